@@ -1,1 +1,3 @@
-//! To be written.
+//! Durable execution.
+
+mod journal;

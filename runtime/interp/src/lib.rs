@@ -1,1 +1,5 @@
-//! To be written.
+//! The pure interpreter.
+
+mod time;
+
+pub use time::Timestamp;

@@ -1,0 +1,326 @@
+//! The durable log beneath the engine, as one narrow trait. What it hides: SQL, files, transactions, encodings of
+//! rows. What lies above it (grouping of appends, recovery, timers, tokens) is the same for every store.
+//!
+//! A store keeps, for each execution, its *segments* (the events of one append, one row, opaque bytes here), one
+//! *view* row (status, wake-up time, whether a task must be dispatched), its *open tasks* (one row for each task
+//! token or activity task) and its inbox of *messages*. Every change of these is part of one [`Write`], which lands
+//! whole or not at all.
+
+mod id;
+
+pub use id::{Epoch, ExecutionId, MessageId, Partition, ScopeId, TokenHash};
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use stepwell_interp::Timestamp;
+
+/// A future that a store returns; boxed, so that the trait stays object-safe.
+pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// One atomic change. Writes of one batch share a transaction, yet each has its own [`Verdict`]: a refused write
+/// leaves no trace and never takes its neighbours with it.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Events of one execution with everything they bring about.
+    Append(Append),
+    /// The answer to an open task from outside: deletes the token's row and leaves `message` in the inbox of the
+    /// task's execution, or is refused with [`Refused::TokenGone`].
+    Answer { token: TokenHash, message: Outgoing },
+    /// A message from outside (stop, heartbeat of an evicted execution).
+    Post(Outgoing),
+    /// Records of the catalog, all or none, in order.
+    Catalog(Vec<CatalogWrite>),
+    /// Bytes by their SHA-256 (definitions, large values). Idempotent.
+    Blob { hash: [u8; 32], bytes: Arc<[u8]> },
+}
+
+/// Events appended to one execution's log, with all that must be true from the same moment on.
+#[derive(Clone, Debug)]
+pub struct Append {
+    pub execution: ExecutionId,
+    /// The epoch under which the writer holds the execution's partition; an older one than the store's is refused.
+    pub epoch: Epoch,
+    /// Position of the segment's first event, counted from 1; the store refuses a gap or an overlap.
+    pub expected_next: u64,
+    /// Set in an execution's first append, and only there.
+    pub create: Option<NewExecution>,
+    pub segment: Segment,
+    /// The view row after this append, whole.
+    pub view: View,
+    /// Tasks whose rows are inserted.
+    pub open: Vec<OpenTask>,
+    /// Tasks whose rows are deleted. With `must_exist`, a missing row refuses the append (an answer came first).
+    pub close: Vec<CloseTask>,
+    pub send: Vec<Outgoing>,
+    /// Inbox rows that the events of this append account for; a missing one refuses the append.
+    pub consume: Vec<MessageId>,
+}
+
+/// The events of one append: opaque bytes with the two counts that pages and checks need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Number of events, internal ones included; at least 1.
+    pub events: u32,
+    /// Public id of the first public event (of the next one, when the segment holds internal events alone).
+    pub first_public: u64,
+    /// Number of public events.
+    pub public: u32,
+    pub bytes: Arc<[u8]>,
+}
+
+/// What the first append of an execution declares; never changed afterwards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewExecution {
+    /// The list this execution belongs to: a state machine of a tenant, or a map run.
+    pub scope: ScopeId,
+    pub name: Arc<str>,
+    /// When set, a second execution of this name in this scope is refused with [`Refused::NameTaken`].
+    pub unique_name: bool,
+    pub started_at: Timestamp,
+    /// Opaque to the store, returned with the row (ARN parts, version, alias, trace header).
+    pub meta: Arc<[u8]>,
+}
+
+/// The mutable part of an execution's row: what lists, recovery and the waker look at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub status: Status,
+    pub stopped_at: Option<Timestamp>,
+    /// Earliest timer of an evicted execution, indexed.
+    pub wake_at: Option<Timestamp>,
+    /// A task has to be dispatched when the execution is loaded; indexed, read at start-up.
+    pub hot: bool,
+    pub redrive_count: u32,
+    pub redriven_at: Option<Timestamp>,
+}
+
+/// Status of an execution in the store; the numbers are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Status {
+    #[default]
+    Running = 0,
+    Succeeded = 1,
+    Failed = 2,
+    TimedOut = 3,
+    Aborted = 4,
+}
+
+/// One open token or activity task: token index and activity queue in one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTask {
+    pub token: TokenHash,
+    pub execution: ExecutionId,
+    /// The task within its execution, as the engine encodes it.
+    pub task: Arc<[u8]>,
+    /// The activity whose workers may take it; `None` for a callback token.
+    pub activity: Option<ScopeId>,
+    pub scheduled_at: Timestamp,
+}
+
+/// See [`Append::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CloseTask {
+    pub token: TokenHash,
+    pub must_exist: bool,
+}
+
+/// A message to an execution's inbox. The partition is a part of the id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub to: ExecutionId,
+    pub payload: Arc<[u8]>,
+}
+
+/// A message as it lies in the store. Ids ascend in order of commit within a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub id: MessageId,
+    pub to: ExecutionId,
+    pub payload: Arc<[u8]>,
+}
+
+/// An execution's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionRow {
+    pub id: ExecutionId,
+    pub new: NewExecution,
+    pub view: View,
+    /// Position of the next event: one more than the number of stored events.
+    pub next: u64,
+    /// Public id of the next public event.
+    pub next_public: u64,
+}
+
+/// A stored segment with its place in the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSegment {
+    pub first: u64,
+    pub segment: Segment,
+}
+
+/// Which segments of an execution to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentRange {
+    /// From the segment that holds event `first` (a position) to the end.
+    From { first: u64 },
+    /// Ascending, from the segment that holds public event `public`.
+    Forward { public: u64 },
+    /// Descending, from the segment that holds public event `public`.
+    Backward { public: u64 },
+    /// The last segment alone.
+    Last,
+}
+
+/// Which executions of a scope to list: newest first, a keyset page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListQuery {
+    pub scope: ScopeId,
+    pub status: Option<Status>,
+    /// Only executions with a smaller id.
+    pub before: Option<ExecutionId>,
+    pub limit: u32,
+}
+
+/// What became of one [`Write`].
+pub type Verdict = Result<Landed, Refused>;
+
+/// A durable write.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Landed {
+    /// Ids given to the messages of the write, in their order.
+    pub messages: Vec<MessageId>,
+    /// New revisions of a catalog write's records, in their order (0 for a deletion).
+    pub revisions: Vec<u64>,
+}
+
+/// Why a write left no trace.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// An execution of that name exists in the scope.
+    #[error("an execution of this name exists already")]
+    NameTaken { execution: ExecutionId },
+    /// `expected_next` is not the position the log ends at: another writer was here, or an append landed twice.
+    #[error("the log continues at event {next}, not where the writer expected")]
+    WrongPosition { next: u64 },
+    /// The partition is held under a newer epoch by someone else.
+    #[error("the lease on the partition was lost")]
+    LeaseLost,
+    /// The token's row is gone: the task was answered or timed out before.
+    #[error("the task token is no longer open")]
+    TokenGone,
+    /// A consumed message is gone.
+    #[error("the message was consumed before")]
+    MessageGone,
+    /// A catalog record is not at the expected revision.
+    #[error("the record was changed meanwhile")]
+    Conflict { record: usize, revision: Option<u64> },
+    /// The disk is full or a quota of the store is reached; nothing is lost, later writes may land.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// Whether the write landed is unknown or the store is broken: the caller folds the execution anew.
+    #[error("the store failed: {0}")]
+    Broken(String),
+}
+
+/// A failed read: the store is unreachable or damaged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the store cannot be read: {0}")]
+pub struct ReadError(pub String);
+
+/// A partition held by a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub partition: Partition,
+    pub epoch: Epoch,
+    /// By the store's clock.
+    pub until: Timestamp,
+}
+
+/// A durable store. All methods may be called from many threads; order is promised only for the writes of one
+/// `commit` batch and between batches whose commits do not overlap.
+pub trait Journal: Catalog + Send + Sync + 'static {
+    /// Writes a batch in one transaction; durable when the answer arrives. One verdict a write, in order. A failed
+    /// commit answers [`Refused::Broken`] (or [`Refused::Full`]) for every write of the batch.
+    fn commit(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>>;
+
+    /// The row of an execution.
+    fn execution(&self, id: ExecutionId) -> Answer<Result<Option<ExecutionRow>, ReadError>>;
+
+    /// The execution of a name in a scope (the newest, where names are not unique).
+    fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>>;
+
+    /// A page of executions, newest first.
+    fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>>;
+
+    /// Segments of an execution, at most `bytes_max` bytes of them but at least one when there is any.
+    fn segments(&self, id: ExecutionId, range: SegmentRange, bytes_max: usize) -> Answer<Result<Vec<StoredSegment>, ReadError>>;
+
+    /// Messages of the given partitions with ids above `after`, ascending by id.
+    fn messages(&self, partitions: &[Partition], after: MessageId, limit: u32) -> Answer<Result<Vec<Message>, ReadError>>;
+
+    /// All messages in one execution's inbox, ascending by id.
+    fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>>;
+
+    /// Hot executions of the given partitions with ids above `after`, ascending.
+    fn hot(&self, partitions: &[Partition], after: Option<ExecutionId>, limit: u32) -> Answer<Result<Vec<ExecutionId>, ReadError>>;
+
+    /// Executions whose `wake_at` is at or before `until`, in order of `wake_at`.
+    fn due(&self, partitions: &[Partition], until: Timestamp, limit: u32) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>>;
+
+    /// The earliest `wake_at` of the given partitions.
+    fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>>;
+
+    /// The open task behind a token.
+    fn open_task(&self, token: TokenHash) -> Answer<Result<Option<OpenTask>, ReadError>>;
+
+    /// Open tasks of an activity, oldest first. The engine remembers which ones it has handed out.
+    fn activity_tasks(&self, activity: ScopeId, after: Option<(Timestamp, TokenHash)>, limit: u32) -> Answer<Result<Vec<OpenTask>, ReadError>>;
+
+    /// Bytes by hash.
+    fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>>;
+
+    /// Takes and renews leases for `owner`: renews those it holds, and takes free or expired ones of `wanted`
+    /// (under a new epoch). Answers all it now holds.
+    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>>;
+
+    /// Gives leases back, so that another node need not wait for them to expire.
+    fn release(&self, owner: &str) -> Answer<Result<(), ReadError>>;
+}
+
+/// Small records by (tenant, kind, name), each with a revision: state machines, versions, aliases, activities, tags,
+/// plugins, keys, roles, usage. Written through [`Write::Catalog`].
+pub trait Catalog {
+    /// One record.
+    fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>>;
+
+    /// Records of a tenant and kind whose name starts with `prefix`, in order of name, after `after`.
+    fn scan(&self, tenant: &str, kind: &str, prefix: &str, after: Option<&str>, limit: u32) -> Answer<Result<Vec<CatalogRecord>, ReadError>>;
+}
+
+/// Name of a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CatalogKey {
+    pub tenant: Arc<str>,
+    /// `state-machine`, `activity`, …; the empty tenant holds what belongs to the installation.
+    pub kind: Arc<str>,
+    pub name: Arc<str>,
+}
+
+/// A record as stored. Revisions start at 1 and grow by 1 with each write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogRecord {
+    pub key: CatalogKey,
+    pub revision: u64,
+    pub bytes: Arc<[u8]>,
+}
+
+/// One compare-and-set of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogWrite {
+    pub key: CatalogKey,
+    /// The revision it must have: `Some(0)` that it must not exist, `None` any.
+    pub expected: Option<u64>,
+    /// `None` deletes.
+    pub bytes: Option<Arc<[u8]>>,
+}

@@ -1,0 +1,186 @@
+//! The plain data of the engine's public calls. What it hides: nothing; it is the vocabulary of [`crate::Engine`].
+//! AWS's wire shapes are not here: the server makes them from these.
+
+use std::sync::Arc;
+
+use stepwell_interp::{Event, Timestamp};
+use stepwell_query::Value;
+
+pub use crate::journal::Status;
+
+/// On whose behalf a call is made: the account, and the region that new ARNs carry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// 12-digit account id.
+    pub tenant: Arc<str>,
+    pub region: Arc<str>,
+}
+
+/// STANDARD or EXPRESS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineKind {
+    Standard,
+    Express,
+}
+
+/// What CreateStateMachine stores.
+#[derive(Clone, Debug)]
+pub struct CreateMachine {
+    pub name: String,
+    pub definition: String,
+    pub role_arn: String,
+    pub kind: MachineKind,
+    pub settings: MachineSettings,
+    pub tags: Vec<(String, String)>,
+}
+
+/// Configuration blocks that are stored and given back as they came, each `None` when never set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MachineSettings {
+    pub logging: Option<Value>,
+    pub tracing: Option<Value>,
+    pub encryption: Option<Value>,
+}
+
+/// What UpdateStateMachine changes; `None` leaves a field as it is.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateMachine {
+    pub definition: Option<String>,
+    pub role_arn: Option<String>,
+    pub settings: MachineSettings,
+}
+
+/// A state machine as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub kind: MachineKind,
+    pub definition: Arc<str>,
+    pub role_arn: Arc<str>,
+    pub settings: MachineSettings,
+    pub tags: Vec<(String, String)>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// `None` until the first update, as on AWS.
+    pub revision_id: Option<Arc<str>>,
+}
+
+/// What StartExecution and StartSyncExecution take.
+#[derive(Clone, Debug)]
+pub struct StartRequest {
+    pub machine_arn: String,
+    /// A UUID when absent.
+    pub name: Option<String>,
+    /// JSON text; `{}` when absent.
+    pub input: Option<String>,
+    pub trace_header: Option<String>,
+}
+
+/// A started execution.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StartedExecution {
+    pub execution_arn: Arc<str>,
+    pub started_at: Timestamp,
+}
+
+/// An execution as DescribeExecution shows it. Fields that do not apply are absent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Execution {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub machine_arn: Arc<str>,
+    pub version_arn: Option<Arc<str>>,
+    pub alias_arn: Option<Arc<str>>,
+    pub status: Status,
+    pub started_at: Timestamp,
+    pub stopped_at: Option<Timestamp>,
+    pub input: Value,
+    pub output: Option<Value>,
+    pub error: Option<Arc<str>>,
+    pub cause: Option<Arc<str>>,
+    pub trace_header: Option<Arc<str>>,
+    pub redrive_count: u32,
+    pub redriven_at: Option<Timestamp>,
+}
+
+/// An execution in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExecutionSummary {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub machine_arn: Arc<str>,
+    pub version_arn: Option<Arc<str>>,
+    pub alias_arn: Option<Arc<str>>,
+    pub status: Status,
+    pub started_at: Timestamp,
+    pub stopped_at: Option<Timestamp>,
+    pub redrive_count: u32,
+    pub redriven_at: Option<Timestamp>,
+}
+
+/// The result of a synchronous EXPRESS execution. `execution` is complete; nothing of it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyncResult {
+    pub execution: Execution,
+    /// Wall time rounded up to 100 ms, as AWS bills it.
+    pub billed_duration_ms: u64,
+    /// Memory in steps of 64 MB.
+    pub billed_memory_mb: u64,
+}
+
+/// A public event of an execution with its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistoryEntry {
+    pub id: u64,
+    pub event: Event,
+}
+
+/// A page of items and the opaque token of the next page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub next_token: Option<String>,
+}
+
+/// How much of a list to give.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageRequest {
+    /// 1..=1000; 0 means 100.
+    pub max_results: u32,
+    pub next_token: Option<String>,
+}
+
+/// An activity as stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Activity {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub tags: Vec<(String, String)>,
+    pub encryption: Option<Value>,
+    pub created_at: Timestamp,
+}
+
+/// What a worker got from GetActivityTask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivityTask {
+    pub token: Arc<str>,
+    pub input: Value,
+}
+
+/// Counters since the engine was opened; what `/metrics` shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Metrics {
+    pub executions_started: u64,
+    pub executions_succeeded: u64,
+    pub executions_failed: u64,
+    pub executions_timed_out: u64,
+    pub executions_aborted: u64,
+    pub executions_loaded: u64,
+    pub tasks_dispatched: u64,
+    pub tasks_running: u64,
+    pub commits: u64,
+    pub appends: u64,
+    pub append_bytes: u64,
+    pub queue_depth: u64,
+}

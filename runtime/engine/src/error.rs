@@ -1,0 +1,49 @@
+//! Errors of the engine's calls, split by what the caller can do about them.
+
+/// Why a call was not carried out.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Error {
+    /// The caller's fault; the code and the text are AWS's.
+    #[error("{code:?}: {message}")]
+    Rejected { code: Code, message: String },
+    /// Nothing was done and the same call may succeed later (full disk, full queue, shutting down).
+    #[error("busy: {0}")]
+    Busy(String),
+    /// The runtime's own failure. The text is for the operator's log, never for the wire.
+    #[error("internal failure: {0}")]
+    Broken(String),
+}
+
+/// AWS's error codes, as the API model names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    ActivityAlreadyExists,
+    ActivityDoesNotExist,
+    ActivityWorkerLimitExceeded,
+    ConflictException,
+    ExecutionAlreadyExists,
+    ExecutionDoesNotExist,
+    ExecutionLimitExceeded,
+    InvalidArn,
+    InvalidDefinition,
+    InvalidExecutionInput,
+    InvalidName,
+    InvalidOutput,
+    InvalidToken,
+    MissingRequiredParameter,
+    ResourceNotFound,
+    StateMachineAlreadyExists,
+    StateMachineDeleting,
+    StateMachineDoesNotExist,
+    StateMachineTypeNotSupported,
+    TaskDoesNotExist,
+    TaskTimedOut,
+    TooManyTags,
+    ValidationException,
+}
+
+impl Error {
+    pub(crate) fn rejected(code: Code, message: impl Into<String>) -> Error {
+        Error::Rejected { code, message: message.into() }
+    }
+}

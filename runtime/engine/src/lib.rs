@@ -1,3 +1,16 @@
-//! Durable execution.
+//! Durable execution of state machines: append, commit, dispatch; timers, tokens, recovery. Hides the store, the
+//! threads and the order in which they work; shows one handle, [`Engine`].
 
+mod api;
+mod engine;
+mod error;
 mod journal;
+mod runner;
+
+pub use api::{
+    Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry, Machine, MachineKind,
+    MachineSettings, Metrics, Page, PageRequest, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+};
+pub use engine::{Engine, Options, Store, Watch};
+pub use error::{Code, Error};
+pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};

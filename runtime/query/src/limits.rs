@@ -1,0 +1,40 @@
+//! The limits of this crate, each with its unit and origin.
+
+/// Levels of nesting of a JSON text or value. Origin: Jackson 2.15+ (`StreamReadConstraints`), the reader AWS uses.
+pub const JSON_DEPTH_MAX: u32 = 1000;
+
+/// Members up to which an object is searched from front to back; above it an index is kept. Ours, measured.
+pub(crate) const OBJECT_LINEAR_MAX: usize = 12;
+
+/// Bytes of a JSONPath or an intrinsic call. Ours: no definition within AWS's 1 MiB needs more.
+pub(crate) const PATH_BYTES_MAX: usize = 65_536;
+
+/// Levels of brackets in a JSONPath filter. Ours.
+pub(crate) const FILTER_DEPTH_MAX: u32 = 100;
+
+/// Nodes one JSONPath evaluation may visit. Ours: `..` over `..` is quadratic in the size of the input.
+pub(crate) const PATH_VISITS_MAX: u64 = 5_000_000;
+
+/// Levels of intrinsic calls within one another. Origin: developer guide, "Intrinsic functions".
+pub(crate) const INTRINSIC_DEPTH_MAX: u32 = 10;
+
+/// Elements of States.ArrayRange. Origin: developer guide, "Intrinsic functions".
+pub(crate) const ARRAY_RANGE_MAX: usize = 1000;
+
+/// Characters taken by States.Base64Encode, States.Base64Decode and States.Hash. Origin: developer guide.
+pub(crate) const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;
+
+/// Bytes of the array that States.ArrayPartition returns. Origin: developer guide, the payload quota.
+pub(crate) const ARRAY_PARTITION_BYTES_MAX: usize = 262_144;
+
+/// Milliseconds one JSONata expression may run. Ours; AWS documents none.
+pub const JSONATA_TIME_MS_MAX: u64 = 1000;
+
+/// Levels of evaluation of a JSONata expression. Ours, near AWS's: a sum of 200 terms overflows there.
+pub const JSONATA_DEPTH_MAX: usize = 400;
+
+/// Elements of a sequence a JSONata expression may build. Origin: measured on AWS (873,782 passes, 873,783 does not).
+pub const JSONATA_SEQUENCE_MAX: usize = 873_782;
+
+/// Bytes of a string a JSONata function may build. Origin: measured on AWS (2^22 passes, 2^23 does not).
+pub const JSONATA_STRING_BYTES_MAX: usize = 4_194_304;

@@ -256,8 +256,9 @@ pub trait Journal: Catalog + Send + Sync + 'static {
     /// Segments of an execution, at most `bytes_max` bytes of them but at least one when there is any.
     fn segments(&self, id: ExecutionId, range: SegmentRange, bytes_max: usize) -> Answer<Result<Vec<StoredSegment>, ReadError>>;
 
-    /// Messages of the given partitions with ids above `after`, ascending by id.
-    fn messages(&self, partitions: &[Partition], after: MessageId, limit: u32) -> Answer<Result<Vec<Message>, ReadError>>;
+    /// Messages above a cursor of each partition, ascending by id. A cursor a partition, since ids ascend in order of
+    /// commit within a partition only: one cursor for all would pass over a message that another node commits late.
+    fn messages(&self, after: &[(Partition, MessageId)], limit: u32) -> Answer<Result<Vec<Message>, ReadError>>;
 
     /// All messages in one execution's inbox, ascending by id.
     fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>>;

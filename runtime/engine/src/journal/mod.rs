@@ -30,6 +30,8 @@ pub enum Write {
     Post(Outgoing),
     /// Records of the catalog, all or none, in order.
     Catalog(Vec<CatalogWrite>),
+    /// Inbox rows that turned out to change nothing (a late answer, a stop of a closed execution). Idempotent.
+    Discard(Vec<MessageId>),
     /// Bytes by their SHA-256 (definitions, large values). Idempotent.
     Blob { hash: [u8; 32], bytes: Arc<[u8]> },
 }

@@ -9,14 +9,14 @@ use std::num::NonZeroU32;
 use std::ops::Index;
 use std::sync::Arc;
 
-use stepwell_query::{Expression, JsonataTemplate, Path, PathExpr, ReferencePath, Template, Value};
+use stepwell_query::{Expression, JsonataTemplate, Number, Path, PathExpr, ReferencePath, Template, Value};
 
 use crate::resource::Resource;
 
 /// A whole state machine, checked: every target exists, every field belongs to its state and its query language.
 #[derive(Debug, Clone)]
 pub struct Program {
-    /// All states, nested ones included, in document order. Indexed by [`StateId`].
+    /// All states, nested ones included: those of a flow in document order, then those nested below. Indexed by [`StateId`].
     pub(crate) states: Vec<State>,
     /// State names are unique in the whole state machine, so history names states by name alone.
     pub(crate) by_name: BTreeMap<Arc<str>, StateId>,
@@ -36,7 +36,7 @@ impl Program {
         self.by_name.get(name).copied()
     }
 
-    /// All states in document order, nested ones included.
+    /// All states, nested ones included.
     pub fn states(&self) -> impl ExactSizeIterator<Item = (StateId, &State)> {
         self.states.iter().enumerate().map(|(index, state)| (StateId::at(index), state))
     }
@@ -355,8 +355,7 @@ pub struct Comparison {
 #[derive(Debug, Clone)]
 pub enum Operator {
     String(Order, Operand<Arc<str>>),
-    /// The fixed operand is always a number.
-    Numeric(Order, Operand<Value>),
+    Numeric(Order, Operand<Number>),
     Timestamp(Order, Operand<jiff::Timestamp>),
     BooleanEquals(Operand<bool>),
     StringMatches(Wildcard),

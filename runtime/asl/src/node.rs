@@ -1,0 +1,340 @@
+//! A cursor over the definition's JSON: a value, where it stands, and the report its faults go to. Hides how places
+//! are written (JSON Pointer here, the service's own form on the wire) and the checks that every field shares.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use stepwell_query::{Array, Object, Value, ValueKind};
+
+use crate::codes::Code;
+use crate::diagnostic::{Diagnostic, shortened};
+use crate::hint::nearest;
+use crate::program::QueryLanguage;
+
+/// Collects the diagnostics of one load.
+#[derive(Default)]
+pub(crate) struct Report {
+    diagnostics: RefCell<Vec<Diagnostic>>,
+    /// Whether `${…}` may stand for a value that is substituted later.
+    pub(crate) allow_substitutions: bool,
+}
+
+impl Report {
+    pub(crate) fn add(&self, diagnostic: Diagnostic) {
+        self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics.into_inner()
+    }
+}
+
+/// Where a value stands, as a chain up to the root.
+#[derive(Clone)]
+pub(crate) struct Place(Option<Rc<Step>>);
+
+struct Step {
+    parent: Place,
+    token: Token,
+}
+
+enum Token {
+    Member(Arc<str>),
+    Item(usize),
+}
+
+impl Place {
+    pub(crate) fn root() -> Place {
+        Place(None)
+    }
+
+    pub(crate) fn member(&self, name: &str) -> Place {
+        Place(Some(Rc::new(Step { parent: self.clone(), token: Token::Member(name.into()) })))
+    }
+
+    pub(crate) fn item(&self, index: usize) -> Place {
+        Place(Some(Rc::new(Step { parent: self.clone(), token: Token::Item(index) })))
+    }
+
+    /// The place below this one that a JSON Pointer names.
+    pub(crate) fn below(&self, pointer: &str, value: &Value) -> Place {
+        let (mut place, mut value) = (self.clone(), Some(value));
+        for token in pointer.split('/').skip(1) {
+            let name = token.replace("~1", "/").replace("~0", "~");
+            match value {
+                Some(Value::Array(items)) => {
+                    let index = name.parse().unwrap_or(0);
+                    place = place.item(index);
+                    value = items.get(index);
+                }
+                _ => {
+                    place = place.member(&name);
+                    value = value.and_then(|v| v.get(&name));
+                }
+            }
+        }
+        place
+    }
+
+    /// RFC 6901: `/States/A~1B/Catch/0/Next`; empty for the root.
+    pub(crate) fn pointer(&self) -> String {
+        self.write(|text, token| match token {
+            Token::Member(name) => {
+                text.push('/');
+                text.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            }
+            Token::Item(index) => text.push_str(&format!("/{index}")),
+        })
+    }
+
+    /// As the service writes it: `/States/A/Catch[0]/Next`; `/` for the root.
+    pub(crate) fn location(&self) -> String {
+        let text = self.write(|text, token| match token {
+            Token::Member(name) => {
+                text.push('/');
+                text.push_str(name);
+            }
+            Token::Item(index) => text.push_str(&format!("[{index}]")),
+        });
+        if text.is_empty() { "/".to_owned() } else { text }
+    }
+
+    fn write(&self, push: impl Fn(&mut String, &Token)) -> String {
+        let (mut steps, mut place) = (Vec::new(), self);
+        while let Some(step) = &place.0 {
+            steps.push(&step.token);
+            place = &step.parent;
+        }
+        let mut text = String::new();
+        for token in steps.into_iter().rev() {
+            push(&mut text, token);
+        }
+        text
+    }
+}
+
+/// A value of the definition, where it stands, and where its faults go.
+#[derive(Clone)]
+pub(crate) struct Node<'d> {
+    pub(crate) value: &'d Value,
+    pub(crate) place: Place,
+    pub(crate) report: &'d Report,
+}
+
+impl<'d> Node<'d> {
+    /// Reports a fault of this value.
+    pub(crate) fn fault(&self, code: Code, message: impl Into<String>) {
+        self.report.add(self.diagnostic(code, message));
+    }
+
+    /// Reports a fault of this value with a hint.
+    pub(crate) fn fault_with_hint(&self, code: Code, message: impl Into<String>, hint: Option<String>) {
+        self.report.add(Diagnostic { hint, ..self.diagnostic(code, message) });
+    }
+
+    /// A fault of this value, to be added to.
+    pub(crate) fn diagnostic(&self, code: Code, message: impl Into<String>) -> Diagnostic {
+        let mut diagnostic = Diagnostic::at(&self.place, code, message);
+        diagnostic.value = match self.value.kind() {
+            ValueKind::Object | ValueKind::Array => None,
+            ValueKind::Null | ValueKind::Boolean | ValueKind::Number | ValueKind::String => {
+                Some(shortened(&self.value.to_json()))
+            }
+        };
+        diagnostic
+    }
+
+    /// The value as one whose members are asked for by name.
+    pub(crate) fn fields(&self) -> Option<Fields<'d>> {
+        let members = self.expect(self.value.as_object(), "Object")?;
+        Some(Fields { members, node: self.clone(), asked: RefCell::default() })
+    }
+
+    /// The elements with their places.
+    pub(crate) fn items(&self) -> Option<Vec<Node<'d>>> {
+        let items: &Array = self.expect(self.value.as_array(), "Array")?;
+        Some(items.iter().enumerate().map(|(index, value)| self.child(self.place.item(index), value)).collect())
+    }
+
+    /// The elements of an array that must have some.
+    pub(crate) fn some_items(&self) -> Option<Vec<Node<'d>>> {
+        let items = self.items()?;
+        if items.is_empty() {
+            self.fault(Code::Empty, "Value cannot be empty");
+            return None;
+        }
+        Some(items)
+    }
+
+    pub(crate) fn text(&self) -> Option<&'d str> {
+        self.expect(self.value.as_str(), "String")
+    }
+
+    pub(crate) fn boolean(&self) -> Option<bool> {
+        self.expect(self.value.as_bool(), "Boolean")
+    }
+
+    /// An integer of that range. One out of range is reported and brought to the nearest bound.
+    pub(crate) fn integer(&self, range: RangeInclusive<u32>) -> Option<u32> {
+        let number = self.expect(self.value.as_i64(), "Integer")?;
+        let (least, most) = (*range.start(), *range.end());
+        if number < i64::from(least) {
+            self.fault(Code::OutOfRange, format!("Value must be at least {least}"));
+        } else if number > i64::from(most) {
+            self.fault(Code::OutOfRange, format!("Value must be at most {most}"));
+        }
+        let clamped = number.clamp(i64::from(least), i64::from(most));
+        Some(u32::try_from(clamped).expect("the bounds are u32"))
+    }
+
+    /// A number of that range. One out of range is reported and brought to the nearest bound.
+    pub(crate) fn number(&self, range: RangeInclusive<f64>) -> Option<f64> {
+        let number = self.expect(self.value.as_f64(), "Float")?;
+        let (least, most) = (*range.start(), *range.end());
+        if number < least {
+            self.fault(Code::OutOfRange, format!("Value must be at least {least:?}"));
+        } else if number > most {
+            self.fault(Code::OutOfRange, format!("Value must be at most {most:?}"));
+        }
+        Some(number.clamp(least, most))
+    }
+
+    /// A string that must be one of the words; `field` names it in the message.
+    pub(crate) fn word<T: Copy>(&self, field: &str, words: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text()?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        if found.is_none() {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let message = format!("The field '{field}' should have one of these values: [{}]", all.join(", "));
+            self.fault_with_hint(Code::NotOneOf, message, nearest(text, all));
+        }
+        found
+    }
+
+    /// Whether the value is a `${…}` that something else fills in later (and the caller allows that).
+    pub(crate) fn is_substitution(&self) -> bool {
+        self.report.allow_substitutions
+            && self.value.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'))
+    }
+
+    fn child(&self, place: Place, value: &'d Value) -> Node<'d> {
+        Node { value, place, report: self.report }
+    }
+
+    fn expect<T>(&self, value: Option<T>, kind: &str) -> Option<T> {
+        if value.is_none() && !self.is_substitution() {
+            self.fault(Code::WrongType, format!("Expected value of type {kind}"));
+        }
+        value
+    }
+}
+
+/// The members of an object. Who reads them asks for each by name; what nobody asked for is not supported.
+pub(crate) struct Fields<'d> {
+    members: &'d Object,
+    pub(crate) node: Node<'d>,
+    asked: RefCell<Vec<&'static str>>,
+}
+
+impl<'d> Fields<'d> {
+    /// The member of that name, if it is there.
+    pub(crate) fn get(&self, name: &'static str) -> Option<Node<'d>> {
+        self.asked.borrow_mut().push(name);
+        self.members.get(name).map(|value| self.node.child(self.node.place.member(name), value))
+    }
+
+    /// The member of that name; its absence is reported.
+    pub(crate) fn required(&self, name: &'static str) -> Option<Node<'d>> {
+        let member = self.get(name);
+        if member.is_none() {
+            self.missing(&[name]);
+        }
+        member
+    }
+
+    /// Reports that these members must be there.
+    pub(crate) fn missing(&self, names: &[&str]) {
+        self.node.fault(Code::Missing, format!("These fields are required: [{}]", names.join(", ")));
+    }
+
+    /// Reports members that stand together though only one of them may; gives the names of those present.
+    pub(crate) fn at_most_one(&self, names: &[&'static str]) -> Vec<&'static str> {
+        self.asked.borrow_mut().extend(names);
+        let present: Vec<&'static str> = names.iter().copied().filter(|name| self.has(name)).collect();
+        if present.len() > 1 {
+            self.node.fault(Code::Exclusive, format!("Only one of these fields is allowed: [{}]", names.join(", ")));
+        }
+        present
+    }
+
+    /// As [`Fields::at_most_one`], and reports when none of them is there.
+    pub(crate) fn exactly_one(&self, names: &[&'static str]) -> Vec<&'static str> {
+        let present = self.at_most_one(names);
+        if present.is_empty() {
+            self.node.fault(Code::Missing, format!("One of these fields is required: [{}]", names.join(", ")));
+        }
+        present
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
+    /// All members with their places.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&'d Arc<str>, Node<'d>)> {
+        self.members.iter().map(|(name, value)| (name, self.node.child(self.node.place.member(name), value)))
+    }
+
+    /// The member of a name that is not fixed.
+    pub(crate) fn member(&self, name: &str) -> Option<Node<'d>> {
+        self.members.get(name).map(|value| self.node.child(self.node.place.member(name), value))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Reports every member that nobody asked for.
+    pub(crate) fn finish(&self, language: QueryLanguage) {
+        let asked = self.asked.borrow();
+        for name in self.members.keys().filter(|name| !asked.contains(&name.as_ref())) {
+            let at = self.node.place.member(name);
+            let (code, message, hint) = match foreign_language(name, language) {
+                Some(message) => (Code::OtherLanguage, message, None),
+                None => {
+                    let hint = nearest(name, asked.iter().copied());
+                    (Code::Unsupported, format!("Field '{name}' is not supported"), hint)
+                }
+            };
+            let mut diagnostic = self.node.diagnostic(code, message);
+            diagnostic.pointer = at.pointer();
+            diagnostic.hint = hint;
+            self.node.report.add(diagnostic);
+        }
+    }
+}
+
+/// Fields of JSONPath states that JSONata has not.
+const JSONPATH_ONLY: &[&str] = &[
+    "InputPath", "OutputPath", "ResultPath", "Parameters", "Result", "ResultSelector", "ItemsPath", "Variable",
+    "SecondsPath", "TimestampPath", "TimeoutSecondsPath", "HeartbeatSecondsPath", "ErrorPath", "CausePath",
+    "MaxConcurrencyPath", "ToleratedFailureCountPath", "ToleratedFailurePercentagePath", "MaxItemsPath",
+    "MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath",
+];
+
+/// Fields of JSONata states that JSONPath has not.
+const JSONATA_ONLY: &[&str] = &["Arguments", "Output", "Items", "Condition"];
+
+fn foreign_language(name: &str, language: QueryLanguage) -> Option<String> {
+    let (own, other, foreign) = match language {
+        QueryLanguage::JsonPath => ("JSONPath", "JSONata", JSONATA_ONLY),
+        QueryLanguage::Jsonata => ("JSONata", "JSONPath", JSONPATH_ONLY),
+    };
+    foreign.contains(&name).then(|| {
+        format!(
+            "The QueryLanguage is set to '{own}', but field '{name}' is only supported for the '{other}' QueryLanguage"
+        )
+    })
+}

@@ -1,0 +1,120 @@
+//! A component that behaves as its input says, or as its configuration key `behaviour` says. Each arm is one thing that
+//! a task can do to its host.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use stepwell_task::{Context, TaskError, config, heartbeat, http, log, secrets, task};
+
+#[task]
+fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
+    let text = |key: &str| {
+        input
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let behaviour = config::get("behaviour").unwrap_or_else(|| text("do"));
+    match behaviour.as_str() {
+        "echo" => Ok(input.clone()),
+        "context" => Ok(context(ctx)),
+        "fail" => Err(TaskError::new(text("error"), text("cause"))),
+        "panic" => panic!("the guest gave up"),
+        "loop" => loop {
+            std::hint::black_box(());
+        },
+        "bomb" => {
+            let mut hoard: Vec<Vec<u8>> = Vec::new();
+            loop {
+                hoard.push(vec![1; 1024 * 1024]);
+                std::hint::black_box(&hoard);
+            }
+        }
+        "use" => {
+            let bytes = input["mib"].as_u64().unwrap_or(1) * 1024 * 1024;
+            Ok(json!(
+                std::hint::black_box(vec![1_u8; usize::try_from(bytes)?]).len()
+            ))
+        }
+        "recurse" => Ok(json!(recurse(1))),
+        "large" => Ok(Value::String(
+            "a".repeat(usize::try_from(input["bytes"].as_u64().unwrap_or(300_000))?),
+        )),
+        "sleep" => {
+            std::thread::sleep(Duration::from_millis(
+                input["ms"].as_u64().unwrap_or(3_600_000),
+            ));
+            Ok(json!("awake"))
+        }
+        "beat" => beat(&input),
+        "wait-for-cancel" => loop {
+            heartbeat("waiting")?;
+            std::thread::sleep(Duration::from_millis(5));
+        },
+        "log" => {
+            log::warn("noticed", &[("attempt", &ctx.attempt)]);
+            println!("to stdout");
+            eprintln!("to stderr");
+            Ok(json!("logged"))
+        }
+        "log-flood" => {
+            for n in 0..20_000_u32 {
+                log::info("0123456789", &[("n", &n)]);
+            }
+            Ok(json!("logged"))
+        }
+        "config" => Ok(json!(config::get(&text("key")))),
+        "secret" => Ok(json!(secrets::get(&text("name"))?)),
+        "environment" => Ok(json!(
+            std::env::vars().collect::<std::collections::BTreeMap<_, _>>()
+        )),
+        "read" => Ok(json!(std::fs::read_to_string(text("path"))?)),
+        "write" => Ok(json!(std::fs::write(text("path"), "written")?)),
+        "connect" => {
+            std::net::TcpStream::connect(text("address"))?;
+            Ok(json!("connected"))
+        }
+        "http" => {
+            let method = input.get("method").and_then(Value::as_str).unwrap_or("GET");
+            let reply = http::request(method, text("url"))
+                .body(text("body"))
+                .send()?;
+            Ok(json!({ "status": reply.status, "body": reply.text() }))
+        }
+        "http-or-trap" => {
+            http::get(text("url")).send().expect("the request goes out");
+            Ok(Value::Null)
+        }
+        other => Err(TaskError::new(
+            "UnknownBehaviour",
+            format!("`do` is {other:?}"),
+        )),
+    }
+}
+
+fn context(ctx: &Context) -> Value {
+    json!({
+        "execution": ctx.execution_id,
+        "machine": ctx.state_machine,
+        "state": ctx.state_name,
+        "attempt": ctx.attempt,
+        "key": ctx.idempotency_key,
+        "token": ctx.task_token,
+        "deadline": ctx.deadline.is_some(),
+        "trace": ctx.trace_parent,
+    })
+}
+
+fn beat(input: &Value) -> Result<Value, TaskError> {
+    let times = input["times"].as_u64().unwrap_or(3);
+    for n in 1..=times {
+        heartbeat(format!("{n} of {times}"))?;
+    }
+    Ok(json!(times))
+}
+
+#[expect(unconditional_recursion, reason = "this guest exhausts its stack")]
+fn recurse(depth: u64) -> u64 {
+    let pad = std::hint::black_box([depth; 16]);
+    recurse(depth + 1) + pad[0]
+}

@@ -1,0 +1,5 @@
+//! Returns the JSON string `"HelloWorld!"`, written as raw bytes.
+
+fn main() {
+    stepwell_test_guests::write(br#""HelloWorld!""#);
+}

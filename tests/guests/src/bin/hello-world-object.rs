@@ -1,0 +1,5 @@
+//! Returns `{"Return": "HelloWorld"}`.
+
+fn main() {
+    stepwell_test_guests::output(&serde_json::json!({ "Return": "HelloWorld" }));
+}

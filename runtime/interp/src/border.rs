@@ -111,7 +111,8 @@ pub struct TaskRequest {
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskOutcome {
     Succeeded { output: Value },
-    Failed { error: Arc<str>, cause: Option<Arc<str>>, at: FailedAt },
+    /// SendTaskFailure may leave out both texts.
+    Failed { error: Option<Arc<str>>, cause: Option<Arc<str>>, at: FailedAt },
 }
 
 /// The stage at which an attempt failed; it names the history event.

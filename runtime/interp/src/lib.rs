@@ -1,5 +1,26 @@
-//! The pure interpreter.
+//! The interpreter of the Amazon States Language, pure: [`step`] takes an input and says what is to be done, and the
+//! events that it records are all there is to remember ([`Run::evolve`] folds them). Hides how states work; no I/O, no
+//! clock, no randomness but the caller's.
 
+mod border;
+mod codec;
+mod event;
+mod history;
+mod limits;
+mod run;
+mod step;
 mod time;
 
+pub use border::{
+    Cancelled, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome, TaskRequest, TaskToken,
+    TimerId,
+};
+pub use codec::{CodecError, decode, encode};
+pub use event::{Assigned, Event, Failure, FailureClass, Place, Scheduled, Stage, StateKind, What};
+pub use history::{Field, HistoryView, event_type, history_view, label, resource_names};
+pub use limits::{
+    CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, REDISPATCH_MAX, STEP_EVENTS_MAX, TOKEN_BYTES,
+};
+pub use run::{OpenState, OpenTask, Run};
+pub use step::step;
 pub use time::Timestamp;

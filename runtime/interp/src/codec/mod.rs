@@ -1,0 +1,33 @@
+//! Segments: the events of one append as bytes. Stored form, codec v1. Hides the layout.
+//!
+//! A segment is the version byte, then the events. Integers are varints. A value, a name or a resource is written
+//! whole where it first occurs in the segment and is referred to by its number after that; large values are
+//! compressed. The number of a variant or field never changes its meaning: new ones are only added.
+
+use crate::event::Event;
+
+/// The version that this crate writes.
+const VERSION: u8 = 1;
+
+/// A segment cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    #[error("the segment ends too early")]
+    Truncated,
+    #[error("the segment has the codec version {found}, this program reads versions up to {VERSION}: use a newer one")]
+    Version { found: u8 },
+    #[error("the segment has the unknown {what} {found} at byte {at}: it is damaged or of a newer program")]
+    Unknown { what: &'static str, found: u64, at: usize },
+    #[error("the segment is damaged at byte {at}: {what}")]
+    Damaged { what: &'static str, at: usize },
+}
+
+/// The events of one append as one segment.
+pub fn encode(_events: &[Event]) -> Vec<u8> {
+    todo!()
+}
+
+/// The events of a segment.
+pub fn decode(_segment: &[u8]) -> Result<Vec<Event>, CodecError> {
+    todo!()
+}

@@ -1,0 +1,60 @@
+//! The limits of running executions, each with its unit and origin, in two sets: `strict` and `raised`.
+
+/// Events that one call of [`crate::step`] records before it yields [`crate::Effect::Again`] (ours).
+pub const STEP_EVENTS_MAX: u32 = 1_000;
+/// Redispatches of one attempt before it fails (ours): a task that kills the process cannot kill it for ever.
+pub const REDISPATCH_MAX: u32 = 3;
+/// Bytes of randomness in a task token (ours; the API allows a token of 2,048 characters).
+pub const TOKEN_BYTES: usize = 48;
+/// Milliseconds that an EXPRESS execution may run (AWS quota: five minutes).
+pub const EXPRESS_DURATION_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Characters of an error's name (AWS API model).
+pub const ERROR_CHARS_MAX: usize = 256;
+/// Characters of a cause (AWS API model).
+pub const CAUSE_CHARS_MAX: usize = 32_768;
+/// Levels of nested JSON in a state's output (ours; reading stops there too).
+pub const OUTPUT_DEPTH_MAX: u32 = 1_000;
+
+/// The limits that an execution runs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of JSON text in UTF-8 of an input, output or result.
+    pub payload_bytes_max: usize,
+    /// Public events of an execution, the last one included.
+    pub history_events_max: u64,
+    /// Iterations of an inline Map that run at one time.
+    pub map_concurrency_max: u32,
+    /// Bytes of JSON text of one variable.
+    pub variable_bytes_max: usize,
+    /// Bytes of JSON text of all variables that one state assigns.
+    pub assign_bytes_max: usize,
+    /// Bytes of JSON text of all variables of an execution.
+    pub variables_bytes_max: usize,
+}
+
+impl Limits {
+    /// AWS's own limits (Step Functions quotas), so that what runs here runs there.
+    pub const STRICT: Limits = Limits {
+        payload_bytes_max: 262_144,
+        history_events_max: 25_000,
+        map_concurrency_max: 40,
+        variable_bytes_max: 262_144,
+        assign_bytes_max: 262_144,
+        variables_bytes_max: 10 * 1_048_576,
+    };
+
+    /// Walls that only protect the machine (ours).
+    pub const RAISED: Limits = Limits {
+        payload_bytes_max: 16 * 1_048_576,
+        history_events_max: 1_000_000,
+        map_concurrency_max: 1_000,
+        variable_bytes_max: 16 * 1_048_576,
+        assign_bytes_max: 16 * 1_048_576,
+        variables_bytes_max: 64 * 1_048_576,
+    };
+
+    /// The set that an execution was started with.
+    pub fn of(raised: bool) -> &'static Limits {
+        if raised { &Limits::RAISED } else { &Limits::STRICT }
+    }
+}

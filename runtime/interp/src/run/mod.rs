@@ -1,0 +1,350 @@
+//! The state of an execution: what its events add up to, and what the engine asks of it. Hides the frames, and that
+//! ready frames, blocked ones and timers are indexed.
+
+mod evolve;
+mod frame;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use stepwell_asl::{Pattern, Resource, Target};
+use stepwell_query::Value;
+
+use crate::{
+    Timestamp,
+    border::{Effect, Ending, Start, TaskId, TaskRequest, TaskToken, TimerId},
+    event::{Place, StateKind, What},
+};
+
+pub(crate) use frame::{Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit};
+use frame::{Frames, ReadyKey};
+
+/// An execution as far as its events tell: [`Run::evolve`] folds them one by one, [`crate::step`] decides the next.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    start: Option<Arc<Start>>,
+    started_at: Timestamp,
+    last_at: Timestamp,
+    /// Events so far, internal ones included.
+    position: u64,
+    /// Public events so far.
+    public: u64,
+    timeout_at: Option<Timestamp>,
+    frames: Frames,
+    /// Frames whose next events follow from the state alone, in the order in which they take turns.
+    ready: BTreeMap<ReadyKey, FrameId>,
+    /// Frames that wait for an input, by the position of their state's entry.
+    blocked: BTreeMap<u64, FrameId>,
+    timers: BTreeSet<(Timestamp, TimerId)>,
+    /// Bytes of JSON text of all variables.
+    variables_bytes: usize,
+    ending: Option<Ending>,
+}
+
+/// A task attempt that waits for its outcome.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenTask<'a> {
+    pub task: TaskId,
+    /// Name of the state.
+    pub state: &'a Arc<str>,
+    pub resource: &'a Arc<Resource>,
+    /// Input of the task: the effective parameters.
+    pub parameters: &'a Value,
+    pub token: Option<&'a TaskToken>,
+    pub scheduled_at: Timestamp,
+    /// Whether an event says that it began.
+    pub started: bool,
+    /// Whether the request of a `.sync` or callback task was accepted.
+    pub submitted: bool,
+    /// End of TimeoutSeconds.
+    pub deadline: Option<Timestamp>,
+    /// End of HeartbeatSeconds, moved by every sign of life.
+    pub heartbeat_due: Option<Timestamp>,
+}
+
+impl<'a> OpenTask<'a> {
+    /// ARN of the activity whose workers serve it, if it is an activity task.
+    pub fn activity(&self) -> Option<&'a Arc<str>> {
+        activity_of(self.resource)
+    }
+}
+
+/// A state that is entered and not exited.
+#[derive(Clone, Copy, Debug)]
+pub struct OpenState<'a> {
+    pub name: &'a Arc<str>,
+    pub kind: StateKind,
+    pub place: &'a Place,
+    pub entered_at: Timestamp,
+    /// Retries so far.
+    pub retry_count: u32,
+}
+
+impl Run {
+    /// What was fixed at the start; `None` before the first input.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_deref()
+    }
+
+    /// Time of the first event.
+    pub fn started_at(&self) -> Timestamp {
+        self.started_at
+    }
+
+    /// Time of the last event.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// How the execution ended; `None` while it runs.
+    pub fn ending(&self) -> Option<&Ending> {
+        self.ending.as_ref()
+    }
+
+    /// Position that the next event takes in the log, from 1.
+    pub fn next_position(&self) -> u64 {
+        self.position + 1
+    }
+
+    /// Id that the next public event takes, from 1.
+    pub fn next_public_id(&self) -> u64 {
+        self.public + 1
+    }
+
+    /// The earliest deadline and what it is for.
+    pub fn next_timer(&self) -> Option<(Timestamp, TimerId)> {
+        self.timers.first().copied()
+    }
+
+    /// The effects that are still owed, derived from the state alone: the dispatches and tokens of all open tasks.
+    pub fn pending(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (visit, attempt) in self.attempts() {
+            attempt_effects(visit, attempt, &mut effects);
+        }
+        effects
+    }
+
+    /// Whether a task attempt has to be dispatched.
+    pub fn is_hot(&self) -> bool {
+        self.attempts().any(|(_, attempt)| must_run(attempt))
+    }
+
+    /// Whether its next events follow from the state alone: true only after [`Effect::Again`].
+    pub fn is_unfinished(&self) -> bool {
+        self.ending.is_none() && !self.ready.is_empty()
+    }
+
+    /// All task attempts that wait for their outcome, in the order in which their states were entered.
+    pub fn open_tasks(&self) -> impl Iterator<Item = OpenTask<'_>> {
+        self.attempts().map(|(visit, attempt)| open_task(visit, attempt))
+    }
+
+    /// That task attempt, if it is open.
+    pub fn open_task(&self, task: TaskId) -> Option<OpenTask<'_>> {
+        let (visit, attempt) = self.attempt(task)?;
+        Some(open_task(visit, attempt))
+    }
+
+    /// All states that are entered and not exited, outer ones first.
+    pub fn open_states(&self) -> Vec<OpenState<'_>> {
+        let mut states: Vec<_> = self.frames.iter().filter_map(|frame| open_state(frame)).collect();
+        states.sort_by(|left, right| left.place.cmp(right.place));
+        states
+    }
+
+    /// Workflow variables of the outermost scope, by name.
+    pub fn variables(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
+        self.frames.get(FrameId::ROOT).into_iter().flat_map(|frame| frame.variables.iter())
+    }
+
+    /// Starts all heartbeat deadlines anew from this time, as after a crash: heartbeats are not history.
+    pub fn renew_heartbeats(&mut self, at: Timestamp) {
+        let tasks: Vec<TaskId> = self.open_tasks().filter(|open| open.heartbeat_due.is_some()).map(|open| open.task).collect();
+        for task in tasks {
+            self.beat(task, at);
+        }
+    }
+
+    fn attempts(&self) -> impl Iterator<Item = (&Visit, &Attempt)> {
+        let open = if self.ending.is_none() { Some(&self.blocked) } else { None };
+        open.into_iter().flat_map(|blocked| blocked.values()).filter_map(|id| attempt_in(self.frames.get(*id)?))
+    }
+
+    fn attempt(&self, task: TaskId) -> Option<(&Visit, &Attempt)> {
+        if self.ending.is_some() {
+            return None;
+        }
+        let found = attempt_in(self.frames.get(*self.blocked.get(&task.entry)?)?)?;
+        (found.1.id == task).then_some(found)
+    }
+}
+
+/// What the deciding half of the crate reads.
+impl Run {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.start.is_none()
+    }
+
+    pub(crate) fn shared_start(&self) -> Option<&Arc<Start>> {
+        self.start.as_ref()
+    }
+
+    pub(crate) fn variables_bytes(&self) -> usize {
+        self.variables_bytes
+    }
+
+    /// The frame whose turn it is.
+    pub(crate) fn next_ready(&self) -> Option<FrameId> {
+        self.ready.first_key_value().map(|(_, id)| *id)
+    }
+
+    pub(crate) fn frame(&self, id: FrameId) -> Option<&Frame> {
+        self.frames.get(id)
+    }
+
+    /// The frame that waits in the state entered at that position.
+    pub(crate) fn blocked_frame(&self, entry: u64) -> Option<FrameId> {
+        self.blocked.get(&entry).copied()
+    }
+
+    /// The frame of an open task attempt.
+    pub(crate) fn task_frame(&self, task: TaskId) -> Option<FrameId> {
+        self.attempt(task)?;
+        self.blocked_frame(task.entry)
+    }
+
+    pub(crate) fn has_timer(&self, timer: TimerId, at: Timestamp) -> bool {
+        self.timers.iter().take_while(|(due, _)| *due <= at).any(|(_, id)| *id == timer)
+    }
+
+    /// `previousEventId` of an event that would be recorded now in that frame.
+    pub(crate) fn previous(&self, id: FrameId, what: &What) -> u64 {
+        let Some(frame) = self.frames.get(id) else { return 0 };
+        let child = |index: u32| self.child(id, index).map_or(frame.last, |child| child.last);
+        match what {
+            What::ExecutionStarted { .. } | What::ExecutionTimedOut { .. } | What::ExecutionAborted { .. } => 0,
+            What::IterationSucceeded { index, .. }
+            | What::IterationFailed { index, .. }
+            | What::IterationAborted { index, .. } => child(*index),
+            // An expression that fails before the state's work began hangs on what came before the state.
+            What::EvaluationFailed { .. } => match frame.visit() {
+                Some(visit) if visit.entered_id == frame.last => visit.entered_previous,
+                Some(_) | None => frame.last,
+            },
+            what if what.is_public() => frame.last,
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn child(&self, id: FrameId, index: u32) -> Option<&Frame> {
+        let flows = self.frames.get(id)?.visit()?.flows.as_deref()?;
+        self.frames.get(*flows.children.get(&index)?)
+    }
+
+    /// The value of a variable as seen from a frame: its own scope first, then the scopes around it.
+    pub(crate) fn variable(&self, id: FrameId, name: &str) -> Option<&Value> {
+        let mut frame = self.frames.get(id)?;
+        loop {
+            if let Some(value) = frame.variables.get(name) {
+                return Some(value);
+            }
+            frame = self.frames.get(frame.parent?.0)?;
+        }
+    }
+
+    /// Every open attempt within a frame and the frames below it, for their cancellation.
+    pub(crate) fn attempts_all(&self) -> Vec<(TaskId, Option<TaskToken>)> {
+        self.attempts().map(|(_, attempt)| (attempt.id, attempt.token.clone())).collect()
+    }
+
+    /// Whether what is indexed agrees with the frames, and the execution waits for something unless it is over.
+    pub(crate) fn is_consistent(&self) -> bool {
+        if self.public > self.position {
+            return false;
+        }
+        if self.ending.is_some() || self.is_fresh() {
+            return self.ready.is_empty() && self.timers.is_empty();
+        }
+        let ready = self.ready.iter().all(|(key, id)| self.frames.get(*id).is_some_and(|f| f.ready == Some(*key)));
+        let blocked = self.blocked.iter().all(|(entry, id)| {
+            self.frames.get(*id).and_then(Frame::visit).is_some_and(|visit| visit.entry == *entry)
+        });
+        ready && blocked && !(self.ready.is_empty() && self.blocked.is_empty())
+    }
+}
+
+/// ARN of the activity, if the resource is one.
+pub(crate) fn activity_of(resource: &Resource) -> Option<&Arc<str>> {
+    matches!(resource.target, Target::Activity { .. }).then_some(&resource.text)
+}
+
+/// Whether the outcome comes from whoever holds the task's token.
+pub(crate) fn needs_token(resource: &Resource) -> bool {
+    activity_of(resource).is_some() || resource.target.pattern() == Pattern::WaitForTaskToken
+}
+
+/// The effects that an open attempt owes.
+pub(crate) fn attempt_effects(visit: &Visit, attempt: &Attempt, effects: &mut Vec<Effect>) {
+    if let Some(token) = &attempt.token {
+        let activity = activity_of(&attempt.resource).cloned();
+        effects.push(Effect::OpenToken { task: attempt.id, token: token.clone(), activity });
+    }
+    if must_run(attempt) {
+        effects.push(Effect::RunTask(TaskRequest {
+            task: attempt.id,
+            state: visit.state.clone(),
+            resource: attempt.resource.clone(),
+            parameters: attempt.parameters.clone(),
+            retry_count: visit.retries,
+            token: attempt.token.clone(),
+            role_arn: attempt.role_arn.clone(),
+            deadline: attempt.deadline,
+        }));
+    }
+}
+
+/// Whether we have to dispatch it: workers fetch activity tasks, and a submitted request is not made twice.
+fn must_run(attempt: &Attempt) -> bool {
+    !attempt.submitted && activity_of(&attempt.resource).is_none()
+}
+
+fn attempt_in(frame: &Frame) -> Option<(&Visit, &Attempt)> {
+    let visit = frame.visit()?;
+    match &visit.phase {
+        Phase::Attempt(attempt) => Some((visit, attempt)),
+        Phase::Entered
+        | Phase::Waiting { .. }
+        | Phase::Backoff { .. }
+        | Phase::Flows
+        | Phase::Worked { .. }
+        | Phase::Failing { .. }
+        | Phase::Aborted => None,
+    }
+}
+
+fn open_task<'a>(visit: &'a Visit, attempt: &'a Attempt) -> OpenTask<'a> {
+    OpenTask {
+        task: attempt.id,
+        state: &visit.state,
+        resource: &attempt.resource,
+        parameters: &attempt.parameters,
+        token: attempt.token.as_ref(),
+        scheduled_at: attempt.scheduled_at,
+        started: attempt.started,
+        submitted: attempt.submitted,
+        deadline: attempt.deadline,
+        heartbeat_due: attempt.heartbeat_due,
+    }
+}
+
+fn open_state(frame: &Frame) -> Option<OpenState<'_>> {
+    let visit = frame.visit()?;
+    Some(OpenState {
+        name: &visit.state,
+        kind: visit.kind,
+        place: &frame.place,
+        entered_at: visit.entered_at,
+        retry_count: visit.retries,
+    })
+}

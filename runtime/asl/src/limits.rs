@@ -1,28 +1,30 @@
 //! The limits of a definition, each with its unit and origin.
 
 /// Bytes of a definition's text (AWS API model: CreateStateMachine `definition`).
-pub const DEFINITION_BYTES_MAX: usize = 1_048_576;
+pub(crate) const DEFINITION_BYTES_MAX: usize = 1_048_576;
+/// Bytes of a definition's text when limits are raised (ours).
+pub(crate) const DEFINITION_RAISED_BYTES_MAX: usize = 16 * 1_048_576;
 /// Characters of a state's name (AWS quota).
-pub const STATE_NAME_CHARS_MAX: usize = 80;
+pub(crate) const STATE_NAME_CHARS_MAX: usize = 80;
 /// Characters of a Map's label (AWS).
-pub const LABEL_CHARS_MAX: usize = 40;
+pub(crate) const LABEL_CHARS_MAX: usize = 40;
 /// Characters of a variable's name (ASL, Assign).
-pub const VARIABLE_NAME_CHARS_MAX: usize = 80;
+pub(crate) const VARIABLE_NAME_CHARS_MAX: usize = 80;
 /// Seconds of a timeout, heartbeat, wait or retry interval (ASL's data model).
-pub const SECONDS_MAX: u32 = 99_999_999;
+pub(crate) const SECONDS_MAX: u32 = 99_999_999;
 /// Seconds of `MaxDelaySeconds`, 366 days (AWS).
-pub const DELAY_SECONDS_MAX: u32 = 31_622_400;
+pub(crate) const DELAY_SECONDS_MAX: u32 = 31_622_400;
 /// Attempts of one retrier (ASL's data model).
-pub const ATTEMPTS_MAX: u32 = 99_999_999;
+pub(crate) const ATTEMPTS_MAX: u32 = 99_999_999;
 /// Items that an ItemReader may be asked for (AWS).
-pub const READER_ITEMS_MAX: u32 = 100_000_000;
+pub(crate) const READER_ITEMS_MAX: u32 = 100_000_000;
 /// Bytes of a batch, the size of a payload (AWS).
-pub const BATCH_BYTES_MAX: u32 = 262_144;
+pub(crate) const BATCH_BYTES_MAX: u32 = 262_144;
 /// Characters of a plugin's name in `wasm:NAME` (ours).
-pub const PLUGIN_NAME_CHARS_MAX: usize = 64;
-/// Levels of nested JSON in a definition's text (ours; serde_json itself stops at 128).
-pub const JSON_DEPTH_MAX: usize = 120;
+pub(crate) const PLUGIN_NAME_CHARS_MAX: usize = 64;
+/// Levels of nested JSON in a definition's text (ours; enough for state machines nested to the full).
+pub(crate) const JSON_DEPTH_MAX: usize = 400;
 /// Levels of state machines within state machines (ours).
-pub const FLOW_DEPTH_MAX: usize = 25;
+pub(crate) const FLOW_DEPTH_MAX: usize = 25;
 /// Levels of And, Or and Not in one Choice rule (ours).
-pub const TEST_DEPTH_MAX: usize = 50;
+pub(crate) const TEST_DEPTH_MAX: usize = 50;

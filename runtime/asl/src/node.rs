@@ -14,7 +14,6 @@ use crate::hint::nearest;
 use crate::program::QueryLanguage;
 
 /// Collects the diagnostics of one load.
-#[derive(Default)]
 pub(crate) struct Report {
     diagnostics: RefCell<Vec<Diagnostic>>,
     /// Whether `${…}` may stand for a value that is substituted later.
@@ -22,6 +21,10 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    pub(crate) fn new(allow_substitutions: bool) -> Report {
+        Report { diagnostics: RefCell::default(), allow_substitutions }
+    }
+
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
         self.diagnostics.borrow_mut().push(diagnostic);
     }
@@ -76,6 +79,14 @@ impl Place {
             }
         }
         place
+    }
+
+    /// The name of the member that stands here; `None` for elements and the root.
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.0.as_ref()?.token {
+            Token::Member(name) => Some(name),
+            Token::Item(_) => None,
+        }
     }
 
     /// RFC 6901: `/States/A~1B/Catch/0/Next`; empty for the root.

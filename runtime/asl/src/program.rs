@@ -46,7 +46,7 @@ impl Index<StateId> for Program {
     type Output = State;
 
     fn index(&self, id: StateId) -> &State {
-        &self.states[id.0 as usize]
+        &self.states[id.index()]
     }
 }
 
@@ -58,6 +58,11 @@ impl StateId {
     /// The id of the state at `index` of the arena.
     pub(crate) fn at(index: usize) -> StateId {
         StateId(u32::try_from(index).expect("a definition of bounded size has fewer than 2^32 states"))
+    }
+
+    /// Its place in the arena.
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
     }
 }
 

@@ -120,8 +120,8 @@ fn arn(text: &str) -> Result<Target, ResourceFault> {
     let ["arn", partition, service, region, account, resource] = parts[..] else {
         return Err(ResourceFault::NotArn);
     };
-    if partition.is_empty() || service.is_empty() {
-        return Err(ResourceFault::NotArn);
+    if !partition.starts_with("aws") {
+        return Err(ResourceFault::Unknown);
     }
     match (service, resource.split_once(':')) {
         ("lambda", Some(("function", function))) => lambda(function),
@@ -146,8 +146,8 @@ fn lambda(function: &str) -> Result<Target, ResourceFault> {
     let sound = !name.is_empty()
         && qualifier.is_none_or(|qualifier| {
             !qualifier.is_empty()
-                && qualifier.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$' | '{' | '}'))
-                && qualifier.strip_prefix('$').is_none_or(|rest| rest == "LATEST" || rest.starts_with('{'))
+                && qualifier.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'))
+                && qualifier.strip_prefix('$').is_none_or(|rest| rest == "LATEST")
         });
     if !sound {
         return Err(ResourceFault::Unknown);

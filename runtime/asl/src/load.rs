@@ -1,0 +1,184 @@
+//! From text to [`Program`]: size, JSON, reading, positions. Hides the order of the checks and what makes a definition
+//! refused.
+
+use stepwell_query::{ObjectBuilder, Value};
+
+use crate::codes::{Code, Severity};
+use crate::diagnostic::{Diagnostic, refusal};
+use crate::limits::{DEFINITION_BYTES_MAX, DEFINITION_RAISED_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::machine::{Extent, machine};
+use crate::node::{Node, Place, Report};
+use crate::positions;
+use crate::program::{ExecutionType, Program};
+
+/// How a definition is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub limits: Limits,
+    /// Type of the state machine: Express workflows cannot wait for callbacks and jobs.
+    pub kind: ExecutionType,
+    /// Whether `${Name}` stands for a value that is filled in when the definition is deployed. A definition with such
+    /// values can be checked and drawn, not run.
+    pub allow_substitutions: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { limits: Limits::Strict, kind: ExecutionType::Standard, allow_substitutions: false }
+    }
+}
+
+/// Which bound the size of a definition has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Limits {
+    /// The service's.
+    #[default]
+    Strict,
+    /// Ours.
+    Raised,
+}
+
+/// What came of a definition.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// The state machine; `None` when a diagnostic is an error.
+    pub program: Option<Program>,
+    /// All that is wrong or doubtful, errors and warnings, in the order of the text.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// A stored definition that cannot be represented: it was never accepted, or the store is damaged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the stored definition cannot be loaded: {refusal}")]
+pub struct Unloadable {
+    /// What is wrong, in one line.
+    pub refusal: String,
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads and checks a definition. All faults are reported at once.
+pub fn load(text: &str, options: &Options) -> Loaded {
+    let most = match options.limits {
+        Limits::Strict => DEFINITION_BYTES_MAX,
+        Limits::Raised => DEFINITION_RAISED_BYTES_MAX,
+    };
+    if text.len() > most {
+        let message = format!("Definition is {} bytes, the maximum is {most}", text.len());
+        return Loaded { program: None, diagnostics: vec![Diagnostic::of_whole(Code::TooLarge, message)] };
+    }
+    let Read { program, diagnostics } = read(text, options);
+    let refused = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    Loaded { program: program.filter(|_| !refused), diagnostics }
+}
+
+/// Reads a definition that was accepted before, whatever would be said about it today.
+pub fn load_stored(text: &str) -> Result<Program, Unloadable> {
+    let Read { program, diagnostics } = read(text, &Options { limits: Limits::Raised, ..Options::default() });
+    program.ok_or_else(|| Unloadable {
+        refusal: refusal(&diagnostics).unwrap_or_else(|| "it has values that are to be substituted".to_owned()),
+        diagnostics,
+    })
+}
+
+/// Reads and checks a single state, as TestState takes it, under that name. The states it leads to need not exist: in
+/// the program each of them is a Succeed state.
+pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
+    let state = match parse(text) {
+        Ok(state) => state,
+        Err(diagnostic) => return Loaded { program: None, diagnostics: vec![diagnostic] },
+    };
+    let succeed = || Value::object([("Type", Value::from("Succeed"))]);
+    let mut states = ObjectBuilder::with_capacity(4);
+    targets(&state, &mut |target| {
+        states.insert(target, succeed());
+    });
+    states.insert(name, state);
+    let whole = Value::object([("StartAt", Value::from(name)), ("States", Value::from(states))]);
+    let report = Report::new(options.allow_substitutions);
+    let node = Node { value: &whole, place: Place::root(), report: &report };
+    let program = machine(&node, options.kind, Extent::SingleState);
+    let mut diagnostics = report.into_diagnostics();
+    let within = Place::root().member("States").member(name).pointer();
+    locate(text, &mut diagnostics, &within);
+    let refused = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    Loaded { program: program.filter(|_| !refused), diagnostics }
+}
+
+struct Read {
+    program: Option<Program>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Reads what can be represented and reports everything else.
+fn read(text: &str, options: &Options) -> Read {
+    let value = match parse(text) {
+        Ok(value) => value,
+        Err(diagnostic) => return Read { program: None, diagnostics: vec![diagnostic] },
+    };
+    let report = Report::new(options.allow_substitutions);
+    let program = machine(&Node { value: &value, place: Place::root(), report: &report }, options.kind, Extent::Whole);
+    let mut diagnostics = report.into_diagnostics();
+    locate(text, &mut diagnostics, "");
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    Read { program, diagnostics }
+}
+
+/// The definition as JSON, which must be an object of bounded depth.
+fn parse(text: &str) -> Result<Value, Diagnostic> {
+    if text.trim().is_empty() {
+        return Err(Diagnostic::of_whole(Code::EmptyText, "Definition cannot be empty"));
+    }
+    let depth = positions::depth(text);
+    if depth > JSON_DEPTH_MAX {
+        let message = format!("Definition is nested {depth} levels deep, the maximum is {JSON_DEPTH_MAX}");
+        return Err(Diagnostic::of_whole(Code::TooDeep, message));
+    }
+    let value = Value::parse(text).map_err(|error| {
+        let mut diagnostic = Diagnostic::of_whole(Code::NotJson, error.message);
+        diagnostic.line = u32::try_from(error.line).unwrap_or(0);
+        diagnostic.column = u32::try_from(error.column).unwrap_or(0);
+        diagnostic
+    })?;
+    if value.as_object().is_none() {
+        return Err(Diagnostic::of_whole(Code::NotObject, "Definition must be a valid JSON object"));
+    }
+    Ok(value)
+}
+
+/// Gives the diagnostics their positions in the text, of which the value at `within` is the whole, and adds those for
+/// members that occur twice.
+fn locate(text: &str, diagnostics: &mut Vec<Diagnostic>, within: &str) {
+    let own = |pointer: &str| pointer.strip_prefix(within).unwrap_or("").to_owned();
+    let wanted: Vec<String> = diagnostics.iter().map(|diagnostic| own(&diagnostic.pointer)).collect();
+    let found = positions::scan(text, wanted.iter().map(String::as_str));
+    for (diagnostic, pointer) in diagnostics.iter_mut().zip(&wanted) {
+        if let Some(position) = found.found.get(pointer) {
+            (diagnostic.line, diagnostic.column) = (position.line, position.column);
+        }
+    }
+    for (pointer, position) in found.doubled {
+        let name = pointer.rsplit('/').next().unwrap_or_default();
+        let message = format!("Field '{name}' occurs twice; the last one counts");
+        let mut diagnostic = Diagnostic::of_whole(Code::DoubledMember, message);
+        diagnostic.location = Some(format!("{within}{pointer}"));
+        diagnostic.pointer = format!("{within}{pointer}");
+        (diagnostic.line, diagnostic.column) = (position.line, position.column);
+        diagnostics.push(diagnostic);
+    }
+}
+
+/// Calls `visit` with each state that a state leads to.
+fn targets(state: &Value, visit: &mut dyn FnMut(&str)) {
+    for name in ["Next", "Default"] {
+        if let Some(target) = state.get(name).and_then(Value::as_str) {
+            visit(target);
+        }
+    }
+    for name in ["Choices", "Catch"] {
+        for element in state.get(name).and_then(Value::as_array).into_iter().flatten() {
+            if let Some(target) = element.get("Next").and_then(Value::as_str) {
+                visit(target);
+            }
+        }
+    }
+}

@@ -158,9 +158,11 @@ impl Run {
         self.frames.get(FrameId::ROOT).into_iter().flat_map(|frame| frame.variables.iter())
     }
 
-    /// Starts all heartbeat deadlines anew from this time, as after a crash: heartbeats are not history.
+    /// Starts the heartbeat deadlines of tasks that were scheduled before this time anew from it, as after a crash:
+    /// heartbeats are not history.
     pub fn renew_heartbeats(&mut self, at: Timestamp) {
-        let tasks: Vec<TaskId> = self.open_tasks().filter(|open| open.heartbeat_due.is_some()).map(|open| open.task).collect();
+        let earlier = |open: &OpenTask<'_>| open.heartbeat_due.is_some() && open.scheduled_at < at;
+        let tasks: Vec<TaskId> = self.open_tasks().filter(earlier).map(|open| open.task).collect();
         for task in tasks {
             self.beat(task, at);
         }

@@ -7,6 +7,7 @@
 //! The crate hides both parsers, the JSONata engine and every rule about how results become JSON. It is pure: the
 //! time, the randomness ([`Random`]) and the context object ([`Scope`]) are arguments.
 
+mod hash;
 mod intrinsic;
 mod java;
 mod jsonata;

@@ -1,44 +1,38 @@
-//! JSONPath, reference paths and the expressions of `.$` fields.
+//! JSONPath, reference paths and the expressions of `.$` fields. Hides the parser and the evaluator.
+
+mod eval;
+mod filter;
+mod parse;
+mod reference;
+mod steps;
 
 use std::sync::Arc;
+
+pub use parse::PathSyntaxError;
+pub(crate) use parse::{closing, fault};
+pub use reference::{ReferencePath, ReferencePathError};
+pub use steps::PathRoot;
 
 use crate::intrinsic::{Intrinsic, IntrinsicError};
 use crate::random::Random;
 use crate::sources::Sources;
 use crate::value::Value;
+use eval::{Mode, Search};
+use steps::Step;
 
-/// What a path starts from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathRoot {
-    /// `$`
-    Input,
-    /// `$$`
-    Context,
-    /// `$name`
-    Variable(Arc<str>),
-}
-
-/// A text that is no path, reference path or intrinsic call, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{message} at offset {offset}")]
-pub struct PathSyntaxError {
-    /// What is wrong.
-    pub message: String,
-    /// Bytes before the fault.
-    pub offset: usize,
-}
-
-/// A parsed JSONPath: any root, any operator.
+/// A parsed JSONPath: any root, any operator. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Path {
     text: Arc<str>,
     root: PathRoot,
+    steps: Arc<[Step]>,
 }
 
 impl Path {
     /// Parses `$.a`, `$$.a`, `$name.a`, with everything Jayway's JsonPath has and the service allows.
-    pub fn parse(_text: &str) -> Result<Self, PathSyntaxError> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
+        let (root, steps) = parse::path(text)?;
+        Ok(Self { text: text.into(), root, steps: steps.into() })
     }
 
     /// The text it was parsed from.
@@ -53,26 +47,42 @@ impl Path {
 
     /// Whether it is the root alone: `$`, `$$`, `$name`.
     pub fn is_root(&self) -> bool {
-        todo!()
+        self.steps.is_empty()
     }
 
     /// Whether it names at most one value; an indefinite path gives an array of all it finds.
     pub fn is_definite(&self) -> bool {
-        todo!()
+        steps::is_definite(&self.steps)
+    }
+
+    /// The name of the workflow variable it starts from, if it does.
+    pub fn variable(&self) -> Option<&Arc<str>> {
+        if let PathRoot::Variable(name) = &self.root { Some(name) } else { None }
     }
 
     /// The value found.
-    pub fn evaluate(&self, _sources: &Sources) -> Result<Value, PathError> {
-        todo!()
+    pub fn evaluate(&self, sources: &Sources) -> Result<Value, PathError> {
+        match &self.root {
+            PathRoot::Input => self.select(sources.input),
+            PathRoot::Context => self.select(&sources.scope.context()),
+            PathRoot::Variable(name) => match sources.scope.variable(name) {
+                Some(value) => self.select(&value),
+                None => Err(self.error(PathErrorKind::UnknownVariable { name: name.clone() })),
+            },
+        }
     }
 
     /// As [`Path::evaluate`], from this value, whatever the path's root is.
-    pub fn select(&self, _root: &Value) -> Result<Value, PathError> {
-        todo!()
+    pub fn select(&self, root: &Value) -> Result<Value, PathError> {
+        Search::new(root).find(&self.steps, root, Mode::Lenient).map_err(|kind| self.error(kind))
+    }
+
+    fn error(&self, kind: PathErrorKind) -> PathError {
+        PathError { path: self.text.clone(), kind }
     }
 }
 
-/// A path did not lead to a value.
+/// A path did not lead to a value; displayed as the service words it for `InputPath` and `OutputPath`.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("Invalid path '{path}' : {kind}")]
 pub struct PathError {
@@ -85,32 +95,30 @@ pub struct PathError {
 impl PathError {
     /// `The JSONPath '$.x' specified for the field 'v.$' could not be found in the input '<json>'`
     pub fn not_found_text(&self, field: &str, input: &Value) -> String {
-        format!(
-            "The JSONPath '{}' specified for the field '{field}' could not be found in the input '{input}'",
-            self.path
-        )
+        let path = &self.path;
+        format!("The JSONPath '{path}' specified for the field '{field}' could not be found in the input '{input}'")
     }
 }
 
 /// Why a path did not lead to a value; displayed as Jayway words it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PathErrorKind {
-    /// The last step names a member that is not there.
+    /// The last step names a member that is not there, or an index on the way has no element.
     #[error("No results for path: {path}")]
     NoResults {
-        /// The path so far, normalized: `$['x']`.
+        /// The whole path, normalized: `$['x']`.
         path: String,
     },
     /// A step before the last names a member that is not there.
     #[error("Missing property in path {path}")]
     MissingProperty {
-        /// The path so far, normalized.
+        /// The path up to that member, normalized.
         path: String,
     },
-    /// An array has no element at that index.
-    #[error("Index out of bounds when evaluating path {path}")]
+    /// The last step is an index at which the array has no element. A template takes it as null.
+    #[error("No results for path: {path}")]
     IndexOutOfBounds {
-        /// The path so far, normalized.
+        /// The whole path, normalized.
         path: String,
     },
     /// A member or index was asked of a value that has none.
@@ -125,70 +133,12 @@ pub enum PathErrorKind {
         /// Name without `$`.
         name: Arc<str>,
     },
-    /// The path's operators or filters fail on this input.
+    /// A function of the path fails on this value, or the search is out of bounds.
     #[error("{message}")]
     Failed {
         /// What failed.
         message: String,
     },
-}
-
-/// A path of fields and literal indexes alone, as `ResultPath`, `ItemsPath`, `Variable` and the `...Path` fields have.
-#[derive(Clone, Debug)]
-pub struct ReferencePath {
-    path: Path,
-}
-
-impl ReferencePath {
-    /// Parses it; refuses the operators `@ , : ? * ..` of general paths.
-    pub fn parse(_text: &str) -> Result<Self, PathSyntaxError> {
-        todo!()
-    }
-
-    /// The same as a general path.
-    pub fn as_path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The text it was parsed from.
-    pub fn text(&self) -> &Arc<str> {
-        &self.path.text
-    }
-
-    /// What it starts from.
-    pub fn root(&self) -> &PathRoot {
-        &self.path.root
-    }
-
-    /// Whether it is the root alone.
-    pub fn is_root(&self) -> bool {
-        self.path.is_root()
-    }
-
-    /// The value found.
-    pub fn evaluate(&self, sources: &Sources) -> Result<Value, PathError> {
-        self.path.evaluate(sources)
-    }
-
-    /// The value found from this root, whatever the path's root is.
-    pub fn get(&self, root: &Value) -> Result<Value, PathError> {
-        self.path.select(root)
-    }
-
-    /// A copy of `root` with `value` at this path; missing objects are created.
-    pub fn set(&self, _root: &Value, _value: Value) -> Result<Value, ReferencePathError> {
-        todo!()
-    }
-}
-
-/// A value cannot be put where a reference path points.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("Unable to apply ReferencePath {path} to input {input}")]
-pub struct ReferencePathError {
-    /// Text of the path.
-    pub path: Arc<str>,
-    /// The value it was applied to, as JSON.
-    pub input: String,
 }
 
 /// The value of a `.$` field: a path or an intrinsic call.
@@ -202,8 +152,11 @@ pub enum PathExpr {
 
 impl PathExpr {
     /// Parses either.
-    pub fn parse(_text: &str) -> Result<Self, PathSyntaxError> {
-        todo!()
+    pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
+        if text.starts_with('$') {
+            return Path::parse(text).map(Self::Path);
+        }
+        Intrinsic::parse(text).map(Self::Intrinsic)
     }
 
     /// The text it was parsed from.
@@ -215,24 +168,40 @@ impl PathExpr {
     }
 
     /// The value.
-    pub fn evaluate(
-        &self,
-        _sources: &Sources,
-        _random: &mut Random,
-    ) -> Result<Value, PathExprError> {
-        todo!()
+    pub fn evaluate(&self, sources: &Sources, random: &mut Random) -> Result<Value, PathExprError> {
+        match self {
+            Self::Path(path) => Ok(path.evaluate(sources)?),
+            Self::Intrinsic(call) => Ok(call.evaluate(sources, random)?),
+        }
     }
 
     /// Names of the workflow variables it reads, without `$`, in order of appearance, each once.
     pub fn variables(&self) -> Vec<Arc<str>> {
-        todo!()
+        let mut names = Vec::new();
+        self.collect_variables(&mut names);
+        names
+    }
+
+    pub(crate) fn collect_variables(&self, names: &mut Vec<Arc<str>>) {
+        match self {
+            Self::Path(path) => push_once(names, path.variable()),
+            Self::Intrinsic(call) => call.collect_variables(names),
+        }
+    }
+}
+
+pub(crate) fn push_once(names: &mut Vec<Arc<str>>, name: Option<&Arc<str>>) {
+    if let Some(name) = name
+        && !names.contains(name)
+    {
+        names.push(name.clone());
     }
 }
 
 /// Why a `.$` field has no value.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum PathExprError {
-    /// A path found nothing: States.Runtime (States.ParameterPathFailure in a template).
+    /// A path found nothing: States.ParameterPathFailure or States.Runtime, as the field demands.
     #[error(transparent)]
     Path(#[from] PathError),
     /// An intrinsic function failed: States.IntrinsicFailure.

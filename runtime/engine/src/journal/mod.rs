@@ -6,7 +6,21 @@
 //! token or activity task) and its inbox of *messages*. Every change of these is part of one [`Write`], which lands
 //! whole or not at all.
 
+mod facts;
+//SIM mod fault;
 mod id;
+mod limits;
+mod memory;
+//PG mod postgres;
+//SIM mod sim_vfs;
+mod sqlite;
+//T #[cfg(test)]
+//T mod tests;
+
+//SIM pub use fault::{FaultPlan, SimDisk};
+pub use memory::MemoryJournal;
+//PG pub use postgres::{PostgresJournal, PostgresOptions};
+pub use sqlite::{InlineJournal, SqliteJournal, SqliteOptions, SqliteStore};
 
 pub use id::{Epoch, ExecutionId, MessageId, Partition, ScopeId, TokenHash};
 
@@ -16,6 +30,9 @@ use stepwell_interp::Timestamp;
 
 /// A future that a store returns; boxed, so that the trait stays object-safe.
 pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Where a store takes the time of leases from.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One atomic change. Writes of one batch share a transaction, yet each has its own [`Verdict`]: a refused write
 /// leaves no trace and never takes its neighbours with it.
@@ -40,7 +57,8 @@ pub enum Write {
 #[derive(Clone, Debug)]
 pub struct Append {
     pub execution: ExecutionId,
-    /// The epoch under which the writer holds the execution's partition; an older one than the store's is refused.
+    /// The epoch under which the writer holds the execution's partition; any other than the store's is refused. A
+    /// partition that was never leased is at epoch 0.
     pub epoch: Epoch,
     /// Position of the segment's first event, counted from 1; the store refuses a gap or an overlap.
     pub expected_next: u64,
@@ -49,9 +67,9 @@ pub struct Append {
     pub segment: Segment,
     /// The view row after this append, whole.
     pub view: View,
-    /// Tasks whose rows are inserted.
+    /// Tasks whose rows are inserted (replaced, where the token is open already).
     pub open: Vec<OpenTask>,
-    /// Tasks whose rows are deleted. With `must_exist`, a missing row refuses the append (an answer came first).
+    /// Tasks whose rows are deleted, after those of `open` are in. With `must_exist`, a missing row refuses the append (an answer came first).
     pub close: Vec<CloseTask>,
     pub send: Vec<Outgoing>,
     /// Inbox rows that the events of this append account for; a missing one refuses the append.
@@ -76,7 +94,8 @@ pub struct NewExecution {
     /// The list this execution belongs to: a state machine of a tenant, or a map run.
     pub scope: ScopeId,
     pub name: Arc<str>,
-    /// When set, a second execution of this name in this scope is refused with [`Refused::NameTaken`].
+    /// When set, a second execution of this name in this scope is refused with [`Refused::NameTaken`]; executions
+    /// that do not set it are not counted.
     pub unique_name: bool,
     pub started_at: Timestamp,
     /// Opaque to the store, returned with the row (ARN parts, version, alias, trace header).
@@ -106,6 +125,17 @@ pub enum Status {
     Failed = 2,
     TimedOut = 3,
     Aborted = 4,
+}
+
+impl Status {
+    /// All statuses, in the order of their numbers.
+    pub const ALL: [Status; 5] =
+        [Status::Running, Status::Succeeded, Status::Failed, Status::TimedOut, Status::Aborted];
+
+    /// The status of a stored number.
+    fn from_number(number: i64) -> Option<Status> {
+        usize::try_from(number).ok().and_then(|index| Status::ALL.get(index)).copied()
+    }
 }
 
 /// One open token or activity task: token index and activity queue in one.
@@ -164,11 +194,11 @@ pub struct StoredSegment {
 /// Which segments of an execution to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentRange {
-    /// From the segment that holds event `first` (a position) to the end.
+    /// From the segment that holds event `first` (a position) to the end; nothing when the log ends before it.
     From { first: u64 },
-    /// Ascending, from the segment that holds public event `public`.
+    /// Ascending, from the segment that holds public event `public`; nothing when there is no such event yet.
     Forward { public: u64 },
-    /// Descending, from the segment that holds public event `public`.
+    /// Descending, from the segment that holds public event `public`, or from the end when there is none yet.
     Backward { public: u64 },
     /// The last segment alone.
     Last,
@@ -284,7 +314,8 @@ pub trait Journal: Catalog + Send + Sync + 'static {
     fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>>;
 
     /// Takes and renews leases for `owner`: renews those it holds, and takes free or expired ones of `wanted`
-    /// (under a new epoch). Answers all it now holds.
+    /// (under a new epoch). Answers all it now holds, by partition. `owner` names one run of one process: a name that
+    /// outlives a restart would share its epoch with what the dead process may still have in flight.
     fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>>;
 
     /// Gives leases back, so that another node need not wait for them to expire.
@@ -326,4 +357,47 @@ pub struct CatalogWrite {
     pub expected: Option<u64>,
     /// `None` deletes.
     pub bytes: Option<Arc<[u8]>>,
+}
+
+/// A store that cannot be opened: what is wrong, where, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the data directory {0} is in use by another process; stop that process or choose another directory")]
+    Locked(String),
+    #[error("{path} cannot be opened: {why}; check that it exists and that this user may write there")]
+    Unreadable { path: String, why: String },
+    #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
+    Foreign(String),
+    #[error("{path} is damaged: {why}; restore it from a backup")]
+    Damaged { path: String, why: String },
+    #[error(
+        "the journal at {path} has format {found}, and this version of Stepwell reads up to format {known}; run the \
+         version that wrote it or a newer one"
+    )]
+    Newer { path: String, found: i64, known: i64 },
+    #[error("the database at {at} cannot be reached: {why}")]
+    Unreachable { at: String, why: String },
+}
+
+/// An answer that is there already.
+fn ready<T: Send + 'static>(value: T) -> Answer<T> {
+    Box::pin(std::future::ready(value))
+}
+
+/// Takes segments until `bytes_max` is reached, but at least one.
+fn segment_page<E>(
+    segments: impl Iterator<Item = Result<StoredSegment, E>>,
+    bytes_max: usize,
+) -> Result<Vec<StoredSegment>, E> {
+    let mut page = Vec::new();
+    let mut bytes = 0usize;
+    for segment in segments {
+        let segment = segment?;
+        bytes = bytes.saturating_add(segment.segment.bytes.len());
+        if bytes > bytes_max && !page.is_empty() {
+            break;
+        }
+        page.push(segment);
+    }
+    Ok(page)
 }

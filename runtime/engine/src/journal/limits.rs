@@ -1,0 +1,57 @@
+//! Bounds of the journals, each with its unit and origin.
+
+/// Bytes of writes that one transaction takes at most: a group of large appends must not hold up the ones behind it
+/// for more than some tens of milliseconds.
+pub(super) const GROUP_BYTES_MAX: usize = 8 << 20;
+
+/// Writes that one transaction takes at most, for the same reason.
+pub(super) const GROUP_WRITES_MAX: usize = 4_096;
+
+/// Bytes that may wait for the writer; more is refused as full, so that a slow disk cannot take all memory.
+pub(super) const QUEUE_BYTES_MAX: usize = 256 << 20;
+
+/// What a write weighs beside its bytes: rows, index entries, its place in the queue.
+pub(super) const WRITE_OVERHEAD_BYTES: usize = 256;
+
+/// Size of the write-ahead log at which a checkpoint begins: large enough that its syncs vanish among the commits',
+/// small enough that recovery after a crash takes well under a second.
+pub(super) const CHECKPOINT_WAL_BYTES: u64 = 16 << 20;
+
+/// A write-ahead log larger than this is moved to the database when the store is idle.
+pub(super) const IDLE_WAL_BYTES: u64 = 1 << 20;
+
+/// How long without a commit counts as idle, milliseconds.
+pub(super) const IDLE_MS: u64 = 2_000;
+
+/// Frames that may be left for the checkpoint's second pass, during which the writer waits.
+pub(super) const CHECKPOINT_REST_FRAMES: i32 = 256;
+
+/// First passes of one checkpoint before the writer has to wait however much is left.
+pub(super) const CHECKPOINT_PASSES_MAX: u32 = 4;
+
+/// Page size of a new database file, bytes; SQLite's default, and the block size of common file systems.
+pub(super) const PAGE_BYTES: u64 = 4_096;
+
+/// Memory for pages of one writing connection, KiB.
+pub(super) const WRITER_CACHE_KIB: u32 = 65_536;
+
+/// Memory for pages of one reading connection, KiB.
+pub(super) const READER_CACHE_KIB: u32 = 8_192;
+
+/// Threads that serve reads of an embedded journal.
+pub(super) const READERS: usize = 2;
+
+/// Reads that may wait for a thread; more wait in their callers.
+pub(super) const READS_QUEUED_MAX: usize = 1_024;
+
+/// Statements kept prepared on one connection; above the number there are, so that none is ever compiled twice.
+pub(super) const STATEMENTS_CACHED: usize = 64;
+
+/// How long a connection waits for another one's lock, milliseconds. Only a foreign process ever holds one for long.
+pub(super) const BUSY_MS: u64 = 5_000;
+
+/// Message ids reserved by one write of the counter.
+pub(super) const MESSAGE_IDS_RESERVED: u64 = 4_096;
+
+/// Attempts of a group of writes that met a concurrent one of another node.
+pub(super) const CONFLICT_ATTEMPTS_MAX: u32 = 8;

@@ -1,0 +1,342 @@
+//! The journal in memory: everything a store promises but outliving the process. Hides its maps and their indexes.
+//! Deterministic: ordered maps, the caller's clock, answers that are ready at once.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use stepwell_interp::Timestamp;
+
+use super::{
+    Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal, Lease,
+    ListQuery, Message, MessageId, OpenTask, Partition, ReadError, ScopeId, SegmentRange, Status, StoredSegment,
+    TokenHash, Verdict, Write,
+    facts::{Changes, Facts},
+    ready, segment_page,
+};
+
+/// A journal in memory. Clones share one store, so that several engines can stand on it.
+#[derive(Clone)]
+pub struct MemoryJournal {
+    store: Arc<Mutex<Store>>,
+    clock: Clock,
+}
+
+#[derive(Default)]
+struct Store {
+    facts: Facts,
+    indexes: Indexes,
+    leases: BTreeMap<Partition, Held>,
+}
+
+struct Held {
+    owner: Arc<str>,
+    until: Timestamp,
+}
+
+/// What the read methods look at, kept in step with the facts.
+#[derive(Default)]
+struct Indexes {
+    segments: BTreeMap<ExecutionId, Vec<StoredSegment>>,
+    blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
+    by_scope: BTreeSet<(ScopeId, ExecutionId)>,
+    by_status: BTreeSet<(ScopeId, Status, ExecutionId)>,
+    by_name: BTreeMap<(ScopeId, Arc<str>), ExecutionId>,
+    hot: BTreeSet<ExecutionId>,
+    due: BTreeSet<(Timestamp, ExecutionId)>,
+    inbox: BTreeSet<(ExecutionId, MessageId)>,
+    activities: BTreeSet<(ScopeId, Timestamp, TokenHash)>,
+}
+
+impl MemoryJournal {
+    /// An empty store, whose leases run by `clock`.
+    pub fn new(clock: Clock) -> MemoryJournal {
+        MemoryJournal { store: Arc::default(), clock }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Store> {
+        // A panic elsewhere leaves the maps whole: every change is made after all checks.
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Store) -> T) -> Answer<Result<T, ReadError>> {
+        ready(Ok(read(&self.lock())))
+    }
+}
+
+impl Journal for MemoryJournal {
+    fn commit(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>> {
+        let mut store = self.lock();
+        let Store { facts, indexes, .. } = &mut *store;
+        ready(batch.iter().map(|write| facts.apply(write, indexes)).collect())
+    }
+
+    fn execution(&self, id: ExecutionId) -> Answer<Result<Option<ExecutionRow>, ReadError>> {
+        self.read(|store| store.facts.rows.get(&id).cloned())
+    }
+
+    fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>> {
+        self.read(|store| store.indexes.by_name.get(&(scope, Arc::from(name))).copied())
+    }
+
+    fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {
+        self.read(|store| store.list(query))
+    }
+
+    fn segments(
+        &self,
+        id: ExecutionId,
+        range: SegmentRange,
+        bytes_max: usize,
+    ) -> Answer<Result<Vec<StoredSegment>, ReadError>> {
+        self.read(|store| match store.indexes.segments.get(&id) {
+            Some(log) => select(log, range, bytes_max),
+            None => Vec::new(),
+        })
+    }
+
+    fn messages(&self, after: &[(Partition, MessageId)], limit: u32) -> Answer<Result<Vec<Message>, ReadError>> {
+        let after: BTreeMap<Partition, MessageId> = after.iter().copied().collect();
+        self.read(|store| {
+            let Some(first) = after.values().min() else { return Vec::new() };
+            let messages = store.facts.messages.range((Bound::Excluded(*first), Bound::Unbounded));
+            let wanted = messages.filter(|(id, message)| {
+                after.get(&message.to.partition()).is_some_and(|cursor| *id > cursor)
+            });
+            wanted.take(limit as usize).map(|(_, message)| message.clone()).collect()
+        })
+    }
+
+    fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>> {
+        self.read(|store| {
+            let ids = store.indexes.inbox.range((id, MessageId(0))..=(id, MessageId(u64::MAX)));
+            ids.filter_map(|(_, message)| store.facts.messages.get(message).cloned()).collect()
+        })
+    }
+
+    fn hot(
+        &self,
+        partitions: &[Partition],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Answer<Result<Vec<ExecutionId>, ReadError>> {
+        let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
+        self.read(|store| {
+            let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+            let ids = store.indexes.hot.range((start, Bound::Unbounded)).copied();
+            ids.filter(|id| wanted.contains(&id.partition())).take(limit as usize).collect()
+        })
+    }
+
+    fn due(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        limit: u32,
+    ) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>> {
+        let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
+        self.read(|store| {
+            let due = store.indexes.due.range(..=(until, ExecutionId(u64::MAX)));
+            let wanted = due.filter(|(_, id)| wanted.contains(&id.partition()));
+            wanted.take(limit as usize).map(|(at, id)| (*id, *at)).collect()
+        })
+    }
+
+    fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>> {
+        let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
+        self.read(|store| {
+            store.indexes.due.iter().find(|(_, id)| wanted.contains(&id.partition())).map(|(at, _)| *at)
+        })
+    }
+
+    fn open_task(&self, token: TokenHash) -> Answer<Result<Option<OpenTask>, ReadError>> {
+        self.read(|store| store.facts.tasks.get(&token).cloned())
+    }
+
+    fn activity_tasks(
+        &self,
+        activity: ScopeId,
+        after: Option<(Timestamp, TokenHash)>,
+        limit: u32,
+    ) -> Answer<Result<Vec<OpenTask>, ReadError>> {
+        self.read(|store| {
+            let start = match after {
+                Some((at, token)) => Bound::Excluded((activity, at, token)),
+                None => Bound::Included((activity, Timestamp(0), TokenHash([0; 32]))),
+            };
+            let end = Bound::Included((activity, Timestamp(u64::MAX), TokenHash([0xff; 32])));
+            let tokens = store.indexes.activities.range((start, end)).take(limit as usize);
+            tokens.filter_map(|(_, _, token)| store.facts.tasks.get(token).cloned()).collect()
+        })
+    }
+
+    fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>> {
+        self.read(|store| store.indexes.blobs.get(&hash).cloned())
+    }
+
+    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>> {
+        let now = (self.clock)();
+        ready(Ok(self.lock().lease(owner, wanted, now, now.plus_ms(ttl_ms))))
+    }
+
+    fn release(&self, owner: &str) -> Answer<Result<(), ReadError>> {
+        self.lock().leases.retain(|_, held| *held.owner != *owner);
+        ready(Ok(()))
+    }
+}
+
+impl Catalog for MemoryJournal {
+    fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>> {
+        self.read(|store| {
+            let record = store.facts.catalog.get(key)?;
+            Some(CatalogRecord { key: key.clone(), revision: record.revision, bytes: record.bytes.clone() })
+        })
+    }
+
+    fn scan(
+        &self,
+        tenant: &str,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
+        let key = |name: &str| CatalogKey { tenant: tenant.into(), kind: kind.into(), name: name.into() };
+        let start = match after {
+            Some(after) if after >= prefix => Bound::Excluded(key(after)),
+            Some(_) | None => Bound::Included(key(prefix)),
+        };
+        self.read(|store| {
+            let records = store.facts.catalog.range((start, Bound::Unbounded));
+            let wanted = records.take_while(|(key, _)| {
+                *key.tenant == *tenant && *key.kind == *kind && key.name.starts_with(prefix)
+            });
+            let record = |(key, record): (&CatalogKey, &super::facts::Versioned)| CatalogRecord {
+                key: key.clone(),
+                revision: record.revision,
+                bytes: record.bytes.clone(),
+            };
+            wanted.take(limit as usize).map(record).collect()
+        })
+    }
+}
+
+impl Store {
+    fn list(&self, query: ListQuery) -> Vec<ExecutionRow> {
+        let before = query.before.unwrap_or(ExecutionId(u64::MAX));
+        let limit = query.limit as usize;
+        let row = |id: &ExecutionId| self.facts.rows.get(id).cloned();
+        match query.status {
+            Some(status) => {
+                let range = (query.scope, status, ExecutionId(0))..(query.scope, status, before);
+                self.indexes.by_status.range(range).rev().take(limit).filter_map(|(_, _, id)| row(id)).collect()
+            }
+            None => {
+                let range = (query.scope, ExecutionId(0))..(query.scope, before);
+                self.indexes.by_scope.range(range).rev().take(limit).filter_map(|(_, id)| row(id)).collect()
+            }
+        }
+    }
+
+    fn lease(&mut self, owner: &str, wanted: &[Partition], now: Timestamp, until: Timestamp) -> Vec<Lease> {
+        for held in self.leases.values_mut().filter(|held| *held.owner == *owner) {
+            held.until = until;
+        }
+        for partition in wanted {
+            if self.leases.get(partition).is_some_and(|held| *held.owner == *owner || held.until > now) {
+                continue;
+            }
+            self.leases.insert(*partition, Held { owner: owner.into(), until });
+            self.facts.epochs.entry(*partition).or_insert(Epoch(0)).0 += 1;
+        }
+        let held = self.leases.iter().filter(|(_, held)| *held.owner == *owner);
+        let lease = |(partition, held): (&Partition, &Held)| Lease {
+            partition: *partition,
+            epoch: self.facts.epochs.get(partition).copied().unwrap_or(Epoch(0)),
+            until: held.until,
+        };
+        held.map(lease).collect()
+    }
+}
+
+impl Changes for Indexes {
+    fn row(&mut self, old: Option<&ExecutionRow>, new: &ExecutionRow) {
+        match old {
+            Some(old) => {
+                self.by_status.remove(&(old.new.scope, old.view.status, old.id));
+                if let Some(at) = old.view.wake_at {
+                    self.due.remove(&(at, old.id));
+                }
+            }
+            None => {
+                self.by_scope.insert((new.new.scope, new.id));
+                let newest = self.by_name.entry((new.new.scope, new.new.name.clone())).or_insert(new.id);
+                *newest = new.id.max(*newest);
+            }
+        }
+        self.by_status.insert((new.new.scope, new.view.status, new.id));
+        if let Some(at) = new.view.wake_at {
+            self.due.insert((at, new.id));
+        }
+        if new.view.hot {
+            self.hot.insert(new.id);
+        } else {
+            self.hot.remove(&new.id);
+        }
+    }
+
+    fn segment(&mut self, append: &Append) {
+        let stored = StoredSegment { first: append.expected_next, segment: append.segment.clone() };
+        self.segments.entry(append.execution).or_default().push(stored);
+    }
+
+    fn task_opened(&mut self, task: &OpenTask) {
+        if let Some(activity) = task.activity {
+            self.activities.insert((activity, task.scheduled_at, task.token));
+        }
+    }
+
+    fn task_closed(&mut self, task: &OpenTask) {
+        if let Some(activity) = task.activity {
+            self.activities.remove(&(activity, task.scheduled_at, task.token));
+        }
+    }
+
+    fn message_sent(&mut self, message: &Message) {
+        self.inbox.insert((message.to, message.id));
+    }
+
+    fn message_consumed(&mut self, message: &Message) {
+        self.inbox.remove(&(message.to, message.id));
+    }
+
+    fn record(&mut self, _key: &CatalogKey) {}
+
+    fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>) {
+        self.blobs.entry(hash).or_insert_with(|| bytes.clone());
+    }
+}
+
+/// The part of a log that `range` asks for.
+fn select(log: &[StoredSegment], range: SegmentRange, bytes_max: usize) -> Vec<StoredSegment> {
+    let stored = |segment: &StoredSegment| Ok(segment.clone());
+    let page = match range {
+        SegmentRange::From { first } => {
+            let start = log.partition_point(|stored| stored.first + u64::from(stored.segment.events) <= first);
+            segment_page(log[start..].iter().map(stored), bytes_max)
+        }
+        SegmentRange::Forward { public } => {
+            let ends = |stored: &StoredSegment| stored.segment.first_public + u64::from(stored.segment.public);
+            let start = log.partition_point(|stored| ends(stored) <= public);
+            segment_page(log[start..].iter().map(stored), bytes_max)
+        }
+        SegmentRange::Backward { public } => {
+            let end = log.partition_point(|stored| stored.segment.first_public <= public);
+            segment_page(log[..end].iter().rev().map(stored), bytes_max)
+        }
+        SegmentRange::Last => segment_page(log.last().into_iter().map(stored), bytes_max),
+    };
+    page.unwrap_or_else(|error: std::convert::Infallible| match error {})
+}

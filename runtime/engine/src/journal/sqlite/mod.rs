@@ -1,0 +1,277 @@
+//! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `store` (writing) and
+//! `read`, the file's format in `schema`.
+
+mod read;
+mod schema;
+mod store;
+mod threads;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, TryLockError},
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rusqlite::Connection;
+use stepwell_interp::Timestamp;
+
+pub use store::{SqliteOptions, SqliteStore};
+
+use super::{
+    Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal, Lease, ListQuery,
+    Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId, SegmentRange, StoredSegment, TokenHash,
+    Verdict, Write, ready,
+};
+use threads::Threads;
+
+/// Name of the database inside the data directory.
+const FILE: &str = "journal.sqlite";
+
+/// Name of the file whose lock says that a process uses the data directory.
+const LOCK: &str = "LOCK";
+
+/// The embedded journal with threads of its own: one writes what was queued meanwhile in one transaction, others read,
+/// one moves the write-ahead log into the database. Dropping it finishes what is queued and closes the file.
+pub struct SqliteJournal(Sqlite<Threads>);
+
+/// The embedded journal on the caller's thread: answers are ready at once and everything happens in the caller's
+/// order, which is what a simulation needs.
+pub struct InlineJournal(Sqlite<Inline>);
+
+impl SqliteJournal {
+    /// Opens or creates the journal in a data directory, which is locked against other processes until the drop.
+    pub fn open(directory: &Path, options: SqliteOptions) -> Result<SqliteJournal, OpenError> {
+        let lock = lock(directory)?;
+        let path = directory.join(FILE);
+        let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
+        let store = SqliteStore::open(&path, options)?;
+        let epoch = store.epoch();
+        let threads = Threads::start(store, &path, vfs, lock)?;
+        Ok(SqliteJournal(Sqlite::new(threads, epoch, clock)))
+    }
+}
+
+impl InlineJournal {
+    /// Opens or creates the journal at `path`, a name in the options' file system. Takes no lock.
+    pub fn open(path: &Path, options: SqliteOptions) -> Result<InlineJournal, OpenError> {
+        let clock = options.clock.clone();
+        let store = SqliteStore::open(path, options)?;
+        let epoch = store.epoch();
+        Ok(InlineJournal(Sqlite::new(Inline(Mutex::new(store)), epoch, clock)))
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, OpenError> {
+    let shown = || directory.display().to_string();
+    let unreadable = |error: std::io::Error| OpenError::Unreadable { path: shown(), why: error.to_string() };
+    fs::create_dir_all(directory).map_err(unreadable)?;
+    let file = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK)).map_err(unreadable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(shown())),
+        Err(TryLockError::Error(error)) => Err(unreadable(error)),
+    }
+}
+
+/// How the store is reached.
+trait Access: Send + Sync + 'static {
+    fn write(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>>;
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<Result<T, ReadError>>;
+}
+
+/// The store on the caller's thread.
+struct Inline(Mutex<SqliteStore>);
+
+impl Access for Inline {
+    fn write(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>> {
+        let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if store.broken().is_some()
+            && let Err(why) = store.reopen()
+        {
+            tracing::error!(error = %why, "the journal stays broken");
+        }
+        let verdicts = store.apply(&batch);
+        if store.wants_checkpoint()
+            && let Err(error) = store.checkpoint(false)
+        {
+            tracing::warn!(%error, "a checkpoint of the journal failed; the next one tries again");
+        }
+        ready(verdicts)
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<Result<T, ReadError>> {
+        let store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ready(read(store.connection()).map_err(unreadable))
+    }
+}
+
+fn unreadable(error: rusqlite::Error) -> ReadError {
+    ReadError(error.to_string())
+}
+
+/// The journal over either access. Leases are granted as asked: the data directory's lock has kept others out, and
+/// each opening is a new epoch for all partitions.
+struct Sqlite<A> {
+    access: A,
+    epoch: Epoch,
+    clock: Clock,
+    leases: Mutex<BTreeMap<Arc<str>, BTreeSet<Partition>>>,
+}
+
+impl<A: Access> Sqlite<A> {
+    fn new(access: A, epoch: Epoch, clock: Clock) -> Sqlite<A> {
+        Sqlite { access, epoch, clock, leases: Mutex::default() }
+    }
+
+    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Vec<Lease> {
+        let until: Timestamp = (self.clock)().plus_ms(ttl_ms);
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = leases.entry(owner.into()).or_default();
+        held.extend(wanted);
+        held.iter().map(|partition| Lease { partition: *partition, epoch: self.epoch, until }).collect()
+    }
+
+    fn release(&self, owner: &str) {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+    }
+}
+
+/// Both journals answer alike; only their access differs.
+macro_rules! journal {
+    ($journal:ty) => {
+        impl Journal for $journal {
+            fn commit(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>> {
+                self.0.access.write(batch)
+            }
+
+            fn execution(&self, id: ExecutionId) -> Answer<Result<Option<ExecutionRow>, ReadError>> {
+                self.0.access.read(move |conn| read::execution(conn, id))
+            }
+
+            fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>> {
+                let name = name.to_owned();
+                self.0.access.read(move |conn| read::find(conn, scope, &name))
+            }
+
+            fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {
+                self.0.access.read(move |conn| read::list(conn, query))
+            }
+
+            fn segments(
+                &self,
+                id: ExecutionId,
+                range: SegmentRange,
+                bytes_max: usize,
+            ) -> Answer<Result<Vec<StoredSegment>, ReadError>> {
+                self.0.access.read(move |conn| read::segments(conn, id, range, bytes_max))
+            }
+
+            fn messages(
+                &self,
+                after: &[(Partition, MessageId)],
+                limit: u32,
+            ) -> Answer<Result<Vec<Message>, ReadError>> {
+                let after = after.to_vec();
+                self.0.access.read(move |conn| read::messages(conn, &after, limit))
+            }
+
+            fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>> {
+                self.0.access.read(move |conn| read::inbox(conn, id))
+            }
+
+            fn hot(
+                &self,
+                partitions: &[Partition],
+                after: Option<ExecutionId>,
+                limit: u32,
+            ) -> Answer<Result<Vec<ExecutionId>, ReadError>> {
+                let partitions = partitions.to_vec();
+                self.0.access.read(move |conn| read::hot(conn, &partitions, after, limit))
+            }
+
+            fn due(
+                &self,
+                partitions: &[Partition],
+                until: Timestamp,
+                limit: u32,
+            ) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>> {
+                let partitions = partitions.to_vec();
+                self.0.access.read(move |conn| read::due(conn, &partitions, until, limit))
+            }
+
+            fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>> {
+                let partitions = partitions.to_vec();
+                self.0.access.read(move |conn| {
+                    let first = read::due(conn, &partitions, Timestamp(u64::MAX), 1)?;
+                    Ok(first.first().map(|(_, at)| *at))
+                })
+            }
+
+            fn open_task(&self, token: TokenHash) -> Answer<Result<Option<OpenTask>, ReadError>> {
+                self.0.access.read(move |conn| read::open_task(conn, token))
+            }
+
+            fn activity_tasks(
+                &self,
+                activity: ScopeId,
+                after: Option<(Timestamp, TokenHash)>,
+                limit: u32,
+            ) -> Answer<Result<Vec<OpenTask>, ReadError>> {
+                self.0.access.read(move |conn| read::activity_tasks(conn, activity, after, limit))
+            }
+
+            fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>> {
+                self.0.access.read(move |conn| read::blob(conn, hash))
+            }
+
+            fn lease(
+                &self,
+                owner: &str,
+                wanted: &[Partition],
+                ttl_ms: u64,
+            ) -> Answer<Result<Vec<Lease>, ReadError>> {
+                ready(Ok(self.0.lease(owner, wanted, ttl_ms)))
+            }
+
+            fn release(&self, owner: &str) -> Answer<Result<(), ReadError>> {
+                self.0.release(owner);
+                ready(Ok(()))
+            }
+        }
+
+        impl Catalog for $journal {
+            fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>> {
+                let key = key.clone();
+                self.0.access.read(move |conn| read::record(conn, &key))
+            }
+
+            fn scan(
+                &self,
+                tenant: &str,
+                kind: &str,
+                prefix: &str,
+                after: Option<&str>,
+                limit: u32,
+            ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
+                let (start, included) = match after {
+                    Some(after) if after >= prefix => (after, false),
+                    Some(_) | None => (prefix, true),
+                };
+                let start = CatalogKey { tenant: tenant.into(), kind: kind.into(), name: start.into() };
+                let prefix = prefix.to_owned();
+                self.0.access.read(move |conn| read::scan(conn, &start, &prefix, included, limit))
+            }
+        }
+    };
+}
+
+journal!(SqliteJournal);
+journal!(InlineJournal);

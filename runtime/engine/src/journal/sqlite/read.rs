@@ -1,0 +1,315 @@
+//! The reading side of the embedded journal: functions of a connection. No read transaction outlives one of them.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use stepwell_interp::Timestamp;
+
+use super::store::{int, ms, status};
+use crate::journal::{
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId, NewExecution, OpenTask,
+    Partition, ScopeId, Segment, SegmentRange, Status, StoredSegment, TokenHash, View, segment_page,
+};
+
+type Read<T> = rusqlite::Result<T>;
+
+pub(super) fn execution(conn: &Connection, id: ExecutionId) -> Read<Option<ExecutionRow>> {
+    let sql = "SELECT id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, scope, name,
+        unique_name, started_at, meta FROM executions WHERE id = ?1";
+    conn.prepare_cached(sql)?.query_row([int(id.0)], execution_row).optional()
+}
+
+pub(super) fn find(conn: &Connection, scope: ScopeId, name: &str) -> Read<Option<ExecutionId>> {
+    let unique = "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 1";
+    let shared = "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 0";
+    let newest = |sql| conn.prepare_cached(sql)?.query_row(params![int(scope.0), name], |row| row.get::<_, Option<i64>>(0));
+    let newest: Option<i64> = newest(unique)?.max(newest(shared)?);
+    Ok(newest.map(|id| ExecutionId(id.cast_unsigned())))
+}
+
+pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow>> {
+    let before = query.before.map_or(i64::MAX, |id| int(id.0));
+    let statuses = match query.status {
+        Some(status) => vec![status],
+        None => Status::ALL.to_vec(),
+    };
+    // One snapshot for the ids and the rows, so that the page is of one moment.
+    let snapshot = conn.unchecked_transaction()?;
+    let sql = "SELECT id FROM executions WHERE scope = ?1 AND status = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4";
+    let mut ids = Vec::new();
+    for status in statuses {
+        let mut read = snapshot.prepare_cached(sql)?;
+        let found = read.query_map(params![int(query.scope.0), status as i64, before, query.limit], |row| row.get(0))?;
+        ids.extend(found.collect::<Read<Vec<i64>>>()?);
+    }
+    ids.sort_unstable_by(|one, other| other.cmp(one));
+    ids.truncate(query.limit as usize);
+    let rows = ids.into_iter().map(|id| execution(&snapshot, ExecutionId(id.cast_unsigned())));
+    rows.filter_map(Result::transpose).collect()
+}
+
+pub(super) fn segments(
+    conn: &Connection,
+    id: ExecutionId,
+    range: SegmentRange,
+    bytes_max: usize,
+) -> Read<Vec<StoredSegment>> {
+    let snapshot = conn.unchecked_transaction()?;
+    let forward = "SELECT first, events, first_public, public, bytes FROM segments
+        WHERE execution = ?1 AND first >= ?2 ORDER BY first";
+    let backward = "SELECT first, events, first_public, public, bytes FROM segments
+        WHERE execution = ?1 AND first <= ?2 ORDER BY first DESC";
+    let (sql, start, bytes_max) = match range {
+        SegmentRange::From { first } => (forward, edge(&snapshot, id, |place| place.next <= first)?.1, bytes_max),
+        SegmentRange::Forward { public } => {
+            (forward, edge(&snapshot, id, |place| place.next_public <= public)?.1, bytes_max)
+        }
+        SegmentRange::Backward { public } => {
+            (backward, edge(&snapshot, id, |place| place.first_public <= public)?.0, bytes_max)
+        }
+        SegmentRange::Last => (backward, Some(i64::MAX.cast_unsigned()), 0),
+    };
+    let Some(start) = start else { return Ok(Vec::new()) };
+    let mut read = snapshot.prepare_cached(sql)?;
+    segment_page(read.query_map([int(id.0), int(start)], stored_segment)?, bytes_max)
+}
+
+/// Where a segment lies.
+struct Place {
+    first: u64,
+    next: u64,
+    first_public: u64,
+    next_public: u64,
+}
+
+/// Firsts of the last segment for which `before` holds and of the first one for which it does not; `before` must hold
+/// for a head of the log only. Positions are searched by halves, which spares an index on the public ids.
+fn edge(
+    conn: &Connection,
+    id: ExecutionId,
+    before: impl Fn(&Place) -> bool,
+) -> Read<(Option<u64>, Option<u64>)> {
+    let mut next = conn.prepare_cached("SELECT next FROM executions WHERE id = ?1")?;
+    let Some(next) = next.query_row([int(id.0)], |row| row.get::<_, i64>(0)).optional()? else {
+        return Ok((None, None));
+    };
+    let sql = "SELECT first, events, first_public, public FROM segments WHERE execution = ?1 AND first <= ?2
+        ORDER BY first DESC LIMIT 1";
+    let mut probe = conn.prepare_cached(sql)?;
+    let (mut low, mut high) = (1, next.cast_unsigned());
+    let (mut last, mut first) = (None, None);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let place = probe.query_row([int(id.0), int(middle)], |row| {
+            let (start, public) = (unsigned(row, 0)?, unsigned(row, 2)?);
+            let (next, next_public) = (start + unsigned(row, 1)?, public + unsigned(row, 3)?);
+            Ok(Place { first: start, next, first_public: public, next_public })
+        })?;
+        if before(&place) {
+            (last, low) = (Some(place.first), place.next);
+        } else {
+            (first, high) = (Some(place.first), place.first);
+        }
+    }
+    Ok((last, first))
+}
+
+pub(super) fn messages(conn: &Connection, after: &[(Partition, MessageId)], limit: u32) -> Read<Vec<Message>> {
+    let cursors: std::collections::BTreeMap<Partition, MessageId> = after.iter().copied().collect();
+    let Some(first) = cursors.values().min() else { return Ok(Vec::new()) };
+    let mut read = conn.prepare_cached("SELECT id, recipient, payload FROM messages WHERE id > ?1 ORDER BY id")?;
+    let mut rows = read.query([int(first.0)])?;
+    let mut page = Vec::new();
+    while page.len() < limit as usize {
+        let Some(row) = rows.next()? else { break };
+        let (id, to) = (MessageId(unsigned(row, 0)?), ExecutionId(unsigned(row, 1)?));
+        if cursors.get(&to.partition()).is_some_and(|cursor| id > *cursor) {
+            page.push(Message { id, to, payload: bytes(row, 2)? });
+        }
+    }
+    Ok(page)
+}
+
+pub(super) fn inbox(conn: &Connection, id: ExecutionId) -> Read<Vec<Message>> {
+    let sql = "SELECT id, payload FROM messages WHERE recipient = ?1 ORDER BY id";
+    let mut read = conn.prepare_cached(sql)?;
+    let found = read.query_map([int(id.0)], |row| {
+        Ok(Message { id: MessageId(unsigned(row, 0)?), to: id, payload: bytes(row, 1)? })
+    })?;
+    found.collect()
+}
+
+pub(super) fn hot(
+    conn: &Connection,
+    partitions: &[Partition],
+    after: Option<ExecutionId>,
+    limit: u32,
+) -> Read<Vec<ExecutionId>> {
+    let sql = "SELECT id FROM executions WHERE hot = 1 AND id > ?1 ORDER BY id";
+    let mut read = conn.prepare_cached(sql)?;
+    let mut rows = read.query([after.map_or(-1, |id| int(id.0))])?;
+    let wanted = Wanted::new(partitions);
+    let mut page = Vec::new();
+    while page.len() < limit as usize {
+        let Some(row) = rows.next()? else { break };
+        let id = ExecutionId(unsigned(row, 0)?);
+        if wanted.has(id) {
+            page.push(id);
+        }
+    }
+    Ok(page)
+}
+
+pub(super) fn due(
+    conn: &Connection,
+    partitions: &[Partition],
+    until: Timestamp,
+    limit: u32,
+) -> Read<Vec<(ExecutionId, Timestamp)>> {
+    let sql = "SELECT id, wake_at FROM executions WHERE wake_at IS NOT NULL AND wake_at <= ?1 ORDER BY wake_at, id";
+    let mut read = conn.prepare_cached(sql)?;
+    let mut rows = read.query([ms(until)])?;
+    let wanted = Wanted::new(partitions);
+    let mut page = Vec::new();
+    while page.len() < limit as usize {
+        let Some(row) = rows.next()? else { break };
+        let id = ExecutionId(unsigned(row, 0)?);
+        if wanted.has(id) {
+            page.push((id, Timestamp(unsigned(row, 1)?)));
+        }
+    }
+    Ok(page)
+}
+
+pub(super) fn open_task(conn: &Connection, token: TokenHash) -> Read<Option<OpenTask>> {
+    let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks WHERE token = ?1";
+    conn.prepare_cached(sql)?.query_row([token.0], task).optional()
+}
+
+pub(super) fn activity_tasks(
+    conn: &Connection,
+    activity: ScopeId,
+    after: Option<(Timestamp, TokenHash)>,
+    limit: u32,
+) -> Read<Vec<OpenTask>> {
+    let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks
+        WHERE activity = ?1 AND (scheduled_at, token) > (?2, ?3) ORDER BY scheduled_at, token LIMIT ?4";
+    let (at, token) = after.map_or((-1, [0; 32]), |(at, token)| (ms(at), token.0));
+    let mut read = conn.prepare_cached(sql)?;
+    let found = read.query_map(params![int(activity.0), at, token, limit], task)?;
+    found.collect()
+}
+
+pub(super) fn blob(conn: &Connection, hash: [u8; 32]) -> Read<Option<Arc<[u8]>>> {
+    conn.prepare_cached("SELECT bytes FROM blobs WHERE hash = ?1")?.query_row([hash], |row| bytes(row, 0)).optional()
+}
+
+pub(super) fn record(conn: &Connection, key: &CatalogKey) -> Read<Option<CatalogRecord>> {
+    let sql = "SELECT revision, bytes FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3";
+    let found = conn.prepare_cached(sql)?.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
+        Ok(CatalogRecord { key: key.clone(), revision: unsigned(row, 0)?, bytes: bytes(row, 1)? })
+    });
+    found.optional()
+}
+
+pub(super) fn scan(
+    conn: &Connection,
+    start: &CatalogKey,
+    prefix: &str,
+    included: bool,
+    limit: u32,
+) -> Read<Vec<CatalogRecord>> {
+    let sql = if included {
+        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name >= ?3 ORDER BY name LIMIT ?4"
+    } else {
+        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name > ?3 ORDER BY name LIMIT ?4"
+    };
+    let mut read = conn.prepare_cached(sql)?;
+    let mut rows = read.query(params![&*start.tenant, &*start.kind, &*start.name, limit])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: Arc<str> = row.get_ref(2)?.as_str()?.into();
+        if !name.starts_with(prefix) {
+            break;
+        }
+        let key = CatalogKey { name, ..start.clone() };
+        page.push(CatalogRecord { key, revision: unsigned(row, 0)?, bytes: bytes(row, 1)? });
+    }
+    Ok(page)
+}
+
+fn execution_row(row: &Row<'_>) -> Read<ExecutionRow> {
+    Ok(ExecutionRow {
+        id: ExecutionId(unsigned(row, 0)?),
+        next: unsigned(row, 1)?,
+        next_public: unsigned(row, 2)?,
+        view: View {
+            status: status(row.get(3)?)?,
+            hot: row.get(4)?,
+            wake_at: time(row, 5)?,
+            stopped_at: time(row, 6)?,
+            redrive_count: row.get(7)?,
+            redriven_at: time(row, 8)?,
+        },
+        new: NewExecution {
+            scope: ScopeId(unsigned(row, 9)?),
+            name: row.get_ref(10)?.as_str()?.into(),
+            unique_name: row.get(11)?,
+            started_at: Timestamp(unsigned(row, 12)?),
+            meta: bytes(row, 13)?,
+        },
+    })
+}
+
+fn stored_segment(row: &Row<'_>) -> Read<StoredSegment> {
+    let segment = Segment {
+        events: row.get(1)?,
+        first_public: unsigned(row, 2)?,
+        public: row.get(3)?,
+        bytes: bytes(row, 4)?,
+    };
+    Ok(StoredSegment { first: unsigned(row, 0)?, segment })
+}
+
+fn task(row: &Row<'_>) -> Read<OpenTask> {
+    Ok(OpenTask {
+        token: TokenHash(row.get(0)?),
+        execution: ExecutionId(unsigned(row, 1)?),
+        task: bytes(row, 2)?,
+        activity: row.get::<_, Option<i64>>(3)?.map(|id| ScopeId(id.cast_unsigned())),
+        scheduled_at: Timestamp(unsigned(row, 4)?),
+    })
+}
+
+fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
+    Ok(row.get::<_, i64>(column)?.cast_unsigned())
+}
+
+fn time(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Timestamp(ms.cast_unsigned())))
+}
+
+fn bytes(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
+    Ok(row.get_ref(column)?.as_blob()?.into())
+}
+
+/// The partitions that a caller asked for.
+struct Wanted(Vec<bool>);
+
+impl Wanted {
+    fn new(partitions: &[Partition]) -> Wanted {
+        let mut wanted = Vec::new();
+        for partition in partitions {
+            let index = usize::from(partition.0);
+            if wanted.len() <= index {
+                wanted.resize(index + 1, false);
+            }
+            wanted[index] = true;
+        }
+        Wanted(wanted)
+    }
+
+    fn has(&self, id: ExecutionId) -> bool {
+        self.0.get(usize::from(id.partition().0)).copied().unwrap_or(false)
+    }
+}

@@ -1,0 +1,153 @@
+//! The tables of the embedded journal and how a file is opened, recognised and brought to the newest format. Hides
+//! pragmas and the file's identity.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+
+use super::super::{
+    OpenError,
+    limits::{BUSY_MS, PAGE_BYTES, READER_CACHE_KIB, STATEMENTS_CACHED, WRITER_CACHE_KIB},
+};
+
+/// `STPW`: tells a journal from any other SQLite file.
+const APPLICATION_ID: i64 = 0x5354_5057;
+
+/// The format this version writes.
+const FORMAT: i64 = 1;
+
+/// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
+/// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
+/// statuses of (scope, status, id) are merged. Indexes of what is rare are partial, so that most appends leave them
+/// alone.
+const MIGRATIONS: [&str; FORMAT as usize] = ["
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    INSERT INTO meta VALUES ('epoch', 0), ('next_message', 1);
+
+    CREATE TABLE executions (
+        id INTEGER PRIMARY KEY, next INTEGER NOT NULL, next_public INTEGER NOT NULL, status INTEGER NOT NULL,
+        hot INTEGER NOT NULL, wake_at INTEGER, stopped_at INTEGER, redrive_count INTEGER NOT NULL, redriven_at INTEGER,
+        scope INTEGER NOT NULL, name TEXT NOT NULL, unique_name INTEGER NOT NULL, started_at INTEGER NOT NULL,
+        meta BLOB NOT NULL);
+    CREATE INDEX executions_listed ON executions (scope, status);
+    CREATE UNIQUE INDEX executions_unique ON executions (scope, name) WHERE unique_name = 1;
+    CREATE INDEX executions_named ON executions (scope, name) WHERE unique_name = 0;
+    CREATE INDEX executions_hot ON executions (hot) WHERE hot = 1;
+    CREATE INDEX executions_due ON executions (wake_at) WHERE wake_at IS NOT NULL;
+
+    CREATE TABLE segments (
+        seq INTEGER PRIMARY KEY, execution INTEGER NOT NULL, first INTEGER NOT NULL, events INTEGER NOT NULL,
+        first_public INTEGER NOT NULL, public INTEGER NOT NULL, bytes BLOB NOT NULL);
+    CREATE UNIQUE INDEX segments_placed ON segments (execution, first);
+
+    CREATE TABLE tasks (
+        token BLOB PRIMARY KEY, execution INTEGER NOT NULL, task BLOB NOT NULL, activity INTEGER,
+        scheduled_at INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE INDEX tasks_queued ON tasks (activity, scheduled_at, token) WHERE activity IS NOT NULL;
+
+    CREATE TABLE messages (id INTEGER PRIMARY KEY, recipient INTEGER NOT NULL, payload BLOB NOT NULL);
+    CREATE INDEX messages_addressed ON messages (recipient);
+
+    CREATE TABLE records (
+        tenant TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, revision INTEGER NOT NULL, bytes BLOB NOT NULL,
+        PRIMARY KEY (tenant, kind, name));
+
+    CREATE TABLE blobs (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+"];
+
+/// Opens the file for writing, creates or migrates its tables.
+pub(super) fn open_writer(path: &Path, vfs: Option<&str>) -> Result<Connection, OpenError> {
+    let opened = connect(path, vfs, OpenFlags::SQLITE_OPEN_CREATE).and_then(|conn| {
+        conn.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
+        let (id, tables) = identity(&conn)?;
+        Ok((conn, id, tables))
+    });
+    let (mut conn, id, tables) = opened.map_err(|error| explain(path, &error))?;
+    if id != APPLICATION_ID && tables > 0 {
+        return Err(OpenError::Foreign(path.display().to_string()));
+    }
+    configure_writer(&conn).map_err(|error| explain(path, &error))?;
+    migrate(&mut conn, path)?;
+    Ok(conn)
+}
+
+/// Opens a connection that only reads.
+pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    let conn = connect(path, vfs, OpenFlags::empty())?;
+    conn.pragma_update(None, "query_only", true)?;
+    conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    Ok(conn)
+}
+
+/// Opens a connection for checkpoints.
+pub(super) fn open_checkpointer(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
+    let conn = connect(path, vfs, OpenFlags::empty())?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    Ok(conn)
+}
+
+fn connect(path: &Path, vfs: Option<&str>, more: OpenFlags) -> rusqlite::Result<Connection> {
+    // One thread uses a connection at a time, which the borrow checker sees to; SQLite need not lock.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+    let conn = match vfs {
+        Some(vfs) => Connection::open_with_flags_and_vfs(path, flags, vfs)?,
+        None => Connection::open_with_flags(path, flags)?,
+    };
+    conn.busy_timeout(Duration::from_millis(BUSY_MS))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    conn.pragma_update(None, "foreign_keys", false)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(conn)
+}
+
+fn configure_writer(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
+    conn.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))
+}
+
+fn identity(conn: &Connection) -> rusqlite::Result<(i64, i64)> {
+    let id = conn.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok((id, tables))
+}
+
+fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let stored = |conn: &Connection| -> rusqlite::Result<i64> {
+        let exists = conn.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'meta'", [], |_| Ok(())).optional()?;
+        match exists {
+            Some(()) => conn.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)),
+            None => Ok(0),
+        }
+    };
+    let found = stored(conn).map_err(|error| explain(path, &error))?;
+    let done = usize::try_from(found).unwrap_or(0);
+    if done > MIGRATIONS.len() {
+        return Err(OpenError::Newer { path: path.display().to_string(), found, known: FORMAT });
+    }
+    if done == MIGRATIONS.len() {
+        return Ok(());
+    }
+    let mut run = || -> rusqlite::Result<()> {
+        let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        for step in &MIGRATIONS[done..] {
+            transaction.execute_batch(step)?;
+        }
+        transaction.execute("INSERT OR REPLACE INTO meta VALUES ('format', ?1)", [FORMAT])?;
+        transaction.commit()
+    };
+    run().map_err(|error| explain(path, &error))
+}
+
+/// What a failure to open means to the user.
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
+    let shown = path.display().to_string();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => OpenError::Foreign(shown),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(shown),
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path: shown, why: error.to_string() },
+        _ => OpenError::Unreadable { path: shown, why: error.to_string() },
+    }
+}

@@ -1,0 +1,318 @@
+//! The threads of the embedded journal. Hides queues, grouping and when the write-ahead log is moved.
+//!
+//! The writer takes all that was queued while the last commit ran, without waiting for more. Checkpoints run beside
+//! it on a connection of their own; only their last few frames are moved while the writer stands still, since SQLite
+//! starts its log anew only when all of it has been moved.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::{
+    Access, schema,
+    store::{SqliteStore, checkpoint, wal_bytes},
+    unreadable,
+};
+use crate::journal::{
+    Answer, OpenError, ReadError, Refused, Verdict, Write,
+    limits::{
+        CHECKPOINT_PASSES_MAX, CHECKPOINT_REST_FRAMES, CHECKPOINT_WAL_BYTES, GROUP_BYTES_MAX, GROUP_WRITES_MAX,
+        IDLE_MS, IDLE_WAL_BYTES, QUEUE_BYTES_MAX, READERS, READS_QUEUED_MAX, WRITE_OVERHEAD_BYTES,
+    },
+};
+
+/// The running threads; dropping it ends them, the writer last, after all that is queued.
+pub(super) struct Threads {
+    batches: Option<Sender<Batch>>,
+    queued_bytes: Arc<AtomicUsize>,
+    reads: Option<Sender<Read>>,
+    writer: Option<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    /// Held until the file is closed.
+    _lock: File,
+}
+
+struct Batch {
+    writes: Vec<Write>,
+    bytes: usize,
+    answer: oneshot::Sender<Vec<Verdict>>,
+}
+
+type Read = Box<dyn FnOnce(&Connection) + Send>;
+
+/// Locked by the writer for each transaction, and by the end of a checkpoint.
+type Gate = Arc<Mutex<()>>;
+
+impl Threads {
+    pub(super) fn start(
+        store: SqliteStore,
+        path: &Path,
+        vfs: Option<String>,
+        lock: File,
+    ) -> Result<Threads, OpenError> {
+        let gate = Gate::default();
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let (batches, queue) = unbounded();
+        let (reads, read_queue) = bounded::<Read>(READS_QUEUED_MAX);
+        let (wake_checkpointer, checkpointer_woken) = bounded(1);
+        let failed = |error: rusqlite::Error| schema::explain(path, &error);
+
+        let mut others = Vec::new();
+        for _ in 0..READERS {
+            let conn = schema::open_reader(path, vfs.as_deref()).map_err(failed)?;
+            let reader = Reader { conn, path: path.to_owned(), vfs: vfs.clone(), queue: read_queue.clone() };
+            others.push(spawn("journal-reader", path, move || reader.run())?);
+        }
+        let checkpointer = Checkpointer {
+            conn: schema::open_checkpointer(path, vfs.as_deref()).map_err(failed)?,
+            wal_pages: store.wal_pages(),
+            gate: gate.clone(),
+            woken: checkpointer_woken,
+        };
+        others.push(spawn("journal-checkpoint", path, move || checkpointer.run())?);
+        let writer = Writer { store, queue, queued_bytes: queued_bytes.clone(), gate, wake_checkpointer };
+        let writer = Some(spawn("journal-writer", path, move || writer.run())?);
+        Ok(Threads { batches: Some(batches), queued_bytes, reads: Some(reads), writer, others, _lock: lock })
+    }
+}
+
+fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+    let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
+    spawned.map_err(|error| OpenError::Unreadable {
+        path: path.display().to_string(),
+        why: format!("no thread could be started: {error}"),
+    })
+}
+
+impl Access for Threads {
+    fn write(&self, writes: Vec<Write>) -> Answer<Vec<Verdict>> {
+        let bytes = writes.iter().map(weight).sum();
+        let count = writes.len();
+        if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES_MAX {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return Box::pin(async move { refuse(count, &Refused::Full("too much waits to be written".to_owned())) });
+        }
+        let (answer, answered) = oneshot::channel();
+        if let Some(batches) = &self.batches {
+            // A failure drops the sender of the answer, which the future below sees.
+            let _ = batches.send(Batch { writes, bytes, answer });
+        }
+        Box::pin(async move { answered.await.unwrap_or_else(|_| refuse(count, &ended())) })
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Answer<Result<T, ReadError>> {
+        let (answer, answered) = oneshot::channel();
+        if let Some(reads) = &self.reads {
+            let read: Read = Box::new(move |conn| {
+                // The caller may have gone.
+                let _ = answer.send(read(conn).map_err(unreadable));
+            });
+            let _ = reads.send(read);
+        }
+        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(ReadError("the journal is closed".to_owned()))) })
+    }
+}
+
+fn ended() -> Refused {
+    Refused::Broken("the journal is closed".to_owned())
+}
+
+fn refuse(count: usize, refused: &Refused) -> Vec<Verdict> {
+    vec![Err(refused.clone()); count]
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        self.batches = None;
+        self.reads = None;
+        let writer = self.writer.take();
+        for thread in writer.into_iter().chain(self.others.drain(..)) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal had panicked");
+            }
+        }
+    }
+}
+
+/// What a write weighs in the queue, bytes.
+fn weight(write: &Write) -> usize {
+    let payload = match write {
+        Write::Append(append) => {
+            let sent: usize = append.send.iter().map(|message| message.payload.len()).sum();
+            let opened: usize = append.open.iter().map(|task| task.task.len()).sum();
+            let created = append.create.as_ref().map_or(0, |new| new.meta.len() + new.name.len());
+            append.segment.bytes.len() + sent + opened + created
+        }
+        Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
+        Write::Catalog(records) => records.iter().filter_map(|record| record.bytes.as_ref()).map(|bytes| bytes.len()).sum(),
+        Write::Discard(_) => 0,
+        Write::Blob { bytes, .. } => bytes.len(),
+    };
+    payload + WRITE_OVERHEAD_BYTES
+}
+
+struct Writer {
+    store: SqliteStore,
+    queue: Receiver<Batch>,
+    queued_bytes: Arc<AtomicUsize>,
+    gate: Gate,
+    wake_checkpointer: Sender<()>,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(first) = self.queue.recv() {
+            let (writes, answers) = self.group(first);
+            let verdicts = self.commit(&writes);
+            answer(answers, verdicts);
+            if self.store.broken().is_some() {
+                self.fail_queued();
+            }
+            if self.store.wants_checkpoint() {
+                // A full channel means that the checkpointer is awake already.
+                let _ = self.wake_checkpointer.try_send(());
+            }
+        }
+    }
+
+    /// All that is queued by now, up to the bounds, joined into one list of writes.
+    fn group(&self, first: Batch) -> (Vec<Write>, Vec<(usize, oneshot::Sender<Vec<Verdict>>)>) {
+        let mut bytes = first.bytes;
+        let mut answers = vec![(first.writes.len(), first.answer)];
+        let mut writes = first.writes;
+        while bytes < GROUP_BYTES_MAX && writes.len() < GROUP_WRITES_MAX {
+            let Ok(batch) = self.queue.try_recv() else { break };
+            bytes += batch.bytes;
+            answers.push((batch.writes.len(), batch.answer));
+            writes.extend(batch.writes);
+        }
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        (writes, answers)
+    }
+
+    fn commit(&mut self, writes: &[Write]) -> Vec<Verdict> {
+        let _gate = enter(&self.gate);
+        if self.store.broken().is_some() {
+            match self.store.reopen() {
+                Ok(()) => tracing::info!("the journal was reopened and takes work again"),
+                Err(why) => tracing::error!(error = %why, "the journal stays broken"),
+            }
+        }
+        self.store.apply(writes)
+    }
+
+    /// What was queued behind a failed commit was written by those who believed in it.
+    fn fail_queued(&self) {
+        let refused = Refused::Broken("an earlier commit failed".to_owned());
+        while let Ok(batch) = self.queue.try_recv() {
+            self.queued_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
+            let _ = batch.answer.send(refuse(batch.writes.len(), &refused));
+        }
+    }
+}
+
+/// Deals the verdicts of a group out to its batches. Callers who no longer wait are no concern.
+fn answer(answers: Vec<(usize, oneshot::Sender<Vec<Verdict>>)>, mut verdicts: Vec<Verdict>) {
+    if let [_] = answers.as_slice() {
+        for (_, answer) in answers {
+            let _ = answer.send(std::mem::take(&mut verdicts));
+        }
+        return;
+    }
+    let mut verdicts = verdicts.into_iter();
+    for (count, answer) in answers {
+        let _ = answer.send(verdicts.by_ref().take(count).collect());
+    }
+}
+
+struct Reader {
+    conn: Connection,
+    path: PathBuf,
+    vfs: Option<String>,
+    queue: Receiver<Read>,
+}
+
+impl Reader {
+    fn run(mut self) {
+        while let Ok(read) = self.queue.recv() {
+            read(&self.conn);
+            if !self.conn.is_autocommit() {
+                // A panic or a failed end of a read must not pin the log: its connection is given up.
+                if let Ok(conn) = schema::open_reader(&self.path, self.vfs.as_deref()) {
+                    self.conn = conn;
+                }
+            }
+        }
+    }
+}
+
+struct Checkpointer {
+    conn: Connection,
+    wal_pages: Arc<AtomicU32>,
+    gate: Gate,
+    woken: Receiver<()>,
+}
+
+impl Checkpointer {
+    fn run(self) {
+        loop {
+            let pages = self.wal_pages.load(Ordering::Relaxed);
+            let moved = match self.woken.recv_timeout(Duration::from_millis(IDLE_MS)) {
+                Ok(()) if wal_bytes(&self.wal_pages) >= CHECKPOINT_WAL_BYTES => self.restart(),
+                Ok(()) => Ok(()),
+                Err(RecvTimeoutError::Timeout) => self.truncate_when_idle(pages),
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = moved {
+                tracing::warn!(%error, "a checkpoint of the journal failed; the next one tries again");
+            }
+        }
+    }
+
+    /// Moves the whole log, most of it beside the writer.
+    fn restart(&self) -> rusqlite::Result<()> {
+        for _ in 0..CHECKPOINT_PASSES_MAX {
+            let (frames, moved) = checkpoint(&self.conn, false)?;
+            if frames - moved <= CHECKPOINT_REST_FRAMES
+                && i64::from(self.wal_pages.load(Ordering::Relaxed)) - i64::from(moved)
+                    <= i64::from(CHECKPOINT_REST_FRAMES)
+            {
+                break;
+            }
+        }
+        let _gate = enter(&self.gate);
+        checkpoint(&self.conn, false)?;
+        // The next commit begins the log anew.
+        self.wal_pages.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn truncate_when_idle(&self, pages_before: u32) -> rusqlite::Result<()> {
+        let idle = self.wal_pages.load(Ordering::Relaxed) == pages_before;
+        if !idle || wal_bytes(&self.wal_pages) < IDLE_WAL_BYTES {
+            return Ok(());
+        }
+        let _gate = enter(&self.gate);
+        checkpoint(&self.conn, true)?;
+        self.wal_pages.store(0, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+fn enter(gate: &Gate) -> MutexGuard<'_, ()> {
+    gate.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,173 @@
+//! Answers that are errors: status, AWS's code and text. What it hides: the namespaces of the codes, and what of an
+//! internal failure is shown.
+
+use std::borrow::Cow;
+
+use axum::http::StatusCode;
+use serde::Serialize;
+use stepwell_engine::{Code, Error};
+
+use crate::metrics::Outcome;
+
+/// Namespaces before the `#` of `__type`; SDKs cut them off.
+const SERVICE: &str = "com.amazonaws.states";
+const FRAMEWORK: &str = "com.amazon.coral.service";
+const VALIDATION: &str = "com.amazon.coral.validate";
+
+/// An error as the wire shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) status: StatusCode,
+    namespace: &'static str,
+    code: &'static str,
+    message: Cow<'static, str>,
+    reason: Option<&'static str>,
+    /// For the operator's log, never for the wire.
+    internal: Option<String>,
+}
+
+/// Wire form of an error, AWS JSON 1.0.
+#[derive(Serialize)]
+struct FaultBody<'a> {
+    #[serde(rename = "__type")]
+    kind: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+}
+
+impl Fault {
+    /// A refusal that the service's API model names.
+    pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, SERVICE, code, message)
+    }
+
+    pub(super) fn validation(message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, VALIDATION, "ValidationException", message)
+    }
+
+    pub(super) fn unknown_operation(target: &str) -> Fault {
+        let message = if target.is_empty() {
+            "the header X-Amz-Target is missing; it names the operation, as in `AWSStepFunctions.StartExecution`".into()
+        } else {
+            format!("`{target}` is not an operation of this service; operations are named as in `AWSStepFunctions.StartExecution`")
+        };
+        Fault::new(StatusCode::BAD_REQUEST, FRAMEWORK, "UnknownOperationException", message)
+    }
+
+    /// An operation or a part of one that the service has and this version does not.
+    pub(super) fn not_offered(what: &str) -> Fault {
+        let message = format!("{what} is not offered by this version of Stepwell");
+        Fault::new(StatusCode::NOT_IMPLEMENTED, FRAMEWORK, "UnsupportedOperationException", message)
+    }
+
+    pub(super) fn unsupported_type(found: &str) -> Fault {
+        let message = format!("the content type `{found}` is not accepted; send `application/x-amz-json-1.0`");
+        Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, FRAMEWORK, "UnsupportedMediaTypeException", message)
+    }
+
+    pub(super) fn body_too_large(bytes_max: usize) -> Fault {
+        let message = format!("HTTP content length exceeded {bytes_max} bytes.");
+        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, FRAMEWORK, "RequestEntityTooLargeException", message)
+    }
+
+    pub(super) fn body_too_slow() -> Fault {
+        let message = "the request's body did not arrive in time";
+        Fault::new(StatusCode::REQUEST_TIMEOUT, FRAMEWORK, "RequestTimeoutException", message)
+    }
+
+    /// A body that is not JSON, or holds a value of another type than its member's.
+    pub(super) fn unreadable(error: &serde_json::Error) -> Fault {
+        let text = error.to_string();
+        let message = match error.classify() {
+            // Ours, in the service's words; serde appends the place.
+            serde_json::error::Category::Data => text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text).to_owned(),
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof | serde_json::error::Category::Io => {
+                format!("the request's body is not JSON: {text}")
+            }
+        };
+        Fault::new(StatusCode::BAD_REQUEST, FRAMEWORK, "SerializationException", message)
+    }
+
+    pub(crate) fn foreign_host(host: &str) -> Fault {
+        let message = format!(
+            "a web page reached this server under the host name `{host}`, which it does not know; open it as `localhost`, or add the name to the hosts of its configuration"
+        );
+        Fault::new(StatusCode::FORBIDDEN, FRAMEWORK, "AccessDeniedException", message)
+    }
+
+    /// With the `reason` of a ValidationException.
+    pub(super) fn because(mut self, reason: &'static str) -> Fault {
+        self.reason = Some(reason);
+        self
+    }
+
+    fn new(status: StatusCode, namespace: &'static str, code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
+        Fault { status, namespace, code, message: message.into(), reason: None, internal: None }
+    }
+
+    /// The JSON text of the body.
+    pub(crate) fn body(&self) -> Vec<u8> {
+        let kind = format!("{}#{}", self.namespace, self.code);
+        let body = FaultBody { kind: &kind, message: &self.message, reason: self.reason };
+        serde_json::to_vec(&body).expect("strings are always JSON")
+    }
+
+    pub(crate) fn outcome(&self) -> Outcome {
+        if self.status.is_server_error() { Outcome::Failed } else { Outcome::Refused }
+    }
+
+    /// Writes to the operator's log what the wire does not show.
+    pub(crate) fn log(&self, operation: &str, request_id: &str) {
+        if let Some(internal) = &self.internal {
+            tracing::error!(operation, request_id, error = %internal, "a request failed");
+        } else if self.status.is_server_error() {
+            tracing::warn!(operation, request_id, code = self.code, message = %self.message, "a request was not served");
+        }
+    }
+}
+
+impl From<Error> for Fault {
+    fn from(error: Error) -> Fault {
+        match error {
+            Error::Rejected { code: Code::ValidationException, message } => Fault::validation(message),
+            Error::Rejected { code, message } => Fault::refused(code_name(code), message),
+            Error::Busy(message) => {
+                Fault::new(StatusCode::SERVICE_UNAVAILABLE, FRAMEWORK, "ServiceUnavailableException", message)
+            }
+            Error::Broken(internal) => {
+                let message = "the request failed inside the runtime; its log has the cause under the request's id";
+                let fault = Fault::new(StatusCode::INTERNAL_SERVER_ERROR, FRAMEWORK, "InternalFailure", message);
+                Fault { internal: Some(internal), ..fault }
+            }
+        }
+    }
+}
+
+fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::ActivityAlreadyExists => "ActivityAlreadyExists",
+        Code::ActivityDoesNotExist => "ActivityDoesNotExist",
+        Code::ActivityWorkerLimitExceeded => "ActivityWorkerLimitExceeded",
+        Code::ConflictException => "ConflictException",
+        Code::ExecutionAlreadyExists => "ExecutionAlreadyExists",
+        Code::ExecutionDoesNotExist => "ExecutionDoesNotExist",
+        Code::ExecutionLimitExceeded => "ExecutionLimitExceeded",
+        Code::InvalidArn => "InvalidArn",
+        Code::InvalidDefinition => "InvalidDefinition",
+        Code::InvalidExecutionInput => "InvalidExecutionInput",
+        Code::InvalidName => "InvalidName",
+        Code::InvalidOutput => "InvalidOutput",
+        Code::InvalidToken => "InvalidToken",
+        Code::MissingRequiredParameter => "MissingRequiredParameter",
+        Code::ResourceNotFound => "ResourceNotFound",
+        Code::StateMachineAlreadyExists => "StateMachineAlreadyExists",
+        Code::StateMachineDeleting => "StateMachineDeleting",
+        Code::StateMachineDoesNotExist => "StateMachineDoesNotExist",
+        Code::StateMachineTypeNotSupported => "StateMachineTypeNotSupported",
+        Code::TaskDoesNotExist => "TaskDoesNotExist",
+        Code::TaskTimedOut => "TaskTimedOut",
+        Code::TooManyTags => "TooManyTags",
+        Code::ValidationException => "ValidationException",
+    }
+}

@@ -1,0 +1,186 @@
+//! The AWS Step Functions wire protocol: AWS JSON 1.0 over `POST /`. What it hides from the rest of the server: every
+//! wire type, the operations and the texts of their errors.
+
+mod activities;
+mod constraint;
+mod executions;
+mod fault;
+mod history;
+mod input;
+mod machines;
+mod operation;
+mod settings;
+mod shapes;
+mod tags;
+mod tasks;
+mod validate;
+mod wire;
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    body::Body,
+    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts},
+};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use stepwell_engine::Caller;
+use uuid::Uuid;
+
+pub(crate) use executions::status_name;
+pub(crate) use fault::Fault;
+pub(crate) use history::{HistoryPage, WireEvent};
+pub(crate) use operation::names as operation_names;
+pub(crate) use wire::Seconds;
+
+use crate::{
+    config::ServerConfig,
+    limits::{BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX, REGION_CHARS_MAX},
+    metrics::Outcome,
+    serve::ServerState,
+};
+use operation::{Call, Operation, Run};
+
+/// Before the operation's name in `X-Amz-Target`.
+const TARGET_PREFIX: &str = "AWSStepFunctions.";
+const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+const JSON_1_0: &str = "application/x-amz-json-1.0";
+const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+/// Answers one request to the AWS API. Every answer carries a request id.
+pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
+    let started = Instant::now();
+    let _open = state.metrics.open();
+    let (parts, body) = request.into_parts();
+    let request_id = Uuid::new_v4().hyphenated().to_string();
+    let target = target(&parts.headers);
+    let found = target.strip_prefix(TARGET_PREFIX).and_then(operation::find);
+    let result = match found {
+        Some((_, operation)) => run(state, operation, &parts, body).await,
+        None => Err(accepted_type(&parts.headers).err().unwrap_or_else(|| Fault::unknown_operation(target))),
+    };
+    let outcome = match &result {
+        Ok(_) => Outcome::Ok,
+        Err(fault) => {
+            fault.log(target, &request_id);
+            fault.outcome()
+        }
+    };
+    if let Some((index, _)) = found {
+        state.metrics.observe(index, outcome, started.elapsed());
+    }
+    let (status, text) = match result {
+        Ok(text) => (StatusCode::OK, text),
+        Err(fault) => (fault.status, fault.body()),
+    };
+    let type_back = if is_type(&parts.headers, JSON_1_1) { JSON_1_1 } else { JSON_1_0 };
+    respond(status, type_back, &request_id, text)
+}
+
+/// An error that concerns no operation, in the API's form.
+pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
+    let request_id = Uuid::new_v4().hyphenated().to_string();
+    respond(fault.status, JSON_1_0, &request_id, fault.body())
+}
+
+/// On whose behalf a request is made: the account is the server's, the region that of the credential scope.
+pub(crate) fn caller(config: &ServerConfig, headers: &HeaderMap) -> Caller {
+    let region = match region(headers) {
+        Some(region) if *region != *config.region => Arc::from(region),
+        Some(_) | None => config.region.clone(),
+    };
+    Caller { tenant: config.account.clone(), region }
+}
+
+async fn run(state: &ServerState, operation: &Operation, parts: &Parts, body: Body) -> Result<Vec<u8>, Fault> {
+    accepted_type(&parts.headers)?;
+    let body = read_body(body, &parts.headers, state.config.raised_limits).await?;
+    let input = input::read(&body, operation.input)?;
+    constraint::check(&input, state.config.raised_limits).map_err(Fault::validation)?;
+    match &operation.run {
+        Run::By(handler) => {
+            let caller = caller(&state.config, &parts.headers);
+            handler(Call { state, caller, input, headers: &parts.headers }).await
+        }
+        Run::NotYet => Err(Fault::not_offered(&format!("the operation {}", operation.name))),
+    }
+}
+
+fn target(headers: &HeaderMap) -> &str {
+    headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// Only the protocol's own content types: a web page cannot send them to another site unasked.
+fn accepted_type(headers: &HeaderMap) -> Result<(), Fault> {
+    if is_type(headers, JSON_1_0) || is_type(headers, JSON_1_1) {
+        return Ok(());
+    }
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    Err(Fault::unsupported_type(found))
+}
+
+fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    found.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// The body whole, within its bounds of size and time.
+async fn read_body(mut body: Body, headers: &HeaderMap, raised: bool) -> Result<Bytes, Fault> {
+    let bytes_max = if raised { BODY_BYTES_MAX_RAISED } else { BODY_BYTES_MAX };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|bytes| bytes > BODY_BYTES_DISCARDED_MAX.max(bytes_max)) {
+        return Err(Fault::body_too_large(bytes_max));
+    }
+    let reading = collect(&mut body, bytes_max);
+    tokio::time::timeout(BODY_TIME_MAX, reading).await.map_err(|_| Fault::body_too_slow())?
+}
+
+/// Reads on after the bound, up to another, so that the client reads the answer instead of a reset connection.
+async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Fault> {
+    let mut first = Bytes::new();
+    let mut more = BytesMut::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Fault::body_too_slow())?.into_data() else { continue };
+        total += data.len();
+        if total > bytes_max {
+            more = BytesMut::new();
+            if total > BODY_BYTES_DISCARDED_MAX {
+                break;
+            }
+        } else if first.is_empty() {
+            first = data;
+        } else {
+            if more.is_empty() {
+                more.extend_from_slice(&first);
+            }
+            more.extend_from_slice(&data);
+        }
+    }
+    match total {
+        total if total > bytes_max => Err(Fault::body_too_large(bytes_max)),
+        // Small bodies come in one piece, which is not copied.
+        _ if more.is_empty() => Ok(first),
+        _ => Ok(more.freeze()),
+    }
+}
+
+/// The region of the credential scope: `Credential=KEY/20260131/us-east-1/states/aws4_request`.
+fn region(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (_, credential) = authorization.split_once("Credential=")?;
+    let scope = credential.split(',').next()?.trim();
+    let region = scope.rsplit('/').nth(2)?;
+    let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (!region.is_empty() && region.len() <= REGION_CHARS_MAX && region.bytes().all(is_name)).then_some(region)
+}
+
+fn respond(status: StatusCode, content_type: &'static str, request_id: &str, text: Vec<u8>) -> Response<Body> {
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(REQUEST_ID, HeaderValue::from_str(request_id).expect("a UUID is a header value"));
+    response
+}

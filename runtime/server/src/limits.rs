@@ -1,0 +1,43 @@
+//! Every limit of the HTTP side, with unit and origin. What it hides: nothing.
+
+use std::time::Duration;
+
+/// Bytes of a request's body; AWS's (HTTP content length, 1 MiB and 1 KiB).
+pub(crate) const BODY_BYTES_MAX: usize = 1_049_600;
+
+/// Bytes of a request's body with raised limits; ours.
+pub(crate) const BODY_BYTES_MAX_RAISED: usize = 16 * 1_048_576;
+
+/// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
+pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
+
+/// Time for the whole body of a request; ours.
+pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Time between a connection's requests and for a request's headers; ours, above the 60 s after which SDKs drop idle
+/// connections themselves.
+pub(crate) const HEADER_TIME_MAX: Duration = Duration::from_secs(75);
+
+/// Open connections; ours. More wait in the listener's backlog.
+pub(crate) const CONNECTIONS_MAX: usize = 16_384;
+
+/// Pause after a failed accept (out of file descriptors); ours.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that requests in progress get to end once shutdown was asked for; ours.
+pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// How long GetActivityTask waits for a task; AWS's.
+pub(crate) const ACTIVITY_POLL_TIME: Duration = Duration::from_secs(60);
+
+/// Items of a list that are asked for in an unsigned `maxResults` of the JSON API; AWS's for the calls beneath.
+pub(crate) const PAGE_ITEMS_MAX: u32 = 1_000;
+
+/// Diagnostics of ValidateStateMachineDefinition; AWS's, also when 0 is asked for.
+pub(crate) const DIAGNOSTICS_MAX: usize = 100;
+
+/// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
+pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Characters of a region's name in a credential scope; ours. Anything longer is no region.
+pub(crate) const REGION_CHARS_MAX: usize = 32;

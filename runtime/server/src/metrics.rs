@@ -1,0 +1,206 @@
+//! `/metrics`: requests by operation, and what engine and sandbox count. What it hides: the Prometheus client and its
+//! text format.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric, text::encode},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use stepwell_engine::Engine;
+
+use crate::config::SandboxMetrics;
+
+/// Content type of the exposition.
+pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One number of a component that keeps its own counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Without the prefix `stepwell_` and, for counters, without `_total`.
+    pub name: String,
+    pub help: String,
+    pub kind: SampleKind,
+    pub value: f64,
+    /// Samples of one name with different labels must follow each other.
+    pub labels: Vec<(String, String)>,
+}
+
+/// Whether a number only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SampleKind {
+    Counter,
+    Gauge,
+}
+
+/// How a request ended, as a label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    /// The caller's fault (4xx).
+    Refused,
+    /// Ours (5xx).
+    Failed,
+}
+
+/// The server's own counts, and the door to the others'.
+pub(crate) struct Metrics {
+    registry: Registry,
+    operations: Vec<OperationMetrics>,
+    open_requests: Gauge,
+}
+
+/// Counts of one operation, looked up once at the start: the hot path touches atomics only.
+struct OperationMetrics {
+    ok: Counter,
+    refused: Counter,
+    failed: Counter,
+    seconds: Histogram,
+}
+
+impl Metrics {
+    /// `names` are the operations; [`Metrics::observe`] takes an index into them.
+    pub(crate) fn new(names: &[&'static str], engine: Engine, sandbox: SandboxMetrics) -> Metrics {
+        let requests = Family::<[(&'static str, &'static str); 2], Counter>::default();
+        let seconds = Family::<[(&'static str, &'static str); 1], Histogram>::new_with_constructor(|| {
+            // 100 µs to about 100 s: from a stored answer to a long poll.
+            Histogram::new(exponential_buckets(0.0001, 4.0, 11))
+        });
+        let open_requests = Gauge::default();
+        let operations = names
+            .iter()
+            .map(|name| {
+                let of = |outcome| requests.get_or_create_owned(&[("operation", *name), ("outcome", outcome)]);
+                OperationMetrics {
+                    ok: of("ok"),
+                    refused: of("refused"),
+                    failed: of("failed"),
+                    seconds: seconds.get_or_create_owned(&[("operation", *name)]),
+                }
+            })
+            .collect();
+        let mut registry = Registry::with_prefix("stepwell");
+        registry.register("api_requests", "Requests to the AWS API by operation and outcome", requests);
+        registry.register("api_request_seconds", "Time to answer requests to the AWS API, by operation", seconds);
+        registry.register("api_requests_open", "Requests to the AWS API being answered", open_requests.clone());
+        registry.register_collector(Box::new(Borrowed(Arc::new(move || engine_samples(&engine)))));
+        registry.register_collector(Box::new(Borrowed(sandbox)));
+        Metrics { registry, operations, open_requests }
+    }
+
+    /// Counts a request as open until the answer is dropped.
+    pub(crate) fn open(&self) -> OpenRequest<'_> {
+        self.open_requests.inc();
+        OpenRequest(&self.open_requests)
+    }
+
+    /// Counts an answered request of the operation of that index.
+    pub(crate) fn observe(&self, operation: usize, outcome: Outcome, took: Duration) {
+        let Some(metrics) = self.operations.get(operation) else { return };
+        match outcome {
+            Outcome::Ok => metrics.ok.inc(),
+            Outcome::Refused => metrics.refused.inc(),
+            Outcome::Failed => metrics.failed.inc(),
+        };
+        metrics.seconds.observe(took.as_secs_f64());
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a String takes everything");
+        text
+    }
+}
+
+/// See [`Metrics::open`].
+pub(crate) struct OpenRequest<'a>(&'a Gauge);
+
+impl Drop for OpenRequest<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Numbers that others keep, read at each scrape.
+struct Borrowed(SandboxMetrics);
+
+impl fmt::Debug for Borrowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Borrowed")
+    }
+}
+
+impl Collector for Borrowed {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let samples = (self.0)();
+        for group in samples.chunk_by(|a, b| a.name == b.name && a.kind == b.kind) {
+            let first = &group[0];
+            let counter = ConstCounter::new(0.0_f64);
+            let gauge = ConstGauge::new(0.0_f64);
+            let kind = match first.kind {
+                SampleKind::Counter => counter.metric_type(),
+                SampleKind::Gauge => gauge.metric_type(),
+            };
+            let mut metric = encoder.encode_descriptor(&first.name, &first.help, None, kind)?;
+            for sample in group {
+                if sample.labels.is_empty() {
+                    // A family without labels: its one sample ends the group.
+                    match sample.kind {
+                        SampleKind::Counter => ConstCounter::new(sample.value).encode(metric)?,
+                        SampleKind::Gauge => ConstGauge::new(sample.value).encode(metric)?,
+                    }
+                    break;
+                }
+                let labelled = metric.encode_family(&sample.labels)?;
+                match sample.kind {
+                    SampleKind::Counter => ConstCounter::new(sample.value).encode(labelled)?,
+                    SampleKind::Gauge => ConstGauge::new(sample.value).encode(labelled)?,
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn engine_samples(engine: &Engine) -> Vec<Sample> {
+    let metrics = engine.metrics();
+    let sample = |kind, name: &str, help: &str, value: u64| Sample {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind,
+        value: value as f64,
+        labels: Vec::new(),
+    };
+    let ended = [
+        ("SUCCEEDED", metrics.executions_succeeded),
+        ("FAILED", metrics.executions_failed),
+        ("TIMED_OUT", metrics.executions_timed_out),
+        ("ABORTED", metrics.executions_aborted),
+    ];
+    let ended = ended.map(|(status, value)| Sample {
+        labels: vec![("status".to_owned(), status.to_owned())],
+        ..sample(SampleKind::Counter, "executions_ended", "Executions that ended, by status", value)
+    });
+    let counter = |name, help, value| sample(SampleKind::Counter, name, help, value);
+    let gauge = |name, help, value| sample(SampleKind::Gauge, name, help, value);
+    let mut samples = vec![counter("executions_started", "Executions started", metrics.executions_started)];
+    samples.extend(ended);
+    samples.extend([
+        gauge("executions_loaded", "Executions held in memory", metrics.executions_loaded),
+        counter("tasks_dispatched", "Task attempts dispatched", metrics.tasks_dispatched),
+        gauge("tasks_running", "Task attempts that run now", metrics.tasks_running),
+        counter("journal_commits", "Transactions committed by the journal", metrics.commits),
+        counter("journal_appends", "Appends of executions in those transactions", metrics.appends),
+        counter("journal_append_bytes", "Bytes of events appended", metrics.append_bytes),
+        gauge("journal_queue_depth", "Appends that wait for the journal", metrics.queue_depth),
+    ]);
+    samples
+}

@@ -1,0 +1,88 @@
+//! Which path leads where. What it hides: axum's routing and the guard in front of it.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderValue, Method, Response, StatusCode, header},
+    middleware::{self, Next},
+    response::IntoResponse,
+    routing::{get, post},
+};
+use serde::Serialize;
+
+use crate::{
+    api,
+    aws::{self, Fault},
+    guard,
+    metrics::METRICS_TYPE,
+    serve::ServerState,
+};
+
+/// All paths of the server: `POST /` (AWS), `/api/`, `/health`, `/metrics`.
+pub fn router(state: Arc<ServerState>) -> Router {
+    let router = Router::new()
+        .route("/", post(aws_api))
+        .route("/metrics", get(metrics))
+        .route("/api/executions/{arn}/events", get(api::events))
+        .fallback(unknown)
+        .layer(middleware::from_fn_with_state(state.clone(), guarded))
+        // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
+        .route("/health", get(health));
+    router.with_state(state)
+}
+
+async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
+    aws::answer(&state, request).await
+}
+
+/// Refuses web pages that reached the server under a foreign name.
+async fn guarded(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response<Body> {
+    match guard::check(request.headers(), request.uri(), &state.config.hosts) {
+        Ok(()) => next.run(request).await,
+        Err(guard::ForeignHost(host)) => aws::refuse(&Fault::foreign_host(&host)),
+    }
+}
+
+async fn metrics(State(state): State<Arc<ServerState>>) -> Response<Body> {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text()).into_response()
+}
+
+/// 200 while the server takes work, 503 once it shuts down.
+async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
+    /// Wire form of the state of health.
+    #[derive(Serialize)]
+    struct Health {
+        status: &'static str,
+        version: &'static str,
+    }
+    let draining = state.is_draining();
+    let health = Health { status: if draining { "draining" } else { "ok" }, version: env!("CARGO_PKG_VERSION") };
+    json(if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, &health)
+}
+
+async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
+    let message = format!("there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics", uri.path());
+    error(StatusCode::NOT_FOUND, &message)
+}
+
+/// An error of the paths other than the AWS API.
+pub(crate) fn error(status: StatusCode, message: &str) -> Response<Body> {
+    /// Wire form of an error of the JSON API.
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        error: &'a str,
+    }
+    json(status, &Problem { error: message })
+}
+
+/// A JSON answer of the paths other than the AWS API.
+pub(crate) fn json(status: StatusCode, answer: &impl Serialize) -> Response<Body> {
+    let text = serde_json::to_vec(answer).expect("answers have string keys");
+    let mut response = Response::new(Body::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -64,6 +64,8 @@ pub struct Machine {
     pub updated_at: Timestamp,
     /// `None` until the first update, as on AWS.
     pub revision_id: Option<Arc<str>>,
+    /// Takes no new executions; its running ones are being stopped.
+    pub deleting: bool,
 }
 
 /// What StartExecution and StartSyncExecution take.

@@ -1,16 +1,22 @@
-//! The engine's handle: the calls that the server, the CLI and the tests make. What it hides: shards, threads, the
-//! journal. Cheap to clone; all clones are one engine.
+//! The engine's handle. What it hides: shards, threads, the journal. Cheap to clone; all clones are one engine. Its
+//! calls stand in `machines`, `executions`, `activities` and `tokens`.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc};
 
-use stepwell_interp::Timestamp;
+use tokio::sync::mpsc;
 
 use crate::{
-    api::{
-        Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry, Machine, Metrics,
-        Page, PageRequest, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
-    },
+    api::{HistoryEntry, Metrics},
+    counters::Counters,
     error::Error,
+    journal::{
+        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, Refused, SqliteJournal, SqliteOptions, Verdict,
+        Write,
+    },
+    limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
+    machines::MachineCache,
+    node::{self, Node},
+    reader,
     runner::TaskRunner,
 };
 
@@ -35,126 +41,123 @@ pub struct Options {
 
 /// See the module.
 #[derive(Clone)]
-pub struct Engine;
+pub struct Engine(Arc<Inner>);
 
-/// The committed public events of one execution from its start to its end, as they come.
-pub struct Watch;
-
-impl Watch {
-    /// The next committed events; `None` when the execution is closed and all were given.
-    pub async fn next(&mut self) -> Option<Vec<HistoryEntry>> {
-        todo!()
-    }
+struct Inner {
+    node: Arc<Node>,
+    machines: MachineCache,
 }
 
 impl Engine {
-    /// Opens the store and takes up what was running: hot executions at once, others as they become due.
+    /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
+    /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
-        let _ = (options, runner);
-        todo!()
+        let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
+        let journal: Arc<dyn Journal> = match &options.store {
+            Store::Memory => Arc::new(MemoryJournal::new(clock)),
+            Store::Directory(path) => {
+                let sqlite = SqliteOptions { vfs: None, clock };
+                Arc::new(SqliteJournal::open(path, sqlite).map_err(|error| Error::Unopened(error.to_string()))?)
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let shards = if options.shards == 0 { cores } else { options.shards };
+        let node = Node::start(journal, runner, options.raised_limits, shards)?;
+        Ok(Engine(Arc::new(Inner { node, machines: MachineCache::default() })))
     }
-    /// Takes no new work, waits for commits in flight and running steps, and returns; nothing is lost.
+
+    /// Takes no new executions, waits for commits in flight, and returns; what runs is taken up at the next start.
     pub async fn shutdown(&self) {
-        todo!()
+        self.0.node.drain(SHUTDOWN_PATIENCE).await;
     }
+
+    /// Counters since the engine was opened.
     pub fn metrics(&self) -> Metrics {
-        todo!()
+        Metrics { queue_depth: self.0.node.queue_depth(), ..Counters::sum(self.0.node.counters()) }
     }
 
-    pub async fn create_machine(&self, caller: &Caller, request: CreateMachine) -> Result<Machine, Error> {
-        let _ = (caller, request);
-        todo!()
-    }
-    pub async fn update_machine(&self, caller: &Caller, arn: &str, request: UpdateMachine) -> Result<Machine, Error> {
-        let _ = (caller, arn, request);
-        todo!()
-    }
-    pub async fn machine(&self, caller: &Caller, arn: &str) -> Result<Machine, Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    /// The definition an execution really runs.
-    pub async fn machine_of_execution(&self, caller: &Caller, arn: &str) -> Result<Machine, Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    pub async fn machines(&self, caller: &Caller, page: PageRequest) -> Result<Page<Machine>, Error> {
-        let _ = (caller, page);
-        todo!()
-    }
-    /// Deleting what is not there succeeds, as on AWS.
-    pub async fn delete_machine(&self, caller: &Caller, arn: &str) -> Result<(), Error> {
-        let _ = (caller, arn);
-        todo!()
+    pub(crate) fn node(&self) -> &Node {
+        &self.0.node
     }
 
-    pub async fn start(&self, caller: &Caller, request: StartRequest) -> Result<StartedExecution, Error> {
-        let _ = (caller, request);
-        todo!()
-    }
-    pub async fn start_sync(&self, caller: &Caller, request: StartRequest) -> Result<SyncResult, Error> {
-        let _ = (caller, request);
-        todo!()
-    }
-    pub async fn execution(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    pub async fn executions(&self, caller: &Caller, machine_arn: &str, status: Option<Status>, page: PageRequest) -> Result<Page<ExecutionSummary>, Error> {
-        let _ = (caller, machine_arn, status, page);
-        todo!()
-    }
-    /// Stops a running execution; of a closed one gives the time it closed.
-    pub async fn stop(&self, caller: &Caller, arn: &str, error: Option<String>, cause: Option<String>) -> Result<Timestamp, Error> {
-        let _ = (caller, arn, error, cause);
-        todo!()
-    }
-    pub async fn history(&self, caller: &Caller, arn: &str, reverse: bool, page: PageRequest) -> Result<Page<HistoryEntry>, Error> {
-        let _ = (caller, arn, reverse, page);
-        todo!()
-    }
-    /// Answers when the execution is closed.
-    pub async fn wait(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    pub async fn watch(&self, caller: &Caller, arn: &str) -> Result<Watch, Error> {
-        let _ = (caller, arn);
-        todo!()
+    pub(crate) fn machines_cache(&self) -> &MachineCache {
+        &self.0.machines
     }
 
-    pub async fn create_activity(&self, caller: &Caller, name: &str, tags: Vec<(String, String)>) -> Result<Activity, Error> {
-        let _ = (caller, name, tags);
-        todo!()
-    }
-    pub async fn activity(&self, caller: &Caller, arn: &str) -> Result<Activity, Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    pub async fn activities(&self, caller: &Caller, page: PageRequest) -> Result<Page<Activity>, Error> {
-        let _ = (caller, page);
-        todo!()
-    }
-    pub async fn delete_activity(&self, caller: &Caller, arn: &str) -> Result<(), Error> {
-        let _ = (caller, arn);
-        todo!()
-    }
-    /// Long poll: a task, or `None` when none came within `patience`.
-    pub async fn activity_task(&self, caller: &Caller, arn: &str, worker: Option<String>, patience: Duration) -> Result<Option<ActivityTask>, Error> {
-        let _ = (caller, arn, worker, patience);
-        todo!()
+    /// A record of the catalog.
+    pub(crate) async fn record(&self, key: &CatalogKey) -> Result<Option<CatalogRecord>, Error> {
+        self.0.node.journal.get(key).await.map_err(reader::broken)
     }
 
-    pub async fn send_task_success(&self, caller: &Caller, token: &str, output: &str) -> Result<(), Error> {
-        let _ = (caller, token, output);
-        todo!()
+    /// Commits one write that must land.
+    pub(crate) async fn write(&self, write: Write) -> Result<(), Error> {
+        self.verdict(write).await?.map(drop).map_err(crate::executions::refusal)
     }
-    pub async fn send_task_failure(&self, caller: &Caller, token: &str, error: Option<String>, cause: Option<String>) -> Result<(), Error> {
-        let _ = (caller, token, error, cause);
-        todo!()
+
+    /// Commits one write whose refusal means something; a full or broken store is an error all the same.
+    pub(crate) async fn verdict(&self, write: Write) -> Result<Verdict, Error> {
+        let mut verdicts = self.0.node.journal.commit(vec![write]).await;
+        match verdicts.pop() {
+            Some(Err(refused @ (Refused::Full(_) | Refused::Broken(_)))) => Err(crate::executions::refusal(refused)),
+            Some(verdict) => Ok(verdict),
+            None => Err(Error::Broken("the store gave no verdict".to_owned())),
+        }
     }
-    pub async fn send_task_heartbeat(&self, caller: &Caller, token: &str) -> Result<(), Error> {
-        let _ = (caller, token);
-        todo!()
+}
+
+/// The durable public events of one execution from its first to its last, as they come.
+pub struct Watch {
+    engine: Engine,
+    execution: ExecutionId,
+    live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
+    /// Id of the next event to give.
+    next: u64,
+    /// The store is read first, then what comes live.
+    caught_up: bool,
+}
+
+impl Watch {
+    pub(crate) fn new(engine: Engine, execution: ExecutionId, live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>) -> Watch {
+        Watch { engine, execution, live, next: 1, caught_up: false }
+    }
+
+    /// The next events; `None` when the execution is closed and all were given. A broken store ends it as well.
+    pub async fn next(&mut self) -> Option<Vec<HistoryEntry>> {
+        loop {
+            if !self.caught_up {
+                let entries = self.engine.entries(self.execution, self.next, PAGE_MAX as usize).await.ok()?;
+                if let Some(last) = entries.last() {
+                    self.next = last.id + 1;
+                    return Some(entries);
+                }
+                self.caught_up = true;
+                if self.is_closed().await {
+                    return None;
+                }
+            }
+            let entries = self.live.recv().await?;
+            let fresh: Vec<HistoryEntry> = entries.into_iter().filter(|entry| entry.id >= self.next).collect();
+            if let Some(last) = fresh.last() {
+                // A gap means that the subscription began amid a commit: the store has what is missing.
+                if fresh[0].id > self.next {
+                    self.caught_up = false;
+                    continue;
+                }
+                self.next = last.id + 1;
+                return Some(fresh);
+            }
+        }
+    }
+
+    /// Whether the execution closed before the subscription could tell; all its events were given then.
+    async fn is_closed(&mut self) -> bool {
+        let row = self.engine.node().journal.execution(self.execution).await;
+        let Ok(Some(row)) = row else { return true };
+        let closed = row.view.status != crate::api::Status::Running;
+        if closed && row.next_public > self.next {
+            self.caught_up = false;
+            return false;
+        }
+        closed
     }
 }

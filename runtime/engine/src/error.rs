@@ -9,6 +9,9 @@ pub enum Error {
     /// Nothing was done and the same call may succeed later (full disk, full queue, shutting down).
     #[error("busy: {0}")]
     Busy(String),
+    /// The store could not be opened: the operator's to mend, told at the start.
+    #[error("{0}")]
+    Unopened(String),
     /// The runtime's own failure. The text is for the operator's log, never for the wire.
     #[error("internal failure: {0}")]
     Broken(String),

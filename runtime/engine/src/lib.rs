@@ -1,11 +1,25 @@
 //! Durable execution of state machines: append, commit, dispatch; timers, tokens, recovery. Hides the store, the
 //! threads and the order in which they work; shows one handle, [`Engine`].
 
+mod activities;
 mod api;
+mod arn;
+mod counters;
+mod dispatch;
 mod engine;
 mod error;
+mod executions;
 mod journal;
+mod limits;
+mod machines;
+mod node;
+mod pages;
+mod programs;
+mod reader;
+mod record;
 mod runner;
+mod shard;
+mod tokens;
 
 pub use api::{
     Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry, Machine, MachineKind,

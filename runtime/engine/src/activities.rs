@@ -1,0 +1,244 @@
+//! Activities: their records, the queue of each in memory, and the long polls of their workers. Hides that the truth
+//! is the store's open-task rows: the queue is filled from there once, and then by what this node opens.
+
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use stepwell_interp::TaskId;
+use tokio::{sync::{Notify, oneshot}, time::Instant};
+
+use crate::{
+    api::{Activity, ActivityTask, Caller, Page, PageRequest},
+    arn,
+    engine::Engine,
+    error::{Code, Error},
+    journal::{CatalogKey, CatalogRecord, ExecutionId, TokenHash},
+    limits::{ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
+    node, pages, reader,
+    record::{self, ActivityRecord, TaskKey},
+    shard::{In, activity_scope},
+};
+
+/// Kind of the catalog's records.
+const KIND: &str = "activity";
+
+/// The queues of all activities of this node.
+#[derive(Default)]
+pub(crate) struct Activities {
+    queues: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Queue>>>,
+}
+
+/// One activity's queue.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct QueueState {
+    waiting: VecDeque<(ExecutionId, TaskId)>,
+    /// The same, so that nothing is queued twice.
+    known: BTreeSet<(ExecutionId, TaskId)>,
+    /// The store may hold tasks that are not in `waiting`.
+    look: Look,
+    pollers: usize,
+}
+
+/// Whether the store must be read before the queue can be said to be empty.
+#[derive(Default, PartialEq, Eq)]
+enum Look {
+    #[default]
+    Needed,
+    Done,
+}
+
+impl QueueState {
+    fn pop(&mut self) -> Option<(ExecutionId, TaskId)> {
+        let next = self.waiting.pop_front()?;
+        self.known.remove(&next);
+        Some(next)
+    }
+}
+
+impl Activities {
+    fn queue(&self, tenant: &Arc<str>, activity: &Arc<str>) -> Arc<Queue> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        queues.entry((tenant.clone(), activity.clone())).or_default().clone()
+    }
+
+    /// A task was opened and is durable.
+    pub(crate) fn opened(&self, tenant: &Arc<str>, activity: &Arc<str>, execution: ExecutionId, task: TaskId) {
+        let queue = self.queue(tenant, activity);
+        let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.waiting.len() >= ACTIVITY_QUEUE_MAX {
+            state.look = Look::Needed;
+        } else if state.known.insert((execution, task)) {
+            state.waiting.push_back((execution, task));
+        }
+        drop(state);
+        queue.arrived.notify_one();
+    }
+}
+
+/// Counts a poller for as long as it lives.
+struct Poller(Arc<Queue>);
+
+impl Poller {
+    fn enter(queue: Arc<Queue>, arn: &str) -> Result<Poller, Error> {
+        let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.pollers >= ACTIVITY_POLLERS_MAX {
+            let text = format!("The maximum number of workers concurrently polling for activity tasks has been reached: '{arn}'");
+            return Err(Error::rejected(Code::ActivityWorkerLimitExceeded, text));
+        }
+        state.pollers += 1;
+        drop(state);
+        Ok(Poller(queue))
+    }
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).pollers -= 1;
+    }
+}
+
+impl Engine {
+    /// Creates an activity, or gives the one of that name.
+    pub async fn create_activity(&self, caller: &Caller, name: &str, tags: Vec<(String, String)>) -> Result<Activity, Error> {
+        arn::check_name(name)?;
+        let key = activity_key(&caller.tenant, &caller.region, name);
+        let activity = ActivityRecord {
+            arn: arn::activity(&caller.region, &caller.tenant, name),
+            tags,
+            encryption: None,
+            created_ms: node::now().0,
+        };
+        match self.put(&key, Some(0), Some(record::encode(&activity))).await? {
+            Ok(_) => Ok(shown(activity, name)),
+            Err(_) => {
+                let stored = self.record(&key).await?.ok_or_else(|| absent(&activity.arn))?;
+                Ok(shown(record::decode(&stored.bytes).map_err(Error::Broken)?, name))
+            }
+        }
+    }
+
+    /// An activity by its ARN.
+    pub async fn activity(&self, caller: &Caller, arn: &str) -> Result<Activity, Error> {
+        let (region, name) = arn::activity_parts(caller, arn)?;
+        let stored = self.record(&activity_key(&caller.tenant, &region, &name)).await?.ok_or_else(|| absent(arn))?;
+        Ok(shown(record::decode(&stored.bytes).map_err(Error::Broken)?, &name))
+    }
+
+    /// The caller's activities in its region, by name.
+    pub async fn activities(&self, caller: &Caller, page: PageRequest) -> Result<Page<Activity>, Error> {
+        let prefix = format!("{}/", caller.region);
+        let found = self.scan_page(caller, KIND, &prefix, &page).await?;
+        pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
+            let name = key.name.strip_prefix(&*prefix).unwrap_or(&key.name);
+            Ok(shown(record::decode(&bytes).map_err(Error::Broken)?, name))
+        })
+    }
+
+    /// Deletes an activity; deleting what is not there succeeds, as on AWS. Open tasks live on.
+    pub async fn delete_activity(&self, caller: &Caller, arn: &str) -> Result<(), Error> {
+        let (region, name) = arn::activity_parts(caller, arn)?;
+        // Without an expected revision the deletion cannot conflict.
+        let _ = self.put(&activity_key(&caller.tenant, &region, &name), None, None).await?;
+        Ok(())
+    }
+
+    /// Long poll: a task, or `None` when none came within `patience`. ActivityStarted is durable when it answers.
+    pub async fn activity_task(&self, caller: &Caller, arn: &str, worker: Option<String>, patience: Duration) -> Result<Option<ActivityTask>, Error> {
+        let activity = self.activity(caller, arn).await?;
+        let queue = self.node().activities.queue(&caller.tenant, &activity.arn);
+        let poller = Poller::enter(queue, arn)?;
+        let deadline = Instant::now() + patience;
+        let worker: Option<Arc<str>> = worker.map(Into::into);
+        loop {
+            let arrived = poller.0.arrived.notified();
+            tokio::pin!(arrived);
+            arrived.as_mut().enable();
+            while let Some((execution, task)) = self.next_queued(&poller.0, &activity.arn).await? {
+                if let Some(grant) = self.try_take(execution, task, worker.clone()).await? {
+                    return Ok(Some(grant));
+                }
+            }
+            if tokio::time::timeout_at(deadline, arrived).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn try_take(&self, execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>) -> Result<Option<ActivityTask>, Error> {
+        let (reply, granted) = oneshot::channel();
+        self.node().send(execution, In::Take { execution, task, worker, reply })?;
+        let grant = granted.await.ok().flatten();
+        Ok(grant.map(|grant| ActivityTask { token: grant.token, input: grant.input }))
+    }
+
+    /// The next task of the queue, which is filled from the store when it may hold more.
+    async fn next_queued(&self, queue: &Queue, activity: &str) -> Result<Option<(ExecutionId, TaskId)>, Error> {
+        {
+            let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(next) = state.pop() {
+                return Ok(Some(next));
+            }
+            if state.look == Look::Done {
+                return Ok(None);
+            }
+            state.look = Look::Done;
+        }
+        let filled = self.fill(queue, activity).await;
+        let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if filled.is_err() {
+            state.look = Look::Needed;
+        }
+        filled?;
+        Ok(state.pop())
+    }
+
+    /// Queues the store's open tasks of an activity. Those already begun are found out when they are taken.
+    async fn fill(&self, queue: &Queue, activity: &str) -> Result<(), Error> {
+        let mut after: Option<(stepwell_interp::Timestamp, TokenHash)> = None;
+        loop {
+            let rows = self.node().journal.activity_tasks(activity_scope(activity), after, ROWS_MAX).await.map_err(reader::broken)?;
+            let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in &rows {
+                let task: TaskKey = record::decode(&row.task).map_err(Error::Broken)?;
+                if state.known.insert((row.execution, task.into())) {
+                    state.waiting.push_back((row.execution, task.into()));
+                }
+            }
+            if state.waiting.len() >= ACTIVITY_QUEUE_MAX {
+                state.look = Look::Needed;
+                return Ok(());
+            }
+            after = rows.last().map(|row| (row.scheduled_at, row.token));
+            if rows.len() < ROWS_MAX as usize {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn activity_key(tenant: &Arc<str>, region: &str, name: &str) -> CatalogKey {
+    CatalogKey { tenant: tenant.clone(), kind: KIND.into(), name: format!("{region}/{name}").into() }
+}
+
+fn shown(record: ActivityRecord, name: &str) -> Activity {
+    Activity {
+        arn: record.arn,
+        name: name.into(),
+        tags: record.tags,
+        encryption: record.encryption,
+        created_at: record::time(record.created_ms),
+    }
+}
+
+fn absent(arn: &str) -> Error {
+    Error::rejected(Code::ActivityDoesNotExist, format!("Activity Does Not Exist: '{arn}'"))
+}

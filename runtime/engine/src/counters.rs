@@ -1,0 +1,83 @@
+//! Counters of a running engine. Hides that they are shared by threads.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use stepwell_interp::Ending;
+
+use crate::api::Metrics;
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Counters {
+    started: AtomicU64,
+    succeeded: AtomicU64,
+    failed: AtomicU64,
+    timed_out: AtomicU64,
+    aborted: AtomicU64,
+    /// Executions in memory, one gauge a shard.
+    loaded: AtomicU64,
+    tasks_dispatched: AtomicU64,
+    tasks_running: AtomicU64,
+    commits: AtomicU64,
+    appends: AtomicU64,
+    append_bytes: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn started(&self) {
+        self.started.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn closed(&self, ending: Option<&Ending>) {
+        let counter = match ending {
+            Some(Ending::Succeeded { .. }) => &self.succeeded,
+            Some(Ending::Failed { .. }) => &self.failed,
+            Some(Ending::TimedOut { .. }) => &self.timed_out,
+            Some(Ending::Aborted { .. }) => &self.aborted,
+            None => return,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    /// Sets the gauge of one shard's executions in memory.
+    pub(crate) fn loaded(&self, executions: usize) {
+        self.loaded.store(executions as u64, Relaxed);
+    }
+
+    pub(crate) fn task_started(&self) {
+        self.tasks_dispatched.fetch_add(1, Relaxed);
+        self.tasks_running.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn task_ended(&self) {
+        self.tasks_running.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn commit(&self) {
+        self.commits.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn append(&self, bytes: usize) {
+        self.appends.fetch_add(1, Relaxed);
+        self.append_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// The sum over the shards' counters.
+    pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Metrics {
+        let mut sum = Metrics::default();
+        for counters in all {
+            sum.executions_started += counters.started.load(Relaxed);
+            sum.executions_succeeded += counters.succeeded.load(Relaxed);
+            sum.executions_failed += counters.failed.load(Relaxed);
+            sum.executions_timed_out += counters.timed_out.load(Relaxed);
+            sum.executions_aborted += counters.aborted.load(Relaxed);
+            sum.executions_loaded += counters.loaded.load(Relaxed);
+            sum.tasks_dispatched += counters.tasks_dispatched.load(Relaxed);
+            sum.tasks_running += counters.tasks_running.load(Relaxed);
+            sum.commits += counters.commits.load(Relaxed);
+            sum.appends += counters.appends.load(Relaxed);
+            sum.append_bytes += counters.append_bytes.load(Relaxed);
+        }
+        sum
+    }
+}

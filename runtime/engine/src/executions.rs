@@ -1,0 +1,376 @@
+//! Calls about executions: start, stop, describe, list, history, wait, watch. Hides which of them need the
+//! execution's shard and which read the store.
+
+use std::sync::Arc;
+
+use stepwell_interp::{Ending, Start, Timestamp};
+use stepwell_query::Value;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use crate::{
+    api::{
+        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, StartRequest, StartedExecution, Status,
+        SyncResult,
+    },
+    arn::{self, MachineArn},
+    engine::{Engine, Watch},
+    error::{Code, Error},
+    journal::{ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused, SegmentRange, Write},
+    limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
+    machines::Startable,
+    node, pages, reader,
+    record::{self, InboxItem, Meta},
+    shard::{Begin, In, Info, Mode, StartReply, public_entries},
+};
+
+/// Milliseconds of wall time that a synchronous execution is billed in steps of.
+const BILLED_STEP_MS: u64 = 100;
+/// Megabytes of memory that a synchronous execution is billed in steps of.
+const BILLED_STEP_MB: u64 = 64;
+
+/// An execution about to start.
+struct Starting {
+    machine: MachineArn,
+    startable: Arc<Startable>,
+    name: Arc<str>,
+    input: Value,
+    trace_header: Option<Arc<str>>,
+    at: Timestamp,
+    id: ExecutionId,
+}
+
+impl Engine {
+    /// Starts an execution; it is durable when this answers. STANDARD: the same name and input while it runs answers
+    /// the same execution.
+    pub async fn start(&self, caller: &Caller, request: StartRequest) -> Result<StartedExecution, Error> {
+        let starting = self.starting(caller, request).await?;
+        let mode = if starting.startable.express { Mode::ExpressAsync } else { Mode::Durable };
+        let (reply, started) = oneshot::channel();
+        let (execution_arn, begin) = self.begin(caller, &starting, mode, StartReply::Started(reply));
+        self.node().send(starting.id, In::Start(Box::new(begin)))?;
+        match started.await {
+            Ok(Ok(())) => Ok(StartedExecution { execution_arn, started_at: starting.at }),
+            Ok(Err(Refused::NameTaken { execution })) => self.started_before(execution, &execution_arn, &starting.input).await,
+            Ok(Err(refused)) => Err(refusal(refused)),
+            Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
+        }
+    }
+
+    /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
+    pub async fn start_sync(&self, caller: &Caller, request: StartRequest) -> Result<SyncResult, Error> {
+        let starting = self.starting(caller, request).await?;
+        if !starting.startable.express {
+            let text = "This operation is not supported by this type of state machine";
+            return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
+        }
+        let (reply, ended) = oneshot::channel();
+        let (execution_arn, begin) = self.begin(caller, &starting, Mode::ExpressSync, StartReply::Ended(reply));
+        self.node().send(starting.id, In::Start(Box::new(begin)))?;
+        let end = ended.await.map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+        let duration_ms = end.stopped_at.since_ms(starting.at);
+        let (status, output, error, cause) = match end.ending {
+            Ending::Succeeded { output } => (Status::Succeeded, Some(output), None, None),
+            Ending::Failed { error, cause } => (Status::Failed, None, error, cause),
+            Ending::TimedOut { error, cause } => (Status::TimedOut, None, error, cause),
+            Ending::Aborted { error, cause } => (Status::Aborted, None, error, cause),
+        };
+        let execution = Execution {
+            arn: execution_arn,
+            name: starting.name,
+            machine_arn: starting.startable.arn.clone(),
+            version_arn: None,
+            alias_arn: None,
+            status,
+            started_at: starting.at,
+            stopped_at: Some(end.stopped_at),
+            input: starting.input,
+            output,
+            error,
+            cause,
+            trace_header: starting.trace_header,
+            redrive_count: 0,
+            redriven_at: None,
+        };
+        Ok(SyncResult {
+            execution,
+            billed_duration_ms: duration_ms.div_ceil(BILLED_STEP_MS).max(1) * BILLED_STEP_MS,
+            billed_memory_mb: BILLED_STEP_MB,
+        })
+    }
+
+    async fn starting(&self, caller: &Caller, request: StartRequest) -> Result<Starting, Error> {
+        let (machine, startable) = self.startable(caller, &request.machine_arn).await?;
+        let name: Arc<str> = match request.name {
+            Some(name) => {
+                arn::check_name(&name)?;
+                name.into()
+            }
+            None => Uuid::new_v4().to_string().into(),
+        };
+        let text = request.input.as_deref().unwrap_or("{}");
+        let most = if self.node().raised_limits { PAYLOAD_BYTES_MAX_RAISED } else { PAYLOAD_BYTES_MAX };
+        if text.len() > most {
+            let why = format!("Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'");
+            return Err(Error::rejected(Code::InvalidExecutionInput, why));
+        }
+        let input = Value::parse(text).map_err(|error| {
+            Error::rejected(Code::InvalidExecutionInput, format!("Invalid State Machine Execution Input: '{}'", error.message))
+        })?;
+        let at = node::now();
+        let id = self.node().new_execution_id(at)?;
+        Ok(Starting { machine, startable, name, input, trace_header: request.trace_header.map(Into::into), at, id })
+    }
+
+    fn begin(&self, caller: &Caller, starting: &Starting, mode: Mode, reply: StartReply) -> (Arc<str>, Begin) {
+        let express_run: Option<Arc<str>> = starting.startable.express.then(|| Uuid::new_v4().to_string().into());
+        let execution_arn = match &express_run {
+            Some(run) => starting.machine.express(&starting.name, run),
+            None => starting.machine.execution(&starting.name),
+        };
+        let startable = &starting.startable;
+        let meta = Meta {
+            tenant: caller.tenant.clone(),
+            machine_arn: startable.arn.clone(),
+            definition: startable.definition.clone(),
+            express_run,
+            version_arn: None,
+            alias_arn: None,
+            trace_header: starting.trace_header.clone(),
+        };
+        let start = Start {
+            execution_arn: execution_arn.clone(),
+            execution_name: starting.name.clone(),
+            machine_arn: startable.arn.clone(),
+            machine_name: startable.name.clone(),
+            role_arn: startable.role_arn.clone(),
+            version_arn: None,
+            alias_arn: None,
+            express: startable.express,
+            raised_limits: self.node().raised_limits,
+            input: starting.input.clone(),
+        };
+        let info = Info {
+            tenant: caller.tenant.clone(),
+            execution_arn: execution_arn.clone(),
+            machine_arn: startable.arn.clone(),
+            trace_header: starting.trace_header.clone(),
+        };
+        let new = NewExecution {
+            scope: startable.scope,
+            name: starting.name.clone(),
+            unique_name: !startable.express,
+            started_at: starting.at,
+            meta: record::encode(&meta),
+        };
+        let begin = Begin {
+            id: starting.id,
+            info: Arc::new(info),
+            program: startable.program.clone(),
+            start: Box::new(start),
+            new,
+            mode,
+            reply,
+        };
+        (execution_arn, begin)
+    }
+
+    /// A second start under a taken name: the same call again, or a mistake.
+    async fn started_before(&self, id: ExecutionId, arn: &Arc<str>, input: &Value) -> Result<StartedExecution, Error> {
+        let journal = self.node().journal.as_ref();
+        let row = journal.execution(id).await.map_err(reader::broken)?;
+        if let Some(row) = row.filter(|row| row.view.status == Status::Running)
+            && reader::input_of(journal, id).await?.as_ref() == Some(input)
+        {
+            return Ok(StartedExecution { execution_arn: arn.clone(), started_at: row.new.started_at });
+        }
+        Err(Error::rejected(Code::ExecutionAlreadyExists, format!("Execution Already Exists: '{arn}'")))
+    }
+
+    /// The row of an execution by its ARN, with its machine's.
+    pub(crate) async fn execution_row(&self, caller: &Caller, arn_text: &str) -> Result<(ExecutionRow, MachineArn), Error> {
+        let (machine, name) = arn::execution(caller, arn_text)?;
+        let absent = || Error::rejected(Code::ExecutionDoesNotExist, format!("Execution Does Not Exist: '{arn_text}'"));
+        let scope = self.scope(caller, &machine, false).await?.ok_or_else(absent)?;
+        let journal = &self.node().journal;
+        let id = journal.find(scope, &name).await.map_err(reader::broken)?.ok_or_else(absent)?;
+        let row = journal.execution(id).await.map_err(reader::broken)?.ok_or_else(absent)?;
+        // EXPRESS executions of that name are not described by this ARN.
+        if !row.new.unique_name {
+            return Err(absent());
+        }
+        Ok((row, machine))
+    }
+
+    /// An execution by its ARN.
+    pub async fn execution(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        reader::describe(self.node().journal.as_ref(), &row).await
+    }
+
+    /// Executions of a state machine, newest first.
+    pub async fn executions(&self, caller: &Caller, machine_arn: &str, status: Option<Status>, page: PageRequest) -> Result<Page<ExecutionSummary>, Error> {
+        let (machine, startable) = self.startable(caller, machine_arn).await?;
+        if startable.express {
+            let text = "This operation is not supported by this type of state machine";
+            return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
+        }
+        let Some(scope) = self.scope(caller, &machine, false).await? else {
+            return Ok(Page { items: Vec::new(), next_token: None });
+        };
+        let size = pages::size(&page);
+        let before = pages::number(&page)?.map(ExecutionId);
+        let rows = self.node().journal.list(ListQuery { scope, status, before, limit: size + 1 });
+        let found = pages::cut(rows.await.map_err(reader::broken)?, size, |row| row.id.0.to_string());
+        pages::try_map(found, |row| reader::summary(&row))
+    }
+
+    /// Stops a running execution and answers with the time it closed, once that is durable; of a closed one too.
+    pub async fn stop(&self, caller: &Caller, arn: &str, error: Option<String>, cause: Option<String>) -> Result<Timestamp, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        if row.view.status == Status::Running {
+            let closed = self.closed(row.id)?;
+            self.post_stop(row.id, error.map(Into::into), cause.map(Into::into)).await?;
+            // It answers at once when the execution is closed by now, or else when the shard has closed it.
+            self.await_closed(row.id, closed).await?;
+        }
+        let (row, _) = self.execution_row(caller, arn).await?;
+        Ok(row.view.stopped_at.unwrap_or_else(node::now))
+    }
+
+    pub(crate) async fn post_stop(&self, execution: ExecutionId, error: Option<Arc<str>>, cause: Option<Arc<str>>) -> Result<(), Error> {
+        let payload = record::encode(&InboxItem::Stop { error, cause });
+        let landed = self.verdict(Write::Post(Outgoing { to: execution, payload: payload.clone() })).await?;
+        self.announce(landed, execution, payload)
+    }
+
+    /// Tells the shard of a message that a write left in an inbox.
+    pub(crate) fn announce(&self, landed: crate::journal::Verdict, to: ExecutionId, payload: Arc<[u8]>) -> Result<(), Error> {
+        let landed = landed.map_err(refusal)?;
+        for id in landed.messages {
+            self.node().announce(Message { id, to, payload: payload.clone() });
+        }
+        Ok(())
+    }
+
+    fn closed(&self, execution: ExecutionId) -> Result<oneshot::Receiver<()>, Error> {
+        let (reply, closed) = oneshot::channel();
+        self.node().send(execution, In::Wait { execution, reply })?;
+        Ok(closed)
+    }
+
+    async fn await_closed(&self, execution: ExecutionId, closed: oneshot::Receiver<()>) -> Result<(), Error> {
+        let row = self.node().journal.execution(execution).await.map_err(reader::broken)?;
+        if row.is_some_and(|row| row.view.status == Status::Running) {
+            closed.await.map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+        }
+        Ok(())
+    }
+
+    /// Answers when the execution is closed.
+    pub async fn wait(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        if row.view.status == Status::Running {
+            let closed = self.closed(row.id)?;
+            self.await_closed(row.id, closed).await?;
+        }
+        self.execution(caller, arn).await
+    }
+
+    /// A page of an execution's public events, ascending by id or descending.
+    pub async fn history(&self, caller: &Caller, arn: &str, reverse: bool, page: PageRequest) -> Result<Page<HistoryEntry>, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        let size = pages::size(&page);
+        let start = pages::number(&page)?;
+        let mut entries = if reverse {
+            self.backward(&row, start, size).await?
+        } else {
+            self.entries(row.id, start.unwrap_or(1), size as usize + 1).await?
+        };
+        if !reverse && entries.len() <= size as usize && row.view.status == Status::Running {
+            self.append_live(row.id, start.unwrap_or(1), &mut entries).await?;
+        }
+        let more = entries.len() > size as usize;
+        let next = entries.get(size as usize).map(|entry| pages::token(&entry.id.to_string()));
+        entries.truncate(size as usize);
+        Ok(Page { items: entries, next_token: next.filter(|_| more) })
+    }
+
+    /// Durable public events from that id on, at most so many.
+    pub(crate) async fn entries(&self, id: ExecutionId, from: u64, most: usize) -> Result<Vec<HistoryEntry>, Error> {
+        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut public = from;
+        while entries.len() < most {
+            let range = SegmentRange::Forward { public };
+            let segments = self.node().journal.segments(id, range, READ_BYTES_MAX).await.map_err(reader::broken)?;
+            let found = segments.len();
+            for stored in &segments {
+                let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
+                entries.extend(all.into_iter().filter(|entry| entry.id >= public));
+            }
+            let next = entries.last().map_or(public, |entry| entry.id + 1);
+            if found == 0 || next == public {
+                break;
+            }
+            public = next;
+        }
+        entries.truncate(most);
+        Ok(entries)
+    }
+
+    async fn backward(&self, row: &ExecutionRow, start: Option<u64>, size: u32) -> Result<Vec<HistoryEntry>, Error> {
+        let most = size as usize + 1;
+        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut public = start.unwrap_or(row.next_public.saturating_sub(1));
+        while entries.len() < most && public > 0 {
+            let range = SegmentRange::Backward { public };
+            let segments = self.node().journal.segments(row.id, range, READ_BYTES_MAX).await.map_err(reader::broken)?;
+            let before = entries.len();
+            for stored in &segments {
+                let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
+                entries.extend(all.into_iter().rev().filter(|entry| entry.id <= public));
+            }
+            if entries.len() == before {
+                break;
+            }
+            public = entries.last().map_or(0, |entry| entry.id - 1);
+        }
+        entries.truncate(most);
+        Ok(entries)
+    }
+
+    /// Adds the starts of attempts that are in memory and not yet in the store.
+    async fn append_live(&self, id: ExecutionId, from: u64, entries: &mut Vec<HistoryEntry>) -> Result<(), Error> {
+        let (reply, live) = oneshot::channel();
+        self.node().send(id, In::Live { execution: id, reply })?;
+        let next = entries.last().map_or(from, |entry| entry.id + 1);
+        let live = live.await.unwrap_or_default();
+        // Events that were appended meanwhile are not taken twice; a gap means another page will show them.
+        if live.first().is_some_and(|entry| entry.id <= next) {
+            entries.extend(live.into_iter().filter(|entry| entry.id >= next));
+        }
+        Ok(())
+    }
+
+    /// The durable public events of an execution from its first to its last, as they come.
+    pub async fn watch(&self, caller: &Caller, arn: &str) -> Result<Watch, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        let (sender, live) = mpsc::unbounded_channel();
+        self.node().send(row.id, In::Watch { execution: row.id, sender })?;
+        Ok(Watch::new(self.clone(), row.id, live))
+    }
+}
+
+/// The error of a write that was refused for a reason the caller cannot mend.
+pub(crate) fn refusal(refused: Refused) -> Error {
+    match refused {
+        Refused::Full(why) => Error::Busy(format!("the store is full: {why}")),
+        Refused::LeaseLost => Error::Busy("the execution is served by another node now".to_owned()),
+        refused @ (Refused::NameTaken { .. }
+        | Refused::WrongPosition { .. }
+        | Refused::TokenGone
+        | Refused::MessageGone
+        | Refused::Conflict { .. }
+        | Refused::Broken(_)) => Error::Broken(refused.to_string()),
+    }
+}

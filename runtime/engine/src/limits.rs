@@ -1,0 +1,66 @@
+//! Every bound of the engine, with unit and origin. AWS's own limits on values and histories are the interpreter's.
+
+use std::time::Duration;
+
+/// Characters of a name of a state machine, execution or activity (API model).
+pub(crate) const NAME_CHARS_MAX: usize = 80;
+
+/// Bytes of an execution's input and of a task's output, UTF-8 (API model: 262,144), strict.
+pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
+
+/// The same beyond AWS's walls: 16 MiB.
+pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
+
+/// Characters of a task token (API model).
+pub(crate) const TOKEN_CHARS_MAX: usize = 2_048;
+
+/// Items of a page when the caller names no number (API model: 0 means 100).
+pub(crate) const PAGE_DEFAULT: u32 = 100;
+
+/// Items of a page at most (API model).
+pub(crate) const PAGE_MAX: u32 = 1_000;
+
+/// Workers that may poll one activity at a time (AWS quota: 1,000 pollers an activity).
+pub(crate) const ACTIVITY_POLLERS_MAX: usize = 1_000;
+
+/// Open tasks of one activity that are queued in memory; the rest stays in the store until these are taken.
+pub(crate) const ACTIVITY_QUEUE_MAX: usize = 10_000;
+
+/// Partitions of an installation: the most nodes it can grow to.
+pub(crate) const PARTITIONS: u16 = 16;
+
+/// Bytes of segments read at a time.
+pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Rows that recovery and the waker read at a time.
+pub(crate) const ROWS_MAX: u32 = 1_000;
+
+/// An execution whose next timer is nearer than this stays in memory.
+pub(crate) const EVICT_AFTER_MS: u64 = 5_000;
+
+/// Inputs that one execution may take in a turn before its events are appended.
+pub(crate) const TURN_INPUTS_MAX: usize = 256;
+
+/// Inputs queued for a shard before calls are refused as busy.
+pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
+
+/// How long after a failed append an execution is folded anew.
+pub(crate) const RELOAD_AFTER_MS: u64 = 200;
+
+/// A lease on a partition lasts this long unless renewed.
+pub(crate) const LEASE_MS: u64 = 10_000;
+
+/// How often leases are renewed.
+pub(crate) const LEASE_RENEW: Duration = Duration::from_millis(3_000);
+
+/// How long the waker rests when the store said that nothing is due before a later time.
+pub(crate) const WAKER_REST_MAX: Duration = Duration::from_secs(30);
+
+/// How soon the waker looks again while overdue executions are being loaded.
+pub(crate) const WAKER_REST_MIN: Duration = Duration::from_millis(20);
+
+/// Programs kept loaded; the least recently used one goes first.
+pub(crate) const PROGRAMS_MAX: usize = 1_024;
+
+/// How long `shutdown` waits for commits in flight.
+pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,522 @@
+//! The threads of an engine. What it hides: which thread does what. Each shard has a thread with a small runtime of
+//! its own, on which it waits for inputs, commits, reads and the ends of its task attempts; the waker and the keeper
+//! of leases share one more.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
+    },
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use stepwell_interp::{Input, OnCrash, TaskId, TaskRequest, Timestamp};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::AbortHandle,
+};
+
+use crate::{
+    activities::Activities,
+    counters::Counters,
+    dispatch,
+    error::Error,
+    journal::{Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Verdict},
+    limits::{LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX, WAKER_REST_MIN},
+    programs::Programs,
+    reader,
+    runner::{Signals, TaskRunner},
+    shard::{Environment, In, Info, Out, Shard, Ticket},
+};
+
+/// Turns between two looks at the clock and the queue.
+const TURNS_PER_LOOK: usize = 64;
+
+/// What the threads share.
+pub(crate) struct Node {
+    pub(crate) journal: Arc<dyn Journal>,
+    pub(crate) programs: Programs,
+    pub(crate) activities: Activities,
+    pub(crate) runner: Arc<dyn TaskRunner>,
+    pub(crate) raised_limits: bool,
+    shards: Vec<mpsc::Sender<In>>,
+    counters: Vec<Arc<Counters>>,
+    owner: String,
+    held: Mutex<BTreeMap<Partition, Epoch>>,
+    last_id: AtomicU64,
+    next_partition: AtomicU64,
+    waker: Notify,
+    next_wake_ms: AtomicU64,
+    closing: AtomicBool,
+    idle: Notify,
+    busy_shards: AtomicU64,
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// 32 fresh bytes from the operating system.
+fn os_seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).expect("the operating system gives random bytes");
+    seed
+}
+
+impl Node {
+    /// Takes the leases, starts the threads and recovers what was running.
+    pub(crate) fn start(
+        journal: Arc<dyn Journal>,
+        runner: Arc<dyn TaskRunner>,
+        raised_limits: bool,
+        shards: usize,
+    ) -> Result<Arc<Node>, Error> {
+        let mut senders = Vec::new();
+        let mut receivers = Vec::new();
+        for _ in 0..shards.max(1) {
+            let (sender, receiver) = mpsc::channel(SHARD_QUEUE_MAX);
+            senders.push(sender);
+            receivers.push(receiver);
+        }
+        let counters: Vec<Arc<Counters>> = receivers.iter().map(|_| Arc::default()).collect();
+        let node = Arc::new(Node {
+            programs: Programs::new(journal.clone()),
+            activities: Activities::default(),
+            journal,
+            runner,
+            raised_limits,
+            shards: senders,
+            counters: counters.clone(),
+            owner: uuid::Uuid::new_v4().to_string(),
+            held: Mutex::default(),
+            last_id: AtomicU64::new(0),
+            next_partition: AtomicU64::new(0),
+            waker: Notify::new(),
+            next_wake_ms: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
+            idle: Notify::new(),
+            busy_shards: AtomicU64::new(0),
+        });
+        for (index, (receiver, counters)) in receivers.into_iter().zip(counters).enumerate() {
+            let node = node.clone();
+            spawn_thread(format!("stepwell-shard-{index}"), move || node.run_shard(receiver, counters))?;
+        }
+        let (ready, opened) = std::sync::mpsc::channel();
+        let keeper = node.clone();
+        spawn_thread("stepwell-keeper".to_owned(), move || keeper.keep(&ready))?;
+        opened.recv().map_err(|_| Error::Broken("the engine's keeper ended".to_owned()))??;
+        Ok(node)
+    }
+
+    pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
+        self.counters.iter().map(Arc::as_ref)
+    }
+
+    pub(crate) fn queue_depth(&self) -> u64 {
+        self.shards.iter().map(|shard| (shard.max_capacity() - shard.capacity()) as u64).sum()
+    }
+
+    /// A fresh id on a partition of this node, greater than all it gave before.
+    pub(crate) fn new_execution_id(&self, at: Timestamp) -> Result<ExecutionId, Error> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.next_partition.fetch_add(1, Relaxed);
+        let index = usize::try_from(turn % held.len().max(1) as u64).unwrap_or(0);
+        let partition = *held.keys().nth(index).ok_or_else(|| Error::Busy("this node holds no partition yet".to_owned()))?;
+        drop(held);
+        let fresh = ExecutionId::new(at.0, 0, partition).0 >> 10;
+        let previous = self
+            .last_id
+            .fetch_update(SeqCst, SeqCst, |last| Some(last.saturating_add(1).max(fresh)))
+            .unwrap_or_else(|last| last);
+        let stem = previous.saturating_add(1).max(fresh);
+        Ok(ExecutionId(stem << 10 | u64::from(partition.0)))
+    }
+
+    fn shard_of(&self, execution: ExecutionId) -> &mpsc::Sender<In> {
+        // Bits above the partition, so that one partition's executions spread over the shards too.
+        let spread = (execution.0 >> 10) ^ (execution.0 & 0x3ff);
+        let index = usize::try_from(spread % self.shards.len() as u64).unwrap_or(0);
+        &self.shards[index]
+    }
+
+    /// Hands an input to the execution's shard; refused as busy when its queue is full or the engine is closing.
+    pub(crate) fn send(&self, execution: ExecutionId, input: In) -> Result<(), Error> {
+        if self.closing.load(Relaxed) && matches!(input, In::Start(_)) {
+            return Err(Error::Busy("the server is shutting down".to_owned()));
+        }
+        self.shard_of(execution).try_send(input).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Busy("too many calls are waiting".to_owned()),
+            mpsc::error::TrySendError::Closed(_) => Error::Busy("the server is shutting down".to_owned()),
+        })
+    }
+
+    /// Tells the execution of a message that is in its inbox. When the queue is full the waker brings it later.
+    pub(crate) fn announce(&self, message: Message) {
+        let execution = message.to;
+        if self.send(execution, In::Message(message)).is_err() {
+            self.waker.notify_one();
+        }
+    }
+
+    /// Refuses new executions, then waits until no append is on its way.
+    pub(crate) async fn drain(&self, patience: Duration) {
+        self.closing.store(true, SeqCst);
+        let drained = async {
+            while self.busy_shards.load(SeqCst) > 0 || self.queue_depth() > 0 {
+                let woken = self.idle.notified();
+                // The last shard may have become idle between the look and the wait.
+                let _ = tokio::time::timeout(Duration::from_millis(20), woken).await;
+            }
+        };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            tracing::warn!("commits were still in flight when the engine closed; recovery takes them up");
+        }
+        let _ = self.journal.release(&self.owner).await;
+    }
+
+    fn run_shard(self: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(ShardLoop::new(self, receiver, counters).run()),
+            Err(error) => tracing::error!(%error, "a shard's runtime cannot be built"),
+        }
+    }
+
+    fn keep(self: Arc<Node>, ready: &std::sync::mpsc::Sender<Result<(), Error>>) {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let _ = ready.send(Err(Error::Broken(format!("no runtime for the keeper: {error}"))));
+                return;
+            }
+        };
+        runtime.block_on(async {
+            let first = self.renew_leases().await;
+            let failed = first.is_err();
+            let _ = ready.send(first);
+            if failed {
+                return;
+            }
+            tokio::join!(self.keep_leases(), self.keep_waking());
+        });
+    }
+
+    async fn keep_leases(&self) {
+        while !self.closing.load(Relaxed) {
+            tokio::time::sleep(LEASE_RENEW).await;
+            if let Err(error) = self.renew_leases().await {
+                tracing::error!(%error, "leases cannot be renewed");
+            }
+        }
+    }
+
+    /// Renews the leases; what is new is recovered.
+    async fn renew_leases(&self) -> Result<(), Error> {
+        let wanted: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
+        let leases = self.journal.lease(&self.owner, &wanted, LEASE_MS).await.map_err(|error| Error::Broken(error.to_string()))?;
+        let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
+        let before = std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), now_held.clone());
+        if before == now_held {
+            return Ok(());
+        }
+        for shard in &self.shards {
+            // A shard that has ended needs no leases.
+            let _ = shard.send(In::Leases(now_held.clone())).await;
+        }
+        let new: Vec<Partition> = now_held.iter().filter(|(partition, epoch)| before.get(partition) != Some(epoch)).map(|(partition, _)| *partition).collect();
+        self.recover(&new).await
+    }
+
+    /// Wakes what was in memory when these partitions were last served, and what has unread messages.
+    async fn recover(&self, partitions: &[Partition]) -> Result<(), Error> {
+        let broken = |error: crate::journal::ReadError| Error::Broken(error.to_string());
+        let mut after = None;
+        loop {
+            let hot = self.journal.hot(partitions, after, ROWS_MAX).await.map_err(broken)?;
+            for execution in &hot {
+                self.wake(*execution).await;
+            }
+            after = hot.last().copied();
+            if hot.len() < ROWS_MAX as usize {
+                break;
+            }
+        }
+        for partition in partitions {
+            let mut after = MessageId(0);
+            loop {
+                let messages = self.journal.messages(&[(*partition, after)], ROWS_MAX).await.map_err(broken)?;
+                for message in &messages {
+                    self.wake(message.to).await;
+                    after = after.max(message.id);
+                }
+                if messages.len() < ROWS_MAX as usize {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn wake(&self, execution: ExecutionId) {
+        // Waiting for room is right here: recovery must not drop anyone.
+        let _ = self.shard_of(execution).send(In::Wake(execution)).await;
+    }
+
+    /// Loads executions from disk as they become due.
+    async fn keep_waking(&self) {
+        while !self.closing.load(Relaxed) {
+            let partitions: Vec<Partition> = self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+            self.next_wake_ms.store(u64::MAX, SeqCst);
+            let rest = match self.wake_due(&partitions).await {
+                Ok(rest) => rest,
+                Err(error) => {
+                    tracing::error!(%error, "due executions cannot be read");
+                    WAKER_REST_MAX.min(Duration::from_secs(1))
+                }
+            };
+            let _ = tokio::time::timeout(rest, self.waker.notified()).await;
+        }
+    }
+
+    async fn wake_due(&self, partitions: &[Partition]) -> Result<Duration, crate::journal::ReadError> {
+        let at = now();
+        let due = self.journal.due(partitions, at, ROWS_MAX).await?;
+        for (execution, _) in &due {
+            self.wake(*execution).await;
+        }
+        if !due.is_empty() {
+            return Ok(WAKER_REST_MIN);
+        }
+        let next = self.journal.next_due(partitions).await?;
+        let rest = next.map_or(WAKER_REST_MAX, |next| Duration::from_millis(next.since_ms(at)));
+        self.next_wake_ms.fetch_min(next.map_or(u64::MAX, |next| next.0), SeqCst);
+        Ok(rest.clamp(WAKER_REST_MIN, WAKER_REST_MAX))
+    }
+
+    /// An execution went to sleep until then.
+    fn wake_at(&self, at: Timestamp) {
+        if self.next_wake_ms.fetch_min(at.0, SeqCst) > at.0 {
+            self.waker.notify_one();
+        }
+    }
+
+    fn on_crash(&self, info: &Info, request: &TaskRequest) -> OnCrash {
+        match dispatch::plan(request) {
+            Ok(plan) => self.runner.on_crash(&info.tenant, &plan.plugin),
+            Err(_) => OnCrash::Redispatch,
+        }
+    }
+}
+
+fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = thread::Builder::new().name(name).spawn(body);
+    spawned.map(drop).map_err(|error| Error::Broken(format!("a thread cannot be started: {error}")))
+}
+
+/// The body of a shard's thread.
+struct ShardLoop {
+    node: Arc<Node>,
+    shard: Shard,
+    receiver: mpsc::Receiver<In>,
+    /// News from this shard's own attempts and reads; unbounded, since each answers something bounded.
+    news: mpsc::UnboundedReceiver<In>,
+    news_sender: mpsc::UnboundedSender<In>,
+    commits: FuturesUnordered<Answer<(Vec<Ticket>, Vec<Verdict>)>>,
+    attempts: HashMap<(ExecutionId, TaskId), AbortHandle>,
+    counters: Arc<Counters>,
+    counted_busy: bool,
+}
+
+impl ShardLoop {
+    fn new(node: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) -> ShardLoop {
+        let (news_sender, news) = mpsc::unbounded_channel();
+        let on_crash_node = Arc::downgrade(&node);
+        let environment = Environment {
+            opened_at: now(),
+            seed: Box::new(os_seed),
+            on_crash: Box::new(move |info, request| {
+                on_crash_node.upgrade().map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
+            }),
+        };
+        let shard = Shard::new(environment, counters.clone());
+        ShardLoop {
+            node,
+            shard,
+            receiver,
+            news,
+            news_sender,
+            commits: FuturesUnordered::new(),
+            attempts: HashMap::new(),
+            counters,
+            counted_busy: false,
+        }
+    }
+
+    async fn run(mut self) {
+        loop {
+            self.count_busy();
+            if !self.shard.is_busy() && !self.wait().await {
+                return;
+            }
+            self.take_queued();
+            self.shard.work(now(), TURNS_PER_LOOK);
+            self.act();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Waits for something to happen; false when the engine is gone.
+    async fn wait(&mut self) -> bool {
+        let pause = self.shard.next_due().map_or(WAKER_REST_MAX, |due| Duration::from_millis(due.since_ms(now())));
+        tokio::select! {
+            biased;
+            Some((tickets, verdicts)) = self.commits.next(), if !self.commits.is_empty() => self.committed(tickets, verdicts),
+            Some(input) = self.news.recv() => self.news(now(), input),
+            input = self.receiver.recv() => match input {
+                Some(input) => self.shard.handle(now(), input),
+                None => return false,
+            },
+            () = tokio::time::sleep(pause) => {}
+        }
+        true
+    }
+
+    /// Takes what else has arrived, so that it shares the turn and the commit.
+    fn take_queued(&mut self) {
+        let at = now();
+        while let Ok(input) = self.news.try_recv() {
+            self.news(at, input);
+        }
+        for _ in 0..TURNS_PER_LOOK {
+            let Ok(input) = self.receiver.try_recv() else { break };
+            self.shard.handle(at, input);
+        }
+    }
+
+    fn news(&mut self, at: Timestamp, input: In) {
+        if let In::Input { execution, input: Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. } } = &input {
+            self.attempts.remove(&(*execution, *task));
+        }
+        self.shard.handle(at, input);
+    }
+
+    fn committed(&mut self, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
+        self.counters.commit();
+        let at = now();
+        for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
+            self.shard.handle(at, In::Committed { ticket, verdict });
+        }
+    }
+
+    fn act(&mut self) {
+        let mut tickets = Vec::new();
+        let mut writes = Vec::new();
+        for out in self.shard.take_out() {
+            match out {
+                Out::Commit { ticket, write } => {
+                    tickets.push(ticket);
+                    writes.push(write);
+                }
+                Out::Load(execution) => self.load(execution),
+                Out::Run { execution, info, request } => self.dispatch(execution, &info, *request),
+                Out::Cancel { execution, task } => {
+                    if let Some(attempt) = self.attempts.remove(&(execution, task)) {
+                        attempt.abort();
+                    }
+                }
+                Out::ActivityOpened { execution, info, task, activity } => {
+                    self.node.activities.opened(&info.tenant, &activity, execution, task);
+                }
+                Out::WakeAt(at) => self.node.wake_at(at),
+            }
+        }
+        if !writes.is_empty() {
+            let verdicts = self.node.journal.commit(writes);
+            self.commits.push(Box::pin(async move { (tickets, verdicts.await) }));
+        }
+    }
+
+    fn load(&self, execution: ExecutionId) {
+        let (node, sender) = (self.node.clone(), self.news_sender.clone());
+        tokio::spawn(async move {
+            let result = reader::stored(node.journal.as_ref(), &node.programs, execution).await;
+            // The shard has ended when no one receives.
+            let _ = sender.send(In::Loaded { execution, result });
+        });
+    }
+
+    fn dispatch(&mut self, execution: ExecutionId, info: &Arc<Info>, request: TaskRequest) {
+        let task = request.task;
+        let plan = match dispatch::plan(&request) {
+            Ok(plan) => plan,
+            Err(outcome) => {
+                let _ = self.news_sender.send(In::Input { execution, input: Input::TaskEnded { task, outcome } });
+                return;
+            }
+        };
+        let signals = Arc::new(AttemptSignals { execution, task, news: self.news_sender.clone() });
+        let call = dispatch::call(info, &request, &plan, now(), signals);
+        let running = self.node.runner.run(call);
+        let mut end = AttemptEnd { execution, task, news: self.news_sender.clone(), input: None };
+        let attempt = tokio::spawn(async move {
+            end.input = Some(match dispatch::meaning(&plan.form, running.await) {
+                dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
+                dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
+            });
+        });
+        self.attempts.insert((execution, task), attempt.abort_handle());
+    }
+
+    /// Keeps the node's count of shards with appends on their way.
+    fn count_busy(&mut self) {
+        let busy = self.shard.is_busy() || self.shard.has_flights();
+        if busy != self.counted_busy {
+            self.counted_busy = busy;
+            if busy {
+                self.node.busy_shards.fetch_add(1, SeqCst);
+            } else if self.node.busy_shards.fetch_sub(1, SeqCst) == 1 {
+                self.node.idle.notify_waiters();
+            }
+        }
+    }
+}
+
+/// Tells the shard of an attempt's end however it comes: a runner that panics fails the attempt, nothing else.
+struct AttemptEnd {
+    execution: ExecutionId,
+    task: TaskId,
+    news: mpsc::UnboundedSender<In>,
+    input: Option<Input>,
+}
+
+impl Drop for AttemptEnd {
+    fn drop(&mut self) {
+        let input = self.input.take().unwrap_or_else(|| Input::TaskEnded { task: self.task, outcome: dispatch::lost() });
+        let _ = self.news.send(In::Input { execution: self.execution, input });
+    }
+}
+
+/// News of one attempt from the thread it runs on.
+struct AttemptSignals {
+    execution: ExecutionId,
+    task: TaskId,
+    news: mpsc::UnboundedSender<In>,
+}
+
+impl Signals for AttemptSignals {
+    fn started(&self, version: &str) {
+        let input = Input::TaskStarted { task: self.task, by: Some(version.into()), at: now() };
+        let _ = self.news.send(In::Input { execution: self.execution, input });
+    }
+
+    fn heartbeat(&self) {
+        let input = Input::Heartbeat { task: self.task };
+        let _ = self.news.send(In::Input { execution: self.execution, input });
+    }
+}
+

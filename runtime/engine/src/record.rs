@@ -1,0 +1,140 @@
+//! Stored forms that are the engine's own: records of the catalog, the constant part of an execution's row, inbox
+//! messages, the key of an open task. Each is JSON, codec v1: fields are only added, with a default.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stepwell_interp::{FailedAt, TaskId, TaskOutcome, Timestamp};
+use stepwell_query::Value;
+
+use crate::api::MachineKind;
+
+/// Stored form, codec v1: a state machine. Its definition is a blob.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct MachineRecord {
+    pub(crate) arn: Arc<str>,
+    pub(crate) express: bool,
+    /// Lower-case hex SHA-256 of the definition's text.
+    pub(crate) definition: String,
+    pub(crate) role_arn: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) logging: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tracing: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Value>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<(String, String)>,
+    pub(crate) created_ms: u64,
+    pub(crate) updated_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision_id: Option<Arc<str>>,
+    /// Being deleted: takes no new executions, its running ones are stopped.
+    #[serde(default)]
+    pub(crate) deleting: bool,
+}
+
+impl MachineRecord {
+    pub(crate) fn kind(&self) -> MachineKind {
+        if self.express { MachineKind::Express } else { MachineKind::Standard }
+    }
+}
+
+/// Stored form, codec v1: the number under which the executions of a machine's name are listed. It outlives the
+/// machine, so that executions of a deleted one can still be found by their ARN.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct ScopeRecord {
+    pub(crate) scope: u64,
+}
+
+/// Stored form, codec v1: an activity.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct ActivityRecord {
+    pub(crate) arn: Arc<str>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) tags: Vec<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Value>,
+    pub(crate) created_ms: u64,
+}
+
+/// Stored form, codec v1: what never changes in an execution's row, beside its name and start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Meta {
+    #[serde(rename = "t")]
+    pub(crate) tenant: Arc<str>,
+    #[serde(rename = "m")]
+    pub(crate) machine_arn: Arc<str>,
+    /// Lower-case hex SHA-256 of the definition it runs.
+    #[serde(rename = "d")]
+    pub(crate) definition: String,
+    /// The last part of an EXPRESS execution's ARN.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) express_run: Option<Arc<str>>,
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version_arn: Option<Arc<str>>,
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias_arn: Option<Arc<str>>,
+    #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trace_header: Option<Arc<str>>,
+}
+
+/// Stored form, codec v1: a message in an execution's inbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum InboxItem {
+    /// SendTaskSuccess or SendTaskFailure, decided for good by the deletion of the token's row.
+    Answer { entry: u64, attempt: u32, answer: Answer },
+    /// StopExecution.
+    Stop { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+}
+
+/// The two answers to a task token.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Answer {
+    Success { output: Value },
+    Failure { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+}
+
+impl Answer {
+    /// The outcome as the interpreter takes it.
+    pub(crate) fn outcome(self) -> TaskOutcome {
+        match self {
+            Answer::Success { output } => TaskOutcome::Succeeded { output },
+            Answer::Failure { error, cause } => TaskOutcome::Failed { error, cause, at: FailedAt::Run },
+        }
+    }
+}
+
+/// Stored form, codec v1: the task within its execution, in an open task's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TaskKey {
+    pub(crate) entry: u64,
+    pub(crate) attempt: u32,
+}
+
+impl From<TaskId> for TaskKey {
+    fn from(task: TaskId) -> TaskKey {
+        TaskKey { entry: task.entry, attempt: task.attempt }
+    }
+}
+
+impl From<TaskKey> for TaskId {
+    fn from(key: TaskKey) -> TaskId {
+        TaskId { entry: key.entry, attempt: key.attempt }
+    }
+}
+
+/// Bytes of a stored form.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Arc<[u8]> {
+    serde_json::to_vec(value).expect("a record holds only what JSON can say").into()
+}
+
+/// A stored form of bytes; the error says what is damaged.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| format!("a stored record is damaged: {error}"))
+}
+
+/// The time of a stored number.
+pub(crate) fn time(ms: u64) -> Timestamp {
+    Timestamp(ms)
+}

@@ -1,0 +1,166 @@
+//! What crosses the border of a shard: its inputs, its outputs, and the answers it gives.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stepwell_asl::Program;
+use stepwell_interp::{Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
+use stepwell_query::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    api::HistoryEntry,
+    journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
+    record::{self, InboxItem},
+};
+
+/// What a shard is told once.
+pub(crate) struct Environment {
+    /// When the engine was opened: heartbeats of earlier processes count anew from here.
+    pub(crate) opened_at: Timestamp,
+    /// 32 fresh random bytes a call.
+    pub(crate) seed: Box<dyn FnMut() -> [u8; 32] + Send>,
+    /// What a crash means for an attempt.
+    pub(crate) on_crash: Box<dyn Fn(&Info, &TaskRequest) -> OnCrash + Send>,
+}
+
+/// Something that happened.
+pub(crate) enum In {
+    /// A new execution.
+    Start(Box<Begin>),
+    /// News of a running attempt of this process.
+    Input { execution: ExecutionId, input: Input },
+    /// A sign of life from outside: the execution is loaded for it.
+    Heartbeat { execution: ExecutionId, input: Input },
+    /// A message was committed to an execution's inbox.
+    Message(Message),
+    /// A worker wants this activity task.
+    Take { execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>, reply: TakeReply },
+    /// An execution is hot, due, or has messages.
+    Wake(ExecutionId),
+    /// The answer to [`Out::Load`].
+    Loaded { execution: ExecutionId, result: Result<Stored, String> },
+    /// The answer to [`Out::Commit`].
+    Committed { ticket: Ticket, verdict: Verdict },
+    /// Tell when the execution is closed. The caller looks into the store after this, in case it was already.
+    Wait { execution: ExecutionId, reply: oneshot::Sender<()> },
+    /// Tell of durable public events from now on; the stream ends with the execution.
+    Watch { execution: ExecutionId, sender: mpsc::UnboundedSender<Vec<HistoryEntry>> },
+    /// Public events in memory that need no commit of their own (a task's start).
+    Live { execution: ExecutionId, reply: oneshot::Sender<Vec<HistoryEntry>> },
+    /// The partitions this node now holds.
+    Leases(BTreeMap<Partition, Epoch>),
+}
+
+/// Something to do. Each is safe to do: what caused it is durable.
+pub(crate) enum Out {
+    Commit { ticket: Ticket, write: Write },
+    /// Read the execution and answer with [`In::Loaded`].
+    Load(ExecutionId),
+    /// Dispatch an attempt and answer with [`In::Input`].
+    Run { execution: ExecutionId, info: Arc<Info>, request: Box<TaskRequest> },
+    /// End a dispatched attempt.
+    Cancel { execution: ExecutionId, task: TaskId },
+    /// An activity task waits for a worker.
+    ActivityOpened { execution: ExecutionId, info: Arc<Info>, task: TaskId, activity: Arc<str> },
+    /// An execution sleeps on disk until this time.
+    WakeAt(Timestamp),
+}
+
+/// Connects a commit with its verdict.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Ticket(pub(crate) u64);
+
+/// What of an execution never changes and everyone needs.
+#[derive(Debug)]
+pub(crate) struct Info {
+    pub(crate) tenant: Arc<str>,
+    pub(crate) execution_arn: Arc<str>,
+    pub(crate) machine_arn: Arc<str>,
+    pub(crate) trace_header: Option<Arc<str>>,
+}
+
+/// How an execution is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// STANDARD: every event is in the log.
+    Durable,
+    /// Asynchronous EXPRESS: a row at the start and one at the end; begun again after a crash.
+    ExpressAsync,
+    /// Synchronous EXPRESS: nothing is kept.
+    ExpressSync,
+}
+
+/// A new execution.
+pub(crate) struct Begin {
+    pub(crate) id: ExecutionId,
+    pub(crate) info: Arc<Info>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) start: Box<Start>,
+    pub(crate) new: NewExecution,
+    pub(crate) mode: Mode,
+    pub(crate) reply: StartReply,
+}
+
+/// Who waits for the start.
+pub(crate) enum StartReply {
+    /// Answered when the start is durable.
+    Started(oneshot::Sender<Result<(), Refused>>),
+    /// Answered when a synchronous execution ended; nothing is durable.
+    Ended(oneshot::Sender<SyncEnd>),
+}
+
+impl StartReply {
+    pub(super) fn started(self) {
+        match self {
+            StartReply::Started(reply) => drop(reply.send(Ok(()))),
+            StartReply::Ended(_) => {}
+        }
+    }
+
+    pub(super) fn refuse(self, refused: Refused) {
+        match self {
+            StartReply::Started(reply) => drop(reply.send(Err(refused))),
+            StartReply::Ended(_) => {}
+        }
+    }
+}
+
+/// How a synchronous execution ended.
+pub(crate) struct SyncEnd {
+    pub(crate) ending: stepwell_interp::Ending,
+    pub(crate) stopped_at: Timestamp,
+}
+
+/// The answer to a worker: the task, or `None` when it is no longer to be had.
+pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
+
+/// An activity task given to a worker; ActivityStarted is durable.
+pub(crate) struct ActivityGrant {
+    pub(crate) token: Arc<str>,
+    pub(crate) input: Value,
+}
+
+/// What the store holds of an execution.
+pub(crate) enum Stored {
+    /// It is closed (or was never started): its messages have no one to read them.
+    Closed { messages: Vec<crate::journal::MessageId> },
+    Open(Box<StoredOpen>),
+}
+
+/// An execution to fold.
+pub(crate) struct StoredOpen {
+    pub(crate) info: Arc<Info>,
+    pub(crate) program: Arc<Program>,
+    pub(crate) events: Vec<Event>,
+    pub(crate) messages: Vec<Message>,
+}
+
+/// A message as an input of the interpreter; `None` when it cannot be read.
+pub(super) fn message_input(message: &Message) -> Option<Input> {
+    match record::decode(&message.payload).ok()? {
+        InboxItem::Answer { entry, attempt, answer } => {
+            Some(Input::TaskEnded { task: TaskId { entry, attempt }, outcome: answer.outcome() })
+        }
+        InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
+    }
+}

@@ -1,0 +1,489 @@
+//! An execution in memory: its run, the inputs that wait for a turn, and the appends that are not yet durable.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+use stepwell_asl::Program;
+use stepwell_interp::{Cancelled, Effect, Ending, Env, Event, Input, Run, TaskId, TaskToken, Timestamp, encode, step};
+use tokio::sync::oneshot;
+
+use super::border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket};
+use crate::{
+    api::HistoryEntry,
+    journal::{
+        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Refused, ScopeId, Segment, Status,
+        TokenHash, View,
+    },
+    limits::EVICT_AFTER_MS,
+    record::{self, TaskKey},
+};
+
+/// See the module.
+pub(super) struct Loaded {
+    pub(super) info: Arc<Info>,
+    program: Arc<Program>,
+    pub(super) run: Run,
+    pub(super) mode: Mode,
+    pub(super) inbox: VecDeque<Waiting>,
+    pub(super) in_flight: VecDeque<Flight>,
+    /// Until the first append: what it declares and who waits for it.
+    pub(super) create: Option<(NewExecution, StartReply)>,
+    /// The registered timer of the run.
+    pub(super) timer: Option<Timestamp>,
+    /// Recorded, not yet appended: starts of attempts, which need no commit of their own.
+    unflushed: Vec<Event>,
+    /// The inputs they came from.
+    unflushed_inputs: Vec<(Input, Option<MessageId>)>,
+    /// Public id of the first of `unflushed`, or of the next event.
+    unflushed_public: u64,
+    /// Position of the next event in the store.
+    next_position: u64,
+    /// Messages taken up; the store may show them again until their append is durable.
+    seen: BTreeSet<MessageId>,
+    /// A heartbeat moved a deadline that only memory knows.
+    heartbeat_seen: bool,
+    sync_reply: Option<oneshot::Sender<SyncEnd>>,
+}
+
+/// An input with what hangs on it.
+pub(super) struct Waiting {
+    pub(super) input: Input,
+    pub(super) message: Option<MessageId>,
+    pub(super) take: Option<(TaskId, TakeReply)>,
+}
+
+impl Waiting {
+    pub(super) fn plain(input: Input) -> Waiting {
+        Waiting { input, message: None, take: None }
+    }
+
+    pub(super) fn refuse(self) {
+        if let Some((_, reply)) = self.take {
+            let _ = reply.send(None);
+        }
+    }
+}
+
+/// An append on its way, with what waits for it.
+#[derive(Default)]
+pub(super) struct Flight {
+    pub(super) ticket: Ticket,
+    pub(super) durable: bool,
+    pub(super) effects: Vec<Effect>,
+    /// The inputs it came from, for another try.
+    inputs: Vec<(Input, Option<MessageId>)>,
+    pub(super) started: Option<StartReply>,
+    pub(super) takes: Vec<(TakeReply, ActivityGrant)>,
+    pub(super) history: Vec<HistoryEntry>,
+    /// Set when the execution may leave memory, with its wake-up time.
+    pub(super) evict: Option<Option<Timestamp>>,
+}
+
+/// What a turn made of the inputs.
+#[derive(Default)]
+pub(super) struct Turn {
+    pub(super) refused: Vec<TakeReply>,
+    pub(super) taken: Taken,
+}
+
+/// The recorded part of a turn.
+#[derive(Default)]
+pub(super) struct Taken {
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    inputs: Vec<(Input, Option<MessageId>)>,
+    takes: Vec<(TakeReply, ActivityGrant)>,
+    /// Only starts of attempts were recorded.
+    lazy: bool,
+}
+
+/// What follows a turn.
+pub(super) enum Next {
+    Append { append: Box<Append>, flight: Box<Flight> },
+    /// Nothing to make durable: the effects are free at once.
+    Release(Box<Flight>),
+    /// The inputs changed nothing, yet these messages are answered for.
+    Discard(Vec<MessageId>),
+    Nothing,
+}
+
+impl Loaded {
+    pub(super) fn new(info: Arc<Info>, program: Arc<Program>, mode: Mode, run: Run) -> Loaded {
+        Loaded {
+            info,
+            program,
+            mode,
+            inbox: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            create: None,
+            timer: None,
+            unflushed: Vec::new(),
+            unflushed_inputs: Vec::new(),
+            unflushed_public: run.next_public_id(),
+            next_position: run.next_position(),
+            seen: BTreeSet::new(),
+            heartbeat_seen: false,
+            sync_reply: None,
+            run,
+        }
+    }
+
+    /// Folds a stored log. An EXPRESS execution that a crash interrupted begins again from its input.
+    pub(super) fn fold(info: Arc<Info>, program: Arc<Program>, events: Vec<Event>, opened_at: Timestamp) -> Loaded {
+        let mut run = Run::default();
+        for event in &events {
+            run.evolve(event);
+        }
+        match run.start() {
+            Some(start) if start.express => {
+                let again = Input::Started(Box::new(start.clone()));
+                let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, Run::default());
+                loaded.next_position = events.len() as u64 + 1;
+                loaded.inbox.push_back(Waiting::plain(again));
+                loaded
+            }
+            Some(_) | None => {
+                run.renew_heartbeats(opened_at);
+                Loaded::new(info, program, Mode::Durable, run)
+            }
+        }
+    }
+
+    /// Queues an input; false when it is a message that was taken already.
+    pub(super) fn accept(&mut self, waiting: Waiting) -> bool {
+        if let Some(message) = waiting.message
+            && !self.seen.insert(message)
+        {
+            return false;
+        }
+        self.inbox.push_back(waiting);
+        true
+    }
+
+    /// Whether there is something to take in another turn.
+    pub(super) fn has_work(&self) -> bool {
+        // An asynchronous EXPRESS execution runs once its start is durable.
+        !self.inbox.is_empty() && !self.awaits_start()
+    }
+
+    fn awaits_start(&self) -> bool {
+        matches!(self.mode, Mode::ExpressAsync) && !self.in_flight.is_empty()
+    }
+
+    /// Nothing waits, nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inbox.is_empty() && self.in_flight.is_empty() && self.unflushed.is_empty()
+    }
+
+    /// Public events in memory that the store does not have and that caused nothing outside.
+    pub(super) fn live(&self) -> Vec<HistoryEntry> {
+        public_entries(&self.unflushed, self.unflushed_public)
+    }
+
+    /// Steps waiting inputs, and timers that are due once none waits.
+    pub(super) fn step_inputs(&mut self, now: Timestamp, inputs_max: usize, seed: &mut dyn FnMut() -> [u8; 32]) -> Turn {
+        let mut turn = Turn::default();
+        turn.taken.lazy = true;
+        if self.awaits_start() {
+            return turn;
+        }
+        for _ in 0..inputs_max {
+            let Some(waiting) = self.next_input(now) else { break };
+            let grant = waiting.take.as_ref().and_then(|(task, _)| self.grant(*task));
+            let env = Env { at: now, seed: seed() };
+            let before = turn.taken.events.len();
+            let again = self.step_one(&waiting, env, &mut turn.taken);
+            let recorded = turn.taken.events.len() > before;
+            match (waiting.take, grant) {
+                (Some((_, reply)), Some(grant)) if recorded => turn.taken.takes.push((reply, grant)),
+                (Some((_, reply)), _) => turn.refused.push(reply),
+                (None, _) => {}
+            }
+            if again {
+                self.inbox.push_front(Waiting::plain(Input::Continue));
+                break;
+            }
+        }
+        turn
+    }
+
+    /// The next input: messages and news first, then the earliest due timer.
+    fn next_input(&mut self, now: Timestamp) -> Option<Waiting> {
+        if let Some(waiting) = self.inbox.pop_front() {
+            return Some(waiting);
+        }
+        let (due, timer) = self.run.next_timer()?;
+        (due <= now).then(|| Waiting::plain(Input::TimerDue { timer }))
+    }
+
+    /// Steps one input; true when the interpreter wants to go on in another turn.
+    fn step_one(&mut self, waiting: &Waiting, env: Env, taken: &mut Taken) -> bool {
+        let is_start = matches!(waiting.input, Input::TaskStarted { .. }) && waiting.take.is_none();
+        self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
+        let mut again = false;
+        let effects = step(&self.program, &mut self.run, waiting.input.clone(), env);
+        taken.lazy &= is_start || effects.is_empty();
+        for effect in effects {
+            match effect {
+                Effect::Record(event) => taken.events.push(event),
+                Effect::Again => again = true,
+                effect @ (Effect::RunTask(_) | Effect::OpenToken { .. } | Effect::CancelTask { .. } | Effect::Finish) => {
+                    taken.effects.push(effect);
+                }
+            }
+        }
+        // A worker that was never answered must not count as one that began.
+        if waiting.take.is_none() {
+            taken.inputs.push((waiting.input.clone(), waiting.message));
+        }
+        again
+    }
+
+    fn grant(&self, task: TaskId) -> Option<ActivityGrant> {
+        let open = self.run.open_task(task).filter(|open| !open.started && open.activity().is_some())?;
+        Some(ActivityGrant { token: open.token?.0.clone(), input: open.parameters.clone() })
+    }
+
+    /// Turns what was taken into an append, or into effects that need none.
+    pub(super) fn next_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
+        match self.mode {
+            Mode::Durable => self.durable_append(now, id, epoch, taken),
+            Mode::ExpressAsync => self.express_append(now, id, epoch, taken),
+            Mode::ExpressSync => {
+                if let Some((_, StartReply::Ended(reply))) = self.create.take() {
+                    self.sync_reply = Some(reply);
+                }
+                self.release_now(taken)
+            }
+        }
+    }
+
+    fn release_now(&self, taken: Taken) -> Next {
+        if taken.effects.is_empty() {
+            return Next::Nothing;
+        }
+        Next::Release(Box::new(Flight { effects: taken.effects, durable: true, ..Flight::default() }))
+    }
+
+    fn durable_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
+        let messages: Vec<MessageId> = taken.inputs.iter().filter_map(|(_, message)| *message).collect();
+        if taken.events.is_empty() {
+            if !messages.is_empty() {
+                return Next::Discard(messages);
+            }
+            return if taken.effects.is_empty() { Next::Nothing } else { self.release_now(taken) };
+        }
+        if taken.lazy && messages.is_empty() && self.create.is_none() {
+            self.unflushed.extend(taken.events);
+            self.unflushed_inputs.extend(taken.inputs);
+            return Next::Nothing;
+        }
+        let first_public = self.unflushed_public;
+        let mut events = std::mem::take(&mut self.unflushed);
+        events.extend(taken.events);
+        let mut inputs = std::mem::take(&mut self.unflushed_inputs);
+        inputs.extend(taken.inputs);
+        let view = self.view(now);
+        let evict = (!view.hot && view.status == Status::Running).then_some(view.wake_at);
+        let append = self.append(id, epoch, &events, view, &taken.effects, messages);
+        let flight = Flight {
+            history: public_entries(&events, first_public),
+            effects: taken.effects,
+            inputs,
+            started: self.create.take().map(|(_, reply)| reply),
+            takes: taken.takes,
+            evict,
+            ..Flight::default()
+        };
+        self.unflushed_public = self.run.next_public_id();
+        Next::Append { append: Box::new(append), flight: Box::new(flight) }
+    }
+
+    /// The first append holds the start alone, the last one the end alone; between them nothing is kept.
+    fn express_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
+        let first = self.create.is_some();
+        let ended = self.run.ending().is_some();
+        let kept: Vec<Event> = if first && ended {
+            let mut ends = taken.events;
+            let last = ends.pop();
+            ends.truncate(1);
+            ends.into_iter().chain(last).collect()
+        } else if first {
+            taken.events.into_iter().take(1).collect()
+        } else if ended {
+            taken.events.into_iter().next_back().into_iter().collect()
+        } else {
+            return self.release_now(Taken { events: Vec::new(), ..taken });
+        };
+        let view = View { hot: !ended, wake_at: None, ..self.view(now) };
+        let append = self.append(id, epoch, &kept, view, &[], Vec::new());
+        let flight = Flight {
+            history: Vec::new(),
+            effects: taken.effects,
+            inputs: taken.inputs,
+            started: self.create.take().map(|(_, reply)| reply),
+            ..Flight::default()
+        };
+        Next::Append { append: Box::new(append), flight: Box::new(flight) }
+    }
+
+    fn append(
+        &mut self,
+        id: ExecutionId,
+        epoch: Epoch,
+        events: &[Event],
+        view: View,
+        effects: &[Effect],
+        consume: Vec<MessageId>,
+    ) -> Append {
+        let public = events.iter().filter(|event| event.is_public()).count();
+        let segment = Segment {
+            events: u32::try_from(events.len()).expect("a turn records fewer than 2^32 events"),
+            first_public: self.unflushed_public,
+            public: u32::try_from(public).expect("a turn records fewer than 2^32 events"),
+            bytes: encode(events).into(),
+        };
+        let (open, close) = self.tokens(id, effects);
+        let append = Append {
+            execution: id,
+            epoch,
+            expected_next: self.next_position,
+            create: self.create.as_ref().map(|(new, _)| new.clone()),
+            segment,
+            view,
+            open,
+            close,
+            send: Vec::new(),
+            consume,
+        };
+        self.next_position += events.len() as u64;
+        append
+    }
+
+    /// Rows of tokens that these effects open and close. One that opens and closes in the same turn has none.
+    fn tokens(&self, id: ExecutionId, effects: &[Effect]) -> (Vec<OpenTask>, Vec<CloseTask>) {
+        let mut open: Vec<OpenTask> = Vec::new();
+        let mut close = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::OpenToken { task, token, activity } => open.push(OpenTask {
+                    token: token_hash(token),
+                    execution: id,
+                    task: record::encode(&TaskKey::from(*task)),
+                    activity: activity.as_deref().map(activity_scope),
+                    scheduled_at: self.run.last_at(),
+                }),
+                Effect::CancelTask { token: Some(token), why, .. } => {
+                    let token = token_hash(token);
+                    let opened = open.len();
+                    open.retain(|task| task.token != token);
+                    if open.len() == opened {
+                        close.push(CloseTask { token, must_exist: matches!(why, Cancelled::TimedOut) });
+                    }
+                }
+                Effect::CancelTask { token: None, .. } | Effect::Record(_) | Effect::RunTask(_) | Effect::Again | Effect::Finish => {}
+            }
+        }
+        (open, close)
+    }
+
+    /// The row after this turn. What stays in memory is hot: it must be loaded at the next start. What may sleep on
+    /// disk has its wake-up time there instead.
+    fn view(&self, now: Timestamp) -> View {
+        let status = match self.run.ending() {
+            None => Status::Running,
+            Some(Ending::Succeeded { .. }) => Status::Succeeded,
+            Some(Ending::Failed { .. }) => Status::Failed,
+            Some(Ending::TimedOut { .. }) => Status::TimedOut,
+            Some(Ending::Aborted { .. }) => Status::Aborted,
+        };
+        let closed = status != Status::Running;
+        let timer = self.run.next_timer().map(|(due, _)| due);
+        let far = timer.is_none_or(|due| due.since_ms(now) > EVICT_AFTER_MS);
+        let settled = self.inbox.is_empty() && !self.run.is_unfinished() && !self.run.is_hot();
+        let sleeps = !closed && far && settled && !self.heartbeat_seen;
+        View {
+            status,
+            stopped_at: closed.then(|| self.run.last_at()),
+            wake_at: if sleeps { timer } else { None },
+            hot: !closed && !sleeps,
+            redrive_count: 0,
+            redriven_at: None,
+        }
+    }
+
+    /// The reply of a first append that never left memory.
+    pub(super) fn take_reply(&mut self) -> Option<StartReply> {
+        self.create.take().map(|(_, reply)| reply)
+    }
+
+    /// All inputs whose effects are not durable, in order, to be given to the folded run again.
+    pub(super) fn inputs_again(self) -> Vec<Waiting> {
+        let mut again = Vec::new();
+        for flight in self.in_flight {
+            for (reply, _) in flight.takes {
+                let _ = reply.send(None);
+            }
+            again.extend(flight.inputs);
+        }
+        again.extend(self.unflushed_inputs);
+        let taken = again.into_iter().filter(|(input, _)| !matches!(input, Input::Continue | Input::Started(_) | Input::TimerDue { .. }));
+        // Messages come back from the store itself.
+        let taken = taken.filter(|(_, message)| message.is_none()).map(|(input, _)| Waiting::plain(input));
+        let waiting = self.inbox.into_iter().filter(|waiting| {
+            waiting.message.is_none() && !matches!(waiting.input, Input::Continue | Input::Started(_))
+        });
+        taken.chain(waiting).collect()
+    }
+
+    /// Everyone who waits for this node's answer gets a refusal.
+    pub(super) fn refuse_all(self) {
+        let mut this = self;
+        if let Some(reply) = this.take_reply() {
+            reply.refuse(Refused::LeaseLost);
+        }
+        for flight in this.in_flight {
+            if let Some(reply) = flight.started {
+                reply.refuse(Refused::LeaseLost);
+            }
+            for (reply, _) in flight.takes {
+                let _ = reply.send(None);
+            }
+        }
+        for waiting in this.inbox {
+            waiting.refuse();
+        }
+    }
+
+    /// The execution is closed and durable where it should be: answers who waits for a synchronous one.
+    pub(super) fn end(self) {
+        if let (Some(reply), Some(ending)) = (self.sync_reply, self.run.ending()) {
+            let _ = reply.send(SyncEnd { ending: ending.clone(), stopped_at: self.run.last_at() });
+        }
+        for waiting in self.inbox {
+            waiting.refuse();
+        }
+    }
+}
+
+/// The row key of a token: its SHA-256.
+pub(crate) fn token_hash(token: &TaskToken) -> TokenHash {
+    TokenHash(Sha256::digest(token.0.as_bytes()).into())
+}
+
+/// The queue of an activity: the first eight bytes of its ARN's SHA-256, the top bit clear.
+pub(crate) fn activity_scope(arn: &str) -> ScopeId {
+    let digest: [u8; 32] = Sha256::digest(arn.as_bytes()).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    ScopeId(u64::from_be_bytes(first) >> 1)
+}
+
+/// The public ones of these events with their ids.
+pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
+    let public = events.iter().filter(|event| event.is_public());
+    public.zip(first_public..).map(|(event, id)| HistoryEntry { id, event: event.clone() }).collect()
+}

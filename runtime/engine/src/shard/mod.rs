@@ -1,0 +1,504 @@
+//! One shard: the executions it serves, as a state machine without I/O. Inputs and the time go in, [`Out`]s come
+//! out; threads, stores and clocks are the driver's. So one code runs in production and, driven by a seed, in the
+//! simulation.
+//!
+//! An execution's turn takes all its waiting inputs, steps them and makes one append. The next turn does not wait
+//! for that append's commit; effects and replies of a turn are released in order, each when its append is durable.
+//! After a failed append the run in memory is dropped, folded anew from the store, and given its inputs again:
+//! steps are total, so an input that had its effect already changes nothing.
+
+mod border;
+mod loaded;
+mod ready;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
+
+use stepwell_interp::{Effect, Input, Run, TaskId, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    api::HistoryEntry,
+    counters::Counters,
+    journal::{Epoch, ExecutionId, Message, Partition, Refused, Verdict, Write},
+    limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX},
+};
+
+pub(crate) use border::{
+    ActivityGrant, Begin, Environment, In, Info, Mode, Out, StartReply, Stored, SyncEnd, TakeReply, Ticket,
+};
+pub(crate) use loaded::{activity_scope, public_entries, token_hash};
+use loaded::{Flight, Loaded, Waiting};
+use ready::Ready;
+
+/// See the module.
+pub(crate) struct Shard {
+    environment: Environment,
+    counters: Arc<Counters>,
+    /// Partitions this node holds, with their epochs. Appends of others are not attempted.
+    held: BTreeMap<Partition, Epoch>,
+    loaded: HashMap<ExecutionId, Loaded>,
+    /// Executions being folded, with the inputs that wait for it.
+    loading: HashMap<ExecutionId, Vec<Waiting>>,
+    /// Executions to fold anew at a time, after a failed append or read.
+    reloads: BTreeSet<(Timestamp, ExecutionId)>,
+    ready: Ready,
+    timers: BTreeSet<(Timestamp, ExecutionId)>,
+    /// Attempts that were dispatched and have not ended.
+    running: BTreeSet<(ExecutionId, TaskId)>,
+    tickets: HashMap<Ticket, ExecutionId>,
+    next_ticket: u64,
+    closed_waiters: HashMap<ExecutionId, Vec<oneshot::Sender<()>>>,
+    watchers: HashMap<ExecutionId, Vec<mpsc::UnboundedSender<Vec<HistoryEntry>>>>,
+    out: Vec<Out>,
+}
+
+impl Shard {
+    pub(crate) fn new(environment: Environment, counters: Arc<Counters>) -> Shard {
+        Shard {
+            environment,
+            counters,
+            held: BTreeMap::new(),
+            loaded: HashMap::new(),
+            loading: HashMap::new(),
+            reloads: BTreeSet::new(),
+            ready: Ready::default(),
+            timers: BTreeSet::new(),
+            running: BTreeSet::new(),
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            closed_waiters: HashMap::new(),
+            watchers: HashMap::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes one input. What it brings about is seen after [`Shard::work`].
+    pub(crate) fn handle(&mut self, now: Timestamp, input: In) {
+        match input {
+            In::Start(begin) => self.start(*begin),
+            In::Input { execution, input } => self.attempt_input(execution, input),
+            In::Heartbeat { execution, input } => self.deliver(execution, Waiting::plain(input), true),
+            In::Message(message) => self.message(message),
+            In::Take { execution, task, worker, reply } => self.take(now, execution, task, worker, reply),
+            In::Wake(execution) => self.wake(execution),
+            In::Loaded { execution, result } => self.fold(now, execution, result),
+            In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
+            In::Wait { execution, reply } => self.closed_waiters.entry(execution).or_default().push(reply),
+            In::Watch { execution, sender } => self.watchers.entry(execution).or_default().push(sender),
+            In::Live { execution, reply } => {
+                let live = self.loaded.get(&execution).map(Loaded::live).unwrap_or_default();
+                // A reader that went away needs no answer.
+                let _ = reply.send(live);
+            }
+            In::Leases(held) => self.leases(held),
+        }
+    }
+
+    /// Steps executions that have something to do, fairly by tenant, at most `turns` of them, and fires what is due.
+    pub(crate) fn work(&mut self, now: Timestamp, turns: usize) {
+        while let Some((due, execution)) = self.timers.first().copied() {
+            if due > now {
+                break;
+            }
+            self.timers.remove(&(due, execution));
+            if let Some(loaded) = self.loaded.get_mut(&execution) {
+                loaded.timer = None;
+                self.ready.push(&loaded.info.tenant, execution);
+            }
+        }
+        while let Some((due, execution)) = self.reloads.first().copied() {
+            if due > now {
+                break;
+            }
+            self.reloads.remove(&(due, execution));
+            self.out.push(Out::Load(execution));
+        }
+        for _ in 0..turns {
+            let Some(execution) = self.ready.pop() else { break };
+            self.turn(now, execution);
+        }
+    }
+
+    /// What the driver must do, in order; empties the list.
+    pub(crate) fn take_out(&mut self) -> Vec<Out> {
+        std::mem::take(&mut self.out)
+    }
+
+    /// Whether `work` has turns to make at once.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether an append is not yet acknowledged.
+    pub(crate) fn has_flights(&self) -> bool {
+        !self.tickets.is_empty()
+    }
+
+    /// When `work` has to be called again though no input came.
+    pub(crate) fn next_due(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(due, _)| *due);
+        let reload = self.reloads.first().map(|(due, _)| *due);
+        timer.into_iter().chain(reload).min()
+    }
+
+    fn start(&mut self, begin: Begin) {
+        let Begin { id, info, program, start, new, mode, reply } = begin;
+        let durable = !matches!(mode, Mode::ExpressSync);
+        if durable && !self.held.contains_key(&id.partition()) {
+            reply.refuse(Refused::LeaseLost);
+            return;
+        }
+        self.counters.started();
+        let tenant = info.tenant.clone();
+        let mut loaded = Loaded::new(info, program, mode, Run::default());
+        loaded.create = Some((new, reply));
+        loaded.inbox.push_back(Waiting::plain(Input::Started(start)));
+        self.loaded.insert(id, loaded);
+        self.counters.loaded(self.loaded.len());
+        self.ready.push(&tenant, id);
+    }
+
+    /// An input of a running attempt. It ends with the attempt's own bookkeeping, whatever the run makes of it.
+    fn attempt_input(&mut self, execution: ExecutionId, input: Input) {
+        if let Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. } = &input
+            && self.running.remove(&(execution, *task))
+        {
+            self.counters.task_ended();
+        }
+        self.deliver(execution, Waiting::plain(input), false);
+    }
+
+    fn message(&mut self, message: Message) {
+        let Some(input) = border::message_input(&message) else {
+            tracing::error!(message = message.id.0, "a message in an inbox cannot be read; it is dropped");
+            self.discard(vec![message.id]);
+            return;
+        };
+        let waiting = Waiting { input, message: Some(message.id), take: None };
+        self.deliver(message.to, waiting, true);
+    }
+
+    fn take(&mut self, now: Timestamp, execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>, reply: TakeReply) {
+        let input = Input::TaskStarted { task, by: worker, at: now };
+        self.deliver(execution, Waiting { input, message: None, take: Some((task, reply)) }, true);
+    }
+
+    fn wake(&mut self, execution: ExecutionId) {
+        let known = self.loaded.contains_key(&execution) || self.loading.contains_key(&execution);
+        if !known && self.held.contains_key(&execution.partition()) {
+            self.load(execution, Vec::new());
+        }
+    }
+
+    /// Gives an input to an execution; folds it first when it is not in memory and the input is worth it.
+    fn deliver(&mut self, execution: ExecutionId, waiting: Waiting, load: bool) {
+        if let Some(loaded) = self.loaded.get_mut(&execution) {
+            if loaded.accept(waiting) {
+                self.ready.push(&loaded.info.tenant, execution);
+            }
+        } else if let Some(queue) = self.loading.get_mut(&execution) {
+            queue.push(waiting);
+        } else if load && self.held.contains_key(&execution.partition()) {
+            self.load(execution, vec![waiting]);
+        }
+    }
+
+    fn load(&mut self, execution: ExecutionId, inputs: Vec<Waiting>) {
+        self.loading.insert(execution, inputs);
+        self.out.push(Out::Load(execution));
+    }
+
+    fn discard(&mut self, messages: Vec<crate::journal::MessageId>) {
+        if !messages.is_empty() {
+            let ticket = self.ticket();
+            self.out.push(Out::Commit { ticket, write: Write::Discard(messages) });
+        }
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    /// A read of an execution came back: fold its events, take its inbox, and pick up what it was doing.
+    fn fold(&mut self, now: Timestamp, execution: ExecutionId, result: Result<Stored, String>) {
+        let Some(waiting) = self.loading.remove(&execution) else { return };
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => {
+                tracing::error!(execution = execution.0, error, "an execution cannot be loaded; trying again");
+                self.loading.insert(execution, waiting);
+                self.reloads.insert((now.plus_ms(RELOAD_AFTER_MS), execution));
+                return;
+            }
+        };
+        match stored {
+            Stored::Closed { messages } => {
+                self.discard(messages);
+                for waiting in waiting {
+                    waiting.refuse();
+                }
+                self.close_waiters(execution);
+            }
+            Stored::Open(open) => {
+                let seen_messages = open.messages;
+                let mut loaded = Loaded::fold(open.info, open.program, open.events, self.environment.opened_at);
+                for message in seen_messages {
+                    match border::message_input(&message) {
+                        Some(input) => drop(loaded.accept(Waiting { input, message: Some(message.id), take: None })),
+                        None => self.discard(vec![message.id]),
+                    }
+                }
+                for input in waiting {
+                    loaded.accept(input);
+                }
+                self.pick_up(execution, &mut loaded);
+                let tenant = loaded.info.tenant.clone();
+                self.loaded.insert(execution, loaded);
+                self.counters.loaded(self.loaded.len());
+                self.ready.push(&tenant, execution);
+            }
+        }
+    }
+
+    /// Re-derives what a folded run was in the middle of. An attempt that still runs in this process goes on.
+    fn pick_up(&self, execution: ExecutionId, loaded: &mut Loaded) {
+        if matches!(loaded.mode, Mode::ExpressAsync) {
+            return;
+        }
+        for effect in loaded.run.pending() {
+            match effect {
+                Effect::RunTask(request) => {
+                    if !self.running.contains(&(execution, request.task)) {
+                        let on_crash = (self.environment.on_crash)(&loaded.info, &request);
+                        loaded.inbox.push_back(Waiting::plain(Input::TaskLost { task: request.task, on_crash }));
+                    }
+                }
+                // Tokens have their rows; the rest is never pending.
+                Effect::Record(_) | Effect::OpenToken { .. } | Effect::CancelTask { .. } | Effect::Again | Effect::Finish => {}
+            }
+        }
+        if loaded.run.is_unfinished() {
+            loaded.inbox.push_back(Waiting::plain(Input::Continue));
+        }
+    }
+
+    fn turn(&mut self, now: Timestamp, execution: ExecutionId) {
+        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
+        let epoch = self.held.get(&execution.partition()).copied().unwrap_or(Epoch(0));
+        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut self.environment.seed);
+        if loaded.has_work() {
+            self.ready.push(&loaded.info.tenant, execution);
+        }
+        for refused in turn.refused {
+            // The activity task was taken or closed before: the worker asks for the next one.
+            let _ = refused.send(None);
+        }
+        match loaded.next_append(now, execution, epoch, turn.taken) {
+            loaded::Next::Append { append, flight } => {
+                self.next_ticket += 1;
+                let ticket = Ticket(self.next_ticket);
+                let mut flight = *flight;
+                flight.ticket = ticket;
+                self.tickets.insert(ticket, execution);
+                loaded.in_flight.push_back(flight);
+                self.counters.append(append.segment.bytes.len());
+                self.out.push(Out::Commit { ticket, write: Write::Append(*append) });
+            }
+            loaded::Next::Release(flight) => {
+                let mut flights = VecDeque::from([*flight]);
+                self.release(execution, &mut flights);
+            }
+            loaded::Next::Discard(messages) => self.discard(messages),
+            loaded::Next::Nothing => {}
+        }
+        self.register_timer(execution);
+    }
+
+    fn register_timer(&mut self, execution: ExecutionId) {
+        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
+        let next = loaded.run.next_timer().map(|(due, _)| due);
+        if loaded.timer != next {
+            if let Some(old) = loaded.timer {
+                self.timers.remove(&(old, execution));
+            }
+            if let Some(due) = next {
+                self.timers.insert((due, execution));
+            }
+            loaded.timer = next;
+        }
+    }
+
+    fn committed(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
+        let Some(execution) = self.tickets.remove(&ticket) else { return };
+        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
+        match verdict {
+            Ok(_) => {
+                let Some(flight) = loaded.in_flight.iter_mut().find(|flight| flight.ticket == ticket) else { return };
+                flight.durable = true;
+                let mut durable = VecDeque::new();
+                while loaded.in_flight.front().is_some_and(|flight| flight.durable) {
+                    durable.extend(loaded.in_flight.pop_front());
+                }
+                self.release(execution, &mut durable);
+            }
+            Err(refused) => self.append_failed(now, execution, refused),
+        }
+    }
+
+    /// Acts on durable events: dispatches, answers, tells watchers; forgets what is closed or may sleep on disk.
+    fn release(&mut self, execution: ExecutionId, flights: &mut VecDeque<Flight>) {
+        for flight in flights.drain(..) {
+            if let Some(reply) = flight.started {
+                reply.started();
+            }
+            for (reply, grant) in flight.takes {
+                let _ = reply.send(Some(grant));
+            }
+            if !flight.history.is_empty()
+                && let Some(watchers) = self.watchers.get_mut(&execution)
+            {
+                watchers.retain(|watcher| watcher.send(flight.history.clone()).is_ok());
+            }
+            for effect in flight.effects {
+                self.act(execution, effect);
+            }
+            if let Some(wake_at) = flight.evict {
+                self.evict(execution, wake_at);
+            }
+        }
+    }
+
+    fn act(&mut self, execution: ExecutionId, effect: Effect) {
+        match effect {
+            Effect::RunTask(request) => {
+                let Some(loaded) = self.loaded.get(&execution) else { return };
+                self.running.insert((execution, request.task));
+                self.counters.task_started();
+                self.out.push(Out::Run { execution, info: loaded.info.clone(), request: Box::new(request) });
+            }
+            Effect::OpenToken { task, activity, .. } => {
+                if let (Some(activity), Some(loaded)) = (activity, self.loaded.get(&execution)) {
+                    let info = loaded.info.clone();
+                    self.out.push(Out::ActivityOpened { execution, info, task, activity });
+                }
+            }
+            Effect::CancelTask { task, .. } => {
+                if self.running.remove(&(execution, task)) {
+                    self.counters.task_ended();
+                    self.out.push(Out::Cancel { execution, task });
+                }
+            }
+            Effect::Finish => self.finish(execution),
+            // Recorded events were acted upon by the append itself; `Again` by the turn.
+            Effect::Record(_) | Effect::Again => {}
+        }
+    }
+
+    fn finish(&mut self, execution: ExecutionId) {
+        let Some(loaded) = self.loaded.remove(&execution) else { return };
+        if let Some(due) = loaded.timer {
+            self.timers.remove(&(due, execution));
+        }
+        self.counters.closed(loaded.run.ending());
+        self.counters.loaded(self.loaded.len());
+        let late: Vec<_> = loaded.inbox.iter().filter_map(|waiting| waiting.message).collect();
+        loaded.end();
+        self.discard(late);
+        self.close_waiters(execution);
+    }
+
+    fn close_waiters(&mut self, execution: ExecutionId) {
+        for waiter in self.closed_waiters.remove(&execution).unwrap_or_default() {
+            let _ = waiter.send(());
+        }
+        // Dropping a watcher's sender is its end of stream.
+        self.watchers.remove(&execution);
+    }
+
+    fn evict(&mut self, execution: ExecutionId, wake_at: Option<Timestamp>) {
+        let idle = self.loaded.get(&execution).is_some_and(Loaded::is_idle);
+        if idle && let Some(loaded) = self.loaded.remove(&execution) {
+            if let Some(due) = loaded.timer {
+                self.timers.remove(&(due, execution));
+            }
+            self.counters.loaded(self.loaded.len());
+        }
+        if let Some(wake_at) = wake_at {
+            self.out.push(Out::WakeAt(wake_at));
+        }
+    }
+
+    /// The run in memory is ahead of the store: drop it, and unless the partition is lost, fold it anew and give it
+    /// its inputs again.
+    fn append_failed(&mut self, now: Timestamp, execution: ExecutionId, refused: Refused) {
+        let Some(mut loaded) = self.loaded.remove(&execution) else { return };
+        if let Some(due) = loaded.timer {
+            self.timers.remove(&(due, execution));
+        }
+        for flight in &loaded.in_flight {
+            self.tickets.remove(&flight.ticket);
+        }
+        let first = loaded.in_flight.iter_mut().find_map(|flight| flight.started.take()).or(loaded.take_reply());
+        if let Some(reply) = first {
+            let unknown = matches!(refused, Refused::Broken(_));
+            reply.refuse(refused);
+            if unknown {
+                // It may have landed all the same: the store knows.
+                self.loading.insert(execution, Vec::new());
+                self.reloads.insert((now.plus_ms(RELOAD_AFTER_MS), execution));
+            }
+            return;
+        }
+        let delay_ms = match refused {
+            Refused::LeaseLost => {
+                self.drop_execution(execution, loaded);
+                return;
+            }
+            Refused::Full(_) | Refused::Broken(_) => RELOAD_AFTER_MS,
+            Refused::NameTaken { .. }
+            | Refused::WrongPosition { .. }
+            | Refused::TokenGone
+            | Refused::MessageGone
+            | Refused::Conflict { .. } => 0,
+        };
+        tracing::debug!(execution = execution.0, %refused, "an append was refused; folding anew");
+        self.loading.insert(execution, loaded.inputs_again());
+        self.reloads.insert((now.plus_ms(delay_ms), execution));
+    }
+
+    fn drop_execution(&mut self, execution: ExecutionId, loaded: Loaded) {
+        let mine: Vec<TaskId> = self
+            .running
+            .range((execution, TaskId { entry: 0, attempt: 0 })..)
+            .take_while(|(owner, _)| *owner == execution)
+            .map(|(_, task)| *task)
+            .collect();
+        for task in mine {
+            self.running.remove(&(execution, task));
+            self.out.push(Out::Cancel { execution, task });
+        }
+        loaded.refuse_all();
+    }
+
+    /// The node's leases changed: what is no longer held is dropped without another append.
+    fn leases(&mut self, held: BTreeMap<Partition, Epoch>) {
+        let lost = |execution: &ExecutionId| !held.contains_key(&execution.partition());
+        let mut gone: Vec<ExecutionId> = self.loaded.keys().copied().filter(lost).collect();
+        gone.sort_unstable();
+        for execution in gone {
+            if let Some(loaded) = self.loaded.remove(&execution) {
+                if let Some(due) = loaded.timer {
+                    self.timers.remove(&(due, execution));
+                }
+                self.drop_execution(execution, loaded);
+            }
+        }
+        self.loading.retain(|execution, _| held.contains_key(&execution.partition()));
+        self.reloads.retain(|(_, execution)| held.contains_key(&execution.partition()));
+        self.held = held;
+    }
+}

@@ -338,7 +338,7 @@ impl ShardLoop {
         let on_crash_node = Arc::downgrade(&node);
         let environment = Environment {
             opened_at: now(),
-            seed: Box::new(os_seed),
+            seed: Box::new(|_, _| os_seed()),
             on_crash: Box::new(move |info, request| {
                 on_crash_node.upgrade().map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
             }),
@@ -462,9 +462,9 @@ impl ShardLoop {
         let signals = Arc::new(AttemptSignals { execution, task, news: self.news_sender.clone() });
         let call = dispatch::call(info, &request, &plan, now(), signals);
         let running = self.node.runner.run(call);
-        let mut end = AttemptEnd { execution, task, news: self.news_sender.clone(), input: None };
+        let end = AttemptEnd { execution, task, news: self.news_sender.clone(), input: None };
         let attempt = tokio::spawn(async move {
-            end.input = Some(match dispatch::meaning(&plan.form, running.await) {
+            end.tell(match dispatch::meaning(&plan.form, running.await) {
                 dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
                 dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
             });
@@ -492,6 +492,12 @@ struct AttemptEnd {
     task: TaskId,
     news: mpsc::UnboundedSender<In>,
     input: Option<Input>,
+}
+
+impl AttemptEnd {
+    fn tell(mut self, input: Input) {
+        self.input = Some(input);
+    }
 }
 
 impl Drop for AttemptEnd {

@@ -14,8 +14,8 @@ mod memory;
 //PG mod postgres;
 //SIM mod sim_vfs;
 mod sqlite;
-//T #[cfg(test)]
-//T mod tests;
+#[cfg(test)]
+mod tests;
 
 //SIM pub use fault::{FaultPlan, SimDisk};
 pub use memory::MemoryJournal;

@@ -17,8 +17,9 @@ use crate::{
 pub(crate) struct Environment {
     /// When the engine was opened: heartbeats of earlier processes count anew from here.
     pub(crate) opened_at: Timestamp,
-    /// 32 fresh random bytes a call.
-    pub(crate) seed: Box<dyn FnMut() -> [u8; 32] + Send>,
+    /// 32 fresh random bytes for the input that is stepped next, after so many events of that execution. Only the
+    /// simulation looks at the arguments.
+    pub(crate) seed: Box<dyn FnMut(ExecutionId, u64) -> [u8; 32] + Send>,
     /// What a crash means for an attempt.
     pub(crate) on_crash: Box<dyn Fn(&Info, &TaskRequest) -> OnCrash + Send>,
 }

@@ -184,7 +184,7 @@ impl Loaded {
     }
 
     /// Steps waiting inputs, and timers that are due once none waits.
-    pub(super) fn step_inputs(&mut self, now: Timestamp, inputs_max: usize, seed: &mut dyn FnMut() -> [u8; 32]) -> Turn {
+    pub(super) fn step_inputs(&mut self, now: Timestamp, inputs_max: usize, seed: &mut dyn FnMut(u64) -> [u8; 32]) -> Turn {
         let mut turn = Turn::default();
         turn.taken.lazy = true;
         if self.awaits_start() {
@@ -193,7 +193,7 @@ impl Loaded {
         for _ in 0..inputs_max {
             let Some(waiting) = self.next_input(now) else { break };
             let grant = waiting.take.as_ref().and_then(|(task, _)| self.grant(*task));
-            let env = Env { at: now, seed: seed() };
+            let env = Env { at: now, seed: seed(self.run.next_position()) };
             let before = turn.taken.events.len();
             let again = self.step_one(&waiting, env, &mut turn.taken);
             let recorded = turn.taken.events.len() > before;
@@ -339,7 +339,7 @@ impl Loaded {
         effects: &[Effect],
         consume: Vec<MessageId>,
     ) -> Append {
-        let public = events.iter().filter(|event| event.is_public()).count();
+        let public = events.iter().filter(|event| event.what.is_public()).count();
         let segment = Segment {
             events: u32::try_from(events.len()).expect("a turn records fewer than 2^32 events"),
             first_public: self.unflushed_public,
@@ -484,6 +484,6 @@ pub(crate) fn activity_scope(arn: &str) -> ScopeId {
 
 /// The public ones of these events with their ids.
 pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
-    let public = events.iter().filter(|event| event.is_public());
+    let public = events.iter().filter(|event| event.what.is_public());
     public.zip(first_public..).map(|(event, id)| HistoryEntry { id, event: event.clone() }).collect()
 }

@@ -27,9 +27,10 @@ use crate::{
 };
 
 pub(crate) use border::{
-    ActivityGrant, Begin, Environment, In, Info, Mode, Out, StartReply, Stored, SyncEnd, TakeReply, Ticket,
+    Begin, Environment, In, Info, Mode, Out, StartReply, Stored, StoredOpen, Ticket,
 };
 pub(crate) use loaded::{activity_scope, public_entries, token_hash};
+use border::TakeReply;
 use loaded::{Flight, Loaded, Waiting};
 use ready::Ready;
 
@@ -289,7 +290,8 @@ impl Shard {
     fn turn(&mut self, now: Timestamp, execution: ExecutionId) {
         let Some(loaded) = self.loaded.get_mut(&execution) else { return };
         let epoch = self.held.get(&execution.partition()).copied().unwrap_or(Epoch(0));
-        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut self.environment.seed);
+        let seed = &mut self.environment.seed;
+        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut |position| seed(execution, position));
         if loaded.has_work() {
             self.ready.push(&loaded.info.tenant, execution);
         }

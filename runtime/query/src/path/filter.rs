@@ -17,7 +17,11 @@ pub(super) enum Filter {
     And(Vec<Filter>),
     Not(Box<Filter>),
     Exists(Operand),
-    Compare { left: Operand, operator: Operator, right: Operand },
+    Compare {
+        left: Operand,
+        operator: Operator,
+        right: Operand,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -76,7 +80,12 @@ const WORDS: [(&str, Operator); 9] = [
 
 /// Parses the text between the parentheses of a filter; `offset` is its place in the path.
 pub(super) fn parse(text: &str, offset: usize, depth: u32) -> Result<Filter, PathSyntaxError> {
-    let mut parser = FilterParser { text, at: 0, offset, depth };
+    let mut parser = FilterParser {
+        text,
+        at: 0,
+        offset,
+        depth,
+    };
     let filter = parser.or()?;
     parser.skip_blanks();
     if parser.at < text.len() {
@@ -94,7 +103,10 @@ pub(super) fn literal(text: &str, offset: usize) -> Result<Value, PathSyntaxErro
         Some('1'..='9') => format!("{number}{digits}"),
         _ => strict_json(text),
     };
-    Value::parse(&strict).map_err(|_| PathSyntaxError { message: "Expected a path or a literal".into(), offset })
+    Value::parse(&strict).map_err(|_| PathSyntaxError {
+        message: "Expected a path or a literal".into(),
+        offset,
+    })
 }
 
 fn strict_json(text: &str) -> String {
@@ -136,7 +148,11 @@ impl FilterParser<'_> {
         while self.take("||") {
             operands.push(self.and()?);
         }
-        Ok(if operands.len() == 1 { operands.remove(0) } else { Filter::Or(operands) })
+        Ok(if operands.len() == 1 {
+            operands.remove(0)
+        } else {
+            Filter::Or(operands)
+        })
     }
 
     fn and(&mut self) -> Result<Filter, PathSyntaxError> {
@@ -144,7 +160,11 @@ impl FilterParser<'_> {
         while self.take("&&") {
             operands.push(self.operand()?);
         }
-        Ok(if operands.len() == 1 { operands.remove(0) } else { Filter::And(operands) })
+        Ok(if operands.len() == 1 {
+            operands.remove(0)
+        } else {
+            Filter::And(operands)
+        })
     }
 
     fn operand(&mut self) -> Result<Filter, PathSyntaxError> {
@@ -171,23 +191,33 @@ impl FilterParser<'_> {
         let left = self.value()?;
         if let Some(operator) = self.operator() {
             let right = self.value()?;
-            return Ok(Filter::Compare { left, operator, right });
+            return Ok(Filter::Compare {
+                left,
+                operator,
+                right,
+            });
         }
         match left {
             Operand::Path { .. } => Ok(Filter::Exists(left)),
-            Operand::Literal(_) | Operand::Pattern(_) => self.fault("A literal alone is no condition"),
+            Operand::Literal(_) | Operand::Pattern(_) => {
+                self.fault("A literal alone is no condition")
+            }
         }
     }
 
     fn operator(&mut self) -> Option<Operator> {
         self.skip_blanks();
         let rest = &self.text[self.at..];
-        if let Some((symbol, operator)) = SYMBOLS.iter().find(|(symbol, _)| rest.starts_with(symbol)) {
+        if let Some((symbol, operator)) =
+            SYMBOLS.iter().find(|(symbol, _)| rest.starts_with(symbol))
+        {
             self.at += symbol.len();
             return Some(*operator);
         }
         let word: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
-        let (_, operator) = WORDS.iter().find(|(name, _)| word.eq_ignore_ascii_case(name))?;
+        let (_, operator) = WORDS
+            .iter()
+            .find(|(name, _)| word.eq_ignore_ascii_case(name))?;
         self.at += word.len();
         Some(*operator)
     }
@@ -217,9 +247,21 @@ impl FilterParser<'_> {
                 }
             }
             Some(character) if character.is_ascii_alphanumeric() || character == '-' => {
-                let part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '+' | '.');
+                let part = |character: char| {
+                    character.is_ascii_alphanumeric() || matches!(character, '-' | '+' | '.' | '_')
+                };
                 let rest = &self.text[self.at..];
-                let length = rest.find(|character| !part(character)).unwrap_or(rest.len());
+                let length = rest
+                    .find(|character| !part(character))
+                    .unwrap_or(rest.len());
+                let word = &rest[..length];
+                // Published workflows compare with bare words (`@.Name==Receipt`), so the service reads them as strings.
+                if word.starts_with(|first: char| first.is_ascii_alphabetic())
+                    && !matches!(word, "true" | "false" | "null")
+                {
+                    self.at += length;
+                    return Ok(Operand::Literal(Value::from(word)));
+                }
                 self.literal(length)
             }
             _ => self.fault("Expected a path or a literal"),
@@ -242,19 +284,29 @@ impl FilterParser<'_> {
                 let closer = if character == '[' { ']' } else { ')' };
                 match parse::closing(self.text, at, character, closer) {
                     Some(close) => at = close + 1,
-                    None => return fault(format!("This '{character}' is not closed"), self.offset + at),
+                    None => {
+                        return fault(
+                            format!("This '{character}' is not closed"),
+                            self.offset + at,
+                        );
+                    }
                 }
                 continue;
             }
-            let ends = matches!(character, '<' | '>' | '=' | '~' | '!' | ')') || character.is_whitespace();
+            let ends =
+                matches!(character, '<' | '>' | '=' | '~' | '!' | ')') || character.is_whitespace();
             if ends || rest.starts_with("&&") || rest.starts_with("||") {
                 break;
             }
             at += character.len_utf8();
         }
-        let (from_root, steps) = parse::inner(&self.text[start..at], self.offset + start, self.depth)?;
+        let (from_root, steps) =
+            parse::inner(&self.text[start..at], self.offset + start, self.depth)?;
         self.at = at;
-        Ok(Operand::Path { from_root, steps: steps.into() })
+        Ok(Operand::Path {
+            from_root,
+            steps: steps.into(),
+        })
     }
 
     fn pattern(&mut self) -> Result<Operand, PathSyntaxError> {
@@ -271,8 +323,15 @@ impl FilterParser<'_> {
         let pattern = self.text[start..start + length].replace("\\/", "/");
         let rest = &self.text[start + length + 1..];
         let flags: String = rest.chars().take_while(char::is_ascii_alphabetic).collect();
-        let flags_known: String = flags.chars().filter(|flag| "imsxu".contains(*flag)).collect();
-        let group = if flags_known.is_empty() { String::new() } else { format!("(?{flags_known})") };
+        let flags_known: String = flags
+            .chars()
+            .filter(|flag| "imsxu".contains(*flag))
+            .collect();
+        let group = if flags_known.is_empty() {
+            String::new()
+        } else {
+            format!("(?{flags_known})")
+        };
         match Regex::new(&format!("{group}^(?:{pattern})$")) {
             Ok(regex) => {
                 self.at = start + length + 1 + flags.len();
@@ -314,10 +373,18 @@ impl Filter {
             Self::Or(filters) => filters.iter().any(|filter| filter.accepts(search, item)),
             Self::And(filters) => filters.iter().all(|filter| filter.accepts(search, item)),
             Self::Not(filter) => !filter.accepts(search, item),
-            Self::Exists(operand) => operand.evaluate(search, item, Mode::RequireMembers).is_some(),
-            Self::Compare { left, operator, right } => {
-                compare(left.operate(search, item), *operator, right.operate(search, item))
-            }
+            Self::Exists(operand) => operand
+                .evaluate(search, item, Mode::RequireMembers)
+                .is_some(),
+            Self::Compare {
+                left,
+                operator,
+                right,
+            } => compare(
+                left.operate(search, item),
+                *operator,
+                right.operate(search, item),
+            ),
         }
     }
 }
@@ -326,15 +393,17 @@ impl Operand {
     fn operate(&self, search: &Search, item: &Value) -> Operated<'_> {
         match self {
             Self::Pattern(regex) => Operated::Pattern(regex),
-            Self::Path { .. } | Self::Literal(_) => Operated::Value(self.evaluate(search, item, Mode::Lenient)),
+            Self::Path { .. } | Self::Literal(_) => {
+                Operated::Value(self.evaluate(search, item, Mode::Lenient))
+            }
         }
     }
 
     fn evaluate(&self, search: &Search, item: &Value, mode: Mode) -> Option<Value> {
         match self {
-            Self::Path { from_root, steps } => {
-                search.find(steps, if *from_root { search.root() } else { item }, mode).ok()
-            }
+            Self::Path { from_root, steps } => search
+                .find(steps, if *from_root { search.root() } else { item }, mode)
+                .ok(),
             Self::Literal(value) => Some(value.clone()),
             Self::Pattern(_) => None,
         }
@@ -348,7 +417,12 @@ fn compare(left: Operated, operator: Operator, right: Operated) -> bool {
         | (Operated::Value(Some(value)), Operated::Pattern(regex)) => {
             return operator == Operator::Matches && matches(regex, &value);
         }
-        _ => return matches!(operator, Operator::NotEqual | Operator::SameTypeNotEqual | Operator::NotIn),
+        _ => {
+            return matches!(
+                operator,
+                Operator::NotEqual | Operator::SameTypeNotEqual | Operator::NotIn
+            );
+        }
     };
     let equal = |coerce| match (&left, &right) {
         (Some(left), Some(right)) => equal(left, right, coerce),
@@ -373,23 +447,31 @@ fn compare(left: Operated, operator: Operator, right: Operated) -> bool {
         Operator::All | Operator::AnyOf | Operator::NoneOf | Operator::SubsetOf => {
             both(&left, &right, |left, right| sets(left, operator, right))
         }
-        Operator::Size => both(&left, &right, |left, right| size(left).is_some_and(|size| right.as_i64() == Some(size))),
-        Operator::Empty => {
-            both(&left, &right, |left, right| size(left).is_some_and(|size| right.as_bool() == Some(size == 0)))
-        }
+        Operator::Size => both(&left, &right, |left, right| {
+            size(left).is_some_and(|size| right.as_i64() == Some(size))
+        }),
+        Operator::Empty => both(&left, &right, |left, right| {
+            size(left).is_some_and(|size| right.as_bool() == Some(size == 0))
+        }),
     }
 }
 
-fn both(left: &Option<Value>, right: &Option<Value>, test: impl FnOnce(&Value, &Value) -> bool) -> bool {
-    left.as_ref().zip(right.as_ref()).is_some_and(|(left, right)| test(left, right))
+fn both(
+    left: &Option<Value>,
+    right: &Option<Value>,
+    test: impl FnOnce(&Value, &Value) -> bool,
+) -> bool {
+    left.as_ref()
+        .zip(right.as_ref())
+        .is_some_and(|(left, right)| test(left, right))
 }
 
 /// Numbers and strings of numbers are equal by number, or by text when the string is on the left.
 fn equal(left: &Value, right: &Value, coerce: bool) -> bool {
     match (left, right) {
-        (Value::Number(left), Value::String(right)) if coerce => {
-            right.parse::<f64>().is_ok_and(|right| right == left.as_f64())
-        }
+        (Value::Number(left), Value::String(right)) if coerce => right
+            .parse::<f64>()
+            .is_ok_and(|right| right == left.as_f64()),
         (Value::String(left), Value::Number(right)) if coerce => **left == right.to_string(),
         _ => left == right,
     }
@@ -398,13 +480,16 @@ fn equal(left: &Value, right: &Value, coerce: bool) -> bool {
 fn ordered(left: &Option<Value>, right: &Option<Value>, test: fn(Ordering) -> bool) -> bool {
     both(left, right, |left, right| match (left, right) {
         (Value::Number(left), Value::Number(right)) => test(left.compare(right)),
-        (Value::String(left), Value::String(right)) => test(left.encode_utf16().cmp(right.encode_utf16())),
+        (Value::String(left), Value::String(right)) => {
+            test(left.encode_utf16().cmp(right.encode_utf16()))
+        }
         _ => false,
     })
 }
 
 fn holds(list: &Value, value: &Value) -> bool {
-    list.as_array().is_some_and(|list| list.iter().any(|item| equal(value, item, true)))
+    list.as_array()
+        .is_some_and(|list| list.iter().any(|item| equal(value, item, true)))
 }
 
 fn sets(left: &Value, operator: Operator, right: &Value) -> bool {
@@ -434,7 +519,9 @@ fn matches(regex: &Regex, value: &Value) -> bool {
         Value::String(text) => regex.is_match(text),
         Value::Number(number) => regex.is_match(&number.to_string()),
         Value::Bool(bool) => regex.is_match(if *bool { "true" } else { "false" }),
-        Value::Array(items) => items.iter().any(|item| item.as_str().is_some_and(|text| regex.is_match(text))),
+        Value::Array(items) => items
+            .iter()
+            .any(|item| item.as_str().is_some_and(|text| regex.is_match(text))),
         Value::Null | Value::Object(_) => false,
     }
 }

@@ -1,1 +1,41 @@
-//! To be written.
+//! Runs tasks as sandboxed WebAssembly: plugins, grants, limits, metering. Hides wasmtime and WASI altogether.
+//!
+//! [`Sandbox::call`] runs one attempt in a fresh instance and answers with a [`TaskEnd`], whatever the guest does.
+//! Nothing here knows of state machines or executions.
+
+mod bindings;
+mod cache;
+mod call;
+mod code;
+mod egress;
+mod error;
+mod grants;
+mod guest;
+mod inspect;
+mod limits;
+mod machine;
+mod manifest;
+mod outcome;
+mod registry;
+mod sandbox;
+mod scan;
+mod stdio;
+
+pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall};
+pub use code::{Format, Import};
+pub use error::Error;
+pub use grants::{Ceiling, FsGrant, FsMode, Grants, HttpRule};
+pub use inspect::{Inspection, Problem};
+pub use manifest::{Contract, Limits, Manifest, OnCrash};
+pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
+pub use registry::{PluginInfo, Upload};
+pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
+
+/// For the benchmarks alone: what a bare loop over the Wasm runtime needs to be comparable.
+#[doc(hidden)]
+pub mod bench {
+    /// The engine's configuration as the sandbox uses it, unmetered.
+    pub fn engine_config(instances: u32) -> wasmtime::Config {
+        crate::machine::config(crate::machine::Metering::Off, instances, crate::limits::MEMORY_BYTES_MAX)
+    }
+}

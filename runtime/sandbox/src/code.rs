@@ -1,0 +1,230 @@
+//! A plugin's program, ready to be instantiated. Hides the binary formats and how each contract is recognised.
+
+use crate::bindings::TaskPre;
+use crate::cache::Cache;
+use crate::guest::Guest;
+use crate::machine::Machine;
+use crate::manifest::Contract;
+use wasmtime::component::{Component, types::ComponentItem};
+use wasmtime::{Engine, Module};
+use wasmtime_wasi::p2::bindings::CommandPre;
+
+/// A checked and linked program.
+pub(crate) enum Code {
+    Task(TaskPre<Guest>),
+    Command(CommandPre<Guest>),
+    Module(wasmtime::InstancePre<Guest>),
+}
+
+/// The two binary formats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// A component.
+    Component,
+    /// A core module.
+    Module,
+}
+
+/// An import of a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Import {
+    /// Its name, as `package/interface@version` or `module.name`.
+    pub name: String,
+    /// Whether this host has it.
+    pub offered: bool,
+    /// The key of `[grants]` that it needs to be of use.
+    pub grant: Option<&'static str>,
+}
+
+/// The interfaces that guests may import, and the version prefix they come in. All are linked; without a grant they
+/// deny.
+const OFFERED: [(&str, &str, Option<&str>); 34] = [
+    ("stepwell:task/types", "0.1.", None),
+    ("stepwell:task/log", "0.1.", None),
+    ("stepwell:task/config", "0.1.", Some("config")),
+    ("stepwell:task/secrets", "0.1.", Some("secrets")),
+    ("stepwell:task/heartbeat", "0.1.", None),
+    ("wasi:http/types", "0.2.", Some("http")),
+    ("wasi:http/outgoing-handler", "0.2.", Some("http")),
+    ("wasi:io/error", "0.2.", None),
+    ("wasi:io/poll", "0.2.", None),
+    ("wasi:io/streams", "0.2.", None),
+    ("wasi:clocks/wall-clock", "0.2.", None),
+    ("wasi:clocks/monotonic-clock", "0.2.", None),
+    ("wasi:random/random", "0.2.", None),
+    ("wasi:random/insecure", "0.2.", None),
+    ("wasi:random/insecure-seed", "0.2.", None),
+    ("wasi:filesystem/types", "0.2.", Some("fs")),
+    ("wasi:filesystem/preopens", "0.2.", Some("fs")),
+    ("wasi:cli/environment", "0.2.", Some("env")),
+    ("wasi:cli/exit", "0.2.", None),
+    ("wasi:cli/stdin", "0.2.", None),
+    ("wasi:cli/stdout", "0.2.", None),
+    ("wasi:cli/stderr", "0.2.", None),
+    ("wasi:cli/terminal-input", "0.2.", None),
+    ("wasi:cli/terminal-output", "0.2.", None),
+    ("wasi:cli/terminal-stdin", "0.2.", None),
+    ("wasi:cli/terminal-stdout", "0.2.", None),
+    ("wasi:cli/terminal-stderr", "0.2.", None),
+    ("wasi:sockets/network", "0.2.", None),
+    ("wasi:sockets/instance-network", "0.2.", None),
+    ("wasi:sockets/ip-name-lookup", "0.2.", None),
+    ("wasi:sockets/tcp", "0.2.", None),
+    ("wasi:sockets/tcp-create-socket", "0.2.", None),
+    ("wasi:sockets/udp", "0.2.", None),
+    ("wasi:sockets/udp-create-socket", "0.2.", None),
+];
+
+const PREVIEW_1: &str = "wasi_snapshot_preview1";
+
+impl Format {
+    /// Told by the first eight bytes.
+    ///
+    /// # Errors
+    /// What the file is instead, and how to make a right one.
+    pub(crate) fn of(wasm: &[u8]) -> Result<Self, String> {
+        match wasm.get(..8) {
+            Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(Self::Component),
+            Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Ok(Self::Module),
+            Some([0, b'a', b's', b'm', ..]) => Err("the file is WebAssembly of an unknown version".into()),
+            Some([0x7f, b'E', b'L', b'F', ..]) => {
+                Err("the file is compiled for a machine, not WebAssembly; compile for wasm32-wasip2".into())
+            }
+            Some(_) | None => Err("the file is not WebAssembly, or is not written yet; it does not begin with \\0asm".into()),
+        }
+    }
+}
+
+/// What is known of a program before it is linked.
+pub(crate) struct Program {
+    pub(crate) contract: Result<Contract, String>,
+    pub(crate) imports: Vec<Import>,
+    /// Bytes of its memories at the start, where known without running it.
+    pub(crate) memory_min: Option<u64>,
+    kind: Kind,
+}
+
+enum Kind {
+    Component(Component),
+    Module(Module),
+}
+
+impl Program {
+    /// Compiles the file, or takes it from the cache.
+    ///
+    /// # Errors
+    /// Why it is no program.
+    pub(crate) fn compile(machine: &Machine, cache: &Cache, sha256: &str, wasm: &[u8]) -> Result<Self, String> {
+        let engine = &machine.engine;
+        let invalid = |error: wasmtime::Error| format!("the file is not valid WebAssembly for this host: {}", chain(&error));
+        match Format::of(wasm)? {
+            Format::Component => cache.get(engine, sha256, wasm).map(|c| Self::component(engine, c)).map_err(invalid),
+            Format::Module => cache.get(engine, sha256, wasm).map(Self::module).map_err(invalid),
+        }
+    }
+
+    fn component(engine: &Engine, component: Component) -> Self {
+        let ty = component.component_type();
+        let imports = ty.imports(engine).map(|(name, _)| offered(name)).collect();
+        let mut contract = Err("the component exports neither `stepwell:task/handler` nor `wasi:cli/run`; \
+                                build it against guest-sdk/wit/task.wit, or as a command with a main function"
+            .to_owned());
+        for (name, item) in ty.exports(engine) {
+            let is_instance = matches!(item.ty, ComponentItem::ComponentInstance(_));
+            if is_instance && name.starts_with("stepwell:task/handler@0.1.") {
+                contract = Ok(Contract::Component);
+                break;
+            }
+            if is_instance && name.starts_with("wasi:cli/run@0.2.") {
+                contract = Ok(Contract::Command);
+            }
+        }
+        let needs = component.resources_required();
+        let memory_min = needs.and_then(|needs| needs.max_initial_memory_size);
+        Self { contract, imports, memory_min, kind: Kind::Component(component) }
+    }
+
+    fn module(module: Module) -> Self {
+        let imports = module
+            .imports()
+            .map(|import| Import {
+                name: format!("{}.{}", import.module(), import.name()),
+                offered: import.module() == PREVIEW_1,
+                grant: None,
+            })
+            .collect();
+        let contract = match module.get_export("_start") {
+            Some(wasmtime::ExternType::Func(_)) => Ok(Contract::Command),
+            Some(_) | None => Err("the module exports no `_start`; build it as a command (a program with a main \
+                                   function) for wasm32-wasip1"
+                .to_owned()),
+        };
+        let memory_min = module.resources_required().max_initial_memory_size;
+        Self { contract, imports, memory_min, kind: Kind::Module(module) }
+    }
+
+    /// Links the program.
+    ///
+    /// # Errors
+    /// Imports that this host does not have, or a missing export.
+    pub(crate) fn link(self, machine: &Machine) -> Result<(Code, Contract), String> {
+        let contract = self.contract?;
+        let unknown: Vec<&str> = self.imports.iter().filter(|i| !i.offered).map(|i| i.name.as_str()).collect();
+        if !unknown.is_empty() {
+            return Err(format!("it imports what this host does not have: {}", unknown.join(", ")));
+        }
+        let code = match self.kind {
+            Kind::Component(component) => machine.components.instantiate_pre(&component).and_then(|pre| match contract {
+                Contract::Component => TaskPre::new(pre).map(Code::Task),
+                Contract::Command => CommandPre::new(pre).map(Code::Command),
+            }),
+            Kind::Module(module) => machine.modules.instantiate_pre(&module).map(Code::Module),
+        };
+        code.map(|code| (code, contract)).map_err(|error| format!("it cannot be linked: {}", chain(&error)))
+    }
+}
+
+fn offered(name: &str) -> Import {
+    let (interface, version) = name.split_once('@').unwrap_or((name, ""));
+    let known = OFFERED.iter().find(|(offered, prefix, _)| *offered == interface && version.starts_with(prefix));
+    Import { name: name.to_owned(), offered: known.is_some(), grant: known.and_then(|(_, _, grant)| *grant) }
+}
+
+/// The messages of an error and its causes, without any backtrace of the host.
+pub(crate) fn chain(error: &wasmtime::Error) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    for part in error.chain() {
+        let text = part.to_string();
+        if !parts.iter().any(|earlier| earlier.contains(&text)) {
+            parts.push(text);
+        }
+    }
+    parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_match_by_minor() {
+        for (name, is_offered) in [
+            ("wasi:cli/stdin@0.2.6", true),
+            ("wasi:cli/stdin@0.3.0", false),
+            ("wasi:nn/graph@0.2.0", false),
+            ("stepwell:task/log@0.1.7", true),
+            ("stepwell:task/log@0.10.0", false),
+            ("env", false),
+        ] {
+            assert_eq!(offered(name).offered, is_offered, "{name}");
+        }
+    }
+
+    #[test]
+    fn formats_are_told_by_their_header() {
+        assert_eq!(Format::of(b"\0asm\x0d\0\x01\0rest"), Ok(Format::Component));
+        assert_eq!(Format::of(b"\0asm\x01\0\0\0"), Ok(Format::Module));
+        assert!(Format::of(b"\x7fELF0000").unwrap_err().contains("wasm32"));
+        assert!(Format::of(b"\0as").is_err());
+    }
+}

@@ -1,0 +1,400 @@
+//! Capabilities: what a plugin asks for, what the operator allows, and what both together give.
+
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A set of capabilities: a plugin's request, or an operator's ceiling.
+#[derive(Debug, Clone, Default)]
+pub struct Grants {
+    /// Environment variables. In a ceiling the names count, and a non-empty value replaces the plugin's.
+    pub env: BTreeMap<String, String>,
+    /// Settings of the config interface. In a ceiling the names count, and a non-empty value replaces the plugin's.
+    pub config: BTreeMap<String, String>,
+    /// Names of secrets.
+    pub secrets: BTreeSet<String>,
+    /// Outgoing HTTP.
+    pub http: Vec<HttpRule>,
+    /// Folders.
+    pub fs: Vec<FsGrant>,
+}
+
+/// What an operator allows to a tenant's plugins.
+#[derive(Debug, Clone, Default)]
+pub enum Ceiling {
+    /// Whatever the manifest asks for: the operator wrote the manifests.
+    AsAsked,
+    /// Nothing at all.
+    #[default]
+    Nothing,
+    /// Only these.
+    Only(Box<Grants>),
+}
+
+/// A folder that a plugin may see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FsGrant {
+    /// The folder on the host: relative to the plugin's own folder, or absolute.
+    pub host: PathBuf,
+    /// Its name for the guest.
+    pub guest: String,
+    /// Whether it may be written to.
+    pub mode: FsMode,
+}
+
+/// Whether a folder may be written to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub enum FsMode {
+    /// Reading only.
+    #[default]
+    #[serde(rename = "ro")]
+    ReadOnly,
+    /// Reading and writing.
+    #[serde(rename = "rw")]
+    ReadWrite,
+}
+
+/// Requests that may leave: scheme, host, port, methods and path prefix, all of which must match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpRule {
+    https: bool,
+    host: Host,
+    port: Port,
+    methods: Vec<String>,
+    path: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Host {
+    Any,
+    /// `*.example.com`, without the star; not `example.com` itself.
+    Below(String),
+    Exactly(String),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Port {
+    Any,
+    /// The scheme's own.
+    Usual(u16),
+    /// Written out.
+    Named(u16),
+}
+
+/// A request about to leave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Target<'a> {
+    pub(crate) https: bool,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+}
+
+/// How far a rule lets a request go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    /// Public addresses only.
+    Public,
+    /// Private ones too: the rule names this very host and port.
+    Anywhere,
+}
+
+impl HttpRule {
+    /// Reads `[scheme://]host[:port]` with the scheme `https` (default) or `http`; the host may begin with `*.` or be
+    /// `*`; the port may be `*`. No methods means all.
+    ///
+    /// # Errors
+    /// What is wrong and what would be right.
+    pub fn parse(host: &str, methods: &[String], path: Option<&str>) -> Result<Self, String> {
+        let (https, rest) = match host.split_once("://") {
+            None => (true, host),
+            Some(("https", rest)) => (true, rest),
+            Some(("http", rest)) => (false, rest),
+            Some((scheme, _)) => return Err(format!("`{host}`: the scheme `{scheme}` is neither http nor https")),
+        };
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        if rest.contains('/') {
+            return Err(format!("`{host}`: a path belongs into its own key: path = \"/…\""));
+        }
+        let (name, port) = split_port(rest);
+        let port = match port {
+            None => Port::Usual(if https { 443 } else { 80 }),
+            Some("*") => Port::Any,
+            Some(port) => Port::Named(port.parse().map_err(|_| format!("`{host}`: `{port}` is no port"))?),
+        };
+        let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+        let host = match name.strip_prefix("*.") {
+            _ if name == "*" => Host::Any,
+            Some(suffix) if !suffix.is_empty() && !suffix.contains('*') => Host::Below(format!(".{suffix}")),
+            None if !name.is_empty() && !name.contains('*') => Host::Exactly(name),
+            Some(_) | None => return Err(format!("`{host}`: a host is a name, `*.name` or `*`")),
+        };
+        let path = path.unwrap_or("/").to_owned();
+        if !path.starts_with('/') {
+            return Err(format!("path `{path}` does not begin with `/`"));
+        }
+        let methods = methods.iter().map(|method| method.to_ascii_uppercase()).filter(|m| m != "*").collect();
+        Ok(Self { https, host, port, methods, path })
+    }
+
+    fn reach(&self, target: &Target<'_>) -> Option<Reach> {
+        let host = match &self.host {
+            Host::Any => true,
+            Host::Below(suffix) => target.host.len() > suffix.len() && target.host.ends_with(suffix.as_str()),
+            Host::Exactly(name) => target.host == name,
+        };
+        let port = match self.port {
+            Port::Any => true,
+            Port::Usual(port) | Port::Named(port) => port == target.port,
+        };
+        let method = self.methods.is_empty() || self.methods.iter().any(|method| method == target.method);
+        if !(self.https == target.https && host && port && method && self.covers(target.path)) {
+            return None;
+        }
+        let literal = matches!(self.host, Host::Exactly(_)) && matches!(self.port, Port::Named(_));
+        Some(if literal { Reach::Anywhere } else { Reach::Public })
+    }
+
+    /// `/v1` covers `/v1`, `/v1/x` and `/v1?x`, not `/v10`. Dot segments could lead a server out of the prefix, so
+    /// with a prefix no path that has any is covered.
+    fn covers(&self, path: &str) -> bool {
+        if self.path == "/" {
+            return true;
+        }
+        let plain = path.split(['?', '#']).next().unwrap_or(path);
+        let decoded = plain.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace(['\\'], "/");
+        if decoded.contains("%5c") || decoded.split('/').any(|segment| segment == "." || segment == "..") {
+            return false;
+        }
+        let prefix = self.path.strip_suffix('/').unwrap_or(&self.path);
+        match plain.strip_prefix(prefix) {
+            Some(rest) if self.path.ends_with('/') => rest.starts_with('/'),
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => false,
+        }
+    }
+}
+
+/// Splits `host:port`, `[v6]:port`, `host`, `[v6]`.
+fn split_port(text: &str) -> (&str, Option<&str>) {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+        Some(_) | None => (text, None),
+    }
+}
+
+impl std::fmt::Display for HttpRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        let host = match &self.host {
+            Host::Any => "*".to_owned(),
+            Host::Below(suffix) => format!("*{suffix}"),
+            Host::Exactly(name) => name.clone(),
+        };
+        if !self.methods.is_empty() {
+            write!(f, "{} ", self.methods.join(","))?;
+        }
+        write!(f, "{scheme}://{host}")?;
+        match self.port {
+            Port::Any => f.write_str(":*")?,
+            Port::Named(port) => write!(f, ":{port}")?,
+            Port::Usual(_) => {}
+        }
+        f.write_str(if self.path == "/" { "" } else { &self.path })
+    }
+}
+
+/// What a plugin has after asking and allowing.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Effective {
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) config: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeSet<String>,
+    pub(crate) http: HttpGrant,
+    /// Canonical folders.
+    pub(crate) fs: Vec<FsGrant>,
+    /// What was asked for and not allowed, for people.
+    pub(crate) missing: Vec<String>,
+}
+
+/// Both sides of outgoing HTTP. A request leaves when a rule of each matches.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct HttpGrant {
+    asked: Vec<HttpRule>,
+    /// None: whatever is asked.
+    allowed: Option<Vec<HttpRule>>,
+}
+
+impl HttpGrant {
+    /// How far the request may go, or `None` when it may not leave.
+    pub(crate) fn reach(&self, target: &Target<'_>) -> Option<Reach> {
+        let best = |rules: &[HttpRule]| rules.iter().filter_map(|rule| rule.reach(target)).max();
+        let asked = best(&self.asked)?;
+        match &self.allowed {
+            None => Some(asked),
+            Some(allowed) => Some(asked.min(best(allowed)?)),
+        }
+    }
+}
+
+impl Effective {
+    /// What is both asked for and allowed. `folder` is the plugin's own folder; folders are looked up now.
+    pub(crate) fn new(asked: &Grants, ceiling: &Ceiling, folder: Option<&Path>) -> Self {
+        let mut effective = Self::default();
+        let only = match ceiling {
+            Ceiling::AsAsked => None,
+            Ceiling::Nothing => Some(Grants::default()),
+            Ceiling::Only(grants) => Some((**grants).clone()),
+        };
+        let missing = &mut effective.missing;
+        effective.env = named(&asked.env, only.as_ref().map(|o| &o.env), "env", missing).into_iter().collect();
+        effective.config = named(&asked.config, only.as_ref().map(|o| &o.config), "config", missing);
+        for name in &asked.secrets {
+            if only.as_ref().is_none_or(|only| only.secrets.contains(name)) {
+                effective.secrets.insert(name.clone());
+            } else {
+                missing.push(format!("secret `{name}`"));
+            }
+        }
+        for grant in &asked.fs {
+            match folder_of(grant, only.as_ref(), folder) {
+                Ok(host) => effective.fs.push(FsGrant { host, ..grant.clone() }),
+                Err(why) => missing.push(format!("fs `{}`: {why}", grant.host.display())),
+            }
+        }
+        if let Some(only) = &only
+            && only.http.is_empty()
+        {
+            missing.extend(asked.http.iter().map(|rule| format!("http `{rule}`")));
+        }
+        effective.http = HttpGrant { asked: asked.http.clone(), allowed: only.map(|only| only.http) };
+        effective
+    }
+}
+
+fn named(
+    asked: &BTreeMap<String, String>,
+    allowed: Option<&BTreeMap<String, String>>,
+    kind: &str,
+    missing: &mut Vec<String>,
+) -> BTreeMap<String, String> {
+    let mut granted = BTreeMap::new();
+    for (name, value) in asked {
+        match allowed.map(|allowed| allowed.get(name)) {
+            None => granted.insert(name.clone(), value.clone()),
+            Some(Some(fixed)) if !fixed.is_empty() => granted.insert(name.clone(), fixed.clone()),
+            Some(Some(_)) => granted.insert(name.clone(), value.clone()),
+            Some(None) => {
+                missing.push(format!("{kind} `{name}`"));
+                None
+            }
+        };
+    }
+    granted
+}
+
+/// The canonical folder of a grant. A relative one stays inside the plugin's folder.
+fn folder_of(grant: &FsGrant, only: Option<&Grants>, folder: Option<&Path>) -> Result<PathBuf, String> {
+    let canonical = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
+    let host = if grant.host.is_absolute() {
+        canonical(&grant.host)?
+    } else {
+        let folder = canonical(folder.ok_or("a plugin without a folder has no files of its own")?)?;
+        let host = canonical(&folder.join(&grant.host))?;
+        if !host.starts_with(&folder) {
+            return Err("leads out of the plugin's folder".into());
+        }
+        host
+    };
+    let allowed = only.is_none_or(|only| {
+        only.fs.iter().any(|allowed| {
+            allowed.mode >= grant.mode && allowed.host.canonicalize().is_ok_and(|root| host.starts_with(root))
+        })
+    });
+    if allowed { Ok(host) } else { Err("not allowed by the operator".into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(host: &str, methods: &[&str], path: Option<&str>) -> HttpRule {
+        let methods: Vec<String> = methods.iter().map(|&m| m.to_owned()).collect();
+        HttpRule::parse(host, &methods, path).unwrap()
+    }
+
+    fn target<'a>(url: &'a str, method: &'a str) -> Target<'a> {
+        let (scheme, rest) = url.split_once("://").unwrap();
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let https = scheme == "https";
+        let (host, port) = split_port(authority);
+        let port = port.map_or(if https { 443 } else { 80 }, |port| port.parse().unwrap());
+        Target { https, host, port, method, path }
+    }
+
+    #[test]
+    fn rules_match_every_part() {
+        let cases = [
+            ("https://api.example.com", "GET", "https://api.example.com/x", Some(Reach::Public)),
+            ("api.example.com", "GET", "https://api.example.com/x", Some(Reach::Public)),
+            ("https://api.example.com", "GET", "http://api.example.com/x", None),
+            ("https://api.example.com", "GET", "https://api.example.com:8443/x", None),
+            ("https://api.example.com:8443", "GET", "https://api.example.com:8443/x", Some(Reach::Anywhere)),
+            ("https://api.example.com:*", "GET", "https://api.example.com:8443/x", Some(Reach::Public)),
+            ("https://*.example.com", "GET", "https://a.b.example.com/", Some(Reach::Public)),
+            ("https://*.example.com", "GET", "https://example.com/", None),
+            ("https://*.example.com", "GET", "https://evilexample.com/", None),
+            ("https://api.example.com", "POST", "https://api.example.com/", None),
+            ("http://127.0.0.1:8080", "GET", "http://127.0.0.1:8080/", Some(Reach::Anywhere)),
+            ("http://*", "GET", "http://127.0.0.1/", Some(Reach::Public)),
+        ];
+        for (host, method, url, reach) in cases {
+            let rule = rule(host, &["get"], None);
+            assert_eq!(rule.reach(&target(url, method)), reach, "{rule} {method} {url}");
+        }
+    }
+
+    #[test]
+    fn paths_match_whole_segments() {
+        let cases = [
+            ("/v1", "/v1", true),
+            ("/v1", "/v1/x", true),
+            ("/v1", "/v10", false),
+            ("/v1/", "/v1/x", true),
+            ("/v1/", "/v1", false),
+            ("/v1", "/v1/../admin", false),
+            ("/v1", "/v1/%2E%2e/admin", false),
+            ("/v1", "/v1?next=/../x", true),
+            ("/", "/a/../b", true),
+        ];
+        for (prefix, path, covered) in cases {
+            assert_eq!(rule("https://h", &[], Some(prefix)).covers(path), covered, "{prefix} {path}");
+        }
+    }
+
+    #[test]
+    fn effective_is_the_intersection() {
+        let asked = Grants {
+            secrets: ["A".to_owned(), "B".to_owned()].into(),
+            config: [("region".to_owned(), "eu".to_owned())].into(),
+            http: vec![rule("http://127.0.0.1:80", &[], None)],
+            ..Grants::default()
+        };
+        let nothing = Effective::new(&asked, &Ceiling::Nothing, None);
+        assert!(nothing.secrets.is_empty() && nothing.config.is_empty());
+        assert_eq!(nothing.missing.len(), 4);
+        let only = Grants {
+            secrets: ["B".to_owned()].into(),
+            config: [("region".to_owned(), "us".to_owned())].into(),
+            http: vec![rule("http://*", &[], None)],
+            ..Grants::default()
+        };
+        let some = Effective::new(&asked, &Ceiling::Only(Box::new(only)), None);
+        assert_eq!(some.config["region"], "us");
+        assert_eq!(some.missing, ["secret `A`"]);
+        assert_eq!(some.http.reach(&target("http://127.0.0.1/", "GET")), Some(Reach::Public));
+        let all = Effective::new(&asked, &Ceiling::AsAsked, None);
+        assert_eq!(all.http.reach(&target("http://127.0.0.1/", "GET")), Some(Reach::Anywhere));
+    }
+}

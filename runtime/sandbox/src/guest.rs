@@ -1,0 +1,192 @@
+//! What stands behind a guest's imports during one attempt: its limits, log, configuration, secrets and heartbeat.
+
+use crate::bindings::stepwell::task as wit;
+use crate::call::{CancelHandle, CancelReason, Heartbeat};
+use crate::egress::Egress;
+use crate::limits;
+use crate::outcome::{LogLevel, LogLine};
+use crate::registry::Loaded;
+use crate::sandbox::SecretSource;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::mpsc;
+use wasmtime::ResourceLimiter;
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+/// The state of one attempt.
+pub(crate) struct Guest {
+    pub(crate) wasi: WasiP1Ctx,
+    pub(crate) http: WasiHttpCtx,
+    pub(crate) egress: Egress,
+    pub(crate) meter: Meter,
+    pub(crate) log: Log,
+    pub(crate) refused: Refused,
+    pub(crate) plugin: Arc<Loaded>,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) heartbeats: Option<mpsc::Sender<Heartbeat>>,
+    pub(crate) cancel: Option<CancelHandle>,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.egress, table: self.wasi.ctx().table, ctx: &mut self.http }
+    }
+}
+
+/// Counts memory and tables of all of an attempt's instances together.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    pub(crate) memory_limit: u64,
+    pub(crate) table_limit: u64,
+    pub(crate) memory: u64,
+    pub(crate) memory_max: u64,
+    tables: u64,
+    /// Set once a limit stopped the guest; the sentence for people.
+    pub(crate) exceeded: Option<String>,
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            // The module's own maximum: growth fails as the guest itself declared.
+            return Ok(false);
+        }
+        let wanted = self.memory + (desired - current) as u64;
+        if wanted > self.memory_limit {
+            let (limit, wanted) = (self.memory_limit >> 20, wanted.div_ceil(1 << 20));
+            return self.stop(format!(
+                "the task needs {wanted} MiB of memory and may use {limit} MiB; [limits].memory in plugin.toml raises it"
+            ));
+        }
+        self.memory = wanted;
+        self.memory_max = self.memory_max.max(wanted);
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let wanted = self.tables + (desired - current) as u64;
+        if wanted > self.table_limit {
+            let limit = self.table_limit;
+            return self.stop(format!(
+                "the task needs {wanted} table elements and may use {limit}; [limits].table-elements raises it"
+            ));
+        }
+        self.tables = wanted;
+        Ok(true)
+    }
+}
+
+impl Meter {
+    fn stop(&mut self, why: String) -> wasmtime::Result<bool> {
+        self.exceeded = Some(why.clone());
+        Err(wasmtime::Error::msg(why))
+    }
+}
+
+/// Log lines within a bound.
+pub(crate) struct Log {
+    pub(crate) lines: Vec<LogLine>,
+    pub(crate) cut: bool,
+    room: u64,
+    begun: Instant,
+}
+
+impl Log {
+    pub(crate) fn new(bound: u64, begun: Instant) -> Self {
+        Self { lines: Vec::new(), cut: false, room: bound, begun }
+    }
+
+    fn add(&mut self, level: LogLevel, message: String, fields: Vec<(String, String)>) {
+        // A line costs its text and a little for its frame, so that empty lines are bounded too.
+        let text: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let size = (message.len() + text + 16) as u64;
+        match self.room.checked_sub(size) {
+            Some(room) if !self.cut => {
+                self.room = room;
+                self.lines.push(LogLine { level, message, fields, after: self.begun.elapsed() });
+            }
+            Some(_) | None => self.cut = true,
+        }
+    }
+}
+
+/// What was refused during an attempt; shared with the requests in flight.
+#[derive(Clone, Default)]
+pub(crate) struct Refused(Arc<Mutex<Vec<String>>>);
+
+impl Refused {
+    pub(crate) fn note(&self, what: String) {
+        let mut refused = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < limits::REFUSED_MAX && !refused.contains(&what) {
+            refused.push(what);
+        }
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl wit::types::Host for Guest {}
+
+impl wit::log::Host for Guest {
+    fn emit(&mut self, level: wit::log::Level, message: String, fields: Vec<(String, String)>) {
+        let level = match level {
+            wit::log::Level::Trace => LogLevel::Trace,
+            wit::log::Level::Debug => LogLevel::Debug,
+            wit::log::Level::Info => LogLevel::Info,
+            wit::log::Level::Warn => LogLevel::Warn,
+            wit::log::Level::Error => LogLevel::Error,
+        };
+        self.log.add(level, message, fields);
+    }
+}
+
+impl wit::config::Host for Guest {
+    fn get(&mut self, key: String) -> Option<String> {
+        self.plugin.granted.config.get(&key).cloned()
+    }
+}
+
+impl wit::secrets::Host for Guest {
+    fn get(&mut self, name: String) -> Result<String, wit::secrets::SecretError> {
+        if !self.plugin.granted.secrets.contains(&name) {
+            self.refused.note(format!("secret `{name}`"));
+            return Err(wit::secrets::SecretError::NotGranted);
+        }
+        self.secrets.secret(&self.tenant, &name).ok_or(wit::secrets::SecretError::NotFound)
+    }
+}
+
+impl wit::heartbeat::Host for Guest {
+    fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
+        if let Some(heartbeats) = &self.heartbeats {
+            let progress = progress.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
+            // A full queue means that the receiver has unread beats: this one adds nothing.
+            let _ = heartbeats.try_send(Heartbeat { progress });
+        }
+        match self.cancel.as_ref().and_then(CancelHandle::reason) {
+            None => Ok(()),
+            Some(CancelReason::Stopped) => Err(wit::heartbeat::Cancelled::Stopped),
+            Some(CancelReason::TimedOut) => Err(wit::heartbeat::Cancelled::TimedOut),
+        }
+    }
+}
+
+/// At most `bytes_max` bytes, cut between characters.
+fn shorten(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}

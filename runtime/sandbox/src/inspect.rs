@@ -1,0 +1,173 @@
+//! A plugin examined before it is used: what it is, what it wants, what is wrong with it.
+
+use crate::cache::hex;
+use crate::code::{Format, Import, Program};
+use crate::error::Error;
+use crate::grants::Grants;
+use crate::limits;
+use crate::machine::Metering;
+use crate::manifest::{Contract, Limits, Manifest};
+use crate::registry::Loader;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+
+/// What a plugin's files say.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    /// The `.wasm` that was examined.
+    pub file: PathBuf,
+    /// Its size.
+    pub wasm_bytes: u64,
+    /// Its SHA-256 in hex.
+    pub sha256: String,
+    /// Its binary format; none when it is no WebAssembly.
+    pub format: Option<Format>,
+    /// How it is called; none when it fits no contract.
+    pub contract: Option<Contract>,
+    /// Everything it imports.
+    pub imports: Vec<Import>,
+    /// Its memory at the start, in bytes, where known without running it.
+    pub memory_bytes_min: Option<u64>,
+    /// Its manifest, or the defaults.
+    pub manifest: Manifest,
+    /// The limits that it would run under.
+    pub limits: Limits,
+    /// What is wrong with it; empty when it is fine.
+    pub problems: Vec<Problem>,
+}
+
+/// Something wrong with a plugin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Whether it cannot be called at all; otherwise it may disappoint.
+    pub fatal: bool,
+    /// What is wrong, and where.
+    pub what: String,
+    /// How to mend it.
+    pub hint: String,
+}
+
+impl Inspection {
+    /// Whether the plugin can be called.
+    pub fn usable(&self) -> bool {
+        !self.problems.iter().any(|problem| problem.fatal)
+    }
+}
+
+pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error> {
+    let mut problems = Vec::new();
+    let (manifest, file) = files(path, &mut problems)?;
+    let wasm = read(&file, limits::WASM_BYTES_MAX)?;
+    let sha256 = hex(&Sha256::digest(&wasm));
+    let limits = manifest.limits.within(&loader.settings.limits);
+    if limits != manifest.limits {
+        warn(&mut problems, "its [limits] go beyond what the operator allows and are cut to that", "lower [limits]");
+    }
+    if let Some(pin) = &manifest.sha256
+        && *pin != sha256
+    {
+        let hint = format!("write sha256 = \"{sha256}\" if this file is meant");
+        problems.push(Problem { fatal: true, what: format!("plugin.toml pins another file: {pin}"), hint });
+    }
+    let mut inspection = Inspection {
+        file,
+        wasm_bytes: wasm.len() as u64,
+        format: Format::of(&wasm).ok(),
+        contract: None,
+        imports: Vec::new(),
+        memory_bytes_min: None,
+        sha256,
+        manifest,
+        limits,
+        problems,
+    };
+    examine(&mut inspection, &wasm, loader);
+    Ok(inspection)
+}
+
+fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
+    let problems = &mut inspection.problems;
+    let mut fatal = |what: String, hint: &str| problems.push(Problem { fatal: true, what, hint: hint.into() });
+    let machine = match loader.machine(Metering::Off) {
+        Ok(machine) => machine,
+        Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
+    };
+    let program = match Program::compile(machine, &loader.cache, &inspection.sha256, wasm) {
+        Ok(program) => program,
+        Err(why) => return fatal(why, "build it for wasm32-wasip2 or wasm32-wasip1"),
+    };
+    match &program.contract {
+        Ok(contract) => inspection.contract = Some(*contract),
+        Err(why) => fatal(why.clone(), "export one of the two contracts"),
+    }
+    let unknown = program.imports.iter().filter(|import| !import.offered);
+    for import in unknown {
+        fatal(
+            format!("it imports `{}`, which this host does not have", import.name),
+            "build it without that interface; WASI 0.2, preview 1 and stepwell:task@0.1 are offered",
+        );
+    }
+    if let Some(claimed) = inspection.manifest.contract
+        && inspection.contract.is_some_and(|contract| contract != claimed)
+    {
+        fatal(format!("plugin.toml says contract = {claimed:?}, the file has another"), "write contract = \"auto\"");
+    }
+    if let Some(min) = program.memory_min
+        && min > inspection.limits.memory_bytes
+    {
+        let limit = inspection.limits.memory_bytes;
+        fatal(format!("it begins with {min} bytes of memory and may have {limit}"), "raise [limits].memory");
+    }
+    inspection.memory_bytes_min = program.memory_min;
+    inspection.imports.clone_from(&program.imports);
+    missing_grants(inspection);
+    if inspection.usable()
+        && let Err(why) = program.link(machine)
+    {
+        let hint = "build it against the contract in guest-sdk/wit".to_owned();
+        inspection.problems.push(Problem { fatal: true, what: why, hint });
+    }
+}
+
+/// Imports that are there on purpose and deny without a grant. Files, sockets and environment are imported by every
+/// Rust program, so they say nothing.
+fn missing_grants(inspection: &mut Inspection) {
+    let Grants { config, secrets, http, .. } = &inspection.manifest.grants;
+    for (grant, present) in [("http", !http.is_empty()), ("secrets", !secrets.is_empty()), ("config", !config.is_empty())]
+    {
+        if !present && inspection.imports.iter().any(|import| import.grant == Some(grant)) {
+            let what = format!("it imports {grant} but plugin.toml asks for none: calls will be denied");
+            let hint = format!("add [grants].{grant} to plugin.toml");
+            inspection.problems.push(Problem { fatal: false, what, hint });
+        }
+    }
+}
+
+fn warn(problems: &mut Vec<Problem>, what: &str, hint: &str) {
+    problems.push(Problem { fatal: false, what: what.into(), hint: hint.into() });
+}
+
+/// The manifest and the `.wasm` of a path. A broken manifest is a problem, not an end.
+fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf), Error> {
+    if !path.is_dir() {
+        return Ok((Manifest::default(), path.to_owned()));
+    }
+    let text = read(&path.join("plugin.toml"), limits::MANIFEST_BYTES_MAX)?;
+    let manifest = Manifest::parse(&String::from_utf8_lossy(&text)).unwrap_or_else(|what| {
+        problems.push(Problem { fatal: true, what, hint: "mend plugin.toml".into() });
+        Manifest::default()
+    });
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let module = manifest.module.clone().unwrap_or_else(|| format!("{name}.wasm"));
+    Ok((manifest, path.join(module)))
+}
+
+fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
+    let name = path.display().to_string();
+    let broken = |why: String| Error::Plugin { name: name.clone(), why };
+    let size = std::fs::metadata(path).map_err(|error| broken(format!("the file cannot be read: {error}")))?.len();
+    if size > bytes_max {
+        return Err(broken(format!("the file has {size} bytes; at most {bytes_max} are taken")));
+    }
+    std::fs::read(path).map_err(|error| broken(format!("the file cannot be read: {error}")))
+}

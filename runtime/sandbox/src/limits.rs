@@ -1,0 +1,86 @@
+//! Every bound of this crate, with its unit and where it comes from.
+
+use std::time::Duration;
+
+/// Memory of one attempt, all its memories together, when the manifest says nothing (the contract's default).
+pub(crate) const MEMORY_BYTES_DEFAULT: u64 = 64 << 20;
+/// Largest memory that an operator's ceiling may allow by default; also the size of a pooled memory.
+pub(crate) const MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Table elements of one attempt, all tables together. CPython needs about 10,000.
+pub(crate) const TABLE_ELEMENTS_DEFAULT: u64 = 50_000;
+/// Wall time of one attempt when the manifest says nothing (the contract's default).
+pub(crate) const WALL_DEFAULT: Duration = Duration::from_secs(30);
+/// Longest wall time of an attempt by default: Lambda's 15 minutes.
+pub(crate) const WALL_MAX: Duration = Duration::from_secs(900);
+/// CPU time of one attempt when the manifest says nothing (the contract's default).
+pub(crate) const CPU_DEFAULT: Duration = Duration::from_secs(5);
+/// Input and output of one attempt: the size of a state's payload in ASL.
+pub(crate) const PAYLOAD_BYTES_DEFAULT: u64 = 256 << 10;
+/// Largest payload that a manifest may ask for by default: Lambda's 6 MB.
+pub(crate) const PAYLOAD_BYTES_MAX: u64 = 6 << 20;
+/// Log lines, stdout and stderr of one attempt, each (the contract's default).
+pub(crate) const LOG_BYTES_DEFAULT: u64 = 64 << 10;
+/// Most log that a manifest may ask for by default.
+pub(crate) const LOG_BYTES_MAX: u64 = 1 << 20;
+
+/// Instances alive at once by default. Each takes 6 memory mappings of Linux's 65,530.
+pub(crate) const INSTANCES_DEFAULT: u32 = 1000;
+/// Instances alive at once at most: what `vm.max_map_count` leaves room for, less a margin.
+pub(crate) const INSTANCES_MAX: u32 = 9000;
+/// Core instances, memories and tables that one instance may need: QuickJS components have 9, 2 and 3.
+pub(crate) const CORE_INSTANCES_PER_CALL: u32 = 10;
+pub(crate) const MEMORIES_PER_CALL: u32 = 2;
+pub(crate) const TABLES_PER_CALL: u32 = 4;
+/// Attempts waiting for an instance; more are refused as `TooManyRunning`.
+pub(crate) const QUEUE_MAX: usize = 100_000;
+
+/// Memory that a pooled slot keeps mapped between calls: saves 44 % of a call (measured).
+pub(crate) const KEEP_RESIDENT_BYTES: usize = 1 << 20;
+/// The same for tables and stacks.
+pub(crate) const KEEP_RESIDENT_SMALL_BYTES: usize = 64 << 10;
+/// Idle slots that keep their memory: bounds what an idle host holds to about 100 MiB.
+pub(crate) const WARM_SLOTS_MAX: u32 = 100;
+/// Wasm stack of a guest.
+pub(crate) const STACK_BYTES: usize = 512 << 10;
+
+/// A computing guest yields this often; the clock that CPU limits are checked by.
+pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// The epoch clock stops after this many idle ticks.
+pub(crate) const EPOCH_IDLE_TICKS: u32 = 100;
+/// Time a cancelled guest gets to tidy up (the contract's half second).
+pub(crate) const CANCEL_GRACE: Duration = Duration::from_millis(500);
+
+/// Host memory that one host call may take on behalf of a guest.
+pub(crate) const HOSTCALL_BYTES: usize = 8 << 20;
+/// Handles (streams, requests, files) that a guest may hold.
+pub(crate) const RESOURCES_MAX: usize = 1000;
+/// Random bytes in one call.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 64 << 10;
+/// HTTP headers of one message.
+pub(crate) const HTTP_FIELDS_BYTES_MAX: usize = 128 << 10;
+/// HTTP connection and reply when the guest sets no timeout.
+pub(crate) const HTTP_TIMEOUT: Duration = Duration::from_secs(600);
+/// A heartbeat's note (the contract's 1 KiB).
+pub(crate) const PROGRESS_BYTES_MAX: usize = 1 << 10;
+/// Refused requests remembered with an attempt.
+pub(crate) const REFUSED_MAX: usize = 20;
+/// ASL's bounds for the texts of a failure, in characters.
+pub(crate) const ERROR_CHARS_MAX: usize = 256;
+pub(crate) const CAUSE_CHARS_MAX: usize = 32_768;
+/// Wasm frames kept of a trap.
+pub(crate) const FRAMES_MAX: usize = 20;
+
+/// A plugin's file: the largest Python components have 40 MiB.
+pub(crate) const WASM_BYTES_MAX: u64 = 100 << 20;
+/// A manifest.
+pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;
+/// Plugins that compile at once: a compilation takes all cores and up to 370 MiB.
+pub(crate) const COMPILATIONS_MAX: usize = 1;
+/// Characters of a plugin's name.
+pub(crate) const NAME_CHARS_MAX: usize = 64;
+/// Digits of an account.
+pub(crate) const ACCOUNT_DIGITS: usize = 12;
+/// A broken file changed less than this ago may still be being written.
+pub(crate) const HALF_WRITTEN_AGE: Duration = Duration::from_secs(2);
+/// Pause before a file that may be half-written is looked at again.
+pub(crate) const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,209 @@
+//! How an attempt ended. Decided in this crate and nowhere else; hides what the Wasm runtime reports.
+
+use std::time::{Duration, SystemTime};
+
+/// The end of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The task returned. The text is valid JSON in UTF-8, at most the plugin's output limit.
+    Ok(String),
+    /// The task reported a failure of its own: at most 256 characters of error, 32,768 of cause.
+    Failed { error: String, cause: String },
+    /// A command left with this exit code and no error of its own; `cause` is the end of its stderr.
+    Exited { code: i32, cause: String },
+    /// The guest trapped: a panic, `unreachable`, an exhausted stack. `cause` is for people; no host detail.
+    Trapped { cause: String },
+    /// Over the wall time limit, or past the call's deadline.
+    TimedOut { wall: Duration },
+    /// Over the CPU time limit.
+    CpuTime { limit: Duration },
+    /// Over the fuel limit.
+    OutOfFuel { limit: u64 },
+    /// Over the memory limit (or the table limit, as `cause` says).
+    OutOfMemory { cause: String },
+    /// The input is larger than the plugin takes; it was not run.
+    InputTooLarge { bytes: u64, limit: u64 },
+    /// The output is larger than the plugin may return.
+    OutputTooLarge { bytes: u64, limit: u64 },
+    /// The output is not JSON.
+    InvalidOutput { cause: String },
+    /// The guest broke down after something it asked for was refused.
+    GrantRefused { cause: String },
+    /// There is no such plugin, or not in that version.
+    PluginMissing { cause: String },
+    /// The plugin's file or manifest cannot be used.
+    PluginBroken { cause: String },
+    /// The plugin's own concurrency or the host's queue is full; trying again later helps.
+    TooManyRunning { cause: String },
+    /// The call was cancelled through its [`CancelHandle`](crate::CancelHandle).
+    Cancelled,
+    /// The host itself failed; the details are in its log.
+    HostFault { cause: String },
+}
+
+impl Outcome {
+    /// A short stable name, for metrics and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ok(_) => "ok",
+            Self::Failed { .. } => "failed",
+            Self::Exited { .. } => "exited",
+            Self::Trapped { .. } => "trapped",
+            Self::TimedOut { .. } => "timed-out",
+            Self::CpuTime { .. } => "cpu-time",
+            Self::OutOfFuel { .. } => "out-of-fuel",
+            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::InputTooLarge { .. } => "input-too-large",
+            Self::OutputTooLarge { .. } => "output-too-large",
+            Self::InvalidOutput { .. } => "invalid-output",
+            Self::GrantRefused { .. } => "grant-refused",
+            Self::PluginMissing { .. } => "plugin-missing",
+            Self::PluginBroken { .. } => "plugin-broken",
+            Self::TooManyRunning { .. } => "too-many-running",
+            Self::Cancelled => "cancelled",
+            Self::HostFault { .. } => "host-fault",
+        }
+    }
+
+    /// The outcome in a sentence, for people; an `Ok` says nothing of its output.
+    pub fn explain(&self) -> String {
+        match self {
+            Self::Ok(_) => "the task succeeded".into(),
+            Self::Failed { error, cause } => format!("{error}: {cause}"),
+            Self::Exited { code, cause } if cause.is_empty() => format!("the command left with exit code {code}"),
+            Self::Exited { code, cause } => format!("the command left with exit code {code}: {cause}"),
+            Self::TimedOut { wall } => {
+                format!("the task did not end within {}; [limits].wall in plugin.toml raises it", seconds(*wall))
+            }
+            Self::CpuTime { limit } => {
+                format!("the task computed for more than {}; [limits].cpu in plugin.toml raises it", seconds(*limit))
+            }
+            Self::OutOfFuel { limit } => {
+                format!("the task used more than {limit} units of fuel; [limits].fuel in plugin.toml raises it")
+            }
+            Self::InputTooLarge { bytes, limit } => {
+                format!("the input has {bytes} bytes, the plugin takes {limit}; [limits].input in plugin.toml raises it")
+            }
+            Self::OutputTooLarge { bytes, limit } => {
+                format!("the output has {bytes} bytes, the plugin may return {limit}; [limits].output raises it")
+            }
+            Self::Trapped { cause }
+            | Self::OutOfMemory { cause }
+            | Self::InvalidOutput { cause }
+            | Self::GrantRefused { cause }
+            | Self::PluginMissing { cause }
+            | Self::PluginBroken { cause }
+            | Self::TooManyRunning { cause }
+            | Self::HostFault { cause } => cause.clone(),
+            Self::Cancelled => "the task was cancelled".into(),
+        }
+    }
+}
+
+/// `1.5 s`, `30 s`.
+pub(crate) fn seconds(duration: Duration) -> String {
+    format!("{} s", duration.as_secs_f64())
+}
+
+/// The end of one attempt and all that is known of it.
+#[derive(Debug, Clone)]
+pub struct TaskEnd {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What it used.
+    pub usage: Usage,
+    /// When the guest began to run, after any waiting; none when it never did.
+    pub started: Option<SystemTime>,
+    /// The plugin that served it; none when there was none.
+    pub plugin: Option<PluginStamp>,
+    /// Lines from the log interface, in order.
+    pub logs: Vec<LogLine>,
+    /// Whether lines were dropped at the log limit.
+    pub logs_cut: bool,
+    /// The end of stdout; of a command only what is no output.
+    pub stdout: Tail,
+    /// The end of stderr.
+    pub stderr: Tail,
+    /// Wasm frames of a trap, innermost first. Never host frames.
+    pub frames: Vec<Frame>,
+    /// What was asked for during the call and refused, for people.
+    pub refused: Vec<String>,
+}
+
+/// What an attempt used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time of the guest and of the host on its behalf.
+    pub cpu: Duration,
+    /// From the guest's start to its end.
+    pub wall: Duration,
+    /// From the call to the guest's start.
+    pub queued: Duration,
+    /// Most memory held at once, all memories together, in bytes.
+    pub memory_bytes_max: u64,
+    /// Size of the input.
+    pub input_bytes: u64,
+    /// Size of the output, 0 when there is none.
+    pub output_bytes: u64,
+    /// Fuel used, where the plugin asks for metering.
+    pub fuel: Option<u64>,
+}
+
+/// Which plugin served an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginStamp {
+    /// Its name.
+    pub name: String,
+    /// The version in its manifest.
+    pub version: Option<String>,
+    /// SHA-256 of the `.wasm`, in hex.
+    pub sha256: String,
+    /// Whether a running attempt may be dispatched again after a crash.
+    pub on_crash: crate::OnCrash,
+}
+
+/// The last part of an output stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tail {
+    /// The text; what is not UTF-8 is replaced.
+    pub text: String,
+    /// Whether earlier text was dropped.
+    pub truncated: bool,
+}
+
+/// A line from the log interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// Its level.
+    pub level: LogLevel,
+    /// Its message.
+    pub message: String,
+    /// Its fields, in order.
+    pub fields: Vec<(String, String)>,
+    /// From the guest's start.
+    pub after: Duration,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Every step.
+    Trace,
+    /// For whoever hunts a defect.
+    Debug,
+    /// The normal course.
+    Info,
+    /// Unexpected, and dealt with.
+    Warn,
+    /// Failed.
+    Error,
+}
+
+/// A function on the guest's stack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The function, demangled, or its index.
+    pub function: String,
+    /// The offset in the module, where known.
+    pub offset: Option<u64>,
+}

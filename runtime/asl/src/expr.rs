@@ -77,6 +77,7 @@ impl<'d> Node<'d> {
     /// A JSONPath payload template.
     pub(crate) fn template(&self) -> Option<Template> {
         self.warn_of_paths_without_dollar();
+        self.check_twins();
         Template::build(self.value).map_err(|errors| errors.iter().for_each(|error| self.template_fault(error))).ok()
     }
 
@@ -108,7 +109,7 @@ impl<'d> Node<'d> {
                 Some(expression)
             }
             Err(error) => {
-                self.expression_fault("", inner, &format!("{}: {}", error.code, error.message));
+                self.expression_fault("", inner, &error.to_string());
                 None
             }
         }
@@ -138,6 +139,32 @@ impl<'d> Node<'d> {
                 node.fault_with_hint(Code::NoDollar, message, hint);
             }
         });
+    }
+
+    /// Reports members that would give one field two values: `x` beside `x.$`.
+    fn check_twins(&self) {
+        match self.value {
+            Value::Object(members) => {
+                for (name, value) in members.iter() {
+                    let child = Node { value, place: self.place.member(name), report: self.report };
+                    if let Some(plain) = name.strip_suffix(".$")
+                        && members.contains_key(plain)
+                    {
+                        let message = format!("The fields '{plain}' and '{name}' exclude each other");
+                        let mut diagnostic = child.diagnostic(Code::BadTemplate, message);
+                        diagnostic.location = Some(self.place.location());
+                        self.report.add(diagnostic);
+                    }
+                    child.check_twins();
+                }
+            }
+            Value::Array(items) => {
+                for (index, value) in items.iter().enumerate() {
+                    Node { value, place: self.place.item(index), report: self.report }.check_twins();
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
     }
 
     /// Warns of paths in a `Result`, which are passed on as they stand.
@@ -194,7 +221,10 @@ impl<'d> Node<'d> {
         };
         let mut diagnostic = Diagnostic::at(&place, Code::BadTemplate, message);
         diagnostic.location = Some(self.place.below(parent, self.value).location());
-        diagnostic.detail = Some(format!("{:?}: {}", shortened(&error.text), error.message));
+        if diagnostic.message != error.message {
+            diagnostic.detail = Some(format!("{} is refused: {}", shortened(&error.text), error.message));
+        }
+        diagnostic.value = Some(shortened(&error.text));
         self.report.add(diagnostic);
     }
 

@@ -119,7 +119,6 @@ fn read(text: &str, options: &Options) -> Read {
     let program = machine(&Node { value: &value, place: Place::root(), report: &report }, options.kind, Extent::Whole);
     let mut diagnostics = report.into_diagnostics();
     locate(text, &mut diagnostics, "");
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
     Read { program, diagnostics }
 }
 
@@ -146,7 +145,7 @@ fn parse(text: &str) -> Result<Value, Diagnostic> {
 }
 
 /// Gives the diagnostics their positions in the text, of which the value at `within` is the whole, and adds those for
-/// members that occur twice.
+/// members that occur twice; then sorts them by position.
 fn locate(text: &str, diagnostics: &mut Vec<Diagnostic>, within: &str) {
     let own = |pointer: &str| pointer.strip_prefix(within).unwrap_or("").to_owned();
     let wanted: Vec<String> = diagnostics.iter().map(|diagnostic| own(&diagnostic.pointer)).collect();
@@ -165,6 +164,7 @@ fn locate(text: &str, diagnostics: &mut Vec<Diagnostic>, within: &str) {
         (diagnostic.line, diagnostic.column) = (position.line, position.column);
         diagnostics.push(diagnostic);
     }
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
 }
 
 /// Calls `visit` with each state that a state leads to.

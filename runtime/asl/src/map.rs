@@ -214,10 +214,10 @@ fn writer_config(config: &Fields) -> Option<(Transformation, OutputType)> {
         ("FLATTEN", Transformation::Flatten),
     ];
     let types = [("JSON", OutputType::Json), ("JSONL", OutputType::JsonLines)];
-    let transformation = config.required("Transformation").and_then(|node| node.word("Transformation", &transformations));
+    let transformation = config.get("Transformation").map(|node| node.word("Transformation", &transformations));
     let output_type = config.required("OutputType").and_then(|node| node.word("OutputType", &types));
     config.finish(QueryLanguage::JsonPath);
-    Some((transformation?, output_type?))
+    Some((transformation.unwrap_or(Some(Transformation::default()))?, output_type?))
 }
 
 /// Whether a text is `arn:<partition>:states:…:<call>`.

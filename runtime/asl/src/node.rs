@@ -224,10 +224,17 @@ impl<'d> Node<'d> {
         found
     }
 
-    /// Whether the value is a `${…}` that something else fills in later (and the caller allows that).
+    /// Whether the value is a `${…}`, or a template's `{"Ref": …}` or `{"Fn::…": …}`, that something else fills in
+    /// later (and the caller allows that).
     pub(crate) fn is_substitution(&self) -> bool {
-        self.report.allow_substitutions
-            && self.value.as_str().is_some_and(|text| text.starts_with("${") && text.ends_with('}'))
+        let stands_in = match self.value {
+            Value::String(text) => text.starts_with("${") && text.ends_with('}'),
+            Value::Object(members) => {
+                members.len() == 1 && members.keys().all(|name| &**name == "Ref" || name.starts_with("Fn::"))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
+        };
+        self.report.allow_substitutions && stands_in
     }
 
     fn child(&self, place: Place, value: &'d Value) -> Node<'d> {

@@ -238,25 +238,31 @@ impl<'a, 'd> Reading<'a, 'd> {
         path: &'static str,
         read: impl FnOnce(&Node<'d>) -> Option<T>,
     ) -> Option<Given<T>> {
-        match self.language {
-            QueryLanguage::JsonPath => {
-                self.fields.at_most_one(&[plain, path]);
-                match (self.fields.get(plain), self.fields.get(path)) {
-                    (Some(node), _) => {
-                        node.warn_of_path();
-                        read(&node).map(Given::Fixed)
-                    }
-                    (None, Some(node)) => node.reference_path().map(Given::Path),
-                    (None, None) => None,
-                }
+        if self.language == QueryLanguage::JsonPath {
+            self.fields.at_most_one(&[plain, path]);
+        }
+        self.first_given(plain, path, read)
+    }
+
+    /// As [`Reading::given_by`], where it was seen to that only one of the fields is there.
+    pub(crate) fn first_given<T>(
+        &self,
+        plain: &'static str,
+        path: &'static str,
+        read: impl FnOnce(&Node<'d>) -> Option<T>,
+    ) -> Option<Given<T>> {
+        let fixed = self.fields.get(plain);
+        match (self.language, fixed) {
+            (QueryLanguage::JsonPath, Some(node)) => {
+                node.warn_of_path();
+                read(&node).map(Given::Fixed)
             }
-            QueryLanguage::Jsonata => {
-                let node = self.fields.get(plain)?;
-                match node.is_jsonata() {
-                    true => node.expression(Slot::State).map(Given::Jsonata),
-                    false => read(&node).map(Given::Fixed),
-                }
+            (QueryLanguage::JsonPath, None) => self.fields.get(path)?.reference_path().map(Given::Path),
+            (QueryLanguage::Jsonata, Some(node)) if node.is_jsonata() => {
+                node.expression(Slot::State).map(Given::Jsonata)
             }
+            (QueryLanguage::Jsonata, Some(node)) => read(&node).map(Given::Fixed),
+            (QueryLanguage::Jsonata, None) => None,
         }
     }
 }

@@ -45,8 +45,11 @@ fn until(state: &Reading) -> Option<Until> {
         QueryLanguage::Jsonata => state.fields.exactly_one(&["Seconds", "Timestamp"]),
     };
     match *present.first()? {
-        "Seconds" | "SecondsPath" => state.given("Seconds", "SecondsPath", 0..=SECONDS_MAX).map(Until::Seconds),
-        _ => state.given_by("Timestamp", "TimestampPath", timestamp).map(Until::Timestamp),
+        "Seconds" | "SecondsPath" => {
+            let seconds = |node: &Node| node.integer(0..=SECONDS_MAX);
+            state.first_given("Seconds", "SecondsPath", seconds).map(Until::Seconds)
+        }
+        _ => state.first_given("Timestamp", "TimestampPath", timestamp).map(Until::Timestamp),
     }
 }
 

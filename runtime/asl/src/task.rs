@@ -36,7 +36,8 @@ pub(crate) fn task(state: &Reading) -> Option<Task> {
 }
 
 fn resource(state: &Reading, node: &Node) -> Option<Resource> {
-    let text = node.text()?;
+    let reference = node.is_substitution() && node.value.as_str().is_none();
+    let text = if reference { "${Reference}" } else { node.text()? };
     let filled = if node.report.allow_substitutions { substituted(text) } else { text.to_owned() };
     let resource = match Resource::parse(&filled) {
         Ok(resource) => resource,

@@ -61,7 +61,8 @@ mod tests {
             (r"\*", "*", true),
             (r"\*", "x", false),
             (r"\\*", r"\anything", true),
-            ("é*", "été", false),
+            ("t*", "été", false),
+            ("é*é", "été", true),
         ] {
             let (wildcard, stray) = Wildcard::parse(pattern);
             assert!(!stray, "{pattern}");

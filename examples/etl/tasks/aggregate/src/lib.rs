@@ -24,8 +24,14 @@ pub struct Sale {
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Totals {
     groups: Vec<Group>,
-    articles: u32,
-    cents: u32,
+    sum: Sum,
+}
+
+/// The sales of all.
+#[derive(Debug, PartialEq, Serialize)]
+pub struct Sum {
+    articles: u64,
+    cents: u64,
 }
 
 /// The sales of one shop in one month.
@@ -33,17 +39,17 @@ pub struct Totals {
 pub struct Group {
     shop: String,
     month: String,
-    articles: u32,
-    cents: u32,
+    articles: u64,
+    cents: u64,
     /// The product with the largest turnover.
     best: String,
 }
 
 #[derive(Default)]
-struct Sum {
-    articles: u32,
-    cents: u32,
-    by_product: BTreeMap<String, u32>,
+struct Gathered {
+    articles: u64,
+    cents: u64,
+    by_product: BTreeMap<String, u64>,
 }
 
 /// Sums up. No sales are no groups.
@@ -52,11 +58,12 @@ struct Sum {
 /// None of its own.
 #[task]
 pub fn aggregate(request: Request) -> Result<Totals, TaskError> {
-    let mut sums: BTreeMap<(String, String), Sum> = BTreeMap::new();
+    let mut sums: BTreeMap<(String, String), Gathered> = BTreeMap::new();
     for sale in request.sales {
         let sum = sums.entry((sale.shop, sale.month)).or_default();
-        let turnover = sale.quantity * sale.cents;
-        sum.articles += sale.quantity;
+        let quantity = u64::from(sale.quantity);
+        let turnover = quantity * u64::from(sale.cents);
+        sum.articles += quantity;
         sum.cents += turnover;
         *sum.by_product.entry(sale.product).or_default() += turnover;
     }
@@ -69,12 +76,11 @@ pub fn aggregate(request: Request) -> Result<Totals, TaskError> {
     let cents = groups.iter().map(|group| group.cents).sum();
     Ok(Totals {
         groups,
-        articles,
-        cents,
+        sum: Sum { articles, cents },
     })
 }
 
-fn group(shop: String, month: String, sum: Sum) -> Group {
+fn group(shop: String, month: String, sum: Gathered) -> Group {
     let best = sum
         .by_product
         .into_iter()
@@ -111,7 +117,7 @@ mod tests {
             sale("Oslo", "chair", 1, 300),
         ];
         let totals = aggregate(Request { sales }).unwrap();
-        assert_eq!((totals.articles, totals.cents), (4, 1400));
+        assert_eq!((totals.sum.articles, totals.sum.cents), (4, 1400));
         assert_eq!(totals.groups[0].shop, "Bergen");
         assert_eq!(
             (totals.groups[1].cents, totals.groups[1].best.as_str()),
@@ -125,8 +131,10 @@ mod tests {
             aggregate(Request { sales: vec![] }).unwrap(),
             Totals {
                 groups: vec![],
-                articles: 0,
-                cents: 0
+                sum: Sum {
+                    articles: 0,
+                    cents: 0
+                }
             }
         );
     }

@@ -15,7 +15,7 @@ const BUSY_ATTEMPTS: u32 = 2;
 #[derive(Deserialize)]
 pub struct Payment {
     order: String,
-    cents: u32,
+    cents: u64,
     card: String,
 }
 
@@ -23,7 +23,7 @@ pub struct Payment {
 #[derive(Debug, PartialEq, Serialize)]
 pub struct Receipt {
     charge: String,
-    cents: u32,
+    cents: u64,
     /// The last four digits.
     card: String,
     attempts: u32,

@@ -36,12 +36,19 @@ pub fn invoice(request: Request) -> Result<Invoice, TaskError> {
     let mut text: Vec<String> = request
         .lines
         .iter()
-        .map(|line| format!("{} x {} at {}", line.quantity, line.sku, euros(line.cents)))
+        .map(|line| {
+            format!(
+                "{} x {} at {}",
+                line.quantity,
+                line.sku,
+                euros(line.cents.into())
+            )
+        })
         .collect();
     let total = request
         .lines
         .iter()
-        .map(|line| line.quantity * line.cents)
+        .map(|line| u64::from(line.quantity) * u64::from(line.cents))
         .sum();
     text.push(format!("total {}", euros(total)));
     Ok(Invoice {
@@ -51,7 +58,7 @@ pub fn invoice(request: Request) -> Result<Invoice, TaskError> {
     })
 }
 
-fn euros(cents: u32) -> String {
+fn euros(cents: u64) -> String {
     format!("{}.{:02} EUR", cents / 100, cents % 100)
 }
 

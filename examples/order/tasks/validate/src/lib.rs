@@ -36,7 +36,7 @@ pub struct Checked {
     id: String,
     customer: Customer,
     lines: Vec<Line>,
-    total_cents: u32,
+    total_cents: u64,
 }
 
 /// Checks an order and works out its total.
@@ -52,7 +52,7 @@ pub fn validate(order: Order) -> Result<Checked, TaskError> {
     let total_cents = order
         .lines
         .iter()
-        .map(|line| line.quantity * line.cents)
+        .map(|line| u64::from(line.quantity) * u64::from(line.cents))
         .sum();
     log::info(
         "order checked",

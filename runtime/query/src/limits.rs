@@ -38,3 +38,13 @@ pub const JSONATA_SEQUENCE_MAX: usize = 873_782;
 
 /// Bytes of a string a JSONata function may build. Origin: measured on AWS (2^22 passes, 2^23 does not).
 pub const JSONATA_STRING_BYTES_MAX: usize = 4_194_304;
+
+/// Bytes that one JSONata evaluation may build in strings and arrays, and bytes of its result. Ours.
+pub const JSONATA_MEMORY_BYTES_MAX: usize = 67_108_864;
+
+/// Levels of the syntax tree of a JSONata expression; a deeper one overflows. Origin: measured on AWS, where a sum of
+/// 200 terms overflows.
+pub(crate) const JSONATA_TREE_DEPTH_MAX: usize = 199;
+
+/// Concatenations and array constructors of an expression that need no guard as long as each runs once. Ours.
+pub(crate) const JSONATA_CONCATENATIONS_FREE: usize = 8;

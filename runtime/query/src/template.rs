@@ -65,30 +65,46 @@ impl Template {
     pub fn build(value: &Value) -> Result<Self, Vec<TemplateError>> {
         let mut errors = Vec::new();
         let node = build(value, "", &mut errors);
-        if errors.is_empty() { Ok(Self { node: Arc::new(node) }) } else { Err(errors) }
+        if errors.is_empty() {
+            Ok(Self {
+                node: Arc::new(node),
+            })
+        } else {
+            Err(errors)
+        }
     }
 
     /// The value; what is constant in the template is shared by all results.
-    pub fn evaluate(&self, sources: &Sources, random: &mut Random) -> Result<Value, TemplateFailure> {
+    pub fn evaluate(
+        &self,
+        sources: &Sources,
+        random: &mut Random,
+    ) -> Result<Value, TemplateFailure> {
         self.node.evaluate(sources, random)
     }
 
     /// The value of a template without `.$` fields.
     pub fn constant(&self) -> Option<&Value> {
-        if let Node::Constant(value) = &*self.node { Some(value) } else { None }
+        if let Node::Constant(value) = &*self.node {
+            Some(value)
+        } else {
+            None
+        }
     }
 
     /// Names of the workflow variables it reads, without `$`, in order of appearance, each once.
     pub fn variables(&self) -> Vec<Arc<str>> {
         let mut names = Vec::new();
-        self.node.visit(&mut |expr| expr.collect_variables(&mut names));
+        self.node
+            .visit(&mut |expr| expr.collect_variables(&mut names));
         names
     }
 
     /// Whether it calls an intrinsic function.
     pub fn has_intrinsics(&self) -> bool {
         let mut found = false;
-        self.node.visit(&mut |expr| found |= matches!(expr, PathExpr::Intrinsic(_)));
+        self.node
+            .visit(&mut |expr| found |= matches!(expr, PathExpr::Intrinsic(_)));
         found
     }
 }
@@ -96,43 +112,76 @@ impl Template {
 fn build(value: &Value, pointer: &str, errors: &mut Vec<TemplateError>) -> Node {
     match value {
         Value::Object(object) => {
-            let members = object.iter().map(|(key, member)| member_node(key, member, pointer, errors));
+            let members = object
+                .iter()
+                .map(|(key, member)| member_node(key, member, pointer, errors));
             let members: Vec<(Arc<str>, Node)> = members.collect();
-            if members.iter().all(|(_, node)| matches!(node, Node::Constant(_))) {
+            if members
+                .iter()
+                .all(|(_, node)| matches!(node, Node::Constant(_)))
+            {
                 return Node::Constant(value.clone());
             }
             Node::Object(members)
         }
         Value::Array(items) => {
             let items = items.iter().enumerate();
-            let nodes: Vec<Node> =
-                items.map(|(index, item)| build(item, &format!("{pointer}/{index}"), errors)).collect();
+            let nodes: Vec<Node> = items
+                .map(|(index, item)| build(item, &format!("{pointer}/{index}"), errors))
+                .collect();
             if nodes.iter().all(|node| matches!(node, Node::Constant(_))) {
                 return Node::Constant(value.clone());
             }
             Node::Array(nodes)
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Node::Constant(value.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+            Node::Constant(value.clone())
+        }
     }
 }
 
-fn member_node(key: &Arc<str>, member: &Value, pointer: &str, errors: &mut Vec<TemplateError>) -> (Arc<str>, Node) {
+fn member_node(
+    key: &Arc<str>,
+    member: &Value,
+    pointer: &str,
+    errors: &mut Vec<TemplateError>,
+) -> (Arc<str>, Node) {
     let pointer = format!("{pointer}/{}", pointer_token(key));
     let Some(name) = key.strip_suffix(".$") else {
         return (key.clone(), build(member, &pointer, errors));
     };
     let parsed = match member {
-        Value::String(text) => PathExpr::parse(text).map_err(|error| (error.message, Some(error.offset))),
-        other => Err((format!("expected a string, found {}", other.kind().name()), None)),
+        Value::String(text) => {
+            PathExpr::parse(text).map_err(|error| (error.message, Some(error.offset)))
+        }
+        other => Err((
+            format!("expected a string, found {}", other.kind().name()),
+            None,
+        )),
     };
     match parsed {
-        Ok(expr) => (name.into(), Node::Field { name: key.clone(), expr }),
+        Ok(expr) => (
+            name.into(),
+            Node::Field {
+                name: key.clone(),
+                expr,
+            },
+        ),
         Err((detail, offset)) => {
             let message = format!(
                 "The value for the field '{key}' must be a valid JSONPath or a valid intrinsic function call"
             );
-            let text = member.as_str().map_or_else(|| member.to_json(), str::to_owned);
-            errors.push(TemplateError { pointer, field: key.to_string(), text, message, detail, offset });
+            let text = member
+                .as_str()
+                .map_or_else(|| member.to_json(), str::to_owned);
+            errors.push(TemplateError {
+                pointer,
+                field: key.to_string(),
+                text,
+                message,
+                detail,
+                offset,
+            });
             (name.into(), Node::Constant(Value::Null))
         }
     }
@@ -155,16 +204,24 @@ impl Node {
                 Ok(object.into())
             }
             Self::Array(nodes) => {
-                let items: Result<Vec<Value>, _> = nodes.iter().map(|node| node.evaluate(sources, random)).collect();
+                let items: Result<Vec<Value>, _> = nodes
+                    .iter()
+                    .map(|node| node.evaluate(sources, random))
+                    .collect();
                 Ok(items?.into())
             }
             Self::Field { name, expr } => match expr.evaluate(sources, random) {
                 Ok(value) => Ok(value),
                 // An index past the end is null here, unlike in InputPath and OutputPath.
-                Err(PathExprError::Path(error)) if matches!(error.kind, PathErrorKind::IndexOutOfBounds { .. }) => {
+                Err(PathExprError::Path(error))
+                    if matches!(error.kind, PathErrorKind::IndexOutOfBounds { .. }) =>
+                {
                     Ok(Value::Null)
                 }
-                Err(error) => Err(TemplateFailure { field: name.clone(), error }),
+                Err(error) => Err(TemplateFailure {
+                    field: name.clone(),
+                    error,
+                }),
             },
         }
     }

@@ -68,9 +68,11 @@ pub(super) fn apply(function: Function, given: &[Given], random: &mut Random) ->
         Function::Array => Ok(Value::array(given.iter().map(|given| given.value.clone()))),
         Function::ArrayPartition => array_partition(array(value(0))?, integer(value(1), "second")?),
         Function::ArrayContains => Ok(array(value(0))?.contains(value(1)).into()),
-        Function::ArrayRange => {
-            array_range(integer(value(0), "first")?, integer(value(1), "second")?, integer(value(2), "third")?)
-        }
+        Function::ArrayRange => array_range(
+            integer(value(0), "first")?,
+            integer(value(1), "second")?,
+            integer(value(2), "third")?,
+        ),
         Function::ArrayGetItem => array_get_item(array(value(0))?, value(1)),
         Function::ArrayLength => Ok(array(value(0))?.len().into()),
         Function::ArrayUnique => array_unique(array(value(0))?),
@@ -80,15 +82,31 @@ pub(super) fn apply(function: Function, given: &[Given], random: &mut Random) ->
             let algorithm = text(value(1), "second")?;
             let data = short_text(value(0))?;
             let digest = hash::hex_digest(algorithm, data.as_bytes());
-            digest.map(Value::from).ok_or_else(|| format!("'{algorithm}' is not one of {}", hash::ALGORITHMS.join(", ")))
+            digest.map(Value::from).ok_or_else(|| {
+                format!(
+                    "'{algorithm}' is not one of {}",
+                    hash::ALGORITHMS.join(", ")
+                )
+            })
         }
         Function::JsonMerge => json_merge(value(0), value(1), value(2)),
         Function::MathRandom => {
-            let seed = given.get(2).map(|seed| integer(&seed.value, "third")).transpose()?;
-            math_random(integer(value(0), "first")?, integer(value(1), "second")?, seed, random)
+            let seed = given
+                .get(2)
+                .map(|seed| integer(&seed.value, "third"))
+                .transpose()?;
+            math_random(
+                integer(value(0), "first")?,
+                integer(value(1), "second")?,
+                seed,
+                random,
+            )
         }
         Function::MathAdd => math_add(integer(value(0), "first")?, integer(value(1), "second")?),
-        Function::StringSplit => Ok(string_split(text(value(0), "first")?, text(value(1), "second")?)),
+        Function::StringSplit => Ok(string_split(
+            text(value(0), "first")?,
+            text(value(1), "second")?,
+        )),
         Function::Uuid => Ok(random.uuid().into()),
     }
 }
@@ -99,26 +117,43 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 fn text<'a>(value: &'a Value, place: &str) -> Result<&'a str, String> {
-    value.as_str().ok_or_else(|| format!("The {place} argument must be a string, but was {}", value.kind().name()))
+    value.as_str().ok_or_else(|| {
+        format!(
+            "The {place} argument must be a string, but was {}",
+            value.kind().name()
+        )
+    })
 }
 
 fn short_text(value: &Value) -> Result<&str, String> {
     let text = text(value, "first")?;
     let characters = text.encode_utf16().count();
     if characters > INTRINSIC_TEXT_CHARS_MAX {
-        return Err(format!("The first argument has {characters} characters; at most {INTRINSIC_TEXT_CHARS_MAX} are allowed"));
+        return Err(format!(
+            "The first argument has {characters} characters; at most {INTRINSIC_TEXT_CHARS_MAX} are allowed"
+        ));
     }
     Ok(text)
 }
 
 fn array(value: &Value) -> Result<&crate::value::Array, String> {
-    value.as_array().ok_or_else(|| format!("The first argument must be an array, but was {}", value.kind().name()))
+    value.as_array().ok_or_else(|| {
+        format!(
+            "The first argument must be an array, but was {}",
+            value.kind().name()
+        )
+    })
 }
 
 /// A number rounded to the nearest 32-bit integer, halves up.
 fn integer(value: &Value, place: &str) -> Result<i64, String> {
-    let number = value.as_f64().map(java::round).filter(|number| i32::try_from(*number).is_ok());
-    number.ok_or_else(|| format!("The {place} argument must be an integer of 32 bits, but was {value}"))
+    let number = value
+        .as_f64()
+        .map(java::round)
+        .filter(|number| i32::try_from(*number).is_ok());
+    number.ok_or_else(|| {
+        format!("The {place} argument must be an integer of 32 bits, but was {value}")
+    })
 }
 
 fn format(given: &[Given]) -> Outcome {
@@ -135,7 +170,12 @@ fn format(given: &[Given]) -> Outcome {
             '\\' => match characters.next() {
                 Some(escaped @ ('\'' | '{' | '}' | '\\')) => result.push(escaped),
                 Some(other) => result.extend(['\\', other]),
-                None => return Err("Nothing follows the escape character '\\' at the end of the template".into()),
+                None => {
+                    return Err(
+                        "Nothing follows the escape character '\\' at the end of the template"
+                            .into(),
+                    );
+                }
             },
             '{' if characters.next_if_eq(&'}').is_some() => {
                 places += 1;
@@ -147,7 +187,10 @@ fn format(given: &[Given]) -> Outcome {
         }
     }
     if places != given.len() - 1 {
-        return Err(format!("The template has {places} places '{{}}' for {} arguments", given.len() - 1));
+        return Err(format!(
+            "The template has {places} places '{{}}' for {} arguments",
+            given.len() - 1
+        ));
     }
     Ok(result.into())
 }
@@ -189,9 +232,16 @@ fn string_to_json(text: &str) -> Outcome {
 fn array_partition(items: &[Value], size: i64) -> Outcome {
     let size = usize::try_from(size).ok().filter(|size| *size > 0);
     let size = size.ok_or("The second argument must be a positive integer")?;
-    let parts = Value::array(items.chunks(size).map(|part| Value::array(part.iter().cloned())));
+    let parts = Value::array(
+        items
+            .chunks(size)
+            .map(|part| Value::array(part.iter().cloned())),
+    );
     if parts.json_bytes() > ARRAY_PARTITION_BYTES_MAX {
-        return Err(format!("The result has {} bytes; at most {ARRAY_PARTITION_BYTES_MAX} are allowed", parts.json_bytes()));
+        return Err(format!(
+            "The result has {} bytes; at most {ARRAY_PARTITION_BYTES_MAX} are allowed",
+            parts.json_bytes()
+        ));
     }
     Ok(parts)
 }
@@ -206,15 +256,28 @@ fn array_range(first: i64, last: i64, step: i64) -> Outcome {
         return Ok(Value::array([]));
     }
     if count as usize > ARRAY_RANGE_MAX {
-        return Err(format!("The range has {count} elements; at most {ARRAY_RANGE_MAX} are allowed"));
+        return Err(format!(
+            "The range has {count} elements; at most {ARRAY_RANGE_MAX} are allowed"
+        ));
     }
-    Ok(Value::array((0..count).map(|index| Value::from(first + index * step))))
+    Ok(Value::array(
+        (0..count).map(|index| Value::from(first + index * step)),
+    ))
 }
 
 fn array_get_item(items: &[Value], index: &Value) -> Outcome {
-    let position = index.as_i64().ok_or_else(|| format!("The second argument must be an integer, but was {index}"))?;
-    let item = usize::try_from(position).ok().and_then(|position| items.get(position));
-    item.cloned().ok_or_else(|| format!("Index {position} is out of bounds for an array of length {}", items.len()))
+    let position = index
+        .as_i64()
+        .ok_or_else(|| format!("The second argument must be an integer, but was {index}"))?;
+    let item = usize::try_from(position)
+        .ok()
+        .and_then(|position| items.get(position));
+    item.cloned().ok_or_else(|| {
+        format!(
+            "Index {position} is out of bounds for an array of length {}",
+            items.len()
+        )
+    })
 }
 
 fn array_unique(items: &[Value]) -> Outcome {
@@ -262,14 +325,18 @@ fn canonical(form: &mut String, value: &Value) {
 }
 
 fn base64_decode(text: &str) -> Outcome {
-    let bytes = BASE64.decode(text).map_err(|error| format!("The string is not Base64: {error}"))?;
+    let bytes = BASE64
+        .decode(text)
+        .map_err(|error| format!("The string is not Base64: {error}"))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned().into())
 }
 
 fn json_merge(left: &Value, right: &Value, deep: &Value) -> Outcome {
     match deep {
         Value::Bool(false) => {}
-        Value::Bool(true) => return Err("Deep merging is not supported; the third argument must be false".into()),
+        Value::Bool(true) => {
+            return Err("Deep merging is not supported; the third argument must be false".into());
+        }
         other => return Err(format!("The third argument must be false, but was {other}")),
     }
     let (Some(left), Some(right)) = (left.as_object(), right.as_object()) else {
@@ -284,7 +351,9 @@ fn json_merge(left: &Value, right: &Value, deep: &Value) -> Outcome {
 
 fn math_random(start: i64, end: i64, seed: Option<i64>, random: &mut Random) -> Outcome {
     if start >= end {
-        return Err(format!("The first argument, {start}, must be less than the second, {end}"));
+        return Err(format!(
+            "The first argument, {start}, must be less than the second, {end}"
+        ));
     }
     let offset = match seed {
         None => random.below((end - start) as u64) as i64,
@@ -310,6 +379,8 @@ fn string_split(text: &str, delimiters: &str) -> Value {
     if delimiters.is_empty() {
         return Value::array([Value::from(text)]);
     }
-    let parts = text.split(|character| delimiters.contains(character)).filter(|part| !part.is_empty());
+    let parts = text
+        .split(|character| delimiters.contains(character))
+        .filter(|part| !part.is_empty());
     Value::array(parts.map(Value::from))
 }

@@ -32,7 +32,10 @@ enum Argument {
     /// A number, boolean or null.
     Literal(Value),
     /// A string; `raw` is the text between the quotes, in which States.Format tells `\{` from `{`.
-    Text { value: Value, raw: Arc<str> },
+    Text {
+        value: Value,
+        raw: Arc<str>,
+    },
 }
 
 /// An intrinsic function failed: States.IntrinsicFailure.
@@ -48,7 +51,10 @@ pub struct IntrinsicError {
 impl Intrinsic {
     /// Parses a call; the names, the numbers of arguments and the nesting are checked.
     pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
-        Ok(Self { text: text.into(), call: Arc::new(parse::call(text)?) })
+        Ok(Self {
+            text: text.into(),
+            call: Arc::new(parse::call(text)?),
+        })
     }
 
     /// The text it was parsed from.
@@ -57,8 +63,17 @@ impl Intrinsic {
     }
 
     /// Calls it. A path argument that finds nothing is a failure as well.
-    pub fn evaluate(&self, sources: &Sources, random: &mut Random) -> Result<Value, IntrinsicError> {
-        self.call.evaluate(sources, random).map_err(|message| IntrinsicError { text: self.text.clone(), message })
+    pub fn evaluate(
+        &self,
+        sources: &Sources,
+        random: &mut Random,
+    ) -> Result<Value, IntrinsicError> {
+        self.call
+            .evaluate(sources, random)
+            .map_err(|message| IntrinsicError {
+                text: self.text.clone(),
+                message,
+            })
     }
 
     pub(crate) fn collect_variables(&self, names: &mut Vec<Arc<str>>) {

@@ -8,7 +8,10 @@ use crate::value::Value;
 
 pub(super) fn call(text: &str) -> Result<Call, PathSyntaxError> {
     if text.len() > PATH_BYTES_MAX {
-        return fault(format!("An intrinsic function call has at most {PATH_BYTES_MAX} bytes"), PATH_BYTES_MAX);
+        return fault(
+            format!("An intrinsic function call has at most {PATH_BYTES_MAX} bytes"),
+            PATH_BYTES_MAX,
+        );
     }
     let mut parser = CallParser { text, at: 0 };
     let call = parser.call(1)?;
@@ -29,13 +32,21 @@ impl CallParser<'_> {
         self.skip_blanks();
         let start = self.at;
         if depth > INTRINSIC_DEPTH_MAX {
-            return fault(format!("Intrinsic functions nest at most {INTRINSIC_DEPTH_MAX} deep"), start);
+            return fault(
+                format!("Intrinsic functions nest at most {INTRINSIC_DEPTH_MAX} deep"),
+                start,
+            );
         }
         let rest = &self.text[start..];
         let part = |character: char| character.is_ascii_alphanumeric() || character == '.';
-        let length = rest.find(|character| !part(character)).unwrap_or(rest.len());
+        let length = rest
+            .find(|character| !part(character))
+            .unwrap_or(rest.len());
         let Some(function) = Function::named(&rest[..length]) else {
-            return fault("Expected a path that starts with '$' or an intrinsic function", start);
+            return fault(
+                "Expected a path that starts with '$' or an intrinsic function",
+                start,
+            );
         };
         self.at += length;
         self.skip_blanks();
@@ -44,9 +55,19 @@ impl CallParser<'_> {
         }
         let arguments = self.arguments(depth)?;
         if !function.takes(arguments.len()) {
-            return fault(format!("{} does not take {} arguments", function.name(), arguments.len()), start);
+            return fault(
+                format!(
+                    "{} does not take {} arguments",
+                    function.name(),
+                    arguments.len()
+                ),
+                start,
+            );
         }
-        Ok(Call { function, arguments })
+        Ok(Call {
+            function,
+            arguments,
+        })
     }
 
     fn arguments(&mut self, depth: u32) -> Result<Vec<Argument>, PathSyntaxError> {
@@ -73,7 +94,9 @@ impl CallParser<'_> {
             Some('\'') => self.string(),
             Some('$') => self.path(),
             Some(first) if first == '-' || first.is_ascii_digit() => self.literal(),
-            Some(_) if self.text[self.at..].starts_with("States.") => self.call(depth + 1).map(Argument::Call),
+            Some(_) if self.text[self.at..].starts_with("States.") => {
+                self.call(depth + 1).map(Argument::Call)
+            }
             Some(_) => self.literal(),
             None => fault("Expected an argument", self.at),
         }
@@ -88,7 +111,10 @@ impl CallParser<'_> {
                 '\'' => {
                     let raw = &self.text[open + 1..open + 1 + index];
                     self.at = open + index + 2;
-                    return Ok(Argument::Text { value: value.into(), raw: raw.into() });
+                    return Ok(Argument::Text {
+                        value: value.into(),
+                        raw: raw.into(),
+                    });
                 }
                 '\\' => match characters.next() {
                     Some((_, escaped @ ('\'' | '{' | '}' | '\\'))) => value.push(escaped),
@@ -118,21 +144,31 @@ impl CallParser<'_> {
             };
         }
         let parsed = Path::parse(self.text[start..at].trim_end());
-        let path = parsed.map_err(|error| PathSyntaxError { offset: error.offset + start, ..error })?;
+        let path = parsed.map_err(|error| PathSyntaxError {
+            offset: error.offset + start,
+            ..error
+        })?;
         self.at = at;
         Ok(Argument::Path(path))
     }
 
     fn literal(&mut self) -> Result<Argument, PathSyntaxError> {
         let rest = &self.text[self.at..];
-        let part = |character: char| character.is_ascii_alphanumeric() || matches!(character, '-' | '+' | '.');
-        let length = rest.find(|character| !part(character)).unwrap_or(rest.len());
+        let part = |character: char| {
+            character.is_ascii_alphanumeric() || matches!(character, '-' | '+' | '.')
+        };
+        let length = rest
+            .find(|character| !part(character))
+            .unwrap_or(rest.len());
         match Value::parse(&rest[..length]) {
             Ok(value) => {
                 self.at += length;
                 Ok(Argument::Literal(value))
             }
-            Err(_) => fault("Expected a path, a string in single quotes, a number, true, false, null or a call", self.at),
+            Err(_) => fault(
+                "Expected a path, a string in single quotes, a number, true, false, null or a call",
+                self.at,
+            ),
         }
     }
 

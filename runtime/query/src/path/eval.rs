@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use super::steps::{Function, FunctionArgument, Step, is_definite, normalized};
 use super::PathErrorKind;
+use super::steps::{Function, FunctionArgument, Step, is_definite, normalized};
 use crate::limits::PATH_VISITS_MAX;
 use crate::value::{Number, Object, ObjectBuilder, Value};
 
@@ -24,7 +24,10 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(root: &'a Value) -> Self {
-        Self { root, visits: Cell::new(0) }
+        Self {
+            root,
+            visits: Cell::new(0),
+        }
     }
 
     pub(super) fn root(&self) -> &'a Value {
@@ -32,7 +35,12 @@ impl<'a> Search<'a> {
     }
 
     /// The value of a definite path, or the array of all values of an indefinite one.
-    pub(super) fn find(&self, steps: &[Step], from: &Value, mode: Mode) -> Result<Value, PathErrorKind> {
+    pub(super) fn find(
+        &self,
+        steps: &[Step],
+        from: &Value,
+        mode: Mode,
+    ) -> Result<Value, PathErrorKind> {
         if let Some((Step::Function(function), base)) = steps.split_last() {
             let value = self.find(base, from, mode)?;
             return self.call(function, value, from);
@@ -40,25 +48,40 @@ impl<'a> Search<'a> {
         if let Some(found) = walk_plain(steps, from) {
             return found.cloned().map_err(|at| missing(steps, at));
         }
-        let mut walk = Walk { search: self, steps, mode, definite: true, found: Vec::new() };
+        let mut walk = Walk {
+            search: self,
+            steps,
+            mode,
+            definite: true,
+            found: Vec::new(),
+        };
         walk.step(0, from)?;
         let mut found = walk.found;
         if !is_definite(steps) {
             return Ok(found.into());
         }
-        found.pop().ok_or_else(|| PathErrorKind::NoResults { path: normalized(steps) })
+        found.pop().ok_or_else(|| PathErrorKind::NoResults {
+            path: normalized(steps),
+        })
     }
 
     fn visit(&self) -> Result<(), PathErrorKind> {
         self.visits.set(self.visits.get() + 1);
         if self.visits.get() > PATH_VISITS_MAX {
-            let message = format!("The path visits more than {PATH_VISITS_MAX} values; make it more specific");
+            let message = format!(
+                "The path visits more than {PATH_VISITS_MAX} values; make it more specific"
+            );
             return Err(PathErrorKind::Failed { message });
         }
         Ok(())
     }
 
-    fn call(&self, function: &Function, value: Value, from: &Value) -> Result<Value, PathErrorKind> {
+    fn call(
+        &self,
+        function: &Function,
+        value: Value,
+        from: &Value,
+    ) -> Result<Value, PathErrorKind> {
         match function {
             Function::Min | Function::Max | Function::Avg | Function::StdDev | Function::Sum => {
                 aggregate(function, &value)
@@ -69,7 +92,12 @@ impl<'a> Search<'a> {
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Value::Null,
             }),
             Function::Keys => Ok(match &value {
-                Value::Object(object) => object.keys().cloned().map(Value::String).collect::<Vec<_>>().into(),
+                Value::Object(object) => object
+                    .keys()
+                    .cloned()
+                    .map(Value::String)
+                    .collect::<Vec<_>>()
+                    .into(),
                 _ => Value::Null,
             }),
             Function::First => element(&value, 0, function),
@@ -77,7 +105,10 @@ impl<'a> Search<'a> {
             Function::Index(index) => element(&value, *index, function),
             Function::Concat(arguments) => {
                 let mut text = String::new();
-                let all = value.as_array().map(|items| items.to_vec()).unwrap_or_default();
+                let all = value
+                    .as_array()
+                    .map(|items| items.to_vec())
+                    .unwrap_or_default();
                 let arguments = self.arguments(arguments, from)?;
                 for part in all.iter().chain(&arguments) {
                     match part {
@@ -89,7 +120,9 @@ impl<'a> Search<'a> {
                 Ok(text.into())
             }
             Function::Append(arguments) => {
-                let Some(items) = value.as_array() else { return Ok(value) };
+                let Some(items) = value.as_array() else {
+                    return Ok(value);
+                };
                 let mut items = items.to_vec();
                 items.extend(self.arguments(arguments, from)?);
                 Ok(items.into())
@@ -97,12 +130,18 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn arguments(&self, arguments: &[FunctionArgument], from: &Value) -> Result<Vec<Value>, PathErrorKind> {
+    fn arguments(
+        &self,
+        arguments: &[FunctionArgument],
+        from: &Value,
+    ) -> Result<Vec<Value>, PathErrorKind> {
         let value = |argument: &FunctionArgument| match argument {
             FunctionArgument::Literal(value) => Ok(value.clone()),
-            FunctionArgument::Path { from_root, steps } => {
-                self.find(steps, if *from_root { self.root } else { from }, Mode::Lenient)
-            }
+            FunctionArgument::Path { from_root, steps } => self.find(
+                steps,
+                if *from_root { self.root } else { from },
+                Mode::Lenient,
+            ),
         };
         arguments.iter().map(value).collect()
     }
@@ -139,12 +178,18 @@ struct Missing<'v> {
 fn missing(steps: &[Step], missing: Missing) -> PathErrorKind {
     let last = missing.at + 1 == steps.len();
     match (&steps[missing.at], missing.value) {
-        (Step::Key(_), Value::Object(_)) if last => PathErrorKind::NoResults { path: normalized(steps) },
-        (Step::Key(_), Value::Object(_)) => {
-            PathErrorKind::MissingProperty { path: normalized(&steps[..=missing.at]) }
-        }
-        (Step::Index(_), Value::Array(_)) if last => PathErrorKind::IndexOutOfBounds { path: normalized(steps) },
-        (Step::Index(_), Value::Array(_)) => PathErrorKind::NoResults { path: normalized(steps) },
+        (Step::Key(_), Value::Object(_)) if last => PathErrorKind::NoResults {
+            path: normalized(steps),
+        },
+        (Step::Key(_), Value::Object(_)) => PathErrorKind::MissingProperty {
+            path: normalized(&steps[..=missing.at]),
+        },
+        (Step::Index(_), Value::Array(_)) if last => PathErrorKind::IndexOutOfBounds {
+            path: normalized(steps),
+        },
+        (Step::Index(_), Value::Array(_)) => PathErrorKind::NoResults {
+            path: normalized(steps),
+        },
         (step, value) => wrong_type(steps, missing.at, step, value),
     }
 }
@@ -158,7 +203,9 @@ fn wrong_type(steps: &[Step], at: usize, step: &Step, value: &Value) -> PathErro
             java_class(value)
         ),
         (_, Value::Null) => format!("The path {path} is null"),
-        _ => format!("Filter: {fragment} can only be applied to arrays. Current context is: {value}"),
+        _ => {
+            format!("Filter: {fragment} can only be applied to arrays. Current context is: {value}")
+        }
     };
     PathErrorKind::WrongType { message }
 }
@@ -184,7 +231,11 @@ fn java_class(value: &Value) -> &'static str {
 
 fn array_item(value: &Value, index: i32) -> Option<&Value> {
     let items = value.as_array()?;
-    let position = if index < 0 { items.len() as i64 + i64::from(index) } else { index.into() };
+    let position = if index < 0 {
+        items.len() as i64 + i64::from(index)
+    } else {
+        index.into()
+    };
     items.get(usize::try_from(position).ok()?)
 }
 
@@ -212,19 +263,23 @@ impl Walk<'_, '_> {
             },
             Step::Keys(keys) => match value {
                 Value::Object(object) if at + 1 == steps.len() => self.merge(at, object, keys),
-                Value::Object(object) => {
-                    self.indefinitely(|walk| keys.iter().try_for_each(|key| walk.member(at, object, key)))
-                }
+                Value::Object(object) => self.indefinitely(|walk| {
+                    keys.iter().try_for_each(|key| walk.member(at, object, key))
+                }),
                 _ => self.not_applicable(at, value),
             },
             Step::Index(index) => match value {
-                Value::Array(_) => array_item(value, *index).map_or(Ok(()), |item| self.step(at + 1, item)),
+                Value::Array(_) => {
+                    array_item(value, *index).map_or(Ok(()), |item| self.step(at + 1, item))
+                }
                 _ => self.not_applicable(at, value),
             },
             Step::Indexes(indexes) => match value {
                 Value::Array(_) => self.indefinitely(|walk| {
                     let items = indexes.iter().filter_map(|index| array_item(value, *index));
-                    items.into_iter().try_for_each(|item| walk.step(at + 1, item))
+                    items
+                        .into_iter()
+                        .try_for_each(|item| walk.step(at + 1, item))
                 }),
                 _ => self.not_applicable(at, value),
             },
@@ -233,12 +288,16 @@ impl Walk<'_, '_> {
                     let (first, end) = slice_bounds(*from, *to, items.len());
                     self.indefinitely(|walk| {
                         let items = (first..end).filter_map(|index| array_item(value, index));
-                        items.into_iter().try_for_each(|item| walk.step(at + 1, item))
+                        items
+                            .into_iter()
+                            .try_for_each(|item| walk.step(at + 1, item))
                     })
                 }
                 _ => self.not_applicable(at, value),
             },
-            Step::Wildcard => self.indefinitely(|walk| walk.each_child(value, |walk, child| walk.step(at + 1, child))),
+            Step::Wildcard => self.indefinitely(|walk| {
+                walk.each_child(value, |walk, child| walk.step(at + 1, child))
+            }),
             Step::Filter(filter) => match value {
                 Value::Array(items) => self.indefinitely(|walk| {
                     for item in items {
@@ -254,13 +313,17 @@ impl Walk<'_, '_> {
                 }
                 Value::Object(_) => Ok(()),
                 _ if self.definite => {
-                    let message = format!("Filter: [?] can not be applied to primitives. Current context is: {value}");
+                    let message = format!(
+                        "Filter: [?] can not be applied to primitives. Current context is: {value}"
+                    );
                     Err(PathErrorKind::WrongType { message })
                 }
                 _ => Ok(()),
             },
             Step::Scan => self.indefinitely(|walk| walk.scan(at + 1, value)),
-            Step::Function(_) => Err(PathErrorKind::Failed { message: "A function ends its path".into() }),
+            Step::Function(_) => Err(PathErrorKind::Failed {
+                message: "A function ends its path".into(),
+            }),
         }
     }
 
@@ -273,10 +336,19 @@ impl Walk<'_, '_> {
             return Ok(());
         }
         let path = normalized(&self.steps[..=at]);
-        Err(if last { PathErrorKind::NoResults { path } } else { PathErrorKind::MissingProperty { path } })
+        Err(if last {
+            PathErrorKind::NoResults { path }
+        } else {
+            PathErrorKind::MissingProperty { path }
+        })
     }
 
-    fn merge(&mut self, at: usize, object: &Object, keys: &[std::sync::Arc<str>]) -> Result<(), PathErrorKind> {
+    fn merge(
+        &mut self,
+        at: usize,
+        object: &Object,
+        keys: &[std::sync::Arc<str>],
+    ) -> Result<(), PathErrorKind> {
         let mut merged = ObjectBuilder::default();
         for key in keys {
             match object.get(key) {
@@ -284,7 +356,9 @@ impl Walk<'_, '_> {
                     merged.insert(key.clone(), member.clone());
                 }
                 None if self.mode == Mode::RequireMembers => {
-                    return Err(PathErrorKind::MissingProperty { path: normalized(&self.steps[..=at]) });
+                    return Err(PathErrorKind::MissingProperty {
+                        path: normalized(&self.steps[..=at]),
+                    });
                 }
                 None => {}
             }
@@ -312,7 +386,9 @@ impl Walk<'_, '_> {
                 at + 1 < self.steps.len() || keys.iter().all(|key| object.contains_key(key))
             }
             (Step::Index(_) | Step::Indexes(_) | Step::Slice { .. }, Value::Array(_)) => true,
-            (Step::Wildcard | Step::Scan | Step::Filter(_), Value::Array(_) | Value::Object(_)) => true,
+            (Step::Wildcard | Step::Scan | Step::Filter(_), Value::Array(_) | Value::Object(_)) => {
+                true
+            }
             _ => false,
         }
     }
@@ -329,7 +405,10 @@ impl Walk<'_, '_> {
         }
     }
 
-    fn indefinitely(&mut self, walk: impl FnOnce(&mut Self) -> Result<(), PathErrorKind>) -> Result<(), PathErrorKind> {
+    fn indefinitely(
+        &mut self,
+        walk: impl FnOnce(&mut Self) -> Result<(), PathErrorKind>,
+    ) -> Result<(), PathErrorKind> {
         let before = std::mem::replace(&mut self.definite, false);
         let result = walk(self);
         self.definite = before;
@@ -337,7 +416,11 @@ impl Walk<'_, '_> {
     }
 
     fn not_applicable(&self, at: usize, value: &Value) -> Result<(), PathErrorKind> {
-        if self.definite { Err(wrong_type(self.steps, at, &self.steps[at], value)) } else { Ok(()) }
+        if self.definite {
+            Err(wrong_type(self.steps, at, &self.steps[at], value))
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -355,9 +438,11 @@ fn slice_bounds(from: Option<i32>, to: Option<i32>, length: usize) -> (i32, i32)
 }
 
 fn element(value: &Value, index: i32, function: &Function) -> Result<Value, PathErrorKind> {
-    array_item(value, index).cloned().ok_or_else(|| PathErrorKind::Failed {
-        message: format!("{}() finds no such element in {value}", function.name()),
-    })
+    array_item(value, index)
+        .cloned()
+        .ok_or_else(|| PathErrorKind::Failed {
+            message: format!("{}() finds no such element in {value}", function.name()),
+        })
 }
 
 fn aggregate(function: &Function, value: &Value) -> Result<Value, PathErrorKind> {
@@ -377,7 +462,9 @@ fn aggregate(function: &Function, value: &Value) -> Result<Value, PathErrorKind>
         Function::Avg => sum / count,
         Function::StdDev => {
             let squares: f64 = numbers.iter().map(|number| number * number).sum();
-            (squares / count - sum * sum / count / count).max(0.0).sqrt()
+            (squares / count - sum * sum / count / count)
+                .max(0.0)
+                .sqrt()
         }
         _ => sum,
     };

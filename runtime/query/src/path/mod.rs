@@ -32,7 +32,11 @@ impl Path {
     /// Parses `$.a`, `$$.a`, `$name.a`, with everything Jayway's JsonPath has and the service allows.
     pub fn parse(text: &str) -> Result<Self, PathSyntaxError> {
         let (root, steps) = parse::path(text)?;
-        Ok(Self { text: text.into(), root, steps: steps.into() })
+        Ok(Self {
+            text: text.into(),
+            root,
+            steps: steps.into(),
+        })
     }
 
     /// The text it was parsed from.
@@ -57,7 +61,11 @@ impl Path {
 
     /// The name of the workflow variable it starts from, if it does.
     pub fn variable(&self) -> Option<&Arc<str>> {
-        if let PathRoot::Variable(name) = &self.root { Some(name) } else { None }
+        if let PathRoot::Variable(name) = &self.root {
+            Some(name)
+        } else {
+            None
+        }
     }
 
     /// The value found.
@@ -74,11 +82,16 @@ impl Path {
 
     /// As [`Path::evaluate`], from this value, whatever the path's root is.
     pub fn select(&self, root: &Value) -> Result<Value, PathError> {
-        Search::new(root).find(&self.steps, root, Mode::Lenient).map_err(|kind| self.error(kind))
+        Search::new(root)
+            .find(&self.steps, root, Mode::Lenient)
+            .map_err(|kind| self.error(kind))
     }
 
     fn error(&self, kind: PathErrorKind) -> PathError {
-        PathError { path: self.text.clone(), kind }
+        PathError {
+            path: self.text.clone(),
+            kind,
+        }
     }
 }
 
@@ -96,7 +109,9 @@ impl PathError {
     /// `The JSONPath '$.x' specified for the field 'v.$' could not be found in the input '<json>'`
     pub fn not_found_text(&self, field: &str, input: &Value) -> String {
         let path = &self.path;
-        format!("The JSONPath '{path}' specified for the field '{field}' could not be found in the input '{input}'")
+        format!(
+            "The JSONPath '{path}' specified for the field '{field}' could not be found in the input '{input}'"
+        )
     }
 }
 

@@ -19,13 +19,19 @@ pub struct PathSyntaxError {
 }
 
 pub(crate) fn fault<T>(message: impl Into<String>, offset: usize) -> Result<T, PathSyntaxError> {
-    Err(PathSyntaxError { message: message.into(), offset })
+    Err(PathSyntaxError {
+        message: message.into(),
+        offset,
+    })
 }
 
 /// Parses `$...`, `$$...` or `$name...`.
 pub(super) fn path(text: &str) -> Result<(PathRoot, Vec<Step>), PathSyntaxError> {
     if text.len() > PATH_BYTES_MAX {
-        return fault(format!("A path has at most {PATH_BYTES_MAX} bytes"), PATH_BYTES_MAX);
+        return fault(
+            format!("A path has at most {PATH_BYTES_MAX} bytes"),
+            PATH_BYTES_MAX,
+        );
     }
     let end = text.trim_end().len();
     let Some(rest) = text[..end].strip_prefix('$') else {
@@ -40,7 +46,12 @@ pub(super) fn path(text: &str) -> Result<(PathRoot, Vec<Step>), PathSyntaxError>
             length => (PathRoot::Variable(name.into()), 1 + length),
         }
     };
-    let steps = PathParser { text: &text[..end], at: start, depth: 0 }.steps()?;
+    let steps = PathParser {
+        text: &text[..end],
+        at: start,
+        depth: 0,
+    }
+    .steps()?;
     Ok((root, steps))
 }
 
@@ -61,13 +72,20 @@ fn variable_name(text: &str) -> &str {
 }
 
 /// Parses a path within a filter, from `$` or `@`; says whether it starts at the root. `offset` is its place.
-pub(super) fn inner(text: &str, offset: usize, depth: u32) -> Result<(bool, Vec<Step>), PathSyntaxError> {
+pub(super) fn inner(
+    text: &str,
+    offset: usize,
+    depth: u32,
+) -> Result<(bool, Vec<Step>), PathSyntaxError> {
     let from_root = text.starts_with('$');
     if !from_root && !text.starts_with('@') {
         return fault("A path in a filter starts with '@' or '$'", offset);
     }
     let parsed = PathParser { text, at: 1, depth }.steps();
-    let steps = parsed.map_err(|error| PathSyntaxError { offset: error.offset + offset, ..error })?;
+    let steps = parsed.map_err(|error| PathSyntaxError {
+        offset: error.offset + offset,
+        ..error
+    })?;
     Ok((from_root, steps))
 }
 
@@ -160,7 +178,9 @@ impl PathParser<'_> {
         if escaped == 'u'
             && let Some(first) = digits(self.at + 1)
         {
-            let second = self.text[self.at + 5..].strip_prefix("\\u").and_then(|_| digits(self.at + 7));
+            let second = self.text[self.at + 5..]
+                .strip_prefix("\\u")
+                .and_then(|_| digits(self.at + 7));
             if let Some(second) = second
                 && let Ok(pair) = String::from_utf16(&[first, second])
             {
@@ -192,18 +212,32 @@ impl PathParser<'_> {
             ("keys", []) => Function::Keys,
             ("first", []) => Function::First,
             ("last", []) => Function::Last,
-            ("index", [FunctionArgument::Literal(Value::Number(index))]) => match index.as_i64().map(i32::try_from) {
-                Some(Ok(index)) => Function::Index(index),
-                _ => return fault("index() takes an integer", open + 1),
-            },
+            ("index", [FunctionArgument::Literal(Value::Number(index))]) => {
+                match index.as_i64().map(i32::try_from) {
+                    Some(Ok(index)) => Function::Index(index),
+                    _ => return fault("index() takes an integer", open + 1),
+                }
+            }
             ("concat", _) => Function::Concat(arguments.into()),
             ("append", [_, ..]) => Function::Append(arguments.into()),
-            _ => return fault(format!("There is no function {name}() with {} arguments", arguments.len()), start),
+            _ => {
+                return fault(
+                    format!(
+                        "There is no function {name}() with {} arguments",
+                        arguments.len()
+                    ),
+                    start,
+                );
+            }
         };
         Ok(Step::Function(function))
     }
 
-    fn arguments(&self, text: &str, offset: usize) -> Result<Vec<FunctionArgument>, PathSyntaxError> {
+    fn arguments(
+        &self,
+        text: &str,
+        offset: usize,
+    ) -> Result<Vec<FunctionArgument>, PathSyntaxError> {
         if text.trim().is_empty() {
             return Ok(Vec::new());
         }
@@ -216,7 +250,10 @@ impl PathParser<'_> {
             let place = offset + start + (part.len() - part.trim_start().len());
             arguments.push(if trimmed.starts_with(['$', '@']) {
                 let (from_root, steps) = inner(trimmed, place, self.depth + 1)?;
-                FunctionArgument::Path { from_root, steps: steps.into() }
+                FunctionArgument::Path {
+                    from_root,
+                    steps: steps.into(),
+                }
             } else {
                 FunctionArgument::Literal(filter::literal(trimmed, place)?)
             });
@@ -311,7 +348,11 @@ impl PathParser<'_> {
         if !rest.starts_with(']') {
             return fault("Expected ']' after a filter", close + 1);
         }
-        let parsed = filter::parse(&self.text[after_mark + 1..close], after_mark + 1, self.depth + 1)?;
+        let parsed = filter::parse(
+            &self.text[after_mark + 1..close],
+            after_mark + 1,
+            self.depth + 1,
+        )?;
         self.at = self.text.len() - rest.len() + 1;
         Ok(Step::Filter(Arc::new(parsed)))
     }
@@ -322,8 +363,18 @@ impl PathParser<'_> {
             return fault("This '[' is not closed", open);
         };
         let inside = self.text[open + 1..open + length].trim();
-        let wrong = || fault("Expected a quoted name, an index, a slice, '*' or a filter", open + 1);
-        let number = |part: &str| part.trim().parse::<i32>().ok().filter(|_| !part.trim().starts_with('+'));
+        let wrong = || {
+            fault(
+                "Expected a quoted name, an index, a slice, '*' or a filter",
+                open + 1,
+            )
+        };
+        let number = |part: &str| {
+            part.trim()
+                .parse::<i32>()
+                .ok()
+                .filter(|_| !part.trim().starts_with('+'))
+        };
         self.at = open + length + 1;
         if !inside.contains(':') {
             let indexes: Option<Vec<i32>> = inside.split(',').map(number).collect();
@@ -334,7 +385,11 @@ impl PathParser<'_> {
             };
         }
         let parts: Vec<&str> = inside.split(':').collect();
-        if parts.len() > 3 || parts.iter().any(|part| !part.trim().is_empty() && number(part).is_none()) {
+        if parts.len() > 3
+            || parts
+                .iter()
+                .any(|part| !part.trim().is_empty() && number(part).is_none())
+        {
             return wrong();
         }
         // Steps of slices are read and ignored, as in Jayway.

@@ -32,7 +32,10 @@ impl ReferencePath {
         if path.steps.iter().all(plain) {
             return Ok(Self { path });
         }
-        fault("A reference path names one place: it has no '@', ',', ':', '?', '*', '..' and no functions", 0)
+        fault(
+            "A reference path names one place: it has no '@', ',', ':', '?', '*', '..' and no functions",
+            0,
+        )
     }
 
     /// The same as a general path.
@@ -68,8 +71,10 @@ impl ReferencePath {
     /// A copy of `root` with `value` at this path. Missing objects are created; arrays are not extended, and a scalar
     /// on the way is an error.
     pub fn set(&self, root: &Value, value: Value) -> Result<Value, ReferencePathError> {
-        set(&self.path.steps, Some(root), value)
-            .ok_or_else(|| ReferencePathError { path: self.path.text().clone(), input: root.to_json() })
+        set(&self.path.steps, Some(root), value).ok_or_else(|| ReferencePathError {
+            path: self.path.text().clone(),
+            input: root.to_json(),
+        })
     }
 }
 
@@ -88,8 +93,14 @@ fn set(steps: &[Step], place: Option<&Value>, value: Value) -> Option<Value> {
             Some(object.with(key.clone(), member).into())
         }
         (Step::Index(index), Some(Value::Array(items))) => {
-            let position = if *index < 0 { items.len() as i64 + i64::from(*index) } else { (*index).into() };
-            let position = usize::try_from(position).ok().filter(|position| *position < items.len())?;
+            let position = if *index < 0 {
+                items.len() as i64 + i64::from(*index)
+            } else {
+                (*index).into()
+            };
+            let position = usize::try_from(position)
+                .ok()
+                .filter(|position| *position < items.len())?;
             let mut items = items.to_vec();
             items[position] = set(rest, Some(&items[position]), value)?;
             Some(items.into())

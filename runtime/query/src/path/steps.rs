@@ -68,7 +68,9 @@ pub(super) fn is_definite(steps: &[Step]) -> bool {
     steps.iter().enumerate().all(|(index, step)| match step {
         Step::Key(_) | Step::Index(_) | Step::Function(_) => true,
         Step::Keys(_) => index + 1 == steps.len(),
-        Step::Indexes(_) | Step::Slice { .. } | Step::Wildcard | Step::Scan | Step::Filter(_) => false,
+        Step::Indexes(_) | Step::Slice { .. } | Step::Wildcard | Step::Scan | Step::Filter(_) => {
+            false
+        }
     })
 }
 
@@ -94,7 +96,8 @@ fn write_step(text: &mut String, step: &Step) -> std::fmt::Result {
             write!(text, "[{}]", indexes.join(","))
         }
         Step::Slice { from, to } => {
-            let show = |bound: &Option<i32>| bound.map(|bound| bound.to_string()).unwrap_or_default();
+            let show =
+                |bound: &Option<i32>| bound.map(|bound| bound.to_string()).unwrap_or_default();
             write!(text, "[{}:{}]", show(from), show(to))
         }
         Step::Wildcard => text.write_str("[*]"),

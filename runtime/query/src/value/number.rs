@@ -40,7 +40,7 @@ impl Number {
 
     /// The shortest exact form of a computed double: an integer when it has no fraction and an `i64` holds it.
     pub fn from_computed(value: f64) -> Option<Self> {
-        if value.fract() == 0.0 && value.abs() < 9.0e15 {
+        if value.fract() == 0.0 && value.abs() < 9.2e18 {
             return Some(Self(Form::Int(value as i64)));
         }
         Self::from_f64(value)

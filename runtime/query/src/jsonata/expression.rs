@@ -1,0 +1,212 @@
+//! Parsed expressions.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jsonata_core::ast::AstNode;
+use jsonata_core::evaluator::{Evaluator, EvaluatorError, EvaluatorOptions};
+use jsonata_core::parser::ParserError;
+use jsonata_core::value::JValue;
+
+use super::bindings::Bindings;
+use super::bounds::Meter;
+use super::failure::{JsonataFailure, JsonataFailureKind};
+use super::functions::{self, Host};
+use super::plain::PlainPath;
+use super::references::{self, References};
+use super::{convert, guard, tree};
+use crate::limits::JSONATA_TREE_DEPTH_MAX;
+use crate::random::Random;
+use crate::value::Value;
+
+/// A parsed JSONata expression. Cheap to clone and to share between threads.
+#[derive(Clone)]
+pub struct Expression {
+    text: Arc<str>,
+    parsed: Arc<Parsed>,
+}
+
+struct Parsed {
+    tree: AstNode,
+    references: References,
+    plain: Option<PlainPath>,
+    /// Whether the tree has guards.
+    guarded: bool,
+    too_deep: bool,
+}
+
+/// A text that is no JSONata expression.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}{message}", .code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default())]
+pub struct JsonataSyntaxError {
+    /// The code of the reference engine (`S0201`), when there is one.
+    pub code: Option<String>,
+    /// What is wrong, without the code.
+    pub message: String,
+}
+
+impl Expression {
+    /// Parses the text between `{%` and `%}`.
+    pub fn parse(text: &str) -> Result<Self, JsonataSyntaxError> {
+        let text = text.trim();
+        let mut tree = jsonata_core::parser::parse(text).map_err(|error| syntax_error(&error))?;
+        let references = references::collect(&tree);
+        let plain = PlainPath::of(&tree);
+        let too_deep = tree::depth(&tree) > JSONATA_TREE_DEPTH_MAX;
+        let guarded = guard::install(&mut tree);
+        Ok(Self {
+            text: text.into(),
+            parsed: Arc::new(Parsed {
+                tree,
+                references,
+                plain,
+                guarded,
+                too_deep,
+            }),
+        })
+    }
+
+    /// Whether a string is a JSONata string, `{% ... %}`; gives the text between.
+    pub fn unwrap(text: &str) -> Option<&str> {
+        text.strip_prefix("{%")?.strip_suffix("%}")
+    }
+
+    /// The text it was parsed from, trimmed.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
+    }
+
+    /// What it refers to.
+    pub fn references(&self) -> &References {
+        &self.parsed.references
+    }
+
+    /// The result; `None` is undefined.
+    pub fn evaluate(
+        &self,
+        bindings: &Bindings,
+        random: &mut Random,
+    ) -> Result<Option<Value>, JsonataFailure> {
+        if let Some(plain) = &self.parsed.plain
+            && let Some(found) = plain.follow(bindings)
+        {
+            return Ok(found);
+        }
+        self.run(bindings, random)
+            .map_err(|kind| self.failure(kind))
+    }
+
+    /// The result, where undefined is a failure too.
+    pub fn require(
+        &self,
+        bindings: &Bindings,
+        random: &mut Random,
+    ) -> Result<Value, JsonataFailure> {
+        self.evaluate(bindings, random)?
+            .ok_or_else(|| self.failure(JsonataFailureKind::Undefined))
+    }
+
+    /// A failure of this expression, for results that are not what the field takes.
+    pub fn failure(&self, kind: JsonataFailureKind) -> JsonataFailure {
+        JsonataFailure {
+            expression: self.text.clone(),
+            location: String::new(),
+            kind,
+        }
+    }
+
+    fn run(
+        &self,
+        bindings: &Bindings,
+        random: &mut Random,
+    ) -> Result<Option<Value>, JsonataFailureKind> {
+        if self.parsed.too_deep {
+            return Err(JsonataFailureKind::stack_exceeded());
+        }
+        let result = self.run_engine(bindings, random)?;
+        convert::from_engine(&result, bindings.bounds().memory_bytes)
+    }
+
+    fn run_engine(
+        &self,
+        bindings: &Bindings,
+        random: &mut Random,
+    ) -> Result<JValue, EvaluatorError> {
+        let Parsed {
+            tree,
+            references,
+            guarded,
+            ..
+        } = &*self.parsed;
+        let bounds = bindings.bounds();
+        let options = EvaluatorOptions {
+            timeout_ms: Some(bounds.time_ms),
+            cancel: None,
+            max_stack_depth: Some(bounds.depth),
+            max_sequence_length: Some(bounds.sequence),
+        };
+        let mut evaluator = Evaluator::with_options(bindings.engine_context(references), options);
+        if *guarded || !references.functions.is_empty() {
+            // The host's functions outlive no evaluation but must own what they use: a stream of their own.
+            let mut seed = [0; 32];
+            if references
+                .functions
+                .iter()
+                .any(|name| matches!(&**name, "random" | "uuid" | "shuffle"))
+            {
+                random.fill(&mut seed);
+            }
+            let host = Host {
+                random: RefCell::new(Random::from_seed(seed)),
+                now_ms: bindings.now_ms(),
+                meter: Meter::new(bounds),
+            };
+            functions::register(
+                &mut evaluator,
+                &Rc::new(host),
+                &references.functions,
+                *guarded,
+            )?;
+        }
+        evaluator.evaluate(tree, &bindings.engine_root())
+    }
+}
+
+impl fmt::Debug for Expression {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Expression({})", self.text)
+    }
+}
+
+impl PartialEq for Expression {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+fn syntax_error(error: &ParserError) -> JsonataSyntaxError {
+    let text = error.to_string();
+    if matches!(error, ParserError::UnclosedComment) {
+        return JsonataSyntaxError {
+            code: Some("S0106".into()),
+            message: "Comment has no closing tag".into(),
+        };
+    }
+    let place = text.match_indices(':').find_map(|(colon, _)| {
+        let start = colon.checked_sub(5)?;
+        let code = text.get(start..colon)?.as_bytes();
+        (code[0].is_ascii_uppercase() && code[1..].iter().all(u8::is_ascii_digit)).then_some(start)
+    });
+    match place {
+        Some(start) => JsonataSyntaxError {
+            code: Some(text[start..start + 5].to_owned()),
+            message: text[start + 6..].trim_start().to_owned(),
+        },
+        None => JsonataSyntaxError {
+            code: None,
+            message: text,
+        },
+    }
+}

@@ -1,0 +1,109 @@
+//! Why an expression has no value, in the words of the service.
+
+use std::sync::Arc;
+
+use jsonata_core::evaluator::EvaluatorError;
+
+use super::bounds::MEMORY_EXCEEDED;
+use crate::value::Value;
+
+/// Why an expression has no value: States.QueryEvaluationError.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("The JSONata expression '{expression}' {kind}")]
+pub struct JsonataFailure {
+    /// Text of the expression.
+    pub expression: Arc<str>,
+    /// Where in a template the expression stands: `result`, `a/b`, `list[0]`; empty for a field that is one
+    /// expression.
+    pub location: String,
+    /// Why.
+    pub kind: JsonataFailureKind,
+}
+
+impl JsonataFailure {
+    /// The cause in the words of the service: `The JSONata expression '...' specified for the field 'Output/x' ...`.
+    ///
+    /// `field` is the state's field (`Output`, `Choices[0]/Condition`).
+    pub fn text(&self, field: &str) -> String {
+        let (expression, location, kind) =
+            (&self.expression, self.full_location(field), &self.kind);
+        format!("The JSONata expression '{expression}' specified for the field '{location}' {kind}")
+    }
+
+    /// The place as history events have it: `Output/x`.
+    pub fn full_location(&self, field: &str) -> String {
+        if self.location.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{field}/{}", self.location)
+        }
+    }
+}
+
+/// Why an expression has no value; displayed as the end of the sentence of [`JsonataFailure::text`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum JsonataFailureKind {
+    /// The result is undefined.
+    #[error("returned nothing (undefined).")]
+    Undefined,
+    /// The result is or holds a function or a regular expression.
+    #[error("returned an unsupported result type.")]
+    UnsupportedType,
+    /// The result is not of the type the field takes. Callers make this one.
+    #[error("returned an unexpected result type. Expected '{expected}', but was '{}' for value: {found}", .found.kind().name())]
+    UnexpectedType {
+        /// Name of the type: `array`.
+        expected: &'static str,
+        /// The result.
+        found: Value,
+    },
+    /// The evaluation raised an error or left its bounds.
+    #[error("threw an error during evaluation{}{message}", if .code.is_some() { ". " } else { ": " })]
+    Threw {
+        /// The code of the reference engine (`T1006`), absent when a bound was exceeded.
+        code: Option<String>,
+        /// Text, with its code in front.
+        message: String,
+    },
+}
+
+/// Words for exceeded bounds.
+const STACK_EXCEEDED: &str = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive";
+const TIME_EXCEEDED: &str = "Expression evaluation timeout: Check for infinite loop";
+
+impl From<EvaluatorError> for JsonataFailureKind {
+    fn from(error: EvaluatorError) -> Self {
+        let message = error.message();
+        let bound = match error.code() {
+            Some("D1011" | "U1001") => STACK_EXCEEDED,
+            Some("D1012") => TIME_EXCEEDED,
+            Some("D2014" | "D2015") => MEMORY_EXCEEDED,
+            code => {
+                return Self::Threw {
+                    code: code.map(str::to_owned),
+                    message: message.to_owned(),
+                };
+            }
+        };
+        Self::Threw {
+            code: None,
+            message: bound.to_owned(),
+        }
+    }
+}
+
+impl JsonataFailureKind {
+    pub(super) fn stack_exceeded() -> Self {
+        Self::Threw {
+            code: None,
+            message: STACK_EXCEEDED.to_owned(),
+        }
+    }
+
+    pub(super) fn memory_exceeded() -> Self {
+        Self::Threw {
+            code: None,
+            message: MEMORY_EXCEEDED.to_owned(),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! The functions the host adds to JSONata or puts in place of the engine's: those of the Amazon States Language, and
+//! all that would read a clock or draw randomness.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use jsonata_core::evaluator::{Evaluator, EvaluatorError};
+use jsonata_core::value::JValue;
+
+use super::bounds::Meter;
+use super::{convert, guard};
+use crate::hash;
+use crate::java::JavaRandom;
+use crate::random::Random;
+use crate::value::Value;
+
+/// What the host's functions share during one evaluation.
+pub(super) struct Host {
+    pub(super) random: RefCell<Random>,
+    pub(super) now_ms: i64,
+    pub(super) meter: Meter,
+}
+
+type Outcome = Result<JValue, EvaluatorError>;
+
+/// The host's functions by name.
+const FUNCTIONS: [(&str, fn(&Host, &[JValue]) -> Outcome); 10] = [
+    ("now", now),
+    ("millis", millis),
+    ("random", random),
+    ("shuffle", shuffle),
+    ("eval", eval),
+    ("uuid", uuid),
+    ("partition", partition),
+    ("range", range),
+    ("hash", hash),
+    ("parse", parse),
+];
+
+/// The engine's own functions.
+const ENGINE_FUNCTIONS: [&str; 62] = [
+    "abs",
+    "append",
+    "assert",
+    "average",
+    "base64decode",
+    "base64encode",
+    "boolean",
+    "ceil",
+    "contains",
+    "count",
+    "decodeUrl",
+    "decodeUrlComponent",
+    "distinct",
+    "each",
+    "encodeUrl",
+    "encodeUrlComponent",
+    "error",
+    "exists",
+    "filter",
+    "floor",
+    "formatBase",
+    "formatInteger",
+    "formatNumber",
+    "fromMillis",
+    "join",
+    "keys",
+    "length",
+    "lookup",
+    "lowercase",
+    "map",
+    "match",
+    "max",
+    "merge",
+    "min",
+    "not",
+    "number",
+    "pad",
+    "parseInteger",
+    "power",
+    "reduce",
+    "replace",
+    "reverse",
+    "round",
+    "sift",
+    "single",
+    "sort",
+    "split",
+    "spread",
+    "sqrt",
+    "string",
+    "substring",
+    "substringAfter",
+    "substringBefore",
+    "sum",
+    "toMillis",
+    "trim",
+    "type",
+    "uppercase",
+    "zip",
+    "millis",
+    "now",
+    "random",
+];
+
+/// Whether an expression may call a function of this name.
+pub(super) fn is_function(name: &str) -> bool {
+    ENGINE_FUNCTIONS.contains(&name) || FUNCTIONS.iter().any(|(known, _)| *known == name)
+}
+
+/// Registers those of the host's functions that the expression names, and the guards.
+pub(super) fn register(
+    evaluator: &mut Evaluator,
+    host: &Rc<Host>,
+    named: &[Arc<str>],
+    guarded: bool,
+) -> Result<(), EvaluatorError> {
+    for (name, function) in FUNCTIONS {
+        if named.iter().any(|named| &**named == name) {
+            let host = Rc::clone(host);
+            evaluator.register_fn_override(name, move |arguments: &[JValue]| {
+                function(&host, arguments)
+            })?;
+        }
+    }
+    if guarded {
+        for (name, function) in guard::FUNCTIONS {
+            let host = Rc::clone(host);
+            evaluator.register_fn_override(name, move |arguments: &[JValue]| {
+                function(&host.meter, arguments)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn error(code: &str, message: &str) -> EvaluatorError {
+    EvaluatorError::EvaluationError(format!("{code}: {message}"))
+}
+
+fn wrong_argument(place: usize, function: &str) -> EvaluatorError {
+    error(
+        "T0410",
+        &format!("Argument {place} of function \"{function}\" does not match function signature"),
+    )
+}
+
+fn is_undefined(arguments: &[JValue]) -> bool {
+    matches!(arguments.first(), Some(JValue::Undefined))
+}
+
+fn number(arguments: &[JValue], index: usize, function: &str) -> Result<f64, EvaluatorError> {
+    let number = arguments
+        .get(index)
+        .and_then(JValue::as_f64)
+        .filter(|number| number.is_finite());
+    number.ok_or_else(|| wrong_argument(index + 1, function))
+}
+
+fn string<'a>(
+    arguments: &'a [JValue],
+    index: usize,
+    function: &str,
+) -> Result<&'a str, EvaluatorError> {
+    arguments
+        .get(index)
+        .and_then(JValue::as_str)
+        .ok_or_else(|| wrong_argument(index + 1, function))
+}
+
+fn at_most(arguments: &[JValue], count: usize, function: &str) -> Result<(), EvaluatorError> {
+    if arguments.len() > count {
+        Err(wrong_argument(count + 1, function))
+    } else {
+        Ok(())
+    }
+}
+
+/// `$now([picture [, timezone]])`
+fn now(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 2, "now")?;
+    let mut given = vec![JValue::Number(host.now_ms as f64)];
+    given.extend_from_slice(arguments);
+    from_millis(&given)
+}
+
+/// The engine's `$fromMillis`, which formats with a picture.
+fn from_millis(arguments: &[JValue]) -> Outcome {
+    use jsonata_core::ast::AstNode;
+    let names = ["millis", "picture", "timezone"];
+    let mut context = jsonata_core::evaluator::Context::new();
+    for (name, argument) in names.iter().zip(arguments) {
+        context.bind((*name).into(), argument.clone());
+    }
+    let args = names
+        .iter()
+        .take(arguments.len())
+        .map(|name| AstNode::variable(*name))
+        .collect();
+    let call = AstNode::Function {
+        name: "fromMillis".into(),
+        args,
+        is_builtin: true,
+    };
+    Evaluator::with_context(context).evaluate(&call, &JValue::Undefined)
+}
+
+fn millis(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 0, "millis")?;
+    Ok(JValue::Number(host.now_ms as f64))
+}
+
+/// `$random([seed])`: uniform in [0, 1); with a seed the first double of Java's generator.
+fn random(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 1, "random")?;
+    Ok(JValue::Number(match arguments.first() {
+        None | Some(JValue::Undefined) => host.random.borrow_mut().next_f64(),
+        Some(_) => JavaRandom::new(number(arguments, 0, "random")? as i64).next_double(),
+    }))
+}
+
+fn shuffle(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 1, "shuffle")?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    let mut items = match arguments.first() {
+        Some(JValue::Array(items)) => items.to_vec(),
+        Some(single) => vec![single.clone()],
+        None => return Err(wrong_argument(1, "shuffle")),
+    };
+    let mut random = host.random.borrow_mut();
+    for last in (1..items.len()).rev() {
+        items.swap(last, random.below(last as u64 + 1) as usize);
+    }
+    Ok(JValue::array(items))
+}
+
+/// `$eval` is not there.
+fn eval(_: &Host, _: &[JValue]) -> Outcome {
+    Err(error("T1006", "Attempted to invoke a non-function"))
+}
+
+fn uuid(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 0, "uuid")?;
+    Ok(JValue::string(host.random.borrow_mut().uuid()))
+}
+
+/// `$partition(array, size)`: arrays of `size` elements, the last one shorter.
+fn partition(_: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 2, "partition")?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    let size = number(arguments, 1, "partition")?.trunc();
+    if size < 1.0 {
+        return Err(wrong_argument(2, "partition"));
+    }
+    let single;
+    let items: &[JValue] = match arguments.first() {
+        Some(JValue::Array(items)) => items,
+        Some(other) => {
+            single = [other.clone()];
+            &single
+        }
+        None => return Err(wrong_argument(1, "partition")),
+    };
+    Ok(JValue::array(
+        items
+            .chunks(size as usize)
+            .map(|part| JValue::array(part.to_vec()))
+            .collect(),
+    ))
+}
+
+/// `$range(first, last, step)`: inclusive; the arguments are truncated toward zero.
+fn range(host: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 3, "range")?;
+    if arguments.iter().any(JValue::is_undefined) {
+        return Ok(JValue::Undefined);
+    }
+    let first = number(arguments, 0, "range")?.trunc();
+    let last = number(arguments, 1, "range")?.trunc();
+    let step = number(arguments, 2, "range")?.trunc();
+    if step == 0.0 {
+        return Err(wrong_argument(3, "range"));
+    }
+    let count = ((last - first) / step).floor() + 1.0;
+    if count < 1.0 {
+        return Ok(JValue::sequence(Vec::new()));
+    }
+    host.meter.sequence(count as usize)?;
+    Ok(JValue::sequence(
+        (0..count as u64)
+            .map(|index| JValue::Number(first + index as f64 * step))
+            .collect(),
+    ))
+}
+
+fn hash(_: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 2, "hash")?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    let data = string(arguments, 0, "hash")?;
+    let digest = hash::hex_digest(string(arguments, 1, "hash")?, data.as_bytes());
+    digest
+        .map(JValue::string)
+        .ok_or_else(|| wrong_argument(2, "hash"))
+}
+
+fn parse(_: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 1, "parse")?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    match Value::parse(string(arguments, 0, "parse")?) {
+        Ok(value) => Ok(convert::to_engine(&value)),
+        Err(fault) => Err(error(
+            "D3137",
+            &format!("Argument 1 of function \"parse\" is not JSON: {fault}"),
+        )),
+    }
+}

@@ -43,7 +43,10 @@ pub enum Input {
     /// A worker or guest is alive: moves the heartbeat deadline. Not history: it counts anew after a crash.
     Heartbeat { task: TaskId },
     /// StopExecution was called.
-    StopAsked { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+    StopAsked {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
 }
 
 /// What a step wants done, in order. Nothing but `Record` may be acted upon before the recorded events are durable.
@@ -54,9 +57,17 @@ pub enum Effect {
     /// Dispatch a task attempt (a plugin, a service; never an activity).
     RunTask(TaskRequest),
     /// A task waits for an answer from outside: keep a row by the token's hash.
-    OpenToken { task: TaskId, token: TaskToken, activity: Option<Arc<str>> },
+    OpenToken {
+        task: TaskId,
+        token: TaskToken,
+        activity: Option<Arc<str>>,
+    },
     /// The attempt is over without its outcome: end the guest, forget the token.
-    CancelTask { task: TaskId, token: Option<TaskToken>, why: Cancelled },
+    CancelTask {
+        task: TaskId,
+        token: Option<TaskToken>,
+        why: Cancelled,
+    },
     /// The step stopped at its bound: call again with [`Input::Continue`].
     Again,
     /// The execution is closed; [`crate::Run::ending`] says how.
@@ -110,9 +121,15 @@ pub struct TaskRequest {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum TaskOutcome {
-    Succeeded { output: Value },
+    Succeeded {
+        output: Value,
+    },
     /// SendTaskFailure may leave out both texts.
-    Failed { error: Option<Arc<str>>, cause: Option<Arc<str>>, at: FailedAt },
+    Failed {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+        at: FailedAt,
+    },
 }
 
 /// The stage at which an attempt failed; it names the history event.
@@ -170,8 +187,19 @@ pub enum TimerId {
 /// How an execution ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ending {
-    Succeeded { output: Value },
-    Failed { error: Option<Arc<str>>, cause: Option<Arc<str>> },
-    TimedOut { error: Option<Arc<str>>, cause: Option<Arc<str>> },
-    Aborted { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+    Succeeded {
+        output: Value,
+    },
+    Failed {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    TimedOut {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    Aborted {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
 }

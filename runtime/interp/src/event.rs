@@ -43,58 +43,150 @@ impl Place {
 pub enum What {
     // The execution.
     /// `first` is the state to enter first; the deadline is that of `TimeoutSeconds` or of EXPRESS.
-    ExecutionStarted { start: Box<Start>, first: Arc<str>, timeout_at: Option<Timestamp> },
-    ExecutionSucceeded { output: Value },
-    ExecutionFailed { error: Option<Arc<str>>, cause: Option<Arc<str>> },
-    ExecutionTimedOut { error: Option<Arc<str>>, cause: Option<Arc<str>> },
-    ExecutionAborted { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+    ExecutionStarted {
+        start: Box<Start>,
+        first: Arc<str>,
+        timeout_at: Option<Timestamp>,
+    },
+    ExecutionSucceeded {
+        output: Value,
+    },
+    ExecutionFailed {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    ExecutionTimedOut {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    ExecutionAborted {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
 
     // States of every type.
     /// `input` is the raw input, before InputPath.
-    StateEntered { kind: StateKind, name: Arc<str>, input: Value },
+    StateEntered {
+        kind: StateKind,
+        name: Arc<str>,
+        input: Value,
+    },
     /// `assigned` are the variables with their new values, `next` the state to enter; none ends the flow.
-    StateExited { kind: StateKind, name: Arc<str>, output: Value, assigned: Assigned, next: Option<Arc<str>> },
+    StateExited {
+        kind: StateKind,
+        name: Arc<str>,
+        output: Value,
+        assigned: Assigned,
+        next: Option<Arc<str>>,
+    },
     /// A Task, Wait, Parallel or Map state ended because the flow around it did.
-    StateAborted { kind: StateKind, name: Arc<str> },
-    /// A JSONata expression failed; the state's work has failed with this error.
-    EvaluationFailed { state: Arc<str>, error: Arc<str>, cause: Arc<str>, location: Arc<str> },
+    StateAborted {
+        kind: StateKind,
+        name: Arc<str>,
+    },
+    /// A JSONata expression failed, and with it the state's work; `terminal` when Retry and Catch are past.
+    EvaluationFailed {
+        state: Arc<str>,
+        error: Arc<str>,
+        cause: Arc<str>,
+        location: Arc<str>,
+        terminal: bool,
+    },
 
     // Attempts at a task. The resource decides whether they are LambdaFunction, Activity or Task events.
     Scheduled(Box<Scheduled>),
     /// `by` is the worker's name or the version of the plugin.
-    Started { resource: Arc<Resource>, by: Option<Arc<str>> },
-    Submitted { resource: Arc<Resource>, output: Value },
-    Succeeded { resource: Arc<Resource>, output: Value },
-    Failed { resource: Arc<Resource>, stage: Stage, error: Arc<str>, cause: Option<Arc<str>> },
-    TimedOut { resource: Arc<Resource>, error: Arc<str>, cause: Option<Arc<str>>, heartbeat: bool },
+    Started {
+        resource: Arc<Resource>,
+        by: Option<Arc<str>>,
+    },
+    Submitted {
+        resource: Arc<Resource>,
+        output: Value,
+    },
+    Succeeded {
+        resource: Arc<Resource>,
+        output: Value,
+    },
+    Failed {
+        resource: Arc<Resource>,
+        stage: Stage,
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    TimedOut {
+        resource: Arc<Resource>,
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+        heartbeat: bool,
+    },
 
     // Parallel and Map.
     /// `firsts` are the states that the branches start at; every branch gets the same input.
-    ParallelStarted { firsts: Arc<[Arc<str>]>, input: Value },
+    ParallelStarted {
+        firsts: Arc<[Arc<str>]>,
+        input: Value,
+    },
     /// `items` is an array or an object; `concurrency` is none when it could not be told, which fails the state next.
-    MapStarted { items: Value, first: Arc<str>, concurrency: Option<u32> },
+    MapStarted {
+        items: Value,
+        first: Arc<str>,
+        concurrency: Option<u32>,
+    },
     /// Every branch or iteration succeeded; the result is made of their outputs.
-    FlowsSucceeded { kind: StateKind },
+    FlowsSucceeded {
+        kind: StateKind,
+    },
     /// A Parallel or Map state failed; no retrier takes it.
-    FlowsFailed { kind: StateKind },
+    FlowsFailed {
+        kind: StateKind,
+    },
     /// `input` is none when it is the item itself. The place is the Map's, here and in the next three.
-    IterationStarted { name: Arc<str>, index: u32, input: Option<Value> },
-    IterationSucceeded { name: Arc<str>, index: u32 },
-    IterationFailed { name: Arc<str>, index: u32, failure: Failure },
-    IterationAborted { name: Arc<str>, index: u32 },
+    IterationStarted {
+        name: Arc<str>,
+        index: u32,
+        input: Option<Value>,
+    },
+    IterationSucceeded {
+        name: Arc<str>,
+        index: u32,
+    },
+    IterationFailed {
+        name: Arc<str>,
+        index: u32,
+        failure: Failure,
+    },
+    IterationAborted {
+        name: Arc<str>,
+        index: u32,
+    },
 
     // Internal.
     /// A Wait state knows until when.
-    WaitPlanned { until: Timestamp },
+    WaitPlanned {
+        until: Timestamp,
+    },
     /// The retrier of that number makes another attempt at that time.
-    RetryPlanned { retrier: u32, fire_at: Timestamp },
+    RetryPlanned {
+        retrier: u32,
+        fire_at: Timestamp,
+    },
     /// The attempt's process was lost and it is dispatched once more; `count` from 1.
-    Redispatched { count: u32 },
+    Redispatched {
+        count: u32,
+    },
     /// The state's work failed without a public event that says so.
-    StateFailed { failure: Failure },
+    StateFailed {
+        failure: Failure,
+    },
     /// A branch failed; the place is the Parallel's, here and in the next one.
-    BranchFailed { index: u32, failure: Failure },
-    BranchAborted { index: u32 },
+    BranchFailed {
+        index: u32,
+        failure: Failure,
+    },
+    BranchAborted {
+        index: u32,
+    },
 }
 
 /// Variables and their new values, in document order; empty when nothing is assigned.

@@ -44,7 +44,13 @@ type Fields = Vec<(&'static str, Field)>;
 pub fn history_view(id: u64, event: &Event, include_execution_data: bool) -> Option<HistoryView> {
     let event_type = event_type(&event.what)?;
     let details = details(&event.what, include_execution_data);
-    Some(HistoryView { id, previous: event.previous, at: event.at, event_type, details })
+    Some(HistoryView {
+        id,
+        previous: event.previous,
+        at: event.at,
+        event_type,
+        details,
+    })
 }
 
 /// AWS's name of the event's type; `None` for internal events.
@@ -63,7 +69,9 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         What::Started { resource, .. } => attempt_types(resource).started,
         What::Submitted { .. } => "TaskSubmitted",
         What::Succeeded { resource, .. } => attempt_types(resource).succeeded,
-        What::Failed { resource, stage, .. } => failed_type(resource, *stage),
+        What::Failed {
+            resource, stage, ..
+        } => failed_type(resource, *stage),
         What::TimedOut { resource, .. } => attempt_types(resource).timed_out,
         What::ParallelStarted { .. } => "ParallelStateStarted",
         What::MapStarted { .. } => "MapStateStarted",
@@ -93,8 +101,14 @@ pub fn label(event: &Event) -> String {
         What::ExecutionTimedOut { .. } => "execution timed out".into(),
         What::ExecutionAborted { error, .. } => with_error("execution aborted", error.as_deref()),
         What::StateEntered { kind, name, .. } => format!("{kind:?} state {name} entered"),
-        What::StateExited { name, next: Some(next), .. } => format!("{name} exited to {next}"),
-        What::StateExited { name, next: None, .. } => format!("{name} exited, end of the flow"),
+        What::StateExited {
+            name,
+            next: Some(next),
+            ..
+        } => format!("{name} exited to {next}"),
+        What::StateExited {
+            name, next: None, ..
+        } => format!("{name} exited, end of the flow"),
         What::StateAborted { name, .. } => format!("{name} aborted"),
         What::EvaluationFailed { location, .. } => format!("evaluation of {location} failed"),
         What::Scheduled(scheduled) => format!("{} scheduled", scheduled.resource.text),
@@ -102,22 +116,30 @@ pub fn label(event: &Event) -> String {
         What::Started { by: None, .. } => "started".into(),
         What::Submitted { .. } => "submitted".into(),
         What::Succeeded { .. } => "succeeded".into(),
-        What::Failed { error, .. } => with_error("failed", Some(error)),
-        What::TimedOut { heartbeat: true, .. } => "heartbeat missed".into(),
-        What::TimedOut { heartbeat: false, .. } => "timed out".into(),
+        What::Failed { error, .. } => with_error("failed", error.as_deref()),
+        What::TimedOut {
+            heartbeat: true, ..
+        } => "heartbeat missed".into(),
+        What::TimedOut {
+            heartbeat: false, ..
+        } => "timed out".into(),
         What::ParallelStarted { firsts, .. } => format!("{} branches started", firsts.len()),
         What::MapStarted { items, .. } => format!("map over {} items started", items_len(items)),
         What::FlowsSucceeded { .. } => "all succeeded".into(),
         What::FlowsFailed { .. } => "failed".into(),
         What::IterationStarted { index, .. } => format!("iteration {index} started"),
         What::IterationSucceeded { index, .. } => format!("iteration {index} succeeded"),
-        What::IterationFailed { index, failure, .. } => {
-            with_error(&format!("iteration {index} failed"), failure.error.as_deref())
-        }
+        What::IterationFailed { index, failure, .. } => with_error(
+            &format!("iteration {index} failed"),
+            failure.error.as_deref(),
+        ),
         What::IterationAborted { index, .. } => format!("iteration {index} aborted"),
         What::WaitPlanned { until } => format!("waits until {until}"),
         What::RetryPlanned { fire_at, .. } => format!("retry planned for {fire_at}"),
-        What::Redispatched { count } => format!("lost and dispatched again, {count} of {}", crate::REDISPATCH_MAX),
+        What::Redispatched { count } => format!(
+            "lost and dispatched again, {count} of {}",
+            crate::REDISPATCH_MAX
+        ),
         What::StateFailed { failure } => with_error("state failed", failure.error.as_deref()),
         What::BranchFailed { index, failure } => {
             with_error(&format!("branch {index} failed"), failure.error.as_deref())
@@ -141,10 +163,20 @@ pub fn resource_names(resource: &Resource) -> (Arc<str>, Arc<str>) {
         Target::LambdaInvoke(_) => ("lambda".into(), call("invoke")),
         Target::StartExecution(_) => ("states".into(), call("startExecution")),
         Target::HttpInvoke => ("http".into(), "invoke".into()),
-        Target::Service { service, action, .. } => (service.clone(), call(action)),
-        Target::AwsSdk { service, action, .. } => (format!("aws-sdk:{service}").into(), call(action)),
-        Target::Wasm { name, version: None } => ("wasm".into(), name.clone()),
-        Target::Wasm { name, version: Some(version) } => ("wasm".into(), format!("{name}@{version}").into()),
+        Target::Service {
+            service, action, ..
+        } => (service.clone(), call(action)),
+        Target::AwsSdk {
+            service, action, ..
+        } => (format!("aws-sdk:{service}").into(), call(action)),
+        Target::Wasm {
+            name,
+            version: None,
+        } => ("wasm".into(), name.clone()),
+        Target::Wasm {
+            name,
+            version: Some(version),
+        } => ("wasm".into(), format!("{name}@{version}").into()),
     }
 }
 
@@ -281,7 +313,9 @@ fn failed_key(resource: &Resource, stage: Stage) -> &'static str {
         (Family::Lambda, Stage::Start) => "lambdaFunctionStartFailedEventDetails",
         (Family::Lambda, Stage::Submit | Stage::Run) => "lambdaFunctionFailedEventDetails",
         (Family::Activity, Stage::Schedule) => "activityScheduleFailedEventDetails",
-        (Family::Activity, Stage::Start | Stage::Submit | Stage::Run) => "activityFailedEventDetails",
+        (Family::Activity, Stage::Start | Stage::Submit | Stage::Run) => {
+            "activityFailedEventDetails"
+        }
         (Family::Task, Stage::Start) => "taskStartFailedEventDetails",
         (Family::Task, Stage::Submit) => "taskSubmitFailedEventDetails",
         (Family::Task, Stage::Schedule | Stage::Run) => "taskFailedEventDetails",
@@ -293,27 +327,61 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
         What::ExecutionStarted { start, .. } => {
             let mut fields = payload("input", "inputDetails", &start.input, data);
             fields.push(("roleArn", Field::Text(start.role_arn.clone())));
-            text(&mut fields, "stateMachineVersionArn", start.version_arn.as_ref());
-            text(&mut fields, "stateMachineAliasArn", start.alias_arn.as_ref());
+            text(
+                &mut fields,
+                "stateMachineVersionArn",
+                start.version_arn.as_ref(),
+            );
+            text(
+                &mut fields,
+                "stateMachineAliasArn",
+                start.alias_arn.as_ref(),
+            );
             Some(("executionStartedEventDetails", fields))
         }
-        What::ExecutionSucceeded { output } => {
-            Some(("executionSucceededEventDetails", payload("output", "outputDetails", output, data)))
+        What::ExecutionSucceeded { output } => Some((
+            "executionSucceededEventDetails",
+            payload("output", "outputDetails", output, data),
+        )),
+        What::ExecutionFailed { error, cause } => {
+            Some(("executionFailedEventDetails", errors(error, cause)))
         }
-        What::ExecutionFailed { error, cause } => Some(("executionFailedEventDetails", errors(error, cause))),
-        What::ExecutionTimedOut { error, cause } => Some(("executionTimedOutEventDetails", errors(error, cause))),
-        What::ExecutionAborted { error, cause } => Some(("executionAbortedEventDetails", errors(error, cause))),
+        What::ExecutionTimedOut { error, cause } => {
+            Some(("executionTimedOutEventDetails", errors(error, cause)))
+        }
+        What::ExecutionAborted { error, cause } => {
+            Some(("executionAbortedEventDetails", errors(error, cause)))
+        }
         What::StateEntered { name, input, .. } => {
             let mut fields = vec![("name", Field::Text(name.clone()))];
             fields.extend(payload("input", "inputDetails", input, data));
             Some(("stateEnteredEventDetails", fields))
         }
-        What::StateExited { name, output, assigned, .. } => {
-            Some(("stateExitedEventDetails", exited(name, output, assigned, data)))
-        }
-        What::EvaluationFailed { state, error, cause, location } => {
-            let fields = [("error", error), ("cause", cause), ("location", location), ("state", state)];
-            let fields = fields.into_iter().map(|(key, value)| (key, Field::Text(value.clone())));
+        What::StateExited {
+            name,
+            output,
+            assigned,
+            ..
+        } => Some((
+            "stateExitedEventDetails",
+            exited(name, output, assigned, data),
+        )),
+        What::EvaluationFailed {
+            state,
+            error,
+            cause,
+            location,
+            terminal: _,
+        } => {
+            let fields = [
+                ("error", error),
+                ("cause", cause),
+                ("location", location),
+                ("state", state),
+            ];
+            let fields = fields
+                .into_iter()
+                .map(|(key, value)| (key, Field::Text(value.clone())));
             Some(("evaluationFailedEventDetails", fields.collect()))
         }
         What::Scheduled(_)
@@ -322,13 +390,22 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
         | What::Succeeded { .. }
         | What::Failed { .. }
         | What::TimedOut { .. } => attempt_details(what, data),
-        What::MapStarted { items, .. } => {
-            Some(("mapStateStartedEventDetails", vec![("length", Field::Int(items_len(items) as i64))]))
+        What::MapStarted { items, .. } => Some((
+            "mapStateStartedEventDetails",
+            vec![("length", Field::Int(items_len(items) as i64))],
+        )),
+        What::IterationStarted { name, index, .. } => {
+            Some(("mapIterationStartedEventDetails", iteration(name, *index)))
         }
-        What::IterationStarted { name, index, .. } => Some(("mapIterationStartedEventDetails", iteration(name, *index))),
-        What::IterationSucceeded { name, index } => Some(("mapIterationSucceededEventDetails", iteration(name, *index))),
-        What::IterationFailed { name, index, .. } => Some(("mapIterationFailedEventDetails", iteration(name, *index))),
-        What::IterationAborted { name, index } => Some(("mapIterationAbortedEventDetails", iteration(name, *index))),
+        What::IterationSucceeded { name, index } => {
+            Some(("mapIterationSucceededEventDetails", iteration(name, *index)))
+        }
+        What::IterationFailed { name, index, .. } => {
+            Some(("mapIterationFailedEventDetails", iteration(name, *index)))
+        }
+        What::IterationAborted { name, index } => {
+            Some(("mapIterationAbortedEventDetails", iteration(name, *index)))
+        }
         What::StateAborted { .. }
         | What::ParallelStarted { .. }
         | What::FlowsSucceeded { .. }
@@ -344,7 +421,10 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
 
 fn attempt_details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
     match what {
-        What::Scheduled(scheduled) => Some((attempt_types(&scheduled.resource).scheduled_key, schedule(scheduled, data))),
+        What::Scheduled(scheduled) => Some((
+            attempt_types(&scheduled.resource).scheduled_key,
+            schedule(scheduled, data),
+        )),
         What::Started { resource, by } => match family(resource) {
             Family::Lambda => None,
             Family::Activity => {
@@ -364,14 +444,24 @@ fn attempt_details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
             fields.extend(payload("output", "outputDetails", output, data));
             Some((attempt_types(resource).succeeded_key, fields))
         }
-        What::Failed { resource, stage, error, cause } => {
+        What::Failed {
+            resource,
+            stage,
+            error,
+            cause,
+        } => {
             let mut fields = named(resource);
-            fields.extend(errors(&Some(error.clone()), cause));
+            fields.extend(errors(error, cause));
             Some((failed_key(resource, *stage), fields))
         }
-        What::TimedOut { resource, error, cause, .. } => {
+        What::TimedOut {
+            resource,
+            error,
+            cause,
+            ..
+        } => {
             let mut fields = named(resource);
-            fields.extend(errors(&Some(error.clone()), cause));
+            fields.extend(errors(error, cause));
             Some((attempt_types(resource).timed_out_key, fields))
         }
         _ => None,
@@ -389,7 +479,12 @@ fn schedule(scheduled: &Scheduled, data: bool) -> Fields {
         }
     } else {
         fields = vec![("resource", Field::Text(scheduled.resource.text.clone()))];
-        fields.extend(payload("input", "inputDetails", &scheduled.parameters, data));
+        fields.extend(payload(
+            "input",
+            "inputDetails",
+            &scheduled.parameters,
+            data,
+        ));
     }
     if let Some(seconds) = scheduled.timeout_s {
         fields.push(("timeoutInSeconds", Field::Int(seconds.into())));
@@ -397,8 +492,15 @@ fn schedule(scheduled: &Scheduled, data: bool) -> Fields {
     if let Some(seconds) = scheduled.heartbeat_s.filter(|_| family != Family::Lambda) {
         fields.push(("heartbeatInSeconds", Field::Int(seconds.into())));
     }
-    if let Some(role) = scheduled.role_arn.as_ref().filter(|_| family != Family::Activity) {
-        fields.push(("taskCredentials", Field::Object(vec![("roleArn", Field::Text(role.clone()))])));
+    if let Some(role) = scheduled
+        .role_arn
+        .as_ref()
+        .filter(|_| family != Family::Activity)
+    {
+        fields.push((
+            "taskCredentials",
+            Field::Object(vec![("roleArn", Field::Text(role.clone()))]),
+        ));
     }
     fields
 }
@@ -431,7 +533,10 @@ fn named(resource: &Resource) -> Fields {
         return Vec::new();
     }
     let (resource_type, name) = resource_names(resource);
-    vec![("resourceType", Field::Text(resource_type)), ("resource", Field::Text(name))]
+    vec![
+        ("resourceType", Field::Text(resource_type)),
+        ("resource", Field::Text(name)),
+    ]
 }
 
 fn errors(error: &Option<Arc<str>>, cause: &Option<Arc<str>>) -> Fields {
@@ -442,7 +547,10 @@ fn errors(error: &Option<Arc<str>>, cause: &Option<Arc<str>>) -> Fields {
 }
 
 fn iteration(name: &Arc<str>, index: u32) -> Fields {
-    vec![("name", Field::Text(name.clone())), ("index", Field::Int(index.into()))]
+    vec![
+        ("name", Field::Text(name.clone())),
+        ("index", Field::Int(index.into())),
+    ]
 }
 
 fn text(fields: &mut Fields, key: &'static str, value: Option<&Arc<str>>) {

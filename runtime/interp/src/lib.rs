@@ -4,22 +4,28 @@
 
 mod border;
 mod codec;
+mod data;
 mod event;
+mod fault;
+mod flow;
+mod given;
 mod history;
 mod limits;
 mod run;
+mod scope;
 mod step;
 mod time;
 
 pub use border::{
-    Cancelled, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome, TaskRequest, TaskToken,
-    TimerId,
+    Cancelled, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome,
+    TaskRequest, TaskToken, TimerId,
 };
 pub use codec::{CodecError, decode, encode};
 pub use event::{Assigned, Event, Failure, FailureClass, Place, Scheduled, Stage, StateKind, What};
 pub use history::{Field, HistoryView, event_type, history_view, label, resource_names};
 pub use limits::{
-    CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, REDISPATCH_MAX, STEP_EVENTS_MAX, TOKEN_BYTES,
+    CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, REDISPATCH_MAX,
+    STEP_EVENTS_MAX, TOKEN_BYTES,
 };
 pub use run::{OpenState, OpenTask, Run};
 pub use step::step;

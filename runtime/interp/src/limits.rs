@@ -8,12 +8,14 @@ pub const REDISPATCH_MAX: u32 = 3;
 pub const TOKEN_BYTES: usize = 48;
 /// Milliseconds that an EXPRESS execution may run (AWS quota: five minutes).
 pub const EXPRESS_DURATION_MS_MAX: u64 = 5 * 60 * 1_000;
+/// Seconds that a Wait state waits, and a task's timeout and heartbeat (ASL's data model).
+pub(crate) const SECONDS_MAX: u32 = 99_999_999;
 /// Characters of an error's name (AWS API model).
 pub const ERROR_CHARS_MAX: usize = 256;
 /// Characters of a cause (AWS API model).
 pub const CAUSE_CHARS_MAX: usize = 32_768;
 /// Levels of nested JSON in a state's output (ours; reading stops there too).
-pub const OUTPUT_DEPTH_MAX: u32 = 1_000;
+pub(crate) const OUTPUT_DEPTH_MAX: u32 = 1_000;
 
 /// The limits that an execution runs under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +57,10 @@ impl Limits {
 
     /// The set that an execution was started with.
     pub fn of(raised: bool) -> &'static Limits {
-        if raised { &Limits::RAISED } else { &Limits::STRICT }
+        if raised {
+            &Limits::RAISED
+        } else {
+            &Limits::STRICT
+        }
     }
 }

@@ -1,13 +1,273 @@
-//! The deciding half: what an input leads to.
+//! The deciding half: what an input leads to. Hides that one call does many small turns, each of which records events
+//! that the run evolves by at once.
 
-use stepwell_asl::Program;
+use stepwell_asl::{Program, State};
+use stepwell_query::Random;
 
 use crate::{
-    border::{Effect, Env, Input},
-    run::Run,
+    Timestamp,
+    border::{Cancelled, Effect, Env, Input, Start, TimerId},
+    event::{Event, Place, What},
+    fault::{Fault, Outcome, TIMEOUT},
+    flow,
+    limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX},
+    run::{FrameId, Phase, Run, Stage},
+    scope::Moment,
 };
 
-/// Advances one execution. Pure and total.
-pub fn step(_program: &Program, _run: &mut Run, _input: Input, _env: Env) -> Vec<Effect> {
-    todo!()
+/// Advances one execution: takes an input, runs on until every flow waits for the outside world, and says what is to
+/// be done. Pure and total: an input that fits nothing that is open has no effects.
+///
+/// After [`STEP_EVENTS_MAX`] events it stops with [`Effect::Again`] and wants [`Input::Continue`] next.
+pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
+    let limits = Limits::of(run.start().is_some_and(|start| start.raised_limits));
+    let at = env.at.max(run.last_at());
+    let random = Random::from_seed(env.seed);
+    let mut turn = Turn {
+        program,
+        run,
+        at,
+        random,
+        limits,
+        effects: Vec::new(),
+        events: 0,
+    };
+    turn.take(input);
+    turn.run_on();
+    debug_assert!(turn.run.is_consistent());
+    turn.effects
+}
+
+/// One call of [`step`].
+pub(crate) struct Turn<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) run: &'a mut Run,
+    pub(crate) at: Timestamp,
+    pub(crate) random: Random,
+    pub(crate) limits: &'static Limits,
+    pub(crate) effects: Vec<Effect>,
+    events: u32,
+}
+
+impl<'a> Turn<'a> {
+    fn take(&mut self, input: Input) {
+        if self.run.ending().is_some() {
+            return;
+        }
+        match input {
+            Input::Started(start) => self.start(*start),
+            Input::Continue => {}
+            Input::TaskStarted { task, by, at } => self.task_started(task, by, at),
+            Input::TaskSubmitted { task, output } => self.task_submitted(task, output),
+            Input::TaskEnded { task, outcome } => self.task_ended(task, outcome),
+            Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
+            Input::TimerDue { timer } => self.timer_due(timer),
+            Input::Heartbeat { task } => self.run.beat(task, self.at),
+            Input::StopAsked { error, cause } => {
+                if !self.run.is_fresh() {
+                    self.record(FrameId::ROOT, What::ExecutionAborted { error, cause });
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start) {
+        if !self.run.is_fresh() {
+            return;
+        }
+        self.limits = Limits::of(start.raised_limits);
+        let own = self
+            .program
+            .timeout_s
+            .map(|seconds| u64::from(seconds.get()) * 1_000);
+        let bound = start.express.then_some(EXPRESS_DURATION_MS_MAX);
+        let timeout_ms = own.into_iter().chain(bound).min();
+        let first = self.program[self.program.root.start].name.clone();
+        let timeout_at = timeout_ms.map(|ms| self.at.plus_ms(ms));
+        self.record(
+            FrameId::ROOT,
+            What::ExecutionStarted {
+                start: Box::new(start),
+                first,
+                timeout_at,
+            },
+        );
+    }
+
+    fn timer_due(&mut self, timer: TimerId) {
+        if timer == TimerId::Execution {
+            if let Some(due) = self.run.timeout_at().filter(|due| *due <= self.at) {
+                // The execution ends at its deadline, however late we are told.
+                self.at = due.max(self.run.last_at());
+                let error = Some(TIMEOUT.into());
+                self.record(
+                    FrameId::ROOT,
+                    What::ExecutionTimedOut { error, cause: None },
+                );
+            }
+            return;
+        }
+        let Some((frame, _)) = self.run.due(timer).filter(|(_, due)| *due <= self.at) else {
+            return;
+        };
+        match timer {
+            TimerId::Execution => {}
+            TimerId::Wait { .. } => self.conclude_wait(frame),
+            TimerId::Retry { .. } => self.begin(frame),
+            TimerId::Timeout { task } => self.task_timed_out(task, false),
+            TimerId::Heartbeat { task } => self.task_timed_out(task, true),
+        }
+    }
+
+    /// Gives turns until all flows wait or the bound of one step is reached.
+    fn run_on(&mut self) {
+        while self.run.ending().is_none() {
+            let Some(frame) = self.run.next_ready() else {
+                return;
+            };
+            if self.events >= STEP_EVENTS_MAX {
+                self.effects.push(Effect::Again);
+                return;
+            }
+            let before = self.run.next_position();
+            self.advance(frame);
+            // Every turn records something, or the same turn would come for ever.
+            debug_assert!(self.run.next_position() > before);
+            if self.run.next_position() == before {
+                self.fail(frame, Fault::Runtime("The state cannot go on.".to_owned()));
+            }
+        }
+    }
+
+    /// One turn of one flow.
+    fn advance(&mut self, id: FrameId) {
+        let Some(frame) = self.run.frame(id) else {
+            return;
+        };
+        match &frame.stage {
+            Stage::Next { state, input } => {
+                let (name, input) = (state.clone(), input.clone());
+                let Some(state) = self.state_named(&name) else {
+                    let cause = format!("The state machine has no state '{name}'.");
+                    let failed = What::ExecutionFailed {
+                        error: Some(crate::fault::RUNTIME.into()),
+                        cause: Some(cause.into()),
+                    };
+                    return self.record(FrameId::ROOT, failed);
+                };
+                self.record(
+                    id,
+                    What::StateEntered {
+                        kind: (&state.kind).into(),
+                        name,
+                        input,
+                    },
+                );
+            }
+            Stage::Done { output } => {
+                let output = output.clone();
+                match frame.parent {
+                    None => self.record(id, What::ExecutionSucceeded { output }),
+                    Some((parent, index)) => {
+                        let Some(name) = self.run.state_of(parent) else {
+                            return;
+                        };
+                        self.record(parent, What::IterationSucceeded { name, index });
+                    }
+                }
+            }
+            Stage::In(visit) => match &visit.phase {
+                Phase::Entered => self.begin(id),
+                Phase::Worked { result } => {
+                    let result = result.clone();
+                    self.conclude_work(id, &result);
+                }
+                Phase::Failing { .. } => self.handle_failure(id),
+                Phase::Flows => self.advance_flows(id),
+                Phase::Waiting { .. }
+                | Phase::Attempt(_)
+                | Phase::Backoff { .. }
+                | Phase::Aborted => {}
+            },
+        }
+    }
+
+    /// The state that the frame is in.
+    pub(crate) fn state(&self, id: FrameId) -> Option<&'a State> {
+        let name = &self.run.frame(id)?.visit()?.state;
+        self.state_named(name)
+    }
+
+    fn state_named(&self, name: &str) -> Option<&'a State> {
+        let program: &'a Program = self.program;
+        program.find(name).map(|id| &program[id])
+    }
+
+    /// Evaluates something for the state that the frame is in.
+    pub(crate) fn evaluate<T>(
+        &mut self,
+        id: FrameId,
+        evaluate: impl FnOnce(&Moment, &mut Random, &Limits) -> Outcome<T>,
+    ) -> Option<Outcome<T>> {
+        let moment = Moment::of(self.run, id, self.at)?;
+        Some(evaluate(&moment, &mut self.random, self.limits))
+    }
+
+    /// Records that the work of the state that the frame is in has failed.
+    pub(crate) fn fail(&mut self, id: FrameId, fault: Fault) {
+        self.fail_with(id, fault, false);
+    }
+
+    pub(crate) fn fail_with(&mut self, id: FrameId, fault: Fault, terminal: bool) {
+        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
+            return;
+        };
+        let failed = fault.into_event(visit, terminal);
+        self.record(id, failed);
+    }
+
+    /// Appends an event, unless the execution is over.
+    pub(crate) fn record(&mut self, id: FrameId, what: What) {
+        self.record_at(id, what, self.at);
+    }
+
+    pub(crate) fn record_at(&mut self, id: FrameId, what: What, at: Timestamp) {
+        if self.run.ending().is_some() {
+            return;
+        }
+        let full = self.run.next_public_id() >= self.limits.history_events_max;
+        let what = if full && what.is_public() && !what.is_ending() {
+            flow::history_full(self.limits)
+        } else {
+            what
+        };
+        let open = if what.is_ending() {
+            self.run.attempts_all()
+        } else {
+            Vec::new()
+        };
+        let place = match self.run.frame(id) {
+            Some(frame) if !what.is_ending() => frame.place.clone(),
+            Some(_) | None => Place::default(),
+        };
+        let event = Event {
+            at,
+            previous: self.run.previous(id, &what),
+            place,
+            what,
+        };
+        self.run.evolve(&event);
+        self.events += 1;
+        self.effects.push(Effect::Record(event));
+        if self.run.ending().is_some() {
+            let why = Cancelled::Abandoned;
+            self.effects
+                .extend(open.into_iter().map(|(task, token)| Effect::CancelTask {
+                    task,
+                    token,
+                    why,
+                }));
+            self.effects.push(Effect::Finish);
+        }
+    }
 }

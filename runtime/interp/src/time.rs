@@ -25,6 +25,14 @@ impl Timestamp {
     }
 }
 
+/// Rounded up to the millisecond, so that a deadline is never early; before 1970 it is 1970.
+impl From<Instant> for Timestamp {
+    fn from(instant: Instant) -> Timestamp {
+        let ms = (instant.as_nanosecond().max(0) + 999_999) / 1_000_000;
+        Timestamp(u64::try_from(ms).unwrap_or(u64::MAX))
+    }
+}
+
 /// `2026-01-31T12:00:00.000Z`: the form of the context object and of the history.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

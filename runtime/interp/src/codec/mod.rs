@@ -4,7 +4,13 @@
 //! whole where it first occurs in the segment and is referred to by its number after that; large values are
 //! compressed. The number of a variant or field never changes its meaning: new ones are only added.
 
+mod bytes;
+mod events;
+mod values;
+
 use crate::event::Event;
+
+use bytes::{Reader, Writer};
 
 /// The version that this crate writes.
 const VERSION: u8 = 1;
@@ -14,20 +20,40 @@ const VERSION: u8 = 1;
 pub enum CodecError {
     #[error("the segment ends too early")]
     Truncated,
-    #[error("the segment has the codec version {found}, this program reads versions up to {VERSION}: use a newer one")]
+    #[error(
+        "the segment has the codec version {found}, this program reads versions up to {VERSION}: use a newer one"
+    )]
     Version { found: u8 },
-    #[error("the segment has the unknown {what} {found} at byte {at}: it is damaged or of a newer program")]
-    Unknown { what: &'static str, found: u64, at: usize },
+    #[error(
+        "the segment has the unknown {what} {found} at byte {at}: it is damaged or of a newer program"
+    )]
+    Unknown {
+        what: &'static str,
+        found: u64,
+        at: usize,
+    },
     #[error("the segment is damaged at byte {at}: {what}")]
     Damaged { what: &'static str, at: usize },
 }
 
 /// The events of one append as one segment.
-pub fn encode(_events: &[Event]) -> Vec<u8> {
-    todo!()
+pub fn encode(events: &[Event]) -> Vec<u8> {
+    let mut writer = Writer::new(VERSION);
+    writer.count(events.len());
+    for event in events {
+        events::write(&mut writer, event);
+    }
+    writer.finish()
 }
 
 /// The events of a segment.
-pub fn decode(_segment: &[u8]) -> Result<Vec<Event>, CodecError> {
-    todo!()
+pub fn decode(segment: &[u8]) -> Result<Vec<Event>, CodecError> {
+    let mut reader = Reader::new(segment)?;
+    let count = reader.count()?;
+    let mut events = Vec::with_capacity(count.min(segment.len()));
+    for _ in 0..count {
+        events.push(events::read(&mut reader)?);
+    }
+    reader.end()?;
+    Ok(events)
 }

@@ -24,7 +24,12 @@ impl Run {
         if event.what.is_public() {
             self.public += 1;
         }
-        if let What::ExecutionStarted { start, first, timeout_at } = &event.what {
+        if let What::ExecutionStarted {
+            start,
+            first,
+            timeout_at,
+        } = &event.what
+        {
             self.begin(start, first, *timeout_at, event.at);
             return;
         }
@@ -37,46 +42,114 @@ impl Run {
     fn apply(&mut self, id: FrameId, event: &Event) {
         match &event.what {
             What::ExecutionStarted { .. } => {}
-            What::ExecutionSucceeded { output } => self.end(Ending::Succeeded { output: output.clone() }),
+            What::ExecutionSucceeded { output } => self.end(Ending::Succeeded {
+                output: output.clone(),
+            }),
             What::ExecutionFailed { error, cause } => {
-                self.end(Ending::Failed { error: error.clone(), cause: cause.clone() });
+                self.end(Ending::Failed {
+                    error: error.clone(),
+                    cause: cause.clone(),
+                });
             }
             What::ExecutionTimedOut { error, cause } => {
-                self.end(Ending::TimedOut { error: error.clone(), cause: cause.clone() });
+                self.end(Ending::TimedOut {
+                    error: error.clone(),
+                    cause: cause.clone(),
+                });
             }
             What::ExecutionAborted { error, cause } => {
-                self.end(Ending::Aborted { error: error.clone(), cause: cause.clone() });
+                self.end(Ending::Aborted {
+                    error: error.clone(),
+                    cause: cause.clone(),
+                });
             }
             What::StateEntered { kind, name, input } => self.enter(id, event, *kind, name, input),
-            What::StateExited { output, assigned, next, .. } => self.exit(id, output, assigned, next.as_ref()),
+            What::StateExited {
+                output,
+                assigned,
+                next,
+                ..
+            } => self.exit(id, output, assigned, next.as_ref()),
             What::StateAborted { .. } => self.set_phase(id, Phase::Aborted),
-            What::EvaluationFailed { error, cause, .. } => {
-                let class = FailureClass::Named;
-                self.fail(id, Failure { error: Some(error.clone()), cause: Some(cause.clone()), class });
+            What::EvaluationFailed {
+                error,
+                cause,
+                terminal,
+                ..
+            } => {
+                let class = if *terminal {
+                    FailureClass::Terminal
+                } else {
+                    FailureClass::Named
+                };
+                self.fail(
+                    id,
+                    Failure {
+                        error: Some(error.clone()),
+                        cause: Some(cause.clone()),
+                        class,
+                    },
+                );
             }
             What::Scheduled(scheduled) => self.schedule(id, scheduled, event.at),
             What::Started { .. } => self.started(id, event.at),
             What::Submitted { .. } => self.change_attempt(id, |attempt| attempt.submitted = true),
-            What::Succeeded { output, .. } => self.set_phase(id, Phase::Worked { result: output.clone() }),
+            What::Succeeded { output, .. } => self.set_phase(
+                id,
+                Phase::Worked {
+                    result: output.clone(),
+                },
+            ),
             What::Failed { error, cause, .. } => {
-                let class = FailureClass::Named;
-                self.fail(id, Failure { error: Some(error.clone()), cause: cause.clone(), class });
+                self.fail(
+                    id,
+                    Failure {
+                        error: error.clone(),
+                        cause: cause.clone(),
+                        class: FailureClass::Named,
+                    },
+                );
             }
-            What::TimedOut { error, cause, heartbeat, .. } => {
-                let class = if *heartbeat { FailureClass::Heartbeat } else { FailureClass::Named };
-                self.fail(id, Failure { error: Some(error.clone()), cause: cause.clone(), class });
+            What::TimedOut {
+                error,
+                cause,
+                heartbeat,
+                ..
+            } => {
+                let class = if *heartbeat {
+                    FailureClass::Heartbeat
+                } else {
+                    FailureClass::Named
+                };
+                self.fail(
+                    id,
+                    Failure {
+                        error: error.clone(),
+                        cause: cause.clone(),
+                        class,
+                    },
+                );
             }
             What::ParallelStarted { firsts, input } => self.start_branches(id, firsts, input),
-            What::MapStarted { items, first, concurrency } => self.start_map(id, items, first, *concurrency),
+            What::MapStarted {
+                items,
+                first,
+                concurrency,
+            } => self.start_map(id, items, first, *concurrency),
             What::FlowsSucceeded { .. } => self.collect(id),
             What::FlowsFailed { .. } => self.announce(id),
-            What::IterationStarted { index, input, .. } => self.start_iteration(id, *index, input.as_ref()),
+            What::IterationStarted { index, input, .. } => {
+                self.start_iteration(id, *index, input.as_ref())
+            }
             What::IterationSucceeded { index, .. } => self.succeed_child(id, *index),
-            What::IterationFailed { index, failure, .. } | What::BranchFailed { index, failure } => {
+            What::IterationFailed { index, failure, .. }
+            | What::BranchFailed { index, failure } => {
                 self.stop_child(id, *index);
                 self.fail(id, failure.clone());
             }
-            What::IterationAborted { index, .. } | What::BranchAborted { index } => self.stop_child(id, *index),
+            What::IterationAborted { index, .. } | What::BranchAborted { index } => {
+                self.stop_child(id, *index)
+            }
             What::WaitPlanned { until } => self.set_phase(id, Phase::Waiting { until: *until }),
             What::RetryPlanned { retrier, fire_at } => self.plan_retry(id, *retrier, *fire_at),
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
@@ -86,12 +159,21 @@ impl Run {
 
     // The execution.
 
-    fn begin(&mut self, start: &Start, first: &Arc<str>, timeout_at: Option<Timestamp>, at: Timestamp) {
+    fn begin(
+        &mut self,
+        start: &Start,
+        first: &Arc<str>,
+        timeout_at: Option<Timestamp>,
+        at: Timestamp,
+    ) {
         if self.start.is_some() {
             return;
         }
         let start = Arc::new(start.clone());
-        let stage = Stage::Next { state: first.clone(), input: start.input.clone() };
+        let stage = Stage::Next {
+            state: first.clone(),
+            input: start.input.clone(),
+        };
         self.start = Some(start);
         self.started_at = at;
         self.timeout_at = timeout_at;
@@ -114,7 +196,14 @@ impl Run {
 
     // States.
 
-    fn enter(&mut self, id: FrameId, event: &Event, kind: StateKind, name: &Arc<str>, input: &Value) {
+    fn enter(
+        &mut self,
+        id: FrameId,
+        event: &Event,
+        kind: StateKind,
+        name: &Arc<str>,
+        input: &Value,
+    ) {
         let visit = Visit {
             state: name.clone(),
             kind,
@@ -139,22 +228,33 @@ impl Run {
         self.release(id);
         self.drop_flows(id);
         self.assign(id, assigned);
-        let Some(frame) = self.frames.get_mut(id) else { return };
+        let Some(frame) = self.frames.get_mut(id) else {
+            return;
+        };
         let parent = frame.parent;
         frame.stage = match next {
-            Some(state) => Stage::Next { state: state.clone(), input: output.clone() },
-            None => Stage::Done { output: output.clone() },
+            Some(state) => Stage::Next {
+                state: state.clone(),
+                input: output.clone(),
+            },
+            None => Stage::Done {
+                output: output.clone(),
+            },
         };
         match parent {
             // A branch has no event of its own end.
-            Some((parent, index)) if next.is_none() && self.is_parallel(parent) => self.succeed_child(parent, index),
+            Some((parent, index)) if next.is_none() && self.is_parallel(parent) => {
+                self.succeed_child(parent, index)
+            }
             Some(_) | None => self.make_ready(id, IN_TURN, 0),
         }
     }
 
     fn assign(&mut self, id: FrameId, assigned: &Assigned) {
         for (name, value) in assigned.iter() {
-            let Some(frame) = self.frames.get_mut(id) else { return };
+            let Some(frame) = self.frames.get_mut(id) else {
+                return;
+            };
             self.variables_bytes += value.json_bytes();
             if let Some(old) = frame.variables.insert(name.clone(), value.clone()) {
                 self.variables_bytes = self.variables_bytes.saturating_sub(old.json_bytes());
@@ -163,18 +263,28 @@ impl Run {
     }
 
     fn fail(&mut self, id: FrameId, failure: Failure) {
-        self.set_phase(id, Phase::Failing { failure, announced: false });
+        self.set_phase(
+            id,
+            Phase::Failing {
+                failure,
+                announced: false,
+            },
+        );
     }
 
     fn announce(&mut self, id: FrameId) {
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
         if let Phase::Failing { announced, .. } = &mut visit.phase {
             *announced = true;
         }
     }
 
     fn plan_retry(&mut self, id: FrameId, retrier: u32, fire_at: Timestamp) {
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
         let slot = retrier as usize;
         if visit.retriers.len() <= slot {
             visit.retriers.resize(slot + 1, 0);
@@ -187,12 +297,17 @@ impl Run {
     // Attempts.
 
     fn schedule(&mut self, id: FrameId, scheduled: &Scheduled, at: Timestamp) {
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
         visit.attempts += 1;
         // A worker's heartbeat counts from when it took the task.
         let beats = activity_of(&scheduled.resource).is_none();
         let attempt = Attempt {
-            id: TaskId { entry: visit.entry, attempt: visit.attempts },
+            id: TaskId {
+                entry: visit.entry,
+                attempt: visit.attempts,
+            },
             resource: scheduled.resource.clone(),
             parameters: scheduled.parameters.clone(),
             role_arn: scheduled.role_arn.clone(),
@@ -201,7 +316,10 @@ impl Run {
             timeout_s: scheduled.timeout_s,
             deadline: scheduled.timeout_s.map(|s| at.plus_secs(s.into())),
             heartbeat_s: scheduled.heartbeat_s,
-            heartbeat_due: scheduled.heartbeat_s.filter(|_| beats).map(|s| at.plus_secs(s.into())),
+            heartbeat_due: scheduled
+                .heartbeat_s
+                .filter(|_| beats)
+                .map(|s| at.plus_secs(s.into())),
             started: false,
             submitted: false,
             redispatches: 0,
@@ -238,8 +356,12 @@ impl Run {
     }
 
     fn change_attempt(&mut self, id: FrameId, change: impl FnOnce(&mut Attempt)) {
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
-        let Phase::Attempt(attempt) = &mut visit.phase else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
+        let Phase::Attempt(attempt) = &mut visit.phase else {
+            return;
+        };
         let before = attempt_timers(attempt);
         change(attempt);
         let after = attempt_timers(attempt);
@@ -255,20 +377,43 @@ impl Run {
 
     fn start_branches(&mut self, id: FrameId, firsts: &Arc<[Arc<str>]>, input: &Value) {
         let total = u32::try_from(firsts.len()).unwrap_or(u32::MAX);
-        let flows = Flows { next: total, active: total, ..Flows::of(Items::Branches, total, Some(total)) };
+        let flows = Flows {
+            next: total,
+            active: total,
+            ..Flows::of(Items::Branches, total, Some(total))
+        };
         self.start_flows(id, flows);
         for (index, first) in (0..total).zip(firsts.iter()) {
             self.open_child(id, index, first.clone(), input.clone(), IN_TURN);
         }
     }
 
-    fn start_map(&mut self, id: FrameId, items: &Value, first: &Arc<str>, concurrency: Option<u32>) {
+    fn start_map(
+        &mut self,
+        id: FrameId,
+        items: &Value,
+        first: &Arc<str>,
+        concurrency: Option<u32>,
+    ) {
         let first = first.clone();
         let (items, len) = match items {
-            Value::Array(items) => (Items::Array { first, items: items.clone() }, items.len()),
+            Value::Array(items) => (
+                Items::Array {
+                    first,
+                    items: items.clone(),
+                },
+                items.len(),
+            ),
             Value::Object(object) => {
                 let keys = object.keys().cloned().collect();
-                (Items::Object { first, keys, items: object.values().cloned().collect::<Array>() }, object.len())
+                (
+                    Items::Object {
+                        first,
+                        keys,
+                        items: object.values().cloned().collect::<Array>(),
+                    },
+                    object.len(),
+                )
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return,
         };
@@ -285,9 +430,16 @@ impl Run {
     }
 
     fn start_iteration(&mut self, id: FrameId, index: u32, input: Option<&Value>) {
-        let Some(flows) = self.flows_mut(id) else { return };
-        let Some(first) = flows.items.first().cloned() else { return };
-        let input = input.or_else(|| flows.items.item(index)).cloned().unwrap_or_default();
+        let Some(flows) = self.flows_mut(id) else {
+            return;
+        };
+        let Some(first) = flows.items.first().cloned() else {
+            return;
+        };
+        let input = input
+            .or_else(|| flows.items.item(index))
+            .cloned()
+            .unwrap_or_default();
         flows.next = index + 1;
         flows.active += 1;
         self.open_child(id, index, first, input, IN_TURN);
@@ -295,13 +447,24 @@ impl Run {
     }
 
     fn succeed_child(&mut self, id: FrameId, index: u32) {
-        let Some(child) = self.flows_mut(id).and_then(|flows| flows.children.remove(&index)) else { return };
-        let Some(child) = self.close_frame(child) else { return };
+        let Some(child) = self
+            .flows_mut(id)
+            .and_then(|flows| flows.children.remove(&index))
+        else {
+            return;
+        };
+        let Some(child) = self.close_frame(child) else {
+            return;
+        };
         if let Some(frame) = self.frames.get_mut(id) {
             frame.last = child.last;
         }
-        let Some(flows) = self.flows_mut(id) else { return };
-        if let (Stage::Done { output }, Some(result)) = (child.stage, flows.results.get_mut(index as usize)) {
+        let Some(flows) = self.flows_mut(id) else {
+            return;
+        };
+        if let (Stage::Done { output }, Some(result)) =
+            (child.stage, flows.results.get_mut(index as usize))
+        {
             *result = Some(output);
         }
         flows.active = flows.active.saturating_sub(1);
@@ -310,16 +473,24 @@ impl Run {
     }
 
     fn stop_child(&mut self, id: FrameId, index: u32) {
-        let Some(flows) = self.flows_mut(id) else { return };
+        let Some(flows) = self.flows_mut(id) else {
+            return;
+        };
         flows.active = flows.active.saturating_sub(1);
-        let Some(child) = flows.children.get(&index).copied() else { return };
+        let Some(child) = flows.children.get(&index).copied() else {
+            return;
+        };
         self.release(child);
-        let Some(child) = self.frames.get_mut(child) else { return };
+        let Some(child) = self.frames.get_mut(child) else {
+            return;
+        };
         child.stopped = true;
     }
 
     fn collect(&mut self, id: FrameId) {
-        let Some(flows) = self.flows_mut(id) else { return };
+        let Some(flows) = self.flows_mut(id) else {
+            return;
+        };
         let results = std::mem::take(&mut flows.results);
         let result = Value::array(results.into_iter().map(Option::unwrap_or_default));
         self.drop_flows(id);
@@ -331,14 +502,21 @@ impl Run {
     }
 
     fn is_parallel(&self, id: FrameId) -> bool {
-        self.frames.get(id).and_then(Frame::visit).is_some_and(|visit| visit.kind == StateKind::Parallel)
+        self.frames
+            .get(id)
+            .and_then(Frame::visit)
+            .is_some_and(|visit| visit.kind == StateKind::Parallel)
     }
 
     /// A Parallel or Map state takes turns while an iteration can start, its concurrency is unknown, or all is done.
     fn refresh_flows(&mut self, id: FrameId) {
-        let Some(frame) = self.frames.get(id) else { return };
+        let Some(frame) = self.frames.get(id) else {
+            return;
+        };
         let Some(visit) = frame.visit() else { return };
-        let Some(flows) = visit.flows.as_deref() else { return };
+        let Some(flows) = visit.flows.as_deref() else {
+            return;
+        };
         let busy = flows.can_start() || flows.left == 0 || flows.concurrency.is_none();
         if matches!(visit.phase, Phase::Flows) {
             match (busy, frame.ready) {
@@ -350,9 +528,19 @@ impl Run {
     }
 
     fn open_child(&mut self, id: FrameId, index: u32, first: Arc<str>, input: Value, urgency: u8) {
-        let Some(place) = self.frames.get(id).map(|frame| frame.place.child(index)) else { return };
+        let Some(place) = self.frames.get(id).map(|frame| frame.place.child(index)) else {
+            return;
+        };
         let last = self.public;
-        let child = self.open_frame(place, Some((id, index)), Stage::Next { state: first, input }, last);
+        let child = self.open_frame(
+            place,
+            Some((id, index)),
+            Stage::Next {
+                state: first,
+                input,
+            },
+            last,
+        );
         if let Some(flows) = self.flows_mut(id) {
             flows.children.insert(index, child);
         }
@@ -360,8 +548,12 @@ impl Run {
     }
 
     fn drop_flows(&mut self, id: FrameId) {
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
-        let Some(flows) = visit.flows.take() else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
+        let Some(flows) = visit.flows.take() else {
+            return;
+        };
         for child in flows.children.into_values() {
             self.drop_flows(child);
             self.close_frame(child);
@@ -370,9 +562,23 @@ impl Run {
 
     // Frames and indexes.
 
-    fn open_frame(&mut self, place: Place, parent: Option<(FrameId, u32)>, stage: Stage, last: u64) -> FrameId {
+    fn open_frame(
+        &mut self,
+        place: Place,
+        parent: Option<(FrameId, u32)>,
+        stage: Stage,
+        last: u64,
+    ) -> FrameId {
         let variables = Default::default();
-        self.frames.insert(Frame { place, parent, last, variables, stage, ready: None, stopped: false })
+        self.frames.insert(Frame {
+            place,
+            parent,
+            last,
+            variables,
+            stage,
+            ready: None,
+            stopped: false,
+        })
     }
 
     fn close_frame(&mut self, id: FrameId) -> Option<Box<Frame>> {
@@ -429,7 +635,9 @@ impl Run {
     /// Takes a frame out of all indexes.
     fn release(&mut self, id: FrameId) {
         self.unready(id);
-        let Some(visit) = self.frames.get(id).and_then(Frame::visit) else { return };
+        let Some(visit) = self.frames.get(id).and_then(Frame::visit) else {
+            return;
+        };
         if self.blocked.get(&visit.entry) == Some(&id) {
             self.blocked.remove(&visit.entry);
         }
@@ -441,10 +649,13 @@ impl Run {
     /// Puts a visit into a phase and the frame into the indexes that go with it.
     fn set_phase(&mut self, id: FrameId, phase: Phase) {
         self.release(id);
-        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else { return };
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
         visit.phase = phase;
         let entry = visit.entry;
-        self.timers.extend(phase_timers(visit).into_iter().flatten());
+        self.timers
+            .extend(phase_timers(visit).into_iter().flatten());
         match &visit.phase {
             Phase::Entered | Phase::Worked { .. } => self.make_ready(id, IN_TURN, 0),
             Phase::Failing { .. } => self.make_ready(id, URGENT, 0),
@@ -460,18 +671,39 @@ impl Run {
 impl Flows {
     fn of(items: Items, total: u32, concurrency: Option<u32>) -> Flows {
         let results = vec![None; total as usize];
-        Flows { items, total, next: 0, active: 0, left: total, concurrency, children: Default::default(), results }
+        Flows {
+            items,
+            total,
+            next: 0,
+            active: 0,
+            left: total,
+            concurrency,
+            children: Default::default(),
+            results,
+        }
     }
 }
 
-type Timers = [Option<(Timestamp, TimerId)>; 2];
+pub(super) type Timers = [Option<(Timestamp, TimerId)>; 2];
 
-fn phase_timers(visit: &Visit) -> Timers {
+pub(super) fn phase_timers(visit: &Visit) -> Timers {
     match &visit.phase {
         Phase::Waiting { until } => [Some((*until, TimerId::Wait { entry: visit.entry })), None],
-        Phase::Backoff { fire_at } => [Some((*fire_at, TimerId::Retry { task: visit.next_attempt() })), None],
+        Phase::Backoff { fire_at } => [
+            Some((
+                *fire_at,
+                TimerId::Retry {
+                    task: visit.next_attempt(),
+                },
+            )),
+            None,
+        ],
         Phase::Attempt(attempt) => attempt_timers(attempt),
-        Phase::Entered | Phase::Flows | Phase::Worked { .. } | Phase::Failing { .. } | Phase::Aborted => [None, None],
+        Phase::Entered
+        | Phase::Flows
+        | Phase::Worked { .. }
+        | Phase::Failing { .. }
+        | Phase::Aborted => [None, None],
     }
 }
 
@@ -479,13 +711,18 @@ fn attempt_timers(attempt: &Attempt) -> Timers {
     let task = attempt.id;
     [
         attempt.deadline.map(|due| (due, TimerId::Timeout { task })),
-        attempt.heartbeat_due.map(|due| (due, TimerId::Heartbeat { task })),
+        attempt
+            .heartbeat_due
+            .map(|due| (due, TimerId::Heartbeat { task })),
     ]
 }
 
 impl Visit {
     /// The attempt that a backoff waits for.
     pub(crate) fn next_attempt(&self) -> TaskId {
-        TaskId { entry: self.entry, attempt: self.retries + 1 }
+        TaskId {
+            entry: self.entry,
+            attempt: self.retries + 1,
+        }
     }
 }

@@ -49,7 +49,8 @@ impl Frames {
             self.slots[id.0 as usize] = Some(Box::new(frame));
             return id;
         }
-        let id = FrameId(u32::try_from(self.slots.len()).expect("memory ends before 2^32 frames do"));
+        let id =
+            FrameId(u32::try_from(self.slots.len()).expect("memory ends before 2^32 frames do"));
         self.slots.push(Some(Box::new(frame)));
         id
     }
@@ -134,15 +135,24 @@ pub(crate) struct Visit {
 pub(crate) enum Phase {
     /// Its work is to begin (anew, after a backoff).
     Entered,
-    Waiting { until: Timestamp },
+    Waiting {
+        until: Timestamp,
+    },
     Attempt(Box<Attempt>),
-    Backoff { fire_at: Timestamp },
+    Backoff {
+        fire_at: Timestamp,
+    },
     /// The flows in [`Visit::flows`] run.
     Flows,
     /// Its work is done and its output is to be made.
-    Worked { result: Value },
+    Worked {
+        result: Value,
+    },
     /// Its work failed; `announced` once the event is written that says the Parallel or Map state failed.
-    Failing { failure: Failure, announced: bool },
+    Failing {
+        failure: Failure,
+        announced: bool,
+    },
     /// The flow around it ended.
     Aborted,
 }
@@ -197,8 +207,15 @@ impl Flows {
 pub(crate) enum Items {
     Branches,
     /// `first` is the state that an iteration starts at.
-    Array { first: Arc<str>, items: Array },
-    Object { first: Arc<str>, keys: Arc<[Arc<str>]>, items: Array },
+    Array {
+        first: Arc<str>,
+        items: Array,
+    },
+    Object {
+        first: Arc<str>,
+        keys: Arc<[Arc<str>]>,
+        items: Array,
+    },
 }
 
 impl Items {

@@ -137,7 +137,8 @@ impl Run {
 
     /// All task attempts that wait for their outcome, in the order in which their states were entered.
     pub fn open_tasks(&self) -> impl Iterator<Item = OpenTask<'_>> {
-        self.attempts().map(|(visit, attempt)| open_task(visit, attempt))
+        self.attempts()
+            .map(|(visit, attempt)| open_task(visit, attempt))
     }
 
     /// That task attempt, if it is open.
@@ -148,29 +149,46 @@ impl Run {
 
     /// All states that are entered and not exited, outer ones first.
     pub fn open_states(&self) -> Vec<OpenState<'_>> {
-        let mut states: Vec<_> = self.frames.iter().filter_map(|frame| open_state(frame)).collect();
+        let mut states: Vec<_> = self
+            .frames
+            .iter()
+            .filter_map(|frame| open_state(frame))
+            .collect();
         states.sort_by(|left, right| left.place.cmp(right.place));
         states
     }
 
     /// Workflow variables of the outermost scope, by name.
     pub fn variables(&self) -> impl Iterator<Item = (&Arc<str>, &Value)> {
-        self.frames.get(FrameId::ROOT).into_iter().flat_map(|frame| frame.variables.iter())
+        self.frames
+            .get(FrameId::ROOT)
+            .into_iter()
+            .flat_map(|frame| frame.variables.iter())
     }
 
     /// Starts the heartbeat deadlines of tasks that were scheduled before this time anew from it, as after a crash:
     /// heartbeats are not history.
     pub fn renew_heartbeats(&mut self, at: Timestamp) {
         let earlier = |open: &OpenTask<'_>| open.heartbeat_due.is_some() && open.scheduled_at < at;
-        let tasks: Vec<TaskId> = self.open_tasks().filter(earlier).map(|open| open.task).collect();
+        let tasks: Vec<TaskId> = self
+            .open_tasks()
+            .filter(earlier)
+            .map(|open| open.task)
+            .collect();
         for task in tasks {
             self.beat(task, at);
         }
     }
 
     fn attempts(&self) -> impl Iterator<Item = (&Visit, &Attempt)> {
-        let open = if self.ending.is_none() { Some(&self.blocked) } else { None };
-        open.into_iter().flat_map(|blocked| blocked.values()).filter_map(|id| attempt_in(self.frames.get(*id)?))
+        let open = if self.ending.is_none() {
+            Some(&self.blocked)
+        } else {
+            None
+        };
+        open.into_iter()
+            .flat_map(|blocked| blocked.values())
+            .filter_map(|id| attempt_in(self.frames.get(*id)?))
     }
 
     fn attempt(&self, task: TaskId) -> Option<(&Visit, &Attempt)> {
@@ -186,10 +204,6 @@ impl Run {
 impl Run {
     pub(crate) fn is_fresh(&self) -> bool {
         self.start.is_none()
-    }
-
-    pub(crate) fn shared_start(&self) -> Option<&Arc<Start>> {
-        self.start.as_ref()
     }
 
     pub(crate) fn variables_bytes(&self) -> usize {
@@ -216,16 +230,44 @@ impl Run {
         self.blocked_frame(task.entry)
     }
 
-    pub(crate) fn has_timer(&self, timer: TimerId, at: Timestamp) -> bool {
-        self.timers.iter().take_while(|(due, _)| *due <= at).any(|(_, id)| *id == timer)
+    pub(crate) fn timeout_at(&self) -> Option<Timestamp> {
+        self.timeout_at
+    }
+
+    /// The frame that a timer is for and when it is due, if there is such a timer.
+    pub(crate) fn due(&self, timer: TimerId) -> Option<(FrameId, Timestamp)> {
+        let entry = match timer {
+            TimerId::Execution => return None,
+            TimerId::Wait { entry } => entry,
+            TimerId::Retry { task } | TimerId::Timeout { task } | TimerId::Heartbeat { task } => {
+                task.entry
+            }
+        };
+        let id = *self.blocked.get(&entry)?;
+        let visit = self.frames.get(id)?.visit()?;
+        let due = evolve::phase_timers(visit)
+            .into_iter()
+            .flatten()
+            .find(|(_, id)| *id == timer)?
+            .0;
+        Some((id, due))
+    }
+
+    /// Name of the state that a frame is in.
+    pub(crate) fn state_of(&self, id: FrameId) -> Option<Arc<str>> {
+        Some(self.frames.get(id)?.visit()?.state.clone())
     }
 
     /// `previousEventId` of an event that would be recorded now in that frame.
     pub(crate) fn previous(&self, id: FrameId, what: &What) -> u64 {
-        let Some(frame) = self.frames.get(id) else { return 0 };
+        let Some(frame) = self.frames.get(id) else {
+            return 0;
+        };
         let child = |index: u32| self.child(id, index).map_or(frame.last, |child| child.last);
         match what {
-            What::ExecutionStarted { .. } | What::ExecutionTimedOut { .. } | What::ExecutionAborted { .. } => 0,
+            What::ExecutionStarted { .. }
+            | What::ExecutionTimedOut { .. }
+            | What::ExecutionAborted { .. } => 0,
             What::IterationSucceeded { index, .. }
             | What::IterationFailed { index, .. }
             | What::IterationAborted { index, .. } => child(*index),
@@ -257,7 +299,9 @@ impl Run {
 
     /// Every open attempt within a frame and the frames below it, for their cancellation.
     pub(crate) fn attempts_all(&self) -> Vec<(TaskId, Option<TaskToken>)> {
-        self.attempts().map(|(_, attempt)| (attempt.id, attempt.token.clone())).collect()
+        self.attempts()
+            .map(|(_, attempt)| (attempt.id, attempt.token.clone()))
+            .collect()
     }
 
     /// Whether what is indexed agrees with the frames, and the execution waits for something unless it is over.
@@ -268,9 +312,15 @@ impl Run {
         if self.ending.is_some() || self.is_fresh() {
             return self.ready.is_empty() && self.timers.is_empty();
         }
-        let ready = self.ready.iter().all(|(key, id)| self.frames.get(*id).is_some_and(|f| f.ready == Some(*key)));
+        let ready = self
+            .ready
+            .iter()
+            .all(|(key, id)| self.frames.get(*id).is_some_and(|f| f.ready == Some(*key)));
         let blocked = self.blocked.iter().all(|(entry, id)| {
-            self.frames.get(*id).and_then(Frame::visit).is_some_and(|visit| visit.entry == *entry)
+            self.frames
+                .get(*id)
+                .and_then(Frame::visit)
+                .is_some_and(|visit| visit.entry == *entry)
         });
         ready && blocked && !(self.ready.is_empty() && self.blocked.is_empty())
     }
@@ -290,7 +340,11 @@ pub(crate) fn needs_token(resource: &Resource) -> bool {
 pub(crate) fn attempt_effects(visit: &Visit, attempt: &Attempt, effects: &mut Vec<Effect>) {
     if let Some(token) = &attempt.token {
         let activity = activity_of(&attempt.resource).cloned();
-        effects.push(Effect::OpenToken { task: attempt.id, token: token.clone(), activity });
+        effects.push(Effect::OpenToken {
+            task: attempt.id,
+            token: token.clone(),
+            activity,
+        });
     }
     if must_run(attempt) {
         effects.push(Effect::RunTask(TaskRequest {

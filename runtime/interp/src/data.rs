@@ -1,0 +1,255 @@
+//! The way of data through a state: InputPath, Parameters, ResultSelector, ResultPath and OutputPath, or Arguments and
+//! Output, with Assign beside both. Hides their order and what each field reads.
+
+use std::sync::Arc;
+
+use stepwell_asl::{Assign, Io, JsonataIo, PathIo, ResultPath, Selection};
+use stepwell_query::{JsonataTemplate, Random, Template, Value};
+
+use crate::{
+    event::Assigned,
+    fault::{Fault, Outcome},
+    limits::{Limits, OUTPUT_DEPTH_MAX},
+    scope::Moment,
+};
+
+/// A state's output and the variables it assigns.
+pub(crate) struct Yield {
+    pub(crate) output: Value,
+    pub(crate) assigned: Assigned,
+}
+
+/// What a state's work makes of its data.
+pub(crate) enum Made {
+    /// Its work has a result.
+    Result(Value),
+    /// Its work has none: the input goes on.
+    Nothing,
+}
+
+/// The effective input: what the state's work and its `…Path` fields read. The raw input in JSONata.
+pub(crate) fn effective_input(io: &Io, moment: &Moment) -> Outcome<Value> {
+    match io {
+        Io::Path(io) => select(&io.input_path, &moment.visit.input, moment),
+        Io::Jsonata(_) => Ok(moment.visit.input.clone()),
+    }
+}
+
+/// What the work gets: Parameters or Arguments, else the effective input.
+pub(crate) fn work_input(
+    io: &Io,
+    effective: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<Value> {
+    match io {
+        Io::Path(io) => match &io.parameters {
+            Some(parameters) => template(parameters, effective, moment, random),
+            None => Ok(effective.clone()),
+        },
+        Io::Jsonata(io) => match &io.arguments {
+            Some(arguments) => jsonata(arguments, "Arguments", moment, None, random),
+            None => Ok(effective.clone()),
+        },
+    }
+}
+
+/// The state's output and assignments once its work is done.
+pub(crate) fn conclude(
+    io: &Io,
+    made: &Made,
+    moment: &Moment,
+    random: &mut Random,
+    limits: &Limits,
+) -> Outcome<Yield> {
+    let done = match io {
+        Io::Path(io) => conclude_path(io, io.assign.as_ref(), made, moment, random)?,
+        Io::Jsonata(io) => {
+            conclude_jsonata(io.output.as_ref(), io.assign.as_ref(), made, moment, random)?
+        }
+    };
+    check(done, moment, limits)
+}
+
+/// As [`conclude`] for a JSONPath Choice rule with its own Assign.
+pub(crate) fn conclude_path_rule(
+    io: &PathIo,
+    assign: Option<&Assign<Template>>,
+    moment: &Moment,
+    random: &mut Random,
+    limits: &Limits,
+) -> Outcome<Yield> {
+    let done = conclude_path(
+        io,
+        assign.or(io.assign.as_ref()),
+        &Made::Nothing,
+        moment,
+        random,
+    )?;
+    check(done, moment, limits)
+}
+
+/// As [`conclude`] for a JSONata Choice rule with its own Assign or Output.
+pub(crate) fn conclude_jsonata_rule(
+    io: &JsonataIo,
+    output: Option<&JsonataTemplate>,
+    assign: Option<&Assign<JsonataTemplate>>,
+    moment: &Moment,
+    random: &mut Random,
+    limits: &Limits,
+) -> Outcome<Yield> {
+    let (output, assign) = (output.or(io.output.as_ref()), assign.or(io.assign.as_ref()));
+    let done = conclude_jsonata(output, assign, &Made::Nothing, moment, random)?;
+    check(done, moment, limits)
+}
+
+fn conclude_path(
+    io: &PathIo,
+    assign: Option<&Assign<Template>>,
+    made: &Made,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<Yield> {
+    let (combined, dollar) = match made {
+        Made::Nothing => {
+            let effective = select(&io.input_path, &moment.visit.input, moment)?;
+            (effective.clone(), effective)
+        }
+        Made::Result(result) => {
+            let selected = match &io.result_selector {
+                Some(selector) => template(selector, result, moment, random)?,
+                None => result.clone(),
+            };
+            (
+                place(&io.result_path, &moment.visit.input, &selected)?,
+                result.clone(),
+            )
+        }
+    };
+    let assigned = match assign {
+        Some(assign) => variables(assign, template(&assign.values, &dollar, moment, random)?),
+        None => Assigned::default(),
+    };
+    Ok(Yield {
+        output: select(&io.output_path, &combined, moment)?,
+        assigned,
+    })
+}
+
+fn conclude_jsonata(
+    output: Option<&JsonataTemplate>,
+    assign: Option<&Assign<JsonataTemplate>>,
+    made: &Made,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<Yield> {
+    let result = match made {
+        Made::Result(result) => Some(result),
+        Made::Nothing => None,
+    };
+    let assigned = match assign {
+        Some(assign) => variables(
+            assign,
+            jsonata(&assign.values, "Assign", moment, result, random)?,
+        ),
+        None => Assigned::default(),
+    };
+    let output = match output {
+        Some(output) => jsonata(output, "Output", moment, result, random)?,
+        None => result.unwrap_or(&moment.visit.input).clone(),
+    };
+    Ok(Yield { output, assigned })
+}
+
+/// Puts a result where ResultPath says, into the raw input.
+pub(crate) fn place(path: &ResultPath, input: &Value, result: &Value) -> Outcome<Value> {
+    match path {
+        ResultPath::Replace => Ok(result.clone()),
+        ResultPath::Discard => Ok(input.clone()),
+        ResultPath::Insert(path) => path.set(input, result.clone()).map_err(Fault::ResultPath),
+    }
+}
+
+/// The assignments that a template's value stands for.
+pub(crate) fn variables<T>(assign: &Assign<T>, values: Value) -> Assigned {
+    let value = |name: &Arc<str>| values.get(name).cloned().unwrap_or_default();
+    assign
+        .names
+        .iter()
+        .map(|name| (name.clone(), value(name)))
+        .collect()
+}
+
+/// Refuses what is beyond the limits.
+pub(crate) fn check(done: Yield, moment: &Moment, limits: &Limits) -> Outcome<Yield> {
+    if done.output.json_bytes() > limits.payload_bytes_max || done.output.depth() > OUTPUT_DEPTH_MAX
+    {
+        return Err(Fault::DataLimit {
+            of: moment.visit.state.clone(),
+        });
+    }
+    let mut total = 0;
+    for (name, value) in done.assigned.iter() {
+        let bytes = value.json_bytes();
+        if bytes > limits.variable_bytes_max || value.depth() > OUTPUT_DEPTH_MAX {
+            let most = limits.variable_bytes_max;
+            return Err(Fault::Variables(format!(
+                "The variable '{name}' exceeds the maximum size of {most} bytes."
+            )));
+        }
+        total += bytes;
+    }
+    if total > limits.assign_bytes_max {
+        let most = limits.assign_bytes_max;
+        return Err(Fault::Variables(format!(
+            "The variables assigned exceed the maximum size of {most} bytes."
+        )));
+    }
+    if total > 0 && total + moment.run.variables_bytes() > limits.variables_bytes_max {
+        let most = limits.variables_bytes_max;
+        return Err(Fault::Variables(format!(
+            "The execution's variables exceed the maximum size of {most} bytes."
+        )));
+    }
+    Ok(done)
+}
+
+/// InputPath or OutputPath.
+pub(crate) fn select(selection: &Selection, value: &Value, moment: &Moment) -> Outcome<Value> {
+    match selection {
+        Selection::All => Ok(value.clone()),
+        Selection::Nothing => Ok(Value::empty_object()),
+        Selection::Path(path) => path
+            .evaluate(&moment.sources(value))
+            .map_err(|error| Fault::path(&error)),
+    }
+}
+
+/// A JSONPath template with this `$`.
+pub(crate) fn template(
+    template: &Template,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<Value> {
+    template
+        .evaluate(&moment.sources(input), random)
+        .map_err(|failure| Fault::template(failure, input))
+}
+
+/// A JSONata template in that field, with `$states.result` if there is one.
+pub(crate) fn jsonata(
+    template: &JsonataTemplate,
+    field: &str,
+    moment: &Moment,
+    result: Option<&Value>,
+    random: &mut Random,
+) -> Outcome<Value> {
+    let bindings = match result {
+        Some(result) => moment.bindings().with_result(result),
+        None => moment.bindings(),
+    };
+    template
+        .evaluate(&bindings, random)
+        .map_err(|failure| Fault::jsonata(failure, field))
+}

@@ -1,0 +1,279 @@
+//! Parallel and inline Map: starting flows, and what becomes of them.
+
+use std::sync::Arc;
+
+use stepwell_asl::{Items, Map, Mode, Parallel, Payload};
+use stepwell_query::{Random, Value};
+
+use crate::{
+    border::{Cancelled, Effect},
+    data,
+    event::{StateKind, What},
+    fault::{Fault, Outcome},
+    given,
+    limits::Limits,
+    run::{FrameId, Phase, Stage},
+    scope::Moment,
+    step::Turn,
+};
+
+impl<'a> Turn<'a> {
+    pub(super) fn start_branches(&mut self, id: FrameId, parallel: &Parallel) {
+        let input = self.evaluate(id, |moment, random, _| {
+            let effective = data::effective_input(&parallel.io, moment)?;
+            data::work_input(&parallel.io, &effective, moment, random)
+        });
+        match input {
+            Some(Ok(input)) => {
+                let program = self.program;
+                let firsts = parallel
+                    .branches
+                    .iter()
+                    .map(|flow| program[flow.start].name.clone())
+                    .collect();
+                self.record(id, What::ParallelStarted { firsts, input });
+            }
+            Some(Err(fault)) => self.fail(id, fault),
+            None => {}
+        }
+    }
+
+    pub(super) fn start_map(&mut self, id: FrameId, map: &Map) {
+        if let Mode::Distributed(_) = map.mode {
+            let text = "Map states in DISTRIBUTED mode are not supported yet; use the INLINE mode.";
+            return self.fail(id, Fault::Runtime(text.to_owned()));
+        }
+        let items = self.evaluate(id, |moment, random, _| items(map, moment, random));
+        match items {
+            Some(Ok(items)) => {
+                let first = self.program[map.processor.start].name.clone();
+                let concurrency = self.concurrency(id, map).and_then(Result::ok);
+                self.record(
+                    id,
+                    What::MapStarted {
+                        items,
+                        first,
+                        concurrency,
+                    },
+                );
+            }
+            Some(Err(fault)) => self.fail(id, fault),
+            None => {}
+        }
+    }
+
+    fn concurrency(&mut self, id: FrameId, map: &Map) -> Option<Outcome<u32>> {
+        self.evaluate(id, |moment, random, limits| {
+            concurrency(map, moment, random, limits)
+        })
+    }
+
+    /// One turn of a Parallel or Map state whose flows run.
+    pub(crate) fn advance_flows(&mut self, id: FrameId) {
+        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
+            return;
+        };
+        let Some(flows) = visit.flows.as_deref() else {
+            return;
+        };
+        let (kind, name, index) = (visit.kind, visit.state.clone(), flows.next);
+        if flows.can_start() {
+            self.start_iteration(id, name, index);
+        } else if flows.left == 0 && flows.concurrency.is_some() {
+            self.record(id, What::FlowsSucceeded { kind });
+        } else if let Some(map) = self.map(id) {
+            // The concurrency could not be told; the history has the Map's start before the failure.
+            if let Some(Err(fault)) = self.concurrency(id, map) {
+                self.fail(id, fault);
+            }
+        }
+    }
+
+    fn start_iteration(&mut self, id: FrameId, name: Arc<str>, index: u32) {
+        let Some(map) = self.map(id) else { return };
+        let Some(selector) = &map.item_selector else {
+            return self.record(
+                id,
+                What::IterationStarted {
+                    name,
+                    index,
+                    input: None,
+                },
+            );
+        };
+        let input = self.evaluate(id, |moment, random, limits| {
+            let moment = Moment {
+                iteration: Some(index),
+                ..*moment
+            };
+            select(map, selector, &moment, random, limits)
+        });
+        match input {
+            Some(Ok(input)) => self.record(
+                id,
+                What::IterationStarted {
+                    name,
+                    index,
+                    input: Some(input),
+                },
+            ),
+            Some(Err(fault)) => self.fail(id, fault),
+            None => {}
+        }
+    }
+
+    fn map(&self, id: FrameId) -> Option<&'a Map> {
+        match &self.state(id)?.kind {
+            stepwell_asl::Kind::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// Ends one flow that still runs below a failed Parallel or Map state; false when there is none.
+    pub(super) fn abort_one(&mut self, id: FrameId) -> bool {
+        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
+            return false;
+        };
+        let Some(flows) = visit.flows.as_deref() else {
+            return false;
+        };
+        let running = flows
+            .children
+            .iter()
+            .find(|(_, child)| self.run.frame(**child).is_some_and(|frame| !frame.stopped));
+        let Some((index, child)) = running.map(|(index, child)| (*index, *child)) else {
+            return false;
+        };
+        let (kind, name) = (visit.kind, visit.state.clone());
+        self.abort_state(child);
+        self.record(
+            id,
+            match kind {
+                StateKind::Map => What::IterationAborted { name, index },
+                _ => What::BranchAborted { index },
+            },
+        );
+        true
+    }
+
+    /// Ends the state that a flow is in, the innermost flows first.
+    fn abort_state(&mut self, id: FrameId) {
+        while self.run.ending().is_none() && self.abort_one(id) {}
+        let Some(frame) = self.run.frame(id) else {
+            return;
+        };
+        let Stage::In(visit) = &frame.stage else {
+            return;
+        };
+        let (kind, name) = (visit.kind, visit.state.clone());
+        match &visit.phase {
+            Phase::Aborted => return,
+            Phase::Attempt(attempt) => {
+                let (task, token) = (attempt.id, attempt.token.clone());
+                self.effects.push(Effect::CancelTask {
+                    task,
+                    token,
+                    why: Cancelled::Abandoned,
+                });
+            }
+            Phase::Entered
+            | Phase::Waiting { .. }
+            | Phase::Backoff { .. }
+            | Phase::Flows
+            | Phase::Worked { .. }
+            | Phase::Failing { .. } => {}
+        }
+        match kind {
+            StateKind::Task | StateKind::Wait | StateKind::Parallel | StateKind::Map => {
+                self.record(id, What::StateAborted { kind, name });
+            }
+            // States that do not wait have no such event.
+            StateKind::Pass | StateKind::Choice | StateKind::Succeed | StateKind::Fail => {}
+        }
+    }
+}
+
+/// The items of an inline Map: an array, or an object in JSONata.
+fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
+    let effective = data::effective_input(&map.io, moment)?;
+    match &map.items {
+        Items::Input => match effective {
+            items @ Value::Array(_) => Ok(items),
+            other => match &map.io {
+                stepwell_asl::Io::Path(_) => Err(not_an_array("$")),
+                stepwell_asl::Io::Jsonata(_) => Err(Fault::Query {
+                    text: format!("Map state input must be an array but was: {other}"),
+                    location: "Items".to_owned(),
+                }),
+            },
+        },
+        Items::Path(path) => match path.evaluate(&moment.sources(&effective)) {
+            Ok(items @ Value::Array(_)) => Ok(items),
+            Ok(_) => Err(not_an_array(path.text())),
+            Err(error) => Err(Fault::path(&error)),
+        },
+        Items::Jsonata(template) => match data::jsonata(template, "Items", moment, None, random)? {
+            items @ Value::Array(_) => Ok(items),
+            items @ Value::Object(_) if !has_expression(template) => Ok(items),
+            other => {
+                let expression = template
+                    .expressions()
+                    .next()
+                    .map(|(_, expression)| expression.text().clone());
+                Err(Fault::unexpected(
+                    &expression.unwrap_or_default(),
+                    "Items",
+                    "array",
+                    other,
+                ))
+            }
+        },
+    }
+}
+
+fn has_expression(template: &stepwell_query::JsonataTemplate) -> bool {
+    template
+        .expressions()
+        .any(|(pointer, _)| pointer.is_empty())
+}
+
+fn not_an_array(path: &str) -> Fault {
+    Fault::Runtime(format!("Reference path \"{path}\" must point to array."))
+}
+
+fn concurrency(map: &Map, moment: &Moment, random: &mut Random, limits: &Limits) -> Outcome<u32> {
+    let most = limits.map_concurrency_max;
+    let Some(given) = &map.max_concurrency else {
+        return Ok(most);
+    };
+    let input = data::effective_input(&map.io, moment)?;
+    match given::count("MaxConcurrency", given, &input, moment, random)? {
+        0 => Ok(most),
+        wanted => Ok(wanted.min(most)),
+    }
+}
+
+/// The input of an iteration: the ItemSelector's value.
+fn select(
+    map: &Map,
+    selector: &Payload,
+    moment: &Moment,
+    random: &mut Random,
+    limits: &Limits,
+) -> Outcome<Value> {
+    let input = match selector {
+        Payload::Path(template) => {
+            let effective = data::effective_input(&map.io, moment)?;
+            data::template(template, &effective, moment, random)?
+        }
+        Payload::Jsonata(template) => {
+            data::jsonata(template, "ItemSelector", moment, None, random)?
+        }
+    };
+    if input.json_bytes() > limits.payload_bytes_max {
+        return Err(Fault::DataLimit {
+            of: moment.visit.state.clone(),
+        });
+    }
+    Ok(input)
+}

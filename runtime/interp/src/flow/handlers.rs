@@ -1,0 +1,232 @@
+//! What becomes of a state whose work failed: siblings end, then Retry, then Catch, then the flow fails.
+
+use std::sync::Arc;
+
+use stepwell_asl::{CatchIo, Catcher, ErrorEquals, Handlers, Jitter, Retrier, State};
+use stepwell_query::{Random, Value};
+
+use crate::{
+    data::{self, Yield},
+    event::{Assigned, Failure, FailureClass, StateKind, What},
+    fault::{Fault, Outcome, TIMEOUT},
+    limits::{Limits, SECONDS_MAX},
+    run::{FrameId, Phase, Visit},
+    scope::Moment,
+    step::Turn,
+};
+
+/// Matches all failures but timeouts.
+const TASK_FAILED: &str = "States.TaskFailed";
+const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
+/// Matches a Parallel state whose branch failed.
+const BRANCH_FAILED: &str = "States.BranchFailed";
+
+impl Turn<'_> {
+    /// One turn of a state whose work failed.
+    pub(crate) fn handle_failure(&mut self, id: FrameId) {
+        if self.abort_one(id) {
+            return;
+        }
+        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
+            return;
+        };
+        let Phase::Failing { failure, announced } = &visit.phase else {
+            return;
+        };
+        let (failure, announced) = (failure.clone(), *announced);
+        let state = self.state(id);
+        let handlers = state.and_then(|state| state.kind.handlers());
+        if let Some(handlers) = handlers.filter(|_| !announced)
+            && let Some(planned) = retrier(handlers, &failure, visit)
+        {
+            return self.plan_retry(id, handlers, planned);
+        }
+        let catcher = handlers.and_then(|handlers| {
+            handlers
+                .catch
+                .iter()
+                .find(|c| matches(&c.errors, &failure, visit))
+        });
+        // The interpreter's own failure of a Parallel or Map state ends the execution without a word of that state.
+        let silent = failure.class == FailureClass::Terminal && !has_flows(visit);
+        let kind = visit.kind;
+        if !announced && !silent && matches!(kind, StateKind::Parallel | StateKind::Map) {
+            return self.record(id, What::FlowsFailed { kind });
+        }
+        match (catcher, state) {
+            (Some(catcher), Some(state)) => self.catch(id, state, catcher, &failure),
+            (Some(_) | None, _) => self.fail_flow(id, failure),
+        }
+    }
+
+    fn plan_retry(&mut self, id: FrameId, handlers: &Handlers, slot: usize) {
+        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
+            return;
+        };
+        let before = visit.retriers.get(slot).copied().unwrap_or(0);
+        let delay_ms = delay_ms(&handlers.retry[slot], before, &mut self.random);
+        let retrier = u32::try_from(slot).unwrap_or(u32::MAX);
+        self.record(
+            id,
+            What::RetryPlanned {
+                retrier,
+                fire_at: self.at.plus_ms(delay_ms),
+            },
+        );
+    }
+
+    fn catch(&mut self, id: FrameId, state: &State, catcher: &Catcher, failure: &Failure) {
+        let caught = self.evaluate(id, |moment, random, limits| {
+            caught(catcher, failure, moment, random, limits)
+        });
+        match caught {
+            Some(Ok(done)) => self.exit(id, done, Some(catcher.next)),
+            Some(Err(fault)) => {
+                debug_assert!(state.kind.handlers().is_some());
+                self.fail_with(id, fault, true);
+            }
+            None => {}
+        }
+    }
+
+    /// Nothing handles it: the flow fails, and what it is a part of.
+    fn fail_flow(&mut self, id: FrameId, failure: Failure) {
+        let Some(frame) = self.run.frame(id) else {
+            return;
+        };
+        let Some((parent, index)) = frame.parent else {
+            let Failure { error, cause, .. } = failure;
+            return self.record(id, What::ExecutionFailed { error, cause });
+        };
+        let Some(visit) = self.run.frame(parent).and_then(|frame| frame.visit()) else {
+            return;
+        };
+        let (kind, name) = (visit.kind, visit.state.clone());
+        self.record(
+            parent,
+            match kind {
+                StateKind::Map => What::IterationFailed {
+                    name,
+                    index,
+                    failure,
+                },
+                _ => What::BranchFailed { index, failure },
+            },
+        );
+    }
+}
+
+/// Number of the retrier that makes another attempt. The first one that matches decides, spent or not.
+fn retrier(handlers: &Handlers, failure: &Failure, visit: &Visit) -> Option<usize> {
+    let slot = handlers
+        .retry
+        .iter()
+        .position(|retrier| matches(&retrier.errors, failure, visit))?;
+    let before = visit.retriers.get(slot).copied().unwrap_or(0);
+    (before < handlers.retry[slot].attempts_max).then_some(slot)
+}
+
+/// Milliseconds until the next attempt, after so many by the same retrier.
+fn delay_ms(retrier: &Retrier, before: u32, random: &mut Random) -> u64 {
+    let most = f64::from(
+        retrier
+            .delay_max_s
+            .map_or(SECONDS_MAX, |seconds| seconds.get()),
+    );
+    let exponent = f64::from(before);
+    let seconds =
+        (f64::from(retrier.interval_s.get()) * retrier.backoff_rate.powf(exponent)).min(most);
+    let seconds = match retrier.jitter {
+        Jitter::None => seconds,
+        Jitter::Full => seconds * random.next_f64(),
+    };
+    // Finite and within 0..=SECONDS_MAX by the bound above; a float that is neither becomes 0.
+    (seconds * 1_000.0) as u64
+}
+
+fn matches(errors: &ErrorEquals, failure: &Failure, visit: &Visit) -> bool {
+    let error = failure.error.as_deref();
+    let wild = match failure.class {
+        FailureClass::Terminal => return false,
+        FailureClass::NamedOnly => false,
+        FailureClass::Named | FailureClass::Heartbeat => true,
+    };
+    match errors {
+        ErrorEquals::All => wild,
+        ErrorEquals::Names(names) => names.iter().any(|name| match &**name {
+            TASK_FAILED if wild && error != Some(TIMEOUT) => true,
+            HEARTBEAT_TIMEOUT if failure.class == FailureClass::Heartbeat => true,
+            BRANCH_FAILED if wild && visit.kind == StateKind::Parallel && has_flows(visit) => true,
+            name => error == Some(name),
+        }),
+    }
+}
+
+/// Whether the failure is one of its branches' or iterations', and not of the state's own evaluation.
+fn has_flows(visit: &Visit) -> bool {
+    visit
+        .flows
+        .as_deref()
+        .is_some_and(|flows| !flows.children.is_empty())
+}
+
+fn caught(
+    catcher: &Catcher,
+    failure: &Failure,
+    moment: &Moment,
+    random: &mut Random,
+    limits: &Limits,
+) -> Outcome<Yield> {
+    let error_output = error_output(failure);
+    let done = match &catcher.io {
+        CatchIo::Path {
+            result_path,
+            assign,
+        } => {
+            let assigned = match assign {
+                Some(assign) => data::variables(
+                    assign,
+                    data::template(&assign.values, &error_output, moment, random)?,
+                ),
+                None => Assigned::default(),
+            };
+            Yield {
+                output: data::place(result_path, &moment.visit.input, &error_output)?,
+                assigned,
+            }
+        }
+        CatchIo::Jsonata { output, assign } => {
+            let bindings = moment.bindings().with_error_output(&error_output);
+            let assigned = match assign {
+                Some(assign) => {
+                    let values = assign.values.evaluate(&bindings, random);
+                    data::variables(
+                        assign,
+                        values.map_err(|failure| Fault::jsonata(failure, "Assign"))?,
+                    )
+                }
+                None => Assigned::default(),
+            };
+            let output = match output {
+                Some(output) => output
+                    .evaluate(&bindings, random)
+                    .map_err(|failure| Fault::jsonata(failure, "Output"))?,
+                None => error_output.clone(),
+            };
+            Yield { output, assigned }
+        }
+    };
+    data::check(done, moment, limits)
+}
+
+/// `{"Error", "Cause"}`, with empty texts for what is not told.
+fn error_output(failure: &Failure) -> Value {
+    let text = |text: &Option<Arc<str>>| {
+        text.as_ref()
+            .map_or_else(|| Value::from(""), |text| Value::from(text.clone()))
+    };
+    Value::object([
+        ("Error", text(&failure.error)),
+        ("Cause", text(&failure.cause)),
+    ])
+}

@@ -1,0 +1,151 @@
+//! Fields that are given as a number, a path to one or an expression for one. Hides the service's texts for what is no
+//! such number.
+
+use stepwell_asl::Given;
+use stepwell_query::{Expression, Random, ReferencePath, Value};
+
+use crate::{
+    fault::{Fault, Outcome},
+    scope::Moment,
+};
+
+/// A whole number of seconds in `least..=most` of a field such as `TimeoutSeconds`; `input` is what its path reads.
+pub(crate) fn seconds<T: Copy + Into<u32>>(
+    field: &str,
+    given: &Given<T>,
+    least: u32,
+    most: u32,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<u32> {
+    match given {
+        Given::Fixed(seconds) => Ok((*seconds).into()),
+        Given::Path(path) => seconds_at(field, path, least, most, input, moment),
+        Given::Jsonata(expression) => {
+            let value = evaluate(field, expression, moment, random)?;
+            let Some(seconds) = value.as_i64() else {
+                let expected = if value.as_number().is_some() {
+                    "integer"
+                } else {
+                    "number"
+                };
+                return Err(Fault::unexpected(expression.text(), field, expected, value));
+            };
+            in_range(seconds, least, most).ok_or_else(|| Fault::Query {
+                text: format!(
+                    "The {field} field must be between {least} and {most}, but was: {seconds}"
+                ),
+                location: field.to_owned(),
+            })
+        }
+    }
+}
+
+fn seconds_at(
+    field: &str,
+    path: &ReferencePath,
+    least: u32,
+    most: u32,
+    input: &Value,
+    moment: &Moment,
+) -> Outcome<u32> {
+    let text = path.text();
+    let fault = |what: &str| Fault::Runtime(format!("The {field}Path parameter {what}: {text}"));
+    let value = path
+        .evaluate(&moment.sources(input))
+        .map_err(|_| fault("does not reference an input value"))?;
+    let said = match &value {
+        Value::String(text) => text.to_string(),
+        other => other.to_json(),
+    };
+    let Some(seconds) = whole(&value) else {
+        return Err(Fault::Runtime(format!(
+            "The {field}Path parameter cannot be parsed as a long value: {text} == {said}"
+        )));
+    };
+    if seconds < 0 {
+        return Err(Fault::Runtime(format!(
+            "The {field}Path parameter references a negative value: {text} == {said}"
+        )));
+    }
+    in_range(seconds, least, most).ok_or_else(|| {
+        if field == "Seconds" {
+            return Fault::Runtime("Wait state delay is too long.".to_owned());
+        }
+        Fault::Runtime(format!(
+            "The {field}Path parameter must be between {least} and {most}: {text} == {said}"
+        ))
+    })
+}
+
+/// A count that may be 0, of a field such as `MaxConcurrency`.
+pub(crate) fn count(
+    field: &str,
+    given: &Given<u32>,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<u32> {
+    match given {
+        Given::Fixed(count) => Ok(*count),
+        Given::Path(path) => {
+            let value = path
+                .evaluate(&moment.sources(input))
+                .map_err(|error| Fault::path(&error))?;
+            let Some(count) = whole(&value) else {
+                let (text, said) = (path.text(), quoted(&value));
+                return Err(Fault::Runtime(format!(
+                    "The {field}Path field refers to value {said} which is not a valid integer: {text}"
+                )));
+            };
+            u32::try_from(count).map_err(|_| Fault::Runtime(format!("{field} cannot be negative.")))
+        }
+        Given::Jsonata(expression) => {
+            let value = evaluate(field, expression, moment, random)?;
+            let Some(count) = value.as_i64() else {
+                return Err(Fault::unexpected(expression.text(), field, "number", value));
+            };
+            u32::try_from(count).map_err(|_| Fault::Query {
+                text: format!("{field} cannot be negative."),
+                location: field.to_owned(),
+            })
+        }
+    }
+}
+
+/// The value of a JSONata field that must have one.
+pub(crate) fn evaluate(
+    field: &str,
+    expression: &Expression,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<Value> {
+    expression
+        .require(&moment.bindings(), random)
+        .map_err(|failure| Fault::jsonata(failure, field))
+}
+
+/// A whole number, or a string of its digits.
+fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::String(text) => text.parse().ok(),
+        Value::Number(number) if number.is_integer() => number.as_i64(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+fn in_range(seconds: i64, least: u32, most: u32) -> Option<u32> {
+    u32::try_from(seconds)
+        .ok()
+        .filter(|seconds| (least..=most).contains(seconds))
+}
+
+fn quoted(value: &Value) -> String {
+    match value {
+        Value::String(text) => format!("\"{text}\""),
+        other => format!("\"{}\"", other.to_json()),
+    }
+}

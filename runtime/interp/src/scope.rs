@@ -1,0 +1,141 @@
+//! What the expressions of a state read besides its data: the context object and the variables, as of the state's
+//! entry. Hides how the context object is put together; it is made only when an expression asks for it.
+
+use std::sync::Arc;
+
+use stepwell_query::{Bindings, ObjectBuilder, Scope, Sources, Value};
+
+use crate::{
+    Timestamp,
+    border::TaskToken,
+    run::{FrameId, Items, Run, Visit},
+};
+
+/// One state at one moment.
+pub(crate) struct Moment<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) frame: FrameId,
+    pub(crate) visit: &'a Visit,
+    pub(crate) at: Timestamp,
+    /// The token of the attempt that is being scheduled.
+    pub(crate) token: Option<&'a TaskToken>,
+    /// The iteration that is about to start, in a Map's own frame.
+    pub(crate) iteration: Option<u32>,
+}
+
+impl<'a> Moment<'a> {
+    /// The state that the frame is in.
+    pub(crate) fn of(run: &'a Run, frame: FrameId, at: Timestamp) -> Option<Moment<'a>> {
+        let visit = run.frame(frame)?.visit()?;
+        Some(Moment {
+            run,
+            frame,
+            visit,
+            at,
+            token: None,
+            iteration: None,
+        })
+    }
+
+    /// JSONPath sources with this `$`.
+    pub(crate) fn sources<'b>(&'b self, input: &'b Value) -> Sources<'b> {
+        Sources::new(input, self)
+    }
+
+    /// JSONata bindings with the state's input.
+    pub(crate) fn bindings(&self) -> Bindings<'_> {
+        Bindings::new(
+            &self.visit.input,
+            self,
+            i64::try_from(self.at.0).unwrap_or(i64::MAX),
+        )
+    }
+
+    fn map_item(&self) -> Option<Value> {
+        if let (Some(index), Some(flows)) = (self.iteration, self.visit.flows.as_deref()) {
+            return item(&flows.items, index);
+        }
+        // The innermost iteration around this state.
+        let mut frame = self.run.frame(self.frame)?;
+        loop {
+            let (parent, index) = frame.parent?;
+            frame = self.run.frame(parent)?;
+            let found = frame
+                .visit()
+                .and_then(|visit| visit.flows.as_deref())
+                .and_then(|flows| item(&flows.items, index));
+            if found.is_some() {
+                return found;
+            }
+        }
+    }
+}
+
+impl Scope for Moment<'_> {
+    fn context(&self) -> Value {
+        let mut context = ObjectBuilder::with_capacity(5);
+        context.insert("Execution", execution(self.run));
+        context.insert("StateMachine", machine(self.run));
+        context.insert("State", state(self.visit));
+        if let Some(token) = self.token {
+            context.insert(
+                "Task",
+                Value::object([("Token", Value::from(token.0.clone()))]),
+            );
+        }
+        if let Some(item) = self.map_item() {
+            context.insert("Map", Value::object([("Item", item)]));
+        }
+        context.into()
+    }
+
+    fn variable(&self, name: &str) -> Option<Value> {
+        self.run.variable(self.frame, name).cloned()
+    }
+}
+
+fn execution(run: &Run) -> Value {
+    let Some(start) = run.start() else {
+        return Value::empty_object();
+    };
+    let text = |text: &Arc<str>| Value::from(text.clone());
+    Value::object([
+        ("Id", text(&start.execution_arn)),
+        ("Input", start.input.clone()),
+        ("StartTime", Value::from(run.started_at().to_string())),
+        ("Name", text(&start.execution_name)),
+        ("RoleArn", text(&start.role_arn)),
+        ("RedriveCount", Value::from(0)),
+    ])
+}
+
+fn machine(run: &Run) -> Value {
+    let Some(start) = run.start() else {
+        return Value::empty_object();
+    };
+    let text = |text: &Arc<str>| Value::from(text.clone());
+    Value::object([
+        ("Id", text(&start.machine_arn)),
+        ("Name", text(&start.machine_name)),
+    ])
+}
+
+fn state(visit: &Visit) -> Value {
+    Value::object([
+        ("Name", Value::from(visit.state.clone())),
+        ("EnteredTime", Value::from(visit.entered_at.to_string())),
+        ("RetryCount", Value::from(visit.retries)),
+    ])
+}
+
+fn item(items: &Items, index: u32) -> Option<Value> {
+    let value = items.item(index)?;
+    let mut item = ObjectBuilder::with_capacity(4);
+    item.insert("Index", Value::from(index))
+        .insert("Value", value.clone());
+    if let Some(key) = items.key(index) {
+        item.insert("Key", Value::from(key.clone()));
+    }
+    item.insert("Source", Value::from("STATE_DATA"));
+    Some(item.into())
+}

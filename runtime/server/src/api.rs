@@ -112,7 +112,7 @@ fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
-        Error::Broken(internal) => {
+        Error::Broken(internal) | Error::Unopened(internal) => {
             tracing::error!(error = %internal, "a request failed");
             router::error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the runtime; its log has the cause")
         }

@@ -135,7 +135,7 @@ impl From<Error> for Fault {
             Error::Busy(message) => {
                 Fault::new(StatusCode::SERVICE_UNAVAILABLE, FRAMEWORK, "ServiceUnavailableException", message)
             }
-            Error::Broken(internal) => {
+            Error::Broken(internal) | Error::Unopened(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
                 let fault = Fault::new(StatusCode::INTERNAL_SERVER_ERROR, FRAMEWORK, "InternalFailure", message);
                 Fault { internal: Some(internal), ..fault }

@@ -1,0 +1,45 @@
+//! What the tests of the server share: an engine in memory whose tasks find no plugin, and its router.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use stepwell_engine::{Engine, Options, PluginCall, PluginEnd, Store, TaskRunner};
+use stepwell_interp::OnCrash;
+use stepwell_server::{Sample, SampleKind, SandboxMetrics};
+
+/// A runner without plugins.
+struct NoPlugins;
+
+impl TaskRunner for NoPlugins {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        let cause = format!("there is no plugin {}", call.plugin);
+        Box::pin(async { PluginEnd::Missing { cause } })
+    }
+
+    fn on_crash(&self, _tenant: &str, _plugin: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+/// A fresh engine that keeps everything in memory.
+pub(crate) fn engine() -> Engine {
+    let options = Options { store: Store::Memory, raised_limits: false, shards: 1 };
+    Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
+}
+
+/// A sandbox that counts one thing with labels and one without.
+pub(crate) fn sandbox() -> SandboxMetrics {
+    let sample = |name: &str, kind, labels: &[(&str, &str)]| Sample {
+        name: name.to_owned(),
+        help: "For the test".to_owned(),
+        kind,
+        value: 3.0,
+        labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+    };
+    Arc::new(move || {
+        vec![
+            sample("guest_calls", SampleKind::Counter, &[("plugin", "a")]),
+            sample("guest_calls", SampleKind::Counter, &[("plugin", "b")]),
+            sample("guest_memory_bytes", SampleKind::Gauge, &[]),
+        ]
+    })
+}

@@ -19,6 +19,8 @@ mod reader;
 mod record;
 mod runner;
 mod shard;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod tokens;
 
 pub use api::{

@@ -1,0 +1,726 @@
+//! The engine under a virtual clock: shards on one thread, commits, reads and task attempts as items of an agenda
+//! that a seed orders. Everything that may go wrong between two of them does, when asked: crashes, faulty disks, lost
+//! leases, clocks that jump. The same seed gives the same run. For tests and torture; production never builds it.
+
+mod agenda;
+mod node;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+};
+
+use futures_util::FutureExt;
+use rand_chacha::{ChaCha12Rng, rand_core::{Rng, SeedableRng}};
+use sha2::{Digest, Sha256};
+use stepwell_interp::{Event, Input, OnCrash, Run, Start, TaskId, TaskOutcome, TaskRequest, TaskToken, Timestamp};
+use stepwell_query::Value;
+use tokio::sync::oneshot;
+
+use crate::{
+    dispatch::hex,
+    journal::{
+        Answer, ExecutionId, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Outgoing,
+        Partition, Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
+    },
+    limits::READ_BYTES_MAX,
+    programs::Programs,
+    reader,
+    record::{self, InboxItem, Meta, TaskKey},
+    shard::{Begin, In, Info, Mode, Out, StartReply, Stored, Ticket, token_hash},
+};
+
+use agenda::Agenda;
+use node::SimNode;
+
+pub use crate::journal::FaultPlan as DiskFaults;
+
+/// Virtual time begins on 2030-01-01.
+const BEGIN: Timestamp = Timestamp(1_893_456_000_000);
+/// A run that needs more items than this does not end.
+const ITEMS_MAX: u64 = 2_000_000;
+/// A commit takes up to this long.
+const COMMIT_MS_MAX: u64 = 6;
+/// A lease in the simulation; renewed at a third.
+const LEASE_MS: u64 = 3_000;
+
+/// What a world is made of.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    pub seed: u64,
+    pub store: SimStore,
+    /// Engines on the one store.
+    pub nodes: usize,
+    /// Crash the first node whenever that many appends were made durable, before anything learns of it.
+    pub crash_every: Option<u64>,
+    /// Chance in 1,000 of a crash between any two items.
+    pub crash_per_mille: u32,
+    /// Chance in 1,000 of the clock jumping before an item.
+    pub jump_per_mille: u32,
+    /// Chance in 1,000 of a node standing still for longer than its lease.
+    pub pause_per_mille: u32,
+}
+
+impl Default for WorldOptions {
+    fn default() -> WorldOptions {
+        WorldOptions {
+            seed: 0,
+            store: SimStore::Memory,
+            nodes: 1,
+            crash_every: None,
+            crash_per_mille: 0,
+            jump_per_mille: 0,
+            pause_per_mille: 0,
+        }
+    }
+}
+
+/// Where the simulated engine keeps its executions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SimStore {
+    Memory,
+    /// SQLite on a disk in memory that loses what was not synced.
+    Disk,
+}
+
+/// Decides what becomes of task attempts.
+pub trait Script {
+    /// A plugin's attempt was dispatched. A redispatch of the same attempt should get the same answer.
+    fn dispatched(&mut self, execution: &str, request: &TaskRequest) -> Scripted;
+    /// A token was opened for a task that someone outside answers: after how many ms, with what; `None` is never.
+    fn opened(&mut self, execution: &str, state: &str, task: TaskId, parameters: &Value) -> Option<(u64, Scripted)>;
+}
+
+/// What a scripted attempt does.
+#[derive(Clone, Debug)]
+pub enum Scripted {
+    /// Begins at once and ends after so many ms.
+    Ends { after_ms: u64, outcome: TaskOutcome },
+    /// Its request is accepted after so many ms.
+    Submitted { after_ms: u64, output: Value },
+    /// Begins and never ends.
+    Hangs,
+}
+
+/// Something that was seen from outside, for a test to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// A start was acknowledged.
+    Started(ExecutionId),
+    /// An attempt was dispatched, when so many events of its execution were durable.
+    Dispatched { execution: ExecutionId, task: TaskId, durable: u64 },
+    /// An answer to a token was acknowledged (true), or refused since the token was gone.
+    Answered { execution: ExecutionId, task: TaskId, accepted: bool },
+    /// A stop was acknowledged.
+    Stopped(ExecutionId),
+    Crashed,
+}
+
+enum Item {
+    /// A node's commit reaches the store.
+    Commit { node: usize, tickets: Vec<Ticket>, writes: Vec<Write> },
+    /// Its verdicts reach the node.
+    Verdicts { node: usize, tickets: Vec<Ticket>, verdicts: Vec<Verdict> },
+    Load { node: usize, execution: ExecutionId },
+    /// News of an attempt that runs on a node.
+    News { node: usize, execution: ExecutionId, input: Input },
+    /// A node has to look at its timers.
+    Work { node: usize },
+    /// A node looks for due executions and unread messages, and renews its leases.
+    Keep { node: usize },
+    /// A worker or a callback answers.
+    Reply { execution: ExecutionId, task: TaskId, token: TaskToken, outcome: TaskOutcome },
+    Take { node: usize, execution: ExecutionId, task: TaskId, outcome: TaskOutcome },
+    Stop { execution: ExecutionId },
+    Restart { node: usize },
+}
+
+enum SimJournal {
+    Memory(MemoryJournal),
+    Disk { disk: SimDisk, journal: Option<Arc<InlineJournal>> },
+}
+
+/// See the module.
+pub struct World {
+    options: WorldOptions,
+    clock: Arc<AtomicU64>,
+    random: ChaCha12Rng,
+    journal: SimJournal,
+    agenda: Agenda<Item>,
+    nodes: Vec<SimNode>,
+    script: Box<dyn Script>,
+    seen: Vec<Seen>,
+    appends: u64,
+    next_crash: Option<u64>,
+    crash_now: bool,
+    started: BTreeMap<ExecutionId, Arc<str>>,
+    starts: Vec<(ExecutionId, oneshot::Receiver<Result<(), Refused>>)>,
+    counter: u16,
+    items: u64,
+}
+
+/// The answer of a store that answers at once.
+fn now<T>(answer: Answer<T>) -> T {
+    answer.now_or_never().expect("the simulated stores answer at once")
+}
+
+impl World {
+    pub fn new(options: WorldOptions, script: Box<dyn Script>) -> World {
+        let clock = Arc::new(AtomicU64::new(BEGIN.0));
+        let journal = match options.store {
+            SimStore::Memory => {
+                let time = clock.clone();
+                SimJournal::Memory(MemoryJournal::new(Arc::new(move || Timestamp(time.load(SeqCst)))))
+            }
+            SimStore::Disk => SimJournal::Disk { disk: SimDisk::new(options.seed), journal: None },
+        };
+        let mut world = World {
+            random: ChaCha12Rng::seed_from_u64(options.seed),
+            next_crash: options.crash_every,
+            clock,
+            journal,
+            agenda: Agenda::new(),
+            nodes: Vec::new(),
+            script,
+            seen: Vec::new(),
+            appends: 0,
+            crash_now: false,
+            started: BTreeMap::new(),
+            starts: Vec::new(),
+            counter: 0,
+            items: 0,
+            options,
+        };
+        for node in 0..world.options.nodes.max(1) {
+            world.nodes.push(SimNode::new(world.options.seed, node, world.now()));
+            world.keep(node);
+        }
+        world
+    }
+
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.clock.load(SeqCst))
+    }
+
+    /// What was seen from outside so far.
+    pub fn seen(&self) -> &[Seen] {
+        &self.seen
+    }
+
+    /// Sets what the disk does wrong from now on; nothing on the memory store.
+    pub fn disk_faults(&mut self, plan: FaultPlan) {
+        if let SimJournal::Disk { disk, .. } = &self.journal {
+            disk.faults(plan);
+        }
+    }
+
+    fn journal(&mut self) -> Result<Arc<dyn Journal>, String> {
+        match &mut self.journal {
+            SimJournal::Memory(memory) => Ok(Arc::new(memory.clone())),
+            SimJournal::Disk { disk, journal } => {
+                if let Some(journal) = journal {
+                    return Ok(journal.clone());
+                }
+                let time = self.clock.clone();
+                let options = SqliteOptions {
+                    vfs: Some(disk.vfs_name().to_owned()),
+                    clock: Arc::new(move || Timestamp(time.load(SeqCst))),
+                };
+                let opened = InlineJournal::open(Path::new("journal.sqlite"), options).map_err(|error| error.to_string())?;
+                let opened = Arc::new(opened);
+                *journal = Some(opened.clone());
+                Ok(opened)
+            }
+        }
+    }
+
+    /// Asks a node for an execution of this definition. Its machine's list is `scope`.
+    pub fn start(&mut self, node: usize, definition: &str, start: Start) -> Result<ExecutionId, String> {
+        let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
+        let (hash, blob) = Programs::store(definition);
+        let journal = self.journal()?;
+        for verdict in now(journal.commit(vec![blob])) {
+            verdict.map_err(|refused| refused.to_string())?;
+        }
+        let partition = self.nodes[node].partition(self.counter).ok_or("the node holds no partition")?;
+        self.counter = self.counter.wrapping_add(1);
+        let id = ExecutionId::new(self.now().0, self.counter, partition);
+        let meta = Meta {
+            tenant: "000000000000".into(),
+            machine_arn: start.machine_arn.clone(),
+            definition: hex(&hash),
+            express_run: start.express.then(|| "run".into()),
+            version_arn: None,
+            alias_arn: None,
+            trace_header: None,
+        };
+        let (reply, started) = oneshot::channel();
+        let info = Arc::new(Info {
+            tenant: meta.tenant.clone(),
+            execution_arn: start.execution_arn.clone(),
+            machine_arn: start.machine_arn.clone(),
+            trace_header: None,
+        });
+        self.started.insert(id, start.execution_arn.clone());
+        let begin = Begin {
+            id,
+            info,
+            program: Arc::new(program),
+            new: NewExecution {
+                scope: ScopeId(1),
+                name: start.execution_name.clone(),
+                unique_name: !start.express,
+                started_at: self.now(),
+                meta: record::encode(&meta),
+            },
+            mode: if start.express { Mode::ExpressAsync } else { Mode::Durable },
+            start: Box::new(start),
+            reply: StartReply::Started(reply),
+        };
+        self.starts.push((id, started));
+        self.hand(node, In::Start(Box::new(begin)));
+        Ok(id)
+    }
+
+    /// No more crashes, pauses, jumps or faults from now on: what was begun can end.
+    pub fn calm(&mut self) {
+        let WorldOptions { crash_every, crash_per_mille, jump_per_mille, pause_per_mille, .. } = &mut self.options;
+        (*crash_every, *crash_per_mille, *jump_per_mille, *pause_per_mille) = (None, 0, 0, 0);
+        self.next_crash = None;
+        self.disk_faults(FaultPlan::default());
+    }
+
+    /// Plans a StopExecution.
+    pub fn stop_after(&mut self, execution: ExecutionId, ms: u64) {
+        self.agenda.plan(self.now().plus_ms(ms), Item::Stop { execution });
+    }
+
+    /// Lets time pass until all executions are closed, nothing is left to happen, or `ms` have passed.
+    pub fn run(&mut self, ms: u64) -> Result<(), String> {
+        let until = self.now().plus_ms(ms);
+        while let Some((at, item)) = self.agenda.next(until) {
+            self.items += 1;
+            if self.items > ITEMS_MAX {
+                return Err(format!("the world does not come to rest after {ITEMS_MAX} items"));
+            }
+            self.pass_to(at);
+            self.maybe_disturb();
+            self.happen(item);
+            self.collect_starts();
+            if std::mem::take(&mut self.crash_now) {
+                self.crash(0);
+            }
+            if self.all_closed()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn all_closed(&mut self) -> Result<bool, String> {
+        // Looking is cheap enough only now and then.
+        if !self.items.is_multiple_of(16) || !self.starts.is_empty() {
+            return Ok(false);
+        }
+        let ids: Vec<ExecutionId> = self.started.keys().copied().collect();
+        for id in ids {
+            let Ok(journal) = self.journal() else { return Ok(false) };
+            match now(journal.execution(id)) {
+                Ok(Some(row)) if row.view.status == Status::Running => return Ok(false),
+                Ok(_) => {}
+                Err(_) => return Ok(false),
+            }
+        }
+        Ok(!self.started.is_empty() && self.nodes.iter().all(SimNode::is_up))
+    }
+
+    /// The status and all stored events of an execution; `None` when the store does not know it.
+    pub fn execution(&mut self, id: ExecutionId) -> Result<Option<(Status, Vec<Event>)>, String> {
+        let journal = self.journal()?;
+        let Some(row) = now(journal.execution(id)).map_err(|error| error.to_string())? else { return Ok(None) };
+        let mut events = Vec::new();
+        let mut first = 1;
+        loop {
+            let page = now(journal.segments(id, SegmentRange::From { first }, READ_BYTES_MAX)).map_err(|error| error.to_string())?;
+            let Some(last) = page.last() else { break };
+            first = last.first + u64::from(last.segment.events);
+            for segment in &page {
+                events.extend(reader::decode(segment).map_err(|error| error.to_string())?);
+            }
+        }
+        Ok(Some((row.view.status, events)))
+    }
+
+    /// Messages left in an execution's inbox.
+    pub fn inbox(&mut self, id: ExecutionId) -> Result<usize, String> {
+        let journal = self.journal()?;
+        now(journal.inbox(id)).map(|messages| messages.len()).map_err(|error| error.to_string())
+    }
+
+    fn pass_to(&mut self, at: Timestamp) {
+        self.clock.fetch_max(at.0, SeqCst);
+    }
+
+    fn chance(&mut self, per_mille: u32) -> bool {
+        per_mille > 0 && self.random.next_u32() % 1_000 < per_mille
+    }
+
+    fn between(&mut self, most: u64) -> u64 {
+        self.random.next_u64() % (most + 1)
+    }
+
+    fn maybe_disturb(&mut self) {
+        if self.chance(self.options.crash_per_mille) {
+            let node = usize::try_from(self.between(self.nodes.len() as u64 - 1)).unwrap_or(0);
+            self.crash(node);
+        }
+        if self.chance(self.options.pause_per_mille) {
+            let node = usize::try_from(self.between(self.nodes.len() as u64 - 1)).unwrap_or(0);
+            let pause = LEASE_MS / 2 + self.between(LEASE_MS * 2);
+            let until = self.now().plus_ms(pause);
+            self.nodes[node].paused_until = until;
+        }
+        if self.chance(self.options.jump_per_mille) {
+            // Nodes see a wall clock that is off by this; the agenda's time goes on.
+            let jump = self.between(40_000);
+            let back = self.chance(500);
+            for node in &mut self.nodes {
+                node.jump(jump, back);
+            }
+        }
+    }
+
+    /// Power loss: what a node had in memory is gone, and on a disk what was not synced.
+    pub fn crash(&mut self, node: usize) {
+        if !self.nodes[node].is_up() {
+            return;
+        }
+        self.seen.push(Seen::Crashed);
+        if let SimJournal::Disk { disk, journal } = &mut self.journal {
+            disk.crash();
+            *journal = None;
+        }
+        let at = self.now();
+        self.nodes[node].down();
+        self.agenda.retain(|item| match item {
+            Item::Commit { node: owner, .. }
+            | Item::Verdicts { node: owner, .. }
+            | Item::Load { node: owner, .. }
+            | Item::News { node: owner, .. }
+            | Item::Work { node: owner }
+            | Item::Keep { node: owner }
+            | Item::Take { node: owner, .. }
+            | Item::Restart { node: owner } => *owner != node,
+            Item::Reply { .. } | Item::Stop { .. } => true,
+        });
+        // The starts that nobody acknowledged are lost with their callers.
+        self.collect_starts();
+        let rest = 1 + self.between(20);
+        self.agenda.plan(at.plus_ms(rest), Item::Restart { node });
+    }
+
+    fn collect_starts(&mut self) {
+        let mut waiting = Vec::new();
+        for (id, mut reply) in std::mem::take(&mut self.starts) {
+            match reply.try_recv() {
+                Ok(Ok(())) => self.seen.push(Seen::Started(id)),
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => drop(self.started.remove(&id)),
+                Err(oneshot::error::TryRecvError::Empty) => waiting.push((id, reply)),
+            }
+        }
+        self.starts.extend(waiting);
+    }
+
+    fn happen(&mut self, item: Item) {
+        if let Some(node) = item.node()
+            && self.nodes[node].paused_until > self.now()
+        {
+            let later = self.nodes[node].paused_until;
+            self.agenda.plan(later, item);
+            return;
+        }
+        match item {
+            Item::Commit { node, tickets, writes } => self.commit(node, tickets, writes),
+            Item::Verdicts { node, tickets, verdicts } => {
+                for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
+                    self.give(node, In::Committed { ticket, verdict });
+                }
+                self.settle(node);
+            }
+            Item::Load { node, execution } => {
+                let result = self.load(execution);
+                self.hand(node, In::Loaded { execution, result });
+            }
+            Item::News { node, execution, input } => self.hand(node, In::Input { execution, input }),
+            Item::Work { node } => self.settle(node),
+            Item::Keep { node } => self.keep(node),
+            Item::Reply { execution, task, token, outcome } => self.reply(execution, task, &token, outcome),
+            Item::Take { node, execution, task, outcome } => self.take(node, execution, task, outcome),
+            Item::Stop { execution } => self.stop(execution),
+            Item::Restart { node } => {
+                let at = self.now();
+                self.nodes[node].up(at);
+                self.keep(node);
+            }
+        }
+    }
+
+    fn load(&mut self, execution: ExecutionId) -> Result<Stored, String> {
+        let journal = self.journal()?;
+        let programs = Programs::new(journal.clone());
+        reader::stored(journal.as_ref(), &programs, execution)
+            .now_or_never()
+            .expect("the simulated stores answer at once")
+    }
+
+    fn commit(&mut self, node: usize, tickets: Vec<Ticket>, writes: Vec<Write>) {
+        let appends = writes.iter().filter(|write| matches!(write, Write::Append(_))).count() as u64;
+        let verdicts = match self.journal() {
+            Ok(journal) => now(journal.commit(writes)),
+            Err(error) => tickets.iter().map(|_| Err(Refused::Broken(error.clone()))).collect(),
+        };
+        self.appends += appends;
+        if let Some(next) = self.next_crash
+            && self.appends >= next
+        {
+            self.next_crash = self.options.crash_every.map(|every| self.appends + every);
+            self.crash_now = true;
+            return;
+        }
+        let delay = self.between(COMMIT_MS_MAX);
+        self.plan_ordered(node, delay, Item::Verdicts { node, tickets, verdicts });
+    }
+
+    /// Plans an item of a node's commit path, never before one planned earlier.
+    fn plan_ordered(&mut self, node: usize, delay_ms: u64, item: Item) {
+        let at = self.now().plus_ms(delay_ms).max(self.nodes[node].commit_path);
+        self.nodes[node].commit_path = at;
+        self.agenda.plan(at, item);
+    }
+
+    fn hand(&mut self, node: usize, input: In) {
+        self.give(node, input);
+        self.settle(node);
+    }
+
+    fn give(&mut self, node: usize, input: In) {
+        let at = self.now();
+        self.nodes[node].give(at, input);
+    }
+
+    /// Lets a node work until it waits, and plans what it asks for.
+    fn settle(&mut self, node: usize) {
+        let at = self.now();
+        let mut tickets = Vec::new();
+        let mut writes = Vec::new();
+        for out in self.nodes[node].work(at) {
+            match out {
+                Out::Commit { ticket, write } => {
+                    tickets.push(ticket);
+                    writes.push(write);
+                }
+                Out::Load(execution) => {
+                    let delay = self.between(2);
+                    self.agenda.plan(at.plus_ms(delay), Item::Load { node, execution });
+                }
+                Out::Run { execution, info, request } => self.dispatch(node, execution, &info, &request),
+                Out::Cancel { execution, task } => self.cancel(node, execution, task),
+                Out::ActivityOpened { execution, info, task, .. } => self.opened(node, execution, &info.execution_arn, task),
+                // The keeper looks often enough.
+                Out::WakeAt(wake_at) => self.agenda.plan(wake_at.max(at), Item::Keep { node }),
+            }
+        }
+        if !writes.is_empty() {
+            let delay = self.between(COMMIT_MS_MAX);
+            self.plan_ordered(node, delay, Item::Commit { node, tickets, writes });
+        }
+        if let Some(due) = self.nodes[node].next_due() {
+            self.agenda.plan(due.max(at.plus_ms(1)), Item::Work { node });
+        }
+    }
+
+    fn dispatch(&mut self, node: usize, execution: ExecutionId, info: &Info, request: &TaskRequest) {
+        let at = self.now();
+        let task = request.task;
+        let durable = self.journal().ok().and_then(|journal| now(journal.execution(execution)).ok().flatten()).map_or(0, |row| row.next - 1);
+        self.seen.push(Seen::Dispatched { execution, task, durable });
+        let mut news = |after: u64, input: Input| self.agenda.plan(at.plus_ms(after), Item::News { node, execution, input });
+        news(0, Input::TaskStarted { task, by: None, at });
+        match self.script.dispatched(&info.execution_arn, request) {
+            Scripted::Ends { after_ms, outcome } => news(after_ms, Input::TaskEnded { task, outcome }),
+            Scripted::Submitted { after_ms, output } => {
+                news(after_ms, Input::TaskSubmitted { task, output });
+                if let Some(token) = &request.token
+                    && let Some((after, Scripted::Ends { after_ms: more, outcome })) =
+                        self.script.opened(&info.execution_arn, &request.state, task, &request.parameters)
+                {
+                    let item = Item::Reply { execution, task, token: token.clone(), outcome };
+                    self.agenda.plan(at.plus_ms(after_ms + after + more), item);
+                }
+            }
+            Scripted::Hangs => {}
+        }
+    }
+
+    fn cancel(&mut self, node: usize, execution: ExecutionId, task: TaskId) {
+        self.agenda.retain(|item| match item {
+            Item::News { node: owner, execution: of, input: Input::TaskEnded { task: id, .. } | Input::TaskSubmitted { task: id, .. } } => {
+                !(*owner == node && *of == execution && *id == task)
+            }
+            _ => true,
+        });
+    }
+
+    fn opened(&mut self, node: usize, execution: ExecutionId, arn: &str, task: TaskId) {
+        let Some(run) = self.fold(execution) else { return };
+        let Some(open) = run.open_task(task) else { return };
+        if let Some((after, Scripted::Ends { outcome, .. })) = self.script.opened(arn, open.state, task, open.parameters) {
+            self.agenda.plan(self.now().plus_ms(after), Item::Take { node, execution, task, outcome });
+        }
+    }
+
+    fn fold(&mut self, execution: ExecutionId) -> Option<Run> {
+        let (_, events) = self.execution(execution).ok().flatten()?;
+        let mut run = Run::default();
+        for event in &events {
+            run.evolve(event);
+        }
+        Some(run)
+    }
+
+    fn take(&mut self, node: usize, execution: ExecutionId, task: TaskId, outcome: TaskOutcome) {
+        let (reply, mut granted) = oneshot::channel();
+        self.hand(node, In::Take { execution, task, worker: Some("worker".into()), reply });
+        // The worker looks whether it got the task after a while; a lost one is given to nobody again.
+        let _ = granted.try_recv();
+        let at = self.now();
+        if let Some(token) = self.fold(execution).and_then(|run| run.open_task(task).and_then(|open| open.token.cloned())) {
+            let delay = COMMIT_MS_MAX * 3 + self.between(100);
+            self.agenda.plan(at.plus_ms(delay), Item::Reply { execution, task, token, outcome });
+        }
+    }
+
+    fn reply(&mut self, execution: ExecutionId, task: TaskId, token: &TaskToken, outcome: TaskOutcome) {
+        let answer = match outcome {
+            TaskOutcome::Succeeded { output } => record::Answer::Success { output },
+            TaskOutcome::Failed { error, cause, .. } => record::Answer::Failure { error, cause },
+        };
+        let key = TaskKey::from(task);
+        let payload = record::encode(&InboxItem::Answer { entry: key.entry, attempt: key.attempt, answer });
+        let message = Outgoing { to: execution, payload: payload.clone() };
+        let write = Write::Answer { token: token_hash(token), message };
+        let verdict = match self.journal() {
+            Ok(journal) => now(journal.commit(vec![write])).pop(),
+            Err(_) => None,
+        };
+        match verdict {
+            Some(Ok(landed)) => {
+                self.seen.push(Seen::Answered { execution, task, accepted: true });
+                for id in landed.messages {
+                    self.announce(Message { id, to: execution, payload: payload.clone() });
+                }
+            }
+            Some(Err(Refused::TokenGone)) => self.seen.push(Seen::Answered { execution, task, accepted: false }),
+            Some(Err(_)) | None => {
+                // A client tries again until the store has an answer.
+                let retry = self.now().plus_ms(500);
+                let outcome = match record::decode(&payload) {
+                    Ok(InboxItem::Answer { answer, .. }) => answer.outcome(),
+                    Ok(InboxItem::Stop { .. }) | Err(_) => return,
+                };
+                self.agenda.plan(retry, Item::Reply { execution, task, token: token.clone(), outcome });
+            }
+        }
+    }
+
+    fn stop(&mut self, execution: ExecutionId) {
+        let payload = record::encode(&InboxItem::Stop { error: None, cause: None });
+        let write = Write::Post(Outgoing { to: execution, payload: payload.clone() });
+        let verdict = self.journal().ok().and_then(|journal| now(journal.commit(vec![write])).pop());
+        match verdict {
+            Some(Ok(landed)) => {
+                self.seen.push(Seen::Stopped(execution));
+                for id in landed.messages {
+                    self.announce(Message { id, to: execution, payload: payload.clone() });
+                }
+            }
+            Some(Err(_)) | None => self.agenda.plan(self.now().plus_ms(500), Item::Stop { execution }),
+        }
+    }
+
+    /// Tells the node that serves the execution, if one is up; the others find the message by looking.
+    fn announce(&mut self, message: Message) {
+        let partition = message.to.partition();
+        let owner = self.nodes.iter().position(|node| node.is_up() && node.holds(partition));
+        if let Some(node) = owner.filter(|node| self.nodes[*node].paused_until <= self.now()) {
+            self.hand(node, In::Message(message));
+        }
+    }
+
+    /// A node renews its leases, and wakes what is hot, due or has messages.
+    fn keep(&mut self, node: usize) {
+        let at = self.now();
+        let next = at.plus_ms(LEASE_MS / 3);
+        self.agenda.plan(next, Item::Keep { node });
+        let Ok(journal) = self.journal() else { return };
+        let wanted = self.nodes[node].wanted();
+        let Ok(leases) = now(journal.lease(self.nodes[node].owner(), &wanted, LEASE_MS)) else { return };
+        let fresh = self.nodes[node].leased(&leases);
+        let held: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
+        if fresh.is_some() {
+            let epochs = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
+            self.give(node, In::Leases(epochs));
+        }
+        let mut wake: BTreeSet<ExecutionId> = BTreeSet::new();
+        if let Some(fresh) = fresh {
+            wake.extend(now(journal.hot(&fresh, None, u32::MAX)).unwrap_or_default());
+        }
+        let cursors: Vec<_> = held.iter().map(|partition| (*partition, crate::journal::MessageId(0))).collect();
+        let messages = now(journal.messages(&cursors, 10_000)).unwrap_or_default();
+        wake.extend(messages.iter().map(|message| message.to));
+        let wall = self.nodes[node].wall(at);
+        wake.extend(now(journal.due(&held, wall, 10_000)).unwrap_or_default().into_iter().map(|(id, _)| id));
+        for execution in wake {
+            self.give(node, In::Wake(execution));
+        }
+        for message in messages {
+            self.give(node, In::Message(message));
+        }
+        self.settle(node);
+    }
+}
+
+impl Item {
+    fn node(&self) -> Option<usize> {
+        match self {
+            Item::Commit { node, .. }
+            | Item::Verdicts { node, .. }
+            | Item::Load { node, .. }
+            | Item::News { node, .. }
+            | Item::Work { node }
+            | Item::Keep { node }
+            | Item::Take { node, .. }
+            | Item::Restart { node } => Some(*node),
+            Item::Reply { .. } | Item::Stop { .. } => None,
+        }
+    }
+}
+
+/// 32 bytes that depend on nothing but the world's seed and the place in an execution's log, so that a run that
+/// crashes draws what one that does not draws.
+fn seed_at(seed: u64, execution: ExecutionId, position: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_be_bytes());
+    hash.update(execution.0.to_be_bytes());
+    hash.update(position.to_be_bytes());
+    hash.finalize().into()
+}
+
+/// What the simulation says of every interrupted attempt.
+fn on_crash(_: &Info, _: &TaskRequest) -> OnCrash {
+    OnCrash::Redispatch
+}

@@ -1,0 +1,141 @@
+//! One simulated engine: a shard, the leases it believes it holds, and a wall clock that may be off.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stepwell_interp::Timestamp;
+
+use super::{on_crash, seed_at};
+use crate::{
+    counters::Counters,
+    journal::{Epoch, Lease, Partition},
+    shard::{Environment, In, Out, Shard},
+};
+
+/// Partitions in a simulated installation.
+const PARTITIONS: u16 = 4;
+/// Turns that a node takes at a time.
+const TURNS: usize = 1_000;
+
+/// See the module.
+pub(super) struct SimNode {
+    seed: u64,
+    index: usize,
+    /// Grows with each crash: another life has another name, and another owner of leases.
+    life: u32,
+    owner: String,
+    shard: Option<Shard>,
+    held: BTreeMap<Partition, Epoch>,
+    pub(super) paused_until: Timestamp,
+    /// Commits of one node are applied and answered in order.
+    pub(super) commit_path: Timestamp,
+    offset_ms: i64,
+}
+
+impl SimNode {
+    pub(super) fn new(seed: u64, index: usize, at: Timestamp) -> SimNode {
+        let mut node = SimNode {
+            seed,
+            index,
+            life: 0,
+            owner: String::new(),
+            shard: None,
+            held: BTreeMap::new(),
+            paused_until: Timestamp(0),
+            commit_path: Timestamp(0),
+            offset_ms: 0,
+        };
+        node.up(at);
+        node
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.shard.is_some()
+    }
+
+    pub(super) fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// A new life with an empty memory.
+    pub(super) fn up(&mut self, at: Timestamp) {
+        self.life += 1;
+        self.owner = format!("node-{}-{}", self.index, self.life);
+        let seed = self.seed;
+        let environment = Environment {
+            opened_at: self.wall(at),
+            seed: Box::new(move |execution, position| seed_at(seed, execution, position)),
+            on_crash: Box::new(on_crash),
+        };
+        self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
+        self.paused_until = Timestamp(0);
+        self.commit_path = at;
+    }
+
+    pub(super) fn down(&mut self) {
+        self.shard = None;
+        self.held.clear();
+    }
+
+    /// The time as this node's clock shows it.
+    pub(super) fn wall(&self, at: Timestamp) -> Timestamp {
+        Timestamp(at.0.saturating_add_signed(self.offset_ms))
+    }
+
+    pub(super) fn jump(&mut self, ms: u64, back: bool) {
+        let ms = i64::try_from(ms).unwrap_or(0);
+        self.offset_ms = if back { -ms } else { ms };
+    }
+
+    pub(super) fn give(&mut self, at: Timestamp, input: In) {
+        let wall = self.wall(at);
+        if let Some(shard) = &mut self.shard {
+            shard.handle(wall, input);
+        }
+    }
+
+    /// Works until there is nothing to do at once.
+    pub(super) fn work(&mut self, at: Timestamp) -> Vec<Out> {
+        let wall = self.wall(at);
+        let Some(shard) = &mut self.shard else { return Vec::new() };
+        let mut outs = Vec::new();
+        loop {
+            shard.work(wall, TURNS);
+            outs.extend(shard.take_out());
+            if !shard.is_busy() {
+                return outs;
+            }
+        }
+    }
+
+    /// When the shard wants to look at its timers, in the world's time.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        let due = self.shard.as_ref()?.next_due()?;
+        Some(Timestamp(due.0.saturating_add_signed(-self.offset_ms)))
+    }
+
+    /// All partitions: who is first has them, the others what it lets lapse.
+    pub(super) fn wanted(&self) -> Vec<Partition> {
+        (0..PARTITIONS).map(Partition).collect()
+    }
+
+    /// Takes note of its leases; those that are new, when any changed.
+    pub(super) fn leased(&mut self, leases: &[Lease]) -> Option<Vec<Partition>> {
+        let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
+        if now_held == self.held {
+            return None;
+        }
+        let fresh = now_held.iter().filter(|(partition, epoch)| self.held.get(partition) != Some(epoch));
+        let fresh = fresh.map(|(partition, _)| *partition).collect();
+        self.held = now_held;
+        Some(fresh)
+    }
+
+    pub(super) fn holds(&self, partition: Partition) -> bool {
+        self.held.contains_key(&partition)
+    }
+
+    pub(super) fn partition(&self, turn: u16) -> Option<Partition> {
+        let count = self.held.len();
+        self.held.keys().nth(usize::from(turn) % count.max(1)).copied()
+    }
+}

@@ -8,7 +8,8 @@ use crate::hint::nearest;
 use crate::limits::TEST_DEPTH_MAX;
 use crate::node::{Fields, Node};
 use crate::program::{
-    Choice, Comparison, Condition, JsonataRule, Operand, Operator, Order, PathRule, QueryLanguage, Rules, Test, Wildcard,
+    Choice, Comparison, Condition, JsonataRule, Operand, Operator, Order, PathRule, QueryLanguage,
+    Rules, Test, Wildcard,
 };
 use crate::reading::{Reading, Row};
 use crate::simple::timestamp;
@@ -20,17 +21,27 @@ pub(crate) fn choice(state: &Reading) -> Option<Choice> {
     if choices.is_none() {
         state.siblings.graph.borrow_mut().broken = true;
     }
-    let rules = choices.and_then(|node| node.some_items()).and_then(|nodes| {
-        Some(match state.language {
-            QueryLanguage::JsonPath => Rules::Path(each(state, &nodes, path_rule)?),
-            QueryLanguage::Jsonata => Rules::Jsonata(each(state, &nodes, jsonata_rule)?),
-        })
-    });
-    Some(Choice { io, rules: rules?, default: default.flatten() })
+    let rules = choices
+        .and_then(|node| node.some_items())
+        .and_then(|nodes| {
+            Some(match state.language {
+                QueryLanguage::JsonPath => Rules::Path(each(state, &nodes, path_rule)?),
+                QueryLanguage::Jsonata => Rules::Jsonata(each(state, &nodes, jsonata_rule)?),
+            })
+        });
+    Some(Choice {
+        io,
+        rules: rules?,
+        default: default.flatten(),
+    })
 }
 
 /// All rules, or none when one of them cannot be read.
-fn each<'d, T>(state: &Reading<'_, 'd>, nodes: &[Node<'d>], read: fn(&Reading<'_, 'd>) -> Option<T>) -> Option<Vec<T>> {
+fn each<'d, T>(
+    state: &Reading<'_, 'd>,
+    nodes: &[Node<'d>],
+    read: fn(&Reading<'_, 'd>) -> Option<T>,
+) -> Option<Vec<T>> {
     let rules: Vec<Option<T>> = nodes
         .iter()
         .map(|node| {
@@ -45,27 +56,45 @@ fn each<'d, T>(state: &Reading<'_, 'd>, nodes: &[Node<'d>], read: fn(&Reading<'_
 }
 
 fn jsonata_rule(rule: &Reading) -> Option<JsonataRule> {
-    let condition = rule.fields.required("Condition").and_then(|node| match node.is_jsonata() {
-        true => node.expression(Slot::State).map(Condition::Jsonata),
-        false => node.boolean().map(Condition::Fixed),
-    });
+    let condition = rule
+        .fields
+        .required("Condition")
+        .and_then(|node| match node.is_jsonata() {
+            true => node.expression(Slot::State).map(Condition::Jsonata),
+            false => node.boolean().map(Condition::Fixed),
+        });
     let assign = rule.assign_jsonata(Slot::State);
-    let output = rule.fields.get("Output").and_then(|node| node.jsonata_template(Slot::State));
+    let output = rule
+        .fields
+        .get("Output")
+        .and_then(|node| node.jsonata_template(Slot::State));
     let next = rule.next();
-    Some(JsonataRule { condition: condition?, assign, output, next: next? })
+    Some(JsonataRule {
+        condition: condition?,
+        assign,
+        output,
+        next: next?,
+    })
 }
 
 fn path_rule(rule: &Reading) -> Option<PathRule> {
     let assign = rule.assign_path();
     let next = rule.next();
     let test = test(rule.fields, 0);
-    Some(PathRule { test: test?, assign, next: next? })
+    Some(PathRule {
+        test: test?,
+        assign,
+        next: next?,
+    })
 }
 
 /// A rule's test: And, Or, Not, or a comparison.
 fn test(fields: &Fields, depth: usize) -> Option<Test> {
     if depth > TEST_DEPTH_MAX {
-        fields.node.fault(Code::TooDeep, format!("Choice rules are nested more than {TEST_DEPTH_MAX} levels"));
+        fields.node.fault(
+            Code::TooDeep,
+            format!("Choice rules are nested more than {TEST_DEPTH_MAX} levels"),
+        );
         return None;
     }
     let combined = ["And", "Or", "Not", "Variable"];
@@ -78,7 +107,11 @@ fn test(fields: &Fields, depth: usize) -> Option<Test> {
 }
 
 fn nested_all(node: &Node, depth: usize) -> Option<Vec<Test>> {
-    let tests: Vec<Option<Test>> = node.some_items()?.iter().map(|item| nested(item, depth)).collect();
+    let tests: Vec<Option<Test>> = node
+        .some_items()?
+        .iter()
+        .map(|item| nested(item, depth))
+        .collect();
     tests.into_iter().collect()
 }
 
@@ -95,7 +128,10 @@ fn comparison(fields: &Fields) -> Option<Comparison> {
     let variable = fields.get("Variable").and_then(|node| node.path());
     let mut operators = OPERATORS.iter().filter(|(name, _)| fields.has(name));
     let Some((name, read)) = operators.next() else {
-        let unknown = fields.all().map(|(name, _)| &**name).find(|name| !NOT_OPERATORS.contains(name));
+        let unknown = fields
+            .all()
+            .map(|(name, _)| &**name)
+            .find(|name| !NOT_OPERATORS.contains(name));
         let hint = unknown.and_then(|name| nearest(name, OPERATORS.iter().map(|(name, _)| *name)));
         let message = "A Choice rule requires exactly one comparison operator";
         fields.node.fault_with_hint(Code::Missing, message, hint);
@@ -104,11 +140,17 @@ fn comparison(fields: &Fields) -> Option<Comparison> {
     let others: Vec<&'static str> = operators.map(|(name, _)| *name).collect();
     if !others.is_empty() {
         others.iter().for_each(|name| drop(fields.get(name)));
-        let message = format!("Only one of these fields is allowed: [{name}, {}]", others.join(", "));
+        let message = format!(
+            "Only one of these fields is allowed: [{name}, {}]",
+            others.join(", ")
+        );
         fields.node.fault(Code::Exclusive, message);
     }
     let operator = fields.get(name).and_then(|node| read(&node));
-    Some(Comparison { variable: variable?, operator: operator? })
+    Some(Comparison {
+        variable: variable?,
+        operator: operator?,
+    })
 }
 
 const NOT_OPERATORS: &[&str] = &["Variable", "Next", "Comment", "Assign"];
@@ -121,34 +163,78 @@ const OPERATORS: &[(&str, Read)] = &[
     ("StringLessThan", |n| string(n, Order::LessThan)),
     ("StringGreaterThan", |n| string(n, Order::GreaterThan)),
     ("StringLessThanEquals", |n| string(n, Order::LessThanEquals)),
-    ("StringGreaterThanEquals", |n| string(n, Order::GreaterThanEquals)),
-    ("StringEqualsPath", |n| Some(Operator::String(Order::Equals, path(n)?))),
-    ("StringLessThanPath", |n| Some(Operator::String(Order::LessThan, path(n)?))),
-    ("StringGreaterThanPath", |n| Some(Operator::String(Order::GreaterThan, path(n)?))),
-    ("StringLessThanEqualsPath", |n| Some(Operator::String(Order::LessThanEquals, path(n)?))),
-    ("StringGreaterThanEqualsPath", |n| Some(Operator::String(Order::GreaterThanEquals, path(n)?))),
+    ("StringGreaterThanEquals", |n| {
+        string(n, Order::GreaterThanEquals)
+    }),
+    ("StringEqualsPath", |n| {
+        Some(Operator::String(Order::Equals, path(n)?))
+    }),
+    ("StringLessThanPath", |n| {
+        Some(Operator::String(Order::LessThan, path(n)?))
+    }),
+    ("StringGreaterThanPath", |n| {
+        Some(Operator::String(Order::GreaterThan, path(n)?))
+    }),
+    ("StringLessThanEqualsPath", |n| {
+        Some(Operator::String(Order::LessThanEquals, path(n)?))
+    }),
+    ("StringGreaterThanEqualsPath", |n| {
+        Some(Operator::String(Order::GreaterThanEquals, path(n)?))
+    }),
     ("NumericEquals", |n| numeric(n, Order::Equals)),
     ("NumericLessThan", |n| numeric(n, Order::LessThan)),
     ("NumericGreaterThan", |n| numeric(n, Order::GreaterThan)),
-    ("NumericLessThanEquals", |n| numeric(n, Order::LessThanEquals)),
-    ("NumericGreaterThanEquals", |n| numeric(n, Order::GreaterThanEquals)),
-    ("NumericEqualsPath", |n| Some(Operator::Numeric(Order::Equals, path(n)?))),
-    ("NumericLessThanPath", |n| Some(Operator::Numeric(Order::LessThan, path(n)?))),
-    ("NumericGreaterThanPath", |n| Some(Operator::Numeric(Order::GreaterThan, path(n)?))),
-    ("NumericLessThanEqualsPath", |n| Some(Operator::Numeric(Order::LessThanEquals, path(n)?))),
-    ("NumericGreaterThanEqualsPath", |n| Some(Operator::Numeric(Order::GreaterThanEquals, path(n)?))),
+    ("NumericLessThanEquals", |n| {
+        numeric(n, Order::LessThanEquals)
+    }),
+    ("NumericGreaterThanEquals", |n| {
+        numeric(n, Order::GreaterThanEquals)
+    }),
+    ("NumericEqualsPath", |n| {
+        Some(Operator::Numeric(Order::Equals, path(n)?))
+    }),
+    ("NumericLessThanPath", |n| {
+        Some(Operator::Numeric(Order::LessThan, path(n)?))
+    }),
+    ("NumericGreaterThanPath", |n| {
+        Some(Operator::Numeric(Order::GreaterThan, path(n)?))
+    }),
+    ("NumericLessThanEqualsPath", |n| {
+        Some(Operator::Numeric(Order::LessThanEquals, path(n)?))
+    }),
+    ("NumericGreaterThanEqualsPath", |n| {
+        Some(Operator::Numeric(Order::GreaterThanEquals, path(n)?))
+    }),
     ("TimestampEquals", |n| instant(n, Order::Equals)),
     ("TimestampLessThan", |n| instant(n, Order::LessThan)),
     ("TimestampGreaterThan", |n| instant(n, Order::GreaterThan)),
-    ("TimestampLessThanEquals", |n| instant(n, Order::LessThanEquals)),
-    ("TimestampGreaterThanEquals", |n| instant(n, Order::GreaterThanEquals)),
-    ("TimestampEqualsPath", |n| Some(Operator::Timestamp(Order::Equals, path(n)?))),
-    ("TimestampLessThanPath", |n| Some(Operator::Timestamp(Order::LessThan, path(n)?))),
-    ("TimestampGreaterThanPath", |n| Some(Operator::Timestamp(Order::GreaterThan, path(n)?))),
-    ("TimestampLessThanEqualsPath", |n| Some(Operator::Timestamp(Order::LessThanEquals, path(n)?))),
-    ("TimestampGreaterThanEqualsPath", |n| Some(Operator::Timestamp(Order::GreaterThanEquals, path(n)?))),
-    ("BooleanEquals", |n| Some(Operator::BooleanEquals(Operand::Fixed(n.boolean()?)))),
-    ("BooleanEqualsPath", |n| Some(Operator::BooleanEquals(path(n)?))),
+    ("TimestampLessThanEquals", |n| {
+        instant(n, Order::LessThanEquals)
+    }),
+    ("TimestampGreaterThanEquals", |n| {
+        instant(n, Order::GreaterThanEquals)
+    }),
+    ("TimestampEqualsPath", |n| {
+        Some(Operator::Timestamp(Order::Equals, path(n)?))
+    }),
+    ("TimestampLessThanPath", |n| {
+        Some(Operator::Timestamp(Order::LessThan, path(n)?))
+    }),
+    ("TimestampGreaterThanPath", |n| {
+        Some(Operator::Timestamp(Order::GreaterThan, path(n)?))
+    }),
+    ("TimestampLessThanEqualsPath", |n| {
+        Some(Operator::Timestamp(Order::LessThanEquals, path(n)?))
+    }),
+    ("TimestampGreaterThanEqualsPath", |n| {
+        Some(Operator::Timestamp(Order::GreaterThanEquals, path(n)?))
+    }),
+    ("BooleanEquals", |n| {
+        Some(Operator::BooleanEquals(Operand::Fixed(n.boolean()?)))
+    }),
+    ("BooleanEqualsPath", |n| {
+        Some(Operator::BooleanEquals(path(n)?))
+    }),
     ("StringMatches", wildcard),
     ("IsNull", |n| n.boolean().map(Operator::IsNull)),
     ("IsPresent", |n| n.boolean().map(Operator::IsPresent)),
@@ -179,7 +265,10 @@ fn instant(node: &Node, order: Order) -> Option<Operator> {
 fn wildcard(node: &Node) -> Option<Operator> {
     let (wildcard, stray) = Wildcard::parse(node.text()?);
     if stray {
-        node.fault(Code::BadWildcard, "In a pattern a backslash must stand before '*' or another backslash");
+        node.fault(
+            Code::BadWildcard,
+            "In a pattern a backslash must stand before '*' or another backslash",
+        );
     }
     Some(Operator::StringMatches(wildcard))
 }

@@ -70,6 +70,7 @@ codes! {
     NotOneOf         "ASL015" Error   "SCHEMA_VALIDATION_FAILED"  "a word that is not one of those allowed";
     OutOfRange       "ASL016" Error   "SCHEMA_VALIDATION_FAILED"  "a number out of its range";
     Exclusive        "ASL018" Error   "SCHEMA_VALIDATION_FAILED"  "fields that exclude each other";
+    LanguagePlace    "ASL019" Warning "SCHEMA_VALIDATION_FAILED"  "the query language stands among the states";
     OtherLanguage    "ASL020" Error   "SCHEMA_VALIDATION_FAILED"  "a field of the other query language";
     Downgrade        "ASL021" Error   "SCHEMA_VALIDATION_FAILED"  "a JSONPath state in a JSONata state machine";
     StateName        "ASL022" Error   "INVALID_STATE_NAME"        "a state name that is not allowed";
@@ -84,7 +85,7 @@ codes! {
     Unrooted         "ASL036" Warning "SCHEMA_VALIDATION_FAILED"  "a JSONata expression reads from nothing";
     NotString        "ASL037" Error   "SCHEMA_VALIDATION_FAILED"  "an intrinsic function that does not give a string";
     BadResource      "ASL040" Error   "SCHEMA_VALIDATION_FAILED"  "a resource that is not known";
-    Express          "ASL041" Error   "SCHEMA_VALIDATION_FAILED"  "a resource that Express workflows cannot use";
+    Express          "ASL041" Error   "SCHEMA_VALIDATION_FAILED"  "something that Express workflows cannot do";
     MissingArgument  "ASL042" Error   "SCHEMA_VALIDATION_FAILED"  "an argument that the resource needs is missing";
     Heartbeat        "ASL043" Error   "SCHEMA_VALIDATION_FAILED"  "a heartbeat not shorter than the timeout";
     BadTimestamp     "ASL050" Error   "SCHEMA_VALIDATION_FAILED"  "a text that is no timestamp";
@@ -111,5 +112,8 @@ pub fn codes() -> &'static [Code] {
 
 /// The page of a code (`ASL012`, in any case): what it means, why, how to mend, an example. Markdown.
 pub fn explain(code: &str) -> Option<&'static str> {
-    Code::ALL.iter().find(|known| known.id().eq_ignore_ascii_case(code.trim())).map(|known| known.page())
+    Code::ALL
+        .iter()
+        .find(|known| known.id().eq_ignore_ascii_case(code.trim()))
+        .map(|known| known.page())
 }

@@ -49,7 +49,10 @@ impl Diagnostic {
 
     /// A diagnostic of the whole definition, for which the service gives no location.
     pub(crate) fn of_whole(code: Code, message: impl Into<String>) -> Diagnostic {
-        Diagnostic { location: None, ..Diagnostic::at(&Place::root(), code, message) }
+        Diagnostic {
+            location: None,
+            ..Diagnostic::at(&Place::root(), code, message)
+        }
     }
 
     pub fn severity(&self) -> Severity {
@@ -58,7 +61,10 @@ impl Diagnostic {
 
     /// The diagnostic for people, several lines without a trailing newline; `file` names the definition.
     pub fn show<'a>(&'a self, file: &'a str) -> impl fmt::Display + 'a {
-        Shown { diagnostic: self, file }
+        Shown {
+            diagnostic: self,
+            file,
+        }
     }
 }
 
@@ -75,7 +81,17 @@ struct Shown<'a> {
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Diagnostic { code, message, pointer, line, column, value, detail, hint, .. } = self.diagnostic;
+        let Diagnostic {
+            code,
+            message,
+            pointer,
+            line,
+            column,
+            value,
+            detail,
+            hint,
+            ..
+        } = self.diagnostic;
         let severity = match code.severity() {
             Severity::Error => "error",
             Severity::Warning => "warning",
@@ -86,7 +102,11 @@ impl fmt::Display for Shown<'_> {
             0 => writeln!(f, "  at {pointer}  ({})", self.file)?,
             _ => writeln!(f, "  at {pointer}  ({}:{line}:{column})", self.file)?,
         }
-        write!(f, "  {}", detail.as_ref().unwrap_or(message).replace('\n', " "))?;
+        write!(
+            f,
+            "  {}",
+            detail.as_ref().unwrap_or(message).replace('\n', " ")
+        )?;
         if let (Some(value), None) = (value, detail) {
             write!(f, "; it is {value}")?;
         }
@@ -105,10 +125,15 @@ pub fn refusal(diagnostics: &[Diagnostic]) -> Option<String> {
         .filter(|diagnostic| diagnostic.severity() == Severity::Error)
         .map(|diagnostic| {
             let location = diagnostic.location.as_deref().unwrap_or("null");
-            format!("{}: {} at {location}", diagnostic.code.aws(), diagnostic.message)
+            format!(
+                "{}: {} at {location}",
+                diagnostic.code.aws(),
+                diagnostic.message
+            )
         })
         .collect();
-    (!errors.is_empty()).then(|| format!("Invalid State Machine Definition: '{}'", errors.join(", ")))
+    (!errors.is_empty())
+        .then(|| format!("Invalid State Machine Definition: '{}'", errors.join(", ")))
 }
 
 /// The text, cut at a bound.

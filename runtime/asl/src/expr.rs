@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
-use stepwell_query::{Expression, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath, Template, TemplateError, Value};
+use stepwell_query::{
+    Expression, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath, Template, TemplateError,
+    Value,
+};
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, shortened};
@@ -25,7 +28,15 @@ impl<'d> Node<'d> {
         if self.is_substitution() {
             return None;
         }
-        Path::parse(text).map_err(|error| self.syntax(Code::BadPath, "Value is not a valid JSONPath", &error.message)).ok()
+        Path::parse(text)
+            .map_err(|error| {
+                self.syntax(
+                    Code::BadPath,
+                    "Value is not a valid JSONPath",
+                    &error.message,
+                )
+            })
+            .ok()
     }
 
     /// A path of names and indexes.
@@ -35,7 +46,13 @@ impl<'d> Node<'d> {
             return None;
         }
         ReferencePath::parse(text)
-            .map_err(|error| self.syntax(Code::BadReference, "Value is not a Reference Path", &error.message))
+            .map_err(|error| {
+                self.syntax(
+                    Code::BadReference,
+                    "Value is not a Reference Path",
+                    &error.message,
+                )
+            })
             .ok()
     }
 
@@ -78,7 +95,9 @@ impl<'d> Node<'d> {
     pub(crate) fn template(&self) -> Option<Template> {
         self.warn_of_paths_without_dollar();
         self.check_twins();
-        Template::build(self.value).map_err(|errors| errors.iter().for_each(|error| self.template_fault(error))).ok()
+        Template::build(self.value)
+            .map_err(|errors| errors.iter().for_each(|error| self.template_fault(error)))
+            .ok()
     }
 
     /// Any JSON with JSONata strings in it.
@@ -109,7 +128,11 @@ impl<'d> Node<'d> {
                 Some(expression)
             }
             Err(error) => {
-                self.expression_fault("", inner, &error.to_string());
+                let message = format!(
+                    "The JSONata expression '{}' is not valid: {error}",
+                    inner.trim()
+                );
+                self.expression_fault("", inner.trim(), &message);
                 None
             }
         }
@@ -117,15 +140,23 @@ impl<'d> Node<'d> {
 
     /// Whether the value is a JSONata string.
     pub(crate) fn is_jsonata(&self) -> bool {
-        self.value.as_str().is_some_and(|text| Expression::unwrap(text).is_some())
+        self.value
+            .as_str()
+            .is_some_and(|text| Expression::unwrap(text).is_some())
     }
 
     /// Warns of a plain string that looks like a path, in a field that has a `…Path` form.
     pub(crate) fn warn_of_path(&self) {
         if self.value.as_str().is_some_and(looks_like_path) {
             let field = self.place.name().unwrap_or_default();
-            let hint = Some(format!("write \"{field}Path\" if the value at that path is meant"));
-            self.fault_with_hint(Code::NoPath, "Field value looks like a path, but field name does not end with 'Path'", hint);
+            let hint = Some(format!(
+                "write \"{field}Path\" if the value at that path is meant"
+            ));
+            self.fault_with_hint(
+                Code::NoPath,
+                "Field value looks like a path, but field name does not end with 'Path'",
+                hint,
+            );
         }
     }
 
@@ -134,8 +165,10 @@ impl<'d> Node<'d> {
         each_string(self, None, &mut |name, node, text| {
             let bare = name.is_none_or(|name| !name.ends_with(".$"));
             if bare && looks_like_path(text) {
-                let hint = name.map(|name| format!("write \"{name}.$\" if the value at that path is meant"));
-                let message = "No '.$' on a field that appears to be a JSONPath or Intrinsic Function";
+                let hint = name
+                    .map(|name| format!("write \"{name}.$\" if the value at that path is meant"));
+                let message =
+                    "No '.$' on a field that appears to be a JSONPath or Intrinsic Function";
                 node.fault_with_hint(Code::NoDollar, message, hint);
             }
         });
@@ -146,11 +179,16 @@ impl<'d> Node<'d> {
         match self.value {
             Value::Object(members) => {
                 for (name, value) in members.iter() {
-                    let child = Node { value, place: self.place.member(name), report: self.report };
+                    let child = Node {
+                        value,
+                        place: self.place.member(name),
+                        report: self.report,
+                    };
                     if let Some(plain) = name.strip_suffix(".$")
                         && members.contains_key(plain)
                     {
-                        let message = format!("The fields '{plain}' and '{name}' exclude each other");
+                        let message =
+                            format!("The fields '{plain}' and '{name}' exclude each other");
                         let mut diagnostic = child.diagnostic(Code::BadTemplate, message);
                         diagnostic.location = Some(self.place.location());
                         self.report.add(diagnostic);
@@ -160,7 +198,12 @@ impl<'d> Node<'d> {
             }
             Value::Array(items) => {
                 for (index, value) in items.iter().enumerate() {
-                    Node { value, place: self.place.item(index), report: self.report }.check_twins();
+                    Node {
+                        value,
+                        place: self.place.item(index),
+                        report: self.report,
+                    }
+                    .check_twins();
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
@@ -171,8 +214,15 @@ impl<'d> Node<'d> {
     pub(crate) fn warn_of_static_result(&self) {
         each_string(self, None, &mut |name, node, text| {
             if name.is_some_and(|name| name.ends_with(".$")) || looks_like_path(text) {
-                let hint = Some("use \"Parameters\" instead of \"Result\" if the path is to be followed".to_owned());
-                node.fault_with_hint(Code::StaticResult, "Attempt to use a path in the result of a pass state", hint);
+                let hint = Some(
+                    "use \"Parameters\" instead of \"Result\" if the path is to be followed"
+                        .to_owned(),
+                );
+                node.fault_with_hint(
+                    Code::StaticResult,
+                    "Attempt to use a path in the result of a pass state",
+                    hint,
+                );
             }
         });
     }
@@ -182,7 +232,11 @@ impl<'d> Node<'d> {
         each_string(self, None, &mut |_, node, text| {
             if text.starts_with("{%") && Expression::unwrap(text).is_none() {
                 let hint = Some("end the string with \"%}\"".to_owned());
-                node.fault_with_hint(Code::BadExpression, "JSONata expression must end with '%}'", hint);
+                node.fault_with_hint(
+                    Code::BadExpression,
+                    "JSONata expression must end with '%}'",
+                    hint,
+                );
             }
         });
     }
@@ -190,27 +244,40 @@ impl<'d> Node<'d> {
     fn check_references(&self, pointer: &str, expression: &Expression, slot: Slot) {
         let references = expression.references();
         let at = |code, message: String| {
-            let mut diagnostic = Diagnostic::at(&self.place.below(pointer, self.value), code, message);
+            let mut diagnostic =
+                Diagnostic::at(&self.place.below(pointer, self.value), code, message);
             diagnostic.value = Some(shortened(expression.text()));
             self.report.add(diagnostic);
         };
         if references.error_output && slot == Slot::State {
-            at(Code::Misused, "Reference to '$states.errorOutput' is only allowed in Catch".to_owned());
+            at(
+                Code::Misused,
+                "Reference to '$states.errorOutput' is only allowed in Catch".to_owned(),
+            );
         }
         if references.root {
             at(Code::Misused, "Reference to '$$' is not allowed".to_owned());
         }
         if references.bare_dollar {
-            at(Code::Unrooted, "'$' outside of a path or function has no value; use '$states.input'".to_owned());
+            at(
+                Code::Unrooted,
+                "'$' outside of a path or function has no value; use '$states.input'".to_owned(),
+            );
         }
         if let Some(name) = references.unqualified.first() {
-            at(Code::Unrooted, format!("'{name}' is read from nothing; use '$states.input.{name}' or a variable"));
+            at(
+                Code::Unrooted,
+                format!("'{name}' is read from nothing; use '$states.input.{name}' or a variable"),
+            );
         }
     }
 
     fn template_fault(&self, error: &TemplateError) {
         let place = self.place.below(&error.pointer, self.value);
-        let parent = error.pointer.rsplit_once('/').map_or("", |(parent, _)| parent);
+        let parent = error
+            .pointer
+            .rsplit_once('/')
+            .map_or("", |(parent, _)| parent);
         let message = if error.field.ends_with(".$") {
             format!(
                 "The value for the field '{}' must be a valid JSONPath or a valid intrinsic function call",
@@ -222,7 +289,11 @@ impl<'d> Node<'d> {
         let mut diagnostic = Diagnostic::at(&place, Code::BadTemplate, message);
         diagnostic.location = Some(self.place.below(parent, self.value).location());
         if diagnostic.message != error.message {
-            diagnostic.detail = Some(format!("{} is refused: {}", shortened(&error.text), error.message));
+            diagnostic.detail = Some(format!(
+                "{} is refused: {}",
+                shortened(&error.text),
+                error.message
+            ));
         }
         diagnostic.value = Some(shortened(&error.text));
         self.report.add(diagnostic);
@@ -230,46 +301,77 @@ impl<'d> Node<'d> {
 
     fn expression_fault(&self, pointer: &str, text: &str, message: &str) {
         let place = self.place.below(pointer, self.value);
-        let mut diagnostic = Diagnostic::at(&place, Code::BadExpression, format!("Invalid JSONata expression: {message}"));
+        let mut diagnostic = Diagnostic::at(&place, Code::BadExpression, message);
         diagnostic.value = Some(shortened(text));
         self.report.add(diagnostic);
     }
 
     fn syntax(&self, code: Code, message: &str, detail: &str) {
         let mut diagnostic = self.diagnostic(code, message);
-        diagnostic.detail = Some(format!("{} is refused: {detail}", shortened(&self.value.to_json())));
+        diagnostic.detail = Some(format!(
+            "{} is refused: {detail}",
+            shortened(&self.value.to_json())
+        ));
         self.report.add(diagnostic);
     }
 }
 
 /// The intrinsic functions that give a string.
 const STRING_FUNCTIONS: &[&str] = &[
-    "States.Format", "States.JsonToString", "States.ArrayGetItem", "States.Base64Encode", "States.Base64Decode",
-    "States.Hash", "States.UUID",
+    "States.Format",
+    "States.JsonToString",
+    "States.ArrayGetItem",
+    "States.Base64Encode",
+    "States.Base64Decode",
+    "States.Hash",
+    "States.UUID",
 ];
 
 fn gives_string(call: &str) -> bool {
-    call.split_once('(').is_some_and(|(name, _)| STRING_FUNCTIONS.contains(&name.trim()))
+    call.split_once('(')
+        .is_some_and(|(name, _)| STRING_FUNCTIONS.contains(&name.trim()))
 }
 
 /// Whether a text is written like a path into the input or context, or like an intrinsic call.
 fn looks_like_path(text: &str) -> bool {
-    let begun = text.starts_with("$.") || text.starts_with("$$.") || text.starts_with("$[") || text.starts_with("States.");
+    let begun = text.starts_with("$.")
+        || text.starts_with("$$.")
+        || text.starts_with("$[")
+        || text.starts_with("States.");
     begun && text.len() > 2 && PathExpr::parse(text).is_ok()
 }
 
+/// What is called with a string: the name of the member it is, where it stands, and its text.
+type Visit<'v, 'd> = dyn FnMut(Option<&Arc<str>>, &Node<'d>, &'d str) + 'v;
+
 /// Calls `visit` with each string below the node, and the name of the member it is.
-fn each_string<'d>(node: &Node<'d>, name: Option<&Arc<str>>, visit: &mut dyn FnMut(Option<&Arc<str>>, &Node<'d>, &'d str)) {
+fn each_string<'d>(node: &Node<'d>, name: Option<&Arc<str>>, visit: &mut Visit<'_, 'd>) {
     match node.value {
         Value::String(text) => visit(name, node, text),
         Value::Array(items) => {
             for (index, value) in items.iter().enumerate() {
-                each_string(&Node { value, place: node.place.item(index), report: node.report }, None, visit);
+                each_string(
+                    &Node {
+                        value,
+                        place: node.place.item(index),
+                        report: node.report,
+                    },
+                    None,
+                    visit,
+                );
             }
         }
         Value::Object(members) => {
             for (name, value) in members.iter() {
-                each_string(&Node { value, place: node.place.member(name), report: node.report }, Some(name), visit);
+                each_string(
+                    &Node {
+                        value,
+                        place: node.place.member(name),
+                        report: node.report,
+                    },
+                    Some(name),
+                    visit,
+                );
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

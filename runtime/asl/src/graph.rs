@@ -20,7 +20,8 @@ pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Option<Sta
     if !graph.ends {
         let mut diagnostic = Diagnostic::of_whole(Code::NoEnd, "Workflow has no terminal state");
         diagnostic.pointer = states.node.place.pointer();
-        diagnostic.hint = Some("let a state have \"End\": true, or add a Succeed or Fail state".to_owned());
+        diagnostic.hint =
+            Some("let a state have \"End\": true, or add a Succeed or Fail state".to_owned());
         states.node.report.add(diagnostic);
         return;
     }
@@ -31,11 +32,23 @@ pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Option<Sta
     }
     let (mut reached, mut open) = (BTreeSet::from([start]), vec![start]);
     while let Some(state) = open.pop() {
-        open.extend(next.get(&state).into_iter().flatten().filter(|to| reached.insert(**to)));
+        open.extend(
+            next.get(&state)
+                .into_iter()
+                .flatten()
+                .filter(|to| reached.insert(**to)),
+        );
     }
     for (name, node) in states.all() {
-        if !siblings.ids.get(name).is_some_and(|id| reached.contains(id)) {
-            node.fault(Code::Unreachable, format!("State \"{name}\" is not reachable."));
+        if siblings
+            .ids
+            .get(name)
+            .is_some_and(|id| !reached.contains(id))
+        {
+            node.fault(
+                Code::Unreachable,
+                format!("State \"{name}\" is not reachable."),
+            );
         }
     }
 }
@@ -59,9 +72,13 @@ pub(crate) fn check_scopes(program: &Program, scopes: &Scopes, report: &Report) 
                 break;
             }
             inner = state.parent;
-            let Some(outer) = names.get(&inner) else { continue };
+            let Some(outer) = names.get(&inner) else {
+                continue;
+            };
             for (name, place) in assigned.iter().filter(|(name, _)| outer.contains(&**name)) {
-                let message = format!("Variable '{name}' is assigned in an outer scope and cannot be assigned here");
+                let message = format!(
+                    "Variable '{name}' is assigned in an outer scope and cannot be assigned here"
+                );
                 report.add(Diagnostic::at(place, Code::Shadowing, message));
             }
         }

@@ -47,18 +47,27 @@ fn each<'d, T>(
     name: &'static str,
     read: fn(&Reading<'_, 'd>) -> (Option<ErrorEquals>, Option<T>),
 ) -> Vec<T> {
-    let nodes = state.fields.get(name).and_then(|node| node.items()).unwrap_or_default();
+    let nodes = state
+        .fields
+        .get(name)
+        .and_then(|node| node.items())
+        .unwrap_or_default();
     let last = nodes.len().saturating_sub(1);
     let mut handlers = Vec::new();
     for (index, node) in nodes.iter().enumerate() {
-        let Some(fields) = node.fields() else { continue };
+        let Some(fields) = node.fields() else {
+            continue;
+        };
         let (errors, handler) = read(&state.within(&fields));
         fields.finish(state.language);
         if errors == Some(ErrorEquals::All)
             && index < last
             && let Some(node) = fields.member("ErrorEquals")
         {
-            node.fault(Code::AllNotLast, format!("'{ALL}' must be in the last element of '{name}'"));
+            node.fault(
+                Code::AllNotLast,
+                format!("'{ALL}' must be in the last element of '{name}'"),
+            );
         }
         handlers.extend(handler);
     }
@@ -69,25 +78,42 @@ fn retrier(element: &Reading) -> (Option<ErrorEquals>, Option<Retrier>) {
     let fields = element.fields;
     let errors = error_equals(fields);
     fields.get("Comment");
-    let positive = |name, most| fields.get(name).and_then(|node| node.integer(1..=most)).and_then(NonZeroU32::new);
+    let positive = |name, most| {
+        fields
+            .get(name)
+            .and_then(|node| node.integer(1..=most))
+            .and_then(NonZeroU32::new)
+    };
     let interval_s = positive("IntervalSeconds", SECONDS_MAX).unwrap_or(NonZeroU32::MIN);
     let delay_max_s = positive("MaxDelaySeconds", DELAY_SECONDS_MAX);
     if let Some(delay_max) = delay_max_s
         && delay_max <= interval_s
         && let Some(node) = fields.member("MaxDelaySeconds")
     {
-        let message = format!("MaxDelaySeconds must be greater than IntervalSeconds, which is {interval_s}");
+        let message =
+            format!("MaxDelaySeconds must be greater than IntervalSeconds, which is {interval_s}");
         node.fault(Code::MaxDelay, message);
     }
     let retrier = errors.clone().map(|errors| Retrier {
         errors,
         interval_s,
-        attempts_max: fields.get("MaxAttempts").and_then(|node| node.integer(0..=ATTEMPTS_MAX)).unwrap_or(3),
-        backoff_rate: fields.get("BackoffRate").and_then(|node| node.number(1.0..=f64::MAX)).unwrap_or(2.0),
+        attempts_max: fields
+            .get("MaxAttempts")
+            .and_then(|node| node.integer(0..=ATTEMPTS_MAX))
+            .unwrap_or(3),
+        backoff_rate: fields
+            .get("BackoffRate")
+            .and_then(|node| node.number(1.0..=f64::MAX))
+            .unwrap_or(2.0),
         delay_max_s,
         jitter: fields
             .get("JitterStrategy")
-            .and_then(|node| node.word("JitterStrategy", &[("FULL", Jitter::Full), ("NONE", Jitter::None)]))
+            .and_then(|node| {
+                node.word(
+                    "JitterStrategy",
+                    &[("FULL", Jitter::Full), ("NONE", Jitter::None)],
+                )
+            })
             .unwrap_or_default(),
     });
     (errors, retrier)
@@ -98,16 +124,22 @@ fn catcher(element: &Reading) -> (Option<ErrorEquals>, Option<Catcher>) {
     let errors = error_equals(fields);
     fields.get("Comment");
     let io = match element.language {
-        QueryLanguage::JsonPath => {
-            CatchIo::Path { result_path: element.result_path(), assign: element.assign_path() }
-        }
+        QueryLanguage::JsonPath => CatchIo::Path {
+            result_path: element.result_path(),
+            assign: element.assign_path(),
+        },
         QueryLanguage::Jsonata => CatchIo::Jsonata {
-            output: fields.get("Output").and_then(|node| node.jsonata_template(Slot::Catcher)),
+            output: fields
+                .get("Output")
+                .and_then(|node| node.jsonata_template(Slot::Catcher)),
             assign: element.assign_jsonata(Slot::Catcher),
         },
     };
     let next = element.next();
-    let catcher = errors.clone().zip(next).map(|(errors, next)| Catcher { errors, io, next });
+    let catcher = errors
+        .clone()
+        .zip(next)
+        .map(|(errors, next)| Catcher { errors, io, next });
     (errors, catcher)
 }
 
@@ -125,7 +157,10 @@ fn error_equals(fields: &Fields) -> Option<ErrorEquals> {
         return (!names.is_empty()).then_some(ErrorEquals::Names(names));
     }
     if names.len() > 1 {
-        node.fault(Code::AllNotAlone, format!("'{ALL}' must be the only element of 'ErrorEquals'"));
+        node.fault(
+            Code::AllNotAlone,
+            format!("'{ALL}' must be the only element of 'ErrorEquals'"),
+        );
     }
     Some(ErrorEquals::All)
 }
@@ -133,7 +168,13 @@ fn error_equals(fields: &Fields) -> Option<ErrorEquals> {
 fn warn_of_unknown(node: &Node, name: &str) {
     let known = RESERVED.contains(&name) || name.starts_with("States.Http.StatusCode.");
     if name.starts_with("States.") && !known {
-        let message = format!("'{name}' is none of the language's errors, whose names alone begin with 'States.'");
-        node.fault_with_hint(Code::ReservedError, message, nearest(name, RESERVED.iter().copied()));
+        let message = format!(
+            "'{name}' is none of the language's errors, whose names alone begin with 'States.'"
+        );
+        node.fault_with_hint(
+            Code::ReservedError,
+            message,
+            nearest(name, RESERVED.iter().copied()),
+        );
     }
 }

@@ -26,7 +26,10 @@ pub(crate) fn item_reader(reader: &Reading) -> Option<ItemReader> {
     let arguments = reader.payload("Parameters", "Arguments");
     let config = fields.get("ReaderConfig").and_then(|node| node.fields());
     fields.finish(reader.language);
-    let settings = config.as_ref().map(|config| reader_config(&reader.within(config))).unwrap_or_default();
+    let settings = config
+        .as_ref()
+        .map(|config| reader_config(&reader.within(config)))
+        .unwrap_or_default();
     let source = match (resource?, settings.flatten) {
         (Call::GetObject, _) => Source::Object(settings.format.or_else(|| {
             let message = "An ItemReader of s3:getObject requires ReaderConfig.InputType";
@@ -36,7 +39,12 @@ pub(crate) fn item_reader(reader: &Reading) -> Option<ItemReader> {
         (Call::ListObjects, false) => Source::Listing,
         (Call::ListObjects, true) => Source::Contents(settings.format.unwrap_or(Format::Json)),
     };
-    Some(ItemReader { source, arguments, max_items: settings.max_items, items_pointer: settings.items_pointer })
+    Some(ItemReader {
+        source,
+        arguments,
+        max_items: settings.max_items,
+        items_pointer: settings.items_pointer,
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -72,9 +80,16 @@ fn reader_config(reader: &Reading) -> Settings {
         ("PARQUET", InputType::Parquet),
         ("MANIFEST", InputType::Manifest),
     ];
-    let input_type = config.get("InputType").and_then(|node| node.word("InputType", &types));
-    let manifests = [("ATHENA_DATA", ManifestType::AthenaData), ("S3_INVENTORY", ManifestType::S3Inventory)];
-    let manifest = config.get("ManifestType").and_then(|node| node.word("ManifestType", &manifests));
+    let input_type = config
+        .get("InputType")
+        .and_then(|node| node.word("InputType", &types));
+    let manifests = [
+        ("ATHENA_DATA", ManifestType::AthenaData),
+        ("S3_INVENTORY", ManifestType::S3Inventory),
+    ];
+    let manifest = config
+        .get("ManifestType")
+        .and_then(|node| node.word("ManifestType", &manifests));
     let csv = csv(config);
     let format = match (input_type, manifest) {
         (Some(InputType::Manifest), None) => {
@@ -94,18 +109,32 @@ fn reader_config(reader: &Reading) -> Settings {
     let items_pointer = config.get("ItemsPointer").and_then(|node| {
         let text = node.text()?;
         if !text.is_empty() && !text.starts_with('/') {
-            node.fault(Code::ReaderConfig, "ReaderConfig.ItemsPointer must be a JSON Pointer, such as /orders");
+            node.fault(
+                Code::ReaderConfig,
+                "ReaderConfig.ItemsPointer must be a JSON Pointer, such as /orders",
+            );
         }
         Some(Arc::from(text))
     });
-    if items_pointer.is_some() && input_type.is_some_and(|input_type| input_type != InputType::Json) {
-        config.node.fault(Code::ReaderConfig, "ReaderConfig.ItemsPointer requires the InputType JSON");
+    if items_pointer.is_some() && input_type.is_some_and(|input_type| input_type != InputType::Json)
+    {
+        config.node.fault(
+            Code::ReaderConfig,
+            "ReaderConfig.ItemsPointer requires the InputType JSON",
+        );
     }
     let transformations = [("NONE", false), ("LOAD_AND_FLATTEN", true)];
-    let flatten = config.get("Transformation").and_then(|node| node.word("Transformation", &transformations));
+    let flatten = config
+        .get("Transformation")
+        .and_then(|node| node.word("Transformation", &transformations));
     let max_items = reader.given("MaxItems", "MaxItemsPath", 0..=READER_ITEMS_MAX);
     config.finish(reader.language);
-    Settings { format, max_items, items_pointer, flatten: flatten.unwrap_or(false) }
+    Settings {
+        format,
+        max_items,
+        items_pointer,
+        flatten: flatten.unwrap_or(false),
+    }
 }
 
 /// The CSV settings; `None` when the header is not known.
@@ -117,22 +146,39 @@ fn csv(config: &Fields) -> Option<Format> {
         ("SPACE", CsvDelimiter::Space),
         ("TAB", CsvDelimiter::Tab),
     ];
-    let delimiter = config.get("CSVDelimiter").and_then(|node| node.word("CSVDelimiter", &delimiters));
+    let delimiter = config
+        .get("CSVDelimiter")
+        .and_then(|node| node.word("CSVDelimiter", &delimiters));
     let headers = config.get("CSVHeaders").and_then(|node| {
-        Some(node.some_items()?.iter().filter_map(|item| item.text().map(Arc::from)).collect::<Vec<Arc<str>>>())
+        Some(
+            node.some_items()?
+                .iter()
+                .filter_map(|item| item.text().map(Arc::from))
+                .collect::<Vec<Arc<str>>>(),
+        )
     });
     let locations = [("FIRST_ROW", false), ("GIVEN", true)];
-    let given = config.get("CSVHeaderLocation").and_then(|node| node.word("CSVHeaderLocation", &locations));
-    let is_csv = config.member("InputType").is_some_and(|node| node.value.as_str() == Some("CSV"));
+    let given = config
+        .get("CSVHeaderLocation")
+        .and_then(|node| node.word("CSVHeaderLocation", &locations));
+    let is_csv = config
+        .member("InputType")
+        .is_some_and(|node| node.value.as_str() == Some("CSV"));
     let header = match (given, headers) {
         (Some(true), Some(headers)) => Some(CsvHeader::Given(headers)),
         (Some(false), None) => Some(CsvHeader::FirstRow),
         (Some(true), None) if !config.has("CSVHeaders") => {
-            config.node.fault(Code::ReaderConfig, "ReaderConfig.CSVHeaders is required when CSVHeaderLocation is GIVEN");
+            config.node.fault(
+                Code::ReaderConfig,
+                "ReaderConfig.CSVHeaders is required when CSVHeaderLocation is GIVEN",
+            );
             None
         }
         (Some(false) | None, Some(_)) => {
-            config.node.fault(Code::ReaderConfig, "ReaderConfig.CSVHeaders requires CSVHeaderLocation to be GIVEN");
+            config.node.fault(
+                Code::ReaderConfig,
+                "ReaderConfig.CSVHeaders requires CSVHeaderLocation to be GIVEN",
+            );
             None
         }
         (None, None) if is_csv && !config.has("CSVHeaderLocation") => {
@@ -141,5 +187,8 @@ fn csv(config: &Fields) -> Option<Format> {
         }
         (Some(true) | None, None) => None,
     };
-    Some(Format::Csv { header: header?, delimiter: delimiter.unwrap_or_default() })
+    Some(Format::Csv {
+        header: header?,
+        delimiter: delimiter.unwrap_or_default(),
+    })
 }

@@ -28,11 +28,12 @@ pub use codes::{Code, Severity, codes, explain};
 pub use diagnostic::{Diagnostic, refusal};
 pub use load::{Limits, Loaded, Options, Unloadable, load, load_state, load_stored};
 pub use program::{
-    Assign, BatchBound, CatchIo, Catcher, Choice, Comparison, Condition, Credentials, CsvDelimiter, CsvHeader,
-    Distributed, ErrorEquals, ExecutionType, Fail, Flow, Format, Given, Handlers, Io, ItemBatcher, ItemReader, Items,
-    Jitter, JsonataIo, JsonataRule, Kind, ManifestType, Map, Mode, Operand, Operator, Order, OutputType, Parallel,
-    Pass, PathIo, PathRule, Payload, Program, QueryLanguage, ResultPath, ResultWriter, Retrier, Rules, Selection,
-    Source, State, StateId, Succeed, Task, Test, Then, Transformation, Until, Wait, Wildcard,
+    Assign, BatchBound, CatchIo, Catcher, Choice, Comparison, Condition, Credentials, CsvDelimiter,
+    CsvHeader, Distributed, ErrorEquals, ExecutionType, Fail, Flow, Format, Given, Handlers, Io,
+    ItemBatcher, ItemReader, Items, Jitter, JsonataIo, JsonataRule, Kind, ManifestType, Map, Mode,
+    Operand, Operator, Order, OutputType, Parallel, Pass, PathIo, PathRule, Payload, Program,
+    QueryLanguage, ResultPath, ResultWriter, Retrier, Rules, Selection, Source, State, StateId,
+    Succeed, Task, Test, Then, Transformation, Until, Wait, Wildcard,
 };
 pub use resource::{Pattern, Reply, Resource, Target};
 pub use timestamp::parse_timestamp;

@@ -28,3 +28,5 @@ pub(crate) const JSON_DEPTH_MAX: usize = 400;
 pub(crate) const FLOW_DEPTH_MAX: usize = 25;
 /// Levels of And, Or and Not in one Choice rule (ours).
 pub(crate) const TEST_DEPTH_MAX: usize = 50;
+/// Characters of a text that a JSON error quotes (AWS, from its JSON reader).
+pub(crate) const SOURCE_CHARS_MAX: usize = 500;

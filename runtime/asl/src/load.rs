@@ -1,11 +1,13 @@
 //! From text to [`Program`]: size, JSON, reading, positions. Hides the order of the checks and what makes a definition
 //! refused.
 
-use stepwell_query::{ObjectBuilder, Value};
+use stepwell_query::{JsonError, ObjectBuilder, Value};
 
 use crate::codes::{Code, Severity};
 use crate::diagnostic::{Diagnostic, refusal};
-use crate::limits::{DEFINITION_BYTES_MAX, DEFINITION_RAISED_BYTES_MAX, JSON_DEPTH_MAX};
+use crate::limits::{
+    DEFINITION_BYTES_MAX, DEFINITION_RAISED_BYTES_MAX, JSON_DEPTH_MAX, SOURCE_CHARS_MAX,
+};
 use crate::machine::{Extent, machine};
 use crate::node::{Node, Place, Report};
 use crate::positions;
@@ -24,7 +26,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { limits: Limits::Strict, kind: ExecutionType::Standard, allow_substitutions: false }
+        Options {
+            limits: Limits::Strict,
+            kind: ExecutionType::Standard,
+            allow_substitutions: false,
+        }
     }
 }
 
@@ -64,18 +70,39 @@ pub fn load(text: &str, options: &Options) -> Loaded {
     };
     if text.len() > most {
         let message = format!("Definition is {} bytes, the maximum is {most}", text.len());
-        return Loaded { program: None, diagnostics: vec![Diagnostic::of_whole(Code::TooLarge, message)] };
+        return Loaded {
+            program: None,
+            diagnostics: vec![Diagnostic::of_whole(Code::TooLarge, message)],
+        };
     }
-    let Read { program, diagnostics } = read(text, options);
-    let refused = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
-    Loaded { program: program.filter(|_| !refused), diagnostics }
+    let Read {
+        program,
+        diagnostics,
+    } = read(text, options);
+    let refused = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity() == Severity::Error);
+    Loaded {
+        program: program.filter(|_| !refused),
+        diagnostics,
+    }
 }
 
 /// Reads a definition that was accepted before, whatever would be said about it today.
 pub fn load_stored(text: &str) -> Result<Program, Unloadable> {
-    let Read { program, diagnostics } = read(text, &Options { limits: Limits::Raised, ..Options::default() });
+    let Read {
+        program,
+        diagnostics,
+    } = read(
+        text,
+        &Options {
+            limits: Limits::Raised,
+            ..Options::default()
+        },
+    );
     program.ok_or_else(|| Unloadable {
-        refusal: refusal(&diagnostics).unwrap_or_else(|| "it has values that are to be substituted".to_owned()),
+        refusal: refusal(&diagnostics)
+            .unwrap_or_else(|| "it has values that are to be substituted".to_owned()),
         diagnostics,
     })
 }
@@ -85,7 +112,12 @@ pub fn load_stored(text: &str) -> Result<Program, Unloadable> {
 pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
     let state = match parse(text) {
         Ok(state) => state,
-        Err(diagnostic) => return Loaded { program: None, diagnostics: vec![diagnostic] },
+        Err(diagnostic) => {
+            return Loaded {
+                program: None,
+                diagnostics: vec![*diagnostic],
+            };
+        }
     };
     let succeed = || Value::object([("Type", Value::from("Succeed"))]);
     let mut states = ObjectBuilder::with_capacity(4);
@@ -93,15 +125,27 @@ pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
         states.insert(target, succeed());
     });
     states.insert(name, state);
-    let whole = Value::object([("StartAt", Value::from(name)), ("States", Value::from(states))]);
+    let whole = Value::object([
+        ("StartAt", Value::from(name)),
+        ("States", Value::from(states)),
+    ]);
     let report = Report::new(options.allow_substitutions);
-    let node = Node { value: &whole, place: Place::root(), report: &report };
+    let node = Node {
+        value: &whole,
+        place: Place::root(),
+        report: &report,
+    };
     let program = machine(&node, options.kind, Extent::SingleState);
     let mut diagnostics = report.into_diagnostics();
     let within = Place::root().member("States").member(name).pointer();
     locate(text, &mut diagnostics, &within);
-    let refused = diagnostics.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
-    Loaded { program: program.filter(|_| !refused), diagnostics }
+    let refused = diagnostics
+        .iter()
+        .any(|diagnostic| diagnostic.severity() == Severity::Error);
+    Loaded {
+        program: program.filter(|_| !refused),
+        diagnostics,
+    }
 }
 
 struct Read {
@@ -113,42 +157,87 @@ struct Read {
 fn read(text: &str, options: &Options) -> Read {
     let value = match parse(text) {
         Ok(value) => value,
-        Err(diagnostic) => return Read { program: None, diagnostics: vec![diagnostic] },
+        Err(diagnostic) => {
+            return Read {
+                program: None,
+                diagnostics: vec![*diagnostic],
+            };
+        }
     };
     let report = Report::new(options.allow_substitutions);
-    let program = machine(&Node { value: &value, place: Place::root(), report: &report }, options.kind, Extent::Whole);
+    let program = machine(
+        &Node {
+            value: &value,
+            place: Place::root(),
+            report: &report,
+        },
+        options.kind,
+        Extent::Whole,
+    );
     let mut diagnostics = report.into_diagnostics();
     locate(text, &mut diagnostics, "");
-    Read { program, diagnostics }
+    Read {
+        program,
+        diagnostics,
+    }
 }
 
 /// The definition as JSON, which must be an object of bounded depth.
-fn parse(text: &str) -> Result<Value, Diagnostic> {
+fn parse(text: &str) -> Result<Value, Box<Diagnostic>> {
+    let refuse = |code, message: String| Err(Box::new(Diagnostic::of_whole(code, message)));
     if text.trim().is_empty() {
-        return Err(Diagnostic::of_whole(Code::EmptyText, "Definition cannot be empty"));
+        return refuse(Code::EmptyText, "Definition cannot be empty".to_owned());
     }
     let depth = positions::depth(text);
     if depth > JSON_DEPTH_MAX {
-        let message = format!("Definition is nested {depth} levels deep, the maximum is {JSON_DEPTH_MAX}");
-        return Err(Diagnostic::of_whole(Code::TooDeep, message));
+        let message =
+            format!("Definition is nested {depth} levels deep, the maximum is {JSON_DEPTH_MAX}");
+        return refuse(Code::TooDeep, message);
     }
-    let value = Value::parse(text).map_err(|error| {
-        let mut diagnostic = Diagnostic::of_whole(Code::NotJson, error.message);
-        diagnostic.line = u32::try_from(error.line).unwrap_or(0);
-        diagnostic.column = u32::try_from(error.column).unwrap_or(0);
-        diagnostic
-    })?;
+    let value = Value::parse(text).map_err(|error| Box::new(not_json(text, &error)))?;
     if value.as_object().is_none() {
-        return Err(Diagnostic::of_whole(Code::NotObject, "Definition must be a valid JSON object"));
+        return refuse(
+            Code::NotObject,
+            "Definition must be a valid JSON object".to_owned(),
+        );
     }
     Ok(value)
+}
+
+/// The service adds the text itself, cut at a bound, and the position.
+fn not_json(text: &str, error: &JsonError) -> Diagnostic {
+    let shown = text
+        .char_indices()
+        .nth(SOURCE_CHARS_MAX)
+        .map_or(text, |(end, _)| &text[..end]);
+    let truncated = match text[shown.len()..].chars().count() {
+        0 => String::new(),
+        count => format!("[truncated {count} chars]"),
+    };
+    let JsonError {
+        message,
+        line,
+        column,
+        ..
+    } = error;
+    let wire = format!(
+        "{message}\n at [Source: (String)\"{shown}\"{truncated}; line: {line}, column: {column}]"
+    );
+    let mut diagnostic = Diagnostic::of_whole(Code::NotJson, wire);
+    diagnostic.detail = Some(message.clone());
+    diagnostic.line = u32::try_from(*line).unwrap_or(0);
+    diagnostic.column = u32::try_from(*column).unwrap_or(0);
+    diagnostic
 }
 
 /// Gives the diagnostics their positions in the text, of which the value at `within` is the whole, and adds those for
 /// members that occur twice; then sorts them by position.
 fn locate(text: &str, diagnostics: &mut Vec<Diagnostic>, within: &str) {
     let own = |pointer: &str| pointer.strip_prefix(within).unwrap_or("").to_owned();
-    let wanted: Vec<String> = diagnostics.iter().map(|diagnostic| own(&diagnostic.pointer)).collect();
+    let wanted: Vec<String> = diagnostics
+        .iter()
+        .map(|diagnostic| own(&diagnostic.pointer))
+        .collect();
     let found = positions::scan(text, wanted.iter().map(String::as_str));
     for (diagnostic, pointer) in diagnostics.iter_mut().zip(&wanted) {
         if let Some(position) = found.found.get(pointer) {
@@ -175,7 +264,12 @@ fn targets(state: &Value, visit: &mut dyn FnMut(&str)) {
         }
     }
     for name in ["Choices", "Catch"] {
-        for element in state.get(name).and_then(Value::as_array).into_iter().flatten() {
+        for element in state
+            .get(name)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             if let Some(target) = element.get("Next").and_then(Value::as_str) {
                 visit(target);
             }

@@ -48,7 +48,9 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
         report: node.report,
         kind,
         labels: BTreeSet::new(),
-        language: query_language(&fields).unwrap_or_default(),
+        language: query_language(&fields)
+            .or_else(|| language_among_states(&fields))
+            .unwrap_or_default(),
         states: Vec::new(),
         by_name: BTreeMap::new(),
         scopes: Scopes::new(),
@@ -56,8 +58,10 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
         single: extent == Extent::SingleState,
     };
     let comment = comment(&fields);
-    let timeout_s =
-        fields.get("TimeoutSeconds").and_then(|node| node.integer(1..=SECONDS_MAX)).and_then(NonZeroU32::new);
+    let timeout_s = fields
+        .get("TimeoutSeconds")
+        .and_then(|node| node.integer(1..=SECONDS_MAX))
+        .and_then(NonZeroU32::new);
     if let Some(version) = fields.get("Version") {
         version.word("Version", &[("1.0", ())]);
     }
@@ -77,7 +81,12 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
 
 impl<'d> Machine<'d> {
     /// A Parallel's branch or a Map's processor; `kind` is the type of the executions its states belong to.
-    pub(crate) fn nested(&mut self, fields: &Fields<'d>, parent: StateId, kind: ExecutionType) -> Option<Flow> {
+    pub(crate) fn nested(
+        &mut self,
+        fields: &Fields<'d>,
+        parent: StateId,
+        kind: ExecutionType,
+    ) -> Option<Flow> {
         if self.depth >= FLOW_DEPTH_MAX {
             let message = format!("State machines are nested more than {FLOW_DEPTH_MAX} levels");
             fields.node.fault(Code::TooDeep, message);
@@ -96,10 +105,13 @@ impl<'d> Machine<'d> {
     fn flow(&mut self, fields: &Fields<'d>, parent: Option<StateId>) -> Option<Flow> {
         let start_at = fields.get("StartAt");
         let states = fields.get("States");
-        let missing: Vec<&str> = [("StartAt", start_at.is_none()), ("States", states.is_none())]
-            .into_iter()
-            .filter_map(|(name, missing)| missing.then_some(name))
-            .collect();
+        let missing: Vec<&str> = [
+            ("StartAt", start_at.is_none()),
+            ("States", states.is_none()),
+        ]
+        .into_iter()
+        .filter_map(|(name, missing)| missing.then_some(name))
+        .collect();
         if !missing.is_empty() {
             fields.missing(&missing);
         }
@@ -111,7 +123,7 @@ impl<'d> Machine<'d> {
         }
         let siblings = self.name_states(&states);
         let start = start_at.and_then(|node| siblings.target(&node));
-        for (name, node) in states.all() {
+        for (name, node) in states.all().filter(|(name, node)| !is_language(name, node)) {
             let id = siblings.ids[name];
             let state = self.state(&node, name, id, parent, &siblings);
             self.states[id.index()] = state;
@@ -121,20 +133,28 @@ impl<'d> Machine<'d> {
         self.scopes.entry(parent).or_default().extend(assigned);
         let mut states: Vec<StateId> = siblings.ids.into_values().collect();
         states.sort_unstable();
-        Some(Flow { start: start?, states })
+        Some(Flow {
+            start: start?,
+            states,
+        })
     }
 
     /// Gives each state of a flow its id.
     fn name_states(&mut self, states: &Fields<'d>) -> Siblings {
         let mut siblings = Siblings::default();
         siblings.graph.get_mut().open = self.single;
-        for (name, node) in states.all() {
+        for (name, node) in states.all().filter(|(name, node)| !is_language(name, node)) {
             let id = StateId::at(self.states.len());
             self.states.push(None);
             siblings.ids.insert(name.clone(), id);
             if self.by_name.insert(name.clone(), id).is_some() {
-                let mut diagnostic = node.diagnostic(Code::DuplicateState, format!("Duplicate State name: {name}"));
-                diagnostic.hint = Some("state names are unique in the whole state machine: rename one".to_owned());
+                let mut diagnostic = node.diagnostic(
+                    Code::DuplicateState,
+                    format!("Duplicate State name: {name}"),
+                );
+                diagnostic.hint = Some(
+                    "state names are unique in the whole state machine: rename one".to_owned(),
+                );
                 node.report.add(diagnostic);
             }
             check_state_name(name, &node);
@@ -157,14 +177,29 @@ impl<'d> Machine<'d> {
         };
         let language = self.state_language(&fields);
         let comment = comment(&fields);
-        let Some(read) = fields.required("Type").and_then(|node| node.word("Type", TYPES)) else {
+        let Some(read) = fields
+            .required("Type")
+            .and_then(|node| node.word("Type", TYPES))
+        else {
             broken();
             return None;
         };
-        let reading = Reading { id, fields: &fields, language, siblings, machine: self.kind };
+        let reading = Reading {
+            id,
+            fields: &fields,
+            language,
+            siblings,
+            machine: self.kind,
+        };
         let kind = read(&reading, self);
         fields.finish(language);
-        Some(State { name: name.clone(), comment, language, parent, kind: kind? })
+        Some(State {
+            name: name.clone(),
+            comment,
+            language,
+            parent,
+            kind: kind?,
+        })
     }
 
     /// The state's own `QueryLanguage`, else the state machine's: a Map's or Parallel's does not reach within.
@@ -188,28 +223,72 @@ const TYPES: &[(&str, ReadKind)] = &[
     ("Task", |state, _| task(state).map(Box::new).map(Kind::Task)),
     ("Wait", |state, _| simple::wait(state).map(Kind::Wait)),
     ("Pass", |state, _| simple::pass(state).map(Kind::Pass)),
-    ("Succeed", |state, _| simple::succeed(state).map(Kind::Succeed)),
+    ("Succeed", |state, _| {
+        simple::succeed(state).map(Kind::Succeed)
+    }),
     ("Fail", |state, _| simple::fail(state).map(Kind::Fail)),
     ("Choice", |state, _| choice(state).map(Kind::Choice)),
-    ("Parallel", |state, machine| parallel(state, machine).map(Kind::Parallel)),
-    ("Map", |state, machine| map(state, machine).map(Box::new).map(Kind::Map)),
+    ("Parallel", |state, machine| {
+        parallel(state, machine).map(Kind::Parallel)
+    }),
+    ("Map", |state, machine| {
+        map(state, machine).map(Box::new).map(Kind::Map)
+    }),
 ];
 
 fn parallel<'d>(state: &Reading<'_, 'd>, machine: &mut Machine<'d>) -> Option<Parallel> {
     let io = state.io(&Row::PARALLEL);
     let then = state.then();
     let handlers = handlers(state);
-    let nodes = state.fields.required("Branches").and_then(|node| node.some_items())?;
+    let nodes = state
+        .fields
+        .required("Branches")
+        .and_then(|node| node.some_items())?;
     let kind = machine.kind;
-    let branches: Vec<Option<Flow>> =
-        nodes.iter().map(|node| machine.nested(&node.fields()?, state.id, kind)).collect();
+    let branches: Vec<Option<Flow>> = nodes
+        .iter()
+        .map(|node| machine.nested(&node.fields()?, state.id, kind))
+        .collect();
     let branches: Option<Vec<Flow>> = branches.into_iter().collect();
-    Some(Parallel { io, branches: branches?, handlers, then: then? })
+    Some(Parallel {
+        io,
+        branches: branches?,
+        handlers,
+        then: then?,
+    })
 }
 
 fn query_language(fields: &Fields) -> Option<QueryLanguage> {
-    let languages = [("JSONPath", QueryLanguage::JsonPath), ("JSONata", QueryLanguage::Jsonata)];
-    fields.get("QueryLanguage")?.word("QueryLanguage", &languages)
+    let languages = [
+        ("JSONPath", QueryLanguage::JsonPath),
+        ("JSONata", QueryLanguage::Jsonata),
+    ];
+    fields
+        .get("QueryLanguage")?
+        .word("QueryLanguage", &languages)
+}
+
+/// The state machine's language where it stands within `States`: published workflows have it there.
+fn language_among_states(fields: &Fields) -> Option<QueryLanguage> {
+    let states = fields
+        .member("States")
+        .filter(|node| node.value.as_object().is_some())?
+        .fields()?;
+    let node = states
+        .member("QueryLanguage")
+        .filter(|node| node.value.as_str().is_some())?;
+    let hint = Some("move \"QueryLanguage\" out of \"States\", to the state machine".to_owned());
+    node.fault_with_hint(
+        Code::LanguagePlace,
+        "Field 'QueryLanguage' belongs to the state machine, not to its states",
+        hint,
+    );
+    query_language(&states)
+}
+
+/// Whether a member of `States` is the query language and no state.
+fn is_language(name: &str, node: &Node) -> bool {
+    name == "QueryLanguage" && node.value.as_str().is_some()
 }
 
 fn comment(fields: &Fields) -> Option<Arc<str>> {
@@ -220,6 +299,9 @@ fn check_state_name(name: &str, node: &Node) {
     if name.is_empty() {
         node.fault(Code::StateName, "State name cannot be empty");
     } else if name.chars().count() > STATE_NAME_CHARS_MAX {
-        node.fault(Code::StateName, format!("State name exceeds {STATE_NAME_CHARS_MAX} characters"));
+        node.fault(
+            Code::StateName,
+            format!("State name exceeds {STATE_NAME_CHARS_MAX} characters"),
+        );
     }
 }

@@ -22,7 +22,10 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(allow_substitutions: bool) -> Report {
-        Report { diagnostics: RefCell::default(), allow_substitutions }
+        Report {
+            diagnostics: RefCell::default(),
+            allow_substitutions,
+        }
     }
 
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
@@ -54,11 +57,17 @@ impl Place {
     }
 
     pub(crate) fn member(&self, name: &str) -> Place {
-        Place(Some(Rc::new(Step { parent: self.clone(), token: Token::Member(name.into()) })))
+        Place(Some(Rc::new(Step {
+            parent: self.clone(),
+            token: Token::Member(name.into()),
+        })))
     }
 
     pub(crate) fn item(&self, index: usize) -> Place {
-        Place(Some(Rc::new(Step { parent: self.clone(), token: Token::Item(index) })))
+        Place(Some(Rc::new(Step {
+            parent: self.clone(),
+            token: Token::Item(index),
+        })))
     }
 
     /// The place below this one that a JSON Pointer names.
@@ -66,16 +75,13 @@ impl Place {
         let (mut place, mut value) = (self.clone(), Some(value));
         for token in pointer.split('/').skip(1) {
             let name = token.replace("~1", "/").replace("~0", "~");
-            match value {
-                Some(Value::Array(items)) => {
-                    let index = name.parse().unwrap_or(0);
-                    place = place.item(index);
-                    value = items.get(index);
-                }
-                _ => {
-                    place = place.member(&name);
-                    value = value.and_then(|v| v.get(&name));
-                }
+            if let Some(Value::Array(items)) = value {
+                let index = name.parse().unwrap_or(0);
+                place = place.item(index);
+                value = items.get(index);
+            } else {
+                place = place.member(&name);
+                value = value.and_then(|value| value.get(&name));
             }
         }
         place
@@ -109,7 +115,11 @@ impl Place {
             }
             Token::Item(index) => text.push_str(&format!("[{index}]")),
         });
-        if text.is_empty() { "/".to_owned() } else { text }
+        if text.is_empty() {
+            "/".to_owned()
+        } else {
+            text
+        }
     }
 
     fn write(&self, push: impl Fn(&mut String, &Token)) -> String {
@@ -141,8 +151,16 @@ impl<'d> Node<'d> {
     }
 
     /// Reports a fault of this value with a hint.
-    pub(crate) fn fault_with_hint(&self, code: Code, message: impl Into<String>, hint: Option<String>) {
-        self.report.add(Diagnostic { hint, ..self.diagnostic(code, message) });
+    pub(crate) fn fault_with_hint(
+        &self,
+        code: Code,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
+        self.report.add(Diagnostic {
+            hint,
+            ..self.diagnostic(code, message)
+        });
     }
 
     /// A fault of this value, to be added to.
@@ -160,13 +178,23 @@ impl<'d> Node<'d> {
     /// The value as one whose members are asked for by name.
     pub(crate) fn fields(&self) -> Option<Fields<'d>> {
         let members = self.expect(self.value.as_object(), "Object")?;
-        Some(Fields { members, node: self.clone(), asked: RefCell::default() })
+        Some(Fields {
+            members,
+            node: self.clone(),
+            asked: RefCell::default(),
+        })
     }
 
     /// The elements with their places.
     pub(crate) fn items(&self) -> Option<Vec<Node<'d>>> {
         let items: &Array = self.expect(self.value.as_array(), "Array")?;
-        Some(items.iter().enumerate().map(|(index, value)| self.child(self.place.item(index), value)).collect())
+        Some(
+            items
+                .iter()
+                .enumerate()
+                .map(|(index, value)| self.child(self.place.item(index), value))
+                .collect(),
+        )
     }
 
     /// The elements of an array that must have some.
@@ -205,7 +233,10 @@ impl<'d> Node<'d> {
         let number = self.expect(self.value.as_f64(), "Float")?;
         let (least, most) = (*range.start(), *range.end());
         if number < least {
-            self.fault(Code::OutOfRange, format!("Value must be at least {least:?}"));
+            self.fault(
+                Code::OutOfRange,
+                format!("Value must be at least {least:?}"),
+            );
         } else if number > most {
             self.fault(Code::OutOfRange, format!("Value must be at most {most:?}"));
         }
@@ -215,10 +246,16 @@ impl<'d> Node<'d> {
     /// A string that must be one of the words; `field` names it in the message.
     pub(crate) fn word<T: Copy>(&self, field: &str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text()?;
-        let found = words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning);
+        let found = words
+            .iter()
+            .find(|(word, _)| *word == text)
+            .map(|(_, meaning)| *meaning);
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let message = format!("The field '{field}' should have one of these values: [{}]", all.join(", "));
+            let message = format!(
+                "The field '{field}' should have one of these values: [{}]",
+                all.join(", ")
+            );
             self.fault_with_hint(Code::NotOneOf, message, nearest(text, all));
         }
         found
@@ -230,7 +267,10 @@ impl<'d> Node<'d> {
         let stands_in = match self.value {
             Value::String(text) => text.starts_with("${") && text.ends_with('}'),
             Value::Object(members) => {
-                members.len() == 1 && members.keys().all(|name| &**name == "Ref" || name.starts_with("Fn::"))
+                members.len() == 1
+                    && members
+                        .keys()
+                        .all(|name| &**name == "Ref" || name.starts_with("Fn::"))
             }
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => false,
         };
@@ -238,7 +278,11 @@ impl<'d> Node<'d> {
     }
 
     fn child(&self, place: Place, value: &'d Value) -> Node<'d> {
-        Node { value, place, report: self.report }
+        Node {
+            value,
+            place,
+            report: self.report,
+        }
     }
 
     fn expect<T>(&self, value: Option<T>, kind: &str) -> Option<T> {
@@ -260,7 +304,9 @@ impl<'d> Fields<'d> {
     /// The member of that name, if it is there.
     pub(crate) fn get(&self, name: &'static str) -> Option<Node<'d>> {
         self.asked.borrow_mut().push(name);
-        self.members.get(name).map(|value| self.node.child(self.node.place.member(name), value))
+        self.members
+            .get(name)
+            .map(|value| self.node.child(self.node.place.member(name), value))
     }
 
     /// The member of that name; its absence is reported.
@@ -274,15 +320,28 @@ impl<'d> Fields<'d> {
 
     /// Reports that these members must be there.
     pub(crate) fn missing(&self, names: &[&str]) {
-        self.node.fault(Code::Missing, format!("These fields are required: [{}]", names.join(", ")));
+        self.node.fault(
+            Code::Missing,
+            format!("These fields are required: [{}]", names.join(", ")),
+        );
     }
 
     /// Reports members that stand together though only one of them may; gives the names of those present.
     pub(crate) fn at_most_one(&self, names: &[&'static str]) -> Vec<&'static str> {
         self.asked.borrow_mut().extend(names);
-        let present: Vec<&'static str> = names.iter().copied().filter(|name| self.has(name)).collect();
+        let present: Vec<&'static str> = names
+            .iter()
+            .copied()
+            .filter(|name| self.has(name))
+            .collect();
         if present.len() > 1 {
-            self.node.fault(Code::Exclusive, format!("Only one of these fields is allowed: [{}]", names.join(", ")));
+            self.node.fault(
+                Code::Exclusive,
+                format!(
+                    "Only one of these fields is allowed: [{}]",
+                    names.join(", ")
+                ),
+            );
         }
         present
     }
@@ -291,7 +350,10 @@ impl<'d> Fields<'d> {
     pub(crate) fn exactly_one(&self, names: &[&'static str]) -> Vec<&'static str> {
         let present = self.at_most_one(names);
         if present.is_empty() {
-            self.node.fault(Code::Missing, format!("One of these fields is required: [{}]", names.join(", ")));
+            self.node.fault(
+                Code::Missing,
+                format!("One of these fields is required: [{}]", names.join(", ")),
+            );
         }
         present
     }
@@ -302,12 +364,16 @@ impl<'d> Fields<'d> {
 
     /// All members with their places.
     pub(crate) fn all(&self) -> impl Iterator<Item = (&'d Arc<str>, Node<'d>)> {
-        self.members.iter().map(|(name, value)| (name, self.node.child(self.node.place.member(name), value)))
+        self.members
+            .iter()
+            .map(|(name, value)| (name, self.node.child(self.node.place.member(name), value)))
     }
 
     /// The member of a name that is not fixed.
     pub(crate) fn member(&self, name: &str) -> Option<Node<'d>> {
-        self.members.get(name).map(|value| self.node.child(self.node.place.member(name), value))
+        self.members
+            .get(name)
+            .map(|value| self.node.child(self.node.place.member(name), value))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -317,13 +383,21 @@ impl<'d> Fields<'d> {
     /// Reports every member that nobody asked for.
     pub(crate) fn finish(&self, language: QueryLanguage) {
         let asked = self.asked.borrow();
-        for name in self.members.keys().filter(|name| !asked.contains(&name.as_ref())) {
+        for name in self
+            .members
+            .keys()
+            .filter(|name| !asked.contains(&name.as_ref()))
+        {
             let at = self.node.place.member(name);
             let (code, message, hint) = match foreign_language(name, language) {
                 Some(message) => (Code::OtherLanguage, message, None),
                 None => {
                     let hint = nearest(name, asked.iter().copied());
-                    (Code::Unsupported, format!("Field '{name}' is not supported"), hint)
+                    (
+                        Code::Unsupported,
+                        format!("Field '{name}' is not supported"),
+                        hint,
+                    )
                 }
             };
             let mut diagnostic = self.node.diagnostic(code, message);
@@ -336,10 +410,26 @@ impl<'d> Fields<'d> {
 
 /// Fields of JSONPath states that JSONata has not.
 const JSONPATH_ONLY: &[&str] = &[
-    "InputPath", "OutputPath", "ResultPath", "Parameters", "Result", "ResultSelector", "ItemsPath", "Variable",
-    "SecondsPath", "TimestampPath", "TimeoutSecondsPath", "HeartbeatSecondsPath", "ErrorPath", "CausePath",
-    "MaxConcurrencyPath", "ToleratedFailureCountPath", "ToleratedFailurePercentagePath", "MaxItemsPath",
-    "MaxItemsPerBatchPath", "MaxInputBytesPerBatchPath",
+    "InputPath",
+    "OutputPath",
+    "ResultPath",
+    "Parameters",
+    "Result",
+    "ResultSelector",
+    "ItemsPath",
+    "Variable",
+    "SecondsPath",
+    "TimestampPath",
+    "TimeoutSecondsPath",
+    "HeartbeatSecondsPath",
+    "ErrorPath",
+    "CausePath",
+    "MaxConcurrencyPath",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentagePath",
+    "MaxItemsPath",
+    "MaxItemsPerBatchPath",
+    "MaxInputBytesPerBatchPath",
 ];
 
 /// Fields of JSONata states that JSONPath has not.

@@ -29,7 +29,10 @@ pub(crate) fn scan<'p>(text: &str, wanted: impl IntoIterator<Item = &'p str>) ->
         positions: Positions::default(),
     };
     for pointer in wanted {
-        scanner.positions.found.insert(pointer.to_owned(), Position::default());
+        scanner
+            .positions
+            .found
+            .insert(pointer.to_owned(), Position::default());
     }
     scanner.value();
     scanner.positions
@@ -88,7 +91,8 @@ impl Scanner<'_> {
             let name = self.string()?;
             self.skip(|c| c.is_ascii_whitespace() || c == ':');
             self.pointer.push('/');
-            self.pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            self.pointer
+                .push_str(&name.replace('~', "~0").replace('/', "~1"));
             if !names.insert(name) {
                 self.positions.doubled.push((self.pointer.clone(), self.at));
             }
@@ -127,7 +131,10 @@ impl Scanner<'_> {
                 _ => escaped = false,
             }
         }
-        serde_json::from_str(&quoted).ok()
+        match quoted.contains('\\') {
+            true => serde_json::from_str(&quoted).ok(),
+            false => Some(quoted[1..quoted.len() - 1].to_owned()),
+        }
     }
 
     fn skip(&mut self, unwanted: impl Fn(char) -> bool) {
@@ -139,7 +146,10 @@ impl Scanner<'_> {
     fn next(&mut self) -> Option<char> {
         let c = self.rest.next()?;
         if c == '\n' {
-            self.at = Position { line: self.at.line + 1, column: 1 };
+            self.at = Position {
+                line: self.at.line + 1,
+                column: 1,
+            };
         } else {
             self.at.column += 1;
         }

@@ -9,7 +9,9 @@ use std::num::NonZeroU32;
 use std::ops::Index;
 use std::sync::Arc;
 
-use stepwell_query::{Expression, JsonataTemplate, Number, Path, PathExpr, ReferencePath, Template, Value};
+use stepwell_query::{
+    Expression, JsonataTemplate, Number, Path, PathExpr, ReferencePath, Template, Value,
+};
 
 use crate::resource::Resource;
 
@@ -38,7 +40,10 @@ impl Program {
 
     /// All states, nested ones included.
     pub fn states(&self) -> impl ExactSizeIterator<Item = (StateId, &State)> {
-        self.states.iter().enumerate().map(|(index, state)| (StateId::at(index), state))
+        self.states
+            .iter()
+            .enumerate()
+            .map(|(index, state)| (StateId::at(index), state))
     }
 }
 
@@ -57,7 +62,9 @@ pub struct StateId(u32);
 impl StateId {
     /// The id of the state at `index` of the arena.
     pub(crate) fn at(index: usize) -> StateId {
-        StateId(u32::try_from(index).expect("a definition of bounded size has fewer than 2^32 states"))
+        StateId(
+            u32::try_from(index).expect("a definition of bounded size has fewer than 2^32 states"),
+        )
     }
 
     /// Its place in the arena.
@@ -157,7 +164,9 @@ impl Kind {
             Kind::Task(s) => Some(&s.handlers),
             Kind::Parallel(s) => Some(&s.handlers),
             Kind::Map(s) => Some(&s.handlers),
-            Kind::Pass(_) | Kind::Choice(_) | Kind::Wait(_) | Kind::Succeed(_) | Kind::Fail(_) => None,
+            Kind::Pass(_) | Kind::Choice(_) | Kind::Wait(_) | Kind::Succeed(_) | Kind::Fail(_) => {
+                None
+            }
         }
     }
 }
@@ -534,7 +543,10 @@ pub enum Source {
 /// `ReaderConfig.InputType` with what belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
-    Csv { header: CsvHeader, delimiter: CsvDelimiter },
+    Csv {
+        header: CsvHeader,
+        delimiter: CsvDelimiter,
+    },
     Json,
     JsonLines,
     Parquet,
@@ -591,7 +603,10 @@ pub struct ItemBatcher {
 pub enum BatchBound {
     Items(Given<NonZeroU32>),
     Bytes(Given<NonZeroU32>),
-    Both { items: Given<NonZeroU32>, bytes: Given<NonZeroU32> },
+    Both {
+        items: Given<NonZeroU32>,
+        bytes: Given<NonZeroU32>,
+    },
 }
 
 /// `ResultWriter`.
@@ -677,6 +692,12 @@ pub struct Catcher {
 /// What a catcher makes of the error output, in the state's query language.
 #[derive(Debug, Clone)]
 pub enum CatchIo {
-    Path { result_path: ResultPath, assign: Option<Assign<Template>> },
-    Jsonata { output: Option<JsonataTemplate>, assign: Option<Assign<JsonataTemplate>> },
+    Path {
+        result_path: ResultPath,
+        assign: Option<Assign<Template>>,
+    },
+    Jsonata {
+        output: Option<JsonataTemplate>,
+        assign: Option<Assign<JsonataTemplate>>,
+    },
 }

@@ -13,7 +13,8 @@ use crate::hint::nearest;
 use crate::limits::VARIABLE_NAME_CHARS_MAX;
 use crate::node::{Fields, Node, Place};
 use crate::program::{
-    Assign, ExecutionType, Given, Io, JsonataIo, PathIo, Payload, QueryLanguage, ResultPath, Selection, StateId, Then,
+    Assign, ExecutionType, Given, Io, JsonataIo, PathIo, Payload, QueryLanguage, ResultPath,
+    Selection, StateId, Then,
 };
 
 /// One state as it is read.
@@ -55,12 +56,17 @@ impl Siblings {
         };
         let found = self.ids.get(name).copied();
         if found.is_none() {
-            let mut diagnostic = node.diagnostic(Code::MissingTarget, format!("Missing 'Next' target: {name}"));
+            let mut diagnostic = node.diagnostic(
+                Code::MissingTarget,
+                format!("Missing 'Next' target: {name}"),
+            );
             let states = match self.ids.len() {
                 1 => "state".to_owned(),
                 count => format!("{count} states"),
             };
-            diagnostic.detail = Some(format!("\"{name}\" is not among the {states} of this state machine"));
+            diagnostic.detail = Some(format!(
+                "\"{name}\" is not among the {states} of this state machine"
+            ));
             diagnostic.hint = nearest(name, self.ids.keys().map(|name| &**name));
             node.report.add(diagnostic);
         }
@@ -78,18 +84,41 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    pub(crate) const PASS: Row =
-        Row { parameters: true, result_selector: false, result_path: true, arguments: false, assign: true };
-    pub(crate) const TASK: Row =
-        Row { parameters: true, result_selector: true, result_path: true, arguments: true, assign: true };
-    pub(crate) const CHOICE: Row =
-        Row { parameters: false, result_selector: false, result_path: false, arguments: false, assign: true };
+    pub(crate) const PASS: Row = Row {
+        parameters: true,
+        result_selector: false,
+        result_path: true,
+        arguments: false,
+        assign: true,
+    };
+    pub(crate) const TASK: Row = Row {
+        parameters: true,
+        result_selector: true,
+        result_path: true,
+        arguments: true,
+        assign: true,
+    };
+    pub(crate) const CHOICE: Row = Row {
+        parameters: false,
+        result_selector: false,
+        result_path: false,
+        arguments: false,
+        assign: true,
+    };
     pub(crate) const WAIT: Row = Row::CHOICE;
-    pub(crate) const SUCCEED: Row = Row { assign: false, ..Row::CHOICE };
+    pub(crate) const SUCCEED: Row = Row {
+        assign: false,
+        ..Row::CHOICE
+    };
     pub(crate) const PARALLEL: Row = Row::TASK;
     /// A Map's `Parameters` are its `ItemSelector`.
-    pub(crate) const MAP: Row =
-        Row { parameters: false, result_selector: true, result_path: true, arguments: false, assign: true };
+    pub(crate) const MAP: Row = Row {
+        parameters: false,
+        result_selector: true,
+        result_path: true,
+        arguments: false,
+        assign: true,
+    };
 }
 
 impl<'a, 'd> Reading<'a, 'd> {
@@ -101,7 +130,11 @@ impl<'a, 'd> Reading<'a, 'd> {
     /// The state that this field names, noted as one that this state leads to.
     pub(crate) fn target(&self, node: &Node<'d>) -> Option<StateId> {
         let target = self.siblings.target(node)?;
-        self.siblings.graph.borrow_mut().edges.push((self.id, target));
+        self.siblings
+            .graph
+            .borrow_mut()
+            .edges
+            .push((self.id, target));
         Some(target)
     }
 
@@ -125,12 +158,18 @@ impl<'a, 'd> Reading<'a, 'd> {
                 Some(Then::End)
             }
             (Some(next), true) => {
-                self.fields.node.fault(Code::Exclusive, "Only one of these fields is allowed: [Next, End]");
+                self.fields.node.fault(
+                    Code::Exclusive,
+                    "Only one of these fields is allowed: [Next, End]",
+                );
                 self.end();
                 self.target(&next).map(Then::Next)
             }
             (None, false) => {
-                self.fields.node.fault(Code::Missing, "One of these fields is required: [Next, End]");
+                self.fields.node.fault(
+                    Code::Missing,
+                    "One of these fields is required: [Next, End]",
+                );
                 self.siblings.graph.borrow_mut().broken = true;
                 None
             }
@@ -152,14 +191,25 @@ impl<'a, 'd> Reading<'a, 'd> {
                 result_selector: when(row.result_selector, "ResultSelector")
                     .filter(|node| !node.value.is_null())
                     .and_then(|node| node.template()),
-                result_path: if row.result_path { self.result_path() } else { ResultPath::Replace },
+                result_path: if row.result_path {
+                    self.result_path()
+                } else {
+                    ResultPath::Replace
+                },
                 output_path: self.selection("OutputPath"),
                 assign: row.assign.then(|| self.assign_path()).flatten(),
             })),
             QueryLanguage::Jsonata => Io::Jsonata(Box::new(JsonataIo {
-                arguments: when(row.arguments, "Arguments").and_then(|node| node.jsonata_template(Slot::State)),
-                output: self.fields.get("Output").and_then(|node| node.jsonata_template(Slot::State)),
-                assign: row.assign.then(|| self.assign_jsonata(Slot::State)).flatten(),
+                arguments: when(row.arguments, "Arguments")
+                    .and_then(|node| node.jsonata_template(Slot::State)),
+                output: self
+                    .fields
+                    .get("Output")
+                    .and_then(|node| node.jsonata_template(Slot::State)),
+                assign: row
+                    .assign
+                    .then(|| self.assign_jsonata(Slot::State))
+                    .flatten(),
             })),
         }
     }
@@ -188,13 +238,22 @@ impl<'a, 'd> Reading<'a, 'd> {
     /// `Assign` in JSONPath.
     pub(crate) fn assign_path(&self) -> Option<Assign<stepwell_query::Template>> {
         let (names, node) = self.assigned_names()?;
-        Some(Assign { names, values: node.template()? })
+        Some(Assign {
+            names,
+            values: node.template()?,
+        })
     }
 
     /// `Assign` in JSONata.
-    pub(crate) fn assign_jsonata(&self, slot: Slot) -> Option<Assign<stepwell_query::JsonataTemplate>> {
+    pub(crate) fn assign_jsonata(
+        &self,
+        slot: Slot,
+    ) -> Option<Assign<stepwell_query::JsonataTemplate>> {
         let (names, node) = self.assigned_names()?;
-        Some(Assign { names, values: node.jsonata_template(slot)? })
+        Some(Assign {
+            names,
+            values: node.jsonata_template(slot)?,
+        })
     }
 
     fn assigned_names(&self) -> Option<(Vec<Arc<str>>, Node<'d>)> {
@@ -207,7 +266,11 @@ impl<'a, 'd> Reading<'a, 'd> {
             };
             check_variable_name(name, &value);
             let name: Arc<str> = name.into();
-            self.siblings.graph.borrow_mut().assigned.push((name.clone(), value.place));
+            self.siblings
+                .graph
+                .borrow_mut()
+                .assigned
+                .push((name.clone(), value.place));
             name
         });
         Some((names.collect(), node))
@@ -217,18 +280,34 @@ impl<'a, 'd> Reading<'a, 'd> {
     pub(crate) fn payload(&self, path: &'static str, jsonata: &'static str) -> Option<Payload> {
         match self.language {
             QueryLanguage::JsonPath => self.fields.get(path)?.template().map(Payload::Path),
-            QueryLanguage::Jsonata => self.fields.get(jsonata)?.jsonata_template(Slot::State).map(Payload::Jsonata),
+            QueryLanguage::Jsonata => self
+                .fields
+                .get(jsonata)?
+                .jsonata_template(Slot::State)
+                .map(Payload::Jsonata),
         }
     }
 
     /// A number of that range, given plainly, by a `…Path` field, or by an expression.
-    pub(crate) fn given(&self, plain: &'static str, path: &'static str, range: RangeInclusive<u32>) -> Option<Given<u32>> {
+    pub(crate) fn given(
+        &self,
+        plain: &'static str,
+        path: &'static str,
+        range: RangeInclusive<u32>,
+    ) -> Option<Given<u32>> {
         self.given_by(plain, path, |node| node.integer(range))
     }
 
     /// As [`Reading::given`], for numbers from 1.
-    pub(crate) fn given_positive(&self, plain: &'static str, path: &'static str, most: u32) -> Option<Given<NonZeroU32>> {
-        self.given_by(plain, path, |node| node.integer(1..=most).and_then(NonZeroU32::new))
+    pub(crate) fn given_positive(
+        &self,
+        plain: &'static str,
+        path: &'static str,
+        most: u32,
+    ) -> Option<Given<NonZeroU32>> {
+        self.given_by(plain, path, |node| {
+            node.integer(1..=most).and_then(NonZeroU32::new)
+        })
     }
 
     /// A value given plainly, by a `…Path` field, or by an expression.
@@ -257,7 +336,9 @@ impl<'a, 'd> Reading<'a, 'd> {
                 node.warn_of_path();
                 read(&node).map(Given::Fixed)
             }
-            (QueryLanguage::JsonPath, None) => self.fields.get(path)?.reference_path().map(Given::Path),
+            (QueryLanguage::JsonPath, None) => {
+                self.fields.get(path)?.reference_path().map(Given::Path)
+            }
             (QueryLanguage::Jsonata, Some(node)) if node.is_jsonata() => {
                 node.expression(Slot::State).map(Given::Jsonata)
             }
@@ -270,10 +351,14 @@ impl<'a, 'd> Reading<'a, 'd> {
 /// Reports a name that no variable can have.
 fn check_variable_name(name: &str, node: &Node) {
     let mut characters = name.chars();
-    let begins = characters.next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    let begins = characters
+        .next()
+        .is_some_and(|c| c.is_alphabetic() || c == '_');
     let sound = begins && characters.all(|c| c.is_alphanumeric() || c == '_');
     let message = if !sound {
-        format!("Variable name '{name}' must be an identifier: letters, digits and '_', not beginning with a digit")
+        format!(
+            "Variable name '{name}' must be an identifier: letters, digits and '_', not beginning with a digit"
+        )
     } else if name.chars().count() > VARIABLE_NAME_CHARS_MAX {
         format!("Variable name '{name}' exceeds {VARIABLE_NAME_CHARS_MAX} characters")
     } else if name == "states" {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use stepwell_query::{Expression, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath, Template};
+use stepwell_query::{
+    Expression, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath, Template,
+};
 
 use crate::program::{
-    Assign, BatchBound, CatchIo, Condition, Distributed, Given, Handlers, Io, Items, Kind, Map, Mode, Operand, Operator,
-    Payload, Program, Rules, Selection, State, Test, Until,
+    Assign, BatchBound, CatchIo, Condition, Distributed, Given, Handlers, Io, Items, Kind, Map,
+    Mode, Operand, Operator, Payload, Program, Rules, Selection, State, Test, Until,
 };
 
 impl Program {
@@ -140,7 +142,10 @@ impl Reads for Handlers {
     fn read(&self, found: &mut Found) {
         for catcher in &self.catch {
             match &catcher.io {
-                CatchIo::Path { result_path: _, assign } => assign.read(found),
+                CatchIo::Path {
+                    result_path: _,
+                    assign,
+                } => assign.read(found),
                 CatchIo::Jsonata { output, assign } => {
                     output.read(found);
                     assign.read(found);
@@ -153,13 +158,18 @@ impl Reads for Handlers {
 impl Reads for State {
     fn read(&self, found: &mut Found) {
         self.kind.io().into_iter().for_each(|io| io.read(found));
-        self.kind.handlers().into_iter().for_each(|handlers| handlers.read(found));
+        self.kind
+            .handlers()
+            .into_iter()
+            .for_each(|handlers| handlers.read(found));
         match &self.kind {
             Kind::Pass(_) | Kind::Succeed(_) | Kind::Parallel(_) => {}
             Kind::Task(task) => {
                 task.timeout_s.read(found);
                 task.heartbeat_s.read(found);
-                task.credentials.iter().for_each(|credentials| credentials.role_arn.read(found));
+                task.credentials
+                    .iter()
+                    .for_each(|credentials| credentials.role_arn.read(found));
             }
             Kind::Choice(choice) => choice.rules.read(found),
             Kind::Wait(wait) => match &wait.until {

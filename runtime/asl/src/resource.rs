@@ -17,7 +17,10 @@ pub struct Resource {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// `arn:<partition>:lambda:<region>:<account>:function:<name>[:<qualifier>]`: history has `LambdaFunction*` events.
-    LambdaFunction { name: Arc<str>, qualifier: Option<Arc<str>> },
+    LambdaFunction {
+        name: Arc<str>,
+        qualifier: Option<Arc<str>>,
+    },
     /// `arn:<partition>:states:::lambda:invoke[.waitForTaskToken]`.
     LambdaInvoke(Reply),
     /// `arn:<partition>:states:<region>:<account>:activity:<name>`: history has `Activity*` events.
@@ -27,11 +30,22 @@ pub enum Target {
     /// `arn:<partition>:states:::http:invoke`.
     HttpInvoke,
     /// `arn:<partition>:states:::<service>:<action>[…]`: an optimized integration.
-    Service { service: Arc<str>, action: Arc<str>, pattern: Pattern },
+    Service {
+        service: Arc<str>,
+        action: Arc<str>,
+        pattern: Pattern,
+    },
     /// `arn:<partition>:states:::aws-sdk:<service>:<action>[.waitForTaskToken]`.
-    AwsSdk { service: Arc<str>, action: Arc<str>, reply: Reply },
+    AwsSdk {
+        service: Arc<str>,
+        action: Arc<str>,
+        reply: Reply,
+    },
     /// `wasm:NAME[@VERSION]`: a plugin of this runtime.
-    Wasm { name: Arc<str>, version: Option<Arc<str>> },
+    Wasm {
+        name: Arc<str>,
+        version: Option<Arc<str>>,
+    },
 }
 
 /// How a task waits for its work to end.
@@ -88,7 +102,10 @@ impl Resource {
             Some(plugin) => wasm(plugin)?,
             None => arn(text)?,
         };
-        Ok(Resource { text: text.into(), target })
+        Ok(Resource {
+            text: text.into(),
+            target,
+        })
     }
 }
 
@@ -104,7 +121,10 @@ fn wasm(plugin: &str) -> Result<Target, ResourceFault> {
         None => (plugin, None),
     };
     let sound = |text: &str, extra: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
     };
     let known = sound(name, "-_")
         && name.len() <= PLUGIN_NAME_CHARS_MAX
@@ -112,7 +132,10 @@ fn wasm(plugin: &str) -> Result<Target, ResourceFault> {
     if !known {
         return Err(ResourceFault::Unknown);
     }
-    Ok(Target::Wasm { name: name.into(), version: version.map(Into::into) })
+    Ok(Target::Wasm {
+        name: name.into(),
+        version: version.map(Into::into),
+    })
 }
 
 fn arn(text: &str) -> Result<Target, ResourceFault> {
@@ -126,12 +149,23 @@ fn arn(text: &str) -> Result<Target, ResourceFault> {
     match (service, resource.split_once(':')) {
         ("lambda", Some(("function", function))) => lambda(function),
         ("states", Some(("activity", name))) => {
-            let sound = !name.is_empty() && !name.contains(':') && !region.is_empty() && !account.is_empty();
-            if sound { Ok(Target::Activity { name: name.into() }) } else { Err(ResourceFault::Unknown) }
+            let sound = !name.is_empty()
+                && !name.contains(':')
+                && !region.is_empty()
+                && !account.is_empty();
+            if sound {
+                Ok(Target::Activity { name: name.into() })
+            } else {
+                Err(ResourceFault::Unknown)
+            }
         }
         ("states", Some(("aws-sdk", call))) => {
             let (service, action, pattern) = call_of(call)?;
-            Ok(Target::AwsSdk { service, action, reply: reply_of(pattern)? })
+            Ok(Target::AwsSdk {
+                service,
+                action,
+                reply: reply_of(pattern)?,
+            })
         }
         ("states", Some(_)) => integration(resource),
         _ => Err(ResourceFault::Unknown),
@@ -146,13 +180,20 @@ fn lambda(function: &str) -> Result<Target, ResourceFault> {
     let sound = !name.is_empty()
         && qualifier.is_none_or(|qualifier| {
             !qualifier.is_empty()
-                && qualifier.chars().all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'))
-                && qualifier.strip_prefix('$').is_none_or(|rest| rest == "LATEST")
+                && qualifier
+                    .chars()
+                    .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'))
+                && qualifier
+                    .strip_prefix('$')
+                    .is_none_or(|rest| rest == "LATEST")
         });
     if !sound {
         return Err(ResourceFault::Unknown);
     }
-    Ok(Target::LambdaFunction { name: name.into(), qualifier: qualifier.map(Into::into) })
+    Ok(Target::LambdaFunction {
+        name: name.into(),
+        qualifier: qualifier.map(Into::into),
+    })
 }
 
 fn integration(resource: &str) -> Result<Target, ResourceFault> {
@@ -162,7 +203,11 @@ fn integration(resource: &str) -> Result<Target, ResourceFault> {
         ("states", "startExecution") => Ok(Target::StartExecution(pattern)),
         ("http", "invoke") if pattern == Pattern::RequestResponse => Ok(Target::HttpInvoke),
         ("lambda" | "states" | "http", _) => Err(ResourceFault::Unknown),
-        _ => Ok(Target::Service { service, action, pattern }),
+        _ => Ok(Target::Service {
+            service,
+            action,
+            pattern,
+        }),
     }
 }
 
@@ -176,7 +221,9 @@ fn call_of(text: &str) -> Result<(Arc<str>, Arc<str>, Pattern), ResourceFault> {
         Some((action, "waitForTaskToken")) => (action, Pattern::WaitForTaskToken),
         Some(_) => return Err(ResourceFault::Unknown),
     };
-    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let word = |text: &str| {
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
     let camel = action.starts_with(|c: char| c.is_ascii_lowercase());
     if !word(service) || !word(action) || !camel {
         return Err(ResourceFault::Unknown);
@@ -201,37 +248,94 @@ mod tests {
         for (text, expected) in [
             (
                 "arn:aws:lambda:us-east-1:000000000000:function:f",
-                Ok(Target::LambdaFunction { name: "f".into(), qualifier: None }),
+                Ok(Target::LambdaFunction {
+                    name: "f".into(),
+                    qualifier: None,
+                }),
             ),
             (
                 "arn:aws:lambda:us-east-1:000000000000:function:f:$LATEST",
-                Ok(Target::LambdaFunction { name: "f".into(), qualifier: Some("$LATEST".into()) }),
+                Ok(Target::LambdaFunction {
+                    name: "f".into(),
+                    qualifier: Some("$LATEST".into()),
+                }),
             ),
-            ("arn:aws:lambda:us-east-1:000000000000:function:f:", Err(ResourceFault::Unknown)),
-            ("arn:aws:lambda:us-east-1:000000000000:function:f:$*#$7", Err(ResourceFault::Unknown)),
-            ("arn:aws:states:::lambda:invoke", Ok(Target::LambdaInvoke(Reply::Response))),
-            ("arn:aws:states:::lambda:invoke.waitForTaskToken", Ok(Target::LambdaInvoke(Reply::TaskToken))),
-            ("arn:aws:states:::lambda:invoke.sync", Err(ResourceFault::Unknown)),
-            ("arn:aws:states:::states:startExecution.sync:2", Ok(Target::StartExecution(Pattern::Sync2))),
-            ("arn:aws:states:us-east-1:000000000000:activity:a", Ok(Target::Activity { name: "a".into() })),
+            (
+                "arn:aws:lambda:us-east-1:000000000000:function:f:",
+                Err(ResourceFault::Unknown),
+            ),
+            (
+                "arn:aws:lambda:us-east-1:000000000000:function:f:$*#$7",
+                Err(ResourceFault::Unknown),
+            ),
+            (
+                "arn:aws:states:::lambda:invoke",
+                Ok(Target::LambdaInvoke(Reply::Response)),
+            ),
+            (
+                "arn:aws:states:::lambda:invoke.waitForTaskToken",
+                Ok(Target::LambdaInvoke(Reply::TaskToken)),
+            ),
+            (
+                "arn:aws:states:::lambda:invoke.sync",
+                Err(ResourceFault::Unknown),
+            ),
+            (
+                "arn:aws:states:::states:startExecution.sync:2",
+                Ok(Target::StartExecution(Pattern::Sync2)),
+            ),
+            (
+                "arn:aws:states:us-east-1:000000000000:activity:a",
+                Ok(Target::Activity { name: "a".into() }),
+            ),
             ("arn:aws-cn:states:::http:invoke", Ok(Target::HttpInvoke)),
             (
                 "arn:aws:states:::ecs:runTask.sync",
-                Ok(Target::Service { service: "ecs".into(), action: "runTask".into(), pattern: Pattern::Sync }),
+                Ok(Target::Service {
+                    service: "ecs".into(),
+                    action: "runTask".into(),
+                    pattern: Pattern::Sync,
+                }),
             ),
             (
                 "arn:aws:states:::aws-sdk:s3:getObject",
-                Ok(Target::AwsSdk { service: "s3".into(), action: "getObject".into(), reply: Reply::Response }),
+                Ok(Target::AwsSdk {
+                    service: "s3".into(),
+                    action: "getObject".into(),
+                    reply: Reply::Response,
+                }),
             ),
-            ("arn:aws:states:::aws-sdk:s3:GetObject", Err(ResourceFault::Unknown)),
-            ("wasm:charge-card", Ok(Target::Wasm { name: "charge-card".into(), version: None })),
-            ("wasm:charge@1.2.0", Ok(Target::Wasm { name: "charge".into(), version: Some("1.2.0".into()) })),
+            (
+                "arn:aws:states:::aws-sdk:s3:GetObject",
+                Err(ResourceFault::Unknown),
+            ),
+            (
+                "wasm:charge-card",
+                Ok(Target::Wasm {
+                    name: "charge-card".into(),
+                    version: None,
+                }),
+            ),
+            (
+                "wasm:charge@1.2.0",
+                Ok(Target::Wasm {
+                    name: "charge".into(),
+                    version: Some("1.2.0".into()),
+                }),
+            ),
             ("wasm:", Err(ResourceFault::Unknown)),
             ("wasm:a@", Err(ResourceFault::Unknown)),
             ("foo:bar", Err(ResourceFault::NotArn)),
-            ("arn:aws:swf:us-east-1:123456789012:task:X", Err(ResourceFault::Unknown)),
+            (
+                "arn:aws:swf:us-east-1:123456789012:task:X",
+                Err(ResourceFault::Unknown),
+            ),
         ] {
-            assert_eq!(Resource::parse(text).map(|resource| resource.target), expected, "{text}");
+            assert_eq!(
+                Resource::parse(text).map(|resource| resource.target),
+                expected,
+                "{text}"
+            );
         }
     }
 }

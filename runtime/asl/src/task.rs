@@ -15,30 +15,51 @@ use crate::resource::{Pattern, Resource, ResourceFault, Target};
 
 pub(crate) fn task(state: &Reading) -> Option<Task> {
     let fields = state.fields;
-    let resource = fields.required("Resource").and_then(|node| resource(state, &node));
+    let resource = fields
+        .required("Resource")
+        .and_then(|node| resource(state, &node));
     if let Some(resource) = &resource {
         check_arguments(state, &resource.target);
     }
     let io = state.io(&Row::TASK);
-    let credentials = fields.get("Credentials").and_then(|node| credentials(state, &node));
+    let credentials = fields
+        .get("Credentials")
+        .and_then(|node| credentials(state, &node));
     let timeout_s = state.given_positive("TimeoutSeconds", "TimeoutSecondsPath", SECONDS_MAX);
     let heartbeat_s = state.given_positive("HeartbeatSeconds", "HeartbeatSecondsPath", SECONDS_MAX);
     if let (Some(Given::Fixed(timeout)), Some(Given::Fixed(heartbeat))) = (&timeout_s, &heartbeat_s)
         && heartbeat >= timeout
         && let Some(node) = fields.member("HeartbeatSeconds")
     {
-        let message = format!("HeartbeatSeconds must be smaller than TimeoutSeconds, which is {timeout}");
+        let message =
+            format!("HeartbeatSeconds must be smaller than TimeoutSeconds, which is {timeout}");
         node.fault(Code::Heartbeat, message);
     }
     let handlers = handlers(state);
     let then = state.then();
-    Some(Task { resource: resource?, io, credentials, timeout_s, heartbeat_s, handlers, then: then? })
+    Some(Task {
+        resource: resource?,
+        io,
+        credentials,
+        timeout_s,
+        heartbeat_s,
+        handlers,
+        then: then?,
+    })
 }
 
 fn resource(state: &Reading, node: &Node) -> Option<Resource> {
     let reference = node.is_substitution() && node.value.as_str().is_none();
-    let text = if reference { "${Reference}" } else { node.text()? };
-    let filled = if node.report.allow_substitutions { substituted(text) } else { text.to_owned() };
+    let text = if reference {
+        "${Reference}"
+    } else {
+        node.text()?
+    };
+    let filled = if node.report.allow_substitutions {
+        substituted(text)
+    } else {
+        text.to_owned()
+    };
     let resource = match Resource::parse(&filled) {
         Ok(resource) => resource,
         Err(ResourceFault::NotArn) => {
@@ -64,8 +85,13 @@ fn resource(state: &Reading, node: &Node) -> Option<Resource> {
 fn substituted(text: &str) -> String {
     let (mut filled, mut rest) = (String::new(), text);
     while let Some((before, after)) = rest.split_once("${") {
-        let Some((name, after)) = after.split_once('}') else { break };
-        let name: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+        let Some((name, after)) = after.split_once('}') else {
+            break;
+        };
+        let name: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+            .collect();
         filled.push_str(before);
         match (before.is_empty() && filled.is_empty(), filled.as_str()) {
             (true, _) if after.is_empty() => {
@@ -83,7 +109,9 @@ fn substituted(text: &str) -> String {
 fn check_express(node: &Node, target: &Target) {
     let refused = match (target, target.pattern()) {
         (Target::Activity { .. }, _) => "Express state machine does not support Activity ARN",
-        (_, Pattern::Sync | Pattern::Sync2) => "Express state machine does not support '.sync' service integration",
+        (_, Pattern::Sync | Pattern::Sync2) => {
+            "Express state machine does not support '.sync' service integration"
+        }
         (_, Pattern::WaitForTaskToken) => {
             "Express state machine does not support '.waitForTaskToken' service integration "
         }
@@ -108,28 +136,52 @@ fn check_arguments(state: &Reading, target: &Target) {
         QueryLanguage::JsonPath => "Parameters",
         QueryLanguage::Jsonata => "Arguments",
     };
-    let Some(node) = state.fields.member(name) else { return };
-    let Some(given) = node.value.as_object() else { return };
-    for argument in required {
-        if !given.contains_key(argument) && !given.contains_key(&format!("{argument}.$")) {
-            node.fault(Code::MissingArgument, format!("The field '{argument}' is required but was missing"));
-        }
+    let Some(node) = state.fields.member(name) else {
+        return;
+    };
+    let Some(given) = node.value.as_object() else {
+        return;
+    };
+    let has = |argument: &str| {
+        given.contains_key(argument) || given.contains_key(&format!("{argument}.$"))
+    };
+    let missing = |argument: &str| {
+        node.fault(
+            Code::MissingArgument,
+            format!("The field '{argument}' is required but was missing"),
+        );
+    };
+    required
+        .iter()
+        .filter(|argument| !has(argument))
+        .for_each(|argument| missing(argument));
+    if *target == Target::HttpInvoke && !has("Authentication") && !has("InvocationConfig") {
+        missing("Authentication");
     }
 }
 
 fn credentials(state: &Reading, node: &Node) -> Option<Credentials> {
     let fields = node.fields()?;
-    let fixed_or_expression = |role: &Node| match role.is_jsonata() && state.language == QueryLanguage::Jsonata {
-        true => role.expression(Slot::State).map(Given::Jsonata),
-        false => role.text().map(|text| Given::Fixed(Arc::from(text))),
-    };
-    let role_arn: Option<Given<Arc<str>, PathExpr>> = match (fields.member("RoleArn"), fields.member("RoleArn.$")) {
-        (Some(role), _) => fixed_or_expression(&role),
-        (None, Some(role)) if state.language == QueryLanguage::JsonPath => role.string_expr().map(Given::Path),
-        (None, _) => {
-            node.fault(Code::MissingArgument, "The field 'RoleArn' is required but was missing");
-            None
-        }
-    };
-    Some(Credentials { role_arn: role_arn? })
+    let fixed_or_expression =
+        |role: &Node| match role.is_jsonata() && state.language == QueryLanguage::Jsonata {
+            true => role.expression(Slot::State).map(Given::Jsonata),
+            false => role.text().map(|text| Given::Fixed(Arc::from(text))),
+        };
+    let role_arn: Option<Given<Arc<str>, PathExpr>> =
+        match (fields.member("RoleArn"), fields.member("RoleArn.$")) {
+            (Some(role), _) => fixed_or_expression(&role),
+            (None, Some(role)) if state.language == QueryLanguage::JsonPath => {
+                role.string_expr().map(Given::Path)
+            }
+            (None, _) => {
+                node.fault(
+                    Code::MissingArgument,
+                    "The field 'RoleArn' is required but was missing",
+                );
+                None
+            }
+        };
+    Some(Credentials {
+        role_arn: role_arn?,
+    })
 }

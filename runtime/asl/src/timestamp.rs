@@ -9,7 +9,11 @@ pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     if !is_rfc3339(text.as_bytes()) {
         return None;
     }
-    let zone = if text.ends_with('Z') { text.len() - 1 } else { text.len() - "+00:00".len() };
+    let zone = if text.ends_with('Z') {
+        text.len() - 1
+    } else {
+        text.len() - "+00:00".len()
+    };
     let end = zone.min("2016-03-14T01:59:00.123456789".len());
     format!("{}{}", &text[..end], &text[zone..]).parse().ok()
 }
@@ -28,7 +32,10 @@ fn is_rfc3339(text: &[u8]) -> bool {
     };
     let zone = match rest.split_first() {
         Some((b'.', fraction)) => {
-            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            let digits = fraction
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
             if digits == 0 {
                 return false;
             }
@@ -36,7 +43,8 @@ fn is_rfc3339(text: &[u8]) -> bool {
         }
         _ => rest,
     };
-    fits(instant, b"0000-00-00T00:00:00") && (zone == b"Z" || fits(zone, b"+00:00") || fits(zone, b"-00:00"))
+    fits(instant, b"0000-00-00T00:00:00")
+        && (zone == b"Z" || fits(zone, b"+00:00") || fits(zone, b"-00:00"))
 }
 
 #[cfg(test)]

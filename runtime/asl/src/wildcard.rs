@@ -6,7 +6,8 @@ impl Wildcard {
     /// Reads a pattern: `*` stands for any characters, `\*` and `\\` for themselves. A backslash before anything else
     /// stands for itself; the flag says whether there is one.
     pub(crate) fn parse(text: &str) -> (Wildcard, bool) {
-        let (mut pieces, mut piece, mut rest) = (Vec::new(), String::new(), text.chars().peekable());
+        let (mut pieces, mut piece, mut rest) =
+            (Vec::new(), String::new(), text.chars().peekable());
         let mut stray = false;
         while let Some(c) = rest.next() {
             match c {
@@ -27,11 +28,17 @@ impl Wildcard {
 
     /// Whether the whole text fits the pattern. Takes at most text length times pattern length steps.
     pub fn matches(&self, text: &str) -> bool {
-        let (first, others) = self.pieces.split_first().expect("a pattern has a piece more than it has stars");
+        let (first, others) = self
+            .pieces
+            .split_first()
+            .expect("a pattern has a piece more than it has stars");
         let Some((last, middle)) = others.split_last() else {
             return **first == *text;
         };
-        let Some(mut rest) = text.strip_prefix(&**first).and_then(|rest| rest.strip_suffix(&**last)) else {
+        let Some(mut rest) = text
+            .strip_prefix(&**first)
+            .and_then(|rest| rest.strip_suffix(&**last))
+        else {
             return false;
         };
         for piece in middle {

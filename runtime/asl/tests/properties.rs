@@ -1,5 +1,9 @@
 //! What holds for every text: loading never panics, never depends on anything but the text, and stays fast.
-#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests read files and measure time")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "tests read files and measure time"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +18,15 @@ fn seeds() -> Vec<String> {
     let mut seeds = Vec::new();
     for folder in ["tests/bad", "tests/good"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
-        let mut paths: Vec<_> =
-            fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("readable").path()).collect();
+        let mut paths: Vec<_> = fs::read_dir(folder)
+            .expect("the folder is there")
+            .map(|entry| entry.expect("readable").path())
+            .collect();
         paths.sort();
-        for path in paths.iter().filter(|path| path.extension().is_some_and(|found| found == "json")) {
+        for path in paths
+            .iter()
+            .filter(|path| path.extension().is_some_and(|found| found == "json"))
+        {
             seeds.push(fs::read_to_string(path).expect("the seed can be read"));
         }
     }
@@ -32,8 +41,16 @@ fn mutate(value: &mut Value, choices: &[prop::sample::Index], replacement: Value
     };
     match value {
         Value::Object(members) if !members.is_empty() => {
-            let name = members.keys().nth(choice.index(members.len())).expect("within bounds").clone();
-            mutate(members.get_mut(&name).expect("it is there"), rest, replacement);
+            let name = members
+                .keys()
+                .nth(choice.index(members.len()))
+                .expect("within bounds")
+                .clone();
+            mutate(
+                members.get_mut(&name).expect("it is there"),
+                rest,
+                replacement,
+            );
         }
         Value::Array(items) if !items.is_empty() => {
             let index = choice.index(items.len());
@@ -59,6 +76,8 @@ fn replacement() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn mutated_definitions_never_panic(
         seed in any::<prop::sample::Index>(),
@@ -103,7 +122,11 @@ fn chain(states: usize, padding: &str) -> String {
 #[test]
 fn a_megabyte_loads_fast() {
     let text = chain(10_000, "twenty characters...");
-    assert!(text.len() > 900_000 && text.len() <= 1_048_576, "{} bytes", text.len());
+    assert!(
+        text.len() > 900_000 && text.len() <= 1_048_576,
+        "{} bytes",
+        text.len()
+    );
     let began = Instant::now();
     let loaded = load(&text, &Options::default());
     let took = began.elapsed();
@@ -114,7 +137,11 @@ fn a_megabyte_loads_fast() {
     let wrong = text.replace("\"Type\":\"Pass\"", "\"Type\":\"Pas\"");
     let began = Instant::now();
     assert_eq!(load(&wrong, &Options::default()).diagnostics.len(), 10_000);
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -146,24 +173,43 @@ fn a_program_is_what_its_text_says() {
             "Done": { "Type": "Succeed" }
         }
     }"#;
-    let program = load(text, &Options::default()).program.expect("the definition is sound");
+    let program = load(text, &Options::default())
+        .program
+        .expect("the definition is sound");
     assert_eq!(program.states().len(), 4);
     let both = &program[program.root.start];
     assert_eq!(&*both.name, "Both");
-    let Kind::Parallel(parallel) = &both.kind else { panic!("Both is a Parallel state") };
-    assert_eq!(parallel.then, Then::Next(program.find("Done").expect("it is there")));
+    let Kind::Parallel(parallel) = &both.kind else {
+        panic!("Both is a Parallel state")
+    };
+    assert_eq!(
+        parallel.then,
+        Then::Next(program.find("Done").expect("it is there"))
+    );
     let right = &program[parallel.branches[1].start];
-    assert_eq!((&*right.name, right.parent), ("Right", Some(program.root.start)));
+    assert_eq!(
+        (&*right.name, right.parent),
+        ("Right", Some(program.root.start))
+    );
     assert_eq!(right.kind.then(), Some(Then::End));
 }
 
 #[test]
 fn a_single_state_loads_without_its_targets() {
     let text = r#"{ "Type": "Pass", "Next": "Elsewhere" }"#;
-    let program = load_state(text, "Only", &Options::default()).program.expect("the state is sound");
+    let program = load_state(text, "Only", &Options::default())
+        .program
+        .expect("the state is sound");
     assert_eq!(&*program[program.root.start].name, "Only");
-    let refused = load_state("{ \"Type\": \"Parallel\",\n \"Branches\": [], \"End\": true }", "Only", &Options::default());
+    let refused = load_state(
+        "{ \"Type\": \"Parallel\",\n \"Branches\": [], \"End\": true }",
+        "Only",
+        &Options::default(),
+    );
     let diagnostic = &refused.diagnostics[0];
-    assert_eq!(diagnostic.location.as_deref(), Some("/States/Only/Branches"));
+    assert_eq!(
+        diagnostic.location.as_deref(),
+        Some("/States/Only/Branches")
+    );
     assert_eq!((diagnostic.line, diagnostic.column), (2, 14));
 }

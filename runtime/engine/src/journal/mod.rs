@@ -7,17 +7,17 @@
 //! whole or not at all.
 
 mod facts;
-//SIM mod fault;
+mod fault;
 mod id;
 mod limits;
 mod memory;
 //PG mod postgres;
-//SIM mod sim_vfs;
+mod sim_vfs;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
-//SIM pub use fault::{FaultPlan, SimDisk};
+pub use fault::{FaultPlan, SimDisk, Synced};
 pub use memory::MemoryJournal;
 //PG pub use postgres::{PostgresJournal, PostgresOptions};
 pub use sqlite::{InlineJournal, SqliteJournal, SqliteOptions, SqliteStore};

@@ -122,6 +122,13 @@ impl SqliteStore {
         wal_bytes(&self.wal_pages) >= CHECKPOINT_WAL_BYTES
     }
 
+    /// The position at which an execution's log goes on, read by the writing connection.
+    #[cfg(test)]
+    pub(in crate::journal) fn execution_next(&self, id: ExecutionId) -> Option<u64> {
+        let row = super::read::execution(&self.conn, id).expect("a store in good health is readable");
+        row.map(|row| row.next)
+    }
+
     pub(super) fn connection(&self) -> &Connection {
         &self.conn
     }

@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 use crate::{
     dispatch::hex,
     journal::{
-        Answer, ExecutionId, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Outgoing,
+        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Outgoing,
         Partition, Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
     },
     limits::READ_BYTES_MAX,
@@ -37,7 +37,7 @@ use crate::{
 use agenda::Agenda;
 use node::SimNode;
 
-pub use crate::journal::FaultPlan as DiskFaults;
+pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
 
 /// Virtual time begins on 2030-01-01.
 const BEGIN: Timestamp = Timestamp(1_893_456_000_000);
@@ -150,6 +150,7 @@ pub struct World {
     clock: Arc<AtomicU64>,
     random: ChaCha12Rng,
     journal: SimJournal,
+    faults: FaultPlan,
     agenda: Agenda<Item>,
     nodes: Vec<SimNode>,
     script: Box<dyn Script>,
@@ -183,6 +184,7 @@ impl World {
             next_crash: options.crash_every,
             clock,
             journal,
+            faults: FaultPlan::default(),
             agenda: Agenda::new(),
             nodes: Vec::new(),
             script,
@@ -211,11 +213,20 @@ impl World {
         &self.seen
     }
 
-    /// Sets what the disk does wrong from now on; nothing on the memory store.
+    /// Sets what the disk does wrong from now on, and again after each crash; nothing on the memory store.
     pub fn disk_faults(&mut self, plan: FaultPlan) {
+        self.faults = plan;
+        self.plan_faults();
+    }
+
+    fn plan_faults(&self) {
         if let SimJournal::Disk { disk, .. } = &self.journal {
-            disk.faults(plan);
+            disk.faults(self.faults.clone());
         }
+    }
+
+    fn power_is_lost(&self) -> bool {
+        matches!(&self.journal, SimJournal::Disk { disk, .. } if disk.is_dead())
     }
 
     fn journal(&mut self) -> Result<Arc<dyn Journal>, String> {
@@ -311,7 +322,7 @@ impl World {
             self.maybe_disturb();
             self.happen(item);
             self.collect_starts();
-            if std::mem::take(&mut self.crash_now) {
+            if std::mem::take(&mut self.crash_now) || self.power_is_lost() {
                 self.crash(0);
             }
             if self.all_closed()? {
@@ -464,6 +475,7 @@ impl World {
             Item::Restart { node } => {
                 let at = self.now();
                 self.nodes[node].up(at);
+                self.plan_faults();
                 self.keep(node);
             }
         }

@@ -30,3 +30,5 @@ pub(crate) const FLOW_DEPTH_MAX: usize = 25;
 pub(crate) const TEST_DEPTH_MAX: usize = 50;
 /// Characters of a text that a JSON error quotes (AWS, from its JSON reader).
 pub(crate) const SOURCE_CHARS_MAX: usize = 500;
+/// Diagnostics of one load after which similar state names are no longer searched for (ours).
+pub(crate) const SEARCHED_HINTS_MAX: usize = 100;

@@ -11,6 +11,7 @@ use stepwell_query::{Array, Object, Value, ValueKind};
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, shortened};
 use crate::hint::nearest;
+use crate::limits::SEARCHED_HINTS_MAX;
 use crate::program::QueryLanguage;
 
 /// Collects the diagnostics of one load.
@@ -30,6 +31,15 @@ impl Report {
 
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
         self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    /// A hint that takes a search, as long as there are few diagnostics: nobody reads the hundredth.
+    pub(crate) fn searched_hint(&self, search: impl FnOnce() -> Option<String>) -> Option<String> {
+        if self.diagnostics.borrow().len() < SEARCHED_HINTS_MAX {
+            search()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {

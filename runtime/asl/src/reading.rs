@@ -67,7 +67,9 @@ impl Siblings {
             diagnostic.detail = Some(format!(
                 "\"{name}\" is not among the {states} of this state machine"
             ));
-            diagnostic.hint = nearest(name, self.ids.keys().map(|name| &**name));
+            diagnostic.hint = node
+                .report
+                .searched_hint(|| nearest(name, self.ids.keys().map(|name| &**name)));
             node.report.add(diagnostic);
         }
         found

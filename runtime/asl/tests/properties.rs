@@ -145,6 +145,44 @@ fn a_megabyte_loads_fast() {
 }
 
 #[test]
+fn thousands_of_faults_are_found_fast() {
+    let text = chain(10_000, "").replace("\"Next\":\"S", "\"Next\":\"T");
+    let began = Instant::now();
+    let diagnostics = load(&text, &Options::default()).diagnostics;
+    assert!(
+        diagnostics
+            .iter()
+            .filter(|diagnostic| diagnostic.code == Code::MissingTarget)
+            .count()
+            >= 10_000
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+/// What a definition is refused for today does not matter to one that was accepted before.
+#[test]
+fn a_stored_definition_loads_whatever_is_said_about_it() {
+    let text = r#"{ "StartAt": "A", "Version": "0.9", "States": {
+        "A": { "Type": "Task", "Resource": "wasm:a", "Unknown": 1, "TimeoutSeconds": 0, "Next": "B",
+               "Retry": [{ "ErrorEquals": ["States.ALL"], "BackoffRate": 0.1 }, { "ErrorEquals": ["States.ALL", "X"] }] },
+        "B": { "Type": "Pass", "Next": "A" },
+        "C": { "Type": "Pass", "Assign": { "not-a-name": 1 }, "End": true } } }"#;
+    assert!(load(text, &Options::default()).program.is_none());
+    assert_eq!(
+        load_stored(text)
+            .expect("it can be represented")
+            .states()
+            .len(),
+        3
+    );
+    assert!(load_stored(r#"{ "StartAt": "A" }"#).is_err());
+}
+
+#[test]
 fn state_machines_nest_to_a_limit() {
     let nested = |levels: usize| {
         let mut text = r#"{"StartAt":"S","States":{"S":{"Type":"Succeed"}}}"#.to_owned();

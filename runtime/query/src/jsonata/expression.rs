@@ -12,7 +12,7 @@ use jsonata_core::value::JValue;
 
 use super::bindings::Bindings;
 use super::bounds::Meter;
-use super::failure::{JsonataFailure, JsonataFailureKind};
+use super::failure::{JsonataFailure, JsonataFailureKind, split_code};
 use super::functions::{self, Host};
 use super::plain::PlainPath;
 use super::references::{self, References};
@@ -194,19 +194,9 @@ fn syntax_error(error: &ParserError) -> JsonataSyntaxError {
             message: "Comment has no closing tag".into(),
         };
     }
-    let place = text.match_indices(':').find_map(|(colon, _)| {
-        let start = colon.checked_sub(5)?;
-        let code = text.get(start..colon)?.as_bytes();
-        (code[0].is_ascii_uppercase() && code[1..].iter().all(u8::is_ascii_digit)).then_some(start)
-    });
-    match place {
-        Some(start) => JsonataSyntaxError {
-            code: Some(text[start..start + 5].to_owned()),
-            message: text[start + 6..].trim_start().to_owned(),
-        },
-        None => JsonataSyntaxError {
-            code: None,
-            message: text,
-        },
+    let (code, message) = split_code(&text);
+    JsonataSyntaxError {
+        code: code.map(str::to_owned),
+        message: message.to_owned(),
     }
 }

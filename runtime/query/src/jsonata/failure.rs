@@ -78,10 +78,11 @@ impl From<EvaluatorError> for JsonataFailureKind {
             Some("D1011" | "U1001") => STACK_EXCEEDED,
             Some("D1012") => TIME_EXCEEDED,
             Some("D2014" | "D2015") => MEMORY_EXCEEDED,
-            code => {
+            _ => {
+                let (code, rest) = split_code(message);
                 return Self::Threw {
                     code: code.map(str::to_owned),
-                    message: message.to_owned(),
+                    message: code.map_or_else(|| rest.to_owned(), |code| format!("{code}: {rest}")),
                 };
             }
         };
@@ -105,5 +106,22 @@ impl JsonataFailureKind {
             code: None,
             message: MEMORY_EXCEEDED.to_owned(),
         }
+    }
+}
+
+/// The code of the reference engine (`S0201`) that a text of the engine has in front or after some prefixes, and what
+/// follows it.
+pub(super) fn split_code(text: &str) -> (Option<&str>, &str) {
+    let place = text.match_indices(':').find_map(|(colon, _)| {
+        let start = colon.checked_sub(5)?;
+        let code = text.get(start..colon)?.as_bytes();
+        (code[0].is_ascii_uppercase() && code[1..].iter().all(u8::is_ascii_digit)).then_some(start)
+    });
+    match place {
+        Some(start) => (
+            Some(&text[start..start + 5]),
+            text[start + 6..].trim_start(),
+        ),
+        None => (None, text),
     }
 }

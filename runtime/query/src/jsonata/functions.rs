@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use jsonata_core::evaluator::{Evaluator, EvaluatorError};
+use jsonata_core::ast::AstNode;
+use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError};
 use jsonata_core::value::JValue;
 
 use super::bounds::Meter;
@@ -125,6 +126,9 @@ pub(super) fn register(
         }
     }
     if guarded {
+        let clock = Rc::clone(host);
+        let partial = move |arguments: &[JValue]| partial_time(&clock, arguments);
+        evaluator.register_fn_override(guard::PARTIAL_TIME, partial)?;
         for (name, function) in guard::FUNCTIONS {
             let host = Rc::clone(host);
             evaluator.register_fn_override(name, move |arguments: &[JValue]| {
@@ -182,14 +186,13 @@ fn now(host: &Host, arguments: &[JValue]) -> Outcome {
     at_most(arguments, 2, "now")?;
     let mut given = vec![JValue::Number(host.now_ms as f64)];
     given.extend_from_slice(arguments);
-    from_millis(&given)
+    call_engine("fromMillis", &given)
 }
 
-/// The engine's `$fromMillis`, which formats with a picture.
-fn from_millis(arguments: &[JValue]) -> Outcome {
-    use jsonata_core::ast::AstNode;
-    let names = ["millis", "picture", "timezone"];
-    let mut context = jsonata_core::evaluator::Context::new();
+/// Calls a function of the engine.
+fn call_engine(name: &str, arguments: &[JValue]) -> Outcome {
+    let names = ["a", "b", "c"];
+    let mut context = Context::new();
     for (name, argument) in names.iter().zip(arguments) {
         context.bind((*name).into(), argument.clone());
     }
@@ -199,11 +202,48 @@ fn from_millis(arguments: &[JValue]) -> Outcome {
         .map(|name| AstNode::variable(*name))
         .collect();
     let call = AstNode::Function {
-        name: "fromMillis".into(),
+        name: name.into(),
         args,
         is_builtin: true,
     };
     Evaluator::with_context(context).evaluate(&call, &JValue::Undefined)
+}
+
+/// `$toMillis(text, picture)`. The engine takes the year, or the whole date, that a picture leaves out from its clock;
+/// so it is put in front of both.
+fn partial_time(host: &Host, arguments: &[JValue]) -> Outcome {
+    let [JValue::String(text), JValue::String(picture)] = arguments else {
+        return call_engine("toMillis", arguments);
+    };
+    let has = |parts: &[char]| {
+        let mut marks = picture
+            .match_indices('[')
+            .filter_map(|(at, _)| picture[at + 1..].trim_start().chars().next());
+        marks.any(|mark| parts.contains(&mark))
+    };
+    if !picture.contains('[') {
+        return call_engine("toMillis", arguments);
+    }
+    let missing = match (
+        has(&['Y', 'X', 'C', 'E']),
+        has(&['M', 'D', 'd', 'F', 'W', 'w', 'x']),
+    ) {
+        (true, _) => return call_engine("toMillis", arguments),
+        (false, true) => "[Y0001]",
+        (false, false) => "[Y0001]-[M01]-[D01]",
+    };
+    let date = call_engine(
+        "fromMillis",
+        &[JValue::Number(host.now_ms as f64), JValue::string(missing)],
+    )?;
+    let date = date.as_str().unwrap_or_default();
+    call_engine(
+        "toMillis",
+        &[
+            JValue::string(format!("{date} {text}")),
+            JValue::string(format!("{missing} {picture}")),
+        ],
+    )
 }
 
 fn millis(host: &Host, arguments: &[JValue]) -> Outcome {

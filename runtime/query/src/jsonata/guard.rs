@@ -21,6 +21,8 @@ const NOTE: &str = "\u{1}note";
 const SEPARATOR: &str = "\u{1}separator";
 const REPLACEMENT: &str = "\u{1}replacement";
 const LAST: &str = "\u{1}last";
+/// Stands for `$toMillis` with a picture.
+pub(super) const PARTIAL_TIME: &str = "\u{1}toMillis";
 
 pub(super) const FUNCTIONS: [(&str, fn(&Meter, &[JValue]) -> Outcome); 8] = [
     (WIDTH, width),
@@ -80,18 +82,37 @@ struct Installer {
 
 impl Installer {
     fn visit(&mut self, node: &mut AstNode) {
+        // `a ~> $f(b)` is `$f(a, b)`.
+        if let AstNode::Binary {
+            op: BinaryOp::ChainPipe,
+            lhs,
+            rhs,
+        } = node
+            && let AstNode::Function {
+                name,
+                args,
+                is_builtin: true,
+            } = &mut **rhs
+            && !has_placeholder(args)
+        {
+            self.visit(lhs);
+            args.iter_mut().for_each(|argument| self.visit(argument));
+            let mut arguments: Vec<&mut AstNode> =
+                std::iter::once(&mut **lhs).chain(args.iter_mut()).collect();
+            if self.call(name, &mut arguments) {
+                wrap(TEXT, node);
+            }
+            return;
+        }
         each_child_mut(node, &mut |child| self.visit(child));
         match node {
             AstNode::Function {
                 name,
                 args,
                 is_builtin: true,
-            } if !args
-                .iter()
-                .any(|argument| matches!(argument, AstNode::Placeholder)) =>
-            {
-                let guarded = self.call(&name.clone(), args);
-                if guarded {
+            } if !has_placeholder(args) => {
+                let mut arguments: Vec<&mut AstNode> = args.iter_mut().collect();
+                if self.call(name, &mut arguments) {
                     wrap(TEXT, node);
                 }
             }
@@ -115,11 +136,10 @@ impl Installer {
     }
 
     /// Guards the arguments of a function that builds strings; says whether its result is to be counted.
-    fn call(&mut self, name: &str, args: &mut Vec<AstNode>) -> bool {
-        match (name, args.as_mut_slice()) {
+    fn call(&mut self, name: &mut String, args: &mut [&mut AstNode]) -> bool {
+        match (name.as_str(), args) {
             ("pad", args) => args.iter_mut().for_each(|argument| wrap(WIDTH, argument)),
-            ("string", [value]) | ("string", [value, _]) => wrap(SIZE, value),
-            ("join", [list]) => wrap(SIZE, list),
+            ("string", [value] | [value, _]) | ("join", [value]) => wrap(SIZE, value),
             ("join", [list, between]) => {
                 wrap(NOTE, list);
                 wrap(SEPARATOR, between);
@@ -129,18 +149,29 @@ impl Installer {
                 // The text is the context.
                 wrap_with_context(REPLACEMENT, with);
             }
-            ("replace", [text, pattern, last]) | ("replace", [text, pattern, last, _]) => {
+            ("replace", [text, pattern, last] | [text, pattern, last, _]) => {
                 lambda_results(last);
                 wrap(NOTE, text);
                 wrap(NOTE, pattern);
                 // The context is the text when the third argument is the limit.
                 wrap_with_context(LAST, last);
             }
+            ("toMillis", [_, _]) => {
+                // What the picture leaves out comes from the given time, not from a clock.
+                *name = PARTIAL_TIME.to_owned();
+                self.used = true;
+                return false;
+            }
             _ => return false,
         }
         self.used = true;
         true
     }
+}
+
+fn has_placeholder(args: &[AstNode]) -> bool {
+    args.iter()
+        .any(|argument| matches!(argument, AstNode::Placeholder))
 }
 
 fn wrap(guard: &str, node: &mut AstNode) {

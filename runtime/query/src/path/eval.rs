@@ -386,9 +386,10 @@ impl Walk<'_, '_> {
                 at + 1 < self.steps.len() || keys.iter().all(|key| object.contains_key(key))
             }
             (Step::Index(_) | Step::Indexes(_) | Step::Slice { .. }, Value::Array(_)) => true,
-            (Step::Wildcard | Step::Scan | Step::Filter(_), Value::Array(_) | Value::Object(_)) => {
-                true
+            (Step::Filter(filter), Value::Array(_) | Value::Object(_)) => {
+                filter.accepts(self.search, value)
             }
+            (Step::Wildcard | Step::Scan, Value::Array(_) | Value::Object(_)) => true,
             _ => false,
         }
     }

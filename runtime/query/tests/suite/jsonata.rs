@@ -1,0 +1,113 @@
+//! The official JSONata suite, through the layer.
+
+use stepwell_query::{Bindings, Bounds, Expression, JsonataFailureKind, Random, Scope, Value};
+
+use crate::corpus;
+
+struct Variables<'a>(Option<&'a Value>);
+
+impl Scope for Variables<'_> {
+    fn context(&self) -> Value {
+        Value::Null
+    }
+
+    fn variable(&self, name: &str) -> Option<Value> {
+        self.0?.get(name).cloned()
+    }
+}
+
+enum Outcome {
+    Value(Value),
+    Undefined,
+    Error(String),
+}
+
+#[test]
+fn official_suite() {
+    let Some(cases) = corpus::lines("jsonata/cases.jsonl") else {
+        return;
+    };
+    let datasets = Value::parse(&corpus::read("jsonata/datasets.json").unwrap()).unwrap();
+    let listed = corpus::exceptions(include_str!("data/jsonata.exceptions"));
+    let outcomes = cases.iter().map(|line| {
+        let id = line.get("id").and_then(Value::as_str).unwrap().to_owned();
+        let case = line.get("case").unwrap();
+        (id, check(case, run(case, &datasets)))
+    });
+    corpus::verdict("jsonata", outcomes.collect(), &listed);
+}
+
+fn run(case: &Value, datasets: &Value) -> Outcome {
+    let text = case.get("expr").and_then(Value::as_str).unwrap();
+    let root = match case.get("dataset").and_then(Value::as_str) {
+        Some(name) => Some(
+            datasets
+                .get(name)
+                .unwrap_or_else(|| panic!("no dataset {name}")),
+        ),
+        None => case.get("data"),
+    };
+    let expression = match Expression::parse(text) {
+        Ok(expression) => expression,
+        Err(error) => return Outcome::Error(error.code.unwrap_or(error.message)),
+    };
+    let variables = Variables(case.get("bindings"));
+    let bounds = Bounds {
+        time_ms: 10_000,
+        depth: 2_000,
+        sequence: 10_000_000,
+        ..Bounds::default()
+    };
+    let mut bindings =
+        Bindings::new(&Value::Null, &variables, 1_700_000_000_000).with_bounds(bounds);
+    if let Some(root) = root {
+        bindings = bindings.with_root(root);
+    }
+    match expression.evaluate(&bindings, &mut Random::from_seed([1; 32])) {
+        Ok(Some(value)) => Outcome::Value(value),
+        Ok(None) => Outcome::Undefined,
+        Err(failure) => match failure.kind {
+            JsonataFailureKind::Threw {
+                code: Some(code), ..
+            } => Outcome::Error(code),
+            // The suite's runner bounds depth and time itself, under this code and with these texts.
+            kind if kind.to_string().contains("Stack overflow") => Outcome::Error("U1001".into()),
+            kind if kind.to_string().contains("timeout") => Outcome::Error("U1001".into()),
+            kind => Outcome::Error(kind.to_string()),
+        },
+    }
+}
+
+fn check(case: &Value, outcome: Outcome) -> Result<(), String> {
+    let code = case
+        .get("code")
+        .or_else(|| case.get("error").and_then(|error| error.get("code")));
+    let unordered = case.get("unordered").and_then(Value::as_bool) == Some(true);
+    match (&outcome, case.get("result")) {
+        (Outcome::Value(value), Some(result)) if same(value, result, unordered) => Ok(()),
+        (Outcome::Undefined, _) if case.get("undefinedResult").is_some() => Ok(()),
+        (Outcome::Error(found), None) => match code.and_then(Value::as_str) {
+            Some(code) if found == code => Ok(()),
+            None if case.get("error").is_some() => Ok(()),
+            code => Err(format!("raised {found}, expected {code:?}")),
+        },
+        _ => {
+            let found = match outcome {
+                Outcome::Value(value) => value.to_json(),
+                Outcome::Undefined => "undefined".into(),
+                Outcome::Error(code) => format!("error {code}"),
+            };
+            let cut = |text: String| text.chars().take(200).collect::<String>();
+            Err(format!("{} gave {}", cut(case.to_json()), cut(found)))
+        }
+    }
+}
+
+fn same(left: &Value, right: &Value, unordered: bool) -> bool {
+    match (left.as_array(), right.as_array()) {
+        (Some(left), Some(right)) if unordered => {
+            left.len() == right.len() && left.iter().all(|item| right.contains(item))
+        }
+        _ => left == right,
+    }
+}

@@ -1,6 +1,10 @@
 //! Host bindings generated from the one contract, `guest-sdk/wit/task.wit`.
 
-#![allow(unsafe_code, unreachable_pub, reason = "generated: the canonical ABI reads and writes guest memory")]
+#![allow(
+    unsafe_code,
+    unreachable_pub,
+    reason = "generated: the canonical ABI reads and writes guest memory"
+)]
 
 wasmtime::component::bindgen!({
     path: "../../guest-sdk/wit",

@@ -39,7 +39,10 @@ impl Compiled for Component {
         engine.precompile_component(wasm)
     }
 
-    #[allow(unsafe_code, reason = "mapping compiled code is the one thing here that the type system cannot check")]
+    #[allow(
+        unsafe_code,
+        reason = "mapping compiled code is the one thing here that the type system cannot check"
+    )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
         // SAFETY: the file's bytes were just compared with the checksum that this host stored when it compiled them, in
         // a folder that only the operator can write; entries are replaced by rename and never changed in place.
@@ -56,7 +59,10 @@ impl Compiled for Module {
         engine.precompile_module(wasm)
     }
 
-    #[allow(unsafe_code, reason = "mapping compiled code is the one thing here that the type system cannot check")]
+    #[allow(
+        unsafe_code,
+        reason = "mapping compiled code is the one thing here that the type system cannot check"
+    )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
         // SAFETY: as for components, above.
         unsafe { Self::deserialize_file(engine, path) }
@@ -67,11 +73,21 @@ impl Cache {
     /// Without a folder everything is compiled in each process.
     pub(crate) fn new(folder: Option<&Path>) -> Result<Self, Error> {
         let folder = folder.map(open).transpose()?;
-        Ok(Self { folder, next: AtomicU64::new(0), hits: AtomicU64::new(0), compiled: AtomicU64::new(0) })
+        Ok(Self {
+            folder,
+            next: AtomicU64::new(0),
+            hits: AtomicU64::new(0),
+            compiled: AtomicU64::new(0),
+        })
     }
 
     /// The compiled form of a plugin's file, from the cache where it has one.
-    pub(crate) fn get<C: Compiled>(&self, engine: &Engine, sha256: &str, wasm: &[u8]) -> wasmtime::Result<C> {
+    pub(crate) fn get<C: Compiled>(
+        &self,
+        engine: &Engine,
+        sha256: &str,
+        wasm: &[u8],
+    ) -> wasmtime::Result<C> {
         let Some((dir, path)) = &self.folder else {
             self.compiled.fetch_add(1, Ordering::Relaxed);
             return C::compile(engine, wasm);
@@ -84,7 +100,9 @@ impl Cache {
                     self.hits.fetch_add(1, Ordering::Relaxed);
                     return Ok(compiled);
                 }
-                Err(error) => tracing::warn!(key, error = %error, "a cached plugin is unusable; compiling it again"),
+                Err(error) => {
+                    tracing::warn!(key, error = %error, "a cached plugin is unusable; compiling it again")
+                }
             }
         }
         let bytes = C::precompile(engine, wasm)?;
@@ -101,14 +119,20 @@ impl Cache {
 
     fn store(&self, dir: &Dir, key: &str, code: &[u8]) -> std::io::Result<()> {
         self.replace(dir, &format!("{key}.cwasm"), code)?;
-        self.replace(dir, &format!("{key}.sha256"), hex(&Sha256::digest(code)).as_bytes())
+        self.replace(
+            dir,
+            &format!("{key}.sha256"),
+            hex(&Sha256::digest(code)).as_bytes(),
+        )
     }
 
     /// Writes beside and renames, so that a reader sees the old or the new file whole.
     fn replace(&self, dir: &Dir, name: &str, bytes: &[u8]) -> std::io::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let temporary = format!("tmp-{}-{number}", std::process::id());
-        let written = dir.create(&temporary).and_then(|mut file| file.write_all(bytes));
+        let written = dir
+            .create(&temporary)
+            .and_then(|mut file| file.write_all(bytes));
         let renamed = written.and_then(|()| dir.rename(&temporary, dir, name));
         if renamed.is_err() {
             let _ = dir.remove_file(&temporary);
@@ -118,16 +142,31 @@ impl Cache {
 }
 
 fn open(path: &Path) -> Result<(Dir, PathBuf), Error> {
-    let broken = |why: String, hint| Error::Folder { role: "compile cache", path: path.to_owned(), why, hint };
+    let broken = |why: String, hint| Error::Folder {
+        role: "compile cache",
+        path: path.to_owned(),
+        why,
+        hint,
+    };
     std::fs::create_dir_all(path).map_err(|error| {
-        broken(error.to_string(), "name a folder that this user can create and write, or run without a cache")
+        broken(
+            error.to_string(),
+            "name a folder that this user can create and write, or run without a cache",
+        )
     })?;
-    let dir = Dir::open_ambient_dir(path, ambient_authority())
-        .map_err(|error| broken(error.to_string(), "name a folder that this user can read and write"))?;
+    let dir = Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| {
+        broken(
+            error.to_string(),
+            "name a folder that this user can read and write",
+        )
+    })?;
     #[cfg(unix)]
     {
         use cap_std::fs::MetadataExt as _;
-        let mode = dir.dir_metadata().map_err(|error| broken(error.to_string(), "check the folder"))?.mode();
+        let mode = dir
+            .dir_metadata()
+            .map_err(|error| broken(error.to_string(), "check the folder"))?
+            .mode();
         if mode & 0o002 != 0 {
             return Err(broken(
                 "everyone can write to it, and compiled code in it is run unchecked".into(),
@@ -146,8 +185,12 @@ fn key(engine: &Engine, sha256: &str) -> String {
 
 /// Whether the entry is what was once stored.
 fn verified(dir: &Dir, key: &str) -> bool {
-    let Ok(expected) = dir.read_to_string(format!("{key}.sha256")) else { return false };
-    let Ok(code) = dir.read(format!("{key}.cwasm")) else { return false };
+    let Ok(expected) = dir.read_to_string(format!("{key}.sha256")) else {
+        return false;
+    };
+    let Ok(code) = dir.read(format!("{key}.cwasm")) else {
+        return false;
+    };
     let intact = hex(&Sha256::digest(&code)) == expected;
     if !intact {
         tracing::warn!(key, "a cached plugin is damaged; compiling it again");
@@ -158,8 +201,10 @@ fn verified(dir: &Dir, key: &str) -> bool {
 /// Lower-case hexadecimal digits.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
 }

@@ -118,13 +118,20 @@ impl CancelHandle {
 
 impl TaskCall {
     /// A call with no bounds of its own.
-    pub fn new(tenant: impl Into<String>, plugin: impl Into<String>, input: impl Into<Arc<str>>) -> Self {
+    pub fn new(
+        tenant: impl Into<String>,
+        plugin: impl Into<String>,
+        input: impl Into<Arc<str>>,
+    ) -> Self {
         Self {
             tenant: tenant.into(),
             plugin: plugin.into(),
             version: None,
             input: input.into(),
-            context: CallContext { attempt: 1, ..CallContext::default() },
+            context: CallContext {
+                attempt: 1,
+                ..CallContext::default()
+            },
             wall: None,
             deadline: None,
             heartbeats: None,
@@ -142,10 +149,19 @@ pub(crate) struct Services {
 }
 
 /// The attempt's end before anything ran.
-pub(crate) fn unstarted(outcome: Outcome, plugin: Option<&Loaded>, input_bytes: u64, queued: Duration) -> TaskEnd {
+pub(crate) fn unstarted(
+    outcome: Outcome,
+    plugin: Option<&Loaded>,
+    input_bytes: u64,
+    queued: Duration,
+) -> TaskEnd {
     TaskEnd {
         outcome,
-        usage: Usage { input_bytes, queued, ..Usage::default() },
+        usage: Usage {
+            input_bytes,
+            queued,
+            ..Usage::default()
+        },
         started: None,
         plugin: plugin.map(|plugin| plugin.stamp.clone()),
         logs: Vec::new(),
@@ -177,12 +193,23 @@ pub(crate) async fn run(
     let stdio = Stdio::new(plugin);
     let wasi = match wasi(plugin, &call, &stdio, due.at - begun) {
         Ok(wasi) => wasi,
-        Err(cause) => return unstarted(Outcome::PluginBroken { cause }, Some(plugin), input_bytes, queued),
+        Err(cause) => {
+            return unstarted(
+                Outcome::PluginBroken { cause },
+                Some(plugin),
+                input_bytes,
+                queued,
+            );
+        }
     };
     let mut store = store(machine, plugin, services, &call, wasi, begun);
     let context = wire(&call.context, due.at - begun);
     let (ended, cpu) = {
-        let mut metered = Metered::new(drive(&mut store, plugin, &call.input, &context), plugin.limits.cpu, due.at);
+        let mut metered = Metered::new(
+            drive(&mut store, plugin, &call.input, &context),
+            plugin.limits.cpu,
+            due.at,
+        );
         let ended = match &call.cancel {
             None => (&mut metered).await,
             Some(cancel) => tokio::select! {
@@ -197,7 +224,10 @@ pub(crate) async fn run(
         };
         (ended, metered.cpu)
     };
-    let fuel = plugin.limits.fuel.and_then(|limit| store.get_fuel().ok().map(|left| limit.saturating_sub(left)));
+    let fuel = plugin
+        .limits
+        .fuel
+        .and_then(|limit| store.get_fuel().ok().map(|left| limit.saturating_sub(left)));
     let frames = ended.frames();
     let refused = store.data().refused.take();
     let outcome = decide(ended, plugin, &due, &store.data().meter, &stdio, &refused);
@@ -208,13 +238,22 @@ pub(crate) async fn run(
         queued,
         memory_bytes_max: guest.meter.memory_max,
         input_bytes,
-        output_bytes: if let Outcome::Ok(output) = &outcome { output.len() as u64 } else { 0 },
+        output_bytes: if let Outcome::Ok(output) = &outcome {
+            output.len() as u64
+        } else {
+            0
+        },
         fuel,
     };
-    end(outcome, usage, started, plugin, guest.log, &stdio, frames, refused)
+    end(
+        outcome, usage, started, plugin, guest.log, &stdio, frames, refused,
+    )
 }
 
-#[expect(clippy::too_many_arguments, reason = "the parts of one record, put together at its only place")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of one record, put together at its only place"
+)]
 fn end(
     outcome: Outcome,
     usage: Usage,
@@ -247,13 +286,26 @@ struct Due {
 }
 
 impl Due {
-    fn new(plugin: &Loaded, services: &Services, call: &TaskCall, called: Instant, begun: Instant) -> Self {
-        let wall = call.wall.unwrap_or(plugin.limits.wall).min(services.wall_max);
-        let by_wall = Self { at: begun + wall, wall };
+    fn new(
+        plugin: &Loaded,
+        services: &Services,
+        call: &TaskCall,
+        called: Instant,
+        begun: Instant,
+    ) -> Self {
+        let wall = call
+            .wall
+            .unwrap_or(plugin.limits.wall)
+            .min(services.wall_max);
+        let by_wall = Self {
+            at: begun + wall,
+            wall,
+        };
         match call.deadline {
-            Some(deadline) if called + deadline < by_wall.at => {
-                Self { at: (called + deadline).max(begun), wall: deadline }
-            }
+            Some(deadline) if called + deadline < by_wall.at => Self {
+                at: (called + deadline).max(begun),
+                wall: deadline,
+            },
             Some(_) | None => by_wall,
         }
     }
@@ -271,18 +323,33 @@ impl Stdio {
             Contract::Component => Capture::new(Keep::Tail, log),
             Contract::Command => Capture::new(Keep::Head, plugin.limits.output_bytes),
         };
-        Self { stdout, stderr: Capture::new(Keep::Tail, log) }
+        Self {
+            stdout,
+            stderr: Capture::new(Keep::Tail, log),
+        }
     }
 }
 
-fn wasi(plugin: &Loaded, call: &TaskCall, stdio: &Stdio, left: Duration) -> Result<wasmtime_wasi::p1::WasiP1Ctx, String> {
+fn wasi(
+    plugin: &Loaded,
+    call: &TaskCall,
+    stdio: &Stdio,
+    left: Duration,
+) -> Result<wasmtime_wasi::p1::WasiP1Ctx, String> {
     let mut builder = WasiCtx::builder();
-    builder.stdout(stdio.stdout.clone()).stderr(stdio.stderr.clone()).max_random_size(limits::RANDOM_BYTES_MAX);
+    builder
+        .stdout(stdio.stdout.clone())
+        .stderr(stdio.stderr.clone())
+        .max_random_size(limits::RANDOM_BYTES_MAX);
     for (name, value) in &plugin.granted.env {
         builder.env(name, value);
     }
     if plugin.contract == Contract::Command {
-        builder.arg("task").stdin(MemoryInputPipe::new(Bytes::copy_from_slice(call.input.as_bytes())));
+        builder
+            .arg("task")
+            .stdin(MemoryInputPipe::new(Bytes::copy_from_slice(
+                call.input.as_bytes(),
+            )));
         for (name, value) in environment(&call.context, left) {
             builder.env(name, value);
         }
@@ -294,7 +361,13 @@ fn wasi(plugin: &Loaded, call: &TaskCall, stdio: &Stdio, left: Duration) -> Resu
         };
         builder
             .preopened_dir(&grant.host, &grant.guest, perms)
-            .map_err(|error| format!("the granted folder {} cannot be opened: {}", grant.host.display(), chain(&error)))?;
+            .map_err(|error| {
+                format!(
+                    "the granted folder {} cannot be opened: {}",
+                    grant.host.display(),
+                    chain(&error)
+                )
+            })?;
     }
     Ok(builder.build_p1())
 }
@@ -309,8 +382,18 @@ fn environment(context: &CallContext, left: Duration) -> Vec<(&'static str, Stri
         ("STEPWELL_IDEMPOTENCY_KEY", context.idempotency_key.clone()),
         ("STEPWELL_DEADLINE_MS", left.as_millis().to_string()),
     ];
-    environment.extend(context.task_token.clone().map(|token| ("STEPWELL_TASK_TOKEN", token)));
-    environment.extend(context.trace_parent.clone().map(|parent| ("TRACEPARENT", parent)));
+    environment.extend(
+        context
+            .task_token
+            .clone()
+            .map(|token| ("STEPWELL_TASK_TOKEN", token)),
+    );
+    environment.extend(
+        context
+            .trace_parent
+            .clone()
+            .map(|parent| ("TRACEPARENT", parent)),
+    );
     environment
 }
 
@@ -342,12 +425,12 @@ fn store(
     let guest = Guest {
         wasi,
         http,
-        egress: Egress { plugin: plugin.clone(), refused: refused.clone(), tls: services.tls.clone() },
-        meter: Meter {
-            memory_limit: plugin.limits.memory_bytes,
-            table_limit: plugin.limits.table_elements,
-            ..Meter::default()
+        egress: Egress {
+            plugin: plugin.clone(),
+            refused: refused.clone(),
+            tls: services.tls.clone(),
         },
+        meter: Meter::new(plugin.limits.memory_bytes, plugin.limits.table_elements),
         log: Log::new(plugin.limits.log_bytes, begun),
         refused,
         plugin: plugin.clone(),
@@ -383,12 +466,17 @@ async fn drive(
     match &plugin.code {
         Code::Task(pre) => {
             let task = pre.instantiate_async(&mut *store).await?;
-            let returned = task.stepwell_task_handler().call_handle(&mut *store, input, context).await?;
+            let returned = task
+                .stepwell_task_handler()
+                .call_handle(&mut *store, input, context)
+                .await?;
             Ok(Returned::Task(returned))
         }
         Code::Command(pre) => {
             let command = pre.instantiate_async(&mut *store).await?;
-            Ok(Returned::Command(command.wasi_cli_run().call_run(&mut *store).await?))
+            Ok(Returned::Command(
+                command.wasi_cli_run().call_run(&mut *store).await?,
+            ))
         }
         Code::Module(pre) => {
             let instance = pre.instantiate_async(&mut *store).await?;
@@ -409,8 +497,12 @@ enum Ended {
 
 impl Ended {
     fn frames(&self) -> Vec<Frame> {
-        let Self::Returned(Err(error)) = self else { return Vec::new() };
-        let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+        let Self::Returned(Err(error)) = self else {
+            return Vec::new();
+        };
+        let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+            return Vec::new();
+        };
         let frames = backtrace.frames().iter().take(limits::FRAMES_MAX);
         frames
             .map(|frame| Frame {
@@ -436,7 +528,13 @@ struct Metered<F> {
 
 impl<F> Metered<F> {
     fn new(guest: F, cpu_limit: Duration, due: Instant) -> Self {
-        Self { guest: Box::pin(guest), cpu: Duration::ZERO, cpu_limit, due, timer: None }
+        Self {
+            guest: Box::pin(guest),
+            cpu: Duration::ZERO,
+            cpu_limit,
+            due,
+            timer: None,
+        }
     }
 }
 
@@ -454,7 +552,9 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<F> {
             Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall),
             Poll::Pending => {
                 let due = this.due.into();
-                let timer = this.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+                let timer = this
+                    .timer
+                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
                 timer.as_mut().poll(cx).map(|()| Ended::Wall)
             }
         }
@@ -465,14 +565,28 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<F> {
 fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     // Both parts count up from zero on every system that has this clock.
-    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+    Duration::new(
+        u64::try_from(time.tv_sec).unwrap_or(0),
+        u32::try_from(time.tv_nsec).unwrap_or(0),
+    )
 }
 
 /// The one place where an outcome is decided.
-fn decide(ended: Ended, plugin: &Loaded, due: &Due, meter: &Meter, stdio: &Stdio, refused: &[String]) -> Outcome {
+fn decide(
+    ended: Ended,
+    plugin: &Loaded,
+    due: &Due,
+    meter: &Meter,
+    stdio: &Stdio,
+    refused: &[String],
+) -> Outcome {
     let returned = match ended {
         Ended::Wall => return Outcome::TimedOut { wall: due.wall },
-        Ended::Cpu => return Outcome::CpuTime { limit: plugin.limits.cpu },
+        Ended::Cpu => {
+            return Outcome::CpuTime {
+                limit: plugin.limits.cpu,
+            };
+        }
         Ended::Cancelled => return Outcome::Cancelled,
         Ended::Returned(returned) => returned,
     };
@@ -485,29 +599,46 @@ fn decide(ended: Ended, plugin: &Loaded, due: &Due, meter: &Meter, stdio: &Stdio
     }
 }
 
-fn broke_down(error: &wasmtime::Error, plugin: &Loaded, meter: &Meter, stdio: &Stdio, refused: &[String]) -> Outcome {
+fn broke_down(
+    error: &wasmtime::Error,
+    plugin: &Loaded,
+    meter: &Meter,
+    stdio: &Stdio,
+    refused: &[String],
+) -> Outcome {
     if let Some(exit) = error.downcast_ref::<I32Exit>() {
         return match (exit.0, plugin.contract) {
             (0, Contract::Command) => command_output(plugin, stdio),
-            (0, Contract::Component) => {
-                Outcome::Trapped { cause: "the component left with `exit` instead of returning a result".into() }
-            }
+            (0, Contract::Component) => Outcome::Trapped {
+                cause: "the component left with `exit` instead of returning a result".into(),
+            },
             (code, _) => exited(code, stdio, refused),
         };
     }
     if let Some(cause) = &meter.exceeded {
-        return Outcome::OutOfMemory { cause: cause.clone() };
+        return Outcome::OutOfMemory {
+            cause: cause.clone(),
+        };
     }
     if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Outcome::TooManyRunning { cause: chain_of(error) };
+        return Outcome::TooManyRunning {
+            cause: chain_of(error),
+        };
     }
-    if let (Some(Trap::OutOfFuel), Some(limit)) = (error.downcast_ref::<Trap>(), plugin.limits.fuel) {
+    if let (Some(Trap::OutOfFuel), Some(limit)) = (error.downcast_ref::<Trap>(), plugin.limits.fuel)
+    {
         return Outcome::OutOfFuel { limit };
     }
     let said = last_lines(&stdio.stderr.peek());
-    let cause = if said.is_empty() { chain_of(error) } else { format!("{}; stderr: {said}", chain_of(error)) };
+    let cause = if said.is_empty() {
+        chain_of(error)
+    } else {
+        format!("{}; stderr: {said}", chain_of(error))
+    };
     match refusal(refused) {
-        Some(what) => Outcome::GrantRefused { cause: format!("{what}; then {cause}") },
+        Some(what) => Outcome::GrantRefused {
+            cause: format!("{what}; then {cause}"),
+        },
         None => Outcome::Trapped { cause },
     }
 }
@@ -525,12 +656,17 @@ fn refusal(refused: &[String]) -> Option<String> {
         return None;
     }
     let what = refused.join(", ");
-    Some(format!("not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"))
+    Some(format!(
+        "not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"
+    ))
 }
 
 fn failed(error: &str, cause: &str) -> Outcome {
     let cut = |text: &str, chars_max: usize| text.chars().take(chars_max).collect();
-    Outcome::Failed { error: cut(error, limits::ERROR_CHARS_MAX), cause: cut(cause, limits::CAUSE_CHARS_MAX) }
+    Outcome::Failed {
+        error: cut(error, limits::ERROR_CHARS_MAX),
+        cause: cut(cause, limits::CAUSE_CHARS_MAX),
+    }
 }
 
 /// A command's failure: its own, when the last line of stderr is `{"Error", "Cause"}`.
@@ -548,8 +684,13 @@ fn exited(code: i32, stdio: &Stdio, refused: &[String]) -> Outcome {
         return failed(&own.error, &own.cause);
     }
     match refusal(refused) {
-        Some(what) => Outcome::GrantRefused { cause: format!("{what}; then the command left with exit code {code}") },
-        None => Outcome::Exited { code, cause: last_lines(&stderr) },
+        Some(what) => Outcome::GrantRefused {
+            cause: format!("{what}; then the command left with exit code {code}"),
+        },
+        None => Outcome::Exited {
+            code,
+            cause: last_lines(&stderr),
+        },
     }
 }
 
@@ -565,15 +706,22 @@ fn command_output(plugin: &Loaded, stdio: &Stdio) -> Outcome {
     let (bytes, total) = stdio.stdout.take();
     let limit = plugin.limits.output_bytes;
     if total > limit {
-        return Outcome::OutputTooLarge { bytes: total, limit };
+        return Outcome::OutputTooLarge {
+            bytes: total,
+            limit,
+        };
     }
     match String::from_utf8(bytes) {
         Ok(text) if text.trim().is_empty() => Outcome::InvalidOutput {
-            cause: "the command wrote nothing to stdout; write one JSON text, `null` for no output".into(),
+            cause: "the command wrote nothing to stdout; write one JSON text, `null` for no output"
+                .into(),
         },
         Ok(text) => check_output(text.trim().to_owned(), plugin),
         Err(error) => Outcome::InvalidOutput {
-            cause: format!("stdout is not UTF-8 at byte {}; write one JSON text", error.utf8_error().valid_up_to()),
+            cause: format!(
+                "stdout is not UTF-8 at byte {}; write one JSON text",
+                error.utf8_error().valid_up_to()
+            ),
         },
     }
 }
@@ -588,7 +736,9 @@ fn check_output(output: String, plugin: &Loaded) -> Outcome {
         Ok(_) => Outcome::Ok(output),
         Err(error) => {
             let start: String = output.chars().take(100).collect();
-            Outcome::InvalidOutput { cause: format!("the output is not JSON: {error}; it begins with `{start}`") }
+            Outcome::InvalidOutput {
+                cause: format!("the output is not JSON: {error}; it begins with `{start}`"),
+            }
         }
     }
 }

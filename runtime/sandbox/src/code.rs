@@ -86,11 +86,17 @@ impl Format {
         match wasm.get(..8) {
             Some([0, b'a', b's', b'm', 0x0d, 0, 1, 0]) => Ok(Self::Component),
             Some([0, b'a', b's', b'm', 1, 0, 0, 0]) => Ok(Self::Module),
-            Some([0, b'a', b's', b'm', ..]) => Err("the file is WebAssembly of an unknown version".into()),
-            Some([0x7f, b'E', b'L', b'F', ..]) => {
-                Err("the file is compiled for a machine, not WebAssembly; compile for wasm32-wasip2".into())
+            Some([0, b'a', b's', b'm', ..]) => {
+                Err("the file is WebAssembly of an unknown version".into())
             }
-            Some(_) | None => Err("the file is not WebAssembly, or is not written yet; it does not begin with \\0asm".into()),
+            Some([0x7f, b'E', b'L', b'F', ..]) => Err(
+                "the file is compiled for a machine, not WebAssembly; compile for wasm32-wasip2"
+                    .into(),
+            ),
+            Some(_) | None => Err(
+                "the file is not WebAssembly, or is not written yet; it does not begin with \\0asm"
+                    .into(),
+            ),
         }
     }
 }
@@ -114,12 +120,28 @@ impl Program {
     ///
     /// # Errors
     /// Why it is no program.
-    pub(crate) fn compile(machine: &Machine, cache: &Cache, sha256: &str, wasm: &[u8]) -> Result<Self, String> {
+    pub(crate) fn compile(
+        machine: &Machine,
+        cache: &Cache,
+        sha256: &str,
+        wasm: &[u8],
+    ) -> Result<Self, String> {
         let engine = &machine.engine;
-        let invalid = |error: wasmtime::Error| format!("the file is not valid WebAssembly for this host: {}", chain(&error));
+        let invalid = |error: wasmtime::Error| {
+            format!(
+                "the file is not valid WebAssembly for this host: {}",
+                chain(&error)
+            )
+        };
         match Format::of(wasm)? {
-            Format::Component => cache.get(engine, sha256, wasm).map(|c| Self::component(engine, c)).map_err(invalid),
-            Format::Module => cache.get(engine, sha256, wasm).map(Self::module).map_err(invalid),
+            Format::Component => cache
+                .get(engine, sha256, wasm)
+                .map(|c| Self::component(engine, c))
+                .map_err(invalid),
+            Format::Module => cache
+                .get(engine, sha256, wasm)
+                .map(Self::module)
+                .map_err(invalid),
         }
     }
 
@@ -141,7 +163,12 @@ impl Program {
         }
         let needs = component.resources_required();
         let memory_min = needs.and_then(|needs| needs.max_initial_memory_size);
-        Self { contract, imports, memory_min, kind: Kind::Component(component) }
+        Self {
+            contract,
+            imports,
+            memory_min,
+            kind: Kind::Component(component),
+        }
     }
 
     fn module(module: Module) -> Self {
@@ -155,12 +182,19 @@ impl Program {
             .collect();
         let contract = match module.get_export("_start") {
             Some(wasmtime::ExternType::Func(_)) => Ok(Contract::Command),
-            Some(_) | None => Err("the module exports no `_start`; build it as a command (a program with a main \
+            Some(_) | None => Err(
+                "the module exports no `_start`; build it as a command (a program with a main \
                                    function) for wasm32-wasip1"
-                .to_owned()),
+                    .to_owned(),
+            ),
         };
         let memory_min = module.resources_required().max_initial_memory_size;
-        Self { contract, imports, memory_min, kind: Kind::Module(module) }
+        Self {
+            contract,
+            imports,
+            memory_min,
+            kind: Kind::Module(module),
+        }
     }
 
     /// Links the program.
@@ -169,25 +203,44 @@ impl Program {
     /// Imports that this host does not have, or a missing export.
     pub(crate) fn link(self, machine: &Machine) -> Result<(Code, Contract), String> {
         let contract = self.contract?;
-        let unknown: Vec<&str> = self.imports.iter().filter(|i| !i.offered).map(|i| i.name.as_str()).collect();
+        let unknown: Vec<&str> = self
+            .imports
+            .iter()
+            .filter(|i| !i.offered)
+            .map(|i| i.name.as_str())
+            .collect();
         if !unknown.is_empty() {
-            return Err(format!("it imports what this host does not have: {}", unknown.join(", ")));
+            return Err(format!(
+                "it imports what this host does not have: {}",
+                unknown.join(", ")
+            ));
         }
-        let code = match self.kind {
-            Kind::Component(component) => machine.components.instantiate_pre(&component).and_then(|pre| match contract {
-                Contract::Component => TaskPre::new(pre).map(Code::Task),
-                Contract::Command => CommandPre::new(pre).map(Code::Command),
-            }),
-            Kind::Module(module) => machine.modules.instantiate_pre(&module).map(Code::Module),
-        };
-        code.map(|code| (code, contract)).map_err(|error| format!("it cannot be linked: {}", chain(&error)))
+        let code =
+            match self.kind {
+                Kind::Component(component) => machine
+                    .components
+                    .instantiate_pre(&component)
+                    .and_then(|pre| match contract {
+                        Contract::Component => TaskPre::new(pre).map(Code::Task),
+                        Contract::Command => CommandPre::new(pre).map(Code::Command),
+                    }),
+                Kind::Module(module) => machine.modules.instantiate_pre(&module).map(Code::Module),
+            };
+        code.map(|code| (code, contract))
+            .map_err(|error| format!("it cannot be linked: {}", chain(&error)))
     }
 }
 
 fn offered(name: &str) -> Import {
     let (interface, version) = name.split_once('@').unwrap_or((name, ""));
-    let known = OFFERED.iter().find(|(offered, prefix, _)| *offered == interface && version.starts_with(prefix));
-    Import { name: name.to_owned(), offered: known.is_some(), grant: known.and_then(|(_, _, grant)| *grant) }
+    let known = OFFERED
+        .iter()
+        .find(|(offered, prefix, _)| *offered == interface && version.starts_with(prefix));
+    Import {
+        name: name.to_owned(),
+        offered: known.is_some(),
+        grant: known.and_then(|(_, _, grant)| *grant),
+    }
 }
 
 /// The messages of an error and its causes, without any backtrace of the host.

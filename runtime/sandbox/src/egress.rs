@@ -29,7 +29,9 @@ pub(crate) struct Tls(TlsConnector);
 
 impl Tls {
     pub(crate) fn new() -> Result<Self, tokio_rustls::rustls::Error> {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+        let roots = RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.into(),
+        };
         let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
@@ -55,14 +57,30 @@ impl WasiHttpHooks for Egress {
         let Some(peer) = Peer::of(&request) else {
             return Box::new(async { Err(Error::HttpRequestUriInvalid) });
         };
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        let target =
-            Target { https: peer.https, host: &peer.host, port: peer.port, method: request.method().as_str(), path };
+        let path = request
+            .uri()
+            .path_and_query()
+            .map_or("/", |path| path.as_str());
+        let target = Target {
+            https: peer.https,
+            host: &peer.host,
+            port: peer.port,
+            method: request.method().as_str(),
+            path,
+        };
         let Some(reach) = self.plugin.granted.http.reach(&target) else {
-            self.refused.note(format!("http `{} {}`", request.method(), request.uri()));
+            self.refused
+                .note(format!("http `{} {}`", request.method(), request.uri()));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
-        Box::new(send(request, options.unwrap_or_default(), peer, reach, self.refused.clone(), self.tls.clone()))
+        Box::new(send(
+            request,
+            options.unwrap_or_default(),
+            peer,
+            reach,
+            self.refused.clone(),
+            self.tls.clone(),
+        ))
     }
 }
 
@@ -86,7 +104,11 @@ impl Peer {
             None if https => 443,
             None => 80,
         };
-        let host = authority.host().trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        let host = authority
+            .host()
+            .trim_matches(['[', ']'])
+            .trim_end_matches('.')
+            .to_ascii_lowercase();
         Some(Self { https, host, port })
     }
 }
@@ -107,12 +129,19 @@ async fn send(
         let _ = stream.set_nodelay(true);
         Ok::<_, Error>(stream)
     };
-    let stream = timeout(connect_within, connect).await.map_err(|_| Error::ConnectionTimeout)??;
+    let stream = timeout(connect_within, connect)
+        .await
+        .map_err(|_| Error::ConnectionTimeout)??;
     // The connection names the server; the request line carries the path alone.
-    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", |path| path.as_str())
+        .to_owned();
     *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
     if peer.https {
-        let name = ServerName::try_from(peer.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?;
+        let name =
+            ServerName::try_from(peer.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?;
         let stream = timeout(connect_within, tls.0.connect(name, stream))
             .await
             .map_err(|_| Error::ConnectionTimeout)?
@@ -128,7 +157,10 @@ async fn send(
 async fn resolve(peer: &Peer, reach: Reach, refused: &Refused) -> Result<SocketAddr, Error> {
     let found = tokio::net::lookup_host((peer.host.as_str(), peer.port))
         .await
-        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?;
+        .map_err(|error| Error::DnsError {
+            rcode: Some(error.to_string()),
+            info_code: None,
+        })?;
     let mut any = false;
     for address in found {
         any = true;
@@ -146,11 +178,16 @@ async fn resolve(peer: &Peer, reach: Reach, refused: &Refused) -> Result<SocketA
     Err(Error::HttpRequestDenied)
 }
 
-async fn exchange<S>(request: hyper::Request<WasiBody>, options: RequestOptions, stream: S) -> Answer
+async fn exchange<S>(
+    request: hyper::Request<WasiBody>,
+    options: RequestOptions,
+    stream: S,
+) -> Answer
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let mut connection = Box::pin(connection);
     let reply = sender.send_request(request);
     tokio::pin!(reply);
@@ -169,8 +206,17 @@ where
             () = &mut within => return Err(Error::ConnectionReadTimeout),
         }
     };
-    let pause = options.between_bytes_timeout.unwrap_or(limits::HTTP_TIMEOUT);
-    let reply = reply.map(|incoming| Body { incoming, pause, due: Box::pin(tokio::time::sleep(pause)) }.boxed_unsync());
+    let pause = options
+        .between_bytes_timeout
+        .unwrap_or(limits::HTTP_TIMEOUT);
+    let reply = reply.map(|incoming| {
+        Body {
+            incoming,
+            pause,
+            due: Box::pin(tokio::time::sleep(pause)),
+        }
+        .boxed_unsync()
+    });
     let closing: Closing = Box::new(async move {
         if open {
             connection.await?;
@@ -204,9 +250,11 @@ impl hyper::body::Body for Body {
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending => {
-                self.due.as_mut().poll(cx).map(|()| Some(Err(Error::ConnectionReadTimeout)))
-            }
+            Poll::Pending => self
+                .due
+                .as_mut()
+                .poll(cx)
+                .map(|()| Some(Err(Error::ConnectionReadTimeout))),
         }
     }
 
@@ -240,7 +288,11 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
     let [a, b, c, _] = v4.octets();
     let special = match (a, b, c) {
         (0 | 10 | 127 | 224..=255, _, _) => true,
-        (100, 64..=127, _) | (169, 254, _) | (172, 16..=31, _) | (192, 168, _) | (198, 18 | 19, _) => true,
+        (100, 64..=127, _)
+        | (169, 254, _)
+        | (172, 16..=31, _)
+        | (192, 168, _)
+        | (198, 18 | 19, _) => true,
         (192, 0, 0 | 2) | (198, 51, 100) | (203, 0, 113) | (192, 88, 99) => true,
         (_, _, _) => false,
     };
@@ -252,7 +304,9 @@ fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
     let s = v6.segments();
     let join = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match s {
-        [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => Some(join(high, low)),
+        [0, 0, 0, 0, 0, 0xFFFF, high, low] | [0x64, 0xFF9B, 0, 0, 0, 0, high, low] => {
+            Some(join(high, low))
+        }
         [0x2002, high, low, ..] => Some(join(high, low)),
         _ => None,
     }
@@ -265,15 +319,39 @@ mod tests {
     #[test]
     fn private_addresses_in_every_guise() {
         let private = [
-            "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.100.0.1", "0.0.0.0",
-            "255.255.255.255", "224.0.0.1", "198.18.0.1", "::1", "::", "fe80::1", "fc00::1", "ff02::1",
-            "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a00:1", "2002:7f00:1::", "fec0::1", "2001:db8::1",
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.100.0.1",
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "198.18.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fc00::1",
+            "ff02::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+            "fec0::1",
+            "2001:db8::1",
             "fd00:ec2::254",
         ];
         for address in private {
             assert!(!is_public(address.parse().unwrap()), "{address}");
         }
-        for address in ["1.1.1.1", "172.32.0.1", "93.184.216.34", "2606:4700::1111", "::ffff:8.8.8.8"] {
+        for address in [
+            "1.1.1.1",
+            "172.32.0.1",
+            "93.184.216.34",
+            "2606:4700::1111",
+            "::ffff:8.8.8.8",
+        ] {
             assert!(is_public(address.parse().unwrap()), "{address}");
         }
     }

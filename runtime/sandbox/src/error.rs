@@ -7,7 +7,12 @@ use std::path::PathBuf;
 pub enum Error {
     /// A folder that the operator named cannot be used.
     #[error("the {role} `{}` cannot be used: {why}\nhint: {hint}", path.display())]
-    Folder { role: &'static str, path: PathBuf, why: String, hint: &'static str },
+    Folder {
+        role: &'static str,
+        path: PathBuf,
+        why: String,
+        hint: &'static str,
+    },
     /// A plugin's file or manifest is at fault; whoever wrote it can mend it.
     #[error("plugin `{name}`: {why}")]
     Plugin { name: String, why: String },

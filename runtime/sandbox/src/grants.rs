@@ -111,22 +111,33 @@ impl HttpRule {
             None => (true, host),
             Some(("https", rest)) => (true, rest),
             Some(("http", rest)) => (false, rest),
-            Some((scheme, _)) => return Err(format!("`{host}`: the scheme `{scheme}` is neither http nor https")),
+            Some((scheme, _)) => {
+                return Err(format!(
+                    "`{host}`: the scheme `{scheme}` is neither http nor https"
+                ));
+            }
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains('/') {
-            return Err(format!("`{host}`: a path belongs into its own key: path = \"/…\""));
+            return Err(format!(
+                "`{host}`: a path belongs into its own key: path = \"/…\""
+            ));
         }
         let (name, port) = split_port(rest);
         let port = match port {
             None => Port::Usual(if https { 443 } else { 80 }),
             Some("*") => Port::Any,
-            Some(port) => Port::Named(port.parse().map_err(|_| format!("`{host}`: `{port}` is no port"))?),
+            Some(port) => Port::Named(
+                port.parse()
+                    .map_err(|_| format!("`{host}`: `{port}` is no port"))?,
+            ),
         };
         let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
         let host = match name.strip_prefix("*.") {
             _ if name == "*" => Host::Any,
-            Some(suffix) if !suffix.is_empty() && !suffix.contains('*') => Host::Below(format!(".{suffix}")),
+            Some(suffix) if !suffix.is_empty() && !suffix.contains('*') => {
+                Host::Below(format!(".{suffix}"))
+            }
             None if !name.is_empty() && !name.contains('*') => Host::Exactly(name),
             Some(_) | None => return Err(format!("`{host}`: a host is a name, `*.name` or `*`")),
         };
@@ -134,26 +145,43 @@ impl HttpRule {
         if !path.starts_with('/') {
             return Err(format!("path `{path}` does not begin with `/`"));
         }
-        let methods = methods.iter().map(|method| method.to_ascii_uppercase()).filter(|m| m != "*").collect();
-        Ok(Self { https, host, port, methods, path })
+        let methods = methods
+            .iter()
+            .map(|method| method.to_ascii_uppercase())
+            .filter(|m| m != "*")
+            .collect();
+        Ok(Self {
+            https,
+            host,
+            port,
+            methods,
+            path,
+        })
     }
 
     fn reach(&self, target: &Target<'_>) -> Option<Reach> {
         let host = match &self.host {
             Host::Any => true,
-            Host::Below(suffix) => target.host.len() > suffix.len() && target.host.ends_with(suffix.as_str()),
+            Host::Below(suffix) => {
+                target.host.len() > suffix.len() && target.host.ends_with(suffix.as_str())
+            }
             Host::Exactly(name) => target.host == name,
         };
         let port = match self.port {
             Port::Any => true,
             Port::Usual(port) | Port::Named(port) => port == target.port,
         };
-        let method = self.methods.is_empty() || self.methods.iter().any(|method| method == target.method);
+        let method =
+            self.methods.is_empty() || self.methods.iter().any(|method| method == target.method);
         if !(self.https == target.https && host && port && method && self.covers(target.path)) {
             return None;
         }
         let literal = matches!(self.host, Host::Exactly(_)) && matches!(self.port, Port::Named(_));
-        Some(if literal { Reach::Anywhere } else { Reach::Public })
+        Some(if literal {
+            Reach::Anywhere
+        } else {
+            Reach::Public
+        })
     }
 
     /// `/v1` covers `/v1`, `/v1/x` and `/v1?x`, not `/v10`. Dot segments could lead a server out of the prefix, so
@@ -163,8 +191,16 @@ impl HttpRule {
             return true;
         }
         let plain = path.split(['?', '#']).next().unwrap_or(path);
-        let decoded = plain.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace(['\\'], "/");
-        if decoded.contains("%5c") || decoded.split('/').any(|segment| segment == "." || segment == "..") {
+        let decoded = plain
+            .to_ascii_lowercase()
+            .replace("%2e", ".")
+            .replace("%2f", "/")
+            .replace(['\\'], "/");
+        if decoded.contains("%5c")
+            || decoded
+                .split('/')
+                .any(|segment| segment == "." || segment == "..")
+        {
             return false;
         }
         let prefix = self.path.strip_suffix('/').unwrap_or(&self.path);
@@ -179,7 +215,11 @@ impl HttpRule {
 /// Splits `host:port`, `[v6]:port`, `host`, `[v6]`.
 fn split_port(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) => (host, Some(port)),
+        Some((host, port))
+            if !port.contains(']') && (!host.contains(':') || host.ends_with(']')) =>
+        {
+            (host, Some(port))
+        }
         Some(_) | None => (text, None),
     }
 }
@@ -248,8 +288,15 @@ impl Effective {
             Ceiling::Only(grants) => Some((**grants).clone()),
         };
         let missing = &mut effective.missing;
-        effective.env = named(&asked.env, only.as_ref().map(|o| &o.env), "env", missing).into_iter().collect();
-        effective.config = named(&asked.config, only.as_ref().map(|o| &o.config), "config", missing);
+        effective.env = named(&asked.env, only.as_ref().map(|o| &o.env), "env", missing)
+            .into_iter()
+            .collect();
+        effective.config = named(
+            &asked.config,
+            only.as_ref().map(|o| &o.config),
+            "config",
+            missing,
+        );
         for name in &asked.secrets {
             if only.as_ref().is_none_or(|only| only.secrets.contains(name)) {
                 effective.secrets.insert(name.clone());
@@ -259,7 +306,10 @@ impl Effective {
         }
         for grant in &asked.fs {
             match folder_of(grant, only.as_ref(), folder) {
-                Ok(host) => effective.fs.push(FsGrant { host, ..grant.clone() }),
+                Ok(host) => effective.fs.push(FsGrant {
+                    host,
+                    ..grant.clone()
+                }),
                 Err(why) => missing.push(format!("fs `{}`: {why}", grant.host.display())),
             }
         }
@@ -268,7 +318,10 @@ impl Effective {
         {
             missing.extend(asked.http.iter().map(|rule| format!("http `{rule}`")));
         }
-        effective.http = HttpGrant { asked: asked.http.clone(), allowed: only.map(|only| only.http) };
+        effective.http = HttpGrant {
+            asked: asked.http.clone(),
+            allowed: only.map(|only| only.http),
+        };
         effective
     }
 }
@@ -295,7 +348,11 @@ fn named(
 }
 
 /// The canonical folder of a grant. A relative one stays inside the plugin's folder.
-fn folder_of(grant: &FsGrant, only: Option<&Grants>, folder: Option<&Path>) -> Result<PathBuf, String> {
+fn folder_of(
+    grant: &FsGrant,
+    only: Option<&Grants>,
+    folder: Option<&Path>,
+) -> Result<PathBuf, String> {
     let canonical = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
     let host = if grant.host.is_absolute() {
         canonical(&grant.host)?
@@ -309,10 +366,18 @@ fn folder_of(grant: &FsGrant, only: Option<&Grants>, folder: Option<&Path>) -> R
     };
     let allowed = only.is_none_or(|only| {
         only.fs.iter().any(|allowed| {
-            allowed.mode >= grant.mode && allowed.host.canonicalize().is_ok_and(|root| host.starts_with(root))
+            allowed.mode >= grant.mode
+                && allowed
+                    .host
+                    .canonicalize()
+                    .is_ok_and(|root| host.starts_with(root))
         })
     });
-    if allowed { Ok(host) } else { Err("not allowed by the operator".into()) }
+    if allowed {
+        Ok(host)
+    } else {
+        Err("not allowed by the operator".into())
+    }
 }
 
 #[cfg(test)]
@@ -330,28 +395,88 @@ mod tests {
         let https = scheme == "https";
         let (host, port) = split_port(authority);
         let port = port.map_or(if https { 443 } else { 80 }, |port| port.parse().unwrap());
-        Target { https, host, port, method, path }
+        Target {
+            https,
+            host,
+            port,
+            method,
+            path,
+        }
     }
 
     #[test]
     fn rules_match_every_part() {
         let cases = [
-            ("https://api.example.com", "GET", "https://api.example.com/x", Some(Reach::Public)),
-            ("api.example.com", "GET", "https://api.example.com/x", Some(Reach::Public)),
-            ("https://api.example.com", "GET", "http://api.example.com/x", None),
-            ("https://api.example.com", "GET", "https://api.example.com:8443/x", None),
-            ("https://api.example.com:8443", "GET", "https://api.example.com:8443/x", Some(Reach::Anywhere)),
-            ("https://api.example.com:*", "GET", "https://api.example.com:8443/x", Some(Reach::Public)),
-            ("https://*.example.com", "GET", "https://a.b.example.com/", Some(Reach::Public)),
+            (
+                "https://api.example.com",
+                "GET",
+                "https://api.example.com/x",
+                Some(Reach::Public),
+            ),
+            (
+                "api.example.com",
+                "GET",
+                "https://api.example.com/x",
+                Some(Reach::Public),
+            ),
+            (
+                "https://api.example.com",
+                "GET",
+                "http://api.example.com/x",
+                None,
+            ),
+            (
+                "https://api.example.com",
+                "GET",
+                "https://api.example.com:8443/x",
+                None,
+            ),
+            (
+                "https://api.example.com:8443",
+                "GET",
+                "https://api.example.com:8443/x",
+                Some(Reach::Anywhere),
+            ),
+            (
+                "https://api.example.com:*",
+                "GET",
+                "https://api.example.com:8443/x",
+                Some(Reach::Public),
+            ),
+            (
+                "https://*.example.com",
+                "GET",
+                "https://a.b.example.com/",
+                Some(Reach::Public),
+            ),
             ("https://*.example.com", "GET", "https://example.com/", None),
-            ("https://*.example.com", "GET", "https://evilexample.com/", None),
-            ("https://api.example.com", "POST", "https://api.example.com/", None),
-            ("http://127.0.0.1:8080", "GET", "http://127.0.0.1:8080/", Some(Reach::Anywhere)),
+            (
+                "https://*.example.com",
+                "GET",
+                "https://evilexample.com/",
+                None,
+            ),
+            (
+                "https://api.example.com",
+                "POST",
+                "https://api.example.com/",
+                None,
+            ),
+            (
+                "http://127.0.0.1:8080",
+                "GET",
+                "http://127.0.0.1:8080/",
+                Some(Reach::Anywhere),
+            ),
             ("http://*", "GET", "http://127.0.0.1/", Some(Reach::Public)),
         ];
         for (host, method, url, reach) in cases {
             let rule = rule(host, &["get"], None);
-            assert_eq!(rule.reach(&target(url, method)), reach, "{rule} {method} {url}");
+            assert_eq!(
+                rule.reach(&target(url, method)),
+                reach,
+                "{rule} {method} {url}"
+            );
         }
     }
 
@@ -369,7 +494,11 @@ mod tests {
             ("/", "/a/../b", true),
         ];
         for (prefix, path, covered) in cases {
-            assert_eq!(rule("https://h", &[], Some(prefix)).covers(path), covered, "{prefix} {path}");
+            assert_eq!(
+                rule("https://h", &[], Some(prefix)).covers(path),
+                covered,
+                "{prefix} {path}"
+            );
         }
     }
 
@@ -393,8 +522,14 @@ mod tests {
         let some = Effective::new(&asked, &Ceiling::Only(Box::new(only)), None);
         assert_eq!(some.config["region"], "us");
         assert_eq!(some.missing, ["secret `A`"]);
-        assert_eq!(some.http.reach(&target("http://127.0.0.1/", "GET")), Some(Reach::Public));
+        assert_eq!(
+            some.http.reach(&target("http://127.0.0.1/", "GET")),
+            Some(Reach::Public)
+        );
         let all = Effective::new(&asked, &Ceiling::AsAsked, None);
-        assert_eq!(all.http.reach(&target("http://127.0.0.1/", "GET")), Some(Reach::Anywhere));
+        assert_eq!(
+            all.http.reach(&target("http://127.0.0.1/", "GET")),
+            Some(Reach::Anywhere)
+        );
     }
 }

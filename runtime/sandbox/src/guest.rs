@@ -38,16 +38,20 @@ impl WasiView for Guest {
 
 impl WasiHttpView for Guest {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.egress, table: self.wasi.ctx().table, ctx: &mut self.http }
+        WasiHttpCtxView {
+            hooks: &mut self.egress,
+            table: self.wasi.ctx().table,
+            ctx: &mut self.http,
+        }
     }
 }
 
 /// Counts memory and tables of all of an attempt's instances together.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
-    pub(crate) memory_limit: u64,
-    pub(crate) table_limit: u64,
-    pub(crate) memory: u64,
+    memory_limit: u64,
+    table_limit: u64,
+    memory: u64,
     pub(crate) memory_max: u64,
     tables: u64,
     /// Set once a limit stopped the guest; the sentence for people.
@@ -55,7 +59,12 @@ pub(crate) struct Meter {
 }
 
 impl ResourceLimiter for Meter {
-    fn memory_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             // The module's own maximum: growth fails as the guest itself declared.
             return Ok(false);
@@ -72,7 +81,12 @@ impl ResourceLimiter for Meter {
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
@@ -89,6 +103,15 @@ impl ResourceLimiter for Meter {
 }
 
 impl Meter {
+    /// Bytes of memory and elements of tables, each in all.
+    pub(crate) fn new(memory_limit: u64, table_limit: u64) -> Self {
+        Self {
+            memory_limit,
+            table_limit,
+            ..Self::default()
+        }
+    }
+
     fn stop(&mut self, why: String) -> wasmtime::Result<bool> {
         self.exceeded = Some(why.clone());
         Err(wasmtime::Error::msg(why))
@@ -105,17 +128,30 @@ pub(crate) struct Log {
 
 impl Log {
     pub(crate) fn new(bound: u64, begun: Instant) -> Self {
-        Self { lines: Vec::new(), cut: false, room: bound, begun }
+        Self {
+            lines: Vec::new(),
+            cut: false,
+            room: bound,
+            begun,
+        }
     }
 
     fn add(&mut self, level: LogLevel, message: String, fields: Vec<(String, String)>) {
         // A line costs its text and a little for its frame, so that empty lines are bounded too.
-        let text: usize = fields.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let text: usize = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
         let size = (message.len() + text + 16) as u64;
         match self.room.checked_sub(size) {
             Some(room) if !self.cut => {
                 self.room = room;
-                self.lines.push(LogLine { level, message, fields, after: self.begun.elapsed() });
+                self.lines.push(LogLine {
+                    level,
+                    message,
+                    fields,
+                    after: self.begun.elapsed(),
+                });
             }
             Some(_) | None => self.cut = true,
         }
@@ -166,7 +202,9 @@ impl wit::secrets::Host for Guest {
             self.refused.note(format!("secret `{name}`"));
             return Err(wit::secrets::SecretError::NotGranted);
         }
-        self.secrets.secret(&self.tenant, &name).ok_or(wit::secrets::SecretError::NotFound)
+        self.secrets
+            .secret(&self.tenant, &name)
+            .ok_or(wit::secrets::SecretError::NotFound)
     }
 }
 

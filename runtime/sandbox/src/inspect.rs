@@ -61,13 +61,21 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
     let sha256 = hex(&Sha256::digest(&wasm));
     let limits = manifest.limits.within(&loader.settings.limits);
     if limits != manifest.limits {
-        warn(&mut problems, "its [limits] go beyond what the operator allows and are cut to that", "lower [limits]");
+        warn(
+            &mut problems,
+            "its [limits] go beyond what the operator allows and are cut to that",
+            "lower [limits]",
+        );
     }
     if let Some(pin) = &manifest.sha256
         && *pin != sha256
     {
         let hint = format!("write sha256 = \"{sha256}\" if this file is meant");
-        problems.push(Problem { fatal: true, what: format!("plugin.toml pins another file: {pin}"), hint });
+        problems.push(Problem {
+            fatal: true,
+            what: format!("plugin.toml pins another file: {pin}"),
+            hint,
+        });
     }
     let mut inspection = Inspection {
         file,
@@ -87,7 +95,13 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
 
 fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     let problems = &mut inspection.problems;
-    let mut fatal = |what: String, hint: &str| problems.push(Problem { fatal: true, what, hint: hint.into() });
+    let mut fatal = |what: String, hint: &str| {
+        problems.push(Problem {
+            fatal: true,
+            what,
+            hint: hint.into(),
+        })
+    };
     let machine = match loader.machine(Metering::Off) {
         Ok(machine) => machine,
         Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
@@ -103,20 +117,31 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     let unknown = program.imports.iter().filter(|import| !import.offered);
     for import in unknown {
         fatal(
-            format!("it imports `{}`, which this host does not have", import.name),
+            format!(
+                "it imports `{}`, which this host does not have",
+                import.name
+            ),
             "build it without that interface; WASI 0.2, preview 1 and stepwell:task@0.1 are offered",
         );
     }
     if let Some(claimed) = inspection.manifest.contract
-        && inspection.contract.is_some_and(|contract| contract != claimed)
+        && inspection
+            .contract
+            .is_some_and(|contract| contract != claimed)
     {
-        fatal(format!("plugin.toml says contract = {claimed:?}, the file has another"), "write contract = \"auto\"");
+        fatal(
+            format!("plugin.toml says contract = {claimed:?}, the file has another"),
+            "write contract = \"auto\"",
+        );
     }
     if let Some(min) = program.memory_min
         && min > inspection.limits.memory_bytes
     {
         let limit = inspection.limits.memory_bytes;
-        fatal(format!("it begins with {min} bytes of memory and may have {limit}"), "raise [limits].memory");
+        fatal(
+            format!("it begins with {min} bytes of memory and may have {limit}"),
+            "raise [limits].memory",
+        );
     }
     inspection.memory_bytes_min = program.memory_min;
     inspection.imports.clone_from(&program.imports);
@@ -125,26 +150,52 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
         && let Err(why) = program.link(machine)
     {
         let hint = "build it against the contract in guest-sdk/wit".to_owned();
-        inspection.problems.push(Problem { fatal: true, what: why, hint });
+        inspection.problems.push(Problem {
+            fatal: true,
+            what: why,
+            hint,
+        });
     }
 }
 
 /// Imports that are there on purpose and deny without a grant. Files, sockets and environment are imported by every
 /// Rust program, so they say nothing.
 fn missing_grants(inspection: &mut Inspection) {
-    let Grants { config, secrets, http, .. } = &inspection.manifest.grants;
-    for (grant, present) in [("http", !http.is_empty()), ("secrets", !secrets.is_empty()), ("config", !config.is_empty())]
-    {
-        if !present && inspection.imports.iter().any(|import| import.grant == Some(grant)) {
-            let what = format!("it imports {grant} but plugin.toml asks for none: calls will be denied");
+    let Grants {
+        config,
+        secrets,
+        http,
+        ..
+    } = &inspection.manifest.grants;
+    for (grant, present) in [
+        ("http", !http.is_empty()),
+        ("secrets", !secrets.is_empty()),
+        ("config", !config.is_empty()),
+    ] {
+        if !present
+            && inspection
+                .imports
+                .iter()
+                .any(|import| import.grant == Some(grant))
+        {
+            let what =
+                format!("it imports {grant} but plugin.toml asks for none: calls will be denied");
             let hint = format!("add [grants].{grant} to plugin.toml");
-            inspection.problems.push(Problem { fatal: false, what, hint });
+            inspection.problems.push(Problem {
+                fatal: false,
+                what,
+                hint,
+            });
         }
     }
 }
 
 fn warn(problems: &mut Vec<Problem>, what: &str, hint: &str) {
-    problems.push(Problem { fatal: false, what: what.into(), hint: hint.into() });
+    problems.push(Problem {
+        fatal: false,
+        what: what.into(),
+        hint: hint.into(),
+    });
 }
 
 /// The manifest and the `.wasm` of a path. A broken manifest is a problem, not an end.
@@ -154,20 +205,37 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
     }
     let text = read(&path.join("plugin.toml"), limits::MANIFEST_BYTES_MAX)?;
     let manifest = Manifest::parse(&String::from_utf8_lossy(&text)).unwrap_or_else(|what| {
-        problems.push(Problem { fatal: true, what, hint: "mend plugin.toml".into() });
+        problems.push(Problem {
+            fatal: true,
+            what,
+            hint: "mend plugin.toml".into(),
+        });
         Manifest::default()
     });
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let module = manifest.module.clone().unwrap_or_else(|| format!("{name}.wasm"));
+    let name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned())
+        .unwrap_or_default();
+    let module = manifest
+        .module
+        .clone()
+        .unwrap_or_else(|| format!("{name}.wasm"));
     Ok((manifest, path.join(module)))
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
-    let broken = |why: String| Error::Plugin { name: name.clone(), why };
-    let size = std::fs::metadata(path).map_err(|error| broken(format!("the file cannot be read: {error}")))?.len();
+    let broken = |why: String| Error::Plugin {
+        name: name.clone(),
+        why,
+    };
+    let size = std::fs::metadata(path)
+        .map_err(|error| broken(format!("the file cannot be read: {error}")))?
+        .len();
     if size > bytes_max {
-        return Err(broken(format!("the file has {size} bytes; at most {bytes_max} are taken")));
+        return Err(broken(format!(
+            "the file has {size} bytes; at most {bytes_max} are taken"
+        )));
     }
     std::fs::read(path).map_err(|error| broken(format!("the file cannot be read: {error}")))
 }

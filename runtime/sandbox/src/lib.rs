@@ -36,6 +36,10 @@ pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub mod bench {
     /// The engine's configuration as the sandbox uses it, unmetered.
     pub fn engine_config(instances: u32) -> wasmtime::Config {
-        crate::machine::config(crate::machine::Metering::Off, instances, crate::limits::MEMORY_BYTES_MAX)
+        crate::machine::config(
+            crate::machine::Metering::Off,
+            instances,
+            crate::limits::MEMORY_BYTES_MAX,
+        )
     }
 }

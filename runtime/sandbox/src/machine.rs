@@ -3,8 +3,8 @@
 use crate::bindings;
 use crate::guest::Guest;
 use crate::limits;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
@@ -30,7 +30,10 @@ pub(crate) fn config(metering: Metering, instances: u32, memory_bytes_max: u64) 
         .wasm_memory64(false)
         .wasm_component_model_gc(false);
     if instances > 0 {
-        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(instances, memory_bytes_max)));
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
+            instances,
+            memory_bytes_max,
+        )));
     }
     config
 }
@@ -53,7 +56,9 @@ fn pool(instances: u32, memory_bytes_max: u64) -> PoolingAllocationConfig {
         .pagemap_scan(Enabled::Auto);
     if !PoolingAllocationConfig::is_pagemap_scan_available() {
         // Without PAGEMAP_SCAN keeping pages costs more than it saves (measured).
-        pool.linear_memory_keep_resident(0).table_keep_resident(0).async_stack_keep_resident(0);
+        pool.linear_memory_keep_resident(0)
+            .table_keep_resident(0)
+            .async_stack_keep_resident(0);
     }
     pool
 }
@@ -67,7 +72,11 @@ pub(crate) struct Machine {
 
 impl Machine {
     /// Falls back to smaller pools, and at last to none, where the address space is limited.
-    pub(crate) fn new(metering: Metering, instances: u32, memory_bytes_max: u64) -> wasmtime::Result<Self> {
+    pub(crate) fn new(
+        metering: Metering,
+        instances: u32,
+        memory_bytes_max: u64,
+    ) -> wasmtime::Result<Self> {
         let mut failure = None;
         for instances in [instances, instances / 8, 0] {
             match Engine::new(&config(metering, instances, memory_bytes_max)) {
@@ -84,20 +93,23 @@ impl Machine {
     fn link(engine: Engine) -> wasmtime::Result<Self> {
         let mut components = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
-        wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<_, wasmtime_wasi_http::WasiHttp>(
-            &mut components,
-            Guest::http,
-        )?;
+        wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<
+            _,
+            wasmtime_wasi_http::WasiHttp,
+        >(&mut components, Guest::http)?;
         let options = wasmtime_wasi_http::p2::bindings::LinkOptions::default();
-        wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, wasmtime_wasi_http::WasiHttp>(
-            &mut components,
-            &(&options).into(),
-            Guest::http,
-        )?;
+        wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<
+            _,
+            wasmtime_wasi_http::WasiHttp,
+        >(&mut components, &(&options).into(), Guest::http)?;
         bindings::Task::add_to_linker::<_, HasSelf<Guest>>(&mut components, |guest| guest)?;
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |guest: &mut Guest| &mut guest.wasi)?;
-        Ok(Self { engine, components, modules })
+        Ok(Self {
+            engine,
+            components,
+            modules,
+        })
     }
 }
 
@@ -132,13 +144,22 @@ impl Ticker {
             stop: AtomicBool::new(false),
         });
         let ticking = shared.clone();
-        let thread = std::thread::Builder::new().name("stepwell-epoch".into()).spawn(move || tick(&ticking))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = std::thread::Builder::new()
+            .name("stepwell-epoch".into())
+            .spawn(move || tick(&ticking))?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Lets another engine be ticked.
     pub(crate) fn add(&self, engine: Engine) {
-        self.shared.engines.lock().unwrap_or_else(PoisonError::into_inner).push(engine);
+        self.shared
+            .engines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(engine);
     }
 
     pub(crate) fn awake(&self) -> Awake {
@@ -166,7 +187,10 @@ fn tick(ticking: &Ticking) {
         }
         if idle < limits::EPOCH_IDLE_TICKS {
             std::thread::park_timeout(limits::EPOCH_TICK);
-            let engines = ticking.engines.lock().unwrap_or_else(PoisonError::into_inner);
+            let engines = ticking
+                .engines
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
             engines.iter().for_each(Engine::increment_epoch);
             continue;
         }

@@ -132,7 +132,8 @@ impl Manifest {
     /// # Errors
     /// All that is wrong with it, each on a line with its place and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|error| format!("plugin.toml: {}", error.to_string().trim()))?;
+        let file: File = toml::from_str(text)
+            .map_err(|error| format!("plugin.toml: {}", error.to_string().trim()))?;
         let mut problems = Vec::new();
         let limits = file.limits.check(&mut problems);
         let grants = file.grants.check(&mut problems);
@@ -144,7 +145,9 @@ impl Manifest {
         if let Some(module) = &file.module
             && (module.contains(['/', '\\']) || !module.ends_with(".wasm"))
         {
-            problems.push(format!("module: `{module}` is not a .wasm file beside plugin.toml"));
+            problems.push(format!(
+                "module: `{module}` is not a .wasm file beside plugin.toml"
+            ));
         }
         if let Some(pin) = &file.sha256
             && !(pin.len() == 64 && pin.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -170,7 +173,9 @@ impl Manifest {
 /// Whether a text can be a plugin's name: 1 to 64 of A-Z a-z 0-9 - _.
 pub(crate) fn valid_name(name: &str) -> bool {
     (1..=limits::NAME_CHARS_MAX).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
 /// Stored form: `plugin.toml` as written.
@@ -232,7 +237,9 @@ impl LimitsTable {
         let mut size = |name: &str, text: Option<String>, default: u64| {
             text.map_or(default, |text| {
                 parse_bytes(&text).unwrap_or_else(|| {
-                    problems.push(format!("limits.{name}: `{text}` is no size; write it like \"64MiB\" or \"256KiB\""));
+                    problems.push(format!(
+                        "limits.{name}: `{text}` is no size; write it like \"64MiB\" or \"256KiB\""
+                    ));
                     default
                 })
             })
@@ -244,7 +251,9 @@ impl LimitsTable {
         let mut time = |name: &str, text: Option<String>, default: Duration| {
             text.map_or(default, |text| {
                 parse_duration(&text).unwrap_or_else(|| {
-                    problems.push(format!("limits.{name}: `{text}` is no duration; write it like \"30s\" or \"500ms\""));
+                    problems.push(format!(
+                        "limits.{name}: `{text}` is no duration; write it like \"30s\" or \"500ms\""
+                    ));
                     default
                 })
             })
@@ -308,7 +317,11 @@ impl GrantsTable {
         let mut http = Vec::new();
         for (index, field) in self.http.into_iter().enumerate() {
             let table = match field {
-                HttpField::Host(host) => HttpTable { host, methods: Vec::new(), path: None },
+                HttpField::Host(host) => HttpTable {
+                    host,
+                    methods: Vec::new(),
+                    path: None,
+                },
                 HttpField::Rule(table) => table,
             };
             match HttpRule::parse(&table.host, &table.methods, table.path.as_deref()) {
@@ -316,8 +329,22 @@ impl GrantsTable {
                 Err(why) => problems.push(format!("grants.http[{index}]: {why}")),
             }
         }
-        let fs = self.fs.into_iter().map(|f| FsGrant { host: f.host.into(), guest: f.guest, mode: f.mode }).collect();
-        Grants { env: self.env, config: self.config, secrets: self.secrets, http, fs }
+        let fs = self
+            .fs
+            .into_iter()
+            .map(|f| FsGrant {
+                host: f.host.into(),
+                guest: f.guest,
+                mode: f.mode,
+            })
+            .collect();
+        Grants {
+            env: self.env,
+            config: self.config,
+            secrets: self.secrets,
+            http,
+            fs,
+        }
     }
 }
 
@@ -353,7 +380,9 @@ pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
 
 fn split_unit(text: &str) -> (&str, &str) {
     let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     (&text[..end], text[end..].trim())
 }
 
@@ -396,13 +425,24 @@ mod tests {
             "name = \"a b\"\nmodule = \"../x.wasm\"\nsha256 = \"12\"\n[limits]\nmemory = \"lots\"\nwall = \"soon\"\n[grants]\nhttp = [\"ftp://x\"]",
         )
         .unwrap_err();
-        for part in ["name:", "module:", "sha256:", "limits.memory", "limits.wall", "grants.http[0]"] {
+        for part in [
+            "name:",
+            "module:",
+            "sha256:",
+            "limits.memory",
+            "limits.wall",
+            "grants.http[0]",
+        ] {
             assert!(why.contains(part), "{part} in {why}");
         }
     }
 
     #[test]
     fn unknown_keys_are_errors() {
-        assert!(Manifest::parse("nmae = \"x\"").unwrap_err().contains("nmae"));
+        assert!(
+            Manifest::parse("nmae = \"x\"")
+                .unwrap_err()
+                .contains("nmae")
+        );
     }
 }

@@ -70,22 +70,38 @@ impl Outcome {
         match self {
             Self::Ok(_) => "the task succeeded".into(),
             Self::Failed { error, cause } => format!("{error}: {cause}"),
-            Self::Exited { code, cause } if cause.is_empty() => format!("the command left with exit code {code}"),
-            Self::Exited { code, cause } => format!("the command left with exit code {code}: {cause}"),
+            Self::Exited { code, cause } if cause.is_empty() => {
+                format!("the command left with exit code {code}")
+            }
+            Self::Exited { code, cause } => {
+                format!("the command left with exit code {code}: {cause}")
+            }
             Self::TimedOut { wall } => {
-                format!("the task did not end within {}; [limits].wall in plugin.toml raises it", seconds(*wall))
+                format!(
+                    "the task did not end within {}; [limits].wall in plugin.toml raises it",
+                    seconds(*wall)
+                )
             }
             Self::CpuTime { limit } => {
-                format!("the task computed for more than {}; [limits].cpu in plugin.toml raises it", seconds(*limit))
+                format!(
+                    "the task computed for more than {}; [limits].cpu in plugin.toml raises it",
+                    seconds(*limit)
+                )
             }
             Self::OutOfFuel { limit } => {
-                format!("the task used more than {limit} units of fuel; [limits].fuel in plugin.toml raises it")
+                format!(
+                    "the task used more than {limit} units of fuel; [limits].fuel in plugin.toml raises it"
+                )
             }
             Self::InputTooLarge { bytes, limit } => {
-                format!("the input has {bytes} bytes, the plugin takes {limit}; [limits].input in plugin.toml raises it")
+                format!(
+                    "the input has {bytes} bytes, the plugin takes {limit}; [limits].input in plugin.toml raises it"
+                )
             }
             Self::OutputTooLarge { bytes, limit } => {
-                format!("the output has {bytes} bytes, the plugin may return {limit}; [limits].output raises it")
+                format!(
+                    "the output has {bytes} bytes, the plugin may return {limit}; [limits].output raises it"
+                )
             }
             Self::Trapped { cause }
             | Self::OutOfMemory { cause }

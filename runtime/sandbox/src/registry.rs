@@ -37,7 +37,10 @@ impl Loaded {
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
         let now = self.running.fetch_add(1, Ordering::Relaxed);
         let place = Place(self.clone());
-        self.limits.concurrency.is_none_or(|bound| now < bound).then_some(place)
+        self.limits
+            .concurrency
+            .is_none_or(|bound| now < bound)
+            .then_some(place)
     }
 }
 
@@ -98,8 +101,14 @@ struct Entry {
 }
 
 enum Source {
-    Folder { found: Found },
-    Upload { manifest: Option<String>, wasm: bytes::Bytes, version: Option<String> },
+    Folder {
+        found: Found,
+    },
+    Upload {
+        manifest: Option<String>,
+        wasm: bytes::Bytes,
+        version: Option<String>,
+    },
 }
 
 type ByName<T> = BTreeMap<String, BTreeMap<String, T>>;
@@ -142,18 +151,36 @@ pub(crate) struct Settings {
 
 impl Registry {
     pub(crate) fn new(folder: Option<&Path>, loader: Loader) -> Result<Self, Error> {
-        let folder = folder.map(|path| PluginFolder::open(path, &loader.settings.default_tenant)).transpose()?;
+        let folder = folder
+            .map(|path| PluginFolder::open(path, &loader.settings.default_tenant))
+            .transpose()?;
         let dirty = Arc::new(AtomicBool::new(true));
-        let watcher = folder.as_ref().and_then(|folder| watch(folder.path(), dirty.clone()));
+        let watcher = folder
+            .as_ref()
+            .and_then(|folder| watch(folder.path(), dirty.clone()));
         let loader = Arc::new(loader);
-        let registry = Self { folder, known: RwLock::default(), dirty, _watcher: watcher, loader };
+        let registry = Self {
+            folder,
+            known: RwLock::default(),
+            dirty,
+            _watcher: watcher,
+            loader,
+        };
         registry.look().map_err(|why| registry.unreadable(why))?;
         Ok(registry)
     }
 
     fn unreadable(&self, why: String) -> Error {
-        let path = self.folder.as_ref().map_or_else(PathBuf::new, |folder| folder.path().to_owned());
-        Error::Folder { role: "plugin folder", path, why, hint: "make the folder readable for this user" }
+        let path = self
+            .folder
+            .as_ref()
+            .map_or_else(PathBuf::new, |folder| folder.path().to_owned());
+        Error::Folder {
+            role: "plugin folder",
+            path,
+            why,
+            hint: "make the folder readable for this user",
+        }
     }
 
     pub(crate) fn loader(&self) -> &Arc<Loader> {
@@ -170,17 +197,24 @@ impl Registry {
 
     fn look(&self) -> Result<(), String> {
         self.dirty.store(false, Ordering::SeqCst);
-        let Some(folder) = &self.folder else { return Ok(()) };
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
         let found = folder.scan()?;
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut next: ByName<Arc<Entry>> = BTreeMap::new();
         for found in found {
-            let old = known.found.get(&found.tenant).and_then(|plugins| plugins.get(&found.name));
+            let old = known
+                .found
+                .get(&found.tenant)
+                .and_then(|plugins| plugins.get(&found.name));
             let entry = match old {
                 Some(entry) if entry.stamp() == Some(&found.stamp) => entry.clone(),
                 Some(_) | None => Arc::new(Entry::found(found)),
             };
-            next.entry(entry.tenant.clone()).or_default().insert(entry.name.clone(), entry);
+            next.entry(entry.tenant.clone())
+                .or_default()
+                .insert(entry.name.clone(), entry);
         }
         known.found = next;
         Ok(())
@@ -196,15 +230,33 @@ impl Registry {
 
     fn find(&self, tenant: &str, name: &str, version: Option<&str>) -> Option<Arc<Entry>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let uploads = known.uploads.get(tenant).and_then(|plugins| plugins.get(name));
+        let uploads = known
+            .uploads
+            .get(tenant)
+            .and_then(|plugins| plugins.get(name));
         let upload = uploads.and_then(|versions| {
-            versions.iter().rev().find(|entry| version.is_none_or(|wanted| entry.declared_version() == Some(wanted)))
+            versions
+                .iter()
+                .rev()
+                .find(|entry| version.is_none_or(|wanted| entry.declared_version() == Some(wanted)))
         });
-        upload.or_else(|| known.found.get(tenant).and_then(|plugins| plugins.get(name))).cloned()
+        upload
+            .or_else(|| {
+                known
+                    .found
+                    .get(tenant)
+                    .and_then(|plugins| plugins.get(name))
+            })
+            .cloned()
     }
 
     /// The plugin that serves a call now.
-    pub(crate) async fn resolve(&self, tenant: &str, name: &str, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {
+    pub(crate) async fn resolve(
+        &self,
+        tenant: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Loaded>, Refusal> {
         let version = version.filter(|version| *version != "$LATEST");
         self.look_if_dirty();
         let give_up = Instant::now() + limits::HALF_WRITTEN_AGE;
@@ -236,7 +288,9 @@ impl Registry {
     fn forget(&self, entry: &Arc<Entry>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(plugins) = known.found.get_mut(&entry.tenant)
-            && plugins.get(&entry.name).is_some_and(|current| Arc::ptr_eq(current, entry))
+            && plugins
+                .get(&entry.name)
+                .is_some_and(|current| Arc::ptr_eq(current, entry))
         {
             plugins.remove(&entry.name);
         }
@@ -253,19 +307,36 @@ impl Registry {
     /// Takes an uploaded plugin, or another version of one. Compiles it, so call it from a thread that may block.
     pub(crate) fn install(&self, tenant: &str, upload: Upload) -> Result<PluginInfo, Error> {
         let name = upload.name.clone();
-        let broken = |why: String| Error::Plugin { name: name.clone(), why };
+        let broken = |why: String| Error::Plugin {
+            name: name.clone(),
+            why,
+        };
         if !crate::manifest::valid_name(&upload.name) {
             return Err(broken("a name is 1 to 64 of A-Z a-z 0-9 - _".into()));
         }
         let manifest = read_manifest(upload.manifest.as_deref()).map_err(broken)?;
-        let source = Source::Upload { manifest: upload.manifest, wasm: upload.wasm, version: manifest.version };
-        let entry = Arc::new(Entry { tenant: tenant.into(), name: upload.name, source, cell: OnceCell::new() });
+        let source = Source::Upload {
+            manifest: upload.manifest,
+            wasm: upload.wasm,
+            version: manifest.version,
+        };
+        let entry = Arc::new(Entry {
+            tenant: tenant.into(),
+            name: upload.name,
+            source,
+            cell: OnceCell::new(),
+        });
         let loaded = entry.open(&self.loader).map_err(broken)?;
         // The cell is empty: nobody else has seen this entry yet.
         let _ = entry.cell.set(Ok(loaded));
         let info = entry.info(false);
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let versions = known.uploads.entry(tenant.into()).or_default().entry(entry.name.clone()).or_default();
+        let versions = known
+            .uploads
+            .entry(tenant.into())
+            .or_default()
+            .entry(entry.name.clone())
+            .or_default();
         versions.retain(|other| other.declared_version() != entry.declared_version());
         versions.push(entry);
         Ok(info)
@@ -274,10 +345,15 @@ impl Registry {
     /// Forgets an uploaded plugin, or one version of it. Running attempts go on.
     pub(crate) fn remove(&self, tenant: &str, name: &str, version: Option<&str>) -> bool {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(plugins) = known.uploads.get_mut(tenant) else { return false };
-        let Some(versions) = plugins.get_mut(name) else { return false };
+        let Some(plugins) = known.uploads.get_mut(tenant) else {
+            return false;
+        };
+        let Some(versions) = plugins.get_mut(name) else {
+            return false;
+        };
         let before = versions.len();
-        versions.retain(|entry| version.is_some_and(|wanted| entry.declared_version() != Some(wanted)));
+        versions
+            .retain(|entry| version.is_some_and(|wanted| entry.declared_version() != Some(wanted)));
         let removed = versions.len() < before;
         if versions.is_empty() {
             plugins.remove(name);
@@ -288,12 +364,28 @@ impl Registry {
     pub(crate) fn list(&self) -> Vec<PluginInfo> {
         self.look_if_dirty();
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let uploads = known.uploads.values().flat_map(BTreeMap::values).flatten().map(|entry| entry.info(false));
-        let found = known.found.values().flat_map(BTreeMap::values).map(|entry| {
-            entry.info(known.uploads.get(&entry.tenant).is_some_and(|plugins| plugins.contains_key(&entry.name)))
-        });
+        let uploads = known
+            .uploads
+            .values()
+            .flat_map(BTreeMap::values)
+            .flatten()
+            .map(|entry| entry.info(false));
+        let found = known
+            .found
+            .values()
+            .flat_map(BTreeMap::values)
+            .map(|entry| {
+                entry.info(
+                    known
+                        .uploads
+                        .get(&entry.tenant)
+                        .is_some_and(|plugins| plugins.contains_key(&entry.name)),
+                )
+            });
         let mut list: Vec<PluginInfo> = uploads.chain(found).collect();
-        list.sort_by(|a, b| (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version)));
+        list.sort_by(|a, b| {
+            (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version))
+        });
         list
     }
 
@@ -302,7 +394,12 @@ impl Registry {
         self.look_if_dirty();
         let entries: Vec<Arc<Entry>> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-            known.found.values().flat_map(BTreeMap::values).cloned().collect()
+            known
+                .found
+                .values()
+                .flat_map(BTreeMap::values)
+                .cloned()
+                .collect()
         };
         for entry in entries {
             if let Err(why) = entry.load(&self.loader).await {
@@ -317,7 +414,9 @@ fn fits(loaded: Arc<Loaded>, version: Option<&str>) -> Result<Arc<Loaded>, Refus
         Some(wanted) if loaded.stamp.version.as_deref() != Some(wanted) => {
             let has = loaded.stamp.version.as_deref().unwrap_or("no version");
             let name = &loaded.stamp.name;
-            Err(Refusal::Missing(format!("plugin `{name}` has {has}, not version `{wanted}`")))
+            Err(Refusal::Missing(format!(
+                "plugin `{name}` has {has}, not version `{wanted}`"
+            )))
         }
         Some(_) | None => Ok(loaded),
     }
@@ -370,7 +469,8 @@ impl Entry {
     }
 
     fn may_be_half_written(&self) -> bool {
-        self.stamp().is_some_and(|stamp| stamp.age() < limits::HALF_WRITTEN_AGE)
+        self.stamp()
+            .is_some_and(|stamp| stamp.age() < limits::HALF_WRITTEN_AGE)
     }
 
     async fn load(self: &Arc<Self>, loader: &Arc<Loader>) -> Result<Arc<Loaded>, String> {
@@ -381,7 +481,9 @@ impl Entry {
             let _turn = loader.compiling.acquire().await;
             let (entry, loader) = (self.clone(), loader.clone());
             let opened = tokio::task::spawn_blocking(move || entry.open(&loader)).await;
-            opened.unwrap_or_else(|_| Err("loading it failed inside the host; see the host's log".into()))
+            opened.unwrap_or_else(|_| {
+                Err("loading it failed inside the host; see the host's log".into())
+            })
         };
         self.cell.get_or_init(open).await.clone()
     }
@@ -391,36 +493,67 @@ impl Entry {
         let (manifest, wasm, folder) = match &self.source {
             Source::Folder { found } => {
                 let files = found.read()?;
-                (read_manifest(files.manifest.as_deref())?, files.wasm, files.folder)
+                (
+                    read_manifest(files.manifest.as_deref())?,
+                    files.wasm,
+                    files.folder,
+                )
             }
-            Source::Upload { manifest, wasm, .. } => (read_manifest(manifest.as_deref())?, wasm.to_vec(), None),
+            Source::Upload { manifest, wasm, .. } => {
+                (read_manifest(manifest.as_deref())?, wasm.to_vec(), None)
+            }
         };
         if let Some(name) = &manifest.name
             && name != &self.name
         {
-            return Err(format!("plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same", self.name));
+            return Err(format!(
+                "plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same",
+                self.name
+            ));
         }
         let sha256 = hex(&Sha256::digest(&wasm));
         if let Some(pin) = &manifest.sha256
             && *pin != sha256
         {
-            return Err(format!("its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"));
+            return Err(format!(
+                "its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"
+            ));
         }
         let limits = manifest.limits.within(&loader.settings.limits);
-        let metering = if limits.fuel.is_some() { Metering::Fuel } else { Metering::Off };
+        let metering = if limits.fuel.is_some() {
+            Metering::Fuel
+        } else {
+            Metering::Off
+        };
         let machine = loader.machine(metering)?;
-        let (code, contract) = Program::compile(machine, &loader.cache, &sha256, &wasm)?.link(machine)?;
+        let (code, contract) =
+            Program::compile(machine, &loader.cache, &sha256, &wasm)?.link(machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
-            return Err(format!("plugin.toml says contract = {:?}, the file has {contract:?}", manifest.contract));
+            return Err(format!(
+                "plugin.toml says contract = {:?}, the file has {contract:?}",
+                manifest.contract
+            ));
         }
-        let granted = Effective::new(&manifest.grants, loader.ceiling(&self.tenant), folder.as_deref());
+        let granted = Effective::new(
+            &manifest.grants,
+            loader.ceiling(&self.tenant),
+            folder.as_deref(),
+        );
         let stamp = PluginStamp {
             name: self.name.clone(),
             version: manifest.version,
             sha256,
             on_crash: manifest.on_crash,
         };
-        Ok(Arc::new(Loaded { code, metering, limits, granted, stamp, contract, running: AtomicU32::new(0) }))
+        Ok(Arc::new(Loaded {
+            code,
+            metering,
+            limits,
+            granted,
+            stamp,
+            contract,
+            running: AtomicU32::new(0),
+        }))
     }
 
     fn info(&self, hidden: bool) -> PluginInfo {
@@ -442,7 +575,9 @@ impl Entry {
             contract: ready.map(|loaded| loaded.contract),
             sha256: ready.map(|loaded| loaded.stamp.sha256.clone()),
             limits: ready.map(|loaded| loaded.limits.clone()),
-            missing_grants: ready.map(|loaded| loaded.granted.missing.clone()).unwrap_or_default(),
+            missing_grants: ready
+                .map(|loaded| loaded.granted.missing.clone())
+                .unwrap_or_default(),
             problem: loaded.and_then(|loaded| loaded.as_ref().err().cloned()),
         }
     }
@@ -456,7 +591,14 @@ impl Loader {
         on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
     ) -> Self {
         let compiling = Semaphore::new(limits::COMPILATIONS_MAX);
-        Self { plain, fuel: OnceLock::new(), cache, settings, compiling, on_engine }
+        Self {
+            plain,
+            fuel: OnceLock::new(),
+            cache,
+            settings,
+            compiling,
+            on_engine,
+        }
     }
 
     /// The engine for a way of metering; that for fuel is made when first needed.
@@ -467,8 +609,14 @@ impl Loader {
                 if let Some(machine) = self.fuel.get() {
                     return Ok(machine);
                 }
-                let machine = Machine::new(metering, self.settings.instances, self.settings.limits.memory_bytes)
-                    .map_err(|error| format!("metering is not available: {}", crate::code::chain(&error)))?;
+                let machine = Machine::new(
+                    metering,
+                    self.settings.instances,
+                    self.settings.limits.memory_bytes,
+                )
+                .map_err(|error| {
+                    format!("metering is not available: {}", crate::code::chain(&error))
+                })?;
                 // Two loaders may race here; the loser's engine is dropped unused.
                 Ok(self.fuel.get_or_init(|| {
                     (self.on_engine)(machine.engine.clone());
@@ -482,6 +630,9 @@ impl Loader {
         if tenant == self.settings.default_tenant {
             return &self.settings.ceiling;
         }
-        self.settings.ceilings.get(tenant).unwrap_or(&Ceiling::Nothing)
+        self.settings
+            .ceilings
+            .get(tenant)
+            .unwrap_or(&Ceiling::Nothing)
     }
 }

@@ -125,15 +125,28 @@ impl Sandbox {
     pub fn new(config: SandboxConfig) -> Result<Self, Error> {
         let start = |why: String, hint| Error::Start { why, hint };
         if !(1..=limits::INSTANCES_MAX).contains(&config.instances) {
-            let why = format!("{} instances are not 1 to {}", config.instances, limits::INSTANCES_MAX);
-            return Err(start(why, "each takes six memory mappings; run more processes for more"));
+            let why = format!(
+                "{} instances are not 1 to {}",
+                config.instances,
+                limits::INSTANCES_MAX
+            );
+            return Err(start(
+                why,
+                "each takes six memory mappings; run more processes for more",
+            ));
         }
         let plain = Machine::new(Metering::Off, config.instances, config.limits.memory_bytes)
-            .map_err(|error| start(crate::code::chain(&error), "is the address space of this process limited?"))?;
+            .map_err(|error| {
+                start(
+                    crate::code::chain(&error),
+                    "is the address space of this process limited?",
+                )
+            })?;
         let ticker = Ticker::new(plain.engine.clone())
             .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
         let ticker = Arc::new(ticker);
-        let tls = Tls::new().map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?;
+        let tls = Tls::new()
+            .map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?;
         let runtime = runtime(config.workers)
             .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
         let settings = Settings {
@@ -143,11 +156,20 @@ impl Sandbox {
             instances: config.instances,
             limits: config.limits,
         };
-        let services = Services { tls, secrets: config.secrets, wall_max: settings.limits.wall };
+        let services = Services {
+            tls,
+            secrets: config.secrets,
+            wall_max: settings.limits.wall,
+        };
         let slots = Arc::new(Semaphore::new(settings.instances as usize));
         let clock = ticker.clone();
         let on_engine = Box::new(move |engine| clock.add(engine));
-        let loader = Loader::new(plain, Cache::new(config.cache.as_deref())?, settings, on_engine);
+        let loader = Loader::new(
+            plain,
+            Cache::new(config.cache.as_deref())?,
+            settings,
+            on_engine,
+        );
         let registry = Registry::new(config.plugins.as_deref(), loader)?;
         Ok(Self(Arc::new(Inner {
             registry,
@@ -166,7 +188,10 @@ impl Sandbox {
     pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
-        let task = self.0.handle.spawn(Box::pin(async move { inner.call(call).await }));
+        let task = self
+            .0
+            .handle
+            .spawn(Box::pin(async move { inner.call(call).await }));
         Call { task, input_bytes }
     }
 
@@ -187,7 +212,11 @@ impl Sandbox {
     pub async fn warm(&self) {
         let inner = self.0.clone();
         // On the sandbox's own runtime, so that it works under any executor. A failure has been logged by then.
-        let _ = self.0.handle.spawn(async move { inner.registry.warm().await }).await;
+        let _ = self
+            .0
+            .handle
+            .spawn(async move { inner.registry.warm().await })
+            .await;
     }
 
     /// Takes an uploaded plugin for a tenant; it wins over the folder's. Compiles it: call it where blocking is fine.
@@ -233,7 +262,11 @@ fn runtime(workers: usize) -> std::io::Result<Runtime> {
         builder.worker_threads(workers);
     }
     // Computing guests hold a thread for a tick at a time: timers and sockets must be looked at between few of them.
-    builder.event_interval(8).thread_name("stepwell-guest").enable_all().build()
+    builder
+        .event_interval(8)
+        .thread_name("stepwell-guest")
+        .enable_all()
+        .build()
 }
 
 impl Inner {
@@ -248,7 +281,10 @@ impl Inner {
     async fn attempt(self: &Arc<Self>, call: TaskCall) -> TaskEnd {
         let called = Instant::now();
         let bytes = call.input.len() as u64;
-        let resolved = self.registry.resolve(&call.tenant, &call.plugin, call.version.as_deref()).await;
+        let resolved = self
+            .registry
+            .resolve(&call.tenant, &call.plugin, call.version.as_deref())
+            .await;
         let plugin = match resolved {
             Ok(plugin) => plugin,
             Err(refusal) => {
@@ -261,11 +297,15 @@ impl Inner {
         };
         let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
         if bytes > plugin.limits.input_bytes {
-            return refuse(Outcome::InputTooLarge { bytes, limit: plugin.limits.input_bytes });
+            return refuse(Outcome::InputTooLarge {
+                bytes,
+                limit: plugin.limits.input_bytes,
+            });
         }
         let Some(_place) = plugin.enter() else {
             let name = &plugin.stamp.name;
-            let cause = format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
+            let cause =
+                format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
             return refuse(Outcome::TooManyRunning { cause });
         };
         let _slot = match self.slot(&call, called).await {
@@ -281,24 +321,34 @@ impl Inner {
     }
 
     /// Waits for an instance, in order of arrival.
-    async fn slot(&self, call: &TaskCall, called: Instant) -> Result<OwnedSemaphorePermit, Outcome> {
+    async fn slot(
+        &self,
+        call: &TaskCall,
+        called: Instant,
+    ) -> Result<OwnedSemaphorePermit, Outcome> {
         if let Ok(slot) = self.slots.clone().try_acquire_owned() {
             return Ok(slot);
         }
         let waiting = Waiting::new(&self.waiting);
         if waiting.ahead >= limits::QUEUE_MAX {
-            let cause = format!("{} calls wait for an instance already; try again later", waiting.ahead);
+            let cause = format!(
+                "{} calls wait for an instance already; try again later",
+                waiting.ahead
+            );
             return Err(Outcome::TooManyRunning { cause });
         }
         let slot = self.slots.clone().acquire_owned();
         let slot = match call.deadline {
             None => slot.await,
-            Some(deadline) => match tokio::time::timeout_at((called + deadline).into(), slot).await {
+            Some(deadline) => match tokio::time::timeout_at((called + deadline).into(), slot).await
+            {
                 Ok(slot) => slot,
                 Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
             },
         };
-        slot.map_err(|_| Outcome::HostFault { cause: "the sandbox is shutting down".into() })
+        slot.map_err(|_| Outcome::HostFault {
+            cause: "the sandbox is shutting down".into(),
+        })
     }
 }
 
@@ -310,7 +360,10 @@ struct Waiting<'a> {
 
 impl<'a> Waiting<'a> {
     fn new(count: &'a AtomicUsize) -> Self {
-        Self { count, ahead: count.fetch_add(1, Ordering::Relaxed) }
+        Self {
+            count,
+            ahead: count.fetch_add(1, Ordering::Relaxed),
+        }
     }
 }
 
@@ -338,7 +391,14 @@ impl Future for Call {
                 } else {
                     "the sandbox is shutting down"
                 };
-                unstarted(Outcome::HostFault { cause: cause.into() }, None, self.input_bytes, Duration::ZERO)
+                unstarted(
+                    Outcome::HostFault {
+                        cause: cause.into(),
+                    },
+                    None,
+                    self.input_bytes,
+                    Duration::ZERO,
+                )
             })
         })
     }

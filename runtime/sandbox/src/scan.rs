@@ -45,13 +45,18 @@ pub(crate) struct Files {
 
 impl PluginFolder {
     pub(crate) fn open(path: &Path, default_tenant: &str) -> Result<Self, Error> {
-        let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| Error::Folder {
-            role: "plugin folder",
+        let root =
+            Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| Error::Folder {
+                role: "plugin folder",
+                path: path.to_owned(),
+                why: error.to_string(),
+                hint: "create it, or name another with --plugins",
+            })?;
+        Ok(Self {
+            root: Arc::new(root),
             path: path.to_owned(),
-            why: error.to_string(),
-            hint: "create it, or name another with --plugins",
-        })?;
-        Ok(Self { root: Arc::new(root), path: path.to_owned(), default_tenant: default_tenant.to_owned() })
+            default_tenant: default_tenant.to_owned(),
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -73,9 +78,14 @@ impl PluginFolder {
             if meta.is_dir() && is_account(&name) {
                 // One tenant's unreadable folder is that tenant's trouble.
                 match list(&self.root, &name) {
-                    Ok(entries) => found
-                        .extend(entries.into_iter().filter_map(|(file, meta)| self.plugin(&name, Some(&name), &file, &meta))),
-                    Err(why) => tracing::error!(account = name, "its plugin folder is not readable: {why}"),
+                    Ok(entries) => {
+                        found.extend(entries.into_iter().filter_map(|(file, meta)| {
+                            self.plugin(&name, Some(&name), &file, &meta)
+                        }))
+                    }
+                    Err(why) => {
+                        tracing::error!(account = name, "its plugin folder is not readable: {why}")
+                    }
                 }
             } else if let Some(plugin) = self.plugin(&self.default_tenant, None, &name, &meta) {
                 found.push(plugin);
@@ -86,13 +96,23 @@ impl PluginFolder {
         Ok(found)
     }
 
-    fn plugin(&self, tenant: &str, below: Option<&str>, file: &str, meta: &Metadata) -> Option<Found> {
+    fn plugin(
+        &self,
+        tenant: &str,
+        below: Option<&str>,
+        file: &str,
+        meta: &Metadata,
+    ) -> Option<Found> {
         let place = below.map_or_else(|| file.to_owned(), |below| format!("{below}/{file}"));
         let (name, stamp) = if meta.is_dir() {
             self.root.metadata(format!("{place}/{MANIFEST}")).ok()?;
             let files = list(&self.root, &place).ok()?;
             let relevant = |name: &str| name == MANIFEST || name.ends_with(".wasm");
-            let stamps = files.iter().filter(|(name, _)| relevant(name)).map(|(name, meta)| stamp(name, meta)).collect();
+            let stamps = files
+                .iter()
+                .filter(|(name, _)| relevant(name))
+                .map(|(name, meta)| stamp(name, meta))
+                .collect();
             (file, Stamp(stamps))
         } else {
             (file.strip_suffix(".wasm")?, Stamp(vec![stamp(file, meta)]))
@@ -121,13 +141,25 @@ impl Found {
     pub(crate) fn read(&self) -> Result<Files, String> {
         if !self.is_folder {
             let wasm = self.bytes(&self.place, limits::WASM_BYTES_MAX)?;
-            return Ok(Files { manifest: None, wasm, folder: None });
+            return Ok(Files {
+                manifest: None,
+                wasm,
+                folder: None,
+            });
         }
-        let manifest = self.bytes(&format!("{}/{MANIFEST}", self.place), limits::MANIFEST_BYTES_MAX)?;
-        let manifest = String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
+        let manifest = self.bytes(
+            &format!("{}/{MANIFEST}", self.place),
+            limits::MANIFEST_BYTES_MAX,
+        )?;
+        let manifest =
+            String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
         let module = self.module(&Manifest::parse(&manifest)?)?;
         let wasm = self.bytes(&format!("{}/{module}", self.place), limits::WASM_BYTES_MAX)?;
-        Ok(Files { manifest: Some(manifest), wasm, folder: Some(self.root_path.join(&self.place)) })
+        Ok(Files {
+            manifest: Some(manifest),
+            wasm,
+            folder: Some(self.root_path.join(&self.place)),
+        })
     }
 
     /// The file that the manifest names, else `NAME.wasm`, else the only one.
@@ -135,13 +167,25 @@ impl Found {
         if let Some(module) = &manifest.module {
             return Ok(module.clone());
         }
-        let files: Vec<&str> = self.stamp.0.iter().map(|(name, ..)| name.as_str()).filter(|n| *n != MANIFEST).collect();
+        let files: Vec<&str> = self
+            .stamp
+            .0
+            .iter()
+            .map(|(name, ..)| name.as_str())
+            .filter(|n| *n != MANIFEST)
+            .collect();
         let own = format!("{}.wasm", self.name);
         match files.as_slice() {
             _ if files.contains(&own.as_str()) => Ok(own),
             [only] => Ok((*only).to_owned()),
-            [] => Err(format!("{}/ has no .wasm file; build it, or name it with `module` in plugin.toml", self.place)),
-            _ => Err(format!("{}/ has several .wasm files; name one with `module` in plugin.toml", self.place)),
+            [] => Err(format!(
+                "{}/ has no .wasm file; build it, or name it with `module` in plugin.toml",
+                self.place
+            )),
+            _ => Err(format!(
+                "{}/ has several .wasm files; name one with `module` in plugin.toml",
+                self.place
+            )),
         }
     }
 
@@ -149,7 +193,9 @@ impl Found {
         let unreadable = |error: std::io::Error| format!("{place} cannot be read: {error}");
         let file = self.root.open(place).map_err(unreadable)?;
         let mut bytes = Vec::new();
-        file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        file.take(bytes_max + 1)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
         if bytes.len() as u64 > bytes_max {
             return Err(format!("{place} is larger than {bytes_max} bytes"));
         }
@@ -161,12 +207,16 @@ impl Stamp {
     /// Time since the last change; zero when the clock says that it lies ahead.
     pub(crate) fn age(&self) -> Duration {
         let newest = self.0.iter().map(|(_, _, modified)| *modified).max();
-        newest.and_then(|newest| newest.elapsed().ok()).unwrap_or(Duration::ZERO)
+        newest
+            .and_then(|newest| newest.elapsed().ok())
+            .unwrap_or(Duration::ZERO)
     }
 }
 
 fn stamp(name: &str, meta: &Metadata) -> (String, u64, SystemTime) {
-    let modified = meta.modified().map_or(SystemTime::UNIX_EPOCH, cap_std::time::SystemTime::into_std);
+    let modified = meta
+        .modified()
+        .map_or(SystemTime::UNIX_EPOCH, cap_std::time::SystemTime::into_std);
     (name.to_owned(), meta.len(), modified)
 }
 
@@ -175,11 +225,15 @@ fn list(root: &Dir, place: &str) -> Result<Vec<(String, Metadata)>, String> {
     let mut entries = Vec::new();
     for entry in root.read_dir(place).map_err(|error| error.to_string())? {
         let entry = entry.map_err(|error| error.to_string())?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         match root.metadata(format!("{place}/{name}")) {
             Ok(meta) => entries.push((name, meta)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!(name, error = %error, "skipped in the plugin folder; does it lead outside?"),
+            Err(error) => {
+                tracing::warn!(name, error = %error, "skipped in the plugin folder; does it lead outside?")
+            }
         }
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));

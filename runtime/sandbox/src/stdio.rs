@@ -34,7 +34,12 @@ struct Captured {
 impl Capture {
     pub(crate) fn new(keep: Keep, bound: u64) -> Self {
         let bound = usize::try_from(bound).unwrap_or(usize::MAX);
-        Self(Arc::new(Mutex::new(Captured { keep, bound, kept: Vec::new(), total: 0 })))
+        Self(Arc::new(Mutex::new(Captured {
+            keep,
+            bound,
+            kept: Vec::new(),
+            total: 0,
+        })))
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Captured) -> R) -> R {
@@ -62,8 +67,15 @@ impl Capture {
         let (bytes, total) = self.take();
         let truncated = total > bytes.len() as u64;
         // A cut may have fallen inside of a character.
-        let start = if truncated { bytes.iter().take_while(|b| (**b & 0xC0) == 0x80).count() } else { 0 };
-        Tail { text: String::from_utf8_lossy(&bytes[start..]).into_owned(), truncated }
+        let start = if truncated {
+            bytes.iter().take_while(|b| (**b & 0xC0) == 0x80).count()
+        } else {
+            0
+        };
+        Tail {
+            text: String::from_utf8_lossy(&bytes[start..]).into_owned(),
+            truncated,
+        }
     }
 }
 
@@ -112,7 +124,11 @@ impl Pollable for Capture {
 }
 
 impl AsyncWrite for Capture {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         self.with(|captured| captured.add(bytes));
         Poll::Ready(Ok(bytes.len()))
     }
@@ -152,7 +168,13 @@ mod tests {
         for _ in 0..10 {
             log.with(|captured| captured.add(b"ab\xC3\xA9"));
         }
-        assert_eq!(log.tail(), Tail { text: "ab\u{e9}".into(), truncated: true });
+        assert_eq!(
+            log.tail(),
+            Tail {
+                text: "ab\u{e9}".into(),
+                truncated: true
+            }
+        );
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! Programs that mean harm: each ends with its own precise error, within one second of its limit, and harms nobody else.
+
+use crate::rig::{Rig, call};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use stepwell_sandbox::Outcome;
+
+const LATE_MAX: Duration = Duration::from_secs(1);
+const TIGHT: &str = "[limits]\nwall = \"500ms\"\ncpu = \"200ms\"\nmemory = \"16MiB\"";
+
+/// Runs a behaviour under tight limits in both contracts, and checks that the sandbox still works.
+async fn under_attack(behaviour: &str, programs: &[&str], check: impl Fn(&Outcome) -> bool) {
+    let rig = Rig::new();
+    rig.put("echo", "echo");
+    for program in programs {
+        let name = program.replace('.', "-");
+        rig.put_with(&name, program, TIGHT);
+        // Loaded first, so that no compilation is measured.
+        rig.outcome(&name, json!({"do": "echo"})).await;
+        let begun = Instant::now();
+        let end = rig.call(&name, json!({"do": behaviour})).await;
+        assert!(
+            check(&end.outcome),
+            "{program} {behaviour}: {:?}",
+            end.outcome
+        );
+        let allowed = Duration::from_millis(500) + LATE_MAX;
+        assert!(
+            begun.elapsed() < allowed,
+            "{program} {behaviour} took {:?}",
+            begun.elapsed()
+        );
+        let cause = end.outcome.explain();
+        assert!(
+            !cause.contains("wasmtime") && !cause.contains(".rs:") || cause.contains("stderr"),
+            "{cause}"
+        );
+        assert_eq!(rig.output("echo", json!("alive")).await, json!("alive"));
+    }
+}
+
+#[tokio::test]
+async fn an_endless_loop_runs_out_of_cpu_time() {
+    let limit = Duration::from_millis(200);
+    under_attack("loop", &["behave", "command", "command.p2"], |o| {
+        *o == Outcome::CpuTime { limit }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sleeper_times_out() {
+    let wall = Duration::from_millis(500);
+    under_attack("sleep", &["behave", "command", "command.p2"], |o| {
+        *o == Outcome::TimedOut { wall }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_memory_bomb_is_out_of_memory() {
+    under_attack(
+        "bomb",
+        &["behave", "command", "command.p2"],
+        |o| matches!(o, Outcome::OutOfMemory { cause } if cause.contains("may use 16 MiB")),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn endless_recursion_traps() {
+    under_attack(
+        "recurse",
+        &["behave", "command", "command.p2"],
+        |o| matches!(o, Outcome::Trapped { cause } if cause.contains("stack")),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_panic_traps_with_its_message_and_names() {
+    under_attack(
+        "panic",
+        &["behave", "command", "command.p2"],
+        |o| matches!(o, Outcome::Trapped { cause } if cause.contains("the guest gave up")),
+    )
+    .await;
+    let rig = Rig::new();
+    rig.put("behave", "behave");
+    let end = rig.call("behave", json!({"do": "panic"})).await;
+    assert!(
+        end.frames
+            .iter()
+            .any(|frame| frame.function.contains("behave")),
+        "{:?}",
+        end.frames
+    );
+    assert!(end.stderr.text.contains("the guest gave up"));
+}
+
+#[tokio::test]
+async fn output_floods_cost_the_flooder_alone() {
+    let stopped =
+        |outcome: &Outcome| matches!(outcome, Outcome::CpuTime { .. } | Outcome::TimedOut { .. });
+    under_attack("stdout", &["command", "command.p2"], stopped).await;
+    under_attack("stderr", &["command", "command.p2"], stopped).await;
+}
+
+#[tokio::test]
+async fn logs_are_cut_silently() {
+    let rig = Rig::new();
+    rig.put("behave", "behave").put("command", "command");
+    let end = rig.call("behave", json!({"do": "log-flood"})).await;
+    assert_eq!(end.outcome, Outcome::Ok(r#""logged""#.into()));
+    assert!(end.logs_cut && end.logs.len() < 20_000 && end.logs.len() > 500);
+    let end = rig.call("command", json!({"do": "chatty"})).await;
+    assert_eq!(end.outcome, Outcome::Ok(r#""done""#.into()));
+    assert!(end.stderr.truncated && end.stderr.text.len() <= 64 << 10);
+    assert!(end.stderr.text.ends_with("0123456789\n"));
+}
+
+#[tokio::test]
+async fn memory_is_counted_over_its_peak() {
+    let rig = Rig::new();
+    rig.put("behave", "behave");
+    let end = rig.call("behave", json!({"do": "use", "mib": 8})).await;
+    assert_eq!(end.outcome, Outcome::Ok((8 << 20).to_string()));
+    assert!(
+        (8 << 20..16 << 20).contains(&end.usage.memory_bytes_max),
+        "{}",
+        end.usage.memory_bytes_max
+    );
+}
+
+#[tokio::test]
+async fn files_and_sockets_are_denied() {
+    let rig = Rig::new();
+    rig.put("behave", "behave").put("command", "command");
+    for plugin in ["behave", "command"] {
+        for input in [
+            json!({"do": "read", "path": "/etc/passwd"}),
+            json!({"do": "write", "path": "/tmp/x"}),
+            json!({"do": "connect", "address": "127.0.0.1:22"}),
+        ] {
+            let outcome = rig.outcome(plugin, input.clone()).await;
+            assert!(
+                matches!(outcome, Outcome::Failed { .. }),
+                "{plugin} {input}: {outcome:?}"
+            );
+        }
+    }
+    assert_eq!(
+        rig.output("behave", json!({"do": "environment"})).await,
+        json!({})
+    );
+}
+
+#[tokio::test]
+async fn fuel_is_counted_exactly() {
+    let rig = Rig::new();
+    rig.put_with("metered", "behave", "[limits]\nfuel = 50000000")
+        .put_with("short", "behave", "[limits]\nfuel = 1000");
+    let fuel = |end: stepwell_sandbox::TaskEnd| end.usage.fuel.unwrap();
+    let first = fuel(rig.call("metered", json!({"do": "echo"})).await);
+    assert!(first > 1000);
+    assert_eq!(
+        fuel(rig.call("metered", json!({"do": "echo"})).await),
+        first
+    );
+    assert_eq!(
+        rig.outcome("short", json!({"do": "echo"})).await,
+        Outcome::OutOfFuel { limit: 1000 }
+    );
+    assert_eq!(
+        rig.outcome("metered", json!({"do": "loop"})).await,
+        Outcome::OutOfFuel { limit: 50_000_000 }
+    );
+}
+
+#[tokio::test]
+async fn twenty_spinning_guests_do_not_starve_a_short_one() {
+    let rig = Rig::new();
+    rig.put_with("spin", "behave", "[limits]\ncpu = \"300ms\"")
+        .put("echo", "echo");
+    rig.output("echo", json!(1)).await;
+    rig.outcome("spin", json!({"do": "echo"})).await;
+    let spinning: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(rig.sandbox.call(call("spin", json!({"do": "loop"})))))
+        .collect();
+    assert_eq!(
+        rig.output("echo", json!("through")).await,
+        Value::from("through")
+    );
+    assert!(
+        rig.sandbox.metrics().running > 0,
+        "the echo came through while others were spinning"
+    );
+    for spinning in spinning {
+        let outcome = spinning.await.unwrap().outcome;
+        assert_eq!(
+            outcome,
+            Outcome::CpuTime {
+                limit: Duration::from_millis(300)
+            }
+        );
+    }
+}

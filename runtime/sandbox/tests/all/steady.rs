@@ -1,0 +1,89 @@
+//! Many calls: nothing is left over, and a call costs what it should.
+
+use crate::rig::{Rig, call};
+use serde_json::json;
+use std::time::{Duration, Instant};
+use stepwell_sandbox::Outcome;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+/// Runs `count` calls, at most 64 at once, all of which must succeed.
+async fn burst(rig: &Rig, count: usize) {
+    let mut running = JoinSet::new();
+    for _ in 0..count {
+        if running.len() == 64 {
+            let end: stepwell_sandbox::TaskEnd = running.join_next().await.unwrap().unwrap();
+            assert!(matches!(end.outcome, Outcome::Ok(_)), "{:?}", end.outcome);
+        }
+        running.spawn(rig.sandbox.call(call("noop", json!(null))));
+    }
+    while let Some(end) = running.join_next().await {
+        assert!(matches!(end.unwrap().outcome, Outcome::Ok(_)));
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn ten_thousand_calls_leave_nothing_behind() {
+    let rig = Rig::new();
+    rig.put("noop", "noop");
+    burst(&rig, 2000).await;
+    let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let (before, open) = (resident_bytes(), files());
+    burst(&rig, 10_000).await;
+    let grown = resident_bytes().saturating_sub(before);
+    // Other tests run in this process; a leak of one page a call would be 40 MiB on its own.
+    assert!(grown < 200 << 20, "{grown} bytes more are resident");
+    assert!(files() < open + 200);
+    let metrics = rig.sandbox.metrics();
+    assert_eq!(
+        (metrics.running, metrics.waiting, metrics.ended["ok"]),
+        (0, 0, 12_000)
+    );
+}
+
+#[tokio::test]
+async fn dropping_a_call_frees_its_instance() {
+    let rig = Rig::with(|config| config.instances = 4);
+    rig.put("behave", "behave");
+    for behaviour in ["sleep", "loop"] {
+        for _ in 0..5 {
+            let mut calls = Vec::new();
+            for _ in 0..4 {
+                let (started, start) = oneshot::channel();
+                let mut task = call("behave", json!({"do": behaviour}));
+                task.started = Some(started);
+                calls.push(rig.sandbox.call(task));
+                start.await.unwrap();
+            }
+            drop(calls);
+        }
+    }
+    let begun = Instant::now();
+    assert!(matches!(
+        rig.outcome("behave", json!({"do": "echo"})).await,
+        Outcome::Ok(_)
+    ));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+}
+
+/// Prints what a fresh call costs; no assertion, since machines differ. `cargo test -p stepwell-sandbox cost -- --nocapture`
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn cost_of_a_call() {
+    let rig = Rig::new();
+    rig.put("noop", "noop");
+    burst(&rig, 1000).await;
+    let (before, begun) = (rig.sandbox.metrics().cpu, Instant::now());
+    burst(&rig, 5000).await;
+    let guest = (rig.sandbox.metrics().cpu - before) / 5000;
+    println!(
+        "a fresh call: {guest:?} CPU in the guest, {:?} wall",
+        begun.elapsed() / 5000
+    );
+}

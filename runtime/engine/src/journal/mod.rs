@@ -11,7 +11,7 @@ mod fault;
 mod id;
 mod limits;
 mod memory;
-//PG mod postgres;
+mod postgres;
 mod sim_vfs;
 mod sqlite;
 #[cfg(test)]
@@ -19,7 +19,7 @@ mod tests;
 
 pub use fault::{FaultPlan, SimDisk, Synced};
 pub use memory::MemoryJournal;
-//PG pub use postgres::{PostgresJournal, PostgresOptions};
+pub use postgres::{PostgresJournal, PostgresOptions};
 pub use sqlite::{InlineJournal, SqliteJournal, SqliteOptions, SqliteStore};
 
 pub use id::{Epoch, ExecutionId, MessageId, Partition, ScopeId, TokenHash};
@@ -382,6 +382,23 @@ pub enum OpenError {
 /// An answer that is there already.
 fn ready<T: Send + 'static>(value: T) -> Answer<T> {
     Box::pin(std::future::ready(value))
+}
+
+/// What a write weighs in the queue, bytes.
+fn weight(write: &Write) -> usize {
+    let payload = match write {
+        Write::Append(append) => {
+            let sent: usize = append.send.iter().map(|message| message.payload.len()).sum();
+            let opened: usize = append.open.iter().map(|task| task.task.len()).sum();
+            let created = append.create.as_ref().map_or(0, |new| new.meta.len() + new.name.len());
+            append.segment.bytes.len() + sent + opened + created
+        }
+        Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
+        Write::Catalog(records) => records.iter().filter_map(|record| record.bytes.as_ref()).map(|bytes| bytes.len()).sum(),
+        Write::Discard(_) => 0,
+        Write::Blob { bytes, .. } => bytes.len(),
+    };
+    payload + limits::WRITE_OVERHEAD_BYTES
 }
 
 /// Takes segments until `bytes_max` is reached, but at least one.

@@ -28,8 +28,9 @@ use crate::journal::{
     Answer, OpenError, ReadError, Refused, Verdict, Write,
     limits::{
         CHECKPOINT_PASSES_MAX, CHECKPOINT_REST_FRAMES, CHECKPOINT_WAL_BYTES, GROUP_BYTES_MAX, GROUP_WRITES_MAX,
-        IDLE_MS, IDLE_WAL_BYTES, QUEUE_BYTES_MAX, READERS, READS_QUEUED_MAX, WRITE_OVERHEAD_BYTES,
+        IDLE_MS, IDLE_WAL_BYTES, QUEUE_BYTES_MAX, READERS, READS_QUEUED_MAX,
     },
+    weight,
 };
 
 /// The running threads; dropping it ends them, the writer last, after all that is queued.
@@ -146,23 +147,6 @@ impl Drop for Threads {
             }
         }
     }
-}
-
-/// What a write weighs in the queue, bytes.
-fn weight(write: &Write) -> usize {
-    let payload = match write {
-        Write::Append(append) => {
-            let sent: usize = append.send.iter().map(|message| message.payload.len()).sum();
-            let opened: usize = append.open.iter().map(|task| task.task.len()).sum();
-            let created = append.create.as_ref().map_or(0, |new| new.meta.len() + new.name.len());
-            append.segment.bytes.len() + sent + opened + created
-        }
-        Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
-        Write::Catalog(records) => records.iter().filter_map(|record| record.bytes.as_ref()).map(|bytes| bytes.len()).sum(),
-        Write::Discard(_) => 0,
-        Write::Blob { bytes, .. } => bytes.len(),
-    };
-    payload + WRITE_OVERHEAD_BYTES
 }
 
 struct Writer {

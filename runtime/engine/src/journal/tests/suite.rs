@@ -583,7 +583,7 @@ fn memory_fences_by_lease() {
 fn postgres_fences_by_lease() {
     with_postgres(|server: &Server| {
         let (one, other) = server.pair();
-        leases(&*one, &*other, 10_000, |ms| server.age_leases(&one, ms));
+        leases(&*one, &*other, 10_000, |ms| server.age_leases(ms));
     });
 }
 

@@ -1,0 +1,253 @@
+//! The reading side of the PostgreSQL journal: one statement a page, so that no snapshot outlives it.
+
+use std::sync::Arc;
+
+use stepwell_interp::Timestamp;
+use tokio_postgres::Row;
+
+use super::{
+    commit::described,
+    session::{Link, Values},
+    value::{int, ms, token},
+};
+use crate::journal::{
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId, NewExecution, OpenTask, Partition,
+    ReadError, ScopeId, Segment, SegmentRange, Status, StoredSegment, TokenHash, View,
+};
+
+type Read<T> = Result<T, ReadError>;
+
+/// The columns of an execution's row, with what is asked of them.
+macro_rules! executions {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, scope, name,
+                unique_name, started_at, meta FROM executions ",
+            $rest
+        )
+    };
+}
+
+/// Segments in an order, with the sum of the bytes of those before and including each, so that the page ends on the
+/// server.
+macro_rules! segments {
+    ($condition:literal, $order:literal) => {
+        concat!(
+            "SELECT first, events, first_public, public, bytes FROM (
+                SELECT *, row_number() OVER (ORDER BY first ", $order, ") AS place,
+                    sum(octet_length(bytes)) OVER (ORDER BY first ", $order, ") AS total
+                FROM segments WHERE execution = $1 AND ", $condition, "
+            ) AS page WHERE place = 1 OR total <= $3 ORDER BY place"
+        )
+    };
+}
+
+async fn rows(link: &Link, sql: &'static str, values: Values<'_>) -> Read<Vec<Row>> {
+    let failed = |error: tokio_postgres::Error| ReadError(described(&error));
+    let session = link.session().await.map_err(failed)?;
+    session.rows(sql, values).await.map_err(failed)
+}
+
+pub(super) async fn execution(link: &Link, id: ExecutionId) -> Read<Option<ExecutionRow>> {
+    let found = rows(link, executions!("WHERE id = $1"), &[&int(id.0)]).await?;
+    found.first().map(execution_row).transpose()
+}
+
+pub(super) async fn find(link: &Link, scope: ScopeId, name: &str) -> Read<Option<ExecutionId>> {
+    let sql = "SELECT max(id) FROM (
+        SELECT id FROM executions WHERE scope = $1 AND name = $2 AND unique_name
+        UNION ALL SELECT max(id) FROM executions WHERE scope = $1 AND name = $2 AND NOT unique_name) AS named";
+    let found = rows(link, sql, &[&int(scope.0), &name]).await?;
+    Ok(found.first().and_then(|row| row.get::<_, Option<i64>>(0)).map(|id| ExecutionId(id.cast_unsigned())))
+}
+
+pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow>> {
+    let (scope, limit) = (int(query.scope.0), i64::from(query.limit));
+    let before = query.before.map_or(i64::MAX, |id| int(id.0));
+    let found = match query.status {
+        Some(status) => {
+            let sql = executions!("WHERE scope = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
+            rows(link, sql, &[&scope, &i16::from(status as u8), &before, &limit]).await?
+        }
+        None => {
+            let sql = executions!("WHERE scope = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
+            rows(link, sql, &[&scope, &before, &limit]).await?
+        }
+    };
+    found.iter().map(execution_row).collect()
+}
+
+pub(super) async fn segments(
+    link: &Link,
+    id: ExecutionId,
+    range: SegmentRange,
+    bytes_max: usize,
+) -> Read<Vec<StoredSegment>> {
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    let (sql, start) = match range {
+        SegmentRange::From { first } => (segments!("first + events > $2", ""), first),
+        SegmentRange::Forward { public } => (segments!("first_public + public > $2", ""), public),
+        SegmentRange::Backward { public } => (segments!("first_public <= $2", "DESC"), public),
+        SegmentRange::Last => {
+            let sql = "SELECT first, events, first_public, public, bytes FROM segments WHERE execution = $1
+                ORDER BY first DESC LIMIT 1";
+            return Ok(rows(link, sql, &[&int(id.0)]).await?.iter().map(stored_segment).collect());
+        }
+    };
+    let start = i64::try_from(start).unwrap_or(i64::MAX);
+    Ok(rows(link, sql, &[&int(id.0), &start, &bytes_max]).await?.iter().map(stored_segment).collect())
+}
+
+pub(super) async fn messages(link: &Link, after: &[(Partition, MessageId)], limit: u32) -> Read<Vec<Message>> {
+    let partitions: Vec<i32> = after.iter().map(|(partition, _)| i32::from(partition.0)).collect();
+    let cursors: Vec<i64> = after.iter().map(|(_, id)| int(id.0)).collect();
+    let sql = "SELECT messages.id, messages.recipient, messages.payload
+        FROM unnest($1::integer[], $2::bigint[]) AS cursors (partition, after)
+        JOIN messages ON messages.partition = cursors.partition AND messages.id > cursors.after
+        ORDER BY messages.id LIMIT $3";
+    Ok(rows(link, sql, &[&partitions, &cursors, &i64::from(limit)]).await?.iter().map(message).collect())
+}
+
+pub(super) async fn inbox(link: &Link, id: ExecutionId) -> Read<Vec<Message>> {
+    let sql = "SELECT id, recipient, payload FROM messages WHERE recipient = $1 ORDER BY id";
+    Ok(rows(link, sql, &[&int(id.0)]).await?.iter().map(message).collect())
+}
+
+pub(super) async fn hot(
+    link: &Link,
+    partitions: &[Partition],
+    after: Option<ExecutionId>,
+    limit: u32,
+) -> Read<Vec<ExecutionId>> {
+    let sql = "SELECT id FROM executions WHERE hot AND partition = ANY($1) AND id > $2 ORDER BY id LIMIT $3";
+    let after = after.map_or(-1, |id| int(id.0));
+    let found = rows(link, sql, &[&numbers(partitions), &after, &i64::from(limit)]).await?;
+    Ok(found.iter().map(|row| ExecutionId(unsigned(row, 0))).collect())
+}
+
+pub(super) async fn due(
+    link: &Link,
+    partitions: &[Partition],
+    until: Timestamp,
+    limit: u32,
+) -> Read<Vec<(ExecutionId, Timestamp)>> {
+    let sql = "SELECT id, wake_at FROM executions WHERE wake_at IS NOT NULL AND wake_at <= $2 AND partition = ANY($1)
+        ORDER BY wake_at, id LIMIT $3";
+    let found = rows(link, sql, &[&numbers(partitions), &ms(until), &i64::from(limit)]).await?;
+    Ok(found.iter().map(|row| (ExecutionId(unsigned(row, 0)), Timestamp(unsigned(row, 1)))).collect())
+}
+
+pub(super) async fn open_task(link: &Link, token: TokenHash) -> Read<Option<OpenTask>> {
+    let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks WHERE token = $1";
+    Ok(rows(link, sql, &[&token.0.as_slice()]).await?.first().map(task))
+}
+
+pub(super) async fn activity_tasks(
+    link: &Link,
+    activity: ScopeId,
+    after: Option<(Timestamp, TokenHash)>,
+    limit: u32,
+) -> Read<Vec<OpenTask>> {
+    let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks
+        WHERE activity = $1 AND (scheduled_at, token) > ($2, $3) ORDER BY scheduled_at, token LIMIT $4";
+    let (at, token) = after.map_or((-1, [0; 32]), |(at, token)| (ms(at), token.0));
+    let found = rows(link, sql, &[&int(activity.0), &at, &token.as_slice(), &i64::from(limit)]).await?;
+    Ok(found.iter().map(task).collect())
+}
+
+pub(super) async fn blob(link: &Link, hash: [u8; 32]) -> Read<Option<Arc<[u8]>>> {
+    let found = rows(link, "SELECT bytes FROM blobs WHERE hash = $1", &[&hash.as_slice()]).await?;
+    Ok(found.first().map(|row| bytes(row, 0)))
+}
+
+pub(super) async fn record(link: &Link, key: &CatalogKey) -> Read<Option<CatalogRecord>> {
+    let sql = "SELECT name, revision, bytes FROM records WHERE tenant = $1 AND kind = $2 AND name = $3";
+    let found = rows(link, sql, &[&&*key.tenant, &&*key.kind, &&*key.name]).await?;
+    Ok(found.first().map(|row| catalog_record(row, key)))
+}
+
+/// `start` is the first name that may come; it itself only when `included`.
+pub(super) async fn scan(
+    link: &Link,
+    start: &CatalogKey,
+    prefix: &str,
+    included: bool,
+    limit: u32,
+) -> Read<Vec<CatalogRecord>> {
+    let sql = "SELECT name, revision, bytes FROM records
+        WHERE tenant = $1 AND kind = $2 AND name >= $3 AND (name > $3 OR $4) AND name <= $5 AND starts_with(name, $6)
+        ORDER BY name LIMIT $7";
+    // The last character of Unicode: nothing with the prefix lies behind it.
+    let end = format!("{prefix}\u{10ffff}\u{10ffff}");
+    let (tenant, kind, name) = (&*start.tenant, &*start.kind, &*start.name);
+    let found = rows(link, sql, &[&tenant, &kind, &name, &included, &end, &prefix, &i64::from(limit)]).await?;
+    Ok(found.iter().map(|row| catalog_record(row, start)).collect())
+}
+
+fn numbers(partitions: &[Partition]) -> Vec<i32> {
+    partitions.iter().map(|partition| i32::from(partition.0)).collect()
+}
+
+fn execution_row(row: &Row) -> Read<ExecutionRow> {
+    let status = i64::from(row.get::<_, i16>(3));
+    let status = Status::from_number(status).ok_or_else(|| ReadError(format!("{status} is no status")))?;
+    let time = |index| row.get::<_, Option<i64>>(index).map(|ms| Timestamp(ms.cast_unsigned()));
+    Ok(ExecutionRow {
+        id: ExecutionId(unsigned(row, 0)),
+        next: unsigned(row, 1),
+        next_public: unsigned(row, 2),
+        view: View {
+            status,
+            hot: row.get(4),
+            wake_at: time(5),
+            stopped_at: time(6),
+            redrive_count: narrow(row, 7),
+            redriven_at: time(8),
+        },
+        new: NewExecution {
+            scope: ScopeId(unsigned(row, 9)),
+            name: row.get::<_, &str>(10).into(),
+            unique_name: row.get(11),
+            started_at: Timestamp(unsigned(row, 12)),
+            meta: bytes(row, 13),
+        },
+    })
+}
+
+fn stored_segment(row: &Row) -> StoredSegment {
+    let segment =
+        Segment { events: narrow(row, 1), first_public: unsigned(row, 2), public: narrow(row, 3), bytes: bytes(row, 4) };
+    StoredSegment { first: unsigned(row, 0), segment }
+}
+
+fn message(row: &Row) -> Message {
+    Message { id: MessageId(unsigned(row, 0)), to: ExecutionId(unsigned(row, 1)), payload: bytes(row, 2) }
+}
+
+fn task(row: &Row) -> OpenTask {
+    OpenTask {
+        token: token(row.get(0)),
+        execution: ExecutionId(unsigned(row, 1)),
+        task: bytes(row, 2),
+        activity: row.get::<_, Option<i64>>(3).map(|id| ScopeId(id.cast_unsigned())),
+        scheduled_at: Timestamp(unsigned(row, 4)),
+    }
+}
+
+fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
+    let key = CatalogKey { name: row.get::<_, &str>(0).into(), ..like.clone() };
+    CatalogRecord { key, revision: unsigned(row, 1), bytes: bytes(row, 2) }
+}
+
+fn unsigned(row: &Row, index: usize) -> u64 {
+    row.get::<_, i64>(index).cast_unsigned()
+}
+
+/// A number that was stored from 32 bits.
+fn narrow(row: &Row, index: usize) -> u32 {
+    u32::try_from(row.get::<_, i64>(index)).unwrap_or(u32::MAX)
+}
+
+fn bytes(row: &Row, index: usize) -> Arc<[u8]> {
+    row.get::<_, &[u8]>(index).into()
+}

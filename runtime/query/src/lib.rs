@@ -24,8 +24,8 @@ pub use jsonata::{
     JsonataTemplate, References,
 };
 pub use limits::{
-    JSON_DEPTH_MAX, JSONATA_DEPTH_MAX, JSONATA_MEMORY_BYTES_MAX, JSONATA_SEQUENCE_MAX,
-    JSONATA_STRING_BYTES_MAX, JSONATA_TIME_MS_MAX,
+    JSON_DEPTH_MAX, JSONATA_DEPTH_MAX, JSONATA_MEMORY_BYTES_MAX, JSONATA_RESULT_BYTES_MAX,
+    JSONATA_SEQUENCE_MAX, JSONATA_STRING_BYTES_MAX, JSONATA_TIME_MS_MAX,
 };
 pub use path::{
     Path, PathError, PathErrorKind, PathExpr, PathExprError, PathRoot, PathSyntaxError,

@@ -39,8 +39,14 @@ pub const JSONATA_SEQUENCE_MAX: usize = 873_782;
 /// Bytes of a string a JSONata function may build. Origin: measured on AWS (2^22 passes, 2^23 does not).
 pub const JSONATA_STRING_BYTES_MAX: usize = 4_194_304;
 
-/// Bytes that one JSONata evaluation may build in strings and arrays, and bytes of its result. Ours.
-pub const JSONATA_MEMORY_BYTES_MAX: usize = 67_108_864;
+/// Bytes that one JSONata evaluation may build in strings and arrays, freed ones included. Ours.
+pub const JSONATA_MEMORY_BYTES_MAX: usize = 268_435_456;
+
+/// Bytes that the result of a JSONata evaluation may take in memory. Ours; payloads are far smaller.
+pub const JSONATA_RESULT_BYTES_MAX: usize = 67_108_864;
+
+/// Elements of an array for `$distinct`, which compares them pair by pair. Ours.
+pub(crate) const JSONATA_DISTINCT_MAX: usize = 20_000;
 
 /// Levels of the syntax tree of a JSONata expression; a deeper one overflows. Origin: measured on AWS, where a sum of
 /// 200 terms overflows.

@@ -17,8 +17,10 @@ pub struct Bounds {
     pub sequence: usize,
     /// Bytes of one string.
     pub string_bytes: usize,
-    /// Bytes that all strings and arrays built during the evaluation may take, and the JSON of the result.
+    /// Bytes that all strings and arrays built during the evaluation may take together, freed ones included.
     pub memory_bytes: usize,
+    /// Bytes that the result may take in memory, roughly.
+    pub result_bytes: usize,
 }
 
 impl Default for Bounds {
@@ -29,6 +31,7 @@ impl Default for Bounds {
             sequence: limits::JSONATA_SEQUENCE_MAX,
             string_bytes: limits::JSONATA_STRING_BYTES_MAX,
             memory_bytes: limits::JSONATA_MEMORY_BYTES_MAX,
+            result_bytes: limits::JSONATA_RESULT_BYTES_MAX,
         }
     }
 }
@@ -90,8 +93,8 @@ impl Meter {
         }
     }
 
-    pub(super) fn string_bytes_max(&self) -> usize {
-        self.bounds.string_bytes
+    pub(super) fn bounds(&self) -> &Bounds {
+        &self.bounds
     }
 
     pub(super) fn note(&self, length: usize) {

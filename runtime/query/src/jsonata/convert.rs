@@ -28,7 +28,7 @@ pub(super) fn to_engine(value: &Value) -> JValue {
     }
 }
 
-/// The value of a result; `None` is undefined. Takes at most `bytes_max` bytes of JSON, since a small value of the
+/// The value of a result; `None` is undefined. Takes roughly `bytes_max` bytes of memory at most, since a small value of the
 /// engine may share its parts so often that its text is endless.
 pub(super) fn from_engine(
     value: &JValue,
@@ -41,6 +41,10 @@ pub(super) fn from_engine(
     .value(value)
 }
 
+/// What a string and a member of an object take beside their characters.
+const TEXT_BYTES: usize = 16;
+const MEMBER_BYTES: usize = 48;
+
 struct Reader {
     bytes_left: usize,
     depth: u32,
@@ -48,7 +52,7 @@ struct Reader {
 
 impl Reader {
     fn value(&mut self, value: &JValue) -> Result<Option<Value>, JsonataFailureKind> {
-        self.take(1)?;
+        self.take(size_of::<Value>())?;
         Ok(Some(match value {
             JValue::Null => Value::Null,
             JValue::Bool(value) => Value::Bool(*value),
@@ -62,7 +66,7 @@ impl Reader {
                 }),
             },
             JValue::String(text) => {
-                self.take(text.len())?;
+                self.take(text.len() + TEXT_BYTES)?;
                 Value::from(&**text)
             }
             JValue::Array(items) => {
@@ -78,7 +82,7 @@ impl Reader {
                 self.enter()?;
                 let mut members = ObjectBuilder::with_capacity(object.len());
                 for (key, member) in object.iter() {
-                    self.take(key.len())?;
+                    self.take(key.len() + MEMBER_BYTES)?;
                     if let Some(member) = self.value(member)? {
                         members.insert(&**key, member);
                     }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -32,8 +33,8 @@ struct Parsed {
     tree: AstNode,
     references: References,
     plain: Option<PlainPath>,
-    /// Whether the tree has guards.
-    guarded: bool,
+    /// Names of the guards in the tree.
+    guards: Vec<&'static str>,
     too_deep: bool,
 }
 
@@ -55,14 +56,14 @@ impl Expression {
         let references = references::collect(&tree);
         let plain = PlainPath::of(&tree);
         let too_deep = tree::depth(&tree) > JSONATA_TREE_DEPTH_MAX;
-        let guarded = guard::install(&mut tree);
+        let guards = guard::install(&mut tree);
         Ok(Self {
             text: text.into(),
             parsed: Arc::new(Parsed {
                 tree,
                 references,
                 plain,
-                guarded,
+                guards,
                 too_deep,
             }),
         })
@@ -126,7 +127,7 @@ impl Expression {
             return Err(JsonataFailureKind::stack_exceeded());
         }
         let result = self.run_engine(bindings, random)?;
-        convert::from_engine(&result, bindings.bounds().memory_bytes)
+        convert::from_engine(&result, bindings.bounds().result_bytes)
     }
 
     fn run_engine(
@@ -137,7 +138,7 @@ impl Expression {
         let Parsed {
             tree,
             references,
-            guarded,
+            guards,
             ..
         } = &*self.parsed;
         let bounds = bindings.bounds();
@@ -148,7 +149,7 @@ impl Expression {
             max_sequence_length: Some(bounds.sequence),
         };
         let mut evaluator = Evaluator::with_options(bindings.engine_context(references), options);
-        if *guarded || !references.functions.is_empty() {
+        if !guards.is_empty() || !references.functions.is_empty() {
             // The host's functions outlive no evaluation but must own what they use: a stream of their own.
             let mut seed = [0; 32];
             if references
@@ -167,10 +168,17 @@ impl Expression {
                 &mut evaluator,
                 &Rc::new(host),
                 &references.functions,
-                *guarded,
+                guards,
             )?;
         }
-        evaluator.evaluate(tree, &bindings.engine_root())
+        let root = bindings.engine_root();
+        // A fault of the engine must fail this evaluation alone.
+        match catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(tree, &root))) {
+            Ok(result) => result,
+            Err(_) => Err(EvaluatorError::EvaluationError(
+                "The expression engine failed internally".into(),
+            )),
+        }
     }
 }
 

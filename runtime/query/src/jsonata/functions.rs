@@ -25,8 +25,10 @@ pub(super) struct Host {
 
 type Outcome = Result<JValue, EvaluatorError>;
 
+type Function = fn(&Host, &[JValue]) -> Outcome;
+
 /// The host's functions by name.
-const FUNCTIONS: [(&str, fn(&Host, &[JValue]) -> Outcome); 10] = [
+const FUNCTIONS: [(&str, Function); 10] = [
     ("now", now),
     ("millis", millis),
     ("random", random),
@@ -115,7 +117,7 @@ pub(super) fn register(
     evaluator: &mut Evaluator,
     host: &Rc<Host>,
     named: &[Arc<str>],
-    guarded: bool,
+    guards: &[&str],
 ) -> Result<(), EvaluatorError> {
     for (name, function) in FUNCTIONS {
         if named.iter().any(|named| &**named == name) {
@@ -125,16 +127,18 @@ pub(super) fn register(
             })?;
         }
     }
-    if guarded {
-        let clock = Rc::clone(host);
-        let partial = move |arguments: &[JValue]| partial_time(&clock, arguments);
-        evaluator.register_fn_override(guard::PARTIAL_TIME, partial)?;
-        for (name, function) in guard::FUNCTIONS {
+    for (name, function) in guard::FUNCTIONS {
+        if guards.contains(&name) {
             let host = Rc::clone(host);
             evaluator.register_fn_override(name, move |arguments: &[JValue]| {
                 function(&host.meter, arguments)
             })?;
         }
+    }
+    if guards.contains(&guard::PARTIAL_TIME) {
+        let host = Rc::clone(host);
+        let function = move |arguments: &[JValue]| partial_time(&host, arguments);
+        evaluator.register_fn_override(guard::PARTIAL_TIME, function)?;
     }
     Ok(())
 }

@@ -5,10 +5,10 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 use jsonata_core::evaluator::EvaluatorError;
 use jsonata_core::value::JValue;
 
-use super::bounds::Meter;
+use super::bounds::{Meter, memory_exceeded};
 use super::convert;
 use super::tree::{each_child, each_child_mut};
-use crate::limits::JSONATA_CONCATENATIONS_FREE;
+use crate::limits::{JSONATA_CONCATENATIONS_FREE, JSONATA_DISTINCT_MAX};
 
 type Outcome = Result<JValue, EvaluatorError>;
 
@@ -21,10 +21,16 @@ const NOTE: &str = "\u{1}note";
 const SEPARATOR: &str = "\u{1}separator";
 const REPLACEMENT: &str = "\u{1}replacement";
 const LAST: &str = "\u{1}last";
+const PAIRS: &str = "\u{1}pairs";
+const PICTURE: &str = "\u{1}picture";
 /// Stands for `$toMillis` with a picture.
 pub(super) const PARTIAL_TIME: &str = "\u{1}toMillis";
 
-pub(super) const FUNCTIONS: [(&str, fn(&Meter, &[JValue]) -> Outcome); 8] = [
+type Guard = fn(&Meter, &[JValue]) -> Outcome;
+
+pub(super) const FUNCTIONS: [(&str, Guard); 10] = [
+    (PAIRS, pairs),
+    (PICTURE, picture),
     (WIDTH, width),
     (TEXT, text),
     (SIZE, size),
@@ -35,13 +41,14 @@ pub(super) const FUNCTIONS: [(&str, fn(&Meter, &[JValue]) -> Outcome); 8] = [
     (LAST, last),
 ];
 
-/// Puts the guards in; says whether there are any.
-pub(super) fn install(tree: &mut AstNode) -> bool {
+/// Puts the guards in; gives the names of those that are.
+pub(super) fn install(tree: &mut AstNode) -> Vec<&'static str> {
     let mut survey = Survey::default();
     survey.visit(tree, false);
+    let growth = survey.repeated || survey.joints > JSONATA_CONCATENATIONS_FREE;
     let mut installer = Installer {
-        growth: survey.repeated || survey.joints > JSONATA_CONCATENATIONS_FREE,
-        used: false,
+        growth,
+        used: Vec::new(),
     };
     installer.visit(tree);
     installer.used
@@ -56,28 +63,40 @@ struct Survey {
 
 impl Survey {
     fn visit(&mut self, node: &AstNode, within_step: bool) {
-        let joint = matches!(
-            node,
+        let mut within_step = within_step;
+        match node {
             AstNode::Binary {
                 op: BinaryOp::Concatenate,
                 ..
-            } | AstNode::Array(_)
-        );
-        self.joints += usize::from(joint);
-        self.repeated |= matches!(node, AstNode::Lambda { .. }) || (joint && within_step);
-        let within_step = within_step
-            || matches!(
-                node,
-                AstNode::Path { .. } | AstNode::ObjectTransform { .. } | AstNode::Transform { .. }
-            );
+            }
+            | AstNode::Array(_) => {
+                self.joints += 1;
+                self.repeated |= within_step;
+            }
+            AstNode::Binary {
+                op: BinaryOp::Range,
+                ..
+            }
+            | AstNode::Lambda { .. } => self.repeated = true,
+            AstNode::Function { name, .. } => {
+                self.repeated |= matches!(
+                    name.as_str(),
+                    "map" | "filter" | "reduce" | "each" | "sift" | "range"
+                );
+            }
+            AstNode::Path { .. } | AstNode::ObjectTransform { .. } | AstNode::Transform { .. } => {
+                within_step = true
+            }
+            _ => {}
+        }
         each_child(node, &mut |child| self.visit(child, within_step));
     }
 }
 
 struct Installer {
-    /// Whether concatenations and array constructors are guarded.
+    /// Whether concatenations, array constructors and comparisons are guarded.
     growth: bool,
-    used: bool,
+    used: Vec<&'static str>,
 }
 
 impl Installer {
@@ -100,7 +119,7 @@ impl Installer {
             let mut arguments: Vec<&mut AstNode> =
                 std::iter::once(&mut **lhs).chain(args.iter_mut()).collect();
             if self.call(name, &mut arguments) {
-                wrap(TEXT, node);
+                self.wrap(TEXT, node);
             }
             return;
         }
@@ -113,59 +132,103 @@ impl Installer {
             } if !has_placeholder(args) => {
                 let mut arguments: Vec<&mut AstNode> = args.iter_mut().collect();
                 if self.call(name, &mut arguments) {
-                    wrap(TEXT, node);
+                    self.wrap(TEXT, node);
                 }
             }
             AstNode::Binary {
                 op: BinaryOp::Concatenate,
                 ..
-            } if self.growth => {
-                self.used = true;
-                wrap(TEXT, node);
+            } if self.growth => self.wrap(TEXT, node),
+            AstNode::Binary {
+                op: BinaryOp::Equal | BinaryOp::NotEqual | BinaryOp::In,
+                lhs,
+                rhs,
+            } if self.growth && !is_scalar(lhs) && !is_scalar(rhs) => {
+                self.wrap(SIZE, lhs);
+                self.wrap(SIZE, rhs);
             }
             AstNode::Array(elements) if self.growth => {
-                for element in elements {
-                    if may_be_array(element) {
-                        self.used = true;
-                        wrap(ITEMS, element);
-                    }
-                }
+                elements
+                    .iter_mut()
+                    .filter(|element| may_be_array(element))
+                    .for_each(|item| self.wrap(ITEMS, item));
             }
             _ => {}
         }
     }
 
-    /// Guards the arguments of a function that builds strings; says whether its result is to be counted.
+    /// Guards the arguments of a function that builds much or works long; says whether its result is a text to count.
     fn call(&mut self, name: &mut String, args: &mut [&mut AstNode]) -> bool {
         match (name.as_str(), args) {
-            ("pad", args) => args.iter_mut().for_each(|argument| wrap(WIDTH, argument)),
-            ("string", [value] | [value, _]) | ("join", [value]) => wrap(SIZE, value),
+            ("pad", args) => args
+                .iter_mut()
+                .for_each(|argument| self.wrap(WIDTH, argument)),
+            ("string", [value] | [value, _]) if self.growth => self.wrap(SIZE, value),
+            ("join", [value]) => self.wrap(SIZE, value),
             ("join", [list, between]) => {
-                wrap(NOTE, list);
-                wrap(SEPARATOR, between);
+                self.wrap(NOTE, list);
+                self.wrap(SEPARATOR, between);
             }
             ("replace", [_, with]) => {
-                lambda_results(with);
+                self.lambda_results(with);
                 // The text is the context.
-                wrap_with_context(REPLACEMENT, with);
+                self.wrap_with_context(REPLACEMENT, with);
             }
             ("replace", [text, pattern, last] | [text, pattern, last, _]) => {
-                lambda_results(last);
-                wrap(NOTE, text);
-                wrap(NOTE, pattern);
+                self.lambda_results(last);
+                self.wrap(NOTE, text);
+                self.wrap(NOTE, pattern);
                 // The context is the text when the third argument is the limit.
-                wrap_with_context(LAST, last);
+                self.wrap_with_context(LAST, last);
+            }
+            ("distinct", [list]) => {
+                self.wrap(PAIRS, list);
+                return false;
+            }
+            ("formatInteger", [picture]) => self.wrap_with_context(PICTURE, picture),
+            ("formatInteger", [number, picture]) => {
+                self.wrap(NOTE, number);
+                self.wrap(PICTURE, picture);
             }
             ("toMillis", [_, _]) => {
                 // What the picture leaves out comes from the given time, not from a clock.
                 *name = PARTIAL_TIME.to_owned();
-                self.used = true;
+                self.used.push(PARTIAL_TIME);
                 return false;
             }
             _ => return false,
         }
-        self.used = true;
         true
+    }
+
+    /// Counts the strings that a function literal gives to `$replace`.
+    fn lambda_results(&mut self, node: &mut AstNode) {
+        if let AstNode::Lambda { body, thunk, .. } = node {
+            self.wrap(TEXT, body);
+            *thunk = false;
+        }
+    }
+
+    fn wrap(&mut self, guard: &'static str, node: &mut AstNode) {
+        let inner = std::mem::replace(node, AstNode::Null);
+        *node = self.guard(guard, vec![inner]);
+    }
+
+    /// As [`Self::wrap`], with `$` as a second argument.
+    fn wrap_with_context(&mut self, guard: &'static str, node: &mut AstNode) {
+        let inner = std::mem::replace(node, AstNode::Null);
+        *node = self.guard(guard, vec![inner, AstNode::Variable(String::new())]);
+    }
+
+    fn guard(&mut self, guard: &'static str, args: Vec<AstNode>) -> AstNode {
+        if !self.used.contains(&guard) {
+            self.used.push(guard);
+        }
+        AstNode::Function {
+            name: guard.into(),
+            args,
+            is_builtin: true,
+        }
     }
 }
 
@@ -174,31 +237,11 @@ fn has_placeholder(args: &[AstNode]) -> bool {
         .any(|argument| matches!(argument, AstNode::Placeholder))
 }
 
-fn wrap(guard: &str, node: &mut AstNode) {
-    let inner = std::mem::replace(node, AstNode::Null);
-    *node = AstNode::Function {
-        name: guard.into(),
-        args: vec![inner],
-        is_builtin: true,
-    };
-}
-
-fn wrap_with_context(guard: &str, node: &mut AstNode) {
-    let inner = std::mem::replace(node, AstNode::Null);
-    let context = AstNode::Variable(String::new());
-    *node = AstNode::Function {
-        name: guard.into(),
-        args: vec![inner, context],
-        is_builtin: true,
-    };
-}
-
-/// Counts the strings that a function literal gives to `$replace`.
-fn lambda_results(node: &mut AstNode) {
-    if let AstNode::Lambda { body, thunk, .. } = node {
-        wrap(TEXT, body);
-        *thunk = false;
-    }
+fn is_scalar(node: &AstNode) -> bool {
+    matches!(
+        node,
+        AstNode::String(_) | AstNode::Number(_) | AstNode::Boolean(_) | AstNode::Null
+    )
 }
 
 /// Elements whose items are spliced into the array around them.
@@ -237,12 +280,48 @@ fn text(meter: &Meter, arguments: &[JValue]) -> Outcome {
     Ok(first(arguments))
 }
 
-/// A value of which a text will be made.
+/// A value of which a text will be made, or which is walked to its leaves.
 fn size(meter: &Meter, arguments: &[JValue]) -> Outcome {
     if let Some(value @ (JValue::Array(_) | JValue::Object(_))) = arguments.first() {
-        meter.string(convert::engine_bytes(value, meter.string_bytes_max()))?;
+        let most = meter.bounds().string_bytes;
+        if convert::engine_bytes(value, most) > most {
+            return Err(memory_exceeded());
+        }
     }
     Ok(first(arguments))
+}
+
+/// A list of which each pair of items may be compared.
+fn pairs(meter: &Meter, arguments: &[JValue]) -> Outcome {
+    if let Some(JValue::Array(items)) = arguments.first()
+        && items.len() > JSONATA_DISTINCT_MAX
+    {
+        return Err(memory_exceeded());
+    }
+    size(meter, arguments)
+}
+
+/// The picture of `$formatInteger`: a Roman number has as many letters M as it has thousands. The number was noted, or
+/// is the context.
+fn picture(meter: &Meter, arguments: &[JValue]) -> Outcome {
+    let letters = match arguments.get(1) {
+        Some(context) => thousands(context),
+        None => meter.noted(),
+    };
+    if arguments
+        .first()
+        .and_then(JValue::as_str)
+        .is_some_and(|picture| picture.starts_with(['I', 'i']))
+    {
+        meter.string(letters)?;
+    }
+    Ok(first(arguments))
+}
+
+fn thousands(value: &JValue) -> usize {
+    value
+        .as_f64()
+        .map_or(0, |number| (number.abs() / 1000.0) as usize)
 }
 
 /// Items that will be spliced into an array.
@@ -254,13 +333,14 @@ fn items(meter: &Meter, arguments: &[JValue]) -> Outcome {
     Ok(first(arguments))
 }
 
-/// Notes a length for the guard of a later argument.
+/// Notes a length (thousands, for a number) for the guard of a later argument.
 fn note(meter: &Meter, arguments: &[JValue]) -> Outcome {
     match arguments.first() {
         Some(JValue::Array(items)) => {
             meter.string(items.iter().map(|item| text_bytes(Some(item))).sum())?;
             meter.note(items.len());
         }
+        Some(number @ JValue::Number(_)) => meter.note(thousands(number)),
         other => meter.note(text_bytes(other)),
     }
     Ok(first(arguments))

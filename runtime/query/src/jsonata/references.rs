@@ -90,20 +90,7 @@ impl Collector {
                 op: BinaryOp::ColonEqual,
                 lhs,
                 rhs,
-            } => {
-                let name = match &**lhs {
-                    AstNode::Variable(name) => name.clone(),
-                    _ => String::new(),
-                };
-                // A function may call itself by the name it is bound to.
-                if matches!(**rhs, AstNode::Lambda { .. }) {
-                    self.bound.push(name);
-                    self.visit(rhs);
-                } else {
-                    self.visit(rhs);
-                    self.bound.push(name);
-                }
-            }
+            } => self.binding(lhs, rhs),
             AstNode::ObjectTransform { input, pattern } => {
                 self.visit(input);
                 self.scoped(true, |collector| {
@@ -125,6 +112,22 @@ impl Collector {
                 });
             }
             _ => each_child(node, &mut |child| self.visit(child)),
+        }
+    }
+
+    /// `$name := value`; a function may call itself by the name it is bound to.
+    fn binding(&mut self, target: &AstNode, value: &AstNode) {
+        let name = if let AstNode::Variable(name) = target {
+            name.clone()
+        } else {
+            String::new()
+        };
+        if matches!(value, AstNode::Lambda { .. }) {
+            self.bound.push(name);
+            self.visit(value);
+        } else {
+            self.visit(value);
+            self.bound.push(name);
         }
     }
 

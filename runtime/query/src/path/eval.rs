@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::PathErrorKind;
+use super::filter::Filter;
 use super::steps::{Function, FunctionArgument, Step, is_definite, normalized};
 use crate::limits::PATH_VISITS_MAX;
 use crate::value::{Number, Object, ObjectBuilder, Value};
@@ -298,28 +299,7 @@ impl Walk<'_, '_> {
             Step::Wildcard => self.indefinitely(|walk| {
                 walk.each_child(value, |walk, child| walk.step(at + 1, child))
             }),
-            Step::Filter(filter) => match value {
-                Value::Array(items) => self.indefinitely(|walk| {
-                    for item in items {
-                        walk.search.visit()?;
-                        if filter.accepts(walk.search, item) {
-                            walk.step(at + 1, item)?;
-                        }
-                    }
-                    Ok(())
-                }),
-                Value::Object(_) if filter.accepts(self.search, value) => {
-                    self.indefinitely(|walk| walk.step(at + 1, value))
-                }
-                Value::Object(_) => Ok(()),
-                _ if self.definite => {
-                    let message = format!(
-                        "Filter: [?] can not be applied to primitives. Current context is: {value}"
-                    );
-                    Err(PathErrorKind::WrongType { message })
-                }
-                _ => Ok(()),
-            },
+            Step::Filter(filter) => self.filter(at, filter, value),
             Step::Scan => self.indefinitely(|walk| walk.scan(at + 1, value)),
             Step::Function(_) => Err(PathErrorKind::Failed {
                 message: "A function ends its path".into(),
@@ -341,6 +321,30 @@ impl Walk<'_, '_> {
         } else {
             PathErrorKind::MissingProperty { path }
         })
+    }
+
+    fn filter(&mut self, at: usize, filter: &Filter, value: &Value) -> Result<(), PathErrorKind> {
+        match value {
+            Value::Array(items) => self.indefinitely(|walk| {
+                for item in items {
+                    walk.search.visit()?;
+                    if filter.accepts(walk.search, item) {
+                        walk.step(at + 1, item)?;
+                    }
+                }
+                Ok(())
+            }),
+            Value::Object(_) if filter.accepts(self.search, value) => {
+                self.indefinitely(|walk| walk.step(at + 1, value))
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) if self.definite => {
+                let message = format!(
+                    "Filter: [?] can not be applied to primitives. Current context is: {value}"
+                );
+                Err(PathErrorKind::WrongType { message })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn merge(

@@ -35,7 +35,7 @@ pub(super) fn parse(text: &str) -> Result<Value, JsonError> {
     if reader.at == text.len() {
         return Err(reader.error("No content to map due to end-of-input", reader.at));
     }
-    let value = reader.value(&format!("expected a valid value {VALUES}"))?;
+    let value = reader.value()?;
     reader.skip_space();
     if reader.at < text.len() {
         let fault = reader.unexpected("Expected end of the text after its one value");
@@ -57,7 +57,7 @@ struct Reader<'a> {
 const KEYS_SHARED_MAX: usize = 16;
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, expected: &str) -> Result<Value, JsonError> {
+    fn value(&mut self) -> Result<Value, JsonError> {
         match self.bytes.get(self.at) {
             Some(b'"') => Ok(Value::String(self.string()?.into())),
             Some(b'{') => self.nested(Self::object),
@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
             {
                 self.token()
             }
-            Some(_) => Err(self.unexpected(expected)),
+            Some(_) => Err(self.unexpected(&format!("expected a valid value {VALUES}"))),
             None => Err(self.end_of_input("value")),
         }
     }
@@ -117,7 +117,7 @@ impl<'a> Reader<'a> {
                 });
             }
             self.skip_space();
-            let member = self.value(&format!("expected a valid value {VALUES}"))?;
+            let member = self.value()?;
             members.insert(key, member);
             self.skip_space();
             if self.take(b'}') {
@@ -135,7 +135,7 @@ impl<'a> Reader<'a> {
         }
         loop {
             self.skip_space();
-            items.push(self.value(&format!("expected a valid value {VALUES}"))?);
+            items.push(self.value()?);
             self.skip_space();
             if self.take(b']') {
                 return Ok(items.into());
@@ -345,19 +345,11 @@ impl<'a> Reader<'a> {
     }
 
     fn no_digit(&self, fault: &str) -> JsonError {
-        match self.bytes.get(self.at) {
-            Some(_) => {
-                let mut error = self.unexpected(fault);
-                error.message =
-                    error
-                        .message
-                        .replacen("Unexpected character", "Unexpected character", 1);
-                error.message = format!("{} in numeric value", error.message);
-                error.message = error.message.replace(
-                    &format!(": {fault} in numeric value"),
-                    &format!(" in numeric value: {fault}"),
-                );
-                error
+        match self.text[self.at..].chars().next() {
+            Some(character) => {
+                let shown = shown(character);
+                let message = format!("Unexpected character ({shown}) in numeric value: {fault}");
+                self.error(message, self.at + character.len_utf8())
             }
             None => self.error(
                 format!("Unexpected end-of-input in numeric value: {fault}"),
@@ -397,11 +389,7 @@ impl<'a> Reader<'a> {
             .chars()
             .next()
             .expect("the caller saw a character");
-        let shown = if character.is_control() {
-            format!("(CTRL-CHAR, code {})", character as u32)
-        } else {
-            format!("'{character}' (code {})", character as u32)
-        };
+        let shown = shown(character);
         self.error(
             format!("Unexpected character ({shown}): {expected}"),
             self.at + character.len_utf8(),
@@ -436,5 +424,13 @@ impl<'a> Reader<'a> {
         while matches!(self.bytes.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
             self.at += 1;
         }
+    }
+}
+
+/// A character as error texts show it.
+fn shown(character: char) -> String {
+    match character {
+        control if control.is_control() => format!("(CTRL-CHAR, code {})", control as u32),
+        other => format!("'{other}' (code {})", other as u32),
     }
 }

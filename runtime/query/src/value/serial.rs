@@ -1,9 +1,10 @@
-//! Values in serde's terms, for codecs and replies that embed them.
+//! Values in serde's terms, for replies that embed them. Made for serde_json alone: other formats take the JSON text.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::ser::{Error as _, Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::value::RawValue;
 
 use super::{Number, ObjectBuilder, Value};
 
@@ -14,7 +15,10 @@ impl Serialize for Value {
             Self::Bool(value) => serializer.serialize_bool(*value),
             Self::Number(number) => match (number.is_integer(), number.as_i64()) {
                 (true, Some(int)) => serializer.serialize_i64(int),
-                _ => serializer.serialize_f64(number.as_f64()),
+                // As raw text, since serde_json prints doubles in its own way and has no integers of any size.
+                _ => RawValue::from_string(number.to_string())
+                    .map_err(S::Error::custom)?
+                    .serialize(serializer),
             },
             Self::String(value) => serializer.serialize_str(value),
             Self::Array(array) => {

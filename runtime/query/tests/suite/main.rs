@@ -1,5 +1,11 @@
 //! The tests of the query languages: the recorded suites, tables of cases, and properties.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests fail and print like tests"
+)]
+
 mod corpus;
 mod intrinsics;
 mod jsonata;

@@ -11,8 +11,8 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
 /// The same beyond AWS's walls: 16 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
 
-/// Characters of a task token (API model).
-pub(crate) const TOKEN_CHARS_MAX: usize = 2_048;
+/// Characters of a task token: base64url of the interpreter's random bytes (the API model allows 2,048).
+pub(crate) const TOKEN_CHARS: usize = stepwell_interp::TOKEN_BYTES.div_ceil(3) * 4;
 
 /// Items of a page when the caller names no number (API model: 0 means 100).
 pub(crate) const PAGE_DEFAULT: u32 = 100;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stepwell_asl::{
-    Callback, Catcher, ErrorEquals, Flow, Given, Kind, Mode, Pattern, Program, Resource, Rules, State, StateId,
-    Target, Then, Until, Wait,
+    Catcher, ErrorEquals, Flow, Given, Kind, Mode, Pattern, Program, Resource, Rules, State, StateId, Target, Then,
+    Until, Wait,
 };
 
 use super::condition;
@@ -162,37 +162,22 @@ fn appearance(kind: &Kind) -> (Look, String) {
 }
 
 fn resource(resource: &Resource) -> String {
-    let called = |name: &str, pattern: &str| format!("{name}{pattern}");
-    match &resource.target {
+    let name = match &resource.target {
         Target::LambdaFunction { name, .. } => name.to_string(),
-        Target::LambdaInvoke(callback) => called("lambda:invoke", callback_suffix(*callback)),
-        Target::Activity { name, .. } => format!("activity {name}"),
-        Target::StartExecution(pattern) => called("startExecution", pattern_suffix(*pattern)),
+        Target::LambdaInvoke(_) => "lambda:invoke".to_owned(),
+        Target::Activity { name } => format!("activity {name}"),
+        Target::StartExecution(_) => "startExecution".to_owned(),
         Target::HttpInvoke => "http:invoke".to_owned(),
-        Target::Service { service, action, pattern } => {
-            called(&format!("{service}:{action}"), pattern_suffix(*pattern))
-        }
-        Target::AwsSdk { service, action, pattern } => {
-            called(&format!("{service}:{action}"), callback_suffix(*pattern))
-        }
+        Target::Service { service, action, .. } | Target::AwsSdk { service, action, .. } => format!("{service}:{action}"),
         Target::Wasm { name, version: Some(version) } => format!("{name}@{version}"),
         Target::Wasm { name, version: None } => name.to_string(),
-    }
-}
-
-fn pattern_suffix(pattern: Pattern) -> &'static str {
-    match pattern {
+    };
+    let how = match resource.target.pattern() {
         Pattern::RequestResponse => "",
         Pattern::Sync | Pattern::Sync2 => " (sync)",
         Pattern::WaitForTaskToken => " (callback)",
-    }
-}
-
-fn callback_suffix(callback: Callback) -> &'static str {
-    match callback {
-        Callback::RequestResponse => "",
-        Callback::WaitForTaskToken => " (callback)",
-    }
+    };
+    name + how
 }
 
 fn waiting(wait: &Wait) -> String {

@@ -1,0 +1,335 @@
+//! The command line: names, flags and their help. Hides nothing; what a flag does is in `commands`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
+#[derive(Debug, Parser)]
+#[command(name = "stepwell", version, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 succeeded, 1 the execution failed, 2 bad usage or input, 3 the runtime's own failure.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve the Step Functions API over HTTP
+    Serve(ServeArgs),
+    /// Run a state machine once and print its output
+    Run(RunArgs),
+    /// Check state machine definitions
+    Validate(ValidateArgs),
+    /// Explain the code of a diagnostic
+    Explain(ExplainArgs),
+    /// Draw a state machine, or what an execution did with it
+    Graph(GraphArgs),
+    /// Start, list, show and stop executions
+    #[command(subcommand)]
+    Execution(ExecutionCommand),
+    /// List, put and delete state machines
+    #[command(subcommand)]
+    Machine(MachineCommand),
+    /// Write, build, check and call plugins
+    #[command(subcommand)]
+    Plugin(PluginCommand),
+}
+
+/// Which values the limits have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LimitsArg {
+    /// AWS's: what runs here runs there
+    #[default]
+    Strict,
+    /// Beyond AWS's
+    Raised,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8083")]
+    pub(crate) listen: SocketAddr,
+    /// Directory that keeps executions and state machines; created when missing
+    #[arg(long, value_name = "DIR", default_value = "./stepwell-data")]
+    pub(crate) data: PathBuf,
+    /// Directory with plugins; `plugins` inside the data directory when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Values of the limits
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) limits: LimitsArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The definition
+    #[arg(value_name = "MACHINE.asl.json")]
+    pub(crate) machine: PathBuf,
+    /// Input: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", allow_hyphen_values = true)]
+    pub(crate) input: String,
+    /// Directory with plugins; `plugins` inside the data directory when that is given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Keep the execution durably here; without it nothing outlives the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Name of the execution; with --data a name that is known is taken up again
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Run as a synchronous EXPRESS workflow
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) express: bool,
+    /// Print the whole result as JSON, a failed one too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Values of the limits
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) limits: LimitsArg,
+    /// Show nothing while it runs
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// Definitions
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Check as the definition of an EXPRESS state machine
+    #[arg(long)]
+    pub(crate) express: bool,
+    /// Print the diagnostics as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Values of the limits
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) limits: LimitsArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExplainArgs {
+    /// A code such as ASL012; without one all codes are listed
+    #[arg(value_name = "CODE")]
+    pub(crate) code: Option<String>,
+}
+
+/// How a picture is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GraphFormat {
+    /// A picture of its own
+    #[default]
+    Svg,
+    /// A stateDiagram-v2 for Markdown pages
+    Mermaid,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GraphArgs {
+    /// The definition
+    #[arg(value_name = "MACHINE", required_unless_present = "execution", conflicts_with = "execution")]
+    pub(crate) machine: Option<PathBuf>,
+    /// Draw the definition that this execution runs, with what it did
+    #[arg(long, value_name = "ARN")]
+    pub(crate) execution: Option<String>,
+    /// How the picture is written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: GraphFormat,
+    /// File to write; stdout when absent
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Where the installation is that a command talks to.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    /// Address of a running server, such as http://127.0.0.1:8083
+    #[arg(long, value_name = "URL", env = "STEPWELL_ENDPOINT", conflicts_with = "data")]
+    pub(crate) endpoint: Option<String>,
+    /// Data directory that no server holds
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExecutionCommand {
+    /// Start an execution
+    Start {
+        /// Name or ARN of the state machine
+        machine: String,
+        /// Input: JSON, @FILE, or - for stdin
+        #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", allow_hyphen_values = true)]
+        input: String,
+        /// Name of the execution; a UUID when absent
+        #[arg(long)]
+        name: Option<String>,
+        /// Stay until it ends and show its progress
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// List executions, newest first
+    List {
+        /// Name or ARN of a state machine; all of them when absent
+        machine: Option<String>,
+        /// Only those in this status
+        #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"])]
+        status: Option<String>,
+        /// Most executions to list
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Show one execution
+    Show {
+        /// ARN of the execution
+        arn: String,
+        /// Write a waterfall of states and attempts over time
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Print the events of an execution
+    History {
+        /// ARN of the execution
+        arn: String,
+        /// Print AWS's events as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Follow an execution until it ends
+    Watch {
+        /// ARN of the execution
+        arn: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Stop a running execution
+    Stop {
+        /// ARN of the execution
+        arn: String,
+        /// Error to record
+        #[arg(long)]
+        error: Option<String>,
+        /// Cause to record
+        #[arg(long)]
+        cause: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum MachineCommand {
+    /// List state machines
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Create a state machine, or replace the definition of one
+    Put {
+        /// The definition
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Its name; the file's name up to the first dot when absent
+        #[arg(long)]
+        name: Option<String>,
+        /// Create it as EXPRESS
+        #[arg(long)]
+        express: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Delete a state machine
+    Delete {
+        /// Name or ARN
+        machine: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a new plugin in Rust, with tests
+    New {
+        /// Name of the plugin; also of its folder
+        name: String,
+        /// Folder to write instead of NAME
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Folder of the Rust SDK; by default the published crate
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Build the plugin in this folder and install it in a plugin directory
+    Build {
+        /// Folder of the plugin
+        #[arg(default_value = ".")]
+        path: PathBuf,
+        /// Plugin directory to install into
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Cargo profile
+        #[arg(long, default_value = "release")]
+        profile: String,
+    },
+    /// Check that a file or plugin folder can be served
+    Check {
+        /// A .wasm file, or a folder with plugin.toml
+        path: PathBuf,
+    },
+    /// Show the contract, imports, grants and limits of a plugin
+    Inspect {
+        /// A .wasm file, or a folder with plugin.toml
+        path: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the plugins of a directory
+    List {
+        /// The plugin directory
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run one task on a plugin
+    Invoke {
+        /// Name of the plugin in the plugin directory
+        name: String,
+        /// Input, the same as --input
+        #[arg(value_name = "JSON|@FILE|-", conflicts_with = "input", allow_hyphen_values = true)]
+        given: Option<String>,
+        /// Input: JSON, @FILE, or - for stdin
+        #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+        input: Option<String>,
+        /// The plugin directory
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Print outcome, usage and logs as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

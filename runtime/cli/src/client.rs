@@ -1,0 +1,264 @@
+//! The installation a command talks to: a server over HTTP, or a data directory opened here. Hides which; both are
+//! spoken to in AWS's JSON protocol and answer alike.
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, Uri, header};
+use futures_util::StreamExt;
+use http_body_util::BodyExt;
+use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
+use hyper_util::rt::TokioExecutor;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use crate::args::{LimitsArg, PlaceArgs};
+use crate::exit::{Blame, Outcome, Stop};
+use crate::host::Host;
+use crate::timeline::HistoryEvent;
+
+/// Events of one page (the API's largest).
+const PAGE_MAX: u64 = 1_000;
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
+/// Bytes of one line of a stream of events (ours; an event holds at most a few payloads of 256 KiB).
+const STREAM_LINE_BYTES_MAX: usize = 16 << 20;
+
+/// See the module.
+pub(crate) enum Client {
+    Server { http: HttpClient<HttpConnector, Body>, endpoint: String },
+    Here { router: axum::Router, host: Host },
+}
+
+impl Client {
+    /// The installation that the flags name; the default data directory when they name none.
+    pub(crate) async fn open(place: &PlaceArgs) -> Outcome<Client> {
+        if let Some(endpoint) = &place.endpoint {
+            return Client::server(endpoint);
+        }
+        let data = place.data.clone().unwrap_or_else(|| "./stepwell-data".into());
+        if !data.is_dir() {
+            let path = data.display();
+            return Err(Stop::Usage(anyhow!("there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL")));
+        }
+        let host = Host::open(Some(&data), None, LimitsArg::Strict).await?;
+        Ok(Client::here(host))
+    }
+
+    /// The installation in this process.
+    pub(crate) fn here(host: Host) -> Client {
+        Client::Here { router: host.router(), host }
+    }
+
+    fn server(endpoint: &str) -> Outcome<Client> {
+        let uri: Uri = endpoint.parse().with_context(|| format!("`{endpoint}` is no URL")).usage()?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(Stop::Usage(anyhow!("`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT")));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+        connector.set_nodelay(true);
+        let http = HttpClient::builder(TokioExecutor::new()).build(connector);
+        Ok(Client::Server { http, endpoint: endpoint.trim_end_matches('/').to_owned() })
+    }
+
+    /// Lets go of the data directory, if one was opened.
+    pub(crate) async fn close(self) {
+        match self {
+            Client::Server { .. } => {}
+            Client::Here { host, .. } => host.close().await,
+        }
+    }
+
+    /// The flags with which another command reaches the same installation.
+    pub(crate) fn flags(&self) -> String {
+        match self {
+            Client::Server { endpoint, .. } => format!(" --endpoint {endpoint}"),
+            Client::Here { host, .. } => host.flags(),
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Outcome<Response<Body>> {
+        match self {
+            Client::Server { http, endpoint } => {
+                let answer = http.request(request).await;
+                let answer = answer.map_err(|error| anyhow!("no answer from {endpoint}: {}\nhint: is the server running? `stepwell serve` starts one", root_cause(&error)));
+                Ok(answer.runtime()?.map(Body::new))
+            }
+            Client::Here { router, .. } => match router.clone().oneshot(request).await {
+                Ok(response) => Ok(response),
+                Err(never) => match never {},
+            },
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        match self {
+            Client::Server { endpoint, .. } => format!("{endpoint}{path}"),
+            Client::Here { .. } => path.to_owned(),
+        }
+    }
+
+    /// One call of the API.
+    pub(crate) async fn call(&self, operation: &str, body: Value) -> Outcome<Value> {
+        match self.try_call(operation, body).await? {
+            Ok(answer) => Ok(answer),
+            Err(refused) => Err(Stop::Usage(anyhow!("{refused}"))),
+        }
+    }
+
+    /// One call whose refusal the caller looks at.
+    pub(crate) async fn try_call(&self, operation: &str, body: Value) -> Outcome<Result<Value, Refused>> {
+        let request = Request::post(self.url("/"))
+            .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
+            .header("x-amz-target", format!("AWSStepFunctions.{operation}"))
+            .body(Body::from(body.to_string()))
+            .runtime()?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await.context("the answer broke off").runtime()?.to_bytes();
+        let answer: Value = if bytes.is_empty() {
+            Value::Null
+        } else {
+            serde_json::from_slice(&bytes).with_context(|| format!("the answer to {operation} is not JSON ({status}); is it a Stepwell server?")).runtime()?
+        };
+        if status.is_success() {
+            return Ok(Ok(answer));
+        }
+        let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let code = text("__type").rsplit('#').next().unwrap_or_default().to_owned();
+        let refused = Refused { code, message: text("message") };
+        if status.is_server_error() {
+            return Err(Stop::Runtime(anyhow!("{operation} failed: {refused}")));
+        }
+        Ok(Err(refused))
+    }
+
+    /// All items of a paged list, at most `limit`.
+    pub(crate) async fn list(&self, operation: &str, body: Value, key: &str, limit: usize) -> Outcome<Vec<Value>> {
+        let mut items = Vec::new();
+        let mut body = body;
+        loop {
+            body["maxResults"] = json!(PAGE_MAX.min(limit.saturating_sub(items.len()).max(1) as u64));
+            let mut answer = self.call(operation, body.clone()).await?;
+            if let Some(Value::Array(page)) = answer.get_mut(key).map(Value::take) {
+                items.extend(page);
+            }
+            match answer.get("nextToken").and_then(Value::as_str) {
+                Some(token) if items.len() < limit => body["nextToken"] = json!(token),
+                Some(_) | None => return Ok(items),
+            }
+        }
+    }
+
+    /// The whole history of an execution, as the API gives it.
+    pub(crate) async fn history(&self, arn: &str) -> Outcome<Vec<Value>> {
+        self.list("GetExecutionHistory", json!({"executionArn": arn}), "events", usize::MAX).await
+    }
+
+    /// ARN of a state machine given by its name or ARN.
+    pub(crate) async fn machine_arn(&self, machine: &str) -> Outcome<String> {
+        if machine.starts_with("arn:") {
+            return Ok(machine.to_owned());
+        }
+        let machines = self.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await?;
+        let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+        let found = machines.iter().find(|item| text(item, "name").as_deref() == Some(machine));
+        let known: Vec<String> = machines.iter().filter_map(|item| text(item, "name")).take(10).collect();
+        let hint = if known.is_empty() { "there are none yet; `stepwell machine put FILE` creates one".to_owned() } else { format!("there are {}", known.join(", ")) };
+        found
+            .and_then(|item| text(item, "stateMachineArn"))
+            .with_context(|| format!("there is no state machine `{machine}`\nhint: {hint}"))
+            .usage()
+    }
+
+    /// The events of an execution as they are committed, from the first one on.
+    pub(crate) async fn watch(&self, arn: &str) -> Outcome<EventStream> {
+        let path = self.url(&format!("/api/executions/{arn}/events"));
+        let request = Request::get(path).header(header::ACCEPT, "text/event-stream").body(Body::empty()).runtime()?;
+        let response = self.send(request).await?;
+        if response.status() != StatusCode::OK {
+            let bytes = response.into_body().collect().await.runtime()?.to_bytes();
+            let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            let message = ["message", "error"].iter().find_map(|key| answer.get(*key)?.as_str().map(str::to_owned));
+            return Err(Stop::Usage(anyhow!("{}", message.unwrap_or_else(|| format!("`{arn}` cannot be watched")))));
+        }
+        Ok(EventStream { body: response.into_body(), rest: Vec::new() })
+    }
+}
+
+/// The events of one execution. Ends when the execution is closed.
+pub(crate) struct EventStream {
+    body: Body,
+    rest: Vec<u8>,
+}
+
+impl EventStream {
+    /// The next events, at least one; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Outcome<Option<Vec<HistoryEvent>>> {
+        loop {
+            let mut stream = (&mut self.body).into_data_stream();
+            let Some(chunk) = stream.next().await else { return Ok(None) };
+            self.rest.extend_from_slice(&chunk.context("the connection to the server broke off").runtime()?);
+            let (events, ended) = self.take_messages()?;
+            if !events.is_empty() {
+                return Ok(Some(events));
+            }
+            if ended {
+                return Ok(None);
+            }
+            if self.rest.len() > STREAM_LINE_BYTES_MAX {
+                return Err(Stop::Runtime(anyhow!("an event of the stream is larger than {STREAM_LINE_BYTES_MAX} bytes")));
+            }
+        }
+    }
+
+    /// The whole messages received so far: `event:` and `data:` lines up to an empty one.
+    fn take_messages(&mut self) -> Outcome<(Vec<HistoryEvent>, bool)> {
+        let mut events = Vec::new();
+        let mut ended = false;
+        while let Some(end) = self.rest.windows(2).position(|pair| pair == b"\n\n") {
+            let message: Vec<u8> = self.rest.drain(..end + 2).collect();
+            let message = String::from_utf8_lossy(&message);
+            let field = |name: &str| {
+                let lines = message.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+                lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+            };
+            match field("event").as_str() {
+                "history" => {
+                    let event: Value = serde_json::from_str(&field("data")).context("an event of the stream is not JSON").runtime()?;
+                    events.push(HistoryEvent::read(&event).runtime()?);
+                }
+                "end" => ended = true,
+                _ => {}
+            }
+        }
+        Ok((events, ended))
+    }
+}
+
+/// A call that the API refused: AWS's code and text.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: String,
+    pub(crate) message: String,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.code.is_empty(), self.message.is_empty()) {
+            (false, false) => write!(f, "{}: {}", self.code, self.message),
+            (false, true) => f.write_str(&self.code),
+            (true, _) => f.write_str(&self.message),
+        }
+    }
+}
+
+/// The innermost error, which says what happened: `Connection refused (os error 111)`.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}

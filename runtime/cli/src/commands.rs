@@ -1,0 +1,86 @@
+//! The commands, one file a noun. Hides the async runtime and the log that they run under.
+
+mod execution;
+mod follow;
+mod graph;
+mod machine;
+mod plugin;
+mod plugin_project;
+mod run;
+mod serve;
+mod validate;
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Context;
+use serde_json::Value;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Command;
+use crate::exit::{Blame, Outcome};
+
+/// Carries out one command.
+pub(crate) fn run(command: Command) -> Outcome {
+    match command {
+        Command::Validate(args) => validate::validate(&args),
+        Command::Explain(args) => validate::explain(&args),
+        Command::Serve(args) => wait(serve::serve(args), "info"),
+        Command::Run(args) => wait(run::run(args), "error"),
+        Command::Graph(args) => wait(graph::graph(args), "error"),
+        Command::Execution(command) => wait(execution::execution(command), "error"),
+        Command::Machine(command) => wait(machine::machine(command), "error"),
+        Command::Plugin(command) => wait(plugin::plugin(command), "error"),
+    }
+}
+
+/// Runs a command that waits for something. `level` is what the log shows unless `STEPWELL_LOG` says otherwise.
+fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
+    let filter = EnvFilter::try_from_env("STEPWELL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.context("the process may start no more threads").runtime()?;
+    let outcome = runtime.block_on(work);
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Writes data to stdout. A reader that went away (`| head`) is no failure.
+fn print(text: &str) -> Outcome {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("stdout cannot be written").runtime(),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Writes a JSON value to stdout, for people to read.
+fn print_json(value: &Value) -> Outcome {
+    let text = serde_json::to_string_pretty(value).context("the answer is not JSON").runtime()?;
+    print(&format!("{text}\n"))
+}
+
+/// Writes JSON text to stdout: indented on a terminal, as it is elsewhere.
+fn print_json_text(text: &str) -> Outcome {
+    match serde_json::from_str::<Value>(text) {
+        Ok(value) if std::io::stdout().is_terminal() => print_json(&value),
+        Ok(_) | Err(_) => print(&format!("{text}\n")),
+    }
+}
+
+/// A text of a JSON object.
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A timestamp of the API as `2026-01-31T12:00:00.000Z`, or nothing.
+fn time(value: &Value, key: &str) -> String {
+    let seconds = value.get(key).and_then(Value::as_f64);
+    let instant = seconds.and_then(|s| jiff::Timestamp::from_millisecond((s * 1_000.0).round() as i64).ok());
+    instant.map_or_else(String::new, |at| format!("{at:.3}"))
+}
+
+/// Milliseconds since the Unix epoch.
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0)
+}

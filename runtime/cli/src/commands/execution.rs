@@ -1,0 +1,232 @@
+//! `execution`: start, list, show, follow and stop executions of an installation.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+
+use super::follow::{self, Followed};
+use crate::args::ExecutionCommand;
+use crate::client::Client;
+use crate::exit::{Blame, Outcome, Stop};
+use crate::given;
+use crate::graph::clip;
+use crate::table::Table;
+use crate::timeline::{HistoryEvent, Status, Timeline, duration_text};
+use crate::waterfall::waterfall;
+
+/// Characters of what a table says of an event.
+const SUMMARY_CHARS_MAX: usize = 120;
+
+pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
+    match command {
+        ExecutionCommand::Start { machine, input, name, watch, place } => {
+            let input = given::json(&input)?;
+            let client = Client::open(&place).await?;
+            let outcome = start(&client, &machine, &input, name, watch).await;
+            client.close().await;
+            outcome
+        }
+        ExecutionCommand::List { machine, status, limit, json, place } => {
+            let client = Client::open(&place).await?;
+            let listed = list(&client, machine.as_deref(), status.as_deref(), limit).await;
+            client.close().await;
+            print_list(&listed?, json)
+        }
+        ExecutionCommand::Show { arn, svg, json, place } => {
+            let client = Client::open(&place).await?;
+            let outcome = show(&client, &arn, svg.as_deref(), json).await;
+            client.close().await;
+            outcome
+        }
+        ExecutionCommand::History { arn, json, place } => {
+            let client = Client::open(&place).await?;
+            let events = client.history(&arn).await;
+            client.close().await;
+            history(&events?, json)
+        }
+        ExecutionCommand::Watch { arn, place } => {
+            let client = Client::open(&place).await?;
+            let outcome = watch(&client, &arn).await;
+            client.close().await;
+            outcome
+        }
+        ExecutionCommand::Stop { arn, error, cause, place } => {
+            let client = Client::open(&place).await?;
+            let outcome = stop(&client, &arn, error, cause).await;
+            client.close().await;
+            outcome
+        }
+    }
+}
+
+async fn start(client: &Client, machine: &str, input: &str, name: Option<String>, stay: bool) -> Outcome {
+    let machine = client.machine_arn(machine).await?;
+    let mut request = json!({"stateMachineArn": machine, "input": input});
+    if let Some(name) = name {
+        request["name"] = json!(name);
+    }
+    let started = client.call("StartExecution", request).await?;
+    let arn = super::text(&started, "executionArn").to_owned();
+    if stay || matches!(client, Client::Here { .. }) {
+        // Without a server this process is what runs the execution, so it stays.
+        eprintln!("execution {arn}");
+        return watch(client, &arn).await;
+    }
+    super::print(&format!("{arn}\n"))
+}
+
+async fn watch(client: &Client, arn: &str) -> Outcome {
+    match follow::follow(client, arn, false).await? {
+        Followed::Closed(timeline) => {
+            let hint = format!("stepwell execution history {arn}{}", client.flags());
+            follow::conclude(client, arn, Some(&timeline), false, &hint).await
+        }
+        Followed::Interrupted => {
+            let (flags, goes_on) = (client.flags(), matches!(client, Client::Server { .. }));
+            let how = if goes_on { "goes on in the server" } else { "is kept" };
+            Err(Stop::Runtime(anyhow!("no longer watched; the execution {how}\nhint: stepwell execution watch {arn}{flags}")))
+        }
+    }
+}
+
+async fn list(client: &Client, machine: Option<&str>, status: Option<&str>, limit: usize) -> Outcome<Vec<Value>> {
+    let machines = match machine {
+        Some(machine) => vec![client.machine_arn(machine).await?],
+        None => {
+            let all = client.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await?;
+            let standard = all.iter().filter(|machine| super::text(machine, "type") != "EXPRESS");
+            standard.map(|machine| super::text(machine, "stateMachineArn").to_owned()).collect()
+        }
+    };
+    let mut executions = Vec::new();
+    for machine in machines {
+        let mut request = json!({"stateMachineArn": machine});
+        if let Some(status) = status {
+            request["statusFilter"] = json!(status.to_uppercase());
+        }
+        executions.extend(client.list("ListExecutions", request, "executions", limit).await?);
+    }
+    let started = |execution: &Value| execution.get("startDate").and_then(Value::as_f64).unwrap_or(0.0);
+    executions.sort_by(|a, b| started(b).total_cmp(&started(a)));
+    executions.truncate(limit);
+    Ok(executions)
+}
+
+fn print_list(executions: &[Value], json: bool) -> Outcome {
+    if json {
+        return super::print_json(&json!(executions));
+    }
+    let mut table = Table::new(&["status", "started", "time>", "arn"]);
+    for execution in executions {
+        let ms = |key: &str| execution.get(key).and_then(Value::as_f64).map(|s| (s * 1_000.0).round() as u64);
+        let ended = ms("stopDate").unwrap_or_else(super::now_ms);
+        let time = duration_text(ended.saturating_sub(ms("startDate").unwrap_or(ended)));
+        let text = |key: &str| super::text(execution, key).to_owned();
+        table.row([text("status"), super::time(execution, "startDate"), time, text("executionArn")]);
+    }
+    if table.is_empty() {
+        eprintln!("there are no such executions");
+        return Ok(());
+    }
+    super::print(&table.to_string())
+}
+
+async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Outcome {
+    let execution = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+    let events = client.history(arn).await?;
+    let timeline = timeline(&events)?;
+    if let Some(svg) = svg {
+        super::graph::write(Some(svg), &waterfall(&timeline, super::text(&execution, "name"), super::now_ms()))?;
+    }
+    if json {
+        return super::print_json(&execution);
+    }
+    let mut out = String::new();
+    for (label, value) in [
+        ("execution", super::text(&execution, "executionArn").to_owned()),
+        ("machine", super::text(&execution, "stateMachineArn").to_owned()),
+        ("status", super::text(&execution, "status").to_owned()),
+        ("started", super::time(&execution, "startDate")),
+        ("stopped", super::time(&execution, "stopDate")),
+        ("input", super::text(&execution, "input").to_owned()),
+        ("output", super::text(&execution, "output").to_owned()),
+        ("error", super::text(&execution, "error").to_owned()),
+        ("cause", super::text(&execution, "cause").to_owned()),
+    ] {
+        if !value.is_empty() {
+            out.push_str(&format!("{label:<10} {value}\n"));
+        }
+    }
+    out.push('\n');
+    out.push_str(&states(&timeline).to_string());
+    super::print(&out)
+}
+
+/// A row a visit; iterations of Maps are left to `history`.
+fn states(timeline: &Timeline) -> Table {
+    let mut table = Table::new(&["state", "type", "status", "time>", "attempts>", "error"]);
+    for visit in timeline.visits.iter().filter(|visit| !timeline.frames[visit.frame].in_map) {
+        let frame = &timeline.frames[visit.frame];
+        let items = visit.items.succeeded + visit.items.failed;
+        let status = match visit.status {
+            Status::Running => "running",
+            Status::Succeeded => "succeeded",
+            Status::Failed => "failed",
+            Status::Caught => "caught",
+            Status::Stopped => "stopped",
+            Status::TimedOut => "timed out",
+        };
+        let kind = if visit.items.total > 0 { format!("{} {items}/{}", visit.kind.name(), visit.items.total) } else { visit.kind.name().to_owned() };
+        table.row([
+            format!("{}{}", "  ".repeat(frame.depth), visit.state),
+            kind,
+            status.to_owned(),
+            duration_text(visit.duration_ms(timeline.last_ms)),
+            visit.attempts.len().to_string(),
+            clip(&visit.failure.as_ref().map_or_else(String::new, ToString::to_string), SUMMARY_CHARS_MAX),
+        ]);
+    }
+    table
+}
+
+fn timeline(events: &[Value]) -> Outcome<Timeline> {
+    let events: Vec<HistoryEvent> = events.iter().map(HistoryEvent::read).collect::<Result<_, _>>().runtime()?;
+    Ok(Timeline::of(&events))
+}
+
+fn history(events: &[Value], json: bool) -> Outcome {
+    if json {
+        return super::print_json(&json!({ "events": events }));
+    }
+    let events: Vec<HistoryEvent> = events.iter().map(HistoryEvent::read).collect::<Result<_, _>>().runtime()?;
+    super::print(&history_table(&events).to_string())
+}
+
+/// The events with the time since the first one.
+fn history_table(events: &[HistoryEvent]) -> Table {
+    let first = events.first().map_or(0, |event| event.at_ms);
+    let mut table = Table::new(&["id>", "after>", "time>", "event", "what"]);
+    for event in events {
+        table.row([
+            event.id.to_string(),
+            event.previous.to_string(),
+            format!("{:.3}", event.at_ms.saturating_sub(first) as f64 / 1_000.0),
+            event.kind.clone(),
+            clip(&event.summary(), SUMMARY_CHARS_MAX),
+        ]);
+    }
+    table
+}
+
+async fn stop(client: &Client, arn: &str, error: Option<String>, cause: Option<String>) -> Outcome {
+    let mut request = json!({"executionArn": arn});
+    for (key, value) in [("error", error), ("cause", cause)] {
+        if let Some(value) = value {
+            request[key] = json!(value);
+        }
+    }
+    let stopped = client.call("StopExecution", request).await?;
+    eprintln!("stopped at {}", super::time(&stopped, "stopDate"));
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! Following an execution to its end, and telling how it ended. Shared by `run` and `execution`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::exit::{Outcome, Stop};
+use crate::progress::Progress;
+use crate::terminal::{LiveBlock, Paint, Tone};
+use crate::timeline::{Failure, Timeline};
+
+/// Time between two looks of the view that moves.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// Why following ended.
+pub(super) enum Followed {
+    /// The execution is closed.
+    Closed(Box<Timeline>),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+/// Shows the progress on stderr until the execution is closed. `quiet` shows nothing.
+pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<Followed> {
+    let mut events = client.watch(arn).await?;
+    let mut progress = Progress::new(Paint::stderr());
+    let mut block = LiveBlock::new();
+    let mut tick = tokio::time::interval(REDRAW);
+    loop {
+        tokio::select! {
+            next = events.next() => match next? {
+                Some(events) => {
+                    let lines = progress.take(&events);
+                    draw(&mut block, &progress, &lines, quiet);
+                }
+                None => break,
+            },
+            _ = tick.tick(), if block.is_live() && !quiet => draw(&mut block, &progress, &[], quiet),
+            _ = tokio::signal::ctrl_c() => {
+                block.draw(&[], &[]);
+                return Ok(Followed::Interrupted);
+            }
+        }
+    }
+    block.draw(&[], &[]);
+    Ok(Followed::Closed(Box::new(progress.timeline().clone())))
+}
+
+fn draw(block: &mut LiveBlock, progress: &Progress, lines: &[String], quiet: bool) {
+    if !quiet {
+        block.draw(lines, &progress.live(super::now_ms()));
+    }
+}
+
+
+/// Prints the output of a closed execution on stdout, or its failure on stderr with `hint`.
+pub(super) async fn conclude(client: &Client, arn: &str, timeline: Option<&Timeline>, json: bool, hint: &str) -> Outcome {
+    let execution = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+    let status = super::text(&execution, "status");
+    if json {
+        super::print_json(&execution)?;
+    }
+    if status == "SUCCEEDED" {
+        return if json { Ok(()) } else { super::print_json_text(super::text(&execution, "output")) };
+    }
+    tell_failure(&execution, timeline, hint);
+    Err(Stop::Failed)
+}
+
+/// `error: the execution failed: …`, where, and what to do next.
+pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint: &str) {
+    let how = match super::text(execution, "status") {
+        "TIMED_OUT" => "timed out",
+        "ABORTED" => "was stopped",
+        "RUNNING" => "is still running",
+        _ => "failed",
+    };
+    let part = |key: &str| execution.get(key).and_then(Value::as_str).map(str::to_owned);
+    let failure = Failure { error: part("error"), cause: None };
+    let paint = Paint::stderr();
+    let said = if failure.error.is_some() { format!(": {failure}") } else { String::new() };
+    eprintln!("{} the execution {how}{said}", paint.paint(Tone::Bad, "error:"));
+    if let Some(cause) = part("cause") {
+        for line in readable(&cause).lines() {
+            eprintln!("  {line}");
+        }
+    }
+    if let Some((timeline, visit)) = timeline.and_then(|timeline| Some((timeline, timeline.failing()?))) {
+        let attempts = if visit.attempts.len() > 1 { format!(", after {} attempts", visit.attempts.len()) } else { String::new() };
+        eprintln!("  at state `{}`{attempts}", timeline.path(visit));
+    }
+    if !hint.is_empty() {
+        eprintln!("hint: {hint}");
+    }
+}
+
+/// The cause; of a function's JSON error object the message and the stack.
+fn readable(cause: &str) -> String {
+    let object: Option<Value> = serde_json::from_str(cause).ok();
+    let message = object.as_ref().and_then(|object| object.get("errorMessage")?.as_str());
+    message.unwrap_or(cause).to_owned()
+}

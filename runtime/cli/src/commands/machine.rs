@@ -1,0 +1,60 @@
+//! `machine`: the state machines of an installation.
+
+use serde_json::{Value, json};
+use stepwell_asl::ExecutionType;
+
+use super::run::{machine_name, put_machine};
+use crate::args::{LimitsArg, MachineCommand};
+use crate::client::Client;
+use crate::exit::Outcome;
+use crate::given;
+use crate::table::Table;
+
+pub(super) async fn machine(command: MachineCommand) -> Outcome {
+    match command {
+        MachineCommand::List { json, place } => {
+            let client = Client::open(&place).await?;
+            let machines = client.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await;
+            client.close().await;
+            list(&machines?, json)
+        }
+        MachineCommand::Put { file, name, express, place } => {
+            let kind = if express { ExecutionType::Express } else { ExecutionType::Standard };
+            let (definition, _) = given::definition(&file, kind, LimitsArg::Raised, true)?;
+            let client = Client::open(&place).await?;
+            let name = name.unwrap_or_else(|| machine_name(&file));
+            let arn = put_machine(&client, &name, &definition, express).await;
+            client.close().await;
+            super::print(&format!("{}\n", arn?))
+        }
+        MachineCommand::Delete { machine, place } => {
+            let client = Client::open(&place).await?;
+            let outcome = delete(&client, &machine).await;
+            client.close().await;
+            outcome
+        }
+    }
+}
+
+fn list(machines: &[Value], json: bool) -> Outcome {
+    if json {
+        return super::print_json(&json!(machines));
+    }
+    let mut table = Table::new(&["name", "type", "created", "arn"]);
+    for machine in machines {
+        let text = |key: &str| super::text(machine, key).to_owned();
+        table.row([text("name"), text("type"), super::time(machine, "creationDate"), text("stateMachineArn")]);
+    }
+    if table.is_empty() {
+        eprintln!("there are no state machines yet; `stepwell machine put FILE` creates one");
+        return Ok(());
+    }
+    super::print(&table.to_string())
+}
+
+async fn delete(client: &Client, machine: &str) -> Outcome {
+    let arn = client.machine_arn(machine).await?;
+    client.call("DeleteStateMachine", json!({"stateMachineArn": arn})).await?;
+    eprintln!("deleted {arn}");
+    Ok(())
+}

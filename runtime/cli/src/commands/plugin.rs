@@ -1,0 +1,276 @@
+//! `plugin`: write, build, check and call plugins.
+
+use std::path::Path;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use stepwell_sandbox::{Contract, Format, Inspection, Outcome as TaskOutcome, TaskCall, TaskEnd};
+
+use super::plugin_project;
+use crate::args::PluginCommand;
+use crate::exit::{Blame, Outcome, Stop};
+use crate::given;
+use crate::host::{self, TENANT};
+use crate::table::Table;
+use crate::terminal::{Paint, Tone};
+
+pub(super) async fn plugin(command: PluginCommand) -> Outcome {
+    match command {
+        PluginCommand::New { name, path, sdk } => plugin_project::new(&name, path.as_deref(), sdk.as_deref()),
+        PluginCommand::Build { path, plugins, profile } => {
+            let installed = plugin_project::build(&path, &plugins, &profile)?;
+            check(&installed)
+        }
+        PluginCommand::Check { path } => check(&path),
+        PluginCommand::Inspect { path, json } => inspect(&path, json),
+        PluginCommand::List { plugins, json } => list(&plugins, json).await,
+        PluginCommand::Invoke { name, given, input, plugins, json } => {
+            let input = given::json(given.or(input).as_deref().unwrap_or("{}"))?;
+            invoke(&name, &input, &plugins, json).await
+        }
+    }
+}
+
+fn inspection(path: &Path) -> Outcome<Inspection> {
+    let sandbox = host::sandbox(None, None)?;
+    tokio::task::block_in_place(|| sandbox.inspect(path)).usage()
+}
+
+/// Prints what is wrong; fails when the plugin cannot be called.
+fn check(path: &Path) -> Outcome {
+    let found = inspection(path)?;
+    print_problems(&found);
+    if !found.usable() {
+        return Err(Stop::Refused);
+    }
+    let kind = found.contract.map_or("", contract_name);
+    super::print(&format!("{} is a plugin ({kind}, {} bytes)\n", found.file.display(), found.wasm_bytes))
+}
+
+fn print_problems(found: &Inspection) {
+    let paint = Paint::stderr();
+    for problem in &found.problems {
+        let (tone, word) = if problem.fatal { (Tone::Bad, "error") } else { (Tone::Warn, "warning") };
+        eprintln!("{} {}\n  hint: {}", paint.paint(tone, &format!("{word}:")), problem.what, problem.hint);
+    }
+}
+
+fn inspect(path: &Path, as_json: bool) -> Outcome {
+    let found = inspection(path)?;
+    if as_json {
+        super::print_json(&inspection_json(&found))?;
+    } else {
+        super::print(&inspection_text(&found))?;
+        print_problems(&found);
+    }
+    if found.usable() { Ok(()) } else { Err(Stop::Refused) }
+}
+
+fn contract_name(contract: Contract) -> &'static str {
+    match contract {
+        Contract::Component => "task component",
+        Contract::Command => "command",
+    }
+}
+
+fn format_name(format: Format) -> &'static str {
+    match format {
+        Format::Component => "component",
+        Format::Module => "module",
+    }
+}
+
+fn inspection_text(found: &Inspection) -> String {
+    let limits = &found.limits;
+    let named = |text: Option<&str>| text.unwrap_or("-").to_owned();
+    let lines = [
+        ("file", found.file.display().to_string()),
+        ("size", format!("{} bytes", found.wasm_bytes)),
+        ("sha256", found.sha256.clone()),
+        ("format", named(found.format.map(format_name))),
+        ("contract", named(found.contract.map(contract_name))),
+        ("name", named(found.manifest.name.as_deref())),
+        ("version", named(found.manifest.version.as_deref())),
+        ("on crash", format!("{:?}", found.manifest.on_crash).to_lowercase()),
+        ("memory", format!("{} MiB at most", limits.memory_bytes >> 20)),
+        ("time", format!("{} s wall, {} s CPU", limits.wall.as_secs_f64(), limits.cpu.as_secs_f64())),
+        ("payload", format!("{} KiB in, {} KiB out", limits.input_bytes >> 10, limits.output_bytes >> 10)),
+    ];
+    let mut out: String = lines.iter().map(|(label, value)| format!("{label:<9} {value}\n")).collect();
+    let grants = &found.manifest.grants;
+    let mut asked: Vec<String> = grants.http.iter().map(|rule| format!("http {rule:?}")).collect();
+    asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
+    asked.extend(grants.config.keys().map(|name| format!("config {name}")));
+    asked.extend(grants.env.keys().map(|name| format!("env {name}")));
+    asked.extend(grants.fs.iter().map(|grant| format!("folder {} as {}", grant.host.display(), grant.guest)));
+    out.push_str(&format!("asks for  {}\n", if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") }));
+    if !found.imports.is_empty() {
+        out.push('\n');
+        let mut table = Table::new(&["import", "offered", "needs"]);
+        for import in &found.imports {
+            let offered = if import.offered { "yes" } else { "no" };
+            table.row([import.name.clone(), offered.to_owned(), import.grant.unwrap_or("").to_owned()]);
+        }
+        out.push_str(&table.to_string());
+    }
+    out
+}
+
+fn inspection_json(found: &Inspection) -> Value {
+    let imports = found.imports.iter().map(|i| json!({"name": i.name, "offered": i.offered, "grant": i.grant}));
+    let problems = found.problems.iter().map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
+    json!({
+        "file": found.file,
+        "bytes": found.wasm_bytes,
+        "sha256": found.sha256,
+        "format": found.format.map(format_name),
+        "contract": found.contract.map(contract_name),
+        "name": found.manifest.name,
+        "version": found.manifest.version,
+        "usable": found.usable(),
+        "imports": imports.collect::<Vec<_>>(),
+        "problems": problems.collect::<Vec<_>>(),
+    })
+}
+
+async fn list(plugins: &Path, as_json: bool) -> Outcome {
+    std::fs::read_dir(plugins).with_context(|| format!("the plugin directory `{}` cannot be read", plugins.display())).usage()?;
+    let sandbox = host::sandbox(Some(plugins), None)?;
+    sandbox.warm().await;
+    let found = sandbox.list();
+    if as_json {
+        let all = found.iter().map(|plugin| {
+            json!({
+                "tenant": plugin.tenant,
+                "name": plugin.name,
+                "version": plugin.version,
+                "source": plugin.source,
+                "hidden": plugin.hidden,
+                "contract": plugin.contract.map(contract_name),
+                "sha256": plugin.sha256,
+                "missingGrants": plugin.missing_grants,
+                "problem": plugin.problem,
+            })
+        });
+        return super::print_json(&Value::Array(all.collect()));
+    }
+    let mut table = Table::new(&["name", "version", "contract", "tenant", "source", "state"]);
+    for plugin in &found {
+        let hidden = if plugin.hidden { "hidden by an upload" } else { "ok" };
+        let state = plugin.problem.clone().unwrap_or_else(|| hidden.to_owned());
+        table.row([
+            plugin.name.clone(),
+            plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
+            plugin.contract.map_or("-", contract_name).to_owned(),
+            plugin.tenant.clone(),
+            plugin.source.clone(),
+            state,
+        ]);
+    }
+    if table.is_empty() {
+        eprintln!("there are no plugins in `{}`; `stepwell plugin new NAME` writes one", plugins.display());
+        return Ok(());
+    }
+    super::print(&table.to_string())
+}
+
+/// Runs one task: its output goes to stdout, its logs and usage to stderr.
+async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outcome {
+    std::fs::read_dir(plugins).with_context(|| format!("the plugin directory `{}` cannot be read", plugins.display())).usage()?;
+    let sandbox = host::sandbox(Some(plugins), None)?;
+    let end = tokio::select! {
+        end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
+        _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
+    };
+    if as_json {
+        super::print_json(&end_json(&end))?;
+    } else {
+        tell(&end);
+    }
+    match &end.outcome {
+        TaskOutcome::Ok(_) if as_json => Ok(()),
+        TaskOutcome::Ok(output) => super::print_json_text(output),
+        TaskOutcome::PluginMissing { .. } | TaskOutcome::PluginBroken { .. } | TaskOutcome::InputTooLarge { .. } => Err(Stop::Refused),
+        TaskOutcome::HostFault { .. } => Err(Stop::Runtime(anyhow::anyhow!("the task failed inside the host"))),
+        TaskOutcome::Failed { .. }
+        | TaskOutcome::Exited { .. }
+        | TaskOutcome::Trapped { .. }
+        | TaskOutcome::TimedOut { .. }
+        | TaskOutcome::CpuTime { .. }
+        | TaskOutcome::OutOfFuel { .. }
+        | TaskOutcome::OutOfMemory { .. }
+        | TaskOutcome::OutputTooLarge { .. }
+        | TaskOutcome::InvalidOutput { .. }
+        | TaskOutcome::GrantRefused { .. }
+        | TaskOutcome::TooManyRunning { .. }
+        | TaskOutcome::Cancelled => Err(Stop::Failed),
+    }
+}
+
+fn tell(end: &TaskEnd) {
+    let paint = Paint::stderr();
+    for line in &end.logs {
+        let fields: String = line.fields.iter().map(|(name, value)| format!("  {name}={value}")).collect();
+        let level = format!("{:?}", line.level).to_lowercase();
+        eprintln!("{:>9.3} {level:<5} {}{fields}", line.after.as_secs_f64(), line.message);
+    }
+    for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
+        for line in tail.text.lines() {
+            eprintln!("{name}: {line}");
+        }
+    }
+    for refused in &end.refused {
+        eprintln!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
+    }
+    if !matches!(end.outcome, TaskOutcome::Ok(_)) {
+        eprintln!("{} {}", paint.paint(Tone::Bad, "error:"), end.outcome.explain());
+        for frame in &end.frames {
+            eprintln!("  at {}", frame.function);
+        }
+    }
+    let usage = &end.usage;
+    let fuel = usage.fuel.map_or_else(String::new, |fuel| format!(", {fuel} fuel"));
+    let line = format!(
+        "{:.2} ms wall, {:.2} ms CPU, {} KiB memory{fuel}, {} bytes in, {} bytes out",
+        usage.wall.as_secs_f64() * 1_000.0,
+        usage.cpu.as_secs_f64() * 1_000.0,
+        usage.memory_bytes_max >> 10,
+        usage.input_bytes,
+        usage.output_bytes
+    );
+    eprintln!("{}", paint.paint(Tone::Dim, &line));
+}
+
+fn end_json(end: &TaskEnd) -> Value {
+    let output = match &end.outcome {
+        TaskOutcome::Ok(output) => serde_json::from_str(output).unwrap_or(Value::Null),
+        _ => Value::Null,
+    };
+    let (error, cause) = match &end.outcome {
+        TaskOutcome::Failed { error, cause } => (Some(error.clone()), Some(cause.clone())),
+        TaskOutcome::Ok(_) => (None, None),
+        other => (None, Some(other.explain())),
+    };
+    let logs = end.logs.iter().map(|line| {
+        json!({"level": format!("{:?}", line.level).to_lowercase(), "message": line.message, "fields": line.fields, "afterMs": line.after.as_secs_f64() * 1_000.0})
+    });
+    json!({
+        "outcome": end.outcome.name(),
+        "output": output,
+        "error": error,
+        "cause": cause,
+        "usage": {
+            "wallMs": end.usage.wall.as_secs_f64() * 1_000.0,
+            "cpuMs": end.usage.cpu.as_secs_f64() * 1_000.0,
+            "memoryBytes": end.usage.memory_bytes_max,
+            "inputBytes": end.usage.input_bytes,
+            "outputBytes": end.usage.output_bytes,
+            "fuel": end.usage.fuel,
+        },
+        "logs": logs.collect::<Vec<_>>(),
+        "stdout": end.stdout.text,
+        "stderr": end.stderr.text,
+        "frames": end.frames.iter().map(|frame| frame.function.clone()).collect::<Vec<_>>(),
+        "refused": end.refused,
+    })
+}

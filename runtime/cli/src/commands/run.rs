@@ -1,0 +1,151 @@
+//! `run`: one execution of one definition in this process, durably when there is a data directory.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::{Value, json};
+use stepwell_asl::ExecutionType;
+
+use super::follow::{self, Followed};
+use crate::args::RunArgs;
+use crate::client::Client;
+use crate::exit::{Outcome, Stop};
+use crate::given;
+use crate::host::Host;
+
+/// A role for the API, which wants one; nothing here resolves it.
+pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
+
+pub(super) async fn run(args: RunArgs) -> Outcome {
+    let kind = if args.express { ExecutionType::Express } else { ExecutionType::Standard };
+    let (definition, _) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
+    let input = given::json(&args.input)?;
+    let host = Host::open(args.data.as_deref(), args.plugins.as_deref(), args.limits).await?;
+    let client = Client::here(host);
+    let outcome = if args.express {
+        express(&client, &args, &definition, &input).await
+    } else {
+        standard(&client, &args, &definition, &input).await
+    };
+    client.close().await;
+    outcome
+}
+
+async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
+    let machine = put_machine(client, &machine_name(&args.machine), definition, true).await?;
+    let call = client.call("StartSyncExecution", json!({"stateMachineArn": machine, "input": input}));
+    let result = tokio::select! {
+        result = call => result?,
+        _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow!("interrupted; nothing of an EXPRESS execution is kept"))),
+    };
+    if !args.quiet {
+        let billed = result.pointer("/billingDetails/billedDurationInMilliseconds").and_then(Value::as_u64);
+        eprintln!("EXPRESS execution {}, {} ms billed", super::text(&result, "status"), billed.unwrap_or(0));
+    }
+    if args.json {
+        super::print_json(&result)?;
+    }
+    if super::text(&result, "status") == "SUCCEEDED" {
+        return if args.json { Ok(()) } else { super::print_json_text(super::text(&result, "output")) };
+    }
+    follow::tell_failure(&result, None, "run it without --express to see its states");
+    Err(Stop::Failed)
+}
+
+async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
+    let machine = put_machine(client, &machine_name(&args.machine), definition, false).await?;
+    let name = args.name.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let arn = start(client, &machine, &name, input).await?;
+    if let (Some(data), false) = (&args.data, args.quiet) {
+        eprintln!("execution {arn}");
+        if args.name.is_none() {
+            eprintln!("if it is interrupted, the same command with --data {} --name {name} takes it up again", data.display());
+        }
+    }
+    match follow::follow(client, &arn, args.quiet).await? {
+        Followed::Closed(timeline) => {
+            let hint = match &args.data {
+                Some(data) => format!("stepwell execution history {arn} --data {}", data.display()),
+                None => "give --data DIR to keep the history of a run".to_owned(),
+            };
+            follow::conclude(client, &arn, Some(&timeline), args.json, &hint).await
+        }
+        Followed::Interrupted => Err(Stop::Runtime(match &args.data {
+            Some(data) => anyhow!(
+                "interrupted; the execution is kept\nhint: the same command with --data {} --name {name} takes it up again",
+                data.display()
+            ),
+            None => anyhow!("interrupted; the execution is lost\nhint: --data DIR keeps executions"),
+        })),
+    }
+}
+
+/// Starts the execution, or attaches to the one of that name that is there: a running one goes on, of a closed one
+/// the result is shown.
+async fn start(client: &Client, machine: &str, name: &str, input: &str) -> Outcome<String> {
+    let request = json!({"stateMachineArn": machine, "name": name, "input": input});
+    let refused = match client.try_call("StartExecution", request).await? {
+        Ok(started) => return Ok(super::text(&started, "executionArn").to_owned()),
+        Err(refused) if refused.code == "ExecutionAlreadyExists" => refused,
+        Err(refused) => return Err(Stop::Usage(anyhow!("{refused}"))),
+    };
+    let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
+    let known = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+    if !same_json(super::text(&known, "input"), input) {
+        return Err(Stop::Usage(anyhow!("an execution `{name}` with another input is there: {refused}\nhint: choose another --name")));
+    }
+    eprintln!("the execution `{name}` is there already: {}", super::text(&known, "status"));
+    Ok(arn)
+}
+
+fn same_json(one: &str, other: &str) -> bool {
+    let parse = |text: &str| serde_json::from_str::<Value>(text).ok();
+    parse(one) == parse(other)
+}
+
+/// Creates the state machine of that name, or gives it this definition.
+pub(super) async fn put_machine(client: &Client, name: &str, definition: &str, express: bool) -> Outcome<String> {
+    let kind = if express { "EXPRESS" } else { "STANDARD" };
+    let create = json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
+    let refused = match client.try_call("CreateStateMachine", create).await? {
+        Ok(created) => return Ok(super::text(&created, "stateMachineArn").to_owned()),
+        Err(refused) => refused,
+    };
+    if refused.code != "StateMachineAlreadyExists" {
+        return Err(Stop::Usage(anyhow!("{refused}")));
+    }
+    let arn = client.machine_arn(name).await?;
+    let known = client.call("DescribeStateMachine", json!({"stateMachineArn": arn})).await?;
+    if super::text(&known, "type") != kind {
+        let other = super::text(&known, "type");
+        return Err(Stop::Usage(anyhow!("the state machine `{name}` is there as {other}\nhint: delete it with `stepwell machine delete {name}`, or choose another name")));
+    }
+    client.call("UpdateStateMachine", json!({"stateMachineArn": arn, "definition": definition})).await?;
+    Ok(arn)
+}
+
+/// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`.
+pub(super) fn machine_name(path: &Path) -> String {
+    let stem = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        name.split('.').next().unwrap_or_default().to_owned()
+    };
+    let own = stem(path);
+    let folder = path.canonicalize().ok().and_then(|path| path.parent().map(stem)).unwrap_or_default();
+    let name = if own == "machine" && !folder.is_empty() { folder } else { own };
+    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    let name: String = name.chars().map(allowed).take(80).collect();
+    if name.is_empty() { "machine".to_owned() } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_machines_after_their_files() {
+        assert_eq!(machine_name(Path::new("x/order.asl.json")), "order");
+        assert_eq!(machine_name(Path::new("a b.json")), "a-b");
+        assert!(same_json("{\"a\": 1}", "{\"a\":1}"));
+    }
+}

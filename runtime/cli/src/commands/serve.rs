@@ -1,0 +1,75 @@
+//! `serve`: the runtime behind the Step Functions API until it is told to stop.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+
+use anyhow::anyhow;
+use tokio::net::TcpListener;
+
+use crate::args::ServeArgs;
+use crate::exit::{Blame, Outcome, Stop};
+use crate::given::count;
+use crate::host::Host;
+
+pub(super) async fn serve(args: ServeArgs) -> Outcome {
+    if !args.listen.ip().is_loopback() {
+        let address = args.listen;
+        return Err(Stop::Usage(anyhow!(
+            "refused to listen on {address}: there is no authentication, so whoever reaches the port may run anything\nhint: listen on 127.0.0.1:{} and put an authenticating proxy in front",
+            address.port()
+        )));
+    }
+    let listener = bind(args.listen).await?;
+    let address = listener.local_addr().runtime()?;
+    let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits).await?;
+    announce(&host, &args, address)?;
+    let served = stepwell_server::serve(host.server_config(), host.engine.clone(), host.metrics(), listener, told_to_stop()).await;
+    eprintln!("shutting down: what runs is kept and goes on at the next start");
+    host.close().await;
+    served.runtime()
+}
+
+async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Stop::Runtime(match error.kind() {
+            ErrorKind::AddrInUse => anyhow!("{address} is in use: another server listens there\nhint: --listen {}:PORT chooses another port, :0 a free one", address.ip()),
+            ErrorKind::PermissionDenied => anyhow!("this user may not listen on {address}\nhint: choose a port from 1024 on"),
+            _ => anyhow!("cannot listen on {address}: {error}"),
+        })
+    })
+}
+
+/// What clients need goes to stdout, so that a shell can take it; the rest is talk.
+fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
+    let found = host.sandbox.list();
+    let plugins = host.plugins.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    eprintln!("Stepwell {} serves the Step Functions API on http://{address}", env!("CARGO_PKG_VERSION"));
+    eprintln!("  data     {}", args.data.display());
+    eprintln!("  plugins  {plugins} ({})", count(found.len(), "plugin"));
+    for plugin in found.iter().filter(|plugin| plugin.problem.is_some()) {
+        eprintln!("  warning: plugin `{}`: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
+    }
+    eprintln!("  metrics  http://{address}/metrics");
+    eprintln!("AWS clients find it with these variables, and any credentials; the second is needed because clients put");
+    eprintln!("`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:");
+    super::print(&format!("export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n"))
+}
+
+/// Completes at Ctrl-C or SIGTERM.
+async fn told_to_stop() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    // Without a handler there is nothing to wait for: serve until the process is killed.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}

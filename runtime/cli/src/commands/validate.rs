@@ -1,0 +1,70 @@
+//! `validate` and `explain`: definitions and the codes of what is wrong with them.
+
+use serde_json::{Value, json};
+use stepwell_asl::{Diagnostic, ExecutionType, Severity};
+
+use crate::args::{ExplainArgs, ValidateArgs};
+use crate::exit::{Outcome, Stop};
+use crate::given::{self, count};
+use crate::table::Table;
+
+/// Checks all files and prints all that is wrong with them; fails when one has errors or cannot be read.
+pub(super) fn validate(args: &ValidateArgs) -> Outcome {
+    let kind = if args.express { ExecutionType::Express } else { ExecutionType::Standard };
+    let options = given::options(kind, args.limits);
+    let (mut errors, mut warnings) = (0, 0);
+    let mut found = Vec::new();
+    for path in &args.files {
+        let text = given::read(path)?;
+        let file = path.display().to_string();
+        for diagnostic in stepwell_asl::load(&text, &options).diagnostics {
+            match diagnostic.severity() {
+                Severity::Error => errors += 1,
+                Severity::Warning => warnings += 1,
+            }
+            if args.json {
+                found.push(as_json(&file, &diagnostic));
+            } else {
+                super::print(&format!("{}\n\n", diagnostic.show(&file)))?;
+            }
+        }
+    }
+    if args.json {
+        super::print_json(&Value::Array(found))?;
+    } else {
+        eprintln!("{}, {}, {}", count(args.files.len(), "file"), count(errors, "error"), count(warnings, "warning"));
+    }
+    if errors > 0 { Err(Stop::Refused) } else { Ok(()) }
+}
+
+fn as_json(file: &str, diagnostic: &Diagnostic) -> Value {
+    json!({
+        "file": file,
+        "severity": diagnostic.severity().wire(),
+        "id": diagnostic.code.id(),
+        "code": diagnostic.code.aws(),
+        "title": diagnostic.code.title(),
+        "message": diagnostic.message,
+        "location": diagnostic.location,
+        "pointer": diagnostic.pointer,
+        "line": diagnostic.line,
+        "column": diagnostic.column,
+        "value": diagnostic.value,
+        "hint": diagnostic.hint,
+    })
+}
+
+/// Prints the page of a code, or the list of all.
+pub(super) fn explain(args: &ExplainArgs) -> Outcome {
+    let Some(code) = &args.code else {
+        let mut table = Table::new(&["code", "severity", "what"]);
+        for code in stepwell_asl::codes() {
+            table.row([code.id(), code.severity().wire(), code.title()].map(str::to_owned));
+        }
+        return super::print(&table.to_string());
+    };
+    match stepwell_asl::explain(code) {
+        Some(page) => super::print(&format!("{}\n", page.trim_end())),
+        None => Err(Stop::Usage(anyhow::anyhow!("there is no code `{code}`\nhint: `stepwell explain` lists all codes"))),
+    }
+}

@@ -1,0 +1,77 @@
+//! What the user hands over as text: JSON from the command line, a file or stdin; definitions. Hides where it comes
+//! from; errors name the place and the position.
+
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use stepwell_asl::{ExecutionType, Limits, Options, Program, Severity};
+use stepwell_query::Value;
+
+use crate::args::LimitsArg;
+use crate::exit::{Blame, Outcome, Stop};
+
+/// JSON text given as JSON, `@FILE` or `-`, checked and unchanged.
+pub(crate) fn json(given: &str) -> Outcome<String> {
+    let (text, origin) = match given.strip_prefix('@') {
+        Some(path) => (read(Path::new(path))?, path.to_owned()),
+        None if given == "-" => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("stdin cannot be read as UTF-8 text").usage()?;
+            (text, "stdin".to_owned())
+        }
+        None => (given.to_owned(), "--input".to_owned()),
+    };
+    match Value::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => {
+            let hint = if given.starts_with(['@', '-']) || given.starts_with(['{', '[']) {
+                ""
+            } else {
+                "\nhint: a file is given as @FILE, a text as '\"text\"' in quotes of both kinds"
+            };
+            let at = format!("{origin}:{}:{}", error.line, error.column);
+            Err(Stop::Usage(anyhow!("the input is not JSON at {at}: {}{hint}", error.message)))
+        }
+    }
+}
+
+/// A text file.
+pub(crate) fn read(path: &Path) -> Outcome<String> {
+    let bytes = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display())).usage()?;
+    String::from_utf8(bytes).with_context(|| format!("`{}` is not UTF-8 text", path.display())).usage()
+}
+
+/// A definition and what it says: its diagnostics are printed to stderr, and errors refuse it.
+pub(crate) fn definition(path: &Path, kind: ExecutionType, limits: LimitsArg, warn: bool) -> Outcome<(String, Program)> {
+    let text = read(path)?;
+    let loaded = stepwell_asl::load(&text, &options(kind, limits));
+    let file = path.display().to_string();
+    for diagnostic in &loaded.diagnostics {
+        if warn || diagnostic.severity() == Severity::Error {
+            eprintln!("{}\n", diagnostic.show(&file));
+        }
+    }
+    match loaded.program {
+        Some(program) => Ok((text, program)),
+        None => {
+            let errors = loaded.diagnostics.iter().filter(|d| d.severity() == Severity::Error).count();
+            let hint = loaded.diagnostics.first().map_or("", |d| d.code.id());
+            eprintln!("`{file}` has {}; `stepwell explain {hint}` tells more", count(errors, "error"));
+            Err(Stop::Refused)
+        }
+    }
+}
+
+pub(crate) fn options(kind: ExecutionType, limits: LimitsArg) -> Options {
+    let limits = match limits {
+        LimitsArg::Strict => Limits::Strict,
+        LimitsArg::Raised => Limits::Raised,
+    };
+    Options { limits, kind, allow_substitutions: false }
+}
+
+/// `1 error`, `2 errors`.
+pub(crate) fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,145 @@
+//! The runtime in this process: sandbox and engine over a data directory or in memory. Hides how they are put
+//! together and which folders they use.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow};
+use stepwell_engine::{Engine, Options, Store};
+use stepwell_sandbox::{Sandbox, SandboxConfig};
+use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
+
+use crate::args::LimitsArg;
+use crate::exit::{Blame, Outcome, Stop};
+use crate::runner::SandboxRunner;
+
+/// The one tenant of an installation without accounts.
+pub(crate) const TENANT: &str = "000000000000";
+
+/// See the module.
+#[derive(Clone)]
+pub(crate) struct Host {
+    pub(crate) engine: Engine,
+    pub(crate) sandbox: Sandbox,
+    /// The plugin folder.
+    pub(crate) plugins: Option<PathBuf>,
+    data: Option<PathBuf>,
+    limits: LimitsArg,
+}
+
+impl Host {
+    /// Opens the data directory (created when missing), or a store in memory, with the plugins of a directory: that
+    /// of the data directory when none is given.
+    pub(crate) async fn open(data: Option<&Path>, plugins: Option<&Path>, limits: LimitsArg) -> Outcome<Host> {
+        if let Some(data) = data {
+            make_folder(data, "data directory")?;
+        }
+        let plugins = plugin_folder(data, plugins)?;
+        let sandbox = sandbox(plugins.as_deref(), data.map(|data| data.join("cache")))?;
+        let runner = Arc::new(SandboxRunner { sandbox: sandbox.clone(), plugins: plugins.clone(), tenant: TENANT });
+        let store = data.map_or(Store::Memory, |path| Store::Directory(path.to_owned()));
+        let options = Options { store, raised_limits: limits == LimitsArg::Raised, shards: 0 };
+        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner)).await.runtime()?;
+        let engine = opened.map_err(|error| match data {
+            Some(data) => anyhow!("the data directory `{}` cannot be used: {error}", data.display()),
+            None => anyhow!("{error}"),
+        });
+        Ok(Host { engine: engine.runtime()?, sandbox, plugins, data: data.map(Path::to_owned), limits })
+    }
+
+    /// How the server answers for this installation.
+    pub(crate) fn server_config(&self) -> ServerConfig {
+        ServerConfig { raised_limits: self.limits == LimitsArg::Raised, ..ServerConfig::default() }
+    }
+
+    /// The sandbox's counters for `/metrics`.
+    pub(crate) fn metrics(&self) -> SandboxMetrics {
+        let sandbox = self.sandbox.clone();
+        Arc::new(move || samples(&sandbox))
+    }
+
+    /// The API without a socket.
+    pub(crate) fn router(&self) -> axum::Router {
+        let state = ServerState::new(self.server_config(), self.engine.clone(), self.metrics());
+        stepwell_server::router(Arc::new(state))
+    }
+
+    /// The flags with which another command reaches this data directory.
+    pub(crate) fn flags(&self) -> String {
+        self.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", data.display()))
+    }
+
+    /// Writes out what is under way and lets go of the data directory.
+    pub(crate) async fn close(self) {
+        self.engine.shutdown().await;
+    }
+}
+
+/// A sandbox over a plugin folder. Compiled plugins are kept in `cache`, by default in the user's cache directory.
+pub(crate) fn sandbox(plugins: Option<&Path>, cache: Option<PathBuf>) -> Outcome<Sandbox> {
+    let cache = cache.or_else(user_cache);
+    if let Some(cache) = &cache {
+        make_folder(cache, "cache directory")?;
+    }
+    let config = SandboxConfig { plugins: plugins.map(Path::to_owned), cache, ..SandboxConfig::default() };
+    Sandbox::new(config).map_err(|error| match error {
+        stepwell_sandbox::Error::Folder { .. } | stepwell_sandbox::Error::Plugin { .. } => Stop::Usage(error.into()),
+        stepwell_sandbox::Error::Start { .. } => Stop::Runtime(error.into()),
+    })
+}
+
+fn user_cache() -> Option<PathBuf> {
+    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    caches.map(|caches| caches.join("stepwell"))
+}
+
+/// The given plugin folder, which must exist, or the data directory's own, which is created.
+fn plugin_folder(data: Option<&Path>, given: Option<&Path>) -> Outcome<Option<PathBuf>> {
+    if let Some(given) = given {
+        let meta = std::fs::metadata(given);
+        let meta = meta.with_context(|| format!("the plugin directory `{}` cannot be read", given.display())).usage()?;
+        if !meta.is_dir() {
+            return Err(Stop::Usage(anyhow!("`{}` is no directory; --plugins takes one", given.display())));
+        }
+        return Ok(Some(given.to_owned()));
+    }
+    let Some(data) = data else { return Ok(None) };
+    let plugins = data.join("plugins");
+    make_folder(&plugins, "plugin directory")?;
+    Ok(Some(plugins))
+}
+
+fn make_folder(path: &Path, role: &str) -> Outcome {
+    std::fs::create_dir_all(path)
+        .with_context(|| format!("the {role} `{}` cannot be created", path.display()))
+        .usage()
+}
+
+fn samples(sandbox: &Sandbox) -> Vec<Sample> {
+    let metrics = sandbox.metrics();
+    let one = |name: &str, help: &str, kind: SampleKind, value: f64| Sample {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind,
+        value,
+        labels: Vec::new(),
+    };
+    let mut samples: Vec<Sample> = metrics
+        .ended
+        .iter()
+        .map(|(outcome, count)| Sample {
+            labels: vec![("outcome".to_owned(), (*outcome).to_owned())],
+            ..one("sandbox_attempts_ended", "Task attempts that ended, by outcome", SampleKind::Counter, *count as f64)
+        })
+        .collect();
+    samples.extend([
+        one("sandbox_cpu_seconds", "CPU time of all guests", SampleKind::Counter, metrics.cpu.as_secs_f64()),
+        one("sandbox_running", "Guests running now", SampleKind::Gauge, metrics.running as f64),
+        one("sandbox_waiting", "Calls waiting for an instance now", SampleKind::Gauge, metrics.waiting as f64),
+        one("sandbox_instances", "Guests that may run at once", SampleKind::Gauge, f64::from(metrics.instances)),
+        one("sandbox_compiled", "Plugins compiled", SampleKind::Counter, metrics.compiled as f64),
+        one("sandbox_cache_hits", "Plugins taken from the compile cache", SampleKind::Counter, metrics.cache_hits as f64),
+    ]);
+    samples
+}

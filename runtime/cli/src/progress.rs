@@ -1,0 +1,148 @@
+//! The live view of an execution on stderr: lines that stay for what ended, lines that move for what runs. Hides how
+//! a timeline becomes text; knows no terminal and no clock.
+
+use crate::graph::clip;
+use crate::terminal::{Paint, Tone};
+use crate::timeline::{Change, HistoryEvent, StateType, Status, Timeline, Visit, duration_text};
+
+/// Characters of an error on a line.
+const ERROR_CHARS_MAX: usize = 160;
+/// Lines of running states that are shown at once.
+const LIVE_LINES_MAX: usize = 12;
+
+/// See the module.
+pub(crate) struct Progress {
+    timeline: Timeline,
+    paint: Paint,
+}
+
+impl Progress {
+    pub(crate) fn new(paint: Paint) -> Progress {
+        Progress { timeline: Timeline::new(), paint }
+    }
+
+    pub(crate) fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    /// Takes events and gives the lines that stay.
+    pub(crate) fn take(&mut self, events: &[HistoryEvent]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for event in events {
+            let changes = self.timeline.fold(event);
+            lines.extend(changes.iter().filter_map(|change| self.line(*change, event)));
+        }
+        lines
+    }
+
+    fn line(&self, change: Change, event: &HistoryEvent) -> Option<String> {
+        let visible = |index: usize| !self.timeline.frames[self.timeline.visits[index].frame].in_map;
+        match change {
+            Change::Entered(index) if visible(index) => {
+                let visit = &self.timeline.visits[index];
+                let holds = matches!(visit.kind, StateType::Parallel | StateType::Map);
+                holds.then(|| self.told(visit, event.at_ms, Tone::Busy, "▸", visit.kind.name()))
+            }
+            Change::AttemptFailed(index) => self.failed_attempt(index, event),
+            Change::Ended(index) if visible(index) => Some(self.ended(&self.timeline.visits[index], event.at_ms)),
+            Change::Entered(_) | Change::Ended(_) | Change::ItemsMoved | Change::Closed => None,
+        }
+    }
+
+    /// A failed attempt, within iterations, too: those are what a reader must know of.
+    fn failed_attempt(&self, index: usize, event: &HistoryEvent) -> Option<String> {
+        let visit = &self.timeline.visits[index];
+        if matches!(visit.kind, StateType::Parallel | StateType::Map) {
+            return None;
+        }
+        let failure = clip(&visit.failure.as_ref()?.to_string(), ERROR_CHARS_MAX);
+        let what = format!("attempt {} failed  {failure}", visit.attempts.len().max(1));
+        Some(self.told(visit, event.at_ms, Tone::Warn, "!", &what))
+    }
+
+    fn ended(&self, visit: &Visit, at_ms: u64) -> String {
+        let (tone, sign, word) = match visit.status {
+            Status::Succeeded => (Tone::Good, "✓", ""),
+            Status::Caught => (Tone::Warn, "↷", "error caught  "),
+            Status::Failed => (Tone::Bad, "✗", "failed  "),
+            Status::TimedOut => (Tone::Bad, "✗", "timed out  "),
+            Status::Stopped => (Tone::Dim, "■", "stopped  "),
+            Status::Running => (Tone::Busy, "▸", ""),
+        };
+        let mut what = format!("{word}{}", duration_text(visit.duration_ms(at_ms)));
+        if visit.attempts.len() > 1 {
+            what.push_str(&format!("  {} attempts", visit.attempts.len()));
+        }
+        if visit.kind == StateType::Map {
+            what.push_str(&format!("  {}", items_text(visit)));
+        }
+        self.told(visit, at_ms, tone, sign, &what)
+    }
+
+    fn told(&self, visit: &Visit, at_ms: u64, tone: Tone, sign: &str, what: &str) -> String {
+        let since = at_ms.saturating_sub(self.timeline.started_ms.unwrap_or(at_ms));
+        let frame = &self.timeline.frames[visit.frame];
+        let name = if frame.in_map { self.timeline.path(visit) } else { visit.state.clone() };
+        let indent = "  ".repeat(if frame.in_map { self.map_depth(visit) } else { frame.depth });
+        let name = format!("{indent}{} {}", self.paint.paint(tone, sign), self.paint.paint(Tone::Bold, &name));
+        let pad = 30_usize.saturating_sub(indent.chars().count() + visit.state.chars().count());
+        let clock = format!("{:>9.3}", since as f64 / 1_000.0);
+        format!("{} {name}{}  {what}", self.paint.paint(Tone::Dim, &clock), " ".repeat(if frame.in_map { 0 } else { pad }))
+    }
+
+    /// Depth of the outermost Map around a visit, below which all is summed up.
+    fn map_depth(&self, visit: &Visit) -> usize {
+        let mut frame = &self.timeline.frames[visit.frame];
+        let mut depth = frame.depth;
+        while let Some(owner) = frame.owner.filter(|_| frame.in_map) {
+            depth = frame.depth;
+            frame = &self.timeline.frames[self.timeline.visits[owner].frame];
+        }
+        depth
+    }
+
+    /// The lines that move: what runs now, with its time and the counters of Maps.
+    pub(crate) fn live(&self, now_ms: u64) -> Vec<String> {
+        let frames = &self.timeline.frames;
+        let running = self.timeline.visits.iter().filter(|v| v.ended_ms.is_none() && !frames[v.frame].in_map);
+        let mut lines: Vec<String> = running.map(|visit| self.running(visit, now_ms)).collect();
+        if lines.len() > LIVE_LINES_MAX {
+            let more = lines.len() - LIVE_LINES_MAX;
+            lines.truncate(LIVE_LINES_MAX);
+            lines.push(format!("          … and {more} more states"));
+        }
+        lines
+    }
+
+    fn running(&self, visit: &Visit, now_ms: u64) -> String {
+        let mut what = duration_text(visit.duration_ms(now_ms) / 100 * 100);
+        if let (true, Some(_)) = (visit.attempts.len() > 1, visit.attempts.last()) {
+            what.push_str(&format!("  attempt {}", visit.attempts.len()));
+        }
+        if visit.attempts.last().is_some_and(|attempt| attempt.failure.is_some()) {
+            what.push_str("  waits to try again");
+        }
+        if visit.kind == StateType::Map {
+            what.push_str(&format!("  {}", items_text(visit)));
+        }
+        self.told(visit, now_ms, Tone::Busy, spinner(now_ms), &what)
+    }
+}
+
+fn spinner(now_ms: u64) -> &'static str {
+    const FRAMES: [&str; 8] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧"];
+    FRAMES[(now_ms / 120) as usize % FRAMES.len()]
+}
+
+/// `items 7/20, 1 failed, 4 running`.
+fn items_text(visit: &Visit) -> String {
+    let items = visit.items;
+    let mut text = format!("items {}/{}", items.succeeded + items.failed, items.total.max(items.succeeded + items.failed));
+    if items.failed > 0 {
+        text.push_str(&format!(", {} failed", items.failed));
+    }
+    if items.running > 0 && visit.ended_ms.is_none() {
+        text.push_str(&format!(", {} running", items.running));
+    }
+    text
+}

@@ -1,0 +1,135 @@
+//! The engine's tasks on the sandbox. Hides how the two describe one attempt and its end.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use stepwell_engine::{PluginCall, PluginEnd, Signals, TaskRunner};
+use stepwell_interp::OnCrash;
+use stepwell_sandbox::{CallContext, Frame, Manifest, Outcome, Sandbox, TaskCall, TaskEnd};
+use tokio::sync::{mpsc, oneshot};
+
+/// Heartbeats under way from a guest to the engine; later ones are merged (ours).
+const HEARTBEATS_MAX: usize = 4;
+/// Frames of a trap's stack that its cause shows (ours).
+const FRAMES_MAX: usize = 12;
+
+/// See the module.
+pub(crate) struct SandboxRunner {
+    pub(crate) sandbox: Sandbox,
+    /// The plugin folder.
+    pub(crate) plugins: Option<PathBuf>,
+    /// The account that the folder itself serves.
+    pub(crate) tenant: &'static str,
+}
+
+impl TaskRunner for SandboxRunner {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        let sandbox = self.sandbox.clone();
+        Box::pin(async move {
+            let (beat, mut beats) = mpsc::channel(HEARTBEATS_MAX);
+            let (begun, begins) = oneshot::channel();
+            let signals = call.signals.clone();
+            let version = call.version.as_deref().unwrap_or("").to_owned();
+            let mut task = std::pin::pin!(sandbox.call(task_call(call, beat, begun)));
+            let mut begins = std::pin::pin!(begins);
+            let mut waits = true;
+            let end = loop {
+                tokio::select! {
+                    end = &mut task => break end,
+                    _ = &mut begins, if waits => {
+                        waits = false;
+                        signals.started(&version);
+                    }
+                    Some(_) = beats.recv() => signals.heartbeat(),
+                }
+            };
+            // A short task may end before its start was seen.
+            if waits && end.started.is_some() {
+                signals.started(&version);
+            }
+            log(&end, &*signals);
+            plugin_end(end)
+        })
+    }
+
+    fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
+        let named = plugin.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let folder = self.plugins.as_ref().filter(|_| named);
+        let folder = folder.map(|folder| if tenant == self.tenant { folder.clone() } else { folder.join(tenant) });
+        let text = folder.and_then(|folder| std::fs::read_to_string(folder.join(plugin).join("plugin.toml")).ok());
+        match text.and_then(|text| Manifest::parse(&text).ok()).map(|manifest| manifest.on_crash) {
+            Some(stepwell_sandbox::OnCrash::Fail) => OnCrash::Fail,
+            Some(stepwell_sandbox::OnCrash::Retry) | None => OnCrash::Redispatch,
+        }
+    }
+}
+
+fn task_call(
+    call: PluginCall,
+    beat: mpsc::Sender<stepwell_sandbox::Heartbeat>,
+    begun: oneshot::Sender<std::time::SystemTime>,
+) -> TaskCall {
+    let text = |text: &Arc<str>| text.to_string();
+    let mut task = TaskCall::new(&*call.tenant, &*call.plugin, call.input);
+    task.version = call.version.as_ref().map(text);
+    task.context = CallContext {
+        execution_id: call.execution_arn.to_string(),
+        state_machine: call.machine_arn.to_string(),
+        state_name: call.state.to_string(),
+        attempt: call.attempt,
+        idempotency_key: call.idempotency_key,
+        task_token: call.task_token.as_ref().map(text),
+        trace_parent: call.trace_parent.as_ref().map(text),
+    };
+    task.deadline = call.remaining;
+    task.heartbeats = Some(beat);
+    task.started = Some(begun);
+    task
+}
+
+/// The guest's own lines go to the log of the process.
+fn log(end: &TaskEnd, _signals: &dyn Signals) {
+    let plugin = end.plugin.as_ref().map_or("", |stamp| stamp.name.as_str());
+    for line in &end.logs {
+        tracing::debug!(plugin, level = ?line.level, fields = ?line.fields, "{}", line.message);
+    }
+    for refused in &end.refused {
+        tracing::warn!(plugin, "refused: {refused}");
+    }
+    if let Outcome::HostFault { cause } = &end.outcome {
+        tracing::error!(plugin, "a task failed inside the host: {cause}");
+    }
+}
+
+/// The sandbox's outcome in the engine's words.
+fn plugin_end(end: TaskEnd) -> PluginEnd {
+    let explained = end.outcome.explain();
+    match end.outcome {
+        Outcome::Ok(output) => PluginEnd::Succeeded { output },
+        Outcome::Failed { error, cause } => PluginEnd::Failed { error, cause },
+        Outcome::Exited { .. } => PluginEnd::Failed { error: "Runtime.ExitError".to_owned(), cause: explained },
+        Outcome::Trapped { cause } => PluginEnd::Trapped { cause: with_frames(cause, &end.frames) },
+        Outcome::TimedOut { .. } => PluginEnd::WallTime { cause: explained },
+        Outcome::CpuTime { .. } => PluginEnd::CpuTime { cause: explained },
+        Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel { cause: explained },
+        Outcome::OutOfMemory { cause } => PluginEnd::OutOfMemory { cause },
+        Outcome::InputTooLarge { .. } => {
+            PluginEnd::Failed { error: "Stepwell.InputTooLarge".to_owned(), cause: explained }
+        }
+        Outcome::OutputTooLarge { .. } => PluginEnd::InvalidOutput { cause: explained },
+        Outcome::InvalidOutput { cause } => PluginEnd::InvalidOutput { cause },
+        Outcome::GrantRefused { cause } => PluginEnd::GrantRefused { cause },
+        Outcome::PluginMissing { cause } => PluginEnd::Missing { cause },
+        Outcome::PluginBroken { cause } => PluginEnd::Broken { cause },
+        Outcome::TooManyRunning { cause } => PluginEnd::TooManyRunning { cause },
+        Outcome::Cancelled => PluginEnd::Cancelled,
+        Outcome::HostFault { cause } => PluginEnd::Internal { cause },
+    }
+}
+
+fn with_frames(cause: String, frames: &[Frame]) -> String {
+    let names = frames.iter().take(FRAMES_MAX).map(|frame| format!("\n  at {}", frame.function));
+    std::iter::once(cause).chain(names).collect()
+}

@@ -1,0 +1,132 @@
+//! The terminal: whether there is one, its width, colours, and a block of lines that is redrawn in place. Hides
+//! escape sequences.
+
+use std::io::{self, IsTerminal, Write};
+
+/// A colour by its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Bold,
+    Dim,
+    Good,
+    Bad,
+    Warn,
+    Busy,
+}
+
+/// Puts colour around text, or leaves it as it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paint {
+    on: bool,
+}
+
+impl Paint {
+    /// No colours: files, pipes, tests.
+    pub(crate) const OFF: Paint = Paint { on: false };
+
+    /// Colours when stderr is a terminal and neither `NO_COLOR` nor `TERM=dumb` forbids them.
+    pub(crate) fn stderr() -> Paint {
+        Paint { on: io::stderr().is_terminal() && allowed() }
+    }
+
+    /// As [`Paint::stderr`], for stdout.
+    pub(crate) fn stdout() -> Paint {
+        Paint { on: io::stdout().is_terminal() && allowed() }
+    }
+
+    pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            Tone::Plain => return text.to_owned(),
+            Tone::Bold => "1",
+            Tone::Dim => "2",
+            Tone::Good => "32",
+            Tone::Bad => "31",
+            Tone::Warn => "33",
+            Tone::Busy => "36",
+        };
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+fn allowed() -> bool {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Columns of the terminal on stderr; `None` when stderr is none.
+pub(crate) fn columns() -> Option<usize> {
+    io::stderr().is_terminal().then(|| {
+        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0).max(20))
+    })
+}
+
+/// Lines at the end of stderr that are drawn again and again while others scroll past above them.
+pub(crate) struct LiveBlock {
+    /// Lines drawn; 0 when stderr is no terminal.
+    drawn: usize,
+    columns: Option<usize>,
+}
+
+impl LiveBlock {
+    pub(crate) fn new() -> LiveBlock {
+        LiveBlock { drawn: 0, columns: columns().filter(|_| std::env::var_os("TERM").is_none_or(|term| term != "dumb")) }
+    }
+
+    /// Whether the block is shown at all.
+    pub(crate) fn is_live(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Prints lines that stay, then the block anew. Without a terminal only the lines that stay are printed.
+    pub(crate) fn draw(&mut self, stay: &[String], live: &[String]) {
+        let mut text = String::new();
+        if self.drawn > 0 {
+            text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        }
+        stay.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        self.drawn = 0;
+        if let Some(columns) = self.columns {
+            for line in live {
+                text.push_str(&cut(line, columns - 1));
+                text.push('\n');
+                self.drawn += 1;
+            }
+        }
+        if !text.is_empty() {
+            let mut stderr = io::stderr().lock();
+            // A closed stderr must not end the run.
+            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+        }
+    }
+}
+
+/// At most `columns` visible characters of a line; escape sequences count nothing and are kept.
+fn cut(line: &str, columns: usize) -> String {
+    let mut out = String::new();
+    let (mut seen, mut escape) = (0, false);
+    for c in line.chars() {
+        escape |= c == '\x1b';
+        if escape {
+            out.push(c);
+            escape = !c.is_ascii_alphabetic();
+            continue;
+        }
+        if seen < columns {
+            out.push(c);
+        }
+        seen += 1;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_what_is_seen_and_keeps_the_colours() {
+        assert_eq!(cut("abcdef", 4), "abcd");
+        assert_eq!(cut("\x1b[32mabcdef\x1b[0m", 4), "\x1b[32mabcd\x1b[0m");
+    }
+}

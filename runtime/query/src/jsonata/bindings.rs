@@ -121,7 +121,8 @@ impl<'a> Bindings<'a> {
             }
             context.bind("states".into(), JValue::object(members));
         }
-        for name in &references.variables {
+        // A variable hides a function of the same name.
+        for name in references.variables.iter().chain(&references.ambiguous) {
             if let Some(value) = self.engine_variable(name) {
                 context.bind(name.to_string(), value);
             }

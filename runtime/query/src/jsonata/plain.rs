@@ -54,8 +54,11 @@ impl PlainPath {
             "states" => (bindings.states_member(&self.keys[0]), &self.keys[1..]),
             name => (bindings.variable(name), &self.keys[..]),
         };
-        let Some(start) = start else {
-            return Some(None);
+        let start = match start {
+            Some(start) => start,
+            // Without a variable of that name it is the function.
+            None if super::functions::is_function(&self.variable) => return None,
+            None => return Some(None),
         };
         let mut value = &start;
         for key in keys {
@@ -75,7 +78,7 @@ impl PlainPath {
 }
 
 fn is_workflow_name(name: &str) -> bool {
-    !name.is_empty() && !super::functions::is_function(name)
+    !name.is_empty()
 }
 
 fn is_bare(step: &PathStep) -> bool {

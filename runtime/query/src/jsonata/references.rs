@@ -13,6 +13,9 @@ use crate::path::push_once;
 pub struct References {
     /// Workflow variables (free `$name`, neither a function nor bound in the expression), in order, each once.
     pub variables: Vec<Arc<str>>,
+    /// Names written without a call that are functions, but variables if the workflow assigns such (`$count`), in
+    /// order, each once.
+    pub ambiguous: Vec<Arc<str>>,
     /// Functions called or named, in order, each once.
     pub functions: Vec<Arc<str>>,
     /// `$states.input`
@@ -187,6 +190,7 @@ impl Collector {
             self.found.whole_states = true;
         } else if functions::is_function(name) {
             push_once(&mut self.found.functions, Some(&name.into()));
+            push_once(&mut self.found.ambiguous, Some(&name.into()));
         } else {
             push_once(&mut self.found.variables, Some(&name.into()));
         }

@@ -176,3 +176,55 @@ fn reference_paths_write() {
         assert!(ReferencePath::parse(path).is_err(), "{path}");
     }
 }
+
+#[test]
+fn filters_and_functions() {
+    let input =
+        r#"[{"k":1,"s":"Hello","t":["a","b"]},{"k":"1","s":"bye","t":[]},{"s":null,"t":"ab"}]"#;
+    for (path, value) in [
+        ("$[?(@.k == 1)].k", r#"[1,"1"]"#),
+        ("$[?(@.k === 1)].k", "[1]"),
+        ("$[?(!@.k)].t", r#"["ab"]"#),
+        ("$[?(@.s == null)].t", r#"["ab"]"#),
+        ("$[?(@.s =~ /hel.*/i)].k", "[1]"),
+        ("$[?(@.t size 2)].s", r#"["Hello",null]"#),
+        ("$[?(@.t empty true)].s", r#"["bye"]"#),
+        ("$[?(@.t contains 'a')].s", r#"["Hello",null]"#),
+        ("$[?(@.s nin ['bye'])].t", r#"[["a","b"],"ab"]"#),
+        ("$[?(@.t subsetof ['a','b','c'])].s", r#"["Hello","bye"]"#),
+        ("$[?(@.t anyof ['a','z'])].s", r#"["Hello"]"#),
+        (
+            "$[?((@.k == 1 || @.s == null) && @.t)].t",
+            r#"[["a","b"],[],"ab"]"#,
+        ),
+        ("$[?(@.k<-0.5e1)]", "[]"),
+        ("$[0].t.first()", "\"a\""),
+        ("$[0].t.index(-1)", "\"b\""),
+        ("$[0].keys()", r#"["k","s","t"]"#),
+        ("$[0].t.concat('c', @[1].s)", "\"abcbye\""),
+        ("$[*].k.max()", "1.0"),
+        ("$..k.length()", "2"),
+        ("$[0]['s','k']", r#"{"s":"Hello","k":1}"#),
+        (
+            "$.x",
+            "Invalid path '$.x' : Expected to find an object with property ['x'] in path $ but found 'java.util.ArrayList'. This is not a json object according to the JsonProvider: 'com.jayway.jsonpath.spi.json.JacksonJsonProvider'.",
+        ),
+    ] {
+        assert_eq!(read(path, input), value, "{path}");
+    }
+    for path in [
+        "$.",
+        "$..",
+        "$[",
+        "$[?(@.a]",
+        "$[?(@.a ==)]",
+        "$['a'",
+        "$.a()",
+        "$.a b",
+        "$[1:2:3:4]",
+        "$[a]",
+        "$.a[?(true)]",
+    ] {
+        assert!(Path::parse(path).is_err(), "{path}");
+    }
+}

@@ -12,7 +12,11 @@ impl Scope for Workflow {
     }
 
     fn variable(&self, name: &str) -> Option<Value> {
-        (name == "v").then(|| Value::parse(r#"{"k":[1.0,2]}"#).unwrap())
+        match name {
+            "v" => Some(value(r#"{"k":[1.0,2]}"#)),
+            "count" => Some(value("7")),
+            _ => None,
+        }
     }
 }
 
@@ -132,6 +136,10 @@ fn jsonata_templates() {
         (r#""{% $millis() %}""#, "1000000000000"),
         (r#""{% $x := 2 %}""#, "2"),
         (
+            r#"["{% $count %}","{% $count + 1 %}","{% $count([1,2]) %}","{% $map([1,2], $string) %}"]"#,
+            r#"[7,8,2,["1","2"]]"#,
+        ),
+        (
             r#"{"r":{"x":["{% $no %}"]}}"#,
             "The JSONata expression '$no' specified for the field 'Output/r/x[0]' returned nothing (undefined).",
         ),
@@ -173,7 +181,7 @@ fn references() {
         variables("($x := $a; $f := function($y){ $y + $x + $z }; $f($x))"),
         "a,z"
     );
-    assert_eq!(variables("$map($l, $string)"), "l");
+    assert_eq!(variables("$map($l, $string) + $count"), "l");
     assert_eq!(variables("$o@$p.q[$p.r = $s]"), "o,s");
     let of = |text: &str| Expression::parse(text).unwrap().references().clone();
     assert!(of("$states.input.a").input && !of("$states.input.a").whole_states);

@@ -51,18 +51,29 @@ pub(crate) async fn events(
     headers: HeaderMap,
 ) -> Response<Body> {
     let caller = aws::caller(&state.config, &headers);
-    let accepts = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let accepts = headers
+        .get(header::ACCEPT)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     if accepts.contains("text/event-stream") {
         return match state.engine.watch(&caller, &arn).await {
             Ok(watch) => watched(state, caller, arn, watch),
             Err(error) => problem(error),
         };
     }
-    let page = PageRequest { max_results: query.max_results.min(PAGE_ITEMS_MAX), next_token: query.next_token };
-    match state.engine.history(&caller, &arn, query.reverse, page).await {
-        Ok(found) => {
-            router::json(StatusCode::OK, &aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true))
-        }
+    let page = PageRequest {
+        max_results: query.max_results.min(PAGE_ITEMS_MAX),
+        next_token: query.next_token,
+    };
+    match state
+        .engine
+        .history(&caller, &arn, query.reverse, page)
+        .await
+    {
+        Ok(found) => router::json(
+            StatusCode::OK,
+            &aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true),
+        ),
         Err(error) => problem(error),
     }
 }
@@ -70,7 +81,9 @@ pub(crate) async fn events(
 fn watched(state: Arc<ServerState>, caller: Caller, arn: String, watch: Watch) -> Response<Body> {
     let events = history_stream(state.clone(), watch).chain(stream::once(end(state, caller, arn)));
     let keep_alive = KeepAlive::new().interval(WATCH_KEEP_ALIVE);
-    Sse::new(events.map(Ok::<_, Infallible>)).keep_alive(keep_alive).into_response()
+    Sse::new(events.map(Ok::<_, Infallible>))
+        .keep_alive(keep_alive)
+        .into_response()
 }
 
 /// The committed events as they come, until the execution is closed or the server shuts down.
@@ -95,7 +108,13 @@ async fn end(state: Arc<ServerState>, caller: Caller, arn: String) -> Event {
     match state.engine.execution(&caller, &arn).await {
         Ok(execution) => {
             let stop_date = execution.stopped_at.map(|at| Seconds(at.0));
-            message("end", &End { status: aws::status_name(execution.status), stop_date })
+            message(
+                "end",
+                &End {
+                    status: aws::status_name(execution.status),
+                    stop_date,
+                },
+            )
         }
         Err(error) => {
             tracing::warn!(%error, arn, "a watch could not tell how the execution ended");
@@ -105,7 +124,9 @@ async fn end(state: Arc<ServerState>, caller: Caller, arn: String) -> Event {
 }
 
 fn message(name: &str, data: &impl Serialize) -> Event {
-    Event::default().event(name).data(serde_json::to_string(data).expect("messages have string keys"))
+    Event::default()
+        .event(name)
+        .data(serde_json::to_string(data).expect("messages have string keys"))
 }
 
 fn problem(error: Error) -> Response<Body> {
@@ -114,7 +135,10 @@ fn problem(error: Error) -> Response<Body> {
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
         Error::Broken(internal) | Error::Unopened(internal) => {
             tracing::error!(error = %internal, "a request failed");
-            router::error(StatusCode::INTERNAL_SERVER_ERROR, "the request failed inside the runtime; its log has the cause")
+            router::error(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the request failed inside the runtime; its log has the cause",
+            )
         }
     }
 }

@@ -15,12 +15,21 @@ pub(crate) struct ForeignHost(pub(crate) String);
 
 /// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`.
 pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<(), ForeignHost> {
-    if !BROWSER_HEADERS.iter().any(|name| headers.contains_key(*name)) {
+    if !BROWSER_HEADERS
+        .iter()
+        .any(|name| headers.contains_key(*name))
+    {
         return Ok(());
     }
     let host = host_of(headers, uri);
-    let known = host.is_some_and(|host| is_loopback(host) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host)));
-    if known { Ok(()) } else { Err(ForeignHost(host.unwrap_or_default().to_owned())) }
+    let known = host.is_some_and(|host| {
+        is_loopback(host) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+    });
+    if known {
+        Ok(())
+    } else {
+        Err(ForeignHost(host.unwrap_or_default().to_owned()))
+    }
 }
 
 /// The host a request names, without port; HTTP/2 has it in the URI.
@@ -40,7 +49,10 @@ fn without_port(authority: &str) -> &str {
 }
 
 fn is_loopback(host: &str) -> bool {
-    host.eq_ignore_ascii_case("localhost") || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -69,10 +81,17 @@ mod tests {
                 let mut headers = HeaderMap::new();
                 headers.insert(header::HOST, host.parse().expect("a header value"));
                 if page {
-                    headers.insert(*header, "http://evil.example".parse().expect("a header value"));
+                    headers.insert(
+                        *header,
+                        "http://evil.example".parse().expect("a header value"),
+                    );
                 }
                 let verdict = check(&headers, &Uri::from_static("/"), &hosts);
-                assert_eq!(verdict.is_ok(), passes, "{host} {header} from a page: {page}");
+                assert_eq!(
+                    verdict.is_ok(),
+                    passes,
+                    "{host} {header} from a page: {page}"
+                );
             }
         }
     }
@@ -80,7 +99,10 @@ mod tests {
     #[test]
     fn http2_names_the_host_in_the_uri() {
         let mut headers = HeaderMap::new();
-        headers.insert("origin", "http://evil.example".parse().expect("a header value"));
+        headers.insert(
+            "origin",
+            "http://evil.example".parse().expect("a header value"),
+        );
         assert!(check(&headers, &Uri::from_static("http://localhost:1/"), &[]).is_ok());
         assert!(check(&headers, &Uri::from_static("http://evil.example/"), &[]).is_err());
         assert!(check(&headers, &Uri::from_static("/"), &[]).is_err());

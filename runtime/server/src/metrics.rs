@@ -69,15 +69,18 @@ impl Metrics {
     /// `names` are the operations; [`Metrics::observe`] takes an index into them.
     pub(crate) fn new(names: &[&'static str], engine: Engine, sandbox: SandboxMetrics) -> Metrics {
         let requests = Family::<[(&'static str, &'static str); 2], Counter>::default();
-        let seconds = Family::<[(&'static str, &'static str); 1], Histogram>::new_with_constructor(|| {
-            // 100 µs to about 100 s: from a stored answer to a long poll.
-            Histogram::new(exponential_buckets(0.0001, 4.0, 11))
-        });
+        let seconds =
+            Family::<[(&'static str, &'static str); 1], Histogram>::new_with_constructor(|| {
+                // 100 µs to about 100 s: from a stored answer to a long poll.
+                Histogram::new(exponential_buckets(0.0001, 4.0, 11))
+            });
         let open_requests = Gauge::default();
         let operations = names
             .iter()
             .map(|name| {
-                let of = |outcome| requests.get_or_create_owned(&[("operation", *name), ("outcome", outcome)]);
+                let of = |outcome| {
+                    requests.get_or_create_owned(&[("operation", *name), ("outcome", outcome)])
+                };
                 OperationMetrics {
                     ok: of("ok"),
                     refused: of("refused"),
@@ -87,12 +90,30 @@ impl Metrics {
             })
             .collect();
         let mut registry = Registry::with_prefix("stepwell");
-        registry.register("api_requests", "Requests to the AWS API by operation and outcome", requests);
-        registry.register("api_request_seconds", "Time to answer requests to the AWS API, by operation", seconds);
-        registry.register("api_requests_open", "Requests to the AWS API being answered", open_requests.clone());
-        registry.register_collector(Box::new(Borrowed(Arc::new(move || engine_samples(&engine)))));
+        registry.register(
+            "api_requests",
+            "Requests to the AWS API by operation and outcome",
+            requests,
+        );
+        registry.register(
+            "api_request_seconds",
+            "Time to answer requests to the AWS API, by operation",
+            seconds,
+        );
+        registry.register(
+            "api_requests_open",
+            "Requests to the AWS API being answered",
+            open_requests.clone(),
+        );
+        registry.register_collector(Box::new(Borrowed(Arc::new(move || {
+            engine_samples(&engine)
+        }))));
         registry.register_collector(Box::new(Borrowed(sandbox)));
-        Metrics { registry, operations, open_requests }
+        Metrics {
+            registry,
+            operations,
+            open_requests,
+        }
     }
 
     /// Counts a request as open until the answer is dropped.
@@ -103,7 +124,9 @@ impl Metrics {
 
     /// Counts an answered request of the operation of that index.
     pub(crate) fn observe(&self, operation: usize, outcome: Outcome, took: Duration) {
-        let Some(metrics) = self.operations.get(operation) else { return };
+        let Some(metrics) = self.operations.get(operation) else {
+            return;
+        };
         match outcome {
             Outcome::Ok => metrics.ok.inc(),
             Outcome::Refused => metrics.refused.inc(),
@@ -187,20 +210,57 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
     ];
     let ended = ended.map(|(status, value)| Sample {
         labels: vec![("status".to_owned(), status.to_owned())],
-        ..sample(SampleKind::Counter, "executions_ended", "Executions that ended, by status", value)
+        ..sample(
+            SampleKind::Counter,
+            "executions_ended",
+            "Executions that ended, by status",
+            value,
+        )
     });
     let counter = |name, help, value| sample(SampleKind::Counter, name, help, value);
     let gauge = |name, help, value| sample(SampleKind::Gauge, name, help, value);
-    let mut samples = vec![counter("executions_started", "Executions started", metrics.executions_started)];
+    let mut samples = vec![counter(
+        "executions_started",
+        "Executions started",
+        metrics.executions_started,
+    )];
     samples.extend(ended);
     samples.extend([
-        gauge("executions_loaded", "Executions held in memory", metrics.executions_loaded),
-        counter("tasks_dispatched", "Task attempts dispatched", metrics.tasks_dispatched),
-        gauge("tasks_running", "Task attempts that run now", metrics.tasks_running),
-        counter("journal_commits", "Transactions committed by the journal", metrics.commits),
-        counter("journal_appends", "Appends of executions in those transactions", metrics.appends),
-        counter("journal_append_bytes", "Bytes of events appended", metrics.append_bytes),
-        gauge("journal_queue_depth", "Appends that wait for the journal", metrics.queue_depth),
+        gauge(
+            "executions_loaded",
+            "Executions held in memory",
+            metrics.executions_loaded,
+        ),
+        counter(
+            "tasks_dispatched",
+            "Task attempts dispatched",
+            metrics.tasks_dispatched,
+        ),
+        gauge(
+            "tasks_running",
+            "Task attempts that run now",
+            metrics.tasks_running,
+        ),
+        counter(
+            "journal_commits",
+            "Transactions committed by the journal",
+            metrics.commits,
+        ),
+        counter(
+            "journal_appends",
+            "Appends of executions in those transactions",
+            metrics.appends,
+        ),
+        counter(
+            "journal_append_bytes",
+            "Bytes of events appended",
+            metrics.append_bytes,
+        ),
+        gauge(
+            "journal_queue_depth",
+            "Appends that wait for the journal",
+            metrics.queue_depth,
+        ),
     ]);
     samples
 }

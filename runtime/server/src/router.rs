@@ -39,7 +39,11 @@ async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Res
 }
 
 /// Refuses web pages that reached the server under a foreign name.
-async fn guarded(State(state): State<Arc<ServerState>>, request: Request, next: Next) -> Response<Body> {
+async fn guarded(
+    State(state): State<Arc<ServerState>>,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
         Err(guard::ForeignHost(host)) => aws::refuse(&Fault::foreign_host(&host)),
@@ -59,12 +63,25 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
         version: &'static str,
     }
     let draining = state.is_draining();
-    let health = Health { status: if draining { "draining" } else { "ok" }, version: env!("CARGO_PKG_VERSION") };
-    json(if draining { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }, &health)
+    let health = Health {
+        status: if draining { "draining" } else { "ok" },
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    json(
+        if draining {
+            StatusCode::SERVICE_UNAVAILABLE
+        } else {
+            StatusCode::OK
+        },
+        &health,
+    )
 }
 
 async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
-    let message = format!("there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics", uri.path());
+    let message = format!(
+        "there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics",
+        uri.path()
+    );
     error(StatusCode::NOT_FOUND, &message)
 }
 
@@ -83,6 +100,9 @@ pub(crate) fn json(status: StatusCode, answer: &impl Serialize) -> Response<Body
     let text = serde_json::to_vec(answer).expect("answers have string keys");
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
     response
 }

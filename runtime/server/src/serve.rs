@@ -33,9 +33,18 @@ pub struct ServerState {
 
 impl ServerState {
     /// `sandbox_metrics` is called once a scrape.
-    pub fn new(config: ServerConfig, engine: Engine, sandbox_metrics: SandboxMetrics) -> ServerState {
+    pub fn new(
+        config: ServerConfig,
+        engine: Engine,
+        sandbox_metrics: SandboxMetrics,
+    ) -> ServerState {
         let metrics = Metrics::new(&aws::operation_names(), engine.clone(), sandbox_metrics);
-        ServerState { config, engine, metrics, draining: watch::Sender::new(false) }
+        ServerState {
+            config,
+            engine,
+            metrics,
+            draining: watch::Sender::new(false),
+        }
     }
 
     /// Ends long polls and live watches, which would outlast a shutdown, and says so in `/health`.
@@ -50,7 +59,11 @@ impl ServerState {
     /// Completes when the server shuts down.
     pub(crate) async fn draining(&self) {
         // The sender lives as long as `self`, so there is no error to meet.
-        let _ = self.draining.subscribe().wait_for(|draining| *draining).await;
+        let _ = self
+            .draining
+            .subscribe()
+            .wait_for(|draining| *draining)
+            .await;
     }
 }
 
@@ -94,7 +107,10 @@ struct Connections {
 impl Connections {
     fn new(router: Router) -> Connections {
         let mut builder = Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIME_MAX);
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME_MAX);
         builder.http2().timer(TokioTimer::new());
         Connections {
             router,
@@ -106,7 +122,12 @@ impl Connections {
 
     /// The next connection, as soon as there is room for one.
     async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
-        let permit = self.permits.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let permit = self
+            .permits
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
         loop {
             match listener.accept().await {
                 Ok((stream, _)) => return (stream, permit),
@@ -123,7 +144,10 @@ impl Connections {
         // Answers are small and awaited; a failure to say so costs latency only.
         let _ = stream.set_nodelay(true);
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = self.graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -134,8 +158,13 @@ impl Connections {
     }
 
     async fn close(self) {
-        if tokio::time::timeout(DRAIN_TIME_MAX, self.graceful.shutdown()).await.is_err() {
-            tracing::warn!("requests still in progress were cut off at the end of the shutdown's time");
+        if tokio::time::timeout(DRAIN_TIME_MAX, self.graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "requests still in progress were cut off at the end of the shutdown's time"
+            );
         }
     }
 }

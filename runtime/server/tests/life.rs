@@ -29,8 +29,18 @@ async fn run() -> Running {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let server = serve(ServerConfig::default(), support::engine(), support::sandbox(), listener, shutdown);
-    Running { address, stop, server: tokio::spawn(server) }
+    let server = serve(
+        ServerConfig::default(),
+        support::engine(),
+        support::sandbox(),
+        listener,
+        shutdown,
+    );
+    Running {
+        address,
+        stop,
+        server: tokio::spawn(server),
+    }
 }
 
 async fn send(stream: &mut TcpStream, operation: &str, body: &str) {
@@ -46,10 +56,18 @@ async fn receive(stream: &mut TcpStream) -> (String, String) {
     let mut text = String::new();
     let mut buffer = [0; 4096];
     loop {
-        let count = timeout(PATIENCE, stream.read(&mut buffer)).await.expect("an answer comes").unwrap();
+        let count = timeout(PATIENCE, stream.read(&mut buffer))
+            .await
+            .expect("an answer comes")
+            .unwrap();
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = head.lines().find_map(|line| {
+                line.to_ascii_lowercase()
+                    .strip_prefix("content-length: ")?
+                    .parse()
+                    .ok()
+            });
             if body.len() >= length.unwrap_or(0) {
                 return (head.to_owned(), body.to_owned());
             }
@@ -65,12 +83,24 @@ async fn a_connection_is_kept_and_a_shutdown_answers_long_polls() {
     send(&mut stream, "CreateActivity", r#"{"name":"idle"}"#).await;
     let (head, body) = receive(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
-    send(&mut stream, "GetActivityTask", r#"{"activityArn":"arn:aws:states:us-east-1:000000000000:activity:idle"}"#).await;
+    send(
+        &mut stream,
+        "GetActivityTask",
+        r#"{"activityArn":"arn:aws:states:us-east-1:000000000000:activity:idle"}"#,
+    )
+    .await;
     // The poll is being served once the server counts it: it shows in the metrics.
     let mut other = TcpStream::connect(&running.address).await.unwrap();
     loop {
-        other.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-        if receive(&mut other).await.1.contains("stepwell_api_requests_open 1") {
+        other
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
+        if receive(&mut other)
+            .await
+            .1
+            .contains("stepwell_api_requests_open 1")
+        {
             break;
         }
     }
@@ -79,19 +109,38 @@ async fn a_connection_is_kept_and_a_shutdown_answers_long_polls() {
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");
     assert_eq!(body, r#"{"taskToken":null}"#);
     drop((stream, other));
-    timeout(PATIENCE, running.server).await.expect("the server ends").unwrap().unwrap();
-    assert!(TcpStream::connect(&running.address).await.is_err(), "nobody listens any more");
+    timeout(PATIENCE, running.server)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
+    assert!(
+        TcpStream::connect(&running.address).await.is_err(),
+        "nobody listens any more"
+    );
 }
 
 #[tokio::test]
 async fn bodies_over_the_bound_are_refused_with_an_answer() {
     let running = run().await;
     let mut stream = TcpStream::connect(&running.address).await.unwrap();
-    send(&mut stream, "StartExecution", &format!(r#"{{"input":"{}"}}"#, "x".repeat(1_100_000))).await;
+    send(
+        &mut stream,
+        "StartExecution",
+        &format!(r#"{{"input":"{}"}}"#, "x".repeat(1_100_000)),
+    )
+    .await;
     let (head, body) = receive(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 413"), "{head} {body}");
-    assert!(body.contains("HTTP content length exceeded 1049600 bytes."), "{body}");
+    assert!(
+        body.contains("HTTP content length exceeded 1049600 bytes."),
+        "{body}"
+    );
     drop(stream);
     running.stop.send(()).unwrap();
-    timeout(PATIENCE, running.server).await.expect("the server ends").unwrap().unwrap();
+    timeout(PATIENCE, running.server)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
 }

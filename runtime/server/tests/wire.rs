@@ -58,7 +58,10 @@ fn ok() -> u16 {
 #[tokio::test]
 async fn conversations() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     files.sort();
     assert!(files.len() > 5, "the conversations are there");
     let mut wrong = Vec::new();
@@ -68,41 +71,78 @@ async fn conversations() {
             .unwrap_or_else(|error| panic!("{name} is not a conversation: {error}"));
         wrong.extend(converse(&name, talk).await);
     }
-    assert!(wrong.is_empty(), "{} answers are wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} answers are wrong\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
 }
 
 async fn converse(name: &str, talk: Conversation) -> Vec<String> {
-    let config = ServerConfig { hosts: talk.hosts, raised_limits: talk.raised_limits, ..ServerConfig::default() };
-    let state = Arc::new(ServerState::new(config, support::engine(), support::sandbox()));
+    let config = ServerConfig {
+        hosts: talk.hosts,
+        raised_limits: talk.raised_limits,
+        ..ServerConfig::default()
+    };
+    let state = Arc::new(ServerState::new(
+        config,
+        support::engine(),
+        support::sandbox(),
+    ));
     let router = router(state);
     let mut saved = BTreeMap::new();
     let mut wrong = Vec::new();
     for (index, exchange) in talk.requests.into_iter().enumerate() {
         let place = format!("{name}[{index}]");
-        wrong.extend(ask(&router, exchange, &mut saved).await.into_iter().map(|why| format!("{place}: {why}")));
+        wrong.extend(
+            ask(&router, exchange, &mut saved)
+                .await
+                .into_iter()
+                .map(|why| format!("{place}: {why}")),
+        );
     }
     wrong
 }
 
-async fn ask(router: &Router, exchange: Exchange, saved: &mut BTreeMap<String, String>) -> Vec<String> {
-    let response = router.clone().oneshot(request(&exchange, saved)).await.unwrap();
+async fn ask(
+    router: &Router,
+    exchange: Exchange,
+    saved: &mut BTreeMap<String, String>,
+) -> Vec<String> {
+    let response = router
+        .clone()
+        .oneshot(request(&exchange, saved))
+        .await
+        .unwrap();
     let status = response.status().as_u16();
     let mut wrong = envelope(&exchange, &response);
     let bytes = to_bytes(response.into_body(), usize::MAX).await.unwrap();
     let text = String::from_utf8_lossy(&bytes).into_owned();
     if status != exchange.status {
-        wrong.push(format!("status {status} instead of {}: {text}", exchange.status));
+        wrong.push(format!(
+            "status {status} instead of {}: {text}",
+            exchange.status
+        ));
     }
     if let Some(answer) = &exchange.answer {
         let wanted: Value = serde_json::from_str(&filled(&answer.to_string(), saved)).unwrap();
-        let found: Value = serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));
+        let found: Value =
+            serde_json::from_str(&text).unwrap_or_else(|_| Value::String(text.clone()));
         compare("", &wanted, &found, &mut wrong);
         for (name, pointer) in &exchange.save {
-            let value = found.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+            let value = found
+                .pointer(pointer)
+                .and_then(Value::as_str)
+                .unwrap_or_default();
             saved.insert(name.clone(), value.to_owned());
         }
     }
-    let missing = exchange.has.iter().map(|part| filled(part, saved)).filter(|part| !text.contains(part.as_str()));
+    let missing = exchange
+        .has
+        .iter()
+        .map(|part| filled(part, saved))
+        .filter(|part| !text.contains(part.as_str()));
     wrong.extend(missing.map(|part| format!("{part:?} is not in {text}")));
     wrong
 }
@@ -112,7 +152,13 @@ fn envelope(exchange: &Exchange, response: &Response<Body>) -> Vec<String> {
     if exchange.path.is_some() {
         return Vec::new();
     }
-    let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let header = |name: &str| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
     let mut wrong = Vec::new();
     if header("x-amzn-requestid").len() != 36 {
         wrong.push("there is no request id".to_owned());
@@ -124,9 +170,17 @@ fn envelope(exchange: &Exchange, response: &Response<Body>) -> Vec<String> {
 }
 
 fn request(exchange: &Exchange, saved: &BTreeMap<String, String>) -> Request<Body> {
-    let (method, path) = exchange.path.as_deref().unwrap_or("POST /").split_once(' ').unwrap();
+    let (method, path) = exchange
+        .path
+        .as_deref()
+        .unwrap_or("POST /")
+        .split_once(' ')
+        .unwrap();
     let mut request = Request::builder().method(method).uri(filled(path, saved));
-    let target = exchange.target.clone().or(exchange.operation.as_ref().map(|name| format!("AWSStepFunctions.{name}")));
+    let target = exchange.target.clone().or(exchange
+        .operation
+        .as_ref()
+        .map(|name| format!("AWSStepFunctions.{name}")));
     if let Some(target) = target {
         request = request.header("X-Amz-Target", target);
     }
@@ -136,7 +190,11 @@ fn request(exchange: &Exchange, saved: &BTreeMap<String, String>) -> Request<Bod
     for (name, value) in &exchange.headers {
         request = request.header(name, value);
     }
-    let text = exchange.raw.clone().or(exchange.body.as_ref().map(Value::to_string)).unwrap_or_default();
+    let text = exchange
+        .raw
+        .clone()
+        .or(exchange.body.as_ref().map(Value::to_string))
+        .unwrap_or_default();
     request.body(Body::from(filled(&text, saved))).unwrap()
 }
 
@@ -148,7 +206,11 @@ fn filled(text: &str, saved: &BTreeMap<String, String>) -> String {
         let (name, rest) = part.split_once("}}").unwrap();
         match name.split_once(" × ") {
             Some((count, what)) => filled.push_str(&what.repeat(count.parse().unwrap())),
-            None => filled.push_str(saved.get(name).unwrap_or_else(|| panic!("{name} was not saved"))),
+            None => filled.push_str(
+                saved
+                    .get(name)
+                    .unwrap_or_else(|| panic!("{name} was not saved")),
+            ),
         }
         filled.push_str(rest);
     }

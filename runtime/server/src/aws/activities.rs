@@ -18,12 +18,23 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         activity_arn: &'a str,
         creation_date: Seconds,
     }
-    if settings::take_encryption(&mut call.input)?.is_some_and(|block| block != settings::default_encryption()) {
-        return Err(Fault::not_offered("a key of one's own for an activity (`encryptionConfiguration`)"));
+    if settings::take_encryption(&mut call.input)?
+        .is_some_and(|block| block != settings::default_encryption())
+    {
+        return Err(Fault::not_offered(
+            "a key of one's own for an activity (`encryptionConfiguration`)",
+        ));
     }
     let name = call.input.required("name");
-    let activity = call.state.engine.create_activity(&call.caller, &name, tags::take(&mut call.input)).await?;
-    json(&Answer { activity_arn: &activity.arn, creation_date: Seconds(activity.created_at.0) })
+    let activity = call
+        .state
+        .engine
+        .create_activity(&call.caller, &name, tags::take(&mut call.input))
+        .await?;
+    json(&Answer {
+        activity_arn: &activity.arn,
+        creation_date: Seconds(activity.created_at.0),
+    })
 }
 
 pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -35,12 +46,19 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         creation_date: Seconds,
         encryption_configuration: Value,
     }
-    let activity = call.state.engine.activity(&call.caller, &call.input.required("activityArn")).await?;
+    let activity = call
+        .state
+        .engine
+        .activity(&call.caller, &call.input.required("activityArn"))
+        .await?;
     json(&Answer {
         activity_arn: &activity.arn,
         name: &activity.name,
         creation_date: Seconds(activity.created_at.0),
-        encryption_configuration: activity.encryption.clone().unwrap_or_else(settings::default_encryption),
+        encryption_configuration: activity
+            .encryption
+            .clone()
+            .unwrap_or_else(settings::default_encryption),
     })
 }
 
@@ -59,17 +77,27 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<&'a str>,
     }
-    let found = call.state.engine.activities(&call.caller, page(&mut call.input)).await?;
+    let found = call
+        .state
+        .engine
+        .activities(&call.caller, page(&mut call.input))
+        .await?;
     let activities = found.items.iter().map(|activity| Item {
         activity_arn: &activity.arn,
         name: &activity.name,
         creation_date: Seconds(activity.created_at.0),
     });
-    json(&Answer { activities: activities.collect(), next_token: found.next_token.as_deref() })
+    json(&Answer {
+        activities: activities.collect(),
+        next_token: found.next_token.as_deref(),
+    })
 }
 
 pub(super) async fn delete(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    call.state.engine.delete_activity(&call.caller, &call.input.required("activityArn")).await?;
+    call.state
+        .engine
+        .delete_activity(&call.caller, &call.input.required("activityArn"))
+        .await?;
     json(&Nothing {})
 }
 
@@ -83,7 +111,10 @@ pub(super) async fn get_task(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         input: Option<Text<'a>>,
     }
-    let (arn, worker) = (call.input.required("activityArn"), call.input.text("workerName"));
+    let (arn, worker) = (
+        call.input.required("activityArn"),
+        call.input.text("workerName"),
+    );
     let engine = &call.state.engine;
     let task = tokio::select! {
         // A task that is ready when the shutdown comes is handed out: its start is committed.
@@ -92,7 +123,13 @@ pub(super) async fn get_task(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         () = call.state.draining() => None,
     };
     match &task {
-        Some(task) => json(&Answer { task_token: Some(&task.token), input: Some(Text(&task.input)) }),
-        None => json(&Answer { task_token: None, input: None }),
+        Some(task) => json(&Answer {
+            task_token: Some(&task.token),
+            input: Some(Text(&task.input)),
+        }),
+        None => json(&Answer {
+            task_token: None,
+            input: None,
+        }),
     }
 }

@@ -18,14 +18,24 @@ pub(super) struct Member {
 pub(super) enum Shape {
     Text(Text),
     /// A whole number within bounds, both included.
-    Number { min: i64, max: i64 },
+    Number {
+        min: i64,
+        max: i64,
+    },
     Boolean,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// So many elements of one shape.
-    List { of: &'static Shape, min: usize, max: usize },
+    List {
+        of: &'static Shape,
+        min: usize,
+        max: usize,
+    },
     /// `name` is the model's, as texts print it.
-    Structure { name: &'static str, members: &'static [Member] },
+    Structure {
+        name: &'static str,
+        members: &'static [Member],
+    },
 }
 
 /// A string.
@@ -70,7 +80,10 @@ pub(super) struct Pattern {
 
 /// Checks a request against its members. `Err` is the text of the ValidationException.
 pub(super) fn check(fields: &Fields<'_>, raised: bool) -> Result<(), String> {
-    let mut violations = Violations { raised, found: Vec::new() };
+    let mut violations = Violations {
+        raised,
+        found: Vec::new(),
+    };
     violations.structure(fields, "");
     violations.verdict()
 }
@@ -87,7 +100,10 @@ impl Violations {
         match count {
             0 => Ok(()),
             1 => Err(format!("1 validation error detected: {}", self.found[0])),
-            _ => Err(format!("{count} validation errors detected: {}", self.found.join("; "))),
+            _ => Err(format!(
+                "{count} validation errors detected: {}",
+                self.found.join("; ")
+            )),
         }
     }
 
@@ -111,7 +127,12 @@ impl Violations {
             (Wire::Text(text), Shape::Text(bounds)) => self.text(text, bounds, prefix, name),
             (Wire::Text(text), Shape::Choice(words)) if !words.contains(&&**text) => {
                 let set = words.join(", ");
-                self.add(Some(text), prefix, name, &format!("Member must satisfy enum value set: [{set}]"));
+                self.add(
+                    Some(text),
+                    prefix,
+                    name,
+                    &format!("Member must satisfy enum value set: [{set}]"),
+                );
             }
             (Wire::Number(number), Shape::Number { min, max }) => {
                 let shown = number.to_string();
@@ -123,32 +144,60 @@ impl Violations {
                     self.add(Some(&shown), prefix, name, &rule);
                 }
             }
-            (Wire::List(items), Shape::List { of, min, max }) => self.list(items, of, (*min, *max), prefix, name),
-            (Wire::Structure(fields), Shape::Structure { .. }) => self.structure(fields, &format!("{prefix}{name}.")),
+            (Wire::List(items), Shape::List { of, min, max }) => {
+                self.list(items, of, (*min, *max), prefix, name)
+            }
+            (Wire::Structure(fields), Shape::Structure { .. }) => {
+                self.structure(fields, &format!("{prefix}{name}."))
+            }
             // The reader gives no other pairs, and the rest has no constraints.
-            (Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) | Wire::Structure(_), _) => {}
+            (
+                Wire::Text(_)
+                | Wire::Number(_)
+                | Wire::Boolean(_)
+                | Wire::List(_)
+                | Wire::Structure(_),
+                _,
+            ) => {}
         }
     }
 
     fn text(&mut self, text: &str, bounds: &Text, prefix: &str, name: &str) {
         let shown = (!bounds.sensitive).then_some(text);
-        let max = if self.raised { bounds.raised } else { bounds.max };
+        let max = if self.raised {
+            bounds.raised
+        } else {
+            bounds.max
+        };
         if bounds.exceeds(text, max) {
             let rule = format!("Member must have length less than or equal to {max}");
             self.add(shown, prefix, name, &rule);
         } else if text.len() < bounds.min {
-            let rule = format!("Member must have length greater than or equal to {}", bounds.min);
+            let rule = format!(
+                "Member must have length greater than or equal to {}",
+                bounds.min
+            );
             self.add(shown, prefix, name, &rule);
         }
         if let Some(pattern) = &bounds.pattern
             && !(pattern.holds)(text)
         {
-            let rule = format!("Member must satisfy regular expression pattern: {}", pattern.text);
+            let rule = format!(
+                "Member must satisfy regular expression pattern: {}",
+                pattern.text
+            );
             self.add(shown, prefix, name, &rule);
         }
     }
 
-    fn list(&mut self, items: &[Wire<'_>], of: &Shape, (min, max): (usize, usize), prefix: &str, name: &str) {
+    fn list(
+        &mut self,
+        items: &[Wire<'_>],
+        of: &Shape,
+        (min, max): (usize, usize),
+        prefix: &str,
+        name: &str,
+    ) {
         if items.len() > max {
             let rule = format!("Member must have length less than or equal to {max}");
             self.add(Some(&shown_list(items)), prefix, name, &rule);
@@ -157,7 +206,12 @@ impl Violations {
             self.add(Some(&shown_list(items)), prefix, name, &rule);
         }
         for (index, item) in items.iter().enumerate() {
-            self.member(item, of, &format!("{prefix}{name}.{}.", index + 1), "member");
+            self.member(
+                item,
+                of,
+                &format!("{prefix}{name}.{}.", index + 1),
+                "member",
+            );
         }
     }
 
@@ -166,7 +220,9 @@ impl Violations {
             Some(shown) => format!("Value '{shown}'"),
             None => "Value".to_owned(),
         };
-        self.found.push(format!("{value} at '{prefix}{name}' failed to satisfy constraint: {rule}"));
+        self.found.push(format!(
+            "{value} at '{prefix}{name}' failed to satisfy constraint: {rule}"
+        ));
     }
 }
 

@@ -19,7 +19,10 @@ pub(super) async fn start(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     }
     let request = start_request(&mut call);
     let started = call.state.engine.start(&call.caller, request).await?;
-    json(&Answer { execution_arn: &started.execution_arn, start_date: Seconds(started.started_at.0) })
+    json(&Answer {
+        execution_arn: &started.execution_arn,
+        start_date: Seconds(started.started_at.0),
+    })
 }
 
 pub(super) async fn start_sync(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -63,17 +66,30 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_status_reason: Option<String>,
     }
     let with_data = includes_data(&mut call.input);
-    let execution = call.state.engine.execution(&call.caller, &call.input.required("executionArn")).await?;
+    let execution = call
+        .state
+        .engine
+        .execution(&call.caller, &call.input.required("executionArn"))
+        .await?;
     let redrivable = match execution.status {
         Status::Running | Status::Succeeded => false,
         Status::Failed | Status::TimedOut | Status::Aborted => true,
     };
-    let reason = || format!("Execution is {} and cannot be redriven", status_name(execution.status));
+    let reason = || {
+        format!(
+            "Execution is {} and cannot be redriven",
+            status_name(execution.status)
+        )
+    };
     json(&Answer {
         execution: Described::of(&execution, with_data),
         redrive_count: execution.redrive_count,
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
-        redrive_status: if redrivable { "REDRIVABLE" } else { "NOT_REDRIVABLE" },
+        redrive_status: if redrivable {
+            "REDRIVABLE"
+        } else {
+            "NOT_REDRIVABLE"
+        },
         redrive_status_reason: (!redrivable).then(reason),
     })
 }
@@ -106,7 +122,11 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     }
     let (machine_arn, status) = list_of(&mut call.input)?;
     let page = page(&mut call.input);
-    let found = call.state.engine.executions(&call.caller, &machine_arn, status, page).await?;
+    let found = call
+        .state
+        .engine
+        .executions(&call.caller, &machine_arn, status, page)
+        .await?;
     let executions = found.items.iter().map(|execution| Item {
         execution_arn: &execution.arn,
         state_machine_arn: &execution.machine_arn,
@@ -119,7 +139,10 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_count: execution.redrive_count,
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
     });
-    json(&Answer { executions: executions.collect(), next_token: found.next_token.as_deref() })
+    json(&Answer {
+        executions: executions.collect(),
+        next_token: found.next_token.as_deref(),
+    })
 }
 
 pub(super) async fn stop(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -129,9 +152,19 @@ pub(super) async fn stop(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         stop_date: Seconds,
     }
     let input = &mut call.input;
-    let (arn, error, cause) = (input.required("executionArn"), input.text("error"), input.text("cause"));
-    let stopped_at = call.state.engine.stop(&call.caller, &arn, error, cause).await?;
-    json(&Answer { stop_date: Seconds(stopped_at.0) })
+    let (arn, error, cause) = (
+        input.required("executionArn"),
+        input.text("error"),
+        input.text("cause"),
+    );
+    let stopped_at = call
+        .state
+        .engine
+        .stop(&call.caller, &arn, error, cause)
+        .await?;
+    json(&Answer {
+        stop_date: Seconds(stopped_at.0),
+    })
 }
 
 /// What DescribeExecution and StartSyncExecution both show.
@@ -166,7 +199,9 @@ struct Described<'a> {
 
 impl<'a> Described<'a> {
     fn of(execution: &'a Execution, with_data: bool) -> Described<'a> {
-        let details = Included { included: with_data };
+        let details = Included {
+            included: with_data,
+        };
         Described {
             execution_arn: &execution.arn,
             state_machine_arn: &execution.machine_arn,
@@ -199,13 +234,23 @@ pub(crate) fn status_name(status: Status) -> &'static str {
 }
 
 fn status_of(name: &str) -> Option<Status> {
-    let all = [Status::Running, Status::Succeeded, Status::Failed, Status::TimedOut, Status::Aborted];
+    let all = [
+        Status::Running,
+        Status::Succeeded,
+        Status::Failed,
+        Status::TimedOut,
+        Status::Aborted,
+    ];
     all.into_iter().find(|status| status_name(*status) == name)
 }
 
 /// What both starting calls take. The header of a trace beats the member.
 fn start_request(call: &mut Call<'_>) -> StartRequest {
-    let header = call.headers.get("x-amzn-trace-id").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let header = call
+        .headers
+        .get("x-amzn-trace-id")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
     let member = call.input.text("traceHeader");
     StartRequest {
         machine_arn: call.input.required("stateMachineArn"),
@@ -219,18 +264,28 @@ fn start_request(call: &mut Call<'_>) -> StartRequest {
 fn list_of(input: &mut Fields<'_>) -> Result<(String, Option<Status>), Fault> {
     let machine_arn = match (input.text("stateMachineArn"), input.text("mapRunArn")) {
         (Some(arn), None) => arn,
-        (None, Some(_)) => return Err(Fault::not_offered("listing the executions of a map run (`mapRunArn`)")),
+        (None, Some(_)) => {
+            return Err(Fault::not_offered(
+                "listing the executions of a map run (`mapRunArn`)",
+            ));
+        }
         (None, None) | (Some(_), Some(_)) => {
             let message = "Must provide exactly one of 'stateMachineArn' and 'mapRunArn'";
             return Err(Fault::validation(message).because("MISSING_REQUIRED_PARAMETER"));
         }
     };
     if input.text("redriveFilter").is_some() {
-        return Err(Fault::validation("'redriveFilter' can only be specified together with 'mapRunArn'"));
+        return Err(Fault::validation(
+            "'redriveFilter' can only be specified together with 'mapRunArn'",
+        ));
     }
-    let Some(filter) = input.text("statusFilter") else { return Ok((machine_arn, None)) };
+    let Some(filter) = input.text("statusFilter") else {
+        return Ok((machine_arn, None));
+    };
     match status_of(&filter) {
         Some(status) => Ok((machine_arn, Some(status))),
-        None => Err(Fault::validation(format!("The status filter '{filter}' can only be specified together with 'mapRunArn'"))),
+        None => Err(Fault::validation(format!(
+            "The status filter '{filter}' can only be specified together with 'mapRunArn'"
+        ))),
     }
 }

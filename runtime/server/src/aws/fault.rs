@@ -43,37 +43,71 @@ impl Fault {
     }
 
     pub(super) fn validation(message: impl Into<Cow<'static, str>>) -> Fault {
-        Fault::new(StatusCode::BAD_REQUEST, VALIDATION, "ValidationException", message)
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            VALIDATION,
+            "ValidationException",
+            message,
+        )
     }
 
     pub(super) fn unknown_operation(target: &str) -> Fault {
         let message = if target.is_empty() {
             "the header X-Amz-Target is missing; it names the operation, as in `AWSStepFunctions.StartExecution`".into()
         } else {
-            format!("`{target}` is not an operation of this service; operations are named as in `AWSStepFunctions.StartExecution`")
+            format!(
+                "`{target}` is not an operation of this service; operations are named as in `AWSStepFunctions.StartExecution`"
+            )
         };
-        Fault::new(StatusCode::BAD_REQUEST, FRAMEWORK, "UnknownOperationException", message)
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "UnknownOperationException",
+            message,
+        )
     }
 
     /// An operation or a part of one that the service has and this version does not.
     pub(super) fn not_offered(what: &str) -> Fault {
         let message = format!("{what} is not offered by this version of Stepwell");
-        Fault::new(StatusCode::NOT_IMPLEMENTED, FRAMEWORK, "UnsupportedOperationException", message)
+        Fault::new(
+            StatusCode::NOT_IMPLEMENTED,
+            FRAMEWORK,
+            "UnsupportedOperationException",
+            message,
+        )
     }
 
     pub(super) fn unsupported_type(found: &str) -> Fault {
-        let message = format!("the content type `{found}` is not accepted; send `application/x-amz-json-1.0`");
-        Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, FRAMEWORK, "UnsupportedMediaTypeException", message)
+        let message = format!(
+            "the content type `{found}` is not accepted; send `application/x-amz-json-1.0`"
+        );
+        Fault::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            FRAMEWORK,
+            "UnsupportedMediaTypeException",
+            message,
+        )
     }
 
     pub(super) fn body_too_large(bytes_max: usize) -> Fault {
         let message = format!("HTTP content length exceeded {bytes_max} bytes.");
-        Fault::new(StatusCode::PAYLOAD_TOO_LARGE, FRAMEWORK, "RequestEntityTooLargeException", message)
+        Fault::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            FRAMEWORK,
+            "RequestEntityTooLargeException",
+            message,
+        )
     }
 
     pub(super) fn body_too_slow() -> Fault {
         let message = "the request's body did not arrive in time";
-        Fault::new(StatusCode::REQUEST_TIMEOUT, FRAMEWORK, "RequestTimeoutException", message)
+        Fault::new(
+            StatusCode::REQUEST_TIMEOUT,
+            FRAMEWORK,
+            "RequestTimeoutException",
+            message,
+        )
     }
 
     /// A body that is not JSON, or holds a value of another type than its member's.
@@ -81,19 +115,34 @@ impl Fault {
         let text = error.to_string();
         let message = match error.classify() {
             // Ours, in the service's words; serde appends the place.
-            serde_json::error::Category::Data => text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text).to_owned(),
-            serde_json::error::Category::Syntax | serde_json::error::Category::Eof | serde_json::error::Category::Io => {
+            serde_json::error::Category::Data => text
+                .rsplit_once(" at line ")
+                .map_or(text.as_str(), |(text, _)| text)
+                .to_owned(),
+            serde_json::error::Category::Syntax
+            | serde_json::error::Category::Eof
+            | serde_json::error::Category::Io => {
                 format!("the request's body is not JSON: {text}")
             }
         };
-        Fault::new(StatusCode::BAD_REQUEST, FRAMEWORK, "SerializationException", message)
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "SerializationException",
+            message,
+        )
     }
 
     pub(crate) fn foreign_host(host: &str) -> Fault {
         let message = format!(
             "a web page reached this server under the host name `{host}`, which it does not know; open it as `localhost`, or add the name to the hosts of its configuration"
         );
-        Fault::new(StatusCode::FORBIDDEN, FRAMEWORK, "AccessDeniedException", message)
+        Fault::new(
+            StatusCode::FORBIDDEN,
+            FRAMEWORK,
+            "AccessDeniedException",
+            message,
+        )
     }
 
     /// With the `reason` of a ValidationException.
@@ -102,19 +151,39 @@ impl Fault {
         self
     }
 
-    fn new(status: StatusCode, namespace: &'static str, code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
-        Fault { status, namespace, code, message: message.into(), reason: None, internal: None }
+    fn new(
+        status: StatusCode,
+        namespace: &'static str,
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
+        Fault {
+            status,
+            namespace,
+            code,
+            message: message.into(),
+            reason: None,
+            internal: None,
+        }
     }
 
     /// The JSON text of the body.
     pub(crate) fn body(&self) -> Vec<u8> {
         let kind = format!("{}#{}", self.namespace, self.code);
-        let body = FaultBody { kind: &kind, message: &self.message, reason: self.reason };
+        let body = FaultBody {
+            kind: &kind,
+            message: &self.message,
+            reason: self.reason,
+        };
         serde_json::to_vec(&body).expect("strings are always JSON")
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
-        if self.status.is_server_error() { Outcome::Failed } else { Outcome::Refused }
+        if self.status.is_server_error() {
+            Outcome::Failed
+        } else {
+            Outcome::Refused
+        }
     }
 
     /// Writes to the operator's log what the wire does not show.
@@ -130,15 +199,29 @@ impl Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Fault {
         match error {
-            Error::Rejected { code: Code::ValidationException, message } => Fault::validation(message),
+            Error::Rejected {
+                code: Code::ValidationException,
+                message,
+            } => Fault::validation(message),
             Error::Rejected { code, message } => Fault::refused(code_name(code), message),
-            Error::Busy(message) => {
-                Fault::new(StatusCode::SERVICE_UNAVAILABLE, FRAMEWORK, "ServiceUnavailableException", message)
-            }
+            Error::Busy(message) => Fault::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                FRAMEWORK,
+                "ServiceUnavailableException",
+                message,
+            ),
             Error::Broken(internal) | Error::Unopened(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
-                let fault = Fault::new(StatusCode::INTERNAL_SERVER_ERROR, FRAMEWORK, "InternalFailure", message);
-                Fault { internal: Some(internal), ..fault }
+                let fault = Fault::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    FRAMEWORK,
+                    "InternalFailure",
+                    message,
+                );
+                Fault {
+                    internal: Some(internal),
+                    ..fault
+                }
             }
         }
     }

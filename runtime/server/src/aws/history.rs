@@ -1,9 +1,6 @@
 //! GetExecutionHistory, and the wire form of an event. AWS JSON 1.0.
 
-use serde::{
-    Serialize, Serializer,
-    ser::SerializeMap,
-};
+use serde::{Serialize, Serializer, ser::SerializeMap};
 use stepwell_engine::HistoryEntry;
 use stepwell_interp::{Field, HistoryView, history_view};
 
@@ -19,8 +16,16 @@ pub(super) async fn get(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let reverse = input.boolean("reverseOrder").unwrap_or(false);
     let with_data = input.boolean("includeExecutionData").unwrap_or(true);
     let page = page(input);
-    let found = call.state.engine.history(&call.caller, &arn, reverse, page).await?;
-    json(&HistoryPage::of(&found.items, found.next_token.as_deref(), with_data))
+    let found = call
+        .state
+        .engine
+        .history(&call.caller, &arn, reverse, page)
+        .await?;
+    json(&HistoryPage::of(
+        &found.items,
+        found.next_token.as_deref(),
+        with_data,
+    ))
 }
 
 /// A page of the history.
@@ -33,8 +38,18 @@ pub(crate) struct HistoryPage<'a> {
 }
 
 impl<'a> HistoryPage<'a> {
-    pub(crate) fn of(entries: &[HistoryEntry], next_token: Option<&'a str>, with_data: bool) -> HistoryPage<'a> {
-        HistoryPage { events: entries.iter().filter_map(|entry| WireEvent::of(entry, with_data)).collect(), next_token }
+    pub(crate) fn of(
+        entries: &[HistoryEntry],
+        next_token: Option<&'a str>,
+        with_data: bool,
+    ) -> HistoryPage<'a> {
+        HistoryPage {
+            events: entries
+                .iter()
+                .filter_map(|entry| WireEvent::of(entry, with_data))
+                .collect(),
+            next_token,
+        }
     }
 }
 
@@ -81,7 +96,9 @@ impl Serialize for WireField<'_> {
             Field::Int(number) => serializer.serialize_i64(*number),
             Field::Bool(value) => serializer.serialize_bool(*value),
             Field::Object(fields) => WireFields(fields).serialize(serializer),
-            Field::JsonMap(members) => serializer.collect_map(members.iter().map(|(name, value)| (&**name, Text(value)))),
+            Field::JsonMap(members) => {
+                serializer.collect_map(members.iter().map(|(name, value)| (&**name, Text(value))))
+            }
         }
     }
 }

@@ -5,7 +5,10 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor},
+    de::{
+        DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected,
+        Visitor,
+    },
 };
 use stepwell_query::Value;
 
@@ -46,13 +49,17 @@ pub(super) fn read<'a>(body: &'a [u8], members: &'static [Member]) -> Result<Fie
         return Ok(seed.empty());
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
-    let fields = seed.deserialize(&mut reader).and_then(|fields| reader.end().map(|()| fields));
+    let fields = seed
+        .deserialize(&mut reader)
+        .and_then(|fields| reader.end().map(|()| fields));
     fields.map_err(|error| Fault::unreadable(&error))
 }
 
 impl<'a> Fields<'a> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&'static Member, Option<&Wire<'a>>)> {
-        self.members.iter().zip(self.values.iter().map(Option::as_ref))
+        self.members
+            .iter()
+            .zip(self.values.iter().map(Option::as_ref))
     }
 
     /// The model's name of the structure.
@@ -77,7 +84,8 @@ impl<'a> Fields<'a> {
 
     /// The string member of that name, which the table requires.
     pub(super) fn required(&mut self, name: &str) -> String {
-        self.text(name).expect("the check refused the request without this member")
+        self.text(name)
+            .expect("the check refused the request without this member")
     }
 
     /// Whether the member of that name, one of a set of words, is this word.
@@ -115,7 +123,10 @@ impl<'a> Fields<'a> {
 
     /// The structure as JSON, members in the table's order, absent ones absent.
     pub(super) fn to_value(&self) -> Value {
-        Value::object(self.iter().filter_map(|(member, value)| Some((member.name, value?.to_value()))))
+        Value::object(
+            self.iter()
+                .filter_map(|(member, value)| Some((member.name, value?.to_value()))),
+        )
     }
 }
 
@@ -140,7 +151,11 @@ struct Structure {
 
 impl Structure {
     fn empty<'a>(&self) -> Fields<'a> {
-        Fields { name: self.name, members: self.members, values: vec![None; self.members.len()] }
+        Fields {
+            name: self.name,
+            members: self.members,
+            values: vec![None; self.members.len()],
+        }
     }
 }
 
@@ -163,7 +178,9 @@ impl<'de> Visitor<'de> for Structure {
         let mut fields = self.empty();
         while let Some(Name(name)) = access.next_key::<Name<'de>>()? {
             match self.members.iter().position(|member| member.name == name) {
-                Some(index) => fields.values[index] = access.next_value_seed(Of(self.members[index].shape))?,
+                Some(index) => {
+                    fields.values[index] = access.next_value_seed(Of(self.members[index].shape))?
+                }
                 None => {
                     access.next_value::<IgnoredAny>()?;
                 }
@@ -193,24 +210,30 @@ impl Of {
     }
 
     fn mismatch<E: serde::de::Error>(self, found: &str) -> E {
-        E::custom(format_args!("{found} can not be converted to {}", self.wanted()))
+        E::custom(format_args!(
+            "{found} can not be converted to {}",
+            self.wanted()
+        ))
     }
 
     fn number<'a, E: serde::de::Error>(self, number: i64) -> Result<Option<Wire<'a>>, E> {
         match self.0 {
             Shape::Number { .. } => Ok(Some(Wire::Number(number))),
-            Shape::Text(_) | Shape::Choice(_) | Shape::Boolean | Shape::List { .. } | Shape::Structure { .. } => {
-                Err(self.mismatch("NUMBER_VALUE"))
-            }
+            Shape::Text(_)
+            | Shape::Choice(_)
+            | Shape::Boolean
+            | Shape::List { .. }
+            | Shape::Structure { .. } => Err(self.mismatch("NUMBER_VALUE")),
         }
     }
 
     fn text<'a, E: serde::de::Error>(self, text: Cow<'a, str>) -> Result<Option<Wire<'a>>, E> {
         match self.0 {
             Shape::Text(_) | Shape::Choice(_) => Ok(Some(Wire::Text(text))),
-            Shape::Number { .. } | Shape::Boolean | Shape::List { .. } | Shape::Structure { .. } => {
-                Err(self.mismatch("STRING_VALUE"))
-            }
+            Shape::Number { .. }
+            | Shape::Boolean
+            | Shape::List { .. }
+            | Shape::Structure { .. } => Err(self.mismatch("STRING_VALUE")),
         }
     }
 }
@@ -237,7 +260,11 @@ impl<'de> Visitor<'de> for Of {
     fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
         match self.0 {
             Shape::Boolean => Ok(Some(Wire::Boolean(value))),
-            Shape::Text(_) | Shape::Choice(_) | Shape::Number { .. } | Shape::List { .. } | Shape::Structure { .. } => {
+            Shape::Text(_)
+            | Shape::Choice(_)
+            | Shape::Number { .. }
+            | Shape::List { .. }
+            | Shape::Structure { .. } => {
                 Err(self.mismatch(if value { "TRUE_VALUE" } else { "FALSE_VALUE" }))
             }
         }
@@ -282,8 +309,12 @@ impl<'de> Visitor<'de> for Of {
 
     fn visit_map<A: MapAccess<'de>>(self, access: A) -> Result<Self::Value, A::Error> {
         let Shape::Structure { name, members } = self.0 else {
-            return Err(A::Error::custom("Start of structure or map found where not expected."));
+            return Err(A::Error::custom(
+                "Start of structure or map found where not expected.",
+            ));
         };
-        Ok(Some(Wire::Structure(Structure { name, members }.visit_map(access)?)))
+        Ok(Some(Wire::Structure(
+            Structure { name, members }.visit_map(access)?,
+        )))
     }
 }

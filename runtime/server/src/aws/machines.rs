@@ -23,7 +23,11 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     }
     refuse_versions(&mut call.input)?;
     let input = &mut call.input;
-    let kind = if input.is("type", "EXPRESS") { MachineKind::Express } else { MachineKind::Standard };
+    let kind = if input.is("type", "EXPRESS") {
+        MachineKind::Express
+    } else {
+        MachineKind::Standard
+    };
     let request = CreateMachine {
         name: input.required("name"),
         definition: input.required("definition"),
@@ -32,8 +36,15 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         settings: settings::without_defaults(settings::take(input)?),
         tags: tags::take(input),
     };
-    let machine = call.state.engine.create_machine(&call.caller, request).await?;
-    json(&Answer { state_machine_arn: &machine.arn, creation_date: Seconds(machine.created_at.0) })
+    let machine = call
+        .state
+        .engine
+        .create_machine(&call.caller, request)
+        .await?;
+    json(&Answer {
+        state_machine_arn: &machine.arn,
+        creation_date: Seconds(machine.created_at.0),
+    })
 }
 
 pub(super) async fn update(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -57,8 +68,15 @@ pub(super) async fn update(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be specified";
         return Err(Fault::refused("MissingRequiredParameter", message));
     }
-    let machine = call.state.engine.update_machine(&call.caller, &arn, request).await?;
-    json(&Answer { update_date: Seconds(machine.updated_at.0), revision_id: machine.revision_id.as_deref() })
+    let machine = call
+        .state
+        .engine
+        .update_machine(&call.caller, &arn, request)
+        .await?;
+    json(&Answer {
+        update_date: Seconds(machine.updated_at.0),
+        revision_id: machine.revision_id.as_deref(),
+    })
 }
 
 pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -73,7 +91,11 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         description: Description<'a>,
     }
     let with_data = includes_data(&mut call.input);
-    let machine = call.state.engine.machine(&call.caller, &call.input.required("stateMachineArn")).await?;
+    let machine = call
+        .state
+        .engine
+        .machine(&call.caller, &call.input.required("stateMachineArn"))
+        .await?;
     json(&Answer {
         status: "ACTIVE",
         kind: kind_name(machine.kind),
@@ -92,8 +114,15 @@ pub(super) async fn describe_for_execution(mut call: Call<'_>) -> Result<Vec<u8>
     }
     let with_data = includes_data(&mut call.input);
     let arn = call.input.required("executionArn");
-    let machine = call.state.engine.machine_of_execution(&call.caller, &arn).await?;
-    json(&Answer { update_date: Seconds(machine.updated_at.0), description: Description::of(&machine, with_data) })
+    let machine = call
+        .state
+        .engine
+        .machine_of_execution(&call.caller, &arn)
+        .await?;
+    json(&Answer {
+        update_date: Seconds(machine.updated_at.0),
+        description: Description::of(&machine, with_data),
+    })
 }
 
 pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -113,7 +142,11 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<&'a str>,
     }
-    let found = call.state.engine.machines(&call.caller, page(&mut call.input)).await?;
+    let found = call
+        .state
+        .engine
+        .machines(&call.caller, page(&mut call.input))
+        .await?;
     let state_machines = found
         .items
         .iter()
@@ -124,11 +157,17 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
             creation_date: Seconds(machine.created_at.0),
         })
         .collect();
-    json(&Answer { state_machines, next_token: found.next_token.as_deref() })
+    json(&Answer {
+        state_machines,
+        next_token: found.next_token.as_deref(),
+    })
 }
 
 pub(super) async fn delete(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    call.state.engine.delete_machine(&call.caller, &call.input.required("stateMachineArn")).await?;
+    call.state
+        .engine
+        .delete_machine(&call.caller, &call.input.required("stateMachineArn"))
+        .await?;
     json(&Nothing {})
 }
 
@@ -158,11 +197,24 @@ impl<'a> Description<'a> {
             name: &machine.name,
             definition: if with_data { &machine.definition } else { "{}" },
             role_arn: &machine.role_arn,
-            logging_configuration: blocks.logging.clone().unwrap_or_else(settings::default_logging),
-            tracing_configuration: blocks.tracing.clone().unwrap_or_else(settings::default_tracing),
-            encryption_configuration: blocks.encryption.clone().unwrap_or_else(settings::default_encryption),
+            logging_configuration: blocks
+                .logging
+                .clone()
+                .unwrap_or_else(settings::default_logging),
+            tracing_configuration: blocks
+                .tracing
+                .clone()
+                .unwrap_or_else(settings::default_tracing),
+            encryption_configuration: blocks
+                .encryption
+                .clone()
+                .unwrap_or_else(settings::default_encryption),
             revision_id: machine.revision_id.as_deref(),
-            variable_references: if with_data { variable_references(&machine.definition) } else { BTreeMap::new() },
+            variable_references: if with_data {
+                variable_references(&machine.definition)
+            } else {
+                BTreeMap::new()
+            },
         }
     }
 }
@@ -172,7 +224,9 @@ fn variable_references(definition: &str) -> BTreeMap<Arc<str>, Vec<Arc<str>>> {
     if !definition.contains("\"Assign\"") {
         return BTreeMap::new();
     }
-    stepwell_asl::load_stored(definition).map(|program| program.variable_references()).unwrap_or_default()
+    stepwell_asl::load_stored(definition)
+        .map(|program| program.variable_references())
+        .unwrap_or_default()
 }
 
 fn kind_name(kind: MachineKind) -> &'static str {
@@ -186,7 +240,13 @@ fn kind_name(kind: MachineKind) -> &'static str {
 fn refuse_versions(input: &mut Fields<'_>) -> Result<(), Fault> {
     let publish = input.boolean("publish").unwrap_or(false);
     if input.text("versionDescription").is_some() && !publish {
-        return Err(Fault::validation("Version description can only be set when publish is true"));
+        return Err(Fault::validation(
+            "Version description can only be set when publish is true",
+        ));
     }
-    if publish { Err(Fault::not_offered("publishing a version (`publish`)")) } else { Ok(()) }
+    if publish {
+        Err(Fault::not_offered("publishing a version (`publish`)"))
+    } else {
+        Ok(())
+    }
 }

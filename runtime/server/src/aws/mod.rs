@@ -20,7 +20,9 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     body::Body,
-    http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts},
+    http::{
+        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
+    },
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -35,7 +37,10 @@ pub(crate) use wire::Seconds;
 
 use crate::{
     config::ServerConfig,
-    limits::{BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX, REGION_CHARS_MAX},
+    limits::{
+        BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX,
+        REGION_CHARS_MAX,
+    },
     metrics::Outcome,
     serve::ServerState,
 };
@@ -58,7 +63,9 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let found = target.strip_prefix(TARGET_PREFIX).and_then(operation::find);
     let result = match found {
         Some((_, operation)) => run(state, operation, &parts, body).await,
-        None => Err(accepted_type(&parts.headers).err().unwrap_or_else(|| Fault::unknown_operation(target))),
+        None => Err(accepted_type(&parts.headers)
+            .err()
+            .unwrap_or_else(|| Fault::unknown_operation(target))),
     };
     let outcome = match &result {
         Ok(_) => Outcome::Ok,
@@ -74,7 +81,11 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
         Ok(text) => (StatusCode::OK, text),
         Err(fault) => (fault.status, fault.body()),
     };
-    let type_back = if is_type(&parts.headers, JSON_1_1) { JSON_1_1 } else { JSON_1_0 };
+    let type_back = if is_type(&parts.headers, JSON_1_1) {
+        JSON_1_1
+    } else {
+        JSON_1_0
+    };
     respond(status, type_back, &request_id, text)
 }
 
@@ -90,10 +101,18 @@ pub(crate) fn caller(config: &ServerConfig, headers: &HeaderMap) -> Caller {
         Some(region) if *region != *config.region => Arc::from(region),
         Some(_) | None => config.region.clone(),
     };
-    Caller { tenant: config.account.clone(), region }
+    Caller {
+        tenant: config.account.clone(),
+        region,
+    }
 }
 
-async fn run(state: &ServerState, operation: &Operation, parts: &Parts, body: Body) -> Result<Vec<u8>, Fault> {
+async fn run(
+    state: &ServerState,
+    operation: &Operation,
+    parts: &Parts,
+    body: Body,
+) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
     let body = read_body(body, &parts.headers, state.config.raised_limits).await?;
     let input = input::read(&body, operation.input)?;
@@ -101,14 +120,26 @@ async fn run(state: &ServerState, operation: &Operation, parts: &Parts, body: Bo
     match &operation.run {
         Run::By(handler) => {
             let caller = caller(&state.config, &parts.headers);
-            handler(Call { state, caller, input, headers: &parts.headers }).await
+            handler(Call {
+                state,
+                caller,
+                input,
+                headers: &parts.headers,
+            })
+            .await
         }
-        Run::NotYet => Err(Fault::not_offered(&format!("the operation {}", operation.name))),
+        Run::NotYet => Err(Fault::not_offered(&format!(
+            "the operation {}",
+            operation.name
+        ))),
     }
 }
 
 fn target(headers: &HeaderMap) -> &str {
-    headers.get(TARGET).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(TARGET)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// Only the protocol's own content types: a web page cannot send them to another site unasked.
@@ -116,24 +147,41 @@ fn accepted_type(headers: &HeaderMap) -> Result<(), Fault> {
     if is_type(headers, JSON_1_0) || is_type(headers, JSON_1_1) {
         return Ok(());
     }
-    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let found = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     Err(Fault::unsupported_type(found))
 }
 
 fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
-    let found = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    found.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
+    let found = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    found
+        .split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }
 
 /// The body whole, within its bounds of size and time.
 async fn read_body(mut body: Body, headers: &HeaderMap, raised: bool) -> Result<Bytes, Fault> {
-    let bytes_max = if raised { BODY_BYTES_MAX_RAISED } else { BODY_BYTES_MAX };
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    let bytes_max = if raised {
+        BODY_BYTES_MAX_RAISED
+    } else {
+        BODY_BYTES_MAX
+    };
+    let announced = headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_DISCARDED_MAX.max(bytes_max)) {
         return Err(Fault::body_too_large(bytes_max));
     }
     let reading = collect(&mut body, bytes_max);
-    tokio::time::timeout(BODY_TIME_MAX, reading).await.map_err(|_| Fault::body_too_slow())?
+    tokio::time::timeout(BODY_TIME_MAX, reading)
+        .await
+        .map_err(|_| Fault::body_too_slow())?
 }
 
 /// Reads on after the bound, up to another, so that the client reads the answer instead of a reset connection.
@@ -142,7 +190,9 @@ async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Fault> {
     let mut more = BytesMut::new();
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Fault::body_too_slow())?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Fault::body_too_slow())?.into_data() else {
+            continue;
+        };
         total += data.len();
         if total > bytes_max {
             more = BytesMut::new();
@@ -173,14 +223,23 @@ fn region(headers: &HeaderMap) -> Option<&str> {
     let scope = credential.split(',').next()?.trim();
     let region = scope.rsplit('/').nth(2)?;
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (!region.is_empty() && region.len() <= REGION_CHARS_MAX && region.bytes().all(is_name)).then_some(region)
+    (!region.is_empty() && region.len() <= REGION_CHARS_MAX && region.bytes().all(is_name))
+        .then_some(region)
 }
 
-fn respond(status: StatusCode, content_type: &'static str, request_id: &str, text: Vec<u8>) -> Response<Body> {
+fn respond(
+    status: StatusCode,
+    content_type: &'static str,
+    request_id: &str,
+    text: Vec<u8>,
+) -> Response<Body> {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(REQUEST_ID, HeaderValue::from_str(request_id).expect("a UUID is a header value"));
+    headers.insert(
+        REQUEST_ID,
+        HeaderValue::from_str(request_id).expect("a UUID is a header value"),
+    );
     response
 }

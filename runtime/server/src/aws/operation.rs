@@ -14,10 +14,11 @@ use super::{
     input::Fields,
     machines,
     shapes::{
-        ALIAS_NAME, ARN, BOOLEAN, CAUSE, CLIENT_TOKEN, COUNT, DATA, DEFINITION, DESCRIPTION, DIAGNOSTICS_SIZE, ENCRYPTION,
-        ERROR, EXECUTIONS_PAGE_TOKEN, INCLUDED_DATA, INSPECTION_LEVEL, LOGGING, LONG_ARN, MACHINE_TYPE, NAME, PAGE_SIZE,
-        PAGE_TOKEN, REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_NAME, STATUS, TAG_KEYS, TAGS, TASK_TOKEN,
-        TRACE_HEADER, TRACING, may, must,
+        ALIAS_NAME, ARN, BOOLEAN, CAUSE, CLIENT_TOKEN, COUNT, DATA, DEFINITION, DESCRIPTION,
+        DIAGNOSTICS_SIZE, ENCRYPTION, ERROR, EXECUTIONS_PAGE_TOKEN, INCLUDED_DATA,
+        INSPECTION_LEVEL, LOGGING, LONG_ARN, MACHINE_TYPE, NAME, PAGE_SIZE, PAGE_TOKEN,
+        REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_NAME, STATUS, TAG_KEYS, TAGS,
+        TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
     },
     tags, tasks, validate,
 };
@@ -52,7 +53,9 @@ pub(super) struct Call<'a> {
 
 /// The operation of that name with its place in the table.
 pub(super) fn find(name: &str) -> Option<(usize, &'static Operation)> {
-    let index = OPERATIONS.binary_search_by(|operation| operation.name.cmp(name)).ok()?;
+    let index = OPERATIONS
+        .binary_search_by(|operation| operation.name.cmp(name))
+        .ok()?;
     Some((index, &OPERATIONS[index]))
 }
 
@@ -152,7 +155,12 @@ mod tests {
         assert_eq!(OPERATIONS.len(), 37, "the API model has 37 operations");
         assert!(OPERATIONS.is_sorted_by(|a, b| a.name < b.name));
         for (index, operation) in OPERATIONS.iter().enumerate() {
-            assert_eq!(find(operation.name).map(|(found, _)| found), Some(index), "{}", operation.name);
+            assert_eq!(
+                find(operation.name).map(|(found, _)| found),
+                Some(index),
+                "{}",
+                operation.name
+            );
         }
         assert!(find("StartExecutions").is_none());
     }

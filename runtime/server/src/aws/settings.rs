@@ -11,17 +11,27 @@ use super::{
 
 /// Takes the blocks of a request. `Err` where they contradict themselves.
 pub(super) fn take(input: &mut Fields<'_>) -> Result<MachineSettings, Fault> {
-    let logging = input.structure("loggingConfiguration").map(logging).transpose()?;
+    let logging = input
+        .structure("loggingConfiguration")
+        .map(logging)
+        .transpose()?;
     let tracing = input.structure("tracingConfiguration").map(tracing);
     let encryption = take_encryption(input)?;
-    Ok(MachineSettings { logging, tracing, encryption })
+    Ok(MachineSettings {
+        logging,
+        tracing,
+        encryption,
+    })
 }
 
 /// Takes `encryptionConfiguration`.
 pub(super) fn take_encryption(input: &mut Fields<'_>) -> Result<Option<Value>, Fault> {
-    let Some(fields) = input.structure("encryptionConfiguration") else { return Ok(None) };
+    let Some(fields) = input.structure("encryptionConfiguration") else {
+        return Ok(None);
+    };
     let value = fields.to_value();
-    let customer_managed = value.get("type").and_then(Value::as_str) == Some("CUSTOMER_MANAGED_KMS_KEY");
+    let customer_managed =
+        value.get("type").and_then(Value::as_str) == Some("CUSTOMER_MANAGED_KMS_KEY");
     if customer_managed != value.get("kmsKeyId").is_some() {
         let message = if customer_managed {
             "Invalid Encryption Configuration: 'kmsKeyId' must be specified for the type CUSTOMER_MANAGED_KMS_KEY"
@@ -35,7 +45,10 @@ pub(super) fn take_encryption(input: &mut Fields<'_>) -> Result<Option<Value>, F
 
 /// What a state machine without the block shows.
 pub(super) fn default_logging() -> Value {
-    Value::object([("level", Value::from("OFF")), ("includeExecutionData", Value::from(false))])
+    Value::object([
+        ("level", Value::from("OFF")),
+        ("includeExecutionData", Value::from(false)),
+    ])
 }
 
 /// What a state machine without the block shows.
@@ -53,7 +66,9 @@ pub(super) fn without_defaults(settings: MachineSettings) -> MachineSettings {
     MachineSettings {
         logging: settings.logging.filter(|block| *block != default_logging()),
         tracing: settings.tracing.filter(|block| *block != default_tracing()),
-        encryption: settings.encryption.filter(|block| *block != default_encryption()),
+        encryption: settings
+            .encryption
+            .filter(|block| *block != default_encryption()),
     }
 }
 
@@ -65,7 +80,10 @@ fn logging(mut fields: Fields<'_>) -> Result<Value, Fault> {
         let message = "Invalid Logging Configuration: Must specify exactly one Log Destination.";
         return Err(Fault::refused("InvalidLoggingConfiguration", message));
     }
-    let mut members = vec![("level", Value::from(level)), ("includeExecutionData", Value::from(include))];
+    let mut members = vec![
+        ("level", Value::from(level)),
+        ("includeExecutionData", Value::from(include)),
+    ];
     if let Some(destinations) = destinations {
         members.push(("destinations", Wire::List(destinations).to_value()));
     }
@@ -73,5 +91,8 @@ fn logging(mut fields: Fields<'_>) -> Result<Value, Fault> {
 }
 
 fn tracing(mut fields: Fields<'_>) -> Value {
-    Value::object([("enabled", Value::from(fields.boolean("enabled").unwrap_or(false)))])
+    Value::object([(
+        "enabled",
+        Value::from(fields.boolean("enabled").unwrap_or(false)),
+    )])
 }

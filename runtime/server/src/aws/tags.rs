@@ -16,7 +16,12 @@ pub(super) fn take(input: &mut Fields<'_>) -> Vec<(String, String)> {
         Wire::Structure(mut tag) => Some((tag.text("key")?, tag.text("value").unwrap_or_default())),
         Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
     };
-    input.list("tags").unwrap_or_default().into_iter().filter_map(pair).collect()
+    input
+        .list("tags")
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(pair)
+        .collect()
 }
 
 pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
@@ -32,19 +37,35 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let arn = call.input.required("resourceArn");
     // The sixth part of an ARN is the type of its resource.
     let tags = match arn.split(':').nth(5) {
-        Some("activity") => call.state.engine.activity(&call.caller, &arn).await.map(|activity| activity.tags),
-        Some(_) | None => call.state.engine.machine(&call.caller, &arn).await.map(|machine| machine.tags),
+        Some("activity") => call
+            .state
+            .engine
+            .activity(&call.caller, &arn)
+            .await
+            .map(|activity| activity.tags),
+        Some(_) | None => call
+            .state
+            .engine
+            .machine(&call.caller, &arn)
+            .await
+            .map(|machine| machine.tags),
     };
     let tags = tags.map_err(missing_resource)?;
-    json(&Answer { tags: tags.iter().map(|(key, value)| Tag { key, value }).collect() })
+    json(&Answer {
+        tags: tags.iter().map(|(key, value)| Tag { key, value }).collect(),
+    })
 }
 
 /// Tagging has one error for whatever is not there.
 fn missing_resource(error: Error) -> Fault {
     match error {
-        Error::Rejected { code: Code::StateMachineDoesNotExist | Code::ActivityDoesNotExist, .. } => {
-            Fault::refused("ResourceNotFound", "Request references a resource that does not exist.")
-        }
+        Error::Rejected {
+            code: Code::StateMachineDoesNotExist | Code::ActivityDoesNotExist,
+            ..
+        } => Fault::refused(
+            "ResourceNotFound",
+            "Request references a resource that does not exist.",
+        ),
         error => error.into(),
     }
 }

@@ -26,16 +26,39 @@ struct Answer<'a> {
 pub(super) async fn validate(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let input = &mut call.input;
     let definition = input.required("definition");
-    let kind = if input.is("type", "EXPRESS") { ExecutionType::Express } else { ExecutionType::Standard };
-    let limits = if call.state.config.raised_limits { Limits::Raised } else { Limits::Strict };
-    let options = Options { limits, kind, allow_substitutions: false };
+    let kind = if input.is("type", "EXPRESS") {
+        ExecutionType::Express
+    } else {
+        ExecutionType::Standard
+    };
+    let limits = if call.state.config.raised_limits {
+        Limits::Raised
+    } else {
+        Limits::Strict
+    };
+    let options = Options {
+        limits,
+        kind,
+        allow_substitutions: false,
+    };
     let with_warnings = input.is("severity", "WARNING");
-    let asked = input.number("maxResults").and_then(|number| usize::try_from(number).ok()).unwrap_or(0);
-    let most = if asked == 0 { DIAGNOSTICS_MAX } else { asked.min(DIAGNOSTICS_MAX) };
+    let asked = input
+        .number("maxResults")
+        .and_then(|number| usize::try_from(number).ok())
+        .unwrap_or(0);
+    let most = if asked == 0 {
+        DIAGNOSTICS_MAX
+    } else {
+        asked.min(DIAGNOSTICS_MAX)
+    };
     // A definition may be a megabyte, which is too much work for the thread that serves connections.
-    let checked = tokio::task::spawn_blocking(move || load(&definition, &options).diagnostics).await;
-    let found = checked.map_err(|error| Fault::from(stepwell_engine::Error::Broken(error.to_string())))?;
-    let refused = found.iter().any(|diagnostic| diagnostic.severity() == Severity::Error);
+    let checked =
+        tokio::task::spawn_blocking(move || load(&definition, &options).diagnostics).await;
+    let found =
+        checked.map_err(|error| Fault::from(stepwell_engine::Error::Broken(error.to_string())))?;
+    let refused = found
+        .iter()
+        .any(|diagnostic| diagnostic.severity() == Severity::Error);
     let shown = |diagnostic: &&Diagnostic| match diagnostic.severity() {
         Severity::Error => true,
         Severity::Warning => with_warnings,
@@ -43,7 +66,11 @@ pub(super) async fn validate(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let mut items: Vec<Item<'_>> = found.iter().filter(shown).map(item).collect();
     let truncated = items.len() > most;
     items.truncate(most);
-    json(&Answer { result: if refused { "FAIL" } else { "OK" }, diagnostics: items, truncated })
+    json(&Answer {
+        result: if refused { "FAIL" } else { "OK" },
+        diagnostics: items,
+        truncated,
+    })
 }
 
 fn item(diagnostic: &Diagnostic) -> Item<'_> {

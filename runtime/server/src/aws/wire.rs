@@ -41,14 +41,21 @@ pub(super) struct Nothing {}
 /// The JSON text of an answer.
 pub(super) fn json(answer: &impl Serialize) -> Result<Vec<u8>, Fault> {
     let mut text = Vec::with_capacity(512);
-    serde_json::to_writer(&mut text, answer).expect("answers have string keys and a Vec takes everything");
+    serde_json::to_writer(&mut text, answer)
+        .expect("answers have string keys and a Vec takes everything");
     Ok(text)
 }
 
 /// The page a list operation asks for.
 pub(super) fn page(input: &mut Fields<'_>) -> PageRequest {
-    let max_results = input.number("maxResults").and_then(|number| u32::try_from(number).ok()).unwrap_or(0);
-    PageRequest { max_results, next_token: input.text("nextToken") }
+    let max_results = input
+        .number("maxResults")
+        .and_then(|number| u32::try_from(number).ok())
+        .unwrap_or(0);
+    PageRequest {
+        max_results,
+        next_token: input.text("nextToken"),
+    }
 }
 
 /// Whether the answer holds data beside metadata; takes the member `includedData`.

@@ -22,7 +22,11 @@ impl TaskRunner for NoPlugins {
 
 /// A fresh engine that keeps everything in memory.
 pub(crate) fn engine() -> Engine {
-    let options = Options { store: Store::Memory, raised_limits: false, shards: 1 };
+    let options = Options {
+        store: Store::Memory,
+        raised_limits: false,
+        shards: 1,
+    };
     Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
 }
 
@@ -33,7 +37,10 @@ pub(crate) fn sandbox() -> SandboxMetrics {
         help: "For the test".to_owned(),
         kind,
         value: 3.0,
-        labels: labels.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        labels: labels
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()))
+            .collect(),
     };
     Arc::new(move || {
         vec![

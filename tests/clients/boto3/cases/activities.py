@@ -7,8 +7,8 @@ import time
 from harness import case, chain, refused, same, true
 
 
-def task(activity, **more):
-    return chain(("Work", {"Type": "Task", "Resource": activity, **more}))
+def task(activity, name="Work", **more):
+    return chain((name, {"Type": "Task", "Resource": activity, **more}))
 
 
 def take(context, activity, **more):
@@ -228,7 +228,7 @@ def many_workers_share_the_work(context):
 @case()
 def branches_wait_for_each_other(context):
     left, right = context.activity(), context.activity()
-    machine = context.machine(chain(("Both", {"Type": "Parallel", "Branches": [task(left), task(right)]})))
+    machine = context.machine(chain(("Both", {"Type": "Parallel", "Branches": [task(left, "Left"), task(right, "Right")]})))
     execution = context.start(machine, {"n": 1})
     for activity, output in ((right, '"right"'), (left, '"left"')):
         token, value = take(context, activity)

@@ -172,8 +172,9 @@ def choice_chooses(context):
 
 @case()
 def parallel_joins(context):
-    branch = lambda value: chain(("B", {"Type": "Pass", "Result": value}))
-    found = context.run(chain(("Both", {"Type": "Parallel", "Branches": [branch(1), branch([2])]})))
+    left = chain(("Left", {"Type": "Pass", "Result": 1}))
+    right = chain(("Right", {"Type": "Pass", "Result": [2]}))
+    found = context.run(chain(("Both", {"Type": "Parallel", "Branches": [left, right]})))
     same(json.loads(found["output"]), [1, [2]], "outputs in the order of the branches")
 
 

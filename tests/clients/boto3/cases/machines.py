@@ -42,9 +42,10 @@ def create_is_idempotent(context):
 
 @case()
 def definition_is_checked(context):
-    broken = chain(("A", {"Type": "Pass"}))
-    broken["States"]["A"] = {"Type": "Pass", "Next": "Nowhere"}
-    with refused("InvalidDefinition", "Invalid State Machine Definition: 'MISSING_TRANSITION_TARGET: *"):
+    never = {"Variable": "$.x", "IsPresent": False, "Next": "Nowhere"}
+    broken = chain(("A", {"Type": "Choice", "Choices": [never], "Default": "B"}), ("B", {"Type": "Succeed"}))
+    text = "MISSING_TRANSITION_TARGET: Missing 'Next' target: Nowhere at /States/A/Choices[0]/Next"
+    with refused("InvalidDefinition", f"Invalid State Machine Definition: '{text}'"):
         context.machine(broken)
     with refused("InvalidDefinition", "Invalid State Machine Definition: '*"):
         context.machine("no JSON")

@@ -31,15 +31,6 @@ pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd,
 pub use registry::{PluginInfo, Upload};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 
-/// For the benchmarks alone: what a bare loop over the Wasm runtime needs to be comparable.
+/// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[doc(hidden)]
-pub mod bench {
-    /// The engine's configuration as the sandbox uses it, unmetered.
-    pub fn engine_config(instances: u32) -> wasmtime::Config {
-        crate::machine::config(
-            crate::machine::Metering::Off,
-            instances,
-            crate::limits::MEMORY_BYTES_MAX,
-        )
-    }
-}
+pub mod bench;

@@ -1,5 +1,11 @@
 //! The sandbox against real guests: every outcome, every hostile program, grants, the plugin folder, leaks.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests are tests too, and the cost of a call is printed"
+)]
+
 mod folder;
 mod grants;
 mod hostile;

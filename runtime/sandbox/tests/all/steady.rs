@@ -1,21 +1,22 @@
 //! Many calls: nothing is left over, and a call costs what it should.
 
-use crate::rig::{Rig, call};
+use crate::rig::{Rig, call, guest};
 use serde_json::json;
 use std::time::{Duration, Instant};
 use stepwell_sandbox::Outcome;
+use stepwell_sandbox::bench::{BareLoop, process_cpu};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// Runs `count` calls, at most 64 at once, all of which must succeed.
-async fn burst(rig: &Rig, count: usize) {
+async fn burst(rig: &Rig, plugin: &str, count: u32) {
     let mut running = JoinSet::new();
     for _ in 0..count {
         if running.len() == 64 {
             let end: stepwell_sandbox::TaskEnd = running.join_next().await.unwrap().unwrap();
             assert!(matches!(end.outcome, Outcome::Ok(_)), "{:?}", end.outcome);
         }
-        running.spawn(rig.sandbox.call(call("noop", json!(null))));
+        running.spawn(rig.sandbox.call(call(plugin, json!({}))));
     }
     while let Some(end) = running.join_next().await {
         assert!(matches!(end.unwrap().outcome, Outcome::Ok(_)));
@@ -33,10 +34,10 @@ fn resident_bytes() -> usize {
 async fn ten_thousand_calls_leave_nothing_behind() {
     let rig = Rig::new();
     rig.put("noop", "noop");
-    burst(&rig, 2000).await;
+    burst(&rig, "noop", 2000).await;
     let files = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let (before, open) = (resident_bytes(), files());
-    burst(&rig, 10_000).await;
+    burst(&rig, "noop", 10_000).await;
     let grown = resident_bytes().saturating_sub(before);
     // Other tests run in this process; a leak of one page a call would be 40 MiB on its own.
     assert!(grown < 200 << 20, "{grown} bytes more are resident");
@@ -73,17 +74,28 @@ async fn dropping_a_call_frees_its_instance() {
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
-/// Prints what a fresh call costs; no assertion, since machines differ. `cargo test -p stepwell-sandbox cost -- --nocapture`
+/// Prints what a fresh call costs beside a bare loop; no assertion, since machines differ.
+/// `cargo test -p stepwell-sandbox cost -- --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn cost_of_a_call() {
+    const CALLS: u32 = 5000;
     let rig = Rig::new();
-    rig.put("noop", "noop");
-    burst(&rig, 1000).await;
-    let (before, begun) = (rig.sandbox.metrics().cpu, Instant::now());
-    burst(&rig, 5000).await;
-    let guest = (rig.sandbox.metrics().cpu - before) / 5000;
-    println!(
-        "a fresh call: {guest:?} CPU in the guest, {:?} wall",
-        begun.elapsed() / 5000
-    );
+    for program in ["noop", "echo"] {
+        rig.put(program, program);
+        let bare = BareLoop::new(&guest(program)).unwrap();
+        for round in 1..=3 {
+            let cpu = process_cpu();
+            for _ in 0..CALLS {
+                bare.call("{}").await.unwrap();
+            }
+            let bare = (process_cpu() - cpu) / CALLS;
+            let (cpu, before) = (process_cpu(), rig.sandbox.metrics().cpu);
+            burst(&rig, program, CALLS).await;
+            let whole = (process_cpu() - cpu) / CALLS;
+            let guest = (rig.sandbox.metrics().cpu - before) / CALLS;
+            println!(
+                "{program} {round}: bare loop {bare:?}, sandbox {whole:?} CPU of the process, {guest:?} of the guest"
+            );
+        }
+    }
 }

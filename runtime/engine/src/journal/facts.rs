@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, ExecutionRow, Landed, Message, MessageId, OpenTask, Outgoing,
-    Partition, Refused, ScopeId, TokenHash, Verdict, Write,
+    Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, ExecutionRow, Landed, Message, MessageId,
+    OpenTask, Outgoing, Partition, Refused, ScopeId, TokenHash, Verdict, Write,
 };
 
 /// Bits of a message's id that hold its partition; the counter lies above them.
@@ -79,7 +79,8 @@ impl Facts {
         let row = self.next_row(append);
         changes.row(self.rows.get(&append.execution), &row);
         if row.new.unique_name && append.create.is_some() {
-            self.names.insert((row.new.scope, row.new.name.clone()), row.id);
+            self.names
+                .insert((row.new.scope, row.new.name.clone()), row.id);
         }
         self.rows.insert(row.id, row);
         changes.segment(append);
@@ -107,7 +108,11 @@ impl Facts {
     }
 
     fn check(&self, append: &Append) -> Result<(), Refused> {
-        let epoch = self.epochs.get(&append.execution.partition()).copied().unwrap_or(Epoch(0));
+        let epoch = self
+            .epochs
+            .get(&append.execution.partition())
+            .copied()
+            .unwrap_or(Epoch(0));
         if append.epoch != epoch {
             return Err(Refused::LeaseLost);
         }
@@ -116,9 +121,16 @@ impl Facts {
         if let Some(new) = append.create.as_ref().filter(|new| new.unique_name)
             && let Some(execution) = self.names.get(&(new.scope, new.name.clone()))
         {
-            return Err(Refused::NameTaken { execution: *execution });
+            return Err(Refused::NameTaken {
+                execution: *execution,
+            });
         }
-        if !distinct(&append.consume) || !append.consume.iter().all(|id| self.messages.contains_key(id)) {
+        if !distinct(&append.consume)
+            || !append
+                .consume
+                .iter()
+                .all(|id| self.messages.contains_key(id))
+        {
             return Err(Refused::MessageGone);
         }
         check_closes(append, |token| Ok(self.tasks.contains_key(token)))
@@ -128,7 +140,9 @@ impl Facts {
         let new = match (&append.create, self.rows.get(&append.execution)) {
             (Some(new), _) => new.clone(),
             (None, Some(row)) => row.new.clone(),
-            (None, None) => unreachable!("`check_position` refuses an append to a log that was never begun"),
+            (None, None) => {
+                unreachable!("`check_position` refuses an append to a log that was never begun")
+            }
         };
         ExecutionRow {
             id: append.execution,
@@ -146,7 +160,11 @@ impl Facts {
             let last = self.last_message.entry(partition).or_default();
             *last += 1;
             let id = MessageId(*last << PARTITION_BITS | u64::from(partition.0));
-            let message = Message { id, to: outgoing.to, payload: outgoing.payload.clone() };
+            let message = Message {
+                id,
+                to: outgoing.to,
+                payload: outgoing.payload.clone(),
+            };
             changes.message_sent(&message);
             self.messages.insert(id, message);
             landed.messages.push(id);
@@ -155,11 +173,16 @@ impl Facts {
     }
 
     fn records(&mut self, records: &[CatalogWrite], changes: &mut impl Changes) -> Verdict {
-        let revisions = plan_records::<Refused>(records, |key| Ok(self.catalog.get(key).map(|record| record.revision)))?;
+        let revisions = plan_records::<Refused>(records, |key| {
+            Ok(self.catalog.get(key).map(|record| record.revision))
+        })?;
         for (write, revision) in records.iter().zip(&revisions) {
             match &write.bytes {
                 Some(bytes) => {
-                    let record = Versioned { revision: *revision, bytes: bytes.clone() };
+                    let record = Versioned {
+                        revision: *revision,
+                        bytes: bytes.clone(),
+                    };
                     self.catalog.insert(write.key.clone(), record);
                 }
                 None => {
@@ -168,21 +191,32 @@ impl Facts {
             }
             changes.record(&write.key);
         }
-        Ok(Landed { messages: Vec::new(), revisions })
+        Ok(Landed {
+            messages: Vec::new(),
+            revisions,
+        })
     }
 }
 
 /// Whether the append continues the log, whose next event is `stored` (`None`: no such execution).
 pub(super) fn check_position(append: &Append, stored: Option<u64>) -> Result<(), Refused> {
     if append.segment.events == 0 {
-        return Err(Refused::Broken("an append without events was asked for".to_owned()));
+        return Err(Refused::Broken(
+            "an append without events was asked for".to_owned(),
+        ));
     }
     let fits = match (&append.create, stored) {
         (Some(_), None) => append.expected_next == 1,
         (None, Some(next)) => append.expected_next == next,
         (Some(_), Some(_)) | (None, None) => false,
     };
-    if fits { Ok(()) } else { Err(Refused::WrongPosition { next: stored.unwrap_or(1) }) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Refused::WrongPosition {
+            next: stored.unwrap_or(1),
+        })
+    }
 }
 
 /// Whether each task that must be open is open: in the store, or by this append itself, and closed only once.
@@ -190,8 +224,15 @@ pub(super) fn check_closes<E: From<Refused>>(
     append: &Append,
     exists: impl Fn(&TokenHash) -> Result<bool, E>,
 ) -> Result<(), E> {
-    for (index, close) in append.close.iter().enumerate().filter(|(_, close)| close.must_exist) {
-        let closed_before = append.close[..index].iter().any(|other| other.token == close.token);
+    for (index, close) in append
+        .close
+        .iter()
+        .enumerate()
+        .filter(|(_, close)| close.must_exist)
+    {
+        let closed_before = append.close[..index]
+            .iter()
+            .any(|other| other.token == close.token);
         let opened_here = append.open.iter().any(|task| task.token == close.token);
         if closed_before || !(opened_here || exists(&close.token)?) {
             return Err(Refused::TokenGone.into());
@@ -218,8 +259,15 @@ pub(super) fn plan_records<E: From<Refused>>(
             Some(current) => *current,
             None => stored(&write.key)?,
         };
-        if write.expected.is_some_and(|expected| expected != current.unwrap_or(0)) {
-            return Err(Refused::Conflict { record: index, revision: current }.into());
+        if write
+            .expected
+            .is_some_and(|expected| expected != current.unwrap_or(0))
+        {
+            return Err(Refused::Conflict {
+                record: index,
+                revision: current,
+            }
+            .into());
         }
         let after = write.bytes.as_ref().map(|_| current.unwrap_or(0) + 1);
         overlay.insert(&write.key, after);

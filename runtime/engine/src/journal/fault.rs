@@ -56,7 +56,10 @@ impl SimDisk {
     /// An empty disk without faults.
     pub fn new(seed: u64) -> SimDisk {
         let disk = Arc::new(Mutex::new(Disk::new(seed)));
-        SimDisk { registration: Arc::new(Registration::new(disk.clone())), disk }
+        SimDisk {
+            registration: Arc::new(Registration::new(disk.clone())),
+            disk,
+        }
     }
 
     /// The name to open SQLite files by, unique in the process.
@@ -171,11 +174,17 @@ impl Disk {
     }
 
     pub(super) fn alive(&self, generation: u64) -> Result<(), Failed> {
-        if self.dead || generation != self.generation { Err(Failed::Io) } else { Ok(()) }
+        if self.dead || generation != self.generation {
+            Err(Failed::Io)
+        } else {
+            Ok(())
+        }
     }
 
     pub(super) fn exists(&self, name: &str) -> bool {
-        self.files.get(name).is_some_and(|file| file.visible.is_some())
+        self.files
+            .get(name)
+            .is_some_and(|file| file.visible.is_some())
     }
 
     pub(super) fn create(&mut self, name: &str) {
@@ -186,16 +195,28 @@ impl Disk {
     }
 
     pub(super) fn size(&self, name: &str) -> usize {
-        self.files.get(name).and_then(|file| file.visible.as_ref()).map_or(0, Vec::len)
+        self.files
+            .get(name)
+            .and_then(|file| file.visible.as_ref())
+            .map_or(0, Vec::len)
     }
 
     /// Fills the buffer as far as the file goes and answers how far.
-    pub(super) fn read(&mut self, name: &str, offset: usize, buffer: &mut [u8]) -> Result<usize, Failed> {
+    pub(super) fn read(
+        &mut self,
+        name: &str,
+        offset: usize,
+        buffer: &mut [u8],
+    ) -> Result<usize, Failed> {
         self.seen.reads += 1;
         if self.plan.read_fails_at == Some(self.seen.reads) {
             return Err(Failed::Io);
         }
-        let content = self.files.get(name).and_then(|file| file.visible.as_deref()).unwrap_or_default();
+        let content = self
+            .files
+            .get(name)
+            .and_then(|file| file.visible.as_deref())
+            .unwrap_or_default();
         let rest = content.get(offset..).unwrap_or_default();
         let count = rest.len().min(buffer.len());
         buffer[..count].copy_from_slice(&rest[..count]);
@@ -209,9 +230,16 @@ impl Disk {
         if power.is_ok() && !failing && self.is_full(name, offset + bytes.len()) {
             return Err(Failed::Full);
         }
-        let count = if power.is_ok() && failing { self.random.below(bytes.len() + 1) } else { bytes.len() };
+        let count = if power.is_ok() && failing {
+            self.random.below(bytes.len() + 1)
+        } else {
+            bytes.len()
+        };
         if let Some(file) = self.files.get_mut(name) {
-            file.change(Change::Write { offset, bytes: bytes[..count].to_vec() });
+            file.change(Change::Write {
+                offset,
+                bytes: bytes[..count].to_vec(),
+            });
         }
         power?;
         if failing { Err(Failed::Io) } else { Ok(()) }
@@ -241,7 +269,9 @@ impl Disk {
         self.change()?;
         self.seen.syncs += 1;
         let failing = self.plan.sync_fails_at == Some(self.seen.syncs) || self.fails_by_chance();
-        let Some(file) = self.files.get_mut(name) else { return Err(Failed::Io) };
+        let Some(file) = self.files.get_mut(name) else {
+            return Err(Failed::Io);
+        };
         if failing {
             for pending in &mut file.pending {
                 pending.lost |= self.random.below(2) == 0;
@@ -249,7 +279,10 @@ impl Disk {
             return Err(Failed::Io);
         }
         let mut bytes = 0;
-        let is_new = file.pending.iter().any(|pending| matches!(pending.change, Change::Create));
+        let is_new = file
+            .pending
+            .iter()
+            .any(|pending| matches!(pending.change, Change::Create));
         for pending in file.pending.drain(..).filter(|pending| !pending.lost) {
             if let Change::Write { bytes: written, .. } = &pending.change {
                 bytes += written.len() as u64;
@@ -257,7 +290,10 @@ impl Disk {
             apply(&mut file.durable, &pending.change);
         }
         file.durable.get_or_insert_default();
-        self.synced.push(Synced { file: name.to_owned(), bytes });
+        self.synced.push(Synced {
+            file: name.to_owned(),
+            bytes,
+        });
         if is_new {
             self.sync_directory();
         }
@@ -267,7 +303,11 @@ impl Disk {
     /// With a new file's entry, which SQLite syncs after the file, the other entries of the directory become durable.
     fn sync_directory(&mut self) {
         for file in self.files.values_mut() {
-            if let Some(last) = file.pending.iter().rposition(|pending| matches!(pending.change, Change::Delete)) {
+            if let Some(last) = file
+                .pending
+                .iter()
+                .rposition(|pending| matches!(pending.change, Change::Delete))
+            {
                 file.pending.drain(..=last);
                 file.durable = None;
             }
@@ -292,12 +332,20 @@ impl Disk {
     }
 
     fn fails_by_chance(&mut self) -> bool {
-        self.plan.failures_per_mille > 0 && self.random.below(1_000) < usize::from(self.plan.failures_per_mille)
+        self.plan.failures_per_mille > 0
+            && self.random.below(1_000) < usize::from(self.plan.failures_per_mille)
     }
 
     fn is_full(&self, name: &str, end: usize) -> bool {
-        let Some(capacity) = self.plan.capacity_bytes else { return false };
-        let all: usize = self.files.values().filter_map(|file| file.visible.as_ref()).map(Vec::len).sum();
+        let Some(capacity) = self.plan.capacity_bytes else {
+            return false;
+        };
+        let all: usize = self
+            .files
+            .values()
+            .filter_map(|file| file.visible.as_ref())
+            .map(Vec::len)
+            .sum();
         let growth = end.saturating_sub(self.size(name));
         growth > 0 && (all + growth) as u64 > capacity
     }
@@ -317,7 +365,8 @@ impl Disk {
                     (Fate::Torn, Change::Write { offset, bytes }) => {
                         tear(&mut file.durable, *offset, bytes, &mut self.random);
                     }
-                    (Fate::Torn, Change::Create | Change::Truncate { .. } | Change::Delete) | (Fate::Dropped, _) => {}
+                    (Fate::Torn, Change::Create | Change::Truncate { .. } | Change::Delete)
+                    | (Fate::Dropped, _) => {}
                 }
             }
             file.visible = file.durable.clone();
@@ -344,7 +393,10 @@ enum Fate {
 impl SimFile {
     fn change(&mut self, change: Change) {
         apply(&mut self.visible, &change);
-        self.pending.push(Pending { change, lost: false });
+        self.pending.push(Pending {
+            change,
+            lost: false,
+        });
     }
 }
 
@@ -370,7 +422,9 @@ fn put(content: &mut Option<Vec<u8>>, offset: usize, bytes: &[u8]) {
 fn tear(content: &mut Option<Vec<u8>>, offset: usize, bytes: &[u8], random: &mut Random) {
     let mut from = 0;
     while from < bytes.len() {
-        let to = bytes.len().min(from + SECTOR_BYTES - (offset + from) % SECTOR_BYTES);
+        let to = bytes
+            .len()
+            .min(from + SECTOR_BYTES - (offset + from) % SECTOR_BYTES);
         if random.below(2) == 0 {
             put(content, offset + from, &bytes[from..to]);
         }

@@ -10,9 +10,9 @@ use std::{
 use stepwell_interp::Timestamp;
 
 use super::{
-    Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal, Lease,
-    ListQuery, Message, MessageId, OpenTask, Partition, ReadError, ScopeId, SegmentRange, Status, StoredSegment,
-    TokenHash, Verdict, Write,
+    Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow,
+    Journal, Lease, ListQuery, Message, MessageId, OpenTask, Partition, ReadError, ScopeId,
+    SegmentRange, Status, StoredSegment, TokenHash, Verdict, Write,
     facts::{Changes, Facts},
     ready, segment_page,
 };
@@ -53,7 +53,10 @@ struct Indexes {
 impl MemoryJournal {
     /// An empty store, whose leases run by `clock`.
     pub fn new(clock: Clock) -> MemoryJournal {
-        MemoryJournal { store: Arc::default(), clock }
+        MemoryJournal {
+            store: Arc::default(),
+            clock,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Store> {
@@ -61,7 +64,10 @@ impl MemoryJournal {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read<T: Send + 'static>(&self, read: impl FnOnce(&Store) -> T) -> Answer<Result<T, ReadError>> {
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Store) -> T,
+    ) -> Answer<Result<T, ReadError>> {
         ready(Ok(read(&self.lock())))
     }
 }
@@ -70,7 +76,12 @@ impl Journal for MemoryJournal {
     fn commit(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>> {
         let mut store = self.lock();
         let Store { facts, indexes, .. } = &mut *store;
-        ready(batch.iter().map(|write| facts.apply(write, indexes)).collect())
+        ready(
+            batch
+                .iter()
+                .map(|write| facts.apply(write, indexes))
+                .collect(),
+        )
     }
 
     fn execution(&self, id: ExecutionId) -> Answer<Result<Option<ExecutionRow>, ReadError>> {
@@ -78,7 +89,13 @@ impl Journal for MemoryJournal {
     }
 
     fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>> {
-        self.read(|store| store.indexes.by_name.get(&(scope, Arc::from(name))).copied())
+        self.read(|store| {
+            store
+                .indexes
+                .by_name
+                .get(&(scope, Arc::from(name)))
+                .copied()
+        })
     }
 
     fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {
@@ -97,22 +114,40 @@ impl Journal for MemoryJournal {
         })
     }
 
-    fn messages(&self, after: &[(Partition, MessageId)], limit: u32) -> Answer<Result<Vec<Message>, ReadError>> {
+    fn messages(
+        &self,
+        after: &[(Partition, MessageId)],
+        limit: u32,
+    ) -> Answer<Result<Vec<Message>, ReadError>> {
         let after: BTreeMap<Partition, MessageId> = after.iter().copied().collect();
         self.read(|store| {
-            let Some(first) = after.values().min() else { return Vec::new() };
-            let messages = store.facts.messages.range((Bound::Excluded(*first), Bound::Unbounded));
+            let Some(first) = after.values().min() else {
+                return Vec::new();
+            };
+            let messages = store
+                .facts
+                .messages
+                .range((Bound::Excluded(*first), Bound::Unbounded));
             let wanted = messages.filter(|(id, message)| {
-                after.get(&message.to.partition()).is_some_and(|cursor| *id > cursor)
+                after
+                    .get(&message.to.partition())
+                    .is_some_and(|cursor| *id > cursor)
             });
-            wanted.take(limit as usize).map(|(_, message)| message.clone()).collect()
+            wanted
+                .take(limit as usize)
+                .map(|(_, message)| message.clone())
+                .collect()
         })
     }
 
     fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>> {
         self.read(|store| {
-            let ids = store.indexes.inbox.range((id, MessageId(0))..=(id, MessageId(u64::MAX)));
-            ids.filter_map(|(_, message)| store.facts.messages.get(message).cloned()).collect()
+            let ids = store
+                .indexes
+                .inbox
+                .range((id, MessageId(0))..=(id, MessageId(u64::MAX)));
+            ids.filter_map(|(_, message)| store.facts.messages.get(message).cloned())
+                .collect()
         })
     }
 
@@ -126,7 +161,9 @@ impl Journal for MemoryJournal {
         self.read(|store| {
             let start = after.map_or(Bound::Unbounded, Bound::Excluded);
             let ids = store.indexes.hot.range((start, Bound::Unbounded)).copied();
-            ids.filter(|id| wanted.contains(&id.partition())).take(limit as usize).collect()
+            ids.filter(|id| wanted.contains(&id.partition()))
+                .take(limit as usize)
+                .collect()
         })
     }
 
@@ -140,14 +177,22 @@ impl Journal for MemoryJournal {
         self.read(|store| {
             let due = store.indexes.due.range(..=(until, ExecutionId(u64::MAX)));
             let wanted = due.filter(|(_, id)| wanted.contains(&id.partition()));
-            wanted.take(limit as usize).map(|(at, id)| (*id, *at)).collect()
+            wanted
+                .take(limit as usize)
+                .map(|(at, id)| (*id, *at))
+                .collect()
         })
     }
 
     fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>> {
         let wanted: BTreeSet<Partition> = partitions.iter().copied().collect();
         self.read(|store| {
-            store.indexes.due.iter().find(|(_, id)| wanted.contains(&id.partition())).map(|(at, _)| *at)
+            store
+                .indexes
+                .due
+                .iter()
+                .find(|(_, id)| wanted.contains(&id.partition()))
+                .map(|(at, _)| *at)
         })
     }
 
@@ -167,8 +212,14 @@ impl Journal for MemoryJournal {
                 None => Bound::Included((activity, Timestamp(0), TokenHash([0; 32]))),
             };
             let end = Bound::Included((activity, Timestamp(u64::MAX), TokenHash([0xff; 32])));
-            let tokens = store.indexes.activities.range((start, end)).take(limit as usize);
-            tokens.filter_map(|(_, _, token)| store.facts.tasks.get(token).cloned()).collect()
+            let tokens = store
+                .indexes
+                .activities
+                .range((start, end))
+                .take(limit as usize);
+            tokens
+                .filter_map(|(_, _, token)| store.facts.tasks.get(token).cloned())
+                .collect()
         })
     }
 
@@ -176,9 +227,19 @@ impl Journal for MemoryJournal {
         self.read(|store| store.indexes.blobs.get(&hash).cloned())
     }
 
-    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>> {
+    fn lease(
+        &self,
+        owner: &str,
+        wanted: &[Partition],
+        ttl_ms: u64,
+    ) -> Answer<Result<Vec<Lease>, ReadError>> {
         let now = (self.clock)();
-        ready(Ok(self.lock().lease(owner, wanted, now, now.plus_ms(ttl_ms))))
+        ready(Ok(self.lock().lease(
+            owner,
+            wanted,
+            now,
+            now.plus_ms(ttl_ms),
+        )))
     }
 
     fn release(&self, owner: &str) -> Answer<Result<(), ReadError>> {
@@ -191,7 +252,11 @@ impl Catalog for MemoryJournal {
     fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>> {
         self.read(|store| {
             let record = store.facts.catalog.get(key)?;
-            Some(CatalogRecord { key: key.clone(), revision: record.revision, bytes: record.bytes.clone() })
+            Some(CatalogRecord {
+                key: key.clone(),
+                revision: record.revision,
+                bytes: record.bytes.clone(),
+            })
         })
     }
 
@@ -203,7 +268,11 @@ impl Catalog for MemoryJournal {
         after: Option<&str>,
         limit: u32,
     ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
-        let key = |name: &str| CatalogKey { tenant: tenant.into(), kind: kind.into(), name: name.into() };
+        let key = |name: &str| CatalogKey {
+            tenant: tenant.into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
         let start = match after {
             Some(after) if after >= prefix => Bound::Excluded(key(after)),
             Some(_) | None => Bound::Included(key(prefix)),
@@ -231,30 +300,67 @@ impl Store {
         match query.status {
             Some(status) => {
                 let range = (query.scope, status, ExecutionId(0))..(query.scope, status, before);
-                self.indexes.by_status.range(range).rev().take(limit).filter_map(|(_, _, id)| row(id)).collect()
+                self.indexes
+                    .by_status
+                    .range(range)
+                    .rev()
+                    .take(limit)
+                    .filter_map(|(_, _, id)| row(id))
+                    .collect()
             }
             None => {
                 let range = (query.scope, ExecutionId(0))..(query.scope, before);
-                self.indexes.by_scope.range(range).rev().take(limit).filter_map(|(_, id)| row(id)).collect()
+                self.indexes
+                    .by_scope
+                    .range(range)
+                    .rev()
+                    .take(limit)
+                    .filter_map(|(_, id)| row(id))
+                    .collect()
             }
         }
     }
 
-    fn lease(&mut self, owner: &str, wanted: &[Partition], now: Timestamp, until: Timestamp) -> Vec<Lease> {
-        for held in self.leases.values_mut().filter(|held| *held.owner == *owner) {
+    fn lease(
+        &mut self,
+        owner: &str,
+        wanted: &[Partition],
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Vec<Lease> {
+        for held in self
+            .leases
+            .values_mut()
+            .filter(|held| *held.owner == *owner)
+        {
             held.until = until;
         }
         for partition in wanted {
-            if self.leases.get(partition).is_some_and(|held| *held.owner == *owner || held.until > now) {
+            if self
+                .leases
+                .get(partition)
+                .is_some_and(|held| *held.owner == *owner || held.until > now)
+            {
                 continue;
             }
-            self.leases.insert(*partition, Held { owner: owner.into(), until });
+            self.leases.insert(
+                *partition,
+                Held {
+                    owner: owner.into(),
+                    until,
+                },
+            );
             self.facts.epochs.entry(*partition).or_insert(Epoch(0)).0 += 1;
         }
         let held = self.leases.iter().filter(|(_, held)| *held.owner == *owner);
         let lease = |(partition, held): (&Partition, &Held)| Lease {
             partition: *partition,
-            epoch: self.facts.epochs.get(partition).copied().unwrap_or(Epoch(0)),
+            epoch: self
+                .facts
+                .epochs
+                .get(partition)
+                .copied()
+                .unwrap_or(Epoch(0)),
             until: held.until,
         };
         held.map(lease).collect()
@@ -265,18 +371,23 @@ impl Changes for Indexes {
     fn row(&mut self, old: Option<&ExecutionRow>, new: &ExecutionRow) {
         match old {
             Some(old) => {
-                self.by_status.remove(&(old.new.scope, old.view.status, old.id));
+                self.by_status
+                    .remove(&(old.new.scope, old.view.status, old.id));
                 if let Some(at) = old.view.wake_at {
                     self.due.remove(&(at, old.id));
                 }
             }
             None => {
                 self.by_scope.insert((new.new.scope, new.id));
-                let newest = self.by_name.entry((new.new.scope, new.new.name.clone())).or_insert(new.id);
+                let newest = self
+                    .by_name
+                    .entry((new.new.scope, new.new.name.clone()))
+                    .or_insert(new.id);
                 *newest = new.id.max(*newest);
             }
         }
-        self.by_status.insert((new.new.scope, new.view.status, new.id));
+        self.by_status
+            .insert((new.new.scope, new.view.status, new.id));
         if let Some(at) = new.view.wake_at {
             self.due.insert((at, new.id));
         }
@@ -288,19 +399,27 @@ impl Changes for Indexes {
     }
 
     fn segment(&mut self, append: &Append) {
-        let stored = StoredSegment { first: append.expected_next, segment: append.segment.clone() };
-        self.segments.entry(append.execution).or_default().push(stored);
+        let stored = StoredSegment {
+            first: append.expected_next,
+            segment: append.segment.clone(),
+        };
+        self.segments
+            .entry(append.execution)
+            .or_default()
+            .push(stored);
     }
 
     fn task_opened(&mut self, task: &OpenTask) {
         if let Some(activity) = task.activity {
-            self.activities.insert((activity, task.scheduled_at, task.token));
+            self.activities
+                .insert((activity, task.scheduled_at, task.token));
         }
     }
 
     fn task_closed(&mut self, task: &OpenTask) {
         if let Some(activity) = task.activity {
-            self.activities.remove(&(activity, task.scheduled_at, task.token));
+            self.activities
+                .remove(&(activity, task.scheduled_at, task.token));
         }
     }
 
@@ -324,11 +443,14 @@ fn select(log: &[StoredSegment], range: SegmentRange, bytes_max: usize) -> Vec<S
     let stored = |segment: &StoredSegment| Ok(segment.clone());
     let page = match range {
         SegmentRange::From { first } => {
-            let start = log.partition_point(|stored| stored.first + u64::from(stored.segment.events) <= first);
+            let start = log
+                .partition_point(|stored| stored.first + u64::from(stored.segment.events) <= first);
             segment_page(log[start..].iter().map(stored), bytes_max)
         }
         SegmentRange::Forward { public } => {
-            let ends = |stored: &StoredSegment| stored.segment.first_public + u64::from(stored.segment.public);
+            let ends = |stored: &StoredSegment| {
+                stored.segment.first_public + u64::from(stored.segment.public)
+            };
             let start = log.partition_point(|stored| ends(stored) <= public);
             segment_page(log[start..].iter().map(stored), bytes_max)
         }

@@ -7,20 +7,25 @@
 //! whole or not at all.
 
 mod facts;
+#[cfg(any(test, feature = "sim"))]
 mod fault;
 mod id;
 mod limits;
 mod memory;
 mod postgres;
+#[cfg(any(test, feature = "sim"))]
 mod sim_vfs;
 mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use fault::{FaultPlan, SimDisk, Synced};
+#[cfg(any(test, feature = "sim"))]
+pub use fault::{FaultPlan, SimDisk};
 pub use memory::MemoryJournal;
 pub use postgres::{PostgresJournal, PostgresOptions};
-pub use sqlite::{InlineJournal, SqliteJournal, SqliteOptions, SqliteStore};
+#[cfg(any(test, feature = "sim"))]
+pub use sqlite::InlineJournal;
+pub use sqlite::{SqliteJournal, SqliteOptions};
 
 pub use id::{Epoch, ExecutionId, MessageId, Partition, ScopeId, TokenHash};
 
@@ -37,6 +42,10 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// One atomic change. Writes of one batch share a transaction, yet each has its own [`Verdict`]: a refused write
 /// leaves no trace and never takes its neighbours with it.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all writes are appends; a box for each would cost more"
+)]
 pub enum Write {
     /// Events of one execution with everything they bring about.
     Append(Append),
@@ -69,7 +78,8 @@ pub struct Append {
     pub view: View,
     /// Tasks whose rows are inserted (replaced, where the token is open already).
     pub open: Vec<OpenTask>,
-    /// Tasks whose rows are deleted, after those of `open` are in. With `must_exist`, a missing row refuses the append (an answer came first).
+    /// Tasks whose rows are deleted, after those of `open` are in. With `must_exist`, a missing row refuses the append
+    /// (an answer came first).
     pub close: Vec<CloseTask>,
     pub send: Vec<Outgoing>,
     /// Inbox rows that the events of this append account for; a missing one refuses the append.
@@ -129,12 +139,20 @@ pub enum Status {
 
 impl Status {
     /// All statuses, in the order of their numbers.
-    pub const ALL: [Status; 5] =
-        [Status::Running, Status::Succeeded, Status::Failed, Status::TimedOut, Status::Aborted];
+    pub const ALL: [Status; 5] = [
+        Status::Running,
+        Status::Succeeded,
+        Status::Failed,
+        Status::TimedOut,
+        Status::Aborted,
+    ];
 
     /// The status of a stored number.
     fn from_number(number: i64) -> Option<Status> {
-        usize::try_from(number).ok().and_then(|index| Status::ALL.get(index)).copied()
+        usize::try_from(number)
+            .ok()
+            .and_then(|index| Status::ALL.get(index))
+            .copied()
     }
 }
 
@@ -246,7 +264,10 @@ pub enum Refused {
     MessageGone,
     /// A catalog record is not at the expected revision.
     #[error("the record was changed meanwhile")]
-    Conflict { record: usize, revision: Option<u64> },
+    Conflict {
+        record: usize,
+        revision: Option<u64>,
+    },
     /// The disk is full or a quota of the store is reached; nothing is lost, later writes may land.
     #[error("the store is full: {0}")]
     Full(String),
@@ -286,20 +307,39 @@ pub trait Journal: Catalog + Send + Sync + 'static {
     fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>>;
 
     /// Segments of an execution, at most `bytes_max` bytes of them but at least one when there is any.
-    fn segments(&self, id: ExecutionId, range: SegmentRange, bytes_max: usize) -> Answer<Result<Vec<StoredSegment>, ReadError>>;
+    fn segments(
+        &self,
+        id: ExecutionId,
+        range: SegmentRange,
+        bytes_max: usize,
+    ) -> Answer<Result<Vec<StoredSegment>, ReadError>>;
 
     /// Messages above a cursor of each partition, ascending by id. A cursor a partition, since ids ascend in order of
     /// commit within a partition only: one cursor for all would pass over a message that another node commits late.
-    fn messages(&self, after: &[(Partition, MessageId)], limit: u32) -> Answer<Result<Vec<Message>, ReadError>>;
+    fn messages(
+        &self,
+        after: &[(Partition, MessageId)],
+        limit: u32,
+    ) -> Answer<Result<Vec<Message>, ReadError>>;
 
     /// All messages in one execution's inbox, ascending by id.
     fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>>;
 
     /// Hot executions of the given partitions with ids above `after`, ascending.
-    fn hot(&self, partitions: &[Partition], after: Option<ExecutionId>, limit: u32) -> Answer<Result<Vec<ExecutionId>, ReadError>>;
+    fn hot(
+        &self,
+        partitions: &[Partition],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Answer<Result<Vec<ExecutionId>, ReadError>>;
 
     /// Executions whose `wake_at` is at or before `until`, in order of `wake_at`.
-    fn due(&self, partitions: &[Partition], until: Timestamp, limit: u32) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>>;
+    fn due(
+        &self,
+        partitions: &[Partition],
+        until: Timestamp,
+        limit: u32,
+    ) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>>;
 
     /// The earliest `wake_at` of the given partitions.
     fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>>;
@@ -308,7 +348,12 @@ pub trait Journal: Catalog + Send + Sync + 'static {
     fn open_task(&self, token: TokenHash) -> Answer<Result<Option<OpenTask>, ReadError>>;
 
     /// Open tasks of an activity, oldest first. The engine remembers which ones it has handed out.
-    fn activity_tasks(&self, activity: ScopeId, after: Option<(Timestamp, TokenHash)>, limit: u32) -> Answer<Result<Vec<OpenTask>, ReadError>>;
+    fn activity_tasks(
+        &self,
+        activity: ScopeId,
+        after: Option<(Timestamp, TokenHash)>,
+        limit: u32,
+    ) -> Answer<Result<Vec<OpenTask>, ReadError>>;
 
     /// Bytes by hash.
     fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>>;
@@ -316,7 +361,12 @@ pub trait Journal: Catalog + Send + Sync + 'static {
     /// Takes and renews leases for `owner`: renews those it holds, and takes free or expired ones of `wanted`
     /// (under a new epoch). Answers all it now holds, by partition. `owner` names one run of one process: a name that
     /// outlives a restart would share its epoch with what the dead process may still have in flight.
-    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>>;
+    fn lease(
+        &self,
+        owner: &str,
+        wanted: &[Partition],
+        ttl_ms: u64,
+    ) -> Answer<Result<Vec<Lease>, ReadError>>;
 
     /// Gives leases back, so that another node need not wait for them to expire.
     fn release(&self, owner: &str) -> Answer<Result<(), ReadError>>;
@@ -329,7 +379,14 @@ pub trait Catalog {
     fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>>;
 
     /// Records of a tenant and kind whose name starts with `prefix`, in order of name, after `after`.
-    fn scan(&self, tenant: &str, kind: &str, prefix: &str, after: Option<&str>, limit: u32) -> Answer<Result<Vec<CatalogRecord>, ReadError>>;
+    fn scan(
+        &self,
+        tenant: &str,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Answer<Result<Vec<CatalogRecord>, ReadError>>;
 }
 
 /// Name of a record.
@@ -362,9 +419,13 @@ pub struct CatalogWrite {
 /// A store that cannot be opened: what is wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("the data directory {0} is in use by another process; stop that process or choose another directory")]
+    #[error(
+        "the data directory {0} is in use by another process; stop that process or choose another directory"
+    )]
     Locked(String),
-    #[error("{path} cannot be opened: {why}; check that it exists and that this user may write there")]
+    #[error(
+        "{path} cannot be opened: {why}; check that it exists and that this user may write there"
+    )]
     Unreadable { path: String, why: String },
     #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
     Foreign(String),
@@ -374,7 +435,11 @@ pub enum OpenError {
         "the journal at {path} has format {found}, and this version of Stepwell reads up to format {known}; run the \
          version that wrote it or a newer one"
     )]
-    Newer { path: String, found: i64, known: i64 },
+    Newer {
+        path: String,
+        found: i64,
+        known: i64,
+    },
     #[error("the database at {at} cannot be reached: {why}")]
     Unreachable { at: String, why: String },
 }
@@ -388,13 +453,24 @@ fn ready<T: Send + 'static>(value: T) -> Answer<T> {
 fn weight(write: &Write) -> usize {
     let payload = match write {
         Write::Append(append) => {
-            let sent: usize = append.send.iter().map(|message| message.payload.len()).sum();
+            let sent: usize = append
+                .send
+                .iter()
+                .map(|message| message.payload.len())
+                .sum();
             let opened: usize = append.open.iter().map(|task| task.task.len()).sum();
-            let created = append.create.as_ref().map_or(0, |new| new.meta.len() + new.name.len());
+            let created = append
+                .create
+                .as_ref()
+                .map_or(0, |new| new.meta.len() + new.name.len());
             append.segment.bytes.len() + sent + opened + created
         }
         Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
-        Write::Catalog(records) => records.iter().filter_map(|record| record.bytes.as_ref()).map(|bytes| bytes.len()).sum(),
+        Write::Catalog(records) => records
+            .iter()
+            .filter_map(|record| record.bytes.as_ref())
+            .map(|bytes| bytes.len())
+            .sum(),
         Write::Discard(_) => 0,
         Write::Blob { bytes, .. } => bytes.len(),
     };

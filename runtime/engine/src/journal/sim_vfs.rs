@@ -5,7 +5,10 @@
 //! is the safe model in `fault`. Tables and locks of a disk stay allocated for ever, some hundred bytes, since a
 //! forgotten connection may outlive the disk.
 
-#![allow(unsafe_code, reason = "SQLite's file-system interface is C function tables over raw pointers")]
+#![allow(
+    unsafe_code,
+    reason = "SQLite's file-system interface is C function tables over raw pointers"
+)]
 
 use std::{
     collections::BTreeMap,
@@ -106,7 +109,10 @@ impl Registration {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("stepwell-sim-{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let c_name = CString::new(name.as_str()).expect("letters and digits hold no zero byte");
-        let app: &'static App = Box::leak(Box::new(App { disk: disk.clone(), locks: Mutex::default() }));
+        let app: &'static App = Box::leak(Box::new(App {
+            disk: disk.clone(),
+            locks: Mutex::default(),
+        }));
         let vfs = Box::into_raw(Box::new(ffi::sqlite3_vfs {
             iVersion: 2,
             szOsFile: c_int::try_from(size_of::<Handle>()).expect("two pointers"),
@@ -133,7 +139,11 @@ impl Registration {
         }));
         // SAFETY: the table and its name stay allocated for ever.
         let registered = unsafe { ffi::sqlite3_vfs_register(vfs, 0) };
-        assert_eq!(registered, ffi::SQLITE_OK, "registering fails only without memory");
+        assert_eq!(
+            registered,
+            ffi::SQLITE_OK,
+            "registering fails only without memory"
+        );
         Registration { vfs, name, disk }
     }
 
@@ -157,7 +167,11 @@ impl App {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         if locks.generation != generation {
             let next_handle = locks.next_handle;
-            *locks = Locks { generation, next_handle, files: BTreeMap::new() };
+            *locks = Locks {
+                generation,
+                next_handle,
+                files: BTreeMap::new(),
+            };
         }
         locks
     }
@@ -204,7 +218,11 @@ unsafe fn opened<'a>(file: *mut ffi::sqlite3_file) -> &'a mut Open {
 /// `name` is null or a C string.
 unsafe fn text(name: *const c_char) -> Option<String> {
     // SAFETY: by the caller's promise.
-    (!name.is_null()).then(|| unsafe { CStr::from_ptr(name) }.to_string_lossy().into_owned())
+    (!name.is_null()).then(|| {
+        unsafe { CStr::from_ptr(name) }
+            .to_string_lossy()
+            .into_owned()
+    })
 }
 
 unsafe extern "C" fn open(
@@ -233,7 +251,14 @@ unsafe extern "C" fn open(
         }
         disk.create(&name);
     }
-    let open = Open { app, name, id, generation, temporary, shm: None };
+    let open = Open {
+        app,
+        name,
+        id,
+        generation,
+        temporary,
+        shm: None,
+    };
     handle.open = Box::into_raw(Box::new(open));
     handle.base.pMethods = &raw const METHODS;
     if !out_flags.is_null() {
@@ -243,7 +268,11 @@ unsafe extern "C" fn open(
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, sync_directory: c_int) -> c_int {
+unsafe extern "C" fn delete(
+    vfs: *mut ffi::sqlite3_vfs,
+    name: *const c_char,
+    sync_directory: c_int,
+) -> c_int {
     // SAFETY: SQLite passes our table and a name.
     let (app, name) = unsafe { (app(vfs), text(name).unwrap_or_default()) };
     let mut disk = lock(&app.disk);
@@ -254,7 +283,10 @@ unsafe extern "C" fn delete(vfs: *mut ffi::sqlite3_vfs, name: *const c_char, syn
     if !disk.exists(&name) {
         return ffi::SQLITE_IOERR_DELETE_NOENT;
     }
-    code(disk.delete(&name, sync_directory != 0), ffi::SQLITE_IOERR_DELETE)
+    code(
+        disk.delete(&name, sync_directory != 0),
+        ffi::SQLITE_IOERR_DELETE,
+    )
 }
 
 unsafe extern "C" fn access(
@@ -288,7 +320,11 @@ unsafe extern "C" fn full_pathname(
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn randomness(_vfs: *mut ffi::sqlite3_vfs, amount: c_int, out: *mut c_char) -> c_int {
+unsafe extern "C" fn randomness(
+    _vfs: *mut ffi::sqlite3_vfs,
+    amount: c_int,
+    out: *mut c_char,
+) -> c_int {
     // SAFETY: SQLite passes `amount` bytes of room.
     unsafe { ptr::write_bytes(out, 0x5a, count(amount)) };
     amount
@@ -309,13 +345,20 @@ unsafe extern "C" fn current_time(_vfs: *mut ffi::sqlite3_vfs, out: *mut f64) ->
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn current_time_ms(_vfs: *mut ffi::sqlite3_vfs, out: *mut ffi::sqlite3_int64) -> c_int {
+unsafe extern "C" fn current_time_ms(
+    _vfs: *mut ffi::sqlite3_vfs,
+    out: *mut ffi::sqlite3_int64,
+) -> c_int {
     // SAFETY: SQLite passes room for the answer.
     unsafe { *out = NOW_MS };
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn last_error(_vfs: *mut ffi::sqlite3_vfs, _room: c_int, _out: *mut c_char) -> c_int {
+unsafe extern "C" fn last_error(
+    _vfs: *mut ffi::sqlite3_vfs,
+    _room: c_int,
+    _out: *mut c_char,
+) -> c_int {
     0
 }
 
@@ -343,9 +386,16 @@ unsafe extern "C" fn read(
     offset: ffi::sqlite3_int64,
 ) -> c_int {
     // SAFETY: SQLite passes an open handle and `amount` bytes of room.
-    let (open, out) = unsafe { (opened(file), slice::from_raw_parts_mut(out.cast::<u8>(), count(amount))) };
+    let (open, out) = unsafe {
+        (
+            opened(file),
+            slice::from_raw_parts_mut(out.cast::<u8>(), count(amount)),
+        )
+    };
     let mut disk = lock(&open.app.disk);
-    let outcome = disk.alive(open.generation).and_then(|()| disk.read(&open.name, at(offset), out));
+    let outcome = disk
+        .alive(open.generation)
+        .and_then(|()| disk.read(&open.name, at(offset), out));
     match outcome {
         Ok(filled) if filled == out.len() => ffi::SQLITE_OK,
         Ok(filled) => {
@@ -363,9 +413,16 @@ unsafe extern "C" fn write(
     offset: ffi::sqlite3_int64,
 ) -> c_int {
     // SAFETY: SQLite passes an open handle and `amount` bytes.
-    let (open, bytes) = unsafe { (opened(file), slice::from_raw_parts(bytes.cast::<u8>(), count(amount))) };
+    let (open, bytes) = unsafe {
+        (
+            opened(file),
+            slice::from_raw_parts(bytes.cast::<u8>(), count(amount)),
+        )
+    };
     let mut disk = lock(&open.app.disk);
-    let outcome = disk.alive(open.generation).and_then(|()| disk.write(&open.name, at(offset), bytes));
+    let outcome = disk
+        .alive(open.generation)
+        .and_then(|()| disk.write(&open.name, at(offset), bytes));
     code(outcome, ffi::SQLITE_IOERR_WRITE)
 }
 
@@ -373,7 +430,9 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, size: ffi::sqlite3_i
     // SAFETY: SQLite passes an open handle.
     let open = unsafe { opened(file) };
     let mut disk = lock(&open.app.disk);
-    let outcome = disk.alive(open.generation).and_then(|()| disk.truncate(&open.name, at(size)));
+    let outcome = disk
+        .alive(open.generation)
+        .and_then(|()| disk.truncate(&open.name, at(size)));
     code(outcome, ffi::SQLITE_IOERR_TRUNCATE)
 }
 
@@ -381,11 +440,16 @@ unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, _flags: c_int) -> c_int 
     // SAFETY: SQLite passes an open handle.
     let open = unsafe { opened(file) };
     let mut disk = lock(&open.app.disk);
-    let outcome = disk.alive(open.generation).and_then(|()| disk.sync(&open.name));
+    let outcome = disk
+        .alive(open.generation)
+        .and_then(|()| disk.sync(&open.name));
     code(outcome, ffi::SQLITE_IOERR_FSYNC)
 }
 
-unsafe extern "C" fn file_size(file: *mut ffi::sqlite3_file, out: *mut ffi::sqlite3_int64) -> c_int {
+unsafe extern "C" fn file_size(
+    file: *mut ffi::sqlite3_file,
+    out: *mut ffi::sqlite3_int64,
+) -> c_int {
     // SAFETY: SQLite passes an open handle and room for the answer.
     let open = unsafe { opened(file) };
     let disk = lock(&open.app.disk);
@@ -405,8 +469,16 @@ unsafe extern "C" fn lock_file(file: *mut ffi::sqlite3_file, level: c_int) -> c_
     }
     let mut locks = open.app.locks();
     let levels = &mut locks.files.entry(open.name.clone()).or_default().levels;
-    let highest = levels.iter().filter(|(id, _)| **id != open.id).map(|(_, level)| *level).max().unwrap_or(0);
-    let mine = levels.get(&open.id).copied().unwrap_or(ffi::SQLITE_LOCK_NONE);
+    let highest = levels
+        .iter()
+        .filter(|(id, _)| **id != open.id)
+        .map(|(_, level)| *level)
+        .max()
+        .unwrap_or(0);
+    let mine = levels
+        .get(&open.id)
+        .copied()
+        .unwrap_or(ffi::SQLITE_LOCK_NONE);
     if mine >= level {
         return ffi::SQLITE_OK;
     }
@@ -446,13 +518,21 @@ unsafe extern "C" fn check_reserved(file: *mut ffi::sqlite3_file, out: *mut c_in
     let open = unsafe { opened(file) };
     let locks = open.app.locks();
     let held = locks.files.get(&open.name);
-    let reserved = held.is_some_and(|held| held.levels.values().any(|level| *level >= ffi::SQLITE_LOCK_RESERVED));
+    let reserved = held.is_some_and(|held| {
+        held.levels
+            .values()
+            .any(|level| *level >= ffi::SQLITE_LOCK_RESERVED)
+    });
     // SAFETY: as above.
     unsafe { *out = c_int::from(reserved) };
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn file_control(_file: *mut ffi::sqlite3_file, _op: c_int, _argument: *mut c_void) -> c_int {
+unsafe extern "C" fn file_control(
+    _file: *mut ffi::sqlite3_file,
+    _op: c_int,
+    _argument: *mut c_void,
+) -> c_int {
     ffi::SQLITE_NOTFOUND
 }
 
@@ -480,7 +560,13 @@ unsafe extern "C" fn shm_map(
         return ffi::SQLITE_IOERR_SHMMAP;
     }
     let mut locks = open.app.locks();
-    let shared = locks.files.entry(open.name.clone()).or_default().shm.get_or_insert_default().clone();
+    let shared = locks
+        .files
+        .entry(open.name.clone())
+        .or_default()
+        .shm
+        .get_or_insert_default()
+        .clone();
     let shm = open.shm.get_or_insert(shared);
     let mut shm = shm.lock().unwrap_or_else(PoisonError::into_inner);
     shm.held.entry(open.id).or_default();
@@ -497,10 +583,17 @@ unsafe extern "C" fn shm_map(
     ffi::SQLITE_OK
 }
 
-unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, offset: c_int, n: c_int, flags: c_int) -> c_int {
+unsafe extern "C" fn shm_lock(
+    file: *mut ffi::sqlite3_file,
+    offset: c_int,
+    n: c_int,
+    flags: c_int,
+) -> c_int {
     // SAFETY: SQLite passes an open handle.
     let open = unsafe { opened(file) };
-    let Some(shm) = &open.shm else { return ffi::SQLITE_IOERR_SHMLOCK };
+    let Some(shm) = &open.shm else {
+        return ffi::SQLITE_IOERR_SHMLOCK;
+    };
     let mut shm = shm.lock().unwrap_or_else(PoisonError::into_inner);
     let slots = u8::try_from(((1u32 << n) - 1) << offset).expect("SQLite has eight slots");
     let mine = shm.held.get(&open.id).copied().unwrap_or_default();
@@ -512,13 +605,22 @@ unsafe extern "C" fn shm_lock(file: *mut ffi::sqlite3_file, offset: c_int, n: c_
         return ffi::SQLITE_IOERR_SHMLOCK;
     }
     let others = shm.held.iter().filter(|(id, _)| **id != open.id);
-    let (shared, exclusive) = others.fold((0, 0), |sum, (_, held)| (sum.0 | held.0, sum.1 | held.1));
+    let (shared, exclusive) =
+        others.fold((0, 0), |sum, (_, held)| (sum.0 | held.0, sum.1 | held.1));
     let wants_shared = flags & ffi::SQLITE_SHM_SHARED != 0;
-    let blocking = if wants_shared { exclusive } else { shared | exclusive };
+    let blocking = if wants_shared {
+        exclusive
+    } else {
+        shared | exclusive
+    };
     if blocking & slots != 0 {
         return ffi::SQLITE_BUSY;
     }
-    let held = if wants_shared { (mine.0 | slots, mine.1) } else { (mine.0, mine.1 | slots) };
+    let held = if wants_shared {
+        (mine.0 | slots, mine.1)
+    } else {
+        (mine.0, mine.1 | slots)
+    };
     shm.held.insert(open.id, held);
     ffi::SQLITE_OK
 }

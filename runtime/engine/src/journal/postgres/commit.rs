@@ -15,12 +15,13 @@ use stepwell_interp::Timestamp;
 use tokio_postgres::{Error, error::SqlState};
 
 use super::{
+    delta::Delta,
     session::{Link, Session},
-    value::{int, ms},
+    value::int,
 };
 use crate::journal::{
-    Append, CatalogKey, Epoch, ExecutionId, ExecutionRow, Message, MessageId, NewExecution, OpenTask, Outgoing, Partition, Refused,
-    ScopeId, Status, TokenHash, Verdict, View, Write,
+    Append, CatalogKey, Epoch, ExecutionId, ExecutionRow, Message, MessageId, NewExecution,
+    OpenTask, Outgoing, Partition, Refused, ScopeId, Status, TokenHash, Verdict, View, Write,
     facts::{Changes, Facts, Versioned},
     limits::CONFLICT_ATTEMPTS_MAX,
 };
@@ -62,7 +63,10 @@ impl Failure {
 async fn transact(link: &Link, writes: &[Write]) -> Result<Vec<Verdict>, Failure> {
     let mut attempt = 1;
     loop {
-        let session = link.session().await.map_err(|error| Failure::Unknown(described(&error)))?;
+        let session = link
+            .session()
+            .await
+            .map_err(|error| Failure::Unknown(described(&error)))?;
         let error = match attempt_once(&session, writes).await {
             Ok(verdicts) => return Ok(verdicts),
             Err(error) => error,
@@ -80,7 +84,12 @@ async fn transact(link: &Link, writes: &[Write]) -> Result<Vec<Verdict>, Failure
 /// Whether another node's transaction was in the way; the attempt was rolled back for certain.
 pub(super) fn is_conflict(error: &Error) -> bool {
     error.code().is_some_and(|code| {
-        [SqlState::UNIQUE_VIOLATION, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code)
+        [
+            SqlState::UNIQUE_VIOLATION,
+            SqlState::T_R_SERIALIZATION_FAILURE,
+            SqlState::T_R_DEADLOCK_DETECTED,
+        ]
+        .contains(code)
     })
 }
 
@@ -104,8 +113,11 @@ pub(super) fn described(error: &Error) -> String {
 async fn attempt_once(session: &Session, writes: &[Write]) -> Result<Vec<Verdict>, Error> {
     session.control("BEGIN").await?;
     let mut facts = fetch(session, &Keys::of(writes)).await?;
-    let mut delta = Delta { known: facts.catalog.keys().cloned().collect(), ..Delta::default() };
-    let verdicts = writes.iter().map(|write| facts.apply(write, &mut delta)).collect();
+    let mut delta = Delta::from(&facts);
+    let verdicts = writes
+        .iter()
+        .map(|write| facts.apply(write, &mut delta))
+        .collect();
     delta.write(session, &facts).await?;
     session.control("COMMIT").await?;
     Ok(verdicts)
@@ -134,7 +146,9 @@ impl<'a> Keys<'a> {
                     keys.send(std::slice::from_ref(message));
                 }
                 Write::Post(message) => keys.send(std::slice::from_ref(message)),
-                Write::Catalog(records) => keys.records.extend(records.iter().map(|record| &record.key)),
+                Write::Catalog(records) => keys
+                    .records
+                    .extend(records.iter().map(|record| &record.key)),
                 Write::Discard(ids) => keys.messages.extend(ids),
                 Write::Blob { .. } => {}
             }
@@ -148,13 +162,15 @@ impl<'a> Keys<'a> {
         if let Some(new) = append.create.as_ref().filter(|new| new.unique_name) {
             self.names.insert((new.scope, &new.name));
         }
-        self.tokens.extend(append.close.iter().map(|close| close.token));
+        self.tokens
+            .extend(append.close.iter().map(|close| close.token));
         self.messages.extend(&append.consume);
         self.send(&append.send);
     }
 
     fn send(&mut self, messages: &[Outgoing]) {
-        self.inboxes.extend(messages.iter().map(|message| message.to.partition()));
+        self.inboxes
+            .extend(messages.iter().map(|message| message.to.partition()));
     }
 }
 
@@ -175,22 +191,38 @@ async fn fetch(session: &Session, keys: &Keys<'_>) -> Result<Facts, Error> {
         let sql = "SELECT id FROM messages WHERE id = ANY($1) ORDER BY id FOR UPDATE";
         for row in session.rows(sql, &[&ids]).await? {
             let id = MessageId(row.get::<_, i64>(0).cast_unsigned());
-            facts.messages.insert(id, Message { id, to: ExecutionId(0), payload: Arc::default() });
+            facts.messages.insert(
+                id,
+                Message {
+                    id,
+                    to: ExecutionId(0),
+                    payload: Arc::default(),
+                },
+            );
         }
     }
     fetch_records(session, keys, &mut facts).await?;
     Ok(facts)
 }
 
-async fn fetch_partitions(session: &Session, keys: &Keys<'_>, facts: &mut Facts) -> Result<(), Error> {
+async fn fetch_partitions(
+    session: &Session,
+    keys: &Keys<'_>,
+    facts: &mut Facts,
+) -> Result<(), Error> {
     let numbers = |partitions: &BTreeSet<Partition>| -> Vec<i32> {
-        partitions.iter().map(|partition| i32::from(partition.0)).collect()
+        partitions
+            .iter()
+            .map(|partition| i32::from(partition.0))
+            .collect()
     };
     if !keys.partitions.is_empty() {
         let sql = "SELECT partition, epoch FROM leases WHERE partition = ANY($1) ORDER BY partition FOR SHARE";
         for row in session.rows(sql, &[&numbers(&keys.partitions)]).await? {
             let epoch = Epoch(row.get::<_, i64>(1).cast_unsigned());
-            facts.epochs.insert(super::value::partition(row.get(0)), epoch);
+            facts
+                .epochs
+                .insert(super::value::partition(row.get(0)), epoch);
         }
     }
     if !keys.inboxes.is_empty() {
@@ -202,19 +234,27 @@ async fn fetch_partitions(session: &Session, keys: &Keys<'_>, facts: &mut Facts)
         let sql = "SELECT partition, last FROM inboxes WHERE partition = ANY($1) ORDER BY partition FOR UPDATE";
         for row in session.rows(sql, &[&inboxes]).await? {
             let last = row.get::<_, i64>(1).cast_unsigned();
-            facts.last_message.insert(super::value::partition(row.get(0)), last);
+            facts
+                .last_message
+                .insert(super::value::partition(row.get(0)), last);
         }
     }
     Ok(())
 }
 
-async fn fetch_executions(session: &Session, keys: &Keys<'_>, facts: &mut Facts) -> Result<(), Error> {
+async fn fetch_executions(
+    session: &Session,
+    keys: &Keys<'_>,
+    facts: &mut Facts,
+) -> Result<(), Error> {
     if !keys.executions.is_empty() {
         let ids: Vec<i64> = keys.executions.iter().map(|id| int(id.0)).collect();
         let sql = "SELECT id, next FROM executions WHERE id = ANY($1) ORDER BY id FOR UPDATE";
         for row in session.rows(sql, &[&ids]).await? {
             let id = ExecutionId(row.get::<_, i64>(0).cast_unsigned());
-            facts.rows.insert(id, unread_row(id, row.get::<_, i64>(1).cast_unsigned()));
+            facts
+                .rows
+                .insert(id, unread_row(id, row.get::<_, i64>(1).cast_unsigned()));
         }
     }
     if !keys.names.is_empty() {
@@ -226,7 +266,9 @@ async fn fetch_executions(session: &Session, keys: &Keys<'_>, facts: &mut Facts)
         for row in session.rows(sql, &[&scopes, &names]).await? {
             let scope = ScopeId(row.get::<_, i64>(0).cast_unsigned());
             let id = ExecutionId(row.get::<_, i64>(2).cast_unsigned());
-            facts.names.insert((scope, row.get::<_, &str>(1).into()), id);
+            facts
+                .names
+                .insert((scope, row.get::<_, &str>(1).into()), id);
         }
     }
     Ok(())
@@ -236,17 +278,35 @@ async fn fetch_records(session: &Session, keys: &Keys<'_>, facts: &mut Facts) ->
     if keys.records.is_empty() {
         return Ok(());
     }
-    let column = |part: fn(&CatalogKey) -> &str| keys.records.iter().map(|key| part(key)).collect::<Vec<&str>>();
+    let column = |part: fn(&CatalogKey) -> &str| {
+        keys.records
+            .iter()
+            .map(|key| part(key))
+            .collect::<Vec<&str>>()
+    };
     let sql = "SELECT records.tenant, records.kind, records.name, records.revision FROM records
         JOIN unnest($1::text[], $2::text[], $3::text[]) AS wanted (tenant, kind, name)
         ON records.tenant = wanted.tenant AND records.kind = wanted.kind AND records.name = wanted.name
         ORDER BY 1, 2, 3 FOR UPDATE OF records";
     let (tenants, kinds) = (column(|key| &key.tenant), column(|key| &key.kind));
-    for row in session.rows(sql, &[&tenants, &kinds, &column(|key| &key.name)]).await? {
+    for row in session
+        .rows(sql, &[&tenants, &kinds, &column(|key| &key.name)])
+        .await?
+    {
         let text = |index: usize| -> Arc<str> { row.get::<_, &str>(index).into() };
-        let key = CatalogKey { tenant: text(0), kind: text(1), name: text(2) };
+        let key = CatalogKey {
+            tenant: text(0),
+            kind: text(1),
+            name: text(2),
+        };
         let revision = row.get::<_, i64>(3).cast_unsigned();
-        facts.catalog.insert(key, Versioned { revision, bytes: Arc::default() });
+        facts.catalog.insert(
+            key,
+            Versioned {
+                revision,
+                bytes: Arc::default(),
+            },
+        );
     }
     Ok(())
 }
@@ -260,272 +320,22 @@ fn unread_row(id: ExecutionId, next: u64) -> ExecutionRow {
         started_at: Timestamp(0),
         meta: Arc::default(),
     };
-    ExecutionRow { id, new, view: View::default(), next, next_public: 0 }
+    ExecutionRow {
+        id,
+        new,
+        view: View::default(),
+        next,
+        next_public: 0,
+    }
 }
 
 /// A task of which only the token was read.
 fn unread_task(token: TokenHash) -> OpenTask {
-    OpenTask { token, execution: ExecutionId(0), task: Arc::default(), activity: None, scheduled_at: Timestamp(0) }
-}
-
-/// What a group of writes changes.
-#[derive(Default)]
-struct Delta {
-    created: BTreeSet<ExecutionId>,
-    updated: BTreeSet<ExecutionId>,
-    segments: Vec<Append>,
-    opened: BTreeMap<TokenHash, OpenTask>,
-    closed: BTreeSet<TokenHash>,
-    sent: BTreeMap<MessageId, Message>,
-    consumed: BTreeSet<MessageId>,
-    inboxes: BTreeSet<Partition>,
-    records: BTreeSet<CatalogKey>,
-    /// Records that were there, and are locked.
-    known: BTreeSet<CatalogKey>,
-    blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
-}
-
-impl Changes for Delta {
-    fn row(&mut self, old: Option<&ExecutionRow>, new: &ExecutionRow) {
-        if old.is_none() {
-            self.created.insert(new.id);
-        } else if !self.created.contains(&new.id) {
-            self.updated.insert(new.id);
-        }
-    }
-
-    fn segment(&mut self, append: &Append) {
-        self.segments.push(append.clone());
-    }
-
-    fn task_opened(&mut self, task: &OpenTask) {
-        self.closed.remove(&task.token);
-        self.opened.insert(task.token, task.clone());
-    }
-
-    fn task_closed(&mut self, task: &OpenTask) {
-        self.opened.remove(&task.token);
-        self.closed.insert(task.token);
-    }
-
-    fn message_sent(&mut self, message: &Message) {
-        self.inboxes.insert(message.to.partition());
-        self.sent.insert(message.id, message.clone());
-    }
-
-    fn message_consumed(&mut self, message: &Message) {
-        if self.sent.remove(&message.id).is_none() {
-            self.consumed.insert(message.id);
-        }
-    }
-
-    fn record(&mut self, key: &CatalogKey) {
-        self.records.insert(key.clone());
-    }
-
-    fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>) {
-        self.blobs.insert(hash, bytes.clone());
-    }
-}
-
-impl Delta {
-    async fn write(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        self.write_created(session, facts).await?;
-        self.write_updated(session, facts).await?;
-        self.write_segments(session).await?;
-        self.write_tasks(session).await?;
-        self.write_messages(session, facts).await?;
-        self.write_records(session, facts).await?;
-        if self.blobs.is_empty() {
-            return Ok(());
-        }
-        let hashes: Vec<&[u8]> = self.blobs.keys().map(|hash| hash.as_slice()).collect();
-        let bytes: Vec<&[u8]> = self.blobs.values().map(|bytes| &**bytes).collect();
-        let sql = "INSERT INTO blobs SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING";
-        session.run(sql, &[&hashes, &bytes]).await?;
-        Ok(())
-    }
-
-    async fn write_created(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        let rows: Vec<&ExecutionRow> = self.created.iter().filter_map(|id| facts.rows.get(id)).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let partitions: Vec<i32> = rows.iter().map(|row| i32::from(row.id.partition().0)).collect();
-        let scopes: Vec<i64> = rows.iter().map(|row| int(row.new.scope.0)).collect();
-        let names: Vec<&str> = rows.iter().map(|row| &*row.new.name).collect();
-        let unique: Vec<bool> = rows.iter().map(|row| row.new.unique_name).collect();
-        let started: Vec<i64> = rows.iter().map(|row| ms(row.new.started_at)).collect();
-        let meta: Vec<&[u8]> = rows.iter().map(|row| &*row.new.meta).collect();
-        let views = Views::of(&rows);
-        let sql = "INSERT INTO executions (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count,
-            redriven_at, partition, scope, name, unique_name, started_at, meta)
-            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], $6::bigint[],
-                $7::bigint[], $8::bigint[], $9::bigint[], $10::integer[], $11::bigint[], $12::text[], $13::boolean[],
-                $14::bigint[], $15::bytea[])";
-        let Views { ids, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at } = &views;
-        session
-            .run(sql, &[
-                ids, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, &partitions,
-                &scopes, &names, &unique, &started, &meta,
-            ])
-            .await?;
-        Ok(())
-    }
-
-    async fn write_updated(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        let rows: Vec<&ExecutionRow> = self.updated.iter().filter_map(|id| facts.rows.get(id)).collect();
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let views = Views::of(&rows);
-        let sql = "UPDATE executions SET next = new.next, next_public = new.next_public, status = new.status,
-                hot = new.hot, wake_at = new.wake_at, stopped_at = new.stopped_at, redrive_count = new.redrive_count,
-                redriven_at = new.redriven_at
-            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], $6::bigint[],
-                $7::bigint[], $8::bigint[], $9::bigint[])
-            AS new (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at)
-            WHERE executions.id = new.id";
-        let Views { ids, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at } = &views;
-        session
-            .run(sql, &[ids, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at])
-            .await?;
-        Ok(())
-    }
-
-    async fn write_segments(&self, session: &Session) -> Result<(), Error> {
-        if self.segments.is_empty() {
-            return Ok(());
-        }
-        let column = |part: fn(&Append) -> u64| self.segments.iter().map(|append| int(part(append))).collect::<Vec<i64>>();
-        let bytes: Vec<&[u8]> = self.segments.iter().map(|append| &*append.segment.bytes).collect();
-        let sql = "INSERT INTO segments (execution, first, events, first_public, public, bytes)
-            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])";
-        session
-            .run(sql, &[
-                &column(|append| append.execution.0),
-                &column(|append| append.expected_next),
-                &column(|append| u64::from(append.segment.events)),
-                &column(|append| append.segment.first_public),
-                &column(|append| u64::from(append.segment.public)),
-                &bytes,
-            ])
-            .await?;
-        Ok(())
-    }
-
-    async fn write_tasks(&self, session: &Session) -> Result<(), Error> {
-        if !self.closed.is_empty() {
-            let tokens: Vec<&[u8]> = self.closed.iter().map(|token| token.0.as_slice()).collect();
-            session.run("DELETE FROM tasks WHERE token = ANY($1)", &[&tokens]).await?;
-        }
-        if self.opened.is_empty() {
-            return Ok(());
-        }
-        let tasks = || self.opened.values();
-        let tokens: Vec<&[u8]> = tasks().map(|task| task.token.0.as_slice()).collect();
-        let executions: Vec<i64> = tasks().map(|task| int(task.execution.0)).collect();
-        let bytes: Vec<&[u8]> = tasks().map(|task| &*task.task).collect();
-        let activities: Vec<Option<i64>> = tasks().map(|task| task.activity.map(|activity| int(activity.0))).collect();
-        let scheduled: Vec<i64> = tasks().map(|task| ms(task.scheduled_at)).collect();
-        let sql = "INSERT INTO tasks (token, execution, task, activity, scheduled_at)
-            SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[])
-            ON CONFLICT (token) DO UPDATE SET execution = excluded.execution, task = excluded.task,
-                activity = excluded.activity, scheduled_at = excluded.scheduled_at";
-        session.run(sql, &[&tokens, &executions, &bytes, &activities, &scheduled]).await?;
-        Ok(())
-    }
-
-    async fn write_messages(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        if !self.consumed.is_empty() {
-            let ids: Vec<i64> = self.consumed.iter().map(|id| int(id.0)).collect();
-            session.run("DELETE FROM messages WHERE id = ANY($1)", &[&ids]).await?;
-        }
-        if !self.sent.is_empty() {
-            let ids: Vec<i64> = self.sent.keys().map(|id| int(id.0)).collect();
-            let partitions: Vec<i32> = self.sent.values().map(|message| i32::from(message.to.partition().0)).collect();
-            let recipients: Vec<i64> = self.sent.values().map(|message| int(message.to.0)).collect();
-            let payloads: Vec<&[u8]> = self.sent.values().map(|message| &*message.payload).collect();
-            let sql = "INSERT INTO messages (id, partition, recipient, payload)
-                SELECT * FROM unnest($1::bigint[], $2::integer[], $3::bigint[], $4::bytea[])";
-            session.run(sql, &[&ids, &partitions, &recipients, &payloads]).await?;
-        }
-        if !self.inboxes.is_empty() {
-            let partitions: Vec<i32> = self.inboxes.iter().map(|partition| i32::from(partition.0)).collect();
-            let last = |partition| int(facts.last_message.get(partition).copied().unwrap_or(0));
-            let last: Vec<i64> = self.inboxes.iter().map(last).collect();
-            let sql = "UPDATE inboxes SET last = new.last FROM unnest($1::integer[], $2::bigint[]) AS new (partition, last)
-                WHERE inboxes.partition = new.partition";
-            session.run(sql, &[&partitions, &last]).await?;
-        }
-        Ok(())
-    }
-
-    async fn write_records(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        let kept = |key: &&CatalogKey| facts.catalog.contains_key(*key);
-        let (written, deleted): (Vec<&CatalogKey>, Vec<&CatalogKey>) = self.records.iter().partition(kept);
-        if !deleted.is_empty() {
-            let (tenants, kinds, names) = columns(&deleted);
-            let sql = "DELETE FROM records USING unnest($1::text[], $2::text[], $3::text[]) AS gone (tenant, kind, name)
-                WHERE records.tenant = gone.tenant AND records.kind = gone.kind AND records.name = gone.name";
-            session.run(sql, &[&tenants, &kinds, &names]).await?;
-        }
-        let (old, new): (Vec<&CatalogKey>, Vec<&CatalogKey>) = written.iter().partition(|key| self.known.contains(**key));
-        let sql = "UPDATE records SET revision = new.revision, bytes = new.bytes
-            FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])
-            AS new (tenant, kind, name, revision, bytes)
-            WHERE records.tenant = new.tenant AND records.kind = new.kind AND records.name = new.name";
-        put_records(session, facts, &old, sql).await?;
-        // A record that another node makes meanwhile violates the key, and the group is judged again.
-        let sql = "INSERT INTO records (tenant, kind, name, revision, bytes)
-            SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[])";
-        put_records(session, facts, &new, sql).await
-    }
-}
-
-async fn put_records(session: &Session, facts: &Facts, keys: &[&CatalogKey], sql: &'static str) -> Result<(), Error> {
-    if keys.is_empty() {
-        return Ok(());
-    }
-    let (tenants, kinds, names) = columns(keys);
-    let records = || keys.iter().filter_map(|key| facts.catalog.get(*key));
-    let revisions: Vec<i64> = records().map(|record| int(record.revision)).collect();
-    let bytes: Vec<&[u8]> = records().map(|record| &*record.bytes).collect();
-    session.run(sql, &[&tenants, &kinds, &names, &revisions, &bytes]).await?;
-    Ok(())
-}
-
-fn columns<'a>(keys: &[&'a CatalogKey]) -> (Vec<&'a str>, Vec<&'a str>, Vec<&'a str>) {
-    let column = |part: fn(&CatalogKey) -> &str| keys.iter().map(|key| part(key)).collect();
-    (column(|key| &key.tenant), column(|key| &key.kind), column(|key| &key.name))
-}
-
-/// The columns of rows that change.
-struct Views {
-    ids: Vec<i64>,
-    next: Vec<i64>,
-    next_public: Vec<i64>,
-    status: Vec<i16>,
-    hot: Vec<bool>,
-    wake_at: Vec<Option<i64>>,
-    stopped_at: Vec<Option<i64>>,
-    redrive_count: Vec<i64>,
-    redriven_at: Vec<Option<i64>>,
-}
-
-impl Views {
-    fn of(rows: &[&ExecutionRow]) -> Views {
-        let status = |status: Status| i16::from(status as u8);
-        Views {
-            ids: rows.iter().map(|row| int(row.id.0)).collect(),
-            next: rows.iter().map(|row| int(row.next)).collect(),
-            next_public: rows.iter().map(|row| int(row.next_public)).collect(),
-            status: rows.iter().map(|row| status(row.view.status)).collect(),
-            hot: rows.iter().map(|row| row.view.hot).collect(),
-            wake_at: rows.iter().map(|row| row.view.wake_at.map(ms)).collect(),
-            stopped_at: rows.iter().map(|row| row.view.stopped_at.map(ms)).collect(),
-            redrive_count: rows.iter().map(|row| i64::from(row.view.redrive_count)).collect(),
-            redriven_at: rows.iter().map(|row| row.view.redriven_at.map(ms)).collect(),
-        }
+    OpenTask {
+        token,
+        execution: ExecutionId(0),
+        task: Arc::default(),
+        activity: None,
+        scheduled_at: Timestamp(0),
     }
 }

@@ -13,13 +13,24 @@ use super::{
 };
 use crate::journal::{Epoch, Lease, Partition, ReadError, limits::CONFLICT_ATTEMPTS_MAX};
 
-pub(super) async fn lease(link: &Link, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Result<Vec<Lease>, ReadError> {
-    let mut wanted: Vec<i32> = wanted.iter().map(|partition| i32::from(partition.0)).collect();
+pub(super) async fn lease(
+    link: &Link,
+    owner: &str,
+    wanted: &[Partition],
+    ttl_ms: u64,
+) -> Result<Vec<Lease>, ReadError> {
+    let mut wanted: Vec<i32> = wanted
+        .iter()
+        .map(|partition| i32::from(partition.0))
+        .collect();
     wanted.sort_unstable();
     wanted.dedup();
     let mut attempt = 1;
     loop {
-        let session = link.session().await.map_err(|error| ReadError(described(&error)))?;
+        let session = link
+            .session()
+            .await
+            .map_err(|error| ReadError(described(&error)))?;
         let error = match attempt_once(&session, owner, &wanted, ttl_ms).await {
             Ok(leases) => return Ok(leases),
             Err(error) => error,
@@ -34,7 +45,12 @@ pub(super) async fn lease(link: &Link, owner: &str, wanted: &[Partition], ttl_ms
     }
 }
 
-async fn attempt_once(session: &Session, owner: &str, wanted: &[i32], ttl_ms: u64) -> Result<Vec<Lease>, Error> {
+async fn attempt_once(
+    session: &Session,
+    owner: &str,
+    wanted: &[i32],
+    ttl_ms: u64,
+) -> Result<Vec<Lease>, Error> {
     session.control("BEGIN").await?;
     let sql = "INSERT INTO terms SELECT partition, NULL, 0 FROM unnest($1::integer[]) AS wanted (partition)
         WHERE NOT EXISTS (SELECT 1 FROM terms WHERE terms.partition = wanted.partition)
@@ -45,11 +61,16 @@ async fn attempt_once(session: &Session, owner: &str, wanted: &[i32], ttl_ms: u6
         ORDER BY partition FOR UPDATE";
     let terms = session.rows(sql, &[&owner, &wanted]).await?;
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    let now: i64 = session.rows(sql, &[]).await?.first().map_or(0, |row| row.get(0));
+    let now: i64 = session
+        .rows(sql, &[])
+        .await?
+        .first()
+        .map_or(0, |row| row.get(0));
 
     let (mut held, mut taken) = (Vec::new(), Vec::new());
     for row in &terms {
-        let (partition, holder, until): (i32, Option<&str>, i64) = (row.get(0), row.get(1), row.get(2));
+        let (partition, holder, until): (i32, Option<&str>, i64) =
+            (row.get(0), row.get(1), row.get(2));
         if holder == Some(owner) {
             held.push(partition);
         } else if holder.is_none() || until <= now {
@@ -59,24 +80,52 @@ async fn attempt_once(session: &Session, owner: &str, wanted: &[i32], ttl_ms: u6
     held.extend(&taken);
     held.sort_unstable();
     let until = now.saturating_add_unsigned(ttl_ms);
-    session.run("UPDATE terms SET owner = $1, until = $2 WHERE partition = ANY($3)", &[&owner, &until, &held]).await?;
+    session
+        .run(
+            "UPDATE terms SET owner = $1, until = $2 WHERE partition = ANY($3)",
+            &[&owner, &until, &held],
+        )
+        .await?;
     let sql = "INSERT INTO leases SELECT partition, 1 FROM unnest($1::integer[]) AS taken (partition) ORDER BY partition
         ON CONFLICT (partition) DO UPDATE SET epoch = leases.epoch + 1";
     session.run(sql, &[&taken]).await?;
-    let rows = session.rows("SELECT partition, epoch FROM leases WHERE partition = ANY($1)", &[&held]).await?;
+    let rows = session
+        .rows(
+            "SELECT partition, epoch FROM leases WHERE partition = ANY($1)",
+            &[&held],
+        )
+        .await?;
     session.control("COMMIT").await?;
 
     let until = Timestamp(until.cast_unsigned());
     let lease = |row: &tokio_postgres::Row| {
         let partition = partition(row.get(0));
-        (partition, Lease { partition, epoch: Epoch(row.get::<_, i64>(1).cast_unsigned()), until })
+        (
+            partition,
+            Lease {
+                partition,
+                epoch: Epoch(row.get::<_, i64>(1).cast_unsigned()),
+                until,
+            },
+        )
     };
-    Ok(rows.iter().map(lease).collect::<BTreeMap<_, _>>().into_values().collect())
+    Ok(rows
+        .iter()
+        .map(lease)
+        .collect::<BTreeMap<_, _>>()
+        .into_values()
+        .collect())
 }
 
 pub(super) async fn release(link: &Link, owner: &str) -> Result<(), ReadError> {
     let failed = |error: Error| ReadError(described(&error));
     let session = link.session().await.map_err(failed)?;
-    session.run("UPDATE terms SET owner = NULL, until = 0 WHERE owner = $1", &[&owner]).await.map_err(failed)?;
+    session
+        .run(
+            "UPDATE terms SET owner = NULL, until = 0 WHERE owner = $1",
+            &[&owner],
+        )
+        .await
+        .map_err(failed)?;
     Ok(())
 }

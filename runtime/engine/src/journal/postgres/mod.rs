@@ -2,6 +2,7 @@
 //! be awaited on any executor.
 
 mod commit;
+mod delta;
 mod lease;
 mod read;
 mod schema;
@@ -23,8 +24,9 @@ use tokio::{
 };
 
 use super::{
-    Answer, Catalog, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, Journal, Lease, ListQuery, Message, MessageId,
-    OpenError, OpenTask, Partition, ReadError, Refused, ScopeId, SegmentRange, StoredSegment, TokenHash, Verdict, Write,
+    Answer, Catalog, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, Journal, Lease,
+    ListQuery, Message, MessageId, OpenError, OpenTask, Partition, ReadError, Refused, ScopeId,
+    SegmentRange, StoredSegment, TokenHash, Verdict, Write,
     limits::{GROUP_BYTES_MAX, GROUP_WRITES_MAX, QUEUE_BYTES_MAX},
     weight,
 };
@@ -56,22 +58,53 @@ struct Batch {
 
 impl PostgresJournal {
     /// Connects and makes the tables where they are missing. Must be awaited on `runtime`.
-    pub async fn connect(options: PostgresOptions, runtime: Handle) -> Result<PostgresJournal, OpenError> {
+    pub async fn connect(
+        options: PostgresOptions,
+        runtime: Handle,
+    ) -> Result<PostgresJournal, OpenError> {
         let at = format!("schema {}", options.schema);
-        let unreachable = |why: String| OpenError::Unreachable { at: at.clone(), why };
-        let config = options.url.parse().map_err(|error: tokio_postgres::Error| unreachable(error.to_string()))?;
-        let target = Target { config, schema: options.schema };
+        let unreachable = |why: String| OpenError::Unreachable {
+            at: at.clone(),
+            why,
+        };
+        let config = options
+            .url
+            .parse()
+            .map_err(|error: tokio_postgres::Error| unreachable(error.to_string()))?;
+        let target = Target {
+            config,
+            schema: options.schema,
+        };
         let failed = |error: tokio_postgres::Error| unreachable(commit::described(&error));
         let client = session::connect(&target).await.map_err(failed)?;
-        let found = schema::prepare(&client, &target.schema).await.map_err(failed)?;
+        let found = schema::prepare(&client, &target.schema)
+            .await
+            .map_err(failed)?;
         if found > schema::FORMAT {
-            return Err(OpenError::Newer { path: at, found, known: schema::FORMAT });
+            return Err(OpenError::Newer {
+                path: at,
+                found,
+                known: schema::FORMAT,
+            });
         }
         let (queue, queued) = mpsc::unbounded_channel();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        runtime.spawn(serve(Link::new(target.clone()), queued, queued_bytes.clone()));
-        let (reads, leases) = (Arc::new(Link::new(target.clone())), Arc::new(Link::new(target)));
-        Ok(PostgresJournal { runtime, queue, queued_bytes, reads, leases })
+        runtime.spawn(serve(
+            Link::new(target.clone()),
+            queued,
+            queued_bytes.clone(),
+        ));
+        let (reads, leases) = (
+            Arc::new(Link::new(target.clone())),
+            Arc::new(Link::new(target)),
+        );
+        Ok(PostgresJournal {
+            runtime,
+            queue,
+            queued_bytes,
+            reads,
+            leases,
+        })
     }
 
     /// Runs a read on the journal's runtime.
@@ -81,12 +114,20 @@ impl PostgresJournal {
         F: Future<Output = Result<T, ReadError>> + Send + 'static,
     {
         let running = self.runtime.spawn(read);
-        Box::pin(async move { running.await.unwrap_or_else(|error| Err(ReadError(error.to_string()))) })
+        Box::pin(async move {
+            running
+                .await
+                .unwrap_or_else(|error| Err(ReadError(error.to_string())))
+        })
     }
 }
 
 /// Commits what is queued, group by group, until the journal is dropped.
-async fn serve(link: Link, mut queue: mpsc::UnboundedReceiver<Batch>, queued_bytes: Arc<AtomicUsize>) {
+async fn serve(
+    link: Link,
+    mut queue: mpsc::UnboundedReceiver<Batch>,
+    queued_bytes: Arc<AtomicUsize>,
+) {
     while let Some(first) = queue.recv().await {
         let mut bytes = first.bytes;
         let mut answers = vec![(first.writes.len(), first.answer)];
@@ -99,7 +140,9 @@ async fn serve(link: Link, mut queue: mpsc::UnboundedReceiver<Batch>, queued_byt
         }
         queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         let verdicts = commit::commit(&link, &writes).await;
-        let failed = verdicts.iter().any(|verdict| matches!(verdict, Err(Refused::Broken(_))));
+        let failed = verdicts
+            .iter()
+            .any(|verdict| matches!(verdict, Err(Refused::Broken(_))));
         let mut verdicts = verdicts.into_iter();
         for (count, answer) in answers {
             // Callers who no longer wait are no concern.
@@ -116,7 +159,9 @@ fn refuse_queued(queue: &mut mpsc::UnboundedReceiver<Batch>, queued_bytes: &Atom
     let refused = Refused::Broken("an earlier commit failed".to_owned());
     while let Ok(batch) = queue.try_recv() {
         queued_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
-        let _ = batch.answer.send(vec![Err(refused.clone()); batch.writes.len()]);
+        let _ = batch
+            .answer
+            .send(vec![Err(refused.clone()); batch.writes.len()]);
     }
 }
 
@@ -131,7 +176,11 @@ impl Journal for PostgresJournal {
             return super::ready(vec![Err(full); count]);
         }
         // A failure drops the sender of the answer, which the future below sees.
-        let _ = self.queue.send(Batch { writes, bytes, answer });
+        let _ = self.queue.send(Batch {
+            writes,
+            bytes,
+            answer,
+        });
         let ended = move |_| vec![Err(Refused::Broken("the journal is closed".to_owned())); count];
         Box::pin(async move { answered.await.unwrap_or_else(ended) })
     }
@@ -161,7 +210,11 @@ impl Journal for PostgresJournal {
         self.run(async move { read::segments(&link, id, range, bytes_max).await })
     }
 
-    fn messages(&self, after: &[(Partition, MessageId)], limit: u32) -> Answer<Result<Vec<Message>, ReadError>> {
+    fn messages(
+        &self,
+        after: &[(Partition, MessageId)],
+        limit: u32,
+    ) -> Answer<Result<Vec<Message>, ReadError>> {
         let (link, after) = (self.reads.clone(), after.to_vec());
         self.run(async move { read::messages(&link, &after, limit).await })
     }
@@ -219,7 +272,12 @@ impl Journal for PostgresJournal {
         self.run(async move { read::blob(&link, hash).await })
     }
 
-    fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Answer<Result<Vec<Lease>, ReadError>> {
+    fn lease(
+        &self,
+        owner: &str,
+        wanted: &[Partition],
+        ttl_ms: u64,
+    ) -> Answer<Result<Vec<Lease>, ReadError>> {
         let (link, owner, wanted) = (self.leases.clone(), owner.to_owned(), wanted.to_vec());
         self.run(async move { lease::lease(&link, &owner, &wanted, ttl_ms).await })
     }
@@ -249,7 +307,11 @@ impl Catalog for PostgresJournal {
             Some(after) if after >= &*prefix => (after, false),
             Some(_) | None => (&*prefix, true),
         };
-        let start = CatalogKey { tenant: tenant.into(), kind: kind.into(), name: start.into() };
+        let start = CatalogKey {
+            tenant: tenant.into(),
+            kind: kind.into(),
+            name: start.into(),
+        };
         self.run(async move { read::scan(&link, &start, &prefix, included, limit).await })
     }
 }

@@ -11,8 +11,9 @@ use super::{
     value::{int, ms, token},
 };
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId, NewExecution, OpenTask, Partition,
-    ReadError, ScopeId, Segment, SegmentRange, Status, StoredSegment, TokenHash, View,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId,
+    NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange, Status,
+    StoredSegment, TokenHash, View,
 };
 
 type Read<T> = Result<T, ReadError>;
@@ -34,9 +35,15 @@ macro_rules! segments {
     ($condition:literal, $order:literal) => {
         concat!(
             "SELECT first, events, first_public, public, bytes FROM (
-                SELECT *, row_number() OVER (ORDER BY first ", $order, ") AS place,
-                    sum(octet_length(bytes)) OVER (ORDER BY first ", $order, ") AS total
-                FROM segments WHERE execution = $1 AND ", $condition, "
+                SELECT *, row_number() OVER (ORDER BY first ",
+            $order,
+            ") AS place,
+                    sum(octet_length(bytes)) OVER (ORDER BY first ",
+            $order,
+            ") AS total
+                FROM segments WHERE execution = $1 AND ",
+            $condition,
+            "
             ) AS page WHERE place = 1 OR total <= $3 ORDER BY place"
         )
     };
@@ -58,7 +65,10 @@ pub(super) async fn find(link: &Link, scope: ScopeId, name: &str) -> Read<Option
         SELECT id FROM executions WHERE scope = $1 AND name = $2 AND unique_name
         UNION ALL SELECT max(id) FROM executions WHERE scope = $1 AND name = $2 AND NOT unique_name) AS named";
     let found = rows(link, sql, &[&int(scope.0), &name]).await?;
-    Ok(found.first().and_then(|row| row.get::<_, Option<i64>>(0)).map(|id| ExecutionId(id.cast_unsigned())))
+    Ok(found
+        .first()
+        .and_then(|row| row.get::<_, Option<i64>>(0))
+        .map(|id| ExecutionId(id.cast_unsigned())))
 }
 
 pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow>> {
@@ -66,8 +76,15 @@ pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow
     let before = query.before.map_or(i64::MAX, |id| int(id.0));
     let found = match query.status {
         Some(status) => {
-            let sql = executions!("WHERE scope = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4");
-            rows(link, sql, &[&scope, &i16::from(status as u8), &before, &limit]).await?
+            let sql = executions!(
+                "WHERE scope = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
+            );
+            rows(
+                link,
+                sql,
+                &[&scope, &i16::from(status as u8), &before, &limit],
+            )
+            .await?
         }
         None => {
             let sql = executions!("WHERE scope = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
@@ -91,26 +108,49 @@ pub(super) async fn segments(
         SegmentRange::Last => {
             let sql = "SELECT first, events, first_public, public, bytes FROM segments WHERE execution = $1
                 ORDER BY first DESC LIMIT 1";
-            return Ok(rows(link, sql, &[&int(id.0)]).await?.iter().map(stored_segment).collect());
+            return Ok(rows(link, sql, &[&int(id.0)])
+                .await?
+                .iter()
+                .map(stored_segment)
+                .collect());
         }
     };
     let start = i64::try_from(start).unwrap_or(i64::MAX);
-    Ok(rows(link, sql, &[&int(id.0), &start, &bytes_max]).await?.iter().map(stored_segment).collect())
+    Ok(rows(link, sql, &[&int(id.0), &start, &bytes_max])
+        .await?
+        .iter()
+        .map(stored_segment)
+        .collect())
 }
 
-pub(super) async fn messages(link: &Link, after: &[(Partition, MessageId)], limit: u32) -> Read<Vec<Message>> {
-    let partitions: Vec<i32> = after.iter().map(|(partition, _)| i32::from(partition.0)).collect();
+pub(super) async fn messages(
+    link: &Link,
+    after: &[(Partition, MessageId)],
+    limit: u32,
+) -> Read<Vec<Message>> {
+    let partitions: Vec<i32> = after
+        .iter()
+        .map(|(partition, _)| i32::from(partition.0))
+        .collect();
     let cursors: Vec<i64> = after.iter().map(|(_, id)| int(id.0)).collect();
     let sql = "SELECT messages.id, messages.recipient, messages.payload
         FROM unnest($1::integer[], $2::bigint[]) AS cursors (partition, after)
         JOIN messages ON messages.partition = cursors.partition AND messages.id > cursors.after
         ORDER BY messages.id LIMIT $3";
-    Ok(rows(link, sql, &[&partitions, &cursors, &i64::from(limit)]).await?.iter().map(message).collect())
+    Ok(rows(link, sql, &[&partitions, &cursors, &i64::from(limit)])
+        .await?
+        .iter()
+        .map(message)
+        .collect())
 }
 
 pub(super) async fn inbox(link: &Link, id: ExecutionId) -> Read<Vec<Message>> {
     let sql = "SELECT id, recipient, payload FROM messages WHERE recipient = $1 ORDER BY id";
-    Ok(rows(link, sql, &[&int(id.0)]).await?.iter().map(message).collect())
+    Ok(rows(link, sql, &[&int(id.0)])
+        .await?
+        .iter()
+        .map(message)
+        .collect())
 }
 
 pub(super) async fn hot(
@@ -121,8 +161,16 @@ pub(super) async fn hot(
 ) -> Read<Vec<ExecutionId>> {
     let sql = "SELECT id FROM executions WHERE hot AND partition = ANY($1) AND id > $2 ORDER BY id LIMIT $3";
     let after = after.map_or(-1, |id| int(id.0));
-    let found = rows(link, sql, &[&numbers(partitions), &after, &i64::from(limit)]).await?;
-    Ok(found.iter().map(|row| ExecutionId(unsigned(row, 0))).collect())
+    let found = rows(
+        link,
+        sql,
+        &[&numbers(partitions), &after, &i64::from(limit)],
+    )
+    .await?;
+    Ok(found
+        .iter()
+        .map(|row| ExecutionId(unsigned(row, 0)))
+        .collect())
 }
 
 pub(super) async fn due(
@@ -133,13 +181,24 @@ pub(super) async fn due(
 ) -> Read<Vec<(ExecutionId, Timestamp)>> {
     let sql = "SELECT id, wake_at FROM executions WHERE wake_at IS NOT NULL AND wake_at <= $2 AND partition = ANY($1)
         ORDER BY wake_at, id LIMIT $3";
-    let found = rows(link, sql, &[&numbers(partitions), &ms(until), &i64::from(limit)]).await?;
-    Ok(found.iter().map(|row| (ExecutionId(unsigned(row, 0)), Timestamp(unsigned(row, 1)))).collect())
+    let found = rows(
+        link,
+        sql,
+        &[&numbers(partitions), &ms(until), &i64::from(limit)],
+    )
+    .await?;
+    Ok(found
+        .iter()
+        .map(|row| (ExecutionId(unsigned(row, 0)), Timestamp(unsigned(row, 1))))
+        .collect())
 }
 
 pub(super) async fn open_task(link: &Link, token: TokenHash) -> Read<Option<OpenTask>> {
     let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks WHERE token = $1";
-    Ok(rows(link, sql, &[&token.0.as_slice()]).await?.first().map(task))
+    Ok(rows(link, sql, &[&token.0.as_slice()])
+        .await?
+        .first()
+        .map(task))
 }
 
 pub(super) async fn activity_tasks(
@@ -151,17 +210,28 @@ pub(super) async fn activity_tasks(
     let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks
         WHERE activity = $1 AND (scheduled_at, token) > ($2, $3) ORDER BY scheduled_at, token LIMIT $4";
     let (at, token) = after.map_or((-1, [0; 32]), |(at, token)| (ms(at), token.0));
-    let found = rows(link, sql, &[&int(activity.0), &at, &token.as_slice(), &i64::from(limit)]).await?;
+    let found = rows(
+        link,
+        sql,
+        &[&int(activity.0), &at, &token.as_slice(), &i64::from(limit)],
+    )
+    .await?;
     Ok(found.iter().map(task).collect())
 }
 
 pub(super) async fn blob(link: &Link, hash: [u8; 32]) -> Read<Option<Arc<[u8]>>> {
-    let found = rows(link, "SELECT bytes FROM blobs WHERE hash = $1", &[&hash.as_slice()]).await?;
+    let found = rows(
+        link,
+        "SELECT bytes FROM blobs WHERE hash = $1",
+        &[&hash.as_slice()],
+    )
+    .await?;
     Ok(found.first().map(|row| bytes(row, 0)))
 }
 
 pub(super) async fn record(link: &Link, key: &CatalogKey) -> Read<Option<CatalogRecord>> {
-    let sql = "SELECT name, revision, bytes FROM records WHERE tenant = $1 AND kind = $2 AND name = $3";
+    let sql =
+        "SELECT name, revision, bytes FROM records WHERE tenant = $1 AND kind = $2 AND name = $3";
     let found = rows(link, sql, &[&&*key.tenant, &&*key.kind, &&*key.name]).await?;
     Ok(found.first().map(|row| catalog_record(row, key)))
 }
@@ -180,18 +250,38 @@ pub(super) async fn scan(
     // The last character of Unicode: nothing with the prefix lies behind it.
     let end = format!("{prefix}\u{10ffff}\u{10ffff}");
     let (tenant, kind, name) = (&*start.tenant, &*start.kind, &*start.name);
-    let found = rows(link, sql, &[&tenant, &kind, &name, &included, &end, &prefix, &i64::from(limit)]).await?;
+    let found = rows(
+        link,
+        sql,
+        &[
+            &tenant,
+            &kind,
+            &name,
+            &included,
+            &end,
+            &prefix,
+            &i64::from(limit),
+        ],
+    )
+    .await?;
     Ok(found.iter().map(|row| catalog_record(row, start)).collect())
 }
 
 fn numbers(partitions: &[Partition]) -> Vec<i32> {
-    partitions.iter().map(|partition| i32::from(partition.0)).collect()
+    partitions
+        .iter()
+        .map(|partition| i32::from(partition.0))
+        .collect()
 }
 
 fn execution_row(row: &Row) -> Read<ExecutionRow> {
     let status = i64::from(row.get::<_, i16>(3));
-    let status = Status::from_number(status).ok_or_else(|| ReadError(format!("{status} is no status")))?;
-    let time = |index| row.get::<_, Option<i64>>(index).map(|ms| Timestamp(ms.cast_unsigned()));
+    let status =
+        Status::from_number(status).ok_or_else(|| ReadError(format!("{status} is no status")))?;
+    let time = |index| {
+        row.get::<_, Option<i64>>(index)
+            .map(|ms| Timestamp(ms.cast_unsigned()))
+    };
     Ok(ExecutionRow {
         id: ExecutionId(unsigned(row, 0)),
         next: unsigned(row, 1),
@@ -215,13 +305,24 @@ fn execution_row(row: &Row) -> Read<ExecutionRow> {
 }
 
 fn stored_segment(row: &Row) -> StoredSegment {
-    let segment =
-        Segment { events: narrow(row, 1), first_public: unsigned(row, 2), public: narrow(row, 3), bytes: bytes(row, 4) };
-    StoredSegment { first: unsigned(row, 0), segment }
+    let segment = Segment {
+        events: narrow(row, 1),
+        first_public: unsigned(row, 2),
+        public: narrow(row, 3),
+        bytes: bytes(row, 4),
+    };
+    StoredSegment {
+        first: unsigned(row, 0),
+        segment,
+    }
 }
 
 fn message(row: &Row) -> Message {
-    Message { id: MessageId(unsigned(row, 0)), to: ExecutionId(unsigned(row, 1)), payload: bytes(row, 2) }
+    Message {
+        id: MessageId(unsigned(row, 0)),
+        to: ExecutionId(unsigned(row, 1)),
+        payload: bytes(row, 2),
+    }
 }
 
 fn task(row: &Row) -> OpenTask {
@@ -229,14 +330,23 @@ fn task(row: &Row) -> OpenTask {
         token: token(row.get(0)),
         execution: ExecutionId(unsigned(row, 1)),
         task: bytes(row, 2),
-        activity: row.get::<_, Option<i64>>(3).map(|id| ScopeId(id.cast_unsigned())),
+        activity: row
+            .get::<_, Option<i64>>(3)
+            .map(|id| ScopeId(id.cast_unsigned())),
         scheduled_at: Timestamp(unsigned(row, 4)),
     }
 }
 
 fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
-    let key = CatalogKey { name: row.get::<_, &str>(0).into(), ..like.clone() };
-    CatalogRecord { key, revision: unsigned(row, 1), bytes: bytes(row, 2) }
+    let key = CatalogKey {
+        name: row.get::<_, &str>(0).into(),
+        ..like.clone()
+    };
+    CatalogRecord {
+        key,
+        revision: unsigned(row, 1),
+        bytes: bytes(row, 2),
+    }
 }
 
 fn unsigned(row: &Row, index: usize) -> u64 {

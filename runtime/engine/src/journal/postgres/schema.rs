@@ -54,14 +54,26 @@ CREATE TABLE IF NOT EXISTS blobs (hash bytea PRIMARY KEY, bytes bytea NOT NULL);
 /// Makes the schema and its tables where they are missing, and answers the format they have.
 pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
-    client.execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_KEY]).await?;
-    client.batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema))).await?;
+    client
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&ADVISORY_KEY])
+        .await?;
+    client
+        .batch_execute(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))
+        .await?;
     let sql = "SELECT EXISTS (SELECT 1 FROM information_schema.tables WHERE table_schema = $1 AND table_name = 'meta')";
     if !client.query_one(sql, &[&schema]).await?.get::<_, bool>(0) {
         client.batch_execute(TABLES).await?;
     }
-    client.execute("INSERT INTO meta VALUES ('format', $1) ON CONFLICT DO NOTHING", &[&FORMAT]).await?;
-    let format = client.query_one("SELECT value FROM meta WHERE key = 'format'", &[]).await?.get(0);
+    client
+        .execute(
+            "INSERT INTO meta VALUES ('format', $1) ON CONFLICT DO NOTHING",
+            &[&FORMAT],
+        )
+        .await?;
+    let format = client
+        .query_one("SELECT value FROM meta WHERE key = 'format'", &[])
+        .await?
+        .get(0);
     client.batch_execute("COMMIT").await?;
     Ok(format)
 }

@@ -33,15 +33,24 @@ pub(super) struct Session {
 
 impl Link {
     pub(super) fn new(target: Target) -> Link {
-        Link { target, session: tokio::sync::Mutex::new(None) }
+        Link {
+            target,
+            session: tokio::sync::Mutex::new(None),
+        }
     }
 
     pub(super) async fn session(&self) -> Result<Arc<Session>, Error> {
         let mut session = self.session.lock().await;
-        if let Some(session) = session.as_ref().filter(|session| !session.client.is_closed()) {
+        if let Some(session) = session
+            .as_ref()
+            .filter(|session| !session.client.is_closed())
+        {
             return Ok(session.clone());
         }
-        let fresh = Arc::new(Session { client: connect(&self.target).await?, statements: Mutex::default() });
+        let fresh = Arc::new(Session {
+            client: connect(&self.target).await?,
+            statements: Mutex::default(),
+        });
         *session = Some(fresh.clone());
         Ok(fresh)
     }
@@ -70,7 +79,11 @@ impl Session {
         self.client.execute(&statement, values).await
     }
 
-    pub(super) async fn rows(&self, sql: &'static str, values: Values<'_>) -> Result<Vec<Row>, Error> {
+    pub(super) async fn rows(
+        &self,
+        sql: &'static str,
+        values: Values<'_>,
+    ) -> Result<Vec<Row>, Error> {
         let statement = self.statement(sql).await?;
         self.client.query(&statement, values).await
     }
@@ -81,12 +94,20 @@ impl Session {
     }
 
     async fn statement(&self, sql: &'static str) -> Result<Statement, Error> {
-        let known = self.statements.lock().unwrap_or_else(PoisonError::into_inner).get(sql).cloned();
+        let known = self
+            .statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(sql)
+            .cloned();
         if let Some(statement) = known {
             return Ok(statement);
         }
         let statement = self.client.prepare(sql).await?;
-        self.statements.lock().unwrap_or_else(PoisonError::into_inner).insert(sql, statement.clone());
+        self.statements
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(sql, statement.clone());
         Ok(statement)
     }
 }

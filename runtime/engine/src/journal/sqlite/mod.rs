@@ -16,12 +16,14 @@ use std::{
 use rusqlite::Connection;
 use stepwell_interp::Timestamp;
 
-pub use store::{SqliteOptions, SqliteStore};
+pub use store::SqliteOptions;
+#[cfg(test)]
+pub(super) use store::SqliteStore;
 
 use super::{
-    Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal, Lease, ListQuery,
-    Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId, SegmentRange, StoredSegment, TokenHash,
-    Verdict, Write, ready,
+    Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal,
+    Lease, ListQuery, Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId,
+    SegmentRange, StoredSegment, TokenHash, Verdict, Write, ready,
 };
 use threads::Threads;
 
@@ -37,6 +39,7 @@ pub struct SqliteJournal(Sqlite<Threads>);
 
 /// The embedded journal on the caller's thread: answers are ready at once and everything happens in the caller's
 /// order, which is what a simulation needs.
+#[cfg(any(test, feature = "sim"))]
 pub struct InlineJournal(Sqlite<Inline>);
 
 impl SqliteJournal {
@@ -45,28 +48,41 @@ impl SqliteJournal {
         let lock = lock(directory)?;
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
-        let store = SqliteStore::open(&path, options)?;
+        let store = store::SqliteStore::open(&path, options)?;
         let epoch = store.epoch();
         let threads = Threads::start(store, &path, vfs, lock)?;
         Ok(SqliteJournal(Sqlite::new(threads, epoch, clock)))
     }
 }
 
+#[cfg(any(test, feature = "sim"))]
 impl InlineJournal {
     /// Opens or creates the journal at `path`, a name in the options' file system. Takes no lock.
     pub fn open(path: &Path, options: SqliteOptions) -> Result<InlineJournal, OpenError> {
         let clock = options.clock.clone();
-        let store = SqliteStore::open(path, options)?;
+        let store = store::SqliteStore::open(path, options)?;
         let epoch = store.epoch();
-        Ok(InlineJournal(Sqlite::new(Inline(Mutex::new(store)), epoch, clock)))
+        Ok(InlineJournal(Sqlite::new(
+            Inline(Mutex::new(store)),
+            epoch,
+            clock,
+        )))
     }
 }
 
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let shown = || directory.display().to_string();
-    let unreadable = |error: std::io::Error| OpenError::Unreadable { path: shown(), why: error.to_string() };
+    let unreadable = |error: std::io::Error| OpenError::Unreadable {
+        path: shown(),
+        why: error.to_string(),
+    };
     fs::create_dir_all(directory).map_err(unreadable)?;
-    let file = File::options().create(true).truncate(false).write(true).open(directory.join(LOCK)).map_err(unreadable)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(directory.join(LOCK))
+        .map_err(unreadable)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(shown())),
@@ -85,8 +101,10 @@ trait Access: Send + Sync + 'static {
 }
 
 /// The store on the caller's thread.
-struct Inline(Mutex<SqliteStore>);
+#[cfg(any(test, feature = "sim"))]
+struct Inline(Mutex<store::SqliteStore>);
 
+#[cfg(any(test, feature = "sim"))]
 impl Access for Inline {
     fn write(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>> {
         let mut store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +146,12 @@ struct Sqlite<A> {
 
 impl<A: Access> Sqlite<A> {
     fn new(access: A, epoch: Epoch, clock: Clock) -> Sqlite<A> {
-        Sqlite { access, epoch, clock, leases: Mutex::default() }
+        Sqlite {
+            access,
+            epoch,
+            clock,
+            leases: Mutex::default(),
+        }
     }
 
     fn lease(&self, owner: &str, wanted: &[Partition], ttl_ms: u64) -> Vec<Lease> {
@@ -136,11 +159,20 @@ impl<A: Access> Sqlite<A> {
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         let held = leases.entry(owner.into()).or_default();
         held.extend(wanted);
-        held.iter().map(|partition| Lease { partition: *partition, epoch: self.epoch, until }).collect()
+        held.iter()
+            .map(|partition| Lease {
+                partition: *partition,
+                epoch: self.epoch,
+                until,
+            })
+            .collect()
     }
 
     fn release(&self, owner: &str) {
-        self.leases.lock().unwrap_or_else(PoisonError::into_inner).remove(owner);
+        self.leases
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(owner);
     }
 }
 
@@ -152,13 +184,22 @@ macro_rules! journal {
                 self.0.access.write(batch)
             }
 
-            fn execution(&self, id: ExecutionId) -> Answer<Result<Option<ExecutionRow>, ReadError>> {
+            fn execution(
+                &self,
+                id: ExecutionId,
+            ) -> Answer<Result<Option<ExecutionRow>, ReadError>> {
                 self.0.access.read(move |conn| read::execution(conn, id))
             }
 
-            fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>> {
+            fn find(
+                &self,
+                scope: ScopeId,
+                name: &str,
+            ) -> Answer<Result<Option<ExecutionId>, ReadError>> {
                 let name = name.to_owned();
-                self.0.access.read(move |conn| read::find(conn, scope, &name))
+                self.0
+                    .access
+                    .read(move |conn| read::find(conn, scope, &name))
             }
 
             fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {
@@ -171,7 +212,9 @@ macro_rules! journal {
                 range: SegmentRange,
                 bytes_max: usize,
             ) -> Answer<Result<Vec<StoredSegment>, ReadError>> {
-                self.0.access.read(move |conn| read::segments(conn, id, range, bytes_max))
+                self.0
+                    .access
+                    .read(move |conn| read::segments(conn, id, range, bytes_max))
             }
 
             fn messages(
@@ -180,7 +223,9 @@ macro_rules! journal {
                 limit: u32,
             ) -> Answer<Result<Vec<Message>, ReadError>> {
                 let after = after.to_vec();
-                self.0.access.read(move |conn| read::messages(conn, &after, limit))
+                self.0
+                    .access
+                    .read(move |conn| read::messages(conn, &after, limit))
             }
 
             fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>> {
@@ -194,7 +239,9 @@ macro_rules! journal {
                 limit: u32,
             ) -> Answer<Result<Vec<ExecutionId>, ReadError>> {
                 let partitions = partitions.to_vec();
-                self.0.access.read(move |conn| read::hot(conn, &partitions, after, limit))
+                self.0
+                    .access
+                    .read(move |conn| read::hot(conn, &partitions, after, limit))
             }
 
             fn due(
@@ -204,10 +251,15 @@ macro_rules! journal {
                 limit: u32,
             ) -> Answer<Result<Vec<(ExecutionId, Timestamp)>, ReadError>> {
                 let partitions = partitions.to_vec();
-                self.0.access.read(move |conn| read::due(conn, &partitions, until, limit))
+                self.0
+                    .access
+                    .read(move |conn| read::due(conn, &partitions, until, limit))
             }
 
-            fn next_due(&self, partitions: &[Partition]) -> Answer<Result<Option<Timestamp>, ReadError>> {
+            fn next_due(
+                &self,
+                partitions: &[Partition],
+            ) -> Answer<Result<Option<Timestamp>, ReadError>> {
                 let partitions = partitions.to_vec();
                 self.0.access.read(move |conn| {
                     let first = read::due(conn, &partitions, Timestamp(u64::MAX), 1)?;
@@ -225,7 +277,9 @@ macro_rules! journal {
                 after: Option<(Timestamp, TokenHash)>,
                 limit: u32,
             ) -> Answer<Result<Vec<OpenTask>, ReadError>> {
-                self.0.access.read(move |conn| read::activity_tasks(conn, activity, after, limit))
+                self.0
+                    .access
+                    .read(move |conn| read::activity_tasks(conn, activity, after, limit))
             }
 
             fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>> {
@@ -265,13 +319,20 @@ macro_rules! journal {
                     Some(after) if after >= prefix => (after, false),
                     Some(_) | None => (prefix, true),
                 };
-                let start = CatalogKey { tenant: tenant.into(), kind: kind.into(), name: start.into() };
+                let start = CatalogKey {
+                    tenant: tenant.into(),
+                    kind: kind.into(),
+                    name: start.into(),
+                };
                 let prefix = prefix.to_owned();
-                self.0.access.read(move |conn| read::scan(conn, &start, &prefix, included, limit))
+                self.0
+                    .access
+                    .read(move |conn| read::scan(conn, &start, &prefix, included, limit))
             }
         }
     };
 }
 
 journal!(SqliteJournal);
+#[cfg(any(test, feature = "sim"))]
 journal!(InlineJournal);

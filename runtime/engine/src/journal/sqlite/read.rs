@@ -7,8 +7,9 @@ use stepwell_interp::Timestamp;
 
 use super::store::{int, ms, status};
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId, NewExecution, OpenTask,
-    Partition, ScopeId, Segment, SegmentRange, Status, StoredSegment, TokenHash, View, segment_page,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId,
+    NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status, StoredSegment,
+    TokenHash, View, segment_page,
 };
 
 type Read<T> = rusqlite::Result<T>;
@@ -16,13 +17,22 @@ type Read<T> = rusqlite::Result<T>;
 pub(super) fn execution(conn: &Connection, id: ExecutionId) -> Read<Option<ExecutionRow>> {
     let sql = "SELECT id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, scope, name,
         unique_name, started_at, meta FROM executions WHERE id = ?1";
-    conn.prepare_cached(sql)?.query_row([int(id.0)], execution_row).optional()
+    conn.prepare_cached(sql)?
+        .query_row([int(id.0)], execution_row)
+        .optional()
 }
 
 pub(super) fn find(conn: &Connection, scope: ScopeId, name: &str) -> Read<Option<ExecutionId>> {
-    let unique = "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 1";
-    let shared = "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 0";
-    let newest = |sql| conn.prepare_cached(sql)?.query_row(params![int(scope.0), name], |row| row.get::<_, Option<i64>>(0));
+    let unique =
+        "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 1";
+    let shared =
+        "SELECT max(id) FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 0";
+    let newest = |sql| {
+        conn.prepare_cached(sql)?
+            .query_row(params![int(scope.0), name], |row| {
+                row.get::<_, Option<i64>>(0)
+            })
+    };
     let newest: Option<i64> = newest(unique)?.max(newest(shared)?);
     Ok(newest.map(|id| ExecutionId(id.cast_unsigned())))
 }
@@ -39,12 +49,17 @@ pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow
     let mut ids = Vec::new();
     for status in statuses {
         let mut read = snapshot.prepare_cached(sql)?;
-        let found = read.query_map(params![int(query.scope.0), status as i64, before, query.limit], |row| row.get(0))?;
+        let found = read.query_map(
+            params![int(query.scope.0), status as i64, before, query.limit],
+            |row| row.get(0),
+        )?;
         ids.extend(found.collect::<Read<Vec<i64>>>()?);
     }
     ids.sort_unstable_by(|one, other| other.cmp(one));
     ids.truncate(query.limit as usize);
-    let rows = ids.into_iter().map(|id| execution(&snapshot, ExecutionId(id.cast_unsigned())));
+    let rows = ids
+        .into_iter()
+        .map(|id| execution(&snapshot, ExecutionId(id.cast_unsigned())));
     rows.filter_map(Result::transpose).collect()
 }
 
@@ -60,18 +75,31 @@ pub(super) fn segments(
     let backward = "SELECT first, events, first_public, public, bytes FROM segments
         WHERE execution = ?1 AND first <= ?2 ORDER BY first DESC";
     let (sql, start, bytes_max) = match range {
-        SegmentRange::From { first } => (forward, edge(&snapshot, id, |place| place.next <= first)?.1, bytes_max),
-        SegmentRange::Forward { public } => {
-            (forward, edge(&snapshot, id, |place| place.next_public <= public)?.1, bytes_max)
-        }
-        SegmentRange::Backward { public } => {
-            (backward, edge(&snapshot, id, |place| place.first_public <= public)?.0, bytes_max)
-        }
+        SegmentRange::From { first } => (
+            forward,
+            edge(&snapshot, id, |place| place.next <= first)?.1,
+            bytes_max,
+        ),
+        SegmentRange::Forward { public } => (
+            forward,
+            edge(&snapshot, id, |place| place.next_public <= public)?.1,
+            bytes_max,
+        ),
+        SegmentRange::Backward { public } => (
+            backward,
+            edge(&snapshot, id, |place| place.first_public <= public)?.0,
+            bytes_max,
+        ),
         SegmentRange::Last => (backward, Some(i64::MAX.cast_unsigned()), 0),
     };
-    let Some(start) = start else { return Ok(Vec::new()) };
+    let Some(start) = start else {
+        return Ok(Vec::new());
+    };
     let mut read = snapshot.prepare_cached(sql)?;
-    segment_page(read.query_map([int(id.0), int(start)], stored_segment)?, bytes_max)
+    segment_page(
+        read.query_map([int(id.0), int(start)], stored_segment)?,
+        bytes_max,
+    )
 }
 
 /// Where a segment lies.
@@ -90,7 +118,10 @@ fn edge(
     before: impl Fn(&Place) -> bool,
 ) -> Read<(Option<u64>, Option<u64>)> {
     let mut next = conn.prepare_cached("SELECT next FROM executions WHERE id = ?1")?;
-    let Some(next) = next.query_row([int(id.0)], |row| row.get::<_, i64>(0)).optional()? else {
+    let Some(next) = next
+        .query_row([int(id.0)], |row| row.get::<_, i64>(0))
+        .optional()?
+    else {
         return Ok((None, None));
     };
     let sql = "SELECT first, events, first_public, public FROM segments WHERE execution = ?1 AND first <= ?2
@@ -103,7 +134,12 @@ fn edge(
         let place = probe.query_row([int(id.0), int(middle)], |row| {
             let (start, public) = (unsigned(row, 0)?, unsigned(row, 2)?);
             let (next, next_public) = (start + unsigned(row, 1)?, public + unsigned(row, 3)?);
-            Ok(Place { first: start, next, first_public: public, next_public })
+            Ok(Place {
+                first: start,
+                next,
+                first_public: public,
+                next_public,
+            })
         })?;
         if before(&place) {
             (last, low) = (Some(place.first), place.next);
@@ -114,17 +150,31 @@ fn edge(
     Ok((last, first))
 }
 
-pub(super) fn messages(conn: &Connection, after: &[(Partition, MessageId)], limit: u32) -> Read<Vec<Message>> {
+pub(super) fn messages(
+    conn: &Connection,
+    after: &[(Partition, MessageId)],
+    limit: u32,
+) -> Read<Vec<Message>> {
     let cursors: std::collections::BTreeMap<Partition, MessageId> = after.iter().copied().collect();
-    let Some(first) = cursors.values().min() else { return Ok(Vec::new()) };
-    let mut read = conn.prepare_cached("SELECT id, recipient, payload FROM messages WHERE id > ?1 ORDER BY id")?;
+    let Some(first) = cursors.values().min() else {
+        return Ok(Vec::new());
+    };
+    let mut read = conn
+        .prepare_cached("SELECT id, recipient, payload FROM messages WHERE id > ?1 ORDER BY id")?;
     let mut rows = read.query([int(first.0)])?;
     let mut page = Vec::new();
     while page.len() < limit as usize {
         let Some(row) = rows.next()? else { break };
         let (id, to) = (MessageId(unsigned(row, 0)?), ExecutionId(unsigned(row, 1)?));
-        if cursors.get(&to.partition()).is_some_and(|cursor| id > *cursor) {
-            page.push(Message { id, to, payload: bytes(row, 2)? });
+        if cursors
+            .get(&to.partition())
+            .is_some_and(|cursor| id > *cursor)
+        {
+            page.push(Message {
+                id,
+                to,
+                payload: bytes(row, 2)?,
+            });
         }
     }
     Ok(page)
@@ -134,7 +184,11 @@ pub(super) fn inbox(conn: &Connection, id: ExecutionId) -> Read<Vec<Message>> {
     let sql = "SELECT id, payload FROM messages WHERE recipient = ?1 ORDER BY id";
     let mut read = conn.prepare_cached(sql)?;
     let found = read.query_map([int(id.0)], |row| {
-        Ok(Message { id: MessageId(unsigned(row, 0)?), to: id, payload: bytes(row, 1)? })
+        Ok(Message {
+            id: MessageId(unsigned(row, 0)?),
+            to: id,
+            payload: bytes(row, 1)?,
+        })
     })?;
     found.collect()
 }
@@ -183,7 +237,9 @@ pub(super) fn due(
 
 pub(super) fn open_task(conn: &Connection, token: TokenHash) -> Read<Option<OpenTask>> {
     let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks WHERE token = ?1";
-    conn.prepare_cached(sql)?.query_row([token.0], task).optional()
+    conn.prepare_cached(sql)?
+        .query_row([token.0], task)
+        .optional()
 }
 
 pub(super) fn activity_tasks(
@@ -201,14 +257,22 @@ pub(super) fn activity_tasks(
 }
 
 pub(super) fn blob(conn: &Connection, hash: [u8; 32]) -> Read<Option<Arc<[u8]>>> {
-    conn.prepare_cached("SELECT bytes FROM blobs WHERE hash = ?1")?.query_row([hash], |row| bytes(row, 0)).optional()
+    conn.prepare_cached("SELECT bytes FROM blobs WHERE hash = ?1")?
+        .query_row([hash], |row| bytes(row, 0))
+        .optional()
 }
 
 pub(super) fn record(conn: &Connection, key: &CatalogKey) -> Read<Option<CatalogRecord>> {
     let sql = "SELECT revision, bytes FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3";
-    let found = conn.prepare_cached(sql)?.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
-        Ok(CatalogRecord { key: key.clone(), revision: unsigned(row, 0)?, bytes: bytes(row, 1)? })
-    });
+    let found =
+        conn.prepare_cached(sql)?
+            .query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
+                Ok(CatalogRecord {
+                    key: key.clone(),
+                    revision: unsigned(row, 0)?,
+                    bytes: bytes(row, 1)?,
+                })
+            });
     found.optional()
 }
 
@@ -232,8 +296,15 @@ pub(super) fn scan(
         if !name.starts_with(prefix) {
             break;
         }
-        let key = CatalogKey { name, ..start.clone() };
-        page.push(CatalogRecord { key, revision: unsigned(row, 0)?, bytes: bytes(row, 1)? });
+        let key = CatalogKey {
+            name,
+            ..start.clone()
+        };
+        page.push(CatalogRecord {
+            key,
+            revision: unsigned(row, 0)?,
+            bytes: bytes(row, 1)?,
+        });
     }
     Ok(page)
 }
@@ -268,7 +339,10 @@ fn stored_segment(row: &Row<'_>) -> Read<StoredSegment> {
         public: row.get(3)?,
         bytes: bytes(row, 4)?,
     };
-    Ok(StoredSegment { first: unsigned(row, 0)?, segment })
+    Ok(StoredSegment {
+        first: unsigned(row, 0)?,
+        segment,
+    })
 }
 
 fn task(row: &Row<'_>) -> Read<OpenTask> {
@@ -276,7 +350,9 @@ fn task(row: &Row<'_>) -> Read<OpenTask> {
         token: TokenHash(row.get(0)?),
         execution: ExecutionId(unsigned(row, 1)?),
         task: bytes(row, 2)?,
-        activity: row.get::<_, Option<i64>>(3)?.map(|id| ScopeId(id.cast_unsigned())),
+        activity: row
+            .get::<_, Option<i64>>(3)?
+            .map(|id| ScopeId(id.cast_unsigned())),
         scheduled_at: Timestamp(unsigned(row, 4)?),
     })
 }
@@ -286,7 +362,9 @@ fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
 }
 
 fn time(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {
-    Ok(row.get::<_, Option<i64>>(column)?.map(|ms| Timestamp(ms.cast_unsigned())))
+    Ok(row
+        .get::<_, Option<i64>>(column)?
+        .map(|ms| Timestamp(ms.cast_unsigned())))
 }
 
 fn bytes(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
@@ -310,6 +388,9 @@ impl Wanted {
     }
 
     fn has(&self, id: ExecutionId) -> bool {
-        self.0.get(usize::from(id.partition().0)).copied().unwrap_or(false)
+        self.0
+            .get(usize::from(id.partition().0))
+            .copied()
+            .unwrap_or(false)
     }
 }

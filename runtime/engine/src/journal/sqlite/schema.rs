@@ -115,27 +115,43 @@ fn identity(conn: &Connection) -> rusqlite::Result<(i64, i64)> {
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
     let stored = |conn: &Connection| -> rusqlite::Result<i64> {
-        let exists = conn.query_row("SELECT 1 FROM sqlite_schema WHERE name = 'meta'", [], |_| Ok(())).optional()?;
+        let exists = conn
+            .query_row(
+                "SELECT 1 FROM sqlite_schema WHERE name = 'meta'",
+                [],
+                |_| Ok(()),
+            )
+            .optional()?;
         match exists {
-            Some(()) => conn.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| row.get(0)),
+            Some(()) => conn.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| {
+                row.get(0)
+            }),
             None => Ok(0),
         }
     };
     let found = stored(conn).map_err(|error| explain(path, &error))?;
     let done = usize::try_from(found).unwrap_or(0);
     if done > MIGRATIONS.len() {
-        return Err(OpenError::Newer { path: path.display().to_string(), found, known: FORMAT });
+        return Err(OpenError::Newer {
+            path: path.display().to_string(),
+            found,
+            known: FORMAT,
+        });
     }
     if done == MIGRATIONS.len() {
         return Ok(());
     }
     let mut run = || -> rusqlite::Result<()> {
-        let transaction = conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction =
+            conn.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         for step in &MIGRATIONS[done..] {
             transaction.execute_batch(step)?;
         }
-        transaction.execute("INSERT OR REPLACE INTO meta VALUES ('format', ?1)", [FORMAT])?;
+        transaction.execute(
+            "INSERT OR REPLACE INTO meta VALUES ('format', ?1)",
+            [FORMAT],
+        )?;
         transaction.commit()
     };
     run().map_err(|error| explain(path, &error))
@@ -147,7 +163,13 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(shown),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(shown),
-        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged { path: shown, why: error.to_string() },
-        _ => OpenError::Unreadable { path: shown, why: error.to_string() },
+        Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
+            path: shown,
+            why: error.to_string(),
+        },
+        _ => OpenError::Unreadable {
+            path: shown,
+            why: error.to_string(),
+        },
     }
 }

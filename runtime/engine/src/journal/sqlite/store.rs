@@ -14,13 +14,15 @@ use std::{
     },
 };
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, OptionalExtension, ToSql, hooks::Wal, params};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OptionalExtension, ToSql, hooks::Wal, params,
+};
 use stepwell_interp::Timestamp;
 
 use super::{super::Clock, schema};
 use crate::journal::{
-    Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, Landed, MessageId, NewExecution, OpenError, OpenTask, Outgoing,
-    Refused, Status, TokenHash, Verdict, View, Write,
+    Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, Landed, MessageId, NewExecution,
+    OpenError, OpenTask, Outgoing, Refused, Status, TokenHash, Verdict, View, Write,
     facts::{check_closes, check_position, distinct, plan_records},
     limits::{CHECKPOINT_WAL_BYTES, MESSAGE_IDS_RESERVED, PAGE_BYTES},
 };
@@ -35,7 +37,7 @@ pub struct SqliteOptions {
 }
 
 /// The embedded journal's file, held by one thread.
-pub struct SqliteStore {
+pub(in crate::journal) struct SqliteStore {
     path: PathBuf,
     options: SqliteOptions,
     conn: Connection,
@@ -61,29 +63,45 @@ enum Stop {
 
 impl SqliteStore {
     /// Opens or creates the journal at `path` under a new epoch. The caller sees to it that no other process does.
-    pub fn open(path: &Path, options: SqliteOptions) -> Result<SqliteStore, OpenError> {
+    pub(in crate::journal) fn open(
+        path: &Path,
+        options: SqliteOptions,
+    ) -> Result<SqliteStore, OpenError> {
         let conn = schema::open_writer(path, options.vfs.as_deref())?;
-        let ids = MessageIds { next: 0, reserved: 0 };
+        let ids = MessageIds {
+            next: 0,
+            reserved: 0,
+        };
         let wal_pages = Arc::new(AtomicU32::new(0));
         let path = path.to_owned();
-        let mut store = SqliteStore { path, options, conn, epoch: Epoch(0), ids, wal_pages, broken: None };
-        store.begin_epoch().map_err(|error| schema::explain(&store.path, &error))?;
+        let mut store = SqliteStore {
+            path,
+            options,
+            conn,
+            epoch: Epoch(0),
+            ids,
+            wal_pages,
+            broken: None,
+        };
+        store
+            .begin_epoch()
+            .map_err(|error| schema::explain(&store.path, &error))?;
         Ok(store)
     }
 
     /// The epoch of all partitions: one more at each opening.
-    pub fn epoch(&self) -> Epoch {
+    pub(in crate::journal) fn epoch(&self) -> Epoch {
         self.epoch
     }
 
     /// Why nothing is promised at present; `None` in good health.
-    pub fn broken(&self) -> Option<&str> {
+    pub(in crate::journal) fn broken(&self) -> Option<&str> {
         self.broken.as_deref()
     }
 
     /// Writes a batch in one transaction; what is acknowledged is durable. See [`Refused::Full`] and
     /// [`Refused::Broken`] for what a failed transaction means; after the latter [`SqliteStore::reopen`] may help.
-    pub fn apply(&mut self, writes: &[Write]) -> Vec<Verdict> {
+    pub(in crate::journal) fn apply(&mut self, writes: &[Write]) -> Vec<Verdict> {
         if let Some(why) = &self.broken {
             let refused = Refused::Broken(why.clone());
             return writes.iter().map(|_| Err(refused.clone())).collect();
@@ -98,18 +116,22 @@ impl SqliteStore {
     }
 
     /// Closes and opens the file after a failure. `Err` says why the store is still broken; trying again is safe.
-    pub fn reopen(&mut self) -> Result<(), String> {
-        let said = |error: &dyn std::fmt::Display| format!("the journal cannot be reopened: {error}");
+    pub(in crate::journal) fn reopen(&mut self) -> Result<(), String> {
+        let said =
+            |error: &dyn std::fmt::Display| format!("the journal cannot be reopened: {error}");
         self.checkpoint(true).map_err(|error| said(&error))?;
-        let conn = schema::open_writer(&self.path, self.options.vfs.as_deref()).map_err(|error| said(&error))?;
+        let conn = schema::open_writer(&self.path, self.options.vfs.as_deref())
+            .map_err(|error| said(&error))?;
         self.conn = conn;
-        self.watch_wal().and_then(|()| self.load_ids()).map_err(|error| said(&error))?;
+        self.watch_wal()
+            .and_then(|()| self.load_ids())
+            .map_err(|error| said(&error))?;
         self.broken = None;
         Ok(())
     }
 
     /// Moves the write-ahead log into the database: as much as can be moved without waiting, or all, emptying it.
-    pub fn checkpoint(&self, all: bool) -> rusqlite::Result<()> {
+    pub(in crate::journal) fn checkpoint(&self, all: bool) -> rusqlite::Result<()> {
         checkpoint(&self.conn, all)?;
         if all {
             self.wal_pages.store(0, Ordering::Relaxed);
@@ -118,17 +140,19 @@ impl SqliteStore {
     }
 
     /// Whether the write-ahead log is large enough for a checkpoint.
-    pub fn wants_checkpoint(&self) -> bool {
+    pub(in crate::journal) fn wants_checkpoint(&self) -> bool {
         wal_bytes(&self.wal_pages) >= CHECKPOINT_WAL_BYTES
     }
 
     /// The position at which an execution's log goes on, read by the writing connection.
     #[cfg(test)]
     pub(in crate::journal) fn execution_next(&self, id: ExecutionId) -> Option<u64> {
-        let row = super::read::execution(&self.conn, id).expect("a store in good health is readable");
+        let row =
+            super::read::execution(&self.conn, id).expect("a store in good health is readable");
         row.map(|row| row.next)
     }
 
+    #[cfg(any(test, feature = "sim"))]
     pub(super) fn connection(&self) -> &Connection {
         &self.conn
     }
@@ -142,14 +166,24 @@ impl SqliteStore {
         self.checkpoint(true)?;
         self.watch_wal()?;
         let sql = "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value";
-        self.epoch = Epoch(self.conn.query_row(sql, [], |row| row.get::<_, i64>(0))?.cast_unsigned());
+        self.epoch = Epoch(
+            self.conn
+                .query_row(sql, [], |row| row.get::<_, i64>(0))?
+                .cast_unsigned(),
+        );
         self.load_ids()
     }
 
     fn load_ids(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT value FROM meta WHERE key = 'next_message'";
-        let next = self.conn.query_row(sql, [], |row| row.get::<_, i64>(0))?.cast_unsigned();
-        self.ids = MessageIds { next, reserved: next };
+        let next = self
+            .conn
+            .query_row(sql, [], |row| row.get::<_, i64>(0))?
+            .cast_unsigned();
+        self.ids = MessageIds {
+            next,
+            reserved: next,
+        };
         Ok(())
     }
 
@@ -163,7 +197,11 @@ impl SqliteStore {
 
     fn transact(&mut self, writes: &[Write]) -> rusqlite::Result<Vec<Verdict>> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let mut session = Session { conn: &self.conn, epoch: self.epoch, ids: self.ids };
+        let mut session = Session {
+            conn: &self.conn,
+            epoch: self.epoch,
+            ids: self.ids,
+        };
         let mut verdicts = Vec::with_capacity(writes.len());
         for write in writes {
             match session.write(write) {
@@ -197,10 +235,18 @@ impl SqliteStore {
 /// Moves the write-ahead log into the database and answers how many frames it has and how many were moved. With `all`,
 /// an error unless everything was moved and the log emptied.
 pub(super) fn checkpoint(conn: &Connection, all: bool) -> rusqlite::Result<(i32, i32)> {
-    let sql = if all { "PRAGMA wal_checkpoint(TRUNCATE)" } else { "PRAGMA wal_checkpoint(PASSIVE)" };
-    let (busy, frames, moved) = conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let sql = if all {
+        "PRAGMA wal_checkpoint(TRUNCATE)"
+    } else {
+        "PRAGMA wal_checkpoint(PASSIVE)"
+    };
+    let (busy, frames, moved) =
+        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     match all && busy {
-        true => Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)),
+        true => Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            None,
+        )),
         false => Ok((frames, moved)),
     }
 }
@@ -253,7 +299,10 @@ impl Session<'_> {
                 Ok(Landed::default())
             }
             Write::Blob { hash, bytes } => {
-                self.run("INSERT OR IGNORE INTO blobs (hash, bytes) VALUES (?1, ?2)", params![hash, &**bytes])?;
+                self.run(
+                    "INSERT OR IGNORE INTO blobs (hash, bytes) VALUES (?1, ?2)",
+                    params![hash, &**bytes],
+                )?;
                 Ok(Landed::default())
             }
         }
@@ -274,7 +323,9 @@ impl Session<'_> {
         match (&append.create, stored) {
             (Some(new), _) => self.insert_row(append, new)?,
             (None, Some(stored)) => self.update_row(append, &stored)?,
-            (None, None) => unreachable!("`check_position` refuses an append to a log that was never begun"),
+            (None, None) => {
+                unreachable!("`check_position` refuses an append to a log that was never begun")
+            }
         }
         self.insert_segment(append)?;
         for task in &append.open {
@@ -295,7 +346,8 @@ impl Session<'_> {
     }
 
     fn stored(&self, id: ExecutionId) -> Result<Option<Stored>, Stop> {
-        let mut read = self.statement("SELECT next, status, hot, wake_at FROM executions WHERE id = ?1")?;
+        let mut read =
+            self.statement("SELECT next, status, hot, wake_at FROM executions WHERE id = ?1")?;
         let stored = read.query_row([int(id.0)], |row| {
             Ok(Stored {
                 next: row.get::<_, i64>(0)?.cast_unsigned(),
@@ -309,9 +361,16 @@ impl Session<'_> {
 
     fn check_name(&self, new: &NewExecution) -> Result<(), Stop> {
         let sql = "SELECT id FROM executions WHERE scope = ?1 AND name = ?2 AND unique_name = 1";
-        let taken = self.statement(sql)?.query_row(params![int(new.scope.0), &*new.name], |row| row.get::<_, i64>(0));
+        let taken = self
+            .statement(sql)?
+            .query_row(params![int(new.scope.0), &*new.name], |row| {
+                row.get::<_, i64>(0)
+            });
         match taken.optional()? {
-            Some(id) => Err(Refused::NameTaken { execution: ExecutionId(id.cast_unsigned()) }.into()),
+            Some(id) => Err(Refused::NameTaken {
+                execution: ExecutionId(id.cast_unsigned()),
+            }
+            .into()),
             None => Ok(()),
         }
     }
@@ -321,7 +380,10 @@ impl Session<'_> {
             return Err(Refused::MessageGone.into());
         }
         for id in ids {
-            if !self.statement("SELECT 1 FROM messages WHERE id = ?1")?.exists([int(id.0)])? {
+            if !self
+                .statement("SELECT 1 FROM messages WHERE id = ?1")?
+                .exists([int(id.0)])?
+            {
                 return Err(Refused::MessageGone.into());
             }
         }
@@ -329,18 +391,38 @@ impl Session<'_> {
     }
 
     fn is_open(&self, token: &TokenHash) -> Result<bool, Stop> {
-        Ok(self.statement("SELECT 1 FROM tasks WHERE token = ?1")?.exists([token.0])?)
+        Ok(self
+            .statement("SELECT 1 FROM tasks WHERE token = ?1")?
+            .exists([token.0])?)
     }
 
     fn insert_row(&self, append: &Append, new: &NewExecution) -> Result<(), Stop> {
-        let View { status, stopped_at, wake_at, hot, redrive_count, redriven_at } = &append.view;
+        let View {
+            status,
+            stopped_at,
+            wake_at,
+            hot,
+            redrive_count,
+            redriven_at,
+        } = &append.view;
         let (next, next_public) = ends(append);
         let sql = "INSERT INTO executions (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count,
             redriven_at, scope, name, unique_name, started_at, meta)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
         let values = params![
-            int(append.execution.0), next, next_public, *status as i64, hot, wake_at.map(ms), stopped_at.map(ms),
-            redrive_count, redriven_at.map(ms), int(new.scope.0), &*new.name, new.unique_name, ms(new.started_at),
+            int(append.execution.0),
+            next,
+            next_public,
+            *status as i64,
+            hot,
+            wake_at.map(ms),
+            stopped_at.map(ms),
+            redrive_count,
+            redriven_at.map(ms),
+            int(new.scope.0),
+            &*new.name,
+            new.unique_name,
+            ms(new.started_at),
             &*new.meta,
         ];
         self.run(sql, values)?;
@@ -350,22 +432,59 @@ impl Session<'_> {
     /// SQLite rewrites the entries of every index that a changed column is part of, even to the same value; so columns
     /// with an index are named only when they change.
     fn update_row(&self, append: &Append, stored: &Stored) -> Result<(), Stop> {
-        let View { status, stopped_at, wake_at, hot, redrive_count, redriven_at } = &append.view;
+        let View {
+            status,
+            stopped_at,
+            wake_at,
+            hot,
+            redrive_count,
+            redriven_at,
+        } = &append.view;
         let (next, next_public) = ends(append);
         let (id, wake_at) = (int(append.execution.0), wake_at.map(ms));
         let (stopped_at, redriven_at) = (stopped_at.map(ms), redriven_at.map(ms));
-        let quiet = params![id, next, next_public, stopped_at, redrive_count, redriven_at];
+        let quiet = params![
+            id,
+            next,
+            next_public,
+            stopped_at,
+            redrive_count,
+            redriven_at
+        ];
         if stored.status != *status as i64 {
             let sql = "UPDATE executions SET next = ?2, next_public = ?3, stopped_at = ?4, redrive_count = ?5,
                 redriven_at = ?6, hot = ?7, wake_at = ?8, status = ?9 WHERE id = ?1";
             let status = *status as i64;
-            self.run(sql, params![
-                id, next, next_public, stopped_at, redrive_count, redriven_at, hot, wake_at, status
-            ])?;
+            self.run(
+                sql,
+                params![
+                    id,
+                    next,
+                    next_public,
+                    stopped_at,
+                    redrive_count,
+                    redriven_at,
+                    hot,
+                    wake_at,
+                    status
+                ],
+            )?;
         } else if stored.hot != *hot || stored.wake_at != wake_at {
             let sql = "UPDATE executions SET next = ?2, next_public = ?3, stopped_at = ?4, redrive_count = ?5,
                 redriven_at = ?6, hot = ?7, wake_at = ?8 WHERE id = ?1";
-            self.run(sql, params![id, next, next_public, stopped_at, redrive_count, redriven_at, hot, wake_at])?;
+            self.run(
+                sql,
+                params![
+                    id,
+                    next,
+                    next_public,
+                    stopped_at,
+                    redrive_count,
+                    redriven_at,
+                    hot,
+                    wake_at
+                ],
+            )?;
         } else {
             let sql = "UPDATE executions SET next = ?2, next_public = ?3, stopped_at = ?4, redrive_count = ?5,
                 redriven_at = ?6 WHERE id = ?1";
@@ -378,10 +497,17 @@ impl Session<'_> {
         let segment = &append.segment;
         let sql = "INSERT INTO segments (execution, first, events, first_public, public, bytes)
             VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        self.run(sql, params![
-            int(append.execution.0), int(append.expected_next), segment.events, int(segment.first_public),
-            segment.public, &*segment.bytes,
-        ])?;
+        self.run(
+            sql,
+            params![
+                int(append.execution.0),
+                int(append.expected_next),
+                segment.events,
+                int(segment.first_public),
+                segment.public,
+                &*segment.bytes,
+            ],
+        )?;
         Ok(())
     }
 
@@ -389,7 +515,16 @@ impl Session<'_> {
         let sql = "INSERT OR REPLACE INTO tasks (token, execution, task, activity, scheduled_at)
             VALUES (?1, ?2, ?3, ?4, ?5)";
         let activity = task.activity.map(|activity| int(activity.0));
-        self.run(sql, params![task.token.0, int(task.execution.0), &*task.task, activity, ms(task.scheduled_at)])?;
+        self.run(
+            sql,
+            params![
+                task.token.0,
+                int(task.execution.0),
+                &*task.task,
+                activity,
+                ms(task.scheduled_at)
+            ],
+        )?;
         Ok(())
     }
 
@@ -410,7 +545,10 @@ impl Session<'_> {
         let id = self.ids.next;
         if id >= self.ids.reserved {
             self.ids.reserved = id + MESSAGE_IDS_RESERVED;
-            self.run("UPDATE meta SET value = ?1 WHERE key = 'next_message'", params![int(self.ids.reserved)])?;
+            self.run(
+                "UPDATE meta SET value = ?1 WHERE key = 'next_message'",
+                params![int(self.ids.reserved)],
+            )?;
         }
         self.ids.next = id + 1;
         Ok(id)
@@ -432,13 +570,18 @@ impl Session<'_> {
                 )?,
             };
         }
-        Ok(Landed { messages: Vec::new(), revisions })
+        Ok(Landed {
+            messages: Vec::new(),
+            revisions,
+        })
     }
 
     fn revision(&self, key: &CatalogKey) -> Result<Option<u64>, Stop> {
         let sql = "SELECT revision FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3";
         let mut read = self.statement(sql)?;
-        let revision = read.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| row.get::<_, i64>(0));
+        let revision = read.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
+            row.get::<_, i64>(0)
+        });
         Ok(revision.optional()?.map(i64::cast_unsigned))
     }
 
@@ -455,7 +598,10 @@ impl Session<'_> {
 fn ends(append: &Append) -> (i64, i64) {
     let segment = &append.segment;
     let next = append.expected_next + u64::from(segment.events);
-    (int(next), int(segment.first_public + u64::from(segment.public)))
+    (
+        int(next),
+        int(segment.first_public + u64::from(segment.public)),
+    )
 }
 
 /// A number as SQLite keeps it: the same 64 bits.

@@ -27,8 +27,8 @@ use super::{
 use crate::journal::{
     Answer, OpenError, ReadError, Refused, Verdict, Write,
     limits::{
-        CHECKPOINT_PASSES_MAX, CHECKPOINT_REST_FRAMES, CHECKPOINT_WAL_BYTES, GROUP_BYTES_MAX, GROUP_WRITES_MAX,
-        IDLE_MS, IDLE_WAL_BYTES, QUEUE_BYTES_MAX, READERS, READS_QUEUED_MAX,
+        CHECKPOINT_PASSES_MAX, CHECKPOINT_REST_FRAMES, CHECKPOINT_WAL_BYTES, GROUP_BYTES_MAX,
+        GROUP_WRITES_MAX, IDLE_MS, IDLE_WAL_BYTES, QUEUE_BYTES_MAX, READERS, READS_QUEUED_MAX,
     },
     weight,
 };
@@ -49,6 +49,9 @@ struct Batch {
     bytes: usize,
     answer: oneshot::Sender<Vec<Verdict>>,
 }
+
+/// How many verdicts a batch waits for, and where.
+type Waiting = (usize, oneshot::Sender<Vec<Verdict>>);
 
 type Read = Box<dyn FnOnce(&Connection) + Send>;
 
@@ -72,7 +75,12 @@ impl Threads {
         let mut others = Vec::new();
         for _ in 0..READERS {
             let conn = schema::open_reader(path, vfs.as_deref()).map_err(failed)?;
-            let reader = Reader { conn, path: path.to_owned(), vfs: vfs.clone(), queue: read_queue.clone() };
+            let reader = Reader {
+                conn,
+                path: path.to_owned(),
+                vfs: vfs.clone(),
+                queue: read_queue.clone(),
+            };
             others.push(spawn("journal-reader", path, move || reader.run())?);
         }
         let checkpointer = Checkpointer {
@@ -81,14 +89,33 @@ impl Threads {
             gate: gate.clone(),
             woken: checkpointer_woken,
         };
-        others.push(spawn("journal-checkpoint", path, move || checkpointer.run())?);
-        let writer = Writer { store, queue, queued_bytes: queued_bytes.clone(), gate, wake_checkpointer };
+        others.push(spawn("journal-checkpoint", path, move || {
+            checkpointer.run()
+        })?);
+        let writer = Writer {
+            store,
+            queue,
+            queued_bytes: queued_bytes.clone(),
+            gate,
+            wake_checkpointer,
+        };
         let writer = Some(spawn("journal-writer", path, move || writer.run())?);
-        Ok(Threads { batches: Some(batches), queued_bytes, reads: Some(reads), writer, others, _lock: lock })
+        Ok(Threads {
+            batches: Some(batches),
+            queued_bytes,
+            reads: Some(reads),
+            writer,
+            others,
+            _lock: lock,
+        })
     }
 }
 
-fn spawn(name: &str, path: &Path, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, OpenError> {
+fn spawn(
+    name: &str,
+    path: &Path,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, OpenError> {
     let spawned = thread::Builder::new().name(name.to_owned()).spawn(run);
     spawned.map_err(|error| OpenError::Unreadable {
         path: path.display().to_string(),
@@ -102,12 +129,21 @@ impl Access for Threads {
         let count = writes.len();
         if self.queued_bytes.fetch_add(bytes, Ordering::Relaxed) > QUEUE_BYTES_MAX {
             self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return Box::pin(async move { refuse(count, &Refused::Full("too much waits to be written".to_owned())) });
+            return Box::pin(async move {
+                refuse(
+                    count,
+                    &Refused::Full("too much waits to be written".to_owned()),
+                )
+            });
         }
         let (answer, answered) = oneshot::channel();
         if let Some(batches) = &self.batches {
             // A failure drops the sender of the answer, which the future below sees.
-            let _ = batches.send(Batch { writes, bytes, answer });
+            let _ = batches.send(Batch {
+                writes,
+                bytes,
+                answer,
+            });
         }
         Box::pin(async move { answered.await.unwrap_or_else(|_| refuse(count, &ended())) })
     }
@@ -124,7 +160,11 @@ impl Access for Threads {
             });
             let _ = reads.send(read);
         }
-        Box::pin(async move { answered.await.unwrap_or_else(|_| Err(ReadError("the journal is closed".to_owned()))) })
+        Box::pin(async move {
+            answered
+                .await
+                .unwrap_or_else(|_| Err(ReadError("the journal is closed".to_owned())))
+        })
     }
 }
 
@@ -174,12 +214,14 @@ impl Writer {
     }
 
     /// All that is queued by now, up to the bounds, joined into one list of writes.
-    fn group(&self, first: Batch) -> (Vec<Write>, Vec<(usize, oneshot::Sender<Vec<Verdict>>)>) {
+    fn group(&self, first: Batch) -> (Vec<Write>, Vec<Waiting>) {
         let mut bytes = first.bytes;
         let mut answers = vec![(first.writes.len(), first.answer)];
         let mut writes = first.writes;
         while bytes < GROUP_BYTES_MAX && writes.len() < GROUP_WRITES_MAX {
-            let Ok(batch) = self.queue.try_recv() else { break };
+            let Ok(batch) = self.queue.try_recv() else {
+                break;
+            };
             bytes += batch.bytes;
             answers.push((batch.writes.len(), batch.answer));
             writes.extend(batch.writes);
@@ -210,7 +252,7 @@ impl Writer {
 }
 
 /// Deals the verdicts of a group out to its batches. Callers who no longer wait are no concern.
-fn answer(answers: Vec<(usize, oneshot::Sender<Vec<Verdict>>)>, mut verdicts: Vec<Verdict>) {
+fn answer(answers: Vec<Waiting>, mut verdicts: Vec<Verdict>) {
     if let [_] = answers.as_slice() {
         for (_, answer) in answers {
             let _ = answer.send(std::mem::take(&mut verdicts));

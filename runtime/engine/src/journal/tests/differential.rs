@@ -8,11 +8,14 @@ use stepwell_interp::Timestamp;
 
 use super::{
     server::with_postgres,
-    support::{SCOPE, begin, bytes, close, commit, cursors, epoch, id, inline, key, memory, message, proceed, record, task, token, wait},
+    support::{
+        SCOPE, begin, bytes, close, commit, cursors, epoch, id, inline, key, memory, message,
+        proceed, record, task, token, wait,
+    },
 };
 use crate::journal::{
-    Append, Epoch, ExecutionId, Journal, Landed, ListQuery, MessageId, NewExecution, Partition, Refused, ScopeId, Segment,
-    SegmentRange, Status, View, Write,
+    Append, Epoch, ExecutionId, Journal, Landed, ListQuery, MessageId, NewExecution, Partition,
+    Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
 };
 
 /// Executions, names, tokens and records that the sequences choose from: few, so that they meet.
@@ -45,23 +48,49 @@ enum Act {
 }
 
 fn appends() -> impl Strategy<Value = Act> {
-    let head = (0..FEW, prop::bool::weighted(0.3), 0..4u8, prop::bool::weighted(0.8), prop::bool::weighted(0.05));
+    let head = (
+        0..FEW,
+        prop::bool::weighted(0.3),
+        0..4u8,
+        prop::bool::weighted(0.8),
+        prop::bool::weighted(0.05),
+    );
     let log = (prop_oneof![9 => Just(0u64), 1 => 1..3u64], 1..4u32, 0..4u32);
     let view = (0..5u8, any::<bool>(), prop::option::of(0..50u64));
     let open = prop::collection::vec((0..6u8, prop::option::of(0..2u8)), 0..3);
     let close = prop::collection::vec((0..6u8, prop::bool::weighted(0.3)), 0..3);
     let send = prop::collection::vec(0..FEW, 0..3);
     let consume = prop::collection::vec(0..20usize, 0..2);
-    (head, log, view, open, close, send, consume).prop_map(|(head, log, view, open, close, send, consume)| {
-        let (execution, create, name, unique, stale) = head;
-        let (shift, events, public) = log;
-        let public = public.min(events);
-        Act::Append { execution, create, name, unique, stale, shift, events, public, view, open, close, send, consume }
-    })
+    (head, log, view, open, close, send, consume).prop_map(
+        |(head, log, view, open, close, send, consume)| {
+            let (execution, create, name, unique, stale) = head;
+            let (shift, events, public) = log;
+            let public = public.min(events);
+            Act::Append {
+                execution,
+                create,
+                name,
+                unique,
+                stale,
+                shift,
+                events,
+                public,
+                view,
+                open,
+                close,
+                send,
+                consume,
+            }
+        },
+    )
 }
 
 fn acts() -> impl Strategy<Value = Act> {
-    let records = (0..4u8, prop::option::of(0..3u64), prop::option::of(any::<u8>()));
+    let records = (
+        0..4u8,
+        prop::option::of(0..3u64),
+        prop::option::of(any::<u8>()),
+    );
     prop_oneof![
         8 => appends(),
         2 => (0..6u8, 0..FEW).prop_map(|(token, to)| Act::Answer(token, to)),
@@ -86,21 +115,33 @@ struct Store {
 impl Store {
     fn new(journal: Arc<dyn Journal>) -> Store {
         let epoch = epoch(&*journal);
-        Store { journal, epoch, sent: Vec::new() }
+        Store {
+            journal,
+            epoch,
+            sent: Vec::new(),
+        }
     }
 
     /// A message's id here; one never given where there are not so many.
     fn message(&self, index: usize) -> MessageId {
-        self.sent.get(index).copied().unwrap_or(MessageId(u64::from(u32::MAX) << 20))
+        self.sent
+            .get(index)
+            .copied()
+            .unwrap_or(MessageId(u64::from(u32::MAX) << 20))
     }
 
     /// `ends` holds position and public id at which each log goes on, as the sequence itself counts them.
     fn write(&self, act: &Act, ends: &BTreeMap<u64, (u64, u64)>) -> Write {
         match act {
             Act::Append { .. } => Write::Append(self.append(act, ends)),
-            Act::Answer(number, to) => Write::Answer { token: token(*number), message: message(place(*to), "answer") },
+            Act::Answer(number, to) => Write::Answer {
+                token: token(*number),
+                message: message(place(*to), "answer"),
+            },
             Act::Post(to) => Write::Post(message(place(*to), "post")),
-            Act::Discard(indexes) => Write::Discard(indexes.iter().map(|index| self.message(*index)).collect()),
+            Act::Discard(indexes) => {
+                Write::Discard(indexes.iter().map(|index| self.message(*index)).collect())
+            }
             Act::Catalog(records) => Write::Catalog(
                 records
                     .iter()
@@ -110,34 +151,80 @@ impl Store {
                     })
                     .collect(),
             ),
-            Act::Blob(number) => Write::Blob { hash: [*number; 32], bytes: bytes(&number.to_string()) },
+            Act::Blob(number) => Write::Blob {
+                hash: [*number; 32],
+                bytes: bytes(&number.to_string()),
+            },
         }
     }
 
     fn append(&self, act: &Act, ends: &BTreeMap<u64, (u64, u64)>) -> Append {
-        let Act::Append { execution, create, name, unique, stale, shift, events, public, view, open, close: closes, send, consume } = act
+        let Act::Append {
+            execution,
+            create,
+            name,
+            unique,
+            stale,
+            shift,
+            events,
+            public,
+            view,
+            open,
+            close: closes,
+            send,
+            consume,
+        } = act
         else {
             unreachable!("asked for appends only");
         };
         let (next, next_public) = ends.get(execution).copied().unwrap_or((1, 1));
-        let epoch = if *stale { Epoch(self.epoch.0 + 1) } else { self.epoch };
-        let text: String = format!("{execution}-{next}").repeat(usize::try_from(next).expect("small"));
+        let epoch = if *stale {
+            Epoch(self.epoch.0 + 1)
+        } else {
+            self.epoch
+        };
+        let text: String =
+            format!("{execution}-{next}").repeat(usize::try_from(next).expect("small"));
         let (status, hot, wake_at) = *view;
         let status = Status::ALL[usize::from(status)];
-        let view = View { status, hot, wake_at: wake_at.map(Timestamp), stopped_at: wake_at.map(Timestamp), ..View::default() };
+        let view = View {
+            status,
+            hot,
+            wake_at: wake_at.map(Timestamp),
+            stopped_at: wake_at.map(Timestamp),
+            ..View::default()
+        };
         let place_here = place(*execution);
-        let new = begin(place_here, epoch, &name.to_string()).create.map(|new| NewExecution { unique_name: *unique, ..new });
+        let new = begin(place_here, epoch, &name.to_string())
+            .create
+            .map(|new| NewExecution {
+                unique_name: *unique,
+                ..new
+            });
         Append {
             create: new.filter(|_| *create),
-            segment: Segment { events: *events, first_public: next_public, public: *public, bytes: bytes(&text) },
+            segment: Segment {
+                events: *events,
+                first_public: next_public,
+                public: *public,
+                bytes: bytes(&text),
+            },
             view,
             open: open
                 .iter()
                 .map(|(number, activity)| {
-                    task(*number, place_here, activity.map(|activity| ScopeId(u64::from(activity))), next)
+                    task(
+                        *number,
+                        place_here,
+                        activity.map(|activity| ScopeId(u64::from(activity))),
+                        next,
+                    )
                 })
                 .collect(),
-            close: closes.iter().map(|(number, must_exist)| close(*number, *must_exist)).collect(),
+            close: closes
+                .iter()
+                .map(|(number, must_exist)| close(*number, *must_exist))
+                .collect(),
             send: send.iter().map(|to| message(place(*to), "sent")).collect(),
             consume: consume.iter().map(|index| self.message(*index)).collect(),
             ..proceed(place_here, epoch, next + shift, 0)
@@ -145,15 +232,24 @@ impl Store {
     }
 
     /// Commits a batch and answers verdicts that can be compared.
-    fn commit(&mut self, batch: &[Act], ends: &BTreeMap<u64, (u64, u64)>) -> Vec<Result<(usize, Vec<u64>), Refused>> {
+    fn commit(
+        &mut self,
+        batch: &[Act],
+        ends: &BTreeMap<u64, (u64, u64)>,
+    ) -> Vec<Result<(usize, Vec<u64>), Refused>> {
         let writes = batch.iter().map(|act| self.write(act, ends)).collect();
         let verdicts = commit(&*self.journal, writes);
         let mut answers = Vec::new();
         for verdict in verdicts {
-            answers.push(verdict.map(|Landed { messages, revisions }| {
-                self.sent.extend(&messages);
-                (messages.len(), revisions)
-            }));
+            answers.push(verdict.map(
+                |Landed {
+                     messages,
+                     revisions,
+                 }| {
+                    self.sent.extend(&messages);
+                    (messages.len(), revisions)
+                },
+            ));
         }
         answers
     }
@@ -163,7 +259,9 @@ impl Store {
         let journal = &self.journal;
         let partitions = [0, 1, 2].map(Partition);
         let mut dump = String::new();
-        let mut add = |what: &str, value: &dyn std::fmt::Debug| dump.push_str(&format!("{what}: {value:?}\n"));
+        let mut add = |what: &str, value: &dyn std::fmt::Debug| {
+            dump.push_str(&format!("{what}: {value:?}\n"))
+        };
         for number in 0..FEW {
             let id = place(number);
             add("execution", &wait(journal.execution(id)));
@@ -181,26 +279,59 @@ impl Store {
             }
             add("last", &wait(journal.segments(id, SegmentRange::Last, 0)));
             let inbox = wait(journal.inbox(id)).expect("readable");
-            add("inbox", &inbox.iter().map(|message| self.order(message.id)).collect::<Vec<_>>());
+            add(
+                "inbox",
+                &inbox
+                    .iter()
+                    .map(|message| self.order(message.id))
+                    .collect::<Vec<_>>(),
+            );
         }
         for partition in 0..3 {
             let found = wait(journal.messages(&cursors(&[partition]), 7)).expect("readable");
-            add("messages", &found.iter().map(|message| (self.order(message.id), message.to)).collect::<Vec<_>>());
+            add(
+                "messages",
+                &found
+                    .iter()
+                    .map(|message| (self.order(message.id), message.to))
+                    .collect::<Vec<_>>(),
+            );
         }
-        for (status, limit) in [(None, 3), (Some(Status::Running), 9), (Some(Status::Failed), 2)] {
-            let query = ListQuery { scope: SCOPE, status, before: Some(place(4)), limit };
+        for (status, limit) in [
+            (None, 3),
+            (Some(Status::Running), 9),
+            (Some(Status::Failed), 2),
+        ] {
+            let query = ListQuery {
+                scope: SCOPE,
+                status,
+                before: Some(place(4)),
+                limit,
+            };
             add("list", &wait(journal.list(query)));
         }
         add("hot", &wait(journal.hot(&partitions[..2], None, 9)));
-        add("due", &wait(journal.due(&partitions[1..], Timestamp(30), 9)));
+        add(
+            "due",
+            &wait(journal.due(&partitions[1..], Timestamp(30), 9)),
+        );
         add("next due", &wait(journal.next_due(&partitions)));
         for number in 0..6 {
             add("task", &wait(journal.open_task(token(number))));
-            add("activity", &wait(journal.activity_tasks(ScopeId(u64::from(number)), None, 3)));
-            add("record", &wait(journal.get(&key("machine", &format!("record/{number}")))));
+            add(
+                "activity",
+                &wait(journal.activity_tasks(ScopeId(u64::from(number)), None, 3)),
+            );
+            add(
+                "record",
+                &wait(journal.get(&key("machine", &format!("record/{number}")))),
+            );
             add("blob", &wait(journal.blob([number; 32])));
         }
-        add("scan", &wait(journal.scan("000000000000", "machine", "record/", Some("record/0"), 2)));
+        add(
+            "scan",
+            &wait(journal.scan("000000000000", "machine", "record/", Some("record/0"), 2)),
+        );
         dump
     }
 
@@ -210,23 +341,47 @@ impl Store {
 }
 
 /// Where the logs go on after a batch, by what the first store said.
-fn advance(batch: &[Act], verdicts: &[Result<(usize, Vec<u64>), Refused>], ends: &mut BTreeMap<u64, (u64, u64)>) {
+fn advance(
+    batch: &[Act],
+    verdicts: &[Result<(usize, Vec<u64>), Refused>],
+    ends: &mut BTreeMap<u64, (u64, u64)>,
+) {
     for (act, verdict) in batch.iter().zip(verdicts) {
-        if let (Act::Append { execution, events, public, .. }, Ok(_)) = (act, verdict) {
+        if let (
+            Act::Append {
+                execution,
+                events,
+                public,
+                ..
+            },
+            Ok(_),
+        ) = (act, verdict)
+        {
             let (next, next_public) = ends.get(execution).copied().unwrap_or((1, 1));
-            ends.insert(*execution, (next + u64::from(*events), next_public + u64::from(*public)));
+            ends.insert(
+                *execution,
+                (next + u64::from(*events), next_public + u64::from(*public)),
+            );
         }
     }
 }
 
 fn compare(cases: u32, open: impl Fn() -> Vec<Arc<dyn Journal>>) {
-    let config = ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() };
+    let config = ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: 200,
+        ..ProptestConfig::default()
+    };
     let sequence = prop::collection::vec(prop::collection::vec(acts(), 1..4), 1..25);
     let run = TestRunner::new(config).run(&sequence, |batches| {
         let mut stores: Vec<Store> = open().into_iter().map(Store::new).collect();
         let mut ends = BTreeMap::new();
         for batch in &batches {
-            let answers: Vec<_> = stores.iter_mut().map(|store| store.commit(batch, &ends)).collect();
+            let answers: Vec<_> = stores
+                .iter_mut()
+                .map(|store| store.commit(batch, &ends))
+                .collect();
             for other in &answers[1..] {
                 prop_assert_eq!(&answers[0], other, "batch {:?}", batch);
             }

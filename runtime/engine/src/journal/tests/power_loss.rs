@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::support::{begin, bytes, id, message, options, proceed, record};
+use super::support::{begin, commit, id, key, message, options, proceed, record, token, wait};
+use crate::journal::sqlite::SqliteStore;
 use crate::journal::{
-    Append, Catalog, Epoch, ExecutionId, FaultPlan, InlineJournal, Journal, Refused, Segment, SegmentRange, SimDisk, SqliteStore,
-    Status, Verdict, View, Write,
+    Append, Catalog, Epoch, ExecutionId, FaultPlan, InlineJournal, Journal, Refused, Segment,
+    SegmentRange, SimDisk, Status, Verdict, View, Write,
 };
-use super::support::{commit, key, wait};
 
 const FILE: &str = "journal.sqlite";
 
@@ -23,7 +23,10 @@ struct Choices(u64);
 
 impl Choices {
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
@@ -49,12 +52,27 @@ impl Expected {
                 1 => begin(execution, epoch, &format!("{execution:?}")),
                 next => proceed(execution, epoch, next, next),
             };
-            let status = if choices.below(3) == 0 { Status::Succeeded } else { Status::Running };
-            let view = View { status, hot: choices.below(2) == 0, ..View::default() };
+            let status = if choices.below(3) == 0 {
+                Status::Succeeded
+            } else {
+                Status::Running
+            };
+            let view = View {
+                status,
+                hot: choices.below(2) == 0,
+                ..View::default()
+            };
             let size = choices.below(9_000);
-            let segment = Segment { bytes: content(execution, position, size), ..append.segment.clone() };
+            let segment = Segment {
+                bytes: content(execution, position, size),
+                ..append.segment.clone()
+            };
             next.insert(execution, position + u64::from(segment.events));
-            let append = Append { view, segment, ..append };
+            let append = Append {
+                view,
+                segment,
+                ..append
+            };
             batch.push((append.clone(), Write::Append(append)));
         }
         batch
@@ -73,16 +91,26 @@ impl Expected {
     fn check(&mut self, journal: &dyn Journal, seed: u64) {
         for number in 0..12 {
             let id = id(number, 0);
-            let stored = wait(journal.execution(id)).expect("readable").map_or(1, |row| row.next);
+            let stored = wait(journal.execution(id))
+                .expect("readable")
+                .map_or(1, |row| row.next);
             let least = self.next.get(&id).copied().unwrap_or(1);
             let most = self.maybe.get(&id).copied().unwrap_or(1).max(least);
-            assert!((least..=most).contains(&stored), "seed {seed}: {id:?} at {stored}, not in {least}..={most}");
-            let segments = wait(journal.segments(id, SegmentRange::From { first: 1 }, usize::MAX)).expect("readable");
+            assert!(
+                (least..=most).contains(&stored),
+                "seed {seed}: {id:?} at {stored}, not in {least}..={most}"
+            );
+            let segments = wait(journal.segments(id, SegmentRange::From { first: 1 }, usize::MAX))
+                .expect("readable");
             let mut next = 1;
             for stored in &segments {
                 assert_eq!(stored.first, next, "seed {seed}: no gap");
                 let size = stored.segment.bytes.len() as u64;
-                assert_eq!(stored.segment.bytes, content(id, next, size), "seed {seed}: no damage");
+                assert_eq!(
+                    stored.segment.bytes,
+                    content(id, next, size),
+                    "seed {seed}: no damage"
+                );
                 next += u64::from(stored.segment.events);
             }
             assert_eq!(next, stored, "seed {seed}: the row agrees with the log");
@@ -95,13 +123,18 @@ impl Expected {
 }
 
 fn content(execution: ExecutionId, position: u64, size: u64) -> std::sync::Arc<[u8]> {
-    (0..size).map(|index| (execution.0 ^ (position * 31) ^ index) as u8).collect()
+    (0..size)
+        .map(|index| (execution.0 ^ (position * 31) ^ index) as u8)
+        .collect()
 }
 
 fn check_whole(disk: &SimDisk, seed: u64) {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
-    let conn = rusqlite::Connection::open_with_flags_and_vfs(FILE, flags, disk.vfs_name()).expect("opens");
-    let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).expect("runs");
+    let conn =
+        rusqlite::Connection::open_with_flags_and_vfs(FILE, flags, disk.vfs_name()).expect("opens");
+    let verdict: String = conn
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .expect("runs");
     assert_eq!(verdict, "ok", "seed {seed}");
 }
 
@@ -117,14 +150,21 @@ fn live_and_die(seed: u64, plan: impl Fn(&mut Choices) -> FaultPlan, kill_too: b
             if store.broken().is_some() && choices.below(2) == 0 && store.reopen().is_ok() {
                 // Whoever met the failure folds anew; so does this test.
                 let position = |id| store.execution_next(id);
-                expected.next = (0..12).map(|number| id(number, 0)).filter_map(|id| Some((id, position(id)?))).collect();
+                expected.next = (0..12)
+                    .map(|number| id(number, 0))
+                    .filter_map(|id| Some((id, position(id)?)))
+                    .collect();
                 expected.maybe.clear();
             }
             let was_broken = store.broken().is_some();
-            let (appends, writes): (Vec<_>, Vec<_>) = expected.batch(epoch, &mut choices).into_iter().unzip();
+            let (appends, writes): (Vec<_>, Vec<_>) =
+                expected.batch(epoch, &mut choices).into_iter().unzip();
             let verdicts = store.apply(&writes);
             for (append, verdict) in appends.iter().zip(&verdicts) {
-                assert!(!was_broken || verdict.is_err(), "seed {seed}: nothing is acknowledged while broken");
+                assert!(
+                    !was_broken || verdict.is_err(),
+                    "seed {seed}: nothing is acknowledged while broken"
+                );
                 if !was_broken {
                     expected.note(append, verdict);
                 }
@@ -144,7 +184,8 @@ fn live_and_die(seed: u64, plan: impl Fn(&mut Choices) -> FaultPlan, kill_too: b
             disk.crash();
         }
         drop(store);
-        let journal = InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name()))).expect("what survived opens");
+        let journal = InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name())))
+            .expect("what survived opens");
         expected.check(&journal, seed);
         drop(journal);
         check_whole(&disk, seed);
@@ -156,7 +197,10 @@ fn power_losses_lose_nothing_acknowledged() {
     for seed in 0..200 {
         live_and_die(
             seed,
-            |choices| FaultPlan { power_loss_at: Some(1 + choices.below(400)), ..FaultPlan::default() },
+            |choices| FaultPlan {
+                power_loss_at: Some(1 + choices.below(400)),
+                ..FaultPlan::default()
+            },
             false,
         );
     }
@@ -186,35 +230,88 @@ fn a_failed_sync_stops_acknowledgements_until_reopened() {
     let epoch = store.epoch();
     let first = Write::Append(begin(id(1, 0), epoch, "a"));
     assert!(store.apply(std::slice::from_ref(&first))[0].is_ok());
-    disk.faults(FaultPlan { sync_fails_at: Some(1), ..FaultPlan::default() });
+    disk.faults(FaultPlan {
+        sync_fails_at: Some(1),
+        ..FaultPlan::default()
+    });
     let post = Write::Post(message(id(1, 0), "lost"));
-    assert!(matches!(store.apply(std::slice::from_ref(&post))[0], Err(Refused::Broken(_))));
+    assert!(matches!(
+        store.apply(std::slice::from_ref(&post))[0],
+        Err(Refused::Broken(_))
+    ));
     disk.take_synced();
-    assert!(matches!(store.apply(std::slice::from_ref(&post))[0], Err(Refused::Broken(_))));
-    assert_eq!(disk.take_synced(), [], "a broken store does not touch the disk");
+    assert!(matches!(
+        store.apply(std::slice::from_ref(&post))[0],
+        Err(Refused::Broken(_))
+    ));
+    assert_eq!(
+        disk.take_synced(),
+        [],
+        "a broken store does not touch the disk"
+    );
     store.reopen().expect("the disk is well again");
     assert!(store.apply(&[post])[0].is_ok());
-    assert!(matches!(store.apply(&[first])[0], Err(Refused::WrongPosition { next: 3 })));
+    assert!(matches!(
+        store.apply(&[first])[0],
+        Err(Refused::WrongPosition { next: 3 })
+    ));
 }
 
 #[test]
 fn a_full_disk_refuses_and_recovers() {
     let disk = SimDisk::new(9);
-    let journal = InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name()))).expect("opens");
-    let blob = |number: u8| Write::Blob { hash: [number; 32], bytes: vec![number; 20_000].into() };
-    disk.faults(FaultPlan { capacity_bytes: Some(400_000), ..FaultPlan::default() });
-    let fits = (0..255).take_while(|number| commit(&journal, vec![blob(*number)])[0].is_ok()).count();
+    let journal =
+        InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name()))).expect("opens");
+    let blob = |number: u8| Write::Blob {
+        hash: [number; 32],
+        bytes: vec![number; 20_000].into(),
+    };
+    disk.faults(FaultPlan {
+        capacity_bytes: Some(400_000),
+        ..FaultPlan::default()
+    });
+    let fits = (0..255)
+        .take_while(|number| commit(&journal, vec![blob(*number)])[0].is_ok())
+        .count();
     assert!((2..60).contains(&fits), "{fits}");
-    let verdicts = commit(&journal, vec![blob(200), Write::Catalog(vec![record("a", None, Some("a"))]), blob(201)]);
-    assert!(verdicts.iter().all(|verdict| matches!(verdict, Err(Refused::Full(_)))), "{verdicts:?}");
+    let verdicts = commit(
+        &journal,
+        vec![
+            blob(200),
+            Write::Catalog(vec![record("a", None, Some("a"))]),
+            blob(201),
+        ],
+    );
+    assert!(
+        verdicts
+            .iter()
+            .all(|verdict| matches!(verdict, Err(Refused::Full(_)))),
+        "{verdicts:?}"
+    );
     assert_eq!(wait(journal.get(&key("machine", "a"))), Ok(None));
-    assert_eq!(wait(journal.blob([0; 32])), Ok(Some(vec![0; 20_000].into())));
+    assert_eq!(
+        wait(journal.blob([0; 32])),
+        Ok(Some(vec![0; 20_000].into()))
+    );
     disk.faults(FaultPlan::default());
-    assert!(commit(&journal, vec![blob(200), Write::Post(message(id(1, 0), "a"))]).iter().all(Result::is_ok));
+    assert!(
+        commit(
+            &journal,
+            vec![blob(200), Write::Post(message(id(1, 0), "a"))]
+        )
+        .iter()
+        .all(Result::is_ok)
+    );
     disk.crash();
     drop(journal);
-    let journal = InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name()))).expect("opens");
-    assert_eq!(wait(journal.blob([200; 32])).expect("readable").map(|blob| blob.len()), Some(20_000));
+    let journal =
+        InlineJournal::open(Path::new(FILE), options(Some(disk.vfs_name()))).expect("opens");
+    assert_eq!(
+        wait(journal.blob([200; 32]))
+            .expect("readable")
+            .map(|blob| blob.len()),
+        Some(20_000)
+    );
 }
 
 #[test]
@@ -225,7 +322,10 @@ fn one_commit_is_one_sync() {
     disk.take_synced();
     for number in 0..100 {
         let send = vec![message(id(number, 0), "m")];
-        let append = Append { send, ..begin(id(number, 0), epoch, &number.to_string()) };
+        let append = Append {
+            send,
+            ..begin(id(number, 0), epoch, &number.to_string())
+        };
         assert!(store.apply(&[Write::Append(append)])[0].is_ok());
         if store.wants_checkpoint() {
             store.checkpoint(false).expect("runs");
@@ -233,13 +333,19 @@ fn one_commit_is_one_sync() {
     }
     let synced = disk.take_synced().len();
     assert!(synced <= 110, "{synced} syncs for 100 commits");
-    let refused = store.apply(&[Write::Append(begin(id(1, 0), epoch, "1")), Write::Answer {
-        token: super::support::token(1),
-        message: message(id(1, 0), "late"),
-    }]);
+    let refused = store.apply(&[
+        Write::Append(begin(id(1, 0), epoch, "1")),
+        Write::Answer {
+            token: token(1),
+            message: message(id(1, 0), "late"),
+        },
+    ]);
     assert!(refused.iter().all(Result::is_err));
-    assert_eq!(disk.take_synced().len(), 0, "nothing written, nothing synced");
-    let _ = bytes("");
+    assert_eq!(
+        disk.take_synced().len(),
+        0,
+        "nothing written, nothing synced"
+    );
 }
 
 #[test]
@@ -248,13 +354,25 @@ fn equal_seeds_fail_alike() {
         let disk = SimDisk::new(seed);
         let mut store = open(&disk);
         let epoch = store.epoch();
-        disk.faults(FaultPlan { power_loss_at: Some(60), ..FaultPlan::default() });
+        disk.faults(FaultPlan {
+            power_loss_at: Some(60),
+            ..FaultPlan::default()
+        });
         let verdicts: Vec<bool> = (0..30)
-            .map(|number| store.apply(&[Write::Append(begin(id(number, 0), epoch, &number.to_string()))])[0].is_ok())
+            .map(|number| {
+                store.apply(&[Write::Append(begin(
+                    id(number, 0),
+                    epoch,
+                    &number.to_string(),
+                ))])[0]
+                    .is_ok()
+            })
             .collect();
         disk.crash();
         drop(store);
-        let count = (0..30).filter(|number| open(&disk).execution_next(id(*number, 0)).is_some()).count();
+        let count = (0..30)
+            .filter(|number| open(&disk).execution_next(id(*number, 0)).is_some())
+            .count();
         (verdicts, count, disk.operations())
     };
     assert_eq!(run(5), run(5));

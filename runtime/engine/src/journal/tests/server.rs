@@ -2,12 +2,11 @@
 //! at the same time.
 
 use std::{
-    env,
+    env, fs,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
     },
-    fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{
@@ -41,8 +40,16 @@ pub(super) fn with_postgres(test: impl FnOnce(&Server)) {
     let required = env::var("STEPWELL_POSTGRES").is_ok_and(|value| value == "required");
     match Process::shared() {
         Some(process) => {
-            let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-            test(&Server { process, runtime, schema: Mutex::default() });
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            test(&Server {
+                process,
+                runtime,
+                schema: Mutex::default(),
+            });
         }
         None if required => panic!("STEPWELL_POSTGRES=required, but no PostgreSQL is installed"),
         None => println!("SKIPPED: no PostgreSQL is installed (initdb, pg_ctl)"),
@@ -54,34 +61,55 @@ impl Server {
     pub(super) fn journal(&self) -> Arc<dyn Journal> {
         let number = self.process.schemas.fetch_add(1, Ordering::Relaxed);
         let schema = format!("Test \"{number}\"");
-        self.schema.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&schema);
+        self.schema
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone_from(&schema);
         self.open(schema)
     }
 
     /// Two nodes on one database.
     pub(super) fn pair(&self) -> (Arc<dyn Journal>, Arc<dyn Journal>) {
         let one = self.journal();
-        let schema = self.schema.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let schema = self
+            .schema
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         (one, self.open(schema))
     }
 
     /// Makes all leases of the last journals older.
     pub(super) fn age_leases(&self, ms: u64) {
-        let schema = self.schema.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let schema = self
+            .schema
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         self.runtime.block_on(async {
             let config = self.process.url();
-            let (client, connection) =
-                tokio_postgres::connect(&config, tokio_postgres::NoTls).await.expect("the server runs");
+            let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
+                .await
+                .expect("the server runs");
             let serving = tokio::spawn(connection);
-            let sql = format!("UPDATE \"{}\".terms SET until = until - {ms}", schema.replace('"', "\"\""));
-            client.batch_execute(&sql).await.expect("the table is there");
+            let sql = format!(
+                "UPDATE \"{}\".terms SET until = until - {ms}",
+                schema.replace('"', "\"\"")
+            );
+            client
+                .batch_execute(&sql)
+                .await
+                .expect("the table is there");
             drop(client);
             serving.await.expect("no panic").expect("ends well");
         });
     }
 
     fn open(&self, schema: String) -> Arc<dyn Journal> {
-        let options = PostgresOptions { url: self.process.url(), schema };
+        let options = PostgresOptions {
+            url: self.process.url(),
+            schema,
+        };
         let connecting = PostgresJournal::connect(options, self.runtime.handle().clone());
         Arc::new(self.runtime.block_on(connecting).expect("the server runs"))
     }
@@ -105,23 +133,53 @@ impl Process {
         if let Some((user, group)) = account {
             chown(directory.path(), Some(user), Some(group)).expect("root may do that");
         }
-        let process = Process { programs, directory, account, schemas: AtomicU64::new(0) };
-        process.run("initdb", &["-A", "trust", "-U", "stepwell", "-E", "UTF8", "--no-sync", "-D"]);
+        let process = Process {
+            programs,
+            directory,
+            account,
+            schemas: AtomicU64::new(0),
+        };
+        process.run(
+            "initdb",
+            &[
+                "-A",
+                "trust",
+                "-U",
+                "stepwell",
+                "-E",
+                "UTF8",
+                "--no-sync",
+                "-D",
+            ],
+        );
         let sockets = process.directory.path().display();
         // Durability of the server itself is not ours to test.
-        let options = format!("-c listen_addresses= -c fsync=off -c max_connections=200 -k {sockets}");
-        process.run("pg_ctl", &["start", "-w", "-l", "log", "-o", &options, "-D"]);
+        let options =
+            format!("-c listen_addresses= -c fsync=off -c max_connections=200 -k {sockets}");
+        process.run(
+            "pg_ctl",
+            &["start", "-w", "-l", "log", "-o", &options, "-D"],
+        );
         process
     }
 
     fn url(&self) -> String {
-        format!("host={} user=stepwell dbname=postgres", self.directory.path().display())
+        format!(
+            "host={} user=stepwell dbname=postgres",
+            self.directory.path().display()
+        )
     }
 
     fn run(&self, program: &str, arguments: &[&str]) {
         let mut command = Command::new(self.programs.join(program));
-        command.args(arguments).arg(self.data()).current_dir(self.directory.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .args(arguments)
+            .arg(self.data())
+            .current_dir(self.directory.path());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         if let Some((user, group)) = self.account {
             command.uid(user).gid(group);
         }
@@ -142,13 +200,20 @@ impl Drop for Process {
 
 /// The newest installed programs.
 fn programs() -> Option<PathBuf> {
-    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let versions = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten();
     let mut candidates: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
     candidates.sort();
     candidates.reverse();
     candidates.push(PathBuf::from("/usr/local/bin"));
     candidates.extend(env::split_paths(&env::var_os("PATH").unwrap_or_default()));
-    candidates.into_iter().find(|folder| ["initdb", "pg_ctl", "postgres"].iter().all(|name| folder.join(name).is_file()))
+    candidates.into_iter().find(|folder| {
+        ["initdb", "pg_ctl", "postgres"]
+            .iter()
+            .all(|name| folder.join(name).is_file())
+    })
 }
 
 /// PostgreSQL does not run as root: root lends it another account.
@@ -159,7 +224,9 @@ fn unprivileged() -> Option<(u32, u32)> {
     }
     let accounts = fs::read_to_string(Path::new("/etc/passwd")).unwrap_or_default();
     let account = |name: &str| {
-        let line = accounts.lines().find(|line| line.split(':').next() == Some(name))?;
+        let line = accounts
+            .lines()
+            .find(|line| line.split(':').next() == Some(name))?;
         let mut fields = line.split(':').skip(2).map(str::parse::<u32>);
         Some((fields.next()?.ok()?, fields.next()?.ok()?))
     };

@@ -14,9 +14,9 @@ use std::{
 use stepwell_interp::Timestamp;
 
 use crate::journal::{
-    Answer, Append, CatalogKey, CatalogWrite, Clock, CloseTask, Epoch, ExecutionId, InlineJournal, Journal, Landed,
-    MemoryJournal, MessageId, NewExecution, OpenTask, Outgoing, Partition, Refused, ScopeId, Segment, SqliteJournal,
-    SqliteOptions, TokenHash, Verdict, View, Write,
+    Answer, Append, CatalogKey, CatalogWrite, Clock, CloseTask, Epoch, ExecutionId, InlineJournal,
+    Journal, Landed, MemoryJournal, MessageId, NewExecution, OpenTask, Outgoing, Partition,
+    Refused, ScopeId, Segment, SqliteJournal, SqliteOptions, TokenHash, Verdict, View, Write,
 };
 
 pub(super) const SCOPE: ScopeId = ScopeId(u64::MAX - 7);
@@ -41,7 +41,10 @@ pub(super) fn memory() -> Arc<dyn Journal> {
 }
 
 pub(super) fn options(vfs: Option<&str>) -> SqliteOptions {
-    SqliteOptions { vfs: vfs.map(str::to_owned), clock: TestClock::default().clock() }
+    SqliteOptions {
+        vfs: vfs.map(str::to_owned),
+        clock: TestClock::default().clock(),
+    }
 }
 
 pub(super) fn sqlite(directory: &Path) -> Arc<dyn Journal> {
@@ -108,7 +111,12 @@ pub(super) fn bytes(text: &str) -> Arc<[u8]> {
 }
 
 pub(super) fn segment(events: u32, first_public: u64, public: u32) -> Segment {
-    Segment { events, first_public, public, bytes: format!("{events} from {first_public}").into_bytes().into() }
+    Segment {
+        events,
+        first_public,
+        public,
+        bytes: format!("{events} from {first_public}").into_bytes().into(),
+    }
 }
 
 /// The first append: two events, one of them public.
@@ -120,11 +128,20 @@ pub(super) fn begin(execution: ExecutionId, epoch: Epoch, name: &str) -> Append 
         started_at: Timestamp(5),
         meta: bytes("meta"),
     };
-    Append { create: Some(new), segment: segment(2, 1, 1), ..proceed(execution, epoch, 1, 1) }
+    Append {
+        create: Some(new),
+        segment: segment(2, 1, 1),
+        ..proceed(execution, epoch, 1, 1)
+    }
 }
 
 /// A later append of one public event.
-pub(super) fn proceed(execution: ExecutionId, epoch: Epoch, expected_next: u64, public: u64) -> Append {
+pub(super) fn proceed(
+    execution: ExecutionId,
+    epoch: Epoch,
+    expected_next: u64,
+    public: u64,
+) -> Append {
     Append {
         execution,
         epoch,
@@ -143,31 +160,62 @@ pub(super) fn token(number: u8) -> TokenHash {
     TokenHash([number; 32])
 }
 
-pub(super) fn task(number: u8, execution: ExecutionId, activity: Option<ScopeId>, at: u64) -> OpenTask {
-    OpenTask { token: token(number), execution, task: Arc::new([number]), activity, scheduled_at: Timestamp(at) }
+pub(super) fn task(
+    number: u8,
+    execution: ExecutionId,
+    activity: Option<ScopeId>,
+    at: u64,
+) -> OpenTask {
+    OpenTask {
+        token: token(number),
+        execution,
+        task: Arc::new([number]),
+        activity,
+        scheduled_at: Timestamp(at),
+    }
 }
 
 pub(super) fn close(number: u8, must_exist: bool) -> CloseTask {
-    CloseTask { token: token(number), must_exist }
+    CloseTask {
+        token: token(number),
+        must_exist,
+    }
 }
 
 pub(super) fn message(to: ExecutionId, text: &str) -> Outgoing {
-    Outgoing { to, payload: bytes(text) }
+    Outgoing {
+        to,
+        payload: bytes(text),
+    }
 }
 
 pub(super) fn key(kind: &str, name: &str) -> CatalogKey {
-    CatalogKey { tenant: "000000000000".into(), kind: kind.into(), name: name.into() }
+    CatalogKey {
+        tenant: "000000000000".into(),
+        kind: kind.into(),
+        name: name.into(),
+    }
 }
 
 pub(super) fn record(name: &str, expected: Option<u64>, text: Option<&str>) -> CatalogWrite {
-    CatalogWrite { key: key("machine", name), expected, bytes: text.map(bytes) }
+    CatalogWrite {
+        key: key("machine", name),
+        expected,
+        bytes: text.map(bytes),
+    }
 }
 
 /// Payloads of messages, for comparing.
 pub(super) fn texts(messages: &[crate::journal::Message]) -> Vec<String> {
-    messages.iter().map(|message| String::from_utf8_lossy(&message.payload).into_owned()).collect()
+    messages
+        .iter()
+        .map(|message| String::from_utf8_lossy(&message.payload).into_owned())
+        .collect()
 }
 
 pub(super) fn cursors(partitions: &[u16]) -> Vec<(Partition, MessageId)> {
-    partitions.iter().map(|partition| (Partition(*partition), MessageId(0))).collect()
+    partitions
+        .iter()
+        .map(|partition| (Partition(*partition), MessageId(0)))
+        .collect()
 }

@@ -1,15 +1,109 @@
-//! The project's chores: `cargo xtask CHORE`.
+//! The project's chores: `cargo xtask CHORE`. Whatever sets up, builds, shows or checks the project is here, and
+//! nothing else scripts it.
 
+mod demo;
+mod examples;
 mod guests;
+mod suite;
+mod tools;
 
-fn main() -> anyhow::Result<()> {
-    match std::env::args().nth(1).as_deref() {
-        Some("guests") => {
-            let out = guests::build()?;
-            eprintln!("guests are in {}", out.display());
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's chores")]
+struct Chores {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Subcommand)]
+enum Chore {
+    /// Build everything, run the order example durably and draw it
+    Demo {
+        /// Leave a server running on what the example did
+        #[arg(long)]
+        serve: bool,
+    },
+    /// Check formatting and lints, run all tests, print a table of times
+    Test {
+        /// Only these parts; all of them when absent
+        parts: Vec<String>,
+    },
+    /// Build the examples' plugins into target/examples/NAME/plugins
+    Plugins {
+        /// Write the plugins that the recorded cases call into this folder instead, as BEHAVIOUR.wasm
+        #[arg(long, value_name = "DIR")]
+        corpus: Option<PathBuf>,
+    },
+    /// Build the programs that test the sandbox into target/guests
+    Guests,
+    /// Run the seeded simulation of crashes
+    Torture {
+        /// How many seeds
+        #[arg(long, default_value_t = 1_000)]
+        seeds: u64,
+        /// The first seed
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// One seed alone, with what was seen
+        #[arg(long)]
+        seed: Option<u64>,
+    },
+}
+
+fn main() -> Result<()> {
+    match Chores::parse().chore {
+        Chore::Demo { serve } => demo::demo(serve),
+        Chore::Test { parts } => suite::test(&parts),
+        Chore::Plugins { corpus: None } => {
+            for folder in examples::plugins()? {
+                eprintln!("plugins are in {}", tools::shown(&folder));
+            }
             Ok(())
         }
-        Some(other) => anyhow::bail!("there is no chore `{other}`; chores are: guests"),
-        None => anyhow::bail!("name a chore: guests"),
+        Chore::Plugins { corpus: Some(folder) } => corpus_plugins(&folder),
+        Chore::Guests => {
+            tools::targets()?;
+            eprintln!("guests are in {}", tools::shown(&guests::build()?));
+            Ok(())
+        }
+        Chore::Torture { seeds, from, seed } => torture(seeds, from, seed),
     }
+}
+
+/// Guests that only the sandbox's own tests call.
+const NOT_RECORDED: [&str; 1] = ["command"];
+
+/// Each command among the guests is a function that recorded cases call, under its own name.
+fn corpus_plugins(folder: &std::path::Path) -> Result<()> {
+    tools::targets()?;
+    let built = guests::build()?;
+    std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be created", folder.display()))?;
+    let sources = tools::root().join("tests/guests/src/bin");
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(&sources).with_context(|| format!("{} is not readable", sources.display()))? {
+        let path = entry?.path();
+        names.extend(path.file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+    }
+    names.retain(|name| !NOT_RECORDED.contains(&name.as_str()));
+    names.sort();
+    for name in &names {
+        let file = format!("{name}.wasm");
+        std::fs::copy(built.join(&file), folder.join(&file)).with_context(|| format!("{file} was not built"))?;
+    }
+    eprintln!("{} plugins are in {}", names.len(), folder.display());
+    Ok(())
+}
+
+fn torture(seeds: u64, from: u64, seed: Option<u64>) -> Result<()> {
+    let mut command = tools::cargo();
+    command.args(["run", "--quiet", "--package", "stepwell-tests", "--bin", "torture", "--"]);
+    match seed {
+        Some(seed) => command.args(["--seed", &seed.to_string()]),
+        None => command.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]),
+    };
+    tools::run(&mut command, "the simulation found a defect; its seed is above")
 }

@@ -1,6 +1,21 @@
 //! The pattern of `StringMatches`. Hides its escapes and how it is matched.
 
+use std::fmt;
+
 use crate::program::Wildcard;
+
+/// The pattern as a definition has it; escapes stand only where they are needed.
+impl fmt::Display for Wildcard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, piece) in self.pieces.iter().enumerate() {
+            if at > 0 {
+                f.write_str("*")?;
+            }
+            f.write_str(&piece.replace('\\', "\\\\").replace('*', "\\*"))?;
+        }
+        Ok(())
+    }
+}
 
 impl Wildcard {
     /// Reads a pattern: `*` stands for any characters, `\*` and `\\` for themselves. A backslash before anything else

@@ -1,5 +1,7 @@
 //! The server's life over real sockets: it serves, and it ends without cutting off who waits.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as its cases do")]
+
 mod support;
 
 use std::time::Duration;

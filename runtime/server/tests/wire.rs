@@ -5,6 +5,8 @@
 //! stands for anything; `has` are texts that the answer's text holds; `save` takes values out of the answer (name to
 //! JSON Pointer), which later requests insert as `{{name}}`. `{{n × c}}` is the character so many times.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as its cases do")]
+
 mod support;
 
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};

@@ -1,3 +1,11 @@
-//! What the tests share: cases read from folders, scripted tasks, the corpus, the simulation's workload.
+//! What the test suites share: cases as folders, scripted tasks, histories as text, the recorded corpus, the
+//! simulation's workload. Hides how they are read and compared; suites bring the system that they judge.
 
+pub mod aws;
+pub mod case;
+pub mod corpus;
+pub mod driver;
+pub mod judge;
+pub mod print;
+pub mod script;
 pub mod torture;

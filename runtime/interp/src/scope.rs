@@ -8,6 +8,7 @@ use stepwell_query::{Bindings, ObjectBuilder, Scope, Sources, Value};
 use crate::{
     Timestamp,
     border::TaskToken,
+    event::StateKind,
     run::{FrameId, Items, Run, Visit},
 };
 
@@ -121,11 +122,13 @@ fn machine(run: &Run) -> Value {
 }
 
 fn state(visit: &Visit) -> Value {
-    Value::object([
-        ("Name", Value::from(visit.state.clone())),
-        ("EnteredTime", Value::from(visit.entered_at.to_string())),
-        ("RetryCount", Value::from(visit.retries)),
-    ])
+    let mut state = ObjectBuilder::with_capacity(3);
+    state.insert("Name", visit.state.clone()).insert("EnteredTime", visit.entered_at.to_string());
+    // Only states that can be retried have it.
+    if matches!(visit.kind, StateKind::Task | StateKind::Parallel | StateKind::Map) {
+        state.insert("RetryCount", visit.retries);
+    }
+    state.into()
 }
 
 fn item(items: &Items, index: u32) -> Option<Value> {

@@ -1,0 +1,223 @@
+//! Runs a state machine on the bare interpreter in virtual time: the clock jumps to whatever comes next. Hides the
+//! agenda of tasks and timers.
+
+use std::collections::BTreeMap;
+
+use stepwell_asl::Program;
+use stepwell_interp::{
+    Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest, Timestamp, step,
+};
+use stepwell_query::Value;
+
+use crate::script::{Act, Script};
+
+/// When every run starts: 2026-01-31T12:00:00Z.
+pub const STARTED_AT: Timestamp = Timestamp(1_769_860_800_000);
+/// Steps after which a run that does not end is given up.
+const STEPS_MAX: usize = 200_000;
+
+/// Who serves the tasks.
+pub trait Tasks {
+    /// What an attempt does; for an activity task `request` is made of what its worker gets.
+    fn next(&mut self, request: &TaskRequest) -> Act;
+}
+
+impl Tasks for Script {
+    fn next(&mut self, request: &TaskRequest) -> Act {
+        Script::next(self, &request.resource.text)
+    }
+}
+
+/// One call of the interpreter: what went in, and how many events the log had after it.
+pub struct Stepped {
+    pub input: Input,
+    pub env: Env,
+    pub events: usize,
+}
+
+/// A run and all that led to it.
+pub struct Driven {
+    pub run: Run,
+    pub events: Vec<Event>,
+    pub steps: Vec<Stepped>,
+    /// Tasks whose cancellation was asked for.
+    pub cancelled: Vec<TaskId>,
+}
+
+impl Driven {
+    /// The output of a run that succeeded.
+    pub fn output(&self) -> Option<&Value> {
+        match self.run.ending()? {
+            Ending::Succeeded { output } => Some(output),
+            Ending::Failed { .. } | Ending::TimedOut { .. } | Ending::Aborted { .. } => None,
+        }
+    }
+}
+
+/// The start of an execution with this input.
+pub fn start(input: Value, express: bool) -> Start {
+    Start {
+        execution_arn: "arn:aws:states:us-east-1:000000000000:execution:machine:run".into(),
+        execution_name: "run".into(),
+        machine_arn: "arn:aws:states:us-east-1:000000000000:stateMachine:machine".into(),
+        machine_name: "machine".into(),
+        role_arn: "arn:aws:iam::000000000000:role/test".into(),
+        version_arn: None,
+        alias_arn: None,
+        express,
+        raised_limits: false,
+        input,
+    }
+}
+
+/// Runs to the end.
+pub fn drive(program: &Program, start: Start, tasks: &mut dyn Tasks, stop: Option<(u64, Input)>) -> Driven {
+    let driven = Driven { run: Run::default(), events: Vec::new(), steps: Vec::new(), cancelled: Vec::new() };
+    let mut driver =
+        Driver { program, tasks, agenda: BTreeMap::new(), entries: 0, at: STARTED_AT, lost: BTreeMap::new(), driven };
+    if let Some((after_ms, input)) = stop {
+        driver.plan(STARTED_AT.plus_ms(after_ms), input);
+    }
+    driver.feed(Input::Started(Box::new(start)));
+    while driver.driven.run.ending().is_none() && driver.driven.steps.len() < STEPS_MAX {
+        if !driver.turn() {
+            break;
+        }
+    }
+    driver.driven
+}
+
+/// A seed that follows from its number.
+pub fn seed(number: usize) -> [u8; 32] {
+    let mut seed = [7; 32];
+    seed[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    seed
+}
+
+struct Driver<'a> {
+    program: &'a Program,
+    tasks: &'a mut dyn Tasks,
+    /// What comes when; what comes at one time comes in the order in which it was planned.
+    agenda: BTreeMap<(Timestamp, u64), Input>,
+    entries: u64,
+    at: Timestamp,
+    /// Acts of attempts that are lost some times before they do anything.
+    lost: BTreeMap<TaskId, (u64, Act)>,
+    driven: Driven,
+}
+
+impl Driver<'_> {
+    /// Feeds what comes next; false when nothing ever comes.
+    fn turn(&mut self) -> bool {
+        let planned = self.agenda.first_key_value().map(|((at, _), _)| *at);
+        let timer = self.driven.run.next_timer();
+        let input = match (planned, timer) {
+            (None, None) => return false,
+            (Some(planned), timer) if timer.is_none_or(|(due, _)| planned <= due) => {
+                self.at = self.at.max(planned);
+                self.agenda.pop_first().map(|(_, input)| input).expect("the agenda has a first entry")
+            }
+            (_, Some((due, timer))) => {
+                self.at = self.at.max(due);
+                Input::TimerDue { timer }
+            }
+            (Some(_), None) => return false,
+        };
+        self.feed(input);
+        true
+    }
+
+    fn feed(&mut self, input: Input) {
+        let mut input = Some(input);
+        while let Some(next) = input.take() {
+            let env = Env { at: self.at, seed: seed(self.driven.steps.len()) };
+            let effects = step(self.program, &mut self.driven.run, next.clone(), env);
+            for effect in effects {
+                match effect {
+                    Effect::Record(event) => self.driven.events.push(event),
+                    Effect::RunTask(request) => self.run_task(request),
+                    Effect::OpenToken { task, activity: Some(_), .. } => self.offer_activity(task),
+                    // The request of a callback task is a task of its own.
+                    Effect::OpenToken { .. } => {}
+                    Effect::CancelTask { task, .. } => {
+                        self.driven.cancelled.push(task);
+                        self.agenda.retain(|_, input| task_of(input) != Some(task));
+                    }
+                    Effect::Again => input = Some(Input::Continue),
+                    Effect::Finish => {}
+                }
+            }
+            self.driven.steps.push(Stepped { input: next, env, events: self.driven.events.len() });
+        }
+    }
+
+    fn plan(&mut self, at: Timestamp, input: Input) {
+        self.entries += 1;
+        self.agenda.insert((at, self.entries), input);
+    }
+
+    fn run_task(&mut self, request: TaskRequest) {
+        let task = request.task;
+        let (left, act) = match self.lost.remove(&task) {
+            Some(known) => known,
+            None => {
+                let act = self.tasks.next(&request);
+                (act.lost, act)
+            }
+        };
+        if left > 0 {
+            let on_crash = act.on_crash;
+            self.lost.insert(task, (left - 1, act));
+            return self.plan(self.at, Input::TaskLost { task, on_crash });
+        }
+        self.act(task, act);
+    }
+
+    fn offer_activity(&mut self, task: TaskId) {
+        let Some(open) = self.driven.run.open_task(task) else { return };
+        let request = TaskRequest {
+            task,
+            state: open.state.clone(),
+            resource: open.resource.clone(),
+            parameters: open.parameters.clone(),
+            retry_count: 0,
+            token: open.token.cloned(),
+            role_arn: None,
+            deadline: open.deadline,
+        };
+        let act = self.tasks.next(&request);
+        self.act(task, act);
+    }
+
+    fn act(&mut self, task: TaskId, act: Act) {
+        let started = self.at.plus_ms(act.start_after_ms);
+        let before_start = matches!(
+            &act.outcome,
+            Some(TaskOutcome::Failed { at, .. })
+                if matches!(at, stepwell_interp::FailedAt::Schedule | stepwell_interp::FailedAt::Start)
+        );
+        if !before_start {
+            self.plan(started, Input::TaskStarted { task, by: act.by.map(Into::into), at: started });
+        }
+        if let Some(output) = act.submitted {
+            self.plan(started, Input::TaskSubmitted { task, output });
+        }
+        for ms in act.heartbeats_ms {
+            self.plan(self.at.plus_ms(ms), Input::Heartbeat { task });
+        }
+        if let Some(outcome) = act.outcome {
+            self.plan(started.plus_ms(act.after_ms), Input::TaskEnded { task, outcome });
+        }
+    }
+}
+
+fn task_of(input: &Input) -> Option<TaskId> {
+    match input {
+        Input::TaskStarted { task, .. }
+        | Input::TaskSubmitted { task, .. }
+        | Input::TaskEnded { task, .. }
+        | Input::TaskLost { task, .. }
+        | Input::Heartbeat { task } => Some(*task),
+        Input::Started(_) | Input::Continue | Input::TimerDue { .. } | Input::StopAsked { .. } => None,
+    }
+}

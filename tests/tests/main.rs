@@ -1,0 +1,14 @@
+//! All suites that need no server: a test a case.
+
+mod suites;
+
+fn main() {
+    let arguments = libtest_mimic::Arguments::from_args();
+    let mut trials = Vec::new();
+    trials.extend(suites::runs::trials());
+    trials.extend(suites::recorded::trials());
+    trials.extend(suites::segments::trials());
+    trials.extend(suites::limits::trials());
+    trials.extend(suites::random::trials());
+    libtest_mimic::run(&arguments, trials).exit();
+}

@@ -26,7 +26,8 @@ const FEW: u64 = 5;
 enum Act {
     Append {
         execution: u64,
-        create: bool,
+        /// Whether the append begins a log that is there already, or goes on with one that is not.
+        misplaced: bool,
         name: u8,
         unique: bool,
         stale: bool,
@@ -50,7 +51,7 @@ enum Act {
 fn appends() -> impl Strategy<Value = Act> {
     let head = (
         0..FEW,
-        prop::bool::weighted(0.3),
+        prop::bool::weighted(0.05),
         0..4u8,
         prop::bool::weighted(0.8),
         prop::bool::weighted(0.05),
@@ -60,15 +61,15 @@ fn appends() -> impl Strategy<Value = Act> {
     let open = prop::collection::vec((0..6u8, prop::option::of(0..2u8)), 0..3);
     let close = prop::collection::vec((0..6u8, prop::bool::weighted(0.3)), 0..3);
     let send = prop::collection::vec(0..FEW, 0..3);
-    let consume = prop::collection::vec(0..20usize, 0..2);
+    let consume = prop::collection::vec(0..6usize, 0..2);
     (head, log, view, open, close, send, consume).prop_map(
         |(head, log, view, open, close, send, consume)| {
-            let (execution, create, name, unique, stale) = head;
+            let (execution, misplaced, name, unique, stale) = head;
             let (shift, events, public) = log;
             let public = public.min(events);
             Act::Append {
                 execution,
-                create,
+                misplaced,
                 name,
                 unique,
                 stale,
@@ -161,7 +162,7 @@ impl Store {
     fn append(&self, act: &Act, ends: &BTreeMap<u64, (u64, u64)>) -> Append {
         let Act::Append {
             execution,
-            create,
+            misplaced,
             name,
             unique,
             stale,
@@ -202,7 +203,7 @@ impl Store {
                 ..new
             });
         Append {
-            create: new.filter(|_| *create),
+            create: new.filter(|_| ends.contains_key(execution) == *misplaced),
             segment: Segment {
                 events: *events,
                 first_public: next_public,

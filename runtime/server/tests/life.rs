@@ -93,19 +93,24 @@ async fn a_connection_is_kept_and_a_shutdown_answers_long_polls() {
     .await;
     // The poll is being served once the server counts it: it shows in the metrics.
     let mut other = TcpStream::connect(&running.address).await.unwrap();
-    loop {
-        other
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .await
-            .unwrap();
-        if receive(&mut other)
-            .await
-            .1
-            .contains("stepwell_api_requests_open 1")
-        {
-            break;
+    let counted = async {
+        loop {
+            other
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .await
+                .unwrap();
+            if receive(&mut other)
+                .await
+                .1
+                .contains("stepwell_api_requests_open 1")
+            {
+                break;
+            }
         }
-    }
+    };
+    timeout(PATIENCE, counted)
+        .await
+        .expect("the poll is counted as open");
     running.stop.send(()).unwrap();
     let (head, body) = receive(&mut stream).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head} {body}");

@@ -1,28 +1,28 @@
-//! One attempt of a task, from its instance to its outcome. Hides stores, traps, exit codes and time keeping.
+//! One attempt of a task, from its instance to its end. Hides stores, contexts and time keeping.
 
-use crate::bindings::stepwell::task::types::{Context as WireContext, TaskError};
+use crate::bindings::stepwell::task::types::Context as WireContext;
 use crate::code::{Code, chain};
 use crate::egress::{Egress, Tls};
 use crate::guest::{Guest, Log, Meter, Refused};
 use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
-use crate::outcome::{Frame, LogLine, Outcome, Tail, TaskEnd, Usage};
+use crate::outcome::{Outcome, Tail, TaskEnd, Usage};
 use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
 use crate::stdio::{Capture, Keep};
+use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
-use serde::Deserialize;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
-use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime::Store;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
-use wasmtime_wasi::{FsPerms, I32Exit, WasiCtx, WasiView as _};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiView as _};
 use wasmtime_wasi_http::WasiHttpCtx;
 
 /// A task to be run once.
@@ -205,32 +205,21 @@ pub(crate) async fn run(
     let mut store = store(machine, plugin, services, &call, wasi, begun);
     let context = wire(&call.context, due.at - begun);
     let (ended, cpu) = {
-        let mut metered = Metered::new(
-            drive(&mut store, plugin, &call.input, &context),
-            plugin.limits.cpu,
-            due.at,
-        );
-        let ended = match &call.cancel {
-            None => (&mut metered).await,
-            Some(cancel) => tokio::select! {
-                biased;
-                ended = &mut metered => ended,
-                () = cancel.cancelled() => {
-                    // The guest may tidy up; what it returns now is of no interest.
-                    let _ = tokio::time::timeout(limits::CANCEL_GRACE, &mut metered).await;
-                    Ended::Cancelled
-                }
-            },
-        };
-        (ended, metered.cpu)
+        let guest = drive(&mut store, plugin, &call.input, &context);
+        let metered = Metered::new(guest, plugin.limits.cpu, due.at);
+        until_ended(metered, call.cancel.as_ref()).await
     };
-    let fuel = plugin
-        .limits
-        .fuel
-        .and_then(|limit| store.get_fuel().ok().map(|left| limit.saturating_sub(left)));
     let frames = ended.frames();
     let refused = store.data().refused.take();
-    let outcome = decide(ended, plugin, &due, &store.data().meter, &stdio, &refused);
+    let seen = Seen {
+        plugin,
+        wall: due.wall,
+        exceeded: store.data().meter.exceeded.as_deref(),
+        stdio: &stdio,
+        refused: &refused,
+    };
+    let outcome = seen.decide(ended);
+    let fuel_left = plugin.limits.fuel.and_then(|_| store.get_fuel().ok());
     let guest = store.into_data();
     let usage = Usage {
         cpu,
@@ -238,45 +227,45 @@ pub(crate) async fn run(
         queued,
         memory_bytes_max: guest.meter.memory_max,
         input_bytes,
-        output_bytes: if let Outcome::Ok(output) = &outcome {
-            output.len() as u64
-        } else {
-            0
-        },
-        fuel,
+        output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
+        fuel: plugin
+            .limits
+            .fuel
+            .zip(fuel_left)
+            .map(|(limit, left)| limit.saturating_sub(left)),
     };
-    end(
-        outcome, usage, started, plugin, guest.log, &stdio, frames, refused,
-    )
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of one record, put together at its only place"
-)]
-fn end(
-    outcome: Outcome,
-    usage: Usage,
-    started: SystemTime,
-    plugin: &Loaded,
-    log: Log,
-    stdio: &Stdio,
-    frames: Vec<Frame>,
-    refused: Vec<String>,
-) -> TaskEnd {
-    let (logs, logs_cut): (Vec<LogLine>, bool) = (log.lines, log.cut);
     TaskEnd {
         outcome,
         usage,
         started: Some(started),
         plugin: Some(plugin.stamp.clone()),
-        logs,
-        logs_cut,
+        logs: guest.log.lines,
+        logs_cut: guest.log.cut,
         stdout: stdio.stdout.tail(),
         stderr: stdio.stderr.tail(),
         frames,
         refused,
     }
+}
+
+/// Waits for the guest, and for whoever cancels it; with the CPU time used.
+async fn until_ended<F>(mut metered: Metered<F>, cancel: Option<&CancelHandle>) -> (Ended, Duration)
+where
+    F: Future<Output = wasmtime::Result<Returned>>,
+{
+    let ended = match cancel {
+        None => (&mut metered).await,
+        Some(cancel) => tokio::select! {
+            biased;
+            ended = &mut metered => ended,
+            () = cancel.cancelled() => {
+                // The guest may tidy up; what it returns now is of no interest.
+                let _ = tokio::time::timeout(limits::CANCEL_GRACE, &mut metered).await;
+                Ended::Cancelled
+            }
+        },
+    };
+    (ended, metered.cpu)
 }
 
 /// When the attempt's time is over, and the bound that says so.
@@ -311,9 +300,9 @@ impl Due {
     }
 }
 
-struct Stdio {
-    stdout: Capture,
-    stderr: Capture,
+pub(crate) struct Stdio {
+    pub(crate) stdout: Capture,
+    pub(crate) stderr: Capture,
 }
 
 impl Stdio {
@@ -451,12 +440,6 @@ fn store(
     store
 }
 
-/// What a guest that ran to its end gave back.
-enum Returned {
-    Task(Result<String, TaskError>),
-    Command(Result<(), ()>),
-}
-
 async fn drive(
     store: &mut Store<Guest>,
     plugin: &Loaded,
@@ -484,35 +467,6 @@ async fn drive(
             start.call_async(&mut *store, ()).await?;
             Ok(Returned::Command(Ok(())))
         }
-    }
-}
-
-/// How the guest's future ended.
-enum Ended {
-    Returned(wasmtime::Result<Returned>),
-    Wall,
-    Cpu,
-    Cancelled,
-}
-
-impl Ended {
-    fn frames(&self) -> Vec<Frame> {
-        let Self::Returned(Err(error)) = self else {
-            return Vec::new();
-        };
-        let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
-            return Vec::new();
-        };
-        let frames = backtrace.frames().iter().take(limits::FRAMES_MAX);
-        frames
-            .map(|frame| Frame {
-                function: match frame.func_name() {
-                    Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
-                    None => format!("function {}", frame.func_index()),
-                },
-                offset: frame.module_offset().map(|offset| offset as u64),
-            })
-            .collect()
     }
 }
 
@@ -569,176 +523,4 @@ fn thread_cpu() -> Duration {
         u64::try_from(time.tv_sec).unwrap_or(0),
         u32::try_from(time.tv_nsec).unwrap_or(0),
     )
-}
-
-/// The one place where an outcome is decided.
-fn decide(
-    ended: Ended,
-    plugin: &Loaded,
-    due: &Due,
-    meter: &Meter,
-    stdio: &Stdio,
-    refused: &[String],
-) -> Outcome {
-    let returned = match ended {
-        Ended::Wall => return Outcome::TimedOut { wall: due.wall },
-        Ended::Cpu => {
-            return Outcome::CpuTime {
-                limit: plugin.limits.cpu,
-            };
-        }
-        Ended::Cancelled => return Outcome::Cancelled,
-        Ended::Returned(returned) => returned,
-    };
-    match returned {
-        Ok(Returned::Task(Ok(output))) => check_output(output, plugin),
-        Ok(Returned::Task(Err(TaskError { error, cause }))) => failed(&error, &cause),
-        Ok(Returned::Command(Ok(()))) => command_output(plugin, stdio),
-        Ok(Returned::Command(Err(()))) => exited(1, stdio, refused),
-        Err(error) => broke_down(&error, plugin, meter, stdio, refused),
-    }
-}
-
-fn broke_down(
-    error: &wasmtime::Error,
-    plugin: &Loaded,
-    meter: &Meter,
-    stdio: &Stdio,
-    refused: &[String],
-) -> Outcome {
-    if let Some(exit) = error.downcast_ref::<I32Exit>() {
-        return match (exit.0, plugin.contract) {
-            (0, Contract::Command) => command_output(plugin, stdio),
-            (0, Contract::Component) => Outcome::Trapped {
-                cause: "the component left with `exit` instead of returning a result".into(),
-            },
-            (code, _) => exited(code, stdio, refused),
-        };
-    }
-    if let Some(cause) = &meter.exceeded {
-        return Outcome::OutOfMemory {
-            cause: cause.clone(),
-        };
-    }
-    if error.is::<wasmtime::PoolConcurrencyLimitError>() {
-        return Outcome::TooManyRunning {
-            cause: chain_of(error),
-        };
-    }
-    if let (Some(Trap::OutOfFuel), Some(limit)) = (error.downcast_ref::<Trap>(), plugin.limits.fuel)
-    {
-        return Outcome::OutOfFuel { limit };
-    }
-    let said = last_lines(&stdio.stderr.peek());
-    let cause = if said.is_empty() {
-        chain_of(error)
-    } else {
-        format!("{}; stderr: {said}", chain_of(error))
-    };
-    match refusal(refused) {
-        Some(what) => Outcome::GrantRefused {
-            cause: format!("{what}; then {cause}"),
-        },
-        None => Outcome::Trapped { cause },
-    }
-}
-
-/// The error without its list of frames, which are reported apart.
-fn chain_of(error: &wasmtime::Error) -> String {
-    match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
-    }
-}
-
-fn refusal(refused: &[String]) -> Option<String> {
-    if refused.is_empty() {
-        return None;
-    }
-    let what = refused.join(", ");
-    Some(format!(
-        "not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"
-    ))
-}
-
-fn failed(error: &str, cause: &str) -> Outcome {
-    let cut = |text: &str, chars_max: usize| text.chars().take(chars_max).collect();
-    Outcome::Failed {
-        error: cut(error, limits::ERROR_CHARS_MAX),
-        cause: cut(cause, limits::CAUSE_CHARS_MAX),
-    }
-}
-
-/// A command's failure: its own, when the last line of stderr is `{"Error", "Cause"}`.
-fn exited(code: i32, stdio: &Stdio, refused: &[String]) -> Outcome {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Own {
-        error: String,
-        #[serde(default)]
-        cause: String,
-    }
-    let stderr = stdio.stderr.peek();
-    let last = stderr.trim_end().rsplit('\n').next().unwrap_or_default();
-    if let Ok(own) = serde_json::from_str::<Own>(last) {
-        return failed(&own.error, &own.cause);
-    }
-    match refusal(refused) {
-        Some(what) => Outcome::GrantRefused {
-            cause: format!("{what}; then the command left with exit code {code}"),
-        },
-        None => Outcome::Exited {
-            code,
-            cause: last_lines(&stderr),
-        },
-    }
-}
-
-/// The end of a text, short enough for a message.
-fn last_lines(text: &str) -> String {
-    const SHOWN_BYTES: usize = 2048;
-    let text = text.trim();
-    let start = text.ceil_char_boundary(text.len().saturating_sub(SHOWN_BYTES));
-    text[start..].to_owned()
-}
-
-fn command_output(plugin: &Loaded, stdio: &Stdio) -> Outcome {
-    let (bytes, total) = stdio.stdout.take();
-    let limit = plugin.limits.output_bytes;
-    if total > limit {
-        return Outcome::OutputTooLarge {
-            bytes: total,
-            limit,
-        };
-    }
-    match String::from_utf8(bytes) {
-        Ok(text) if text.trim().is_empty() => Outcome::InvalidOutput {
-            cause: "the command wrote nothing to stdout; write one JSON text, `null` for no output"
-                .into(),
-        },
-        Ok(text) => check_output(text.trim().to_owned(), plugin),
-        Err(error) => Outcome::InvalidOutput {
-            cause: format!(
-                "stdout is not UTF-8 at byte {}; write one JSON text",
-                error.utf8_error().valid_up_to()
-            ),
-        },
-    }
-}
-
-fn check_output(output: String, plugin: &Loaded) -> Outcome {
-    let limit = plugin.limits.output_bytes;
-    let bytes = output.len() as u64;
-    if bytes > limit {
-        return Outcome::OutputTooLarge { bytes, limit };
-    }
-    match serde_json::from_str::<serde::de::IgnoredAny>(&output) {
-        Ok(_) => Outcome::Ok(output),
-        Err(error) => {
-            let start: String = output.chars().take(100).collect();
-            Outcome::InvalidOutput {
-                cause: format!("the output is not JSON: {error}; it begins with `{start}`"),
-            }
-        }
-    }
 }

@@ -20,6 +20,7 @@ mod registry;
 mod sandbox;
 mod scan;
 mod stdio;
+mod verdict;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall};
 pub use code::{Format, Import};

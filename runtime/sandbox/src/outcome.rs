@@ -65,6 +65,15 @@ impl Outcome {
         }
     }
 
+    /// The output of a task that succeeded.
+    pub fn output(&self) -> Option<&str> {
+        if let Self::Ok(output) = self {
+            Some(output)
+        } else {
+            None
+        }
+    }
+
     /// The outcome in a sentence, for people; an `Ok` says nothing of its output.
     pub fn explain(&self) -> String {
         match self {

@@ -63,6 +63,20 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
             }
             Ok(json!("logged"))
         }
+        other => reach(other, &input),
+    }
+}
+
+/// What needs a grant.
+fn reach(behaviour: &str, input: &Value) -> Result<Value, TaskError> {
+    let text = |key: &str| {
+        input
+            .get(key)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
+    match behaviour {
         "config" => Ok(json!(config::get(&text("key")))),
         "secret" => Ok(json!(secrets::get(&text("name"))?)),
         "environment" => Ok(json!(

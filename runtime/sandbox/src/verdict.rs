@@ -1,0 +1,222 @@
+//! The verdict on an attempt: from traps, exit codes and returned values to one outcome. Hides what they look like.
+
+use crate::bindings::stepwell::task::types::TaskError;
+use crate::call::Stdio;
+use crate::limits;
+use crate::manifest::Contract;
+use crate::outcome::{Frame, Outcome};
+use crate::registry::Loaded;
+use serde::Deserialize;
+use std::time::Duration;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+
+/// What a guest that ran to its end gave back.
+pub(crate) enum Returned {
+    Task(Result<String, TaskError>),
+    Command(Result<(), ()>),
+}
+
+/// How the guest's future ended.
+pub(crate) enum Ended {
+    Returned(wasmtime::Result<Returned>),
+    Wall,
+    Cpu,
+    Cancelled,
+}
+
+impl Ended {
+    /// Wasm frames of a trap, innermost first.
+    pub(crate) fn frames(&self) -> Vec<Frame> {
+        let Self::Returned(Err(error)) = self else {
+            return Vec::new();
+        };
+        let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
+            return Vec::new();
+        };
+        let frames = backtrace.frames().iter().take(limits::FRAMES_MAX);
+        frames
+            .map(|frame| Frame {
+                function: match frame.func_name() {
+                    Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+                    None => format!("function {}", frame.func_index()),
+                },
+                offset: frame.module_offset().map(|offset| offset as u64),
+            })
+            .collect()
+    }
+}
+
+/// What is known when a guest has ended.
+pub(crate) struct Seen<'a> {
+    pub(crate) plugin: &'a Loaded,
+    /// The wall bound in force.
+    pub(crate) wall: Duration,
+    /// The sentence of the limiter, if it stopped the guest.
+    pub(crate) exceeded: Option<&'a str>,
+    pub(crate) stdio: &'a Stdio,
+    pub(crate) refused: &'a [String],
+}
+
+impl Seen<'_> {
+    /// The one place where an outcome is decided.
+    pub(crate) fn decide(&self, ended: Ended) -> Outcome {
+        let returned = match ended {
+            Ended::Wall => return Outcome::TimedOut { wall: self.wall },
+            Ended::Cpu => {
+                return Outcome::CpuTime {
+                    limit: self.plugin.limits.cpu,
+                };
+            }
+            Ended::Cancelled => return Outcome::Cancelled,
+            Ended::Returned(returned) => returned,
+        };
+        match returned {
+            Ok(Returned::Task(Ok(output))) => check_output(output, self.plugin.limits.output_bytes),
+            Ok(Returned::Task(Err(TaskError { error, cause }))) => failed(&error, &cause),
+            Ok(Returned::Command(Ok(()))) => self.command_output(),
+            Ok(Returned::Command(Err(()))) => self.exited(1),
+            Err(error) => self.broke_down(&error),
+        }
+    }
+
+    fn broke_down(&self, error: &wasmtime::Error) -> Outcome {
+        if let Some(exit) = error.downcast_ref::<I32Exit>() {
+            return match (exit.0, self.plugin.contract) {
+                (0, Contract::Command) => self.command_output(),
+                (0, Contract::Component) => Outcome::Trapped {
+                    cause: "the component left with `exit` instead of returning a result".into(),
+                },
+                (code, _) => self.exited(code),
+            };
+        }
+        if let Some(cause) = self.exceeded {
+            return Outcome::OutOfMemory {
+                cause: cause.to_owned(),
+            };
+        }
+        if error.is::<PoolConcurrencyLimitError>() {
+            return Outcome::TooManyRunning {
+                cause: reason(error),
+            };
+        }
+        if let (Some(Trap::OutOfFuel), Some(limit)) =
+            (error.downcast_ref::<Trap>(), self.plugin.limits.fuel)
+        {
+            return Outcome::OutOfFuel { limit };
+        }
+        let stderr = self.stdio.stderr.peek();
+        let said = last_lines(&stderr);
+        let reason = reason(error);
+        let cause = if said.is_empty() {
+            reason
+        } else {
+            format!("{reason}; stderr: {said}")
+        };
+        match self.refusal() {
+            Some(what) => Outcome::GrantRefused {
+                cause: format!("{what}; then {cause}"),
+            },
+            None => Outcome::Trapped { cause },
+        }
+    }
+
+    fn refusal(&self) -> Option<String> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        let what = self.refused.join(", ");
+        Some(format!(
+            "not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"
+        ))
+    }
+
+    /// A command's failure: its own, when the last line of stderr is `{"Error", "Cause"}`.
+    fn exited(&self, code: i32) -> Outcome {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Own {
+            error: String,
+            #[serde(default)]
+            cause: String,
+        }
+        let stderr = self.stdio.stderr.peek();
+        let last = stderr.trim_end().rsplit('\n').next().unwrap_or_default();
+        if let Ok(own) = serde_json::from_str::<Own>(last) {
+            return failed(&own.error, &own.cause);
+        }
+        match self.refusal() {
+            Some(what) => Outcome::GrantRefused {
+                cause: format!("{what}; then the command left with exit code {code}"),
+            },
+            None => Outcome::Exited {
+                code,
+                cause: last_lines(&stderr).to_owned(),
+            },
+        }
+    }
+
+    fn command_output(&self) -> Outcome {
+        let (bytes, total) = self.stdio.stdout.take();
+        let limit = self.plugin.limits.output_bytes;
+        if total > limit {
+            return Outcome::OutputTooLarge {
+                bytes: total,
+                limit,
+            };
+        }
+        match String::from_utf8(bytes) {
+            Ok(text) if text.trim().is_empty() => Outcome::InvalidOutput {
+                cause:
+                    "the command wrote nothing to stdout; write one JSON text, `null` for no output"
+                        .into(),
+            },
+            Ok(text) => check_output(text.trim().to_owned(), limit),
+            Err(error) => Outcome::InvalidOutput {
+                cause: format!(
+                    "stdout is not UTF-8 at byte {}; write one JSON text",
+                    error.utf8_error().valid_up_to()
+                ),
+            },
+        }
+    }
+}
+
+/// The error without its list of frames, which are reported apart.
+fn reason(error: &wasmtime::Error) -> String {
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        None => error.root_cause().to_string(),
+    }
+}
+
+fn failed(error: &str, cause: &str) -> Outcome {
+    let cut = |text: &str, chars_max: usize| text.chars().take(chars_max).collect();
+    Outcome::Failed {
+        error: cut(error, limits::ERROR_CHARS_MAX),
+        cause: cut(cause, limits::CAUSE_CHARS_MAX),
+    }
+}
+
+/// The end of a text, short enough for a message.
+fn last_lines(text: &str) -> &str {
+    const SHOWN_BYTES: usize = 2048;
+    let text = text.trim();
+    &text[text.ceil_char_boundary(text.len().saturating_sub(SHOWN_BYTES))..]
+}
+
+fn check_output(output: String, limit: u64) -> Outcome {
+    let bytes = output.len() as u64;
+    if bytes > limit {
+        return Outcome::OutputTooLarge { bytes, limit };
+    }
+    match serde_json::from_str::<serde::de::IgnoredAny>(&output) {
+        Ok(_) => Outcome::Ok(output),
+        Err(error) => {
+            let start: String = output.chars().take(100).collect();
+            Outcome::InvalidOutput {
+                cause: format!("the output is not JSON: {error}; it begins with `{start}`"),
+            }
+        }
+    }
+}

@@ -63,8 +63,9 @@ impl Timeline {
             Meaning::Execution(what) => self.execution(what, event, &mut changes),
             Meaning::Iteration(what) => place = self.iteration(what, event, before, &mut changes),
             Meaning::Opened => {
+                place = self.around(before, |visit| event.kind.starts_with(visit.kind.name()));
                 place.forks = event.kind.starts_with("Parallel");
-                if let Some(visit) = self.at(before) {
+                if let Some(visit) = self.at(place) {
                     visit.failure = None;
                     visit.items = Items { total: event.number("length").unwrap_or(0), ..Items::default() };
                     visit.attempts.push(Attempt::at(event.at_ms));
@@ -72,7 +73,8 @@ impl Timeline {
             }
             Meaning::Inner | Meaning::Submitted | Meaning::Other => {}
             meant => {
-                if let Some(index) = before.visit {
+                if let Some(index) = self.meant_visit(before, event) {
+                    place = Place { visit: Some(index), frame: self.visits[index].frame, forks: false };
                     self.visit_event(index, &meant, event, &mut changes);
                 }
             }
@@ -83,6 +85,32 @@ impl Timeline {
 
     fn at(&mut self, place: Place) -> Option<&mut Visit> {
         place.visit.map(|index| &mut self.visits[index])
+    }
+
+    /// The visit that an event is of. The exit and the failure of a Parallel or Map follow events of its branches.
+    fn place_of(&self, meant: &Meaning, event: &HistoryEvent, before: Place) -> Place {
+        let grouped = event.kind.starts_with("Parallel") || event.kind.starts_with("Map");
+        match (meant, event.text("name")) {
+            (Meaning::Exited, Some(name)) => self.around(before, |visit| visit.state == name),
+            (Meaning::Failed | Meaning::Aborted, _) if grouped => {
+                self.around(before, |visit| event.kind.starts_with(visit.kind.name()))
+            }
+            (_, _) => Place { forks: false, ..before },
+        }
+    }
+
+    /// The innermost open visit at or around a place of which `own` holds; the place itself when there is none.
+    fn around(&self, before: Place, own: impl Fn(&Visit) -> bool) -> Place {
+        let mut visit = before.visit;
+        let mut frame = before.frame;
+        loop {
+            if let Some(index) = visit.filter(|index| self.visits[*index].ended_ms.is_none() && own(&self.visits[*index])) {
+                return Place { visit: Some(index), frame: self.visits[index].frame, forks: false };
+            }
+            let Some(owner) = self.frames[frame].owner else { return Place { forks: false, ..before } };
+            visit = Some(owner);
+            frame = self.visits[owner].frame;
+        }
     }
 
     fn enter(&mut self, kind: StateType, event: &HistoryEvent, before: Place, changes: &mut Vec<Change>) -> Place {
@@ -143,6 +171,18 @@ impl Timeline {
             self.close_frame(frame, event.at_ms, changes);
         }
         before
+    }
+
+    /// The visit an event is about. What ends a Parallel or a Map follows the last event within it, so the place
+    /// before is not the visit's own: the event's type names the kind of the state, an exit its name as well.
+    fn meant_visit(&self, before: Place, event: &HistoryEvent) -> Option<usize> {
+        let kind = event.kind.split_once("State").and_then(|(kind, _)| StateType::parse(kind));
+        let Some(kind) = kind else { return before.visit };
+        let name = event.text("name");
+        let own = |visit: &Visit| {
+            visit.kind == kind && visit.ended_ms.is_none() && name.is_none_or(|name| visit.state == name)
+        };
+        self.owner_of(before, own).or(before.visit)
     }
 
     /// The visit of the Map around a place, or the place's own.

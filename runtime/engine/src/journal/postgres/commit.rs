@@ -6,10 +6,7 @@
 //! ascend in the order in which they become visible. What two nodes insert at once (a name, a new record) shows as a
 //! conflict, and the group is judged again.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use stepwell_interp::Timestamp;
 use tokio_postgres::{Error, error::SqlState};
@@ -21,8 +18,8 @@ use super::{
 };
 use crate::journal::{
     Append, CatalogKey, Epoch, ExecutionId, ExecutionRow, Message, MessageId, NewExecution,
-    OpenTask, Outgoing, Partition, Refused, ScopeId, Status, TokenHash, Verdict, View, Write,
-    facts::{Changes, Facts, Versioned},
+    OpenTask, Outgoing, Partition, Refused, ScopeId, TokenHash, Verdict, View, Write,
+    facts::{Facts, Versioned},
     limits::CONFLICT_ATTEMPTS_MAX,
 };
 

@@ -21,8 +21,11 @@ pub struct Case {
 /// All cases in the folder of this crate.
 pub fn cases() -> Vec<PathBuf> {
     let runs = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs");
-    let entries = std::fs::read_dir(&runs).unwrap_or_else(|error| panic!("{}: {error}", runs.display()));
-    let mut dirs: Vec<_> = entries.map(|entry| entry.expect("a readable folder").path()).collect();
+    let entries =
+        std::fs::read_dir(&runs).unwrap_or_else(|error| panic!("{}: {error}", runs.display()));
+    let mut dirs: Vec<_> = entries
+        .map(|entry| entry.expect("a readable folder").path())
+        .collect();
     dirs.retain(|dir| dir.is_dir());
     dirs.sort();
     dirs
@@ -32,13 +35,29 @@ impl Case {
     /// Reads a case; panics with the file's name when it cannot be used.
     pub fn read(dir: &Path) -> Case {
         let text = |file: &str| std::fs::read_to_string(dir.join(file));
-        let name = dir.file_name().expect("a case has a name").to_string_lossy().into_owned();
-        let definition = text("machine.asl.json").unwrap_or_else(|error| panic!("{name}/machine.asl.json: {error}"));
+        let name = dir
+            .file_name()
+            .expect("a case has a name")
+            .to_string_lossy()
+            .into_owned();
+        let definition = text("machine.asl.json")
+            .unwrap_or_else(|error| panic!("{name}/machine.asl.json: {error}"));
         let input = text("input.json").unwrap_or_else(|_| "{}".to_owned());
-        let input = Value::parse(&input).unwrap_or_else(|error| panic!("{name}/input.json: {error}"));
-        let script = text("tasks.json").map(|text| Script::parse(&text)).unwrap_or_default();
-        let program = program(&definition).unwrap_or_else(|faults| panic!("{name}/machine.asl.json: {faults}"));
-        Case { name, dir: dir.to_owned(), definition, program, input, script }
+        let input =
+            Value::parse(&input).unwrap_or_else(|error| panic!("{name}/input.json: {error}"));
+        let script = text("tasks.json")
+            .map(|text| Script::parse(&text))
+            .unwrap_or_default();
+        let program = program(&definition)
+            .unwrap_or_else(|faults| panic!("{name}/machine.asl.json: {faults}"));
+        Case {
+            name,
+            dir: dir.to_owned(),
+            definition,
+            program,
+            input,
+            script,
+        }
     }
 
     /// Compares with a file of what is expected, or writes it.
@@ -56,13 +75,23 @@ impl Case {
             return Ok(());
         }
         let (expected, actual) = (expected.unwrap_or_default(), actual.unwrap_or_default());
-        Err(format!("{}/{file} differs (BLESS=1 writes it anew)\n{}", self.name, difference(&expected, actual)))
+        Err(format!(
+            "{}/{file} differs (BLESS=1 writes it anew)\n{}",
+            self.name,
+            difference(&expected, actual)
+        ))
     }
 }
 
 /// A state machine from its text, or all that is wrong with it.
 pub fn program(definition: &str) -> Result<Program, String> {
-    let loaded = load(definition, &Options { kind: ExecutionType::Standard, ..Options::default() });
+    let loaded = load(
+        definition,
+        &Options {
+            kind: ExecutionType::Standard,
+            ..Options::default()
+        },
+    );
     loaded.program.ok_or_else(|| {
         let faults = loaded.diagnostics.iter().map(|fault| format!("{fault:?}"));
         faults.collect::<Vec<_>>().join("\n")
@@ -71,14 +100,18 @@ pub fn program(definition: &str) -> Result<Program, String> {
 
 /// The lines that differ, with their numbers.
 pub fn difference(expected: &str, actual: &str) -> String {
-    let (expected, actual): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
+    let (expected, actual): (Vec<_>, Vec<_>) =
+        (expected.lines().collect(), actual.lines().collect());
     let mut text = String::new();
     for number in 0..expected.len().max(actual.len()) {
         let (wanted, got) = (expected.get(number), actual.get(number));
         if wanted != got {
             let line = number + 1;
-            wanted.iter().for_each(|line_text| text.push_str(&format!("{line:>4} - {line_text}\n")));
-            got.iter().for_each(|line_text| text.push_str(&format!("{line:>4} + {line_text}\n")));
+            wanted
+                .iter()
+                .for_each(|line_text| text.push_str(&format!("{line:>4} - {line_text}\n")));
+            got.iter()
+                .for_each(|line_text| text.push_str(&format!("{line:>4} + {line_text}\n")));
         }
     }
     text

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest, Timestamp, step,
+    Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest, Timestamp,
+    step,
 };
 use stepwell_query::Value;
 
@@ -71,10 +72,27 @@ pub fn start(input: Value, express: bool) -> Start {
 }
 
 /// Runs to the end.
-pub fn drive(program: &Program, start: Start, tasks: &mut dyn Tasks, stop: Option<(u64, Input)>) -> Driven {
-    let driven = Driven { run: Run::default(), events: Vec::new(), steps: Vec::new(), cancelled: Vec::new() };
-    let mut driver =
-        Driver { program, tasks, agenda: BTreeMap::new(), entries: 0, at: STARTED_AT, lost: BTreeMap::new(), driven };
+pub fn drive(
+    program: &Program,
+    start: Start,
+    tasks: &mut dyn Tasks,
+    stop: Option<(u64, Input)>,
+) -> Driven {
+    let driven = Driven {
+        run: Run::default(),
+        events: Vec::new(),
+        steps: Vec::new(),
+        cancelled: Vec::new(),
+    };
+    let mut driver = Driver {
+        program,
+        tasks,
+        agenda: BTreeMap::new(),
+        entries: 0,
+        at: STARTED_AT,
+        lost: BTreeMap::new(),
+        driven,
+    };
     if let Some((after_ms, input)) = stop {
         driver.plan(STARTED_AT.plus_ms(after_ms), input);
     }
@@ -115,7 +133,10 @@ impl Driver<'_> {
             (None, None) => return false,
             (Some(planned), timer) if timer.is_none_or(|(due, _)| planned <= due) => {
                 self.at = self.at.max(planned);
-                self.agenda.pop_first().map(|(_, input)| input).expect("the agenda has a first entry")
+                self.agenda
+                    .pop_first()
+                    .map(|(_, input)| input)
+                    .expect("the agenda has a first entry")
             }
             (_, Some((due, timer))) => {
                 self.at = self.at.max(due);
@@ -130,13 +151,20 @@ impl Driver<'_> {
     fn feed(&mut self, input: Input) {
         let mut input = Some(input);
         while let Some(next) = input.take() {
-            let env = Env { at: self.at, seed: seed(self.driven.steps.len()) };
+            let env = Env {
+                at: self.at,
+                seed: seed(self.driven.steps.len()),
+            };
             let effects = step(self.program, &mut self.driven.run, next.clone(), env);
             for effect in effects {
                 match effect {
                     Effect::Record(event) => self.driven.events.push(event),
                     Effect::RunTask(request) => self.run_task(request),
-                    Effect::OpenToken { task, activity: Some(_), .. } => self.offer_activity(task),
+                    Effect::OpenToken {
+                        task,
+                        activity: Some(_),
+                        ..
+                    } => self.offer_activity(task),
                     // The request of a callback task is a task of its own.
                     Effect::OpenToken { .. } => {}
                     Effect::CancelTask { task, .. } => {
@@ -147,7 +175,11 @@ impl Driver<'_> {
                     Effect::Finish => {}
                 }
             }
-            self.driven.steps.push(Stepped { input: next, env, events: self.driven.events.len() });
+            self.driven.steps.push(Stepped {
+                input: next,
+                env,
+                events: self.driven.events.len(),
+            });
         }
     }
 
@@ -174,7 +206,9 @@ impl Driver<'_> {
     }
 
     fn offer_activity(&mut self, task: TaskId) {
-        let Some(open) = self.driven.run.open_task(task) else { return };
+        let Some(open) = self.driven.run.open_task(task) else {
+            return;
+        };
         let request = TaskRequest {
             task,
             state: open.state.clone(),
@@ -197,7 +231,14 @@ impl Driver<'_> {
                 if matches!(at, stepwell_interp::FailedAt::Schedule | stepwell_interp::FailedAt::Start)
         );
         if !before_start {
-            self.plan(started, Input::TaskStarted { task, by: act.by.map(Into::into), at: started });
+            self.plan(
+                started,
+                Input::TaskStarted {
+                    task,
+                    by: act.by.map(Into::into),
+                    at: started,
+                },
+            );
         }
         if let Some(output) = act.submitted {
             self.plan(started, Input::TaskSubmitted { task, output });
@@ -206,7 +247,10 @@ impl Driver<'_> {
             self.plan(self.at.plus_ms(ms), Input::Heartbeat { task });
         }
         if let Some(outcome) = act.outcome {
-            self.plan(started.plus_ms(act.after_ms), Input::TaskEnded { task, outcome });
+            self.plan(
+                started.plus_ms(act.after_ms),
+                Input::TaskEnded { task, outcome },
+            );
         }
     }
 }
@@ -218,6 +262,8 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::TaskEnded { task, .. }
         | Input::TaskLost { task, .. }
         | Input::Heartbeat { task } => Some(*task),
-        Input::Started(_) | Input::Continue | Input::TimerDue { .. } | Input::StopAsked { .. } => None,
+        Input::Started(_) | Input::Continue | Input::TimerDue { .. } | Input::StopAsked { .. } => {
+            None
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Whether an answer is what the real service recorded. Hides the recordings' placeholders: `<…>`, `timestamp`,
 //! `*_arn` and the like match any text, JSON within strings is compared as JSON, keys must agree.
 
-use stepwell_query::{ValueKind, Value};
+use stepwell_query::{Value, ValueKind};
 
 /// Members that describe a connection, not a behaviour.
 const SOFT: [&str; 10] = [
@@ -53,13 +53,23 @@ fn compare(expected: &Value, actual: &Value, path: &str, found: &mut Vec<String>
             Err(_) => found.push(format!("{path}: expected JSON, got {actual}")),
         },
         (Value::Object(wanted), Value::Object(got)) => {
-            let mut keys: Vec<_> = wanted.keys().chain(got.keys().filter(|key| !wanted.contains_key(key))).collect();
+            let mut keys: Vec<_> = wanted
+                .keys()
+                .chain(got.keys().filter(|key| !wanted.contains_key(key)))
+                .collect();
             keys.retain(|key| !SOFT.contains(&&***key));
             for key in keys {
                 match (wanted.get(key), got.get(key)) {
-                    (Some(wanted), Some(got)) => compare(wanted, got, &format!("{path}.{key}"), found),
-                    (Some(wanted), None) => found.push(format!("{path}.{key}: missing (AWS: {})", short(wanted))),
-                    (None, got) => found.push(format!("{path}.{key}: unexpected {}", short(got.unwrap_or(&Value::Null)))),
+                    (Some(wanted), Some(got)) => {
+                        compare(wanted, got, &format!("{path}.{key}"), found)
+                    }
+                    (Some(wanted), None) => {
+                        found.push(format!("{path}.{key}: missing (AWS: {})", short(wanted)))
+                    }
+                    (None, got) => found.push(format!(
+                        "{path}.{key}: unexpected {}",
+                        short(got.unwrap_or(&Value::Null))
+                    )),
                 }
             }
         }
@@ -79,7 +89,8 @@ fn compare(expected: &Value, actual: &Value, path: &str, found: &mut Vec<String>
 
 fn compare_text(expected: &str, actual: &Value, path: &str, found: &mut Vec<String>) {
     let expected = &braced(expected);
-    let whole = expected.starts_with('<') && expected.ends_with('>') && expected.matches('<').count() == 1;
+    let whole =
+        expected.starts_with('<') && expected.ends_with('>') && expected.matches('<').count() == 1;
     if FREE.contains(&&**expected) || expected.ends_with("_arn") || whole {
         return;
     }
@@ -94,12 +105,20 @@ fn compare_text(expected: &str, actual: &Value, path: &str, found: &mut Vec<Stri
     if neutral == **expected {
         return;
     }
-    let json = |text: &str| text.starts_with(['[', '{', '"']).then(|| Value::parse(text).ok()).flatten();
+    let json = |text: &str| {
+        text.starts_with(['[', '{', '"'])
+            .then(|| Value::parse(text).ok())
+            .flatten()
+    };
     if let (Some(wanted), Some(got)) = (json(expected), json(&neutral)) {
         return compare(&wanted, &got, path, found);
     }
     if !(wild(expected, &neutral) || wild(expected, &said)) {
-        found.push(format!("{path}: {:?} != {:?}", short_text(expected), short_text(&neutral)));
+        found.push(format!(
+            "{path}: {:?} != {:?}",
+            short_text(expected),
+            short_text(&neutral)
+        ));
     }
 }
 
@@ -116,7 +135,9 @@ fn braced(text: &str) -> String {
 
 /// The recordings' names for account, region and partition.
 fn neutral(text: &str) -> String {
-    text.replace("000000000000", "111111111111").replace("us-east-1", "<region>").replace("arn:aws:", "arn:<partition>:")
+    text.replace("000000000000", "111111111111")
+        .replace("us-east-1", "<region>")
+        .replace("arn:aws:", "arn:<partition>:")
 }
 
 /// Whether a text is what a pattern says, its placeholders standing for anything.
@@ -124,8 +145,14 @@ fn wild(pattern: &str, text: &str) -> bool {
     let mut pieces = Vec::new();
     let mut rest = pattern;
     while let Some((before, after)) = rest.split_once('<') {
-        let Some((name, after)) = after.split_once('>') else { break };
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || " _:-./".contains(c)) {
+        let Some((name, after)) = after.split_once('>') else {
+            break;
+        };
+        if name.is_empty()
+            || !name
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || " _:-./".contains(c))
+        {
             break;
         }
         pieces.push(before);
@@ -136,8 +163,12 @@ fn wild(pattern: &str, text: &str) -> bool {
     }
     pieces.push(rest);
     let (first, last) = (pieces[0], pieces[pieces.len() - 1]);
-    let Some(text) = text.strip_prefix(first) else { return false };
-    let Some(mut text) = text.strip_suffix(last) else { return false };
+    let Some(text) = text.strip_prefix(first) else {
+        return false;
+    };
+    let Some(mut text) = text.strip_suffix(last) else {
+        return false;
+    };
     for piece in &pieces[1..pieces.len() - 1] {
         match text.split_once(piece) {
             Some((_, after)) => text = after,

@@ -17,22 +17,47 @@ pub fn history(events: &[Event]) -> String {
         } else {
             ("-".to_owned(), String::new())
         };
-        let (name, details) = match history_view(public, event, true).filter(|_| event.what.is_public()) {
-            Some(view) => {
-                let fields = view.details.map(|(_, fields)| fields).unwrap_or_default();
-                (view.event_type.to_owned(), fields.iter().filter_map(field).collect::<Vec<_>>().join(" "))
-            }
-            None => ("(internal)".to_owned(), label(event)),
-        };
-        let place = event.place.0.iter().map(|index| format!("[{index}]")).collect::<String>();
-        lines.push((ids, event.at.since_ms(started), place, name, mask(event, details)));
+        let (name, details) =
+            match history_view(public, event, true).filter(|_| event.what.is_public()) {
+                Some(view) => {
+                    let fields = view.details.map(|(_, fields)| fields).unwrap_or_default();
+                    (
+                        view.event_type.to_owned(),
+                        fields
+                            .iter()
+                            .filter_map(field)
+                            .collect::<Vec<_>>()
+                            .join(" "),
+                    )
+                }
+                None => ("(internal)".to_owned(), label(event)),
+            };
+        let place = event
+            .place
+            .0
+            .iter()
+            .map(|index| format!("[{index}]"))
+            .collect::<String>();
+        lines.push((
+            ids,
+            event.at.since_ms(started),
+            place,
+            name,
+            mask(event, details),
+        ));
     }
     let width = |of: fn(&Line) -> usize| lines.iter().map(of).max().unwrap_or(0);
-    let (id, ms, place) = (width(|l| l.0.0.len()), width(|l| l.1.to_string().len()), width(|l| l.2.len()));
+    let (id, ms, place) = (
+        width(|l| l.0.0.len()),
+        width(|l| l.1.to_string().len()),
+        width(|l| l.2.len()),
+    );
     let name = width(|l| l.3.len());
     let mut text = String::new();
     for ((this, previous), at, where_, what, details) in &lines {
-        let line = format!("{this:>id$} {previous:>id$}  {at:>ms$} ms  {where_:<place$} {what:<name$}  {details}");
+        let line = format!(
+            "{this:>id$} {previous:>id$}  {at:>ms$} ms  {where_:<place$} {what:<name$}  {details}"
+        );
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -60,9 +85,15 @@ fn field((key, field): &(&'static str, Field)) -> Option<String> {
         Field::Bool(bool) => bool.to_string(),
         // That nothing is truncated goes without saying.
         Field::Object(fields) if fields.iter().any(|(key, _)| *key == "truncated") => return None,
-        Field::Object(fields) => fields.iter().filter_map(self::field).collect::<Vec<_>>().join(","),
+        Field::Object(fields) => fields
+            .iter()
+            .filter_map(self::field)
+            .collect::<Vec<_>>()
+            .join(","),
         Field::JsonMap(map) => {
-            let members = map.iter().map(|(name, value)| format!("{name}={}", cut(&value.to_json())));
+            let members = map
+                .iter()
+                .map(|(name, value)| format!("{name}={}", cut(&value.to_json())));
             members.collect::<Vec<_>>().join(",")
         }
     };

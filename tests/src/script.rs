@@ -58,7 +58,9 @@ impl Script {
                 "$random" => script.random = true,
                 resource => {
                     let acts = acts.as_array().expect("a resource has a list of entries");
-                    script.tasks.insert(resource.to_owned(), acts.iter().map(act).collect());
+                    script
+                        .tasks
+                        .insert(resource.to_owned(), acts.iter().map(act).collect());
                 }
             }
         }
@@ -68,10 +70,18 @@ impl Script {
     /// What the next attempt at a resource does; fails it when the script does not know the resource.
     pub fn next(&mut self, resource: &str) -> Act {
         let taken = self.taken.entry(resource.to_owned()).or_default();
-        let act = self.tasks.get(resource).and_then(|acts| acts.get(*taken).or(acts.last())).cloned();
+        let act = self
+            .tasks
+            .get(resource)
+            .and_then(|acts| acts.get(*taken).or(acts.last()))
+            .cloned();
         *taken += 1;
         act.unwrap_or_else(|| Act {
-            outcome: Some(failed("Script.NoSuchResource", Some(resource), FailedAt::Run)),
+            outcome: Some(failed(
+                "Script.NoSuchResource",
+                Some(resource),
+                FailedAt::Run,
+            )),
             ..Act::at_once()
         })
     }
@@ -95,11 +105,19 @@ impl Act {
 
 /// A failure at a stage.
 pub fn failed(error: &str, cause: Option<&str>, at: FailedAt) -> TaskOutcome {
-    TaskOutcome::Failed { error: Some(error.into()), cause: cause.map(Into::into), at }
+    TaskOutcome::Failed {
+        error: Some(error.into()),
+        cause: cause.map(Into::into),
+        at,
+    }
 }
 
 fn stop(stop: &Value) -> Stop {
-    Stop { after_ms: ms(stop, "after_ms"), error: text(stop, "error"), cause: text(stop, "cause") }
+    Stop {
+        after_ms: ms(stop, "after_ms"),
+        error: text(stop, "error"),
+        cause: text(stop, "cause"),
+    }
 }
 
 fn act(entry: &Value) -> Act {
@@ -112,7 +130,9 @@ fn act(entry: &Value) -> Act {
         Some(other) => panic!("unknown stage {other}"),
     };
     let outcome = match (entry.get("output"), entry.get("error")) {
-        (Some(output), _) => Some(TaskOutcome::Succeeded { output: output.clone() }),
+        (Some(output), _) => Some(TaskOutcome::Succeeded {
+            output: output.clone(),
+        }),
         (None, Some(error)) => Some(TaskOutcome::Failed {
             error: error.as_str().map(Into::into),
             cause: text(entry, "cause").map(Into::into),
@@ -127,7 +147,11 @@ fn act(entry: &Value) -> Act {
         start_after_ms: ms(entry, "start_after_ms"),
         by: text(entry, "by"),
         submitted: entry.get("submitted").cloned(),
-        heartbeats_ms: heartbeats.iter().flat_map(|list| list.iter()).filter_map(unsigned).collect(),
+        heartbeats_ms: heartbeats
+            .iter()
+            .flat_map(|list| list.iter())
+            .filter_map(unsigned)
+            .collect(),
         lost: ms(entry, "lost"),
         on_crash: match entry.get("on_crash").and_then(Value::as_str) {
             Some("fail") => OnCrash::Fail,

@@ -9,6 +9,7 @@ fn main() {
     trials.extend(suites::recorded::trials());
     trials.extend(suites::segments::trials());
     trials.extend(suites::limits::trials());
+    trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use stepwell_asl::{Assign, Io, JsonataIo, PathIo, ResultPath, Selection};
-use stepwell_query::{JsonataTemplate, Random, Template, Value};
+use stepwell_query::{Bindings, JsonataTemplate, Random, Template, Value};
 
 use crate::{
     event::Assigned,
@@ -48,7 +48,7 @@ pub(crate) fn work_input(
             None => Ok(effective.clone()),
         },
         Io::Jsonata(io) => match &io.arguments {
-            Some(arguments) => jsonata(arguments, "Arguments", moment, None, random),
+            Some(arguments) => jsonata(arguments, "Arguments", moment, random),
             None => Ok(effective.clone()),
         },
     }
@@ -143,20 +143,33 @@ fn conclude_jsonata(
     moment: &Moment,
     random: &mut Random,
 ) -> Outcome<Yield> {
-    let result = match made {
-        Made::Result(result) => Some(result),
-        Made::Nothing => None,
+    let (bindings, unchanged) = match made {
+        Made::Result(result) => (moment.bindings().with_result(result), result),
+        Made::Nothing => (moment.bindings(), &moment.visit.input),
+    };
+    conclude_bound(output, assign, unchanged, &bindings, random)
+}
+
+/// Assign and Output with these bindings; without an Output it is `unchanged`.
+pub(crate) fn conclude_bound(
+    output: Option<&JsonataTemplate>,
+    assign: Option<&Assign<JsonataTemplate>>,
+    unchanged: &Value,
+    bindings: &Bindings,
+    random: &mut Random,
+) -> Outcome<Yield> {
+    let mut evaluate = |template: &JsonataTemplate, field: &str| {
+        template
+            .evaluate(bindings, random)
+            .map_err(|failure| Fault::jsonata(failure, field))
     };
     let assigned = match assign {
-        Some(assign) => variables(
-            assign,
-            jsonata(&assign.values, "Assign", moment, result, random)?,
-        ),
+        Some(assign) => variables(assign, evaluate(&assign.values, "Assign")?),
         None => Assigned::default(),
     };
     let output = match output {
-        Some(output) => jsonata(output, "Output", moment, result, random)?,
-        None => result.unwrap_or(&moment.visit.input).clone(),
+        Some(output) => evaluate(output, "Output")?,
+        None => unchanged.clone(),
     };
     Ok(Yield { output, assigned })
 }
@@ -237,19 +250,14 @@ pub(crate) fn template(
         .map_err(|failure| Fault::template(failure, input))
 }
 
-/// A JSONata template in that field, with `$states.result` if there is one.
+/// A JSONata template in that field, before the state's work.
 pub(crate) fn jsonata(
     template: &JsonataTemplate,
     field: &str,
     moment: &Moment,
-    result: Option<&Value>,
     random: &mut Random,
 ) -> Outcome<Value> {
-    let bindings = match result {
-        Some(result) => moment.bindings().with_result(result),
-        None => moment.bindings(),
-    };
     template
-        .evaluate(&bindings, random)
+        .evaluate(&moment.bindings(), random)
         .map_err(|failure| Fault::jsonata(failure, field))
 }

@@ -266,6 +266,23 @@ pub enum FailureClass {
     Terminal,
 }
 
+/// Where an event's previous id comes from, and whether its own id is the next one's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Chain {
+    /// Internal: it has no part in them.
+    None,
+    /// It has none before it.
+    First,
+    /// The last event of its flow; the next one hangs on it.
+    Next,
+    /// As `Next`, but a failure before the state's work hangs on what came before the state.
+    Evaluation,
+    /// The last event of its flow; the next one hangs on that one, too.
+    Aside,
+    /// The last event of the branch or iteration of that number, on which, if it `goes_on`, the next one hangs too.
+    OfFlow { index: u32, goes_on: bool },
+}
+
 impl What {
     /// Whether AWS's history shows it; only then it takes a public id.
     pub fn is_public(&self) -> bool {
@@ -299,6 +316,49 @@ impl What {
             | What::IterationSucceeded { .. }
             | What::IterationFailed { .. }
             | What::IterationAborted { .. } => true,
+        }
+    }
+
+    /// How it hangs in the chains of previous ids.
+    pub(crate) fn chain(&self) -> Chain {
+        match self {
+            What::ExecutionStarted { .. }
+            | What::ExecutionTimedOut { .. }
+            | What::ExecutionAborted { .. } => Chain::First,
+            What::ExecutionSucceeded { .. }
+            | What::ExecutionFailed { .. }
+            | What::StateEntered { .. }
+            | What::StateExited { .. }
+            | What::Scheduled(_)
+            | What::Started { .. }
+            | What::Submitted { .. }
+            | What::Succeeded { .. }
+            | What::Failed { .. }
+            | What::TimedOut { .. }
+            | What::ParallelStarted { .. }
+            | What::MapStarted { .. }
+            | What::FlowsFailed { .. } => Chain::Next,
+            What::EvaluationFailed { .. } => Chain::Evaluation,
+            What::StateAborted { .. }
+            | What::FlowsSucceeded { .. }
+            | What::IterationStarted { .. } => Chain::Aside,
+            What::IterationSucceeded { index, .. } | What::IterationAborted { index, .. } => {
+                Chain::OfFlow {
+                    index: *index,
+                    goes_on: false,
+                }
+            }
+            What::IterationFailed { index, .. } | What::BranchFailed { index, .. } => {
+                Chain::OfFlow {
+                    index: *index,
+                    goes_on: true,
+                }
+            }
+            What::WaitPlanned { .. }
+            | What::RetryPlanned { .. }
+            | What::Redispatched { .. }
+            | What::StateFailed { .. }
+            | What::BranchAborted { .. } => Chain::None,
         }
     }
 

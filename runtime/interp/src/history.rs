@@ -420,51 +420,60 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
 }
 
 fn attempt_details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
-    match what {
-        What::Scheduled(scheduled) => Some((
+    if let What::Scheduled(scheduled) = what {
+        return Some((
             attempt_types(&scheduled.resource).scheduled_key,
             schedule(scheduled, data),
-        )),
-        What::Started { resource, by } => match family(resource) {
-            Family::Lambda => None,
-            Family::Activity => {
-                let mut fields = Vec::new();
-                text(&mut fields, "workerName", by.as_ref());
-                Some(("activityStartedEventDetails", fields))
-            }
-            Family::Task => Some(("taskStartedEventDetails", named(resource))),
-        },
-        What::Submitted { resource, output } => {
-            let mut fields = named(resource);
-            fields.extend(payload("output", "outputDetails", output, data));
-            Some(("taskSubmittedEventDetails", fields))
+        ));
+    }
+    if let What::Started { resource, by } = what {
+        return started(resource, by.as_ref());
+    }
+    if let What::Submitted { resource, output } | What::Succeeded { resource, output } = what {
+        let submitted = matches!(what, What::Submitted { .. });
+        let key = if submitted {
+            "taskSubmittedEventDetails"
+        } else {
+            attempt_types(resource).succeeded_key
+        };
+        let mut fields = named(resource);
+        fields.extend(payload("output", "outputDetails", output, data));
+        return Some((key, fields));
+    }
+    if let What::Failed {
+        resource,
+        error,
+        cause,
+        ..
+    }
+    | What::TimedOut {
+        resource,
+        error,
+        cause,
+        ..
+    } = what
+    {
+        let key = if let What::Failed { stage, .. } = what {
+            failed_key(resource, *stage)
+        } else {
+            attempt_types(resource).timed_out_key
+        };
+        let mut fields = named(resource);
+        fields.extend(errors(error, cause));
+        return Some((key, fields));
+    }
+    None
+}
+
+fn started(resource: &Resource, by: Option<&Arc<str>>) -> Option<(&'static str, Fields)> {
+    match family(resource) {
+        Family::Lambda => None,
+        Family::Activity => {
+            let mut fields = Vec::new();
+            text(&mut fields, "workerName", by);
+            Some(("activityStartedEventDetails", fields))
         }
-        What::Succeeded { resource, output } => {
-            let mut fields = named(resource);
-            fields.extend(payload("output", "outputDetails", output, data));
-            Some((attempt_types(resource).succeeded_key, fields))
-        }
-        What::Failed {
-            resource,
-            stage,
-            error,
-            cause,
-        } => {
-            let mut fields = named(resource);
-            fields.extend(errors(error, cause));
-            Some((failed_key(resource, *stage), fields))
-        }
-        What::TimedOut {
-            resource,
-            error,
-            cause,
-            ..
-        } => {
-            let mut fields = named(resource);
-            fields.extend(errors(error, cause));
-            Some((attempt_types(resource).timed_out_key, fields))
-        }
-        _ => None,
+        Family::Task => Some(("taskStartedEventDetails", named(resource))),
     }
 }
 

@@ -123,9 +123,14 @@ fn machine(run: &Run) -> Value {
 
 fn state(visit: &Visit) -> Value {
     let mut state = ObjectBuilder::with_capacity(3);
-    state.insert("Name", visit.state.clone()).insert("EnteredTime", visit.entered_at.to_string());
+    state
+        .insert("Name", visit.state.clone())
+        .insert("EnteredTime", visit.entered_at.to_string());
     // Only states that can be retried have it.
-    if matches!(visit.kind, StateKind::Task | StateKind::Parallel | StateKind::Map) {
+    if matches!(
+        visit.kind,
+        StateKind::Task | StateKind::Parallel | StateKind::Map
+    ) {
         state.insert("RetryCount", visit.retries);
     }
     state.into()

@@ -12,17 +12,30 @@ const WIDE: &str = r#"{"StartAt": "M", "States": {"M": {"Type": "Map", "ItemProc
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("interp::history of 25000 events", || history().map_err(Failed::from)),
-        Trial::test("interp::map of 10000 items", || wide().map_err(Failed::from)),
+        Trial::test("interp::history of 25000 events", || {
+            history().map_err(Failed::from)
+        }),
+        Trial::test("interp::map of 10000 items", || {
+            wide().map_err(Failed::from)
+        }),
     ]
 }
 
 /// The last event that fits is the failure that says so, and no step records more than its bound.
 fn history() -> Result<(), String> {
     let program = case::program(LOOP)?;
-    let driven = driver::drive(&program, driver::start(Value::empty_object(), false), &mut Script::default(), None);
+    let driven = driver::drive(
+        &program,
+        driver::start(Value::empty_object(), false),
+        &mut Script::default(),
+        None,
+    );
     let last = driven.events.last().ok_or("no events")?;
-    let public = driven.events.iter().filter(|event| event.what.is_public()).count();
+    let public = driven
+        .events
+        .iter()
+        .filter(|event| event.what.is_public())
+        .count();
     let text = "The execution reached the maximum number of history events (25000).";
     let right = matches!(
         &last.what,
@@ -50,6 +63,9 @@ fn wide() -> Result<(), String> {
     let driven = driver::drive(&program, start, &mut Script::default(), None);
     match driven.run.ending() {
         Some(Ending::Succeeded { output }) if *output == items => Ok(()),
-        ending => Err(format!("{:?}", ending.map(|ending| format!("{ending:?}").chars().take(300).collect::<String>()))),
+        ending => Err(format!(
+            "{:?}",
+            ending.map(|ending| format!("{ending:?}").chars().take(300).collect::<String>())
+        )),
     }
 }

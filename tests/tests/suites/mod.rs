@@ -6,3 +6,4 @@ pub(crate) mod recorded;
 pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod segments;
+pub(crate) mod workflows;

@@ -6,7 +6,8 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use stepwell_interp::{
-    Effect, Env, Event, FailedAt, Input, OnCrash, Run, TaskId, TaskOutcome, TimerId, Timestamp, decode, encode, step,
+    Effect, Env, Event, FailedAt, Input, OnCrash, Run, TaskId, TaskOutcome, TimerId, Timestamp,
+    decode, encode, step,
 };
 use stepwell_query::Value;
 use stepwell_tests::{
@@ -14,16 +15,22 @@ use stepwell_tests::{
     driver,
 };
 
-const CASES: u32 = 400;
+const CASES: u32 = 2_000;
 const INPUTS_MAX: usize = 40;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::any inputs", || check().map_err(Failed::from))]
+    vec![Trial::test("interp::any inputs", || {
+        check().map_err(Failed::from)
+    })]
 }
 
 fn check() -> Result<(), String> {
     let cases: Vec<Case> = case::cases().iter().map(|dir| Case::read(dir)).collect();
-    let mut runner = TestRunner::new(Config { cases: CASES, failure_persistence: None, ..Config::default() });
+    let mut runner = TestRunner::new(Config {
+        cases: CASES,
+        failure_persistence: None,
+        ..Config::default()
+    });
     let inputs = proptest::collection::vec((moves(), 0u64..120_000, any::<u64>()), 0..INPUTS_MAX);
     let strategy = (0..cases.len(), inputs);
     let outcome = runner.run(&strategy, |(which, moves)| {
@@ -73,7 +80,10 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
                 None => Input::Continue,
             },
             Move::AnyTimer(entry, attempt) => any_timer(*entry, *attempt),
-            Move::Stop => Input::StopAsked { error: None, cause: Some("stop".into()) },
+            Move::Stop => Input::StopAsked {
+                error: None,
+                cause: Some("stop".into()),
+            },
             Move::Continue => Input::Continue,
         };
         let beats = matches!(input, Input::Heartbeat { .. });
@@ -85,7 +95,10 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
                 match effect {
                     Effect::Record(event) => events.push(event),
                     Effect::Again => next = Some(Input::Continue),
-                    Effect::RunTask(_) | Effect::OpenToken { .. } | Effect::CancelTask { .. } | Effect::Finish => {}
+                    Effect::RunTask(_)
+                    | Effect::OpenToken { .. }
+                    | Effect::CancelTask { .. }
+                    | Effect::Finish => {}
                 }
             }
         }
@@ -97,7 +110,10 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
     let mut folded = Run::default();
     read.iter().for_each(|event| folded.evolve(event));
     if format!("{folded:?}") != format!("{run:?}") {
-        return Err(format!("{}: the fold is another run\n{folded:#?}\n{run:#?}", case.name));
+        return Err(format!(
+            "{}: the fold is another run\n{folded:#?}\n{run:#?}",
+            case.name
+        ));
     }
     Ok(())
 }
@@ -105,23 +121,59 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
 fn task(run: &Run, what: u8, which: usize, at: Timestamp) -> Input {
     let open: Vec<TaskId> = run.open_tasks().map(|open| open.task).collect();
     let task = match open.len() {
-        0 => TaskId { entry: which as u64 % 20, attempt: 1 },
+        0 => TaskId {
+            entry: which as u64 % 20,
+            attempt: 1,
+        },
         len => open[which % len],
     };
-    let failed = |error: &str, at| TaskOutcome::Failed { error: Some(error.into()), cause: None, at };
+    let failed = |error: &str, at| TaskOutcome::Failed {
+        error: Some(error.into()),
+        cause: None,
+        at,
+    };
     let outcome = match what % 12 {
-        0 => return Input::TaskStarted { task, by: Some("w".into()), at },
-        1 => return Input::TaskSubmitted { task, output: Value::from(1) },
-        2 => return Input::TaskLost { task, on_crash: OnCrash::Redispatch },
-        3 => return Input::TaskLost { task, on_crash: OnCrash::Fail },
+        0 => {
+            return Input::TaskStarted {
+                task,
+                by: Some("w".into()),
+                at,
+            };
+        }
+        1 => {
+            return Input::TaskSubmitted {
+                task,
+                output: Value::from(1),
+            };
+        }
+        2 => {
+            return Input::TaskLost {
+                task,
+                on_crash: OnCrash::Redispatch,
+            };
+        }
+        3 => {
+            return Input::TaskLost {
+                task,
+                on_crash: OnCrash::Fail,
+            };
+        }
         4 => return Input::Heartbeat { task },
         5 => failed("E", FailedAt::Run),
         6 => failed("Once", FailedAt::Start),
         7 => failed("States.Runtime", FailedAt::Schedule),
         8 => failed("Slow", FailedAt::Timeout),
-        9 => TaskOutcome::Failed { error: None, cause: None, at: FailedAt::Submit },
-        10 => TaskOutcome::Succeeded { output: Value::from("x".repeat(300_000)) },
-        _ => TaskOutcome::Succeeded { output: Value::object([("value", Value::from(7))]) },
+        9 => TaskOutcome::Failed {
+            error: None,
+            cause: None,
+            at: FailedAt::Submit,
+        },
+        10 => TaskOutcome::Succeeded {
+            output: Value::from("x".repeat(300_000)),
+        },
+        _ => TaskOutcome::Succeeded {
+            output: Value::object([("value", Value::from(7))]),
+        },
     };
     Input::TaskEnded { task, outcome }
 }

@@ -12,7 +12,11 @@ const EVERY_PREFIX_MAX: usize = 150;
 pub(crate) fn check(program: &Program, driven: &Driven, random: bool) -> Result<(), String> {
     folds(driven)?;
     segments(driven)?;
-    let every = if driven.events.len() <= EVERY_PREFIX_MAX { 1 } else { 37 };
+    let every = if driven.events.len() <= EVERY_PREFIX_MAX {
+        1
+    } else {
+        37
+    };
     for prefix in (1..=driven.events.len()).step_by(every) {
         goes_on(program, driven, prefix, random)?;
     }
@@ -21,9 +25,15 @@ pub(crate) fn check(program: &Program, driven: &Driven, random: bool) -> Result<
 
 fn folds(driven: &Driven) -> Result<(), String> {
     let folded = fold(&driven.events);
-    let beats = driven.steps.iter().any(|step| matches!(step.input, Input::Heartbeat { .. }));
+    let beats = driven
+        .steps
+        .iter()
+        .any(|step| matches!(step.input, Input::Heartbeat { .. }));
     if !beats && format!("{folded:?}") != format!("{:?}", driven.run) {
-        return Err(format!("the fold of the events is another run\n{folded:?}\n{:?}", driven.run));
+        return Err(format!(
+            "the fold of the events is another run\n{folded:?}\n{:?}",
+            driven.run
+        ));
     }
     Ok(())
 }
@@ -34,7 +44,9 @@ fn segments(driven: &Driven) -> Result<(), String> {
         let events = &driven.events[start..step.events];
         let read = decode(&encode(events)).map_err(|error| error.to_string())?;
         if read != events {
-            return Err(format!("a segment reads back otherwise\n{events:#?}\n{read:#?}"));
+            return Err(format!(
+                "a segment reads back otherwise\n{events:#?}\n{read:#?}"
+            ));
         }
         start = step.events;
     }
@@ -45,8 +57,15 @@ fn segments(driven: &Driven) -> Result<(), String> {
 fn goes_on(program: &Program, driven: &Driven, prefix: usize, random: bool) -> Result<(), String> {
     let mut run = fold(&driven.events[..prefix]);
     let mut events: Vec<Event> = driven.events[..prefix].to_vec();
-    let first = driven.steps.iter().position(|step| step.events >= prefix).unwrap_or(driven.steps.len());
-    let whole = driven.steps.get(first).is_some_and(|step| step.events == prefix);
+    let first = driven
+        .steps
+        .iter()
+        .position(|step| step.events >= prefix)
+        .unwrap_or(driven.steps.len());
+    let whole = driven
+        .steps
+        .get(first)
+        .is_some_and(|step| step.events == prefix);
     if random && !whole {
         return Ok(());
     }
@@ -54,14 +73,25 @@ fn goes_on(program: &Program, driven: &Driven, prefix: usize, random: bool) -> R
         if run.ending().is_some() {
             break;
         }
-        take(&mut events, step(program, &mut run, fed.input.clone(), fed.env));
+        take(
+            &mut events,
+            step(program, &mut run, fed.input.clone(), fed.env),
+        );
     }
     // A token is drawn from a stream that begins with each step.
     if strip(&events) != strip(&driven.events) {
-        let at = events.iter().zip(&driven.events).position(|(left, right)| left != right);
-        let (left, right) = (at.and_then(|at| events.get(at)), at.and_then(|at| driven.events.get(at)));
+        let at = events
+            .iter()
+            .zip(&driven.events)
+            .position(|(left, right)| left != right);
+        let (left, right) = (
+            at.and_then(|at| events.get(at)),
+            at.and_then(|at| driven.events.get(at)),
+        );
         let (is, was) = (events.len(), driven.events.len());
-        return Err(format!("after {prefix} of {was} events it goes another way ({is})\n{left:#?}\n{right:#?}"));
+        return Err(format!(
+            "after {prefix} of {was} events it goes another way ({is})\n{left:#?}\n{right:#?}"
+        ));
     }
     Ok(())
 }

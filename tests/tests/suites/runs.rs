@@ -10,8 +10,14 @@ pub(crate) fn trials() -> Vec<Trial> {
     let cases = case::cases().into_iter();
     cases
         .map(|dir| {
-            let name = dir.file_name().expect("a case has a name").to_string_lossy().into_owned();
-            Trial::test(format!("interp::{name}"), move || run(&Case::read(&dir)).map_err(Failed::from))
+            let name = dir
+                .file_name()
+                .expect("a case has a name")
+                .to_string_lossy()
+                .into_owned();
+            Trial::test(format!("interp::{name}"), move || {
+                run(&Case::read(&dir)).map_err(Failed::from)
+            })
         })
         .collect()
 }
@@ -19,12 +25,29 @@ pub(crate) fn trials() -> Vec<Trial> {
 fn run(case: &Case) -> Result<(), String> {
     let stop = case.script.stop.as_ref().map(|stop| {
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
-        (stop.after_ms, Input::StopAsked { error: text(&stop.error), cause: text(&stop.cause) })
+        (
+            stop.after_ms,
+            Input::StopAsked {
+                error: text(&stop.error),
+                cause: text(&stop.cause),
+            },
+        )
     });
     let mut script = case.script.clone();
-    let driven = driver::drive(&case.program, driver::start(case.input.clone(), false), &mut script, stop);
+    let driven = driver::drive(
+        &case.program,
+        driver::start(case.input.clone(), false),
+        &mut script,
+        stop,
+    );
     case.expect("history.txt", Some(&print::history(&driven.events)))?;
-    case.expect("output.json", driven.output().map(|output| output.to_json() + "\n").as_deref())?;
+    case.expect(
+        "output.json",
+        driven
+            .output()
+            .map(|output| output.to_json() + "\n")
+            .as_deref(),
+    )?;
     if driven.run.ending().is_none() {
         return Err("the run does not end".to_owned());
     }

@@ -10,10 +10,17 @@ use stepwell_tests::{
 };
 
 /// Cases whose logs are kept.
-const KEPT: [&str; 4] = ["map-results-in-order", "parallel-fails-and-aborts", "retry-own-counters", "task-callback"];
+const KEPT: [&str; 4] = [
+    "map-results-in-order",
+    "parallel-fails-and-aborts",
+    "retry-own-counters",
+    "task-callback",
+];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::segments of v1", || check().map_err(Failed::from))]
+    vec![Trial::test("interp::segments of v1", || {
+        check().map_err(Failed::from)
+    })]
 }
 
 fn check() -> Result<(), String> {
@@ -22,11 +29,16 @@ fn check() -> Result<(), String> {
         bless(&dir)?;
     }
     for name in KEPT {
-        let segment = std::fs::read(dir.join(format!("{name}.segment"))).map_err(|error| format!("{name}: {error}"))?;
-        let text = std::fs::read_to_string(dir.join(format!("{name}.txt"))).map_err(|error| error.to_string())?;
+        let segment = std::fs::read(dir.join(format!("{name}.segment")))
+            .map_err(|error| format!("{name}: {error}"))?;
+        let text = std::fs::read_to_string(dir.join(format!("{name}.txt")))
+            .map_err(|error| error.to_string())?;
         let events = decode(&segment).map_err(|error| format!("{name}: {error}"))?;
         if print::history(&events) != text {
-            return Err(format!("{name}\n{}", case::difference(&text, &print::history(&events))));
+            return Err(format!(
+                "{name}\n{}",
+                case::difference(&text, &print::history(&events))
+            ));
         }
         let mut run = Run::default();
         events.iter().for_each(|event| run.evolve(event));
@@ -34,7 +46,9 @@ fn check() -> Result<(), String> {
             return Err(format!("{name}: the run has no end"));
         }
         if encode(&events) != segment {
-            return Err(format!("{name}: is written otherwise now; a change of the form needs a new version"));
+            return Err(format!(
+                "{name}: is written otherwise now; a change of the form needs a new version"
+            ));
         }
     }
     Ok(())
@@ -44,13 +58,24 @@ fn check() -> Result<(), String> {
 fn bless(dir: &PathBuf) -> Result<(), String> {
     std::fs::create_dir_all(dir).map_err(|error| error.to_string())?;
     for name in KEPT {
-        let case = Case::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("runs").join(name));
+        let case = Case::read(
+            &Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("runs")
+                .join(name),
+        );
         let mut script = case.script.clone();
-        let driven = driver::drive(&case.program, driver::start(case.input.clone(), false), &mut script, None);
+        let driven = driver::drive(
+            &case.program,
+            driver::start(case.input.clone(), false),
+            &mut script,
+            None,
+        );
         // As it is read: what shares an allocation is settled by the first reading.
         let events = decode(&encode(&driven.events)).map_err(|error| error.to_string())?;
-        std::fs::write(dir.join(format!("{name}.segment")), encode(&events)).map_err(|error| error.to_string())?;
-        std::fs::write(dir.join(format!("{name}.txt")), print::history(&events)).map_err(|error| error.to_string())?;
+        std::fs::write(dir.join(format!("{name}.segment")), encode(&events))
+            .map_err(|error| error.to_string())?;
+        std::fs::write(dir.join(format!("{name}.txt")), print::history(&events))
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }

@@ -276,58 +276,59 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
     })
 }
 
+/// Every event of an attempt begins with its resource.
 fn write_attempt(w: &mut Writer, what: &What) {
-    match what {
-        What::Scheduled(scheduled) => {
-            let Scheduled {
-                resource,
-                parameters,
-                region,
-                timeout_s,
-                heartbeat_s,
-                role_arn,
-                token,
-            } = &**scheduled;
-            write_resource(w, resource);
-            values::write(w, parameters);
-            w.text(region);
-            w.optional_u32(*timeout_s);
-            w.optional_u32(*heartbeat_s);
-            w.optional_text(role_arn.as_ref());
-            w.optional_text(token.as_ref().map(|token| &token.0));
-        }
-        What::Started { resource, by } => {
-            write_resource(w, resource);
-            w.optional_text(by.as_ref());
-        }
-        What::Submitted { resource, output } | What::Succeeded { resource, output } => {
-            write_resource(w, resource);
-            values::write(w, output);
-        }
-        What::Failed {
-            resource,
-            stage,
-            error,
-            cause,
-        } => {
-            write_resource(w, resource);
-            w.byte(stage_number(*stage));
-            w.optional_text(error.as_ref());
-            w.optional_text(cause.as_ref());
-        }
-        What::TimedOut {
-            resource,
-            error,
-            cause,
-            heartbeat,
-        } => {
-            write_resource(w, resource);
-            w.optional_text(error.as_ref());
-            w.optional_text(cause.as_ref());
-            w.byte(u8::from(*heartbeat));
-        }
-        _ => {}
+    if let What::Scheduled(scheduled) = what {
+        write_scheduled(w, scheduled);
+    } else if let What::Started { resource, by } = what {
+        write_resource(w, resource);
+        w.optional_text(by.as_ref());
+    } else if let What::Submitted { resource, output } | What::Succeeded { resource, output } = what
+    {
+        write_resource(w, resource);
+        values::write(w, output);
+    } else if let What::Failed {
+        resource,
+        stage,
+        error,
+        cause,
+    } = what
+    {
+        write_resource(w, resource);
+        w.byte(stage_number(*stage));
+        w.optional_text(error.as_ref());
+        w.optional_text(cause.as_ref());
+    } else if let What::TimedOut {
+        resource,
+        error,
+        cause,
+        heartbeat,
+    } = what
+    {
+        write_resource(w, resource);
+        w.optional_text(error.as_ref());
+        w.optional_text(cause.as_ref());
+        w.byte(u8::from(*heartbeat));
     }
+}
+
+fn write_scheduled(w: &mut Writer, scheduled: &Scheduled) {
+    let Scheduled {
+        resource,
+        parameters,
+        region,
+        timeout_s,
+        heartbeat_s,
+        role_arn,
+        token,
+    } = scheduled;
+    write_resource(w, resource);
+    values::write(w, parameters);
+    w.text(region);
+    w.optional_u32(*timeout_s);
+    w.optional_u32(*heartbeat_s);
+    w.optional_text(role_arn.as_ref());
+    w.optional_text(token.as_ref().map(|token| &token.0));
 }
 
 fn read_attempt(r: &mut Reader, tag: u8) -> Result<What, CodecError> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use stepwell_asl::{Items, Map, Mode, Parallel, Payload};
-use stepwell_query::{Random, Value};
+use stepwell_asl::{Io, Items, Kind, Map, Mode, Parallel, Payload};
+use stepwell_query::{JsonataTemplate, Random, Value};
 
 use crate::{
     border::{Cancelled, Effect},
@@ -123,10 +123,10 @@ impl<'a> Turn<'a> {
     }
 
     fn map(&self, id: FrameId) -> Option<&'a Map> {
-        match &self.state(id)?.kind {
-            stepwell_asl::Kind::Map(map) => Some(map),
-            _ => None,
-        }
+        let Kind::Map(map) = &self.state(id)?.kind else {
+            return None;
+        };
+        Some(map)
     }
 
     /// Ends one flow that still runs below a failed Parallel or Map state; false when there is none.
@@ -148,9 +148,10 @@ impl<'a> Turn<'a> {
         self.abort_state(child);
         self.record(
             id,
-            match kind {
-                StateKind::Map => What::IterationAborted { name, index },
-                _ => What::BranchAborted { index },
+            if kind == StateKind::Map {
+                What::IterationAborted { name, index }
+            } else {
+                What::BranchAborted { index }
             },
         );
         true
@@ -200,8 +201,8 @@ fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
         Items::Input => match effective {
             items @ Value::Array(_) => Ok(items),
             other => match &map.io {
-                stepwell_asl::Io::Path(_) => Err(not_an_array("$")),
-                stepwell_asl::Io::Jsonata(_) => Err(Fault::Query {
+                Io::Path(_) => Err(not_an_array("$")),
+                Io::Jsonata(_) => Err(Fault::Query {
                     text: format!("Map state input must be an array but was: {other}"),
                     location: "Items".to_owned(),
                 }),
@@ -212,7 +213,7 @@ fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
             Ok(_) => Err(not_an_array(path.text())),
             Err(error) => Err(Fault::path(&error)),
         },
-        Items::Jsonata(template) => match data::jsonata(template, "Items", moment, None, random)? {
+        Items::Jsonata(template) => match data::jsonata(template, "Items", moment, random)? {
             items @ Value::Array(_) => Ok(items),
             items @ Value::Object(_) if !has_expression(template) => Ok(items),
             other => {
@@ -231,7 +232,7 @@ fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
     }
 }
 
-fn has_expression(template: &stepwell_query::JsonataTemplate) -> bool {
+fn has_expression(template: &JsonataTemplate) -> bool {
     template
         .expressions()
         .any(|(pointer, _)| pointer.is_empty())
@@ -266,9 +267,7 @@ fn select(
             let effective = data::effective_input(&map.io, moment)?;
             data::template(template, &effective, moment, random)?
         }
-        Payload::Jsonata(template) => {
-            data::jsonata(template, "ItemSelector", moment, None, random)?
-        }
+        Payload::Jsonata(template) => data::jsonata(template, "ItemSelector", moment, random)?,
     };
     if input.json_bytes() > limits.payload_bytes_max {
         return Err(Fault::DataLimit {

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use stepwell_asl::{CatchIo, Catcher, ErrorEquals, Handlers, Jitter, Retrier, State};
+use stepwell_asl::{CatchIo, Catcher, ErrorEquals, Handlers, Jitter, Retrier};
 use stepwell_query::{Random, Value};
 
 use crate::{
     data::{self, Yield},
     event::{Assigned, Failure, FailureClass, StateKind, What},
-    fault::{Fault, Outcome, TIMEOUT},
+    fault::{Outcome, TIMEOUT},
     limits::{Limits, SECONDS_MAX},
     run::{FrameId, Phase, Visit},
     scope::Moment,
@@ -34,8 +34,7 @@ impl Turn<'_> {
             return;
         };
         let (failure, announced) = (failure.clone(), *announced);
-        let state = self.state(id);
-        let handlers = state.and_then(|state| state.kind.handlers());
+        let handlers = self.state(id).and_then(|state| state.kind.handlers());
         if let Some(handlers) = handlers.filter(|_| !announced)
             && let Some(planned) = retrier(handlers, &failure, visit)
         {
@@ -53,9 +52,9 @@ impl Turn<'_> {
         if !announced && !silent && matches!(kind, StateKind::Parallel | StateKind::Map) {
             return self.record(id, What::FlowsFailed { kind });
         }
-        match (catcher, state) {
-            (Some(catcher), Some(state)) => self.catch(id, state, catcher, &failure),
-            (Some(_) | None, _) => self.fail_flow(id, failure),
+        match catcher {
+            Some(catcher) => self.catch(id, catcher, &failure),
+            None => self.fail_flow(id, failure),
         }
     }
 
@@ -75,16 +74,13 @@ impl Turn<'_> {
         );
     }
 
-    fn catch(&mut self, id: FrameId, state: &State, catcher: &Catcher, failure: &Failure) {
+    fn catch(&mut self, id: FrameId, catcher: &Catcher, failure: &Failure) {
         let caught = self.evaluate(id, |moment, random, limits| {
             caught(catcher, failure, moment, random, limits)
         });
         match caught {
             Some(Ok(done)) => self.exit(id, done, Some(catcher.next)),
-            Some(Err(fault)) => {
-                debug_assert!(state.kind.handlers().is_some());
-                self.fail_with(id, fault, true);
-            }
+            Some(Err(fault)) => self.fail_with(id, fault, true),
             None => {}
         }
     }
@@ -104,13 +100,14 @@ impl Turn<'_> {
         let (kind, name) = (visit.kind, visit.state.clone());
         self.record(
             parent,
-            match kind {
-                StateKind::Map => What::IterationFailed {
+            if kind == StateKind::Map {
+                What::IterationFailed {
                     name,
                     index,
                     failure,
-                },
-                _ => What::BranchFailed { index, failure },
+                }
+            } else {
+                What::BranchFailed { index, failure }
             },
         );
     }
@@ -197,23 +194,13 @@ fn caught(
         }
         CatchIo::Jsonata { output, assign } => {
             let bindings = moment.bindings().with_error_output(&error_output);
-            let assigned = match assign {
-                Some(assign) => {
-                    let values = assign.values.evaluate(&bindings, random);
-                    data::variables(
-                        assign,
-                        values.map_err(|failure| Fault::jsonata(failure, "Assign"))?,
-                    )
-                }
-                None => Assigned::default(),
-            };
-            let output = match output {
-                Some(output) => output
-                    .evaluate(&bindings, random)
-                    .map_err(|failure| Fault::jsonata(failure, "Output"))?,
-                None => error_output.clone(),
-            };
-            Yield { output, assigned }
+            data::conclude_bound(
+                output.as_ref(),
+                assign.as_ref(),
+                &error_output,
+                &bindings,
+                random,
+            )?
         }
     };
     data::check(done, moment, limits)

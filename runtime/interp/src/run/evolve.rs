@@ -9,7 +9,7 @@ use super::{Attempt, Flows, Frame, FrameId, Items, Phase, Run, Stage, Visit, act
 use crate::{
     Timestamp,
     border::{Ending, Start, TaskId, TimerId},
-    event::{Assigned, Event, Failure, FailureClass, Place, Scheduled, StateKind, What},
+    event::{Assigned, Chain, Event, Failure, FailureClass, Place, Scheduled, StateKind, What},
 };
 
 /// Turn of a state that failed: before all others, so that its siblings stop at once.
@@ -598,19 +598,13 @@ impl Run {
     }
 
     fn advance_chain(&mut self, id: FrameId, what: &What) {
-        let child = match what {
-            What::FlowsSucceeded { .. }
-            | What::StateAborted { .. }
-            | What::IterationStarted { .. }
-            | What::IterationSucceeded { .. }
-            | What::IterationAborted { .. } => return,
-            What::IterationFailed { index, .. } | What::BranchFailed { index, .. } => Some(*index),
-            _ if !what.is_public() => return,
-            _ => None,
-        };
-        let last = match child {
-            Some(index) => self.child(id, index).map(|child| child.last),
-            None => Some(self.public),
+        let last = match what.chain() {
+            Chain::None | Chain::Aside | Chain::OfFlow { goes_on: false, .. } => None,
+            Chain::First | Chain::Next | Chain::Evaluation => Some(self.public),
+            Chain::OfFlow {
+                index,
+                goes_on: true,
+            } => self.child(id, index).map(|child| child.last),
         };
         if let (Some(frame), Some(last)) = (self.frames.get_mut(id), last) {
             frame.last = last;

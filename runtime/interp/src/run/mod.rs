@@ -13,7 +13,7 @@ use stepwell_query::Value;
 use crate::{
     Timestamp,
     border::{Effect, Ending, Start, TaskId, TaskRequest, TaskToken, TimerId},
-    event::{Place, StateKind, What},
+    event::{Chain, Place, StateKind, What},
 };
 
 pub(crate) use frame::{Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit};
@@ -152,7 +152,7 @@ impl Run {
         let mut states: Vec<_> = self
             .frames
             .iter()
-            .filter_map(|frame| open_state(frame))
+            .filter_map(open_state)
             .collect();
         states.sort_by(|left, right| left.place.cmp(right.place));
         states
@@ -263,21 +263,17 @@ impl Run {
         let Some(frame) = self.frames.get(id) else {
             return 0;
         };
-        let child = |index: u32| self.child(id, index).map_or(frame.last, |child| child.last);
-        match what {
-            What::ExecutionStarted { .. }
-            | What::ExecutionTimedOut { .. }
-            | What::ExecutionAborted { .. } => 0,
-            What::IterationSucceeded { index, .. }
-            | What::IterationFailed { index, .. }
-            | What::IterationAborted { index, .. } => child(*index),
-            // An expression that fails before the state's work began hangs on what came before the state.
-            What::EvaluationFailed { .. } => match frame.visit() {
+        match what.chain() {
+            Chain::None | Chain::First => 0,
+            Chain::Next | Chain::Aside => frame.last,
+            Chain::Evaluation => match frame.visit() {
                 Some(visit) if visit.entered_id == frame.last => visit.entered_previous,
                 Some(_) | None => frame.last,
             },
-            what if what.is_public() => frame.last,
-            _ => 0,
+            Chain::OfFlow { index, .. } if what.is_public() => {
+                self.child(id, index).map_or(frame.last, |child| child.last)
+            }
+            Chain::OfFlow { .. } => 0,
         }
     }
 

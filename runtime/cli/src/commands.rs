@@ -10,6 +10,11 @@ mod run;
 mod serve;
 mod validate;
 
+#[cfg(test)]
+pub(crate) use execution::history_table;
+#[cfg(test)]
+pub(crate) use graph::marks;
+
 use std::io::{IsTerminal, Write};
 
 use anyhow::Context;

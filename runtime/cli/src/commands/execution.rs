@@ -204,7 +204,7 @@ fn history(events: &[Value], json: bool) -> Outcome {
 }
 
 /// The events with the time since the first one.
-fn history_table(events: &[HistoryEvent]) -> Table {
+pub(crate) fn history_table(events: &[HistoryEvent]) -> Table {
     let first = events.first().map_or(0, |event| event.at_ms);
     let mut table = Table::new(&["id>", "after>", "time>", "event", "what"]);
     for event in events {

@@ -82,7 +82,8 @@ struct Answers {
 impl Answers {
     /// A number below `most` that depends on the place only.
     fn roll(&self, task: TaskId, most: u64) -> u64 {
-        let mixed = (self.seed ^ task.entry.rotate_left(17) ^ u64::from(task.attempt)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ task.entry.rotate_left(17) ^ u64::from(task.attempt))
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 33) % most
     }
 }
@@ -90,22 +91,49 @@ impl Answers {
 impl Script for Answers {
     fn dispatched(&mut self, _: &str, request: &TaskRequest) -> Scripted {
         let after_ms = 1 + self.roll(request.task, 40);
-        let failed = |error: &str| TaskOutcome::Failed { error: Some(error.into()), cause: None, at: FailedAt::Run };
-        let succeeded = || TaskOutcome::Succeeded { output: request.parameters.clone() };
+        let failed = |error: &str| TaskOutcome::Failed {
+            error: Some(error.into()),
+            cause: None,
+            at: FailedAt::Run,
+        };
+        let succeeded = || TaskOutcome::Succeeded {
+            output: request.parameters.clone(),
+        };
         match &*request.resource.text {
-            "wasm:flaky" if request.retry_count < 3 => Scripted::Ends { after_ms, outcome: failed("Flaky") },
-            "wasm:fails" => Scripted::Ends { after_ms, outcome: failed("Broken") },
+            "wasm:flaky" if request.retry_count < 3 => Scripted::Ends {
+                after_ms,
+                outcome: failed("Flaky"),
+            },
+            "wasm:fails" => Scripted::Ends {
+                after_ms,
+                outcome: failed("Broken"),
+            },
             "wasm:hangs" => Scripted::Hangs,
-            "arn:aws:states:::lambda:invoke.waitForTaskToken" => Scripted::Submitted { after_ms, output: Value::Null },
-            _ => Scripted::Ends { after_ms, outcome: succeeded() },
+            "arn:aws:states:::lambda:invoke.waitForTaskToken" => Scripted::Submitted {
+                after_ms,
+                output: Value::Null,
+            },
+            _ => Scripted::Ends {
+                after_ms,
+                outcome: succeeded(),
+            },
         }
     }
 
     fn opened(&mut self, _: &str, _: &str, task: TaskId, _: &Value) -> Option<(u64, Scripted)> {
         // Sometimes close to the deadline of 30 s, so that answer and timeout race.
-        let after = [50, 3_000, 29_950 + self.roll(task, 100), 40_000][usize::try_from(self.roll(task, 4)).unwrap_or(0)];
-        let outcome = TaskOutcome::Succeeded { output: Value::from("answered") };
-        Some((after, Scripted::Ends { after_ms: 0, outcome }))
+        let after = [50, 3_000, 29_950 + self.roll(task, 100), 40_000]
+            [usize::try_from(self.roll(task, 4)).unwrap_or(0)];
+        let outcome = TaskOutcome::Succeeded {
+            output: Value::from("answered"),
+        };
+        Some((
+            after,
+            Scripted::Ends {
+                after_ms: 0,
+                outcome,
+            },
+        ))
     }
 }
 
@@ -136,8 +164,16 @@ pub struct Report {
 /// Runs one seed to its end and judges it; the error names what was wrong.
 pub fn run(seed: u64) -> Result<Report, String> {
     let mut dice = Dice(seed);
-    let store = if dice.roll(3) == 0 { SimStore::Memory } else { SimStore::Disk };
-    let nodes = if store == SimStore::Memory && dice.roll(2) == 0 { 2 } else { 1 };
+    let store = if dice.roll(3) == 0 {
+        SimStore::Memory
+    } else {
+        SimStore::Disk
+    };
+    let nodes = if store == SimStore::Memory && dice.roll(2) == 0 {
+        2
+    } else {
+        1
+    };
     let options = WorldOptions {
         seed,
         store,
@@ -175,7 +211,11 @@ pub fn run(seed: u64) -> Result<Report, String> {
 }
 
 fn start(machine: &str, number: u64) -> Start {
-    let arn = |kind: &str, tail: &str| Arc::from(format!("arn:aws:states:us-east-1:000000000000:{kind}:{machine}{tail}"));
+    let arn = |kind: &str, tail: &str| {
+        Arc::from(format!(
+            "arn:aws:states:us-east-1:000000000000:{kind}:{machine}{tail}"
+        ))
+    };
     Start {
         execution_arn: arn("execution", &format!(":e{number}")),
         execution_name: format!("{machine}-{number}").into(),
@@ -190,9 +230,15 @@ fn start(machine: &str, number: u64) -> Start {
     }
 }
 
-fn judge(world: &mut World, expected: &BTreeMap<stepwell_engine::sim::ExecutionId, &Template>) -> Result<Report, String> {
+fn judge(
+    world: &mut World,
+    expected: &BTreeMap<stepwell_engine::sim::ExecutionId, &Template>,
+) -> Result<Report, String> {
     let seen = world.seen().to_vec();
-    let mut report = Report { executions: expected.len(), ..Report::default() };
+    let mut report = Report {
+        executions: expected.len(),
+        ..Report::default()
+    };
     for one in &seen {
         writeln!(report.trace, "{one:?}").map_err(|error| error.to_string())?;
         match one {
@@ -206,13 +252,20 @@ fn judge(world: &mut World, expected: &BTreeMap<stepwell_engine::sim::ExecutionI
         let acknowledged = seen.contains(&Seen::Started(*id));
         let Some((status, events)) = world.execution(*id)? else {
             if acknowledged {
-                return Err(format!("{} {id:?} was acknowledged and is not in the store", template.name));
+                return Err(format!(
+                    "{} {id:?} was acknowledged and is not in the store",
+                    template.name
+                ));
             }
             continue;
         };
-        let wrong = |what: String| format!("{} {id:?}: {what}\n{}", template.name, history(&events));
+        let wrong =
+            |what: String| format!("{} {id:?}: {what}\n{}", template.name, history(&events));
         let stopped = seen.contains(&Seen::Stopped(*id));
-        if !template.right.contains(&status) && !(template.name == "stopped" && !stopped) && !gave_up(&events) {
+        if !template.right.contains(&status)
+            && !(template.name == "stopped" && !stopped)
+            && !gave_up(&events)
+        {
             return Err(wrong(format!("it is {status:?}")));
         }
         fold(&events).map_err(wrong)?;
@@ -243,7 +296,10 @@ fn fold(events: &[Event]) -> Result<(), String> {
         if event.what.is_public() {
             public += 1;
             if event.previous >= public {
-                return Err(format!("event {public} says that it follows {}", event.previous));
+                return Err(format!(
+                    "event {public} says that it follows {}",
+                    event.previous
+                ));
             }
         }
         run.evolve(event);
@@ -259,28 +315,55 @@ fn fold(events: &[Event]) -> Result<(), String> {
 
 /// Every attempt has one outcome at most; no attempt was dispatched after its outcome was durable; every answer that
 /// was accepted is the outcome of its task, unless the execution was closed first.
-fn attempts(id: stepwell_engine::sim::ExecutionId, events: &[Event], seen: &[Seen]) -> Result<(), String> {
+fn attempts(
+    id: stepwell_engine::sim::ExecutionId,
+    events: &[Event],
+    seen: &[Seen],
+) -> Result<(), String> {
     for one in seen {
         match one {
-            Seen::Dispatched { execution, task, durable } if *execution == id => {
+            Seen::Dispatched {
+                execution,
+                task,
+                durable,
+            } if *execution == id => {
                 let mut run = Run::default();
-                for event in events.iter().take(usize::try_from(*durable).unwrap_or(usize::MAX)) {
+                for event in events
+                    .iter()
+                    .take(usize::try_from(*durable).unwrap_or(usize::MAX))
+                {
                     run.evolve(event);
                 }
                 if run.open_task(*task).is_none() {
-                    return Err(format!("{task:?} was dispatched when {durable} events were durable, and is not open there"));
+                    return Err(format!(
+                        "{task:?} was dispatched when {durable} events were durable, and is not open there"
+                    ));
                 }
             }
-            Seen::Answered { execution, task, accepted: true } if *execution == id => {
+            Seen::Answered {
+                execution,
+                task,
+                accepted: true,
+            } if *execution == id => {
                 if !answered(events, *task) {
                     return Err(format!("the accepted answer of {task:?} is lost"));
                 }
             }
-            Seen::Dispatched { .. } | Seen::Answered { .. } | Seen::Started(_) | Seen::Stopped(_) | Seen::Crashed => {}
+            Seen::Dispatched { .. }
+            | Seen::Answered { .. }
+            | Seen::Started(_)
+            | Seen::Stopped(_)
+            | Seen::Crashed => {}
         }
     }
-    let scheduled = events.iter().filter(|event| matches!(event.what, What::Scheduled(_))).count();
-    let outcomes = events.iter().filter(|event| is_outcome(&event.what)).count();
+    let scheduled = events
+        .iter()
+        .filter(|event| matches!(event.what, What::Scheduled(_)))
+        .count();
+    let outcomes = events
+        .iter()
+        .filter(|event| is_outcome(&event.what))
+        .count();
     if outcomes > scheduled {
         return Err(format!("{scheduled} attempts have {outcomes} outcomes"));
     }
@@ -288,7 +371,10 @@ fn attempts(id: stepwell_engine::sim::ExecutionId, events: &[Event], seen: &[See
 }
 
 fn is_outcome(what: &What) -> bool {
-    matches!(what, What::Succeeded { .. } | What::Failed { .. } | What::TimedOut { .. })
+    matches!(
+        what,
+        What::Succeeded { .. } | What::Failed { .. } | What::TimedOut { .. }
+    )
 }
 
 /// Whether the event that closed this task is its success; a closed execution closes all.
@@ -305,5 +391,8 @@ fn answered(events: &[Event], task: TaskId) -> bool {
 }
 
 fn history(events: &[Event]) -> String {
-    events.iter().map(|event| format!("  {} {}\n", event.at, stepwell_interp::label(event))).collect()
+    events
+        .iter()
+        .map(|event| format!("  {} {}\n", event.at, stepwell_interp::label(event)))
+        .collect()
 }

@@ -6,9 +6,19 @@ const SEEDS: u64 = 1_000;
 
 #[test]
 fn a_thousand_seeds_end_right() {
-    let failed: Vec<String> =
-        (0..SEEDS).filter_map(|seed| torture::run(seed).err().map(|wrong| format!("seed {seed}: {wrong}"))).collect();
-    assert!(failed.is_empty(), "{} of {SEEDS} seeds failed, the first: {}", failed.len(), failed[0]);
+    let failed: Vec<String> = (0..SEEDS)
+        .filter_map(|seed| {
+            torture::run(seed)
+                .err()
+                .map(|wrong| format!("seed {seed}: {wrong}"))
+        })
+        .collect();
+    assert!(
+        failed.is_empty(),
+        "{} of {SEEDS} seeds failed, the first: {}",
+        failed.len(),
+        failed[0]
+    );
 }
 
 #[test]

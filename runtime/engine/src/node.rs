@@ -9,7 +9,7 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
     },
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
@@ -29,7 +29,7 @@ use crate::{
     programs::Programs,
     reader,
     runner::{Signals, TaskRunner},
-    shard::{Environment, In, Info, Out, Shard, Ticket},
+    shard::{Environment, In, Info, Monotonic, Out, Shard, Ticket},
 };
 
 /// Turns between two looks at the clock and the queue.
@@ -46,6 +46,8 @@ pub(crate) struct Node {
     counters: Vec<Arc<Counters>>,
     owner: String,
     held: Mutex<BTreeMap<Partition, Epoch>>,
+    /// The origin of its monotonic time.
+    began: Instant,
     last_id: AtomicU64,
     next_partition: AtomicU64,
     waker: Notify,
@@ -94,6 +96,7 @@ impl Node {
             counters: counters.clone(),
             owner: uuid::Uuid::new_v4().to_string(),
             held: Mutex::default(),
+            began: Instant::now(),
             last_id: AtomicU64::new(0),
             next_partition: AtomicU64::new(0),
             waker: Notify::new(),
@@ -218,18 +221,23 @@ impl Node {
     /// Renews the leases; what is new is recovered.
     async fn renew_leases(&self) -> Result<(), Error> {
         let wanted: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
+        let asked = self.monotonic();
         let leases = self.journal.lease(&self.owner, &wanted, LEASE_MS).await.map_err(|error| Error::Broken(error.to_string()))?;
         let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
         let before = std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), now_held.clone());
+        for shard in &self.shards {
+            // A shard that has ended needs no leases.
+            let _ = shard.send(In::Leases { held: now_held.clone(), asked }).await;
+        }
         if before == now_held {
             return Ok(());
         }
-        for shard in &self.shards {
-            // A shard that has ended needs no leases.
-            let _ = shard.send(In::Leases(now_held.clone())).await;
-        }
         let new: Vec<Partition> = now_held.iter().filter(|(partition, epoch)| before.get(partition) != Some(epoch)).map(|(partition, _)| *partition).collect();
         self.recover(&new).await
+    }
+
+    fn monotonic(&self) -> Monotonic {
+        Monotonic(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// Wakes what was in memory when these partitions were last served, and what has unread messages.
@@ -339,6 +347,7 @@ impl ShardLoop {
         let environment = Environment {
             opened_at: now(),
             seed: Box::new(|_, _| os_seed()),
+            fresh_ms: LEASE_MS * 2 / 3,
             on_crash: Box::new(move |info, request| {
                 on_crash_node.upgrade().map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
             }),
@@ -363,6 +372,7 @@ impl ShardLoop {
             if !self.shard.is_busy() && !self.wait().await {
                 return;
             }
+            self.shard.pass(self.node.monotonic());
             self.take_queued();
             self.shard.work(now(), TURNS_PER_LOOK);
             self.act();

@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     /// 32 fresh random bytes for the input that is stepped next, after so many events of that execution. Only the
     /// simulation looks at the arguments.
     pub(crate) seed: Box<dyn FnMut(ExecutionId, u64) -> [u8; 32] + Send>,
+    /// How long after asking for its leases a node may dispatch: less than they last.
+    pub(crate) fresh_ms: u64,
     /// What a crash means for an attempt.
     pub(crate) on_crash: Box<dyn Fn(&Info, &TaskRequest) -> OnCrash + Send>,
 }
@@ -48,8 +50,8 @@ pub(crate) enum In {
     Watch { execution: ExecutionId, sender: mpsc::UnboundedSender<Vec<HistoryEntry>> },
     /// Public events in memory that need no commit of their own (a task's start).
     Live { execution: ExecutionId, reply: oneshot::Sender<Vec<HistoryEntry>> },
-    /// The partitions this node now holds.
-    Leases(BTreeMap<Partition, Epoch>),
+    /// The partitions this node now holds, and when it asked for them.
+    Leases { held: BTreeMap<Partition, Epoch>, asked: Monotonic },
 }
 
 /// Something to do. Each is safe to do: what caused it is durable.
@@ -66,6 +68,10 @@ pub(crate) enum Out {
     /// An execution sleeps on disk until this time.
     WakeAt(Timestamp),
 }
+
+/// Milliseconds by a clock that nobody sets, from any origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Monotonic(pub(crate) u64);
 
 /// Connects a commit with its verdict.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

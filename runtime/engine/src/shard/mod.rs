@@ -16,7 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_interp::{Effect, Input, Run, TaskId, Timestamp};
+use stepwell_interp::{Effect, Input, Run, TaskId, TaskRequest, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 pub(crate) use border::{
-    Begin, Environment, In, Info, Mode, Out, StartReply, Stored, StoredOpen, Ticket,
+    Begin, Environment, In, Info, Mode, Monotonic, Out, StartReply, Stored, StoredOpen, Ticket,
 };
 pub(crate) use loaded::{activity_scope, public_entries, token_hash};
 use border::TakeReply;
@@ -40,6 +40,11 @@ pub(crate) struct Shard {
     counters: Arc<Counters>,
     /// Partitions this node holds, with their epochs. Appends of others are not attempted.
     held: BTreeMap<Partition, Epoch>,
+    /// When the leases were asked for, and the time now: dispatching stops before another node may have taken them.
+    leased_at: Monotonic,
+    monotonic: Monotonic,
+    /// Dispatches that wait for the leases to be renewed.
+    withheld: Vec<(ExecutionId, Arc<Info>, Box<TaskRequest>)>,
     loaded: HashMap<ExecutionId, Loaded>,
     /// Executions being folded, with the inputs that wait for it.
     loading: HashMap<ExecutionId, Vec<Waiting>>,
@@ -62,6 +67,9 @@ impl Shard {
             environment,
             counters,
             held: BTreeMap::new(),
+            leased_at: Monotonic(0),
+            monotonic: Monotonic(0),
+            withheld: Vec::new(),
             loaded: HashMap::new(),
             loading: HashMap::new(),
             reloads: BTreeSet::new(),
@@ -94,8 +102,28 @@ impl Shard {
                 // A reader that went away needs no answer.
                 let _ = reply.send(live);
             }
-            In::Leases(held) => self.leases(held),
+            In::Leases { held, asked } => {
+                self.leased_at = asked;
+                self.leases(held);
+            }
         }
+    }
+
+    /// Brings the monotonic time. While the leases are old by it, nothing is dispatched.
+    pub(crate) fn pass(&mut self, monotonic: Monotonic) {
+        self.monotonic = monotonic;
+        if self.is_fresh() {
+            for (execution, info, request) in std::mem::take(&mut self.withheld) {
+                // It may have been cancelled meanwhile.
+                if self.running.contains(&(execution, request.task)) {
+                    self.out.push(Out::Run { execution, info, request });
+                }
+            }
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.monotonic.0.saturating_sub(self.leased_at.0) < self.environment.fresh_ms
     }
 
     /// Steps executions that have something to do, fairly by tenant, at most `turns` of them, and fires what is due.
@@ -380,7 +408,12 @@ impl Shard {
                 let Some(loaded) = self.loaded.get(&execution) else { return };
                 self.running.insert((execution, request.task));
                 self.counters.task_started();
-                self.out.push(Out::Run { execution, info: loaded.info.clone(), request: Box::new(request) });
+                let (info, request) = (loaded.info.clone(), Box::new(request));
+                if self.is_fresh() {
+                    self.out.push(Out::Run { execution, info, request });
+                } else {
+                    self.withheld.push((execution, info, request));
+                }
             }
             Effect::OpenToken { task, activity, .. } => {
                 if let (Some(activity), Some(loaded)) = (activity, self.loaded.get(&execution)) {
@@ -456,11 +489,12 @@ impl Shard {
             return;
         }
         let delay_ms = match refused {
-            Refused::LeaseLost => {
+            Refused::LeaseLost if !self.held.contains_key(&execution.partition()) => {
                 self.drop_execution(execution, loaded);
                 return;
             }
-            Refused::Full(_) | Refused::Broken(_) => RELOAD_AFTER_MS,
+            // A lease that was lost and taken again has a new epoch by now.
+            Refused::LeaseLost | Refused::Full(_) | Refused::Broken(_) => RELOAD_AFTER_MS,
             Refused::NameTaken { .. }
             | Refused::WrongPosition { .. }
             | Refused::TokenGone

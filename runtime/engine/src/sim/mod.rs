@@ -31,7 +31,7 @@ use crate::{
     programs::Programs,
     reader,
     record::{self, InboxItem, Meta, TaskKey},
-    shard::{Begin, In, Info, Mode, Out, StartReply, Stored, Ticket, token_hash},
+    shard::{Begin, In, Info, Mode, Monotonic, Out, StartReply, Stored, Ticket, token_hash},
 };
 
 use agenda::Agenda;
@@ -47,6 +47,8 @@ const ITEMS_MAX: u64 = 2_000_000;
 const COMMIT_MS_MAX: u64 = 6;
 /// A lease in the simulation; renewed at a third.
 const LEASE_MS: u64 = 3_000;
+/// The same once nothing disturbs any more, so that days pass quickly.
+const CALM_LEASE_MS: u64 = 3 * 3_600 * 1_000;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
@@ -151,6 +153,7 @@ pub struct World {
     random: ChaCha12Rng,
     journal: SimJournal,
     faults: FaultPlan,
+    lease_ms: u64,
     agenda: Agenda<Item>,
     nodes: Vec<SimNode>,
     script: Box<dyn Script>,
@@ -185,6 +188,7 @@ impl World {
             clock,
             journal,
             faults: FaultPlan::default(),
+            lease_ms: LEASE_MS,
             agenda: Agenda::new(),
             nodes: Vec::new(),
             script,
@@ -302,6 +306,10 @@ impl World {
         let WorldOptions { crash_every, crash_per_mille, jump_per_mille, pause_per_mille, .. } = &mut self.options;
         (*crash_every, *crash_per_mille, *jump_per_mille, *pause_per_mille) = (None, 0, 0, 0);
         self.next_crash = None;
+        self.lease_ms = CALM_LEASE_MS;
+        for node in &mut self.nodes {
+            node.calm = true;
+        }
         self.disk_faults(FaultPlan::default());
     }
 
@@ -316,7 +324,7 @@ impl World {
         while let Some((at, item)) = self.agenda.next(until) {
             self.items += 1;
             if self.items > ITEMS_MAX {
-                return Err(format!("the world does not come to rest after {ITEMS_MAX} items"));
+                return Err(format!("the world does not come to rest after {ITEMS_MAX} items; the next is {}", item.name()));
             }
             self.pass_to(at);
             self.maybe_disturb();
@@ -439,7 +447,8 @@ impl World {
         for (id, mut reply) in std::mem::take(&mut self.starts) {
             match reply.try_recv() {
                 Ok(Ok(())) => self.seen.push(Seen::Started(id)),
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => drop(self.started.remove(&id)),
+                // Refused, or its node is gone: it may be in the store all the same.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
                 Err(oneshot::error::TryRecvError::Empty) => waiting.push((id, reply)),
             }
         }
@@ -447,6 +456,11 @@ impl World {
     }
 
     fn happen(&mut self, item: Item) {
+        // A crash since the item was taken makes it void.
+        let lives = item.node().is_none_or(|node| self.nodes[node].is_up());
+        if !lives && !matches!(item, Item::Restart { .. }) {
+            return;
+        }
         if let Some(node) = item.node()
             && self.nodes[node].paused_until > self.now()
         {
@@ -467,7 +481,10 @@ impl World {
                 self.hand(node, In::Loaded { execution, result });
             }
             Item::News { node, execution, input } => self.hand(node, In::Input { execution, input }),
-            Item::Work { node } => self.settle(node),
+            Item::Work { node } => {
+                self.nodes[node].work_comes();
+                self.settle(node);
+            }
             Item::Keep { node } => self.keep(node),
             Item::Reply { execution, task, token, outcome } => self.reply(execution, task, &token, outcome),
             Item::Take { node, execution, task, outcome } => self.take(node, execution, task, outcome),
@@ -542,16 +559,16 @@ impl World {
                 Out::Run { execution, info, request } => self.dispatch(node, execution, &info, &request),
                 Out::Cancel { execution, task } => self.cancel(node, execution, task),
                 Out::ActivityOpened { execution, info, task, .. } => self.opened(node, execution, &info.execution_arn, task),
-                // The keeper looks often enough.
-                Out::WakeAt(wake_at) => self.agenda.plan(wake_at.max(at), Item::Keep { node }),
+                // The keeper asks the store itself when it is needed next.
+                Out::WakeAt(_) => {}
             }
         }
         if !writes.is_empty() {
             let delay = self.between(COMMIT_MS_MAX);
             self.plan_ordered(node, delay, Item::Commit { node, tickets, writes });
         }
-        if let Some(due) = self.nodes[node].next_due() {
-            self.agenda.plan(due.max(at.plus_ms(1)), Item::Work { node });
+        if let Some(due) = self.nodes[node].next_work(at) {
+            self.agenda.plan(due, Item::Work { node });
         }
     }
 
@@ -676,25 +693,29 @@ impl World {
     /// A node renews its leases, and wakes what is hot, due or has messages.
     fn keep(&mut self, node: usize) {
         let at = self.now();
-        let next = at.plus_ms(LEASE_MS / 3);
-        self.agenda.plan(next, Item::Keep { node });
-        let Ok(journal) = self.journal() else { return };
+        let mut next = at.plus_ms(self.lease_ms / 3);
+        let Ok(journal) = self.journal() else {
+            self.agenda.plan(at.plus_ms(LEASE_MS / 3), Item::Keep { node });
+            return;
+        };
         let wanted = self.nodes[node].wanted();
-        let Ok(leases) = now(journal.lease(self.nodes[node].owner(), &wanted, LEASE_MS)) else { return };
+        let leases = now(journal.lease(self.nodes[node].owner(), &wanted, self.lease_ms)).unwrap_or_default();
         let fresh = self.nodes[node].leased(&leases);
         let held: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
-        if fresh.is_some() {
-            let epochs = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
-            self.give(node, In::Leases(epochs));
-        }
+        let epochs = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
+        self.give(node, In::Leases { held: epochs, asked: Monotonic(at.0) });
         let mut wake: BTreeSet<ExecutionId> = BTreeSet::new();
-        if let Some(fresh) = fresh {
+        if !fresh.is_empty() {
             wake.extend(now(journal.hot(&fresh, None, u32::MAX)).unwrap_or_default());
         }
         let cursors: Vec<_> = held.iter().map(|partition| (*partition, crate::journal::MessageId(0))).collect();
         let messages = now(journal.messages(&cursors, 10_000)).unwrap_or_default();
         wake.extend(messages.iter().map(|message| message.to));
         let wall = self.nodes[node].wall(at);
+        if let Ok(Some(due)) = now(journal.next_due(&held)) {
+            next = next.min(self.nodes[node].world_time(due)).max(at.plus_ms(20));
+        }
+        self.agenda.plan(next, Item::Keep { node });
         wake.extend(now(journal.due(&held, wall, 10_000)).unwrap_or_default().into_iter().map(|(id, _)| id));
         for execution in wake {
             self.give(node, In::Wake(execution));
@@ -707,6 +728,21 @@ impl World {
 }
 
 impl Item {
+    fn name(&self) -> &'static str {
+        match self {
+            Item::Commit { .. } => "a commit",
+            Item::Verdicts { .. } => "verdicts",
+            Item::Load { .. } => "a load",
+            Item::News { .. } => "news of an attempt",
+            Item::Work { .. } => "work",
+            Item::Keep { .. } => "keeping",
+            Item::Reply { .. } => "an answer",
+            Item::Take { .. } => "a worker's poll",
+            Item::Stop { .. } => "a stop",
+            Item::Restart { .. } => "a restart",
+        }
+    }
+
     fn node(&self) -> Option<usize> {
         match self {
             Item::Commit { node, .. }

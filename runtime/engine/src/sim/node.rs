@@ -8,7 +8,7 @@ use super::{on_crash, seed_at};
 use crate::{
     counters::Counters,
     journal::{Epoch, Lease, Partition},
-    shard::{Environment, In, Out, Shard},
+    shard::{Environment, In, Monotonic, Out, Shard},
 };
 
 /// Partitions in a simulated installation.
@@ -29,6 +29,8 @@ pub(super) struct SimNode {
     /// Commits of one node are applied and answered in order.
     pub(super) commit_path: Timestamp,
     offset_ms: i64,
+    planned_work: Option<Timestamp>,
+    pub(super) calm: bool,
 }
 
 impl SimNode {
@@ -43,6 +45,8 @@ impl SimNode {
             paused_until: Timestamp(0),
             commit_path: Timestamp(0),
             offset_ms: 0,
+            planned_work: None,
+            calm: false,
         };
         node.up(at);
         node
@@ -64,16 +68,23 @@ impl SimNode {
         let environment = Environment {
             opened_at: self.wall(at),
             seed: Box::new(move |execution, position| seed_at(seed, execution, position)),
+            fresh_ms: super::LEASE_MS * 2 / 3,
             on_crash: Box::new(on_crash),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);
+        self.planned_work = None;
         self.commit_path = at;
     }
 
     pub(super) fn down(&mut self) {
         self.shard = None;
         self.held.clear();
+    }
+
+    /// In calm times leases last for hours, so that days pass quickly; their age is then not to be looked at.
+    fn monotonic(&self, at: Timestamp) -> Monotonic {
+        if self.calm { Monotonic(0) } else { Monotonic(at.0) }
     }
 
     /// The time as this node's clock shows it.
@@ -88,7 +99,9 @@ impl SimNode {
 
     pub(super) fn give(&mut self, at: Timestamp, input: In) {
         let wall = self.wall(at);
+        let monotonic = self.monotonic(at);
         if let Some(shard) = &mut self.shard {
+            shard.pass(monotonic);
             shard.handle(wall, input);
         }
     }
@@ -96,7 +109,9 @@ impl SimNode {
     /// Works until there is nothing to do at once.
     pub(super) fn work(&mut self, at: Timestamp) -> Vec<Out> {
         let wall = self.wall(at);
+        let monotonic = self.monotonic(at);
         let Some(shard) = &mut self.shard else { return Vec::new() };
+        shard.pass(monotonic);
         let mut outs = Vec::new();
         loop {
             shard.work(wall, TURNS);
@@ -107,10 +122,24 @@ impl SimNode {
         }
     }
 
-    /// When the shard wants to look at its timers, in the world's time.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        let due = self.shard.as_ref()?.next_due()?;
-        Some(Timestamp(due.0.saturating_add_signed(-self.offset_ms)))
+    /// A time of this node's clock in the world's.
+    pub(super) fn world_time(&self, wall: Timestamp) -> Timestamp {
+        Timestamp(wall.0.saturating_add_signed(-self.offset_ms))
+    }
+
+    /// When the shard wants to look at its timers, in the world's time, unless that is planned.
+    pub(super) fn next_work(&mut self, at: Timestamp) -> Option<Timestamp> {
+        let due = self.world_time(self.shard.as_ref()?.next_due()?).max(at.plus_ms(1));
+        if self.planned_work.is_some_and(|planned| planned <= due) {
+            return None;
+        }
+        self.planned_work = Some(due);
+        Some(due)
+    }
+
+    /// Planned work comes now.
+    pub(super) fn work_comes(&mut self) {
+        self.planned_work = None;
     }
 
     /// All partitions: who is first has them, the others what it lets lapse.
@@ -118,16 +147,13 @@ impl SimNode {
         (0..PARTITIONS).map(Partition).collect()
     }
 
-    /// Takes note of its leases; those that are new, when any changed.
-    pub(super) fn leased(&mut self, leases: &[Lease]) -> Option<Vec<Partition>> {
+    /// Takes note of its leases; those that are new.
+    pub(super) fn leased(&mut self, leases: &[Lease]) -> Vec<Partition> {
         let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
-        if now_held == self.held {
-            return None;
-        }
         let fresh = now_held.iter().filter(|(partition, epoch)| self.held.get(partition) != Some(epoch));
         let fresh = fresh.map(|(partition, _)| *partition).collect();
         self.held = now_held;
-        Some(fresh)
+        fresh
     }
 
     pub(super) fn holds(&self, partition: Partition) -> bool {

@@ -25,11 +25,7 @@ pub(crate) fn seconds<T: Copy + Into<u32>>(
         Given::Jsonata(expression) => {
             let value = evaluate(field, expression, moment, random)?;
             let Some(seconds) = value.as_i64() else {
-                let expected = if value.as_number().is_some() {
-                    "integer"
-                } else {
-                    "number"
-                };
+                let expected = expected_number(&value);
                 return Err(Fault::unexpected(expression.text(), field, expected, value));
             };
             in_range(seconds, least, most).ok_or_else(|| Fault::Query {
@@ -104,7 +100,8 @@ pub(crate) fn count(
         Given::Jsonata(expression) => {
             let value = evaluate(field, expression, moment, random)?;
             let Some(count) = value.as_i64() else {
-                return Err(Fault::unexpected(expression.text(), field, "number", value));
+                let expected = expected_number(&value);
+                return Err(Fault::unexpected(expression.text(), field, expected, value));
             };
             u32::try_from(count).map_err(|_| Fault::Query {
                 text: format!("{field} cannot be negative."),
@@ -124,6 +121,15 @@ pub(crate) fn evaluate(
     expression
         .require(&moment.bindings(), random)
         .map_err(|failure| Fault::jsonata(failure, field))
+}
+
+/// What to expect instead of this value.
+fn expected_number(found: &Value) -> &'static str {
+    if found.as_number().is_some() {
+        "integer"
+    } else {
+        "number"
+    }
 }
 
 /// A whole number, or a string of its digits.

@@ -24,6 +24,8 @@ pub struct Limits {
     pub payload_bytes_max: usize,
     /// Public events of an execution, the last one included.
     pub history_events_max: u64,
+    /// Milliseconds that a STANDARD execution may run; none sets no bound.
+    pub duration_ms_max: Option<u64>,
     /// Iterations of an inline Map that run at one time.
     pub map_concurrency_max: u32,
     /// Bytes of JSON text of one variable.
@@ -39,6 +41,8 @@ impl Limits {
     pub const STRICT: Limits = Limits {
         payload_bytes_max: 262_144,
         history_events_max: 25_000,
+        // A year, with room for the longest Wait.
+        duration_ms_max: Some(366 * 24 * 60 * 60 * 1_000),
         map_concurrency_max: 40,
         variable_bytes_max: 262_144,
         assign_bytes_max: 262_144,
@@ -49,6 +53,7 @@ impl Limits {
     pub const RAISED: Limits = Limits {
         payload_bytes_max: 16 * 1_048_576,
         history_events_max: 1_000_000,
+        duration_ms_max: None,
         map_concurrency_max: 1_000,
         variable_bytes_max: 16 * 1_048_576,
         assign_bytes_max: 16 * 1_048_576,

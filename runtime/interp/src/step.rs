@@ -80,7 +80,11 @@ impl<'a> Turn<'a> {
             .program
             .timeout_s
             .map(|seconds| u64::from(seconds.get()) * 1_000);
-        let bound = start.express.then_some(EXPRESS_DURATION_MS_MAX);
+        let bound = if start.express {
+            Some(EXPRESS_DURATION_MS_MAX)
+        } else {
+            self.limits.duration_ms_max
+        };
         let timeout_ms = own.into_iter().chain(bound).min();
         let first = self.program[self.program.root.start].name.clone();
         let timeout_at = timeout_ms.map(|ms| self.at.plus_ms(ms));

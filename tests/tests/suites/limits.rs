@@ -15,10 +15,34 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("interp::history of 25000 events", || {
             history().map_err(Failed::from)
         }),
+        Trial::test("interp::express ends after five minutes", || {
+            express().map_err(Failed::from)
+        }),
         Trial::test("interp::map of 10000 items", || {
             wide().map_err(Failed::from)
         }),
     ]
+}
+
+/// An EXPRESS execution ends at its bound, whatever it waits for.
+fn express() -> Result<(), String> {
+    let program = case::program(
+        r#"{"StartAt": "W", "States": {"W": {"Type": "Wait", "Seconds": 400, "End": true}}}"#,
+    )?;
+    let driven = driver::drive(
+        &program,
+        driver::start(Value::empty_object(), true),
+        &mut Script::default(),
+        None,
+    );
+    let last = driven.events.last().ok_or("no events")?;
+    let after_ms = last.at.since_ms(driver::STARTED_AT);
+    let right = matches!(driven.run.ending(), Some(Ending::TimedOut { .. }));
+    if right && after_ms == 300_000 {
+        Ok(())
+    } else {
+        Err(format!("after {after_ms} ms {last:?}"))
+    }
 }
 
 /// The last event that fits is the failure that says so, and no step records more than its bound.

@@ -18,13 +18,16 @@ const KEPT: [&str; 4] = [
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::segments of v1", || {
-        check().map_err(Failed::from)
-    })]
+    vec![
+        Trial::test("interp::segments of v1", || check().map_err(Failed::from)),
+        Trial::test("interp::damaged segments", || {
+            damaged().map_err(Failed::from)
+        }),
+    ]
 }
 
 fn check() -> Result<(), String> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/interp/tests/histories/v1");
+    let dir = folder();
     if std::env::var_os("BLESS").is_some_and(|what| what == "v1") {
         bless(&dir)?;
     }
@@ -52,6 +55,41 @@ fn check() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whatever a byte is changed to, reading ends with events or an error.
+fn damaged() -> Result<(), String> {
+    for name in KEPT {
+        let mut segment = std::fs::read(folder().join(format!("{name}.segment")))
+            .map_err(|error| error.to_string())?;
+        for at in 0..segment.len() {
+            drop(decode(&segment[..at]));
+            let sound = segment[at];
+            for byte in [
+                0,
+                1,
+                2,
+                0x7f,
+                0x80,
+                0xff,
+                sound ^ 1,
+                sound ^ 0x80,
+                sound.wrapping_add(1),
+            ] {
+                segment[at] = byte;
+                if let Ok(events) = decode(&segment) {
+                    let mut run = Run::default();
+                    events.iter().for_each(|event| run.evolve(event));
+                }
+            }
+            segment[at] = sound;
+        }
+    }
+    Ok(())
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../runtime/interp/tests/histories/v1")
 }
 
 /// Written once for a version; a released file is never written again.

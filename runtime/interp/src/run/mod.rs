@@ -149,11 +149,7 @@ impl Run {
 
     /// All states that are entered and not exited, outer ones first.
     pub fn open_states(&self) -> Vec<OpenState<'_>> {
-        let mut states: Vec<_> = self
-            .frames
-            .iter()
-            .filter_map(open_state)
-            .collect();
+        let mut states: Vec<_> = self.frames.iter().filter_map(open_state).collect();
         states.sort_by(|left, right| left.place.cmp(right.place));
         states
     }

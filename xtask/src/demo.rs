@@ -21,19 +21,29 @@ pub(crate) fn demo(serve: bool) -> Result<()> {
     step(3, "the order, durably");
     fresh_data()?;
     tools::run(
-        tools::stepwell().args(["run", "examples/order/machine.asl.json", "--input", "@examples/order/input.json"]).args([
-            "--plugins", PLUGINS, "--data", DATA, "--name", "demo",
-        ]),
+        tools::stepwell()
+            .args([
+                "run",
+                "examples/order/machine.asl.json",
+                "--input",
+                "@examples/order/input.json",
+            ])
+            .args(["--plugins", PLUGINS, "--data", DATA, "--name", "demo"]),
         "the order was not fulfilled",
     )?;
     step(4, "pictures");
     draw()?;
-    eprintln!("\ndone in {:.0} s; look further:\n", begun.elapsed().as_secs_f64());
+    eprintln!(
+        "\ndone in {:.0} s; look further:\n",
+        begun.elapsed().as_secs_f64()
+    );
     let program = tools::shown(&tools::stepwell_path());
     for command in [
         format!("execution show {EXECUTION} --data {DATA}"),
         format!("execution history {EXECUTION} --data {DATA}"),
-        format!("run examples/order/machine.asl.json --input @examples/order/input-declined.json --plugins {PLUGINS}"),
+        format!(
+            "run examples/order/machine.asl.json --input @examples/order/input-declined.json --plugins {PLUGINS}"
+        ),
         format!("serve --data {DATA} --plugins {PLUGINS}"),
     ] {
         eprintln!("  {program} {command}");
@@ -41,7 +51,10 @@ pub(crate) fn demo(serve: bool) -> Result<()> {
     eprintln!();
     if serve {
         let mut server = tools::stepwell();
-        return tools::run(server.args(["serve", "--data", DATA, "--plugins", PLUGINS]), "the server ended");
+        return tools::run(
+            server.args(["serve", "--data", DATA, "--plugins", PLUGINS]),
+            "the server ended",
+        );
     }
     Ok(())
 }
@@ -53,7 +66,8 @@ fn step(number: usize, what: &str) {
 fn fresh_data() -> Result<()> {
     let data = tools::root().join(DATA);
     if data.exists() {
-        std::fs::remove_dir_all(&data).with_context(|| format!("{DATA} cannot be removed; does a server hold it?"))?;
+        std::fs::remove_dir_all(&data)
+            .with_context(|| format!("{DATA} cannot be removed; does a server hold it?"))?;
     }
     Ok(())
 }
@@ -61,11 +75,30 @@ fn fresh_data() -> Result<()> {
 fn draw() -> Result<()> {
     let drawn = "a picture could not be drawn";
     for (file, arguments) in [
-        ("target/demo-graph.svg", vec!["graph", "--execution", EXECUTION, "--data", DATA, "--output"]),
-        ("target/demo-waterfall.svg", vec!["execution", "show", EXECUTION, "--data", DATA, "--svg"]),
+        (
+            "target/demo-graph.svg",
+            vec![
+                "graph",
+                "--execution",
+                EXECUTION,
+                "--data",
+                DATA,
+                "--output",
+            ],
+        ),
+        (
+            "target/demo-waterfall.svg",
+            vec!["execution", "show", EXECUTION, "--data", DATA, "--svg"],
+        ),
     ] {
         let mut command = tools::stepwell();
-        tools::run(command.args(arguments).arg(file).stdout(std::process::Stdio::null()), drawn)?;
+        tools::run(
+            command
+                .args(arguments)
+                .arg(file)
+                .stdout(std::process::Stdio::null()),
+            drawn,
+        )?;
         eprintln!("  {file}");
     }
     Ok(())

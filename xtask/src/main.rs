@@ -13,7 +13,11 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The project's chores")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "The project's chores"
+)]
 struct Chores {
     #[command(subcommand)]
     chore: Chore,
@@ -64,7 +68,9 @@ fn main() -> Result<()> {
             }
             Ok(())
         }
-        Chore::Plugins { corpus: Some(folder) } => corpus_plugins(&folder),
+        Chore::Plugins {
+            corpus: Some(folder),
+        } => corpus_plugins(&folder),
         Chore::Guests => {
             tools::targets()?;
             eprintln!("guests are in {}", tools::shown(&guests::build()?));
@@ -81,18 +87,26 @@ const NOT_RECORDED: [&str; 1] = ["command"];
 fn corpus_plugins(folder: &std::path::Path) -> Result<()> {
     tools::targets()?;
     let built = guests::build()?;
-    std::fs::create_dir_all(folder).with_context(|| format!("`{}` cannot be created", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("`{}` cannot be created", folder.display()))?;
     let sources = tools::root().join("tests/guests/src/bin");
     let mut names: Vec<String> = Vec::new();
-    for entry in std::fs::read_dir(&sources).with_context(|| format!("{} is not readable", sources.display()))? {
+    for entry in std::fs::read_dir(&sources)
+        .with_context(|| format!("{} is not readable", sources.display()))?
+    {
         let path = entry?.path();
-        names.extend(path.file_stem().and_then(|name| name.to_str()).map(str::to_owned));
+        names.extend(
+            path.file_stem()
+                .and_then(|name| name.to_str())
+                .map(str::to_owned),
+        );
     }
     names.retain(|name| !NOT_RECORDED.contains(&name.as_str()));
     names.sort();
     for name in &names {
         let file = format!("{name}.wasm");
-        std::fs::copy(built.join(&file), folder.join(&file)).with_context(|| format!("{file} was not built"))?;
+        std::fs::copy(built.join(&file), folder.join(&file))
+            .with_context(|| format!("{file} was not built"))?;
     }
     eprintln!("{} plugins are in {}", names.len(), folder.display());
     Ok(())
@@ -100,10 +114,21 @@ fn corpus_plugins(folder: &std::path::Path) -> Result<()> {
 
 fn torture(seeds: u64, from: u64, seed: Option<u64>) -> Result<()> {
     let mut command = tools::cargo();
-    command.args(["run", "--quiet", "--package", "stepwell-tests", "--bin", "torture", "--"]);
+    command.args([
+        "run",
+        "--quiet",
+        "--package",
+        "stepwell-tests",
+        "--bin",
+        "torture",
+        "--",
+    ]);
     match seed {
         Some(seed) => command.args(["--seed", &seed.to_string()]),
         None => command.args(["--from", &from.to_string(), "--seeds", &seeds.to_string()]),
     };
-    tools::run(&mut command, "the simulation found a defect; its seed is above")
+    tools::run(
+        &mut command,
+        "the simulation found a defect; its seed is above",
+    )
 }

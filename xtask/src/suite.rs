@@ -33,47 +33,122 @@ struct Done {
 }
 
 const PARTS: &[Part] = &[
-    Part { name: "format", what: "rustfmt", work: Work::Cargo(&["fmt", "--all", "--check"]) },
-    Part { name: "build", what: "the program", work: Work::Chore(tools::build_stepwell) },
-    Part { name: "guests", what: "test guests", work: Work::Chore(|| guests::build().map(drop)) },
-    Part { name: "plugins", what: "the examples' plugins", work: Work::Chore(|| examples::plugins().map(drop)) },
+    Part {
+        name: "format",
+        what: "rustfmt",
+        work: Work::Cargo(&["fmt", "--all", "--check"]),
+    },
+    Part {
+        name: "build",
+        what: "the program",
+        work: Work::Chore(tools::build_stepwell),
+    },
+    Part {
+        name: "guests",
+        what: "test guests",
+        work: Work::Chore(|| guests::build().map(drop)),
+    },
+    Part {
+        name: "plugins",
+        what: "the examples' plugins",
+        work: Work::Chore(|| examples::plugins().map(drop)),
+    },
     Part {
         name: "lint",
         what: "clippy",
-        work: Work::Cargo(&["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]),
+        work: Work::Cargo(&[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
     },
-    Part { name: "query", what: "values, JSONPath, JSONata", work: Work::Cargo(&["test", "--package", "stepwell-query", "--", "--show-output"]) },
-    Part { name: "asl", what: "definitions", work: Work::Cargo(&["test", "--package", "stepwell-asl", "--", "--show-output"]) },
-    Part { name: "interp", what: "the interpreter", work: Work::Cargo(&["test", "--package", "stepwell-interp"]) },
+    Part {
+        name: "query",
+        what: "values, JSONPath, JSONata",
+        work: Work::Cargo(&["test", "--package", "stepwell-query", "--", "--show-output"]),
+    },
+    Part {
+        name: "asl",
+        what: "definitions",
+        work: Work::Cargo(&["test", "--package", "stepwell-asl", "--", "--show-output"]),
+    },
+    Part {
+        name: "interp",
+        what: "the interpreter",
+        work: Work::Cargo(&["test", "--package", "stepwell-interp"]),
+    },
     Part {
         name: "engine",
         what: "durable execution",
         work: Work::Cargo(&["test", "--package", "stepwell-engine", "--all-features"]),
     },
-    Part { name: "sandbox", what: "plugins, limits, grants", work: Work::Cargo(&["test", "--package", "stepwell-sandbox"]) },
-    Part { name: "server", what: "the API", work: Work::Cargo(&["test", "--package", "stepwell-server"]) },
-    Part { name: "cli", what: "the command line", work: Work::Cargo(&["test", "--package", "stepwell"]) },
+    Part {
+        name: "sandbox",
+        what: "plugins, limits, grants",
+        work: Work::Cargo(&["test", "--package", "stepwell-sandbox"]),
+    },
+    Part {
+        name: "server",
+        what: "the API",
+        work: Work::Cargo(&["test", "--package", "stepwell-server"]),
+    },
+    Part {
+        name: "cli",
+        what: "the command line",
+        work: Work::Cargo(&["test", "--package", "stepwell"]),
+    },
     Part {
         name: "sdk",
         what: "the Rust SDK",
-        work: Work::Cargo(&["test", "--package", "stepwell-task", "--package", "stepwell-task-macros", "--all-features"]),
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-task",
+            "--package",
+            "stepwell-task-macros",
+            "--all-features",
+        ]),
     },
-    Part { name: "whole", what: "corpus, crashes, examples", work: Work::Cargo(&["test", "--package", "stepwell-tests"]) },
+    Part {
+        name: "whole",
+        what: "corpus, crashes, examples",
+        work: Work::Cargo(&["test", "--package", "stepwell-tests"]),
+    },
 ];
 
 /// Runs the parts, all of them even when one fails, and prints the table.
 pub(crate) fn test(wanted: &[String]) -> Result<()> {
-    if let Some(unknown) = wanted.iter().find(|name| !PARTS.iter().any(|part| part.name == name.as_str())) {
+    if let Some(unknown) = wanted
+        .iter()
+        .find(|name| !PARTS.iter().any(|part| part.name == name.as_str()))
+    {
         let names: Vec<&str> = PARTS.iter().map(|part| part.name).collect();
-        bail!("there is no part `{unknown}`; parts are: {}", names.join(", "));
+        bail!(
+            "there is no part `{unknown}`; parts are: {}",
+            names.join(", ")
+        );
     }
     tools::targets()?;
-    let chosen = PARTS.iter().filter(|part| wanted.is_empty() || wanted.iter().any(|name| name == part.name));
+    let chosen = PARTS
+        .iter()
+        .filter(|part| wanted.is_empty() || wanted.iter().any(|name| name == part.name));
     let done: Vec<Done> = chosen.map(run).collect();
     table(&done);
-    let failed: Vec<&str> = done.iter().filter(|done| !done.ok).map(|done| done.name).collect();
+    let failed: Vec<&str> = done
+        .iter()
+        .filter(|done| !done.ok)
+        .map(|done| done.name)
+        .collect();
     if !failed.is_empty() {
-        bail!("failed: {}; again: cargo xtask test {}", failed.join(", "), failed.join(" "));
+        bail!(
+            "failed: {}; again: cargo xtask test {}",
+            failed.join(", "),
+            failed.join(" ")
+        );
     }
     Ok(())
 }
@@ -81,7 +156,14 @@ pub(crate) fn test(wanted: &[String]) -> Result<()> {
 fn run(part: &Part) -> Done {
     eprintln!("\n=== {}: {}", part.name, part.what);
     let begun = Instant::now();
-    let mut done = Done { name: part.name, took: Duration::ZERO, passed: 0, failed: 0, corpus: Vec::new(), ok: false };
+    let mut done = Done {
+        name: part.name,
+        took: Duration::ZERO,
+        passed: 0,
+        failed: 0,
+        corpus: Vec::new(),
+        ok: false,
+    };
     let outcome = match &part.work {
         Work::Chore(chore) => chore().map(|()| true),
         Work::Cargo(arguments) => watched(tools::cargo().args(*arguments), &mut done),
@@ -96,7 +178,10 @@ fn run(part: &Part) -> Done {
 
 /// Runs a command, passing on what it prints to stdout line by line and counting what the test harnesses say.
 fn watched(command: &mut Command, done: &mut Done) -> Result<bool> {
-    let mut child = command.stdout(Stdio::piped()).spawn().context("cargo cannot be started")?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cargo cannot be started")?;
     let stdout = child.stdout.take().context("the output is piped")?;
     for line in BufReader::new(stdout).lines() {
         let line = line.context("the output of a test cannot be read")?;
@@ -116,7 +201,14 @@ fn watched(command: &mut Command, done: &mut Done) -> Result<bool> {
 /// `test result: ok. 12 passed; 0 failed; …`.
 fn counts(line: &str) -> Option<(u64, u64)> {
     let rest = line.trim().strip_prefix("test result:")?;
-    let before = |word: &str| rest.split(word).next()?.split_whitespace().last()?.parse().ok();
+    let before = |word: &str| {
+        rest.split(word)
+            .next()?
+            .split_whitespace()
+            .last()?
+            .parse()
+            .ok()
+    };
     Some((before(" passed")?, before(" failed").unwrap_or(0)))
 }
 
@@ -124,23 +216,47 @@ fn counts(line: &str) -> Option<(u64, u64)> {
 fn of_corpus(line: &str) -> bool {
     let share = |rest: &str| {
         let (passed, all) = rest.split_whitespace().next()?.split_once('/')?;
-        Some(passed.parse::<u64>().is_ok() && all.trim_end_matches([',', ';', '.']).parse::<u64>().is_ok())
+        Some(
+            passed.parse::<u64>().is_ok()
+                && all.trim_end_matches([',', ';', '.']).parse::<u64>().is_ok(),
+        )
     };
-    let counted = line.split_once(": ").and_then(|(_, rest)| share(rest)).unwrap_or(false);
+    let counted = line
+        .split_once(": ")
+        .and_then(|(_, rest)| share(rest))
+        .unwrap_or(false);
     counted || (line.to_ascii_lowercase().contains("skipped") && line.contains("corpus"))
 }
 
 fn table(done: &[Done]) {
     let minutes = |took: Duration| format!("{:.1}", took.as_secs_f64() / 60.0);
-    let mut text = format!("\n{:<10} {:>7} {:>7} {:>7}\n", "part", "minutes", "passed", "failed");
+    let mut text = format!(
+        "\n{:<10} {:>7} {:>7} {:>7}\n",
+        "part", "minutes", "passed", "failed"
+    );
     for part in done {
         let end = if part.ok { "" } else { "  FAILED" };
-        text.push_str(&format!("{:<10} {:>7} {:>7} {:>7}{end}\n", part.name, minutes(part.took), part.passed, part.failed));
+        text.push_str(&format!(
+            "{:<10} {:>7} {:>7} {:>7}{end}\n",
+            part.name,
+            minutes(part.took),
+            part.passed,
+            part.failed
+        ));
     }
     let sum = |count: fn(&Done) -> u64| done.iter().map(count).sum::<u64>();
     let took = done.iter().map(|part| part.took).sum();
-    text.push_str(&format!("{:<10} {:>7} {:>7} {:>7}\n", "all", minutes(took), sum(|d| d.passed), sum(|d| d.failed)));
-    let corpus: Vec<&str> = done.iter().flat_map(|part| part.corpus.iter().map(String::as_str)).collect();
+    text.push_str(&format!(
+        "{:<10} {:>7} {:>7} {:>7}\n",
+        "all",
+        minutes(took),
+        sum(|d| d.passed),
+        sum(|d| d.failed)
+    ));
+    let corpus: Vec<&str> = done
+        .iter()
+        .flat_map(|part| part.corpus.iter().map(String::as_str))
+        .collect();
     if !corpus.is_empty() {
         text.push_str(&format!("\n{}\n", corpus.join("\n")));
     }
@@ -154,11 +270,19 @@ mod tests {
 
     #[test]
     fn reads_what_harnesses_count() {
-        assert_eq!(counts("test result: ok. 12 passed; 3 failed; 0 ignored"), Some((12, 3)));
-        assert_eq!(counts("test result: FAILED. 1 passed; 1 failed; 0 ignored"), Some((1, 1)));
+        assert_eq!(
+            counts("test result: ok. 12 passed; 3 failed; 0 ignored"),
+            Some((12, 3))
+        );
+        assert_eq!(
+            counts("test result: FAILED. 1 passed; 1 failed; 0 ignored"),
+            Some((1, 1))
+        );
         assert_eq!(counts("running 3 tests"), None);
         assert!(of_corpus("recorded executions: 105/117"));
-        assert!(of_corpus("linters' verdicts: 3/4 agree, 1 exceptions listed"));
+        assert!(of_corpus(
+            "linters' verdicts: 3/4 agree, 1 exceptions listed"
+        ));
         assert!(!of_corpus("test a: b/c"));
     }
 }

@@ -11,18 +11,26 @@ const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-wasip2"];
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+        .to_owned()
 }
 
 /// A path as it is typed from the workspace's root.
 pub(crate) fn shown(path: &Path) -> String {
-    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+    path.strip_prefix(root())
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 /// Cargo in the workspace, building into its `target`.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).env("CARGO_TARGET_DIR", root().join("target"));
+    cargo
+        .current_dir(root())
+        .env("CARGO_TARGET_DIR", root().join("target"));
     cargo
 }
 
@@ -34,18 +42,25 @@ pub(crate) fn stepwell() -> Command {
 }
 
 pub(crate) fn stepwell_path() -> PathBuf {
-    root().join("target/debug").join(format!("stepwell{}", std::env::consts::EXE_SUFFIX))
+    root()
+        .join("target/debug")
+        .join(format!("stepwell{}", std::env::consts::EXE_SUFFIX))
 }
 
 /// Builds the program.
 pub(crate) fn build_stepwell() -> Result<()> {
-    run(cargo().args(["build", "--package", "stepwell"]), "stepwell does not compile")
+    run(
+        cargo().args(["build", "--package", "stepwell"]),
+        "stepwell does not compile",
+    )
 }
 
 /// Runs a program to its end with its output on the terminal; `failure` says what a bad end means.
 pub(crate) fn run(command: &mut Command, failure: &str) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command.status().with_context(|| format!("`{name}` cannot be started"))?;
+    let status = command
+        .status()
+        .with_context(|| format!("`{name}` cannot be started"))?;
     if !status.success() {
         bail!("{failure} ({status})");
     }
@@ -59,7 +74,10 @@ pub(crate) fn targets() -> Result<()> {
             continue;
         }
         eprintln!("installing Rust's target {target}");
-        let added = Command::new("rustup").current_dir(root()).args(["target", "add", target]).status();
+        let added = Command::new("rustup")
+            .current_dir(root())
+            .args(["target", "add", target])
+            .status();
         if !added.is_ok_and(|status| status.success()) {
             bail!("Rust's target {target} is missing; install it with: rustup target add {target}");
         }
@@ -69,7 +87,10 @@ pub(crate) fn targets() -> Result<()> {
 
 fn is_installed(target: &str) -> Result<bool> {
     let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    let output = rustc.current_dir(root()).args(["--print", "target-libdir", "--target", target]).output();
+    let output = rustc
+        .current_dir(root())
+        .args(["--print", "target-libdir", "--target", target])
+        .output();
     let output = output.context("rustc cannot be started; install Rust with rustup")?;
     let folder = PathBuf::from(String::from_utf8_lossy(&output.stdout).trim());
     Ok(output.status.success() && folder.is_dir())

@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
 #[command(name = "stepwell", version, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 succeeded, 1 the execution failed, 2 bad usage or input, 3 the runtime's own failure.")]
+#[command(
+    after_help = "Exit codes: 0 succeeded, 1 the execution failed, 2 bad usage or input, 3 the runtime's own failure."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -69,7 +71,12 @@ pub(crate) struct RunArgs {
     #[arg(value_name = "MACHINE.asl.json")]
     pub(crate) machine: PathBuf,
     /// Input: JSON, @FILE, or - for stdin
-    #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "JSON|@FILE|-",
+        default_value = "{}",
+        allow_hyphen_values = true
+    )]
     pub(crate) input: String,
     /// Directory with plugins; `plugins` inside the data directory when that is given
     #[arg(long, value_name = "DIR")]
@@ -130,7 +137,11 @@ pub(crate) enum GraphFormat {
 #[derive(Debug, Args)]
 pub(crate) struct GraphArgs {
     /// The definition
-    #[arg(value_name = "MACHINE", required_unless_present = "execution", conflicts_with = "execution")]
+    #[arg(
+        value_name = "MACHINE",
+        required_unless_present = "execution",
+        conflicts_with = "execution"
+    )]
     pub(crate) machine: Option<PathBuf>,
     /// Draw the definition that this execution runs, with what it did
     #[arg(long, value_name = "ARN")]
@@ -149,7 +160,12 @@ pub(crate) struct GraphArgs {
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArgs {
     /// Address of a running server, such as http://127.0.0.1:8083
-    #[arg(long, value_name = "URL", env = "STEPWELL_ENDPOINT", conflicts_with = "data")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "STEPWELL_ENDPOINT",
+        conflicts_with = "data"
+    )]
     pub(crate) endpoint: Option<String>,
     /// Data directory that no server holds
     #[arg(long, value_name = "DIR")]
@@ -163,7 +179,12 @@ pub(crate) enum ExecutionCommand {
         /// Name or ARN of the state machine
         machine: String,
         /// Input: JSON, @FILE, or - for stdin
-        #[arg(long, value_name = "JSON|@FILE|-", default_value = "{}", allow_hyphen_values = true)]
+        #[arg(
+            long,
+            value_name = "JSON|@FILE|-",
+            default_value = "{}",
+            allow_hyphen_values = true
+        )]
         input: String,
         /// Name of the execution; a UUID when absent
         #[arg(long)]
@@ -320,7 +341,11 @@ pub(crate) enum PluginCommand {
         /// Name of the plugin in the plugin directory
         name: String,
         /// Input, the same as --input
-        #[arg(value_name = "JSON|@FILE|-", conflicts_with = "input", allow_hyphen_values = true)]
+        #[arg(
+            value_name = "JSON|@FILE|-",
+            conflicts_with = "input",
+            allow_hyphen_values = true
+        )]
         given: Option<String>,
         /// Input: JSON, @FILE, or - for stdin
         #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]

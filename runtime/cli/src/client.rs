@@ -26,8 +26,14 @@ const STREAM_LINE_BYTES_MAX: usize = 16 << 20;
 
 /// See the module.
 pub(crate) enum Client {
-    Server { http: HttpClient<HttpConnector, Body>, endpoint: String },
-    Here { router: axum::Router, host: Host },
+    Server {
+        http: HttpClient<HttpConnector, Body>,
+        endpoint: String,
+    },
+    Here {
+        router: axum::Router,
+        host: Host,
+    },
 }
 
 impl Client {
@@ -36,10 +42,15 @@ impl Client {
         if let Some(endpoint) = &place.endpoint {
             return Client::server(endpoint);
         }
-        let data = place.data.clone().unwrap_or_else(|| "./stepwell-data".into());
+        let data = place
+            .data
+            .clone()
+            .unwrap_or_else(|| "./stepwell-data".into());
         if !data.is_dir() {
             let path = data.display();
-            return Err(Stop::Usage(anyhow!("there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL")));
+            return Err(Stop::Usage(anyhow!(
+                "there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL"
+            )));
         }
         let host = Host::open(Some(&data), None, LimitsArg::Strict).await?;
         Ok(Client::here(host))
@@ -47,19 +58,30 @@ impl Client {
 
     /// The installation in this process.
     pub(crate) fn here(host: Host) -> Client {
-        Client::Here { router: host.router(), host }
+        Client::Here {
+            router: host.router(),
+            host,
+        }
     }
 
     fn server(endpoint: &str) -> Outcome<Client> {
-        let uri: Uri = endpoint.parse().with_context(|| format!("`{endpoint}` is no URL")).usage()?;
+        let uri: Uri = endpoint
+            .parse()
+            .with_context(|| format!("`{endpoint}` is no URL"))
+            .usage()?;
         if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            return Err(Stop::Usage(anyhow!("`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT")));
+            return Err(Stop::Usage(anyhow!(
+                "`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT"
+            )));
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
         connector.set_nodelay(true);
         let http = HttpClient::builder(TokioExecutor::new()).build(connector);
-        Ok(Client::Server { http, endpoint: endpoint.trim_end_matches('/').to_owned() })
+        Ok(Client::Server {
+            http,
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+        })
     }
 
     /// Lets go of the data directory, if one was opened.
@@ -108,7 +130,11 @@ impl Client {
     }
 
     /// One call whose refusal the caller looks at.
-    pub(crate) async fn try_call(&self, operation: &str, body: Value) -> Outcome<Result<Value, Refused>> {
+    pub(crate) async fn try_call(
+        &self,
+        operation: &str,
+        body: Value,
+    ) -> Outcome<Result<Value, Refused>> {
         let request = Request::post(self.url("/"))
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
             .header("x-amz-target", format!("AWSStepFunctions.{operation}"))
@@ -116,18 +142,43 @@ impl Client {
             .runtime()?;
         let response = self.send(request).await?;
         let status = response.status();
-        let bytes = response.into_body().collect().await.context("the answer broke off").runtime()?.to_bytes();
+        let bytes = response
+            .into_body()
+            .collect()
+            .await
+            .context("the answer broke off")
+            .runtime()?
+            .to_bytes();
         let answer: Value = if bytes.is_empty() {
             Value::Null
         } else {
-            serde_json::from_slice(&bytes).with_context(|| format!("the answer to {operation} is not JSON ({status}); is it a Stepwell server?")).runtime()?
+            serde_json::from_slice(&bytes)
+                .with_context(|| {
+                    format!(
+                        "the answer to {operation} is not JSON ({status}); is it a Stepwell server?"
+                    )
+                })
+                .runtime()?
         };
         if status.is_success() {
             return Ok(Ok(answer));
         }
-        let text = |key: &str| answer.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let code = text("__type").rsplit('#').next().unwrap_or_default().to_owned();
-        let refused = Refused { code, message: text("message") };
+        let text = |key: &str| {
+            answer
+                .get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let code = text("__type")
+            .rsplit('#')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let refused = Refused {
+            code,
+            message: text("message"),
+        };
         if status.is_server_error() {
             return Err(Stop::Runtime(anyhow!("{operation} failed: {refused}")));
         }
@@ -135,11 +186,18 @@ impl Client {
     }
 
     /// All items of a paged list, at most `limit`.
-    pub(crate) async fn list(&self, operation: &str, body: Value, key: &str, limit: usize) -> Outcome<Vec<Value>> {
+    pub(crate) async fn list(
+        &self,
+        operation: &str,
+        body: Value,
+        key: &str,
+        limit: usize,
+    ) -> Outcome<Vec<Value>> {
         let mut items = Vec::new();
         let mut body = body;
         loop {
-            body["maxResults"] = json!(PAGE_MAX.min(limit.saturating_sub(items.len()).max(1) as u64));
+            body["maxResults"] =
+                json!(PAGE_MAX.min(limit.saturating_sub(items.len()).max(1) as u64));
             let mut answer = self.call(operation, body.clone()).await?;
             if let Some(Value::Array(page)) = answer.get_mut(key).map(Value::take) {
                 items.extend(page);
@@ -153,7 +211,13 @@ impl Client {
 
     /// The whole history of an execution, as the API gives it.
     pub(crate) async fn history(&self, arn: &str) -> Outcome<Vec<Value>> {
-        self.list("GetExecutionHistory", json!({"executionArn": arn}), "events", usize::MAX).await
+        self.list(
+            "GetExecutionHistory",
+            json!({"executionArn": arn}),
+            "events",
+            usize::MAX,
+        )
+        .await
     }
 
     /// ARN of a state machine given by its name or ARN.
@@ -161,11 +225,24 @@ impl Client {
         if machine.starts_with("arn:") {
             return Ok(machine.to_owned());
         }
-        let machines = self.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await?;
-        let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-        let found = machines.iter().find(|item| text(item, "name").as_deref() == Some(machine));
-        let known: Vec<String> = machines.iter().filter_map(|item| text(item, "name")).take(10).collect();
-        let hint = if known.is_empty() { "there are none yet; `stepwell machine put FILE` creates one".to_owned() } else { format!("there are {}", known.join(", ")) };
+        let machines = self
+            .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
+            .await?;
+        let text =
+            |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+        let found = machines
+            .iter()
+            .find(|item| text(item, "name").as_deref() == Some(machine));
+        let known: Vec<String> = machines
+            .iter()
+            .filter_map(|item| text(item, "name"))
+            .take(10)
+            .collect();
+        let hint = if known.is_empty() {
+            "there are none yet; `stepwell machine put FILE` creates one".to_owned()
+        } else {
+            format!("there are {}", known.join(", "))
+        };
         found
             .and_then(|item| text(item, "stateMachineArn"))
             .with_context(|| format!("there is no state machine `{machine}`\nhint: {hint}"))
@@ -175,15 +252,26 @@ impl Client {
     /// The events of an execution as they are committed, from the first one on.
     pub(crate) async fn watch(&self, arn: &str) -> Outcome<EventStream> {
         let path = self.url(&format!("/api/executions/{arn}/events"));
-        let request = Request::get(path).header(header::ACCEPT, "text/event-stream").body(Body::empty()).runtime()?;
+        let request = Request::get(path)
+            .header(header::ACCEPT, "text/event-stream")
+            .body(Body::empty())
+            .runtime()?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
             let bytes = response.into_body().collect().await.runtime()?.to_bytes();
             let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let message = ["message", "error"].iter().find_map(|key| answer.get(*key)?.as_str().map(str::to_owned));
-            return Err(Stop::Usage(anyhow!("{}", message.unwrap_or_else(|| format!("`{arn}` cannot be watched")))));
+            let message = ["message", "error"]
+                .iter()
+                .find_map(|key| answer.get(*key)?.as_str().map(str::to_owned));
+            return Err(Stop::Usage(anyhow!(
+                "{}",
+                message.unwrap_or_else(|| format!("`{arn}` cannot be watched"))
+            )));
         }
-        Ok(EventStream { body: response.into_body(), rest: Vec::new() })
+        Ok(EventStream {
+            body: response.into_body(),
+            rest: Vec::new(),
+        })
     }
 }
 
@@ -198,8 +286,14 @@ impl EventStream {
     pub(crate) async fn next(&mut self) -> Outcome<Option<Vec<HistoryEvent>>> {
         loop {
             let mut stream = (&mut self.body).into_data_stream();
-            let Some(chunk) = stream.next().await else { return Ok(None) };
-            self.rest.extend_from_slice(&chunk.context("the connection to the server broke off").runtime()?);
+            let Some(chunk) = stream.next().await else {
+                return Ok(None);
+            };
+            self.rest.extend_from_slice(
+                &chunk
+                    .context("the connection to the server broke off")
+                    .runtime()?,
+            );
             let (events, ended) = self.take_messages()?;
             if !events.is_empty() {
                 return Ok(Some(events));
@@ -208,7 +302,9 @@ impl EventStream {
                 return Ok(None);
             }
             if self.rest.len() > STREAM_LINE_BYTES_MAX {
-                return Err(Stop::Runtime(anyhow!("an event of the stream is larger than {STREAM_LINE_BYTES_MAX} bytes")));
+                return Err(Stop::Runtime(anyhow!(
+                    "an event of the stream is larger than {STREAM_LINE_BYTES_MAX} bytes"
+                )));
             }
         }
     }
@@ -221,12 +317,19 @@ impl EventStream {
             let message: Vec<u8> = self.rest.drain(..end + 2).collect();
             let message = String::from_utf8_lossy(&message);
             let field = |name: &str| {
-                let lines = message.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-                lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+                let lines = message
+                    .lines()
+                    .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+                lines
+                    .map(|line| line.strip_prefix(' ').unwrap_or(line))
+                    .collect::<Vec<_>>()
+                    .join("\n")
             };
             match field("event").as_str() {
                 "history" => {
-                    let event: Value = serde_json::from_str(&field("data")).context("an event of the stream is not JSON").runtime()?;
+                    let event: Value = serde_json::from_str(&field("data"))
+                        .context("an event of the stream is not JSON")
+                        .runtime()?;
                     events.push(HistoryEvent::read(&event).runtime()?);
                 }
                 "end" => ended = true,

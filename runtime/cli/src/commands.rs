@@ -41,10 +41,18 @@ pub(crate) fn run(command: Command) -> Outcome {
 /// Runs a command that waits for something. `level` is what the log shows unless `STEPWELL_LOG` says otherwise.
 fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
     let filter = EnvFilter::try_from_env("STEPWELL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    log.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.context("the process may start no more threads").runtime()?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    log.with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime
+        .context("the process may start no more threads")
+        .runtime()?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_background();
     outcome
@@ -53,15 +61,22 @@ fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
 /// Writes data to stdout. A reader that went away (`| head`) is no failure.
 fn print(text: &str) -> Outcome {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error).context("stdout cannot be written").runtime(),
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("stdout cannot be written").runtime()
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
 /// Writes a JSON value to stdout, for people to read.
 fn print_json(value: &Value) -> Outcome {
-    let text = serde_json::to_string_pretty(value).context("the answer is not JSON").runtime()?;
+    let text = serde_json::to_string_pretty(value)
+        .context("the answer is not JSON")
+        .runtime()?;
     print(&format!("{text}\n"))
 }
 
@@ -81,7 +96,8 @@ fn text<'a>(value: &'a Value, key: &str) -> &'a str {
 /// A timestamp of the API as `2026-01-31T12:00:00.000Z`, or nothing.
 fn time(value: &Value, key: &str) -> String {
     let seconds = value.get(key).and_then(Value::as_f64);
-    let instant = seconds.and_then(|s| jiff::Timestamp::from_millisecond((s * 1_000.0).round() as i64).ok());
+    let instant =
+        seconds.and_then(|s| jiff::Timestamp::from_millisecond((s * 1_000.0).round() as i64).ok());
     instant.map_or_else(String::new, |at| format!("{at:.3}"))
 }
 

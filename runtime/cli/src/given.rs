@@ -17,7 +17,10 @@ pub(crate) fn json(given: &str) -> Outcome<String> {
         Some(path) => (read(Path::new(path))?, path.to_owned()),
         None if given == "-" => {
             let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("stdin cannot be read as UTF-8 text").usage()?;
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .context("stdin cannot be read as UTF-8 text")
+                .usage()?;
             (text, "stdin".to_owned())
         }
         None => (given.to_owned(), "--input".to_owned()),
@@ -31,19 +34,31 @@ pub(crate) fn json(given: &str) -> Outcome<String> {
                 "\nhint: a file is given as @FILE, a text as '\"text\"' in quotes of both kinds"
             };
             let at = format!("{origin}:{}:{}", error.line, error.column);
-            Err(Stop::Usage(anyhow!("the input is not JSON at {at}: {}{hint}", error.message)))
+            Err(Stop::Usage(anyhow!(
+                "the input is not JSON at {at}: {}{hint}",
+                error.message
+            )))
         }
     }
 }
 
 /// A text file.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
-    let bytes = std::fs::read(path).with_context(|| format!("`{}` cannot be read", path.display())).usage()?;
-    String::from_utf8(bytes).with_context(|| format!("`{}` is not UTF-8 text", path.display())).usage()
+    let bytes = std::fs::read(path)
+        .with_context(|| format!("`{}` cannot be read", path.display()))
+        .usage()?;
+    String::from_utf8(bytes)
+        .with_context(|| format!("`{}` is not UTF-8 text", path.display()))
+        .usage()
 }
 
 /// A definition and what it says: its diagnostics are printed to stderr, and errors refuse it.
-pub(crate) fn definition(path: &Path, kind: ExecutionType, limits: LimitsArg, warn: bool) -> Outcome<(String, Program)> {
+pub(crate) fn definition(
+    path: &Path,
+    kind: ExecutionType,
+    limits: LimitsArg,
+    warn: bool,
+) -> Outcome<(String, Program)> {
     let text = read(path)?;
     let loaded = stepwell_asl::load(&text, &options(kind, limits));
     let file = path.display().to_string();
@@ -55,9 +70,16 @@ pub(crate) fn definition(path: &Path, kind: ExecutionType, limits: LimitsArg, wa
     match loaded.program {
         Some(program) => Ok((text, program)),
         None => {
-            let errors = loaded.diagnostics.iter().filter(|d| d.severity() == Severity::Error).count();
+            let errors = loaded
+                .diagnostics
+                .iter()
+                .filter(|d| d.severity() == Severity::Error)
+                .count();
             let hint = loaded.diagnostics.first().map_or("", |d| d.code.id());
-            eprintln!("`{file}` has {}; `stepwell explain {hint}` tells more", count(errors, "error"));
+            eprintln!(
+                "`{file}` has {}; `stepwell explain {hint}` tells more",
+                count(errors, "error")
+            );
             Err(Stop::Refused)
         }
     }
@@ -68,7 +90,11 @@ pub(crate) fn options(kind: ExecutionType, limits: LimitsArg) -> Options {
         LimitsArg::Strict => Limits::Strict,
         LimitsArg::Raised => Limits::Raised,
     };
-    Options { limits, kind, allow_substitutions: false }
+    Options {
+        limits,
+        kind,
+        allow_substitutions: false,
+    }
 }
 
 /// `1 error`, `2 errors`.

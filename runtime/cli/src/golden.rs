@@ -24,13 +24,21 @@ fn check(name: &str, actual: &str) {
         return;
     }
     let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(expected == actual, "{} differs; BLESS=1 rewrites it. Now:\n{actual}", file.display());
+    assert!(
+        expected == actual,
+        "{} differs; BLESS=1 rewrites it. Now:\n{actual}",
+        file.display()
+    );
 }
 
 /// Names of the files with that ending, without it.
 fn cases(ending: &str) -> Vec<String> {
-    let entries = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = entries.filter_map(|name| name.strip_suffix(ending).map(str::to_owned)).collect();
+    let entries = std::fs::read_dir(folder())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = entries
+        .filter_map(|name| name.strip_suffix(ending).map(str::to_owned))
+        .collect();
     names.sort();
     assert!(!names.is_empty());
     names
@@ -39,13 +47,22 @@ fn cases(ending: &str) -> Vec<String> {
 fn chart(name: &str) -> Chart {
     let text = std::fs::read_to_string(folder().join(format!("{name}.asl.json"))).unwrap();
     let loaded = stepwell_asl::load(&text, &stepwell_asl::Options::default());
-    Chart::of(&loaded.program.unwrap_or_else(|| panic!("{name}: {:?}", loaded.diagnostics)))
+    Chart::of(
+        &loaded
+            .program
+            .unwrap_or_else(|| panic!("{name}: {:?}", loaded.diagnostics)),
+    )
 }
 
 fn events(name: &str) -> Vec<HistoryEvent> {
     let text = std::fs::read_to_string(folder().join(format!("{name}.history.json"))).unwrap();
     let history: Value = serde_json::from_str(&text).unwrap();
-    history["events"].as_array().unwrap().iter().map(|event| HistoryEvent::read(event).unwrap()).collect()
+    history["events"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| HistoryEvent::read(event).unwrap())
+        .collect()
 }
 
 /// Half a second after the last event.
@@ -66,8 +83,14 @@ fn executions_are_drawn_on_their_definitions() {
     for name in cases(".history.json") {
         let timeline = Timeline::of(&events(&name));
         let marks = marks(&timeline, now(&timeline));
-        check(&format!("{name}.marked.svg"), &svg(&chart(&name).with_marks(&marks), &name));
-        check(&format!("{name}.marked.mmd"), &mermaid(&chart(&name).with_marks(&marks)));
+        check(
+            &format!("{name}.marked.svg"),
+            &svg(&chart(&name).with_marks(&marks), &name),
+        );
+        check(
+            &format!("{name}.marked.mmd"),
+            &mermaid(&chart(&name).with_marks(&marks)),
+        );
     }
 }
 
@@ -77,16 +100,27 @@ fn executions_are_told_and_drawn_over_time() {
         let mut progress = Progress::new(Paint::OFF);
         let mut told = String::new();
         for event in events(&name) {
-            progress.take(&[event]).iter().for_each(|line| told.push_str(&format!("{line}\n")));
+            progress
+                .take(&[event])
+                .iter()
+                .for_each(|line| told.push_str(&format!("{line}\n")));
         }
         let timeline = progress.timeline();
         for line in progress.live(now(timeline)) {
             told.push_str(&format!("~ {line}\n"));
         }
-        let failing = timeline.failing().map_or_else(|| "nowhere".to_owned(), |visit| timeline.path(visit));
+        let failing = timeline
+            .failing()
+            .map_or_else(|| "nowhere".to_owned(), |visit| timeline.path(visit));
         told.push_str(&format!("failed at: {failing}\n"));
         check(&format!("{name}.progress.txt"), &told);
-        check(&format!("{name}.waterfall.svg"), &waterfall(timeline, &name, now(timeline)));
-        check(&format!("{name}.history.txt"), &crate::commands::history_table(&events(&name)).to_string());
+        check(
+            &format!("{name}.waterfall.svg"),
+            &waterfall(timeline, &name, now(timeline)),
+        );
+        check(
+            &format!("{name}.history.txt"),
+            &crate::commands::history_table(&events(&name)).to_string(),
+        );
     }
 }

@@ -30,26 +30,52 @@ pub(crate) struct Host {
 impl Host {
     /// Opens the data directory (created when missing), or a store in memory, with the plugins of a directory: that
     /// of the data directory when none is given.
-    pub(crate) async fn open(data: Option<&Path>, plugins: Option<&Path>, limits: LimitsArg) -> Outcome<Host> {
+    pub(crate) async fn open(
+        data: Option<&Path>,
+        plugins: Option<&Path>,
+        limits: LimitsArg,
+    ) -> Outcome<Host> {
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
         let sandbox = sandbox(plugins.as_deref(), data.map(|data| data.join("cache")))?;
-        let runner = Arc::new(SandboxRunner { sandbox: sandbox.clone(), plugins: plugins.clone(), tenant: TENANT });
+        let runner = Arc::new(SandboxRunner {
+            sandbox: sandbox.clone(),
+            plugins: plugins.clone(),
+            tenant: TENANT,
+        });
         let store = data.map_or(Store::Memory, |path| Store::Directory(path.to_owned()));
-        let options = Options { store, raised_limits: limits == LimitsArg::Raised, shards: 0 };
-        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner)).await.runtime()?;
+        let options = Options {
+            store,
+            raised_limits: limits == LimitsArg::Raised,
+            shards: 0,
+        };
+        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
+            .await
+            .runtime()?;
         let engine = opened.map_err(|error| match data {
-            Some(data) => anyhow!("the data directory `{}` cannot be used: {error}", data.display()),
+            Some(data) => anyhow!(
+                "the data directory `{}` cannot be used: {error}",
+                data.display()
+            ),
             None => anyhow!("{error}"),
         });
-        Ok(Host { engine: engine.runtime()?, sandbox, plugins, data: data.map(Path::to_owned), limits })
+        Ok(Host {
+            engine: engine.runtime()?,
+            sandbox,
+            plugins,
+            data: data.map(Path::to_owned),
+            limits,
+        })
     }
 
     /// How the server answers for this installation.
     pub(crate) fn server_config(&self) -> ServerConfig {
-        ServerConfig { raised_limits: self.limits == LimitsArg::Raised, ..ServerConfig::default() }
+        ServerConfig {
+            raised_limits: self.limits == LimitsArg::Raised,
+            ..ServerConfig::default()
+        }
     }
 
     /// The sandbox's counters for `/metrics`.
@@ -66,7 +92,9 @@ impl Host {
 
     /// The flags with which another command reaches this data directory.
     pub(crate) fn flags(&self) -> String {
-        self.data.as_ref().map_or_else(String::new, |data| format!(" --data {}", data.display()))
+        self.data
+            .as_ref()
+            .map_or_else(String::new, |data| format!(" --data {}", data.display()))
     }
 
     /// Writes out what is under way and lets go of the data directory.
@@ -81,16 +109,27 @@ pub(crate) fn sandbox(plugins: Option<&Path>, cache: Option<PathBuf>) -> Outcome
     if let Some(cache) = &cache {
         make_folder(cache, "cache directory")?;
     }
-    let config = SandboxConfig { plugins: plugins.map(Path::to_owned), cache, ..SandboxConfig::default() };
+    let config = SandboxConfig {
+        plugins: plugins.map(Path::to_owned),
+        cache,
+        ..SandboxConfig::default()
+    };
     Sandbox::new(config).map_err(|error| match error {
-        stepwell_sandbox::Error::Folder { .. } | stepwell_sandbox::Error::Plugin { .. } => Stop::Usage(error.into()),
+        stepwell_sandbox::Error::Folder { .. } | stepwell_sandbox::Error::Plugin { .. } => {
+            Stop::Usage(error.into())
+        }
         stepwell_sandbox::Error::Start { .. } => Stop::Runtime(error.into()),
     })
 }
 
 fn user_cache() -> Option<PathBuf> {
-    let folder = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let caches =
+        folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")));
     caches.map(|caches| caches.join("stepwell"))
 }
 
@@ -98,9 +137,14 @@ fn user_cache() -> Option<PathBuf> {
 fn plugin_folder(data: Option<&Path>, given: Option<&Path>) -> Outcome<Option<PathBuf>> {
     if let Some(given) = given {
         let meta = std::fs::metadata(given);
-        let meta = meta.with_context(|| format!("the plugin directory `{}` cannot be read", given.display())).usage()?;
+        let meta = meta
+            .with_context(|| format!("the plugin directory `{}` cannot be read", given.display()))
+            .usage()?;
         if !meta.is_dir() {
-            return Err(Stop::Usage(anyhow!("`{}` is no directory; --plugins takes one", given.display())));
+            return Err(Stop::Usage(anyhow!(
+                "`{}` is no directory; --plugins takes one",
+                given.display()
+            )));
         }
         return Ok(Some(given.to_owned()));
     }
@@ -130,16 +174,51 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
         .iter()
         .map(|(outcome, count)| Sample {
             labels: vec![("outcome".to_owned(), (*outcome).to_owned())],
-            ..one("sandbox_attempts_ended", "Task attempts that ended, by outcome", SampleKind::Counter, *count as f64)
+            ..one(
+                "sandbox_attempts_ended",
+                "Task attempts that ended, by outcome",
+                SampleKind::Counter,
+                *count as f64,
+            )
         })
         .collect();
     samples.extend([
-        one("sandbox_cpu_seconds", "CPU time of all guests", SampleKind::Counter, metrics.cpu.as_secs_f64()),
-        one("sandbox_running", "Guests running now", SampleKind::Gauge, metrics.running as f64),
-        one("sandbox_waiting", "Calls waiting for an instance now", SampleKind::Gauge, metrics.waiting as f64),
-        one("sandbox_instances", "Guests that may run at once", SampleKind::Gauge, f64::from(metrics.instances)),
-        one("sandbox_compiled", "Plugins compiled", SampleKind::Counter, metrics.compiled as f64),
-        one("sandbox_cache_hits", "Plugins taken from the compile cache", SampleKind::Counter, metrics.cache_hits as f64),
+        one(
+            "sandbox_cpu_seconds",
+            "CPU time of all guests",
+            SampleKind::Counter,
+            metrics.cpu.as_secs_f64(),
+        ),
+        one(
+            "sandbox_running",
+            "Guests running now",
+            SampleKind::Gauge,
+            metrics.running as f64,
+        ),
+        one(
+            "sandbox_waiting",
+            "Calls waiting for an instance now",
+            SampleKind::Gauge,
+            metrics.waiting as f64,
+        ),
+        one(
+            "sandbox_instances",
+            "Guests that may run at once",
+            SampleKind::Gauge,
+            f64::from(metrics.instances),
+        ),
+        one(
+            "sandbox_compiled",
+            "Plugins compiled",
+            SampleKind::Counter,
+            metrics.compiled as f64,
+        ),
+        one(
+            "sandbox_cache_hits",
+            "Plugins taken from the compile cache",
+            SampleKind::Counter,
+            metrics.cache_hits as f64,
+        ),
     ]);
     samples
 }

@@ -18,7 +18,10 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(paint: Paint) -> Progress {
-        Progress { timeline: Timeline::new(), paint }
+        Progress {
+            timeline: Timeline::new(),
+            paint,
+        }
     }
 
     pub(crate) fn timeline(&self) -> &Timeline {
@@ -30,13 +33,18 @@ impl Progress {
         let mut lines = Vec::new();
         for event in events {
             let changes = self.timeline.fold(event);
-            lines.extend(changes.iter().filter_map(|change| self.line(*change, event)));
+            lines.extend(
+                changes
+                    .iter()
+                    .filter_map(|change| self.line(*change, event)),
+            );
         }
         lines
     }
 
     fn line(&self, change: Change, event: &HistoryEvent) -> Option<String> {
-        let visible = |index: usize| !self.timeline.frames[self.timeline.visits[index].frame].in_map;
+        let visible =
+            |index: usize| !self.timeline.frames[self.timeline.visits[index].frame].in_map;
         match change {
             Change::Entered(index) if visible(index) => {
                 let visit = &self.timeline.visits[index];
@@ -44,7 +52,9 @@ impl Progress {
                 holds.then(|| self.told(visit, event.at_ms, Tone::Busy, "▸", visit.kind.name()))
             }
             Change::AttemptFailed(index) => self.failed_attempt(index, event),
-            Change::Ended(index) if visible(index) => Some(self.ended(&self.timeline.visits[index], event.at_ms)),
+            Change::Ended(index) if visible(index) => {
+                Some(self.ended(&self.timeline.visits[index], event.at_ms))
+            }
             Change::Entered(_) | Change::Ended(_) | Change::ItemsMoved | Change::Closed => None,
         }
     }
@@ -82,12 +92,28 @@ impl Progress {
     fn told(&self, visit: &Visit, at_ms: u64, tone: Tone, sign: &str, what: &str) -> String {
         let since = at_ms.saturating_sub(self.timeline.started_ms.unwrap_or(at_ms));
         let frame = &self.timeline.frames[visit.frame];
-        let name = if frame.in_map { self.timeline.path(visit) } else { visit.state.clone() };
-        let indent = "  ".repeat(if frame.in_map { self.map_depth(visit) } else { frame.depth });
-        let name = format!("{indent}{} {}", self.paint.paint(tone, sign), self.paint.paint(Tone::Bold, &name));
+        let name = if frame.in_map {
+            self.timeline.path(visit)
+        } else {
+            visit.state.clone()
+        };
+        let indent = "  ".repeat(if frame.in_map {
+            self.map_depth(visit)
+        } else {
+            frame.depth
+        });
+        let name = format!(
+            "{indent}{} {}",
+            self.paint.paint(tone, sign),
+            self.paint.paint(Tone::Bold, &name)
+        );
         let pad = 30_usize.saturating_sub(indent.chars().count() + visit.state.chars().count());
         let clock = format!("{:>9.3}", since as f64 / 1_000.0);
-        format!("{} {name}{}  {what}", self.paint.paint(Tone::Dim, &clock), " ".repeat(if frame.in_map { 0 } else { pad }))
+        format!(
+            "{} {name}{}  {what}",
+            self.paint.paint(Tone::Dim, &clock),
+            " ".repeat(if frame.in_map { 0 } else { pad })
+        )
     }
 
     /// Depth of the outermost Map around a visit, below which all is summed up.
@@ -104,7 +130,11 @@ impl Progress {
     /// The lines that move: what runs now, with its time and the counters of Maps.
     pub(crate) fn live(&self, now_ms: u64) -> Vec<String> {
         let frames = &self.timeline.frames;
-        let running = self.timeline.visits.iter().filter(|v| v.ended_ms.is_none() && !frames[v.frame].in_map);
+        let running = self
+            .timeline
+            .visits
+            .iter()
+            .filter(|v| v.ended_ms.is_none() && !frames[v.frame].in_map);
         let mut lines: Vec<String> = running.map(|visit| self.running(visit, now_ms)).collect();
         if lines.len() > LIVE_LINES_MAX {
             let more = lines.len() - LIVE_LINES_MAX;
@@ -119,7 +149,11 @@ impl Progress {
         if let (true, Some(_)) = (visit.attempts.len() > 1, visit.attempts.last()) {
             what.push_str(&format!("  attempt {}", visit.attempts.len()));
         }
-        if visit.attempts.last().is_some_and(|attempt| attempt.failure.is_some()) {
+        if visit
+            .attempts
+            .last()
+            .is_some_and(|attempt| attempt.failure.is_some())
+        {
             what.push_str("  waits to try again");
         }
         if visit.kind == StateType::Map {
@@ -137,7 +171,11 @@ fn spinner(now_ms: u64) -> &'static str {
 /// `items 7/20, 1 failed, 4 running`.
 fn items_text(visit: &Visit) -> String {
     let items = visit.items;
-    let mut text = format!("items {}/{}", items.succeeded + items.failed, items.total.max(items.succeeded + items.failed));
+    let mut text = format!(
+        "items {}/{}",
+        items.succeeded + items.failed,
+        items.total.max(items.succeeded + items.failed)
+    );
     if items.failed > 0 {
         text.push_str(&format!(", {} failed", items.failed));
     }

@@ -55,11 +55,24 @@ impl TaskRunner for SandboxRunner {
     }
 
     fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
-        let named = plugin.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        let named = plugin
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
         let folder = self.plugins.as_ref().filter(|_| named);
-        let folder = folder.map(|folder| if tenant == self.tenant { folder.clone() } else { folder.join(tenant) });
-        let text = folder.and_then(|folder| std::fs::read_to_string(folder.join(plugin).join("plugin.toml")).ok());
-        match text.and_then(|text| Manifest::parse(&text).ok()).map(|manifest| manifest.on_crash) {
+        let folder = folder.map(|folder| {
+            if tenant == self.tenant {
+                folder.clone()
+            } else {
+                folder.join(tenant)
+            }
+        });
+        let text = folder.and_then(|folder| {
+            std::fs::read_to_string(folder.join(plugin).join("plugin.toml")).ok()
+        });
+        match text
+            .and_then(|text| Manifest::parse(&text).ok())
+            .map(|manifest| manifest.on_crash)
+        {
             Some(stepwell_sandbox::OnCrash::Fail) => OnCrash::Fail,
             Some(stepwell_sandbox::OnCrash::Retry) | None => OnCrash::Redispatch,
         }
@@ -109,15 +122,21 @@ fn plugin_end(end: TaskEnd) -> PluginEnd {
     match end.outcome {
         Outcome::Ok(output) => PluginEnd::Succeeded { output },
         Outcome::Failed { error, cause } => PluginEnd::Failed { error, cause },
-        Outcome::Exited { .. } => PluginEnd::Failed { error: "Runtime.ExitError".to_owned(), cause: explained },
-        Outcome::Trapped { cause } => PluginEnd::Trapped { cause: with_frames(cause, &end.frames) },
+        Outcome::Exited { .. } => PluginEnd::Failed {
+            error: "Runtime.ExitError".to_owned(),
+            cause: explained,
+        },
+        Outcome::Trapped { cause } => PluginEnd::Trapped {
+            cause: with_frames(cause, &end.frames),
+        },
         Outcome::TimedOut { .. } => PluginEnd::WallTime { cause: explained },
         Outcome::CpuTime { .. } => PluginEnd::CpuTime { cause: explained },
         Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel { cause: explained },
         Outcome::OutOfMemory { cause } => PluginEnd::OutOfMemory { cause },
-        Outcome::InputTooLarge { .. } => {
-            PluginEnd::Failed { error: "Stepwell.InputTooLarge".to_owned(), cause: explained }
-        }
+        Outcome::InputTooLarge { .. } => PluginEnd::Failed {
+            error: "Stepwell.InputTooLarge".to_owned(),
+            cause: explained,
+        },
         Outcome::OutputTooLarge { .. } => PluginEnd::InvalidOutput { cause: explained },
         Outcome::InvalidOutput { cause } => PluginEnd::InvalidOutput { cause },
         Outcome::GrantRefused { cause } => PluginEnd::GrantRefused { cause },
@@ -130,6 +149,9 @@ fn plugin_end(end: TaskEnd) -> PluginEnd {
 }
 
 fn with_frames(cause: String, frames: &[Frame]) -> String {
-    let names = frames.iter().take(FRAMES_MAX).map(|frame| format!("\n  at {}", frame.function));
+    let names = frames
+        .iter()
+        .take(FRAMES_MAX)
+        .map(|frame| format!("\n  at {}", frame.function));
     std::iter::once(cause).chain(names).collect()
 }

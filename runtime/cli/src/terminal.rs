@@ -27,12 +27,16 @@ impl Paint {
 
     /// Colours when stderr is a terminal and neither `NO_COLOR` nor `TERM=dumb` forbids them.
     pub(crate) fn stderr() -> Paint {
-        Paint { on: io::stderr().is_terminal() && allowed() }
+        Paint {
+            on: io::stderr().is_terminal() && allowed(),
+        }
     }
 
     /// As [`Paint::stderr`], for stdout.
     pub(crate) fn stdout() -> Paint {
-        Paint { on: io::stdout().is_terminal() && allowed() }
+        Paint {
+            on: io::stdout().is_terminal() && allowed(),
+        }
     }
 
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
@@ -45,7 +49,11 @@ impl Paint {
             Tone::Warn => "33",
             Tone::Busy => "36",
         };
-        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.on {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -57,7 +65,8 @@ fn allowed() -> bool {
 /// Columns of the terminal on stderr; `None` when stderr is none.
 pub(crate) fn columns() -> Option<usize> {
     io::stderr().is_terminal().then(|| {
-        terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0).max(20))
+        terminal_size::terminal_size_of(io::stderr())
+            .map_or(80, |(width, _)| usize::from(width.0).max(20))
     })
 }
 
@@ -70,7 +79,11 @@ pub(crate) struct LiveBlock {
 
 impl LiveBlock {
     pub(crate) fn new() -> LiveBlock {
-        LiveBlock { drawn: 0, columns: columns().filter(|_| std::env::var_os("TERM").is_none_or(|term| term != "dumb")) }
+        LiveBlock {
+            drawn: 0,
+            columns: columns()
+                .filter(|_| std::env::var_os("TERM").is_none_or(|term| term != "dumb")),
+        }
     }
 
     /// Whether the block is shown at all.
@@ -84,7 +97,8 @@ impl LiveBlock {
         if self.drawn > 0 {
             text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
         }
-        stay.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        stay.iter()
+            .for_each(|line| text.push_str(&format!("{line}\n")));
         self.drawn = 0;
         if let Some(columns) = self.columns {
             for line in live {
@@ -96,7 +110,9 @@ impl LiveBlock {
         if !text.is_empty() {
             let mut stderr = io::stderr().lock();
             // A closed stderr must not end the run.
-            let _ = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+            let _ = stderr
+                .write_all(text.as_bytes())
+                .and_then(|()| stderr.flush());
         }
     }
 }

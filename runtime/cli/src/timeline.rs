@@ -132,7 +132,12 @@ impl Timeline {
     pub(crate) fn new() -> Timeline {
         Timeline {
             visits: Vec::new(),
-            frames: vec![Frame { owner: None, index: 0, depth: 0, in_map: false }],
+            frames: vec![Frame {
+                owner: None,
+                index: 0,
+                depth: 0,
+                in_map: false,
+            }],
             started_ms: None,
             last_ms: 0,
             ending: None,
@@ -152,10 +157,19 @@ impl Timeline {
     /// The visit at which the execution failed: the last one that failed of itself, not by what it holds.
     pub(crate) fn failing(&self) -> Option<&Visit> {
         let failed = |visit: &&Visit| matches!(visit.status, Status::Failed | Status::TimedOut);
-        let owners: BTreeSet<usize> =
-            self.visits.iter().filter(failed).filter_map(|visit| self.frames[visit.frame].owner).collect();
+        let owners: BTreeSet<usize> = self
+            .visits
+            .iter()
+            .filter(failed)
+            .filter_map(|visit| self.frames[visit.frame].owner)
+            .collect();
         let of_itself = |(at, visit): &(usize, &Visit)| failed(visit) && !owners.contains(at);
-        self.visits.iter().enumerate().rev().find(of_itself).map(|(_, visit)| visit)
+        self.visits
+            .iter()
+            .enumerate()
+            .rev()
+            .find(of_itself)
+            .map(|(_, visit)| visit)
     }
 
     /// `Prices[3] › Price line`: the state with the branches and iterations around it.
@@ -182,7 +196,9 @@ impl Timeline {
 impl Visit {
     /// Milliseconds from the entry to the end, or to `now_ms` while it runs.
     pub(crate) fn duration_ms(&self, now_ms: u64) -> u64 {
-        self.ended_ms.unwrap_or(now_ms).saturating_sub(self.entered_ms)
+        self.ended_ms
+            .unwrap_or(now_ms)
+            .saturating_sub(self.entered_ms)
     }
 }
 
@@ -219,7 +235,11 @@ impl StateType {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let error = self.error.as_deref().filter(|text| !text.is_empty());
-        let cause = self.cause.as_deref().filter(|text| !text.is_empty()).map(readable_cause);
+        let cause = self
+            .cause
+            .as_deref()
+            .filter(|text| !text.is_empty())
+            .map(readable_cause);
         match (error, cause) {
             (Some(error), Some(cause)) => write!(f, "{error}: {cause}"),
             (Some(error), None) => f.write_str(error),
@@ -234,7 +254,12 @@ fn readable_cause(cause: &str) -> String {
     let message = serde_json::from_str::<serde_json::Value>(cause)
         .ok()
         .and_then(|object| object.get("errorMessage")?.as_str().map(str::to_owned));
-    message.as_deref().unwrap_or(cause).split_whitespace().collect::<Vec<_>>().join(" ")
+    message
+        .as_deref()
+        .unwrap_or(cause)
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// `0 ms`, `12 ms`, `1.25 s`, `2 min 5 s`, `3 h 4 min`, `2 d 3 h`.

@@ -28,12 +28,28 @@ text{font-family:ui-sans-serif,system-ui,-apple-system,'Segoe UI',Helvetica,Aria
 /// The whole picture. `now_ms` is the right end of what still runs.
 pub(crate) fn waterfall(timeline: &Timeline, title: &str, now_ms: u64) -> String {
     let start = timeline.started_ms.unwrap_or(timeline.last_ms);
-    let end = timeline.ending.as_ref().map_or(now_ms.max(timeline.last_ms), |ending| ending.at_ms);
+    let end = timeline
+        .ending
+        .as_ref()
+        .map_or(now_ms.max(timeline.last_ms), |ending| ending.at_ms);
     let rows = rows(timeline);
     let label = |row: &Row| width(&row.name, 12.0, false) + row.depth as f64 * 14.0;
-    let names = rows.iter().map(label).fold(80.0, f64::max).min(NAMES_WIDTH_MAX) + 16.0;
-    let scale = Scale { left: MARGIN + names, start, per_ms: CHART_WIDTH / (end.saturating_sub(start).max(1)) as f64, end };
-    let (total_width, height) = (scale.left + CHART_WIDTH + 90.0, HEAD + rows.len() as f64 * ROW + MARGIN);
+    let names = rows
+        .iter()
+        .map(label)
+        .fold(80.0, f64::max)
+        .min(NAMES_WIDTH_MAX)
+        + 16.0;
+    let scale = Scale {
+        left: MARGIN + names,
+        start,
+        per_ms: CHART_WIDTH / (end.saturating_sub(start).max(1)) as f64,
+        end,
+    };
+    let (total_width, height) = (
+        scale.left + CHART_WIDTH + 90.0,
+        HEAD + rows.len() as f64 * ROW + MARGIN,
+    );
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" role=\"img\">\n<title>{t}</title>\n<style>{STYLE}</style>\n<rect class=\"bg\" width=\"{w}\" height=\"{h}\"/>\n<text class=\"title\" x=\"{MARGIN}\" y=\"24\">{t}</text>\n",
         w = n(total_width),
@@ -64,7 +80,8 @@ struct Scale {
 
 impl Scale {
     fn x(&self, at_ms: u64) -> f64 {
-        self.left + at_ms.clamp(self.start, self.end).saturating_sub(self.start) as f64 * self.per_ms
+        self.left
+            + at_ms.clamp(self.start, self.end).saturating_sub(self.start) as f64 * self.per_ms
     }
 }
 
@@ -75,19 +92,43 @@ fn rows(timeline: &Timeline) -> Vec<Row<'_>> {
     if rows.len() > ROWS_MAX {
         let more = rows.len() - ROWS_MAX;
         rows.truncate(ROWS_MAX);
-        rows.push(Row { name: format!("… and {more} more rows"), depth: 0, visit: None });
+        rows.push(Row {
+            name: format!("… and {more} more rows"),
+            depth: 0,
+            visit: None,
+        });
     }
     rows
 }
 
 fn add_frame<'a>(timeline: &'a Timeline, frame: usize, rows: &mut Vec<Row<'a>>) {
-    for (index, visit) in timeline.visits.iter().enumerate().filter(|(_, visit)| visit.frame == frame) {
+    for (index, visit) in timeline
+        .visits
+        .iter()
+        .enumerate()
+        .filter(|(_, visit)| visit.frame == frame)
+    {
         let depth = timeline.frames[frame].depth;
-        let iteration = timeline.frames[frame].owner.is_some_and(|owner| timeline.visits[owner].kind == StateType::Map);
-        let mark = if iteration { format!("#{} ", timeline.frames[frame].index) } else { String::new() };
-        rows.push(Row { name: format!("{mark}{}", clip(&visit.state, 44)), depth, visit: Some(visit) });
+        let iteration = timeline.frames[frame]
+            .owner
+            .is_some_and(|owner| timeline.visits[owner].kind == StateType::Map);
+        let mark = if iteration {
+            format!("#{} ", timeline.frames[frame].index)
+        } else {
+            String::new()
+        };
+        rows.push(Row {
+            name: format!("{mark}{}", clip(&visit.state, 44)),
+            depth,
+            visit: Some(visit),
+        });
         let mut hidden = 0;
-        for (inner, shown) in timeline.frames.iter().enumerate().filter(|(_, inner)| inner.owner == Some(index)) {
+        for (inner, shown) in timeline
+            .frames
+            .iter()
+            .enumerate()
+            .filter(|(_, inner)| inner.owner == Some(index))
+        {
             if visit.kind == StateType::Map && shown.index >= ITERATIONS_SHOWN_MAX {
                 hidden += 1;
             } else {
@@ -95,29 +136,57 @@ fn add_frame<'a>(timeline: &'a Timeline, frame: usize, rows: &mut Vec<Row<'a>>) 
             }
         }
         if hidden > 0 {
-            rows.push(Row { name: format!("… and {hidden} more iterations"), depth: depth + 1, visit: None });
+            rows.push(Row {
+                name: format!("… and {hidden} more iterations"),
+                depth: depth + 1,
+                visit: None,
+            });
         }
     }
 }
 
 fn stripes(out: &mut String, rows: usize, width: f64) {
     for row in (0..rows).step_by(2) {
-        put(out, format_args!("<rect class=\"stripe\" y=\"{}\" width=\"{}\" height=\"{ROW}\"/>\n", n(HEAD + row as f64 * ROW), n(width)));
+        put(
+            out,
+            format_args!(
+                "<rect class=\"stripe\" y=\"{}\" width=\"{}\" height=\"{ROW}\"/>\n",
+                n(HEAD + row as f64 * ROW),
+                n(width)
+            ),
+        );
     }
 }
 
 /// Ticks at round times, about six of them.
 fn axis(out: &mut String, scale: &Scale, height: f64) {
     const ROUND_MS: [u64; 22] = [
-        1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000,
-        1_800_000, 3_600_000, 21_600_000, 86_400_000,
+        1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000,
+        300_000, 600_000, 1_800_000, 3_600_000, 21_600_000, 86_400_000,
     ];
     let span = scale.end.saturating_sub(scale.start).max(1);
-    let step = ROUND_MS.into_iter().find(|step| span / step <= 7).unwrap_or_else(|| span.div_ceil(7).next_multiple_of(86_400_000));
+    let step = ROUND_MS
+        .into_iter()
+        .find(|step| span / step <= 7)
+        .unwrap_or_else(|| span.div_ceil(7).next_multiple_of(86_400_000));
     for at in (0..=span).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
         let x = n(scale.x(scale.start + at));
-        put(out, format_args!("<path class=\"grid\" d=\"M{x} {}V{}\"/>", n(HEAD - 6.0), n(height - MARGIN)));
-        put(out, format_args!("<text class=\"small\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n", n(HEAD - 11.0), tick_text(at)));
+        put(
+            out,
+            format_args!(
+                "<path class=\"grid\" d=\"M{x} {}V{}\"/>",
+                n(HEAD - 6.0),
+                n(height - MARGIN)
+            ),
+        );
+        put(
+            out,
+            format_args!(
+                "<text class=\"small\" x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n",
+                n(HEAD - 11.0),
+                tick_text(at)
+            ),
+        );
     }
 }
 
@@ -133,13 +202,32 @@ fn tick_text(ms: u64) -> String {
 fn draw(out: &mut String, row: &Row, y: f64, scale: &Scale) {
     let x = MARGIN + row.depth as f64 * 14.0;
     let class = if row.visit.is_some() { "name" } else { "small" };
-    put(out, format_args!("<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>", n(x), n(y + 17.0), escape(&row.name)));
+    put(
+        out,
+        format_args!(
+            "<text class=\"{class}\" x=\"{}\" y=\"{}\">{}</text>",
+            n(x),
+            n(y + 17.0),
+            escape(&row.name)
+        ),
+    );
     if let Some(visit) = row.visit {
         bars(out, visit, y, scale);
         let end = visit.ended_ms.unwrap_or(scale.end);
-        let retries = if visit.attempts.len() > 1 { format!("  ×{}", visit.attempts.len()) } else { String::new() };
+        let retries = if visit.attempts.len() > 1 {
+            format!("  ×{}", visit.attempts.len())
+        } else {
+            String::new()
+        };
         let text = format!("{}{retries}", duration_text(visit.duration_ms(scale.end)));
-        put(out, format_args!("<text class=\"small\" x=\"{}\" y=\"{}\">{text}</text>", n(scale.x(end) + 7.0), n(y + 17.0)));
+        put(
+            out,
+            format_args!(
+                "<text class=\"small\" x=\"{}\" y=\"{}\">{text}</text>",
+                n(scale.x(end) + 7.0),
+                n(y + 17.0)
+            ),
+        );
     }
     out.push('\n');
 }
@@ -161,10 +249,28 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
     };
     let end = visit.ended_ms.unwrap_or(scale.end);
     if matches!(visit.kind, StateType::Parallel | StateType::Map) || visit.attempts.is_empty() {
-        let tall = if visit.attempts.is_empty() { (7.0, 12.0) } else { (10.0, 6.0) };
-        let class = if visit.kind == StateType::Wait && visit.status == Status::Succeeded { "wait" } else { class(visit.status) };
-        let failure = visit.failure.as_ref().map_or_else(String::new, |failure| format!(", {failure}"));
-        bar(class, visit.entered_ms, end, tall.0, tall.1, &format!("{}{failure}", visit.state));
+        let tall = if visit.attempts.is_empty() {
+            (7.0, 12.0)
+        } else {
+            (10.0, 6.0)
+        };
+        let class = if visit.kind == StateType::Wait && visit.status == Status::Succeeded {
+            "wait"
+        } else {
+            class(visit.status)
+        };
+        let failure = visit
+            .failure
+            .as_ref()
+            .map_or_else(String::new, |failure| format!(", {failure}"));
+        bar(
+            class,
+            visit.entered_ms,
+            end,
+            tall.0,
+            tall.1,
+            &format!("{}{failure}", visit.state),
+        );
         return;
     }
     bar("span", visit.entered_ms, end, 12.0, 2.0, &visit.state);
@@ -172,9 +278,23 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
     for (at, attempt) in visit.attempts.iter().enumerate() {
         let to = attempt.ended_ms.unwrap_or(end);
         let started = attempt.started_ms.unwrap_or(to);
-        let outcome = attempt.failure.as_ref().map_or_else(|| "ran".to_owned(), ToString::to_string);
-        let title = format!("attempt {}: {outcome}, {}", at + 1, duration_text(to.saturating_sub(attempt.scheduled_ms)));
-        bar("queue", attempt.scheduled_ms, started, 7.0, 12.0, &format!("attempt {} waits for its turn", at + 1));
+        let outcome = attempt
+            .failure
+            .as_ref()
+            .map_or_else(|| "ran".to_owned(), ToString::to_string);
+        let title = format!(
+            "attempt {}: {outcome}, {}",
+            at + 1,
+            duration_text(to.saturating_sub(attempt.scheduled_ms))
+        );
+        bar(
+            "queue",
+            attempt.scheduled_ms,
+            started,
+            7.0,
+            12.0,
+            &format!("attempt {} waits for its turn", at + 1),
+        );
         let last = at + 1 == visit.attempts.len();
         let class = match (&attempt.failure, attempt.ended_ms) {
             (Some(_), _) if last && visit.status == Status::Caught => "caught",
@@ -183,14 +303,33 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
             (None, Some(_)) if last => class(visit.status),
             (None, Some(_)) => "succeeded",
         };
-        bar(class, if attempt.started_ms.is_some() { started } else { attempt.scheduled_ms }, to, 7.0, 12.0, &title);
+        bar(
+            class,
+            if attempt.started_ms.is_some() {
+                started
+            } else {
+                attempt.scheduled_ms
+            },
+            to,
+            7.0,
+            12.0,
+            &title,
+        );
         if let Some(next) = visit.attempts.get(at + 1) {
             retries.push((to, next.scheduled_ms));
         }
     }
     for (from, to) in retries {
         let y = n(y + 13.0);
-        put(out, format_args!("<path class=\"retry\" d=\"M{} {y}H{}\"><title>waits {} to try again</title></path>", n(scale.x(from)), n(scale.x(to)), duration_text(to.saturating_sub(from))));
+        put(
+            out,
+            format_args!(
+                "<path class=\"retry\" d=\"M{} {y}H{}\"><title>waits {} to try again</title></path>",
+                n(scale.x(from)),
+                n(scale.x(to)),
+                duration_text(to.saturating_sub(from))
+            ),
+        );
     }
 }
 
@@ -209,5 +348,6 @@ fn n(value: f64) -> String {
 }
 
 fn put(out: &mut String, text: std::fmt::Arguments) {
-    out.write_fmt(text).expect("writing to a string does not fail");
+    out.write_fmt(text)
+        .expect("writing to a string does not fail");
 }

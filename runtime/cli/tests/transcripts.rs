@@ -8,7 +8,10 @@ use libtest_mimic::{Arguments, Failed, Trial};
 
 fn main() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     cases.retain(|case| case.is_dir());
     cases.sort();
     let trials = cases.into_iter().map(|case| {
@@ -46,32 +49,51 @@ fn run(case: &Path) -> Result<(), Failed> {
         codes.push_str(&format!("{}\n", output.status.code().unwrap_or(-1)));
     }
     let mut wrong = String::new();
-    for (file, actual) in [("stdout.txt", steady(&stdout)), ("stderr.txt", steady(&stderr)), ("code", codes)] {
+    for (file, actual) in [
+        ("stdout.txt", steady(&stdout)),
+        ("stderr.txt", steady(&stderr)),
+        ("code", codes),
+    ] {
         let path = case.join(file);
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &actual)?;
         } else if std::fs::read_to_string(&path).unwrap_or_default() != actual {
-            wrong.push_str(&format!("{} differs; BLESS=1 rewrites it. Now:\n{actual}\n", path.display()));
+            wrong.push_str(&format!(
+                "{} differs; BLESS=1 rewrites it. Now:\n{actual}\n",
+                path.display()
+            ));
         }
     }
-    if wrong.is_empty() { Ok(()) } else { Err(wrong.into()) }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong.into())
+    }
 }
 
 /// Replaces what differs from run to run: times of day and durations, and the blanks that align them.
 fn steady(text: &str) -> String {
-    let digits = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let instant = |word: &str| word.len() == 24 && word.ends_with('Z') && word.as_bytes()[10] == b'T';
+    let digits =
+        |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let instant =
+        |word: &str| word.len() == 24 && word.ends_with('Z') && word.as_bytes()[10] == b'T';
     let mut out = String::new();
     for line in text.lines() {
         let mut words: Vec<String> = Vec::new();
-        for word in line.split(' ') {
+        for word in line.trim_start().split(' ') {
             let after_number = words.last().is_some_and(|last| digits(last));
             if matches!(word, "ms" | "s") && after_number {
                 words.pop();
                 words.push("TIME".to_owned());
             } else if instant(word) {
                 words.push("INSTANT".to_owned());
-            } else if word.len() == 5 && word.contains('.') && digits(word) {
+            } else if word.is_empty() && !words.is_empty() {
+                continue;
+            } else if word
+                .split_once('.')
+                .is_some_and(|(_, rest)| rest.len() == 3)
+                && digits(word)
+            {
                 words.push("SECONDS".to_owned());
             } else {
                 words.push(word.to_owned());

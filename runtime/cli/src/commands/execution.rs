@@ -20,20 +20,37 @@ const SUMMARY_CHARS_MAX: usize = 120;
 
 pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
     match command {
-        ExecutionCommand::Start { machine, input, name, watch, place } => {
+        ExecutionCommand::Start {
+            machine,
+            input,
+            name,
+            watch,
+            place,
+        } => {
             let input = given::json(&input)?;
             let client = Client::open(&place).await?;
             let outcome = start(&client, &machine, &input, name, watch).await;
             client.close().await;
             outcome
         }
-        ExecutionCommand::List { machine, status, limit, json, place } => {
+        ExecutionCommand::List {
+            machine,
+            status,
+            limit,
+            json,
+            place,
+        } => {
             let client = Client::open(&place).await?;
             let listed = list(&client, machine.as_deref(), status.as_deref(), limit).await;
             client.close().await;
             print_list(&listed?, json)
         }
-        ExecutionCommand::Show { arn, svg, json, place } => {
+        ExecutionCommand::Show {
+            arn,
+            svg,
+            json,
+            place,
+        } => {
             let client = Client::open(&place).await?;
             let outcome = show(&client, &arn, svg.as_deref(), json).await;
             client.close().await;
@@ -51,7 +68,12 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
-        ExecutionCommand::Stop { arn, error, cause, place } => {
+        ExecutionCommand::Stop {
+            arn,
+            error,
+            cause,
+            place,
+        } => {
             let client = Client::open(&place).await?;
             let outcome = stop(&client, &arn, error, cause).await;
             client.close().await;
@@ -60,7 +82,13 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
     }
 }
 
-async fn start(client: &Client, machine: &str, input: &str, name: Option<String>, stay: bool) -> Outcome {
+async fn start(
+    client: &Client,
+    machine: &str,
+    input: &str,
+    name: Option<String>,
+    stay: bool,
+) -> Outcome {
     let machine = client.machine_arn(machine).await?;
     let mut request = json!({"stateMachineArn": machine, "input": input});
     if let Some(name) = name {
@@ -84,19 +112,36 @@ async fn watch(client: &Client, arn: &str) -> Outcome {
         }
         Followed::Interrupted => {
             let (flags, goes_on) = (client.flags(), matches!(client, Client::Server { .. }));
-            let how = if goes_on { "goes on in the server" } else { "is kept" };
-            Err(Stop::Runtime(anyhow!("no longer watched; the execution {how}\nhint: stepwell execution watch {arn}{flags}")))
+            let how = if goes_on {
+                "goes on in the server"
+            } else {
+                "is kept"
+            };
+            Err(Stop::Runtime(anyhow!(
+                "no longer watched; the execution {how}\nhint: stepwell execution watch {arn}{flags}"
+            )))
         }
     }
 }
 
-async fn list(client: &Client, machine: Option<&str>, status: Option<&str>, limit: usize) -> Outcome<Vec<Value>> {
+async fn list(
+    client: &Client,
+    machine: Option<&str>,
+    status: Option<&str>,
+    limit: usize,
+) -> Outcome<Vec<Value>> {
     let machines = match machine {
         Some(machine) => vec![client.machine_arn(machine).await?],
         None => {
-            let all = client.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await?;
-            let standard = all.iter().filter(|machine| super::text(machine, "type") != "EXPRESS");
-            standard.map(|machine| super::text(machine, "stateMachineArn").to_owned()).collect()
+            let all = client
+                .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
+                .await?;
+            let standard = all
+                .iter()
+                .filter(|machine| super::text(machine, "type") != "EXPRESS");
+            standard
+                .map(|machine| super::text(machine, "stateMachineArn").to_owned())
+                .collect()
         }
     };
     let mut executions = Vec::new();
@@ -105,9 +150,18 @@ async fn list(client: &Client, machine: Option<&str>, status: Option<&str>, limi
         if let Some(status) = status {
             request["statusFilter"] = json!(status.to_uppercase());
         }
-        executions.extend(client.list("ListExecutions", request, "executions", limit).await?);
+        executions.extend(
+            client
+                .list("ListExecutions", request, "executions", limit)
+                .await?,
+        );
     }
-    let started = |execution: &Value| execution.get("startDate").and_then(Value::as_f64).unwrap_or(0.0);
+    let started = |execution: &Value| {
+        execution
+            .get("startDate")
+            .and_then(Value::as_f64)
+            .unwrap_or(0.0)
+    };
     executions.sort_by(|a, b| started(b).total_cmp(&started(a)));
     executions.truncate(limit);
     Ok(executions)
@@ -119,11 +173,21 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
     }
     let mut table = Table::new(&["status", "started", "time>", "arn"]);
     for execution in executions {
-        let ms = |key: &str| execution.get(key).and_then(Value::as_f64).map(|s| (s * 1_000.0).round() as u64);
+        let ms = |key: &str| {
+            execution
+                .get(key)
+                .and_then(Value::as_f64)
+                .map(|s| (s * 1_000.0).round() as u64)
+        };
         let ended = ms("stopDate").unwrap_or_else(super::now_ms);
         let time = duration_text(ended.saturating_sub(ms("startDate").unwrap_or(ended)));
         let text = |key: &str| super::text(execution, key).to_owned();
-        table.row([text("status"), super::time(execution, "startDate"), time, text("executionArn")]);
+        table.row([
+            text("status"),
+            super::time(execution, "startDate"),
+            time,
+            text("executionArn"),
+        ]);
     }
     if table.is_empty() {
         eprintln!("there are no such executions");
@@ -133,19 +197,30 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
 }
 
 async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Outcome {
-    let execution = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+    let execution = client
+        .call("DescribeExecution", json!({"executionArn": arn}))
+        .await?;
     let events = client.history(arn).await?;
     let timeline = timeline(&events)?;
     if let Some(svg) = svg {
-        super::graph::write(Some(svg), &waterfall(&timeline, super::text(&execution, "name"), super::now_ms()))?;
+        super::graph::write(
+            Some(svg),
+            &waterfall(&timeline, super::text(&execution, "name"), super::now_ms()),
+        )?;
     }
     if json {
         return super::print_json(&execution);
     }
     let mut out = String::new();
     for (label, value) in [
-        ("execution", super::text(&execution, "executionArn").to_owned()),
-        ("machine", super::text(&execution, "stateMachineArn").to_owned()),
+        (
+            "execution",
+            super::text(&execution, "executionArn").to_owned(),
+        ),
+        (
+            "machine",
+            super::text(&execution, "stateMachineArn").to_owned(),
+        ),
         ("status", super::text(&execution, "status").to_owned()),
         ("started", super::time(&execution, "startDate")),
         ("stopped", super::time(&execution, "stopDate")),
@@ -166,7 +241,11 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
 /// A row a visit; iterations of Maps are left to `history`.
 fn states(timeline: &Timeline) -> Table {
     let mut table = Table::new(&["state", "type", "status", "time>", "attempts>", "error"]);
-    for visit in timeline.visits.iter().filter(|visit| !timeline.frames[visit.frame].in_map) {
+    for visit in timeline
+        .visits
+        .iter()
+        .filter(|visit| !timeline.frames[visit.frame].in_map)
+    {
         let frame = &timeline.frames[visit.frame];
         let items = visit.items.succeeded + visit.items.failed;
         let status = match visit.status {
@@ -177,21 +256,35 @@ fn states(timeline: &Timeline) -> Table {
             Status::Stopped => "stopped",
             Status::TimedOut => "timed out",
         };
-        let kind = if visit.items.total > 0 { format!("{} {items}/{}", visit.kind.name(), visit.items.total) } else { visit.kind.name().to_owned() };
+        let kind = if visit.items.total > 0 {
+            format!("{} {items}/{}", visit.kind.name(), visit.items.total)
+        } else {
+            visit.kind.name().to_owned()
+        };
         table.row([
             format!("{}{}", "  ".repeat(frame.depth), visit.state),
             kind,
             status.to_owned(),
             duration_text(visit.duration_ms(timeline.last_ms)),
             visit.attempts.len().to_string(),
-            clip(&visit.failure.as_ref().map_or_else(String::new, ToString::to_string), SUMMARY_CHARS_MAX),
+            clip(
+                &visit
+                    .failure
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+                SUMMARY_CHARS_MAX,
+            ),
         ]);
     }
     table
 }
 
 fn timeline(events: &[Value]) -> Outcome<Timeline> {
-    let events: Vec<HistoryEvent> = events.iter().map(HistoryEvent::read).collect::<Result<_, _>>().runtime()?;
+    let events: Vec<HistoryEvent> = events
+        .iter()
+        .map(HistoryEvent::read)
+        .collect::<Result<_, _>>()
+        .runtime()?;
     Ok(Timeline::of(&events))
 }
 
@@ -199,7 +292,11 @@ fn history(events: &[Value], json: bool) -> Outcome {
     if json {
         return super::print_json(&json!({ "events": events }));
     }
-    let events: Vec<HistoryEvent> = events.iter().map(HistoryEvent::read).collect::<Result<_, _>>().runtime()?;
+    let events: Vec<HistoryEvent> = events
+        .iter()
+        .map(HistoryEvent::read)
+        .collect::<Result<_, _>>()
+        .runtime()?;
     super::print(&history_table(&events).to_string())
 }
 

@@ -53,16 +53,27 @@ fn draw(block: &mut LiveBlock, progress: &Progress, lines: &[String], quiet: boo
     }
 }
 
-
 /// Prints the output of a closed execution on stdout, or its failure on stderr with `hint`.
-pub(super) async fn conclude(client: &Client, arn: &str, timeline: Option<&Timeline>, json: bool, hint: &str) -> Outcome {
-    let execution = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+pub(super) async fn conclude(
+    client: &Client,
+    arn: &str,
+    timeline: Option<&Timeline>,
+    json: bool,
+    hint: &str,
+) -> Outcome {
+    let execution = client
+        .call("DescribeExecution", json!({"executionArn": arn}))
+        .await?;
     let status = super::text(&execution, "status");
     if json {
         super::print_json(&execution)?;
     }
     if status == "SUCCEEDED" {
-        return if json { Ok(()) } else { super::print_json_text(super::text(&execution, "output")) };
+        return if json {
+            Ok(())
+        } else {
+            super::print_json_text(super::text(&execution, "output"))
+        };
     }
     tell_failure(&execution, timeline, hint);
     Err(Stop::Failed)
@@ -76,18 +87,39 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
         "RUNNING" => "is still running",
         _ => "failed",
     };
-    let part = |key: &str| execution.get(key).and_then(Value::as_str).map(str::to_owned);
-    let failure = Failure { error: part("error"), cause: None };
+    let part = |key: &str| {
+        execution
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let failure = Failure {
+        error: part("error"),
+        cause: None,
+    };
     let paint = Paint::stderr();
-    let said = if failure.error.is_some() { format!(": {failure}") } else { String::new() };
-    eprintln!("{} the execution {how}{said}", paint.paint(Tone::Bad, "error:"));
+    let said = if failure.error.is_some() {
+        format!(": {failure}")
+    } else {
+        String::new()
+    };
+    eprintln!(
+        "{} the execution {how}{said}",
+        paint.paint(Tone::Bad, "error:")
+    );
     if let Some(cause) = part("cause") {
         for line in readable(&cause).lines() {
             eprintln!("  {line}");
         }
     }
-    if let Some((timeline, visit)) = timeline.and_then(|timeline| Some((timeline, timeline.failing()?))) {
-        let attempts = if visit.attempts.len() > 1 { format!(", after {} attempts", visit.attempts.len()) } else { String::new() };
+    if let Some((timeline, visit)) =
+        timeline.and_then(|timeline| Some((timeline, timeline.failing()?)))
+    {
+        let attempts = if visit.attempts.len() > 1 {
+            format!(", after {} attempts", visit.attempts.len())
+        } else {
+            String::new()
+        };
         eprintln!("  at state `{}`{attempts}", timeline.path(visit));
     }
     if !hint.is_empty() {
@@ -98,6 +130,8 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
 /// The cause; of a function's JSON error object the message and the stack.
 fn readable(cause: &str) -> String {
     let object: Option<Value> = serde_json::from_str(cause).ok();
-    let message = object.as_ref().and_then(|object| object.get("errorMessage")?.as_str());
+    let message = object
+        .as_ref()
+        .and_then(|object| object.get("errorMessage")?.as_str());
     message.unwrap_or(cause).to_owned()
 }

@@ -18,7 +18,11 @@ pub(super) async fn graph(args: GraphArgs) -> Outcome {
     let (chart, title) = match (&args.machine, &args.execution) {
         (Some(path), _) => (Chart::of(&drawable(path)?), super::run::machine_name(path)),
         (None, Some(arn)) => of_execution(&args, arn).await?,
-        (None, None) => return Err(Stop::Usage(anyhow::anyhow!("name a definition, or an execution with --execution ARN"))),
+        (None, None) => {
+            return Err(Stop::Usage(anyhow::anyhow!(
+                "name a definition, or an execution with --execution ARN"
+            )));
+        }
     };
     let picture = match args.format {
         GraphFormat::Svg => svg(&chart, &title),
@@ -31,9 +35,19 @@ pub(super) async fn graph(args: GraphArgs) -> Outcome {
 fn drawable(path: &Path) -> Outcome<Program> {
     let text = given::read(path)?;
     let standard = given::options(ExecutionType::Standard, LimitsArg::Raised);
-    let loaded = stepwell_asl::load(&text, &Options { allow_substitutions: true, ..standard });
+    let loaded = stepwell_asl::load(
+        &text,
+        &Options {
+            allow_substitutions: true,
+            ..standard
+        },
+    );
     let file = path.display().to_string();
-    for diagnostic in loaded.diagnostics.iter().filter(|d| d.severity() == Severity::Error) {
+    for diagnostic in loaded
+        .diagnostics
+        .iter()
+        .filter(|d| d.severity() == Severity::Error)
+    {
         eprintln!("{}\n", diagnostic.show(&file));
     }
     loaded.program.ok_or(Stop::Refused)
@@ -41,21 +55,37 @@ fn drawable(path: &Path) -> Outcome<Program> {
 
 async fn of_execution(args: &GraphArgs, arn: &str) -> Outcome<(Chart, String)> {
     let client = Client::open(&args.place).await?;
-    let machine = client.call("DescribeStateMachineForExecution", json!({"executionArn": arn})).await?;
+    let machine = client
+        .call(
+            "DescribeStateMachineForExecution",
+            json!({"executionArn": arn}),
+        )
+        .await?;
     let events = client.history(arn).await?;
     client.close().await;
-    let events: Vec<HistoryEvent> = events.iter().map(HistoryEvent::read).collect::<Result<_, _>>().runtime()?;
+    let events: Vec<HistoryEvent> = events
+        .iter()
+        .map(HistoryEvent::read)
+        .collect::<Result<_, _>>()
+        .runtime()?;
     let program = stepwell_asl::load_stored(super::text(&machine, "definition")).runtime()?;
     let timeline = Timeline::of(&events);
     let marks = marks(&timeline, super::now_ms());
-    let title = format!("{} · {}", super::text(&machine, "name"), arn.rsplit(':').next().unwrap_or_default());
+    let title = format!(
+        "{} · {}",
+        super::text(&machine, "name"),
+        arn.rsplit(':').next().unwrap_or_default()
+    );
     Ok((Chart::of(&program).with_marks(&marks), title))
 }
 
 /// How each state stands, and in a few words how often and how long it ran.
 pub(crate) fn marks(timeline: &Timeline, now_ms: u64) -> BTreeMap<String, Mark> {
     let states = timeline.by_state();
-    states.into_iter().map(|(name, visits)| (name.to_owned(), mark(&visits, now_ms))).collect()
+    states
+        .into_iter()
+        .map(|(name, visits)| (name.to_owned(), mark(&visits, now_ms)))
+        .collect()
 }
 
 fn mark(visits: &[&Visit], now_ms: u64) -> Mark {
@@ -75,10 +105,10 @@ fn mark(visits: &[&Visit], now_ms: u64) -> Mark {
     let attempts: usize = visits.iter().map(|visit| visit.attempts.len().max(1)).sum();
     let mut note = duration_text(total);
     if visits.len() > 1 {
-        note = format!("×{}  {note}", visits.len());
+        note = format!("×{} · {note}", visits.len());
     }
     if attempts > visits.len() {
-        note = format!("{attempts} attempts  {note}");
+        note = format!("{attempts} attempts · {note}");
     }
     Mark { status, note }
 }
@@ -87,6 +117,8 @@ fn mark(visits: &[&Visit], now_ms: u64) -> Mark {
 pub(super) fn write(path: Option<&Path>, text: &str) -> Outcome {
     match path {
         None => super::print(text),
-        Some(path) => std::fs::write(path, text).with_context(|| format!("`{}` cannot be written", path.display())).runtime(),
+        Some(path) => std::fs::write(path, text)
+            .with_context(|| format!("`{}` cannot be written", path.display()))
+            .runtime(),
     }
 }

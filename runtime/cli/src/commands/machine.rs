@@ -14,12 +14,23 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
     match command {
         MachineCommand::List { json, place } => {
             let client = Client::open(&place).await?;
-            let machines = client.list("ListStateMachines", json!({}), "stateMachines", usize::MAX).await;
+            let machines = client
+                .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
+                .await;
             client.close().await;
             list(&machines?, json)
         }
-        MachineCommand::Put { file, name, express, place } => {
-            let kind = if express { ExecutionType::Express } else { ExecutionType::Standard };
+        MachineCommand::Put {
+            file,
+            name,
+            express,
+            place,
+        } => {
+            let kind = if express {
+                ExecutionType::Express
+            } else {
+                ExecutionType::Standard
+            };
             let (definition, _) = given::definition(&file, kind, LimitsArg::Raised, true)?;
             let client = Client::open(&place).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
@@ -43,7 +54,12 @@ fn list(machines: &[Value], json: bool) -> Outcome {
     let mut table = Table::new(&["name", "type", "created", "arn"]);
     for machine in machines {
         let text = |key: &str| super::text(machine, key).to_owned();
-        table.row([text("name"), text("type"), super::time(machine, "creationDate"), text("stateMachineArn")]);
+        table.row([
+            text("name"),
+            text("type"),
+            super::time(machine, "creationDate"),
+            text("stateMachineArn"),
+        ]);
     }
     if table.is_empty() {
         eprintln!("there are no state machines yet; `stepwell machine put FILE` creates one");
@@ -54,7 +70,9 @@ fn list(machines: &[Value], json: bool) -> Outcome {
 
 async fn delete(client: &Client, machine: &str) -> Outcome {
     let arn = client.machine_arn(machine).await?;
-    client.call("DeleteStateMachine", json!({"stateMachineArn": arn})).await?;
+    client
+        .call("DeleteStateMachine", json!({"stateMachineArn": arn}))
+        .await?;
     eprintln!("deleted {arn}");
     Ok(())
 }

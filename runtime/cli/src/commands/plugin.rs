@@ -16,15 +16,27 @@ use crate::terminal::{Paint, Tone};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
-        PluginCommand::New { name, path, sdk } => plugin_project::new(&name, path.as_deref(), sdk.as_deref()),
-        PluginCommand::Build { path, plugins, profile } => {
+        PluginCommand::New { name, path, sdk } => {
+            plugin_project::new(&name, path.as_deref(), sdk.as_deref())
+        }
+        PluginCommand::Build {
+            path,
+            plugins,
+            profile,
+        } => {
             let installed = plugin_project::build(&path, &plugins, &profile)?;
             check(&installed)
         }
         PluginCommand::Check { path } => check(&path),
         PluginCommand::Inspect { path, json } => inspect(&path, json),
         PluginCommand::List { plugins, json } => list(&plugins, json).await,
-        PluginCommand::Invoke { name, given, input, plugins, json } => {
+        PluginCommand::Invoke {
+            name,
+            given,
+            input,
+            plugins,
+            json,
+        } => {
             let input = given::json(given.or(input).as_deref().unwrap_or("{}"))?;
             invoke(&name, &input, &plugins, json).await
         }
@@ -44,14 +56,27 @@ fn check(path: &Path) -> Outcome {
         return Err(Stop::Refused);
     }
     let kind = found.contract.map_or("", contract_name);
-    super::print(&format!("{} is a plugin ({kind}, {} bytes)\n", found.file.display(), found.wasm_bytes))
+    super::print(&format!(
+        "{} is a plugin ({kind}, {} bytes)\n",
+        found.file.display(),
+        found.wasm_bytes
+    ))
 }
 
 fn print_problems(found: &Inspection) {
     let paint = Paint::stderr();
     for problem in &found.problems {
-        let (tone, word) = if problem.fatal { (Tone::Bad, "error") } else { (Tone::Warn, "warning") };
-        eprintln!("{} {}\n  hint: {}", paint.paint(tone, &format!("{word}:")), problem.what, problem.hint);
+        let (tone, word) = if problem.fatal {
+            (Tone::Bad, "error")
+        } else {
+            (Tone::Warn, "warning")
+        };
+        eprintln!(
+            "{} {}\n  hint: {}",
+            paint.paint(tone, &format!("{word}:")),
+            problem.what,
+            problem.hint
+        );
     }
 }
 
@@ -63,7 +88,11 @@ fn inspect(path: &Path, as_json: bool) -> Outcome {
         super::print(&inspection_text(&found))?;
         print_problems(&found);
     }
-    if found.usable() { Ok(()) } else { Err(Stop::Refused) }
+    if found.usable() {
+        Ok(())
+    } else {
+        Err(Stop::Refused)
+    }
 }
 
 fn contract_name(contract: Contract) -> &'static str {
@@ -91,25 +120,68 @@ fn inspection_text(found: &Inspection) -> String {
         ("contract", named(found.contract.map(contract_name))),
         ("name", named(found.manifest.name.as_deref())),
         ("version", named(found.manifest.version.as_deref())),
-        ("on crash", format!("{:?}", found.manifest.on_crash).to_lowercase()),
-        ("memory", format!("{} MiB at most", limits.memory_bytes >> 20)),
-        ("time", format!("{} s wall, {} s CPU", limits.wall.as_secs_f64(), limits.cpu.as_secs_f64())),
-        ("payload", format!("{} KiB in, {} KiB out", limits.input_bytes >> 10, limits.output_bytes >> 10)),
+        (
+            "on crash",
+            format!("{:?}", found.manifest.on_crash).to_lowercase(),
+        ),
+        (
+            "memory",
+            format!("{} MiB at most", limits.memory_bytes >> 20),
+        ),
+        (
+            "time",
+            format!(
+                "{} s wall, {} s CPU",
+                limits.wall.as_secs_f64(),
+                limits.cpu.as_secs_f64()
+            ),
+        ),
+        (
+            "payload",
+            format!(
+                "{} KiB in, {} KiB out",
+                limits.input_bytes >> 10,
+                limits.output_bytes >> 10
+            ),
+        ),
     ];
-    let mut out: String = lines.iter().map(|(label, value)| format!("{label:<9} {value}\n")).collect();
+    let mut out: String = lines
+        .iter()
+        .map(|(label, value)| format!("{label:<9} {value}\n"))
+        .collect();
     let grants = &found.manifest.grants;
-    let mut asked: Vec<String> = grants.http.iter().map(|rule| format!("http {rule:?}")).collect();
+    let mut asked: Vec<String> = grants
+        .http
+        .iter()
+        .map(|rule| format!("http {rule:?}"))
+        .collect();
     asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
     asked.extend(grants.config.keys().map(|name| format!("config {name}")));
     asked.extend(grants.env.keys().map(|name| format!("env {name}")));
-    asked.extend(grants.fs.iter().map(|grant| format!("folder {} as {}", grant.host.display(), grant.guest)));
-    out.push_str(&format!("asks for  {}\n", if asked.is_empty() { "nothing".to_owned() } else { asked.join(", ") }));
+    asked.extend(
+        grants
+            .fs
+            .iter()
+            .map(|grant| format!("folder {} as {}", grant.host.display(), grant.guest)),
+    );
+    out.push_str(&format!(
+        "asks for  {}\n",
+        if asked.is_empty() {
+            "nothing".to_owned()
+        } else {
+            asked.join(", ")
+        }
+    ));
     if !found.imports.is_empty() {
         out.push('\n');
         let mut table = Table::new(&["import", "offered", "needs"]);
         for import in &found.imports {
             let offered = if import.offered { "yes" } else { "no" };
-            table.row([import.name.clone(), offered.to_owned(), import.grant.unwrap_or("").to_owned()]);
+            table.row([
+                import.name.clone(),
+                offered.to_owned(),
+                import.grant.unwrap_or("").to_owned(),
+            ]);
         }
         out.push_str(&table.to_string());
     }
@@ -117,8 +189,14 @@ fn inspection_text(found: &Inspection) -> String {
 }
 
 fn inspection_json(found: &Inspection) -> Value {
-    let imports = found.imports.iter().map(|i| json!({"name": i.name, "offered": i.offered, "grant": i.grant}));
-    let problems = found.problems.iter().map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
+    let imports = found
+        .imports
+        .iter()
+        .map(|i| json!({"name": i.name, "offered": i.offered, "grant": i.grant}));
+    let problems = found
+        .problems
+        .iter()
+        .map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
     json!({
         "file": found.file,
         "bytes": found.wasm_bytes,
@@ -134,7 +212,14 @@ fn inspection_json(found: &Inspection) -> Value {
 }
 
 async fn list(plugins: &Path, as_json: bool) -> Outcome {
-    std::fs::read_dir(plugins).with_context(|| format!("the plugin directory `{}` cannot be read", plugins.display())).usage()?;
+    std::fs::read_dir(plugins)
+        .with_context(|| {
+            format!(
+                "the plugin directory `{}` cannot be read",
+                plugins.display()
+            )
+        })
+        .usage()?;
     let sandbox = host::sandbox(Some(plugins), None)?;
     sandbox.warm().await;
     let found = sandbox.list();
@@ -156,7 +241,11 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
     }
     let mut table = Table::new(&["name", "version", "contract", "tenant", "source", "state"]);
     for plugin in &found {
-        let hidden = if plugin.hidden { "hidden by an upload" } else { "ok" };
+        let hidden = if plugin.hidden {
+            "hidden by an upload"
+        } else {
+            "ok"
+        };
         let state = plugin.problem.clone().unwrap_or_else(|| hidden.to_owned());
         table.row([
             plugin.name.clone(),
@@ -168,7 +257,10 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
         ]);
     }
     if table.is_empty() {
-        eprintln!("there are no plugins in `{}`; `stepwell plugin new NAME` writes one", plugins.display());
+        eprintln!(
+            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
+            plugins.display()
+        );
         return Ok(());
     }
     super::print(&table.to_string())
@@ -176,7 +268,14 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
 
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
 async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outcome {
-    std::fs::read_dir(plugins).with_context(|| format!("the plugin directory `{}` cannot be read", plugins.display())).usage()?;
+    std::fs::read_dir(plugins)
+        .with_context(|| {
+            format!(
+                "the plugin directory `{}` cannot be read",
+                plugins.display()
+            )
+        })
+        .usage()?;
     let sandbox = host::sandbox(Some(plugins), None)?;
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
@@ -190,8 +289,12 @@ async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outco
     match &end.outcome {
         TaskOutcome::Ok(_) if as_json => Ok(()),
         TaskOutcome::Ok(output) => super::print_json_text(output),
-        TaskOutcome::PluginMissing { .. } | TaskOutcome::PluginBroken { .. } | TaskOutcome::InputTooLarge { .. } => Err(Stop::Refused),
-        TaskOutcome::HostFault { .. } => Err(Stop::Runtime(anyhow::anyhow!("the task failed inside the host"))),
+        TaskOutcome::PluginMissing { .. }
+        | TaskOutcome::PluginBroken { .. }
+        | TaskOutcome::InputTooLarge { .. } => Err(Stop::Refused),
+        TaskOutcome::HostFault { .. } => Err(Stop::Runtime(anyhow::anyhow!(
+            "the task failed inside the host"
+        ))),
         TaskOutcome::Failed { .. }
         | TaskOutcome::Exited { .. }
         | TaskOutcome::Trapped { .. }
@@ -210,9 +313,17 @@ async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outco
 fn tell(end: &TaskEnd) {
     let paint = Paint::stderr();
     for line in &end.logs {
-        let fields: String = line.fields.iter().map(|(name, value)| format!("  {name}={value}")).collect();
+        let fields: String = line
+            .fields
+            .iter()
+            .map(|(name, value)| format!("  {name}={value}"))
+            .collect();
         let level = format!("{:?}", line.level).to_lowercase();
-        eprintln!("{:>9.3} {level:<5} {}{fields}", line.after.as_secs_f64(), line.message);
+        eprintln!(
+            "{:>9.3} {level:<5} {}{fields}",
+            line.after.as_secs_f64(),
+            line.message
+        );
     }
     for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
         for line in tail.text.lines() {
@@ -223,13 +334,22 @@ fn tell(end: &TaskEnd) {
         eprintln!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
     }
     if !matches!(end.outcome, TaskOutcome::Ok(_)) {
-        eprintln!("{} {}", paint.paint(Tone::Bad, "error:"), end.outcome.explain());
+        eprintln!(
+            "{} {}",
+            paint.paint(Tone::Bad, "error:"),
+            end.outcome.explain()
+        );
         for frame in &end.frames {
             eprintln!("  at {}", frame.function);
         }
     }
+    if end.started.is_none() {
+        return;
+    }
     let usage = &end.usage;
-    let fuel = usage.fuel.map_or_else(String::new, |fuel| format!(", {fuel} fuel"));
+    let fuel = usage
+        .fuel
+        .map_or_else(String::new, |fuel| format!(", {fuel} fuel"));
     let line = format!(
         "{:.2} ms wall, {:.2} ms CPU, {} KiB memory{fuel}, {} bytes in, {} bytes out",
         usage.wall.as_secs_f64() * 1_000.0,

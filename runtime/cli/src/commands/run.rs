@@ -17,7 +17,11 @@ use crate::host::Host;
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
 
 pub(super) async fn run(args: RunArgs) -> Outcome {
-    let kind = if args.express { ExecutionType::Express } else { ExecutionType::Standard };
+    let kind = if args.express {
+        ExecutionType::Express
+    } else {
+        ExecutionType::Standard
+    };
     let (definition, _) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
     let input = given::json(&args.input)?;
     let host = Host::open(args.data.as_deref(), args.plugins.as_deref(), args.limits).await?;
@@ -33,20 +37,33 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
 
 async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
     let machine = put_machine(client, &machine_name(&args.machine), definition, true).await?;
-    let call = client.call("StartSyncExecution", json!({"stateMachineArn": machine, "input": input}));
+    let call = client.call(
+        "StartSyncExecution",
+        json!({"stateMachineArn": machine, "input": input}),
+    );
     let result = tokio::select! {
         result = call => result?,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow!("interrupted; nothing of an EXPRESS execution is kept"))),
     };
     if !args.quiet {
-        let billed = result.pointer("/billingDetails/billedDurationInMilliseconds").and_then(Value::as_u64);
-        eprintln!("EXPRESS execution {}, {} ms billed", super::text(&result, "status"), billed.unwrap_or(0));
+        let billed = result
+            .pointer("/billingDetails/billedDurationInMilliseconds")
+            .and_then(Value::as_u64);
+        eprintln!(
+            "EXPRESS execution {}, {} ms billed",
+            super::text(&result, "status"),
+            billed.unwrap_or(0)
+        );
     }
     if args.json {
         super::print_json(&result)?;
     }
     if super::text(&result, "status") == "SUCCEEDED" {
-        return if args.json { Ok(()) } else { super::print_json_text(super::text(&result, "output")) };
+        return if args.json {
+            Ok(())
+        } else {
+            super::print_json_text(super::text(&result, "output"))
+        };
     }
     follow::tell_failure(&result, None, "run it without --express to see its states");
     Err(Stop::Failed)
@@ -54,12 +71,18 @@ async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str)
 
 async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
     let machine = put_machine(client, &machine_name(&args.machine), definition, false).await?;
-    let name = args.name.clone().unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let arn = start(client, &machine, &name, input).await?;
     if let (Some(data), false) = (&args.data, args.quiet) {
         eprintln!("execution {arn}");
         if args.name.is_none() {
-            eprintln!("if it is interrupted, the same command with --data {} --name {name} takes it up again", data.display());
+            eprintln!(
+                "if it is interrupted, the same command with --data {} --name {name} takes it up again",
+                data.display()
+            );
         }
     }
     match follow::follow(client, &arn, args.quiet).await? {
@@ -75,7 +98,9 @@ async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str
                 "interrupted; the execution is kept\nhint: the same command with --data {} --name {name} takes it up again",
                 data.display()
             ),
-            None => anyhow!("interrupted; the execution is lost\nhint: --data DIR keeps executions"),
+            None => {
+                anyhow!("interrupted; the execution is lost\nhint: --data DIR keeps executions")
+            }
         })),
     }
 }
@@ -89,12 +114,22 @@ async fn start(client: &Client, machine: &str, name: &str, input: &str) -> Outco
         Err(refused) if refused.code == "ExecutionAlreadyExists" => refused,
         Err(refused) => return Err(Stop::Usage(anyhow!("{refused}"))),
     };
-    let arn = format!("{}:{name}", machine.replacen(":stateMachine:", ":execution:", 1));
-    let known = client.call("DescribeExecution", json!({"executionArn": arn})).await?;
+    let arn = format!(
+        "{}:{name}",
+        machine.replacen(":stateMachine:", ":execution:", 1)
+    );
+    let known = client
+        .call("DescribeExecution", json!({"executionArn": arn}))
+        .await?;
     if !same_json(super::text(&known, "input"), input) {
-        return Err(Stop::Usage(anyhow!("an execution `{name}` with another input is there: {refused}\nhint: choose another --name")));
+        return Err(Stop::Usage(anyhow!(
+            "an execution `{name}` with another input is there: {refused}\nhint: choose another --name"
+        )));
     }
-    eprintln!("the execution `{name}` is there already: {}", super::text(&known, "status"));
+    eprintln!(
+        "the execution `{name}` is there already: {}",
+        super::text(&known, "status")
+    );
     Ok(arn)
 }
 
@@ -104,7 +139,12 @@ fn same_json(one: &str, other: &str) -> bool {
 }
 
 /// Creates the state machine of that name, or gives it this definition.
-pub(super) async fn put_machine(client: &Client, name: &str, definition: &str, express: bool) -> Outcome<String> {
+pub(super) async fn put_machine(
+    client: &Client,
+    name: &str,
+    definition: &str,
+    express: bool,
+) -> Outcome<String> {
     let kind = if express { "EXPRESS" } else { "STANDARD" };
     let create = json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
     let refused = match client.try_call("CreateStateMachine", create).await? {
@@ -115,27 +155,57 @@ pub(super) async fn put_machine(client: &Client, name: &str, definition: &str, e
         return Err(Stop::Usage(anyhow!("{refused}")));
     }
     let arn = client.machine_arn(name).await?;
-    let known = client.call("DescribeStateMachine", json!({"stateMachineArn": arn})).await?;
+    let known = client
+        .call("DescribeStateMachine", json!({"stateMachineArn": arn}))
+        .await?;
     if super::text(&known, "type") != kind {
         let other = super::text(&known, "type");
-        return Err(Stop::Usage(anyhow!("the state machine `{name}` is there as {other}\nhint: delete it with `stepwell machine delete {name}`, or choose another name")));
+        return Err(Stop::Usage(anyhow!(
+            "the state machine `{name}` is there as {other}\nhint: delete it with `stepwell machine delete {name}`, or choose another name"
+        )));
     }
-    client.call("UpdateStateMachine", json!({"stateMachineArn": arn, "definition": definition})).await?;
+    client
+        .call(
+            "UpdateStateMachine",
+            json!({"stateMachineArn": arn, "definition": definition}),
+        )
+        .await?;
     Ok(arn)
 }
 
 /// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`.
 pub(super) fn machine_name(path: &Path) -> String {
     let stem = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let name = path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default();
         name.split('.').next().unwrap_or_default().to_owned()
     };
     let own = stem(path);
-    let folder = path.canonicalize().ok().and_then(|path| path.parent().map(stem)).unwrap_or_default();
-    let name = if own == "machine" && !folder.is_empty() { folder } else { own };
-    let allowed = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
+    let folder = path
+        .canonicalize()
+        .ok()
+        .and_then(|path| path.parent().map(stem))
+        .unwrap_or_default();
+    let name = if own == "machine" && !folder.is_empty() {
+        folder
+    } else {
+        own
+    };
+    let allowed = |c: char| {
+        if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') {
+            c
+        } else {
+            '-'
+        }
+    };
     let name: String = name.chars().map(allowed).take(80).collect();
-    if name.is_empty() { "machine".to_owned() } else { name }
+    if name.is_empty() {
+        "machine".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,14 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let address = listener.local_addr().runtime()?;
     let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits).await?;
     announce(&host, &args, address)?;
-    let served = stepwell_server::serve(host.server_config(), host.engine.clone(), host.metrics(), listener, told_to_stop()).await;
+    let served = stepwell_server::serve(
+        host.server_config(),
+        host.engine.clone(),
+        host.metrics(),
+        listener,
+        told_to_stop(),
+    )
+    .await;
     eprintln!("shutting down: what runs is kept and goes on at the next start");
     host.close().await;
     served.runtime()
@@ -42,17 +49,33 @@ async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
 /// What clients need goes to stdout, so that a shell can take it; the rest is talk.
 fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
     let found = host.sandbox.list();
-    let plugins = host.plugins.as_ref().map_or_else(String::new, |path| path.display().to_string());
-    eprintln!("Stepwell {} serves the Step Functions API on http://{address}", env!("CARGO_PKG_VERSION"));
+    let plugins = host
+        .plugins
+        .as_ref()
+        .map_or_else(String::new, |path| path.display().to_string());
+    eprintln!(
+        "Stepwell {} serves the Step Functions API on http://{address}",
+        env!("CARGO_PKG_VERSION")
+    );
     eprintln!("  data     {}", args.data.display());
     eprintln!("  plugins  {plugins} ({})", count(found.len(), "plugin"));
     for plugin in found.iter().filter(|plugin| plugin.problem.is_some()) {
-        eprintln!("  warning: plugin `{}`: {}", plugin.name, plugin.problem.as_deref().unwrap_or_default());
+        eprintln!(
+            "  warning: plugin `{}`: {}",
+            plugin.name,
+            plugin.problem.as_deref().unwrap_or_default()
+        );
     }
     eprintln!("  metrics  http://{address}/metrics");
-    eprintln!("AWS clients find it with these variables, and any credentials; the second is needed because clients put");
-    eprintln!("`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:");
-    super::print(&format!("export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n"))
+    eprintln!(
+        "AWS clients find it with these variables, and any credentials; the second is needed because clients put"
+    );
+    eprintln!(
+        "`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:"
+    );
+    super::print(&format!(
+        "export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n"
+    ))
 }
 
 /// Completes at Ctrl-C or SIGTERM.

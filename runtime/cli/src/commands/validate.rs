@@ -10,7 +10,11 @@ use crate::table::Table;
 
 /// Checks all files and prints all that is wrong with them; fails when one has errors or cannot be read.
 pub(super) fn validate(args: &ValidateArgs) -> Outcome {
-    let kind = if args.express { ExecutionType::Express } else { ExecutionType::Standard };
+    let kind = if args.express {
+        ExecutionType::Express
+    } else {
+        ExecutionType::Standard
+    };
     let options = given::options(kind, args.limits);
     let (mut errors, mut warnings) = (0, 0);
     let mut found = Vec::new();
@@ -32,9 +36,18 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     if args.json {
         super::print_json(&Value::Array(found))?;
     } else {
-        eprintln!("{}, {}, {}", count(args.files.len(), "file"), count(errors, "error"), count(warnings, "warning"));
+        eprintln!(
+            "{}, {}, {}",
+            count(args.files.len(), "file"),
+            count(errors, "error"),
+            count(warnings, "warning")
+        );
     }
-    if errors > 0 { Err(Stop::Refused) } else { Ok(()) }
+    if errors > 0 {
+        Err(Stop::Refused)
+    } else {
+        Ok(())
+    }
 }
 
 fn as_json(file: &str, diagnostic: &Diagnostic) -> Value {
@@ -65,6 +78,8 @@ pub(super) fn explain(args: &ExplainArgs) -> Outcome {
     };
     match stepwell_asl::explain(code) {
         Some(page) => super::print(&format!("{}\n", page.trim_end())),
-        None => Err(Stop::Usage(anyhow::anyhow!("there is no code `{code}`\nhint: `stepwell explain` lists all codes"))),
+        None => Err(Stop::Usage(anyhow::anyhow!(
+            "there is no code `{code}`\nhint: `stepwell explain` lists all codes"
+        ))),
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use stepwell_asl::{
-    Catcher, ErrorEquals, Flow, Given, Kind, Mode, Pattern, Program, Resource, Rules, State, StateId, Target, Then,
-    Until, Wait,
+    Catcher, ErrorEquals, Flow, Given, Kind, Mode, Pattern, Program, Resource, Rules, State,
+    StateId, Target, Then, Until, Wait,
 };
 
 use super::condition;
@@ -95,7 +95,10 @@ pub(crate) enum MarkStatus {
 impl Chart {
     /// The picture of a state machine.
     pub(crate) fn of(program: &Program) -> Chart {
-        Chart { scope: scope(program, &program.root, String::new()), marked: false }
+        Chart {
+            scope: scope(program, &program.root, String::new()),
+            marked: false,
+        }
     }
 
     /// The picture with an execution's marks, by the states' names.
@@ -116,14 +119,23 @@ fn put_marks(scope: &mut Scope, marks: &BTreeMap<String, Mark>) {
 }
 
 fn scope(program: &Program, flow: &Flow, caption: String) -> Scope {
-    let place: BTreeMap<StateId, usize> = flow.states.iter().enumerate().map(|(at, id)| (*id, at)).collect();
+    let place: BTreeMap<StateId, usize> = flow
+        .states
+        .iter()
+        .enumerate()
+        .map(|(at, id)| (*id, at))
+        .collect();
     let mut edges = Vec::new();
     for (from, id) in flow.states.iter().enumerate() {
         transitions(&program[*id].kind, from, &place, &mut edges);
     }
     Scope {
         caption,
-        nodes: flow.states.iter().map(|id| node(program, &program[*id])).collect(),
+        nodes: flow
+            .states
+            .iter()
+            .map(|id| node(program, &program[*id]))
+            .collect(),
         edges,
         start: place[&flow.start],
     }
@@ -132,14 +144,37 @@ fn scope(program: &Program, flow: &Flow, caption: String) -> Scope {
 fn node(program: &Program, state: &State) -> Node {
     let inner = match &state.kind {
         Kind::Parallel(parallel) => {
-            let caption = |at| if parallel.branches.len() > 1 { format!("branch {at}") } else { String::new() };
-            parallel.branches.iter().enumerate().map(|(at, flow)| scope(program, flow, caption(at))).collect()
+            let caption = |at| {
+                if parallel.branches.len() > 1 {
+                    format!("branch {at}")
+                } else {
+                    String::new()
+                }
+            };
+            parallel
+                .branches
+                .iter()
+                .enumerate()
+                .map(|(at, flow)| scope(program, flow, caption(at)))
+                .collect()
         }
         Kind::Map(map) => vec![scope(program, &map.processor, String::new())],
-        Kind::Pass(_) | Kind::Task(_) | Kind::Choice(_) | Kind::Wait(_) | Kind::Succeed(_) | Kind::Fail(_) => Vec::new(),
+        Kind::Pass(_)
+        | Kind::Task(_)
+        | Kind::Choice(_)
+        | Kind::Wait(_)
+        | Kind::Succeed(_)
+        | Kind::Fail(_) => Vec::new(),
     };
     let (look, detail) = appearance(&state.kind);
-    Node { name: state.name.clone(), look, detail, comment: state.comment.clone(), inner, mark: None }
+    Node {
+        name: state.name.clone(),
+        look,
+        detail,
+        comment: state.comment.clone(),
+        inner,
+        mark: None,
+    }
 }
 
 fn appearance(kind: &Kind) -> (Look, String) {
@@ -168,9 +203,20 @@ fn resource(resource: &Resource) -> String {
         Target::Activity { name } => format!("activity {name}"),
         Target::StartExecution(_) => "startExecution".to_owned(),
         Target::HttpInvoke => "http:invoke".to_owned(),
-        Target::Service { service, action, .. } | Target::AwsSdk { service, action, .. } => format!("{service}:{action}"),
-        Target::Wasm { name, version: Some(version) } => format!("{name}@{version}"),
-        Target::Wasm { name, version: None } => name.to_string(),
+        Target::Service {
+            service, action, ..
+        }
+        | Target::AwsSdk {
+            service, action, ..
+        } => format!("{service}:{action}"),
+        Target::Wasm {
+            name,
+            version: Some(version),
+        } => format!("{name}@{version}"),
+        Target::Wasm {
+            name,
+            version: None,
+        } => name.to_string(),
     };
     let how = match resource.target.pattern() {
         Pattern::RequestResponse => "",
@@ -194,17 +240,29 @@ fn waiting(wait: &Wait) -> String {
 /// `90 s` up to two minutes, then the largest unit that divides it.
 fn seconds_text(seconds: u32) -> String {
     const UNITS: [(u32, &str); 3] = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = UNITS.iter().find(|(unit, _)| seconds >= 120.min(unit * 2) && seconds >= *unit && seconds % unit == 0);
-    unit.map_or_else(|| format!("{seconds} s"), |(unit, name)| format!("{} {name}", seconds / unit))
+    let unit = UNITS
+        .iter()
+        .find(|(unit, _)| seconds >= 120.min(unit * 2) && seconds >= *unit && seconds % unit == 0);
+    unit.map_or_else(
+        || format!("{seconds} s"),
+        |(unit, name)| format!("{} {name}", seconds / unit),
+    )
 }
 
 /// Adds the transitions of one state, several between the same two states as one.
 fn transitions(kind: &Kind, from: usize, place: &BTreeMap<StateId, usize>, edges: &mut Vec<Edge>) {
     let mut add = |to: Goal, label: String, caught: bool| {
-        let same = edges.iter_mut().find(|e| e.from == from && e.to == to && e.caught == caught && !e.label.is_empty());
+        let same = edges
+            .iter_mut()
+            .find(|e| e.from == from && e.to == to && e.caught == caught && !e.label.is_empty());
         match same {
             Some(edge) if !label.is_empty() => edge.label = format!("{}\n{label}", edge.label),
-            Some(_) | None => edges.push(Edge { from, to, label, caught }),
+            Some(_) | None => edges.push(Edge {
+                from,
+                to,
+                label,
+                caught,
+            }),
         }
     };
     let goal = |id: &StateId| Goal::Node(place[id]);
@@ -212,21 +270,32 @@ fn transitions(kind: &Kind, from: usize, place: &BTreeMap<StateId, usize>, edges
         Kind::Choice(choice) => {
             match &choice.rules {
                 Rules::Path(rules) => {
-                    rules.iter().for_each(|rule| add(goal(&rule.next), condition::of_test(&rule.test), false));
+                    rules.iter().for_each(|rule| {
+                        add(goal(&rule.next), condition::of_test(&rule.test), false)
+                    });
                 }
                 Rules::Jsonata(rules) => {
-                    rules.iter().for_each(|r| add(goal(&r.next), condition::of_condition(&r.condition), false));
+                    rules.iter().for_each(|r| {
+                        add(goal(&r.next), condition::of_condition(&r.condition), false)
+                    });
                 }
             }
-            choice.default.iter().for_each(|id| add(goal(id), "otherwise".to_owned(), false));
+            choice
+                .default
+                .iter()
+                .for_each(|id| add(goal(id), "otherwise".to_owned(), false));
         }
         Kind::Succeed(_) | Kind::Fail(_) => add(Goal::End, String::new(), false),
-        Kind::Pass(_) | Kind::Task(_) | Kind::Wait(_) | Kind::Parallel(_) | Kind::Map(_) => match kind.then() {
-            Some(Then::Next(id)) => add(goal(&id), String::new(), false),
-            Some(Then::End) | None => add(Goal::End, String::new(), false),
-        },
+        Kind::Pass(_) | Kind::Task(_) | Kind::Wait(_) | Kind::Parallel(_) | Kind::Map(_) => {
+            match kind.then() {
+                Some(Then::Next(id)) => add(goal(&id), String::new(), false),
+                Some(Then::End) | None => add(Goal::End, String::new(), false),
+            }
+        }
     }
-    let catchers = kind.handlers().map_or(&[] as &[Catcher], |handlers| &handlers.catch);
+    let catchers = kind
+        .handlers()
+        .map_or(&[] as &[Catcher], |handlers| &handlers.catch);
     for catcher in catchers {
         add(goal(&catcher.next), errors(&catcher.errors), true);
     }

@@ -35,15 +35,30 @@ fn of_comparison(comparison: &Comparison) -> String {
     let variable = comparison.variable.text();
     match &comparison.operator {
         Operator::String(order, operand) => {
-            format!("{variable} {} {}", sign(*order), operand_text(operand, |text| format!("\"{text}\"")))
+            format!(
+                "{variable} {} {}",
+                sign(*order),
+                operand_text(operand, |text| format!("\"{text}\""))
+            )
         }
         Operator::Numeric(order, operand) => {
-            format!("{variable} {} {}", sign(*order), operand_text(operand, ToString::to_string))
+            format!(
+                "{variable} {} {}",
+                sign(*order),
+                operand_text(operand, ToString::to_string)
+            )
         }
         Operator::Timestamp(order, operand) => {
-            format!("{variable} {} {}", sign(*order), operand_text(operand, ToString::to_string))
+            format!(
+                "{variable} {} {}",
+                sign(*order),
+                operand_text(operand, ToString::to_string)
+            )
         }
-        Operator::BooleanEquals(operand) => format!("{variable} = {}", operand_text(operand, ToString::to_string)),
+        Operator::BooleanEquals(operand) => format!(
+            "{variable} = {}",
+            operand_text(operand, ToString::to_string)
+        ),
         Operator::StringMatches(pattern) => format!("{variable} matches \"{pattern}\""),
         Operator::IsNull(yes) => is(variable, *yes, "null"),
         Operator::IsPresent(yes) => is(variable, *yes, "present"),

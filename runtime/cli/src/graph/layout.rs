@@ -85,7 +85,9 @@ enum Item {
     /// A transition passes; with the label's size where it carries one.
     Bend,
     /// A transition back to an earlier layer passes beside; at both its ends it clings to its state.
-    Side { beside: Option<usize> },
+    Side {
+        beside: Option<usize>,
+    },
 }
 
 /// The items of a scope with their connections, by layer.
@@ -137,44 +139,99 @@ pub(super) fn plan(scope: &Scope, top: bool) -> Plan {
     let marker = |wanted: Item| {
         let at = grid.items.iter().position(|item| *item == wanted)?;
         let (y, height) = ys[grid.layer[at]];
-        Some(Point { x: xs[at], y: y + height / 2.0 })
+        Some(Point {
+            x: xs[at],
+            y: y + height / 2.0,
+        })
     };
-    let width = grid.items.iter().enumerate().map(|(at, _)| xs[at] + grid.sizes[at].0 / 2.0).fold(0.0, f64::max);
+    let width = grid
+        .items
+        .iter()
+        .enumerate()
+        .map(|(at, _)| xs[at] + grid.sizes[at].0 / 2.0)
+        .fold(0.0, f64::max);
     let height = ys.last().map_or(0.0, |(y, height)| y + height);
-    Plan { width, height, start: marker(Item::Start), end: marker(Item::End), nodes, lines }
+    Plan {
+        width,
+        height,
+        start: marker(Item::Start),
+        end: marker(Item::End),
+        nodes,
+        lines,
+    }
 }
 
 /// Size of a state's box with what is nested in it; the place comes later.
 fn measure(node: &Node) -> Placed {
     let name = text::width(&text::clip(&node.name, NAME_CHARS_MAX), FONT_NAME, true);
-    let note = node.mark.as_ref().map_or(0, |mark| mark.note.chars().count());
+    let note = node
+        .mark
+        .as_ref()
+        .map_or(0, |mark| mark.note.chars().count());
     let detail_chars = text::clip(&node.detail, NAME_CHARS_MAX);
-    let detail = text::width(&detail_chars, FONT_SMALL, false) + if note == 0 { 0.0 } else { note as f64 * 6.0 + 18.0 };
+    let detail = text::width(&detail_chars, FONT_SMALL, false)
+        + if note == 0 {
+            0.0
+        } else {
+            note as f64 * 5.6 + 22.0
+        };
     let head = (ICON_ROOM + name.max(detail) + 16.0).max(NODE_WIDTH_MIN);
     if node.inner.is_empty() {
-        return Placed { x: 0.0, y: 0.0, width: head, height: NODE_HEIGHT, inner: Vec::new() };
+        return Placed {
+            x: 0.0,
+            y: 0.0,
+            width: head,
+            height: NODE_HEIGHT,
+            inner: Vec::new(),
+        };
     }
     let mut inner = Vec::new();
     let mut x = NEST_PADDING;
     let mut deepest: f64 = 0.0;
     for scope in &node.inner {
-        let caption = if scope.caption.is_empty() { 0.0 } else { CAPTION_HEIGHT };
+        let caption = if scope.caption.is_empty() {
+            0.0
+        } else {
+            CAPTION_HEIGHT
+        };
         let plan = plan(scope, false);
-        let (width, height) = (plan.width + 2.0 * NEST_PADDING, plan.height + caption + 2.0 * NEST_PADDING);
+        let (width, height) = (
+            plan.width + 2.0 * NEST_PADDING,
+            plan.height + caption + 2.0 * NEST_PADDING,
+        );
         deepest = deepest.max(height);
-        inner.push((Point { x: x + NEST_PADDING, y: NODE_HEIGHT + caption + NEST_PADDING }, plan));
+        inner.push((
+            Point {
+                x: x + NEST_PADDING,
+                y: NODE_HEIGHT + caption + NEST_PADDING,
+            },
+            plan,
+        ));
         x += width + NEST_PADDING;
     }
     let shift = ((head - x) / 2.0).max(0.0);
     inner.iter_mut().for_each(|(at, _)| at.x += shift);
-    Placed { x: 0.0, y: 0.0, width: head.max(x), height: NODE_HEIGHT + deepest + NEST_PADDING, inner }
+    Placed {
+        x: 0.0,
+        y: 0.0,
+        width: head.max(x),
+        height: NODE_HEIGHT + deepest + NEST_PADDING,
+        inner,
+    }
 }
 
 /// The lines of a label, cut to what fits.
 pub(super) fn label_lines(label: &str) -> Vec<String> {
     let all: Vec<&str> = label.split('\n').collect();
-    let shown = if all.len() > LABEL_LINES_MAX { LABEL_LINES_MAX - 1 } else { all.len() };
-    let mut lines: Vec<String> = all[..shown].iter().map(|line| text::clip(line, LABEL_CHARS_MAX)).collect();
+    let shown = if all.len() > LABEL_LINES_MAX {
+        LABEL_LINES_MAX - 1
+    } else {
+        all.len()
+    };
+    let mut lines: Vec<String> = all[..shown]
+        .iter()
+        .map(|line| text::clip(line, LABEL_CHARS_MAX))
+        .collect();
     if shown < all.len() {
         lines.push(format!("or {} more", all.len() - shown));
     }
@@ -183,7 +240,10 @@ pub(super) fn label_lines(label: &str) -> Vec<String> {
 
 fn label_size(label: &str) -> (f64, f64) {
     let lines = label_lines(label);
-    let width = lines.iter().map(|line| text::width(line, FONT_SMALL, false)).fold(0.0, f64::max);
+    let width = lines
+        .iter()
+        .map(|line| text::width(line, FONT_SMALL, false))
+        .fold(0.0, f64::max);
     (width + 12.0, lines.len() as f64 * LABEL_LINE)
 }
 
@@ -192,7 +252,10 @@ fn rows(grid: &Grid) -> Vec<(f64, f64)> {
     let mut y = 0.0;
     let mut rows = Vec::new();
     for row in &grid.rows {
-        let height = row.iter().map(|item| grid.sizes[*item].1).fold(0.0, f64::max);
+        let height = row
+            .iter()
+            .map(|item| grid.sizes[*item].1)
+            .fold(0.0, f64::max);
         rows.push((y, height));
         y += height + LAYER_GAP;
     }
@@ -211,18 +274,40 @@ fn grid(scope: &Scope, nodes: &[Placed], top: bool) -> Grid {
     let (start, end) = (scope.nodes.len(), scope.nodes.len() + 1);
     let mut arcs = Vec::new();
     if top {
-        arcs.push(Arc { from: start, to: scope.start, edge: None, back: false });
+        arcs.push(Arc {
+            from: start,
+            to: scope.start,
+            edge: None,
+            back: false,
+        });
     }
     for (at, edge) in scope.edges.iter().enumerate() {
         match edge.to {
-            Goal::Node(to) if to != edge.from => arcs.push(Arc { from: edge.from, to, edge: Some(at), back: false }),
-            Goal::End if top => arcs.push(Arc { from: edge.from, to: end, edge: Some(at), back: false }),
+            Goal::Node(to) if to != edge.from => arcs.push(Arc {
+                from: edge.from,
+                to,
+                edge: Some(at),
+                back: false,
+            }),
+            Goal::End if top => arcs.push(Arc {
+                from: edge.from,
+                to: end,
+                edge: Some(at),
+                back: false,
+            }),
             Goal::Node(_) | Goal::End => {}
         }
     }
-    let vertices = if top { scope.nodes.len() + 2 } else { scope.nodes.len() };
+    let vertices = if top {
+        scope.nodes.len() + 2
+    } else {
+        scope.nodes.len()
+    };
     let finished = set_back(&mut arcs, vertices, if top { start } else { scope.start });
-    let has_label = |arc: &Arc| arc.edge.is_some_and(|edge| !scope.edges[edge].label.is_empty());
+    let has_label = |arc: &Arc| {
+        arc.edge
+            .is_some_and(|edge| !scope.edges[edge].label.is_empty())
+    };
     let mut layer = vec![0_usize; vertices];
     for vertex in finished.iter().rev() {
         for arc in arcs.iter().filter(|arc| !arc.back && arc.from == *vertex) {
@@ -230,7 +315,14 @@ fn grid(scope: &Scope, nodes: &[Placed], top: bool) -> Grid {
         }
     }
     if top {
-        layer[end] = layer.iter().enumerate().filter(|(v, _)| *v != end).map(|(_, l)| l + 1).max().unwrap_or(1).max(layer[end]);
+        layer[end] = layer
+            .iter()
+            .enumerate()
+            .filter(|(v, _)| *v != end)
+            .map(|(_, l)| l + 1)
+            .max()
+            .unwrap_or(1)
+            .max(layer[end]);
     }
     let mut grid = Grid::new(nodes, scope, &layer, top);
     for arc in &arcs {
@@ -248,8 +340,9 @@ fn set_back(arcs: &mut [Arc], vertices: usize, start: usize) -> Vec<usize> {
         Open,
         Done,
     }
-    let leaving: Vec<Vec<usize>> =
-        (0..vertices).map(|v| (0..arcs.len()).filter(|a| arcs[*a].from == v).collect()).collect();
+    let leaving: Vec<Vec<usize>> = (0..vertices)
+        .map(|v| (0..arcs.len()).filter(|a| arcs[*a].from == v).collect())
+        .collect();
     let mut seen = vec![Seen::No; vertices];
     let mut finished = Vec::with_capacity(vertices);
     for root in std::iter::once(start).chain(0..vertices) {
@@ -282,10 +375,12 @@ fn set_back(arcs: &mut [Arc], vertices: usize, start: usize) -> Vec<usize> {
 impl Grid {
     fn new(nodes: &[Placed], scope: &Scope, layer: &[usize], top: bool) -> Grid {
         let mut items: Vec<Item> = (0..nodes.len()).map(Item::Node).collect();
-        let mut sizes: Vec<(f64, f64)> = nodes.iter().map(|node| (node.width, node.height)).collect();
+        let mut sizes: Vec<(f64, f64)> =
+            nodes.iter().map(|node| (node.width, node.height)).collect();
         for edge in &scope.edges {
             if edge.to == Goal::Node(edge.from) {
-                sizes[edge.from].0 = nodes[edge.from].width + 2.0 * label_size(&edge.label).0.max(30.0) + 30.0;
+                sizes[edge.from].0 =
+                    nodes[edge.from].width + 2.0 * (label_size(&edge.label).0 + 34.0);
             }
         }
         if top {
@@ -293,7 +388,15 @@ impl Grid {
             sizes.extend([(2.0 * MARKER_RADIUS, 2.0 * MARKER_RADIUS); 2]);
         }
         let none = vec![Vec::new(); items.len()];
-        Grid { items, sizes, layer: layer.to_vec(), above: none.clone(), below: none, rows: Vec::new(), chains: Vec::new() }
+        Grid {
+            items,
+            sizes,
+            layer: layer.to_vec(),
+            above: none.clone(),
+            below: none,
+            rows: Vec::new(),
+            chains: Vec::new(),
+        }
     }
 
     fn add(&mut self, item: Item, layer: usize, size: (f64, f64)) -> usize {
@@ -307,31 +410,58 @@ impl Grid {
 
     /// Lays one transition through the layers between its states.
     fn connect(&mut self, arc: &Arc, scope: &Scope) {
-        let label = arc.edge.map(|edge| scope.edges[edge].label.as_str()).filter(|label| !label.is_empty());
+        let label = arc
+            .edge
+            .map(|edge| scope.edges[edge].label.as_str())
+            .filter(|label| !label.is_empty());
         let (from, to) = (self.layer[arc.from], self.layer[arc.to]);
         let caught = arc.edge.is_some_and(|edge| scope.edges[edge].caught);
         let mut items = Vec::new();
         let mut label_at = None;
         if arc.back {
             for layer in (to..=from).rev() {
-                let beside = if layer == from { Some(arc.from) } else { (layer == to).then_some(arc.to) };
-                let labelled = label.filter(|_| layer == (from + to).div_ceil(2) && beside.is_none() || from - to == 1 && layer == from);
+                let beside = if layer == from {
+                    Some(arc.from)
+                } else {
+                    (layer == to).then_some(arc.to)
+                };
+                let labelled = label.filter(|_| {
+                    layer == (from + to).div_ceil(2) && beside.is_none()
+                        || from - to == 1 && layer == from
+                });
                 let size = labelled.map_or((6.0, 0.0), label_size);
-                label_at = if labelled.is_some() { Some(items.len()) } else { label_at };
+                label_at = if labelled.is_some() {
+                    Some(items.len())
+                } else {
+                    label_at
+                };
                 items.push(self.add(Item::Side { beside }, layer, size));
             }
-            items.windows(2).for_each(|pair| self.link(pair[1], pair[0], caught));
+            items
+                .windows(2)
+                .for_each(|pair| self.link(pair[1], pair[0], caught));
         } else {
             items.push(arc.from);
             for layer in from + 1..to {
                 let labelled = label.filter(|_| layer == from + 1);
-                label_at = if labelled.is_some() { Some(items.len()) } else { label_at };
+                label_at = if labelled.is_some() {
+                    Some(items.len())
+                } else {
+                    label_at
+                };
                 items.push(self.add(Item::Bend, layer, labelled.map_or((6.0, 0.0), label_size)));
             }
             items.push(arc.to);
-            items.windows(2).for_each(|pair| self.link(pair[0], pair[1], caught));
+            items
+                .windows(2)
+                .for_each(|pair| self.link(pair[0], pair[1], caught));
         }
-        self.chains.push(Chain { edge: arc.edge, items, back: arc.back, label: label_at });
+        self.chains.push(Chain {
+            edge: arc.edge,
+            items,
+            back: arc.back,
+            label: label_at,
+        });
     }
 
     fn link(&mut self, upper: usize, lower: usize, caught: bool) {
@@ -357,7 +487,13 @@ impl Grid {
             while let Some(item) = stack.pop() {
                 if !std::mem::replace(&mut seen[item], true) {
                     self.rows[self.layer[item]].push(item);
-                    stack.extend(self.below[item].iter().rev().map(|link| link.to).filter(|next| !seen[*next]));
+                    stack.extend(
+                        self.below[item]
+                            .iter()
+                            .rev()
+                            .map(|link| link.to)
+                            .filter(|next| !seen[*next]),
+                    );
                 }
             }
         }

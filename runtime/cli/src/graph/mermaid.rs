@@ -11,7 +11,11 @@ const LABEL_CHARS_MAX: usize = 60;
 
 /// The whole diagram.
 pub(crate) fn mermaid(chart: &Chart) -> String {
-    let mut diagram = Diagram { out: "stateDiagram-v2\n".to_owned(), count: 0, classes: BTreeMap::new() };
+    let mut diagram = Diagram {
+        out: "stateDiagram-v2\n".to_owned(),
+        count: 0,
+        classes: BTreeMap::new(),
+    };
     diagram.scope(&chart.scope, 1);
     if chart.marked {
         diagram.classes();
@@ -27,7 +31,8 @@ struct Diagram {
 
 impl Diagram {
     fn line(&mut self, depth: usize, text: &str) {
-        writeln!(self.out, "{}{text}", "    ".repeat(depth)).expect("writing to a string does not fail");
+        writeln!(self.out, "{}{text}", "    ".repeat(depth))
+            .expect("writing to a string does not fail");
     }
 
     fn scope(&mut self, scope: &Scope, depth: usize) {
@@ -35,9 +40,15 @@ impl Diagram {
         self.count += scope.nodes.len();
         let id = |node: usize| format!("s{}", first + node);
         for (at, node) in scope.nodes.iter().enumerate() {
-            self.line(depth, &format!("state \"{}\" as {}", quoted(&node.name), id(at)));
+            self.line(
+                depth,
+                &format!("state \"{}\" as {}", quoted(&node.name), id(at)),
+            );
             if let Some(mark) = &node.mark {
-                self.classes.entry(class(mark.status)).or_default().push(id(at));
+                self.classes
+                    .entry(class(mark.status))
+                    .or_default()
+                    .push(id(at));
             }
             if node.inner.is_empty() {
                 continue;

@@ -40,7 +40,10 @@ pub(crate) fn svg(chart: &Chart, title: &str) -> String {
     let width = (plan.width + 2.0 * MARGIN).max(if chart.marked { 470.0 } else { 0.0 });
     let height = plan.height + 2.0 * MARGIN + legend;
     let mut out = String::new();
-    let mut write = Writer { out: &mut out, marked: chart.marked };
+    let mut write = Writer {
+        out: &mut out,
+        marked: chart.marked,
+    };
     write.put(format_args!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" role=\"img\">\n<title>{}</title>\n<style>{STYLE}</style>\n",
         escape(title),
@@ -50,8 +53,19 @@ pub(crate) fn svg(chart: &Chart, title: &str) -> String {
     write.put(format_args!(
         "<defs><marker id=\"tip\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"tip\" d=\"M0 .6 8 4 0 7.4z\"/></marker><marker id=\"tipc\" viewBox=\"0 0 8 8\" refX=\"7\" refY=\"4\" markerWidth=\"7\" markerHeight=\"7\" orient=\"auto\"><path class=\"tip-caught\" d=\"M0 .6 8 4 0 7.4z\"/></marker></defs>\n"
     ));
-    write.put(format_args!("<rect class=\"bg\" width=\"{}\" height=\"{}\"/>\n", n(width), n(height)));
-    write.plan(&chart.scope, &plan, Point { x: (width - plan.width) / 2.0, y: MARGIN });
+    write.put(format_args!(
+        "<rect class=\"bg\" width=\"{}\" height=\"{}\"/>\n",
+        n(width),
+        n(height)
+    ));
+    write.plan(
+        &chart.scope,
+        &plan,
+        Point {
+            x: (width - plan.width) / 2.0,
+            y: MARGIN,
+        },
+    );
     if chart.marked {
         write.legend(height - LEGEND_HEIGHT / 2.0 - 8.0);
     }
@@ -66,11 +80,17 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     fn put(&mut self, text: std::fmt::Arguments) {
-        self.out.write_fmt(text).expect("writing to a string does not fail");
+        self.out
+            .write_fmt(text)
+            .expect("writing to a string does not fail");
     }
 
     fn plan(&mut self, scope: &Scope, plan: &Plan, at: Point) {
-        self.put(format_args!("<g transform=\"translate({} {})\">\n", n(at.x), n(at.y)));
+        self.put(format_args!(
+            "<g transform=\"translate({} {})\">\n",
+            n(at.x),
+            n(at.y)
+        ));
         for line in &plan.lines {
             self.line(scope, line);
         }
@@ -81,7 +101,11 @@ impl Writer<'_> {
             self.label(scope, line);
         }
         if let Some(start) = plan.start {
-            self.put(format_args!("<circle class=\"dot\" cx=\"{}\" cy=\"{}\" r=\"7\"/>\n", n(start.x), n(start.y)));
+            self.put(format_args!(
+                "<circle class=\"dot\" cx=\"{}\" cy=\"{}\" r=\"7\"/>\n",
+                n(start.x),
+                n(start.y)
+            ));
         }
         if let Some(end) = plan.end {
             let (x, y) = (n(end.x), n(end.y));
@@ -94,18 +118,33 @@ impl Writer<'_> {
 
     fn line(&mut self, scope: &Scope, line: &Routed) {
         let caught = line.edge.is_some_and(|edge| scope.edges[edge].caught);
-        let (class, tip) = if caught { ("line caught", "tipc") } else { ("line", "tip") };
+        let (class, tip) = if caught {
+            ("line caught", "tipc")
+        } else {
+            ("line", "tip")
+        };
         let path = path(&line.path);
-        self.put(format_args!("<path class=\"{class}\" d=\"{path}\" marker-end=\"url(#{tip})\"/>\n"));
+        self.put(format_args!(
+            "<path class=\"{class}\" d=\"{path}\" marker-end=\"url(#{tip})\"/>\n"
+        ));
     }
 
     fn label(&mut self, scope: &Scope, line: &Routed) {
-        let (Some(edge), Some(at)) = (line.edge, line.label) else { return };
+        let (Some(edge), Some(at)) = (line.edge, line.label) else {
+            return;
+        };
         let edge = &scope.edges[edge];
         let lines = layout::label_lines(&edge.label);
-        let class = if edge.caught { "label label-caught" } else { "label" };
+        let class = if edge.caught {
+            "label label-caught"
+        } else {
+            "label"
+        };
         let top = at.y - (lines.len() as f64 - 1.0) * layout::LABEL_LINE / 2.0 + 4.0;
-        self.put(format_args!("<g><title>{}</title>", escape(&edge.label.replace('\n', " or "))));
+        self.put(format_args!(
+            "<g><title>{}</title>",
+            escape(&edge.label.replace('\n', " or "))
+        ));
         for (row, text) in lines.iter().enumerate() {
             let y = top + row as f64 * layout::LABEL_LINE;
             self.put(format_args!(
@@ -125,10 +164,22 @@ impl Writer<'_> {
             None => "state",
         };
         let (width, height) = (n(placed.width), n(placed.height));
-        self.put(format_args!("<g class=\"{status}\" transform=\"translate({} {})\">", n(placed.x), n(placed.y)));
-        let comment = node.comment.as_ref().map_or_else(String::new, |comment| format!(": {comment}"));
-        self.put(format_args!("<title>{}</title>", escape(&format!("{}{comment}", node.name))));
-        self.put(format_args!("<rect class=\"box\" width=\"{width}\" height=\"{height}\" rx=\"9\"/>"));
+        self.put(format_args!(
+            "<g class=\"{status}\" transform=\"translate({} {})\">",
+            n(placed.x),
+            n(placed.y)
+        ));
+        let comment = node
+            .comment
+            .as_ref()
+            .map_or_else(String::new, |comment| format!(": {comment}"));
+        self.put(format_args!(
+            "<title>{}</title>",
+            escape(&format!("{}{comment}", node.name))
+        ));
+        self.put(format_args!(
+            "<rect class=\"box\" width=\"{width}\" height=\"{height}\" rx=\"9\"/>"
+        ));
         self.put(format_args!(
             "<g class=\"icon\"><rect class=\"{}\" x=\"9\" y=\"9\" width=\"28\" height=\"28\" rx=\"7\"/><path class=\"glyph\" transform=\"translate(15 15)\" d=\"{}\"/></g>",
             look_class(node.look),
@@ -140,11 +191,17 @@ impl Writer<'_> {
         self.put(format_args!("<text class=\"name\" x=\"{x}\" y=\"20\">{name}</text><text class=\"small\" x=\"{x}\" y=\"36\">{detail}</text>"));
         if let Some(mark) = node.mark.as_ref().filter(|mark| !mark.note.is_empty()) {
             let right = n(placed.width - 11.0);
-            self.put(format_args!("<text class=\"small\" x=\"{right}\" y=\"36\" text-anchor=\"end\">{}</text>", escape(&mark.note)));
+            self.put(format_args!(
+                "<text class=\"small\" x=\"{right}\" y=\"36\" text-anchor=\"end\">{}</text>",
+                escape(&mark.note)
+            ));
         }
         if !node.inner.is_empty() {
             self.put(format_args!("\n<g class=\"nested\">"));
-            node.inner.iter().zip(&placed.inner).for_each(|(scope, (at, plan))| self.nested(scope, *at, plan, placed));
+            node.inner
+                .iter()
+                .zip(&placed.inner)
+                .for_each(|(scope, (at, plan))| self.nested(scope, *at, plan, placed));
             self.put(format_args!("</g>"));
         }
         self.put(format_args!("</g>\n"));
@@ -161,7 +218,12 @@ impl Writer<'_> {
             n(height)
         ));
         if !scope.caption.is_empty() {
-            self.put(format_args!("<text class=\"small\" x=\"{}\" y=\"{}\">{}</text>", n(x + 10.0), n(y + 18.0), escape(&scope.caption)));
+            self.put(format_args!(
+                "<text class=\"small\" x=\"{}\" y=\"{}\">{}</text>",
+                n(x + 10.0),
+                n(y + 18.0),
+                escape(&scope.caption)
+            ));
         }
         self.plan(scope, plan, at);
     }
@@ -190,7 +252,11 @@ impl Writer<'_> {
 /// A coordinate with at most one decimal.
 fn n(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0;
-    if rounded == 0.0 { "0".to_owned() } else { rounded.to_string() }
+    if rounded == 0.0 {
+        "0".to_owned()
+    } else {
+        rounded.to_string()
+    }
 }
 
 fn path(segments: &[Segment]) -> String {
@@ -235,7 +301,9 @@ fn glyph(look: Look) -> &'static str {
         Look::Wait => "M8 1.8a6.2 6.2 0 1 0 .01 0zM8 4.6V8l2.6 1.8",
         Look::Succeed => "M2.5 8.5 6.3 12.3 13.5 4.2",
         Look::Fail => "M3.5 3.5l9 9M12.5 3.5l-9 9",
-        Look::Parallel => "M8 1.5v3M3 12V8.5q0-2 2-2h6q2 0 2 2V12M1.5 10.5 3 12.3l1.5-1.8M11.5 10.5l1.5 1.8 1.5-1.8",
+        Look::Parallel => {
+            "M8 1.5v3M3 12V8.5q0-2 2-2h6q2 0 2 2V12M1.5 10.5 3 12.3l1.5-1.8M11.5 10.5l1.5 1.8 1.5-1.8"
+        }
         Look::Map => "M2 4.5h9v9H2zM5 4.5V2h9v9h-3",
     }
 }

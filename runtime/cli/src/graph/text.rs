@@ -16,7 +16,10 @@ fn ems(c: char) -> f64 {
         'm' | 'w' | 'M' | 'W' | '%' | '@' | '…' => 0.88,
         'A'..='Z' | '&' | '+' | '=' | '<' | '>' | '~' => 0.68,
         c if c.is_ascii() => 0.56,
-        '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{a4cf}' | '\u{ac00}'..='\u{d7a3}' | '\u{f900}'..='\u{faff}' => 1.0,
+        '\u{1100}'..='\u{11ff}'
+        | '\u{2e80}'..='\u{a4cf}'
+        | '\u{ac00}'..='\u{d7a3}'
+        | '\u{f900}'..='\u{faff}' => 1.0,
         '\u{fe30}'..='\u{fe4f}' | '\u{ff00}'..='\u{ff60}' | '\u{1f300}'..='\u{1faff}' => 1.0,
         _ => 0.6,
     }
@@ -58,7 +61,10 @@ mod tests {
     fn cuts_at_characters_and_escapes() {
         assert_eq!(clip("abcdef", 4), "abc…");
         assert_eq!(clip("größe", 5), "größe");
-        assert_eq!(escape("a<b & \"c\"\u{1}"), "a&lt;b &amp; &quot;c&quot;\u{fffd}");
+        assert_eq!(
+            escape("a<b & \"c\"\u{1}"),
+            "a&lt;b &amp; &quot;c&quot;\u{fffd}"
+        );
         assert!(width("mmm", 10.0, false) > width("iii", 10.0, false));
     }
 }

@@ -20,12 +20,23 @@ impl HistoryEvent {
     /// Reads one element of `events`.
     pub(crate) fn read(event: &Value) -> Result<HistoryEvent> {
         let number = |key: &str| event.get(key).and_then(Value::as_u64);
-        let details = event.as_object().and_then(|members| members.iter().find(|(key, _)| key.ends_with("EventDetails")));
+        let details = event.as_object().and_then(|members| {
+            members
+                .iter()
+                .find(|(key, _)| key.ends_with("EventDetails"))
+        });
         Ok(HistoryEvent {
             id: number("id").context("a history event has no `id`")?,
             previous: number("previousEventId").unwrap_or(0),
-            at_ms: event.get("timestamp").and_then(milliseconds).context("a history event has no `timestamp`")?,
-            kind: event.get("type").and_then(Value::as_str).context("a history event has no `type`")?.to_owned(),
+            at_ms: event
+                .get("timestamp")
+                .and_then(milliseconds)
+                .context("a history event has no `timestamp`")?,
+            kind: event
+                .get("type")
+                .and_then(Value::as_str)
+                .context("a history event has no `type`")?
+                .to_owned(),
             details: details.map_or(Value::Null, |(_, details)| details.clone()),
         })
     }
@@ -43,20 +54,53 @@ impl HistoryEvent {
     /// What there is to say of the event beside its type, on one line.
     pub(crate) fn summary(&self) -> String {
         let mut parts: Vec<String> = Vec::new();
-        for key in ["name", "state", "resource", "workerName", "error", "location", "mapRunArn"] {
-            parts.extend(self.text(key).map(|text| if key == "name" || key == "error" { text.to_owned() } else { format!("{key} {text}") }));
+        for key in [
+            "name",
+            "state",
+            "resource",
+            "workerName",
+            "error",
+            "location",
+            "mapRunArn",
+        ] {
+            parts.extend(self.text(key).map(|text| {
+                if key == "name" || key == "error" {
+                    text.to_owned()
+                } else {
+                    format!("{key} {text}")
+                }
+            }));
         }
-        for key in ["index", "length", "timeoutInSeconds", "heartbeatInSeconds", "redriveCount"] {
+        for key in [
+            "index",
+            "length",
+            "timeoutInSeconds",
+            "heartbeatInSeconds",
+            "redriveCount",
+        ] {
             parts.extend(self.number(key).map(|number| format!("{key} {number}")));
         }
         for key in ["cause", "input", "parameters", "output"] {
-            parts.extend(self.text(key).map(|text| if key == "cause" { text.to_owned() } else { format!("{key} {text}") }));
+            parts.extend(self.text(key).map(|text| {
+                if key == "cause" {
+                    text.to_owned()
+                } else {
+                    format!("{key} {text}")
+                }
+            }));
         }
-        parts.join("  ").split(['\n', '\r']).collect::<Vec<_>>().join(" ")
+        parts
+            .join("  ")
+            .split(['\n', '\r'])
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 
 /// A timestamp of AWS's JSON protocol: seconds since the epoch, with a fraction.
 pub(crate) fn milliseconds(value: &Value) -> Option<u64> {
-    value.as_f64().filter(|seconds| *seconds >= 0.0).map(|seconds| (seconds * 1_000.0).round() as u64)
+    value
+        .as_f64()
+        .filter(|seconds| *seconds >= 0.0)
+        .map(|seconds| (seconds * 1_000.0).round() as u64)
 }

@@ -1,6 +1,9 @@
 //! The fold: one event at a time. Hides which event types open, move and close what.
 
-use super::{Attempt, Change, Ending, Failure, Frame, HistoryEvent, Items, Place, StateType, Status, Timeline, Visit};
+use super::{
+    Attempt, Change, Ending, Failure, Frame, HistoryEvent, Items, Place, StateType, Status,
+    Timeline, Visit,
+};
 
 /// What an event type means to a visit, by the end of its name.
 enum Meaning<'a> {
@@ -33,7 +36,9 @@ fn meaning(kind: &str) -> Meaning<'_> {
     if let Some(what) = kind.strip_prefix("MapIteration") {
         return Meaning::Iteration(what);
     }
-    let grouped = ["MapState", "ParallelState", "MapRun"].iter().any(|prefix| kind.starts_with(prefix));
+    let grouped = ["MapState", "ParallelState", "MapRun"]
+        .iter()
+        .any(|prefix| kind.starts_with(prefix));
     match kind {
         "EvaluationFailed" => Meaning::EvaluationFailed,
         "MapStateStarted" | "ParallelStateStarted" => Meaning::Opened,
@@ -55,8 +60,15 @@ impl Timeline {
     /// Takes the next event; events must come in order of their ids.
     pub(crate) fn fold(&mut self, event: &HistoryEvent) -> Vec<Change> {
         self.last_ms = self.last_ms.max(event.at_ms);
-        let before = self.places.get(&event.previous).copied().unwrap_or(Place { visit: None, frame: 0, forks: false });
-        let mut place = Place { forks: false, ..before };
+        let before = self.places.get(&event.previous).copied().unwrap_or(Place {
+            visit: None,
+            frame: 0,
+            forks: false,
+        });
+        let mut place = Place {
+            forks: false,
+            ..before
+        };
         let mut changes = Vec::new();
         match meaning(&event.kind) {
             Meaning::Entered(kind) => place = self.enter(kind, event, before, &mut changes),
@@ -67,14 +79,21 @@ impl Timeline {
                 place.forks = event.kind.starts_with("Parallel");
                 if let Some(visit) = self.at(place) {
                     visit.failure = None;
-                    visit.items = Items { total: event.number("length").unwrap_or(0), ..Items::default() };
+                    visit.items = Items {
+                        total: event.number("length").unwrap_or(0),
+                        ..Items::default()
+                    };
                     visit.attempts.push(Attempt::at(event.at_ms));
                 }
             }
             Meaning::Inner | Meaning::Submitted | Meaning::Other => {}
             meant => {
                 if let Some(index) = self.meant_visit(before, event) {
-                    place = Place { visit: Some(index), frame: self.visits[index].frame, forks: false };
+                    place = Place {
+                        visit: Some(index),
+                        frame: self.visits[index].frame,
+                        forks: false,
+                    };
                     self.visit_event(index, &meant, event, &mut changes);
                 }
             }
@@ -95,7 +114,10 @@ impl Timeline {
             (Meaning::Failed | Meaning::Aborted, _) if grouped => {
                 self.around(before, |visit| event.kind.starts_with(visit.kind.name()))
             }
-            (_, _) => Place { forks: false, ..before },
+            (_, _) => Place {
+                forks: false,
+                ..before
+            },
         }
     }
 
@@ -104,17 +126,38 @@ impl Timeline {
         let mut visit = before.visit;
         let mut frame = before.frame;
         loop {
-            if let Some(index) = visit.filter(|index| self.visits[*index].ended_ms.is_none() && own(&self.visits[*index])) {
-                return Place { visit: Some(index), frame: self.visits[index].frame, forks: false };
+            if let Some(index) = visit
+                .filter(|index| self.visits[*index].ended_ms.is_none() && own(&self.visits[*index]))
+            {
+                return Place {
+                    visit: Some(index),
+                    frame: self.visits[index].frame,
+                    forks: false,
+                };
             }
-            let Some(owner) = self.frames[frame].owner else { return Place { forks: false, ..before } };
+            let Some(owner) = self.frames[frame].owner else {
+                return Place {
+                    forks: false,
+                    ..before
+                };
+            };
             visit = Some(owner);
             frame = self.visits[owner].frame;
         }
     }
 
-    fn enter(&mut self, kind: StateType, event: &HistoryEvent, before: Place, changes: &mut Vec<Change>) -> Place {
-        let frame = if before.forks { self.frame(before.visit, None) } else { before.frame };
+    fn enter(
+        &mut self,
+        kind: StateType,
+        event: &HistoryEvent,
+        before: Place,
+        changes: &mut Vec<Change>,
+    ) -> Place {
+        let frame = if before.forks {
+            self.frame(before.visit, None)
+        } else {
+            before.frame
+        };
         self.visits.push(Visit {
             state: event.text("name").unwrap_or("?").to_owned(),
             kind,
@@ -131,42 +174,80 @@ impl Timeline {
         if kind == StateType::Fail {
             self.close(index, Status::Failed, event.at_ms, changes);
         }
-        Place { visit: Some(index), frame, forks: false }
+        Place {
+            visit: Some(index),
+            frame,
+            forks: false,
+        }
     }
 
     /// A new branch (numbered by its turn) or iteration of a visit.
     fn frame(&mut self, owner: Option<usize>, iteration: Option<u64>) -> usize {
         let around = owner.map_or(0, |visit| self.visits[visit].frame);
-        let attempt_start = owner.and_then(|visit| self.visits[visit].attempts.last()).map_or(0, |a| a.scheduled_ms);
+        let attempt_start = owner
+            .and_then(|visit| self.visits[visit].attempts.last())
+            .map_or(0, |a| a.scheduled_ms);
         let index = iteration.unwrap_or_else(|| {
-            let siblings = self.frames.iter().enumerate().filter(|(_, frame)| frame.owner == owner && owner.is_some());
-            let recent = |at: usize| self.visits.iter().any(|v| v.frame == at && v.entered_ms >= attempt_start);
+            let siblings = self
+                .frames
+                .iter()
+                .enumerate()
+                .filter(|(_, frame)| frame.owner == owner && owner.is_some());
+            let recent = |at: usize| {
+                self.visits
+                    .iter()
+                    .any(|v| v.frame == at && v.entered_ms >= attempt_start)
+            };
             siblings.filter(|(at, _)| recent(*at)).count() as u64
         });
-        let (depth, in_map) = (self.frames[around].depth + 1, self.frames[around].in_map || iteration.is_some());
-        self.frames.push(Frame { owner, index, depth, in_map });
+        let (depth, in_map) = (
+            self.frames[around].depth + 1,
+            self.frames[around].in_map || iteration.is_some(),
+        );
+        self.frames.push(Frame {
+            owner,
+            index,
+            depth,
+            in_map,
+        });
         self.frames.len() - 1
     }
 
-    fn iteration(&mut self, what: &str, event: &HistoryEvent, before: Place, changes: &mut Vec<Change>) -> Place {
+    fn iteration(
+        &mut self,
+        what: &str,
+        event: &HistoryEvent,
+        before: Place,
+        changes: &mut Vec<Change>,
+    ) -> Place {
         let index = event.number("index").unwrap_or(0);
         let named = event.text("name");
-        let own = |visit: &Visit| visit.kind == StateType::Map && named.is_none_or(|name| visit.state == name);
+        let own = |visit: &Visit| {
+            visit.kind == StateType::Map && named.is_none_or(|name| visit.state == name)
+        };
         let owner = self.owner_of(before, own);
         let Some(owner) = owner else { return before };
         changes.push(Change::ItemsMoved);
         if what == "Started" {
             self.visits[owner].items.running += 1;
             let frame = self.frame(Some(owner), Some(index));
-            return Place { visit: None, frame, forks: false };
+            return Place {
+                visit: None,
+                frame,
+                forks: false,
+            };
         }
         let items = &mut self.visits[owner].items;
         items.running = items.running.saturating_sub(1);
         match what {
             "Succeeded" => items.succeeded += 1,
-            _ => items.failed += 1,
+            "Failed" => items.failed += 1,
+            _ => {}
         }
-        let ended = self.frames.iter().rposition(|frame| frame.owner == Some(owner) && frame.index == index);
+        let ended = self
+            .frames
+            .iter()
+            .rposition(|frame| frame.owner == Some(owner) && frame.index == index);
         if let Some(frame) = ended {
             self.close_frame(frame, event.at_ms, changes);
         }
@@ -176,11 +257,18 @@ impl Timeline {
     /// The visit an event is about. What ends a Parallel or a Map follows the last event within it, so the place
     /// before is not the visit's own: the event's type names the kind of the state, an exit its name as well.
     fn meant_visit(&self, before: Place, event: &HistoryEvent) -> Option<usize> {
-        let kind = event.kind.split_once("State").and_then(|(kind, _)| StateType::parse(kind));
-        let Some(kind) = kind else { return before.visit };
+        let kind = event
+            .kind
+            .split_once("State")
+            .and_then(|(kind, _)| StateType::parse(kind));
+        let Some(kind) = kind else {
+            return before.visit;
+        };
         let name = event.text("name");
         let own = |visit: &Visit| {
-            visit.kind == kind && visit.ended_ms.is_none() && name.is_none_or(|name| visit.state == name)
+            visit.kind == kind
+                && visit.ended_ms.is_none()
+                && name.is_none_or(|name| visit.state == name)
         };
         self.owner_of(before, own).or(before.visit)
     }
@@ -200,7 +288,13 @@ impl Timeline {
         self.visits.iter().rposition(own)
     }
 
-    fn visit_event(&mut self, index: usize, meant: &Meaning, event: &HistoryEvent, changes: &mut Vec<Change>) {
+    fn visit_event(
+        &mut self,
+        index: usize,
+        meant: &Meaning,
+        event: &HistoryEvent,
+        changes: &mut Vec<Change>,
+    ) {
         let failure = || Failure {
             error: event.text("error").map(str::to_owned),
             cause: event.text("cause").map(str::to_owned),
@@ -222,7 +316,11 @@ impl Timeline {
                 }
             }
             Meaning::Failed | Meaning::TimedOut => {
-                let failed = if event.details.is_null() { self.failure_within(index) } else { failure() };
+                let failed = if event.details.is_null() {
+                    self.failure_within(index)
+                } else {
+                    failure()
+                };
                 let visit = &mut self.visits[index];
                 if let Some(attempt) = visit.attempts.last_mut() {
                     attempt.ended_ms = Some(event.at_ms);
@@ -236,7 +334,11 @@ impl Timeline {
                 changes.push(Change::AttemptFailed(index));
             }
             Meaning::Exited => {
-                let status = if visit.failure.is_some() { Status::Caught } else { Status::Succeeded };
+                let status = if visit.failure.is_some() {
+                    Status::Caught
+                } else {
+                    Status::Succeeded
+                };
                 self.close(index, status, event.at_ms, changes);
             }
             Meaning::Aborted => self.close(index, Status::Stopped, event.at_ms, changes),
@@ -253,8 +355,14 @@ impl Timeline {
     /// The last failure in the branches or iterations of a visit.
     fn failure_within(&self, owner: usize) -> Failure {
         let inside = |visit: &Visit| self.frames[visit.frame].owner == Some(owner);
-        let failed = self.visits.iter().rev().find(|visit| inside(visit) && visit.failure.is_some());
-        failed.and_then(|visit| visit.failure.clone()).unwrap_or_default()
+        let failed = self
+            .visits
+            .iter()
+            .rev()
+            .find(|visit| inside(visit) && visit.failure.is_some());
+        failed
+            .and_then(|visit| visit.failure.clone())
+            .unwrap_or_default()
     }
 
     fn close(&mut self, index: usize, status: Status, at_ms: u64, changes: &mut Vec<Change>) {
@@ -264,23 +372,39 @@ impl Timeline {
         }
         visit.ended_ms = Some(at_ms);
         visit.status = status;
-        if let Some(attempt) = visit.attempts.last_mut().filter(|attempt| attempt.ended_ms.is_none()) {
+        if let Some(attempt) = visit
+            .attempts
+            .last_mut()
+            .filter(|attempt| attempt.ended_ms.is_none())
+        {
             attempt.ended_ms = Some(at_ms);
         }
-        changes.push(Change::Ended(index));
-        let inner: Vec<usize> = (0..self.frames.len()).filter(|at| self.frames[*at].owner == Some(index)).collect();
+        let inner: Vec<usize> = (0..self.frames.len())
+            .filter(|at| self.frames[*at].owner == Some(index))
+            .collect();
         for frame in inner {
             self.close_frame(frame, at_ms, changes);
         }
+        changes.push(Change::Ended(index));
     }
 
     /// Closes what is open in a flow that has ended.
     fn close_frame(&mut self, frame: usize, at_ms: u64, changes: &mut Vec<Change>) {
-        let open: Vec<usize> =
-            (0..self.visits.len()).filter(|at| self.visits[*at].frame == frame && self.visits[*at].ended_ms.is_none()).collect();
+        let open: Vec<usize> = (0..self.visits.len())
+            .filter(|at| self.visits[*at].frame == frame && self.visits[*at].ended_ms.is_none())
+            .collect();
         for index in open {
             let failed = self.visits[index].failure.is_some();
-            self.close(index, if failed { Status::Failed } else { Status::Stopped }, at_ms, changes);
+            self.close(
+                index,
+                if failed {
+                    Status::Failed
+                } else {
+                    Status::Stopped
+                },
+                at_ms,
+                changes,
+            );
         }
     }
 
@@ -307,28 +431,48 @@ impl Timeline {
             self.fail_owners(&failure);
         }
         self.close_frame(0, event.at_ms, changes);
-        self.ending = Some(Ending { status, at_ms: event.at_ms, failure });
+        self.ending = Some(Ending {
+            status,
+            at_ms: event.at_ms,
+            failure,
+        });
         changes.push(Change::Closed);
     }
 
     /// A failure that nothing caught failed the states around it, too. A state that is last in the history and has no
     /// failure of its own (a Fail state has none, an output that did not fit) has the execution's.
     fn fail_owners(&mut self, failure: &Failure) {
-        if let Some(fail) = self.visits.iter_mut().rev().find(|v| v.status == Status::Failed && v.failure.is_none()) {
+        if let Some(fail) = self
+            .visits
+            .iter_mut()
+            .rev()
+            .find(|v| v.status == Status::Failed && v.failure.is_none())
+        {
             fail.failure = Some(failure.clone());
         }
         let failed: Vec<usize> = (0..self.visits.len())
-            .filter(|at| self.visits[*at].failure.is_some() && self.visits[*at].status != Status::Caught)
+            .filter(|at| {
+                self.visits[*at].failure.is_some() && self.visits[*at].status != Status::Caught
+            })
             .collect();
         if failed.is_empty()
-            && let Some(open) = self.visits.iter_mut().rev().find(|visit| visit.ended_ms.is_none())
+            && let Some(open) = self
+                .visits
+                .iter_mut()
+                .rev()
+                .find(|visit| visit.ended_ms.is_none())
         {
             open.failure = Some(failure.clone());
         }
         for index in failed {
             let mut frame = self.visits[index].frame;
-            while let Some(owner) = self.frames[frame].owner.filter(|owner| self.visits[*owner].ended_ms.is_none()) {
-                self.visits[owner].failure.get_or_insert_with(|| failure.clone());
+            while let Some(owner) = self.frames[frame]
+                .owner
+                .filter(|owner| self.visits[*owner].ended_ms.is_none())
+            {
+                self.visits[owner]
+                    .failure
+                    .get_or_insert_with(|| failure.clone());
                 frame = self.visits[owner].frame;
             }
         }
@@ -337,6 +481,11 @@ impl Timeline {
 
 impl Attempt {
     fn at(ms: u64) -> Attempt {
-        Attempt { scheduled_ms: ms, started_ms: None, ended_ms: None, failure: None }
+        Attempt {
+            scheduled_ms: ms,
+            started_ms: None,
+            ended_ms: None,
+            failure: None,
+        }
     }
 }

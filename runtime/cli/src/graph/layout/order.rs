@@ -13,7 +13,11 @@ pub(super) fn order(grid: &mut Grid) {
     for sweep in 0..SWEEPS {
         let down = sweep % 2 == 0;
         for step in 1..grid.rows.len() {
-            let layer = if down { step } else { grid.rows.len() - 1 - step };
+            let layer = if down {
+                step
+            } else {
+                grid.rows.len() - 1 - step
+            };
             sort_row(grid, layer, down);
         }
         let count = crossings(grid);
@@ -32,8 +36,16 @@ fn sort_row(grid: &mut Grid, layer: usize, down: bool) {
     }
     let mut key = vec![0.0; grid.items.len()];
     for (at, item) in grid.rows[layer].iter().enumerate() {
-        let neighbours = if down { &grid.above[*item] } else { &grid.below[*item] };
-        key[*item] = if neighbours.is_empty() { at as f64 } else { mean(neighbours.iter().map(|link| position[link.to])) };
+        let neighbours = if down {
+            &grid.above[*item]
+        } else {
+            &grid.below[*item]
+        };
+        key[*item] = if neighbours.is_empty() {
+            at as f64
+        } else {
+            mean(neighbours.iter().map(|link| position[link.to]))
+        };
     }
     grid.rows[layer].sort_by(|a, b| key[*a].total_cmp(&key[*b]));
     cling(grid, layer, &key);
@@ -45,11 +57,17 @@ fn cling(grid: &mut Grid, layer: usize, key: &[f64]) {
         Item::Side { beside } => beside,
         Item::Node(_) | Item::Start | Item::End | Item::Bend => None,
     };
-    let (sides, mut row): (Vec<usize>, Vec<usize>) =
-        grid.rows[layer].iter().partition(|item| owner_of(**item).is_some());
+    let (sides, mut row): (Vec<usize>, Vec<usize>) = grid.rows[layer]
+        .iter()
+        .partition(|item| owner_of(**item).is_some());
     for side in sides {
-        let Some(owner) = owner_of(side) else { continue };
-        let at = row.iter().position(|item| *item == owner).unwrap_or(row.len());
+        let Some(owner) = owner_of(side) else {
+            continue;
+        };
+        let at = row
+            .iter()
+            .position(|item| *item == owner)
+            .unwrap_or(row.len());
         let left = key[side] < key[owner];
         row.insert(if left { at } else { (at + 1).min(row.len()) }, side);
     }
@@ -64,16 +82,30 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
 fn crossings(grid: &Grid) -> usize {
     let mut position = vec![0; grid.items.len()];
     for row in &grid.rows {
-        row.iter().enumerate().for_each(|(at, item)| position[*item] = at);
+        row.iter()
+            .enumerate()
+            .for_each(|(at, item)| position[*item] = at);
     }
-    grid.rows.iter().map(|row| row_crossings(grid, row, &position)).sum()
+    grid.rows
+        .iter()
+        .map(|row| row_crossings(grid, row, &position))
+        .sum()
 }
 
 fn row_crossings(grid: &Grid, row: &[usize], position: &[usize]) -> usize {
     let ends: Vec<(usize, usize)> = row
         .iter()
-        .flat_map(|item| grid.below[*item].iter().map(|link| (position[*item], position[link.to])))
+        .flat_map(|item| {
+            grid.below[*item]
+                .iter()
+                .map(|link| (position[*item], position[link.to]))
+        })
         .collect();
-    let crosses = |a: &(usize, usize), b: &(usize, usize)| (a.0 < b.0 && a.1 > b.1) || (a.0 > b.0 && a.1 < b.1);
-    ends.iter().enumerate().map(|(at, a)| ends[at + 1..].iter().filter(|b| crosses(a, b)).count()).sum()
+    let crosses = |a: &(usize, usize), b: &(usize, usize)| {
+        (a.0 < b.0 && a.1 > b.1) || (a.0 > b.0 && a.1 < b.1)
+    };
+    ends.iter()
+        .enumerate()
+        .map(|(at, a)| ends[at + 1..].iter().filter(|b| crosses(a, b)).count())
+        .sum()
 }

@@ -13,7 +13,11 @@ pub(super) fn columns(grid: &Grid) -> Vec<f64> {
     for row in &grid.rows {
         let mut x = 0.0;
         for (at, item) in row.iter().enumerate() {
-            x += if at == 0 { 0.0 } else { distance(grid, row[at - 1], *item) };
+            x += if at == 0 {
+                0.0
+            } else {
+                distance(grid, row[at - 1], *item)
+            };
             xs[*item] = x;
         }
         row.iter().for_each(|item| xs[*item] -= x / 2.0);
@@ -21,11 +25,28 @@ pub(super) fn columns(grid: &Grid) -> Vec<f64> {
     for pass in 0..PASSES {
         let last = pass + 2 >= PASSES;
         for step in 0..grid.rows.len() {
-            let row = if pass % 2 == 0 { step } else { grid.rows.len() - 1 - step };
-            settle(grid, row, &mut xs, if last { Pull::Both } else if pass % 2 == 0 { Pull::Above } else { Pull::Below });
+            let row = if pass % 2 == 0 {
+                step
+            } else {
+                grid.rows.len() - 1 - step
+            };
+            settle(
+                grid,
+                row,
+                &mut xs,
+                if last {
+                    Pull::Both
+                } else if pass % 2 == 0 {
+                    Pull::Above
+                } else {
+                    Pull::Below
+                },
+            );
         }
     }
-    let left = (0..xs.len()).map(|at| xs[at] - grid.sizes[at].0 / 2.0).fold(f64::INFINITY, f64::min);
+    let left = (0..xs.len())
+        .map(|at| xs[at] - grid.sizes[at].0 / 2.0)
+        .fold(f64::INFINITY, f64::min);
     xs.iter_mut().for_each(|x| *x -= left);
     xs
 }
@@ -58,16 +79,27 @@ fn settle(grid: &Grid, row: usize, xs: &mut [f64], pull: Pull) {
     let mut offsets = Vec::with_capacity(items.len());
     let mut offset = 0.0;
     for (at, item) in items.iter().enumerate() {
-        offset += if at == 0 { 0.0 } else { distance(grid, items[at - 1], *item) };
+        offset += if at == 0 {
+            0.0
+        } else {
+            distance(grid, items[at - 1], *item)
+        };
         offsets.push(offset);
         let (wish, weight) = wish(grid, *item, xs, pull);
-        pools.push(Pool { sum: (wish - offset) * weight, weight, count: 1 });
+        pools.push(Pool {
+            sum: (wish - offset) * weight,
+            weight,
+            count: 1,
+        });
         while let [.., left, right] = &pools[..] {
             if left.sum / left.weight <= right.sum / right.weight {
                 break;
             }
-            let merged =
-                Pool { sum: left.sum + right.sum, weight: left.weight + right.weight, count: left.count + right.count };
+            let merged = Pool {
+                sum: left.sum + right.sum,
+                weight: left.weight + right.weight,
+                count: left.count + right.count,
+            };
             pools.truncate(pools.len() - 2);
             pools.push(merged);
         }
@@ -83,9 +115,19 @@ fn settle(grid: &Grid, row: usize, xs: &mut [f64], pull: Pull) {
 
 /// Where an item would stand by its neighbours, and how strongly: long and plain lines are kept straight.
 fn wish(grid: &Grid, item: usize, xs: &[f64], pull: Pull) -> (f64, f64) {
-    if let Item::Side { beside: Some(owner) } = grid.items[item] {
+    if let Item::Side {
+        beside: Some(owner),
+    } = grid.items[item]
+    {
         let reach = (grid.sizes[owner].0 + grid.sizes[item].0) / 2.0 + BEND_GAP;
-        return (if xs[item] < xs[owner] { xs[owner] - reach } else { xs[owner] + reach }, 0.5);
+        return (
+            if xs[item] < xs[owner] {
+                xs[owner] - reach
+            } else {
+                xs[owner] + reach
+            },
+            0.5,
+        );
     }
     let above = grid.above[item].iter().filter(|_| pull != Pull::Below);
     let below = grid.below[item].iter().filter(|_| pull != Pull::Above);
@@ -94,5 +136,9 @@ fn wish(grid: &Grid, item: usize, xs: &[f64], pull: Pull) -> (f64, f64) {
         sum += xs[link.to] * link.weight;
         weight += link.weight;
     }
-    if weight == 0.0 { (xs[item], 0.3) } else { (sum / weight, f64::max(weight, 0.5)) }
+    if weight == 0.0 {
+        (xs[item], 0.3)
+    } else {
+        (sum / weight, f64::max(weight, 0.5))
+    }
 }

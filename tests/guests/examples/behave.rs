@@ -2,6 +2,7 @@
 //! a task can do to its host.
 
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::time::Duration;
 use stepwell_task::{Context, TaskError, config, heartbeat, http, log, secrets, task};
 
@@ -53,7 +54,7 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
         },
         "log" => {
             log::warn("noticed", &[("attempt", &ctx.attempt)]);
-            println!("to stdout");
+            std::io::stdout().write_all(b"to stdout\n")?;
             eprintln!("to stderr");
             Ok(json!("logged"))
         }

@@ -23,7 +23,13 @@ pub fn task(args: TokenStream, item: TokenStream) -> TokenStream {
         Ok(takes_context) => export(&function, takes_context),
         Err(error) => error.to_compile_error(),
     };
-    quote! { #function #export }.into()
+    quote! {
+        // Only the component's export calls a task; a host build may have nothing but its tests.
+        #[cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "called by the component's export"))]
+        #function
+        #export
+    }
+    .into()
 }
 
 /// Whether the function takes the context, or why it cannot be a task.

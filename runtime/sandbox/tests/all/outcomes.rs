@@ -1,7 +1,8 @@
 //! Each way an attempt can end that is not an attack.
 
-use crate::rig::{Rig, TENANT, call};
+use crate::rig::{Rig, TENANT, call, guest};
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stepwell_sandbox::{
     CallContext, CancelHandle, CancelReason, LogLevel, OnCrash, Outcome, TaskCall,
@@ -92,6 +93,42 @@ async fn the_recorded_functions_behave_as_recorded() {
             expected,
             "{name}"
         );
+    }
+}
+
+#[tokio::test]
+async fn the_function_that_waits_is_waiting() {
+    let rig = Rig::new();
+    rig.put("wait", "wait-60-seconds");
+    let deadline = Duration::from_millis(200);
+    let task = TaskCall {
+        deadline: Some(deadline),
+        ..call("wait", json!(1))
+    };
+    assert_eq!(
+        rig.sandbox.call(task).await.outcome,
+        Outcome::TimedOut { wall: deadline }
+    );
+}
+
+#[test]
+fn every_recorded_function_has_a_guest() {
+    let given = std::env::var_os("STEPWELL_CORPUS");
+    let usual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/corpus");
+    let corpus = given.as_ref().map_or(usual, PathBuf::from);
+    let path = corpus.join("recorded/plugins.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        assert!(
+            given.is_none(),
+            "STEPWELL_CORPUS is set, but {} cannot be read",
+            path.display()
+        );
+        println!("skipped: there is no corpus at {}", corpus.display());
+        return;
+    };
+    let recorded: Value = serde_json::from_str(&text).unwrap();
+    for plugin in recorded["plugins"].as_array().unwrap() {
+        assert!(!guest(plugin["name"].as_str().unwrap()).is_empty());
     }
 }
 

@@ -27,7 +27,7 @@ const STREAM_LINE_BYTES_MAX: usize = 16 << 20;
 /// See the module.
 pub(crate) enum Client {
     Server {
-        http: HttpClient<HttpConnector, Body>,
+        http: Box<HttpClient<HttpConnector, Body>>,
         endpoint: String,
     },
     Here {
@@ -52,7 +52,9 @@ impl Client {
                 "there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL"
             )));
         }
-        let host = Host::open(Some(&data), None, LimitsArg::Strict).await?;
+        let host = Host::open(Some(&data), None, LimitsArg::Strict)
+            .await
+            .map_err(or_endpoint)?;
         Ok(Client::here(host))
     }
 
@@ -77,7 +79,7 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
         connector.set_nodelay(true);
-        let http = HttpClient::builder(TokioExecutor::new()).build(connector);
+        let http = Box::new(HttpClient::builder(TokioExecutor::new()).build(connector));
         Ok(Client::Server {
             http,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
@@ -272,6 +274,16 @@ impl Client {
             body: response.into_body(),
             rest: Vec::new(),
         })
+    }
+}
+
+/// A server may hold the directory; then it is the one to ask.
+fn or_endpoint(stop: Stop) -> Stop {
+    match stop {
+        Stop::Runtime(error) => Stop::Runtime(anyhow!(
+            "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
+        )),
+        Stop::Failed | Stop::Refused | Stop::Usage(_) => stop,
     }
 }
 

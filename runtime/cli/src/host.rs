@@ -54,13 +54,7 @@ impl Host {
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
             .runtime()?;
-        let engine = opened.map_err(|error| match data {
-            Some(data) => anyhow!(
-                "the data directory `{}` cannot be used: {error}",
-                data.display()
-            ),
-            None => anyhow!("{error}"),
-        });
+        let engine = opened.map_err(|error| anyhow!("{error}"));
         Ok(Host {
             engine: engine.runtime()?,
             sandbox,

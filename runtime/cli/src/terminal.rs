@@ -6,7 +6,6 @@ use std::io::{self, IsTerminal, Write};
 /// A colour by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
-    Plain,
     Bold,
     Dim,
     Good,
@@ -22,7 +21,8 @@ pub(crate) struct Paint {
 }
 
 impl Paint {
-    /// No colours: files, pipes, tests.
+    /// No colours.
+    #[cfg(test)]
     pub(crate) const OFF: Paint = Paint { on: false };
 
     /// Colours when stderr is a terminal and neither `NO_COLOR` nor `TERM=dumb` forbids them.
@@ -32,16 +32,8 @@ impl Paint {
         }
     }
 
-    /// As [`Paint::stderr`], for stdout.
-    pub(crate) fn stdout() -> Paint {
-        Paint {
-            on: io::stdout().is_terminal() && allowed(),
-        }
-    }
-
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
-            Tone::Plain => return text.to_owned(),
             Tone::Bold => "1",
             Tone::Dim => "2",
             Tone::Good => "32",

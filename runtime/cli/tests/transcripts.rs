@@ -6,19 +6,25 @@ use std::process::{Command, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-fn main() {
+fn main() -> std::io::Result<()> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cmd");
-    let mut cases: Vec<PathBuf> = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
-    cases.retain(|case| case.is_dir());
+    let mut cases = Vec::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let case = entry?.path();
+        if case.is_dir() {
+            cases.push(case);
+        }
+    }
     cases.sort();
     let trials = cases.into_iter().map(|case| {
-        let name = case.file_name().unwrap().to_string_lossy().into_owned();
+        let name = case
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         Trial::test(name, move || run(&case))
     });
-    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit();
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit()
 }
 
 /// Runs one case in a folder of its own that holds a copy of the case's `files`.

@@ -240,9 +240,9 @@ fn waiting(wait: &Wait) -> String {
 /// `90 s` up to two minutes, then the largest unit that divides it.
 fn seconds_text(seconds: u32) -> String {
     const UNITS: [(u32, &str); 3] = [(86_400, "d"), (3_600, "h"), (60, "min")];
-    let unit = UNITS
-        .iter()
-        .find(|(unit, _)| seconds >= 120.min(unit * 2) && seconds >= *unit && seconds % unit == 0);
+    let unit = UNITS.iter().find(|(unit, _)| {
+        seconds >= 120.min(unit * 2) && seconds >= *unit && seconds.is_multiple_of(*unit)
+    });
     unit.map_or_else(
         || format!("{seconds} s"),
         |(unit, name)| format!("{} {name}", seconds / unit),

@@ -106,21 +106,6 @@ impl Timeline {
         place.visit.map(|index| &mut self.visits[index])
     }
 
-    /// The visit that an event is of. The exit and the failure of a Parallel or Map follow events of its branches.
-    fn place_of(&self, meant: &Meaning, event: &HistoryEvent, before: Place) -> Place {
-        let grouped = event.kind.starts_with("Parallel") || event.kind.starts_with("Map");
-        match (meant, event.text("name")) {
-            (Meaning::Exited, Some(name)) => self.around(before, |visit| visit.state == name),
-            (Meaning::Failed | Meaning::Aborted, _) if grouped => {
-                self.around(before, |visit| event.kind.starts_with(visit.kind.name()))
-            }
-            (_, _) => Place {
-                forks: false,
-                ..before
-            },
-        }
-    }
-
     /// The innermost open visit at or around a place of which `own` holds; the place itself when there is none.
     fn around(&self, before: Place, own: impl Fn(&Visit) -> bool) -> Place {
         let mut visit = before.visit;

@@ -74,6 +74,21 @@ async fn dropping_a_call_frees_its_instance() {
     assert!(begun.elapsed() < Duration::from_secs(1));
 }
 
+/// CPU time of the threads that guests run on; zero where the system does not tell.
+fn guest_threads_cpu() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let spent = threads.filter_map(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let schedule = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        (name.trim() == "stepwell-guest")
+            .then(|| schedule.split(' ').next()?.parse::<u64>().ok())?
+    });
+    Duration::from_nanos(spent.sum())
+}
+
 /// Prints what a fresh call costs beside a bare loop; no assertion, since machines differ.
 /// `cargo test -p stepwell-sandbox cost -- --nocapture`
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
@@ -89,12 +104,17 @@ async fn cost_of_a_call() {
                 bare.call("{}").await.unwrap();
             }
             let bare = (process_cpu() - cpu) / CALLS;
-            let (cpu, before) = (process_cpu(), rig.sandbox.metrics().cpu);
+            let (cpu, before, threads) = (
+                process_cpu(),
+                rig.sandbox.metrics().cpu,
+                guest_threads_cpu(),
+            );
             burst(&rig, program, CALLS).await;
             let whole = (process_cpu() - cpu) / CALLS;
             let guest = (rig.sandbox.metrics().cpu - before) / CALLS;
+            let threads = (guest_threads_cpu() - threads) / CALLS;
             println!(
-                "{program} {round}: bare loop {bare:?}, sandbox {whole:?} CPU of the process, {guest:?} of the guest"
+                "{program} {round}: bare loop {bare:?}; sandbox: process {whole:?}, its threads {threads:?}, guest {guest:?}"
             );
         }
     }

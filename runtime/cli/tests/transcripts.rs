@@ -1,7 +1,7 @@
 //! The command line as transcripts: each folder of `cmd` holds the arguments (`args`, a line each), what is expected on
 //! stdout and stderr, and the exit code. `BLESS=1` rewrites what is expected.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libtest_mimic::{Arguments, Failed, Trial};

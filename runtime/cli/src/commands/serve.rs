@@ -23,6 +23,9 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let address = listener.local_addr().runtime()?;
     let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits).await?;
     announce(&host, &args, address)?;
+    let sandbox = host.sandbox.clone();
+    // Plugins are compiled ahead, so that the first tasks need not wait for it.
+    tokio::spawn(async move { sandbox.warm().await });
     let served = stepwell_server::serve(
         host.server_config(),
         host.engine.clone(),

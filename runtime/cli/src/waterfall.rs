@@ -232,102 +232,120 @@ fn draw(out: &mut String, row: &Row, y: f64, scale: &Scale) {
     out.push('\n');
 }
 
+/// Where a bar stands in its row.
+struct Band {
+    top: f64,
+    height: f64,
+}
+
+const FULL: Band = Band {
+    top: 7.0,
+    height: 12.0,
+};
+/// The span of a Parallel or Map, whose work is in the rows below.
+const SLIM: Band = Band {
+    top: 10.0,
+    height: 6.0,
+};
+/// The visit behind its attempts.
+const LINE: Band = Band {
+    top: 12.0,
+    height: 2.0,
+};
+
 fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
-    let mut bar = |class: &str, from: u64, to: u64, top: f64, height: f64, title: &str| {
+    let mut bar = |class: &str, from: u64, to: u64, band: &Band, title: &str| {
         let (left, right) = (scale.x(from), scale.x(to));
+        let (x, top, width, height) = (
+            n(left),
+            n(y + band.top),
+            n((right - left).max(2.0)),
+            n(band.height),
+        );
+        let title = escape(title);
         put(
             out,
             format_args!(
-                "<rect class=\"{class}\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"2\"><title>{}</title></rect>",
-                n(left),
-                n(y + top),
-                n((right - left).max(2.0)),
-                n(height),
-                escape(title)
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" rx=\"2\"><title>{title}</title></rect>"
             ),
         );
     };
     let end = visit.ended_ms.unwrap_or(scale.end);
     if matches!(visit.kind, StateType::Parallel | StateType::Map) || visit.attempts.is_empty() {
-        let tall = if visit.attempts.is_empty() {
-            (7.0, 12.0)
-        } else {
-            (10.0, 6.0)
-        };
-        let class = if visit.kind == StateType::Wait && visit.status == Status::Succeeded {
-            "wait"
-        } else {
-            class(visit.status)
-        };
+        let waited = visit.kind == StateType::Wait && visit.status == Status::Succeeded;
+        let class = if waited { "wait" } else { class(visit.status) };
         let failure = visit
             .failure
             .as_ref()
             .map_or_else(String::new, |failure| format!(", {failure}"));
+        let band = if visit.attempts.is_empty() {
+            &FULL
+        } else {
+            &SLIM
+        };
         bar(
             class,
             visit.entered_ms,
             end,
-            tall.0,
-            tall.1,
+            band,
             &format!("{}{failure}", visit.state),
         );
         return;
     }
-    bar("span", visit.entered_ms, end, 12.0, 2.0, &visit.state);
-    let mut retries = Vec::new();
+    bar("span", visit.entered_ms, end, &LINE, &visit.state);
     for (at, attempt) in visit.attempts.iter().enumerate() {
         let to = attempt.ended_ms.unwrap_or(end);
-        let started = attempt.started_ms.unwrap_or(to);
+        let began = attempt.started_ms.unwrap_or(attempt.scheduled_ms);
         let outcome = attempt
             .failure
             .as_ref()
             .map_or_else(|| "ran".to_owned(), ToString::to_string);
-        let title = format!(
-            "attempt {}: {outcome}, {}",
-            at + 1,
-            duration_text(to.saturating_sub(attempt.scheduled_ms))
-        );
-        bar(
-            "queue",
-            attempt.scheduled_ms,
-            started,
-            7.0,
-            12.0,
-            &format!("attempt {} waits for its turn", at + 1),
-        );
-        let last = at + 1 == visit.attempts.len();
-        let class = match (&attempt.failure, attempt.ended_ms) {
-            (Some(_), _) if last && visit.status == Status::Caught => "caught",
-            (Some(_), _) => "failed",
-            (None, None) => class(visit.status),
-            (None, Some(_)) if last => class(visit.status),
-            (None, Some(_)) => "succeeded",
-        };
-        bar(
-            class,
-            if attempt.started_ms.is_some() {
-                started
-            } else {
-                attempt.scheduled_ms
-            },
-            to,
-            7.0,
-            12.0,
-            &title,
-        );
-        if let Some(next) = visit.attempts.get(at + 1) {
-            retries.push((to, next.scheduled_ms));
+        let took = duration_text(to.saturating_sub(attempt.scheduled_ms));
+        let number = at + 1;
+        if began > attempt.scheduled_ms {
+            bar(
+                "queue",
+                attempt.scheduled_ms,
+                began,
+                &FULL,
+                &format!("attempt {number} waits for its turn"),
+            );
         }
+        bar(
+            attempt_class(visit, at),
+            began,
+            to,
+            &FULL,
+            &format!("attempt {number}: {outcome}, {took}"),
+        );
     }
-    for (from, to) in retries {
-        let y = n(y + 13.0);
+    retries(out, visit, y, scale);
+}
+
+fn attempt_class(visit: &Visit, at: usize) -> &'static str {
+    let attempt = &visit.attempts[at];
+    let last = at + 1 == visit.attempts.len();
+    match (&attempt.failure, attempt.ended_ms) {
+        (Some(_), _) if last && visit.status == Status::Caught => "caught",
+        (Some(_), _) => "failed",
+        (None, Some(_)) if !last => "succeeded",
+        (None, _) => class(visit.status),
+    }
+}
+
+/// The times between attempts.
+fn retries(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
+    for pair in visit.attempts.windows(2) {
+        let (from, to) = (
+            pair[0].ended_ms.unwrap_or(pair[1].scheduled_ms),
+            pair[1].scheduled_ms,
+        );
+        let (left, right, y) = (n(scale.x(from)), n(scale.x(to)), n(y + 13.0));
+        let time = duration_text(to.saturating_sub(from));
         put(
             out,
             format_args!(
-                "<path class=\"retry\" d=\"M{} {y}H{}\"><title>waits {} to try again</title></path>",
-                n(scale.x(from)),
-                n(scale.x(to)),
-                duration_text(to.saturating_sub(from))
+                "<path class=\"retry\" d=\"M{left} {y}H{right}\"><title>waits {time} to try again</title></path>"
             ),
         );
     }

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stepwell_sandbox::{Contract, Format, Inspection, Outcome as TaskOutcome, TaskCall, TaskEnd};
+use stepwell_sandbox::{
+    Contract, Format, FsGrant, Grants, Inspection, Outcome as TaskOutcome, TaskCall, TaskEnd,
+};
 
 use super::plugin_project;
 use crate::args::PluginCommand;
@@ -149,29 +151,7 @@ fn inspection_text(found: &Inspection) -> String {
         .iter()
         .map(|(label, value)| format!("{label:<9} {value}\n"))
         .collect();
-    let grants = &found.manifest.grants;
-    let mut asked: Vec<String> = grants
-        .http
-        .iter()
-        .map(|rule| format!("http {rule:?}"))
-        .collect();
-    asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
-    asked.extend(grants.config.keys().map(|name| format!("config {name}")));
-    asked.extend(grants.env.keys().map(|name| format!("env {name}")));
-    asked.extend(
-        grants
-            .fs
-            .iter()
-            .map(|grant| format!("folder {} as {}", grant.host.display(), grant.guest)),
-    );
-    out.push_str(&format!(
-        "asks for  {}\n",
-        if asked.is_empty() {
-            "nothing".to_owned()
-        } else {
-            asked.join(", ")
-        }
-    ));
+    out.push_str(&format!("asks for  {}\n", asked(&found.manifest.grants)));
     if !found.imports.is_empty() {
         out.push('\n');
         let mut table = Table::new(&["import", "offered", "needs"]);
@@ -186,6 +166,25 @@ fn inspection_text(found: &Inspection) -> String {
         out.push_str(&table.to_string());
     }
     out
+}
+
+/// What a manifest asks for, on one line.
+fn asked(grants: &Grants) -> String {
+    let mut asked: Vec<String> = grants
+        .http
+        .iter()
+        .map(|rule| format!("http {rule:?}"))
+        .collect();
+    asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
+    asked.extend(grants.config.keys().map(|name| format!("config {name}")));
+    asked.extend(grants.env.keys().map(|name| format!("env {name}")));
+    let folder = |grant: &FsGrant| format!("folder {} as {}", grant.host.display(), grant.guest);
+    asked.extend(grants.fs.iter().map(folder));
+    if asked.is_empty() {
+        "nothing".to_owned()
+    } else {
+        asked.join(", ")
+    }
 }
 
 fn inspection_json(found: &Inspection) -> Value {

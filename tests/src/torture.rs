@@ -325,7 +325,7 @@ fn attempts(
             Seen::Dispatched {
                 execution,
                 task,
-                durable,
+                durable: Some(durable),
             } if *execution == id => {
                 let mut run = Run::default();
                 for event in events

@@ -14,7 +14,10 @@ fn main() -> ExitCode {
     if let Some(seed) = number("--seed") {
         return match torture::run(seed) {
             Ok(report) => {
-                println!("{}seed {seed}: {} executions, {} crashes", report.trace, report.executions, report.crashes);
+                println!(
+                    "{}seed {seed}: {} executions, {} crashes",
+                    report.trace, report.executions, report.crashes
+                );
                 ExitCode::SUCCESS
             }
             Err(wrong) => {
@@ -23,7 +26,10 @@ fn main() -> ExitCode {
             }
         };
     }
-    let (from, seeds) = (number("--from").unwrap_or(0), number("--seeds").unwrap_or(1_000));
+    let (from, seeds) = (
+        number("--from").unwrap_or(0),
+        number("--seeds").unwrap_or(1_000),
+    );
     let begun = Instant::now();
     let mut failed = Vec::new();
     let mut total = torture::Report::default();
@@ -50,5 +56,9 @@ fn main() -> ExitCode {
         total.crashes,
         begun.elapsed().as_secs_f64()
     );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -31,40 +31,81 @@ pub(crate) enum In {
     /// A new execution.
     Start(Box<Begin>),
     /// News of a running attempt of this process.
-    Input { execution: ExecutionId, input: Input },
+    Input {
+        execution: ExecutionId,
+        input: Input,
+    },
     /// A sign of life from outside: the execution is loaded for it.
-    Heartbeat { execution: ExecutionId, input: Input },
+    Heartbeat {
+        execution: ExecutionId,
+        input: Input,
+    },
     /// A message was committed to an execution's inbox.
     Message(Message),
     /// A worker wants this activity task.
-    Take { execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>, reply: TakeReply },
+    Take {
+        execution: ExecutionId,
+        task: TaskId,
+        worker: Option<Arc<str>>,
+        reply: TakeReply,
+    },
     /// An execution is hot, due, or has messages.
     Wake(ExecutionId),
     /// The answer to [`Out::Load`].
-    Loaded { execution: ExecutionId, result: Result<Stored, String> },
+    Loaded {
+        execution: ExecutionId,
+        result: Result<Stored, String>,
+    },
     /// The answer to [`Out::Commit`].
     Committed { ticket: Ticket, verdict: Verdict },
     /// Tell when the execution is closed. The caller looks into the store after this, in case it was already.
-    Wait { execution: ExecutionId, reply: oneshot::Sender<()> },
+    Wait {
+        execution: ExecutionId,
+        reply: oneshot::Sender<()>,
+    },
     /// Tell of durable public events from now on; the stream ends with the execution.
-    Watch { execution: ExecutionId, sender: mpsc::UnboundedSender<Vec<HistoryEntry>> },
+    Watch {
+        execution: ExecutionId,
+        sender: mpsc::UnboundedSender<Vec<HistoryEntry>>,
+    },
     /// Public events in memory that need no commit of their own (a task's start).
-    Live { execution: ExecutionId, reply: oneshot::Sender<Vec<HistoryEntry>> },
+    Live {
+        execution: ExecutionId,
+        reply: oneshot::Sender<Vec<HistoryEntry>>,
+    },
     /// The partitions this node now holds, and when it asked for them.
-    Leases { held: BTreeMap<Partition, Epoch>, asked: Monotonic },
+    Leases {
+        held: BTreeMap<Partition, Epoch>,
+        asked: Monotonic,
+    },
 }
 
 /// Something to do. Each is safe to do: what caused it is durable.
 pub(crate) enum Out {
-    Commit { ticket: Ticket, write: Write },
+    Commit {
+        ticket: Ticket,
+        write: Write,
+    },
     /// Read the execution and answer with [`In::Loaded`].
     Load(ExecutionId),
     /// Dispatch an attempt and answer with [`In::Input`].
-    Run { execution: ExecutionId, info: Arc<Info>, request: Box<TaskRequest> },
+    Run {
+        execution: ExecutionId,
+        info: Arc<Info>,
+        request: Box<TaskRequest>,
+    },
     /// End a dispatched attempt.
-    Cancel { execution: ExecutionId, task: TaskId },
+    Cancel {
+        execution: ExecutionId,
+        task: TaskId,
+    },
     /// An activity task waits for a worker.
-    ActivityOpened { execution: ExecutionId, info: Arc<Info>, task: TaskId, activity: Arc<str> },
+    ActivityOpened {
+        execution: ExecutionId,
+        info: Arc<Info>,
+        task: TaskId,
+        activity: Arc<str>,
+    },
     /// An execution sleeps on disk until this time.
     WakeAt(Timestamp),
 }
@@ -150,7 +191,9 @@ pub(crate) struct ActivityGrant {
 /// What the store holds of an execution.
 pub(crate) enum Stored {
     /// It is closed (or was never started): its messages have no one to read them.
-    Closed { messages: Vec<crate::journal::MessageId> },
+    Closed {
+        messages: Vec<crate::journal::MessageId>,
+    },
     Open(Box<StoredOpen>),
 }
 
@@ -165,9 +208,14 @@ pub(crate) struct StoredOpen {
 /// A message as an input of the interpreter; `None` when it cannot be read.
 pub(super) fn message_input(message: &Message) -> Option<Input> {
     match record::decode(&message.payload).ok()? {
-        InboxItem::Answer { entry, attempt, answer } => {
-            Some(Input::TaskEnded { task: TaskId { entry, attempt }, outcome: answer.outcome() })
-        }
+        InboxItem::Answer {
+            entry,
+            attempt,
+            answer,
+        } => Some(Input::TaskEnded {
+            task: TaskId { entry, attempt },
+            outcome: answer.outcome(),
+        }),
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
     }
 }

@@ -7,15 +7,17 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
-use stepwell_interp::{Cancelled, Effect, Ending, Env, Event, Input, Run, TaskId, TaskToken, Timestamp, encode, step};
+use stepwell_interp::{
+    Cancelled, Effect, Ending, Env, Event, Input, Run, TaskId, TaskToken, Timestamp, encode, step,
+};
 use tokio::sync::oneshot;
 
 use super::border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket};
 use crate::{
     api::HistoryEntry,
     journal::{
-        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Refused, ScopeId, Segment, Status,
-        TokenHash, View,
+        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Refused, ScopeId,
+        Segment, Status, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
     record::{self, TaskKey},
@@ -57,7 +59,11 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn plain(input: Input) -> Waiting {
-        Waiting { input, message: None, take: None }
+        Waiting {
+            input,
+            message: None,
+            take: None,
+        }
     }
 
     pub(super) fn refuse(self) {
@@ -96,13 +102,18 @@ pub(super) struct Taken {
     effects: Vec<Effect>,
     inputs: Vec<(Input, Option<MessageId>)>,
     takes: Vec<(TakeReply, ActivityGrant)>,
+    /// Tokens of tasks that ended without their answer.
+    unanswered: Vec<TaskToken>,
     /// Only starts of attempts were recorded.
     lazy: bool,
 }
 
 /// What follows a turn.
 pub(super) enum Next {
-    Append { append: Box<Append>, flight: Box<Flight> },
+    Append {
+        append: Box<Append>,
+        flight: Box<Flight>,
+    },
     /// Nothing to make durable: the effects are free at once.
     Release(Box<Flight>),
     /// The inputs changed nothing, yet these messages are answered for.
@@ -132,7 +143,12 @@ impl Loaded {
     }
 
     /// Folds a stored log. An EXPRESS execution that a crash interrupted begins again from its input.
-    pub(super) fn fold(info: Arc<Info>, program: Arc<Program>, events: Vec<Event>, opened_at: Timestamp) -> Loaded {
+    pub(super) fn fold(
+        info: Arc<Info>,
+        program: Arc<Program>,
+        events: Vec<Event>,
+        opened_at: Timestamp,
+    ) -> Loaded {
         let mut run = Run::default();
         for event in &events {
             run.evolve(event);
@@ -184,21 +200,36 @@ impl Loaded {
     }
 
     /// Steps waiting inputs, and timers that are due once none waits.
-    pub(super) fn step_inputs(&mut self, now: Timestamp, inputs_max: usize, seed: &mut dyn FnMut(u64) -> [u8; 32]) -> Turn {
+    pub(super) fn step_inputs(
+        &mut self,
+        now: Timestamp,
+        inputs_max: usize,
+        seed: &mut dyn FnMut(u64) -> [u8; 32],
+    ) -> Turn {
         let mut turn = Turn::default();
         turn.taken.lazy = true;
         if self.awaits_start() {
             return turn;
         }
         for _ in 0..inputs_max {
-            let Some(waiting) = self.next_input(now) else { break };
-            let grant = waiting.take.as_ref().and_then(|(task, _)| self.grant(*task));
-            let env = Env { at: now, seed: seed(self.run.next_position()) };
+            let Some(waiting) = self.next_input(now) else {
+                break;
+            };
+            let grant = waiting
+                .take
+                .as_ref()
+                .and_then(|(task, _)| self.grant(*task));
+            let env = Env {
+                at: now,
+                seed: seed(self.run.next_position()),
+            };
             let before = turn.taken.events.len();
             let again = self.step_one(&waiting, env, &mut turn.taken);
             let recorded = turn.taken.events.len() > before;
             match (waiting.take, grant) {
-                (Some((_, reply)), Some(grant)) if recorded => turn.taken.takes.push((reply, grant)),
+                (Some((_, reply)), Some(grant)) if recorded => {
+                    turn.taken.takes.push((reply, grant))
+                }
                 (Some((_, reply)), _) => turn.refused.push(reply),
                 (None, _) => {}
             }
@@ -224,16 +255,25 @@ impl Loaded {
         let is_start = matches!(waiting.input, Input::TaskStarted { .. }) && waiting.take.is_none();
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let mut again = false;
+        let token = self.token_without_answer(waiting);
         let effects = step(&self.program, &mut self.run, waiting.input.clone(), env);
         taken.lazy &= is_start || effects.is_empty();
         for effect in effects {
             match effect {
                 Effect::Record(event) => taken.events.push(event),
                 Effect::Again => again = true,
-                effect @ (Effect::RunTask(_) | Effect::OpenToken { .. } | Effect::CancelTask { .. } | Effect::Finish) => {
+                effect @ (Effect::RunTask(_)
+                | Effect::OpenToken { .. }
+                | Effect::CancelTask { .. }
+                | Effect::Finish) => {
                     taken.effects.push(effect);
                 }
             }
+        }
+        if let Some((task, token)) = token
+            && self.run.open_task(task).is_none()
+        {
+            taken.unanswered.push(token);
         }
         // A worker that was never answered must not count as one that began.
         if waiting.take.is_none() {
@@ -242,13 +282,34 @@ impl Loaded {
         again
     }
 
+    /// The token of the callback task that an input other than its answer may end: the request of it failed.
+    fn token_without_answer(&self, waiting: &Waiting) -> Option<(TaskId, TaskToken)> {
+        let task = match (&waiting.input, waiting.message) {
+            (Input::TaskEnded { task, .. } | Input::TaskLost { task, .. }, None) => *task,
+            _ => return None,
+        };
+        Some((task, self.run.open_task(task)?.token?.clone()))
+    }
+
     fn grant(&self, task: TaskId) -> Option<ActivityGrant> {
-        let open = self.run.open_task(task).filter(|open| !open.started && open.activity().is_some())?;
-        Some(ActivityGrant { token: open.token?.0.clone(), input: open.parameters.clone() })
+        let open = self
+            .run
+            .open_task(task)
+            .filter(|open| !open.started && open.activity().is_some())?;
+        Some(ActivityGrant {
+            token: open.token?.0.clone(),
+            input: open.parameters.clone(),
+        })
     }
 
     /// Turns what was taken into an append, or into effects that need none.
-    pub(super) fn next_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
+    pub(super) fn next_append(
+        &mut self,
+        now: Timestamp,
+        id: ExecutionId,
+        epoch: Epoch,
+        taken: Taken,
+    ) -> Next {
         match self.mode {
             Mode::Durable => self.durable_append(now, id, epoch, taken),
             Mode::ExpressAsync => self.express_append(now, id, epoch, taken),
@@ -265,16 +326,34 @@ impl Loaded {
         if taken.effects.is_empty() {
             return Next::Nothing;
         }
-        Next::Release(Box::new(Flight { effects: taken.effects, durable: true, ..Flight::default() }))
+        Next::Release(Box::new(Flight {
+            effects: taken.effects,
+            durable: true,
+            ..Flight::default()
+        }))
     }
 
-    fn durable_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
-        let messages: Vec<MessageId> = taken.inputs.iter().filter_map(|(_, message)| *message).collect();
+    fn durable_append(
+        &mut self,
+        now: Timestamp,
+        id: ExecutionId,
+        epoch: Epoch,
+        taken: Taken,
+    ) -> Next {
+        let messages: Vec<MessageId> = taken
+            .inputs
+            .iter()
+            .filter_map(|(_, message)| *message)
+            .collect();
         if taken.events.is_empty() {
             if !messages.is_empty() {
                 return Next::Discard(messages);
             }
-            return if taken.effects.is_empty() { Next::Nothing } else { self.release_now(taken) };
+            return if taken.effects.is_empty() {
+                Next::Nothing
+            } else {
+                self.release_now(taken)
+            };
         }
         if taken.lazy && messages.is_empty() && self.create.is_none() {
             self.unflushed.extend(taken.events);
@@ -288,7 +367,14 @@ impl Loaded {
         inputs.extend(taken.inputs);
         let view = self.view(now);
         let evict = (!view.hot && view.status == Status::Running).then_some(view.wake_at);
-        let append = self.append(id, epoch, &events, view, &taken.effects, messages);
+        let append = self.append(
+            id,
+            epoch,
+            &events,
+            view,
+            (&taken.effects, &taken.unanswered),
+            messages,
+        );
         let flight = Flight {
             history: public_entries(&events, first_public),
             effects: taken.effects,
@@ -299,11 +385,20 @@ impl Loaded {
             ..Flight::default()
         };
         self.unflushed_public = self.run.next_public_id();
-        Next::Append { append: Box::new(append), flight: Box::new(flight) }
+        Next::Append {
+            append: Box::new(append),
+            flight: Box::new(flight),
+        }
     }
 
     /// The first append holds the start alone, the last one the end alone; between them nothing is kept.
-    fn express_append(&mut self, now: Timestamp, id: ExecutionId, epoch: Epoch, taken: Taken) -> Next {
+    fn express_append(
+        &mut self,
+        now: Timestamp,
+        id: ExecutionId,
+        epoch: Epoch,
+        taken: Taken,
+    ) -> Next {
         let first = self.create.is_some();
         let ended = self.run.ending().is_some();
         let kept: Vec<Event> = if first && ended {
@@ -316,10 +411,17 @@ impl Loaded {
         } else if ended {
             taken.events.into_iter().next_back().into_iter().collect()
         } else {
-            return self.release_now(Taken { events: Vec::new(), ..taken });
+            return self.release_now(Taken {
+                events: Vec::new(),
+                ..taken
+            });
         };
-        let view = View { hot: !ended, wake_at: None, ..self.view(now) };
-        let append = self.append(id, epoch, &kept, view, &[], Vec::new());
+        let view = View {
+            hot: !ended,
+            wake_at: None,
+            ..self.view(now)
+        };
+        let append = self.append(id, epoch, &kept, view, (&[], &[]), Vec::new());
         let flight = Flight {
             history: Vec::new(),
             effects: taken.effects,
@@ -327,7 +429,10 @@ impl Loaded {
             started: self.create.take().map(|(_, reply)| reply),
             ..Flight::default()
         };
-        Next::Append { append: Box::new(append), flight: Box::new(flight) }
+        Next::Append {
+            append: Box::new(append),
+            flight: Box::new(flight),
+        }
     }
 
     fn append(
@@ -336,7 +441,7 @@ impl Loaded {
         epoch: Epoch,
         events: &[Event],
         view: View,
-        effects: &[Effect],
+        (effects, unanswered): (&[Effect], &[TaskToken]),
         consume: Vec<MessageId>,
     ) -> Append {
         let public = events.iter().filter(|event| event.what.is_public()).count();
@@ -346,7 +451,7 @@ impl Loaded {
             public: u32::try_from(public).expect("a turn records fewer than 2^32 events"),
             bytes: encode(events).into(),
         };
-        let (open, close) = self.tokens(id, effects);
+        let (open, close) = self.tokens(id, effects, unanswered);
         let append = Append {
             execution: id,
             epoch,
@@ -363,28 +468,58 @@ impl Loaded {
         append
     }
 
-    /// Rows of tokens that these effects open and close. One that opens and closes in the same turn has none.
-    fn tokens(&self, id: ExecutionId, effects: &[Effect]) -> (Vec<OpenTask>, Vec<CloseTask>) {
+    /// Rows of tokens that these effects open and close. One that opens and closes in the same turn has none. Whatever
+    /// ends a task instead of its answer does so only while its row is there: an accepted answer is never lost.
+    fn tokens(
+        &self,
+        id: ExecutionId,
+        effects: &[Effect],
+        unanswered: &[TaskToken],
+    ) -> (Vec<OpenTask>, Vec<CloseTask>) {
         let mut open: Vec<OpenTask> = Vec::new();
         let mut close = Vec::new();
         for effect in effects {
             match effect {
-                Effect::OpenToken { task, token, activity } => open.push(OpenTask {
+                Effect::OpenToken {
+                    task,
+                    token,
+                    activity,
+                } => open.push(OpenTask {
                     token: token_hash(token),
                     execution: id,
                     task: record::encode(&TaskKey::from(*task)),
                     activity: activity.as_deref().map(activity_scope),
                     scheduled_at: self.run.last_at(),
                 }),
-                Effect::CancelTask { token: Some(token), why, .. } => {
+                Effect::CancelTask {
+                    token: Some(token),
+                    why,
+                    ..
+                } => {
                     let token = token_hash(token);
                     let opened = open.len();
                     open.retain(|task| task.token != token);
                     if open.len() == opened {
-                        close.push(CloseTask { token, must_exist: matches!(why, Cancelled::TimedOut) });
+                        close.push(CloseTask {
+                            token,
+                            must_exist: matches!(why, Cancelled::TimedOut),
+                        });
                     }
                 }
-                Effect::CancelTask { token: None, .. } | Effect::Record(_) | Effect::RunTask(_) | Effect::Again | Effect::Finish => {}
+                Effect::CancelTask { token: None, .. }
+                | Effect::Record(_)
+                | Effect::RunTask(_)
+                | Effect::Again
+                | Effect::Finish => {}
+            }
+        }
+        for token in unanswered.iter().map(token_hash) {
+            // What ended the task may have cancelled its token as well.
+            if close.iter().all(|closed| closed.token != token) {
+                close.push(CloseTask {
+                    token,
+                    must_exist: true,
+                });
             }
         }
         (open, close)
@@ -430,11 +565,19 @@ impl Loaded {
             again.extend(flight.inputs);
         }
         again.extend(self.unflushed_inputs);
-        let taken = again.into_iter().filter(|(input, _)| !matches!(input, Input::Continue | Input::Started(_) | Input::TimerDue { .. }));
+        let taken = again.into_iter().filter(|(input, _)| {
+            !matches!(
+                input,
+                Input::Continue | Input::Started(_) | Input::TimerDue { .. }
+            )
+        });
         // Messages come back from the store itself.
-        let taken = taken.filter(|(_, message)| message.is_none()).map(|(input, _)| Waiting::plain(input));
+        let taken = taken
+            .filter(|(_, message)| message.is_none())
+            .map(|(input, _)| Waiting::plain(input));
         let waiting = self.inbox.into_iter().filter(|waiting| {
-            waiting.message.is_none() && !matches!(waiting.input, Input::Continue | Input::Started(_))
+            waiting.message.is_none()
+                && !matches!(waiting.input, Input::Continue | Input::Started(_))
         });
         taken.chain(waiting).collect()
     }
@@ -461,7 +604,10 @@ impl Loaded {
     /// The execution is closed and durable where it should be: answers who waits for a synchronous one.
     pub(super) fn end(self) {
         if let (Some(reply), Some(ending)) = (self.sync_reply, self.run.ending()) {
-            let _ = reply.send(SyncEnd { ending: ending.clone(), stopped_at: self.run.last_at() });
+            let _ = reply.send(SyncEnd {
+                ending: ending.clone(),
+                stopped_at: self.run.last_at(),
+            });
         }
         for waiting in self.inbox {
             waiting.refuse();
@@ -485,5 +631,11 @@ pub(crate) fn activity_scope(arn: &str) -> ScopeId {
 /// The public ones of these events with their ids.
 pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
     let public = events.iter().filter(|event| event.what.is_public());
-    public.zip(first_public..).map(|(event, id)| HistoryEntry { id, event: event.clone() }).collect()
+    public
+        .zip(first_public..)
+        .map(|(event, id)| HistoryEntry {
+            id,
+            event: event.clone(),
+        })
+        .collect()
 }

@@ -26,12 +26,12 @@ use crate::{
     limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX},
 };
 
+use border::TakeReply;
 pub(crate) use border::{
     Begin, Environment, In, Info, Mode, Monotonic, Out, StartReply, Stored, StoredOpen, Ticket,
 };
-pub(crate) use loaded::{activity_scope, public_entries, token_hash};
-use border::TakeReply;
 use loaded::{Flight, Loaded, Waiting};
+pub(crate) use loaded::{activity_scope, public_entries, token_hash};
 use ready::Ready;
 
 /// See the module.
@@ -89,16 +89,33 @@ impl Shard {
         match input {
             In::Start(begin) => self.start(*begin),
             In::Input { execution, input } => self.attempt_input(execution, input),
-            In::Heartbeat { execution, input } => self.deliver(execution, Waiting::plain(input), true),
+            In::Heartbeat { execution, input } => {
+                self.deliver(execution, Waiting::plain(input), true)
+            }
             In::Message(message) => self.message(message),
-            In::Take { execution, task, worker, reply } => self.take(now, execution, task, worker, reply),
+            In::Take {
+                execution,
+                task,
+                worker,
+                reply,
+            } => self.take(now, execution, task, worker, reply),
             In::Wake(execution) => self.wake(execution),
             In::Loaded { execution, result } => self.fold(now, execution, result),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
-            In::Wait { execution, reply } => self.closed_waiters.entry(execution).or_default().push(reply),
-            In::Watch { execution, sender } => self.watchers.entry(execution).or_default().push(sender),
+            In::Wait { execution, reply } => self
+                .closed_waiters
+                .entry(execution)
+                .or_default()
+                .push(reply),
+            In::Watch { execution, sender } => {
+                self.watchers.entry(execution).or_default().push(sender)
+            }
             In::Live { execution, reply } => {
-                let live = self.loaded.get(&execution).map(Loaded::live).unwrap_or_default();
+                let live = self
+                    .loaded
+                    .get(&execution)
+                    .map(Loaded::live)
+                    .unwrap_or_default();
                 // A reader that went away needs no answer.
                 let _ = reply.send(live);
             }
@@ -116,7 +133,11 @@ impl Shard {
             for (execution, info, request) in std::mem::take(&mut self.withheld) {
                 // It may have been cancelled meanwhile.
                 if self.running.contains(&(execution, request.task)) {
-                    self.out.push(Out::Run { execution, info, request });
+                    self.out.push(Out::Run {
+                        execution,
+                        info,
+                        request,
+                    });
                 }
             }
         }
@@ -146,7 +167,9 @@ impl Shard {
             self.out.push(Out::Load(execution));
         }
         for _ in 0..turns {
-            let Some(execution) = self.ready.pop() else { break };
+            let Some(execution) = self.ready.pop() else {
+                break;
+            };
             self.turn(now, execution);
         }
     }
@@ -174,7 +197,15 @@ impl Shard {
     }
 
     fn start(&mut self, begin: Begin) {
-        let Begin { id, info, program, start, new, mode, reply } = begin;
+        let Begin {
+            id,
+            info,
+            program,
+            start,
+            new,
+            mode,
+            reply,
+        } = begin;
         let durable = !matches!(mode, Mode::ExpressSync);
         if durable && !self.held.contains_key(&id.partition()) {
             reply.refuse(Refused::LeaseLost);
@@ -184,7 +215,9 @@ impl Shard {
         let tenant = info.tenant.clone();
         let mut loaded = Loaded::new(info, program, mode, Run::default());
         loaded.create = Some((new, reply));
-        loaded.inbox.push_back(Waiting::plain(Input::Started(start)));
+        loaded
+            .inbox
+            .push_back(Waiting::plain(Input::Started(start)));
         self.loaded.insert(id, loaded);
         self.counters.loaded(self.loaded.len());
         self.ready.push(&tenant, id);
@@ -202,17 +235,43 @@ impl Shard {
 
     fn message(&mut self, message: Message) {
         let Some(input) = border::message_input(&message) else {
-            tracing::error!(message = message.id.0, "a message in an inbox cannot be read; it is dropped");
+            tracing::error!(
+                message = message.id.0,
+                "a message in an inbox cannot be read; it is dropped"
+            );
             self.discard(vec![message.id]);
             return;
         };
-        let waiting = Waiting { input, message: Some(message.id), take: None };
+        let waiting = Waiting {
+            input,
+            message: Some(message.id),
+            take: None,
+        };
         self.deliver(message.to, waiting, true);
     }
 
-    fn take(&mut self, now: Timestamp, execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>, reply: TakeReply) {
-        let input = Input::TaskStarted { task, by: worker, at: now };
-        self.deliver(execution, Waiting { input, message: None, take: Some((task, reply)) }, true);
+    fn take(
+        &mut self,
+        now: Timestamp,
+        execution: ExecutionId,
+        task: TaskId,
+        worker: Option<Arc<str>>,
+        reply: TakeReply,
+    ) {
+        let input = Input::TaskStarted {
+            task,
+            by: worker,
+            at: now,
+        };
+        self.deliver(
+            execution,
+            Waiting {
+                input,
+                message: None,
+                take: Some((task, reply)),
+            },
+            true,
+        );
     }
 
     fn wake(&mut self, execution: ExecutionId) {
@@ -243,7 +302,10 @@ impl Shard {
     fn discard(&mut self, messages: Vec<crate::journal::MessageId>) {
         if !messages.is_empty() {
             let ticket = self.ticket();
-            self.out.push(Out::Commit { ticket, write: Write::Discard(messages) });
+            self.out.push(Out::Commit {
+                ticket,
+                write: Write::Discard(messages),
+            });
         }
     }
 
@@ -254,13 +316,20 @@ impl Shard {
 
     /// A read of an execution came back: fold its events, take its inbox, and pick up what it was doing.
     fn fold(&mut self, now: Timestamp, execution: ExecutionId, result: Result<Stored, String>) {
-        let Some(waiting) = self.loading.remove(&execution) else { return };
+        let Some(waiting) = self.loading.remove(&execution) else {
+            return;
+        };
         let stored = match result {
             Ok(stored) => stored,
             Err(error) => {
-                tracing::error!(execution = execution.0, error, "an execution cannot be loaded; trying again");
+                tracing::error!(
+                    execution = execution.0,
+                    error,
+                    "an execution cannot be loaded; trying again"
+                );
                 self.loading.insert(execution, waiting);
-                self.reloads.insert((now.plus_ms(RELOAD_AFTER_MS), execution));
+                self.reloads
+                    .insert((now.plus_ms(RELOAD_AFTER_MS), execution));
                 return;
             }
         };
@@ -274,10 +343,19 @@ impl Shard {
             }
             Stored::Open(open) => {
                 let seen_messages = open.messages;
-                let mut loaded = Loaded::fold(open.info, open.program, open.events, self.environment.opened_at);
+                let mut loaded = Loaded::fold(
+                    open.info,
+                    open.program,
+                    open.events,
+                    self.environment.opened_at,
+                );
                 for message in seen_messages {
                     match border::message_input(&message) {
-                        Some(input) => drop(loaded.accept(Waiting { input, message: Some(message.id), take: None })),
+                        Some(input) => drop(loaded.accept(Waiting {
+                            input,
+                            message: Some(message.id),
+                            take: None,
+                        })),
                         None => self.discard(vec![message.id]),
                     }
                 }
@@ -303,11 +381,18 @@ impl Shard {
                 Effect::RunTask(request) => {
                     if !self.running.contains(&(execution, request.task)) {
                         let on_crash = (self.environment.on_crash)(&loaded.info, &request);
-                        loaded.inbox.push_back(Waiting::plain(Input::TaskLost { task: request.task, on_crash }));
+                        loaded.inbox.push_back(Waiting::plain(Input::TaskLost {
+                            task: request.task,
+                            on_crash,
+                        }));
                     }
                 }
                 // Tokens have their rows; the rest is never pending.
-                Effect::Record(_) | Effect::OpenToken { .. } | Effect::CancelTask { .. } | Effect::Again | Effect::Finish => {}
+                Effect::Record(_)
+                | Effect::OpenToken { .. }
+                | Effect::CancelTask { .. }
+                | Effect::Again
+                | Effect::Finish => {}
             }
         }
         if loaded.run.is_unfinished() {
@@ -316,10 +401,18 @@ impl Shard {
     }
 
     fn turn(&mut self, now: Timestamp, execution: ExecutionId) {
-        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
-        let epoch = self.held.get(&execution.partition()).copied().unwrap_or(Epoch(0));
+        let Some(loaded) = self.loaded.get_mut(&execution) else {
+            return;
+        };
+        let epoch = self
+            .held
+            .get(&execution.partition())
+            .copied()
+            .unwrap_or(Epoch(0));
         let seed = &mut self.environment.seed;
-        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut |position| seed(execution, position));
+        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut |position| {
+            seed(execution, position)
+        });
         if loaded.has_work() {
             self.ready.push(&loaded.info.tenant, execution);
         }
@@ -336,7 +429,10 @@ impl Shard {
                 self.tickets.insert(ticket, execution);
                 loaded.in_flight.push_back(flight);
                 self.counters.append(append.segment.bytes.len());
-                self.out.push(Out::Commit { ticket, write: Write::Append(*append) });
+                self.out.push(Out::Commit {
+                    ticket,
+                    write: Write::Append(*append),
+                });
             }
             loaded::Next::Release(flight) => {
                 let mut flights = VecDeque::from([*flight]);
@@ -349,7 +445,9 @@ impl Shard {
     }
 
     fn register_timer(&mut self, execution: ExecutionId) {
-        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
+        let Some(loaded) = self.loaded.get_mut(&execution) else {
+            return;
+        };
         let next = loaded.run.next_timer().map(|(due, _)| due);
         if loaded.timer != next {
             if let Some(old) = loaded.timer {
@@ -363,14 +461,28 @@ impl Shard {
     }
 
     fn committed(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
-        let Some(execution) = self.tickets.remove(&ticket) else { return };
-        let Some(loaded) = self.loaded.get_mut(&execution) else { return };
+        let Some(execution) = self.tickets.remove(&ticket) else {
+            return;
+        };
+        let Some(loaded) = self.loaded.get_mut(&execution) else {
+            return;
+        };
         match verdict {
             Ok(_) => {
-                let Some(flight) = loaded.in_flight.iter_mut().find(|flight| flight.ticket == ticket) else { return };
+                let Some(flight) = loaded
+                    .in_flight
+                    .iter_mut()
+                    .find(|flight| flight.ticket == ticket)
+                else {
+                    return;
+                };
                 flight.durable = true;
                 let mut durable = VecDeque::new();
-                while loaded.in_flight.front().is_some_and(|flight| flight.durable) {
+                while loaded
+                    .in_flight
+                    .front()
+                    .is_some_and(|flight| flight.durable)
+                {
                     durable.extend(loaded.in_flight.pop_front());
                 }
                 self.release(execution, &mut durable);
@@ -405,12 +517,22 @@ impl Shard {
     fn act(&mut self, execution: ExecutionId, effect: Effect) {
         match effect {
             Effect::RunTask(request) => {
-                let Some(loaded) = self.loaded.get(&execution) else { return };
+                let Some(loaded) = self.loaded.get(&execution) else {
+                    return;
+                };
+                // The run is ahead of what is durable: a later turn may have ended the attempt already.
+                if loaded.run.open_task(request.task).is_none() {
+                    return;
+                }
                 self.running.insert((execution, request.task));
                 self.counters.task_started();
                 let (info, request) = (loaded.info.clone(), Box::new(request));
                 if self.is_fresh() {
-                    self.out.push(Out::Run { execution, info, request });
+                    self.out.push(Out::Run {
+                        execution,
+                        info,
+                        request,
+                    });
                 } else {
                     self.withheld.push((execution, info, request));
                 }
@@ -418,7 +540,12 @@ impl Shard {
             Effect::OpenToken { task, activity, .. } => {
                 if let (Some(activity), Some(loaded)) = (activity, self.loaded.get(&execution)) {
                     let info = loaded.info.clone();
-                    self.out.push(Out::ActivityOpened { execution, info, task, activity });
+                    self.out.push(Out::ActivityOpened {
+                        execution,
+                        info,
+                        task,
+                        activity,
+                    });
                 }
             }
             Effect::CancelTask { task, .. } => {
@@ -434,13 +561,19 @@ impl Shard {
     }
 
     fn finish(&mut self, execution: ExecutionId) {
-        let Some(loaded) = self.loaded.remove(&execution) else { return };
+        let Some(loaded) = self.loaded.remove(&execution) else {
+            return;
+        };
         if let Some(due) = loaded.timer {
             self.timers.remove(&(due, execution));
         }
         self.counters.closed(loaded.run.ending());
         self.counters.loaded(self.loaded.len());
-        let late: Vec<_> = loaded.inbox.iter().filter_map(|waiting| waiting.message).collect();
+        let late: Vec<_> = loaded
+            .inbox
+            .iter()
+            .filter_map(|waiting| waiting.message)
+            .collect();
         loaded.end();
         self.discard(late);
         self.close_waiters(execution);
@@ -470,21 +603,28 @@ impl Shard {
     /// The run in memory is ahead of the store: drop it, and unless the partition is lost, fold it anew and give it
     /// its inputs again.
     fn append_failed(&mut self, now: Timestamp, execution: ExecutionId, refused: Refused) {
-        let Some(mut loaded) = self.loaded.remove(&execution) else { return };
+        let Some(mut loaded) = self.loaded.remove(&execution) else {
+            return;
+        };
         if let Some(due) = loaded.timer {
             self.timers.remove(&(due, execution));
         }
         for flight in &loaded.in_flight {
             self.tickets.remove(&flight.ticket);
         }
-        let first = loaded.in_flight.iter_mut().find_map(|flight| flight.started.take()).or(loaded.take_reply());
+        let first = loaded
+            .in_flight
+            .iter_mut()
+            .find_map(|flight| flight.started.take())
+            .or(loaded.take_reply());
         if let Some(reply) = first {
             let unknown = matches!(refused, Refused::Broken(_));
             reply.refuse(refused);
             if unknown {
                 // It may have landed all the same: the store knows.
                 self.loading.insert(execution, Vec::new());
-                self.reloads.insert((now.plus_ms(RELOAD_AFTER_MS), execution));
+                self.reloads
+                    .insert((now.plus_ms(RELOAD_AFTER_MS), execution));
             }
             return;
         }
@@ -509,7 +649,15 @@ impl Shard {
     fn drop_execution(&mut self, execution: ExecutionId, loaded: Loaded) {
         let mine: Vec<TaskId> = self
             .running
-            .range((execution, TaskId { entry: 0, attempt: 0 })..)
+            .range(
+                (
+                    execution,
+                    TaskId {
+                        entry: 0,
+                        attempt: 0,
+                    },
+                )..,
+            )
             .take_while(|(owner, _)| *owner == execution)
             .map(|(_, task)| *task)
             .collect();
@@ -533,8 +681,10 @@ impl Shard {
                 self.drop_execution(execution, loaded);
             }
         }
-        self.loading.retain(|execution, _| held.contains_key(&execution.partition()));
-        self.reloads.retain(|(_, execution)| held.contains_key(&execution.partition()));
+        self.loading
+            .retain(|execution, _| held.contains_key(&execution.partition()));
+        self.reloads
+            .retain(|(_, execution)| held.contains_key(&execution.partition()));
         self.held = held;
     }
 }

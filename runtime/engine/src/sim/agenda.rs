@@ -12,7 +12,10 @@ pub(super) struct Agenda<T> {
 
 impl<T> Agenda<T> {
     pub(super) fn new() -> Agenda<T> {
-        Agenda { items: BTreeMap::new(), planned: 0 }
+        Agenda {
+            items: BTreeMap::new(),
+            planned: 0,
+        }
     }
 
     pub(super) fn plan(&mut self, at: Timestamp, item: T) {

@@ -15,9 +15,14 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use rand_chacha::{ChaCha12Rng, rand_core::{Rng, SeedableRng}};
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use sha2::{Digest, Sha256};
-use stepwell_interp::{Event, Input, OnCrash, Run, Start, TaskId, TaskOutcome, TaskRequest, TaskToken, Timestamp};
+use stepwell_interp::{
+    Event, Input, OnCrash, Run, Start, TaskId, TaskOutcome, TaskRequest, TaskToken, Timestamp,
+};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
@@ -94,7 +99,13 @@ pub trait Script {
     /// A plugin's attempt was dispatched. A redispatch of the same attempt should get the same answer.
     fn dispatched(&mut self, execution: &str, request: &TaskRequest) -> Scripted;
     /// A token was opened for a task that someone outside answers: after how many ms, with what; `None` is never.
-    fn opened(&mut self, execution: &str, state: &str, task: TaskId, parameters: &Value) -> Option<(u64, Scripted)>;
+    fn opened(
+        &mut self,
+        execution: &str,
+        state: &str,
+        task: TaskId,
+        parameters: &Value,
+    ) -> Option<(u64, Scripted)>;
 }
 
 /// What a scripted attempt does.
@@ -113,10 +124,19 @@ pub enum Scripted {
 pub enum Seen {
     /// A start was acknowledged.
     Started(ExecutionId),
-    /// An attempt was dispatched, when so many events of its execution were durable.
-    Dispatched { execution: ExecutionId, task: TaskId, durable: u64 },
+    /// An attempt was dispatched, when so many events of its execution were durable; `None` when the store could not
+    /// be asked.
+    Dispatched {
+        execution: ExecutionId,
+        task: TaskId,
+        durable: Option<u64>,
+    },
     /// An answer to a token was acknowledged (true), or refused since the token was gone.
-    Answered { execution: ExecutionId, task: TaskId, accepted: bool },
+    Answered {
+        execution: ExecutionId,
+        task: TaskId,
+        accepted: bool,
+    },
     /// A stop was acknowledged.
     Stopped(ExecutionId),
     Crashed,
@@ -124,26 +144,62 @@ pub enum Seen {
 
 enum Item {
     /// A node's commit reaches the store.
-    Commit { node: usize, tickets: Vec<Ticket>, writes: Vec<Write> },
+    Commit {
+        node: usize,
+        tickets: Vec<Ticket>,
+        writes: Vec<Write>,
+    },
     /// Its verdicts reach the node.
-    Verdicts { node: usize, tickets: Vec<Ticket>, verdicts: Vec<Verdict> },
-    Load { node: usize, execution: ExecutionId },
+    Verdicts {
+        node: usize,
+        tickets: Vec<Ticket>,
+        verdicts: Vec<Verdict>,
+    },
+    Load {
+        node: usize,
+        execution: ExecutionId,
+    },
     /// News of an attempt that runs on a node.
-    News { node: usize, execution: ExecutionId, input: Input },
+    News {
+        node: usize,
+        execution: ExecutionId,
+        input: Input,
+    },
     /// A node has to look at its timers.
-    Work { node: usize },
+    Work {
+        node: usize,
+    },
     /// A node looks for due executions and unread messages, and renews its leases.
-    Keep { node: usize },
+    Keep {
+        node: usize,
+    },
     /// A worker or a callback answers.
-    Reply { execution: ExecutionId, task: TaskId, token: TaskToken, outcome: TaskOutcome },
-    Take { node: usize, execution: ExecutionId, task: TaskId, outcome: TaskOutcome },
-    Stop { execution: ExecutionId },
-    Restart { node: usize },
+    Reply {
+        execution: ExecutionId,
+        task: TaskId,
+        token: TaskToken,
+        outcome: TaskOutcome,
+    },
+    Take {
+        node: usize,
+        execution: ExecutionId,
+        task: TaskId,
+        outcome: TaskOutcome,
+    },
+    Stop {
+        execution: ExecutionId,
+    },
+    Restart {
+        node: usize,
+    },
 }
 
 enum SimJournal {
     Memory(MemoryJournal),
-    Disk { disk: SimDisk, journal: Option<Arc<InlineJournal>> },
+    Disk {
+        disk: SimDisk,
+        journal: Option<Arc<InlineJournal>>,
+    },
 }
 
 /// See the module.
@@ -160,7 +216,7 @@ pub struct World {
     seen: Vec<Seen>,
     appends: u64,
     next_crash: Option<u64>,
-    crash_now: bool,
+    crash_now: Option<usize>,
     started: BTreeMap<ExecutionId, Arc<str>>,
     starts: Vec<(ExecutionId, oneshot::Receiver<Result<(), Refused>>)>,
     counter: u16,
@@ -169,7 +225,9 @@ pub struct World {
 
 /// The answer of a store that answers at once.
 fn now<T>(answer: Answer<T>) -> T {
-    answer.now_or_never().expect("the simulated stores answer at once")
+    answer
+        .now_or_never()
+        .expect("the simulated stores answer at once")
 }
 
 impl World {
@@ -178,9 +236,14 @@ impl World {
         let journal = match options.store {
             SimStore::Memory => {
                 let time = clock.clone();
-                SimJournal::Memory(MemoryJournal::new(Arc::new(move || Timestamp(time.load(SeqCst)))))
+                SimJournal::Memory(MemoryJournal::new(Arc::new(move || {
+                    Timestamp(time.load(SeqCst))
+                })))
             }
-            SimStore::Disk => SimJournal::Disk { disk: SimDisk::new(options.seed), journal: None },
+            SimStore::Disk => SimJournal::Disk {
+                disk: SimDisk::new(options.seed),
+                journal: None,
+            },
         };
         let mut world = World {
             random: ChaCha12Rng::seed_from_u64(options.seed),
@@ -194,7 +257,7 @@ impl World {
             script,
             seen: Vec::new(),
             appends: 0,
-            crash_now: false,
+            crash_now: None,
             started: BTreeMap::new(),
             starts: Vec::new(),
             counter: 0,
@@ -202,7 +265,9 @@ impl World {
             options,
         };
         for node in 0..world.options.nodes.max(1) {
-            world.nodes.push(SimNode::new(world.options.seed, node, world.now()));
+            world
+                .nodes
+                .push(SimNode::new(world.options.seed, node, world.now()));
             world.keep(node);
         }
         world
@@ -245,7 +310,8 @@ impl World {
                     vfs: Some(disk.vfs_name().to_owned()),
                     clock: Arc::new(move || Timestamp(time.load(SeqCst))),
                 };
-                let opened = InlineJournal::open(Path::new("journal.sqlite"), options).map_err(|error| error.to_string())?;
+                let opened = InlineJournal::open(Path::new("journal.sqlite"), options)
+                    .map_err(|error| error.to_string())?;
                 let opened = Arc::new(opened);
                 *journal = Some(opened.clone());
                 Ok(opened)
@@ -254,14 +320,21 @@ impl World {
     }
 
     /// Asks a node for an execution of this definition. Its machine's list is `scope`.
-    pub fn start(&mut self, node: usize, definition: &str, start: Start) -> Result<ExecutionId, String> {
+    pub fn start(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+    ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
         let (hash, blob) = Programs::store(definition);
         let journal = self.journal()?;
         for verdict in now(journal.commit(vec![blob])) {
             verdict.map_err(|refused| refused.to_string())?;
         }
-        let partition = self.nodes[node].partition(self.counter).ok_or("the node holds no partition")?;
+        let partition = self.nodes[node]
+            .partition(self.counter)
+            .ok_or("the node holds no partition")?;
         self.counter = self.counter.wrapping_add(1);
         let id = ExecutionId::new(self.now().0, self.counter, partition);
         let meta = Meta {
@@ -292,7 +365,11 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            mode: if start.express { Mode::ExpressAsync } else { Mode::Durable },
+            mode: if start.express {
+                Mode::ExpressAsync
+            } else {
+                Mode::Durable
+            },
             start: Box::new(start),
             reply: StartReply::Started(reply),
         };
@@ -303,8 +380,19 @@ impl World {
 
     /// No more crashes, pauses, jumps or faults from now on: what was begun can end.
     pub fn calm(&mut self) {
-        let WorldOptions { crash_every, crash_per_mille, jump_per_mille, pause_per_mille, .. } = &mut self.options;
-        (*crash_every, *crash_per_mille, *jump_per_mille, *pause_per_mille) = (None, 0, 0, 0);
+        let WorldOptions {
+            crash_every,
+            crash_per_mille,
+            jump_per_mille,
+            pause_per_mille,
+            ..
+        } = &mut self.options;
+        (
+            *crash_every,
+            *crash_per_mille,
+            *jump_per_mille,
+            *pause_per_mille,
+        ) = (None, 0, 0, 0);
         self.next_crash = None;
         self.lease_ms = CALM_LEASE_MS;
         for node in &mut self.nodes {
@@ -315,7 +403,8 @@ impl World {
 
     /// Plans a StopExecution.
     pub fn stop_after(&mut self, execution: ExecutionId, ms: u64) {
-        self.agenda.plan(self.now().plus_ms(ms), Item::Stop { execution });
+        self.agenda
+            .plan(self.now().plus_ms(ms), Item::Stop { execution });
     }
 
     /// Lets time pass until all executions are closed, nothing is left to happen, or `ms` have passed.
@@ -324,13 +413,19 @@ impl World {
         while let Some((at, item)) = self.agenda.next(until) {
             self.items += 1;
             if self.items > ITEMS_MAX {
-                return Err(format!("the world does not come to rest after {ITEMS_MAX} items; the next is {}", item.name()));
+                return Err(format!(
+                    "the world does not come to rest after {ITEMS_MAX} items; the next is {}",
+                    item.name()
+                ));
             }
             self.pass_to(at);
             self.maybe_disturb();
             self.happen(item);
             self.collect_starts();
-            if std::mem::take(&mut self.crash_now) || self.power_is_lost() {
+            if let Some(node) = self.crash_now.take() {
+                self.crash(node);
+            }
+            if self.power_is_lost() {
                 self.crash(0);
             }
             if self.all_closed()? {
@@ -347,7 +442,9 @@ impl World {
         }
         let ids: Vec<ExecutionId> = self.started.keys().copied().collect();
         for id in ids {
-            let Ok(journal) = self.journal() else { return Ok(false) };
+            let Ok(journal) = self.journal() else {
+                return Ok(false);
+            };
             match now(journal.execution(id)) {
                 Ok(Some(row)) if row.view.status == Status::Running => return Ok(false),
                 Ok(_) => {}
@@ -360,11 +457,14 @@ impl World {
     /// The status and all stored events of an execution; `None` when the store does not know it.
     pub fn execution(&mut self, id: ExecutionId) -> Result<Option<(Status, Vec<Event>)>, String> {
         let journal = self.journal()?;
-        let Some(row) = now(journal.execution(id)).map_err(|error| error.to_string())? else { return Ok(None) };
+        let Some(row) = now(journal.execution(id)).map_err(|error| error.to_string())? else {
+            return Ok(None);
+        };
         let mut events = Vec::new();
         let mut first = 1;
         loop {
-            let page = now(journal.segments(id, SegmentRange::From { first }, READ_BYTES_MAX)).map_err(|error| error.to_string())?;
+            let page = now(journal.segments(id, SegmentRange::From { first }, READ_BYTES_MAX))
+                .map_err(|error| error.to_string())?;
             let Some(last) = page.last() else { break };
             first = last.first + u64::from(last.segment.events);
             for segment in &page {
@@ -377,7 +477,9 @@ impl World {
     /// Messages left in an execution's inbox.
     pub fn inbox(&mut self, id: ExecutionId) -> Result<usize, String> {
         let journal = self.journal()?;
-        now(journal.inbox(id)).map(|messages| messages.len()).map_err(|error| error.to_string())
+        now(journal.inbox(id))
+            .map(|messages| messages.len())
+            .map_err(|error| error.to_string())
     }
 
     fn pass_to(&mut self, at: Timestamp) {
@@ -469,8 +571,16 @@ impl World {
             return;
         }
         match item {
-            Item::Commit { node, tickets, writes } => self.commit(node, tickets, writes),
-            Item::Verdicts { node, tickets, verdicts } => {
+            Item::Commit {
+                node,
+                tickets,
+                writes,
+            } => self.commit(node, tickets, writes),
+            Item::Verdicts {
+                node,
+                tickets,
+                verdicts,
+            } => {
                 for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
                     self.give(node, In::Committed { ticket, verdict });
                 }
@@ -480,14 +590,28 @@ impl World {
                 let result = self.load(execution);
                 self.hand(node, In::Loaded { execution, result });
             }
-            Item::News { node, execution, input } => self.hand(node, In::Input { execution, input }),
+            Item::News {
+                node,
+                execution,
+                input,
+            } => self.hand(node, In::Input { execution, input }),
             Item::Work { node } => {
                 self.nodes[node].work_comes();
                 self.settle(node);
             }
             Item::Keep { node } => self.keep(node),
-            Item::Reply { execution, task, token, outcome } => self.reply(execution, task, &token, outcome),
-            Item::Take { node, execution, task, outcome } => self.take(node, execution, task, outcome),
+            Item::Reply {
+                execution,
+                task,
+                token,
+                outcome,
+            } => self.reply(execution, task, &token, outcome),
+            Item::Take {
+                node,
+                execution,
+                task,
+                outcome,
+            } => self.take(node, execution, task, outcome),
             Item::Stop { execution } => self.stop(execution),
             Item::Restart { node } => {
                 let at = self.now();
@@ -507,26 +631,43 @@ impl World {
     }
 
     fn commit(&mut self, node: usize, tickets: Vec<Ticket>, writes: Vec<Write>) {
-        let appends = writes.iter().filter(|write| matches!(write, Write::Append(_))).count() as u64;
+        let appends = writes
+            .iter()
+            .filter(|write| matches!(write, Write::Append(_)))
+            .count() as u64;
         let verdicts = match self.journal() {
             Ok(journal) => now(journal.commit(writes)),
-            Err(error) => tickets.iter().map(|_| Err(Refused::Broken(error.clone()))).collect(),
+            Err(error) => tickets
+                .iter()
+                .map(|_| Err(Refused::Broken(error.clone())))
+                .collect(),
         };
         self.appends += appends;
         if let Some(next) = self.next_crash
             && self.appends >= next
         {
             self.next_crash = self.options.crash_every.map(|every| self.appends + every);
-            self.crash_now = true;
+            self.crash_now = Some(node);
             return;
         }
         let delay = self.between(COMMIT_MS_MAX);
-        self.plan_ordered(node, delay, Item::Verdicts { node, tickets, verdicts });
+        self.plan_ordered(
+            node,
+            delay,
+            Item::Verdicts {
+                node,
+                tickets,
+                verdicts,
+            },
+        );
     }
 
     /// Plans an item of a node's commit path, never before one planned earlier.
     fn plan_ordered(&mut self, node: usize, delay_ms: u64, item: Item) {
-        let at = self.now().plus_ms(delay_ms).max(self.nodes[node].commit_path);
+        let at = self
+            .now()
+            .plus_ms(delay_ms)
+            .max(self.nodes[node].commit_path);
         self.nodes[node].commit_path = at;
         self.agenda.plan(at, item);
     }
@@ -554,40 +695,98 @@ impl World {
                 }
                 Out::Load(execution) => {
                     let delay = self.between(2);
-                    self.agenda.plan(at.plus_ms(delay), Item::Load { node, execution });
+                    self.agenda
+                        .plan(at.plus_ms(delay), Item::Load { node, execution });
                 }
-                Out::Run { execution, info, request } => self.dispatch(node, execution, &info, &request),
+                Out::Run {
+                    execution,
+                    info,
+                    request,
+                } => self.dispatch(node, execution, &info, &request),
                 Out::Cancel { execution, task } => self.cancel(node, execution, task),
-                Out::ActivityOpened { execution, info, task, .. } => self.opened(node, execution, &info.execution_arn, task),
+                Out::ActivityOpened {
+                    execution,
+                    info,
+                    task,
+                    ..
+                } => self.opened(node, execution, &info.execution_arn, task),
                 // The keeper asks the store itself when it is needed next.
                 Out::WakeAt(_) => {}
             }
         }
         if !writes.is_empty() {
             let delay = self.between(COMMIT_MS_MAX);
-            self.plan_ordered(node, delay, Item::Commit { node, tickets, writes });
+            self.plan_ordered(
+                node,
+                delay,
+                Item::Commit {
+                    node,
+                    tickets,
+                    writes,
+                },
+            );
         }
         if let Some(due) = self.nodes[node].next_work(at) {
             self.agenda.plan(due, Item::Work { node });
         }
     }
 
-    fn dispatch(&mut self, node: usize, execution: ExecutionId, info: &Info, request: &TaskRequest) {
+    fn dispatch(
+        &mut self,
+        node: usize,
+        execution: ExecutionId,
+        info: &Info,
+        request: &TaskRequest,
+    ) {
         let at = self.now();
         let task = request.task;
-        let durable = self.journal().ok().and_then(|journal| now(journal.execution(execution)).ok().flatten()).map_or(0, |row| row.next - 1);
-        self.seen.push(Seen::Dispatched { execution, task, durable });
-        let mut news = |after: u64, input: Input| self.agenda.plan(at.plus_ms(after), Item::News { node, execution, input });
+        let row = self
+            .journal()
+            .ok()
+            .and_then(|journal| now(journal.execution(execution)).ok().flatten());
+        let durable = row.map(|row| row.next - 1);
+        self.seen.push(Seen::Dispatched {
+            execution,
+            task,
+            durable,
+        });
+        let mut news = |after: u64, input: Input| {
+            self.agenda.plan(
+                at.plus_ms(after),
+                Item::News {
+                    node,
+                    execution,
+                    input,
+                },
+            )
+        };
         news(0, Input::TaskStarted { task, by: None, at });
         match self.script.dispatched(&info.execution_arn, request) {
-            Scripted::Ends { after_ms, outcome } => news(after_ms, Input::TaskEnded { task, outcome }),
+            Scripted::Ends { after_ms, outcome } => {
+                news(after_ms, Input::TaskEnded { task, outcome })
+            }
             Scripted::Submitted { after_ms, output } => {
                 news(after_ms, Input::TaskSubmitted { task, output });
                 if let Some(token) = &request.token
-                    && let Some((after, Scripted::Ends { after_ms: more, outcome })) =
-                        self.script.opened(&info.execution_arn, &request.state, task, &request.parameters)
+                    && let Some((
+                        after,
+                        Scripted::Ends {
+                            after_ms: more,
+                            outcome,
+                        },
+                    )) = self.script.opened(
+                        &info.execution_arn,
+                        &request.state,
+                        task,
+                        &request.parameters,
+                    )
                 {
-                    let item = Item::Reply { execution, task, token: token.clone(), outcome };
+                    let item = Item::Reply {
+                        execution,
+                        task,
+                        token: token.clone(),
+                        outcome,
+                    };
                     self.agenda.plan(at.plus_ms(after_ms + after + more), item);
                 }
             }
@@ -597,18 +796,34 @@ impl World {
 
     fn cancel(&mut self, node: usize, execution: ExecutionId, task: TaskId) {
         self.agenda.retain(|item| match item {
-            Item::News { node: owner, execution: of, input: Input::TaskEnded { task: id, .. } | Input::TaskSubmitted { task: id, .. } } => {
-                !(*owner == node && *of == execution && *id == task)
-            }
+            Item::News {
+                node: owner,
+                execution: of,
+                input: Input::TaskEnded { task: id, .. } | Input::TaskSubmitted { task: id, .. },
+            } => !(*owner == node && *of == execution && *id == task),
             _ => true,
         });
     }
 
     fn opened(&mut self, node: usize, execution: ExecutionId, arn: &str, task: TaskId) {
-        let Some(run) = self.fold(execution) else { return };
-        let Some(open) = run.open_task(task) else { return };
-        if let Some((after, Scripted::Ends { outcome, .. })) = self.script.opened(arn, open.state, task, open.parameters) {
-            self.agenda.plan(self.now().plus_ms(after), Item::Take { node, execution, task, outcome });
+        let Some(run) = self.fold(execution) else {
+            return;
+        };
+        let Some(open) = run.open_task(task) else {
+            return;
+        };
+        if let Some((after, Scripted::Ends { outcome, .. })) =
+            self.script.opened(arn, open.state, task, open.parameters)
+        {
+            self.agenda.plan(
+                self.now().plus_ms(after),
+                Item::Take {
+                    node,
+                    execution,
+                    task,
+                    outcome,
+                },
+            );
         }
     }
 
@@ -623,37 +838,84 @@ impl World {
 
     fn take(&mut self, node: usize, execution: ExecutionId, task: TaskId, outcome: TaskOutcome) {
         let (reply, mut granted) = oneshot::channel();
-        self.hand(node, In::Take { execution, task, worker: Some("worker".into()), reply });
+        self.hand(
+            node,
+            In::Take {
+                execution,
+                task,
+                worker: Some("worker".into()),
+                reply,
+            },
+        );
         // The worker looks whether it got the task after a while; a lost one is given to nobody again.
         let _ = granted.try_recv();
         let at = self.now();
-        if let Some(token) = self.fold(execution).and_then(|run| run.open_task(task).and_then(|open| open.token.cloned())) {
+        if let Some(token) = self
+            .fold(execution)
+            .and_then(|run| run.open_task(task).and_then(|open| open.token.cloned()))
+        {
             let delay = COMMIT_MS_MAX * 3 + self.between(100);
-            self.agenda.plan(at.plus_ms(delay), Item::Reply { execution, task, token, outcome });
+            self.agenda.plan(
+                at.plus_ms(delay),
+                Item::Reply {
+                    execution,
+                    task,
+                    token,
+                    outcome,
+                },
+            );
         }
     }
 
-    fn reply(&mut self, execution: ExecutionId, task: TaskId, token: &TaskToken, outcome: TaskOutcome) {
+    fn reply(
+        &mut self,
+        execution: ExecutionId,
+        task: TaskId,
+        token: &TaskToken,
+        outcome: TaskOutcome,
+    ) {
         let answer = match outcome {
             TaskOutcome::Succeeded { output } => record::Answer::Success { output },
             TaskOutcome::Failed { error, cause, .. } => record::Answer::Failure { error, cause },
         };
         let key = TaskKey::from(task);
-        let payload = record::encode(&InboxItem::Answer { entry: key.entry, attempt: key.attempt, answer });
-        let message = Outgoing { to: execution, payload: payload.clone() };
-        let write = Write::Answer { token: token_hash(token), message };
+        let payload = record::encode(&InboxItem::Answer {
+            entry: key.entry,
+            attempt: key.attempt,
+            answer,
+        });
+        let message = Outgoing {
+            to: execution,
+            payload: payload.clone(),
+        };
+        let write = Write::Answer {
+            token: token_hash(token),
+            message,
+        };
         let verdict = match self.journal() {
             Ok(journal) => now(journal.commit(vec![write])).pop(),
             Err(_) => None,
         };
         match verdict {
             Some(Ok(landed)) => {
-                self.seen.push(Seen::Answered { execution, task, accepted: true });
+                self.seen.push(Seen::Answered {
+                    execution,
+                    task,
+                    accepted: true,
+                });
                 for id in landed.messages {
-                    self.announce(Message { id, to: execution, payload: payload.clone() });
+                    self.announce(Message {
+                        id,
+                        to: execution,
+                        payload: payload.clone(),
+                    });
                 }
             }
-            Some(Err(Refused::TokenGone)) => self.seen.push(Seen::Answered { execution, task, accepted: false }),
+            Some(Err(Refused::TokenGone)) => self.seen.push(Seen::Answered {
+                execution,
+                task,
+                accepted: false,
+            }),
             Some(Err(_)) | None => {
                 // A client tries again until the store has an answer.
                 let retry = self.now().plus_ms(500);
@@ -661,30 +923,56 @@ impl World {
                     Ok(InboxItem::Answer { answer, .. }) => answer.outcome(),
                     Ok(InboxItem::Stop { .. }) | Err(_) => return,
                 };
-                self.agenda.plan(retry, Item::Reply { execution, task, token: token.clone(), outcome });
+                self.agenda.plan(
+                    retry,
+                    Item::Reply {
+                        execution,
+                        task,
+                        token: token.clone(),
+                        outcome,
+                    },
+                );
             }
         }
     }
 
     fn stop(&mut self, execution: ExecutionId) {
-        let payload = record::encode(&InboxItem::Stop { error: None, cause: None });
-        let write = Write::Post(Outgoing { to: execution, payload: payload.clone() });
-        let verdict = self.journal().ok().and_then(|journal| now(journal.commit(vec![write])).pop());
+        let payload = record::encode(&InboxItem::Stop {
+            error: None,
+            cause: None,
+        });
+        let write = Write::Post(Outgoing {
+            to: execution,
+            payload: payload.clone(),
+        });
+        let verdict = self
+            .journal()
+            .ok()
+            .and_then(|journal| now(journal.commit(vec![write])).pop());
         match verdict {
             Some(Ok(landed)) => {
                 self.seen.push(Seen::Stopped(execution));
                 for id in landed.messages {
-                    self.announce(Message { id, to: execution, payload: payload.clone() });
+                    self.announce(Message {
+                        id,
+                        to: execution,
+                        payload: payload.clone(),
+                    });
                 }
             }
-            Some(Err(_)) | None => self.agenda.plan(self.now().plus_ms(500), Item::Stop { execution }),
+            Some(Err(_)) | None => self
+                .agenda
+                .plan(self.now().plus_ms(500), Item::Stop { execution }),
         }
     }
 
     /// Tells the node that serves the execution, if one is up; the others find the message by looking.
     fn announce(&mut self, message: Message) {
         let partition = message.to.partition();
-        let owner = self.nodes.iter().position(|node| node.is_up() && node.holds(partition));
+        let owner = self
+            .nodes
+            .iter()
+            .position(|node| node.is_up() && node.holds(partition));
         if let Some(node) = owner.filter(|node| self.nodes[*node].paused_until <= self.now()) {
             self.hand(node, In::Message(message));
         }
@@ -695,28 +983,49 @@ impl World {
         let at = self.now();
         let mut next = at.plus_ms(self.lease_ms / 3);
         let Ok(journal) = self.journal() else {
-            self.agenda.plan(at.plus_ms(LEASE_MS / 3), Item::Keep { node });
+            self.agenda
+                .plan(at.plus_ms(LEASE_MS / 3), Item::Keep { node });
             return;
         };
         let wanted = self.nodes[node].wanted();
-        let leases = now(journal.lease(self.nodes[node].owner(), &wanted, self.lease_ms)).unwrap_or_default();
+        let leases = now(journal.lease(self.nodes[node].owner(), &wanted, self.lease_ms))
+            .unwrap_or_default();
         let fresh = self.nodes[node].leased(&leases);
         let held: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
-        let epochs = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
-        self.give(node, In::Leases { held: epochs, asked: Monotonic(at.0) });
+        let epochs = leases
+            .iter()
+            .map(|lease| (lease.partition, lease.epoch))
+            .collect();
+        self.give(
+            node,
+            In::Leases {
+                held: epochs,
+                asked: Monotonic(at.0),
+            },
+        );
         let mut wake: BTreeSet<ExecutionId> = BTreeSet::new();
         if !fresh.is_empty() {
             wake.extend(now(journal.hot(&fresh, None, u32::MAX)).unwrap_or_default());
         }
-        let cursors: Vec<_> = held.iter().map(|partition| (*partition, crate::journal::MessageId(0))).collect();
+        let cursors: Vec<_> = held
+            .iter()
+            .map(|partition| (*partition, crate::journal::MessageId(0)))
+            .collect();
         let messages = now(journal.messages(&cursors, 10_000)).unwrap_or_default();
         wake.extend(messages.iter().map(|message| message.to));
         let wall = self.nodes[node].wall(at);
         if let Ok(Some(due)) = now(journal.next_due(&held)) {
-            next = next.min(self.nodes[node].world_time(due)).max(at.plus_ms(20));
+            next = next
+                .min(self.nodes[node].world_time(due))
+                .max(at.plus_ms(20));
         }
         self.agenda.plan(next, Item::Keep { node });
-        wake.extend(now(journal.due(&held, wall, 10_000)).unwrap_or_default().into_iter().map(|(id, _)| id));
+        wake.extend(
+            now(journal.due(&held, wall, 10_000))
+                .unwrap_or_default()
+                .into_iter()
+                .map(|(id, _)| id),
+        );
         for execution in wake {
             self.give(node, In::Wake(execution));
         }

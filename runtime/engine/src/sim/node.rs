@@ -84,7 +84,11 @@ impl SimNode {
 
     /// In calm times leases last for hours, so that days pass quickly; their age is then not to be looked at.
     fn monotonic(&self, at: Timestamp) -> Monotonic {
-        if self.calm { Monotonic(0) } else { Monotonic(at.0) }
+        if self.calm {
+            Monotonic(0)
+        } else {
+            Monotonic(at.0)
+        }
     }
 
     /// The time as this node's clock shows it.
@@ -110,7 +114,9 @@ impl SimNode {
     pub(super) fn work(&mut self, at: Timestamp) -> Vec<Out> {
         let wall = self.wall(at);
         let monotonic = self.monotonic(at);
-        let Some(shard) = &mut self.shard else { return Vec::new() };
+        let Some(shard) = &mut self.shard else {
+            return Vec::new();
+        };
         shard.pass(monotonic);
         let mut outs = Vec::new();
         loop {
@@ -129,7 +135,9 @@ impl SimNode {
 
     /// When the shard wants to look at its timers, in the world's time, unless that is planned.
     pub(super) fn next_work(&mut self, at: Timestamp) -> Option<Timestamp> {
-        let due = self.world_time(self.shard.as_ref()?.next_due()?).max(at.plus_ms(1));
+        let due = self
+            .world_time(self.shard.as_ref()?.next_due()?)
+            .max(at.plus_ms(1));
         if self.planned_work.is_some_and(|planned| planned <= due) {
             return None;
         }
@@ -149,8 +157,13 @@ impl SimNode {
 
     /// Takes note of its leases; those that are new.
     pub(super) fn leased(&mut self, leases: &[Lease]) -> Vec<Partition> {
-        let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
-        let fresh = now_held.iter().filter(|(partition, epoch)| self.held.get(partition) != Some(epoch));
+        let now_held: BTreeMap<Partition, Epoch> = leases
+            .iter()
+            .map(|lease| (lease.partition, lease.epoch))
+            .collect();
+        let fresh = now_held
+            .iter()
+            .filter(|(partition, epoch)| self.held.get(partition) != Some(epoch));
         let fresh = fresh.map(|(partition, _)| *partition).collect();
         self.held = now_held;
         fresh
@@ -162,6 +175,9 @@ impl SimNode {
 
     pub(super) fn partition(&self, turn: u16) -> Option<Partition> {
         let count = self.held.len();
-        self.held.keys().nth(usize::from(turn) % count.max(1)).copied()
+        self.held
+            .keys()
+            .nth(usize::from(turn) % count.max(1))
+            .copied()
     }
 }

@@ -84,6 +84,8 @@ pub(super) struct Flight {
     pub(super) started: Option<StartReply>,
     pub(super) takes: Vec<(TakeReply, ActivityGrant)>,
     pub(super) history: Vec<HistoryEntry>,
+    /// Messages that changed nothing, given what these events made of the run.
+    pub(super) moot: Vec<MessageId>,
     /// Set when the execution may leave memory, with its wake-up time.
     pub(super) evict: Option<Option<Timestamp>>,
 }
@@ -116,8 +118,6 @@ pub(super) enum Next {
     },
     /// Nothing to make durable: the effects are free at once.
     Release(Box<Flight>),
-    /// The inputs changed nothing, yet these messages are answered for.
-    Discard(Vec<MessageId>),
     Nothing,
 }
 
@@ -317,17 +317,25 @@ impl Loaded {
                 if let Some((_, StartReply::Ended(reply))) = self.create.take() {
                     self.sync_reply = Some(reply);
                 }
-                self.release_now(taken)
+                self.without_events(taken.effects, Vec::new())
             }
         }
     }
 
-    fn release_now(&self, taken: Taken) -> Next {
-        if taken.effects.is_empty() {
+    /// What recorded nothing still follows what did: with appends on their way, even a message that changed nothing
+    /// is only then known to be moot when they are durable.
+    fn without_events(&mut self, effects: Vec<Effect>, moot: Vec<MessageId>) -> Next {
+        if effects.is_empty() && moot.is_empty() {
+            return Next::Nothing;
+        }
+        if let Some(last) = self.in_flight.back_mut() {
+            last.effects.extend(effects);
+            last.moot.extend(moot);
             return Next::Nothing;
         }
         Next::Release(Box::new(Flight {
-            effects: taken.effects,
+            effects,
+            moot,
             durable: true,
             ..Flight::default()
         }))
@@ -346,14 +354,7 @@ impl Loaded {
             .filter_map(|(_, message)| *message)
             .collect();
         if taken.events.is_empty() {
-            if !messages.is_empty() {
-                return Next::Discard(messages);
-            }
-            return if taken.effects.is_empty() {
-                Next::Nothing
-            } else {
-                self.release_now(taken)
-            };
+            return self.without_events(taken.effects, messages);
         }
         if taken.lazy && messages.is_empty() && self.create.is_none() {
             self.unflushed.extend(taken.events);
@@ -411,10 +412,7 @@ impl Loaded {
         } else if ended {
             taken.events.into_iter().next_back().into_iter().collect()
         } else {
-            return self.release_now(Taken {
-                events: Vec::new(),
-                ..taken
-            });
+            return self.without_events(taken.effects, Vec::new());
         };
         let view = View {
             hot: !ended,

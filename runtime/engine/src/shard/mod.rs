@@ -438,7 +438,6 @@ impl Shard {
                 let mut flights = VecDeque::from([*flight]);
                 self.release(execution, &mut flights);
             }
-            loaded::Next::Discard(messages) => self.discard(messages),
             loaded::Next::Nothing => {}
         }
         self.register_timer(execution);
@@ -508,6 +507,7 @@ impl Shard {
             for effect in flight.effects {
                 self.act(execution, effect);
             }
+            self.discard(flight.moot);
             if let Some(wake_at) = flight.evict {
                 self.evict(execution, wake_at);
             }

@@ -4,6 +4,7 @@
 pub mod aws;
 pub mod case;
 pub mod corpus;
+pub mod crashing;
 pub mod driver;
 pub mod judge;
 pub mod print;

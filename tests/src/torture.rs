@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use stepwell_engine::{
     Status,
-    sim::{DiskFaults, Script, Scripted, Seen, SimStore, World, WorldOptions},
+    sim::{DiskFaults, Script, Seen, Signal, Signals, SimStore, World, WorldOptions},
 };
 use stepwell_interp::{Event, FailedAt, Run, Start, TaskId, TaskOutcome, TaskRequest, What};
 use stepwell_query::Value;
@@ -89,52 +89,58 @@ impl Answers {
 }
 
 impl Script for Answers {
-    fn dispatched(&mut self, _: &str, request: &TaskRequest) -> Scripted {
+    fn dispatched(&mut self, _: &str, request: &TaskRequest) -> Signals {
         let after_ms = 1 + self.roll(request.task, 40);
         let failed = |error: &str| TaskOutcome::Failed {
             error: Some(error.into()),
             cause: None,
             at: FailedAt::Run,
         };
-        let succeeded = || TaskOutcome::Succeeded {
-            output: request.parameters.clone(),
+        let outcome = match &*request.resource.text {
+            "wasm:flaky" if request.retry_count < 3 => failed("Flaky"),
+            "wasm:fails" => failed("Broken"),
+            "wasm:hangs" => return vec![(0, Signal::Started { by: None })],
+            "arn:aws:states:::lambda:invoke.waitForTaskToken" => {
+                return vec![
+                    (0, Signal::Started { by: None }),
+                    (after_ms, Signal::Submitted(Value::Null)),
+                    (after_ms + self.answer_after(request.task), answer()),
+                ];
+            }
+            _ => TaskOutcome::Succeeded {
+                output: request.parameters.clone(),
+            },
         };
-        match &*request.resource.text {
-            "wasm:flaky" if request.retry_count < 3 => Scripted::Ends {
-                after_ms,
-                outcome: failed("Flaky"),
-            },
-            "wasm:fails" => Scripted::Ends {
-                after_ms,
-                outcome: failed("Broken"),
-            },
-            "wasm:hangs" => Scripted::Hangs,
-            "arn:aws:states:::lambda:invoke.waitForTaskToken" => Scripted::Submitted {
-                after_ms,
-                output: Value::Null,
-            },
-            _ => Scripted::Ends {
-                after_ms,
-                outcome: succeeded(),
-            },
-        }
+        vec![
+            (0, Signal::Started { by: None }),
+            (after_ms, Signal::Ended(outcome)),
+        ]
     }
 
-    fn opened(&mut self, _: &str, _: &str, task: TaskId, _: &Value) -> Option<(u64, Scripted)> {
-        // Sometimes close to the deadline of 30 s, so that answer and timeout race.
-        let after = [50, 3_000, 29_950 + self.roll(task, 100), 40_000]
-            [usize::try_from(self.roll(task, 4)).unwrap_or(0)];
-        let outcome = TaskOutcome::Succeeded {
-            output: Value::from("answered"),
-        };
-        Some((
-            after,
-            Scripted::Ends {
-                after_ms: 0,
-                outcome,
-            },
-        ))
+    fn opened(&mut self, _: &str, request: &TaskRequest) -> Signals {
+        let by = Some("worker".into());
+        vec![
+            (self.roll(request.task, 2_000), Signal::Taken { by }),
+            (3_000 + self.answer_after(request.task), answer()),
+        ]
     }
+}
+
+impl Answers {
+    /// Sometimes close to the deadline of 30 s, so that answer and timeout race.
+    fn answer_after(&self, task: TaskId) -> u64 {
+        match self.roll(task, 4) {
+            0 => 50,
+            1 => 3_000,
+            2 => 29_950 + self.roll(task, 100),
+            _ => 40_000,
+        }
+    }
+}
+
+fn answer() -> Signal {
+    let output = Value::from("answered");
+    Signal::Answered(TaskOutcome::Succeeded { output })
 }
 
 /// A splitmix step: the choices of a seed.
@@ -180,6 +186,8 @@ pub fn run(seed: u64) -> Result<Report, String> {
         nodes,
         crash_every: (dice.roll(3) == 0).then(|| 1 + dice.roll(12)),
         crash_per_mille: [0, 5, 20][dice.roll(3) as usize],
+        crash_after: None,
+        latency_ms: 6,
         jump_per_mille: [0, 0, 5][dice.roll(3) as usize],
         pause_per_mille: if nodes > 1 { 20 } else { 0 },
     };
@@ -199,7 +207,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
         if let Ok(id) = world.start(0, template.definition, start(template.name, number)) {
             expected.insert(id, template);
             if template.name == "stopped" {
-                world.stop_after(id, 10 + dice.roll(20_000));
+                world.stop_after(id, 10 + dice.roll(20_000), None, None);
             }
         }
         world.run(dice.roll(60))?;

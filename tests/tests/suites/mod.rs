@@ -1,5 +1,6 @@
 //! The suites, by what they judge.
 
+pub(crate) mod four_ways;
 pub(crate) mod limits;
 pub(crate) mod random;
 pub(crate) mod recorded;

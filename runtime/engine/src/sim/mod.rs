@@ -4,6 +4,7 @@
 
 mod agenda;
 mod node;
+mod outside;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,35 +22,37 @@ use rand_chacha::{
 };
 use sha2::{Digest, Sha256};
 use stepwell_interp::{
-    Event, Input, OnCrash, Run, Start, TaskId, TaskOutcome, TaskRequest, TaskToken, Timestamp,
+    Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp,
 };
-use stepwell_query::Value;
 use tokio::sync::oneshot;
 
 use crate::{
     dispatch::hex,
     journal::{
-        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Outgoing,
+        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution,
         Partition, Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
     },
     limits::READ_BYTES_MAX,
     programs::Programs,
     reader,
-    record::{self, InboxItem, Meta, TaskKey},
-    shard::{Begin, In, Info, Mode, Monotonic, Out, StartReply, Stored, Ticket, token_hash},
+    record::{self, Meta},
+    shard::{Begin, In, Info, Mode, Monotonic, Out, StartReply, Stored, Ticket},
 };
 
 use agenda::Agenda;
 use node::SimNode;
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
+pub use outside::{Script, Signal, Signals};
 
 /// Virtual time begins on 2030-01-01.
 const BEGIN: Timestamp = Timestamp(1_893_456_000_000);
 /// A run that needs more items than this does not end.
 const ITEMS_MAX: u64 = 2_000_000;
-/// A commit takes up to this long.
-const COMMIT_MS_MAX: u64 = 6;
+/// Commits, reads and restarts take up to this long unless told otherwise.
+const LATENCY_MS: u64 = 6;
+/// A worker or client that got no answer tries again after this long.
+const RETRY_MS: u64 = 50;
 /// A lease in the simulation; renewed at a third.
 const LEASE_MS: u64 = 3_000;
 /// The same once nothing disturbs any more, so that days pass quickly.
@@ -64,6 +67,10 @@ pub struct WorldOptions {
     pub nodes: usize,
     /// Crash the first node whenever that many appends were made durable, before anything learns of it.
     pub crash_every: Option<u64>,
+    /// Crash once, when that many appends were made durable.
+    pub crash_after: Option<u64>,
+    /// Commits, reads and restarts take up to this long.
+    pub latency_ms: u64,
     /// Chance in 1,000 of a crash between any two items.
     pub crash_per_mille: u32,
     /// Chance in 1,000 of the clock jumping before an item.
@@ -79,6 +86,8 @@ impl Default for WorldOptions {
             store: SimStore::Memory,
             nodes: 1,
             crash_every: None,
+            crash_after: None,
+            latency_ms: LATENCY_MS,
             crash_per_mille: 0,
             jump_per_mille: 0,
             pause_per_mille: 0,
@@ -92,31 +101,6 @@ pub enum SimStore {
     Memory,
     /// SQLite on a disk in memory that loses what was not synced.
     Disk,
-}
-
-/// Decides what becomes of task attempts.
-pub trait Script {
-    /// A plugin's attempt was dispatched. A redispatch of the same attempt should get the same answer.
-    fn dispatched(&mut self, execution: &str, request: &TaskRequest) -> Scripted;
-    /// A token was opened for a task that someone outside answers: after how many ms, with what; `None` is never.
-    fn opened(
-        &mut self,
-        execution: &str,
-        state: &str,
-        task: TaskId,
-        parameters: &Value,
-    ) -> Option<(u64, Scripted)>;
-}
-
-/// What a scripted attempt does.
-#[derive(Clone, Debug)]
-pub enum Scripted {
-    /// Begins at once and ends after so many ms.
-    Ends { after_ms: u64, outcome: TaskOutcome },
-    /// Its request is accepted after so many ms.
-    Submitted { after_ms: u64, output: Value },
-    /// Begins and never ends.
-    Hangs,
 }
 
 /// Something that was seen from outside, for a test to judge.
@@ -173,21 +157,16 @@ enum Item {
     Keep {
         node: usize,
     },
-    /// A worker or a callback answers.
-    Reply {
+    /// An attempt that is answered from outside gives a sign.
+    Outside {
         execution: ExecutionId,
         task: TaskId,
-        token: TaskToken,
-        outcome: TaskOutcome,
-    },
-    Take {
-        node: usize,
-        execution: ExecutionId,
-        task: TaskId,
-        outcome: TaskOutcome,
+        signal: Signal,
     },
     Stop {
         execution: ExecutionId,
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
     },
     Restart {
         node: usize,
@@ -247,7 +226,7 @@ impl World {
         };
         let mut world = World {
             random: ChaCha12Rng::seed_from_u64(options.seed),
-            next_crash: options.crash_every,
+            next_crash: options.crash_after.or(options.crash_every),
             clock,
             journal,
             faults: FaultPlan::default(),
@@ -378,6 +357,19 @@ impl World {
         Ok(id)
     }
 
+    /// Appends that were made durable so far.
+    pub fn appends(&self) -> u64 {
+        self.appends
+    }
+
+    /// Lets leases last for hours, so that months pass quickly.
+    pub fn pass_quickly(&mut self) {
+        self.lease_ms = CALM_LEASE_MS;
+        for node in &mut self.nodes {
+            node.calm = true;
+        }
+    }
+
     /// No more crashes, pauses, jumps or faults from now on: what was begun can end.
     pub fn calm(&mut self) {
         let WorldOptions {
@@ -394,17 +386,24 @@ impl World {
             *pause_per_mille,
         ) = (None, 0, 0, 0);
         self.next_crash = None;
-        self.lease_ms = CALM_LEASE_MS;
-        for node in &mut self.nodes {
-            node.calm = true;
-        }
+        self.pass_quickly();
         self.disk_faults(FaultPlan::default());
     }
 
     /// Plans a StopExecution.
-    pub fn stop_after(&mut self, execution: ExecutionId, ms: u64) {
-        self.agenda
-            .plan(self.now().plus_ms(ms), Item::Stop { execution });
+    pub fn stop_after(
+        &mut self,
+        execution: ExecutionId,
+        ms: u64,
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    ) {
+        let stop = Item::Stop {
+            execution,
+            error,
+            cause,
+        };
+        self.agenda.plan(self.now().plus_ms(ms), stop);
     }
 
     /// Lets time pass until all executions are closed, nothing is left to happen, or `ms` have passed.
@@ -534,13 +533,12 @@ impl World {
             | Item::News { node: owner, .. }
             | Item::Work { node: owner }
             | Item::Keep { node: owner }
-            | Item::Take { node: owner, .. }
             | Item::Restart { node: owner } => *owner != node,
-            Item::Reply { .. } | Item::Stop { .. } => true,
+            Item::Outside { .. } | Item::Stop { .. } => true,
         });
         // The starts that nobody acknowledged are lost with their callers.
         self.collect_starts();
-        let rest = 1 + self.between(20);
+        let rest = self.between(self.options.latency_ms * 4);
         self.agenda.plan(at.plus_ms(rest), Item::Restart { node });
     }
 
@@ -600,19 +598,16 @@ impl World {
                 self.settle(node);
             }
             Item::Keep { node } => self.keep(node),
-            Item::Reply {
+            Item::Outside {
                 execution,
                 task,
-                token,
-                outcome,
-            } => self.reply(execution, task, &token, outcome),
-            Item::Take {
-                node,
+                signal,
+            } => self.outside(execution, task, signal),
+            Item::Stop {
                 execution,
-                task,
-                outcome,
-            } => self.take(node, execution, task, outcome),
-            Item::Stop { execution } => self.stop(execution),
+                error,
+                cause,
+            } => self.stop(execution, error, cause),
             Item::Restart { node } => {
                 let at = self.now();
                 self.nodes[node].up(at);
@@ -650,7 +645,7 @@ impl World {
             self.crash_now = Some(node);
             return;
         }
-        let delay = self.between(COMMIT_MS_MAX);
+        let delay = self.between(self.options.latency_ms);
         self.plan_ordered(
             node,
             delay,
@@ -694,7 +689,7 @@ impl World {
                     writes.push(write);
                 }
                 Out::Load(execution) => {
-                    let delay = self.between(2);
+                    let delay = self.between(self.options.latency_ms);
                     self.agenda
                         .plan(at.plus_ms(delay), Item::Load { node, execution });
                 }
@@ -709,13 +704,13 @@ impl World {
                     info,
                     task,
                     ..
-                } => self.opened(node, execution, &info.execution_arn, task),
+                } => self.opened(execution, &info, task),
                 // The keeper asks the store itself when it is needed next.
                 Out::WakeAt(_) => {}
             }
         }
         if !writes.is_empty() {
-            let delay = self.between(COMMIT_MS_MAX);
+            let delay = self.between(self.options.latency_ms);
             self.plan_ordered(
                 node,
                 delay,
@@ -728,253 +723,6 @@ impl World {
         }
         if let Some(due) = self.nodes[node].next_work(at) {
             self.agenda.plan(due, Item::Work { node });
-        }
-    }
-
-    fn dispatch(
-        &mut self,
-        node: usize,
-        execution: ExecutionId,
-        info: &Info,
-        request: &TaskRequest,
-    ) {
-        let at = self.now();
-        let task = request.task;
-        let row = self
-            .journal()
-            .ok()
-            .and_then(|journal| now(journal.execution(execution)).ok().flatten());
-        let durable = row.map(|row| row.next - 1);
-        self.seen.push(Seen::Dispatched {
-            execution,
-            task,
-            durable,
-        });
-        let mut news = |after: u64, input: Input| {
-            self.agenda.plan(
-                at.plus_ms(after),
-                Item::News {
-                    node,
-                    execution,
-                    input,
-                },
-            )
-        };
-        news(0, Input::TaskStarted { task, by: None, at });
-        match self.script.dispatched(&info.execution_arn, request) {
-            Scripted::Ends { after_ms, outcome } => {
-                news(after_ms, Input::TaskEnded { task, outcome })
-            }
-            Scripted::Submitted { after_ms, output } => {
-                news(after_ms, Input::TaskSubmitted { task, output });
-                if let Some(token) = &request.token
-                    && let Some((
-                        after,
-                        Scripted::Ends {
-                            after_ms: more,
-                            outcome,
-                        },
-                    )) = self.script.opened(
-                        &info.execution_arn,
-                        &request.state,
-                        task,
-                        &request.parameters,
-                    )
-                {
-                    let item = Item::Reply {
-                        execution,
-                        task,
-                        token: token.clone(),
-                        outcome,
-                    };
-                    self.agenda.plan(at.plus_ms(after_ms + after + more), item);
-                }
-            }
-            Scripted::Hangs => {}
-        }
-    }
-
-    fn cancel(&mut self, node: usize, execution: ExecutionId, task: TaskId) {
-        self.agenda.retain(|item| match item {
-            Item::News {
-                node: owner,
-                execution: of,
-                input: Input::TaskEnded { task: id, .. } | Input::TaskSubmitted { task: id, .. },
-            } => !(*owner == node && *of == execution && *id == task),
-            _ => true,
-        });
-    }
-
-    fn opened(&mut self, node: usize, execution: ExecutionId, arn: &str, task: TaskId) {
-        let Some(run) = self.fold(execution) else {
-            return;
-        };
-        let Some(open) = run.open_task(task) else {
-            return;
-        };
-        if let Some((after, Scripted::Ends { outcome, .. })) =
-            self.script.opened(arn, open.state, task, open.parameters)
-        {
-            self.agenda.plan(
-                self.now().plus_ms(after),
-                Item::Take {
-                    node,
-                    execution,
-                    task,
-                    outcome,
-                },
-            );
-        }
-    }
-
-    fn fold(&mut self, execution: ExecutionId) -> Option<Run> {
-        let (_, events) = self.execution(execution).ok().flatten()?;
-        let mut run = Run::default();
-        for event in &events {
-            run.evolve(event);
-        }
-        Some(run)
-    }
-
-    fn take(&mut self, node: usize, execution: ExecutionId, task: TaskId, outcome: TaskOutcome) {
-        let (reply, mut granted) = oneshot::channel();
-        self.hand(
-            node,
-            In::Take {
-                execution,
-                task,
-                worker: Some("worker".into()),
-                reply,
-            },
-        );
-        // The worker looks whether it got the task after a while; a lost one is given to nobody again.
-        let _ = granted.try_recv();
-        let at = self.now();
-        if let Some(token) = self
-            .fold(execution)
-            .and_then(|run| run.open_task(task).and_then(|open| open.token.cloned()))
-        {
-            let delay = COMMIT_MS_MAX * 3 + self.between(100);
-            self.agenda.plan(
-                at.plus_ms(delay),
-                Item::Reply {
-                    execution,
-                    task,
-                    token,
-                    outcome,
-                },
-            );
-        }
-    }
-
-    fn reply(
-        &mut self,
-        execution: ExecutionId,
-        task: TaskId,
-        token: &TaskToken,
-        outcome: TaskOutcome,
-    ) {
-        let answer = match outcome {
-            TaskOutcome::Succeeded { output } => record::Answer::Success { output },
-            TaskOutcome::Failed { error, cause, .. } => record::Answer::Failure { error, cause },
-        };
-        let key = TaskKey::from(task);
-        let payload = record::encode(&InboxItem::Answer {
-            entry: key.entry,
-            attempt: key.attempt,
-            answer,
-        });
-        let message = Outgoing {
-            to: execution,
-            payload: payload.clone(),
-        };
-        let write = Write::Answer {
-            token: token_hash(token),
-            message,
-        };
-        let verdict = match self.journal() {
-            Ok(journal) => now(journal.commit(vec![write])).pop(),
-            Err(_) => None,
-        };
-        match verdict {
-            Some(Ok(landed)) => {
-                self.seen.push(Seen::Answered {
-                    execution,
-                    task,
-                    accepted: true,
-                });
-                for id in landed.messages {
-                    self.announce(Message {
-                        id,
-                        to: execution,
-                        payload: payload.clone(),
-                    });
-                }
-            }
-            Some(Err(Refused::TokenGone)) => self.seen.push(Seen::Answered {
-                execution,
-                task,
-                accepted: false,
-            }),
-            Some(Err(_)) | None => {
-                // A client tries again until the store has an answer.
-                let retry = self.now().plus_ms(500);
-                let outcome = match record::decode(&payload) {
-                    Ok(InboxItem::Answer { answer, .. }) => answer.outcome(),
-                    Ok(InboxItem::Stop { .. }) | Err(_) => return,
-                };
-                self.agenda.plan(
-                    retry,
-                    Item::Reply {
-                        execution,
-                        task,
-                        token: token.clone(),
-                        outcome,
-                    },
-                );
-            }
-        }
-    }
-
-    fn stop(&mut self, execution: ExecutionId) {
-        let payload = record::encode(&InboxItem::Stop {
-            error: None,
-            cause: None,
-        });
-        let write = Write::Post(Outgoing {
-            to: execution,
-            payload: payload.clone(),
-        });
-        let verdict = self
-            .journal()
-            .ok()
-            .and_then(|journal| now(journal.commit(vec![write])).pop());
-        match verdict {
-            Some(Ok(landed)) => {
-                self.seen.push(Seen::Stopped(execution));
-                for id in landed.messages {
-                    self.announce(Message {
-                        id,
-                        to: execution,
-                        payload: payload.clone(),
-                    });
-                }
-            }
-            Some(Err(_)) | None => self
-                .agenda
-                .plan(self.now().plus_ms(500), Item::Stop { execution }),
-        }
-    }
-
-    /// Tells the node that serves the execution, if one is up; the others find the message by looking.
-    fn announce(&mut self, message: Message) {
-        let partition = message.to.partition();
-        let owner = self
-            .nodes
-            .iter()
-            .position(|node| node.is_up() && node.holds(partition));
-        if let Some(node) = owner.filter(|node| self.nodes[*node].paused_until <= self.now()) {
-            self.hand(node, In::Message(message));
         }
     }
 
@@ -1045,8 +793,7 @@ impl Item {
             Item::News { .. } => "news of an attempt",
             Item::Work { .. } => "work",
             Item::Keep { .. } => "keeping",
-            Item::Reply { .. } => "an answer",
-            Item::Take { .. } => "a worker's poll",
+            Item::Outside { .. } => "a sign from outside",
             Item::Stop { .. } => "a stop",
             Item::Restart { .. } => "a restart",
         }
@@ -1060,9 +807,8 @@ impl Item {
             | Item::News { node, .. }
             | Item::Work { node }
             | Item::Keep { node }
-            | Item::Take { node, .. }
             | Item::Restart { node } => Some(*node),
-            Item::Reply { .. } | Item::Stop { .. } => None,
+            Item::Outside { .. } | Item::Stop { .. } => None,
         }
     }
 }

@@ -1,0 +1,171 @@
+//! Cases on the durable engine in virtual time: straight through, and crashed after an append. Hides how a case's
+//! script becomes signs of attempts, and what two histories of one case may differ in.
+
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use stepwell_engine::sim::{self, Signal, Signals, SimStore, World, WorldOptions};
+use stepwell_interp::{Event, FailedAt, TaskId, TaskOutcome, TaskRequest, What};
+
+use crate::{
+    case::Case,
+    driver, print,
+    script::{Act, Script},
+};
+
+/// A case's run on the engine: longer than a year, since a Wait may be.
+const RUN_MS: u64 = 400 * 24 * 3_600 * 1_000;
+
+/// What a case came to.
+pub struct Outcome {
+    pub events: Vec<Event>,
+    /// Appends that were made durable.
+    pub appends: u64,
+}
+
+/// Runs a case on a store; crashes after that many appends when asked.
+pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Outcome, String> {
+    let acts = Acts {
+        script: case.script.clone(),
+        known: BTreeMap::new(),
+    };
+    let options = WorldOptions {
+        store,
+        crash_after,
+        latency_ms: 0,
+        ..WorldOptions::default()
+    };
+    let mut world = World::new(options, Box::new(Shared(Rc::new(RefCell::new(acts)))));
+    let start = driver::start(case.input.clone(), false);
+    let id = world.start(0, &case.definition, start)?;
+    if let Some(stop) = &case.script.stop {
+        let text = |text: &Option<String>| text.as_deref().map(Into::into);
+        world.stop_after(id, stop.after_ms, text(&stop.error), text(&stop.cause));
+    }
+    world.pass_quickly();
+    world.run(RUN_MS)?;
+    let (_, events) = world
+        .execution(id)?
+        .ok_or("the execution is not in the store")?;
+    Ok(Outcome {
+        events,
+        appends: world.appends(),
+    })
+}
+
+/// A history without what a crash may change: times, the extra dispatches, and what was drawn at random.
+pub fn comparable(events: &[Event], random: bool) -> String {
+    let same_time: Vec<Event> = events
+        .iter()
+        .filter(|event| !matches!(event.what, What::Redispatched { .. }))
+        .map(|event| Event {
+            at: events[0].at,
+            ..event.clone()
+        })
+        .collect();
+    let text = print::history(&same_time);
+    text.lines()
+        .map(|line| mask(line, random) + "\n")
+        .collect::<String>()
+}
+
+/// Times inside values, and with `random` all that follows the event's name.
+fn mask(line: &str, random: bool) -> String {
+    if random {
+        return line
+            .split_whitespace()
+            .take(5)
+            .collect::<Vec<_>>()
+            .join(" ");
+    }
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find('T') {
+        // 2026-01-31T12:00:00.000Z
+        let (from, to) = (at.checked_sub(10), at + 14);
+        let is_time = from.is_some_and(|from| {
+            rest.get(from..to).is_some_and(|time| {
+                time.ends_with('Z') && time.bytes().filter(u8::is_ascii_digit).count() == 17
+            })
+        });
+        let end = if is_time { to } else { at + 1 };
+        let keep = if is_time { at - 10 } else { end };
+        text.push_str(&rest[..keep]);
+        if is_time {
+            text.push_str("<time>");
+        }
+        rest = &rest[end..];
+    }
+    text + rest
+}
+
+/// The case's script; an attempt that is dispatched again does the same again.
+struct Acts {
+    script: Script,
+    known: BTreeMap<TaskId, Act>,
+}
+
+struct Shared(Rc<RefCell<Acts>>);
+
+impl Acts {
+    fn next(&mut self, request: &TaskRequest) -> Act {
+        let script = &mut self.script;
+        let act = self
+            .known
+            .entry(request.task)
+            .or_insert_with(|| script.next(&request.resource.text));
+        let now = act.clone();
+        act.lost = act.lost.saturating_sub(1);
+        now
+    }
+}
+
+impl sim::Script for Shared {
+    fn dispatched(&mut self, _: &str, request: &TaskRequest) -> Signals {
+        let act = self.0.borrow_mut().next(request);
+        if act.lost > 0 {
+            return vec![(0, Signal::Lost(act.on_crash))];
+        }
+        let by = act.by.clone().map(Into::into);
+        let answered = act.submitted.is_some();
+        signals(act, Signal::Started { by }, answered)
+    }
+
+    fn opened(&mut self, _: &str, request: &TaskRequest) -> Signals {
+        let act = self.0.borrow_mut().next(request);
+        let by = act.by.clone().map(Into::into);
+        signals(act, Signal::Taken { by }, true)
+    }
+}
+
+fn signals(act: Act, begins: Signal, answered: bool) -> Signals {
+    let start = act.start_after_ms;
+    let mut signals = Vec::new();
+    let never_begins = matches!(
+        &act.outcome,
+        Some(TaskOutcome::Failed {
+            at: FailedAt::Schedule | FailedAt::Start,
+            ..
+        })
+    );
+    if !never_begins {
+        signals.push((start, begins));
+    }
+    if let Some(output) = act.submitted {
+        signals.push((start, Signal::Submitted(output)));
+    }
+    signals.extend(
+        act.heartbeats_ms
+            .into_iter()
+            .map(|ms| (ms, Signal::Heartbeat)),
+    );
+    if let Some(outcome) = act.outcome {
+        let end = if answered && !never_begins {
+            Signal::Answered(outcome)
+        } else {
+            Signal::Ended(outcome)
+        };
+        signals.push((start + act.after_ms, end));
+    }
+    signals
+}
+

@@ -168,4 +168,3 @@ fn signals(act: Act, begins: Signal, answered: bool) -> Signals {
     }
     signals
 }
-

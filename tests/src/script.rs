@@ -67,6 +67,11 @@ impl Script {
         script
     }
 
+    /// Whether an attempt's process is lost by the script itself.
+    pub fn loses(&self) -> bool {
+        self.tasks.values().flatten().any(|act| act.lost > 0)
+    }
+
     /// What the next attempt at a resource does; fails it when the script does not know the resource.
     pub fn next(&mut self, resource: &str) -> Act {
         let taken = self.taken.entry(resource.to_owned()).or_default();

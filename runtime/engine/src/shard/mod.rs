@@ -230,7 +230,9 @@ impl Shard {
         {
             self.counters.task_ended();
         }
-        self.deliver(execution, Waiting::plain(input), false);
+        // An outcome is worth loading for: an activity that does not exist fails a task that may sleep by now.
+        let load = matches!(input, Input::TaskEnded { .. });
+        self.deliver(execution, Waiting::plain(input), load);
     }
 
     fn message(&mut self, message: Message) {

@@ -3,6 +3,7 @@
 //! leases, clocks that jump. The same seed gives the same run. For tests and torture; production never builds it.
 
 mod agenda;
+mod keeper;
 mod node;
 mod outside;
 
@@ -21,16 +22,14 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use sha2::{Digest, Sha256};
-use stepwell_interp::{
-    Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp,
-};
+use stepwell_interp::{Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
     dispatch::hex,
     journal::{
-        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution,
-        Partition, Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
+        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution, Partition, Refused,
+        ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
     },
     limits::READ_BYTES_MAX,
     programs::Programs,
@@ -45,8 +44,8 @@ use node::SimNode;
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
 pub use outside::{Script, Signal, Signals};
 
-/// Virtual time begins on 2030-01-01.
-const BEGIN: Timestamp = Timestamp(1_893_456_000_000);
+/// Virtual time begins on 2026-01-31T12:00:00Z.
+const BEGIN: Timestamp = Timestamp(1_769_860_800_000);
 /// A run that needs more items than this does not end.
 const ITEMS_MAX: u64 = 2_000_000;
 /// Commits, reads and restarts take up to this long unless told otherwise.
@@ -157,6 +156,10 @@ enum Item {
     Keep {
         node: usize,
     },
+    /// A node looks for due executions.
+    Look {
+        node: usize,
+    },
     /// An attempt that is answered from outside gives a sign.
     Outside {
         execution: ExecutionId,
@@ -197,6 +200,8 @@ pub struct World {
     next_crash: Option<u64>,
     crash_now: Option<usize>,
     started: BTreeMap<ExecutionId, Arc<str>>,
+    /// Activity tasks that workers know of.
+    told: BTreeSet<(ExecutionId, TaskId)>,
     starts: Vec<(ExecutionId, oneshot::Receiver<Result<(), Refused>>)>,
     counter: u16,
     items: u64,
@@ -238,6 +243,7 @@ impl World {
             appends: 0,
             crash_now: None,
             started: BTreeMap::new(),
+            told: BTreeSet::new(),
             starts: Vec::new(),
             counter: 0,
             items: 0,
@@ -524,6 +530,12 @@ impl World {
             disk.crash();
             *journal = None;
         }
+        if self.nodes.len() == 1
+            && let Ok(journal) = self.journal()
+        {
+            // A machine alone need not wait for its own lease.
+            let _ = now(journal.release(self.nodes[node].owner()));
+        }
         let at = self.now();
         self.nodes[node].down();
         self.agenda.retain(|item| match item {
@@ -533,6 +545,7 @@ impl World {
             | Item::News { node: owner, .. }
             | Item::Work { node: owner }
             | Item::Keep { node: owner }
+            | Item::Look { node: owner }
             | Item::Restart { node: owner } => *owner != node,
             Item::Outside { .. } | Item::Stop { .. } => true,
         });
@@ -598,6 +611,10 @@ impl World {
                 self.settle(node);
             }
             Item::Keep { node } => self.keep(node),
+            Item::Look { node } => {
+                self.look(node);
+                self.settle(node);
+            }
             Item::Outside {
                 execution,
                 task,
@@ -613,6 +630,7 @@ impl World {
                 self.nodes[node].up(at);
                 self.plan_faults();
                 self.keep(node);
+                self.look_for_work();
             }
         }
     }
@@ -704,9 +722,8 @@ impl World {
                     info,
                     task,
                     ..
-                } => self.opened(execution, &info, task),
-                // The keeper asks the store itself when it is needed next.
-                Out::WakeAt(_) => {}
+                } => self.opened(execution, &info.execution_arn, task),
+                Out::WakeAt(wake_at) => self.look_at(node, wake_at),
             }
         }
         if !writes.is_empty() {
@@ -725,63 +742,6 @@ impl World {
             self.agenda.plan(due, Item::Work { node });
         }
     }
-
-    /// A node renews its leases, and wakes what is hot, due or has messages.
-    fn keep(&mut self, node: usize) {
-        let at = self.now();
-        let mut next = at.plus_ms(self.lease_ms / 3);
-        let Ok(journal) = self.journal() else {
-            self.agenda
-                .plan(at.plus_ms(LEASE_MS / 3), Item::Keep { node });
-            return;
-        };
-        let wanted = self.nodes[node].wanted();
-        let leases = now(journal.lease(self.nodes[node].owner(), &wanted, self.lease_ms))
-            .unwrap_or_default();
-        let fresh = self.nodes[node].leased(&leases);
-        let held: Vec<Partition> = leases.iter().map(|lease| lease.partition).collect();
-        let epochs = leases
-            .iter()
-            .map(|lease| (lease.partition, lease.epoch))
-            .collect();
-        self.give(
-            node,
-            In::Leases {
-                held: epochs,
-                asked: Monotonic(at.0),
-            },
-        );
-        let mut wake: BTreeSet<ExecutionId> = BTreeSet::new();
-        if !fresh.is_empty() {
-            wake.extend(now(journal.hot(&fresh, None, u32::MAX)).unwrap_or_default());
-        }
-        let cursors: Vec<_> = held
-            .iter()
-            .map(|partition| (*partition, crate::journal::MessageId(0)))
-            .collect();
-        let messages = now(journal.messages(&cursors, 10_000)).unwrap_or_default();
-        wake.extend(messages.iter().map(|message| message.to));
-        let wall = self.nodes[node].wall(at);
-        if let Ok(Some(due)) = now(journal.next_due(&held)) {
-            next = next
-                .min(self.nodes[node].world_time(due))
-                .max(at.plus_ms(20));
-        }
-        self.agenda.plan(next, Item::Keep { node });
-        wake.extend(
-            now(journal.due(&held, wall, 10_000))
-                .unwrap_or_default()
-                .into_iter()
-                .map(|(id, _)| id),
-        );
-        for execution in wake {
-            self.give(node, In::Wake(execution));
-        }
-        for message in messages {
-            self.give(node, In::Message(message));
-        }
-        self.settle(node);
-    }
 }
 
 impl Item {
@@ -793,6 +753,7 @@ impl Item {
             Item::News { .. } => "news of an attempt",
             Item::Work { .. } => "work",
             Item::Keep { .. } => "keeping",
+            Item::Look { .. } => "a look for what is due",
             Item::Outside { .. } => "a sign from outside",
             Item::Stop { .. } => "a stop",
             Item::Restart { .. } => "a restart",
@@ -807,6 +768,7 @@ impl Item {
             | Item::News { node, .. }
             | Item::Work { node }
             | Item::Keep { node }
+            | Item::Look { node }
             | Item::Restart { node } => Some(*node),
             Item::Outside { .. } | Item::Stop { .. } => None,
         }

@@ -30,7 +30,10 @@ pub(super) struct SimNode {
     pub(super) commit_path: Timestamp,
     offset_ms: i64,
     planned_work: Option<Timestamp>,
+    planned_look: Option<Timestamp>,
+    /// Leases are to last for hours, and do from the next one on.
     pub(super) calm: bool,
+    leased_calmly: bool,
 }
 
 impl SimNode {
@@ -46,7 +49,9 @@ impl SimNode {
             commit_path: Timestamp(0),
             offset_ms: 0,
             planned_work: None,
+            planned_look: None,
             calm: false,
+            leased_calmly: false,
         };
         node.up(at);
         node
@@ -74,6 +79,7 @@ impl SimNode {
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);
         self.planned_work = None;
+        self.planned_look = None;
         self.commit_path = at;
     }
 
@@ -84,7 +90,7 @@ impl SimNode {
 
     /// In calm times leases last for hours, so that days pass quickly; their age is then not to be looked at.
     fn monotonic(&self, at: Timestamp) -> Monotonic {
-        if self.calm {
+        if self.leased_calmly {
             Monotonic(0)
         } else {
             Monotonic(at.0)
@@ -167,6 +173,27 @@ impl SimNode {
         let fresh = fresh.map(|(partition, _)| *partition).collect();
         self.held = now_held;
         fresh
+    }
+
+    /// Its shard knows of the leases.
+    pub(super) fn told_of_leases(&mut self) {
+        self.leased_calmly = self.calm;
+    }
+
+    /// Whether a look at that time is worth planning: none that is still to come is earlier.
+    pub(super) fn plans_look(&mut self, look: Timestamp, at: Timestamp) -> bool {
+        if self
+            .planned_look
+            .is_some_and(|planned| planned > at && planned <= look)
+        {
+            return false;
+        }
+        self.planned_look = Some(look);
+        true
+    }
+
+    pub(super) fn held(&self) -> Vec<Partition> {
+        self.held.keys().copied().collect()
     }
 
     pub(super) fn holds(&self, partition: Partition) -> bool {

@@ -67,10 +67,11 @@ impl World {
             let input = match signal {
                 Signal::Started { by } => Input::TaskStarted { task, by, at: due },
                 Signal::Submitted(output) => Input::TaskSubmitted { task, output },
-                Signal::Heartbeat => Input::Heartbeat { task },
+                // A callback's client lives outside.
+                Signal::Heartbeat if request.token.is_none() => Input::Heartbeat { task },
                 Signal::Ended(outcome) => Input::TaskEnded { task, outcome },
                 Signal::Lost(on_crash) => Input::TaskLost { task, on_crash },
-                signal @ (Signal::Taken { .. } | Signal::Answered(_)) => {
+                signal @ (Signal::Heartbeat | Signal::Taken { .. } | Signal::Answered(_)) => {
                     let item = Item::Outside {
                         execution,
                         task,
@@ -108,13 +109,30 @@ impl World {
             | Item::Load { .. }
             | Item::Work { .. }
             | Item::Keep { .. }
+            | Item::Look { .. }
             | Item::Outside { .. }
             | Item::Stop { .. }
             | Item::Restart { .. } => true,
         });
     }
 
-    pub(super) fn opened(&mut self, execution: ExecutionId, info: &Info, task: TaskId) {
+    /// Workers that poll after a crash find the tasks that nobody told them of.
+    pub(super) fn look_for_work(&mut self) {
+        for (execution, arn) in self.started.clone() {
+            let Some(run) = self.folded(execution) else {
+                continue;
+            };
+            let waiting = run.open_tasks().filter(|open| open.activity().is_some());
+            for task in waiting.map(|open| open.task).collect::<Vec<_>>() {
+                self.opened(execution, &arn, task);
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, execution: ExecutionId, arn: &str, task: TaskId) {
+        if !self.told.insert((execution, task)) {
+            return;
+        }
         let Some(run) = self.folded(execution) else {
             return;
         };
@@ -131,7 +149,7 @@ impl World {
             role_arn: None,
             deadline: open.deadline,
         };
-        for (after_ms, signal) in self.script.opened(&info.execution_arn, &request) {
+        for (after_ms, signal) in self.script.opened(arn, &request) {
             let item = Item::Outside {
                 execution,
                 task,

@@ -670,9 +670,14 @@ impl Shard {
         loaded.refuse_all();
     }
 
-    /// The node's leases changed: what is no longer held is dropped without another append.
+    /// The node's leases changed: what is no longer held is dropped without another append. So is what was lost and
+    /// taken again meanwhile (its epoch tells): another node may have gone on with it. Recovery folds it anew.
     fn leases(&mut self, held: BTreeMap<Partition, Epoch>) {
-        let lost = |execution: &ExecutionId| !held.contains_key(&execution.partition());
+        let lost = |execution: &ExecutionId| {
+            let partition = execution.partition();
+            held.get(&partition)
+                .is_none_or(|epoch| self.held.get(&partition) != Some(epoch))
+        };
         let mut gone: Vec<ExecutionId> = self.loaded.keys().copied().filter(lost).collect();
         gone.sort_unstable();
         for execution in gone {

@@ -102,11 +102,12 @@ impl Shard {
             In::Wake(execution) => self.wake(execution),
             In::Loaded { execution, result } => self.fold(now, execution, result),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
-            In::Wait { execution, reply } => self
-                .closed_waiters
-                .entry(execution)
-                .or_default()
-                .push(reply),
+            In::Wait { execution, reply } => {
+                let waiters = self.closed_waiters.entry(execution).or_default();
+                // Callers that went away leave nothing behind but their last entry.
+                waiters.retain(|waiter| !waiter.is_closed());
+                waiters.push(reply);
+            }
             In::Watch { execution, sender } => {
                 self.watchers.entry(execution).or_default().push(sender)
             }

@@ -8,7 +8,10 @@ use std::{
 };
 
 use stepwell_interp::TaskId;
-use tokio::{sync::{Notify, oneshot}, time::Instant};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
 
 use crate::{
     api::{Activity, ActivityTask, Caller, Page, PageRequest},
@@ -67,11 +70,20 @@ impl QueueState {
 impl Activities {
     fn queue(&self, tenant: &Arc<str>, activity: &Arc<str>) -> Arc<Queue> {
         let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        queues.entry((tenant.clone(), activity.clone())).or_default().clone()
+        queues
+            .entry((tenant.clone(), activity.clone()))
+            .or_default()
+            .clone()
     }
 
     /// A task was opened and is durable.
-    pub(crate) fn opened(&self, tenant: &Arc<str>, activity: &Arc<str>, execution: ExecutionId, task: TaskId) {
+    pub(crate) fn opened(
+        &self,
+        tenant: &Arc<str>,
+        activity: &Arc<str>,
+        execution: ExecutionId,
+        task: TaskId,
+    ) {
         let queue = self.queue(tenant, activity);
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() >= ACTIVITY_QUEUE_MAX {
@@ -91,7 +103,9 @@ impl Poller {
     fn enter(queue: Arc<Queue>, arn: &str) -> Result<Poller, Error> {
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.pollers >= ACTIVITY_POLLERS_MAX {
-            let text = format!("The maximum number of workers concurrently polling for activity tasks has been reached: '{arn}'");
+            let text = format!(
+                "The maximum number of workers concurrently polling for activity tasks has been reached: '{arn}'"
+            );
             return Err(Error::rejected(Code::ActivityWorkerLimitExceeded, text));
         }
         state.pollers += 1;
@@ -102,13 +116,22 @@ impl Poller {
 
 impl Drop for Poller {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).pollers -= 1;
+        self.0
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pollers -= 1;
     }
 }
 
 impl Engine {
     /// Creates an activity, or gives the one of that name.
-    pub async fn create_activity(&self, caller: &Caller, name: &str, tags: Vec<(String, String)>) -> Result<Activity, Error> {
+    pub async fn create_activity(
+        &self,
+        caller: &Caller,
+        name: &str,
+        tags: Vec<(String, String)>,
+    ) -> Result<Activity, Error> {
         arn::check_name(name)?;
         let key = activity_key(&caller.tenant, &caller.region, name);
         let activity = ActivityRecord {
@@ -117,11 +140,20 @@ impl Engine {
             encryption: None,
             created_ms: node::now().0,
         };
-        match self.put(&key, Some(0), Some(record::encode(&activity))).await? {
+        match self
+            .put(&key, Some(0), Some(record::encode(&activity)))
+            .await?
+        {
             Ok(_) => Ok(shown(activity, name)),
             Err(_) => {
-                let stored = self.record(&key).await?.ok_or_else(|| absent(&activity.arn))?;
-                Ok(shown(record::decode(&stored.bytes).map_err(Error::Broken)?, name))
+                let stored = self
+                    .record(&key)
+                    .await?
+                    .ok_or_else(|| absent(&activity.arn))?;
+                Ok(shown(
+                    record::decode(&stored.bytes).map_err(Error::Broken)?,
+                    name,
+                ))
             }
         }
     }
@@ -129,12 +161,22 @@ impl Engine {
     /// An activity by its ARN.
     pub async fn activity(&self, caller: &Caller, arn: &str) -> Result<Activity, Error> {
         let (region, name) = arn::activity_parts(caller, arn)?;
-        let stored = self.record(&activity_key(&caller.tenant, &region, &name)).await?.ok_or_else(|| absent(arn))?;
-        Ok(shown(record::decode(&stored.bytes).map_err(Error::Broken)?, &name))
+        let stored = self
+            .record(&activity_key(&caller.tenant, &region, &name))
+            .await?
+            .ok_or_else(|| absent(arn))?;
+        Ok(shown(
+            record::decode(&stored.bytes).map_err(Error::Broken)?,
+            &name,
+        ))
     }
 
     /// The caller's activities in its region, by name.
-    pub async fn activities(&self, caller: &Caller, page: PageRequest) -> Result<Page<Activity>, Error> {
+    pub async fn activities(
+        &self,
+        caller: &Caller,
+        page: PageRequest,
+    ) -> Result<Page<Activity>, Error> {
         let prefix = format!("{}/", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
         pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
@@ -147,12 +189,20 @@ impl Engine {
     pub async fn delete_activity(&self, caller: &Caller, arn: &str) -> Result<(), Error> {
         let (region, name) = arn::activity_parts(caller, arn)?;
         // Without an expected revision the deletion cannot conflict.
-        let _ = self.put(&activity_key(&caller.tenant, &region, &name), None, None).await?;
+        let _ = self
+            .put(&activity_key(&caller.tenant, &region, &name), None, None)
+            .await?;
         Ok(())
     }
 
     /// Long poll: a task, or `None` when none came within `patience`. ActivityStarted is durable when it answers.
-    pub async fn activity_task(&self, caller: &Caller, arn: &str, worker: Option<String>, patience: Duration) -> Result<Option<ActivityTask>, Error> {
+    pub async fn activity_task(
+        &self,
+        caller: &Caller,
+        arn: &str,
+        worker: Option<String>,
+        patience: Duration,
+    ) -> Result<Option<ActivityTask>, Error> {
         let activity = self.activity(caller, arn).await?;
         let queue = self.node().activities.queue(&caller.tenant, &activity.arn);
         let poller = Poller::enter(queue, arn)?;
@@ -173,15 +223,35 @@ impl Engine {
         }
     }
 
-    async fn try_take(&self, execution: ExecutionId, task: TaskId, worker: Option<Arc<str>>) -> Result<Option<ActivityTask>, Error> {
+    async fn try_take(
+        &self,
+        execution: ExecutionId,
+        task: TaskId,
+        worker: Option<Arc<str>>,
+    ) -> Result<Option<ActivityTask>, Error> {
         let (reply, granted) = oneshot::channel();
-        self.node().send(execution, In::Take { execution, task, worker, reply })?;
+        self.node().send(
+            execution,
+            In::Take {
+                execution,
+                task,
+                worker,
+                reply,
+            },
+        )?;
         let grant = granted.await.ok().flatten();
-        Ok(grant.map(|grant| ActivityTask { token: grant.token, input: grant.input }))
+        Ok(grant.map(|grant| ActivityTask {
+            token: grant.token,
+            input: grant.input,
+        }))
     }
 
     /// The next task of the queue, which is filled from the store when it may hold more.
-    async fn next_queued(&self, queue: &Queue, activity: &str) -> Result<Option<(ExecutionId, TaskId)>, Error> {
+    async fn next_queued(
+        &self,
+        queue: &Queue,
+        activity: &str,
+    ) -> Result<Option<(ExecutionId, TaskId)>, Error> {
         {
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(next) = state.pop() {
@@ -205,7 +275,12 @@ impl Engine {
     async fn fill(&self, queue: &Queue, activity: &str) -> Result<(), Error> {
         let mut after: Option<(stepwell_interp::Timestamp, TokenHash)> = None;
         loop {
-            let rows = self.node().journal.activity_tasks(activity_scope(activity), after, ROWS_MAX).await.map_err(reader::broken)?;
+            let rows = self
+                .node()
+                .journal
+                .activity_tasks(activity_scope(activity), after, ROWS_MAX)
+                .await
+                .map_err(reader::broken)?;
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             for row in &rows {
                 let task: TaskKey = record::decode(&row.task).map_err(Error::Broken)?;
@@ -226,7 +301,11 @@ impl Engine {
 }
 
 fn activity_key(tenant: &Arc<str>, region: &str, name: &str) -> CatalogKey {
-    CatalogKey { tenant: tenant.clone(), kind: KIND.into(), name: format!("{region}/{name}").into() }
+    CatalogKey {
+        tenant: tenant.clone(),
+        kind: KIND.into(),
+        name: format!("{region}/{name}").into(),
+    }
 }
 
 fn shown(record: ActivityRecord, name: &str) -> Activity {
@@ -240,5 +319,8 @@ fn shown(record: ActivityRecord, name: &str) -> Activity {
 }
 
 fn absent(arn: &str) -> Error {
-    Error::rejected(Code::ActivityDoesNotExist, format!("Activity Does Not Exist: '{arn}'"))
+    Error::rejected(
+        Code::ActivityDoesNotExist,
+        format!("Activity Does Not Exist: '{arn}'"),
+    )
 }

@@ -12,9 +12,20 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Arn {
     Machine(MachineArn),
-    Execution { machine: MachineArn, name: String },
-    Express { machine: MachineArn, name: String, run: String },
-    Activity { region: String, account: String, name: String },
+    Execution {
+        machine: MachineArn,
+        name: String,
+    },
+    Express {
+        machine: MachineArn,
+        name: String,
+        run: String,
+    },
+    Activity {
+        region: String,
+        account: String,
+        name: String,
+    },
 }
 
 /// `arn:aws:states:<region>:<account>:stateMachine:<name>[:<qualifier>]`.
@@ -29,15 +40,28 @@ pub(crate) struct MachineArn {
 
 impl MachineArn {
     pub(crate) fn new(caller: &Caller, name: &str) -> MachineArn {
-        MachineArn { region: caller.region.to_string(), account: caller.tenant.to_string(), name: name.to_owned(), qualifier: None }
+        MachineArn {
+            region: caller.region.to_string(),
+            account: caller.tenant.to_string(),
+            name: name.to_owned(),
+            qualifier: None,
+        }
     }
 
     pub(crate) fn execution(&self, name: &str) -> Arc<str> {
-        format!("arn:aws:states:{}:{}:execution:{}:{name}", self.region, self.account, self.name).into()
+        format!(
+            "arn:aws:states:{}:{}:execution:{}:{name}",
+            self.region, self.account, self.name
+        )
+        .into()
     }
 
     pub(crate) fn express(&self, name: &str, run: &str) -> Arc<str> {
-        format!("arn:aws:states:{}:{}:express:{}:{name}:{run}", self.region, self.account, self.name).into()
+        format!(
+            "arn:aws:states:{}:{}:express:{}:{name}:{run}",
+            self.region, self.account, self.name
+        )
+        .into()
     }
 
     /// The name under which records of this machine are kept.
@@ -48,8 +72,14 @@ impl MachineArn {
 
 impl fmt::Display for MachineArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arn:aws:states:{}:{}:stateMachine:{}", self.region, self.account, self.name)?;
-        self.qualifier.as_ref().map_or(Ok(()), |qualifier| write!(f, ":{qualifier}"))
+        write!(
+            f,
+            "arn:aws:states:{}:{}:stateMachine:{}",
+            self.region, self.account, self.name
+        )?;
+        self.qualifier
+            .as_ref()
+            .map_or(Ok(()), |qualifier| write!(f, ":{qualifier}"))
     }
 }
 
@@ -64,11 +94,14 @@ pub(crate) fn parse(caller: &Caller, text: &str) -> Result<Arn, Error> {
     let [prefix, partition, service, region, account, resource] = parts[..] else {
         return Err(invalid(format!("Invalid ARN prefix: {text}")));
     };
-    if prefix != "arn" || !partition.starts_with("aws") || service != "states" || region.is_empty() {
+    if prefix != "arn" || !partition.starts_with("aws") || service != "states" || region.is_empty()
+    {
         return Err(invalid(format!("Invalid ARN prefix: {text}")));
     }
     if account != &*caller.tenant {
-        return Err(invalid(format!("The account of the ARN is not the caller's: {text}")));
+        return Err(invalid(format!(
+            "The account of the ARN is not the caller's: {text}"
+        )));
     }
     let machine = |name: &str, qualifier: Option<&str>| MachineArn {
         region: region.to_owned(),
@@ -80,11 +113,20 @@ pub(crate) fn parse(caller: &Caller, text: &str) -> Result<Arn, Error> {
     match fields[..] {
         ["stateMachine", name] => Ok(Arn::Machine(machine(name, None))),
         ["stateMachine", name, qualifier] => Ok(Arn::Machine(machine(name, Some(qualifier)))),
-        ["execution", name, execution] => Ok(Arn::Execution { machine: machine(name, None), name: execution.to_owned() }),
-        ["express", name, execution, run] => {
-            Ok(Arn::Express { machine: machine(name, None), name: execution.to_owned(), run: run.to_owned() })
-        }
-        ["activity", name] => Ok(Arn::Activity { region: region.to_owned(), account: account.to_owned(), name: name.to_owned() }),
+        ["execution", name, execution] => Ok(Arn::Execution {
+            machine: machine(name, None),
+            name: execution.to_owned(),
+        }),
+        ["express", name, execution, run] => Ok(Arn::Express {
+            machine: machine(name, None),
+            name: execution.to_owned(),
+            run: run.to_owned(),
+        }),
+        ["activity", name] => Ok(Arn::Activity {
+            region: region.to_owned(),
+            account: account.to_owned(),
+            name: name.to_owned(),
+        }),
         _ => Err(invalid(format!("Invalid ARN prefix: {text}"))),
     }
 }
@@ -101,7 +143,10 @@ impl Arn {
     }
 
     fn misplaced(&self) -> Error {
-        invalid(format!("Resource type not valid in this context: {}", self.kind()))
+        invalid(format!(
+            "Resource type not valid in this context: {}",
+            self.kind()
+        ))
     }
 }
 
@@ -109,7 +154,9 @@ impl Arn {
 pub(crate) fn machine(caller: &Caller, text: &str) -> Result<MachineArn, Error> {
     match parse(caller, text)? {
         Arn::Machine(machine) => Ok(machine),
-        other @ (Arn::Execution { .. } | Arn::Express { .. } | Arn::Activity { .. }) => Err(other.misplaced()),
+        other @ (Arn::Execution { .. } | Arn::Express { .. } | Arn::Activity { .. }) => {
+            Err(other.misplaced())
+        }
     }
 }
 
@@ -117,7 +164,9 @@ pub(crate) fn machine(caller: &Caller, text: &str) -> Result<MachineArn, Error> 
 pub(crate) fn execution(caller: &Caller, text: &str) -> Result<(MachineArn, String), Error> {
     match parse(caller, text)? {
         Arn::Execution { machine, name } => Ok((machine, name)),
-        other @ (Arn::Machine(_) | Arn::Express { .. } | Arn::Activity { .. }) => Err(other.misplaced()),
+        other @ (Arn::Machine(_) | Arn::Express { .. } | Arn::Activity { .. }) => {
+            Err(other.misplaced())
+        }
     }
 }
 
@@ -125,7 +174,9 @@ pub(crate) fn execution(caller: &Caller, text: &str) -> Result<(MachineArn, Stri
 pub(crate) fn activity_parts(caller: &Caller, text: &str) -> Result<(String, String), Error> {
     match parse(caller, text)? {
         Arn::Activity { region, name, .. } => Ok((region, name)),
-        other @ (Arn::Machine(_) | Arn::Execution { .. } | Arn::Express { .. }) => Err(other.misplaced()),
+        other @ (Arn::Machine(_) | Arn::Execution { .. } | Arn::Express { .. }) => {
+            Err(other.misplaced())
+        }
     }
 }
 
@@ -143,7 +194,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     };
     let chars = name.chars().count();
     if chars == 0 || chars > NAME_CHARS_MAX || name.chars().any(forbidden) {
-        return Err(Error::rejected(Code::InvalidName, format!("Invalid Name: '{name}'")));
+        return Err(Error::rejected(
+            Code::InvalidName,
+            format!("Invalid Name: '{name}'"),
+        ));
     }
     Ok(())
 }
@@ -154,23 +208,36 @@ mod tests {
     use crate::api::Caller;
 
     fn caller() -> Caller {
-        Caller { tenant: "000000000000".into(), region: "us-east-1".into() }
+        Caller {
+            tenant: "000000000000".into(),
+            region: "us-east-1".into(),
+        }
     }
 
     #[test]
     fn arns_come_apart_and_together() {
         let text = "arn:aws:states:eu-west-1:000000000000:stateMachine:orders";
-        let Ok(Arn::Machine(machine)) = parse(&caller(), text) else { panic!("not a machine") };
+        let Ok(Arn::Machine(machine)) = parse(&caller(), text) else {
+            panic!("not a machine")
+        };
         assert_eq!(machine.to_string(), text);
         let execution = machine.execution("e1");
-        assert!(matches!(parse(&caller(), &execution), Ok(Arn::Execution { name, .. }) if name == "e1"));
+        assert!(
+            matches!(parse(&caller(), &execution), Ok(Arn::Execution { name, .. }) if name == "e1")
+        );
         let express = machine.express("e1", "run");
         assert!(matches!(parse(&caller(), &express), Ok(Arn::Express { run, .. }) if run == "run"));
     }
 
     #[test]
     fn foreign_and_malformed_arns_are_refused() {
-        for text in ["", "arn", "arn:aws:states:r:111111111111:stateMachine:x", "arn:aws:sns:r:000000000000:x", "arn:aws:states:r:000000000000:stateMachine"] {
+        for text in [
+            "",
+            "arn",
+            "arn:aws:states:r:111111111111:stateMachine:x",
+            "arn:aws:sns:r:000000000000:x",
+            "arn:aws:states:r:000000000000:stateMachine",
+        ] {
             assert!(parse(&caller(), text).is_err(), "{text}");
         }
     }

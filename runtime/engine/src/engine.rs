@@ -10,8 +10,8 @@ use crate::{
     counters::Counters,
     error::Error,
     journal::{
-        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, Refused, SqliteJournal, SqliteOptions, Verdict,
-        Write,
+        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, Refused, SqliteJournal,
+        SqliteOptions, Verdict, Write,
     },
     limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
     machines::MachineCache,
@@ -57,13 +57,23 @@ impl Engine {
             Store::Memory => Arc::new(MemoryJournal::new(clock)),
             Store::Directory(path) => {
                 let sqlite = SqliteOptions { vfs: None, clock };
-                Arc::new(SqliteJournal::open(path, sqlite).map_err(|error| Error::Unopened(error.to_string()))?)
+                Arc::new(
+                    SqliteJournal::open(path, sqlite)
+                        .map_err(|error| Error::Unopened(error.to_string()))?,
+                )
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let shards = if options.shards == 0 { cores } else { options.shards };
+        let shards = if options.shards == 0 {
+            cores
+        } else {
+            options.shards
+        };
         let node = Node::start(journal, runner, options.raised_limits, shards)?;
-        Ok(Engine(Arc::new(Inner { node, machines: MachineCache::default() })))
+        Ok(Engine(Arc::new(Inner {
+            node,
+            machines: MachineCache::default(),
+        })))
     }
 
     /// Takes no new executions, waits for commits in flight, and returns; what runs is taken up at the next start.
@@ -73,7 +83,10 @@ impl Engine {
 
     /// Counters since the engine was opened.
     pub fn metrics(&self) -> Metrics {
-        Metrics { queue_depth: self.0.node.queue_depth(), ..Counters::sum(self.0.node.counters()) }
+        Metrics {
+            queue_depth: self.0.node.queue_depth(),
+            ..Counters::sum(self.0.node.counters())
+        }
     }
 
     pub(crate) fn node(&self) -> &Node {
@@ -91,14 +104,19 @@ impl Engine {
 
     /// Commits one write that must land.
     pub(crate) async fn write(&self, write: Write) -> Result<(), Error> {
-        self.verdict(write).await?.map(drop).map_err(crate::executions::refusal)
+        self.verdict(write)
+            .await?
+            .map(drop)
+            .map_err(crate::executions::refusal)
     }
 
     /// Commits one write whose refusal means something; a full or broken store is an error all the same.
     pub(crate) async fn verdict(&self, write: Write) -> Result<Verdict, Error> {
         let mut verdicts = self.0.node.journal.commit(vec![write]).await;
         match verdicts.pop() {
-            Some(Err(refused @ (Refused::Full(_) | Refused::Broken(_)))) => Err(crate::executions::refusal(refused)),
+            Some(Err(refused @ (Refused::Full(_) | Refused::Broken(_)))) => {
+                Err(crate::executions::refusal(refused))
+            }
             Some(verdict) => Ok(verdict),
             None => Err(Error::Broken("the store gave no verdict".to_owned())),
         }
@@ -117,15 +135,29 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(engine: Engine, execution: ExecutionId, live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>) -> Watch {
-        Watch { engine, execution, live, next: 1, caught_up: false }
+    pub(crate) fn new(
+        engine: Engine,
+        execution: ExecutionId,
+        live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
+    ) -> Watch {
+        Watch {
+            engine,
+            execution,
+            live,
+            next: 1,
+            caught_up: false,
+        }
     }
 
     /// The next events; `None` when the execution is closed and all were given. A broken store ends it as well.
     pub async fn next(&mut self) -> Option<Vec<HistoryEntry>> {
         loop {
             if !self.caught_up {
-                let entries = self.engine.entries(self.execution, self.next, PAGE_MAX as usize).await.ok()?;
+                let entries = self
+                    .engine
+                    .entries(self.execution, self.next, PAGE_MAX as usize)
+                    .await
+                    .ok()?;
                 if let Some(last) = entries.last() {
                     self.next = last.id + 1;
                     return Some(entries);
@@ -136,7 +168,10 @@ impl Watch {
                 }
             }
             let entries = self.live.recv().await?;
-            let fresh: Vec<HistoryEntry> = entries.into_iter().filter(|entry| entry.id >= self.next).collect();
+            let fresh: Vec<HistoryEntry> = entries
+                .into_iter()
+                .filter(|entry| entry.id >= self.next)
+                .collect();
             if let Some(last) = fresh.last() {
                 // A gap means that the subscription began amid a commit: the store has what is missing.
                 if fresh[0].id > self.next {

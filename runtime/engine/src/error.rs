@@ -47,6 +47,9 @@ pub enum Code {
 
 impl Error {
     pub(crate) fn rejected(code: Code, message: impl Into<String>) -> Error {
-        Error::Rejected { code, message: message.into() }
+        Error::Rejected {
+            code,
+            message: message.into(),
+        }
     }
 }

@@ -10,13 +10,16 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, StartRequest, StartedExecution, Status,
-        SyncResult,
+        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, StartRequest,
+        StartedExecution, Status, SyncResult,
     },
     arn::{self, MachineArn},
     engine::{Engine, Watch},
     error::{Code, Error},
-    journal::{ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused, SegmentRange, Write},
+    journal::{
+        ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused,
+        SegmentRange, Write,
+    },
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
     machines::Startable,
     node, pages, reader,
@@ -43,31 +46,57 @@ struct Starting {
 impl Engine {
     /// Starts an execution; it is durable when this answers. STANDARD: the same name and input while it runs answers
     /// the same execution.
-    pub async fn start(&self, caller: &Caller, request: StartRequest) -> Result<StartedExecution, Error> {
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<StartedExecution, Error> {
         let starting = self.starting(caller, request).await?;
-        let mode = if starting.startable.express { Mode::ExpressAsync } else { Mode::Durable };
+        let mode = if starting.startable.express {
+            Mode::ExpressAsync
+        } else {
+            Mode::Durable
+        };
         let (reply, started) = oneshot::channel();
-        let (execution_arn, begin) = self.begin(caller, &starting, mode, StartReply::Started(reply));
+        let (execution_arn, begin) =
+            self.begin(caller, &starting, mode, StartReply::Started(reply));
         self.node().send(starting.id, In::Start(Box::new(begin)))?;
         match started.await {
-            Ok(Ok(())) => Ok(StartedExecution { execution_arn, started_at: starting.at }),
-            Ok(Err(Refused::NameTaken { execution })) => self.started_before(execution, &execution_arn, &starting.input).await,
+            Ok(Ok(())) => Ok(StartedExecution {
+                execution_arn,
+                started_at: starting.at,
+            }),
+            Ok(Err(Refused::NameTaken { execution })) => {
+                self.started_before(execution, &execution_arn, &starting.input)
+                    .await
+            }
             Ok(Err(refused)) => Err(refusal(refused)),
             Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
         }
     }
 
     /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
-    pub async fn start_sync(&self, caller: &Caller, request: StartRequest) -> Result<SyncResult, Error> {
+    pub async fn start_sync(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<SyncResult, Error> {
         let starting = self.starting(caller, request).await?;
         if !starting.startable.express {
             let text = "This operation is not supported by this type of state machine";
             return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
         }
         let (reply, ended) = oneshot::channel();
-        let (execution_arn, begin) = self.begin(caller, &starting, Mode::ExpressSync, StartReply::Ended(reply));
+        let (execution_arn, begin) = self.begin(
+            caller,
+            &starting,
+            Mode::ExpressSync,
+            StartReply::Ended(reply),
+        );
         self.node().send(starting.id, In::Start(Box::new(begin)))?;
-        let end = ended.await.map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+        let end = ended
+            .await
+            .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
         let duration_ms = end.stopped_at.since_ms(starting.at);
         let (status, output, error, cause) = match end.ending {
             Ending::Succeeded { output } => (Status::Succeeded, Some(output), None, None),
@@ -109,21 +138,47 @@ impl Engine {
             None => Uuid::new_v4().to_string().into(),
         };
         let text = request.input.as_deref().unwrap_or("{}");
-        let most = if self.node().raised_limits { PAYLOAD_BYTES_MAX_RAISED } else { PAYLOAD_BYTES_MAX };
+        let most = if self.node().raised_limits {
+            PAYLOAD_BYTES_MAX_RAISED
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
         if text.len() > most {
-            let why = format!("Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'");
+            let why = format!(
+                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
+            );
             return Err(Error::rejected(Code::InvalidExecutionInput, why));
         }
         let input = Value::parse(text).map_err(|error| {
-            Error::rejected(Code::InvalidExecutionInput, format!("Invalid State Machine Execution Input: '{}'", error.message))
+            Error::rejected(
+                Code::InvalidExecutionInput,
+                format!("Invalid State Machine Execution Input: '{}'", error.message),
+            )
         })?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
-        Ok(Starting { machine, startable, name, input, trace_header: request.trace_header.map(Into::into), at, id })
+        Ok(Starting {
+            machine,
+            startable,
+            name,
+            input,
+            trace_header: request.trace_header.map(Into::into),
+            at,
+            id,
+        })
     }
 
-    fn begin(&self, caller: &Caller, starting: &Starting, mode: Mode, reply: StartReply) -> (Arc<str>, Begin) {
-        let express_run: Option<Arc<str>> = starting.startable.express.then(|| Uuid::new_v4().to_string().into());
+    fn begin(
+        &self,
+        caller: &Caller,
+        starting: &Starting,
+        mode: Mode,
+        reply: StartReply,
+    ) -> (Arc<str>, Begin) {
+        let express_run: Option<Arc<str>> = starting
+            .startable
+            .express
+            .then(|| Uuid::new_v4().to_string().into());
         let execution_arn = match &express_run {
             Some(run) => starting.machine.express(&starting.name, run),
             None => starting.machine.execution(&starting.name),
@@ -176,25 +231,56 @@ impl Engine {
     }
 
     /// A second start under a taken name: the same call again, or a mistake.
-    async fn started_before(&self, id: ExecutionId, arn: &Arc<str>, input: &Value) -> Result<StartedExecution, Error> {
+    async fn started_before(
+        &self,
+        id: ExecutionId,
+        arn: &Arc<str>,
+        input: &Value,
+    ) -> Result<StartedExecution, Error> {
         let journal = self.node().journal.as_ref();
         let row = journal.execution(id).await.map_err(reader::broken)?;
         if let Some(row) = row.filter(|row| row.view.status == Status::Running)
             && reader::input_of(journal, id).await?.as_ref() == Some(input)
         {
-            return Ok(StartedExecution { execution_arn: arn.clone(), started_at: row.new.started_at });
+            return Ok(StartedExecution {
+                execution_arn: arn.clone(),
+                started_at: row.new.started_at,
+            });
         }
-        Err(Error::rejected(Code::ExecutionAlreadyExists, format!("Execution Already Exists: '{arn}'")))
+        Err(Error::rejected(
+            Code::ExecutionAlreadyExists,
+            format!("Execution Already Exists: '{arn}'"),
+        ))
     }
 
     /// The row of an execution by its ARN, with its machine's.
-    pub(crate) async fn execution_row(&self, caller: &Caller, arn_text: &str) -> Result<(ExecutionRow, MachineArn), Error> {
+    pub(crate) async fn execution_row(
+        &self,
+        caller: &Caller,
+        arn_text: &str,
+    ) -> Result<(ExecutionRow, MachineArn), Error> {
         let (machine, name) = arn::execution(caller, arn_text)?;
-        let absent = || Error::rejected(Code::ExecutionDoesNotExist, format!("Execution Does Not Exist: '{arn_text}'"));
-        let scope = self.scope(caller, &machine, false).await?.ok_or_else(absent)?;
+        let absent = || {
+            Error::rejected(
+                Code::ExecutionDoesNotExist,
+                format!("Execution Does Not Exist: '{arn_text}'"),
+            )
+        };
+        let scope = self
+            .scope(caller, &machine, false)
+            .await?
+            .ok_or_else(absent)?;
         let journal = &self.node().journal;
-        let id = journal.find(scope, &name).await.map_err(reader::broken)?.ok_or_else(absent)?;
-        let row = journal.execution(id).await.map_err(reader::broken)?.ok_or_else(absent)?;
+        let id = journal
+            .find(scope, &name)
+            .await
+            .map_err(reader::broken)?
+            .ok_or_else(absent)?;
+        let row = journal
+            .execution(id)
+            .await
+            .map_err(reader::broken)?
+            .ok_or_else(absent)?;
         // EXPRESS executions of that name are not described by this ARN.
         if !row.new.unique_name {
             return Err(absent());
@@ -209,28 +295,51 @@ impl Engine {
     }
 
     /// Executions of a state machine, newest first.
-    pub async fn executions(&self, caller: &Caller, machine_arn: &str, status: Option<Status>, page: PageRequest) -> Result<Page<ExecutionSummary>, Error> {
+    pub async fn executions(
+        &self,
+        caller: &Caller,
+        machine_arn: &str,
+        status: Option<Status>,
+        page: PageRequest,
+    ) -> Result<Page<ExecutionSummary>, Error> {
         let (machine, startable) = self.startable(caller, machine_arn).await?;
         if startable.express {
             let text = "This operation is not supported by this type of state machine";
             return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
         }
         let Some(scope) = self.scope(caller, &machine, false).await? else {
-            return Ok(Page { items: Vec::new(), next_token: None });
+            return Ok(Page {
+                items: Vec::new(),
+                next_token: None,
+            });
         };
         let size = pages::size(&page);
         let before = pages::number(&page)?.map(ExecutionId);
-        let rows = self.node().journal.list(ListQuery { scope, status, before, limit: size + 1 });
-        let found = pages::cut(rows.await.map_err(reader::broken)?, size, |row| row.id.0.to_string());
+        let rows = self.node().journal.list(ListQuery {
+            scope,
+            status,
+            before,
+            limit: size + 1,
+        });
+        let found = pages::cut(rows.await.map_err(reader::broken)?, size, |row| {
+            row.id.0.to_string()
+        });
         pages::try_map(found, |row| reader::summary(&row))
     }
 
     /// Stops a running execution and answers with the time it closed, once that is durable; of a closed one too.
-    pub async fn stop(&self, caller: &Caller, arn: &str, error: Option<String>, cause: Option<String>) -> Result<Timestamp, Error> {
+    pub async fn stop(
+        &self,
+        caller: &Caller,
+        arn: &str,
+        error: Option<String>,
+        cause: Option<String>,
+    ) -> Result<Timestamp, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         if row.view.status == Status::Running {
             let closed = self.closed(row.id)?;
-            self.post_stop(row.id, error.map(Into::into), cause.map(Into::into)).await?;
+            self.post_stop(row.id, error.map(Into::into), cause.map(Into::into))
+                .await?;
             // It answers at once when the execution is closed by now, or else when the shard has closed it.
             self.await_closed(row.id, closed).await?;
         }
@@ -238,17 +347,36 @@ impl Engine {
         Ok(row.view.stopped_at.unwrap_or_else(node::now))
     }
 
-    pub(crate) async fn post_stop(&self, execution: ExecutionId, error: Option<Arc<str>>, cause: Option<Arc<str>>) -> Result<(), Error> {
+    pub(crate) async fn post_stop(
+        &self,
+        execution: ExecutionId,
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    ) -> Result<(), Error> {
         let payload = record::encode(&InboxItem::Stop { error, cause });
-        let landed = self.verdict(Write::Post(Outgoing { to: execution, payload: payload.clone() })).await?;
+        let landed = self
+            .verdict(Write::Post(Outgoing {
+                to: execution,
+                payload: payload.clone(),
+            }))
+            .await?;
         self.announce(landed, execution, payload)
     }
 
     /// Tells the shard of a message that a write left in an inbox.
-    pub(crate) fn announce(&self, landed: crate::journal::Verdict, to: ExecutionId, payload: Arc<[u8]>) -> Result<(), Error> {
+    pub(crate) fn announce(
+        &self,
+        landed: crate::journal::Verdict,
+        to: ExecutionId,
+        payload: Arc<[u8]>,
+    ) -> Result<(), Error> {
         let landed = landed.map_err(refusal)?;
         for id in landed.messages {
-            self.node().announce(Message { id, to, payload: payload.clone() });
+            self.node().announce(Message {
+                id,
+                to,
+                payload: payload.clone(),
+            });
         }
         Ok(())
     }
@@ -259,10 +387,21 @@ impl Engine {
         Ok(closed)
     }
 
-    async fn await_closed(&self, execution: ExecutionId, closed: oneshot::Receiver<()>) -> Result<(), Error> {
-        let row = self.node().journal.execution(execution).await.map_err(reader::broken)?;
+    async fn await_closed(
+        &self,
+        execution: ExecutionId,
+        closed: oneshot::Receiver<()>,
+    ) -> Result<(), Error> {
+        let row = self
+            .node()
+            .journal
+            .execution(execution)
+            .await
+            .map_err(reader::broken)?;
         if row.is_some_and(|row| row.view.status == Status::Running) {
-            closed.await.map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+            closed
+                .await
+                .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
         }
         Ok(())
     }
@@ -278,31 +417,54 @@ impl Engine {
     }
 
     /// A page of an execution's public events, ascending by id or descending.
-    pub async fn history(&self, caller: &Caller, arn: &str, reverse: bool, page: PageRequest) -> Result<Page<HistoryEntry>, Error> {
+    pub async fn history(
+        &self,
+        caller: &Caller,
+        arn: &str,
+        reverse: bool,
+        page: PageRequest,
+    ) -> Result<Page<HistoryEntry>, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let size = pages::size(&page);
         let start = pages::number(&page)?;
         let mut entries = if reverse {
             self.backward(&row, start, size).await?
         } else {
-            self.entries(row.id, start.unwrap_or(1), size as usize + 1).await?
+            self.entries(row.id, start.unwrap_or(1), size as usize + 1)
+                .await?
         };
         if !reverse && entries.len() <= size as usize && row.view.status == Status::Running {
-            self.append_live(row.id, start.unwrap_or(1), &mut entries).await?;
+            self.append_live(row.id, start.unwrap_or(1), &mut entries)
+                .await?;
         }
         let more = entries.len() > size as usize;
-        let next = entries.get(size as usize).map(|entry| pages::token(&entry.id.to_string()));
+        let next = entries
+            .get(size as usize)
+            .map(|entry| pages::token(&entry.id.to_string()));
         entries.truncate(size as usize);
-        Ok(Page { items: entries, next_token: next.filter(|_| more) })
+        Ok(Page {
+            items: entries,
+            next_token: next.filter(|_| more),
+        })
     }
 
     /// Durable public events from that id on, at most so many.
-    pub(crate) async fn entries(&self, id: ExecutionId, from: u64, most: usize) -> Result<Vec<HistoryEntry>, Error> {
+    pub(crate) async fn entries(
+        &self,
+        id: ExecutionId,
+        from: u64,
+        most: usize,
+    ) -> Result<Vec<HistoryEntry>, Error> {
         let mut entries: Vec<HistoryEntry> = Vec::new();
         let mut public = from;
         while entries.len() < most {
             let range = SegmentRange::Forward { public };
-            let segments = self.node().journal.segments(id, range, READ_BYTES_MAX).await.map_err(reader::broken)?;
+            let segments = self
+                .node()
+                .journal
+                .segments(id, range, READ_BYTES_MAX)
+                .await
+                .map_err(reader::broken)?;
             let found = segments.len();
             for stored in &segments {
                 let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
@@ -318,13 +480,23 @@ impl Engine {
         Ok(entries)
     }
 
-    async fn backward(&self, row: &ExecutionRow, start: Option<u64>, size: u32) -> Result<Vec<HistoryEntry>, Error> {
+    async fn backward(
+        &self,
+        row: &ExecutionRow,
+        start: Option<u64>,
+        size: u32,
+    ) -> Result<Vec<HistoryEntry>, Error> {
         let most = size as usize + 1;
         let mut entries: Vec<HistoryEntry> = Vec::new();
         let mut public = start.unwrap_or(row.next_public.saturating_sub(1));
         while entries.len() < most && public > 0 {
             let range = SegmentRange::Backward { public };
-            let segments = self.node().journal.segments(row.id, range, READ_BYTES_MAX).await.map_err(reader::broken)?;
+            let segments = self
+                .node()
+                .journal
+                .segments(row.id, range, READ_BYTES_MAX)
+                .await
+                .map_err(reader::broken)?;
             let before = entries.len();
             for stored in &segments {
                 let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
@@ -340,9 +512,20 @@ impl Engine {
     }
 
     /// Adds the starts of attempts that are in memory and not yet in the store.
-    async fn append_live(&self, id: ExecutionId, from: u64, entries: &mut Vec<HistoryEntry>) -> Result<(), Error> {
+    async fn append_live(
+        &self,
+        id: ExecutionId,
+        from: u64,
+        entries: &mut Vec<HistoryEntry>,
+    ) -> Result<(), Error> {
         let (reply, live) = oneshot::channel();
-        self.node().send(id, In::Live { execution: id, reply })?;
+        self.node().send(
+            id,
+            In::Live {
+                execution: id,
+                reply,
+            },
+        )?;
         let next = entries.last().map_or(from, |entry| entry.id + 1);
         let live = live.await.unwrap_or_default();
         // Events that were appended meanwhile are not taken twice; a gap means another page will show them.
@@ -356,7 +539,13 @@ impl Engine {
     pub async fn watch(&self, caller: &Caller, arn: &str) -> Result<Watch, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let (sender, live) = mpsc::unbounded_channel();
-        self.node().send(row.id, In::Watch { execution: row.id, sender })?;
+        self.node().send(
+            row.id,
+            In::Watch {
+                execution: row.id,
+                sender,
+            },
+        )?;
         Ok(Watch::new(self.clone(), row.id, live))
     }
 }

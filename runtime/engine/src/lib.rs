@@ -24,8 +24,9 @@ pub mod sim;
 mod tokens;
 
 pub use api::{
-    Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry, Machine, MachineKind,
-    MachineSettings, Metrics, Page, PageRequest, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+    Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry,
+    Machine, MachineKind, MachineSettings, Metrics, Page, PageRequest, StartRequest,
+    StartedExecution, Status, SyncResult, UpdateMachine,
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};

@@ -25,7 +25,10 @@ use crate::{
     dispatch,
     error::Error,
     journal::{Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Verdict},
-    limits::{LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX, WAKER_REST_MIN},
+    limits::{
+        LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX,
+        WAKER_REST_MIN,
+    },
     programs::Programs,
     reader,
     runner::{Signals, TaskRunner},
@@ -59,7 +62,9 @@ pub(crate) struct Node {
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
@@ -107,12 +112,16 @@ impl Node {
         });
         for (index, (receiver, counters)) in receivers.into_iter().zip(counters).enumerate() {
             let node = node.clone();
-            spawn_thread(format!("stepwell-shard-{index}"), move || node.run_shard(receiver, counters))?;
+            spawn_thread(format!("stepwell-shard-{index}"), move || {
+                node.run_shard(receiver, counters)
+            })?;
         }
         let (ready, opened) = std::sync::mpsc::channel();
         let keeper = node.clone();
         spawn_thread("stepwell-keeper".to_owned(), move || keeper.keep(&ready))?;
-        opened.recv().map_err(|_| Error::Broken("the engine's keeper ended".to_owned()))??;
+        opened
+            .recv()
+            .map_err(|_| Error::Broken("the engine's keeper ended".to_owned()))??;
         Ok(node)
     }
 
@@ -121,7 +130,10 @@ impl Node {
     }
 
     pub(crate) fn queue_depth(&self) -> u64 {
-        self.shards.iter().map(|shard| (shard.max_capacity() - shard.capacity()) as u64).sum()
+        self.shards
+            .iter()
+            .map(|shard| (shard.max_capacity() - shard.capacity()) as u64)
+            .sum()
     }
 
     /// A fresh id on a partition of this node, greater than all it gave before.
@@ -129,12 +141,17 @@ impl Node {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let turn = self.next_partition.fetch_add(1, Relaxed);
         let index = usize::try_from(turn % held.len().max(1) as u64).unwrap_or(0);
-        let partition = *held.keys().nth(index).ok_or_else(|| Error::Busy("this node holds no partition yet".to_owned()))?;
+        let partition = *held
+            .keys()
+            .nth(index)
+            .ok_or_else(|| Error::Busy("this node holds no partition yet".to_owned()))?;
         drop(held);
         let fresh = ExecutionId::new(at.0, 0, partition).0 >> 10;
         let previous = self
             .last_id
-            .fetch_update(SeqCst, SeqCst, |last| Some(last.saturating_add(1).max(fresh)))
+            .fetch_update(SeqCst, SeqCst, |last| {
+                Some(last.saturating_add(1).max(fresh))
+            })
             .unwrap_or_else(|last| last);
         let stem = previous.saturating_add(1).max(fresh);
         Ok(ExecutionId(stem << 10 | u64::from(partition.0)))
@@ -152,10 +169,16 @@ impl Node {
         if self.closing.load(Relaxed) && matches!(input, In::Start(_)) {
             return Err(Error::Busy("the server is shutting down".to_owned()));
         }
-        self.shard_of(execution).try_send(input).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Busy("too many calls are waiting".to_owned()),
-            mpsc::error::TrySendError::Closed(_) => Error::Busy("the server is shutting down".to_owned()),
-        })
+        self.shard_of(execution)
+            .try_send(input)
+            .map_err(|error| match error {
+                mpsc::error::TrySendError::Full(_) => {
+                    Error::Busy("too many calls are waiting".to_owned())
+                }
+                mpsc::error::TrySendError::Closed(_) => {
+                    Error::Busy("the server is shutting down".to_owned())
+                }
+            })
     }
 
     /// Tells the execution of a message that is in its inbox. When the queue is full the waker brings it later.
@@ -177,13 +200,17 @@ impl Node {
             }
         };
         if tokio::time::timeout(patience, drained).await.is_err() {
-            tracing::warn!("commits were still in flight when the engine closed; recovery takes them up");
+            tracing::warn!(
+                "commits were still in flight when the engine closed; recovery takes them up"
+            );
         }
         let _ = self.journal.release(&self.owner).await;
     }
 
     fn run_shard(self: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
         match runtime {
             Ok(runtime) => runtime.block_on(ShardLoop::new(self, receiver, counters).run()),
             Err(error) => tracing::error!(%error, "a shard's runtime cannot be built"),
@@ -191,10 +218,15 @@ impl Node {
     }
 
     fn keep(self: Arc<Node>, ready: &std::sync::mpsc::Sender<Result<(), Error>>) {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_time().build() {
+        let runtime = match tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+        {
             Ok(runtime) => runtime,
             Err(error) => {
-                let _ = ready.send(Err(Error::Broken(format!("no runtime for the keeper: {error}"))));
+                let _ = ready.send(Err(Error::Broken(format!(
+                    "no runtime for the keeper: {error}"
+                ))));
                 return;
             }
         };
@@ -222,17 +254,36 @@ impl Node {
     async fn renew_leases(&self) -> Result<(), Error> {
         let wanted: Vec<Partition> = (0..PARTITIONS).map(Partition).collect();
         let asked = self.monotonic();
-        let leases = self.journal.lease(&self.owner, &wanted, LEASE_MS).await.map_err(|error| Error::Broken(error.to_string()))?;
-        let now_held: BTreeMap<Partition, Epoch> = leases.iter().map(|lease| (lease.partition, lease.epoch)).collect();
-        let before = std::mem::replace(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner), now_held.clone());
+        let leases = self
+            .journal
+            .lease(&self.owner, &wanted, LEASE_MS)
+            .await
+            .map_err(|error| Error::Broken(error.to_string()))?;
+        let now_held: BTreeMap<Partition, Epoch> = leases
+            .iter()
+            .map(|lease| (lease.partition, lease.epoch))
+            .collect();
+        let before = std::mem::replace(
+            &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner),
+            now_held.clone(),
+        );
         for shard in &self.shards {
             // A shard that has ended needs no leases.
-            let _ = shard.send(In::Leases { held: now_held.clone(), asked }).await;
+            let _ = shard
+                .send(In::Leases {
+                    held: now_held.clone(),
+                    asked,
+                })
+                .await;
         }
         if before == now_held {
             return Ok(());
         }
-        let new: Vec<Partition> = now_held.iter().filter(|(partition, epoch)| before.get(partition) != Some(epoch)).map(|(partition, _)| *partition).collect();
+        let new: Vec<Partition> = now_held
+            .iter()
+            .filter(|(partition, epoch)| before.get(partition) != Some(epoch))
+            .map(|(partition, _)| *partition)
+            .collect();
         self.recover(&new).await
     }
 
@@ -245,7 +296,11 @@ impl Node {
         let broken = |error: crate::journal::ReadError| Error::Broken(error.to_string());
         let mut after = None;
         loop {
-            let hot = self.journal.hot(partitions, after, ROWS_MAX).await.map_err(broken)?;
+            let hot = self
+                .journal
+                .hot(partitions, after, ROWS_MAX)
+                .await
+                .map_err(broken)?;
             for execution in &hot {
                 self.wake(*execution).await;
             }
@@ -257,7 +312,11 @@ impl Node {
         for partition in partitions {
             let mut after = MessageId(0);
             loop {
-                let messages = self.journal.messages(&[(*partition, after)], ROWS_MAX).await.map_err(broken)?;
+                let messages = self
+                    .journal
+                    .messages(&[(*partition, after)], ROWS_MAX)
+                    .await
+                    .map_err(broken)?;
                 for message in &messages {
                     self.wake(message.to).await;
                     after = after.max(message.id);
@@ -278,7 +337,13 @@ impl Node {
     /// Loads executions from disk as they become due.
     async fn keep_waking(&self) {
         while !self.closing.load(Relaxed) {
-            let partitions: Vec<Partition> = self.held.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+            let partitions: Vec<Partition> = self
+                .held
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .keys()
+                .copied()
+                .collect();
             self.next_wake_ms.store(u64::MAX, SeqCst);
             let rest = match self.wake_due(&partitions).await {
                 Ok(rest) => rest,
@@ -291,7 +356,10 @@ impl Node {
         }
     }
 
-    async fn wake_due(&self, partitions: &[Partition]) -> Result<Duration, crate::journal::ReadError> {
+    async fn wake_due(
+        &self,
+        partitions: &[Partition],
+    ) -> Result<Duration, crate::journal::ReadError> {
         let at = now();
         let due = self.journal.due(partitions, at, ROWS_MAX).await?;
         for (execution, _) in &due {
@@ -301,8 +369,11 @@ impl Node {
             return Ok(WAKER_REST_MIN);
         }
         let next = self.journal.next_due(partitions).await?;
-        let rest = next.map_or(WAKER_REST_MAX, |next| Duration::from_millis(next.since_ms(at)));
-        self.next_wake_ms.fetch_min(next.map_or(u64::MAX, |next| next.0), SeqCst);
+        let rest = next.map_or(WAKER_REST_MAX, |next| {
+            Duration::from_millis(next.since_ms(at))
+        });
+        self.next_wake_ms
+            .fetch_min(next.map_or(u64::MAX, |next| next.0), SeqCst);
         Ok(rest.clamp(WAKER_REST_MIN, WAKER_REST_MAX))
     }
 
@@ -323,7 +394,9 @@ impl Node {
 
 fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let spawned = thread::Builder::new().name(name).spawn(body);
-    spawned.map(drop).map_err(|error| Error::Broken(format!("a thread cannot be started: {error}")))
+    spawned
+        .map(drop)
+        .map_err(|error| Error::Broken(format!("a thread cannot be started: {error}")))
 }
 
 /// The body of a shard's thread.
@@ -349,7 +422,9 @@ impl ShardLoop {
             seed: Box::new(|_, _| os_seed()),
             fresh_ms: LEASE_MS * 2 / 3,
             on_crash: Box::new(move |info, request| {
-                on_crash_node.upgrade().map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
+                on_crash_node
+                    .upgrade()
+                    .map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
             }),
         };
         let shard = Shard::new(environment, counters.clone());
@@ -382,7 +457,9 @@ impl ShardLoop {
 
     /// Waits for something to happen; false when the engine is gone.
     async fn wait(&mut self) -> bool {
-        let pause = self.shard.next_due().map_or(WAKER_REST_MAX, |due| Duration::from_millis(due.since_ms(now())));
+        let pause = self.shard.next_due().map_or(WAKER_REST_MAX, |due| {
+            Duration::from_millis(due.since_ms(now()))
+        });
         tokio::select! {
             biased;
             Some((tickets, verdicts)) = self.commits.next(), if !self.commits.is_empty() => self.committed(tickets, verdicts),
@@ -403,13 +480,19 @@ impl ShardLoop {
             self.news(at, input);
         }
         for _ in 0..TURNS_PER_LOOK {
-            let Ok(input) = self.receiver.try_recv() else { break };
+            let Ok(input) = self.receiver.try_recv() else {
+                break;
+            };
             self.shard.handle(at, input);
         }
     }
 
     fn news(&mut self, at: Timestamp, input: In) {
-        if let In::Input { execution, input: Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. } } = &input {
+        if let In::Input {
+            execution,
+            input: Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. },
+        } = &input
+        {
             self.attempts.remove(&(*execution, *task));
         }
         self.shard.handle(at, input);
@@ -433,21 +516,33 @@ impl ShardLoop {
                     writes.push(write);
                 }
                 Out::Load(execution) => self.load(execution),
-                Out::Run { execution, info, request } => self.dispatch(execution, &info, *request),
+                Out::Run {
+                    execution,
+                    info,
+                    request,
+                } => self.dispatch(execution, &info, *request),
                 Out::Cancel { execution, task } => {
                     if let Some(attempt) = self.attempts.remove(&(execution, task)) {
                         attempt.abort();
                     }
                 }
-                Out::ActivityOpened { execution, info, task, activity } => {
-                    self.node.activities.opened(&info.tenant, &activity, execution, task);
+                Out::ActivityOpened {
+                    execution,
+                    info,
+                    task,
+                    activity,
+                } => {
+                    self.node
+                        .activities
+                        .opened(&info.tenant, &activity, execution, task);
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
             }
         }
         if !writes.is_empty() {
             let verdicts = self.node.journal.commit(writes);
-            self.commits.push(Box::pin(async move { (tickets, verdicts.await) }));
+            self.commits
+                .push(Box::pin(async move { (tickets, verdicts.await) }));
         }
     }
 
@@ -465,21 +560,34 @@ impl ShardLoop {
         let plan = match dispatch::plan(&request) {
             Ok(plan) => plan,
             Err(outcome) => {
-                let _ = self.news_sender.send(In::Input { execution, input: Input::TaskEnded { task, outcome } });
+                let _ = self.news_sender.send(In::Input {
+                    execution,
+                    input: Input::TaskEnded { task, outcome },
+                });
                 return;
             }
         };
-        let signals = Arc::new(AttemptSignals { execution, task, news: self.news_sender.clone() });
+        let signals = Arc::new(AttemptSignals {
+            execution,
+            task,
+            news: self.news_sender.clone(),
+        });
         let call = dispatch::call(info, &request, &plan, now(), signals);
         let running = self.node.runner.run(call);
-        let end = AttemptEnd { execution, task, news: self.news_sender.clone(), input: None };
+        let end = AttemptEnd {
+            execution,
+            task,
+            news: self.news_sender.clone(),
+            input: None,
+        };
         let attempt = tokio::spawn(async move {
             end.tell(match dispatch::meaning(&plan.form, running.await) {
                 dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
                 dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
             });
         });
-        self.attempts.insert((execution, task), attempt.abort_handle());
+        self.attempts
+            .insert((execution, task), attempt.abort_handle());
     }
 
     /// Keeps the node's count of shards with appends on their way.
@@ -512,8 +620,14 @@ impl AttemptEnd {
 
 impl Drop for AttemptEnd {
     fn drop(&mut self) {
-        let input = self.input.take().unwrap_or_else(|| Input::TaskEnded { task: self.task, outcome: dispatch::lost() });
-        let _ = self.news.send(In::Input { execution: self.execution, input });
+        let input = self.input.take().unwrap_or_else(|| Input::TaskEnded {
+            task: self.task,
+            outcome: dispatch::lost(),
+        });
+        let _ = self.news.send(In::Input {
+            execution: self.execution,
+            input,
+        });
     }
 }
 
@@ -526,13 +640,22 @@ struct AttemptSignals {
 
 impl Signals for AttemptSignals {
     fn started(&self, version: &str) {
-        let input = Input::TaskStarted { task: self.task, by: Some(version.into()), at: now() };
-        let _ = self.news.send(In::Input { execution: self.execution, input });
+        let input = Input::TaskStarted {
+            task: self.task,
+            by: Some(version.into()),
+            at: now(),
+        };
+        let _ = self.news.send(In::Input {
+            execution: self.execution,
+            input,
+        });
     }
 
     fn heartbeat(&self) {
         let input = Input::Heartbeat { task: self.task };
-        let _ = self.news.send(In::Input { execution: self.execution, input });
+        let _ = self.news.send(In::Input {
+            execution: self.execution,
+            input,
+        });
     }
 }
-

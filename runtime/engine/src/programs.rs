@@ -33,13 +33,22 @@ struct Cache {
 
 impl Programs {
     pub(crate) fn new(journal: Arc<dyn Journal>) -> Programs {
-        Programs { journal, cache: Mutex::default() }
+        Programs {
+            journal,
+            cache: Mutex::default(),
+        }
     }
 
     /// The write that keeps a definition, and the hash it is found by.
     pub(crate) fn store(definition: &str) -> (DefinitionHash, Write) {
         let hash = Sha256::digest(definition.as_bytes()).into();
-        (hash, Write::Blob { hash, bytes: definition.as_bytes().into() })
+        (
+            hash,
+            Write::Blob {
+                hash,
+                bytes: definition.as_bytes().into(),
+            },
+        )
     }
 
     /// Puts a program that was just loaded where the next start finds it.
@@ -56,23 +65,42 @@ impl Programs {
     }
 
     /// The text and program of a hash: from memory, else from the store. What was once accepted always loads.
-    pub(crate) async fn get(&self, hash: DefinitionHash) -> Result<(Arc<str>, Arc<Program>), Error> {
+    pub(crate) async fn get(
+        &self,
+        hash: DefinitionHash,
+    ) -> Result<(Arc<str>, Arc<Program>), Error> {
         if let Some(found) = self.cached(hash) {
             return Ok(found);
         }
-        let bytes = self.journal.blob(hash).await.map_err(|error| Error::Broken(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| Error::Broken(format!("the definition {} is not in the store", hex(&hash))))?;
-        let text: Arc<str> =
-            std::str::from_utf8(&bytes).map_err(|_| Error::Broken(format!("the definition {} is not UTF-8", hex(&hash))))?.into();
-        let program = stepwell_asl::load_stored(&text)
-            .map_err(|error| Error::Broken(format!("the stored definition {} does not load: {error}", hex(&hash))))?;
+        let bytes = self
+            .journal
+            .blob(hash)
+            .await
+            .map_err(|error| Error::Broken(error.to_string()))?;
+        let bytes = bytes.ok_or_else(|| {
+            Error::Broken(format!("the definition {} is not in the store", hex(&hash)))
+        })?;
+        let text: Arc<str> = std::str::from_utf8(&bytes)
+            .map_err(|_| Error::Broken(format!("the definition {} is not UTF-8", hex(&hash))))?
+            .into();
+        let program = stepwell_asl::load_stored(&text).map_err(|error| {
+            Error::Broken(format!(
+                "the stored definition {} does not load: {error}",
+                hex(&hash)
+            ))
+        })?;
         let program = Arc::new(program);
         self.remember(hash, text.clone(), program.clone());
         Ok((text, program))
     }
 
     pub(crate) fn cached(&self, hash: DefinitionHash) -> Option<(Arc<str>, Arc<Program>)> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).programs.get(&hash).cloned()
+        self.cache
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .programs
+            .get(&hash)
+            .cloned()
     }
 }
 

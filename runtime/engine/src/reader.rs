@@ -16,23 +16,42 @@ use crate::{
 };
 
 /// What a shard needs to take up an execution.
-pub(crate) async fn stored(journal: &dyn Journal, programs: &Programs, id: ExecutionId) -> Result<Stored, String> {
-    let row = journal.execution(id).await.map_err(|error| error.to_string())?;
+pub(crate) async fn stored(
+    journal: &dyn Journal,
+    programs: &Programs,
+    id: ExecutionId,
+) -> Result<Stored, String> {
+    let row = journal
+        .execution(id)
+        .await
+        .map_err(|error| error.to_string())?;
     let messages = journal.inbox(id).await.map_err(|error| error.to_string())?;
     let Some(row) = row.filter(|row| row.view.status == Status::Running) else {
-        return Ok(Stored::Closed { messages: messages.into_iter().map(|message| message.id).collect() });
+        return Ok(Stored::Closed {
+            messages: messages.into_iter().map(|message| message.id).collect(),
+        });
     };
     let meta: Meta = record::decode(&row.new.meta)?;
     let hash = from_hex(&meta.definition).ok_or("a stored execution names no definition")?;
-    let (_, program) = programs.get(hash).await.map_err(|error| error.to_string())?;
-    let events = events(journal, id).await.map_err(|error| error.to_string())?;
+    let (_, program) = programs
+        .get(hash)
+        .await
+        .map_err(|error| error.to_string())?;
+    let events = events(journal, id)
+        .await
+        .map_err(|error| error.to_string())?;
     let info = Arc::new(Info {
         tenant: meta.tenant.clone(),
         execution_arn: execution_arn(&meta, &row.new.name),
         machine_arn: meta.machine_arn,
         trace_header: meta.trace_header,
     });
-    Ok(Stored::Open(Box::new(StoredOpen { info, program, events, messages })))
+    Ok(Stored::Open(Box::new(StoredOpen {
+        info,
+        program,
+        events,
+        messages,
+    })))
 }
 
 /// All events of an execution.
@@ -40,8 +59,13 @@ async fn events(journal: &dyn Journal, id: ExecutionId) -> Result<Vec<Event>, Er
     let mut events = Vec::new();
     let mut first = 1;
     loop {
-        let page = journal.segments(id, SegmentRange::From { first }, READ_BYTES_MAX).await.map_err(broken)?;
-        let Some(last) = page.last() else { return Ok(events) };
+        let page = journal
+            .segments(id, SegmentRange::From { first }, READ_BYTES_MAX)
+            .await
+            .map_err(broken)?;
+        let Some(last) = page.last() else {
+            return Ok(events);
+        };
         first = last.first + u64::from(last.segment.events);
         for segment in &page {
             events.extend(decode(segment)?);
@@ -51,12 +75,16 @@ async fn events(journal: &dyn Journal, id: ExecutionId) -> Result<Vec<Event>, Er
 
 /// The events of one segment.
 pub(crate) fn decode(segment: &StoredSegment) -> Result<Vec<Event>, Error> {
-    stepwell_interp::decode(&segment.segment.bytes).map_err(|error| Error::Broken(format!("a stored segment is damaged: {error}")))
+    stepwell_interp::decode(&segment.segment.bytes)
+        .map_err(|error| Error::Broken(format!("a stored segment is damaged: {error}")))
 }
 
 /// The ARN of a stored execution.
 pub(crate) fn execution_arn(meta: &Meta, name: &str) -> Arc<str> {
-    let (stem, machine) = meta.machine_arn.split_once(":stateMachine:").unwrap_or((&meta.machine_arn, ""));
+    let (stem, machine) = meta
+        .machine_arn
+        .split_once(":stateMachine:")
+        .unwrap_or((&meta.machine_arn, ""));
     match &meta.express_run {
         Some(run) => format!("{stem}:express:{machine}:{name}:{run}").into(),
         None => format!("{stem}:execution:{machine}:{name}").into(),
@@ -81,7 +109,10 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
 }
 
 /// An execution as DescribeExecution shows it: its row, its first segment, and its last one when it is closed.
-pub(crate) async fn describe(journal: &dyn Journal, row: &ExecutionRow) -> Result<Execution, Error> {
+pub(crate) async fn describe(
+    journal: &dyn Journal,
+    row: &ExecutionRow,
+) -> Result<Execution, Error> {
     let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
     let first = edge(journal, row.id, SegmentRange::From { first: 1 }).await?;
     let input = start_of(&first).map_or(Value::Null, |start| start.input.clone());
@@ -103,7 +134,11 @@ pub(crate) async fn describe(journal: &dyn Journal, row: &ExecutionRow) -> Resul
         redriven_at: row.view.redriven_at,
     };
     if row.view.status != Status::Running {
-        let last = if first.len() as u64 + 1 == row.next { first } else { edge(journal, row.id, SegmentRange::Last).await? };
+        let last = if first.len() as u64 + 1 == row.next {
+            first
+        } else {
+            edge(journal, row.id, SegmentRange::Last).await?
+        };
         close(&mut execution, last.last());
     }
     Ok(execution)
@@ -123,12 +158,19 @@ fn close(execution: &mut Execution, last: Option<&Event>) {
 }
 
 /// The input of a stored execution, to compare a second StartExecution of its name with.
-pub(crate) async fn input_of(journal: &dyn Journal, id: ExecutionId) -> Result<Option<Value>, Error> {
+pub(crate) async fn input_of(
+    journal: &dyn Journal,
+    id: ExecutionId,
+) -> Result<Option<Value>, Error> {
     let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
     Ok(start_of(&first).map(|start| start.input.clone()))
 }
 
-async fn edge(journal: &dyn Journal, id: ExecutionId, range: SegmentRange) -> Result<Vec<Event>, Error> {
+async fn edge(
+    journal: &dyn Journal,
+    id: ExecutionId,
+    range: SegmentRange,
+) -> Result<Vec<Event>, Error> {
     let segments = journal.segments(id, range, 1).await.map_err(broken)?;
     segments.first().map_or_else(|| Ok(Vec::new()), decode)
 }

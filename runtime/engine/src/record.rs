@@ -36,7 +36,11 @@ pub(crate) struct MachineRecord {
 
 impl MachineRecord {
     pub(crate) fn kind(&self) -> MachineKind {
-        if self.express { MachineKind::Express } else { MachineKind::Standard }
+        if self.express {
+            MachineKind::Express
+        } else {
+            MachineKind::Standard
+        }
     }
 }
 
@@ -83,16 +87,28 @@ pub(crate) struct Meta {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum InboxItem {
     /// SendTaskSuccess or SendTaskFailure, decided for good by the deletion of the token's row.
-    Answer { entry: u64, attempt: u32, answer: Answer },
+    Answer {
+        entry: u64,
+        attempt: u32,
+        answer: Answer,
+    },
     /// StopExecution.
-    Stop { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+    Stop {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
 }
 
 /// The two answers to a task token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Answer {
-    Success { output: Value },
-    Failure { error: Option<Arc<str>>, cause: Option<Arc<str>> },
+    Success {
+        output: Value,
+    },
+    Failure {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
 }
 
 impl Answer {
@@ -100,7 +116,11 @@ impl Answer {
     pub(crate) fn outcome(self) -> TaskOutcome {
         match self {
             Answer::Success { output } => TaskOutcome::Succeeded { output },
-            Answer::Failure { error, cause } => TaskOutcome::Failed { error, cause, at: FailedAt::Run },
+            Answer::Failure { error, cause } => TaskOutcome::Failed {
+                error,
+                cause,
+                at: FailedAt::Run,
+            },
         }
     }
 }
@@ -114,19 +134,27 @@ pub(crate) struct TaskKey {
 
 impl From<TaskId> for TaskKey {
     fn from(task: TaskId) -> TaskKey {
-        TaskKey { entry: task.entry, attempt: task.attempt }
+        TaskKey {
+            entry: task.entry,
+            attempt: task.attempt,
+        }
     }
 }
 
 impl From<TaskKey> for TaskId {
     fn from(key: TaskKey) -> TaskId {
-        TaskId { entry: key.entry, attempt: key.attempt }
+        TaskId {
+            entry: key.entry,
+            attempt: key.attempt,
+        }
     }
 }
 
 /// Bytes of a stored form.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Arc<[u8]> {
-    serde_json::to_vec(value).expect("a record holds only what JSON can say").into()
+    serde_json::to_vec(value)
+        .expect("a record holds only what JSON can say")
+        .into()
 }
 
 /// A stored form of bytes; the error says what is damaged.

@@ -48,26 +48,53 @@ pub trait Signals: Send + Sync {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginEnd {
     /// JSON text.
-    Succeeded { output: String },
+    Succeeded {
+        output: String,
+    },
     /// The guest's own error, verbatim.
-    Failed { error: String, cause: String },
+    Failed {
+        error: String,
+        cause: String,
+    },
     /// The output is not JSON or larger than the plugin may return.
-    InvalidOutput { cause: String },
+    InvalidOutput {
+        cause: String,
+    },
     /// Trap: unreachable, stack overflow, memory access out of bounds, …
-    Trapped { cause: String },
-    OutOfMemory { cause: String },
-    OutOfFuel { cause: String },
+    Trapped {
+        cause: String,
+    },
+    OutOfMemory {
+        cause: String,
+    },
+    OutOfFuel {
+        cause: String,
+    },
     /// The plugin's limit of CPU time.
-    CpuTime { cause: String },
+    CpuTime {
+        cause: String,
+    },
     /// The plugin's limit of wall time.
-    WallTime { cause: String },
-    GrantRefused { cause: String },
-    TooManyRunning { cause: String },
+    WallTime {
+        cause: String,
+    },
+    GrantRefused {
+        cause: String,
+    },
+    TooManyRunning {
+        cause: String,
+    },
     /// There is no plugin of that name or version.
-    Missing { cause: String },
+    Missing {
+        cause: String,
+    },
     /// The file is there and cannot be used.
-    Broken { cause: String },
+    Broken {
+        cause: String,
+    },
     Cancelled,
     /// The runtime's own failure, not the plugin's.
-    Internal { cause: String },
+    Internal {
+        cause: String,
+    },
 }

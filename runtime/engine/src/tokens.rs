@@ -20,19 +20,44 @@ use crate::{
 
 impl Engine {
     /// SendTaskSuccess: `output` is JSON text. Durable when it answers.
-    pub async fn send_task_success(&self, caller: &Caller, token: &str, output: &str) -> Result<(), Error> {
-        let most = if self.node().raised_limits { PAYLOAD_BYTES_MAX_RAISED } else { PAYLOAD_BYTES_MAX };
+    pub async fn send_task_success(
+        &self,
+        caller: &Caller,
+        token: &str,
+        output: &str,
+    ) -> Result<(), Error> {
+        let most = if self.node().raised_limits {
+            PAYLOAD_BYTES_MAX_RAISED
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
         if output.len() > most {
-            return Err(Error::rejected(Code::InvalidOutput, format!("Invalid Output: 'Output exceeds the maximum of {most} bytes'")));
+            return Err(Error::rejected(
+                Code::InvalidOutput,
+                format!("Invalid Output: 'Output exceeds the maximum of {most} bytes'"),
+            ));
         }
-        let output = Value::parse(output)
-            .map_err(|error| Error::rejected(Code::InvalidOutput, format!("Invalid Output: '{}'", error.message)))?;
+        let output = Value::parse(output).map_err(|error| {
+            Error::rejected(
+                Code::InvalidOutput,
+                format!("Invalid Output: '{}'", error.message),
+            )
+        })?;
         self.answer(caller, token, Answer::Success { output }).await
     }
 
     /// SendTaskFailure. Durable when it answers.
-    pub async fn send_task_failure(&self, caller: &Caller, token: &str, error: Option<String>, cause: Option<String>) -> Result<(), Error> {
-        let answer = Answer::Failure { error: error.map(Into::into), cause: cause.map(Into::into) };
+    pub async fn send_task_failure(
+        &self,
+        caller: &Caller,
+        token: &str,
+        error: Option<String>,
+        cause: Option<String>,
+    ) -> Result<(), Error> {
+        let answer = Answer::Failure {
+            error: error.map(Into::into),
+            cause: cause.map(Into::into),
+        };
         self.answer(caller, token, answer).await
     }
 
@@ -40,16 +65,35 @@ impl Engine {
     pub async fn send_task_heartbeat(&self, caller: &Caller, token: &str) -> Result<(), Error> {
         let open = self.open_task(caller, token).await?;
         let key: TaskKey = record::decode(&open.task).map_err(Error::Broken)?;
-        self.node().send(open.execution, In::Heartbeat { execution: open.execution, input: Input::Heartbeat { task: key.into() } })
+        self.node().send(
+            open.execution,
+            In::Heartbeat {
+                execution: open.execution,
+                input: Input::Heartbeat { task: key.into() },
+            },
+        )
     }
 
     async fn answer(&self, caller: &Caller, token: &str, answer: Answer) -> Result<(), Error> {
         let open = self.open_task(caller, token).await?;
         let key: TaskKey = record::decode(&open.task).map_err(Error::Broken)?;
-        let item = InboxItem::Answer { entry: key.entry, attempt: key.attempt, answer };
+        let item = InboxItem::Answer {
+            entry: key.entry,
+            attempt: key.attempt,
+            answer,
+        };
         let payload = record::encode(&item);
-        let message = Outgoing { to: open.execution, payload: payload.clone() };
-        match self.verdict(Write::Answer { token: open.token, message }).await? {
+        let message = Outgoing {
+            to: open.execution,
+            payload: payload.clone(),
+        };
+        match self
+            .verdict(Write::Answer {
+                token: open.token,
+                message,
+            })
+            .await?
+        {
             Err(Refused::TokenGone) => Err(timed_out()),
             Err(refused) => Err(refusal(refused)),
             landed @ Ok(_) => self.announce(landed, open.execution, payload),
@@ -59,14 +103,28 @@ impl Engine {
     /// The open task of a token of the caller's tenant.
     async fn open_task(&self, caller: &Caller, token: &str) -> Result<OpenTask, Error> {
         // What was never a token is told from one that is no longer open.
-        let is_token = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        let is_token = |text: &str| {
+            text.bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        };
         if token.len() != TOKEN_CHARS || !is_token(token) {
-            return Err(Error::rejected(Code::InvalidToken, "Invalid Token: 'Invalid token'"));
+            return Err(Error::rejected(
+                Code::InvalidToken,
+                "Invalid Token: 'Invalid token'",
+            ));
         }
         let hash = token_hash(&TaskToken(Arc::from(token)));
         let journal = &self.node().journal;
-        let open = journal.open_task(hash).await.map_err(reader::broken)?.ok_or_else(timed_out)?;
-        let row = journal.execution(open.execution).await.map_err(reader::broken)?.ok_or_else(timed_out)?;
+        let open = journal
+            .open_task(hash)
+            .await
+            .map_err(reader::broken)?
+            .ok_or_else(timed_out)?;
+        let row = journal
+            .execution(open.execution)
+            .await
+            .map_err(reader::broken)?
+            .ok_or_else(timed_out)?;
         let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
         // Another tenant's token is as good as none.
         if meta.tenant != caller.tenant {
@@ -77,5 +135,8 @@ impl Engine {
 }
 
 fn timed_out() -> Error {
-    Error::rejected(Code::TaskTimedOut, "Task Timed Out: 'Provided task does not exist anymore'")
+    Error::rejected(
+        Code::TaskTimedOut,
+        "Task Timed Out: 'Provided task does not exist anymore'",
+    )
 }

@@ -48,6 +48,12 @@ struct Inner {
     machines: MachineCache,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.node.close();
+    }
+}
+
 impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.

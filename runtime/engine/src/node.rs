@@ -15,7 +15,7 @@ use std::{
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use stepwell_interp::{Input, OnCrash, TaskId, TaskRequest, Timestamp};
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::AbortHandle,
 };
 
@@ -56,6 +56,10 @@ pub(crate) struct Node {
     waker: Notify,
     next_wake_ms: AtomicU64,
     closing: AtomicBool,
+    /// True once the threads are to end.
+    closed: watch::Sender<bool>,
+    /// Threads that have not ended.
+    threads: Arc<watch::Sender<usize>>,
     idle: Notify,
     busy_shards: AtomicU64,
 }
@@ -107,18 +111,23 @@ impl Node {
             waker: Notify::new(),
             next_wake_ms: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            closed: watch::Sender::new(false),
+            threads: Arc::new(watch::Sender::new(0)),
             idle: Notify::new(),
             busy_shards: AtomicU64::new(0),
         });
+        let threads = node.threads.clone();
         for (index, (receiver, counters)) in receivers.into_iter().zip(counters).enumerate() {
             let node = node.clone();
-            spawn_thread(format!("stepwell-shard-{index}"), move || {
+            spawn_thread(&threads, format!("stepwell-shard-{index}"), move || {
                 node.run_shard(receiver, counters)
             })?;
         }
         let (ready, opened) = std::sync::mpsc::channel();
         let keeper = node.clone();
-        spawn_thread("stepwell-keeper".to_owned(), move || keeper.keep(&ready))?;
+        spawn_thread(&threads, "stepwell-keeper".to_owned(), move || {
+            keeper.keep(&ready)
+        })?;
         opened
             .recv()
             .map_err(|_| Error::Broken("the engine's keeper ended".to_owned()))??;
@@ -189,7 +198,8 @@ impl Node {
         }
     }
 
-    /// Refuses new executions, then waits until no append is on its way.
+    /// Refuses new executions, waits until no append is on its way, and ends the threads: the store is free again once
+    /// the last handle is dropped.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.closing.store(true, SeqCst);
         let drained = async {
@@ -205,6 +215,16 @@ impl Node {
             );
         }
         let _ = self.journal.release(&self.owner).await;
+        self.close();
+        // A thread that does not end holds the store open; that is no reason to wait for ever.
+        let mut threads = self.threads.subscribe();
+        let _ = tokio::time::timeout(patience, threads.wait_for(|threads| *threads == 0)).await;
+    }
+
+    /// Ends the threads without waiting for anything.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, SeqCst);
+        self.closed.send_replace(true);
     }
 
     fn run_shard(self: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) {
@@ -237,7 +257,11 @@ impl Node {
             if failed {
                 return;
             }
-            tokio::join!(self.keep_leases(), self.keep_waking());
+            let mut closed = self.closed.subscribe();
+            tokio::select! {
+                ((), ()) = async { tokio::join!(self.keep_leases(), self.keep_waking()) } => {}
+                _ = closed.changed() => {}
+            }
         });
     }
 
@@ -392,8 +416,19 @@ impl Node {
     }
 }
 
-fn spawn_thread(name: String, body: impl FnOnce() + Send + 'static) -> Result<(), Error> {
-    let spawned = thread::Builder::new().name(name).spawn(body);
+/// Starts a thread and counts it. The body owns what it needs of the node, so that nothing is held once it is counted
+/// as ended.
+fn spawn_thread(
+    threads: &Arc<watch::Sender<usize>>,
+    name: String,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), Error> {
+    let threads = threads.clone();
+    threads.send_modify(|threads| *threads += 1);
+    let spawned = thread::Builder::new().name(name).spawn(move || {
+        body();
+        threads.send_modify(|threads| *threads -= 1);
+    });
     spawned
         .map(drop)
         .map_err(|error| Error::Broken(format!("a thread cannot be started: {error}")))
@@ -404,6 +439,7 @@ struct ShardLoop {
     node: Arc<Node>,
     shard: Shard,
     receiver: mpsc::Receiver<In>,
+    closed: watch::Receiver<bool>,
     /// News from this shard's own attempts and reads; unbounded, since each answers something bounded.
     news: mpsc::UnboundedReceiver<In>,
     news_sender: mpsc::UnboundedSender<In>,
@@ -428,10 +464,12 @@ impl ShardLoop {
             }),
         };
         let shard = Shard::new(environment, counters.clone());
+        let closed = node.closed.subscribe();
         ShardLoop {
             node,
             shard,
             receiver,
+            closed,
             news,
             news_sender,
             commits: FuturesUnordered::new(),
@@ -468,6 +506,7 @@ impl ShardLoop {
                 Some(input) => self.shard.handle(now(), input),
                 None => return false,
             },
+            _ = self.closed.changed() => return false,
             () = tokio::time::sleep(pause) => {}
         }
         true

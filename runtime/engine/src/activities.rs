@@ -28,10 +28,13 @@ use crate::{
 /// Kind of the catalog's records.
 const KIND: &str = "activity";
 
+/// A tenant and the ARN of one of its activities.
+type Named = (Arc<str>, Arc<str>);
+
 /// The queues of all activities of this node.
 #[derive(Default)]
 pub(crate) struct Activities {
-    queues: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Queue>>>,
+    queues: Mutex<HashMap<Named, Arc<Queue>>>,
 }
 
 /// One activity's queue.

@@ -3,15 +3,15 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::{runtime::Runtime, sync::mpsc};
 
 use crate::{
     api::{HistoryEntry, Metrics},
     counters::Counters,
     error::Error,
     journal::{
-        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, Refused, SqliteJournal,
-        SqliteOptions, Verdict, Write,
+        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, PostgresJournal,
+        PostgresOptions, Refused, SqliteJournal, SqliteOptions, Verdict, Write,
     },
     limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
     machines::MachineCache,
@@ -27,6 +27,12 @@ pub enum Store {
     Memory,
     /// A data directory, held by one process at a time.
     Directory(PathBuf),
+    /// A schema of a PostgreSQL database. One node at a time: a second one gets the partitions the first lets lapse.
+    Postgres {
+        /// `postgres://user@host/database`.
+        url: String,
+        schema: String,
+    },
 }
 
 /// How an engine is opened.
@@ -46,12 +52,41 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     node: Arc<Node>,
     machines: MachineCache,
+    /// What the connections to a database run on.
+    connections: Option<Runtime>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         self.node.close();
+        if let Some(connections) = self.connections.take() {
+            // The last handle may be dropped on another runtime's thread, where waiting is forbidden.
+            connections.shutdown_background();
+        }
     }
+}
+
+/// Connects on a runtime of its own, so that the store needs nobody else's.
+fn postgres(url: String, schema: String) -> Result<(Runtime, PostgresJournal), Error> {
+    let unopened = |error: &dyn std::fmt::Display| Error::Unopened(error.to_string());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("stepwell-postgres")
+        .enable_all()
+        .build()
+        .map_err(|error| unopened(&error))?;
+    let (sender, connected) = std::sync::mpsc::channel();
+    let handle = runtime.handle().clone();
+    runtime.spawn(async move {
+        let options = PostgresOptions { url, schema };
+        // Nobody waits any more when this fails.
+        let _ = sender.send(PostgresJournal::connect(options, handle).await);
+    });
+    let journal = connected
+        .recv()
+        .map_err(|error| unopened(&error))?
+        .map_err(|error| unopened(&error))?;
+    Ok((runtime, journal))
 }
 
 impl Engine {
@@ -59,6 +94,7 @@ impl Engine {
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
+        let mut connections = None;
         let journal: Arc<dyn Journal> = match &options.store {
             Store::Memory => Arc::new(MemoryJournal::new(clock)),
             Store::Directory(path) => {
@@ -67,6 +103,11 @@ impl Engine {
                     SqliteJournal::open(path, sqlite)
                         .map_err(|error| Error::Unopened(error.to_string()))?,
                 )
+            }
+            Store::Postgres { url, schema } => {
+                let (runtime, journal) = postgres(url.clone(), schema.clone())?;
+                connections = Some(runtime);
+                Arc::new(journal)
             }
         };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -79,6 +120,7 @@ impl Engine {
         Ok(Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
+            connections,
         })))
     }
 

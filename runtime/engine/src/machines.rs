@@ -38,11 +38,14 @@ pub(crate) struct Startable {
     pub(crate) scope: ScopeId,
 }
 
+/// A tenant and the record name of one of its machines.
+type Named = (Arc<str>, Arc<str>);
+
 /// State machines in memory, by tenant and record name.
 #[derive(Default)]
 pub(crate) struct MachineCache {
-    startable: Mutex<HashMap<(Arc<str>, Arc<str>), Arc<Startable>>>,
-    scopes: Mutex<HashMap<(Arc<str>, Arc<str>), ScopeId>>,
+    startable: Mutex<HashMap<Named, Arc<Startable>>>,
+    scopes: Mutex<HashMap<Named, ScopeId>>,
 }
 
 impl MachineCache {

@@ -81,6 +81,7 @@ impl SimDisk {
     }
 
     /// The process dies, the machine does not: handles opened before fail for ever, but all writes are there.
+    #[cfg(test)]
     pub fn kill(&self) {
         lock(&self.disk).end_handles();
     }
@@ -91,11 +92,13 @@ impl SimDisk {
     }
 
     /// Changing operations since the disk was made: where a power loss can be planned.
+    #[cfg(test)]
     pub fn operations(&self) -> u64 {
         lock(&self.disk).operations
     }
 
     /// The syncs since the last call, in order.
+    #[cfg(test)]
     pub fn take_synced(&self) -> Vec<Synced> {
         std::mem::take(&mut lock(&self.disk).synced)
     }

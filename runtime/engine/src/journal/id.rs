@@ -5,27 +5,28 @@ use std::fmt;
 /// An execution: ascending with its start, unique in the installation. Milliseconds since 2020-01-01 UTC (41 bits),
 /// a counter (12 bits), the partition (10 bits); the top bit stays clear, since stores have signed integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(unreachable_pub, reason = "the simulation alone shows it")]
 pub struct ExecutionId(pub u64);
 
 /// A slice of all executions, owned by one node at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Partition(pub u16);
+pub(crate) struct Partition(pub u16);
 
 /// A fencing token: grows whenever a partition changes hands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Epoch(pub u64);
+pub(crate) struct Epoch(pub u64);
 
 /// A list that executions or activity tasks belong to: a state machine, an activity or a map run of a tenant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ScopeId(pub u64);
+pub(crate) struct ScopeId(pub u64);
 
 /// An inbox row; ascends in the order of commits within a partition. 0 lies before all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId(pub u64);
+pub(crate) struct MessageId(pub u64);
 
 /// SHA-256 of a task token's text: the store never holds what lets a stranger answer a task.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenHash(pub [u8; 32]);
+pub(crate) struct TokenHash(pub [u8; 32]);
 
 /// 2020-01-01T00:00:00Z in Unix milliseconds, the origin of execution ids.
 const ORIGIN_MS: u64 = 1_577_836_800_000;
@@ -34,7 +35,7 @@ const COUNTER_BITS: u32 = 12;
 
 impl ExecutionId {
     /// Composes an id. Times before the origin count as the origin; counter and partition are cut to their bits.
-    pub fn new(started_at_ms: u64, counter: u16, partition: Partition) -> ExecutionId {
+    pub(crate) fn new(started_at_ms: u64, counter: u16, partition: Partition) -> ExecutionId {
         let ms = started_at_ms.saturating_sub(ORIGIN_MS) & ((1 << 41) - 1);
         let counter = u64::from(counter) & ((1 << COUNTER_BITS) - 1);
         let partition = u64::from(partition.0) & ((1 << PARTITION_BITS) - 1);
@@ -42,7 +43,7 @@ impl ExecutionId {
     }
 
     /// The partition that serves this execution.
-    pub fn partition(self) -> Partition {
+    pub(crate) fn partition(self) -> Partition {
         Partition((self.0 & ((1 << PARTITION_BITS) - 1)) as u16)
     }
 }

@@ -19,7 +19,7 @@ use super::{
 
 /// A journal in memory. Clones share one store, so that several engines can stand on it.
 #[derive(Clone)]
-pub struct MemoryJournal {
+pub(crate) struct MemoryJournal {
     store: Arc<Mutex<Store>>,
     clock: Clock,
 }
@@ -52,7 +52,7 @@ struct Indexes {
 
 impl MemoryJournal {
     /// An empty store, whose leases run by `clock`.
-    pub fn new(clock: Clock) -> MemoryJournal {
+    pub(crate) fn new(clock: Clock) -> MemoryJournal {
         MemoryJournal {
             store: Arc::default(),
             clock,

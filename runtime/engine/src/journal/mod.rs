@@ -8,6 +8,7 @@
 
 mod facts;
 #[cfg(any(test, feature = "sim"))]
+#[allow(unreachable_pub, reason = "the simulation alone shows it")]
 mod fault;
 mod id;
 mod limits;
@@ -20,24 +21,29 @@ mod sqlite;
 mod tests;
 
 #[cfg(any(test, feature = "sim"))]
-pub use fault::{FaultPlan, SimDisk};
-pub use memory::MemoryJournal;
-pub use postgres::{PostgresJournal, PostgresOptions};
+#[allow(unreachable_pub, reason = "the simulation alone shows it")]
+pub use fault::FaultPlan;
 #[cfg(any(test, feature = "sim"))]
-pub use sqlite::InlineJournal;
-pub use sqlite::{SqliteJournal, SqliteOptions};
+pub(crate) use fault::SimDisk;
+pub(crate) use memory::MemoryJournal;
+pub(crate) use postgres::{PostgresJournal, PostgresOptions};
+#[cfg(any(test, feature = "sim"))]
+pub(crate) use sqlite::InlineJournal;
+pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
 
-pub use id::{Epoch, ExecutionId, MessageId, Partition, ScopeId, TokenHash};
+#[allow(unreachable_pub, reason = "the simulation alone shows it")]
+pub use id::ExecutionId;
+pub(crate) use id::{Epoch, MessageId, Partition, ScopeId, TokenHash};
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use stepwell_interp::Timestamp;
 
 /// A future that a store returns; boxed, so that the trait stays object-safe.
-pub type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Where a store takes the time of leases from.
-pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// One atomic change. Writes of one batch share a transaction, yet each has its own [`Verdict`]: a refused write
 /// leaves no trace and never takes its neighbours with it.
@@ -46,7 +52,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
     clippy::large_enum_variant,
     reason = "nearly all writes are appends; a box for each would cost more"
 )]
-pub enum Write {
+pub(crate) enum Write {
     /// Events of one execution with everything they bring about.
     Append(Append),
     /// The answer to an open task from outside: deletes the token's row and leaves `message` in the inbox of the
@@ -64,7 +70,7 @@ pub enum Write {
 
 /// Events appended to one execution's log, with all that must be true from the same moment on.
 #[derive(Clone, Debug)]
-pub struct Append {
+pub(crate) struct Append {
     pub execution: ExecutionId,
     /// The epoch under which the writer holds the execution's partition; any other than the store's is refused. A
     /// partition that was never leased is at epoch 0.
@@ -88,7 +94,7 @@ pub struct Append {
 
 /// The events of one append: opaque bytes with the two counts that pages and checks need.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// Number of events, internal ones included; at least 1.
     pub events: u32,
     /// Public id of the first public event (of the next one, when the segment holds internal events alone).
@@ -100,7 +106,7 @@ pub struct Segment {
 
 /// What the first append of an execution declares; never changed afterwards.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewExecution {
+pub(crate) struct NewExecution {
     /// The list this execution belongs to: a state machine of a tenant, or a map run.
     pub scope: ScopeId,
     pub name: Arc<str>,
@@ -114,7 +120,7 @@ pub struct NewExecution {
 
 /// The mutable part of an execution's row: what lists, recovery and the waker look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct View {
+pub(crate) struct View {
     pub status: Status,
     pub stopped_at: Option<Timestamp>,
     /// Earliest timer of an evicted execution, indexed.
@@ -158,7 +164,7 @@ impl Status {
 
 /// One open token or activity task: token index and activity queue in one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenTask {
+pub(crate) struct OpenTask {
     pub token: TokenHash,
     pub execution: ExecutionId,
     /// The task within its execution, as the engine encodes it.
@@ -170,21 +176,21 @@ pub struct OpenTask {
 
 /// See [`Append::close`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CloseTask {
+pub(crate) struct CloseTask {
     pub token: TokenHash,
     pub must_exist: bool,
 }
 
 /// A message to an execution's inbox. The partition is a part of the id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     pub to: ExecutionId,
     pub payload: Arc<[u8]>,
 }
 
 /// A message as it lies in the store. Ids ascend in order of commit within a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     pub id: MessageId,
     pub to: ExecutionId,
     pub payload: Arc<[u8]>,
@@ -192,7 +198,7 @@ pub struct Message {
 
 /// An execution's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExecutionRow {
+pub(crate) struct ExecutionRow {
     pub id: ExecutionId,
     pub new: NewExecution,
     pub view: View,
@@ -204,14 +210,14 @@ pub struct ExecutionRow {
 
 /// A stored segment with its place in the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredSegment {
+pub(crate) struct StoredSegment {
     pub first: u64,
     pub segment: Segment,
 }
 
 /// Which segments of an execution to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SegmentRange {
+pub(crate) enum SegmentRange {
     /// From the segment that holds event `first` (a position) to the end; nothing when the log ends before it.
     From { first: u64 },
     /// Ascending, from the segment that holds public event `public`; nothing when there is no such event yet.
@@ -224,7 +230,7 @@ pub enum SegmentRange {
 
 /// Which executions of a scope to list: newest first, a keyset page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListQuery {
+pub(crate) struct ListQuery {
     pub scope: ScopeId,
     pub status: Option<Status>,
     /// Only executions with a smaller id.
@@ -233,11 +239,11 @@ pub struct ListQuery {
 }
 
 /// What became of one [`Write`].
-pub type Verdict = Result<Landed, Refused>;
+pub(crate) type Verdict = Result<Landed, Refused>;
 
 /// A durable write.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Landed {
+pub(crate) struct Landed {
     /// Ids given to the messages of the write, in their order.
     pub messages: Vec<MessageId>,
     /// New revisions of a catalog write's records, in their order (0 for a deletion).
@@ -246,7 +252,7 @@ pub struct Landed {
 
 /// Why a write left no trace.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub(crate) enum Refused {
     /// An execution of that name exists in the scope.
     #[error("an execution of this name exists already")]
     NameTaken { execution: ExecutionId },
@@ -279,11 +285,11 @@ pub enum Refused {
 /// A failed read: the store is unreachable or damaged.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store cannot be read: {0}")]
-pub struct ReadError(pub String);
+pub(crate) struct ReadError(pub String);
 
 /// A partition held by a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     pub partition: Partition,
     pub epoch: Epoch,
     /// By the store's clock.
@@ -292,7 +298,7 @@ pub struct Lease {
 
 /// A durable store. All methods may be called from many threads; order is promised only for the writes of one
 /// `commit` batch and between batches whose commits do not overlap.
-pub trait Journal: Catalog + Send + Sync + 'static {
+pub(crate) trait Journal: Catalog + Send + Sync + 'static {
     /// Writes a batch in one transaction; durable when the answer arrives. One verdict a write, in order. A failed
     /// commit answers [`Refused::Broken`] (or [`Refused::Full`]) for every write of the batch.
     fn commit(&self, batch: Vec<Write>) -> Answer<Vec<Verdict>>;
@@ -374,7 +380,7 @@ pub trait Journal: Catalog + Send + Sync + 'static {
 
 /// Small records by (tenant, kind, name), each with a revision: state machines, versions, aliases, activities, tags,
 /// plugins, keys, roles, usage. Written through [`Write::Catalog`].
-pub trait Catalog {
+pub(crate) trait Catalog {
     /// One record.
     fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>>;
 
@@ -391,7 +397,7 @@ pub trait Catalog {
 
 /// Name of a record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CatalogKey {
+pub(crate) struct CatalogKey {
     pub tenant: Arc<str>,
     /// `state-machine`, `activity`, …; the empty tenant holds what belongs to the installation.
     pub kind: Arc<str>,
@@ -400,7 +406,7 @@ pub struct CatalogKey {
 
 /// A record as stored. Revisions start at 1 and grow by 1 with each write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogRecord {
+pub(crate) struct CatalogRecord {
     pub key: CatalogKey,
     pub revision: u64,
     pub bytes: Arc<[u8]>,
@@ -408,7 +414,7 @@ pub struct CatalogRecord {
 
 /// One compare-and-set of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CatalogWrite {
+pub(crate) struct CatalogWrite {
     pub key: CatalogKey,
     /// The revision it must have: `Some(0)` that it must not exist, `None` any.
     pub expected: Option<u64>,
@@ -418,7 +424,7 @@ pub struct CatalogWrite {
 
 /// A store that cannot be opened: what is wrong, where, and what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub(crate) enum OpenError {
     #[error(
         "the data directory {0} is in use by another process; stop that process or choose another directory"
     )]

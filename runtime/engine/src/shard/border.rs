@@ -23,8 +23,11 @@ pub(crate) struct Environment {
     /// How long after asking for its leases a node may dispatch: less than they last.
     pub(crate) fresh_ms: u64,
     /// What a crash means for an attempt.
-    pub(crate) on_crash: Box<dyn Fn(&Info, &TaskRequest) -> OnCrash + Send>,
+    pub(crate) on_crash: Box<CrashRule>,
 }
+
+/// Says what a crash means for an attempt.
+pub(crate) type CrashRule = dyn Fn(&Info, &TaskRequest) -> OnCrash + Send;
 
 /// Something that happened.
 pub(crate) enum In {
@@ -81,6 +84,10 @@ pub(crate) enum In {
 }
 
 /// Something to do. Each is safe to do: what caused it is durable.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are commits; a box for each would cost more"
+)]
 pub(crate) enum Out {
     Commit {
         ticket: Ticket,

@@ -33,10 +33,6 @@ impl<T> Agenda<T> {
         Some((at, item))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     /// Drops items that a crash makes void.
     pub(super) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.items.retain(|_, item| keep(item));

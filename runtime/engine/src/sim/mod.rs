@@ -28,14 +28,14 @@ use tokio::sync::oneshot;
 use crate::{
     dispatch::hex,
     journal::{
-        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution, Partition, Refused,
-        ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
+        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution, Refused, ScopeId,
+        SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
     },
     limits::READ_BYTES_MAX,
     programs::Programs,
     reader,
     record::{self, Meta},
-    shard::{Begin, In, Info, Mode, Monotonic, Out, StartReply, Stored, Ticket},
+    shard::{Begin, In, Info, Mode, Out, StartReply, Stored, Ticket},
 };
 
 use agenda::Agenda;

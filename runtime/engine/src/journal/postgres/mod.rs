@@ -34,7 +34,7 @@ use session::{Link, Target};
 
 /// Where the database is.
 #[derive(Clone, Debug)]
-pub struct PostgresOptions {
+pub(crate) struct PostgresOptions {
     /// `postgres://user@host/database`, or PostgreSQL's `key=value` form.
     pub url: String,
     /// The schema that holds the tables; made when it is missing.
@@ -42,7 +42,7 @@ pub struct PostgresOptions {
 }
 
 /// A journal in PostgreSQL. Its connections live on the given runtime and come back after they were lost.
-pub struct PostgresJournal {
+pub(crate) struct PostgresJournal {
     runtime: Handle,
     queue: mpsc::UnboundedSender<Batch>,
     queued_bytes: Arc<AtomicUsize>,
@@ -58,7 +58,7 @@ struct Batch {
 
 impl PostgresJournal {
     /// Connects and makes the tables where they are missing. Must be awaited on `runtime`.
-    pub async fn connect(
+    pub(crate) async fn connect(
         options: PostgresOptions,
         runtime: Handle,
     ) -> Result<PostgresJournal, OpenError> {

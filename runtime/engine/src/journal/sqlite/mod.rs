@@ -16,7 +16,7 @@ use std::{
 use rusqlite::Connection;
 use stepwell_interp::Timestamp;
 
-pub use store::SqliteOptions;
+pub(crate) use store::SqliteOptions;
 #[cfg(test)]
 pub(super) use store::SqliteStore;
 
@@ -35,16 +35,19 @@ const LOCK: &str = "LOCK";
 
 /// The embedded journal with threads of its own: one writes what was queued meanwhile in one transaction, others read,
 /// one moves the write-ahead log into the database. Dropping it finishes what is queued and closes the file.
-pub struct SqliteJournal(Sqlite<Threads>);
+pub(crate) struct SqliteJournal(Sqlite<Threads>);
 
 /// The embedded journal on the caller's thread: answers are ready at once and everything happens in the caller's
 /// order, which is what a simulation needs.
 #[cfg(any(test, feature = "sim"))]
-pub struct InlineJournal(Sqlite<Inline>);
+pub(crate) struct InlineJournal(Sqlite<Inline>);
 
 impl SqliteJournal {
     /// Opens or creates the journal in a data directory, which is locked against other processes until the drop.
-    pub fn open(directory: &Path, options: SqliteOptions) -> Result<SqliteJournal, OpenError> {
+    pub(crate) fn open(
+        directory: &Path,
+        options: SqliteOptions,
+    ) -> Result<SqliteJournal, OpenError> {
         let lock = lock(directory)?;
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
@@ -58,7 +61,7 @@ impl SqliteJournal {
 #[cfg(any(test, feature = "sim"))]
 impl InlineJournal {
     /// Opens or creates the journal at `path`, a name in the options' file system. Takes no lock.
-    pub fn open(path: &Path, options: SqliteOptions) -> Result<InlineJournal, OpenError> {
+    pub(crate) fn open(path: &Path, options: SqliteOptions) -> Result<InlineJournal, OpenError> {
         let clock = options.clock.clone();
         let store = store::SqliteStore::open(path, options)?;
         let epoch = store.epoch();

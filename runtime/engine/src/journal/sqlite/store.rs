@@ -29,7 +29,7 @@ use crate::journal::{
 
 /// How to open an embedded journal.
 #[derive(Clone)]
-pub struct SqliteOptions {
+pub(crate) struct SqliteOptions {
     /// The name of the SQLite file system to use; `None` for the operating system's.
     pub vfs: Option<String>,
     /// The time of leases, which nobody disputes in an embedded store.

@@ -1,6 +1,8 @@
 //! `torture [--from N] [--seeds N] [--seed N]`: the seeded simulation for as many seeds as asked; `--seed` runs one
 //! and prints what was seen.
 
+#![allow(clippy::print_stdout, reason = "a tool tells what it found")]
+
 use std::{process::ExitCode, time::Instant};
 
 use stepwell_tests::torture;

@@ -122,10 +122,7 @@ fn plugin_end(end: TaskEnd) -> PluginEnd {
     match end.outcome {
         Outcome::Ok(output) => PluginEnd::Succeeded { output },
         Outcome::Failed { error, cause } => PluginEnd::Failed { error, cause },
-        Outcome::Exited { .. } => PluginEnd::Failed {
-            error: "Runtime.ExitError".to_owned(),
-            cause: explained,
-        },
+        Outcome::Exited { .. } => PluginEnd::Exited { cause: explained },
         Outcome::Trapped { cause } => PluginEnd::Trapped {
             cause: with_frames(cause, &end.frames),
         },
@@ -133,11 +130,8 @@ fn plugin_end(end: TaskEnd) -> PluginEnd {
         Outcome::CpuTime { .. } => PluginEnd::CpuTime { cause: explained },
         Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel { cause: explained },
         Outcome::OutOfMemory { cause } => PluginEnd::OutOfMemory { cause },
-        Outcome::InputTooLarge { .. } => PluginEnd::Failed {
-            error: "Stepwell.InputTooLarge".to_owned(),
-            cause: explained,
-        },
-        Outcome::OutputTooLarge { .. } => PluginEnd::InvalidOutput { cause: explained },
+        Outcome::InputTooLarge { .. } => PluginEnd::InputTooLarge { cause: explained },
+        Outcome::OutputTooLarge { .. } => PluginEnd::OutputTooLarge { cause: explained },
         Outcome::InvalidOutput { cause } => PluginEnd::InvalidOutput { cause },
         Outcome::GrantRefused { cause } => PluginEnd::GrantRefused { cause },
         Outcome::PluginMissing { cause } => PluginEnd::Missing { cause },

@@ -1,27 +1,26 @@
-//! From a task's resource to the plugin that serves it, and from the plugin's end to the task's outcome: the one
-//! table of sandbox outcome × resource form. Hides Lambda's envelopes and error shapes.
+//! From a task's resource to the plugin that serves it, and from the plugin's end to the task's outcome. Hides the
+//! forms that resources have; Lambda's half of the table of outcomes is `lambda`, our own is here.
 
 use std::{sync::Arc, time::Duration};
 
+use crate::{
+    lambda::{self, Function, LATEST},
+    runner::{PluginCall, PluginEnd, Signals},
+    shard::Info,
+};
 use sha2::{Digest, Sha256};
 use stepwell_asl::{Reply, Target};
 use stepwell_interp::{FailedAt, TaskOutcome, TaskRequest, Timestamp};
 use stepwell_query::Value;
-use uuid::Uuid;
-
-use crate::{
-    runner::{PluginCall, PluginEnd, Signals},
-    shard::Info,
-};
 
 /// How a resource wants to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// A Lambda ARN: the raw payload.
-    Lambda { function: Arc<str> },
+    Lambda(Function),
     /// `lambda:invoke`: the payload in an envelope.
     Invoke {
-        function: Arc<str>,
+        function: Function,
         version: Option<Arc<str>>,
         waits_for_token: bool,
     },
@@ -46,17 +45,18 @@ pub(crate) enum Meaning {
 }
 
 /// The plugin a request names, or the outcome of a request that no plugin can serve.
-pub(crate) fn plan(request: &TaskRequest) -> Result<Plan, TaskOutcome> {
+pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutcome> {
     match &request.resource.target {
         Target::LambdaFunction { name, qualifier } => Ok(Plan {
             plugin: name.clone(),
             version: pinned(qualifier.as_ref()),
             input: request.parameters.clone(),
-            form: Form::Lambda {
-                function: request.resource.text.clone(),
-            },
+            form: Form::Lambda(Function {
+                arn: request.resource.text.clone(),
+                resource: request.resource.text.clone(),
+            }),
         }),
-        Target::LambdaInvoke(reply) => invoke(request, *reply),
+        Target::LambdaInvoke(reply) => invoke(info, request, *reply),
         Target::Wasm { name, version } => Ok(Plan {
             plugin: name.clone(),
             version: version.clone(),
@@ -81,11 +81,11 @@ pub(crate) fn plan(request: &TaskRequest) -> Result<Plan, TaskOutcome> {
 /// `$LATEST` is the current version; anything else pins one.
 fn pinned(qualifier: Option<&Arc<str>>) -> Option<Arc<str>> {
     qualifier
-        .filter(|qualifier| &***qualifier != "$LATEST")
+        .filter(|qualifier| &***qualifier != LATEST)
         .cloned()
 }
 
-fn invoke(request: &TaskRequest, reply: Reply) -> Result<Plan, TaskOutcome> {
+fn invoke(info: &Info, request: &TaskRequest, reply: Reply) -> Result<Plan, TaskOutcome> {
     let parameters = &request.parameters;
     let Some(function) = parameters.get("FunctionName").and_then(Value::as_str) else {
         return Err(failed(
@@ -115,16 +115,35 @@ fn invoke(request: &TaskRequest, reply: Reply) -> Result<Plan, TaskOutcome> {
     Ok(Plan {
         plugin: name.into(),
         version: version.clone(),
-        input: parameters
-            .get("Payload")
-            .cloned()
-            .unwrap_or_else(Value::empty_object),
+        input: payload(parameters),
         form: Form::Invoke {
-            function: function.into(),
+            function: Function {
+                arn: function_arn(info, name, qualifier.as_deref()),
+                resource: request.resource.text.clone(),
+            },
             version,
             waits_for_token: matches!(reply, Reply::TaskToken),
         },
     })
+}
+
+/// What the function gets: nothing is the empty object, and a string is the body of the request, JSON itself.
+fn payload(parameters: &Value) -> Value {
+    match parameters.get("Payload") {
+        None | Some(Value::Null) => Value::empty_object(),
+        Some(Value::String(body)) => {
+            Value::parse(body).unwrap_or_else(|_| Value::String(body.clone()))
+        }
+        Some(payload) => payload.clone(),
+    }
+}
+
+/// The ARN of a function as Lambda's errors name it.
+fn function_arn(info: &Info, name: &str, qualifier: Option<&str>) -> Arc<str> {
+    let region = info.execution_arn.split(':').nth(3).unwrap_or_default();
+    let tenant = &info.tenant;
+    let qualifier = qualifier.unwrap_or(LATEST);
+    format!("arn:aws:lambda:{region}:{tenant}:function:{name}:{qualifier}").into()
 }
 
 /// A function's name and qualifier from its name, partial or full ARN.
@@ -188,16 +207,14 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// What a plugin's end means for the task: the one table.
 pub(crate) fn meaning(form: &Form, end: PluginEnd) -> Meaning {
     match form {
-        Form::Lambda { function } => {
-            Meaning::Ended(lambda_outcome(function, end, |payload| payload))
-        }
+        Form::Lambda(function) => Meaning::Ended(lambda::outcome(function, end, |payload| payload)),
         Form::Invoke {
             function,
             version,
             waits_for_token,
         } => {
-            let outcome = lambda_outcome(function, end, |payload| {
-                envelope(version.as_deref(), payload)
+            let outcome = lambda::outcome(function, end, |payload| {
+                lambda::envelope(version.as_deref(), payload)
             });
             match outcome {
                 TaskOutcome::Succeeded { output } if *waits_for_token => Meaning::Submitted(output),
@@ -210,85 +227,6 @@ pub(crate) fn meaning(form: &Form, end: PluginEnd) -> Meaning {
     }
 }
 
-fn lambda_outcome(
-    function: &str,
-    end: PluginEnd,
-    wrap: impl FnOnce(Value) -> Value,
-) -> TaskOutcome {
-    let request_id = Uuid::new_v4();
-    let service = |error: &str, status: u32, code: &str, cause: String| {
-        failed(
-            FailedAt::Run,
-            error,
-            format!(
-                "{cause} (Service: AWSLambda; Status Code: {status}; Error Code: {code}; Request ID: {request_id}; Proxy: null)"
-            ),
-        )
-    };
-    match end {
-        PluginEnd::Succeeded { output } => match Value::parse(&output) {
-            Ok(payload) => TaskOutcome::Succeeded {
-                output: wrap(payload),
-            },
-            Err(error) => failed(
-                FailedAt::Run,
-                "Lambda.Unknown",
-                unknown(&format!("the output is not JSON: {error}")),
-            ),
-        },
-        PluginEnd::Failed { error, cause } => failed(
-            FailedAt::Run,
-            &error,
-            function_error(&error, &cause, request_id),
-        ),
-        PluginEnd::InvalidOutput { cause } => {
-            failed(FailedAt::Run, "Lambda.Unknown", unknown(&cause))
-        }
-        PluginEnd::Trapped { cause } | PluginEnd::OutOfMemory { cause } => {
-            failed(FailedAt::Run, "Lambda.Unknown", unknown(&cause))
-        }
-        PluginEnd::OutOfFuel { cause }
-        | PluginEnd::CpuTime { cause }
-        | PluginEnd::WallTime { cause } => failed(
-            FailedAt::Run,
-            "Sandbox.Timedout",
-            function_error("Sandbox.Timedout", &cause, request_id),
-        ),
-        PluginEnd::GrantRefused { cause } => service(
-            "Lambda.AWSLambdaException",
-            403,
-            "AccessDeniedException",
-            cause,
-        ),
-        PluginEnd::TooManyRunning { cause } => service(
-            "Lambda.TooManyRequestsException",
-            429,
-            "TooManyRequestsException",
-            format!("Rate Exceeded: {cause}"),
-        ),
-        PluginEnd::Missing { cause } => service(
-            "Lambda.ResourceNotFoundException",
-            404,
-            "ResourceNotFoundException",
-            format!("Function not found: {function}: {cause}"),
-        ),
-        PluginEnd::Broken { cause } => service(
-            "Lambda.AWSLambdaException",
-            502,
-            "InvalidZipFileException",
-            cause,
-        ),
-        PluginEnd::Cancelled => failed(
-            FailedAt::Run,
-            "Lambda.Unknown",
-            unknown("the call was cancelled"),
-        ),
-        PluginEnd::Internal { cause } => {
-            service("Lambda.ServiceException", 500, "ServiceException", cause)
-        }
-    }
-}
-
 fn wasm_outcome(end: PluginEnd) -> TaskOutcome {
     let ours =
         |name: &str, cause: String| failed(FailedAt::Run, &format!("Stepwell.{name}"), cause);
@@ -298,7 +236,11 @@ fn wasm_outcome(end: PluginEnd) -> TaskOutcome {
             Err(error) => ours("InvalidOutput", format!("the output is not JSON: {error}")),
         },
         PluginEnd::Failed { error, cause } => failed(FailedAt::Run, &error, cause),
-        PluginEnd::InvalidOutput { cause } => ours("InvalidOutput", cause),
+        PluginEnd::Exited { cause } => ours("Exited", cause),
+        PluginEnd::InputTooLarge { cause } => ours("InputTooLarge", cause),
+        PluginEnd::InvalidOutput { cause } | PluginEnd::OutputTooLarge { cause } => {
+            ours("InvalidOutput", cause)
+        }
         PluginEnd::Trapped { cause } => ours("Trapped", cause),
         PluginEnd::OutOfMemory { cause } => ours("OutOfMemory", cause),
         PluginEnd::OutOfFuel { cause } => ours("OutOfFuel", cause),
@@ -322,7 +264,7 @@ pub(crate) fn lost() -> TaskOutcome {
     )
 }
 
-fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
+pub(crate) fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
     TaskOutcome::Failed {
         error: Some(error.into()),
         cause: Some(cause.into()),
@@ -330,63 +272,9 @@ fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
     }
 }
 
-/// Lambda's own words for an end without an error type.
-fn unknown(cause: &str) -> String {
-    let payload = Value::object([("errorMessage", Value::string(cause))]);
-    format!(
-        "The cause could not be determined because Lambda did not return an error type. Returned payload: {payload}"
-    )
-}
-
-/// The JSON that a failed function's Cause is on AWS.
-fn function_error(error: &str, cause: &str, request_id: Uuid) -> String {
-    Value::object([
-        ("errorMessage", Value::string(cause)),
-        ("errorType", Value::string(error)),
-        ("requestId", Value::string(request_id.to_string())),
-        ("stackTrace", Value::array([])),
-    ])
-    .to_json()
-}
-
-/// The output of `lambda:invoke`.
-fn envelope(version: Option<&str>, payload: Value) -> Value {
-    let request_id = Uuid::new_v4().to_string();
-    let bytes = payload.json_bytes().to_string();
-    let executed = version.unwrap_or("$LATEST");
-    let headers = [
-        ("Connection", "keep-alive".to_owned()),
-        ("Content-Length", bytes),
-        ("Content-Type", "application/json".to_owned()),
-        ("X-Amz-Executed-Version", executed.to_owned()),
-        ("x-amzn-RequestId", request_id.clone()),
-    ];
-    let all = headers
-        .iter()
-        .map(|(name, text)| (*name, Value::array([Value::string(text.as_str())])));
-    let single = headers
-        .iter()
-        .map(|(name, text)| (*name, Value::string(text.as_str())));
-    let metadata = Value::object([
-        ("AllHttpHeaders", Value::object(all)),
-        ("HttpHeaders", Value::object(single)),
-        ("HttpStatusCode", Value::from(200)),
-    ]);
-    Value::object([
-        ("ExecutedVersion", Value::string(executed)),
-        ("Payload", payload),
-        ("SdkHttpMetadata", metadata),
-        (
-            "SdkResponseMetadata",
-            Value::object([("RequestId", Value::string(request_id))]),
-        ),
-        ("StatusCode", Value::from(200)),
-    ])
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Form, Meaning, function_parts, meaning};
+    use super::{Form, Function, Meaning, function_parts, meaning};
     use crate::runner::PluginEnd;
     use stepwell_interp::TaskOutcome;
 
@@ -409,9 +297,10 @@ mod tests {
             }
             Meaning::Ended(TaskOutcome::Succeeded { .. }) | Meaning::Submitted(_) => String::new(),
         };
-        let lambda = Form::Lambda {
-            function: "f".into(),
-        };
+        let lambda = Form::Lambda(Function {
+            arn: "f".into(),
+            resource: "f".into(),
+        });
         let cause = || "c".to_owned();
         assert_eq!(
             name(&lambda, PluginEnd::OutOfMemory { cause: cause() }),

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod executions;
 mod journal;
+mod lambda;
 mod limits;
 mod machines;
 mod node;

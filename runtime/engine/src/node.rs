@@ -409,7 +409,7 @@ impl Node {
     }
 
     fn on_crash(&self, info: &Info, request: &TaskRequest) -> OnCrash {
-        match dispatch::plan(request) {
+        match dispatch::plan(info, request) {
             Ok(plan) => self.runner.on_crash(&info.tenant, &plan.plugin),
             Err(_) => OnCrash::Redispatch,
         }
@@ -596,7 +596,7 @@ impl ShardLoop {
 
     fn dispatch(&mut self, execution: ExecutionId, info: &Arc<Info>, request: TaskRequest) {
         let task = request.task;
-        let plan = match dispatch::plan(&request) {
+        let plan = match dispatch::plan(info, &request) {
             Ok(plan) => plan,
             Err(outcome) => {
                 let _ = self.news_sender.send(In::Input {

@@ -56,7 +56,17 @@ pub enum PluginEnd {
         error: String,
         cause: String,
     },
-    /// The output is not JSON or larger than the plugin may return.
+    /// A command ended with a code other than 0 and gave no error.
+    Exited {
+        cause: String,
+    },
+    InputTooLarge {
+        cause: String,
+    },
+    OutputTooLarge {
+        cause: String,
+    },
+    /// The output is not JSON.
     InvalidOutput {
         cause: String,
     },

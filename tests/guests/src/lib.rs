@@ -32,6 +32,16 @@ pub fn fail(error: &str, cause: &str) -> ! {
     std::process::exit(1)
 }
 
+/// Ends the task with a report as a runtime of Lambda makes it: message, type, stack trace.
+pub fn raise(kind: &str, message: &str, frame: &str) -> ! {
+    let report = serde_json::json!({
+        "errorMessage": message,
+        "errorType": kind,
+        "stackTrace": [frame],
+    });
+    fail(kind, &report.to_string())
+}
+
 /// The value as Python's `repr` writes it.
 pub fn python_repr(value: &Value) -> String {
     match value {

@@ -9,4 +9,5 @@ pub mod driver;
 pub mod judge;
 pub mod print;
 pub mod script;
+pub mod server;
 pub mod torture;

@@ -1,4 +1,4 @@
-//! All suites that need no server: a test a case.
+//! All suites: a test a case. Those that need a server run the built program; `cargo xtask test` builds it before.
 
 #![allow(clippy::print_stdout, reason = "a suite says how much it judged")]
 
@@ -14,5 +14,6 @@ fn main() {
     trials.extend(suites::limits::trials());
     trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
+    trials.extend(suites::kill::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

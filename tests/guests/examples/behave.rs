@@ -64,12 +64,12 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
             }
             Ok(json!("logged"))
         }
-        other => reach(other, &input),
+        other => reach(other, &input, ctx),
     }
 }
 
 /// What needs a grant.
-fn reach(behaviour: &str, input: &Value) -> Result<Value, TaskError> {
+fn reach(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, TaskError> {
     let text = |key: &str| {
         input
             .get(key)
@@ -85,6 +85,7 @@ fn reach(behaviour: &str, input: &Value) -> Result<Value, TaskError> {
         )),
         "read" => Ok(json!(std::fs::read_to_string(text("path"))?)),
         "write" => Ok(json!(std::fs::write(text("path"), "written")?)),
+        "append" => append(input, ctx),
         "connect" => {
             std::net::TcpStream::connect(text("address"))?;
             Ok(json!("connected"))
@@ -118,6 +119,29 @@ fn context(ctx: &Context) -> Value {
         "deadline": ctx.deadline.is_some(),
         "trace": ctx.trace_parent,
     })
+}
+
+/// Writes down that it was called, works for `ms`, and fails the first `fail_first` attempts.
+fn append(input: &Value, ctx: &Context) -> Result<Value, TaskError> {
+    let line = json!({
+        "execution": ctx.execution_id,
+        "call": input["call"],
+        "key": ctx.idempotency_key,
+        "attempt": ctx.attempt,
+        "token": ctx.task_token,
+    });
+    let path = input["path"].as_str().unwrap_or_default();
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(path)?;
+    // One write, so that lines of calls side by side stay whole.
+    file.write_all(format!("{line}\n").as_bytes())?;
+    std::thread::sleep(Duration::from_millis(input["ms"].as_u64().unwrap_or(0)));
+    if u64::from(ctx.attempt) <= input["fail_first"].as_u64().unwrap_or(0) {
+        return Err(TaskError::new("NotYet", "it fails the first times"));
+    }
+    Ok(json!({ "call": input["call"] }))
 }
 
 fn beat(input: &Value) -> Result<Value, TaskError> {

@@ -1,6 +1,7 @@
 //! The suites, by what they judge.
 
 pub(crate) mod four_ways;
+pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod random;
 pub(crate) mod recorded;

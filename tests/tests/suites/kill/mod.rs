@@ -1,0 +1,348 @@
+//! A server that is killed at random moments, with executions that wait in every way: all end right, nothing that was
+//! told is taken back, and nothing that was over is done again.
+
+mod machines;
+mod outside;
+mod verdict;
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    sync::atomic::Ordering,
+    time::{Duration, Instant, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use stepwell_tests::server::{self, CallError, Client, Dice, Server, Turn};
+
+use machines::Kind;
+use outside::World;
+use verdict::{Call, Ended, Life};
+
+const KILLS: usize = 20;
+const EXECUTIONS: usize = 200;
+/// One kill in so many comes before the server is ready.
+const EARLY: u64 = 5;
+/// Between the starts of two executions.
+const PACE: Duration = Duration::from_millis(60);
+/// Executions whose history is read right before a kill.
+const LOOKED_AT: usize = 6;
+/// After the last kill all executions end within this time.
+const END_MAX: Duration = Duration::from_secs(60);
+const WORKERS: usize = 3;
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
+    vec![
+        Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
+        Trial::test("kill::the_judge_sees", move || {
+            verdict::sees_what_is_wrong().map_err(failed)
+        }),
+    ]
+}
+
+/// An execution that was asked for.
+struct Asked {
+    kind: usize,
+    arn: String,
+    input: Value,
+}
+
+fn twenty_times() -> Result<()> {
+    let _turn = Turn::take()?;
+    let (seed, mut dice) = Dice::seeded()?;
+    println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
+    let begun = Instant::now();
+    let scratch = tempfile::tempdir()?;
+    let (data, plugins, notes) = (
+        scratch.path().join("data"),
+        scratch.path().join("plugins"),
+        scratch.path().join("notes"),
+    );
+    std::fs::create_dir_all(&notes)?;
+    std::fs::create_dir_all(&data)?;
+    let grant = format!(
+        "[grants]\nfs = [{{ host = {:?}, guest = \"/notes\", mode = \"rw\" }}]",
+        notes
+    );
+    server::install(&plugins, machines::PLUGIN, "behave", &grant)?;
+    let calls = notes.join("calls");
+
+    let server = Server::start(&data, &plugins)?;
+    let client = server.client();
+    let activity = client.call("CreateActivity", &json!({ "name": "outside" }))?;
+    let activity = activity["activityArn"]
+        .as_str()
+        .context("an ARN")?
+        .to_owned();
+    let kinds = machines::kinds(&activity);
+    let asked = executions(&client, &kinds, &mut dice)?;
+    let world = World::new();
+    let mut all = Killed {
+        data: &data,
+        plugins: &plugins,
+        calls: &calls,
+        world: &world,
+        asked: &asked,
+        lives: Vec::new(),
+        told: Vec::new(),
+    };
+    let ended = std::thread::scope(|scope| {
+        let mut fork = || dice.fork();
+        let people = fork();
+        scope.spawn(|| outside::people(&world, &calls, people));
+        for _ in 0..WORKERS {
+            let dice = fork();
+            scope.spawn(|| outside::worker(&world, &activity, dice));
+        }
+        scope.spawn(|| starter(&world, &asked, &kinds));
+        let ended = all.live(server, fork());
+        world.over.store(true, Ordering::Relaxed);
+        ended
+    });
+    let histories = ended?;
+    let ended = begun.elapsed();
+    let wrong = judge(&all, &kinds, &histories)?;
+    let (made, again) = all.counts()?;
+    println!(
+        "kill: {EXECUTIONS} executions ended after {KILLS} kills in {:.0} s; {made} calls made, {again} of them again \
+         after a crash; {} answers lost, {} histories compared; {} wrong",
+        ended.as_secs_f64(),
+        world.lost.load(Ordering::Relaxed),
+        all.told.len(),
+        wrong.len()
+    );
+    ensure!(
+        again > 0,
+        "no kill met a running task, so this run shows nothing"
+    );
+    if !wrong.is_empty() {
+        let shown: Vec<_> = wrong.iter().take(12).cloned().collect();
+        bail!(
+            "seed {seed}: {} wrong, the first:\n  {}",
+            wrong.len(),
+            shown.join("\n  ")
+        );
+    }
+    Ok(())
+}
+
+/// Creates the state machines and draws the inputs.
+fn executions(client: &Client, kinds: &[Kind], dice: &mut Dice) -> Result<Vec<Asked>> {
+    let mut machines = Vec::new();
+    for kind in kinds {
+        let machine = client.create_machine(kind.name, &kind.definition);
+        machines.push(machine.with_context(|| format!("machine {}", kind.name))?);
+    }
+    let asked = (0..EXECUTIONS).map(|n| {
+        let kind = n % kinds.len();
+        let waits = std::array::from_fn(|_| dice.roll(1..6));
+        let arn = machines[kind].replace(":stateMachine:", ":execution:");
+        Asked {
+            kind,
+            arn: format!("{arn}:e{n}"),
+            input: machines::input(n, dice.roll(5..201), waits),
+        }
+    });
+    Ok(asked.collect())
+}
+
+/// Starts the executions one after the other. A start whose answer was lost is asked for again: the name makes it one.
+fn starter(world: &World, asked: &[Asked], kinds: &[Kind]) {
+    for (n, asked) in asked.iter().enumerate() {
+        let machine = asked.arn.replace(":execution:", ":stateMachine:");
+        let machine = machine.rsplit_once(':').map_or("", |(machine, _)| machine);
+        let request = json!({
+            "stateMachineArn": machine, "name": format!("e{n}"), "input": asked.input.to_string(),
+        });
+        match world.call("StartExecution", &request) {
+            Some(Ok(answer)) if answer["executionArn"] == asked.arn => {}
+            Some(answer) => {
+                world.complain(format!("start of a {}: {answer:?}", kinds[asked.kind].name))
+            }
+            None => return,
+        }
+        std::thread::sleep(PACE);
+    }
+}
+
+/// The server's lives, and what it told in them.
+struct Killed<'a> {
+    data: &'a Path,
+    plugins: &'a Path,
+    calls: &'a Path,
+    world: &'a World,
+    asked: &'a [Asked],
+    lives: Vec<Life>,
+    /// Executions and their histories as told before a kill.
+    told: Vec<(usize, Vec<Value>)>,
+}
+
+impl Killed<'_> {
+    /// Kills the server again and again, then lets all executions end. Gives their histories, in order.
+    fn live(&mut self, first: Server, mut dice: Dice) -> Result<Vec<Vec<Value>>> {
+        self.publish(Some(first.client()));
+        let mut server = Some(first);
+        for _ in 0..KILLS {
+            let mut running = match server.take() {
+                Some(running) => running,
+                None => Server::spawn(self.data, self.plugins)?,
+            };
+            let early = !self.lives.is_empty() && dice.roll(0..EARLY) == 0;
+            if early {
+                std::thread::sleep(Duration::from_millis(dice.roll(1..80)));
+            } else {
+                self.serve(&mut running, &mut dice)?;
+            }
+            running.kill()?;
+            self.publish(None);
+            let died = UNIX_EPOCH.elapsed()?.as_millis();
+            self.lives.push(Life {
+                died_ms: u64::try_from(died)?,
+                calls_bytes: std::fs::metadata(self.calls).map_or(0, |meta| meta.len()),
+            });
+        }
+        let server = Server::start(self.data, self.plugins)?;
+        self.publish(Some(server.client()));
+        let histories = self.all_ended(&server.client())?;
+        // A clean stop and one more start change nothing.
+        self.publish(None);
+        server.stop()?;
+        let server = Server::start(self.data, self.plugins)?;
+        for (asked, history) in self.asked.iter().zip(&histories) {
+            let again = server.client().history(&asked.arn)?;
+            ensure!(
+                again == *history,
+                "{}: its history changed in a clean restart",
+                asked.arn
+            );
+        }
+        server.stop()?;
+        Ok(histories)
+    }
+
+    /// One life up to its end: some time, then looks at what some executions have done.
+    fn serve(&mut self, server: &mut Server, dice: &mut Dice) -> Result<()> {
+        if !self.lives.is_empty() {
+            let client = server.ready()?;
+            self.publish(Some(client));
+        }
+        std::thread::sleep(Duration::from_millis(dice.roll(50..1_600)));
+        for _ in 0..LOOKED_AT {
+            let n = usize::try_from(dice.roll(0..self.asked.len() as u64))?;
+            match server.client().history(&self.asked[n].arn) {
+                Ok(history) => self.told.push((n, history)),
+                // Not started yet.
+                Err(CallError::Refused { code, .. }) if code == "ExecutionDoesNotExist" => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&self, client: Option<Client>) {
+        *self.world.server.write().expect("nobody panics holding it") = client;
+    }
+
+    /// Waits until all executions have ended.
+    fn all_ended(&self, client: &Client) -> Result<Vec<Vec<Value>>> {
+        let end = Instant::now() + END_MAX;
+        let mut histories = Vec::new();
+        for asked in self.asked {
+            let left = end.saturating_duration_since(Instant::now());
+            // The starter may not have come to it yet.
+            while let Err(CallError::Refused { code, message }) =
+                client.call("DescribeExecution", &json!({ "executionArn": asked.arn }))
+            {
+                ensure!(Instant::now() < end, "{}: {code}: {message}", asked.arn);
+                std::thread::sleep(PACE);
+            }
+            if let Err(late) = client.ended(&asked.arn, left) {
+                let history = client.history(&asked.arn)?;
+                let last: Vec<_> = history.iter().rev().take(4).map(Value::to_string).collect();
+                bail!(
+                    "{late:#}; its last events, newest first:\n  {}",
+                    last.join("\n  ")
+                );
+            }
+            histories.push(client.history(&asked.arn)?);
+        }
+        Ok(histories)
+    }
+
+    /// How many calls were made, and how many of them repeated an attempt.
+    fn counts(&self) -> Result<(usize, usize)> {
+        let made = self.made()?;
+        let attempts = made.iter().map(|call| (&call.key, call.attempt));
+        let attempts = attempts.collect::<HashSet<_>>().len();
+        Ok((made.len(), made.len() - attempts))
+    }
+
+    /// All calls that tasks wrote down.
+    fn made(&self) -> Result<Vec<Call>> {
+        let text = std::fs::read_to_string(self.calls).context("no task was called")?;
+        let mut at = 0_u64;
+        let mut made = Vec::new();
+        for line in text.lines() {
+            let call: Value =
+                serde_json::from_str(line).with_context(|| format!("a line of calls: {line}"))?;
+            let member = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
+            made.push(Call {
+                execution: member("execution"),
+                label: member("call"),
+                key: member("key"),
+                attempt: usize::try_from(call["attempt"].as_u64().unwrap_or_default())?,
+                life: self
+                    .lives
+                    .iter()
+                    .filter(|life| life.calls_bytes <= at)
+                    .count(),
+            });
+            at += line.len() as u64 + 1;
+        }
+        Ok(made)
+    }
+}
+
+fn judge(all: &Killed<'_>, kinds: &[Kind], histories: &[Vec<Value>]) -> Result<Vec<String>> {
+    let made = all.made()?;
+    let mut calls: HashMap<&str, Vec<&Call>> = HashMap::new();
+    for call in &made {
+        calls.entry(&call.execution).or_default().push(call);
+    }
+    let answers = all.world.answers.lock().expect("nobody panics holding it");
+    let mut wrong = all
+        .world
+        .wrong
+        .lock()
+        .expect("nobody panics holding it")
+        .clone();
+    for (asked, history) in all.asked.iter().zip(histories) {
+        let ended = Ended {
+            arn: &asked.arn,
+            kind: &kinds[asked.kind],
+            input: &asked.input,
+            history,
+        };
+        let own: Vec<_> = answers
+            .values()
+            .filter(|answer| answer.execution == asked.arn)
+            .cloned()
+            .collect();
+        let calls = calls.remove(asked.arn.as_str()).unwrap_or_default();
+        wrong.extend(verdict::judge(&ended, &calls, &own, &all.lives));
+    }
+    wrong.extend(
+        calls
+            .keys()
+            .map(|arn| format!("{arn} made calls and is unknown")),
+    );
+    for (n, earlier) in &all.told {
+        if let Err(why) = verdict::is_beginning(earlier, &histories[*n]) {
+            wrong.push(format!("{}: {why}", all.asked[*n].arn));
+        }
+    }
+    Ok(wrong)
+}

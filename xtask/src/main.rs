@@ -1,6 +1,7 @@
 //! The project's chores: `cargo xtask CHORE`. Whatever sets up, builds, shows or checks the project is here, and
 //! nothing else scripts it.
 
+mod bench;
 mod demo;
 mod examples;
 mod guests;
@@ -44,6 +45,12 @@ enum Chore {
     },
     /// Build the programs that test the sandbox into target/guests
     Guests,
+    /// Measure executions, tasks and the process in release; `-- --help` tells the options
+    Bench {
+        /// Rows or groups to measure, and options
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Run the seeded simulation of crashes
     Torture {
         /// How many seeds
@@ -76,6 +83,7 @@ fn main() -> Result<()> {
             eprintln!("guests are in {}", tools::shown(&guests::build()?));
             Ok(())
         }
+        Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Torture { seeds, from, seed } => torture(seeds, from, seed),
     }
 }

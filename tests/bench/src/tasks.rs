@@ -1,0 +1,209 @@
+//! Calls of a component that does nothing: in a bare loop over the Wasm runtime, in the sandbox alone, in a workflow.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow, ensure};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use serde_json::json;
+use stepwell_sandbox::{
+    Outcome, Sandbox, SandboxConfig, TaskCall,
+    bench::{BareLoop, process_cpu},
+};
+
+use crate::{
+    Bench, executions, median,
+    server::{Server, Setup},
+    table::Target,
+};
+
+const GROUP: &str = "tasks";
+/// Calls of the sandbox that are under way at once.
+const UNDER_WAY: usize = 64;
+/// The account that the plugin folder serves.
+const TENANT: &str = "000000000000";
+
+/// One way of calling: wall and CPU time a call, µs, over the rounds.
+#[derive(Default)]
+struct Rounds {
+    wall: Vec<f64>,
+    cpu: Vec<f64>,
+}
+
+impl Rounds {
+    /// Runs one round of so many calls.
+    async fn round(&mut self, calls: usize, work: impl Future<Output = Result<()>>) -> Result<()> {
+        let (began, cpu) = (Instant::now(), process_cpu());
+        work.await?;
+        let per_call = |time: Duration| time.as_secs_f64() * 1e6 / calls as f64;
+        self.wall.push(per_call(began.elapsed()));
+        self.cpu.push(per_call(process_cpu() - cpu));
+        Ok(())
+    }
+
+    fn cpu(&self) -> f64 {
+        median(self.cpu.clone())
+    }
+
+    fn wall(&self) -> f64 {
+        median(self.wall.clone())
+    }
+}
+
+/// The bare loop and the sandbox, by turns, so that both meet the same noise.
+pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
+    if !bench.wants(GROUP, "bare") && !bench.wants(GROUP, "sandbox") {
+        return Ok(());
+    }
+    let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
+        .context("the guests are built by `cargo xtask guests`")?;
+    let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
+    let sandbox = Sandbox::new(SandboxConfig {
+        plugins: Some(bench.paths.plugins()?),
+        cache: Some(bench.paths.fresh("cache")?),
+        ..SandboxConfig::default()
+    })?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (rounds, calls) = if bench.size.quick {
+        (5, 1_000)
+    } else {
+        (15, 4_000)
+    };
+    let (mut loops, mut one, mut many) = (Rounds::default(), Rounds::default(), Rounds::default());
+    runtime.block_on(async {
+        bare_calls(&bare, calls).await?;
+        sandbox_calls(&sandbox, calls, UNDER_WAY).await?;
+        for _ in 0..rounds {
+            loops.round(calls, bare_calls(&bare, calls)).await?;
+            one.round(calls, sandbox_calls(&sandbox, calls, 1)).await?;
+            many.round(calls, sandbox_calls(&sandbox, calls, UNDER_WAY))
+                .await?;
+        }
+        anyhow::Ok(())
+    })?;
+    report(bench, &loops, &one, &many);
+    Ok(())
+}
+
+fn report(bench: &mut Bench, loops: &Rounds, one: &Rounds, many: &Rounds) {
+    let bare = loops.cpu();
+    let beside = |rounds: &Rounds| {
+        vec![format!(
+            "{:.1} µs of wall time, {:.0} calls/s",
+            rounds.wall(),
+            1e6 / rounds.wall()
+        )]
+    };
+    let us = "µs CPU/call";
+    bench.row(
+        GROUP,
+        "bare wasmtime loop, a fresh component",
+        (bare, us),
+        Target::None,
+        beside(loops),
+    );
+    bench.row(
+        GROUP,
+        "sandbox, one call at a time",
+        (one.cpu(), us),
+        Target::None,
+        beside(one),
+    );
+    bench.row(
+        GROUP,
+        "sandbox, 64 calls under way",
+        (many.cpu(), us),
+        Target::AtMost(20.0),
+        beside(many),
+    );
+    bench.row(
+        GROUP,
+        "sandbox / bare loop, 64 under way",
+        (many.cpu() / bare, "times"),
+        Target::AtMost(1.3),
+        Vec::new(),
+    );
+    bench.row(
+        GROUP,
+        "sandbox / bare loop, one at a time",
+        (one.cpu() / bare, "times"),
+        Target::None,
+        vec!["each call wakes a thread of the sandbox, and its end the caller".to_owned()],
+    );
+}
+
+async fn bare_calls(bare: &BareLoop, calls: usize) -> Result<()> {
+    for _ in 0..calls {
+        let output = bare.call("{}").await;
+        let output = output.map_err(|error| anyhow!("the bare loop: {error}"))?;
+        ensure!(output == "null", "noop answered {output}");
+    }
+    Ok(())
+}
+
+async fn sandbox_calls(sandbox: &Sandbox, calls: usize, under_way: usize) -> Result<()> {
+    let input: Arc<str> = "{}".into();
+    let call = || sandbox.call(TaskCall::new(TENANT, "noop", input.clone()));
+    let mut left = calls;
+    let mut running = FuturesUnordered::new();
+    loop {
+        while left > 0 && running.len() < under_way {
+            running.push(call());
+            left -= 1;
+        }
+        let Some(end) = running.next().await else {
+            return Ok(());
+        };
+        match &end.outcome {
+            Outcome::Ok(output) => ensure!(output == "null", "noop answered {output}"),
+            other => ensure!(false, "noop ended with {}", other.explain()),
+        }
+    }
+}
+
+/// A workflow of one Task state.
+pub(crate) async fn in_workflows(bench: &mut Bench) -> Result<()> {
+    for (express, name) in [
+        (true, "one Task in an EXPRESS execution"),
+        (false, "one Task in a durable execution"),
+    ] {
+        if !bench.wants(GROUP, "one Task") {
+            continue;
+        }
+        let data = bench.paths.fresh("data-tasks")?;
+        let server = Server::start(&bench.paths, &data, Setup::default())?;
+        let job = Arc::new(executions::job(&server, &definition(), express, "null").await?);
+        let disk = bench.disk()?;
+        let (middle, beside) = executions::repeated(bench, &server, &job, UNDER_WAY, &disk).await?;
+        bench.row(
+            GROUP,
+            &format!("{name}, 64 clients"),
+            (middle.rate, "task calls/s"),
+            Target::None,
+            vec![beside],
+        );
+        bench.row(
+            GROUP,
+            &format!("{name}: server CPU"),
+            (middle.server_ms * 1e3, "µs CPU/call"),
+            Target::None,
+            vec![
+                format!("client CPU {:.0} µs", middle.client_ms * 1e3),
+                format!("{:.1} requests an execution", middle.requests),
+            ],
+        );
+        server.stop()?;
+    }
+    Ok(())
+}
+
+pub(crate) fn definition() -> serde_json::Value {
+    json!({
+        "StartAt": "Call",
+        "States": {"Call": {"Type": "Task", "Resource": "wasm:noop", "End": true}}
+    })
+}

@@ -8,6 +8,7 @@ pub mod crashing;
 pub mod driver;
 pub mod judge;
 pub mod print;
+pub mod python;
 pub mod script;
 pub mod server;
 pub mod torture;

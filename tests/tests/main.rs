@@ -15,5 +15,9 @@ fn main() {
     trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
     trials.extend(suites::kill::trials());
+    trials.extend(suites::hostile::trials());
+    trials.extend(suites::examples::trials());
+    trials.extend(suites::boto3::trials());
+    trials.extend(suites::recorded_wire::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

@@ -1,10 +1,14 @@
 //! The suites, by what they judge.
 
+pub(crate) mod boto3;
+pub(crate) mod examples;
 pub(crate) mod four_ways;
+pub(crate) mod hostile;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod random;
 pub(crate) mod recorded;
+pub(crate) mod recorded_wire;
 pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod segments;

@@ -19,6 +19,8 @@ struct Part {
 enum Work {
     Chore(fn() -> Result<()>),
     Cargo(&'static [&'static str]),
+    /// Cargo with arguments that are found out first, then as `Cargo`.
+    Found(fn() -> Result<Vec<String>>, &'static [&'static str]),
 }
 
 /// What came of a part.
@@ -115,8 +117,91 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "whole",
-        what: "corpus, crashes, examples",
-        work: Work::Cargo(&["test", "--package", "stepwell-tests"]),
+        what: "corpus and crashes, without a server",
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-tests",
+            "--",
+            "--skip",
+            "boto3::",
+            "--skip",
+            "examples::",
+            "--skip",
+            "hostile::",
+            "--skip",
+            "kill::",
+            "--skip",
+            "recorded_wire::",
+        ]),
+    },
+    Part {
+        name: "examples",
+        what: "the examples: their tasks natively, their runs by the program",
+        work: Work::Found(
+            examples::native_tests,
+            &[
+                "test",
+                "--package",
+                "stepwell-tests",
+                "--test",
+                "all",
+                "--",
+                "examples::",
+            ],
+        ),
+    },
+    Part {
+        name: "hostile",
+        what: "tasks that mean harm, through a server",
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-tests",
+            "--test",
+            "all",
+            "--",
+            "hostile::",
+        ]),
+    },
+    Part {
+        name: "kill",
+        what: "a server that is killed again and again",
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-tests",
+            "--test",
+            "all",
+            "--",
+            "kill::",
+        ]),
+    },
+    Part {
+        name: "boto3",
+        what: "the AWS SDK's cases",
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-tests",
+            "--test",
+            "all",
+            "--",
+            "boto3::",
+        ]),
+    },
+    Part {
+        name: "recorded_wire",
+        what: "recordings over the wire",
+        work: Work::Cargo(&[
+            "test",
+            "--package",
+            "stepwell-tests",
+            "--test",
+            "all",
+            "--",
+            "recorded_wire::",
+        ]),
     },
 ];
 
@@ -167,6 +252,10 @@ fn run(part: &Part) -> Done {
     let outcome = match &part.work {
         Work::Chore(chore) => chore().map(|()| true),
         Work::Cargo(arguments) => watched(tools::cargo().args(*arguments), &mut done),
+        Work::Found(find, arguments) => find().and_then(|found| {
+            let first = watched(tools::cargo().args(found), &mut done)?;
+            Ok(watched(tools::cargo().args(*arguments), &mut done)? && first)
+        }),
     };
     done.took = begun.elapsed();
     done.ok = outcome.unwrap_or_else(|error| {
@@ -231,13 +320,13 @@ fn of_corpus(line: &str) -> bool {
 fn table(done: &[Done]) {
     let minutes = |took: Duration| format!("{:.1}", took.as_secs_f64() / 60.0);
     let mut text = format!(
-        "\n{:<10} {:>7} {:>7} {:>7}\n",
+        "\n{:<13} {:>7} {:>7} {:>7}\n",
         "part", "minutes", "passed", "failed"
     );
     for part in done {
         let end = if part.ok { "" } else { "  FAILED" };
         text.push_str(&format!(
-            "{:<10} {:>7} {:>7} {:>7}{end}\n",
+            "{:<13} {:>7} {:>7} {:>7}{end}\n",
             part.name,
             minutes(part.took),
             part.passed,
@@ -247,7 +336,7 @@ fn table(done: &[Done]) {
     let sum = |count: fn(&Done) -> u64| done.iter().map(count).sum::<u64>();
     let took = done.iter().map(|part| part.took).sum();
     text.push_str(&format!(
-        "{:<10} {:>7} {:>7} {:>7}\n",
+        "{:<13} {:>7} {:>7} {:>7}\n",
         "all",
         minutes(took),
         sum(|d| d.passed),

@@ -158,7 +158,9 @@ fn starter(world: &World, asked: &[Asked], kinds: &[Kind]) {
             "stateMachineArn": machine, "name": format!("e{n}"), "input": asked.input.to_string(),
         });
         match world.call("StartExecution", &request) {
-            Some(Ok(answer)) if answer["executionArn"] == asked.arn => {}
+            Some(Ok(answer)) if answer["executionArn"] == asked.arn => {
+                world.started.fetch_add(1, Ordering::Relaxed);
+            }
             Some(answer) => {
                 world.complain(format!("start of a {}: {answer:?}", kinds[asked.kind].name))
             }
@@ -230,8 +232,9 @@ impl Killed<'_> {
             self.publish(Some(client));
         }
         std::thread::sleep(Duration::from_millis(dice.roll(50..1_600)));
+        let started = self.world.started.load(Ordering::Relaxed);
         for _ in 0..LOOKED_AT {
-            let n = usize::try_from(dice.roll(0..self.asked.len() as u64))?;
+            let n = usize::try_from(dice.roll(0..started.max(1)))?;
             match server.client().history(&self.asked[n].arn) {
                 Ok(history) => self.told.push((n, history)),
                 // Not started yet.

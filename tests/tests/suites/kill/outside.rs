@@ -24,6 +24,8 @@ pub(super) struct World {
     /// The server of now; none while there is none.
     pub(super) server: RwLock<Option<Client>>,
     pub(super) over: AtomicBool,
+    /// Executions that were started, the first of all.
+    pub(super) started: AtomicU64,
     /// Calls that got no answer.
     pub(super) lost: AtomicU64,
     /// Task tokens and what became of the answer to them.
@@ -47,6 +49,7 @@ impl World {
         World {
             server: RwLock::new(None),
             over: AtomicBool::new(false),
+            started: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             answers: Mutex::default(),
             wrong: Mutex::default(),

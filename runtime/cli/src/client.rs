@@ -24,6 +24,15 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of one line of a stream of events (ours; an event holds at most a few payloads of 256 KiB).
 const STREAM_LINE_BYTES_MAX: usize = 16 << 20;
 
+/// What a data directory is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To read, or to change records: executions that were running stay as they are.
+    Look,
+    /// To run executions: those that were running go on as well.
+    Act,
+}
+
 /// See the module.
 pub(crate) enum Client {
     Server {
@@ -38,7 +47,7 @@ pub(crate) enum Client {
 
 impl Client {
     /// The installation that the flags name; the default data directory when they name none.
-    pub(crate) async fn open(place: &PlaceArgs) -> Outcome<Client> {
+    pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose) -> Outcome<Client> {
         if let Some(endpoint) = &place.endpoint {
             return Client::server(endpoint);
         }
@@ -52,9 +61,14 @@ impl Client {
                 "there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL"
             )));
         }
-        let host = Host::open(Some(&data), None, LimitsArg::Strict)
-            .await
-            .map_err(or_endpoint)?;
+        let host = Host::open(
+            Some(&data),
+            None,
+            LimitsArg::Strict,
+            purpose == Purpose::Act,
+        )
+        .await
+        .map_err(or_endpoint)?;
         Ok(Client::here(host))
     }
 

@@ -29,11 +29,12 @@ pub(crate) struct Host {
 
 impl Host {
     /// Opens the data directory (created when missing), or a store in memory, with the plugins of a directory: that
-    /// of the data directory when none is given.
+    /// of the data directory when none is given. With `take_up` the executions that were running go on.
     pub(crate) async fn open(
         data: Option<&Path>,
         plugins: Option<&Path>,
         limits: LimitsArg,
+        take_up: bool,
     ) -> Outcome<Host> {
         if let Some(data) = data {
             make_folder(data, "data directory")?;
@@ -42,13 +43,12 @@ impl Host {
         let sandbox = sandbox(plugins.as_deref(), data.map(|data| data.join("cache")))?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
-            plugins: plugins.clone(),
-            tenant: TENANT,
         });
         let store = data.map_or(Store::Memory, |path| Store::Directory(path.to_owned()));
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
+            take_up,
             shards: 0,
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))

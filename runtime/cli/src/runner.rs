@@ -1,13 +1,12 @@
 //! The engine's tasks on the sandbox. Hides how the two describe one attempt and its end.
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use stepwell_engine::{PluginCall, PluginEnd, Signals, TaskRunner};
 use stepwell_interp::OnCrash;
-use stepwell_sandbox::{CallContext, Frame, Manifest, Outcome, Sandbox, TaskCall, TaskEnd};
+use stepwell_sandbox::{CallContext, Frame, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd};
 use tokio::sync::{mpsc, oneshot};
 
 /// Heartbeats under way from a guest to the engine; later ones are merged (ours).
@@ -18,10 +17,6 @@ const FRAMES_MAX: usize = 12;
 /// See the module.
 pub(crate) struct SandboxRunner {
     pub(crate) sandbox: Sandbox,
-    /// The plugin folder.
-    pub(crate) plugins: Option<PathBuf>,
-    /// The account that the folder itself serves.
-    pub(crate) tenant: &'static str,
 }
 
 impl TaskRunner for SandboxRunner {
@@ -29,25 +24,26 @@ impl TaskRunner for SandboxRunner {
         let sandbox = self.sandbox.clone();
         Box::pin(async move {
             let (beat, mut beats) = mpsc::channel(HEARTBEATS_MAX);
-            let (begun, begins) = oneshot::channel();
+            let (begun, mut begins) = oneshot::channel();
             let signals = call.signals.clone();
-            let version = call.version.as_deref().unwrap_or("").to_owned();
             let mut task = std::pin::pin!(sandbox.call(task_call(call, beat, begun)));
-            let mut begins = std::pin::pin!(begins);
             let mut waits = true;
             let end = loop {
                 tokio::select! {
                     end = &mut task => break end,
-                    _ = &mut begins, if waits => {
+                    begun = &mut begins, if waits => {
                         waits = false;
-                        signals.started(&version);
+                        // Dropped unused when nothing began; its end follows.
+                        if let Ok(plugin) = begun {
+                            signals.started(&plugin.label());
+                        }
                     }
                     Some(_) = beats.recv() => signals.heartbeat(),
                 }
             };
             // A short task may end before its start was seen.
-            if waits && end.started.is_some() {
-                signals.started(&version);
+            if waits && let Ok(plugin) = begins.try_recv() {
+                signals.started(&plugin.label());
             }
             log(&end, &*signals);
             plugin_end(end)
@@ -55,26 +51,9 @@ impl TaskRunner for SandboxRunner {
     }
 
     fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
-        let named = plugin
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-        let folder = self.plugins.as_ref().filter(|_| named);
-        let folder = folder.map(|folder| {
-            if tenant == self.tenant {
-                folder.clone()
-            } else {
-                folder.join(tenant)
-            }
-        });
-        let text = folder.and_then(|folder| {
-            std::fs::read_to_string(folder.join(plugin).join("plugin.toml")).ok()
-        });
-        match text
-            .and_then(|text| Manifest::parse(&text).ok())
-            .map(|manifest| manifest.on_crash)
-        {
-            Some(stepwell_sandbox::OnCrash::Fail) => OnCrash::Fail,
-            Some(stepwell_sandbox::OnCrash::Retry) | None => OnCrash::Redispatch,
+        match self.sandbox.on_crash(tenant, plugin) {
+            stepwell_sandbox::OnCrash::Fail => OnCrash::Fail,
+            stepwell_sandbox::OnCrash::Retry => OnCrash::Redispatch,
         }
     }
 }
@@ -82,7 +61,7 @@ impl TaskRunner for SandboxRunner {
 fn task_call(
     call: PluginCall,
     beat: mpsc::Sender<stepwell_sandbox::Heartbeat>,
-    begun: oneshot::Sender<std::time::SystemTime>,
+    begun: oneshot::Sender<PluginStamp>,
 ) -> TaskCall {
     let text = |text: &Arc<str>| text.to_string();
     let mut task = TaskCall::new(&*call.tenant, &*call.plugin, call.input);

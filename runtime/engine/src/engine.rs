@@ -41,6 +41,8 @@ pub struct Options {
     pub store: Store,
     /// The `raised` value of every limit instead of AWS's.
     pub raised_limits: bool,
+    /// Whether executions that were running go on. Without it the engine looks and records, and runs nothing.
+    pub take_up: bool,
     /// Threads that interpret; 0 means one a core.
     pub shards: usize,
 }
@@ -116,7 +118,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, options.raised_limits, shards)?;
+        let node = Node::start(journal, runner, &options, shards)?;
         Ok(Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),

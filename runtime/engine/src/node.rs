@@ -23,6 +23,7 @@ use crate::{
     activities::Activities,
     counters::Counters,
     dispatch,
+    engine::Options,
     error::Error,
     journal::{Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Verdict},
     limits::{
@@ -45,6 +46,7 @@ pub(crate) struct Node {
     pub(crate) activities: Activities,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) raised_limits: bool,
+    take_up: bool,
     shards: Vec<mpsc::Sender<In>>,
     counters: Vec<Arc<Counters>>,
     owner: String,
@@ -84,7 +86,7 @@ impl Node {
     pub(crate) fn start(
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
-        raised_limits: bool,
+        options: &Options,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let mut senders = Vec::new();
@@ -100,7 +102,8 @@ impl Node {
             activities: Activities::default(),
             journal,
             runner,
-            raised_limits,
+            raised_limits: options.raised_limits,
+            take_up: options.take_up,
             shards: senders,
             counters: counters.clone(),
             owner: uuid::Uuid::new_v4().to_string(),
@@ -153,7 +156,7 @@ impl Node {
         let partition = *held
             .keys()
             .nth(index)
-            .ok_or_else(|| Error::Busy("this node holds no partition yet".to_owned()))?;
+            .ok_or_else(|| Error::Busy("this engine serves no executions now".to_owned()))?;
         drop(held);
         let fresh = ExecutionId::new(at.0, 0, partition).0 >> 10;
         let previous = self
@@ -250,6 +253,11 @@ impl Node {
                 return;
             }
         };
+        if !self.take_up {
+            // Without leases there is nothing to serve, and nothing to keep.
+            let _ = ready.send(Ok(()));
+            return;
+        }
         runtime.block_on(async {
             let first = self.renew_leases().await;
             let failed = first.is_err();

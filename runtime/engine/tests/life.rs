@@ -39,10 +39,11 @@ impl TaskRunner for HangsOnce {
     }
 }
 
-fn open(directory: &Path, runner: Arc<HangsOnce>) -> Engine {
+fn open(directory: &Path, runner: Arc<HangsOnce>, take_up: bool) -> Engine {
     let options = Options {
         store: Store::Directory(directory.to_owned()),
         raised_limits: false,
+        take_up,
         shards: 2,
     };
     Engine::open(options, runner).expect("the directory is free")
@@ -74,7 +75,7 @@ fn the_next_life_takes_up_what_the_last_one_left() {
         tags: Vec::new(),
     };
     let arn = runtime.block_on(async {
-        let engine = open(directory.path(), runner.clone());
+        let engine = open(directory.path(), runner.clone(), true);
         let machine = engine.create_machine(&caller(), machine).await.unwrap();
         let request = StartRequest {
             machine_arn: machine.arn.to_string(),
@@ -91,8 +92,16 @@ fn the_next_life_takes_up_what_the_last_one_left() {
         engine.shutdown().await;
         first.execution_arn
     });
+    let looked_at = runtime.block_on(async {
+        let engine = open(directory.path(), runner.clone(), false);
+        let looked_at = engine.execution(&caller(), &arn).await.unwrap();
+        engine.shutdown().await;
+        looked_at
+    });
+    assert_eq!(looked_at.status, Status::Running, "looking runs nothing");
+    assert_eq!(runner.calls.load(SeqCst), 1, "looking runs nothing");
     let execution = runtime.block_on(async {
-        let engine = open(directory.path(), runner.clone());
+        let engine = open(directory.path(), runner.clone(), true);
         let execution = engine.wait(&caller(), &arn).await.unwrap();
         engine.shutdown().await;
         execution

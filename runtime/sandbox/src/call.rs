@@ -7,7 +7,7 @@ use crate::guest::{Guest, Log, Meter, Refused};
 use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
-use crate::outcome::{Outcome, Tail, TaskEnd, Usage};
+use crate::outcome::{Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
 use crate::stdio::{Capture, Keep};
@@ -44,8 +44,8 @@ pub struct TaskCall {
     pub deadline: Option<Duration>,
     /// Receives the guest's signs of life; beats that find it full are merged.
     pub heartbeats: Option<mpsc::Sender<Heartbeat>>,
-    /// Told when the guest begins to run.
-    pub started: Option<oneshot::Sender<SystemTime>>,
+    /// Told when the guest begins to run, and which plugin that is.
+    pub started: Option<oneshot::Sender<PluginStamp>>,
     /// Ends the call and lets the guest tidy up. Dropping the call's future ends it at once.
     pub cancel: Option<CancelHandle>,
 }
@@ -185,7 +185,7 @@ pub(crate) async fn run(
     let started = SystemTime::now();
     if let Some(listener) = call.started.take() {
         // Nobody has to listen.
-        let _ = listener.send(started);
+        let _ = listener.send(plugin.stamp.clone());
     }
     let input_bytes = call.input.len() as u64;
     let queued = begun - called;

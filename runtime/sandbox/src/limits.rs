@@ -78,6 +78,8 @@ pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 pub(crate) const COMPILATIONS_MAX: usize = 1;
 /// Characters of a plugin's name.
 pub(crate) const NAME_CHARS_MAX: usize = 64;
+/// Digits of a plugin's hash in its label (ours; enough to tell its builds apart).
+pub(crate) const LABEL_HASH_DIGITS: usize = 12;
 /// Digits of an account.
 pub(crate) const ACCOUNT_DIGITS: usize = 12;
 /// A broken file changed less than this ago may still be being written.

@@ -1,5 +1,6 @@
 //! How an attempt ended. Decided in this crate and nowhere else; hides what the Wasm runtime reports.
 
+use crate::limits;
 use std::time::{Duration, SystemTime};
 
 /// The end of one attempt.
@@ -185,6 +186,19 @@ pub struct PluginStamp {
     pub sha256: String,
     /// Whether a running attempt may be dispatched again after a crash.
     pub on_crash: crate::OnCrash,
+}
+
+impl PluginStamp {
+    /// The plugin in one word: `pay@1.2.0`, or `pay@sha256:` and the first digits of its hash when its manifest gives
+    /// no version.
+    pub fn label(&self) -> String {
+        let Self { name, sha256, .. } = self;
+        let digits = limits::LABEL_HASH_DIGITS;
+        match &self.version {
+            Some(version) => format!("{name}@{version}"),
+            None => format!("{name}@sha256:{sha256:.digits$}"),
+        }
+    }
 }
 
 /// The last part of an output stream.

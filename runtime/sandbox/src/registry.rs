@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::grants::{Ceiling, Effective};
 use crate::limits;
 use crate::machine::{Machine, Metering};
-use crate::manifest::{Contract, Limits, Manifest};
+use crate::manifest::{Contract, Limits, Manifest, OnCrash};
 use crate::outcome::PluginStamp;
 use crate::scan::{Found, PluginFolder, Stamp};
 use notify::Watcher as _;
@@ -284,6 +284,14 @@ impl Registry {
         }
     }
 
+    /// What the manifest of a plugin's newest version says; see [`crate::Sandbox::on_crash`].
+    pub(crate) fn on_crash(&self, tenant: &str, name: &str) -> OnCrash {
+        self.look_if_dirty();
+        let entry = self.find(tenant, name, None);
+        let manifest = entry.map(|entry| entry.on_crash());
+        manifest.and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Makes the next look open the file anew even when its stamp is the same.
     fn forget(&self, entry: &Arc<Entry>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -486,6 +494,18 @@ impl Entry {
             })
         };
         self.cell.get_or_init(open).await.clone()
+    }
+
+    /// From what is loaded, else from the manifest alone.
+    fn on_crash(&self) -> Result<OnCrash, String> {
+        if let Some(Ok(loaded)) = self.cell.get() {
+            return Ok(loaded.stamp.on_crash);
+        }
+        let manifest = match &self.source {
+            Source::Folder { found } => read_manifest(found.manifest()?.as_deref())?,
+            Source::Upload { manifest, .. } => read_manifest(manifest.as_deref())?,
+        };
+        Ok(manifest.on_crash)
     }
 
     /// Reads, checks, compiles and links. Blocks.

@@ -8,7 +8,7 @@ use crate::grants::Ceiling;
 use crate::inspect::{Inspection, inspect};
 use crate::limits;
 use crate::machine::{Machine, Metering, Ticker};
-use crate::manifest::Limits;
+use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use std::collections::BTreeMap;
@@ -193,6 +193,12 @@ impl Sandbox {
             .handle
             .spawn(Box::pin(async move { inner.call(call).await }));
         Call { task, input_bytes }
+    }
+
+    /// What a plugin's manifest says of an attempt that a crash interrupted; that it runs again when there is no such
+    /// plugin or its manifest is unusable, as the next call then says. Reads the manifest, but compiles nothing.
+    pub fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
+        self.0.registry.on_crash(tenant, plugin)
     }
 
     /// All plugins of all tenants, by tenant and name.

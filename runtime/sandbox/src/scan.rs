@@ -139,20 +139,14 @@ impl Found {
     /// # Errors
     /// What is missing, unreadable or too large.
     pub(crate) fn read(&self) -> Result<Files, String> {
-        if !self.is_folder {
+        let Some(manifest) = self.manifest()? else {
             let wasm = self.bytes(&self.place, limits::WASM_BYTES_MAX)?;
             return Ok(Files {
                 manifest: None,
                 wasm,
                 folder: None,
             });
-        }
-        let manifest = self.bytes(
-            &format!("{}/{MANIFEST}", self.place),
-            limits::MANIFEST_BYTES_MAX,
-        )?;
-        let manifest =
-            String::from_utf8(manifest).map_err(|_| "plugin.toml is not UTF-8".to_owned())?;
+        };
         let module = self.module(&Manifest::parse(&manifest)?)?;
         let wasm = self.bytes(&format!("{}/{module}", self.place), limits::WASM_BYTES_MAX)?;
         Ok(Files {
@@ -160,6 +154,22 @@ impl Found {
             wasm,
             folder: Some(self.root_path.join(&self.place)),
         })
+    }
+
+    /// The text of its `plugin.toml`; a lone file has none.
+    ///
+    /// # Errors
+    /// What is unreadable or too large.
+    pub(crate) fn manifest(&self) -> Result<Option<String>, String> {
+        if !self.is_folder {
+            return Ok(None);
+        }
+        let place = format!("{}/{MANIFEST}", self.place);
+        let manifest = self.bytes(&place, limits::MANIFEST_BYTES_MAX)?;
+        let manifest = String::from_utf8(manifest);
+        manifest
+            .map(Some)
+            .map_err(|_| "plugin.toml is not UTF-8".to_owned())
     }
 
     /// The file that the manifest names, else `NAME.wasm`, else the only one.

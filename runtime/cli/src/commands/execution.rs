@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::follow::{self, Followed};
 use crate::args::ExecutionCommand;
-use crate::client::Client;
+use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::graph::clip;
@@ -28,7 +28,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             place,
         } => {
             let input = given::json(&input)?;
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Act).await?;
             let outcome = start(&client, &machine, &input, name, watch).await;
             client.close().await;
             outcome
@@ -40,7 +40,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             json,
             place,
         } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let listed = list(&client, machine.as_deref(), status.as_deref(), limit).await;
             client.close().await;
             print_list(&listed?, json)
@@ -51,19 +51,19 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             json,
             place,
         } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let outcome = show(&client, &arn, svg.as_deref(), json).await;
             client.close().await;
             outcome
         }
         ExecutionCommand::History { arn, json, place } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let events = client.history(&arn).await;
             client.close().await;
             history(&events?, json)
         }
         ExecutionCommand::Watch { arn, place } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Act).await?;
             let outcome = watch(&client, &arn).await;
             client.close().await;
             outcome
@@ -74,7 +74,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             cause,
             place,
         } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Act).await?;
             let outcome = stop(&client, &arn, error, cause).await;
             client.close().await;
             outcome

@@ -8,7 +8,7 @@ use serde_json::json;
 use stepwell_asl::{ExecutionType, Options, Program, Severity};
 
 use crate::args::{GraphArgs, GraphFormat, LimitsArg};
-use crate::client::Client;
+use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::graph::{Chart, Mark, MarkStatus, mermaid, svg};
@@ -54,7 +54,7 @@ fn drawable(path: &Path) -> Outcome<Program> {
 }
 
 async fn of_execution(args: &GraphArgs, arn: &str) -> Outcome<(Chart, String)> {
-    let client = Client::open(&args.place).await?;
+    let client = Client::open(&args.place, Purpose::Look).await?;
     let machine = client
         .call(
             "DescribeStateMachineForExecution",

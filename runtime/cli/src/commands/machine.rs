@@ -5,7 +5,7 @@ use stepwell_asl::ExecutionType;
 
 use super::run::{machine_name, put_machine};
 use crate::args::{LimitsArg, MachineCommand};
-use crate::client::Client;
+use crate::client::{Client, Purpose};
 use crate::exit::Outcome;
 use crate::given;
 use crate::table::Table;
@@ -13,7 +13,7 @@ use crate::table::Table;
 pub(super) async fn machine(command: MachineCommand) -> Outcome {
     match command {
         MachineCommand::List { json, place } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let machines = client
                 .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
                 .await;
@@ -32,14 +32,14 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
                 ExecutionType::Standard
             };
             let (definition, _) = given::definition(&file, kind, LimitsArg::Raised, true)?;
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
             let arn = put_machine(&client, &name, &definition, express).await;
             client.close().await;
             super::print(&format!("{}\n", arn?))
         }
         MachineCommand::Delete { machine, place } => {
-            let client = Client::open(&place).await?;
+            let client = Client::open(&place, Purpose::Look).await?;
             let outcome = delete(&client, &machine).await;
             client.close().await;
             outcome

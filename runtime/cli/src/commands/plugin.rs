@@ -173,7 +173,7 @@ fn asked(grants: &Grants) -> String {
     let mut asked: Vec<String> = grants
         .http
         .iter()
-        .map(|rule| format!("http {rule:?}"))
+        .map(|rule| format!("http {rule}"))
         .collect();
     asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
     asked.extend(grants.config.keys().map(|name| format!("config {name}")));

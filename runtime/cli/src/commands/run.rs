@@ -24,7 +24,13 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     };
     let (definition, _) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
     let input = given::json(&args.input)?;
-    let host = Host::open(args.data.as_deref(), args.plugins.as_deref(), args.limits).await?;
+    let host = Host::open(
+        args.data.as_deref(),
+        args.plugins.as_deref(),
+        args.limits,
+        true,
+    )
+    .await?;
     let client = Client::here(host);
     let outcome = if args.express {
         express(&client, &args, &definition, &input).await

@@ -21,7 +21,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     }
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().runtime()?;
-    let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits).await?;
+    let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits, true).await?;
     announce(&host, &args, address)?;
     let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.

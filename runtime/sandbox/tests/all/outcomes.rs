@@ -277,7 +277,13 @@ async fn heartbeats_and_the_start_are_heard() {
     (task.heartbeats, task.started) = (Some(heartbeats), Some(started));
     let end = rig.sandbox.call(task).await;
     assert_eq!(end.outcome, Outcome::Ok("3".into()));
-    assert_eq!(start.await.ok(), end.started);
+    let begun = start.await.unwrap();
+    assert!(
+        begun.label().starts_with("behave@sha256:"),
+        "{}",
+        begun.label()
+    );
+    assert_eq!(Some(begun), end.plugin);
     let mut notes = Vec::new();
     while let Some(beat) = heard.recv().await {
         notes.push(beat.progress.unwrap());
@@ -390,6 +396,11 @@ async fn missing_plugins_and_versions_say_what_to_do() {
             (Some("1.2.0"), OnCrash::Fail)
         );
     }
+    let on_crash = |plugin: &str| rig.sandbox.on_crash(TENANT, plugin);
+    assert_eq!(on_crash("versioned"), OnCrash::Fail);
+    assert_eq!(on_crash("../versioned"), OnCrash::Retry, "no such plugin");
+    rig.put_with("unloaded", "echo", "on_crash = \"fail\"");
+    assert_eq!(on_crash("unloaded"), OnCrash::Fail, "from its manifest");
     let other = TaskCall::new("111111111111", "versioned", "1");
     assert!(missing(rig.sandbox.call(other).await.outcome).contains("111111111111"));
     assert_ne!(TENANT, "111111111111");

@@ -25,6 +25,7 @@ pub(crate) fn engine() -> Engine {
     let options = Options {
         store: Store::Memory,
         raised_limits: false,
+        take_up: true,
         shards: 1,
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")

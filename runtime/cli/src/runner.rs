@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stepwell_engine::{PluginCall, PluginEnd, Signals, TaskRunner};
 use stepwell_interp::OnCrash;
@@ -25,6 +26,7 @@ impl TaskRunner for SandboxRunner {
         Box::pin(async move {
             let (beat, mut beats) = mpsc::channel(HEARTBEATS_MAX);
             let (begun, mut begins) = oneshot::channel();
+            let remaining = call.remaining;
             let signals = call.signals.clone();
             let mut task = std::pin::pin!(sandbox.call(task_call(call, beat, begun)));
             let mut waits = true;
@@ -46,7 +48,7 @@ impl TaskRunner for SandboxRunner {
                 signals.started(&plugin.label());
             }
             log(&end, &*signals);
-            plugin_end(end)
+            plugin_end(end, remaining)
         })
     }
 
@@ -96,7 +98,7 @@ fn log(end: &TaskEnd, _signals: &dyn Signals) {
 }
 
 /// The sandbox's outcome in the engine's words.
-fn plugin_end(end: TaskEnd) -> PluginEnd {
+fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
     let explained = end.outcome.explain();
     match end.outcome {
         Outcome::Ok(output) => PluginEnd::Succeeded { output },
@@ -105,6 +107,8 @@ fn plugin_end(end: TaskEnd) -> PluginEnd {
         Outcome::Trapped { cause } => PluginEnd::Trapped {
             cause: with_frames(cause, &end.frames),
         },
+        // The sandbox names the nearer of plugin's limit and state's timeout.
+        Outcome::TimedOut { wall } if remaining == Some(wall) => PluginEnd::Deadline,
         Outcome::TimedOut { .. } => PluginEnd::WallTime { cause: explained },
         Outcome::CpuTime { .. } => PluginEnd::CpuTime { cause: explained },
         Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel { cause: explained },

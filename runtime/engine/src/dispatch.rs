@@ -246,6 +246,7 @@ fn wasm_outcome(end: PluginEnd) -> TaskOutcome {
         PluginEnd::OutOfFuel { cause } => ours("OutOfFuel", cause),
         PluginEnd::CpuTime { cause } => ours("CpuTime", cause),
         PluginEnd::WallTime { cause } => failed(FailedAt::Timeout, "States.Timeout", cause),
+        PluginEnd::Deadline => state_timeout(),
         PluginEnd::GrantRefused { cause } => ours("GrantRefused", cause),
         PluginEnd::TooManyRunning { cause } => ours("TooManyRunning", cause),
         PluginEnd::Missing { cause } => ours("PluginMissing", cause),
@@ -262,6 +263,15 @@ pub(crate) fn lost() -> TaskOutcome {
         "Stepwell.Internal",
         "the attempt ended without an outcome".to_owned(),
     )
+}
+
+/// The state's own timeout, as its timer has it: without a cause.
+pub(crate) fn state_timeout() -> TaskOutcome {
+    TaskOutcome::Failed {
+        error: Some("States.Timeout".into()),
+        cause: None,
+        at: FailedAt::Timeout,
+    }
 }
 
 pub(crate) fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
@@ -318,6 +328,8 @@ mod tests {
             name(&Form::Wasm, PluginEnd::WallTime { cause: cause() }),
             "States.Timeout"
         );
+        assert_eq!(name(&lambda, PluginEnd::Deadline), "States.Timeout");
+        assert_eq!(name(&Form::Wasm, PluginEnd::Deadline), "States.Timeout");
         let own = PluginEnd::Failed {
             error: "CardDeclined".to_owned(),
             cause: cause(),

@@ -7,7 +7,10 @@ use stepwell_interp::{FailedAt, TaskOutcome};
 use stepwell_query::Value;
 use uuid::Uuid;
 
-use crate::{dispatch::failed, runner::PluginEnd};
+use crate::{
+    dispatch::{failed, state_timeout},
+    runner::PluginEnd,
+};
 
 /// The qualifier of a function's current version.
 pub(crate) const LATEST: &str = "$LATEST";
@@ -62,6 +65,7 @@ pub(crate) fn outcome(
             "Sandbox.Timedout",
             function_error("Sandbox.Timedout", &cause, request_id),
         ),
+        PluginEnd::Deadline => state_timeout(),
         PluginEnd::Cancelled => ended("Lambda.Unknown", unknown("the call was cancelled")),
         PluginEnd::GrantRefused { cause } => ACCESS_DENIED.outcome(&cause, request_id),
         PluginEnd::InputTooLarge { cause } => TOO_LARGE.outcome(&cause, request_id),

@@ -88,6 +88,8 @@ pub enum PluginEnd {
     WallTime {
         cause: String,
     },
+    /// [`PluginCall::remaining`] is over: the state's timeout, whichever of guest and timer saw it first.
+    Deadline,
     GrantRefused {
         cause: String,
     },

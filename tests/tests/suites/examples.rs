@@ -328,6 +328,7 @@ impl Running {
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::null())
             .spawn()
             .with_context(|| {
                 format!("`{program}` cannot be started; install the package that has it")

@@ -136,8 +136,12 @@ fn judge(report: &str) -> Result<(BTreeMap<String, Counts>, Vec<String>)> {
     Ok((counts, wrong))
 }
 
-/// Floors by kind, and exceptions by kind and name.
-fn expected() -> Result<(Vec<(String, u64)>, Vec<(String, String)>)> {
+/// How many cases of a kind pass at least.
+type Floor = (String, u64);
+/// Kind and name of a case that differs.
+type Exception = (String, String);
+
+fn expected() -> Result<(Vec<Floor>, Vec<Exception>)> {
     let (mut floors, mut exceptions) = (Vec::new(), Vec::new());
     for line in EXPECTED
         .lines()

@@ -1,7 +1,7 @@
 //! Judges what is left after all kills: histories, outputs, and the calls that were written down. Hides how events,
 //! attempts and lives of the server are matched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
@@ -135,7 +135,7 @@ fn output(ended: &Ended<'_>, answers: &[Answer], wrong: &mut Vec<String>) {
         .as_str()
         .unwrap_or_default();
     let mut found: Value = serde_json::from_str(text).unwrap_or_default();
-    let mut nonces = HashMap::new();
+    let mut nonces = BTreeMap::new();
     take_nonces(&mut found, &mut nonces);
     let mut wanted = ended.input.clone();
     for (key, value) in &ended.kind.adds {
@@ -165,7 +165,7 @@ fn output(ended: &Ended<'_>, answers: &[Answer], wrong: &mut Vec<String>) {
 }
 
 /// Takes `nonce` out of every `{"call": …, "nonce": …}`, by call.
-fn take_nonces(value: &mut Value, nonces: &mut HashMap<String, u64>) {
+fn take_nonces(value: &mut Value, nonces: &mut BTreeMap<String, u64>) {
     match value {
         Value::Object(members) => {
             let nonce = members.remove("nonce").and_then(|nonce| nonce.as_u64());
@@ -185,8 +185,8 @@ fn take_nonces(value: &mut Value, nonces: &mut HashMap<String, u64>) {
 }
 
 /// The attempts of each plugin call, in order, by label.
-fn attempts(history: &[Value]) -> HashMap<String, Vec<Attempt>> {
-    let mut attempts: HashMap<String, Vec<Attempt>> = HashMap::new();
+fn attempts(history: &[Value]) -> BTreeMap<String, Vec<Attempt>> {
+    let mut attempts: BTreeMap<String, Vec<Attempt>> = BTreeMap::new();
     for event in history
         .iter()
         .filter(|event| kind(event) == "TaskScheduled")
@@ -214,13 +214,13 @@ fn attempts(history: &[Value]) -> HashMap<String, Vec<Attempt>> {
 /// No call is made again once its end was written; calls are repeated after a crash alone; a visit of a state has a
 /// key of its own.
 fn dispatches(
-    attempts: &HashMap<String, Vec<Attempt>>,
+    attempts: &BTreeMap<String, Vec<Attempt>>,
     calls: &[&Call],
     lives: &[Life],
     wrong: &mut Vec<String>,
 ) {
-    let mut keys: HashMap<&str, &str> = HashMap::new();
-    let mut made: HashMap<(&str, usize), Vec<usize>> = HashMap::new();
+    let mut keys: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut made: BTreeMap<(&str, usize), Vec<usize>> = BTreeMap::new();
     for call in calls {
         let label = call.label.as_str();
         if *keys.entry(label).or_insert(&call.key) != call.key {

@@ -17,7 +17,7 @@ use crate::{
     engine::{Engine, Watch},
     error::{Code, Error},
     journal::{
-        ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused,
+        ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused, ScopeId,
         SegmentRange, Write,
     },
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
@@ -253,45 +253,50 @@ impl Engine {
         ))
     }
 
+    /// Where an execution is to be found by its ARN, with its machine's.
+    async fn named(
+        &self,
+        caller: &Caller,
+        arn_text: &str,
+    ) -> Result<(ScopeId, String, MachineArn), Error> {
+        let (machine, name) = arn::execution(caller, arn_text)?;
+        let scope = self.scope(caller, &machine, false).await?;
+        Ok((scope.ok_or_else(|| absent(arn_text))?, name, machine))
+    }
+
     /// The row of an execution by its ARN, with its machine's.
     pub(crate) async fn execution_row(
         &self,
         caller: &Caller,
         arn_text: &str,
     ) -> Result<(ExecutionRow, MachineArn), Error> {
-        let (machine, name) = arn::execution(caller, arn_text)?;
-        let absent = || {
-            Error::rejected(
-                Code::ExecutionDoesNotExist,
-                format!("Execution Does Not Exist: '{arn_text}'"),
-            )
-        };
-        let scope = self
-            .scope(caller, &machine, false)
-            .await?
-            .ok_or_else(absent)?;
+        let (scope, name, machine) = self.named(caller, arn_text).await?;
         let journal = &self.node().journal;
         let id = journal
             .find(scope, &name)
             .await
             .map_err(reader::broken)?
-            .ok_or_else(absent)?;
+            .ok_or_else(|| absent(arn_text))?;
         let row = journal
             .execution(id)
             .await
             .map_err(reader::broken)?
-            .ok_or_else(absent)?;
+            .ok_or_else(|| absent(arn_text))?;
         // EXPRESS executions of that name are not described by this ARN.
         if !row.new.unique_name {
-            return Err(absent());
+            return Err(absent(arn_text));
         }
         Ok((row, machine))
     }
 
     /// An execution by its ARN.
     pub async fn execution(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
-        let (row, _) = self.execution_row(caller, arn).await?;
-        reader::describe(self.node().journal.as_ref(), &row).await
+        let (scope, name, _) = self.named(caller, arn).await?;
+        let look = self.node().journal.look(scope, &name);
+        // EXPRESS executions of that name are not described by this ARN.
+        let look = look.await.map_err(reader::broken)?;
+        let look = look.filter(|look| look.row.new.unique_name);
+        reader::describe(&look.ok_or_else(|| absent(arn))?)
     }
 
     /// Executions of a state machine, newest first.
@@ -548,6 +553,13 @@ impl Engine {
         )?;
         Ok(Watch::new(self.clone(), row.id, live))
     }
+}
+
+fn absent(arn: &str) -> Error {
+    Error::rejected(
+        Code::ExecutionDoesNotExist,
+        format!("Execution Does Not Exist: '{arn}'"),
+    )
 }
 
 /// The error of a write that was refused for a reason the caller cannot mend.

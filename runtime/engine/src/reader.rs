@@ -8,7 +8,7 @@ use stepwell_query::Value;
 use crate::{
     api::{Execution, ExecutionSummary, Status},
     error::Error,
-    journal::{ExecutionId, ExecutionRow, Journal, SegmentRange, StoredSegment},
+    journal::{ExecutionId, ExecutionRow, Journal, Look, SegmentRange, StoredSegment},
     limits::READ_BYTES_MAX,
     programs::{Programs, from_hex},
     record::{self, Meta},
@@ -108,13 +108,11 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
     })
 }
 
-/// An execution as DescribeExecution shows it: its row, its first segment, and its last one when it is closed.
-pub(crate) async fn describe(
-    journal: &dyn Journal,
-    row: &ExecutionRow,
-) -> Result<Execution, Error> {
+/// An execution as DescribeExecution shows it.
+pub(crate) fn describe(look: &Look) -> Result<Execution, Error> {
+    let row = &look.row;
     let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
-    let first = edge(journal, row.id, SegmentRange::From { first: 1 }).await?;
+    let first = look.first.as_ref().map_or_else(|| Ok(Vec::new()), decode)?;
     let input = start_of(&first).map_or(Value::Null, |start| start.input.clone());
     let mut execution = Execution {
         arn: execution_arn(&meta, &row.new.name),
@@ -134,11 +132,7 @@ pub(crate) async fn describe(
         redriven_at: row.view.redriven_at,
     };
     if row.view.status != Status::Running {
-        let last = if first.len() as u64 + 1 == row.next {
-            first
-        } else {
-            edge(journal, row.id, SegmentRange::Last).await?
-        };
+        let last = look.last.as_ref().map_or(Ok(first), decode)?;
         close(&mut execution, last.last());
     }
     Ok(execution)

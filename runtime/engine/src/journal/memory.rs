@@ -11,7 +11,7 @@ use stepwell_interp::Timestamp;
 
 use super::{
     Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow,
-    Journal, Lease, ListQuery, Message, MessageId, OpenTask, Partition, ReadError, ScopeId,
+    Journal, Lease, ListQuery, Look, Message, MessageId, OpenTask, Partition, ReadError, ScopeId,
     SegmentRange, Status, StoredSegment, TokenHash, Verdict, Write,
     facts::{Changes, Facts},
     ready, segment_page,
@@ -95,6 +95,22 @@ impl Journal for MemoryJournal {
                 .by_name
                 .get(&(scope, Arc::from(name)))
                 .copied()
+        })
+    }
+
+    fn look(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<Look>, ReadError>> {
+        self.read(|store| {
+            let id = store.indexes.by_name.get(&(scope, Arc::from(name)))?;
+            let row = store.facts.rows.get(id)?.clone();
+            let log = store.indexes.segments.get(id);
+            let read = |range| log.and_then(|log| select(log, range, 0).pop());
+            let first = read(SegmentRange::From { first: 1 });
+            let last = Look::lacks_last(&row, first.as_ref()).then(|| read(SegmentRange::Last));
+            Some(Look {
+                row,
+                first,
+                last: last.flatten(),
+            })
         })
     }
 

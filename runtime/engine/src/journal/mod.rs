@@ -309,6 +309,9 @@ pub(crate) trait Journal: Catalog + Send + Sync + 'static {
     /// The execution of a name in a scope (the newest, where names are not unique).
     fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>>;
 
+    /// What describing an execution of that name takes, in one read: a closed loop of polls meets it most.
+    fn look(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<Look>, ReadError>>;
+
     /// A page of executions, newest first.
     fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>>;
 
@@ -376,6 +379,24 @@ pub(crate) trait Journal: Catalog + Send + Sync + 'static {
 
     /// Gives leases back, so that another node need not wait for them to expire.
     fn release(&self, owner: &str) -> Answer<Result<(), ReadError>>;
+}
+
+/// An execution with the two ends of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub row: ExecutionRow,
+    pub first: Option<StoredSegment>,
+    /// Of a closed execution, when it is another than the first.
+    pub last: Option<StoredSegment>,
+}
+
+impl Look {
+    /// Whether the last segment has to be read too.
+    fn lacks_last(row: &ExecutionRow, first: Option<&StoredSegment>) -> bool {
+        let whole =
+            first.is_some_and(|first| first.first + u64::from(first.segment.events) == row.next);
+        row.view.status != Status::Running && !whole
+    }
 }
 
 /// Small records by (tenant, kind, name), each with a revision: state machines, versions, aliases, activities, tags,

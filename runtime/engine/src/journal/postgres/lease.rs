@@ -98,23 +98,14 @@ async fn attempt_once(
     session.control("COMMIT").await?;
 
     let until = Timestamp(until.cast_unsigned());
-    let lease = |row: &tokio_postgres::Row| {
-        let partition = partition(row.get(0));
-        (
-            partition,
-            Lease {
-                partition,
-                epoch: Epoch(row.get::<_, i64>(1).cast_unsigned()),
-                until,
-            },
-        )
+    let lease = |row: &tokio_postgres::Row| Lease {
+        partition: partition(row.get(0)),
+        epoch: Epoch(row.get::<_, i64>(1).cast_unsigned()),
+        until,
     };
-    Ok(rows
-        .iter()
-        .map(lease)
-        .collect::<BTreeMap<_, _>>()
-        .into_values()
-        .collect())
+    let mut leases: Vec<Lease> = rows.iter().map(lease).collect();
+    leases.sort_unstable_by_key(|lease| lease.partition);
+    Ok(leases)
 }
 
 pub(super) async fn release(link: &Link, owner: &str) -> Result<(), ReadError> {

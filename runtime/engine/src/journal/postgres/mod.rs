@@ -25,8 +25,8 @@ use tokio::{
 
 use super::{
     Answer, Catalog, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, Journal, Lease,
-    ListQuery, Message, MessageId, OpenError, OpenTask, Partition, ReadError, Refused, ScopeId,
-    SegmentRange, StoredSegment, TokenHash, Verdict, Write,
+    ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError, Refused,
+    ScopeId, SegmentRange, StoredSegment, TokenHash, Verdict, Write,
     limits::{GROUP_BYTES_MAX, GROUP_WRITES_MAX, QUEUE_BYTES_MAX},
     weight,
 };
@@ -193,6 +193,11 @@ impl Journal for PostgresJournal {
     fn find(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<ExecutionId>, ReadError>> {
         let (link, name) = (self.reads.clone(), name.to_owned());
         self.run(async move { read::find(&link, scope, &name).await })
+    }
+
+    fn look(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<Look>, ReadError>> {
+        let (link, name) = (self.reads.clone(), name.to_owned());
+        self.run(async move { read::look(&link, scope, &name).await })
     }
 
     fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {

@@ -11,7 +11,7 @@ use super::{
     value::{int, ms, token},
 };
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Look, Message, MessageId,
     NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange, Status,
     StoredSegment, TokenHash, View,
 };
@@ -69,6 +69,24 @@ pub(super) async fn find(link: &Link, scope: ScopeId, name: &str) -> Read<Option
         .first()
         .and_then(|row| row.get::<_, Option<i64>>(0))
         .map(|id| ExecutionId(id.cast_unsigned())))
+}
+
+pub(super) async fn look(link: &Link, scope: ScopeId, name: &str) -> Read<Option<Look>> {
+    let Some(id) = find(link, scope, name).await? else {
+        return Ok(None);
+    };
+    // The row first: a segment that is appended meanwhile belongs to a newer one.
+    let Some(row) = execution(link, id).await? else {
+        return Ok(None);
+    };
+    let first = segments(link, id, SegmentRange::From { first: 1 }, 1).await?;
+    let first = first.into_iter().next();
+    let last = if Look::lacks_last(&row, first.as_ref()) {
+        segments(link, id, SegmentRange::Last, 1).await?.pop()
+    } else {
+        None
+    };
+    Ok(Some(Look { row, first, last }))
 }
 
 pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow>> {

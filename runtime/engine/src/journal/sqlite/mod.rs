@@ -22,7 +22,7 @@ pub(super) use store::SqliteStore;
 
 use super::{
     Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal,
-    Lease, ListQuery, Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId,
+    Lease, ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId,
     SegmentRange, StoredSegment, TokenHash, Verdict, Write, ready,
 };
 use threads::Threads;
@@ -203,6 +203,13 @@ macro_rules! journal {
                 self.0
                     .access
                     .read(move |conn| read::find(conn, scope, &name))
+            }
+
+            fn look(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<Look>, ReadError>> {
+                let name = name.to_owned();
+                self.0
+                    .access
+                    .read(move |conn| read::look(conn, scope, &name))
             }
 
             fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>> {

@@ -7,7 +7,7 @@ use stepwell_interp::Timestamp;
 
 use super::store::{int, ms, status};
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Message, MessageId,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Look, Message, MessageId,
     NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status, StoredSegment,
     TokenHash, View, segment_page,
 };
@@ -35,6 +35,33 @@ pub(super) fn find(conn: &Connection, scope: ScopeId, name: &str) -> Read<Option
     };
     let newest: Option<i64> = newest(unique)?.max(newest(shared)?);
     Ok(newest.map(|id| ExecutionId(id.cast_unsigned())))
+}
+
+pub(super) fn look(conn: &Connection, scope: ScopeId, name: &str) -> Read<Option<Look>> {
+    let snapshot = conn.unchecked_transaction()?;
+    let Some(id) = find(&snapshot, scope, name)? else {
+        return Ok(None);
+    };
+    let Some(row) = execution(&snapshot, id)? else {
+        return Ok(None);
+    };
+    let first = end(&snapshot, id, "first")?;
+    let last = Look::lacks_last(&row, first.as_ref()).then(|| end(&snapshot, id, "first DESC"));
+    Ok(Some(Look {
+        row,
+        first,
+        last: last.transpose()?.flatten(),
+    }))
+}
+
+/// The segment that comes first in an order.
+fn end(conn: &Connection, id: ExecutionId, order: &str) -> Read<Option<StoredSegment>> {
+    let sql = format!(
+        "SELECT first, events, first_public, public, bytes FROM segments WHERE execution = ?1 ORDER BY {order} LIMIT 1"
+    );
+    conn.prepare_cached(&sql)?
+        .query_row([int(id.0)], stored_segment)
+        .optional()
 }
 
 pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow>> {

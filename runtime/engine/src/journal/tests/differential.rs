@@ -267,6 +267,7 @@ impl Store {
             let id = place(number);
             add("execution", &wait(journal.execution(id)));
             add("find", &wait(journal.find(SCOPE, &number.to_string())));
+            add("look", &wait(journal.look(SCOPE, &number.to_string())));
             for start in [0, 1, 2, 4, 9] {
                 for bytes_max in [0, 40, usize::MAX] {
                     for range in [

@@ -22,6 +22,20 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
 }
 
+/// CPU time so far of this process's threads of that name.
+pub(crate) fn threads_cpu(name: &str) -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let spent = threads.filter_map(|thread| {
+        let comm = std::fs::read_to_string(thread.path().join("comm")).ok()?;
+        let schedule = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        (comm.trim() == name).then(|| schedule.split(' ').next()?.parse::<u64>().ok())?
+    });
+    Duration::from_nanos(spent.sum())
+}
+
 /// Resident memory of a process, bytes.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
     let path = format!("/proc/{pid}/status");

@@ -54,3 +54,6 @@ pub(crate) const JSONATA_TREE_DEPTH_MAX: usize = 199;
 
 /// Concatenations and array constructors of an expression that need no guard as long as each runs once. Ours.
 pub(crate) const JSONATA_CONCATENATIONS_FREE: usize = 8;
+
+/// Bytes of a text that `States.Format` may build; its arguments are bounded, their number is not. Ours.
+pub(crate) const INTRINSIC_TEXT_BYTES_MAX: usize = 4_194_304;

@@ -201,6 +201,10 @@ impl Found {
 
     fn bytes(&self, place: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
         let unreadable = |error: std::io::Error| format!("{place} cannot be read: {error}");
+        // Opening a pipe or a device could wait for ever.
+        if !self.root.metadata(place).map_err(unreadable)?.is_file() {
+            return Err(format!("{place} is not a regular file"));
+        }
         let file = self.root.open(place).map_err(unreadable)?;
         let mut bytes = Vec::new();
         file.take(bytes_max + 1)

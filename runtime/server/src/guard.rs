@@ -13,15 +13,18 @@ const BROWSER_HEADERS: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ForeignHost(pub(crate) String);
 
-/// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`.
+/// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`. What a
+/// plain GET can read is checked by Host alone: a page on a rebound name can send one without any of the headers.
 pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<(), ForeignHost> {
-    if !BROWSER_HEADERS
+    let page = BROWSER_HEADERS
         .iter()
-        .any(|name| headers.contains_key(*name))
-    {
+        .any(|name| headers.contains_key(*name));
+    let host = host_of(headers, uri);
+    // Browsers always name a host; calls within the process name none.
+    let readable = (uri.path().starts_with("/api/") || uri.path() == "/metrics") && host.is_some();
+    if !page && !readable {
         return Ok(());
     }
-    let host = host_of(headers, uri);
     let known = host.is_some_and(|host| {
         is_loopback(host) || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
     });
@@ -94,6 +97,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn what_a_get_can_read_is_checked_by_host_alone() {
+        let read = |host: &str, path: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a header value"));
+            check(&headers, &Uri::from_static(path), &[]).is_ok()
+        };
+        for path in ["/metrics", "/api/executions/x/events"] {
+            assert!(read("localhost:8083", path), "{path}");
+            assert!(!read("evil.example", path), "{path}");
+        }
+        assert!(read("sync-localhost", "/"));
+        let unnamed = check(&HeaderMap::new(), &Uri::from_static("/api/x"), &[]);
+        assert!(unnamed.is_ok(), "a call within the process");
     }
 
     #[test]

@@ -9,7 +9,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::Given;
 use crate::hash;
 use crate::java::{self, JavaRandom};
-use crate::limits::{ARRAY_PARTITION_BYTES_MAX, ARRAY_RANGE_MAX, INTRINSIC_TEXT_CHARS_MAX};
+use crate::limits::{
+    ARRAY_PARTITION_BYTES_MAX, ARRAY_RANGE_MAX, INTRINSIC_TEXT_BYTES_MAX, INTRINSIC_TEXT_CHARS_MAX,
+};
 use crate::random::Random;
 use crate::value::{ObjectBuilder, Value};
 
@@ -181,6 +183,12 @@ fn format(given: &[Given]) -> Outcome {
                 places += 1;
                 if let Some(argument) = arguments.next() {
                     java_text(&mut result, &argument.value);
+                }
+                // Each argument is bounded, their number is not.
+                if result.len() > INTRINSIC_TEXT_BYTES_MAX {
+                    return Err(format!(
+                        "The result is longer than {INTRINSIC_TEXT_BYTES_MAX} bytes"
+                    ));
                 }
             }
             other => result.push(other),

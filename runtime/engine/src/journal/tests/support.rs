@@ -96,7 +96,8 @@ pub(super) fn refusal(journal: &dyn Journal, write: Write) -> Refused {
 /// Leases partitions 0 to 3, whose epochs are equal in a fresh store.
 pub(super) fn epoch(journal: &dyn Journal) -> Epoch {
     let wanted = [0, 1, 2, 3].map(Partition);
-    let leases = wait(journal.lease("node", &wanted, 10_000)).expect("leases are readable");
+    // Long enough for a machine that is busy with something else.
+    let leases = wait(journal.lease("node", &wanted, 600_000)).expect("leases are readable");
     assert_eq!(leases.len(), 4);
     leases[0].epoch
 }

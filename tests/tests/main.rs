@@ -19,5 +19,6 @@ fn main() {
     trials.extend(suites::examples::trials());
     trials.extend(suites::boto3::trials());
     trials.extend(suites::recorded_wire::trials());
+    trials.extend(suites::tidy::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

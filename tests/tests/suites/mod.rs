@@ -12,4 +12,5 @@ pub(crate) mod recorded_wire;
 pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod segments;
+pub(crate) mod tidy;
 pub(crate) mod workflows;

@@ -1,0 +1,102 @@
+//! What is written to be used: diagnostics with their pages and cases, examples' tasks, test guests, the contract.
+
+use std::collections::BTreeSet;
+
+use super::{Breaches, Tree, stem, text};
+
+/// Diagnostics without a case of their own, and why.
+const NO_CASE: [(&str, &str); 1] = [("ASL004", "its case would be a text of more than a megabyte")];
+
+/// Where test guests are called by name.
+const CALLERS: [&str; 3] = ["runtime/sandbox/tests/", "tests/tests/", "tests/bench/"];
+
+pub(super) fn diagnostics(tree: &Tree) -> anyhow::Result<Breaches> {
+    let table = text("runtime/asl/src/codes.rs")?;
+    let codes: BTreeSet<&str> = table
+        .split('"')
+        .filter(|word| word.len() == "ASL000".len() && word.starts_with("ASL"))
+        .collect();
+    let pages: BTreeSet<&str> = tree.below("runtime/asl/codes/", ".md").map(stem).collect();
+    let case = |path| stem(path).split('-').next().unwrap_or_default();
+    let cases: BTreeSet<&str> = tree
+        .below("runtime/asl/tests/bad/", ".json")
+        .map(case)
+        .collect();
+    let mut breaches = Breaches::new();
+    for code in &codes {
+        if !pages.contains(code) {
+            breaches.push(format!(
+                "runtime/asl/codes/{code}.md: is missing; `stepwell explain {code}` shows it"
+            ));
+        }
+        let excused = NO_CASE.iter().any(|(excused, _)| excused == code);
+        if !cases.contains(code) && !excused {
+            breaches.push(format!(
+                "runtime/asl/tests/bad/{code}-….json: is missing; write the shortest definition that meets it"
+            ));
+        }
+    }
+    for orphan in pages.union(&cases).filter(|code| !codes.contains(*code)) {
+        breaches.push(format!(
+            "runtime/asl: {orphan} has a page or a case, but codes.rs knows no such code; delete them"
+        ));
+    }
+    Ok(breaches)
+}
+
+pub(super) fn programs(tree: &Tree) -> anyhow::Result<Breaches> {
+    let mut breaches = Breaches::new();
+    let listed = text("examples/README.md")?;
+    for example in tree.below("examples/", "/machine.asl.json") {
+        let folder = example.trim_end_matches("/machine.asl.json");
+        let name = folder.trim_start_matches("examples/");
+        if !tree.has(&format!("{folder}/test.toml")) {
+            breaches.push(format!(
+                "{folder}/test.toml: is missing, so nothing runs the example"
+            ));
+        }
+        if !listed.contains(&format!("[{name}]({name})")) {
+            breaches.push(format!(
+                "examples/README.md: does not list {name}; add it to the table"
+            ));
+        }
+    }
+    let callers: Vec<String> = CALLERS
+        .iter()
+        .flat_map(|folder| tree.below(folder, ".rs"))
+        .map(text)
+        .collect::<Result<_, _>>()?;
+    let manifest = text("tests/guests/Cargo.toml")?;
+    let commands = tree.below("tests/guests/src/bin/", ".rs");
+    let components = tree.below("tests/guests/examples/", ".rs");
+    for path in commands.chain(components) {
+        let name = format!("\"{}\"", stem(path));
+        if !callers.iter().any(|caller| caller.contains(&name)) {
+            breaches.push(format!(
+                "{path}: no test calls the program {name}; write one, or delete the program"
+            ));
+        }
+        if path.contains("/examples/") && !manifest.contains(&format!("name = {name}")) {
+            breaches.push(format!(
+                "{path}: is no component yet; give it an [[example]] with crate-type cdylib in tests/guests/Cargo.toml"
+            ));
+        }
+    }
+    Ok(breaches)
+}
+
+pub(super) fn contract(tree: &Tree) -> anyhow::Result<Breaches> {
+    let mut copies = Vec::new();
+    for path in tree.below("", ".wit") {
+        if text(path)?.contains("package stepwell:task") {
+            copies.push(path);
+        }
+    }
+    Ok(match copies.as_slice() {
+        ["guest-sdk/wit/task.wit"] => Breaches::new(),
+        _ => vec![format!(
+            "{}: the contract is guest-sdk/wit/task.wit and has no copies; read it by path",
+            copies.join(", ")
+        )],
+    })
+}

@@ -219,7 +219,7 @@ pub(crate) async fn run(
         refused: &refused,
     };
     let outcome = seen.decide(ended);
-    let fuel_left = plugin.limits.fuel.and_then(|_| store.get_fuel().ok());
+    let fuel = used_fuel(&store, plugin.limits.fuel);
     let guest = store.into_data();
     let usage = Usage {
         cpu,
@@ -228,11 +228,7 @@ pub(crate) async fn run(
         memory_bytes_max: guest.meter.memory_max,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
-        fuel: plugin
-            .limits
-            .fuel
-            .zip(fuel_left)
-            .map(|(limit, left)| limit.saturating_sub(left)),
+        fuel,
     };
     TaskEnd {
         outcome,
@@ -246,6 +242,13 @@ pub(crate) async fn run(
         frames,
         refused,
     }
+}
+
+/// Fuel used of a limit, where there is one.
+fn used_fuel(store: &Store<Guest>, limit: Option<u64>) -> Option<u64> {
+    let limit = limit?;
+    let left = store.get_fuel().ok()?;
+    Some(limit.saturating_sub(left))
 }
 
 /// Waits for the guest, and for whoever cancels it; with the CPU time used.

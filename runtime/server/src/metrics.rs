@@ -193,15 +193,18 @@ impl Collector for Borrowed {
     }
 }
 
-fn engine_samples(engine: &Engine) -> Vec<Sample> {
-    let metrics = engine.metrics();
-    let sample = |kind, name: &str, help: &str, value: u64| Sample {
+fn sample(kind: SampleKind, name: &str, help: &str, value: u64) -> Sample {
+    Sample {
         name: name.to_owned(),
         help: help.to_owned(),
         kind,
         value: value as f64,
         labels: Vec::new(),
-    };
+    }
+}
+
+fn engine_samples(engine: &Engine) -> Vec<Sample> {
+    let metrics = engine.metrics();
     let ended = [
         ("SUCCEEDED", metrics.executions_succeeded),
         ("FAILED", metrics.executions_failed),

@@ -72,11 +72,17 @@ async fn the_recorded_functions_behave_as_recorded() {
         ),
         (
             "raise-custom-exception",
-            failed("CustomException", "CustomException message"),
+            failed(
+                "CustomException",
+                r#"{"errorMessage":"","errorType":"CustomException","stackTrace":["  File \"/var/task/handler.py\", line 9, in handler\n    raise CustomException()\n"]}"#,
+            ),
         ),
         (
             "raise-exception",
-            failed("Exception", "Some exception was raised."),
+            failed(
+                "Exception",
+                r#"{"errorMessage":"Some exception was raised.","errorType":"Exception","stackTrace":["  File \"/var/task/handler.py\", line 2, in handler\n    raise Exception(\"Some exception was raised.\")\n"]}"#,
+            ),
         ),
         (
             "large-output",
@@ -305,8 +311,9 @@ async fn a_cancelled_task_may_tidy_up_and_a_deaf_one_is_ended() {
         cancel.cancel(CancelReason::Stopped);
         let end = running.await.unwrap();
         assert_eq!(end.outcome, Outcome::Cancelled, "{behaviour}");
+        // Far below what the guest would take by itself, far above what a busy machine adds.
         assert!(
-            end.usage.wall < Duration::from_millis(1500),
+            end.usage.wall < Duration::from_secs(5),
             "{behaviour} took {:?}",
             end.usage.wall
         );

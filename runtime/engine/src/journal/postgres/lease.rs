@@ -1,8 +1,6 @@
 //! Leases by the database's clock. A takeover updates the row that appends hold shared: it waits for those in flight,
 //! and later ones find a newer epoch. Renewals touch only the term, so they never wait for appends.
 
-use std::collections::BTreeMap;
-
 use stepwell_interp::Timestamp;
 use tokio_postgres::Error;
 

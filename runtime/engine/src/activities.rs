@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use stepwell_interp::TaskId;
+use stepwell_interp::{FailedAt, TaskId, TaskOutcome};
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -15,10 +15,10 @@ use tokio::{
 
 use crate::{
     api::{Activity, ActivityTask, Caller, Page, PageRequest},
-    arn,
+    arn, dispatch,
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogRecord, ExecutionId, TokenHash},
+    journal::{CatalogKey, CatalogRecord, ExecutionId, Journal, TokenHash},
     limits::{ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
     node, pages, reader,
     record::{self, ActivityRecord, TaskKey},
@@ -301,6 +301,21 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether an activity is there. While the store cannot be read it counts as there: its tasks wait, as for a worker.
+pub(crate) async fn exists(journal: &dyn Journal, tenant: &Arc<str>, arn: &str) -> bool {
+    let Some((region, name)) = arn::own_activity(tenant, arn) else {
+        return false;
+    };
+    let stored = journal.get(&activity_key(tenant, region, name)).await;
+    stored.map_or(true, |record| record.is_some())
+}
+
+/// The outcome of a task whose activity is not there, in AWS's words.
+pub(crate) fn missing(arn: &str) -> TaskOutcome {
+    let cause = format!("The activity {arn} does not exist.");
+    dispatch::failed(FailedAt::Schedule, "States.Runtime", cause)
 }
 
 fn activity_key(tenant: &Arc<str>, region: &str, name: &str) -> CatalogKey {

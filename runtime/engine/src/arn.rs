@@ -180,6 +180,17 @@ pub(crate) fn activity_parts(caller: &Caller, text: &str) -> Result<(String, Str
     }
 }
 
+/// The (region, name) of an activity that a definition names, where it is one of this account.
+pub(crate) fn own_activity<'a>(account: &str, text: &'a str) -> Option<(&'a str, &'a str)> {
+    let parts: Vec<&'a str> = text.split(':').collect();
+    match parts[..] {
+        ["arn", _, "states", region, owner, "activity", name] if owner == account => {
+            Some((region, name))
+        }
+        _ => None,
+    }
+}
+
 fn invalid(why: String) -> Error {
     Error::rejected(Code::InvalidArn, format!("Invalid Arn: '{why}'"))
 }

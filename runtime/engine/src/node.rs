@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    activities::Activities,
+    activities::{self, Activities},
     counters::Counters,
     dispatch,
     engine::Options,
@@ -579,9 +579,7 @@ impl ShardLoop {
                     task,
                     activity,
                 } => {
-                    self.node
-                        .activities
-                        .opened(&info.tenant, &activity, execution, task);
+                    self.offer(execution, info, task, activity);
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
             }
@@ -599,6 +597,23 @@ impl ShardLoop {
             let result = reader::stored(node.journal.as_ref(), &node.programs, execution).await;
             // The shard has ended when no one receives.
             let _ = sender.send(In::Loaded { execution, result });
+        });
+    }
+
+    /// Queues an activity's task; fails it when there is no such activity.
+    fn offer(&self, execution: ExecutionId, info: Arc<Info>, task: TaskId, activity: Arc<str>) {
+        let (node, sender) = (self.node.clone(), self.news_sender.clone());
+        tokio::spawn(async move {
+            let journal = node.journal.as_ref();
+            if activities::exists(journal, &info.tenant, &activity).await {
+                let queues = &node.activities;
+                queues.opened(&info.tenant, &activity, execution, task);
+                return;
+            }
+            let outcome = activities::missing(&activity);
+            let input = Input::TaskEnded { task, outcome };
+            // The shard has ended when no one receives.
+            let _ = sender.send(In::Input { execution, input });
         });
     }
 

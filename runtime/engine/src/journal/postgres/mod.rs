@@ -143,13 +143,14 @@ async fn serve(
         let failed = verdicts
             .iter()
             .any(|verdict| matches!(verdict, Err(Refused::Broken(_))));
+        if failed {
+            // Before the answers: what comes after them is written by those who know.
+            refuse_queued(&mut queue, &queued_bytes);
+        }
         let mut verdicts = verdicts.into_iter();
         for (count, answer) in answers {
             // Callers who no longer wait are no concern.
             let _ = answer.send(verdicts.by_ref().take(count).collect());
-        }
-        if failed {
-            refuse_queued(&mut queue, &queued_bytes);
         }
     }
 }

@@ -57,12 +57,58 @@ pub(crate) struct ServeArgs {
     /// Directory that keeps executions and state machines; created when missing
     #[arg(long, value_name = "DIR", default_value = "./stepwell-data")]
     pub(crate) data: PathBuf,
+    /// Database that keeps them instead: postgres://USER@HOST/DATABASE; for one server at a time
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "STEPWELL_STORE",
+        hide_env_values = true
+    )]
+    pub(crate) store: Option<StoreUrl>,
     /// Directory with plugins; `plugins` inside the data directory when absent
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<PathBuf>,
     /// Values of the limits
     #[arg(long, value_enum, default_value_t)]
     pub(crate) limits: LimitsArg,
+}
+
+/// Where a database is. Shown without its password.
+#[derive(Clone)]
+pub(crate) struct StoreUrl(pub(crate) String);
+
+impl std::str::FromStr for StoreUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = ["postgres://", "postgresql://"];
+        if known.iter().any(|scheme| text.starts_with(scheme)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("a store is a PostgreSQL database: postgres://USER@HOST/DATABASE")
+        }
+    }
+}
+
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Parameters may hold a password as well.
+        let url = self.0.split('?').next().unwrap_or_default();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+        match rest.rsplit_once('@') {
+            Some((user, host)) => {
+                let name = user.split(':').next().unwrap_or_default();
+                write!(f, "{scheme}://{name}@{host}")
+            }
+            None => write!(f, "{scheme}://{rest}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::args::{LimitsArg, PlaceArgs};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::host::Host;
+use crate::host::{Host, Opening};
 use crate::timeline::HistoryEvent;
 
 /// Events of one page (the API's largest).
@@ -61,14 +61,14 @@ impl Client {
                 "there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL"
             )));
         }
-        let host = Host::open(
-            Some(&data),
-            None,
-            LimitsArg::Strict,
-            purpose == Purpose::Act,
-        )
-        .await
-        .map_err(or_endpoint)?;
+        let opening = Opening {
+            data: Some(&data),
+            store: None,
+            plugins: None,
+            limits: LimitsArg::Strict,
+            take_up: purpose == Purpose::Act,
+        };
+        let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host))
     }
 

@@ -9,12 +9,28 @@ use stepwell_engine::{Engine, Options, Store};
 use stepwell_sandbox::{Sandbox, SandboxConfig};
 use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
 
-use crate::args::LimitsArg;
+use crate::args::{LimitsArg, StoreUrl};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
+
+/// The schema of a database that holds our tables.
+const SCHEMA: &str = "stepwell";
+
+/// What a runtime is opened over.
+pub(crate) struct Opening<'a> {
+    /// The data directory, created when missing; without one nothing outlives the process.
+    pub(crate) data: Option<&'a Path>,
+    /// The database that keeps executions instead of the data directory.
+    pub(crate) store: Option<&'a StoreUrl>,
+    /// The plugin directory; that of the data directory when absent.
+    pub(crate) plugins: Option<&'a Path>,
+    pub(crate) limits: LimitsArg,
+    /// Whether executions that were running go on.
+    pub(crate) take_up: bool,
+}
 
 /// See the module.
 #[derive(Clone)]
@@ -28,14 +44,15 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Opens the data directory (created when missing), or a store in memory, with the plugins of a directory: that
-    /// of the data directory when none is given. With `take_up` the executions that were running go on.
-    pub(crate) async fn open(
-        data: Option<&Path>,
-        plugins: Option<&Path>,
-        limits: LimitsArg,
-        take_up: bool,
-    ) -> Outcome<Host> {
+    /// Opens the store, and a sandbox with the plugins beside it.
+    pub(crate) async fn open(opening: Opening<'_>) -> Outcome<Host> {
+        let Opening {
+            data,
+            store,
+            plugins,
+            limits,
+            take_up,
+        } = opening;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
@@ -44,7 +61,14 @@ impl Host {
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
-        let store = data.map_or(Store::Memory, |path| Store::Directory(path.to_owned()));
+        let store = match (store, data) {
+            (Some(StoreUrl(url)), _) => Store::Postgres {
+                url: url.clone(),
+                schema: SCHEMA.to_owned(),
+            },
+            (None, Some(path)) => Store::Directory(path.to_owned()),
+            (None, None) => Store::Memory,
+        };
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,

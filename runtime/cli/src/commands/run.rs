@@ -11,7 +11,7 @@ use crate::args::RunArgs;
 use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::given;
-use crate::host::Host;
+use crate::host::{Host, Opening};
 
 /// A role for the API, which wants one; nothing here resolves it.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
@@ -24,12 +24,13 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     };
     let (definition, _) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
     let input = given::json(&args.input)?;
-    let host = Host::open(
-        args.data.as_deref(),
-        args.plugins.as_deref(),
-        args.limits,
-        true,
-    )
+    let host = Host::open(Opening {
+        data: args.data.as_deref(),
+        store: None,
+        plugins: args.plugins.as_deref(),
+        limits: args.limits,
+        take_up: true,
+    })
     .await?;
     let client = Client::here(host);
     let outcome = if args.express {

@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::args::ServeArgs;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::count;
-use crate::host::Host;
+use crate::host::{Host, Opening};
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     if !args.listen.ip().is_loopback() {
@@ -21,7 +21,14 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     }
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().runtime()?;
-    let host = Host::open(Some(&args.data), args.plugins.as_deref(), args.limits, true).await?;
+    let opening = Opening {
+        data: Some(&args.data),
+        store: args.store.as_ref(),
+        plugins: args.plugins.as_deref(),
+        limits: args.limits,
+        take_up: true,
+    };
+    let host = Host::open(opening).await?;
     announce(&host, &args, address)?;
     let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
@@ -60,7 +67,10 @@ fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
         "Stepwell {} serves the Step Functions API on http://{address}",
         env!("CARGO_PKG_VERSION")
     );
-    eprintln!("  data     {}", args.data.display());
+    match &args.store {
+        Some(store) => eprintln!("  store    {store}"),
+        None => eprintln!("  data     {}", args.data.display()),
+    }
     eprintln!("  plugins  {plugins} ({})", count(found.len(), "plugin"));
     for plugin in found.iter().filter(|plugin| plugin.problem.is_some()) {
         eprintln!(

@@ -467,7 +467,9 @@ pub(crate) enum OpenError {
         found: i64,
         known: i64,
     },
-    #[error("the database at {at} cannot be reached: {why}")]
+    #[error(
+        "the database ({at}) cannot be opened: {why}; check its URL, that it runs, and that it lets this user in"
+    )]
     Unreachable { at: String, why: String },
 }
 

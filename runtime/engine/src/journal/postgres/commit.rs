@@ -103,7 +103,11 @@ fn failure(error: &Error) -> Failure {
 pub(super) fn described(error: &Error) -> String {
     match error.as_db_error() {
         Some(server) => format!("{} ({})", server.message(), server.code().code()),
-        None => error.to_string(),
+        // Its own text is only where it happened: `error connecting to server`.
+        None => match std::error::Error::source(error) {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        },
     }
 }
 

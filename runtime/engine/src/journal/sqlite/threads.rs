@@ -202,10 +202,11 @@ impl Writer {
         while let Ok(first) = self.queue.recv() {
             let (writes, answers) = self.group(first);
             let verdicts = self.commit(&writes);
-            answer(answers, verdicts);
             if self.store.broken().is_some() {
+                // Before the answers: what comes after them is written by those who know.
                 self.fail_queued();
             }
+            answer(answers, verdicts);
             if self.store.wants_checkpoint() {
                 // A full channel means that the checkpointer is awake already.
                 let _ = self.wake_checkpointer.try_send(());

@@ -11,8 +11,8 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd,
-    StartRequest, Status, Store, TaskRunner,
+    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
+    PluginEnd, StartRequest, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 
@@ -95,6 +95,14 @@ fn the_next_life_takes_up_what_the_last_one_left() {
     let looked_at = runtime.block_on(async {
         let engine = open(directory.path(), runner.clone(), false);
         let looked_at = engine.execution(&caller(), &arn).await.unwrap();
+        let request = StartRequest {
+            machine_arn: looked_at.machine_arn.to_string(),
+            name: Some("two".into()),
+            input: None,
+            trace_header: None,
+        };
+        let refused = engine.start(&caller(), request).await;
+        assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
         engine.shutdown().await;
         looked_at
     });

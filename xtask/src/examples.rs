@@ -43,13 +43,9 @@ pub(crate) fn plugins() -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Arguments for cargo that run the native tests of all examples' tasks.
-pub(crate) fn native_tests() -> Result<Vec<String>> {
-    let mut arguments = vec!["test".to_owned(), "--quiet".to_owned()];
-    for task in tasks()? {
-        arguments.extend(["--package".to_owned(), task.package]);
-    }
-    Ok(arguments)
+/// The packages of all examples' tasks.
+pub(crate) fn packages() -> Result<Vec<String>> {
+    Ok(tasks()?.into_iter().map(|task| task.package).collect())
 }
 
 /// A task with a manifest becomes a folder, one without a single file.

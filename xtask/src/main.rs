@@ -2,6 +2,7 @@
 //! nothing else scripts it.
 
 mod bench;
+mod binaries;
 mod demo;
 mod examples;
 mod guests;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::binaries::Binaries;
 use crate::{examples, guests, tools};
 
 /// A part of the suite.
@@ -19,8 +20,12 @@ struct Part {
 enum Work {
     Chore(fn() -> Result<()>),
     Cargo(&'static [&'static str]),
-    /// Cargo with arguments that are found out first, then as `Cargo`.
-    Found(fn() -> Result<Vec<String>>, &'static [&'static str]),
+    /// Compiles all test binaries.
+    Compile,
+    /// Runs the test binaries of these packages with these arguments.
+    Tests(&'static [&'static str], &'static [&'static str]),
+    /// Runs the examples' tasks natively, then the whole system's tests with these arguments.
+    Examples(&'static [&'static str]),
 }
 
 /// What came of a part.
@@ -33,6 +38,9 @@ struct Done {
     corpus: Vec<String>,
     ok: bool,
 }
+
+/// The package that tests the built system from the outside.
+const WHOLE: &str = "stepwell-tests";
 
 const PARTS: &[Part] = &[
     Part {
@@ -69,139 +77,110 @@ const PARTS: &[Part] = &[
         ]),
     },
     Part {
+        name: "compile",
+        what: "all tests",
+        work: Work::Compile,
+    },
+    Part {
         name: "query",
         what: "values, JSONPath, JSONata",
-        work: Work::Cargo(&["test", "--package", "stepwell-query", "--", "--show-output"]),
+        work: Work::Tests(&["stepwell-query"], &["--show-output"]),
     },
     Part {
         name: "asl",
         what: "definitions",
-        work: Work::Cargo(&["test", "--package", "stepwell-asl", "--", "--show-output"]),
+        work: Work::Tests(&["stepwell-asl"], &["--show-output"]),
     },
     Part {
         name: "interp",
         what: "the interpreter",
-        work: Work::Cargo(&["test", "--package", "stepwell-interp"]),
+        work: Work::Tests(&["stepwell-interp"], &[]),
     },
     Part {
         name: "engine",
         what: "durable execution",
-        work: Work::Cargo(&["test", "--package", "stepwell-engine", "--all-features"]),
+        work: Work::Tests(&["stepwell-engine"], &[]),
     },
     Part {
         name: "sandbox",
         what: "plugins, limits, grants",
-        work: Work::Cargo(&["test", "--package", "stepwell-sandbox"]),
+        work: Work::Tests(&["stepwell-sandbox"], &[]),
     },
     Part {
         name: "server",
         what: "the API",
-        work: Work::Cargo(&["test", "--package", "stepwell-server"]),
+        work: Work::Tests(&["stepwell-server"], &[]),
     },
     Part {
         name: "cli",
         what: "the command line",
-        work: Work::Cargo(&["test", "--package", "stepwell"]),
+        work: Work::Tests(&["stepwell"], &[]),
     },
     Part {
         name: "sdk",
         what: "the Rust SDK",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-task",
-            "--package",
-            "stepwell-task-macros",
-            "--all-features",
-        ]),
+        work: Work::Tests(
+            &[
+                "stepwell-task",
+                "stepwell-task-macros",
+                "stepwell-sample-task",
+            ],
+            &[],
+        ),
+    },
+    Part {
+        name: "chores",
+        what: "these chores and the bench",
+        work: Work::Tests(&["xtask", "stepwell-bench", "stepwell-test-guests"], &[]),
+    },
+    Part {
+        name: "docs",
+        what: "examples in the documentation of the Rust SDK",
+        work: Work::Cargo(&["test", "--doc", "--workspace"]),
     },
     Part {
         name: "whole",
         what: "corpus and crashes, without a server",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-tests",
-            "--",
-            "--skip",
-            "boto3::",
-            "--skip",
-            "examples::",
-            "--skip",
-            "hostile::",
-            "--skip",
-            "kill::",
-            "--skip",
-            "recorded_wire::",
-        ]),
-    },
-    Part {
-        name: "examples",
-        what: "the examples: their tasks natively, their runs by the program",
-        work: Work::Found(
-            examples::native_tests,
+        work: Work::Tests(
+            &[WHOLE],
             &[
-                "test",
-                "--package",
-                "stepwell-tests",
-                "--test",
-                "all",
-                "--",
+                "--skip",
+                "boto3::",
+                "--skip",
                 "examples::",
+                "--skip",
+                "hostile::",
+                "--skip",
+                "kill::",
+                "--skip",
+                "recorded_wire::",
             ],
         ),
     },
     Part {
+        name: "examples",
+        what: "the examples: their tasks natively, their runs by the program",
+        work: Work::Examples(&["examples::"]),
+    },
+    Part {
         name: "hostile",
         what: "tasks that mean harm, through a server",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-tests",
-            "--test",
-            "all",
-            "--",
-            "hostile::",
-        ]),
+        work: Work::Tests(&[WHOLE], &["hostile::"]),
     },
     Part {
         name: "kill",
         what: "a server that is killed again and again",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-tests",
-            "--test",
-            "all",
-            "--",
-            "kill::",
-        ]),
+        work: Work::Tests(&[WHOLE], &["kill::"]),
     },
     Part {
         name: "boto3",
         what: "the AWS SDK's cases",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-tests",
-            "--test",
-            "all",
-            "--",
-            "boto3::",
-        ]),
+        work: Work::Tests(&[WHOLE], &["boto3::"]),
     },
     Part {
         name: "recorded_wire",
         what: "recordings over the wire",
-        work: Work::Cargo(&[
-            "test",
-            "--package",
-            "stepwell-tests",
-            "--test",
-            "all",
-            "--",
-            "recorded_wire::",
-        ]),
+        work: Work::Tests(&[WHOLE], &["recorded_wire::"]),
     },
 ];
 
@@ -221,7 +200,8 @@ pub(crate) fn test(wanted: &[String]) -> Result<()> {
     let chosen = PARTS
         .iter()
         .filter(|part| wanted.is_empty() || wanted.iter().any(|name| name == part.name));
-    let done: Vec<Done> = chosen.map(run).collect();
+    let mut binaries = Binaries::default();
+    let done: Vec<Done> = chosen.map(|part| run(part, &mut binaries)).collect();
     table(&done);
     let failed: Vec<&str> = done
         .iter()
@@ -238,7 +218,7 @@ pub(crate) fn test(wanted: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn run(part: &Part) -> Done {
+fn run(part: &Part, binaries: &mut Binaries) -> Done {
     eprintln!("\n=== {}: {}", part.name, part.what);
     let begun = Instant::now();
     let mut done = Done {
@@ -252,9 +232,12 @@ fn run(part: &Part) -> Done {
     let outcome = match &part.work {
         Work::Chore(chore) => chore().map(|()| true),
         Work::Cargo(arguments) => watched(tools::cargo().args(*arguments), &mut done),
-        Work::Found(find, arguments) => find().and_then(|found| {
-            let first = watched(tools::cargo().args(found), &mut done)?;
-            Ok(watched(tools::cargo().args(*arguments), &mut done)? && first)
+        Work::Compile => binaries.compile().map(|()| true),
+        Work::Tests(packages, arguments) => tests(binaries, packages, arguments, &mut done),
+        Work::Examples(arguments) => examples::packages().and_then(|packages| {
+            let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
+            let natively = tests(binaries, &packages, &[], &mut done)?;
+            Ok(tests(binaries, &[WHOLE], arguments, &mut done)? && natively)
         }),
     };
     done.took = begun.elapsed();
@@ -263,6 +246,20 @@ fn run(part: &Part) -> Done {
         false
     });
     done
+}
+
+/// Runs the test binaries of packages, all of them even when one fails.
+fn tests(
+    binaries: &mut Binaries,
+    packages: &[&str],
+    arguments: &[&str],
+    done: &mut Done,
+) -> Result<bool> {
+    let mut passed = true;
+    for mut binary in binaries.of(packages)? {
+        passed &= watched(binary.args(arguments), done)?;
+    }
+    Ok(passed)
 }
 
 /// Runs a command, passing on what it prints to stdout line by line and counting what the test harnesses say.

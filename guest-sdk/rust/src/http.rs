@@ -1,12 +1,20 @@
 //! A small blocking HTTP client. Requests leave the host only where `[grants].http` of the manifest allows them.
 //!
-//! ```ignore
+//! ```
+//! # use stepwell_task::{Context, TaskError, http};
+//! # #[derive(serde::Serialize)]
+//! # struct Order;
+//! # #[derive(serde::Deserialize)]
+//! # struct Charge;
+//! # fn charge(order: Order, ctx: &Context) -> Result<Charge, TaskError> {
 //! let reply = http::post("https://api.example.com/charges")
 //!     .header("idempotency-key", &ctx.idempotency_key)
 //!     .json(&order)
 //!     .send()?
 //!     .error_for_status()?;
 //! let charge: Charge = reply.json()?;
+//! # Ok(charge)
+//! # }
 //! ```
 //!
 //! In native tests [`crate::testing::answer_http`] supplies the replies.

@@ -1,6 +1,6 @@
 //! Write a workflow task as a plain Rust function. Hides the component's bindings, the JSON conversion and the export.
 //!
-//! ```ignore
+//! ```
 //! use serde::{Deserialize, Serialize};
 //! use stepwell_task::{Context, TaskError, log, task};
 //!

@@ -12,7 +12,7 @@ use syn::{Error, FnArg, ItemFn, ReturnType, parse_macro_input};
 /// `Result<Output, TaskError>` with any `serde::Serialize` output. It stays an ordinary function: on a host build the
 /// attribute adds nothing that runs, so unit tests call it directly. One task a crate.
 ///
-/// ```ignore
+/// ```text
 /// #[stepwell_task::task]
 /// fn charge(order: Order, ctx: &Context) -> Result<Receipt, TaskError> { … }
 /// ```

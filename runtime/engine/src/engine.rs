@@ -16,6 +16,7 @@ use crate::{
     limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
     machines::MachineCache,
     node::{self, Node},
+    pages::PageKey,
     reader,
     runner::TaskRunner,
 };
@@ -54,6 +55,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     node: Arc<Node>,
     machines: MachineCache,
+    page_key: PageKey,
     /// What the connections to a database run on.
     connections: Option<Runtime>,
 }
@@ -122,6 +124,7 @@ impl Engine {
         Ok(Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
+            page_key: PageKey::default(),
             connections,
         })))
     }
@@ -145,6 +148,10 @@ impl Engine {
 
     pub(crate) fn machines_cache(&self) -> &MachineCache {
         &self.0.machines
+    }
+
+    pub(crate) fn page_key(&self) -> &PageKey {
+        &self.0.page_key
     }
 
     /// A record of the catalog.

@@ -312,6 +312,11 @@ impl Engine {
             let text = "This operation is not supported by this type of state machine";
             return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
         }
+        let status_text = status
+            .map(|status| format!("{status:?}"))
+            .unwrap_or_default();
+        let list = self.list(caller, &["executions", machine_arn, &status_text]);
+        let before = list.number(&page).await?.map(ExecutionId);
         let Some(scope) = self.scope(caller, &machine, false).await? else {
             return Ok(Page {
                 items: Vec::new(),
@@ -319,16 +324,14 @@ impl Engine {
             });
         };
         let size = pages::size(&page);
-        let before = pages::number(&page)?.map(ExecutionId);
         let rows = self.node().journal.list(ListQuery {
             scope,
             status,
             before,
             limit: size + 1,
         });
-        let found = pages::cut(rows.await.map_err(reader::broken)?, size, |row| {
-            row.id.0.to_string()
-        });
+        let rows = rows.await.map_err(reader::broken)?;
+        let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
         pages::try_map(found, |row| reader::summary(&row))
     }
 
@@ -431,7 +434,9 @@ impl Engine {
     ) -> Result<Page<HistoryEntry>, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let size = pages::size(&page);
-        let start = pages::number(&page)?;
+        let direction = if reverse { "backward" } else { "forward" };
+        let list = self.list(caller, &["history", arn, direction]);
+        let start = list.number(&page).await?;
         let mut entries = if reverse {
             self.backward(&row, start, size).await?
         } else {
@@ -442,14 +447,14 @@ impl Engine {
             self.append_live(row.id, start.unwrap_or(1), &mut entries)
                 .await?;
         }
-        let more = entries.len() > size as usize;
-        let next = entries
-            .get(size as usize)
-            .map(|entry| pages::token(&entry.id.to_string()));
+        let next_token = match entries.get(size as usize) {
+            Some(next) => Some(list.token(&next.id.to_string()).await?),
+            None => None,
+        };
         entries.truncate(size as usize);
         Ok(Page {
             items: entries,
-            next_token: next.filter(|_| more),
+            next_token,
         })
     }
 

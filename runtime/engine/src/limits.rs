@@ -17,6 +17,9 @@ pub(crate) const TOKEN_CHARS: usize = stepwell_interp::TOKEN_BYTES.div_ceil(3) *
 /// Items of a page when the caller names no number (API model: 0 means 100).
 pub(crate) const PAGE_DEFAULT: u32 = 100;
 
+/// A page token works for a day (API reference: tokens expire after 24 hours).
+pub(crate) const PAGE_TOKEN_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
+
 /// Items of a page at most (API model).
 pub(crate) const PAGE_MAX: u32 = 1_000;
 

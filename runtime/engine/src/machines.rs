@@ -467,17 +467,16 @@ impl Engine {
         prefix: &str,
         page: &PageRequest,
     ) -> Result<Page<crate::journal::CatalogRecord>, Error> {
-        let after = pages::position(page)?;
+        let list = self.list(caller, &[kind, prefix]);
+        let after = list.position(page).await?;
         let size = pages::size(page);
         let found =
             self.node()
                 .journal
                 .scan(&caller.tenant, kind, prefix, after.as_deref(), size + 1);
-        Ok(pages::cut(
-            found.await.map_err(reader::broken)?,
-            size,
-            |record| record.key.name.to_string(),
-        ))
+        let found = found.await.map_err(reader::broken)?;
+        list.cut(found, size, |record| record.key.name.to_string())
+            .await
     }
 }
 

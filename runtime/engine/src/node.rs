@@ -75,7 +75,7 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// 32 fresh bytes from the operating system.
-fn os_seed() -> [u8; 32] {
+pub(crate) fn os_seed() -> [u8; 32] {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the operating system gives random bytes");
     seed

@@ -2,7 +2,7 @@
 
 use crate::table::{Row, Target, number};
 
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 800.0;
 const ROW: f64 = 34.0;
 const TOP: f64 = 46.0;
 const BAR_X: f64 = 330.0;

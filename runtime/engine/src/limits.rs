@@ -44,6 +44,10 @@ pub(crate) const EVICT_AFTER_MS: u64 = 5_000;
 /// Inputs that one execution may take in a turn before its events are appended.
 pub(crate) const TURN_INPUTS_MAX: usize = 256;
 
+/// Milliseconds that the turns of a shard take before it acts on them and looks for news, and that one execution's
+/// turn takes before others have theirs: an evaluation that was begun is not interrupted.
+pub(crate) const TURN_MS_MAX: u64 = 5;
+
 /// Inputs queued for a shard before calls are refused as busy.
 pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
 

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use stepwell_interp::{Input, OnCrash, TaskId, TaskRequest, Timestamp};
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -72,6 +72,10 @@ pub(crate) fn now() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn since(began: Instant) -> Monotonic {
+    Monotonic(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
 /// 32 fresh bytes from the operating system.
@@ -320,7 +324,7 @@ impl Node {
     }
 
     fn monotonic(&self) -> Monotonic {
-        Monotonic(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+        since(self.began)
     }
 
     /// Wakes what was in memory when these partitions were last served, and what has unread messages.
@@ -461,9 +465,11 @@ impl ShardLoop {
     fn new(node: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) -> ShardLoop {
         let (news_sender, news) = mpsc::unbounded_channel();
         let on_crash_node = Arc::downgrade(&node);
+        let began = Instant::now();
         let environment = Environment {
             opened_at: now(),
             seed: Box::new(|_, _| os_seed()),
+            clock: Box::new(move || since(began)),
             fresh_ms: LEASE_MS * 2 / 3,
             on_crash: Box::new(move |info, request| {
                 on_crash_node
@@ -490,7 +496,11 @@ impl ShardLoop {
     async fn run(mut self) {
         loop {
             self.count_busy();
-            if !self.shard.is_busy() && !self.wait().await {
+            let goes_on = match self.shard.is_busy() {
+                true => !*self.closed.borrow(),
+                false => self.wait().await,
+            };
+            if !goes_on {
                 return;
             }
             self.shard.pass(self.node.monotonic());
@@ -522,6 +532,9 @@ impl ShardLoop {
 
     /// Takes what else has arrived, so that it shares the turn and the commit.
     fn take_queued(&mut self) {
+        while let Some(Some((tickets, verdicts))) = self.commits.next().now_or_never() {
+            self.committed(tickets, verdicts);
+        }
         let at = now();
         while let Ok(input) = self.news.try_recv() {
             self.news(at, input);

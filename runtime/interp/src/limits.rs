@@ -2,6 +2,8 @@
 
 /// Events that one call of [`crate::step`] records before it yields [`crate::Effect::Again`] (ours).
 pub const STEP_EVENTS_MAX: u32 = 1_000;
+/// Work of evaluations in one step before it yields, in about microseconds at worst (ours; [`stepwell_query::Effort`]).
+pub(crate) const STEP_WORK_MAX: u64 = 50_000;
 /// Redispatches of one attempt before it fails (ours): a task that kills the process cannot kill it for ever.
 pub const REDISPATCH_MAX: u32 = 3;
 /// Bytes of randomness in a task token (ours; the API allows a token of 2,048 characters).

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_query::{Bindings, ObjectBuilder, Scope, Sources, Value};
+use stepwell_query::{Bindings, Effort, ObjectBuilder, Scope, Sources, Value};
 
 use crate::{
     Timestamp,
@@ -22,11 +22,17 @@ pub(crate) struct Moment<'a> {
     pub(crate) token: Option<&'a TaskToken>,
     /// The iteration that is about to start, in a Map's own frame.
     pub(crate) iteration: Option<u32>,
+    pub(crate) effort: &'a Effort,
 }
 
 impl<'a> Moment<'a> {
     /// The state that the frame is in.
-    pub(crate) fn of(run: &'a Run, frame: FrameId, at: Timestamp) -> Option<Moment<'a>> {
+    pub(crate) fn of(
+        run: &'a Run,
+        frame: FrameId,
+        at: Timestamp,
+        effort: &'a Effort,
+    ) -> Option<Moment<'a>> {
         let visit = run.frame(frame)?.visit()?;
         Some(Moment {
             run,
@@ -35,6 +41,7 @@ impl<'a> Moment<'a> {
             at,
             token: None,
             iteration: None,
+            effort,
         })
     }
 
@@ -92,6 +99,10 @@ impl Scope for Moment<'_> {
 
     fn variable(&self, name: &str) -> Option<Value> {
         self.run.variable(self.frame, name).cloned()
+    }
+
+    fn effort(&self) -> Option<&Effort> {
+        Some(self.effort)
     }
 }
 

@@ -2,7 +2,7 @@
 //! that the run evolves by at once.
 
 use stepwell_asl::{Program, State};
-use stepwell_query::Random;
+use stepwell_query::{Effort, Random};
 
 use crate::{
     Timestamp,
@@ -10,7 +10,7 @@ use crate::{
     event::{Event, Place, What},
     fault::{Fault, Outcome, TIMEOUT},
     flow,
-    limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX},
+    limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX, STEP_WORK_MAX},
     run::{FrameId, Phase, Run, Stage},
     scope::Moment,
 };
@@ -18,7 +18,8 @@ use crate::{
 /// Advances one execution: takes an input, runs on until every flow waits for the outside world, and says what is to
 /// be done. Pure and total: an input that fits nothing that is open has no effects.
 ///
-/// After [`STEP_EVENTS_MAX`] events it stops with [`Effect::Again`] and wants [`Input::Continue`] next.
+/// It stops with [`Effect::Again`] and wants [`Input::Continue`] next after [`STEP_EVENTS_MAX`] events or evaluations
+/// that are as much work, and before an evaluation that may take long: that one is the first thing the next step does.
 pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
     let limits = Limits::of(run.start().is_some_and(|start| start.raised_limits));
     let at = env.at.max(run.last_at());
@@ -31,6 +32,9 @@ pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Eff
         limits,
         effects: Vec::new(),
         events: 0,
+        work: 0,
+        turn: None,
+        put_off: false,
     };
     turn.take(input);
     turn.run_on();
@@ -47,6 +51,12 @@ pub(crate) struct Turn<'a> {
     pub(crate) limits: &'static Limits,
     pub(crate) effects: Vec<Effect>,
     events: u32,
+    /// Work of evaluations so far.
+    work: u64,
+    /// The position at which a flow's turn began, during one.
+    turn: Option<u64>,
+    /// The turn came upon an evaluation that may take long: it is given again in another step.
+    put_off: bool,
 }
 
 impl<'a> Turn<'a> {
@@ -129,12 +139,17 @@ impl<'a> Turn<'a> {
             let Some(frame) = self.run.next_ready() else {
                 return;
             };
-            if self.events >= STEP_EVENTS_MAX {
+            if self.events >= STEP_EVENTS_MAX || self.work >= STEP_WORK_MAX {
                 self.effects.push(Effect::Again);
                 return;
             }
             let before = self.run.next_position();
+            self.turn = Some(before);
             self.advance(frame);
+            if self.put_off {
+                self.effects.push(Effect::Again);
+                return;
+            }
             // Every turn records something, or the same turn would come for ever.
             debug_assert!(self.run.next_position() > before);
             if self.run.next_position() == before {
@@ -207,14 +222,19 @@ impl<'a> Turn<'a> {
         program.find(name).map(|id| &program[id])
     }
 
-    /// Evaluates something for the state that the frame is in.
+    /// Evaluates something for the state that the frame is in; `None` when there is none, or when it may take long and
+    /// is left to another step. Only a flow's turn that has recorded nothing can be given again.
     pub(crate) fn evaluate<T>(
         &mut self,
         id: FrameId,
         evaluate: impl FnOnce(&Moment, &mut Random, &Limits) -> Outcome<T>,
     ) -> Option<Outcome<T>> {
-        let moment = Moment::of(self.run, id, self.at)?;
-        Some(evaluate(&moment, &mut self.random, self.limits))
+        let effort = Effort::new(self.events > 0 && self.turn == Some(self.run.next_position()));
+        let moment = Moment::of(self.run, id, self.at, &effort)?;
+        let made = evaluate(&moment, &mut self.random, self.limits);
+        self.work = self.work.saturating_add(effort.work());
+        self.put_off = effort.is_put_off();
+        (!self.put_off).then_some(made)
     }
 
     /// Records that the work of the state that the frame is in has failed.
@@ -230,13 +250,13 @@ impl<'a> Turn<'a> {
         self.record(id, failed);
     }
 
-    /// Appends an event, unless the execution is over.
+    /// Appends an event, unless the execution is over or the flow's turn is to be given again.
     pub(crate) fn record(&mut self, id: FrameId, what: What) {
         self.record_at(id, what, self.at);
     }
 
     pub(crate) fn record_at(&mut self, id: FrameId, what: What, at: Timestamp) {
-        if self.run.ending().is_some() {
+        if self.run.ending().is_some() || self.put_off {
             return;
         }
         let full = self.run.next_public_id() >= self.limits.history_events_max;

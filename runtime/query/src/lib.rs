@@ -7,6 +7,7 @@
 //! The crate hides both parsers, the JSONata engine and every rule about how results become JSON. It is pure: the
 //! time, the randomness ([`Random`]) and the context object ([`Scope`]) are arguments.
 
+mod effort;
 mod hash;
 mod intrinsic;
 mod java;
@@ -18,6 +19,7 @@ mod sources;
 mod template;
 mod value;
 
+pub use effort::Effort;
 pub use intrinsic::{Intrinsic, IntrinsicError};
 pub use jsonata::{
     Bindings, Bounds, Expression, JsonataFailure, JsonataFailureKind, JsonataSyntaxError,
@@ -25,7 +27,7 @@ pub use jsonata::{
 };
 pub use limits::{
     JSON_DEPTH_MAX, JSONATA_DEPTH_MAX, JSONATA_MEMORY_BYTES_MAX, JSONATA_RESULT_BYTES_MAX,
-    JSONATA_SEQUENCE_MAX, JSONATA_STRING_BYTES_MAX, JSONATA_TIME_MS_MAX,
+    JSONATA_SEQUENCE_MAX, JSONATA_STATE_TIME_MS_MAX, JSONATA_STRING_BYTES_MAX, JSONATA_TIME_MS_MAX,
 };
 pub use path::{
     Path, PathError, PathErrorKind, PathExpr, PathExprError, PathRoot, PathSyntaxError,

@@ -30,6 +30,9 @@ pub(crate) const ARRAY_PARTITION_BYTES_MAX: usize = 262_144;
 /// Milliseconds one JSONata expression may run. Ours; AWS documents none.
 pub const JSONATA_TIME_MS_MAX: u64 = 1000;
 
+/// Milliseconds that all JSONata expressions of one state may run together. Ours: a state may have thousands of them.
+pub const JSONATA_STATE_TIME_MS_MAX: u64 = 10_000;
+
 /// Levels of evaluation of a JSONata expression. Ours, near AWS's: a sum of 200 terms overflows there.
 pub const JSONATA_DEPTH_MAX: usize = 400;
 

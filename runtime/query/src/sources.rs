@@ -1,6 +1,6 @@
 //! What an expression may read besides its text.
 
-use crate::value::Value;
+use crate::{effort::Effort, value::Value};
 
 /// The surroundings of a state: the context object and the workflow's variables.
 ///
@@ -11,6 +11,11 @@ pub trait Scope {
 
     /// The value of a workflow variable as of the entry of the state, or `None` when none of that name is assigned.
     fn variable(&self, name: &str) -> Option<Value>;
+
+    /// Where the work of evaluations is counted, if anywhere.
+    fn effort(&self) -> Option<&Effort> {
+        None
+    }
 }
 
 /// Surroundings without variables and with an empty context object.

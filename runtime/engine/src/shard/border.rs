@@ -20,6 +20,8 @@ pub(crate) struct Environment {
     /// 32 fresh random bytes for the input that is stepped next, after so many events of that execution. Only the
     /// simulation looks at the arguments.
     pub(crate) seed: Box<dyn FnMut(ExecutionId, u64) -> [u8; 32] + Send>,
+    /// The time between two steps: how long a turn has taken by now. Its origin is nobody's concern.
+    pub(crate) clock: Box<dyn FnMut() -> Monotonic + Send>,
     /// How long after asking for its leases a node may dispatch: less than they last.
     pub(crate) fresh_ms: u64,
     /// What a crash means for an attempt.

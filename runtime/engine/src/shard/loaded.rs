@@ -8,7 +8,8 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, Effect, Ending, Env, Event, Input, Run, TaskId, TaskToken, Timestamp, encode, step,
+    Cancelled, Effect, Ending, Env, Event, Input, Run, STEP_EVENTS_MAX, TaskId, TaskToken,
+    Timestamp, encode, step,
 };
 use tokio::sync::oneshot;
 
@@ -199,12 +200,14 @@ impl Loaded {
         public_entries(&self.unflushed, self.unflushed_public)
     }
 
-    /// Steps waiting inputs, and timers that are due once none waits.
+    /// Steps waiting inputs, and timers that are due once none waits, until there were enough of them or of events, or
+    /// the time is over. A new execution's start is not held up by what may take long after it.
     pub(super) fn step_inputs(
         &mut self,
         now: Timestamp,
         inputs_max: usize,
         seed: &mut dyn FnMut(u64) -> [u8; 32],
+        time_is_over: &mut dyn FnMut() -> bool,
     ) -> Turn {
         let mut turn = Turn::default();
         turn.taken.lazy = true;
@@ -235,6 +238,9 @@ impl Loaded {
             }
             if again {
                 self.inbox.push_front(Waiting::plain(Input::Continue));
+            }
+            let enough = turn.taken.events.len() >= STEP_EVENTS_MAX as usize;
+            if enough || (again && self.create.is_some()) || time_is_over() {
                 break;
             }
         }

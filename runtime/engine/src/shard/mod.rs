@@ -10,6 +10,8 @@
 mod border;
 mod loaded;
 mod ready;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -23,7 +25,7 @@ use crate::{
     api::HistoryEntry,
     counters::Counters,
     journal::{Epoch, ExecutionId, Message, Partition, Refused, Verdict, Write},
-    limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX},
+    limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX, TURN_MS_MAX},
 };
 
 use border::TakeReply;
@@ -148,7 +150,8 @@ impl Shard {
         self.monotonic.0.saturating_sub(self.leased_at.0) < self.environment.fresh_ms
     }
 
-    /// Steps executions that have something to do, fairly by tenant, at most `turns` of them, and fires what is due.
+    /// Steps executions that have something to do, fairly by tenant, at most `turns` of them or for [`TURN_MS_MAX`], and
+    /// fires what is due. What goes on may take long: it has its turn when all that is owed has been taken out.
     pub(crate) fn work(&mut self, now: Timestamp, turns: usize) {
         while let Some((due, execution)) = self.timers.first().copied() {
             if due > now {
@@ -167,11 +170,18 @@ impl Shard {
             self.reloads.remove(&(due, execution));
             self.out.push(Out::Load(execution));
         }
+        let began = (self.environment.clock)();
         for _ in 0..turns {
+            if self.ready.next_goes_on() && !self.out.is_empty() {
+                break;
+            }
             let Some(execution) = self.ready.pop() else {
                 break;
             };
             self.turn(now, execution);
+            if (self.environment.clock)().0.saturating_sub(began.0) >= TURN_MS_MAX {
+                break;
+            }
         }
     }
 
@@ -412,12 +422,16 @@ impl Shard {
             .get(&execution.partition())
             .copied()
             .unwrap_or(Epoch(0));
-        let seed = &mut self.environment.seed;
-        let turn = loaded.step_inputs(now, TURN_INPUTS_MAX, &mut |position| {
-            seed(execution, position)
-        });
+        let (seed, clock) = (&mut self.environment.seed, &mut self.environment.clock);
+        let began = clock();
+        let turn = loaded.step_inputs(
+            now,
+            TURN_INPUTS_MAX,
+            &mut |position| seed(execution, position),
+            &mut || clock().0.saturating_sub(began.0) >= TURN_MS_MAX,
+        );
         if loaded.has_work() {
-            self.ready.push(&loaded.info.tenant, execution);
+            self.ready.push_again(&loaded.info.tenant, execution);
         }
         for refused in turn.refused {
             // The activity task was taken or closed before: the worker asks for the next one.

@@ -1,4 +1,6 @@
-//! The order in which executions get their turns: round robin over tenants, first come first served within one.
+//! The order in which executions get their turns: round robin over tenants. Within one tenant what goes on after a turn
+//! that was not enough alternates with what has news, each first come first served: a few executions that compute for
+//! long cannot hold up the many that need a moment.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -13,26 +15,50 @@ pub(super) struct Ready {
     queued: HashSet<ExecutionId>,
     /// Tenants with work, in the order of their next turn.
     order: VecDeque<Arc<str>>,
-    by_tenant: HashMap<Arc<str>, VecDeque<ExecutionId>>,
+    by_tenant: HashMap<Arc<str>, Queues>,
+}
+
+/// One tenant's executions with something to do.
+#[derive(Default)]
+struct Queues {
+    with_news: VecDeque<ExecutionId>,
+    going_on: VecDeque<ExecutionId>,
+    /// The last turn was one with news.
+    had_news: bool,
 }
 
 impl Ready {
+    /// An execution has news.
     pub(super) fn push(&mut self, tenant: &Arc<str>, execution: ExecutionId) {
-        if !self.queued.insert(execution) {
-            return;
+        if let Some(queues) = self.queues(tenant, execution) {
+            queues.with_news.push_back(execution);
         }
-        let queue = self.by_tenant.entry(tenant.clone()).or_default();
-        if queue.is_empty() {
+    }
+
+    /// An execution's turn was not enough.
+    pub(super) fn push_again(&mut self, tenant: &Arc<str>, execution: ExecutionId) {
+        if let Some(queues) = self.queues(tenant, execution) {
+            queues.going_on.push_back(execution);
+        }
+    }
+
+    /// Where to queue it, unless it is queued.
+    fn queues(&mut self, tenant: &Arc<str>, execution: ExecutionId) -> Option<&mut Queues> {
+        if !self.queued.insert(execution) {
+            return None;
+        }
+        let queues = self.by_tenant.entry(tenant.clone()).or_default();
+        if queues.is_empty() {
             self.order.push_back(tenant.clone());
         }
-        queue.push_back(execution);
+        Some(queues)
     }
 
     pub(super) fn pop(&mut self) -> Option<ExecutionId> {
         let tenant = self.order.pop_front()?;
-        let queue = self.by_tenant.get_mut(&tenant)?;
-        let execution = queue.pop_front()?;
-        if queue.is_empty() {
+        let queues = self.by_tenant.get_mut(&tenant)?;
+        let execution = queues.pop()?;
+        if queues.is_empty() {
             self.by_tenant.remove(&tenant);
         } else {
             self.order.push_back(tenant);
@@ -41,8 +67,34 @@ impl Ready {
         Some(execution)
     }
 
+    /// Whether the next turn is one of an execution that goes on.
+    pub(super) fn next_goes_on(&self) -> bool {
+        let tenant = self.order.front();
+        let queues = tenant.and_then(|tenant| self.by_tenant.get(tenant));
+        queues.is_some_and(Queues::next_goes_on)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.order.is_empty()
+    }
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.with_news.is_empty() && self.going_on.is_empty()
+    }
+
+    fn next_goes_on(&self) -> bool {
+        !self.going_on.is_empty() && (self.had_news || self.with_news.is_empty())
+    }
+
+    fn pop(&mut self) -> Option<ExecutionId> {
+        self.had_news = !self.next_goes_on();
+        if self.had_news {
+            self.with_news.pop_front()
+        } else {
+            self.going_on.pop_front()
+        }
     }
 }
 
@@ -63,5 +115,18 @@ mod tests {
         let order: Vec<u64> = std::iter::from_fn(|| ready.pop()).map(|id| id.0).collect();
         assert_eq!(order.len(), 101);
         assert_eq!(order[1], 1_000);
+    }
+
+    #[test]
+    fn what_goes_on_alternates_with_what_has_news() {
+        let tenant = "one".into();
+        let mut ready = Ready::default();
+        for id in 0..3 {
+            ready.push_again(&tenant, ExecutionId(id));
+            ready.push(&tenant, ExecutionId(10 + id));
+        }
+        assert!(!ready.next_goes_on());
+        let order: Vec<u64> = std::iter::from_fn(|| ready.pop()).map(|id| id.0).collect();
+        assert_eq!(order, [10, 0, 11, 1, 12, 2]);
     }
 }

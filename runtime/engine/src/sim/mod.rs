@@ -152,6 +152,10 @@ enum Item {
     Work {
         node: usize,
     },
+    /// A node goes on with its turns.
+    Turns {
+        node: usize,
+    },
     /// A node looks for due executions and unread messages, and renews its leases.
     Keep {
         node: usize,
@@ -544,6 +548,7 @@ impl World {
             | Item::Load { node: owner, .. }
             | Item::News { node: owner, .. }
             | Item::Work { node: owner }
+            | Item::Turns { node: owner }
             | Item::Keep { node: owner }
             | Item::Look { node: owner }
             | Item::Restart { node: owner } => *owner != node,
@@ -608,6 +613,10 @@ impl World {
             } => self.hand(node, In::Input { execution, input }),
             Item::Work { node } => {
                 self.nodes[node].work_comes();
+                self.settle(node);
+            }
+            Item::Turns { node } => {
+                self.nodes[node].turns_come();
                 self.settle(node);
             }
             Item::Keep { node } => self.keep(node),
@@ -700,7 +709,11 @@ impl World {
         let at = self.now();
         let mut tickets = Vec::new();
         let mut writes = Vec::new();
-        for out in self.nodes[node].work(at) {
+        let (outs, busy) = self.nodes[node].work(at);
+        if busy {
+            self.agenda.plan(at, Item::Turns { node });
+        }
+        for out in outs {
             match out {
                 Out::Commit { ticket, write } => {
                     tickets.push(ticket);
@@ -752,6 +765,7 @@ impl Item {
             Item::Load { .. } => "a load",
             Item::News { .. } => "news of an attempt",
             Item::Work { .. } => "work",
+            Item::Turns { .. } => "turns",
             Item::Keep { .. } => "keeping",
             Item::Look { .. } => "a look for what is due",
             Item::Outside { .. } => "a sign from outside",
@@ -767,6 +781,7 @@ impl Item {
             | Item::Load { node, .. }
             | Item::News { node, .. }
             | Item::Work { node }
+            | Item::Turns { node }
             | Item::Keep { node }
             | Item::Look { node }
             | Item::Restart { node } => Some(*node),

@@ -2,6 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use rand_chacha::{
+    ChaCha12Rng,
+    rand_core::{Rng, SeedableRng},
+};
 use stepwell_interp::Timestamp;
 
 use super::{on_crash, seed_at};
@@ -15,6 +19,8 @@ use crate::{
 const PARTITIONS: u16 = 4;
 /// Turns that a node takes at a time.
 const TURNS: usize = 1_000;
+/// A step seems to take up to this long.
+const STEP_MS_MAX: u64 = 2;
 
 /// See the module.
 pub(super) struct SimNode {
@@ -31,6 +37,7 @@ pub(super) struct SimNode {
     offset_ms: i64,
     planned_work: Option<Timestamp>,
     planned_look: Option<Timestamp>,
+    planned_turns: bool,
     /// Leases are to last for hours, and do from the next one on.
     pub(super) calm: bool,
     leased_calmly: bool,
@@ -50,6 +57,7 @@ impl SimNode {
             offset_ms: 0,
             planned_work: None,
             planned_look: None,
+            planned_turns: false,
             calm: false,
             leased_calmly: false,
         };
@@ -73,6 +81,7 @@ impl SimNode {
         let environment = Environment {
             opened_at: self.wall(at),
             seed: Box::new(move |execution, position| seed_at(seed, execution, position)),
+            clock: stopwatch(seed ^ u64::from(self.life)),
             fresh_ms: super::LEASE_MS * 2 / 3,
             on_crash: Box::new(on_crash),
         };
@@ -80,6 +89,7 @@ impl SimNode {
         self.paused_until = Timestamp(0);
         self.planned_work = None;
         self.planned_look = None;
+        self.planned_turns = false;
         self.commit_path = at;
     }
 
@@ -116,22 +126,22 @@ impl SimNode {
         }
     }
 
-    /// Works until there is nothing to do at once.
-    pub(super) fn work(&mut self, at: Timestamp) -> Vec<Out> {
+    /// Takes turns; what has to be done, and whether turns are left.
+    pub(super) fn work(&mut self, at: Timestamp) -> (Vec<Out>, bool) {
         let wall = self.wall(at);
         let monotonic = self.monotonic(at);
         let Some(shard) = &mut self.shard else {
-            return Vec::new();
+            return (Vec::new(), false);
         };
         shard.pass(monotonic);
-        let mut outs = Vec::new();
-        loop {
-            shard.work(wall, TURNS);
-            outs.extend(shard.take_out());
-            if !shard.is_busy() {
-                return outs;
-            }
-        }
+        shard.work(wall, TURNS);
+        let busy = shard.is_busy() && !std::mem::replace(&mut self.planned_turns, true);
+        (shard.take_out(), busy)
+    }
+
+    /// Planned turns come now.
+    pub(super) fn turns_come(&mut self) {
+        self.planned_turns = false;
     }
 
     /// A time of this node's clock in the world's.
@@ -207,4 +217,14 @@ impl SimNode {
             .nth(usize::from(turn) % count.max(1))
             .copied()
     }
+}
+
+/// A clock by which each step takes its time.
+fn stopwatch(seed: u64) -> Box<dyn FnMut() -> Monotonic + Send> {
+    let mut random = ChaCha12Rng::seed_from_u64(seed);
+    let mut passed = 0;
+    Box::new(move || {
+        passed += u64::from(random.next_u32()) % (STEP_MS_MAX + 1);
+        Monotonic(passed)
+    })
 }

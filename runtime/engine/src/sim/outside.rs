@@ -112,6 +112,7 @@ impl World {
             | Item::Look { .. }
             | Item::Outside { .. }
             | Item::Stop { .. }
+            | Item::Turns { .. }
             | Item::Restart { .. } => true,
         });
     }

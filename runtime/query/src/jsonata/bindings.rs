@@ -10,6 +10,7 @@ use jsonata_core::value::JValue;
 use super::bounds::Bounds;
 use super::convert::to_engine;
 use super::references::References;
+use crate::effort::Effort;
 use crate::sources::Scope;
 use crate::value::Value;
 
@@ -83,6 +84,10 @@ impl<'a> Bindings<'a> {
         self.now_ms
     }
 
+    pub(super) fn effort(&self) -> Option<&Effort> {
+        self.scope.effort()
+    }
+
     pub(super) fn variable(&self, name: &str) -> Option<Value> {
         self.scope.variable(name)
     }
@@ -134,7 +139,7 @@ impl<'a> Bindings<'a> {
         if let Some(member) = &self.converted.borrow().members[index] {
             return Some(member.clone());
         }
-        let member = to_engine(&self.states_member(MEMBERS[index])?);
+        let member = self.convert(&self.states_member(MEMBERS[index])?);
         self.converted.borrow_mut().members[index] = Some(member.clone());
         Some(member)
     }
@@ -149,11 +154,18 @@ impl<'a> Bindings<'a> {
         {
             return Some(value.clone());
         }
-        let value = to_engine(&self.scope.variable(name)?);
+        let value = self.convert(&self.scope.variable(name)?);
         self.converted
             .borrow_mut()
             .variables
             .push((name.clone(), value.clone()));
         Some(value)
+    }
+
+    fn convert(&self, value: &Value) -> JValue {
+        if let Some(effort) = self.effort() {
+            effort.converted(value.json_bytes());
+        }
+        to_engine(value)
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jsonata_core::ast::AstNode;
 use jsonata_core::evaluator::{Evaluator, EvaluatorError, EvaluatorOptions};
@@ -17,7 +18,8 @@ use super::failure::{JsonataFailure, JsonataFailureKind, split_code};
 use super::functions::{self, Host};
 use super::plain::PlainPath;
 use super::references::{self, References};
-use super::{convert, guard, tree};
+use super::{convert, guard, length, tree};
+use crate::effort::Effort;
 use crate::limits::JSONATA_TREE_DEPTH_MAX;
 use crate::random::Random;
 use crate::value::Value;
@@ -36,6 +38,8 @@ struct Parsed {
     /// Names of the guards in the tree.
     guards: Vec<&'static str>,
     too_deep: bool,
+    /// See [`crate::Effort`].
+    work: u64,
 }
 
 /// A text that is no JSONata expression.
@@ -56,6 +60,7 @@ impl Expression {
         let references = references::collect(&tree);
         let plain = PlainPath::of(&tree);
         let too_deep = tree::depth(&tree) > JSONATA_TREE_DEPTH_MAX;
+        let work = length::work(&tree);
         let guards = guard::install(&mut tree);
         Ok(Self {
             text: text.into(),
@@ -65,6 +70,7 @@ impl Expression {
                 plain,
                 guards,
                 too_deep,
+                work,
             }),
         })
     }
@@ -126,6 +132,11 @@ impl Expression {
         if self.parsed.too_deep {
             return Err(JsonataFailureKind::stack_exceeded());
         }
+        if let Some(effort) = bindings.effort()
+            && !effort.begin(self.parsed.work)
+        {
+            return Err(JsonataFailureKind::put_off());
+        }
         let result = self.run_engine(bindings, random)?;
         convert::from_engine(&result, bindings.bounds().result_bytes)
     }
@@ -142,8 +153,9 @@ impl Expression {
             ..
         } = &*self.parsed;
         let bounds = bindings.bounds();
+        let left_ms = bindings.effort().map_or(u64::MAX, Effort::time_left_ms);
         let options = EvaluatorOptions {
-            timeout_ms: Some(bounds.time_ms),
+            timeout_ms: Some(bounds.time_ms.min(left_ms)),
             cancel: None,
             max_stack_depth: Some(bounds.depth),
             max_sequence_length: Some(bounds.sequence),
@@ -173,7 +185,12 @@ impl Expression {
         }
         let root = bindings.engine_root();
         // A fault of the engine must fail this evaluation alone.
-        match catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(tree, &root))) {
+        let evaluate = || catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(tree, &root)));
+        let (result, took) = timed(evaluate);
+        if let Some(effort) = bindings.effort() {
+            effort.took(took);
+        }
+        match result {
             Ok(result) => result,
             Err(_) => Err(EvaluatorError::EvaluationError(
                 "The expression engine failed internally".into(),
@@ -192,6 +209,16 @@ impl PartialEq for Expression {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
     }
+}
+
+/// The clock is read for the bound on time alone, whose outcome the history records.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one exception to this crate's purity"
+)]
+fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let began = Instant::now();
+    (run(), began.elapsed())
 }
 
 fn syntax_error(error: &ParserError) -> JsonataSyntaxError {

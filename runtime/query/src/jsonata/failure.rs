@@ -94,6 +94,14 @@ impl From<EvaluatorError> for JsonataFailureKind {
 }
 
 impl JsonataFailureKind {
+    /// Stands for a result that nobody looks at: see [`crate::Effort::is_put_off`].
+    pub(super) fn put_off() -> Self {
+        Self::Threw {
+            code: None,
+            message: "The evaluation was put off".to_owned(),
+        }
+    }
+
     pub(super) fn stack_exceeded() -> Self {
         Self::Threw {
             code: None,

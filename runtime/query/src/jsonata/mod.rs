@@ -8,6 +8,7 @@ mod expression;
 mod failure;
 mod functions;
 mod guard;
+mod length;
 mod plain;
 mod references;
 mod template;

@@ -35,6 +35,11 @@ impl<'a> Search<'a> {
         self.root
     }
 
+    /// Values looked at so far.
+    pub(super) fn visits(&self) -> u64 {
+        self.visits.get()
+    }
+
     /// The value of a definite path, or the array of all values of an indefinite one.
     pub(super) fn find(
         &self,

@@ -13,6 +13,7 @@ pub(crate) use parse::{closing, fault};
 pub use reference::{ReferencePath, ReferencePathError};
 pub use steps::PathRoot;
 
+use crate::effort::Effort;
 use crate::intrinsic::{Intrinsic, IntrinsicError};
 use crate::random::Random;
 use crate::sources::Sources;
@@ -71,10 +72,10 @@ impl Path {
     /// The value found.
     pub fn evaluate(&self, sources: &Sources) -> Result<Value, PathError> {
         match &self.root {
-            PathRoot::Input => self.select(sources.input),
-            PathRoot::Context => self.select(&sources.scope.context()),
+            PathRoot::Input => self.search(sources.input, sources.scope.effort()),
+            PathRoot::Context => self.search(&sources.scope.context(), sources.scope.effort()),
             PathRoot::Variable(name) => match sources.scope.variable(name) {
-                Some(value) => self.select(&value),
+                Some(value) => self.search(&value, sources.scope.effort()),
                 None => Err(self.error(PathErrorKind::UnknownVariable { name: name.clone() })),
             },
         }
@@ -82,9 +83,16 @@ impl Path {
 
     /// As [`Path::evaluate`], from this value, whatever the path's root is.
     pub fn select(&self, root: &Value) -> Result<Value, PathError> {
-        Search::new(root)
-            .find(&self.steps, root, Mode::Lenient)
-            .map_err(|kind| self.error(kind))
+        self.search(root, None)
+    }
+
+    fn search(&self, root: &Value, effort: Option<&Effort>) -> Result<Value, PathError> {
+        let search = Search::new(root);
+        let found = search.find(&self.steps, root, Mode::Lenient);
+        if let Some(effort) = effort {
+            effort.visited(search.visits());
+        }
+        found.map_err(|kind| self.error(kind))
     }
 
     fn error(&self, kind: PathErrorKind) -> PathError {

@@ -7,6 +7,7 @@
 )]
 
 mod corpus;
+mod effort;
 mod intrinsics;
 mod jsonata;
 mod jsonpath;

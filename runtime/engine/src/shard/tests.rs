@@ -1,0 +1,190 @@
+//! How executions of one shard share it. Commits and tasks are answered at once, in the order in which the shard asks.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use stepwell_interp::{Input, OnCrash, Start, StateKind, TaskOutcome, Timestamp, What, decode};
+use stepwell_query::Value;
+use tokio::sync::oneshot;
+
+use super::{Begin, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply};
+use crate::{
+    journal::{Epoch, ExecutionId, Landed, NewExecution, Partition, ScopeId, Write},
+    limits::TURN_MS_MAX,
+};
+
+const AT: Timestamp = Timestamp(1_769_860_800_000);
+const TURNS: usize = 64;
+
+/// Each iteration evaluates what may take as long as an expression may.
+const EXPENSIVE: &str = r#"{"QueryLanguage": "JSONata", "StartAt": "All", "States": {"All": {"Type": "Map",
+    "Items": "{% [1..200] %}", "End": true, "ItemProcessor": {"StartAt": "One", "States": {"One": {"Type": "Pass",
+        "Output": "{% $sum($map([1..3], function($n) { $n * $states.input })) %}", "End": true}}}}}}"#;
+
+/// Needs its turns one after the other, and no time.
+const CHEAP: &str = r#"{"StartAt": "A", "States": {
+    "A": {"Type": "Task", "Resource": "wasm:t", "Next": "B"}, "B": {"Type": "Task", "Resource": "wasm:t", "Next": "C"},
+    "C": {"Type": "Task", "Resource": "wasm:t", "End": true}}}"#;
+
+/// A shard of which each step takes so many milliseconds.
+fn shard(step_ms: u64) -> Shard {
+    let mut passed = 0;
+    let environment = Environment {
+        opened_at: AT,
+        seed: Box::new(|execution, position| {
+            let mut seed = [0; 32];
+            seed[..8].copy_from_slice(&execution.0.to_le_bytes());
+            seed[8..16].copy_from_slice(&position.to_le_bytes());
+            seed
+        }),
+        clock: Box::new(move || {
+            passed += step_ms;
+            Monotonic(passed)
+        }),
+        fresh_ms: u64::MAX,
+        on_crash: Box::new(|_, _| OnCrash::Redispatch),
+    };
+    let mut shard = Shard::new(environment, Arc::default());
+    let held = BTreeMap::from([(Partition(0), Epoch(1))]);
+    let asked = Monotonic(0);
+    shard.handle(AT, In::Leases { held, asked });
+    shard
+}
+
+fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Started) {
+    let id = ExecutionId(number << 10);
+    let name: Arc<str> = format!("e{number}").into();
+    let info = Info {
+        tenant: "000000000000".into(),
+        execution_arn: name.clone(),
+        machine_arn: "m".into(),
+        trace_header: None,
+    };
+    let start = Start {
+        execution_arn: name.clone(),
+        execution_name: name.clone(),
+        machine_arn: "m".into(),
+        machine_name: "m".into(),
+        role_arn: "r".into(),
+        version_arn: None,
+        alias_arn: None,
+        express: false,
+        raised_limits: false,
+        input: Value::empty_object(),
+    };
+    let (reply, started) = oneshot::channel();
+    let begin = Begin {
+        id,
+        info: Arc::new(info),
+        program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
+        start: Box::new(start),
+        new: NewExecution {
+            scope: ScopeId(1),
+            name,
+            unique_name: true,
+            started_at: AT,
+            meta: Arc::from([]),
+        },
+        mode: Mode::Durable,
+        reply: StartReply::Started(reply),
+    };
+    shard.handle(AT, In::Start(Box::new(begin)));
+    (id, started)
+}
+
+type Started = oneshot::Receiver<Result<(), crate::journal::Refused>>;
+
+/// Lets the shard work once and does what it asks; what was appended, in order.
+fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
+    let mut appended = Vec::new();
+    shard.work(AT, TURNS);
+    for out in shard.take_out() {
+        match out {
+            Out::Commit { ticket, write } => {
+                if let Write::Append(append) = write {
+                    let events = decode(&append.segment.bytes).unwrap();
+                    let events = events.into_iter().map(|event| event.what).collect();
+                    appended.push((append.execution, events));
+                }
+                let verdict = Ok(Landed::default());
+                shard.handle(AT, In::Committed { ticket, verdict });
+            }
+            Out::Run {
+                execution, request, ..
+            } => {
+                let (task, output) = (request.task, Value::empty_object());
+                let outcome = TaskOutcome::Succeeded { output };
+                let input = Input::TaskEnded { task, outcome };
+                shard.handle(AT, In::Input { execution, input });
+            }
+            Out::Load(_) | Out::Cancel { .. } | Out::ActivityOpened { .. } | Out::WakeAt(_) => {
+                panic!("nothing of the kind is needed here")
+            }
+        }
+    }
+    appended
+}
+
+/// Evaluations among these events that may have taken long.
+fn evaluations(events: &[What]) -> usize {
+    let evaluated =
+        |event: &&What| matches!(event, What::StateExited { kind, .. } if *kind == StateKind::Pass);
+    events.iter().filter(evaluated).count()
+}
+
+fn is_over(events: &[What]) -> bool {
+    matches!(events.last(), Some(What::ExecutionSucceeded { .. }))
+}
+
+#[test]
+fn an_expensive_map_leaves_others_their_turns() {
+    let mut shard = shard(TURN_MS_MAX);
+    let (expensive, mut started) = start(&mut shard, 1, EXPENSIVE);
+    let mut evaluated = 0;
+    while started.try_recv().is_err() {
+        for (_, events) in work(&mut shard) {
+            evaluated += evaluations(&events);
+        }
+        assert_eq!(evaluated, 0, "the caller waits for what may take long");
+    }
+    // It is in the middle of its work when the other one begins.
+    while evaluated < 10 {
+        for (_, events) in work(&mut shard) {
+            evaluated += evaluations(&events);
+        }
+    }
+    let (cheap, _started) = start(&mut shard, 2, CHEAP);
+    let (mut since, mut turns) = (0, 0);
+    loop {
+        for (execution, events) in work(&mut shard) {
+            assert!(
+                execution == cheap || !is_over(&events),
+                "the expensive one came first"
+            );
+            if execution == expensive {
+                since += evaluations(&events);
+                continue;
+            }
+            assert!(since <= 1, "{since} evaluations before turn {turns}");
+            (since, turns) = (0, turns + 1);
+            if is_over(&events) {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn evaluations_that_turn_out_short_share_an_append() {
+    let mut shard = shard(0);
+    let (_, _started) = start(&mut shard, 1, EXPENSIVE);
+    let mut appends = 0;
+    loop {
+        let appended = work(&mut shard);
+        appends += appended.len();
+        if appended.iter().any(|(_, events)| is_over(events)) {
+            break;
+        }
+    }
+    // The start's own, and one for each thousand of its 1,000 events.
+    assert!(appends <= 4, "{appends} appends");
+}

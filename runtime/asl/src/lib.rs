@@ -26,7 +26,7 @@ mod wildcard;
 
 pub use codes::{Code, Severity, codes, explain};
 pub use diagnostic::{Diagnostic, refusal};
-pub use load::{Limits, Loaded, Options, Unloadable, load, load_state, load_stored};
+pub use load::{Limits, Loaded, Options, Unloadable, load, load_state, load_state_of, load_stored};
 pub use program::{
     Assign, BatchBound, CatchIo, Catcher, Choice, Comparison, Condition, Credentials, CsvDelimiter,
     CsvHeader, Distributed, ErrorEquals, ExecutionType, Fail, Flow, Format, Given, Handlers, Io,

@@ -11,7 +11,7 @@ use crate::limits::{
 use crate::machine::{Extent, machine};
 use crate::node::{Node, Place, Report};
 use crate::positions;
-use crate::program::{ExecutionType, Program};
+use crate::program::{ExecutionType, Program, QueryLanguage};
 
 /// How a definition is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,13 +79,7 @@ pub fn load(text: &str, options: &Options) -> Loaded {
         program,
         diagnostics,
     } = read(text, options);
-    let refused = diagnostics
-        .iter()
-        .any(|diagnostic| diagnostic.severity() == Severity::Error);
-    Loaded {
-        program: program.filter(|_| !refused),
-        diagnostics,
-    }
+    verdict(program, diagnostics)
 }
 
 /// Reads a definition that was accepted before, whatever would be said about it today.
@@ -119,13 +113,44 @@ pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
             };
         }
     };
+    let (program, mut diagnostics) = single(state, name, QueryLanguage::JsonPath, options);
+    let within = Place::root().member("States").member(name).pointer();
+    locate(text, &mut diagnostics, &within);
+    verdict(program, diagnostics)
+}
+
+/// Reads and checks a whole state machine and takes the state `of` out of it, wherever it is nested, under another name:
+/// as [`load_state`]. `None` when the state machine has no such state.
+pub fn load_state_of(text: &str, of: &str, name: &str, options: &Options) -> Option<Loaded> {
+    let whole = load(text, options);
+    let Some(program) = &whole.program else {
+        return Some(whole);
+    };
+    let definition = Value::parse(text).ok()?;
+    let state = named(&definition, of)?.clone();
+    let (program, diagnostics) = single(state, name, program.query_language, options);
+    Some(verdict(program, diagnostics))
+}
+
+/// A state machine of one state and those it leads to.
+fn single(
+    state: Value,
+    name: &str,
+    language: QueryLanguage,
+    options: &Options,
+) -> (Option<Program>, Vec<Diagnostic>) {
     let succeed = || Value::object([("Type", Value::from("Succeed"))]);
     let mut states = ObjectBuilder::with_capacity(4);
     targets(&state, &mut |target| {
         states.insert(target, succeed());
     });
     states.insert(name, state);
+    let language = match language {
+        QueryLanguage::JsonPath => "JSONPath",
+        QueryLanguage::Jsonata => "JSONata",
+    };
     let whole = Value::object([
+        ("QueryLanguage", Value::from(language)),
         ("StartAt", Value::from(name)),
         ("States", Value::from(states)),
     ]);
@@ -136,9 +161,11 @@ pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
         report: &report,
     };
     let program = machine(&node, options.kind, Extent::SingleState);
-    let mut diagnostics = report.into_diagnostics();
-    let within = Place::root().member("States").member(name).pointer();
-    locate(text, &mut diagnostics, &within);
+    (program, report.into_diagnostics())
+}
+
+/// Without the program when a diagnostic is an error.
+fn verdict(program: Option<Program>, diagnostics: Vec<Diagnostic>) -> Loaded {
     let refused = diagnostics
         .iter()
         .any(|diagnostic| diagnostic.severity() == Severity::Error);
@@ -146,6 +173,22 @@ pub fn load_state(text: &str, name: &str, options: &Options) -> Loaded {
         program: program.filter(|_| !refused),
         diagnostics,
     }
+}
+
+/// The state of that name in a state machine or in those nested in it.
+fn named<'a>(machine: &'a Value, name: &str) -> Option<&'a Value> {
+    let states = machine.get("States")?.as_object()?;
+    states.get(name).or_else(|| {
+        states.values().find_map(|state| {
+            let branches = state.get("Branches").and_then(Value::as_array);
+            branches
+                .into_iter()
+                .flatten()
+                .chain(state.get("ItemProcessor"))
+                .chain(state.get("Iterator"))
+                .find_map(|nested| named(nested, name))
+        })
+    })
 }
 
 struct Read {

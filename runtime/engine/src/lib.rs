@@ -15,6 +15,7 @@ mod limits;
 mod machines;
 mod node;
 mod pages;
+mod probe;
 mod programs;
 mod reader;
 mod record;
@@ -31,4 +32,5 @@ pub use api::{
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
+pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};

@@ -30,7 +30,7 @@ pub(crate) enum Made {
 /// The effective input: what the state's work and its `…Path` fields read. The raw input in JSONata.
 pub(crate) fn effective_input(io: &Io, moment: &Moment) -> Outcome<Value> {
     match io {
-        Io::Path(io) => select(&io.input_path, &moment.visit.input, moment),
+        Io::Path(io) => input_path(io, moment),
         Io::Jsonata(_) => Ok(moment.visit.input.clone()),
     }
 }
@@ -43,15 +43,30 @@ pub(crate) fn work_input(
     random: &mut Random,
 ) -> Outcome<Value> {
     match io {
-        Io::Path(io) => match &io.parameters {
-            Some(parameters) => template(parameters, effective, moment, random),
-            None => Ok(effective.clone()),
-        },
-        Io::Jsonata(io) => match &io.arguments {
-            Some(arguments) => jsonata(arguments, "Arguments", moment, random),
-            None => Ok(effective.clone()),
-        },
+        Io::Path(io) => {
+            let input = match &io.parameters {
+                Some(parameters) => template(parameters, effective, moment, random)?,
+                None => effective.clone(),
+            };
+            moment.note(|data| data.after_parameters = Some(input.clone()));
+            Ok(input)
+        }
+        Io::Jsonata(io) => {
+            let input = match &io.arguments {
+                Some(arguments) => jsonata(arguments, "Arguments", moment, random)?,
+                None => effective.clone(),
+            };
+            moment.note(|data| data.after_arguments = Some(input.clone()));
+            Ok(input)
+        }
     }
+}
+
+/// The raw input as InputPath has it.
+fn input_path(io: &PathIo, moment: &Moment) -> Outcome<Value> {
+    let effective = select(&io.input_path, &moment.visit.input, moment)?;
+    moment.note(|data| data.after_input_path = Some(effective.clone()));
+    Ok(effective)
 }
 
 /// The state's output and assignments once its work is done.
@@ -112,7 +127,7 @@ fn conclude_path(
 ) -> Outcome<Yield> {
     let (combined, dollar) = match made {
         Made::Nothing => {
-            let effective = select(&io.input_path, &moment.visit.input, moment)?;
+            let effective = input_path(io, moment)?;
             (effective.clone(), effective)
         }
         Made::Result(result) => {
@@ -120,10 +135,10 @@ fn conclude_path(
                 Some(selector) => template(selector, result, moment, random)?,
                 None => result.clone(),
             };
-            (
-                place(&io.result_path, &moment.visit.input, &selected)?,
-                result.clone(),
-            )
+            moment.note(|data| data.after_result_selector = Some(selected.clone()));
+            let placed = place(&io.result_path, &moment.visit.input, &selected)?;
+            moment.note(|data| data.after_result_path = Some(placed.clone()));
+            (placed, result.clone())
         }
     };
     let assigned = match assign {

@@ -111,6 +111,47 @@ pub(crate) fn count(
     }
 }
 
+/// A percentage, 0 to 100, of a field such as `ToleratedFailurePercentage`.
+pub(crate) fn percentage(
+    field: &str,
+    given: &Given<f64>,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<f64> {
+    let within = |number: f64| (0.0..=100.0).contains(&number).then_some(number);
+    let text = || format!("{field} must be between 0 and 100.");
+    match given {
+        Given::Fixed(number) => Ok(*number),
+        Given::Path(path) => {
+            let value = path
+                .evaluate(&moment.sources(input))
+                .map_err(|error| Fault::path(&error))?;
+            let number = match &value {
+                Value::String(text) => text.parse().ok(),
+                other => other.as_f64(),
+            };
+            let Some(number) = number else {
+                let (text, said) = (path.text(), quoted(&value));
+                return Err(Fault::Runtime(format!(
+                    "The {field}Path field refers to value {said} which is not a valid float: {text}"
+                )));
+            };
+            within(number).ok_or_else(|| Fault::Runtime(text()))
+        }
+        Given::Jsonata(expression) => {
+            let value = evaluate(field, expression, moment, random)?;
+            let Some(number) = value.as_f64() else {
+                return Err(Fault::unexpected(expression.text(), field, "number", value));
+            };
+            within(number).ok_or_else(|| Fault::Query {
+                text: text(),
+                location: field.to_owned(),
+            })
+        }
+    }
+}
+
 /// The value of a JSONata field that must have one.
 pub(crate) fn evaluate(
     field: &str,

@@ -11,6 +11,7 @@ mod flow;
 mod given;
 mod history;
 mod limits;
+mod probe;
 mod run;
 mod scope;
 mod step;
@@ -26,6 +27,9 @@ pub use history::{Field, HistoryView, event_type, history_view, label, resource_
 pub use limits::{
     CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, REDISPATCH_MAX,
     STEP_EVENTS_MAX, TOKEN_BYTES,
+};
+pub use probe::{
+    ErrorDetails, Inspection, InspectionData, Mock, Probe, Probed, Refusal, Setup, Verdict,
 };
 pub use run::{OpenState, OpenTask, Run};
 pub use step::step;

@@ -9,6 +9,7 @@ use crate::{
     Timestamp,
     border::TaskToken,
     event::StateKind,
+    probe::{InspectionData, Watch},
     run::{FrameId, Items, Run, Visit},
 };
 
@@ -23,6 +24,10 @@ pub(crate) struct Moment<'a> {
     /// The iteration that is about to start, in a Map's own frame.
     pub(crate) iteration: Option<u32>,
     pub(crate) effort: &'a Effort,
+    /// `Map.Item` of the context object, where no iteration starts.
+    pub(crate) item: Option<&'a Value>,
+    /// Who looks on, when the state is tried alone.
+    pub(crate) watch: Option<&'a Watch>,
 }
 
 impl<'a> Moment<'a> {
@@ -42,7 +47,16 @@ impl<'a> Moment<'a> {
             token: None,
             iteration: None,
             effort,
+            item: None,
+            watch: None,
         })
+    }
+
+    /// Tells who looks on.
+    pub(crate) fn note(&self, note: impl FnOnce(&mut InspectionData)) {
+        if let Some(watch) = self.watch {
+            watch.note(note);
+        }
     }
 
     /// JSONPath sources with this `$`.
@@ -60,6 +74,9 @@ impl<'a> Moment<'a> {
     }
 
     fn map_item(&self) -> Option<Value> {
+        if let Some(item) = self.item {
+            return Some(item.clone());
+        }
         if let (Some(index), Some(flows)) = (self.iteration, self.visit.flows.as_deref()) {
             return item(&flows.items, index);
         }
@@ -81,8 +98,11 @@ impl<'a> Moment<'a> {
 
 impl Scope for Moment<'_> {
     fn context(&self) -> Value {
+        if let Some(given) = self.watch.and_then(|watch| watch.context.as_ref()) {
+            return given_context(given, self.item);
+        }
         let mut context = ObjectBuilder::with_capacity(5);
-        context.insert("Execution", execution(self.run));
+        context.insert("Execution", execution(self.run, self.watch.is_some()));
         context.insert("StateMachine", machine(self.run));
         context.insert("State", state(self.visit));
         if let Some(token) = self.token {
@@ -106,19 +126,37 @@ impl Scope for Moment<'_> {
     }
 }
 
-fn execution(run: &Run) -> Value {
+/// `alone` when there is no such execution: it cannot be redriven, and may have no role.
+fn execution(run: &Run, alone: bool) -> Value {
     let Some(start) = run.start() else {
         return Value::empty_object();
     };
     let text = |text: &Arc<str>| Value::from(text.clone());
-    Value::object([
-        ("Id", text(&start.execution_arn)),
-        ("Input", start.input.clone()),
-        ("StartTime", Value::from(run.started_at().to_string())),
-        ("Name", text(&start.execution_name)),
-        ("RoleArn", text(&start.role_arn)),
-        ("RedriveCount", Value::from(0)),
-    ])
+    let role_arn = match &start.role_arn {
+        none if alone && none.is_empty() => Value::Null,
+        role_arn => text(role_arn),
+    };
+    let mut execution = ObjectBuilder::with_capacity(6);
+    execution
+        .insert("Id", text(&start.execution_arn))
+        .insert("Input", start.input.clone())
+        .insert("StartTime", run.started_at().to_string())
+        .insert("Name", text(&start.execution_name))
+        .insert("RoleArn", role_arn);
+    if !alone {
+        execution.insert("RedriveCount", 0);
+    }
+    execution.into()
+}
+
+/// A context object that was given, with the item of the iteration at hand.
+fn given_context(given: &Value, item: Option<&Value>) -> Value {
+    match (given, item) {
+        (Value::Object(members), Some(item)) => {
+            Value::Object(members.with("Map", Value::object([("Item", item.clone())])))
+        }
+        (given, _) => given.clone(),
+    }
 }
 
 fn machine(run: &Run) -> Value {
@@ -148,13 +186,17 @@ fn state(visit: &Visit) -> Value {
 }
 
 fn item(items: &Items, index: u32) -> Option<Value> {
-    let value = items.item(index)?;
+    Some(map_item(index, items.item(index)?, items.key(index)))
+}
+
+/// `Map.Item`.
+pub(crate) fn map_item(index: u32, value: &Value, key: Option<&Arc<str>>) -> Value {
     let mut item = ObjectBuilder::with_capacity(4);
     item.insert("Index", Value::from(index))
         .insert("Value", value.clone());
-    if let Some(key) = items.key(index) {
+    if let Some(key) = key {
         item.insert("Key", Value::from(key.clone()));
     }
     item.insert("Source", Value::from("STATE_DATA"));
-    Some(item.into())
+    item.into()
 }

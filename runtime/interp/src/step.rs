@@ -11,6 +11,7 @@ use crate::{
     fault::{Fault, Outcome, TIMEOUT},
     flow,
     limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX, STEP_WORK_MAX},
+    probe::Watch,
     run::{FrameId, Phase, Run, Stage},
     scope::Moment,
 };
@@ -21,21 +22,7 @@ use crate::{
 /// It stops with [`Effect::Again`] and wants [`Input::Continue`] next after [`STEP_EVENTS_MAX`] events or evaluations
 /// that are as much work, and before an evaluation that may take long: that one is the first thing the next step does.
 pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
-    let limits = Limits::of(run.start().is_some_and(|start| start.raised_limits));
-    let at = env.at.max(run.last_at());
-    let random = Random::from_seed(env.seed);
-    let mut turn = Turn {
-        program,
-        run,
-        at,
-        random,
-        limits,
-        effects: Vec::new(),
-        events: 0,
-        work: 0,
-        turn: None,
-        put_off: false,
-    };
+    let mut turn = Turn::new(program, run, env, None);
     turn.take(input);
     turn.run_on();
     debug_assert!(turn.run.is_consistent());
@@ -57,10 +44,35 @@ pub(crate) struct Turn<'a> {
     turn: Option<u64>,
     /// The turn came upon an evaluation that may take long: it is given again in another step.
     put_off: bool,
+    /// Who looks on, when the state is tried alone.
+    pub(crate) watch: Option<&'a Watch>,
 }
 
 impl<'a> Turn<'a> {
-    fn take(&mut self, input: Input) {
+    pub(crate) fn new(
+        program: &'a Program,
+        run: &'a mut Run,
+        env: Env,
+        watch: Option<&'a Watch>,
+    ) -> Turn<'a> {
+        let limits = Limits::of(run.start().is_some_and(|start| start.raised_limits));
+        let at = env.at.max(run.last_at());
+        Turn {
+            program,
+            run,
+            at,
+            random: Random::from_seed(env.seed),
+            limits,
+            effects: Vec::new(),
+            events: 0,
+            work: 0,
+            turn: None,
+            put_off: false,
+            watch,
+        }
+    }
+
+    pub(crate) fn take(&mut self, input: Input) {
         if self.run.ending().is_some() {
             return;
         }
@@ -159,7 +171,7 @@ impl<'a> Turn<'a> {
     }
 
     /// One turn of one flow.
-    fn advance(&mut self, id: FrameId) {
+    pub(crate) fn advance(&mut self, id: FrameId) {
         let Some(frame) = self.run.frame(id) else {
             return;
         };
@@ -230,7 +242,10 @@ impl<'a> Turn<'a> {
         evaluate: impl FnOnce(&Moment, &mut Random, &Limits) -> Outcome<T>,
     ) -> Option<Outcome<T>> {
         let effort = Effort::new(self.events > 0 && self.turn == Some(self.run.next_position()));
-        let moment = Moment::of(self.run, id, self.at, &effort)?;
+        let moment = Moment {
+            watch: self.watch,
+            ..Moment::of(self.run, id, self.at, &effort)?
+        };
         let made = evaluate(&moment, &mut self.random, self.limits);
         self.work = self.work.saturating_add(effort.work());
         self.put_off = effort.is_put_off();

@@ -12,7 +12,7 @@ use stepwell_tests::{
 };
 
 const EXPECTED: &str = include_str!("recorded_wire.expected");
-const KINDS: &str = "validate,express_sync,execution";
+const KINDS: &str = "validate,express_sync,teststate,execution";
 /// Cases at once: those that wait for a minute wait beside each other.
 const JOBS: &str = "24";
 /// Seconds for a case; some functions take 60.

@@ -18,7 +18,7 @@ use crate::{
 };
 
 impl<'a> Turn<'a> {
-    pub(super) fn start_branches(&mut self, id: FrameId, parallel: &Parallel) {
+    pub(crate) fn start_branches(&mut self, id: FrameId, parallel: &Parallel) {
         let input = self.evaluate(id, |moment, random, _| {
             let effective = data::effective_input(&parallel.io, moment)?;
             data::work_input(&parallel.io, &effective, moment, random)
@@ -106,7 +106,7 @@ impl<'a> Turn<'a> {
                 iteration: Some(index),
                 ..*moment
             };
-            select(map, selector, &moment, random, limits)
+            select_item(map, selector, &moment, random, limits)
         });
         match input {
             Some(Ok(input)) => self.record(
@@ -195,8 +195,16 @@ impl<'a> Turn<'a> {
 }
 
 /// The items of an inline Map: an array, or an object in JSONata.
-fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
+pub(crate) fn items(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<Value> {
     let effective = data::effective_input(&map.io, moment)?;
+    let items = find_items(map, effective, moment, random)?;
+    if let Io::Path(_) = map.io {
+        moment.note(|data| data.after_items_path = Some(items.clone()));
+    }
+    Ok(items)
+}
+
+fn find_items(map: &Map, effective: Value, moment: &Moment, random: &mut Random) -> Outcome<Value> {
     match &map.items {
         Items::Input => match effective {
             items @ Value::Array(_) => Ok(items),
@@ -244,18 +252,23 @@ fn not_an_array(path: &str) -> Fault {
 
 fn concurrency(map: &Map, moment: &Moment, random: &mut Random, limits: &Limits) -> Outcome<u32> {
     let most = limits.map_concurrency_max;
-    let Some(given) = &map.max_concurrency else {
-        return Ok(most);
-    };
-    let input = data::effective_input(&map.io, moment)?;
-    match given::count("MaxConcurrency", given, &input, moment, random)? {
+    match max_concurrency(map, moment, random)? {
         0 => Ok(most),
         wanted => Ok(wanted.min(most)),
     }
 }
 
+/// MaxConcurrency as the state has it; 0 sets no limit.
+pub(crate) fn max_concurrency(map: &Map, moment: &Moment, random: &mut Random) -> Outcome<u32> {
+    let Some(given) = &map.max_concurrency else {
+        return Ok(0);
+    };
+    let input = data::effective_input(&map.io, moment)?;
+    given::count("MaxConcurrency", given, &input, moment, random)
+}
+
 /// The input of an iteration: the ItemSelector's value.
-fn select(
+pub(crate) fn select_item(
     map: &Map,
     selector: &Payload,
     moment: &Moment,

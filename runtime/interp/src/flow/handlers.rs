@@ -10,6 +10,7 @@ use crate::{
     event::{Assigned, Failure, FailureClass, StateKind, What},
     fault::{Outcome, TIMEOUT},
     limits::{Limits, SECONDS_MAX},
+    probe::ErrorDetails,
     run::{FrameId, Phase, Visit},
     scope::Moment,
     step::Turn,
@@ -34,17 +35,22 @@ impl Turn<'_> {
             return;
         };
         let (failure, announced) = (failure.clone(), *announced);
+        if let Some(watch) = self.watch {
+            watch.note_failure(&failure);
+        }
         let handlers = self.state(id).and_then(|state| state.kind.handlers());
         if let Some(handlers) = handlers.filter(|_| !announced)
-            && let Some(planned) = retrier(handlers, &failure, visit)
+            && let Some(retrier) = retrier(handlers, &failure, visit)
         {
-            return self.plan_retry(id, handlers, planned);
+            let before = visit.retriers.get(retrier).copied().unwrap_or(0);
+            self.note(|details| details.retry_index = Some(retrier));
+            if before < handlers.retry[retrier].attempts_max {
+                return self.plan_retry(id, handlers, retrier, before);
+            }
         }
         let catcher = handlers.and_then(|handlers| {
-            handlers
-                .catch
-                .iter()
-                .find(|c| matches(&c.errors, &failure, visit))
+            let fits = |catcher: &(usize, &Catcher)| matches(&catcher.1.errors, &failure, visit);
+            handlers.catch.iter().enumerate().find(fits)
         });
         // The interpreter's own failure of a Parallel or Map state ends the execution without a word of that state.
         let silent = failure.class == FailureClass::Terminal && !has_flows(visit);
@@ -53,17 +59,16 @@ impl Turn<'_> {
             return self.record(id, What::FlowsFailed { kind });
         }
         match catcher {
-            Some(catcher) => self.catch(id, catcher, &failure),
+            Some((index, catcher)) => self.catch(id, index, catcher, &failure),
             None => self.fail_flow(id, failure),
         }
     }
 
-    fn plan_retry(&mut self, id: FrameId, handlers: &Handlers, slot: usize) {
-        let Some(visit) = self.run.frame(id).and_then(|frame| frame.visit()) else {
-            return;
-        };
-        let before = visit.retriers.get(slot).copied().unwrap_or(0);
-        let delay_ms = delay_ms(&handlers.retry[slot], before, &mut self.random);
+    /// `before` are the retries by that retrier so far.
+    fn plan_retry(&mut self, id: FrameId, handlers: &Handlers, slot: usize, before: u32) {
+        let backoff_s = backoff_s(&handlers.retry[slot], before);
+        self.note(|details| details.retry_backoff_s = Some(backoff_s as u64));
+        let delay_ms = delay_ms(&handlers.retry[slot], backoff_s, &mut self.random);
         let retrier = u32::try_from(slot).unwrap_or(u32::MAX);
         self.record(
             id,
@@ -74,12 +79,21 @@ impl Turn<'_> {
         );
     }
 
-    fn catch(&mut self, id: FrameId, catcher: &Catcher, failure: &Failure) {
+    fn note(&self, note: impl FnOnce(&mut ErrorDetails)) {
+        if let Some(watch) = self.watch {
+            watch.note(|data| note(&mut data.error_details));
+        }
+    }
+
+    fn catch(&mut self, id: FrameId, index: usize, catcher: &Catcher, failure: &Failure) {
         let caught = self.evaluate(id, |moment, random, limits| {
             caught(catcher, failure, moment, random, limits)
         });
         match caught {
-            Some(Ok(done)) => self.exit(id, done, Some(catcher.next)),
+            Some(Ok(done)) => {
+                self.note(|details| details.catch_index = Some(index));
+                self.exit(id, done, Some(catcher.next));
+            }
             Some(Err(fault)) => self.fail_with(id, fault, true),
             None => {}
         }
@@ -113,29 +127,30 @@ impl Turn<'_> {
     }
 }
 
-/// Number of the retrier that makes another attempt. The first one that matches decides, spent or not.
+/// Number of the retrier that decides: the first one that matches, spent or not.
 fn retrier(handlers: &Handlers, failure: &Failure, visit: &Visit) -> Option<usize> {
-    let slot = handlers
+    handlers
         .retry
         .iter()
-        .position(|retrier| matches(&retrier.errors, failure, visit))?;
-    let before = visit.retriers.get(slot).copied().unwrap_or(0);
-    (before < handlers.retry[slot].attempts_max).then_some(slot)
+        .position(|retrier| matches(&retrier.errors, failure, visit))
 }
 
-/// Milliseconds until the next attempt, after so many by the same retrier.
-fn delay_ms(retrier: &Retrier, before: u32, random: &mut Random) -> u64 {
+/// Seconds until the next attempt before jitter, after so many by the same retrier.
+fn backoff_s(retrier: &Retrier, before: u32) -> f64 {
     let most = f64::from(
         retrier
             .delay_max_s
             .map_or(SECONDS_MAX, |seconds| seconds.get()),
     );
     let exponent = f64::from(before);
-    let seconds =
-        (f64::from(retrier.interval_s.get()) * retrier.backoff_rate.powf(exponent)).min(most);
+    (f64::from(retrier.interval_s.get()) * retrier.backoff_rate.powf(exponent)).min(most)
+}
+
+/// Milliseconds until the next attempt.
+fn delay_ms(retrier: &Retrier, backoff_s: f64, random: &mut Random) -> u64 {
     let seconds = match retrier.jitter {
-        Jitter::None => seconds,
-        Jitter::Full => seconds * random.next_f64(),
+        Jitter::None => backoff_s,
+        Jitter::Full => backoff_s * random.next_f64(),
     };
     // Finite and within 0..=SECONDS_MAX by the bound above; a float that is neither becomes 0.
     (seconds * 1_000.0) as u64

@@ -8,6 +8,7 @@ mod task;
 
 use std::sync::Arc;
 
+pub(crate) use flows::{items, max_concurrency, select_item};
 use stepwell_asl::{Kind, StateId, Then};
 use stepwell_query::Value;
 
@@ -32,7 +33,7 @@ impl Turn<'_> {
         match &state.kind {
             Kind::Pass(pass) => self.pass(id, pass),
             Kind::Succeed(succeed) => self.succeed(id, succeed),
-            Kind::Fail(fail) => self.fail_state(id, fail),
+            Kind::Fail(fail) => self.fail_state(id, fail, state.language),
             Kind::Wait(wait) => self.wait(id, wait),
             Kind::Choice(choice) => self.choose(id, choice),
             Kind::Task(task) => self.schedule(id, task),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use stepwell_asl::{Fail, Given, Io, Kind, Pass, Succeed, Then, Until, Wait, parse_timestamp};
+use stepwell_asl::{
+    Fail, Given, Io, Kind, Pass, QueryLanguage, Succeed, Then, Until, Wait, parse_timestamp,
+};
 use stepwell_query::{PathExpr, PathExprError, Random, Value};
 
 use crate::{
@@ -21,7 +23,10 @@ impl Turn<'_> {
     pub(super) fn pass(&mut self, id: FrameId, pass: &Pass) {
         let done = self.evaluate(id, |moment, random, limits| {
             let made = match (&pass.io, &pass.result) {
-                (Io::Path(_), Some(result)) => Made::Result(result.clone()),
+                (Io::Path(_), Some(result)) => {
+                    moment.note(|data| data.result = Some(result.clone()));
+                    Made::Result(result.clone())
+                }
                 (Io::Path(_), None) => {
                     let effective = data::effective_input(&pass.io, moment)?;
                     Made::Result(data::work_input(&pass.io, &effective, moment, random)?)
@@ -41,8 +46,11 @@ impl Turn<'_> {
         self.leave(id, done, Then::End);
     }
 
-    pub(super) fn fail_state(&mut self, id: FrameId, fail: &Fail) {
+    pub(super) fn fail_state(&mut self, id: FrameId, fail: &Fail, language: QueryLanguage) {
         let told = self.evaluate(id, |moment, random, _| {
+            if language == QueryLanguage::JsonPath {
+                moment.note(|data| data.after_input_path = Some(moment.visit.input.clone()));
+            }
             let error = said("Error", fail.error.as_ref(), moment, random)?;
             let cause = said("Cause", fail.cause.as_ref(), moment, random)?;
             Ok((error, cause))

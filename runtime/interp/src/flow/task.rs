@@ -142,6 +142,9 @@ impl Turn<'_> {
                 },
             );
         }
+        if let Some(watch) = self.watch {
+            watch.note(|data| data.result = Some(output.clone()));
+        }
         self.record(id, What::Succeeded { resource, output });
     }
 

@@ -250,7 +250,7 @@ impl Run {
         }
     }
 
-    fn assign(&mut self, id: FrameId, assigned: &Assigned) {
+    pub(super) fn assign(&mut self, id: FrameId, assigned: &Assigned) {
         for (name, value) in assigned.iter() {
             let Some(frame) = self.frames.get_mut(id) else {
                 return;
@@ -547,7 +547,7 @@ impl Run {
         self.make_ready(child, urgency, index);
     }
 
-    fn drop_flows(&mut self, id: FrameId) {
+    pub(super) fn drop_flows(&mut self, id: FrameId) {
         let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
             return;
         };
@@ -641,7 +641,7 @@ impl Run {
     }
 
     /// Puts a visit into a phase and the frame into the indexes that go with it.
-    fn set_phase(&mut self, id: FrameId, phase: Phase) {
+    pub(super) fn set_phase(&mut self, id: FrameId, phase: Phase) {
         self.release(id);
         let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
             return;

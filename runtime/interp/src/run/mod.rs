@@ -3,6 +3,7 @@
 
 mod evolve;
 mod frame;
+mod probed;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

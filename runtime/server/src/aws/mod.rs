@@ -13,6 +13,7 @@ mod settings;
 mod shapes;
 mod tags;
 mod tasks;
+mod test_state;
 mod validate;
 mod wire;
 

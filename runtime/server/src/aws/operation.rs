@@ -16,11 +16,11 @@ use super::{
     shapes::{
         ALIAS_NAME, ARN, BOOLEAN, CAUSE, CLIENT_TOKEN, COUNT, DATA, DEFINITION, DESCRIPTION,
         DIAGNOSTICS_SIZE, ENCRYPTION, ERROR, EXECUTIONS_PAGE_TOKEN, INCLUDED_DATA,
-        INSPECTION_LEVEL, LOGGING, LONG_ARN, MACHINE_TYPE, NAME, PAGE_SIZE, PAGE_TOKEN,
-        REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_NAME, STATUS, TAG_KEYS, TAGS,
-        TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
+        INSPECTION_LEVEL, LOGGING, LONG_ARN, MACHINE_TYPE, MOCK, NAME, PAGE_SIZE, PAGE_TOKEN,
+        REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_CONFIGURATION, STATE_NAME, STATUS,
+        TAG_KEYS, TAGS, TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
     },
-    tags, tasks, validate,
+    tags, tasks, test_state, validate,
 };
 use crate::serve::ServerState;
 
@@ -130,8 +130,9 @@ operations! {
     TestState [
         must("definition", &DEFINITION), may("roleArn", &ARN), may("input", &DATA),
         may("inspectionLevel", &INSPECTION_LEVEL), may("revealSecrets", &BOOLEAN), may("variables", &DATA),
-        may("stateName", &STATE_NAME), may("context", &DATA)
-    ];
+        may("stateName", &STATE_NAME), may("mock", &MOCK), may("context", &DATA),
+        may("stateConfiguration", &STATE_CONFIGURATION)
+    ] test_state::test_state;
     UntagResource [must("resourceArn", &ARN), must("tagKeys", &TAG_KEYS)];
     UpdateMapRun [must("mapRunArn", &LONG_ARN), may("maxConcurrency", &COUNT), may("toleratedFailureCount", &COUNT)];
     UpdateStateMachine [

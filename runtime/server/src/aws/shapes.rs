@@ -181,6 +181,31 @@ static ROUTE: Shape = Shape::Structure {
     ],
 };
 
+pub(super) static MOCK: Shape = Shape::Structure {
+    name: "MockInput",
+    members: &[
+        may("result", &DATA),
+        may("errorOutput", &MOCK_ERROR),
+        may(
+            "fieldValidationMode",
+            &Shape::Choice(&["STRICT", "PRESENT", "NONE"]),
+        ),
+    ],
+};
+static MOCK_ERROR: Shape = Shape::Structure {
+    name: "MockErrorOutput",
+    members: &[may("error", &ERROR), may("cause", &CAUSE)],
+};
+pub(super) static STATE_CONFIGURATION: Shape = Shape::Structure {
+    name: "TestStateConfiguration",
+    members: &[
+        may("retrierRetryCount", &COUNT),
+        may("errorCausedByState", &STATE_NAME),
+        may("mapIterationFailureCount", &COUNT),
+        may("mapItemReaderData", &DATA),
+    ],
+};
+
 fn is_graphic(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
 }

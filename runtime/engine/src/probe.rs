@@ -1,0 +1,173 @@
+//! One state tried alone: no execution, nothing stored. Hides that its task, where it is not mocked, runs as any other.
+
+use std::{sync::Arc, time::Duration};
+
+use stepwell_asl::Program;
+use stepwell_interp::{
+    Env, Input, Inspection, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest, TimerId,
+    Timestamp,
+};
+use stepwell_query::Value;
+use uuid::Uuid;
+
+use crate::{
+    api::Caller,
+    arn::MachineArn,
+    dispatch,
+    engine::Engine,
+    error::Error,
+    node::{self, os_seed},
+    runner::Signals,
+    shard::Info,
+};
+
+/// What a state is tried with.
+#[derive(Clone, Debug, Default)]
+pub struct StateTest {
+    pub input: Value,
+    /// Needed where the state is a Task without a mock.
+    pub role_arn: Option<String>,
+    /// Workflow variables at its entry.
+    pub variables: Vec<(Arc<str>, Value)>,
+    /// Takes the whole context object's place.
+    pub context: Option<Value>,
+    pub mock: Option<Mock>,
+    /// Retries so far by the retrier that matches the error.
+    pub retries: u32,
+    pub error_caused_by: Option<String>,
+    /// Iterations of a Map that failed.
+    pub failed_iterations: Option<u32>,
+    /// What a Map's ItemReader has read.
+    pub read_items: Option<Value>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum StateTested {
+    Inspected(Box<Inspection>),
+    Refused(Refusal),
+}
+
+impl Engine {
+    /// Tries the state that the program starts at, as an EXPRESS execution of its own would: it ends within five
+    /// minutes. A task without a mock is run.
+    pub async fn test_state(
+        &self,
+        caller: &Caller,
+        program: Arc<Program>,
+        test: StateTest,
+    ) -> Result<StateTested, Error> {
+        let machine = MachineArn::new(caller, &Uuid::new_v4().to_string());
+        let name = Uuid::new_v4().to_string();
+        let setup = setup(&machine, &name, self.node().raised_limits, test);
+        let info = Arc::new(Info {
+            tenant: caller.tenant.clone(),
+            execution_arn: setup.start.execution_arn.clone(),
+            machine_arn: setup.start.machine_arn.clone(),
+            trace_header: None,
+        });
+        let begun = program.clone();
+        let (mut probe, mut probed) = apart(move || Probe::begin(&begun, setup, env())).await?;
+        loop {
+            let request = match probed {
+                Probed::Task(request) => request,
+                Probed::Done(inspection) => return Ok(StateTested::Inspected(inspection)),
+                Probed::Refused(refusal) => return Ok(StateTested::Refused(refusal)),
+            };
+            let deadline = probe.next_timer();
+            let input = self.end_of_task(&info, &request, deadline).await;
+            let program = program.clone();
+            (probe, probed) = apart(move || {
+                let probed = probe.take(&program, input, env());
+                (probe, probed)
+            })
+            .await?;
+        }
+    }
+
+    /// Runs the task until it ends or the first deadline comes.
+    async fn end_of_task(
+        &self,
+        info: &Arc<Info>,
+        request: &TaskRequest,
+        deadline: Option<(Timestamp, TimerId)>,
+    ) -> Input {
+        let task = request.task;
+        let plan = match dispatch::plan(info, request) {
+            Ok(plan) => plan,
+            Err(outcome) => return Input::TaskEnded { task, outcome },
+        };
+        let now = node::now();
+        let call = dispatch::call(info, request, &plan, now, Arc::new(NoSignals));
+        let running = self.node().runner.run(call);
+        let end = match deadline {
+            None => running.await,
+            Some((due, timer)) => {
+                let left = Duration::from_millis(due.since_ms(now));
+                match tokio::time::timeout(left, running).await {
+                    Ok(end) => end,
+                    Err(_) => return Input::TimerDue { timer },
+                }
+            }
+        };
+        match dispatch::meaning(&plan.form, end) {
+            dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
+            dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
+        }
+    }
+}
+
+fn setup(machine: &MachineArn, name: &str, raised_limits: bool, test: StateTest) -> Setup {
+    let MachineArn {
+        region, account, ..
+    } = machine;
+    // Without the run's id that an EXPRESS execution's ARN ends with: here it is the name.
+    let execution_arn = format!(
+        "arn:aws:states:{region}:{account}:express:{}:{name}",
+        machine.name
+    );
+    Setup {
+        start: Start {
+            execution_arn: execution_arn.into(),
+            execution_name: name.into(),
+            machine_arn: machine.to_string().into(),
+            machine_name: machine.name.as_str().into(),
+            role_arn: test.role_arn.unwrap_or_default().into(),
+            version_arn: None,
+            alias_arn: None,
+            express: true,
+            raised_limits,
+            input: test.input,
+        },
+        variables: test.variables,
+        context: test.context,
+        mock: test.mock,
+        retries: test.retries,
+        error_caused_by: test.error_caused_by.map(Into::into),
+        failed_iterations: test.failed_iterations,
+        read_items: test.read_items,
+    }
+}
+
+/// Evaluates on a thread that may take its time.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Broken(error.to_string()))
+}
+
+fn env() -> Env {
+    Env {
+        at: node::now(),
+        seed: os_seed(),
+    }
+}
+
+/// Nobody waits for signs of life.
+struct NoSignals;
+
+impl Signals for NoSignals {
+    fn started(&self, _version: &str) {}
+
+    fn heartbeat(&self) {}
+}

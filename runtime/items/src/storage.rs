@@ -1,0 +1,271 @@
+//! Where buckets are. What it hides: `object_store`, how a bucket's name becomes a place, and whose it is.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use object_store::{
+    ObjectStore, ObjectStoreExt, PutPayload,
+    aws::{AmazonS3, AmazonS3Builder},
+    list::PaginatedListStore,
+    local::LocalFileSystem,
+    memory::InMemory,
+};
+
+use crate::{connect::Connector, error::Error, limits::KEY_BYTES_MAX, object::key_path};
+
+/// The object storage of an installation. Cheap to clone.
+#[derive(Clone)]
+pub struct Storage {
+    kind: Arc<Kind>,
+    /// The account whose buckets are seen.
+    account: Arc<str>,
+}
+
+enum Kind {
+    /// A folder a bucket: those of `own` lie in the root, those of another account in a folder of its id.
+    Folder { root: PathBuf, own: Arc<str> },
+    /// One endpoint with one set of credentials, for one account.
+    S3 {
+        settings: S3,
+        own: Arc<str>,
+        connector: Connector,
+        buckets: Mutex<BTreeMap<String, Arc<AmazonS3>>>,
+    },
+    /// Nothing outlives the process; a bucket is made by the first object put into it.
+    Memory(Mutex<BTreeMap<String, Arc<InMemory>>>),
+}
+
+/// An endpoint that speaks S3's protocol.
+#[derive(Clone, PartialEq, Eq)]
+pub struct S3 {
+    /// Such as `http://127.0.0.1:9000`; none is AWS.
+    pub endpoint: Option<String>,
+    pub region: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: Option<String>,
+}
+
+/// A bucket of one account.
+pub(crate) struct Bucket {
+    pub(crate) name: Arc<str>,
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// Of S3: lists by any prefix, in order.
+    pub(crate) pages: Option<Arc<dyn PaginatedListStore>>,
+}
+
+impl Storage {
+    /// Buckets as folders below `root`: those of the account `own` directly, those of another in a folder of its id.
+    pub fn folder(root: impl Into<PathBuf>, own: impl Into<Arc<str>>) -> Storage {
+        let own = own.into();
+        let (root, account) = (root.into(), own.clone());
+        Storage::of(Kind::Folder { root, own }, account)
+    }
+
+    /// The buckets that an endpoint's credentials open. They are those of the account `own`; no other sees them.
+    pub fn s3(settings: S3, own: impl Into<Arc<str>>) -> Storage {
+        let own = own.into();
+        let kind = Kind::S3 {
+            settings,
+            own: own.clone(),
+            connector: Connector::default(),
+            buckets: Mutex::default(),
+        };
+        Storage::of(kind, own)
+    }
+
+    /// Buckets that nothing outlives.
+    pub fn memory() -> Storage {
+        Storage::of(Kind::Memory(Mutex::default()), "".into())
+    }
+
+    fn of(kind: Kind, account: Arc<str>) -> Storage {
+        Storage {
+            kind: Arc::new(kind),
+            account,
+        }
+    }
+
+    /// The storage as an account sees it.
+    pub fn for_account(&self, account: &Arc<str>) -> Storage {
+        Storage {
+            kind: self.kind.clone(),
+            account: account.clone(),
+        }
+    }
+
+    /// Puts a whole object, in the place of what is there.
+    pub async fn put(&self, bucket: &str, key: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let path = key_path(key)?;
+        let store = match &*self.kind {
+            Kind::Memory(buckets) => memory_bucket(buckets, &self.memory_name(bucket)),
+            Kind::Folder { .. } | Kind::S3 { .. } => self.bucket(bucket)?.store,
+        };
+        let payload = PutPayload::from_bytes(Bytes::from(bytes));
+        let put = store.put(&path, payload).await;
+        put.map(drop)
+            .map_err(|error| Error::of_object(error, bucket, key))
+    }
+
+    /// A whole object.
+    pub async fn get(&self, bucket: &str, key: &str) -> Result<Vec<u8>, Error> {
+        let path = key_path(key)?;
+        let store = self.bucket(bucket)?.store;
+        let failed = |error| Error::of_object(error, bucket, key);
+        let got = store.get(&path).await.map_err(failed)?;
+        Ok(got.bytes().await.map_err(failed)?.into())
+    }
+
+    /// The bucket of a name, if there is one; S3 is only asked when it is used.
+    pub(crate) fn bucket(&self, name: &str) -> Result<Bucket, Error> {
+        check_name(name)?;
+        let (store, pages): (Arc<dyn ObjectStore>, Option<Arc<dyn PaginatedListStore>>) =
+            match &*self.kind {
+                Kind::Folder { root, own } => {
+                    let mut folder = root.clone();
+                    if self.account != *own {
+                        folder.push(&*self.account);
+                    }
+                    folder.push(name);
+                    if !folder.is_dir() {
+                        return Err(Error::NoSuchBucket);
+                    }
+                    let store = LocalFileSystem::new_with_prefix(folder);
+                    (
+                        Arc::new(store.map_err(|error| Error::of_storage(&error))?),
+                        None,
+                    )
+                }
+                Kind::S3 { own, .. } if self.account != *own => return Err(Error::AccessDenied),
+                Kind::S3 {
+                    settings,
+                    connector,
+                    buckets,
+                    ..
+                } => {
+                    let store = s3_bucket(settings, connector, buckets, name)?;
+                    (store.clone(), Some(store))
+                }
+                Kind::Memory(buckets) => {
+                    let buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+                    let store = buckets.get(&self.memory_name(name)).cloned();
+                    (store.ok_or(Error::NoSuchBucket)?, None)
+                }
+            };
+        Ok(Bucket {
+            name: name.into(),
+            store,
+            pages,
+        })
+    }
+
+    fn memory_name(&self, bucket: &str) -> String {
+        format!("{}/{bucket}", self.account)
+    }
+}
+
+fn memory_bucket(
+    buckets: &Mutex<BTreeMap<String, Arc<InMemory>>>,
+    name: &str,
+) -> Arc<dyn ObjectStore> {
+    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    buckets.entry(name.to_owned()).or_default().clone()
+}
+
+fn s3_bucket(
+    settings: &S3,
+    connector: &Connector,
+    buckets: &Mutex<BTreeMap<String, Arc<AmazonS3>>>,
+    name: &str,
+) -> Result<Arc<AmazonS3>, Error> {
+    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(store) = buckets.get(name) {
+        return Ok(store.clone());
+    }
+    let retry = object_store::RetryConfig {
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(30),
+        ..Default::default()
+    };
+    let mut builder = AmazonS3Builder::new()
+        .with_bucket_name(name)
+        .with_region(&settings.region)
+        .with_access_key_id(&settings.access_key_id)
+        .with_secret_access_key(&settings.secret_access_key)
+        .with_http_connector(connector.clone())
+        .with_retry(retry)
+        .with_allow_http(true)
+        // Names with dots are no names of a wildcard certificate, and other servers have no such hosts.
+        .with_virtual_hosted_style_request(false);
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+    }
+    if let Some(token) = &settings.session_token {
+        builder = builder.with_token(token);
+    }
+    let store = builder.build().map_err(|error| Error::of_storage(&error))?;
+    let store = Arc::new(store);
+    buckets.insert(name.to_owned(), store.clone());
+    Ok(store)
+}
+
+/// Names as S3 allows them, so that none is a path. One of twelve digits is an account's folder.
+fn check_name(name: &str) -> Result<(), Error> {
+    let long = (3..=63).contains(&name.len());
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '-');
+    let edges = [name.chars().next(), name.chars().next_back()];
+    let edged = edges
+        .into_iter()
+        .flatten()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
+    let account = name.len() == 12 && name.bytes().all(|byte| byte.is_ascii_digit());
+    if long && edged && !account && name.chars().all(allowed) && !name.contains("..") {
+        return Ok(());
+    }
+    Err(Error::InvalidBucket)
+}
+
+/// Refuses keys that S3 would.
+pub(crate) fn check_key(key: &str) -> Result<(), Error> {
+    if key.is_empty() || key.len() > KEY_BYTES_MAX {
+        return Err(Error::InvalidKey {
+            key: key.to_owned(),
+            why: format!("a key has 1 to {KEY_BYTES_MAX} bytes"),
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Storage, check_name};
+    use crate::Error;
+
+    #[test]
+    fn names_are_no_paths_and_no_accounts() {
+        for name in ["data", "a-b.c", "0abc"] {
+            assert_eq!(check_name(name), Ok(()), "{name}");
+        }
+        for name in ["", "ab", "..", "a/b", "A-b", "a..b", "-ab", "111111111111"] {
+            assert_eq!(check_name(name), Err(Error::InvalidBucket), "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn accounts_do_not_see_each_others_buckets() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("data")).unwrap();
+        let storage = Storage::folder(root.path(), "000000000000");
+        storage.put("data", "a.txt", b"x".to_vec()).await.unwrap();
+        assert_eq!(storage.get("data", "a.txt").await.unwrap(), b"x");
+        let other = storage.for_account(&"111111111111".into());
+        assert_eq!(other.get("data", "a.txt").await, Err(Error::NoSuchBucket));
+        assert_eq!(storage.get("none", "a").await, Err(Error::NoSuchBucket));
+        assert_eq!(storage.get("data", "b").await, Err(Error::NoSuchKey));
+    }
+}

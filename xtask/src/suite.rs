@@ -97,6 +97,11 @@ const PARTS: &[Part] = &[
         work: Work::Tests(&["stepwell-interp"], &[]),
     },
     Part {
+        name: "items",
+        what: "a Map's items and results",
+        work: Work::Tests(&["stepwell-items"], &[]),
+    },
+    Part {
         name: "engine",
         what: "durable execution",
         work: Work::Tests(&["stepwell-engine"], &[]),

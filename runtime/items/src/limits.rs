@@ -23,3 +23,9 @@ pub(crate) const CONNECT_MS_MAX: u64 = 10_000;
 
 /// How long one request to S3 may take until its answer begins, milliseconds.
 pub(crate) const ANSWER_MS_MAX: u64 = 30_000;
+
+/// Retries of a request to S3.
+pub(crate) const RETRIES_MAX: usize = 5;
+
+/// How long a request to S3 is retried, milliseconds.
+pub(crate) const RETRY_MS_MAX: u64 = 30_000;

@@ -9,14 +9,19 @@ use std::{
 
 use bytes::Bytes;
 use object_store::{
-    ObjectStore, ObjectStoreExt, PutPayload,
+    ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     list::PaginatedListStore,
     local::LocalFileSystem,
     memory::InMemory,
 };
 
-use crate::{connect::Connector, error::Error, limits::KEY_BYTES_MAX, object::key_path};
+use crate::{
+    connect::Connector,
+    error::Error,
+    limits::{KEY_BYTES_MAX, RETRIES_MAX, RETRY_MS_MAX},
+    object::key_path,
+};
 
 /// The object storage of an installation. Cheap to clone.
 #[derive(Clone)]
@@ -30,14 +35,16 @@ enum Kind {
     /// A folder a bucket: those of `own` lie in the root, those of another account in a folder of its id.
     Folder { root: PathBuf, own: Arc<str> },
     /// One endpoint with one set of credentials, for one account.
-    S3 {
-        settings: S3,
-        own: Arc<str>,
-        connector: Connector,
-        buckets: Mutex<BTreeMap<String, Arc<AmazonS3>>>,
-    },
+    S3(Box<Endpoint>),
     /// Nothing outlives the process; a bucket is made by the first object put into it.
     Memory(Mutex<BTreeMap<String, Arc<InMemory>>>),
+}
+
+struct Endpoint {
+    settings: S3,
+    own: Arc<str>,
+    connector: Connector,
+    buckets: Mutex<BTreeMap<String, Arc<AmazonS3>>>,
 }
 
 /// An endpoint that speaks S3's protocol.
@@ -70,13 +77,13 @@ impl Storage {
     /// The buckets that an endpoint's credentials open. They are those of the account `own`; no other sees them.
     pub fn s3(settings: S3, own: impl Into<Arc<str>>) -> Storage {
         let own = own.into();
-        let kind = Kind::S3 {
+        let endpoint = Endpoint {
             settings,
             own: own.clone(),
             connector: Connector::default(),
             buckets: Mutex::default(),
         };
-        Storage::of(kind, own)
+        Storage::of(Kind::S3(Box::new(endpoint)), own)
     }
 
     /// Buckets that nothing outlives.
@@ -104,7 +111,7 @@ impl Storage {
         let path = key_path(key)?;
         let store = match &*self.kind {
             Kind::Memory(buckets) => memory_bucket(buckets, &self.memory_name(bucket)),
-            Kind::Folder { .. } | Kind::S3 { .. } => self.bucket(bucket)?.store,
+            Kind::Folder { .. } | Kind::S3(_) => self.bucket(bucket)?.store,
         };
         let payload = PutPayload::from_bytes(Bytes::from(bytes));
         let put = store.put(&path, payload).await;
@@ -141,14 +148,11 @@ impl Storage {
                         None,
                     )
                 }
-                Kind::S3 { own, .. } if self.account != *own => return Err(Error::AccessDenied),
-                Kind::S3 {
-                    settings,
-                    connector,
-                    buckets,
-                    ..
-                } => {
-                    let store = s3_bucket(settings, connector, buckets, name)?;
+                Kind::S3(endpoint) if self.account != endpoint.own => {
+                    return Err(Error::AccessDenied);
+                }
+                Kind::S3(endpoint) => {
+                    let store = endpoint.bucket(name)?;
                     (store.clone(), Some(store))
                 }
                 Kind::Memory(buckets) => {
@@ -177,41 +181,39 @@ fn memory_bucket(
     buckets.entry(name.to_owned()).or_default().clone()
 }
 
-fn s3_bucket(
-    settings: &S3,
-    connector: &Connector,
-    buckets: &Mutex<BTreeMap<String, Arc<AmazonS3>>>,
-    name: &str,
-) -> Result<Arc<AmazonS3>, Error> {
-    let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(store) = buckets.get(name) {
-        return Ok(store.clone());
+impl Endpoint {
+    fn bucket(&self, name: &str) -> Result<Arc<AmazonS3>, Error> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = buckets.get(name) {
+            return Ok(store.clone());
+        }
+        let settings = &self.settings;
+        let retry = RetryConfig {
+            max_retries: RETRIES_MAX,
+            retry_timeout: Duration::from_millis(RETRY_MS_MAX),
+            ..RetryConfig::default()
+        };
+        let mut builder = AmazonS3Builder::new()
+            .with_bucket_name(name)
+            .with_region(&settings.region)
+            .with_access_key_id(&settings.access_key_id)
+            .with_secret_access_key(&settings.secret_access_key)
+            .with_http_connector(self.connector.clone())
+            .with_retry(retry)
+            .with_allow_http(true)
+            // Names with dots are no names of a wildcard certificate, and other servers have no such hosts.
+            .with_virtual_hosted_style_request(false);
+        if let Some(endpoint) = &settings.endpoint {
+            builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
+        }
+        if let Some(token) = &settings.session_token {
+            builder = builder.with_token(token);
+        }
+        let store = builder.build().map_err(|error| Error::of_storage(&error))?;
+        let store = Arc::new(store);
+        buckets.insert(name.to_owned(), store.clone());
+        Ok(store)
     }
-    let retry = object_store::RetryConfig {
-        max_retries: 5,
-        retry_timeout: Duration::from_secs(30),
-        ..Default::default()
-    };
-    let mut builder = AmazonS3Builder::new()
-        .with_bucket_name(name)
-        .with_region(&settings.region)
-        .with_access_key_id(&settings.access_key_id)
-        .with_secret_access_key(&settings.secret_access_key)
-        .with_http_connector(connector.clone())
-        .with_retry(retry)
-        .with_allow_http(true)
-        // Names with dots are no names of a wildcard certificate, and other servers have no such hosts.
-        .with_virtual_hosted_style_request(false);
-    if let Some(endpoint) = &settings.endpoint {
-        builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
-    }
-    if let Some(token) = &settings.session_token {
-        builder = builder.with_token(token);
-    }
-    let store = builder.build().map_err(|error| Error::of_storage(&error))?;
-    let store = Arc::new(store);
-    buckets.insert(name.to_owned(), store.clone());
-    Ok(store)
 }
 
 /// Names as S3 allows them, so that none is a path. One of twelve digits is an account's folder.

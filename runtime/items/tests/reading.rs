@@ -1,5 +1,7 @@
 //! Every format, read in pages of every size and taken up anew at every cursor: always the same items.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers panic as its cases do")]
+
 use std::{io::Write, path::Path, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};

@@ -11,6 +11,7 @@ use crate::outcome::{Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
 use crate::stdio::{Capture, Keep};
+use crate::turns::Pace;
 use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
@@ -173,13 +174,13 @@ pub(crate) fn unstarted(
     }
 }
 
-/// Runs the guest. `called` is when the call arrived.
+/// Runs the guest.
 pub(crate) async fn run(
     machine: &Machine,
     plugin: &Arc<Loaded>,
     services: &Services,
     mut call: TaskCall,
-    called: Instant,
+    pace: &Pace,
 ) -> TaskEnd {
     let begun = Instant::now();
     let started = SystemTime::now();
@@ -188,8 +189,9 @@ pub(crate) async fn run(
         let _ = listener.send(plugin.stamp.clone());
     }
     let input_bytes = call.input.len() as u64;
-    let queued = begun - called;
-    let due = Due::new(plugin, services, &call, called, begun);
+    let queued = begun - pace.called;
+    let due = Due::new(plugin, services, &call, pace.called, begun);
+    pace.set_due(due.at);
     let stdio = Stdio::new(plugin);
     let wasi = match wasi(plugin, &call, &stdio, due.at - begun) {
         Ok(wasi) => wasi,
@@ -202,11 +204,11 @@ pub(crate) async fn run(
             );
         }
     };
-    let mut store = store(machine, plugin, services, &call, wasi, begun);
+    let mut store = store(machine, plugin, services, &call, pace, wasi, begun);
     let context = wire(&call.context, due.at - begun);
-    let (ended, cpu) = {
+    let ended = {
         let guest = drive(&mut store, plugin, &call.input, &context);
-        let metered = Metered::new(guest, plugin.limits.cpu, due.at);
+        let metered = Metered::new(guest, pace, plugin.limits.cpu, due.at);
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
@@ -222,7 +224,7 @@ pub(crate) async fn run(
     let fuel = used_fuel(&store, plugin.limits.fuel);
     let guest = store.into_data();
     let usage = Usage {
-        cpu,
+        cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
         memory_bytes_max: guest.meter.memory_max,
@@ -251,24 +253,25 @@ fn used_fuel(store: &Store<Guest>, limit: Option<u64>) -> Option<u64> {
     Some(limit.saturating_sub(left))
 }
 
-/// Waits for the guest, and for whoever cancels it; with the CPU time used.
-async fn until_ended<F>(mut metered: Metered<F>, cancel: Option<&CancelHandle>) -> (Ended, Duration)
+/// Waits for the guest, and for whoever cancels it.
+async fn until_ended<F>(mut metered: Metered<'_, F>, cancel: Option<&CancelHandle>) -> Ended
 where
     F: Future<Output = wasmtime::Result<Returned>>,
 {
-    let ended = match cancel {
-        None => (&mut metered).await,
-        Some(cancel) => tokio::select! {
-            biased;
-            ended = &mut metered => ended,
-            () = cancel.cancelled() => {
-                // The guest may tidy up; what it returns now is of no interest.
-                let _ = tokio::time::timeout(limits::CANCEL_GRACE, &mut metered).await;
-                Ended::Cancelled
-            }
-        },
+    let Some(cancel) = cancel else {
+        return metered.await;
     };
-    (ended, metered.cpu)
+    tokio::select! {
+        biased;
+        // It may have heard of the cancelling before this did.
+        ended = &mut metered => if cancel.reason().is_some() { Ended::Cancelled } else { ended },
+        () = cancel.cancelled() => {
+            // The guest may tidy up; what it returns now is of no interest.
+            metered.pace.set_due(Instant::now() + limits::CANCEL_GRACE);
+            let _ = tokio::time::timeout(limits::CANCEL_GRACE, &mut metered).await;
+            Ended::Cancelled
+        }
+    }
 }
 
 /// When the attempt's time is over, and the bound that says so.
@@ -407,6 +410,7 @@ fn store(
     plugin: &Arc<Loaded>,
     services: &Services,
     call: &TaskCall,
+    pace: &Pace,
     mut wasi: wasmtime_wasi::p1::WasiP1Ctx,
     begun: Instant,
 ) -> Store<Guest> {
@@ -426,7 +430,7 @@ fn store(
         log: Log::new(plugin.limits.log_bytes, begun),
         refused,
         plugin: plugin.clone(),
-        tenant: call.tenant.as_str().into(),
+        tenant: pace.tenant.clone(),
         secrets: services.secrets.clone(),
         heartbeats: call.heartbeats.clone(),
         cancel: call.cancel.clone(),
@@ -475,19 +479,19 @@ async fn drive(
 
 /// Runs a guest's future and keeps its time. A computing guest yields at each epoch tick; that is when its CPU time and
 /// its deadline are looked at. A parked guest is woken by the timer, which short calls never set.
-struct Metered<F> {
+struct Metered<'a, F> {
     guest: Pin<Box<F>>,
-    cpu: Duration,
+    pace: &'a Pace,
     cpu_limit: Duration,
     due: Instant,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<F> Metered<F> {
-    fn new(guest: F, cpu_limit: Duration, due: Instant) -> Self {
+impl<'a, F> Metered<'a, F> {
+    fn new(guest: F, pace: &'a Pace, cpu_limit: Duration, due: Instant) -> Self {
         Self {
             guest: Box::pin(guest),
-            cpu: Duration::ZERO,
+            pace,
             cpu_limit,
             due,
             timer: None,
@@ -495,17 +499,21 @@ impl<F> Metered<F> {
     }
 }
 
-impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<F> {
+impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
     type Output = Ended;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Ended> {
         let this = &mut *self;
+        // The time may have been over before its turn came.
+        if this.timer.is_some() && Instant::now() >= this.due {
+            return Poll::Ready(Ended::Wall);
+        }
         let before = thread_cpu();
         let polled = this.guest.as_mut().poll(cx);
-        this.cpu += thread_cpu().saturating_sub(before);
+        let cpu = this.pace.add_cpu(thread_cpu().saturating_sub(before));
         match polled {
             Poll::Ready(returned) => Poll::Ready(Ended::Returned(returned)),
-            Poll::Pending if this.cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu),
+            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu),
             Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall),
             Poll::Pending => {
                 let due = this.due.into();

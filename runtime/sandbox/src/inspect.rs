@@ -8,8 +8,12 @@ use crate::limits;
 use crate::machine::Metering;
 use crate::manifest::{Contract, Limits, Manifest};
 use crate::registry::Loader;
+use crate::scan::module;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
+
+const MEND_MANIFEST: &str =
+    "mend plugin.toml; every field is in docs/guest-contracts.md, and none is needed";
 
 /// What a plugin's files say.
 #[derive(Debug, Clone)]
@@ -198,29 +202,57 @@ fn warn(problems: &mut Vec<Problem>, what: &str, hint: &str) {
     });
 }
 
-/// The manifest and the `.wasm` of a path. A broken manifest is a problem, not an end.
+/// The manifest and the `.wasm` of a path. A broken manifest is a problem, not an end, as long as there is a file to
+/// examine.
 fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf), Error> {
     if !path.is_dir() {
         return Ok((Manifest::default(), path.to_owned()));
     }
+    let broken = |why: String| Error::Plugin {
+        name: path.display().to_string(),
+        why,
+    };
     let text = read(&path.join("plugin.toml"), limits::MANIFEST_BYTES_MAX)?;
-    let manifest = Manifest::parse(&String::from_utf8_lossy(&text)).unwrap_or_else(|what| {
+    let parsed = match std::str::from_utf8(&text) {
+        Ok(text) => Manifest::parse(text),
+        Err(error) => Err(format!(
+            "plugin.toml: it is not UTF-8 at byte {}",
+            error.valid_up_to()
+        )),
+    };
+    let named = parsed
+        .as_ref()
+        .ok()
+        .and_then(|manifest| manifest.module.as_deref());
+    // Of `.` or `..` too, the folder has a name.
+    let name = path
+        .canonicalize()
+        .ok()
+        .and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()))
+        .unwrap_or_default();
+    let entries = std::fs::read_dir(path)
+        .map_err(|error| broken(format!("the folder cannot be read: {error}")))?;
+    let entries: Vec<String> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    let files = entries.iter().map(String::as_str);
+    let module = module(named, &name, files, "the folder");
+    let manifest = parsed.unwrap_or_else(|what| {
         problems.push(Problem {
             fatal: true,
             what,
-            hint: "mend plugin.toml".into(),
+            hint: MEND_MANIFEST.into(),
         });
         Manifest::default()
     });
-    let name = path
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let module = manifest
-        .module
-        .clone()
-        .unwrap_or_else(|| format!("{name}.wasm"));
-    Ok((manifest, path.join(module)))
+    match module {
+        Ok(module) => Ok((manifest, path.join(module))),
+        Err(why) => Err(broken(match problems.pop() {
+            Some(Problem { what, hint, .. }) => format!("{what}\nhint: {hint}\nalso, {why}"),
+            None => why,
+        })),
+    }
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {

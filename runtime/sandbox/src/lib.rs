@@ -17,9 +17,12 @@ mod machine;
 mod manifest;
 mod outcome;
 mod registry;
+mod rota;
 mod sandbox;
 mod scan;
+mod slots;
 mod stdio;
+mod turns;
 mod verdict;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall};

@@ -45,6 +45,12 @@ pub(crate) const STACK_BYTES: usize = 512 << 10;
 
 /// A computing guest yields this often; the clock that CPU limits are checked by.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
+/// An attempt that has computed for this long is a long one: it leaves the threads of the short ones.
+pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
+/// What is added to the niceness of the threads that long attempts compute on (Linux): such a thread gets about a ninth of
+/// a core that another thread wants as well.
+#[cfg(target_os = "linux")]
+pub(crate) const LONG_NICE: i32 = 10;
 /// The epoch clock stops after this many idle ticks.
 pub(crate) const EPOCH_IDLE_TICKS: u32 = 100;
 /// Time a cancelled guest gets to tidy up (the contract's half second).

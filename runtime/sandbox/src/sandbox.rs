@@ -11,16 +11,16 @@ use crate::machine::{Machine, Metering, Ticker};
 use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::slots::{Slot, Slots, Taken};
+use crate::turns::{Begun, Lost, Pace, Turns};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::runtime::Runtime;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
 
 /// How a sandbox is set up. `SandboxConfig::default()` has no plugin folder, no cache and the default ceilings.
 #[derive(Clone)]
@@ -39,7 +39,8 @@ pub struct SandboxConfig {
     pub limits: Limits,
     /// Guests alive at once, at most 9,000; further calls wait.
     pub instances: u32,
-    /// Threads that guests compute on; 0 takes one a core.
+    /// Threads that guests compute on; 0 takes one a core. As many more, of a lower priority where the system has that,
+    /// are for guests that compute for long.
     pub workers: usize,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
@@ -83,11 +84,11 @@ struct Inner {
     registry: Registry,
     services: Services,
     ticker: Arc<Ticker>,
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    slots: Arc<Slots>,
     ends: Mutex<Ends>,
-    /// Taken out only when the sandbox goes.
-    runtime: Option<Runtime>,
+    turns: Turns,
+    /// For timers, sockets and files. Taken out only when the sandbox goes.
+    io: Option<Runtime>,
     handle: tokio::runtime::Handle,
 }
 
@@ -147,8 +148,11 @@ impl Sandbox {
         let ticker = Arc::new(ticker);
         let tls = Tls::new()
             .map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?;
-        let runtime = runtime(config.workers)
-            .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
+        let threads = |error: std::io::Error| {
+            start(error.to_string(), "the process may start no more threads")
+        };
+        let io = io().map_err(threads)?;
+        let turns = Turns::new(workers(config.workers), io.handle()).map_err(threads)?;
         let settings = Settings {
             default_tenant: config.default_tenant,
             ceiling: config.ceiling,
@@ -161,7 +165,7 @@ impl Sandbox {
             secrets: config.secrets,
             wall_max: settings.limits.wall,
         };
-        let slots = Arc::new(Semaphore::new(settings.instances as usize));
+        let slots = Slots::new(settings.instances);
         let clock = ticker.clone();
         let on_engine = Box::new(move |engine| clock.add(engine));
         let loader = Loader::new(
@@ -176,10 +180,10 @@ impl Sandbox {
             services,
             ticker,
             slots,
-            waiting: AtomicUsize::new(0),
             ends: Mutex::default(),
-            handle: runtime.handle().clone(),
-            runtime: Some(runtime),
+            turns,
+            handle: io.handle().clone(),
+            io: Some(io),
         })))
     }
 
@@ -188,11 +192,15 @@ impl Sandbox {
     pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
-        let task = self
-            .0
-            .handle
-            .spawn(Box::pin(async move { inner.call(call).await }));
-        Call { task, input_bytes }
+        let pace = Arc::new(Pace::new(call.tenant.as_str().into(), call.deadline));
+        let attempt = {
+            let pace = pace.clone();
+            Box::pin(async move { inner.call(call, &pace).await })
+        };
+        Call {
+            begun: self.0.turns.begin(pace, attempt),
+            input_bytes,
+        }
     }
 
     /// What a plugin's manifest says of an attempt that a crash interrupted; that it runs again when there is no such
@@ -217,7 +225,7 @@ impl Sandbox {
     /// Loads every plugin in the folder that is not loaded yet, so that no task waits for a compiler.
     pub async fn warm(&self) {
         let inner = self.0.clone();
-        // On the sandbox's own runtime, so that it works under any executor. A failure has been logged by then.
+        // On the sandbox's own threads, so that it works under any executor. A failure has been logged by then.
         let _ = self
             .0
             .handle
@@ -254,7 +262,7 @@ impl Sandbox {
             ended: ends.by_name.clone(),
             cpu: ends.cpu,
             running: self.0.ticker.running(),
-            waiting: self.0.waiting.load(Ordering::Relaxed),
+            waiting: self.0.slots.waiting(),
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
             cache_hits: loader.cache.hits.load(Ordering::Relaxed),
@@ -262,30 +270,33 @@ impl Sandbox {
     }
 }
 
-fn runtime(workers: usize) -> std::io::Result<Runtime> {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if workers > 0 {
-        builder.worker_threads(workers);
-    }
-    // Computing guests hold a thread for a tick at a time: timers and sockets must be looked at between few of them.
-    builder
-        .event_interval(8)
-        .thread_name("stepwell-guest")
+/// Drives timers and sockets, and has threads for files and compilers. Guests compute elsewhere: it is never late.
+fn io() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("stepwell-io")
         .enable_all()
         .build()
 }
 
+fn workers(configured: usize) -> usize {
+    if configured > 0 {
+        return configured;
+    }
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 impl Inner {
-    async fn call(self: &Arc<Self>, call: TaskCall) -> TaskEnd {
-        let end = self.attempt(call).await;
+    async fn call(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
+        let end = self.attempt(call, pace).await;
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         *ends.by_name.entry(end.outcome.name()).or_default() += 1;
         ends.cpu += end.usage.cpu;
         end
     }
 
-    async fn attempt(self: &Arc<Self>, call: TaskCall) -> TaskEnd {
-        let called = Instant::now();
+    async fn attempt(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
+        let called = pace.called;
         let bytes = call.input.len() as u64;
         let resolved = self
             .registry
@@ -314,7 +325,7 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
             return refuse(Outcome::TooManyRunning { cause });
         };
-        let _slot = match self.slot(&call, called).await {
+        let _slot = match self.slot(&call, pace).await {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
@@ -323,65 +334,41 @@ impl Inner {
             Err(cause) => return refuse(Outcome::HostFault { cause }),
         };
         let _awake = self.ticker.awake();
-        Box::pin(run(machine, &plugin, &self.services, call, called)).await
+        Box::pin(run(machine, &plugin, &self.services, call, pace)).await
     }
 
-    /// Waits for an instance, in order of arrival.
-    async fn slot(
-        &self,
-        call: &TaskCall,
-        called: Instant,
-    ) -> Result<OwnedSemaphorePermit, Outcome> {
-        if let Ok(slot) = self.slots.clone().try_acquire_owned() {
-            return Ok(slot);
-        }
-        let waiting = Waiting::new(&self.waiting);
-        if waiting.ahead >= limits::QUEUE_MAX {
-            let cause = format!(
-                "{} calls wait for an instance already; try again later",
-                waiting.ahead
-            );
-            return Err(Outcome::TooManyRunning { cause });
-        }
-        let slot = self.slots.clone().acquire_owned();
-        let slot = match call.deadline {
-            None => slot.await,
-            Some(deadline) => match tokio::time::timeout_at((called + deadline).into(), slot).await
-            {
-                Ok(slot) => slot,
-                Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
-            },
+    /// Waits for an instance.
+    async fn slot(&self, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
+        let waiting = match self.slots.take(&pace.tenant, limits::QUEUE_MAX) {
+            Ok(Taken::Now(slot)) => return Ok(slot),
+            Ok(Taken::Later(waiting)) => waiting,
+            Err(waiting) => {
+                let cause =
+                    format!("{waiting} calls wait for an instance already; try again later");
+                return Err(Outcome::TooManyRunning { cause });
+            }
         };
-        slot.map_err(|_| Outcome::HostFault {
-            cause: "the sandbox is shutting down".into(),
+        let slot = match call.deadline {
+            None => waiting.slot().await,
+            Some(deadline) => {
+                let due = (pace.called + deadline).into();
+                match tokio::time::timeout_at(due, waiting.slot()).await {
+                    Ok(slot) => slot,
+                    Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
+                }
+            }
+        };
+        slot.ok_or_else(|| Outcome::HostFault {
+            cause: STOPPING.into(),
         })
     }
 }
 
-/// Counts a waiting call, also when its future is dropped.
-struct Waiting<'a> {
-    count: &'a AtomicUsize,
-    ahead: usize,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        Self {
-            count,
-            ahead: count.fetch_add(1, Ordering::Relaxed),
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
+const STOPPING: &str = "the sandbox is shutting down";
 
 /// A running call; ends the guest when dropped.
 struct Call {
-    task: JoinHandle<TaskEnd>,
+    begun: Begun,
     input_bytes: u64,
 }
 
@@ -389,38 +376,28 @@ impl Future for Call {
     type Output = TaskEnd;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TaskEnd> {
-        Pin::new(&mut self.task).poll(cx).map(|joined| {
-            joined.unwrap_or_else(|error| {
-                let cause = if error.is_panic() {
-                    tracing::error!("a task's host side panicked: {error}");
-                    "the host failed while running the task; see the host's log"
-                } else {
-                    "the sandbox is shutting down"
+        Pin::new(&mut self.begun).poll(cx).map(|end| {
+            end.unwrap_or_else(|lost| {
+                let cause = match lost {
+                    Lost::Panicked => {
+                        tracing::error!("a task's host side panicked");
+                        "the host failed while running the task; see the host's log"
+                    }
+                    Lost::Stopped => STOPPING,
                 };
-                unstarted(
-                    Outcome::HostFault {
-                        cause: cause.into(),
-                    },
-                    None,
-                    self.input_bytes,
-                    Duration::ZERO,
-                )
+                let cause = cause.into();
+                let outcome = Outcome::HostFault { cause };
+                unstarted(outcome, None, self.input_bytes, Duration::ZERO)
             })
         })
     }
 }
 
-impl Drop for Call {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            // The last handle may go on one of the runtime's own threads, which must not wait for itself.
-            runtime.shutdown_background();
+        if let Some(io) = self.io.take() {
+            // The last handle may go on a thread of the sandbox, which must not wait for itself.
+            io.shutdown_background();
         }
     }
 }

@@ -5,9 +5,10 @@ use crate::limits;
 use crate::manifest::{Manifest, valid_name};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
+use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 const MANIFEST: &str = "plugin.toml";
@@ -17,6 +18,17 @@ pub(crate) struct PluginFolder {
     root: Arc<Dir>,
     path: PathBuf,
     default_tenant: String,
+    /// What was wrong at the last look.
+    told: Mutex<BTreeSet<Complaint>>,
+}
+
+/// Something in the folder that is no plugin and looks as if it should be one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Complaint {
+    place: String,
+    why: String,
+    /// A file that changed is told of again.
+    stamp: Option<Stamp>,
 }
 
 /// A plugin in the folder, not opened yet.
@@ -32,7 +44,7 @@ pub(crate) struct Found {
 }
 
 /// Size and time of a plugin's files: another stamp, another plugin.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Stamp(Vec<(String, u64, SystemTime)>);
 
 /// A plugin's files, read.
@@ -56,6 +68,7 @@ impl PluginFolder {
             root: Arc::new(root),
             path: path.to_owned(),
             default_tenant: default_tenant.to_owned(),
+            told: Mutex::default(),
         })
     }
 
@@ -71,29 +84,49 @@ impl PluginFolder {
         self.path.join(tenant).display().to_string()
     }
 
-    /// All plugins in the folder. Files that come and go meanwhile are left to the next look.
+    /// All plugins in the folder. Files that come and go meanwhile are left to the next look. What is wrong is logged
+    /// when it is new, since the folder is looked at again at each call of a plugin that is not there.
     pub(crate) fn scan(&self) -> Result<Vec<Found>, String> {
+        let mut wrong = BTreeSet::new();
+        let found = self.look(&mut wrong)?;
+        for Complaint { place, why, .. } in self.news(wrong) {
+            tracing::warn!(place, "in the plugin folder and no plugin: {why}");
+        }
+        Ok(found)
+    }
+
+    fn look(&self, wrong: &mut BTreeSet<Complaint>) -> Result<Vec<Found>, String> {
         let mut found = Vec::new();
-        for (name, meta) in list(&self.root, ".")? {
+        for (name, meta) in list(&self.root, ".", wrong)? {
             if meta.is_dir() && is_account(&name) {
                 // One tenant's unreadable folder is that tenant's trouble.
-                match list(&self.root, &name) {
-                    Ok(entries) => {
-                        found.extend(entries.into_iter().filter_map(|(file, meta)| {
-                            self.plugin(&name, Some(&name), &file, &meta)
-                        }))
-                    }
-                    Err(why) => {
-                        tracing::error!(account = name, "its plugin folder is not readable: {why}")
-                    }
+                let entries = list(&self.root, &name, wrong).unwrap_or_else(|why| {
+                    let why = format!("the account's folder is not readable: {why}");
+                    wrong.insert(Complaint {
+                        place: name.clone(),
+                        why,
+                        stamp: None,
+                    });
+                    Vec::new()
+                });
+                for (file, meta) in entries {
+                    found.extend(self.plugin(&name, Some(&name), &file, &meta, wrong));
                 }
-            } else if let Some(plugin) = self.plugin(&self.default_tenant, None, &name, &meta) {
-                found.push(plugin);
+            } else {
+                found.extend(self.plugin(&self.default_tenant, None, &name, &meta, wrong));
             }
         }
         // `NAME/` wins over `NAME.wasm`: it says more.
         found.sort_by_key(|plugin| plugin.is_folder);
         Ok(found)
+    }
+
+    /// What was not wrong at the look before.
+    fn news(&self, wrong: BTreeSet<Complaint>) -> Vec<Complaint> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = wrong.difference(&told).cloned().collect();
+        *told = wrong;
+        news
     }
 
     fn plugin(
@@ -102,11 +135,12 @@ impl PluginFolder {
         below: Option<&str>,
         file: &str,
         meta: &Metadata,
+        wrong: &mut BTreeSet<Complaint>,
     ) -> Option<Found> {
         let place = below.map_or_else(|| file.to_owned(), |below| format!("{below}/{file}"));
         let (name, stamp) = if meta.is_dir() {
             self.root.metadata(format!("{place}/{MANIFEST}")).ok()?;
-            let files = list(&self.root, &place).ok()?;
+            let files = list(&self.root, &place, wrong).ok()?;
             let relevant = |name: &str| name == MANIFEST || name.ends_with(".wasm");
             let stamps = files
                 .iter()
@@ -118,7 +152,11 @@ impl PluginFolder {
             (file.strip_suffix(".wasm")?, Stamp(vec![stamp(file, meta)]))
         };
         if !valid_name(name) {
-            tracing::warn!(place, "not a plugin: a name is 1 to 64 of A-Z a-z 0-9 - _");
+            wrong.insert(Complaint {
+                place,
+                why: "a name is 1 to 64 of A-Z a-z 0-9 - _; rename it".to_owned(),
+                stamp: Some(stamp),
+            });
             return None;
         }
         Some(Found {
@@ -172,31 +210,14 @@ impl Found {
             .map_err(|_| "plugin.toml is not UTF-8".to_owned())
     }
 
-    /// The file that the manifest names, else `NAME.wasm`, else the only one.
     fn module(&self, manifest: &Manifest) -> Result<String, String> {
-        if let Some(module) = &manifest.module {
-            return Ok(module.clone());
-        }
-        let files: Vec<&str> = self
-            .stamp
-            .0
-            .iter()
-            .map(|(name, ..)| name.as_str())
-            .filter(|n| *n != MANIFEST)
-            .collect();
-        let own = format!("{}.wasm", self.name);
-        match files.as_slice() {
-            _ if files.contains(&own.as_str()) => Ok(own),
-            [only] => Ok((*only).to_owned()),
-            [] => Err(format!(
-                "{}/ has no .wasm file; build it, or name it with `module` in plugin.toml",
-                self.place
-            )),
-            _ => Err(format!(
-                "{}/ has several .wasm files; name one with `module` in plugin.toml",
-                self.place
-            )),
-        }
+        let files = self.stamp.0.iter().map(|(name, ..)| name.as_str());
+        module(
+            manifest.module.as_deref(),
+            &self.name,
+            files,
+            &format!("{}/", self.place),
+        )
     }
 
     fn bytes(&self, place: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
@@ -214,6 +235,34 @@ impl Found {
             return Err(format!("{place} is larger than {bytes_max} bytes"));
         }
         Ok(bytes)
+    }
+}
+
+/// The file of a plugin's folder that is its program: the one that the manifest names, else `NAME.wasm`, else the only
+/// one. `folder` names the folder for people.
+///
+/// # Errors
+/// There is none, or more than one.
+pub(crate) fn module<'a>(
+    named: Option<&str>,
+    name: &str,
+    files: impl Iterator<Item = &'a str>,
+    folder: &str,
+) -> Result<String, String> {
+    if let Some(named) = named {
+        return Ok(named.to_owned());
+    }
+    let files: Vec<&str> = files.filter(|file| file.ends_with(".wasm")).collect();
+    let own = format!("{name}.wasm");
+    match files.as_slice() {
+        _ if files.contains(&own.as_str()) => Ok(own),
+        [only] => Ok((*only).to_owned()),
+        [] => Err(format!(
+            "{folder} has no .wasm file; build it, or name it with `module` in plugin.toml"
+        )),
+        _ => Err(format!(
+            "{folder} has several .wasm files; name one with `module` in plugin.toml"
+        )),
     }
 }
 
@@ -235,18 +284,27 @@ fn stamp(name: &str, meta: &Metadata) -> (String, u64, SystemTime) {
 }
 
 /// The entries of a folder by name, links followed as far as they stay inside; sorted.
-fn list(root: &Dir, place: &str) -> Result<Vec<(String, Metadata)>, String> {
+fn list(
+    root: &Dir,
+    place: &str,
+    wrong: &mut BTreeSet<Complaint>,
+) -> Result<Vec<(String, Metadata)>, String> {
     let mut entries = Vec::new();
     for entry in root.read_dir(place).map_err(|error| error.to_string())? {
         let entry = entry.map_err(|error| error.to_string())?;
         let Ok(name) = entry.file_name().into_string() else {
             continue;
         };
-        match root.metadata(format!("{place}/{name}")) {
+        let path = format!("{place}/{name}");
+        match root.metadata(&path) {
             Ok(meta) => entries.push((name, meta)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                tracing::warn!(name, error = %error, "skipped in the plugin folder; does it lead outside?")
+                wrong.insert(Complaint {
+                    place: path.trim_start_matches("./").to_owned(),
+                    why: format!("it is skipped: {error}; does it lead outside?"),
+                    stamp: None,
+                });
             }
         }
     }
@@ -256,4 +314,54 @@ fn list(root: &Dir, place: &str) -> Result<Vec<(String, Metadata)>, String> {
 
 fn is_account(name: &str) -> bool {
     name.len() == limits::ACCOUNT_DIGITS && name.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    /// A look at the folder and the places that it complains of anew.
+    fn complaints(folder: &PluginFolder) -> Vec<String> {
+        let mut wrong = BTreeSet::new();
+        folder.look(&mut wrong).unwrap();
+        let news = folder.news(wrong).into_iter();
+        news.map(|complaint| complaint.place).collect()
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_told_once_a_change() {
+        let place = TempDir::new().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(place.path().join(name), text).unwrap();
+        std::fs::create_dir(place.path().join("111111111111")).unwrap();
+        put("not a name.wasm", "1");
+        put("111111111111/nor this.wasm", "1");
+        put("README.md", "no plugin, and does not look like one");
+        put("good.wasm", "1");
+        let folder = PluginFolder::open(place.path(), "000000000000").unwrap();
+        assert_eq!(
+            complaints(&folder),
+            ["111111111111/nor this.wasm", "not a name.wasm"]
+        );
+        assert!(complaints(&folder).is_empty());
+        put("not a name.wasm", "22");
+        assert_eq!(complaints(&folder), ["not a name.wasm"]);
+        assert!(complaints(&folder).is_empty());
+        std::fs::remove_file(place.path().join("not a name.wasm")).unwrap();
+        assert!(complaints(&folder).is_empty());
+        put("not a name.wasm", "22");
+        assert_eq!(complaints(&folder), ["not a name.wasm"]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_out_is_told_once() {
+        let (place, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        std::fs::write(outside.path().join("task.wasm"), "1").unwrap();
+        let link = place.path().join("task.wasm");
+        std::os::unix::fs::symlink(outside.path().join("task.wasm"), link).unwrap();
+        let folder = PluginFolder::open(place.path(), "000000000000").unwrap();
+        assert_eq!(complaints(&folder), ["task.wasm"]);
+        assert!(complaints(&folder).is_empty());
+    }
 }

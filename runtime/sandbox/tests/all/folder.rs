@@ -34,11 +34,12 @@ async fn a_changed_plugin_is_noticed_and_running_tasks_finish_on_theirs() {
     )
     .unwrap();
     let begun = Instant::now();
+    // The system tells of changes when it likes; a watcher that never does would keep this here for ever.
     while rig.outcome("task", json!({"do": "echo"})).await
         != Outcome::Ok(r#"{"Return":"HelloWorld"}"#.into())
     {
         assert!(
-            begun.elapsed() < Duration::from_secs(10),
+            begun.elapsed() < Duration::from_secs(120),
             "the change was not noticed"
         );
     }

@@ -22,15 +22,14 @@ fn server() -> String {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut request = Vec::new();
+            let mut text = String::new();
             let mut chunk = [0; 1024];
-            while !request.windows(4).any(|w| w == b"\r\n\r\n") {
+            while !is_whole(&text) {
                 match stream.read(&mut chunk) {
                     Ok(0) | Err(_) => break,
-                    Ok(n) => request.extend_from_slice(&chunk[..n]),
+                    Ok(n) => text += &String::from_utf8_lossy(&chunk[..n]),
                 }
             }
-            let text = String::from_utf8_lossy(&request).into_owned();
             let line = text.lines().next().unwrap_or_default();
             let reply = format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{line}",
@@ -40,6 +39,21 @@ fn server() -> String {
         }
     });
     address
+}
+
+/// Whether the request's body is there too: closing a connection with unread bytes resets it, and the reply may be lost.
+fn is_whole(request: &str) -> bool {
+    let Some((head, body)) = request.split_once("\r\n\r\n") else {
+        return false;
+    };
+    let head = head.to_ascii_lowercase();
+    if head.contains("transfer-encoding: chunked") {
+        return body.ends_with("0\r\n\r\n");
+    }
+    let length = head
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"));
+    length.is_none_or(|length| body.len() >= length.trim().parse().unwrap())
 }
 
 fn http_grant(rules: &str) -> String {

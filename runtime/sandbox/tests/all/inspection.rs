@@ -37,16 +37,6 @@ fn a_components_imports_are_its_request() {
             .inspect(&rig.folder.path().join(name))
             .map(|i| i.imports)
     };
-    std::fs::write(
-        rig.folder.path().join("echo/plugin.toml"),
-        "module = \"task.wasm\"",
-    )
-    .unwrap();
-    std::fs::write(
-        rig.folder.path().join("behave/plugin.toml"),
-        "module = \"task.wasm\"",
-    )
-    .unwrap();
     let wants = |name: &str, grant: &str| {
         inspect(name)
             .unwrap()
@@ -80,4 +70,45 @@ fn what_cannot_run_says_why() {
             .inspect(&rig.folder.path().join("absent.wasm"))
             .is_err()
     );
+}
+
+#[test]
+fn a_broken_manifest_says_where_and_how_to_mend_it() {
+    let rig = Rig::new();
+    for (name, manifest, parts) in [
+        // Beside a file to examine, and without one: what is wrong with the manifest is said either way.
+        (
+            "field",
+            "version = \"1\"\n[limit]\nmemory = 1\n",
+            ["line 2, column 2", "unknown field `limit`"],
+        ),
+        (
+            "syntax",
+            "[limits]\nmemory = \n",
+            ["line 2, column 10", "memory = "],
+        ),
+        (
+            "value",
+            "[limits]\nmemory = \"much\"\n",
+            ["limits.memory", "write it like \"64MiB\""],
+        ),
+    ] {
+        rig.put_with(name, "echo", manifest);
+        let folder = rig.folder.path().join(name);
+        let found = rig.sandbox.inspect(&folder).unwrap();
+        let [problem] = found.problems.as_slice() else {
+            panic!("{name}: {:?}", found.problems);
+        };
+        assert!(problem.fatal && !problem.hint.is_empty() && !found.usable());
+        std::fs::remove_file(folder.join("task.wasm")).unwrap();
+        let error = rig.sandbox.inspect(&folder).unwrap_err().to_string();
+        for part in parts {
+            assert!(problem.what.contains(part), "{name}: {}", problem.what);
+            assert!(error.contains(part), "{name}: {error}");
+        }
+        assert!(
+            error.contains("hint: ") && error.contains("no .wasm"),
+            "{error}"
+        );
+    }
 }

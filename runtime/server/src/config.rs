@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::metrics::Sample;
+use crate::{limits::CONNECTIONS_MAX, metrics::Sample};
 
 /// Reads the sandbox's counters; called once a scrape of `/metrics`.
 pub type SandboxMetrics = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
@@ -19,6 +19,8 @@ pub struct ServerConfig {
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
     pub region: Arc<str>,
+    /// Open connections at most. Each is a file descriptor, of which the process has other uses.
+    pub connections_max: usize,
 }
 
 impl Default for ServerConfig {
@@ -28,6 +30,7 @@ impl Default for ServerConfig {
             raised_limits: false,
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
+            connections_max: CONNECTIONS_MAX,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod api;
 mod aws;
 mod config;
+mod connections;
 mod guard;
 mod limits;
 mod metrics;

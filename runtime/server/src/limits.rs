@@ -14,15 +14,24 @@ pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
 /// Time for the whole body of a request; ours.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Time between a connection's requests and for a request's headers; ours, above the 60 s after which SDKs drop idle
-/// connections themselves.
-pub(crate) const HEADER_TIME_MAX: Duration = Duration::from_secs(75);
+/// Time for a request's head, from its first byte or the connection's start; ours.
+pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// Open connections; ours. More wait in the listener's backlog.
+/// Time between an answer and the connection's next request; ours, above the 60 s after which SDKs drop idle connections
+/// themselves, and above `BODY_TIME_MAX`.
+pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
+
+/// Open connections; ours. One more takes the place of the one that has asked nothing for longest.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
-/// Pause after a failed accept (out of file descriptors); ours.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// One address may hold this part of all connections: a half; ours.
+pub(crate) const PEER_SHARE_MAX: usize = 2;
+
+/// Silent connections that are dropped at a time when there are no file descriptors; ours.
+pub(crate) const ACCEPT_SHED: usize = 32;
+
+/// Pause after an accept that found no file descriptor, in which dropped connections are closed; ours.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Time that requests in progress get to end once shutdown was asked for; ours.
 pub(crate) const DRAIN_TIME_MAX: Duration = Duration::from_secs(20);

@@ -55,6 +55,14 @@ pub(crate) struct Metrics {
     registry: Registry,
     operations: Vec<OperationMetrics>,
     open_requests: Gauge,
+    pub(crate) connections: ConnectionCounts,
+}
+
+/// Counts of connections, kept by those who hold them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ConnectionCounts {
+    pub(crate) open: Gauge,
+    pub(crate) dropped: Counter,
 }
 
 /// Counts of one operation, looked up once at the start: the hot path touches atomics only.
@@ -105,6 +113,17 @@ impl Metrics {
             "Requests to the AWS API being answered",
             open_requests.clone(),
         );
+        let connections = ConnectionCounts::default();
+        registry.register(
+            "connections_open",
+            "Open connections",
+            connections.open.clone(),
+        );
+        registry.register(
+            "connections_dropped",
+            "Silent connections that had to make room",
+            connections.dropped.clone(),
+        );
         registry.register_collector(Box::new(Borrowed(Arc::new(move || {
             engine_samples(&engine)
         }))));
@@ -113,6 +132,7 @@ impl Metrics {
             registry,
             operations,
             open_requests,
+            connections,
         }
     }
 

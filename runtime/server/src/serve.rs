@@ -1,23 +1,14 @@
-//! The server's life: accept, serve, drain. What it hides: connections, HTTP/1 and HTTP/2, and the order of a shutdown.
+//! The server's life: accept, serve, drain. What it hides: the order of a shutdown.
 
 use std::{future::Future, io, sync::Arc};
 
-use axum::Router;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
-    service::TowerToHyperService,
-};
 use stepwell_engine::Engine;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     aws,
     config::{SandboxMetrics, ServerConfig},
-    limits::{ACCEPT_PAUSE, CONNECTIONS_MAX, DRAIN_TIME_MAX, HEADER_TIME_MAX},
+    connections::Connections,
     metrics::Metrics,
     router::router,
 };
@@ -82,89 +73,15 @@ pub async fn serve(
     let address = listener.local_addr()?;
     tracing::info!(%address, "serving");
     let state = Arc::new(ServerState::new(config, engine, sandbox_metrics));
-    let connections = Connections::new(router(state.clone()));
-    tokio::pin!(shutdown);
-    loop {
-        tokio::select! {
-            () = &mut shutdown => break,
-            (stream, permit) = connections.accept(&listener) => connections.open(stream, permit),
-        }
+    let counts = state.metrics.connections.clone();
+    let most = state.config.connections_max;
+    let connections = Connections::new(router(state.clone()), most, counts);
+    tokio::select! {
+        () = shutdown => {}
+        () = connections.accept(&listener) => {}
     }
     drop(listener);
     state.drain();
     connections.close().await;
     Ok(())
-}
-
-/// The open connections and how they are served.
-struct Connections {
-    router: Router,
-    builder: Builder<TokioExecutor>,
-    graceful: GracefulShutdown,
-    permits: Arc<Semaphore>,
-}
-
-impl Connections {
-    fn new(router: Router) -> Connections {
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME_MAX);
-        builder.http2().timer(TokioTimer::new());
-        Connections {
-            router,
-            builder,
-            graceful: GracefulShutdown::new(),
-            permits: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-        }
-    }
-
-    /// The next connection, as soon as there is room for one.
-    async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
-        let permit = self
-            .permits
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the semaphore is never closed");
-        loop {
-            match listener.accept().await {
-                Ok((stream, _)) => return (stream, permit),
-                Err(error) => {
-                    // A connection that was reset before it was accepted, or no file descriptors: both pass.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
-    }
-
-    fn open(&self, stream: TcpStream, permit: OwnedSemaphorePermit) {
-        // Answers are small and awaited; a failure to say so costs latency only.
-        let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(self.router.clone());
-        let connection = self
-            .builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = self.graceful.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop(permit);
-        });
-    }
-
-    async fn close(self) {
-        if tokio::time::timeout(DRAIN_TIME_MAX, self.graceful.shutdown())
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                "requests still in progress were cut off at the end of the shutdown's time"
-            );
-        }
-    }
 }

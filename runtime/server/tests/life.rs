@@ -151,3 +151,38 @@ async fn bodies_over_the_bound_are_refused_with_an_answer() {
         .unwrap()
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_body_that_breaks_is_a_bad_request() {
+    let running = run().await;
+    let head = "POST / HTTP/1.1\r\nHost: localhost\r\nX-Amz-Target: AWSStepFunctions.ListActivities\r\nContent-Type: application/x-amz-json-1.0\r\n";
+    for body in [
+        "Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        "Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx",
+    ] {
+        let mut stream = TcpStream::connect(&running.address).await.unwrap();
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .await
+            .unwrap();
+        let (head, answer) = receive(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 400"), "{body:?}: {head}");
+        assert!(answer.contains("SerializationException"), "{answer}");
+    }
+    // A client that ends its side in the middle of the body still reads why.
+    let mut stream = TcpStream::connect(&running.address).await.unwrap();
+    stream
+        .write_all(format!("{head}Content-Length: 9\r\n\r\n{{}}").as_bytes())
+        .await
+        .unwrap();
+    stream.shutdown().await.unwrap();
+    let (head, answer) = receive(&mut stream).await;
+    assert!(head.starts_with("HTTP/1.1 400"), "{head}");
+    assert!(answer.contains("breaks off"), "{answer}");
+    running.stop.send(()).unwrap();
+    timeout(PATIENCE, running.server)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
+}

@@ -110,6 +110,17 @@ impl Fault {
         )
     }
 
+    /// A body whose chunks are wrong or that ends before its announced length.
+    pub(super) fn body_broken() -> Fault {
+        let message = "the request's body breaks off or is wrongly chunked; send it whole, with its Content-Length";
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "SerializationException",
+            message,
+        )
+    }
+
     /// A body that is not JSON, or holds a value of another type than its member's.
     pub(super) fn unreadable(error: &serde_json::Error) -> Fault {
         let text = error.to_string();
@@ -135,7 +146,7 @@ impl Fault {
 
     pub(crate) fn foreign_host(host: &str) -> Fault {
         let message = format!(
-            "a web page reached this server under the host name `{host}`, which it does not know; open it as `localhost`, or add the name to the hosts of its configuration"
+            "a web page reached this server under the host name `{host}`, which it does not know; open it as `localhost`, or, if the name is yours, start the server with `--host {host}`"
         );
         Fault::new(
             StatusCode::FORBIDDEN,

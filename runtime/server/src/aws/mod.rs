@@ -191,7 +191,7 @@ async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Fault> {
     let mut more = BytesMut::new();
     let mut total = 0;
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Fault::body_too_slow())?.into_data() else {
+        let Ok(data) = frame.map_err(|_| Fault::body_broken())?.into_data() else {
             continue;
         };
         total += data.len();

@@ -1,0 +1,140 @@
+//! A socket and a service that tell their connection's line what happens on them. What it hides: the traits of reading,
+//! writing and bodies.
+
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{Request, Response},
+};
+use bytes::Bytes;
+use hyper::{
+    body::{Frame, Incoming, SizeHint},
+    service::Service,
+};
+use hyper_util::service::TowerToHyperService;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::table::{Exchange, Line};
+
+/// The socket.
+pub(super) struct WatchedStream {
+    pub(super) stream: TcpStream,
+    pub(super) line: Arc<Line>,
+}
+
+impl AsyncRead for WatchedStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.line.heard();
+        }
+        polled
+    }
+}
+
+impl AsyncWrite for WatchedStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// The router, which learns nothing of connections.
+pub(super) struct WatchedService {
+    pub(super) service: TowerToHyperService<Router>,
+    pub(super) line: Arc<Line>,
+}
+
+impl Service<Request<Incoming>> for WatchedService {
+    type Response = Response<WatchedBody<Body>>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let exchange = self.line.asked(request.version());
+        let request = request.map(|body| {
+            if body.is_end_stream() {
+                exchange.whole();
+            }
+            Body::new(WatchedBody {
+                body,
+                exchange: exchange.clone(),
+            })
+        });
+        let answer = self.service.call(request);
+        Box::pin(async move {
+            let answer = answer.await?;
+            Ok(answer.map(|body| WatchedBody { body, exchange }))
+        })
+    }
+}
+
+/// The body of a request or of its answer. The exchange is over when both are dropped.
+pub(super) struct WatchedBody<B> {
+    body: B,
+    exchange: Arc<Exchange>,
+}
+
+impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for WatchedBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        // An answer is told to be whole again, which changes nothing: its request was, or was not waited for.
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.exchange.whole();
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

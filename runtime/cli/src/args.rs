@@ -71,6 +71,24 @@ pub(crate) struct ServeArgs {
     /// Values of the limits
     #[arg(long, value_enum, default_value_t)]
     pub(crate) limits: LimitsArg,
+    /// Host name under which web pages may reach the server, beside localhost; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = host_name)]
+    pub(crate) host: Vec<String>,
+    /// TOML file with these flags as keys; a flag that is given wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A host as requests name it, without its port.
+fn host_name(text: &str) -> Result<String, &'static str> {
+    let name = text.trim_start_matches('[').trim_end_matches(']');
+    let address = name.parse::<std::net::IpAddr>().is_ok();
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if address || (!name.is_empty() && name.chars().all(plain)) {
+        Ok(name.to_owned())
+    } else {
+        Err("a host is a name without scheme, port and path, such as flows.example.com")
+    }
 }
 
 /// Where a database is. Shown without its password.

@@ -297,7 +297,7 @@ fn or_endpoint(stop: Stop) -> Stop {
         Stop::Runtime(error) => Stop::Runtime(anyhow!(
             "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
         )),
-        Stop::Failed | Stop::Refused | Stop::Usage(_) => stop,
+        Stop::Failed | Stop::Refused | Stop::Usage(_) | Stop::Panicked => stop,
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) enum Stop {
     Refused,
     /// The runtime's own failure: 3.
     Runtime(anyhow::Error),
+    /// The same, and the panic is told already.
+    Panicked,
 }
 
 /// What a command gives back.
@@ -44,6 +46,7 @@ pub(crate) fn finish(outcome: Outcome) -> ExitCode {
         Ok(()) => return ExitCode::SUCCESS,
         Err(Stop::Failed) => (1, None),
         Err(Stop::Refused) => (2, None),
+        Err(Stop::Panicked) => (3, None),
         Err(Stop::Usage(error)) => (2, Some(error)),
         Err(Stop::Runtime(error)) => (3, Some(error)),
     };

@@ -88,9 +88,10 @@ impl Host {
         })
     }
 
-    /// How the server answers for this installation.
-    pub(crate) fn server_config(&self) -> ServerConfig {
+    /// How the server answers for this installation; `hosts` are the names under which web pages may reach it.
+    pub(crate) fn server_config(&self, hosts: &[String]) -> ServerConfig {
         ServerConfig {
+            hosts: hosts.to_vec(),
             raised_limits: self.limits == LimitsArg::Raised,
             ..ServerConfig::default()
         }
@@ -104,7 +105,7 @@ impl Host {
 
     /// The API without a socket.
     pub(crate) fn router(&self) -> axum::Router {
-        let state = ServerState::new(self.server_config(), self.engine.clone(), self.metrics());
+        let state = ServerState::new(self.server_config(&[]), self.engine.clone(), self.metrics());
         stepwell_server::router(Arc::new(state))
     }
 

@@ -3,12 +3,14 @@
 mod args;
 mod client;
 mod commands;
+mod config;
 mod exit;
 mod given;
 #[cfg(test)]
 mod golden;
 mod graph;
 mod host;
+mod panics;
 mod progress;
 mod runner;
 mod table;
@@ -16,11 +18,11 @@ mod terminal;
 mod timeline;
 mod waterfall;
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = args::Cli::parse();
-    exit::finish(commands::run(cli.command))
+    panics::hook();
+    let outcome = catch_unwind(|| commands::run(config::arguments()?.command));
+    exit::finish(outcome.unwrap_or(Err(exit::Stop::Panicked)))
 }

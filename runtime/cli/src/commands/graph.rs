@@ -119,6 +119,6 @@ pub(super) fn write(path: Option<&Path>, text: &str) -> Outcome {
         None => super::print(text),
         Some(path) => std::fs::write(path, text)
             .with_context(|| format!("`{}` cannot be written", path.display()))
-            .runtime(),
+            .usage(),
     }
 }

@@ -33,8 +33,10 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
     tokio::spawn(async move { sandbox.warm().await });
+    let mut config = host.server_config(&args.host);
+    config.connections_max = config.connections_max.min(connections_max());
     let served = stepwell_server::serve(
-        host.server_config(),
+        config,
         host.engine.clone(),
         host.metrics(),
         listener,
@@ -44,6 +46,23 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     eprintln!("shutting down: what runs is kept and goes on at the next start");
     host.close().await;
     served.runtime()
+}
+
+/// Raises this process's limit of open files to what it may have, and leaves a part of it to all but connections.
+fn connections_max() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let files = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    files.map_or(usize::MAX, |files| {
+        usize::try_from(files / 4 * 3).unwrap_or(usize::MAX)
+    })
 }
 
 async fn bind(address: SocketAddr) -> Outcome<TcpListener> {

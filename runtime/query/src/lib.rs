@@ -22,7 +22,7 @@ mod value;
 pub use effort::Effort;
 pub use intrinsic::{Intrinsic, IntrinsicError};
 pub use jsonata::{
-    Bindings, Bounds, Expression, JsonataFailure, JsonataFailureKind, JsonataSyntaxError,
+    Bindings, Bound, Bounds, Expression, JsonataFailure, JsonataFailureKind, JsonataSyntaxError,
     JsonataTemplate, References,
 };
 pub use limits::{

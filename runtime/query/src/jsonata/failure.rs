@@ -60,35 +60,65 @@ pub enum JsonataFailureKind {
     /// The evaluation raised an error or left its bounds.
     #[error("threw an error during evaluation{}{message}", if .code.is_some() { ". " } else { ": " })]
     Threw {
-        /// The code of the reference engine (`T1006`), absent when a bound was exceeded.
+        /// The code of the reference engine (`T1006`), when there is one.
         code: Option<String>,
         /// Text, with its code in front.
         message: String,
     },
+    /// The evaluation left its bounds.
+    #[error("threw an error during evaluation: {bound}")]
+    Exceeded {
+        /// Which.
+        bound: Bound,
+        /// The code of the reference engine, which the service does not show (`D2014`).
+        code: Option<&'static str>,
+    },
 }
 
-/// Words for exceeded bounds.
-const STACK_EXCEEDED: &str = "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive";
-const TIME_EXCEEDED: &str = "Expression evaluation timeout: Check for infinite loop";
+/// A bound of evaluations, displayed in the words of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Bound {
+    /// Levels of evaluation.
+    #[error(
+        "Stack overflow error: Check for non-terminating recursive function. Consider rewriting as tail-recursive"
+    )]
+    Depth,
+    /// Wall clock.
+    #[error("Expression evaluation timeout: Check for infinite loop")]
+    Time,
+    /// Strings, sequences and all that was built.
+    #[error("{MEMORY_EXCEEDED}")]
+    Memory,
+}
+
+/// The codes by which the engine tells that a bound was exceeded; the reference engine has all but the last.
+const BOUNDS: [(&str, Bound); 5] = [
+    ("D1011", Bound::Depth),
+    ("U1001", Bound::Depth),
+    ("D1012", Bound::Time),
+    ("D2014", Bound::Memory),
+    ("D2015", Bound::Memory),
+];
 
 impl From<EvaluatorError> for JsonataFailureKind {
     fn from(error: EvaluatorError) -> Self {
         let message = error.message();
-        let bound = match error.code() {
-            Some("D1011" | "U1001") => STACK_EXCEEDED,
-            Some("D1012") => TIME_EXCEEDED,
-            Some("D2014" | "D2015") => MEMORY_EXCEEDED,
-            _ => {
-                let (code, rest) = split_code(message);
-                return Self::Threw {
-                    code: code.map(str::to_owned),
-                    message: code.map_or_else(|| rest.to_owned(), |code| format!("{code}: {rest}")),
-                };
-            }
-        };
+        if message == MEMORY_EXCEEDED {
+            return Self::memory_exceeded();
+        }
+        let bound = BOUNDS
+            .iter()
+            .find(|(known, _)| Some(*known) == error.code());
+        if let Some((code, bound)) = bound {
+            return Self::Exceeded {
+                bound: *bound,
+                code: Some(code),
+            };
+        }
+        let (code, rest) = split_code(message);
         Self::Threw {
-            code: None,
-            message: bound.to_owned(),
+            code: code.map(str::to_owned),
+            message: code.map_or_else(|| rest.to_owned(), |code| format!("{code}: {rest}")),
         }
     }
 }
@@ -102,17 +132,26 @@ impl JsonataFailureKind {
         }
     }
 
+    /// The code of the reference engine, when the engine raised an error that has one.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Threw { code, .. } => code.as_deref(),
+            Self::Exceeded { code, .. } => *code,
+            Self::Undefined | Self::UnsupportedType | Self::UnexpectedType { .. } => None,
+        }
+    }
+
     pub(super) fn stack_exceeded() -> Self {
-        Self::Threw {
+        Self::Exceeded {
+            bound: Bound::Depth,
             code: None,
-            message: STACK_EXCEEDED.to_owned(),
         }
     }
 
     pub(super) fn memory_exceeded() -> Self {
-        Self::Threw {
+        Self::Exceeded {
+            bound: Bound::Memory,
             code: None,
-            message: MEMORY_EXCEEDED.to_owned(),
         }
     }
 }

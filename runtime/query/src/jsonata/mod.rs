@@ -17,6 +17,6 @@ mod tree;
 pub use bindings::Bindings;
 pub use bounds::Bounds;
 pub use expression::{Expression, JsonataSyntaxError};
-pub use failure::{JsonataFailure, JsonataFailureKind};
+pub use failure::{Bound, JsonataFailure, JsonataFailureKind};
 pub use references::References;
 pub use template::JsonataTemplate;

@@ -324,6 +324,8 @@ impl PathParser<'_> {
                 'r' => name.push('\r'),
                 'b' => name.push('\u{8}'),
                 'f' => name.push('\u{c}'),
+                // The quote of the other kind needs no escape, so the service keeps the backslash before it.
+                other @ ('\'' | '"') if other != quote => name.extend(['\\', other]),
                 other => {
                     name.push_str(&self.escaped(other));
                     continue;

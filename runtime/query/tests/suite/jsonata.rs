@@ -1,6 +1,8 @@
 //! The official JSONata suite, through the layer.
 
-use stepwell_query::{Bindings, Bounds, Expression, JsonataFailureKind, Random, Scope, Value};
+use stepwell_query::{
+    Bindings, Bound, Bounds, Expression, JsonataFailureKind, Random, Scope, Value,
+};
 
 use crate::corpus;
 
@@ -66,15 +68,14 @@ fn run(case: &Value, datasets: &Value) -> Outcome {
     match expression.evaluate(&bindings, &mut Random::from_seed([1; 32])) {
         Ok(Some(value)) => Outcome::Value(value),
         Ok(None) => Outcome::Undefined,
-        Err(failure) => match failure.kind {
-            JsonataFailureKind::Threw {
-                code: Some(code), ..
-            } => Outcome::Error(code),
-            // The suite's runner bounds depth and time itself, under this code and with these texts.
-            kind if kind.to_string().contains("Stack overflow") => Outcome::Error("U1001".into()),
-            kind if kind.to_string().contains("timeout") => Outcome::Error("U1001".into()),
-            kind => Outcome::Error(kind.to_string()),
-        },
+        // The suite's runner bounds depth and time itself, under a code of its own.
+        Err(failure) => Outcome::Error(match (&failure.kind, failure.kind.code()) {
+            (JsonataFailureKind::Exceeded { bound, .. }, _) if *bound != Bound::Memory => {
+                "U1001".into()
+            }
+            (_, Some(code)) => code.to_owned(),
+            (kind, None) => kind.to_string(),
+        }),
     }
 }
 

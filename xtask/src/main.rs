@@ -52,6 +52,15 @@ enum Chore {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Compare JSONata with the reference engine under Node, on pairs of expression and document made from a seed
+    Differential {
+        /// How many pairs
+        #[arg(long, default_value_t = 20_000)]
+        pairs: u64,
+        /// Where the pairs follow from
+        #[arg(long, default_value_t = 2)]
+        seed: u64,
+    },
     /// Run the seeded simulation of crashes
     Torture {
         /// How many seeds
@@ -85,6 +94,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Chore::Bench { arguments } => bench::bench(&arguments),
+        Chore::Differential { pairs, seed } => differential(pairs, seed),
         Chore::Torture { seeds, from, seed } => torture(seeds, from, seed),
     }
 }
@@ -119,6 +129,17 @@ fn corpus_plugins(folder: &std::path::Path) -> Result<()> {
     }
     eprintln!("{} plugins are in {}", names.len(), folder.display());
     Ok(())
+}
+
+/// Prints each pair on which the engines part; the list of known ones is held against the test's own pairs alone.
+fn differential(pairs: u64, seed: u64) -> Result<()> {
+    let mut command = tools::cargo();
+    command
+        .args(["test", "--quiet", "--package", "stepwell-query"])
+        .args(["--test", "differential", "--", "--nocapture"])
+        .env("DIFFERENTIAL_PAIRS", pairs.to_string())
+        .env("DIFFERENTIAL_SEED", seed.to_string());
+    tools::run(&mut command, "the comparison could not be made")
 }
 
 fn torture(seeds: u64, from: u64, seed: Option<u64>) -> Result<()> {

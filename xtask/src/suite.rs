@@ -303,7 +303,7 @@ fn counts(line: &str) -> Option<(u64, u64)> {
     Some((before(" passed")?, before(" failed").unwrap_or(0)))
 }
 
-/// `recorded executions: 105/117`, or that there is no corpus.
+/// `recorded executions: 105/117`, or that there is no corpus or no engine to compare with.
 fn of_corpus(line: &str) -> bool {
     let share = |rest: &str| {
         let (passed, all) = rest.split_whitespace().next()?.split_once('/')?;
@@ -316,7 +316,8 @@ fn of_corpus(line: &str) -> bool {
         .split_once(": ")
         .and_then(|(_, rest)| share(rest))
         .unwrap_or(false);
-    counted || (line.to_ascii_lowercase().contains("skipped") && line.contains("corpus"))
+    let lacking = line.contains("corpus") || line.contains("reference engine");
+    counted || (line.to_ascii_lowercase().contains("skipped") && lacking)
 }
 
 fn table(done: &[Done]) {

@@ -18,7 +18,7 @@ use super::failure::{JsonataFailure, JsonataFailureKind, split_code};
 use super::functions::{self, Host};
 use super::plain::PlainPath;
 use super::references::{self, References};
-use super::{convert, guard, length, tree};
+use super::{convert, grammar, guard, length, mend, precedence, tree};
 use crate::effort::Effort;
 use crate::limits::JSONATA_TREE_DEPTH_MAX;
 use crate::random::Random;
@@ -35,7 +35,7 @@ struct Parsed {
     tree: AstNode,
     references: References,
     plain: Option<PlainPath>,
-    /// Names of the guards in the tree.
+    /// Names of the guards and helpers in the tree.
     guards: Vec<&'static str>,
     too_deep: bool,
     /// See [`crate::Effort`].
@@ -57,11 +57,14 @@ impl Expression {
     pub fn parse(text: &str) -> Result<Self, JsonataSyntaxError> {
         let text = text.trim();
         let mut tree = jsonata_core::parser::parse(text).map_err(|error| syntax_error(&error))?;
+        precedence::mend(&mut tree);
+        grammar::check(&tree)?;
         let references = references::collect(&tree);
         let plain = PlainPath::of(&tree);
         let too_deep = tree::depth(&tree) > JSONATA_TREE_DEPTH_MAX;
         let work = length::work(&tree);
-        let guards = guard::install(&mut tree);
+        let mut guards = mend::install(&mut tree);
+        guards.extend(guard::install(&mut tree));
         Ok(Self {
             text: text.into(),
             parsed: Arc::new(Parsed {

@@ -10,7 +10,7 @@ use jsonata_core::evaluator::{Context, Evaluator, EvaluatorError};
 use jsonata_core::value::JValue;
 
 use super::bounds::Meter;
-use super::{convert, guard};
+use super::{convert, guard, mend, url};
 use crate::hash;
 use crate::java::JavaRandom;
 use crate::random::Random;
@@ -28,7 +28,7 @@ type Outcome = Result<JValue, EvaluatorError>;
 type Function = fn(&Host, &[JValue]) -> Outcome;
 
 /// The host's functions by name.
-const FUNCTIONS: [(&str, Function); 10] = [
+const FUNCTIONS: [(&str, Function); 15] = [
     ("now", now),
     ("millis", millis),
     ("random", random),
@@ -39,6 +39,11 @@ const FUNCTIONS: [(&str, Function); 10] = [
     ("range", range),
     ("hash", hash),
     ("parse", parse),
+    ("spread", spread),
+    ("encodeUrl", encode_url),
+    ("encodeUrlComponent", encode_url_component),
+    ("decodeUrl", decode_url),
+    ("decodeUrlComponent", decode_url_component),
 ];
 
 /// The engine's own functions.
@@ -127,7 +132,7 @@ pub(super) fn register(
             })?;
         }
     }
-    for (name, function) in guard::FUNCTIONS {
+    for (name, function) in guard::FUNCTIONS.into_iter().chain(mend::FUNCTIONS) {
         if guards.contains(&name) {
             let host = Rc::clone(host);
             evaluator.register_fn_override(name, move |arguments: &[JValue]| {
@@ -194,7 +199,7 @@ fn now(host: &Host, arguments: &[JValue]) -> Outcome {
 }
 
 /// Calls a function of the engine.
-fn call_engine(name: &str, arguments: &[JValue]) -> Outcome {
+pub(super) fn call_engine(name: &str, arguments: &[JValue]) -> Outcome {
     let names = ["a", "b", "c"];
     let mut context = Context::new();
     for (name, argument) in names.iter().zip(arguments) {
@@ -281,6 +286,32 @@ fn shuffle(host: &Host, arguments: &[JValue]) -> Outcome {
     Ok(JValue::array(items))
 }
 
+/// `$spread(value)`: an object for each member of the objects, at every level of nested arrays.
+fn spread(_: &Host, arguments: &[JValue]) -> Outcome {
+    at_most(arguments, 1, "spread")?;
+    let Some(JValue::Array(items)) = arguments.first() else {
+        return call_engine("spread", arguments);
+    };
+    let mut spread = Vec::new();
+    // What is still to be spread, the next one last.
+    let mut open: Vec<JValue> = items.iter().rev().cloned().collect();
+    while let Some(item) = open.pop() {
+        match item {
+            JValue::Array(inner) => open.extend(inner.iter().rev().cloned()),
+            item => match call_engine("spread", &[item])? {
+                JValue::Array(parts) => spread.extend(parts.iter().cloned()),
+                JValue::Undefined => {}
+                part => spread.push(part),
+            },
+        }
+    }
+    Ok(if spread.is_empty() {
+        JValue::array(spread)
+    } else {
+        JValue::sequence(spread)
+    })
+}
+
 /// `$eval` is not there.
 fn eval(_: &Host, _: &[JValue]) -> Outcome {
     Err(error("T1006", "Attempted to invoke a non-function"))
@@ -364,6 +395,52 @@ fn parse(_: &Host, arguments: &[JValue]) -> Outcome {
         Err(fault) => Err(error(
             "D3137",
             &format!("Argument 1 of function \"parse\" is not JSON: {fault}"),
+        )),
+    }
+}
+
+fn encode_url(host: &Host, arguments: &[JValue]) -> Outcome {
+    encoded(host, arguments, "encodeUrl", url::KEPT_IN_URL)
+}
+
+fn encode_url_component(host: &Host, arguments: &[JValue]) -> Outcome {
+    encoded(
+        host,
+        arguments,
+        "encodeUrlComponent",
+        url::KEPT_IN_COMPONENT,
+    )
+}
+
+fn encoded(host: &Host, arguments: &[JValue], name: &str, kept: &str) -> Outcome {
+    at_most(arguments, 1, name)?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    let encoded = url::encode(string(arguments, 0, name)?, kept);
+    host.meter.string(encoded.len())?;
+    Ok(JValue::string(encoded))
+}
+
+fn decode_url(_: &Host, arguments: &[JValue]) -> Outcome {
+    decoded(arguments, "decodeUrl", url::RESERVED)
+}
+
+fn decode_url_component(_: &Host, arguments: &[JValue]) -> Outcome {
+    decoded(arguments, "decodeUrlComponent", "")
+}
+
+fn decoded(arguments: &[JValue], name: &str, kept: &str) -> Outcome {
+    at_most(arguments, 1, name)?;
+    if is_undefined(arguments) {
+        return Ok(JValue::Undefined);
+    }
+    let text = string(arguments, 0, name)?;
+    match url::decode(text, kept) {
+        Some(decoded) => Ok(JValue::string(decoded)),
+        None => Err(error(
+            "D3140",
+            &format!("Malformed URL passed to {name}(): {text:?}"),
         )),
     }
 }

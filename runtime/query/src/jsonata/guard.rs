@@ -232,7 +232,7 @@ impl Installer {
     }
 }
 
-fn has_placeholder(args: &[AstNode]) -> bool {
+pub(super) fn has_placeholder(args: &[AstNode]) -> bool {
     args.iter()
         .any(|argument| matches!(argument, AstNode::Placeholder))
 }

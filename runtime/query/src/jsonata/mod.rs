@@ -7,12 +7,16 @@ mod convert;
 mod expression;
 mod failure;
 mod functions;
+mod grammar;
 mod guard;
 mod length;
+mod mend;
 mod plain;
+mod precedence;
 mod references;
 mod template;
 mod tree;
+mod url;
 
 pub use bindings::Bindings;
 pub use bounds::Bounds;

@@ -218,13 +218,20 @@ impl Dice {
     }
 }
 
-/// Where names, variables and numbers stand.
+/// Where names, variables and numbers stand, outside of strings and regular expressions.
 fn words(text: &str) -> Vec<(usize, usize)> {
     let of_word = |c: char| c.is_ascii_alphanumeric() || c == '$' || c == '_';
     let mut words = Vec::new();
     let mut start = None;
+    let mut quote = None;
     for (index, character) in text.char_indices().chain([(text.len(), ' ')]) {
-        match (start, of_word(character)) {
+        let quotes = matches!(character, '\'' | '"' | '`' | '/');
+        match quote {
+            Some(open) if open == character => quote = None,
+            None if quotes => quote = Some(character),
+            _ => {}
+        }
+        match (start, of_word(character) && quote.is_none()) {
             (None, true) => start = Some(index),
             (Some(begun), false) => {
                 words.push((begun, index));

@@ -1,0 +1,81 @@
+//! What the engine's parser takes although the reference grammar has none of it.
+
+use jsonata_core::ast::{AstNode, BinaryOp};
+
+use super::expression::JsonataSyntaxError;
+use super::tree::each_child;
+
+/// Refuses ranges outside of array constructors, and regular expressions at the start of something in brackets, where
+/// the reference engine reads `/` as the sign of division.
+pub(super) fn check(tree: &AstNode) -> Result<(), JsonataSyntaxError> {
+    let mut fault = None;
+    visit(tree, &mut fault);
+    fault.map_or(Ok(()), Err)
+}
+
+fn visit(node: &AstNode, fault: &mut Option<JsonataSyntaxError>) {
+    if fault.is_some() {
+        return;
+    }
+    let inner = match node {
+        AstNode::Block(nodes) | AstNode::Array(nodes) | AstNode::ArrayGroup(nodes) => nodes.first(),
+        AstNode::FunctionApplication(inner)
+        | AstNode::Unary { operand: inner, .. }
+        | AstNode::Transform {
+            location: inner, ..
+        } => Some(&**inner),
+        AstNode::Object(pairs) => pairs.first().map(|(key, _)| key),
+        _ => None,
+    };
+    if inner.is_some_and(begins_with_regex) {
+        *fault = Some(refusal(
+            "S0211",
+            "The symbol \"/\" cannot be used as a unary operator",
+        ));
+        return;
+    }
+    let in_array = matches!(node, AstNode::Array(_) | AstNode::ArrayGroup(_));
+    each_child(node, &mut |child| {
+        if is_range(child) && !in_array && fault.is_none() {
+            *fault = Some(refusal("S0202", "Expected \"]\", got \"..\""));
+        }
+        visit(child, fault);
+    });
+}
+
+fn is_range(node: &AstNode) -> bool {
+    matches!(
+        node,
+        AstNode::Binary {
+            op: BinaryOp::Range,
+            ..
+        }
+    )
+}
+
+/// Whether the text of a node begins with a regular expression.
+fn begins_with_regex(node: &AstNode) -> bool {
+    match node {
+        AstNode::Regex { .. } => true,
+        AstNode::Path { steps } => steps
+            .first()
+            .is_some_and(|step| begins_with_regex(&step.node)),
+        AstNode::Binary { lhs: first, .. }
+        | AstNode::Call {
+            procedure: first, ..
+        }
+        | AstNode::Conditional {
+            condition: first, ..
+        }
+        | AstNode::ObjectTransform { input: first, .. }
+        | AstNode::Sort { input: first, .. } => begins_with_regex(first),
+        _ => false,
+    }
+}
+
+fn refusal(code: &str, message: &str) -> JsonataSyntaxError {
+    JsonataSyntaxError {
+        code: Some(code.into()),
+        message: message.into(),
+    }
+}

@@ -23,6 +23,7 @@ use crate::{
     node, pages, reader,
     record::{self, ActivityRecord, TaskKey},
     shard::{In, activity_scope},
+    tags,
 };
 
 /// Kind of the catalog's records.
@@ -139,7 +140,7 @@ impl Engine {
         let key = activity_key(&caller.tenant, &caller.region, name);
         let activity = ActivityRecord {
             arn: arn::activity(&caller.region, &caller.tenant, name),
-            tags,
+            tags: tags::with(Vec::new(), &tags)?,
             encryption: None,
             created_ms: node::now().0,
         };
@@ -318,7 +319,7 @@ pub(crate) fn missing(arn: &str) -> TaskOutcome {
     dispatch::failed(FailedAt::Schedule, "States.Runtime", cause)
 }
 
-fn activity_key(tenant: &Arc<str>, region: &str, name: &str) -> CatalogKey {
+pub(crate) fn activity_key(tenant: &Arc<str>, region: &str, name: &str) -> CatalogKey {
     CatalogKey {
         tenant: tenant.clone(),
         kind: KIND.into(),

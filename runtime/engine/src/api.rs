@@ -32,6 +32,21 @@ pub struct CreateMachine {
     pub kind: MachineKind,
     pub settings: MachineSettings,
     pub tags: Vec<(String, String)>,
+    /// Publishes the first version too.
+    pub publish: Option<Publish>,
+}
+
+/// What a version is published with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Publish {
+    pub description: Option<String>,
+}
+
+/// A state machine after a change, with the version that the change published or found published.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Changed {
+    pub machine: Machine,
+    pub version_arn: Option<Arc<str>>,
 }
 
 /// Configuration blocks that are stored and given back as they came, each `None` when never set.
@@ -48,9 +63,47 @@ pub struct UpdateMachine {
     pub definition: Option<String>,
     pub role_arn: Option<String>,
     pub settings: MachineSettings,
+    /// Publishes a version of what the update leaves.
+    pub publish: Option<Publish>,
 }
 
-/// A state machine as stored.
+/// A version of a state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    pub arn: Arc<str>,
+    pub description: Option<Arc<str>>,
+    pub created_at: Timestamp,
+}
+
+/// A part of an alias's routing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    pub version_arn: Arc<str>,
+    /// Of 100 starts, so many are this version's.
+    pub weight: u32,
+}
+
+/// What CreateStateMachineAlias stores.
+#[derive(Clone, Debug)]
+pub struct CreateAlias {
+    pub name: String,
+    pub description: Option<String>,
+    /// One or two versions of one machine.
+    pub routes: Vec<Route>,
+}
+
+/// An alias of a state machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub description: Option<Arc<str>>,
+    pub routes: Vec<Route>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+/// A state machine, or a version of one, as stored.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Machine {
     pub arn: Arc<str>,
@@ -60,6 +113,8 @@ pub struct Machine {
     pub role_arn: Arc<str>,
     pub settings: MachineSettings,
     pub tags: Vec<(String, String)>,
+    /// A version's.
+    pub description: Option<Arc<str>>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// `None` until the first update, as on AWS.

@@ -38,6 +38,14 @@ pub(crate) struct MachineArn {
     pub(crate) qualifier: Option<String>,
 }
 
+/// What a state machine's ARN says beside the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Qualifier<'a> {
+    Nothing,
+    Version(u64),
+    Alias(&'a str),
+}
+
 impl MachineArn {
     pub(crate) fn new(caller: &Caller, name: &str) -> MachineArn {
         MachineArn {
@@ -62,6 +70,43 @@ impl MachineArn {
             self.region, self.account, self.name
         )
         .into()
+    }
+
+    /// The machine's own ARN, without version or alias.
+    pub(crate) fn unqualified(&self) -> MachineArn {
+        MachineArn {
+            qualifier: None,
+            ..self.clone()
+        }
+    }
+
+    /// The ARN of a version.
+    pub(crate) fn version(&self, number: u64) -> MachineArn {
+        MachineArn {
+            qualifier: Some(number.to_string()),
+            ..self.clone()
+        }
+    }
+
+    /// The ARN of an alias.
+    pub(crate) fn alias(&self, name: &str) -> MachineArn {
+        MachineArn {
+            qualifier: Some(name.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// What the ARN names: names of aliases have something other than digits in them.
+    pub(crate) fn qualified(&self) -> Qualifier<'_> {
+        let Some(qualifier) = self.qualifier.as_deref() else {
+            return Qualifier::Nothing;
+        };
+        match qualifier.parse::<u64>() {
+            Ok(number) if number > 0 && number.to_string() == qualifier => {
+                Qualifier::Version(number)
+            }
+            Ok(_) | Err(_) => Qualifier::Alias(qualifier),
+        }
     }
 
     /// The name under which records of this machine are kept.
@@ -142,7 +187,7 @@ impl Arn {
         }
     }
 
-    fn misplaced(&self) -> Error {
+    pub(crate) fn misplaced(&self) -> Error {
         invalid(format!(
             "Resource type not valid in this context: {}",
             self.kind()
@@ -213,9 +258,22 @@ pub(crate) fn check_name(name: &str) -> Result<(), Error> {
     Ok(())
 }
 
+/// Checks the name of an alias by AWS's rules: 1..80 letters, digits, `_`, `-` and `.`, not digits alone.
+pub(crate) fn check_alias_name(name: &str) -> Result<(), Error> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let digits = name.chars().all(|c| c.is_ascii_digit());
+    if digits || name.len() > NAME_CHARS_MAX || !name.chars().all(allowed) {
+        return Err(Error::rejected(
+            Code::InvalidName,
+            format!("Invalid Name: '{name}'"),
+        ));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Arn, check_name, parse};
+    use super::{Arn, Qualifier, check_alias_name, check_name, parse};
     use crate::api::Caller;
 
     fn caller() -> Caller {
@@ -254,7 +312,30 @@ mod tests {
     }
 
     #[test]
+    fn a_qualifier_is_a_version_or_an_alias() {
+        let Ok(Arn::Machine(machine)) = parse(
+            &caller(),
+            "arn:aws:states:r:000000000000:stateMachine:orders:live",
+        ) else {
+            panic!("not a machine")
+        };
+        assert_eq!(machine.qualified(), Qualifier::Alias("live"));
+        assert_eq!(machine.unqualified().qualified(), Qualifier::Nothing);
+        let version = machine.version(12);
+        assert_eq!(version.qualified(), Qualifier::Version(12));
+        assert!(version.to_string().ends_with(":orders:12"), "{version}");
+        for no_version in ["0", "012", "-1", "18446744073709551616", ""] {
+            let alias = machine.alias(no_version);
+            assert_eq!(alias.qualified(), Qualifier::Alias(no_version));
+        }
+    }
+
+    #[test]
     fn names_follow_the_rules() {
+        assert!(check_alias_name("2-live_x.y").is_ok());
+        for name in ["", "12", "a b", "a:b", "ä", &"x".repeat(81)] {
+            assert!(check_alias_name(name).is_err(), "{name}");
+        }
         assert!(check_name("Order_1-a.b").is_ok());
         for name in ["", "a b", "a:b", "a\u{7f}", &"x".repeat(81)] {
             assert!(check_name(name).is_err(), "{name}");

@@ -14,11 +14,11 @@ use crate::{
         PostgresOptions, Refused, SqliteJournal, SqliteOptions, Verdict, Write,
     },
     limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
-    machines::MachineCache,
     node::{self, Node},
     pages::PageKey,
     reader,
     runner::TaskRunner,
+    startable::MachineCache,
 };
 
 /// Where executions are kept.

@@ -21,10 +21,10 @@ use crate::{
         SegmentRange, Write,
     },
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
-    machines::Startable,
     node, pages, reader,
     record::{self, InboxItem, Meta},
     shard::{Begin, In, Info, Mode, StartReply, public_entries},
+    startable::{Qualified, Startable},
 };
 
 /// Milliseconds of wall time that a synchronous execution is billed in steps of.
@@ -36,11 +36,23 @@ const BILLED_STEP_MB: u64 = 64;
 struct Starting {
     machine: MachineArn,
     startable: Arc<Startable>,
+    alias: Option<Qualified>,
     name: Arc<str>,
     input: Value,
     trace_header: Option<Arc<str>>,
     at: Timestamp,
     id: ExecutionId,
+}
+
+impl Starting {
+    fn version_arn(&self) -> Option<Arc<str>> {
+        let version = self.startable.version.as_ref();
+        version.map(|version| version.arn.clone())
+    }
+
+    fn alias_arn(&self) -> Option<Arc<str>> {
+        self.alias.as_ref().map(|alias| alias.arn.clone())
+    }
 }
 
 impl Engine {
@@ -106,10 +118,10 @@ impl Engine {
         };
         let execution = Execution {
             arn: execution_arn,
-            name: starting.name,
             machine_arn: starting.startable.arn.clone(),
-            version_arn: None,
-            alias_arn: None,
+            version_arn: starting.version_arn(),
+            alias_arn: starting.alias_arn(),
+            name: starting.name,
             status,
             started_at: starting.at,
             stopped_at: Some(end.stopped_at),
@@ -129,7 +141,7 @@ impl Engine {
     }
 
     async fn starting(&self, caller: &Caller, request: StartRequest) -> Result<Starting, Error> {
-        let (machine, startable) = self.startable(caller, &request.machine_arn).await?;
+        let chosen = self.startable(caller, &request.machine_arn).await?;
         let name: Arc<str> = match request.name {
             Some(name) => {
                 arn::check_name(&name)?;
@@ -158,8 +170,9 @@ impl Engine {
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
         Ok(Starting {
-            machine,
-            startable,
+            machine: chosen.machine,
+            startable: chosen.startable,
+            alias: chosen.alias,
             name,
             input,
             trace_header: request.trace_header.map(Into::into),
@@ -189,8 +202,10 @@ impl Engine {
             machine_arn: startable.arn.clone(),
             definition: startable.definition.clone(),
             express_run,
-            version_arn: None,
-            alias_arn: None,
+            version_arn: starting.version_arn(),
+            alias_arn: starting.alias_arn(),
+            revision_id: startable.revision_id.clone(),
+            revised_ms: startable.revised_ms,
             trace_header: starting.trace_header.clone(),
         };
         let start = Start {
@@ -199,8 +214,8 @@ impl Engine {
             machine_arn: startable.arn.clone(),
             machine_name: startable.name.clone(),
             role_arn: startable.role_arn.clone(),
-            version_arn: None,
-            alias_arn: None,
+            version_arn: starting.version_arn(),
+            alias_arn: starting.alias_arn(),
             express: startable.express,
             raised_limits: self.node().raised_limits,
             input: starting.input.clone(),
@@ -213,6 +228,8 @@ impl Engine {
         };
         let new = NewExecution {
             scope: startable.scope,
+            version: startable.version.as_ref().map(|version| version.list),
+            alias: starting.alias.as_ref().map(|alias| alias.list),
             name: starting.name.clone(),
             unique_name: !startable.express,
             started_at: starting.at,
@@ -299,7 +316,7 @@ impl Engine {
         reader::describe(&look.ok_or_else(|| absent(arn))?)
     }
 
-    /// Executions of a state machine, newest first.
+    /// Executions of a state machine, or those that a version or an alias started, newest first.
     pub async fn executions(
         &self,
         caller: &Caller,
@@ -307,8 +324,8 @@ impl Engine {
         status: Option<Status>,
         page: PageRequest,
     ) -> Result<Page<ExecutionSummary>, Error> {
-        let (machine, startable) = self.startable(caller, machine_arn).await?;
-        if startable.express {
+        let chosen = self.startable(caller, machine_arn).await?;
+        if chosen.startable.express {
             let text = "This operation is not supported by this type of state machine";
             return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
         }
@@ -317,15 +334,9 @@ impl Engine {
             .unwrap_or_default();
         let list = self.list(caller, &["executions", machine_arn, &status_text]);
         let before = list.number(&page).await?.map(ExecutionId);
-        let Some(scope) = self.scope(caller, &machine, false).await? else {
-            return Ok(Page {
-                items: Vec::new(),
-                next_token: None,
-            });
-        };
         let size = pages::size(&page);
         let rows = self.node().journal.list(ListQuery {
-            scope,
+            list: chosen.list(),
             status,
             before,
             limit: size + 1,

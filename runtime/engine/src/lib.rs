@@ -2,6 +2,7 @@
 //! threads and the order in which they work; shows one handle, [`Engine`].
 
 mod activities;
+mod aliases;
 mod api;
 mod arn;
 mod counters;
@@ -23,12 +24,16 @@ mod runner;
 mod shard;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod startable;
+mod tags;
 mod tokens;
+mod versions;
 
 pub use api::{
-    Activity, ActivityTask, Caller, CreateMachine, Execution, ExecutionSummary, HistoryEntry,
-    Machine, MachineKind, MachineSettings, Metrics, Page, PageRequest, StartRequest,
-    StartedExecution, Status, SyncResult, UpdateMachine,
+    Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
+    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, Metrics, Page,
+    PageRequest, Publish, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+    Version,
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};

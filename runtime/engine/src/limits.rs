@@ -23,6 +23,30 @@ pub(crate) const PAGE_TOKEN_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Items of a page at most (API model).
 pub(crate) const PAGE_MAX: u32 = 1_000;
 
+/// Versions of a state machine (AWS quota: 1,000), strict.
+pub(crate) const VERSIONS_MAX: u32 = 1_000;
+
+/// The same beyond AWS's walls; a machine's deletion deletes them in one write.
+pub(crate) const VERSIONS_MAX_RAISED: u32 = 10_000;
+
+/// Aliases of a state machine (AWS quota: 100), strict.
+pub(crate) const ALIASES_MAX: u32 = 100;
+
+/// The same beyond AWS's walls; they are read at once.
+pub(crate) const ALIASES_MAX_RAISED: u32 = 1_000;
+
+/// What the weights of an alias add up to (API model).
+pub(crate) const ALIAS_WEIGHTS: u32 = 100;
+
+/// Tags of a resource (AWS quota: 50), strict and raised: AWS's tools count on it.
+pub(crate) const TAGS_MAX: usize = 50;
+
+/// Attempts at a change of a machine, its versions or its aliases that other requests change at the same time.
+pub(crate) const CHANGE_ATTEMPTS_MAX: u32 = 32;
+
+/// State machines, versions and aliases in memory; the oldest goes first.
+pub(crate) const STARTABLES_MAX: usize = 4_096;
+
 /// Workers that may poll one activity at a time (AWS quota: 1,000 pollers an activity).
 pub(crate) const ACTIVITY_POLLERS_MAX: usize = 1_000;
 

@@ -1,24 +1,27 @@
-//! State machines: their records, and what a start needs of them. Hides the catalog.
+//! State machines: create, change, describe, list, delete. Hides their records, and how two changes of one machine, of
+//! its versions or of its aliases are kept from crossing.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use stepwell_asl::{ExecutionType, Limits, Program};
 
 use crate::{
-    api::{Caller, CreateMachine, Machine, MachineKind, Page, PageRequest, Status, UpdateMachine},
-    arn::{self, MachineArn},
+    aliases,
+    api::{
+        Caller, Changed, CreateMachine, Machine, MachineKind, MachineSettings, Page, PageRequest,
+        Status, UpdateMachine,
+    },
+    arn::{self, MachineArn, Qualifier},
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogWrite, ListQuery, ScopeId, Write},
-    limits::ROWS_MAX,
+    journal::{CatalogKey, CatalogWrite, List, ListQuery, ScopeId, Write},
+    limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX, VERSIONS_MAX_RAISED},
     node, pages,
     programs::{Programs, from_hex},
     reader,
-    record::{self, MachineRecord, ScopeRecord},
+    record::{self, FirstVersion, MachineRecord, ScopeRecord},
+    tags, versions,
 };
 
 /// Kind of the records of state machines.
@@ -26,50 +29,12 @@ const KIND: &str = "state-machine";
 /// Kind of the records that number the executions of a name.
 const SCOPE_KIND: &str = "scope";
 
-/// What StartExecution needs of a state machine, kept in memory until it changes.
-#[derive(Clone)]
-pub(crate) struct Startable {
-    pub(crate) arn: Arc<str>,
-    pub(crate) name: Arc<str>,
-    pub(crate) role_arn: Arc<str>,
-    pub(crate) express: bool,
-    pub(crate) definition: String,
-    pub(crate) program: Arc<Program>,
-    pub(crate) scope: ScopeId,
-}
-
-/// A tenant and the record name of one of its machines.
-type Named = (Arc<str>, Arc<str>);
-
-/// State machines in memory, by tenant and record name.
-#[derive(Default)]
-pub(crate) struct MachineCache {
-    startable: Mutex<HashMap<Named, Arc<Startable>>>,
-    scopes: Mutex<HashMap<Named, ScopeId>>,
-}
-
-impl MachineCache {
-    fn get(&self, tenant: &Arc<str>, name: &Arc<str>) -> Option<Arc<Startable>> {
-        self.startable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&(tenant.clone(), name.clone()))
-            .cloned()
-    }
-
-    fn put(&self, tenant: &Arc<str>, name: &Arc<str>, machine: Arc<Startable>) {
-        self.startable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((tenant.clone(), name.clone()), machine);
-    }
-
-    fn forget(&self, tenant: &Arc<str>, name: &Arc<str>) {
-        self.startable
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&(tenant.clone(), name.clone()));
-    }
+/// A state machine's record with the revision it was read at. Whoever changes a machine, one of its versions or one of
+/// its aliases writes the record at that revision too: so no two changes cross.
+pub(crate) struct Held {
+    key: CatalogKey,
+    revision: u64,
+    pub(crate) record: MachineRecord,
 }
 
 impl Engine {
@@ -79,13 +44,16 @@ impl Engine {
         &self,
         caller: &Caller,
         request: CreateMachine,
-    ) -> Result<Machine, Error> {
+    ) -> Result<Changed, Error> {
         arn::check_name(&request.name)?;
         let program = self.check(&request.definition, request.kind)?;
         let arn = MachineArn::new(caller, &request.name);
         let (hash, blob) = Programs::store(&request.definition);
         let at = node::now().0;
-        let machine = MachineRecord {
+        let first_version = request.publish.map(|publish| FirstVersion {
+            description: publish.description.map(Into::into),
+        });
+        let mut machine = MachineRecord {
             arn: arn.to_string().into(),
             express: request.kind == MachineKind::Express,
             definition: hex(&hash),
@@ -93,79 +61,155 @@ impl Engine {
             logging: request.settings.logging,
             tracing: request.settings.tracing,
             encryption: request.settings.encryption,
-            tags: request.tags,
+            tags: tags::with(Vec::new(), &request.tags)?,
             created_ms: at,
             updated_ms: at,
             revision_id: None,
             deleting: false,
+            last_version: 0,
+            versions: 0,
+            published: None,
+            first_version: first_version.clone(),
         };
+        let mut more = Vec::new();
+        if let Some(version) = first_version {
+            self.publish(caller, &arn, &mut machine, &version.description, &mut more)?;
+        }
         let text: Arc<str> = request.definition.into();
         self.node()
             .programs
             .remember(hash, text.clone(), Arc::new(program));
         self.scope(caller, &arn, true).await?;
         self.write(blob).await?;
-        let key = machine_key(caller, &arn);
-        if self
-            .put(&key, Some(0), Some(record::encode(&machine)))
-            .await?
-            .is_ok()
-        {
-            return Ok(shown(machine, &arn, text));
-        }
-        let stored = self.machine_record(caller, &arn).await?;
-        if stored.deleting {
-            return Err(Error::rejected(
-                Code::StateMachineDeleting,
-                format!("State Machine is being deleted: '{arn}'"),
-            ));
-        }
-        let same = stored.definition == machine.definition
-            && stored.express == machine.express
-            && stored.logging == machine.logging
-            && stored.tracing == machine.tracing
-            && stored.encryption == machine.encryption;
-        if !same {
+        let stored = self.create(caller, &arn, machine, more).await?;
+        Ok(Changed {
+            version_arn: stored
+                .first_version
+                .as_ref()
+                .map(|_| arn.version(1).to_string().into()),
+            machine: shown(stored, &arn, text),
+        })
+    }
+
+    /// Writes the first record of a machine and what hangs on it, or answers the record of the same machine.
+    async fn create(
+        &self,
+        caller: &Caller,
+        arn: &MachineArn,
+        machine: MachineRecord,
+        more: Vec<CatalogWrite>,
+    ) -> Result<MachineRecord, Error> {
+        let mut writes = vec![CatalogWrite {
+            key: machine_key(caller, arn),
+            expected: Some(0),
+            bytes: Some(record::encode(&machine)),
+        }];
+        writes.extend(more);
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            if self.verdict(Write::Catalog(writes.clone())).await?.is_ok() {
+                return Ok(machine);
+            }
+            let Some(stored) = self.record(&machine_key(caller, arn)).await? else {
+                // Deleted between the two.
+                continue;
+            };
+            let stored: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
+            if stored.deleting {
+                return Err(being_deleted(arn));
+            }
+            let same = stored.definition == machine.definition
+                && stored.express == machine.express
+                && stored.logging == machine.logging
+                && stored.tracing == machine.tracing
+                && stored.encryption == machine.encryption
+                && stored.first_version == machine.first_version;
+            if same {
+                return Ok(stored);
+            }
             return Err(Error::rejected(
                 Code::StateMachineAlreadyExists,
                 format!("State Machine Already Exists: '{arn}'"),
             ));
         }
-        Ok(shown(stored, &arn, text))
+        Err(crossed(arn))
     }
 
-    /// Changes a state machine. Running executions keep their definition; a change of nothing makes no revision.
+    /// Changes a state machine. Running executions and versions keep what they have; a change of nothing makes no
+    /// revision.
     pub async fn update_machine(
         &self,
         caller: &Caller,
         arn_text: &str,
         request: UpdateMachine,
-    ) -> Result<Machine, Error> {
+    ) -> Result<Changed, Error> {
         let arn = arn::machine(caller, arn_text)?;
-        let key = machine_key(caller, &arn);
-        loop {
-            let stored = self.record(&key).await?.ok_or_else(|| absent(arn_text))?;
-            let before: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
-            if before.deleting {
-                return Err(Error::rejected(
-                    Code::StateMachineDeleting,
-                    format!("State Machine is being deleted: '{arn}'"),
-                ));
+        let description = request
+            .publish
+            .as_ref()
+            .and_then(|publish| publish.description.as_deref().map(Arc::from));
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let mut held = self.hold(caller, &arn).await?;
+            let revised = self.changed(&held.record, &request).await?;
+            let changes = revised.is_some();
+            held.record = revised.unwrap_or(held.record);
+            let mut more = Vec::new();
+            let mut version_arn = None;
+            if request.publish.is_some() {
+                let number =
+                    self.publish(caller, &arn, &mut held.record, &description, &mut more)?;
+                version_arn = Some(arn.version(number).to_string().into());
             }
-            let after = self.changed(&before, &request).await?;
-            let Some(after) = after else {
-                return self.machine(caller, arn_text).await;
-            };
-            let written = self
-                .put(&key, Some(stored.revision), Some(record::encode(&after)))
-                .await?;
-            self.machines_cache()
-                .forget(&caller.tenant, &arn.record_name());
-            if written.is_ok() {
+            let after = held.record.clone();
+            let nothing = !changes && more.is_empty();
+            if nothing || self.settle(caller, &arn, held, more).await? {
                 let (text, _) = self.definition(&after.definition).await?;
-                return Ok(shown(after, &arn, text));
+                return Ok(Changed {
+                    machine: shown(after, &arn, text),
+                    version_arn,
+                });
             }
         }
+        Err(crossed(&arn))
+    }
+
+    /// The record of a machine that is to be changed with what hangs on it, to be given to [`Engine::settle`].
+    pub(crate) async fn hold(&self, caller: &Caller, arn: &MachineArn) -> Result<Held, Error> {
+        if arn.qualifier.is_some() {
+            return Err(absent(&arn.to_string()));
+        }
+        let key = machine_key(caller, arn);
+        let stored = self.record(&key).await?;
+        let stored = stored.ok_or_else(|| absent(&arn.to_string()))?;
+        let record: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
+        if record.deleting {
+            return Err(being_deleted(arn));
+        }
+        Ok(Held {
+            key,
+            revision: stored.revision,
+            record,
+        })
+    }
+
+    /// Writes a machine's record and more in one transaction. False, and nothing is written, when another request
+    /// changed the machine since it was read.
+    pub(crate) async fn settle(
+        &self,
+        caller: &Caller,
+        arn: &MachineArn,
+        held: Held,
+        more: Vec<CatalogWrite>,
+    ) -> Result<bool, Error> {
+        let mut writes = vec![CatalogWrite {
+            key: held.key,
+            expected: Some(held.revision),
+            bytes: Some(record::encode(&held.record)),
+        }];
+        writes.extend(more);
+        let written = self.verdict(Write::Catalog(writes)).await?.is_ok();
+        self.machines_cache()
+            .forget(&caller.tenant, &arn.record_name());
+        Ok(written)
     }
 
     /// The record after an update; `None` when nothing changes.
@@ -206,21 +250,31 @@ impl Engine {
         }
         after.updated_ms = node::now().0.max(before.updated_ms);
         after.revision_id = Some(uuid::Uuid::new_v4().to_string().into());
+        after.published = None;
         Ok(Some(after))
     }
 
-    /// A state machine by its ARN.
+    /// A state machine by its ARN, or that of a version or an alias: of two versions the one with more weight.
     pub async fn machine(&self, caller: &Caller, arn_text: &str) -> Result<Machine, Error> {
         let arn = arn::machine(caller, arn_text)?;
-        if arn.qualifier.is_some() {
-            return Err(absent(arn_text));
-        }
-        let stored = self.machine_record(caller, &arn).await?;
-        let (text, _) = self.definition(&stored.definition).await?;
-        Ok(shown(stored, &arn, text))
+        let number = match arn.qualified() {
+            Qualifier::Nothing => {
+                let stored = self.machine_record(caller, &arn).await?;
+                let (text, _) = self.definition(&stored.definition).await?;
+                return Ok(shown(stored, &arn, text));
+            }
+            Qualifier::Version(number) => number,
+            Qualifier::Alias(_) => {
+                let alias = self.alias_record(caller, &arn).await?;
+                let alias = alias.ok_or_else(|| absent(arn_text))?;
+                let heaviest = alias.routes.iter().rev().max_by_key(|(_, weight)| weight);
+                heaviest.map_or(0, |(number, _)| *number)
+            }
+        };
+        self.described_version(caller, &arn, number).await
     }
 
-    /// The definition an execution really runs.
+    /// The state machine as the execution runs it: the definition, role and revision of its start.
     pub async fn machine_of_execution(
         &self,
         caller: &Caller,
@@ -230,7 +284,29 @@ impl Engine {
         let meta: record::Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
         let stored = self.machine_record(caller, &machine).await?;
         let (text, _) = self.definition(&meta.definition).await?;
-        Ok(shown(stored, &machine, text))
+        let mut shown = shown(stored, &machine, text);
+        let version = match &meta.version_arn {
+            Some(version_arn) => match arn::machine(caller, version_arn)?.qualified() {
+                Qualifier::Version(number) => self.version_record(caller, &machine, number).await?,
+                Qualifier::Nothing | Qualifier::Alias(_) => None,
+            },
+            None => None,
+        };
+        if let Some(version) = version {
+            shown.settings = MachineSettings {
+                logging: version.logging,
+                tracing: version.tracing,
+                encryption: version.encryption,
+            };
+        }
+        if meta.revised_ms > 0 {
+            shown.revision_id = meta.revision_id;
+            shown.updated_at = record::time(meta.revised_ms);
+        }
+        if let Some(role_arn) = reader::role_of(self.node().journal.as_ref(), row.id).await? {
+            shown.role_arn = role_arn;
+        }
+        Ok(shown)
     }
 
     /// The caller's state machines in its region, by name.
@@ -260,24 +336,93 @@ impl Engine {
         })
     }
 
-    /// Deletes a state machine and stops its running executions. Deleting what is not there succeeds, as on AWS.
+    /// Deletes a state machine with its versions and aliases, and stops its running executions. Deleting what is not
+    /// there succeeds, as on AWS.
     pub async fn delete_machine(&self, caller: &Caller, arn_text: &str) -> Result<(), Error> {
         let arn = arn::machine(caller, arn_text)?;
-        let key = machine_key(caller, &arn);
-        let Some(stored) = self.record(&key).await? else {
-            return Ok(());
+        if arn.qualifier.is_some() {
+            let text = format!(
+                "A version or an alias is deleted by DeleteStateMachineVersion or DeleteStateMachineAlias: '{arn}'"
+            );
+            return Err(Error::rejected(Code::ValidationException, text));
+        }
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let mut held = match self.hold(caller, &arn).await {
+                Ok(held) => held,
+                Err(Error::Rejected {
+                    code: Code::StateMachineDoesNotExist,
+                    ..
+                }) => return Ok(()),
+                // Another deletion is under way, or was when the process died: end it.
+                Err(Error::Rejected {
+                    code: Code::StateMachineDeleting,
+                    ..
+                }) => return self.delete_marked(caller, &arn).await,
+                Err(error) => return Err(error),
+            };
+            held.record.deleting = true;
+            if self.settle(caller, &arn, held, Vec::new()).await? {
+                return self.delete_marked(caller, &arn).await;
+            }
+        }
+        Err(crossed(&arn))
+    }
+
+    /// Deletes a machine that takes no more changes.
+    async fn delete_marked(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
+        self.stop_all(caller, arn).await?;
+        let key = machine_key(caller, arn);
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let Some(stored) = self.record(&key).await? else {
+                return Ok(());
+            };
+            let machine: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
+            if !machine.deleting {
+                // Another deletion was faster, and the name is in use again.
+                return Ok(());
+            }
+            let mut writes = vec![CatalogWrite {
+                key: key.clone(),
+                expected: Some(stored.revision),
+                bytes: None,
+            }];
+            writes.extend(self.dependents(caller, arn).await?);
+            let gone = self.verdict(Write::Catalog(writes)).await?.is_ok();
+            self.machines_cache()
+                .forget(&caller.tenant, &arn.record_name());
+            if gone {
+                return Ok(());
+            }
+        }
+        Err(crossed(arn))
+    }
+
+    /// The deletions of a machine's versions and aliases.
+    async fn dependents(
+        &self,
+        caller: &Caller,
+        arn: &MachineArn,
+    ) -> Result<Vec<CatalogWrite>, Error> {
+        let prefix = versions::prefix(arn);
+        let journal = &self.node().journal;
+        let found = journal.scan(
+            &caller.tenant,
+            versions::KIND,
+            &prefix,
+            None,
+            VERSIONS_MAX_RAISED,
+        );
+        let found = found.await.map_err(reader::broken)?;
+        let gone = |key| CatalogWrite {
+            key,
+            expected: None,
+            bytes: None,
         };
-        let mut machine: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
-        machine.deleting = true;
-        // Losing the race to another change is no reason to keep the machine: any revision will do.
-        let _ = self.put(&key, None, Some(record::encode(&machine))).await?;
-        self.machines_cache()
-            .forget(&caller.tenant, &arn.record_name());
-        self.stop_all(caller, &arn).await?;
-        let _ = self.put(&key, None, None).await?;
-        self.machines_cache()
-            .forget(&caller.tenant, &arn.record_name());
-        Ok(())
+        let mut writes: Vec<CatalogWrite> = found.into_iter().map(|item| gone(item.key)).collect();
+        for (name, _) in self.aliases_of(caller, arn).await? {
+            writes.push(aliases::deletion(caller, arn, &name));
+        }
+        Ok(writes)
     }
 
     async fn stop_all(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
@@ -287,7 +432,7 @@ impl Engine {
         let mut before = None;
         loop {
             let query = ListQuery {
-                scope,
+                list: List::Scope(scope),
                 status: Some(Status::Running),
                 before,
                 limit: ROWS_MAX,
@@ -308,46 +453,6 @@ impl Engine {
         }
     }
 
-    /// What a start needs, from memory when nothing changed.
-    pub(crate) async fn startable(
-        &self,
-        caller: &Caller,
-        arn_text: &str,
-    ) -> Result<(MachineArn, Arc<Startable>), Error> {
-        let arn = arn::machine(caller, arn_text)?;
-        if arn.qualifier.is_some() {
-            return Err(absent(arn_text));
-        }
-        let name = arn.record_name();
-        if let Some(machine) = self.machines_cache().get(&caller.tenant, &name) {
-            return Ok((arn, machine));
-        }
-        let stored = self.machine_record(caller, &arn).await?;
-        if stored.deleting {
-            return Err(Error::rejected(
-                Code::StateMachineDeleting,
-                format!("State Machine is being deleted: '{arn}'"),
-            ));
-        }
-        let (_, program) = self.definition(&stored.definition).await?;
-        let scope = self
-            .scope(caller, &arn, true)
-            .await?
-            .ok_or_else(|| absent(arn_text))?;
-        let machine = Arc::new(Startable {
-            name: arn.name.as_str().into(),
-            arn: stored.arn.clone(),
-            role_arn: stored.role_arn.clone(),
-            express: stored.express,
-            definition: stored.definition,
-            program,
-            scope,
-        });
-        self.machines_cache()
-            .put(&caller.tenant, &name, machine.clone());
-        Ok((arn, machine))
-    }
-
     /// The number under which executions of a machine's name are listed; made on demand.
     pub(crate) async fn scope(
         &self,
@@ -356,11 +461,7 @@ impl Engine {
         create: bool,
     ) -> Result<Option<ScopeId>, Error> {
         let name = arn.record_name();
-        let cached = |cache: &MachineCache| {
-            let scopes = cache.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-            scopes.get(&(caller.tenant.clone(), name.clone())).copied()
-        };
-        if let Some(scope) = cached(self.machines_cache()) {
+        if let Some(scope) = self.machines_cache().scope(&caller.tenant, &name) {
             return Ok(Some(scope));
         }
         let key = CatalogKey {
@@ -371,9 +472,8 @@ impl Engine {
         let stored = match self.record(&key).await? {
             Some(stored) => Some(stored),
             None if create => {
-                // 63 random bits: two machines never share a list.
                 let scope = ScopeRecord {
-                    scope: (uuid::Uuid::new_v4().as_u128() >> 65) as u64,
+                    scope: record::fresh_list(),
                 };
                 let _ = self
                     .put(&key, Some(0), Some(record::encode(&scope)))
@@ -390,12 +490,7 @@ impl Engine {
                 .map_err(Error::Broken)?
                 .scope,
         );
-        let mut scopes = self
-            .machines_cache()
-            .scopes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        scopes.insert((caller.tenant.clone(), name), scope);
+        self.machines_cache().put_scope(&caller.tenant, name, scope);
         Ok(Some(scope))
     }
 
@@ -423,7 +518,7 @@ impl Engine {
         }
     }
 
-    async fn machine_record(
+    pub(crate) async fn machine_record(
         &self,
         caller: &Caller,
         arn: &MachineArn,
@@ -435,7 +530,7 @@ impl Engine {
         record::decode(&stored.bytes).map_err(Error::Broken)
     }
 
-    async fn definition(&self, hash: &str) -> Result<(Arc<str>, Arc<Program>), Error> {
+    pub(crate) async fn definition(&self, hash: &str) -> Result<(Arc<str>, Arc<Program>), Error> {
         let hash = from_hex(hash)
             .ok_or_else(|| Error::Broken("a stored machine names no definition".to_owned()))?;
         self.node().programs.get(hash).await
@@ -480,7 +575,7 @@ impl Engine {
     }
 }
 
-fn machine_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {
+pub(crate) fn machine_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {
     CatalogKey {
         tenant: caller.tenant.clone(),
         kind: KIND.into(),
@@ -495,12 +590,13 @@ fn shown(record: MachineRecord, arn: &MachineArn, definition: Arc<str>) -> Machi
         name: arn.name.as_str().into(),
         definition,
         role_arn: record.role_arn,
-        settings: crate::api::MachineSettings {
+        settings: MachineSettings {
             logging: record.logging,
             tracing: record.tracing,
             encryption: record.encryption,
         },
         tags: record.tags,
+        description: None,
         created_at: record::time(record.created_ms),
         updated_at: record::time(record.updated_ms),
         revision_id: record.revision_id,
@@ -508,9 +604,24 @@ fn shown(record: MachineRecord, arn: &MachineArn, definition: Arc<str>) -> Machi
     }
 }
 
-fn absent(arn: &str) -> Error {
+pub(crate) fn absent(arn: &str) -> Error {
     Error::rejected(
         Code::StateMachineDoesNotExist,
         format!("State Machine Does Not Exist: '{arn}'"),
     )
+}
+
+pub(crate) fn being_deleted(arn: &MachineArn) -> Error {
+    Error::rejected(
+        Code::StateMachineDeleting,
+        format!("State Machine is being deleted: '{arn}'"),
+    )
+}
+
+/// Every attempt at a change met another one.
+pub(crate) fn crossed(arn: &MachineArn) -> Error {
+    let text = format!(
+        "Other requests are changing the state machine, its versions or its aliases; try again: '{arn}'"
+    );
+    Error::rejected(Code::ConflictException, text)
 }

@@ -160,6 +160,15 @@ pub(crate) async fn input_of(
     Ok(start_of(&first).map(|start| start.input.clone()))
 }
 
+/// The role with which a stored execution was started.
+pub(crate) async fn role_of(
+    journal: &dyn Journal,
+    id: ExecutionId,
+) -> Result<Option<Arc<str>>, Error> {
+    let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
+    Ok(start_of(&first).map(|start| start.role_arn.clone()))
+}
+
 async fn edge(
     journal: &dyn Journal,
     id: ExecutionId,

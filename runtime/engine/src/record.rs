@@ -32,6 +32,25 @@ pub(crate) struct MachineRecord {
     /// Being deleted: takes no new executions, its running ones are stopped.
     #[serde(default)]
     pub(crate) deleting: bool,
+    /// The highest number that a version ever got; 0 before the first.
+    #[serde(default)]
+    pub(crate) last_version: u64,
+    /// How many versions there are.
+    #[serde(default)]
+    pub(crate) versions: u32,
+    /// The version that the current revision was published as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) published: Option<u64>,
+    /// Set when the machine's creation published its first version: a repeated creation has to ask for the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) first_version: Option<FirstVersion>,
+}
+
+/// Stored form, codec v1: the version that a machine's creation asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FirstVersion {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Arc<str>>,
 }
 
 impl MachineRecord {
@@ -42,6 +61,47 @@ impl MachineRecord {
             MachineKind::Standard
         }
     }
+}
+
+/// Stored form, codec v1: a version of a state machine. It never changes; its number is in its name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct VersionRecord {
+    /// Lower-case hex SHA-256 of the definition's text.
+    pub(crate) definition: String,
+    pub(crate) role_arn: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) logging: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tracing: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) encryption: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Arc<str>>,
+    /// The revision it is a copy of, and when that was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision_id: Option<Arc<str>>,
+    pub(crate) revised_ms: u64,
+    pub(crate) created_ms: u64,
+    /// The number under which its executions are listed.
+    pub(crate) list: u64,
+}
+
+/// Stored form, codec v1: an alias of a state machine; its name is the record's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AliasRecord {
+    /// Version numbers of the machine with their weights, which add up to 100.
+    pub(crate) routes: Vec<(u64, u32)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Arc<str>>,
+    /// The number under which its executions are listed.
+    pub(crate) list: u64,
+    pub(crate) created_ms: u64,
+    pub(crate) updated_ms: u64,
+}
+
+/// A number for a list of executions: 63 random bits, so that no two lists share one.
+pub(crate) fn fresh_list() -> u64 {
+    (uuid::Uuid::new_v4().as_u128() >> 65) as u64
 }
 
 /// Stored form, codec v1: the number under which the executions of a machine's name are listed. It outlives the
@@ -79,6 +139,11 @@ pub(crate) struct Meta {
     pub(crate) version_arn: Option<Arc<str>>,
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub(crate) alias_arn: Option<Arc<str>>,
+    /// The machine's revision that it runs, and when that was made (0: not known).
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision_id: Option<Arc<str>>,
+    #[serde(rename = "u", default)]
+    pub(crate) revised_ms: u64,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub(crate) trace_header: Option<Arc<str>>,
 }

@@ -73,12 +73,13 @@ fn the_next_life_takes_up_what_the_last_one_left() {
         kind: MachineKind::Standard,
         settings: MachineSettings::default(),
         tags: Vec::new(),
+        publish: None,
     };
     let arn = runtime.block_on(async {
         let engine = open(directory.path(), runner.clone(), true);
-        let machine = engine.create_machine(&caller(), machine).await.unwrap();
+        let changed = engine.create_machine(&caller(), machine).await.unwrap();
         let request = StartRequest {
-            machine_arn: machine.arn.to_string(),
+            machine_arn: changed.machine.arn.to_string(),
             name: Some("one".into()),
             input: Some(r#"{"n":1}"#.into()),
             trace_header: None,

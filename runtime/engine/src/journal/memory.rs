@@ -11,8 +11,8 @@ use stepwell_interp::Timestamp;
 
 use super::{
     Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow,
-    Journal, Lease, ListQuery, Look, Message, MessageId, OpenTask, Partition, ReadError, ScopeId,
-    SegmentRange, Status, StoredSegment, TokenHash, Verdict, Write,
+    Journal, Lease, List, ListQuery, Look, Message, MessageId, OpenTask, Partition, ReadError,
+    ScopeId, SegmentRange, Status, StoredSegment, TokenHash, Verdict, Write,
     facts::{Changes, Facts},
     ready, segment_page,
 };
@@ -41,8 +41,8 @@ struct Held {
 struct Indexes {
     segments: BTreeMap<ExecutionId, Vec<StoredSegment>>,
     blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
-    by_scope: BTreeSet<(ScopeId, ExecutionId)>,
-    by_status: BTreeSet<(ScopeId, Status, ExecutionId)>,
+    by_list: BTreeSet<(List, ExecutionId)>,
+    by_status: BTreeSet<(List, Status, ExecutionId)>,
     by_name: BTreeMap<(ScopeId, Arc<str>), ExecutionId>,
     hot: BTreeSet<ExecutionId>,
     due: BTreeSet<(Timestamp, ExecutionId)>,
@@ -315,7 +315,7 @@ impl Store {
         let row = |id: &ExecutionId| self.facts.rows.get(id).cloned();
         match query.status {
             Some(status) => {
-                let range = (query.scope, status, ExecutionId(0))..(query.scope, status, before);
+                let range = (query.list, status, ExecutionId(0))..(query.list, status, before);
                 self.indexes
                     .by_status
                     .range(range)
@@ -325,9 +325,9 @@ impl Store {
                     .collect()
             }
             None => {
-                let range = (query.scope, ExecutionId(0))..(query.scope, before);
+                let range = (query.list, ExecutionId(0))..(query.list, before);
                 self.indexes
-                    .by_scope
+                    .by_list
                     .range(range)
                     .rev()
                     .take(limit)
@@ -387,14 +387,16 @@ impl Changes for Indexes {
     fn row(&mut self, old: Option<&ExecutionRow>, new: &ExecutionRow) {
         match old {
             Some(old) => {
-                self.by_status
-                    .remove(&(old.new.scope, old.view.status, old.id));
+                for list in new.new.lists() {
+                    self.by_status.remove(&(list, old.view.status, old.id));
+                }
                 if let Some(at) = old.view.wake_at {
                     self.due.remove(&(at, old.id));
                 }
             }
             None => {
-                self.by_scope.insert((new.new.scope, new.id));
+                let lists = new.new.lists().map(|list| (list, new.id));
+                self.by_list.extend(lists);
                 let newest = self
                     .by_name
                     .entry((new.new.scope, new.new.name.clone()))
@@ -402,8 +404,9 @@ impl Changes for Indexes {
                 *newest = new.id.max(*newest);
             }
         }
-        self.by_status
-            .insert((new.new.scope, new.view.status, new.id));
+        for list in new.new.lists() {
+            self.by_status.insert((list, new.view.status, new.id));
+        }
         if let Some(at) = new.view.wake_at {
             self.due.insert((at, new.id));
         }

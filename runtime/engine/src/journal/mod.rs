@@ -109,6 +109,10 @@ pub(crate) struct Segment {
 pub(crate) struct NewExecution {
     /// The list this execution belongs to: a state machine of a tenant, or a map run.
     pub scope: ScopeId,
+    /// The list of the version that it was started by.
+    pub version: Option<ScopeId>,
+    /// The list of the alias that it was started by.
+    pub alias: Option<ScopeId>,
     pub name: Arc<str>,
     /// When set, a second execution of this name in this scope is refused with [`Refused::NameTaken`]; executions
     /// that do not set it are not counted.
@@ -116,6 +120,17 @@ pub(crate) struct NewExecution {
     pub started_at: Timestamp,
     /// Opaque to the store, returned with the row (ARN parts, version, alias, trace header).
     pub meta: Arc<[u8]>,
+}
+
+impl NewExecution {
+    /// The lists that it is in.
+    fn lists(&self) -> impl Iterator<Item = List> {
+        let version = self.version.map(List::Version);
+        let alias = self.alias.map(List::Alias);
+        [Some(List::Scope(self.scope)), version, alias]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// The mutable part of an execution's row: what lists, recovery and the waker look at.
@@ -228,10 +243,18 @@ pub(crate) enum SegmentRange {
     Last,
 }
 
-/// Which executions of a scope to list: newest first, a keyset page.
+/// A list of executions: all of a scope, or those started by one version or alias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum List {
+    Scope(ScopeId),
+    Version(ScopeId),
+    Alias(ScopeId),
+}
+
+/// Which executions of a list to give: newest first, a keyset page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ListQuery {
-    pub scope: ScopeId,
+    pub list: List,
     pub status: Option<Status>,
     /// Only executions with a smaller id.
     pub before: Option<ExecutionId>,

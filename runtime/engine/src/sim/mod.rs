@@ -333,6 +333,8 @@ impl World {
             express_run: start.express.then(|| "run".into()),
             version_arn: None,
             alias_arn: None,
+            revision_id: None,
+            revised_ms: 0,
             trace_header: None,
         };
         let (reply, started) = oneshot::channel();
@@ -349,6 +351,8 @@ impl World {
             program: Arc::new(program),
             new: NewExecution {
                 scope: ScopeId(1),
+                version: None,
+                alias: None,
                 name: start.execution_name.clone(),
                 unique_name: !start.express,
                 started_at: self.now(),

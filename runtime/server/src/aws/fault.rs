@@ -255,6 +255,7 @@ fn code_name(code: Code) -> &'static str {
         Code::InvalidToken => "InvalidToken",
         Code::MissingRequiredParameter => "MissingRequiredParameter",
         Code::ResourceNotFound => "ResourceNotFound",
+        Code::ServiceQuotaExceededException => "ServiceQuotaExceededException",
         Code::StateMachineAlreadyExists => "StateMachineAlreadyExists",
         Code::StateMachineDeleting => "StateMachineDeleting",
         Code::StateMachineDoesNotExist => "StateMachineDoesNotExist",

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
-use stepwell_engine::{CreateMachine, Machine, MachineKind, MachineSettings, UpdateMachine};
+use stepwell_engine::{
+    CreateMachine, Machine, MachineKind, MachineSettings, Publish, UpdateMachine,
+};
 use stepwell_query::Value;
 
 use super::{
@@ -20,9 +22,11 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     struct Answer<'a> {
         state_machine_arn: &'a str,
         creation_date: Seconds,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state_machine_version_arn: Option<&'a str>,
     }
-    refuse_versions(&mut call.input)?;
     let input = &mut call.input;
+    let publish = publication(input)?;
     let kind = if input.is("type", "EXPRESS") {
         MachineKind::Express
     } else {
@@ -35,15 +39,17 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         kind,
         settings: settings::without_defaults(settings::take(input)?),
         tags: tags::take(input),
+        publish,
     };
-    let machine = call
+    let changed = call
         .state
         .engine
         .create_machine(&call.caller, request)
         .await?;
     json(&Answer {
-        state_machine_arn: &machine.arn,
-        creation_date: Seconds(machine.created_at.0),
+        state_machine_arn: &changed.machine.arn,
+        creation_date: Seconds(changed.machine.created_at.0),
+        state_machine_version_arn: changed.version_arn.as_deref(),
     })
 }
 
@@ -54,28 +60,31 @@ pub(super) async fn update(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         update_date: Seconds,
         #[serde(skip_serializing_if = "Option::is_none")]
         revision_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        state_machine_version_arn: Option<&'a str>,
     }
-    refuse_versions(&mut call.input)?;
     let input = &mut call.input;
     let arn = input.required("stateMachineArn");
     let request = UpdateMachine {
         definition: input.text("definition"),
         role_arn: input.text("roleArn"),
         settings: settings::take(input)?,
+        publish: publication(input)?,
     };
     let changes_settings = request.settings != MachineSettings::default();
     if request.definition.is_none() && request.role_arn.is_none() && !changes_settings {
         let message = "Either the definition, the role ARN, the LoggingConfiguration, or the TracingConfiguration must be specified";
         return Err(Fault::refused("MissingRequiredParameter", message));
     }
-    let machine = call
+    let changed = call
         .state
         .engine
         .update_machine(&call.caller, &arn, request)
         .await?;
     json(&Answer {
-        update_date: Seconds(machine.updated_at.0),
-        revision_id: machine.revision_id.as_deref(),
+        update_date: Seconds(changed.machine.updated_at.0),
+        revision_id: changed.machine.revision_id.as_deref(),
+        state_machine_version_arn: changed.version_arn.as_deref(),
     })
 }
 
@@ -87,6 +96,9 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(rename = "type")]
         kind: &'a str,
         creation_date: Seconds,
+        /// A version's.
+        #[serde(rename = "description", skip_serializing_if = "Option::is_none")]
+        words: Option<&'a str>,
         #[serde(flatten)]
         description: Description<'a>,
     }
@@ -97,9 +109,14 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         .machine(&call.caller, &call.input.required("stateMachineArn"))
         .await?;
     json(&Answer {
-        status: "ACTIVE",
+        status: if machine.deleting {
+            "DELETING"
+        } else {
+            "ACTIVE"
+        },
         kind: kind_name(machine.kind),
         creation_date: Seconds(machine.created_at.0),
+        words: machine.description.as_deref(),
         description: Description::of(&machine, with_data),
     })
 }
@@ -236,17 +253,14 @@ fn kind_name(kind: MachineKind) -> &'static str {
     }
 }
 
-/// Publishing a version in the same call is refused rather than forgotten.
-fn refuse_versions(input: &mut Fields<'_>) -> Result<(), Fault> {
+/// Takes the members by which a change publishes a version too.
+fn publication(input: &mut Fields<'_>) -> Result<Option<Publish>, Fault> {
+    let description = input.text("versionDescription");
     let publish = input.boolean("publish").unwrap_or(false);
-    if input.text("versionDescription").is_some() && !publish {
+    if description.is_some() && !publish {
         return Err(Fault::validation(
             "Version description can only be set when publish is true",
         ));
     }
-    if publish {
-        Err(Fault::not_offered("publishing a version (`publish`)"))
-    } else {
-        Ok(())
-    }
+    Ok(publish.then_some(Publish { description }))
 }

@@ -2,6 +2,7 @@
 //! wire type, the operations and the texts of their errors.
 
 mod activities;
+mod aliases;
 mod constraint;
 mod executions;
 mod fault;
@@ -15,6 +16,7 @@ mod tags;
 mod tasks;
 mod test_state;
 mod validate;
+mod versions;
 mod wire;
 
 use std::{sync::Arc, time::Instant};

@@ -6,7 +6,7 @@ use axum::http::HeaderMap;
 use stepwell_engine::Caller;
 
 use super::{
-    activities,
+    activities, aliases,
     constraint::Member,
     executions,
     fault::Fault,
@@ -20,7 +20,7 @@ use super::{
         REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_CONFIGURATION, STATE_NAME, STATUS,
         TAG_KEYS, TAGS, TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
     },
-    tags, tasks, test_state, validate,
+    tags, tasks, test_state, validate, versions,
 };
 use crate::serve::ServerState;
 
@@ -87,16 +87,16 @@ operations! {
         may("loggingConfiguration", &LOGGING), may("tags", &TAGS), may("tracingConfiguration", &TRACING),
         may("publish", &BOOLEAN), may("versionDescription", &DESCRIPTION), may("encryptionConfiguration", &ENCRYPTION)
     ] machines::create;
-    CreateStateMachineAlias [may("description", &DESCRIPTION), must("name", &ALIAS_NAME), must("routingConfiguration", &ROUTING)];
+    CreateStateMachineAlias [may("description", &DESCRIPTION), must("name", &ALIAS_NAME), must("routingConfiguration", &ROUTING)] aliases::create;
     DeleteActivity [must("activityArn", &ARN)] activities::delete;
     DeleteStateMachine [must("stateMachineArn", &ARN)] machines::delete;
-    DeleteStateMachineAlias [must("stateMachineAliasArn", &ARN)];
-    DeleteStateMachineVersion [must("stateMachineVersionArn", &LONG_ARN)];
+    DeleteStateMachineAlias [must("stateMachineAliasArn", &ARN)] aliases::delete;
+    DeleteStateMachineVersion [must("stateMachineVersionArn", &LONG_ARN)] versions::delete;
     DescribeActivity [must("activityArn", &ARN)] activities::describe;
     DescribeExecution [must("executionArn", &ARN), may("includedData", &INCLUDED_DATA)] executions::describe;
     DescribeMapRun [must("mapRunArn", &LONG_ARN)];
     DescribeStateMachine [must("stateMachineArn", &ARN), may("includedData", &INCLUDED_DATA)] machines::describe;
-    DescribeStateMachineAlias [must("stateMachineAliasArn", &ARN)];
+    DescribeStateMachineAlias [must("stateMachineAliasArn", &ARN)] aliases::describe;
     DescribeStateMachineForExecution [must("executionArn", &ARN), may("includedData", &INCLUDED_DATA)] machines::describe_for_execution;
     GetActivityTask [must("activityArn", &ARN), may("workerName", &NAME)] activities::get_task;
     GetExecutionHistory [
@@ -109,11 +109,11 @@ operations! {
         may("nextToken", &EXECUTIONS_PAGE_TOKEN), may("mapRunArn", &LONG_ARN), may("redriveFilter", &REDRIVE_FILTER)
     ] executions::list;
     ListMapRuns [must("executionArn", &ARN), may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)];
-    ListStateMachineAliases [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)];
-    ListStateMachineVersions [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)];
+    ListStateMachineAliases [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)] aliases::list;
+    ListStateMachineVersions [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)] versions::list;
     ListStateMachines [may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)] machines::list;
     ListTagsForResource [must("resourceArn", &ARN)] tags::list;
-    PublishStateMachineVersion [must("stateMachineArn", &ARN), may("revisionId", &REVISION), may("description", &DESCRIPTION)];
+    PublishStateMachineVersion [must("stateMachineArn", &ARN), may("revisionId", &REVISION), may("description", &DESCRIPTION)] versions::publish;
     RedriveExecution [must("executionArn", &ARN), may("clientToken", &CLIENT_TOKEN)];
     SendTaskFailure [must("taskToken", &TASK_TOKEN), may("error", &ERROR), may("cause", &CAUSE)] tasks::fail;
     SendTaskHeartbeat [must("taskToken", &TASK_TOKEN)] tasks::heartbeat;
@@ -126,21 +126,21 @@ operations! {
         may("includedData", &INCLUDED_DATA)
     ] executions::start_sync;
     StopExecution [must("executionArn", &ARN), may("error", &ERROR), may("cause", &CAUSE)] executions::stop;
-    TagResource [must("resourceArn", &ARN), must("tags", &TAGS)];
+    TagResource [must("resourceArn", &ARN), must("tags", &TAGS)] tags::add;
     TestState [
         must("definition", &DEFINITION), may("roleArn", &ARN), may("input", &DATA),
         may("inspectionLevel", &INSPECTION_LEVEL), may("revealSecrets", &BOOLEAN), may("variables", &DATA),
         may("stateName", &STATE_NAME), may("mock", &MOCK), may("context", &DATA),
         may("stateConfiguration", &STATE_CONFIGURATION)
     ] test_state::test_state;
-    UntagResource [must("resourceArn", &ARN), must("tagKeys", &TAG_KEYS)];
+    UntagResource [must("resourceArn", &ARN), must("tagKeys", &TAG_KEYS)] tags::remove;
     UpdateMapRun [must("mapRunArn", &LONG_ARN), may("maxConcurrency", &COUNT), may("toleratedFailureCount", &COUNT)];
     UpdateStateMachine [
         must("stateMachineArn", &ARN), may("definition", &DEFINITION), may("roleArn", &ARN),
         may("loggingConfiguration", &LOGGING), may("tracingConfiguration", &TRACING), may("publish", &BOOLEAN),
         may("versionDescription", &DESCRIPTION), may("encryptionConfiguration", &ENCRYPTION)
     ] machines::update;
-    UpdateStateMachineAlias [must("stateMachineAliasArn", &ARN), may("description", &DESCRIPTION), may("routingConfiguration", &ROUTING)];
+    UpdateStateMachineAlias [must("stateMachineAliasArn", &ARN), may("description", &DESCRIPTION), may("routingConfiguration", &ROUTING)] aliases::update;
     ValidateStateMachineDefinition [
         must("definition", &DEFINITION), may("type", &MACHINE_TYPE), may("severity", &SEVERITY),
         may("maxResults", &DIAGNOSTICS_SIZE)

@@ -1,19 +1,21 @@
 //! Tags of state machines and activities. Wire types of these calls, AWS JSON 1.0.
 
 use serde::Serialize;
-use stepwell_engine::{Code, Error};
 
 use super::{
     fault::Fault,
     input::{Fields, Wire},
     operation::Call,
-    wire::json,
+    wire::{Nothing, json},
 };
 
 /// Takes the member `tags`: keys and values in the order given.
 pub(super) fn take(input: &mut Fields<'_>) -> Vec<(String, String)> {
     let pair = |item| match item {
-        Wire::Structure(mut tag) => Some((tag.text("key")?, tag.text("value").unwrap_or_default())),
+        Wire::Structure(mut tag) => {
+            let key = tag.text("key").unwrap_or_default();
+            Some((key, tag.text("value").unwrap_or_default()))
+        }
         Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
     };
     input
@@ -35,37 +37,27 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         tags: Vec<Tag<'a>>,
     }
     let arn = call.input.required("resourceArn");
-    // The sixth part of an ARN is the type of its resource.
-    let tags = match arn.split(':').nth(5) {
-        Some("activity") => call
-            .state
-            .engine
-            .activity(&call.caller, &arn)
-            .await
-            .map(|activity| activity.tags),
-        Some(_) | None => call
-            .state
-            .engine
-            .machine(&call.caller, &arn)
-            .await
-            .map(|machine| machine.tags),
-    };
-    let tags = tags.map_err(missing_resource)?;
+    let tags = call.state.engine.tags(&call.caller, &arn).await?;
     json(&Answer {
         tags: tags.iter().map(|(key, value)| Tag { key, value }).collect(),
     })
 }
 
-/// Tagging has one error for whatever is not there.
-fn missing_resource(error: Error) -> Fault {
-    match error {
-        Error::Rejected {
-            code: Code::StateMachineDoesNotExist | Code::ActivityDoesNotExist,
-            ..
-        } => Fault::refused(
-            "ResourceNotFound",
-            "Request references a resource that does not exist.",
-        ),
-        error => error.into(),
-    }
+pub(super) async fn add(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let arn = call.input.required("resourceArn");
+    let tags = take(&mut call.input);
+    call.state.engine.tag(&call.caller, &arn, tags).await?;
+    json(&Nothing {})
+}
+
+pub(super) async fn remove(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let arn = call.input.required("resourceArn");
+    let text = |item| match item {
+        Wire::Text(key) => Some(key.into_owned()),
+        Wire::Structure(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
+    };
+    let keys = call.input.list("tagKeys").unwrap_or_default();
+    let keys: Vec<String> = keys.into_iter().filter_map(text).collect();
+    call.state.engine.untag(&call.caller, &arn, &keys).await?;
+    json(&Nothing {})
 }

@@ -164,25 +164,10 @@ def settings_come_back(context):
 
 
 @case()
-def tags_come_back(context):
-    tags = [{"key": "team", "value": "orders"}, {"key": "stage", "value": ""}]
-    arn = context.machine(PASS, tags=tags)
-    same(context.client.list_tags_for_resource(resourceArn=arn)["tags"], tags, "tags")
-    with refused("ResourceNotFound", "Request references a resource that does not exist."):
-        context.client.list_tags_for_resource(resourceArn=arn + "-missing")
-
-
-@case()
 def metadata_alone(context):
     arn = context.machine(PASS)
     found = context.client.describe_state_machine(stateMachineArn=arn, includedData="METADATA_ONLY")
     same(found["definition"], "{}", "definition")
-
-
-@case()
-def versions_need_publish(context):
-    with refused("ValidationException", "Version description can only be set when publish is true"):
-        context.machine(PASS, versionDescription="first")
 
 
 @case()

@@ -316,6 +316,8 @@ async fn fetch_records(session: &Session, keys: &Keys<'_>, facts: &mut Facts) ->
 fn unread_row(id: ExecutionId, next: u64) -> ExecutionRow {
     let new = NewExecution {
         scope: ScopeId(0),
+        version: None,
+        alias: None,
         name: Arc::from(""),
         unique_name: false,
         started_at: Timestamp(0),

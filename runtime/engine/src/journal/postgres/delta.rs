@@ -12,8 +12,8 @@ use super::{
     value::{int, ms},
 };
 use crate::journal::{
-    Append, CatalogKey, ExecutionId, ExecutionRow, Message, MessageId, OpenTask, Partition, Status,
-    TokenHash,
+    Append, CatalogKey, ExecutionId, ExecutionRow, Message, MessageId, OpenTask, Partition,
+    ScopeId, Status, TokenHash,
     facts::{Changes, Facts},
 };
 
@@ -121,12 +121,15 @@ impl Delta {
         let unique: Vec<bool> = rows.iter().map(|row| row.new.unique_name).collect();
         let started: Vec<i64> = rows.iter().map(|row| ms(row.new.started_at)).collect();
         let meta: Vec<&[u8]> = rows.iter().map(|row| &*row.new.meta).collect();
+        let list = |list: Option<ScopeId>| list.map(|list| int(list.0));
+        let versions: Vec<Option<i64>> = rows.iter().map(|row| list(row.new.version)).collect();
+        let aliases: Vec<Option<i64>> = rows.iter().map(|row| list(row.new.alias)).collect();
         let views = Views::of(&rows);
         let sql = "INSERT INTO executions (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count,
-            redriven_at, partition, scope, name, unique_name, started_at, meta)
+            redriven_at, partition, scope, name, unique_name, started_at, meta, version, alias)
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], $6::bigint[],
                 $7::bigint[], $8::bigint[], $9::bigint[], $10::integer[], $11::bigint[], $12::text[], $13::boolean[],
-                $14::bigint[], $15::bytea[])";
+                $14::bigint[], $15::bytea[], $16::bigint[], $17::bigint[])";
         let Views {
             ids,
             next,
@@ -157,6 +160,8 @@ impl Delta {
                     &unique,
                     &started,
                     &meta,
+                    &versions,
+                    &aliases,
                 ],
             )
             .await?;

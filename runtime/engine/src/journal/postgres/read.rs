@@ -11,20 +11,20 @@ use super::{
     value::{int, ms, token},
 };
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Look, Message, MessageId,
-    NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange, Status,
-    StoredSegment, TokenHash, View,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
+    MessageId, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange,
+    Status, StoredSegment, TokenHash, View,
 };
 
 type Read<T> = Result<T, ReadError>;
 
 /// The columns of an execution's row, with what is asked of them.
 macro_rules! executions {
-    ($rest:literal) => {
+    ($($rest:literal),+) => {
         concat!(
             "SELECT id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, scope, name,
-                unique_name, started_at, meta FROM executions ",
-            $rest
+                unique_name, started_at, meta, version, alias FROM executions ",
+            $($rest),+
         )
     };
 }
@@ -89,25 +89,38 @@ pub(super) async fn look(link: &Link, scope: ScopeId, name: &str) -> Read<Option
     Ok(Some(Look { row, first, last }))
 }
 
+/// A page of the executions with a value in a column: of one status, and of all.
+macro_rules! pages {
+    ($column:literal) => {
+        (
+            executions!(
+                "WHERE ",
+                $column,
+                " = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
+            ),
+            executions!(
+                "WHERE ",
+                $column,
+                " = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+            ),
+        )
+    };
+}
+
 pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow>> {
-    let (scope, limit) = (int(query.scope.0), i64::from(query.limit));
+    let ((of_status, of_all), list) = match query.list {
+        List::Scope(scope) => (pages!("scope"), scope),
+        List::Version(version) => (pages!("version"), version),
+        List::Alias(alias) => (pages!("alias"), alias),
+    };
+    let (list, limit) = (int(list.0), i64::from(query.limit));
     let before = query.before.map_or(i64::MAX, |id| int(id.0));
     let found = match query.status {
         Some(status) => {
-            let sql = executions!(
-                "WHERE scope = $1 AND status = $2 AND id < $3 ORDER BY id DESC LIMIT $4"
-            );
-            rows(
-                link,
-                sql,
-                &[&scope, &i16::from(status as u8), &before, &limit],
-            )
-            .await?
+            let status = i16::from(status as u8);
+            rows(link, of_status, &[&list, &status, &before, &limit]).await?
         }
-        None => {
-            let sql = executions!("WHERE scope = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-            rows(link, sql, &[&scope, &before, &limit]).await?
-        }
+        None => rows(link, of_all, &[&list, &before, &limit]).await?,
     };
     found.iter().map(execution_row).collect()
 }
@@ -314,6 +327,8 @@ fn execution_row(row: &Row) -> Read<ExecutionRow> {
         },
         new: NewExecution {
             scope: ScopeId(unsigned(row, 9)),
+            version: scope(row, 14),
+            alias: scope(row, 15),
             name: row.get::<_, &str>(10).into(),
             unique_name: row.get(11),
             started_at: Timestamp(unsigned(row, 12)),
@@ -348,9 +363,7 @@ fn task(row: &Row) -> OpenTask {
         token: token(row.get(0)),
         execution: ExecutionId(unsigned(row, 1)),
         task: bytes(row, 2),
-        activity: row
-            .get::<_, Option<i64>>(3)
-            .map(|id| ScopeId(id.cast_unsigned())),
+        activity: scope(row, 3),
         scheduled_at: Timestamp(unsigned(row, 4)),
     }
 }
@@ -365,6 +378,11 @@ fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
         revision: unsigned(row, 1),
         bytes: bytes(row, 2),
     }
+}
+
+fn scope(row: &Row, index: usize) -> Option<ScopeId> {
+    row.get::<_, Option<i64>>(index)
+        .map(|id| ScopeId(id.cast_unsigned()))
 }
 
 fn unsigned(row: &Row, index: usize) -> u64 {

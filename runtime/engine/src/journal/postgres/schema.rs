@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 /// The format this version writes.
-pub(super) const FORMAT: i64 = 1;
+pub(super) const FORMAT: i64 = 2;
 
 /// Serialises the making of tables by several nodes that start at once: `STPW`.
 const ADVISORY_KEY: i64 = 0x5354_5057;
@@ -51,6 +51,17 @@ CREATE TABLE IF NOT EXISTS records (
 CREATE TABLE IF NOT EXISTS blobs (hash bytea PRIMARY KEY, bytes bytea NOT NULL);
 "#;
 
+/// What version 2 added: the lists of versions and aliases. Partial, since most executions are in neither.
+const LISTS: &str = "
+ALTER TABLE executions ADD COLUMN IF NOT EXISTS version bigint, ADD COLUMN IF NOT EXISTS alias bigint;
+CREATE INDEX IF NOT EXISTS executions_of_version ON executions (version, id) WHERE version IS NOT NULL;
+CREATE INDEX IF NOT EXISTS executions_of_version_by_status ON executions (version, status, id)
+    WHERE version IS NOT NULL;
+CREATE INDEX IF NOT EXISTS executions_of_alias ON executions (alias, id) WHERE alias IS NOT NULL;
+CREATE INDEX IF NOT EXISTS executions_of_alias_by_status ON executions (alias, status, id) WHERE alias IS NOT NULL;
+UPDATE meta SET value = 2 WHERE key = 'format';
+";
+
 /// Makes the schema and its tables where they are missing, and answers the format they have.
 pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
@@ -66,14 +77,16 @@ pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_
     }
     client
         .execute(
-            "INSERT INTO meta VALUES ('format', $1) ON CONFLICT DO NOTHING",
-            &[&FORMAT],
+            "INSERT INTO meta VALUES ('format', 1) ON CONFLICT DO NOTHING",
+            &[],
         )
         .await?;
-    let format = client
-        .query_one("SELECT value FROM meta WHERE key = 'format'", &[])
-        .await?
-        .get(0);
+    let stored = "SELECT value FROM meta WHERE key = 'format'";
+    let mut format = client.query_one(stored, &[]).await?.get(0);
+    if format == 1 {
+        client.batch_execute(LISTS).await?;
+        format = FORMAT;
+    }
     client.batch_execute("COMMIT").await?;
     Ok(format)
 }

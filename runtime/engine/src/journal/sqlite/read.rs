@@ -7,16 +7,16 @@ use stepwell_interp::Timestamp;
 
 use super::store::{int, ms, status};
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, ListQuery, Look, Message, MessageId,
-    NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status, StoredSegment,
-    TokenHash, View, segment_page,
+    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
+    MessageId, NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status,
+    StoredSegment, TokenHash, View, segment_page,
 };
 
 type Read<T> = rusqlite::Result<T>;
 
 pub(super) fn execution(conn: &Connection, id: ExecutionId) -> Read<Option<ExecutionRow>> {
     let sql = "SELECT id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at, scope, name,
-        unique_name, started_at, meta FROM executions WHERE id = ?1";
+        unique_name, started_at, meta, version, alias FROM executions WHERE id = ?1";
     conn.prepare_cached(sql)?
         .query_row([int(id.0)], execution_row)
         .optional()
@@ -64,6 +64,17 @@ fn end(conn: &Connection, id: ExecutionId, order: &str) -> Read<Option<StoredSeg
         .optional()
 }
 
+/// Ids of a page of the executions with a value in a column.
+macro_rules! page {
+    ($column:literal) => {
+        concat!(
+            "SELECT id FROM executions WHERE ",
+            $column,
+            " = ?1 AND status = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4"
+        )
+    };
+}
+
 pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow>> {
     let before = query.before.map_or(i64::MAX, |id| int(id.0));
     let statuses = match query.status {
@@ -72,12 +83,16 @@ pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow
     };
     // One snapshot for the ids and the rows, so that the page is of one moment.
     let snapshot = conn.unchecked_transaction()?;
-    let sql = "SELECT id FROM executions WHERE scope = ?1 AND status = ?2 AND id < ?3 ORDER BY id DESC LIMIT ?4";
+    let (sql, list) = match query.list {
+        List::Scope(scope) => (page!("scope"), scope),
+        List::Version(version) => (page!("version"), version),
+        List::Alias(alias) => (page!("alias"), alias),
+    };
     let mut ids = Vec::new();
     for status in statuses {
         let mut read = snapshot.prepare_cached(sql)?;
         let found = read.query_map(
-            params![int(query.scope.0), status as i64, before, query.limit],
+            params![int(list.0), status as i64, before, query.limit],
             |row| row.get(0),
         )?;
         ids.extend(found.collect::<Read<Vec<i64>>>()?);
@@ -351,6 +366,8 @@ fn execution_row(row: &Row<'_>) -> Read<ExecutionRow> {
         },
         new: NewExecution {
             scope: ScopeId(unsigned(row, 9)?),
+            version: scope(row, 14)?,
+            alias: scope(row, 15)?,
             name: row.get_ref(10)?.as_str()?.into(),
             unique_name: row.get(11)?,
             started_at: Timestamp(unsigned(row, 12)?),
@@ -377,15 +394,18 @@ fn task(row: &Row<'_>) -> Read<OpenTask> {
         token: TokenHash(row.get(0)?),
         execution: ExecutionId(unsigned(row, 1)?),
         task: bytes(row, 2)?,
-        activity: row
-            .get::<_, Option<i64>>(3)?
-            .map(|id| ScopeId(id.cast_unsigned())),
+        activity: scope(row, 3)?,
         scheduled_at: Timestamp(unsigned(row, 4)?),
     })
 }
 
 fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
+}
+
+fn scope(row: &Row<'_>, column: usize) -> Read<Option<ScopeId>> {
+    let stored: Option<i64> = row.get(column)?;
+    Ok(stored.map(|id| ScopeId(id.cast_unsigned())))
 }
 
 fn time(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {

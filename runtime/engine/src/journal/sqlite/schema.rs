@@ -14,7 +14,7 @@ use super::super::{
 const APPLICATION_ID: i64 = 0x5354_5057;
 
 /// The format this version writes.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 
 /// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
 /// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
@@ -53,6 +53,11 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
         PRIMARY KEY (tenant, kind, name));
 
     CREATE TABLE blobs (hash BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+", "
+    ALTER TABLE executions ADD COLUMN version INTEGER;
+    ALTER TABLE executions ADD COLUMN alias INTEGER;
+    CREATE INDEX executions_of_version ON executions (version, status) WHERE version IS NOT NULL;
+    CREATE INDEX executions_of_alias ON executions (alias, status) WHERE alias IS NOT NULL;
 "];
 
 /// Opens the file for writing, creates or migrates its tables.

@@ -407,8 +407,8 @@ impl Session<'_> {
         } = &append.view;
         let (next, next_public) = ends(append);
         let sql = "INSERT INTO executions (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count,
-            redriven_at, scope, name, unique_name, started_at, meta)
-            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+            redriven_at, scope, name, unique_name, started_at, meta, version, alias)
+            VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)";
         let values = params![
             int(append.execution.0),
             next,
@@ -424,6 +424,8 @@ impl Session<'_> {
             new.unique_name,
             ms(new.started_at),
             &*new.meta,
+            new.version.map(|list| int(list.0)),
+            new.alias.map(|list| int(list.0)),
         ];
         self.run(sql, values)?;
         Ok(())

@@ -14,8 +14,8 @@ use super::{
     },
 };
 use crate::journal::{
-    Append, Epoch, ExecutionId, Journal, Landed, ListQuery, MessageId, NewExecution, Partition,
-    Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
+    Append, Epoch, ExecutionId, Journal, Landed, List, ListQuery, MessageId, NewExecution,
+    Partition, Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
 };
 
 /// Executions, names, tokens and records that the sequences choose from: few, so that they meet.
@@ -31,6 +31,8 @@ enum Act {
         name: u8,
         unique: bool,
         stale: bool,
+        /// Numbers of the lists of its version and its alias.
+        lists: (Option<u8>, Option<u8>),
         /// Added to the right position.
         shift: u64,
         events: u32,
@@ -62,8 +64,9 @@ fn appends() -> impl Strategy<Value = Act> {
     let close = prop::collection::vec((0..6u8, prop::bool::weighted(0.3)), 0..3);
     let send = prop::collection::vec(0..FEW, 0..3);
     let consume = prop::collection::vec(0..6usize, 0..2);
-    (head, log, view, open, close, send, consume).prop_map(
-        |(head, log, view, open, close, send, consume)| {
+    let lists = (prop::option::of(0..2u8), prop::option::of(0..2u8));
+    (head, lists, log, view, open, close, send, consume).prop_map(
+        |(head, lists, log, view, open, close, send, consume)| {
             let (execution, misplaced, name, unique, stale) = head;
             let (shift, events, public) = log;
             let public = public.min(events);
@@ -73,6 +76,7 @@ fn appends() -> impl Strategy<Value = Act> {
                 name,
                 unique,
                 stale,
+                lists,
                 shift,
                 events,
                 public,
@@ -166,6 +170,7 @@ impl Store {
             name,
             unique,
             stale,
+            lists,
             shift,
             events,
             public,
@@ -200,6 +205,8 @@ impl Store {
             .create
             .map(|new| NewExecution {
                 unique_name: *unique,
+                version: lists.0.map(|number| ScopeId(u64::from(number))),
+                alias: lists.1.map(|number| ScopeId(u64::from(number))),
                 ..new
             });
         Append {
@@ -299,13 +306,17 @@ impl Store {
                     .collect::<Vec<_>>(),
             );
         }
-        for (status, limit) in [
-            (None, 3),
-            (Some(Status::Running), 9),
-            (Some(Status::Failed), 2),
+        for (list, status, limit) in [
+            (List::Scope(SCOPE), None, 3),
+            (List::Scope(SCOPE), Some(Status::Running), 9),
+            (List::Scope(SCOPE), Some(Status::Failed), 2),
+            (List::Version(ScopeId(1)), None, 9),
+            (List::Version(ScopeId(0)), Some(Status::Running), 9),
+            (List::Alias(ScopeId(1)), None, 9),
+            (List::Alias(ScopeId(0)), Some(Status::Failed), 9),
         ] {
             let query = ListQuery {
-                scope: SCOPE,
+                list,
                 status,
                 before: Some(place(4)),
                 limit,

@@ -70,39 +70,38 @@ impl Server {
 
     /// Two nodes on one database.
     pub(super) fn pair(&self) -> (Arc<dyn Journal>, Arc<dyn Journal>) {
-        let one = self.journal();
-        let schema = self
-            .schema
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        (one, self.open(schema))
+        (self.journal(), self.again())
     }
 
     /// Makes all leases of the last journals older.
     pub(super) fn age_leases(&self, ms: u64) {
-        let schema = self
-            .schema
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        self.run(&format!("UPDATE terms SET until = until - {ms}"));
+    }
+
+    /// Runs statements in the schema of the last journals.
+    pub(super) fn run(&self, sql: &str) {
+        let schema = self.last_schema().replace('"', "\"\"");
+        let sql = format!("SET search_path TO \"{schema}\"; {sql}");
         self.runtime.block_on(async {
             let config = self.process.url();
             let (client, connection) = tokio_postgres::connect(&config, tokio_postgres::NoTls)
                 .await
                 .expect("the server runs");
             let serving = tokio::spawn(connection);
-            let sql = format!(
-                "UPDATE \"{}\".terms SET until = until - {ms}",
-                schema.replace('"', "\"\"")
-            );
-            client
-                .batch_execute(&sql)
-                .await
-                .expect("the table is there");
+            client.batch_execute(&sql).await.expect("they run");
             drop(client);
             serving.await.expect("no panic").expect("ends well");
         });
+    }
+
+    /// The last journal's schema, opened anew.
+    pub(super) fn again(&self) -> Arc<dyn Journal> {
+        self.open(self.last_schema())
+    }
+
+    fn last_schema(&self) -> String {
+        let schema = self.schema.lock();
+        schema.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn open(&self, schema: String) -> Arc<dyn Journal> {

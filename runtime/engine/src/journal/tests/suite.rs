@@ -13,13 +13,13 @@ use super::{
     },
 };
 use crate::journal::{
-    Append, Epoch, ExecutionId, Journal, ListQuery, MemoryJournal, MessageId, OpenError, Partition,
-    Refused, ScopeId, SegmentRange, SqliteJournal, Status, View, Write,
+    Append, Epoch, ExecutionId, Journal, List, ListQuery, MemoryJournal, MessageId, NewExecution,
+    OpenError, Partition, Refused, ScopeId, SegmentRange, SqliteJournal, Status, View, Write,
 };
 
 type Case = (&'static str, fn(&dyn Journal));
 
-const CASES: [Case; 22] = [
+const CASES: [Case; 23] = [
     ("an execution's row is what its appends say", row),
     ("the log refuses gaps, overlaps and doubles", positions),
     ("names are unique where asked", names),
@@ -46,6 +46,10 @@ const CASES: [Case; 22] = [
     ("tasks opened and closed in one append", open_and_close),
     ("activity tasks come oldest first", activities),
     ("lists are keyset pages, newest first", lists),
+    (
+        "versions and aliases have lists of their own",
+        lists_of_versions_and_aliases,
+    ),
     ("hot executions and due ones", hot_and_due),
     ("catalog records change by revision", catalog),
     (
@@ -743,7 +747,7 @@ fn lists(journal: &dyn Journal) {
     }
     let list = |status, before: Option<u64>, limit| {
         let query = ListQuery {
-            scope: SCOPE,
+            list: List::Scope(SCOPE),
             status,
             before: before.map(|number| id(number, 3)),
             limit,
@@ -775,12 +779,70 @@ fn lists(journal: &dyn Journal) {
     assert_eq!(list(Some(Status::Succeeded), None, 9), [6, 2]);
     assert_eq!(list(None, None, 3), [6, 5, 4]);
     let elsewhere = ListQuery {
-        scope: ScopeId(0),
+        list: List::Scope(ScopeId(0)),
         status: None,
         before: None,
         limit: 5,
     };
     assert_eq!(wait(journal.list(elsewhere)), Ok(vec![]));
+}
+
+fn lists_of_versions_and_aliases(journal: &dyn Journal) {
+    let epoch = epoch(journal);
+    let (first, second, live) = (ScopeId(11), ScopeId(12), ScopeId(13));
+    for (number, version, alias) in [
+        (1, None, None),
+        (2, Some(first), None),
+        (3, Some(first), Some(live)),
+        (4, Some(second), Some(live)),
+        (5, Some(first), None),
+    ] {
+        let started = begin(id(number, 3), epoch, &number.to_string());
+        let create = started.create.map(|new| NewExecution {
+            version,
+            alias,
+            ..new
+        });
+        land(journal, Write::Append(Append { create, ..started }));
+    }
+    let list = |list, status, before: Option<u64>, limit| {
+        let query = ListQuery {
+            list,
+            status,
+            before: before.map(|number| id(number, 3)),
+            limit,
+        };
+        let rows = wait(journal.list(query)).expect("readable");
+        rows.iter()
+            .map(|row| row.new.name.parse::<u64>().expect("a number"))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(list(List::Scope(SCOPE), None, None, 9), [5, 4, 3, 2, 1]);
+    assert_eq!(list(List::Version(first), None, None, 9), [5, 3, 2]);
+    assert_eq!(list(List::Version(first), None, None, 2), [5, 3]);
+    assert_eq!(list(List::Version(first), None, Some(3), 2), [2]);
+    assert_eq!(list(List::Version(second), None, None, 9), [4]);
+    assert_eq!(list(List::Alias(live), None, None, 9), [4, 3]);
+    assert_eq!(list(List::Alias(first), None, None, 9), [0; 0]);
+    let failed = View {
+        status: Status::Failed,
+        ..View::default()
+    };
+    let end = Append {
+        view: failed,
+        ..proceed(id(3, 3), epoch, 3, 2)
+    };
+    land(journal, Write::Append(end));
+    let running = Some(Status::Running);
+    assert_eq!(list(List::Version(first), running, None, 9), [5, 2]);
+    assert_eq!(
+        list(List::Version(first), Some(Status::Failed), None, 9),
+        [3]
+    );
+    assert_eq!(list(List::Alias(live), running, None, 9), [4]);
+    let row = wait(journal.execution(id(3, 3))).expect("readable");
+    let new = row.expect("it began").new;
+    assert_eq!((new.version, new.alias), (Some(first), Some(live)));
 }
 
 fn hot_and_due(journal: &dyn Journal) {
@@ -1163,14 +1225,14 @@ fn sqlite_says_what_it_cannot_open() {
     drop(sqlite(directory.path()));
     let newer = rusqlite::Connection::open(&path).expect("opens");
     newer
-        .execute("UPDATE meta SET value = 2 WHERE key = 'format'", [])
+        .execute("UPDATE meta SET value = 3 WHERE key = 'format'", [])
         .expect("runs");
     drop(newer);
     assert!(matches!(
         open(),
         Some(OpenError::Newer {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         })
     ));
@@ -1180,6 +1242,62 @@ fn sqlite_says_what_it_cannot_open() {
         SqliteJournal::open(&file, options(None)).err(),
         Some(OpenError::Unreadable { .. })
     ));
+}
+
+/// What version 2 added, taken away again.
+const BEFORE_LISTS: &str = "
+    DROP INDEX executions_of_version; DROP INDEX executions_of_alias;
+    ALTER TABLE executions DROP COLUMN version; ALTER TABLE executions DROP COLUMN alias;
+    UPDATE meta SET value = 1 WHERE key = 'format';";
+
+#[test]
+fn sqlite_brings_an_older_file_up() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let journal = sqlite(directory.path());
+    let epoch = epoch(&*journal);
+    land(&*journal, Write::Append(begin(id(1, 3), epoch, "7")));
+    drop(journal);
+    let older = rusqlite::Connection::open(directory.path().join("journal.sqlite"));
+    let older = older.expect("opens");
+    older.execute_batch(BEFORE_LISTS).expect("runs");
+    drop(older);
+    let journal = sqlite(directory.path());
+    let row = wait(journal.execution(id(1, 3))).expect("readable");
+    let new = row.expect("it is there").new;
+    assert_eq!((&*new.name, new.version, new.alias), ("7", None, None));
+    let query = ListQuery {
+        list: List::Version(ScopeId(1)),
+        status: None,
+        before: None,
+        limit: 9,
+    };
+    assert_eq!(wait(journal.list(query)), Ok(vec![]));
+}
+
+#[test]
+fn postgres_brings_an_older_schema_up() {
+    with_postgres(|server: &Server| {
+        let journal = server.journal();
+        let epoch = epoch(&*journal);
+        land(&*journal, Write::Append(begin(id(1, 3), epoch, "7")));
+        drop(journal);
+        // Dropping the columns drops their indexes.
+        server.run(
+            "ALTER TABLE executions DROP COLUMN version, DROP COLUMN alias;
+             UPDATE meta SET value = 1 WHERE key = 'format'",
+        );
+        let journal = server.again();
+        let row = wait(journal.execution(id(1, 3))).expect("readable");
+        let new = row.expect("it is there").new;
+        assert_eq!((&*new.name, new.version, new.alias), ("7", None, None));
+        let query = ListQuery {
+            list: List::Alias(ScopeId(1)),
+            status: None,
+            before: None,
+            limit: 9,
+        };
+        assert_eq!(wait(journal.list(query)), Ok(vec![]));
+    });
 }
 
 #[test]
@@ -1200,7 +1318,7 @@ fn sqlite_groups_what_waits() {
         assert!(wait(answer).iter().all(Result::is_ok));
     }
     let query = ListQuery {
-        scope: SCOPE,
+        list: List::Scope(SCOPE),
         status: None,
         before: None,
         limit: 1_000,

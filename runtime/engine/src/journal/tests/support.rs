@@ -124,6 +124,8 @@ pub(super) fn segment(events: u32, first_public: u64, public: u32) -> Segment {
 pub(super) fn begin(execution: ExecutionId, epoch: Epoch, name: &str) -> Append {
     let new = NewExecution {
         scope: SCOPE,
+        version: None,
+        alias: None,
         name: name.into(),
         unique_name: true,
         started_at: Timestamp(5),

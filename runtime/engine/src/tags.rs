@@ -1,0 +1,203 @@
+//! Tags of state machines and activities: list, add, remove, and their rules. Hides that they are a part of the
+//! resource's record.
+
+use crate::{
+    activities,
+    api::Caller,
+    arn::{self, Arn},
+    engine::Engine,
+    error::{Code, Error},
+    journal::CatalogRecord,
+    limits::{CHANGE_ATTEMPTS_MAX, TAGS_MAX},
+    machines,
+    record::{self, ActivityRecord, MachineRecord},
+};
+
+/// Keys that begin so are AWS's own.
+const RESERVED: &str = "aws:";
+
+/// Key and value, in the order given.
+type Tags = Vec<(String, String)>;
+
+impl Engine {
+    /// Tags of a state machine or an activity, in the order in which their keys were first given.
+    pub async fn tags(&self, caller: &Caller, resource_arn: &str) -> Result<Tags, Error> {
+        let resource = Resource::of(caller, resource_arn)?;
+        let (_, tagged) = self.tagged(caller, &resource, resource_arn).await?;
+        Ok(tagged.into_tags())
+    }
+
+    /// Adds tags; a key that is there gets the new value.
+    pub async fn tag(&self, caller: &Caller, resource_arn: &str, tags: Tags) -> Result<(), Error> {
+        self.change_tags(caller, resource_arn, |before| with(before, &tags))
+            .await
+    }
+
+    /// Removes the tags with these keys; a key that is not there is no error.
+    pub async fn untag(
+        &self,
+        caller: &Caller,
+        resource_arn: &str,
+        keys: &[String],
+    ) -> Result<(), Error> {
+        self.change_tags(caller, resource_arn, |mut tags| {
+            tags.retain(|(key, _)| !keys.contains(key));
+            Ok(tags)
+        })
+        .await
+    }
+
+    async fn change_tags(
+        &self,
+        caller: &Caller,
+        resource_arn: &str,
+        change: impl Fn(Tags) -> Result<Tags, Error>,
+    ) -> Result<(), Error> {
+        let resource = Resource::of(caller, resource_arn)?;
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let (stored, mut tagged) = self.tagged(caller, &resource, resource_arn).await?;
+            *tagged.tags() = change(std::mem::take(tagged.tags()))?;
+            let written = self
+                .put(&stored.key, Some(stored.revision), Some(tagged.bytes()))
+                .await?;
+            if written.is_ok() {
+                return Ok(());
+            }
+        }
+        let text = format!("The tags are being changed by another request: '{resource_arn}'");
+        Err(Error::rejected(Code::ConflictException, text))
+    }
+
+    async fn tagged(
+        &self,
+        caller: &Caller,
+        resource: &Resource,
+        arn: &str,
+    ) -> Result<(CatalogRecord, Tagged), Error> {
+        let key = match resource {
+            Resource::Machine(machine) => machines::machine_key(caller, machine),
+            Resource::Activity { region, name } => {
+                activities::activity_key(&caller.tenant, region, name)
+            }
+        };
+        let stored = self.record(&key).await?.ok_or_else(|| missing(arn))?;
+        let tagged = match resource {
+            Resource::Machine(_) => {
+                let record = record::decode::<MachineRecord>(&stored.bytes);
+                Tagged::Machine(Box::new(record.map_err(Error::Broken)?))
+            }
+            Resource::Activity { .. } => {
+                let record = record::decode::<ActivityRecord>(&stored.bytes);
+                Tagged::Activity(Box::new(record.map_err(Error::Broken)?))
+            }
+        };
+        Ok((stored, tagged))
+    }
+}
+
+/// What can have tags.
+enum Resource {
+    Machine(arn::MachineArn),
+    Activity { region: String, name: String },
+}
+
+impl Resource {
+    fn of(caller: &Caller, text: &str) -> Result<Resource, Error> {
+        match arn::parse(caller, text)? {
+            // Versions and aliases have no tags.
+            Arn::Machine(machine) if machine.qualifier.is_some() => Err(missing(text)),
+            Arn::Machine(machine) => Ok(Resource::Machine(machine)),
+            Arn::Activity { region, name, .. } => Ok(Resource::Activity { region, name }),
+            other @ (Arn::Execution { .. } | Arn::Express { .. }) => Err(other.misplaced()),
+        }
+    }
+}
+
+/// A record with tags.
+enum Tagged {
+    Machine(Box<MachineRecord>),
+    Activity(Box<ActivityRecord>),
+}
+
+impl Tagged {
+    fn tags(&mut self) -> &mut Tags {
+        match self {
+            Tagged::Machine(record) => &mut record.tags,
+            Tagged::Activity(record) => &mut record.tags,
+        }
+    }
+
+    fn into_tags(mut self) -> Tags {
+        std::mem::take(self.tags())
+    }
+
+    fn bytes(&self) -> std::sync::Arc<[u8]> {
+        match self {
+            Tagged::Machine(record) => record::encode(record),
+            Tagged::Activity(record) => record::encode(record),
+        }
+    }
+}
+
+/// The tags with more added: the last value of a key counts. Refused where a key is reserved or there are too many.
+pub(crate) fn with(mut tags: Tags, more: &[(String, String)]) -> Result<Tags, Error> {
+    for (key, value) in more {
+        let lower = key.get(..RESERVED.len()).map(str::to_ascii_lowercase);
+        if key.is_empty() || lower.as_deref() == Some(RESERVED) {
+            let text = format!(
+                "Tag keys must not be empty or begin with `{RESERVED}`, which is reserved; choose another key. Received: '{key}'"
+            );
+            return Err(Error::rejected(Code::ValidationException, text));
+        }
+        match tags.iter_mut().find(|(known, _)| known == key) {
+            Some((_, old)) => old.clone_from(value),
+            None => tags.push((key.clone(), value.clone())),
+        }
+    }
+    if tags.len() > TAGS_MAX {
+        let text = format!(
+            "A resource can have at most {TAGS_MAX} tags, and this request would make {}; remove some that are not needed",
+            tags.len()
+        );
+        return Err(Error::rejected(Code::TooManyTags, text));
+    }
+    Ok(tags)
+}
+
+fn missing(arn: &str) -> Error {
+    let text = format!("Resource not found: '{arn}'");
+    Error::rejected(Code::ResourceNotFound, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{TAGS_MAX, Tags, with};
+
+    fn tags(pairs: &[(&str, &str)]) -> Tags {
+        let owned = pairs
+            .iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()));
+        owned.collect()
+    }
+
+    #[test]
+    fn the_last_value_of_a_key_counts_and_keeps_the_first_place() {
+        let before = tags(&[("a", "1"), ("b", "2")]);
+        let after = with(before, &tags(&[("c", "3"), ("a", "4"), ("c", "5")]));
+        assert_eq!(after, Ok(tags(&[("a", "4"), ("b", "2"), ("c", "5")])));
+    }
+
+    #[test]
+    fn reserved_keys_and_too_many_are_refused() {
+        for key in ["aws:x", "AWS:x", "aws:", ""] {
+            assert!(with(Tags::new(), &tags(&[(key, "")])).is_err(), "{key}");
+        }
+        assert!(with(Tags::new(), &tags(&[("aws", ""), ("awsx", "")])).is_ok());
+        let full: Tags = (0..TAGS_MAX)
+            .map(|n| (n.to_string(), String::new()))
+            .collect();
+        let full = with(Tags::new(), &full).expect("as many as there may be");
+        assert!(with(full.clone(), &tags(&[("0", "again")])).is_ok());
+        assert!(with(full, &tags(&[("one more", "")])).is_err());
+    }
+}

@@ -79,6 +79,8 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
         start: Box::new(start),
         new: NewExecution {
             scope: ScopeId(1),
+            version: None,
+            alias: None,
             name,
             unique_name: true,
             started_at: AT,

@@ -3,6 +3,7 @@
 
 mod disk;
 mod executions;
+mod fair;
 mod http;
 mod load;
 mod map;
@@ -158,6 +159,7 @@ fn main() -> Result<()> {
     runtime.block_on(async {
         executions::measure(&mut bench).await?;
         tasks::in_workflows(&mut bench).await?;
+        fair::measure(&mut bench).await?;
         map::measure(&mut bench).await?;
         process::measure(&mut bench).await
     })?;
@@ -182,7 +184,7 @@ fn draw(rows: &[Row], head: &str, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     for (group, title) in [
         ("executions", "Executions over HTTP"),
-        ("tasks", "Calls of a component that does nothing"),
+        ("tasks", "Calls of a component"),
         ("map", "An inline Map with a Wasm task an item"),
         ("process", "The process"),
     ] {

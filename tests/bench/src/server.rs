@@ -29,6 +29,8 @@ pub(crate) struct Setup {
     pub(crate) raised: bool,
     /// With its syncs of files counted by strace.
     pub(crate) traced: bool,
+    /// With the plugins of [`Paths::behaving`] instead of `noop`.
+    pub(crate) behaving: bool,
 }
 
 /// See the module. Dropping it kills the process.
@@ -63,6 +65,28 @@ impl Paths {
     }
 }
 
+/// Plugins of one program, `behave`, under different limits.
+const BEHAVING: [(&str, &str); 3] = [
+    ("short", ""),
+    ("endless", "[limits]\nwall = \"900s\"\ncpu = \"900s\"\n"),
+    ("bounded", "[limits]\nwall = \"500ms\"\n"),
+];
+
+impl Paths {
+    /// A plugin folder with `short`, `endless` and `bounded`, which do what their input says.
+    pub(crate) fn behaving(&self) -> Result<PathBuf> {
+        let folder = self.scratch.join("plugins-behaving");
+        for (name, limits) in BEHAVING {
+            let plugin = folder.join(name);
+            std::fs::create_dir_all(&plugin)?;
+            std::fs::write(plugin.join("plugin.toml"), limits)?;
+            std::fs::copy(self.guests.join("behave.wasm"), plugin.join("behave.wasm"))
+                .context("the guests are built by `cargo xtask guests`")?;
+        }
+        Ok(folder)
+    }
+}
+
 impl Server {
     pub(crate) fn start(paths: &Paths, data: &Path, setup: Setup) -> Result<Server> {
         let trace = setup.traced.then(|| data.join("syncs.txt"));
@@ -82,7 +106,11 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--plugins")
-            .arg(paths.plugins()?)
+            .arg(if setup.behaving {
+                paths.behaving()?
+            } else {
+                paths.plugins()?
+            })
             .args(["--limits", if setup.raised { "raised" } else { "strict" }])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

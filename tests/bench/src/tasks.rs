@@ -19,13 +19,13 @@ use crate::{
     table::Target,
 };
 
-const GROUP: &str = "tasks";
+pub(crate) const GROUP: &str = "tasks";
 /// Calls of the sandbox that are under way at once.
 const UNDER_WAY: usize = 64;
 /// Name of the threads that guests run on.
 const GUESTS: &str = "stepwell-guest";
 /// The account that the plugin folder serves.
-const TENANT: &str = "000000000000";
+pub(crate) const TENANT: &str = "000000000000";
 
 /// One way of calling: wall and CPU time a call, µs, over the rounds; CPU of the whole process, and of the threads
 /// that guests run on alone.

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Validate(ValidateArgs),
     /// Explain the code of a diagnostic
     Explain(ExplainArgs),
+    /// Test a state machine with mocked tasks, in virtual time
+    Test(TestArgs),
     /// Draw a state machine, or what an execution did with it
     Graph(GraphArgs),
     /// Start, list, show and stop executions
@@ -186,6 +188,37 @@ pub(crate) struct ExplainArgs {
     /// A code such as ASL012; without one all codes are listed
     #[arg(value_name = "CODE")]
     pub(crate) code: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// The definition
+    #[arg(value_name = "MACHINE.asl.json")]
+    pub(crate) machine: PathBuf,
+    /// Test cases and mocked responses, in the form of Step Functions Local
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mocks: PathBuf,
+    /// Expectations and state tests, when they are not in the file with the mocks
+    #[arg(long, value_name = "FILE")]
+    pub(crate) expect: Option<PathBuf>,
+    /// Name of the state machine in these files, when they have several
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Only this case; may be repeated
+    #[arg(long, value_name = "CASE")]
+    pub(crate) case: Vec<String>,
+    /// Run as an EXPRESS workflow
+    #[arg(long)]
+    pub(crate) express: bool,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also write the report as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// Values of the limits
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) limits: LimitsArg,
 }
 
 /// How a picture is written.

@@ -8,6 +8,7 @@ mod plugin;
 mod plugin_project;
 mod run;
 mod serve;
+mod test;
 mod validate;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Validate(args) => validate::validate(&args),
         Command::Explain(args) => validate::explain(&args),
+        Command::Test(args) => test::test(&args),
         Command::Serve(args) => wait(serve::serve(args), "info"),
         Command::Run(args) => wait(run::run(args), "error"),
         Command::Graph(args) => wait(graph::graph(args), "error"),

@@ -15,6 +15,7 @@ mod progress;
 mod runner;
 mod table;
 mod terminal;
+mod testing;
 mod timeline;
 mod waterfall;
 

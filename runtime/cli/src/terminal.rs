@@ -32,6 +32,13 @@ impl Paint {
         }
     }
 
+    /// The same for stdout.
+    pub(crate) fn stdout() -> Paint {
+        Paint {
+            on: io::stdout().is_terminal() && allowed(),
+        }
+    }
+
     pub(crate) fn paint(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             Tone::Bold => "1",

@@ -51,6 +51,7 @@ pub(crate) fn trials() -> Vec<Trial> {
 #[serde(deny_unknown_fields)]
 struct Test {
     server: Option<Helper>,
+    mocks: Option<String>,
     case: Vec<Case>,
 }
 
@@ -130,7 +131,29 @@ fn example(folder: &Path, name: &str) -> Result<()> {
             case.seconds_min
         );
     }
+    if let Some(mocks) = &test.mocks {
+        mocked(folder, mocks)?;
+    }
     println!("example {name}: {} cases", test.case.len());
+    Ok(())
+}
+
+/// `stepwell test` with mocked tasks: every case passes and every state is reached.
+fn mocked(folder: &Path, mocks: &str) -> Result<()> {
+    let output = Command::new(server::program()?)
+        .arg("test")
+        .arg(folder.join("machine.asl.json"))
+        .arg("--mocks")
+        .arg(folder.join(mocks))
+        .arg("--json")
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let report: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("stepwell test: {} {said}", output.status))?;
+    ensure!(
+        output.status.success() && report["failed"] == 0 && report["notReached"] == json!([]),
+        "stepwell test: {report:#}"
+    );
     Ok(())
 }
 
@@ -150,10 +173,13 @@ fn complete(folder: &Path, name: &str, test: &Test) -> Result<()> {
         .iter()
         .flat_map(|case| [Some(case.input.as_str()), case.expected.as_deref()])
         .flatten()
+        .chain(test.mocks.as_deref())
         .collect();
     for entry in std::fs::read_dir(folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();
-        let is_data = file.starts_with("input") || file.starts_with("expected");
+        let is_data = ["input", "expected", "mocks"]
+            .iter()
+            .any(|kind| file.starts_with(kind));
         ensure!(
             !is_data || used.contains(file.as_str()),
             "no case of test.toml uses {file}"

@@ -1,6 +1,7 @@
 //! Cases as folders: `machine.asl.json`, `input.json`, `tasks.json` (a script, optional), and what is expected:
-//! `history.txt` and `output.json`. Hides the files; `BLESS=1` writes what is expected anew.
+//! `history.txt`, `output.json`, and of what it started `children.txt`. `machines/NAME.asl.json` are state machines that its tasks may start. Hides the files; `BLESS=1` writes what is expected anew.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use stepwell_asl::{ExecutionType, Options, Program, load};
@@ -16,6 +17,8 @@ pub struct Case {
     pub program: Program,
     pub input: Value,
     pub script: Script,
+    /// State machines that its tasks may start, by ARN.
+    pub machines: BTreeMap<String, String>,
 }
 
 /// All cases in the folder of this crate.
@@ -45,9 +48,15 @@ impl Case {
         let input = text("input.json").unwrap_or_else(|_| "{}".to_owned());
         let input =
             Value::parse(&input).unwrap_or_else(|error| panic!("{name}/input.json: {error}"));
-        let script = text("tasks.json")
+        let mut script = text("tasks.json")
             .map(|text| Script::parse(&text))
             .unwrap_or_default();
+        let machines = machines(dir);
+        for (arn, definition) in &machines {
+            let program = program(definition)
+                .unwrap_or_else(|faults| panic!("{name}/machines, {arn}: {faults}"));
+            script.machines.insert(arn.clone(), program.into());
+        }
         let program = program(&definition)
             .unwrap_or_else(|faults| panic!("{name}/machine.asl.json: {faults}"));
         Case {
@@ -57,6 +66,7 @@ impl Case {
             program,
             input,
             script,
+            machines,
         }
     }
 
@@ -81,6 +91,23 @@ impl Case {
             difference(&expected, actual)
         ))
     }
+}
+
+fn machines(dir: &Path) -> BTreeMap<String, String> {
+    let Ok(files) = std::fs::read_dir(dir.join("machines")) else {
+        return BTreeMap::new();
+    };
+    let machine = |path: PathBuf| {
+        let file = path.file_name()?.to_string_lossy().into_owned();
+        let name = file.strip_suffix(".asl.json")?;
+        let arn = format!("arn:aws:states:us-east-1:000000000000:stateMachine:{name}");
+        let text = std::fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Some((arn, text))
+    };
+    files
+        .filter_map(|file| machine(file.expect("a readable folder").path()))
+        .collect()
 }
 
 /// A state machine from its text, or all that is wrong with it.

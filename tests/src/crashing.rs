@@ -1,7 +1,7 @@
 //! Cases on the durable engine in virtual time: straight through, and crashed after an append. Hides how a case's
 //! script becomes signs of attempts, and what two histories of one case may differ in.
 
-use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
 use stepwell_engine::sim::{self, Signal, Signals, SimStore, World, WorldOptions};
 use stepwell_interp::{Event, FailedAt, TaskId, TaskOutcome, TaskRequest, What};
@@ -18,6 +18,8 @@ const RUN_MS: u64 = 400 * 24 * 3_600 * 1_000;
 /// What a case came to.
 pub struct Outcome {
     pub events: Vec<Event>,
+    /// Those of the executions that it led to, by ARN.
+    pub others: Vec<(Arc<str>, Vec<Event>)>,
     /// Appends that were made durable.
     pub appends: u64,
 }
@@ -36,6 +38,9 @@ pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Out
     };
     let mut world = World::new(options, Box::new(Shared(Rc::new(RefCell::new(acts)))));
     let start = driver::start(case.input.clone(), false);
+    for (arn, definition) in &case.machines {
+        world.machine(arn, definition)?;
+    }
     let id = world.start(0, &case.definition, start)?;
     if let Some(stop) = &case.script.stop {
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
@@ -46,8 +51,17 @@ pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Out
     let (_, events) = world
         .execution(id)?
         .ok_or("the execution is not in the store")?;
+    let mut others = Vec::new();
+    for (arn, other) in world.executions()? {
+        if other != id
+            && let Some((_, events)) = world.execution(other)?
+        {
+            others.push((arn, events));
+        }
+    }
     Ok(Outcome {
         events,
+        others,
         appends: world.appends(),
     })
 }
@@ -68,7 +82,7 @@ pub fn comparable(events: &[Event], random: bool) -> String {
         .collect::<String>()
 }
 
-/// Times inside values, and with `random` all that follows the event's name.
+/// Times and drawn names inside values, and with `random` all that follows the event's name.
 fn mask(line: &str, random: bool) -> String {
     if random {
         return line
@@ -79,39 +93,52 @@ fn mask(line: &str, random: bool) -> String {
     }
     let mut text = String::new();
     let mut rest = line;
-    while let Some(at) = rest.find('T') {
-        // 2026-01-31T12:00:00.000Z
-        let (from, to) = (at.checked_sub(10), at + 14);
-        let is_time = from.is_some_and(|from| {
-            rest.get(from..to).is_some_and(|time| {
-                time.ends_with('Z') && time.bytes().filter(u8::is_ascii_digit).count() == 17
-            })
-        });
-        let end = if is_time { to } else { at + 1 };
-        let keep = if is_time { at - 10 } else { end };
-        text.push_str(&rest[..keep]);
-        if is_time {
-            text.push_str("<time>");
-        }
-        rest = &rest[end..];
+    while let Some(first) = rest.chars().next() {
+        let (put, taken) = match masked(rest) {
+            Some((put, taken)) => (put, taken),
+            None => (&rest[..first.len_utf8()], first.len_utf8()),
+        };
+        text.push_str(put);
+        rest = &rest[taken..];
     }
-    text + rest
+    text
+}
+
+/// What stands for the time, the milliseconds since 1970 or the UUID that a text begins with, and its length.
+fn masked(text: &str) -> Option<(&'static str, usize)> {
+    let forms = [
+        ("<time>", "dddd-dd-ddTdd:dd:dd.dddZ"),
+        ("<uuid>", "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx"),
+        ("<ms>", "17ddddddddddd"),
+    ];
+    forms.into_iter().find_map(|(name, form)| {
+        let begins = text.as_bytes().get(..form.len())?;
+        let fits = begins
+            .iter()
+            .zip(form.bytes())
+            .all(|(byte, class)| match class {
+                b'd' => byte.is_ascii_digit(),
+                b'x' => byte.is_ascii_hexdigit(),
+                exact => *byte == exact,
+            });
+        fits.then_some((name, form.len()))
+    })
 }
 
 /// The case's script; an attempt that is dispatched again does the same again.
 struct Acts {
     script: Script,
-    known: BTreeMap<TaskId, Act>,
+    known: BTreeMap<(String, TaskId), Act>,
 }
 
 struct Shared(Rc<RefCell<Acts>>);
 
 impl Acts {
-    fn next(&mut self, request: &TaskRequest) -> Act {
+    fn next(&mut self, execution: &str, request: &TaskRequest) -> Act {
         let script = &mut self.script;
         let act = self
             .known
-            .entry(request.task)
+            .entry((execution.to_owned(), request.task))
             .or_insert_with(|| script.next(&request.resource.text));
         let now = act.clone();
         act.lost = act.lost.saturating_sub(1);
@@ -120,8 +147,8 @@ impl Acts {
 }
 
 impl sim::Script for Shared {
-    fn dispatched(&mut self, _: &str, request: &TaskRequest) -> Signals {
-        let act = self.0.borrow_mut().next(request);
+    fn dispatched(&mut self, execution: &str, request: &TaskRequest) -> Signals {
+        let act = self.0.borrow_mut().next(execution, request);
         if act.lost > 0 {
             return vec![(0, Signal::Lost(act.on_crash))];
         }
@@ -130,8 +157,8 @@ impl sim::Script for Shared {
         signals(act, Signal::Started { by }, answered)
     }
 
-    fn opened(&mut self, _: &str, request: &TaskRequest) -> Signals {
-        let act = self.0.borrow_mut().next(request);
+    fn opened(&mut self, execution: &str, request: &TaskRequest) -> Signals {
+        let act = self.0.borrow_mut().next(execution, request);
         let by = act.by.clone().map(Into::into);
         signals(act, Signal::Taken { by }, true)
     }

@@ -1,12 +1,14 @@
 //! Runs a state machine on the bare interpreter in virtual time: the clock jumps to whatever comes next. Hides the
 //! agenda of tasks and timers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use stepwell_asl::Program;
+use stepwell_asl::{Pattern, Program, Target};
+use stepwell_engine::sim;
 use stepwell_interp::{
-    Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest, Timestamp,
-    step,
+    ChildId, Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest,
+    Timestamp, step,
 };
 use stepwell_query::Value;
 
@@ -21,11 +23,27 @@ const STEPS_MAX: usize = 200_000;
 pub trait Tasks {
     /// What an attempt does; for an activity task `request` is made of what its worker gets.
     fn next(&mut self, request: &TaskRequest) -> Act;
+    /// The state machine of that ARN, where tasks really start executions.
+    fn machine(&self, _arn: &str) -> Option<Arc<Program>> {
+        None
+    }
+    /// Whether there are state machines to start.
+    fn has_machines(&self) -> bool {
+        false
+    }
 }
 
 impl Tasks for Script {
     fn next(&mut self, request: &TaskRequest) -> Act {
         Script::next(self, &request.resource.text)
+    }
+
+    fn machine(&self, arn: &str) -> Option<Arc<Program>> {
+        self.machines.get(arn).cloned()
+    }
+
+    fn has_machines(&self) -> bool {
+        !self.machines.is_empty()
     }
 }
 
@@ -78,6 +96,16 @@ pub fn drive(
     tasks: &mut dyn Tasks,
     stop: Option<(u64, Input)>,
 ) -> Driven {
+    drive_from(STARTED_AT, program, start, tasks, stop)
+}
+
+fn drive_from(
+    at: Timestamp,
+    program: &Program,
+    start: Start,
+    tasks: &mut dyn Tasks,
+    stop: Option<(u64, Input)>,
+) -> Driven {
     let driven = Driven {
         run: Run::default(),
         events: Vec::new(),
@@ -89,12 +117,13 @@ pub fn drive(
         tasks,
         agenda: BTreeMap::new(),
         entries: 0,
-        at: STARTED_AT,
+        at,
         lost: BTreeMap::new(),
+        children: BTreeSet::new(),
         driven,
     };
     if let Some((after_ms, input)) = stop {
-        driver.plan(STARTED_AT.plus_ms(after_ms), input);
+        driver.plan(at.plus_ms(after_ms), input);
     }
     driver.feed(Input::Started(Box::new(start)));
     while driver.driven.run.ending().is_none() && driver.driven.steps.len() < STEPS_MAX {
@@ -121,6 +150,8 @@ struct Driver<'a> {
     at: Timestamp,
     /// Acts of attempts that are lost some times before they do anything.
     lost: BTreeMap<TaskId, (u64, Act)>,
+    /// ARNs of executions that tasks started.
+    children: BTreeSet<Arc<str>>,
     driven: Driven,
 }
 
@@ -190,6 +221,11 @@ impl Driver<'_> {
 
     fn run_task(&mut self, request: TaskRequest) {
         let task = request.task;
+        if let Target::StartExecution(pattern) = request.resource.target
+            && self.tasks.has_machines()
+        {
+            return self.start_child(&request, pattern);
+        }
         let (left, act) = match self.lost.remove(&task) {
             Some(known) => known,
             None => {
@@ -203,6 +239,45 @@ impl Driver<'_> {
             return self.plan(self.at, Input::TaskLost { task, on_crash });
         }
         self.act(task, act);
+    }
+
+    /// Runs the child that a task asks for to its end, and plans what its parent hears of it.
+    fn start_child(&mut self, request: &TaskRequest, pattern: Pattern) {
+        let task = request.task;
+        let parent = self.driven.run.start().expect("a parent has begun").clone();
+        let known = |arn: &str| self.tasks.machine(arn).is_some();
+        let start = match sim::asked_child(&parent.execution_arn, request, known) {
+            Ok(start) => start,
+            Err(outcome) => return self.plan(self.at, Input::TaskEnded { task, outcome }),
+        };
+        if !self.children.insert(start.execution_arn.clone()) {
+            let outcome = sim::name_taken(&parent.execution_arn, request, &start.execution_arn);
+            return self.plan(self.at, Input::TaskEnded { task, outcome });
+        }
+        let program = self.tasks.machine(&start.machine_arn).expect("it is known");
+        let output = sim::child_response(&start, self.at);
+        let child = drive_from(self.at, &program, start, self.tasks, None);
+        match pattern {
+            Pattern::RequestResponse => {
+                let outcome = TaskOutcome::Succeeded { output };
+                self.plan(self.at, Input::TaskEnded { task, outcome });
+            }
+            Pattern::WaitForTaskToken => {
+                self.plan(self.at, Input::TaskSubmitted { task, output });
+            }
+            Pattern::Sync | Pattern::Sync2 => {
+                let started = Input::ChildStarted {
+                    task,
+                    child: ChildId(task.entry),
+                    output,
+                };
+                self.plan(self.at, started);
+                if let Some(outcome) = sim::child_outcome(request, &child.run) {
+                    let ended = child.run.last_at();
+                    self.plan(ended, Input::ChildEnded { task, outcome });
+                }
+            }
+        }
     }
 
     fn offer_activity(&mut self, task: TaskId) {
@@ -260,6 +335,8 @@ fn task_of(input: &Input) -> Option<TaskId> {
         Input::TaskStarted { task, .. }
         | Input::TaskSubmitted { task, .. }
         | Input::TaskEnded { task, .. }
+        | Input::ChildStarted { task, .. }
+        | Input::ChildEnded { task, .. }
         | Input::TaskLost { task, .. }
         | Input::Heartbeat { task } => Some(*task),
         Input::Started(_) | Input::Continue | Input::TimerDue { .. } | Input::StopAsked { .. } => {

@@ -10,8 +10,9 @@
 //! the accepted request), `start_after_ms` and `by` (when and who starts it), `heartbeats_ms` (signs of life, counted
 //! from the schedule), `lost` (times that its process is lost at once), `on_crash` (`fail`).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
+use stepwell_asl::Program;
 use stepwell_interp::{FailedAt, OnCrash, TaskOutcome};
 use stepwell_query::Value;
 
@@ -23,6 +24,8 @@ pub struct Script {
     pub stop: Option<Stop>,
     /// Whether the run draws random numbers that show in its history.
     pub random: bool,
+    /// State machines that tasks may start, by ARN.
+    pub machines: BTreeMap<String, Arc<Program>>,
 }
 
 /// When and with what StopExecution is called.

@@ -1,7 +1,10 @@
 //! The engine's handle. What it hides: shards, threads, the journal. Cheap to clone; all clones are one engine. Its
 //! calls stand in `machines`, `executions`, `activities` and `tokens`.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Weak},
+};
 
 use tokio::{runtime::Runtime, sync::mpsc};
 
@@ -58,6 +61,17 @@ struct Inner {
     page_key: PageKey,
     /// What the connections to a database run on.
     connections: Option<Runtime>,
+}
+
+/// An engine that is not kept open by it.
+#[derive(Clone)]
+pub(crate) struct WeakEngine(Weak<Inner>);
+
+impl WeakEngine {
+    /// `None` once the last handle is gone.
+    pub(crate) fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(Engine)
+    }
 }
 
 impl Drop for Inner {
@@ -121,12 +135,16 @@ impl Engine {
             options.shards
         };
         let node = Node::start(journal, runner, &options, shards)?;
-        Ok(Engine(Arc::new(Inner {
+        let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
             page_key: PageKey::default(),
             connections,
-        })))
+        }));
+        engine
+            .node()
+            .serve_by(WeakEngine(Arc::downgrade(&engine.0)));
+        Ok(engine)
     }
 
     /// Takes no new executions, waits for commits in flight, and returns; what runs is taken up at the next start.

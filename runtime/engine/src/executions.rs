@@ -22,7 +22,7 @@ use crate::{
     },
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
     node, pages, reader,
-    record::{self, InboxItem, Meta},
+    record::{self, Child, InboxItem, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, public_entries},
     startable::{Qualified, Startable},
 };
@@ -40,6 +40,7 @@ struct Starting {
     name: Arc<str>,
     input: Value,
     trace_header: Option<Arc<str>>,
+    parent: Option<Parent>,
     at: Timestamp,
     id: ExecutionId,
 }
@@ -84,6 +85,86 @@ impl Engine {
             }
             Ok(Err(refused)) => Err(refusal(refused)),
             Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
+        }
+    }
+
+    /// Starts an execution on behalf of another. The same parent's same child is started once, however often this is
+    /// called; one that was started by somebody else is as for [`Engine::start`], but for a child whose end is waited
+    /// for.
+    pub(crate) async fn start_child(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        parent: Parent,
+    ) -> Result<StartedExecution, Error> {
+        let mut starting = self.starting(caller, request).await?;
+        starting.parent = Some(parent);
+        let express = starting.startable.express;
+        let waited_for = matches!(parent.of, Child::Job { .. });
+        if express && waited_for {
+            let text = "This operation is not supported by this type of state machine";
+            return Err(Error::rejected(Code::StateMachineTypeNotSupported, text));
+        }
+        if express && let Some(started) = self.own_express(&starting, parent).await? {
+            return Ok(started);
+        }
+        let mode = if express {
+            Mode::ExpressAsync
+        } else {
+            Mode::Durable
+        };
+        let (reply, started) = oneshot::channel();
+        let (execution_arn, begin) =
+            self.begin(caller, &starting, mode, StartReply::Started(reply));
+        self.node().send(starting.id, In::Start(Box::new(begin)))?;
+        match started.await {
+            Ok(Ok(())) => Ok(StartedExecution {
+                execution_arn,
+                started_at: starting.at,
+            }),
+            Ok(Err(Refused::NameTaken { execution })) => {
+                if let Some(started) = self.own_child(execution, parent).await? {
+                    return Ok(started);
+                }
+                if waited_for {
+                    return Err(already_exists(&execution_arn));
+                }
+                self.started_before(execution, &execution_arn, &starting.input)
+                    .await
+            }
+            Ok(Err(refused)) => Err(refusal(refused)),
+            Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
+        }
+    }
+
+    /// That execution, if it is that child of that parent.
+    async fn own_child(
+        &self,
+        id: ExecutionId,
+        parent: Parent,
+    ) -> Result<Option<StartedExecution>, Error> {
+        let row = self.node().journal.execution(id).await;
+        let Some(row) = row.map_err(reader::broken)? else {
+            return Ok(None);
+        };
+        let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
+        Ok((meta.parent == Some(parent)).then(|| StartedExecution {
+            execution_arn: reader::execution_arn(&meta, &row.new.name),
+            started_at: row.new.started_at,
+        }))
+    }
+
+    /// Names of EXPRESS executions are not unique: the newest one of the name is looked at.
+    async fn own_express(
+        &self,
+        starting: &Starting,
+        parent: Parent,
+    ) -> Result<Option<StartedExecution>, Error> {
+        let scope = starting.startable.scope;
+        let found = self.node().journal.find(scope, &starting.name).await;
+        match found.map_err(reader::broken)? {
+            Some(id) => self.own_child(id, parent).await,
+            None => Ok(None),
         }
     }
 
@@ -176,6 +257,7 @@ impl Engine {
             name,
             input,
             trace_header: request.trace_header.map(Into::into),
+            parent: None,
             at,
             id,
         })
@@ -207,6 +289,7 @@ impl Engine {
             revision_id: startable.revision_id.clone(),
             revised_ms: startable.revised_ms,
             trace_header: starting.trace_header.clone(),
+            parent: starting.parent,
         };
         let start = Start {
             execution_arn: execution_arn.clone(),
@@ -225,6 +308,7 @@ impl Engine {
             execution_arn: execution_arn.clone(),
             machine_arn: startable.arn.clone(),
             trace_header: starting.trace_header.clone(),
+            parent: starting.parent,
         };
         let new = NewExecution {
             scope: startable.scope,
@@ -264,10 +348,7 @@ impl Engine {
                 started_at: row.new.started_at,
             });
         }
-        Err(Error::rejected(
-            Code::ExecutionAlreadyExists,
-            format!("Execution Already Exists: '{arn}'"),
-        ))
+        Err(already_exists(arn))
     }
 
     /// Where an execution is to be found by its ARN, with its machine's.
@@ -569,6 +650,13 @@ impl Engine {
         )?;
         Ok(Watch::new(self.clone(), row.id, live))
     }
+}
+
+fn already_exists(arn: &str) -> Error {
+    Error::rejected(
+        Code::ExecutionAlreadyExists,
+        format!("Execution Already Exists: '{arn}'"),
+    )
 }
 
 fn absent(arn: &str) -> Error {

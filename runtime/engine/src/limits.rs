@@ -78,6 +78,9 @@ pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
 /// How long after a failed append an execution is folded anew.
 pub(crate) const RELOAD_AFTER_MS: u64 = 200;
 
+/// Attempts at starting a child execution while the store gives no answer, before its task fails.
+pub(crate) const START_TRIES_MAX: u32 = 5;
+
 /// A lease on a partition lasts this long unless renewed.
 pub(crate) const LEASE_MS: u64 = 10_000;
 

@@ -3,7 +3,7 @@
 //! of leases share one more.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst},
@@ -23,8 +23,9 @@ use crate::{
     activities::{self, Activities},
     counters::Counters,
     dispatch,
-    engine::Options,
+    engine::{Engine, Options, WeakEngine},
     error::Error,
+    integration::{self, Served},
     journal::{Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Verdict},
     limits::{
         LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX,
@@ -64,6 +65,10 @@ pub(crate) struct Node {
     threads: Arc<watch::Sender<usize>>,
     idle: Notify,
     busy_shards: AtomicU64,
+    /// The engine that this node is of: tasks may call its API.
+    engine: watch::Sender<Option<WeakEngine>>,
+    /// Executions with a message that their shard had no room for.
+    untold: Mutex<BTreeSet<ExecutionId>>,
 }
 
 /// Milliseconds since the Unix epoch.
@@ -122,6 +127,8 @@ impl Node {
             threads: Arc::new(watch::Sender::new(0)),
             idle: Notify::new(),
             busy_shards: AtomicU64::new(0),
+            engine: watch::Sender::new(None),
+            untold: Mutex::default(),
         });
         let threads = node.threads.clone();
         for (index, (receiver, counters)) in receivers.into_iter().zip(counters).enumerate() {
@@ -201,8 +208,22 @@ impl Node {
     pub(crate) fn announce(&self, message: Message) {
         let execution = message.to;
         if self.send(execution, In::Message(message)).is_err() {
+            let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+            untold.insert(execution);
             self.waker.notify_one();
         }
+    }
+
+    /// Names the engine whose API this node's tasks call.
+    pub(crate) fn serve_by(&self, engine: WeakEngine) {
+        self.engine.send_replace(Some(engine));
+    }
+
+    /// That engine, once it is open; `None` when it is gone.
+    async fn engine(&self) -> Option<Engine> {
+        let mut named = self.engine.subscribe();
+        let engine = named.wait_for(Option::is_some).await.ok()?.clone();
+        engine?.upgrade()
     }
 
     /// Refuses new executions, waits until no append is on its way, and ends the threads: the store is free again once
@@ -381,6 +402,13 @@ impl Node {
                 .copied()
                 .collect();
             self.next_wake_ms.store(u64::MAX, SeqCst);
+            let untold = {
+                let mut untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+                std::mem::take(&mut *untold)
+            };
+            for execution in untold {
+                self.wake(execution).await;
+            }
             let rest = match self.wake_due(&partitions).await {
                 Ok(rest) => rest,
                 Err(error) => {
@@ -551,7 +579,8 @@ impl ShardLoop {
         if let In::Input {
             execution,
             input: Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. },
-        } = &input
+        }
+        | In::Served { execution, task } = &input
         {
             self.attempts.remove(&(*execution, *task));
         }
@@ -595,6 +624,7 @@ impl ShardLoop {
                     self.offer(execution, info, task, activity);
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
+                Out::Announce(message) => self.node.announce(message),
             }
         }
         if !writes.is_empty() {
@@ -632,6 +662,9 @@ impl ShardLoop {
 
     fn dispatch(&mut self, execution: ExecutionId, info: &Arc<Info>, request: TaskRequest) {
         let task = request.task;
+        if integration::is_own(&request.resource.target) {
+            return self.serve(execution, info.clone(), request);
+        }
         let plan = match dispatch::plan(info, &request) {
             Ok(plan) => plan,
             Err(outcome) => {
@@ -649,12 +682,7 @@ impl ShardLoop {
         });
         let call = dispatch::call(info, &request, &plan, now(), signals);
         let running = self.node.runner.run(call);
-        let end = AttemptEnd {
-            execution,
-            task,
-            news: self.news_sender.clone(),
-            input: None,
-        };
+        let end = self.attempt_end(execution, task);
         let attempt = tokio::spawn(async move {
             end.tell(match dispatch::meaning(&plan.form, running.await) {
                 dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
@@ -663,6 +691,34 @@ impl ShardLoop {
         });
         self.attempts
             .insert((execution, task), attempt.abort_handle());
+    }
+
+    /// Serves a task that calls the engine's own API.
+    fn serve(&mut self, execution: ExecutionId, info: Arc<Info>, request: TaskRequest) {
+        let (node, task) = (self.node.clone(), request.task);
+        let end = self.attempt_end(execution, task);
+        let attempt = tokio::spawn(async move {
+            let Some(engine) = node.engine().await else {
+                // The process ends: the next one takes the task up.
+                return end.wait();
+            };
+            match integration::serve(&engine, execution, &info, &request).await {
+                Served::Ended(outcome) => end.tell(Input::TaskEnded { task, outcome }),
+                Served::Submitted(output) => end.tell(Input::TaskSubmitted { task, output }),
+                Served::Told => end.wait(),
+            }
+        });
+        self.attempts
+            .insert((execution, task), attempt.abort_handle());
+    }
+
+    fn attempt_end(&self, execution: ExecutionId, task: TaskId) -> AttemptEnd {
+        AttemptEnd {
+            execution,
+            task,
+            news: self.news_sender.clone(),
+            tells: None,
+        }
     }
 
     /// Keeps the node's count of shards with appends on their way.
@@ -684,25 +740,36 @@ struct AttemptEnd {
     execution: ExecutionId,
     task: TaskId,
     news: mpsc::UnboundedSender<In>,
-    input: Option<Input>,
+    tells: Option<In>,
 }
 
 impl AttemptEnd {
     fn tell(mut self, input: Input) {
-        self.input = Some(input);
+        self.tells = Some(In::Input {
+            execution: self.execution,
+            input,
+        });
+    }
+
+    /// The attempt did its part; its outcome comes by other ways.
+    fn wait(mut self) {
+        self.tells = Some(In::Served {
+            execution: self.execution,
+            task: self.task,
+        });
     }
 }
 
 impl Drop for AttemptEnd {
     fn drop(&mut self) {
-        let input = self.input.take().unwrap_or_else(|| Input::TaskEnded {
-            task: self.task,
-            outcome: dispatch::lost(),
-        });
-        let _ = self.news.send(In::Input {
+        let tells = self.tells.take().unwrap_or_else(|| In::Input {
             execution: self.execution,
-            input,
+            input: Input::TaskEnded {
+                task: self.task,
+                outcome: dispatch::lost(),
+            },
         });
+        let _ = self.news.send(tells);
     }
 }
 

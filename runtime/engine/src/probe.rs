@@ -65,6 +65,7 @@ impl Engine {
             execution_arn: setup.start.execution_arn.clone(),
             machine_arn: setup.start.machine_arn.clone(),
             trace_header: None,
+            parent: None,
         });
         let begun = program.clone();
         let (mut probe, mut probed) = apart(move || Probe::begin(&begun, setup, env())).await?;

@@ -2,17 +2,21 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Start, What};
+use stepwell_asl::Program;
+use stepwell_interp::{Event, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
     api::{Execution, ExecutionSummary, Status},
     error::Error,
-    journal::{ExecutionId, ExecutionRow, Journal, Look, SegmentRange, StoredSegment},
+    journal::{
+        ExecutionId, ExecutionRow, Journal, Look, Message, NewExecution, ScopeId, SegmentRange,
+        StoredSegment,
+    },
     limits::READ_BYTES_MAX,
     programs::{Programs, from_hex},
-    record::{self, Meta},
-    shard::{Info, Stored, StoredOpen},
+    record::{self, ChildStart, InboxItem, Meta},
+    shard::{Info, Mode, Stored, StoredOpen},
 };
 
 /// What a shard needs to take up an execution.
@@ -26,32 +30,80 @@ pub(crate) async fn stored(
         .await
         .map_err(|error| error.to_string())?;
     let messages = journal.inbox(id).await.map_err(|error| error.to_string())?;
-    let Some(row) = row.filter(|row| row.view.status == Status::Running) else {
-        return Ok(Stored::Closed {
-            messages: messages.into_iter().map(|message| message.id).collect(),
-        });
-    };
-    let meta: Meta = record::decode(&row.new.meta)?;
-    let hash = from_hex(&meta.definition).ok_or("a stored execution names no definition")?;
-    let (_, program) = programs
-        .get(hash)
-        .await
-        .map_err(|error| error.to_string())?;
-    let events = events(journal, id)
-        .await
-        .map_err(|error| error.to_string())?;
-    let info = Arc::new(Info {
+    let begins = || messages.iter().find_map(beginning);
+    match (row, begins()) {
+        (Some(row), _) if row.view.status == Status::Running => {
+            let meta: Meta = record::decode(&row.new.meta)?;
+            let program = program(programs, &meta).await?;
+            let events = events(journal, id)
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok(Stored::Open(Box::new(StoredOpen {
+                info: Arc::new(info(&meta, &row.new.name)),
+                program,
+                events,
+                messages,
+            })))
+        }
+        (None, Some(start)) => {
+            let program = program(programs, &start.meta).await?;
+            let open = StoredOpen {
+                info: Arc::new(info(&start.meta, &start.name)),
+                program,
+                events: Vec::new(),
+                messages,
+            };
+            Ok(Stored::New {
+                open: Box::new(open),
+                new: Box::new(new_execution(&start)),
+                mode: if start.express {
+                    Mode::ExpressAsync
+                } else {
+                    Mode::Durable
+                },
+            })
+        }
+        (Some(_), _) | (None, None) => Ok(Stored::Closed { messages }),
+    }
+}
+
+/// What a message begins, when it is one that begins its execution.
+fn beginning(message: &Message) -> Option<Box<ChildStart>> {
+    match record::decode(&message.payload).ok()? {
+        InboxItem::Begin(start) => Some(start),
+        InboxItem::Answer { .. }
+        | InboxItem::Stop { .. }
+        | InboxItem::ChildStarted { .. }
+        | InboxItem::ChildEnded { .. } => None,
+    }
+}
+
+fn new_execution(start: &ChildStart) -> NewExecution {
+    NewExecution {
+        scope: ScopeId(start.scope),
+        name: start.name.clone(),
+        unique_name: start.unique_name,
+        started_at: Timestamp(start.started_ms),
+        meta: record::encode(&start.meta),
+    }
+}
+
+fn info(meta: &Meta, name: &str) -> Info {
+    Info {
         tenant: meta.tenant.clone(),
-        execution_arn: execution_arn(&meta, &row.new.name),
-        machine_arn: meta.machine_arn,
-        trace_header: meta.trace_header,
-    });
-    Ok(Stored::Open(Box::new(StoredOpen {
-        info,
-        program,
-        events,
-        messages,
-    })))
+        execution_arn: execution_arn(meta, name),
+        machine_arn: meta.machine_arn.clone(),
+        trace_header: meta.trace_header.clone(),
+        parent: meta.parent,
+    }
+}
+
+async fn program(programs: &Programs, meta: &Meta) -> Result<Arc<Program>, String> {
+    let hash = from_hex(&meta.definition).ok_or("a stored execution names no definition")?;
+    let found = programs.get(hash).await;
+    found
+        .map(|(_, program)| program)
+        .map_err(|error| error.to_string())
 }
 
 /// All events of an execution.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use stepwell_interp::{FailedAt, TaskId, TaskOutcome, Timestamp};
+use stepwell_interp::{FailedAt, Start, TaskId, TaskOutcome, Timestamp};
 use stepwell_query::Value;
 
 use crate::api::MachineKind;
@@ -146,6 +146,38 @@ pub(crate) struct Meta {
     pub(crate) revised_ms: u64,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub(crate) trace_header: Option<Arc<str>>,
+    /// Who started it, when that was no call from outside.
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parent: Option<Parent>,
+}
+
+/// Stored form, codec v1: on whose behalf an execution was started. Two starts with equal parents are one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Parent {
+    /// Whose log it is: an execution's, or a map run's.
+    #[serde(rename = "l")]
+    pub(crate) log: u64,
+    #[serde(rename = "o")]
+    pub(crate) of: Child,
+}
+
+/// Stored form, codec v1: which child of its parent an execution is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Child {
+    /// Of an attempt at a `.sync` task, which is told of the child's start and end.
+    #[serde(rename = "j")]
+    Job {
+        entry: u64,
+        attempt: u32,
+        /// `.sync:2`: input and output are JSON, not its text.
+        parsed: bool,
+    },
+    /// Of an attempt at a task that does not wait for its end. Nobody is told anything.
+    #[serde(rename = "f")]
+    Free { entry: u64, attempt: u32 },
+    /// Of a map run, which is told of the child's end.
+    #[serde(rename = "i")]
+    Item { index: u64, redrive: u32 },
 }
 
 /// Stored form, codec v1: a message in an execution's inbox.
@@ -157,8 +189,92 @@ pub(crate) enum InboxItem {
         attempt: u32,
         answer: Answer,
     },
-    /// StopExecution.
+    /// StopExecution, of a caller or of the parent.
     Stop {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    /// To an execution that is not yet: it begins with this.
+    Begin(Box<ChildStart>),
+    /// To a parent: the child is durable.
+    ChildStarted {
+        of: Child,
+        child: u64,
+        arn: Arc<str>,
+        started_ms: u64,
+    },
+    /// To a parent: the child is closed.
+    ChildEnded {
+        of: Child,
+        child: u64,
+        end: Box<ChildEnd>,
+    },
+}
+
+/// Stored form, codec v1: all that an execution is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChildStart {
+    pub(crate) meta: Meta,
+    pub(crate) scope: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) unique_name: bool,
+    pub(crate) started_ms: u64,
+    pub(crate) machine_name: Arc<str>,
+    pub(crate) role_arn: Arc<str>,
+    pub(crate) express: bool,
+    pub(crate) raised_limits: bool,
+    pub(crate) input: Value,
+}
+
+impl ChildStart {
+    /// What the interpreter begins with.
+    pub(crate) fn start(&self, execution_arn: Arc<str>) -> Start {
+        Start {
+            execution_arn,
+            execution_name: self.name.clone(),
+            machine_arn: self.meta.machine_arn.clone(),
+            machine_name: self.machine_name.clone(),
+            role_arn: self.role_arn.clone(),
+            version_arn: self.meta.version_arn.clone(),
+            alias_arn: self.meta.alias_arn.clone(),
+            express: self.express,
+            raised_limits: self.raised_limits,
+            input: self.input.clone(),
+        }
+    }
+}
+
+/// Stored form, codec v1: what DescribeExecution would say of a closed child.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ChildEnd {
+    pub(crate) arn: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) machine_arn: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version_arn: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) alias_arn: Option<Arc<str>>,
+    pub(crate) started_ms: u64,
+    pub(crate) stopped_ms: u64,
+    pub(crate) input: Value,
+    pub(crate) ending: ChildEnding,
+    /// Redrives of the child so far.
+    #[serde(default)]
+    pub(crate) redrive_count: u32,
+}
+
+/// Stored form, codec v1: how a child ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum ChildEnding {
+    Succeeded {
+        output: Value,
+    },
+    Failed {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+    },
+    TimedOut,
+    Aborted {
         error: Option<Arc<str>>,
         cause: Option<Arc<str>>,
     },

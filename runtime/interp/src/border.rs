@@ -33,6 +33,15 @@ pub enum Input {
     },
     /// The request of a `.sync` or `.waitForTaskToken` task was accepted; its outcome comes later.
     TaskSubmitted { task: TaskId, output: Value },
+    /// The child execution that a `.sync` task asked for is durable; `output` is the answer to the request. Its end
+    /// comes later.
+    ChildStarted {
+        task: TaskId,
+        child: ChildId,
+        output: Value,
+    },
+    /// The child execution of a `.sync` task ended: that is the task's outcome.
+    ChildEnded { task: TaskId, outcome: TaskOutcome },
     /// A task attempt ended.
     TaskEnded { task: TaskId, outcome: TaskOutcome },
     /// The process that ran an attempt is gone. Redispatches the attempt, counted by an internal event; the
@@ -62,10 +71,11 @@ pub enum Effect {
         token: TaskToken,
         activity: Option<Arc<str>>,
     },
-    /// The attempt is over without its outcome: end the guest, forget the token.
+    /// The attempt is over without its outcome: end the guest, forget the token, stop the child execution.
     CancelTask {
         task: TaskId,
         token: Option<TaskToken>,
+        child: Option<ChildId>,
         why: Cancelled,
     },
     /// The step stopped at its bound: call again with [`Input::Continue`].
@@ -99,6 +109,10 @@ pub struct TaskId {
     pub attempt: u32,
 }
 
+/// A child execution, by the number under which the engine keeps it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildId(pub u64);
+
 /// A task attempt to dispatch: everything the engine needs to serve it, again after a crash.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TaskRequest {
@@ -110,7 +124,7 @@ pub struct TaskRequest {
     pub parameters: Value,
     /// ASL's RetryCount: 0 at the first attempt.
     pub retry_count: u32,
-    /// Set for `.waitForTaskToken`.
+    /// Set for `.waitForTaskToken`, and for `.sync` tasks, which whoever has the token may answer too.
     pub token: Option<TaskToken>,
     /// `Credentials.RoleArn`, when given.
     pub role_arn: Option<Arc<str>>,

@@ -11,7 +11,7 @@ use stepwell_query::Value;
 
 use crate::{
     Timestamp,
-    border::{Start, TaskToken},
+    border::{ChildId, Start, TaskToken},
 };
 
 /// One entry of an execution's log.
@@ -187,6 +187,10 @@ pub enum What {
     BranchAborted {
         index: u32,
     },
+    /// The child execution that the task waits for; recorded with the submission.
+    ChildStarted {
+        child: ChildId,
+    },
 }
 
 /// Variables and their new values, in document order; empty when nothing is assigned.
@@ -204,7 +208,7 @@ pub struct Scheduled {
     pub heartbeat_s: Option<u32>,
     /// `Credentials.RoleArn`.
     pub role_arn: Option<Arc<str>>,
-    /// Drawn for activities and `.waitForTaskToken`. Never shown in the history.
+    /// Drawn for activities, `.waitForTaskToken` and `.sync`. Never shown in the history.
     pub token: Option<TaskToken>,
 }
 
@@ -292,7 +296,8 @@ impl What {
             | What::Redispatched { .. }
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
-            | What::BranchAborted { .. } => false,
+            | What::BranchAborted { .. }
+            | What::ChildStarted { .. } => false,
             What::ExecutionStarted { .. }
             | What::ExecutionSucceeded { .. }
             | What::ExecutionFailed { .. }
@@ -358,7 +363,8 @@ impl What {
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
             | What::StateFailed { .. }
-            | What::BranchAborted { .. } => Chain::None,
+            | What::BranchAborted { .. }
+            | What::ChildStarted { .. } => Chain::None,
         }
     }
 

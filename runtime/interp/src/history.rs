@@ -88,7 +88,8 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         | What::Redispatched { .. }
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
-        | What::BranchAborted { .. } => return None,
+        | What::BranchAborted { .. }
+        | What::ChildStarted { .. } => return None,
     })
 }
 
@@ -145,6 +146,7 @@ pub fn label(event: &Event) -> String {
             with_error(&format!("branch {index} failed"), failure.error.as_deref())
         }
         What::BranchAborted { index } => format!("branch {index} aborted"),
+        What::ChildStarted { .. } => "waits for its child execution".into(),
     }
 }
 
@@ -415,7 +417,8 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
         | What::Redispatched { .. }
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
-        | What::BranchAborted { .. } => None,
+        | What::BranchAborted { .. }
+        | What::ChildStarted { .. } => None,
     }
 }
 

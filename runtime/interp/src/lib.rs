@@ -18,7 +18,7 @@ mod step;
 mod time;
 
 pub use border::{
-    Cancelled, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome,
+    Cancelled, ChildId, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome,
     TaskRequest, TaskToken, TimerId,
 };
 pub use codec::{CodecError, decode, encode};

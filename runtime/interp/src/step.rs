@@ -6,7 +6,7 @@ use stepwell_query::{Effort, Random};
 
 use crate::{
     Timestamp,
-    border::{Cancelled, Effect, Env, Input, Start, TimerId},
+    border::{Effect, Env, Input, Start, TimerId},
     event::{Event, Place, What},
     fault::{Fault, Outcome, TIMEOUT},
     flow,
@@ -81,7 +81,14 @@ impl<'a> Turn<'a> {
             Input::Continue => {}
             Input::TaskStarted { task, by, at } => self.task_started(task, by, at),
             Input::TaskSubmitted { task, output } => self.task_submitted(task, output),
-            Input::TaskEnded { task, outcome } => self.task_ended(task, outcome),
+            Input::ChildStarted {
+                task,
+                child,
+                output,
+            } => self.child_started(task, child, output),
+            Input::TaskEnded { task, outcome } | Input::ChildEnded { task, outcome } => {
+                self.task_ended(task, outcome);
+            }
             Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
             Input::TimerDue { timer } => self.timer_due(timer),
             Input::Heartbeat { task } => self.run.beat(task, self.at),
@@ -281,7 +288,7 @@ impl<'a> Turn<'a> {
             what
         };
         let open = if what.is_ending() {
-            self.run.attempts_all()
+            self.run.cancel_all()
         } else {
             Vec::new()
         };
@@ -299,13 +306,7 @@ impl<'a> Turn<'a> {
         self.events += 1;
         self.effects.push(Effect::Record(event));
         if self.run.ending().is_some() {
-            let why = Cancelled::Abandoned;
-            self.effects
-                .extend(open.into_iter().map(|(task, token)| Effect::CancelTask {
-                    task,
-                    token,
-                    why,
-                }));
+            self.effects.extend(open);
             self.effects.push(Effect::Finish);
         }
     }

@@ -1,8 +1,11 @@
 //! The cases of `runs/` on the durable engine: straight through, and crashed after each append and recovered, on the
 //! memory and the SQLite journal. (Folded from their own history they are in `runs`.)
 
+use std::sync::Arc;
+
 use libtest_mimic::{Failed, Trial};
 use stepwell_engine::sim::SimStore;
+use stepwell_interp::Event;
 use stepwell_tests::{
     case,
     case::{Case, difference},
@@ -37,6 +40,11 @@ fn run(case: &Case, store: SimStore) -> Result<(), String> {
         &bare,
         &crashing::comparable(&straight.events, random),
     )?;
+    let others = others(&straight.others, random);
+    case.expect(
+        "children.txt",
+        Some(&others[..]).filter(|text| !text.is_empty()),
+    )?;
     // A script that loses processes itself is near the limit of redispatches: one crash more is another story.
     let crashes = if case.script.loses() {
         0
@@ -48,8 +56,19 @@ fn run(case: &Case, store: SimStore) -> Result<(), String> {
             .map_err(|error| format!("crashed after append {appends}: {error}"))?;
         let way = format!("crashed after append {appends} of {}", straight.appends);
         same(&way, &bare, &crashing::comparable(&crashed.events, random))?;
+        same(&way, &others, &self::others(&crashed.others, random))?;
     }
     Ok(())
+}
+
+/// The histories of the executions that a case led to.
+fn others(others: &[(Arc<str>, Vec<Event>)], random: bool) -> String {
+    let mut texts: Vec<_> = others
+        .iter()
+        .map(|(_, events)| crashing::comparable(events, random))
+        .collect();
+    texts.sort();
+    texts.join("\n")
 }
 
 /// The same case on the bare interpreter.

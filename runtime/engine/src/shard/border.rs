@@ -3,14 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stepwell_asl::Program;
-use stepwell_interp::{Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
+use stepwell_interp::{ChildId, Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     api::HistoryEntry,
+    children,
     journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
-    record::{self, InboxItem},
+    reader,
+    record::{self, InboxItem, Parent},
 };
 
 /// What a shard is told once.
@@ -78,6 +80,11 @@ pub(crate) enum In {
         execution: ExecutionId,
         reply: oneshot::Sender<Vec<HistoryEntry>>,
     },
+    /// An attempt did its part without an outcome: a message brings that.
+    Served {
+        execution: ExecutionId,
+        task: TaskId,
+    },
     /// The partitions this node now holds, and when it asked for them.
     Leases {
         held: BTreeMap<Partition, Epoch>,
@@ -117,6 +124,8 @@ pub(crate) enum Out {
     },
     /// An execution sleeps on disk until this time.
     WakeAt(Timestamp),
+    /// This message is in its inbox: tell whoever serves its execution.
+    Announce(Message),
 }
 
 /// Milliseconds by a clock that nobody sets, from any origin.
@@ -134,6 +143,8 @@ pub(crate) struct Info {
     pub(crate) execution_arn: Arc<str>,
     pub(crate) machine_arn: Arc<str>,
     pub(crate) trace_header: Option<Arc<str>>,
+    /// Who started it, when that was no call from outside.
+    pub(crate) parent: Option<Parent>,
 }
 
 /// How an execution is kept.
@@ -164,20 +175,22 @@ pub(crate) enum StartReply {
     Started(oneshot::Sender<Result<(), Refused>>),
     /// Answered when a synchronous execution ended; nothing is durable.
     Ended(oneshot::Sender<SyncEnd>),
+    /// Nobody: it began with a message, which is there until the start is durable.
+    Nobody,
 }
 
 impl StartReply {
     pub(super) fn started(self) {
         match self {
             StartReply::Started(reply) => drop(reply.send(Ok(()))),
-            StartReply::Ended(_) => {}
+            StartReply::Ended(_) | StartReply::Nobody => {}
         }
     }
 
     pub(super) fn refuse(self, refused: Refused) {
         match self {
             StartReply::Started(reply) => drop(reply.send(Err(refused))),
-            StartReply::Ended(_) => {}
+            StartReply::Ended(_) | StartReply::Nobody => {}
         }
     }
 }
@@ -201,9 +214,15 @@ pub(crate) struct ActivityGrant {
 pub(crate) enum Stored {
     /// It is closed (or was never started): its messages have no one to read them.
     Closed {
-        messages: Vec<crate::journal::MessageId>,
+        messages: Vec<Message>,
     },
     Open(Box<StoredOpen>),
+    /// It is not yet, and a message in its inbox begins it.
+    New {
+        open: Box<StoredOpen>,
+        new: Box<NewExecution>,
+        mode: Mode,
+    },
 }
 
 /// An execution to fold.
@@ -226,5 +245,23 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             outcome: answer.outcome(),
         }),
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
+        InboxItem::Begin(start) => {
+            let arn = reader::execution_arn(&start.meta, &start.name);
+            Some(Input::Started(Box::new(start.start(arn))))
+        }
+        InboxItem::ChildStarted {
+            of,
+            child,
+            arn,
+            started_ms,
+        } => Some(Input::ChildStarted {
+            task: children::task(of)?,
+            child: ChildId(child),
+            output: children::response(&arn, Timestamp(started_ms)),
+        }),
+        InboxItem::ChildEnded { of, end, .. } => Some(Input::ChildEnded {
+            task: children::task(of)?,
+            outcome: children::outcome(of, &end),
+        }),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, Effect, Ending, Env, Event, Input, Run, STEP_EVENTS_MAX, TaskId, TaskToken,
+    Cancelled, ChildId, Effect, Ending, Env, Event, Input, Run, STEP_EVENTS_MAX, TaskId, TaskToken,
     Timestamp, encode, step,
 };
 use tokio::sync::oneshot;
@@ -16,9 +16,10 @@ use tokio::sync::oneshot;
 use super::border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket};
 use crate::{
     api::HistoryEntry,
+    children,
     journal::{
-        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Refused, ScopeId,
-        Segment, Status, TokenHash, View,
+        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Outgoing,
+        Refused, ScopeId, Segment, Status, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
     record::{self, TaskKey},
@@ -87,6 +88,11 @@ pub(super) struct Flight {
     pub(super) history: Vec<HistoryEntry>,
     /// Messages that changed nothing, given what these events made of the run.
     pub(super) moot: Vec<MessageId>,
+    /// Children whose start changed nothing: no task waits for them.
+    pub(super) orphans: Vec<ChildId>,
+    /// Messages that the append carries, and the ids they got.
+    pub(super) sent: Vec<Outgoing>,
+    pub(super) landed: Vec<MessageId>,
     /// Set when the execution may leave memory, with its wake-up time.
     pub(super) evict: Option<Option<Timestamp>>,
 }
@@ -107,6 +113,8 @@ pub(super) struct Taken {
     takes: Vec<(TakeReply, ActivityGrant)>,
     /// Tokens of tasks that ended without their answer.
     unanswered: Vec<TaskToken>,
+    /// Children that no task waits for.
+    orphans: Vec<ChildId>,
     /// Only starts of attempts were recorded.
     lazy: bool,
 }
@@ -276,6 +284,14 @@ impl Loaded {
                 }
             }
         }
+        if let Input::ChildStarted { task, child, .. } = waiting.input
+            && self
+                .run
+                .open_task(task)
+                .is_none_or(|open| open.child != Some(child))
+        {
+            taken.orphans.push(child);
+        }
         if let Some((task, token)) = token
             && self.run.open_task(task).is_none()
         {
@@ -288,10 +304,11 @@ impl Loaded {
         again
     }
 
-    /// The token of the callback task that an input other than its answer may end: the request of it failed.
+    /// The token of the task that an input other than its answer may end: its request failed, or its job is done.
     fn token_without_answer(&self, waiting: &Waiting) -> Option<(TaskId, TaskToken)> {
         let task = match (&waiting.input, waiting.message) {
-            (Input::TaskEnded { task, .. } | Input::TaskLost { task, .. }, None) => *task,
+            (Input::TaskEnded { task, .. } | Input::TaskLost { task, .. }, None)
+            | (Input::ChildEnded { task, .. }, _) => *task,
             _ => return None,
         };
         Some((task, self.run.open_task(task)?.token?.clone()))
@@ -323,25 +340,31 @@ impl Loaded {
                 if let Some((_, StartReply::Ended(reply))) = self.create.take() {
                     self.sync_reply = Some(reply);
                 }
-                self.without_events(taken.effects, Vec::new())
+                let moot = messages_of(&taken.inputs);
+                self.without_events(taken, moot)
             }
         }
     }
 
     /// What recorded nothing still follows what did: with appends on their way, even a message that changed nothing
     /// is only then known to be moot when they are durable.
-    fn without_events(&mut self, effects: Vec<Effect>, moot: Vec<MessageId>) -> Next {
+    fn without_events(&mut self, taken: Taken, moot: Vec<MessageId>) -> Next {
+        let Taken {
+            effects, orphans, ..
+        } = taken;
         if effects.is_empty() && moot.is_empty() {
             return Next::Nothing;
         }
         if let Some(last) = self.in_flight.back_mut() {
             last.effects.extend(effects);
             last.moot.extend(moot);
+            last.orphans.extend(orphans);
             return Next::Nothing;
         }
         Next::Release(Box::new(Flight {
             effects,
             moot,
+            orphans,
             durable: true,
             ..Flight::default()
         }))
@@ -354,13 +377,9 @@ impl Loaded {
         epoch: Epoch,
         taken: Taken,
     ) -> Next {
-        let messages: Vec<MessageId> = taken
-            .inputs
-            .iter()
-            .filter_map(|(_, message)| *message)
-            .collect();
+        let messages = messages_of(&taken.inputs);
         if taken.events.is_empty() {
-            return self.without_events(taken.effects, messages);
+            return self.without_events(taken, messages);
         }
         if taken.lazy && messages.is_empty() && self.create.is_none() {
             self.unflushed.extend(taken.events);
@@ -379,11 +398,12 @@ impl Loaded {
             epoch,
             &events,
             view,
-            (&taken.effects, &taken.unanswered),
+            (&taken.effects, &taken.unanswered, &taken.orphans),
             messages,
         );
         let flight = Flight {
             history: public_entries(&events, first_public),
+            sent: append.send.clone(),
             effects: taken.effects,
             inputs,
             started: self.create.take().map(|(_, reply)| reply),
@@ -408,6 +428,7 @@ impl Loaded {
     ) -> Next {
         let first = self.create.is_some();
         let ended = self.run.ending().is_some();
+        let messages = messages_of(&taken.inputs);
         let kept: Vec<Event> = if first && ended {
             let mut ends = taken.events;
             let last = ends.pop();
@@ -418,16 +439,20 @@ impl Loaded {
         } else if ended {
             taken.events.into_iter().next_back().into_iter().collect()
         } else {
-            return self.without_events(taken.effects, Vec::new());
+            let taken = Taken {
+                effects: taken.effects,
+                ..Taken::default()
+            };
+            return self.without_events(taken, messages);
         };
         let view = View {
             hot: !ended,
             wake_at: None,
             ..self.view(now)
         };
-        let append = self.append(id, epoch, &kept, view, (&[], &[]), Vec::new());
+        let append = self.append(id, epoch, &kept, view, (&[], &[], &[]), messages);
         let flight = Flight {
-            history: Vec::new(),
+            sent: append.send.clone(),
             effects: taken.effects,
             inputs: taken.inputs,
             started: self.create.take().map(|(_, reply)| reply),
@@ -445,7 +470,7 @@ impl Loaded {
         epoch: Epoch,
         events: &[Event],
         view: View,
-        (effects, unanswered): (&[Effect], &[TaskToken]),
+        (effects, unanswered, orphans): (&[Effect], &[TaskToken], &[ChildId]),
         consume: Vec<MessageId>,
     ) -> Append {
         let public = events.iter().filter(|event| event.what.is_public()).count();
@@ -456,6 +481,7 @@ impl Loaded {
             bytes: encode(events).into(),
         };
         let (open, close) = self.tokens(id, effects, unanswered);
+        let send = self.messages_to_send(id, effects, orphans);
         let append = Append {
             execution: id,
             epoch,
@@ -465,11 +491,32 @@ impl Loaded {
             view,
             open,
             close,
-            send: Vec::new(),
+            send,
             consume,
         };
         self.next_position += events.len() as u64;
         append
+    }
+
+    /// What the execution tells others: its parent of its start and end, its children of their tasks' end.
+    fn messages_to_send(
+        &self,
+        id: ExecutionId,
+        effects: &[Effect],
+        orphans: &[ChildId],
+    ) -> Vec<Outgoing> {
+        let started = self.create.is_some();
+        let mut send = children::news(id, &self.info, &self.run, started);
+        let stopped = effects.iter().filter_map(|effect| match effect {
+            Effect::CancelTask { child, .. } => *child,
+            Effect::Record(_)
+            | Effect::RunTask(_)
+            | Effect::OpenToken { .. }
+            | Effect::Again
+            | Effect::Finish => None,
+        });
+        send.extend(stopped.chain(orphans.iter().copied()).map(children::stop));
+        send
     }
 
     /// Rows of tokens that these effects open and close. One that opens and closes in the same turn has none. Whatever
@@ -559,6 +606,17 @@ impl Loaded {
         self.create.take().map(|(_, reply)| reply)
     }
 
+    /// All messages that it has taken and not accounted for.
+    pub(super) fn messages(&self) -> Vec<MessageId> {
+        let flights = self.in_flight.iter();
+        let inputs = flights
+            .flat_map(|flight| &flight.inputs)
+            .chain(&self.unflushed_inputs);
+        let taken = inputs.filter_map(|(_, message)| *message);
+        let waiting = self.inbox.iter().filter_map(|waiting| waiting.message);
+        taken.chain(waiting).collect()
+    }
+
     /// All inputs whose effects are not durable, in order, to be given to the folded run again.
     pub(super) fn inputs_again(self) -> Vec<Waiting> {
         let mut again = Vec::new();
@@ -617,6 +675,10 @@ impl Loaded {
             waiting.refuse();
         }
     }
+}
+
+fn messages_of(inputs: &[(Input, Option<MessageId>)]) -> Vec<MessageId> {
+    inputs.iter().filter_map(|(_, message)| *message).collect()
 }
 
 /// The row key of a token: its SHA-256.

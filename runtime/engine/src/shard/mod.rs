@@ -23,8 +23,11 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     api::HistoryEntry,
+    children,
     counters::Counters,
-    journal::{Epoch, ExecutionId, Message, Partition, Refused, Verdict, Write},
+    journal::{
+        Epoch, ExecutionId, Message, MessageId, Outgoing, Partition, Refused, Verdict, Write,
+    },
     limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX, TURN_MS_MAX},
 };
 
@@ -57,6 +60,8 @@ pub(crate) struct Shard {
     /// Attempts that were dispatched and have not ended.
     running: BTreeSet<(ExecutionId, TaskId)>,
     tickets: HashMap<Ticket, ExecutionId>,
+    /// Messages that no append carries, and those that are of no more use once they are sent.
+    posts: HashMap<Ticket, (Outgoing, Vec<MessageId>)>,
     next_ticket: u64,
     closed_waiters: HashMap<ExecutionId, Vec<oneshot::Sender<()>>>,
     watchers: HashMap<ExecutionId, Vec<mpsc::UnboundedSender<Vec<HistoryEntry>>>>,
@@ -79,6 +84,7 @@ impl Shard {
             timers: BTreeSet::new(),
             running: BTreeSet::new(),
             tickets: HashMap::new(),
+            posts: HashMap::new(),
             next_ticket: 0,
             closed_waiters: HashMap::new(),
             watchers: HashMap::new(),
@@ -122,6 +128,8 @@ impl Shard {
                 // A reader that went away needs no answer.
                 let _ = reply.send(live);
             }
+            // Its attempt counts as running until the message comes.
+            In::Served { .. } => {}
             In::Leases { held, asked } => {
                 self.leased_at = asked;
                 self.leases(held);
@@ -255,12 +263,22 @@ impl Shard {
             self.discard(vec![message.id]);
             return;
         };
+        self.served(message.to, &input);
         let waiting = Waiting {
             input,
             message: Some(message.id),
             take: None,
         };
         self.deliver(message.to, waiting, true);
+    }
+
+    /// The message that an attempt's end waited for.
+    fn served(&mut self, execution: ExecutionId, input: &Input) {
+        if let Input::ChildStarted { task, .. } = input
+            && self.running.remove(&(execution, *task))
+        {
+            self.counters.task_ended();
+        }
     }
 
     fn take(
@@ -312,7 +330,7 @@ impl Shard {
         self.out.push(Out::Load(execution));
     }
 
-    fn discard(&mut self, messages: Vec<crate::journal::MessageId>) {
+    fn discard(&mut self, messages: Vec<MessageId>) {
         if !messages.is_empty() {
             let ticket = self.ticket();
             self.out.push(Out::Commit {
@@ -320,6 +338,30 @@ impl Shard {
                 write: Write::Discard(messages),
             });
         }
+    }
+
+    /// Sends a message that no append carries; `moot` are discarded once it is sent.
+    fn post(&mut self, outgoing: Outgoing, moot: Vec<MessageId>) {
+        let ticket = self.ticket();
+        self.posts.insert(ticket, (outgoing.clone(), moot));
+        self.out.push(Out::Commit {
+            ticket,
+            write: Write::Post(outgoing),
+        });
+    }
+
+    /// A message that finds its execution closed changes nothing; a child whose parent no longer waits is stopped.
+    fn too_late(&mut self, messages: Vec<Message>) {
+        let mut moot = Vec::new();
+        for message in messages {
+            match border::message_input(&message) {
+                Some(Input::ChildStarted { child, .. }) => {
+                    self.post(children::stop(child), vec![message.id]);
+                }
+                Some(_) | None => moot.push(message.id),
+            }
+        }
+        self.discard(moot);
     }
 
     fn ticket(&mut self) -> Ticket {
@@ -348,40 +390,64 @@ impl Shard {
         };
         match stored {
             Stored::Closed { messages } => {
-                self.discard(messages);
+                self.too_late(messages);
                 for waiting in waiting {
                     waiting.refuse();
                 }
                 self.close_waiters(execution);
             }
             Stored::Open(open) => {
-                let seen_messages = open.messages;
-                let mut loaded = Loaded::fold(
-                    open.info,
-                    open.program,
-                    open.events,
-                    self.environment.opened_at,
-                );
-                for message in seen_messages {
-                    match border::message_input(&message) {
-                        Some(input) => drop(loaded.accept(Waiting {
-                            input,
-                            message: Some(message.id),
-                            take: None,
-                        })),
-                        None => self.discard(vec![message.id]),
-                    }
-                }
-                for input in waiting {
-                    loaded.accept(input);
-                }
-                self.pick_up(execution, &mut loaded);
-                let tenant = loaded.info.tenant.clone();
-                self.loaded.insert(execution, loaded);
-                self.counters.loaded(self.loaded.len());
-                self.ready.push(&tenant, execution);
+                let StoredOpen {
+                    info,
+                    program,
+                    events,
+                    messages,
+                } = *open;
+                let loaded = Loaded::fold(info, program, events, self.environment.opened_at);
+                self.take_up(execution, loaded, messages, waiting);
+            }
+            Stored::New { open, new, mode } => {
+                let mut loaded = Loaded::new(open.info, open.program, mode, Run::default());
+                loaded.create = Some((*new, StartReply::Nobody));
+                self.counters.started();
+                self.take_up(execution, loaded, open.messages, waiting);
             }
         }
+    }
+
+    /// Takes an execution into memory with what its inbox holds and what came while it was read.
+    fn take_up(
+        &mut self,
+        execution: ExecutionId,
+        mut loaded: Loaded,
+        messages: Vec<Message>,
+        waiting: Vec<Waiting>,
+    ) {
+        let mut inbox = Vec::new();
+        for message in messages {
+            match border::message_input(&message) {
+                Some(input) => inbox.push((message.id, input)),
+                None => self.discard(vec![message.id]),
+            }
+        }
+        // An answer to a task's token is accepted for good; the end of its child is not.
+        inbox.sort_by_key(|(_, input)| matches!(input, Input::ChildEnded { .. }));
+        for (id, input) in inbox {
+            self.served(execution, &input);
+            loaded.accept(Waiting {
+                input,
+                message: Some(id),
+                take: None,
+            });
+        }
+        for input in waiting {
+            loaded.accept(input);
+        }
+        self.pick_up(execution, &mut loaded);
+        let tenant = loaded.info.tenant.clone();
+        self.loaded.insert(execution, loaded);
+        self.counters.loaded(self.loaded.len());
+        self.ready.push(&tenant, execution);
     }
 
     /// Re-derives what a folded run was in the middle of. An attempt that still runs in this process goes on.
@@ -478,13 +544,14 @@ impl Shard {
 
     fn committed(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
         let Some(execution) = self.tickets.remove(&ticket) else {
-            return;
+            return self.posted(ticket, verdict);
         };
         let Some(loaded) = self.loaded.get_mut(&execution) else {
+            // Nobody waits for it any more, but for whom it sent messages to: they are in their inboxes.
             return;
         };
         match verdict {
-            Ok(_) => {
+            Ok(landed) => {
                 let Some(flight) = loaded
                     .in_flight
                     .iter_mut()
@@ -493,6 +560,7 @@ impl Shard {
                     return;
                 };
                 flight.durable = true;
+                flight.landed = landed.messages;
                 let mut durable = VecDeque::new();
                 while loaded
                     .in_flight
@@ -505,6 +573,32 @@ impl Shard {
             }
             Err(refused) => self.append_failed(now, execution, refused),
         }
+    }
+
+    /// A message that no append carried is in its inbox. One that is not is sent again when what led to it is seen
+    /// again.
+    fn posted(&mut self, ticket: Ticket, verdict: Verdict) {
+        let Some((outgoing, moot)) = self.posts.remove(&ticket) else {
+            return;
+        };
+        match verdict {
+            Ok(landed) => {
+                self.announce(&[outgoing], landed.messages);
+                self.discard(moot);
+            }
+            Err(refused) => tracing::error!(%refused, "a message could not be sent"),
+        }
+    }
+
+    fn announce(&mut self, sent: &[Outgoing], landed: Vec<MessageId>) {
+        let messages = sent.iter().zip(landed);
+        self.out.extend(messages.map(|(outgoing, id)| {
+            Out::Announce(Message {
+                id,
+                to: outgoing.to,
+                payload: outgoing.payload.clone(),
+            })
+        }));
     }
 
     /// Acts on durable events: dispatches, answers, tells watchers; forgets what is closed or may sleep on disk.
@@ -524,7 +618,16 @@ impl Shard {
             for effect in flight.effects {
                 self.act(execution, effect);
             }
-            self.discard(flight.moot);
+            self.announce(&flight.sent, flight.landed);
+            match flight.orphans.as_slice() {
+                [] => self.discard(flight.moot),
+                [orphans @ .., last] => {
+                    for child in orphans {
+                        self.post(children::stop(*child), Vec::new());
+                    }
+                    self.post(children::stop(*last), flight.moot);
+                }
+            }
             if let Some(wake_at) = flight.evict {
                 self.evict(execution, wake_at);
             }
@@ -586,13 +689,17 @@ impl Shard {
         }
         self.counters.closed(loaded.run.ending());
         self.counters.loaded(self.loaded.len());
-        let late: Vec<_> = loaded
-            .inbox
-            .iter()
-            .filter_map(|waiting| waiting.message)
-            .collect();
+        let mut moot = Vec::new();
+        for waiting in &loaded.inbox {
+            match (&waiting.input, waiting.message) {
+                (Input::ChildStarted { child, .. }, Some(id)) => {
+                    self.post(children::stop(*child), vec![id]);
+                }
+                (_, message) => moot.extend(message),
+            }
+        }
         loaded.end();
-        self.discard(late);
+        self.discard(moot);
         self.close_waiters(execution);
     }
 
@@ -634,7 +741,14 @@ impl Shard {
             .iter_mut()
             .find_map(|flight| flight.started.take())
             .or(loaded.take_reply());
-        if let Some(reply) = first {
+        if let Some(StartReply::Nobody) = first {
+            // The message that began it is there: it begins again, unless its name is taken for good.
+            if matches!(refused, Refused::NameTaken { .. }) {
+                tracing::error!(execution = execution.0, %refused, "an execution cannot begin");
+                self.discard(loaded.messages());
+                return;
+            }
+        } else if let Some(reply) = first {
             let unknown = matches!(refused, Refused::Broken(_));
             reply.refuse(refused);
             if unknown {

@@ -58,6 +58,7 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
         execution_arn: name.clone(),
         machine_arn: "m".into(),
         trace_header: None,
+        parent: None,
     };
     let start = Start {
         execution_arn: name.clone(),
@@ -118,7 +119,11 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
                 let input = Input::TaskEnded { task, outcome };
                 shard.handle(AT, In::Input { execution, input });
             }
-            Out::Load(_) | Out::Cancel { .. } | Out::ActivityOpened { .. } | Out::WakeAt(_) => {
+            Out::Load(_)
+            | Out::Cancel { .. }
+            | Out::ActivityOpened { .. }
+            | Out::WakeAt(_)
+            | Out::Announce(_) => {
                 panic!("nothing of the kind is needed here")
             }
         }

@@ -3,6 +3,7 @@
 //! leases, clocks that jump. The same seed gives the same run. For tests and torture; production never builds it.
 
 mod agenda;
+mod children;
 mod keeper;
 mod node;
 mod outside;
@@ -28,8 +29,8 @@ use tokio::sync::oneshot;
 use crate::{
     dispatch::hex,
     journal::{
-        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, NewExecution, Refused, ScopeId,
-        SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
+        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Partition,
+        Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
     },
     limits::READ_BYTES_MAX,
     programs::Programs,
@@ -40,6 +41,8 @@ use crate::{
 
 use agenda::Agenda;
 use node::SimNode;
+
+pub use children::{asked_child, child_outcome, child_response, name_taken};
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
 pub use outside::{Script, Signal, Signals};
@@ -178,6 +181,15 @@ enum Item {
     Restart {
         node: usize,
     },
+    /// A message is in an inbox: whoever serves its execution hears of it.
+    Announce(Message),
+    /// A task's attempt to start a child is made again.
+    Child {
+        node: usize,
+        execution: ExecutionId,
+        info: Arc<Info>,
+        request: Box<TaskRequest>,
+    },
 }
 
 enum SimJournal {
@@ -207,6 +219,9 @@ pub struct World {
     /// Activity tasks that workers know of.
     told: BTreeSet<(ExecutionId, TaskId)>,
     starts: Vec<(ExecutionId, oneshot::Receiver<Result<(), Refused>>)>,
+    /// State machines that tasks may start, by ARN.
+    machines: BTreeMap<Arc<str>, String>,
+    children: Vec<children::Starting>,
     counter: u16,
     items: u64,
 }
@@ -249,6 +264,8 @@ impl World {
             started: BTreeMap::new(),
             told: BTreeSet::new(),
             starts: Vec::new(),
+            machines: BTreeMap::new(),
+            children: Vec::new(),
             counter: 0,
             items: 0,
             options,
@@ -324,8 +341,7 @@ impl World {
         let partition = self.nodes[node]
             .partition(self.counter)
             .ok_or("the node holds no partition")?;
-        self.counter = self.counter.wrapping_add(1);
-        let id = ExecutionId::new(self.now().0, self.counter, partition);
+        let id = self.next_id(partition);
         let meta = Meta {
             tenant: "000000000000".into(),
             machine_arn: start.machine_arn.clone(),
@@ -336,6 +352,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             trace_header: None,
+            parent: None,
         };
         let (reply, started) = oneshot::channel();
         let info = Arc::new(Info {
@@ -343,6 +360,7 @@ impl World {
             execution_arn: start.execution_arn.clone(),
             machine_arn: start.machine_arn.clone(),
             trace_header: None,
+            parent: None,
         });
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {
@@ -369,6 +387,11 @@ impl World {
         self.starts.push((id, started));
         self.hand(node, In::Start(Box::new(begin)));
         Ok(id)
+    }
+
+    fn next_id(&mut self, partition: Partition) -> ExecutionId {
+        self.counter = self.counter.wrapping_add(1);
+        ExecutionId::new(self.now().0, self.counter, partition)
     }
 
     /// Appends that were made durable so far.
@@ -435,6 +458,7 @@ impl World {
             self.maybe_disturb();
             self.happen(item);
             self.collect_starts();
+            self.collect_children();
             if let Some(node) = self.crash_now.take() {
                 self.crash(node);
             }
@@ -450,7 +474,7 @@ impl World {
 
     fn all_closed(&mut self) -> Result<bool, String> {
         // Looking is cheap enough only now and then.
-        if !self.items.is_multiple_of(16) || !self.starts.is_empty() {
+        if !self.items.is_multiple_of(16) || !self.starts.is_empty() || !self.children.is_empty() {
             return Ok(false);
         }
         let ids: Vec<ExecutionId> = self.started.keys().copied().collect();
@@ -460,6 +484,10 @@ impl World {
             };
             match now(journal.execution(id)) {
                 Ok(Some(row)) if row.view.status == Status::Running => return Ok(false),
+                // A message may be about to begin it.
+                Ok(None) if now(journal.inbox(id)).is_ok_and(|inbox| !inbox.is_empty()) => {
+                    return Ok(false);
+                }
                 Ok(_) => {}
                 Err(_) => return Ok(false),
             }
@@ -555,8 +583,9 @@ impl World {
             | Item::Turns { node: owner }
             | Item::Keep { node: owner }
             | Item::Look { node: owner }
+            | Item::Child { node: owner, .. }
             | Item::Restart { node: owner } => *owner != node,
-            Item::Outside { .. } | Item::Stop { .. } => true,
+            Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => true,
         });
         // The starts that nobody acknowledged are lost with their callers.
         self.collect_starts();
@@ -600,12 +629,7 @@ impl World {
                 node,
                 tickets,
                 verdicts,
-            } => {
-                for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
-                    self.give(node, In::Committed { ticket, verdict });
-                }
-                self.settle(node);
-            }
+            } => self.acknowledge(node, tickets, verdicts),
             Item::Load { node, execution } => {
                 let result = self.load(execution);
                 self.hand(node, In::Loaded { execution, result });
@@ -638,14 +662,34 @@ impl World {
                 error,
                 cause,
             } => self.stop(execution, error, cause),
-            Item::Restart { node } => {
-                let at = self.now();
-                self.nodes[node].up(at);
-                self.plan_faults();
-                self.keep(node);
-                self.look_for_work();
+            Item::Announce(message) => {
+                if let Some(node) = self.server_of(message.to) {
+                    self.hand(node, In::Message(message));
+                }
             }
+            Item::Child {
+                node,
+                execution,
+                info,
+                request,
+            } => self.serve(node, execution, info, *request),
+            Item::Restart { node } => self.restart(node),
         }
+    }
+
+    fn acknowledge(&mut self, node: usize, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
+        for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
+            self.give(node, In::Committed { ticket, verdict });
+        }
+        self.settle(node);
+    }
+
+    fn restart(&mut self, node: usize) {
+        let at = self.now();
+        self.nodes[node].up(at);
+        self.plan_faults();
+        self.keep(node);
+        self.look_for_work();
     }
 
     fn load(&mut self, execution: ExecutionId) -> Result<Stored, String> {
@@ -732,7 +776,7 @@ impl World {
                     execution,
                     info,
                     request,
-                } => self.dispatch(node, execution, &info, &request),
+                } => self.dispatch(node, execution, info, *request),
                 Out::Cancel { execution, task } => self.cancel(node, execution, task),
                 Out::ActivityOpened {
                     execution,
@@ -741,6 +785,7 @@ impl World {
                     ..
                 } => self.opened(execution, &info.execution_arn, task),
                 Out::WakeAt(wake_at) => self.look_at(node, wake_at),
+                Out::Announce(message) => self.agenda.plan(at, Item::Announce(message)),
             }
         }
         if !writes.is_empty() {
@@ -775,6 +820,8 @@ impl Item {
             Item::Outside { .. } => "a sign from outside",
             Item::Stop { .. } => "a stop",
             Item::Restart { .. } => "a restart",
+            Item::Announce(_) => "news of a message",
+            Item::Child { .. } => "the start of a child",
         }
     }
 
@@ -788,8 +835,9 @@ impl Item {
             | Item::Turns { node }
             | Item::Keep { node }
             | Item::Look { node }
+            | Item::Child { node, .. }
             | Item::Restart { node } => Some(*node),
-            Item::Outside { .. } | Item::Stop { .. } => None,
+            Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => None,
         }
     }
 }

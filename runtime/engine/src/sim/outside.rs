@@ -48,8 +48,8 @@ impl World {
         &mut self,
         node: usize,
         execution: ExecutionId,
-        info: &Info,
-        request: &TaskRequest,
+        info: Arc<Info>,
+        request: TaskRequest,
     ) {
         let at = self.now();
         let task = request.task;
@@ -62,7 +62,16 @@ impl World {
             task,
             durable: row.map(|row| row.next - 1),
         });
-        for (after_ms, signal) in self.script.dispatched(&info.execution_arn, request) {
+        if self.serves(&request) {
+            let start = Item::Child {
+                node,
+                execution,
+                info,
+                request: Box::new(request),
+            };
+            return self.agenda.plan(at, start);
+        }
+        for (after_ms, signal) in self.script.dispatched(&info.execution_arn, &request) {
             let due = at.plus_ms(after_ms);
             let input = match signal {
                 Signal::Started { by } => Input::TaskStarted { task, by, at: due },
@@ -113,6 +122,8 @@ impl World {
             | Item::Outside { .. }
             | Item::Stop { .. }
             | Item::Turns { .. }
+            | Item::Announce(_)
+            | Item::Child { .. }
             | Item::Restart { .. } => true,
         });
     }
@@ -203,7 +214,7 @@ impl World {
         self.agenda.plan(self.now().plus_ms(RETRY_MS), item);
     }
 
-    fn server_of(&self, execution: ExecutionId) -> Option<usize> {
+    pub(super) fn server_of(&self, execution: ExecutionId) -> Option<usize> {
         let partition = execution.partition();
         let at = self.now();
         self.nodes

@@ -10,7 +10,7 @@ use super::{
     values,
 };
 use crate::{
-    border::{Start, TaskToken},
+    border::{ChildId, Start, TaskToken},
     event::{Assigned, Event, Failure, FailureClass, Scheduled, Stage, StateKind, What},
 };
 
@@ -121,6 +121,7 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
             write_failure(w, failure);
         }
         What::BranchAborted { index } => w.varint(u64::from(*index)),
+        What::ChildStarted { child } => w.varint(child.0),
     }
 }
 
@@ -155,6 +156,7 @@ fn tag(what: &What) -> u8 {
         What::StateFailed { .. } => 27,
         What::BranchFailed { .. } => 28,
         What::BranchAborted { .. } => 29,
+        What::ChildStarted { .. } => 30,
     }
 }
 
@@ -272,6 +274,9 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
             failure: read_failure(r)?,
         },
         29 => What::BranchAborted { index: r.u32()? },
+        30 => What::ChildStarted {
+            child: ChildId(r.varint()?),
+        },
         found => return Err(r.unknown("event", found.into())),
     })
 }

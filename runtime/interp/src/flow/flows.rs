@@ -6,7 +6,7 @@ use stepwell_asl::{Io, Items, Kind, Map, Mode, Parallel, Payload};
 use stepwell_query::{JsonataTemplate, Random, Value};
 
 use crate::{
-    border::{Cancelled, Effect},
+    border::Cancelled,
     data,
     event::{StateKind, What},
     fault::{Fault, Outcome},
@@ -169,14 +169,7 @@ impl<'a> Turn<'a> {
         let (kind, name) = (visit.kind, visit.state.clone());
         match &visit.phase {
             Phase::Aborted => return,
-            Phase::Attempt(attempt) => {
-                let (task, token) = (attempt.id, attempt.token.clone());
-                self.effects.push(Effect::CancelTask {
-                    task,
-                    token,
-                    why: Cancelled::Abandoned,
-                });
-            }
+            Phase::Attempt(attempt) => self.effects.push(attempt.cancel(Cancelled::Abandoned)),
             Phase::Entered
             | Phase::Waiting { .. }
             | Phase::Backoff { .. }

@@ -8,7 +8,7 @@ use stepwell_query::{Random, Value};
 
 use crate::{
     Timestamp,
-    border::{Cancelled, Effect, FailedAt, OnCrash, TaskId, TaskOutcome, TaskToken},
+    border::{Cancelled, ChildId, FailedAt, OnCrash, TaskId, TaskOutcome, TaskToken},
     data,
     event::{Failure, FailureClass, Scheduled, Stage, What},
     fault::{
@@ -107,6 +107,16 @@ impl Turn<'_> {
         };
         if self.run.open_task(task).is_some_and(|open| !open.submitted) {
             self.record(id, What::Submitted { resource, output });
+        }
+    }
+
+    pub(crate) fn child_started(&mut self, task: TaskId, child: ChildId, output: Value) {
+        self.task_submitted(task, output);
+        let waits = self.run.open_task(task);
+        if let (Some(open), Some(id)) = (waits, self.run.task_frame(task))
+            && open.child.is_none()
+        {
+            self.record(id, What::ChildStarted { child });
         }
     }
 
@@ -237,10 +247,9 @@ impl Turn<'_> {
         let Some((id, resource, _)) = self.open(task) else {
             return;
         };
-        let token = self
-            .run
-            .open_task(task)
-            .and_then(|open| open.token.cloned());
+        let Some(cancel) = self.run.cancel(task, Cancelled::TimedOut) else {
+            return;
+        };
         self.record(
             id,
             What::TimedOut {
@@ -251,11 +260,7 @@ impl Turn<'_> {
             },
         );
         if self.run.ending().is_none() {
-            self.effects.push(Effect::CancelTask {
-                task,
-                token,
-                why: Cancelled::TimedOut,
-            });
+            self.effects.push(cancel);
         }
     }
 

@@ -154,6 +154,9 @@ impl Run {
             What::RetryPlanned { retrier, fire_at } => self.plan_retry(id, *retrier, *fire_at),
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
+            What::ChildStarted { child } => {
+                self.change_attempt(id, |attempt| attempt.child = Some(*child));
+            }
         }
     }
 
@@ -322,6 +325,7 @@ impl Run {
                 .map(|s| at.plus_secs(s.into())),
             started: false,
             submitted: false,
+            child: None,
             redispatches: 0,
         };
         self.set_phase(id, Phase::Attempt(Box::new(attempt)));

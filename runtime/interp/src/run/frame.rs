@@ -8,7 +8,7 @@ use stepwell_query::{Array, Value};
 
 use crate::{
     Timestamp,
-    border::{TaskId, TaskToken},
+    border::{ChildId, TaskId, TaskToken},
     event::{Failure, Place, StateKind},
 };
 
@@ -172,6 +172,8 @@ pub(crate) struct Attempt {
     pub(crate) heartbeat_due: Option<Timestamp>,
     pub(crate) started: bool,
     pub(crate) submitted: bool,
+    /// The child execution that it waits for.
+    pub(crate) child: Option<ChildId>,
     /// Redispatches after a lost process.
     pub(crate) redispatches: u32,
 }

@@ -13,7 +13,7 @@ use stepwell_query::Value;
 
 use crate::{
     Timestamp,
-    border::{Effect, Ending, Start, TaskId, TaskRequest, TaskToken, TimerId},
+    border::{Cancelled, ChildId, Effect, Ending, Start, TaskId, TaskRequest, TaskToken, TimerId},
     event::{Chain, Place, StateKind, What},
 };
 
@@ -57,6 +57,8 @@ pub struct OpenTask<'a> {
     pub started: bool,
     /// Whether the request of a `.sync` or callback task was accepted.
     pub submitted: bool,
+    /// The child execution that it waits for.
+    pub child: Option<ChildId>,
     /// End of TimeoutSeconds.
     pub deadline: Option<Timestamp>,
     /// End of HeartbeatSeconds, moved by every sign of life.
@@ -290,10 +292,15 @@ impl Run {
         }
     }
 
-    /// Every open attempt within a frame and the frames below it, for their cancellation.
-    pub(crate) fn attempts_all(&self) -> Vec<(TaskId, Option<TaskToken>)> {
+    /// The cancellation of one open attempt.
+    pub(crate) fn cancel(&self, task: TaskId, why: Cancelled) -> Option<Effect> {
+        Some(self.attempt(task)?.1.cancel(why))
+    }
+
+    /// The cancellation of every open attempt.
+    pub(crate) fn cancel_all(&self) -> Vec<Effect> {
         self.attempts()
-            .map(|(_, attempt)| (attempt.id, attempt.token.clone()))
+            .map(|(_, attempt)| attempt.cancel(Cancelled::Abandoned))
             .collect()
     }
 
@@ -324,9 +331,21 @@ pub(crate) fn activity_of(resource: &Resource) -> Option<&Arc<str>> {
     matches!(resource.target, Target::Activity { .. }).then_some(&resource.text)
 }
 
-/// Whether the outcome comes from whoever holds the task's token.
+/// Whether whoever holds the task's token may answer it. (A `.sync` task has one beside its job.)
 pub(crate) fn needs_token(resource: &Resource) -> bool {
-    activity_of(resource).is_some() || resource.target.pattern() == Pattern::WaitForTaskToken
+    activity_of(resource).is_some() || resource.target.pattern() != Pattern::RequestResponse
+}
+
+impl Attempt {
+    /// The effect that ends it in place of an outcome.
+    pub(crate) fn cancel(&self, why: Cancelled) -> Effect {
+        Effect::CancelTask {
+            task: self.id,
+            token: self.token.clone(),
+            child: self.child,
+            why,
+        }
+    }
 }
 
 /// The effects that an open attempt owes.
@@ -382,6 +401,7 @@ fn open_task<'a>(visit: &'a Visit, attempt: &'a Attempt) -> OpenTask<'a> {
         scheduled_at: attempt.scheduled_at,
         started: attempt.started,
         submitted: attempt.submitted,
+        child: attempt.child,
         deadline: attempt.deadline,
         heartbeat_due: attempt.heartbeat_due,
     }

@@ -81,6 +81,8 @@ fn beginning(message: &Message) -> Option<Box<ChildStart>> {
 fn new_execution(start: &ChildStart) -> NewExecution {
     NewExecution {
         scope: ScopeId(start.scope),
+        version: None,
+        alias: None,
         name: start.name.clone(),
         unique_name: start.unique_name,
         started_at: Timestamp(start.started_ms),

@@ -223,6 +223,8 @@ impl World {
             program: Arc::new(program),
             new: NewExecution {
                 scope: activity_scope(&start.machine_arn),
+                version: None,
+                alias: None,
                 name: start.execution_name.clone(),
                 unique_name: true,
                 started_at: self.now(),
@@ -342,6 +344,8 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         express_run: None,
         version_arn: None,
         alias_arn: None,
+        revision_id: None,
+        revised_ms: 0,
         trace_header: None,
         parent,
     }

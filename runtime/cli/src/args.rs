@@ -54,7 +54,7 @@ pub(crate) enum LimitsArg {
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Address to listen on
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8083")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8083", value_parser = listen_address)]
     pub(crate) listen: SocketAddr,
     /// Directory that keeps executions and state machines; created when missing
     #[arg(long, value_name = "DIR", default_value = "./stepwell-data")]
@@ -79,6 +79,14 @@ pub(crate) struct ServeArgs {
     /// TOML file with these flags as keys; a flag that is given wins
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// An address to listen on; `localhost` is the one that all clients try.
+fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
+    let numeric = text.replacen("localhost:", "127.0.0.1:", 1);
+    numeric
+        .parse()
+        .map_err(|_| "it is an IP address and a port, such as 127.0.0.1:8083 or [::1]:8083")
 }
 
 /// A host as requests name it, without its port.

@@ -225,6 +225,25 @@ impl Client {
         }
     }
 
+    /// A page of the history of an execution, and the token of the next one.
+    pub(crate) async fn history_page(
+        &self,
+        arn: &str,
+        token: Option<String>,
+    ) -> Outcome<(Vec<Value>, Option<String>)> {
+        let mut body = json!({"executionArn": arn, "maxResults": PAGE_MAX});
+        if let Some(token) = token {
+            body["nextToken"] = json!(token);
+        }
+        let mut page = self.call("GetExecutionHistory", body).await?;
+        let events = match page.get_mut("events").map(Value::take) {
+            Some(Value::Array(events)) => events,
+            Some(_) | None => Vec::new(),
+        };
+        let next = page.get("nextToken").and_then(Value::as_str);
+        Ok((events, next.map(str::to_owned)))
+    }
+
     /// The whole history of an execution, as the API gives it.
     pub(crate) async fn history(&self, arn: &str) -> Outcome<Vec<Value>> {
         self.list(

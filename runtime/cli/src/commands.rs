@@ -42,7 +42,7 @@ pub(crate) fn run(command: Command) -> Outcome {
 
 /// Runs a command that waits for something. `level` is what the log shows unless `STEPWELL_LOG` says otherwise.
 fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
-    let filter = EnvFilter::try_from_env("STEPWELL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let filter = log_filter(level)?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
@@ -60,17 +60,34 @@ fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
     outcome
 }
 
+/// What `STEPWELL_LOG` asks for, or all from `level` on.
+fn log_filter(level: &str) -> Outcome<EnvFilter> {
+    let asked = std::env::var("STEPWELL_LOG").unwrap_or_default();
+    if asked.is_empty() {
+        return Ok(EnvFilter::new(level));
+    }
+    EnvFilter::try_new(&asked)
+        .with_context(|| {
+            format!("`{asked}` of the variable STEPWELL_LOG is no filter such as `warn` or `stepwell_engine=debug`")
+        })
+        .usage()
+}
+
 /// Writes data to stdout. A reader that went away (`| head`) is no failure.
 fn print(text: &str) -> Outcome {
+    print_more(text).map(drop)
+}
+
+/// The same, and tells whether there still is a reader.
+fn print_more(text: &str) -> Outcome<bool> {
     let mut stdout = std::io::stdout().lock();
-    match stdout
+    let written = stdout
         .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-    {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(error).context("stdout cannot be written").runtime()
-        }
-        Ok(()) | Err(_) => Ok(()),
+        .and_then(|()| stdout.flush());
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("stdout cannot be written").runtime(),
     }
 }
 

@@ -78,9 +78,12 @@ impl Host {
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
             .runtime()?;
-        let engine = opened.map_err(|error| anyhow!("{error}"));
+        let engine = opened.map_err(|error| match error {
+            stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
+            error => Stop::Runtime(anyhow!("{error}")),
+        });
         Ok(Host {
-            engine: engine.runtime()?,
+            engine: engine?,
             sandbox,
             plugins,
             data: data.map(Path::to_owned),

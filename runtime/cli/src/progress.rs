@@ -2,7 +2,7 @@
 //! a timeline becomes text; knows no terminal and no clock.
 
 use crate::graph::clip;
-use crate::terminal::{Paint, Tone};
+use crate::terminal::{Paint, Tone, shown};
 use crate::timeline::{Change, HistoryEvent, StateType, Status, Timeline, Visit, duration_text};
 
 /// Characters of an error on a line.
@@ -97,6 +97,7 @@ impl Progress {
         } else {
             visit.state.clone()
         };
+        let (name, what) = (shown(&name), shown(what));
         let indent = "  ".repeat(if frame.in_map {
             self.map_depth(visit)
         } else {

@@ -1,10 +1,17 @@
 //! Aligned text tables for stdout. Hides the measuring of columns.
 
+use crate::graph::clip;
+use crate::terminal::shown;
+
 /// A table with a head; columns are as wide as their widest cell.
+#[derive(Clone)]
 pub(crate) struct Table {
     head: Vec<&'static str>,
     rows: Vec<Vec<String>>,
     right: Vec<bool>,
+    /// Widths of what was taken before.
+    widths: Vec<usize>,
+    begun: bool,
 }
 
 impl Table {
@@ -15,11 +22,49 @@ impl Table {
             head: head.iter().map(|name| name.trim_end_matches('>')).collect(),
             rows: Vec::new(),
             right,
+            widths: vec![0; head.len()],
+            begun: false,
         }
     }
 
+    /// Control characters in a cell are shown, not obeyed.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        self.rows
+            .push(cells.into_iter().map(|cell| shown(&cell)).collect());
+    }
+
+    /// The rows so far, below the head if it is the first time. They are forgotten; columns get no narrower by that. With
+    /// `columns` no line is longer: the last cell is cut.
+    pub(crate) fn take(&mut self, columns: Option<usize>) -> String {
+        let head: Vec<String> = self.head.iter().map(|name| name.to_uppercase()).collect();
+        let mut rows = std::mem::take(&mut self.rows);
+        if !self.begun {
+            rows.insert(0, head);
+            self.begun = true;
+        }
+        for row in &rows {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        let lines = rows.iter().map(|row| {
+            let line = self.line(row);
+            columns.map_or_else(|| line.clone(), |columns| clip(&line, columns)) + "\n"
+        });
+        lines.collect()
+    }
+
+    fn line(&self, row: &[String]) -> String {
+        let mut line = String::new();
+        for (column, cell) in row.iter().enumerate() {
+            let blanks = " ".repeat(self.widths[column] - cell.chars().count());
+            match self.right[column] {
+                true => line.push_str(&format!("{blanks}{cell}  ")),
+                false => line.push_str(&format!("{cell}{blanks}  ")),
+            }
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -30,29 +75,7 @@ impl Table {
 /// Every line ends with a line feed; no line ends with blanks.
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let head: Vec<String> = self.head.iter().map(|name| name.to_uppercase()).collect();
-        let all = || std::iter::once(&head).chain(&self.rows);
-        let width = |column: usize| {
-            all()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-        };
-        let widths: Vec<usize> = (0..head.len())
-            .map(|column| width(column).unwrap_or(0))
-            .collect();
-        for row in all() {
-            let mut line = String::new();
-            for (column, cell) in row.iter().enumerate() {
-                let blanks = " ".repeat(widths[column] - cell.chars().count());
-                match self.right[column] {
-                    true => line.push_str(&format!("{blanks}{cell}  ")),
-                    false => line.push_str(&format!("{cell}{blanks}  ")),
-                }
-            }
-            writeln!(f, "{}", line.trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.clone().take(None))
     }
 }
 
@@ -69,5 +92,16 @@ mod tests {
             table.to_string(),
             "  ID  NAME   WHAT\n   7  größe  a\n1234  b\n"
         );
+    }
+
+    #[test]
+    fn pages_keep_their_columns_and_fit_the_terminal() {
+        let mut table = Table::new(&["id>", "what"]);
+        table.row(["1000", "a"].map(str::to_owned));
+        assert_eq!(table.take(Some(12)), "  ID  WHAT\n1000  a\n");
+        table.row(["7", "more than fits\u{1b}[2J"].map(str::to_owned));
+        assert_eq!(table.take(Some(12)), "   7  more…\n");
+        table.row(["8", "\u{1b}[2J"].map(str::to_owned));
+        assert_eq!(table.take(None), "   8  \u{fffd}[2J\n");
     }
 }

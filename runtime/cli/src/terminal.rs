@@ -96,8 +96,11 @@ impl LiveBlock {
         if self.drawn > 0 {
             text.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
         }
-        stay.iter()
-            .for_each(|line| text.push_str(&format!("{line}\n")));
+        for line in stay {
+            let fits = self.columns.map(|columns| cut(line, columns - 1));
+            text.push_str(fits.as_deref().unwrap_or(line));
+            text.push('\n');
+        }
         self.drawn = 0;
         if let Some(columns) = self.columns {
             for line in live {
@@ -116,10 +119,26 @@ impl LiveBlock {
     }
 }
 
-/// At most `columns` visible characters of a line; escape sequences count nothing and are kept.
+/// Columns of the terminal on stdout; `None` when stdout is none, and lines may be as long as they are.
+pub(crate) fn stdout_columns() -> Option<usize> {
+    io::stdout().is_terminal().then(|| {
+        terminal_size::terminal_size_of(io::stdout())
+            .map_or(80, |(width, _)| usize::from(width.0).max(20))
+    })
+}
+
+/// The text with a mark in place of each control character: what comes from a task or a caller moves no cursor.
+pub(crate) fn shown(text: &str) -> String {
+    let mark = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    text.chars().map(mark).collect()
+}
+
+/// At most `columns` visible characters of a line, the last one an ellipsis when there were more; escape sequences
+/// count nothing and are kept.
 fn cut(line: &str, columns: usize) -> String {
     let mut out = String::new();
     let (mut seen, mut escape) = (0, false);
+    let all = visible(line);
     for c in line.chars() {
         escape |= c == '\x1b';
         if escape {
@@ -127,12 +146,25 @@ fn cut(line: &str, columns: usize) -> String {
             escape = !c.is_ascii_alphabetic();
             continue;
         }
-        if seen < columns {
+        if seen + 1 == columns && all > columns {
+            out.push('…');
+        } else if seen < columns {
             out.push(c);
         }
         seen += 1;
     }
     out
+}
+
+fn visible(line: &str) -> usize {
+    let mut escape = false;
+    let seen = line.chars().filter(|c| {
+        escape |= *c == '\x1b';
+        let counts = !escape;
+        escape &= !c.is_ascii_alphabetic();
+        counts
+    });
+    seen.count()
 }
 
 #[cfg(test)]
@@ -141,7 +173,9 @@ mod tests {
 
     #[test]
     fn cuts_what_is_seen_and_keeps_the_colours() {
-        assert_eq!(cut("abcdef", 4), "abcd");
-        assert_eq!(cut("\x1b[32mabcdef\x1b[0m", 4), "\x1b[32mabcd\x1b[0m");
+        assert_eq!(cut("abcdef", 4), "abc…");
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("\x1b[32mabcdef\x1b[0m", 4), "\x1b[32mabc…\x1b[0m");
+        assert_eq!(cut("\x1b[32mabcd\x1b[0m", 4), "\x1b[32mabcd\x1b[0m");
     }
 }

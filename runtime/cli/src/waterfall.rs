@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::graph::{clip, escape, width};
+use crate::graph::{escape, fit, width};
 use crate::timeline::{StateType, Status, Timeline, Visit, duration_text};
 
 const ROW: f64 = 26.0;
@@ -118,7 +118,11 @@ fn add_frame<'a>(timeline: &'a Timeline, frame: usize, rows: &mut Vec<Row<'a>>) 
             String::new()
         };
         rows.push(Row {
-            name: format!("{mark}{}", clip(&visit.state, 44)),
+            name: fit(
+                &format!("{mark}{}", visit.state),
+                12.0,
+                NAMES_WIDTH_MAX - depth as f64 * 14.0,
+            ),
             depth,
             visit: Some(visit),
         });

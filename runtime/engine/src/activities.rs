@@ -144,20 +144,15 @@ impl Engine {
             encryption: None,
             created_ms: node::now().0,
         };
-        match self
-            .put(&key, Some(0), Some(record::encode(&activity)))
-            .await?
-        {
-            Ok(_) => Ok(shown(activity, name)),
-            Err(_) => {
-                let stored = self
-                    .record(&key)
-                    .await?
-                    .ok_or_else(|| absent(&activity.arn))?;
-                Ok(shown(
-                    record::decode(&stored.bytes).map_err(Error::Broken)?,
-                    name,
-                ))
+        let bytes = record::encode(&activity);
+        loop {
+            if self.put(&key, Some(0), Some(bytes.clone())).await?.is_ok() {
+                return Ok(shown(activity, name));
+            }
+            // One that was deleted in between leaves the name free.
+            if let Some(stored) = self.record(&key).await? {
+                let stored = record::decode(&stored.bytes).map_err(Error::Broken)?;
+                return Ok(shown(stored, name));
             }
         }
     }

@@ -13,7 +13,7 @@ use crate::{
     counters::Counters,
     error::Error,
     journal::{
-        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, PostgresJournal,
+        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, OpenError, PostgresJournal,
         PostgresOptions, Refused, SqliteJournal, SqliteOptions, Verdict, Write,
     },
     limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
@@ -103,8 +103,22 @@ fn postgres(url: String, schema: String) -> Result<(Runtime, PostgresJournal), E
     let journal = connected
         .recv()
         .map_err(|error| unopened(&error))?
-        .map_err(|error| unopened(&error))?;
+        .map_err(not_opened)?;
     Ok((runtime, journal))
+}
+
+/// Whose it is to mend: the operator's, or of whoever named the store.
+fn not_opened(error: OpenError) -> Error {
+    let text = error.to_string();
+    match error {
+        OpenError::Unreadable { .. } | OpenError::Foreign(_) | OpenError::Newer { .. } => {
+            Error::Unusable(text)
+        }
+        OpenError::Full(_)
+        | OpenError::Locked(_)
+        | OpenError::Damaged { .. }
+        | OpenError::Unreachable { .. } => Error::Unopened(text),
+    }
 }
 
 impl Engine {
@@ -117,10 +131,7 @@ impl Engine {
             Store::Memory => Arc::new(MemoryJournal::new(clock)),
             Store::Directory(path) => {
                 let sqlite = SqliteOptions { vfs: None, clock };
-                Arc::new(
-                    SqliteJournal::open(path, sqlite)
-                        .map_err(|error| Error::Unopened(error.to_string()))?,
-                )
+                Arc::new(SqliteJournal::open(path, sqlite).map_err(not_opened)?)
             }
             Store::Postgres { url, schema } => {
                 let (runtime, journal) = postgres(url.clone(), schema.clone())?;

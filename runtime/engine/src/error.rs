@@ -12,6 +12,9 @@ pub enum Error {
     /// The store could not be opened: the operator's to mend, told at the start.
     #[error("{0}")]
     Unopened(String),
+    /// What was named is no store, or one of a newer version: whoever named it has to name another.
+    #[error("{0}")]
+    Unusable(String),
     /// The runtime's own failure. The text is for the operator's log, never for the wire.
     #[error("internal failure: {0}")]
     Broken(String),

@@ -140,7 +140,7 @@ impl Call<'_> {
             match started {
                 Ok(started) => return Ok(started),
                 Err(Error::Busy(_)) => {}
-                Err(error @ (Error::Broken(_) | Error::Unopened(_))) => {
+                Err(error @ (Error::Broken(_) | Error::Unopened(_) | Error::Unusable(_))) => {
                     broken += 1;
                     if broken == START_TRIES_MAX {
                         return Err(Refusal::Error(error));

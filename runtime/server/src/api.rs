@@ -4,7 +4,10 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
     http::{HeaderMap, Response, StatusCode, header},
     response::{
         IntoResponse,
@@ -46,10 +49,15 @@ struct End<'a> {
 /// events from the first one on, each when it is committed (`event: history`, its id, its JSON), then `event: end`.
 pub(crate) async fn events(
     State(state): State<Arc<ServerState>>,
-    Path(arn): Path<String>,
-    Query(query): Query<HistoryQuery>,
+    arn: Result<Path<String>, PathRejection>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
 ) -> Response<Body> {
+    let (arn, query) = match (arn, query) {
+        (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
+        (Err(wrong), _) => return router::error(wrong.status(), &wrong.body_text()),
+        (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
+    };
     let caller = aws::caller(&state.config, &headers);
     let accepts = headers
         .get(header::ACCEPT)
@@ -133,7 +141,7 @@ fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
-        Error::Broken(internal) | Error::Unopened(internal) => {
+        Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
             tracing::error!(error = %internal, "a request failed");
             router::error(
                 StatusCode::INTERNAL_SERVER_ERROR,

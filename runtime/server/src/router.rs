@@ -28,6 +28,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .fallback(unknown)
+        .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(state.clone(), guarded))
         // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
         .route("/health", get(health));
@@ -83,6 +84,14 @@ async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
         uri.path()
     );
     error(StatusCode::NOT_FOUND, &message)
+}
+
+async fn other_method(method: Method, uri: axum::http::Uri) -> Response<Body> {
+    let message = format!(
+        "{method} is not served at {}; the AWS API is POST /, all else is read by GET",
+        uri.path()
+    );
+    error(StatusCode::METHOD_NOT_ALLOWED, &message)
 }
 
 /// An error of the paths other than the AWS API.

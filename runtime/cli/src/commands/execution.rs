@@ -12,7 +12,8 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::graph::clip;
 use crate::table::Table;
-use crate::timeline::{HistoryEvent, Status, Timeline, duration_text};
+use crate::terminal::{shown, stdout_columns};
+use crate::timeline::{Failure, HistoryEvent, Status, Timeline, duration_text};
 use crate::waterfall::waterfall;
 
 /// Characters of what a table says of an event.
@@ -58,9 +59,9 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
         }
         ExecutionCommand::History { arn, json, place } => {
             let client = Client::open(&place, Purpose::Look).await?;
-            let events = client.history(&arn).await;
+            let outcome = history(&client, &arn, json).await;
             client.close().await;
-            history(&events?, json)
+            outcome
         }
         ExecutionCommand::Watch { arn, place } => {
             let client = Client::open(&place, Purpose::Act).await?;
@@ -230,22 +231,21 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         ("cause", super::text(&execution, "cause").to_owned()),
     ] {
         if !value.is_empty() {
-            out.push_str(&format!("{label:<10} {value}\n"));
+            out.push_str(&format!("{label:<10} {}\n", shown(&value)));
         }
     }
     out.push('\n');
-    out.push_str(&states(&timeline).to_string());
+    out.push_str(&states(&timeline).take(stdout_columns()));
     super::print(&out)
 }
 
 /// A row a visit; iterations of Maps are left to `history`.
 fn states(timeline: &Timeline) -> Table {
     let mut table = Table::new(&["state", "type", "status", "time>", "attempts>", "error"]);
-    for visit in timeline
-        .visits
-        .iter()
-        .filter(|visit| !timeline.frames[visit.frame].in_map)
-    {
+    for (index, visit) in timeline.visits.iter().enumerate() {
+        if timeline.frames[visit.frame].in_map {
+            continue;
+        }
         let frame = &timeline.frames[visit.frame];
         let items = visit.items.succeeded + visit.items.failed;
         let status = match visit.status {
@@ -268,15 +268,24 @@ fn states(timeline: &Timeline) -> Table {
             duration_text(visit.duration_ms(timeline.last_ms)),
             visit.attempts.len().to_string(),
             clip(
-                &visit
-                    .failure
-                    .as_ref()
-                    .map_or_else(String::new, ToString::to_string),
+                &failure_of(timeline, index).map_or_else(String::new, ToString::to_string),
                 SUMMARY_CHARS_MAX,
             ),
         ]);
     }
     table
+}
+
+/// The failure of a visit; where history gives it none, as to a Map, that of the last failed visit within.
+fn failure_of(timeline: &Timeline, index: usize) -> Option<&Failure> {
+    let own = timeline.visits[index].failure.as_ref()?;
+    let told = |failure: &&Failure| failure.error.is_some() || failure.cause.is_some();
+    let within = timeline.visits.iter().rev().filter(|visit| {
+        timeline.frames[visit.frame].owner == Some(index) && visit.status == Status::Failed
+    });
+    Some(own)
+        .filter(told)
+        .or_else(|| within.filter_map(|visit| visit.failure.as_ref()).find(told))
 }
 
 fn timeline(events: &[Value]) -> Outcome<Timeline> {
@@ -288,30 +297,68 @@ fn timeline(events: &[Value]) -> Outcome<Timeline> {
     Ok(Timeline::of(&events))
 }
 
-fn history(events: &[Value], json: bool) -> Outcome {
-    if json {
-        return super::print_json(&json!({ "events": events }));
+/// Page by page: a reader of the first lines waits for one page, and ends it there.
+async fn history(client: &Client, arn: &str, json: bool) -> Outcome {
+    let columns = stdout_columns();
+    let mut table = history_head();
+    let mut first_ms = None;
+    let mut token = None;
+    let mut separator = "{\n  \"events\": [\n";
+    loop {
+        let (events, next) = client.history_page(arn, token).await?;
+        let mut text = String::new();
+        for event in &events {
+            if json {
+                text.push_str(separator);
+                text.push_str(&indented(event)?);
+                separator = ",\n";
+            } else {
+                let event = HistoryEvent::read(event).runtime()?;
+                let first_ms = *first_ms.get_or_insert(event.at_ms);
+                table.row(history_row(&event, first_ms));
+            }
+        }
+        match (json, &next) {
+            (true, None) => text.push_str("\n  ]\n}\n"),
+            (true, Some(_)) => {}
+            (false, _) => text = table.take(columns),
+        }
+        if !super::print_more(&text)? || next.is_none() {
+            return Ok(());
+        }
+        token = next;
     }
-    let events: Vec<HistoryEvent> = events
-        .iter()
-        .map(HistoryEvent::read)
-        .collect::<Result<_, _>>()
-        .runtime()?;
-    super::print(&history_table(&events).to_string())
 }
 
-/// The events with the time since the first one.
+/// An event as it stands in a pretty-printed list.
+fn indented(event: &Value) -> Outcome<String> {
+    let text = serde_json::to_string_pretty(event).runtime()?;
+    Ok(format!("    {}", text.replace('\n', "\n    ")))
+}
+
+fn history_head() -> Table {
+    Table::new(&["id>", "after>", "time>", "event", "what"])
+}
+
+/// An event with the time since the first one.
+fn history_row(event: &HistoryEvent, first_ms: u64) -> [String; 5] {
+    let since = event.at_ms.saturating_sub(first_ms);
+    [
+        event.id.to_string(),
+        event.previous.to_string(),
+        format!("{:.3}", since as f64 / 1_000.0),
+        event.kind.clone(),
+        clip(&event.summary(), SUMMARY_CHARS_MAX),
+    ]
+}
+
+/// A whole history.
+#[cfg(test)]
 pub(crate) fn history_table(events: &[HistoryEvent]) -> Table {
     let first = events.first().map_or(0, |event| event.at_ms);
-    let mut table = Table::new(&["id>", "after>", "time>", "event", "what"]);
+    let mut table = history_head();
     for event in events {
-        table.row([
-            event.id.to_string(),
-            event.previous.to_string(),
-            format!("{:.3}", event.at_ms.saturating_sub(first) as f64 / 1_000.0),
-            event.kind.clone(),
-            clip(&event.summary(), SUMMARY_CHARS_MAX),
-        ]);
+        table.row(history_row(event, first));
     }
     table
 }

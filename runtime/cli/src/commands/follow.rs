@@ -7,11 +7,14 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::progress::Progress;
-use crate::terminal::{LiveBlock, Paint, Tone};
+use crate::terminal::{LiveBlock, Paint, Tone, shown};
 use crate::timeline::{Failure, Timeline};
 
 /// Time between two looks of the view that moves.
 const REDRAW: Duration = Duration::from_millis(100);
+
+/// Events that are older are read, not met.
+const CATCH_UP_MS: u64 = 1_000;
 
 /// Why following ended.
 pub(super) enum Followed {
@@ -48,9 +51,18 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
 }
 
 fn draw(block: &mut LiveBlock, progress: &Progress, lines: &[String], quiet: bool) {
-    if !quiet {
-        block.draw(lines, &progress.live(super::now_ms()));
+    if quiet {
+        return;
     }
+    let now_ms = super::now_ms();
+    // What ran long ago, and is only read now, is not shown as running.
+    let past = !lines.is_empty() && progress.timeline().last_ms + CATCH_UP_MS < now_ms;
+    let live = if past {
+        Vec::new()
+    } else {
+        progress.live(now_ms)
+    };
+    block.draw(lines, &live);
 }
 
 /// Prints the output of a closed execution on stdout, or its failure on stderr with `hint`.
@@ -99,7 +111,7 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
     };
     let paint = Paint::stderr();
     let said = if failure.error.is_some() {
-        format!(": {failure}")
+        format!(": {}", shown(&failure.to_string()))
     } else {
         String::new()
     };
@@ -109,7 +121,7 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
     );
     if let Some(cause) = part("cause") {
         for line in readable(&cause).lines() {
-            eprintln!("  {line}");
+            eprintln!("  {}", shown(line));
         }
     }
     if let Some((timeline, visit)) =
@@ -120,7 +132,7 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
         } else {
             String::new()
         };
-        eprintln!("  at state `{}`{attempts}", timeline.path(visit));
+        eprintln!("  at state `{}`{attempts}", shown(&timeline.path(visit)));
     }
     if !hint.is_empty() {
         eprintln!("hint: {hint}");

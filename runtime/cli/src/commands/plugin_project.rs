@@ -64,7 +64,7 @@ pub(super) fn new(name: &str, path: Option<&Path>, sdk: Option<&Path>) -> Outcom
         std::fs::create_dir_all(parent)
             .and_then(|()| std::fs::write(&file, text))
             .with_context(|| format!("`{}` cannot be written", file.display()))
-            .runtime()?;
+            .usage()?;
     }
     let at = folder.display();
     eprintln!(
@@ -166,7 +166,7 @@ fn put(file: &Path, bytes: &[u8]) -> Outcome {
     std::fs::write(&half, bytes)
         .and_then(|()| std::fs::rename(&half, file))
         .with_context(|| format!("`{}` cannot be written", file.display()))
-        .runtime()
+        .usage()
 }
 
 fn cargo() -> std::ffi::OsString {

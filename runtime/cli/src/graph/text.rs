@@ -1,9 +1,23 @@
 //! Text in pictures: how wide it is, how it is cut and escaped. Hides the table of letter widths.
 
+/// The widest of the usual sans-serif faces (DejaVu, Verdana) to the others, which is what boxes must hold.
+const WIDEST_FACE: f64 = 1.12;
+
 /// Approximate width in pixels of `text` at `size` pixels in a proportional sans-serif face; `bold` is wider by 14 %.
 pub(crate) fn width(text: &str, size: f64, bold: bool) -> f64 {
     let ems: f64 = text.chars().map(ems).sum();
-    ems * size * if bold { 1.14 } else { 1.0 }
+    ems * size * WIDEST_FACE * if bold { 1.14 } else { 1.0 }
+}
+
+/// The text, cut with an ellipsis so that it is at most `width_max` pixels wide at `size` pixels.
+pub(crate) fn fit(text: &str, size: f64, width_max: f64) -> String {
+    let mut chars = text.chars().count();
+    let mut short = text.to_owned();
+    while chars > 1 && width(&short, size, false) > width_max {
+        chars -= 1;
+        short = clip(text, chars);
+    }
+    short
 }
 
 /// Width of one character in ems, after the usual sans-serif faces.
@@ -64,6 +78,12 @@ mod tests {
         assert_eq!(
             escape("a<b & \"c\"\u{1}"),
             "a&lt;b &amp; &quot;c&quot;\u{fffd}"
+        );
+        assert_eq!(fit("short", 10.0, 100.0), "short");
+        let cut = fit("rather a long name", 10.0, 60.0);
+        assert!(
+            cut.ends_with('…') && width(&cut, 10.0, false) <= 60.0,
+            "{cut}"
         );
         assert!(width("mmm", 10.0, false) > width("iii", 10.0, false));
     }

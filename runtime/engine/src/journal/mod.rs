@@ -477,6 +477,8 @@ pub(crate) enum OpenError {
         "{path} cannot be opened: {why}; check that it exists and that this user may write there"
     )]
     Unreadable { path: String, why: String },
+    #[error("{0} cannot be opened: its disk is full; make room there, nothing is lost")]
+    Full(String),
     #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
     Foreign(String),
     #[error("{path} is damaged: {why}; restore it from a backup")]

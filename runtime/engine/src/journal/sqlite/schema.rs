@@ -166,6 +166,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
     let shown = path.display().to_string();
     match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => OpenError::Full(shown),
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(shown),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(shown),
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {

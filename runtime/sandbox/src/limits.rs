@@ -47,6 +47,8 @@ pub(crate) const STACK_BYTES: usize = 512 << 10;
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// An attempt that has computed for this long is a long one: it leaves the threads of the short ones.
 pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
+/// Ends of calls that a thread tells of at once, while there are others to run.
+pub(crate) const TOLD_AT_ONCE_MAX: usize = 8;
 /// What is added to the niceness of the threads that long attempts compute on (Linux): such a thread gets about a ninth of
 /// a core that another thread wants as well.
 #[cfg(target_os = "linux")]

@@ -12,7 +12,7 @@ use futures_util::task::AtomicWaker;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -237,6 +237,8 @@ pub(crate) struct Turns(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     ready: Mutex<Ready>,
+    /// Length of `Ready::woken` a moment ago.
+    woken: AtomicUsize,
     young: Condvar,
     long: Condvar,
 }
@@ -297,6 +299,7 @@ impl Drop for Turns {
         for job in jobs {
             if job.claim() {
                 job.finish(Err(Lost::Stopped));
+                job.caller.wake();
             }
         }
     }
@@ -324,18 +327,43 @@ impl Shared {
         }
     }
 
-    /// What a thread does.
-    fn work(&self, kind: Kind) {
-        let mut back = None;
-        while let Some(job) = self.take(kind, back.take()) {
-            if job.turn() {
-                back = Some(job);
-            }
+    /// Wakes a thread for one that is due. Those of the long ones would come to it too, but on a busy machine they are late.
+    fn hurry(&self) {
+        let mut ready = self.ready();
+        if ready.call(Kind::Young) {
+            drop(ready);
+            self.young.notify_one();
         }
     }
 
+    /// What a thread does. Waking a caller costs as much as half a short call, so ends are told in groups: only while
+    /// others are there to run at once, and none waits longer than one turn.
+    fn work(&self, kind: Kind) {
+        let (mut back, mut ended) = (None, Vec::new());
+        while let Some(job) = self.take(kind, back.take(), &mut ended) {
+            match job.turn() {
+                After::Parked => {}
+                After::Ended => {
+                    ended.push(job);
+                    let more = kind == Kind::Young && self.woken.load(Ordering::Relaxed) > 0;
+                    if more && ended.len() < limits::TOLD_AT_ONCE_MAX {
+                        continue;
+                    }
+                }
+                After::Yielded => back = Some(job),
+            }
+            tell(&mut ended);
+        }
+        tell(&mut ended);
+    }
+
     /// Puts back the job whose turn is over, and takes the next: in one go, so that no other thread gets it between.
-    fn take(&self, kind: Kind, back: Option<Arc<Job>>) -> Option<Arc<Job>> {
+    fn take(
+        &self,
+        kind: Kind,
+        back: Option<Arc<Job>>,
+        ended: &mut Vec<Arc<Job>>,
+    ) -> Option<Arc<Job>> {
         let mut ready = self.ready();
         if let Some(job) = back {
             let other = ready.push(job, Come::Yielded);
@@ -347,10 +375,18 @@ impl Shared {
             if ready.stopped {
                 return None;
             }
-            if let Some(job) = ready.next(kind, Instant::now) {
-                return Some(job);
+            let next = ready.next(kind, Instant::now);
+            self.woken.store(ready.woken.len(), Ordering::Relaxed);
+            if next.is_some() {
+                return next;
             }
-            ready = self.sleep(ready, kind);
+            if ended.is_empty() {
+                ready = self.sleep(ready, kind);
+            } else {
+                drop(ready);
+                tell(ended);
+                ready = self.ready();
+            }
         }
     }
 
@@ -369,6 +405,23 @@ impl Shared {
     }
 }
 
+/// Wakes the callers of these.
+fn tell(ended: &mut Vec<Arc<Job>>) {
+    for job in ended.drain(..) {
+        job.caller.wake();
+    }
+}
+
+/// What became of a job in its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    Parked,
+    /// It goes back into the queue.
+    Yielded,
+    /// Its caller is to be told.
+    Ended,
+}
+
 impl Job {
     /// Takes it from the queue; false when that was done by another way already.
     fn claim(&self) -> bool {
@@ -382,17 +435,16 @@ impl Job {
         swapped.is_ok()
     }
 
-    /// Lets a claimed job have its turn; whether it goes back into the queue.
-    fn turn(self: &Arc<Self>) -> bool {
+    /// Lets a claimed job have its turn.
+    fn turn(self: &Arc<Self>) -> After {
         if self.cancelled.load(Ordering::SeqCst) {
-            self.finish(Err(Lost::Stopped));
-            return false;
+            return self.finish(Err(Lost::Stopped));
         }
         let waker = Waker::from(self.clone());
         let polled = {
             let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
             let Some(attempt) = attempt.as_mut() else {
-                return false;
+                return After::Parked;
             };
             // Whatever a panic leaves half done is the attempt's own, which is dropped.
             catch_unwind(AssertUnwindSafe(|| {
@@ -400,32 +452,29 @@ impl Job {
             }))
         };
         match polled {
-            Ok(Poll::Pending) if self.swap(RUNNING, PARKED) => false,
+            Ok(Poll::Pending) if self.swap(RUNNING, PARKED) => After::Parked,
             Ok(Poll::Pending) => {
                 // It was woken meanwhile, and nothing else changes that state.
                 self.state.store(READY, Ordering::SeqCst);
-                true
+                After::Yielded
             }
-            Ok(Poll::Ready(end)) => {
-                self.finish(Ok(end));
-                false
-            }
-            Err(_) => {
-                self.finish(Err(Lost::Panicked));
-                false
-            }
+            Ok(Poll::Ready(end)) => self.finish(Ok(end)),
+            Err(_) => self.finish(Err(Lost::Panicked)),
         }
     }
 
-    /// Tells the caller, and frees what the attempt holds.
-    fn finish(&self, end: Result<TaskEnd, Lost>) {
+    /// Frees what the attempt holds, and leaves the end to the caller.
+    fn finish(&self, end: Result<TaskEnd, Lost>) -> After {
         self.state.store(ENDED, Ordering::SeqCst);
-        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
-        self.caller.wake();
-        let mut attempt = self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
-        let attempt = attempt.take();
+        let attempt = self
+            .attempt
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         // A panic in here must not end the thread.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(attempt)));
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        After::Ended
     }
 
     /// Lets it end without another turn.
@@ -451,6 +500,9 @@ impl Wake for Job {
                 RUNNING if self.swap(RUNNING, WOKEN) => return,
                 // Another thread was faster.
                 PARKED | RUNNING => {}
+                READY if self.pace.due().is_some_and(|due| due <= Instant::now()) => {
+                    return self.shared.hurry();
+                }
                 // It is queued, or will be, or has ended.
                 _ => return,
             }
@@ -616,7 +668,8 @@ mod tests {
         drop(dropped);
         let next = table.shared.ready().next(Kind::Young, Instant::now);
         assert!(next.is_some_and(|next| Arc::ptr_eq(&next, &job)));
-        assert!(!job.turn() && job.attempt.lock().unwrap().is_none());
+        assert_eq!(job.turn(), After::Ended);
+        assert!(job.attempt.lock().unwrap().is_none());
         assert_eq!(table.turn(Kind::Young), "new");
         let rest = [0; 2].map(|_| table.turn(Kind::Long));
         assert_eq!(rest, ["first", "nobody"]);

@@ -242,12 +242,7 @@ impl Engine {
             );
             return Err(Error::rejected(Code::InvalidExecutionInput, why));
         }
-        let input = Value::parse(text).map_err(|error| {
-            Error::rejected(
-                Code::InvalidExecutionInput,
-                format!("Invalid State Machine Execution Input: '{}'", error.message),
-            )
-        })?;
+        let input = parse_input(text)?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
         Ok(Starting {
@@ -657,6 +652,18 @@ fn already_exists(arn: &str) -> Error {
         Code::ExecutionAlreadyExists,
         format!("Execution Already Exists: '{arn}'"),
     )
+}
+
+fn parse_input(text: &str) -> Result<Value, Error> {
+    let refuse = |why: &str| {
+        let text = format!("Invalid State Machine Execution Input: '{why}'");
+        Error::rejected(Code::InvalidExecutionInput, text)
+    };
+    // What is no JSON at all has no place to complain of.
+    if text.trim().is_empty() {
+        return Err(refuse("Invalid execution input."));
+    }
+    Value::parse(text).map_err(|error| refuse(&error.message))
 }
 
 fn absent(arn: &str) -> Error {

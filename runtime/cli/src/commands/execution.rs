@@ -13,7 +13,7 @@ use crate::given;
 use crate::graph::clip;
 use crate::table::Table;
 use crate::terminal::{shown, stdout_columns};
-use crate::timeline::{Failure, HistoryEvent, Status, Timeline, duration_text};
+use crate::timeline::{Failure, HistoryEvent, Status, Timeline, Visit, duration_text};
 use crate::waterfall::waterfall;
 
 /// Characters of what a table says of an event.
@@ -235,14 +235,15 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         }
     }
     out.push('\n');
-    out.push_str(&states(&timeline).take(stdout_columns()));
+    out.push_str(&states(&timeline, stdout_columns()));
     super::print(&out)
 }
 
-/// A row a visit; iterations of Maps are left to `history`.
-fn states(timeline: &Timeline) -> Table {
-    let mut table = Table::new(&["state", "type", "status", "time>", "attempts>", "error"]);
-    for (index, visit) in timeline.visits.iter().enumerate() {
+/// A row a visit, with its failure below; iterations of Maps are left to `history`.
+fn states(timeline: &Timeline, columns: Option<usize>) -> String {
+    let mut table = Table::new(&["state", "type", "status", "time>", "attempts>"]);
+    let mut failures = Vec::new();
+    for visit in &timeline.visits {
         if timeline.frames[visit.frame].in_map {
             continue;
         }
@@ -267,25 +268,27 @@ fn states(timeline: &Timeline) -> Table {
             status.to_owned(),
             duration_text(visit.duration_ms(timeline.last_ms)),
             visit.attempts.len().to_string(),
-            clip(
-                &failure_of(timeline, index).map_or_else(String::new, ToString::to_string),
-                SUMMARY_CHARS_MAX,
-            ),
         ]);
+        let indent = "  ".repeat(frame.depth + 2);
+        failures.push(failure_of(visit).map(|failure| format!("{indent}{failure}")));
     }
-    table
+    let rows = table.take(columns);
+    let mut rows = rows.lines();
+    let mut out = format!("{}\n", rows.next().unwrap_or_default());
+    for (row, failure) in rows.zip(failures) {
+        out.push_str(&format!("{row}\n"));
+        if let Some(failure) = failure {
+            let chars_max = columns.unwrap_or(SUMMARY_CHARS_MAX);
+            out.push_str(&format!("{}\n", clip(&shown(&failure), chars_max)));
+        }
+    }
+    out
 }
 
-/// The failure of a visit; where history gives it none, as to a Map, that of the last failed visit within.
-fn failure_of(timeline: &Timeline, index: usize) -> Option<&Failure> {
-    let own = timeline.visits[index].failure.as_ref()?;
+/// The failure of a visit; history gives none to a Map or Parallel whose inside failed.
+fn failure_of(visit: &Visit) -> Option<&Failure> {
     let told = |failure: &&Failure| failure.error.is_some() || failure.cause.is_some();
-    let within = timeline.visits.iter().rev().filter(|visit| {
-        timeline.frames[visit.frame].owner == Some(index) && visit.status == Status::Failed
-    });
-    Some(own)
-        .filter(told)
-        .or_else(|| within.filter_map(|visit| visit.failure.as_ref()).find(told))
+    visit.failure.as_ref().filter(told)
 }
 
 fn timeline(events: &[Value]) -> Outcome<Timeline> {

@@ -35,11 +35,11 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
             next = events.next() => match next? {
                 Some(events) => {
                     let lines = progress.take(&events);
-                    draw(&mut block, &progress, &lines, quiet);
+                    tell(&mut block, &progress, &lines, quiet);
                 }
                 None => break,
             },
-            _ = tick.tick(), if block.is_live() && !quiet => draw(&mut block, &progress, &[], quiet),
+            _ = tick.tick(), if block.is_live() && !quiet => draw(&mut block, &progress, quiet),
             _ = tokio::signal::ctrl_c() => {
                 block.draw(&[], &[]);
                 return Ok(Followed::Interrupted);
@@ -50,19 +50,22 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
     Ok(Followed::Closed(Box::new(progress.timeline().clone())))
 }
 
-fn draw(block: &mut LiveBlock, progress: &Progress, lines: &[String], quiet: bool) {
-    if quiet {
-        return;
+fn draw(block: &mut LiveBlock, progress: &Progress, quiet: bool) {
+    if !quiet {
+        block.draw(&[], &progress.live(super::now_ms()));
     }
+}
+
+/// What events told. What ran long ago, and is only read now, is not shown as running.
+fn tell(block: &mut LiveBlock, progress: &Progress, lines: &[String], quiet: bool) {
     let now_ms = super::now_ms();
-    // What ran long ago, and is only read now, is not shown as running.
-    let past = !lines.is_empty() && progress.timeline().last_ms + CATCH_UP_MS < now_ms;
-    let live = if past {
-        Vec::new()
-    } else {
-        progress.live(now_ms)
-    };
-    block.draw(lines, &live);
+    let past = progress.timeline().last_ms + CATCH_UP_MS < now_ms;
+    match (quiet, past) {
+        (true, _) => {}
+        (false, true) if lines.is_empty() => {}
+        (false, true) => block.draw(lines, &[]),
+        (false, false) => block.draw(lines, &progress.live(now_ms)),
+    }
 }
 
 /// Prints the output of a closed execution on stdout, or its failure on stderr with `hint`.

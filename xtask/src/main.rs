@@ -5,6 +5,7 @@ mod bench;
 mod binaries;
 mod demo;
 mod examples;
+mod fuzz;
 mod guests;
 mod suite;
 mod tools;
@@ -61,6 +62,20 @@ enum Chore {
         #[arg(long, default_value_t = 2)]
         seed: u64,
     },
+    /// Feed the languages' readers and the interpreter with bytes, guided by the code that they reach
+    Fuzz {
+        /// json, path, intrinsic, jsonata, asl or step; each of them when absent
+        target: Option<String>,
+        /// How long each
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// The seed; another one each time when absent
+        #[arg(long)]
+        seed: Option<u32>,
+        /// Give the target this one input instead
+        #[arg(long, value_name = "FILE")]
+        replay: Option<PathBuf>,
+    },
     /// Run the seeded simulation of crashes
     Torture {
         /// How many seeds
@@ -95,6 +110,12 @@ fn main() -> Result<()> {
         }
         Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Differential { pairs, seed } => differential(pairs, seed),
+        Chore::Fuzz {
+            target,
+            seconds,
+            seed,
+            replay,
+        } => fuzz::fuzz(target.as_deref(), seconds, seed, replay),
         Chore::Torture { seeds, from, seed } => torture(seeds, from, seed),
     }
 }

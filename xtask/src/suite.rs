@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::binaries::Binaries;
-use crate::{examples, guests, tools};
+use crate::{examples, fuzz, guests, tools};
 
 /// A part of the suite.
 struct Part {
@@ -136,7 +136,20 @@ const PARTS: &[Part] = &[
     Part {
         name: "chores",
         what: "these chores and the bench",
-        work: Work::Tests(&["xtask", "stepwell-bench", "stepwell-test-guests"], &[]),
+        work: Work::Tests(
+            &[
+                "xtask",
+                "stepwell-bench",
+                "stepwell-fuzz",
+                "stepwell-test-guests",
+            ],
+            &[],
+        ),
+    },
+    Part {
+        name: "fuzz",
+        what: "whatever bytes come, for half a minute",
+        work: Work::Chore(fuzz::briefly),
     },
     Part {
         name: "docs",

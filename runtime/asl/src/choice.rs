@@ -90,13 +90,6 @@ fn path_rule(rule: &Reading) -> Option<PathRule> {
 
 /// A rule's test: And, Or, Not, or a comparison.
 fn test(fields: &Fields, depth: usize) -> Option<Test> {
-    if depth > TEST_DEPTH_MAX {
-        fields.node.fault(
-            Code::TooDeep,
-            format!("Choice rules are nested more than {TEST_DEPTH_MAX} levels"),
-        );
-        return None;
-    }
     let combined = ["And", "Or", "Not", "Variable"];
     match *fields.exactly_one(&combined).first()? {
         "And" => nested_all(&fields.get("And")?, depth).map(Test::And),
@@ -116,6 +109,11 @@ fn nested_all(node: &Node, depth: usize) -> Option<Vec<Test>> {
 }
 
 fn nested(node: &Node, depth: usize) -> Option<Test> {
+    if depth >= TEST_DEPTH_MAX {
+        let message = format!("Choice rules are nested more than {TEST_DEPTH_MAX} levels");
+        node.fault(Code::TooDeep, message);
+        return None;
+    }
     let fields = node.fields()?;
     fields.get("Comment");
     let test = test(&fields, depth + 1);

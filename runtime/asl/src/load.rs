@@ -9,7 +9,7 @@ use crate::limits::{
     DEFINITION_BYTES_MAX, DEFINITION_RAISED_BYTES_MAX, JSON_DEPTH_MAX, SOURCE_CHARS_MAX,
 };
 use crate::machine::{Extent, machine};
-use crate::node::{Node, Place, Report};
+use crate::node::{Node, Place, Report, holds_substitution};
 use crate::positions;
 use crate::program::{ExecutionType, Program, QueryLanguage};
 
@@ -19,8 +19,8 @@ pub struct Options {
     pub limits: Limits,
     /// Type of the state machine: Express workflows cannot wait for callbacks and jobs.
     pub kind: ExecutionType,
-    /// Whether `${Name}` stands for a value that is filled in when the definition is deployed. A definition with such
-    /// values can be checked and drawn, not run.
+    /// Whether `${Name}` stands for a value, or a part of one, that is filled in when the definition is deployed. What
+    /// such a text says is not checked. A definition with such values can be checked and drawn, not run.
     pub allow_substitutions: bool,
 }
 
@@ -217,12 +217,37 @@ fn read(text: &str, options: &Options) -> Read {
         options.kind,
         Extent::Whole,
     );
-    let mut diagnostics = report.into_diagnostics();
+    let mut diagnostics = finished(report, &value);
     locate(text, &mut diagnostics, "");
     Read {
         program,
         diagnostics,
     }
+}
+
+/// What was reported, but for what would be said of texts that are to be filled in.
+fn finished(report: Report, whole: &Value) -> Vec<Diagnostic> {
+    let allow_substitutions = report.allow_substitutions;
+    let mut diagnostics = report.into_diagnostics();
+    if allow_substitutions {
+        diagnostics.retain(|diagnostic| {
+            let value = at(whole, &diagnostic.pointer);
+            !value.is_some_and(holds_substitution)
+        });
+    }
+    diagnostics
+}
+
+/// The value at a JSON Pointer.
+fn at<'v>(value: &'v Value, pointer: &str) -> Option<&'v Value> {
+    let mut value = value;
+    for token in pointer.split('/').skip(1) {
+        value = match value {
+            Value::Array(items) => items.get(token.parse::<usize>().ok()?)?,
+            _ => value.get(&token.replace("~1", "/").replace("~0", "~"))?,
+        };
+    }
+    Some(value)
 }
 
 /// The definition as JSON, which must be an object of bounded depth.

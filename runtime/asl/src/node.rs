@@ -287,6 +287,11 @@ impl<'d> Node<'d> {
         self.report.allow_substitutions && stands_in
     }
 
+    /// Whether a part of the text is a `${…}` (and the caller allows that): what it says is not known yet.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.report.allow_substitutions && holds_substitution(self.value)
+    }
+
     fn child(&self, place: Place, value: &'d Value) -> Node<'d> {
         Node {
             value,
@@ -301,6 +306,12 @@ impl<'d> Node<'d> {
         }
         value
     }
+}
+
+/// Whether a value is a text with a `${…}` in it.
+pub(crate) fn holds_substitution(value: &Value) -> bool {
+    let after = value.as_str().and_then(|text| text.split_once("${"));
+    after.is_some_and(|(_, rest)| rest.contains('}'))
 }
 
 /// The members of an object. Who reads them asks for each by name; what nobody asked for is not supported.

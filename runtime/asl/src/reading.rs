@@ -55,7 +55,9 @@ impl Siblings {
             return None;
         };
         let found = self.ids.get(name).copied();
-        if found.is_none() {
+        if found.is_none() && node.is_unfinished() {
+            self.graph.borrow_mut().broken = true;
+        } else if found.is_none() {
             let mut diagnostic = node.diagnostic(
                 Code::MissingTarget,
                 format!("Missing 'Next' target: {name}"),

@@ -183,6 +183,9 @@ pub(crate) struct ValidateArgs {
     /// Check as the definition of an EXPRESS state machine
     #[arg(long)]
     pub(crate) express: bool,
+    /// Allow texts with `${…}`, which something else fills in when the definition is deployed: they are not checked
+    #[arg(long)]
+    pub(crate) substitutions: bool,
     /// Print the diagnostics as JSON
     #[arg(long)]
     pub(crate) json: bool,

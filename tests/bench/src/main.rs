@@ -5,6 +5,7 @@ mod disk;
 mod executions;
 mod fair;
 mod http;
+mod languages;
 mod load;
 mod map;
 mod plot;
@@ -35,7 +36,7 @@ const APPENDS: usize = 200;
     about = "Measure what executions, tasks and the process cost"
 )]
 struct Arguments {
-    /// Only rows whose name begins so, or groups: executions, tasks, map, process
+    /// Only rows whose name begins so, or groups: languages, executions, tasks, map, process
     rows: Vec<String>,
     /// Short loads and one repetition: for a look, not for a page
     #[arg(long)]
@@ -154,7 +155,8 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // Calls of the sandbox alone first: nothing else runs in this process then.
+    // What needs no server first: nothing else runs in this process then.
+    languages::measure(&mut bench)?;
     tasks::alone(&mut bench)?;
     runtime.block_on(async {
         executions::measure(&mut bench).await?;

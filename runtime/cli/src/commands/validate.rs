@@ -1,7 +1,7 @@
 //! `validate` and `explain`: definitions and the codes of what is wrong with them.
 
 use serde_json::{Value, json};
-use stepwell_asl::{Diagnostic, ExecutionType, Severity};
+use stepwell_asl::{Diagnostic, ExecutionType, Options, Severity};
 
 use crate::args::{ExplainArgs, ValidateArgs};
 use crate::exit::{Outcome, Stop};
@@ -15,7 +15,10 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     } else {
         ExecutionType::Standard
     };
-    let options = given::options(kind, args.limits);
+    let options = Options {
+        allow_substitutions: args.substitutions,
+        ..given::options(kind, args.limits)
+    };
     let (mut errors, mut warnings) = (0, 0);
     let mut found = Vec::new();
     for path in &args.files {

@@ -68,3 +68,44 @@ fn random_numbers_stay_in_range_and_follow_the_seed() {
     assert_eq!(first, again);
     assert_eq!(&first.as_str().unwrap()[14..15], "4");
 }
+
+/// What a call gives, shortened: its length, or its error.
+fn given(call: &str, input: &Value) -> String {
+    let call = PathExpr::parse(call).unwrap();
+    let sources = Sources::new(input, &NoScope);
+    match call.evaluate(&sources, &mut Random::from_seed([7; 32])) {
+        Ok(value) => match (value.as_str(), value.as_array()) {
+            (Some(text), _) => format!("{} characters", text.chars().count()),
+            (_, Some(items)) => format!("{} items", items.len()),
+            _ => value.to_json(),
+        },
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn limits_hold_to_the_unit() {
+    let text = |length: usize| Value::object([("t", Value::from("x".repeat(length)))]);
+    let emoji = |count: usize| Value::object([("t", Value::from("😀".repeat(count)))]);
+    for (call, at, beyond) in [
+        ("States.Base64Encode($.t)", text(10_000), text(10_001)),
+        ("States.Base64Decode($.t)", text(10_000), text(10_001)),
+        ("States.Hash($.t, 'SHA-1')", text(10_000), text(10_001)),
+        // A character beyond the Basic Multilingual Plane counts as two, as in Java.
+        ("States.Base64Encode($.t)", emoji(5_000), emoji(5_001)),
+    ] {
+        assert!(given(call, &at).ends_with(" characters"), "{call}");
+        let refused = given(call, &beyond);
+        assert!(refused.ends_with("at most 10000 are allowed"), "{refused}");
+    }
+    let partition = "States.ArrayPartition(States.Array($.t), 1)";
+    assert_eq!(given(partition, &text(262_144 - 6)), "1 items");
+    let refused = given(partition, &text(262_144 - 5));
+    assert!(
+        refused.ends_with("The result has 262145 bytes; at most 262144 are allowed"),
+        "{refused}"
+    );
+    let range = |last: u32| given(&format!("States.ArrayRange(1, {last}, 1)"), &Value::Null);
+    assert_eq!(range(1_000), "1000 items");
+    assert!(range(1_001).ends_with("The range has 1001 elements; at most 1000 are allowed"));
+}

@@ -9,7 +9,7 @@ use stepwell_tests::server;
 use super::{Breaches, Tree, text};
 
 /// Of ours, whom each crate may name. Crates that are not here are guests: [`GUESTS_MAY`].
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("stepwell-query", &[]),
     ("stepwell-asl", &["stepwell-query"]),
     ("stepwell-interp", &["stepwell-asl", "stepwell-query"]),
@@ -49,8 +49,20 @@ const EDGES: [(&str, &[&str]); 12] = [
             "stepwell-query",
         ],
     ),
-    // Measures a bare loop over the Wasm runtime beside the program.
-    ("stepwell-bench", &["stepwell-sandbox"]),
+    // Measures the languages and a bare loop over the Wasm runtime beside the program.
+    (
+        "stepwell-bench",
+        &[
+            "stepwell-asl",
+            "stepwell-interp",
+            "stepwell-query",
+            "stepwell-sandbox",
+        ],
+    ),
+    (
+        "stepwell-fuzz",
+        &["stepwell-asl", "stepwell-interp", "stepwell-query"],
+    ),
     ("xtask", &[]),
 ];
 /// The SDK, samples, examples' tasks and test guests.

@@ -11,7 +11,9 @@ use stepwell_query::Value;
 use crate::definition::{self, Bytes};
 
 /// Steps of one execution: it may go round for ever.
-const STEPS_MAX: usize = 300;
+const STEPS_MAX: usize = 60;
+/// Events after which no further step is taken: each may carry a payload as large as there may be.
+const EVENTS_MAX: usize = 200;
 
 /// The target.
 pub(crate) fn step(data: &[u8]) {
@@ -31,6 +33,9 @@ pub(crate) fn step(data: &[u8]) {
         else {
             break;
         };
+        if events.len() > EVENTS_MAX {
+            break;
+        }
         has_beaten |= matches!(input, Input::Heartbeat { .. });
         let env = Env {
             at,

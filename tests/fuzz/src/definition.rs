@@ -39,10 +39,11 @@ const PATHS: &[&str] = &[
     "$.missing",
     "$..b",
 ];
+/// None of them takes the whole input, which would double at each turn of a loop.
 const CALLS: &[&str] = &[
-    "$",
+    "$.s",
     "$.a",
-    "States.Array($, 1)",
+    "States.Array($.n, 1)",
     "States.Format('{}', $.s)",
     "States.MathAdd(1, $.n)",
     "States.UUID()",
@@ -50,7 +51,7 @@ const CALLS: &[&str] = &[
     "$v",
 ];
 const EXPRESSIONS: &[&str] = &[
-    "$states.input",
+    "$states.input.n",
     "$states.input.a",
     "$states.context.State.Name",
     "$v",

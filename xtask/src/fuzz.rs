@@ -1,7 +1,7 @@
 //! The coverage-guided fuzzer: builds it with its flags, runs a target for a while, says how to do it again. Hides
 //! where it keeps what it found.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -114,7 +114,7 @@ fn host() -> Result<String> {
         .to_owned())
 }
 
-fn run(program: &PathBuf, name: &str, seeds: &[&str], seconds: u64, seed: u32) -> Result<()> {
+fn run(program: &Path, name: &str, seeds: &[&str], seconds: u64, seed: u32) -> Result<()> {
     let kept = tools::root().join("target/fuzz/kept").join(name);
     let broken = tools::root().join("target/fuzz/broken").join(name);
     for folder in [&kept, &broken] {

@@ -188,7 +188,7 @@ impl Maker<'_, '_> {
 
     /// What a state makes of its data.
     fn fields(&mut self, jsonata: bool, parameters: &str) -> String {
-        let assign = self.bytes.next() % 3 == 0;
+        let assign = self.bytes.next().is_multiple_of(3);
         match jsonata {
             true => {
                 let value = self.bytes.one(EXPRESSIONS);

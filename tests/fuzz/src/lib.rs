@@ -10,8 +10,11 @@ use stepwell_query::{
     Sources, Template, Value,
 };
 
+/// Takes the fuzzer's bytes; panics when something does not hold.
+pub type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+pub const TARGETS: [(&str, Target); 6] = [
     ("json", json),
     ("path", path),
     ("intrinsic", intrinsic),

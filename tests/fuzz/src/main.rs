@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 /// The target of this process.
-static TARGET: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static TARGET: LazyLock<stepwell_fuzz::Target> = LazyLock::new(|| {
     let name = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let found = stepwell_fuzz::TARGETS
         .iter()

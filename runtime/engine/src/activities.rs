@@ -2,8 +2,8 @@
 //! is the store's open-task rows: the queue is filled from there once, and then by what this node opens.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -19,7 +19,7 @@ use crate::{
     engine::Engine,
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, ExecutionId, Journal, TokenHash},
-    limits::{ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
+    limits::{ACTIVITIES_KNOWN_MAX, ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
     node, pages, reader,
     record::{self, ActivityRecord, TaskKey},
     shard::{In, activity_scope},
@@ -36,6 +36,14 @@ type Named = (Arc<str>, Arc<str>);
 #[derive(Default)]
 pub(crate) struct Activities {
     queues: Mutex<HashMap<Named, Arc<Queue>>>,
+    there: Mutex<There>,
+}
+
+/// Activities that were found to be there and that this node has not deleted since.
+#[derive(Default)]
+struct There {
+    known: HashSet<Named>,
+    deletions: u64,
 }
 
 /// One activity's queue.
@@ -78,6 +86,47 @@ impl Activities {
             .entry((tenant.clone(), activity.clone()))
             .or_default()
             .clone()
+    }
+
+    fn there(&self) -> MutexGuard<'_, There> {
+        self.there.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether an activity is there as far as this node knows without asking the store.
+    pub(crate) fn is_known(&self, tenant: &Arc<str>, activity: &Arc<str>) -> bool {
+        let named = (tenant.clone(), activity.clone());
+        self.there().known.contains(&named)
+    }
+
+    fn forget(&self, tenant: &Arc<str>, activity: &str) {
+        let mut there = self.there();
+        there.deletions += 1;
+        there.known.remove(&(tenant.clone(), activity.into()));
+    }
+
+    /// Whether an activity is there. While the store cannot be read it counts as there: its tasks wait, as for a
+    /// worker.
+    pub(crate) async fn exists(
+        &self,
+        journal: &dyn Journal,
+        tenant: &Arc<str>,
+        activity: &Arc<str>,
+    ) -> bool {
+        let Some((region, name)) = arn::own_activity(tenant, activity) else {
+            return false;
+        };
+        let deletions = self.there().deletions;
+        let stored = journal.get(&activity_key(tenant, region, name)).await;
+        let Ok(stored) = stored else { return true };
+        let mut there = self.there();
+        // What was read before a deletion says nothing of what is there after it.
+        if stored.is_some()
+            && there.deletions == deletions
+            && there.known.len() < ACTIVITIES_KNOWN_MAX
+        {
+            there.known.insert((tenant.clone(), activity.clone()));
+        }
+        stored.is_some()
     }
 
     /// A task was opened and is durable.
@@ -151,7 +200,7 @@ impl Engine {
             }
             // One that was deleted in between leaves the name free.
             if let Some(stored) = self.record(&key).await? {
-                let stored = record::decode(&stored.bytes).map_err(Error::Broken)?;
+                let stored = record::decode(&stored.bytes)?;
                 return Ok(shown(stored, name));
             }
         }
@@ -164,10 +213,7 @@ impl Engine {
             .record(&activity_key(&caller.tenant, &region, &name))
             .await?
             .ok_or_else(|| absent(arn))?;
-        Ok(shown(
-            record::decode(&stored.bytes).map_err(Error::Broken)?,
-            &name,
-        ))
+        Ok(shown(record::decode(&stored.bytes)?, &name))
     }
 
     /// The caller's activities in its region, by name.
@@ -180,18 +226,22 @@ impl Engine {
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
         pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
             let name = key.name.strip_prefix(&*prefix).unwrap_or(&key.name);
-            Ok(shown(record::decode(&bytes).map_err(Error::Broken)?, name))
+            Ok(shown(record::decode(&bytes)?, name))
         })
     }
 
     /// Deletes an activity; deleting what is not there succeeds, as on AWS. Open tasks live on.
     pub async fn delete_activity(&self, caller: &Caller, arn: &str) -> Result<(), Error> {
         let (region, name) = arn::activity_parts(caller, arn)?;
+        let activity = arn::activity(&region, &caller.tenant, &name);
+        let activities = &self.node().activities;
+        activities.forget(&caller.tenant, &activity);
         // Without an expected revision the deletion cannot conflict.
-        let _ = self
+        let deleted = self
             .put(&activity_key(&caller.tenant, &region, &name), None, None)
-            .await?;
-        Ok(())
+            .await;
+        activities.forget(&caller.tenant, &activity);
+        deleted.map(drop)
     }
 
     /// Long poll: a task, or `None` when none came within `patience`. ActivityStarted is durable when it answers.
@@ -282,7 +332,7 @@ impl Engine {
                 .map_err(reader::broken)?;
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             for row in &rows {
-                let task: TaskKey = record::decode(&row.task).map_err(Error::Broken)?;
+                let task: TaskKey = record::decode(&row.task)?;
                 if state.known.insert((row.execution, task.into())) {
                     state.waiting.push_back((row.execution, task.into()));
                 }
@@ -297,15 +347,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// Whether an activity is there. While the store cannot be read it counts as there: its tasks wait, as for a worker.
-pub(crate) async fn exists(journal: &dyn Journal, tenant: &Arc<str>, arn: &str) -> bool {
-    let Some((region, name)) = arn::own_activity(tenant, arn) else {
-        return false;
-    };
-    let stored = journal.get(&activity_key(tenant, region, name)).await;
-    stored.map_or(true, |record| record.is_some())
 }
 
 /// The outcome of a task whose activity is not there, in AWS's words.

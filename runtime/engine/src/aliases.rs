@@ -197,7 +197,7 @@ impl Engine {
                     .name
                     .strip_prefix(&*prefix)
                     .unwrap_or(&item.key.name);
-                let alias = record::decode(&item.bytes).map_err(Error::Broken)?;
+                let alias = record::decode(&item.bytes)?;
                 Ok((name.to_owned(), alias))
             });
         decoded.collect()
@@ -210,7 +210,7 @@ impl Engine {
     ) -> Result<Option<AliasRecord>, Error> {
         let stored = self.record(&alias_key(caller, arn)).await?;
         stored
-            .map(|stored| record::decode(&stored.bytes).map_err(Error::Broken))
+            .map(|stored| record::decode(&stored.bytes))
             .transpose()
     }
 

@@ -12,11 +12,12 @@ use crate::{
     api::{HistoryEntry, Metrics},
     counters::Counters,
     error::Error,
+    health,
     journal::{
         CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, OpenError, PostgresJournal,
-        PostgresOptions, Refused, SqliteJournal, SqliteOptions, Verdict, Write,
+        PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
     },
-    limits::{PAGE_MAX, SHUTDOWN_PATIENCE},
+    limits::{HEALTH_WAIT_MAX, PAGE_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
     pages::PageKey,
     reader,
@@ -114,7 +115,7 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Unreadable { .. } | OpenError::Foreign(_) | OpenError::Newer { .. } => {
             Error::Unusable(text)
         }
-        OpenError::Full(_)
+        OpenError::Full { .. }
         | OpenError::Locked(_)
         | OpenError::Damaged { .. }
         | OpenError::Unreachable { .. } => Error::Unopened(text),
@@ -171,6 +172,20 @@ impl Engine {
         }
     }
 
+    /// Whether the store takes writes; if not, why. A store that nobody wrote to for a while is asked.
+    pub async fn health(&self) -> Result<(), String> {
+        let health = &self.0.node.health;
+        if let Some(known) = health.fresh() {
+            return known;
+        }
+        let probing = self.0.node.journal.commit(vec![health::probe()]);
+        match tokio::time::timeout(HEALTH_WAIT_MAX, probing).await {
+            Ok(verdicts) => health.note(&verdicts),
+            Err(_) => health.set(Some(health::silent())),
+        }
+        health.fresh().unwrap_or(Ok(()))
+    }
+
     pub(crate) fn node(&self) -> &Node {
         &self.0.node
     }
@@ -198,14 +213,7 @@ impl Engine {
 
     /// Commits one write whose refusal means something; a full or broken store is an error all the same.
     pub(crate) async fn verdict(&self, write: Write) -> Result<Verdict, Error> {
-        let mut verdicts = self.0.node.journal.commit(vec![write]).await;
-        match verdicts.pop() {
-            Some(Err(refused @ (Refused::Full(_) | Refused::Broken(_)))) => {
-                Err(crate::executions::refusal(refused))
-            }
-            Some(verdict) => Ok(verdict),
-            None => Err(Error::Broken("the store gave no verdict".to_owned())),
-        }
+        self.0.node.write(write).await
     }
 }
 

@@ -15,6 +15,9 @@ pub enum Error {
     /// What was named is no store, or one of a newer version: whoever named it has to name another.
     #[error("{0}")]
     Unusable(String),
+    /// What is stored is not what was stored: the operator's to mend, with a text that says how. Never for the wire.
+    #[error("{0}")]
+    Damaged(String),
     /// The runtime's own failure. The text is for the operator's log, never for the wire.
     #[error("internal failure: {0}")]
     Broken(String),

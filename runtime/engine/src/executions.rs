@@ -147,7 +147,7 @@ impl Engine {
         let Some(row) = row.map_err(reader::broken)? else {
             return Ok(None);
         };
-        let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
+        let meta: Meta = record::decode(&row.new.meta)?;
         Ok((meta.parent == Some(parent)).then(|| StartedExecution {
             execution_arn: reader::execution_arn(&meta, &row.new.name),
             started_at: row.new.started_at,
@@ -389,7 +389,8 @@ impl Engine {
         // EXPRESS executions of that name are not described by this ARN.
         let look = look.await.map_err(reader::broken)?;
         let look = look.filter(|look| look.row.new.unique_name);
-        reader::describe(&look.ok_or_else(|| absent(arn))?)
+        let look = look.ok_or_else(|| absent(arn))?;
+        reader::describe(&look).map_err(|error| reader::named(arn, error))
     }
 
     /// Executions of a state machine, or those that a version or an alias started, newest first.
@@ -494,9 +495,7 @@ impl Engine {
             .await
             .map_err(reader::broken)?;
         if row.is_some_and(|row| row.view.status == Status::Running) {
-            closed
-                .await
-                .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+            closed.await.map_err(|_| self.node().let_go())?;
         }
         Ok(())
     }
@@ -524,12 +523,17 @@ impl Engine {
         let direction = if reverse { "backward" } else { "forward" };
         let list = self.list(caller, &["history", arn, direction]);
         let start = list.number(&page).await?;
-        let mut entries = if reverse {
-            self.backward(&row, start, size).await?
+        let entries = if reverse {
+            self.backward(&row, start, size).await
         } else {
             self.entries(row.id, start.unwrap_or(1), size as usize + 1)
-                .await?
+                .await
         };
+        let mut entries = entries.map_err(|error| reader::named(arn, error))?;
+        let next = entries.last().map_or(1, |last| last.id + 1);
+        if !reverse && entries.len() <= size as usize && next < row.next_public {
+            return Err(reader::named(arn, reader::lacks(row.id, next)));
+        }
         if !reverse && entries.len() <= size as usize && row.view.status == Status::Running {
             self.append_live(row.id, start.unwrap_or(1), &mut entries)
                 .await?;
@@ -564,8 +568,11 @@ impl Engine {
                 .map_err(reader::broken)?;
             let found = segments.len();
             for stored in &segments {
-                let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
-                entries.extend(all.into_iter().filter(|entry| entry.id >= public));
+                let all = public_entries(&reader::decode(id, stored)?, stored.segment.first_public);
+                for entry in all.into_iter().filter(|entry| entry.id >= public) {
+                    reader::follows(id, &entry, from + entries.len() as u64)?;
+                    entries.push(entry);
+                }
             }
             let next = entries.last().map_or(public, |entry| entry.id + 1);
             if found == 0 || next == public {
@@ -585,7 +592,8 @@ impl Engine {
     ) -> Result<Vec<HistoryEntry>, Error> {
         let most = size as usize + 1;
         let mut entries: Vec<HistoryEntry> = Vec::new();
-        let mut public = start.unwrap_or(row.next_public.saturating_sub(1));
+        let newest = start.unwrap_or(row.next_public.saturating_sub(1));
+        let mut public = newest;
         while entries.len() < most && public > 0 {
             let range = SegmentRange::Backward { public };
             let segments = self
@@ -596,11 +604,17 @@ impl Engine {
                 .map_err(reader::broken)?;
             let before = entries.len();
             for stored in &segments {
-                let all = public_entries(&reader::decode(stored)?, stored.segment.first_public);
-                entries.extend(all.into_iter().rev().filter(|entry| entry.id <= public));
+                let all = public_entries(
+                    &reader::decode(row.id, stored)?,
+                    stored.segment.first_public,
+                );
+                for entry in all.into_iter().rev().filter(|entry| entry.id <= public) {
+                    reader::follows(row.id, &entry, newest - entries.len() as u64)?;
+                    entries.push(entry);
+                }
             }
             if entries.len() == before {
-                break;
+                return Err(reader::lacks(row.id, public));
             }
             public = entries.last().map_or(0, |entry| entry.id - 1);
         }

@@ -146,7 +146,9 @@ impl Call<'_> {
                         return Err(Refusal::Error(error));
                     }
                 }
-                Err(error @ Error::Rejected { .. }) => return Err(Refusal::Error(error)),
+                Err(error @ (Error::Rejected { .. } | Error::Damaged(_))) => {
+                    return Err(Refusal::Error(error));
+                }
             }
             tokio::time::sleep(Duration::from_millis(RELOAD_AFTER_MS)).await;
         }

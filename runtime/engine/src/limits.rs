@@ -53,6 +53,9 @@ pub(crate) const ACTIVITY_POLLERS_MAX: usize = 1_000;
 /// Open tasks of one activity that are queued in memory; the rest stays in the store until these are taken.
 pub(crate) const ACTIVITY_QUEUE_MAX: usize = 10_000;
 
+/// Activities that are known to be there without a look into the store.
+pub(crate) const ACTIVITIES_KNOWN_MAX: usize = 100_000;
+
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 
@@ -93,8 +96,20 @@ pub(crate) const WAKER_REST_MAX: Duration = Duration::from_secs(30);
 /// How soon the waker looks again while overdue executions are being loaded.
 pub(crate) const WAKER_REST_MIN: Duration = Duration::from_millis(20);
 
+/// How soon the waker looks again while what it woke before is still overdue: it may never be loaded.
+pub(crate) const WAKER_REST_STUCK: Duration = Duration::from_secs(1);
+
 /// Programs kept loaded; the least recently used one goes first.
 pub(crate) const PROGRAMS_MAX: usize = 1_024;
+
+/// How long a write that landed vouches for the store's health.
+pub(crate) const HEALTH_AGE_MAX: Duration = Duration::from_secs(10);
+
+/// How soon a store that refused a write is asked again.
+pub(crate) const HEALTH_RETRY_MIN: Duration = Duration::from_secs(1);
+
+/// How long a question for the store's health waits for an answer.
+pub(crate) const HEALTH_WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How long `shutdown` waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);

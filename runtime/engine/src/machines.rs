@@ -12,10 +12,11 @@ use crate::{
         Status, UpdateMachine,
     },
     arn::{self, MachineArn, Qualifier},
+    deletion,
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogWrite, List, ListQuery, ScopeId, Write},
+    journal::{CatalogKey, CatalogRecord, CatalogWrite, List, ListQuery, RESTORE, ScopeId, Write},
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX, VERSIONS_MAX_RAISED},
     node, pages,
     programs::{Programs, from_hex},
@@ -113,7 +114,7 @@ impl Engine {
                 // Deleted between the two.
                 continue;
             };
-            let stored: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
+            let stored: MachineRecord = record::decode(&stored.bytes)?;
             if stored.deleting {
                 return Err(being_deleted(arn));
             }
@@ -180,7 +181,7 @@ impl Engine {
         let key = machine_key(caller, arn);
         let stored = self.record(&key).await?;
         let stored = stored.ok_or_else(|| absent(&arn.to_string()))?;
-        let record: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
+        let record: MachineRecord = record::decode(&stored.bytes)?;
         if record.deleting {
             return Err(being_deleted(arn));
         }
@@ -281,7 +282,7 @@ impl Engine {
         arn_text: &str,
     ) -> Result<Machine, Error> {
         let (row, machine) = self.execution_row(caller, arn_text).await?;
-        let meta: record::Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
+        let meta: record::Meta = record::decode(&row.new.meta)?;
         let stored = self.machine_record(caller, &machine).await?;
         let (text, _) = self.definition(&meta.definition).await?;
         let mut shown = shown(stored, &machine, text);
@@ -319,7 +320,7 @@ impl Engine {
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
         let mut machines = Vec::with_capacity(found.items.len());
         for item in found.items {
-            let stored: MachineRecord = record::decode(&item.bytes).map_err(Error::Broken)?;
+            let stored: MachineRecord = record::decode(&item.bytes)?;
             let arn = MachineArn::new(
                 caller,
                 item.key
@@ -346,51 +347,64 @@ impl Engine {
             );
             return Err(Error::rejected(Code::ValidationException, text));
         }
+        if self.mark_deleting(caller, &arn).await? {
+            self.delete_marked(caller, &arn).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a machine take no more executions and changes, with a record of the intent to delete it; false when there
+    /// is no such machine.
+    async fn mark_deleting(&self, caller: &Caller, arn: &MachineArn) -> Result<bool, Error> {
         for _ in 0..CHANGE_ATTEMPTS_MAX {
-            let mut held = match self.hold(caller, &arn).await {
+            let mut held = match self.hold(caller, arn).await {
                 Ok(held) => held,
                 Err(Error::Rejected {
                     code: Code::StateMachineDoesNotExist,
                     ..
-                }) => return Ok(()),
-                // Another deletion is under way, or was when the process died: end it.
+                }) => return Ok(false),
+                // Another deletion is under way.
                 Err(Error::Rejected {
                     code: Code::StateMachineDeleting,
                     ..
-                }) => return self.delete_marked(caller, &arn).await,
+                }) => return Ok(true),
                 Err(error) => return Err(error),
             };
             held.record.deleting = true;
-            if self.settle(caller, &arn, held, Vec::new()).await? {
-                return self.delete_marked(caller, &arn).await;
+            let intent = deletion::intent(caller, arn);
+            if self.settle(caller, arn, held, vec![intent]).await? {
+                return Ok(true);
             }
         }
-        Err(crossed(&arn))
+        Err(crossed(arn))
     }
 
     /// Deletes a machine that takes no more changes.
-    async fn delete_marked(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
-        self.stop_all(caller, arn).await?;
+    pub(crate) async fn delete_marked(
+        &self,
+        caller: &Caller,
+        arn: &MachineArn,
+    ) -> Result<(), Error> {
         let key = machine_key(caller, arn);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
-            let Some(stored) = self.record(&key).await? else {
-                return Ok(());
-            };
-            let machine: MachineRecord = record::decode(&stored.bytes).map_err(Error::Broken)?;
-            if !machine.deleting {
-                // Another deletion was faster, and the name is in use again.
-                return Ok(());
+            // Read first: only what was seen is deleted, since another deletion may be faster and the name in use again.
+            let intent = self.record(&deletion::intent_key(caller, arn)).await?;
+            let stored = self.record(&key).await?;
+            let mut gone: Vec<CatalogRecord> = intent.into_iter().collect();
+            let mut more = Vec::new();
+            if let Some(stored) = stored
+                && record::decode::<MachineRecord>(&stored.bytes)?.deleting
+            {
+                self.stop_all(caller, arn).await?;
+                more = self.dependents(caller, arn).await?;
+                gone.push(stored);
             }
-            let mut writes = vec![CatalogWrite {
-                key: key.clone(),
-                expected: Some(stored.revision),
-                bytes: None,
-            }];
-            writes.extend(self.dependents(caller, arn).await?);
-            let gone = self.verdict(Write::Catalog(writes)).await?.is_ok();
+            let mut writes: Vec<CatalogWrite> = gone.into_iter().map(deletion::of).collect();
+            writes.extend(more);
+            let settled = self.verdict(Write::Catalog(writes)).await?.is_ok();
             self.machines_cache()
                 .forget(&caller.tenant, &arn.record_name());
-            if gone {
+            if settled {
                 return Ok(());
             }
         }
@@ -485,11 +499,7 @@ impl Engine {
         let Some(stored) = stored else {
             return Ok(None);
         };
-        let scope = ScopeId(
-            record::decode::<ScopeRecord>(&stored.bytes)
-                .map_err(Error::Broken)?
-                .scope,
-        );
+        let scope = ScopeId(record::decode::<ScopeRecord>(&stored.bytes)?.scope);
         self.machines_cache().put_scope(&caller.tenant, name, scope);
         Ok(Some(scope))
     }
@@ -527,12 +537,13 @@ impl Engine {
             .record(&machine_key(caller, arn))
             .await?
             .ok_or_else(|| absent(&arn.to_string()))?;
-        record::decode(&stored.bytes).map_err(Error::Broken)
+        record::decode(&stored.bytes)
     }
 
     pub(crate) async fn definition(&self, hash: &str) -> Result<(Arc<str>, Arc<Program>), Error> {
-        let hash = from_hex(hash)
-            .ok_or_else(|| Error::Broken("a stored machine names no definition".to_owned()))?;
+        let hash = from_hex(hash).ok_or_else(|| {
+            Error::Damaged(format!("a stored machine names no definition; {RESTORE}"))
+        })?;
         self.node().programs.get(hash).await
     }
 
@@ -624,4 +635,109 @@ pub(crate) fn crossed(arn: &MachineArn) -> Error {
         "Other requests are changing the state machine, its versions or its aliases; try again: '{arn}'"
     );
     Error::rejected(Code::ConflictException, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::Future, pin::Pin, sync::Arc};
+
+    use stepwell_interp::OnCrash;
+
+    use super::Engine;
+    use crate::{
+        Caller, Code, CreateMachine, Error, MachineKind, MachineSettings, Options, PluginCall,
+        PluginEnd, StartRequest, Status, Store, TaskRunner, arn, deletion,
+    };
+
+    const HANGS: &str =
+        r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
+
+    struct Hangs;
+
+    impl TaskRunner for Hangs {
+        fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+            Box::pin(std::future::pending())
+        }
+
+        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+            OnCrash::Redispatch
+        }
+    }
+
+    fn caller() -> Caller {
+        Caller {
+            tenant: "000000000000".into(),
+            region: "us-east-1".into(),
+        }
+    }
+
+    fn open(directory: &std::path::Path) -> Engine {
+        let options = Options {
+            store: Store::Directory(directory.to_owned()),
+            raised_limits: false,
+            take_up: true,
+            shards: 1,
+        };
+        Engine::open(options, Arc::new(Hangs)).unwrap()
+    }
+
+    fn machine() -> CreateMachine {
+        CreateMachine {
+            name: "m".into(),
+            definition: HANGS.into(),
+            role_arn: "arn:aws:iam::000000000000:role/none".into(),
+            kind: MachineKind::Standard,
+            settings: MachineSettings::default(),
+            tags: Vec::new(),
+            publish: None,
+        }
+    }
+
+    #[test]
+    fn the_next_start_finishes_a_deletion() {
+        let directory = tempfile::tempdir().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let (machine_arn, execution_arn) = runtime.block_on(async {
+            let engine = open(directory.path());
+            let created = engine.create_machine(&caller(), machine()).await.unwrap();
+            let created = created.machine;
+            let request = StartRequest {
+                machine_arn: created.arn.to_string(),
+                name: None,
+                input: None,
+                trace_header: None,
+            };
+            let started = engine.start(&caller(), request).await.unwrap();
+            // As far as a process comes that is killed then.
+            let arn = arn::machine(&caller(), &created.arn).unwrap();
+            assert!(engine.mark_deleting(&caller(), &arn).await.unwrap());
+            engine.shutdown().await;
+            (created.arn, started.execution_arn)
+        });
+        runtime.block_on(async {
+            let engine = open(directory.path());
+            let stopped = engine.wait(&caller(), &execution_arn).await.unwrap();
+            assert_eq!(stopped.status, Status::Aborted);
+            // What the start began in the background may be a write away from its end.
+            deletion::finish_all(&engine).await.unwrap();
+            let gone = engine.machine(&caller(), &machine_arn).await;
+            let code = Code::StateMachineDoesNotExist;
+            assert!(
+                matches!(&gone, Err(Error::Rejected { code: found, .. }) if *found == code),
+                "{gone:?}"
+            );
+            engine.create_machine(&caller(), machine()).await.unwrap();
+            deletion::finish_all(&engine).await.unwrap();
+            engine.machine(&caller(), &machine_arn).await.unwrap();
+            engine
+                .delete_machine(&caller(), &machine_arn)
+                .await
+                .unwrap();
+            engine.machine(&caller(), &machine_arn).await.unwrap_err();
+            engine.shutdown().await;
+        });
+    }
 }

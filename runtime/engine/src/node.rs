@@ -22,14 +22,18 @@ use tokio::{
 use crate::{
     activities::{self, Activities},
     counters::Counters,
-    dispatch,
+    deletion, dispatch,
     engine::{Engine, Options, WeakEngine},
     error::Error,
+    executions,
+    health::StoreHealth,
     integration::{self, Served},
-    journal::{Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Verdict},
+    journal::{
+        Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Refused, Verdict, Write,
+    },
     limits::{
         LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX,
-        WAKER_REST_MIN,
+        WAKER_REST_MIN, WAKER_REST_STUCK,
     },
     programs::Programs,
     reader,
@@ -47,6 +51,7 @@ pub(crate) struct Node {
     pub(crate) activities: Activities,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) raised_limits: bool,
+    pub(crate) health: StoreHealth,
     take_up: bool,
     shards: Vec<mpsc::Sender<In>>,
     counters: Vec<Arc<Counters>>,
@@ -112,6 +117,7 @@ impl Node {
             journal,
             runner,
             raised_limits: options.raised_limits,
+            health: StoreHealth::default(),
             take_up: options.take_up,
             shards: senders,
             counters: counters.clone(),
@@ -204,6 +210,29 @@ impl Node {
             })
     }
 
+    /// Commits one write whose refusal means something; a full or broken store is an error all the same.
+    pub(crate) async fn write(&self, write: Write) -> Result<Verdict, Error> {
+        let mut verdicts = self.journal.commit(vec![write]).await;
+        self.health.note(&verdicts);
+        match verdicts.pop() {
+            Some(Err(refused @ (Refused::Full(_) | Refused::Broken(_)))) => {
+                Err(executions::refusal(refused))
+            }
+            Some(verdict) => Ok(verdict),
+            None => Err(Error::Broken("the store gave no verdict".to_owned())),
+        }
+    }
+
+    /// Why a shard let go of who waited for an execution's end.
+    pub(crate) fn let_go(&self) -> Error {
+        if self.closing.load(Relaxed) {
+            return Error::Busy("the server is shutting down".to_owned());
+        }
+        let why =
+            "what is stored of the execution is damaged; an earlier line of this log says where";
+        Error::Damaged(why.to_owned())
+    }
+
     /// Tells the execution of a message that is in its inbox. When the queue is full the waker brings it later.
     pub(crate) fn announce(&self, message: Message) {
         let execution = message.to;
@@ -292,10 +321,22 @@ impl Node {
             }
             let mut closed = self.closed.subscribe();
             tokio::select! {
-                ((), ()) = async { tokio::join!(self.keep_leases(), self.keep_waking()) } => {}
+                ((), (), ()) = async {
+                    tokio::join!(self.keep_leases(), self.keep_waking(), self.finish_deletions())
+                } => {}
                 _ = closed.changed() => {}
             }
         });
+    }
+
+    /// Ends what a process that died had begun to delete.
+    async fn finish_deletions(&self) {
+        let Some(engine) = self.engine().await else {
+            return;
+        };
+        if let Err(error) = deletion::finish_all(&engine).await {
+            tracing::error!(%error, "the deletion of a state machine is not finished; the next start tries again");
+        }
     }
 
     async fn keep_leases(&self) {
@@ -393,6 +434,7 @@ impl Node {
 
     /// Loads executions from disk as they become due.
     async fn keep_waking(&self) {
+        let mut woken = BTreeSet::new();
         while !self.closing.load(Relaxed) {
             let partitions: Vec<Partition> = self
                 .held
@@ -409,7 +451,7 @@ impl Node {
             for execution in untold {
                 self.wake(execution).await;
             }
-            let rest = match self.wake_due(&partitions).await {
+            let rest = match self.wake_due(&partitions, &mut woken).await {
                 Ok(rest) => rest,
                 Err(error) => {
                     tracing::error!(%error, "due executions cannot be read");
@@ -420,17 +462,25 @@ impl Node {
         }
     }
 
+    /// `woken` is what was due at the last look: what is still due is on its way, or cannot be loaded.
     async fn wake_due(
         &self,
         partitions: &[Partition],
+        woken: &mut BTreeSet<ExecutionId>,
     ) -> Result<Duration, crate::journal::ReadError> {
         let at = now();
         let due = self.journal.due(partitions, at, ROWS_MAX).await?;
-        for (execution, _) in &due {
+        let due: BTreeSet<ExecutionId> = due.into_iter().map(|(execution, _)| execution).collect();
+        for execution in &due {
             self.wake(*execution).await;
         }
-        if !due.is_empty() {
+        let fresh = due.difference(woken).next().is_some();
+        *woken = due;
+        if fresh {
             return Ok(WAKER_REST_MIN);
+        }
+        if !woken.is_empty() {
+            return Ok(WAKER_REST_STUCK);
         }
         let next = self.journal.next_due(partitions).await?;
         let rest = next.map_or(WAKER_REST_MAX, |next| {
@@ -492,7 +542,7 @@ struct ShardLoop {
 impl ShardLoop {
     fn new(node: Arc<Node>, receiver: mpsc::Receiver<In>, counters: Arc<Counters>) -> ShardLoop {
         let (news_sender, news) = mpsc::unbounded_channel();
-        let on_crash_node = Arc::downgrade(&node);
+        let (on_crash_node, activities_node) = (Arc::downgrade(&node), Arc::downgrade(&node));
         let began = Instant::now();
         let environment = Environment {
             opened_at: now(),
@@ -503,6 +553,10 @@ impl ShardLoop {
                 on_crash_node
                     .upgrade()
                     .map_or(OnCrash::Redispatch, |node| node.on_crash(info, request))
+            }),
+            knows_activity: Box::new(move |info, activity| {
+                let node = activities_node.upgrade();
+                node.is_some_and(|node| node.activities.is_known(&info.tenant, activity))
             }),
         };
         let shard = Shard::new(environment, counters.clone());
@@ -589,6 +643,7 @@ impl ShardLoop {
 
     fn committed(&mut self, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
         self.counters.commit();
+        self.node.health.note(&verdicts);
         let at = now();
         for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
             self.shard.handle(at, In::Committed { ticket, verdict });
@@ -647,10 +702,9 @@ impl ShardLoop {
     fn offer(&self, execution: ExecutionId, info: Arc<Info>, task: TaskId, activity: Arc<str>) {
         let (node, sender) = (self.node.clone(), self.news_sender.clone());
         tokio::spawn(async move {
-            let journal = node.journal.as_ref();
-            if activities::exists(journal, &info.tenant, &activity).await {
-                let queues = &node.activities;
-                queues.opened(&info.tenant, &activity, execution, task);
+            let (journal, activities) = (node.journal.as_ref(), &node.activities);
+            if activities.exists(journal, &info.tenant, &activity).await {
+                activities.opened(&info.tenant, &activity, execution, task);
                 return;
             }
             let outcome = activities::missing(&activity);

@@ -11,8 +11,9 @@ use stepwell_asl::Program;
 use crate::{
     dispatch::hex,
     error::Error,
-    journal::{Journal, Write},
+    journal::{Journal, RESTORE, Write},
     limits::PROGRAMS_MAX,
+    reader,
 };
 
 /// SHA-256 of a definition's text.
@@ -72,23 +73,17 @@ impl Programs {
         if let Some(found) = self.cached(hash) {
             return Ok(found);
         }
-        let bytes = self
-            .journal
-            .blob(hash)
-            .await
-            .map_err(|error| Error::Broken(error.to_string()))?;
-        let bytes = bytes.ok_or_else(|| {
-            Error::Broken(format!("the definition {} is not in the store", hex(&hash)))
-        })?;
-        let text: Arc<str> = std::str::from_utf8(&bytes)
-            .map_err(|_| Error::Broken(format!("the definition {} is not UTF-8", hex(&hash))))?
-            .into();
-        let program = stepwell_asl::load_stored(&text).map_err(|error| {
-            Error::Broken(format!(
-                "the stored definition {} does not load: {error}",
-                hex(&hash)
-            ))
-        })?;
+        let bytes = self.journal.blob(hash).await.map_err(reader::broken)?;
+        let damaged =
+            |why: &str| Error::Damaged(format!("the definition {} {why}; {RESTORE}", hex(&hash)));
+        let bytes = bytes.ok_or_else(|| damaged("is not in the store"))?;
+        if hash != <DefinitionHash>::from(Sha256::digest(&bytes)) {
+            return Err(damaged("is damaged in the store"));
+        }
+        let text = std::str::from_utf8(&bytes).map_err(|_| damaged("is not UTF-8"))?;
+        let text: Arc<str> = text.into();
+        let program = stepwell_asl::load_stored(&text)
+            .map_err(|error| damaged(&format!("does not load: {error}")))?;
         let program = Arc::new(program);
         self.remember(hash, text.clone(), program.clone());
         Ok((text, program))

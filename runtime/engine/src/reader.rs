@@ -1,22 +1,23 @@
 //! Reads of one execution from the store: what recovery folds and what the describing calls show. Hides segments.
 
-use std::sync::Arc;
+use std::{fmt::Display, sync::Arc};
 
 use stepwell_asl::Program;
 use stepwell_interp::{Event, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
-    api::{Execution, ExecutionSummary, Status},
+    api::{Execution, ExecutionSummary, HistoryEntry, Status},
     error::Error,
     journal::{
-        ExecutionId, ExecutionRow, Journal, Look, Message, NewExecution, ScopeId, SegmentRange,
-        StoredSegment,
+        ExecutionId, ExecutionRow, Journal, Look, Message, NewExecution, RESTORE, ReadError,
+        ScopeId, Segment, SegmentRange, StoredSegment,
     },
     limits::READ_BYTES_MAX,
     programs::{Programs, from_hex},
     record::{self, ChildStart, InboxItem, Meta},
-    shard::{Info, Mode, Stored, StoredOpen},
+    seal,
+    shard::{Info, LoadError, Mode, Stored, StoredOpen},
 };
 
 /// What a shard needs to take up an execution.
@@ -24,29 +25,26 @@ pub(crate) async fn stored(
     journal: &dyn Journal,
     programs: &Programs,
     id: ExecutionId,
-) -> Result<Stored, String> {
-    let row = journal
-        .execution(id)
-        .await
-        .map_err(|error| error.to_string())?;
-    let messages = journal.inbox(id).await.map_err(|error| error.to_string())?;
+) -> Result<Stored, LoadError> {
+    let row = journal.execution(id).await.map_err(broken)?;
+    let messages = journal.inbox(id).await.map_err(broken)?;
     let begins = || messages.iter().find_map(beginning);
     match (row, begins()) {
         (Some(row), _) if row.view.status == Status::Running => {
-            let meta: Meta = record::decode(&row.new.meta)?;
-            let program = program(programs, &meta).await?;
-            let events = events(journal, id)
-                .await
-                .map_err(|error| error.to_string())?;
+            let meta = meta(&row)?;
+            let info = info(&meta, &row.new.name);
+            let named = |error| named(&info.execution_arn, error);
+            let program = program(programs, id, &meta).await.map_err(named)?;
+            let events = events(journal, &row).await.map_err(named)?;
             Ok(Stored::Open(Box::new(StoredOpen {
-                info: Arc::new(info(&meta, &row.new.name)),
+                info: Arc::new(info),
                 program,
                 events,
                 messages,
             })))
         }
         (None, Some(start)) => {
-            let program = program(programs, &start.meta).await?;
+            let program = program(programs, id, &start.meta).await?;
             let open = StoredOpen {
                 info: Arc::new(info(&start.meta, &start.name)),
                 program,
@@ -100,37 +98,110 @@ fn info(meta: &Meta, name: &str) -> Info {
     }
 }
 
-async fn program(programs: &Programs, meta: &Meta) -> Result<Arc<Program>, String> {
-    let hash = from_hex(&meta.definition).ok_or("a stored execution names no definition")?;
-    let found = programs.get(hash).await;
-    found
-        .map(|(_, program)| program)
-        .map_err(|error| error.to_string())
+async fn program(programs: &Programs, id: ExecutionId, meta: &Meta) -> Result<Arc<Program>, Error> {
+    let hash = from_hex(&meta.definition).ok_or_else(|| damaged(&id, &"it names no definition"))?;
+    programs.get(hash).await.map(|(_, program)| program)
 }
 
-/// All events of an execution.
-async fn events(journal: &dyn Journal, id: ExecutionId) -> Result<Vec<Event>, Error> {
+/// All events of an execution, without a gap.
+async fn events(journal: &dyn Journal, row: &ExecutionRow) -> Result<Vec<Event>, Error> {
     let mut events = Vec::new();
     let mut first = 1;
     loop {
         let page = journal
-            .segments(id, SegmentRange::From { first }, READ_BYTES_MAX)
+            .segments(row.id, SegmentRange::From { first }, READ_BYTES_MAX)
             .await
             .map_err(broken)?;
-        let Some(last) = page.last() else {
+        if page.is_empty() && first != row.next {
+            let why = format!(
+                "its log ends before event {first} and should have {}",
+                row.next - 1
+            );
+            return Err(damaged(&row.id, &why));
+        }
+        if page.is_empty() {
             return Ok(events);
-        };
-        first = last.first + u64::from(last.segment.events);
+        }
         for segment in &page {
-            events.extend(decode(segment)?);
+            if segment.first != first {
+                let why = format!("the segment that begins with event {first} is missing");
+                return Err(damaged(&row.id, &why));
+            }
+            first += u64::from(segment.segment.events);
+            events.extend(decode(row.id, segment)?);
         }
     }
 }
 
-/// The events of one segment.
-pub(crate) fn decode(segment: &StoredSegment) -> Result<Vec<Event>, Error> {
-    stepwell_interp::decode(&segment.segment.bytes)
-        .map_err(|error| Error::Broken(format!("a stored segment is damaged: {error}")))
+/// The bytes of a segment as they are stored at its place.
+pub(crate) fn seal_segment(id: ExecutionId, first: u64, segment: &mut Segment) {
+    segment.bytes = seal::seal(&place(id, first, segment), &segment.bytes).into();
+}
+
+/// The events of one segment; an error when it is not what was stored there.
+pub(crate) fn decode(id: ExecutionId, stored: &StoredSegment) -> Result<Vec<Event>, Error> {
+    let StoredSegment { first, segment } = stored;
+    let wrong = |why: &dyn Display| {
+        damaged(
+            &id,
+            &format!("the segment that begins with event {first}: {why}"),
+        )
+    };
+    let bytes =
+        seal::open(&place(id, *first, segment), &segment.bytes).map_err(|error| wrong(&error))?;
+    let events = stepwell_interp::decode(bytes).map_err(|error| wrong(&error))?;
+    if events.len() == segment.events as usize {
+        return Ok(events);
+    }
+    let (found, stored) = (events.len(), segment.events);
+    Err(wrong(&format!(
+        "it holds {found} events and should hold {stored}"
+    )))
+}
+
+/// What a segment's seal covers beside its bytes.
+fn place(id: ExecutionId, first: u64, segment: &Segment) -> [u64; 5] {
+    let (events, public) = (segment.events.into(), segment.public.into());
+    [id.0, first, events, segment.first_public, public]
+}
+
+/// What is stored of an execution is not what was.
+fn damaged(id: &ExecutionId, why: &dyn Display) -> Error {
+    Error::Damaged(format!(
+        "what is stored of execution {} is damaged: {why}; {RESTORE}",
+        id.0
+    ))
+}
+
+/// An error unless the entry is the one expected.
+pub(crate) fn follows(id: ExecutionId, entry: &HistoryEntry, expected: u64) -> Result<(), Error> {
+    if entry.id == expected {
+        Ok(())
+    } else {
+        Err(lacks(id, expected))
+    }
+}
+
+/// A log without this public event.
+pub(crate) fn lacks(id: ExecutionId, event: u64) -> Error {
+    damaged(&id, &format!("the event with the id {event} is missing"))
+}
+
+/// An error with the name by which users know the execution.
+pub(crate) fn named(arn: &str, error: Error) -> Error {
+    match error {
+        Error::Damaged(why) => Error::Damaged(format!("{arn}: {why}")),
+        error @ (Error::Rejected { .. }
+        | Error::Busy(_)
+        | Error::Unopened(_)
+        | Error::Unusable(_)
+        | Error::Broken(_)) => error,
+    }
+}
+
+fn meta(row: &ExecutionRow) -> Result<Meta, Error> {
+    let name = || format!("execution {}", row.id.0);
+    record::decode(&row.new.meta).map_err(|error| named(&name(), error))
 }
 
 /// The ARN of a stored execution.
@@ -147,7 +218,7 @@ pub(crate) fn execution_arn(meta: &Meta, name: &str) -> Arc<str> {
 
 /// An execution in a list, from its row alone.
 pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
-    let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
+    let meta = meta(row)?;
     Ok(ExecutionSummary {
         arn: execution_arn(&meta, &row.new.name),
         name: row.new.name.clone(),
@@ -165,9 +236,14 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
 /// An execution as DescribeExecution shows it.
 pub(crate) fn describe(look: &Look) -> Result<Execution, Error> {
     let row = &look.row;
-    let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
-    let first = look.first.as_ref().map_or_else(|| Ok(Vec::new()), decode)?;
-    let input = start_of(&first).map_or(Value::Null, |start| start.input.clone());
+    let meta = meta(row)?;
+    let first = look
+        .first
+        .as_ref()
+        .ok_or_else(|| damaged(&row.id, &"it has no events"))?;
+    let first = decode(row.id, first)?;
+    let start = start_of(&first).ok_or_else(|| damaged(&row.id, &"it has no start"))?;
+    let input = start.input.clone();
     let mut execution = Execution {
         arn: execution_arn(&meta, &row.new.name),
         name: row.new.name.clone(),
@@ -186,22 +262,42 @@ pub(crate) fn describe(look: &Look) -> Result<Execution, Error> {
         redriven_at: row.view.redriven_at,
     };
     if row.view.status != Status::Running {
-        let last = look.last.as_ref().map_or(Ok(first), decode)?;
-        close(&mut execution, last.last());
+        let stored = look.last.as_ref().or(look.first.as_ref());
+        if stored.is_none_or(|last| last.first + u64::from(last.segment.events) != row.next) {
+            return Err(damaged(&row.id, &"its last events are missing"));
+        }
+        let last = look.last.as_ref();
+        let last = last.map_or(Ok(first), |last| decode(row.id, last))?;
+        if !close(&mut execution, last.last()) {
+            return Err(damaged(&row.id, &"its last event is not how it ended"));
+        }
     }
     Ok(execution)
 }
 
-/// Fills in how an execution ended, from its last event.
-fn close(execution: &mut Execution, last: Option<&Event>) {
-    match last.map(|event| &event.what) {
-        Some(What::ExecutionSucceeded { output }) => execution.output = Some(output.clone()),
-        Some(What::ExecutionFailed { error, cause } | What::ExecutionAborted { error, cause }) => {
+/// Fills in how an execution ended, from its last event; false when its status says otherwise.
+fn close(execution: &mut Execution, last: Option<&Event>) -> bool {
+    match (execution.status, last.map(|event| &event.what)) {
+        (Status::Succeeded, Some(What::ExecutionSucceeded { output })) => {
+            execution.output = Some(output.clone());
+            true
+        }
+        (Status::Failed, Some(What::ExecutionFailed { error, cause }))
+        | (Status::Aborted, Some(What::ExecutionAborted { error, cause })) => {
             execution.error.clone_from(error);
             execution.cause.clone_from(cause);
+            true
         }
         // DescribeExecution has neither error nor cause for TIMED_OUT.
-        Some(_) | None => {}
+        (Status::TimedOut, Some(What::ExecutionTimedOut { .. })) => true,
+        (
+            Status::Running
+            | Status::Succeeded
+            | Status::Failed
+            | Status::TimedOut
+            | Status::Aborted,
+            _,
+        ) => false,
     }
 }
 
@@ -229,7 +325,8 @@ async fn edge(
     range: SegmentRange,
 ) -> Result<Vec<Event>, Error> {
     let segments = journal.segments(id, range, 1).await.map_err(broken)?;
-    segments.first().map_or_else(|| Ok(Vec::new()), decode)
+    let first = segments.first();
+    first.map_or_else(|| Ok(Vec::new()), |first| decode(id, first))
 }
 
 fn start_of(events: &[Event]) -> Option<&Start> {
@@ -240,6 +337,9 @@ fn start_of(events: &[Event]) -> Option<&Start> {
 }
 
 /// A failed read is the runtime's failure.
-pub(crate) fn broken(error: crate::journal::ReadError) -> Error {
-    Error::Broken(error.to_string())
+pub(crate) fn broken(error: ReadError) -> Error {
+    match &error {
+        ReadError::Unreadable(_) => Error::Broken(error.to_string()),
+        ReadError::Damaged(_) => Error::Damaged(error.to_string()),
+    }
 }

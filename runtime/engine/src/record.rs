@@ -1,5 +1,5 @@
 //! Stored forms that are the engine's own: records of the catalog, the constant part of an execution's row, inbox
-//! messages, the key of an open task. Each is JSON, codec v1: fields are only added, with a default.
+//! messages, the key of an open task. Each is JSON under a seal, codec v1: fields are only added, with a default.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_interp::{FailedAt, Start, TaskId, TaskOutcome, Timestamp};
 use stepwell_query::Value;
 
-use crate::api::MachineKind;
+use crate::{api::MachineKind, error::Error, journal::RESTORE, seal};
 
 /// Stored form, codec v1: a state machine. Its definition is a blob.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -333,14 +333,17 @@ impl From<TaskKey> for TaskId {
 
 /// Bytes of a stored form.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Arc<[u8]> {
-    serde_json::to_vec(value)
-        .expect("a record holds only what JSON can say")
-        .into()
+    let json = serde_json::to_vec(value).expect("a record holds only what JSON can say");
+    seal::seal(&[], &json).into()
 }
 
-/// A stored form of bytes; the error says what is damaged.
-pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, String> {
-    serde_json::from_slice(bytes).map_err(|error| format!("a stored record is damaged: {error}"))
+/// A stored form of bytes; they may be damaged.
+pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error> {
+    let damaged = |why: &dyn std::fmt::Display| {
+        Error::Damaged(format!("a stored record is damaged: {why}; {RESTORE}"))
+    };
+    let json = seal::open(&[], bytes).map_err(|error| damaged(&error))?;
+    serde_json::from_slice(json).map_err(|error| damaged(&error))
 }
 
 /// The time of a stored number.

@@ -84,11 +84,11 @@ impl Engine {
         let tagged = match resource {
             Resource::Machine(_) => {
                 let record = record::decode::<MachineRecord>(&stored.bytes);
-                Tagged::Machine(Box::new(record.map_err(Error::Broken)?))
+                Tagged::Machine(Box::new(record?))
             }
             Resource::Activity { .. } => {
                 let record = record::decode::<ActivityRecord>(&stored.bytes);
-                Tagged::Activity(Box::new(record.map_err(Error::Broken)?))
+                Tagged::Activity(Box::new(record?))
             }
         };
         Ok((stored, tagged))

@@ -64,7 +64,7 @@ impl Engine {
     /// SendTaskHeartbeat: moves the deadline; no history.
     pub async fn send_task_heartbeat(&self, caller: &Caller, token: &str) -> Result<(), Error> {
         let open = self.open_task(caller, token).await?;
-        let key: TaskKey = record::decode(&open.task).map_err(Error::Broken)?;
+        let key: TaskKey = record::decode(&open.task)?;
         self.node().send(
             open.execution,
             In::Heartbeat {
@@ -76,7 +76,7 @@ impl Engine {
 
     async fn answer(&self, caller: &Caller, token: &str, answer: Answer) -> Result<(), Error> {
         let open = self.open_task(caller, token).await?;
-        let key: TaskKey = record::decode(&open.task).map_err(Error::Broken)?;
+        let key: TaskKey = record::decode(&open.task)?;
         let item = InboxItem::Answer {
             entry: key.entry,
             attempt: key.attempt,
@@ -125,7 +125,7 @@ impl Engine {
             .await
             .map_err(reader::broken)?
             .ok_or_else(timed_out)?;
-        let meta: Meta = record::decode(&row.new.meta).map_err(Error::Broken)?;
+        let meta: Meta = record::decode(&row.new.meta)?;
         // Another tenant's token is as good as none.
         if meta.tenant != caller.tenant {
             return Err(timed_out());

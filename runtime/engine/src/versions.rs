@@ -118,7 +118,7 @@ impl Engine {
         let found = self.scan_page(caller, KIND, &prefix(&arn), &page).await?;
         pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
             let number = number_of(&key.name)?;
-            let version = record::decode(&bytes).map_err(Error::Broken)?;
+            let version = record::decode(&bytes)?;
             Ok(shown(&arn, number, version))
         })
     }
@@ -191,7 +191,7 @@ impl Engine {
     ) -> Result<Option<VersionRecord>, Error> {
         let stored = self.record(&version_key(caller, machine, number)).await?;
         stored
-            .map(|stored| record::decode(&stored.bytes).map_err(Error::Broken))
+            .map(|stored| record::decode(&stored.bytes))
             .transpose()
     }
 

@@ -141,7 +141,10 @@ fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
-        Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
+        Error::Broken(internal)
+        | Error::Damaged(internal)
+        | Error::Unopened(internal)
+        | Error::Unusable(internal) => {
             tracing::error!(error = %internal, "a request failed");
             router::error(
                 StatusCode::INTERNAL_SERVER_ERROR,

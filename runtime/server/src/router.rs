@@ -55,27 +55,31 @@ async fn metrics(State(state): State<Arc<ServerState>>) -> Response<Body> {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text()).into_response()
 }
 
-/// 200 while the server takes work, 503 once it shuts down.
+/// 200 while the server takes work; 503 once it shuts down, and as long as its store refuses writes.
 async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     /// Wire form of the state of health.
     #[derive(Serialize)]
     struct Health {
         status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
         version: &'static str,
     }
-    let draining = state.is_draining();
-    let health = Health {
-        status: if draining { "draining" } else { "ok" },
-        version: env!("CARGO_PKG_VERSION"),
+    let (code, status, reason) = if state.is_draining() {
+        (StatusCode::SERVICE_UNAVAILABLE, "draining", None)
+    } else {
+        match state.engine.health().await {
+            Ok(()) => (StatusCode::OK, "ok", None),
+            Err(why) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable", Some(why)),
+        }
     };
-    json(
-        if draining {
-            StatusCode::SERVICE_UNAVAILABLE
-        } else {
-            StatusCode::OK
-        },
-        &health,
-    )
+    let version = env!("CARGO_PKG_VERSION");
+    let health = Health {
+        status,
+        reason,
+        version,
+    };
+    json(code, &health)
 }
 
 async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {

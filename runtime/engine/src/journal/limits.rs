@@ -50,6 +50,15 @@ pub(super) const STATEMENTS_CACHED: usize = 64;
 /// How long a connection waits for another one's lock, milliseconds. Only a foreign process ever holds one for long.
 pub(super) const BUSY_MS: u64 = 5_000;
 
+/// How long an opening looks for damage, milliseconds: measured, a store of 100 MB takes 400.
+pub(super) const CHECK_MS_MAX: u64 = 500;
+
+/// Steps of SQLite between two looks at the clock meanwhile.
+pub(super) const CHECK_STEPS: i32 = 10_000;
+
+/// A disk with less room than this is full: bytes, below what one commit and its shared memory may take.
+pub(super) const FULL_BYTES: u64 = 64 << 10;
+
 /// Message ids reserved by one write of the counter.
 pub(super) const MESSAGE_IDS_RESERVED: u64 = 4_096;
 

@@ -305,10 +305,19 @@ pub(crate) enum Refused {
     Broken(String),
 }
 
-/// A failed read: the store is unreachable or damaged.
+/// A failed read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the store cannot be read: {0}")]
-pub(crate) struct ReadError(pub String);
+pub(crate) enum ReadError {
+    /// The same read may succeed later.
+    #[error("the store cannot be read: {0}")]
+    Unreadable(String),
+    /// It will not.
+    #[error("the store is damaged: {0}; {RESTORE}")]
+    Damaged(String),
+}
+
+/// What to do about a store whose content is damaged.
+pub(crate) const RESTORE: &str = "stop the server and restore its store from a backup";
 
 /// A partition held by a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -477,8 +486,11 @@ pub(crate) enum OpenError {
         "{path} cannot be opened: {why}; check that it exists and that this user may write there"
     )]
     Unreadable { path: String, why: String },
-    #[error("{0} cannot be opened: its disk is full; make room there, nothing is lost")]
-    Full(String),
+    #[error(
+        "the data directory {directory} cannot be written: the disk is full{free}; make room there, or choose another \
+         directory"
+    )]
+    Full { directory: String, free: String },
     #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
     Foreign(String),
     #[error("{path} is damaged: {why}; restore it from a backup")]

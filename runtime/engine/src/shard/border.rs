@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     api::HistoryEntry,
     children,
+    error::Error,
     journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
     reader,
     record::{self, InboxItem, Parent},
@@ -28,10 +29,16 @@ pub(crate) struct Environment {
     pub(crate) fresh_ms: u64,
     /// What a crash means for an attempt.
     pub(crate) on_crash: Box<CrashRule>,
+    /// Whether an activity is known to be there. Another one is looked up when its task is durable, and the execution
+    /// is loaded at the next start in case that was not done.
+    pub(crate) knows_activity: Box<KnowsActivity>,
 }
 
 /// Says what a crash means for an attempt.
 pub(crate) type CrashRule = dyn Fn(&Info, &TaskRequest) -> OnCrash + Send;
+
+/// Says whether an activity is known to be there.
+pub(crate) type KnowsActivity = dyn Fn(&Info, &Arc<str>) -> bool + Send;
 
 /// Something that happened.
 pub(crate) enum In {
@@ -61,7 +68,7 @@ pub(crate) enum In {
     /// The answer to [`Out::Load`].
     Loaded {
         execution: ExecutionId,
-        result: Result<Stored, String>,
+        result: Result<Stored, LoadError>,
     },
     /// The answer to [`Out::Commit`].
     Committed { ticket: Ticket, verdict: Verdict },
@@ -223,6 +230,28 @@ pub(crate) enum Stored {
         new: Box<NewExecution>,
         mode: Mode,
     },
+}
+
+/// Why an execution cannot be taken up.
+#[derive(Clone, Debug)]
+pub(crate) enum LoadError {
+    /// The store cannot be read at present.
+    Unreadable(String),
+    /// What is stored is not what was: reading it again gives the same.
+    Damaged(String),
+}
+
+impl From<Error> for LoadError {
+    fn from(error: Error) -> LoadError {
+        match error {
+            Error::Damaged(why) => LoadError::Damaged(why),
+            error @ (Error::Rejected { .. }
+            | Error::Busy(_)
+            | Error::Unopened(_)
+            | Error::Unusable(_)
+            | Error::Broken(_)) => LoadError::Unreadable(error.to_string()),
+        }
+    }
 }
 
 /// An execution to fold.

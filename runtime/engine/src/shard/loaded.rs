@@ -22,6 +22,7 @@ use crate::{
         Refused, ScopeId, Segment, Status, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
+    reader,
     record::{self, TaskKey},
 };
 
@@ -47,6 +48,8 @@ pub(super) struct Loaded {
     next_position: u64,
     /// Messages taken up; the store may show them again until their append is durable.
     seen: BTreeSet<MessageId>,
+    /// Open tasks of activities that may not be there.
+    unsure: Vec<(TaskId, Arc<str>)>,
     /// A heartbeat moved a deadline that only memory knows.
     heartbeat_seen: bool,
     sync_reply: Option<oneshot::Sender<SyncEnd>>,
@@ -145,6 +148,7 @@ impl Loaded {
             unflushed_public: run.next_public_id(),
             next_position: run.next_position(),
             seen: BTreeSet::new(),
+            unsure: Vec::new(),
             heartbeat_seen: false,
             sync_reply: None,
             run,
@@ -325,6 +329,41 @@ impl Loaded {
         })
     }
 
+    /// Takes note of opened tasks whose activity is not known to be there, and forgets those that are settled.
+    pub(super) fn look_at_activities(
+        &mut self,
+        taken: &Taken,
+        knows: &dyn Fn(&Info, &Arc<str>) -> bool,
+    ) {
+        for effect in &taken.effects {
+            if let Effect::OpenToken {
+                task,
+                activity: Some(activity),
+                ..
+            } = effect
+            {
+                self.unsure.push((*task, activity.clone()));
+            }
+        }
+        let (run, info) = (&self.run, &self.info);
+        self.unsure.retain(|(task, activity)| {
+            run.open_task(*task).is_some_and(|open| !open.started) && !knows(info, activity)
+        });
+    }
+
+    /// Open tasks whose activity has to be looked up, after the run was folded.
+    pub(super) fn unsure_activities(
+        &mut self,
+        knows: &dyn Fn(&Info, &Arc<str>) -> bool,
+    ) -> Vec<(TaskId, Arc<str>)> {
+        let unbegun = self.run.open_tasks().filter(|open| !open.started);
+        self.unsure = unbegun
+            .filter_map(|open| Some((open.task, open.activity()?.clone())))
+            .filter(|(_, activity)| !knows(&self.info, activity))
+            .collect();
+        self.unsure.clone()
+    }
+
     /// Turns what was taken into an append, or into effects that need none.
     pub(super) fn next_append(
         &mut self,
@@ -474,12 +513,13 @@ impl Loaded {
         consume: Vec<MessageId>,
     ) -> Append {
         let public = events.iter().filter(|event| event.what.is_public()).count();
-        let segment = Segment {
+        let mut segment = Segment {
             events: u32::try_from(events.len()).expect("a turn records fewer than 2^32 events"),
             first_public: self.unflushed_public,
             public: u32::try_from(public).expect("a turn records fewer than 2^32 events"),
             bytes: encode(events).into(),
         };
+        reader::seal_segment(id, self.next_position, &mut segment);
         let (open, close) = self.tokens(id, effects, unanswered);
         let send = self.messages_to_send(id, effects, orphans);
         let append = Append {
@@ -589,7 +629,10 @@ impl Loaded {
         let closed = status != Status::Running;
         let timer = self.run.next_timer().map(|(due, _)| due);
         let far = timer.is_none_or(|due| due.since_ms(now) > EVICT_AFTER_MS);
-        let settled = self.inbox.is_empty() && !self.run.is_unfinished() && !self.run.is_hot();
+        let settled = self.inbox.is_empty()
+            && self.unsure.is_empty()
+            && !self.run.is_unfinished()
+            && !self.run.is_hot();
         let sleeps = !closed && far && settled && !self.heartbeat_seen;
         View {
             status,

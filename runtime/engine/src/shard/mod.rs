@@ -33,7 +33,8 @@ use crate::{
 
 use border::TakeReply;
 pub(crate) use border::{
-    Begin, Environment, In, Info, Mode, Monotonic, Out, StartReply, Stored, StoredOpen, Ticket,
+    Begin, Environment, In, Info, LoadError, Mode, Monotonic, Out, StartReply, Stored, StoredOpen,
+    Ticket,
 };
 use loaded::{Flight, Loaded, Waiting};
 pub(crate) use loaded::{activity_scope, public_entries, token_hash};
@@ -53,6 +54,8 @@ pub(crate) struct Shard {
     loaded: HashMap<ExecutionId, Loaded>,
     /// Executions being folded, with the inputs that wait for it.
     loading: HashMap<ExecutionId, Vec<Waiting>>,
+    /// Executions that cannot be folded.
+    damaged: BTreeSet<ExecutionId>,
     /// Executions to fold anew at a time, after a failed append or read.
     reloads: BTreeSet<(Timestamp, ExecutionId)>,
     ready: Ready,
@@ -79,6 +82,7 @@ impl Shard {
             withheld: Vec::new(),
             loaded: HashMap::new(),
             loading: HashMap::new(),
+            damaged: BTreeSet::new(),
             reloads: BTreeSet::new(),
             ready: Ready::default(),
             timers: BTreeSet::new(),
@@ -110,6 +114,7 @@ impl Shard {
             In::Wake(execution) => self.wake(execution),
             In::Loaded { execution, result } => self.fold(now, execution, result),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
+            In::Wait { execution, .. } if self.damaged.contains(&execution) => {}
             In::Wait { execution, reply } => {
                 let waiters = self.closed_waiters.entry(execution).or_default();
                 // Callers that went away leave nothing behind but their last entry.
@@ -326,6 +331,12 @@ impl Shard {
     }
 
     fn load(&mut self, execution: ExecutionId, inputs: Vec<Waiting>) {
+        if self.damaged.contains(&execution) {
+            for input in inputs {
+                input.refuse();
+            }
+            return;
+        }
         self.loading.insert(execution, inputs);
         self.out.push(Out::Load(execution));
     }
@@ -370,13 +381,14 @@ impl Shard {
     }
 
     /// A read of an execution came back: fold its events, take its inbox, and pick up what it was doing.
-    fn fold(&mut self, now: Timestamp, execution: ExecutionId, result: Result<Stored, String>) {
+    fn fold(&mut self, now: Timestamp, execution: ExecutionId, result: Result<Stored, LoadError>) {
         let Some(waiting) = self.loading.remove(&execution) else {
             return;
         };
         let stored = match result {
             Ok(stored) => stored,
-            Err(error) => {
+            Err(LoadError::Damaged(why)) => return self.give_up(execution, &why, waiting),
+            Err(LoadError::Unreadable(error)) => {
                 tracing::error!(
                     execution = execution.0,
                     error,
@@ -450,10 +462,30 @@ impl Shard {
         self.ready.push(&tenant, execution);
     }
 
+    /// What is stored of it is damaged: it stays where it is until another start of the program. Who waits is let go.
+    fn give_up(&mut self, execution: ExecutionId, why: &str, waiting: Vec<Waiting>) {
+        tracing::error!(why, "an execution does not go on");
+        self.damaged.insert(execution);
+        for waiting in waiting {
+            waiting.refuse();
+        }
+        self.closed_waiters.remove(&execution);
+        self.watchers.remove(&execution);
+    }
+
     /// Re-derives what a folded run was in the middle of. An attempt that still runs in this process goes on.
-    fn pick_up(&self, execution: ExecutionId, loaded: &mut Loaded) {
+    fn pick_up(&mut self, execution: ExecutionId, loaded: &mut Loaded) {
         if matches!(loaded.mode, Mode::ExpressAsync) {
             return;
+        }
+        for (task, activity) in loaded.unsure_activities(&self.environment.knows_activity) {
+            let info = loaded.info.clone();
+            self.out.push(Out::ActivityOpened {
+                execution,
+                info,
+                task,
+                activity,
+            });
         }
         for effect in loaded.run.pending() {
             match effect {
@@ -503,6 +535,7 @@ impl Shard {
             // The activity task was taken or closed before: the worker asks for the next one.
             let _ = refused.send(None);
         }
+        loaded.look_at_activities(&turn.taken, &self.environment.knows_activity);
         match loaded.next_append(now, execution, epoch, turn.taken) {
             loaded::Next::Append { append, flight } => {
                 self.next_ticket += 1;

@@ -2,14 +2,17 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use stepwell_interp::{Input, OnCrash, Start, StateKind, TaskOutcome, Timestamp, What, decode};
+use stepwell_interp::{Input, OnCrash, Start, StateKind, TaskOutcome, Timestamp, What};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
-use super::{Begin, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply};
+use super::{
+    Begin, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored, StoredOpen,
+};
 use crate::{
-    journal::{Epoch, ExecutionId, Landed, NewExecution, Partition, ScopeId, Write},
+    journal::{Epoch, ExecutionId, Landed, NewExecution, Partition, ScopeId, StoredSegment, Write},
     limits::TURN_MS_MAX,
+    reader,
 };
 
 const AT: Timestamp = Timestamp(1_769_860_800_000);
@@ -42,6 +45,7 @@ fn shard(step_ms: u64) -> Shard {
         }),
         fresh_ms: u64::MAX,
         on_crash: Box::new(|_, _| OnCrash::Redispatch),
+        knows_activity: Box::new(|_, activity| activity.ends_with("known")),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);
@@ -50,16 +54,19 @@ fn shard(step_ms: u64) -> Shard {
     shard
 }
 
-fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Started) {
-    let id = ExecutionId(number << 10);
-    let name: Arc<str> = format!("e{number}").into();
-    let info = Info {
+fn info(name: &str) -> Arc<Info> {
+    Arc::new(Info {
         tenant: "000000000000".into(),
-        execution_arn: name.clone(),
+        execution_arn: name.into(),
         machine_arn: "m".into(),
         trace_header: None,
         parent: None,
-    };
+    })
+}
+
+fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Started) {
+    let id = ExecutionId(number << 10);
+    let name: Arc<str> = format!("e{number}").into();
     let start = Start {
         execution_arn: name.clone(),
         execution_name: name.clone(),
@@ -75,7 +82,7 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
     let (reply, started) = oneshot::channel();
     let begin = Begin {
         id,
-        info: Arc::new(info),
+        info: info(&name),
         program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
         start: Box::new(start),
         new: NewExecution {
@@ -104,7 +111,11 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
         match out {
             Out::Commit { ticket, write } => {
                 if let Write::Append(append) = write {
-                    let events = decode(&append.segment.bytes).unwrap();
+                    let stored = StoredSegment {
+                        first: append.expected_next,
+                        segment: append.segment,
+                    };
+                    let events = reader::decode(append.execution, &stored).unwrap();
                     let events = events.into_iter().map(|event| event.what).collect();
                     appended.push((append.execution, events));
                 }
@@ -194,4 +205,60 @@ fn evaluations_that_turn_out_short_share_an_append() {
     }
     // The start's own, and one for each thousand of its 1,000 events.
     assert!(appends <= 4, "{appends} appends");
+}
+
+/// Asks for a worker of an activity.
+fn waits_for(activity: &str) -> String {
+    let resource = format!("arn:aws:states:us-east-1:000000000000:activity:{activity}");
+    format!(
+        r#"{{"StartAt": "A", "States": {{"A": {{"Type": "Task", "Resource": "{resource}", "End": true}}}}}}"#
+    )
+}
+
+#[test]
+fn an_activity_that_was_not_looked_up_is_after_a_crash() {
+    for (activity, known) in [("known", true), ("strange", false)] {
+        let definition = waits_for(activity);
+        let mut shard = shard(0);
+        let (id, _started) = start(&mut shard, 1, &definition);
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        let [
+            Out::Commit {
+                write: Write::Append(append),
+                ..
+            },
+        ] = outs.as_slice()
+        else {
+            panic!("one append");
+        };
+        assert_eq!(append.view.hot, !known, "loaded at the next start");
+        // Nobody learns of the commit: the process is gone.
+        let mut next = self::shard(0);
+        next.handle(AT, In::Wake(id));
+        assert!(matches!(next.take_out().as_slice(), [Out::Load(_)]));
+        let stored = StoredSegment {
+            first: append.expected_next,
+            segment: append.segment.clone(),
+        };
+        let open = StoredOpen {
+            info: info("e1"),
+            program: Arc::new(stepwell_asl::load_stored(&definition).unwrap()),
+            events: reader::decode(id, &stored).unwrap(),
+            messages: Vec::new(),
+        };
+        let result = Ok(Stored::Open(Box::new(open)));
+        next.handle(
+            AT,
+            In::Loaded {
+                execution: id,
+                result,
+            },
+        );
+        let looked_up = next
+            .take_out()
+            .iter()
+            .any(|out| matches!(out, Out::ActivityOpened { .. }));
+        assert_eq!(looked_up, !known);
+    }
 }

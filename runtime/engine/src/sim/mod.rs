@@ -36,7 +36,7 @@ use crate::{
     programs::Programs,
     reader,
     record::{self, Meta},
-    shard::{Begin, In, Info, Mode, Out, StartReply, Stored, Ticket},
+    shard::{Begin, In, Info, LoadError, Mode, Out, StartReply, Stored, Ticket},
 };
 
 use agenda::Agenda;
@@ -509,7 +509,7 @@ impl World {
             let Some(last) = page.last() else { break };
             first = last.first + u64::from(last.segment.events);
             for segment in &page {
-                events.extend(reader::decode(segment).map_err(|error| error.to_string())?);
+                events.extend(reader::decode(id, segment).map_err(|error| error.to_string())?);
             }
         }
         Ok(Some((row.view.status, events)))
@@ -692,8 +692,8 @@ impl World {
         self.look_for_work();
     }
 
-    fn load(&mut self, execution: ExecutionId) -> Result<Stored, String> {
-        let journal = self.journal()?;
+    fn load(&mut self, execution: ExecutionId) -> Result<Stored, LoadError> {
+        let journal = self.journal().map_err(LoadError::Unreadable)?;
         let programs = Programs::new(journal.clone());
         reader::stored(journal.as_ref(), &programs, execution)
             .now_or_never()

@@ -84,6 +84,10 @@ impl SimNode {
             clock: stopwatch(seed ^ u64::from(self.life)),
             fresh_ms: super::LEASE_MS * 2 / 3,
             on_crash: Box::new(on_crash),
+            // Some are known, some are not.
+            knows_activity: Box::new(|info, _| {
+                info.execution_arn.bytes().map(u32::from).sum::<u32>() % 2 == 0
+            }),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);

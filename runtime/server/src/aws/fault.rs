@@ -221,7 +221,10 @@ impl From<Error> for Fault {
                 "ServiceUnavailableException",
                 message,
             ),
-            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
+            Error::Broken(internal)
+            | Error::Damaged(internal)
+            | Error::Unopened(internal)
+            | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
                 let fault = Fault::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -28,7 +28,7 @@ pub(super) async fn lease(
         let session = link
             .session()
             .await
-            .map_err(|error| ReadError(described(&error)))?;
+            .map_err(|error| ReadError::Unreadable(described(&error)))?;
         let error = match attempt_once(&session, owner, &wanted, ttl_ms).await {
             Ok(leases) => return Ok(leases),
             Err(error) => error,
@@ -37,7 +37,7 @@ pub(super) async fn lease(
             link.abandon().await;
         }
         if !is_conflict(&error) || attempt == CONFLICT_ATTEMPTS_MAX {
-            return Err(ReadError(described(&error)));
+            return Err(ReadError::Unreadable(described(&error)));
         }
         attempt += 1;
     }
@@ -107,7 +107,7 @@ async fn attempt_once(
 }
 
 pub(super) async fn release(link: &Link, owner: &str) -> Result<(), ReadError> {
-    let failed = |error: Error| ReadError(described(&error));
+    let failed = |error: Error| ReadError::Unreadable(described(&error));
     let session = link.session().await.map_err(failed)?;
     session
         .run(

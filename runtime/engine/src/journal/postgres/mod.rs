@@ -117,7 +117,7 @@ impl PostgresJournal {
         Box::pin(async move {
             running
                 .await
-                .unwrap_or_else(|error| Err(ReadError(error.to_string())))
+                .unwrap_or_else(|error| Err(ReadError::Unreadable(error.to_string())))
         })
     }
 }

@@ -50,7 +50,7 @@ macro_rules! segments {
 }
 
 async fn rows(link: &Link, sql: &'static str, values: Values<'_>) -> Read<Vec<Row>> {
-    let failed = |error: tokio_postgres::Error| ReadError(described(&error));
+    let failed = |error: tokio_postgres::Error| ReadError::Unreadable(described(&error));
     let session = link.session().await.map_err(failed)?;
     session.rows(sql, values).await.map_err(failed)
 }
@@ -307,8 +307,8 @@ fn numbers(partitions: &[Partition]) -> Vec<i32> {
 
 fn execution_row(row: &Row) -> Read<ExecutionRow> {
     let status = i64::from(row.get::<_, i16>(3));
-    let status =
-        Status::from_number(status).ok_or_else(|| ReadError(format!("{status} is no status")))?;
+    let status = Status::from_number(status)
+        .ok_or_else(|| ReadError::Unreadable(format!("{status} is no status")))?;
     let time = |index| {
         row.get::<_, Option<i64>>(index)
             .map(|ms| Timestamp(ms.cast_unsigned()))

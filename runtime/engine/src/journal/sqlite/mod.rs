@@ -9,11 +9,12 @@ mod threads;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, File, TryLockError},
+    io::ErrorKind,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use stepwell_interp::Timestamp;
 
 pub(crate) use store::SqliteOptions;
@@ -52,6 +53,7 @@ impl SqliteJournal {
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
         let store = store::SqliteStore::open(&path, options)?;
+        schema::check(&path)?;
         let epoch = store.epoch();
         let threads = Threads::start(store, &path, vfs, lock)?;
         Ok(SqliteJournal(Sqlite::new(threads, epoch, clock)))
@@ -75,9 +77,12 @@ impl InlineJournal {
 
 fn lock(directory: &Path) -> Result<File, OpenError> {
     let shown = || directory.display().to_string();
-    let unreadable = |error: std::io::Error| OpenError::Unreadable {
-        path: shown(),
-        why: error.to_string(),
+    let unreadable = |error: std::io::Error| match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => schema::full(directory),
+        _ => OpenError::Unreadable {
+            path: shown(),
+            why: error.to_string(),
+        },
     };
     fs::create_dir_all(directory).map_err(unreadable)?;
     let file = File::options()
@@ -130,12 +135,19 @@ impl Access for Inline {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Answer<Result<T, ReadError>> {
         let store = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        ready(read(store.connection()).map_err(unreadable))
+        let conn = store.connection();
+        ready(read(conn).map_err(|error| unreadable(conn.path(), &error)))
     }
 }
 
-fn unreadable(error: rusqlite::Error) -> ReadError {
-    ReadError(error.to_string())
+fn unreadable(path: Option<&str>, error: &rusqlite::Error) -> ReadError {
+    let why = format!("{}: {error}", path.unwrap_or(FILE));
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => ReadError::Damaged(why),
+        Some(_) => ReadError::Unreadable(why),
+        // SQLite gave a value that is none of ours.
+        None => ReadError::Damaged(why),
+    }
 }
 
 /// The journal over either access. Leases are granted as asked: the data directory's lock has kept others out, and

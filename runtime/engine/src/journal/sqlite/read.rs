@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use stepwell_interp::Timestamp;
 
 use super::store::{int, ms, status};
@@ -183,6 +183,9 @@ fn edge(
                 next_public,
             })
         })?;
+        if place.next <= middle {
+            return Err(gap(middle));
+        }
         if before(&place) {
             (last, low) = (Some(place.first), place.next);
         } else {
@@ -190,6 +193,12 @@ fn edge(
         }
     }
     Ok((last, first))
+}
+
+/// No segment holds the event at that position.
+fn gap(position: u64) -> rusqlite::Error {
+    let why = format!("the log of an execution lacks event {position}");
+    rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into())
 }
 
 pub(super) fn messages(

@@ -1,17 +1,34 @@
 //! The tables of the embedded journal and how a file is opened, recognised and brought to the newest format. Hides
 //! pragmas and the file's identity.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::super::{
     OpenError,
-    limits::{BUSY_MS, PAGE_BYTES, READER_CACHE_KIB, STATEMENTS_CACHED, WRITER_CACHE_KIB},
+    limits::{
+        BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, READER_CACHE_KIB,
+        STATEMENTS_CACHED, WRITER_CACHE_KIB,
+    },
 };
 
 /// `STPW`: tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x5354_5057;
+
+/// All tables, those first that are small.
+const TABLES: [&str; 7] = [
+    "meta",
+    "records",
+    "messages",
+    "tasks",
+    "blobs",
+    "executions",
+    "segments",
+];
 
 /// The format this version writes.
 const FORMAT: i64 = 2;
@@ -165,10 +182,17 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
 /// What a failure to open means to the user.
 pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
     let shown = path.display().to_string();
+    let directory = path.parent().unwrap_or(path);
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => OpenError::Full(shown),
         Some(ErrorCode::NotADatabase) => OpenError::Foreign(shown),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(shown),
+        Some(ErrorCode::DiskFull) => full(directory),
+        // What cannot be mapped for want of room is told as any other failure of the disk.
+        Some(ErrorCode::SystemIoFailure)
+            if free_bytes(directory).is_some_and(|free| free < FULL_BYTES) =>
+        {
+            full(directory)
+        }
         Some(ErrorCode::DatabaseCorrupt) => OpenError::Damaged {
             path: shown,
             why: error.to_string(),
@@ -177,5 +201,74 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
             path: shown,
             why: error.to_string(),
         },
+    }
+}
+
+/// The disk of a directory is full: how much is left says whether anything would fit.
+pub(super) fn full(directory: &Path) -> OpenError {
+    OpenError::Full {
+        directory: directory.display().to_string(),
+        free: free_bytes(directory)
+            .map_or_else(String::new, |bytes| format!(" ({bytes} bytes are free)")),
+    }
+}
+
+fn free_bytes(directory: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(directory).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Looks whether the file's structure is whole, small tables first, for [`CHECK_MS_MAX`] at most. What is left out and
+/// all content is checked as it is read: see the seals.
+pub(super) fn check(path: &Path) -> Result<(), OpenError> {
+    let explained = |error: rusqlite::Error| explain(path, &error);
+    let mut conn = open_reader(path, None).map_err(explained)?;
+    let until = Instant::now() + Duration::from_millis(CHECK_MS_MAX);
+    let late = move || Instant::now() > until;
+    conn.progress_handler(CHECK_STEPS, Some(late))
+        .map_err(explained)?;
+    for table in TABLES {
+        let sql = format!("PRAGMA quick_check({table})");
+        let found = conn.query_row(&sql, [], |row| row.get::<_, String>(0));
+        match found {
+            Ok(text) if text == "ok" => {}
+            Ok(text) => {
+                return Err(OpenError::Damaged {
+                    path: path.display().to_string(),
+                    why: text.lines().collect::<Vec<_>>().join(" "),
+                });
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted) => {
+                tracing::info!(
+                    table,
+                    "the journal is large; from here on it is checked as it is read"
+                );
+                return Ok(());
+            }
+            Err(error) => return Err(explain(path, &error)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::explain;
+
+    #[test]
+    fn a_full_disk_is_told_with_what_to_do() {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let failed = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_FULL);
+        let failed = rusqlite::Error::SqliteFailure(failed, None);
+        let text = explain(&directory.path().join("journal.sqlite"), &failed).to_string();
+        let shown = directory.path().display().to_string();
+        for part in [
+            &*shown,
+            "the disk is full (",
+            "bytes are free",
+            "make room there",
+        ] {
+            assert!(text.contains(part), "`{part}` is not in: {text}");
+        }
     }
 }

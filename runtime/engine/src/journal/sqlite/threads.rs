@@ -156,14 +156,14 @@ impl Access for Threads {
         if let Some(reads) = &self.reads {
             let read: Read = Box::new(move |conn| {
                 // The caller may have gone.
-                let _ = answer.send(read(conn).map_err(unreadable));
+                let _ = answer.send(read(conn).map_err(|error| unreadable(conn.path(), &error)));
             });
             let _ = reads.send(read);
         }
         Box::pin(async move {
             answered
                 .await
-                .unwrap_or_else(|_| Err(ReadError("the journal is closed".to_owned())))
+                .unwrap_or_else(|_| Err(ReadError::Unreadable("the journal is closed".to_owned())))
         })
     }
 }

@@ -1,0 +1,251 @@
+//! A store whose content is not what was stored: noticed when it is read, told with what to do, and no one else's
+//! concern.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{future::Future, path::Path, pin::Pin, sync::Arc};
+
+use rusqlite::{Connection, params};
+use stepwell_engine::{
+    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
+    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
+};
+use stepwell_interp::OnCrash;
+use tokio::runtime::Runtime;
+
+/// Never ends a task of the plugin `hang`, and all others at once.
+struct Hangs;
+
+impl TaskRunner for Hangs {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        if &*call.plugin == "hang" {
+            return Box::pin(std::future::pending());
+        }
+        Box::pin(async move { PluginEnd::Succeeded { output: call.input } })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+const PASSES: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+const TASKS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","Next":"B"},
+    "B":{"Type":"Task","Resource":"wasm:echo","Next":"C"},"C":{"Type":"Task","Resource":"wasm:echo","End":true}}}"#;
+const HANGS: &str =
+    r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
+
+fn options(directory: &Path, take_up: bool) -> Options {
+    Options {
+        store: Store::Directory(directory.to_owned()),
+        raised_limits: false,
+        take_up,
+        shards: 1,
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    }
+}
+
+async fn start(engine: &Engine, machine: &str, definition: &str) -> Arc<str> {
+    let machine = CreateMachine {
+        name: machine.into(),
+        definition: definition.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind: MachineKind::Standard,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    };
+    let machine = engine.create_machine(&caller(), machine).await.unwrap();
+    let request = StartRequest {
+        machine_arn: machine.machine.arn.to_string(),
+        name: Some("one".into()),
+        input: Some(r#"{"text":"what was stored"}"#.into()),
+        trace_header: None,
+    };
+    let started = engine.start(&caller(), request).await.unwrap();
+    started.execution_arn
+}
+
+/// A closed and a running execution in a store of its own, and their ARNs.
+fn store(runtime: &Runtime) -> (tempfile::TempDir, Arc<str>, Arc<str>) {
+    let directory = tempfile::tempdir().unwrap();
+    let arns = runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let closed = start(&engine, "passes", PASSES).await;
+        engine.wait(&caller(), &closed).await.unwrap();
+        let running = start(&engine, "hangs", HANGS).await;
+        engine.shutdown().await;
+        (closed, running)
+    });
+    (directory, arns.0, arns.1)
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+/// Changes one byte of a value.
+fn flip(directory: &Path, table: &str, column: &str, row: i64, at: usize) {
+    let conn = Connection::open(directory.join("journal.sqlite")).unwrap();
+    let sql = format!("SELECT {column} FROM {table} WHERE rowid = ?1");
+    let mut bytes: Vec<u8> = conn.query_row(&sql, [row], |row| row.get(0)).unwrap();
+    bytes[at] ^= 0x04;
+    let sql = format!("UPDATE {table} SET {column} = ?1 WHERE rowid = ?2");
+    assert_eq!(conn.execute(&sql, params![bytes, row]).unwrap(), 1);
+}
+
+/// What is said of a damaged execution.
+fn assert_damaged<T: std::fmt::Debug>(answer: Result<T, Error>, parts: &[&str]) {
+    let Err(Error::Damaged(text)) = &answer else {
+        panic!("not noticed: {answer:?}");
+    };
+    for part in parts.iter().chain(&["restore its store from a backup"]) {
+        assert!(text.contains(part), "`{part}` is not in: {text}");
+    }
+}
+
+#[test]
+fn a_damaged_segment_is_told_and_nothing_is_made_of_it() {
+    let runtime = runtime();
+    let (directory, closed, _) = store(&runtime);
+    let bytes = Connection::open(directory.path().join("journal.sqlite"))
+        .unwrap()
+        .query_row(
+            "SELECT length(bytes) FROM segments WHERE rowid = 1",
+            [],
+            |row| row.get::<_, i64>(0),
+        )
+        .unwrap();
+    for at in (0..usize::try_from(bytes).unwrap()).step_by(7) {
+        flip(directory.path(), "segments", "bytes", 1, at);
+        runtime.block_on(async {
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+            let parts = [&*closed, "begins with event 1"];
+            assert_damaged(engine.execution(&caller(), &closed).await, &parts);
+            let page = PageRequest::default();
+            let history = engine.history(&caller(), &closed, false, page).await;
+            assert_damaged(history, &parts);
+            engine.shutdown().await;
+        });
+        flip(directory.path(), "segments", "bytes", 1, at);
+    }
+}
+
+#[test]
+fn a_row_that_says_otherwise_than_its_log_is_told() {
+    let runtime = runtime();
+    let changes = [
+        "UPDATE executions SET status = 2 WHERE status = 1",
+        "UPDATE executions SET next = next + 1 WHERE status = 1",
+        "UPDATE segments SET public = public + 1",
+        "UPDATE segments SET first_public = 2",
+        "DELETE FROM segments",
+    ];
+    for change in changes {
+        let (directory, closed, _) = store(&runtime);
+        let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+        assert!(conn.execute(change, []).unwrap() > 0, "{change}");
+        drop(conn);
+        runtime.block_on(async {
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+            assert_damaged(engine.execution(&caller(), &closed).await, &[&closed]);
+            engine.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn a_log_with_a_hole_is_told() {
+    let runtime = runtime();
+    for hole in [1, 2, 3] {
+        let directory = tempfile::tempdir().unwrap();
+        let arn = runtime.block_on(async {
+            let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+            let arn = start(&engine, "tasks", TASKS).await;
+            engine.wait(&caller(), &arn).await.unwrap();
+            engine.shutdown().await;
+            arn
+        });
+        let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+        let deleted = conn.execute("DELETE FROM segments WHERE rowid = ?1", [hole]);
+        assert_eq!(deleted, Ok(1));
+        drop(conn);
+        runtime.block_on(async {
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+            for reverse in [false, true] {
+                let page = PageRequest::default();
+                let history = engine.history(&caller(), &arn, reverse, page).await;
+                assert_damaged(history, &[]);
+            }
+            engine.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn a_damaged_execution_ends_no_other() {
+    let runtime = runtime();
+    let (directory, closed, running) = store(&runtime);
+    flip(directory.path(), "segments", "bytes", 2, 30);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let waited = engine.wait(&caller(), &running).await;
+        assert!(matches!(waited, Err(Error::Damaged(_))), "{waited:?}");
+        let other = engine.execution(&caller(), &closed).await.unwrap();
+        assert_eq!(other.status, Status::Succeeded);
+        let fresh = start(&engine, "fresh", PASSES).await;
+        let fresh = engine.wait(&caller(), &fresh).await.unwrap();
+        assert_eq!(fresh.status, Status::Succeeded);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_damaged_record_is_told() {
+    let runtime = runtime();
+    let (directory, closed, _) = store(&runtime);
+    flip(
+        directory.path(),
+        "executions",
+        "meta",
+        first_execution(directory.path()),
+        20,
+    );
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+        assert_damaged(engine.execution(&caller(), &closed).await, &[]);
+        engine.shutdown().await;
+    });
+}
+
+fn first_execution(directory: &Path) -> i64 {
+    let conn = Connection::open(directory.join("journal.sqlite")).unwrap();
+    conn.query_row("SELECT min(id) FROM executions", [], |row| row.get(0))
+        .unwrap()
+}
+
+#[test]
+fn a_file_damaged_in_the_middle_is_not_served() {
+    let runtime = runtime();
+    let (directory, _, _) = store(&runtime);
+    let path = directory.path().join("journal.sqlite");
+    let mut file = std::fs::read(&path).unwrap();
+    let middle = file.len() / 2 / 4096 * 4096;
+    file[middle..middle + 4096].fill(0xaa);
+    std::fs::write(&path, &file).unwrap();
+    let Err(Error::Unopened(text)) = Engine::open(options(directory.path(), true), Arc::new(Hangs))
+    else {
+        panic!("it is served");
+    };
+    assert!(text.contains("restore it from a backup"), "{text}");
+    assert!(text.contains("journal.sqlite is damaged"), "{text}");
+}

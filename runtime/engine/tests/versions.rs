@@ -1,6 +1,13 @@
 //! Versions and aliases on a real directory: numbers, what a start runs, and what a process leaves to the next one.
 
-use std::{collections::BTreeSet, future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use stepwell_engine::{
     Caller, Code, CreateAlias, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options,
@@ -9,6 +16,9 @@ use stepwell_engine::{
 };
 use stepwell_interp::OnCrash;
 use stepwell_query::Value;
+
+/// After this a directory that is still held is a defect.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct NoPlugins;
 
@@ -23,18 +33,31 @@ impl TaskRunner for NoPlugins {
     }
 }
 
-fn open(store: Store) -> Engine {
+fn try_open(store: Store) -> Result<Engine, Error> {
     let options = Options {
         store,
         raised_limits: false,
         take_up: true,
         shards: 2,
     };
-    Engine::open(options, Arc::new(NoPlugins)).expect("the store opens")
+    Engine::open(options, Arc::new(NoPlugins))
 }
 
-fn open_at(directory: &Path) -> Engine {
-    open(Store::Directory(directory.to_owned()))
+fn open(store: Store) -> Engine {
+    try_open(store).expect("the store opens")
+}
+
+/// Opens a directory that an engine which was dropped may hold yet: it lets go of it when its threads have ended.
+async fn open_at(directory: &Path) -> Engine {
+    let begun = Instant::now();
+    loop {
+        match try_open(Store::Directory(directory.to_owned())) {
+            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => {
+                tokio::task::yield_now().await;
+            }
+            opened => return opened.expect("the store opens"),
+        }
+    }
 }
 
 fn caller() -> Caller {
@@ -111,7 +134,7 @@ fn route(version_arn: &str, weight: u32) -> Route {
 #[tokio::test]
 async fn a_number_is_never_given_twice_over_deletions_and_lives() {
     let directory = tempfile::tempdir().expect("a folder");
-    let engine = open_at(directory.path());
+    let engine = open_at(directory.path()).await;
     let arn = create(&engine, true).await;
     assert_eq!(
         update(&engine, &arn, "two", true).await,
@@ -133,7 +156,7 @@ async fn a_number_is_never_given_twice_over_deletions_and_lives() {
         .expect("deletable");
     // No shutdown: the process dies.
     drop(engine);
-    let engine = open_at(directory.path());
+    let engine = open_at(directory.path()).await;
     assert_eq!(versions(&engine, &arn).await, [format!("{arn}:1")]);
     assert_eq!(publish(&engine, &arn).await, format!("{arn}:4"));
     assert_eq!(

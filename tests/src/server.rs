@@ -98,6 +98,14 @@ impl Server {
     /// # Errors
     /// When the program is not built or cannot be started.
     pub fn spawn(data: &Path, plugins: &Path) -> Result<Server> {
+        Server::spawn_with(data, plugins, &[])
+    }
+
+    /// As [`Server::spawn`], with more flags.
+    ///
+    /// # Errors
+    /// As [`Server::spawn`].
+    pub fn spawn_with(data: &Path, plugins: &Path, flags: &[&str]) -> Result<Server> {
         let log = data.with_extension("log");
         let errors = OpenOptions::new().create(true).append(true).open(&log)?;
         let mut command = Command::new(program()?);
@@ -106,6 +114,7 @@ impl Server {
             .arg(data)
             .arg("--plugins")
             .arg(plugins)
+            .args(flags)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors);
@@ -122,7 +131,15 @@ impl Server {
     /// # Errors
     /// As [`Server::spawn`] and [`Server::ready`].
     pub fn start(data: &Path, plugins: &Path) -> Result<Server> {
-        let mut server = Server::spawn(data, plugins)?;
+        Server::start_with(data, plugins, &[])
+    }
+
+    /// As [`Server::start`], with more flags.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with(data: &Path, plugins: &Path, flags: &[&str]) -> Result<Server> {
+        let mut server = Server::spawn_with(data, plugins, flags)?;
         server.ready()?;
         Ok(server)
     }

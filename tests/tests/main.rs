@@ -12,6 +12,7 @@ fn main() {
     trials.extend(suites::recorded::trials());
     trials.extend(suites::segments::trials());
     trials.extend(suites::limits::trials());
+    trials.extend(suites::walls::trials());
     trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
     trials.extend(suites::kill::trials());

@@ -21,8 +21,8 @@ use crate::timeline::HistoryEvent;
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// Bytes of one line of a stream of events (ours; an event holds at most a few payloads of 256 KiB).
-const STREAM_LINE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of one line of a stream of events (ours; an event holds one payload, of 16 MiB with raised limits, escaped).
+const STREAM_LINE_BYTES_MAX: usize = 64 << 20;
 
 /// What a data directory is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -282,6 +282,18 @@ impl Client {
             .and_then(|item| text(item, "stateMachineArn"))
             .with_context(|| format!("there is no state machine `{machine}`\nhint: {hint}"))
             .usage()
+    }
+
+    /// How near an execution is to its limits; nothing from a server that does not tell.
+    pub(crate) async fn limits(&self, arn: &str) -> Outcome<Option<Value>> {
+        let path = self.url(&format!("/api/executions/{arn}/limits"));
+        let request = Request::get(path).body(Body::empty()).runtime()?;
+        let response = self.send(request).await?;
+        if response.status() != StatusCode::OK {
+            return Ok(None);
+        }
+        let bytes = response.into_body().collect().await.runtime()?.to_bytes();
+        Ok(serde_json::from_slice(&bytes).ok())
     }
 
     /// The events of an execution as they are committed, from the first one on.

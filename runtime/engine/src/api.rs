@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Timestamp};
+use stepwell_interp::{Event, Limit, Timestamp, Usage};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -193,6 +193,18 @@ pub struct HistoryEntry {
     pub event: Event,
 }
 
+/// How near an execution is to its limits, as its stored history tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExecutionLimits {
+    /// Whether it runs under the raised limits.
+    pub raised: bool,
+    /// The most that was used of each limit that was used at all.
+    pub usage: Vec<Usage>,
+    /// The events that came near a limit, by id, at most `NEAR_EVENTS_MAX`; of the limits of the whole execution the one
+    /// that came near first.
+    pub near: Vec<(u64, Usage)>,
+}
+
 /// A page of items and the opaque token of the next page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
@@ -239,5 +251,7 @@ pub struct Metrics {
     pub commits: u64,
     pub appends: u64,
     pub append_bytes: u64,
+    /// Executions that came near a limit, in the order of [`Limit::ALL`].
+    pub limits_neared: [u64; Limit::ALL.len()],
     pub queue_depth: u64,
 }

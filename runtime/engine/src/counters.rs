@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use stepwell_interp::Ending;
+use stepwell_interp::{Ending, Limit};
 
 use crate::api::Metrics;
 
@@ -21,6 +21,8 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     appends: AtomicU64,
     append_bytes: AtomicU64,
+    /// Executions that came near a limit, in the order of [`Limit::ALL`].
+    limits_neared: [AtomicU64; Limit::ALL.len()],
 }
 
 impl Counters {
@@ -62,6 +64,13 @@ impl Counters {
         self.append_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
+    pub(crate) fn neared(&self, limit: Limit) {
+        let known = Limit::ALL.iter().zip(&self.limits_neared);
+        for (_, counter) in known.filter(|(known, _)| **known == limit) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
     /// The sum over the shards' counters.
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Metrics {
         let mut sum = Metrics::default();
@@ -77,6 +86,9 @@ impl Counters {
             sum.commits += counters.commits.load(Relaxed);
             sum.appends += counters.appends.load(Relaxed);
             sum.append_bytes += counters.append_bytes.load(Relaxed);
+            for (sum, neared) in sum.limits_neared.iter_mut().zip(&counters.limits_neared) {
+                *sum += neared.load(Relaxed);
+            }
         }
         sum
     }

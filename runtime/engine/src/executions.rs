@@ -21,7 +21,8 @@ use crate::{
         SegmentRange, Write,
     },
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
-    node, pages, reader,
+    node, pages,
+    reader::{self, Decoder},
     record::{self, Child, InboxItem, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, public_entries},
     startable::{Qualified, Startable},
@@ -390,7 +391,8 @@ impl Engine {
         let look = look.await.map_err(reader::broken)?;
         let look = look.filter(|look| look.row.new.unique_name);
         let look = look.ok_or_else(|| absent(arn))?;
-        reader::describe(&look).map_err(|error| reader::named(arn, error))
+        let described = reader::describe(self.node().journal.as_ref(), &look).await;
+        described.map_err(|error| reader::named(arn, error))
     }
 
     /// Executions of a state machine, or those that a version or an alias started, newest first.
@@ -556,6 +558,7 @@ impl Engine {
         from: u64,
         most: usize,
     ) -> Result<Vec<HistoryEntry>, Error> {
+        let mut decoder = Decoder::new(self.node().journal.as_ref());
         let mut entries: Vec<HistoryEntry> = Vec::new();
         let mut public = from;
         while entries.len() < most {
@@ -568,7 +571,10 @@ impl Engine {
                 .map_err(reader::broken)?;
             let found = segments.len();
             for stored in &segments {
-                let all = public_entries(&reader::decode(id, stored)?, stored.segment.first_public);
+                let all = public_entries(
+                    &decoder.events(id, stored).await?,
+                    stored.segment.first_public,
+                );
                 for entry in all.into_iter().filter(|entry| entry.id >= public) {
                     reader::follows(id, &entry, from + entries.len() as u64)?;
                     entries.push(entry);
@@ -591,6 +597,7 @@ impl Engine {
         size: u32,
     ) -> Result<Vec<HistoryEntry>, Error> {
         let most = size as usize + 1;
+        let mut decoder = Decoder::new(self.node().journal.as_ref());
         let mut entries: Vec<HistoryEntry> = Vec::new();
         let newest = start.unwrap_or(row.next_public.saturating_sub(1));
         let mut public = newest;
@@ -605,7 +612,7 @@ impl Engine {
             let before = entries.len();
             for stored in &segments {
                 let all = public_entries(
-                    &reader::decode(row.id, stored)?,
+                    &decoder.events(row.id, stored).await?,
                     stored.segment.first_public,
                 );
                 for entry in all.into_iter().rev().filter(|entry| entry.id <= public) {

@@ -18,6 +18,7 @@ mod journal;
 mod lambda;
 mod limits;
 mod machines;
+mod near;
 mod node;
 mod pages;
 mod probe;

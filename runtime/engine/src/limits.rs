@@ -59,6 +59,12 @@ pub(crate) const ACTIVITIES_KNOWN_MAX: usize = 100_000;
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 
+/// Large values of an execution that are remembered as stored while it is in memory.
+pub(crate) const KEPT_BLOBS_MAX: usize = 8;
+
+/// Events of an execution that are named as near a limit.
+pub(crate) const NEAR_EVENTS_MAX: usize = 1_000;
+
 /// Bytes of segments read at a time.
 pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 

@@ -1,9 +1,14 @@
 //! Reads of one execution from the store: what recovery folds and what the describing calls show. Hides segments.
 
-use std::{fmt::Display, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt::Display,
+    sync::Arc,
+};
 
+use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
-use stepwell_interp::{Event, Start, Timestamp, What};
+use stepwell_interp::{BlobHash, Event, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
@@ -106,6 +111,17 @@ async fn program(programs: &Programs, id: ExecutionId, meta: &Meta) -> Result<Ar
 /// All events of an execution, without a gap.
 async fn events(journal: &dyn Journal, row: &ExecutionRow) -> Result<Vec<Event>, Error> {
     let mut events = Vec::new();
+    each_event(journal, row, |event| events.push(event.clone())).await?;
+    Ok(events)
+}
+
+/// Shows all events of an execution, in order and without a gap.
+pub(crate) async fn each_event(
+    journal: &dyn Journal,
+    row: &ExecutionRow,
+    mut show: impl FnMut(&Event),
+) -> Result<(), Error> {
+    let mut decoder = Decoder::new(journal);
     let mut first = 1;
     loop {
         let page = journal
@@ -120,7 +136,7 @@ async fn events(journal: &dyn Journal, row: &ExecutionRow) -> Result<Vec<Event>,
             return Err(damaged(&row.id, &why));
         }
         if page.is_empty() {
-            return Ok(events);
+            return Ok(());
         }
         for segment in &page {
             if segment.first != first {
@@ -128,7 +144,8 @@ async fn events(journal: &dyn Journal, row: &ExecutionRow) -> Result<Vec<Event>,
                 return Err(damaged(&row.id, &why));
             }
             first += u64::from(segment.segment.events);
-            events.extend(decode(row.id, segment)?);
+            let events = decoder.events(row.id, segment).await?;
+            events.iter().for_each(&mut show);
         }
     }
 }
@@ -138,25 +155,61 @@ pub(crate) fn seal_segment(id: ExecutionId, first: u64, segment: &mut Segment) {
     segment.bytes = seal::seal(&place(id, first, segment), &segment.bytes).into();
 }
 
-/// The events of one segment; an error when it is not what was stored there.
-pub(crate) fn decode(id: ExecutionId, stored: &StoredSegment) -> Result<Vec<Event>, Error> {
-    let StoredSegment { first, segment } = stored;
-    let wrong = |why: &dyn Display| {
-        damaged(
-            &id,
-            &format!("the segment that begins with event {first}: {why}"),
-        )
-    };
-    let bytes =
-        seal::open(&place(id, *first, segment), &segment.bytes).map_err(|error| wrong(&error))?;
-    let events = stepwell_interp::decode(bytes).map_err(|error| wrong(&error))?;
-    if events.len() == segment.events as usize {
-        return Ok(events);
+/// Reads the events of segments. A large value that several of them have is read once and shared.
+pub(crate) struct Decoder<'j> {
+    journal: &'j dyn Journal,
+    blobs: BTreeMap<BlobHash, Value>,
+}
+
+impl<'j> Decoder<'j> {
+    pub(crate) fn new(journal: &'j dyn Journal) -> Decoder<'j> {
+        Decoder {
+            journal,
+            blobs: BTreeMap::new(),
+        }
     }
-    let (found, stored) = (events.len(), segment.events);
-    Err(wrong(&format!(
-        "it holds {found} events and should hold {stored}"
-    )))
+
+    /// The events of one segment; an error when it is not what was stored there.
+    pub(crate) async fn events(
+        &mut self,
+        id: ExecutionId,
+        stored: &StoredSegment,
+    ) -> Result<Vec<Event>, Error> {
+        let StoredSegment { first, segment } = stored;
+        let wrong = |why: &(dyn Display + Sync)| {
+            damaged(
+                &id,
+                &format!("the segment that begins with event {first}: {why}"),
+            )
+        };
+        let place = place(id, *first, segment);
+        let bytes = seal::open(&place, &segment.bytes).map_err(|error| wrong(&error))?;
+        for hash in stepwell_interp::blobs_of(bytes).map_err(|error| wrong(&error))? {
+            if let Entry::Vacant(vacant) = self.blobs.entry(hash) {
+                let blob = self.journal.blob(hash).await.map_err(broken)?;
+                let value = blob_value(hash, blob.as_deref());
+                vacant.insert(value.map_err(|error| wrong(&error))?);
+            }
+        }
+        let events = stepwell_interp::decode_with(bytes, &self.blobs);
+        let events = events.map_err(|error| wrong(&error))?;
+        if events.len() == segment.events as usize {
+            return Ok(events);
+        }
+        let (found, stored) = (events.len(), segment.events);
+        Err(wrong(&format!(
+            "it holds {found} events and should hold {stored}"
+        )))
+    }
+}
+
+/// The value of a blob, whose hash is its seal.
+fn blob_value(hash: BlobHash, blob: Option<&[u8]>) -> Result<Value, String> {
+    let blob = blob.ok_or("a large value of it is missing")?;
+    if Sha256::digest(blob)[..] != hash {
+        return Err("the checksum of a large value of it is wrong".to_owned());
+    }
+    stepwell_interp::decode_blob(blob).map_err(|error| error.to_string())
 }
 
 /// What a segment's seal covers beside its bytes.
@@ -234,14 +287,15 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
 }
 
 /// An execution as DescribeExecution shows it.
-pub(crate) fn describe(look: &Look) -> Result<Execution, Error> {
+pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execution, Error> {
     let row = &look.row;
     let meta = meta(row)?;
     let first = look
         .first
         .as_ref()
         .ok_or_else(|| damaged(&row.id, &"it has no events"))?;
-    let first = decode(row.id, first)?;
+    let mut decoder = Decoder::new(journal);
+    let first = decoder.events(row.id, first).await?;
     let start = start_of(&first).ok_or_else(|| damaged(&row.id, &"it has no start"))?;
     let input = start.input.clone();
     let mut execution = Execution {
@@ -266,8 +320,10 @@ pub(crate) fn describe(look: &Look) -> Result<Execution, Error> {
         if stored.is_none_or(|last| last.first + u64::from(last.segment.events) != row.next) {
             return Err(damaged(&row.id, &"its last events are missing"));
         }
-        let last = look.last.as_ref();
-        let last = last.map_or(Ok(first), |last| decode(row.id, last))?;
+        let last = match &look.last {
+            Some(last) => decoder.events(row.id, last).await?,
+            None => first,
+        };
         if !close(&mut execution, last.last()) {
             return Err(damaged(&row.id, &"its last event is not how it ended"));
         }
@@ -325,8 +381,10 @@ async fn edge(
     range: SegmentRange,
 ) -> Result<Vec<Event>, Error> {
     let segments = journal.segments(id, range, 1).await.map_err(broken)?;
-    let first = segments.first();
-    first.map_or_else(|| Ok(Vec::new()), |first| decode(id, first))
+    match segments.first() {
+        Some(segment) => Decoder::new(journal).events(id, segment).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 fn start_of(events: &[Event]) -> Option<&Start> {

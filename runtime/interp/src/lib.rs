@@ -11,6 +11,7 @@ mod flow;
 mod given;
 mod history;
 mod limits;
+mod near;
 mod probe;
 mod run;
 mod scope;
@@ -21,13 +22,17 @@ pub use border::{
     Cancelled, ChildId, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome,
     TaskRequest, TaskToken, TimerId,
 };
-pub use codec::{CodecError, decode, encode};
+pub use codec::{
+    BLOB_BYTES_MIN, BlobHash, Blobs, CodecError, blobs_of, decode, decode_blob, decode_with,
+    encode, encode_with,
+};
 pub use event::{Assigned, Event, Failure, FailureClass, Place, Scheduled, Stage, StateKind, What};
 pub use history::{Field, HistoryView, event_type, history_view, label, resource_names};
 pub use limits::{
-    CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, REDISPATCH_MAX,
-    STEP_EVENTS_MAX, TOKEN_BYTES,
+    CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, NEAR_PERCENT,
+    REDISPATCH_MAX, STEP_EVENTS_MAX, TOKEN_BYTES,
 };
+pub use near::{Limit, Usage, usage};
 pub use probe::{
     ErrorDetails, Inspection, InspectionData, Mock, Probe, Probed, Refusal, Setup, Verdict,
 };

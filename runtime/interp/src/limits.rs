@@ -16,6 +16,8 @@ pub(crate) const SECONDS_MAX: u32 = 99_999_999;
 pub const ERROR_CHARS_MAX: usize = 256;
 /// Characters of a cause (AWS API model).
 pub const CAUSE_CHARS_MAX: usize = 32_768;
+/// Percent of a limit from which an execution counts as near it (ours).
+pub const NEAR_PERCENT: u64 = 80;
 /// Levels of nested JSON in a state's output (ours; reading stops there too).
 pub(crate) const OUTPUT_DEPTH_MAX: u32 = 1_000;
 

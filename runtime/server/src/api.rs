@@ -17,6 +17,7 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use stepwell_engine::{Caller, Error, PageRequest, Watch};
+use stepwell_interp::Usage;
 
 use crate::{
     aws::{self, Seconds},
@@ -81,6 +82,73 @@ pub(crate) async fn events(
         Ok(found) => router::json(
             StatusCode::OK,
             &aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true),
+        ),
+        Err(error) => problem(error),
+    }
+}
+
+/// Wire form of how much of a limit is used.
+#[derive(Serialize)]
+struct Used {
+    limit: &'static str,
+    unit: &'static str,
+    used: u64,
+    most: u64,
+    left: u64,
+    near: bool,
+}
+
+impl Used {
+    fn of(usage: &Usage) -> Used {
+        Used {
+            limit: usage.limit.name(),
+            unit: usage.limit.unit(),
+            used: usage.used,
+            most: usage.most,
+            left: usage.left(),
+            near: usage.is_near(),
+        }
+    }
+}
+
+/// Wire form of an event that came near a limit.
+#[derive(Serialize)]
+struct NearEvent {
+    event: u64,
+    #[serde(flatten)]
+    used: Used,
+}
+
+/// Wire form of how near an execution is to its limits.
+#[derive(Serialize)]
+struct LimitsAnswer {
+    limits: &'static str,
+    usage: Vec<Used>,
+    near: Vec<NearEvent>,
+}
+
+/// `GET /api/executions/{arn}/limits`: the most that was used of each limit, and the events that came near one.
+pub(crate) async fn limits(
+    State(state): State<Arc<ServerState>>,
+    Path(arn): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let caller = aws::caller(&state.config, &headers);
+    match state.engine.limits(&caller, &arn).await {
+        Ok(found) => router::json(
+            StatusCode::OK,
+            &LimitsAnswer {
+                limits: if found.raised { "raised" } else { "strict" },
+                usage: found.usage.iter().map(Used::of).collect(),
+                near: found
+                    .near
+                    .iter()
+                    .map(|(event, usage)| NearEvent {
+                        event: *event,
+                        used: Used::of(usage),
+                    })
+                    .collect(),
+            },
         ),
         Err(error) => problem(error),
     }

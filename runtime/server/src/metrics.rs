@@ -14,7 +14,8 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use stepwell_engine::Engine;
+use stepwell_engine::{Engine, Metrics as EngineMetrics};
+use stepwell_interp::Limit;
 
 use crate::config::SandboxMetrics;
 
@@ -223,6 +224,19 @@ fn sample(kind: SampleKind, name: &str, help: &str, value: u64) -> Sample {
     }
 }
 
+fn neared_samples(metrics: &EngineMetrics) -> impl Iterator<Item = Sample> {
+    let neared = Limit::ALL.iter().zip(metrics.limits_neared);
+    neared.map(|(limit, value)| Sample {
+        labels: vec![("limit".to_owned(), limit.name().to_owned())],
+        ..sample(
+            SampleKind::Counter,
+            "limits_neared",
+            "Executions that came near a limit, by limit",
+            value,
+        )
+    })
+}
+
 fn engine_samples(engine: &Engine) -> Vec<Sample> {
     let metrics = engine.metrics();
     let ended = [
@@ -248,6 +262,7 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
         metrics.executions_started,
     )];
     samples.extend(ended);
+    samples.extend(neared_samples(&metrics));
     samples.extend([
         gauge(
             "executions_loaded",

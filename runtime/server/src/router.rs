@@ -27,6 +27,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/", post(aws_api))
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
+        .route("/api/executions/{arn}/limits", get(api::limits))
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(state.clone(), guarded))

@@ -13,4 +13,5 @@ pub(crate) mod replay;
 pub(crate) mod runs;
 pub(crate) mod segments;
 pub(crate) mod tidy;
+pub(crate) mod walls;
 pub(crate) mod workflows;

@@ -202,6 +202,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         .call("DescribeExecution", json!({"executionArn": arn}))
         .await?;
     let events = client.history(arn).await?;
+    let limits = client.limits(arn).await?;
     let timeline = timeline(&events)?;
     if let Some(svg) = svg {
         super::graph::write(
@@ -210,6 +211,10 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         )?;
     }
     if json {
+        let mut execution = execution;
+        if let Some(limits) = limits {
+            execution["limits"] = limits;
+        }
         return super::print_json(&execution);
     }
     let mut out = String::new();
@@ -233,6 +238,9 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         if !value.is_empty() {
             out.push_str(&format!("{label:<10} {}\n", shown(&value)));
         }
+    }
+    for usage in near(limits.as_ref(), "usage") {
+        out.push_str(&format!("{:<10} {}\n", "near", used(usage)));
     }
     out.push('\n');
     out.push_str(&states(&timeline, stdout_columns()));
@@ -322,15 +330,53 @@ async fn history(client: &Client, arn: &str, json: bool) -> Outcome {
             }
         }
         match (json, &next) {
-            (true, None) => text.push_str("\n  ]\n}\n"),
+            (true, None) => {
+                text.push_str("\n  ]");
+                if let Some(limits) = client.limits(arn).await? {
+                    text.push_str(&format!(",\n  \"limits\": {limits}"));
+                }
+                text.push_str("\n}\n");
+            }
             (true, Some(_)) => {}
             (false, _) => text = table.take(columns),
         }
-        if !super::print_more(&text)? || next.is_none() {
+        if !super::print_more(&text)? {
             return Ok(());
+        }
+        if next.is_none() {
+            break;
         }
         token = next;
     }
+    if !json {
+        let limits = client.limits(arn).await?;
+        for usage in near(limits.as_ref(), "near") {
+            let event = usage.get("event").and_then(Value::as_u64).unwrap_or(0);
+            eprintln!("warning: event {event} is near a limit: {}", used(usage));
+        }
+    }
+    Ok(())
+}
+
+/// What of that list is near a limit.
+fn near<'a>(limits: Option<&'a Value>, list: &str) -> impl Iterator<Item = &'a Value> {
+    let list = limits.and_then(|limits| limits.get(list)?.as_array());
+    list.into_iter()
+        .flatten()
+        .filter(|usage| usage.get("near").and_then(Value::as_bool) == Some(true))
+}
+
+/// `history: 20000 of 25000 events used, 5000 left`.
+fn used(usage: &Value) -> String {
+    let number = |key: &str| usage.get(key).and_then(Value::as_u64).unwrap_or(0);
+    format!(
+        "{}: {} of {} {} used, {} left",
+        super::text(usage, "limit"),
+        number("used"),
+        number("most"),
+        super::text(usage, "unit"),
+        number("left")
+    )
 }
 
 /// An event as it stands in a pretty-printed list.

@@ -83,6 +83,9 @@ impl Facts {
                 .insert((row.new.scope, row.new.name.clone()), row.id);
         }
         self.rows.insert(row.id, row);
+        for (hash, bytes) in &append.blobs {
+            changes.blob(*hash, bytes);
+        }
         changes.segment(append);
         for task in &append.open {
             if let Some(old) = self.tasks.insert(task.token, task.clone()) {

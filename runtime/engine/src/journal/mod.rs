@@ -80,6 +80,8 @@ pub(crate) struct Append {
     /// Set in an execution's first append, and only there.
     pub create: Option<NewExecution>,
     pub segment: Segment,
+    /// Large values that the segment refers to, by their SHA-256; those that are there already may be left out.
+    pub blobs: Vec<([u8; 32], Arc<[u8]>)>,
     /// The view row after this append, whole.
     pub view: View,
     /// Tasks whose rows are inserted (replaced, where the token is open already).
@@ -529,7 +531,8 @@ fn weight(write: &Write) -> usize {
                 .create
                 .as_ref()
                 .map_or(0, |new| new.meta.len() + new.name.len());
-            append.segment.bytes.len() + sent + opened + created
+            let blobs: usize = append.blobs.iter().map(|(_, bytes)| bytes.len()).sum();
+            append.segment.bytes.len() + blobs + sent + opened + created
         }
         Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
         Write::Catalog(records) => records

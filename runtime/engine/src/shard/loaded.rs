@@ -9,11 +9,14 @@ use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
     Cancelled, ChildId, Effect, Ending, Env, Event, Input, Run, STEP_EVENTS_MAX, TaskId, TaskToken,
-    Timestamp, encode, step,
+    Timestamp, Usage, encode_with, step,
 };
 use tokio::sync::oneshot;
 
-use super::border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket};
+use super::{
+    blobs::Kept,
+    border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket},
+};
 use crate::{
     api::HistoryEntry,
     children,
@@ -22,6 +25,7 @@ use crate::{
         Refused, ScopeId, Segment, Status, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
+    near::Noticed,
     reader,
     record::{self, TaskKey},
 };
@@ -53,6 +57,10 @@ pub(super) struct Loaded {
     /// A heartbeat moved a deadline that only memory knows.
     heartbeat_seen: bool,
     sync_reply: Option<oneshot::Sender<SyncEnd>>,
+    /// Large values that the store has, or gets by an append that is on its way.
+    kept: Kept,
+    /// The limits that it was noticed to be near.
+    noticed: Noticed,
 }
 
 /// An input with what hangs on it.
@@ -118,6 +126,8 @@ pub(super) struct Taken {
     unanswered: Vec<TaskToken>,
     /// Children that no task waits for.
     orphans: Vec<ChildId>,
+    /// Limits that it came near.
+    pub(super) near: Vec<Usage>,
     /// Only starts of attempts were recorded.
     lazy: bool,
 }
@@ -151,6 +161,8 @@ impl Loaded {
             unsure: Vec::new(),
             heartbeat_seen: false,
             sync_reply: None,
+            kept: Kept::default(),
+            noticed: Noticed::default(),
             run,
         }
     }
@@ -276,6 +288,15 @@ impl Loaded {
         let token = self.token_without_answer(waiting);
         let effects = step(&self.program, &mut self.run, waiting.input.clone(), env);
         taken.lazy &= is_start || effects.is_empty();
+        let recorded = effects.iter().filter_map(|effect| match effect {
+            Effect::Record(event) => Some(event),
+            Effect::RunTask(_)
+            | Effect::OpenToken { .. }
+            | Effect::CancelTask { .. }
+            | Effect::Again
+            | Effect::Finish => None,
+        });
+        taken.near.extend(self.noticed.news(recorded, &self.run));
         for effect in effects {
             match effect {
                 Effect::Record(event) => taken.events.push(event),
@@ -517,7 +538,7 @@ impl Loaded {
             events: u32::try_from(events.len()).expect("a turn records fewer than 2^32 events"),
             first_public: self.unflushed_public,
             public: u32::try_from(public).expect("a turn records fewer than 2^32 events"),
-            bytes: encode(events).into(),
+            bytes: encode_with(events, &mut self.kept).into(),
         };
         reader::seal_segment(id, self.next_position, &mut segment);
         let (open, close) = self.tokens(id, effects, unanswered);
@@ -528,6 +549,7 @@ impl Loaded {
             expected_next: self.next_position,
             create: self.create.as_ref().map(|(new, _)| new.clone()),
             segment,
+            blobs: self.kept.take_fresh(),
             view,
             open,
             close,

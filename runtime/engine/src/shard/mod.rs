@@ -7,6 +7,7 @@
 //! After a failed append the run in memory is dropped, folded anew from the store, and given its inputs again:
 //! steps are total, so an input that had its effect already changes nothing.
 
+mod blobs;
 mod border;
 mod loaded;
 mod ready;
@@ -530,6 +531,17 @@ impl Shard {
         );
         if loaded.has_work() {
             self.ready.push_again(&loaded.info.tenant, execution);
+        }
+        for usage in &turn.taken.near {
+            self.counters.neared(usage.limit);
+            tracing::warn!(
+                execution = &*loaded.info.execution_arn,
+                limit = usage.limit.name(),
+                used = usage.used,
+                most = usage.most,
+                left = usage.left(),
+                "an execution is near a limit"
+            );
         }
         for refused in turn.refused {
             // The activity task was taken or closed before: the worker asks for the next one.

@@ -34,7 +34,7 @@ use crate::{
     },
     limits::READ_BYTES_MAX,
     programs::Programs,
-    reader,
+    reader::{self, Decoder},
     record::{self, Meta},
     shard::{Begin, In, Info, LoadError, Mode, Out, StartReply, Stored, Ticket},
 };
@@ -501,6 +501,7 @@ impl World {
         let Some(row) = now(journal.execution(id)).map_err(|error| error.to_string())? else {
             return Ok(None);
         };
+        let mut decoder = Decoder::new(journal.as_ref());
         let mut events = Vec::new();
         let mut first = 1;
         loop {
@@ -509,7 +510,9 @@ impl World {
             let Some(last) = page.last() else { break };
             first = last.first + u64::from(last.segment.events);
             for segment in &page {
-                events.extend(reader::decode(id, segment).map_err(|error| error.to_string())?);
+                let read = decoder.events(id, segment).now_or_never();
+                let read = read.expect("the simulated stores answer at once");
+                events.extend(read.map_err(|error| error.to_string())?);
             }
         }
         Ok(Some((row.view.status, events)))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use stepwell_asl::Resource;
 use stepwell_query::Value;
 
-use super::{CodecError, VERSION};
+use super::{BlobHash, Blobs, CodecError, VERSION, WITH_BLOBS};
 use crate::{Timestamp, event::Place};
 
 /// What a table's number stands for by its place in the bytes: 0 is a new entry that follows, n the (n-1)th.
@@ -28,8 +28,11 @@ impl Numbers {
 }
 
 /// Writes a segment. What it was given must live until it is finished, since identities are addresses.
-pub(super) struct Writer {
+pub(super) struct Writer<'a> {
     pub(super) bytes: Vec<u8>,
+    blobs: Option<&'a mut dyn Blobs>,
+    /// Hashes of the blobs so far.
+    hashes: Vec<BlobHash>,
     pub(super) values: Numbers,
     texts: Numbers,
     pub(super) resources: Numbers,
@@ -38,12 +41,14 @@ pub(super) struct Writer {
     at: Timestamp,
 }
 
-impl Writer {
-    pub(super) fn new(version: u8) -> Writer {
+impl<'a> Writer<'a> {
+    pub(super) fn new(blobs: Option<&'a mut dyn Blobs>) -> Writer<'a> {
         let mut bytes = Vec::with_capacity(512);
-        bytes.push(version);
+        bytes.push(VERSION);
         Writer {
             bytes,
+            blobs,
+            hashes: Vec::new(),
             values: Numbers::default(),
             texts: Numbers::default(),
             resources: Numbers::default(),
@@ -52,8 +57,28 @@ impl Writer {
         }
     }
 
+    /// Makes a value a blob, where there is who keeps it; gives the blob's place among those of the segment.
+    pub(super) fn blob(&mut self, value: &Value, bytes: &dyn Fn() -> Vec<u8>) -> Option<usize> {
+        let hash = self.blobs.as_mut()?.keep(value, bytes);
+        let known = self.hashes.iter().position(|known| *known == hash);
+        Some(known.unwrap_or_else(|| {
+            self.hashes.push(hash);
+            self.hashes.len() - 1
+        }))
+    }
+
     pub(super) fn finish(self) -> Vec<u8> {
-        self.bytes
+        if self.hashes.is_empty() {
+            return self.bytes;
+        }
+        let mut whole = Writer::new(None);
+        whole.bytes[0] = WITH_BLOBS;
+        whole.count(self.hashes.len());
+        for hash in &self.hashes {
+            whole.bytes.extend_from_slice(hash);
+        }
+        whole.bytes.extend_from_slice(&self.bytes[1..]);
+        whole.bytes
     }
 
     pub(super) fn byte(&mut self, byte: u8) {
@@ -138,6 +163,8 @@ pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     next: usize,
     pub(super) values: Vec<Value>,
+    /// The segment's blobs by their places.
+    pub(super) blobs: Vec<Value>,
     texts: Vec<Arc<str>>,
     pub(super) resources: Vec<Arc<Resource>>,
     places: Vec<Place>,
@@ -146,21 +173,31 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(segment: &'a [u8]) -> Result<Reader<'a>, CodecError> {
+    /// Reads the head; the hashes are those of the blobs that the reader has to be given.
+    pub(super) fn new(segment: &'a [u8]) -> Result<(Reader<'a>, Vec<BlobHash>), CodecError> {
         let mut reader = Reader {
             bytes: segment,
             next: 0,
             values: Vec::new(),
+            blobs: Vec::new(),
             texts: Vec::new(),
             resources: Vec::new(),
             places: Vec::new(),
             root: Place::default(),
             at: Timestamp(0),
         };
+        let mut hashes = Vec::new();
         match reader.byte()? {
-            VERSION => Ok(reader),
-            found => Err(CodecError::Version { found }),
+            VERSION => {}
+            WITH_BLOBS => {
+                for _ in 0..reader.count()? {
+                    let hash = reader.slice(size_of::<BlobHash>())?;
+                    hashes.push(hash.try_into().map_err(|_| CodecError::Truncated)?);
+                }
+            }
+            found => return Err(CodecError::Version { found }),
         }
+        Ok((reader, hashes))
     }
 
     pub(super) fn end(&self) -> Result<(), CodecError> {
@@ -303,6 +340,7 @@ impl<'a> Reader<'a> {
             bytes,
             next: 0,
             values: std::mem::take(&mut self.values),
+            blobs: Vec::new(),
             texts: Vec::new(),
             resources: Vec::new(),
             places: Vec::new(),

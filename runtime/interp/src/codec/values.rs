@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepwell_query::{Array, Number, ObjectBuilder, Value};
 
 use super::{
-    CodecError,
+    BLOB_BYTES_MIN, CodecError,
     bytes::{Reader, Writer, entry},
 };
 
@@ -33,8 +33,49 @@ const OBJECT: u8 = 9;
 /// What has that number.
 const SAME: u8 = 10;
 const COMPRESSED: u8 = 11;
+/// The blob at that place among those of the segment.
+const BLOB: u8 = 12;
 
 pub(super) fn write(writer: &mut Writer, value: &Value) {
+    if !is_blob(value) || !write_blob(writer, value) {
+        write_here(writer, value);
+    }
+}
+
+fn is_blob(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.len() > BLOB_BYTES_MIN,
+        Value::Array(_) | Value::Object(_) => value.json_bytes() > BLOB_BYTES_MIN,
+    }
+}
+
+/// Leaves a value beside the segment; false when nobody keeps it.
+fn write_blob(writer: &mut Writer, value: &Value) -> bool {
+    let known = value.ptr_id().and_then(|id| writer.values.find(id));
+    if let Some(number) = known {
+        writer.byte(SAME);
+        writer.varint(number);
+        return true;
+    }
+    // What is in a blob refers to nothing in the segment, and nothing in the segment to a part of it.
+    let bytes = || {
+        let mut own = Writer::new(None);
+        write_here(&mut own, value);
+        own.finish()
+    };
+    let Some(place) = writer.blob(value, &bytes) else {
+        return false;
+    };
+    writer.byte(BLOB);
+    writer.count(place);
+    if let Some(identity) = value.ptr_id() {
+        writer.values.add(identity);
+    }
+    true
+}
+
+fn write_here(writer: &mut Writer, value: &Value) {
     let start = writer.bytes.len();
     node(writer, value);
     let len = writer.bytes.len() - start;
@@ -187,6 +228,12 @@ fn read_node(reader: &mut Reader, depth: u32) -> Result<Value, CodecError> {
             entry(&reader.values, number).ok_or_else(|| reader.damaged("a value refers to none"))
         }
         COMPRESSED if depth == 0 => compressed(reader),
+        BLOB if depth == 0 => {
+            let place = reader.varint()?;
+            let value = entry(&reader.blobs, place);
+            let value = value.ok_or_else(|| reader.damaged("a blob is not among the segment's"))?;
+            Ok(numbered(reader, value))
+        }
         found => Err(reader.unknown("tag of a value", found.into())),
     }
 }

@@ -299,10 +299,7 @@ impl Session<'_> {
                 Ok(Landed::default())
             }
             Write::Blob { hash, bytes } => {
-                self.run(
-                    "INSERT OR IGNORE INTO blobs (hash, bytes) VALUES (?1, ?2)",
-                    params![hash, &**bytes],
-                )?;
+                self.insert_blob(hash, bytes)?;
                 Ok(Landed::default())
             }
         }
@@ -327,6 +324,9 @@ impl Session<'_> {
                 unreachable!("`check_position` refuses an append to a log that was never begun")
             }
         }
+        for (hash, bytes) in &append.blobs {
+            self.insert_blob(hash, bytes)?;
+        }
         self.insert_segment(append)?;
         for task in &append.open {
             self.insert_task(task)?;
@@ -336,6 +336,12 @@ impl Session<'_> {
         }
         self.consume(&append.consume)?;
         self.send(&append.send)
+    }
+
+    fn insert_blob(&self, hash: &[u8; 32], bytes: &[u8]) -> Result<(), Stop> {
+        let sql = "INSERT OR IGNORE INTO blobs (hash, bytes) VALUES (?1, ?2)";
+        self.run(sql, params![hash, bytes])?;
+        Ok(())
     }
 
     fn consume(&self, ids: &[MessageId]) -> Result<(), Stop> {

@@ -19,7 +19,7 @@ use crate::journal::{
 
 type Case = (&'static str, fn(&dyn Journal));
 
-const CASES: [Case; 23] = [
+const CASES: [Case; 24] = [
     ("an execution's row is what its appends say", row),
     ("the log refuses gaps, overlaps and doubles", positions),
     ("names are unique where asked", names),
@@ -58,6 +58,10 @@ const CASES: [Case; 23] = [
     ),
     ("records are scanned by prefix in pages", catalog_scan),
     ("blobs are kept once", blobs),
+    (
+        "blobs of an append are there with it, or not at all",
+        blobs_of_appends,
+    ),
 ];
 
 fn run(mut open: impl FnMut() -> Arc<dyn Journal>) {
@@ -1056,6 +1060,27 @@ fn catalog_scan(journal: &dyn Journal) {
         wait(journal.scan("other", "machine", "", None, 9)),
         Ok(vec![])
     );
+}
+
+fn blobs_of_appends(journal: &dyn Journal) {
+    let (epoch, id) = (epoch(journal), id(1, 2));
+    let with = |append: Append, number: u8| {
+        let blobs = vec![([number; 32], bytes("large"))];
+        Write::Append(Append { blobs, ..append })
+    };
+    land(journal, with(begin(id, epoch, "one"), 1));
+    // One that refers to the same value, and one that comes too late.
+    let verdicts = commit(
+        journal,
+        vec![
+            with(proceed(id, epoch, 3, 2), 1),
+            with(proceed(id, epoch, 3, 2), 2),
+        ],
+    );
+    assert!(verdicts[0].is_ok(), "{verdicts:?}");
+    assert_eq!(verdicts[1], Err(Refused::WrongPosition { next: 4 }));
+    assert_eq!(wait(journal.blob([1; 32])), Ok(Some(bytes("large"))));
+    assert_eq!(wait(journal.blob([2; 32])), Ok(None));
 }
 
 fn blobs(journal: &dyn Journal) {

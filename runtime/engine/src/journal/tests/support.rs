@@ -151,6 +151,7 @@ pub(super) fn proceed(
         expected_next,
         create: None,
         segment: segment(1, public, 1),
+        blobs: Vec::new(),
         view: View::default(),
         open: Vec::new(),
         close: Vec::new(),

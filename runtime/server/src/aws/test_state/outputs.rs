@@ -59,10 +59,10 @@ pub(super) fn operation(target: &Target) -> Option<String> {
         Target::AwsSdk {
             service, action, ..
         } => {
-            let service = if &**service == "sfn" {
-                "states"
-            } else {
-                service
+            let service = match &**service {
+                "sfn" => "states",
+                "eventbridge" => "events",
+                other => other,
             };
             Some(format!("{service}:{action}"))
         }

@@ -32,6 +32,9 @@ impl TaskRunner for Hangs {
 const PASSES: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 const TASKS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","Next":"B"},
     "B":{"Type":"Task","Resource":"wasm:echo","Next":"C"},"C":{"Type":"Task","Resource":"wasm:echo","End":true}}}"#;
+/// Its output is beyond what stands in a segment.
+const LARGE: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{"A":{"Type":"Pass",
+    "Output":"{% $range(1, 20000, 1) %}","End":true}}}"#;
 const HANGS: &str =
     r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
 
@@ -161,6 +164,42 @@ fn a_row_that_says_otherwise_than_its_log_is_told() {
             engine.shutdown().await;
         });
     }
+}
+
+#[test]
+fn a_large_value_that_is_damaged_or_gone_is_told() {
+    let runtime = runtime();
+    let directory = tempfile::tempdir().unwrap();
+    let look = |part: Option<&str>| {
+        runtime.block_on(async {
+            let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+            let arn = match part {
+                None => start(&engine, "large", LARGE).await,
+                Some(_) => "arn:aws:states:us-east-1:000000000000:execution:large:one".into(),
+            };
+            match part {
+                None => {
+                    let ended = engine.wait(&caller(), &arn).await.unwrap();
+                    let output = ended.output.map(|output| output.to_json().len());
+                    assert_eq!(output, Some(108_895));
+                }
+                Some(part) => {
+                    let answer = engine.execution(&caller(), &arn).await;
+                    assert_damaged(answer, &[&arn, part]);
+                }
+            }
+            engine.shutdown().await;
+        });
+    };
+    look(None);
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let sql = "SELECT rowid FROM blobs ORDER BY length(bytes) DESC LIMIT 1";
+    let row: i64 = conn.query_row(sql, [], |row| row.get(0)).unwrap();
+    flip(directory.path(), "blobs", "bytes", row, 1_000);
+    look(Some("the checksum of a large value of it is wrong"));
+    let deleted = conn.execute("DELETE FROM blobs WHERE rowid = ?1", [row]);
+    assert_eq!(deleted, Ok(1));
+    look(Some("a large value of it is missing"));
 }
 
 #[test]

@@ -251,7 +251,8 @@ impl Watch {
                     .engine
                     .entries(self.execution, self.next, PAGE_MAX as usize)
                     .await
-                    .ok()?;
+                    .ok()?
+                    .entries;
                 if let Some(last) = entries.last() {
                     self.next = last.id + 1;
                     return Some(entries);

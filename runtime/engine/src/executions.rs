@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Ending, Start, Timestamp};
+use stepwell_interp::{Ending, Limits, Start, Timestamp};
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::{
         ExecutionId, ExecutionRow, ListQuery, Message, NewExecution, Outgoing, Refused, ScopeId,
         SegmentRange, Write,
     },
-    limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
+    limits::{HISTORY_PAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
     node, pages,
     reader::{self, Decoder},
     record::{self, Child, InboxItem, Meta, Parent},
@@ -531,37 +531,44 @@ impl Engine {
             self.entries(row.id, start.unwrap_or(1), size as usize + 1)
                 .await
         };
-        let mut entries = entries.map_err(|error| reader::named(arn, error))?;
+        let filling = entries.map_err(|error| reader::named(arn, error))?;
+        let (full, mut entries) = (filling.is_full(), filling.entries);
         let next = entries.last().map_or(1, |last| last.id + 1);
-        if !reverse && entries.len() <= size as usize && next < row.next_public {
+        if !reverse && !full && next < row.next_public {
             return Err(reader::named(arn, reader::lacks(row.id, next)));
         }
-        if !reverse && entries.len() <= size as usize && row.view.status == Status::Running {
+        if !reverse && !full && row.view.status == Status::Running {
             self.append_live(row.id, start.unwrap_or(1), &mut entries)
                 .await?;
         }
-        let next_token = match entries.get(size as usize) {
+        // The last entry of a full page is the first of the next one.
+        let shown = if full {
+            entries.len() - 1
+        } else {
+            entries.len().min(size as usize)
+        };
+        let next_token = match entries.get(shown) {
             Some(next) => Some(list.token(&next.id.to_string()).await?),
             None => None,
         };
-        entries.truncate(size as usize);
+        entries.truncate(shown);
         Ok(Page {
             items: entries,
             next_token,
         })
     }
 
-    /// Durable public events from that id on, at most so many.
+    /// Durable public events from that id on, until there are so many or they are too large.
     pub(crate) async fn entries(
         &self,
         id: ExecutionId,
         from: u64,
         most: usize,
-    ) -> Result<Vec<HistoryEntry>, Error> {
+    ) -> Result<Filling, Error> {
         let mut decoder = Decoder::new(self.node().journal.as_ref());
-        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut filling = Filling::new(most);
         let mut public = from;
-        while entries.len() < most {
+        while !filling.is_full() {
             let range = SegmentRange::Forward { public };
             let segments = self
                 .node()
@@ -571,23 +578,27 @@ impl Engine {
                 .map_err(reader::broken)?;
             let found = segments.len();
             for stored in &segments {
+                if filling.is_full() {
+                    break;
+                }
                 let all = public_entries(
                     &decoder.events(id, stored).await?,
                     stored.segment.first_public,
                 );
                 for entry in all.into_iter().filter(|entry| entry.id >= public) {
-                    reader::follows(id, &entry, from + entries.len() as u64)?;
-                    entries.push(entry);
+                    reader::follows(id, &entry, from + filling.entries.len() as u64)?;
+                    if !filling.push(entry) {
+                        break;
+                    }
                 }
             }
-            let next = entries.last().map_or(public, |entry| entry.id + 1);
+            let next = filling.entries.last().map_or(public, |entry| entry.id + 1);
             if found == 0 || next == public {
                 break;
             }
             public = next;
         }
-        entries.truncate(most);
-        Ok(entries)
+        Ok(filling)
     }
 
     async fn backward(
@@ -595,13 +606,12 @@ impl Engine {
         row: &ExecutionRow,
         start: Option<u64>,
         size: u32,
-    ) -> Result<Vec<HistoryEntry>, Error> {
-        let most = size as usize + 1;
+    ) -> Result<Filling, Error> {
         let mut decoder = Decoder::new(self.node().journal.as_ref());
-        let mut entries: Vec<HistoryEntry> = Vec::new();
+        let mut filling = Filling::new(size as usize + 1);
         let newest = start.unwrap_or(row.next_public.saturating_sub(1));
         let mut public = newest;
-        while entries.len() < most && public > 0 {
+        while !filling.is_full() && public > 0 {
             let range = SegmentRange::Backward { public };
             let segments = self
                 .node()
@@ -609,24 +619,28 @@ impl Engine {
                 .segments(row.id, range, READ_BYTES_MAX)
                 .await
                 .map_err(reader::broken)?;
-            let before = entries.len();
+            let before = filling.entries.len();
             for stored in &segments {
+                if filling.is_full() {
+                    break;
+                }
                 let all = public_entries(
                     &decoder.events(row.id, stored).await?,
                     stored.segment.first_public,
                 );
                 for entry in all.into_iter().rev().filter(|entry| entry.id <= public) {
-                    reader::follows(row.id, &entry, newest - entries.len() as u64)?;
-                    entries.push(entry);
+                    reader::follows(row.id, &entry, newest - filling.entries.len() as u64)?;
+                    if !filling.push(entry) {
+                        break;
+                    }
                 }
             }
-            if entries.len() == before {
+            if filling.entries.len() == before {
                 return Err(reader::lacks(row.id, public));
             }
-            public = entries.last().map_or(0, |entry| entry.id - 1);
+            public = filling.entries.last().map_or(0, |entry| entry.id - 1);
         }
-        entries.truncate(most);
-        Ok(entries)
+        Ok(filling)
     }
 
     /// Adds the starts of attempts that are in memory and not yet in the store.
@@ -685,6 +699,36 @@ fn parse_input(text: &str) -> Result<Value, Error> {
         return Err(refuse("Invalid execution input."));
     }
     Value::parse(text).map_err(|error| refuse(&error.message))
+}
+
+/// Entries of a page being filled, up to a number of them and of bytes.
+pub(crate) struct Filling {
+    pub(crate) entries: Vec<HistoryEntry>,
+    most: usize,
+    bytes: u64,
+}
+
+impl Filling {
+    fn new(most: usize) -> Filling {
+        Filling {
+            entries: Vec::new(),
+            most,
+            bytes: 0,
+        }
+    }
+
+    /// Takes an entry; false when it was the last one. A page has two at least, so that going on gets on.
+    fn push(&mut self, entry: HistoryEntry) -> bool {
+        let usage = stepwell_interp::usage(&entry.event, Limits::of(false));
+        self.bytes += usage.first().map_or(0, |payload| payload.used);
+        self.entries.push(entry);
+        !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.entries.len() >= self.most
+            || (self.bytes > HISTORY_PAGE_BYTES_MAX && self.entries.len() > 1)
+    }
 }
 
 fn absent(arn: &str) -> Error {

@@ -68,6 +68,9 @@ pub(crate) const NEAR_EVENTS_MAX: usize = 1_000;
 /// Bytes of segments read at a time.
 pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes of payloads in a page of a history; a page that would have more is shorter than asked for.
+pub(crate) const HISTORY_PAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
 /// Rows that recovery and the waker read at a time.
 pub(crate) const ROWS_MAX: u32 = 1_000;
 

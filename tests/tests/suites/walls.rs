@@ -68,6 +68,7 @@ fn payloads(flags: &[&str], most: usize) -> Result<()> {
             "{}",
             ended["status"]
         );
+        pages(client, &execution, most)?;
         let code = refused(client.start(&machine, "past", &text(most + 1)))?;
         ensure!(
             ["ValidationException", "InvalidExecutionInput"].contains(&code.as_str()),
@@ -96,6 +97,38 @@ fn payloads(flags: &[&str], most: usize) -> Result<()> {
         );
         Ok(())
     })
+}
+
+/// A history is whole over its pages, both ways; a page of large events is shorter than asked for.
+fn pages(client: &Client, execution: &str, payload: usize) -> Result<()> {
+    for reverse in [false, true] {
+        let (mut ids, mut pages, mut token) = (Vec::new(), 0, Value::Null);
+        loop {
+            let mut request =
+                json!({"executionArn": execution, "maxResults": 1000, "reverseOrder": reverse});
+            if token.is_string() {
+                request["nextToken"] = token;
+            }
+            let page = client.call("GetExecutionHistory", &request)?;
+            let events = page["events"].as_array().context("events")?;
+            ids.extend(events.iter().filter_map(|event| event["id"].as_u64()));
+            pages += 1;
+            token = page["nextToken"].clone();
+            if token.is_null() {
+                break;
+            }
+        }
+        if reverse {
+            ids.reverse();
+        }
+        // Four events carry the payload, and two of them are all that a page of 32 MiB holds.
+        let expected = if payload == RAISED { 2 } else { 1 };
+        ensure!(
+            ids == [1, 2, 3, 4] && pages == expected,
+            "events {ids:?} in {pages} pages"
+        );
+    }
+    Ok(())
 }
 
 /// A payload of 80 % is told of by the JSON API, the metrics, the log and the command line; one byte less is not.

@@ -14,7 +14,7 @@ use crate::{
     engine::Engine,
     error::Error,
     journal::ExecutionId,
-    limits::{RELOAD_AFTER_MS, START_TRIES_MAX},
+    limits::{ACTIVITY_POLL_TIME, RELOAD_AFTER_MS, START_TRIES_MAX},
     record::{Child, ChildEnd, ChildEnding, Parent},
     shard::Info,
 };
@@ -53,7 +53,8 @@ pub(crate) fn is_own(target: &Target) -> bool {
     }
 }
 
-const SDK_ACTIONS: [&str; 6] = [
+const SDK_ACTIONS: [&str; 7] = [
+    "getActivityTask",
     "sendTaskFailure",
     "sendTaskHeartbeat",
     "sendTaskSuccess",
@@ -173,6 +174,7 @@ impl Call<'_> {
             }
             "startSyncExecution" => self.start_sync().await,
             "stopExecution" => self.stop().await,
+            "getActivityTask" => self.activity_task().await,
             _ => self.answer(action).await,
         };
         match made {
@@ -193,6 +195,21 @@ impl Call<'_> {
         let stopped = self.engine.stop(&self.caller, &arn, error, cause).await;
         let stopped = Dates::Iso.value(stopped.map_err(Refusal::Error)?);
         Ok(Value::object([("StopDate", stopped)]))
+    }
+
+    /// A task of an activity with its token, or an empty object when none came for as long as a poll takes.
+    async fn activity_task(&self) -> Result<Value, Refusal> {
+        let arn = self.required("ActivityArn")?;
+        let worker = self.text("WorkerName");
+        let (engine, caller) = (self.engine, &self.caller);
+        let polled = engine.activity_task(caller, &arn, worker, ACTIVITY_POLL_TIME);
+        let found = polled.await.map_err(Refusal::Error)?;
+        Ok(found.map_or_else(Value::empty_object, |task| {
+            Value::object([
+                ("Input", Value::from(task.input.to_json())),
+                ("TaskToken", Value::from(task.token)),
+            ])
+        }))
     }
 
     /// `sendTaskSuccess` and its siblings.

@@ -47,6 +47,9 @@ pub(crate) const CHANGE_ATTEMPTS_MAX: u32 = 32;
 /// State machines, versions and aliases in memory; the oldest goes first.
 pub(crate) const STARTABLES_MAX: usize = 4_096;
 
+/// How long a task of a state machine waits for an activity's task (API model: 60 s).
+pub(crate) const ACTIVITY_POLL_TIME: Duration = Duration::from_secs(60);
+
 /// Workers that may poll one activity at a time (AWS quota: 1,000 pollers an activity).
 pub(crate) const ACTIVITY_POLLERS_MAX: usize = 1_000;
 

@@ -16,7 +16,10 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogRecord, CatalogWrite, List, ListQuery, RESTORE, ScopeId, Write},
+    journal::{
+        CatalogKey, CatalogRecord, CatalogWrite, ExecutionRow, List, ListQuery, RESTORE, ScopeId,
+        Write,
+    },
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX, VERSIONS_MAX_RAISED},
     node, pages,
     programs::{Programs, from_hex},
@@ -283,22 +286,15 @@ impl Engine {
     ) -> Result<Machine, Error> {
         let (row, machine) = self.execution_row(caller, arn_text).await?;
         let meta: record::Meta = record::decode(&row.new.meta)?;
-        let stored = self.machine_record(caller, &machine).await?;
+        let stored = match self.record(&machine_key(caller, &machine)).await? {
+            Some(stored) => record::decode(&stored.bytes)?,
+            // Executions outlive their machine.
+            None => MachineRecord::deleted(&meta, !row.new.unique_name),
+        };
         let (text, _) = self.definition(&meta.definition).await?;
         let mut shown = shown(stored, &machine, text);
-        let version = match &meta.version_arn {
-            Some(version_arn) => match arn::machine(caller, version_arn)?.qualified() {
-                Qualifier::Version(number) => self.version_record(caller, &machine, number).await?,
-                Qualifier::Nothing | Qualifier::Alias(_) => None,
-            },
-            None => None,
-        };
-        if let Some(version) = version {
-            shown.settings = MachineSettings {
-                logging: version.logging,
-                tracing: version.tracing,
-                encryption: version.encryption,
-            };
+        if let Some(settings) = self.settings_of(caller, &machine, &row).await? {
+            shown.settings = settings;
         }
         if meta.revised_ms > 0 {
             shown.revision_id = meta.revision_id;
@@ -308,6 +304,30 @@ impl Engine {
             shown.role_arn = role_arn;
         }
         Ok(shown)
+    }
+
+    /// The settings of the version by which an execution was started, if there was one and it still exists.
+    async fn settings_of(
+        &self,
+        caller: &Caller,
+        machine: &MachineArn,
+        row: &ExecutionRow,
+    ) -> Result<Option<MachineSettings>, Error> {
+        let meta: record::Meta = record::decode(&row.new.meta)?;
+        let Some(version_arn) = meta.version_arn else {
+            return Ok(None);
+        };
+        let Qualifier::Version(number) = arn::machine(caller, &version_arn)?.qualified() else {
+            return Ok(None);
+        };
+        let version = self.version_record(caller, machine, number).await?;
+        // The number may be that of another machine, which has the name now.
+        let version = version.filter(|version| row.new.version == Some(ScopeId(version.list)));
+        Ok(version.map(|version| MachineSettings {
+            logging: version.logging,
+            tracing: version.tracing,
+            encryption: version.encryption,
+        }))
     }
 
     /// The caller's state machines in its region, by name.

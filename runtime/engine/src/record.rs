@@ -54,6 +54,28 @@ pub(crate) struct FirstVersion {
 }
 
 impl MachineRecord {
+    /// What an execution still tells of its machine when that is deleted.
+    pub(crate) fn deleted(meta: &Meta, express: bool) -> MachineRecord {
+        MachineRecord {
+            arn: meta.machine_arn.clone(),
+            express,
+            definition: meta.definition.clone(),
+            role_arn: Arc::from(""),
+            logging: None,
+            tracing: None,
+            encryption: None,
+            tags: Vec::new(),
+            created_ms: meta.revised_ms,
+            updated_ms: meta.revised_ms,
+            revision_id: None,
+            deleting: true,
+            last_version: 0,
+            versions: 0,
+            published: None,
+            first_version: None,
+        }
+    }
+
     pub(crate) fn kind(&self) -> MachineKind {
         if self.express {
             MachineKind::Express

@@ -146,15 +146,16 @@ impl Engine {
     /// What a start by that ARN runs, from memory when nothing changed. An alias chooses anew at each call.
     pub(crate) async fn startable(&self, caller: &Caller, arn_text: &str) -> Result<Chosen, Error> {
         let arn = arn::machine(caller, arn_text)?;
-        let machine = arn.unqualified();
         let Qualifier::Alias(_) = arn.qualified() else {
             let startable = self.known_startable(caller, &arn).await?;
+            let qualifier = None;
             return Ok(Chosen {
-                machine,
+                machine: MachineArn { qualifier, ..arn },
                 startable,
                 alias: None,
             });
         };
+        let machine = arn.unqualified();
         let alias = self.known_alias(caller, &arn).await?;
         let version = machine.version(choose(&alias.routes, draw()));
         let startable = self.known_startable(caller, &version).await?;

@@ -154,6 +154,18 @@ def executions_show_their_own_revision(context):
 
 
 @case()
+def executions_outlive_their_machine(context):
+    arn, version = published(context)
+    execution = context.start(version)
+    context.closed(execution)
+    context.client.delete_state_machine(stateMachineArn=arn)
+    found = context.client.describe_state_machine_for_execution(executionArn=execution)
+    same((found["stateMachineArn"], json.loads(found["definition"])), (arn, says("one")), "what it ran")
+    same(found["loggingConfiguration"], {"level": "OFF", "includeExecutionData": False})
+    same(context.client.describe_execution(executionArn=execution)["stateMachineVersionArn"], version)
+
+
+@case()
 def executions_are_listed_by_version(context):
     arn, version = published(context)
     starts = [version, arn, version, version, arn]

@@ -7,12 +7,15 @@ use std::sync::Arc;
 use stepwell_asl::{Pattern, Program, Target};
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Ending, Env, Event, Input, Run, Start, TaskId, TaskOutcome, TaskRequest,
-    Timestamp, step,
+    ChildId, Effect, Ending, Env, Event, Input, MapRunStart, Run, Start, TaskId, TaskOutcome,
+    TaskRequest, Timestamp, step,
 };
 use stepwell_query::Value;
 
-use crate::script::{Act, Script};
+use crate::{
+    map_runs,
+    script::{Act, Script},
+};
 
 /// When every run starts: 2026-01-31T12:00:00Z.
 pub const STARTED_AT: Timestamp = Timestamp(1_769_860_800_000);
@@ -85,6 +88,7 @@ pub fn start(input: Value, express: bool) -> Start {
         alias_arn: None,
         express,
         raised_limits: false,
+        processor_of: None,
         input,
     }
 }
@@ -202,8 +206,9 @@ impl Driver<'_> {
                         self.driven.cancelled.push(task);
                         self.agenda.retain(|_, input| task_of(input) != Some(task));
                     }
+                    Effect::StartMapRun(start) => self.start_map_run(*start),
                     Effect::Again => input = Some(Input::Continue),
-                    Effect::Finish => {}
+                    Effect::MapRun(_) | Effect::Finish => {}
                 }
             }
             self.driven.steps.push(Stepped {
@@ -280,6 +285,23 @@ impl Driver<'_> {
         }
     }
 
+    /// Runs a map run to its end, and plans what its Map state hears of it.
+    fn start_map_run(&mut self, start: MapRunStart) {
+        let run = start.run;
+        let begun = Input::ChildStarted {
+            task: run,
+            child: ChildId(run.entry),
+            output: Value::Null,
+        };
+        self.plan(self.at, begun);
+        let (program, tasks) = (self.program, &mut *self.tasks);
+        let mut child = |at, start| drive_from(at, program, start, tasks, None).run;
+        let ended = map_runs::drive(program, self.at, start, &mut child);
+        if let Some((at, ending)) = ended {
+            self.plan(at, Input::MapRunEnded { run, ending });
+        }
+    }
+
     fn offer_activity(&mut self, task: TaskId) {
         let Some(open) = self.driven.run.open_task(task) else {
             return;
@@ -337,10 +359,13 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::TaskEnded { task, .. }
         | Input::ChildStarted { task, .. }
         | Input::ChildEnded { task, .. }
+        | Input::MapRunEnded { run: task, .. }
         | Input::TaskLost { task, .. }
         | Input::Heartbeat { task } => Some(*task),
-        Input::Started(_) | Input::Continue | Input::TimerDue { .. } | Input::StopAsked { .. } => {
-            None
-        }
+        Input::Started(_)
+        | Input::Continue
+        | Input::MapRun(_)
+        | Input::TimerDue { .. }
+        | Input::StopAsked { .. } => None,
     }
 }

@@ -7,6 +7,7 @@ pub mod corpus;
 pub mod crashing;
 pub mod driver;
 pub mod judge;
+mod map_runs;
 pub mod print;
 pub mod python;
 pub mod script;

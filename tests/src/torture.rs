@@ -234,6 +234,7 @@ fn start(machine: &str, number: u64) -> Start {
         alias_arn: None,
         express: false,
         raised_limits: false,
+        processor_of: None,
         input: Value::parse(r#"{"items":[1,2,3,4,5]}"#).unwrap_or(Value::Null),
     }
 }

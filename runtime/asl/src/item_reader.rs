@@ -71,6 +71,13 @@ enum InputType {
     Manifest,
 }
 
+/// Whose manifest it is.
+#[derive(Clone, Copy, PartialEq)]
+enum Listed {
+    Athena,
+    Inventory,
+}
+
 fn reader_config(reader: &Reading) -> Settings {
     let config = reader.fields;
     let types = [
@@ -84,28 +91,13 @@ fn reader_config(reader: &Reading) -> Settings {
         .get("InputType")
         .and_then(|node| node.word("InputType", &types));
     let manifests = [
-        ("ATHENA_DATA", ManifestType::AthenaData),
-        ("S3_INVENTORY", ManifestType::S3Inventory),
+        ("ATHENA_DATA", Listed::Athena),
+        ("S3_INVENTORY", Listed::Inventory),
     ];
     let manifest = config
         .get("ManifestType")
         .and_then(|node| node.word("ManifestType", &manifests));
-    let csv = csv(config);
-    let format = match (input_type, manifest) {
-        (Some(InputType::Manifest), None) => {
-            let message = "ReaderConfig.ManifestType is required when InputType is MANIFEST";
-            config.node.fault(Code::ReaderConfig, message);
-            None
-        }
-        (Some(InputType::Manifest) | None, Some(manifest)) => Some(Format::Manifest(manifest)),
-        // The type of the files that the manifest lists; the manifest names them.
-        (Some(_), Some(manifest)) => Some(Format::Manifest(manifest)),
-        (Some(InputType::Csv), None) => csv,
-        (Some(InputType::Json), None) => Some(Format::Json),
-        (Some(InputType::JsonLines), None) => Some(Format::JsonLines),
-        (Some(InputType::Parquet), None) => Some(Format::Parquet),
-        (None, None) => None,
-    };
+    let format = format(config, input_type, manifest);
     let items_pointer = config.get("ItemsPointer").and_then(|node| {
         let text = node.text()?;
         if !text.is_empty() && !text.starts_with('/') {
@@ -134,6 +126,37 @@ fn reader_config(reader: &Reading) -> Settings {
         max_items,
         items_pointer,
         flatten: flatten.unwrap_or(false),
+    }
+}
+
+/// What `InputType` and `ManifestType` come to.
+fn format(
+    config: &Fields,
+    input_type: Option<InputType>,
+    manifest: Option<Listed>,
+) -> Option<Format> {
+    let csv = csv(config);
+    match (input_type, manifest) {
+        (Some(InputType::Manifest), None) => {
+            let message = "ReaderConfig.ManifestType is required when InputType is MANIFEST";
+            config.node.fault(Code::ReaderConfig, message);
+            None
+        }
+        (_, Some(Listed::Inventory)) => Some(Format::Manifest(ManifestType::S3Inventory)),
+        (files, Some(Listed::Athena)) => {
+            let files = match files {
+                Some(InputType::Csv) => csv,
+                Some(InputType::Json) => Some(Format::Json),
+                Some(InputType::JsonLines) => Some(Format::JsonLines),
+                Some(InputType::Parquet | InputType::Manifest) | None => Some(Format::Parquet),
+            };
+            files.map(|files| Format::Manifest(ManifestType::AthenaData(Box::new(files))))
+        }
+        (Some(InputType::Csv), None) => csv,
+        (Some(InputType::Json), None) => Some(Format::Json),
+        (Some(InputType::JsonLines), None) => Some(Format::JsonLines),
+        (Some(InputType::Parquet), None) => Some(Format::Parquet),
+        (None, None) => None,
     }
 }
 

@@ -584,10 +584,12 @@ impl CsvDelimiter {
     }
 }
 
-/// `ManifestType`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// `ManifestType` with what the files are that the manifest lists.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestType {
-    AthenaData,
+    /// Files of the `InputType`; Parquet, when that is `MANIFEST` or left out.
+    AthenaData(Box<Format>),
+    /// CSV files whose columns the manifest names.
     S3Inventory,
 }
 

@@ -73,6 +73,8 @@ pub(crate) struct ServeArgs {
     /// Values of the limits
     #[arg(long, value_enum, default_value_t)]
     pub(crate) limits: LimitsArg,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Host name under which web pages may reach the server, beside localhost; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) host: Vec<String>,
@@ -87,6 +89,62 @@ fn listen_address(text: &str) -> Result<SocketAddr, &'static str> {
     numeric
         .parse()
         .map_err(|_| "it is an IP address and a port, such as 127.0.0.1:8083 or [::1]:8083")
+}
+
+/// Where distributed Maps read their items and write their results.
+#[derive(Debug, Args)]
+pub(crate) struct StorageArgs {
+    /// Buckets of distributed Maps: a directory with one in it each, an S3 endpoint such as http://127.0.0.1:9000, or
+    /// aws; `buckets` inside the data directory when absent
+    #[arg(long, value_name = "DIR|URL|aws", env = "STEPWELL_STORAGE")]
+    pub(crate) storage: Option<String>,
+    /// Region of the S3 endpoint
+    #[arg(
+        long,
+        value_name = "REGION",
+        env = "STEPWELL_STORAGE_REGION",
+        default_value = "us-east-1"
+    )]
+    pub(crate) storage_region: String,
+    /// Access key of the S3 endpoint
+    #[arg(
+        long,
+        value_name = "ID:SECRET[:TOKEN]",
+        env = "STEPWELL_STORAGE_KEY",
+        hide_env_values = true
+    )]
+    pub(crate) storage_key: Option<StorageKey>,
+}
+
+/// An access key; not shown.
+#[derive(Clone)]
+pub(crate) struct StorageKey {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+    pub(crate) token: Option<String>,
+}
+
+impl std::fmt::Debug for StorageKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StorageKey")
+    }
+}
+
+impl std::str::FromStr for StorageKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut parts = text.splitn(3, ':').map(str::to_owned);
+        let (id, secret) = (parts.next(), parts.next());
+        match (id, secret) {
+            (Some(id), Some(secret)) if !id.is_empty() && !secret.is_empty() => Ok(Self {
+                id,
+                secret,
+                token: parts.next(),
+            }),
+            _ => Err("a key is ID:SECRET, or ID:SECRET:TOKEN"),
+        }
+    }
 }
 
 /// A host as requests name it, without its port.
@@ -158,6 +216,8 @@ pub(crate) struct RunArgs {
     /// Keep the execution durably here; without it nothing outlives the process
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) storage: StorageArgs,
     /// Name of the execution; with --data a name that is known is taken up again
     #[arg(long)]
     pub(crate) name: Option<String>,

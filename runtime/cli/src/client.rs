@@ -66,6 +66,7 @@ impl Client {
             store: None,
             plugins: None,
             limits: LimitsArg::Strict,
+            storage: None,
             take_up: purpose == Purpose::Act,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;

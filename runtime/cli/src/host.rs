@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_engine::{Engine, Options, Store};
+use stepwell_items::{S3, Storage};
 use stepwell_sandbox::{Sandbox, SandboxConfig};
 use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
 
-use crate::args::{LimitsArg, StoreUrl};
+use crate::args::{LimitsArg, StorageArgs, StoreUrl};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
 
@@ -28,6 +29,8 @@ pub(crate) struct Opening<'a> {
     /// The plugin directory; that of the data directory when absent.
     pub(crate) plugins: Option<&'a Path>,
     pub(crate) limits: LimitsArg,
+    /// The object storage; folders in the data directory when absent.
+    pub(crate) storage: Option<&'a StorageArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
 }
@@ -51,6 +54,7 @@ impl Host {
             store,
             plugins,
             limits,
+            storage: storage_args,
             take_up,
         } = opening;
         if let Some(data) = data {
@@ -74,6 +78,7 @@ impl Host {
             raised_limits: limits == LimitsArg::Raised,
             take_up,
             shards: 0,
+            storage: storage(storage_args, data)?,
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -123,6 +128,36 @@ impl Host {
     pub(crate) async fn close(self) {
         self.engine.shutdown().await;
     }
+}
+
+/// The object storage that the arguments name.
+fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<Storage>> {
+    let named = args.and_then(|args| Some((args, args.storage.as_deref()?)));
+    let Some((args, named)) = named else {
+        return Ok(data.map(|data| Storage::folder(data.join("buckets"), TENANT)));
+    };
+    let url = named.starts_with("http://") || named.starts_with("https://");
+    if !url && named != "aws" {
+        if !Path::new(named).is_dir() {
+            return Err(Stop::Usage(anyhow!(
+                "there is no directory `{named}` with buckets\nhint: create it, or name an S3 endpoint with its scheme: --storage http://127.0.0.1:9000"
+            )));
+        }
+        return Ok(Some(Storage::folder(named, TENANT)));
+    }
+    let Some(key) = &args.storage_key else {
+        return Err(Stop::Usage(anyhow!(
+            "the S3 endpoint `{named}` needs a key\nhint: --storage-key ID:SECRET, or STEPWELL_STORAGE_KEY in the environment"
+        )));
+    };
+    let settings = S3 {
+        endpoint: url.then(|| named.to_owned()),
+        region: args.storage_region.clone(),
+        access_key_id: key.id.clone(),
+        secret_access_key: key.secret.clone(),
+        session_token: key.token.clone(),
+    };
+    Ok(Some(Storage::s3(settings, TENANT)))
 }
 
 /// A sandbox over a plugin folder. Compiled plugins are kept in `cache`, by default in the user's cache directory.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Limit, Timestamp, Usage};
+use stepwell_interp::{Event, Limit, Progress, Timestamp, Usage};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -121,6 +121,9 @@ pub struct Machine {
     pub revision_id: Option<Arc<str>>,
     /// Takes no new executions; its running ones are being stopped.
     pub deleting: bool,
+    /// Of the state machine of a map run's children: the Map state's label, and the map run.
+    pub label: Option<Arc<str>>,
+    pub map_run_arn: Option<Arc<str>>,
 }
 
 /// What StartExecution and StartSyncExecution take.
@@ -157,6 +160,8 @@ pub struct Execution {
     pub error: Option<Arc<str>>,
     pub cause: Option<Arc<str>>,
     pub trace_header: Option<Arc<str>>,
+    /// Of a child of a map run.
+    pub map_run_arn: Option<Arc<str>>,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
 }
@@ -172,8 +177,41 @@ pub struct ExecutionSummary {
     pub status: Status,
     pub started_at: Timestamp,
     pub stopped_at: Option<Timestamp>,
+    /// Of a child of a map run, with the number of its items.
+    pub map_run_arn: Option<Arc<str>>,
+    pub items: u32,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
+}
+
+/// A map run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapRunDescription {
+    pub arn: Arc<str>,
+    /// The execution of its Map state.
+    pub execution_arn: Arc<str>,
+    pub status: Status,
+    pub started_at: Timestamp,
+    pub stopped_at: Option<Timestamp>,
+    /// 0 sets no limit.
+    pub concurrency: u32,
+    pub tolerated_count: u64,
+    /// 0 to 100.
+    pub tolerated_percentage: f64,
+    pub items: Progress,
+    pub executions: Progress,
+    pub redrive_count: u32,
+    pub redriven_at: Option<Timestamp>,
+}
+
+/// A map run in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MapRunSummary {
+    pub arn: Arc<str>,
+    pub execution_arn: Arc<str>,
+    pub machine_arn: Arc<str>,
+    pub started_at: Timestamp,
+    pub stopped_at: Option<Timestamp>,
 }
 
 /// The result of a synchronous EXPRESS execution. `execution` is complete; nothing of it is stored.

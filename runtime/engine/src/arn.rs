@@ -26,6 +26,7 @@ pub(crate) enum Arn {
         account: String,
         name: String,
     },
+    MapRun,
 }
 
 /// `arn:aws:states:<region>:<account>:stateMachine:<name>[:<qualifier>]`.
@@ -53,6 +54,20 @@ impl MachineArn {
             account: caller.tenant.to_string(),
             name: name.to_owned(),
             qualifier: None,
+        }
+    }
+
+    /// The label of the Map state whose children it stands for: `<state machine>/<label>`.
+    pub(crate) fn label(&self) -> Option<&str> {
+        self.name.split_once('/').map(|(_, label)| label)
+    }
+
+    /// The state machine itself, without a label.
+    pub(crate) fn unlabelled(&self) -> MachineArn {
+        let name = self.name.split('/').next().unwrap_or_default();
+        MachineArn {
+            name: name.to_owned(),
+            ..self.clone()
         }
     }
 
@@ -172,6 +187,7 @@ pub(crate) fn parse(caller: &Caller, text: &str) -> Result<Arn, Error> {
             account: account.to_owned(),
             name: name.to_owned(),
         }),
+        ["mapRun", name, run] if name.contains('/') && !run.is_empty() => Ok(Arn::MapRun),
         _ => Err(invalid(format!("Invalid ARN prefix: {text}"))),
     }
 }
@@ -184,6 +200,7 @@ impl Arn {
             Arn::Execution { .. } => "execution",
             Arn::Express { .. } => "express",
             Arn::Activity { .. } => "activity",
+            Arn::MapRun => "mapRun",
         }
     }
 
@@ -199,19 +216,32 @@ impl Arn {
 pub(crate) fn machine(caller: &Caller, text: &str) -> Result<MachineArn, Error> {
     match parse(caller, text)? {
         Arn::Machine(machine) => Ok(machine),
-        other @ (Arn::Execution { .. } | Arn::Express { .. } | Arn::Activity { .. }) => {
+        other @ (Arn::Execution { .. }
+        | Arn::Express { .. }
+        | Arn::Activity { .. }
+        | Arn::MapRun) => Err(other.misplaced()),
+    }
+}
+
+/// The ARN of a STANDARD execution or of any child of a map run, or the refusal.
+pub(crate) fn execution(caller: &Caller, text: &str) -> Result<(MachineArn, String), Error> {
+    match parse(caller, text)? {
+        Arn::Execution { machine, name } => Ok((machine, name)),
+        Arn::Express { machine, name, .. } if machine.label().is_some() => Ok((machine, name)),
+        other @ (Arn::Machine(_) | Arn::Express { .. } | Arn::Activity { .. } | Arn::MapRun) => {
             Err(other.misplaced())
         }
     }
 }
 
-/// The ARN of a STANDARD execution, or the refusal.
-pub(crate) fn execution(caller: &Caller, text: &str) -> Result<(MachineArn, String), Error> {
+/// Refuses what is no ARN of a map run.
+pub(crate) fn check_map_run(caller: &Caller, text: &str) -> Result<(), Error> {
     match parse(caller, text)? {
-        Arn::Execution { machine, name } => Ok((machine, name)),
-        other @ (Arn::Machine(_) | Arn::Express { .. } | Arn::Activity { .. }) => {
-            Err(other.misplaced())
-        }
+        Arn::MapRun => Ok(()),
+        other @ (Arn::Machine(_)
+        | Arn::Execution { .. }
+        | Arn::Express { .. }
+        | Arn::Activity { .. }) => Err(other.misplaced()),
     }
 }
 
@@ -219,7 +249,7 @@ pub(crate) fn execution(caller: &Caller, text: &str) -> Result<(MachineArn, Stri
 pub(crate) fn activity_parts(caller: &Caller, text: &str) -> Result<(String, String), Error> {
     match parse(caller, text)? {
         Arn::Activity { region, name, .. } => Ok((region, name)),
-        other @ (Arn::Machine(_) | Arn::Execution { .. } | Arn::Express { .. }) => {
+        other @ (Arn::Machine(_) | Arn::Execution { .. } | Arn::Express { .. } | Arn::MapRun) => {
             Err(other.misplaced())
         }
     }

@@ -39,7 +39,9 @@ impl Dates {
 /// The task that waits for the child; none when it is no task or does not wait.
 pub(crate) fn task(of: Child) -> Option<TaskId> {
     match of {
-        Child::Job { entry, attempt, .. } => Some(TaskId { entry, attempt }),
+        Child::Job { entry, attempt, .. } | Child::MapRun { entry, attempt } => {
+            Some(TaskId { entry, attempt })
+        }
         Child::Free { .. } | Child::Item { .. } => None,
     }
 }
@@ -61,7 +63,7 @@ pub(crate) fn news(id: ExecutionId, info: &Info, run: &Run, started: bool) -> Ve
             started_ms: run.started_at().0,
         }),
         Child::Item { .. } => None,
-        Child::Free { .. } => return Vec::new(),
+        Child::Free { .. } | Child::MapRun { .. } => return Vec::new(),
     };
     let ends = end(&info.execution_arn, run).map(|end| InboxItem::ChildEnded {
         of,

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Weak},
 };
 
+use stepwell_items::Storage;
 use tokio::{runtime::Runtime, sync::mpsc};
 
 use crate::{
@@ -50,6 +51,8 @@ pub struct Options {
     pub take_up: bool,
     /// Threads that interpret; 0 means one a core.
     pub shards: usize,
+    /// Where distributed Maps read their items and write their results.
+    pub storage: Option<Storage>,
 }
 
 /// See the module.

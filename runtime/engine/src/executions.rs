@@ -21,7 +21,7 @@ use crate::{
         SegmentRange, Write,
     },
     limits::{HISTORY_PAGE_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, READ_BYTES_MAX},
-    node, pages,
+    map_run, node, pages,
     reader::{self, Decoder},
     record::{self, Child, InboxItem, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, public_entries},
@@ -50,6 +50,20 @@ impl Starting {
     fn version_arn(&self) -> Option<Arc<str>> {
         let version = self.startable.version.as_ref();
         version.map(|version| version.arn.clone())
+    }
+
+    fn info(&self, caller: &Caller, execution_arn: &Arc<str>) -> Info {
+        let startable = &self.startable;
+        Info {
+            tenant: caller.tenant.clone(),
+            execution_arn: execution_arn.clone(),
+            machine_arn: startable.arn.clone(),
+            trace_header: self.trace_header.clone(),
+            parent: self.parent,
+            definition: startable.definition.as_str().into(),
+            revision_id: startable.revision_id.clone(),
+            revised_ms: startable.revised_ms,
+        }
     }
 
     fn alias_arn(&self) -> Option<Arc<str>> {
@@ -212,6 +226,7 @@ impl Engine {
             error,
             cause,
             trace_header: starting.trace_header,
+            map_run_arn: None,
             redrive_count: 0,
             redriven_at: None,
         };
@@ -286,6 +301,8 @@ impl Engine {
             revised_ms: startable.revised_ms,
             trace_header: starting.trace_header.clone(),
             parent: starting.parent,
+            map_run: None,
+            items: 0,
         };
         let start = Start {
             execution_arn: execution_arn.clone(),
@@ -297,15 +314,10 @@ impl Engine {
             alias_arn: starting.alias_arn(),
             express: startable.express,
             raised_limits: self.node().raised_limits,
+            processor_of: None,
             input: starting.input.clone(),
         };
-        let info = Info {
-            tenant: caller.tenant.clone(),
-            execution_arn: execution_arn.clone(),
-            machine_arn: startable.arn.clone(),
-            trace_header: starting.trace_header.clone(),
-            parent: starting.parent,
-        };
+        let info = starting.info(caller, &execution_arn);
         let new = NewExecution {
             scope: startable.scope,
             version: startable.version.as_ref().map(|version| version.list),
@@ -354,7 +366,10 @@ impl Engine {
         arn_text: &str,
     ) -> Result<(ScopeId, String, MachineArn), Error> {
         let (machine, name) = arn::execution(caller, arn_text)?;
-        let scope = self.scope(caller, &machine, false).await?;
+        let scope = match machine.label() {
+            Some(_) => map_run::scope_of_child(&name),
+            None => self.scope(caller, &machine, false).await?,
+        };
         Ok((scope.ok_or_else(|| absent(arn_text))?, name, machine))
     }
 
@@ -376,8 +391,7 @@ impl Engine {
             .await
             .map_err(reader::broken)?
             .ok_or_else(|| absent(arn_text))?;
-        // EXPRESS executions of that name are not described by this ARN.
-        if !row.new.unique_name {
+        if !is_at(&row, arn_text) {
             return Err(absent(arn_text));
         }
         Ok((row, machine))
@@ -387,9 +401,8 @@ impl Engine {
     pub async fn execution(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
         let (scope, name, _) = self.named(caller, arn).await?;
         let look = self.node().journal.look(scope, &name);
-        // EXPRESS executions of that name are not described by this ARN.
         let look = look.await.map_err(reader::broken)?;
-        let look = look.filter(|look| look.row.new.unique_name);
+        let look = look.filter(|look| is_at(&look.row, arn));
         let look = look.ok_or_else(|| absent(arn))?;
         let described = reader::describe(self.node().journal.as_ref(), &look).await;
         described.map_err(|error| reader::named(arn, error))
@@ -679,6 +692,19 @@ impl Engine {
             },
         )?;
         Ok(Watch::new(self.clone(), row.id, live))
+    }
+}
+
+/// Whether an execution that was found by its name is the one of that ARN. EXPRESS executions have others, and are
+/// described only as children of a map run; the names of those say more than their ARNs.
+fn is_at(row: &ExecutionRow, arn: &str) -> bool {
+    let Ok(meta) = record::decode::<Meta>(&row.new.meta) else {
+        return false;
+    };
+    match (&meta.map_run, meta.parent.map(|parent| parent.of)) {
+        (Some(_), Some(Child::Item { .. })) => *reader::execution_arn(&meta, &row.new.name) == *arn,
+        (Some(_), _) => false,
+        (None, _) => row.new.unique_name,
     }
 }
 

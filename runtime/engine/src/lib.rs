@@ -14,10 +14,13 @@ mod error;
 mod executions;
 mod health;
 mod integration;
+mod items;
 mod journal;
 mod lambda;
 mod limits;
 mod machines;
+mod map_run;
+mod map_runs;
 mod near;
 mod node;
 mod pages;
@@ -37,11 +40,12 @@ mod versions;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, Metrics, Page,
-    PageRequest, Publish, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
-    Version,
+    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
+    MapRunSummary, Metrics, Page, PageRequest, Publish, Route, StartRequest, StartedExecution,
+    Status, SyncResult, UpdateMachine, Version,
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
 pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};
+pub use stepwell_interp::{MapRunChange, Progress};

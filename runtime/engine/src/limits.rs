@@ -59,6 +59,12 @@ pub(crate) const ACTIVITY_QUEUE_MAX: usize = 10_000;
 /// Activities that are known to be there without a look into the store.
 pub(crate) const ACTIVITIES_KNOWN_MAX: usize = 100_000;
 
+/// Items read for a map run at a time.
+pub(crate) const ITEMS_A_PAGE_MAX: usize = 1_000;
+
+/// Bytes of items read for a map run at a time, about.
+pub(crate) const ITEMS_A_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use stepwell_asl::{ExecutionType, Limits, Program};
+use stepwell_query::Value;
 
 use crate::{
     aliases,
@@ -286,19 +287,31 @@ impl Engine {
     ) -> Result<Machine, Error> {
         let (row, machine) = self.execution_row(caller, arn_text).await?;
         let meta: record::Meta = record::decode(&row.new.meta)?;
-        let stored = match self.record(&machine_key(caller, &machine)).await? {
+        let own = machine.unlabelled();
+        let stored = match self.record(&machine_key(caller, &own)).await? {
             Some(stored) => record::decode(&stored.bytes)?,
             // Executions outlive their machine.
             None => MachineRecord::deleted(&meta, !row.new.unique_name),
         };
         let (text, _) = self.definition(&meta.definition).await?;
-        let mut shown = shown(stored, &machine, text);
-        if let Some(settings) = self.settings_of(caller, &machine, &row).await? {
+        let mut shown = shown(stored, &own, text);
+        if let Some(settings) = self.settings_of(caller, &own, &row).await? {
             shown.settings = settings;
         }
         if meta.revised_ms > 0 {
             shown.revision_id = meta.revision_id;
             shown.updated_at = record::time(meta.revised_ms);
+        }
+        if let Some(label) = machine.label() {
+            let start = reader::start_of_execution(self.node().journal.as_ref(), row.id).await?;
+            let state = start.and_then(|start| start.processor_of);
+            shown.arn = meta.machine_arn;
+            shown.name = machine.name.as_str().into();
+            shown.label = Some(label.into());
+            shown.map_run_arn = meta.map_run;
+            if let Some(processor) = state.and_then(|state| processor(&shown.definition, &state)) {
+                shown.definition = processor.into();
+            }
         }
         if let Some(role_arn) = reader::role_of(self.node().journal.as_ref(), row.id).await? {
             shown.role_arn = role_arn;
@@ -632,6 +645,8 @@ fn shown(record: MachineRecord, arn: &MachineArn, definition: Arc<str>) -> Machi
         updated_at: record::time(record.updated_ms),
         revision_id: record.revision_id,
         deleting: record.deleting,
+        label: None,
+        map_run_arn: None,
     }
 }
 
@@ -655,6 +670,28 @@ pub(crate) fn crossed(arn: &MachineArn) -> Error {
         "Other requests are changing the state machine, its versions or its aliases; try again: '{arn}'"
     );
     Error::rejected(Code::ConflictException, text)
+}
+
+/// The text of the state machine that a Map state runs for each item.
+fn processor(definition: &str, state: &str) -> Option<String> {
+    let definition = Value::parse(definition).ok()?;
+    processor_in(&definition, state).map(Value::to_json)
+}
+
+fn processor_in<'a>(machine: &'a Value, state: &str) -> Option<&'a Value> {
+    let states = machine.get("States")?.as_object()?;
+    let own = |of: &'a Value| of.get("ItemProcessor").or_else(|| of.get("Iterator"));
+    if let Some(found) = states.get(state) {
+        return own(found);
+    }
+    states.values().find_map(|of| {
+        let branches = of.get("Branches").and_then(Value::as_array);
+        let branches = branches.into_iter().flat_map(|branches| branches.iter());
+        own(of)
+            .into_iter()
+            .chain(branches)
+            .find_map(|inner| processor_in(inner, state))
+    })
 }
 
 #[cfg(test)]
@@ -697,6 +734,7 @@ mod tests {
             raised_limits: false,
             take_up: true,
             shards: 1,
+            storage: None,
         };
         Engine::open(options, Arc::new(Hangs)).unwrap()
     }

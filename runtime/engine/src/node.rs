@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use stepwell_interp::{Input, OnCrash, TaskId, TaskRequest, Timestamp};
+use stepwell_interp::{ChildId, Input, OnCrash, TaskId, TaskRequest, Timestamp};
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::AbortHandle,
@@ -28,6 +28,7 @@ use crate::{
     executions,
     health::StoreHealth,
     integration::{self, Served},
+    items::Items,
     journal::{
         Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Refused, Verdict, Write,
     },
@@ -38,7 +39,7 @@ use crate::{
     programs::Programs,
     reader,
     runner::{Signals, TaskRunner},
-    shard::{Environment, In, Info, Monotonic, Out, Shard, Ticket},
+    shard::{Environment, In, Info, MapRunRequest, Monotonic, Out, Shard, Ticket},
 };
 
 /// Turns between two looks at the clock and the queue.
@@ -72,6 +73,9 @@ pub(crate) struct Node {
     busy_shards: AtomicU64,
     /// The engine that this node is of: tasks may call its API.
     engine: watch::Sender<Option<WeakEngine>>,
+    items: Items,
+    /// Reads items and writes results: shards do no I/O of their own.
+    storage_runtime: StorageRuntime,
     /// Executions with a message that their shard had no room for.
     untold: Mutex<BTreeSet<ExecutionId>>,
 }
@@ -134,6 +138,8 @@ impl Node {
             idle: Notify::new(),
             busy_shards: AtomicU64::new(0),
             engine: watch::Sender::new(None),
+            items: Items::new(options.storage.clone()),
+            storage_runtime: StorageRuntime::new()?,
             untold: Mutex::default(),
         });
         let threads = node.threads.clone();
@@ -175,6 +181,10 @@ impl Node {
             .nth(index)
             .ok_or_else(|| Error::Busy("this engine serves no executions now".to_owned()))?;
         drop(held);
+        Ok(self.new_id_on(partition, at))
+    }
+
+    fn new_id_on(&self, partition: Partition, at: Timestamp) -> ExecutionId {
         let fresh = ExecutionId::new(at.0, 0, partition).0 >> 10;
         let previous = self
             .last_id
@@ -183,7 +193,14 @@ impl Node {
             })
             .unwrap_or_else(|last| last);
         let stem = previous.saturating_add(1).max(fresh);
-        Ok(ExecutionId(stem << 10 | u64::from(partition.0)))
+        ExecutionId(stem << 10 | u64::from(partition.0))
+    }
+
+    /// Fresh ids for the children of a map run, on all partitions of this node in turn; fewer, when it lost them all.
+    fn child_ids(&self, count: usize) -> Vec<ChildId> {
+        let at = now();
+        let ids = (0..count).map_while(|_| self.new_execution_id(at).ok());
+        ids.map(|id| ChildId(id.0)).collect()
     }
 
     fn shard_of(&self, execution: ExecutionId) -> &mpsc::Sender<In> {
@@ -506,6 +523,36 @@ impl Node {
     }
 }
 
+/// A runtime of its own, that is shut down wherever the last handle is dropped.
+struct StorageRuntime(Option<tokio::runtime::Runtime>);
+
+impl StorageRuntime {
+    fn new() -> Result<StorageRuntime, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("stepwell-items")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::Broken(format!("no runtime for the storage: {error}")))?;
+        Ok(StorageRuntime(Some(runtime)))
+    }
+
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = &self.0 {
+            runtime.spawn(work);
+        }
+    }
+}
+
+impl Drop for StorageRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            // The last handle may be dropped on a runtime's thread, where waiting is forbidden.
+            runtime.shutdown_background();
+        }
+    }
+}
+
 /// Starts a thread and counts it. The body owns what it needs of the node, so that nothing is held once it is counted
 /// as ended.
 fn spawn_thread(
@@ -544,8 +591,13 @@ impl ShardLoop {
         let (news_sender, news) = mpsc::unbounded_channel();
         let (on_crash_node, activities_node) = (Arc::downgrade(&node), Arc::downgrade(&node));
         let began = Instant::now();
+        let new_id_node = Arc::downgrade(&node);
         let environment = Environment {
             opened_at: now(),
+            new_id: Box::new(move |of, at| {
+                let node = new_id_node.upgrade();
+                node.map_or(of, |node| node.new_id_on(of.partition(), at))
+            }),
             seed: Box::new(|_, _| os_seed()),
             clock: Box::new(move || since(began)),
             fresh_ms: LEASE_MS * 2 / 3,
@@ -680,6 +732,8 @@ impl ShardLoop {
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
+                Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
+                Out::MapRunOver(map_run) => self.node.items.close(map_run),
             }
         }
         if !writes.is_empty() {
@@ -695,6 +749,21 @@ impl ShardLoop {
             let result = reader::stored(node.journal.as_ref(), &node.programs, execution).await;
             // The shard has ended when no one receives.
             let _ = sender.send(In::Loaded { execution, result });
+        });
+    }
+
+    /// Reads items or writes results.
+    fn serve_map_run(&self, map_run: ExecutionId, request: Box<MapRunRequest>) {
+        let (node, sender) = (self.node.clone(), self.news_sender.clone());
+        self.node.storage_runtime.spawn(async move {
+            let ids = |count| node.child_ids(count);
+            let answer = node.items.serve(map_run, &request, ids).await;
+            let input = Input::MapRun(Box::new(answer));
+            // The shard has ended when no one receives.
+            let _ = sender.send(In::Input {
+                execution: map_run,
+                input,
+            });
         });
     }
 

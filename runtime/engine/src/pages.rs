@@ -192,6 +192,7 @@ mod tests {
             raised_limits: false,
             take_up: true,
             shards: 1,
+            storage: None,
         };
         Engine::open(options, Arc::new(NoPlugins)).expect("the store opens")
     }

@@ -67,6 +67,9 @@ impl Engine {
             machine_arn: setup.start.machine_arn.clone(),
             trace_header: None,
             parent: None,
+            definition: "".into(),
+            revision_id: None,
+            revised_ms: 0,
         });
         let begun = program.clone();
         let (mut probe, mut probed) = apart(move || Probe::begin(&begun, setup, env())).await?;
@@ -163,6 +166,7 @@ fn setup(machine: &MachineArn, name: &str, raised_limits: bool, test: StateTest)
             alias_arn: None,
             express: true,
             raised_limits,
+            processor_of: None,
             input: test.input,
         },
         variables: test.variables,

@@ -19,10 +19,11 @@ use crate::{
         ScopeId, Segment, SegmentRange, StoredSegment,
     },
     limits::READ_BYTES_MAX,
+    map_run,
     programs::{Programs, from_hex},
-    record::{self, ChildStart, InboxItem, Meta},
+    record::{self, Child, ChildStart, InboxItem, MapRunBegin, Meta},
     seal,
-    shard::{Info, LoadError, Mode, Stored, StoredOpen},
+    shard::{Info, LoadError, Mode, Stored, StoredOpen, Subject},
 };
 
 /// What a shard needs to take up an execution.
@@ -40,20 +41,33 @@ pub(crate) async fn stored(
             let info = info(&meta, &row.new.name);
             let named = |error| named(&info.execution_arn, error);
             let program = program(programs, id, &meta).await.map_err(named)?;
-            let events = events(journal, &row).await.map_err(named)?;
+            let subject = folded(journal, &row, &meta).await.map_err(named)?;
             Ok(Stored::Open(Box::new(StoredOpen {
                 info: Arc::new(info),
                 program,
-                events,
+                subject,
                 messages,
             })))
         }
-        (None, Some(start)) => {
+        (None, Some(Beginning::MapRun(begin))) => {
+            let open = StoredOpen {
+                info: Arc::new(info(&begin.meta, &begin.name)),
+                program: program(programs, id, &begin.meta).await?,
+                subject: Subject::MapRun(Box::default()),
+                messages,
+            };
+            Ok(Stored::New {
+                open: Box::new(open),
+                new: Box::new(map_run::new_map_run(&begin)),
+                mode: Mode::Durable,
+            })
+        }
+        (None, Some(Beginning::Execution(start))) => {
             let program = program(programs, id, &start.meta).await?;
             let open = StoredOpen {
                 info: Arc::new(info(&start.meta, &start.name)),
                 program,
-                events: Vec::new(),
+                subject: Subject::default(),
                 messages,
             };
             Ok(Stored::New {
@@ -71,14 +85,22 @@ pub(crate) async fn stored(
 }
 
 /// What a message begins, when it is one that begins its execution.
-fn beginning(message: &Message) -> Option<Box<ChildStart>> {
+fn beginning(message: &Message) -> Option<Beginning> {
     match record::decode(&message.payload).ok()? {
-        InboxItem::Begin(start) => Some(start),
+        InboxItem::Begin(start) => Some(Beginning::Execution(start)),
+        InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
         InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
         | InboxItem::ChildStarted { .. }
-        | InboxItem::ChildEnded { .. } => None,
+        | InboxItem::ChildEnded { .. }
+        | InboxItem::MapRunEnded { .. }
+        | InboxItem::ChangeMapRun { .. } => None,
     }
+}
+
+enum Beginning {
+    Execution(Box<ChildStart>),
+    MapRun(Box<MapRunBegin>),
 }
 
 fn new_execution(start: &ChildStart) -> NewExecution {
@@ -100,6 +122,9 @@ fn info(meta: &Meta, name: &str) -> Info {
         machine_arn: meta.machine_arn.clone(),
         trace_header: meta.trace_header.clone(),
         parent: meta.parent,
+        definition: meta.definition.as_str().into(),
+        revision_id: meta.revision_id.clone(),
+        revised_ms: meta.revised_ms,
     }
 }
 
@@ -108,14 +133,23 @@ async fn program(programs: &Programs, id: ExecutionId, meta: &Meta) -> Result<Ar
     programs.get(hash).await.map(|(_, program)| program)
 }
 
-/// All events of an execution, without a gap.
-async fn events(journal: &dyn Journal, row: &ExecutionRow) -> Result<Vec<Event>, Error> {
-    let mut events = Vec::new();
-    each_event(journal, row, |event| events.push(event.clone())).await?;
-    Ok(events)
+/// What the log of an execution or map run folds to.
+pub(crate) async fn folded(
+    journal: &dyn Journal,
+    row: &ExecutionRow,
+    meta: &Meta,
+) -> Result<Subject, Error> {
+    let mut subject = match meta.parent.map(|parent| parent.of) {
+        Some(Child::MapRun { .. }) => Subject::MapRun(Box::default()),
+        Some(Child::Job { .. } | Child::Free { .. } | Child::Item { .. }) | None => {
+            Subject::default()
+        }
+    };
+    each_event(journal, row, |event| subject.evolve(event)).await?;
+    Ok(subject)
 }
 
-/// Shows all events of an execution, in order and without a gap.
+/// Shows all events of an execution or map run, in order and without a gap.
 pub(crate) async fn each_event(
     journal: &dyn Journal,
     row: &ExecutionRow,
@@ -257,8 +291,13 @@ fn meta(row: &ExecutionRow) -> Result<Meta, Error> {
     record::decode(&row.new.meta).map_err(|error| named(&name(), error))
 }
 
-/// The ARN of a stored execution.
+/// The ARN of a stored execution, or of a map run.
 pub(crate) fn execution_arn(meta: &Meta, name: &str) -> Arc<str> {
+    if let (Some(arn), Some(Child::MapRun { .. })) =
+        (&meta.map_run, meta.parent.map(|parent| parent.of))
+    {
+        return arn.clone();
+    }
     let (stem, machine) = meta
         .machine_arn
         .split_once(":stateMachine:")
@@ -281,6 +320,8 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
         status: row.view.status,
         started_at: row.new.started_at,
         stopped_at: row.view.stopped_at,
+        map_run_arn: meta.map_run,
+        items: meta.items,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
     })
@@ -312,6 +353,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         error: None,
         cause: None,
         trace_header: meta.trace_header,
+        map_run_arn: meta.map_run,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
     };
@@ -364,6 +406,15 @@ pub(crate) async fn input_of(
 ) -> Result<Option<Value>, Error> {
     let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
     Ok(start_of(&first).map(|start| start.input.clone()))
+}
+
+/// What was fixed when a stored execution started.
+pub(crate) async fn start_of_execution(
+    journal: &dyn Journal,
+    id: ExecutionId,
+) -> Result<Option<Start>, Error> {
+    let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
+    Ok(start_of(&first).cloned())
 }
 
 /// The role with which a stored execution was started.

@@ -171,6 +171,16 @@ pub(crate) struct Meta {
     /// Who started it, when that was no call from outside.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(crate) parent: Option<Parent>,
+    /// ARN of the map run that it is a child of, or that it is.
+    #[serde(rename = "M", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) map_run: Option<Arc<str>>,
+    /// Of a child of a map run: how many items it has.
+    #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
+    pub(crate) items: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Stored form, codec v1: on whose behalf an execution was started. Two starts with equal parents are one.
@@ -200,6 +210,9 @@ pub(crate) enum Child {
     /// Of a map run, which is told of the child's end.
     #[serde(rename = "i")]
     Item { index: u64, redrive: u32 },
+    /// No execution but a map run, of a visit of a Map state, which is told of its start and end.
+    #[serde(rename = "m")]
+    MapRun { entry: u64, attempt: u32 },
 }
 
 /// Stored form, codec v1: a message in an execution's inbox.
@@ -231,6 +244,43 @@ pub(crate) enum InboxItem {
         child: u64,
         end: Box<ChildEnd>,
     },
+    /// To a map run that is not yet: it begins with this.
+    BeginMapRun(Box<MapRunBegin>),
+    /// To a parent: the map run is closed.
+    MapRunEnded { of: Child, ending: RunEnding },
+    /// UpdateMapRun: new values; what is none stays.
+    ChangeMapRun {
+        concurrency: Option<u32>,
+        tolerated_count: Option<u64>,
+        tolerated_percentage: Option<f64>,
+    },
+}
+
+/// Stored form, codec v1: all that a map run is made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MapRunBegin {
+    pub(crate) meta: Meta,
+    pub(crate) name: Arc<str>,
+    /// ARN of its execution.
+    pub(crate) parent_arn: Arc<str>,
+    pub(crate) started_ms: u64,
+    /// A segment with its first event, in base64.
+    pub(crate) event: String,
+}
+
+/// Stored form, codec v1: how a map run ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum RunEnding {
+    Succeeded {
+        result: Value,
+    },
+    Failed {
+        error: Option<Arc<str>>,
+        cause: Option<Arc<str>>,
+        /// 0: Retry and Catch match it; 1: by its name only; 2: nothing does.
+        caught: u8,
+    },
+    Aborted,
 }
 
 /// Stored form, codec v1: all that an execution is made of.
@@ -245,6 +295,9 @@ pub(crate) struct ChildStart {
     pub(crate) role_arn: Arc<str>,
     pub(crate) express: bool,
     pub(crate) raised_limits: bool,
+    /// Of a child of a map run: the Map state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) processor_of: Option<Arc<str>>,
     pub(crate) input: Value,
 }
 
@@ -261,6 +314,7 @@ impl ChildStart {
             alias_arn: self.meta.alias_arn.clone(),
             express: self.express,
             raised_limits: self.raised_limits,
+            processor_of: self.processor_of.clone(),
             input: self.input.clone(),
         }
     }

@@ -108,7 +108,9 @@ impl Resource {
             Arn::Machine(machine) if machine.qualifier.is_some() => Err(missing(text)),
             Arn::Machine(machine) => Ok(Resource::Machine(machine)),
             Arn::Activity { region, name, .. } => Ok(Resource::Activity { region, name }),
-            other @ (Arn::Execution { .. } | Arn::Express { .. }) => Err(other.misplaced()),
+            other @ (Arn::Execution { .. } | Arn::Express { .. } | Arn::MapRun) => {
+                Err(other.misplaced())
+            }
         }
     }
 }

@@ -225,6 +225,8 @@ impl Engine {
             updated_at: record::time(version.revised_ms),
             revision_id: version.revision_id,
             deleting: machine.deleting,
+            label: None,
+            map_run_arn: None,
         })
     }
 }

@@ -44,6 +44,7 @@ fn options(directory: &Path, take_up: bool) -> Options {
         raised_limits: false,
         take_up,
         shards: 1,
+        storage: None,
     }
 }
 

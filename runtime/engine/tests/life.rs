@@ -45,6 +45,7 @@ fn open(directory: &Path, runner: Arc<HangsOnce>, take_up: bool) -> Engine {
         raised_limits: false,
         take_up,
         shards: 2,
+        storage: None,
     };
     Engine::open(options, runner).expect("the directory is free")
 }

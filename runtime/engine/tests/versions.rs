@@ -39,6 +39,7 @@ fn try_open(store: Store) -> Result<Engine, Error> {
         raised_limits: false,
         take_up: true,
         shards: 2,
+        storage: None,
     };
     Engine::open(options, Arc::new(NoPlugins))
 }

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use stepwell_asl::Resource;
 use stepwell_query::Value;
 
-use crate::{Timestamp, event::Event};
+use crate::{
+    Timestamp,
+    event::Event,
+    map_run::{MapRunEffect, MapRunEnding, MapRunInput, MapRunStart},
+};
 
 /// What the caller brings to every step: the time and fresh randomness. Equal arguments, equal results.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +51,10 @@ pub enum Input {
     /// The process that ran an attempt is gone. Redispatches the attempt, counted by an internal event; the
     /// `REDISPATCH_MAX + 1`th time it fails instead, as it does at once with [`OnCrash::Fail`].
     TaskLost { task: TaskId, on_crash: OnCrash },
+    /// The map run that a Map state waits for has ended.
+    MapRunEnded { run: TaskId, ending: MapRunEnding },
+    /// Something that happened to a map run; an execution knows none of it.
+    MapRun(Box<MapRunInput>),
     /// The time of [`crate::Run::next_timer`] has come.
     TimerDue { timer: TimerId },
     /// A worker or guest is alive: moves the heartbeat deadline. Not history: it counts anew after a crash.
@@ -78,6 +86,10 @@ pub enum Effect {
         child: Option<ChildId>,
         why: Cancelled,
     },
+    /// Start a map run. It is a message of the same append.
+    StartMapRun(Box<MapRunStart>),
+    /// What a map run wants done; no execution does.
+    MapRun(Box<MapRunEffect>),
     /// The step stopped at its bound: call again with [`Input::Continue`].
     Again,
     /// The execution is closed; [`crate::Run::ending`] says how.
@@ -85,7 +97,7 @@ pub enum Effect {
 }
 
 /// Everything that is fixed when an execution starts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Start {
     pub execution_arn: Arc<str>,
     pub execution_name: Arc<str>,
@@ -97,6 +109,8 @@ pub struct Start {
     pub express: bool,
     /// Beyond AWS's walls: the `raised` values of every limit.
     pub raised_limits: bool,
+    /// Of a child of a map run: name of the Map state whose processor it runs in place of the whole state machine.
+    pub processor_of: Option<Arc<str>>,
     pub input: Value,
 }
 

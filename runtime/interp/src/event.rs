@@ -12,6 +12,7 @@ use stepwell_query::Value;
 use crate::{
     Timestamp,
     border::{ChildId, Start, TaskToken},
+    map_run::MapRunEvent,
 };
 
 /// One entry of an execution's log.
@@ -187,10 +188,29 @@ pub enum What {
     BranchAborted {
         index: u32,
     },
-    /// The child execution that the task waits for; recorded with the submission.
+    /// The child execution that the task waits for; recorded with the submission. Or the map run of a Map state.
     ChildStarted {
         child: ChildId,
     },
+
+    // Distributed Map.
+    /// The Map state starts; `items` are those from the state's data, none when a reader reads them.
+    DistributedMapStarted {
+        items: Option<Value>,
+    },
+    MapRunStarted {
+        arn: Arc<str>,
+    },
+    /// `result` is the Map state's result.
+    MapRunSucceeded {
+        result: Value,
+    },
+    MapRunFailed {
+        failure: Failure,
+    },
+    MapRunAborted,
+    /// Internal: of a map run's own log, and of no execution's.
+    MapRun(Box<MapRunEvent>),
 }
 
 /// Variables and their new values, in document order; empty when nothing is assigned.
@@ -297,7 +317,8 @@ impl What {
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
             | What::BranchAborted { .. }
-            | What::ChildStarted { .. } => false,
+            | What::ChildStarted { .. }
+            | What::MapRun(_) => false,
             What::ExecutionStarted { .. }
             | What::ExecutionSucceeded { .. }
             | What::ExecutionFailed { .. }
@@ -320,7 +341,12 @@ impl What {
             | What::IterationStarted { .. }
             | What::IterationSucceeded { .. }
             | What::IterationFailed { .. }
-            | What::IterationAborted { .. } => true,
+            | What::IterationAborted { .. }
+            | What::DistributedMapStarted { .. }
+            | What::MapRunStarted { .. }
+            | What::MapRunSucceeded { .. }
+            | What::MapRunFailed { .. }
+            | What::MapRunAborted => true,
         }
     }
 
@@ -342,9 +368,14 @@ impl What {
             | What::TimedOut { .. }
             | What::ParallelStarted { .. }
             | What::MapStarted { .. }
+            | What::DistributedMapStarted { .. }
+            | What::MapRunStarted { .. }
+            | What::MapRunSucceeded { .. }
+            | What::MapRunFailed { .. }
             | What::FlowsFailed { .. } => Chain::Next,
             What::EvaluationFailed { .. } => Chain::Evaluation,
             What::StateAborted { .. }
+            | What::MapRunAborted
             | What::FlowsSucceeded { .. }
             | What::IterationStarted { .. } => Chain::Aside,
             What::IterationSucceeded { index, .. } | What::IterationAborted { index, .. } => {
@@ -364,7 +395,8 @@ impl What {
             | What::Redispatched { .. }
             | What::StateFailed { .. }
             | What::BranchAborted { .. }
-            | What::ChildStarted { .. } => Chain::None,
+            | What::ChildStarted { .. }
+            | What::MapRun(_) => Chain::None,
         }
     }
 

@@ -137,6 +137,30 @@ impl Fault {
             },
         }
     }
+
+    /// The failure of a map run whose Map state cannot make a child's input.
+    pub(crate) fn into_failure(self, visit: Option<&Visit>) -> Failure {
+        let unknown = |text: String| Failure {
+            error: Some(RUNTIME.into()),
+            cause: Some(text.into()),
+            class: FailureClass::Terminal,
+        };
+        let Some(visit) = visit else {
+            return unknown(format!("{self:?}"));
+        };
+        let what = self.into_event(visit, false);
+        if let What::EvaluationFailed { error, cause, .. } = what {
+            return Failure {
+                error: Some(error),
+                cause: Some(cause),
+                class: FailureClass::Named,
+            };
+        }
+        if let What::StateFailed { failure } = what {
+            return failure;
+        }
+        unknown(format!("{what:?}"))
+    }
 }
 
 /// The service's prefix of what fails within a state.

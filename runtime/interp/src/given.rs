@@ -1,6 +1,8 @@
 //! Fields that are given as a number, a path to one or an expression for one. Hides the service's texts for what is no
 //! such number.
 
+use std::num::NonZeroU32;
+
 use stepwell_asl::Given;
 use stepwell_query::{Expression, Random, ReferencePath, Value};
 
@@ -75,6 +77,71 @@ fn seconds_at(
     })
 }
 
+/// A whole number of a field such as `MaxItems`, negative ones included.
+pub(crate) fn whole_number(
+    field: &str,
+    given: &Given<u32>,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<i64> {
+    match given {
+        Given::Fixed(number) => Ok((*number).into()),
+        Given::Path(path) => whole_at(field, path, input, moment),
+        Given::Jsonata(expression) => whole_of(field, expression, moment, random),
+    }
+}
+
+/// A number from 1 on, of a field such as `MaxItemsPerBatch`.
+pub(crate) fn positive(
+    field: &str,
+    given: &Given<NonZeroU32>,
+    input: &Value,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<u32> {
+    let text = format!("{field} must be positive.");
+    let within = |number: i64| u32::try_from(number).ok().filter(|number| *number > 0);
+    match given {
+        Given::Fixed(number) => Ok(number.get()),
+        Given::Path(path) => {
+            within(whole_at(field, path, input, moment)?).ok_or(Fault::Runtime(text))
+        }
+        Given::Jsonata(expression) => {
+            let number = whole_of(field, expression, moment, random)?;
+            within(number).ok_or_else(|| Fault::Query {
+                text,
+                location: field.to_owned(),
+            })
+        }
+    }
+}
+
+fn whole_at(field: &str, path: &ReferencePath, input: &Value, moment: &Moment) -> Outcome<i64> {
+    let value = path
+        .evaluate(&moment.sources(input))
+        .map_err(|error| Fault::path(&error))?;
+    whole(&value).ok_or_else(|| {
+        let (text, said) = (path.text(), quoted(&value));
+        Fault::Runtime(format!(
+            "The {field}Path field refers to value {said} which is not a valid integer: {text}"
+        ))
+    })
+}
+
+fn whole_of(
+    field: &str,
+    expression: &Expression,
+    moment: &Moment,
+    random: &mut Random,
+) -> Outcome<i64> {
+    let value = evaluate(field, expression, moment, random)?;
+    value.as_i64().ok_or_else(|| {
+        let expected = expected_number(&value);
+        Fault::unexpected(expression.text(), field, expected, value)
+    })
+}
+
 /// A count that may be 0, of a field such as `MaxConcurrency`.
 pub(crate) fn count(
     field: &str,
@@ -83,32 +150,17 @@ pub(crate) fn count(
     moment: &Moment,
     random: &mut Random,
 ) -> Outcome<u32> {
-    match given {
-        Given::Fixed(count) => Ok(*count),
-        Given::Path(path) => {
-            let value = path
-                .evaluate(&moment.sources(input))
-                .map_err(|error| Fault::path(&error))?;
-            let Some(count) = whole(&value) else {
-                let (text, said) = (path.text(), quoted(&value));
-                return Err(Fault::Runtime(format!(
-                    "The {field}Path field refers to value {said} which is not a valid integer: {text}"
-                )));
-            };
-            u32::try_from(count).map_err(|_| Fault::Runtime(format!("{field} cannot be negative.")))
-        }
-        Given::Jsonata(expression) => {
-            let value = evaluate(field, expression, moment, random)?;
-            let Some(count) = value.as_i64() else {
-                let expected = expected_number(&value);
-                return Err(Fault::unexpected(expression.text(), field, expected, value));
-            };
-            u32::try_from(count).map_err(|_| Fault::Query {
-                text: format!("{field} cannot be negative."),
+    let count = whole_number(field, given, input, moment, random)?;
+    u32::try_from(count).map_err(|_| {
+        let text = format!("{field} cannot be negative.");
+        match given {
+            Given::Fixed(_) | Given::Path(_) => Fault::Runtime(text),
+            Given::Jsonata(_) => Fault::Query {
+                text,
                 location: field.to_owned(),
-            })
+            },
         }
-    }
+    })
 }
 
 /// A percentage, 0 to 100, of a field such as `ToleratedFailurePercentage`.

@@ -8,7 +8,8 @@ use stepwell_query::Value;
 
 use crate::{
     Timestamp,
-    event::{Assigned, Event, Scheduled, Stage, StateKind, What},
+    event::{Assigned, Event, Failure, Scheduled, Stage, StateKind, What},
+    map_run::MapRunEvent,
 };
 
 /// One event of the public history.
@@ -89,7 +90,13 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }
-        | What::ChildStarted { .. } => return None,
+        | What::ChildStarted { .. }
+        | What::MapRun(_) => return None,
+        What::DistributedMapStarted { .. } => "MapStateStarted",
+        What::MapRunStarted { .. } => "MapRunStarted",
+        What::MapRunSucceeded { .. } => "MapRunSucceeded",
+        What::MapRunFailed { .. } => "MapRunFailed",
+        What::MapRunAborted => "MapRunAborted",
     })
 }
 
@@ -147,6 +154,15 @@ pub fn label(event: &Event) -> String {
         }
         What::BranchAborted { index } => format!("branch {index} aborted"),
         What::ChildStarted { .. } => "waits for its child execution".into(),
+        What::DistributedMapStarted { items: Some(items) } => {
+            format!("distributed map over {} items started", items_len(items))
+        }
+        What::DistributedMapStarted { items: None } => "distributed map started".into(),
+        What::MapRunStarted { .. } => "map run started".into(),
+        What::MapRunSucceeded { .. } => "map run succeeded".into(),
+        What::MapRunFailed { failure } => with_error("map run failed", failure.error.as_deref()),
+        What::MapRunAborted => "map run aborted".into(),
+        What::MapRun(event) => map_run_label(event),
     }
 }
 
@@ -418,7 +434,25 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }
-        | What::ChildStarted { .. } => None,
+        | What::ChildStarted { .. }
+        | What::MapRunSucceeded { .. }
+        | What::MapRunAborted
+        | What::MapRun(_) => None,
+        What::DistributedMapStarted { items } => {
+            let length = items.as_ref().map_or(0, items_len);
+            Some((
+                "mapStateStartedEventDetails",
+                vec![("length", Field::Int(length as i64))],
+            ))
+        }
+        What::MapRunStarted { arn } => Some((
+            "mapRunStartedEventDetails",
+            vec![("mapRunArn", Field::Text(arn.clone()))],
+        )),
+        What::MapRunFailed { failure } => {
+            let Failure { error, cause, .. } = failure;
+            Some(("mapRunFailedEventDetails", errors(error, cause)))
+        }
     }
 }
 
@@ -568,6 +602,22 @@ fn iteration(name: &Arc<str>, index: u32) -> Fields {
 fn text(fields: &mut Fields, key: &'static str, value: Option<&Arc<str>>) {
     if let Some(value) = value {
         fields.push((key, Field::Text(value.clone())));
+    }
+}
+
+fn map_run_label(event: &MapRunEvent) -> String {
+    match event {
+        MapRunEvent::Began(_) => "began".into(),
+        MapRunEvent::ChildrenStarted { children, .. } => {
+            format!("{} children started", children.len())
+        }
+        MapRunEvent::ItemsCounted { total } => format!("{total} items"),
+        MapRunEvent::ChildEnded { index, status, .. } => format!("child {index} {status:?}"),
+        MapRunEvent::Failing { failure } => with_error("failing", failure.error.as_deref()),
+        MapRunEvent::Stopping => "stopping".into(),
+        MapRunEvent::Changed(_) => "changed".into(),
+        MapRunEvent::PartWritten(part) => format!("{} written", part.key),
+        MapRunEvent::Closed(_) => "closed".into(),
     }
 }
 

@@ -11,6 +11,7 @@ mod flow;
 mod given;
 mod history;
 mod limits;
+mod map_run;
 mod near;
 mod probe;
 mod run;
@@ -31,6 +32,11 @@ pub use history::{Field, HistoryView, event_type, history_view, label, resource_
 pub use limits::{
     CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, NEAR_PERCENT,
     REDISPATCH_MAX, STEP_EVENTS_MAX, TOKEN_BYTES,
+};
+pub use map_run::{
+    ChildResult, ChildStatus, Counts, Form, Item, MapRun, MapRunChange, MapRunEffect, MapRunEnding,
+    MapRunEvent, MapRunInput, MapRunStart, MapRunView, NewChild, Part, PartKind, Progress, Reading,
+    step_map_run,
 };
 pub use near::{Limit, Usage, usage};
 pub use probe::{

@@ -4,6 +4,14 @@
 pub const STEP_EVENTS_MAX: u32 = 1_000;
 /// Work of evaluations in one step before it yields, in about microseconds at worst (ours; [`stepwell_query::Effort`]).
 pub(crate) const STEP_WORK_MAX: u64 = 50_000;
+/// Children that a map run starts in one step (ours).
+pub(crate) const CHILDREN_A_STEP_MAX: usize = 256;
+/// Items that a map run has at hand before it asks for more (ours).
+pub(crate) const READ_AHEAD: usize = 512;
+/// Bytes of items that a map run has at hand at most, however large a batch is to be (ours).
+pub(crate) const READ_AHEAD_BYTES_MAX: usize = 64 * 1_048_576;
+/// Bytes of results that a part file has at least before another one is begun (ours; AWS's have up to 5 GB).
+pub(crate) const RESULT_PART_BYTES: usize = 8 * 1_048_576;
 /// Redispatches of one attempt before it fails (ours): a task that kills the process cannot kill it for ever.
 pub const REDISPATCH_MAX: u32 = 3;
 /// Bytes of randomness in a task token (ours; the API allows a token of 2,048 characters).
@@ -32,6 +40,8 @@ pub struct Limits {
     pub duration_ms_max: Option<u64>,
     /// Iterations of an inline Map that run at one time.
     pub map_concurrency_max: u32,
+    /// Child executions of a map run that run at one time.
+    pub map_run_concurrency_max: u32,
     /// Bytes of JSON text of one variable.
     pub variable_bytes_max: usize,
     /// Bytes of JSON text of all variables that one state assigns.
@@ -48,6 +58,7 @@ impl Limits {
         // A year, with room for the longest Wait.
         duration_ms_max: Some(366 * 24 * 60 * 60 * 1_000),
         map_concurrency_max: 40,
+        map_run_concurrency_max: 10_000,
         variable_bytes_max: 262_144,
         assign_bytes_max: 262_144,
         variables_bytes_max: 10 * 1_048_576,
@@ -59,6 +70,7 @@ impl Limits {
         history_events_max: 1_000_000,
         duration_ms_max: None,
         map_concurrency_max: 1_000,
+        map_run_concurrency_max: 100_000,
         variable_bytes_max: 16 * 1_048_576,
         assign_bytes_max: 16 * 1_048_576,
         variables_bytes_max: 64 * 1_048_576,

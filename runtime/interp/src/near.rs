@@ -129,8 +129,14 @@ fn payload(what: &What) -> Option<&Value> {
         | What::Succeeded { output, .. } => Some(output),
         What::Scheduled(scheduled) => Some(&scheduled.parameters),
         What::IterationStarted { input, .. } => input.as_ref(),
+        What::MapRunSucceeded { result, .. } => Some(result),
         // A Map's items are bounded by where they come from.
         What::MapStarted { .. }
+        | What::DistributedMapStarted { .. }
+        | What::MapRunStarted { .. }
+        | What::MapRunFailed { .. }
+        | What::MapRunAborted
+        | What::MapRun(_)
         | What::ExecutionFailed { .. }
         | What::ExecutionTimedOut { .. }
         | What::ExecutionAborted { .. }

@@ -1,7 +1,7 @@
 //! The deciding half: what an input leads to. Hides that one call does many small turns, each of which records events
 //! that the run evolves by at once.
 
-use stepwell_asl::{Program, State};
+use stepwell_asl::{Flow, Kind, Program, State};
 use stepwell_query::{Effort, Random};
 
 use crate::{
@@ -89,6 +89,8 @@ impl<'a> Turn<'a> {
             Input::TaskEnded { task, outcome } | Input::ChildEnded { task, outcome } => {
                 self.task_ended(task, outcome);
             }
+            Input::MapRunEnded { run, ending } => self.map_run_ended(run, ending),
+            Input::MapRun(_) => {}
             Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
             Input::TimerDue { timer } => self.timer_due(timer),
             Input::Heartbeat { task } => self.run.beat(task, self.at),
@@ -105,17 +107,24 @@ impl<'a> Turn<'a> {
             return;
         }
         self.limits = Limits::of(start.raised_limits);
-        let own = self
-            .program
-            .timeout_s
-            .map(|seconds| u64::from(seconds.get()) * 1_000);
+        let processor = start
+            .processor_of
+            .as_ref()
+            .and_then(|of| self.processor(of));
+        let own = match processor {
+            // The state machine's timeout is not that of a map run's children.
+            Some(_) => None,
+            None => self.program.timeout_s,
+        };
+        let own = own.map(|seconds| u64::from(seconds.get()) * 1_000);
         let bound = if start.express {
             Some(EXPRESS_DURATION_MS_MAX)
         } else {
             self.limits.duration_ms_max
         };
         let timeout_ms = own.into_iter().chain(bound).min();
-        let first = self.program[self.program.root.start].name.clone();
+        let flow = processor.unwrap_or(&self.program.root);
+        let first = self.program[flow.start].name.clone();
         let timeout_at = timeout_ms.map(|ms| self.at.plus_ms(ms));
         self.record(
             FrameId::ROOT,
@@ -125,6 +134,21 @@ impl<'a> Turn<'a> {
                 timeout_at,
             },
         );
+    }
+
+    /// The flow that the Map state of that name runs for each item.
+    fn processor(&self, of: &str) -> Option<&'a Flow> {
+        let state = self.state_named(of)?;
+        match &state.kind {
+            Kind::Map(map) => Some(&map.processor),
+            Kind::Pass(_)
+            | Kind::Task(_)
+            | Kind::Choice(_)
+            | Kind::Wait(_)
+            | Kind::Succeed(_)
+            | Kind::Fail(_)
+            | Kind::Parallel(_) => None,
+        }
     }
 
     fn timer_due(&mut self, timer: TimerId) {
@@ -222,8 +246,15 @@ impl<'a> Turn<'a> {
                 }
                 Phase::Failing { .. } => self.handle_failure(id),
                 Phase::Flows => self.advance_flows(id),
+                Phase::MapRunOpening { .. } => self.start_map_run(id),
+                Phase::MapRunDone { .. } => {
+                    let kind = visit.kind;
+                    self.record(id, What::FlowsSucceeded { kind });
+                }
                 Phase::Waiting { .. }
                 | Phase::Attempt(_)
+                | Phase::MapRun { .. }
+                | Phase::MapRunStopped
                 | Phase::Backoff { .. }
                 | Phase::Aborted => {}
             },

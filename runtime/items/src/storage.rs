@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -64,6 +65,19 @@ pub(crate) struct Bucket {
     pub(crate) store: Arc<dyn ObjectStore>,
     /// Of S3: lists by any prefix, in order.
     pub(crate) pages: Option<Arc<dyn PaginatedListStore>>,
+}
+
+impl fmt::Debug for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.kind {
+            Kind::Folder { root, .. } => write!(f, "folders below {}", root.display()),
+            Kind::S3(endpoint) => {
+                let settings = &endpoint.settings;
+                write!(f, "S3 at {}", settings.endpoint.as_deref().unwrap_or("AWS"))
+            }
+            Kind::Memory(_) => write!(f, "memory"),
+        }
+    }
 }
 
 impl Storage {

@@ -98,6 +98,8 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
                     Effect::RunTask(_)
                     | Effect::OpenToken { .. }
                     | Effect::CancelTask { .. }
+                    | Effect::StartMapRun(_)
+                    | Effect::MapRun(_)
                     | Effect::Finish => {}
                 }
             }

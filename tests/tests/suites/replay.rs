@@ -112,6 +112,8 @@ fn take(events: &mut Vec<Event>, effects: Vec<Effect>) {
         Effect::RunTask(_)
         | Effect::OpenToken { .. }
         | Effect::CancelTask { .. }
+        | Effect::StartMapRun(_)
+        | Effect::MapRun(_)
         | Effect::Again
         | Effect::Finish => None,
     }));

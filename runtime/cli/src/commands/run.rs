@@ -29,6 +29,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         store: None,
         plugins: args.plugins.as_deref(),
         limits: args.limits,
+        storage: Some(&args.storage),
         take_up: true,
     })
     .await?;

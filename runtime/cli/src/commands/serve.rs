@@ -26,6 +26,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         store: args.store.as_ref(),
         plugins: args.plugins.as_deref(),
         limits: args.limits,
+        storage: Some(&args.storage),
         take_up: true,
     };
     let host = Host::open(opening).await?;

@@ -136,6 +136,7 @@ fn start(tested: &Tested<'_>, input: Value, express: bool) -> Start {
         alias_arn: None,
         express,
         raised_limits: tested.raised_limits,
+        processor_of: None,
         input,
     }
 }

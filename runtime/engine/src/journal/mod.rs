@@ -111,7 +111,7 @@ pub(crate) struct Segment {
 pub(crate) struct NewExecution {
     /// The list this execution belongs to: a state machine of a tenant, or a map run.
     pub scope: ScopeId,
-    /// The list of the version that it was started by.
+    /// The list of the version that it was started by; of a map run, that of its execution's map runs.
     pub version: Option<ScopeId>,
     /// The list of the alias that it was started by.
     pub alias: Option<ScopeId>,

@@ -3,17 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use stepwell_asl::Program;
-use stepwell_interp::{ChildId, Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
+use stepwell_interp::{
+    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, OnCrash, Part, PartKind,
+    Start, TaskId, TaskRequest, Timestamp,
+};
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
 
+use super::subject::Subject;
 use crate::{
     api::HistoryEntry,
     children,
     error::Error,
     journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
-    reader,
-    record::{self, InboxItem, Parent},
+    map_run, reader,
+    record::{self, Child, InboxItem, Parent},
 };
 
 /// What a shard is told once.
@@ -23,6 +27,8 @@ pub(crate) struct Environment {
     /// 32 fresh random bytes for the input that is stepped next, after so many events of that execution. Only the
     /// simulation looks at the arguments.
     pub(crate) seed: Box<dyn FnMut(ExecutionId, u64) -> [u8; 32] + Send>,
+    /// A fresh id for a map run or an execution, on the partition of this one.
+    pub(crate) new_id: Box<dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send>,
     /// The time between two steps: how long a turn has taken by now. Its origin is nobody's concern.
     pub(crate) clock: Box<dyn FnMut() -> Monotonic + Send>,
     /// How long after asking for its leases a node may dispatch: less than they last.
@@ -92,6 +98,11 @@ pub(crate) enum In {
         execution: ExecutionId,
         task: TaskId,
     },
+    /// What a map run in memory tells of itself; none when it is not there.
+    ViewMapRun {
+        map_run: ExecutionId,
+        reply: oneshot::Sender<Option<MapRunView>>,
+    },
     /// The partitions this node now holds, and when it asked for them.
     Leases {
         held: BTreeMap<Partition, Epoch>,
@@ -131,8 +142,42 @@ pub(crate) enum Out {
     },
     /// An execution sleeps on disk until this time.
     WakeAt(Timestamp),
+    /// Read items or write results for a map run and answer with [`In::Input`].
+    MapRun {
+        map_run: ExecutionId,
+        request: Box<MapRunRequest>,
+    },
+    /// A map run reads no more.
+    MapRunOver(ExecutionId),
     /// This message is in its inbox: tell whoever serves its execution.
     Announce(Message),
+}
+
+/// What a map run wants of the object storage.
+pub(crate) enum MapRunRequest {
+    /// Items from a place on.
+    Read {
+        start: Arc<MapRunStart>,
+        program: Arc<Program>,
+        tenant: Arc<str>,
+        cursor: Arc<str>,
+        skip: u64,
+        first: u64,
+    },
+    WritePart {
+        start: Arc<MapRunStart>,
+        tenant: Arc<str>,
+        kind: PartKind,
+        number: u32,
+        results: Vec<Value>,
+        executions: u64,
+        items: u64,
+    },
+    WriteManifest {
+        start: Arc<MapRunStart>,
+        tenant: Arc<str>,
+        parts: Vec<Part>,
+    },
 }
 
 /// Milliseconds by a clock that nobody sets, from any origin.
@@ -152,6 +197,11 @@ pub(crate) struct Info {
     pub(crate) trace_header: Option<Arc<str>>,
     /// Who started it, when that was no call from outside.
     pub(crate) parent: Option<Parent>,
+    /// Lower-case hex SHA-256 of the definition that it runs.
+    pub(crate) definition: Arc<str>,
+    /// The machine's revision that it runs, and when that was made (0: not known).
+    pub(crate) revision_id: Option<Arc<str>>,
+    pub(crate) revised_ms: u64,
 }
 
 /// How an execution is kept.
@@ -258,7 +308,8 @@ impl From<Error> for LoadError {
 pub(crate) struct StoredOpen {
     pub(crate) info: Arc<Info>,
     pub(crate) program: Arc<Program>,
-    pub(crate) events: Vec<Event>,
+    /// As its log folds it.
+    pub(crate) subject: Subject,
     pub(crate) messages: Vec<Message>,
 }
 
@@ -288,9 +339,36 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             child: ChildId(child),
             output: children::response(&arn, Timestamp(started_ms)),
         }),
+        InboxItem::ChildEnded {
+            of: Child::Item { index, .. },
+            child,
+            end,
+        } => Some(Input::MapRun(Box::new(map_run::child_ended(
+            index, child, &end,
+        )))),
         InboxItem::ChildEnded { of, end, .. } => Some(Input::ChildEnded {
             task: children::task(of)?,
             outcome: children::outcome(of, &end),
         }),
+        InboxItem::BeginMapRun(begin) => {
+            let start = map_run::start_of(&begin)?;
+            Some(Input::MapRun(Box::new(MapRunInput::Started(start))))
+        }
+        InboxItem::MapRunEnded { of, ending } => Some(Input::MapRunEnded {
+            run: children::task(of)?,
+            ending: map_run::ending(ending),
+        }),
+        InboxItem::ChangeMapRun {
+            concurrency,
+            tolerated_count,
+            tolerated_percentage,
+        } => {
+            let change = MapRunChange {
+                concurrency,
+                tolerated_count,
+                tolerated_percentage,
+            };
+            Some(Input::MapRun(Box::new(MapRunInput::Changed(change))))
+        }
     }
 }

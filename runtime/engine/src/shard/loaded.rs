@@ -8,14 +8,15 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, ChildId, Effect, Ending, Env, Event, Input, Run, STEP_EVENTS_MAX, TaskId, TaskToken,
-    Timestamp, Usage, encode_with, step,
+    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunView, Run,
+    STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, encode_with,
 };
 use tokio::sync::oneshot;
 
 use super::{
     blobs::Kept,
-    border::{ActivityGrant, Info, Mode, StartReply, SyncEnd, TakeReply, Ticket},
+    border::{ActivityGrant, Info, MapRunRequest, Mode, StartReply, SyncEnd, TakeReply, Ticket},
+    subject::Subject,
 };
 use crate::{
     api::HistoryEntry,
@@ -25,6 +26,7 @@ use crate::{
         Refused, ScopeId, Segment, Status, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
+    map_run,
     near::Noticed,
     reader,
     record::{self, TaskKey},
@@ -34,7 +36,7 @@ use crate::{
 pub(super) struct Loaded {
     pub(super) info: Arc<Info>,
     program: Arc<Program>,
-    pub(super) run: Run,
+    pub(super) run: Subject,
     pub(super) mode: Mode,
     pub(super) inbox: VecDeque<Waiting>,
     pub(super) in_flight: VecDeque<Flight>,
@@ -62,6 +64,9 @@ pub(super) struct Loaded {
     /// The limits that it was noticed to be near.
     noticed: Noticed,
 }
+
+/// Draws a fresh id on the partition of an execution.
+pub(super) type NewId = dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send;
 
 /// An input with what hangs on it.
 pub(super) struct Waiting {
@@ -144,7 +149,7 @@ pub(super) enum Next {
 }
 
 impl Loaded {
-    pub(super) fn new(info: Arc<Info>, program: Arc<Program>, mode: Mode, run: Run) -> Loaded {
+    pub(super) fn new(info: Arc<Info>, program: Arc<Program>, mode: Mode, run: Subject) -> Loaded {
         Loaded {
             info,
             program,
@@ -167,30 +172,25 @@ impl Loaded {
         }
     }
 
-    /// Folds a stored log. An EXPRESS execution that a crash interrupted begins again from its input.
+    /// Takes up a folded log. An EXPRESS execution that a crash interrupted begins again from its input.
     pub(super) fn fold(
         info: Arc<Info>,
         program: Arc<Program>,
-        events: Vec<Event>,
+        mut folded: Subject,
         opened_at: Timestamp,
     ) -> Loaded {
-        let mut run = Run::default();
-        for event in &events {
-            run.evolve(event);
+        let start = folded.execution().and_then(Run::start);
+        if let Some(start) = start.filter(|start| start.express) {
+            let again = Input::Started(Box::new(start.clone()));
+            let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, Subject::default());
+            loaded.next_position = folded.next_position();
+            loaded.inbox.push_back(Waiting::plain(again));
+            return loaded;
         }
-        match run.start() {
-            Some(start) if start.express => {
-                let again = Input::Started(Box::new(start.clone()));
-                let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, Run::default());
-                loaded.next_position = events.len() as u64 + 1;
-                loaded.inbox.push_back(Waiting::plain(again));
-                loaded
-            }
-            Some(_) | None => {
-                run.renew_heartbeats(opened_at);
-                Loaded::new(info, program, Mode::Durable, run)
-            }
+        if let Subject::Execution(run) = &mut folded {
+            run.renew_heartbeats(opened_at);
         }
+        Loaded::new(info, program, Mode::Durable, folded)
     }
 
     /// Queues an input; false when it is a message that was taken already.
@@ -222,6 +222,11 @@ impl Loaded {
     /// Public events in memory that the store does not have and that caused nothing outside.
     pub(super) fn live(&self) -> Vec<HistoryEntry> {
         public_entries(&self.unflushed, self.unflushed_public)
+    }
+
+    /// What a map run tells of itself.
+    pub(super) fn map_run_view(&self) -> Option<MapRunView> {
+        self.run.map_run()?.view()
     }
 
     /// Steps waiting inputs, and timers that are due once none waits, until there were enough of them or of events, or
@@ -286,17 +291,9 @@ impl Loaded {
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let mut again = false;
         let token = self.token_without_answer(waiting);
-        let effects = step(&self.program, &mut self.run, waiting.input.clone(), env);
+        let effects = self.run.step(&self.program, waiting.input.clone(), env);
         taken.lazy &= is_start || effects.is_empty();
-        let recorded = effects.iter().filter_map(|effect| match effect {
-            Effect::Record(event) => Some(event),
-            Effect::RunTask(_)
-            | Effect::OpenToken { .. }
-            | Effect::CancelTask { .. }
-            | Effect::Again
-            | Effect::Finish => None,
-        });
-        taken.near.extend(self.noticed.news(recorded, &self.run));
+        self.notice_limits(&effects, taken);
         for effect in effects {
             match effect {
                 Effect::Record(event) => taken.events.push(event),
@@ -304,16 +301,15 @@ impl Loaded {
                 effect @ (Effect::RunTask(_)
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
+                | Effect::StartMapRun(_)
+                | Effect::MapRun(_)
                 | Effect::Finish) => {
                     taken.effects.push(effect);
                 }
             }
         }
         if let Input::ChildStarted { task, child, .. } = waiting.input
-            && self
-                .run
-                .open_task(task)
-                .is_none_or(|open| open.child != Some(child))
+            && !self.run.waits_for(task, child)
         {
             taken.orphans.push(child);
         }
@@ -327,6 +323,24 @@ impl Loaded {
             taken.inputs.push((waiting.input.clone(), waiting.message));
         }
         again
+    }
+
+    /// Takes note of the limits that an execution came near.
+    fn notice_limits(&mut self, effects: &[Effect], taken: &mut Taken) {
+        let Some(run) = self.run.execution() else {
+            return;
+        };
+        let recorded = effects.iter().filter_map(|effect| match effect {
+            Effect::Record(event) => Some(event),
+            Effect::RunTask(_)
+            | Effect::OpenToken { .. }
+            | Effect::CancelTask { .. }
+            | Effect::StartMapRun(_)
+            | Effect::MapRun(_)
+            | Effect::Again
+            | Effect::Finish => None,
+        });
+        taken.near.extend(self.noticed.news(recorded, run));
     }
 
     /// The token of the task that an input other than its answer may end: its request failed, or its job is done.
@@ -392,9 +406,10 @@ impl Loaded {
         id: ExecutionId,
         epoch: Epoch,
         taken: Taken,
+        new_id: &mut NewId,
     ) -> Next {
         match self.mode {
-            Mode::Durable => self.durable_append(now, id, epoch, taken),
+            Mode::Durable => self.durable_append(now, id, epoch, taken, new_id),
             Mode::ExpressAsync => self.express_append(now, id, epoch, taken),
             Mode::ExpressSync => {
                 if let Some((_, StartReply::Ended(reply))) = self.create.take() {
@@ -435,7 +450,8 @@ impl Loaded {
         now: Timestamp,
         id: ExecutionId,
         epoch: Epoch,
-        taken: Taken,
+        mut taken: Taken,
+        new_id: &mut NewId,
     ) -> Next {
         let messages = messages_of(&taken.inputs);
         if taken.events.is_empty() {
@@ -453,7 +469,8 @@ impl Loaded {
         inputs.extend(taken.inputs);
         let view = self.view(now);
         let evict = (!view.hot && view.status == Status::Running).then_some(view.wake_at);
-        let append = self.append(
+        let send = self.messages_of_map_runs(id, &mut taken.effects, new_id);
+        let mut append = self.append(
             id,
             epoch,
             &events,
@@ -461,6 +478,7 @@ impl Loaded {
             (&taken.effects, &taken.unanswered, &taken.orphans),
             messages,
         );
+        append.send.extend(send);
         let flight = Flight {
             history: public_entries(&events, first_public),
             sent: append.send.clone(),
@@ -568,17 +586,107 @@ impl Loaded {
         orphans: &[ChildId],
     ) -> Vec<Outgoing> {
         let started = self.create.is_some();
-        let mut send = children::news(id, &self.info, &self.run, started);
+        let run = self.run.execution();
+        let news = run.map(|run| children::news(id, &self.info, run, started));
+        let mut send = news.unwrap_or_default();
         let stopped = effects.iter().filter_map(|effect| match effect {
             Effect::CancelTask { child, .. } => *child,
             Effect::Record(_)
             | Effect::RunTask(_)
             | Effect::OpenToken { .. }
+            | Effect::StartMapRun(_)
+            | Effect::MapRun(_)
             | Effect::Again
             | Effect::Finish => None,
         });
         send.extend(stopped.chain(orphans.iter().copied()).map(children::stop));
         send
+    }
+
+    /// What these effects tell map runs, their children and their parents, taken out of them.
+    fn messages_of_map_runs(
+        &self,
+        id: ExecutionId,
+        effects: &mut Vec<Effect>,
+        new_id: &mut NewId,
+    ) -> Vec<Outgoing> {
+        let (at, info) = (self.run.last_at(), &self.info);
+        let start = self.run.map_run().and_then(MapRun::start);
+        let mut send = Vec::new();
+        let mut kept = Vec::new();
+        for effect in std::mem::take(effects) {
+            match effect {
+                Effect::StartMapRun(start) => {
+                    let to = new_id(id, at);
+                    send.push(map_run::begin(id, info, to, at, *start));
+                }
+                Effect::MapRun(effect) => match *effect {
+                    MapRunEffect::Start(child) => send.extend(start.map(|start| {
+                        map_run::begin_child(id, info, &self.program, start, at, child)
+                    })),
+                    MapRunEffect::Stop(child) => send.push(children::stop(child)),
+                    MapRunEffect::TellBegun => send.extend(map_run::tell_begun(id, info, at)),
+                    MapRunEffect::Tell(ending) => send.extend(map_run::tell_ended(info, &ending)),
+                    own @ (MapRunEffect::Read { .. }
+                    | MapRunEffect::WritePart { .. }
+                    | MapRunEffect::WriteManifest { .. }) => {
+                        kept.push(Effect::MapRun(Box::new(own)));
+                    }
+                },
+                other @ (Effect::Record(_)
+                | Effect::RunTask(_)
+                | Effect::OpenToken { .. }
+                | Effect::CancelTask { .. }
+                | Effect::Again
+                | Effect::Finish) => kept.push(other),
+            }
+        }
+        *effects = kept;
+        send
+    }
+
+    /// What a map run wants of the object storage.
+    pub(super) fn request(&self, effect: MapRunEffect) -> Option<MapRunRequest> {
+        let start = self.run.map_run()?.start()?.clone();
+        let tenant = self.info.tenant.clone();
+        match effect {
+            MapRunEffect::Read {
+                cursor,
+                skip,
+                first,
+            } => Some(MapRunRequest::Read {
+                start,
+                program: self.program.clone(),
+                tenant,
+                cursor,
+                skip,
+                first,
+            }),
+            MapRunEffect::WritePart {
+                kind,
+                number,
+                results,
+                executions,
+                items,
+            } => Some(MapRunRequest::WritePart {
+                start,
+                tenant,
+                kind,
+                number,
+                results,
+                executions,
+                items,
+            }),
+            MapRunEffect::WriteManifest { parts } => Some(MapRunRequest::WriteManifest {
+                start,
+                tenant,
+                parts,
+            }),
+            MapRunEffect::Start(_)
+            | MapRunEffect::Stop(_)
+            | MapRunEffect::Tell(_)
+            | MapRunEffect::TellBegun => None,
+        }
     }
 
     /// Rows of tokens that these effects open and close. One that opens and closes in the same turn has none. Whatever
@@ -622,6 +730,8 @@ impl Loaded {
                 Effect::CancelTask { token: None, .. }
                 | Effect::Record(_)
                 | Effect::RunTask(_)
+                | Effect::StartMapRun(_)
+                | Effect::MapRun(_)
                 | Effect::Again
                 | Effect::Finish => {}
             }
@@ -641,13 +751,7 @@ impl Loaded {
     /// The row after this turn. What stays in memory is hot: it must be loaded at the next start. What may sleep on
     /// disk has its wake-up time there instead.
     fn view(&self, now: Timestamp) -> View {
-        let status = match self.run.ending() {
-            None => Status::Running,
-            Some(Ending::Succeeded { .. }) => Status::Succeeded,
-            Some(Ending::Failed { .. }) => Status::Failed,
-            Some(Ending::TimedOut { .. }) => Status::TimedOut,
-            Some(Ending::Aborted { .. }) => Status::Aborted,
-        };
+        let status = self.run.status();
         let closed = status != Status::Running;
         let timer = self.run.next_timer().map(|(due, _)| due);
         let far = timer.is_none_or(|due| due.since_ms(now) > EVICT_AFTER_MS);

@@ -11,6 +11,7 @@ mod blobs;
 mod border;
 mod loaded;
 mod ready;
+mod subject;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use std::{
     sync::Arc,
 };
 
-use stepwell_interp::{Effect, Input, Run, TaskId, TaskRequest, Timestamp};
+use stepwell_interp::{Effect, Input, TaskId, TaskRequest, Timestamp};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -34,12 +35,13 @@ use crate::{
 
 use border::TakeReply;
 pub(crate) use border::{
-    Begin, Environment, In, Info, LoadError, Mode, Monotonic, Out, StartReply, Stored, StoredOpen,
-    Ticket,
+    Begin, Environment, In, Info, LoadError, MapRunRequest, Mode, Monotonic, Out, StartReply,
+    Stored, StoredOpen, Ticket,
 };
 use loaded::{Flight, Loaded, Waiting};
 pub(crate) use loaded::{activity_scope, public_entries, token_hash};
 use ready::Ready;
+pub(crate) use subject::Subject;
 
 /// See the module.
 pub(crate) struct Shard {
@@ -136,6 +138,11 @@ impl Shard {
             }
             // Its attempt counts as running until the message comes.
             In::Served { .. } => {}
+            In::ViewMapRun { map_run, reply } => {
+                let loaded = self.loaded.get(&map_run);
+                // A reader that went away needs no answer.
+                let _ = reply.send(loaded.and_then(Loaded::map_run_view));
+            }
             In::Leases { held, asked } => {
                 self.leased_at = asked;
                 self.leases(held);
@@ -238,7 +245,7 @@ impl Shard {
         }
         self.counters.started();
         let tenant = info.tenant.clone();
-        let mut loaded = Loaded::new(info, program, mode, Run::default());
+        let mut loaded = Loaded::new(info, program, mode, Subject::default());
         loaded.create = Some((new, reply));
         loaded
             .inbox
@@ -413,16 +420,18 @@ impl Shard {
                 let StoredOpen {
                     info,
                     program,
-                    events,
+                    subject,
                     messages,
                 } = *open;
-                let loaded = Loaded::fold(info, program, events, self.environment.opened_at);
+                let loaded = Loaded::fold(info, program, subject, self.environment.opened_at);
                 self.take_up(execution, loaded, messages, waiting);
             }
             Stored::New { open, new, mode } => {
-                let mut loaded = Loaded::new(open.info, open.program, mode, Run::default());
+                if matches!(open.subject, Subject::Execution(_)) {
+                    self.counters.started();
+                }
+                let mut loaded = Loaded::new(open.info, open.program, mode, open.subject);
                 loaded.create = Some((*new, StartReply::Nobody));
-                self.counters.started();
                 self.take_up(execution, loaded, open.messages, waiting);
             }
         }
@@ -503,6 +512,8 @@ impl Shard {
                 Effect::Record(_)
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
+                | Effect::StartMapRun(_)
+                | Effect::MapRun(_)
                 | Effect::Again
                 | Effect::Finish => {}
             }
@@ -548,7 +559,8 @@ impl Shard {
             let _ = refused.send(None);
         }
         loaded.look_at_activities(&turn.taken, &self.environment.knows_activity);
-        match loaded.next_append(now, execution, epoch, turn.taken) {
+        let new_id = &mut *self.environment.new_id;
+        match loaded.next_append(now, execution, epoch, turn.taken, new_id) {
             loaded::Next::Append { append, flight } => {
                 self.next_ticket += 1;
                 let ticket = Ticket(self.next_ticket);
@@ -719,7 +731,19 @@ impl Shard {
                     self.out.push(Out::Cancel { execution, task });
                 }
             }
+            Effect::MapRun(effect) => {
+                let request = self
+                    .loaded
+                    .get(&execution)
+                    .and_then(|map_run| map_run.request(*effect));
+                self.out.extend(request.map(|request| Out::MapRun {
+                    map_run: execution,
+                    request: Box::new(request),
+                }));
+            }
             Effect::Finish => self.finish(execution),
+            // The append carried the message.
+            Effect::StartMapRun(_) => {}
             // Recorded events were acted upon by the append itself; `Again` by the turn.
             Effect::Record(_) | Effect::Again => {}
         }
@@ -732,7 +756,11 @@ impl Shard {
         if let Some(due) = loaded.timer {
             self.timers.remove(&(due, execution));
         }
-        self.counters.closed(loaded.run.ending());
+        if loaded.run.map_run().is_some() {
+            self.out.push(Out::MapRunOver(execution));
+        } else {
+            self.counters.closed(loaded.run.ending());
+        }
         self.counters.loaded(self.loaded.len());
         let mut moot = Vec::new();
         for waiting in &loaded.inbox {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Begin, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored, StoredOpen,
+    Subject,
 };
 use crate::{
     journal::{
@@ -43,6 +44,7 @@ fn shard(step_ms: u64) -> Shard {
             seed[8..16].copy_from_slice(&position.to_le_bytes());
             seed
         }),
+        new_id: Box::new(|of, _| ExecutionId(of.0 + 1_024)),
         clock: Box::new(move || {
             passed += step_ms;
             Monotonic(passed)
@@ -65,6 +67,9 @@ fn info(name: &str) -> Arc<Info> {
         machine_arn: "m".into(),
         trace_header: None,
         parent: None,
+        definition: "".into(),
+        revision_id: None,
+        revised_ms: 0,
     })
 }
 
@@ -81,6 +86,7 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
         alias_arn: None,
         express: false,
         raised_limits: false,
+        processor_of: None,
         input: Value::empty_object(),
     };
     let (reply, started) = oneshot::channel();
@@ -145,6 +151,8 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
             | Out::Cancel { .. }
             | Out::ActivityOpened { .. }
             | Out::WakeAt(_)
+            | Out::MapRun { .. }
+            | Out::MapRunOver(_)
             | Out::Announce(_) => {
                 panic!("nothing of the kind is needed here")
             }
@@ -252,10 +260,14 @@ fn an_activity_that_was_not_looked_up_is_after_a_crash() {
             first: append.expected_next,
             segment: append.segment.clone(),
         };
+        let mut subject = Subject::default();
+        for event in &decode(id, &stored) {
+            subject.evolve(event);
+        }
         let open = StoredOpen {
             info: info("e1"),
             program: Arc::new(stepwell_asl::load_stored(&definition).unwrap()),
-            events: decode(id, &stored),
+            subject,
             messages: Vec::new(),
         };
         let result = Ok(Stored::Open(Box::new(open)));

@@ -3,8 +3,11 @@
 
 use std::sync::Arc;
 
-use stepwell_asl::{Pattern, Target};
-use stepwell_interp::{Input, Run, Start, TaskId, TaskOutcome, TaskRequest, Timestamp};
+use stepwell_asl::{Pattern, Program, Target};
+use stepwell_interp::{
+    ChildId, Input, MapRunInput, MapRunStart, NewChild, Reading, Run, Start, TaskId, TaskOutcome,
+    TaskRequest, Timestamp,
+};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
@@ -12,8 +15,11 @@ use super::{Item, RETRY_MS, World, now};
 use crate::{
     children,
     integration::{self, Api},
+    items,
     journal::{ExecutionId, NewExecution, Outgoing, Refused, Write},
+    map_run,
     programs::Programs,
+    reader,
     record::{self, Child, ChildStart, InboxItem, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, activity_scope},
 };
@@ -51,6 +57,7 @@ pub fn asked_child(
         alias_arn: None,
         express: false,
         raised_limits: false,
+        processor_of: None,
         input,
     })
 }
@@ -75,6 +82,28 @@ pub fn child_outcome(request: &TaskRequest, child: &Run) -> Option<TaskOutcome> 
     let of = integration::child_of(request, request.resource.target.pattern());
     let end = children::end(&child.start()?.execution_arn, child)?;
     Some(children::outcome(of, &end))
+}
+
+/// What a child of a map run begins with.
+pub fn item_start(program: &Program, start: &MapRunStart, at: Timestamp, child: NewChild) -> Start {
+    let begin = map_run::child_start(meta(&[0; 32], "".into(), None), program, start, at, child);
+    let arn = reader::execution_arn(&begin.meta, &begin.name);
+    begin.start(arn)
+}
+
+/// What a map run hears of the end of that run, its child; none while it runs.
+pub fn item_ended(index: u64, child: ChildId, run: &Run) -> Option<MapRunInput> {
+    let end = children::end(&run.start()?.execution_arn, run)?;
+    Some(map_run::child_ended(index, child.0, &end))
+}
+
+/// The answer to a map run that reads items of its state's data; none when they lie elsewhere.
+pub fn state_items(start: &MapRunStart, first: u64) -> Option<MapRunInput> {
+    let ids = |count: usize| (0..count as u64).map(|n| ChildId(first + n + 1)).collect();
+    match &start.source {
+        Reading::State(items) => Some(items::state_page(items, first, ids)),
+        Reading::Storage { .. } => None,
+    }
 }
 
 /// A start on its way, for the task that asked for it.
@@ -140,6 +169,7 @@ impl World {
             role_arn: start.role_arn.clone(),
             express: start.express,
             raised_limits: start.raised_limits,
+            processor_of: start.processor_of.clone(),
             input: start.input.clone(),
         };
         let payload = record::encode(&InboxItem::Begin(Box::new(message)));
@@ -216,6 +246,9 @@ impl World {
             machine_arn: start.machine_arn.clone(),
             trace_header: None,
             parent: Some(parent),
+            definition: meta.definition.as_str().into(),
+            revision_id: None,
+            revised_ms: 0,
         };
         Some(Begin {
             id,
@@ -348,5 +381,7 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         revised_ms: 0,
         trace_header: None,
         parent,
+        map_run: None,
+        items: 0,
     }
 }

@@ -23,11 +23,15 @@ use rand_chacha::{
     rand_core::{Rng, SeedableRng},
 };
 use sha2::{Digest, Sha256};
-use stepwell_interp::{Event, Input, OnCrash, Start, TaskId, TaskRequest, Timestamp};
+use stepwell_interp::{
+    ChildId, Event, Input, MapRunInput, OnCrash, Start, TaskId, TaskRequest, Timestamp,
+};
+use stepwell_items::Storage;
 use tokio::sync::oneshot;
 
 use crate::{
     dispatch::hex,
+    items::Items,
     journal::{
         Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Partition,
         Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
@@ -36,13 +40,15 @@ use crate::{
     programs::Programs,
     reader::{self, Decoder},
     record::{self, Meta},
-    shard::{Begin, In, Info, LoadError, Mode, Out, StartReply, Stored, Ticket},
+    shard::{Begin, In, Info, LoadError, MapRunRequest, Mode, Out, StartReply, Stored, Ticket},
 };
 
 use agenda::Agenda;
 use node::SimNode;
 
-pub use children::{asked_child, child_outcome, child_response, name_taken};
+pub use children::{
+    asked_child, child_outcome, child_response, item_ended, item_start, name_taken, state_items,
+};
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
 pub use outside::{Script, Signal, Signals};
@@ -190,6 +196,12 @@ enum Item {
         info: Arc<Info>,
         request: Box<TaskRequest>,
     },
+    /// What a map run wants of the object storage reaches it.
+    MapRun {
+        node: usize,
+        map_run: ExecutionId,
+        request: Box<MapRunRequest>,
+    },
 }
 
 enum SimJournal {
@@ -221,6 +233,8 @@ pub struct World {
     starts: Vec<(ExecutionId, oneshot::Receiver<Result<(), Refused>>)>,
     /// State machines that tasks may start, by ARN.
     machines: BTreeMap<Arc<str>, String>,
+    /// What map runs read and write.
+    items_of_maps: Items,
     children: Vec<children::Starting>,
     counter: u16,
     items: u64,
@@ -265,6 +279,7 @@ impl World {
             told: BTreeSet::new(),
             starts: Vec::new(),
             machines: BTreeMap::new(),
+            items_of_maps: Items::new(Some(Storage::memory())),
             children: Vec::new(),
             counter: 0,
             items: 0,
@@ -353,6 +368,8 @@ impl World {
             revised_ms: 0,
             trace_header: None,
             parent: None,
+            map_run: None,
+            items: 0,
         };
         let (reply, started) = oneshot::channel();
         let info = Arc::new(Info {
@@ -361,6 +378,9 @@ impl World {
             machine_arn: start.machine_arn.clone(),
             trace_header: None,
             parent: None,
+            definition: meta.definition.as_str().into(),
+            revision_id: None,
+            revised_ms: 0,
         });
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {
@@ -587,6 +607,7 @@ impl World {
             | Item::Keep { node: owner }
             | Item::Look { node: owner }
             | Item::Child { node: owner, .. }
+            | Item::MapRun { node: owner, .. }
             | Item::Restart { node: owner } => *owner != node,
             Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => true,
         });
@@ -610,18 +631,29 @@ impl World {
     }
 
     fn happen(&mut self, item: Item) {
+        if let Some(item) = self.is_to_happen(item) {
+            self.let_happen(item);
+        }
+    }
+
+    /// The item, unless a crash made it void or its node stands still.
+    fn is_to_happen(&mut self, item: Item) -> Option<Item> {
         // A crash since the item was taken makes it void.
         let lives = item.node().is_none_or(|node| self.nodes[node].is_up());
         if !lives && !matches!(item, Item::Restart { .. }) {
-            return;
+            return None;
         }
         if let Some(node) = item.node()
             && self.nodes[node].paused_until > self.now()
         {
             let later = self.nodes[node].paused_until;
             self.agenda.plan(later, item);
-            return;
+            return None;
         }
+        Some(item)
+    }
+
+    fn let_happen(&mut self, item: Item) {
         match item {
             Item::Commit {
                 node,
@@ -676,8 +708,42 @@ impl World {
                 info,
                 request,
             } => self.serve(node, execution, info, *request),
+            Item::MapRun {
+                node,
+                map_run,
+                request,
+            } => self.serve_map_run(node, map_run, &request),
             Item::Restart { node } => self.restart(node),
         }
+    }
+
+    /// Reads items or writes results; a write takes its time to answer, and may be done without an answer.
+    fn serve_map_run(&mut self, node: usize, map_run: ExecutionId, request: &MapRunRequest) {
+        let (at, counter) = (self.now().0, self.counter);
+        let ids = |count: usize| {
+            let ids = (1..=count).map(|n| {
+                let counter = counter.wrapping_add(u16::try_from(n).unwrap_or(0));
+                ChildId(ExecutionId::new(at, counter, map_run.partition()).0)
+            });
+            ids.collect()
+        };
+        let answer = self.items_of_maps.serve(map_run, request, ids);
+        let answer = answer
+            .now_or_never()
+            .expect("the storage in memory answers at once");
+        if let MapRunInput::ItemsRead { ids, .. } = &answer {
+            self.counter = self
+                .counter
+                .wrapping_add(u16::try_from(ids.len()).unwrap_or(0));
+        }
+        let input = Input::MapRun(Box::new(answer));
+        let delay = self.between(self.options.latency_ms);
+        let item = Item::News {
+            node,
+            execution: map_run,
+            input,
+        };
+        self.agenda.plan(self.now().plus_ms(delay), item);
     }
 
     fn acknowledge(&mut self, node: usize, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
@@ -789,6 +855,16 @@ impl World {
                 } => self.opened(execution, &info.execution_arn, task),
                 Out::WakeAt(wake_at) => self.look_at(node, wake_at),
                 Out::Announce(message) => self.agenda.plan(at, Item::Announce(message)),
+                Out::MapRun { map_run, request } => {
+                    let delay = self.between(self.options.latency_ms);
+                    let item = Item::MapRun {
+                        node,
+                        map_run,
+                        request,
+                    };
+                    self.agenda.plan(at.plus_ms(delay), item);
+                }
+                Out::MapRunOver(map_run) => self.items_of_maps.close(map_run),
             }
         }
         if !writes.is_empty() {
@@ -825,6 +901,7 @@ impl Item {
             Item::Restart { .. } => "a restart",
             Item::Announce(_) => "news of a message",
             Item::Child { .. } => "the start of a child",
+            Item::MapRun { .. } => "items or results of a map run",
         }
     }
 
@@ -839,6 +916,7 @@ impl Item {
             | Item::Keep { node }
             | Item::Look { node }
             | Item::Child { node, .. }
+            | Item::MapRun { node, .. }
             | Item::Restart { node } => Some(*node),
             Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => None,
         }

@@ -11,7 +11,7 @@ use stepwell_interp::Timestamp;
 use super::{on_crash, seed_at};
 use crate::{
     counters::Counters,
-    journal::{Epoch, Lease, Partition},
+    journal::{Epoch, ExecutionId, Lease, Partition},
     shard::{Environment, In, Monotonic, Out, Shard},
 };
 
@@ -19,6 +19,8 @@ use crate::{
 const PARTITIONS: u16 = 4;
 /// Turns that a node takes at a time.
 const TURNS: usize = 1_000;
+/// 2020-01-01T00:00:00Z: the world begins six years later.
+const ID_ORIGIN_MS: u64 = 1_577_836_800_000;
 /// A step seems to take up to this long.
 const STEP_MS_MAX: u64 = 2;
 
@@ -81,6 +83,7 @@ impl SimNode {
         let environment = Environment {
             opened_at: self.wall(at),
             seed: Box::new(move |execution, position| seed_at(seed, execution, position)),
+            new_id: ids(self.index, self.life),
             clock: stopwatch(seed ^ u64::from(self.life)),
             fresh_ms: super::LEASE_MS * 2 / 3,
             on_crash: Box::new(on_crash),
@@ -221,6 +224,16 @@ impl SimNode {
             .nth(usize::from(turn) % count.max(1))
             .copied()
     }
+}
+
+/// Ids that no other node, life or world draws: their time is long before the world's.
+fn ids(node: usize, life: u32) -> Box<dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send> {
+    let mut drawn = 0;
+    let before = (node as u64 * 1_000 + u64::from(life)) * 100_000;
+    Box::new(move |of, _| {
+        drawn += 1;
+        ExecutionId::new(ID_ORIGIN_MS + before + drawn, 0, of.partition())
+    })
 }
 
 /// A clock by which each step takes its time.

@@ -122,6 +122,7 @@ impl World {
             | Item::Outside { .. }
             | Item::Stop { .. }
             | Item::Turns { .. }
+            | Item::MapRun { .. }
             | Item::Announce(_)
             | Item::Child { .. }
             | Item::Restart { .. } => true,

@@ -7,7 +7,7 @@ use stepwell_asl::{Pattern, Reply, Resource, Target};
 use super::{
     CodecError,
     bytes::{Reader, Writer, entry},
-    values,
+    map_run, values,
 };
 use crate::{
     border::{ChildId, Start, TaskToken},
@@ -122,6 +122,12 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
         }
         What::BranchAborted { index } => w.varint(u64::from(*index)),
         What::ChildStarted { child } => w.varint(child.0),
+        What::DistributedMapStarted { items } => values::optional(w, items.as_ref()),
+        What::MapRunStarted { arn } => w.text(arn),
+        What::MapRunSucceeded { result } => values::write(w, result),
+        What::MapRunFailed { failure } => write_failure(w, failure),
+        What::MapRunAborted => {}
+        What::MapRun(event) => map_run::write(w, event),
     }
 }
 
@@ -157,6 +163,12 @@ fn tag(what: &What) -> u8 {
         What::BranchFailed { .. } => 28,
         What::BranchAborted { .. } => 29,
         What::ChildStarted { .. } => 30,
+        What::DistributedMapStarted { .. } => 31,
+        What::MapRunStarted { .. } => 32,
+        What::MapRunSucceeded { .. } => 33,
+        What::MapRunFailed { .. } => 34,
+        What::MapRunAborted => 35,
+        What::MapRun(_) => 36,
     }
 }
 
@@ -277,6 +289,18 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
         30 => What::ChildStarted {
             child: ChildId(r.varint()?),
         },
+        31 => What::DistributedMapStarted {
+            items: values::read_optional(r)?,
+        },
+        32 => What::MapRunStarted { arn: r.text()? },
+        33 => What::MapRunSucceeded {
+            result: values::read(r)?,
+        },
+        34 => What::MapRunFailed {
+            failure: read_failure(r)?,
+        },
+        35 => What::MapRunAborted,
+        36 => What::MapRun(Box::new(map_run::read(r)?)),
         found => return Err(r.unknown("event", found.into())),
     })
 }
@@ -381,7 +405,7 @@ fn read_attempt(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
     })
 }
 
-fn write_start(w: &mut Writer, start: &Start) {
+pub(super) fn write_start(w: &mut Writer, start: &Start) {
     let Start {
         execution_arn,
         execution_name,
@@ -392,6 +416,7 @@ fn write_start(w: &mut Writer, start: &Start) {
         alias_arn,
         express,
         raised_limits,
+        processor_of,
         input,
     } = start;
     for text in [
@@ -405,11 +430,15 @@ fn write_start(w: &mut Writer, start: &Start) {
     }
     w.optional_text(version_arn.as_ref());
     w.optional_text(alias_arn.as_ref());
-    w.byte(u8::from(*express) | u8::from(*raised_limits) << 1);
+    let within = processor_of.as_ref();
+    w.byte(u8::from(*express) | u8::from(*raised_limits) << 1 | u8::from(within.is_some()) << 2);
     values::write(w, input);
+    if let Some(state) = within {
+        w.text(state);
+    }
 }
 
-fn read_start(r: &mut Reader) -> Result<Start, CodecError> {
+pub(super) fn read_start(r: &mut Reader) -> Result<Start, CodecError> {
     let (execution_arn, execution_name) = (r.text()?, r.text()?);
     let (machine_arn, machine_name, role_arn) = (r.text()?, r.text()?, r.text()?);
     let (version_arn, alias_arn) = (r.optional_text()?, r.optional_text()?);
@@ -425,10 +454,15 @@ fn read_start(r: &mut Reader) -> Result<Start, CodecError> {
         express: flags & 1 != 0,
         raised_limits: flags & 2 != 0,
         input: values::read(r)?,
+        processor_of: if flags & 4 == 0 {
+            None
+        } else {
+            Some(r.text()?)
+        },
     })
 }
 
-fn write_assigned(w: &mut Writer, assigned: &Assigned) {
+pub(super) fn write_assigned(w: &mut Writer, assigned: &Assigned) {
     w.count(assigned.len());
     for (name, value) in assigned.iter() {
         w.text(name);
@@ -436,14 +470,14 @@ fn write_assigned(w: &mut Writer, assigned: &Assigned) {
     }
 }
 
-fn read_assigned(r: &mut Reader) -> Result<Assigned, CodecError> {
+pub(super) fn read_assigned(r: &mut Reader) -> Result<Assigned, CodecError> {
     let count = r.count()?;
     (0..count)
         .map(|_| Ok((r.text()?, values::read(r)?)))
         .collect()
 }
 
-fn write_failure(w: &mut Writer, failure: &Failure) {
+pub(super) fn write_failure(w: &mut Writer, failure: &Failure) {
     w.optional_text(failure.error.as_ref());
     w.optional_text(failure.cause.as_ref());
     w.byte(match failure.class {
@@ -454,7 +488,7 @@ fn write_failure(w: &mut Writer, failure: &Failure) {
     });
 }
 
-fn read_failure(r: &mut Reader) -> Result<Failure, CodecError> {
+pub(super) fn read_failure(r: &mut Reader) -> Result<Failure, CodecError> {
     let (error, cause) = (r.optional_text()?, r.optional_text()?);
     let class = match r.byte()? {
         0 => FailureClass::Named,

@@ -8,6 +8,7 @@
 
 mod bytes;
 mod events;
+mod map_run;
 mod values;
 
 use std::collections::BTreeMap;

@@ -12,7 +12,7 @@ use crate::{
     fault::{Fault, Outcome},
     given,
     limits::Limits,
-    run::{FrameId, Phase, Stage},
+    run::{FrameId, Phase, Stage, map_run_cancelled},
     scope::Moment,
     step::Turn,
 };
@@ -39,9 +39,8 @@ impl<'a> Turn<'a> {
     }
 
     pub(super) fn start_map(&mut self, id: FrameId, map: &Map) {
-        if let Mode::Distributed(_) = map.mode {
-            let text = "Map states in DISTRIBUTED mode are not supported yet; use the INLINE mode.";
-            return self.fail(id, Fault::Runtime(text.to_owned()));
+        if let Mode::Distributed(distributed) = &map.mode {
+            return self.start_distributed(id, map, distributed);
         }
         let items = self.evaluate(id, |moment, random, _| items(map, moment, random));
         match items {
@@ -170,10 +169,17 @@ impl<'a> Turn<'a> {
         match &visit.phase {
             Phase::Aborted => return,
             Phase::Attempt(attempt) => self.effects.push(attempt.cancel(Cancelled::Abandoned)),
+            Phase::MapRun { run, child } => {
+                self.effects.push(map_run_cancelled(*run, *child));
+                self.record(id, What::MapRunAborted);
+            }
             Phase::Entered
             | Phase::Waiting { .. }
             | Phase::Backoff { .. }
             | Phase::Flows
+            | Phase::MapRunOpening { .. }
+            | Phase::MapRunStopped
+            | Phase::MapRunDone { .. }
             | Phase::Worked { .. }
             | Phase::Failing { .. } => {}
         }

@@ -176,10 +176,12 @@ fn matches(errors: &ErrorEquals, failure: &Failure, visit: &Visit) -> bool {
 
 /// Whether the failure is one of its branches' or iterations', and not of the state's own evaluation.
 fn has_flows(visit: &Visit) -> bool {
-    visit
-        .flows
-        .as_deref()
-        .is_some_and(|flows| !flows.children.is_empty())
+    // Of a distributed Map, whether it is its map run's.
+    visit.kind == StateKind::Map && visit.attempts > 0
+        || visit
+            .flows
+            .as_deref()
+            .is_some_and(|flows| !flows.children.is_empty())
 }
 
 fn caught(

@@ -1,6 +1,7 @@
 //! How each state type works, as methods of a turn. Hides what a state does between its entry and its exit.
 
 mod choice;
+mod distributed;
 mod flows;
 mod handlers;
 mod simple;

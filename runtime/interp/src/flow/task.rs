@@ -111,6 +111,12 @@ impl Turn<'_> {
     }
 
     pub(crate) fn child_started(&mut self, task: TaskId, child: ChildId, output: Value) {
+        if let Some(id) = self.run.map_run_frame(task) {
+            if !self.run.waits_for(task, child) {
+                self.record(id, What::ChildStarted { child });
+            }
+            return;
+        }
         self.task_submitted(task, output);
         let waits = self.run.open_task(task);
         if let (Some(open), Some(id)) = (waits, self.run.task_frame(task))

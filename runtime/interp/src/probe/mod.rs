@@ -141,7 +141,13 @@ impl Turn<'_> {
                     }
                 }
                 Phase::Worked { .. } | Phase::Failing { .. } => self.advance(FrameId::ROOT),
-                Phase::Flows | Phase::Backoff { .. } | Phase::Aborted => {
+                Phase::Flows
+                | Phase::MapRunOpening { .. }
+                | Phase::MapRun { .. }
+                | Phase::MapRunStopped
+                | Phase::MapRunDone { .. }
+                | Phase::Backoff { .. }
+                | Phase::Aborted => {
                     return Probed::Refused(Refusal::NoMock);
                 }
             }
@@ -180,6 +186,8 @@ impl Turn<'_> {
                     Effect::Record(_)
                     | Effect::OpenToken { .. }
                     | Effect::CancelTask { .. }
+                    | Effect::StartMapRun(_)
+                    | Effect::MapRun(_)
                     | Effect::Again
                     | Effect::Finish => None,
                 });
@@ -223,6 +231,10 @@ impl Turn<'_> {
                     | Phase::Waiting { .. }
                     | Phase::Attempt(_)
                     | Phase::Flows
+                    | Phase::MapRunOpening { .. }
+                    | Phase::MapRun { .. }
+                    | Phase::MapRunStopped
+                    | Phase::MapRunDone { .. }
                     | Phase::Worked { .. }
                     | Phase::Failing { .. }
                     | Phase::Aborted => None,

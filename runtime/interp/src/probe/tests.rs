@@ -30,6 +30,7 @@ fn setup(input: &str) -> Setup {
             version_arn: None,
             alias_arn: None,
             express: true,
+            processor_of: None,
             raised_limits: false,
             input: Value::parse(input).unwrap(),
         },

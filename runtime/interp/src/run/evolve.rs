@@ -8,7 +8,7 @@ use stepwell_query::{Array, Value};
 use super::{Attempt, Flows, Frame, FrameId, Items, Phase, Run, Stage, Visit, activity_of};
 use crate::{
     Timestamp,
-    border::{Ending, Start, TaskId, TimerId},
+    border::{ChildId, Ending, Start, TaskId, TimerId},
     event::{Assigned, Chain, Event, Failure, FailureClass, Place, Scheduled, StateKind, What},
 };
 
@@ -154,9 +154,23 @@ impl Run {
             What::RetryPlanned { retrier, fire_at } => self.plan_retry(id, *retrier, *fire_at),
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
-            What::ChildStarted { child } => {
-                self.change_attempt(id, |attempt| attempt.child = Some(*child));
-            }
+            What::ChildStarted { child } => self.child_started(id, *child),
+            What::DistributedMapStarted { items } => self.set_phase(
+                id,
+                Phase::MapRunOpening {
+                    items: items.clone(),
+                },
+            ),
+            What::MapRunStarted { .. } => self.map_run_started(id),
+            What::MapRunSucceeded { result } => self.set_phase(
+                id,
+                Phase::MapRunDone {
+                    result: result.clone(),
+                },
+            ),
+            What::MapRunFailed { failure } => self.fail(id, failure.clone()),
+            What::MapRunAborted => self.set_phase(id, Phase::MapRunStopped),
+            What::MapRun(_) => {}
         }
     }
 
@@ -491,7 +505,30 @@ impl Run {
         child.stopped = true;
     }
 
+    fn map_run_started(&mut self, id: FrameId) {
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
+        let run = visit.next_map_run();
+        visit.attempts = run.attempt;
+        self.set_phase(id, Phase::MapRun { run, child: None });
+    }
+
+    fn child_started(&mut self, id: FrameId, started: ChildId) {
+        let visit = self.frames.get_mut(id).and_then(Frame::visit_mut);
+        if let Some(Phase::MapRun { child, .. }) = visit.map(|visit| &mut visit.phase) {
+            *child = Some(started);
+        } else {
+            self.change_attempt(id, |attempt| attempt.child = Some(started));
+        }
+    }
+
     fn collect(&mut self, id: FrameId) {
+        let visit = self.frames.get(id).and_then(Frame::visit);
+        if let Some(Phase::MapRunDone { result }) = visit.map(|visit| &visit.phase) {
+            let result = result.clone();
+            return self.set_phase(id, Phase::Worked { result });
+        }
         let Some(flows) = self.flows_mut(id) else {
             return;
         };
@@ -566,7 +603,7 @@ impl Run {
 
     // Frames and indexes.
 
-    fn open_frame(
+    pub(super) fn open_frame(
         &mut self,
         place: Place,
         parent: Option<(FrameId, u32)>,
@@ -655,13 +692,19 @@ impl Run {
         self.timers
             .extend(phase_timers(visit).into_iter().flatten());
         match &visit.phase {
-            Phase::Entered | Phase::Worked { .. } => self.make_ready(id, IN_TURN, 0),
+            Phase::Entered
+            | Phase::MapRunOpening { .. }
+            | Phase::MapRunDone { .. }
+            | Phase::Worked { .. } => self.make_ready(id, IN_TURN, 0),
             Phase::Failing { .. } => self.make_ready(id, URGENT, 0),
-            Phase::Waiting { .. } | Phase::Backoff { .. } | Phase::Attempt(_) => {
+            Phase::Waiting { .. }
+            | Phase::Backoff { .. }
+            | Phase::Attempt(_)
+            | Phase::MapRun { .. } => {
                 self.blocked.insert(entry, id);
             }
             Phase::Flows => self.refresh_flows(id),
-            Phase::Aborted => {}
+            Phase::MapRunStopped | Phase::Aborted => {}
         }
     }
 }
@@ -698,6 +741,10 @@ pub(super) fn phase_timers(visit: &Visit) -> Timers {
         ],
         Phase::Attempt(attempt) => attempt_timers(attempt),
         Phase::Entered
+        | Phase::MapRunOpening { .. }
+        | Phase::MapRun { .. }
+        | Phase::MapRunStopped
+        | Phase::MapRunDone { .. }
         | Phase::Flows
         | Phase::Worked { .. }
         | Phase::Failing { .. }
@@ -716,6 +763,14 @@ fn attempt_timers(attempt: &Attempt) -> Timers {
 }
 
 impl Visit {
+    /// The map run that it starts next.
+    pub(crate) fn next_map_run(&self) -> TaskId {
+        TaskId {
+            entry: self.entry,
+            attempt: self.attempts + 1,
+        }
+    }
+
     /// The attempt that a backoff waits for.
     pub(crate) fn next_attempt(&self) -> TaskId {
         TaskId {

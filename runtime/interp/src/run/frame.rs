@@ -8,7 +8,7 @@ use stepwell_query::{Array, Value};
 
 use crate::{
     Timestamp,
-    border::{ChildId, TaskId, TaskToken},
+    border::{Cancelled, ChildId, Effect, TaskId, TaskToken},
     event::{Failure, Place, StateKind},
 };
 
@@ -144,6 +144,21 @@ pub(crate) enum Phase {
     },
     /// The flows in [`Visit::flows`] run.
     Flows,
+    /// A distributed Map has begun and its map run is to start; `items` are none when a reader reads them.
+    MapRunOpening {
+        items: Option<Value>,
+    },
+    /// A map run runs; `child` is known once it is durable.
+    MapRun {
+        run: TaskId,
+        child: Option<ChildId>,
+    },
+    /// The map run was told to stop, and the Map state ends next.
+    MapRunStopped,
+    /// The map run succeeded, and the history does not yet say that the Map state did.
+    MapRunDone {
+        result: Value,
+    },
     /// Its work is done and its output is to be made.
     Worked {
         result: Value,
@@ -242,5 +257,15 @@ impl Items {
             Items::Branches => None,
             Items::Array { first, .. } | Items::Object { first, .. } => Some(first),
         }
+    }
+}
+
+/// The effect that stops a map run.
+pub(crate) fn map_run_cancelled(run: TaskId, child: Option<ChildId>) -> Effect {
+    Effect::CancelTask {
+        task: run,
+        token: None,
+        child,
+        why: Cancelled::Abandoned,
     }
 }

@@ -1,6 +1,7 @@
 //! The state of an execution: what its events add up to, and what the engine asks of it. Hides the frames, and that
 //! ready frames, blocked ones and timers are indexed.
 
+mod at_map;
 mod evolve;
 mod frame;
 mod probed;
@@ -17,7 +18,9 @@ use crate::{
     event::{Chain, Place, StateKind, What},
 };
 
-pub(crate) use frame::{Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit};
+pub(crate) use frame::{
+    Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit, map_run_cancelled,
+};
 use frame::{Frames, ReadyKey};
 
 /// An execution as far as its events tell: [`Run::evolve`] folds them one by one, [`crate::step`] decides the next.
@@ -297,11 +300,40 @@ impl Run {
         Some(self.attempt(task)?.1.cancel(why))
     }
 
-    /// The cancellation of every open attempt.
+    /// The frame of the Map state that waits for that map run.
+    pub(crate) fn map_run_frame(&self, run: TaskId) -> Option<FrameId> {
+        let id = self.blocked_frame(run.entry)?;
+        let (of, _) = map_run_in(self.frames.get(id)?)?;
+        (of == run).then_some(id)
+    }
+
+    /// Whether that task or map run waits for that child.
+    pub fn waits_for(&self, task: TaskId, child: ChildId) -> bool {
+        let map_run = self.map_runs().find(|(run, _)| *run == task);
+        let task = self.open_task(task).map(|open| open.child);
+        task.or(map_run.map(|(_, child)| child)) == Some(Some(child))
+    }
+
+    /// What was fixed at the start, to be kept by others.
+    pub(crate) fn shared_start(&self) -> Arc<Start> {
+        self.start.clone().unwrap_or_default()
+    }
+
+    /// The cancellation of every open attempt and map run.
     pub(crate) fn cancel_all(&self) -> Vec<Effect> {
-        self.attempts()
-            .map(|(_, attempt)| attempt.cancel(Cancelled::Abandoned))
-            .collect()
+        let attempts = self.attempts();
+        let attempts = attempts.map(|(_, attempt)| attempt.cancel(Cancelled::Abandoned));
+        let map_runs = self.map_runs();
+        let map_runs = map_runs.map(|(run, child)| map_run_cancelled(run, child));
+        attempts.chain(map_runs).collect()
+    }
+
+    /// The map runs that Map states wait for.
+    fn map_runs(&self) -> impl Iterator<Item = (TaskId, Option<ChildId>)> {
+        let open = self.ending.is_none().then_some(&self.blocked);
+        open.into_iter()
+            .flat_map(|blocked| blocked.values())
+            .filter_map(|id| map_run_in(self.frames.get(*id)?))
     }
 
     /// Whether what is indexed agrees with the frames, and the execution waits for something unless it is over.
@@ -377,6 +409,14 @@ fn must_run(attempt: &Attempt) -> bool {
     !attempt.submitted && activity_of(&attempt.resource).is_none()
 }
 
+fn map_run_in(frame: &Frame) -> Option<(TaskId, Option<ChildId>)> {
+    if let Phase::MapRun { run, child } = frame.visit()?.phase {
+        Some((run, child))
+    } else {
+        None
+    }
+}
+
 fn attempt_in(frame: &Frame) -> Option<(&Visit, &Attempt)> {
     let visit = frame.visit()?;
     match &visit.phase {
@@ -384,6 +424,10 @@ fn attempt_in(frame: &Frame) -> Option<(&Visit, &Attempt)> {
         Phase::Entered
         | Phase::Waiting { .. }
         | Phase::Backoff { .. }
+        | Phase::MapRunOpening { .. }
+        | Phase::MapRun { .. }
+        | Phase::MapRunStopped
+        | Phase::MapRunDone { .. }
         | Phase::Flows
         | Phase::Worked { .. }
         | Phase::Failing { .. }

@@ -123,7 +123,9 @@ fn routes(input: &mut Fields<'_>) -> Option<Vec<Route>> {
             version_arn: fields.required("stateMachineVersionArn").into(),
             weight: u32::try_from(fields.number("weight")?).ok()?,
         }),
-        Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
+        Wire::Text(_) | Wire::Number(_) | Wire::Fraction(_) | Wire::Boolean(_) | Wire::List(_) => {
+            None
+        }
     };
     let items = input.list("routingConfiguration")?;
     Some(items.into_iter().filter_map(route).collect())

@@ -22,6 +22,11 @@ pub(super) enum Shape {
         min: i64,
         max: i64,
     },
+    /// A number within bounds, both included.
+    Fraction {
+        min: f64,
+        max: f64,
+    },
     Boolean,
     /// One of these words.
     Choice(&'static [&'static str]),
@@ -144,6 +149,16 @@ impl Violations {
                     self.add(Some(&shown), prefix, name, &rule);
                 }
             }
+            (Wire::Fraction(number), Shape::Fraction { min, max }) => {
+                let shown = number.to_string();
+                if number > max {
+                    let rule = format!("Member must have value less than or equal to {max}");
+                    self.add(Some(&shown), prefix, name, &rule);
+                } else if number < min {
+                    let rule = format!("Member must have value greater than or equal to {min}");
+                    self.add(Some(&shown), prefix, name, &rule);
+                }
+            }
             (Wire::List(items), Shape::List { of, min, max }) => {
                 self.list(items, of, (*min, *max), prefix, name)
             }
@@ -154,6 +169,7 @@ impl Violations {
             (
                 Wire::Text(_)
                 | Wire::Number(_)
+                | Wire::Fraction(_)
                 | Wire::Boolean(_)
                 | Wire::List(_)
                 | Wire::Structure(_),
@@ -243,6 +259,7 @@ fn show(text: &mut String, value: &Wire<'_>) {
     match value {
         Wire::Text(value) => text.push_str(value),
         Wire::Number(value) => write!(text, "{value}").expect("a String takes everything"),
+        Wire::Fraction(value) => write!(text, "{value}").expect("a String takes everything"),
         Wire::Boolean(value) => write!(text, "{value}").expect("a String takes everything"),
         Wire::List(items) => text.push_str(&shown_list(items)),
         Wire::Structure(fields) => {

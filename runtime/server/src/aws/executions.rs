@@ -1,7 +1,7 @@
 //! Executions: start, describe, list, stop. Wire types of these calls, AWS JSON 1.0.
 
 use serde::Serialize;
-use stepwell_engine::{Execution, StartRequest, Status};
+use stepwell_engine::{Execution, Page, StartRequest, Status};
 
 use super::{
     fault::Fault,
@@ -106,6 +106,10 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         stop_date: Option<Seconds>,
         #[serde(skip_serializing_if = "Option::is_none")]
+        map_run_arn: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        item_count: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
         state_machine_version_arn: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         state_machine_alias_arn: Option<&'a str>,
@@ -120,13 +124,21 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<&'a str>,
     }
-    let (machine_arn, status) = list_of(&mut call.input)?;
+    let asked = list_of(&mut call.input)?;
     let page = page(&mut call.input);
-    let found = call
-        .state
-        .engine
-        .executions(&call.caller, &machine_arn, status, page)
-        .await?;
+    let (engine, caller) = (&call.state.engine, &call.caller);
+    let found = match &asked {
+        Asked::Machine(arn, status) => engine.executions(caller, arn, *status, page).await?,
+        Asked::MapRun(arn, status) => {
+            engine
+                .map_run_executions(caller, arn, *status, page)
+                .await?
+        }
+        Asked::Nothing => Page {
+            items: Vec::new(),
+            next_token: None,
+        },
+    };
     let executions = found.items.iter().map(|execution| Item {
         execution_arn: &execution.arn,
         state_machine_arn: &execution.machine_arn,
@@ -134,6 +146,8 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         status: status_name(execution.status),
         start_date: Seconds(execution.started_at.0),
         stop_date: execution.stopped_at.map(|at| Seconds(at.0)),
+        map_run_arn: execution.map_run_arn.as_deref(),
+        item_count: execution.map_run_arn.as_ref().map(|_| execution.items),
         state_machine_version_arn: execution.version_arn.as_deref(),
         state_machine_alias_arn: execution.alias_arn.as_deref(),
         redrive_count: execution.redrive_count,
@@ -192,6 +206,8 @@ struct Described<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     trace_header: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    map_run_arn: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     state_machine_version_arn: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state_machine_alias_arn: Option<&'a str>,
@@ -216,6 +232,7 @@ impl<'a> Described<'a> {
             error: execution.error.as_deref(),
             cause: execution.cause.as_deref(),
             trace_header: execution.trace_header.as_deref(),
+            map_run_arn: execution.map_run_arn.as_deref(),
             state_machine_version_arn: execution.version_arn.as_deref(),
             state_machine_alias_arn: execution.alias_arn.as_deref(),
         }
@@ -260,32 +277,47 @@ fn start_request(call: &mut Call<'_>) -> StartRequest {
     }
 }
 
-/// Which executions ListExecutions asks for: state machine and status.
-fn list_of(input: &mut Fields<'_>) -> Result<(String, Option<Status>), Fault> {
-    let machine_arn = match (input.text("stateMachineArn"), input.text("mapRunArn")) {
-        (Some(arn), None) => arn,
-        (None, Some(_)) => {
-            return Err(Fault::not_offered(
-                "listing the executions of a map run (`mapRunArn`)",
-            ));
+/// Which executions ListExecutions asks for.
+enum Asked {
+    Machine(String, Option<Status>),
+    MapRun(String, Option<Status>),
+    /// None can be.
+    Nothing,
+}
+
+fn list_of(input: &mut Fields<'_>) -> Result<Asked, Fault> {
+    let (machine_arn, map_run_arn) = (input.text("stateMachineArn"), input.text("mapRunArn"));
+    let redriven = input
+        .text("redriveFilter")
+        .map(|filter| filter == "REDRIVEN");
+    let filter = input.text("statusFilter");
+    let status = filter.as_deref().and_then(status_of);
+    match (machine_arn, map_run_arn) {
+        (Some(arn), None) => {
+            if redriven.is_some() {
+                return Err(Fault::validation(
+                    "'redriveFilter' can only be specified together with 'mapRunArn'",
+                ));
+            }
+            if let (Some(filter), None) = (filter, status) {
+                return Err(Fault::validation(format!(
+                    "The status filter '{filter}' can only be specified together with 'mapRunArn'"
+                )));
+            }
+            Ok(Asked::Machine(arn, status))
+        }
+        (None, Some(arn)) => {
+            // No child waits for a redrive, and none was redriven.
+            let waits = filter.is_some() && status.is_none();
+            Ok(if waits || redriven == Some(true) {
+                Asked::Nothing
+            } else {
+                Asked::MapRun(arn, status)
+            })
         }
         (None, None) | (Some(_), Some(_)) => {
             let message = "Must provide exactly one of 'stateMachineArn' and 'mapRunArn'";
-            return Err(Fault::validation(message).because("MISSING_REQUIRED_PARAMETER"));
+            Err(Fault::validation(message).because("MISSING_REQUIRED_PARAMETER"))
         }
-    };
-    if input.text("redriveFilter").is_some() {
-        return Err(Fault::validation(
-            "'redriveFilter' can only be specified together with 'mapRunArn'",
-        ));
-    }
-    let Some(filter) = input.text("statusFilter") else {
-        return Ok((machine_arn, None));
-    };
-    match status_of(&filter) {
-        Some(status) => Ok((machine_arn, Some(status))),
-        None => Err(Fault::validation(format!(
-            "The status filter '{filter}' can only be specified together with 'mapRunArn'"
-        ))),
     }
 }

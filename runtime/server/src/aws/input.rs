@@ -10,7 +10,7 @@ use serde::{
         Visitor,
     },
 };
-use stepwell_query::Value;
+use stepwell_query::{Number, Value};
 
 use super::{
     constraint::{Member, Shape},
@@ -22,6 +22,7 @@ use super::{
 pub(super) enum Wire<'a> {
     Text(Cow<'a, str>),
     Number(i64),
+    Fraction(f64),
     Boolean(bool),
     List(Vec<Wire<'a>>),
     Structure(Fields<'a>),
@@ -78,7 +79,11 @@ impl<'a> Fields<'a> {
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
         match self.take(name)? {
             Wire::Text(text) => Some(text.into_owned()),
-            Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) | Wire::Structure(_) => None,
+            Wire::Number(_)
+            | Wire::Fraction(_)
+            | Wire::Boolean(_)
+            | Wire::List(_)
+            | Wire::Structure(_) => None,
         }
     }
 
@@ -96,28 +101,56 @@ impl<'a> Fields<'a> {
     pub(super) fn number(&mut self, name: &str) -> Option<i64> {
         match self.take(name)? {
             Wire::Number(number) => Some(number),
-            Wire::Text(_) | Wire::Boolean(_) | Wire::List(_) | Wire::Structure(_) => None,
+            Wire::Text(_)
+            | Wire::Fraction(_)
+            | Wire::Boolean(_)
+            | Wire::List(_)
+            | Wire::Structure(_) => None,
+        }
+    }
+
+    /// A number with a fraction that was given.
+    pub(super) fn fraction(&mut self, name: &str) -> Option<f64> {
+        match self.take(name)? {
+            Wire::Fraction(number) => Some(number),
+            Wire::Text(_)
+            | Wire::Number(_)
+            | Wire::Boolean(_)
+            | Wire::List(_)
+            | Wire::Structure(_) => None,
         }
     }
 
     pub(super) fn boolean(&mut self, name: &str) -> Option<bool> {
         match self.take(name)? {
             Wire::Boolean(value) => Some(value),
-            Wire::Text(_) | Wire::Number(_) | Wire::List(_) | Wire::Structure(_) => None,
+            Wire::Text(_)
+            | Wire::Number(_)
+            | Wire::Fraction(_)
+            | Wire::List(_)
+            | Wire::Structure(_) => None,
         }
     }
 
     pub(super) fn structure(&mut self, name: &str) -> Option<Fields<'a>> {
         match self.take(name)? {
             Wire::Structure(fields) => Some(fields),
-            Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
+            Wire::Text(_)
+            | Wire::Number(_)
+            | Wire::Fraction(_)
+            | Wire::Boolean(_)
+            | Wire::List(_) => None,
         }
     }
 
     pub(super) fn list(&mut self, name: &str) -> Option<Vec<Wire<'a>>> {
         match self.take(name)? {
             Wire::List(items) => Some(items),
-            Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::Structure(_) => None,
+            Wire::Text(_)
+            | Wire::Number(_)
+            | Wire::Fraction(_)
+            | Wire::Boolean(_)
+            | Wire::Structure(_) => None,
         }
     }
 
@@ -136,6 +169,7 @@ impl Wire<'_> {
         match self {
             Wire::Text(text) => Value::from(&**text),
             Wire::Number(number) => Value::from(*number),
+            Wire::Fraction(number) => Number::from_f64(*number).map_or(Value::Null, Value::from),
             Wire::Boolean(value) => Value::from(*value),
             Wire::List(items) => Value::array(items.iter().map(Wire::to_value)),
             Wire::Structure(fields) => fields.to_value(),
@@ -203,6 +237,7 @@ impl Of {
         match self.0 {
             Shape::Text(_) | Shape::Choice(_) => "a String",
             Shape::Number { .. } => "an Integer",
+            Shape::Fraction { .. } => "a Float",
             Shape::Boolean => "a Boolean",
             Shape::List { .. } => "a List",
             Shape::Structure { .. } => "a Structure",
@@ -219,6 +254,7 @@ impl Of {
     fn number<'a, E: serde::de::Error>(self, number: i64) -> Result<Option<Wire<'a>>, E> {
         match self.0 {
             Shape::Number { .. } => Ok(Some(Wire::Number(number))),
+            Shape::Fraction { .. } => Ok(Some(Wire::Fraction(number as f64))),
             Shape::Text(_)
             | Shape::Choice(_)
             | Shape::Boolean
@@ -231,6 +267,7 @@ impl Of {
         match self.0 {
             Shape::Text(_) | Shape::Choice(_) => Ok(Some(Wire::Text(text))),
             Shape::Number { .. }
+            | Shape::Fraction { .. }
             | Shape::Boolean
             | Shape::List { .. }
             | Shape::Structure { .. } => Err(self.mismatch("STRING_VALUE")),
@@ -263,6 +300,7 @@ impl<'de> Visitor<'de> for Of {
             Shape::Text(_)
             | Shape::Choice(_)
             | Shape::Number { .. }
+            | Shape::Fraction { .. }
             | Shape::List { .. }
             | Shape::Structure { .. } => {
                 Err(self.mismatch(if value { "TRUE_VALUE" } else { "FALSE_VALUE" }))
@@ -278,8 +316,11 @@ impl<'de> Visitor<'de> for Of {
         self.number(i64::try_from(value).unwrap_or(i64::MAX))
     }
 
-    /// Fractions are cut off, as the service does.
+    /// Fractions of what is a whole number are cut off, as the service does.
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Self::Value, E> {
+        if let Shape::Fraction { .. } = self.0 {
+            return Ok(Some(Wire::Fraction(value)));
+        }
         self.number(value as i64)
     }
 

@@ -201,6 +201,10 @@ struct Description<'a> {
     encryption_configuration: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     revision_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    map_run_arn: Option<&'a str>,
     /// By state, the variables it reads.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     variable_references: BTreeMap<Arc<str>, Vec<Arc<str>>>,
@@ -227,6 +231,8 @@ impl<'a> Description<'a> {
                 .clone()
                 .unwrap_or_else(settings::default_encryption),
             revision_id: machine.revision_id.as_deref(),
+            label: machine.label.as_deref(),
+            map_run_arn: machine.map_run_arn.as_deref(),
             variable_references: if with_data {
                 variable_references(&machine.definition)
             } else {

@@ -9,6 +9,7 @@ mod fault;
 mod history;
 mod input;
 mod machines;
+mod map_runs;
 mod operation;
 mod settings;
 mod shapes;

@@ -12,13 +12,13 @@ use super::{
     fault::Fault,
     history,
     input::Fields,
-    machines,
+    machines, map_runs,
     shapes::{
         ALIAS_NAME, ARN, BOOLEAN, CAUSE, CLIENT_TOKEN, COUNT, DATA, DEFINITION, DESCRIPTION,
         DIAGNOSTICS_SIZE, ENCRYPTION, ERROR, EXECUTIONS_PAGE_TOKEN, INCLUDED_DATA,
         INSPECTION_LEVEL, LOGGING, LONG_ARN, MACHINE_TYPE, MOCK, NAME, PAGE_SIZE, PAGE_TOKEN,
-        REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, STATE_CONFIGURATION, STATE_NAME, STATUS,
-        TAG_KEYS, TAGS, TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
+        REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, SHARE, STATE_CONFIGURATION, STATE_NAME,
+        STATUS, TAG_KEYS, TAGS, TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
     },
     tags, tasks, test_state, validate, versions,
 };
@@ -94,7 +94,7 @@ operations! {
     DeleteStateMachineVersion [must("stateMachineVersionArn", &LONG_ARN)] versions::delete;
     DescribeActivity [must("activityArn", &ARN)] activities::describe;
     DescribeExecution [must("executionArn", &ARN), may("includedData", &INCLUDED_DATA)] executions::describe;
-    DescribeMapRun [must("mapRunArn", &LONG_ARN)];
+    DescribeMapRun [must("mapRunArn", &LONG_ARN)] map_runs::describe;
     DescribeStateMachine [must("stateMachineArn", &ARN), may("includedData", &INCLUDED_DATA)] machines::describe;
     DescribeStateMachineAlias [must("stateMachineAliasArn", &ARN)] aliases::describe;
     DescribeStateMachineForExecution [must("executionArn", &ARN), may("includedData", &INCLUDED_DATA)] machines::describe_for_execution;
@@ -108,7 +108,7 @@ operations! {
         may("stateMachineArn", &ARN), may("statusFilter", &STATUS), may("maxResults", &PAGE_SIZE),
         may("nextToken", &EXECUTIONS_PAGE_TOKEN), may("mapRunArn", &LONG_ARN), may("redriveFilter", &REDRIVE_FILTER)
     ] executions::list;
-    ListMapRuns [must("executionArn", &ARN), may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)];
+    ListMapRuns [must("executionArn", &ARN), may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)] map_runs::list;
     ListStateMachineAliases [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)] aliases::list;
     ListStateMachineVersions [must("stateMachineArn", &ARN), may("nextToken", &PAGE_TOKEN), may("maxResults", &PAGE_SIZE)] versions::list;
     ListStateMachines [may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)] machines::list;
@@ -134,7 +134,10 @@ operations! {
         may("stateConfiguration", &STATE_CONFIGURATION)
     ] test_state::test_state;
     UntagResource [must("resourceArn", &ARN), must("tagKeys", &TAG_KEYS)] tags::remove;
-    UpdateMapRun [must("mapRunArn", &LONG_ARN), may("maxConcurrency", &COUNT), may("toleratedFailureCount", &COUNT)];
+    UpdateMapRun [
+        must("mapRunArn", &LONG_ARN), may("maxConcurrency", &COUNT), may("toleratedFailurePercentage", &SHARE),
+        may("toleratedFailureCount", &COUNT)
+    ] map_runs::update;
     UpdateStateMachine [
         must("stateMachineArn", &ARN), may("definition", &DEFINITION), may("roleArn", &ARN),
         may("loggingConfiguration", &LOGGING), may("tracingConfiguration", &TRACING), may("publish", &BOOLEAN),

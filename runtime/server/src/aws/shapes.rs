@@ -92,6 +92,10 @@ pub(super) static COUNT: Shape = Shape::Number {
     max: i64::MAX,
 };
 pub(super) static PERCENTAGE: Shape = Shape::Number { min: 0, max: 100 };
+pub(super) static SHARE: Shape = Shape::Fraction {
+    min: 0.0,
+    max: 100.0,
+};
 pub(super) static BOOLEAN: Shape = Shape::Boolean;
 
 pub(super) static MACHINE_TYPE: Shape = Shape::Choice(&["STANDARD", "EXPRESS"]);

@@ -16,7 +16,9 @@ pub(super) fn take(input: &mut Fields<'_>) -> Vec<(String, String)> {
             let key = tag.text("key").unwrap_or_default();
             Some((key, tag.text("value").unwrap_or_default()))
         }
-        Wire::Text(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
+        Wire::Text(_) | Wire::Number(_) | Wire::Fraction(_) | Wire::Boolean(_) | Wire::List(_) => {
+            None
+        }
     };
     input
         .list("tags")
@@ -54,7 +56,11 @@ pub(super) async fn remove(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let arn = call.input.required("resourceArn");
     let text = |item| match item {
         Wire::Text(key) => Some(key.into_owned()),
-        Wire::Structure(_) | Wire::Number(_) | Wire::Boolean(_) | Wire::List(_) => None,
+        Wire::Structure(_)
+        | Wire::Number(_)
+        | Wire::Fraction(_)
+        | Wire::Boolean(_)
+        | Wire::List(_) => None,
     };
     let keys = call.input.list("tagKeys").unwrap_or_default();
     let keys: Vec<String> = keys.into_iter().filter_map(text).collect();

@@ -27,6 +27,7 @@ pub(crate) fn engine() -> Engine {
         raised_limits: false,
         take_up: true,
         shards: 1,
+        storage: None,
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
 }

@@ -16,7 +16,12 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("stepwell-items", &["stepwell-query"]),
     (
         "stepwell-engine",
-        &["stepwell-asl", "stepwell-interp", "stepwell-query"],
+        &[
+            "stepwell-asl",
+            "stepwell-interp",
+            "stepwell-items",
+            "stepwell-query",
+        ],
     ),
     ("stepwell-sandbox", &[]),
     (
@@ -34,6 +39,7 @@ const EDGES: [(&str, &[&str]); 13] = [
             "stepwell-asl",
             "stepwell-engine",
             "stepwell-interp",
+            "stepwell-items",
             "stepwell-query",
             "stepwell-sandbox",
             "stepwell-server",

@@ -1,0 +1,363 @@
+//! Reading items and writing results for map runs: what the fields of a Map state mean to the object storage. Hides the
+//! readers, which stay open from page to page.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use stepwell_asl::{
+    CsvHeader as AslHeader, Format as AslFormat, ManifestType, OutputType, Program,
+    Source as AslSource,
+};
+use stepwell_interp::{ChildId, Item, MapRunInput, MapRunStart, Part, PartKind, Reading};
+use stepwell_items::{
+    Content, CsvHeader, Cursor, Error, Format, Manifest, PageSize, PartFile, Reader, ResultFolder,
+    ResultKind, Source, Storage,
+};
+use stepwell_query::Value;
+
+use crate::{
+    journal::ExecutionId,
+    limits::{ITEMS_A_PAGE_BYTES_MAX, ITEMS_A_PAGE_MAX},
+    map_run::distributed,
+    shard::MapRunRequest,
+};
+
+/// The object storage of an engine, with the readers that are open.
+#[derive(Default)]
+pub(crate) struct Items {
+    storage: Option<Storage>,
+    /// By map run: the number of the item that each stands before.
+    readers: Mutex<HashMap<ExecutionId, (u64, Reader)>>,
+}
+
+impl Items {
+    pub(crate) fn new(storage: Option<Storage>) -> Items {
+        Items {
+            storage,
+            readers: Mutex::default(),
+        }
+    }
+
+    /// Does what a map run asks for; `ids` draws fresh ids for its children.
+    pub(crate) async fn serve(
+        &self,
+        id: ExecutionId,
+        request: &MapRunRequest,
+        ids: impl Fn(usize) -> Vec<ChildId>,
+    ) -> MapRunInput {
+        match request {
+            MapRunRequest::Read {
+                start,
+                program,
+                tenant,
+                cursor,
+                skip,
+                first,
+            } => match &start.source {
+                Reading::State(items) => state_page(items, *first, ids),
+                Reading::Storage { .. } => {
+                    let page = self
+                        .page(id, tenant, (start, program), (cursor, *skip), *first)
+                        .await;
+                    match page {
+                        Ok((items, cursor, ended)) => MapRunInput::ItemsRead {
+                            first: *first,
+                            ids: ids(items.len()),
+                            items,
+                            cursor,
+                            ended,
+                        },
+                        Err(error) => MapRunInput::ReadFailed {
+                            cause: error.to_string().into(),
+                        },
+                    }
+                }
+            },
+            MapRunRequest::WritePart {
+                start,
+                tenant,
+                kind,
+                number,
+                results,
+                executions,
+                items,
+            } => {
+                let written = self.write(tenant, start, *kind, *number, results).await;
+                match written {
+                    Ok(file) => MapRunInput::PartWritten(Part {
+                        kind: *kind,
+                        key: file.key,
+                        bytes: file.bytes,
+                        results: results.len() as u64,
+                        executions: *executions,
+                        items: *items,
+                    }),
+                    Err(error) => failed(&error),
+                }
+            }
+            MapRunRequest::WriteManifest {
+                start,
+                tenant,
+                parts,
+            } => match self.write_manifest(tenant, start, parts).await {
+                Ok((bucket, key)) => MapRunInput::ManifestWritten { bucket, key },
+                Err(error) => failed(&error),
+            },
+        }
+    }
+
+    /// The map run needs its reader no more.
+    pub(crate) fn close(&self, id: ExecutionId) {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.remove(&id);
+    }
+
+    async fn page(
+        &self,
+        id: ExecutionId,
+        tenant: &Arc<str>,
+        (start, program): (&MapRunStart, &Program),
+        (cursor, skip): (&Arc<str>, u64),
+        first: u64,
+    ) -> Result<(Vec<Item>, Arc<str>, bool), Error> {
+        let open = {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.remove(&id)
+        };
+        let mut reader = match open {
+            Some((at, reader)) if at == first => reader,
+            Some(_) | None => {
+                let storage = self.storage(tenant)?;
+                let from = if cursor.is_empty() {
+                    Cursor::default()
+                } else {
+                    Cursor::decode(cursor)?
+                };
+                let mut reader = Reader::new(storage, source(start, program)?, from);
+                pass_over(&mut reader, skip).await?;
+                reader
+            }
+        };
+        let size = PageSize {
+            items: ITEMS_A_PAGE_MAX,
+            bytes: ITEMS_A_PAGE_BYTES_MAX,
+        };
+        let page = reader.page(size).await?;
+        if !page.cursor.ended {
+            let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.insert(id, (first + page.items.len() as u64, reader));
+        }
+        let cursor = page.cursor.encode().into();
+        let items = page.items.into_iter().map(|item| Item {
+            value: item.value,
+            key: item.key,
+            source: item.source,
+        });
+        Ok((items.collect(), cursor, page.cursor.ended))
+    }
+
+    async fn write(
+        &self,
+        tenant: &Arc<str>,
+        start: &MapRunStart,
+        kind: PartKind,
+        number: u32,
+        results: &[Value],
+    ) -> Result<PartFile, Error> {
+        let folder = folder(self.storage(tenant)?, start)?;
+        folder.write_part(result_kind(kind), number, results).await
+    }
+
+    async fn write_manifest(
+        &self,
+        tenant: &Arc<str>,
+        start: &MapRunStart,
+        parts: &[Part],
+    ) -> Result<(Arc<str>, Arc<str>), Error> {
+        let folder = folder(self.storage(tenant)?, start)?;
+        let file = |part: &Part| {
+            let file = PartFile {
+                key: part.key.clone(),
+                bytes: part.bytes,
+            };
+            (result_kind(part.kind), file)
+        };
+        let manifest = Manifest {
+            map_run_arn: start.arn.clone(),
+            files: parts.iter().map(file).collect(),
+        };
+        folder.write_manifest(&manifest).await?;
+        Ok((folder.bucket.clone(), folder.manifest_key().into()))
+    }
+
+    fn storage(&self, tenant: &Arc<str>) -> Result<Storage, Error> {
+        let storage = self
+            .storage
+            .as_ref()
+            .map(|storage| storage.for_account(tenant));
+        storage.ok_or_else(|| {
+            let text =
+                "this installation has none; give it a data directory, or an endpoint in [storage]";
+            Error::Storage(text.to_owned())
+        })
+    }
+}
+
+fn failed(error: &Error) -> MapRunInput {
+    MapRunInput::WriteFailed {
+        cause: error.to_string().into(),
+    }
+}
+
+/// Items of the state's data from `first` on.
+pub(crate) fn state_page(
+    items: &Value,
+    first: u64,
+    ids: impl Fn(usize) -> Vec<ChildId>,
+) -> MapRunInput {
+    let at = usize::try_from(first).unwrap_or(usize::MAX);
+    let item = |key: Option<&Arc<str>>, value: &Value| Item {
+        value: value.clone(),
+        key: key.cloned(),
+        source: "STATE_DATA".into(),
+    };
+    let (page, total): (Vec<Item>, usize) = match items {
+        Value::Array(items) => {
+            let page = items.iter().skip(at).take(ITEMS_A_PAGE_MAX);
+            (page.map(|value| item(None, value)).collect(), items.len())
+        }
+        Value::Object(items) => {
+            let page = items.iter().skip(at).take(ITEMS_A_PAGE_MAX);
+            (
+                page.map(|(key, value)| item(Some(key), value)).collect(),
+                items.len(),
+            )
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => (Vec::new(), 0),
+    };
+    MapRunInput::ItemsRead {
+        first,
+        ids: ids(page.len()),
+        ended: at.saturating_add(page.len()) >= total,
+        items: page,
+        cursor: "".into(),
+    }
+}
+
+async fn pass_over(reader: &mut Reader, skip: u64) -> Result<(), Error> {
+    let mut left = usize::try_from(skip).unwrap_or(usize::MAX);
+    while left > 0 {
+        let page = reader
+            .page(PageSize {
+                items: left.min(ITEMS_A_PAGE_MAX),
+                bytes: usize::MAX,
+            })
+            .await?;
+        if page.items.is_empty() {
+            return Ok(());
+        }
+        left -= page.items.len();
+    }
+    Ok(())
+}
+
+/// What a Map state's `ItemReader` reads.
+fn source(start: &MapRunStart, program: &Program) -> Result<Source, Error> {
+    let reader =
+        distributed(program, &start.state).and_then(|(_, distributed)| distributed.reader.as_ref());
+    let (
+        Some(reader),
+        Reading::Storage {
+            parameters,
+            items_max,
+        },
+    ) = (reader, &start.source)
+    else {
+        return Err(Error::Malformed(
+            "The Map state has no ItemReader".to_owned(),
+        ));
+    };
+    let pointer = reader.items_pointer.clone().unwrap_or_else(|| "".into());
+    let prefix = || text(parameters, "Prefix").unwrap_or_else(|| "".into());
+    let content = match &reader.source {
+        AslSource::Object(format) => Content::Object {
+            key: required(parameters, "Key")?,
+            version: text(parameters, "VersionId"),
+            format: format_of(format, &pointer),
+        },
+        AslSource::Listing => Content::Listing { prefix: prefix() },
+        AslSource::Contents(format) => Content::Contents {
+            prefix: prefix(),
+            format: format_of(format, &pointer),
+        },
+    };
+    Ok(Source {
+        bucket: required(parameters, "Bucket")?,
+        content,
+        items_max: u64::try_from(*items_max).unwrap_or(0),
+    })
+}
+
+fn format_of(format: &AslFormat, pointer: &Arc<str>) -> Format {
+    match format {
+        AslFormat::Csv { header, delimiter } => Format::Csv {
+            header: match header {
+                AslHeader::FirstRow => CsvHeader::FirstRow,
+                AslHeader::Given(names) => CsvHeader::Given(names.clone().into()),
+            },
+            delimiter: delimiter.byte(),
+        },
+        AslFormat::Json => Format::Json {
+            pointer: pointer.clone(),
+        },
+        AslFormat::JsonLines => Format::JsonLines,
+        AslFormat::Parquet => Format::Parquet,
+        AslFormat::Manifest(ManifestType::AthenaData(format)) => {
+            Format::AthenaManifest(Box::new(format_of(format, pointer)))
+        }
+        AslFormat::Manifest(ManifestType::S3Inventory) => Format::InventoryManifest,
+    }
+}
+
+/// Where a map run's results go.
+fn folder(storage: Storage, start: &MapRunStart) -> Result<ResultFolder, Error> {
+    let destination = start.destination.as_ref();
+    let parameters = destination
+        .ok_or_else(|| Error::Malformed("The Map state has no ResultWriter".to_owned()))?;
+    let run = start.arn.rsplit(':').next().unwrap_or_default();
+    let prefix = text(parameters, "Prefix");
+    let prefix = prefix.as_deref().map(|prefix| prefix.trim_matches('/'));
+    let folder = match prefix {
+        None | Some("") => run.into(),
+        Some(prefix) => format!("{prefix}/{run}").into(),
+    };
+    Ok(ResultFolder {
+        storage,
+        bucket: required(parameters, "Bucket")?,
+        folder,
+        lines: start.form.output_type == OutputType::JsonLines,
+    })
+}
+
+fn result_kind(kind: PartKind) -> ResultKind {
+    match kind {
+        PartKind::Succeeded => ResultKind::Succeeded,
+        PartKind::Failed => ResultKind::Failed,
+    }
+}
+
+fn text(parameters: &Value, name: &str) -> Option<Arc<str>> {
+    match parameters.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            None
+        }
+    }
+}
+
+fn required(parameters: &Value, name: &str) -> Result<Arc<str>, Error> {
+    text(parameters, name)
+        .ok_or_else(|| Error::Malformed(format!("The field '{name}' is required but was missing")))
+}

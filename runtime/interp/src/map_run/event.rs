@@ -1,0 +1,42 @@
+//! The events of a map run's own log. Part of the one table of events: all of them are internal.
+
+use std::sync::Arc;
+
+use stepwell_query::Value;
+
+use super::border::{ChildStatus, MapRunChange, MapRunEnding, MapRunStart, Part};
+use crate::{border::ChildId, event::Failure};
+
+/// What happened to a map run, with all that the fold needs to know of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MapRunEvent {
+    Began(Box<MapRunStart>),
+    /// Children were started, the first of them with this number, and with them the cursor moved: it stands before item
+    /// `cursor_at`, which no child of an earlier event has.
+    ChildrenStarted {
+        first: u64,
+        /// Each child and how many items it has.
+        children: Arc<[(ChildId, u32)]>,
+        cursor: Arc<str>,
+        cursor_at: u64,
+    },
+    /// Reading has ended: so many items there are.
+    ItemsCounted {
+        total: u64,
+    },
+    /// `results` is what the child adds to the results.
+    ChildEnded {
+        index: u64,
+        status: ChildStatus,
+        results: Arc<[Value]>,
+    },
+    /// It is going to fail once no child runs.
+    Failing {
+        failure: Failure,
+    },
+    /// It is going to be aborted once no child runs.
+    Stopping,
+    Changed(MapRunChange),
+    PartWritten(Part),
+    Closed(MapRunEnding),
+}

@@ -1,0 +1,268 @@
+//! Results of a map run: gathered for the Map state's output, or kept until they are written to part files.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use stepwell_asl::Transformation;
+use stepwell_query::Value;
+
+use super::border::{ChildResult, ChildStatus, Form, MapRunEffect, Part, PartKind};
+use crate::limits::RESULT_PART_BYTES;
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Results {
+    form: Form,
+    kept: Kept,
+}
+
+#[derive(Clone, Debug)]
+enum Kept {
+    /// By the child's number. Once they are too large for an output they are dropped, for good.
+    Gathered {
+        results: BTreeMap<u64, Arc<[Value]>>,
+        bytes: usize,
+        bytes_max: usize,
+    },
+    Written {
+        succeeded: Waiting,
+        failed: Waiting,
+        parts: Vec<Part>,
+        /// Writing failed: there is no use in trying on.
+        broken: bool,
+    },
+}
+
+/// Results that no part file has, in the order in which their children ended.
+#[derive(Clone, Debug, Default)]
+struct Waiting {
+    children: VecDeque<(u32, Arc<[Value]>)>,
+    bytes: usize,
+    /// Parts written.
+    parts: u32,
+}
+
+impl Default for Results {
+    fn default() -> Results {
+        Results::gathered(Form::COMPACT, 0)
+    }
+}
+
+impl Results {
+    /// Results for an output of so many bytes at most.
+    pub(super) fn gathered(form: Form, bytes_max: usize) -> Results {
+        Results {
+            form,
+            kept: Kept::Gathered {
+                results: BTreeMap::new(),
+                bytes: 0,
+                bytes_max,
+            },
+        }
+    }
+
+    /// Results for part files.
+    pub(super) fn written(form: Form) -> Results {
+        Results {
+            form,
+            kept: Kept::Written {
+                succeeded: Waiting::default(),
+                failed: Waiting::default(),
+                parts: Vec::new(),
+                broken: false,
+            },
+        }
+    }
+
+    pub(super) fn describes(&self, status: ChildStatus) -> bool {
+        status != ChildStatus::Succeeded || self.form.transformation == Transformation::None
+    }
+
+    /// What a child's end adds.
+    pub(super) fn of(&self, child: &ChildResult) -> Arc<[Value]> {
+        let described = || child.description.clone().unwrap_or_default();
+        if self.describes(child.status) {
+            return [described()].into();
+        }
+        match (&child.output, self.form.transformation) {
+            (Some(Value::Array(spread)), Transformation::Flatten) => {
+                spread.iter().cloned().collect()
+            }
+            (output, _) => [output.clone().unwrap_or_default()].into(),
+        }
+    }
+
+    pub(super) fn add(
+        &mut self,
+        index: u64,
+        items: u32,
+        status: ChildStatus,
+        added: &Arc<[Value]>,
+    ) {
+        let more: usize = added.iter().map(|value| value.json_bytes() + 1).sum();
+        match &mut self.kept {
+            Kept::Gathered {
+                results,
+                bytes,
+                bytes_max,
+            } => {
+                *bytes = bytes.saturating_add(more);
+                if *bytes > bytes_max.saturating_add(1) {
+                    results.clear();
+                } else {
+                    results.insert(index, added.clone());
+                }
+            }
+            Kept::Written {
+                succeeded, failed, ..
+            } => {
+                let waiting = match kind_of(status) {
+                    PartKind::Succeeded => succeeded,
+                    PartKind::Failed => failed,
+                };
+                waiting.bytes += more;
+                waiting.children.push_back((items, added.clone()));
+            }
+        }
+    }
+
+    /// The Map state's output; `None` when it is too large. Of written results it is what the writer says.
+    pub(super) fn gather(&self) -> Option<Value> {
+        match &self.kept {
+            Kept::Gathered {
+                results,
+                bytes,
+                bytes_max,
+            } => {
+                // Two brackets, and a comma less than there are values.
+                let fits = *bytes <= bytes_max.saturating_sub(1);
+                fits.then(|| {
+                    Value::array(results.values().flat_map(|values| values.iter().cloned()))
+                })
+            }
+            Kept::Written { .. } => None,
+        }
+    }
+
+    /// The part to write next: a full one, or with `all` whatever waits.
+    pub(super) fn next_part(&self, all: bool) -> Option<MapRunEffect> {
+        let Kept::Written {
+            succeeded,
+            failed,
+            broken: false,
+            ..
+        } = &self.kept
+        else {
+            return None;
+        };
+        [(PartKind::Succeeded, succeeded), (PartKind::Failed, failed)]
+            .into_iter()
+            .find(|(_, waiting)| {
+                waiting.bytes >= RESULT_PART_BYTES || all && !waiting.children.is_empty()
+            })
+            .map(|(kind, waiting)| waiting.part(kind))
+    }
+
+    /// Whether so much waits to be written that no more children should be started.
+    pub(super) fn is_behind(&self) -> bool {
+        match &self.kept {
+            Kept::Gathered { .. } => false,
+            Kept::Written {
+                succeeded, failed, ..
+            } => succeeded.bytes + failed.bytes > 4 * RESULT_PART_BYTES,
+        }
+    }
+
+    pub(super) fn part_written(&mut self, part: &Part) {
+        let Kept::Written {
+            succeeded,
+            failed,
+            parts,
+            ..
+        } = &mut self.kept
+        else {
+            return;
+        };
+        let waiting = match part.kind {
+            PartKind::Succeeded => succeeded,
+            PartKind::Failed => failed,
+        };
+        for _ in 0..part.executions {
+            if let Some((_, values)) = waiting.children.pop_front() {
+                let bytes: usize = values.iter().map(|value| value.json_bytes() + 1).sum();
+                waiting.bytes = waiting.bytes.saturating_sub(bytes);
+            }
+        }
+        waiting.parts += 1;
+        parts.push(part.clone());
+    }
+
+    /// Writing failed.
+    pub(super) fn give_up(&mut self) {
+        if let Kept::Written { broken, .. } = &mut self.kept {
+            *broken = true;
+        }
+    }
+
+    /// All parts, when the manifest is to be written.
+    pub(super) fn manifest(&self) -> Option<Vec<Part>> {
+        match &self.kept {
+            Kept::Written {
+                parts,
+                broken: false,
+                ..
+            } => Some(parts.clone()),
+            Kept::Written { .. } | Kept::Gathered { .. } => None,
+        }
+    }
+
+    pub(super) fn executions_written(&self) -> u64 {
+        self.parts().iter().map(|part| part.executions).sum()
+    }
+
+    pub(super) fn items_written(&self) -> u64 {
+        self.parts().iter().map(|part| part.items).sum()
+    }
+
+    fn parts(&self) -> &[Part] {
+        match &self.kept {
+            Kept::Gathered { .. } => &[],
+            Kept::Written { parts, .. } => parts,
+        }
+    }
+}
+
+impl Waiting {
+    fn part(&self, kind: PartKind) -> MapRunEffect {
+        let (mut results, mut bytes) = (Vec::new(), 0);
+        let (mut executions, mut items) = (0, 0);
+        for (of, values) in &self.children {
+            if bytes >= RESULT_PART_BYTES {
+                break;
+            }
+            bytes += values
+                .iter()
+                .map(|value| value.json_bytes() + 1)
+                .sum::<usize>();
+            results.extend(values.iter().cloned());
+            executions += 1;
+            items += u64::from(*of);
+        }
+        MapRunEffect::WritePart {
+            kind,
+            number: self.parts,
+            results,
+            executions,
+            items,
+        }
+    }
+}
+
+fn kind_of(status: ChildStatus) -> PartKind {
+    match status {
+        ChildStatus::Succeeded => PartKind::Succeeded,
+        ChildStatus::Failed | ChildStatus::TimedOut | ChildStatus::Aborted => PartKind::Failed,
+    }
+}

@@ -202,6 +202,7 @@ fn history() -> Result<Vec<Event>> {
         alias_arn: None,
         express: false,
         raised_limits: false,
+        processor_of: None,
         input: input(),
     };
     let mut run = Run::default();
@@ -219,6 +220,8 @@ fn history() -> Result<Vec<Event>> {
                 Effect::RunTask(_)
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
+                | Effect::StartMapRun(_)
+                | Effect::MapRun(_)
                 | Effect::Finish => {}
             }
         }

@@ -48,6 +48,8 @@ pub(crate) fn step(data: &[u8]) {
                 Effect::RunTask(_)
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
+                | Effect::StartMapRun(_)
+                | Effect::MapRun(_)
                 | Effect::Finish => {}
             }
         }
@@ -77,6 +79,7 @@ fn start() -> Start {
         alias_arn: None,
         express: false,
         raised_limits: false,
+        processor_of: None,
         input: Value::parse(r#"{"a":{"b":1},"s":"text","n":2,"list":[1,{"a":true},"x"]}"#)
             .expect("the input is JSON"),
     }

@@ -80,9 +80,9 @@ codes! {
     BadPath          "ASL030" Error   "SCHEMA_VALIDATION_FAILED"  "a text that is no JSONPath";
     BadReference     "ASL031" Error   "SCHEMA_VALIDATION_FAILED"  "a text that is no reference path";
     BadTemplate      "ASL032" Error   "SCHEMA_VALIDATION_FAILED"  "a payload field that is neither path nor intrinsic function";
-    BadExpression    "ASL034" Error   "SCHEMA_VALIDATION_FAILED"  "a JSONata expression that cannot be read";
-    Misused          "ASL035" Error   "SCHEMA_VALIDATION_FAILED"  "a JSONata expression reads what is not there";
-    Unrooted         "ASL036" Warning "SCHEMA_VALIDATION_FAILED"  "a JSONata expression reads from nothing";
+    BadExpression    "ASL034" Error   "INVALID_JSONATA_EXPRESSION" "a JSONata expression that cannot be read";
+    Misused          "ASL035" Error   "UNSUPPORTED_JSONATA_EXPRESSION" "a JSONata expression reads what is not there";
+    Unrooted         "ASL036" Error   "UNSUPPORTED_JSONATA_EXPRESSION" "a JSONata expression reads from nothing";
     NotString        "ASL037" Error   "SCHEMA_VALIDATION_FAILED"  "an intrinsic function that does not give a string";
     BadResource      "ASL040" Error   "SCHEMA_VALIDATION_FAILED"  "a resource that is not known";
     Express          "ASL041" Error   "SCHEMA_VALIDATION_FAILED"  "something that Express workflows cannot do";
@@ -96,7 +96,7 @@ codes! {
     MaxDelay         "ASL063" Error   "SCHEMA_VALIDATION_FAILED"  "a maximum delay not above the interval";
     LabelName        "ASL070" Error   "INVALID_LABEL_NAME"        "a label that is not allowed";
     DuplicateLabel   "ASL071" Error   "DUPLICATE_LABEL_NAME"      "two Map states with one label";
-    InlineOnly       "ASL072" Error   "SCHEMA_VALIDATION_FAILED"  "a field of distributed Map states alone";
+    InlineOnly       "ASL072" Warning "SCHEMA_VALIDATION_FAILED"  "a field of distributed Map states alone";
     ReaderConfig     "ASL073" Error   "SCHEMA_VALIDATION_FAILED"  "an item reader that cannot read";
     VariableName     "ASL080" Error   "SCHEMA_VALIDATION_FAILED"  "a variable name that is not allowed";
     Shadowing        "ASL081" Error   "SCHEMA_VALIDATION_FAILED"  "a variable of an outer scope assigned within";

@@ -17,6 +17,8 @@ pub struct Diagnostic {
     pub message: String,
     /// In the service's form, `/States/A/Catch[0]/Next`; absent where it gives none.
     pub location: Option<String>,
+    /// JSON Pointer to what `location` names: the offending value, or what it is a part of.
+    pub(crate) anchor: Option<String>,
     /// JSON Pointer to the offending value, `/States/A/Catch/0/Next`; empty for the whole definition.
     pub pointer: String,
     /// Line of the definition's text, from 1; 0 when the pointer leads nowhere.
@@ -38,6 +40,7 @@ impl Diagnostic {
             code,
             message: message.into(),
             location: Some(place.location()),
+            anchor: Some(place.pointer()),
             pointer: place.pointer(),
             line: 0,
             column: 0,
@@ -51,8 +54,15 @@ impl Diagnostic {
     pub(crate) fn of_whole(code: Code, message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             location: None,
+            anchor: None,
             ..Diagnostic::at(&Place::root(), code, message)
         }
+    }
+
+    /// Lets the service's location be what the offending value is a part of.
+    pub(crate) fn stands_for(&mut self, whole: &Place) {
+        self.location = Some(whole.location());
+        self.anchor = Some(whole.pointer());
     }
 
     pub fn severity(&self) -> Severity {

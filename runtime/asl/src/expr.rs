@@ -112,7 +112,7 @@ impl<'d> Node<'d> {
             }
             Err(errors) => {
                 for error in &errors {
-                    self.expression_fault(&error.pointer, &error.text, &error.message);
+                    self.expression_fault(&error.pointer, &error.message, &error.detail);
                 }
                 None
             }
@@ -128,11 +128,8 @@ impl<'d> Node<'d> {
                 Some(expression)
             }
             Err(error) => {
-                let message = format!(
-                    "The JSONata expression '{}' is not valid: {error}",
-                    inner.trim()
-                );
-                self.expression_fault("", inner.trim(), &message);
+                let detail = error.told(inner);
+                self.expression_fault("", &error.message, &detail);
                 None
             }
         }
@@ -190,7 +187,7 @@ impl<'d> Node<'d> {
                         let message =
                             format!("The fields '{plain}' and '{name}' exclude each other");
                         let mut diagnostic = child.diagnostic(Code::BadTemplate, message);
-                        diagnostic.location = Some(self.place.location());
+                        diagnostic.stands_for(&self.place);
                         self.report.add(diagnostic);
                     }
                     child.check_twins();
@@ -243,32 +240,34 @@ impl<'d> Node<'d> {
 
     fn check_references(&self, pointer: &str, expression: &Expression, slot: Slot) {
         let references = expression.references();
-        let at = |code, message: String| {
+        let at = |code, message: String, hint: String| {
             let mut diagnostic =
                 Diagnostic::at(&self.place.below(pointer, self.value), code, message);
-            diagnostic.value = Some(shortened(expression.text()));
+            diagnostic.hint = Some(hint);
+            diagnostic.detail = Some(format!(
+                "{} In '{}'",
+                diagnostic.message,
+                shortened(expression.text())
+            ));
             self.report.add(diagnostic);
         };
         if references.error_output && slot == Slot::State {
-            at(
-                Code::Misused,
-                "Reference to '$states.errorOutput' is only allowed in Catch".to_owned(),
-            );
+            let hint = "a catcher's own Output and Assign have it".to_owned();
+            let message = "Field '$states.errorOutput' does not exist.".to_owned();
+            at(Code::Misused, message, hint);
         }
         if references.root {
-            at(Code::Misused, "Reference to '$$' is not allowed".to_owned());
+            let hint = "the state's input is $states.input".to_owned();
+            let message = "Reference to '$$' is not supported.".to_owned();
+            at(Code::Misused, message, hint);
         }
-        if references.bare_dollar {
-            at(
-                Code::Unrooted,
-                "'$' outside of a path or function has no value; use '$states.input'".to_owned(),
-            );
-        }
-        if let Some(name) = references.unqualified.first() {
-            at(
-                Code::Unrooted,
-                format!("'{name}' is read from nothing; use '$states.input.{name}' or a variable"),
-            );
+        for name in &references.unrooted {
+            let message = format!("Reference to '{name}' at the top level is not supported.");
+            let hint = match &**name {
+                "$" | "*" | "**" => "the state's input is $states.input".to_owned(),
+                name => format!("write $states.input.{name}, or ${name} for a variable"),
+            };
+            at(Code::Unrooted, message, hint);
         }
     }
 
@@ -287,7 +286,7 @@ impl<'d> Node<'d> {
             error.message.clone()
         };
         let mut diagnostic = Diagnostic::at(&place, Code::BadTemplate, message);
-        diagnostic.location = Some(self.place.below(parent, self.value).location());
+        diagnostic.stands_for(&self.place.below(parent, self.value));
         if diagnostic.message != error.message {
             diagnostic.detail = Some(format!(
                 "{} is refused: {}",
@@ -299,10 +298,11 @@ impl<'d> Node<'d> {
         self.report.add(diagnostic);
     }
 
-    fn expression_fault(&self, pointer: &str, text: &str, message: &str) {
+    /// The service says what is wrong alone; people are told in which expression.
+    fn expression_fault(&self, pointer: &str, message: &str, detail: &str) {
         let place = self.place.below(pointer, self.value);
         let mut diagnostic = Diagnostic::at(&place, Code::BadExpression, message);
-        diagnostic.value = Some(shortened(text));
+        diagnostic.detail = Some(detail.to_owned());
         self.report.add(diagnostic);
     }
 

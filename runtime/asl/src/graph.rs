@@ -10,14 +10,25 @@ use crate::node::{Fields, Place, Report};
 use crate::program::{Kind, Mode, Program, StateId};
 use crate::reading::Siblings;
 
-/// Reports a flow that never ends, else each state that no way from the start leads to. A flow of which a part is not
-/// known is left alone: what could be said of it would follow from faults reported already.
-pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Option<StateId>) {
+/// Where a flow begins.
+#[derive(Clone, Copy)]
+pub(crate) enum Start {
+    State(StateId),
+    /// At a state that does not exist.
+    Nowhere,
+    /// There is no `StartAt`.
+    Unknown,
+}
+
+/// Reports a state machine that never ends, else each state that no way from the start leads to. A branch or iteration
+/// may go round for ever (measured on the service). A flow of which a part is not known is left alone: what could be
+/// said of it would follow from faults reported already.
+pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Start, nested: bool) {
     let graph = siblings.graph.borrow();
     if graph.broken || graph.open {
         return;
     }
-    if !graph.ends {
+    if !graph.ends && !nested {
         let mut diagnostic = Diagnostic::of_whole(Code::NoEnd, "Workflow has no terminal state");
         diagnostic.pointer = states.node.place.pointer();
         diagnostic.hint =
@@ -25,12 +36,17 @@ pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Option<Sta
         states.node.report.add(diagnostic);
         return;
     }
-    let Some(start) = start else { return };
+    let start = match start {
+        Start::State(start) => Some(start),
+        Start::Nowhere => None,
+        Start::Unknown => return,
+    };
     let mut next: BTreeMap<StateId, Vec<StateId>> = BTreeMap::new();
     for (from, to) in &graph.edges {
         next.entry(*from).or_default().push(*to);
     }
-    let (mut reached, mut open) = (BTreeSet::from([start]), vec![start]);
+    let mut open: Vec<StateId> = start.into_iter().collect();
+    let mut reached: BTreeSet<StateId> = start.into_iter().collect();
     while let Some(state) = open.pop() {
         open.extend(
             next.get(&state)

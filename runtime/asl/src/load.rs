@@ -49,7 +49,7 @@ pub enum Limits {
 pub struct Loaded {
     /// The state machine; `None` when a diagnostic is an error.
     pub program: Option<Program>,
-    /// All that is wrong or doubtful, errors and warnings, in the order of the text.
+    /// All that is wrong or doubtful, errors and warnings, in the order of the places in the text that the service names.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -299,29 +299,41 @@ fn not_json(text: &str, error: &JsonError) -> Diagnostic {
 }
 
 /// Gives the diagnostics their positions in the text, of which the value at `within` is the whole, and adds those for
-/// members that occur twice; then sorts them by position.
+/// members that occur twice; then sorts them as the service does: by the places that they name, the whole last.
 fn locate(text: &str, diagnostics: &mut Vec<Diagnostic>, within: &str) {
     let own = |pointer: &str| pointer.strip_prefix(within).unwrap_or("").to_owned();
-    let wanted: Vec<String> = diagnostics
+    let pointers: Vec<String> = diagnostics
         .iter()
-        .map(|diagnostic| own(&diagnostic.pointer))
+        .flat_map(|diagnostic| [Some(&diagnostic.pointer), diagnostic.anchor.as_ref()])
+        .flatten()
+        .map(|pointer| own(pointer))
         .collect();
-    let found = positions::scan(text, wanted.iter().map(String::as_str));
-    for (diagnostic, pointer) in diagnostics.iter_mut().zip(&wanted) {
-        if let Some(position) = found.found.get(pointer) {
+    let found = positions::scan(text, pointers.iter().map(String::as_str));
+    let position = |pointer: &str| found.found.get(&own(pointer));
+    for diagnostic in diagnostics.iter_mut() {
+        if let Some(position) = position(&diagnostic.pointer) {
             (diagnostic.line, diagnostic.column) = (position.line, position.column);
         }
     }
-    for (pointer, position) in found.doubled {
+    let mut placed: Vec<((u32, u32), Diagnostic)> = diagnostics
+        .drain(..)
+        .map(|diagnostic| {
+            let anchor = diagnostic.anchor.as_deref().and_then(position);
+            let place = anchor.map_or((u32::MAX, 0), |at| (at.line, at.column));
+            (place, diagnostic)
+        })
+        .collect();
+    for (pointer, position) in &found.doubled {
         let name = pointer.rsplit('/').next().unwrap_or_default();
         let message = format!("Field '{name}' occurs twice; the last one counts");
         let mut diagnostic = Diagnostic::of_whole(Code::DoubledMember, message);
         diagnostic.location = Some(format!("{within}{pointer}"));
         diagnostic.pointer = format!("{within}{pointer}");
         (diagnostic.line, diagnostic.column) = (position.line, position.column);
-        diagnostics.push(diagnostic);
+        placed.push(((position.line, position.column), diagnostic));
     }
-    diagnostics.sort_by_key(|diagnostic| (diagnostic.line, diagnostic.column));
+    placed.sort_by_key(|(place, diagnostic)| (*place, diagnostic.line, diagnostic.column));
+    diagnostics.extend(placed.into_iter().map(|(_, diagnostic)| diagnostic));
 }
 
 /// Calls `visit` with each state that a state leads to.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::choice::choice;
 use crate::codes::Code;
-use crate::graph::{self, Scopes};
+use crate::graph::{self, Scopes, Start};
 use crate::handlers::handlers;
 use crate::limits::{FLOW_DEPTH_MAX, SECONDS_MAX, STATE_NAME_CHARS_MAX};
 use crate::map::map;
@@ -122,13 +122,19 @@ impl<'d> Machine<'d> {
             return None;
         }
         let siblings = self.name_states(&states);
+        let begins = start_at.is_some();
         let start = start_at.and_then(|node| siblings.target(&node));
         for (name, node) in states.all().filter(|(name, node)| !is_language(name, node)) {
             let id = siblings.ids[name];
             let state = self.state(&node, name, id, parent, &siblings);
             self.states[id.index()] = state;
         }
-        graph::check_flow(&states, &siblings, start);
+        let from = match start {
+            Some(start) => Start::State(start),
+            None if begins => Start::Nowhere,
+            None => Start::Unknown,
+        };
+        graph::check_flow(&states, &siblings, from, parent.is_some());
         let assigned = std::mem::take(&mut siblings.graph.borrow_mut().assigned);
         self.scopes.entry(parent).or_default().extend(assigned);
         let mut states: Vec<StateId> = siblings.ids.into_values().collect();
@@ -193,6 +199,10 @@ impl<'d> Machine<'d> {
         };
         let kind = read(&reading, self);
         fields.finish(language);
+        if (language, self.language) == (QueryLanguage::JsonPath, QueryLanguage::Jsonata) {
+            // That the state has another language is said; what follows from it is not said besides.
+            node.report.drop_language_faults(&node.place);
+        }
         Some(State {
             name: name.clone(),
             comment,
@@ -263,9 +273,10 @@ fn query_language(fields: &Fields) -> Option<QueryLanguage> {
         ("JSONPath", QueryLanguage::JsonPath),
         ("JSONata", QueryLanguage::Jsonata),
     ];
-    fields
-        .get("QueryLanguage")?
-        .word("QueryLanguage", &languages)
+    let node = fields.get("QueryLanguage")?;
+    let word = node.word("QueryLanguage", &languages);
+    // The service takes all but the one word for JSONata.
+    word.or((!node.is_substitution()).then_some(QueryLanguage::Jsonata))
 }
 
 /// The state machine's language where it stands within `States`: published workflows have it there.

@@ -138,13 +138,14 @@ fn processor_config(config: &Fields, outer: ExecutionType) -> Option<ExecutionTy
     distributed.then(|| execution_type.unwrap_or(outer))
 }
 
-/// Reports the fields that only a distributed Map has.
+/// Warns of the fields that only a distributed Map has: the service takes them, and its inline maps do not use them.
 fn inline(state: &Reading, machine: &Machine) {
     for name in ["ItemReader", "ItemBatcher", "ResultWriter", "Label"] {
         if let Some(node) = state.fields.get(name) {
             let hint = Some("set ItemProcessor.ProcessorConfig.Mode to \"DISTRIBUTED\"".to_owned());
-            let message =
-                format!("Field '{name}' is only supported for a Map state in DISTRIBUTED mode");
+            let message = format!(
+                "Field '{name}' is of no use to a Map state that is not in DISTRIBUTED mode"
+            );
             let mut diagnostic = state.fields.node.diagnostic(Code::InlineOnly, message);
             diagnostic.pointer = node.place.pointer();
             diagnostic.hint = hint;

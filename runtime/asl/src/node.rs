@@ -42,6 +42,17 @@ impl Report {
         }
     }
 
+    /// Takes back what was said of fields of the other query language in the state at that place.
+    pub(crate) fn drop_language_faults(&self, state: &Place) {
+        let pointer = state.pointer();
+        self.diagnostics.borrow_mut().retain(|diagnostic| {
+            let within = diagnostic.pointer.strip_prefix(&pointer);
+            let own =
+                within.is_some_and(|rest| rest.starts_with('/') && !rest.contains("/States/"));
+            diagnostic.code != Code::OtherLanguage || !own
+        });
+    }
+
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.diagnostics.into_inner()
     }
@@ -230,9 +241,9 @@ impl<'d> Node<'d> {
         let number = self.expect(self.value.as_i64(), "Integer")?;
         let (least, most) = (*range.start(), *range.end());
         if number < i64::from(least) {
-            self.fault(Code::OutOfRange, format!("Value must be at least {least}"));
+            self.fault(Code::OutOfRange, format!("Minimum value is {least}"));
         } else if number > i64::from(most) {
-            self.fault(Code::OutOfRange, format!("Value must be at most {most}"));
+            self.fault(Code::OutOfRange, format!("Maximum value is {most}"));
         }
         let clamped = number.clamp(i64::from(least), i64::from(most));
         Some(u32::try_from(clamped).expect("the bounds are u32"))
@@ -243,29 +254,30 @@ impl<'d> Node<'d> {
         let number = self.expect(self.value.as_f64(), "Float")?;
         let (least, most) = (*range.start(), *range.end());
         if number < least {
-            self.fault(
-                Code::OutOfRange,
-                format!("Value must be at least {least:?}"),
-            );
+            self.fault(Code::OutOfRange, format!("Minimum value is {least:?}"));
         } else if number > most {
-            self.fault(Code::OutOfRange, format!("Value must be at most {most:?}"));
+            self.fault(Code::OutOfRange, format!("Maximum value is {most:?}"));
         }
         Some(number.clamp(least, most))
     }
 
     /// A string that must be one of the words; `field` names it in the message.
     pub(crate) fn word<T: Copy>(&self, field: &str, words: &[(&'static str, T)]) -> Option<T> {
-        let text = self.text()?;
+        let text = self.expect(self.value.as_str(), "[STRING]")?;
         let found = words
             .iter()
             .find(|(word, _)| *word == text)
             .map(|(_, meaning)| *meaning);
         if found.is_none() {
             let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            let message = format!(
-                "The field '{field}' should have one of these values: [{}]",
-                all.join(", ")
-            );
+            let all_words = all.join(", ");
+            // The service words the state's type, by which it tells states apart, in its own way.
+            let message = match field {
+                "Type" => {
+                    format!("The field 'Type' should have one of these values: [{all_words}]")
+                }
+                _ => format!("Value should be one of the following: [{all_words}]"),
+            };
             self.fault_with_hint(Code::NotOneOf, message, nearest(text, all));
         }
         found

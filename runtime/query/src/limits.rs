@@ -60,3 +60,6 @@ pub(crate) const JSONATA_CONCATENATIONS_FREE: usize = 8;
 
 /// Bytes of a text that `States.Format` may build; its arguments are bounded, their number is not. Ours.
 pub(crate) const INTRINSIC_TEXT_BYTES_MAX: usize = 4_194_304;
+
+/// Bytes of a value that an error of a JSONata evaluation tells. Ours.
+pub(crate) const JSONATA_TOLD_BYTES_MAX: usize = 65_536;

@@ -18,7 +18,8 @@ use super::failure::{JsonataFailure, JsonataFailureKind, split_code};
 use super::functions::{self, Host};
 use super::plain::PlainPath;
 use super::references::{self, References};
-use super::{convert, grammar, guard, length, mend, precedence, tree};
+use super::witness::{Seen, Witness};
+use super::{convert, grammar, guard, length, mend, precedence, tree, witness, words};
 use crate::effort::Effort;
 use crate::limits::JSONATA_TREE_DEPTH_MAX;
 use crate::random::Random;
@@ -52,11 +53,20 @@ pub struct JsonataSyntaxError {
     pub message: String,
 }
 
+impl JsonataSyntaxError {
+    /// A sentence that names the expression.
+    pub fn told(&self, expression: &str) -> String {
+        let expression = expression.trim();
+        format!("The JSONata expression '{expression}' is not valid: {self}")
+    }
+}
+
 impl Expression {
     /// Parses the text between `{%` and `%}`.
     pub fn parse(text: &str) -> Result<Self, JsonataSyntaxError> {
         let text = text.trim();
-        let mut tree = jsonata_core::parser::parse(text).map_err(|error| syntax_error(&error))?;
+        let mut tree =
+            jsonata_core::parser::parse(text).map_err(|error| syntax_error(&error, text))?;
         precedence::mend(&mut tree);
         grammar::check(&tree)?;
         let references = references::collect(&tree);
@@ -140,20 +150,49 @@ impl Expression {
         {
             return Err(JsonataFailureKind::put_off());
         }
-        let result = self.run_engine(bindings, random)?;
+        let mut seed = [0; 32];
+        if self.draws() {
+            random.fill(&mut seed);
+        }
+        let result = self.run_engine(&self.parsed.tree, bindings, seed, None);
+        let result = result.map_err(|error| self.told(&error, bindings, seed))?;
         convert::from_engine(&result, bindings.bounds().result_bytes)
+    }
+
+    /// Whether the expression draws randomness.
+    fn draws(&self) -> bool {
+        let mut functions = self.parsed.references.functions.iter();
+        functions.any(|name| matches!(&**name, "random" | "uuid" | "shuffle"))
+    }
+
+    /// An error in the words of the reference engine.
+    fn told(
+        &self,
+        error: &EvaluatorError,
+        bindings: &Bindings,
+        seed: [u8; 32],
+    ) -> JsonataFailureKind {
+        let mut seen = Seen::default();
+        if witness::can_tell(error.code()) {
+            let mut tree = self.parsed.tree.clone();
+            let witness = Rc::new(Witness::install(&mut tree));
+            let again = self.run_engine(&tree, bindings, seed, Some(&witness));
+            if again.is_err_and(|again| again.message() == error.message()) {
+                seen = witness.seen(&self.parsed.references.ambiguous);
+            }
+        }
+        JsonataFailureKind::told(error, &seen)
     }
 
     fn run_engine(
         &self,
+        tree: &AstNode,
         bindings: &Bindings,
-        random: &mut Random,
+        seed: [u8; 32],
+        witness: Option<&Rc<Witness>>,
     ) -> Result<JValue, EvaluatorError> {
         let Parsed {
-            tree,
-            references,
-            guards,
-            ..
+            references, guards, ..
         } = &*self.parsed;
         let bounds = bindings.bounds();
         let left_ms = bindings.effort().map_or(u64::MAX, Effort::time_left_ms);
@@ -166,14 +205,6 @@ impl Expression {
         let mut evaluator = Evaluator::with_options(bindings.engine_context(references), options);
         if !guards.is_empty() || !references.functions.is_empty() {
             // The host's functions outlive no evaluation but must own what they use: a stream of their own.
-            let mut seed = [0; 32];
-            if references
-                .functions
-                .iter()
-                .any(|name| matches!(&**name, "random" | "uuid" | "shuffle"))
-            {
-                random.fill(&mut seed);
-            }
             let host = Host {
                 random: RefCell::new(Random::from_seed(seed)),
                 now_ms: bindings.now_ms(),
@@ -185,6 +216,10 @@ impl Expression {
                 &references.functions,
                 guards,
             )?;
+        }
+        if let Some(witness) = witness.cloned() {
+            let see = move |arguments: &[JValue]| witness.see(arguments);
+            evaluator.register_fn_override(witness::SEEN, see)?;
         }
         let root = bindings.engine_root();
         // A fault of the engine must fail this evaluation alone.
@@ -224,7 +259,7 @@ fn timed<T>(run: impl FnOnce() -> T) -> (T, Duration) {
     (run(), began.elapsed())
 }
 
-fn syntax_error(error: &ParserError) -> JsonataSyntaxError {
+fn syntax_error(error: &ParserError, expression: &str) -> JsonataSyntaxError {
     let text = error.to_string();
     if matches!(error, ParserError::UnclosedComment) {
         return JsonataSyntaxError {
@@ -232,9 +267,15 @@ fn syntax_error(error: &ParserError) -> JsonataSyntaxError {
             message: "Comment has no closing tag".into(),
         };
     }
-    let (code, message) = split_code(&text);
+    let (Some(code), message) = split_code(&text) else {
+        return JsonataSyntaxError {
+            code: None,
+            message: text,
+        };
+    };
+    let (code, message) = words::syntax(code, message, expression);
     JsonataSyntaxError {
-        code: code.map(str::to_owned),
-        message: message.to_owned(),
+        code: Some(code.into()),
+        message,
     }
 }

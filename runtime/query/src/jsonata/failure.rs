@@ -5,6 +5,8 @@ use std::sync::Arc;
 use jsonata_core::evaluator::EvaluatorError;
 
 use super::bounds::MEMORY_EXCEEDED;
+use super::witness::Seen;
+use super::words;
 use crate::value::Value;
 
 /// Why an expression has no value: States.QueryEvaluationError.
@@ -100,8 +102,9 @@ const BOUNDS: [(&str, Bound); 5] = [
     ("D2015", Bound::Memory),
 ];
 
-impl From<EvaluatorError> for JsonataFailureKind {
-    fn from(error: EvaluatorError) -> Self {
+impl JsonataFailureKind {
+    /// An error of the engine, in the words of the reference engine.
+    pub(super) fn told(error: &EvaluatorError, seen: &Seen) -> Self {
         let message = error.message();
         if message == MEMORY_EXCEEDED {
             return Self::memory_exceeded();
@@ -116,14 +119,13 @@ impl From<EvaluatorError> for JsonataFailureKind {
             };
         }
         let (code, rest) = split_code(message);
+        let told = |code: &str| format!("{code}: {}", words::evaluation(code, rest, seen));
         Self::Threw {
             code: code.map(str::to_owned),
-            message: code.map_or_else(|| rest.to_owned(), |code| format!("{code}: {rest}")),
+            message: code.map_or_else(|| rest.to_owned(), told),
         }
     }
-}
 
-impl JsonataFailureKind {
     /// Stands for a result that nobody looks at: see [`crate::Effort::is_put_off`].
     pub(super) fn put_off() -> Self {
         Self::Threw {

@@ -5,16 +5,26 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 use super::expression::JsonataSyntaxError;
 use super::tree::each_child;
 
-/// Refuses ranges outside of array constructors, and regular expressions at the start of something in brackets, where
+/// Refuses ranges outside of array constructors, empty regular expressions, and regular expressions at the start of something in brackets, where
 /// the reference engine reads `/` as the sign of division.
 pub(super) fn check(tree: &AstNode) -> Result<(), JsonataSyntaxError> {
     let mut fault = None;
+    if is_range(tree) {
+        fault = Some(refusal("S0201", "Syntax error: \"..\""));
+    }
     visit(tree, &mut fault);
     fault.map_or(Ok(()), Err)
 }
 
 fn visit(node: &AstNode, fault: &mut Option<JsonataSyntaxError>) {
     if fault.is_some() {
+        return;
+    }
+    if matches!(node, AstNode::Regex { pattern, .. } if pattern.is_empty()) {
+        *fault = Some(refusal(
+            "S0301",
+            "Empty regular expressions are not allowed",
+        ));
         return;
     }
     let inner = match node {
@@ -37,7 +47,13 @@ fn visit(node: &AstNode, fault: &mut Option<JsonataSyntaxError>) {
     let in_array = matches!(node, AstNode::Array(_) | AstNode::ArrayGroup(_));
     each_child(node, &mut |child| {
         if is_range(child) && !in_array && fault.is_none() {
-            *fault = Some(refusal("S0202", "Expected \"]\", got \"..\""));
+            let closing = match node {
+                AstNode::Block(_) | AstNode::Function { .. } | AstNode::Call { .. } => ')',
+                AstNode::Object(_) => '}',
+                _ => ']',
+            };
+            let message = format!("Expected \"{closing}\", got \"..\"");
+            *fault = Some(refusal("S0202", &message));
         }
         visit(child, fault);
     });

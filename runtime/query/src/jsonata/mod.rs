@@ -17,6 +17,8 @@ mod references;
 mod template;
 mod tree;
 mod url;
+mod witness;
+mod words;
 
 pub use bindings::Bindings;
 pub use bounds::Bounds;

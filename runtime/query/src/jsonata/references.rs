@@ -28,12 +28,11 @@ pub struct References {
     pub context: bool,
     /// `$states` as a whole, or a member that is not known before the evaluation: any member may be read.
     pub whole_states: bool,
-    /// `$`, `*`, `**` outside of path steps, predicates and function bodies: there is nothing it could mean.
-    pub bare_dollar: bool,
     /// `$$`
     pub root: bool,
-    /// Field names at top level, which have nothing to be read from, in order, each once.
-    pub unqualified: Vec<Arc<str>>,
+    /// Field names, `$`, `*` and `**` at top level, which have nothing to be read from, in order, each once. A function's
+    /// body is where the function is written; path steps after the first, predicates and the like have a context.
+    pub unrooted: Vec<Arc<str>>,
 }
 
 pub(super) fn collect(node: &AstNode) -> References {
@@ -57,10 +56,9 @@ struct Collector {
 impl Collector {
     fn visit(&mut self, node: &AstNode) {
         match node {
-            AstNode::Variable(name) if name.is_empty() => {
-                self.found.bare_dollar |= !self.contextual
-            }
-            AstNode::Wildcard | AstNode::Descendant => self.found.bare_dollar |= !self.contextual,
+            AstNode::Variable(name) if name.is_empty() => self.field("$"),
+            AstNode::Wildcard => self.field("*"),
+            AstNode::Descendant => self.field("**"),
             AstNode::Variable(name) => self.variable(name),
             AstNode::ParentVariable(_) => self.found.root = true,
             AstNode::Name(name) => self.field(name),
@@ -78,7 +76,8 @@ impl Collector {
                 args.iter().for_each(|argument| self.visit(argument));
             }
             AstNode::Lambda { params, body, .. } => {
-                self.scoped(true, |collector| {
+                let contextual = self.contextual;
+                self.scoped(contextual, |collector| {
                     collector.bound.extend(params.iter().cloned());
                     collector.visit(body);
                 });
@@ -198,7 +197,7 @@ impl Collector {
 
     fn field(&mut self, name: &str) {
         if !self.contextual {
-            push_once(&mut self.found.unqualified, Some(&name.into()));
+            push_once(&mut self.found.unrooted, Some(&name.into()));
         }
     }
 

@@ -160,11 +160,8 @@ impl Builder {
                     pointer: pointer.to_owned(),
                     field,
                     text: text.to_owned(),
-                    message: format!(
-                        "The JSONata expression '{}' is not valid: {error}",
-                        inner.trim()
-                    ),
-                    detail: error.to_string(),
+                    message: error.message.clone(),
+                    detail: error.told(inner),
                     offset: None,
                 });
                 Node::Constant(Value::Null)

@@ -1,7 +1,7 @@
 //! The official JSONata suite, through the layer.
 
 use stepwell_query::{
-    Bindings, Bound, Bounds, Expression, JsonataFailureKind, Random, Scope, Value,
+    Bindings, Bound, Bounds, Expression, JsonataFailureKind, NoScope, Random, Scope, Value,
 };
 
 use crate::corpus;
@@ -111,4 +111,31 @@ fn same(left: &Value, right: &Value, unordered: bool) -> bool {
         }
         _ => left == right,
     }
+}
+
+/// Lines `expression => code: text`, as the reference engine has them.
+#[test]
+fn errors_are_told_in_the_words_of_the_reference_engine() {
+    let mut faults = Vec::new();
+    let lines = include_str!("data/jsonata-errors.txt").lines();
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+        let (text, expected) = line.split_once(" => ").expect("expression => error");
+        let bindings = Bindings::new(&Value::Null, &NoScope, 0);
+        let told = match Expression::parse(text) {
+            Err(error) => error.to_string(),
+            Ok(expression) => {
+                match expression.evaluate(&bindings, &mut Random::from_seed([7; 32])) {
+                    Err(failure) => failure.kind.to_string(),
+                    Ok(value) => format!("no error: {value:?}"),
+                }
+            }
+        };
+        let told = told.trim_start_matches("threw an error during evaluation. ");
+        if told != expected {
+            faults.push(format!(
+                "{text}\n    expected {expected}\n    but was  {told}"
+            ));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
 }

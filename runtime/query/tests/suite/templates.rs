@@ -187,10 +187,13 @@ fn references() {
     assert!(of("$states.input.a").input && !of("$states.input.a").whole_states);
     assert!(of("$states.errorOutput").error_output && of("$states.result.x").result);
     assert!(of("$keys($states)").whole_states && of("$states.context").context);
-    assert!(of("$").bare_dollar && of("$$").root && of("$$.a").root);
-    assert!(!of("$states.input[$ > 1]").bare_dollar && !of("$states.input.($ + 1)").bare_dollar);
-    assert_eq!(of("a + $states.input.b + c.d").unqualified.len(), 2);
-    assert!(of("$states.input.{'a': b}").unqualified.is_empty());
+    assert!(of("$").unrooted.len() == 1 && of("$$").root && of("$$.a").root);
+    assert!(
+        of("$states.input[$ > 1]").unrooted.is_empty()
+            && of("$states.input.($ + 1)").unrooted.is_empty()
+    );
+    assert_eq!(of("a + $states.input.b + c.d").unrooted.len(), 2);
+    assert!(of("$states.input.{'a': b}").unrooted.is_empty());
     let built = Template::build(&value(
         r#"{"a.$":"$x.y","b":[{"c.$":"States.Array($z, $x)"}]}"#,
     ))

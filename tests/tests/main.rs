@@ -8,6 +8,7 @@ fn main() {
     let arguments = libtest_mimic::Arguments::from_args();
     let mut trials = Vec::new();
     trials.extend(suites::runs::trials());
+    trials.extend(suites::boxes::trials());
     trials.extend(suites::four_ways::trials());
     trials.extend(suites::recorded::trials());
     trials.extend(suites::segments::trials());

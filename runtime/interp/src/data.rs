@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use stepwell_asl::{Assign, Io, JsonataIo, PathIo, ResultPath, Selection};
-use stepwell_query::{Bindings, JsonataTemplate, Random, Template, Value};
+use stepwell_asl::{Assign, Io, JsonataIo, JsonataRule, PathIo, ResultPath, Selection};
+use stepwell_query::{Bindings, JsonataTemplate, PathRoot, Random, Template, Value};
 
 use crate::{
     event::Assigned,
@@ -45,6 +45,9 @@ pub(crate) fn work_input(
     match io {
         Io::Path(io) => {
             let input = match &io.parameters {
+                Some(parameters) if effective.is_null() && parameters.reads_input() => {
+                    return Err(nothing_to_read());
+                }
                 Some(parameters) => template(parameters, effective, moment, random)?,
                 None => effective.clone(),
             };
@@ -104,18 +107,27 @@ pub(crate) fn conclude_path_rule(
     check(done, moment, limits)
 }
 
-/// As [`conclude`] for a JSONata Choice rule with its own Assign or Output.
+/// As [`conclude`] for a JSONata Choice rule with its own Assign or Output; `place` is the rule's (`Choices[0]`).
 pub(crate) fn conclude_jsonata_rule(
     io: &JsonataIo,
-    output: Option<&JsonataTemplate>,
-    assign: Option<&Assign<JsonataTemplate>>,
+    rule: &JsonataRule,
+    place: &str,
     moment: &Moment,
     random: &mut Random,
     limits: &Limits,
 ) -> Outcome<Yield> {
-    let (output, assign) = (output.or(io.output.as_ref()), assign.or(io.assign.as_ref()));
-    let done = conclude_jsonata(output, assign, &Made::Nothing, moment, random)?;
+    let output = placed(rule.output.as_ref(), place).or(placed(io.output.as_ref(), ""));
+    let assign = placed(rule.assign.as_ref(), place).or(placed(io.assign.as_ref(), ""));
+    let unchanged = &moment.visit.input;
+    let done = conclude_bound(output, assign, unchanged, &moment.bindings(), random)?;
     check(done, moment, limits)
+}
+
+/// A field with the place in the state of what it belongs to: empty for the state itself.
+pub(crate) type Placed<'a, T> = (&'a T, &'a str);
+
+pub(crate) fn placed<'a, T>(field: Option<&'a T>, place: &'a str) -> Option<Placed<'a, T>> {
+    field.map(|field| (field, place))
 }
 
 fn conclude_path(
@@ -162,28 +174,30 @@ fn conclude_jsonata(
         Made::Result(result) => (moment.bindings().with_result(result), result),
         Made::Nothing => (moment.bindings(), &moment.visit.input),
     };
+    let (output, assign) = (placed(output, ""), placed(assign, ""));
     conclude_bound(output, assign, unchanged, &bindings, random)
 }
 
 /// Assign and Output with these bindings; without an Output it is `unchanged`.
 pub(crate) fn conclude_bound(
-    output: Option<&JsonataTemplate>,
-    assign: Option<&Assign<JsonataTemplate>>,
+    output: Option<Placed<JsonataTemplate>>,
+    assign: Option<Placed<Assign<JsonataTemplate>>>,
     unchanged: &Value,
     bindings: &Bindings,
     random: &mut Random,
 ) -> Outcome<Yield> {
-    let mut evaluate = |template: &JsonataTemplate, field: &str| {
-        template
-            .evaluate(bindings, random)
-            .map_err(|failure| Fault::jsonata(failure, field))
+    let mut evaluate = |template: &JsonataTemplate, place: &str, field: &str| {
+        template.evaluate(bindings, random).map_err(|failure| {
+            let separator = if place.is_empty() { "" } else { "/" };
+            Fault::jsonata(failure, &format!("{place}{separator}{field}"))
+        })
     };
     let assigned = match assign {
-        Some(assign) => variables(assign, evaluate(&assign.values, "Assign")?),
+        Some((assign, place)) => variables(assign, evaluate(&assign.values, place, "Assign")?),
         None => Assigned::default(),
     };
     let output = match output {
-        Some(output) => evaluate(output, "Output")?,
+        Some((output, place)) => evaluate(output, place, "Output")?,
         None => unchanged.clone(),
     };
     Ok(Yield { output, assigned })
@@ -247,10 +261,18 @@ pub(crate) fn select(selection: &Selection, value: &Value, moment: &Moment) -> O
     match selection {
         Selection::All => Ok(value.clone()),
         Selection::Nothing => Ok(Value::empty_object()),
+        Selection::Path(path) if value.is_null() && *path.root() == PathRoot::Input => {
+            Err(nothing_to_read())
+        }
         Selection::Path(path) => path
             .evaluate(&moment.sources(value))
             .map_err(|error| Fault::path(&error)),
     }
+}
+
+/// A path that reads a null, in the service's words.
+fn nothing_to_read() -> Fault {
+    Fault::Runtime("Unable to apply Path transformation to null or empty input.".to_owned())
 }
 
 /// A JSONPath template with this `$`.

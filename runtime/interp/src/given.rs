@@ -49,10 +49,14 @@ fn seconds_at(
     moment: &Moment,
 ) -> Outcome<u32> {
     let text = path.text();
-    let fault = |what: &str| Fault::Runtime(format!("The {field}Path parameter {what}: {text}"));
-    let value = path
-        .evaluate(&moment.sources(input))
-        .map_err(|_| fault("does not reference an input value"))?;
+    let value = path.evaluate(&moment.sources(input)).map_err(|error| {
+        Fault::Runtime(match field {
+            "Seconds" => {
+                format!("The {field}Path parameter does not reference an input value: {text}")
+            }
+            _ => error.not_found_text(&format!("{field}Path"), input),
+        })
+    })?;
     let said = match &value {
         Value::String(text) => text.to_string(),
         other => other.to_json(),

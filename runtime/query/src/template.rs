@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::path::{PathErrorKind, PathExpr, PathExprError};
+use crate::path::{PathErrorKind, PathExpr, PathExprError, PathRoot};
 use crate::random::Random;
 use crate::sources::Sources;
 use crate::value::{ObjectBuilder, Value};
@@ -98,6 +98,15 @@ impl Template {
         self.node
             .visit(&mut |expr| expr.collect_variables(&mut names));
         names
+    }
+
+    /// Whether a path in it reads the input (`$`).
+    pub fn reads_input(&self) -> bool {
+        let mut found = false;
+        self.node.visit(&mut |expr| {
+            found |= matches!(expr, PathExpr::Path(path) if *path.root() == PathRoot::Input);
+        });
+        found
     }
 
     /// Whether it calls an intrinsic function.

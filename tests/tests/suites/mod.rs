@@ -1,6 +1,7 @@
 //! The suites, by what they judge.
 
 pub(crate) mod boto3;
+pub(crate) mod boxes;
 pub(crate) mod examples;
 pub(crate) mod four_ways;
 pub(crate) mod hostile;

@@ -47,9 +47,9 @@ fn choose(
             }
         }
         (Io::Jsonata(io), Rules::Jsonata(rules)) => {
-            if let Some(rule) = jsonata_rule(rules, moment, random)? {
-                let (output, assign) = (rule.output.as_ref(), rule.assign.as_ref());
-                let done = data::conclude_jsonata_rule(io, output, assign, moment, random, limits)?;
+            if let Some((index, rule)) = jsonata_rule(rules, moment, random)? {
+                let place = format!("Choices[{index}]");
+                let done = data::conclude_jsonata_rule(io, rule, &place, moment, random, limits)?;
                 return Ok((done, rule.next));
             }
         }
@@ -69,7 +69,7 @@ fn jsonata_rule<'a>(
     rules: &'a [JsonataRule],
     moment: &Moment,
     random: &mut Random,
-) -> Outcome<Option<&'a JsonataRule>> {
+) -> Outcome<Option<(usize, &'a JsonataRule)>> {
     for (index, rule) in rules.iter().enumerate() {
         let holds = match &rule.condition {
             Condition::Fixed(holds) => *holds,
@@ -89,7 +89,7 @@ fn jsonata_rule<'a>(
             }
         };
         if holds {
-            return Ok(Some(rule));
+            return Ok(Some((index, rule)));
         }
     }
     Ok(None)

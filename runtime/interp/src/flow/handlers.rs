@@ -87,7 +87,7 @@ impl Turn<'_> {
 
     fn catch(&mut self, id: FrameId, index: usize, catcher: &Catcher, failure: &Failure) {
         let caught = self.evaluate(id, |moment, random, limits| {
-            caught(catcher, failure, moment, random, limits)
+            caught((index, catcher), failure, moment, random, limits)
         });
         match caught {
             Some(Ok(done)) => {
@@ -185,7 +185,7 @@ fn has_flows(visit: &Visit) -> bool {
 }
 
 fn caught(
-    catcher: &Catcher,
+    (index, catcher): (usize, &Catcher),
     failure: &Failure,
     moment: &Moment,
     random: &mut Random,
@@ -211,13 +211,10 @@ fn caught(
         }
         CatchIo::Jsonata { output, assign } => {
             let bindings = moment.bindings().with_error_output(&error_output);
-            data::conclude_bound(
-                output.as_ref(),
-                assign.as_ref(),
-                &error_output,
-                &bindings,
-                random,
-            )?
+            let place = format!("Catch[{index}]");
+            let output = data::placed(output.as_ref(), &place);
+            let assign = data::placed(assign.as_ref(), &place);
+            data::conclude_bound(output, assign, &error_output, &bindings, random)?
         }
     };
     data::check(done, moment, limits)

@@ -1,6 +1,7 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `store` (writing) and
 //! `read`, the file's format in `schema`.
 
+mod queue;
 mod read;
 mod schema;
 mod store;

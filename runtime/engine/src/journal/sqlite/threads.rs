@@ -10,17 +10,19 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicUsize, Ordering},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::{
-    Access, schema,
+    Access,
+    queue::{Queue, Taker},
+    schema,
     store::{SqliteStore, checkpoint, wal_bytes},
     unreadable,
 };
@@ -35,9 +37,9 @@ use crate::journal::{
 
 /// The running threads; dropping it ends them, the writer last, after all that is queued.
 pub(super) struct Threads {
-    batches: Option<Sender<Batch>>,
+    batches: Arc<Queue<Batch>>,
     queued_bytes: Arc<AtomicUsize>,
-    reads: Option<Sender<Read>>,
+    reads: Arc<Queue<Read>>,
     writer: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     /// Held until the file is closed.
@@ -67,9 +69,9 @@ impl Threads {
     ) -> Result<Threads, OpenError> {
         let gate = Gate::default();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
-        let (batches, queue) = unbounded();
-        let (reads, read_queue) = bounded::<Read>(READS_QUEUED_MAX);
-        let (wake_checkpointer, checkpointer_woken) = bounded(1);
+        let batches = Arc::new(Queue::unbounded());
+        let reads = Arc::new(Queue::bounded(READS_QUEUED_MAX));
+        let (wake_checkpointer, checkpointer_woken) = sync_channel(1);
         let failed = |error: rusqlite::Error| schema::explain(path, &error);
 
         let mut others = Vec::new();
@@ -79,7 +81,7 @@ impl Threads {
                 conn,
                 path: path.to_owned(),
                 vfs: vfs.clone(),
-                queue: read_queue.clone(),
+                queue: reads.taker(),
             };
             others.push(spawn("journal-reader", path, move || reader.run())?);
         }
@@ -94,16 +96,16 @@ impl Threads {
         })?);
         let writer = Writer {
             store,
-            queue,
+            queue: batches.taker(),
             queued_bytes: queued_bytes.clone(),
             gate,
             wake_checkpointer,
         };
         let writer = Some(spawn("journal-writer", path, move || writer.run())?);
         Ok(Threads {
-            batches: Some(batches),
+            batches,
             queued_bytes,
-            reads: Some(reads),
+            reads,
             writer,
             others,
             _lock: lock,
@@ -137,14 +139,11 @@ impl Access for Threads {
             });
         }
         let (answer, answered) = oneshot::channel();
-        if let Some(batches) = &self.batches {
-            // A failure drops the sender of the answer, which the future below sees.
-            let _ = batches.send(Batch {
-                writes,
-                bytes,
-                answer,
-            });
-        }
+        self.batches.put(Batch {
+            writes,
+            bytes,
+            answer,
+        });
         Box::pin(async move { answered.await.unwrap_or_else(|_| refuse(count, &ended())) })
     }
 
@@ -153,13 +152,10 @@ impl Access for Threads {
         read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Answer<Result<T, ReadError>> {
         let (answer, answered) = oneshot::channel();
-        if let Some(reads) = &self.reads {
-            let read: Read = Box::new(move |conn| {
-                // The caller may have gone.
-                let _ = answer.send(read(conn).map_err(|error| unreadable(conn.path(), &error)));
-            });
-            let _ = reads.send(read);
-        }
+        self.reads.put(Box::new(move |conn| {
+            // The caller may have gone.
+            let _ = answer.send(read(conn).map_err(|error| unreadable(conn.path(), &error)));
+        }));
         Box::pin(async move {
             answered
                 .await
@@ -178,8 +174,8 @@ fn refuse(count: usize, refused: &Refused) -> Vec<Verdict> {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        self.batches = None;
-        self.reads = None;
+        self.batches.close();
+        self.reads.close();
         let writer = self.writer.take();
         for thread in writer.into_iter().chain(self.others.drain(..)) {
             if thread.join().is_err() {
@@ -191,15 +187,15 @@ impl Drop for Threads {
 
 struct Writer {
     store: SqliteStore,
-    queue: Receiver<Batch>,
+    queue: Taker<Batch>,
     queued_bytes: Arc<AtomicUsize>,
     gate: Gate,
-    wake_checkpointer: Sender<()>,
+    wake_checkpointer: SyncSender<()>,
 }
 
 impl Writer {
     fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
+        while let Some(first) = self.queue.take() {
             let (writes, answers) = self.group(first);
             let verdicts = self.commit(&writes);
             if self.store.broken().is_some() {
@@ -220,7 +216,7 @@ impl Writer {
         let mut answers = vec![(first.writes.len(), first.answer)];
         let mut writes = first.writes;
         while bytes < GROUP_BYTES_MAX && writes.len() < GROUP_WRITES_MAX {
-            let Ok(batch) = self.queue.try_recv() else {
+            let Some(batch) = self.queue.try_take() else {
                 break;
             };
             bytes += batch.bytes;
@@ -245,7 +241,7 @@ impl Writer {
     /// What was queued behind a failed commit was written by those who believed in it.
     fn fail_queued(&self) {
         let refused = Refused::Broken("an earlier commit failed".to_owned());
-        while let Ok(batch) = self.queue.try_recv() {
+        while let Some(batch) = self.queue.try_take() {
             self.queued_bytes.fetch_sub(batch.bytes, Ordering::Relaxed);
             let _ = batch.answer.send(refuse(batch.writes.len(), &refused));
         }
@@ -270,12 +266,12 @@ struct Reader {
     conn: Connection,
     path: PathBuf,
     vfs: Option<String>,
-    queue: Receiver<Read>,
+    queue: Taker<Read>,
 }
 
 impl Reader {
     fn run(mut self) {
-        while let Ok(read) = self.queue.recv() {
+        while let Some(read) = self.queue.take() {
             read(&self.conn);
             if !self.conn.is_autocommit() {
                 // A panic or a failed end of a read must not pin the log: its connection is given up.

@@ -284,6 +284,8 @@ pub struct Metrics {
     pub executions_timed_out: u64,
     pub executions_aborted: u64,
     pub executions_loaded: u64,
+    /// Executions of which something stored was found damaged since the engine was opened.
+    pub executions_damaged: u64,
     pub tasks_dispatched: u64,
     pub tasks_running: u64,
     pub commits: u64,

@@ -1,10 +1,16 @@
 //! Counters of a running engine. Hides that they are shared by threads.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use stepwell_interp::{Ending, Limit};
 
-use crate::api::Metrics;
+use crate::{api::Metrics, journal::ExecutionId};
 
 /// See the module.
 #[derive(Default)]
@@ -23,6 +29,8 @@ pub(crate) struct Counters {
     append_bytes: AtomicU64,
     /// Executions that came near a limit, in the order of [`Limit::ALL`].
     limits_neared: [AtomicU64; Limit::ALL.len()],
+    /// Executions of which something stored was found damaged.
+    damaged: Mutex<BTreeSet<ExecutionId>>,
 }
 
 impl Counters {
@@ -71,6 +79,15 @@ impl Counters {
         }
     }
 
+    /// Takes note of a damaged execution; false when it was known.
+    pub(crate) fn damaged(&self, execution: ExecutionId) -> bool {
+        self.all_damaged().insert(execution)
+    }
+
+    fn all_damaged(&self) -> MutexGuard<'_, BTreeSet<ExecutionId>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The sum over the shards' counters.
     pub(crate) fn sum<'a>(all: impl Iterator<Item = &'a Counters>) -> Metrics {
         let mut sum = Metrics::default();
@@ -81,6 +98,7 @@ impl Counters {
             sum.executions_timed_out += counters.timed_out.load(Relaxed);
             sum.executions_aborted += counters.aborted.load(Relaxed);
             sum.executions_loaded += counters.loaded.load(Relaxed);
+            sum.executions_damaged += counters.all_damaged().len() as u64;
             sum.tasks_dispatched += counters.tasks_dispatched.load(Relaxed);
             sum.tasks_running += counters.tasks_running.load(Relaxed);
             sum.commits += counters.commits.load(Relaxed);

@@ -391,7 +391,7 @@ impl Engine {
             .await
             .map_err(reader::broken)?
             .ok_or_else(|| absent(arn_text))?;
-        if !is_at(&row, arn_text) {
+        if !is_at(&row, arn_text)? {
             return Err(absent(arn_text));
         }
         Ok((row, machine))
@@ -400,10 +400,12 @@ impl Engine {
     /// An execution by its ARN.
     pub async fn execution(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
         let (scope, name, _) = self.named(caller, arn).await?;
-        let look = self.node().journal.look(scope, &name);
+        let look = self.node().look(scope, &name);
         let look = look.await.map_err(reader::broken)?;
-        let look = look.filter(|look| is_at(&look.row, arn));
         let look = look.ok_or_else(|| absent(arn))?;
+        if !is_at(&look.row, arn)? {
+            return Err(absent(arn));
+        }
         let described = reader::describe(self.node().journal.as_ref(), &look).await;
         described.map_err(|error| reader::named(arn, error))
     }
@@ -435,7 +437,19 @@ impl Engine {
         });
         let rows = rows.await.map_err(reader::broken)?;
         let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
-        pages::try_map(found, |row| reader::summary(&row))
+        let mut items = Vec::new();
+        for row in found.items {
+            match reader::summary(&row) {
+                Ok(summary) => items.push(summary),
+                // The others are shown; whoever asks for this one is told.
+                Err(why @ Error::Damaged(_)) => self.node().note_damaged(&row, &why),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page {
+            items,
+            next_token: found.next_token,
+        })
     }
 
     /// Stops a running execution and answers with the time it closed, once that is durable; of a closed one too.
@@ -697,15 +711,14 @@ impl Engine {
 
 /// Whether an execution that was found by its name is the one of that ARN. EXPRESS executions have others, and are
 /// described only as children of a map run; the names of those say more than their ARNs.
-fn is_at(row: &ExecutionRow, arn: &str) -> bool {
-    let Ok(meta) = record::decode::<Meta>(&row.new.meta) else {
-        return false;
-    };
-    match (&meta.map_run, meta.parent.map(|parent| parent.of)) {
+fn is_at(row: &ExecutionRow, arn: &str) -> Result<bool, Error> {
+    let meta = record::decode::<Meta>(&row.new.meta).map_err(|error| reader::named(arn, error))?;
+    let found = match (&meta.map_run, meta.parent.map(|parent| parent.of)) {
         (Some(_), Some(Child::Item { .. })) => *reader::execution_arn(&meta, &row.new.name) == *arn,
         (Some(_), _) => false,
         (None, _) => row.new.unique_name,
-    }
+    };
+    Ok(found)
 }
 
 fn already_exists(arn: &str) -> Error {

@@ -27,6 +27,7 @@ mod pages;
 mod probe;
 mod programs;
 mod reader;
+mod recent;
 mod record;
 mod runner;
 mod seal;

@@ -80,6 +80,12 @@ pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of payloads in a page of a history; a page that would have more is shorter than asked for.
 pub(crate) const HISTORY_PAGE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
+/// Bytes of executions that closed a moment ago and are described without the store.
+pub(crate) const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of one of them; a larger one is read from the store.
+pub(crate) const RECENT_ENTRY_BYTES_MAX: usize = 64 * 1024;
+
 /// Rows that recovery and the waker read at a time.
 pub(crate) const ROWS_MAX: u32 = 1_000;
 
@@ -129,5 +135,9 @@ pub(crate) const HEALTH_RETRY_MIN: Duration = Duration::from_secs(1);
 /// How long a question for the store's health waits for an answer.
 pub(crate) const HEALTH_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long `shutdown` waits for commits in flight.
+/// How long `shutdown` lets executions go on that have something to do. What they do after that is done at the next
+/// start.
+pub(crate) const SHUTDOWN_WORK: Duration = Duration::from_secs(1);
+
+/// How long `shutdown` then waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);

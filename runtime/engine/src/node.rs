@@ -30,20 +30,28 @@ use crate::{
     integration::{self, Served},
     items::Items,
     journal::{
-        Answer, Epoch, ExecutionId, Journal, Message, MessageId, Partition, Refused, Verdict, Write,
+        Answer, Epoch, ExecutionId, ExecutionRow, Journal, Look, Message, MessageId, Partition,
+        ReadError, Refused, ScopeId, Verdict, Write, ready,
     },
     limits::{
-        LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, WAKER_REST_MAX,
-        WAKER_REST_MIN, WAKER_REST_STUCK,
+        LEASE_MS, LEASE_RENEW, PARTITIONS, ROWS_MAX, SHARD_QUEUE_MAX, SHUTDOWN_WORK,
+        WAKER_REST_MAX, WAKER_REST_MIN, WAKER_REST_STUCK,
     },
     programs::Programs,
     reader,
+    recent::Recent,
     runner::{Signals, TaskRunner},
     shard::{Environment, In, Info, MapRunRequest, Monotonic, Out, Shard, Ticket},
 };
 
+/// How often `drain` looks whether the shards are idle, beside being told.
+const SHUTDOWN_LOOK: Duration = Duration::from_millis(20);
+
 /// Turns between two looks at the clock and the queue.
 const TURNS_PER_LOOK: usize = 64;
+
+/// How long after asking for its leases a node acts as if it had them: less than they last.
+const FRESH_MS: u64 = LEASE_MS * 2 / 3;
 
 /// What the threads share.
 pub(crate) struct Node {
@@ -58,6 +66,9 @@ pub(crate) struct Node {
     counters: Vec<Arc<Counters>>,
     owner: String,
     held: Mutex<BTreeMap<Partition, Epoch>>,
+    /// When the leases were asked for, by its monotonic time.
+    leased_at_ms: AtomicU64,
+    recent: Arc<Recent>,
     /// The origin of its monotonic time.
     began: Instant,
     last_id: AtomicU64,
@@ -65,6 +76,8 @@ pub(crate) struct Node {
     waker: Notify,
     next_wake_ms: AtomicU64,
     closing: AtomicBool,
+    /// Executions get no more turns: only commits in flight are waited for.
+    halted: AtomicBool,
     /// True once the threads are to end.
     closed: watch::Sender<bool>,
     /// Threads that have not ended.
@@ -127,12 +140,15 @@ impl Node {
             counters: counters.clone(),
             owner: uuid::Uuid::new_v4().to_string(),
             held: Mutex::default(),
+            leased_at_ms: AtomicU64::new(0),
+            recent: Arc::default(),
             began: Instant::now(),
             last_id: AtomicU64::new(0),
             next_partition: AtomicU64::new(0),
             waker: Notify::new(),
             next_wake_ms: AtomicU64::new(0),
             closing: AtomicBool::new(false),
+            halted: AtomicBool::new(false),
             closed: watch::Sender::new(false),
             threads: Arc::new(watch::Sender::new(0)),
             idle: Notify::new(),
@@ -204,10 +220,25 @@ impl Node {
     }
 
     fn shard_of(&self, execution: ExecutionId) -> &mpsc::Sender<In> {
+        &self.shards[self.shard_index(execution)]
+    }
+
+    fn shard_index(&self, execution: ExecutionId) -> usize {
         // Bits above the partition, so that one partition's executions spread over the shards too.
         let spread = (execution.0 >> 10) ^ (execution.0 & 0x3ff);
-        let index = usize::try_from(spread % self.shards.len() as u64).unwrap_or(0);
-        &self.shards[index]
+        usize::try_from(spread % self.shards.len() as u64).unwrap_or(0)
+    }
+
+    /// Takes note of an execution that is left out of a list: what is stored of it is damaged.
+    pub(crate) fn note_damaged(&self, row: &ExecutionRow, why: &Error) {
+        if self.counters[self.shard_index(row.id)].damaged(row.id) {
+            tracing::error!(
+                execution = row.id.0,
+                name = &*row.new.name,
+                %why,
+                "an execution is left out of lists"
+            );
+        }
     }
 
     /// Hands an input to the execution's shard; refused as busy when its queue is full or the engine is closing.
@@ -272,27 +303,40 @@ impl Node {
         engine?.upgrade()
     }
 
-    /// Refuses new executions, waits until no append is on its way, and ends the threads: the store is free again once
-    /// the last handle is dropped.
+    /// Refuses new executions, lets those that have something to do go on for a moment, waits until no append is on its
+    /// way, and ends the threads: the store is free again once the last handle is dropped.
     pub(crate) async fn drain(&self, patience: Duration) {
         self.closing.store(true, SeqCst);
-        let drained = async {
-            while self.busy_shards.load(SeqCst) > 0 || self.queue_depth() > 0 {
-                let woken = self.idle.notified();
-                // The last shard may have become idle between the look and the wait.
-                let _ = tokio::time::timeout(Duration::from_millis(20), woken).await;
+        if !self.idle_within(SHUTDOWN_WORK.min(patience)).await {
+            // Work may go on for ever, each step of it durable.
+            self.halted.store(true, SeqCst);
+            if self.idle_within(patience).await {
+                tracing::info!(
+                    "executions still had something to do; they go on at the next start, and task attempts whose end was not recorded run again"
+                );
+            } else {
+                tracing::warn!(
+                    "commits were still in flight when the engine closed; recovery takes them up"
+                );
             }
-        };
-        if tokio::time::timeout(patience, drained).await.is_err() {
-            tracing::warn!(
-                "commits were still in flight when the engine closed; recovery takes them up"
-            );
         }
         let _ = self.journal.release(&self.owner).await;
         self.close();
         // A thread that does not end holds the store open; that is no reason to wait for ever.
         let mut threads = self.threads.subscribe();
         let _ = tokio::time::timeout(patience, threads.wait_for(|threads| *threads == 0)).await;
+    }
+
+    /// Whether no shard has turns to make or appends on their way, at one moment of that time.
+    async fn idle_within(&self, time: Duration) -> bool {
+        let idle = async {
+            while self.busy_shards.load(SeqCst) > 0 || self.queue_depth() > 0 {
+                let woken = self.idle.notified();
+                // The last shard may have become idle between the look and the wait.
+                let _ = tokio::time::timeout(SHUTDOWN_LOOK, woken).await;
+            }
+        };
+        tokio::time::timeout(time, idle).await.is_ok()
     }
 
     /// Ends the threads without waiting for anything.
@@ -382,6 +426,7 @@ impl Node {
             &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner),
             now_held.clone(),
         );
+        self.leased_at_ms.store(asked.0, SeqCst);
         for shard in &self.shards {
             // A shard that has ended needs no leases.
             let _ = shard
@@ -400,6 +445,30 @@ impl Node {
             .map(|(partition, _)| *partition)
             .collect();
         self.recover(&new).await
+    }
+
+    /// What the store holds of the execution of that name: from memory when it closed a moment ago.
+    pub(crate) fn look(
+        &self,
+        scope: ScopeId,
+        name: &str,
+    ) -> Answer<Result<Option<Look>, ReadError>> {
+        match self.recent(scope, name) {
+            Some(look) => ready(Ok(Some(look))),
+            None => self.journal.look(scope, name),
+        }
+    }
+
+    /// Nobody else has written it as long as this node has the lease under which it closed.
+    fn recent(&self, scope: ScopeId, name: &str) -> Option<Look> {
+        let (epoch, look) = self.recent.get(scope, name)?;
+        let age_ms = self
+            .monotonic()
+            .0
+            .saturating_sub(self.leased_at_ms.load(SeqCst));
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = held.get(&look.row.id.partition()) == Some(&epoch) && age_ms < FRESH_MS;
+        (counts && !self.closing.load(Relaxed)).then(|| Look::clone(&look))
     }
 
     fn monotonic(&self) -> Monotonic {
@@ -600,7 +669,7 @@ impl ShardLoop {
             }),
             seed: Box::new(|_, _| os_seed()),
             clock: Box::new(move || since(began)),
-            fresh_ms: LEASE_MS * 2 / 3,
+            fresh_ms: FRESH_MS,
             on_crash: Box::new(move |info, request| {
                 on_crash_node
                     .upgrade()
@@ -610,6 +679,7 @@ impl ShardLoop {
                 let node = activities_node.upgrade();
                 node.is_some_and(|node| node.activities.is_known(&info.tenant, activity))
             }),
+            recent: node.recent.clone(),
         };
         let shard = Shard::new(environment, counters.clone());
         let closed = node.closed.subscribe();
@@ -630,7 +700,7 @@ impl ShardLoop {
     async fn run(mut self) {
         loop {
             self.count_busy();
-            let goes_on = match self.shard.is_busy() {
+            let goes_on = match self.makes_turns() {
                 true => !*self.closed.borrow(),
                 false => self.wait().await,
             };
@@ -639,7 +709,9 @@ impl ShardLoop {
             }
             self.shard.pass(self.node.monotonic());
             self.take_queued();
-            self.shard.work(now(), TURNS_PER_LOOK);
+            if !self.node.halted.load(Relaxed) {
+                self.shard.work(now(), TURNS_PER_LOOK);
+            }
             self.act();
             tokio::task::yield_now().await;
         }
@@ -647,7 +719,11 @@ impl ShardLoop {
 
     /// Waits for something to happen; false when the engine is gone.
     async fn wait(&mut self) -> bool {
-        let pause = self.shard.next_due().map_or(WAKER_REST_MAX, |due| {
+        let due = self
+            .shard
+            .next_due()
+            .filter(|_| !self.node.halted.load(Relaxed));
+        let pause = due.map_or(WAKER_REST_MAX, |due| {
             Duration::from_millis(due.since_ms(now()))
         });
         tokio::select! {
@@ -844,9 +920,13 @@ impl ShardLoop {
         }
     }
 
+    fn makes_turns(&self) -> bool {
+        self.shard.is_busy() && !self.node.halted.load(Relaxed)
+    }
+
     /// Keeps the node's count of shards with appends on their way.
     fn count_busy(&mut self) {
-        let busy = self.shard.is_busy() || self.shard.has_flights();
+        let busy = self.makes_turns() || self.shard.has_flights();
         if busy != self.counted_busy {
             self.counted_busy = busy;
             if busy {

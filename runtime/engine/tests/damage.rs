@@ -267,6 +267,48 @@ fn a_damaged_record_is_told() {
     });
 }
 
+#[test]
+fn a_list_leaves_out_what_is_damaged_and_counts_it() {
+    let runtime = runtime();
+    let (directory, first) = runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let first = start(&engine, "passes", PASSES).await;
+        for name in ["two", "three"] {
+            let request = StartRequest {
+                machine_arn: first
+                    .replace(":execution:", ":stateMachine:")
+                    .replace(":one", ""),
+                name: Some(name.into()),
+                input: None,
+                trace_header: None,
+            };
+            engine.start(&caller(), request).await.unwrap();
+        }
+        engine.shutdown().await;
+        (directory, first)
+    });
+    let row = first_execution(directory.path());
+    flip(directory.path(), "executions", "meta", row, 20);
+    let machine = first
+        .replace(":execution:", ":stateMachine:")
+        .replace(":one", "");
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+        for _ in 0..2 {
+            let page = PageRequest::default();
+            let listed = engine
+                .executions(&caller(), &machine, None, page)
+                .await
+                .unwrap();
+            let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
+            assert_eq!(names, ["three", "two"]);
+            assert_eq!(engine.metrics().executions_damaged, 1);
+        }
+        engine.shutdown().await;
+    });
+}
+
 fn first_execution(directory: &Path) -> i64 {
     let conn = Connection::open(directory.join("journal.sqlite")).unwrap();
     conn.query_row("SELECT min(id) FROM executions", [], |row| row.get(0))

@@ -269,6 +269,11 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             "Executions held in memory",
             metrics.executions_loaded,
         ),
+        gauge(
+            "executions_damaged",
+            "Executions of which something stored was found damaged; the log names them",
+            metrics.executions_damaged,
+        ),
         counter(
             "tasks_dispatched",
             "Task attempts dispatched",

@@ -36,17 +36,34 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     tokio::spawn(async move { sandbox.warm().await });
     let mut config = host.server_config(&args.host);
     config.connections_max = config.connections_max.min(connections_max());
-    let served = stepwell_server::serve(
-        config,
-        host.engine.clone(),
-        host.metrics(),
-        listener,
-        told_to_stop(),
-    )
-    .await;
-    eprintln!("shutting down: what runs is kept and goes on at the next start");
-    host.close().await;
-    served.runtime()
+    let (engine, metrics) = (host.engine.clone(), host.metrics());
+    let serving = async {
+        let told = async {
+            told_to_stop().await;
+            eprintln!(
+                "shutting down: what runs is kept and goes on at the next start; Ctrl-C again leaves at once"
+            );
+        };
+        let served = stepwell_server::serve(config, engine, metrics, listener, told).await;
+        host.close().await;
+        served.runtime()
+    };
+    tokio::select! {
+        served = serving => served,
+        () = told_again() => {
+            eprintln!("left at once: the next start takes up what ran, as after a crash");
+            Ok(())
+        }
+    }
+}
+
+/// Completes at the Ctrl-C that comes after the server was told to stop.
+async fn told_again() {
+    told_to_stop().await;
+    // Without a handler there is nothing to wait for.
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// Raises this process's limit of open files to what it may have, and leaves a part of it to all but connections.

@@ -513,7 +513,7 @@ pub(crate) enum OpenError {
 }
 
 /// An answer that is there already.
-fn ready<T: Send + 'static>(value: T) -> Answer<T> {
+pub(crate) fn ready<T: Send + 'static>(value: T) -> Answer<T> {
     Box::pin(std::future::ready(value))
 }
 

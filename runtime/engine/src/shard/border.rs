@@ -17,6 +17,7 @@ use crate::{
     error::Error,
     journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
     map_run, reader,
+    recent::Recent,
     record::{self, Child, InboxItem, Parent},
 };
 
@@ -38,6 +39,8 @@ pub(crate) struct Environment {
     /// Whether an activity is known to be there. Another one is looked up when its task is durable, and the execution
     /// is loaded at the next start in case that was not done.
     pub(crate) knows_activity: Box<KnowsActivity>,
+    /// What closed a moment ago.
+    pub(crate) recent: Arc<Recent>,
 }
 
 /// Says what a crash means for an attempt.

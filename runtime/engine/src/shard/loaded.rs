@@ -22,8 +22,8 @@ use crate::{
     api::HistoryEntry,
     children,
     journal::{
-        Append, CloseTask, Epoch, ExecutionId, MessageId, NewExecution, OpenTask, Outgoing,
-        Refused, ScopeId, Segment, Status, TokenHash, View,
+        Append, CloseTask, Epoch, ExecutionId, ExecutionRow, Look, MessageId, NewExecution,
+        OpenTask, Outgoing, Refused, ScopeId, Segment, Status, StoredSegment, TokenHash, View,
     },
     limits::EVICT_AFTER_MS,
     map_run,
@@ -63,6 +63,14 @@ pub(super) struct Loaded {
     kept: Kept,
     /// The limits that it was noticed to be near.
     noticed: Noticed,
+    /// The first append of a durable execution that has been in memory since.
+    origin: Option<Box<Origin>>,
+}
+
+/// What the first append of an execution declared and held.
+struct Origin {
+    new: NewExecution,
+    first: StoredSegment,
 }
 
 /// Draws a fresh id on the partition of an execution.
@@ -111,6 +119,8 @@ pub(super) struct Flight {
     pub(super) landed: Vec<MessageId>,
     /// Set when the execution may leave memory, with its wake-up time.
     pub(super) evict: Option<Option<Timestamp>>,
+    /// What the store holds once this is durable, when it is the end of the execution.
+    pub(super) closed: Option<Box<Look>>,
 }
 
 /// What a turn made of the inputs.
@@ -168,6 +178,7 @@ impl Loaded {
             sync_reply: None,
             kept: Kept::default(),
             noticed: Noticed::default(),
+            origin: None,
             run,
         }
     }
@@ -480,6 +491,7 @@ impl Loaded {
         );
         append.send.extend(send);
         let flight = Flight {
+            closed: self.closed(&append),
             history: public_entries(&events, first_public),
             sent: append.send.clone(),
             effects: taken.effects,
@@ -494,6 +506,34 @@ impl Loaded {
             append: Box::new(append),
             flight: Box::new(flight),
         }
+    }
+
+    /// What the store holds after an append that closes the execution, if all of it is known. Remembers the first one.
+    fn closed(&mut self, append: &Append) -> Option<Box<Look>> {
+        let stored = StoredSegment {
+            first: append.expected_next,
+            segment: append.segment.clone(),
+        };
+        if let Some(new) = &append.create {
+            let (new, first) = (new.clone(), stored.clone());
+            self.origin = Some(Box::new(Origin { new, first }));
+        }
+        let origin = self.origin.as_ref()?;
+        if append.view.status == Status::Running {
+            return None;
+        }
+        let row = ExecutionRow {
+            id: append.execution,
+            new: origin.new.clone(),
+            view: append.view.clone(),
+            next: self.next_position,
+            next_public: self.run.next_public_id(),
+        };
+        Some(Box::new(Look {
+            row,
+            first: Some(origin.first.clone()),
+            last: (stored.first != origin.first.first).then_some(stored),
+        }))
     }
 
     /// The first append holds the start alone, the last one the end alone; between them nothing is kept.

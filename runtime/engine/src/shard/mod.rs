@@ -28,7 +28,7 @@ use crate::{
     children,
     counters::Counters,
     journal::{
-        Epoch, ExecutionId, Message, MessageId, Outgoing, Partition, Refused, Verdict, Write,
+        Epoch, ExecutionId, Look, Message, MessageId, Outgoing, Partition, Refused, Verdict, Write,
     },
     limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX, TURN_MS_MAX},
 };
@@ -445,6 +445,7 @@ impl Shard {
         messages: Vec<Message>,
         waiting: Vec<Waiting>,
     ) {
+        self.environment.recent.forget(execution);
         let mut inbox = Vec::new();
         for message in messages {
             match border::message_input(&message) {
@@ -476,6 +477,7 @@ impl Shard {
     fn give_up(&mut self, execution: ExecutionId, why: &str, waiting: Vec<Waiting>) {
         tracing::error!(why, "an execution does not go on");
         self.damaged.insert(execution);
+        self.counters.damaged(execution);
         for waiting in waiting {
             waiting.refuse();
         }
@@ -661,6 +663,8 @@ impl Shard {
     /// Acts on durable events: dispatches, answers, tells watchers; forgets what is closed or may sleep on disk.
     fn release(&mut self, execution: ExecutionId, flights: &mut VecDeque<Flight>) {
         for flight in flights.drain(..) {
+            // Before anyone hears of it.
+            self.remember(execution, flight.closed);
             if let Some(reply) = flight.started {
                 reply.started();
             }
@@ -688,6 +692,15 @@ impl Shard {
             if let Some(wake_at) = flight.evict {
                 self.evict(execution, wake_at);
             }
+        }
+    }
+
+    /// Keeps what the store holds of an execution that is closed.
+    fn remember(&mut self, execution: ExecutionId, closed: Option<Box<Look>>) {
+        let recent = &self.environment.recent;
+        match (closed, self.held.get(&execution.partition())) {
+            (Some(look), Some(epoch)) => recent.put(*epoch, *look),
+            (Some(_), None) | (None, _) => recent.forget(execution),
         }
     }
 

@@ -52,6 +52,7 @@ fn shard(step_ms: u64) -> Shard {
         fresh_ms: u64::MAX,
         on_crash: Box::new(|_, _| OnCrash::Redispatch),
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
+        recent: Arc::default(),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);

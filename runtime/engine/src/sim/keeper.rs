@@ -27,7 +27,7 @@ impl World {
         let wanted = self.nodes[node].wanted();
         let leases = now(journal.lease(self.nodes[node].owner(), &wanted, self.lease_ms));
         let leases = leases.unwrap_or_default();
-        let fresh = self.nodes[node].leased(&leases);
+        let fresh = self.nodes[node].leased(at, &leases);
         let held = leases.iter().map(|lease| (lease.partition, lease.epoch));
         let leased = In::Leases {
             held: held.collect(),

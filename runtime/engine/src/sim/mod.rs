@@ -7,6 +7,7 @@ mod children;
 mod keeper;
 mod node;
 mod outside;
+mod recent;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -476,7 +477,11 @@ impl World {
             }
             self.pass_to(at);
             self.maybe_disturb();
+            let committing = item.committing();
             self.happen(item);
+            if let Some(node) = committing {
+                self.check_recent(node)?;
+            }
             self.collect_starts();
             self.collect_children();
             if let Some(node) = self.crash_now.take() {
@@ -903,6 +908,12 @@ impl Item {
             Item::Child { .. } => "the start of a child",
             Item::MapRun { .. } => "items or results of a map run",
         }
+    }
+
+    /// The node whose appends are made durable or acknowledged.
+    fn committing(&self) -> Option<usize> {
+        let commits = matches!(self, Item::Commit { .. } | Item::Verdicts { .. });
+        self.node().filter(|_| commits)
     }
 
     fn node(&self) -> Option<usize> {

@@ -11,12 +11,15 @@ use stepwell_interp::Timestamp;
 use super::{on_crash, seed_at};
 use crate::{
     counters::Counters,
-    journal::{Epoch, ExecutionId, Lease, Partition},
+    journal::{Epoch, ExecutionId, Lease, Look, Partition},
+    recent::Recent,
     shard::{Environment, In, Monotonic, Out, Shard},
 };
 
 /// Partitions in a simulated installation.
 const PARTITIONS: u16 = 4;
+/// How long a node acts as if it had its leases.
+const FRESH_MS: u64 = super::LEASE_MS * 2 / 3;
 /// Turns that a node takes at a time.
 const TURNS: usize = 1_000;
 /// 2020-01-01T00:00:00Z: the world begins six years later.
@@ -33,6 +36,9 @@ pub(super) struct SimNode {
     owner: String,
     shard: Option<Shard>,
     held: BTreeMap<Partition, Epoch>,
+    /// When it asked for its leases.
+    leased_at: Monotonic,
+    recent: Arc<Recent>,
     pub(super) paused_until: Timestamp,
     /// Commits of one node are applied and answered in order.
     pub(super) commit_path: Timestamp,
@@ -54,6 +60,8 @@ impl SimNode {
             owner: String::new(),
             shard: None,
             held: BTreeMap::new(),
+            leased_at: Monotonic(0),
+            recent: Arc::default(),
             paused_until: Timestamp(0),
             commit_path: Timestamp(0),
             offset_ms: 0,
@@ -79,18 +87,20 @@ impl SimNode {
     pub(super) fn up(&mut self, at: Timestamp) {
         self.life += 1;
         self.owner = format!("node-{}-{}", self.index, self.life);
+        self.recent = Arc::default();
         let seed = self.seed;
         let environment = Environment {
             opened_at: self.wall(at),
             seed: Box::new(move |execution, position| seed_at(seed, execution, position)),
             new_id: ids(self.index, self.life),
             clock: stopwatch(seed ^ u64::from(self.life)),
-            fresh_ms: super::LEASE_MS * 2 / 3,
+            fresh_ms: FRESH_MS,
             on_crash: Box::new(on_crash),
             // Some are known, some are not.
             knows_activity: Box::new(|info, _| {
                 info.execution_arn.bytes().map(u32::from).sum::<u32>() % 2 == 0
             }),
+            recent: self.recent.clone(),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);
@@ -179,7 +189,8 @@ impl SimNode {
     }
 
     /// Takes note of its leases; those that are new.
-    pub(super) fn leased(&mut self, leases: &[Lease]) -> Vec<Partition> {
+    pub(super) fn leased(&mut self, at: Timestamp, leases: &[Lease]) -> Vec<Partition> {
+        self.leased_at = Monotonic(at.0);
         let now_held: BTreeMap<Partition, Epoch> = leases
             .iter()
             .map(|lease| (lease.partition, lease.epoch))
@@ -190,6 +201,20 @@ impl SimNode {
         let fresh = fresh.map(|(partition, _)| *partition).collect();
         self.held = now_held;
         fresh
+    }
+
+    /// The closed executions that it describes from memory.
+    pub(super) fn recent(&self, at: Timestamp) -> Vec<Arc<Look>> {
+        let age_ms = self.monotonic(at).0.saturating_sub(self.leased_at.0);
+        let counts = |epoch: &Epoch, look: &Look| {
+            self.is_up()
+                && age_ms < FRESH_MS
+                && self.held.get(&look.row.id.partition()) == Some(epoch)
+        };
+        let all = self.recent.all().into_iter();
+        all.filter(|(epoch, look)| counts(epoch, look))
+            .map(|(_, look)| look)
+            .collect()
     }
 
     /// Its shard knows of the leases.

@@ -5,6 +5,7 @@ mod activities;
 mod aliases;
 mod api;
 mod arn;
+mod attempt;
 mod children;
 mod counters;
 mod deletion;

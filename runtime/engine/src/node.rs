@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     activities::{self, Activities},
+    attempt::{AttemptEnd, AttemptSignals},
     counters::Counters,
     deletion, dispatch,
     engine::{Engine, Options, WeakEngine},
@@ -40,7 +41,7 @@ use crate::{
     programs::Programs,
     reader,
     recent::Recent,
-    runner::{Signals, TaskRunner},
+    runner::TaskRunner,
     shard::{Environment, In, Info, MapRunRequest, Monotonic, Out, Shard, Ticket},
 };
 
@@ -912,12 +913,7 @@ impl ShardLoop {
     }
 
     fn attempt_end(&self, execution: ExecutionId, task: TaskId) -> AttemptEnd {
-        AttemptEnd {
-            execution,
-            task,
-            news: self.news_sender.clone(),
-            tells: None,
-        }
+        AttemptEnd::new(execution, task, self.news_sender.clone())
     }
 
     fn makes_turns(&self) -> bool {
@@ -935,72 +931,5 @@ impl ShardLoop {
                 self.node.idle.notify_waiters();
             }
         }
-    }
-}
-
-/// Tells the shard of an attempt's end however it comes: a runner that panics fails the attempt, nothing else.
-struct AttemptEnd {
-    execution: ExecutionId,
-    task: TaskId,
-    news: mpsc::UnboundedSender<In>,
-    tells: Option<In>,
-}
-
-impl AttemptEnd {
-    fn tell(mut self, input: Input) {
-        self.tells = Some(In::Input {
-            execution: self.execution,
-            input,
-        });
-    }
-
-    /// The attempt did its part; its outcome comes by other ways.
-    fn wait(mut self) {
-        self.tells = Some(In::Served {
-            execution: self.execution,
-            task: self.task,
-        });
-    }
-}
-
-impl Drop for AttemptEnd {
-    fn drop(&mut self) {
-        let tells = self.tells.take().unwrap_or_else(|| In::Input {
-            execution: self.execution,
-            input: Input::TaskEnded {
-                task: self.task,
-                outcome: dispatch::lost(),
-            },
-        });
-        let _ = self.news.send(tells);
-    }
-}
-
-/// News of one attempt from the thread it runs on.
-struct AttemptSignals {
-    execution: ExecutionId,
-    task: TaskId,
-    news: mpsc::UnboundedSender<In>,
-}
-
-impl Signals for AttemptSignals {
-    fn started(&self, version: &str) {
-        let input = Input::TaskStarted {
-            task: self.task,
-            by: Some(version.into()),
-            at: now(),
-        };
-        let _ = self.news.send(In::Input {
-            execution: self.execution,
-            input,
-        });
-    }
-
-    fn heartbeat(&self) {
-        let input = Input::Heartbeat { task: self.task };
-        let _ = self.news.send(In::Input {
-            execution: self.execution,
-            input,
-        });
     }
 }

@@ -287,8 +287,16 @@ impl Client {
 
     /// How near an execution is to its limits; nothing from a server that does not tell.
     pub(crate) async fn limits(&self, arn: &str) -> Outcome<Option<Value>> {
-        let path = self.url(&format!("/api/executions/{arn}/limits"));
-        let request = Request::get(path).body(Body::empty()).runtime()?;
+        self.told(&format!("/api/executions/{arn}/limits")).await
+    }
+
+    /// How far a map run is; nothing from a server that does not tell.
+    pub(crate) async fn map_run(&self, arn: &str) -> Outcome<Option<Value>> {
+        self.told(&format!("/api/map-runs/{arn}")).await
+    }
+
+    async fn told(&self, path: &str) -> Outcome<Option<Value>> {
+        let request = Request::get(self.url(path)).body(Body::empty()).runtime()?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
             return Ok(None);

@@ -10,6 +10,7 @@ mod given;
 mod golden;
 mod graph;
 mod host;
+mod meter;
 mod panics;
 mod progress;
 mod runner;

@@ -1,7 +1,12 @@
 //! The live view of an execution on stderr: lines that stay for what ended, lines that move for what runs. Hides how
 //! a timeline becomes text; knows no terminal and no clock.
 
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
 use crate::graph::clip;
+use crate::meter::Meter;
 use crate::terminal::{Paint, Tone, shown};
 use crate::timeline::{Change, HistoryEvent, StateType, Status, Timeline, Visit, duration_text};
 
@@ -14,6 +19,8 @@ const LIVE_LINES_MAX: usize = 12;
 pub(crate) struct Progress {
     timeline: Timeline,
     paint: Paint,
+    /// By the ARN of the map run.
+    meters: BTreeMap<String, Meter>,
 }
 
 impl Progress {
@@ -21,7 +28,32 @@ impl Progress {
         Progress {
             timeline: Timeline::new(),
             paint,
+            meters: BTreeMap::new(),
         }
+    }
+
+    /// The map runs whose counts are shown now, or with these events that were not taken yet.
+    pub(crate) fn map_runs(&self, events: &[HistoryEvent]) -> Vec<String> {
+        let new = events.iter().filter_map(|event| event.text("mapRunArn"));
+        let visits = self.timeline.visits.iter();
+        let shown = visits
+            .filter(|visit| visit.ended_ms.is_none())
+            .filter_map(|visit| visit.map_run.as_deref());
+        let open = shown.chain(new).filter(|arn| {
+            let meter = self.meters.get(*arn);
+            meter.is_none_or(|meter| !meter.is_over())
+        });
+        open.take(LIVE_LINES_MAX).map(str::to_owned).collect()
+    }
+
+    /// Takes the counts of a map run.
+    pub(crate) fn take_map_run(&mut self, at_ms: u64, arn: &str, told: &Value) {
+        let meter = self.meters.entry(arn.to_owned()).or_default();
+        meter.take(at_ms, told);
+    }
+
+    fn meter(&self, visit: &Visit) -> Option<&Meter> {
+        self.meters.get(visit.map_run.as_deref()?)
     }
 
     pub(crate) fn timeline(&self) -> &Timeline {
@@ -84,7 +116,8 @@ impl Progress {
             what.push_str(&format!("  {} attempts", visit.attempts.len()));
         }
         if visit.kind == StateType::Map {
-            what.push_str(&format!("  {}", items_text(visit)));
+            let items = self.meter(visit).map(Meter::summary);
+            what.push_str(&format!("  {}", items.unwrap_or_else(|| items_text(visit))));
         }
         self.told(visit, at_ms, tone, sign, &what)
     }
@@ -158,7 +191,8 @@ impl Progress {
             what.push_str("  waits to try again");
         }
         if visit.kind == StateType::Map {
-            what.push_str(&format!("  {}", items_text(visit)));
+            let items = self.meter(visit).map(Meter::live);
+            what.push_str(&format!("  {}", items.unwrap_or_else(|| items_text(visit))));
         }
         self.told(visit, now_ms, Tone::Busy, spinner(now_ms), &what)
     }

@@ -57,6 +57,8 @@ pub(crate) struct Visit {
     /// The last failure of the state itself.
     pub(crate) failure: Option<Failure>,
     pub(crate) items: Items,
+    /// ARN of the last map run of a distributed Map.
+    pub(crate) map_run: Option<String>,
 }
 
 /// One attempt at a state's work.

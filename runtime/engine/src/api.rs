@@ -200,6 +200,8 @@ pub struct MapRunDescription {
     pub tolerated_percentage: f64,
     pub items: Progress,
     pub executions: Progress,
+    /// How many items there are in all, or seem to be while they are read; none while that cannot be told.
+    pub expected_items: Option<u64>,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
 }

@@ -1,5 +1,6 @@
 //! Tasks that the engine serves itself: calls of this service's own API from a state machine, `states:startExecution`
-//! in all its patterns and `aws-sdk:sfn:…`. Hides how a call is read from parameters and how its refusal is worded.
+//! in all its patterns and `aws-sdk:sfn:…`, and those of its object storage. Hides how a call is read from parameters and
+//! how its refusal is worded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use crate::{
     error::Error,
     journal::ExecutionId,
     limits::{ACTIVITY_POLL_TIME, RELOAD_AFTER_MS, START_TRIES_MAX},
+    objects,
     record::{Child, ChildEnd, ChildEnding, Parent},
     shard::Info,
 };
@@ -43,7 +45,11 @@ pub(crate) fn is_own(target: &Target) -> bool {
         Target::StartExecution(_) => true,
         Target::AwsSdk {
             service, action, ..
-        } => &**service == "sfn" && SDK_ACTIONS.contains(&&**action),
+        } => match &**service {
+            "sfn" => SDK_ACTIONS.contains(&&**action),
+            "s3" => objects::is_offered(action),
+            _ => false,
+        },
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
@@ -79,6 +85,18 @@ pub(crate) async fn serve(
     };
     match &request.resource.target {
         Target::StartExecution(pattern) => call.start_execution(*pattern).await,
+        Target::AwsSdk {
+            service, action, ..
+        } if &**service == "s3" => {
+            let storage = engine.node().storage(&info.tenant);
+            let outcome = objects::serve(storage, action, request).await;
+            match (outcome, request.resource.target.pattern()) {
+                (TaskOutcome::Succeeded { output }, Pattern::WaitForTaskToken) => {
+                    Served::Submitted(output)
+                }
+                (outcome, _) => Served::Ended(outcome),
+            }
+        }
         Target::AwsSdk { action, .. } => Served::Ended(call.sdk(action).await),
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)

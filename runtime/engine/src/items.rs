@@ -12,8 +12,8 @@ use stepwell_asl::{
 };
 use stepwell_interp::{ChildId, Item, MapRunInput, MapRunStart, Part, PartKind, Reading};
 use stepwell_items::{
-    Content, CsvHeader, Cursor, Error, Format, Manifest, PageSize, PartFile, Reader, ResultFolder,
-    ResultKind, Source, Storage,
+    Content, CsvHeader, Cursor, Error, Format, Manifest, Page, PageSize, PartFile, Reader,
+    ResultFolder, ResultKind, Source, Storage,
 };
 use stepwell_query::Value;
 
@@ -62,12 +62,13 @@ impl Items {
                         .page(id, tenant, (start, program), (cursor, *skip), *first)
                         .await;
                     match page {
-                        Ok((items, cursor, ended)) => MapRunInput::ItemsRead {
+                        Ok(page) => MapRunInput::ItemsRead {
                             first: *first,
-                            ids: ids(items.len()),
-                            items,
-                            cursor,
-                            ended,
+                            ids: ids(page.items.len()),
+                            cursor: page.cursor.encode().into(),
+                            ended: page.cursor.ended,
+                            expected: page.expected,
+                            items: page.items.into_iter().map(item_of).collect(),
                         },
                         Err(error) => MapRunInput::ReadFailed {
                             cause: error.to_string().into(),
@@ -121,7 +122,7 @@ impl Items {
         (start, program): (&MapRunStart, &Program),
         (cursor, skip): (&Arc<str>, u64),
         first: u64,
-    ) -> Result<(Vec<Item>, Arc<str>, bool), Error> {
+    ) -> Result<Page, Error> {
         let open = {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
             readers.remove(&id)
@@ -129,7 +130,7 @@ impl Items {
         let mut reader = match open {
             Some((at, reader)) if at == first => reader,
             Some(_) | None => {
-                let storage = self.storage(tenant)?;
+                let storage = self.needed(tenant)?;
                 let from = if cursor.is_empty() {
                     Cursor::default()
                 } else {
@@ -149,13 +150,7 @@ impl Items {
             let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
             readers.insert(id, (first + page.items.len() as u64, reader));
         }
-        let cursor = page.cursor.encode().into();
-        let items = page.items.into_iter().map(|item| Item {
-            value: item.value,
-            key: item.key,
-            source: item.source,
-        });
-        Ok((items.collect(), cursor, page.cursor.ended))
+        Ok(page)
     }
 
     async fn write(
@@ -166,7 +161,7 @@ impl Items {
         number: u32,
         results: &[Value],
     ) -> Result<PartFile, Error> {
-        let folder = folder(self.storage(tenant)?, start)?;
+        let folder = folder(self.needed(tenant)?, start)?;
         folder.write_part(result_kind(kind), number, results).await
     }
 
@@ -176,7 +171,7 @@ impl Items {
         start: &MapRunStart,
         parts: &[Part],
     ) -> Result<(Arc<str>, Arc<str>), Error> {
-        let folder = folder(self.storage(tenant)?, start)?;
+        let folder = folder(self.needed(tenant)?, start)?;
         let file = |part: &Part| {
             let file = PartFile {
                 key: part.key.clone(),
@@ -192,12 +187,14 @@ impl Items {
         Ok((folder.bucket.clone(), folder.manifest_key().into()))
     }
 
-    fn storage(&self, tenant: &Arc<str>) -> Result<Storage, Error> {
-        let storage = self
-            .storage
-            .as_ref()
-            .map(|storage| storage.for_account(tenant));
-        storage.ok_or_else(|| {
+    /// The storage as an account sees it, where there is one.
+    pub(crate) fn storage(&self, tenant: &Arc<str>) -> Option<Storage> {
+        let storage = self.storage.as_ref();
+        storage.map(|storage| storage.for_account(tenant))
+    }
+
+    fn needed(&self, tenant: &Arc<str>) -> Result<Storage, Error> {
+        self.storage(tenant).ok_or_else(|| {
             let text =
                 "this installation has none; give it a data directory, or an endpoint in [storage]";
             Error::Storage(text.to_owned())
@@ -208,6 +205,14 @@ impl Items {
 fn failed(error: &Error) -> MapRunInput {
     MapRunInput::WriteFailed {
         cause: error.to_string().into(),
+    }
+}
+
+fn item_of(item: stepwell_items::Item) -> Item {
+    Item {
+        value: item.value,
+        key: item.key,
+        source: item.source,
     }
 }
 
@@ -241,6 +246,7 @@ pub(crate) fn state_page(
         first,
         ids: ids(page.len()),
         ended: at.saturating_add(page.len()) >= total,
+        expected: Some(total as u64),
         items: page,
         cursor: "".into(),
     }

@@ -24,6 +24,7 @@ mod map_run;
 mod map_runs;
 mod near;
 mod node;
+mod objects;
 mod pages;
 mod probe;
 mod programs;

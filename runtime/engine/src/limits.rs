@@ -141,3 +141,6 @@ pub(crate) const SHUTDOWN_WORK: Duration = Duration::from_secs(1);
 
 /// How long `shutdown` then waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Objects in one list of a bucket (S3).
+pub(crate) const LISTED_OBJECTS_MAX: u64 = 1_000;

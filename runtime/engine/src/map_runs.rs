@@ -33,6 +33,7 @@ impl Engine {
             tolerated_percentage: view.tolerated_percentage,
             items: view.items,
             executions: view.executions,
+            expected_items: view.expected_items,
             redrive_count: row.view.redrive_count,
             redriven_at: row.view.redriven_at,
         })

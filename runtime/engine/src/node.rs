@@ -14,6 +14,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use stepwell_interp::{ChildId, Input, OnCrash, TaskId, TaskRequest, Timestamp};
+use stepwell_items::Storage;
 use tokio::{
     sync::{Notify, mpsc, watch},
     task::AbortHandle,
@@ -590,6 +591,13 @@ impl Node {
             Ok(plan) => self.runner.on_crash(&info.tenant, &plan.plugin),
             Err(_) => OnCrash::Redispatch,
         }
+    }
+}
+
+impl Node {
+    /// The object storage as an account sees it, where there is one.
+    pub(crate) fn storage(&self, tenant: &Arc<str>) -> Option<Storage> {
+        self.items.storage(tenant)
     }
 }
 

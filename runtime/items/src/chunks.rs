@@ -59,6 +59,15 @@ impl Text {
         self.base + self.taken as u64
     }
 
+    /// How much of the object has been taken, 0 to 1. Of compressed text it is how much was fetched.
+    pub(crate) fn share(&self) -> f64 {
+        let at = match self.gzip {
+            Some(_) => self.next,
+            None => self.at(),
+        };
+        (at as f64 / self.object.bytes.max(1) as f64).min(1.0)
+    }
+
     /// What is at hand.
     pub(crate) fn rest(&self) -> &[u8] {
         &self.buffer[self.taken..]

@@ -1,6 +1,9 @@
 //! Parquet: each row an object. Hides that the library reads where it likes and blocks while it does.
 
-use std::io::{Cursor as IoCursor, Read};
+use std::{
+    io::{Cursor as IoCursor, Read},
+    sync::{Arc, OnceLock},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -23,6 +26,8 @@ const FETCH_BYTES: u64 = 256 * 1024;
 pub(crate) struct ParquetRows {
     rows: mpsc::Receiver<Result<Value, Error>>,
     at: u64,
+    /// Rows in all, once the file's foot was read.
+    total: Arc<OnceLock<u64>>,
 }
 
 impl ParquetRows {
@@ -32,13 +37,20 @@ impl ParquetRows {
             object,
             runtime: Handle::current(),
         };
+        let total = Arc::new(OnceLock::new());
+        let known = total.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_rows(file, at, &sender) {
+            if let Err(error) = send_rows(file, at, &sender, &known) {
                 // No one receives when the reader was dropped.
                 let _ = sender.blocking_send(Err(error));
             }
         });
-        ParquetRows { rows, at }
+        ParquetRows { rows, at, total }
+    }
+
+    pub(crate) fn share(&self) -> Option<f64> {
+        let total = self.total.get()?;
+        Some(self.at as f64 / (*total).max(1) as f64)
     }
 
     pub(crate) fn at(&self) -> u64 {
@@ -56,8 +68,11 @@ fn send_rows(
     file: File,
     at: u64,
     sender: &mpsc::Sender<Result<Value, Error>>,
+    total: &OnceLock<u64>,
 ) -> Result<(), Error> {
     let reader = SerializedFileReader::new(file).map_err(unreadable)?;
+    let rows = reader.metadata().file_metadata().num_rows();
+    let _ = total.set(u64::try_from(rows).unwrap_or(0));
     let mut skip = at;
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).map_err(unreadable)?;

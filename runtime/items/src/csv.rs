@@ -68,6 +68,10 @@ impl CsvRows {
         self.text.at()
     }
 
+    pub(crate) fn share(&self) -> f64 {
+        self.text.share()
+    }
+
     /// The next row. Fields beyond the header are dropped, those that are missing are empty.
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
         if !self.record().await? {

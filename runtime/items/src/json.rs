@@ -59,6 +59,10 @@ impl JsonItems {
         Ok(items)
     }
 
+    pub(crate) fn share(&self) -> f64 {
+        self.text.share()
+    }
+
     pub(crate) fn position(&self) -> (u64, bool) {
         (self.text.at(), self.members)
     }

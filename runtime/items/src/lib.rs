@@ -30,4 +30,4 @@ pub use limits::{CHUNK_BYTES, ITEM_BYTES_MAX};
 pub use reader::{Item, Page, PageSize, Reader};
 pub use results::{Manifest, PartFile, ResultFolder, ResultKind};
 pub use source::{Content, CsvHeader, Format, Source};
-pub use storage::{S3, Storage};
+pub use storage::{Fetched, S3, Storage};

@@ -20,6 +20,10 @@ impl Lines {
         self.text.at()
     }
 
+    pub(crate) fn share(&self) -> f64 {
+        self.text.share()
+    }
+
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
         loop {
             let (line, ended) = self.line_end().await?;

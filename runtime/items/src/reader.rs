@@ -41,6 +41,9 @@ pub struct PageSize {
 pub struct Page {
     pub items: Vec<Item>,
     pub cursor: Cursor,
+    /// How many items there seem to be in all, by how much of the source they took so far; none where that cannot be
+    /// told.
+    pub expected: Option<u64>,
 }
 
 /// Reads a source from a place on.
@@ -107,8 +110,30 @@ impl Reader {
         }
         Ok(Page {
             items,
+            expected: self.expected(),
             cursor: self.cursor.clone(),
         })
+    }
+
+    /// See [`Page::expected`].
+    fn expected(&self) -> Option<u64> {
+        let read = self.cursor.items;
+        if self.cursor.ended {
+            return Some(read);
+        }
+        let Content::Object { .. } = &self.source.content else {
+            return None;
+        };
+        // Files that a manifest names are taken to be of one size.
+        let files = self.files.as_ref().map_or(1, |files| files.files.len());
+        let within = self.rows.as_ref().and_then(Rows::share)?;
+        let share = (self.cursor.file as f64 + within) / files.max(1) as f64;
+        let expected = (share > 0.0).then(|| (read as f64 / share).round() as u64)?;
+        let most = match self.source.items_max {
+            0 => u64::MAX,
+            most => most,
+        };
+        Some(expected.clamp(read, most))
     }
 
     async fn next(&mut self) -> Result<Option<Item>, Error> {
@@ -261,6 +286,16 @@ impl Rows {
             key,
             source: self.address.clone(),
         }))
+    }
+
+    /// How much of the file was read, 0 to 1.
+    fn share(&self) -> Option<f64> {
+        match &self.items {
+            Items::Csv(rows) => Some(rows.share()),
+            Items::Lines(lines) => Some(lines.share()),
+            Items::Json(items) => Some(items.share()),
+            Items::Parquet(rows) => rows.share(),
+        }
     }
 
     fn position(&self) -> Position {

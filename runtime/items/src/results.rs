@@ -118,5 +118,6 @@ impl ResultFolder {
         self.storage
             .put(&self.bucket, &self.manifest_key(), bytes)
             .await
+            .map(drop)
     }
 }

@@ -154,6 +154,39 @@ pub(crate) async fn limits(
     }
 }
 
+/// Wire form of how far a map run is.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MapRunAnswer {
+    status: &'static str,
+    items: aws::MapRunCounts,
+    executions: aws::MapRunCounts,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected_items: Option<u64>,
+}
+
+/// `GET /api/map-runs/{arn}`: its counts as DescribeMapRun tells them, and how many items there are in all or, while they
+/// are read, seem to be.
+pub(crate) async fn map_run(
+    State(state): State<Arc<ServerState>>,
+    Path(arn): Path<String>,
+    headers: HeaderMap,
+) -> Response<Body> {
+    let caller = aws::caller(&state.config, &headers);
+    match state.engine.map_run(&caller, &arn).await {
+        Ok(map_run) => router::json(
+            StatusCode::OK,
+            &MapRunAnswer {
+                status: aws::status_name(map_run.status),
+                items: map_run.items.into(),
+                executions: map_run.executions.into(),
+                expected_items: map_run.expected_items,
+            },
+        ),
+        Err(error) => problem(error),
+    }
+}
+
 fn watched(state: Arc<ServerState>, caller: Caller, arn: String, watch: Watch) -> Response<Body> {
     let events = history_stream(state.clone(), watch).chain(stream::once(end(state, caller, arn)));
     let keep_alive = KeepAlive::new().interval(WATCH_KEEP_ALIVE);

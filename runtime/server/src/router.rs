@@ -28,6 +28,8 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
+        // Its ARN has a slash.
+        .route("/api/map-runs/{*arn}", get(api::map_run))
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(state.clone(), guarded))

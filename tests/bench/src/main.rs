@@ -2,6 +2,7 @@
 //! `cargo xtask bench`, which builds what it measures. Prints one table; writes a picture a group.
 
 mod disk;
+mod distributed;
 mod executions;
 mod fair;
 mod http;
@@ -36,7 +37,7 @@ const APPENDS: usize = 200;
     about = "Measure what executions, tasks and the process cost"
 )]
 struct Arguments {
-    /// Only rows whose name begins so, or groups: languages, executions, tasks, map, process
+    /// Only rows whose name begins so, or groups: languages, executions, tasks, map, distributed, process
     rows: Vec<String>,
     /// Short loads and one repetition: for a look, not for a page
     #[arg(long)]
@@ -163,6 +164,7 @@ fn main() -> Result<()> {
         tasks::in_workflows(&mut bench).await?;
         fair::measure(&mut bench).await?;
         map::measure(&mut bench).await?;
+        distributed::measure(&mut bench).await?;
         process::measure(&mut bench).await
     })?;
     let head = format!(
@@ -188,6 +190,7 @@ fn draw(rows: &[Row], head: &str, folder: &Path) -> Result<()> {
         ("executions", "Executions over HTTP"),
         ("tasks", "Calls of a component"),
         ("map", "An inline Map with a Wasm task an item"),
+        ("distributed", "A distributed Map over a CSV"),
         ("process", "The process"),
     ] {
         let of_group: Vec<&Row> = rows.iter().filter(|row| row.group == group).collect();

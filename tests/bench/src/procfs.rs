@@ -38,11 +38,21 @@ pub(crate) fn threads_cpu(name: &str) -> Duration {
 
 /// Resident memory of a process, bytes.
 pub(crate) fn resident(pid: u32) -> Result<f64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most resident memory that a process ever had, bytes.
+pub(crate) fn peak_resident(pid: u32) -> Result<f64> {
+    status(pid, "VmHWM:")
+}
+
+/// A size that the kernel tells of a process, bytes.
+fn status(pid: u32, field: &str) -> Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kilobytes = line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok());
-    Ok(kilobytes.context("VmRSS")? * 1024.0)
+    Ok(kilobytes.with_context(|| field.to_owned())? * 1024.0)
 }
 
 /// CPU time that all processes of the machine have used.

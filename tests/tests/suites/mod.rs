@@ -9,6 +9,7 @@ pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod random;
 pub(crate) mod recorded;
+pub(crate) mod recorded_storage;
 pub(crate) mod recorded_wire;
 pub(crate) mod replay;
 pub(crate) mod runs;

@@ -12,6 +12,8 @@ use stepwell_tests::{
     server::{self, Server, Turn},
 };
 
+use super::recorded_storage;
+
 const EXPECTED: &str = include_str!("recorded_wire.expected");
 const KINDS: &str = "validate,express_sync,teststate,execution";
 /// Cases at once: those that wait for a minute wait beside each other.
@@ -28,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("recorded_wire::cases", Runner::Corpus),
         trial("recorded_wire::sequences", Runner::Sequences),
+        trial("recorded_wire::storage", Runner::Storage),
     ]
 }
 
@@ -38,6 +41,8 @@ enum Runner {
     Corpus,
     /// `sequences.py` of ours: recorded sequences of calls.
     Sequences,
+    /// The corpus's runner for executions that need object storage, which it leaves out by itself.
+    Storage,
 }
 
 impl Runner {
@@ -45,6 +50,15 @@ impl Runner {
         match self {
             Runner::Corpus => KINDS,
             Runner::Sequences => "sequence",
+            Runner::Storage => "storage",
+        }
+    }
+
+    /// The kind of a case for floors and exceptions; `kind` is the runner's word.
+    fn kind(self, kind: String) -> String {
+        match self {
+            Runner::Corpus | Runner::Sequences => kind,
+            Runner::Storage => "storage".to_owned(),
         }
     }
 
@@ -54,6 +68,9 @@ impl Runner {
             Runner::Corpus => command
                 .arg(corpus.join("run_cases.py"))
                 .args(["--kinds", KINDS]),
+            Runner::Storage => command
+                .arg(corpus.join("run_cases.py"))
+                .args(["--kinds", "execution"]),
             Runner::Sequences => command
                 .arg(server::root().join("tests/clients/boto3/sequences.py"))
                 .arg("--corpus")
@@ -108,6 +125,14 @@ fn run(runner: Runner, corpus: &Path, scratch: &Path, report: &Path) -> Result<(
         guests.display(),
         plugins.display()
     );
+    let prepared = scratch.join("cases");
+    let corpus = match runner {
+        Runner::Corpus | Runner::Sequences => corpus,
+        Runner::Storage => {
+            recorded_storage::prepare(corpus, &data, &prepared)?;
+            &prepared
+        }
+    };
     let server = Server::start(&data, &plugins)?;
     let output = runner
         .command(&python, corpus)
@@ -142,11 +167,12 @@ fn judge(runner: Runner, report: &str) -> Result<(BTreeMap<String, Counts>, Vec<
             serde_json::from_str(line).with_context(|| format!("a line of the report: {line}"))?;
         let member = |name: &str| case[name].as_str().unwrap_or_default().to_owned();
         let (id, outcome) = (member("id"), member("outcome"));
-        let counts = counts.entry(member("kind")).or_default();
+        let of_kind = runner.kind(member("kind"));
+        let counts = counts.entry(of_kind.clone()).or_default();
         let name = id.rsplit("::").next().unwrap_or_default();
         let listed = exceptions
             .iter()
-            .any(|(kind, pattern)| *kind == member("kind") && names(pattern, name));
+            .any(|(kind, pattern)| *kind == of_kind && names(pattern, name));
         match outcome.as_str() {
             "pass" => counts.passed += 1,
             "skip" => counts.skipped += 1,
@@ -180,7 +206,7 @@ fn judge(runner: Runner, report: &str) -> Result<(BTreeMap<String, Counts>, Vec<
 }
 
 /// Whether a line of the exceptions is about a case: by its name, or by how that begins, before an ellipsis.
-fn names(pattern: &str, name: &str) -> bool {
+pub(super) fn names(pattern: &str, name: &str) -> bool {
     match pattern.strip_suffix('…') {
         Some(beginning) => name.starts_with(beginning),
         None => name == pattern,

@@ -8,10 +8,13 @@ use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::progress::Progress;
 use crate::terminal::{LiveBlock, Paint, Tone, shown};
-use crate::timeline::{Failure, Timeline};
+use crate::timeline::{Failure, HistoryEvent, Timeline};
 
 /// Time between two looks of the view that moves.
 const REDRAW: Duration = Duration::from_millis(100);
+
+/// Time between two questions about the counts of map runs.
+const RECOUNT: Duration = Duration::from_millis(500);
 
 /// Events that are older are read, not met.
 const CATCH_UP_MS: u64 = 1_000;
@@ -30,15 +33,22 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
     let mut progress = Progress::new(Paint::stderr());
     let mut block = LiveBlock::new();
     let mut tick = tokio::time::interval(REDRAW);
+    let mut recount = tokio::time::interval(RECOUNT);
     loop {
         tokio::select! {
             next = events.next() => match next? {
                 Some(events) => {
+                    if !quiet {
+                        count(client, &mut progress, &events).await?;
+                    }
                     let lines = progress.take(&events);
                     tell(&mut block, &progress, &lines, quiet);
                 }
                 None => break,
             },
+            _ = recount.tick(), if block.is_live() && !quiet => {
+                count(client, &mut progress, &[]).await?;
+            }
             _ = tick.tick(), if block.is_live() && !quiet => draw(&mut block, &progress, quiet),
             _ = tokio::signal::ctrl_c() => {
                 block.draw(&[], &[]);
@@ -48,6 +58,16 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
     }
     block.draw(&[], &[]);
     Ok(Followed::Closed(Box::new(progress.timeline().clone())))
+}
+
+/// Asks how far the map runs are that are shown, or will be with these events.
+async fn count(client: &Client, progress: &mut Progress, events: &[HistoryEvent]) -> Outcome<()> {
+    for arn in progress.map_runs(events) {
+        if let Some(told) = client.map_run(&arn).await? {
+            progress.take_map_run(super::now_ms(), &arn, &told);
+        }
+    }
+    Ok(())
 }
 
 fn draw(block: &mut LiveBlock, progress: &Progress, quiet: bool) {

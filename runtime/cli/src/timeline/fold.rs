@@ -86,7 +86,12 @@ impl Timeline {
                     visit.attempts.push(Attempt::at(event.at_ms));
                 }
             }
-            Meaning::Inner | Meaning::Submitted | Meaning::Other => {}
+            Meaning::Inner => {
+                if let (Some(arn), Some(visit)) = (event.text("mapRunArn"), self.at(place)) {
+                    visit.map_run = Some(arn.to_owned());
+                }
+            }
+            Meaning::Submitted | Meaning::Other => {}
             meant => {
                 if let Some(index) = self.meant_visit(before, event) {
                     place = Place {
@@ -153,6 +158,7 @@ impl Timeline {
             attempts: Vec::new(),
             failure: None,
             items: Items::default(),
+            map_run: None,
         });
         let index = self.visits.len() - 1;
         changes.push(Change::Entered(index));

@@ -97,6 +97,8 @@ pub enum MapRunInput {
         cursor: Arc<str>,
         ended: bool,
         ids: Vec<ChildId>,
+        /// How many items there seem to be in all: told to who asks, and nothing hangs on it.
+        expected: Option<u64>,
     },
     /// The items cannot be read.
     ReadFailed { cause: Arc<str> },

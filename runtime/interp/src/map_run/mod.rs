@@ -88,6 +88,8 @@ struct Read {
     /// A page was asked for.
     asked: bool,
     ended: bool,
+    /// How many items there seem to be in all.
+    expected: Option<u64>,
 }
 
 impl Read {
@@ -155,6 +157,8 @@ pub struct MapRunView {
     pub tolerated_percentage: f64,
     pub items: Progress,
     pub executions: Progress,
+    /// How many items there are in all, or seem to be while they are read; none while that cannot be told.
+    pub expected_items: Option<u64>,
 }
 
 /// Counts of items or of child executions.
@@ -236,6 +240,7 @@ impl MapRun {
             tolerated_percentage: self.tolerated_percentage.unwrap_or(0.0),
             items,
             executions,
+            expected_items: self.total.or(self.read.expected),
             start,
         })
     }

@@ -96,7 +96,11 @@ impl MapTurn<'_> {
                 cursor,
                 ended,
                 ids,
-            } => self.items_read(first, items.into_iter().zip(ids), cursor, ended),
+                expected,
+            } => {
+                self.run.read.expected = expected;
+                self.items_read(first, items.into_iter().zip(ids), cursor, ended);
+            }
             MapRunInput::ReadFailed { cause } => {
                 self.run.read.asked = false;
                 self.fail(named(ITEM_READER_FAILED, cause));

@@ -13,7 +13,7 @@ use super::{
 /// Counts of items, or of child executions.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Counts {
+pub(crate) struct Counts {
     pending: u64,
     running: u64,
     succeeded: u64,

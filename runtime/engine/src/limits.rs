@@ -142,5 +142,9 @@ pub(crate) const SHUTDOWN_WORK: Duration = Duration::from_secs(1);
 /// How long `shutdown` then waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 
+/// Messages that an execution or map run remembers to have taken (ours): more than the children that a map run has at a
+/// time, far fewer than it may have in all.
+pub(crate) const SEEN_MESSAGES_MAX: usize = 131_072;
+
 /// Objects in one list of a bucket (S3).
 pub(crate) const LISTED_OBJECTS_MAX: u64 = 1_000;

@@ -25,7 +25,7 @@ use crate::{
         Append, CloseTask, Epoch, ExecutionId, ExecutionRow, Look, MessageId, NewExecution,
         OpenTask, Outgoing, Refused, ScopeId, Segment, Status, StoredSegment, TokenHash, View,
     },
-    limits::EVICT_AFTER_MS,
+    limits::{EVICT_AFTER_MS, SEEN_MESSAGES_MAX},
     map_run,
     near::Noticed,
     reader,
@@ -206,10 +206,14 @@ impl Loaded {
 
     /// Queues an input; false when it is a message that was taken already.
     pub(super) fn accept(&mut self, waiting: Waiting) -> bool {
-        if let Some(message) = waiting.message
-            && !self.seen.insert(message)
-        {
-            return false;
+        if let Some(message) = waiting.message {
+            if !self.seen.insert(message) {
+                return false;
+            }
+            // Of the oldest the appends are durable long since.
+            if self.seen.len() > SEEN_MESSAGES_MAX {
+                self.seen.pop_first();
+            }
         }
         self.inbox.push_back(waiting);
         true

@@ -209,7 +209,8 @@ fn running() -> Kind {
     }
 }
 
-fn task(more: Value) -> Value {
+/// A task that writes its call down.
+pub(super) fn task(more: Value) -> Value {
     let mut parameters = json!({ "do": "append", "path": PATH, "ms.$": "$.ms" });
     for (key, value) in more.as_object().into_iter().flatten() {
         parameters[key] = value.clone();

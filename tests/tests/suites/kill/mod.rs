@@ -2,6 +2,7 @@
 //! told is taken back, and nothing that was over is done again.
 
 mod machines;
+mod map_run;
 mod outside;
 mod verdict;
 
@@ -37,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
         Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
+        Trial::test("kill::map_run", move || map_run::goes_on().map_err(failed)),
         Trial::test("kill::the_judge_sees", move || {
             verdict::sees_what_is_wrong().map_err(failed)
         }),
@@ -283,30 +285,30 @@ impl Killed<'_> {
         Ok((made.len(), made.len() - attempts))
     }
 
-    /// All calls that tasks wrote down.
     fn made(&self) -> Result<Vec<Call>> {
-        let text = std::fs::read_to_string(self.calls).context("no task was called")?;
-        let mut at = 0_u64;
-        let mut made = Vec::new();
-        for line in text.lines() {
-            let call: Value =
-                serde_json::from_str(line).with_context(|| format!("a line of calls: {line}"))?;
-            let member = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
-            made.push(Call {
-                execution: member("execution"),
-                label: member("call"),
-                key: member("key"),
-                attempt: usize::try_from(call["attempt"].as_u64().unwrap_or_default())?,
-                life: self
-                    .lives
-                    .iter()
-                    .filter(|life| life.calls_bytes <= at)
-                    .count(),
-            });
-            at += line.len() as u64 + 1;
-        }
-        Ok(made)
+        made(self.calls, &self.lives)
     }
+}
+
+/// All calls that tasks wrote down.
+fn made(calls: &Path, lives: &[Life]) -> Result<Vec<Call>> {
+    let text = std::fs::read_to_string(calls).context("no task was called")?;
+    let mut at = 0_u64;
+    let mut made = Vec::new();
+    for line in text.lines() {
+        let call: Value =
+            serde_json::from_str(line).with_context(|| format!("a line of calls: {line}"))?;
+        let member = |name: &str| call[name].as_str().unwrap_or_default().to_owned();
+        made.push(Call {
+            execution: member("execution"),
+            label: member("call"),
+            key: member("key"),
+            attempt: usize::try_from(call["attempt"].as_u64().unwrap_or_default())?,
+            life: lives.iter().filter(|life| life.calls_bytes <= at).count(),
+        });
+        at += line.len() as u64 + 1;
+    }
+    Ok(made)
 }
 
 fn judge(all: &Killed<'_>, kinds: &[Kind], histories: &[Vec<Value>]) -> Result<Vec<String>> {

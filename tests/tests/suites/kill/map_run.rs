@@ -19,6 +19,8 @@ use super::{
 
 const ROWS: usize = 400;
 const KILLS: usize = 6;
+/// Milliseconds of a call: the rows take several lives of the server.
+const CALL_MS: u64 = 200;
 /// Children at a time.
 const CONCURRENCY: usize = 24;
 /// After the last kill the Map ends within this time.
@@ -86,7 +88,7 @@ pub(super) fn goes_on() -> Result<()> {
 
 fn definition() -> Value {
     let mut work = machines::task(json!({ "call": "row" }));
-    work["Parameters"]["ms"] = json!(30);
+    work["Parameters"]["ms"] = json!(CALL_MS);
     if let Some(parameters) = work["Parameters"].as_object_mut() {
         parameters.remove("ms.$");
     }

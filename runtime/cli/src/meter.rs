@@ -77,30 +77,29 @@ impl Meter {
             is_known,
             ..
         } = self.now;
-        let about = if is_known { "" } else { "about " };
-        let mut text = match expected.filter(|expected| *expected > 0) {
-            Some(expected) => {
-                let share = (done as f64 / expected as f64).min(1.0);
-                format!(
-                    "{} {:>3.0} %  {} of {about}{} items",
-                    bar(share),
-                    (share * 100.0).floor(),
-                    grouped(done),
-                    grouped(expected)
-                )
+        let expected = expected.filter(|expected| *expected > 0);
+        let mut text = String::new();
+        if let Some(expected) = expected {
+            let share = (done as f64 / expected as f64).min(1.0);
+            let percent = (share * 100.0).floor();
+            text.push_str(&format!("{} {percent:>3.0} %  ", bar(share)));
+        }
+        if let Some(rate) = self.rate() {
+            if let Some(left) = expected.and_then(|expected| expected.checked_sub(done)) {
+                let seconds = (left as f64 / rate).ceil() as u64;
+                text.push_str(&format!("{} left  ", duration(seconds)));
             }
-            None => format!("{} items", grouped(done)),
-        };
+            text.push_str(&format!("{}/s  ", grouped(rate.round() as u64)));
+        }
+        text.push_str(&grouped(done));
+        if let Some(expected) = expected {
+            let about = if is_known { "" } else { "about " };
+            text.push_str(&format!(" of {about}{}", grouped(expected)));
+        }
+        text.push_str(" items");
         self.add_failed(&mut text);
         if running > 0 {
             text.push_str(&format!(", {} running", grouped(running)));
-        }
-        if let Some(rate) = self.rate() {
-            text.push_str(&format!("  {}/s", grouped(rate.round() as u64)));
-            if let Some(left) = expected.and_then(|expected| expected.checked_sub(done)) {
-                let seconds = (left as f64 / rate).ceil() as u64;
-                text.push_str(&format!("  {} left", duration(seconds)));
-            }
         }
         text
     }
@@ -170,7 +169,7 @@ mod tests {
         meter.take(5_000, &told(250_000, 260_000, 1_000_000));
         assert_eq!(
             meter.live(),
-            "█████░░░░░░░░░░░░░░░  25 %  250,000 of about 1,000,000 items, 40 running  50,000/s  15 s left"
+            "█████░░░░░░░░░░░░░░░  25 %  15 s left  50,000/s  250,000 of about 1,000,000 items, 40 running"
         );
         let mut last = told(1_000_000, 1_000_000, 1_000_000);
         last["items"]["failed"] = json!(2);
@@ -192,11 +191,7 @@ mod tests {
             meter.take(second * 1_000, &told(done, 100_000, 100_000));
         }
         assert_eq!(meter.rate(), Some(10.0));
-        assert!(
-            meter.live().ends_with("10/s  1 h 56 min left"),
-            "{}",
-            meter.live()
-        );
+        assert!(meter.live().contains("1 h 56 min left  10/s"));
     }
 
     #[test]

@@ -169,7 +169,12 @@ impl Progress {
             .visits
             .iter()
             .filter(|v| v.ended_ms.is_none() && !frames[v.frame].in_map);
-        let mut lines: Vec<String> = running.map(|visit| self.running(visit, now_ms)).collect();
+        let shown = running.flat_map(|visit| {
+            // On a line of its own there is room for it.
+            let meter = self.meter(visit).map(|meter| format!("  {}", meter.live()));
+            std::iter::once(self.running(visit, now_ms)).chain(meter)
+        });
+        let mut lines: Vec<String> = shown.collect();
         if lines.len() > LIVE_LINES_MAX {
             let more = lines.len() - LIVE_LINES_MAX;
             lines.truncate(LIVE_LINES_MAX);
@@ -191,8 +196,12 @@ impl Progress {
             what.push_str("  waits to try again");
         }
         if visit.kind == StateType::Map {
-            let items = self.meter(visit).map(Meter::live);
-            what.push_str(&format!("  {}", items.unwrap_or_else(|| items_text(visit))));
+            let known = self.meter(visit).is_some();
+            what.push_str(&if known {
+                String::new()
+            } else {
+                format!("  {}", items_text(visit))
+            });
         }
         self.told(visit, now_ms, Tone::Busy, spinner(now_ms), &what)
     }

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     path::Path,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -25,6 +25,8 @@ const CALL_MS: u64 = 200;
 const CONCURRENCY: usize = 24;
 /// After the last kill the Map ends within this time.
 const END_MAX: Duration = Duration::from_secs(120);
+/// Between two looks at the calls made.
+const LOOK: Duration = Duration::from_millis(10);
 const BUCKET: &str = "rows";
 
 pub(super) fn goes_on() -> Result<()> {
@@ -50,8 +52,9 @@ pub(super) fn goes_on() -> Result<()> {
     let execution = started["executionArn"].as_str().context("an ARN")?;
     let calls = notes.join("calls");
     let mut lives = Vec::new();
-    for _ in 0..KILLS {
-        std::thread::sleep(Duration::from_millis(dice.roll(100..900)));
+    for kill in 1..=KILLS {
+        called(&calls, kill * ROWS / (KILLS + 2))?;
+        std::thread::sleep(Duration::from_millis(dice.roll(0..CALL_MS)));
         server.kill()?;
         lives.push(Life {
             died_ms: u64::try_from(UNIX_EPOCH.elapsed()?.as_millis())?,
@@ -84,6 +87,22 @@ pub(super) fn goes_on() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Waits until that many calls were made in all, so that each kill meets the map run, however fast the machine is.
+fn called(calls: &Path, least: usize) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let made = std::fs::read_to_string(calls).map_or(0, |text| text.lines().count());
+        if made >= least {
+            return Ok(());
+        }
+        ensure!(
+            begun.elapsed() < END_MAX,
+            "{made} calls were made, not {least}"
+        );
+        std::thread::sleep(LOOK);
+    }
 }
 
 fn definition() -> Value {

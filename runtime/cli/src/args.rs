@@ -210,7 +210,7 @@ pub(crate) struct RunArgs {
         allow_hyphen_values = true
     )]
     pub(crate) input: String,
-    /// Directory with plugins; `plugins` inside the data directory when that is given
+    /// Directory with plugins; `plugins` inside the data directory, by default ./stepwell-data/plugins
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<PathBuf>,
     /// Keep the execution durably here; without it nothing outlives the process
@@ -439,7 +439,7 @@ pub(crate) enum MachineCommand {
         /// The definition
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// Its name; the file's name up to the first dot when absent
+        /// Its name; the file's name up to the first dot when absent, the folder's for machine.asl.json
         #[arg(long)]
         name: Option<String>,
         /// Create it as EXPRESS

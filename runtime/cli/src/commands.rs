@@ -46,7 +46,9 @@ fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
+    // Without a reader of stderr the log is lost, not the process.
     log.with_ansi(std::io::stderr().is_terminal())
+        .log_internal_errors(false)
         .with_target(false)
         .init();
     let runtime = tokio::runtime::Builder::new_multi_thread()

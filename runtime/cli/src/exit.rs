@@ -51,7 +51,7 @@ pub(crate) fn finish(outcome: Outcome) -> ExitCode {
         Err(Stop::Runtime(error)) => (3, Some(error)),
     };
     if let Some(error) = error {
-        eprintln!("{} {error:#}", Paint::stderr().paint(Tone::Bad, "error:"));
+        say!("{} {error:#}", Paint::stderr().paint(Tone::Bad, "error:"));
     }
     ExitCode::from(code)
 }

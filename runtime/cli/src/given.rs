@@ -28,10 +28,13 @@ pub(crate) fn json(given: &str) -> Outcome<String> {
     match Value::parse(&text) {
         Ok(_) => Ok(text),
         Err(error) => {
-            let hint = if given.starts_with(['@', '-']) || given.starts_with(['{', '[']) {
-                ""
+            let hint = if given.starts_with(['@', '-', '{', '[']) {
+                String::new()
+            } else if Path::new(given).is_file() {
+                format!("\nhint: the file {given} is given as @{given}")
             } else {
                 "\nhint: a file is given as @FILE, a text as '\"text\"' in quotes of both kinds"
+                    .to_owned()
             };
             let at = format!("{origin}:{}:{}", error.line, error.column);
             Err(Stop::Usage(anyhow!(
@@ -64,7 +67,7 @@ pub(crate) fn definition(
     let file = path.display().to_string();
     for diagnostic in &loaded.diagnostics {
         if warn || diagnostic.severity() == Severity::Error {
-            eprintln!("{}\n", diagnostic.show(&file));
+            say!("{}\n", diagnostic.show(&file));
         }
     }
     match loaded.program {
@@ -76,7 +79,7 @@ pub(crate) fn definition(
                 .filter(|d| d.severity() == Severity::Error)
                 .count();
             let hint = loaded.diagnostics.first().map_or("", |d| d.code.id());
-            eprintln!(
+            say!(
                 "`{file}` has {}; `stepwell explain {hint}` tells more",
                 count(errors, "error")
             );

@@ -8,7 +8,7 @@ mod mermaid;
 mod svg;
 mod text;
 
-pub(crate) use chart::{Chart, Mark, MarkStatus};
+pub(crate) use chart::{Chart, Mark, MarkStatus, Way};
 pub(crate) use mermaid::mermaid;
 pub(crate) use svg::svg;
 pub(crate) use text::{clip, escape, fit, width};

@@ -17,6 +17,9 @@ use crate::runner::SandboxRunner;
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
 
+/// The data directory of commands that are given none.
+pub(crate) const USUAL_DATA: &str = "./stepwell-data";
+
 /// The schema of a database that holds our tables.
 const SCHEMA: &str = "stepwell";
 
@@ -190,12 +193,18 @@ fn user_cache() -> Option<PathBuf> {
     caches.map(|caches| caches.join("stepwell"))
 }
 
-/// The given plugin folder, which must exist, or the data directory's own, which is created.
+/// The given plugin folder, which must exist, or the data directory's own, which is created; without a data directory
+/// the usual one's, if it is there.
 fn plugin_folder(data: Option<&Path>, given: Option<&Path>) -> Outcome<Option<PathBuf>> {
     if let Some(given) = given {
         let meta = std::fs::metadata(given);
         let meta = meta
-            .with_context(|| format!("the plugin directory `{}` cannot be read", given.display()))
+            .with_context(|| {
+                format!(
+                    "the plugin directory `{}` cannot be read; `stepwell plugin build` makes one",
+                    given.display()
+                )
+            })
             .usage()?;
         if !meta.is_dir() {
             return Err(Stop::Usage(anyhow!(
@@ -205,7 +214,11 @@ fn plugin_folder(data: Option<&Path>, given: Option<&Path>) -> Outcome<Option<Pa
         }
         return Ok(Some(given.to_owned()));
     }
-    let Some(data) = data else { return Ok(None) };
+    let Some(data) = data else {
+        // What `plugin build` installs is found where nothing else is named.
+        let usual = Path::new(USUAL_DATA).join("plugins");
+        return Ok(usual.is_dir().then_some(usual));
+    };
     let plugins = data.join("plugins");
     make_folder(&plugins, "plugin directory")?;
     Ok(Some(plugins))

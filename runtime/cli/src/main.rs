@@ -1,5 +1,13 @@
 //! The binary `stepwell`: arguments in, one command out, an exit code.
 
+/// A line of talk on stderr. Unlike `eprintln!` it does not panic when nobody reads it any more (`2>&1 | head`).
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+
 mod args;
 mod client;
 mod commands;

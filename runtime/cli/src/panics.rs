@@ -32,12 +32,12 @@ fn tell(panic: &PanicHookInfo<'_>) {
     if tracing::dispatcher::has_been_set() {
         tracing::error!(place, message, thread, "a thread panicked");
     } else {
-        eprintln!("error: an internal failure at {place}: {message}");
+        say!("error: an internal failure at {place}: {message}");
     }
     // There is one only where RUST_BACKTRACE asks for it.
     let trace = Backtrace::capture();
     if trace.status() == BacktraceStatus::Captured {
-        eprintln!("{trace}");
+        say!("{trace}");
     }
 }
 

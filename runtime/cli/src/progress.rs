@@ -12,6 +12,8 @@ use crate::timeline::{Change, HistoryEvent, StateType, Status, Timeline, Visit, 
 
 /// Characters of an error on a line.
 const ERROR_CHARS_MAX: usize = 160;
+/// Time after a failed attempt from which on its state is said to wait.
+const WAITING_MIN_MS: u64 = 250;
 /// Lines of running states that are shown at once.
 const LIVE_LINES_MAX: usize = 12;
 
@@ -188,11 +190,13 @@ impl Progress {
         if let (true, Some(_)) = (visit.attempts.len() > 1, visit.attempts.last()) {
             what.push_str(&format!("  attempt {}", visit.attempts.len()));
         }
-        if visit
-            .attempts
-            .last()
-            .is_some_and(|attempt| attempt.failure.is_some())
-        {
+        // What follows at once is no waiting.
+        if visit.attempts.last().is_some_and(|attempt| {
+            attempt.failure.is_some()
+                && attempt
+                    .ended_ms
+                    .is_some_and(|ended| ended + WAITING_MIN_MS < now_ms)
+        }) {
             what.push_str("  waits to try again");
         }
         if visit.kind == StateType::Map {

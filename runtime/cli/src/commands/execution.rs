@@ -99,7 +99,7 @@ async fn start(
     let arn = super::text(&started, "executionArn").to_owned();
     if stay || matches!(client, Client::Here { .. }) {
         // Without a server this process is what runs the execution, so it stays.
-        eprintln!("execution {arn}");
+        say!("execution {arn}");
         return watch(client, &arn).await;
     }
     super::print(&format!("{arn}\n"))
@@ -191,7 +191,7 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
         ]);
     }
     if table.is_empty() {
-        eprintln!("there are no such executions");
+        say!("there are no such executions");
         return Ok(());
     }
     super::print(&table.to_string())
@@ -352,7 +352,7 @@ async fn history(client: &Client, arn: &str, json: bool) -> Outcome {
         let limits = client.limits(arn).await?;
         for usage in near(limits.as_ref(), "near") {
             let event = usage.get("event").and_then(Value::as_u64).unwrap_or(0);
-            eprintln!("warning: event {event} is near a limit: {}", used(usage));
+            say!("warning: event {event} is near a limit: {}", used(usage));
         }
     }
     Ok(())
@@ -397,7 +397,7 @@ fn history_row(event: &HistoryEvent, first_ms: u64) -> [String; 5] {
         event.previous.to_string(),
         format!("{:.3}", since as f64 / 1_000.0),
         event.kind.clone(),
-        clip(&event.summary(), SUMMARY_CHARS_MAX),
+        event.summary(),
     ]
 }
 
@@ -419,7 +419,14 @@ async fn stop(client: &Client, arn: &str, error: Option<String>, cause: Option<S
             request[key] = json!(value);
         }
     }
+    let before = client
+        .call("DescribeExecution", json!({"executionArn": arn}))
+        .await?;
     let stopped = client.call("StopExecution", request).await?;
-    eprintln!("stopped at {}", super::time(&stopped, "stopDate"));
+    let at = super::time(&stopped, "stopDate");
+    match super::text(&before, "status") {
+        "RUNNING" => say!("stopped at {at}"),
+        ended => say!("nothing to stop: it ended at {at}, {ended}"),
+    }
     Ok(())
 }

@@ -138,13 +138,13 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
     } else {
         String::new()
     };
-    eprintln!(
+    say!(
         "{} the execution {how}{said}",
         paint.paint(Tone::Bad, "error:")
     );
     if let Some(cause) = part("cause") {
         for line in readable(&cause).lines() {
-            eprintln!("  {}", shown(line));
+            say!("  {}", shown(line));
         }
     }
     if let Some((timeline, visit)) =
@@ -155,10 +155,10 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
         } else {
             String::new()
         };
-        eprintln!("  at state `{}`{attempts}", shown(&timeline.path(visit)));
+        say!("  at state `{}`{attempts}", shown(&timeline.path(visit)));
     }
     if !hint.is_empty() {
-        eprintln!("hint: {hint}");
+        say!("hint: {hint}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! `graph`: a state machine as a picture, or what an execution did with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Context;
@@ -11,7 +11,7 @@ use crate::args::{GraphArgs, GraphFormat, LimitsArg};
 use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::graph::{Chart, Mark, MarkStatus, mermaid, svg};
+use crate::graph::{Chart, Mark, MarkStatus, Way, mermaid, svg};
 use crate::timeline::{HistoryEvent, Status, Timeline, Visit, duration_text};
 
 pub(super) async fn graph(args: GraphArgs) -> Outcome {
@@ -48,7 +48,7 @@ fn drawable(path: &Path) -> Outcome<Program> {
         .iter()
         .filter(|d| d.severity() == Severity::Error)
     {
-        eprintln!("{}\n", diagnostic.show(&file));
+        say!("{}\n", diagnostic.show(&file));
     }
     loaded.program.ok_or(Stop::Refused)
 }
@@ -82,10 +82,40 @@ async fn of_execution(args: &GraphArgs, arn: &str) -> Outcome<(Chart, String)> {
 /// How each state stands, and in a few words how often and how long it ran.
 pub(crate) fn marks(timeline: &Timeline, now_ms: u64) -> BTreeMap<String, Mark> {
     let states = timeline.by_state();
-    states
+    let mut marks: BTreeMap<String, Mark> = states
         .into_iter()
         .map(|(name, visits)| (name.to_owned(), mark(&visits, now_ms)))
-        .collect()
+        .collect();
+    for (from, way) in ways(&timeline.visits) {
+        if let Some(mark) = marks.get_mut(from) {
+            mark.left.insert(way);
+        }
+    }
+    marks
+}
+
+/// From which state each visit went where: to the next one of its flow, or to the flow's end.
+fn ways(visits: &[Visit]) -> Vec<(&str, Way)> {
+    let mut last: BTreeMap<usize, &Visit> = BTreeMap::new();
+    let mut ways = Vec::new();
+    for visit in visits {
+        if let Some(before) = last.insert(visit.frame, visit) {
+            let way = Way {
+                to: Some(visit.state.clone()),
+                caught: before.status == Status::Caught,
+            };
+            ways.push((before.state.as_str(), way));
+        }
+    }
+    let ended = last.values().filter(|v| v.status == Status::Succeeded);
+    ways.extend(ended.map(|visit| {
+        let way = Way {
+            to: None,
+            caught: false,
+        };
+        (visit.state.as_str(), way)
+    }));
+    ways
 }
 
 fn mark(visits: &[&Visit], now_ms: u64) -> Mark {
@@ -110,7 +140,11 @@ fn mark(visits: &[&Visit], now_ms: u64) -> Mark {
     if attempts > visits.len() {
         note = format!("{attempts} attempts · {note}");
     }
-    Mark { status, note }
+    Mark {
+        status,
+        note,
+        left: BTreeSet::new(),
+    }
 }
 
 /// To a file, or to stdout.

@@ -62,7 +62,7 @@ fn list(machines: &[Value], json: bool) -> Outcome {
         ]);
     }
     if table.is_empty() {
-        eprintln!("there are no state machines yet; `stepwell machine put FILE` creates one");
+        say!("there are no state machines yet; `stepwell machine put FILE` creates one");
         return Ok(());
     }
     super::print(&table.to_string())
@@ -73,6 +73,6 @@ async fn delete(client: &Client, machine: &str) -> Outcome {
     client
         .call("DeleteStateMachine", json!({"stateMachineArn": arn}))
         .await?;
-    eprintln!("deleted {arn}");
+    say!("deleted {arn}");
     Ok(())
 }

@@ -46,6 +46,12 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
 }
 
 fn inspection(path: &Path) -> Outcome<Inspection> {
+    if path.join("Cargo.toml").is_file() {
+        return Err(Stop::Usage(anyhow::anyhow!(
+            "`{at}` holds a plugin's sources\nhint: `stepwell plugin build {at}` builds, installs and checks it",
+            at = path.display()
+        )));
+    }
     let sandbox = host::sandbox(None, None)?;
     tokio::task::block_in_place(|| sandbox.inspect(path)).usage()
 }
@@ -73,7 +79,7 @@ fn print_problems(found: &Inspection) {
         } else {
             (Tone::Warn, "warning")
         };
-        eprintln!(
+        say!(
             "{} {}\n  hint: {}",
             paint.paint(tone, &format!("{word}:")),
             problem.what,
@@ -245,7 +251,8 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
         } else {
             "ok"
         };
-        let state = plugin.problem.clone().unwrap_or_else(|| hidden.to_owned());
+        let problem = plugin.problem.as_deref().map(one_line);
+        let state = problem.unwrap_or_else(|| hidden.to_owned());
         table.row([
             plugin.name.clone(),
             plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
@@ -256,7 +263,7 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
         ]);
     }
     if table.is_empty() {
-        eprintln!(
+        say!(
             "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
             plugins.display()
         );
@@ -265,12 +272,17 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
     super::print(&table.to_string())
 }
 
+/// A problem of several lines, such as the place in a manifest, within a table's cell.
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
 async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outcome {
     std::fs::read_dir(plugins)
         .with_context(|| {
             format!(
-                "the plugin directory `{}` cannot be read",
+                "the plugin directory `{}` cannot be read; `stepwell plugin build` makes one",
                 plugins.display()
             )
         })
@@ -318,7 +330,7 @@ fn tell(end: &TaskEnd) {
             .map(|(name, value)| format!("  {name}={value}"))
             .collect();
         let level = format!("{:?}", line.level).to_lowercase();
-        eprintln!(
+        say!(
             "{:>9.3} {level:<5} {}{fields}",
             line.after.as_secs_f64(),
             line.message
@@ -326,20 +338,20 @@ fn tell(end: &TaskEnd) {
     }
     for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
         for line in tail.text.lines() {
-            eprintln!("{name}: {line}");
+            say!("{name}: {line}");
         }
     }
     for refused in &end.refused {
-        eprintln!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
+        say!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
     }
     if !matches!(end.outcome, TaskOutcome::Ok(_)) {
-        eprintln!(
+        say!(
             "{} {}",
             paint.paint(Tone::Bad, "error:"),
             end.outcome.explain()
         );
         for frame in &end.frames {
-            eprintln!("  at {}", frame.function);
+            say!("  at {}", frame.function);
         }
     }
     if end.started.is_none() {
@@ -357,7 +369,7 @@ fn tell(end: &TaskEnd) {
         usage.input_bytes,
         usage.output_bytes
     );
-    eprintln!("{}", paint.paint(Tone::Dim, &line));
+    say!("{}", paint.paint(Tone::Dim, &line));
 }
 
 fn end_json(end: &TaskEnd) -> Value {

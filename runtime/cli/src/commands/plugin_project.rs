@@ -67,8 +67,8 @@ pub(super) fn new(name: &str, path: Option<&Path>, sdk: Option<&Path>) -> Outcom
             .usage()?;
     }
     let at = folder.display();
-    eprintln!(
-        "wrote the plugin `{name}` into {at}\n  cd {at}\n  cargo test\n  stepwell plugin build\n  stepwell plugin invoke {name} '{{\"name\":\"Ada\"}}'"
+    say!(
+        "wrote the plugin `{name}` into {at}\n  (cd {at} && cargo test)\n  stepwell plugin build {at}\n  stepwell plugin invoke {name} '{{\"name\":\"Ada\"}}'\nplugins are installed in ./stepwell-data/plugins, where `run` and `serve` find them"
     );
     Ok(())
 }
@@ -156,7 +156,7 @@ fn install(path: &Path, package: &Package, built: &Path, plugins: &Path) -> Outc
     if let Some(text) = text {
         put(&folder.join("plugin.toml"), text.as_bytes())?;
     }
-    eprintln!("installed the plugin `{name}` in {}", folder.display());
+    say!("installed the plugin `{name}` in {}", folder.display());
     Ok(folder)
 }
 

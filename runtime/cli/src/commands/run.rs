@@ -57,7 +57,7 @@ async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str)
         let billed = result
             .pointer("/billingDetails/billedDurationInMilliseconds")
             .and_then(Value::as_u64);
-        eprintln!(
+        say!(
             "EXPRESS execution {}, {} ms billed",
             super::text(&result, "status"),
             billed.unwrap_or(0)
@@ -85,9 +85,9 @@ async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str
         .unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
     let arn = start(client, &machine, &name, input).await?;
     if let (Some(data), false) = (&args.data, args.quiet) {
-        eprintln!("execution {arn}");
+        say!("execution {arn}");
         if args.name.is_none() {
-            eprintln!(
+            say!(
                 "if it is interrupted, the same command with --data {} --name {name} takes it up again",
                 data.display()
             );
@@ -134,7 +134,7 @@ async fn start(client: &Client, machine: &str, name: &str, input: &str) -> Outco
             "an execution `{name}` with another input is there: {refused}\nhint: choose another --name"
         )));
     }
-    eprintln!(
+    say!(
         "the execution `{name}` is there already: {}",
         super::text(&known, "status")
     );

@@ -40,7 +40,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let serving = async {
         let told = async {
             told_to_stop().await;
-            eprintln!(
+            say!(
                 "shutting down: what runs is kept and goes on at the next start; Ctrl-C again leaves at once"
             );
         };
@@ -51,7 +51,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     tokio::select! {
         served = serving => served,
         () = told_again() => {
-            eprintln!("left at once: the next start takes up what ran, as after a crash");
+            say!("left at once: the next start takes up what ran, as after a crash");
             Ok(())
         }
     }
@@ -100,27 +100,27 @@ fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
         .plugins
         .as_ref()
         .map_or_else(String::new, |path| path.display().to_string());
-    eprintln!(
+    say!(
         "Stepwell {} serves the Step Functions API on http://{address}",
         env!("CARGO_PKG_VERSION")
     );
     match &args.store {
-        Some(store) => eprintln!("  store    {store}"),
-        None => eprintln!("  data     {}", args.data.display()),
+        Some(store) => say!("  store    {store}"),
+        None => say!("  data     {}", args.data.display()),
     }
-    eprintln!("  plugins  {plugins} ({})", count(found.len(), "plugin"));
+    say!("  plugins  {plugins} ({})", count(found.len(), "plugin"));
     for plugin in found.iter().filter(|plugin| plugin.problem.is_some()) {
-        eprintln!(
+        say!(
             "  warning: plugin `{}`: {}",
             plugin.name,
             plugin.problem.as_deref().unwrap_or_default()
         );
     }
-    eprintln!("  metrics  http://{address}/metrics");
-    eprintln!(
+    say!("  metrics  http://{address}/metrics");
+    say!(
         "AWS clients find it with these variables, and any credentials; the second is needed because clients put"
     );
-    eprintln!(
+    say!(
         "`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:"
     );
     super::print(&format!(

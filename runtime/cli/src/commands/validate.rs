@@ -39,7 +39,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     if args.json {
         super::print_json(&Value::Array(found))?;
     } else {
-        eprintln!(
+        say!(
             "{}, {}, {}",
             count(args.files.len(), "file"),
             count(errors, "error"),

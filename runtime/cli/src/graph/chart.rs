@@ -1,6 +1,6 @@
 //! What a picture of a state machine shows: boxes, lines, nested boxes, marks. Hides the definition's own shape.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stepwell_asl::{
@@ -80,6 +80,17 @@ pub(crate) struct Mark {
     pub(crate) status: MarkStatus,
     /// Visits, attempts and time in a few words.
     pub(crate) note: String,
+    /// The ways it was left by.
+    pub(crate) left: BTreeSet<Way>,
+}
+
+/// How a visit of a state was left.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Way {
+    /// The next state's name; `None` at the end of the flow.
+    pub(crate) to: Option<String>,
+    /// By a catcher.
+    pub(crate) caught: bool,
 }
 
 /// The colour of a mark.
@@ -106,6 +117,22 @@ impl Chart {
         self.marked = true;
         put_marks(&mut self.scope, marks);
         self
+    }
+}
+
+impl Scope {
+    /// Whether an execution went along the edge.
+    pub(crate) fn taken(&self, edge: &Edge) -> bool {
+        let to = match edge.to {
+            Goal::Node(node) => Some(self.nodes[node].name.to_string()),
+            Goal::End => None,
+        };
+        let way = Way {
+            to,
+            caught: edge.caught,
+        };
+        let mark = self.nodes[edge.from].mark.as_ref();
+        mark.is_some_and(|mark| mark.left.contains(&way))
     }
 }
 

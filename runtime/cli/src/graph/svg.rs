@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::chart::{Chart, Look, MarkStatus, Node, Scope};
+use super::chart::{Chart, Edge, Look, MarkStatus, Node, Scope};
 use super::layout::{self, Placed, Plan, Point, Routed, Segment};
 use super::text::{clip, escape};
 
@@ -25,7 +25,7 @@ stroke-linejoin:round;paint-order:stroke}.nested .label{stroke:#f3f5f9}.label-ca
 .succeeded>.box{fill:#ecf8ef;stroke:#2b9348;stroke-width:1.75}.failed>.box{fill:#fdeeee;stroke:#cf3a3a;stroke-width:1.75}
 .running>.box{fill:#ebf2fe;stroke:#2f6fde;stroke-width:1.75}.caughtstate>.box{fill:#fdf3e6;stroke:#d98a1f;stroke-width:1.75}
 .stopped>.box{fill:#f0f1f4;stroke:#5d6779;stroke-width:1.75}.unreached>.box{stroke-dasharray:3 3}
-.unreached>.icon,.unreached>text{opacity:.45}
+.unreached>.icon,.unreached>text{opacity:.45}.untaken{opacity:.4}
 @media (prefers-color-scheme:dark){.bg{fill:#12151c}.box{fill:#1d222d;stroke:#3d4656}.nest{fill:#171b24;stroke:#333b49}
 .name{fill:#e8ebf2}.small{fill:#98a2b3}.line{stroke:#76819a}.tip{fill:#76819a}.caught{stroke:#d9944a}.tip-caught{fill:#d9944a}
 .label{fill:#c3cad8;stroke:#12151c}.nested .label{stroke:#171b24}.label-caught{fill:#e0a76a}.dot{fill:#c3cad8}.ring{stroke:#c3cad8}
@@ -36,8 +36,12 @@ stroke-linejoin:round;paint-order:stroke}.nested .label{stroke:#f3f5f9}.label-ca
 /// The whole picture.
 pub(crate) fn svg(chart: &Chart, title: &str) -> String {
     let plan = layout::plan(&chart.scope, true);
-    let legend = if chart.marked { LEGEND_HEIGHT } else { 0.0 };
-    let width = (plan.width + 2.0 * MARGIN).max(if chart.marked { 470.0 } else { 0.0 });
+    let (legend, legend_width) = if chart.marked {
+        (LEGEND_HEIGHT, legend_width() + 2.0 * MARGIN)
+    } else {
+        (0.0, 0.0)
+    };
+    let width = (plan.width + 2.0 * MARGIN).max(legend_width);
     let height = plan.height + 2.0 * MARGIN + legend;
     let mut out = String::new();
     let mut write = Writer {
@@ -117,16 +121,26 @@ impl Writer<'_> {
     }
 
     fn line(&mut self, scope: &Scope, line: &Routed) {
-        let caught = line.edge.is_some_and(|edge| scope.edges[edge].caught);
-        let (class, tip) = if caught {
+        let edge = line.edge.map(|edge| &scope.edges[edge]);
+        let (class, tip) = if edge.is_some_and(|edge| edge.caught) {
             ("line caught", "tipc")
         } else {
             ("line", "tip")
         };
+        let untaken = edge.map_or("", |edge| self.untaken(scope, edge));
         let path = path(&line.path);
         self.put(format_args!(
-            "<path class=\"{class}\" d=\"{path}\" marker-end=\"url(#{tip})\"/>\n"
+            "<path class=\"{class}{untaken}\" d=\"{path}\" marker-end=\"url(#{tip})\"/>\n"
         ));
+    }
+
+    /// The class of lines along which the execution did not go.
+    fn untaken(&self, scope: &Scope, edge: &Edge) -> &'static str {
+        if self.marked && !scope.taken(edge) {
+            " untaken"
+        } else {
+            ""
+        }
     }
 
     fn label(&mut self, scope: &Scope, line: &Routed) {
@@ -140,6 +154,7 @@ impl Writer<'_> {
         } else {
             "label"
         };
+        let untaken = self.untaken(scope, edge);
         let top = at.y - (lines.len() as f64 - 1.0) * layout::LABEL_LINE / 2.0 + 4.0;
         self.put(format_args!(
             "<g><title>{}</title>",
@@ -148,7 +163,7 @@ impl Writer<'_> {
         for (row, text) in lines.iter().enumerate() {
             let y = top + row as f64 * layout::LABEL_LINE;
             self.put(format_args!(
-                "<text class=\"{class}\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+                "<text class=\"{class}{untaken}\" x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
                 n(at.x),
                 n(y),
                 escape(text)
@@ -229,24 +244,35 @@ impl Writer<'_> {
     }
 
     fn legend(&mut self, y: f64) {
-        const WORDS: [(&str, &str); 6] = [
-            ("succeeded", "succeeded"),
-            ("caughtstate", "error caught"),
-            ("failed", "failed"),
-            ("running", "running"),
-            ("stopped", "stopped"),
-            ("unreached", "not reached"),
-        ];
         let mut x = MARGIN;
-        for (class, word) in WORDS {
+        for (class, word) in LEGEND {
             self.put(format_args!(
                 "<g class=\"{class}\" transform=\"translate({} {})\"><rect class=\"box\" width=\"12\" height=\"12\" rx=\"3\"/><text class=\"small\" x=\"17\" y=\"10\">{word}</text></g>\n",
                 n(x),
                 n(y)
             ));
-            x += super::text::width(word, 11.0, false) + 32.0;
+            x += legend_step(word);
         }
     }
+}
+
+/// Classes of boxes and what they mean.
+const LEGEND: [(&str, &str); 6] = [
+    ("succeeded", "succeeded"),
+    ("caughtstate", "error caught"),
+    ("failed", "failed"),
+    ("running", "running"),
+    ("stopped", "stopped"),
+    ("unreached", "not reached"),
+];
+
+/// Room for a sign, its word and the gap behind it.
+fn legend_step(word: &str) -> f64 {
+    super::text::width(word, 11.0, false) + 32.0
+}
+
+fn legend_width() -> f64 {
+    LEGEND.iter().map(|(_, word)| legend_step(word)).sum()
 }
 
 /// A coordinate with at most one decimal.

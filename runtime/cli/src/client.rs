@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use crate::args::{LimitsArg, PlaceArgs};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::host::{Host, Opening};
+use crate::host::{Host, Opening, USUAL_DATA};
 use crate::timeline::HistoryEvent;
 
 /// Events of one page (the API's largest).
@@ -51,10 +51,7 @@ impl Client {
         if let Some(endpoint) = &place.endpoint {
             return Client::server(endpoint);
         }
-        let data = place
-            .data
-            .clone()
-            .unwrap_or_else(|| "./stepwell-data".into());
+        let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
         if !data.is_dir() {
             let path = data.display();
             return Err(Stop::Usage(anyhow!(

@@ -159,13 +159,13 @@ pub(crate) fn new_map_run(begin: &MapRunBegin) -> NewExecution {
 /// What a message says that a map run begins with.
 pub(crate) fn start_of(begin: &MapRunBegin) -> Option<Box<MapRunStart>> {
     let events = decode(&STANDARD.decode(&begin.event).ok()?).ok()?;
-    match events.into_iter().next()?.what {
-        What::MapRun(event) => match *event {
-            MapRunEvent::Began(start) => Some(start),
-            _ => None,
-        },
-        _ => None,
-    }
+    let What::MapRun(event) = events.into_iter().next()?.what else {
+        return None;
+    };
+    let MapRunEvent::Began(start) = *event else {
+        return None;
+    };
+    Some(start)
 }
 
 /// The message that begins a child of a map run.

@@ -1,7 +1,7 @@
 //! Shapes of requests and the check of a request against them, with the service's texts: all violations at once, each
 //! naming member, value and constraint. What it hides: how the texts are put together.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use super::input::{Fields, Wire};
 
@@ -140,24 +140,10 @@ impl Violations {
                 );
             }
             (Wire::Number(number), Shape::Number { min, max }) => {
-                let shown = number.to_string();
-                if number > max {
-                    let rule = format!("Member must have value less than or equal to {max}");
-                    self.add(Some(&shown), prefix, name, &rule);
-                } else if number < min {
-                    let rule = format!("Member must have value greater than or equal to {min}");
-                    self.add(Some(&shown), prefix, name, &rule);
-                }
+                self.range(number, (min, max), prefix, name)
             }
             (Wire::Fraction(number), Shape::Fraction { min, max }) => {
-                let shown = number.to_string();
-                if number > max {
-                    let rule = format!("Member must have value less than or equal to {max}");
-                    self.add(Some(&shown), prefix, name, &rule);
-                } else if number < min {
-                    let rule = format!("Member must have value greater than or equal to {min}");
-                    self.add(Some(&shown), prefix, name, &rule);
-                }
+                self.range(number, (min, max), prefix, name)
             }
             (Wire::List(items), Shape::List { of, min, max }) => {
                 self.list(items, of, (*min, *max), prefix, name)
@@ -229,6 +215,23 @@ impl Violations {
                 "member",
             );
         }
+    }
+
+    fn range<T: PartialOrd + Display>(
+        &mut self,
+        number: &T,
+        (min, max): (&T, &T),
+        prefix: &str,
+        name: &str,
+    ) {
+        let rule = if number > max {
+            format!("Member must have value less than or equal to {max}")
+        } else if number < min {
+            format!("Member must have value greater than or equal to {min}")
+        } else {
+            return;
+        };
+        self.add(Some(&number.to_string()), prefix, name, &rule);
     }
 
     fn add(&mut self, shown: Option<&str>, prefix: &str, name: &str, rule: &str) {

@@ -8,8 +8,8 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunView, Run,
-    STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, encode_with,
+    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunInput, MapRunView,
+    Run, STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, encode_with,
 };
 use tokio::sync::oneshot;
 
@@ -39,6 +39,10 @@ pub(super) struct Loaded {
     pub(super) run: Subject,
     pub(super) mode: Mode,
     pub(super) inbox: VecDeque<Waiting>,
+    /// It goes on without an input: the last step stopped at its bound, or it was folded in the middle of its work.
+    pub(super) goes_on: bool,
+    /// While a timer is due: how many of the inputs that were there before it have yet to be taken.
+    before_timers: Option<usize>,
     pub(super) in_flight: VecDeque<Flight>,
     /// Until the first append: what it declares and who waits for it.
     pub(super) create: Option<(NewExecution, StartReply)>,
@@ -90,6 +94,15 @@ impl Waiting {
             message: None,
             take: None,
         }
+    }
+
+    /// Whether a stop has to wait for it: the execution begins with it, or it is a stop that was asked for before.
+    fn goes_before_stop(&self) -> bool {
+        let begins = match &self.input {
+            Input::MapRun(input) => matches!(**input, MapRunInput::Started(_)),
+            input => matches!(input, Input::Started(_)),
+        };
+        begins || matches!(self.input, Input::StopAsked { .. })
     }
 
     pub(super) fn refuse(self) {
@@ -165,6 +178,8 @@ impl Loaded {
             program,
             mode,
             inbox: VecDeque::new(),
+            goes_on: false,
+            before_timers: None,
             in_flight: VecDeque::new(),
             create: None,
             timer: None,
@@ -204,7 +219,8 @@ impl Loaded {
         Loaded::new(info, program, Mode::Durable, folded)
     }
 
-    /// Queues an input; false when it is a message that was taken already.
+    /// Queues an input; false when it is a message that was taken already. A stop waits for nothing but the start and
+    /// other stops: what each input sets going may be work for long.
     pub(super) fn accept(&mut self, waiting: Waiting) -> bool {
         if let Some(message) = waiting.message {
             if !self.seen.insert(message) {
@@ -215,14 +231,22 @@ impl Loaded {
                 self.seen.pop_first();
             }
         }
-        self.inbox.push_back(waiting);
+        let mut at = self.inbox.len();
+        if matches!(waiting.input, Input::StopAsked { .. }) {
+            let first = self
+                .inbox
+                .iter()
+                .position(|before| !before.goes_before_stop());
+            at = first.unwrap_or(at);
+        }
+        self.inbox.insert(at, waiting);
         true
     }
 
     /// Whether there is something to take in another turn.
     pub(super) fn has_work(&self) -> bool {
         // An asynchronous EXPRESS execution runs once its start is durable.
-        !self.inbox.is_empty() && !self.awaits_start()
+        (self.goes_on || !self.inbox.is_empty()) && !self.awaits_start()
     }
 
     fn awaits_start(&self) -> bool {
@@ -231,7 +255,8 @@ impl Loaded {
 
     /// Nothing waits, nothing is on its way.
     pub(super) fn is_idle(&self) -> bool {
-        self.inbox.is_empty() && self.in_flight.is_empty() && self.unflushed.is_empty()
+        let takes_nothing = self.inbox.is_empty() && !self.goes_on;
+        takes_nothing && self.in_flight.is_empty() && self.unflushed.is_empty()
     }
 
     /// Public events in memory that the store does not have and that caused nothing outside.
@@ -244,8 +269,8 @@ impl Loaded {
         self.run.map_run()?.view()
     }
 
-    /// Steps waiting inputs, and timers that are due once none waits, until there were enough of them or of events, or
-    /// the time is over. A new execution's start is not held up by what may take long after it.
+    /// Steps waiting inputs and timers that are due, and goes on with what is left to do once there is neither, until
+    /// there were enough steps or events, or the time is over. A new execution's start is not held up by what may take long after it.
     pub(super) fn step_inputs(
         &mut self,
         now: Timestamp,
@@ -280,9 +305,7 @@ impl Loaded {
                 (Some((_, reply)), _) => turn.refused.push(reply),
                 (None, _) => {}
             }
-            if again {
-                self.inbox.push_front(Waiting::plain(Input::Continue));
-            }
+            self.goes_on = again;
             let enough = turn.taken.events.len() >= STEP_EVENTS_MAX as usize;
             if enough || (again && self.create.is_some()) || time_is_over() {
                 break;
@@ -291,13 +314,25 @@ impl Loaded {
         turn
     }
 
-    /// The next input: messages and news first, then the earliest due timer.
+    /// The next input: messages and news; a timer that is due after those that came before it; and last what is left
+    /// to do. So neither work without an end nor an inbox that is never empty holds up a stop or a deadline.
     fn next_input(&mut self, now: Timestamp) -> Option<Waiting> {
-        if let Some(waiting) = self.inbox.pop_front() {
+        let due = self.run.next_timer().filter(|(due, _)| *due <= now);
+        let Some((_, timer)) = due else {
+            self.before_timers = None;
+            return self.inbox.pop_front().or_else(|| {
+                std::mem::take(&mut self.goes_on).then(|| Waiting::plain(Input::Continue))
+            });
+        };
+        let before = self.before_timers.unwrap_or(self.inbox.len());
+        if before > 0
+            && let Some(waiting) = self.inbox.pop_front()
+        {
+            self.before_timers = Some(before - 1);
             return Some(waiting);
         }
-        let (due, timer) = self.run.next_timer()?;
-        (due <= now).then(|| Waiting::plain(Input::TimerDue { timer }))
+        self.before_timers = None;
+        Some(Waiting::plain(Input::TimerDue { timer }))
     }
 
     /// Steps one input; true when the interpreter wants to go on in another turn.
@@ -800,6 +835,7 @@ impl Loaded {
         let timer = self.run.next_timer().map(|(due, _)| due);
         let far = timer.is_none_or(|due| due.since_ms(now) > EVICT_AFTER_MS);
         let settled = self.inbox.is_empty()
+            && !self.goes_on
             && self.unsure.is_empty()
             && !self.run.is_unfinished()
             && !self.run.is_hot();
@@ -851,8 +887,7 @@ impl Loaded {
             .filter(|(_, message)| message.is_none())
             .map(|(input, _)| Waiting::plain(input));
         let waiting = self.inbox.into_iter().filter(|waiting| {
-            waiting.message.is_none()
-                && !matches!(waiting.input, Input::Continue | Input::Started(_))
+            waiting.message.is_none() && !matches!(waiting.input, Input::Started(_))
         });
         taken.chain(waiting).collect()
     }

@@ -520,9 +520,7 @@ impl Shard {
                 | Effect::Finish => {}
             }
         }
-        if loaded.run.is_unfinished() {
-            loaded.inbox.push_back(Waiting::plain(Input::Continue));
-        }
+        loaded.goes_on = loaded.run.is_unfinished();
     }
 
     fn turn(&mut self, now: Timestamp, execution: ExecutionId) {

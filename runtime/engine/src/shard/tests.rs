@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::FutureExt;
-use stepwell_interp::{Event, Input, OnCrash, Start, StateKind, TaskOutcome, Timestamp, What};
+use stepwell_interp::{
+    Event, Input, OnCrash, Start, StateKind, TaskId, TaskOutcome, Timestamp, What,
+};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
@@ -13,11 +15,12 @@ use super::{
 };
 use crate::{
     journal::{
-        Epoch, ExecutionId, Landed, MemoryJournal, NewExecution, Partition, ScopeId, StoredSegment,
-        Write,
+        Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, NewExecution, Partition,
+        ScopeId, StoredSegment, Write,
     },
     limits::TURN_MS_MAX,
     reader::Decoder,
+    record::{self, InboxItem},
 };
 
 const AT: Timestamp = Timestamp(1_769_860_800_000);
@@ -27,6 +30,17 @@ const TURNS: usize = 64;
 const EXPENSIVE: &str = r#"{"QueryLanguage": "JSONata", "StartAt": "All", "States": {"All": {"Type": "Map",
     "Items": "{% [1..200] %}", "End": true, "ItemProcessor": {"StartAt": "One", "States": {"One": {"Type": "Pass",
         "Output": "{% $sum($map([1..3], function($n) { $n * $states.input })) %}", "End": true}}}}}}"#;
+
+/// Goes round for ever, and each time round may take as long as an expression may.
+const LOOP: &str = r#"{"QueryLanguage": "JSONata", "TimeoutSeconds": 60, "StartAt": "A", "States": {"A": {
+    "Type": "Pass", "Output": "{% $sum($map([1..3], function($n) { $n * 2 })) %}", "Next": "A"}}}"#;
+
+/// The same beside a task that has less time than the execution and is never done.
+const LOOP_BESIDE_A_TASK: &str = r#"{"StartAt": "Both", "States": {"Both": {"Type": "Parallel", "End": true, "Branches": [
+    {"StartAt": "A", "States": {"A": {"Type": "Pass", "QueryLanguage": "JSONata",
+        "Output": "{% $sum($map([1..3], function($n) { $n * 2 })) %}", "Next": "A"}}},
+    {"StartAt": "T", "States": {"T": {"Type": "Task", "TimeoutSeconds": 30, "End": true,
+        "Resource": "arn:aws:states:us-east-1:000000000000:activity:known"}}}]}}}"#;
 
 /// Needs its turns one after the other, and no time.
 const CHEAP: &str = r#"{"StartAt": "A", "States": {
@@ -123,8 +137,16 @@ type Started = oneshot::Receiver<Result<(), crate::journal::Refused>>;
 
 /// Lets the shard work once and does what it asks; what was appended, in order.
 fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
+    work_at(shard, AT)
+        .into_iter()
+        .map(|(id, events)| (id, events.into_iter().map(|event| event.what).collect()))
+        .collect()
+}
+
+/// The same at that time, with all that an event has.
+fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
     let mut appended = Vec::new();
-    shard.work(AT, TURNS);
+    shard.work(at, TURNS);
     for out in shard.take_out() {
         match out {
             Out::Commit { ticket, write } => {
@@ -133,12 +155,10 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
                         first: append.expected_next,
                         segment: append.segment,
                     };
-                    let events = decode(append.execution, &stored);
-                    let events = events.into_iter().map(|event| event.what).collect();
-                    appended.push((append.execution, events));
+                    appended.push((append.execution, decode(append.execution, &stored)));
                 }
                 let verdict = Ok(Landed::default());
-                shard.handle(AT, In::Committed { ticket, verdict });
+                shard.handle(at, In::Committed { ticket, verdict });
             }
             Out::Run {
                 execution, request, ..
@@ -146,11 +166,12 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
                 let (task, output) = (request.task, Value::empty_object());
                 let outcome = TaskOutcome::Succeeded { output };
                 let input = Input::TaskEnded { task, outcome };
-                shard.handle(AT, In::Input { execution, input });
+                shard.handle(at, In::Input { execution, input });
             }
+            // Nobody works for it.
+            Out::ActivityOpened { .. } => {}
             Out::Load(_)
             | Out::Cancel { .. }
-            | Out::ActivityOpened { .. }
             | Out::WakeAt(_)
             | Out::MapRun { .. }
             | Out::MapRunOver(_)
@@ -160,6 +181,39 @@ fn work(shard: &mut Shard) -> Vec<(ExecutionId, Vec<What>)> {
         }
     }
     appended
+}
+
+/// Gives an execution to a shard that has asked for it: what is stored of it, and its inbox.
+fn take_up(
+    shard: &mut Shard,
+    id: ExecutionId,
+    definition: &str,
+    events: &[Event],
+    messages: Vec<Message>,
+) {
+    let mut subject = Subject::default();
+    for event in events {
+        subject.evolve(event);
+    }
+    let open = StoredOpen {
+        info: info("e1"),
+        program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
+        subject,
+        messages,
+    };
+    let result = Ok(Stored::Open(Box::new(open)));
+    let execution = id;
+    shard.handle(AT, In::Loaded { execution, result });
+}
+
+/// Somebody asks for an end of the execution.
+fn stop(to: ExecutionId) -> Message {
+    let (error, cause) = (Some("Enough".into()), None);
+    Message {
+        id: MessageId(1),
+        to,
+        payload: record::encode(&InboxItem::Stop { error, cause }),
+    }
 }
 
 /// Evaluations among these events that may have taken long.
@@ -227,6 +281,124 @@ fn evaluations_that_turn_out_short_share_an_append() {
     assert!(appends <= 4, "{appends} appends");
 }
 
+/// An execution in the middle of work that has no end, and all its events so far.
+fn in_the_middle(definition: &str) -> (Shard, ExecutionId, Vec<Event>) {
+    let mut shard = shard(TURN_MS_MAX);
+    let (id, _started) = start(&mut shard, 1, definition);
+    let mut events = Vec::new();
+    while events.len() < 100 {
+        events.extend(
+            work_at(&mut shard, AT)
+                .into_iter()
+                .flat_map(|(_, events)| events),
+        );
+    }
+    (shard, id, events)
+}
+
+/// What the next append holds.
+fn next_append(shard: &mut Shard, at: Timestamp) -> Vec<Event> {
+    for _ in 0..4 {
+        if let Some((_, events)) = work_at(shard, at).pop() {
+            return events;
+        }
+    }
+    panic!("nothing is appended");
+}
+
+#[test]
+fn a_stop_is_taken_between_two_steps_of_endless_work() {
+    let (mut shard, id, _) = in_the_middle(LOOP);
+    shard.handle(AT, In::Message(stop(id)));
+    let events = next_append(&mut shard, AT);
+    let [stopped] = events.as_slice() else {
+        panic!("it went on: {events:?}");
+    };
+    assert!(matches!(stopped.what, What::ExecutionAborted { .. }));
+    assert!(!shard.is_busy(), "there is nothing left to do");
+}
+
+#[test]
+fn a_stop_waits_for_no_news() {
+    let (mut shard, id, _) = in_the_middle(LOOP_BESIDE_A_TASK);
+    for entry in 0..1_000 {
+        let task = TaskId { entry, attempt: 0 };
+        let input = Input::Heartbeat { task };
+        let execution = id;
+        shard.handle(AT, In::Heartbeat { execution, input });
+    }
+    shard.handle(AT, In::Message(stop(id)));
+    let events = next_append(&mut shard, AT);
+    assert!(matches!(events[0].what, What::ExecutionAborted { .. }));
+}
+
+#[test]
+fn deadlines_end_endless_work() {
+    let (mut shard, ..) = in_the_middle(LOOP);
+    let events = next_append(&mut shard, AT.plus_ms(60_000));
+    let [over] = events.as_slice() else {
+        panic!("it went on: {events:?}");
+    };
+    assert!(matches!(over.what, What::ExecutionTimedOut { .. }));
+    assert_eq!(over.at, AT.plus_ms(60_000));
+
+    let (mut shard, ..) = in_the_middle(LOOP_BESIDE_A_TASK);
+    let events = next_append(&mut shard, AT.plus_ms(30_000));
+    let first = &events.first().expect("an append has events").what;
+    assert!(matches!(first, What::TimedOut { .. }), "{first:?}");
+}
+
+#[test]
+fn a_deadline_waits_for_the_news_before_it_and_for_no_more() {
+    let (mut shard, execution, _) = in_the_middle(LOOP_BESIDE_A_TASK);
+    let late = AT.plus_ms(30_000);
+    let beat = |shard: &mut Shard| {
+        let task = TaskId {
+            entry: 0,
+            attempt: 0,
+        };
+        let input = Input::Heartbeat { task };
+        shard.handle(late, In::Heartbeat { execution, input });
+    };
+    for _ in 0..3 {
+        beat(&mut shard);
+    }
+    for _ in 0..20 {
+        // There is always another one.
+        beat(&mut shard);
+        beat(&mut shard);
+        let events = work_at(&mut shard, late)
+            .into_iter()
+            .flat_map(|(_, events)| events);
+        if events
+            .map(|event| event.what)
+            .any(|what| matches!(what, What::TimedOut { .. }))
+        {
+            return;
+        }
+    }
+    panic!("the deadline of the task was never taken");
+}
+
+#[test]
+fn after_a_start_stops_and_deadlines_come_before_the_work_that_was_left() {
+    for (stopped, at) in [(true, AT), (false, AT.plus_ms(61_000))] {
+        let (_, id, events) = in_the_middle(LOOP);
+        let mut shard = self::shard(TURN_MS_MAX);
+        shard.handle(at, In::Wake(id));
+        assert!(matches!(shard.take_out().as_slice(), [Out::Load(_)]));
+        let messages = stopped.then(|| stop(id)).into_iter().collect();
+        take_up(&mut shard, id, LOOP, &events, messages);
+        let events = next_append(&mut shard, at);
+        let [over] = events.as_slice() else {
+            panic!("it went on: {events:?}");
+        };
+        let aborted = matches!(over.what, What::ExecutionAborted { .. });
+        let timed_out = matches!(over.what, What::ExecutionTimedOut { .. });
+        assert_eq!((aborted, timed_out), (stopped, !stopped));
+    }
+}
+
 /// Asks for a worker of an activity.
 fn waits_for(activity: &str) -> String {
     let resource = format!("arn:aws:states:us-east-1:000000000000:activity:{activity}");
@@ -261,24 +433,7 @@ fn an_activity_that_was_not_looked_up_is_after_a_crash() {
             first: append.expected_next,
             segment: append.segment.clone(),
         };
-        let mut subject = Subject::default();
-        for event in &decode(id, &stored) {
-            subject.evolve(event);
-        }
-        let open = StoredOpen {
-            info: info("e1"),
-            program: Arc::new(stepwell_asl::load_stored(&definition).unwrap()),
-            subject,
-            messages: Vec::new(),
-        };
-        let result = Ok(Stored::Open(Box::new(open)));
-        next.handle(
-            AT,
-            In::Loaded {
-                execution: id,
-                result,
-            },
-        );
+        take_up(&mut next, id, &definition, &decode(id, &stored), Vec::new());
         let looked_up = next
             .take_out()
             .iter()

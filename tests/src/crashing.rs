@@ -46,6 +46,7 @@ pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Out
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
         world.stop_after(id, stop.after_ms, text(&stop.error), text(&stop.cause));
     }
+    world.redrive_after(id, &case.script.redrives_ms);
     world.pass_quickly();
     world.run(RUN_MS)?;
     let (_, events) = world

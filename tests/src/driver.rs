@@ -7,8 +7,8 @@ use std::sync::Arc;
 use stepwell_asl::{Pattern, Program, Target};
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Ending, Env, Event, Input, MapRunStart, Run, Start, TaskId, TaskOutcome,
-    TaskRequest, Timestamp, step,
+    ChildId, Effect, Ending, Env, Event, Input, MapRunStart, RedrivenBy, Run, Start, TaskId,
+    TaskOutcome, TaskRequest, Timestamp, step,
 };
 use stepwell_query::Value;
 
@@ -34,6 +34,10 @@ pub trait Tasks {
     fn has_machines(&self) -> bool {
         false
     }
+    /// How long after each of its ends the execution is redriven.
+    fn redrives_ms(&self) -> Vec<u64> {
+        Vec::new()
+    }
 }
 
 impl Tasks for Script {
@@ -47,6 +51,10 @@ impl Tasks for Script {
 
     fn has_machines(&self) -> bool {
         !self.machines.is_empty()
+    }
+
+    fn redrives_ms(&self) -> Vec<u64> {
+        self.redrives_ms.clone()
     }
 }
 
@@ -100,7 +108,8 @@ pub fn drive(
     tasks: &mut dyn Tasks,
     stop: Option<(u64, Input)>,
 ) -> Driven {
-    drive_from(STARTED_AT, program, start, tasks, stop)
+    let redrives = tasks.redrives_ms();
+    drive_from(STARTED_AT, program, start, tasks, stop, redrives)
 }
 
 fn drive_from(
@@ -109,6 +118,7 @@ fn drive_from(
     start: Start,
     tasks: &mut dyn Tasks,
     stop: Option<(u64, Input)>,
+    redrives: Vec<u64>,
 ) -> Driven {
     let driven = Driven {
         run: Run::default(),
@@ -130,8 +140,14 @@ fn drive_from(
         driver.plan(at.plus_ms(after_ms), input);
     }
     driver.feed(Input::Started(Box::new(start)));
-    while driver.driven.run.ending().is_none() && driver.driven.steps.len() < STEPS_MAX {
-        if !driver.turn() {
+    let mut redrives = redrives.into_iter();
+    while driver.driven.steps.len() < STEPS_MAX {
+        if driver.driven.run.ending().is_some() {
+            let Some(after_ms) = redrives.next() else {
+                break;
+            };
+            driver.redrive(after_ms);
+        } else if !driver.turn() {
             break;
         }
     }
@@ -181,6 +197,15 @@ impl Driver<'_> {
         };
         self.feed(input);
         true
+    }
+
+    /// Redrives an execution that has ended.
+    fn redrive(&mut self, after_ms: u64) {
+        self.at = self.driven.run.last_at().plus_ms(after_ms);
+        self.feed(Input::RedriveAsked {
+            token: None,
+            by: RedrivenBy::Caller,
+        });
     }
 
     fn feed(&mut self, input: Input) {
@@ -261,7 +286,7 @@ impl Driver<'_> {
         }
         let program = self.tasks.machine(&start.machine_arn).expect("it is known");
         let output = sim::child_response(&start, self.at);
-        let child = drive_from(self.at, &program, start, self.tasks, None);
+        let child = drive_from(self.at, &program, start, self.tasks, None, Vec::new());
         match pattern {
             Pattern::RequestResponse => {
                 let outcome = TaskOutcome::Succeeded { output };
@@ -295,7 +320,7 @@ impl Driver<'_> {
         };
         self.plan(self.at, begun);
         let (program, tasks) = (self.program, &mut *self.tasks);
-        let mut child = |at, start| drive_from(at, program, start, tasks, None).run;
+        let mut child = |at, start| drive_from(at, program, start, tasks, None, Vec::new()).run;
         let ended = map_runs::drive(program, self.at, start, &mut child);
         if let Some((at, ending)) = ended {
             self.plan(at, Input::MapRunEnded { run, ending });
@@ -366,6 +391,7 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::Continue
         | Input::MapRun(_)
         | Input::TimerDue { .. }
-        | Input::StopAsked { .. } => None,
+        | Input::StopAsked { .. }
+        | Input::RedriveAsked { .. } => None,
     }
 }

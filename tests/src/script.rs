@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! { "<resource>": [ { "output": 1, "after_ms": 50 }, { "error": "E", "cause": "c" }, { "never": true } ],
-//!   "$stop": { "after_ms": 1000, "error": "E" } }
+//!   "$stop": { "after_ms": 1000, "error": "E" }, "$redrive": [ { "after_ms": 1000 } ] }
 //! ```
 //!
 //! The nth attempt at a resource takes its nth entry, the last entry serves all further ones. Other members of an
@@ -22,6 +22,8 @@ pub struct Script {
     tasks: BTreeMap<String, Vec<Act>>,
     taken: BTreeMap<String, usize>,
     pub stop: Option<Stop>,
+    /// How long after each of its ends the execution is redriven.
+    pub redrives_ms: Vec<u64>,
     /// Whether the run draws random numbers that show in its history.
     pub random: bool,
     /// State machines that tasks may start, by ARN.
@@ -59,6 +61,7 @@ impl Script {
             match &**resource {
                 "$stop" => script.stop = Some(stop(acts)),
                 "$random" => script.random = true,
+                "$redrive" => script.redrives_ms = redrives(acts),
                 resource => {
                     let acts = acts.as_array().expect("a resource has a list of entries");
                     script
@@ -126,6 +129,11 @@ fn stop(stop: &Value) -> Stop {
         error: text(stop, "error"),
         cause: text(stop, "cause"),
     }
+}
+
+fn redrives(list: &Value) -> Vec<u64> {
+    let list = list.as_array().expect("redrives are a list");
+    list.iter().map(|redrive| ms(redrive, "after_ms")).collect()
 }
 
 fn act(entry: &Value) -> Act {

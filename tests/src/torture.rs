@@ -72,7 +72,16 @@ const TEMPLATES: &[Template] = &[
         definition: r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":8640000,"End":true}}}"#,
         right: &[Status::Aborted],
     },
+    Template {
+        name: REDRIVEN,
+        definition: r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","Branches":[{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:mended","Parameters":{"redrives.$":"$$.Execution.RedriveCount"},"Retry":[{"ErrorEquals":["Broken"],"IntervalSeconds":1,"MaxAttempts":1}],"End":true}}},{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":4,"End":true}}},{"StartAt":"E","States":{"E":{"Type":"Task","Resource":"wasm:echo","Next":"A"},"A":{"Type":"Task","Resource":"arn:aws:states:us-east-1:000000000000:activity:work","End":true}}}],"Next":"C"},"C":{"Type":"Task","Resource":"arn:aws:states:::lambda:invoke.waitForTaskToken","Parameters":{"FunctionName":"ask","Payload":{"t.$":"$$.Task.Token"}},"End":true}}}"#,
+        right: &[Status::Succeeded],
+    },
 ];
+
+/// The machine whose executions are redriven, and how long after their ends.
+const REDRIVEN: &str = "redriven";
+const REDRIVES_MS: [u64; 2] = [0, 700];
 
 /// Answers by the plugin's name alone, so that a redispatched attempt gets the same answer.
 struct Answers {
@@ -99,6 +108,7 @@ impl Script for Answers {
         let outcome = match &*request.resource.text {
             "wasm:flaky" if request.retry_count < 3 => failed("Flaky"),
             "wasm:fails" => failed("Broken"),
+            "wasm:mended" if redrives(request) < REDRIVES_MS.len() as i64 => failed("Broken"),
             "wasm:hangs" => return vec![(0, Signal::Started { by: None })],
             "arn:aws:states:::lambda:invoke.waitForTaskToken" => {
                 return vec![
@@ -136,6 +146,12 @@ impl Answers {
             _ => 40_000,
         }
     }
+}
+
+/// How often the execution that asks was redriven, by what it says of itself.
+fn redrives(request: &TaskRequest) -> i64 {
+    let told = request.parameters.get("redrives");
+    told.and_then(Value::as_i64).unwrap_or(0)
 }
 
 fn answer() -> Signal {
@@ -209,6 +225,9 @@ pub fn run(seed: u64) -> Result<Report, String> {
             if template.name == "stopped" {
                 world.stop_after(id, 10 + dice.roll(20_000), None, None);
             }
+            if template.name == REDRIVEN {
+                world.redrive_after(id, &REDRIVES_MS);
+            }
         }
         world.run(dice.roll(60))?;
     }
@@ -254,7 +273,7 @@ fn judge(
             Seen::Started(_) => report.acknowledged += 1,
             Seen::Crashed => report.crashes += 1,
             Seen::Dispatched { .. } => report.dispatches += 1,
-            Seen::Answered { .. } | Seen::Stopped(_) => {}
+            Seen::Answered { .. } | Seen::Stopped(_) | Seen::Redriven { .. } => {}
         }
     }
     for (id, template) in expected {
@@ -361,6 +380,7 @@ fn attempts(
             | Seen::Answered { .. }
             | Seen::Started(_)
             | Seen::Stopped(_)
+            | Seen::Redriven { .. }
             | Seen::Crashed => {}
         }
     }

@@ -422,6 +422,19 @@ pub(crate) enum ExecutionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Let an execution that did not succeed go on with the states that failed
+    Redrive {
+        /// ARN of the execution
+        arn: String,
+        /// Call this redrive so: the same token again is the same redrive
+        #[arg(long, value_name = "TOKEN")]
+        token: Option<String>,
+        /// Follow it until it ends
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
 }
 
 #[derive(Debug, Subcommand)]

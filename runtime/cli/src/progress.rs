@@ -89,8 +89,22 @@ impl Progress {
             Change::Ended(index) if visible(index) => {
                 Some(self.ended(&self.timeline.visits[index], event.at_ms))
             }
+            Change::Redriven => Some(self.redriven(event)),
             Change::Entered(_) | Change::Ended(_) | Change::ItemsMoved | Change::Closed => None,
         }
+    }
+
+    fn redriven(&self, event: &HistoryEvent) -> String {
+        let since = event
+            .at_ms
+            .saturating_sub(self.timeline.started_ms.unwrap_or(event.at_ms));
+        let clock = format!("{:>9.3}", since as f64 / 1_000.0);
+        let count = event.number("redriveCount").unwrap_or(1);
+        format!(
+            "{} {} redriven, redrive {count}",
+            self.paint.paint(Tone::Dim, &clock),
+            self.paint.paint(Tone::Busy, "↻")
+        )
     }
 
     /// A failed attempt, within iterations, too: those are what a reader must know of.

@@ -107,6 +107,8 @@ pub(crate) enum Change {
     Ended(usize),
     ItemsMoved,
     Closed,
+    /// The execution goes on after its end.
+    Redriven,
 }
 
 /// The fold of a history.

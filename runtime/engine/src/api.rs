@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Limit, Progress, Timestamp, Usage};
+use stepwell_interp::{Event, Limit, NotRedrivable, Progress, Timestamp, Usage};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -164,6 +164,16 @@ pub struct Execution {
     pub map_run_arn: Option<Arc<str>>,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
+    pub redrivable: Redrivable,
+}
+
+/// Whether an execution can be redriven now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redrivable {
+    Yes,
+    /// A child of a map run goes on with it, when its parent is redriven.
+    ByMapRun,
+    No(NotRedrivable),
 }
 
 /// An execution in a list.
@@ -285,6 +295,7 @@ pub struct Metrics {
     pub executions_failed: u64,
     pub executions_timed_out: u64,
     pub executions_aborted: u64,
+    pub executions_redriven: u64,
     pub executions_loaded: u64,
     /// Executions of which something stored was found damaged since the engine was opened.
     pub executions_damaged: u64,

@@ -102,7 +102,7 @@ pub(crate) fn end(execution_arn: &Arc<str>, run: &Run) -> Option<ChildEnd> {
         stopped_ms: run.last_at().0,
         input: start.input.clone(),
         ending,
-        redrive_count: 0,
+        redrive_count: run.redrives(),
     })
 }
 

@@ -20,6 +20,7 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     timed_out: AtomicU64,
     aborted: AtomicU64,
+    redriven: AtomicU64,
     /// Executions in memory, one gauge a shard.
     loaded: AtomicU64,
     tasks_dispatched: AtomicU64,
@@ -47,6 +48,10 @@ impl Counters {
             None => return,
         };
         counter.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn redriven(&self) {
+        self.redriven.fetch_add(1, Relaxed);
     }
 
     /// Sets the gauge of one shard's executions in memory.
@@ -97,6 +102,7 @@ impl Counters {
             sum.executions_failed += counters.failed.load(Relaxed);
             sum.executions_timed_out += counters.timed_out.load(Relaxed);
             sum.executions_aborted += counters.aborted.load(Relaxed);
+            sum.executions_redriven += counters.redriven.load(Relaxed);
             sum.executions_loaded += counters.loaded.load(Relaxed);
             sum.executions_damaged += counters.all_damaged().len() as u64;
             sum.tasks_dispatched += counters.tasks_dispatched.load(Relaxed);

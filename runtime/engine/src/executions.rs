@@ -3,15 +3,15 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Ending, Limits, Start, Timestamp};
+use stepwell_interp::{Ending, Limits, NotRedrivable, Start, Timestamp};
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
     api::{
-        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, StartRequest,
-        StartedExecution, Status, SyncResult,
+        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, Redrivable,
+        StartRequest, StartedExecution, Status, SyncResult,
     },
     arn::{self, MachineArn},
     engine::{Engine, Watch},
@@ -24,6 +24,7 @@ use crate::{
     map_run, node, pages,
     reader::{self, Decoder},
     record::{self, Child, InboxItem, Meta, Parent},
+    redrive,
     shard::{Begin, In, Info, Mode, StartReply, public_entries},
     startable::{Qualified, Startable},
 };
@@ -229,6 +230,7 @@ impl Engine {
             map_run_arn: None,
             redrive_count: 0,
             redriven_at: None,
+            redrivable: Redrivable::No(NotRedrivable::Express),
         };
         Ok(SyncResult {
             execution,
@@ -407,7 +409,11 @@ impl Engine {
             return Err(absent(arn));
         }
         let described = reader::describe(self.node().journal.as_ref(), &look).await;
-        described.map_err(|error| reader::named(arn, error))
+        let mut described = described.map_err(|error| reader::named(arn, error))?;
+        let meta: Meta = record::decode(&look.row.new.meta)?;
+        let standing = redrive::standing(&look.row, self.node().raised_limits);
+        described.redrivable = self.redrivable(caller, &meta, standing).await?;
+        Ok(described)
     }
 
     /// Executions of a state machine, or those that a version or an alias started, newest first.

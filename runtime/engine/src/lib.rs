@@ -31,6 +31,7 @@ mod programs;
 mod reader;
 mod recent;
 mod record;
+mod redrive;
 mod runner;
 mod seal;
 mod shard;
@@ -44,11 +45,11 @@ mod versions;
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
     ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
-    MapRunSummary, Metrics, Page, PageRequest, Publish, Route, StartRequest, StartedExecution,
-    Status, SyncResult, UpdateMachine, Version,
+    MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
+    StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
 pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};
-pub use stepwell_interp::{MapRunChange, Progress};
+pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};

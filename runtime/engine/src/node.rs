@@ -796,7 +796,10 @@ impl ShardLoop {
                     tickets.push(ticket);
                     writes.push(write);
                 }
-                Out::Load(execution) => self.load(execution),
+                Out::Load {
+                    execution,
+                    closed_too,
+                } => self.load(execution, closed_too),
                 Out::Run {
                     execution,
                     info,
@@ -828,10 +831,11 @@ impl ShardLoop {
         }
     }
 
-    fn load(&self, execution: ExecutionId) {
+    fn load(&self, execution: ExecutionId, closed_too: bool) {
         let (node, sender) = (self.node.clone(), self.news_sender.clone());
         tokio::spawn(async move {
-            let result = reader::stored(node.journal.as_ref(), &node.programs, execution).await;
+            let (journal, programs) = (node.journal.as_ref(), &node.programs);
+            let result = reader::stored(journal, programs, execution, closed_too).await;
             // The shard has ended when no one receives.
             let _ = sender.send(In::Loaded { execution, result });
         });

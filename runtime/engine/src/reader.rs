@@ -8,11 +8,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
-use stepwell_interp::{BlobHash, Event, Start, Timestamp, What};
+use stepwell_interp::{BlobHash, Event, NotRedrivable, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
-    api::{Execution, ExecutionSummary, HistoryEntry, Status},
+    api::{Execution, ExecutionSummary, HistoryEntry, Redrivable, Status},
     error::Error,
     journal::{
         ExecutionId, ExecutionRow, Journal, Look, Message, NewExecution, RESTORE, ReadError,
@@ -26,17 +26,18 @@ use crate::{
     shard::{Info, LoadError, Mode, Stored, StoredOpen, Subject},
 };
 
-/// What a shard needs to take up an execution.
+/// What a shard needs to take up an execution; one that is closed only when it is to be redriven.
 pub(crate) async fn stored(
     journal: &dyn Journal,
     programs: &Programs,
     id: ExecutionId,
+    closed_too: bool,
 ) -> Result<Stored, LoadError> {
     let row = journal.execution(id).await.map_err(broken)?;
     let messages = journal.inbox(id).await.map_err(broken)?;
     let begins = || messages.iter().find_map(beginning);
     match (row, begins()) {
-        (Some(row), _) if row.view.status == Status::Running => {
+        (Some(row), _) if closed_too || row.view.status == Status::Running => {
             let meta = meta(&row)?;
             let info = info(&meta, &row.new.name);
             let named = |error| named(&info.execution_arn, error);
@@ -80,7 +81,14 @@ pub(crate) async fn stored(
                 },
             })
         }
-        (Some(_), _) | (None, None) => Ok(Stored::Closed { messages }),
+        (Some(_), _) => Ok(Stored::Closed {
+            messages,
+            exists: true,
+        }),
+        (None, None) => Ok(Stored::Closed {
+            messages,
+            exists: false,
+        }),
     }
 }
 
@@ -356,6 +364,8 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         map_run_arn: meta.map_run,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
+        // The catalog has a say in it too.
+        redrivable: Redrivable::No(NotRedrivable::Running),
     };
     if row.view.status != Status::Running {
         let stored = look.last.as_ref().or(look.first.as_ref());

@@ -64,6 +64,21 @@ pub enum Input {
         error: Option<Arc<str>>,
         cause: Option<Arc<str>>,
     },
+    /// RedriveExecution was called, or the map run redrives its child: the one input that a closed execution takes.
+    /// [`crate::Run::may_redrive`] says what it comes to.
+    RedriveAsked {
+        token: Option<Arc<str>>,
+        by: RedrivenBy,
+    },
+}
+
+/// Who redrives an execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedrivenBy {
+    /// A caller of the API.
+    Caller,
+    /// Its map run, which has looked whether that is allowed.
+    MapRun,
 }
 
 /// What a step wants done, in order. Nothing but `Record` may be acted upon before the recorded events are durable.

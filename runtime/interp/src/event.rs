@@ -65,6 +65,14 @@ pub enum What {
         cause: Option<Arc<str>>,
     },
 
+    /// It goes on with the states that did not succeed; `count` from 1, the deadline is the new one. `token` is the
+    /// caller's: the same call again is not another redrive.
+    ExecutionRedriven {
+        count: u32,
+        timeout_at: Option<Timestamp>,
+        token: Option<Arc<str>>,
+    },
+
     // States of every type.
     /// `input` is the raw input, before InputPath.
     StateEntered {
@@ -324,6 +332,7 @@ impl What {
             | What::ExecutionFailed { .. }
             | What::ExecutionTimedOut { .. }
             | What::ExecutionAborted { .. }
+            | What::ExecutionRedriven { .. }
             | What::StateEntered { .. }
             | What::StateExited { .. }
             | What::StateAborted { .. }
@@ -358,6 +367,7 @@ impl What {
             | What::ExecutionAborted { .. } => Chain::First,
             What::ExecutionSucceeded { .. }
             | What::ExecutionFailed { .. }
+            | What::ExecutionRedriven { .. }
             | What::StateEntered { .. }
             | What::StateExited { .. }
             | What::Scheduled(_)

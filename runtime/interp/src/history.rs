@@ -62,6 +62,7 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         What::ExecutionFailed { .. } => "ExecutionFailed",
         What::ExecutionTimedOut { .. } => "ExecutionTimedOut",
         What::ExecutionAborted { .. } => "ExecutionAborted",
+        What::ExecutionRedriven { .. } => "ExecutionRedriven",
         What::StateEntered { kind, .. } => entered_type(*kind),
         What::StateExited { kind, .. } => exited_type(*kind),
         What::StateAborted { kind, .. } => return aborted_type(*kind),
@@ -108,6 +109,7 @@ pub fn label(event: &Event) -> String {
         What::ExecutionFailed { error, .. } => with_error("execution failed", error.as_deref()),
         What::ExecutionTimedOut { .. } => "execution timed out".into(),
         What::ExecutionAborted { error, .. } => with_error("execution aborted", error.as_deref()),
+        What::ExecutionRedriven { count, .. } => format!("execution redriven, redrive {count}"),
         What::StateEntered { kind, name, .. } => format!("{kind:?} state {name} entered"),
         What::StateExited {
             name,
@@ -370,6 +372,10 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
         What::ExecutionAborted { error, cause } => {
             Some(("executionAbortedEventDetails", errors(error, cause)))
         }
+        What::ExecutionRedriven { count, .. } => Some((
+            "executionRedrivenEventDetails",
+            vec![("redriveCount", Field::Int((*count).into()))],
+        )),
         What::StateEntered { name, input, .. } => {
             let mut fields = vec![("name", Field::Text(name.clone()))];
             fields.extend(payload("input", "inputDetails", input, data));

@@ -14,14 +14,15 @@ mod limits;
 mod map_run;
 mod near;
 mod probe;
+mod redrive;
 mod run;
 mod scope;
 mod step;
 mod time;
 
 pub use border::{
-    Cancelled, ChildId, Effect, Ending, Env, FailedAt, Input, OnCrash, Start, TaskId, TaskOutcome,
-    TaskRequest, TaskToken, TimerId,
+    Cancelled, ChildId, Effect, Ending, Env, FailedAt, Input, OnCrash, RedrivenBy, Start, TaskId,
+    TaskOutcome, TaskRequest, TaskToken, TimerId,
 };
 pub use codec::{
     BLOB_BYTES_MIN, BlobHash, Blobs, CodecError, blobs_of, decode, decode_blob, decode_with,
@@ -42,6 +43,7 @@ pub use near::{Limit, Usage, usage};
 pub use probe::{
     ErrorDetails, Inspection, InspectionData, Mock, Probe, Probed, Refusal, Setup, Verdict,
 };
+pub use redrive::{NotRedrivable, Redrive, Standing};
 pub use run::{OpenState, OpenTask, Run};
 pub use step::step;
 pub use time::Timestamp;

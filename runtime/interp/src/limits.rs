@@ -14,6 +14,12 @@ pub(crate) const READ_AHEAD_BYTES_MAX: usize = 64 * 1_048_576;
 pub(crate) const RESULT_PART_BYTES: usize = 8 * 1_048_576;
 /// Redispatches of one attempt before it fails (ours): a task that kills the process cannot kill it for ever.
 pub const REDISPATCH_MAX: u32 = 3;
+/// Tokens of redrives that an execution remembers (AWS API: RedriveExecution).
+pub(crate) const REDRIVE_TOKENS_MAX: usize = 10;
+/// Milliseconds for which it does (AWS API: 15 minutes).
+pub(crate) const REDRIVE_TOKEN_MS: u64 = 15 * 60 * 1_000;
+/// Public events that a redrive needs room for: its own and another one (AWS).
+pub(crate) const REDRIVE_EVENTS: u64 = 2;
 /// Bytes of randomness in a task token (ours; the API allows a token of 2,048 characters).
 pub const TOKEN_BYTES: usize = 48;
 /// Milliseconds that an EXPRESS execution may run (AWS quota: five minutes).
@@ -38,6 +44,8 @@ pub struct Limits {
     pub history_events_max: u64,
     /// Milliseconds that a STANDARD execution may run; none sets no bound.
     pub duration_ms_max: Option<u64>,
+    /// Milliseconds after its end for which an execution can be redriven; none sets no bound.
+    pub redrivable_ms: Option<u64>,
     /// Iterations of an inline Map that run at one time.
     pub map_concurrency_max: u32,
     /// Child executions of a map run that run at one time.
@@ -57,6 +65,7 @@ impl Limits {
         history_events_max: 25_000,
         // A year, with room for the longest Wait.
         duration_ms_max: Some(366 * 24 * 60 * 60 * 1_000),
+        redrivable_ms: Some(14 * 24 * 60 * 60 * 1_000),
         map_concurrency_max: 40,
         map_run_concurrency_max: 10_000,
         variable_bytes_max: 262_144,
@@ -69,6 +78,7 @@ impl Limits {
         payload_bytes_max: 16 * 1_048_576,
         history_events_max: 1_000_000,
         duration_ms_max: None,
+        redrivable_ms: None,
         map_concurrency_max: 1_000,
         map_run_concurrency_max: 100_000,
         variable_bytes_max: 16 * 1_048_576,

@@ -140,6 +140,7 @@ fn payload(what: &What) -> Option<&Value> {
         | What::ExecutionFailed { .. }
         | What::ExecutionTimedOut { .. }
         | What::ExecutionAborted { .. }
+        | What::ExecutionRedriven { .. }
         | What::StateAborted { .. }
         | What::EvaluationFailed { .. }
         | What::Started { .. }

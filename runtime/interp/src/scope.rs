@@ -144,7 +144,10 @@ fn execution(run: &Run, alone: bool) -> Value {
         .insert("Name", text(&start.execution_name))
         .insert("RoleArn", role_arn);
     if !alone {
-        execution.insert("RedriveCount", 0);
+        execution.insert("RedriveCount", run.redrives());
+        if let Some(at) = run.redriven_at() {
+            execution.insert("RedriveTime", at.to_string());
+        }
     }
     execution.into()
 }

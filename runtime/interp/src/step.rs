@@ -1,17 +1,20 @@
 //! The deciding half: what an input leads to. Hides that one call does many small turns, each of which records events
 //! that the run evolves by at once.
 
+use std::sync::Arc;
+
 use stepwell_asl::{Flow, Kind, Program, State};
 use stepwell_query::{Effort, Random};
 
 use crate::{
     Timestamp,
-    border::{Effect, Env, Input, Start, TimerId},
+    border::{Effect, Env, Input, RedrivenBy, Start, TimerId},
     event::{Event, Place, What},
     fault::{Fault, Outcome, TIMEOUT},
     flow,
     limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX, STEP_WORK_MAX},
     probe::Watch,
+    redrive::Redrive,
     run::{FrameId, Phase, Run, Stage},
     scope::Moment,
 };
@@ -73,6 +76,9 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn take(&mut self, input: Input) {
+        if let Input::RedriveAsked { token, by } = input {
+            return self.redrive(token, by);
+        }
         if self.run.ending().is_some() {
             return;
         }
@@ -99,7 +105,26 @@ impl<'a> Turn<'a> {
                     self.record(FrameId::ROOT, What::ExecutionAborted { error, cause });
                 }
             }
+            Input::RedriveAsked { .. } => {}
         }
+    }
+
+    /// Goes on with what did not succeed, if that may be.
+    fn redrive(&mut self, token: Option<Arc<str>>, by: RedrivenBy) {
+        let may = self.run.may_redrive(token.as_deref(), by, self.at);
+        let (Ok(Redrive::Now), Some(start)) = (may, self.run.start()) else {
+            return;
+        };
+        let timeout_at = self.timeout_at(start, self.run.started_at());
+        let count = self.run.redrives() + 1;
+        self.record(
+            FrameId::ROOT,
+            What::ExecutionRedriven {
+                count,
+                timeout_at,
+                token,
+            },
+        );
     }
 
     fn start(&mut self, start: Start) {
@@ -111,21 +136,9 @@ impl<'a> Turn<'a> {
             .processor_of
             .as_ref()
             .and_then(|of| self.processor(of));
-        let own = match processor {
-            // The state machine's timeout is not that of a map run's children.
-            Some(_) => None,
-            None => self.program.timeout_s,
-        };
-        let own = own.map(|seconds| u64::from(seconds.get()) * 1_000);
-        let bound = if start.express {
-            Some(EXPRESS_DURATION_MS_MAX)
-        } else {
-            self.limits.duration_ms_max
-        };
-        let timeout_ms = own.into_iter().chain(bound).min();
         let flow = processor.unwrap_or(&self.program.root);
         let first = self.program[flow.start].name.clone();
-        let timeout_at = timeout_ms.map(|ms| self.at.plus_ms(ms));
+        let timeout_at = self.timeout_at(&start, self.at);
         self.record(
             FrameId::ROOT,
             What::ExecutionStarted {
@@ -134,6 +147,24 @@ impl<'a> Turn<'a> {
                 timeout_at,
             },
         );
+    }
+
+    /// When an execution that starts now, or goes on now and started then, has to be over.
+    fn timeout_at(&self, start: &Start, started_at: Timestamp) -> Option<Timestamp> {
+        let of_item = start.processor_of.as_ref();
+        let own = match of_item.and_then(|of| self.processor(of)) {
+            // The state machine's timeout is not that of a map run's children.
+            Some(_) => None,
+            None => self.program.timeout_s,
+        };
+        let own = own.map(|seconds| self.at.plus_secs(seconds.get().into()));
+        let bound = if start.express {
+            Some(self.at.plus_ms(EXPRESS_DURATION_MS_MAX))
+        } else {
+            let most = self.limits.duration_ms_max;
+            most.map(|ms| started_at.plus_ms(ms))
+        };
+        own.into_iter().chain(bound).min()
     }
 
     /// The flow that the Map state of that name runs for each item.
@@ -309,7 +340,8 @@ impl<'a> Turn<'a> {
     }
 
     pub(crate) fn record_at(&mut self, id: FrameId, what: What, at: Timestamp) {
-        if self.run.ending().is_some() || self.put_off {
+        let over = self.run.ending().is_some();
+        if (over && !matches!(what, What::ExecutionRedriven { .. })) || self.put_off {
             return;
         }
         let full = self.run.next_public_id() >= self.limits.history_events_max;

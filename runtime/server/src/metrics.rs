@@ -237,6 +237,18 @@ fn neared_samples(metrics: &EngineMetrics) -> impl Iterator<Item = Sample> {
     })
 }
 
+fn ended_sample(status: &str, value: u64) -> Sample {
+    Sample {
+        labels: vec![("status".to_owned(), status.to_owned())],
+        ..sample(
+            SampleKind::Counter,
+            "executions_ended",
+            "Executions that ended, by status",
+            value,
+        )
+    }
+}
+
 fn engine_samples(engine: &Engine) -> Vec<Sample> {
     let metrics = engine.metrics();
     let ended = [
@@ -245,15 +257,7 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
         ("TIMED_OUT", metrics.executions_timed_out),
         ("ABORTED", metrics.executions_aborted),
     ];
-    let ended = ended.map(|(status, value)| Sample {
-        labels: vec![("status".to_owned(), status.to_owned())],
-        ..sample(
-            SampleKind::Counter,
-            "executions_ended",
-            "Executions that ended, by status",
-            value,
-        )
-    });
+    let ended = ended.map(|(status, value)| ended_sample(status, value));
     let counter = |name, help, value| sample(SampleKind::Counter, name, help, value);
     let gauge = |name, help, value| sample(SampleKind::Gauge, name, help, value);
     let mut samples = vec![counter(
@@ -264,6 +268,11 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
     samples.extend(ended);
     samples.extend(neared_samples(&metrics));
     samples.extend([
+        counter(
+            "executions_redriven",
+            "Redrives of executions",
+            metrics.executions_redriven,
+        ),
         gauge(
             "executions_loaded",
             "Executions held in memory",

@@ -3,8 +3,8 @@
 
 use stepwell_asl::{Options, load};
 use stepwell_interp::{
-    Effect, Env, Event, FailedAt, Input, OnCrash, Run, Start, TaskId, TaskOutcome, TimerId,
-    Timestamp, decode, encode, step as advance,
+    Effect, Env, Event, FailedAt, Input, OnCrash, RedrivenBy, Run, Start, TaskId, TaskOutcome,
+    TimerId, Timestamp, decode, encode, step as advance,
 };
 use stepwell_query::Value;
 
@@ -133,6 +133,10 @@ fn news(choice: u8, run: &Run, task: TaskId, entry: u64, at: &mut Timestamp) -> 
         6 => Input::Started(Box::new(start())),
         7 => Input::TimerDue {
             timer: TimerId::Wait { entry },
+        },
+        8 => Input::RedriveAsked {
+            token: None,
+            by: RedrivenBy::Caller,
         },
         _ => match run.next_timer() {
             Some((due, timer)) => {

@@ -6,8 +6,8 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use stepwell_interp::{
-    Effect, Env, Event, FailedAt, Input, OnCrash, Run, TaskId, TaskOutcome, TimerId, Timestamp,
-    decode, encode, step,
+    Effect, Env, Event, FailedAt, Input, OnCrash, RedrivenBy, Run, TaskId, TaskOutcome, TimerId,
+    Timestamp, decode, encode, step,
 };
 use stepwell_query::Value;
 use stepwell_tests::{
@@ -47,6 +47,7 @@ enum Move {
     Timer,
     AnyTimer(u64, u32),
     Stop,
+    Redrive(u8),
     Continue,
 }
 
@@ -57,6 +58,7 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => Just(Move::Timer),
         2 => (0u64..30, 0u32..4).prop_map(|(entry, attempt)| Move::AnyTimer(entry, attempt)),
         1 => Just(Move::Stop),
+        3 => any::<u8>().prop_map(Move::Redrive),
         1 => Just(Move::Continue),
     ]
 }
@@ -83,6 +85,10 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
             Move::Stop => Input::StopAsked {
                 error: None,
                 cause: Some("stop".into()),
+            },
+            Move::Redrive(token) => Input::RedriveAsked {
+                token: (token % 3 > 0).then(|| token.to_string().into()),
+                by: RedrivenBy::Caller,
             },
             Move::Continue => Input::Continue,
         };

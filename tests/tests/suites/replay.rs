@@ -70,8 +70,8 @@ fn goes_on(program: &Program, driven: &Driven, prefix: usize, random: bool) -> R
         return Ok(());
     }
     for fed in driven.steps.iter().skip(first + usize::from(whole)) {
-        if run.ending().is_some() {
-            break;
+        if run.ending().is_some() && !matches!(fed.input, Input::RedriveAsked { .. }) {
+            continue;
         }
         take(
             &mut events,

@@ -1,4 +1,4 @@
-//! `execution`: start, list, show, follow and stop executions of an installation.
+//! `execution`: start, list, show, follow, stop and redrive executions of an installation.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::follow::{self, Followed};
-use crate::args::ExecutionCommand;
+use crate::args::{ExecutionCommand, PlaceArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -80,6 +80,12 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
+        ExecutionCommand::Redrive {
+            arn,
+            token,
+            watch,
+            place,
+        } => redrive(&place, &arn, token, watch).await,
     }
 }
 
@@ -229,6 +235,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         ),
         ("status", super::text(&execution, "status").to_owned()),
         ("started", super::time(&execution, "startDate")),
+        ("redriven", redriven(&execution)),
         ("stopped", super::time(&execution, "stopDate")),
         ("input", super::text(&execution, "input").to_owned()),
         ("output", super::text(&execution, "output").to_owned()),
@@ -410,6 +417,40 @@ pub(crate) fn history_table(events: &[HistoryEvent]) -> Table {
         table.row(history_row(event, first));
     }
     table
+}
+
+/// `2 times, last at …`; nothing when it never was.
+fn redriven(execution: &Value) -> String {
+    let count = execution.get("redriveCount").and_then(Value::as_u64);
+    match count.unwrap_or(0) {
+        0 => String::new(),
+        1 => format!("once, at {}", super::time(execution, "redriveDate")),
+        count => format!(
+            "{count} times, last at {}",
+            super::time(execution, "redriveDate")
+        ),
+    }
+}
+
+async fn redrive(place: &PlaceArgs, arn: &str, token: Option<String>, stay: bool) -> Outcome {
+    let client = Client::open(place, Purpose::Act).await?;
+    let outcome = redrive_by(&client, arn, token, stay).await;
+    client.close().await;
+    outcome
+}
+
+async fn redrive_by(client: &Client, arn: &str, token: Option<String>, stay: bool) -> Outcome {
+    let mut request = json!({"executionArn": arn});
+    if let Some(token) = token {
+        request["clientToken"] = json!(token);
+    }
+    let redriven = client.call("RedriveExecution", request).await?;
+    say!("redriven at {}", super::time(&redriven, "redriveDate"));
+    if stay || matches!(client, Client::Here { .. }) {
+        // Without a server this process is what runs the execution, so it stays.
+        return watch(client, arn).await;
+    }
+    Ok(())
 }
 
 async fn stop(client: &Client, arn: &str, error: Option<String>, cause: Option<String>) -> Outcome {

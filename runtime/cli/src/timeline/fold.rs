@@ -72,11 +72,16 @@ impl Timeline {
         let mut changes = Vec::new();
         match meaning(&event.kind) {
             Meaning::Entered(kind) => place = self.enter(kind, event, before, &mut changes),
+            Meaning::Execution("Redriven") => place = self.redriven(&mut changes),
             Meaning::Execution(what) => self.execution(what, event, &mut changes),
             Meaning::Iteration(what) => place = self.iteration(what, event, before, &mut changes),
             Meaning::Opened => {
                 place = self.around(before, |visit| event.kind.starts_with(visit.kind.name()));
                 place.forks = event.kind.starts_with("Parallel");
+                if let Some(index) = place.visit {
+                    // It is done all over again, what a redrive had opened in it too.
+                    self.close_frames_of(index, event.at_ms, &mut changes);
+                }
                 if let Some(visit) = self.at(place) {
                     visit.failure = None;
                     visit.items = Items {
@@ -370,13 +375,21 @@ impl Timeline {
         {
             attempt.ended_ms = Some(at_ms);
         }
-        let inner: Vec<usize> = (0..self.frames.len())
-            .filter(|at| self.frames[*at].owner == Some(index))
-            .collect();
-        for frame in inner {
+        self.close_frames_of(index, at_ms, changes);
+        changes.push(Change::Ended(index));
+    }
+
+    /// Closes what is open in the branches or iterations of a visit.
+    fn close_frames_of(&mut self, index: usize, at_ms: u64, changes: &mut Vec<Change>) {
+        for frame in self.frames_of(index) {
             self.close_frame(frame, at_ms, changes);
         }
-        changes.push(Change::Ended(index));
+    }
+
+    fn frames_of(&self, index: usize) -> Vec<usize> {
+        (0..self.frames.len())
+            .filter(|at| self.frames[*at].owner == Some(index))
+            .collect()
     }
 
     /// Closes what is open in a flow that has ended.
@@ -405,10 +418,6 @@ impl Timeline {
                 self.started_ms = Some(event.at_ms);
                 return;
             }
-            "Redriven" => {
-                self.ending = None;
-                return;
-            }
             "Succeeded" => Status::Succeeded,
             "TimedOut" => Status::TimedOut,
             "Aborted" => Status::Stopped,
@@ -428,6 +437,47 @@ impl Timeline {
             failure,
         });
         changes.push(Change::Closed);
+    }
+
+    /// The execution goes on in the states that it ended in.
+    fn redriven(&mut self, changes: &mut Vec<Change>) -> Place {
+        self.ending = None;
+        changes.push(Change::Redriven);
+        self.reopen(0);
+        let last = self.visits.iter().rposition(|visit| visit.frame == 0);
+        Place {
+            visit: last,
+            frame: 0,
+            forks: false,
+        }
+    }
+
+    /// Opens the state again that a flow ended in, and those within it; a state that was exited stays as it is. False
+    /// when there is none. A Fail state is entered anew.
+    fn reopen(&mut self, frame: usize) -> bool {
+        let last = self.visits.iter().rposition(|visit| visit.frame == frame);
+        let Some(index) = last else { return false };
+        let visit = &mut self.visits[index];
+        let left = matches!(
+            visit.status,
+            Status::Failed | Status::Stopped | Status::TimedOut
+        );
+        if !left || visit.kind == StateType::Fail {
+            return false;
+        }
+        (visit.status, visit.ended_ms, visit.failure) = (Status::Running, None, None);
+        let opened_ms = visit.attempts.last().map_or(0, |last| last.scheduled_ms);
+        let mut running = 0;
+        for frame in self.frames_of(index) {
+            let first = self.visits.iter().find(|visit| visit.frame == frame);
+            // Those of earlier attempts are over.
+            if first.is_some_and(|first| first.entered_ms >= opened_ms) && self.reopen(frame) {
+                running += 1;
+            }
+        }
+        let items = &mut self.visits[index].items;
+        (items.running, items.failed) = (running, 0);
+        true
     }
 
     /// A failure that nothing caught failed the states around it, too. A state that is last in the history and has no

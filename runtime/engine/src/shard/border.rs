@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use stepwell_asl::Program;
 use stepwell_interp::{
-    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, OnCrash, Part, PartKind,
-    Start, TaskId, TaskRequest, Timestamp,
+    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
+    Part, PartKind, Start, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -72,6 +72,12 @@ pub(crate) enum In {
         worker: Option<Arc<str>>,
         reply: TakeReply,
     },
+    /// A caller wants a closed execution to go on.
+    Redrive {
+        execution: ExecutionId,
+        token: Option<Arc<str>>,
+        reply: RedriveReply,
+    },
     /// An execution is hot, due, or has messages.
     Wake(ExecutionId),
     /// The answer to [`Out::Load`].
@@ -123,8 +129,11 @@ pub(crate) enum Out {
         ticket: Ticket,
         write: Write,
     },
-    /// Read the execution and answer with [`In::Loaded`].
-    Load(ExecutionId),
+    /// Read the execution and answer with [`In::Loaded`]; one that is closed too, when it is to be redriven.
+    Load {
+        execution: ExecutionId,
+        closed_too: bool,
+    },
     /// Dispatch an attempt and answer with [`In::Input`].
     Run {
         execution: ExecutionId,
@@ -264,6 +273,13 @@ pub(crate) struct SyncEnd {
 /// The answer to a worker: the task, or `None` when it is no longer to be had.
 pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
 
+/// The answer to who redrives an execution: when that was or why it may not be. An error is no answer: nothing is
+/// known to have happened.
+pub(crate) type RedriveAnswer = Result<Result<Timestamp, NotRedrivable>, Refused>;
+
+/// Who waits for it.
+pub(crate) type RedriveReply = oneshot::Sender<RedriveAnswer>;
+
 /// An activity task given to a worker; ActivityStarted is durable.
 pub(crate) struct ActivityGrant {
     pub(crate) token: Arc<str>,
@@ -272,9 +288,10 @@ pub(crate) struct ActivityGrant {
 
 /// What the store holds of an execution.
 pub(crate) enum Stored {
-    /// It is closed (or was never started): its messages have no one to read them.
+    /// It is closed (or was never started, and does not exist): its messages have no one to read them.
     Closed {
         messages: Vec<Message>,
+        exists: bool,
     },
     Open(Box<StoredOpen>),
     /// It is not yet, and a message in its inbox begins it.

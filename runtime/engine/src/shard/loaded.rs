@@ -8,8 +8,8 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunInput, MapRunView,
-    Run, STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, encode_with,
+    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunView, Redrive, Run,
+    STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, What, encode_with,
 };
 use tokio::sync::oneshot;
 
@@ -17,6 +17,7 @@ use super::{
     blobs::Kept,
     border::{ActivityGrant, Info, MapRunRequest, Mode, StartReply, SyncEnd, TakeReply, Ticket},
     subject::Subject,
+    waiting::{Redriving, Waiting},
 };
 use crate::{
     api::HistoryEntry,
@@ -80,38 +81,6 @@ struct Origin {
 /// Draws a fresh id on the partition of an execution.
 pub(super) type NewId = dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send;
 
-/// An input with what hangs on it.
-pub(super) struct Waiting {
-    pub(super) input: Input,
-    pub(super) message: Option<MessageId>,
-    pub(super) take: Option<(TaskId, TakeReply)>,
-}
-
-impl Waiting {
-    pub(super) fn plain(input: Input) -> Waiting {
-        Waiting {
-            input,
-            message: None,
-            take: None,
-        }
-    }
-
-    /// Whether a stop has to wait for it: the execution begins with it, or it is a stop that was asked for before.
-    fn goes_before_stop(&self) -> bool {
-        let begins = match &self.input {
-            Input::MapRun(input) => matches!(**input, MapRunInput::Started(_)),
-            input => matches!(input, Input::Started(_)),
-        };
-        begins || matches!(self.input, Input::StopAsked { .. })
-    }
-
-    pub(super) fn refuse(self) {
-        if let Some((_, reply)) = self.take {
-            let _ = reply.send(None);
-        }
-    }
-}
-
 /// An append on its way, with what waits for it.
 #[derive(Default)]
 pub(super) struct Flight {
@@ -122,6 +91,7 @@ pub(super) struct Flight {
     inputs: Vec<(Input, Option<MessageId>)>,
     pub(super) started: Option<StartReply>,
     pub(super) takes: Vec<(TakeReply, ActivityGrant)>,
+    pub(super) redrives: Vec<Redriving>,
     pub(super) history: Vec<HistoryEntry>,
     /// Messages that changed nothing, given what these events made of the run.
     pub(super) moot: Vec<MessageId>,
@@ -150,12 +120,15 @@ pub(super) struct Taken {
     effects: Vec<Effect>,
     inputs: Vec<(Input, Option<MessageId>)>,
     takes: Vec<(TakeReply, ActivityGrant)>,
+    redrives: Vec<Redriving>,
     /// Tokens of tasks that ended without their answer.
     unanswered: Vec<TaskToken>,
     /// Children that no task waits for.
     orphans: Vec<ChildId>,
     /// Limits that it came near.
     pub(super) near: Vec<Usage>,
+    /// It was redriven.
+    pub(super) redriven: bool,
     /// Only starts of attempts were recorded.
     lazy: bool,
 }
@@ -219,8 +192,8 @@ impl Loaded {
         Loaded::new(info, program, Mode::Durable, folded)
     }
 
-    /// Queues an input; false when it is a message that was taken already. A stop waits for nothing but the start and
-    /// other stops: what each input sets going may be work for long.
+    /// Queues an input; false when it is a message that was taken already. A stop waits for nothing but the start,
+    /// a redrive and other stops: what each input sets going may be work for long.
     pub(super) fn accept(&mut self, waiting: Waiting) -> bool {
         if let Some(message) = waiting.message {
             if !self.seen.insert(message) {
@@ -233,11 +206,11 @@ impl Loaded {
         }
         let mut at = self.inbox.len();
         if matches!(waiting.input, Input::StopAsked { .. }) {
-            let first = self
-                .inbox
-                .iter()
-                .position(|before| !before.goes_before_stop());
-            at = first.unwrap_or(at);
+            let redriven = self.inbox.iter().rposition(Waiting::is_redrive);
+            let from = redriven.map_or(0, |redrive| redrive + 1);
+            let mut after = self.inbox.iter().skip(from);
+            let first = after.position(|before| !before.goes_before_stop());
+            at = first.map_or(at, |first| from + first);
         }
         self.inbox.insert(at, waiting);
         true
@@ -246,7 +219,18 @@ impl Loaded {
     /// Whether there is something to take in another turn.
     pub(super) fn has_work(&self) -> bool {
         // An asynchronous EXPRESS execution runs once its start is durable.
-        (self.goes_on || !self.inbox.is_empty()) && !self.awaits_start()
+        let takes_something = self.goes_on || !self.inbox.is_empty();
+        takes_something && !self.awaits_start() && !self.awaits_end()
+    }
+
+    /// It is closed once its last append is durable. What comes until then is too late, or begins with what is stored.
+    fn awaits_end(&self) -> bool {
+        self.run.is_closed() && !self.in_flight.is_empty()
+    }
+
+    /// It was folded to be redriven, and was not.
+    pub(super) fn is_left_closed(&self) -> bool {
+        self.run.is_closed() && self.is_idle()
     }
 
     fn awaits_start(&self) -> bool {
@@ -280,11 +264,11 @@ impl Loaded {
     ) -> Turn {
         let mut turn = Turn::default();
         turn.taken.lazy = true;
-        if self.awaits_start() {
+        if self.awaits_start() || self.awaits_end() {
             return turn;
         }
         for _ in 0..inputs_max {
-            let Some(waiting) = self.next_input(now) else {
+            let Some(mut waiting) = self.next_input(now) else {
                 break;
             };
             let grant = waiting
@@ -295,6 +279,8 @@ impl Loaded {
                 at: now,
                 seed: seed(self.run.next_position()),
             };
+            let redriving = self.redriving(&mut waiting, now);
+            turn.taken.redrives.extend(redriving);
             let before = turn.taken.events.len();
             let again = self.step_one(&waiting, env, &mut turn.taken);
             let recorded = turn.taken.events.len() > before;
@@ -307,11 +293,34 @@ impl Loaded {
             }
             self.goes_on = again;
             let enough = turn.taken.events.len() >= STEP_EVENTS_MAX as usize;
-            if enough || (again && self.create.is_some()) || time_is_over() {
+            if enough
+                || (recorded && self.run.is_closed())
+                || (again && self.create.is_some())
+                || time_is_over()
+            {
                 break;
             }
         }
         turn
+    }
+
+    /// Who waits for the answer to this input, when it is a call for a redrive.
+    fn redriving(&self, waiting: &mut Waiting, now: Timestamp) -> Option<Redriving> {
+        let reply = waiting.redrive.take()?;
+        let Input::RedriveAsked { token, .. } = &waiting.input else {
+            return None;
+        };
+        let at = now.max(self.run.last_at());
+        let answer = match self.run.may_redrive(token.as_deref(), at) {
+            Ok(Redrive::Now) => Ok(at),
+            Ok(Redrive::Before(before)) => Ok(before),
+            Err(why) => Err(why),
+        };
+        Some(Redriving {
+            reply,
+            token: token.clone(),
+            answer,
+        })
     }
 
     /// The next input: messages and news; a timer that is due after those that came before it; and last what is left
@@ -346,7 +355,10 @@ impl Loaded {
         self.notice_limits(&effects, taken);
         for effect in effects {
             match effect {
-                Effect::Record(event) => taken.events.push(event),
+                Effect::Record(event) => {
+                    taken.redriven |= matches!(event.what, What::ExecutionRedriven { .. });
+                    taken.events.push(event);
+                }
                 Effect::Again => again = true,
                 effect @ (Effect::RunTask(_)
                 | Effect::OpenToken { .. }
@@ -368,8 +380,8 @@ impl Loaded {
         {
             taken.unanswered.push(token);
         }
-        // A worker that was never answered must not count as one that began.
-        if waiting.take.is_none() {
+        // A worker that was never answered must not count as one that began, and a caller calls again.
+        if waiting.take.is_none() && !(waiting.is_redrive() && waiting.message.is_none()) {
             taken.inputs.push((waiting.input.clone(), waiting.message));
         }
         again
@@ -475,21 +487,26 @@ impl Loaded {
     /// is only then known to be moot when they are durable.
     fn without_events(&mut self, taken: Taken, moot: Vec<MessageId>) -> Next {
         let Taken {
-            effects, orphans, ..
+            effects,
+            orphans,
+            redrives,
+            ..
         } = taken;
-        if effects.is_empty() && moot.is_empty() {
+        if effects.is_empty() && moot.is_empty() && redrives.is_empty() {
             return Next::Nothing;
         }
         if let Some(last) = self.in_flight.back_mut() {
             last.effects.extend(effects);
             last.moot.extend(moot);
             last.orphans.extend(orphans);
+            last.redrives.extend(redrives);
             return Next::Nothing;
         }
         Next::Release(Box::new(Flight {
             effects,
             moot,
             orphans,
+            redrives,
             durable: true,
             ..Flight::default()
         }))
@@ -537,6 +554,7 @@ impl Loaded {
             inputs,
             started: self.create.take().map(|(_, reply)| reply),
             takes: taken.takes,
+            redrives: taken.redrives,
             evict,
             ..Flight::default()
         };
@@ -845,8 +863,8 @@ impl Loaded {
             stopped_at: closed.then(|| self.run.last_at()),
             wake_at: if sleeps { timer } else { None },
             hot: !closed && !sleeps,
-            redrive_count: 0,
-            redriven_at: None,
+            redrive_count: self.run.redrives(),
+            redriven_at: self.run.redriven_at(),
         }
     }
 
@@ -866,14 +884,24 @@ impl Loaded {
         taken.chain(waiting).collect()
     }
 
+    /// Nobody knows whether what is on its way landed: who waits for it to be told of a redrive is told so.
+    pub(super) fn refuse_redrives(&mut self, refused: &Refused) {
+        let flights = self.in_flight.iter_mut();
+        for call in flights.flat_map(|flight| flight.redrives.drain(..)) {
+            let _ = call.reply.send(Err(refused.clone()));
+        }
+    }
+
     /// All inputs whose effects are not durable, in order, to be given to the folded run again.
     pub(super) fn inputs_again(self) -> Vec<Waiting> {
-        let mut again = Vec::new();
+        let (mut again, mut redrives_again) = (Vec::new(), Vec::new());
         for flight in self.in_flight {
             for (reply, _) in flight.takes {
                 let _ = reply.send(None);
             }
             again.extend(flight.inputs);
+            let redrives = flight.redrives.into_iter();
+            redrives_again.extend(redrives.map(|call| Waiting::redrive(call.token, call.reply)));
         }
         again.extend(self.unflushed_inputs);
         let taken = again.into_iter().filter(|(input, _)| {
@@ -889,12 +917,13 @@ impl Loaded {
         let waiting = self.inbox.into_iter().filter(|waiting| {
             waiting.message.is_none() && !matches!(waiting.input, Input::Started(_))
         });
-        taken.chain(waiting).collect()
+        taken.chain(redrives_again).chain(waiting).collect()
     }
 
     /// Everyone who waits for this node's answer gets a refusal.
     pub(super) fn refuse_all(self) {
         let mut this = self;
+        this.refuse_redrives(&Refused::LeaseLost);
         if let Some(reply) = this.take_reply() {
             reply.refuse(Refused::LeaseLost);
         }
@@ -907,7 +936,7 @@ impl Loaded {
             }
         }
         for waiting in this.inbox {
-            waiting.refuse();
+            waiting.lose();
         }
     }
 
@@ -918,9 +947,6 @@ impl Loaded {
                 ending: ending.clone(),
                 stopped_at: self.run.last_at(),
             });
-        }
-        for waiting in self.inbox {
-            waiting.refuse();
         }
     }
 }

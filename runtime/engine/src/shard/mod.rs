@@ -14,6 +14,7 @@ mod ready;
 mod subject;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -33,15 +34,18 @@ use crate::{
     limits::{RELOAD_AFTER_MS, TURN_INPUTS_MAX, TURN_MS_MAX},
 };
 
+#[cfg(feature = "sim")]
+pub(crate) use border::RedriveAnswer;
 use border::TakeReply;
 pub(crate) use border::{
     Begin, Environment, In, Info, LoadError, MapRunRequest, Mode, Monotonic, Out, StartReply,
     Stored, StoredOpen, Ticket,
 };
-use loaded::{Flight, Loaded, Waiting};
+use loaded::{Flight, Loaded};
 pub(crate) use loaded::{activity_scope, public_entries, token_hash};
 use ready::Ready;
 pub(crate) use subject::Subject;
+use waiting::Waiting;
 
 /// See the module.
 pub(crate) struct Shard {
@@ -114,6 +118,11 @@ impl Shard {
                 worker,
                 reply,
             } => self.take(now, execution, task, worker, reply),
+            In::Redrive {
+                execution,
+                token,
+                reply,
+            } => self.deliver(execution, Waiting::redrive(token, reply), true),
             In::Wake(execution) => self.wake(execution),
             In::Loaded { execution, result } => self.fold(now, execution, result),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
@@ -189,7 +198,7 @@ impl Shard {
                 break;
             }
             self.reloads.remove(&(due, execution));
-            self.out.push(Out::Load(execution));
+            self.read(execution);
         }
         let began = (self.environment.clock)();
         for _ in 0..turns {
@@ -281,6 +290,7 @@ impl Shard {
             input,
             message: Some(message.id),
             take: None,
+            redrive: None,
         };
         self.deliver(message.to, waiting, true);
     }
@@ -310,9 +320,8 @@ impl Shard {
         self.deliver(
             execution,
             Waiting {
-                input,
-                message: None,
                 take: Some((task, reply)),
+                ..Waiting::plain(input)
             },
             true,
         );
@@ -335,6 +344,8 @@ impl Shard {
             queue.push(waiting);
         } else if load && self.held.contains_key(&execution.partition()) {
             self.load(execution, vec![waiting]);
+        } else {
+            waiting.lose();
         }
     }
 
@@ -346,7 +357,17 @@ impl Shard {
             return;
         }
         self.loading.insert(execution, inputs);
-        self.out.push(Out::Load(execution));
+        self.read(execution);
+    }
+
+    /// Has what is stored of an execution read for the inputs that wait for it.
+    fn read(&mut self, execution: ExecutionId) {
+        let waiting = self.loading.get(&execution);
+        let closed_too = waiting.is_some_and(|waiting| waiting.iter().any(Waiting::is_redrive));
+        self.out.push(Out::Load {
+            execution,
+            closed_too,
+        });
     }
 
     fn discard(&mut self, messages: Vec<MessageId>) {
@@ -409,12 +430,10 @@ impl Shard {
             }
         };
         match stored {
-            Stored::Closed { messages } => {
+            Stored::Closed { messages, exists } => {
                 self.too_late(messages);
-                for waiting in waiting {
-                    waiting.refuse();
-                }
                 self.close_waiters(execution);
+                self.refuse_or_reopen(execution, waiting, exists);
             }
             Stored::Open(open) => {
                 let StoredOpen {
@@ -434,6 +453,18 @@ impl Shard {
                 loaded.create = Some((*new, StartReply::Nobody));
                 self.take_up(execution, loaded, open.messages, waiting);
             }
+        }
+    }
+
+    /// It is closed: only who wants to redrive it is of any use, and has it read once more.
+    fn refuse_or_reopen(&mut self, execution: ExecutionId, waiting: Vec<Waiting>, exists: bool) {
+        let reopens = |waiting: &Waiting| exists && waiting.is_redrive();
+        let (redrives, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(reopens);
+        for waiting in others {
+            waiting.refuse();
+        }
+        if !redrives.is_empty() {
+            self.load(execution, redrives);
         }
     }
 
@@ -461,6 +492,7 @@ impl Shard {
                 input,
                 message: Some(id),
                 take: None,
+                redrive: None,
             });
         }
         for input in waiting {
@@ -543,6 +575,9 @@ impl Shard {
         if loaded.has_work() {
             self.ready.push_again(&loaded.info.tenant, execution);
         }
+        if turn.taken.redriven {
+            self.counters.redriven();
+        }
         for usage in &turn.taken.near {
             self.counters.neared(usage.limit);
             tracing::warn!(
@@ -581,6 +616,17 @@ impl Shard {
             loaded::Next::Nothing => {}
         }
         self.register_timer(execution);
+        self.put_away(execution);
+    }
+
+    /// Forgets an execution that was folded to be redriven and is still closed.
+    fn put_away(&mut self, execution: ExecutionId) {
+        let left = self.loaded.get(&execution);
+        if left.is_some_and(Loaded::is_left_closed) {
+            self.loaded.remove(&execution);
+            self.counters.loaded(self.loaded.len());
+            self.close_waiters(execution);
+        }
     }
 
     fn register_timer(&mut self, execution: ExecutionId) {
@@ -668,6 +714,10 @@ impl Shard {
             }
             for (reply, grant) in flight.takes {
                 let _ = reply.send(Some(grant));
+            }
+            for call in flight.redrives {
+                // Who went away needs no answer.
+                let _ = call.reply.send(Ok(call.answer));
             }
             if !flight.history.is_empty()
                 && let Some(watchers) = self.watchers.get_mut(&execution)
@@ -761,7 +811,7 @@ impl Shard {
     }
 
     fn finish(&mut self, execution: ExecutionId) {
-        let Some(loaded) = self.loaded.remove(&execution) else {
+        let Some(mut loaded) = self.loaded.remove(&execution) else {
             return;
         };
         if let Some(due) = loaded.timer {
@@ -773,8 +823,9 @@ impl Shard {
             self.counters.closed(loaded.run.ending());
         }
         self.counters.loaded(self.loaded.len());
+        let inbox = Vec::from(std::mem::take(&mut loaded.inbox));
         let mut moot = Vec::new();
-        for waiting in &loaded.inbox {
+        for waiting in inbox.iter().filter(|waiting| !waiting.is_redrive()) {
             match (&waiting.input, waiting.message) {
                 (Input::ChildStarted { child, .. }, Some(id)) => {
                     self.post(children::stop(*child), vec![id]);
@@ -785,6 +836,7 @@ impl Shard {
         loaded.end();
         self.discard(moot);
         self.close_waiters(execution);
+        self.refuse_or_reopen(execution, inbox, true);
     }
 
     fn close_waiters(&mut self, execution: ExecutionId) {
@@ -819,6 +871,9 @@ impl Shard {
         }
         for flight in &loaded.in_flight {
             self.tickets.remove(&flight.ticket);
+        }
+        if matches!(refused, Refused::Broken(_)) {
+            loaded.refuse_redrives(&refused);
         }
         let first = loaded
             .in_flight
@@ -901,8 +956,11 @@ impl Shard {
                 self.drop_execution(execution, loaded);
             }
         }
-        self.loading
-            .retain(|execution, _| held.contains_key(&execution.partition()));
+        let lost = |execution: &ExecutionId| !held.contains_key(&execution.partition());
+        let gone = self.loading.extract_if(|execution, _| lost(execution));
+        for waiting in gone.flat_map(|(_, waiting)| waiting) {
+            waiting.lose();
+        }
         self.reloads
             .retain(|(_, execution)| held.contains_key(&execution.partition()));
         self.held = held;

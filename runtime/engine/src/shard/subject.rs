@@ -2,8 +2,8 @@
 
 use stepwell_asl::Program;
 use stepwell_interp::{
-    ChildId, Effect, Ending, Env, Event, Input, MapRun, MapRunEnding, OpenTask, Run, TaskId,
-    TimerId, Timestamp, step, step_map_run,
+    ChildId, Effect, Ending, Env, Event, Input, MapRun, MapRunEnding, NotRedrivable, OpenTask,
+    Redrive, RedrivenBy, Run, TaskId, TimerId, Timestamp, step, step_map_run,
 };
 
 use crate::journal::Status;
@@ -65,6 +65,32 @@ impl Subject {
                 Some(MapRunEnding::Aborted) => Status::Aborted,
             },
         }
+    }
+
+    /// Whether it has ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.status() != Status::Running
+    }
+
+    /// What a call to redrive it comes to.
+    pub(super) fn may_redrive(
+        &self,
+        token: Option<&str>,
+        at: Timestamp,
+    ) -> Result<Redrive, NotRedrivable> {
+        match self {
+            Subject::Execution(run) => run.may_redrive(token, RedrivenBy::Caller, at),
+            // Nobody but its execution redrives a map run.
+            Subject::MapRun(_) => Err(NotRedrivable::Running),
+        }
+    }
+
+    pub(super) fn redrives(&self) -> u32 {
+        self.execution().map_or(0, Run::redrives)
+    }
+
+    pub(super) fn redriven_at(&self) -> Option<Timestamp> {
+        self.execution()?.redriven_at()
     }
 
     /// How an execution ended.

@@ -170,7 +170,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             }
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
-            Out::Load(_)
+            Out::Load { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)
             | Out::MapRun { .. }
@@ -386,7 +386,7 @@ fn after_a_start_stops_and_deadlines_come_before_the_work_that_was_left() {
         let (_, id, events) = in_the_middle(LOOP);
         let mut shard = self::shard(TURN_MS_MAX);
         shard.handle(at, In::Wake(id));
-        assert!(matches!(shard.take_out().as_slice(), [Out::Load(_)]));
+        assert!(matches!(shard.take_out().as_slice(), [Out::Load { .. }]));
         let messages = stopped.then(|| stop(id)).into_iter().collect();
         take_up(&mut shard, id, LOOP, &events, messages);
         let events = next_append(&mut shard, at);
@@ -428,7 +428,7 @@ fn an_activity_that_was_not_looked_up_is_after_a_crash() {
         // Nobody learns of the commit: the process is gone.
         let mut next = self::shard(0);
         next.handle(AT, In::Wake(id));
-        assert!(matches!(next.take_out().as_slice(), [Out::Load(_)]));
+        assert!(matches!(next.take_out().as_slice(), [Out::Load { .. }]));
         let stored = StoredSegment {
             first: append.expected_next,
             segment: append.segment.clone(),

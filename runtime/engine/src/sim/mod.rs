@@ -8,6 +8,7 @@ mod keeper;
 mod node;
 mod outside;
 mod recent;
+mod redrives;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -132,6 +133,11 @@ pub enum Seen {
     },
     /// A stop was acknowledged.
     Stopped(ExecutionId),
+    /// A redrive was acknowledged (true) or refused.
+    Redriven {
+        execution: ExecutionId,
+        accepted: bool,
+    },
     Crashed,
 }
 
@@ -151,6 +157,7 @@ enum Item {
     Load {
         node: usize,
         execution: ExecutionId,
+        closed_too: bool,
     },
     /// News of an attempt that runs on a node.
     News {
@@ -185,6 +192,7 @@ enum Item {
         error: Option<Arc<str>>,
         cause: Option<Arc<str>>,
     },
+    Redrive(redrives::Call),
     Restart {
         node: usize,
     },
@@ -237,6 +245,7 @@ pub struct World {
     /// What map runs read and write.
     items_of_maps: Items,
     children: Vec<children::Starting>,
+    redrives: redrives::Redrives,
     counter: u16,
     items: u64,
 }
@@ -282,6 +291,7 @@ impl World {
             machines: BTreeMap::new(),
             items_of_maps: Items::new(Some(Storage::memory())),
             children: Vec::new(),
+            redrives: redrives::Redrives::default(),
             counter: 0,
             items: 0,
             options,
@@ -484,6 +494,7 @@ impl World {
             }
             self.collect_starts();
             self.collect_children();
+            self.collect_redrives();
             if let Some(node) = self.crash_now.take() {
                 self.crash(node);
             }
@@ -499,7 +510,8 @@ impl World {
 
     fn all_closed(&mut self) -> Result<bool, String> {
         // Looking is cheap enough only now and then.
-        if !self.items.is_multiple_of(16) || !self.starts.is_empty() || !self.children.is_empty() {
+        let waits = !self.starts.is_empty() || !self.children.is_empty();
+        if waits || !self.items.is_multiple_of(16) || !self.redrives.is_empty() {
             return Ok(false);
         }
         let ids: Vec<ExecutionId> = self.started.keys().copied().collect();
@@ -614,7 +626,7 @@ impl World {
             | Item::Child { node: owner, .. }
             | Item::MapRun { node: owner, .. }
             | Item::Restart { node: owner } => *owner != node,
-            Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => true,
+            Item::Outside { .. } | Item::Stop { .. } | Item::Redrive(_) | Item::Announce(_) => true,
         });
         // The starts that nobody acknowledged are lost with their callers.
         self.collect_starts();
@@ -670,8 +682,12 @@ impl World {
                 tickets,
                 verdicts,
             } => self.acknowledge(node, tickets, verdicts),
-            Item::Load { node, execution } => {
-                let result = self.load(execution);
+            Item::Load {
+                node,
+                execution,
+                closed_too,
+            } => {
+                let result = self.load(execution, closed_too);
                 self.hand(node, In::Loaded { execution, result });
             }
             Item::News {
@@ -702,6 +718,7 @@ impl World {
                 error,
                 cause,
             } => self.stop(execution, error, cause),
+            Item::Redrive(call) => self.redrive(call),
             Item::Announce(message) => {
                 if let Some(node) = self.server_of(message.to) {
                     self.hand(node, In::Message(message));
@@ -766,10 +783,10 @@ impl World {
         self.look_for_work();
     }
 
-    fn load(&mut self, execution: ExecutionId) -> Result<Stored, LoadError> {
+    fn load(&mut self, execution: ExecutionId, closed_too: bool) -> Result<Stored, LoadError> {
         let journal = self.journal().map_err(LoadError::Unreadable)?;
         let programs = Programs::new(journal.clone());
-        reader::stored(journal.as_ref(), &programs, execution)
+        reader::stored(journal.as_ref(), &programs, execution, closed_too)
             .now_or_never()
             .expect("the simulated stores answer at once")
     }
@@ -841,10 +858,17 @@ impl World {
                     tickets.push(ticket);
                     writes.push(write);
                 }
-                Out::Load(execution) => {
+                Out::Load {
+                    execution,
+                    closed_too,
+                } => {
                     let delay = self.between(self.options.latency_ms);
-                    self.agenda
-                        .plan(at.plus_ms(delay), Item::Load { node, execution });
+                    let item = Item::Load {
+                        node,
+                        execution,
+                        closed_too,
+                    };
+                    self.agenda.plan(at.plus_ms(delay), item);
                 }
                 Out::Run {
                     execution,
@@ -903,6 +927,7 @@ impl Item {
             Item::Look { .. } => "a look for what is due",
             Item::Outside { .. } => "a sign from outside",
             Item::Stop { .. } => "a stop",
+            Item::Redrive(_) => "a redrive",
             Item::Restart { .. } => "a restart",
             Item::Announce(_) => "news of a message",
             Item::Child { .. } => "the start of a child",
@@ -929,7 +954,7 @@ impl Item {
             | Item::Child { node, .. }
             | Item::MapRun { node, .. }
             | Item::Restart { node } => Some(*node),
-            Item::Outside { .. } | Item::Stop { .. } | Item::Announce(_) => None,
+            Item::Outside { .. } | Item::Stop { .. } | Item::Redrive(_) | Item::Announce(_) => None,
         }
     }
 }

@@ -121,6 +121,7 @@ impl World {
             | Item::Look { .. }
             | Item::Outside { .. }
             | Item::Stop { .. }
+            | Item::Redrive(_)
             | Item::Turns { .. }
             | Item::MapRun { .. }
             | Item::Announce(_)

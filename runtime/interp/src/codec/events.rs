@@ -36,6 +36,15 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
             w.optional_text(error.as_ref());
             w.optional_text(cause.as_ref());
         }
+        What::ExecutionRedriven {
+            count,
+            timeout_at,
+            token,
+        } => {
+            w.varint(u64::from(*count));
+            w.optional_time(*timeout_at);
+            w.optional_text(token.as_ref());
+        }
         What::StateEntered { kind, name, input } => {
             w.byte(kind_number(*kind));
             w.text(name);
@@ -169,6 +178,7 @@ fn tag(what: &What) -> u8 {
         What::MapRunFailed { .. } => 34,
         What::MapRunAborted => 35,
         What::MapRun(_) => 36,
+        What::ExecutionRedriven { .. } => 37,
     }
 }
 
@@ -301,6 +311,11 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
         },
         35 => What::MapRunAborted,
         36 => What::MapRun(Box::new(map_run::read(r)?)),
+        37 => What::ExecutionRedriven {
+            count: r.u32()?,
+            timeout_at: r.optional_time()?,
+            token: r.optional_text()?,
+        },
         found => return Err(r.unknown("event", found.into())),
     })
 }

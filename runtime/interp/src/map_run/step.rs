@@ -72,7 +72,8 @@ impl MapTurn<'_> {
             | Input::TaskLost { .. }
             | Input::MapRunEnded { .. }
             | Input::TimerDue { .. }
-            | Input::Heartbeat { .. } => {}
+            | Input::Heartbeat { .. }
+            | Input::RedriveAsked { .. } => {}
         }
     }
 

@@ -23,6 +23,7 @@ impl Run {
             retriers: Vec::new(),
             phase: Phase::Aborted,
             flows: None,
+            result: None,
         };
         let mut run = Run {
             start: Some(start.parent.clone()),

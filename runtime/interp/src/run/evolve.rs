@@ -14,7 +14,7 @@ use crate::{
 
 /// Turn of a state that failed: before all others, so that its siblings stop at once.
 const URGENT: u8 = 0;
-const IN_TURN: u8 = 1;
+pub(super) const IN_TURN: u8 = 1;
 
 impl Run {
     /// Folds one event. Recovery folds the whole log; [`crate::step`] has already folded what it records.
@@ -63,6 +63,11 @@ impl Run {
                     cause: cause.clone(),
                 });
             }
+            What::ExecutionRedriven {
+                count,
+                timeout_at,
+                token,
+            } => self.redrive(*count, *timeout_at, token.as_ref(), event.at),
             What::StateEntered { kind, name, input } => self.enter(id, event, *kind, name, input),
             What::StateExited {
                 output,
@@ -234,6 +239,7 @@ impl Run {
             retriers: Vec::new(),
             phase: Phase::Entered,
             flows: None,
+            result: None,
         };
         if let Some(frame) = self.frames.get_mut(id) {
             frame.stage = Stage::In(Box::new(visit));
@@ -280,6 +286,9 @@ impl Run {
     }
 
     fn fail(&mut self, id: FrameId, failure: Failure) {
+        if let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) {
+            visit.keep_result();
+        }
         self.set_phase(
             id,
             Phase::Failing {
@@ -538,7 +547,7 @@ impl Run {
         self.set_phase(id, Phase::Worked { result });
     }
 
-    fn flows_mut(&mut self, id: FrameId) -> Option<&mut Flows> {
+    pub(super) fn flows_mut(&mut self, id: FrameId) -> Option<&mut Flows> {
         self.frames.get_mut(id)?.visit_mut()?.flows.as_deref_mut()
     }
 
@@ -558,7 +567,7 @@ impl Run {
         let Some(flows) = visit.flows.as_deref() else {
             return;
         };
-        let busy = flows.can_start() || flows.left == 0 || flows.concurrency.is_none();
+        let busy = flows.takes_turns();
         if matches!(visit.phase, Phase::Flows) {
             match (busy, frame.ready) {
                 (true, None) => self.make_ready(id, IN_TURN, 0),
@@ -652,7 +661,7 @@ impl Run {
         }
     }
 
-    fn make_ready(&mut self, id: FrameId, urgency: u8, index: u32) {
+    pub(super) fn make_ready(&mut self, id: FrameId, urgency: u8, index: u32) {
         self.unready(id);
         let key = (urgency, self.position, index);
         if let Some(frame) = self.frames.get_mut(id).filter(|frame| !frame.stopped) {
@@ -668,7 +677,7 @@ impl Run {
     }
 
     /// Takes a frame out of all indexes.
-    fn release(&mut self, id: FrameId) {
+    pub(super) fn release(&mut self, id: FrameId) {
         self.unready(id);
         let Some(visit) = self.frames.get(id).and_then(Frame::visit) else {
             return;

@@ -128,6 +128,8 @@ pub(crate) struct Visit {
     pub(crate) phase: Phase,
     /// Set while a Parallel or Map state runs its flows, and kept when it fails.
     pub(crate) flows: Option<Box<Flows>>,
+    /// Of a Parallel or Map state whose flows all succeeded before it failed: what they made. Kept for a redrive.
+    pub(crate) result: Option<Value>,
 }
 
 /// What a visit does or waits for.
@@ -213,6 +215,11 @@ pub(crate) struct Flows {
 }
 
 impl Flows {
+    /// Whether the Parallel or Map state itself has something to do.
+    pub(super) fn takes_turns(&self) -> bool {
+        self.can_start() || self.left == 0 || self.concurrency.is_none()
+    }
+
     /// Whether the next iteration can start.
     pub(crate) fn can_start(&self) -> bool {
         self.next < self.total && self.concurrency.is_some_and(|most| self.active < most)

@@ -5,8 +5,9 @@ mod at_map;
 mod evolve;
 mod frame;
 mod probed;
+mod reopen;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use stepwell_asl::{Pattern, Resource, Target};
@@ -43,6 +44,11 @@ pub struct Run {
     /// Bytes of JSON text of all variables.
     variables_bytes: usize,
     ending: Option<Ending>,
+    /// Redrives so far, and when the last one was.
+    redrives: u32,
+    redriven_at: Option<Timestamp>,
+    /// Tokens of the last redrives that had one, oldest first.
+    redrive_tokens: VecDeque<(Arc<str>, Timestamp)>,
 }
 
 /// A task attempt that waits for its outcome.
@@ -105,6 +111,25 @@ impl Run {
     /// How the execution ended; `None` while it runs.
     pub fn ending(&self) -> Option<&Ending> {
         self.ending.as_ref()
+    }
+
+    /// How often it was redriven.
+    pub fn redrives(&self) -> u32 {
+        self.redrives
+    }
+
+    /// When it was redriven last.
+    pub fn redriven_at(&self) -> Option<Timestamp> {
+        self.redriven_at
+    }
+
+    /// When a redrive with that token was, if it is remembered.
+    pub(crate) fn redriven_with(&self, token: &str) -> Option<Timestamp> {
+        let tokens = self.redrive_tokens.iter().rev();
+        tokens
+            .filter(|(known, _)| **known == *token)
+            .map(|(_, at)| *at)
+            .next()
     }
 
     /// Position that the next event takes in the log, from 1.

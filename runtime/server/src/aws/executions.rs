@@ -1,7 +1,7 @@
-//! Executions: start, describe, list, stop. Wire types of these calls, AWS JSON 1.0.
+//! Executions: start, describe, list, stop, redrive. Wire types of these calls, AWS JSON 1.0.
 
 use serde::Serialize;
-use stepwell_engine::{Execution, Page, StartRequest, Status};
+use stepwell_engine::{Execution, Page, Redrivable, StartRequest, Status};
 
 use super::{
     fault::Fault,
@@ -71,26 +71,17 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         .engine
         .execution(&call.caller, &call.input.required("executionArn"))
         .await?;
-    let redrivable = match execution.status {
-        Status::Running | Status::Succeeded => false,
-        Status::Failed | Status::TimedOut | Status::Aborted => true,
-    };
-    let reason = || {
-        format!(
-            "Execution is {} and cannot be redriven",
-            status_name(execution.status)
-        )
+    let (redrive_status, redrive_status_reason) = match execution.redrivable {
+        Redrivable::Yes => ("REDRIVABLE", None),
+        Redrivable::ByMapRun => ("REDRIVABLE_BY_MAP_RUN", None),
+        Redrivable::No(why) => ("NOT_REDRIVABLE", Some(why.to_string())),
     };
     json(&Answer {
         execution: Described::of(&execution, with_data),
         redrive_count: execution.redrive_count,
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
-        redrive_status: if redrivable {
-            "REDRIVABLE"
-        } else {
-            "NOT_REDRIVABLE"
-        },
-        redrive_status_reason: (!redrivable).then(reason),
+        redrive_status,
+        redrive_status_reason,
     })
 }
 
@@ -178,6 +169,21 @@ pub(super) async fn stop(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         .await?;
     json(&Answer {
         stop_date: Seconds(stopped_at.0),
+    })
+}
+
+pub(super) async fn redrive(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Answer {
+        redrive_date: Seconds,
+    }
+    let input = &mut call.input;
+    let (arn, token) = (input.required("executionArn"), input.text("clientToken"));
+    let engine = &call.state.engine;
+    let redriven_at = engine.redrive(&call.caller, &arn, token.as_deref()).await?;
+    json(&Answer {
+        redrive_date: Seconds(redriven_at.0),
     })
 }
 

@@ -250,6 +250,7 @@ fn code_name(code: Code) -> &'static str {
         Code::ExecutionAlreadyExists => "ExecutionAlreadyExists",
         Code::ExecutionDoesNotExist => "ExecutionDoesNotExist",
         Code::ExecutionLimitExceeded => "ExecutionLimitExceeded",
+        Code::ExecutionNotRedrivable => "ExecutionNotRedrivable",
         Code::InvalidArn => "InvalidArn",
         Code::InvalidDefinition => "InvalidDefinition",
         Code::InvalidExecutionInput => "InvalidExecutionInput",

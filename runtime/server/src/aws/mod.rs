@@ -49,7 +49,7 @@ use crate::{
     metrics::Outcome,
     serve::ServerState,
 };
-use operation::{Call, Operation, Run};
+use operation::{Call, Operation};
 
 /// Before the operation's name in `X-Amz-Target`.
 const TARGET_PREFIX: &str = "AWSStepFunctions.";
@@ -122,22 +122,13 @@ async fn run(
     let body = read_body(body, &parts.headers, state.config.raised_limits).await?;
     let input = input::read(&body, operation.input)?;
     constraint::check(&input, state.config.raised_limits).map_err(Fault::validation)?;
-    match &operation.run {
-        Run::By(handler) => {
-            let caller = caller(&state.config, &parts.headers);
-            handler(Call {
-                state,
-                caller,
-                input,
-                headers: &parts.headers,
-            })
-            .await
-        }
-        Run::NotYet => Err(Fault::not_offered(&format!(
-            "the operation {}",
-            operation.name
-        ))),
-    }
+    let call = Call {
+        state,
+        caller: caller(&state.config, &parts.headers),
+        input,
+        headers: &parts.headers,
+    };
+    (operation.run)(call).await
 }
 
 fn target(headers: &HeaderMap) -> &str {

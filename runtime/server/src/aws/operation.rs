@@ -29,14 +29,7 @@ pub(super) struct Operation {
     pub(super) name: &'static str,
     /// Members of its request.
     pub(super) input: &'static [Member],
-    pub(super) run: Run,
-}
-
-/// What serves an operation.
-pub(super) enum Run {
-    By(Handler),
-    /// The service has it and this version does not.
-    NotYet,
+    pub(super) run: Handler,
 }
 
 /// Serves one request whose members passed the check. `Ok` is the JSON text of the answer.
@@ -65,18 +58,16 @@ pub(crate) fn names() -> Vec<&'static str> {
 }
 
 macro_rules! operations {
-    ($($name:ident [$($member:expr),*] $($handler:path)?;)*) => {
+    ($($name:ident [$($member:expr),*] $handler:path;)*) => {
         /// All operations of the service's API model, by name.
         static OPERATIONS: &[Operation] = &[$(
             Operation {
                 name: stringify!($name),
                 input: const { &[$($member),*] },
-                run: operations!(@run $($handler)?),
+                run: |call| Box::pin($handler(call)),
             },
         )*];
     };
-    (@run $handler:path) => { Run::By(|call| Box::pin($handler(call))) };
-    (@run) => { Run::NotYet };
 }
 
 // name                       request                                                                     served by
@@ -114,7 +105,7 @@ operations! {
     ListStateMachines [may("maxResults", &PAGE_SIZE), may("nextToken", &PAGE_TOKEN)] machines::list;
     ListTagsForResource [must("resourceArn", &ARN)] tags::list;
     PublishStateMachineVersion [must("stateMachineArn", &ARN), may("revisionId", &REVISION), may("description", &DESCRIPTION)] versions::publish;
-    RedriveExecution [must("executionArn", &ARN), may("clientToken", &CLIENT_TOKEN)];
+    RedriveExecution [must("executionArn", &ARN), may("clientToken", &CLIENT_TOKEN)] executions::redrive;
     SendTaskFailure [must("taskToken", &TASK_TOKEN), may("error", &ERROR), may("cause", &CAUSE)] tasks::fail;
     SendTaskHeartbeat [must("taskToken", &TASK_TOKEN)] tasks::heartbeat;
     SendTaskSuccess [must("taskToken", &TASK_TOKEN), must("output", &DATA)] tasks::succeed;

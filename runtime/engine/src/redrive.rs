@@ -1,0 +1,117 @@
+//! RedriveExecution, and what describing an execution says of it. Hides which part of the rule a row can tell and which
+//! takes the execution's log.
+
+use std::sync::Arc;
+
+use stepwell_interp::{NotRedrivable, Standing, Timestamp};
+use tokio::sync::oneshot;
+
+use crate::{
+    api::{Caller, Redrivable, Status},
+    engine::Engine,
+    error::{Code, Error},
+    executions,
+    journal::ExecutionRow,
+    node,
+    record::{self, Child, Meta},
+    shard::In,
+};
+
+/// Why a caller cannot redrive the child of a map run.
+const OF_MAP_RUN: &str = "Execution is a child of a Map Run and is redriven with it: redrive the execution of its parent";
+
+impl Engine {
+    /// Lets an execution that failed, timed out or was aborted go on with the states that did not succeed. Durable when
+    /// this answers with the time of the redrive. The same token again within 15 minutes is the same call.
+    pub async fn redrive(
+        &self,
+        caller: &Caller,
+        arn: &str,
+        token: Option<&str>,
+    ) -> Result<Timestamp, Error> {
+        let (row, _) = self.execution_row(caller, arn).await?;
+        let meta: Meta = record::decode(&row.new.meta)?;
+        // Only the log knows the tokens.
+        if token.is_none() || row.view.redrive_count == 0 {
+            let standing = standing(&row, self.node().raised_limits);
+            match self.redrivable(caller, &meta, standing).await? {
+                Redrivable::Yes => {}
+                Redrivable::ByMapRun => return Err(refused(OF_MAP_RUN)),
+                Redrivable::No(why) => return Err(refused(&why.to_string())),
+            }
+        }
+        let (reply, redriven) = oneshot::channel();
+        let redrive = In::Redrive {
+            execution: row.id,
+            token: token.map(Into::into),
+            reply,
+        };
+        self.node().send(row.id, redrive)?;
+        match redriven.await {
+            Ok(Ok(Ok(at))) => Ok(at),
+            Ok(Ok(Err(why))) => Err(refused(&why.to_string())),
+            Ok(Err(why)) => Err(executions::refusal(why)),
+            Err(_) => Err(self.node().let_go()),
+        }
+    }
+
+    /// What describing an execution says of redriving it.
+    pub(crate) async fn redrivable(
+        &self,
+        caller: &Caller,
+        meta: &Meta,
+        standing: Standing,
+    ) -> Result<Redrivable, Error> {
+        let of_map_run = matches!(
+            meta.parent.map(|parent| parent.of),
+            Some(Child::Item { .. })
+        );
+        let check = match (of_map_run, &meta.express_run) {
+            // It is started anew, whatever it has behind it.
+            (true, Some(_)) => standing.failed_at.map(drop),
+            (true, None) => standing.check(node::now()),
+            (false, _) if standing.failed_at.is_ok() && self.is_gone(caller, meta).await? => {
+                Err(NotRedrivable::Deleting)
+            }
+            (false, _) => standing.check(node::now()),
+        };
+        Ok(match check {
+            Ok(()) if of_map_run => Redrivable::ByMapRun,
+            Ok(()) => Redrivable::Yes,
+            Err(why) => Redrivable::No(why),
+        })
+    }
+
+    /// Whether its state machine is being deleted, or is by now.
+    async fn is_gone(&self, caller: &Caller, meta: &Meta) -> Result<bool, Error> {
+        let machine: Arc<str> = meta.machine_arn.clone();
+        match self.startable(caller, &machine).await {
+            Ok(_) => Ok(false),
+            Err(Error::Rejected {
+                code: Code::StateMachineDeleting | Code::StateMachineDoesNotExist,
+                ..
+            }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// What decides on the redrive of an execution, by its row.
+pub(crate) fn standing(row: &ExecutionRow, raised_limits: bool) -> Standing {
+    Standing {
+        started_at: row.new.started_at,
+        failed_at: match row.view.status {
+            Status::Running => Err(NotRedrivable::Running),
+            Status::Succeeded => Err(NotRedrivable::Succeeded),
+            Status::Failed | Status::TimedOut | Status::Aborted => {
+                Ok(row.view.stopped_at.unwrap_or(row.new.started_at))
+            }
+        },
+        events: row.next_public.saturating_sub(1),
+        raised_limits,
+    }
+}
+
+fn refused(why: &str) -> Error {
+    Error::rejected(Code::ExecutionNotRedrivable, why)
+}

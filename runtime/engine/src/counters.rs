@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeSet,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
 use stepwell_interp::{Ending, Limit};
 
-use crate::{api::Metrics, journal::ExecutionId};
+use crate::{api::Metrics, journal::ExecutionId, pulse::Pulse};
 
 /// See the module.
 #[derive(Default)]
@@ -32,6 +32,8 @@ pub(crate) struct Counters {
     limits_neared: [AtomicU64; Limit::ALL.len()],
     /// Executions of which something stored was found damaged.
     damaged: Mutex<BTreeSet<ExecutionId>>,
+    /// What the shard is at.
+    pub(crate) pulse: Arc<Pulse>,
 }
 
 impl Counters {

@@ -175,8 +175,16 @@ impl Engine {
         }
     }
 
-    /// Whether the store takes writes; if not, why. A store that nobody wrote to for a while is asked.
+    /// Whether the store takes writes and every shard comes back to its queue; if not, why. A store that nobody wrote to
+    /// for a while is asked.
     pub async fn health(&self) -> Result<(), String> {
+        match self.0.node.wrong_shards() {
+            Some(wrong) => Err(wrong),
+            None => self.store_health().await,
+        }
+    }
+
+    async fn store_health(&self) -> Result<(), String> {
         let health = &self.0.node.health;
         if let Some(known) = health.fresh() {
             return known;

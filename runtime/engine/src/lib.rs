@@ -28,6 +28,7 @@ mod objects;
 mod pages;
 mod probe;
 mod programs;
+mod pulse;
 mod reader;
 mod recent;
 mod record;

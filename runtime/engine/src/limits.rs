@@ -129,6 +129,10 @@ pub(crate) const PROGRAMS_MAX: usize = 1_024;
 /// How long a write that landed vouches for the store's health.
 pub(crate) const HEALTH_AGE_MAX: Duration = Duration::from_secs(10);
 
+/// How long a shard may work before it looks at its queue again and counts as well: a turn takes milliseconds, a single
+/// expression a second at most.
+pub(crate) const SHARD_SILENT_MAX: Duration = Duration::from_secs(10);
+
 /// How soon a store that refused a write is asked again.
 pub(crate) const HEALTH_RETRY_MIN: Duration = Duration::from_secs(1);
 

@@ -182,6 +182,15 @@ impl Node {
         self.counters.iter().map(Arc::as_ref)
     }
 
+    /// What is wrong with the shards, if something is.
+    pub(crate) fn wrong_shards(&self) -> Option<String> {
+        let counters = self.counters.iter().enumerate();
+        let wrong: Vec<String> = counters
+            .filter_map(|(shard, counters)| counters.pulse.wrong(shard))
+            .collect();
+        (!wrong.is_empty() && !self.closing.load(Relaxed)).then(|| wrong.join("; "))
+    }
+
     pub(crate) fn queue_depth(&self) -> u64 {
         self.shards
             .iter()
@@ -707,8 +716,11 @@ impl ShardLoop {
     }
 
     async fn run(mut self) {
+        let pulse = self.counters.pulse.clone();
+        let _ends = pulse.clone().ends();
         loop {
             self.count_busy();
+            pulse.waits();
             let goes_on = match self.makes_turns() {
                 true => !*self.closed.borrow(),
                 false => self.wait().await,
@@ -716,6 +728,7 @@ impl ShardLoop {
             if !goes_on {
                 return;
             }
+            pulse.works();
             self.shard.pass(self.node.monotonic());
             self.take_queued();
             if !self.node.halted.load(Relaxed) {

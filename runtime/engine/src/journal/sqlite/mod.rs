@@ -1,6 +1,7 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `store` (writing) and
 //! `read`, the file's format in `schema`.
 
+mod place;
 mod queue;
 mod read;
 mod schema;
@@ -9,9 +10,7 @@ mod threads;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::{self, File, TryLockError},
-    io::ErrorKind,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -27,13 +26,11 @@ use super::{
     Lease, ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId,
     SegmentRange, StoredSegment, TokenHash, Verdict, Write, ready,
 };
+use place::Place;
 use threads::Threads;
 
 /// Name of the database inside the data directory.
 const FILE: &str = "journal.sqlite";
-
-/// Name of the file whose lock says that a process uses the data directory.
-const LOCK: &str = "LOCK";
 
 /// The embedded journal with threads of its own: one writes what was queued meanwhile in one transaction, others read,
 /// one moves the write-ahead log into the database. Dropping it finishes what is queued and closes the file.
@@ -50,13 +47,16 @@ impl SqliteJournal {
         directory: &Path,
         options: SqliteOptions,
     ) -> Result<SqliteJournal, OpenError> {
-        let lock = lock(directory)?;
+        let mut place = Place::lock(directory)?;
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
         let store = store::SqliteStore::open(&path, options)?;
         schema::check(&path)?;
         let epoch = store.epoch();
-        let threads = Threads::start(store, &path, vfs, lock)?;
+        // Without the log of what is not yet in the database, what was acknowledged is gone as well.
+        let log = PathBuf::from(format!("{}-wal", path.display()));
+        place.watch([path.clone(), log]);
+        let threads = Threads::start(store, &path, vfs, place)?;
         Ok(SqliteJournal(Sqlite::new(threads, epoch, clock)))
     }
 }
@@ -73,29 +73,6 @@ impl InlineJournal {
             epoch,
             clock,
         )))
-    }
-}
-
-fn lock(directory: &Path) -> Result<File, OpenError> {
-    let shown = || directory.display().to_string();
-    let unreadable = |error: std::io::Error| match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => schema::full(directory),
-        _ => OpenError::Unreadable {
-            path: shown(),
-            why: error.to_string(),
-        },
-    };
-    fs::create_dir_all(directory).map_err(unreadable)?;
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(directory.join(LOCK))
-        .map_err(unreadable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(shown())),
-        Err(TryLockError::Error(error)) => Err(unreadable(error)),
     }
 }
 

@@ -5,7 +5,6 @@
 //! starts its log anew only when all of it has been moved.
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -21,6 +20,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Access,
+    place::Place,
     queue::{Queue, Taker},
     schema,
     store::{SqliteStore, checkpoint, wal_bytes},
@@ -43,7 +43,7 @@ pub(super) struct Threads {
     writer: Option<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     /// Held until the file is closed.
-    _lock: File,
+    _place: Arc<Place>,
 }
 
 struct Batch {
@@ -65,8 +65,9 @@ impl Threads {
         store: SqliteStore,
         path: &Path,
         vfs: Option<String>,
-        lock: File,
+        place: Place,
     ) -> Result<Threads, OpenError> {
+        let place = Arc::new(place);
         let gate = Gate::default();
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let batches = Arc::new(Queue::unbounded());
@@ -96,6 +97,7 @@ impl Threads {
         })?);
         let writer = Writer {
             store,
+            place: place.clone(),
             queue: batches.taker(),
             queued_bytes: queued_bytes.clone(),
             gate,
@@ -108,7 +110,7 @@ impl Threads {
             reads,
             writer,
             others,
-            _lock: lock,
+            _place: place,
         })
     }
 }
@@ -187,6 +189,7 @@ impl Drop for Threads {
 
 struct Writer {
     store: SqliteStore,
+    place: Arc<Place>,
     queue: Taker<Batch>,
     queued_bytes: Arc<AtomicUsize>,
     gate: Gate,
@@ -235,7 +238,13 @@ impl Writer {
                 Err(why) => tracing::error!(error = %why, "the journal stays broken"),
             }
         }
-        self.store.apply(writes)
+        let gone = |why| refuse(writes.len(), &Refused::Broken(why));
+        if let Err(why) = self.place.check() {
+            return gone(why);
+        }
+        let verdicts = self.store.apply(writes);
+        // It may have gone meanwhile, and these writes with it.
+        self.place.check().map_or_else(gone, |()| verdicts)
     }
 
     /// What was queued behind a failed commit was written by those who believed in it.

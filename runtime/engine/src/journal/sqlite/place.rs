@@ -1,0 +1,157 @@
+//! The data directory as the process that uses it holds it. Hides how others are kept out of it, and how it is noticed
+//! that it is no longer where it was.
+
+use std::{
+    fs::{self, File, Metadata, TryLockError},
+    io::ErrorKind,
+    path::{Path, PathBuf},
+};
+
+use super::{OpenError, schema};
+
+/// Name of the file whose lock says that a process uses the data directory.
+const LOCK: &str = "LOCK";
+
+/// A data directory that is locked against other processes until the drop.
+pub(super) struct Place {
+    directory: PathBuf,
+    /// Files that must stay what they were, once they are known.
+    files: Vec<(PathBuf, Identity)>,
+    _lock: File,
+    /// The lock's file may be removed by somebody who takes it for a leftover; the directory's own lock stays. Not all
+    /// systems lock directories.
+    _directory_lock: Option<File>,
+}
+
+impl Place {
+    /// Creates the directory where it is missing, and locks it.
+    pub(super) fn lock(directory: &Path) -> Result<Place, OpenError> {
+        let shown = || directory.display().to_string();
+        let unreadable = |error: std::io::Error| match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => schema::full(directory),
+            _ => OpenError::Unreadable {
+                path: shown(),
+                why: error.to_string(),
+            },
+        };
+        fs::create_dir_all(directory).map_err(unreadable)?;
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(directory.join(LOCK))
+            .map_err(unreadable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(shown())),
+            Err(TryLockError::Error(error)) => return Err(unreadable(error)),
+        }
+        let opened = File::open(directory).ok();
+        let directory_lock = match opened.as_ref().map(File::try_lock) {
+            Some(Err(TryLockError::WouldBlock)) => return Err(OpenError::Locked(shown())),
+            Some(Ok(())) => opened,
+            Some(Err(TryLockError::Error(_))) | None => None,
+        };
+        Ok(Place {
+            directory: directory.to_owned(),
+            files: Vec::new(),
+            _lock: lock,
+            _directory_lock: directory_lock,
+        })
+    }
+
+    /// Takes note of the files as they are now.
+    pub(super) fn watch(&mut self, files: impl IntoIterator<Item = PathBuf>) {
+        let known = files.into_iter().filter_map(|file| {
+            let identity = Identity::of(&fs::metadata(&file).ok()?)?;
+            Some((file, identity))
+        });
+        self.files = known.collect();
+    }
+
+    /// Whether what is written still comes to where the next process would look for it; if not, why.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for (file, identity) in &self.files {
+            let what = match fs::metadata(file) {
+                Ok(found) if Identity::of(&found).as_ref() == Some(identity) => continue,
+                Ok(_) => "replaced",
+                Err(error) if error.kind() == ErrorKind::NotFound => "removed",
+                // It says nothing of the file.
+                Err(_) => continue,
+            };
+            let directory = self.directory.display();
+            let file = file.display();
+            return Err(format!(
+                "the data directory {directory} was changed under the running server: {file} was {what}, so nothing is written any more; stop the server, put the directory back, and start it again"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    number: u64,
+}
+
+impl Identity {
+    #[cfg(unix)]
+    fn of(metadata: &Metadata) -> Option<Identity> {
+        use std::os::unix::fs::MetadataExt;
+        Some(Identity {
+            device: metadata.dev(),
+            number: metadata.ino(),
+        })
+    }
+
+    /// Elsewhere a file that is open cannot be removed.
+    #[cfg(not(unix))]
+    fn of(_: &Metadata) -> Option<Identity> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{LOCK, OpenError, Place};
+
+    #[test]
+    fn a_directory_has_one_owner_even_without_its_lock_file() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("data");
+        let place = Place::lock(&directory).ok().unwrap();
+        assert!(matches!(Place::lock(&directory), Err(OpenError::Locked(_))));
+        fs::remove_file(directory.join(LOCK)).unwrap();
+        assert!(matches!(Place::lock(&directory), Err(OpenError::Locked(_))));
+        drop(place);
+        assert!(Place::lock(&directory).is_ok());
+    }
+
+    #[test]
+    fn files_that_are_removed_or_replaced_are_noticed() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("data");
+        let mut place = Place::lock(&directory).ok().unwrap();
+        let file = directory.join("store");
+        fs::write(&file, "what was there").unwrap();
+        place.watch([file.clone()]);
+        fs::write(&file, "what is written now").unwrap();
+        assert_eq!(place.check(), Ok(()));
+
+        fs::rename(&directory, parent.path().join("away")).unwrap();
+        let removed = place.check().unwrap_err();
+        assert!(removed.contains("was removed"), "{removed}");
+        fs::create_dir(&directory).unwrap();
+        fs::write(&file, "another store").unwrap();
+        let replaced = place.check().unwrap_err();
+        assert!(replaced.contains("was replaced"), "{replaced}");
+
+        fs::remove_dir_all(&directory).unwrap();
+        fs::rename(parent.path().join("away"), &directory).unwrap();
+        assert_eq!(place.check(), Ok(()), "it was put back");
+    }
+}

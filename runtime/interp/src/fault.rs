@@ -20,6 +20,9 @@ const QUERY_EVALUATION_ERROR: &str = "States.QueryEvaluationError";
 const INTRINSIC_FAILURE: &str = "States.IntrinsicFailure";
 const RESULT_PATH_MATCH_FAILURE: &str = "States.ResultPathMatchFailure";
 
+/// Told of a state whose JSONPath is too much.
+const TOO_MUCH_WORK: &str = "The JSONPath expressions and intrinsic functions of the state are more work than a state may be: together they visit or make too many values. Make their paths more specific, have them read less, or divide them among several states.";
+
 /// A failure of the interpreter's own work on a state.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -38,6 +41,8 @@ pub(crate) enum Fault {
     },
     /// Variables are too large.
     Variables(String),
+    /// The paths and intrinsic functions of the state are beyond what a state may be. Nothing catches it.
+    TooMuchWork,
 }
 
 pub(crate) type Outcome<T> = Result<T, Fault>;
@@ -102,6 +107,11 @@ impl Fault {
                 };
             }
             Fault::Runtime(text) => (RUNTIME, FailureClass::Terminal, in_state(visit, &text)),
+            Fault::TooMuchWork => (
+                RUNTIME,
+                FailureClass::Terminal,
+                in_state(visit, TOO_MUCH_WORK),
+            ),
             Fault::Intrinsic(error) => (
                 INTRINSIC_FAILURE,
                 FailureClass::Named,

@@ -1,5 +1,7 @@
 //! The limits of running executions, each with its unit and origin, in two sets: `strict` and `raised`.
 
+use stepwell_query::{Allowance, JSONATA_STATE_TIME_MS_MAX};
+
 /// Events that one call of [`crate::step`] records before it yields [`crate::Effect::Again`] (ours).
 pub const STEP_EVENTS_MAX: u32 = 1_000;
 /// Work of evaluations in one step before it yields, in about microseconds at worst (ours; [`stepwell_query::Effort`]).
@@ -56,6 +58,8 @@ pub struct Limits {
     pub assign_bytes_max: usize,
     /// Bytes of JSON text of all variables of an execution.
     pub variables_bytes_max: usize,
+    /// What the expressions of one state may be each time that it evaluates them (ours; AWS documents no bound).
+    pub expressions: Allowance,
 }
 
 impl Limits {
@@ -71,6 +75,10 @@ impl Limits {
         variable_bytes_max: 262_144,
         assign_bytes_max: 262_144,
         variables_bytes_max: 10 * 1_048_576,
+        expressions: Allowance {
+            work: 10_000_000,
+            time_ms: JSONATA_STATE_TIME_MS_MAX,
+        },
     };
 
     /// Walls that only protect the machine (ours).
@@ -84,6 +92,10 @@ impl Limits {
         variable_bytes_max: 16 * 1_048_576,
         assign_bytes_max: 16 * 1_048_576,
         variables_bytes_max: 64 * 1_048_576,
+        expressions: Allowance {
+            work: 100_000_000,
+            time_ms: 6 * JSONATA_STATE_TIME_MS_MAX,
+        },
     };
 
     /// The set that an execution was started with.

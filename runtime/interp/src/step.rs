@@ -4,18 +4,18 @@
 use std::sync::Arc;
 
 use stepwell_asl::{Flow, Kind, Program, State};
-use stepwell_query::{Effort, Random};
+use stepwell_query::{Effort, Ledger, Random, Room};
 
 use crate::{
     Timestamp,
-    border::{Effect, Env, Input, RedrivenBy, Start, TimerId},
+    border::{Effect, Env, Input, RedrivenBy, Start, TaskToken, TimerId},
     event::{Event, Place, What},
     fault::{Fault, Outcome, TIMEOUT},
     flow,
     limits::{EXPRESS_DURATION_MS_MAX, Limits, STEP_EVENTS_MAX, STEP_WORK_MAX},
     probe::Watch,
     redrive::Redrive,
-    run::{FrameId, Phase, Run, Stage},
+    run::{FrameId, Phase, Run, Stage, Unfinished},
     scope::Moment,
 };
 
@@ -23,7 +23,9 @@ use crate::{
 /// be done. Pure and total: an input that fits nothing that is open has no effects.
 ///
 /// It stops with [`Effect::Again`] and wants [`Input::Continue`] next after [`STEP_EVENTS_MAX`] events or evaluations
-/// that are as much work, and before an evaluation that may take long: that one is the first thing the next step does.
+/// that are as much work, and before an expression that may take long: that one is the first thing the next step does.
+/// So it stops between two expressions of one state as well; what they came to is remembered in the run. Any other
+/// input may be taken first. A timer whose work was not done yet stays due.
 pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
     let mut turn = Turn::new(program, run, env, None);
     turn.take(input);
@@ -45,7 +47,9 @@ pub(crate) struct Turn<'a> {
     work: u64,
     /// The position at which a flow's turn began, during one.
     turn: Option<u64>,
-    /// The turn came upon an evaluation that may take long: it is given again in another step.
+    /// What that turn evaluates.
+    evaluated: Option<Box<Unfinished>>,
+    /// The turn came upon more work than the step takes: it is given again in another one.
     put_off: bool,
     /// Who looks on, when the state is tried alone.
     pub(crate) watch: Option<&'a Watch>,
@@ -70,6 +74,7 @@ impl<'a> Turn<'a> {
             events: 0,
             work: 0,
             turn: None,
+            evaluated: None,
             put_off: false,
             watch,
         }
@@ -200,16 +205,65 @@ impl<'a> Turn<'a> {
         };
         match timer {
             TimerId::Execution => {}
-            TimerId::Wait { .. } => self.conclude_wait(frame),
-            TimerId::Retry { .. } => self.begin(frame),
+            TimerId::Wait { .. } => self.give_turn(frame, |turn| turn.conclude_wait(frame)),
+            TimerId::Retry { .. } => self.give_turn(frame, |turn| turn.begin(frame)),
             TimerId::Timeout { task } => self.task_timed_out(task, false),
             TimerId::Heartbeat { task } => self.task_timed_out(task, true),
         }
     }
 
+    /// Gives a flow a turn, which is given again in another step when it is more work than this one takes. A state that
+    /// is tried alone has all its turns in one step.
+    fn give_turn(&mut self, id: FrameId, turn: impl FnOnce(&mut Self)) {
+        if self.watch.is_some() {
+            return turn(self);
+        }
+        self.turn = Some(self.run.next_position());
+        self.evaluated = self.run.unfinished.remove(&id);
+        if let Some(evaluated) = &mut self.evaluated {
+            evaluated.ledger.rewind();
+            if let Some(random) = evaluated.random.take() {
+                self.random = random;
+            }
+        }
+        turn(self);
+        let evaluated = self.evaluated.take();
+        if self.put_off
+            && let Some(mut evaluated) = evaluated
+        {
+            evaluated.random = Some(self.random.clone());
+            self.run.unfinished.insert(id, evaluated);
+        }
+        self.turn = None;
+    }
+
+    /// What the turn has evaluated so far.
+    fn evaluated(&mut self) -> &mut Unfinished {
+        let at = self.at;
+        self.evaluated
+            .get_or_insert_with(|| Box::new(Unfinished::new(at)))
+    }
+
+    /// The token that was drawn for the attempt to be scheduled when its turn was given before, or a fresh one.
+    pub(crate) fn token(&mut self, draw: impl FnOnce(&mut Random) -> TaskToken) -> TaskToken {
+        let drawn = self
+            .evaluated
+            .as_ref()
+            .and_then(|evaluated| evaluated.token.clone());
+        let token = drawn.unwrap_or_else(|| draw(&mut self.random));
+        if self.turn.is_some() {
+            self.evaluated().token = Some(token.clone());
+        }
+        token
+    }
+
     /// Gives turns until all flows wait or the bound of one step is reached.
     fn run_on(&mut self) {
         while self.run.ending().is_none() {
+            if self.put_off {
+                self.effects.push(Effect::Again);
+                return;
+            }
             let Some(frame) = self.run.next_ready() else {
                 return;
             };
@@ -218,15 +272,10 @@ impl<'a> Turn<'a> {
                 return;
             }
             let before = self.run.next_position();
-            self.turn = Some(before);
-            self.advance(frame);
-            if self.put_off {
-                self.effects.push(Effect::Again);
-                return;
-            }
+            self.give_turn(frame, |turn| turn.advance(frame));
             // Every turn records something, or the same turn would come for ever.
-            debug_assert!(self.run.next_position() > before);
-            if self.run.next_position() == before {
+            debug_assert!(self.put_off || self.run.next_position() > before);
+            if !self.put_off && self.run.next_position() == before {
                 self.fail(frame, Fault::Runtime("The state cannot go on.".to_owned()));
             }
         }
@@ -303,22 +352,44 @@ impl<'a> Turn<'a> {
         program.find(name).map(|id| &program[id])
     }
 
-    /// Evaluates something for the state that the frame is in; `None` when there is none, or when it may take long and
-    /// is left to another step. Only a flow's turn that has recorded nothing can be given again.
+    /// Evaluates something for the state that the frame is in; `None` when there is none, or when it is more work than
+    /// this step takes and is left to others. Only a flow's turn that has recorded nothing can be given again.
     pub(crate) fn evaluate<T>(
         &mut self,
         id: FrameId,
         evaluate: impl FnOnce(&Moment, &mut Random, &Limits) -> Outcome<T>,
     ) -> Option<Outcome<T>> {
-        let effort = Effort::new(self.events > 0 && self.turn == Some(self.run.next_position()));
-        let moment = Moment {
-            watch: self.watch,
-            ..Moment::of(self.run, id, self.at, &effort)?
+        let left = STEP_WORK_MAX.saturating_sub(self.work);
+        let room = if self.turn != Some(self.run.next_position()) {
+            Room::Whole
+        } else if self.events == 0 && self.work == 0 {
+            Room::First(left)
+        } else {
+            Room::Left(left)
         };
-        let made = evaluate(&moment, &mut self.random, self.limits);
+        let (ledger, at) = match &mut self.evaluated {
+            Some(evaluated) => (std::mem::take(&mut evaluated.ledger), evaluated.at),
+            None => (Ledger::default(), self.at),
+        };
+        let effort = Effort::new(ledger, self.limits.expressions, room);
+        let made = Moment::of(self.run, id, at, &effort).map(|moment| {
+            let watch = self.watch;
+            let moment = Moment { watch, ..moment };
+            evaluate(&moment, &mut self.random, self.limits)
+        });
         self.work = self.work.saturating_add(effort.work());
-        self.put_off = effort.is_put_off();
-        (!self.put_off).then_some(made)
+        self.put_off |= effort.is_put_off();
+        let too_much = effort.is_exhausted();
+        let ledger = effort.into_ledger();
+        // Most of all evaluations leave nothing to remember.
+        if self.turn.is_some() && (self.put_off || !ledger.is_empty()) {
+            self.evaluated().ledger = ledger;
+        }
+        match made {
+            _ if self.put_off => None,
+            Some(_) if too_much => Some(Err(Fault::TooMuchWork)),
+            made => made,
+        }
     }
 
     /// Records that the work of the state that the frame is in has failed.

@@ -19,7 +19,7 @@ mod sources;
 mod template;
 mod value;
 
-pub use effort::Effort;
+pub use effort::{Allowance, Effort, Ledger, Room};
 pub use intrinsic::{Intrinsic, IntrinsicError};
 pub use jsonata::{
     Bindings, Bound, Bounds, Expression, JsonataFailure, JsonataFailureKind, JsonataSyntaxError,
@@ -28,6 +28,7 @@ pub use jsonata::{
 pub use limits::{
     JSON_DEPTH_MAX, JSONATA_DEPTH_MAX, JSONATA_MEMORY_BYTES_MAX, JSONATA_RESULT_BYTES_MAX,
     JSONATA_SEQUENCE_MAX, JSONATA_STATE_TIME_MS_MAX, JSONATA_STRING_BYTES_MAX, JSONATA_TIME_MS_MAX,
+    STATE_BYTES_MAX,
 };
 pub use path::{
     Path, PathError, PathErrorKind, PathExpr, PathExprError, PathRoot, PathSyntaxError,

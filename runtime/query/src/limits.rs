@@ -15,6 +15,10 @@ pub(crate) const FILTER_DEPTH_MAX: u32 = 100;
 /// Nodes one JSONPath evaluation may visit. Ours: `..` over `..` is quadratic in the size of the input.
 pub(crate) const PATH_VISITS_MAX: u64 = 5_000_000;
 
+/// Bytes that all expressions of one state may make, in the JSON of what intrinsic functions and JSONata give and in the
+/// lists of what paths find. Ours: a state may have thousands of expressions, and its output is far smaller.
+pub const STATE_BYTES_MAX: usize = 268_435_456;
+
 /// Levels of intrinsic calls within one another. Origin: developer guide, "Intrinsic functions".
 pub(crate) const INTRINSIC_DEPTH_MAX: u32 = 10;
 

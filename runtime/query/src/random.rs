@@ -6,7 +6,15 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 /// A stream of random numbers that follows from its seed alone: equal seeds, equal streams.
 ///
 /// Cryptographically strong (ChaCha with 12 rounds), so that tokens may be drawn from it.
+#[derive(Clone)]
 pub struct Random(ChaCha12Rng);
+
+impl std::fmt::Debug for Random {
+    /// Tells nothing of what is to be drawn.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Random")
+    }
+}
 
 impl Random {
     /// Expands the 32 bytes of a seed.

@@ -201,17 +201,21 @@ impl Shard {
             self.read(execution);
         }
         let began = (self.environment.clock)();
+        let mut before = began;
         for _ in 0..turns {
             if self.ready.next_goes_on() && !self.out.is_empty() {
                 break;
             }
-            let Some(execution) = self.ready.pop() else {
+            let Some((tenant, execution)) = self.ready.pop() else {
                 break;
             };
             self.turn(now, execution);
-            if (self.environment.clock)().0.saturating_sub(began.0) >= TURN_MS_MAX {
+            let after = (self.environment.clock)();
+            self.ready.took(&tenant, after.0.saturating_sub(before.0));
+            if after.0.saturating_sub(began.0) >= TURN_MS_MAX {
                 break;
             }
+            before = after;
         }
     }
 
@@ -565,6 +569,7 @@ impl Shard {
             .copied()
             .unwrap_or(Epoch(0));
         let (seed, clock) = (&mut self.environment.seed, &mut self.environment.clock);
+        self.counters.pulse.turns_to(&loaded.info.execution_arn);
         let began = clock();
         let turn = loaded.step_inputs(
             now,

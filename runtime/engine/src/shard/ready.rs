@@ -1,6 +1,6 @@
 //! The order in which executions get their turns: round robin over tenants. Within one tenant what goes on after a turn
-//! that was not enough alternates with what has news, each first come first served: a few executions that compute for
-//! long cannot hold up the many that need a moment.
+//! that was not enough alternates with what has news, each first come first served, and has no more of the time: a few
+//! executions that compute for long cannot hold up the many that need a moment.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -8,6 +8,9 @@ use std::{
 };
 
 use crate::journal::ExecutionId;
+
+/// What is remembered of a lead at most: what has news and much to do must not keep the rest waiting for long.
+const AHEAD_MS_MAX: u64 = 1_000;
 
 /// Executions with something to do, each at most once.
 #[derive(Default)]
@@ -25,6 +28,8 @@ struct Queues {
     going_on: VecDeque<ExecutionId>,
     /// The last turn was one with news.
     had_news: bool,
+    /// Milliseconds that what goes on has had more than what has news.
+    ahead_ms: u64,
 }
 
 impl Ready {
@@ -54,17 +59,31 @@ impl Ready {
         Some(queues)
     }
 
-    pub(super) fn pop(&mut self) -> Option<ExecutionId> {
+    /// The execution whose turn it is, with its tenant.
+    pub(super) fn pop(&mut self) -> Option<(Arc<str>, ExecutionId)> {
         let tenant = self.order.pop_front()?;
         let queues = self.by_tenant.get_mut(&tenant)?;
         let execution = queues.pop()?;
-        if queues.is_empty() {
-            self.by_tenant.remove(&tenant);
-        } else {
-            self.order.push_back(tenant);
+        if !queues.is_empty() {
+            self.order.push_back(tenant.clone());
         }
         self.queued.remove(&execution);
-        Some(execution)
+        Some((tenant, execution))
+    }
+
+    /// How long the last turn of that tenant took.
+    pub(super) fn took(&mut self, tenant: &Arc<str>, ms: u64) {
+        let Some(queues) = self.by_tenant.get_mut(tenant) else {
+            return;
+        };
+        let ahead_ms = match queues.had_news {
+            true => queues.ahead_ms.saturating_sub(ms),
+            false => queues.ahead_ms.saturating_add(ms),
+        };
+        queues.ahead_ms = ahead_ms.min(AHEAD_MS_MAX);
+        if queues.is_empty() {
+            self.by_tenant.remove(tenant);
+        }
     }
 
     /// Whether the next turn is one of an execution that goes on.
@@ -85,7 +104,8 @@ impl Queues {
     }
 
     fn next_goes_on(&self) -> bool {
-        !self.going_on.is_empty() && (self.had_news || self.with_news.is_empty())
+        let due = self.had_news && self.ahead_ms == 0;
+        !self.going_on.is_empty() && (due || self.with_news.is_empty())
     }
 
     fn pop(&mut self) -> Option<ExecutionId> {
@@ -103,6 +123,16 @@ mod tests {
     use super::Ready;
     use crate::journal::ExecutionId;
 
+    /// All that have turns, in their order. Those below 10 take three times as long.
+    fn all(ready: &mut Ready, ms: u64) -> Vec<u64> {
+        let mut order = Vec::new();
+        while let Some((tenant, ExecutionId(id))) = ready.pop() {
+            ready.took(&tenant, if id < 10 { 3 * ms } else { ms });
+            order.push(id);
+        }
+        order
+    }
+
     #[test]
     fn a_flooding_tenant_leaves_others_their_turns() {
         let (noisy, quiet) = ("noisy".into(), "quiet".into());
@@ -112,7 +142,7 @@ mod tests {
         }
         ready.push(&quiet, ExecutionId(1_000));
         ready.push(&quiet, ExecutionId(1_000));
-        let order: Vec<u64> = std::iter::from_fn(|| ready.pop()).map(|id| id.0).collect();
+        let order: Vec<u64> = all(&mut ready, 0);
         assert_eq!(order.len(), 101);
         assert_eq!(order[1], 1_000);
     }
@@ -126,7 +156,22 @@ mod tests {
             ready.push(&tenant, ExecutionId(10 + id));
         }
         assert!(!ready.next_goes_on());
-        let order: Vec<u64> = std::iter::from_fn(|| ready.pop()).map(|id| id.0).collect();
-        assert_eq!(order, [10, 0, 11, 1, 12, 2]);
+        assert_eq!(all(&mut ready, 0), [10, 0, 11, 1, 12, 2]);
+    }
+
+    #[test]
+    fn what_goes_on_has_no_more_time_than_what_has_news() {
+        let tenant = "one".into();
+        let mut ready = Ready::default();
+        ready.push_again(&tenant, ExecutionId(0));
+        ready.push_again(&tenant, ExecutionId(1));
+        for id in 10..20 {
+            ready.push(&tenant, ExecutionId(id));
+        }
+        // The turns of those that go on take 300 ms, those of the others 100.
+        let order = all(&mut ready, 100);
+        assert_eq!(order[..3], [10, 0, 11], "{order:?}");
+        let second = order.iter().position(|id| *id == 1);
+        assert_eq!(second, Some(5), "three times as many: {order:?}");
     }
 }

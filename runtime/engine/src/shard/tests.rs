@@ -296,6 +296,20 @@ fn in_the_middle(definition: &str) -> (Shard, ExecutionId, Vec<Event>) {
     (shard, id, events)
 }
 
+/// A state of thousands of costly paths, over rows of which it reads each one every time.
+fn costly_paths(fields: usize) -> String {
+    let fields: Vec<String> = (0..fields)
+        .map(|field| format!(r#""f{field}.$": "States.ArrayLength($..[?(@[0]==@[1])])""#))
+        .collect();
+    let rows: Vec<String> = (0..500).map(|row| format!("[{row}, {row}]")).collect();
+    let (fields, rows) = (fields.join(","), rows.join(","));
+    format!(
+        r#"{{"TimeoutSeconds": 60, "StartAt": "Rows", "States": {{
+            "Rows": {{"Type": "Pass", "Result": [{rows}], "Next": "All"}},
+            "All": {{"Type": "Pass", "Parameters": {{{fields}}}, "End": true}}}}}}"#
+    )
+}
+
 /// What the next append holds.
 fn next_append(shard: &mut Shard, at: Timestamp) -> Vec<Event> {
     for _ in 0..4 {
@@ -316,6 +330,118 @@ fn a_stop_is_taken_between_two_steps_of_endless_work() {
     };
     assert!(matches!(stopped.what, What::ExecutionAborted { .. }));
     assert!(!shard.is_busy(), "there is nothing left to do");
+}
+
+#[test]
+fn others_have_their_turns_within_one_state_of_costly_paths() {
+    let definition = costly_paths(3_000);
+    let mut shard = shard(TURN_MS_MAX);
+    let (costly, _started) = start(&mut shard, 1, &definition);
+    for _ in 0..10 {
+        work(&mut shard);
+    }
+    let (cheap, _started) = start(&mut shard, 2, CHEAP);
+    loop {
+        for (execution, events) in work(&mut shard) {
+            assert_ne!(execution, costly, "it cannot be done by now");
+            if execution == cheap && is_over(&events) {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_of_costly_paths_can_be_stopped_and_times_out() {
+    let definition = costly_paths(3_000);
+    for (stopped, at) in [(true, AT), (false, AT.plus_ms(60_000))] {
+        let mut shard = self::shard(TURN_MS_MAX);
+        let (id, _started) = start(&mut shard, 1, &definition);
+        for _ in 0..10 {
+            work(&mut shard);
+        }
+        if stopped {
+            shard.handle(AT, In::Message(stop(id)));
+        }
+        let events = next_append(&mut shard, at);
+        let aborted = matches!(events[0].what, What::ExecutionAborted { .. });
+        let timed_out = matches!(events[0].what, What::ExecutionTimedOut { .. });
+        assert_eq!((aborted, timed_out), (stopped, !stopped), "{events:?}");
+    }
+}
+
+#[test]
+fn what_a_timer_sets_going_is_done_in_pieces() {
+    let expression = r#""{% $sum($map([1..3], function($n) { $n })) %}""#;
+    let output = vec![expression; 20].join(",");
+    let definition = format!(
+        r#"{{"QueryLanguage": "JSONata", "StartAt": "W", "States": {{
+            "W": {{"Type": "Wait", "Seconds": 1, "Output": [{output}], "End": true}}}}}}"#
+    );
+    let mut shard = shard(TURN_MS_MAX);
+    let (_, _started) = start(&mut shard, 1, &definition);
+    let planned = |(_, events): &(ExecutionId, Vec<What>)| {
+        matches!(events.last(), Some(What::WaitPlanned { .. }))
+    };
+    while !work(&mut shard).iter().any(planned) {}
+    let mut pieces = 0;
+    loop {
+        pieces += 1;
+        let appended = work_at(&mut shard, AT.plus_ms(1_000));
+        let mut events = appended.into_iter().flat_map(|(_, events)| events);
+        let ended = events.find_map(|event| match event.what {
+            What::ExecutionSucceeded { output } => Some(output),
+            _ => None,
+        });
+        if let Some(output) = ended {
+            assert_eq!(output, Value::array(vec![Value::from(6); 20]));
+            assert!(pieces > 5, "{pieces} pieces");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_attempt_has_one_token_however_many_pieces_its_parameters_take() {
+    let definition = costly_paths(1_000)
+        .replace(
+            r#""All": {"Type": "Pass", "Parameters": {"#,
+            r#""All": {"Type": "Task", "Resource": "arn:aws:states:us-east-1:000000000000:activity:known",
+                "Parameters": {"token.$": "$$.Task.Token", "#,
+        );
+    let mut shard = shard(TURN_MS_MAX);
+    let (_, _started) = start(&mut shard, 1, &definition);
+    for pieces in 0.. {
+        let appended = work(&mut shard).into_iter().flat_map(|(_, events)| events);
+        for event in appended {
+            if let What::Scheduled(scheduled) = event {
+                let told = scheduled.parameters.get("token").and_then(Value::as_str);
+                let token = scheduled.token.as_ref().map(|token| &*token.0);
+                assert!(token.is_some());
+                assert_eq!(told, token);
+                assert!(pieces > 3, "{pieces} pieces");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_of_too_many_costly_paths_fails_with_what_to_do() {
+    let definition = costly_paths(14_000).replace("[0, 0],", &"[0, 0],".repeat(4_500));
+    let mut shard = shard(0);
+    let (_, _started) = start(&mut shard, 1, &definition);
+    loop {
+        for (_, events) in work(&mut shard) {
+            if let Some(What::ExecutionFailed { error, cause }) = events.last() {
+                assert_eq!(error.as_deref(), Some("States.Runtime"));
+                let cause = cause.as_deref().unwrap_or_default();
+                assert!(cause.contains("Make their paths more specific"), "{cause}");
+                return;
+            }
+            assert!(!is_over(&events), "{events:?}");
+        }
+    }
 }
 
 #[test]

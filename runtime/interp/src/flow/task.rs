@@ -27,7 +27,7 @@ const INTERRUPTED: &str = "Stepwell.Interrupted";
 
 impl Turn<'_> {
     pub(super) fn schedule(&mut self, id: FrameId, task: &Task) {
-        let token = needs_token(&task.resource).then(|| draw_token(&mut self.random));
+        let token = needs_token(&task.resource).then(|| self.token(draw_token));
         // Plain parameters need no account of where they run.
         let region = self.run.start().map_or_else(
             || "us-east-1".into(),

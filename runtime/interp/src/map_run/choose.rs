@@ -1,24 +1,27 @@
 //! What the next child gets: an item, or a batch of them. Hides the selector and the bounds of a batch.
 
 use stepwell_asl::{Kind, Map};
-use stepwell_query::{Effort, ObjectBuilder, Value};
+use stepwell_query::{Effort, ObjectBuilder, Room, Value};
 
 use super::{border::Item, step::MapTurn};
 use crate::{
     event::Failure,
     fault::{Fault, Outcome},
     flow,
-    run::FrameId,
+    limits::STEP_WORK_MAX,
+    run::{FrameId, Unfinished},
     scope::Moment,
 };
 
 impl<'a> MapTurn<'a> {
-    /// How many items the next child gets and its input; `None` when items have to be read first.
+    /// How many items the next child gets and its input; `None` when items have to be read first, or when to choose them
+    /// is more work than the step takes: see `put_off`.
     pub(super) fn next_child(&mut self) -> Option<Result<(u32, Value), Failure>> {
         let start = self.run.start.clone()?;
         if !start.is_batched() {
             self.run.read.items.get(self.taken)?;
-            return Some(self.chosen(self.taken).map(|input| (1, input)));
+            let input = self.chosen(self.taken)?;
+            return Some(input.map(|input| (1, input)));
         }
         let most = start.batch_items.unwrap_or(u32::MAX);
         let bytes_max = start
@@ -27,7 +30,7 @@ impl<'a> MapTurn<'a> {
         let mut bytes = batch(start.batch_input.as_ref(), Vec::new()).json_bytes();
         let (mut items, mut full) = (Vec::new(), false);
         while !full && self.taken + items.len() < self.run.read.items.len() {
-            let item = match self.chosen(self.taken + items.len()) {
+            let item = match self.chosen(self.taken + items.len())? {
                 Ok(item) => item,
                 Err(failure) => return Some(Err(failure)),
             };
@@ -52,32 +55,54 @@ impl<'a> MapTurn<'a> {
     }
 
     /// What the selector makes of the item at that place among those that were read. Made once.
-    fn chosen(&mut self, at: usize) -> Result<Value, Failure> {
+    fn chosen(&mut self, at: usize) -> Option<Result<Value, Failure>> {
         while self.run.read.chosen.len() <= at {
             let next = self.run.read.chosen.len();
             let Some((item, _)) = self.run.read.items.get(next).cloned() else {
-                return Ok(Value::Null);
+                return Some(Ok(Value::Null));
             };
             let index = self.run.next_item + next as u64;
-            let value = self.choose(index, &item)?;
-            self.run.read.chosen.push_back(value);
+            match self.choose(index, &item)? {
+                Ok(value) => self.run.read.chosen.push_back(value),
+                Err(failure) => return Some(Err(failure)),
+            }
         }
-        Ok(self.run.read.chosen.get(at).cloned().unwrap_or_default())
+        Some(Ok(self
+            .run
+            .read
+            .chosen
+            .get(at)
+            .cloned()
+            .unwrap_or_default()))
     }
 
-    fn choose(&mut self, index: u64, item: &Item) -> Result<Value, Failure> {
+    /// `None` when it is more work than the step takes.
+    fn choose(&mut self, index: u64, item: &Item) -> Option<Result<Value, Failure>> {
         let Some(map) = self.map() else {
-            return Ok(item.value.clone());
+            return Some(Ok(item.value.clone()));
         };
         let Some(selector) = &map.item_selector else {
             if item.value.json_bytes() > self.limits.payload_bytes_max {
-                return Err(self.too_large());
+                return Some(Err(self.too_large()));
             }
-            return Ok(item.value.clone());
+            return Some(Ok(item.value.clone()));
         };
         let item = context_item(index, item);
-        let effort = Effort::new(false);
-        let made = match Moment::of(&self.run.origin, FrameId::ROOT, self.at, &effort) {
+        let before = self.run.read.choosing.take();
+        let mut choosing = before.unwrap_or_else(|| Box::new(Unfinished::new(self.at)));
+        choosing.ledger.rewind();
+        if let Some(random) = choosing.random.take() {
+            self.random = random;
+        }
+        let left = STEP_WORK_MAX.saturating_sub(self.work);
+        let room = if self.work == 0 {
+            Room::First(left)
+        } else {
+            Room::Left(left)
+        };
+        let ledger = std::mem::take(&mut choosing.ledger);
+        let effort = Effort::new(ledger, self.limits.expressions, room);
+        let made = match Moment::of(&self.run.origin, FrameId::ROOT, choosing.at, &effort) {
             Some(moment) => {
                 let moment = Moment {
                     item: Some(&item),
@@ -88,7 +113,19 @@ impl<'a> MapTurn<'a> {
             None => Ok(Value::Null),
         };
         self.work = self.work.saturating_add(effort.work());
-        self.outcome(made)
+        if effort.is_put_off() {
+            choosing.ledger = effort.into_ledger();
+            choosing.random = Some(self.random.clone());
+            self.run.read.choosing = Some(choosing);
+            self.put_off = true;
+            return None;
+        }
+        let too_much = effort.is_exhausted();
+        Some(self.outcome(if too_much {
+            Err(Fault::TooMuchWork)
+        } else {
+            made
+        }))
     }
 
     fn map(&self) -> Option<&'a Map> {

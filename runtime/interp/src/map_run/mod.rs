@@ -23,7 +23,7 @@ use crate::{
     border::ChildId,
     event::Failure,
     limits::{Limits, READ_AHEAD_BYTES_MAX},
-    run::Run,
+    run::{Run, Unfinished},
 };
 
 pub use border::{
@@ -83,6 +83,8 @@ struct Read {
     bytes: usize,
     /// What the selector made of the first of them.
     chosen: VecDeque<Value>,
+    /// What it makes of the next one, as far as that is done.
+    choosing: Option<Box<Unfinished>>,
     /// Cursors with the number of the item that each stands before, oldest first.
     marks: VecDeque<(u64, Arc<str>)>,
     /// A page was asked for.

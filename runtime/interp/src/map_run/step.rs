@@ -33,6 +33,7 @@ pub fn step_map_run(program: &Program, run: &mut MapRun, input: Input, env: Env)
         run,
         effects: Vec::new(),
         work: 0,
+        put_off: false,
         taken: 0,
     };
     turn.take(input);
@@ -50,6 +51,8 @@ pub(super) struct MapTurn<'a> {
     effects: Vec<Effect>,
     /// Work of evaluations so far.
     pub(super) work: u64,
+    /// There is more to do than the step takes.
+    pub(super) put_off: bool,
     /// Items at hand that the children about to start have.
     pub(super) taken: usize,
 }
@@ -203,11 +206,10 @@ impl MapTurn<'_> {
 
     fn start_children(&mut self) {
         let (mut children, mut inputs) = (Vec::new(), Vec::new());
-        let mut put_off = false;
         self.taken = 0;
         while self.has_room(children.len()) {
-            put_off = children.len() >= CHILDREN_A_STEP_MAX || self.work >= STEP_WORK_MAX;
-            if put_off {
+            self.put_off = children.len() >= CHILDREN_A_STEP_MAX || self.work >= STEP_WORK_MAX;
+            if self.put_off {
                 break;
             }
             let Some(next) = self.next_child() else {
@@ -228,7 +230,7 @@ impl MapTurn<'_> {
             self.taken += items as usize;
         }
         self.children_started(children, inputs);
-        if put_off {
+        if self.put_off {
             self.effects.push(Effect::Again);
         }
     }

@@ -34,6 +34,7 @@ impl Run {
             return;
         }
         if let Some(id) = self.at(&event.place) {
+            self.unfinished.remove(&id);
             self.advance_chain(id, &event.what);
             self.apply(id, event);
         }
@@ -208,6 +209,7 @@ impl Run {
 
     fn end(&mut self, ending: Ending) {
         self.ending = Some(ending);
+        self.unfinished.clear();
         self.timers.clear();
         for id in std::mem::take(&mut self.ready).into_values() {
             if let Some(frame) = self.frames.get_mut(id) {

@@ -6,6 +6,7 @@ mod evolve;
 mod frame;
 mod probed;
 mod reopen;
+mod unfinished;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(crate) use frame::{
     Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit, map_run_cancelled,
 };
 use frame::{Frames, ReadyKey};
+pub(crate) use unfinished::Unfinished;
 
 /// An execution as far as its events tell: [`Run::evolve`] folds them one by one, [`crate::step`] decides the next.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +45,9 @@ pub struct Run {
     timers: BTreeSet<(Timestamp, TimerId)>,
     /// Bytes of JSON text of all variables.
     variables_bytes: usize,
+    /// Evaluations that go on in the next step, by the frame whose state they are for. Of memory alone: after a crash
+    /// they begin anew.
+    pub(crate) unfinished: BTreeMap<FrameId, Box<Unfinished>>,
     ending: Option<Ending>,
     /// Redrives so far, and when the last one was.
     redrives: u32,

@@ -387,8 +387,10 @@ fn string_split(text: &str, delimiters: &str) -> Value {
     if delimiters.is_empty() {
         return Value::array([Value::from(text)]);
     }
+    // There may be as many delimiters as characters.
+    let delimiters: BTreeSet<char> = delimiters.chars().collect();
     let parts = text
-        .split(|character| delimiters.contains(character))
+        .split(|character| delimiters.contains(&character))
         .filter(|part| !part.is_empty());
     Value::array(parts.map(Value::from))
 }

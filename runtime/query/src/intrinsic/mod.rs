@@ -94,7 +94,11 @@ impl Call {
         for argument in &self.arguments {
             given.push(argument.evaluate(sources, random)?);
         }
-        functions::apply(self.function, &given, random)
+        let Some(effort) = sources.scope.effort() else {
+            return functions::apply(self.function, &given, random);
+        };
+        let bytes = given.iter().map(|given| given.value.json_bytes()).sum();
+        effort.call(bytes, || functions::apply(self.function, &given, random))
     }
 
     fn collect_variables(&self, names: &mut Vec<Arc<str>>) {

@@ -145,11 +145,20 @@ impl Expression {
         if self.parsed.too_deep {
             return Err(JsonataFailureKind::stack_exceeded());
         }
-        if let Some(effort) = bindings.effort()
-            && !effort.begin(self.parsed.work)
-        {
-            return Err(JsonataFailureKind::put_off());
-        }
+        let Some(effort) = bindings.effort() else {
+            return self.run_now(bindings, random);
+        };
+        // All of it counts to the state's time: making the values ready, and telling what went wrong.
+        effort.expression(self.parsed.work, || {
+            timed(|| self.run_now(bindings, random))
+        })
+    }
+
+    fn run_now(
+        &self,
+        bindings: &Bindings,
+        random: &mut Random,
+    ) -> Result<Option<Value>, JsonataFailureKind> {
         let mut seed = [0; 32];
         if self.draws() {
             random.fill(&mut seed);
@@ -223,11 +232,7 @@ impl Expression {
         }
         let root = bindings.engine_root();
         // A fault of the engine must fail this evaluation alone.
-        let evaluate = || catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(tree, &root)));
-        let (result, took) = timed(evaluate);
-        if let Some(effort) = bindings.effort() {
-            effort.took(took);
-        }
+        let result = catch_unwind(AssertUnwindSafe(|| evaluator.evaluate(tree, &root)));
         match result {
             Ok(result) => result,
             Err(_) => Err(EvaluatorError::EvaluationError(

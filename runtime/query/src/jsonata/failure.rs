@@ -127,7 +127,7 @@ impl JsonataFailureKind {
     }
 
     /// Stands for a result that nobody looks at: see [`crate::Effort::is_put_off`].
-    pub(super) fn put_off() -> Self {
+    pub(crate) fn put_off() -> Self {
         Self::Threw {
             code: None,
             message: "The evaluation was put off".to_owned(),
@@ -150,7 +150,7 @@ impl JsonataFailureKind {
         }
     }
 
-    pub(super) fn memory_exceeded() -> Self {
+    pub(crate) fn memory_exceeded() -> Self {
         Self::Exceeded {
             bound: Bound::Memory,
             code: None,

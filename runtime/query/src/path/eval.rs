@@ -35,9 +35,9 @@ impl<'a> Search<'a> {
         self.root
     }
 
-    /// Values looked at so far.
+    /// Values looked at so far; what could not be afforded was not done.
     pub(super) fn visits(&self) -> u64 {
-        self.visits.get()
+        self.visits.get().min(PATH_VISITS_MAX)
     }
 
     /// The value of a definite path, or the array of all values of an indefinite one.
@@ -47,12 +47,16 @@ impl<'a> Search<'a> {
         from: &Value,
         mode: Mode,
     ) -> Result<Value, PathErrorKind> {
+        self.spend(steps.len());
         if let Some((Step::Function(function), base)) = steps.split_last() {
             let value = self.find(base, from, mode)?;
             return self.call(function, value, from);
         }
         if let Some(found) = walk_plain(steps, from) {
-            return found.cloned().map_err(|at| missing(steps, at));
+            return found.cloned().map_err(|at| {
+                self.spend(work_to_tell(steps, at.value));
+                missing(steps, at)
+            });
         }
         let mut walk = Walk {
             search: self,
@@ -72,7 +76,24 @@ impl<'a> Search<'a> {
     }
 
     fn visit(&self) -> Result<(), PathErrorKind> {
-        self.visits.set(self.visits.get() + 1);
+        self.spend(1);
+        self.within_bounds()
+    }
+
+    /// Takes account of what is as much work as to visit so many values.
+    pub(super) fn spend(&self, visits: usize) {
+        self.visits
+            .set(self.visits.get().saturating_add(visits as u64));
+    }
+
+    /// The same, and whether it may be done: a search that is out of bounds fails in the end.
+    pub(super) fn affords(&self, visits: usize) -> bool {
+        self.spend(visits);
+        self.within_bounds().is_ok()
+    }
+
+    /// Whether it was not too much work so far.
+    pub(super) fn within_bounds(&self) -> Result<(), PathErrorKind> {
         if self.visits.get() > PATH_VISITS_MAX {
             let message = format!(
                 "The path visits more than {PATH_VISITS_MAX} values; make it more specific"
@@ -88,6 +109,7 @@ impl<'a> Search<'a> {
         value: Value,
         from: &Value,
     ) -> Result<Value, PathErrorKind> {
+        self.spend(work_to_read(&value));
         match function {
             Function::Min | Function::Max | Function::Avg | Function::StdDev | Function::Sum => {
                 aggregate(function, &value)
@@ -154,7 +176,10 @@ impl<'a> Search<'a> {
 }
 
 /// Follows a path of keys and indexes alone; `None` when it has other steps, `Err` with the step that failed.
-fn walk_plain<'v>(steps: &[Step], from: &'v Value) -> Option<Result<&'v Value, Missing<'v>>> {
+pub(super) fn walk_plain<'v>(
+    steps: &[Step],
+    from: &'v Value,
+) -> Option<Result<&'v Value, Missing<'v>>> {
     let plain = |step: &Step| matches!(step, Step::Key(_) | Step::Index(_));
     if !steps.iter().all(plain) {
         return None;
@@ -174,12 +199,29 @@ fn walk_plain<'v>(steps: &[Step], from: &'v Value) -> Option<Result<&'v Value, M
     Some(Ok(value))
 }
 
-struct Missing<'v> {
+pub(super) struct Missing<'v> {
     /// Number of the step that found nothing.
     at: usize,
     /// The value it was applied to.
     value: &'v Value,
 }
+
+/// Values that a search could visit while the text is made that says what was missing.
+fn work_to_tell(steps: &[Step], value: &Value) -> usize {
+    steps.len() + value.json_bytes() / BYTES_A_VISIT
+}
+
+/// Values that a search could visit while one is read to its leaves.
+pub(super) fn work_to_read(value: &Value) -> usize {
+    match value {
+        Value::String(text) => 1 + text.len() / BYTES_A_VISIT,
+        Value::Array(_) | Value::Object(_) => 1 + value.json_bytes() / BYTES_A_VISIT,
+        Value::Null | Value::Bool(_) | Value::Number(_) => 1,
+    }
+}
+
+/// Bytes of JSON that are read or written while one value is visited.
+const BYTES_A_VISIT: usize = 16;
 
 fn missing(steps: &[Step], missing: Missing) -> PathErrorKind {
     let last = missing.at + 1 == steps.len();
@@ -267,6 +309,7 @@ impl Walk<'_, '_> {
                 Value::Object(object) => self.member(at, object, key),
                 _ => self.not_applicable(at, value),
             },
+            Step::Keys(keys) if !self.search.affords(keys.len()) => self.search.within_bounds(),
             Step::Keys(keys) => match value {
                 Value::Object(object) if at + 1 == steps.len() => self.merge(at, object, keys),
                 Value::Object(object) => self.indefinitely(|walk| {
@@ -280,6 +323,9 @@ impl Walk<'_, '_> {
                 }
                 _ => self.not_applicable(at, value),
             },
+            Step::Indexes(indexes) if !self.search.affords(indexes.len()) => {
+                self.search.within_bounds()
+            }
             Step::Indexes(indexes) => match value {
                 Value::Array(_) => self.indefinitely(|walk| {
                     let items = indexes.iter().filter_map(|index| array_item(value, *index));
@@ -392,6 +438,7 @@ impl Walk<'_, '_> {
         match (&self.steps[at], value) {
             (Step::Key(key), Value::Object(object)) => object.contains_key(key),
             (Step::Keys(keys), Value::Object(object)) => {
+                self.search.spend(keys.len());
                 at + 1 < self.steps.len() || keys.iter().all(|key| object.contains_key(key))
             }
             (Step::Index(_) | Step::Indexes(_) | Step::Slice { .. }, Value::Array(_)) => true,
@@ -427,6 +474,7 @@ impl Walk<'_, '_> {
 
     fn not_applicable(&self, at: usize, value: &Value) -> Result<(), PathErrorKind> {
         if self.definite {
+            self.search.spend(work_to_tell(self.steps, value));
             Err(wrong_type(self.steps, at, &self.steps[at], value))
         } else {
             Ok(())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use regex::Regex;
 
-use super::eval::{Mode, Search};
+use super::eval::{Mode, Search, walk_plain, work_to_read};
 use super::parse::{self, PathSyntaxError, fault};
 use super::steps::Step;
 use crate::limits::FILTER_DEPTH_MAX;
@@ -380,11 +380,11 @@ impl Filter {
                 left,
                 operator,
                 right,
-            } => compare(
-                left.operate(search, item),
-                *operator,
-                right.operate(search, item),
-            ),
+            } => {
+                let (left, right) = (left.operate(search, item), right.operate(search, item));
+                // Out of bounds the search fails, whatever the filter says.
+                search.affords(work(&left, *operator, &right)) && compare(left, *operator, right)
+            }
         }
     }
 }
@@ -401,11 +401,51 @@ impl Operand {
 
     fn evaluate(&self, search: &Search, item: &Value, mode: Mode) -> Option<Value> {
         match self {
-            Self::Path { from_root, steps } => search
-                .find(steps, if *from_root { search.root() } else { item }, mode)
-                .ok(),
+            Self::Path { from_root, steps } => {
+                let from = if *from_root { search.root() } else { item };
+                // What is missing needs no words here.
+                match walk_plain(steps, from) {
+                    Some(found) => {
+                        search.spend(steps.len());
+                        found.ok().cloned()
+                    }
+                    None => search.find(steps, from, mode).ok(),
+                }
+            }
             Self::Literal(value) => Some(value.clone()),
             Self::Pattern(_) => None,
+        }
+    }
+}
+
+/// How much work a comparison is, in values that a search could visit.
+fn work(left: &Operated, operator: Operator, right: &Operated) -> usize {
+    let of = |operated: &Operated| match operated {
+        Operated::Value(Some(value)) => work_to_read(value),
+        Operated::Value(None) | Operated::Pattern(_) => 1,
+    };
+    let (left_work, right_work) = (of(left), of(right));
+    let items = |operated: &Operated| match operated {
+        Operated::Value(Some(Value::Array(items))) => items.len().max(1),
+        Operated::Value(_) | Operated::Pattern(_) => 1,
+    };
+    match operator {
+        Operator::Equal
+        | Operator::SameTypeEqual
+        | Operator::NotEqual
+        | Operator::SameTypeNotEqual
+        | Operator::Less
+        | Operator::LessOrEqual
+        | Operator::Greater
+        | Operator::GreaterOrEqual => left_work.min(right_work),
+        // Each byte of the text, by a machine made of the pattern.
+        Operator::Matches => left_work.max(right_work).saturating_mul(16),
+        Operator::Size | Operator::Empty => left_work,
+        Operator::In | Operator::NotIn | Operator::Contains => left_work.saturating_add(right_work),
+        // Each item of one list is looked for in the other.
+        Operator::All | Operator::SubsetOf | Operator::AnyOf | Operator::NoneOf => {
+            let pairs = items(left).saturating_mul(items(right));
+            pairs.saturating_add(left_work).saturating_add(right_work)
         }
     }
 }

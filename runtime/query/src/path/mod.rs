@@ -87,11 +87,19 @@ impl Path {
     }
 
     fn search(&self, root: &Value, effort: Option<&Effort>) -> Result<Value, PathError> {
-        let search = Search::new(root);
-        let found = search.find(&self.steps, root, Mode::Lenient);
-        if let Some(effort) = effort {
-            effort.visited(search.visits());
+        // Most of all paths; they are as cheap as to remember what they found.
+        if let Some(Ok(found)) = eval::walk_plain(&self.steps, root) {
+            return Ok(found.clone());
         }
+        let evaluate = || {
+            let search = Search::new(root);
+            let found = search.find(&self.steps, root, Mode::Lenient);
+            (search.within_bounds().and(found), search.visits())
+        };
+        let found = match effort {
+            Some(effort) => effort.path(evaluate),
+            None => evaluate().0,
+        };
         found.map_err(|kind| self.error(kind))
     }
 

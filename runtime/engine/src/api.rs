@@ -17,7 +17,7 @@ pub struct Caller {
 }
 
 /// STANDARD or EXPRESS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MachineKind {
     Standard,
     Express,

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use crate::{
     api::{
-        Caller, Execution, ExecutionSummary, HistoryEntry, Page, PageRequest, Redrivable,
-        StartRequest, StartedExecution, Status, SyncResult,
+        Caller, Execution, ExecutionSummary, HistoryEntry, MachineKind, Page, PageRequest,
+        Redrivable, StartRequest, StartedExecution, Status, SyncResult,
     },
     arn::{self, MachineArn},
     engine::{Engine, Watch},
@@ -370,7 +370,11 @@ impl Engine {
         let (machine, name) = arn::execution(caller, arn_text)?;
         let scope = match machine.label() {
             Some(_) => map_run::scope_of_child(&name),
-            None => self.scope(caller, &machine, false).await?,
+            // An ARN with `execution:` is that of a STANDARD one, whatever has the machine's name by now.
+            None => {
+                self.scope(caller, &machine, MachineKind::Standard, false)
+                    .await?
+            }
         };
         Ok((scope.ok_or_else(|| absent(arn_text))?, name, machine))
     }
@@ -444,7 +448,8 @@ impl Engine {
         let rows = rows.await.map_err(reader::broken)?;
         let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
         let mut items = Vec::new();
-        for row in found.items {
+        // Stores of earlier builds have EXPRESS executions in the list of their machine's name, which may be STANDARD now.
+        for row in found.items.into_iter().filter(|row| row.new.unique_name) {
             match reader::summary(&row) {
                 Ok(summary) => items.push(summary),
                 // The others are shown; whoever asks for this one is told.

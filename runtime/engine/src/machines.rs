@@ -33,6 +33,8 @@ use crate::{
 const KIND: &str = "state-machine";
 /// Kind of the records that number the executions of a name.
 const SCOPE_KIND: &str = "scope";
+/// Of EXPRESS executions: their names are not unique, and a machine's name may be one of the other type later.
+const EXPRESS_SCOPE_KIND: &str = "scope-express";
 
 /// A state machine's record with the revision it was read at. Whoever changes a machine, one of its versions or one of
 /// its aliases writes the record at that revision too: so no two changes cross.
@@ -84,7 +86,7 @@ impl Engine {
         self.node()
             .programs
             .remember(hash, text.clone(), Arc::new(program));
-        self.scope(caller, &arn, true).await?;
+        self.scope(caller, &arn, request.kind, true).await?;
         self.write(blob).await?;
         let stored = self.create(caller, &arn, machine, more).await?;
         Ok(Changed {
@@ -288,11 +290,16 @@ impl Engine {
         let (row, machine) = self.execution_row(caller, arn_text).await?;
         let meta: record::Meta = record::decode(&row.new.meta)?;
         let own = machine.unlabelled();
-        let stored = match self.record(&machine_key(caller, &own)).await? {
-            Some(stored) => record::decode(&stored.bytes)?,
-            // Executions outlive their machine.
-            None => MachineRecord::deleted(&meta, !row.new.unique_name),
-        };
+        let stored = self.record(&machine_key(caller, &own)).await?;
+        let stored = stored.map(|stored| record::decode::<MachineRecord>(&stored.bytes));
+        // Executions outlive their machine, and another one may have its name by now.
+        let stored = stored
+            .transpose()?
+            .filter(|stored| {
+                let same_type = machine.label().is_some() || stored.express != row.new.unique_name;
+                same_type && stored.created_ms <= row.new.started_at.0
+            })
+            .unwrap_or_else(|| MachineRecord::deleted(&meta, !row.new.unique_name));
         let (text, _) = self.definition(&meta.definition).await?;
         let mut shown = shown(stored, &own, text);
         if let Some(settings) = self.settings_of(caller, &own, &row).await? {
@@ -473,9 +480,15 @@ impl Engine {
     }
 
     async fn stop_all(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
-        let Some(scope) = self.scope(caller, arn, false).await? else {
-            return Ok(());
-        };
+        for kind in [MachineKind::Standard, MachineKind::Express] {
+            if let Some(scope) = self.scope(caller, arn, kind, false).await? {
+                self.stop_all_of(scope).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn stop_all_of(&self, scope: ScopeId) -> Result<(), Error> {
         let mut before = None;
         loop {
             let query = ListQuery {
@@ -500,20 +513,26 @@ impl Engine {
         }
     }
 
-    /// The number under which executions of a machine's name are listed; made on demand.
+    /// The number under which executions of a machine's name and of that type are found and listed; made on demand. It
+    /// outlives the machine.
     pub(crate) async fn scope(
         &self,
         caller: &Caller,
         arn: &MachineArn,
+        kind: MachineKind,
         create: bool,
     ) -> Result<Option<ScopeId>, Error> {
         let name = arn.record_name();
-        if let Some(scope) = self.machines_cache().scope(&caller.tenant, &name) {
+        if let Some(scope) = self.machines_cache().scope(&caller.tenant, &name, kind) {
             return Ok(Some(scope));
         }
+        let record_kind = match kind {
+            MachineKind::Standard => SCOPE_KIND,
+            MachineKind::Express => EXPRESS_SCOPE_KIND,
+        };
         let key = CatalogKey {
             tenant: caller.tenant.clone(),
-            kind: SCOPE_KIND.into(),
+            kind: record_kind.into(),
             name: name.clone(),
         };
         let stored = match self.record(&key).await? {
@@ -533,7 +552,8 @@ impl Engine {
             return Ok(None);
         };
         let scope = ScopeId(record::decode::<ScopeRecord>(&stored.bytes)?.scope);
-        self.machines_cache().put_scope(&caller.tenant, name, scope);
+        self.machines_cache()
+            .put_scope(&caller.tenant, name, kind, scope);
         Ok(Some(scope))
     }
 

@@ -9,7 +9,7 @@ use std::{
 use stepwell_asl::Program;
 
 use crate::{
-    api::Caller,
+    api::{Caller, MachineKind},
     arn::{self, MachineArn, Qualifier},
     engine::Engine,
     error::Error,
@@ -79,7 +79,7 @@ type Named = (Arc<str>, Arc<str>);
 #[derive(Default)]
 pub(crate) struct MachineCache {
     known: Mutex<Entries>,
-    scopes: Mutex<HashMap<Named, ScopeId>>,
+    scopes: Mutex<HashMap<(Arc<str>, Arc<str>, MachineKind), ScopeId>>,
 }
 
 #[derive(Default)]
@@ -131,14 +131,27 @@ impl MachineCache {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn scope(&self, tenant: &Arc<str>, machine: &Arc<str>) -> Option<ScopeId> {
+    pub(crate) fn scope(
+        &self,
+        tenant: &Arc<str>,
+        machine: &Arc<str>,
+        kind: MachineKind,
+    ) -> Option<ScopeId> {
         let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        scopes.get(&(tenant.clone(), machine.clone())).copied()
+        scopes
+            .get(&(tenant.clone(), machine.clone(), kind))
+            .copied()
     }
 
-    pub(crate) fn put_scope(&self, tenant: &Arc<str>, machine: Arc<str>, scope: ScopeId) {
+    pub(crate) fn put_scope(
+        &self,
+        tenant: &Arc<str>,
+        machine: Arc<str>,
+        kind: MachineKind,
+        scope: ScopeId,
+    ) {
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        scopes.insert((tenant.clone(), machine), scope);
+        scopes.insert((tenant.clone(), machine, kind), scope);
     }
 }
 
@@ -198,7 +211,7 @@ impl Engine {
         if record.deleting {
             return Err(being_deleted(&machine));
         }
-        let scope = self.scope(caller, &machine, true).await?;
+        let scope = self.scope(caller, &machine, record.kind(), true).await?;
         let scope = scope.ok_or_else(|| missing(()))?;
         let name: Arc<str> = machine.name.as_str().into();
         let Qualifier::Version(number) = arn.qualified() else {

@@ -11,10 +11,11 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
-    PluginEnd, StartRequest, Status, Store, TaskRunner,
+    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
+    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
+use stepwell_query::Value;
 
 /// Hangs in its first call, succeeds in every later one.
 #[derive(Default)]
@@ -119,4 +120,114 @@ fn the_next_life_takes_up_what_the_last_one_left() {
     assert_eq!(execution.status, Status::Succeeded);
     assert_eq!(execution.output, Some(execution.input));
     assert_eq!(runner.calls.load(SeqCst), 2, "once in each life");
+}
+
+/// Computes for a moment each time round, and goes round until its history is full.
+const BUSY: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{"A":{"Type":"Pass",
+    "Output":"{% $sum($map([1..20000], function($n) { $n * 2 })) %}","Next":"B"},
+    "B":{"Type":"Choice","Choices":[{"Condition":"{% $states.input < 0 %}","Next":"C"}],"Default":"A"},
+    "C":{"Type":"Succeed"}}}"#;
+
+fn machine(name: &str, kind: MachineKind, definition: &str) -> CreateMachine {
+    CreateMachine {
+        name: name.into(),
+        definition: definition.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+async fn start(engine: &Engine, machine_arn: &str, name: &str) -> String {
+    let request = StartRequest {
+        machine_arn: machine_arn.to_owned(),
+        name: Some(name.into()),
+        input: Some(format!(r#"{{"of":"{name}"}}"#)),
+        trace_header: None,
+    };
+    let started = engine.start(&caller(), request).await.unwrap();
+    started.execution_arn.to_string()
+}
+
+#[test]
+fn work_without_end_ends_neither_late_nor_for_good_at_a_shutdown() {
+    let directory = tempfile::tempdir().unwrap();
+    let arns = runtime().block_on(async {
+        let engine = open(directory.path(), Arc::default(), true);
+        let busy = machine("busy", MachineKind::Standard, BUSY);
+        let changed = engine.create_machine(&caller(), busy).await.unwrap();
+        let machine_arn = changed.machine.arn.to_string();
+        let mut arns = Vec::new();
+        for name in ["one", "two", "three"] {
+            arns.push(start(&engine, &machine_arn, name).await);
+        }
+        engine.shutdown().await;
+        arns
+    });
+    runtime().block_on(async {
+        let engine = open(directory.path(), Arc::default(), true);
+        for arn in &arns {
+            engine.stop(&caller(), arn, None, None).await.unwrap();
+            let execution = engine.execution(&caller(), arn).await.unwrap();
+            // It had neither ended nor come to the end of its history.
+            assert_eq!(execution.status, Status::Aborted, "{execution:?}");
+        }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn executions_outlive_a_change_of_their_machines_type() {
+    const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let engine = open(directory.path(), Arc::default(), true);
+        let create = async |kind| {
+            let machine = machine("both", kind, PASS);
+            let changed = engine.create_machine(&caller(), machine).await.unwrap();
+            changed.machine.arn.to_string()
+        };
+        let machine_arn = create(MachineKind::Standard).await;
+        let standard = start(&engine, &machine_arn, "e").await;
+        engine.wait(&caller(), &standard).await.unwrap();
+        engine
+            .delete_machine(&caller(), &machine_arn)
+            .await
+            .unwrap();
+
+        create(MachineKind::Express).await;
+        let express = start(&engine, &machine_arn, "e").await;
+        assert!(express.contains(":express:both:e:"), "{express}");
+        let described = engine.execution(&caller(), &standard).await.unwrap();
+        assert_eq!(&*described.arn, &*standard);
+        assert_eq!(described.input, Value::parse(r#"{"of":"e"}"#).unwrap());
+        let ran = engine.machine_of_execution(&caller(), &standard).await;
+        assert_eq!(ran.unwrap().kind, MachineKind::Standard);
+        engine
+            .delete_machine(&caller(), &machine_arn)
+            .await
+            .unwrap();
+
+        create(MachineKind::Standard).await;
+        // The name is free but for what ran as a STANDARD one.
+        start(&engine, &machine_arn, "f").await;
+        let page = PageRequest::default();
+        let listed = engine.executions(&caller(), &machine_arn, None, page).await;
+        let names: Vec<String> = listed
+            .unwrap()
+            .items
+            .iter()
+            .map(|found| found.arn.to_string())
+            .collect();
+        let of = |name: &str| standard.replace(":both:e", &format!(":both:{name}"));
+        assert_eq!(names, [of("f"), of("e")]);
+        engine.shutdown().await;
+    });
 }

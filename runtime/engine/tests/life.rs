@@ -231,3 +231,48 @@ fn executions_outlive_a_change_of_their_machines_type() {
         engine.shutdown().await;
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn a_directory_that_is_taken_away_acknowledges_nothing() {
+    const PASS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, away) = (parent.path().join("data"), parent.path().join("away"));
+    runtime().block_on(async {
+        let engine = open(&directory, Arc::default(), true);
+        let machine = machine("pass", MachineKind::Standard, PASS);
+        let changed = engine.create_machine(&caller(), machine).await.unwrap();
+        let machine_arn = changed.machine.arn.to_string();
+        assert_eq!(engine.health().await, Ok(()));
+
+        // Without its file the lock holds all the same.
+        std::fs::remove_file(directory.join("LOCK")).unwrap();
+        let options = Options {
+            store: Store::Directory(directory.clone()),
+            raised_limits: false,
+            take_up: true,
+            shards: 2,
+            storage: None,
+        };
+        let second = Engine::open(options, Arc::<HangsOnce>::default());
+        assert!(matches!(second, Err(Error::Unopened(_))));
+
+        std::fs::rename(&directory, &away).unwrap();
+        let request = StartRequest {
+            machine_arn: machine_arn.clone(),
+            name: Some("lost".into()),
+            input: None,
+            trace_header: None,
+        };
+        engine.start(&caller(), request).await.unwrap_err();
+        let why = engine.health().await.unwrap_err();
+        assert!(why.contains("journal.sqlite was removed"), "{why}");
+
+        std::fs::rename(&away, &directory).unwrap();
+        let arn = start(&engine, &machine_arn, "kept").await;
+        let execution = engine.wait(&caller(), &arn).await.unwrap();
+        assert_eq!(execution.status, Status::Succeeded);
+        assert_eq!(engine.health().await, Ok(()));
+        engine.shutdown().await;
+    });
+}

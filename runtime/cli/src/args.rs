@@ -2,8 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use stepwell_sandbox::{CompileBounds, parse_bytes, parse_duration};
+
+/// Less memory does not hold the compiler itself (ours).
+const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
@@ -39,6 +44,56 @@ pub(crate) enum Command {
     /// Write, build, check and call plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Compile one plugin for a process of this program that waits for it
+    #[command(hide = true)]
+    CompilePlugin {
+        /// What to do
+        order: String,
+    },
+}
+
+/// What compiling a plugin may take.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Memory that compiling one plugin may take, such as 2GiB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STEPWELL_COMPILE_MEMORY",
+        default_value = "2GiB",
+        value_parser = compile_memory
+    )]
+    pub(crate) compile_memory: u64,
+    /// CPU time that compiling one plugin may take, such as 2m; four times as much may pass on the clock
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "STEPWELL_COMPILE_CPU",
+        default_value = "2m",
+        value_parser = compile_cpu
+    )]
+    pub(crate) compile_cpu: Duration,
+}
+
+impl Default for CompileArgs {
+    fn default() -> Self {
+        let bounds = CompileBounds::default();
+        Self {
+            compile_memory: bounds.memory_bytes,
+            compile_cpu: bounds.cpu,
+        }
+    }
+}
+
+fn compile_memory(text: &str) -> Result<u64, String> {
+    let least = COMPILE_MEMORY_BYTES_MIN;
+    let size = parse_bytes(text).filter(|size| *size >= least);
+    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+}
+
+fn compile_cpu(text: &str) -> Result<Duration, &'static str> {
+    let time = parse_duration(text).filter(|time| time.as_secs() >= 1);
+    time.ok_or("it is a time of at least 1s, such as 90s or 2m")
 }
 
 /// Which values the limits have.
@@ -75,6 +130,8 @@ pub(crate) struct ServeArgs {
     pub(crate) limits: LimitsArg,
     #[command(flatten)]
     pub(crate) storage: StorageArgs,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
     /// Host name under which web pages may reach the server, beside localhost; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) host: Vec<String>,
@@ -218,6 +275,8 @@ pub(crate) struct RunArgs {
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) storage: StorageArgs,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
     /// Name of the execution; with --data a name that is known is taken up again
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -494,11 +553,15 @@ pub(crate) enum PluginCommand {
         /// Cargo profile
         #[arg(long, default_value = "release")]
         profile: String,
+        #[command(flatten)]
+        compile: CompileArgs,
     },
     /// Check that a file or plugin folder can be served
     Check {
         /// A .wasm file, or a folder with plugin.toml
         path: PathBuf,
+        #[command(flatten)]
+        compile: CompileArgs,
     },
     /// Show the contract, imports, grants and limits of a plugin
     Inspect {
@@ -507,6 +570,8 @@ pub(crate) enum PluginCommand {
         /// Print as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
     },
     /// List the plugins of a directory
     List {
@@ -516,6 +581,8 @@ pub(crate) enum PluginCommand {
         /// Print as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
     },
     /// Run one task on a plugin
     Invoke {
@@ -537,5 +604,7 @@ pub(crate) enum PluginCommand {
         /// Print outcome, usage and logs as JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
     },
 }

@@ -13,9 +13,9 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use crate::args::{LimitsArg, PlaceArgs};
+use crate::args::{CompileArgs, LimitsArg, PlaceArgs};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::host::{Host, Opening, USUAL_DATA};
+use crate::host::{self, Host, Opening, USUAL_DATA};
 use crate::timeline::HistoryEvent;
 
 /// Events of one page (the API's largest).
@@ -64,6 +64,7 @@ impl Client {
             plugins: None,
             limits: LimitsArg::Strict,
             storage: None,
+            compiler: host::compiler(CompileArgs::default(), false),
             take_up: purpose == Purpose::Act,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;

@@ -37,6 +37,10 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Execution(command) => wait(execution::execution(command), "error"),
         Command::Machine(command) => wait(machine::machine(command), "error"),
         Command::Plugin(command) => wait(plugin::plugin(command), "error"),
+        Command::CompilePlugin { order } => {
+            // Its exit code speaks to the process that started it, in words of the sandbox.
+            std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))
+        }
     }
 }
 

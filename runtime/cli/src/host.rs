@@ -7,10 +7,10 @@ use std::sync::Arc;
 use anyhow::{Context, anyhow};
 use stepwell_engine::{Engine, Options, Store};
 use stepwell_items::{S3, Storage};
-use stepwell_sandbox::{Sandbox, SandboxConfig};
+use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxConfig};
 use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
 
-use crate::args::{LimitsArg, StorageArgs, StoreUrl};
+use crate::args::{CompileArgs, LimitsArg, StorageArgs, StoreUrl};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
 
@@ -34,6 +34,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) limits: LimitsArg,
     /// The object storage; folders in the data directory when absent.
     pub(crate) storage: Option<&'a StorageArgs>,
+    /// Where plugins are compiled.
+    pub(crate) compiler: Compiler,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
 }
@@ -58,13 +60,14 @@ impl Host {
             plugins,
             limits,
             storage: storage_args,
+            compiler,
             take_up,
         } = opening;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(plugins.as_deref(), data.map(|data| data.join("cache")))?;
+        let sandbox = sandbox(plugins.as_deref(), data, compiler)?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
@@ -163,15 +166,22 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
     Ok(Some(Storage::s3(settings, TENANT)))
 }
 
-/// A sandbox over a plugin folder. Compiled plugins are kept in `cache`, by default in the user's cache directory.
-pub(crate) fn sandbox(plugins: Option<&Path>, cache: Option<PathBuf>) -> Outcome<Sandbox> {
-    let cache = cache.or_else(user_cache);
+/// A sandbox over a plugin folder. Compiled plugins are kept in the data directory, without one in the user's cache
+/// directory.
+pub(crate) fn sandbox(
+    plugins: Option<&Path>,
+    data: Option<&Path>,
+    compiler: Compiler,
+) -> Outcome<Sandbox> {
+    let cache = data.map(|data| data.join("cache")).or_else(user_cache);
     if let Some(cache) = &cache {
         make_folder(cache, "cache directory")?;
     }
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
+        compiler,
+        guarded: data.map(Path::to_owned).into_iter().collect(),
         ..SandboxConfig::default()
     };
     Sandbox::new(config).map_err(|error| match error {
@@ -180,6 +190,34 @@ pub(crate) fn sandbox(plugins: Option<&Path>, cache: Option<PathBuf>) -> Outcome
         }
         stepwell_sandbox::Error::Start { .. } => Stop::Runtime(error.into()),
     })
+}
+
+/// This program again, in bounds, for each plugin that is compiled. A command that does nothing else meanwhile gives it
+/// all cores, a server half of them.
+pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
+    // On Linux also when the file was replaced since: the version that runs is the one that compiles.
+    let program = if cfg!(target_os = "linux") {
+        Some(PathBuf::from("/proc/self/exe"))
+    } else {
+        std::env::current_exe().ok()
+    };
+    let Some(program) = program else {
+        tracing::warn!("this program does not find itself; plugins are compiled without bounds");
+        return Compiler::InProcess;
+    };
+    Compiler::Worker(CompileWorker {
+        program,
+        arguments: vec!["compile-plugin".into()],
+        bounds: CompileBounds {
+            memory_bytes: args.compile_memory,
+            cpu: args.compile_cpu,
+            threads: if serves { 0 } else { cores() },
+        },
+    })
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 fn user_cache() -> Option<PathBuf> {

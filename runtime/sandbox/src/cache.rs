@@ -1,13 +1,16 @@
-//! Compiled code on disk. Hides file names, integrity and the one unsafe call of this crate.
+//! Compiled code, on disk where there is a folder for it. Hides file names, integrity and the unsafe calls of this crate,
+//! all of one kind: code that this host had compiled is taken as such.
 //!
 //! An entry is `<sha256 of the wasm>-<hash of the engine>.cwasm` and beside it the SHA-256 of the entry itself: code is
 //! mapped and run only when it is byte for byte what a host wrote. The folder must not be writable by tenants.
 
+use crate::code::Format;
+use crate::compiler::{Compiler, Fault, key};
 use crate::error::Error;
+use crate::machine::Machine;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use sha2::{Digest as _, Sha256};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,48 +27,55 @@ pub(crate) struct Cache {
 
 /// What is compiled: the two binary formats have two compiled types.
 pub(crate) trait Compiled: Sized {
-    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self>;
-    fn precompile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>>;
+    const FORMAT: Format;
     /// Maps a file that [`Cache`] has verified.
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+    /// Takes code that a [`Compiler`] just gave.
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
 }
 
 impl Compiled for Component {
-    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
-        Self::from_binary(engine, wasm)
-    }
-
-    fn precompile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-        engine.precompile_component(wasm)
-    }
+    const FORMAT: Format = Format::Component;
 
     #[allow(
         unsafe_code,
-        reason = "mapping compiled code is the one thing here that the type system cannot check"
+        reason = "mapping compiled code is one of the two things here that the type system cannot check"
     )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
         // SAFETY: the file's bytes were just compared with the checksum that this host stored when it compiled them, in
         // a folder that only the operator can write; entries are replaced by rename and never changed in place.
         unsafe { Self::deserialize_file(engine, path) }
     }
-}
-
-impl Compiled for Module {
-    fn compile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Self> {
-        Self::from_binary(engine, wasm)
-    }
-
-    fn precompile(engine: &Engine, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
-        engine.precompile_module(wasm)
-    }
 
     #[allow(
         unsafe_code,
-        reason = "mapping compiled code is the one thing here that the type system cannot check"
+        reason = "taking compiled code is the other thing here that the type system cannot check"
+    )]
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: the bytes come from this process or from one that runs this program, whole by their checksum.
+        unsafe { Self::deserialize(engine, code) }
+    }
+}
+
+impl Compiled for Module {
+    const FORMAT: Format = Format::Module;
+
+    #[allow(
+        unsafe_code,
+        reason = "mapping compiled code is one of the two things here that the type system cannot check"
     )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
         // SAFETY: as for components, above.
         unsafe { Self::deserialize_file(engine, path) }
+    }
+
+    #[allow(
+        unsafe_code,
+        reason = "taking compiled code is the other thing here that the type system cannot check"
+    )]
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: as for components, above.
+        unsafe { Self::deserialize(engine, code) }
     }
 }
 
@@ -81,40 +91,53 @@ impl Cache {
         })
     }
 
-    /// The compiled form of a plugin's file, from the cache where it has one.
+    /// The compiled form of a plugin's file, from the cache where it has one. Blocks.
     pub(crate) fn get<C: Compiled>(
         &self,
-        engine: &Engine,
+        machine: &Machine,
+        compiler: &Compiler,
         sha256: &str,
         wasm: &[u8],
-    ) -> wasmtime::Result<C> {
-        let Some((dir, path)) = &self.folder else {
-            self.compiled.fetch_add(1, Ordering::Relaxed);
-            return C::compile(engine, wasm);
-        };
+    ) -> Result<C, Fault> {
+        let engine = &machine.engine;
         let key = key(engine, sha256);
-        let code = path.join(format!("{key}.cwasm"));
-        if verified(dir, &key) {
-            match C::map(engine, &code) {
-                Ok(compiled) => {
-                    self.hits.fetch_add(1, Ordering::Relaxed);
-                    return Ok(compiled);
-                }
-                Err(error) => {
-                    tracing::warn!(key, error = %error, "a cached plugin is unusable; compiling it again")
-                }
-            }
+        if let Some(compiled) = self.stored(engine, &key) {
+            return Ok(compiled);
         }
-        let bytes = C::precompile(engine, wasm)?;
+        let code = compiler.compile(engine, machine.metering, C::FORMAT, wasm)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        match self.store(dir, &key, &bytes) {
-            Ok(()) => C::map(engine, &code),
-            Err(error) => {
-                // A full disk costs the cache, not the task.
-                tracing::warn!(key, error = %error, "a compiled plugin cannot be stored");
-                C::compile(engine, wasm)
-            }
+        let mapped = self.folder.as_ref().and_then(|(dir, path)| {
+            let stored = self.store(dir, &key, &code);
+            // A full disk costs the cache, not the task.
+            stored
+                .inspect_err(|error| tracing::warn!(key, error = %error, "a compiled plugin cannot be stored"))
+                .ok()?;
+            Some(C::map(engine, &code_file(path, &key)))
+        });
+        let taken = mapped.unwrap_or_else(|| C::take(engine, &code));
+        taken.map_err(|error| Fault::invalid(&error))
+    }
+
+    /// Whether a plugin's file needs no compiler any more.
+    pub(crate) fn has(&self, engine: &Engine, sha256: &str) -> bool {
+        let folder = self.folder.as_ref();
+        folder.is_some_and(|(dir, _)| verified(dir, &key(engine, sha256)))
+    }
+
+    fn stored<C: Compiled>(&self, engine: &Engine, key: &str) -> Option<C> {
+        let (dir, path) = self.folder.as_ref()?;
+        if !verified(dir, key) {
+            return None;
         }
+        let mapped = C::map(engine, &code_file(path, key));
+        mapped
+            .inspect(|_| {
+                self.hits.fetch_add(1, Ordering::Relaxed);
+            })
+            .inspect_err(|error| {
+                tracing::warn!(key, error = %error, "a cached plugin is unusable; compiling it again");
+            })
+            .ok()
     }
 
     fn store(&self, dir: &Dir, key: &str, code: &[u8]) -> std::io::Result<()> {
@@ -177,10 +200,8 @@ fn open(path: &Path) -> Result<(Dir, PathBuf), Error> {
     Ok((dir, path.to_owned()))
 }
 
-fn key(engine: &Engine, sha256: &str) -> String {
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    format!("{sha256}-{:016x}", hasher.finish())
+fn code_file(folder: &Path, key: &str) -> PathBuf {
+    folder.join(format!("{key}.cwasm"))
 }
 
 /// Whether the entry is what was once stored.

@@ -3,6 +3,7 @@
 use crate::bindings::stepwell::task::types::Context as WireContext;
 use crate::code::{Code, chain};
 use crate::egress::{Egress, Tls};
+use crate::folders::Opened;
 use crate::guest::{Guest, Log, Meter, Refused};
 use crate::limits;
 use crate::machine::Machine;
@@ -111,7 +112,7 @@ impl CancelHandle {
         *self.0.borrow()
     }
 
-    async fn cancelled(&self) {
+    pub(crate) async fn cancelled(&self) {
         // The sender lives in this handle, so waiting cannot fail.
         let _ = self.0.subscribe().wait_for(Option::is_some).await;
     }
@@ -354,15 +355,16 @@ fn wasi(
             crate::FsMode::ReadOnly => FsPerms::ReadOnly,
             crate::FsMode::ReadWrite => FsPerms::ReadWrite,
         };
+        let unusable = |why: String| {
+            format!(
+                "the granted folder {} cannot be opened: {why}",
+                grant.host.display()
+            )
+        };
+        let opened = Opened::new(&grant.host).map_err(|error| unusable(error.to_string()))?;
         builder
-            .preopened_dir(&grant.host, &grant.guest, perms)
-            .map_err(|error| {
-                format!(
-                    "the granted folder {} cannot be opened: {}",
-                    grant.host.display(),
-                    chain(&error)
-                )
-            })?;
+            .preopened_dir(opened.path(), &grant.guest, perms)
+            .map_err(|error| unusable(chain(&error)))?;
     }
     Ok(builder.build_p1())
 }

@@ -2,6 +2,7 @@
 
 use crate::bindings::TaskPre;
 use crate::cache::Cache;
+use crate::compiler::{Compiler, Fault};
 use crate::guest::Guest;
 use crate::machine::Machine;
 use crate::manifest::Contract;
@@ -116,32 +117,19 @@ enum Kind {
 }
 
 impl Program {
-    /// Compiles the file, or takes it from the cache.
-    ///
-    /// # Errors
-    /// Why it is no program.
+    /// Compiles the file, or takes it from the cache. Blocks.
     pub(crate) fn compile(
         machine: &Machine,
         cache: &Cache,
+        compiler: &Compiler,
         sha256: &str,
         wasm: &[u8],
-    ) -> Result<Self, String> {
-        let engine = &machine.engine;
-        let invalid = |error: wasmtime::Error| {
-            format!(
-                "the file is not valid WebAssembly for this host: {}",
-                chain(&error)
-            )
-        };
+    ) -> Result<Self, Fault> {
         match Format::of(wasm)? {
             Format::Component => cache
-                .get(engine, sha256, wasm)
-                .map(|c| Self::component(engine, c))
-                .map_err(invalid),
-            Format::Module => cache
-                .get(engine, sha256, wasm)
-                .map(Self::module)
-                .map_err(invalid),
+                .get(machine, compiler, sha256, wasm)
+                .map(|component| Self::component(&machine.engine, component)),
+            Format::Module => cache.get(machine, compiler, sha256, wasm).map(Self::module),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Capabilities: what a plugin asks for, what the operator allows, and what both together give.
 
-use serde::Deserialize;
+use crate::folders::{self, Denied, Guarded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -43,14 +43,12 @@ pub struct FsGrant {
 }
 
 /// Whether a folder may be written to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FsMode {
     /// Reading only.
     #[default]
-    #[serde(rename = "ro")]
     ReadOnly,
     /// Reading and writing.
-    #[serde(rename = "rw")]
     ReadWrite,
 }
 
@@ -100,6 +98,11 @@ pub(crate) enum Reach {
     Anywhere,
 }
 
+/// What a rule may name.
+const METHODS: [&str; 10] = [
+    "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "*",
+];
+
 impl HttpRule {
     /// Reads `[scheme://]host[:port]` with the scheme `https` (default) or `http`; the host may begin with `*.` or be
     /// `*`; the port may be `*`. No methods means all.
@@ -145,11 +148,15 @@ impl HttpRule {
         if !path.starts_with('/') {
             return Err(format!("path `{path}` does not begin with `/`"));
         }
-        let methods = methods
-            .iter()
-            .map(|method| method.to_ascii_uppercase())
-            .filter(|m| m != "*")
-            .collect();
+        let methods: Vec<String> = methods.iter().map(|m| m.to_ascii_uppercase()).collect();
+        if let Some(unknown) = methods.iter().find(|m| !METHODS.contains(&m.as_str())) {
+            let known = METHODS.join(", ");
+            return Err(format!(
+                "`{unknown}` is no method of HTTP; they are {known}, and no `methods` at all means any"
+            ));
+        }
+        let any = methods.iter().any(|method| method == "*");
+        let methods = if any { Vec::new() } else { methods };
         Ok(Self {
             https,
             host,
@@ -279,8 +286,16 @@ impl HttpGrant {
 }
 
 impl Effective {
-    /// What is both asked for and allowed. `folder` is the plugin's own folder; folders are looked up now.
-    pub(crate) fn new(asked: &Grants, ceiling: &Ceiling, folder: Option<&Path>) -> Self {
+    /// What is both asked for and allowed. `own` is the plugin's own folder; folders are looked up now.
+    ///
+    /// # Errors
+    /// Folders that cannot be granted to anybody, each with why.
+    pub(crate) fn new(
+        asked: &Grants,
+        ceiling: &Ceiling,
+        own: Option<&Path>,
+        guarded: &Guarded,
+    ) -> Result<Self, Vec<String>> {
         let mut effective = Self::default();
         let only = match ceiling {
             Ceiling::AsAsked => None,
@@ -304,14 +319,24 @@ impl Effective {
                 missing.push(format!("secret `{name}`"));
             }
         }
-        for grant in &asked.fs {
-            match folder_of(grant, only.as_ref(), folder) {
+        let mut wrong = Vec::new();
+        for (index, grant) in asked.fs.iter().enumerate() {
+            let name = grant.host.display();
+            match folders::granted(grant, ceiling, own, guarded) {
                 Ok(host) => effective.fs.push(FsGrant {
                     host,
                     ..grant.clone()
                 }),
-                Err(why) => missing.push(format!("fs `{}`: {why}", grant.host.display())),
+                Err(Denied::NotAllowed) => {
+                    missing.push(format!("fs `{name}`: not allowed by the operator"));
+                }
+                Err(Denied::Wrong(why)) => {
+                    wrong.push(format!("plugin.toml: grants.fs[{index}]: `{name}`: {why}"));
+                }
             }
+        }
+        if !wrong.is_empty() {
+            return Err(wrong);
         }
         if let Some(only) = &only
             && only.http.is_empty()
@@ -322,7 +347,7 @@ impl Effective {
             asked: asked.http.clone(),
             allowed: only.map(|only| only.http),
         };
-        effective
+        Ok(effective)
     }
 }
 
@@ -345,39 +370,6 @@ fn named(
         };
     }
     granted
-}
-
-/// The canonical folder of a grant. A relative one stays inside the plugin's folder.
-fn folder_of(
-    grant: &FsGrant,
-    only: Option<&Grants>,
-    folder: Option<&Path>,
-) -> Result<PathBuf, String> {
-    let canonical = |path: &Path| path.canonicalize().map_err(|error| error.to_string());
-    let host = if grant.host.is_absolute() {
-        canonical(&grant.host)?
-    } else {
-        let folder = canonical(folder.ok_or("a plugin without a folder has no files of its own")?)?;
-        let host = canonical(&folder.join(&grant.host))?;
-        if !host.starts_with(&folder) {
-            return Err("leads out of the plugin's folder".into());
-        }
-        host
-    };
-    let allowed = only.is_none_or(|only| {
-        only.fs.iter().any(|allowed| {
-            allowed.mode >= grant.mode
-                && allowed
-                    .host
-                    .canonicalize()
-                    .is_ok_and(|root| host.starts_with(root))
-        })
-    });
-    if allowed {
-        Ok(host)
-    } else {
-        Err("not allowed by the operator".into())
-    }
 }
 
 #[cfg(test)]
@@ -502,6 +494,10 @@ mod tests {
         }
     }
 
+    fn effective(asked: &Grants, ceiling: &Ceiling) -> Effective {
+        Effective::new(asked, ceiling, None, &Guarded::default()).unwrap()
+    }
+
     #[test]
     fn effective_is_the_intersection() {
         let asked = Grants {
@@ -510,7 +506,7 @@ mod tests {
             http: vec![rule("http://127.0.0.1:80", &[], None)],
             ..Grants::default()
         };
-        let nothing = Effective::new(&asked, &Ceiling::Nothing, None);
+        let nothing = effective(&asked, &Ceiling::Nothing);
         assert!(nothing.secrets.is_empty() && nothing.config.is_empty());
         assert_eq!(nothing.missing.len(), 4);
         let only = Grants {
@@ -519,14 +515,14 @@ mod tests {
             http: vec![rule("http://*", &[], None)],
             ..Grants::default()
         };
-        let some = Effective::new(&asked, &Ceiling::Only(Box::new(only)), None);
+        let some = effective(&asked, &Ceiling::Only(Box::new(only)));
         assert_eq!(some.config["region"], "us");
         assert_eq!(some.missing, ["secret `A`"]);
         assert_eq!(
             some.http.reach(&target("http://127.0.0.1/", "GET")),
             Some(Reach::Public)
         );
-        let all = Effective::new(&asked, &Ceiling::AsAsked, None);
+        let all = effective(&asked, &Ceiling::AsAsked);
         assert_eq!(
             all.http.reach(&target("http://127.0.0.1/", "GET")),
             Some(Reach::Anywhere)

@@ -3,13 +3,14 @@
 use crate::cache::hex;
 use crate::code::{Format, Import, Program};
 use crate::error::Error;
-use crate::grants::Grants;
+use crate::grants::{Ceiling, Effective, Grants};
 use crate::limits;
-use crate::machine::Metering;
 use crate::manifest::{Contract, Limits, Manifest};
+use crate::manifest_text;
 use crate::registry::Loader;
 use crate::scan::module;
 use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 const MEND_MANIFEST: &str =
@@ -47,7 +48,7 @@ pub struct Problem {
     pub fatal: bool,
     /// What is wrong, and where.
     pub what: String,
-    /// How to mend it.
+    /// How to mend it; empty when the next one says so for both.
     pub hint: String,
 }
 
@@ -63,6 +64,11 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
     let (manifest, file) = files(path, &mut problems)?;
     let wasm = read(&file, limits::WASM_BYTES_MAX)?;
     let sha256 = hex(&Sha256::digest(&wasm));
+    let own = path.is_dir().then_some(path);
+    let guarded = &loader.settings.guarded;
+    if let Err(wrong) = Effective::new(&manifest.grants, &Ceiling::AsAsked, own, guarded) {
+        all_fatal(&mut problems, wrong);
+    }
     let limits = manifest.limits.within(&loader.settings.limits);
     if limits != manifest.limits {
         warn(
@@ -106,13 +112,14 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             hint: hint.into(),
         })
     };
-    let machine = match loader.machine(Metering::Off) {
+    let machine = match loader.machine(loader.metering(&inspection.manifest)) {
         Ok(machine) => machine,
         Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
     };
-    let program = match Program::compile(machine, &loader.cache, &inspection.sha256, wasm) {
+    let (cache, compiler) = (&loader.cache, &loader.compiler);
+    let program = match Program::compile(machine, cache, compiler, &inspection.sha256, wasm) {
         Ok(program) => program,
-        Err(why) => return fatal(why, "build it for wasm32-wasip2 or wasm32-wasip1"),
+        Err(fault) => return fatal(fault.why, "build it for wasm32-wasip2 or wasm32-wasip1"),
     };
     match &program.contract {
         Ok(contract) => inspection.contract = Some(*contract),
@@ -194,6 +201,19 @@ fn missing_grants(inspection: &mut Inspection) {
     }
 }
 
+/// Slips of a manifest; how to mend them is said after the last.
+fn all_fatal(problems: &mut Vec<Problem>, slips: Vec<String>) {
+    let last = slips.len();
+    for (index, what) in slips.into_iter().enumerate() {
+        let hint = if index + 1 == last { MEND_MANIFEST } else { "" };
+        problems.push(Problem {
+            fatal: true,
+            what,
+            hint: hint.into(),
+        });
+    }
+}
+
 fn warn(problems: &mut Vec<Problem>, what: &str, hint: &str) {
     problems.push(Problem {
         fatal: false,
@@ -214,11 +234,11 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
     };
     let text = read(&path.join("plugin.toml"), limits::MANIFEST_BYTES_MAX)?;
     let parsed = match std::str::from_utf8(&text) {
-        Ok(text) => Manifest::parse(text),
-        Err(error) => Err(format!(
+        Ok(text) => manifest_text::read(text),
+        Err(error) => Err(vec![format!(
             "plugin.toml: it is not UTF-8 at byte {}",
             error.valid_up_to()
-        )),
+        )]),
     };
     let named = parsed
         .as_ref()
@@ -238,20 +258,22 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
         .collect();
     let files = entries.iter().map(String::as_str);
     let module = module(named, &name, files, "the folder");
-    let manifest = parsed.unwrap_or_else(|what| {
-        problems.push(Problem {
-            fatal: true,
-            what,
-            hint: MEND_MANIFEST.into(),
-        });
-        Manifest::default()
-    });
+    let (manifest, slips) = match parsed {
+        Ok(manifest) => (manifest, Vec::new()),
+        Err(slips) => (Manifest::default(), slips),
+    };
     match module {
-        Ok(module) => Ok((manifest, path.join(module))),
-        Err(why) => Err(broken(match problems.pop() {
-            Some(Problem { what, hint, .. }) => format!("{what}\nhint: {hint}\nalso, {why}"),
-            None => why,
-        })),
+        Ok(module) => {
+            all_fatal(problems, slips);
+            Ok((manifest, path.join(module)))
+        }
+        Err(why) if slips.is_empty() => Err(broken(why)),
+        Err(why) => {
+            let slips = slips.join("\n");
+            Err(broken(format!(
+                "{slips}\nhint: {MEND_MANIFEST}\nalso, {why}"
+            )))
+        }
     }
 }
 
@@ -261,13 +283,20 @@ fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
         name: name.clone(),
         why,
     };
-    let size = std::fs::metadata(path)
-        .map_err(|error| broken(format!("the file cannot be read: {error}")))?
-        .len();
-    if size > bytes_max {
+    let unreadable = |error: std::io::Error| broken(format!("the file cannot be read: {error}"));
+    // A device has no size and no end.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
+        return Err(broken("it is not a regular file".to_owned()));
+    }
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > bytes_max {
         return Err(broken(format!(
-            "the file has {size} bytes; at most {bytes_max} are taken"
+            "the file has more than {bytes_max} bytes, which is the most that is taken"
         )));
     }
-    std::fs::read(path).map_err(|error| broken(format!("the file cannot be read: {error}")))
+    Ok(bytes)
 }

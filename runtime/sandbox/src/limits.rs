@@ -82,8 +82,19 @@ pub(crate) const FRAMES_MAX: usize = 20;
 pub(crate) const WASM_BYTES_MAX: u64 = 100 << 20;
 /// A manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;
-/// Plugins that compile at once: a compilation takes all cores and up to 370 MiB.
+/// Plugins that compile at once. Each takes half of the cores, and as much memory as it may.
 pub(crate) const COMPILATIONS_MAX: usize = 1;
+/// Address space of one compilation by default. The largest Python components (40 MiB) take a fifth of it.
+pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
+/// CPU time of one compilation by default.
+pub(crate) const COMPILE_CPU_DEFAULT: Duration = Duration::from_secs(120);
+/// A compilation that takes so many times its CPU time on the clock is given up.
+pub(crate) const COMPILE_WALL_FACTOR: u32 = 4;
+/// What is added to the niceness of a process that compiles.
+#[cfg(unix)]
+pub(crate) const COMPILE_NICE: i32 = 10;
+/// What is kept of a compiler's complaints.
+pub(crate) const COMPILE_STDERR_BYTES_MAX: u64 = 64 << 10;
 /// Characters of a plugin's name.
 pub(crate) const NAME_CHARS_MAX: usize = 64;
 /// Digits of a plugin's hash in its label (ours; enough to tell its builds apart).
@@ -92,5 +103,7 @@ pub(crate) const LABEL_HASH_DIGITS: usize = 12;
 pub(crate) const ACCOUNT_DIGITS: usize = 12;
 /// A broken file changed less than this ago may still be being written.
 pub(crate) const HALF_WRITTEN_AGE: Duration = Duration::from_secs(2);
+/// The least time between two looks whether the plugin folder is where it was: opening it costs a call some microseconds.
+pub(crate) const FOLDER_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pause before a file that may be half-written is looked at again.
 pub(crate) const HALF_WRITTEN_PAUSE: Duration = Duration::from_millis(50);

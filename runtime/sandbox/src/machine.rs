@@ -65,6 +65,7 @@ fn pool(instances: u32, memory_bytes_max: u64) -> PoolingAllocationConfig {
 
 /// An engine with everything that guests may import, linked and denied by default.
 pub(crate) struct Machine {
+    pub(crate) metering: Metering,
     pub(crate) engine: Engine,
     pub(crate) components: Linker<Guest>,
     pub(crate) modules: wasmtime::Linker<Guest>,
@@ -80,7 +81,7 @@ impl Machine {
         let mut failure = None;
         for instances in [instances, instances / 8, 0] {
             match Engine::new(&config(metering, instances, memory_bytes_max)) {
-                Ok(engine) => return Self::link(engine),
+                Ok(engine) => return Self::link(engine, metering),
                 Err(error) => {
                     tracing::warn!(instances, error = %error, "no instance pool of this size; trying a smaller one");
                     failure = Some(error);
@@ -90,7 +91,7 @@ impl Machine {
         Err(failure.unwrap_or_else(|| wasmtime::format_err!("no engine")))
     }
 
-    fn link(engine: Engine) -> wasmtime::Result<Self> {
+    fn link(engine: Engine, metering: Metering) -> wasmtime::Result<Self> {
         let mut components = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<
@@ -106,6 +107,7 @@ impl Machine {
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |guest: &mut Guest| &mut guest.wasi)?;
         Ok(Self {
+            metering,
             engine,
             components,
             modules,

@@ -2,21 +2,25 @@
 
 use crate::cache::{Cache, hex};
 use crate::code::{Code, Program};
+use crate::compiler::{Compiler, Fault};
 use crate::error::Error;
+use crate::folders::Guarded;
 use crate::grants::{Ceiling, Effective};
 use crate::limits;
 use crate::machine::{Machine, Metering};
 use crate::manifest::{Contract, Limits, Manifest, OnCrash};
 use crate::outcome::PluginStamp;
-use crate::scan::{Found, PluginFolder, Stamp};
+use crate::scan::{Found, PluginFolder, Stamp, Whereabouts};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use notify::Watcher as _;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Instant;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::Semaphore;
 
 /// A plugin that can be called.
 pub(crate) struct Loaded {
@@ -97,8 +101,13 @@ struct Entry {
     tenant: String,
     name: String,
     source: Source,
-    cell: OnceCell<Result<Arc<Loaded>, String>>,
+    /// What it became, when that lasts.
+    cell: OnceLock<Result<Arc<Loaded>, String>>,
+    /// Its loading, while that is under way. Goes on when nobody waits for it any more: the next call wants it.
+    opening: Mutex<Option<Opening>>,
 }
+
+type Opening = Shared<BoxFuture<'static, Result<Arc<Loaded>, String>>>;
 
 enum Source {
     Folder {
@@ -126,7 +135,9 @@ pub(crate) struct Registry {
     known: RwLock<Known>,
     /// Something in the folder changed since the last look.
     dirty: Arc<AtomicBool>,
-    _watcher: Option<notify::RecommendedWatcher>,
+    watcher: Mutex<Option<notify::RecommendedWatcher>>,
+    /// When it was last seen where the folder is.
+    looked_for: Mutex<Instant>,
     loader: Arc<Loader>,
 }
 
@@ -135,6 +146,7 @@ pub(crate) struct Loader {
     pub(crate) plain: Machine,
     fuel: OnceLock<Machine>,
     pub(crate) cache: Cache,
+    pub(crate) compiler: Compiler,
     pub(crate) settings: Settings,
     compiling: Semaphore,
     on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
@@ -147,6 +159,7 @@ pub(crate) struct Settings {
     pub(crate) ceilings: BTreeMap<String, Ceiling>,
     pub(crate) limits: Limits,
     pub(crate) instances: u32,
+    pub(crate) guarded: Guarded,
 }
 
 impl Registry {
@@ -163,7 +176,8 @@ impl Registry {
             folder,
             known: RwLock::default(),
             dirty,
-            _watcher: watcher,
+            watcher: Mutex::new(watcher),
+            looked_for: Mutex::new(Instant::now()),
             loader,
         };
         registry.look().map_err(|why| registry.unreadable(why))?;
@@ -200,7 +214,20 @@ impl Registry {
         let Some(folder) = &self.folder else {
             return Ok(());
         };
-        let found = folder.scan()?;
+        let whereabouts = folder.whereabouts();
+        let found = match whereabouts {
+            Whereabouts::Same => folder.scan()?,
+            Whereabouts::Another => {
+                let watcher = watch(folder.path(), self.dirty.clone());
+                *self.watcher.lock().unwrap_or_else(PoisonError::into_inner) = watcher;
+                folder.scan()?
+            }
+            Whereabouts::Gone => {
+                // Nobody tells when it is back.
+                self.dirty.store(true, Ordering::SeqCst);
+                Vec::new()
+            }
+        };
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let mut next: ByName<Arc<Entry>> = BTreeMap::new();
         for found in found {
@@ -209,7 +236,11 @@ impl Registry {
                 .get(&found.tenant)
                 .and_then(|plugins| plugins.get(&found.name));
             let entry = match old {
-                Some(entry) if entry.stamp() == Some(&found.stamp) => entry.clone(),
+                Some(entry)
+                    if entry.stamp() == Some(&found.stamp) && whereabouts == Whereabouts::Same =>
+                {
+                    entry.clone()
+                }
                 Some(_) | None => Arc::new(Entry::found(found)),
             };
             next.entry(entry.tenant.clone())
@@ -220,8 +251,25 @@ impl Registry {
         Ok(())
     }
 
+    /// Whether it is time to look where the folder is: when one above it is moved, no watcher tells.
+    fn is_due(&self) -> bool {
+        // Whoever finds the lock taken leaves it to the other.
+        let Ok(mut last) = self.looked_for.try_lock() else {
+            return false;
+        };
+        let due = last.elapsed() >= limits::FOLDER_LOOK_EVERY;
+        if due {
+            *last = Instant::now();
+        }
+        due
+    }
+
     fn look_if_dirty(&self) {
-        if self.dirty.load(Ordering::SeqCst)
+        let moved = || {
+            let folder = self.folder.as_ref().filter(|_| self.is_due());
+            folder.is_some_and(PluginFolder::has_moved)
+        };
+        if (self.dirty.load(Ordering::SeqCst) || moved())
             && let Err(why) = self.look()
         {
             tracing::error!("{}", self.unreadable(why));
@@ -284,6 +332,13 @@ impl Registry {
         }
     }
 
+    /// See [`crate::Sandbox::needs_compiling`].
+    pub(crate) fn needs_compiling(&self, tenant: &str, name: &str) -> bool {
+        self.look_if_dirty();
+        let entry = self.find(tenant, name, None);
+        entry.is_some_and(|entry| entry.needs_compiling(&self.loader).unwrap_or(false))
+    }
+
     /// What the manifest of a plugin's newest version says; see [`crate::Sandbox::on_crash`].
     pub(crate) fn on_crash(&self, tenant: &str, name: &str) -> OnCrash {
         self.look_if_dirty();
@@ -332,9 +387,12 @@ impl Registry {
             tenant: tenant.into(),
             name: upload.name,
             source,
-            cell: OnceCell::new(),
+            cell: OnceLock::new(),
+            opening: Mutex::default(),
         });
-        let loaded = entry.open(&self.loader).map_err(broken)?;
+        let loaded = entry
+            .open(&self.loader)
+            .map_err(|fault| broken(fault.why))?;
         // The cell is empty: nobody else has seen this entry yet.
         let _ = entry.cell.set(Ok(loaded));
         let info = entry.info(false);
@@ -458,7 +516,8 @@ impl Entry {
             tenant: found.tenant.clone(),
             name: found.name.clone(),
             source: Source::Folder { found },
-            cell: OnceCell::new(),
+            cell: OnceLock::new(),
+            opening: Mutex::default(),
         }
     }
 
@@ -485,15 +544,47 @@ impl Entry {
         if let Some(loaded) = self.cell.get() {
             return loaded.clone();
         }
-        let open = || async {
+        self.opening(loader).await
+    }
+
+    fn opening(self: &Arc<Self>, loader: &Arc<Loader>) -> Opening {
+        let mut under_way = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opening) = &*under_way {
+            return opening.clone();
+        }
+        let (entry, loader) = (self.clone(), loader.clone());
+        let task = tokio::spawn(async move {
             let _turn = loader.compiling.acquire().await;
-            let (entry, loader) = (self.clone(), loader.clone());
-            let opened = tokio::task::spawn_blocking(move || entry.open(&loader)).await;
-            opened.unwrap_or_else(|_| {
-                Err("loading it failed inside the host; see the host's log".into())
-            })
-        };
-        self.cell.get_or_init(open).await.clone()
+            let opened = {
+                let (entry, loader) = (entry.clone(), loader.clone());
+                tokio::task::spawn_blocking(move || entry.open(&loader)).await
+            };
+            let opened = opened.unwrap_or_else(|_| {
+                Err("loading it failed inside the host; see the host's log"
+                    .to_owned()
+                    .into())
+            });
+            entry.opened(opened)
+        });
+        let opening: BoxFuture<'static, _> = Box::pin(async move {
+            task.await
+                .unwrap_or_else(|_| Err("the sandbox is shutting down".to_owned()))
+        });
+        let opening = opening.shared();
+        *under_way = Some(opening.clone());
+        opening
+    }
+
+    /// Keeps what the loading gave, if that would be the same another time.
+    fn opened(&self, opened: Result<Arc<Loaded>, Fault>) -> Result<Arc<Loaded>, String> {
+        let passes = opened.as_ref().is_err_and(|fault| fault.passes);
+        let opened = opened.map_err(|fault| fault.why);
+        if !passes {
+            // Whoever set it meanwhile has loaded the same file.
+            return self.cell.get_or_init(|| opened).clone();
+        }
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        opened
     }
 
     /// From what is loaded, else from the manifest alone.
@@ -508,8 +599,25 @@ impl Entry {
         Ok(manifest.on_crash)
     }
 
+    fn needs_compiling(&self, loader: &Loader) -> Result<bool, String> {
+        if self.cell.get().is_some() {
+            return Ok(false);
+        }
+        let (manifest, wasm) = match &self.source {
+            Source::Folder { found } => {
+                let files = found.read()?;
+                (files.manifest, files.wasm)
+            }
+            // An upload is compiled before it is one.
+            Source::Upload { .. } => return Ok(false),
+        };
+        let machine = loader.machine(loader.metering(&read_manifest(manifest.as_deref())?))?;
+        let sha256 = hex(&Sha256::digest(&wasm));
+        Ok(!loader.cache.has(&machine.engine, &sha256))
+    }
+
     /// Reads, checks, compiles and links. Blocks.
-    fn open(&self, loader: &Loader) -> Result<Arc<Loaded>, String> {
+    fn open(&self, loader: &Loader) -> Result<Arc<Loaded>, Fault> {
         let (manifest, wasm, folder) = match &self.source {
             Source::Folder { found } => {
                 let files = found.read()?;
@@ -526,39 +634,39 @@ impl Entry {
         if let Some(name) = &manifest.name
             && name != &self.name
         {
-            return Err(format!(
+            let why = format!(
                 "plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same",
                 self.name
-            ));
+            );
+            return Err(why.into());
         }
         let sha256 = hex(&Sha256::digest(&wasm));
         if let Some(pin) = &manifest.sha256
             && *pin != sha256
         {
-            return Err(format!(
+            let why = format!(
                 "its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"
-            ));
+            );
+            return Err(why.into());
         }
         let limits = manifest.limits.within(&loader.settings.limits);
-        let metering = if limits.fuel.is_some() {
-            Metering::Fuel
-        } else {
-            Metering::Off
-        };
+        let metering = loader.metering(&manifest);
         let machine = loader.machine(metering)?;
         let (code, contract) =
-            Program::compile(machine, &loader.cache, &sha256, &wasm)?.link(machine)?;
+            Program::compile(machine, &loader.cache, &loader.compiler, &sha256, &wasm)?
+                .link(machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
-            return Err(format!(
-                "plugin.toml says contract = {:?}, the file has {contract:?}",
-                manifest.contract
-            ));
+            let claimed = manifest.contract;
+            let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
+            return Err(why.into());
         }
         let granted = Effective::new(
             &manifest.grants,
             loader.ceiling(&self.tenant),
             folder.as_deref(),
-        );
+            &loader.settings.guarded,
+        )
+        .map_err(|wrong| wrong.join("\n"))?;
         let stamp = PluginStamp {
             name: self.name.clone(),
             version: manifest.version,
@@ -607,6 +715,7 @@ impl Loader {
     pub(crate) fn new(
         plain: Machine,
         cache: Cache,
+        compiler: Compiler,
         settings: Settings,
         on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
     ) -> Self {
@@ -615,6 +724,7 @@ impl Loader {
             plain,
             fuel: OnceLock::new(),
             cache,
+            compiler,
             settings,
             compiling,
             on_engine,
@@ -643,6 +753,14 @@ impl Loader {
                     machine
                 }))
             }
+        }
+    }
+
+    /// How a plugin's code has to count.
+    pub(crate) fn metering(&self, manifest: &Manifest) -> Metering {
+        match manifest.limits.within(&self.settings.limits).fuel {
+            Some(_) => Metering::Fuel,
+            None => Metering::Off,
         }
     }
 

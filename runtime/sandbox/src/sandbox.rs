@@ -2,15 +2,17 @@
 
 use crate::cache::Cache;
 use crate::call::{Services, TaskCall, run, unstarted};
+use crate::compiler::Compiler;
 use crate::egress::Tls;
 use crate::error::Error;
+use crate::folders::Guarded;
 use crate::grants::Ceiling;
 use crate::inspect::{Inspection, inspect};
 use crate::limits;
 use crate::machine::{Machine, Metering, Ticker};
 use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
-use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// How a sandbox is set up. `SandboxConfig::default()` has no plugin folder, no cache and the default ceilings.
@@ -29,6 +31,11 @@ pub struct SandboxConfig {
     pub plugins: Option<PathBuf>,
     /// The folder for compiled plugins; none compiles in each process. Tenants must not be able to write to it.
     pub cache: Option<PathBuf>,
+    /// Where plugins are compiled.
+    pub compiler: Compiler,
+    /// Folders of the host that no guest may be granted for writing, nor what holds them; the plugin folder and the
+    /// cache are such folders anyway.
+    pub guarded: Vec<PathBuf>,
     /// The account that the plugin folder's own plugins serve.
     pub default_tenant: String,
     /// What the default account's plugins may be granted.
@@ -51,6 +58,8 @@ impl Default for SandboxConfig {
         Self {
             plugins: None,
             cache: None,
+            compiler: Compiler::InProcess,
+            guarded: Vec::new(),
             default_tenant: "000000000000".into(),
             ceiling: Ceiling::AsAsked,
             ceilings: BTreeMap::new(),
@@ -159,6 +168,11 @@ impl Sandbox {
             ceilings: config.ceilings,
             instances: config.instances,
             limits: config.limits,
+            guarded: Guarded {
+                plugins: config.plugins.clone(),
+                cache: config.cache.clone(),
+                others: config.guarded,
+            },
         };
         let services = Services {
             tls,
@@ -171,6 +185,7 @@ impl Sandbox {
         let loader = Loader::new(
             plain,
             Cache::new(config.cache.as_deref())?,
+            config.compiler,
             settings,
             on_engine,
         );
@@ -231,6 +246,34 @@ impl Sandbox {
             .handle
             .spawn(async move { inner.registry.warm().await })
             .await;
+    }
+
+    /// Whether a call of a plugin would wait for a compiler; not when there is no such plugin, or none that can be read.
+    /// Reads the plugin's file: call it where blocking is fine.
+    pub fn needs_compiling(&self, tenant: &str, plugin: &str) -> bool {
+        self.0.registry.needs_compiling(tenant, plugin)
+    }
+
+    /// Loads one plugin, so that no task waits for a compiler.
+    ///
+    /// # Errors
+    /// Why it cannot be called.
+    pub async fn prepare(&self, tenant: &str, plugin: &str) -> Result<(), Error> {
+        let inner = self.0.clone();
+        let (tenant, name) = (tenant.to_owned(), plugin.to_owned());
+        // On the sandbox's own threads, so that it works under any executor.
+        let loading = self.0.handle.spawn(async move {
+            let loaded = inner.registry.resolve(&tenant, &name, None).await;
+            loaded.map(drop).map_err(|refusal| match refusal {
+                Refusal::Missing(why) | Refusal::Broken(why) => Error::Plugin { name, why },
+            })
+        });
+        loading.await.unwrap_or_else(|_| {
+            Err(Error::Plugin {
+                name: plugin.to_owned(),
+                why: STOPPING.to_owned(),
+            })
+        })
     }
 
     /// Takes an uploaded plugin for a tenant; it wins over the folder's. Compiles it: call it where blocking is fine.
@@ -298,19 +341,9 @@ impl Inner {
     async fn attempt(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
         let called = pace.called;
         let bytes = call.input.len() as u64;
-        let resolved = self
-            .registry
-            .resolve(&call.tenant, &call.plugin, call.version.as_deref())
-            .await;
-        let plugin = match resolved {
+        let plugin = match self.plugin(&call, called).await {
             Ok(plugin) => plugin,
-            Err(refusal) => {
-                let outcome = match refusal {
-                    Refusal::Missing(cause) => Outcome::PluginMissing { cause },
-                    Refusal::Broken(cause) => Outcome::PluginBroken { cause },
-                };
-                return unstarted(outcome, None, bytes, called.elapsed());
-            }
+            Err(outcome) => return unstarted(outcome, None, bytes, called.elapsed()),
         };
         let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
         if bytes > plugin.limits.input_bytes {
@@ -335,6 +368,37 @@ impl Inner {
         };
         let _awake = self.ticker.awake();
         Box::pin(run(machine, &plugin, &self.services, call, pace)).await
+    }
+
+    /// The plugin that the call names; waits while it is compiled, but no longer than the call may.
+    async fn plugin(&self, call: &TaskCall, called: Instant) -> Result<Arc<Loaded>, Outcome> {
+        let resolved = self
+            .registry
+            .resolve(&call.tenant, &call.plugin, call.version.as_deref());
+        let cancelled = async {
+            match &call.cancel {
+                Some(cancel) => cancel.cancelled().await,
+                None => std::future::pending().await,
+            }
+        };
+        let late = async {
+            match call.deadline {
+                Some(deadline) => {
+                    tokio::time::sleep_until((called + deadline).into()).await;
+                    deadline
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            resolved = resolved => resolved.map_err(|refusal| match refusal {
+                Refusal::Missing(cause) => Outcome::PluginMissing { cause },
+                Refusal::Broken(cause) => Outcome::PluginBroken { cause },
+            }),
+            () = cancelled => Err(Outcome::Cancelled),
+            wall = late => Err(Outcome::TimedOut { wall }),
+        }
     }
 
     /// Waits for an instance.

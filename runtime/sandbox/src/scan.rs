@@ -8,14 +8,18 @@ use cap_std::fs::{Dir, Metadata};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 const MANIFEST: &str = "plugin.toml";
 
 /// The folder with plugins: `NAME.wasm`, `NAME/plugin.toml`, and `<account>/` with the same inside.
 pub(crate) struct PluginFolder {
-    root: Arc<Dir>,
+    /// Another one when the folder was removed and put back.
+    root: RwLock<Arc<Dir>>,
+    /// Whether its being gone was told.
+    gone: AtomicBool,
     path: PathBuf,
     default_tenant: String,
     /// What was wrong at the last look.
@@ -55,6 +59,16 @@ pub(crate) struct Files {
     pub(crate) folder: Option<PathBuf>,
 }
 
+/// Whether the plugin folder is still the one that was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whereabouts {
+    Same,
+    /// Another folder is in its place, which is open now.
+    Another,
+    /// It is not there; no plugin of it is served.
+    Gone,
+}
+
 impl PluginFolder {
     pub(crate) fn open(path: &Path, default_tenant: &str) -> Result<Self, Error> {
         let root =
@@ -65,7 +79,8 @@ impl PluginFolder {
                 hint: "create it, or name another with --plugins",
             })?;
         Ok(Self {
-            root: Arc::new(root),
+            root: RwLock::new(Arc::new(root)),
+            gone: AtomicBool::new(false),
             path: path.to_owned(),
             default_tenant: default_tenant.to_owned(),
             told: Mutex::default(),
@@ -74,6 +89,46 @@ impl PluginFolder {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn root(&self) -> Arc<Dir> {
+        let root = self.root.read().unwrap_or_else(PoisonError::into_inner);
+        root.clone()
+    }
+
+    /// Whether something else, or nothing, is where the folder was.
+    pub(crate) fn has_moved(&self) -> bool {
+        let now = Dir::open_ambient_dir(&self.path, ambient_authority());
+        let now = now.and_then(|now| now.dir_metadata());
+        let then = self.root().dir_metadata();
+        match (now, then) {
+            (Ok(now), Ok(then)) => !same_folder(&now, &then),
+            (Err(_), _) | (_, Err(_)) => true,
+        }
+    }
+
+    /// Looks whether the folder is where it was, and opens the one that is there now.
+    pub(crate) fn whereabouts(&self) -> Whereabouts {
+        let place = self.path.display();
+        let now = Dir::open_ambient_dir(&self.path, ambient_authority());
+        let (Ok(now), Ok(then)) = (now, self.root().dir_metadata()) else {
+            if !self.gone.swap(true, Ordering::SeqCst) {
+                tracing::warn!(
+                    "the plugin directory {place} is gone; its plugins are not served until it is back"
+                );
+            }
+            return Whereabouts::Gone;
+        };
+        let same = now.dir_metadata().is_ok_and(|now| same_folder(&now, &then));
+        let was_gone = self.gone.swap(false, Ordering::SeqCst);
+        if same && !was_gone {
+            return Whereabouts::Same;
+        }
+        tracing::info!(
+            "the plugin directory {place} was put back or replaced; it is read and watched anew"
+        );
+        *self.root.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(now);
+        Whereabouts::Another
     }
 
     /// Where a tenant's plugins lie, for people.
@@ -97,10 +152,11 @@ impl PluginFolder {
 
     fn look(&self, wrong: &mut BTreeSet<Complaint>) -> Result<Vec<Found>, String> {
         let mut found = Vec::new();
-        for (name, meta) in list(&self.root, ".", wrong)? {
+        let root = &self.root();
+        for (name, meta) in list(root, ".", wrong)? {
             if meta.is_dir() && is_account(&name) {
                 // One tenant's unreadable folder is that tenant's trouble.
-                let entries = list(&self.root, &name, wrong).unwrap_or_else(|why| {
+                let entries = list(root, &name, wrong).unwrap_or_else(|why| {
                     let why = format!("the account's folder is not readable: {why}");
                     wrong.insert(Complaint {
                         place: name.clone(),
@@ -110,10 +166,10 @@ impl PluginFolder {
                     Vec::new()
                 });
                 for (file, meta) in entries {
-                    found.extend(self.plugin(&name, Some(&name), &file, &meta, wrong));
+                    found.extend(self.plugin(root, &name, Some(&name), &file, &meta, wrong));
                 }
             } else {
-                found.extend(self.plugin(&self.default_tenant, None, &name, &meta, wrong));
+                found.extend(self.plugin(root, &self.default_tenant, None, &name, &meta, wrong));
             }
         }
         // `NAME/` wins over `NAME.wasm`: it says more.
@@ -131,6 +187,7 @@ impl PluginFolder {
 
     fn plugin(
         &self,
+        root: &Arc<Dir>,
         tenant: &str,
         below: Option<&str>,
         file: &str,
@@ -139,8 +196,8 @@ impl PluginFolder {
     ) -> Option<Found> {
         let place = below.map_or_else(|| file.to_owned(), |below| format!("{below}/{file}"));
         let (name, stamp) = if meta.is_dir() {
-            self.root.metadata(format!("{place}/{MANIFEST}")).ok()?;
-            let files = list(&self.root, &place, wrong).ok()?;
+            root.metadata(format!("{place}/{MANIFEST}")).ok()?;
+            let files = list(root, &place, wrong).ok()?;
             let relevant = |name: &str| name == MANIFEST || name.ends_with(".wasm");
             let stamps = files
                 .iter()
@@ -164,7 +221,7 @@ impl PluginFolder {
             name: name.to_owned(),
             stamp,
             is_folder: meta.is_dir(),
-            root: self.root.clone(),
+            root: root.clone(),
             root_path: self.path.clone(),
             place,
         })
@@ -310,6 +367,19 @@ fn list(
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
+}
+
+/// Whether both are the same folder of the file system.
+#[cfg(unix)]
+fn same_folder(one: &Metadata, other: &Metadata) -> bool {
+    use cap_std::fs::MetadataExt as _;
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Here the system tells no identity: its time of creation has to do.
+#[cfg(not(unix))]
+fn same_folder(one: &Metadata, other: &Metadata) -> bool {
+    one.created().ok() == other.created().ok()
 }
 
 fn is_account(name: &str) -> bool {

@@ -9,7 +9,7 @@ use stepwell_sandbox::{
 };
 
 use super::plugin_project;
-use crate::args::PluginCommand;
+use crate::args::{CompileArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::{self, TENANT};
@@ -25,40 +25,50 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             path,
             plugins,
             profile,
+            compile,
         } => {
             let installed = plugin_project::build(&path, &plugins, &profile)?;
-            check(&installed)
+            check(&installed, Some(&plugins), compile)
         }
-        PluginCommand::Check { path } => check(&path),
-        PluginCommand::Inspect { path, json } => inspect(&path, json),
-        PluginCommand::List { plugins, json } => list(&plugins, json).await,
+        PluginCommand::Check { path, compile } => check(&path, None, compile),
+        PluginCommand::Inspect {
+            path,
+            json,
+            compile,
+        } => inspect(&path, json, compile),
+        PluginCommand::List {
+            plugins,
+            json,
+            compile,
+        } => list(&plugins, json, compile).await,
         PluginCommand::Invoke {
             name,
             given,
             input,
             plugins,
             json,
+            compile,
         } => {
             let input = given::json(given.or(input).as_deref().unwrap_or("{}"))?;
-            invoke(&name, &input, &plugins, json).await
+            invoke(&name, &input, &plugins, json, compile).await
         }
     }
 }
 
-fn inspection(path: &Path) -> Outcome<Inspection> {
+fn inspection(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome<Inspection> {
     if path.join("Cargo.toml").is_file() {
         return Err(Stop::Usage(anyhow::anyhow!(
             "`{at}` holds a plugin's sources\nhint: `stepwell plugin build {at}` builds, installs and checks it",
             at = path.display()
         )));
     }
-    let sandbox = host::sandbox(None, None)?;
+    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false))?;
     tokio::task::block_in_place(|| sandbox.inspect(path)).usage()
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
-fn check(path: &Path) -> Outcome {
-    let found = inspection(path)?;
+fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
+    let found = inspection(path, plugins, compile)?;
     print_problems(&found);
     if !found.usable() {
         return Err(Stop::Refused);
@@ -80,16 +90,18 @@ fn print_problems(found: &Inspection) {
             (Tone::Warn, "warning")
         };
         say!(
-            "{} {}\n  hint: {}",
+            "{} {}",
             paint.paint(tone, &format!("{word}:")),
-            problem.what,
-            problem.hint
+            problem.what
         );
+        if !problem.hint.is_empty() {
+            say!("  hint: {}", problem.hint);
+        }
     }
 }
 
-fn inspect(path: &Path, as_json: bool) -> Outcome {
-    let found = inspection(path)?;
+fn inspect(path: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
+    let found = inspection(path, None, compile)?;
     if as_json {
         super::print_json(&inspection_json(&found))?;
     } else {
@@ -216,7 +228,7 @@ fn inspection_json(found: &Inspection) -> Value {
     })
 }
 
-async fn list(plugins: &Path, as_json: bool) -> Outcome {
+async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
     std::fs::read_dir(plugins)
         .with_context(|| {
             format!(
@@ -225,7 +237,7 @@ async fn list(plugins: &Path, as_json: bool) -> Outcome {
             )
         })
         .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None)?;
+    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false))?;
     sandbox.warm().await;
     let found = sandbox.list();
     if as_json {
@@ -278,7 +290,13 @@ fn one_line(text: &str) -> String {
 }
 
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
-async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outcome {
+async fn invoke(
+    name: &str,
+    input: &str,
+    plugins: &Path,
+    as_json: bool,
+    compile: CompileArgs,
+) -> Outcome {
     std::fs::read_dir(plugins)
         .with_context(|| {
             format!(
@@ -287,7 +305,7 @@ async fn invoke(name: &str, input: &str, plugins: &Path, as_json: bool) -> Outco
             )
         })
         .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None)?;
+    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false))?;
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),

@@ -11,7 +11,7 @@ use crate::args::RunArgs;
 use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::given;
-use crate::host::{Host, Opening};
+use crate::host::{self, Host, Opening};
 
 /// A role for the API, which wants one; nothing here resolves it.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
@@ -30,6 +30,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         plugins: args.plugins.as_deref(),
         limits: args.limits,
         storage: Some(&args.storage),
+        compiler: host::compiler(args.compile, false),
         take_up: true,
     })
     .await?;

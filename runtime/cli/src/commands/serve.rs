@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 use crate::args::ServeArgs;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::count;
-use crate::host::{Host, Opening};
+use crate::host::{self, Host, Opening};
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     if !args.listen.ip().is_loopback() {
@@ -27,6 +27,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         plugins: args.plugins.as_deref(),
         limits: args.limits,
         storage: Some(&args.storage),
+        compiler: host::compiler(args.compile, true),
         take_up: true,
     };
     let host = Host::open(opening).await?;

@@ -28,6 +28,9 @@ pub(super) const LABEL_LINES_MAX: usize = 3;
 pub(super) const NAME_CHARS_MAX: usize = 36;
 const NODE_WIDTH_MIN: f64 = 136.0;
 const LAYER_GAP: f64 = 30.0;
+/// Bends of all lines of a flow, a bend a layer that a line crosses (ours). Beyond it the longest lines go straight: among
+/// so many nobody follows one, and the time that the layout takes grows with them.
+const BENDS_MAX: usize = 20_000;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Point {
@@ -325,11 +328,33 @@ fn grid(scope: &Scope, nodes: &[Placed], top: bool) -> Grid {
             .max(layer[end]);
     }
     let mut grid = Grid::new(nodes, scope, &layer, top);
+    let bent_max = bent_layers_max(&arcs, &layer);
     for arc in &arcs {
-        grid.connect(arc, scope);
+        grid.connect(
+            arc,
+            scope,
+            layer[arc.from].abs_diff(layer[arc.to]) <= bent_max,
+        );
     }
     grid.fill_rows();
     grid
+}
+
+/// Layers between the ends of the longest lines that get a bend in each: all of them, or as many as have room.
+fn bent_layers_max(arcs: &[Arc], layer: &[usize]) -> usize {
+    let span = |arc: &Arc| layer[arc.from].abs_diff(layer[arc.to]);
+    let mut spans: Vec<usize> = arcs.iter().map(span).collect();
+    spans.sort_unstable();
+    let mut bends = 0;
+    let mut longest = 0;
+    for same in spans.chunk_by(|a, b| a == b) {
+        bends += same[0] * same.len();
+        if bends > BENDS_MAX {
+            break;
+        }
+        longest = same[0];
+    }
+    longest
 }
 
 /// Marks the arcs that lead back; gives the vertices in the order in which a depth-first walk leaves them.
@@ -408,60 +433,87 @@ impl Grid {
         self.items.len() - 1
     }
 
-    /// Lays one transition through the layers between its states.
-    fn connect(&mut self, arc: &Arc, scope: &Scope) {
+    /// Lays one transition through the layers between its states, or past them when it is not to be bent.
+    fn connect(&mut self, arc: &Arc, scope: &Scope, bent: bool) {
         let label = arc
             .edge
             .map(|edge| scope.edges[edge].label.as_str())
-            .filter(|label| !label.is_empty());
-        let (from, to) = (self.layer[arc.from], self.layer[arc.to]);
+            .filter(|label| bent && !label.is_empty());
         let caught = arc.edge.is_some_and(|edge| scope.edges[edge].caught);
-        let mut items = Vec::new();
-        let mut label_at = None;
-        if arc.back {
-            for layer in (to..=from).rev() {
-                let beside = if layer == from {
-                    Some(arc.from)
-                } else {
-                    (layer == to).then_some(arc.to)
-                };
-                let labelled = label.filter(|_| {
-                    layer == (from + to).div_ceil(2) && beside.is_none()
-                        || from - to == 1 && layer == from
-                });
-                let size = labelled.map_or((6.0, 0.0), label_size);
-                label_at = if labelled.is_some() {
-                    Some(items.len())
-                } else {
-                    label_at
-                };
-                items.push(self.add(Item::Side { beside }, layer, size));
-            }
-            items
-                .windows(2)
-                .for_each(|pair| self.link(pair[1], pair[0], caught));
+        let (items, label) = if arc.back {
+            self.back_items(arc, label, bent)
         } else {
-            items.push(arc.from);
-            for layer in from + 1..to {
-                let labelled = label.filter(|_| layer == from + 1);
-                label_at = if labelled.is_some() {
-                    Some(items.len())
+            self.forward_items(arc, label, bent)
+        };
+        if bent {
+            for pair in items.windows(2) {
+                let (upper, lower) = if arc.back {
+                    (pair[1], pair[0])
                 } else {
-                    label_at
+                    (pair[0], pair[1])
                 };
-                items.push(self.add(Item::Bend, layer, labelled.map_or((6.0, 0.0), label_size)));
+                self.link(upper, lower, caught);
             }
-            items.push(arc.to);
-            items
-                .windows(2)
-                .for_each(|pair| self.link(pair[0], pair[1], caught));
         }
         self.chains.push(Chain {
             edge: arc.edge,
             items,
             back: arc.back,
-            label: label_at,
+            label,
         });
+    }
+
+    /// The items of a transition down, and the place of the one with the label.
+    fn forward_items(
+        &mut self,
+        arc: &Arc,
+        label: Option<&str>,
+        bent: bool,
+    ) -> (Vec<usize>, Option<usize>) {
+        let (from, to) = (self.layer[arc.from], self.layer[arc.to]);
+        let mut items = vec![arc.from];
+        let mut label_at = None;
+        for layer in (from + 1..to).filter(|_| bent) {
+            let labelled = label.filter(|_| layer == from + 1);
+            if labelled.is_some() {
+                label_at = Some(items.len());
+            }
+            items.push(self.add(Item::Bend, layer, labelled.map_or((6.0, 0.0), label_size)));
+        }
+        items.push(arc.to);
+        (items, label_at)
+    }
+
+    /// The same for one that leads back.
+    fn back_items(
+        &mut self,
+        arc: &Arc,
+        label: Option<&str>,
+        bent: bool,
+    ) -> (Vec<usize>, Option<usize>) {
+        let (from, to) = (self.layer[arc.from], self.layer[arc.to]);
+        let mut items = Vec::new();
+        let mut label_at = None;
+        for layer in (to..=from).rev() {
+            let beside = if layer == from {
+                Some(arc.from)
+            } else {
+                (layer == to).then_some(arc.to)
+            };
+            if !bent && beside.is_none() {
+                continue;
+            }
+            let labelled = label.filter(|_| {
+                layer == (from + to).div_ceil(2) && beside.is_none()
+                    || from - to == 1 && layer == from
+            });
+            if labelled.is_some() {
+                label_at = Some(items.len());
+            }
+            let size = labelled.map_or((6.0, 0.0), label_size);
+            items.push(self.add(Item::Side { beside }, layer, size));
+        }
+        (items, label_at)
     }
 
     fn link(&mut self, upper: usize, lower: usize, caught: bool) {

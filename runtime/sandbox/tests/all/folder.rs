@@ -229,6 +229,51 @@ async fn compiled_plugins_are_cached_and_damage_is_mended() {
     assert_eq!(counts(&third), (2, 0));
 }
 
+#[tokio::test]
+async fn a_folder_that_is_removed_and_put_back_is_watched_again() {
+    let scratch = TempDir::new().unwrap();
+    let plugins = scratch.path().join("a/plugins");
+    let put = |program: &str| {
+        std::fs::create_dir_all(&plugins).unwrap();
+        std::fs::write(plugins.join("task.wasm"), guest(program)).unwrap();
+    };
+    put("echo");
+    let rig = Rig::with(|config| config.plugins = Some(plugins.clone()));
+    assert_eq!(rig.output("task", json!(1)).await, 1);
+    // The folder itself, and one above it, of which no watcher tells.
+    for gone in [plugins.as_path(), plugins.parent().unwrap()] {
+        let aside = scratch.path().join("aside");
+        std::fs::rename(gone, &aside).unwrap();
+        until(&rig, |outcome| {
+            matches!(outcome, Outcome::PluginMissing { .. })
+        })
+        .await;
+        put("hello-world-object");
+        let hello = Outcome::Ok(r#"{"Return":"HelloWorld"}"#.into());
+        until(&rig, |outcome| *outcome == hello).await;
+        // Not through a look of ours: the new folder is watched.
+        put("echo");
+        until(&rig, |outcome| *outcome == Outcome::Ok("1".into())).await;
+        std::fs::remove_dir_all(&aside).unwrap();
+    }
+}
+
+/// Calls until the outcome is right. The system tells of changes when it likes; a watcher that never does would keep this
+/// here for ever.
+async fn until(rig: &Rig, right: impl Fn(&Outcome) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let outcome = rig.outcome("task", json!(1)).await;
+        if right(&outcome) {
+            return;
+        }
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "not noticed; still {outcome:?}"
+        );
+    }
+}
+
 #[test]
 fn an_unusable_folder_is_one_clear_error() {
     let config = SandboxConfig {

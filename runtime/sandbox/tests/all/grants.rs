@@ -252,24 +252,193 @@ async fn folders_are_granted_below_the_plugins_own() {
     std::fs::create_dir_all(&data).unwrap();
     std::fs::write(data.join("hello.txt"), "hello").unwrap();
     std::fs::write(rig.folder.path().join("outside.txt"), "secret").unwrap();
-    let manifest = "[grants]\nfs = [{ host = \"data\", guest = \"/data\" }, { host = \"../\", guest = \"/up\" }]";
+    let manifest = "[grants]\nfs = [{ host = \"data\", guest = \"/data\" }, { host = \".\", guest = \"/own\" }]";
     rig.put_with("task", "behave", manifest);
     let read = |path: &str| json!({"do": "read", "path": path});
     assert_eq!(rig.output("task", read("/data/hello.txt")).await, "hello");
-    for path in ["/data/../../outside.txt", "/up/outside.txt", "/etc/passwd"] {
+    assert_eq!(
+        rig.output("task", read("/own/data/hello.txt")).await,
+        "hello"
+    );
+    for path in [
+        "/data/../../outside.txt",
+        "/own/../outside.txt",
+        "/etc/passwd",
+    ] {
         let outcome = rig.outcome("task", read(path)).await;
         assert!(
             matches!(outcome, Outcome::Failed { .. }),
             "{path}: {outcome:?}"
         );
     }
-    let write = rig
-        .outcome("task", json!({"do": "write", "path": "/data/new.txt"}))
-        .await;
-    assert!(matches!(write, Outcome::Failed { .. }), "{write:?}");
+    for path in ["/data/new.txt", "/own/plugin.toml"] {
+        let write = json!({"do": "write", "path": path});
+        let write = rig.outcome("task", write).await;
+        assert!(matches!(write, Outcome::Failed { .. }), "{write:?}");
+    }
+}
+
+/// What a plugin with this folder grant is refused for; nothing when it is served.
+#[cfg(unix)]
+async fn refused(rig: &Rig, host: &str, mode: &str) -> Option<String> {
+    let manifest =
+        format!("[grants]\nfs = [{{ host = {host:?}, guest = \"/there\", mode = {mode:?} }}]");
+    rig.put_with("task", "behave", &manifest);
+    // A fresh file that is broken might be half-written and would be tried again for a while.
+    let old = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for file in ["plugin.toml", "task.wasm"] {
+        let file = std::fs::File::options()
+            .write(true)
+            .open(rig.folder.path().join("task").join(file));
+        file.unwrap().set_modified(old).unwrap();
+    }
+    rig.sandbox.rescan().unwrap();
+    match rig.outcome("task", json!({"do": "echo"})).await {
+        Outcome::Ok(_) => None,
+        Outcome::PluginBroken { cause } => {
+            let place = format!("plugin `task`: plugin.toml: grants.fs[0]: `{host}`: ");
+            Some(cause.strip_prefix(&place).unwrap_or(&cause).to_owned())
+        }
+        other => panic!("{host}: {other:?}"),
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_writes_where_grants_and_code_come_from() {
+    use std::os::unix::fs::symlink;
+    let scratch = tempfile::TempDir::new().unwrap();
+    let at = |name: &str| scratch.path().join(name);
+    for folder in ["data/buckets", "cache", "notes"] {
+        std::fs::create_dir_all(at(folder)).unwrap();
+    }
+    let rig = Rig::with(|config| {
+        config.cache = Some(at("cache"));
+        config.guarded = vec![at("data")];
+    });
+    let plugins = rig.folder.path();
+    for folder in ["task/data", "task/work", "other", "111111111111"] {
+        std::fs::create_dir_all(plugins.join(folder)).unwrap();
+    }
+    symlink("../task", plugins.join("task/self")).unwrap();
+    symlink(at("notes"), plugins.join("task/out")).unwrap();
+    symlink("../other", plugins.join("task/other")).unwrap();
+    let text = |path: &std::path::Path| path.to_str().unwrap().to_owned();
+    let parent = text(plugins.parent().unwrap());
+    for (host, why) in [
+        (".".into(), "holds the plugin's own plugin.toml"),
+        ("self".into(), "holds the plugin's own plugin.toml"),
+        (text(plugins), "holds the plugin's own plugin.toml"),
+        (parent, "holds the plugin's own plugin.toml"),
+        (text(&plugins.join("other")), "lies in the plugin directory"),
+        (
+            text(&plugins.join("111111111111")),
+            "lies in the plugin directory",
+        ),
+        (text(&at("cache")), "holds compiled plugins"),
+        (text(&at("data")), "holds the data directory"),
+        (text(scratch.path()), "holds compiled plugins"),
+        ("out".into(), "a link in it leads out"),
+        ("other".into(), "a link in it leads out"),
+    ] {
+        let cause = refused(&rig, &host, "rw").await.unwrap_or_default();
+        assert!(cause.contains(why), "{host}: {cause}");
+    }
+    for host in ["data".into(), text(&at("notes")), text(&at("data/buckets"))] {
+        assert_eq!(refused(&rig, &host, "rw").await, None, "{host}");
+    }
+    for host in [
+        ".".into(),
+        "self".into(),
+        text(plugins),
+        text(scratch.path()),
+    ] {
+        assert_eq!(refused(&rig, &host, "ro").await, None, "{host}");
+    }
+    for (host, why) in [
+        ("absent", "there is no such folder"),
+        ("/nowhere/at/all", "there is no such folder"),
+        ("task.wasm", "it is no folder"),
+    ] {
+        let cause = refused(&rig, host, "ro").await.unwrap_or_default();
+        assert!(cause.contains(why), "{host}: {cause}");
+    }
+    let up = refused(&rig, "data/../..", "ro").await.unwrap_or_default();
+    assert!(up.contains("leads up by `..`"), "{up}");
+
+    // The manifest itself, or another plugin, may be a link into the folder.
+    std::fs::rename(
+        plugins.join("task/plugin.toml"),
+        plugins.join("task/work/plugin.toml"),
+    )
+    .unwrap();
+    symlink("work/plugin.toml", plugins.join("task/plugin.toml")).unwrap();
+    let cause = refused(&rig, "work", "rw").await.unwrap_or_default();
     assert!(
-        rig.sandbox.list()[0].missing_grants[0].contains("leads out"),
-        "{:?}",
-        rig.sandbox.list()
+        cause.contains("plugin.toml or module is a link to"),
+        "{cause}"
+    );
+    std::fs::remove_file(plugins.join("task/plugin.toml")).unwrap();
+    symlink("task/data", plugins.join("guest")).unwrap();
+    let cause = refused(&rig, "data", "rw").await.unwrap_or_default();
+    assert!(cause.contains("is a link to"), "{cause}");
+}
+
+/// A guest that may write above another grant can put a link in its place; the next attempt must not follow it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_granted_folder_that_became_a_link_is_not_followed() {
+    let scratch = tempfile::TempDir::new().unwrap();
+    let (work, inner) = (
+        scratch.path().join("work"),
+        scratch.path().join("work/inner"),
+    );
+    std::fs::create_dir_all(&inner).unwrap();
+    let rig = Rig::new();
+    let manifest =
+        format!("[grants]\nfs = [{{ host = {inner:?}, guest = \"/in\", mode = \"rw\" }}]");
+    rig.put_with("task", "behave", &manifest);
+    let write = || json!({"do": "write", "path": "/in/plugin.toml"});
+    let written = rig.outcome("task", write()).await;
+    assert!(matches!(written, Outcome::Ok(_)), "{written:?}");
+    assert!(inner.join("plugin.toml").is_file());
+    std::fs::rename(&inner, work.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(rig.folder.path().join("task"), &inner).unwrap();
+    match rig.outcome("task", write()).await {
+        Outcome::PluginBroken { cause } => assert!(cause.contains("cannot be opened"), "{cause}"),
+        other => panic!("{other:?}"),
+    }
+    let kept = std::fs::read_to_string(rig.folder.path().join("task/plugin.toml")).unwrap();
+    assert_eq!(kept, manifest);
+}
+
+/// Who may not have a folder is not told either whether it is there.
+#[tokio::test]
+async fn folders_beyond_the_ceiling_are_missing_and_nothing_else() {
+    let scratch = tempfile::TempDir::new().unwrap();
+    let allowed = scratch.path().join("allowed");
+    std::fs::create_dir_all(allowed.join("below")).unwrap();
+    let only = Grants {
+        fs: vec![stepwell_sandbox::FsGrant {
+            host: allowed.clone(),
+            guest: String::new(),
+            mode: stepwell_sandbox::FsMode::ReadOnly,
+        }],
+        ..Grants::default()
+    };
+    let rig = Rig::with(|config| config.ceiling = Ceiling::Only(Box::new(only)));
+    let below = allowed.join("below");
+    let manifest = format!(
+        "[grants]\nfs = [{{ host = {below:?}, guest = \"/a\" }}, {{ host = {below:?}, guest = \"/b\", mode = \"rw\" }}, {{ host = \"/nowhere/at/all\", guest = \"/c\" }}]"
+    );
+    rig.put_with("task", "behave", &manifest);
+    rig.output("task", json!({"do": "echo"})).await;
+    let info = rig.sandbox.list().remove(0);
+    assert_eq!(
+        info.missing_grants,
+        [
+            format!("fs `{}`: not allowed by the operator", below.display()),
+            "fs `/nowhere/at/all`: not allowed by the operator".to_owned()
+        ]
     );
 }

@@ -7,7 +7,8 @@ const SWEEPS: usize = 16;
 
 /// Orders each layer by the barycenters of its neighbours and keeps the best order met.
 pub(super) fn order(grid: &mut Grid) {
-    let keys: Vec<f64> = vec![0.0; grid.items.len()];
+    let mut keys: Vec<f64> = vec![0.0; grid.items.len()];
+    let mut position = keys.clone();
     (0..grid.rows.len()).for_each(|layer| cling(grid, layer, &keys));
     let mut best = (crossings(grid), grid.rows.clone());
     for sweep in 0..SWEEPS {
@@ -18,7 +19,7 @@ pub(super) fn order(grid: &mut Grid) {
             } else {
                 grid.rows.len() - 1 - step
             };
-            sort_row(grid, layer, down);
+            sort_row(grid, layer, down, &mut position, &mut keys);
         }
         let count = crossings(grid);
         if count < best.0 {
@@ -28,13 +29,13 @@ pub(super) fn order(grid: &mut Grid) {
     grid.rows = best.1;
 }
 
-fn sort_row(grid: &mut Grid, layer: usize, down: bool) {
+/// Sorts one layer by the one that was sorted before it. `position` and `key` are room to work in, one place an item: only
+/// those of the two layers are read.
+fn sort_row(grid: &mut Grid, layer: usize, down: bool, position: &mut [f64], key: &mut [f64]) {
     let beside = if down { layer - 1 } else { layer + 1 };
-    let mut position = vec![0.0; grid.items.len()];
     for (at, item) in grid.rows[beside].iter().enumerate() {
         position[*item] = at as f64;
     }
-    let mut key = vec![0.0; grid.items.len()];
     for (at, item) in grid.rows[layer].iter().enumerate() {
         let neighbours = if down {
             &grid.above[*item]
@@ -48,7 +49,7 @@ fn sort_row(grid: &mut Grid, layer: usize, down: bool) {
         };
     }
     grid.rows[layer].sort_by(|a, b| key[*a].total_cmp(&key[*b]));
-    cling(grid, layer, &key);
+    cling(grid, layer, key);
 }
 
 /// Puts the ends of lines that run back right beside their states, on the side to which the line goes.
@@ -92,8 +93,9 @@ fn crossings(grid: &Grid) -> usize {
         .sum()
 }
 
+/// Crossings of the lines below one row: for each line, how many of those that begin left of it end right of it.
 fn row_crossings(grid: &Grid, row: &[usize], position: &[usize]) -> usize {
-    let ends: Vec<(usize, usize)> = row
+    let mut ends: Vec<(usize, usize)> = row
         .iter()
         .flat_map(|item| {
             grid.below[*item]
@@ -101,11 +103,40 @@ fn row_crossings(grid: &Grid, row: &[usize], position: &[usize]) -> usize {
                 .map(|link| (position[*item], position[link.to]))
         })
         .collect();
-    let crosses = |a: &(usize, usize), b: &(usize, usize)| {
-        (a.0 < b.0 && a.1 > b.1) || (a.0 > b.0 && a.1 < b.1)
-    };
-    ends.iter()
-        .enumerate()
-        .map(|(at, a)| ends[at + 1..].iter().filter(|b| crosses(a, b)).count())
-        .sum()
+    ends.sort_unstable();
+    let places = ends.iter().map(|(_, lower)| lower + 1).max().unwrap_or(0);
+    let mut seen = Counts(vec![0; places + 1]);
+    let mut crossings = 0;
+    let mut total = 0;
+    for same in ends.chunk_by(|a, b| a.0 == b.0) {
+        // Lines from one item do not cross each other.
+        let before = same.iter().map(|(_, lower)| total - seen.up_to(*lower));
+        crossings += before.sum::<usize>();
+        same.iter().for_each(|(_, lower)| seen.add(*lower));
+        total += same.len();
+    }
+    crossings
+}
+
+/// How often each place was met, with sums over the first ones in logarithmic time (a Fenwick tree).
+struct Counts(Vec<usize>);
+
+impl Counts {
+    fn add(&mut self, place: usize) {
+        let mut at = place + 1;
+        while let Some(count) = self.0.get_mut(at) {
+            *count += 1;
+            at += at & at.wrapping_neg();
+        }
+    }
+
+    fn up_to(&self, place: usize) -> usize {
+        let mut at = place + 1;
+        let mut sum = 0;
+        while at > 0 {
+            sum += self.0[at];
+            at &= at - 1;
+        }
+        sum
+    }
 }

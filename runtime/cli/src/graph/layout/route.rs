@@ -16,12 +16,7 @@ pub(super) fn routes(
     xs: &[f64],
     ys: &[(f64, f64)],
 ) -> Vec<Routed> {
-    let router = Router {
-        grid,
-        nodes,
-        xs,
-        ys,
-    };
+    let router = Router::new(grid, nodes, xs, ys);
     let mut lines: Vec<Routed> = grid
         .chains
         .iter()
@@ -47,9 +42,45 @@ struct Router<'a> {
     nodes: &'a [Placed],
     xs: &'a [f64],
     ys: &'a [(f64, f64)],
+    /// For each item the lines down that leave it and those that enter it: where they come from or go to, and their
+    /// chains, sorted.
+    leaving: Vec<Vec<(f64, usize)>>,
+    entering: Vec<Vec<(f64, usize)>>,
+    /// For each node the chains that lead back from it or to it.
+    backs: Vec<Vec<usize>>,
 }
 
-impl Router<'_> {
+impl<'a> Router<'a> {
+    fn new(grid: &'a Grid, nodes: &'a [Placed], xs: &'a [f64], ys: &'a [(f64, f64)]) -> Self {
+        let mut router = Self {
+            grid,
+            nodes,
+            xs,
+            ys,
+            leaving: vec![Vec::new(); grid.items.len()],
+            entering: vec![Vec::new(); grid.items.len()],
+            backs: vec![Vec::new(); nodes.len()],
+        };
+        for (at, chain) in grid.chains.iter().enumerate() {
+            let items = &chain.items;
+            let (first, last) = (items[0], items[items.len() - 1]);
+            if chain.back {
+                let (from, to) = (router.owner(first), router.owner(last));
+                router.backs[from].push(at);
+                if to != from {
+                    router.backs[to].push(at);
+                }
+            } else {
+                router.leaving[first].push((xs[items[1]], at));
+                router.entering[last].push((xs[items[items.len() - 2]], at));
+            }
+        }
+        for sharing in router.leaving.iter_mut().chain(&mut router.entering) {
+            sharing.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        }
+        router
+    }
+
     fn forward(&self, at: usize, chain: &Chain) -> Routed {
         let (first, last) = (chain.items[0], chain.items[chain.items.len() - 1]);
         let out = self.port(at, first, true);
@@ -162,13 +193,7 @@ impl Router<'_> {
         let x = self.xs[item];
         let right = x >= node.x + node.width / 2.0;
         let side = if right { node.x + node.width } else { node.x };
-        let shared = self.grid.chains[..at]
-            .iter()
-            .filter(|c| c.back)
-            .filter(|c| {
-                let ends = [c.items[0], c.items[c.items.len() - 1]];
-                ends.iter().any(|end| self.owner(*end) == owner)
-            });
+        let shared = self.backs[owner].iter().filter(|other| **other < at);
         let head = node.height.min(super::NODE_HEIGHT);
         let y =
             node.y + head / 2.0 + slant * (6.0 + 7.0 * shared.count() as f64).min(head / 2.0 - 6.0);
@@ -213,27 +238,11 @@ impl Router<'_> {
                 };
             }
         };
-        let mut sharing: Vec<(f64, usize)> = self
-            .grid
-            .chains
-            .iter()
-            .enumerate()
-            .filter(|(_, chain)| !chain.back)
-            .filter_map(|(at, chain)| {
-                let end = if out {
-                    chain.items[0]
-                } else {
-                    chain.items[chain.items.len() - 1]
-                };
-                let next = if out {
-                    chain.items[1]
-                } else {
-                    chain.items[chain.items.len() - 2]
-                };
-                (end == item).then_some((self.xs[next], at))
-            })
-            .collect();
-        sharing.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let sharing = if out {
+            &self.leaving[item]
+        } else {
+            &self.entering[item]
+        };
         let place = sharing
             .iter()
             .position(|(_, at)| *at == chain_at)

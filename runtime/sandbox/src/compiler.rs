@@ -1,0 +1,504 @@
+//! Compiling a plugin, bounded in memory and time: in a process of its own, which is told what to do on its stdin and
+//! answers on its stdout. Hides that process and both ends of the talk with it.
+//!
+//! A few megabytes of WebAssembly can be made to take gigabytes and minutes of a compiler. What a process takes the
+//! system bounds, and nothing else does; the host takes the answer only when it is whole and made for its own engine.
+
+use crate::code::{Format, chain};
+use crate::limits;
+use crate::machine::{Metering, config};
+use sha2::{Digest as _, Sha256};
+use std::ffi::OsString;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+use wasmtime::Engine;
+
+/// Where plugins are compiled.
+#[derive(Debug, Clone, Default)]
+pub enum Compiler {
+    /// In this process, bounded by nothing: for programs that serve only plugins of their own, and for tests.
+    #[default]
+    InProcess,
+    /// In a process for each.
+    Worker(CompileWorker),
+}
+
+/// A process that compiles one plugin: a program whose `main` hands the one argument that it is given after these to
+/// [`compile_worker`].
+#[derive(Debug, Clone)]
+pub struct CompileWorker {
+    /// The program, usually this one.
+    pub program: PathBuf,
+    /// Its arguments before the one that is added.
+    pub arguments: Vec<OsString>,
+    /// What it may take.
+    pub bounds: CompileBounds,
+}
+
+/// What compiling one plugin may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CompileBounds {
+    /// Address space of the process, in bytes.
+    pub memory_bytes: u64,
+    /// CPU time of all its threads, in whole seconds. Four times as much may pass on the clock.
+    pub cpu: Duration,
+    /// Threads that compile; 0 takes half of the cores.
+    pub threads: usize,
+}
+
+impl Default for CompileBounds {
+    fn default() -> Self {
+        Self {
+            memory_bytes: limits::COMPILE_MEMORY_BYTES_DEFAULT,
+            cpu: limits::COMPILE_CPU_DEFAULT,
+            threads: 0,
+        }
+    }
+}
+
+/// Why there is no compiled code.
+#[derive(Debug, Clone)]
+pub(crate) struct Fault {
+    pub(crate) why: String,
+    /// Whether the next try may go better: nothing in the file was the reason.
+    pub(crate) passes: bool,
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self { why, passes: false }
+    }
+}
+
+impl Fault {
+    fn passing(why: String) -> Self {
+        Self { why, passes: true }
+    }
+
+    pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
+        let why = chain(error);
+        format!("the file is not valid WebAssembly for this host: {why}").into()
+    }
+}
+
+/// What a worker is told on its command line, as `off,module,2147483648,120,1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Order {
+    metering: Metering,
+    format: Format,
+    memory_bytes: u64,
+    cpu_s: u64,
+    threads: usize,
+}
+
+/// The first bytes of an answer, with a version of what follows.
+const MAGIC: &[u8; 8] = b"STEPWLC1";
+/// Magic, whether it is code (0) or a complaint (1), the engine's hash, the length, the SHA-256.
+const HEAD_BYTES: usize = 8 + 1 + 8 + 8 + 32;
+
+/// What distinguishes engines that do not understand each other's code.
+pub(crate) fn engine_hash(engine: &Engine) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Compiles in this process.
+pub(crate) fn precompile(
+    engine: &Engine,
+    format: Format,
+    wasm: &[u8],
+) -> wasmtime::Result<Vec<u8>> {
+    match format {
+        Format::Component => engine.precompile_component(wasm),
+        Format::Module => engine.precompile_module(wasm),
+    }
+}
+
+impl Compiler {
+    /// The code of a plugin for an engine. Blocks.
+    pub(crate) fn compile(
+        &self,
+        engine: &Engine,
+        metering: Metering,
+        format: Format,
+        wasm: &[u8],
+    ) -> Result<Vec<u8>, Fault> {
+        match self {
+            Self::InProcess => {
+                precompile(engine, format, wasm).map_err(|error| Fault::invalid(&error))
+            }
+            Self::Worker(worker) => {
+                let answer = worker.ask(metering, format, wasm)?;
+                open(answer, engine_hash(engine))
+            }
+        }
+    }
+}
+
+impl CompileWorker {
+    fn ask(&self, metering: Metering, format: Format, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
+        let threads = match self.bounds.threads {
+            0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
+            threads => threads,
+        };
+        let order = Order {
+            metering,
+            format,
+            memory_bytes: self.bounds.memory_bytes,
+            cpu_s: self.bounds.cpu.as_secs().max(1),
+            threads,
+        };
+        let child = self.command(&order).spawn().map_err(|error| {
+            let program = self.program.display();
+            Fault::passing(format!(
+                "the process that compiles plugins ({program}) cannot be started: {error}"
+            ))
+        })?;
+        let wall = self.bounds.cpu * limits::COMPILE_WALL_FACTOR;
+        let said = talk(child, wasm, self.bounds.memory_bytes, wall);
+        let said = said.map_err(|error| {
+            Fault::passing(format!(
+                "the process that compiles plugins was lost: {error}"
+            ))
+        })?;
+        match said.status {
+            Some(status) if status.success() => Ok(said.answer),
+            Some(status) => Err(self.verdict(status, &said.stderr)),
+            None => {
+                let wall = wall.as_secs();
+                Err(Fault::passing(format!(
+                    "compiling it did not end within {wall} s; is the machine overloaded? The next call tries again"
+                )))
+            }
+        }
+    }
+
+    fn command(&self, order: &Order) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.arguments)
+            .arg(order.to_string())
+            .env_clear()
+            // A pool of memory for each thread would take most of a bounded address space.
+            .env("MALLOC_ARENA_MAX", "2")
+            .env("RAYON_NUM_THREADS", order.threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        #[cfg(unix)]
+        {
+            use std::os::unix::process::CommandExt as _;
+            // Ctrl-C is for the host, which may go on compiling while it shuts down.
+            command.process_group(0);
+        }
+        command
+    }
+
+    /// What the end of a process that did not answer means.
+    fn verdict(&self, status: ExitStatus, stderr: &str) -> Fault {
+        let bounds = &self.bounds;
+        #[cfg(unix)]
+        if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+            use rustix::process::Signal;
+            if signal == Signal::XCPU.as_raw() {
+                return Fault::from(format!(
+                    "compiling it takes more than {} s of CPU time, the bound of one compilation; make the module \
+                     smaller, or raise the bound (--compile-cpu)",
+                    bounds.cpu.as_secs()
+                ));
+            }
+            if signal == Signal::ABORT.as_raw() && stderr.contains("memory allocation of") {
+                return self.too_much_memory();
+            }
+            if signal == Signal::KILL.as_raw() {
+                return Fault::passing(
+                    "compiling it was killed from outside; is the machine short of memory? The next call tries again"
+                        .to_owned(),
+                );
+            }
+        }
+        // A thread or a mapping that there is no address space for is an error, not an abort.
+        if stderr.contains("Cannot allocate memory") || stderr.contains("os error 12") {
+            return self.too_much_memory();
+        }
+        let last = stderr.trim().lines().last().unwrap_or("it said nothing");
+        Fault::from(format!(
+            "the compiler broke down over it ({status}): {last}; this is a defect of the compiler or of the file: \
+             build it with other options"
+        ))
+    }
+
+    fn too_much_memory(&self) -> Fault {
+        let mib = self.bounds.memory_bytes >> 20;
+        Fault::from(format!(
+            "compiling it takes more than {mib} MiB of memory, the bound of one compilation; make the module smaller, or \
+             raise the bound (--compile-memory)"
+        ))
+    }
+}
+
+/// What a worker said until it ended; no status when it had to be killed.
+struct Said {
+    status: Option<ExitStatus>,
+    answer: Vec<u8>,
+    stderr: String,
+}
+
+/// Hands the plugin over and hears the answer. All pipes are served at once: neither side waits for the other.
+fn talk(
+    mut child: Child,
+    wasm: &[u8],
+    answer_bytes_max: u64,
+    wall: Duration,
+) -> std::io::Result<Said> {
+    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
+        return Err(std::io::Error::other("it has no pipes"));
+    };
+    std::thread::scope(|scope| {
+        // Who ends before it has read everything says why on the other pipes.
+        scope.spawn(move || drop(stdin.write_all(wasm)));
+        let complaints = scope.spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr
+                .take(limits::COMPILE_STDERR_BYTES_MAX)
+                .read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
+        let (heard, hear) = mpsc::channel();
+        scope.spawn(move || {
+            let mut answer = Vec::new();
+            let read = stdout.take(answer_bytes_max).read_to_end(&mut answer);
+            // Nobody listens any more when the time is over.
+            let _ = heard.send(read.map(|_| answer));
+        });
+        let answer = hear.recv_timeout(wall);
+        if answer.is_err() {
+            child.kill()?;
+        }
+        let status = child.wait()?;
+        let stderr = complaints.join().unwrap_or_default();
+        Ok(match answer {
+            Ok(answer) => Said {
+                status: Some(status),
+                answer: answer?,
+                stderr,
+            },
+            Err(_) => Said {
+                status: None,
+                answer: Vec::new(),
+                stderr,
+            },
+        })
+    })
+}
+
+/// An answer on the wire.
+fn seal(engine: u64, compiled: Result<Vec<u8>, String>) -> Vec<u8> {
+    let (kind, body) = match compiled {
+        Ok(code) => (0, code),
+        Err(why) => (1, why.into_bytes()),
+    };
+    let mut answer = Vec::with_capacity(HEAD_BYTES + body.len());
+    answer.extend_from_slice(MAGIC);
+    answer.push(kind);
+    answer.extend_from_slice(&engine.to_le_bytes());
+    answer.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    answer.extend_from_slice(&Sha256::digest(&body));
+    answer.extend_from_slice(&body);
+    answer
+}
+
+/// The code in an answer, if it is whole and for this engine.
+fn open(mut answer: Vec<u8>, engine: u64) -> Result<Vec<u8>, Fault> {
+    let damaged =
+        || Fault::passing("the answer of the process that compiles plugins is damaged".to_owned());
+    if answer.len() < HEAD_BYTES || !answer.starts_with(MAGIC) {
+        return Err(damaged());
+    }
+    let body = answer.split_off(HEAD_BYTES);
+    let (kind, rest) = (answer[8], &answer[9..]);
+    let (hash, rest) = rest.split_at(8);
+    let (length, sha256) = rest.split_at(8);
+    let whole = (body.len() as u64).to_le_bytes() == *length && *Sha256::digest(&body) == *sha256;
+    if !whole {
+        return Err(damaged());
+    }
+    match kind {
+        0 if engine.to_le_bytes() == *hash => Ok(body),
+        0 => Err(Fault::passing(
+            "the process that compiles plugins is of another version than this one; restart the server".to_owned(),
+        )),
+        _ => Err(String::from_utf8_lossy(&body).into_owned().into()),
+    }
+}
+
+impl std::fmt::Display for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let metering = match self.metering {
+            Metering::Off => "off",
+            Metering::Fuel => "fuel",
+        };
+        let format = match self.format {
+            Format::Component => "component",
+            Format::Module => "module",
+        };
+        let Self {
+            memory_bytes,
+            cpu_s,
+            threads,
+            ..
+        } = self;
+        write!(f, "{metering},{format},{memory_bytes},{cpu_s},{threads}")
+    }
+}
+
+impl std::str::FromStr for Order {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let parts: Vec<&str> = text.split(',').collect();
+        let [metering, format, memory_bytes, cpu_s, threads] = parts.as_slice() else {
+            return Err(());
+        };
+        Ok(Self {
+            metering: match *metering {
+                "off" => Metering::Off,
+                "fuel" => Metering::Fuel,
+                _ => return Err(()),
+            },
+            format: match *format {
+                "component" => Format::Component,
+                "module" => Format::Module,
+                _ => return Err(()),
+            },
+            memory_bytes: memory_bytes.parse().map_err(drop)?,
+            cpu_s: cpu_s.parse().map_err(drop)?,
+            threads: threads.parse().map_err(drop)?,
+        })
+    }
+}
+
+/// The life of a process that compiles one plugin for a [`CompileWorker`], told by the argument that was added: bounds
+/// itself, reads the plugin from stdin, writes the answer to stdout. Call it before anything else in `main`; gives the
+/// exit code. Run by hand it is of no use.
+pub fn compile_worker(order: &str) -> u8 {
+    let Ok(order) = order.parse::<Order>() else {
+        let _ = writeln!(
+            std::io::stderr(),
+            "this command compiles a plugin for a server that is running, and is started by it alone"
+        );
+        return 2;
+    };
+    let done = bound(&order).and_then(|()| answer(&order));
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{error}");
+            3
+        }
+    }
+}
+
+/// Gives up what a compilation may not take.
+fn bound(order: &Order) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, nice, setrlimit};
+        let set = |resource, bound: u64, grace: u64| {
+            setrlimit(
+                resource,
+                Rlimit {
+                    current: Some(bound),
+                    maximum: Some(bound.saturating_add(grace)),
+                },
+            )
+        };
+        set(Resource::Core, 0, 0)?;
+        set(Resource::As, order.memory_bytes, 0)?;
+        // The soft bound ends the process by a signal of its own, by which it is told apart.
+        set(Resource::Cpu, order.cpu_s, 1)?;
+        // Tasks that run are served first. Who may not be nicer compiles all the same.
+        let _ = nice(limits::COMPILE_NICE);
+    }
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    Ok(())
+}
+
+fn answer(order: &Order) -> std::io::Result<()> {
+    let mut wasm = Vec::new();
+    let stdin = std::io::stdin().lock();
+    stdin.take(limits::WASM_BYTES_MAX).read_to_end(&mut wasm)?;
+    // Without instances: the engine's code is the same, and its address space is not reserved.
+    let mut config = config(order.metering, 0, limits::MEMORY_BYTES_MAX);
+    config.parallel_compilation(order.threads > 1);
+    let engine = Engine::new(&config).map_err(|error| std::io::Error::other(chain(&error)))?;
+    let compiled = precompile(&engine, order.format, &wasm);
+    let compiled = compiled.map_err(|error| Fault::invalid(&error).why);
+    let answer = seal(engine_hash(&engine), compiled);
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(&answer)?;
+    stdout.flush()
+}
+
+/// The name of an entry of the cache: whose code it is, and for which engine.
+pub(crate) fn key(engine: &Engine, sha256: &str) -> String {
+    format!("{sha256}-{:016x}", engine_hash(engine))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_as_they_are_written() {
+        for (metering, format) in [
+            (Metering::Off, Format::Module),
+            (Metering::Fuel, Format::Component),
+        ] {
+            let order = Order {
+                metering,
+                format,
+                memory_bytes: 1 << 31,
+                cpu_s: 120,
+                threads: 2,
+            };
+            assert_eq!(order.to_string().parse(), Ok(order));
+        }
+        for text in [
+            "",
+            "off,module,1,1",
+            "on,module,1,1,1",
+            "off,module,x,1,1",
+            "off,module,1,1,1,1",
+        ] {
+            assert_eq!(text.parse::<Order>(), Err(()), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_whole_answers_for_this_engine_are_taken() {
+        let answer = seal(7, Ok(b"code".to_vec()));
+        assert_eq!(open(answer.clone(), 7).unwrap(), b"code");
+        assert!(
+            open(answer.clone(), 8)
+                .unwrap_err()
+                .why
+                .contains("another version")
+        );
+        for at in [0, HEAD_BYTES - 1, HEAD_BYTES, answer.len() - 1] {
+            let mut damaged = answer.clone();
+            damaged[at] ^= 1;
+            assert!(open(damaged, 7).unwrap_err().passes, "{at}");
+            assert!(open(answer[..at].to_vec(), 7).is_err(), "{at}");
+        }
+        let refused = open(seal(8, Err("no".to_owned())), 7).unwrap_err();
+        assert_eq!((refused.why.as_str(), refused.passes), ("no", false));
+    }
+}

@@ -63,7 +63,11 @@ fn resource(state: &Reading, node: &Node) -> Option<Resource> {
     let resource = match Resource::parse(&filled) {
         Ok(resource) => resource,
         Err(ResourceFault::NotArn) => {
-            node.fault(Code::BadResource, "Value is not a valid resource ARN");
+            node.fault_with_hint(
+                Code::BadResource,
+                "Value is not a valid resource ARN",
+                plugin_hint(text),
+            );
             return None;
         }
         Err(ResourceFault::Unknown) => {
@@ -78,6 +82,14 @@ fn resource(state: &Reading, node: &Node) -> Option<Resource> {
         check_express(node, &resource.target);
     }
     Some(resource)
+}
+
+/// How a plugin of that name is called, where the text could be one.
+fn plugin_hint(text: &str) -> Option<String> {
+    Resource::parse(&format!("wasm:{text}")).ok()?;
+    Some(format!(
+        "the plugin of that name is \"wasm:{text}\", or \"arn:aws:lambda:us-east-1:000000000000:function:{text}\" as on AWS"
+    ))
 }
 
 /// The resource with a stand-in for each `${Name}`: the name, or where nothing else is there a Lambda function of

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, parse_bytes, parse_duration};
 
+/// Characters of a region's name (ours, as the server has it).
+const REGION_CHARS_MAX: usize = 32;
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
 
@@ -277,6 +279,8 @@ pub(crate) struct RunArgs {
     pub(crate) storage: StorageArgs,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
     /// Name of the execution; with --data a name that is known is taken up again
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -370,12 +374,12 @@ pub(crate) struct GraphArgs {
         conflicts_with = "execution"
     )]
     pub(crate) machine: Option<PathBuf>,
-    /// Draw the definition that this execution runs, with what it did
-    #[arg(long, value_name = "ARN")]
+    /// Draw the definition that this execution runs, with what it did: its ARN, MACHINE/NAME, or MACHINE for its last one
+    #[arg(long, value_name = "EXECUTION")]
     pub(crate) execution: Option<String>,
-    /// How the picture is written
-    #[arg(long, value_enum, default_value_t)]
-    pub(crate) format: GraphFormat,
+    /// How the picture is written; by the name of the file, svg when it says nothing
+    #[arg(long, value_enum)]
+    pub(crate) format: Option<GraphFormat>,
     /// File to write; stdout when absent
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
@@ -383,9 +387,40 @@ pub(crate) struct GraphArgs {
     pub(crate) place: PlaceArgs,
 }
 
+/// Whose resources are meant: a region has its own, as on AWS.
+#[derive(Debug, Default, Args)]
+pub(crate) struct RegionArgs {
+    /// Region of the resources; AWS_DEFAULT_REGION, else us-east-1, when neither this nor its variable is given
+    #[arg(long, value_name = "REGION", env = "AWS_REGION", value_parser = region_name)]
+    pub(crate) region: Option<String>,
+}
+
+impl RegionArgs {
+    /// The region that was asked for in any way.
+    pub(crate) fn asked(&self) -> Option<String> {
+        let variables = ["AWS_REGION", "AWS_DEFAULT_REGION"];
+        let mut told = variables
+            .into_iter()
+            .filter_map(|name| std::env::var(name).ok())
+            .filter(|region| region_name(region).is_ok());
+        self.region.clone().or_else(|| told.next())
+    }
+}
+
+fn region_name(text: &str) -> Result<String, &'static str> {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if (1..=REGION_CHARS_MAX).contains(&text.len()) && text.chars().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("a region is a name such as us-east-1")
+    }
+}
+
 /// Where the installation is that a command talks to.
 #[derive(Debug, Args)]
 pub(crate) struct PlaceArgs {
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
     /// Address of a running server, such as http://127.0.0.1:8083
     #[arg(
         long,
@@ -440,8 +475,9 @@ pub(crate) enum ExecutionCommand {
     },
     /// Show one execution
     Show {
-        /// ARN of the execution
-        arn: String,
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
         /// Write a waterfall of states and attempts over time
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
@@ -453,8 +489,9 @@ pub(crate) enum ExecutionCommand {
     },
     /// Print the events of an execution
     History {
-        /// ARN of the execution
-        arn: String,
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
         /// Print AWS's events as JSON
         #[arg(long)]
         json: bool,
@@ -463,15 +500,17 @@ pub(crate) enum ExecutionCommand {
     },
     /// Follow an execution until it ends
     Watch {
-        /// ARN of the execution
-        arn: String,
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
         #[command(flatten)]
         place: PlaceArgs,
     },
     /// Stop a running execution
     Stop {
-        /// ARN of the execution
-        arn: String,
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
         /// Error to record
         #[arg(long)]
         error: Option<String>,
@@ -483,8 +522,9 @@ pub(crate) enum ExecutionCommand {
     },
     /// Let an execution that did not succeed go on with the states that failed
     Redrive {
-        /// ARN of the execution
-        arn: String,
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
         /// Call this redrive so: the same token again is the same redrive
         #[arg(long, value_name = "TOKEN")]
         token: Option<String>,
@@ -538,7 +578,7 @@ pub(crate) enum PluginCommand {
         /// Folder to write instead of NAME
         #[arg(long, value_name = "DIR")]
         path: Option<PathBuf>,
-        /// Folder of the Rust SDK; by default the published crate
+        /// Folder of the Rust SDK; by default guest-sdk/rust of the sources that this program was built from
         #[arg(long, value_name = "DIR")]
         sdk: Option<PathBuf>,
     },
@@ -553,6 +593,10 @@ pub(crate) enum PluginCommand {
         /// Cargo profile
         #[arg(long, default_value = "release")]
         profile: String,
+        /// Folder for what cargo builds, shared by all plugins so that the SDK is built once; by default in the user's
+        /// cache directory. A workspace's own is kept
+        #[arg(long, value_name = "DIR", env = "STEPWELL_PLUGIN_TARGET")]
+        target_dir: Option<PathBuf>,
         #[command(flatten)]
         compile: CompileArgs,
     },

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::body::Body;
-use axum::http::{Request, Response, StatusCode, Uri, header};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
@@ -20,6 +20,10 @@ use crate::timeline::HistoryEvent;
 
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
+/// State machines that a hint names.
+const NAMES_SHOWN_MAX: usize = 10;
+/// The region of who asks for none.
+pub(crate) const USUAL_REGION: &str = "us-east-1";
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of one line of a stream of events (ours; an event holds one payload, of 16 MiB with raised limits, escaped).
 const STREAM_LINE_BYTES_MAX: usize = 64 << 20;
@@ -38,10 +42,12 @@ pub(crate) enum Client {
     Server {
         http: Box<HttpClient<HttpConnector, Body>>,
         endpoint: String,
+        region: Option<String>,
     },
     Here {
         router: axum::Router,
         host: Host,
+        region: Option<String>,
     },
 }
 
@@ -49,7 +55,7 @@ impl Client {
     /// The installation that the flags name; the default data directory when they name none.
     pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose) -> Outcome<Client> {
         if let Some(endpoint) = &place.endpoint {
-            return Client::server(endpoint);
+            return Client::server(endpoint, place.region.asked());
         }
         let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
         if !data.is_dir() {
@@ -68,18 +74,19 @@ impl Client {
             take_up: purpose == Purpose::Act,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
-        Ok(Client::here(host))
+        Ok(Client::here(host, place.region.asked()))
     }
 
     /// The installation in this process.
-    pub(crate) fn here(host: Host) -> Client {
+    pub(crate) fn here(host: Host, region: Option<String>) -> Client {
         Client::Here {
             router: host.router(),
             host,
+            region,
         }
     }
 
-    fn server(endpoint: &str) -> Outcome<Client> {
+    fn server(endpoint: &str, region: Option<String>) -> Outcome<Client> {
         let uri: Uri = endpoint
             .parse()
             .with_context(|| format!("`{endpoint}` is no URL"))
@@ -96,6 +103,7 @@ impl Client {
         Ok(Client::Server {
             http,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            region,
         })
     }
 
@@ -115,9 +123,26 @@ impl Client {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Outcome<Response<Body>> {
+    /// The region whose resources are meant.
+    fn region(&self) -> &str {
+        let (Client::Server { region, .. } | Client::Here { region, .. }) = self;
+        region.as_deref().unwrap_or(USUAL_REGION)
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Outcome<Response<Body>> {
+        // A request tells its region by the scope of its credentials, which nobody else looks at.
+        let credentials = format!(
+            "AWS4-HMAC-SHA256 Credential=stepwell/20260101/{}/states/aws4_request, SignedHeaders=host, Signature=none",
+            self.region()
+        );
+        let credentials = HeaderValue::from_str(&credentials)
+            .context("the region is no name")
+            .usage()?;
+        request
+            .headers_mut()
+            .insert(header::AUTHORIZATION, credentials);
         match self {
-            Client::Server { http, endpoint } => {
+            Client::Server { http, endpoint, .. } => {
                 let answer = http.request(request).await;
                 let answer = answer.map_err(|error| anyhow!("no answer from {endpoint}: {}\nhint: is the server running? `stepwell serve` starts one", root_cause(&error)));
                 Ok(answer.runtime()?.map(Body::new))
@@ -254,32 +279,75 @@ impl Client {
         .await
     }
 
+    /// All state machines of the region, as the API lists them.
+    async fn machines(&self) -> Outcome<Vec<Value>> {
+        self.list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
+            .await
+    }
+
     /// ARN of a state machine given by its name or ARN.
     pub(crate) async fn machine_arn(&self, machine: &str) -> Outcome<String> {
         if machine.starts_with("arn:") {
             return Ok(machine.to_owned());
         }
-        let machines = self
-            .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
+        let machines = self.machines().await?;
+        match machine_named(&machines, machine) {
+            Some(arn) => Ok(arn),
+            None => Err(Stop::Usage(anyhow!(
+                "there is no state machine `{machine}` in {}\nhint: {}",
+                self.region(),
+                known_machines(&machines)
+            ))),
+        }
+    }
+
+    /// ARN of an execution given by its ARN, as `MACHINE/NAME`, by the name of its state machine, whose last one it is,
+    /// or by a name that only one state machine has an execution of.
+    pub(crate) async fn execution_arn(&self, execution: &str) -> Outcome<String> {
+        if execution.starts_with("arn:") {
+            return Ok(execution.to_owned());
+        }
+        if let Some((machine, name)) = execution.split_once('/') {
+            return Ok(execution_of(&self.machine_arn(machine).await?, name));
+        }
+        let machines = self.machines().await?;
+        if let Some(arn) = machine_named(&machines, execution) {
+            return self.last_execution(execution, &arn).await;
+        }
+        let mut found = Vec::new();
+        for machine in &machines {
+            let arn = machine.get("stateMachineArn").and_then(Value::as_str);
+            let arn = execution_of(arn.unwrap_or_default(), execution);
+            let request = json!({"executionArn": arn});
+            if self.try_call("DescribeExecution", request).await?.is_ok() {
+                found.push(arn);
+            }
+        }
+        match found.as_slice() {
+            [only] => Ok(only.clone()),
+            [] => Err(Stop::Usage(anyhow!(
+                "`{execution}` is neither an execution nor a state machine in {}\nhint: an execution is named by its \
+                 ARN or as MACHINE/NAME, the last one of a state machine by MACHINE; {}",
+                self.region(),
+                known_machines(&machines)
+            ))),
+            several => Err(Stop::Usage(anyhow!(
+                "several executions are named `{execution}`:\n  {}\nhint: name one as MACHINE/{execution}",
+                several.join("\n  ")
+            ))),
+        }
+    }
+
+    async fn last_execution(&self, machine: &str, arn: &str) -> Outcome<String> {
+        let request = json!({"stateMachineArn": arn});
+        let last = self
+            .list("ListExecutions", request, "executions", 1)
             .await?;
-        let text =
-            |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-        let found = machines
-            .iter()
-            .find(|item| text(item, "name").as_deref() == Some(machine));
-        let known: Vec<String> = machines
-            .iter()
-            .filter_map(|item| text(item, "name"))
-            .take(10)
-            .collect();
-        let hint = if known.is_empty() {
-            "there are none yet; `stepwell machine put FILE` creates one".to_owned()
-        } else {
-            format!("there are {}", known.join(", "))
-        };
-        found
-            .and_then(|item| text(item, "stateMachineArn"))
-            .with_context(|| format!("there is no state machine `{machine}`\nhint: {hint}"))
+        let arn = last
+            .first()
+            .and_then(|last| last.get("executionArn")?.as_str());
+        arn.map(str::to_owned)
+            .with_context(|| format!("the state machine `{machine}` has no execution yet\nhint: `stepwell execution start {machine}` starts one"))
             .usage()
     }
 
@@ -326,6 +394,42 @@ impl Client {
             body: response.into_body(),
             rest: Vec::new(),
         })
+    }
+}
+
+/// ARN of the state machine of that name.
+fn machine_named(machines: &[Value], name: &str) -> Option<String> {
+    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
+    let found = machines
+        .iter()
+        .find(|item| text(item, "name").as_deref() == Some(name))?;
+    text(found, "stateMachineArn")
+}
+
+/// ARN of an execution by that of its state machine.
+fn execution_of(machine: &str, name: &str) -> String {
+    let execution = machine.replacen(":stateMachine:", ":execution:", 1);
+    format!("{execution}:{name}")
+}
+
+/// The names that there are, as a hint.
+fn known_machines(machines: &[Value]) -> String {
+    let names: Vec<String> = machines
+        .iter()
+        .filter_map(|item| Some(format!("`{}`", item.get("name")?.as_str()?)))
+        .collect();
+    let more = match names.len().saturating_sub(NAMES_SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    match names.as_slice() {
+        [] => "there are none yet; `stepwell machine put FILE` creates one, and another region is named with --region"
+            .to_owned(),
+        [only] => format!("there is only {only}"),
+        several => {
+            let shown = &several[..several.len().min(NAMES_SHOWN_MAX)];
+            format!("there are {}{more}", shown.join(", "))
+        }
     }
 }
 

@@ -21,7 +21,7 @@ const CONFIG: &str = "config";
 /// The arguments of this process. What `serve` was not told on the command line, or in the environment, it takes from
 /// the file of `--config`.
 pub(crate) fn arguments() -> Outcome<Cli> {
-    let given = Cli::command().get_matches();
+    let given = matches(Cli::command(), std::env::args_os().collect());
     let serve = given.subcommand_matches("serve");
     let file = serve.and_then(|serve| {
         let path = serve.get_one::<std::path::PathBuf>(CONFIG)?;
@@ -37,9 +37,57 @@ pub(crate) fn arguments() -> Outcome<Cli> {
         command: serve_command(),
     };
     let more = file.flags(|id| told(serve, id))?;
-    let all = std::env::args_os().chain(more);
-    let parsed = Cli::command().get_matches_from(all);
+    let parsed = matches(Cli::command(), std::env::args_os().chain(more).collect());
     Ok(Cli::from_arg_matches(&parsed).unwrap_or_else(|error| error.exit()))
+}
+
+/// What the arguments mean; ends the process when they mean nothing, or ask for help.
+fn matches(command: Command, all: Vec<OsString>) -> ArgMatches {
+    let parsed = command.try_get_matches_from(all);
+    parsed.unwrap_or_else(|error| without_secrets(error).exit())
+}
+
+/// An error of the arguments that shows no password and no key: of a value that is wrong, clap shows the whole.
+fn without_secrets(mut error: clap::Error) -> clap::Error {
+    let arg = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(arg)) => arg.clone(),
+        _ => String::new(),
+    };
+    if arg.starts_with("--storage-key") {
+        error.insert(
+            ContextKind::InvalidValue,
+            ContextValue::String("…".to_owned()),
+        );
+        return error;
+    }
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg] {
+        if let Some(ContextValue::String(text)) = error.get(kind) {
+            let shown = without_password(text);
+            error.insert(kind, ContextValue::String(shown));
+        }
+    }
+    error
+}
+
+/// A URL without the password that it may hold: `scheme://user:…@host`. Parameters may hold one as well.
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let (rest, parameters) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?…"),
+        None => (rest, ""),
+    };
+    // A password may have an `@` of its own: the last one ends it.
+    let place = match rest.rsplit_once('@') {
+        Some((user, place)) => {
+            let name = user.split(':').next().unwrap_or_default();
+            let hidden = if user.contains(':') { ":…" } else { "" };
+            format!("{name}{hidden}@{place}")
+        }
+        None => rest.to_owned(),
+    };
+    format!("{scheme}://{place}{parameters}")
 }
 
 fn serve_command() -> Command {
@@ -168,7 +216,7 @@ impl File<'_> {
         let all = std::iter::once(&name).chain(flags);
         let parsed = self.command.clone().try_get_matches_from(all);
         let why = |error: clap::Error| {
-            let text = error.to_string();
+            let text = without_secrets(error).to_string();
             let first = text.lines().next().unwrap_or_default();
             anyhow!("{}", first.trim_start_matches("error: ").to_owned())
         };
@@ -228,6 +276,40 @@ mod tests {
         );
         assert_eq!(flags("host = \"a\"", &[]), Ok(vec!["--host=a".to_owned()]));
         assert_eq!(flags("# nothing\n", &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (given, shown) in [
+            ("mysql://user:p%40w@db/x", "mysql://user:…@db/x"),
+            (
+                "mysql://user:p@w:1@db/x?password=y",
+                "mysql://user:…@db/x?…",
+            ),
+            ("mysql://user@db/x", "mysql://user@db/x"),
+            ("mysql://:pw@db", "mysql://:…@db"),
+            ("loose", "loose"),
+        ] {
+            assert_eq!(without_password(given), shown);
+            let command = || Cli::command().no_binary_name(true);
+            for arguments in [
+                vec!["serve", "--store", given],
+                vec!["serve", given],
+                vec!["serve", "--storage-key", "pw"],
+            ] {
+                let error = command().try_get_matches_from(arguments).map(drop);
+                let text = without_secrets(error.expect_err(given)).to_string();
+                assert!(
+                    !text.contains("pw") && !text.contains("p%40w") && !text.contains("p@w"),
+                    "{text}"
+                );
+            }
+        }
+        let found = flags("store = \"mysql://user:pw@db\"", &[]).expect_err("no such scheme");
+        assert!(
+            found.contains("mysql://user:…@db") && !found.contains("pw"),
+            "{found}"
+        );
     }
 
     #[test]

@@ -11,16 +11,15 @@ use stepwell_query::Value;
 use crate::args::LimitsArg;
 use crate::exit::{Blame, Outcome, Stop};
 
+/// Bytes of a text that is given (ours): above the largest payload and the largest definition with raised limits.
+const TEXT_BYTES_MAX: u64 = 64 << 20;
+
 /// JSON text given as JSON, `@FILE` or `-`, checked and unchanged.
 pub(crate) fn json(given: &str) -> Outcome<String> {
     let (text, origin) = match given.strip_prefix('@') {
         Some(path) => (read(Path::new(path))?, path.to_owned()),
         None if given == "-" => {
-            let mut text = String::new();
-            std::io::stdin()
-                .read_to_string(&mut text)
-                .context("stdin cannot be read as UTF-8 text")
-                .usage()?;
+            let text = bounded(std::io::stdin().lock(), "stdin")?;
             (text, "stdin".to_owned())
         }
         None => (given.to_owned(), "--input".to_owned()),
@@ -45,13 +44,31 @@ pub(crate) fn json(given: &str) -> Outcome<String> {
     }
 }
 
-/// A text file.
+/// A text file, or whatever else can be read at that path, up to a bound.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
-    let bytes = std::fs::read(path)
-        .with_context(|| format!("`{}` cannot be read", path.display()))
+    let name = format!("`{}`", path.display());
+    let file = std::fs::File::open(path)
+        .with_context(|| format!("{name} cannot be read"))
         .usage()?;
+    bounded(file, &name)
+}
+
+/// The text of a source that may have no end.
+fn bounded(source: impl Read, name: &str) -> Outcome<String> {
+    let mut bytes = Vec::new();
+    source
+        .take(TEXT_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .with_context(|| format!("{name} cannot be read"))
+        .usage()?;
+    if bytes.len() as u64 > TEXT_BYTES_MAX {
+        return Err(Stop::Usage(anyhow!(
+            "{name} is larger than {} MiB, which no definition and no input may be",
+            TEXT_BYTES_MAX >> 20
+        )));
+    }
     String::from_utf8(bytes)
-        .with_context(|| format!("`{}` is not UTF-8 text", path.display()))
+        .with_context(|| format!("{name} is not UTF-8 text"))
         .usage()
 }
 

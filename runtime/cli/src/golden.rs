@@ -124,3 +124,28 @@ fn executions_are_told_and_drawn_over_time() {
         );
     }
 }
+
+/// 300 states that lead to 40 others each: what the layout may cost is bounded, and so is what it writes. Without the
+/// bound this takes minutes and hundreds of megabytes.
+#[test]
+fn a_tangle_is_drawn_in_bounds() {
+    const STATES: usize = 300;
+    let name = |state: usize| format!("S{}", state % STATES);
+    let mut states = serde_json::Map::new();
+    for state in 0..STATES - 1 {
+        let ways = (1..=40).map(|way| {
+            serde_json::json!({"Variable": "$.n", "NumericEquals": way, "Next": name(state + way * way % 281)})
+        });
+        let choice = serde_json::json!({
+            "Type": "Choice", "Choices": ways.collect::<Vec<_>>(), "Default": name(state + 1)
+        });
+        states.insert(name(state), choice);
+    }
+    states.insert(name(STATES - 1), serde_json::json!({"Type": "Succeed"}));
+    let definition = serde_json::json!({"StartAt": "S0", "States": states}).to_string();
+    let loaded = stepwell_asl::load(&definition, &stepwell_asl::Options::default());
+    let chart = Chart::of(&loaded.program.expect("it is right"));
+    let picture = svg(&chart, "tangle");
+    assert!(picture.matches("<path").count() > 10_000);
+    assert!(picture.len() < 16 << 20, "{} bytes", picture.len());
+}

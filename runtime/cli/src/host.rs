@@ -220,7 +220,8 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn user_cache() -> Option<PathBuf> {
+/// The user's own directory for what can be made again.
+pub(crate) fn user_cache() -> Option<PathBuf> {
     let folder = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -19,6 +19,7 @@ mod golden;
 mod graph;
 mod host;
 mod meter;
+mod needs;
 mod panics;
 mod progress;
 mod runner;

@@ -2,6 +2,7 @@
 //! escape sequences.
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 /// A colour by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +68,54 @@ pub(crate) fn columns() -> Option<usize> {
         terminal_size::terminal_size_of(io::stderr())
             .map_or(80, |(width, _)| usize::from(width.0).max(20))
     })
+}
+
+/// A line on stderr for something that takes a while: with a turning sign on a terminal, once elsewhere.
+pub(crate) struct Waiting {
+    block: LiveBlock,
+    what: String,
+    turns: usize,
+    quiet: bool,
+}
+
+impl Waiting {
+    const SIGNS: [char; 4] = ['◐', '◓', '◑', '◒'];
+    /// Time between two turns.
+    const TURN: Duration = Duration::from_millis(120);
+
+    pub(crate) fn new(what: String, quiet: bool) -> Waiting {
+        let block = LiveBlock::new();
+        if !quiet && !block.is_live() {
+            say!("{what}");
+        }
+        let mut waiting = Waiting {
+            block,
+            what,
+            turns: 0,
+            quiet,
+        };
+        waiting.draw();
+        waiting
+    }
+
+    fn draw(&mut self) {
+        if !self.quiet {
+            let sign = Self::SIGNS[self.turns % Self::SIGNS.len()];
+            self.block.draw(&[], &[format!("{sign} {}", self.what)]);
+        }
+    }
+
+    /// Completes when it is time for the next turn, and takes it.
+    pub(crate) async fn turn(&mut self) {
+        tokio::time::sleep(Self::TURN).await;
+        self.turns += 1;
+        self.draw();
+    }
+
+    /// Takes the line away.
+    pub(crate) fn over(mut self) {
+        self.block.draw(&[], &[]);
+    }
 }
 
 /// Lines at the end of stderr that are drawn again and again while others scroll past above them.

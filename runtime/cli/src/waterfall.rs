@@ -1,15 +1,18 @@
 //! The waterfall of an execution as SVG: a row a visit, a bar an attempt, over time. Hides the scale, the colours and
 //! the choice of rows.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::graph::{escape, fit, width};
-use crate::timeline::{StateType, Status, Timeline, Visit, duration_text};
+use crate::timeline::{Attempt, StateType, Status, Timeline, Visit, duration_text};
 
 const ROW: f64 = 26.0;
 const HEAD: f64 = 58.0;
 const CHART_WIDTH: f64 = 760.0;
 const MARGIN: f64 = 20.0;
+/// Height of the line that says what the colours mean.
+const LEGEND: f64 = 26.0;
 const NAMES_WIDTH_MAX: f64 = 320.0;
 /// Iterations of one Map that get rows of their own.
 const ITERATIONS_SHOWN_MAX: u64 = 8;
@@ -48,7 +51,7 @@ pub(crate) fn waterfall(timeline: &Timeline, title: &str, now_ms: u64) -> String
     };
     let (total_width, height) = (
         scale.left + CHART_WIDTH + 90.0,
-        HEAD + rows.len() as f64 * ROW + MARGIN,
+        HEAD + rows.len() as f64 * ROW + MARGIN + LEGEND,
     );
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{w}\" height=\"{h}\" viewBox=\"0 0 {w} {h}\" role=\"img\">\n<title>{t}</title>\n<style>{STYLE}</style>\n<rect class=\"bg\" width=\"{w}\" height=\"{h}\"/>\n<text class=\"title\" x=\"{MARGIN}\" y=\"24\">{t}</text>\n",
@@ -57,12 +60,81 @@ pub(crate) fn waterfall(timeline: &Timeline, title: &str, now_ms: u64) -> String
         t = escape(title)
     );
     stripes(&mut out, rows.len(), total_width);
-    axis(&mut out, &scale, height);
+    axis(&mut out, &scale, height - LEGEND);
     for (at, row) in rows.iter().enumerate() {
         draw(&mut out, row, HEAD + at as f64 * ROW, &scale);
     }
+    legend(&mut out, &rows, height - MARGIN + 4.0);
     out.push_str("</svg>\n");
     out
+}
+
+/// What the colours mean that are there, in a line below.
+fn legend(out: &mut String, rows: &[Row<'_>], y: f64) {
+    let visits = || rows.iter().filter_map(|row| row.visit);
+    let classes: BTreeSet<&str> = visits().flat_map(classes).collect();
+    let retried = visits().any(|visit| visit.attempts.len() > 1);
+    let known = [
+        ("succeeded", "succeeded"),
+        ("failed", "failed"),
+        ("caught", "failed, and caught"),
+        ("running", "running"),
+        ("stopped", "stopped"),
+        ("wait", "a Wait state"),
+        ("queue", "waits for its turn"),
+    ];
+    let mut x = MARGIN;
+    let mut entry = |mark: &dyn Fn(f64) -> String, text: &str| {
+        let (mark, at) = (mark(x), n(x + 18.0));
+        put(
+            out,
+            format_args!(
+                "{mark}<text class=\"small\" x=\"{at}\" y=\"{}\">{text}</text>\n",
+                n(y)
+            ),
+        );
+        x += 18.0 + width(text, 11.0, false) + 20.0;
+    };
+    for (class, text) in known
+        .into_iter()
+        .filter(|(class, _)| classes.contains(class))
+    {
+        let mark = |x: f64| {
+            let (x, top) = (n(x), n(y - 9.0));
+            format!(
+                "<rect class=\"{class}\" x=\"{x}\" y=\"{top}\" width=\"12\" height=\"10\" rx=\"2\"/>"
+            )
+        };
+        entry(&mark, text);
+    }
+    if retried {
+        let mark = |x: f64| format!("<path class=\"retry\" d=\"M{} {}h12\"/>", n(x), n(y - 4.0));
+        entry(&mark, "time between attempts");
+    }
+}
+
+/// The colours of a visit's bars.
+fn classes(visit: &Visit) -> Vec<&'static str> {
+    if !has_bars_of_attempts(visit) {
+        return vec![visit_class(visit)];
+    }
+    let began = |attempt: &Attempt| attempt.started_ms.unwrap_or(attempt.scheduled_ms);
+    let waited = visit
+        .attempts
+        .iter()
+        .any(|attempt| began(attempt) > attempt.scheduled_ms);
+    let attempts = (0..visit.attempts.len()).map(|at| attempt_class(visit, at));
+    attempts.chain(waited.then_some("queue")).collect()
+}
+
+/// Whether a visit is drawn by its attempts; that of a Parallel or Map is drawn by the rows below.
+fn has_bars_of_attempts(visit: &Visit) -> bool {
+    !matches!(visit.kind, StateType::Parallel | StateType::Map) && !visit.attempts.is_empty()
+}
+
+fn visit_class(visit: &Visit) -> &'static str {
+    let waited = visit.kind == StateType::Wait && visit.status == Status::Succeeded;
+    if waited { "wait" } else { class(visit.status) }
 }
 
 struct Row<'a> {
@@ -275,9 +347,8 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
         );
     };
     let end = visit.ended_ms.unwrap_or(scale.end);
-    if matches!(visit.kind, StateType::Parallel | StateType::Map) || visit.attempts.is_empty() {
-        let waited = visit.kind == StateType::Wait && visit.status == Status::Succeeded;
-        let class = if waited { "wait" } else { class(visit.status) };
+    if !has_bars_of_attempts(visit) {
+        let class = visit_class(visit);
         let failure = visit
             .failure
             .as_ref()

@@ -47,6 +47,8 @@ fn run(case: &Path) -> Result<(), Failed> {
             .args(arguments)
             .current_dir(scratch.path())
             .env_remove("STEPWELL_ENDPOINT")
+            .env_remove("AWS_REGION")
+            .env_remove("AWS_DEFAULT_REGION")
             .env("XDG_CACHE_HOME", scratch.path().join("cache"))
             .stdin(Stdio::null())
             .output()?;

@@ -39,6 +39,30 @@ pub(crate) enum Api {
     Sdk,
 }
 
+/// Whether tasks with this resource can be served at all: by the engine itself, by a plugin or by whoever polls an
+/// activity. Others fail as `Stepwell.PluginMissing`.
+pub fn serves(target: &Target) -> bool {
+    match target {
+        Target::LambdaFunction { .. }
+        | Target::LambdaInvoke(_)
+        | Target::Activity { .. }
+        | Target::Wasm { .. } => true,
+        Target::StartExecution(_)
+        | Target::HttpInvoke
+        | Target::Service { .. }
+        | Target::AwsSdk { .. } => is_own(target),
+    }
+}
+
+/// What of an AWS SDK service is served, for people; nothing where nothing is.
+pub fn served_actions(service: &str) -> Vec<&'static str> {
+    match service {
+        "sfn" => SDK_ACTIONS.to_vec(),
+        "s3" => objects::actions(),
+        _ => Vec::new(),
+    }
+}
+
 /// Whether the engine serves this resource itself.
 pub(crate) fn is_own(target: &Target) -> bool {
     match target {

@@ -51,6 +51,7 @@ pub use api::{
 };
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
+pub use integration::{served_actions, serves};
 pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};

@@ -36,6 +36,11 @@ pub(crate) fn is_offered(action: &str) -> bool {
     ACTIONS.iter().any(|(name, _)| *name == action)
 }
 
+/// The calls of S3 that are offered.
+pub(crate) fn actions() -> Vec<&'static str> {
+    ACTIONS.iter().map(|(name, _)| *name).collect()
+}
+
 /// Serves one attempt at a call of S3. Without a storage there are no buckets.
 pub(crate) async fn serve(
     storage: Option<Storage>,

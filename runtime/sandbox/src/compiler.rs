@@ -64,19 +64,42 @@ impl Default for CompileBounds {
 #[derive(Debug, Clone)]
 pub(crate) struct Fault {
     pub(crate) why: String,
-    /// Whether the next try may go better: nothing in the file was the reason.
-    pub(crate) passes: bool,
+    pub(crate) blame: Blame,
+}
+
+/// Who can mend a fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Whoever made the file.
+    File,
+    /// The same, or the operator, who set the bounds.
+    Bounds,
+    /// Nothing in the file was the reason: the next try may go better.
+    Circumstances,
 }
 
 impl From<String> for Fault {
     fn from(why: String) -> Self {
-        Self { why, passes: false }
+        Self {
+            why,
+            blame: Blame::File,
+        }
     }
 }
 
 impl Fault {
     fn passing(why: String) -> Self {
-        Self { why, passes: true }
+        Self {
+            why,
+            blame: Blame::Circumstances,
+        }
+    }
+
+    fn of_bounds(why: String) -> Self {
+        Self {
+            why,
+            blame: Blame::Bounds,
+        }
     }
 
     pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
@@ -206,7 +229,7 @@ impl CompileWorker {
         if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
             use rustix::process::Signal;
             if signal == Signal::XCPU.as_raw() {
-                return Fault::from(format!(
+                return Fault::of_bounds(format!(
                     "compiling it takes more than {} s of CPU time, the bound of one compilation; make the module \
                      smaller, or raise the bound (--compile-cpu)",
                     bounds.cpu.as_secs()
@@ -235,7 +258,7 @@ impl CompileWorker {
 
     fn too_much_memory(&self) -> Fault {
         let mib = self.bounds.memory_bytes >> 20;
-        Fault::from(format!(
+        Fault::of_bounds(format!(
             "compiling it takes more than {mib} MiB of memory, the bound of one compilation; make the module smaller, or \
              raise the bound (--compile-memory)"
         ))
@@ -495,10 +518,13 @@ mod tests {
         for at in [0, HEAD_BYTES - 1, HEAD_BYTES, answer.len() - 1] {
             let mut damaged = answer.clone();
             damaged[at] ^= 1;
-            assert!(open(damaged, 7).unwrap_err().passes, "{at}");
+            assert!(
+                open(damaged, 7).unwrap_err().blame == Blame::Circumstances,
+                "{at}"
+            );
             assert!(open(answer[..at].to_vec(), 7).is_err(), "{at}");
         }
         let refused = open(seal(8, Err("no".to_owned())), 7).unwrap_err();
-        assert_eq!((refused.why.as_str(), refused.passes), ("no", false));
+        assert_eq!((refused.why.as_str(), refused.blame), ("no", Blame::File));
     }
 }

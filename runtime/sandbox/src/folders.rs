@@ -167,29 +167,34 @@ fn there(folder: &Option<PathBuf>) -> Option<PathBuf> {
 
 /// Where the manifest and the modules of a plugin's folder really lie.
 fn files(folder: &Path) -> Vec<PathBuf> {
+    let named = named_files(folder).into_iter();
+    named.filter_map(|path| path.canonicalize().ok()).collect()
+}
+
+/// The manifest and the modules of a plugin's folder.
+fn named_files(folder: &Path) -> Vec<PathBuf> {
     let relevant = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name == "plugin.toml")
             || path
                 .extension()
                 .is_some_and(|extension| extension == "wasm")
     };
-    let entries = entries(folder).into_iter().filter(relevant);
-    entries
-        .filter_map(|path| path.canonicalize().ok())
-        .collect()
+    entries(folder).into_iter().filter(relevant).collect()
 }
 
 /// What of the plugin directory really lies in `host`: a plugin, its manifest or module, an account's folder.
 fn linked(plugins: &Path, host: &Path) -> Option<PathBuf> {
-    let below = |places: &[PathBuf]| -> Vec<PathBuf> {
-        let folders = places.iter().filter(|path| path.is_dir());
-        folders.flat_map(|folder| entries(folder)).collect()
+    let mut places = entries(plugins);
+    let is_account = |path: &&PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(crate::scan::is_account)
     };
-    let plugins = entries(plugins);
-    // An account's plugins are one level deeper than those of the default one, and so are their files.
-    let second = below(&plugins);
-    let third = below(&second);
-    let mut all = plugins.into_iter().chain(second).chain(third);
+    // An account's plugins are one level deeper than those of the default one.
+    let theirs = places.iter().filter(is_account);
+    let theirs: Vec<PathBuf> = theirs.flat_map(|account| entries(account)).collect();
+    places.extend(theirs);
+    let files: Vec<PathBuf> = places.iter().flat_map(|place| named_files(place)).collect();
+    let mut all = places.into_iter().chain(files);
     all.find(|path| {
         !path.starts_with(host) && path.canonicalize().is_ok_and(|real| real.starts_with(host))
     })

@@ -2,6 +2,7 @@
 
 use crate::cache::hex;
 use crate::code::{Format, Import, Program};
+use crate::compiler::Blame;
 use crate::error::Error;
 use crate::grants::{Ceiling, Effective, Grants};
 use crate::limits;
@@ -119,7 +120,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     let (cache, compiler) = (&loader.cache, &loader.compiler);
     let program = match Program::compile(machine, cache, compiler, &inspection.sha256, wasm) {
         Ok(program) => program,
-        Err(fault) => return fatal(fault.why, "build it for wasm32-wasip2 or wasm32-wasip1"),
+        Err(fault) => return fatal(fault.why, mend_compiling(fault.blame)),
     };
     match &program.contract {
         Ok(contract) => inspection.contract = Some(*contract),
@@ -166,6 +167,14 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             what: why,
             hint,
         });
+    }
+}
+
+fn mend_compiling(blame: Blame) -> &'static str {
+    match blame {
+        Blame::File => "build it for wasm32-wasip2 or wasm32-wasip1",
+        Blame::Bounds => "an optimised build is smaller: opt-level = \"s\", lto, strip",
+        Blame::Circumstances => "try again",
     }
 }
 

@@ -81,10 +81,10 @@ impl Outcome {
             Self::Ok(_) => "the task succeeded".into(),
             Self::Failed { error, cause } => format!("{error}: {cause}"),
             Self::Exited { code, cause } if cause.is_empty() => {
-                format!("the command left with exit code {code}")
+                format!("the task left with exit code {code}")
             }
             Self::Exited { code, cause } => {
-                format!("the command left with exit code {code}: {cause}")
+                format!("the task left with exit code {code}: {cause}")
             }
             Self::TimedOut { wall } => {
                 format!(

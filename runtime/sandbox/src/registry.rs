@@ -1,8 +1,8 @@
 //! Which plugin answers to a name. Hides the plugin folder, its watching, uploads and lazy loading.
 
 use crate::cache::{Cache, hex};
-use crate::code::{Code, Program};
-use crate::compiler::{Compiler, Fault};
+use crate::code::{Code, Format, Program};
+use crate::compiler::{Blame, Compiler, Fault};
 use crate::error::Error;
 use crate::folders::Guarded;
 use crate::grants::{Ceiling, Effective};
@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use notify::Watcher as _;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
@@ -360,11 +360,42 @@ impl Registry {
     }
 
     fn missing(&self, tenant: &str, name: &str) -> String {
-        let place = match &self.folder {
-            Some(folder) => format!("put {name}.wasm into {}", folder.place_of(tenant)),
-            None => "upload it".to_owned(),
+        let Some(folder) = &self.folder else {
+            return format!(
+                "account {tenant} has no plugin `{name}`, and there is no plugin directory; name one with --plugins"
+            );
         };
-        format!("account {tenant} has no plugin `{name}`; {place}")
+        let place = folder.place_of(tenant);
+        format!(
+            "account {tenant} has no plugin `{name}` in the plugin directory {place}{}; put {name}.wasm there",
+            self.others(tenant, name)
+        )
+    }
+
+    /// What a tenant has instead of a plugin that is not there, for people: the one that was meant, or all.
+    fn others(&self, tenant: &str, name: &str) -> String {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.found.get(tenant).into_iter().flat_map(BTreeMap::keys);
+        let uploads = known
+            .uploads
+            .get(tenant)
+            .into_iter()
+            .flat_map(BTreeMap::keys);
+        let names: BTreeSet<&str> = found.chain(uploads).map(String::as_str).collect();
+        if let Some(near) = names.iter().find(|other| is_near(name, other)) {
+            return format!(" (did you mean `{near}`?)");
+        }
+        let shown = names.iter().take(NAMES_SHOWN_MAX);
+        let shown: Vec<String> = shown.map(|name| format!("`{name}`")).collect();
+        match (shown.len(), names.len()) {
+            (0, _) => ", which holds none".to_owned(),
+            (all, total) if all == total => format!(" (which holds {})", shown.join(", ")),
+            (some, total) => format!(
+                " (which holds {} and {} more)",
+                shown.join(", "),
+                total - some
+            ),
+        }
     }
 
     /// Takes an uploaded plugin, or another version of one. Compiles it, so call it from a thread that may block.
@@ -475,6 +506,29 @@ impl Registry {
     }
 }
 
+/// Plugins that a message names.
+const NAMES_SHOWN_MAX: usize = 10;
+
+/// Whether one name may have been meant by another: but for case and for `-` and `_` they are the same, or a character is
+/// missing, added, changed or in its neighbour's place.
+fn is_near(one: &str, other: &str) -> bool {
+    let plain = |name: &str| -> Vec<u8> {
+        let lower = name.bytes().map(|b| b.to_ascii_lowercase());
+        lower.map(|b| if b == b'_' { b'-' } else { b }).collect()
+    };
+    let (a, b) = (plain(one), plain(other));
+    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let (a, b) = (&a[same..], &b[same..]);
+    match (a, b) {
+        ([], []) => true,
+        ([x, y, rest @ ..], [u, v, more @ ..]) if (x, y) == (v, u) && rest == more => true,
+        ([_, rest @ ..], b) if rest == b => true,
+        (a, [_, rest @ ..]) if a == rest => true,
+        ([_, rest @ ..], [_, more @ ..]) => rest == more,
+        _ => false,
+    }
+}
+
 fn fits(loaded: Arc<Loaded>, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {
     match version {
         Some(wanted) if loaded.stamp.version.as_deref() != Some(wanted) => {
@@ -577,7 +631,9 @@ impl Entry {
 
     /// Keeps what the loading gave, if that would be the same another time.
     fn opened(&self, opened: Result<Arc<Loaded>, Fault>) -> Result<Arc<Loaded>, String> {
-        let passes = opened.as_ref().is_err_and(|fault| fault.passes);
+        let passes = opened
+            .as_ref()
+            .is_err_and(|fault| fault.blame == Blame::Circumstances);
         let opened = opened.map_err(|fault| fault.why);
         if !passes {
             // Whoever set it meanwhile has loaded the same file.
@@ -611,6 +667,7 @@ impl Entry {
             // An upload is compiled before it is one.
             Source::Upload { .. } => return Ok(false),
         };
+        Format::of(&wasm)?;
         let machine = loader.machine(loader.metering(&read_manifest(manifest.as_deref())?))?;
         let sha256 = hex(&Sha256::digest(&wasm));
         Ok(!loader.cache.has(&machine.engine, &sha256))
@@ -772,5 +829,37 @@ impl Loader {
             .ceilings
             .get(tenant)
             .unwrap_or(&Ceiling::Nothing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_were_meant_are_near() {
+        for (one, other) in [
+            ("score", "score"),
+            ("Score", "score"),
+            ("scroe", "score"),
+            ("scor", "score"),
+            ("scoree", "score"),
+            ("skore", "score"),
+            ("fetch_page", "fetch-page"),
+            ("core", "score"),
+        ] {
+            assert!(is_near(one, other) && is_near(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("score", "charge"),
+            ("score", "scale"),
+            ("a", "bcd"),
+            ("", "ab"),
+        ] {
+            assert!(
+                !is_near(one, other) && !is_near(other, one),
+                "{one} {other}"
+            );
+        }
     }
 }

@@ -382,7 +382,8 @@ fn same_folder(one: &Metadata, other: &Metadata) -> bool {
     one.created().ok() == other.created().ok()
 }
 
-fn is_account(name: &str) -> bool {
+/// Whether a folder of that name holds an account's plugins.
+pub(crate) fn is_account(name: &str) -> bool {
     name.len() == limits::ACCOUNT_DIGITS && name.bytes().all(|b| b.is_ascii_digit())
 }
 

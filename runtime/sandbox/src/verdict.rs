@@ -111,7 +111,8 @@ impl Seen<'_> {
         let cause = if said.is_empty() {
             reason
         } else {
-            format!("{reason}; stderr: {said}")
+            // What the program says of itself comes first: the trap is only how it gave up.
+            format!("{said}\nthen: {reason}")
         };
         match self.refusal() {
             Some(what) => Outcome::GrantRefused {
@@ -147,7 +148,7 @@ impl Seen<'_> {
         }
         match self.refusal() {
             Some(what) => Outcome::GrantRefused {
-                cause: format!("{what}; then the command left with exit code {code}"),
+                cause: format!("{what}; then the task left with exit code {code}"),
             },
             None => Outcome::Exited {
                 code,

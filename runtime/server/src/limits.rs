@@ -48,5 +48,7 @@ pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Operations and parts of them of which the log tells once that they are not offered (ours).
+pub(crate) const TOLD_MAX: usize = 1_000;
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;

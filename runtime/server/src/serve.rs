@@ -18,6 +18,8 @@ pub struct ServerState {
     pub(crate) config: ServerConfig,
     pub(crate) engine: Engine,
     pub(crate) metrics: Metrics,
+    /// What the log says once.
+    pub(crate) told: aws::Told,
     /// Becomes true when the server shuts down.
     draining: watch::Sender<bool>,
 }
@@ -34,6 +36,7 @@ impl ServerState {
             config,
             engine,
             metrics,
+            told: aws::Told::default(),
             draining: watch::Sender::new(false),
         }
     }

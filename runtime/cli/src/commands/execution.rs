@@ -47,45 +47,61 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             print_list(&listed?, json)
         }
         ExecutionCommand::Show {
-            arn,
+            execution,
             svg,
             json,
             place,
         } => {
-            let client = Client::open(&place, Purpose::Look).await?;
+            let (client, arn) = named(&place, Purpose::Look, &execution).await?;
             let outcome = show(&client, &arn, svg.as_deref(), json).await;
             client.close().await;
             outcome
         }
-        ExecutionCommand::History { arn, json, place } => {
-            let client = Client::open(&place, Purpose::Look).await?;
+        ExecutionCommand::History {
+            execution,
+            json,
+            place,
+        } => {
+            let (client, arn) = named(&place, Purpose::Look, &execution).await?;
             let outcome = history(&client, &arn, json).await;
             client.close().await;
             outcome
         }
-        ExecutionCommand::Watch { arn, place } => {
-            let client = Client::open(&place, Purpose::Act).await?;
+        ExecutionCommand::Watch { execution, place } => {
+            let (client, arn) = named(&place, Purpose::Act, &execution).await?;
             let outcome = watch(&client, &arn).await;
             client.close().await;
             outcome
         }
         ExecutionCommand::Stop {
-            arn,
+            execution,
             error,
             cause,
             place,
         } => {
-            let client = Client::open(&place, Purpose::Act).await?;
+            let (client, arn) = named(&place, Purpose::Act, &execution).await?;
             let outcome = stop(&client, &arn, error, cause).await;
             client.close().await;
             outcome
         }
         ExecutionCommand::Redrive {
-            arn,
+            execution,
             token,
             watch,
             place,
-        } => redrive(&place, &arn, token, watch).await,
+        } => redrive(&place, &execution, token, watch).await,
+    }
+}
+
+/// The installation, and the ARN of the execution that is meant.
+async fn named(place: &PlaceArgs, purpose: Purpose, execution: &str) -> Outcome<(Client, String)> {
+    let client = Client::open(place, purpose).await?;
+    match client.execution_arn(execution).await {
+        Ok(arn) => Ok((client, arn)),
+        Err(stop) => {
+            client.close().await;
+            Err(stop)
+        }
     }
 }
 
@@ -213,7 +229,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
     if let Some(svg) = svg {
         super::graph::write(
             Some(svg),
-            &waterfall(&timeline, super::text(&execution, "name"), super::now_ms()),
+            &waterfall(&timeline, &title(&execution), super::now_ms()),
         )?;
     }
     if json {
@@ -252,6 +268,17 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
     out.push('\n');
     out.push_str(&states(&timeline, stdout_columns()));
     super::print(&out)
+}
+
+/// `order · first: SUCCEEDED`.
+fn title(execution: &Value) -> String {
+    let machine = super::text(execution, "stateMachineArn");
+    format!(
+        "{} · {}: {}",
+        machine.rsplit(':').next().unwrap_or_default(),
+        super::text(execution, "name"),
+        super::text(execution, "status")
+    )
 }
 
 /// A row a visit, with its failure below; iterations of Maps are left to `history`.
@@ -432,9 +459,9 @@ fn redriven(execution: &Value) -> String {
     }
 }
 
-async fn redrive(place: &PlaceArgs, arn: &str, token: Option<String>, stay: bool) -> Outcome {
-    let client = Client::open(place, Purpose::Act).await?;
-    let outcome = redrive_by(&client, arn, token, stay).await;
+async fn redrive(place: &PlaceArgs, execution: &str, token: Option<String>, stay: bool) -> Outcome {
+    let (client, arn) = named(place, Purpose::Act, execution).await?;
+    let outcome = redrive_by(&client, &arn, token, stay).await;
     client.close().await;
     outcome
 }

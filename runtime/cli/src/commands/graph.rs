@@ -15,20 +15,50 @@ use crate::graph::{Chart, Mark, MarkStatus, Way, mermaid, svg};
 use crate::timeline::{HistoryEvent, Status, Timeline, Visit, duration_text};
 
 pub(super) async fn graph(args: GraphArgs) -> Outcome {
+    let format = format(&args)?;
     let (chart, title) = match (&args.machine, &args.execution) {
         (Some(path), _) => (Chart::of(&drawable(path)?), super::run::machine_name(path)),
-        (None, Some(arn)) => of_execution(&args, arn).await?,
+        (None, Some(execution)) => of_execution(&args, execution).await?,
         (None, None) => {
             return Err(Stop::Usage(anyhow::anyhow!(
                 "name a definition, or an execution with --execution ARN"
             )));
         }
     };
-    let picture = match args.format {
+    let picture = match format {
         GraphFormat::Svg => svg(&chart, &title),
         GraphFormat::Mermaid => mermaid(&chart),
     };
     write(args.output.as_deref(), &picture)
+}
+
+/// What is asked for, or what the file's name says; both have to agree.
+fn format(args: &GraphArgs) -> Outcome<GraphFormat> {
+    let Some(output) = &args.output else {
+        return Ok(args.format.unwrap_or_default());
+    };
+    let extension = output
+        .extension()
+        .map(|extension| extension.to_string_lossy().to_lowercase());
+    let named = match extension.as_deref() {
+        Some("svg") => Some(GraphFormat::Svg),
+        Some("mmd" | "mermaid") => Some(GraphFormat::Mermaid),
+        // A page or a text takes either, as it is asked for.
+        None | Some("md" | "txt") => None,
+        Some(_) => {
+            return Err(Stop::Usage(anyhow::anyhow!(
+                "`{}` would be no such picture: SVG and Mermaid are what is written\nhint: name a file .svg or .mmd; other programs make a PNG of an SVG",
+                output.display()
+            )));
+        }
+    };
+    match (args.format, named) {
+        (Some(asked), Some(named)) if asked != named => Err(Stop::Usage(anyhow::anyhow!(
+            "--format and the name of `{}` do not agree\nhint: a picture is .svg, Mermaid is .mmd",
+            output.display()
+        ))),
+        (asked, named) => Ok(asked.or(named).unwrap_or_default()),
+    }
 }
 
 /// A definition that may still hold `${Name}`; errors refuse it.
@@ -53,8 +83,9 @@ fn drawable(path: &Path) -> Outcome<Program> {
     loaded.program.ok_or(Stop::Refused)
 }
 
-async fn of_execution(args: &GraphArgs, arn: &str) -> Outcome<(Chart, String)> {
+async fn of_execution(args: &GraphArgs, execution: &str) -> Outcome<(Chart, String)> {
     let client = Client::open(&args.place, Purpose::Look).await?;
+    let arn = &client.execution_arn(execution).await?;
     let machine = client
         .call(
             "DescribeStateMachineForExecution",

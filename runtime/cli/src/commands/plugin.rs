@@ -25,9 +25,11 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             path,
             plugins,
             profile,
+            target_dir,
             compile,
         } => {
-            let installed = plugin_project::build(&path, &plugins, &profile)?;
+            let target = target_dir.or_else(|| Some(host::user_cache()?.join("plugin-target")));
+            let installed = plugin_project::build(&path, &plugins, &profile, target.as_deref())?;
             check(&installed, Some(&plugins), compile)
         }
         PluginCommand::Check { path, compile } => check(&path, None, compile),
@@ -256,7 +258,13 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
         });
         return super::print_json(&Value::Array(all.collect()));
     }
-    let mut table = Table::new(&["name", "version", "contract", "tenant", "source", "state"]);
+    // Without accounts of their own in the folder, the account says nothing.
+    let accounts = found.iter().any(|plugin| plugin.tenant != TENANT);
+    let mut columns = vec!["name", "version", "contract", "account", "source", "state"];
+    if !accounts {
+        columns.retain(|column| *column != "account");
+    }
+    let mut table = Table::new(&columns);
     for plugin in &found {
         let hidden = if plugin.hidden {
             "hidden by an upload"
@@ -264,15 +272,17 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
             "ok"
         };
         let problem = plugin.problem.as_deref().map(one_line);
-        let state = problem.unwrap_or_else(|| hidden.to_owned());
-        table.row([
+        let mut row = vec![
             plugin.name.clone(),
             plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
             plugin.contract.map_or("-", contract_name).to_owned(),
-            plugin.tenant.clone(),
+        ];
+        row.extend(accounts.then(|| plugin.tenant.clone()));
+        row.extend([
             plugin.source.clone(),
-            state,
+            problem.unwrap_or_else(|| hidden.to_owned()),
         ]);
+        table.row(row);
     }
     if table.is_empty() {
         say!(

@@ -86,8 +86,14 @@ fn sdk_folder(given: Option<&Path>) -> Outcome<PathBuf> {
     folder.usage()
 }
 
-/// Builds the plugin in `path` and installs it as `PLUGINS/NAME/`. Gives that folder.
-pub(super) fn build(path: &Path, plugins: &Path, profile: &str) -> Outcome<PathBuf> {
+/// Builds the plugin in `path` and installs it as `PLUGINS/NAME/`. Gives that folder. `shared` takes what cargo builds
+/// unless the plugin says itself where that goes.
+pub(super) fn build(
+    path: &Path,
+    plugins: &Path,
+    profile: &str,
+    shared: Option<&Path>,
+) -> Outcome<PathBuf> {
     if !path.join("Cargo.toml").is_file() {
         return Err(Stop::Usage(anyhow!(
             "there is no Cargo.toml in `{}`\nhint: `stepwell plugin new NAME` writes a plugin",
@@ -95,11 +101,22 @@ pub(super) fn build(path: &Path, plugins: &Path, profile: &str) -> Outcome<PathB
         )));
     }
     target_is_installed(path)?;
-    let package = Package::read(path)?;
+    let mut package = Package::read(path)?;
+    if let Some(shared) = shared.filter(|_| package.target == package.folder.join("target")) {
+        package.target = std::path::absolute(shared).usage()?;
+        if !package.target.join(TARGET).is_dir() {
+            say!(
+                "the first build of a plugin compiles the SDK, which takes a minute or more; it is kept in {} for all others",
+                package.target.display()
+            );
+        }
+    }
     let mut cargo = Command::new(cargo());
     cargo
         .current_dir(path)
-        .args(["build", "--lib", "--target", TARGET, "--profile", profile]);
+        .args(["build", "--lib", "--target", TARGET, "--profile", profile])
+        .arg("--target-dir")
+        .arg(&package.target);
     let status = cargo
         .status()
         .context("cargo cannot be started; is Rust installed? https://rustup.rs")
@@ -195,6 +212,8 @@ fn target_is_installed(path: &Path) -> Outcome {
 /// What cargo knows of the package.
 struct Package {
     name: String,
+    /// The folder of its `Cargo.toml`.
+    folder: PathBuf,
     target: PathBuf,
 }
 
@@ -234,6 +253,7 @@ impl Package {
             name: name
                 .context("Cargo.toml holds no package, only a workspace")
                 .usage()?,
+            folder: manifest.parent().unwrap_or(path).to_owned(),
             target: PathBuf::from(super::text(&metadata, "target_directory")),
         })
     }

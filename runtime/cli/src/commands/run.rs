@@ -9,9 +9,11 @@ use stepwell_asl::ExecutionType;
 use super::follow::{self, Followed};
 use crate::args::RunArgs;
 use crate::client::Client;
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::host::{self, Host, Opening};
+use crate::host::{self, Host, Opening, TENANT};
+use crate::needs;
+use crate::terminal::Waiting;
 
 /// A role for the API, which wants one; nothing here resolves it.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
@@ -22,7 +24,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     } else {
         ExecutionType::Standard
     };
-    let (definition, _) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
+    let (definition, program) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
     let input = given::json(&args.input)?;
     let host = Host::open(Opening {
         data: args.data.as_deref(),
@@ -34,7 +36,9 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         take_up: true,
     })
     .await?;
-    let client = Client::here(host);
+    let plugins = needs::plugins(&program, &definition);
+    prepare(&host, plugins.into_iter().collect(), args.quiet).await?;
+    let client = Client::here(host, args.region.asked());
     let outcome = if args.express {
         express(&client, &args, &definition, &input).await
     } else {
@@ -42,6 +46,32 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     };
     client.close().await;
     outcome
+}
+
+/// Compiles what the execution will call, so that no attempt's time passes over it. What cannot be called is told by the
+/// task that calls it, if one does.
+async fn prepare(host: &Host, plugins: Vec<String>, quiet: bool) -> Outcome {
+    let sandbox = host.sandbox.clone();
+    let slow = tokio::task::spawn_blocking(move || {
+        let slow = |plugin: &String| sandbox.needs_compiling(TENANT, plugin);
+        plugins.into_iter().filter(slow).collect::<Vec<_>>()
+    });
+    for plugin in slow.await.runtime()? {
+        let mut wait = Waiting::new(format!("compiling plugin {plugin} (first use)"), quiet);
+        let mut compiled = std::pin::pin!(host.sandbox.prepare(TENANT, &plugin));
+        loop {
+            tokio::select! {
+                _ = &mut compiled => break,
+                () = wait.turn() => {}
+                _ = tokio::signal::ctrl_c() => {
+                    wait.over();
+                    return Err(Stop::Runtime(anyhow!("interrupted before the execution began")));
+                }
+            }
+        }
+        wait.over();
+    }
+    Ok(())
 }
 
 async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use anyhow::anyhow;
 use tokio::net::TcpListener;
 
-use crate::args::ServeArgs;
+use crate::args::{RegionArgs, ServeArgs};
+use crate::client::USUAL_REGION;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::count;
 use crate::host::{self, Host, Opening};
@@ -124,8 +125,11 @@ fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
     say!(
         "`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:"
     );
+    let region = RegionArgs::default().asked();
+    let region = region.as_deref().unwrap_or(USUAL_REGION);
     super::print(&format!(
-        "export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n"
+        "export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
+         export AWS_DEFAULT_REGION={region} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any\n"
     ))
 }
 

@@ -6,6 +6,7 @@ use stepwell_asl::{Diagnostic, ExecutionType, Options, Severity};
 use crate::args::{ExplainArgs, ValidateArgs};
 use crate::exit::{Outcome, Stop};
 use crate::given::{self, count};
+use crate::needs::{self, Unserved};
 use crate::table::Table;
 
 /// Checks all files and prints all that is wrong with them; fails when one has errors or cannot be read.
@@ -24,7 +25,12 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     for path in &args.files {
         let text = given::read(path)?;
         let file = path.display().to_string();
-        for diagnostic in stepwell_asl::load(&text, &options).diagnostics {
+        let loaded = stepwell_asl::load(&text, &options);
+        let unserved = loaded
+            .program
+            .as_ref()
+            .map_or_else(Vec::new, needs::unserved);
+        for diagnostic in loaded.diagnostics {
             match diagnostic.severity() {
                 Severity::Error => errors += 1,
                 Severity::Warning => warnings += 1,
@@ -33,6 +39,14 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
                 found.push(as_json(&file, &diagnostic));
             } else {
                 super::print(&format!("{}\n\n", diagnostic.show(&file)))?;
+            }
+        }
+        for task in unserved {
+            warnings += 1;
+            if args.json {
+                found.push(unserved_json(&file, &task));
+            } else {
+                super::print(&format!("{}\n\n", unserved_text(&file, &task)))?;
             }
         }
     }
@@ -51,6 +65,32 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     } else {
         Ok(())
     }
+}
+
+const UNSERVED: &str = "a resource that this program does not serve";
+
+/// As diagnostics are shown; it has no code, since on AWS there is nothing wrong with it.
+fn unserved_text(file: &str, task: &Unserved) -> String {
+    let Unserved {
+        state,
+        resource,
+        hint,
+    } = task;
+    format!(
+        "warning: {UNSERVED}\n  at state `{state}`  ({file})\n  {resource}; the task fails as Stepwell.PluginMissing\n  hint: {hint}"
+    )
+}
+
+fn unserved_json(file: &str, task: &Unserved) -> Value {
+    json!({
+        "file": file,
+        "severity": Severity::Warning.wire(),
+        "title": UNSERVED,
+        "message": format!("{} fails as Stepwell.PluginMissing", task.resource),
+        "state": task.state,
+        "value": task.resource,
+        "hint": task.hint,
+    })
 }
 
 fn as_json(file: &str, diagnostic: &Diagnostic) -> Value {

@@ -80,12 +80,12 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
         (
             "field",
             "version = \"1\"\n[limit]\nmemory = 1\n",
-            ["line 2, column 2", "unknown field `limit`"],
+            ["plugin.toml:2: ", "limit: there is no such key"],
         ),
         (
             "syntax",
             "[limits]\nmemory = \n",
-            ["line 2, column 10", "memory = "],
+            ["plugin.toml:2: ", "expected"],
         ),
         (
             "value",

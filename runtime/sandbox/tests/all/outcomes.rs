@@ -387,7 +387,7 @@ async fn missing_plugins_and_versions_say_what_to_do() {
         Outcome::PluginMissing { cause } => cause,
         other => panic!("{other:?}"),
     };
-    assert!(missing(rig.outcome("nowhere", json!({})).await).contains("put nowhere.wasm into"));
+    assert!(missing(rig.outcome("nowhere", json!({})).await).contains("put nowhere.wasm there"));
     let version = |version: &str| TaskCall {
         version: Some(version.into()),
         ..call("versioned", json!(1))

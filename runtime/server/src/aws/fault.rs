@@ -2,11 +2,14 @@
 //! internal failure is shown.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use serde::Serialize;
 use stepwell_engine::{Code, Error};
 
+use crate::limits::TOLD_MAX;
 use crate::metrics::Outcome;
 
 /// Namespaces before the `#` of `__type`; SDKs cut them off.
@@ -197,13 +200,29 @@ impl Fault {
         }
     }
 
-    /// Writes to the operator's log what the wire does not show.
-    pub(crate) fn log(&self, operation: &str, request_id: &str) {
+    /// Writes to the operator's log what the wire does not show. What this version does not offer is told once: a client
+    /// that asks may ask for ever.
+    pub(crate) fn log(&self, operation: &str, request_id: &str, told: &Told) {
+        if self.status == StatusCode::NOT_IMPLEMENTED && !told.is_news(&self.message) {
+            return;
+        }
         if let Some(internal) = &self.internal {
             tracing::error!(operation, request_id, error = %internal, "a request failed");
         } else if self.status.is_server_error() {
             tracing::warn!(operation, request_id, code = self.code, message = %self.message, "a request was not served");
         }
+    }
+}
+
+/// What was told in the log already.
+#[derive(Debug, Default)]
+pub(crate) struct Told(Mutex<BTreeSet<String>>);
+
+impl Told {
+    fn is_news(&self, message: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // The messages are the program's own, so there are few; whoever changes that meets a bound.
+        told.len() < TOLD_MAX && told.insert(message.to_owned())
     }
 }
 
@@ -268,5 +287,18 @@ fn code_name(code: Code) -> &'static str {
         Code::TaskTimedOut => "TaskTimedOut",
         Code::TooManyTags => "TooManyTags",
         Code::ValidationException => "ValidationException",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_offered_is_told_once() {
+        let told = Told::default();
+        assert!(told.is_news("RedriveExecution is not offered"));
+        assert!(!told.is_news("RedriveExecution is not offered"));
+        assert!(told.is_news("another is not offered"));
     }
 }

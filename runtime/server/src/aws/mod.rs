@@ -34,7 +34,7 @@ use stepwell_engine::Caller;
 use uuid::Uuid;
 
 pub(crate) use executions::status_name;
-pub(crate) use fault::Fault;
+pub(crate) use fault::{Fault, Told};
 pub(crate) use history::{HistoryPage, WireEvent};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;
@@ -75,7 +75,7 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let outcome = match &result {
         Ok(_) => Outcome::Ok,
         Err(fault) => {
-            fault.log(target, &request_id);
+            fault.log(target, &request_id, &state.told);
             fault.outcome()
         }
     };

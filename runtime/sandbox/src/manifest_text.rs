@@ -37,17 +37,27 @@ pub(crate) fn read(text: &str) -> Result<Manifest, Vec<String>> {
         let at = error.span().map_or(0, |span| span.start);
         reader.slips.push((at, error.message().to_owned()));
     }
+    let line = |at: usize| {
+        let before = text.get(..at).unwrap_or(text);
+        before.matches('\n').count() + 1
+    };
+    let broken: BTreeSet<usize> = reader.slips.iter().map(|(at, _)| line(*at)).collect();
+    let syntax = reader.slips.len();
     let manifest = reader.manifest(table.get_ref());
     if reader.slips.is_empty() {
         return Ok(manifest);
     }
+    // What stands on a line that is no TOML is a guess, and what is wrong with it too.
+    let meant = reader.slips.split_off(syntax);
+    let meant = meant
+        .into_iter()
+        .filter(|(at, _)| !broken.contains(&line(*at)));
+    reader.slips.extend(meant);
     reader.slips.sort_by_key(|(at, _)| *at);
-    let placed = reader.slips.iter().map(|(at, what)| {
-        let before = text.get(..*at).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        format!("plugin.toml:{line}: {what}")
-    });
-    Err(placed.collect())
+    let placed = reader.slips.iter();
+    Err(placed
+        .map(|(at, what)| format!("plugin.toml:{}: {what}", line(*at)))
+        .collect())
 }
 
 /// A value and the dotted key that leads to it.

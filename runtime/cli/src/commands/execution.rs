@@ -27,13 +27,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             name,
             watch,
             place,
-        } => {
-            let input = given::json(&input)?;
-            let client = Client::open(&place, Purpose::Act).await?;
-            let outcome = start(&client, &machine, &input, name, watch).await;
-            client.close().await;
-            outcome
-        }
+        } => start_at(&place, &machine, &input, name, watch).await,
         ExecutionCommand::List {
             machine,
             status,
@@ -103,6 +97,20 @@ async fn named(place: &PlaceArgs, purpose: Purpose, execution: &str) -> Outcome<
             Err(stop)
         }
     }
+}
+
+async fn start_at(
+    place: &PlaceArgs,
+    machine: &str,
+    input: &str,
+    name: Option<String>,
+    stay: bool,
+) -> Outcome {
+    let input = given::json(input)?;
+    let client = Client::open(place, Purpose::Act).await?;
+    let outcome = start(&client, machine, &input, name, stay).await;
+    client.close().await;
+    outcome
 }
 
 async fn start(

@@ -362,7 +362,7 @@ impl<'a> Turn<'a> {
         let left = STEP_WORK_MAX.saturating_sub(self.work);
         let room = if self.turn != Some(self.run.next_position()) {
             Room::Whole
-        } else if self.events == 0 && self.work == 0 {
+        } else if self.events == 0 && left > 0 {
             Room::First(left)
         } else {
             Room::Left(left)

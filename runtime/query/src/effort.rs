@@ -96,7 +96,7 @@ pub struct Allowance {
 pub enum Room {
     /// All of it.
     Whole,
-    /// One expression whatever it is, and others up to so much work.
+    /// What is no more than so much work, and one expression whatever it is.
     First(u64),
     /// What is no more than so much work.
     Left(u64),
@@ -227,8 +227,10 @@ impl Effort {
     pub(crate) fn converted(&self, bytes: usize) {
         let work = (bytes / BYTES_A_UNIT) as u64;
         self.add(work);
-        if let Room::Left(left) = self.room.get() {
-            self.room.set(Room::Left(left.saturating_add(work)));
+        match self.room.get() {
+            Room::Whole => {}
+            Room::First(left) => self.room.set(Room::First(left.saturating_add(work))),
+            Room::Left(left) => self.room.set(Room::Left(left.saturating_add(work))),
         }
     }
 
@@ -247,12 +249,12 @@ impl Effort {
         let fits = |left: u64| work < LONG && self.work.get() < left;
         match self.room.get() {
             Room::Whole => true,
-            Room::First(left) => {
+            Room::First(left) | Room::Left(left) if fits(left) => true,
+            Room::First(left) if self.work.get() < left => {
                 self.room.set(Room::Left(left));
                 true
             }
-            Room::Left(left) if fits(left) => true,
-            Room::Left(_) => {
+            Room::First(_) | Room::Left(_) => {
                 self.halt.set(Some(Halt::PutOff));
                 false
             }

@@ -95,13 +95,8 @@ impl<'a> MapTurn<'a> {
             self.random = random;
         }
         let left = STEP_WORK_MAX.saturating_sub(self.work);
-        let room = if self.work == 0 {
-            Room::First(left)
-        } else {
-            Room::Left(left)
-        };
         let ledger = std::mem::take(&mut choosing.ledger);
-        let effort = Effort::new(ledger, self.limits.expressions, room);
+        let effort = Effort::new(ledger, self.limits.expressions, Room::First(left));
         let made = match Moment::of(&self.run.origin, FrameId::ROOT, choosing.at, &effort) {
             Some(moment) => {
                 let moment = Moment {

@@ -18,6 +18,7 @@ fn main() {
     trials.extend(suites::random::trials());
     trials.extend(suites::kill::trials());
     trials.extend(suites::hostile::trials());
+    trials.extend(suites::http_tasks::trials());
     trials.extend(suites::examples::trials());
     trials.extend(suites::boto3::trials());
     trials.extend(suites::recorded_wire::trials());

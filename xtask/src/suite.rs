@@ -102,6 +102,11 @@ const PARTS: &[Part] = &[
         work: Work::Tests(&["stepwell-items"], &[]),
     },
     Part {
+        name: "egress",
+        what: "outgoing connections",
+        work: Work::Tests(&["stepwell-egress"], &[]),
+    },
+    Part {
         name: "engine",
         what: "durable execution",
         work: Work::Tests(&["stepwell-engine"], &[]),
@@ -169,6 +174,8 @@ const PARTS: &[Part] = &[
                 "--skip",
                 "hostile::",
                 "--skip",
+                "http_tasks::",
+                "--skip",
                 "kill::",
                 "--skip",
                 "recorded_wire::",
@@ -184,6 +191,11 @@ const PARTS: &[Part] = &[
         name: "hostile",
         what: "tasks that mean harm, through a server",
         work: Work::Tests(&[WHOLE], &["hostile::"]),
+    },
+    Part {
+        name: "http",
+        what: "HTTP tasks, through a server",
+        work: Work::Tests(&[WHOLE], &["http_tasks::"]),
     },
     Part {
         name: "kill",

@@ -88,6 +88,7 @@ codes! {
     Express          "ASL041" Error   "SCHEMA_VALIDATION_FAILED"  "something that Express workflows cannot do";
     MissingArgument  "ASL042" Error   "SCHEMA_VALIDATION_FAILED"  "an argument that the resource needs is missing";
     Heartbeat        "ASL043" Error   "SCHEMA_VALIDATION_FAILED"  "a heartbeat not shorter than the timeout";
+    BadArgument      "ASL044" Error   "SCHEMA_VALIDATION_FAILED"  "an argument that the resource does not take";
     BadTimestamp     "ASL050" Error   "SCHEMA_VALIDATION_FAILED"  "a text that is no timestamp";
     BadWildcard      "ASL051" Warning "SCHEMA_VALIDATION_FAILED"  "a pattern with a stray backslash";
     AllNotAlone      "ASL060" Error   "SCHEMA_VALIDATION_FAILED"  "States.ALL beside other errors";

@@ -8,6 +8,7 @@ mod expr;
 mod graph;
 mod handlers;
 mod hint;
+mod http;
 mod item_reader;
 mod limits;
 mod load;
@@ -26,6 +27,7 @@ mod wildcard;
 
 pub use codes::{Code, Severity, codes, explain};
 pub use diagnostic::{Diagnostic, refusal};
+pub use http::http_refusals;
 pub use load::{Limits, Loaded, Options, Unloadable, load, load_state, load_state_of, load_stored};
 pub use program::{
     Assign, BatchBound, CatchIo, Catcher, Choice, Comparison, Condition, Credentials, CsvDelimiter,

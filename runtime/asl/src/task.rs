@@ -7,6 +7,7 @@ use stepwell_query::PathExpr;
 use crate::codes::Code;
 use crate::expr::Slot;
 use crate::handlers::handlers;
+use crate::http;
 use crate::limits::SECONDS_MAX;
 use crate::node::Node;
 use crate::program::{Credentials, ExecutionType, Given, QueryLanguage, Task};
@@ -167,8 +168,17 @@ fn check_arguments(state: &Reading, target: &Target) {
         .iter()
         .filter(|argument| !has(argument))
         .for_each(|argument| missing(argument));
-    if *target == Target::HttpInvoke && !has("Authentication") && !has("InvocationConfig") {
-        missing("Authentication");
+    if *target == Target::HttpInvoke {
+        if !has("Authentication") && !has("InvocationConfig") {
+            missing("Authentication");
+        }
+        let jsonata = state.language == QueryLanguage::Jsonata;
+        let substitutions = node.report.allow_substitutions;
+        let computed =
+            |text: &str| jsonata && text.starts_with("{%") || substitutions && text.contains("${");
+        for refusal in http::constants(&node.value, &computed) {
+            node.fault(Code::BadArgument, refusal);
+        }
     }
 }
 

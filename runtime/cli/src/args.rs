@@ -132,6 +132,9 @@ pub(crate) struct ServeArgs {
     pub(crate) limits: LimitsArg,
     #[command(flatten)]
     pub(crate) storage: StorageArgs,
+    /// TOML or JSON file with the connections of HTTP tasks: credentials, and where they may go
+    #[arg(long, value_name = "FILE", env = "STEPWELL_CONNECTIONS")]
+    pub(crate) connections: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
     /// Host name under which web pages may reach the server, beside localhost; may be repeated
@@ -277,6 +280,9 @@ pub(crate) struct RunArgs {
     pub(crate) data: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) storage: StorageArgs,
+    /// TOML or JSON file with the connections of HTTP tasks: credentials, and where they may go
+    #[arg(long, value_name = "FILE", env = "STEPWELL_CONNECTIONS")]
+    pub(crate) connections: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
     #[command(flatten)]

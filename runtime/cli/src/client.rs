@@ -70,6 +70,7 @@ impl Client {
             plugins: None,
             limits: LimitsArg::Strict,
             storage: None,
+            connections: None,
             compiler: host::compiler(CompileArgs::default(), false),
             take_up: purpose == Purpose::Act,
         };

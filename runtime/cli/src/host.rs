@@ -11,6 +11,7 @@ use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxC
 use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
 
 use crate::args::{CompileArgs, LimitsArg, StorageArgs, StoreUrl};
+use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
 
@@ -34,6 +35,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) limits: LimitsArg,
     /// The object storage; folders in the data directory when absent.
     pub(crate) storage: Option<&'a StorageArgs>,
+    /// The file with the connections of HTTP tasks.
+    pub(crate) connections: Option<&'a Path>,
     /// Where plugins are compiled.
     pub(crate) compiler: Compiler,
     /// Whether executions that were running go on.
@@ -60,9 +63,11 @@ impl Host {
             plugins,
             limits,
             storage: storage_args,
+            connections,
             compiler,
             take_up,
         } = opening;
+        let connections = connections.map(connections::read).transpose()?;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
@@ -85,6 +90,7 @@ impl Host {
             take_up,
             shards: 0,
             storage: storage(storage_args, data)?,
+            connections: connections.unwrap_or_default(),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await

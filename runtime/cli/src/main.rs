@@ -12,6 +12,7 @@ mod args;
 mod client;
 mod commands;
 mod config;
+mod connections;
 mod exit;
 mod given;
 #[cfg(test)]

@@ -274,6 +274,13 @@ pub(crate) fn state_timeout() -> TaskOutcome {
     }
 }
 
+/// The cause of States.DataLimitExceeded.
+pub(crate) fn too_large(resource: &str) -> String {
+    format!(
+        "The state/task '{resource}' returned a result with a size exceeding the maximum number of bytes service limit."
+    )
+}
+
 pub(crate) fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
     TaskOutcome::Failed {
         error: Some(error.into()),

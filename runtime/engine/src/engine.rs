@@ -11,6 +11,7 @@ use tokio::{runtime::Runtime, sync::mpsc};
 
 use crate::{
     api::{HistoryEntry, Metrics},
+    connections::Connections,
     counters::Counters,
     error::Error,
     health,
@@ -53,6 +54,8 @@ pub struct Options {
     pub shards: usize,
     /// Where distributed Maps read their items and write their results.
     pub storage: Option<Storage>,
+    /// What HTTP tasks are authorized with.
+    pub connections: Connections,
 }
 
 /// See the module.

@@ -1,6 +1,6 @@
 //! Tasks that the engine serves itself: calls of this service's own API from a state machine, `states:startExecution`
-//! in all its patterns and `aws-sdk:sfn:…`, and those of its object storage. Hides how a call is read from parameters and
-//! how its refusal is worded.
+//! in all its patterns and `aws-sdk:sfn:…`, those of its object storage, and HTTP tasks. Hides how a call is read from
+//! parameters and how its refusal is worded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,7 @@ use crate::{
     dispatch::failed,
     engine::Engine,
     error::Error,
+    http_task,
     journal::ExecutionId,
     limits::{ACTIVITY_POLL_TIME, RELOAD_AFTER_MS, START_TRIES_MAX},
     objects,
@@ -66,7 +67,7 @@ pub fn served_actions(service: &str) -> Vec<&'static str> {
 /// Whether the engine serves this resource itself.
 pub(crate) fn is_own(target: &Target) -> bool {
     match target {
-        Target::StartExecution(_) => true,
+        Target::StartExecution(_) | Target::HttpInvoke => true,
         Target::AwsSdk {
             service, action, ..
         } => match &**service {
@@ -77,7 +78,20 @@ pub(crate) fn is_own(target: &Target) -> bool {
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
-        | Target::HttpInvoke
+        | Target::Service { .. }
+        | Target::Wasm { .. } => false,
+    }
+}
+
+/// Whether such a resource waits for the network: shards have none.
+pub(crate) fn needs_network(target: &Target) -> bool {
+    match target {
+        Target::HttpInvoke => true,
+        Target::AwsSdk { service, .. } => &**service == "s3",
+        Target::StartExecution(_)
+        | Target::LambdaFunction { .. }
+        | Target::LambdaInvoke(_)
+        | Target::Activity { .. }
         | Target::Service { .. }
         | Target::Wasm { .. } => false,
     }
@@ -122,10 +136,18 @@ pub(crate) async fn serve(
             }
         }
         Target::AwsSdk { action, .. } => Served::Ended(call.sdk(action).await),
+        Target::HttpInvoke => {
+            let settings = http_task::Settings {
+                raised_limits: engine.node().raised_limits,
+                reveals_secrets: false,
+            };
+            let connections = &engine.node().connections;
+            let done = http_task::serve(connections, info, request, settings).await;
+            Served::Ended(done.outcome)
+        }
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
-        | Target::HttpInvoke
         | Target::Service { .. }
         | Target::Wasm { .. } => Served::Ended(crate::dispatch::lost()),
     }

@@ -8,7 +8,7 @@ use stepwell_query::Value;
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{failed, state_timeout},
+    dispatch::{failed, state_timeout, too_large},
     runner::PluginEnd,
 };
 
@@ -49,13 +49,9 @@ pub(crate) fn outcome(
             "Runtime.ExitError",
             function_error("Runtime.ExitError", &cause, request_id),
         ),
-        PluginEnd::OutputTooLarge { .. } => ended(
-            "States.DataLimitExceeded",
-            format!(
-                "The state/task '{}' returned a result with a size exceeding the maximum number of bytes service limit.",
-                function.resource
-            ),
-        ),
+        PluginEnd::OutputTooLarge { .. } => {
+            ended("States.DataLimitExceeded", too_large(&function.resource))
+        }
         PluginEnd::InvalidOutput { cause }
         | PluginEnd::Trapped { cause }
         | PluginEnd::OutOfMemory { cause } => ended("Lambda.Unknown", unknown(&cause)),

@@ -7,6 +7,7 @@ mod api;
 mod arn;
 mod attempt;
 mod children;
+mod connections;
 mod counters;
 mod deletion;
 mod dispatch;
@@ -14,6 +15,7 @@ mod engine;
 mod error;
 mod executions;
 mod health;
+mod http_task;
 mod integration;
 mod items;
 mod journal;
@@ -49,8 +51,10 @@ pub use api::{
     MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
     StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
+pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
+pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};

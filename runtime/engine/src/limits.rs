@@ -150,5 +150,23 @@ pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 /// time, far fewer than it may have in all.
 pub(crate) const SEEN_MESSAGES_MAX: usize = 131_072;
 
+/// How long an HTTP task may take, its token and the whole response included (developer guide: 60 s), strict.
+pub(crate) const HTTP_TASK_TIME: Duration = Duration::from_secs(60);
+
+/// The same beyond AWS's walls: as long as a function may run on AWS.
+pub(crate) const HTTP_TASK_TIME_RAISED: Duration = Duration::from_secs(15 * 60);
+
+/// How long an HTTP task's connection, and its TLS handshake, may take (ours).
+pub(crate) const HTTP_CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// How long a token without `expires_in` is used (ours; RFC 6749 leaves it open).
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
+
+/// How long before its end a token is used no more (ours): a request under way shall not meet its end.
+pub(crate) const TOKEN_LIFE_MARGIN: Duration = Duration::from_secs(30);
+
+/// Bytes of the answer to a request for a token (ours).
+pub(crate) const TOKEN_REPLY_BYTES_MAX: usize = 64 * 1024;
+
 /// Objects in one list of a bucket (S3).
 pub(crate) const LISTED_OBJECTS_MAX: u64 = 1_000;

@@ -755,6 +755,7 @@ mod tests {
             take_up: true,
             shards: 1,
             storage: None,
+            connections: Default::default(),
         };
         Engine::open(options, Arc::new(Hangs)).unwrap()
     }

@@ -23,6 +23,7 @@ use tokio::{
 use crate::{
     activities::{self, Activities},
     attempt::{AttemptEnd, AttemptSignals},
+    connections::Connections,
     counters::Counters,
     deletion, dispatch,
     engine::{Engine, Options, WeakEngine},
@@ -62,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) activities: Activities,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) raised_limits: bool,
+    pub(crate) connections: Connections,
     pub(crate) health: StoreHealth,
     take_up: bool,
     shards: Vec<mpsc::Sender<In>>,
@@ -89,8 +91,8 @@ pub(crate) struct Node {
     /// The engine that this node is of: tasks may call its API.
     engine: watch::Sender<Option<WeakEngine>>,
     items: Items,
-    /// Reads items and writes results: shards do no I/O of their own.
-    storage_runtime: StorageRuntime,
+    /// Reads items, writes results, makes requests: shards do no I/O of their own.
+    io_runtime: IoRuntime,
     /// Executions with a message that their shard had no room for.
     untold: Mutex<BTreeSet<ExecutionId>>,
 }
@@ -136,6 +138,7 @@ impl Node {
             journal,
             runner,
             raised_limits: options.raised_limits,
+            connections: options.connections.clone(),
             health: StoreHealth::default(),
             take_up: options.take_up,
             shards: senders,
@@ -157,7 +160,7 @@ impl Node {
             busy_shards: AtomicU64::new(0),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
-            storage_runtime: StorageRuntime::new()?,
+            io_runtime: IoRuntime::new()?,
             untold: Mutex::default(),
         });
         let threads = node.threads.clone();
@@ -611,27 +614,26 @@ impl Node {
 }
 
 /// A runtime of its own, that is shut down wherever the last handle is dropped.
-struct StorageRuntime(Option<tokio::runtime::Runtime>);
+struct IoRuntime(Option<tokio::runtime::Runtime>);
 
-impl StorageRuntime {
-    fn new() -> Result<StorageRuntime, Error> {
+impl IoRuntime {
+    fn new() -> Result<IoRuntime, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
-            .thread_name("stepwell-items")
+            .thread_name("stepwell-io")
             .enable_all()
             .build()
-            .map_err(|error| Error::Broken(format!("no runtime for the storage: {error}")))?;
-        Ok(StorageRuntime(Some(runtime)))
+            .map_err(|error| Error::Broken(format!("no runtime for input and output: {error}")))?;
+        Ok(IoRuntime(Some(runtime)))
     }
 
-    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = &self.0 {
-            runtime.spawn(work);
-        }
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) -> Option<AbortHandle> {
+        let runtime = self.0.as_ref()?;
+        Some(runtime.spawn(work).abort_handle())
     }
 }
 
-impl Drop for StorageRuntime {
+impl Drop for IoRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.0.take() {
             // The last handle may be dropped on a runtime's thread, where waiting is forbidden.
@@ -857,7 +859,7 @@ impl ShardLoop {
     /// Reads items or writes results.
     fn serve_map_run(&self, map_run: ExecutionId, request: Box<MapRunRequest>) {
         let (node, sender) = (self.node.clone(), self.news_sender.clone());
-        self.node.storage_runtime.spawn(async move {
+        self.node.io_runtime.spawn(async move {
             let ids = |count| node.child_ids(count);
             let answer = node.items.serve(map_run, &request, ids).await;
             let input = Input::MapRun(Box::new(answer));
@@ -922,7 +924,14 @@ impl ShardLoop {
     fn serve(&mut self, execution: ExecutionId, info: Arc<Info>, request: TaskRequest) {
         let (node, task) = (self.node.clone(), request.task);
         let end = self.attempt_end(execution, task);
-        let attempt = tokio::spawn(async move {
+        let apart = integration::needs_network(&request.resource.target);
+        if apart {
+            // It takes a while: that it runs is seen meanwhile.
+            let (by, at) = (None, now());
+            let input = Input::TaskStarted { task, by, at };
+            let _ = self.news_sender.send(In::Input { execution, input });
+        }
+        let attempt = async move {
             let Some(engine) = node.engine().await else {
                 // The process ends: the next one takes the task up.
                 return end.wait();
@@ -932,9 +941,13 @@ impl ShardLoop {
                 Served::Submitted(output) => end.tell(Input::TaskSubmitted { task, output }),
                 Served::Told => end.wait(),
             }
-        });
+        };
+        let handle = match apart {
+            true => self.node.io_runtime.spawn(attempt),
+            false => Some(tokio::spawn(attempt).abort_handle()),
+        };
         self.attempts
-            .insert((execution, task), attempt.abort_handle());
+            .extend(handle.map(|handle| ((execution, task), handle)));
     }
 
     fn attempt_end(&self, execution: ExecutionId, task: TaskId) -> AttemptEnd {

@@ -193,6 +193,7 @@ mod tests {
             take_up: true,
             shards: 1,
             storage: None,
+            connections: Default::default(),
         };
         Engine::open(options, Arc::new(NoPlugins)).expect("the store opens")
     }

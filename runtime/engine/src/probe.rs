@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use stepwell_asl::Program;
+use stepwell_asl::{Program, Target};
 use stepwell_interp::{
     Env, Input, Inspection, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest, TimerId,
     Timestamp,
@@ -16,6 +16,7 @@ use crate::{
     dispatch,
     engine::Engine,
     error::Error,
+    http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
     runner::Signals,
@@ -40,12 +41,15 @@ pub struct StateTest {
     pub failed_iterations: Option<u32>,
     /// What a Map's ItemReader has read.
     pub read_items: Option<Value>,
+    /// Whether an HTTP task's exchange shows what its connection adds.
+    pub reveals_secrets: bool,
 }
 
 /// What became of it.
 #[derive(Debug)]
 pub enum StateTested {
-    Inspected(Box<Inspection>),
+    /// With the exchange of an HTTP task, where it made one.
+    Inspected(Box<Inspection>, Option<Box<HttpExchange>>),
     Refused(Refusal),
 }
 
@@ -58,6 +62,7 @@ impl Engine {
         program: Arc<Program>,
         test: StateTest,
     ) -> Result<StateTested, Error> {
+        let reveals_secrets = test.reveals_secrets;
         let machine = MachineArn::new(caller, &Uuid::new_v4().to_string());
         let name = Uuid::new_v4().to_string();
         let setup = setup(&machine, &name, self.node().raised_limits, test);
@@ -71,16 +76,20 @@ impl Engine {
             revision_id: None,
             revised_ms: 0,
         });
+        let mut exchange = None;
         let begun = program.clone();
         let (mut probe, mut probed) = apart(move || Probe::begin(&begun, setup, env())).await?;
         loop {
             let request = match probed {
                 Probed::Task(request) => request,
-                Probed::Done(inspection) => return Ok(StateTested::Inspected(inspection)),
+                Probed::Done(inspection) => {
+                    return Ok(StateTested::Inspected(inspection, exchange));
+                }
                 Probed::Refused(refusal) => return Ok(StateTested::Refused(refusal)),
             };
             let deadline = probe.next_timer();
-            let input = self.end_of_task(&info, &request, deadline).await;
+            let ending = self.end_of_task(&info, &request, reveals_secrets, &mut exchange);
+            let input = in_time(ending, deadline).await;
             let program = program.clone();
             (probe, probed) = apart(move || {
                 let probed = probe.take(&program, input, env());
@@ -90,14 +99,26 @@ impl Engine {
         }
     }
 
-    /// Runs the task until it ends or the first deadline comes.
+    /// Runs the task until it ends.
     async fn end_of_task(
         &self,
         info: &Arc<Info>,
         request: &TaskRequest,
-        deadline: Option<(Timestamp, TimerId)>,
+        reveals_secrets: bool,
+        exchange: &mut Option<Box<HttpExchange>>,
     ) -> Input {
         let task = request.task;
+        if request.resource.target == Target::HttpInvoke {
+            let settings = http_task::Settings {
+                raised_limits: self.node().raised_limits,
+                reveals_secrets,
+            };
+            let connections = &self.node().connections;
+            let done = http_task::serve(connections, info, request, settings).await;
+            *exchange = done.exchange;
+            let outcome = done.outcome;
+            return Input::TaskEnded { task, outcome };
+        }
         if integration::is_own(&request.resource.target) {
             return self.own_task(info, request).await;
         }
@@ -105,19 +126,8 @@ impl Engine {
             Ok(plan) => plan,
             Err(outcome) => return Input::TaskEnded { task, outcome },
         };
-        let now = node::now();
-        let call = dispatch::call(info, request, &plan, now, Arc::new(NoSignals));
-        let running = self.node().runner.run(call);
-        let end = match deadline {
-            None => running.await,
-            Some((due, timer)) => {
-                let left = Duration::from_millis(due.since_ms(now));
-                match tokio::time::timeout(left, running).await {
-                    Ok(end) => end,
-                    Err(_) => return Input::TimerDue { timer },
-                }
-            }
-        };
+        let call = dispatch::call(info, request, &plan, node::now(), Arc::new(NoSignals));
+        let end = self.node().runner.run(call).await;
         match dispatch::meaning(&plan.form, end) {
             dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
             dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
@@ -143,6 +153,21 @@ impl Engine {
                 outcome: dispatch::lost(),
             },
         }
+    }
+}
+
+/// The end of a task, or the deadline that comes before it.
+async fn in_time(
+    ending: impl Future<Output = Input>,
+    deadline: Option<(Timestamp, TimerId)>,
+) -> Input {
+    let Some((due, timer)) = deadline else {
+        return ending.await;
+    };
+    let left = Duration::from_millis(due.since_ms(node::now()));
+    match tokio::time::timeout(left, ending).await {
+        Ok(input) => input,
+        Err(_) => Input::TimerDue { timer },
     }
 }
 

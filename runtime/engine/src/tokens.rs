@@ -26,6 +26,8 @@ impl Engine {
         token: &str,
         output: &str,
     ) -> Result<(), Error> {
+        // A text that was never a token is told before what is wrong with the output.
+        check_token(token)?;
         let most = if self.node().raised_limits {
             PAYLOAD_BYTES_MAX_RAISED
         } else {
@@ -102,17 +104,7 @@ impl Engine {
 
     /// The open task of a token of the caller's tenant.
     async fn open_task(&self, caller: &Caller, token: &str) -> Result<OpenTask, Error> {
-        // What was never a token is told from one that is no longer open.
-        let is_token = |text: &str| {
-            text.bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        };
-        if token.len() != TOKEN_CHARS || !is_token(token) {
-            return Err(Error::rejected(
-                Code::InvalidToken,
-                "Invalid Token: 'Invalid token'",
-            ));
-        }
+        check_token(token)?;
         let hash = token_hash(&TaskToken(Arc::from(token)));
         let journal = &self.node().journal;
         let open = journal
@@ -132,6 +124,18 @@ impl Engine {
         }
         Ok(open)
     }
+}
+
+/// Tells what was never a token from one that is no longer open.
+fn check_token(token: &str) -> Result<(), Error> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if token.len() == TOKEN_CHARS && token.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(Error::rejected(
+        Code::InvalidToken,
+        "Invalid Token: 'Invalid token'",
+    ))
 }
 
 fn timed_out() -> Error {

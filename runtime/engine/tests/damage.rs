@@ -45,6 +45,7 @@ fn options(directory: &Path, take_up: bool) -> Options {
         take_up,
         shards: 1,
         storage: None,
+        connections: Default::default(),
     }
 }
 

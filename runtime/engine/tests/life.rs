@@ -47,6 +47,7 @@ fn open(directory: &Path, runner: Arc<HangsOnce>, take_up: bool) -> Engine {
         take_up,
         shards: 2,
         storage: None,
+        connections: Default::default(),
     };
     Engine::open(options, runner).expect("the directory is free")
 }

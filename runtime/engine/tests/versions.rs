@@ -40,6 +40,7 @@ fn try_open(store: Store) -> Result<Engine, Error> {
         take_up: true,
         shards: 2,
         storage: None,
+        connections: Default::default(),
     };
     Engine::open(options, Arc::new(NoPlugins))
 }

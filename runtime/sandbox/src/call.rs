@@ -2,7 +2,7 @@
 
 use crate::bindings::stepwell::task::types::Context as WireContext;
 use crate::code::{Code, chain};
-use crate::egress::{Egress, Tls};
+use crate::egress::Egress;
 use crate::folders::Opened;
 use crate::guest::{Guest, Log, Meter, Refused};
 use crate::limits;
@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
+use stepwell_egress::Connector;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 use wasmtime::Store;
@@ -145,7 +146,7 @@ impl TaskCall {
 
 /// The host's part in an attempt.
 pub(crate) struct Services {
-    pub(crate) tls: Tls,
+    pub(crate) connector: Connector,
     pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) wall_max: Duration,
 }
@@ -426,7 +427,7 @@ fn store(
         egress: Egress {
             plugin: plugin.clone(),
             refused: refused.clone(),
-            tls: services.tls.clone(),
+            connector: services.connector.clone(),
         },
         meter: Meter::new(plugin.limits.memory_bytes, plugin.limits.table_elements),
         log: Log::new(plugin.limits.log_bytes, begun),

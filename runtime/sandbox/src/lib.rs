@@ -32,12 +32,13 @@ pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall};
 pub use code::{Format, Import};
 pub use compiler::{CompileBounds, CompileWorker, Compiler, compile_worker};
 pub use error::Error;
-pub use grants::{Ceiling, FsGrant, FsMode, Grants, HttpRule};
+pub use grants::{Ceiling, FsGrant, FsMode, Grants};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration};
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 pub use registry::{PluginInfo, Upload};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
+pub use stepwell_egress::HttpRule;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[doc(hidden)]

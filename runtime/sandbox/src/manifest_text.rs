@@ -1,6 +1,6 @@
 //! `plugin.toml` as it is written: keys, types and every slip in it, with its line. Hides TOML.
 
-use crate::grants::{FsGrant, FsMode, Grants, HttpRule};
+use crate::grants::{FsGrant, FsMode, Grants};
 use crate::manifest::{
     Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration, valid_name,
 };
@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::{Component, Path};
 use std::time::Duration;
+use stepwell_egress::HttpRule;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 

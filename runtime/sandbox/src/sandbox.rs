@@ -3,7 +3,6 @@
 use crate::cache::Cache;
 use crate::call::{Services, TaskCall, run, unstarted};
 use crate::compiler::Compiler;
-use crate::egress::Tls;
 use crate::error::Error;
 use crate::folders::Guarded;
 use crate::grants::Ceiling;
@@ -22,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+use stepwell_egress::Connector;
 use tokio::runtime::Runtime;
 
 /// How a sandbox is set up. `SandboxConfig::default()` has no plugin folder, no cache and the default ceilings.
@@ -155,7 +155,7 @@ impl Sandbox {
         let ticker = Ticker::new(plain.engine.clone())
             .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
         let ticker = Arc::new(ticker);
-        let tls = Tls::new()
+        let connector = Connector::new()
             .map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?;
         let threads = |error: std::io::Error| {
             start(error.to_string(), "the process may start no more threads")
@@ -175,7 +175,7 @@ impl Sandbox {
             },
         };
         let services = Services {
-            tls,
+            connector,
             secrets: config.secrets,
             wall_max: settings.limits.wall,
         };

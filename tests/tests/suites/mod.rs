@@ -5,6 +5,7 @@ pub(crate) mod boxes;
 pub(crate) mod examples;
 pub(crate) mod four_ways;
 pub(crate) mod hostile;
+pub(crate) mod http_tasks;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod random;

@@ -32,6 +32,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         plugins: args.plugins.as_deref(),
         limits: args.limits,
         storage: Some(&args.storage),
+        connections: args.connections.as_deref(),
         compiler: host::compiler(args.compile, false),
         take_up: true,
     })

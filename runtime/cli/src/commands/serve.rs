@@ -28,6 +28,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         plugins: args.plugins.as_deref(),
         limits: args.limits,
         storage: Some(&args.storage),
+        connections: args.connections.as_deref(),
         compiler: host::compiler(args.compile, true),
         take_up: true,
     };

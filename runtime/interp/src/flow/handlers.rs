@@ -8,7 +8,7 @@ use stepwell_query::{Random, Value};
 use crate::{
     data::{self, Yield},
     event::{Assigned, Failure, FailureClass, StateKind, What},
-    fault::{Outcome, TIMEOUT},
+    fault::{Outcome, RUNTIME, TIMEOUT},
     limits::{Limits, SECONDS_MAX},
     probe::ErrorDetails,
     run::{FrameId, Phase, Visit},
@@ -158,6 +158,10 @@ fn delay_ms(retrier: &Retrier, backoff_s: f64, random: &mut Random) -> u64 {
 
 fn matches(errors: &ErrorEquals, failure: &Failure, visit: &Visit) -> bool {
     let error = failure.error.as_deref();
+    if error == Some(RUNTIME) {
+        // Whoever says so: it is neither retried nor caught (developer guide, "Error names").
+        return false;
+    }
     let wild = match failure.class {
         FailureClass::Terminal => return false,
         FailureClass::NamedOnly => false,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use stepwell_asl::{Credentials, Given, Resource, Task};
+use stepwell_asl::{Credentials, Given, Io, Resource, Target, Task, http_refusals};
 use stepwell_query::{Random, Value};
 
 use crate::{
@@ -45,6 +45,7 @@ impl Turn<'_> {
                     of: moment.visit.state.clone(),
                 });
             }
+            admit(task, &parameters)?;
             let mut seconds = |field: &str, given: Option<&Given<std::num::NonZeroU32>>| {
                 given
                     .map(|given| {
@@ -279,6 +280,25 @@ impl Turn<'_> {
             open.started,
         ))
     }
+}
+
+/// Refuses parameters with which the task's service would not be asked at all.
+fn admit(task: &Task, parameters: &Value) -> Outcome<()> {
+    if task.resource.target != Target::HttpInvoke {
+        return Ok(());
+    }
+    let refusals = http_refusals(parameters);
+    if refusals.is_empty() {
+        return Ok(());
+    }
+    let field = match &task.io {
+        Io::Path(_) => "Parameters",
+        Io::Jsonata(_) => "Arguments",
+    };
+    Err(Fault::Runtime(format!(
+        "The {field} '{parameters}' could not be used to start the Task: [{}]",
+        refusals.join(", ")
+    )))
 }
 
 fn role_arn(

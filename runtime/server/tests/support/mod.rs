@@ -28,6 +28,7 @@ pub(crate) fn engine() -> Engine {
         take_up: true,
         shards: 1,
         storage: None,
+        connections: Default::default(),
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
 }

@@ -9,21 +9,23 @@ use stepwell_tests::server;
 use super::{Breaches, Tree, text};
 
 /// Of ours, whom each crate may name. Crates that are not here are guests: [`GUESTS_MAY`].
-const EDGES: [(&str, &[&str]); 13] = [
+const EDGES: [(&str, &[&str]); 14] = [
     ("stepwell-query", &[]),
     ("stepwell-asl", &["stepwell-query"]),
     ("stepwell-interp", &["stepwell-asl", "stepwell-query"]),
     ("stepwell-items", &["stepwell-query"]),
+    ("stepwell-egress", &[]),
     (
         "stepwell-engine",
         &[
             "stepwell-asl",
+            "stepwell-egress",
             "stepwell-interp",
             "stepwell-items",
             "stepwell-query",
         ],
     ),
-    ("stepwell-sandbox", &[]),
+    ("stepwell-sandbox", &["stepwell-egress"]),
     (
         "stepwell-server",
         &[
@@ -37,6 +39,7 @@ const EDGES: [(&str, &[&str]); 13] = [
         "stepwell",
         &[
             "stepwell-asl",
+            "stepwell-egress",
             "stepwell-engine",
             "stepwell-interp",
             "stepwell-items",
@@ -97,6 +100,7 @@ const BANS: [(&str, &[&str]); 13] = [
         &[
             "stepwell",
             "stepwell-bench",
+            "stepwell-egress",
             "stepwell-engine",
             "stepwell-items",
             "stepwell-sandbox",

@@ -12,7 +12,7 @@ use stepwell_asl::{
     ExecutionType, Kind, Limits, Loaded, Mode, Options, Pattern, Program, State, Target,
     load_state, load_state_of, refusal,
 };
-use stepwell_engine::{Error, StateTest, StateTested};
+use stepwell_engine::{Error, HttpExchange, StateTest, StateTested};
 use stepwell_interp::{ErrorDetails, Inspection, InspectionData, Refusal, Verdict};
 use stepwell_query::Value;
 
@@ -42,14 +42,18 @@ pub(super) async fn test_state(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let state = tried(&program)?;
     let test = read(input, state)?;
     let level = input.text("inspectionLevel");
-    let with_data = level.is_some_and(|level| level != "INFO");
+    let with_data = level.as_deref().is_some_and(|level| level != "INFO");
+    let with_exchange = level.as_deref() == Some("TRACE");
     let tested = call
         .state
         .engine
         .test_state(&call.caller, program.clone(), test)
         .await?;
     match tested {
-        StateTested::Inspected(inspection) => json(&Answer::of(&inspection, with_data)),
+        StateTested::Inspected(inspection, exchange) => {
+            let exchange = exchange.as_deref().filter(|_| with_exchange);
+            json(&Answer::of(&inspection, with_data, exchange))
+        }
         StateTested::Refused(Refusal::FailedIterations) => Err(Fault::validation(
             "Map iteration failure count must be less than or equal to the number of Map iterations",
         )),
@@ -173,6 +177,7 @@ fn read(input: &mut Fields<'_>, state: &State) -> Result<StateTest, Fault> {
         retries: configuration.retries.unwrap_or(0),
         error_caused_by: configuration.error_caused_by,
         failed_iterations: configuration.failed_iterations,
+        reveals_secrets: reveals,
     })
 }
 
@@ -288,6 +293,10 @@ struct Inspected<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     after_result_path: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<Request<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response: Option<Response<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     variables: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error_details: Option<Details>,
@@ -305,6 +314,60 @@ struct Inspected<'a> {
     max_concurrency: Option<u32>,
 }
 
+/// `InspectionDataRequest`.
+#[derive(Serialize)]
+struct Request<'a> {
+    protocol: &'a str,
+    method: &'a str,
+    url: &'a str,
+    headers: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+}
+
+/// `InspectionDataResponse`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Response<'a> {
+    protocol: &'a str,
+    status_code: String,
+    status_message: &'a str,
+    headers: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+}
+
+impl<'a> Request<'a> {
+    fn of(exchange: &'a HttpExchange) -> Request<'a> {
+        let HttpExchange {
+            request,
+            method,
+            url,
+            ..
+        } = exchange;
+        Request {
+            protocol: &request.protocol,
+            method,
+            url,
+            headers: &request.headers,
+            body: request.body.as_deref(),
+        }
+    }
+}
+
+impl<'a> Response<'a> {
+    fn of(exchange: &'a HttpExchange) -> Option<Response<'a>> {
+        let response = exchange.response.as_ref()?;
+        Some(Response {
+            protocol: &response.protocol,
+            status_code: exchange.status?.to_string(),
+            status_message: &exchange.reason,
+            headers: &response.headers,
+            body: response.body.as_deref(),
+        })
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Details {
@@ -317,12 +380,16 @@ struct Details {
 }
 
 impl<'a> Answer<'a> {
-    fn of(inspection: &'a Inspection, with_data: bool) -> Answer<'a> {
+    fn of(
+        inspection: &'a Inspection,
+        with_data: bool,
+        exchange: Option<&'a HttpExchange>,
+    ) -> Answer<'a> {
         Answer {
             output: inspection.output.as_ref().map(Text),
             error: inspection.error.as_deref(),
             cause: inspection.cause.as_deref(),
-            inspection_data: with_data.then(|| Inspected::of(&inspection.data)),
+            inspection_data: with_data.then(|| Inspected::of(&inspection.data, exchange)),
             next_state: inspection.next.as_deref(),
             status: match inspection.verdict {
                 Verdict::Succeeded => "SUCCEEDED",
@@ -335,7 +402,7 @@ impl<'a> Answer<'a> {
 }
 
 impl<'a> Inspected<'a> {
-    fn of(data: &'a InspectionData) -> Inspected<'a> {
+    fn of(data: &'a InspectionData, exchange: Option<&'a HttpExchange>) -> Inspected<'a> {
         let text = |value: &'a Option<Value>| value.as_ref().map(Text);
         let variables = &data.variables;
         Inspected {
@@ -346,6 +413,8 @@ impl<'a> Inspected<'a> {
             result: text(&data.result),
             after_result_selector: text(&data.after_result_selector),
             after_result_path: text(&data.after_result_path),
+            request: exchange.map(Request::of),
+            response: exchange.and_then(Response::of),
             variables: (!variables.is_empty())
                 .then(|| Value::object(variables.iter().cloned()).to_json()),
             error_details: details(data.error_details),

@@ -1,0 +1,208 @@
+//! One request and its reply, whole and bounded. Hides hyper and the connection, which ends with the exchange.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::{
+    connect::{ConnectError, Connector, Peer},
+    rule::{HttpRule, Reach, Target},
+    tap::Tap,
+};
+
+/// A request as it is to be sent; `Host` and `Content-Length` are added.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub method: String,
+    pub url: Url,
+    pub headers: Vec<(String, String)>,
+    pub body: Option<Vec<u8>>,
+}
+
+/// A reply of any status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    /// The words after the status, as the server wrote them; often none.
+    pub reason: String,
+    /// In the order and case in which the server wrote them.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// No rule lets it go.
+    #[error("no rule lets the request go")]
+    Refused,
+    /// The text says why it is no request that can be sent.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    #[error("{0}")]
+    Broken(String),
+    #[error("the reply has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// Makes exchanges; a connection each. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    connector: Connector,
+    connect_within: Duration,
+}
+
+impl Client {
+    /// `connect_within` bounds the connection and the TLS handshake each; the whole is bounded by whoever awaits it.
+    pub fn new(connector: Connector, connect_within: Duration) -> Client {
+        Client {
+            connector,
+            connect_within,
+        }
+    }
+
+    /// Sends a request if one of the rules lets it go, and reads the reply to its end. Redirects are not followed.
+    /// Dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn exchange(
+        &self,
+        request: &Request,
+        rules: &[HttpRule],
+        body_bytes_max: usize,
+    ) -> Result<Response, Failure> {
+        let (peer, reach) = admitted(request, rules)?;
+        let message = message(request)?;
+        let stream = self
+            .connector
+            .connect(&peer, reach, self.connect_within)
+            .await?;
+        let (tap, copied) = Tap::new(stream);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(tap)).await.map_err(broken)?;
+        let _driven = Driven(tokio::spawn(async move {
+            // What goes wrong with the connection is the reply's error too.
+            let _ = connection.await;
+        }));
+        let reply = sender.send_request(message).await.map_err(broken)?;
+        let status = reply.status().as_u16();
+        let head = copied.head();
+        let (reason, headers) = match head {
+            Some(head) => (head.reason, head.fields),
+            None => (String::new(), fields(reply.headers())),
+        };
+        let body = body(reply.into_body(), body_bytes_max).await?;
+        Ok(Response {
+            status,
+            reason,
+            headers,
+            body,
+        })
+    }
+}
+
+/// Where the request goes and how far it may, when a rule lets it.
+fn admitted(request: &Request, rules: &[HttpRule]) -> Result<(Peer, Reach), Failure> {
+    let url = &request.url;
+    let malformed = |why: &str| Err(Failure::Malformed(why.to_owned()));
+    let https = match url.scheme() {
+        "https" => true,
+        "http" => false,
+        _ => return malformed("the URL's scheme is neither https nor http"),
+    };
+    if !url.username().is_empty() || url.password().is_some() {
+        return malformed("the URL holds a user name");
+    }
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return malformed("the URL has no host");
+    };
+    let host = host
+        .trim_matches(['[', ']'])
+        .trim_end_matches('.')
+        .to_ascii_lowercase();
+    let target = Target {
+        https,
+        host: &host,
+        port,
+        method: &request.method,
+        path: url.path(),
+    };
+    let reach = rules.iter().filter_map(|rule| rule.reach(&target)).max();
+    let reach = reach.ok_or(Failure::Refused)?;
+    Ok((Peer { https, host, port }, reach))
+}
+
+/// The request as it is written: the connection names the server, the request line carries the path alone.
+fn message(request: &Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
+    let url = &request.url;
+    let mut path = url.path().to_owned();
+    if let Some(query) = url.query() {
+        path = format!("{path}?{query}");
+    }
+    let host = url.host_str().unwrap_or_default();
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let mut message = hyper::Request::builder()
+        .method(request.method.as_str())
+        .uri(path)
+        .header(hyper::header::HOST, host);
+    for (name, value) in &request.headers {
+        message = message.header(name.as_str(), value.as_str());
+    }
+    let body = request.body.clone().unwrap_or_default();
+    message
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| Failure::Malformed(error.to_string()))
+}
+
+fn fields(headers: &hyper::HeaderMap) -> Vec<(String, String)> {
+    let text =
+        |value: &hyper::header::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), text(value)))
+        .collect()
+}
+
+async fn body(mut incoming: hyper::body::Incoming, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut body = Vec::new();
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(broken)?;
+        if let Ok(data) = frame.into_data() {
+            if body.len() + data.len() > bytes_max {
+                return Err(Failure::TooLarge(bytes_max));
+            }
+            body.extend_from_slice(&data);
+        }
+    }
+    Ok(body)
+}
+
+/// What went wrong, with its causes: the first text alone says little.
+fn broken(error: hyper::Error) -> Failure {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(&error);
+    while let Some(deeper) = cause {
+        text = format!("{text}: {deeper}");
+        cause = deeper.source();
+    }
+    Failure::Broken(text)
+}
+
+/// The task that drives the connection; ends with whoever waits for the reply.
+struct Driven(JoinHandle<()>);
+
+impl Drop for Driven {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,17 @@
+//! Connections that leave the process on behalf of a task: which may be made, to which addresses, and one bounded HTTP
+//! exchange. Hides name resolution, TLS and HTTP/1.1.
+//!
+//! The sandbox asks here for its guests, the engine for HTTP tasks, so that one set of rules holds for both. The crate
+//! knows neither plugins nor workflows.
+
+mod address;
+mod connect;
+mod exchange;
+mod limits;
+mod rule;
+mod tap;
+
+pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream};
+pub use exchange::{Client, Failure, Request, Response};
+pub use rule::{HttpRule, Reach, Target};
+pub use url::Url;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use stepwell_asl::{Pattern, Program, Target};
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Ending, Env, Event, Input, MapRunStart, RedrivenBy, Run, Start, TaskId,
-    TaskOutcome, TaskRequest, Timestamp, step,
+    ChildId, Effect, Ending, Env, Event, Input, MapRunInput, MapRunStart, RedrivenBy, Run, Start,
+    TaskId, TaskOutcome, TaskRequest, Timestamp, step,
 };
 use stepwell_query::Value;
 
@@ -120,38 +120,36 @@ fn drive_from(
     stop: Option<(u64, Input)>,
     redrives: Vec<u64>,
 ) -> Driven {
-    let driven = Driven {
-        run: Run::default(),
-        events: Vec::new(),
-        steps: Vec::new(),
-        cancelled: Vec::new(),
-    };
-    let mut driver = Driver {
-        program,
-        tasks,
-        agenda: BTreeMap::new(),
-        entries: 0,
-        at,
-        lost: BTreeMap::new(),
-        children: BTreeSet::new(),
-        driven,
-    };
+    let mut driver = Driver::new(at, program, tasks);
     if let Some((after_ms, input)) = stop {
         driver.plan(at.plus_ms(after_ms), input);
     }
     driver.feed(Input::Started(Box::new(start)));
-    let mut redrives = redrives.into_iter();
-    while driver.driven.steps.len() < STEPS_MAX {
-        if driver.driven.run.ending().is_some() {
-            let Some(after_ms) = redrives.next() else {
-                break;
-            };
-            driver.redrive(after_ms);
-        } else if !driver.turn() {
-            break;
-        }
-    }
+    driver.drive(redrives);
     driver.driven
+}
+
+/// The children of a map run.
+struct Items<'a> {
+    program: &'a Program,
+    tasks: &'a mut dyn Tasks,
+}
+
+impl map_runs::Children for Items<'_> {
+    fn begin(&mut self, at: Timestamp, start: Start) -> Run {
+        drive_from(at, self.program, start, self.tasks, None, Vec::new()).run
+    }
+
+    fn redrive(&mut self, at: Timestamp, run: Run) -> Run {
+        let mut driver = Driver::new(at, self.program, self.tasks);
+        driver.driven.run = run;
+        driver.feed(Input::RedriveAsked {
+            token: None,
+            by: RedrivenBy::MapRun,
+        });
+        driver.drive(Vec::new());
+        driver.driven.run
+    }
 }
 
 /// A seed that follows from its number.
@@ -172,7 +170,46 @@ struct Driver<'a> {
     lost: BTreeMap<TaskId, (u64, Act)>,
     /// ARNs of executions that tasks started.
     children: BTreeSet<Arc<str>>,
+    /// Map runs that have ended.
+    map_runs: BTreeMap<ChildId, map_runs::Ran>,
     driven: Driven,
+}
+
+impl<'a> Driver<'a> {
+    fn new(at: Timestamp, program: &'a Program, tasks: &'a mut dyn Tasks) -> Driver<'a> {
+        let driven = Driven {
+            run: Run::default(),
+            events: Vec::new(),
+            steps: Vec::new(),
+            cancelled: Vec::new(),
+        };
+        Driver {
+            program,
+            tasks,
+            agenda: BTreeMap::new(),
+            entries: 0,
+            at,
+            lost: BTreeMap::new(),
+            children: BTreeSet::new(),
+            map_runs: BTreeMap::new(),
+            driven,
+        }
+    }
+
+    /// Goes on to the end, and after it as often as it is redriven.
+    fn drive(&mut self, redrives: Vec<u64>) {
+        let mut redrives = redrives.into_iter();
+        while self.driven.steps.len() < STEPS_MAX {
+            if self.driven.run.ending().is_some() {
+                let Some(after_ms) = redrives.next() else {
+                    break;
+                };
+                self.redrive(after_ms);
+            } else if !self.turn() {
+                break;
+            }
+        }
+    }
 }
 
 impl Driver<'_> {
@@ -232,6 +269,9 @@ impl Driver<'_> {
                         self.agenda.retain(|_, input| task_of(input) != Some(task));
                     }
                     Effect::StartMapRun(start) => self.start_map_run(*start),
+                    Effect::RedriveMapRun { map_run, redrive } => {
+                        self.redrive_map_run(map_run, redrive);
+                    }
                     Effect::Again => input = Some(Input::Continue),
                     Effect::MapRun(_) | Effect::Finish => {}
                 }
@@ -319,12 +359,27 @@ impl Driver<'_> {
             output: Value::Null,
         };
         self.plan(self.at, begun);
-        let (program, tasks) = (self.program, &mut *self.tasks);
-        let mut child = |at, start| drive_from(at, program, start, tasks, None, Vec::new()).run;
-        let ended = map_runs::drive(program, self.at, start, &mut child);
-        if let Some((at, ending)) = ended {
-            self.plan(at, Input::MapRunEnded { run, ending });
+        let began = MapRunInput::Started(Box::new(start));
+        self.drive_map_run(ChildId(run.entry), map_runs::Ran::default(), began);
+    }
+
+    fn redrive_map_run(&mut self, map_run: ChildId, count: u32) {
+        let ran = self.map_runs.remove(&map_run);
+        let ran = ran.expect("a map run is redriven that was started");
+        self.drive_map_run(map_run, ran, MapRunInput::RedriveAsked { count });
+    }
+
+    /// Drives a map run to its end, and plans that its Map state hears of it.
+    fn drive_map_run(&mut self, map_run: ChildId, mut ran: map_runs::Ran, input: MapRunInput) {
+        let mut children = Items {
+            program: self.program,
+            tasks: &mut *self.tasks,
+        };
+        let ended = ran.drive(self.program, self.at, input, &mut children);
+        if let Some((at, ended)) = ended {
+            self.plan(at, ended);
         }
+        self.map_runs.insert(map_run, ran);
     }
 
     fn offer_activity(&mut self, task: TaskId) {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use stepwell_asl::Program;
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Env, Input, MapRun, MapRunEffect, MapRunEnding, MapRunInput, MapRunStart,
-    Part, Run, Start, Timestamp, step_map_run,
+    ChildId, Effect, Env, Input, MapRun, MapRunEffect, MapRunInput, Part, Run, Start, Timestamp,
+    step_map_run,
 };
 
 use crate::driver;
@@ -15,48 +15,78 @@ use crate::driver;
 /// Steps after which a map run that does not end is given up.
 const STEPS_MAX: usize = 10_000;
 
-/// Drives a map run to its end, and says when that is; `child` drives an execution. Nothing when it never ends, or reads
-/// what is not there.
-pub(crate) fn drive(
-    program: &Program,
-    at: Timestamp,
-    start: MapRunStart,
-    child: &mut dyn FnMut(Timestamp, Start) -> Run,
-) -> Option<(Timestamp, MapRunEnding)> {
-    let mut run = MapRun::default();
-    let mut agenda = Agenda {
-        at,
-        planned: BTreeMap::new(),
-        entries: 0,
-    };
-    agenda.plan(
-        at,
-        Input::MapRun(Box::new(MapRunInput::Started(Box::new(start)))),
-    );
-    for number in 0..STEPS_MAX {
-        if let Some(ending) = run.ending() {
-            return Some((run.last_at(), ending.clone()));
-        }
-        let ((at, _), input) = agenda.planned.pop_first()?;
-        agenda.at = agenda.at.max(at);
-        let env = Env {
-            at: agenda.at,
-            seed: driver::seed(number),
+/// Who runs the executions of items, each to its end.
+pub(crate) trait Children {
+    fn begin(&mut self, at: Timestamp, start: Start) -> Run;
+    fn redrive(&mut self, at: Timestamp, run: Run) -> Run;
+}
+
+/// A map run with its children, at its last end.
+#[derive(Default)]
+pub(crate) struct Ran {
+    run: MapRun,
+    children: BTreeMap<ChildId, (u64, Run)>,
+}
+
+impl Ran {
+    /// Drives a map run on from that input to its end, and says when its Map state hears of what. Nothing when it never
+    /// ends, or reads what is not there.
+    pub(crate) fn drive(
+        &mut self,
+        program: &Program,
+        at: Timestamp,
+        input: MapRunInput,
+        children: &mut dyn Children,
+    ) -> Option<(Timestamp, Input)> {
+        let mut agenda = Agenda {
+            at,
+            planned: BTreeMap::new(),
+            entries: 0,
         };
-        for effect in step_map_run(program, &mut run, input, env) {
+        agenda.plan(at, Input::MapRun(Box::new(input)));
+        for number in 0..STEPS_MAX {
+            let ((at, _), input) = agenda.planned.pop_first()?;
+            agenda.at = agenda.at.max(at);
+            let env = Env {
+                at: agenda.at,
+                seed: driver::seed(number),
+            };
+            self.step(program, &mut agenda, input, env, children)?;
+            if let (Some(ending), Some(start)) = (self.run.ending(), self.run.start()) {
+                let ended = Input::MapRunEnded {
+                    run: start.run,
+                    redrive: self.run.redrives(),
+                    ending: ending.clone(),
+                };
+                return Some((self.run.last_at(), ended));
+            }
+        }
+        None
+    }
+
+    fn step(
+        &mut self,
+        program: &Program,
+        agenda: &mut Agenda,
+        input: Input,
+        env: Env,
+        children: &mut dyn Children,
+    ) -> Option<()> {
+        for effect in step_map_run(program, &mut self.run, input, env) {
             match effect {
-                Effect::MapRun(effect) => agenda.act(program, &run, *effect, child)?,
+                Effect::MapRun(effect) => agenda.act(program, self, *effect, children)?,
                 Effect::Again => agenda.plan(agenda.at, Input::Continue),
                 Effect::Record(_)
                 | Effect::RunTask(_)
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::Finish => {}
             }
         }
+        Some(())
     }
-    None
 }
 
 /// What comes when; what comes at one time comes in the order in which it was planned.
@@ -79,11 +109,11 @@ impl Agenda {
     fn act(
         &mut self,
         program: &Program,
-        run: &MapRun,
+        map_run: &mut Ran,
         effect: MapRunEffect,
-        child: &mut dyn FnMut(Timestamp, Start) -> Run,
+        children: &mut dyn Children,
     ) -> Option<()> {
-        let start = run.start()?;
+        let start = map_run.run.start()?;
         match effect {
             MapRunEffect::Read { first, .. } => {
                 self.tell(self.at, sim::state_items(start, first)?);
@@ -91,8 +121,15 @@ impl Agenda {
             MapRunEffect::Start(new) => {
                 let (index, id) = (new.index, new.child);
                 let begins = sim::item_start(program, start, self.at, new);
-                let ran = child(self.at, begins);
+                let ran = children.begin(self.at, begins);
                 self.tell(ran.last_at(), sim::item_ended(index, id, &ran)?);
+                map_run.children.insert(id, (index, ran));
+            }
+            MapRunEffect::Redrive(id) => {
+                let (index, ran) = map_run.children.remove(&id)?;
+                let ran = children.redrive(self.at, ran);
+                self.tell(ran.last_at(), sim::item_ended(index, id, &ran)?);
+                map_run.children.insert(id, (index, ran));
             }
             MapRunEffect::Stop(child) => self.stop(child),
             MapRunEffect::WritePart {
@@ -119,7 +156,7 @@ impl Agenda {
                 let (bucket, key) = ("bucket".into(), "manifest.json".into());
                 self.tell(self.at, MapRunInput::ManifestWritten { bucket, key });
             }
-            MapRunEffect::Tell(_) | MapRunEffect::TellBegun => {}
+            MapRunEffect::Tell { .. } | MapRunEffect::TellBegun => {}
         }
         Some(())
     }

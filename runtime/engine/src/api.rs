@@ -165,6 +165,8 @@ pub struct Execution {
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
     pub redrivable: Redrivable,
+    /// A child of a map run that waits until there is room to redrive it.
+    pub pending_redrive: bool,
 }
 
 /// Whether an execution can be redriven now.
@@ -192,6 +194,8 @@ pub struct ExecutionSummary {
     pub items: u32,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
+    /// A child of a map run that waits until there is room to redrive it.
+    pub pending_redrive: bool,
 }
 
 /// A map run.

@@ -82,6 +82,14 @@ pub(crate) fn stop(child: ChildId) -> Outgoing {
     }
 }
 
+/// The message that lets a closed child of a map run go on.
+pub(crate) fn redrive(child: ChildId) -> Outgoing {
+    Outgoing {
+        to: ExecutionId(child.0),
+        payload: record::encode(&InboxItem::Redrive),
+    }
+}
+
 /// What is told of an execution that is closed.
 pub(crate) fn end(execution_arn: &Arc<str>, run: &Run) -> Option<ChildEnd> {
     let (start, ending) = (run.start()?, run.ending()?);
@@ -103,6 +111,7 @@ pub(crate) fn end(execution_arn: &Arc<str>, run: &Run) -> Option<ChildEnd> {
         input: start.input.clone(),
         ending,
         redrive_count: run.redrives(),
+        events: run.next_public_id() - 1,
     })
 }
 

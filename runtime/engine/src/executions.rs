@@ -231,6 +231,7 @@ impl Engine {
             redrive_count: 0,
             redriven_at: None,
             redrivable: Redrivable::No(NotRedrivable::Express),
+            pending_redrive: false,
         };
         Ok(SyncResult {
             execution,
@@ -417,6 +418,7 @@ impl Engine {
         let meta: Meta = record::decode(&look.row.new.meta)?;
         let standing = redrive::standing(&look.row, self.node().raised_limits);
         described.redrivable = self.redrivable(caller, &meta, standing).await?;
+        described.pending_redrive = self.waits_for_redrive(&look.row, &meta).await?;
         Ok(described)
     }
 

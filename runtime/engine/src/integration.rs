@@ -97,8 +97,9 @@ pub(crate) fn needs_network(target: &Target) -> bool {
     }
 }
 
-const SDK_ACTIONS: [&str; 7] = [
+const SDK_ACTIONS: [&str; 8] = [
     "getActivityTask",
+    "redriveExecution",
     "sendTaskFailure",
     "sendTaskHeartbeat",
     "sendTaskSuccess",
@@ -238,6 +239,7 @@ impl Call<'_> {
             }
             "startSyncExecution" => self.start_sync().await,
             "stopExecution" => self.stop().await,
+            "redriveExecution" => self.redrive().await,
             "getActivityTask" => self.activity_task().await,
             _ => self.answer(action).await,
         };
@@ -259,6 +261,16 @@ impl Call<'_> {
         let stopped = self.engine.stop(&self.caller, &arn, error, cause).await;
         let stopped = Dates::Iso.value(stopped.map_err(Refusal::Error)?);
         Ok(Value::object([("StopDate", stopped)]))
+    }
+
+    /// Without a token of the caller's, all dispatches of an attempt are one call.
+    async fn redrive(&self) -> Result<Value, Refusal> {
+        let arn = self.required("ExecutionArn")?;
+        let token = self.text("ClientToken");
+        let token = token.unwrap_or_else(|| attempt_uuid(&self.info.execution_arn, self.request));
+        let redriven = self.engine.redrive(&self.caller, &arn, Some(&token)).await;
+        let redriven = Dates::Iso.value(redriven.map_err(Refusal::Error)?);
+        Ok(Value::object([("RedriveDate", redriven)]))
     }
 
     /// A task of an activity with its token, or an empty object when none came for as long as a poll takes.
@@ -326,14 +338,7 @@ pub(crate) fn start_request(
     request: &TaskRequest,
 ) -> Result<StartRequest, &'static str> {
     let parameters = &request.parameters;
-    let name = text(parameters, "Name").unwrap_or_else(|| {
-        let (entry, attempt) = (request.task.entry, request.task.attempt);
-        derived_uuid(&[
-            execution_arn.as_bytes(),
-            &entry.to_be_bytes(),
-            &attempt.to_be_bytes(),
-        ])
-    });
+    let name = text(parameters, "Name").unwrap_or_else(|| attempt_uuid(execution_arn, request));
     Ok(StartRequest {
         machine_arn: text(parameters, "StateMachineArn").ok_or("StateMachineArn")?,
         name: Some(name),
@@ -432,6 +437,7 @@ fn sync_result(result: &SyncResult) -> Value {
             Status::Running | Status::Failed => ChildEnding::Failed { error, cause },
         },
         redrive_count: 0,
+        events: 0,
     };
     let billing = Value::object([
         (
@@ -444,6 +450,16 @@ fn sync_result(result: &SyncResult) -> Value {
     let members = described.as_object().into_iter().flat_map(|all| all.iter());
     let first = std::iter::once((Arc::from("BillingDetails"), billing));
     Value::object(first.chain(members.map(|(name, value)| (name.clone(), value.clone()))))
+}
+
+/// A UUID of an attempt: the same for all its dispatches.
+fn attempt_uuid(execution_arn: &str, request: &TaskRequest) -> String {
+    let (entry, attempt) = (request.task.entry, request.task.attempt);
+    derived_uuid(&[
+        execution_arn.as_bytes(),
+        &entry.to_be_bytes(),
+        &attempt.to_be_bytes(),
+    ])
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
+pub use map_runs::ChildFilter;
 pub use probe::{StateTest, StateTested};
 pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};

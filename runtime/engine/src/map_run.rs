@@ -7,8 +7,8 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use stepwell_asl::{Distributed, ExecutionType, Kind, Map, Mode as MapMode, Program};
 use stepwell_interp::{
-    ChildResult, ChildStatus, Event, Failure, FailureClass, MapRunEnding, MapRunEvent, MapRunInput,
-    MapRunStart, NewChild, Place, TaskId, Timestamp, What, decode, encode,
+    ChildId, ChildResult, ChildStatus, Event, Failure, FailureClass, MapRunEnding, MapRunEvent,
+    MapRunInput, MapRunStart, NewChild, Place, TaskId, Timestamp, What, decode, encode,
 };
 use uuid::Uuid;
 
@@ -244,7 +244,7 @@ pub(crate) fn tell_begun(id: ExecutionId, info: &Info, at: Timestamp) -> Option<
 }
 
 /// The message by which a map run tells its parent that it ended.
-pub(crate) fn tell_ended(info: &Info, ending: &MapRunEnding) -> Option<Outgoing> {
+pub(crate) fn tell_ended(info: &Info, ending: &MapRunEnding, redrive: u32) -> Option<Outgoing> {
     let parent = info.parent?;
     let ending = match ending.clone() {
         MapRunEnding::Succeeded { result } => RunEnding::Succeeded { result },
@@ -262,11 +262,20 @@ pub(crate) fn tell_ended(info: &Info, ending: &MapRunEnding) -> Option<Outgoing>
     let ended = InboxItem::MapRunEnded {
         of: parent.of,
         ending,
+        redrive,
     };
     Some(Outgoing {
         to: ExecutionId(parent.log),
         payload: record::encode(&ended),
     })
+}
+
+/// The message by which its execution redrives a map run.
+pub(crate) fn redrive(map_run: ChildId, count: u32) -> Outgoing {
+    Outgoing {
+        to: ExecutionId(map_run.0),
+        payload: record::encode(&InboxItem::RedriveMapRun { count }),
+    }
 }
 
 /// The ending that a message tells of.
@@ -302,8 +311,9 @@ pub(crate) fn child_ended(index: u64, child: u64, end: &ChildEnd) -> MapRunInput
     };
     MapRunInput::ChildEnded(Box::new(ChildResult {
         index,
-        child: stepwell_interp::ChildId(child),
+        child: ChildId(child),
         status,
+        events: end.events,
         output,
         description: Some(described(end)),
     }))

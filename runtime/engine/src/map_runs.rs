@@ -1,6 +1,8 @@
 //! Calls about map runs: describe, list, update, and the executions of one. Hides that one in memory knows more than the
 //! store.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use stepwell_interp::{MapRunChange, MapRunView};
 use tokio::sync::oneshot;
 
@@ -11,9 +13,31 @@ use crate::{
     error::{Code, Error},
     journal::{ExecutionId, ExecutionRow, List, ListQuery, Outgoing, Write},
     map_run, pages, reader,
-    record::{self, InboxItem, Meta},
+    record::{self, Child, InboxItem, Meta, Parent},
     shard::{In, Subject},
 };
+
+/// Which child executions a list is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChildFilter {
+    pub status: Option<Status>,
+    /// Only those that wait for their redrive.
+    pub pending_redrive: bool,
+    /// Only those that were redriven, or that were not.
+    pub redriven: Option<bool>,
+}
+
+impl ChildFilter {
+    fn fits(&self, child: &ExecutionSummary) -> bool {
+        let by_status = match (self.pending_redrive, self.status) {
+            (true, _) => child.pending_redrive,
+            (false, Some(_)) => !child.pending_redrive,
+            (false, None) => true,
+        };
+        let redriven = child.redrive_count > 0;
+        by_status && self.redriven.is_none_or(|wanted| wanted == redriven)
+    }
+}
 
 impl Engine {
     /// A map run by its ARN.
@@ -71,29 +95,71 @@ impl Engine {
         })
     }
 
-    /// Child executions of a map run, newest first.
+    /// Child executions of a map run, newest first. A page may be shorter than asked for.
     pub async fn map_run_executions(
         &self,
         caller: &Caller,
         arn: &str,
-        status: Option<Status>,
+        filter: ChildFilter,
         page: PageRequest,
     ) -> Result<Page<ExecutionSummary>, Error> {
-        self.map_run_row(caller, arn).await?;
-        let status_text = status
-            .map(|status| format!("{status:?}"))
-            .unwrap_or_default();
-        let list = self.list(caller, &["map-run-executions", arn, &status_text]);
+        let (row, _) = self.map_run_row(caller, arn).await?;
+        let waiting = self.waiting_children(&row).await?;
+        let filter_text = format!("{filter:?}");
+        let list = self.list(caller, &["map-run-executions", arn, &filter_text]);
         let size = pages::size(&page);
         let rows = self.node().journal.list(ListQuery {
             list: List::Scope(map_run::children_scope(arn)),
-            status,
+            status: filter.status,
             before: list.number(&page).await?.map(ExecutionId),
             limit: size + 1,
         });
         let rows = rows.await.map_err(reader::broken)?;
         let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
-        pages::try_map(found, |row| reader::summary(&row))
+        let mut found = pages::try_map(found, |row| {
+            let mut summary = reader::summary(&row)?;
+            summary.pending_redrive = waiting.contains(&row.new.name);
+            Ok(summary)
+        })?;
+        found.items.retain(|child| filter.fits(child));
+        Ok(found)
+    }
+
+    /// Names of the children of a map run that wait for their redrive.
+    async fn waiting_children(&self, row: &ExecutionRow) -> Result<BTreeSet<Arc<str>>, Error> {
+        if row.view.status != Status::Running || row.view.redrive_count == 0 {
+            return Ok(BTreeSet::new());
+        }
+        let meta: Meta = record::decode(&row.new.meta)?;
+        let view = self.map_run_view(row, &meta).await?;
+        let waiting = view.iter().flat_map(|view| {
+            let scope = map_run::children_scope(&view.start.arn);
+            let names = view.waiting.iter();
+            names.map(move |index| map_run::child_name(scope, *index))
+        });
+        Ok(waiting.collect())
+    }
+
+    /// Whether a child execution waits for its redrive by its map run.
+    pub(crate) async fn waits_for_redrive(
+        &self,
+        row: &ExecutionRow,
+        meta: &Meta,
+    ) -> Result<bool, Error> {
+        let of_item = |parent: &Parent| matches!(parent.of, Child::Item { .. });
+        let (Some(parent), Status::Failed | Status::TimedOut | Status::Aborted) =
+            (meta.parent.filter(of_item), row.view.status)
+        else {
+            return Ok(false);
+        };
+        let map_run = self.node().journal.execution(ExecutionId(parent.log)).await;
+        match map_run.map_err(reader::broken)? {
+            Some(map_run) => {
+                let waiting = self.waiting_children(&map_run).await?;
+                Ok(waiting.contains(&row.new.name))
+            }
+            None => Ok(false),
+        }
     }
 
     /// Changes a running map run; durable when this answers.

@@ -36,8 +36,9 @@ pub(crate) async fn stored(
     let row = journal.execution(id).await.map_err(broken)?;
     let messages = journal.inbox(id).await.map_err(broken)?;
     let begins = || messages.iter().find_map(beginning);
+    let reopens = closed_too || messages.iter().any(is_redrive);
     match (row, begins()) {
-        (Some(row), _) if closed_too || row.view.status == Status::Running => {
+        (Some(row), _) if reopens || row.view.status == Status::Running => {
             let meta = meta(&row)?;
             let info = info(&meta, &row.new.name);
             let named = |error| named(&info.execution_arn, error);
@@ -92,6 +93,12 @@ pub(crate) async fn stored(
     }
 }
 
+/// Whether a message lets a closed execution or map run go on.
+fn is_redrive(message: &Message) -> bool {
+    let item = record::decode(&message.payload);
+    item.is_ok_and(|item| matches!(item, InboxItem::Redrive | InboxItem::RedriveMapRun { .. }))
+}
+
 /// What a message begins, when it is one that begins its execution.
 fn beginning(message: &Message) -> Option<Beginning> {
     match record::decode(&message.payload).ok()? {
@@ -99,6 +106,8 @@ fn beginning(message: &Message) -> Option<Beginning> {
         InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
         InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
+        | InboxItem::Redrive
+        | InboxItem::RedriveMapRun { .. }
         | InboxItem::ChildStarted { .. }
         | InboxItem::ChildEnded { .. }
         | InboxItem::MapRunEnded { .. }
@@ -332,6 +341,8 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
         items: meta.items,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
+        // Its map run knows.
+        pending_redrive: false,
     })
 }
 
@@ -366,6 +377,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         redriven_at: row.view.redriven_at,
         // The catalog has a say in it too.
         redrivable: Redrivable::No(NotRedrivable::Running),
+        pending_redrive: false,
     };
     if row.view.status != Status::Running {
         let stored = look.last.as_ref().or(look.first.as_ref());

@@ -224,6 +224,10 @@ pub(crate) enum InboxItem {
         attempt: u32,
         answer: Answer,
     },
+    /// To a closed child of a map run: it goes on, or starts anew.
+    Redrive,
+    /// To a map run: its execution goes on, and it does with it.
+    RedriveMapRun { count: u32 },
     /// StopExecution, of a caller or of the parent.
     Stop {
         error: Option<Arc<str>>,
@@ -247,7 +251,13 @@ pub(crate) enum InboxItem {
     /// To a map run that is not yet: it begins with this.
     BeginMapRun(Box<MapRunBegin>),
     /// To a parent: the map run is closed.
-    MapRunEnded { of: Child, ending: RunEnding },
+    MapRunEnded {
+        of: Child,
+        ending: RunEnding,
+        /// The redrive that it ended after; 0 for none.
+        #[serde(default)]
+        redrive: u32,
+    },
     /// UpdateMapRun: new values; what is none stays.
     ChangeMapRun {
         concurrency: Option<u32>,
@@ -337,6 +347,9 @@ pub(crate) struct ChildEnd {
     /// Redrives of the child so far.
     #[serde(default)]
     pub(crate) redrive_count: u32,
+    /// Public events of its log.
+    #[serde(default)]
+    pub(crate) events: u64,
 }
 
 /// Stored form, codec v1: how a child ended.

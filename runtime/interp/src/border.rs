@@ -51,8 +51,12 @@ pub enum Input {
     /// The process that ran an attempt is gone. Redispatches the attempt, counted by an internal event; the
     /// `REDISPATCH_MAX + 1`th time it fails instead, as it does at once with [`OnCrash::Fail`].
     TaskLost { task: TaskId, on_crash: OnCrash },
-    /// The map run that a Map state waits for has ended.
-    MapRunEnded { run: TaskId, ending: MapRunEnding },
+    /// The map run that a Map state waits for has ended, for the first time or after that redrive.
+    MapRunEnded {
+        run: TaskId,
+        redrive: u32,
+        ending: MapRunEnding,
+    },
     /// Something that happened to a map run; an execution knows none of it.
     MapRun(Box<MapRunInput>),
     /// The time of [`crate::Run::next_timer`] has come.
@@ -103,6 +107,8 @@ pub enum Effect {
     },
     /// Start a map run. It is a message of the same append.
     StartMapRun(Box<MapRunStart>),
+    /// Redrive a map run, for that time. It is a message of the same append.
+    RedriveMapRun { map_run: ChildId, redrive: u32 },
     /// What a map run wants done; no execution does.
     MapRun(Box<MapRunEffect>),
     /// The step stopped at its bound: call again with [`Input::Continue`].

@@ -209,6 +209,11 @@ pub enum What {
     MapRunStarted {
         arn: Arc<str>,
     },
+    /// The map run of the state goes on with the children that did not succeed; `count` from 1.
+    MapRunRedriven {
+        arn: Arc<str>,
+        count: u32,
+    },
     /// `result` is the Map state's result.
     MapRunSucceeded {
         result: Value,
@@ -353,6 +358,7 @@ impl What {
             | What::IterationAborted { .. }
             | What::DistributedMapStarted { .. }
             | What::MapRunStarted { .. }
+            | What::MapRunRedriven { .. }
             | What::MapRunSucceeded { .. }
             | What::MapRunFailed { .. }
             | What::MapRunAborted => true,
@@ -380,6 +386,7 @@ impl What {
             | What::MapStarted { .. }
             | What::DistributedMapStarted { .. }
             | What::MapRunStarted { .. }
+            | What::MapRunRedriven { .. }
             | What::MapRunSucceeded { .. }
             | What::MapRunFailed { .. }
             | What::FlowsFailed { .. } => Chain::Next,

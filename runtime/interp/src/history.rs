@@ -95,6 +95,7 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         | What::MapRun(_) => return None,
         What::DistributedMapStarted { .. } => "MapStateStarted",
         What::MapRunStarted { .. } => "MapRunStarted",
+        What::MapRunRedriven { .. } => "MapRunRedriven",
         What::MapRunSucceeded { .. } => "MapRunSucceeded",
         What::MapRunFailed { .. } => "MapRunFailed",
         What::MapRunAborted => "MapRunAborted",
@@ -161,6 +162,7 @@ pub fn label(event: &Event) -> String {
         }
         What::DistributedMapStarted { items: None } => "distributed map started".into(),
         What::MapRunStarted { .. } => "map run started".into(),
+        What::MapRunRedriven { count, .. } => format!("map run redriven, redrive {count}"),
         What::MapRunSucceeded { .. } => "map run succeeded".into(),
         What::MapRunFailed { failure } => with_error("map run failed", failure.error.as_deref()),
         What::MapRunAborted => "map run aborted".into(),
@@ -455,6 +457,13 @@ fn details(what: &What, data: bool) -> Option<(&'static str, Fields)> {
             "mapRunStartedEventDetails",
             vec![("mapRunArn", Field::Text(arn.clone()))],
         )),
+        What::MapRunRedriven { arn, count } => Some((
+            "mapRunRedrivenEventDetails",
+            vec![
+                ("mapRunArn", Field::Text(arn.clone())),
+                ("redriveCount", Field::Int((*count).into())),
+            ],
+        )),
         What::MapRunFailed { failure } => {
             let Failure { error, cause, .. } = failure;
             Some(("mapRunFailedEventDetails", errors(error, cause)))
@@ -624,6 +633,12 @@ fn map_run_label(event: &MapRunEvent) -> String {
         MapRunEvent::Changed(_) => "changed".into(),
         MapRunEvent::PartWritten(part) => format!("{} written", part.key),
         MapRunEvent::Closed(_) => "closed".into(),
+        MapRunEvent::ChildFull { index } => format!("child {index} has a full history"),
+        MapRunEvent::RedriveAsked { count } => format!("redrive {count} asked for"),
+        MapRunEvent::Redriven { count, .. } => format!("redriven, redrive {count}"),
+        MapRunEvent::ChildrenRedriven { children } => {
+            format!("{} children redriven", children.len())
+        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) const REDRIVE_TOKENS_MAX: usize = 10;
 pub(crate) const REDRIVE_TOKEN_MS: u64 = 15 * 60 * 1_000;
 /// Public events that a redrive needs room for: its own and another one (AWS).
 pub(crate) const REDRIVE_EVENTS: u64 = 2;
+/// Redrives of a map run (AWS quota).
+pub(crate) const MAP_RUN_REDRIVES_MAX: u32 = 1_000;
 /// Bytes of randomness in a task token (ours; the API allows a token of 2,048 characters).
 pub const TOKEN_BYTES: usize = 48;
 /// Milliseconds that an EXPRESS execution may run (AWS quota: five minutes).

@@ -134,6 +134,7 @@ fn payload(what: &What) -> Option<&Value> {
         What::MapStarted { .. }
         | What::DistributedMapStarted { .. }
         | What::MapRunStarted { .. }
+        | What::MapRunRedriven { .. }
         | What::MapRunFailed { .. }
         | What::MapRunAborted
         | What::MapRun(_)

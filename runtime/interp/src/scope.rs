@@ -144,8 +144,11 @@ fn execution(run: &Run, alone: bool) -> Value {
         .insert("Name", text(&start.execution_name))
         .insert("RoleArn", role_arn);
     if !alone {
-        execution.insert("RedriveCount", run.redrives());
-        if let Some(at) = run.redriven_at() {
+        // An EXPRESS execution does not go on, it starts anew.
+        let redriven_at = run.redriven_at().filter(|_| !start.express);
+        let redrives = redriven_at.map_or(0, |_| run.redrives());
+        execution.insert("RedriveCount", redrives);
+        if let Some(at) = redriven_at {
             execution.insert("RedriveTime", at.to_string());
         }
     }

@@ -100,7 +100,11 @@ impl<'a> Turn<'a> {
             Input::TaskEnded { task, outcome } | Input::ChildEnded { task, outcome } => {
                 self.task_ended(task, outcome);
             }
-            Input::MapRunEnded { run, ending } => self.map_run_ended(run, ending),
+            Input::MapRunEnded {
+                run,
+                redrive,
+                ending,
+            } => self.map_run_ended(run, redrive, ending),
             Input::MapRun(_) => {}
             Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
             Input::TimerDue { timer } => self.timer_due(timer),
@@ -327,6 +331,7 @@ impl<'a> Turn<'a> {
                 Phase::Failing { .. } => self.handle_failure(id),
                 Phase::Flows => self.advance_flows(id),
                 Phase::MapRunOpening { .. } => self.start_map_run(id),
+                Phase::MapRunReopening { .. } => self.redrive_map_run(id),
                 Phase::MapRunDone { .. } => {
                     let kind = visit.kind;
                     self.record(id, What::FlowsSucceeded { kind });

@@ -221,6 +221,7 @@ fn history() -> Result<Vec<Event>> {
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::MapRun(_)
                 | Effect::Finish => {}
             }

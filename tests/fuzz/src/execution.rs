@@ -49,6 +49,7 @@ pub(crate) fn step(data: &[u8]) {
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::MapRun(_)
                 | Effect::Finish => {}
             }

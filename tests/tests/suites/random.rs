@@ -105,6 +105,7 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
                     | Effect::OpenToken { .. }
                     | Effect::CancelTask { .. }
                     | Effect::StartMapRun(_)
+                    | Effect::RedriveMapRun { .. }
                     | Effect::MapRun(_)
                     | Effect::Finish => {}
                 }

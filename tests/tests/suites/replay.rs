@@ -113,6 +113,7 @@ fn take(events: &mut Vec<Event>, effects: Vec<Effect>) {
         | Effect::OpenToken { .. }
         | Effect::CancelTask { .. }
         | Effect::StartMapRun(_)
+        | Effect::RedriveMapRun { .. }
         | Effect::MapRun(_)
         | Effect::Again
         | Effect::Finish => None,

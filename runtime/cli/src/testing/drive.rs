@@ -124,7 +124,7 @@ impl Driver<'_> {
                 Effect::OpenToken { activity: None, .. } => {}
                 // A late end changes nothing.
                 Effect::CancelTask { .. } | Effect::Finish => {}
-                Effect::StartMapRun(_) | Effect::MapRun(_) => {
+                Effect::StartMapRun(_) | Effect::RedriveMapRun { .. } | Effect::MapRun(_) => {
                     return Err("a Map in DISTRIBUTED mode cannot be tested yet; test its processor as a state machine of its own".to_owned());
                 }
                 Effect::Again => again = true,

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, Start, TaskId, TaskRequest, Timestamp,
+    Part, PartKind, RedrivenBy, Start, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -345,6 +345,13 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             outcome: answer.outcome(),
         }),
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
+        InboxItem::Redrive => Some(Input::RedriveAsked {
+            token: None,
+            by: RedrivenBy::MapRun,
+        }),
+        InboxItem::RedriveMapRun { count } => {
+            Some(Input::MapRun(Box::new(MapRunInput::RedriveAsked { count })))
+        }
         InboxItem::Begin(start) => {
             let arn = reader::execution_arn(&start.meta, &start.name);
             Some(Input::Started(Box::new(start.start(arn))))
@@ -374,8 +381,13 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             let start = map_run::start_of(&begin)?;
             Some(Input::MapRun(Box::new(MapRunInput::Started(start))))
         }
-        InboxItem::MapRunEnded { of, ending } => Some(Input::MapRunEnded {
+        InboxItem::MapRunEnded {
+            of,
+            ending,
+            redrive,
+        } => Some(Input::MapRunEnded {
             run: children::task(of)?,
+            redrive,
             ending: map_run::ending(ending),
         }),
         InboxItem::ChangeMapRun {

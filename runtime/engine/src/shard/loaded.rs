@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
 use stepwell_interp::{
-    Cancelled, ChildId, Effect, Env, Event, Input, MapRun, MapRunEffect, MapRunView, Redrive, Run,
+    Cancelled, ChildId, Effect, Env, Event, Input, MapRunEffect, MapRunView, Redrive, Run,
     STEP_EVENTS_MAX, TaskId, TaskToken, Timestamp, Usage, What, encode_with,
 };
 use tokio::sync::oneshot;
@@ -17,17 +17,16 @@ use super::{
     blobs::Kept,
     border::{ActivityGrant, Info, MapRunRequest, Mode, StartReply, SyncEnd, TakeReply, Ticket},
     subject::Subject,
+    telling::NewId,
     waiting::{Redriving, Waiting},
 };
 use crate::{
     api::HistoryEntry,
-    children,
     journal::{
         Append, CloseTask, Epoch, ExecutionId, ExecutionRow, Look, MessageId, NewExecution,
         OpenTask, Outgoing, Refused, ScopeId, Segment, Status, StoredSegment, TokenHash, View,
     },
     limits::{EVICT_AFTER_MS, SEEN_MESSAGES_MAX},
-    map_run,
     near::Noticed,
     reader,
     record::{self, TaskKey},
@@ -36,7 +35,7 @@ use crate::{
 /// See the module.
 pub(super) struct Loaded {
     pub(super) info: Arc<Info>,
-    program: Arc<Program>,
+    pub(super) program: Arc<Program>,
     pub(super) run: Subject,
     pub(super) mode: Mode,
     pub(super) inbox: VecDeque<Waiting>,
@@ -70,6 +69,8 @@ pub(super) struct Loaded {
     noticed: Noticed,
     /// The first append of a durable execution that has been in memory since.
     origin: Option<Box<Origin>>,
+    /// Redrives of an EXPRESS execution before it began again.
+    redrives_before: u32,
 }
 
 /// What the first append of an execution declared and held.
@@ -77,9 +78,6 @@ struct Origin {
     new: NewExecution,
     first: StoredSegment,
 }
-
-/// Draws a fresh id on the partition of an execution.
-pub(super) type NewId = dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send;
 
 /// An append on its way, with what waits for it.
 #[derive(Default)]
@@ -167,6 +165,7 @@ impl Loaded {
             kept: Kept::default(),
             noticed: Noticed::default(),
             origin: None,
+            redrives_before: 0,
             run,
         }
     }
@@ -179,10 +178,16 @@ impl Loaded {
         opened_at: Timestamp,
     ) -> Loaded {
         let start = folded.execution().and_then(Run::start);
-        if let Some(start) = start.filter(|start| start.express) {
+        let express = start.filter(|start| start.express);
+        if express.is_some() && folded.is_closed() {
+            // It is to be redriven: nothing of its log but its start is there to go on from.
+            return Loaded::new(info, program, Mode::ExpressAsync, folded);
+        }
+        if let Some(start) = express {
             let again = Input::Started(Box::new(start.clone()));
             let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, Subject::default());
             loaded.next_position = folded.next_position();
+            loaded.redrives_before = folded.redrives();
             loaded.inbox.push_back(Waiting::plain(again));
             return loaded;
         }
@@ -364,6 +369,7 @@ impl Loaded {
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::MapRun(_)
                 | Effect::Finish) => {
                     taken.effects.push(effect);
@@ -398,6 +404,7 @@ impl Loaded {
             | Effect::OpenToken { .. }
             | Effect::CancelTask { .. }
             | Effect::StartMapRun(_)
+            | Effect::RedriveMapRun { .. }
             | Effect::MapRun(_)
             | Effect::Again
             | Effect::Finish => None,
@@ -604,22 +611,19 @@ impl Loaded {
         let first = self.create.is_some();
         let ended = self.run.ending().is_some();
         let messages = messages_of(&taken.inputs);
-        let kept: Vec<Event> = if first && ended {
-            let mut ends = taken.events;
-            let last = ends.pop();
-            ends.truncate(1);
-            ends.into_iter().chain(last).collect()
-        } else if first {
-            taken.events.into_iter().take(1).collect()
-        } else if ended {
-            taken.events.into_iter().next_back().into_iter().collect()
-        } else {
+        // A redrive begins it, too.
+        let begins = first || taken.redriven;
+        let mut kept = taken.events;
+        let last = kept.pop().filter(|_| ended || (begins && kept.is_empty()));
+        kept.truncate(usize::from(begins));
+        kept.extend(last);
+        if kept.is_empty() {
             let taken = Taken {
                 effects: taken.effects,
                 ..Taken::default()
             };
             return self.without_events(taken, messages);
-        };
+        }
         let view = View {
             hot: !ended,
             wake_at: None,
@@ -675,73 +679,6 @@ impl Loaded {
         append
     }
 
-    /// What the execution tells others: its parent of its start and end, its children of their tasks' end.
-    fn messages_to_send(
-        &self,
-        id: ExecutionId,
-        effects: &[Effect],
-        orphans: &[ChildId],
-    ) -> Vec<Outgoing> {
-        let started = self.create.is_some();
-        let run = self.run.execution();
-        let news = run.map(|run| children::news(id, &self.info, run, started));
-        let mut send = news.unwrap_or_default();
-        let stopped = effects.iter().filter_map(|effect| match effect {
-            Effect::CancelTask { child, .. } => *child,
-            Effect::Record(_)
-            | Effect::RunTask(_)
-            | Effect::OpenToken { .. }
-            | Effect::StartMapRun(_)
-            | Effect::MapRun(_)
-            | Effect::Again
-            | Effect::Finish => None,
-        });
-        send.extend(stopped.chain(orphans.iter().copied()).map(children::stop));
-        send
-    }
-
-    /// What these effects tell map runs, their children and their parents, taken out of them.
-    fn messages_of_map_runs(
-        &self,
-        id: ExecutionId,
-        effects: &mut Vec<Effect>,
-        new_id: &mut NewId,
-    ) -> Vec<Outgoing> {
-        let (at, info) = (self.run.last_at(), &self.info);
-        let start = self.run.map_run().and_then(MapRun::start);
-        let mut send = Vec::new();
-        let mut kept = Vec::new();
-        for effect in std::mem::take(effects) {
-            match effect {
-                Effect::StartMapRun(start) => {
-                    let to = new_id(id, at);
-                    send.push(map_run::begin(id, info, to, at, *start));
-                }
-                Effect::MapRun(effect) => match *effect {
-                    MapRunEffect::Start(child) => send.extend(start.map(|start| {
-                        map_run::begin_child(id, info, &self.program, start, at, child)
-                    })),
-                    MapRunEffect::Stop(child) => send.push(children::stop(child)),
-                    MapRunEffect::TellBegun => send.extend(map_run::tell_begun(id, info, at)),
-                    MapRunEffect::Tell(ending) => send.extend(map_run::tell_ended(info, &ending)),
-                    own @ (MapRunEffect::Read { .. }
-                    | MapRunEffect::WritePart { .. }
-                    | MapRunEffect::WriteManifest { .. }) => {
-                        kept.push(Effect::MapRun(Box::new(own)));
-                    }
-                },
-                other @ (Effect::Record(_)
-                | Effect::RunTask(_)
-                | Effect::OpenToken { .. }
-                | Effect::CancelTask { .. }
-                | Effect::Again
-                | Effect::Finish) => kept.push(other),
-            }
-        }
-        *effects = kept;
-        send
-    }
-
     /// What a map run wants of the object storage.
     pub(super) fn request(&self, effect: MapRunEffect) -> Option<MapRunRequest> {
         let start = self.run.map_run()?.start()?.clone();
@@ -781,7 +718,8 @@ impl Loaded {
             }),
             MapRunEffect::Start(_)
             | MapRunEffect::Stop(_)
-            | MapRunEffect::Tell(_)
+            | MapRunEffect::Redrive(_)
+            | MapRunEffect::Tell { .. }
             | MapRunEffect::TellBegun => None,
         }
     }
@@ -828,6 +766,7 @@ impl Loaded {
                 | Effect::Record(_)
                 | Effect::RunTask(_)
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::MapRun(_)
                 | Effect::Again
                 | Effect::Finish => {}
@@ -863,8 +802,12 @@ impl Loaded {
             stopped_at: closed.then(|| self.run.last_at()),
             wake_at: if sleeps { timer } else { None },
             hot: !closed && !sleeps,
-            redrive_count: self.run.redrives(),
-            redriven_at: self.run.redriven_at(),
+            redrive_count: self.run.redrives().max(self.redrives_before),
+            // The service tells it of STANDARD executions alone.
+            redriven_at: self
+                .run
+                .redriven_at()
+                .filter(|_| matches!(self.mode, Mode::Durable)),
         }
     }
 

@@ -12,6 +12,7 @@ mod border;
 mod loaded;
 mod ready;
 mod subject;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod waiting;
@@ -551,6 +552,7 @@ impl Shard {
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
                 | Effect::MapRun(_)
                 | Effect::Again
                 | Effect::Finish => {}
@@ -809,7 +811,7 @@ impl Shard {
             }
             Effect::Finish => self.finish(execution),
             // The append carried the message.
-            Effect::StartMapRun(_) => {}
+            Effect::StartMapRun(_) | Effect::RedriveMapRun { .. } => {}
             // Recorded events were acted upon by the append itself; `Again` by the turn.
             Effect::Record(_) | Effect::Again => {}
         }

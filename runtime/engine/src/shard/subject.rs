@@ -86,11 +86,17 @@ impl Subject {
     }
 
     pub(super) fn redrives(&self) -> u32 {
-        self.execution().map_or(0, Run::redrives)
+        match self {
+            Subject::Execution(run) => run.redrives(),
+            Subject::MapRun(run) => run.redrives(),
+        }
     }
 
     pub(super) fn redriven_at(&self) -> Option<Timestamp> {
-        self.execution()?.redriven_at()
+        match self {
+            Subject::Execution(run) => run.redriven_at(),
+            Subject::MapRun(run) => run.redriven_at(),
+        }
     }
 
     /// How an execution ended.

@@ -45,7 +45,9 @@ impl Waiting {
 
     /// Whether it is worth to fold a closed execution for it.
     pub(super) fn is_redrive(&self) -> bool {
-        matches!(self.input, Input::RedriveAsked { .. })
+        let of_map_run = |own: &MapRunInput| matches!(own, MapRunInput::RedriveAsked { .. });
+        matches!(&self.input, Input::RedriveAsked { .. })
+            || matches!(&self.input, Input::MapRun(own) if of_map_run(own))
     }
 
     /// Another node serves the execution.

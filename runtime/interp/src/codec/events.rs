@@ -133,6 +133,10 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
         What::ChildStarted { child } => w.varint(child.0),
         What::DistributedMapStarted { items } => values::optional(w, items.as_ref()),
         What::MapRunStarted { arn } => w.text(arn),
+        What::MapRunRedriven { arn, count } => {
+            w.text(arn);
+            w.varint(u64::from(*count));
+        }
         What::MapRunSucceeded { result } => values::write(w, result),
         What::MapRunFailed { failure } => write_failure(w, failure),
         What::MapRunAborted => {}
@@ -179,6 +183,7 @@ fn tag(what: &What) -> u8 {
         What::MapRunAborted => 35,
         What::MapRun(_) => 36,
         What::ExecutionRedriven { .. } => 37,
+        What::MapRunRedriven { .. } => 38,
     }
 }
 
@@ -315,6 +320,10 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
             count: r.u32()?,
             timeout_at: r.optional_time()?,
             token: r.optional_text()?,
+        },
+        38 => What::MapRunRedriven {
+            arn: r.text()?,
+            count: r.u32()?,
         },
         found => return Err(r.unknown("event", found.into())),
     })

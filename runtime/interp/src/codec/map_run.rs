@@ -32,11 +32,7 @@ pub(super) fn write(w: &mut Writer, event: &MapRunEvent) {
         } => {
             w.byte(2);
             w.varint(*first);
-            w.count(children.len());
-            for (child, items) in children.iter() {
-                w.varint(child.0);
-                w.varint(u64::from(*items));
-            }
+            write_children(w, children);
             w.text(cursor);
             w.varint(*cursor_at);
         }
@@ -73,6 +69,23 @@ pub(super) fn write(w: &mut Writer, event: &MapRunEvent) {
         MapRunEvent::Closed(ending) => {
             w.byte(9);
             write_ending(w, ending);
+        }
+        MapRunEvent::ChildFull { index } => {
+            w.byte(10);
+            w.varint(*index);
+        }
+        MapRunEvent::RedriveAsked { count } => {
+            w.byte(11);
+            w.varint(u64::from(*count));
+        }
+        MapRunEvent::Redriven { count, left } => {
+            w.byte(12);
+            w.varint(u64::from(*count));
+            write_numbers(w, left);
+        }
+        MapRunEvent::ChildrenRedriven { children } => {
+            w.byte(13);
+            write_numbers(w, children);
         }
     }
 }
@@ -116,6 +129,15 @@ pub(super) fn read(r: &mut Reader) -> Result<MapRunEvent, CodecError> {
         }),
         8 => MapRunEvent::PartWritten(read_part(r)?),
         9 => MapRunEvent::Closed(read_ending(r)?),
+        10 => MapRunEvent::ChildFull { index: r.varint()? },
+        11 => MapRunEvent::RedriveAsked { count: r.u32()? },
+        12 => MapRunEvent::Redriven {
+            count: r.u32()?,
+            left: read_numbers(r)?,
+        },
+        13 => MapRunEvent::ChildrenRedriven {
+            children: read_numbers(r)?,
+        },
         found => return Err(r.unknown("event of a map run", found.into())),
     })
 }
@@ -309,6 +331,24 @@ fn read_status(r: &mut Reader) -> Result<ChildStatus, CodecError> {
         3 => Ok(ChildStatus::Aborted),
         found => Err(r.unknown("status of a child", found.into())),
     }
+}
+
+fn write_children(w: &mut Writer, children: &[(ChildId, u32)]) {
+    w.count(children.len());
+    for (child, items) in children {
+        w.varint(child.0);
+        w.varint(u64::from(*items));
+    }
+}
+
+fn write_numbers(w: &mut Writer, numbers: &[u64]) {
+    w.count(numbers.len());
+    numbers.iter().for_each(|number| w.varint(*number));
+}
+
+fn read_numbers(r: &mut Reader) -> Result<Arc<[u64]>, CodecError> {
+    let count = r.count()?;
+    (0..count).map(|_| r.varint()).collect()
 }
 
 fn optional(w: &mut Writer, number: Option<u64>) {

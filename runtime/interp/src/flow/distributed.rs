@@ -11,8 +11,9 @@ use crate::{
     border::{Effect, TaskId},
     data,
     event::{Assigned, Failure, FailureClass, What},
-    fault::Outcome,
+    fault::{Fault, Outcome},
     given,
+    limits::MAP_RUN_REDRIVES_MAX,
     map_run::{Form, MapRunEnding, MapRunStart, Reading},
     run::{FrameId, Phase},
     scope::Moment,
@@ -74,11 +75,43 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// The map run that a state waits for has ended.
-    pub(crate) fn map_run_ended(&mut self, run: TaskId, ending: MapRunEnding) {
+    /// Redrives the map run of a Map state that goes on.
+    pub(crate) fn redrive_map_run(&mut self, id: FrameId) {
+        let visit = self.run.frame(id).and_then(|frame| frame.visit());
+        let Some(Phase::MapRunReopening { child }) = visit.map(|visit| &visit.phase) else {
+            return;
+        };
+        let (map_run, of) = (*child, self.run.map_run_of(id));
+        let Some((arn, count)) = of.map(|of| (of.arn.clone(), of.redrives + 1)) else {
+            return;
+        };
+        if count > MAP_RUN_REDRIVES_MAX {
+            let text = format!(
+                "The Map Run has exceeded the maximum number of redrives ({MAP_RUN_REDRIVES_MAX})."
+            );
+            return self.fail(id, Fault::Runtime(text));
+        }
+        self.record(id, What::MapRunRedriven { arn, count });
+        if self.run.ending().is_none() {
+            self.effects.push(Effect::RedriveMapRun {
+                map_run,
+                redrive: count,
+            });
+        }
+    }
+
+    /// The map run that a state waits for has ended. One that was redriven before it had is not waited for any more.
+    pub(crate) fn map_run_ended(&mut self, run: TaskId, redrive: u32, ending: MapRunEnding) {
         let Some(id) = self.run.map_run_frame(run) else {
             return;
         };
+        if self
+            .run
+            .map_run_of(id)
+            .is_none_or(|of| of.redrives != redrive)
+        {
+            return;
+        }
         match ending {
             MapRunEnding::Succeeded { result } => self.record(id, What::MapRunSucceeded { result }),
             MapRunEnding::Failed { failure } => self.record(id, What::MapRunFailed { failure }),

@@ -178,6 +178,7 @@ impl<'a> Turn<'a> {
             | Phase::Backoff { .. }
             | Phase::Flows
             | Phase::MapRunOpening { .. }
+            | Phase::MapRunReopening { .. }
             | Phase::MapRunStopped
             | Phase::MapRunDone { .. }
             | Phase::Worked { .. }

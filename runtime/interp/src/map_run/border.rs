@@ -112,6 +112,8 @@ pub enum MapRunInput {
     WriteFailed { cause: Arc<str> },
     /// UpdateMapRun was called.
     Changed(MapRunChange),
+    /// Its execution redrives it, for that time: the one input that it takes when it is closed.
+    RedriveAsked { count: u32 },
 }
 
 /// How a child execution ended.
@@ -121,6 +123,8 @@ pub struct ChildResult {
     pub index: u64,
     pub child: ChildId,
     pub status: ChildStatus,
+    /// Public events of its log.
+    pub events: u64,
     /// Of one that succeeded.
     pub output: Option<Value>,
     /// What DescribeExecution says of it; given where [`crate::MapRun::describes`] asks for it.
@@ -158,6 +162,8 @@ pub enum MapRunEffect {
     Start(NewChild),
     /// Stop a child. It is a message of the same append.
     Stop(ChildId),
+    /// Redrive a child that ended without success; one of type EXPRESS starts anew. It is a message of the same append.
+    Redrive(ChildId),
     /// Write a part of the results. Asked again after a crash, with the same number and more results perhaps.
     WritePart {
         kind: PartKind,
@@ -169,8 +175,8 @@ pub enum MapRunEffect {
     },
     /// Write the manifest that lists all parts.
     WriteManifest { parts: Vec<Part> },
-    /// Tell the parent that it ended. It is a message of the same append.
-    Tell(MapRunEnding),
+    /// Tell the parent that it ended, for the first time or after that redrive. It is a message of the same append.
+    Tell { ending: MapRunEnding, redrive: u32 },
     /// Tell the parent that it began. It is a message of the same append.
     TellBegun,
 }

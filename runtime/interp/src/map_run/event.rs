@@ -39,4 +39,21 @@ pub enum MapRunEvent {
     Changed(MapRunChange),
     PartWritten(Part),
     Closed(MapRunEnding),
+    /// A child that ended without success has no room for another event: it cannot be redriven.
+    ChildFull {
+        index: u64,
+    },
+    /// It is going to be redriven once it is closed.
+    RedriveAsked {
+        count: u32,
+    },
+    /// It goes on with the children that did not succeed, but for those of these numbers.
+    Redriven {
+        count: u32,
+        left: Arc<[u64]>,
+    },
+    /// Children of these numbers were redriven.
+    ChildrenRedriven {
+        children: Arc<[u64]>,
+    },
 }

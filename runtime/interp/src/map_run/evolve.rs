@@ -6,6 +6,7 @@ use super::{
     MapRun, Running,
     border::{ChildStatus, MapRunChange, MapRunStart},
     event::MapRunEvent,
+    redrive::Unsuccessful,
     results::Results,
 };
 use crate::{
@@ -37,7 +38,7 @@ impl MapRun {
                 index,
                 status,
                 results,
-            } => self.child_ended(*index, *status, results),
+            } => self.child_ended(*index, *status, results, event.at),
             MapRunEvent::Failing { failure } => {
                 self.failing.get_or_insert_with(|| failure.clone());
             }
@@ -47,7 +48,12 @@ impl MapRun {
             MapRunEvent::Closed(ending) => {
                 self.ending = Some(ending.clone());
                 self.read = Default::default();
+                self.leave_waiting();
             }
+            MapRunEvent::ChildFull { index } => self.child_is_full(*index),
+            MapRunEvent::RedriveAsked { count } => self.redrive_asked = Some(*count),
+            MapRunEvent::Redriven { count, left } => self.redriven(*count, left, event.at),
+            MapRunEvent::ChildrenRedriven { children } => self.children_redriven(children),
         }
     }
 
@@ -92,10 +98,15 @@ impl MapRun {
         index: u64,
         status: ChildStatus,
         results: &Arc<[stepwell_query::Value]>,
+        at: Timestamp,
     ) {
-        let Some(Running { items, .. }) = self.running.remove(&index) else {
+        let Some(Running { child, items }) = self.running.remove(&index) else {
             return;
         };
+        if status != ChildStatus::Succeeded {
+            let ended = Unsuccessful::new(child, items, status, at);
+            self.unsuccessful.insert(index, ended);
+        }
         self.items.add(status, u64::from(items));
         self.executions.add(status, 1);
         self.results.add(index, items, status, results);

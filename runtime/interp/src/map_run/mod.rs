@@ -8,11 +8,12 @@ mod border;
 mod choose;
 mod event;
 mod evolve;
+mod redrive;
 mod results;
 mod step;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -33,6 +34,7 @@ pub use border::{
 pub use event::MapRunEvent;
 pub use step::step_map_run;
 
+use redrive::Unsuccessful;
 use results::Results;
 
 /// A map run as far as its events tell.
@@ -55,6 +57,14 @@ pub struct MapRun {
     /// All items there are, once reading has ended.
     total: Option<u64>,
     running: BTreeMap<u64, Running>,
+    /// Children that ended without success, by number: those that a redrive may let go on.
+    unsuccessful: BTreeMap<u64, Unsuccessful>,
+    /// Those of them that wait for it.
+    pending_redrive: BTreeSet<u64>,
+    redrives: u32,
+    redriven_at: Option<Timestamp>,
+    /// A redrive that waits for its end.
+    redrive_asked: Option<u32>,
     items: Counts,
     executions: Counts,
     results: Results,
@@ -132,14 +142,22 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, status: ChildStatus, count: u64) {
-        let slot = match status {
+    fn of(&mut self, status: ChildStatus) -> &mut u64 {
+        match status {
             ChildStatus::Succeeded => &mut self.succeeded,
             ChildStatus::Failed => &mut self.failed,
             ChildStatus::TimedOut => &mut self.timed_out,
             ChildStatus::Aborted => &mut self.aborted,
-        };
-        *slot += count;
+        }
+    }
+
+    fn add(&mut self, status: ChildStatus, count: u64) {
+        *self.of(status) += count;
+    }
+
+    fn take(&mut self, status: ChildStatus, count: u64) {
+        let slot = self.of(status);
+        *slot = slot.saturating_sub(count);
     }
 
     fn ended(&self) -> u64 {
@@ -161,6 +179,8 @@ pub struct MapRunView {
     pub executions: Progress,
     /// How many items there are in all, or seem to be while they are read; none while that cannot be told.
     pub expected_items: Option<u64>,
+    /// Numbers of the children that wait for their redrive.
+    pub waiting: Arc<[u64]>,
 }
 
 /// Counts of items or of child executions.
@@ -172,6 +192,9 @@ pub struct Progress {
     pub ended: Counts,
     pub total: u64,
     pub results_written: u64,
+    /// Of those that ended without success: that can never be redriven, and that wait for it.
+    pub not_redrivable: u64,
+    pub pending_redrive: u64,
 }
 
 impl MapRun {
@@ -215,12 +238,15 @@ impl MapRun {
         let known = self
             .total
             .unwrap_or(self.next_item + self.read.items.len() as u64);
+        let (waiting, lost) = (self.waiting_to_be_redriven(), self.lost());
         let items = Progress {
-            pending: known.saturating_sub(running + self.items.ended()),
+            pending: known.saturating_sub(running + self.items.ended() + waiting.items),
             running,
             ended: self.items,
             total: known,
             results_written: self.results.items_written(),
+            not_redrivable: lost.items,
+            pending_redrive: waiting.items,
         };
         let running = self.running.len() as u64;
         let executions = Progress {
@@ -230,8 +256,11 @@ impl MapRun {
             ended: self.executions,
             total: running
                 + self.executions.ended()
+                + waiting.children
                 + if start.is_batched() { 0 } else { items.pending },
             results_written: self.results.executions_written(),
+            not_redrivable: lost.children,
+            pending_redrive: waiting.children,
         };
         Some(MapRunView {
             started_at: self.started_at,
@@ -243,6 +272,7 @@ impl MapRun {
             items,
             executions,
             expected_items: self.total.or(self.read.expected),
+            waiting: self.pending_redrive.iter().copied().collect(),
             start,
         })
     }

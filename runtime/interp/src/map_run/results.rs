@@ -199,6 +199,35 @@ impl Results {
         parts.push(part.clone());
     }
 
+    /// A child that did not succeed goes on: its failure is none of the results any more.
+    pub(super) fn forget(&mut self, index: u64) {
+        if let Kept::Gathered { results, bytes, .. } = &mut self.kept
+            && let Some(forgotten) = results.remove(&index)
+        {
+            let less: usize = forgotten.iter().map(|value| value.json_bytes() + 1).sum();
+            *bytes = bytes.saturating_sub(less);
+        }
+    }
+
+    /// The map run goes on, and writing may succeed now. Files of failures are not listed any more when `all` children
+    /// that did not succeed go on; their numbers stay taken.
+    pub(super) fn reopen(&mut self, all: bool) {
+        if let Kept::Written {
+            failed,
+            parts,
+            broken,
+            ..
+        } = &mut self.kept
+        {
+            *broken = false;
+            if all {
+                failed.children.clear();
+                failed.bytes = 0;
+                parts.retain(|part| part.kind != PartKind::Failed);
+            }
+        }
+    }
+
     /// Writing failed.
     pub(super) fn give_up(&mut self) {
         if let Kept::Written { broken, .. } = &mut self.kept {

@@ -48,7 +48,7 @@ pub(super) struct MapTurn<'a> {
     pub(super) at: Timestamp,
     pub(super) random: Random,
     pub(super) limits: &'static Limits,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
     /// Work of evaluations so far.
     pub(super) work: u64,
     /// There is more to do than the step takes.
@@ -59,6 +59,11 @@ pub(super) struct MapTurn<'a> {
 
 impl MapTurn<'_> {
     fn take(&mut self, input: Input) {
+        if let Input::MapRun(own) = &input
+            && let MapRunInput::RedriveAsked { count } = **own
+        {
+            return self.redrive_asked(count);
+        }
         if self.run.ending.is_some() {
             return;
         }
@@ -93,7 +98,7 @@ impl MapTurn<'_> {
             return;
         }
         match input {
-            MapRunInput::Started(_) => {}
+            MapRunInput::Started(_) | MapRunInput::RedriveAsked { .. } => {}
             MapRunInput::ItemsRead {
                 first,
                 items,
@@ -119,6 +124,9 @@ impl MapTurn<'_> {
                         status,
                         results,
                     });
+                    if self.is_full(&child) {
+                        self.record(MapRunEvent::ChildFull { index });
+                    }
                 }
             }
             MapRunInput::PartWritten(part) => {
@@ -182,6 +190,7 @@ impl MapTurn<'_> {
             self.fail(named(THRESHOLD, cause.into()));
         }
         if !self.run.is_winding_down() {
+            self.redrive_children();
             self.start_children();
             self.read();
         }
@@ -235,7 +244,7 @@ impl MapTurn<'_> {
         }
     }
 
-    fn has_room(&self, starting: usize) -> bool {
+    pub(super) fn has_room(&self, starting: usize) -> bool {
         let most = match self.run.concurrency {
             0 => self.limits.map_run_concurrency_max,
             most => most.min(self.limits.map_run_concurrency_max),
@@ -295,7 +304,9 @@ impl MapTurn<'_> {
 
     /// Writes what is to be written, and closes when nothing is left to do.
     fn finish(&mut self) {
-        let over = self.run.is_winding_down() || self.run.total == Some(self.run.next_item);
+        let begun = self.run.total == Some(self.run.next_item);
+        let begun = begun && self.run.pending_redrive.is_empty();
+        let over = self.run.is_winding_down() || begun;
         let over = over && self.run.running.is_empty();
         if self.run.writing || self.run.ending.is_some() {
             return;
@@ -324,8 +335,12 @@ impl MapTurn<'_> {
             self.result(manifest)
         };
         self.record(MapRunEvent::Closed(ending.clone()));
-        self.effect(MapRunEffect::Tell(ending));
-        self.effects.push(Effect::Finish);
+        let redrive = self.run.redrives;
+        self.effect(MapRunEffect::Tell { ending, redrive });
+        match self.run.redrive_asked {
+            Some(count) => self.redrive(count),
+            None => self.effects.push(Effect::Finish),
+        }
     }
 
     fn result(&self, manifest: Option<(Arc<str>, Arc<str>)>) -> MapRunEnding {
@@ -376,11 +391,11 @@ impl MapTurn<'_> {
         }
     }
 
-    fn effect(&mut self, effect: MapRunEffect) {
+    pub(super) fn effect(&mut self, effect: MapRunEffect) {
         self.effects.push(Effect::MapRun(Box::new(effect)));
     }
 
-    fn record(&mut self, what: MapRunEvent) {
+    pub(super) fn record(&mut self, what: MapRunEvent) {
         let event = Event {
             at: self.at,
             previous: 0,

@@ -143,6 +143,7 @@ impl Turn<'_> {
                 Phase::Worked { .. } | Phase::Failing { .. } => self.advance(FrameId::ROOT),
                 Phase::Flows
                 | Phase::MapRunOpening { .. }
+                | Phase::MapRunReopening { .. }
                 | Phase::MapRun { .. }
                 | Phase::MapRunStopped
                 | Phase::MapRunDone { .. }
@@ -187,6 +188,7 @@ impl Turn<'_> {
                     | Effect::OpenToken { .. }
                     | Effect::CancelTask { .. }
                     | Effect::StartMapRun(_)
+                    | Effect::RedriveMapRun { .. }
                     | Effect::MapRun(_)
                     | Effect::Again
                     | Effect::Finish => None,
@@ -232,6 +234,7 @@ impl Turn<'_> {
                     | Phase::Attempt(_)
                     | Phase::Flows
                     | Phase::MapRunOpening { .. }
+                    | Phase::MapRunReopening { .. }
                     | Phase::MapRun { .. }
                     | Phase::MapRunStopped
                     | Phase::MapRunDone { .. }

@@ -24,6 +24,7 @@ impl Run {
             phase: Phase::Aborted,
             flows: None,
             result: None,
+            map_run: None,
         };
         let mut run = Run {
             start: Some(start.parent.clone()),

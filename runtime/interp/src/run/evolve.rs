@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use stepwell_query::{Array, Value};
 
-use super::{Attempt, Flows, Frame, FrameId, Items, Phase, Run, Stage, Visit, activity_of};
+use super::{
+    Attempt, Flows, Frame, FrameId, Items, MapRunOf, Phase, Run, Stage, Visit, activity_of,
+};
 use crate::{
     Timestamp,
     border::{ChildId, Ending, Start, TaskId, TimerId},
@@ -167,7 +169,8 @@ impl Run {
                     items: items.clone(),
                 },
             ),
-            What::MapRunStarted { .. } => self.map_run_started(id),
+            What::MapRunStarted { arn } => self.map_run_started(id, arn),
+            What::MapRunRedriven { count, .. } => self.map_run_redriven(id, *count),
             What::MapRunSucceeded { result } => self.set_phase(
                 id,
                 Phase::MapRunDone {
@@ -242,6 +245,7 @@ impl Run {
             phase: Phase::Entered,
             flows: None,
             result: None,
+            map_run: None,
         };
         if let Some(frame) = self.frames.get_mut(id) {
             frame.stage = Stage::In(Box::new(visit));
@@ -516,19 +520,43 @@ impl Run {
         child.stopped = true;
     }
 
-    fn map_run_started(&mut self, id: FrameId) {
+    fn map_run_started(&mut self, id: FrameId, arn: &Arc<str>) {
         let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
             return;
         };
         let run = visit.next_map_run();
         visit.attempts = run.attempt;
+        visit.map_run = Some(MapRunOf {
+            arn: arn.clone(),
+            child: None,
+            redrives: 0,
+        });
         self.set_phase(id, Phase::MapRun { run, child: None });
+    }
+
+    fn map_run_redriven(&mut self, id: FrameId, count: u32) {
+        let Some(visit) = self.frames.get_mut(id).and_then(Frame::visit_mut) else {
+            return;
+        };
+        let run = TaskId {
+            entry: visit.entry,
+            attempt: visit.attempts,
+        };
+        let Some(of) = &mut visit.map_run else { return };
+        of.redrives = count;
+        let child = of.child;
+        self.set_phase(id, Phase::MapRun { run, child });
     }
 
     fn child_started(&mut self, id: FrameId, started: ChildId) {
         let visit = self.frames.get_mut(id).and_then(Frame::visit_mut);
-        if let Some(Phase::MapRun { child, .. }) = visit.map(|visit| &mut visit.phase) {
+        if let Some(visit) = visit
+            && let Phase::MapRun { child, .. } = &mut visit.phase
+        {
             *child = Some(started);
+            if let Some(of) = &mut visit.map_run {
+                of.child = Some(started);
+            }
         } else {
             self.change_attempt(id, |attempt| attempt.child = Some(started));
         }
@@ -705,6 +733,7 @@ impl Run {
         match &visit.phase {
             Phase::Entered
             | Phase::MapRunOpening { .. }
+            | Phase::MapRunReopening { .. }
             | Phase::MapRunDone { .. }
             | Phase::Worked { .. } => self.make_ready(id, IN_TURN, 0),
             Phase::Failing { .. } => self.make_ready(id, URGENT, 0),
@@ -753,6 +782,7 @@ pub(super) fn phase_timers(visit: &Visit) -> Timers {
         Phase::Attempt(attempt) => attempt_timers(attempt),
         Phase::Entered
         | Phase::MapRunOpening { .. }
+        | Phase::MapRunReopening { .. }
         | Phase::MapRun { .. }
         | Phase::MapRunStopped
         | Phase::MapRunDone { .. }

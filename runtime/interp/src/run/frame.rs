@@ -130,6 +130,8 @@ pub(crate) struct Visit {
     pub(crate) flows: Option<Box<Flows>>,
     /// Of a Parallel or Map state whose flows all succeeded before it failed: what they made. Kept for a redrive.
     pub(crate) result: Option<Value>,
+    /// Of a distributed Map: its last map run, which a redrive lets go on.
+    pub(crate) map_run: Option<MapRunOf>,
 }
 
 /// What a visit does or waits for.
@@ -149,6 +151,10 @@ pub(crate) enum Phase {
     /// A distributed Map has begun and its map run is to start; `items` are none when a reader reads them.
     MapRunOpening {
         items: Option<Value>,
+    },
+    /// The map run that has ended is to be redriven.
+    MapRunReopening {
+        child: ChildId,
     },
     /// A map run runs; `child` is known once it is durable.
     MapRun {
@@ -172,6 +178,15 @@ pub(crate) enum Phase {
     },
     /// The flow around it ended.
     Aborted,
+}
+
+/// A map run, as its Map state knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct MapRunOf {
+    pub(crate) arn: Arc<str>,
+    /// Known once it is durable.
+    pub(crate) child: Option<ChildId>,
+    pub(crate) redrives: u32,
 }
 
 /// A task attempt that waits for its outcome.

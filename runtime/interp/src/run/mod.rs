@@ -21,7 +21,7 @@ use crate::{
 };
 
 pub(crate) use frame::{
-    Attempt, Flows, Frame, FrameId, Items, Phase, Stage, Visit, map_run_cancelled,
+    Attempt, Flows, Frame, FrameId, Items, MapRunOf, Phase, Stage, Visit, map_run_cancelled,
 };
 use frame::{Frames, ReadyKey};
 pub(crate) use unfinished::Unfinished;
@@ -337,6 +337,11 @@ impl Run {
         (of == run).then_some(id)
     }
 
+    /// The last map run of the Map state that the frame is in.
+    pub(crate) fn map_run_of(&self, id: FrameId) -> Option<&MapRunOf> {
+        self.frames.get(id)?.visit()?.map_run.as_ref()
+    }
+
     /// Whether that task or map run waits for that child.
     pub fn waits_for(&self, task: TaskId, child: ChildId) -> bool {
         let map_run = self.map_runs().find(|(run, _)| *run == task);
@@ -455,6 +460,7 @@ fn attempt_in(frame: &Frame) -> Option<(&Visit, &Attempt)> {
         | Phase::Waiting { .. }
         | Phase::Backoff { .. }
         | Phase::MapRunOpening { .. }
+        | Phase::MapRunReopening { .. }
         | Phase::MapRun { .. }
         | Phase::MapRunStopped
         | Phase::MapRunDone { .. }

@@ -4,7 +4,12 @@
 use std::sync::Arc;
 
 use super::{Frame, FrameId, Phase, Run, Stage, TimerId, Visit, evolve::IN_TURN};
-use crate::{Timestamp, event::StateKind, fault::DATA_LIMIT_EXCEEDED, limits::REDRIVE_TOKENS_MAX};
+use crate::{
+    Timestamp,
+    event::StateKind,
+    fault::{DATA_LIMIT_EXCEEDED, RUNTIME},
+    limits::REDRIVE_TOKENS_MAX,
+};
 
 impl Run {
     pub(super) fn redrive(
@@ -31,6 +36,12 @@ impl Run {
         }
         self.blocked.clear();
         self.reopen(FrameId::ROOT, &mut 0);
+    }
+
+    /// Of the run that a map run remembers of its execution: that was redriven.
+    pub(crate) fn note_redrive(&mut self, count: u32, at: Timestamp) {
+        self.redrives = count;
+        self.redriven_at = Some(at);
     }
 
     /// Lets a flow and those within it go on. `turns` are the places that were taken in the order of turns.
@@ -73,19 +84,29 @@ impl Run {
 impl Visit {
     /// Whether it failed since something was too large: then all of it is done again, what succeeded too.
     fn is_too_large(&self) -> bool {
+        self.error() == Some(DATA_LIMIT_EXCEEDED)
+    }
+
+    /// Whether it failed by its definition: a Map state starts another map run then.
+    fn is_terminal(&self) -> bool {
+        self.error() == Some(RUNTIME)
+    }
+
+    fn error(&self) -> Option<&str> {
         match &self.phase {
-            Phase::Failing { failure, .. } => failure.error.as_deref() == Some(DATA_LIMIT_EXCEEDED),
+            Phase::Failing { failure, .. } => failure.error.as_deref(),
             Phase::Entered
             | Phase::Waiting { .. }
             | Phase::Attempt(_)
             | Phase::Backoff { .. }
             | Phase::Flows
             | Phase::MapRunOpening { .. }
+            | Phase::MapRunReopening { .. }
             | Phase::MapRun { .. }
             | Phase::MapRunStopped
             | Phase::MapRunDone { .. }
             | Phase::Worked { .. }
-            | Phase::Aborted => false,
+            | Phase::Aborted => None,
         }
     }
 
@@ -97,11 +118,14 @@ impl Visit {
         }
         self.retries = 0;
         self.retriers.clear();
-        let result = self.result.take().filter(|_| !self.is_too_large());
-        let again = match (result, &self.flows) {
-            (Some(result), _) => Phase::Worked { result },
-            (None, Some(_)) => Phase::Flows,
-            (None, None) => Phase::Entered,
+        let anew = self.is_too_large() || self.map_run.is_some() && self.is_terminal();
+        let result = self.result.take().filter(|_| !anew);
+        let map_run = self.map_run.as_ref().filter(|_| !anew);
+        let again = match (result, &self.flows, map_run.and_then(|of| of.child)) {
+            (Some(result), ..) => Phase::Worked { result },
+            (None, Some(_), _) => Phase::Flows,
+            (None, None, Some(child)) => Phase::MapRunReopening { child },
+            (None, None, None) => Phase::Entered,
         };
         self.phase = match std::mem::replace(&mut self.phase, Phase::Entered) {
             // What it has got to is kept.
@@ -113,6 +137,7 @@ impl Visit {
             | Phase::Attempt(_)
             | Phase::Backoff { .. }
             | Phase::Flows
+            | Phase::MapRunReopening { .. }
             | Phase::MapRun { .. }
             | Phase::MapRunStopped
             | Phase::Failing { .. }

@@ -1,7 +1,7 @@
 //! Executions: start, describe, list, stop, redrive. Wire types of these calls, AWS JSON 1.0.
 
 use serde::Serialize;
-use stepwell_engine::{Execution, Page, Redrivable, StartRequest, Status};
+use stepwell_engine::{ChildFilter, Execution, Redrivable, StartRequest, Status};
 
 use super::{
     fault::Fault,
@@ -9,6 +9,9 @@ use super::{
     operation::Call,
     wire::{Included, Seconds, Text, includes_data, json, page},
 };
+
+/// The status of a child that waits for its map run to redrive it.
+const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
 
 pub(super) async fn start(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     #[derive(Serialize)]
@@ -120,21 +123,17 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let (engine, caller) = (&call.state.engine, &call.caller);
     let found = match &asked {
         Asked::Machine(arn, status) => engine.executions(caller, arn, *status, page).await?,
-        Asked::MapRun(arn, status) => {
+        Asked::MapRun(arn, filter) => {
             engine
-                .map_run_executions(caller, arn, *status, page)
+                .map_run_executions(caller, arn, *filter, page)
                 .await?
         }
-        Asked::Nothing => Page {
-            items: Vec::new(),
-            next_token: None,
-        },
     };
     let executions = found.items.iter().map(|execution| Item {
         execution_arn: &execution.arn,
         state_machine_arn: &execution.machine_arn,
         name: &execution.name,
-        status: status_name(execution.status),
+        status: told_status(execution.status, execution.pending_redrive),
         start_date: Seconds(execution.started_at.0),
         stop_date: execution.stopped_at.map(|at| Seconds(at.0)),
         map_run_arn: execution.map_run_arn.as_deref(),
@@ -228,7 +227,7 @@ impl<'a> Described<'a> {
             execution_arn: &execution.arn,
             state_machine_arn: &execution.machine_arn,
             name: &execution.name,
-            status: status_name(execution.status),
+            status: told_status(execution.status, execution.pending_redrive),
             start_date: Seconds(execution.started_at.0),
             stop_date: execution.stopped_at.map(|at| Seconds(at.0)),
             input: with_data.then_some(Text(&execution.input)),
@@ -242,6 +241,15 @@ impl<'a> Described<'a> {
             state_machine_version_arn: execution.version_arn.as_deref(),
             state_machine_alias_arn: execution.alias_arn.as_deref(),
         }
+    }
+}
+
+/// The same, but for a child that waits for its map run to redrive it.
+fn told_status(status: Status, pending_redrive: bool) -> &'static str {
+    if pending_redrive {
+        PENDING_REDRIVE
+    } else {
+        status_name(status)
     }
 }
 
@@ -286,9 +294,7 @@ fn start_request(call: &mut Call<'_>) -> StartRequest {
 /// Which executions ListExecutions asks for.
 enum Asked {
     Machine(String, Option<Status>),
-    MapRun(String, Option<Status>),
-    /// None can be.
-    Nothing,
+    MapRun(String, ChildFilter),
 }
 
 fn list_of(input: &mut Fields<'_>) -> Result<Asked, Fault> {
@@ -313,13 +319,12 @@ fn list_of(input: &mut Fields<'_>) -> Result<Asked, Fault> {
             Ok(Asked::Machine(arn, status))
         }
         (None, Some(arn)) => {
-            // No child waits for a redrive, and none was redriven.
-            let waits = filter.is_some() && status.is_none();
-            Ok(if waits || redriven == Some(true) {
-                Asked::Nothing
-            } else {
-                Asked::MapRun(arn, status)
-            })
+            let filter = ChildFilter {
+                status,
+                pending_redrive: filter.as_deref() == Some(PENDING_REDRIVE),
+                redriven,
+            };
+            Ok(Asked::MapRun(arn, filter))
         }
         (None, None) | (Some(_), Some(_)) => {
             let message = "Must provide exactly one of 'stateMachineArn' and 'mapRunArn'";

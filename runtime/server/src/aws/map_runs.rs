@@ -37,8 +37,8 @@ impl From<Progress> for Counts {
             aborted: progress.ended.aborted,
             total: progress.total,
             results_written: progress.results_written,
-            failures_not_redrivable: 0,
-            pending_redrive: 0,
+            failures_not_redrivable: progress.not_redrivable,
+            pending_redrive: progress.pending_redrive,
         }
     }
 }

@@ -1,8 +1,9 @@
 """RedriveExecution: what goes on, what is told of it, and what it is refused."""
 
 import json
+import time
 
-from harness import case, chain, refused, same, true
+from harness import case, chain, refused, same, true, until
 
 MENDED = "{% $states.context.Execution.RedriveCount = 0 ? $error('down') : 'up' %}"
 REASON = "Execution is {} and cannot be redriven"
@@ -170,3 +171,98 @@ def not_while_its_machine_is_deleted(context):
         client.redrive_execution(executionArn=execution)
     found = client.describe_execution(executionArn=execution)
     same((found["redriveStatus"], found["redriveStatusReason"]), ("NOT_REDRIVABLE", reason))
+
+
+def each(processor, kind="STANDARD", **more):
+    """A distributed Map over `$.items`, in JSONata."""
+    processor = {"ProcessorConfig": {"Mode": "DISTRIBUTED", "ExecutionType": kind}, **processor}
+    state = {"Type": "Map", "Items": "{% $states.input.items %}", "Label": "Lines", "ItemProcessor": processor}
+    return {**chain(("Each", {**state, **more})), "QueryLanguage": "JSONata"}
+
+
+TWO_FAILS = {
+    "StartAt": "Two?",
+    "States": {
+        "Two?": {"Type": "Choice", "Choices": [{"Condition": "{% $states.input = 2 %}", "Next": "Bad"}], "Default": "Good"},
+        "Bad": {"Type": "Pass", "Output": MENDED, "End": True},
+        "Good": {"Type": "Pass", "Output": "good", "End": True},
+    },
+}
+
+
+@case()
+def a_map_run_goes_on_with_its_failed_children(context):
+    client = context.client
+    execution = context.start(context.machine(each(TWO_FAILS, MaxConcurrency=1)), {"items": [1, 2, 3]})
+    same(context.closed(execution)["status"], "FAILED")
+    (run,) = client.list_map_runs(executionArn=execution)["mapRuns"]
+    run = run["mapRunArn"]
+    found = client.describe_map_run(mapRunArn=run)
+    same((found["status"], found["redriveCount"]), ("FAILED", 0))
+    same((found["executionCounts"]["succeeded"], found["executionCounts"]["failed"]), (1, 1))
+    (failed,) = client.list_executions(mapRunArn=run, statusFilter="FAILED")["executions"]
+    child = client.describe_execution(executionArn=failed["executionArn"])
+    same(child["redriveStatus"], "REDRIVABLE_BY_MAP_RUN")
+    with refused("ExecutionNotRedrivable"):
+        client.redrive_execution(executionArn=failed["executionArn"])
+    client.redrive_execution(executionArn=execution)
+    same(json.loads(context.closed(execution)["output"]), ["good", "up", "good"])
+    same(len(client.list_map_runs(executionArn=execution)["mapRuns"]), 1, "no other map run")
+    found = client.describe_map_run(mapRunArn=run)
+    same((found["status"], found["redriveCount"]), ("SUCCEEDED", 1))
+    true(found["redriveDate"] >= found["startDate"], "its date")
+    counts = found["executionCounts"]
+    same((counts["succeeded"], counts["failed"], counts["total"], counts["pendingRedrive"]), (3, 0, 3, 0))
+    (redriven,) = client.list_executions(mapRunArn=run, redriveFilter="REDRIVEN")["executions"]
+    same((redriven["executionArn"], redriven["status"], redriven["redriveCount"]), (failed["executionArn"], "SUCCEEDED", 1))
+    same(len(client.list_executions(mapRunArn=run, redriveFilter="NOT_REDRIVEN")["executions"]), 2)
+    events = context.history(execution)
+    (event,) = [event for event in events if event["type"] == "MapRunRedriven"]
+    same(event["mapRunRedrivenEventDetails"], {"mapRunArn": run, "redriveCount": 1})
+    same([event["type"] for event in events].count("MapRunStarted"), 1)
+    true("ExecutionRedriven" in context.types(failed["executionArn"]), "the child's history says it too")
+
+
+@case()
+def express_children_start_anew(context):
+    client = context.client
+    early = {"StartAt": "Early?", "States": {"Early?": {"Type": "Pass", "Output": "{% $millis() < $states.input ? $error('early') : 'late' %}", "End": True}}}
+    at = int(time.time() * 1000) + 2000
+    execution = context.start(context.machine(each(early, "EXPRESS", MaxConcurrency=1)), {"items": [0, at]})
+    same(context.closed(execution)["status"], "FAILED")
+    until(lambda: time.time() * 1000, lambda now: now > at)
+    client.redrive_execution(executionArn=execution)
+    same(json.loads(context.closed(execution)["output"]), ["late", "late"])
+    (run,) = client.list_map_runs(executionArn=execution)["mapRuns"]
+    counts = client.describe_map_run(mapRunArn=run["mapRunArn"])["executionCounts"]
+    same((counts["succeeded"], counts["failed"], counts["total"]), (2, 0, 2))
+
+
+@case()
+def children_wait_for_their_redrive(context):
+    client = context.client
+    processor = {
+        "StartAt": "Again?",
+        "States": {
+            "Again?": {"Type": "Pass", "Output": MENDED, "Next": "Wait"},
+            "Wait": {"Type": "Wait", "Seconds": 600, "End": True},
+        },
+    }
+    machine = context.machine(each(processor, MaxConcurrency=1, ToleratedFailureCount=1))
+    execution = context.start(machine, {"items": [1, 2]})
+    same(context.closed(execution)["status"], "FAILED")
+    (run,) = client.list_map_runs(executionArn=execution)["mapRuns"]
+    run = run["mapRunArn"]
+    client.redrive_execution(executionArn=execution)
+    counts = lambda: client.describe_map_run(mapRunArn=run)["executionCounts"]
+    found = until(counts, lambda counts: counts["running"] == 1)
+    same((found["pendingRedrive"], found["failed"], found["total"]), (1, 0, 2))
+    (waiting,) = client.list_executions(mapRunArn=run, statusFilter="PENDING_REDRIVE")["executions"]
+    same(waiting["status"], "PENDING_REDRIVE")
+    same(client.describe_execution(executionArn=waiting["executionArn"])["status"], "PENDING_REDRIVE")
+    same(client.list_executions(mapRunArn=run, statusFilter="FAILED")["executions"], [])
+    client.stop_execution(executionArn=execution)
+    ended = until(lambda: client.describe_map_run(mapRunArn=run), lambda found: found["status"] != "RUNNING")
+    same(ended["status"], "ABORTED")
+    counts = ended["executionCounts"]
+    same((counts["pendingRedrive"], counts["aborted"], counts["failed"]), (0, 1, 1))

@@ -77,10 +77,17 @@ const TEMPLATES: &[Template] = &[
         definition: r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","Branches":[{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:mended","Parameters":{"redrives.$":"$$.Execution.RedriveCount"},"Retry":[{"ErrorEquals":["Broken"],"IntervalSeconds":1,"MaxAttempts":1}],"End":true}}},{"StartAt":"W","States":{"W":{"Type":"Wait","Seconds":4,"End":true}}},{"StartAt":"E","States":{"E":{"Type":"Task","Resource":"wasm:echo","Next":"A"},"A":{"Type":"Task","Resource":"arn:aws:states:us-east-1:000000000000:activity:work","End":true}}}],"Next":"C"},"C":{"Type":"Task","Resource":"arn:aws:states:::lambda:invoke.waitForTaskToken","Parameters":{"FunctionName":"ask","Payload":{"t.$":"$$.Task.Token"}},"End":true}}}"#,
         right: &[Status::Succeeded],
     },
+    Template {
+        name: REDRIVEN_MAP_RUN,
+        definition: r#"{"StartAt":"M","States":{"M":{"Type":"Map","ItemsPath":"$.items","Label":"M","ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:mended-once","Parameters":{"redrives.$":"$$.Execution.RedriveCount"},"End":true}}},"End":true}}}"#,
+        // A child whose process was lost too often fails for good.
+        right: &[Status::Succeeded, Status::Failed],
+    },
 ];
 
-/// The machine whose executions are redriven, and how long after their ends.
+/// The machines whose executions are redriven, and how long after their ends.
 const REDRIVEN: &str = "redriven";
+const REDRIVEN_MAP_RUN: &str = "redriven-map-run";
 const REDRIVES_MS: [u64; 2] = [0, 700];
 
 /// Answers by the plugin's name alone, so that a redispatched attempt gets the same answer.
@@ -108,6 +115,7 @@ impl Script for Answers {
         let outcome = match &*request.resource.text {
             "wasm:flaky" if request.retry_count < 3 => failed("Flaky"),
             "wasm:fails" => failed("Broken"),
+            "wasm:mended-once" if redrives(request) == 0 => failed("Broken"),
             "wasm:mended" if redrives(request) < REDRIVES_MS.len() as i64 => failed("Broken"),
             "wasm:hangs" => return vec![(0, Signal::Started { by: None })],
             "arn:aws:states:::lambda:invoke.waitForTaskToken" => {
@@ -225,7 +233,7 @@ pub fn run(seed: u64) -> Result<Report, String> {
             if template.name == "stopped" {
                 world.stop_after(id, 10 + dice.roll(20_000), None, None);
             }
-            if template.name == REDRIVEN {
+            if [REDRIVEN, REDRIVEN_MAP_RUN].contains(&template.name) {
                 world.redrive_after(id, &REDRIVES_MS);
             }
         }
@@ -412,7 +420,12 @@ fn answered(events: &[Event], task: TaskId) -> bool {
         let open = run.open_task(task).is_some();
         run.evolve(event);
         if open && run.open_task(task).is_none() {
-            return matches!(event.what, What::Succeeded { .. }) || run.ending().is_some();
+            // What ends its branch ends it, too.
+            let decided = matches!(
+                event.what,
+                What::Succeeded { .. } | What::StateAborted { .. }
+            );
+            return decided || run.ending().is_some();
         }
     }
     false

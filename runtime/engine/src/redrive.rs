@@ -31,14 +31,14 @@ impl Engine {
     ) -> Result<Timestamp, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let meta: Meta = record::decode(&row.new.meta)?;
-        // Only the log knows the tokens.
-        if token.is_none() || row.view.redrive_count == 0 {
-            let standing = standing(&row, self.node().raised_limits);
-            match self.redrivable(caller, &meta, standing).await? {
-                Redrivable::Yes => {}
-                Redrivable::ByMapRun => return Err(refused(OF_MAP_RUN)),
-                Redrivable::No(why) => return Err(refused(&why.to_string())),
-            }
+        // Only the log knows the tokens: the call may be one that was made before.
+        let repeated = token.is_some() && row.view.redrive_count > 0 && !is_item(&meta);
+        let standing = standing(&row, self.node().raised_limits);
+        match self.redrivable(caller, &meta, standing).await? {
+            Redrivable::Yes => {}
+            Redrivable::No(why) if repeated && why != NotRedrivable::Deleting => {}
+            Redrivable::ByMapRun => return Err(refused(OF_MAP_RUN)),
+            Redrivable::No(why) => return Err(refused(&why.to_string())),
         }
         let (reply, redriven) = oneshot::channel();
         let redrive = In::Redrive {
@@ -62,10 +62,7 @@ impl Engine {
         meta: &Meta,
         standing: Standing,
     ) -> Result<Redrivable, Error> {
-        let of_map_run = matches!(
-            meta.parent.map(|parent| parent.of),
-            Some(Child::Item { .. })
-        );
+        let of_map_run = is_item(meta);
         let check = match (of_map_run, &meta.express_run) {
             // It is started anew, whatever it has behind it.
             (true, Some(_)) => standing.failed_at.map(drop),
@@ -94,6 +91,12 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether it is a child of a map run.
+fn is_item(meta: &Meta) -> bool {
+    let of = meta.parent.map(|parent| parent.of);
+    matches!(of, Some(Child::Item { .. }))
 }
 
 /// What decides on the redrive of an execution, by its row.

@@ -69,8 +69,6 @@ pub(super) struct Loaded {
     noticed: Noticed,
     /// The first append of a durable execution that has been in memory since.
     origin: Option<Box<Origin>>,
-    /// Redrives of an EXPRESS execution before it began again.
-    redrives_before: u32,
 }
 
 /// What the first append of an execution declared and held.
@@ -165,7 +163,6 @@ impl Loaded {
             kept: Kept::default(),
             noticed: Noticed::default(),
             origin: None,
-            redrives_before: 0,
             run,
         }
     }
@@ -176,6 +173,7 @@ impl Loaded {
         program: Arc<Program>,
         mut folded: Subject,
         opened_at: Timestamp,
+        now: Timestamp,
     ) -> Loaded {
         let start = folded.execution().and_then(Run::start);
         let express = start.filter(|start| start.express);
@@ -183,11 +181,19 @@ impl Loaded {
             // It is to be redriven: nothing of its log but its start is there to go on from.
             return Loaded::new(info, program, Mode::ExpressAsync, folded);
         }
+        // One that was redriven goes on from there, with the same attempts as before the crash.
+        if express.is_some() && folded.redrives() > 0 {
+            if let Subject::Execution(run) = &mut folded {
+                run.restart_clock(now);
+            }
+            let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, folded);
+            loaded.goes_on = true;
+            return loaded;
+        }
         if let Some(start) = express {
             let again = Input::Started(Box::new(start.clone()));
             let mut loaded = Loaded::new(info, program, Mode::ExpressAsync, Subject::default());
             loaded.next_position = folded.next_position();
-            loaded.redrives_before = folded.redrives();
             loaded.inbox.push_back(Waiting::plain(again));
             return loaded;
         }
@@ -802,7 +808,7 @@ impl Loaded {
             stopped_at: closed.then(|| self.run.last_at()),
             wake_at: if sleeps { timer } else { None },
             hot: !closed && !sleeps,
-            redrive_count: self.run.redrives().max(self.redrives_before),
+            redrive_count: self.run.redrives(),
             // The service tells it of STANDARD executions alone.
             redriven_at: self
                 .run

@@ -123,7 +123,7 @@ impl Shard {
                 execution,
                 token,
                 reply,
-            } => self.deliver(execution, Waiting::redrive(token, reply), true),
+            } => self.redrive(execution, Waiting::redrive(token, reply)),
             In::Wake(execution) => self.wake(execution),
             In::Loaded { execution, result } => self.fold(now, execution, result),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
@@ -267,6 +267,15 @@ impl Shard {
         self.loaded.insert(id, loaded);
         self.counters.loaded(self.loaded.len());
         self.ready.push(&tenant, id);
+    }
+
+    /// A call for a redrive. With leases that are old, what is in memory may be another node's by now, and no answer.
+    fn redrive(&mut self, execution: ExecutionId, waiting: Waiting) {
+        if self.is_fresh() {
+            self.deliver(execution, waiting, true);
+        } else {
+            waiting.lose();
+        }
     }
 
     /// An input of a running attempt. It ends with the attempt's own bookkeeping, whatever the run makes of it.
@@ -447,7 +456,7 @@ impl Shard {
                     subject,
                     messages,
                 } = *open;
-                let loaded = Loaded::fold(info, program, subject, self.environment.opened_at);
+                let loaded = Loaded::fold(info, program, subject, self.environment.opened_at, now);
                 self.take_up(execution, loaded, messages, waiting);
             }
             Stored::New { open, new, mode } => {

@@ -48,8 +48,7 @@ pub(super) fn write(w: &mut Writer, event: &MapRunEvent) {
             w.byte(4);
             w.varint(*index);
             w.byte(status_number(*status));
-            w.count(results.len());
-            results.iter().for_each(|result| values::write(w, result));
+            write_results(w, results);
         }
         MapRunEvent::Failing { failure } => {
             w.byte(5);
@@ -331,6 +330,11 @@ fn read_status(r: &mut Reader) -> Result<ChildStatus, CodecError> {
         3 => Ok(ChildStatus::Aborted),
         found => Err(r.unknown("status of a child", found.into())),
     }
+}
+
+fn write_results(w: &mut Writer, results: &[Value]) {
+    w.count(results.len());
+    results.iter().for_each(|result| values::write(w, result));
 }
 
 fn write_children(w: &mut Writer, children: &[(ChildId, u32)]) {

@@ -18,6 +18,7 @@ use crate::{
     Timestamp,
     border::{Cancelled, ChildId, Effect, Ending, Start, TaskId, TaskRequest, TaskToken, TimerId},
     event::{Chain, Place, StateKind, What},
+    limits::EXPRESS_DURATION_MS_MAX,
 };
 
 pub(crate) use frame::{
@@ -209,6 +210,16 @@ impl Run {
             .collect();
         for task in tasks {
             self.beat(task, at);
+        }
+    }
+
+    /// An EXPRESS execution begins again after a crash: its time counts anew. Not history, as its end alone is.
+    pub fn restart_clock(&mut self, at: Timestamp) {
+        if let Some(due) = self.timeout_at.filter(|_| self.ending.is_none()) {
+            self.timers.remove(&(due, TimerId::Execution));
+            let due = at.plus_ms(EXPRESS_DURATION_MS_MAX);
+            self.timeout_at = Some(due);
+            self.timers.insert((due, TimerId::Execution));
         }
     }
 

@@ -221,6 +221,8 @@ def a_map_run_goes_on_with_its_failed_children(context):
     same(event["mapRunRedrivenEventDetails"], {"mapRunArn": run, "redriveCount": 1})
     same([event["type"] for event in events].count("MapRunStarted"), 1)
     true("ExecutionRedriven" in context.types(failed["executionArn"]), "the child's history says it too")
+    with refused("ExecutionNotRedrivable"):
+        client.redrive_execution(executionArn=failed["executionArn"], clientToken="mine")
 
 
 @case()

@@ -254,6 +254,7 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
             take_up: true,
             shards: 2,
             storage: None,
+            connections: Default::default(),
         };
         let second = Engine::open(options, Arc::<HangsOnce>::default());
         assert!(matches!(second, Err(Error::Unopened(_))));

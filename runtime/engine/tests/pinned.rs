@@ -33,6 +33,7 @@ fn open(directory: &Path) -> Engine {
         take_up: true,
         shards: 2,
         storage: None,
+        connections: Default::default(),
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("the directory is free")
 }

@@ -49,8 +49,9 @@ pub(crate) fn stepwell_path() -> PathBuf {
 
 /// Builds the program.
 pub(crate) fn build_stepwell() -> Result<()> {
+    // Of the whole workspace: alone, its package would have other features of libraries than the tests build next.
     run(
-        cargo().args(["build", "--package", "stepwell"]),
+        cargo().args(["build", "--workspace", "--bin", "stepwell"]),
         "stepwell does not compile",
     )
 }

@@ -176,7 +176,7 @@ fn check_arguments(state: &Reading, target: &Target) {
         let substitutions = node.report.allow_substitutions;
         let computed =
             |text: &str| jsonata && text.starts_with("{%") || substitutions && text.contains("${");
-        for refusal in http::constants(&node.value, &computed) {
+        for refusal in http::constants(node.value, &computed) {
             node.fault(Code::BadArgument, refusal);
         }
     }

@@ -79,7 +79,7 @@ type Named = (Arc<str>, Arc<str>);
 #[derive(Default)]
 pub(crate) struct MachineCache {
     known: Mutex<Entries>,
-    scopes: Mutex<HashMap<(Arc<str>, Arc<str>, MachineKind), ScopeId>>,
+    scopes: Mutex<HashMap<(Named, MachineKind), ScopeId>>,
 }
 
 #[derive(Default)]
@@ -139,7 +139,7 @@ impl MachineCache {
     ) -> Option<ScopeId> {
         let scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
         scopes
-            .get(&(tenant.clone(), machine.clone(), kind))
+            .get(&((tenant.clone(), machine.clone()), kind))
             .copied()
     }
 
@@ -151,7 +151,7 @@ impl MachineCache {
         scope: ScopeId,
     ) {
         let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        scopes.insert((tenant.clone(), machine, kind), scope);
+        scopes.insert(((tenant.clone(), machine), kind), scope);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The engine on a real directory: what one life began, the next one ends.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{
     future::Future,
     path::Path,

@@ -1,6 +1,8 @@
 //! What an execution runs is settled when it starts: machine, version and alias may change, processes come and go, and
 //! a redrive goes on with the same definition.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
 use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
 
 use stepwell_engine::{

@@ -435,7 +435,11 @@ impl Walk<'_, '_> {
     }
 
     fn scan_applies(&self, at: usize, value: &Value) -> bool {
-        match (&self.steps[at], value) {
+        // A function may stand right after `..`: it scans for nothing.
+        let Some(step) = self.steps.get(at) else {
+            return false;
+        };
+        match (step, value) {
             (Step::Key(key), Value::Object(object)) => object.contains_key(key),
             (Step::Keys(keys), Value::Object(object)) => {
                 self.search.spend(keys.len());

@@ -208,6 +208,8 @@ fn filters_and_functions() {
         ("$[0].t.concat('c', @[1].s)", "\"abcbye\""),
         ("$[*].k.max()", "1.0"),
         ("$..k.length()", "2"),
+        // A function right after `..`: the scan has no step to try.
+        ("$..concat($[0].s)", "\"Hello\""),
         ("$[0]['s','k']", r#"{"s":"Hello","k":1}"#),
         (
             "$.x",

@@ -67,11 +67,27 @@ pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Out
     })
 }
 
+/// The history of an execution that another one started, without the start of an attempt amid which it was stopped. That
+/// waits for the next append to be written: a crash before the stop may take it away, and the stop may come before the
+/// attempt begins again.
+pub fn told(events: &[Event]) -> Vec<Event> {
+    let aborted = |event: &&Event| matches!(event.what, What::ExecutionAborted { .. });
+    let mut told = events.to_vec();
+    let end = told.len().saturating_sub(1);
+    if told.last().as_ref().is_some_and(aborted) {
+        let before = told[..end].iter().rposition(|event| event.what.is_public());
+        if let Some(at) = before.filter(|at| matches!(told[*at].what, What::Started { .. })) {
+            told.remove(at);
+        }
+    }
+    told
+}
+
 /// A history without what a crash may change: times, the extra dispatches, and what was drawn at random.
 pub fn comparable(events: &[Event], random: bool) -> String {
     let same_time: Vec<Event> = events
         .iter()
-        .filter(|event| !matches!(event.what, What::Redispatched { .. }))
+        .filter(|event| !matches!(event.what, What::Redispatched { .. } | What::Begins))
         .map(|event| Event {
             at: events[0].at,
             ..event.clone()
@@ -150,10 +166,14 @@ impl Acts {
 impl sim::Script for Shared {
     fn dispatched(&mut self, execution: &str, request: &TaskRequest) -> Signals {
         let act = self.0.borrow_mut().next(execution, request);
-        if act.lost > 0 {
-            return vec![(0, Signal::Lost(act.on_crash))];
-        }
         let by = act.by.clone().map(Into::into);
+        if act.lost > 0 {
+            let lost = (0, Signal::Lost(act.on_crash));
+            return match act.lost_early {
+                true => vec![lost],
+                false => vec![(0, Signal::Started { by }), lost],
+            };
+        }
         let answered = act.submitted.is_some();
         signals(act, Signal::Started { by }, answered)
     }

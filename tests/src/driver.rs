@@ -122,7 +122,9 @@ fn drive_from(
 ) -> Driven {
     let mut driver = Driver::new(at, program, tasks);
     if let Some((after_ms, input)) = stop {
-        driver.plan(at.plus_ms(after_ms), input);
+        let stop_at = at.plus_ms(after_ms);
+        driver.stop_at = Some(stop_at);
+        driver.plan(stop_at, input);
     }
     driver.feed(Input::Started(Box::new(start)));
     driver.drive(redrives);
@@ -133,11 +135,26 @@ fn drive_from(
 struct Items<'a> {
     program: &'a Program,
     tasks: &'a mut dyn Tasks,
+    stop_at: Option<Timestamp>,
 }
 
 impl map_runs::Children for Items<'_> {
+    fn stop_at(&self) -> Option<Timestamp> {
+        self.stop_at
+    }
+
     fn begin(&mut self, at: Timestamp, start: Start) -> Run {
-        drive_from(at, self.program, start, self.tasks, None, Vec::new()).run
+        let stop = self
+            .stop_at
+            .filter(|stop_at| *stop_at >= at)
+            .map(|stop_at| {
+                let stop = Input::StopAsked {
+                    error: None,
+                    cause: None,
+                };
+                (stop_at.since_ms(at), stop)
+            });
+        drive_from(at, self.program, start, self.tasks, stop, Vec::new()).run
     }
 
     fn redrive(&mut self, at: Timestamp, run: Run) -> Run {
@@ -166,6 +183,7 @@ struct Driver<'a> {
     agenda: BTreeMap<(Timestamp, u64), Input>,
     entries: u64,
     at: Timestamp,
+    stop_at: Option<Timestamp>,
     /// Acts of attempts that are lost some times before they do anything.
     lost: BTreeMap<TaskId, (u64, Act)>,
     /// ARNs of executions that tasks started.
@@ -189,6 +207,7 @@ impl<'a> Driver<'a> {
             agenda: BTreeMap::new(),
             entries: 0,
             at,
+            stop_at: None,
             lost: BTreeMap::new(),
             children: BTreeSet::new(),
             map_runs: BTreeMap::new(),
@@ -239,6 +258,11 @@ impl Driver<'_> {
     /// Redrives an execution that has ended.
     fn redrive(&mut self, after_ms: u64) {
         self.at = self.driven.run.last_at().plus_ms(after_ms);
+        // A stop that has come is none of what begins now, be it at the same moment.
+        let is_stop = |input: &Input| matches!(input, Input::StopAsked { .. });
+        if !self.agenda.values().any(is_stop) {
+            self.stop_at = None;
+        }
         self.feed(Input::RedriveAsked {
             token: None,
             by: RedrivenBy::Caller,
@@ -262,8 +286,8 @@ impl Driver<'_> {
                         activity: Some(_),
                         ..
                     } => self.offer_activity(task),
-                    // The request of a callback task is a task of its own.
-                    Effect::OpenToken { .. } => {}
+                    // The request of a callback task is a task of its own. What is scripted has begun by then.
+                    Effect::OpenToken { .. } | Effect::Begin { .. } => {}
                     Effect::CancelTask { task, .. } => {
                         self.driven.cancelled.push(task);
                         self.agenda.retain(|_, input| task_of(input) != Some(task));
@@ -305,6 +329,10 @@ impl Driver<'_> {
         };
         if left > 0 {
             let on_crash = act.on_crash;
+            if !act.lost_early {
+                let (by, at) = (act.by.clone().map(Into::into), self.at);
+                self.plan(at, Input::TaskStarted { task, by, at });
+            }
             self.lost.insert(task, (left - 1, act));
             return self.plan(self.at, Input::TaskLost { task, on_crash });
         }
@@ -374,6 +402,7 @@ impl Driver<'_> {
         let mut children = Items {
             program: self.program,
             tasks: &mut *self.tasks,
+            stop_at: self.stop_at,
         };
         let ended = ran.drive(self.program, self.at, input, &mut children);
         if let Some((at, ended)) = ended {
@@ -395,6 +424,7 @@ impl Driver<'_> {
             token: open.token.cloned(),
             role_arn: None,
             deadline: open.deadline,
+            again: false,
         };
         let act = self.tasks.next(&request);
         self.act(task, act);
@@ -441,6 +471,7 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::ChildEnded { task, .. }
         | Input::MapRunEnded { run: task, .. }
         | Input::TaskLost { task, .. }
+        | Input::TaskWaits { task, .. }
         | Input::Heartbeat { task } => Some(*task),
         Input::Started(_)
         | Input::Continue

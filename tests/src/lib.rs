@@ -8,6 +8,8 @@ pub mod crashing;
 pub mod driver;
 pub mod judge;
 mod map_runs;
+pub mod moto;
+pub mod node;
 pub mod print;
 pub mod python;
 pub mod script;

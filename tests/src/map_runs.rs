@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use stepwell_asl::Program;
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Env, Input, MapRun, MapRunEffect, MapRunInput, Part, Run, Start, Timestamp,
-    step_map_run,
+    ChildId, Effect, Env, Input, MapRun, MapRunEffect, MapRunInput, Part, ResultWrite, Run, Start,
+    Timestamp, step_map_run,
 };
 
 use crate::driver;
@@ -17,6 +17,8 @@ const STEPS_MAX: usize = 10_000;
 
 /// Who runs the executions of items, each to its end.
 pub(crate) trait Children {
+    /// When the Map state's execution is stopped, and with it all that runs then.
+    fn stop_at(&self) -> Option<Timestamp>;
     fn begin(&mut self, at: Timestamp, start: Start) -> Run;
     fn redrive(&mut self, at: Timestamp, run: Run) -> Run;
 }
@@ -44,6 +46,13 @@ impl Ran {
             entries: 0,
         };
         agenda.plan(at, Input::MapRun(Box::new(input)));
+        if let Some(stop_at) = children.stop_at().filter(|stop_at| *stop_at >= at) {
+            let stop = Input::StopAsked {
+                error: None,
+                cause: None,
+            };
+            agenda.plan(stop_at, stop);
+        }
         for number in 0..STEPS_MAX {
             let ((at, _), input) = agenda.planned.pop_first()?;
             agenda.at = agenda.at.max(at);
@@ -78,6 +87,7 @@ impl Ran {
                 Effect::Again => agenda.plan(agenda.at, Input::Continue),
                 Effect::Record(_)
                 | Effect::RunTask(_)
+                | Effect::Begin { .. }
                 | Effect::OpenToken { .. }
                 | Effect::CancelTask { .. }
                 | Effect::StartMapRun(_)
@@ -114,6 +124,7 @@ impl Agenda {
         children: &mut dyn Children,
     ) -> Option<()> {
         let start = map_run.run.start()?;
+        let write = ResultWrite::of(&effect, map_run.run.redrives());
         match effect {
             MapRunEffect::Read { first, .. } => {
                 self.tell(self.at, sim::state_items(start, first)?);
@@ -150,11 +161,16 @@ impl Agenda {
                     executions,
                     items,
                 };
-                self.tell(self.at, MapRunInput::PartWritten(part));
+                let write = write?;
+                self.tell(self.at, MapRunInput::PartWritten { write, part });
             }
             MapRunEffect::WriteManifest { .. } => {
-                let (bucket, key) = ("bucket".into(), "manifest.json".into());
-                self.tell(self.at, MapRunInput::ManifestWritten { bucket, key });
+                let written = MapRunInput::ManifestWritten {
+                    write: write?,
+                    bucket: "bucket".into(),
+                    key: "manifest.json".into(),
+                };
+                self.tell(self.at, written);
             }
             MapRunEffect::Tell { .. } | MapRunEffect::TellBegun => {}
         }

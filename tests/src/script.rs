@@ -8,7 +8,7 @@
 //! The nth attempt at a resource takes its nth entry, the last entry serves all further ones. Other members of an
 //! entry: `at` (`schedule`, `start`, `submit`, `run`, `timeout`: the stage at which it fails), `submitted` (output of
 //! the accepted request), `start_after_ms` and `by` (when and who starts it), `heartbeats_ms` (signs of life, counted
-//! from the schedule), `lost` (times that its process is lost at once), `on_crash` (`fail`).
+//! from the schedule), `lost` (times that its process is lost as soon as it began), `lost_early` (true: before it began), `on_crash` (`fail`).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -49,6 +49,7 @@ pub struct Act {
     pub submitted: Option<Value>,
     pub heartbeats_ms: Vec<u64>,
     pub lost: u64,
+    pub lost_early: bool,
     pub on_crash: OnCrash,
 }
 
@@ -109,6 +110,7 @@ impl Act {
             submitted: None,
             heartbeats_ms: Vec::new(),
             lost: 0,
+            lost_early: false,
             on_crash: OnCrash::Redispatch,
         }
     }
@@ -169,6 +171,7 @@ fn act(entry: &Value) -> Act {
             .filter_map(unsigned)
             .collect(),
         lost: ms(entry, "lost"),
+        lost_early: entry.get("lost_early") == Some(&Value::Bool(true)),
         on_crash: match entry.get("on_crash").and_then(Value::as_str) {
             Some("fail") => OnCrash::Fail,
             _ => OnCrash::Redispatch,

@@ -90,6 +90,7 @@ pub struct Server {
     child: Child,
     log: PathBuf,
     address: Option<SocketAddr>,
+    secure: bool,
 }
 
 impl Server {
@@ -123,6 +124,7 @@ impl Server {
             child,
             log,
             address: None,
+            secure: false,
         })
     }
 
@@ -144,7 +146,7 @@ impl Server {
         Ok(server)
     }
 
-    /// Waits until the server is healthy.
+    /// Waits until the server is healthy; of one that speaks TLS, until it listens.
     ///
     /// # Errors
     /// When it ends before, with the end of what it wrote, or is not healthy in time.
@@ -152,6 +154,9 @@ impl Server {
         let address = self.announced()?;
         self.address = Some(address);
         let client = Client { address };
+        if self.secure {
+            return Ok(client);
+        }
         let begun = Instant::now();
         while begun.elapsed() < START_MAX {
             if client.get("/health").is_ok_and(|(status, _)| status == 200) {
@@ -165,7 +170,7 @@ impl Server {
         bail!("the server is not healthy: {}", self.said())
     }
 
-    /// The address in the line `export AWS_ENDPOINT_URL_SFN=http://ADDRESS` of its stdout.
+    /// The address in the line `export AWS_ENDPOINT_URL_SFN=http://ADDRESS` (or `https`) of its stdout.
     fn announced(&mut self) -> Result<SocketAddr> {
         let stdout = self
             .child
@@ -173,7 +178,10 @@ impl Server {
             .take()
             .context("the server is waited for once")?;
         for line in BufReader::new(stdout).lines() {
-            if let Some((_, address)) = line?.split_once("AWS_ENDPOINT_URL_SFN=http://") {
+            let line = line?;
+            let endpoint = line.strip_prefix("export AWS_ENDPOINT_URL_SFN=");
+            if let Some((scheme, address)) = endpoint.and_then(|line| line.split_once("://")) {
+                self.secure = scheme == "https";
                 return Ok(address.trim().parse()?);
             }
         }
@@ -218,6 +226,34 @@ impl Server {
             std::thread::sleep(LOOK);
         }
         bail!("the server does not stop: {}", self.said())
+    }
+
+    /// Sends the process a signal by its name, such as `HUP`.
+    ///
+    /// # Errors
+    /// When there is no program `kill`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status()?;
+        Ok(())
+    }
+
+    /// Waits until the server has written a text to stderr so often.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn says(&self, text: &str, times: usize) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < START_MAX {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            if log.matches(text).count() >= times {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        bail!("the server does not say `{text}`: {}", self.said())
     }
 
     /// The end of what the server wrote to stderr.

@@ -19,9 +19,15 @@ fn main() {
     trials.extend(suites::kill::trials());
     trials.extend(suites::hostile::trials());
     trials.extend(suites::http_tasks::trials());
+    trials.extend(suites::services::trials());
     trials.extend(suites::examples::trials());
     trials.extend(suites::boto3::trials());
+    trials.extend(suites::tenants::trials());
+    trials.extend(suites::awscli::trials());
+    trials.extend(suites::functions::trials());
+    trials.extend(suites::clients::trials());
     trials.extend(suites::recorded_wire::trials());
+    trials.extend(suites::tls::trials());
     trials.extend(suites::tidy::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

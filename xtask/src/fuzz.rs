@@ -44,6 +44,21 @@ pub(crate) fn briefly() -> Result<()> {
     fuzz(None, SECONDS_IN_TESTS, Some(SEED_IN_TESTS), None)
 }
 
+/// Runs the API's fuzzer against a server for that many seconds: a client that follows the API's model. It is one of the
+/// tests, with a longer run.
+pub(crate) fn api(seconds: u64, seed: Option<u32>) -> Result<()> {
+    tools::build_stepwell()?;
+    let seed = seed.unwrap_or_else(std::process::id);
+    eprintln!("again: cargo xtask fuzz api --seconds {seconds} --seed {seed}");
+    let mut cargo = tools::cargo();
+    cargo
+        .args(["test", "--quiet", "--workspace", "--test", "all", "--"])
+        .args(["clients::fuzz", "--exact", "--nocapture"])
+        .env("STEPWELL_FUZZ_SECONDS", seconds.to_string())
+        .env("STEPWELL_SEED", seed.to_string());
+    tools::run(&mut cargo, "a request was answered wrongly; it is above")
+}
+
 /// Runs a target, or each of them, for that many seconds; with `replay` it is given that one input instead.
 pub(crate) fn fuzz(
     target: Option<&str>,

@@ -64,7 +64,7 @@ enum Chore {
     },
     /// Feed the languages' readers and the interpreter with bytes, guided by the code that they reach
     Fuzz {
-        /// json, path, intrinsic, jsonata, asl or step; each of them when absent
+        /// json, path, intrinsic, jsonata, asl or step, each of them when absent; or api, requests to a server
         target: Option<String>,
         /// How long each
         #[arg(long, default_value_t = 60)]
@@ -115,7 +115,10 @@ fn main() -> Result<()> {
             seconds,
             seed,
             replay,
-        } => fuzz::fuzz(target.as_deref(), seconds, seed, replay),
+        } => match target.as_deref() {
+            Some("api") => fuzz::api(seconds, seed),
+            target => fuzz::fuzz(target, seconds, seed, replay),
+        },
         Chore::Torture { seeds, from, seed } => torture(seeds, from, seed),
     }
 }

@@ -170,6 +170,8 @@ const PARTS: &[Part] = &[
                 "--skip",
                 "boto3::",
                 "--skip",
+                "clients::",
+                "--skip",
                 "examples::",
                 "--skip",
                 "hostile::",
@@ -206,6 +208,11 @@ const PARTS: &[Part] = &[
         name: "boto3",
         what: "the AWS SDK's cases",
         work: Work::Tests(&[WHOLE], &["boto3::"]),
+    },
+    Part {
+        name: "clients",
+        what: "SDKs for JavaScript and Rust, Terraform's calls, the API fuzzed",
+        work: Work::Tests(&[WHOLE], &["clients::"]),
     },
     Part {
         name: "recorded_wire",

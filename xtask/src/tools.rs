@@ -31,6 +31,14 @@ pub(crate) fn cargo() -> Command {
     cargo
         .current_dir(root())
         .env("CARGO_TARGET_DIR", root().join("target"));
+    // What cargo tells this program of its own package: build scripts that look at such variables would run anew, and
+    // what depends on them be compiled anew, each time that cargo is called by hand and by a chore in turn.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
     cargo
 }
 

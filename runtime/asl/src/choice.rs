@@ -61,7 +61,7 @@ fn jsonata_rule(rule: &Reading) -> Option<JsonataRule> {
         .required("Condition")
         .and_then(|node| match node.is_jsonata() {
             true => node.expression(Slot::State).map(Condition::Jsonata),
-            false => node.boolean().map(Condition::Fixed),
+            false => fixed_condition(&node).map(Condition::Fixed),
         });
     let assign = rule.assign_jsonata(Slot::State);
     let output = rule
@@ -75,6 +75,24 @@ fn jsonata_rule(rule: &Reading) -> Option<JsonataRule> {
         output,
         next: next?,
     })
+}
+
+/// A condition that is no expression. A text is taken for one that was forgotten to be marked.
+fn fixed_condition(node: &Node) -> Option<bool> {
+    let text = node.value.as_str().filter(|_| !node.is_unfinished());
+    let Some(text) = text else {
+        return node.boolean();
+    };
+    let hint = format!(
+        "an expression is marked as one: \"{{% {} %}}\"",
+        text.trim()
+    );
+    node.fault_with_hint(
+        Code::WrongType,
+        "Expected value of type Boolean",
+        Some(hint),
+    );
+    None
 }
 
 fn path_rule(rule: &Reading) -> Option<PathRule> {

@@ -89,6 +89,7 @@ codes! {
     MissingArgument  "ASL042" Error   "SCHEMA_VALIDATION_FAILED"  "an argument that the resource needs is missing";
     Heartbeat        "ASL043" Error   "SCHEMA_VALIDATION_FAILED"  "a heartbeat not shorter than the timeout";
     BadArgument      "ASL044" Error   "SCHEMA_VALIDATION_FAILED"  "an argument that the resource does not take";
+    Unserved         "ASL045" Warning "UNSERVED_RESOURCE"         "a resource that this program does not serve";
     BadTimestamp     "ASL050" Error   "SCHEMA_VALIDATION_FAILED"  "a text that is no timestamp";
     BadWildcard      "ASL051" Warning "SCHEMA_VALIDATION_FAILED"  "a pattern with a stray backslash";
     AllNotAlone      "ASL060" Error   "SCHEMA_VALIDATION_FAILED"  "States.ALL beside other errors";
@@ -104,11 +105,18 @@ codes! {
     NoDollar         "ASL090" Warning "NO_DOLLAR"                 "a path in a field without .$";
     NoPath           "ASL091" Warning "NO_PATH"                   "a path in a field without Path";
     StaticResult     "ASL092" Warning "PASS_RESULT_IS_STATIC"     "a path in the result of a Pass state";
+    UnknownMember    "ASL093" Warning "UNSUPPORTED_JSONATA_EXPRESSION" "a member that $states does not have";
 }
 
 /// All codes with their titles, in the order of their ids.
 pub fn codes() -> &'static [Code] {
     Code::ALL
+}
+
+/// The codes that have this code of the service (`MISSING_TRANSITION_TARGET`, in any case), in the order of their ids.
+pub fn codes_of_service(aws: &str) -> Vec<Code> {
+    let named = |code: &&Code| code.aws().eq_ignore_ascii_case(aws.trim());
+    Code::ALL.iter().filter(named).copied().collect()
 }
 
 /// The page of a code (`ASL012`, in any case): what it means, why, how to mend, an example. Markdown.

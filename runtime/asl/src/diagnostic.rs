@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::codes::{Code, Severity};
 use crate::node::Place;
+use crate::positions;
 
 /// Characters of an offending value that are shown.
 const VALUE_CHARS_MAX: usize = 60;
@@ -48,6 +49,22 @@ impl Diagnostic {
             detail: None,
             hint: None,
         }
+    }
+
+    /// The warning that nobody serves the resource of a task, for callers who know what is served. `pointer` is the JSON
+    /// Pointer to it in `text`, the definition.
+    pub fn unserved(text: &str, pointer: &str, resource: &str, hint: String) -> Diagnostic {
+        let message = format!("{resource}; the task fails as Stepwell.PluginMissing");
+        let mut diagnostic = Diagnostic::of_whole(Code::Unserved, message);
+        let positions = positions::scan(text, [pointer]);
+        if let Some(position) = positions.found.get(pointer) {
+            (diagnostic.line, diagnostic.column) = (position.line, position.column);
+        }
+        diagnostic.pointer = pointer.to_owned();
+        diagnostic.detail = Some(diagnostic.message.clone());
+        diagnostic.value = Some(shortened(resource));
+        diagnostic.hint = Some(hint);
+        diagnostic
     }
 
     /// A diagnostic of the whole definition, for which the service gives no location.

@@ -10,7 +10,11 @@ use stepwell_query::{
 
 use crate::codes::Code;
 use crate::diagnostic::{Diagnostic, shortened};
+use crate::hint::nearest;
 use crate::node::Node;
+
+/// What `$states` has, at some place or other.
+const STATES_MEMBERS: [&str; 4] = ["input", "result", "errorOutput", "context"];
 
 /// What `$states.errorOutput` is in a JSONata field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,6 +259,13 @@ impl<'d> Node<'d> {
             let hint = "a catcher's own Output and Assign have it".to_owned();
             let message = "Field '$states.errorOutput' does not exist.".to_owned();
             at(Code::Misused, message, hint);
+        }
+        for name in &references.unknown_states {
+            let message = format!("Field '$states.{name}' does not exist.");
+            let hint = nearest(name, STATES_MEMBERS).unwrap_or_else(|| {
+                format!("a member of the state's input is $states.input.{name}")
+            });
+            at(Code::UnknownMember, message, hint);
         }
         if references.root {
             let hint = "the state's input is $states.input".to_owned();

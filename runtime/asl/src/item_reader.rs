@@ -31,11 +31,18 @@ pub(crate) fn item_reader(reader: &Reading) -> Option<ItemReader> {
         .map(|config| reader_config(&reader.within(config)))
         .unwrap_or_default();
     let source = match (resource?, settings.flatten) {
-        (Call::GetObject, _) => Source::Object(settings.format.or_else(|| {
-            let message = "An ItemReader of s3:getObject requires ReaderConfig.InputType";
-            fields.node.fault(Code::ReaderConfig, message);
-            None
-        })?),
+        (Call::GetObject, _) => {
+            // One that is there and comes to nothing has been told of.
+            if config
+                .as_ref()
+                .is_none_or(|config| !config.has("InputType"))
+                && settings.format.is_none()
+            {
+                let message = "An ItemReader of s3:getObject requires ReaderConfig.InputType";
+                fields.node.fault(Code::ReaderConfig, message);
+            }
+            Source::Object(settings.format?)
+        }
         (Call::ListObjects, false) => Source::Listing,
         (Call::ListObjects, true) => Source::Contents(settings.format.unwrap_or(Format::Json)),
     };
@@ -197,6 +204,8 @@ fn csv(config: &Fields) -> Option<Format> {
             );
             None
         }
+        // What the word should have been is told already.
+        (None, Some(_)) if config.has("CSVHeaderLocation") => None,
         (Some(false) | None, Some(_)) => {
             config.node.fault(
                 Code::ReaderConfig,

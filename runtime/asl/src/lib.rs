@@ -25,7 +25,7 @@ mod task;
 mod timestamp;
 mod wildcard;
 
-pub use codes::{Code, Severity, codes, explain};
+pub use codes::{Code, Severity, codes, codes_of_service, explain};
 pub use diagnostic::{Diagnostic, refusal};
 pub use http::http_refusals;
 pub use load::{Limits, Loaded, Options, Unloadable, load, load_state, load_state_of, load_stored};

@@ -293,6 +293,7 @@ fn not_json(text: &str, error: &JsonError) -> Diagnostic {
     );
     let mut diagnostic = Diagnostic::of_whole(Code::NotJson, wire);
     diagnostic.detail = Some(message.clone());
+    diagnostic.hint = error.hint(text);
     diagnostic.line = u32::try_from(*line).unwrap_or(0);
     diagnostic.column = u32::try_from(*column).unwrap_or(0);
     diagnostic

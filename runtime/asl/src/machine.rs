@@ -66,6 +66,8 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
         version.word("Version", &[("1.0", ())]);
     }
     let root = machine.flow(&fields, None);
+    node.report
+        .tell_flows(|name| machine.by_name.contains_key(name));
     let states: Option<Vec<State>> = machine.states.into_iter().collect();
     let program = Program {
         states: states?,

@@ -13,6 +13,7 @@ use crate::diagnostic::{Diagnostic, shortened};
 use crate::hint::nearest;
 use crate::limits::SEARCHED_HINTS_MAX;
 use crate::program::QueryLanguage;
+use crate::reading::MISSING_TARGET;
 
 /// Collects the diagnostics of one load.
 pub(crate) struct Report {
@@ -51,6 +52,24 @@ impl Report {
                 within.is_some_and(|rest| rest.starts_with('/') && !rest.contains("/States/"));
             diagnostic.code != Code::OtherLanguage || !own
         });
+    }
+
+    /// Tells of missing targets that are states all the same, but of another flow. `is_state` knows all states.
+    pub(crate) fn tell_flows(&self, is_state: impl Fn(&str) -> bool) {
+        for diagnostic in self.diagnostics.borrow_mut().iter_mut() {
+            let name = diagnostic.message.strip_prefix(MISSING_TARGET);
+            let Some(name) = name.filter(|name| is_state(name)) else {
+                continue;
+            };
+            diagnostic.detail = Some(format!(
+                "\"{name}\" is a state of this definition, but not of this flow: nothing leads into or out of the \
+                 states of a Map or a Parallel"
+            ));
+            diagnostic.hint = Some(
+                "a flow within ends with \"End\": true, and the Next of its Map or Parallel leads on"
+                    .to_owned(),
+            );
+        }
     }
 
     pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {

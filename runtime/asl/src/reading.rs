@@ -47,6 +47,9 @@ pub(crate) struct Graph {
     pub(crate) open: bool,
 }
 
+/// How the service begins to say that a target is missing; its name follows.
+pub(crate) const MISSING_TARGET: &str = "Missing 'Next' target: ";
+
 impl Siblings {
     /// The state that a `StartAt`, `Next` or `Default` names.
     pub(crate) fn target(&self, node: &Node) -> Option<StateId> {
@@ -58,17 +61,19 @@ impl Siblings {
         if found.is_none() && node.is_unfinished() {
             self.graph.borrow_mut().broken = true;
         } else if found.is_none() {
-            let mut diagnostic = node.diagnostic(
-                Code::MissingTarget,
-                format!("Missing 'Next' target: {name}"),
-            );
-            let states = match self.ids.len() {
-                1 => "state".to_owned(),
-                count => format!("{count} states"),
+            let mut diagnostic =
+                node.diagnostic(Code::MissingTarget, format!("{MISSING_TARGET}{name}"));
+            let detail = match (self.ids.len(), self.ids.keys().next()) {
+                (1, Some(only)) => {
+                    format!(
+                        "there is no \"{name}\": \"{only}\" is the only state of this state machine"
+                    )
+                }
+                (count, _) => {
+                    format!("\"{name}\" is not among the {count} states of this state machine")
+                }
             };
-            diagnostic.detail = Some(format!(
-                "\"{name}\" is not among the {states} of this state machine"
-            ));
+            diagnostic.detail = Some(detail);
             diagnostic.hint = node
                 .report
                 .searched_hint(|| nearest(name, self.ids.keys().map(|name| &**name)));

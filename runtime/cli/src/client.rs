@@ -1,6 +1,8 @@
 //! The installation a command talks to: a server over HTTP, or a data directory opened here. Hides which; both are
 //! spoken to in AWS's JSON protocol and answer alike.
 
+mod functions;
+
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -8,15 +10,18 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use stepwell_egress::sigv4::Signer;
 use tower::ServiceExt;
 
-use crate::args::{CompileArgs, LimitsArg, PlaceArgs};
+use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening, USUAL_DATA};
 use crate::timeline::HistoryEvent;
+use crate::tls;
 
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
@@ -29,20 +34,22 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 const STREAM_LINE_BYTES_MAX: usize = 64 << 20;
 
 /// What a data directory is opened for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
+#[derive(Clone, Copy)]
+pub(crate) enum Purpose<'a> {
     /// To read, or to change records: executions that were running stay as they are.
     Look,
-    /// To run executions: those that were running go on as well.
-    Act,
+    /// To run executions, with this: those that were running go on as well.
+    Act(&'a RuntimeArgs),
 }
 
 /// See the module.
 pub(crate) enum Client {
     Server {
-        http: Box<HttpClient<HttpConnector, Body>>,
+        http: Box<HttpClient<HttpsConnector<HttpConnector>, Body>>,
         endpoint: String,
         region: Option<String>,
+        /// The access key of the environment.
+        key: Option<Signer>,
     },
     Here {
         router: axum::Router,
@@ -53,9 +60,19 @@ pub(crate) enum Client {
 
 impl Client {
     /// The installation that the flags name; the default data directory when they name none.
-    pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose) -> Outcome<Client> {
-        if let Some(endpoint) = &place.endpoint {
-            return Client::server(endpoint, place.region.asked());
+    pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose<'_>) -> Outcome<Client> {
+        let runtime = match purpose {
+            Purpose::Look => None,
+            Purpose::Act(runtime) => Some(runtime),
+        };
+        let plugins = runtime.and_then(|runtime| runtime.plugins.as_deref());
+        if let Some(endpoint) = place.endpoint() {
+            if plugins.is_some() {
+                return Err(Stop::Usage(anyhow!(
+                    "--plugins is for executions that run here, and {endpoint} runs its own\nhint: the server is started with --plugins; --data DIR runs executions here"
+                )));
+            }
+            return Client::server(&endpoint, place.region.asked());
         }
         let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
         if !data.is_dir() {
@@ -67,12 +84,17 @@ impl Client {
         let opening = Opening {
             data: Some(&data),
             store: None,
-            plugins: None,
-            limits: LimitsArg::Strict,
-            storage: None,
-            connections: None,
-            compiler: host::compiler(CompileArgs::default(), false),
-            take_up: purpose == Purpose::Act,
+            plugins,
+            limits: runtime.map_or(LimitsArg::Strict, |runtime| runtime.limits),
+            storage: runtime.map(|runtime| &runtime.storage),
+            connections: runtime.and_then(|runtime| runtime.connections.as_deref()),
+            // The flag of that name is the server's address here.
+            endpoints: &[],
+            compiler: host::compiler(
+                runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
+                false,
+            ),
+            take_up: runtime.is_some(),
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host, place.region.asked()))
@@ -87,23 +109,31 @@ impl Client {
         }
     }
 
-    fn server(endpoint: &str, region: Option<String>) -> Outcome<Client> {
+    /// A running server.
+    pub(crate) fn server(endpoint: &str, region: Option<String>) -> Outcome<Client> {
         let uri: Uri = endpoint
             .parse()
             .with_context(|| format!("`{endpoint}` is no URL"))
             .usage()?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
             return Err(Stop::Usage(anyhow!(
-                "`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT"
+                "`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT or https://HOST:PORT"
             )));
         }
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
         connector.set_nodelay(true);
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls::client()?)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
         let http = Box::new(HttpClient::builder(TokioExecutor::new()).build(connector));
         Ok(Client::Server {
             http,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
+            key: signer(region.as_deref()),
             region,
         })
     }
@@ -124,34 +154,56 @@ impl Client {
         }
     }
 
+    /// The flags with which another command runs executions of the same installation as this one does; `None` when they
+    /// are gone with this process.
+    pub(crate) fn flags_to_run(&self) -> Option<String> {
+        match self {
+            Client::Server { .. } => Some(self.flags()),
+            Client::Here { host, .. } => host.flags_to_run(),
+        }
+    }
+
     /// The region whose resources are meant.
     fn region(&self) -> &str {
         let (Client::Server { region, .. } | Client::Here { region, .. }) = self;
         region.as_deref().unwrap_or(USUAL_REGION)
     }
 
-    async fn send(&self, mut request: Request<Body>) -> Outcome<Response<Body>> {
-        // A request tells its region by the scope of its credentials, which nobody else looks at.
-        let credentials = format!(
-            "AWS4-HMAC-SHA256 Credential=stepwell/20260101/{}/states/aws4_request, SignedHeaders=host, Signature=none",
-            self.region()
-        );
-        let credentials = HeaderValue::from_str(&credentials)
-            .context("the region is no name")
-            .usage()?;
-        request
-            .headers_mut()
-            .insert(header::AUTHORIZATION, credentials);
+    async fn send(&self, request: Request<Vec<u8>>) -> Outcome<Response<Body>> {
+        self.send_to("states", request).await
+    }
+
+    async fn send_to(&self, service: &str, request: Request<Vec<u8>>) -> Outcome<Response<Body>> {
+        let (mut parts, body) = request.into_parts();
+        match self {
+            Client::Server { key: Some(key), .. } => {
+                let key = Signer {
+                    service: service.to_owned(),
+                    ..key.clone()
+                };
+                let now_s = jiff::Timestamp::now().as_second();
+                key.sign(&parts.method, &parts.uri, &mut parts.headers, &body, now_s)
+                    .context("the access key of the environment signs nothing")
+                    .usage()?;
+            }
+            Client::Server { key: None, .. } | Client::Here { .. } => {
+                let region = region_alone(self.region())?;
+                parts.headers.insert(header::AUTHORIZATION, region);
+            }
+        }
+        let request = Request::from_parts(parts, Body::from(body));
         match self {
             Client::Server { http, endpoint, .. } => {
                 let answer = http.request(request).await;
-                let answer = answer.map_err(|error| anyhow!("no answer from {endpoint}: {}\nhint: is the server running? `stepwell serve` starts one", root_cause(&error)));
+                let answer = answer.map_err(|error| no_answer(endpoint, &root_cause(&error)));
                 Ok(answer.runtime()?.map(Body::new))
             }
-            Client::Here { router, .. } => match router.clone().oneshot(request).await {
-                Ok(response) => Ok(response),
-                Err(never) => match never {},
-            },
+            Client::Here { router, .. } => {
+                match router.clone().oneshot(request.map(Body::from)).await {
+                    Ok(response) => Ok(response),
+                    Err(never) => match never {},
+                }
+            }
         }
     }
 
@@ -178,8 +230,8 @@ impl Client {
     ) -> Outcome<Result<Value, Refused>> {
         let request = Request::post(self.url("/"))
             .header(header::CONTENT_TYPE, "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AWSStepFunctions.{operation}"))
-            .body(Body::from(body.to_string()))
+            .header("x-amz-target", target(operation))
+            .body(body.to_string().into_bytes())
             .runtime()?;
         let response = self.send(request).await?;
         let status = response.status();
@@ -363,7 +415,7 @@ impl Client {
     }
 
     async fn told(&self, path: &str) -> Outcome<Option<Value>> {
-        let request = Request::get(self.url(path)).body(Body::empty()).runtime()?;
+        let request = Request::get(self.url(path)).body(Vec::new()).runtime()?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
             return Ok(None);
@@ -377,7 +429,7 @@ impl Client {
         let path = self.url(&format!("/api/executions/{arn}/events"));
         let request = Request::get(path)
             .header(header::ACCEPT, "text/event-stream")
-            .body(Body::empty())
+            .body(Vec::new())
             .runtime()?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
@@ -395,6 +447,15 @@ impl Client {
             body: response.into_body(),
             rest: Vec::new(),
         })
+    }
+}
+
+/// Names of the service's own operations have no dot.
+fn target(operation: &str) -> String {
+    if operation.contains('.') {
+        operation.to_owned()
+    } else {
+        format!("AWSStepFunctions.{operation}")
     }
 }
 
@@ -432,6 +493,28 @@ fn known_machines(machines: &[Value]) -> String {
             format!("there are {}{more}", shown.join(", "))
         }
     }
+}
+
+/// The access key that AWS's clients would take from the environment.
+fn signer(region: Option<&str>) -> Option<Signer> {
+    let told = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    Some(Signer {
+        key_id: told("AWS_ACCESS_KEY_ID")?,
+        secret: told("AWS_SECRET_ACCESS_KEY")?,
+        session_token: told("AWS_SESSION_TOKEN"),
+        region: region.unwrap_or(USUAL_REGION).to_owned(),
+        service: "states".to_owned(),
+    })
+}
+
+/// What tells the region of a request that nothing signs: the scope of credentials that nobody else looks at.
+fn region_alone(region: &str) -> Outcome<HeaderValue> {
+    let credentials = format!(
+        "AWS4-HMAC-SHA256 Credential=stepwell/20260101/{region}/states/aws4_request, SignedHeaders=host, Signature=none"
+    );
+    HeaderValue::from_str(&credentials)
+        .context("the region is no name")
+        .usage()
 }
 
 /// A server may hold the directory; then it is the one to ask.
@@ -524,6 +607,15 @@ impl std::fmt::Display for Refused {
             (true, _) => f.write_str(&self.message),
         }
     }
+}
+
+fn no_answer(endpoint: &str, why: &str) -> anyhow::Error {
+    let hint = if why.contains("certificate") {
+        "AWS_CA_BUNDLE names the PEM file with the certificate of the server's authority"
+    } else {
+        "is the server running? `stepwell serve` starts one"
+    };
+    anyhow!("no answer from {endpoint}: {why}\nhint: {hint}")
 }
 
 /// The innermost error, which says what happened: `Connection refused (os error 111)`.

@@ -2,13 +2,20 @@
 
 mod execution;
 mod follow;
+mod function;
 mod graph;
 mod machine;
+mod map_runs;
 mod plugin;
 mod plugin_project;
+mod prepare;
 mod run;
 mod serve;
+mod task;
+mod tenant;
+mod tenant_remote;
 mod test;
+mod usage;
 mod validate;
 
 #[cfg(test)]
@@ -35,12 +42,15 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Run(args) => wait(run::run(args), "error"),
         Command::Graph(args) => wait(graph::graph(args), "error"),
         Command::Execution(command) => wait(execution::execution(command), "error"),
+        Command::Task(command) => wait(task::task(command), "error"),
         Command::Machine(command) => wait(machine::machine(command), "error"),
         Command::Plugin(command) => wait(plugin::plugin(command), "error"),
         Command::CompilePlugin { order } => {
             // Its exit code speaks to the process that started it, in words of the sandbox.
             std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))
         }
+        Command::Tenant(command) => wait(tenant::tenant(command), "error"),
+        Command::Usage(args) => wait(usage::usage(args), "error"),
     }
 }
 

@@ -2,6 +2,7 @@
 //! is kept: in the file, in the environment or in a file of its own.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -11,6 +12,10 @@ use stepwell_engine::{Additions, Authorization, Connection, Connections, OAuth, 
 
 use crate::exit::{Blame, Outcome};
 use crate::given;
+use crate::host::TENANT;
+
+/// The longest secret in a file of its own, as Secrets Manager has it.
+const SECRET_BYTES_MAX: u64 = 65_536;
 
 /// The file as it is written.
 #[derive(Deserialize)]
@@ -18,12 +23,24 @@ use crate::given;
 struct File {
     /// Certificates of further authorities, PEM; relative to this file.
     trust: Option<PathBuf>,
+    /// The default account's.
     #[serde(default)]
     connection: BTreeMap<String, Written>,
+    #[serde(default)]
+    account: BTreeMap<String, OfAccount>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct OfAccount {
+    connection: BTreeMap<String, Written>,
+}
+
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a connection: { allow = [\"https://…\"], … }"
+)]
 struct Written {
     allow: Vec<Allowed>,
     api_key: Option<ApiKey>,
@@ -44,30 +61,41 @@ struct Written {
 )]
 enum Allowed {
     Origin(String),
-    Rule {
-        origin: String,
-        #[serde(default)]
-        methods: Vec<String>,
-        path: Option<String>,
-    },
+    Rule(Rule),
+}
+
+/// Of its own, so that a slip in a key is an error and not a rule that allows more than it says.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rule {
+    origin: String,
+    #[serde(default)]
+    methods: Vec<String>,
+    path: Option<String>,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "{ header = \"X-Api-Key\", value = … }"
+)]
 struct ApiKey {
     header: String,
     value: Text,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "{ username = \"…\", password = … }")]
 struct Basic {
     username: String,
     password: Text,
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "{ endpoint = \"https://…\", client_id = \"…\", client_secret = … }"
+)]
 struct Grant {
     endpoint: String,
     #[serde(default = "post")]
@@ -94,8 +122,20 @@ fn post() -> String {
 )]
 enum Text {
     Plain(String),
-    Env { env: String },
-    File { file: PathBuf },
+    Env(InEnvironment),
+    File(InFile),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InEnvironment {
+    env: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InFile {
+    file: PathBuf,
 }
 
 /// The connections of a file.
@@ -116,7 +156,8 @@ fn parse(
         .extension()
         .is_some_and(|extension| extension == "json");
     let file: File = match json {
-        true => serde_json::from_str(text)?,
+        true => serde_json::from_str(text)
+            .map_err(|error| anyhow!(without_values(&error.to_string())))?,
         false => toml::from_str(text).map_err(|error| without_text(&error, text))?,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -130,20 +171,54 @@ fn parse(
             Connector::trusting(&pem).with_context(|| format!("trust: `{}`", path.display()))?
         }
     };
-    let mut connections = BTreeMap::new();
-    for (name, written) in file.connection {
-        let read = connection(written, &secrets).with_context(|| format!("connection.{name}"))?;
-        check_name(&name)?;
-        connections.insert(name, read);
+    let mut by_account = BTreeMap::new();
+    let own = all(file.connection, &secrets)?;
+    by_account.insert(TENANT.to_owned(), own);
+    for (account, of) in file.account {
+        if account.len() != TENANT.len() || !account.bytes().all(|byte| byte.is_ascii_digit()) {
+            bail!("account.{account}: an account has {} digits", TENANT.len());
+        }
+        if account == TENANT {
+            bail!(
+                "account.{account}: this is the default account, whose connections are [connection.NAME]"
+            );
+        }
+        let its = all(of.connection, &secrets).with_context(|| format!("account.{account}"))?;
+        by_account.insert(account, its);
     }
-    Ok(Connections::new(connections, connector))
+    Ok(Connections::new(by_account, connector))
+}
+
+fn all(
+    written: BTreeMap<String, Written>,
+    secrets: &Secrets<'_>,
+) -> anyhow::Result<BTreeMap<String, Connection>> {
+    let read = written.into_iter().map(|(name, written)| {
+        let read = connection(written, secrets).with_context(|| format!("connection.{name}"))?;
+        check_name(&name)?;
+        Ok((name, read))
+    });
+    read.collect()
 }
 
 /// The error with its line's number, and without the line: it may hold a secret.
 fn without_text(error: &toml::de::Error, text: &str) -> anyhow::Error {
     let at = error.span().map_or(0, |span| span.start);
     let line = text.get(..at).unwrap_or(text).matches('\n').count() + 1;
-    anyhow!("line {line}: {}", error.message())
+    anyhow!("line {line}: {}", without_values(error.message()))
+}
+
+/// The message of a reader without the text that it found in the place of something else: it may be the secret itself.
+fn without_values(message: &str) -> String {
+    let found = message
+        .find("string \"")
+        .zip(message.rfind("\", expected "));
+    match found {
+        Some((from, to)) if from < to => {
+            format!("{}a text{}", &message[..from], &message[to + 1..])
+        }
+        Some(_) | None => message.to_owned(),
+    }
 }
 
 /// Names as EventBridge has them, so that a definition's ARN can name them.
@@ -192,11 +267,7 @@ fn connection(written: Written, secrets: &Secrets<'_>) -> anyhow::Result<Connect
 fn rule(allowed: Allowed) -> anyhow::Result<HttpRule> {
     let (origin, methods, path) = match allowed {
         Allowed::Origin(origin) => (origin, Vec::new(), None),
-        Allowed::Rule {
-            origin,
-            methods,
-            path,
-        } => (origin, methods, path),
+        Allowed::Rule(rule) => (rule.origin, rule.methods, rule.path),
     };
     HttpRule::parse(&origin, &methods, path.as_deref()).map_err(|why| anyhow!(why))
 }
@@ -205,12 +276,13 @@ fn oauth(grant: Grant, secrets: &Secrets<'_>) -> anyhow::Result<OAuth> {
     let endpoint = Url::parse(&grant.endpoint)
         .ok()
         .filter(|url| matches!(url.scheme(), "https" | "http") && url.host_str().is_some());
-    let endpoint = endpoint.with_context(|| {
-        format!(
-            "endpoint: `{}` is no URL with https or http",
-            grant.endpoint
-        )
-    })?;
+    // Neither is repeated here: a URL may hold a secret.
+    let endpoint = endpoint.context("endpoint: it is no URL with https or http and a host")?;
+    if !endpoint.username().is_empty() || endpoint.password().is_some() {
+        bail!(
+            "endpoint: its URL holds a user name or a password; give client_id and client_secret"
+        );
+    }
     if !matches!(grant.method.as_str(), "GET" | "POST" | "PUT") {
         bail!("method: `{}` is none of GET, POST, PUT", grant.method);
     }
@@ -233,15 +305,10 @@ impl Secrets<'_> {
     fn read(&self, text: Text) -> anyhow::Result<Secret> {
         Ok(Secret::from(match text {
             Text::Plain(text) => text,
-            Text::Env { env } => (self.variable)(&env).with_context(|| {
+            Text::Env(InEnvironment { env }) => (self.variable)(&env).with_context(|| {
                 format!("the environment has no variable `{env}` with UTF-8 text")
             })?,
-            Text::File { file } => {
-                let path = self.folder.join(file);
-                let text = std::fs::read_to_string(&path)
-                    .with_context(|| format!("`{}` cannot be read", path.display()))?;
-                text.trim_end_matches(['\r', '\n']).to_owned()
-            }
+            Text::File(InFile { file }) => secret_of(&self.folder.join(file))?,
         }))
     }
 
@@ -264,6 +331,24 @@ impl Secrets<'_> {
             body: all(body).context("body")?,
         })
     }
+}
+
+/// The text of a file without its last line break; what is longer than [`SECRET_BYTES_MAX`] is no secret.
+fn secret_of(path: &Path) -> anyhow::Result<String> {
+    let unreadable = || format!("`{}` cannot be read", path.display());
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .with_context(unreadable)?
+        .take(SECRET_BYTES_MAX + 1)
+        .read_to_string(&mut text)
+        .with_context(unreadable)?;
+    if text.len() as u64 > SECRET_BYTES_MAX {
+        bail!(
+            "`{}` is longer than {SECRET_BYTES_MAX} bytes, the most for a secret",
+            path.display()
+        );
+    }
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 #[cfg(test)]
@@ -291,8 +376,21 @@ mod tests {
         let json = r#"{"connection": {
             "a": {"allow": ["https://a.example"], "basic": {"username": "u", "password": {"env": "KEY"}}},
             "b": {"allow": ["https://b.example"]}}}"#;
-        assert_eq!(parsed("c.toml", toml), Ok(r#"["a", "b"]"#.to_owned()));
-        assert_eq!(parsed("c.json", json), Ok(r#"["a", "b"]"#.to_owned()));
+        let both = r#"{"000000000000": ["a", "b"]}"#.to_owned();
+        assert_eq!(parsed("c.toml", toml), Ok(both.clone()));
+        assert_eq!(parsed("c.json", json), Ok(both));
+    }
+
+    #[test]
+    fn an_account_has_connections_of_its_own() {
+        let text = "
+            [connection.a]
+            allow = [\"https://a.example\"]
+            [account.111111111111.connection.a]
+            allow = [\"https://other.example\"]
+        ";
+        let found = r#"{"000000000000": ["a"], "111111111111": ["a"]}"#.to_owned();
+        assert_eq!(parsed("c.toml", text), Ok(found));
     }
 
     #[test]
@@ -326,10 +424,75 @@ mod tests {
                 &format!("[connection.\"a b\"]\n{allow}"),
                 "`a b` is no name of a connection",
             ),
+            (
+                &format!("[account.1.connection.a]\n{allow}"),
+                "account.1: an account has 12 digits",
+            ),
+            (
+                &format!("[account.000000000000.connection.a]\n{allow}"),
+                "this is the default account",
+            ),
             ("trust = \"none.pem\"", "trust: `none.pem` cannot be read"),
+            (
+                "[connection.a]\nallow = [{ origin = \"https://a.example\", method = [\"GET\"] }]",
+                "an origin such as",
+            ),
+            (
+                &format!(
+                    "[connection.a]\n{allow}\napi_key = {{ header = \"X\", value = {{ env = \"KEY\", file = \"f\" }} }}"
+                ),
+                "a text, { env = \"VARIABLE\" } or { file = \"PATH\" }",
+            ),
+            (
+                &format!(
+                    "[connection.a]\n{allow}\noauth = {{ endpoint = \"https://u:p@b\", client_id = \"i\", client_secret = \"s\" }}"
+                ),
+                "oauth: endpoint: its URL holds a user name",
+            ),
         ] {
             let found = parsed("c.toml", text).expect_err(text);
             assert!(found.contains(why), "{text}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_error_never_repeats_what_may_be_a_secret() {
+        let allow = "allow = [\"https://a.example\"]";
+        for (name, text) in [
+            (
+                "c.toml",
+                format!("[connection.a]\n{allow}\napi_key = \"SECRET\""),
+            ),
+            (
+                "c.toml",
+                format!("[connection.a]\n{allow}\nbasic = \"SECRET\""),
+            ),
+            (
+                "c.toml",
+                format!("[connection.a]\n{allow}\noauth = \"SECRET\""),
+            ),
+            (
+                "c.toml",
+                format!("[connection.a]\n{allow}\nheaders = \"SECRET\""),
+            ),
+            (
+                "c.toml",
+                "[connection.a]\nallow = [\"https://u:SECRET@a.example\"]".to_owned(),
+            ),
+            (
+                "c.toml",
+                format!(
+                    "[connection.a]\n{allow}\noauth = {{ endpoint = \"SECRET\", client_id = \"i\", client_secret = \"s\" }}"
+                ),
+            ),
+            (
+                "c.json",
+                r#"{"connection": {"a": {"allow": ["https://a.example"], "api_key": "SECRET"}}}"#
+                    .to_owned(),
+            ),
+        ] {
+            let found = parsed(name, &text).expect_err(&text);
+            assert!(!found.contains("SECRET"), "{text}: {found}");
         }
     }
 }

@@ -10,24 +10,27 @@ use stepwell_query::Value;
 
 use crate::args::LimitsArg;
 use crate::exit::{Blame, Outcome, Stop};
+use crate::needs;
 
 /// Bytes of a text that is given (ours): above the largest payload and the largest definition with raised limits.
 const TEXT_BYTES_MAX: u64 = 64 << 20;
 
-/// JSON text given as JSON, `@FILE` or `-`, checked and unchanged.
-pub(crate) fn json(given: &str) -> Outcome<String> {
+/// JSON text given to `flag` as JSON, `@FILE` or `-`, checked and unchanged.
+pub(crate) fn json(given: &str, flag: &str) -> Outcome<String> {
     let (text, origin) = match given.strip_prefix('@') {
         Some(path) => (read(Path::new(path))?, path.to_owned()),
         None if given == "-" => {
             let text = bounded(std::io::stdin().lock(), "stdin")?;
             (text, "stdin".to_owned())
         }
-        None => (given.to_owned(), "--input".to_owned()),
+        None => (given.to_owned(), flag.to_owned()),
     };
     match Value::parse(&text) {
         Ok(_) => Ok(text),
         Err(error) => {
-            let hint = if given.starts_with(['@', '-', '{', '[']) {
+            let hint = if let Some(hint) = error.hint(&text) {
+                format!("\nhint: {hint}")
+            } else if given.starts_with(['@', '-', '{', '[']) {
                 String::new()
             } else if Path::new(given).is_file() {
                 format!("\nhint: the file {given} is given as @{given}")
@@ -37,7 +40,8 @@ pub(crate) fn json(given: &str) -> Outcome<String> {
             };
             let at = format!("{origin}:{}:{}", error.line, error.column);
             Err(Stop::Usage(anyhow!(
-                "the input is not JSON at {at}: {}{hint}",
+                "the {} is not JSON at {at}: {}{hint}",
+                flag.trim_start_matches('-'),
                 error.message
             )))
         }
@@ -102,6 +106,14 @@ pub(crate) fn definition(
             );
             Err(Stop::Refused)
         }
+    }
+}
+
+/// Warns of the tasks whose resource nobody serves here.
+pub(crate) fn warn_unserved(path: &Path, program: &Program, definition: &str) {
+    let file = path.display().to_string();
+    for warning in needs::unserved(program, definition) {
+        say!("{}\n", warning.show(&file));
     }
 }
 

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use stepwell_engine::{Engine, Options, Store};
+use stepwell_egress::{Connector, Credentials};
+use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
 use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxConfig};
-use stepwell_server::{Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState};
+use stepwell_server::{
+    ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
+};
 
-use crate::args::{CompileArgs, LimitsArg, StorageArgs, StoreUrl};
+use crate::args::{CompileArgs, LimitsArg, ServiceEndpoint, StorageArgs, StoreUrl};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
@@ -20,6 +23,9 @@ pub(crate) const TENANT: &str = "000000000000";
 
 /// The data directory of commands that are given none.
 pub(crate) const USUAL_DATA: &str = "./stepwell-data";
+
+/// The log of executions within the data directory.
+const EXECUTION_LOG: &str = "logs/executions.jsonl";
 
 /// The schema of a database that holds our tables.
 const SCHEMA: &str = "stepwell";
@@ -37,6 +43,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) storage: Option<&'a StorageArgs>,
     /// The file with the connections of HTTP tasks.
     pub(crate) connections: Option<&'a Path>,
+    /// Where calls of AWS services go.
+    pub(crate) endpoints: &'a [ServiceEndpoint],
     /// Where plugins are compiled.
     pub(crate) compiler: Compiler,
     /// Whether executions that were running go on.
@@ -51,7 +59,10 @@ pub(crate) struct Host {
     /// The plugin folder.
     pub(crate) plugins: Option<PathBuf>,
     data: Option<PathBuf>,
-    limits: LimitsArg,
+    /// The flags beside `--data`, as they were given.
+    given: String,
+    /// What state machines log.
+    log: Option<Arc<ExecutionLog>>,
 }
 
 impl Host {
@@ -64,9 +75,11 @@ impl Host {
             limits,
             storage: storage_args,
             connections,
+            endpoints,
             compiler,
             take_up,
         } = opening;
+        let given = given_flags(plugins, storage_args, connections, limits);
         let connections = connections.map(connections::read).transpose()?;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
@@ -84,6 +97,8 @@ impl Host {
             (None, Some(path)) => Store::Directory(path.to_owned()),
             (None, None) => Store::Memory,
         };
+        let log = execution_log(data).runtime()?;
+        let observer = log.clone();
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
@@ -91,6 +106,8 @@ impl Host {
             shards: 0,
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
+            services: services(endpoints)?,
+            observer: observer.map(|log| log as Arc<dyn Observer>),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -104,7 +121,8 @@ impl Host {
             sandbox,
             plugins,
             data: data.map(Path::to_owned),
-            limits,
+            given,
+            log,
         })
     }
 
@@ -112,15 +130,18 @@ impl Host {
     pub(crate) fn server_config(&self, hosts: &[String]) -> ServerConfig {
         ServerConfig {
             hosts: hosts.to_vec(),
-            raised_limits: self.limits == LimitsArg::Raised,
             ..ServerConfig::default()
         }
     }
 
     /// The sandbox's counters for `/metrics`.
     pub(crate) fn metrics(&self) -> SandboxMetrics {
-        let sandbox = self.sandbox.clone();
-        Arc::new(move || samples(&sandbox))
+        let (sandbox, log) = (self.sandbox.clone(), self.log.clone());
+        Arc::new(move || {
+            let mut samples = samples(&sandbox);
+            samples.extend(log.iter().flat_map(|log| log.samples()));
+            samples
+        })
     }
 
     /// The API without a socket.
@@ -136,17 +157,65 @@ impl Host {
             .map_or_else(String::new, |data| format!(" --data {}", data.display()))
     }
 
+    /// The same, and what else was given to run executions; `None` when there is no data directory.
+    pub(crate) fn flags_to_run(&self) -> Option<String> {
+        self.data.as_ref()?;
+        Some(format!("{}{}", self.flags(), self.given))
+    }
+
+    /// Why a plugin cannot be called, and what to do about it; `None` when it can. Compiles it if need be.
+    pub(crate) async fn why_not(&self, plugin: &str) -> Option<String> {
+        match self.sandbox.prepare(TENANT, plugin).await {
+            Ok(()) => None,
+            Err(stepwell_sandbox::Error::Plugin { why, .. }) => Some(why),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
     /// Writes out what is under way and lets go of the data directory.
     pub(crate) async fn close(self) {
         self.engine.shutdown().await;
+        if let Some(log) = self.log {
+            // The process may end right after.
+            let _ = tokio::task::spawn_blocking(move || log.flush()).await;
+        }
     }
 }
 
-/// The object storage that the arguments name.
+/// The flags, as they were given, that another command needs to run executions alike. A key is not among them.
+fn given_flags(
+    plugins: Option<&Path>,
+    storage: Option<&StorageArgs>,
+    connections: Option<&Path>,
+    limits: LimitsArg,
+) -> String {
+    let path = |path: &Path| path.display().to_string();
+    let flags = [
+        ("plugins", plugins.map(path)),
+        ("storage", storage.and_then(|args| args.storage.clone())),
+        ("connections", connections.map(path)),
+        (
+            "limits",
+            (limits == LimitsArg::Raised).then(|| "raised".to_owned()),
+        ),
+    ];
+    let given = flags
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!(" --{name} {}", value?)));
+    given.collect()
+}
+
+/// The object storage that the arguments name; without them the folder in the data directory, or in the usual one when
+/// there is none and it is there.
 fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<Storage>> {
     let named = args.and_then(|args| Some((args, args.storage.as_deref()?)));
     let Some((args, named)) = named else {
-        return Ok(data.map(|data| Storage::folder(data.join("buckets"), TENANT)));
+        let usual = || {
+            let usual = Path::new(USUAL_DATA).join("buckets");
+            usual.is_dir().then_some(usual)
+        };
+        let folder = data.map(|data| data.join("buckets")).or_else(usual);
+        return Ok(folder.map(|folder| Storage::folder(folder, TENANT)));
     };
     let url = named.starts_with("http://") || named.starts_with("https://");
     if !url && named != "aws" {
@@ -170,6 +239,37 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
         session_token: key.token.clone(),
     };
     Ok(Some(Storage::s3(settings, TENANT)))
+}
+
+/// The AWS services that the arguments name, with the key that AWS's own tools take from the environment.
+fn services(endpoints: &[ServiceEndpoint]) -> Outcome<Services> {
+    if endpoints.is_empty() {
+        return Ok(Services::default());
+    }
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let key = (
+        variable("AWS_ACCESS_KEY_ID"),
+        variable("AWS_SECRET_ACCESS_KEY"),
+    );
+    let credentials = match key {
+        (Some(key_id), Some(secret)) => Some(Credentials {
+            key_id,
+            secret,
+            session_token: variable("AWS_SESSION_TOKEN"),
+        }),
+        (None, None) => None,
+        (Some(_), None) | (None, Some(_)) => {
+            return Err(Stop::Usage(anyhow!(
+                "of AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY only one is set; --endpoint needs both, or none"
+            )));
+        }
+    };
+    let connector = Connector::new().map_err(|error| Stop::Runtime(error.into()))?;
+    let named = endpoints
+        .iter()
+        .map(|named| (named.service.clone(), named.endpoint.clone()));
+    Services::new(named, credentials, connector, TENANT)
+        .map_err(|why| Stop::Usage(anyhow!("--endpoint: {why}")))
 }
 
 /// A sandbox over a plugin folder. Compiled plugins are kept in the data directory, without one in the user's cache
@@ -211,14 +311,14 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
         tracing::warn!("this program does not find itself; plugins are compiled without bounds");
         return Compiler::InProcess;
     };
+    let bounds = CompileBounds {
+        memory_bytes: args.compile_memory,
+        cpu: args.compile_cpu,
+        threads: if serves { 0 } else { cores() },
+    };
     Compiler::Worker(CompileWorker {
-        program,
-        arguments: vec!["compile-plugin".into()],
-        bounds: CompileBounds {
-            memory_bytes: args.compile_memory,
-            cpu: args.compile_cpu,
-            threads: if serves { 0 } else { cores() },
-        },
+        bounds,
+        ..CompileWorker::new(program, vec!["compile-plugin".into()])
     })
 }
 
@@ -275,21 +375,21 @@ fn make_folder(path: &Path, role: &str) -> Outcome {
         .usage()
 }
 
+/// The log of executions in a data directory.
+fn execution_log(data: Option<&Path>) -> std::io::Result<Option<Arc<ExecutionLog>>> {
+    let path = data.map(|data| data.join(EXECUTION_LOG));
+    let log = path.map(ExecutionLog::start).transpose()?;
+    Ok(log.map(Arc::new))
+}
+
 fn samples(sandbox: &Sandbox) -> Vec<Sample> {
     let metrics = sandbox.metrics();
-    let one = |name: &str, help: &str, kind: SampleKind, value: f64| Sample {
-        name: name.to_owned(),
-        help: help.to_owned(),
-        kind,
-        value,
-        labels: Vec::new(),
-    };
     let mut samples: Vec<Sample> = metrics
         .ended
         .iter()
         .map(|(outcome, count)| Sample {
             labels: vec![("outcome".to_owned(), (*outcome).to_owned())],
-            ..one(
+            ..sample(
                 "sandbox_attempts_ended",
                 "Task attempts that ended, by outcome",
                 SampleKind::Counter,
@@ -297,43 +397,63 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             )
         })
         .collect();
-    samples.extend([
-        one(
-            "sandbox_cpu_seconds",
-            "CPU time of all guests",
-            SampleKind::Counter,
-            metrics.cpu.as_secs_f64(),
-        ),
-        one(
+    let numbers = [
+        (
             "sandbox_running",
             "Guests running now",
-            SampleKind::Gauge,
             metrics.running as f64,
         ),
-        one(
+        (
             "sandbox_waiting",
             "Calls waiting for an instance now",
-            SampleKind::Gauge,
             metrics.waiting as f64,
         ),
-        one(
+        (
             "sandbox_instances",
             "Guests that may run at once",
-            SampleKind::Gauge,
             f64::from(metrics.instances),
         ),
-        one(
+        (
+            "sandbox_compiling",
+            "Plugins being compiled now",
+            metrics.compiling as f64,
+        ),
+        (
+            "sandbox_uncompiled",
+            "Plugins waiting for the compiler now",
+            metrics.uncompiled as f64,
+        ),
+    ];
+    let counts = [
+        (
+            "sandbox_cpu_seconds",
+            "CPU time of all guests",
+            metrics.cpu.as_secs_f64(),
+        ),
+        (
             "sandbox_compiled",
             "Plugins compiled",
-            SampleKind::Counter,
             metrics.compiled as f64,
         ),
-        one(
+        (
             "sandbox_cache_hits",
             "Plugins taken from the compile cache",
-            SampleKind::Counter,
             metrics.cache_hits as f64,
         ),
-    ]);
+    ];
+    let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
+    let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
+    samples.extend(numbers.map(gauge));
+    samples.extend(counts.map(counter));
     samples
+}
+
+fn sample(name: &str, help: &str, kind: SampleKind, value: f64) -> Sample {
+    Sample {
+        name: name.to_owned(),
+        help: help.to_owned(),
+        kind,
+        value,
+        labels: Vec::new(),
+    }
 }

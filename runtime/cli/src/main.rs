@@ -13,12 +13,14 @@ mod client;
 mod commands;
 mod config;
 mod connections;
+mod error_names;
 mod exit;
 mod given;
 #[cfg(test)]
 mod golden;
 mod graph;
 mod host;
+mod key_file;
 mod meter;
 mod needs;
 mod panics;
@@ -28,10 +30,15 @@ mod table;
 mod terminal;
 mod testing;
 mod timeline;
+mod tls;
 mod waterfall;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
+
+/// Most of what is allocated is small and freed by another thread than allocated it: glibc's allocator takes locks for that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     panics::hook();

@@ -1,10 +1,10 @@
 //! What a definition needs of its surroundings: the plugins that it names, and resources that nobody serves here. Hides
 //! the forms in which functions are named.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use stepwell_asl::{Kind, Program, Target};
+use stepwell_asl::{Diagnostic, Kind, Program, Target};
 
 /// The plugins that a definition names, as far as it names them in so many words. A function whose name is computed is
 /// known when it is called.
@@ -47,7 +47,7 @@ fn invoked(value: &Value, names: &mut BTreeSet<String>) {
 }
 
 /// The name in a name, a partial ARN or an ARN of a function; none of a text that is computed.
-fn function_name(function: &str) -> Option<&str> {
+pub(crate) fn function_name(function: &str) -> Option<&str> {
     let tail = function
         .rsplit_once("function:")
         .map_or(function, |(_, tail)| tail);
@@ -56,17 +56,10 @@ fn function_name(function: &str) -> Option<&str> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// A Task whose resource nobody serves here.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Unserved {
-    pub(crate) state: String,
-    pub(crate) resource: String,
-    pub(crate) hint: String,
-}
-
-/// The Tasks that would fail for want of somebody who serves their resource, in the definition's order.
-pub(crate) fn unserved(program: &Program) -> Vec<Unserved> {
+/// Warnings of the Tasks that would fail for want of somebody who serves their resource, in the definition's order.
+pub(crate) fn unserved(program: &Program, definition: &str) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    let mut places = None;
     for (_, state) in program.states() {
         let Kind::Task(task) = &state.kind else {
             continue;
@@ -75,13 +68,43 @@ pub(crate) fn unserved(program: &Program) -> Vec<Unserved> {
         if stepwell_engine::serves(target) {
             continue;
         }
-        found.push(Unserved {
-            state: state.name.to_string(),
-            resource: task.resource.to_string(),
-            hint: hint(target),
-        });
+        let places = places.get_or_insert_with(|| state_places(definition));
+        let place = places.get(&*state.name).map_or("", String::as_str);
+        found.push(Diagnostic::unserved(
+            definition,
+            &format!("{place}/Resource"),
+            &task.resource.to_string(),
+            hint(target),
+        ));
     }
     found
+}
+
+/// JSON Pointers to all states by their names, which are unique in a definition.
+fn state_places(definition: &str) -> BTreeMap<String, String> {
+    let mut places = BTreeMap::new();
+    if let Ok(definition) = serde_json::from_str(definition) {
+        add_states(&definition, "", &mut places);
+    }
+    places
+}
+
+fn add_states(machine: &Value, place: &str, places: &mut BTreeMap<String, String>) {
+    let states = machine.get("States").and_then(Value::as_object);
+    for (name, state) in states.into_iter().flatten() {
+        let escaped = name.replace('~', "~0").replace('/', "~1");
+        let own = format!("{place}/States/{escaped}");
+        let branches = state.get("Branches").and_then(Value::as_array);
+        for (at, branch) in branches.into_iter().flatten().enumerate() {
+            add_states(branch, &format!("{own}/Branches/{at}"), places);
+        }
+        for key in ["ItemProcessor", "Iterator"] {
+            if let Some(inner) = state.get(key) {
+                add_states(inner, &format!("{own}/{key}"), places);
+            }
+        }
+        places.insert(name.clone(), own);
+    }
 }
 
 fn hint(target: &Target) -> String {
@@ -137,13 +160,19 @@ mod tests {
 
     #[test]
     fn what_nobody_serves_is_found() {
-        let found = unserved(&program());
-        let states: Vec<&str> = found.iter().map(|task| task.state.as_str()).collect();
-        assert_eq!(states, ["G", "H"]);
+        let found = unserved(&program(), DEFINITION);
+        let places: Vec<(&str, u32)> = found
+            .iter()
+            .map(|warning| (warning.pointer.as_str(), warning.line))
+            .collect();
+        assert_eq!(
+            places,
+            [("/States/G/Resource", 11), ("/States/H/Resource", 12)]
+        );
+        let hint = found[1].hint.as_deref().unwrap_or_default();
         assert!(
-            found[1]
-                .hint
-                .starts_with("of aws-sdk:s3 this program serves getObject, ")
+            hint.starts_with("of aws-sdk:s3 this program serves getObject, "),
+            "{hint}"
         );
     }
 }

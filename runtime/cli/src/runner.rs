@@ -5,9 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepwell_engine::{PluginCall, PluginEnd, Signals, TaskRunner};
+use stepwell_engine::{
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+};
 use stepwell_interp::OnCrash;
-use stepwell_sandbox::{CallContext, Frame, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd};
+use stepwell_sandbox::{
+    CallContext, Frame, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd, Upload, UploadCode, Waits,
+};
 use tokio::sync::{mpsc, oneshot};
 
 /// Heartbeats under way from a guest to the engine; later ones are merged (ours).
@@ -28,7 +32,12 @@ impl TaskRunner for SandboxRunner {
             let (begun, mut begins) = oneshot::channel();
             let remaining = call.remaining;
             let signals = call.signals.clone();
-            let mut task = std::pin::pin!(sandbox.call(task_call(call, beat, begun)));
+            let told = signals.clone();
+            let waits = Waits::new(move |why| told.waits(why));
+            let mut task = std::pin::pin!(sandbox.call(TaskCall {
+                waits: Some(waits),
+                ..task_call(call, beat, begun)
+            }));
             let mut waits = true;
             let end = loop {
                 tokio::select! {
@@ -48,7 +57,45 @@ impl TaskRunner for SandboxRunner {
                 signals.started(&plugin.label());
             }
             log(&end, &*signals);
+            // What no plugin served used nothing.
+            if end.plugin.is_some() {
+                signals.used(PluginUse {
+                    cpu: end.usage.cpu,
+                    wall: end.usage.wall,
+                    memory_bytes_max: end.usage.memory_bytes_max,
+                    input_bytes: end.usage.input_bytes,
+                    output_bytes: end.usage.output_bytes,
+                });
+            }
             plugin_end(end, remaining)
+        })
+    }
+
+    fn serves(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
+        self.sandbox.has(tenant, plugin, version)
+    }
+
+    fn check(
+        &self,
+        tenant: &str,
+        plugin: &str,
+        function: Arc<FunctionVersion>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        let (sandbox, tenant, plugin) =
+            (self.sandbox.clone(), tenant.to_owned(), plugin.to_owned());
+        Box::pin(async move {
+            if sandbox.has(&tenant, &plugin, None) {
+                tracing::warn!(
+                    tenant,
+                    plugin,
+                    "a function of this name hides the plugin in the plugin directory"
+                );
+            }
+            let checked = sandbox.check(&tenant, &plugin, upload(&function)).await;
+            checked.map_err(|error| match error {
+                stepwell_sandbox::Error::Plugin { why, .. } => why,
+                other => other.to_string(),
+            })
         })
     }
 
@@ -60,6 +107,26 @@ impl TaskRunner for SandboxRunner {
     }
 }
 
+/// A function in the sandbox's words.
+fn upload(function: &FunctionVersion) -> Upload {
+    Upload {
+        id: function.id.clone(),
+        version: function.version.map(|number| number.to_string()),
+        memory_bytes: function.memory_bytes,
+        wall: function.wall,
+        environment: function.environment.clone(),
+        code: Arc::new(Code(function.code.clone())),
+    }
+}
+
+struct Code(Arc<dyn FunctionCode>);
+
+impl UploadCode for Code {
+    fn wasm(&self) -> Pin<Box<dyn Future<Output = Result<Arc<[u8]>, String>> + Send>> {
+        self.0.wasm()
+    }
+}
+
 fn task_call(
     call: PluginCall,
     beat: mpsc::Sender<stepwell_sandbox::Heartbeat>,
@@ -68,6 +135,7 @@ fn task_call(
     let text = |text: &Arc<str>| text.to_string();
     let mut task = TaskCall::new(&*call.tenant, &*call.plugin, call.input);
     task.version = call.version.as_ref().map(text);
+    task.upload = call.function.as_deref().map(upload);
     task.context = CallContext {
         execution_id: call.execution_arn.to_string(),
         state_machine: call.machine_arn.to_string(),
@@ -78,8 +146,10 @@ fn task_call(
         trace_parent: call.trace_parent.as_ref().map(text),
     };
     task.deadline = call.remaining;
+    task.log_tail = call.log_wanted;
     task.heartbeats = Some(beat);
     task.started = Some(begun);
+    task.permit = call.permit;
     task
 }
 
@@ -101,7 +171,14 @@ fn log(end: &TaskEnd, _signals: &dyn Signals) {
 fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
     let explained = end.outcome.explain();
     match end.outcome {
-        Outcome::Ok(output) => PluginEnd::Succeeded { output },
+        Outcome::Ok(output) => PluginEnd::Succeeded {
+            output,
+            log: end.log_tail.map(|tail| PluginLog {
+                tail: tail.text,
+                wall: end.usage.wall,
+                memory_bytes_max: end.usage.memory_bytes_max,
+            }),
+        },
         Outcome::Failed { error, cause } => PluginEnd::Failed { error, cause },
         Outcome::Exited { .. } => PluginEnd::Exited { cause: explained },
         Outcome::Trapped { cause } => PluginEnd::Trapped {
@@ -119,6 +196,7 @@ fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
         Outcome::GrantRefused { cause } => PluginEnd::GrantRefused { cause },
         Outcome::PluginMissing { cause } => PluginEnd::Missing { cause },
         Outcome::PluginBroken { cause } => PluginEnd::Broken { cause },
+        Outcome::NotReady { cause } => PluginEnd::NotReady { cause },
         Outcome::TooManyRunning { cause } => PluginEnd::TooManyRunning { cause },
         Outcome::Cancelled => PluginEnd::Cancelled,
         Outcome::HostFault { cause } => PluginEnd::Internal { cause },

@@ -56,6 +56,8 @@ pub(crate) struct Visit {
     pub(crate) attempts: Vec<Attempt>,
     /// The last failure of the state itself.
     pub(crate) failure: Option<Failure>,
+    /// Id of the event that told of the last failure, or that entered a Fail state; 0 before there is one.
+    pub(crate) failed_by: u64,
     pub(crate) items: Items,
     /// ARN of the last map run of a distributed Map.
     pub(crate) map_run: Option<String>,
@@ -68,6 +70,8 @@ pub(crate) struct Attempt {
     pub(crate) started_ms: Option<u64>,
     pub(crate) ended_ms: Option<u64>,
     pub(crate) failure: Option<Failure>,
+    /// It was open when its state was aborted, and had no end of its own.
+    pub(crate) is_stopped: bool,
 }
 
 /// The iterations of a Map, counted.
@@ -120,6 +124,8 @@ pub(crate) struct Timeline {
     /// Time of the last event.
     pub(crate) last_ms: u64,
     pub(crate) ending: Option<Ending>,
+    /// When the execution was redriven, in order.
+    pub(crate) redriven_ms: Vec<u64>,
     places: HashMap<u64, Place>,
 }
 
@@ -145,6 +151,7 @@ impl Timeline {
             started_ms: None,
             last_ms: 0,
             ending: None,
+            redriven_ms: Vec::new(),
             places: HashMap::new(),
         }
     }
@@ -158,7 +165,7 @@ impl Timeline {
         timeline
     }
 
-    /// The visit at which the execution failed: the last one that failed of itself, not by what it holds.
+    /// The visit at which the execution failed: the one that failed last, of itself and not by what it holds.
     pub(crate) fn failing(&self) -> Option<&Visit> {
         let failed = |visit: &&Visit| matches!(visit.status, Status::Failed | Status::TimedOut);
         let owners: BTreeSet<usize> = self
@@ -171,8 +178,8 @@ impl Timeline {
         self.visits
             .iter()
             .enumerate()
-            .rev()
-            .find(of_itself)
+            .filter(of_itself)
+            .max_by_key(|(at, visit)| (visit.failed_by, *at))
             .map(|(_, visit)| visit)
     }
 

@@ -23,6 +23,7 @@ const STYLE: &str = "\
 text{font-family:ui-sans-serif,system-ui,-apple-system,'Segoe UI',Helvetica,Arial,sans-serif;font-size:12px;fill:#1c2330}
 .bg{fill:#fbfbfd}.stripe{fill:#f1f3f7}.title{font-size:14px;font-weight:600}.small{font-size:11px;fill:#667085}
 .grid{stroke:#dfe3ea;stroke-width:1}.span{fill:#c9d0dc}.queue{fill:#c9d0dc}.retry{stroke:#d98a1f;stroke-width:2;stroke-dasharray:2 4}
+.redrive{stroke:#7a5af8;stroke-width:1.5;stroke-dasharray:5 3}
 .succeeded{fill:#2b9348}.failed{fill:#cf3a3a}.caught{fill:#d98a1f}.running{fill:#2f6fde}.stopped{fill:#8b94a5}.wait{fill:#0f8f8a}
 @media (prefers-color-scheme:dark){text{fill:#e8ebf2}.bg{fill:#12151c}.stripe{fill:#191d26}.small{fill:#98a2b3}.grid{stroke:#2b3240}
 .span{fill:#3d4656}.queue{fill:#4a5567}.succeeded{fill:#3fae5f}.failed{fill:#e26060}.caught{fill:#dfa04b}.running{fill:#5b93f5}.wait{fill:#2bb5af}}
@@ -48,6 +49,7 @@ pub(crate) fn waterfall(timeline: &Timeline, title: &str, now_ms: u64) -> String
         start,
         per_ms: CHART_WIDTH / (end.saturating_sub(start).max(1)) as f64,
         end,
+        redriven_ms: &timeline.redriven_ms,
     };
     let (total_width, height) = (
         scale.left + CHART_WIDTH + 90.0,
@@ -64,16 +66,22 @@ pub(crate) fn waterfall(timeline: &Timeline, title: &str, now_ms: u64) -> String
     for (at, row) in rows.iter().enumerate() {
         draw(&mut out, row, HEAD + at as f64 * ROW, &scale);
     }
-    legend(&mut out, &rows, height - MARGIN + 4.0);
+    redrives(&mut out, &scale, height - LEGEND);
+    legend(
+        &mut out,
+        &rows,
+        &timeline.redriven_ms,
+        height - MARGIN + 4.0,
+    );
     out.push_str("</svg>\n");
     out
 }
 
 /// What the colours mean that are there, in a line below.
-fn legend(out: &mut String, rows: &[Row<'_>], y: f64) {
+fn legend(out: &mut String, rows: &[Row<'_>], redriven_ms: &[u64], y: f64) {
     let visits = || rows.iter().filter_map(|row| row.visit);
     let classes: BTreeSet<&str> = visits().flat_map(classes).collect();
-    let retried = visits().any(|visit| visit.attempts.len() > 1);
+    let retried = visits().any(|visit| retried(visit, redriven_ms).next().is_some());
     let known = [
         ("succeeded", "succeeded"),
         ("failed", "failed"),
@@ -111,6 +119,13 @@ fn legend(out: &mut String, rows: &[Row<'_>], y: f64) {
         let mark = |x: f64| format!("<path class=\"retry\" d=\"M{} {}h12\"/>", n(x), n(y - 4.0));
         entry(&mark, "time between attempts");
     }
+    if !redriven_ms.is_empty() {
+        let mark = |x: f64| {
+            let (x, top) = (n(x + 6.0), n(y - 10.0));
+            format!("<path class=\"redrive\" d=\"M{x} {top}v12\"/>")
+        };
+        entry(&mark, "redriven");
+    }
 }
 
 /// The colours of a visit's bars.
@@ -143,14 +158,15 @@ struct Row<'a> {
     visit: Option<&'a Visit>,
 }
 
-struct Scale {
+struct Scale<'a> {
     left: f64,
     start: u64,
     end: u64,
     per_ms: f64,
+    redriven_ms: &'a [u64],
 }
 
-impl Scale {
+impl Scale<'_> {
     fn x(&self, at_ms: u64) -> f64 {
         self.left
             + at_ms.clamp(self.start, self.end).saturating_sub(self.start) as f64 * self.per_ms
@@ -235,7 +251,7 @@ fn stripes(out: &mut String, rows: usize, width: f64) {
 }
 
 /// Ticks at round times, about six of them.
-fn axis(out: &mut String, scale: &Scale, height: f64) {
+fn axis(out: &mut String, scale: &Scale<'_>, height: f64) {
     const ROUND_MS: [u64; 22] = [
         1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000,
         300_000, 600_000, 1_800_000, 3_600_000, 21_600_000, 86_400_000,
@@ -266,6 +282,20 @@ fn axis(out: &mut String, scale: &Scale, height: f64) {
     }
 }
 
+/// A line at each time at which the execution was taken up again.
+fn redrives(out: &mut String, scale: &Scale<'_>, height: f64) {
+    for (at, ms) in scale.redriven_ms.iter().enumerate() {
+        let (x, top, bottom) = (n(scale.x(*ms)), n(HEAD - 6.0), n(height - MARGIN));
+        let number = at + 1;
+        put(
+            out,
+            format_args!(
+                "<path class=\"redrive\" d=\"M{x} {top}V{bottom}\"><title>redrive {number}</title></path>\n"
+            ),
+        );
+    }
+}
+
 fn tick_text(ms: u64) -> String {
     match ms {
         0 => "0".to_owned(),
@@ -275,7 +305,7 @@ fn tick_text(ms: u64) -> String {
     }
 }
 
-fn draw(out: &mut String, row: &Row, y: f64, scale: &Scale) {
+fn draw(out: &mut String, row: &Row, y: f64, scale: &Scale<'_>) {
     let x = MARGIN + row.depth as f64 * 14.0;
     let class = if row.visit.is_some() { "name" } else { "small" };
     put(
@@ -329,7 +359,7 @@ const LINE: Band = Band {
     height: 2.0,
 };
 
-fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
+fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale<'_>) {
     let mut bar = |class: &str, from: u64, to: u64, band: &Band, title: &str| {
         let (left, right) = (scale.x(from), scale.x(to));
         let (x, top, width, height) = (
@@ -374,7 +404,7 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
         let outcome = attempt
             .failure
             .as_ref()
-            .map_or_else(|| "ran".to_owned(), ToString::to_string);
+            .map_or_else(|| unfailed(attempt).to_owned(), ToString::to_string);
         let took = duration_text(to.saturating_sub(attempt.scheduled_ms));
         let number = at + 1;
         if began > attempt.scheduled_ms {
@@ -397,24 +427,38 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
     retries(out, visit, y, scale);
 }
 
+/// What became of an attempt without a failure.
+fn unfailed(attempt: &Attempt) -> &'static str {
+    match (attempt.is_stopped, attempt.started_ms) {
+        (true, None) => "stopped before it began",
+        (true, Some(_)) => "stopped",
+        (false, _) => "ran",
+    }
+}
+
 fn attempt_class(visit: &Visit, at: usize) -> &'static str {
     let attempt = &visit.attempts[at];
     let last = at + 1 == visit.attempts.len();
     match (&attempt.failure, attempt.ended_ms) {
         (Some(_), _) if last && visit.status == Status::Caught => "caught",
         (Some(_), _) => "failed",
+        (None, Some(_)) if attempt.is_stopped => "stopped",
         (None, Some(_)) if !last => "succeeded",
         (None, _) => class(visit.status),
     }
 }
 
-/// The times between attempts.
-fn retries(out: &mut String, visit: &Visit, y: f64, scale: &Scale) {
-    for pair in visit.attempts.windows(2) {
-        let (from, to) = (
-            pair[0].ended_ms.unwrap_or(pair[1].scheduled_ms),
-            pair[1].scheduled_ms,
-        );
+/// The times between attempts, from and to: those in which a state waited to try again. Until a redrive it was over.
+fn retried<'a>(visit: &'a Visit, redriven_ms: &'a [u64]) -> impl Iterator<Item = (u64, u64)> + 'a {
+    let between = visit.attempts.windows(2).map(|pair| {
+        let to = pair[1].scheduled_ms;
+        (pair[0].ended_ms.unwrap_or(to), to)
+    });
+    between.filter(|(from, to)| !redriven_ms.iter().any(|at| (*from..=*to).contains(at)))
+}
+
+fn retries(out: &mut String, visit: &Visit, y: f64, scale: &Scale<'_>) {
+    for (from, to) in retried(visit, scale.redriven_ms) {
         let (left, right, y) = (n(scale.x(from)), n(scale.x(to)), n(y + 13.0));
         let time = duration_text(to.saturating_sub(from));
         put(

@@ -1,5 +1,5 @@
 //! The command line as transcripts: each folder of `cmd` holds the arguments (`args`, a line each), what is expected on
-//! stdout and stderr, and the exit code. `BLESS=1` rewrites what is expected.
+//! stdout and stderr, and the exit code; `env` may hold variables, `NAME=VALUE` a line. `BLESS=1` rewrites what is expected.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -42,14 +42,23 @@ fn run(case: &Path) -> Result<(), Failed> {
     // A line `----` ends one command and begins the next one, in the same folder.
     let text = std::fs::read_to_string(case.join("args"))?;
     let lines: Vec<&str> = text.lines().collect();
+    let variables = std::fs::read_to_string(case.join("env")).unwrap_or_default();
+    let variables: Vec<(&str, &str)> = variables
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
     for arguments in lines.split(|line| *line == "----") {
         let output = Command::new(env!("CARGO_BIN_EXE_stepwell"))
             .args(arguments)
             .current_dir(scratch.path())
             .env_remove("STEPWELL_ENDPOINT")
+            .env_remove("AWS_ENDPOINT_URL")
+            .env_remove("AWS_ENDPOINT_URL_SFN")
             .env_remove("AWS_REGION")
             .env_remove("AWS_DEFAULT_REGION")
+            .env_remove("AWS_ACCESS_KEY_ID")
             .env("XDG_CACHE_HOME", scratch.path().join("cache"))
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .output()?;
         stdout.push_str(&String::from_utf8(output.stdout)?);
@@ -79,7 +88,27 @@ fn run(case: &Path) -> Result<(), Failed> {
     }
 }
 
-/// Replaces what differs from run to run: times of day and durations, and the blanks that align them.
+/// A text whose UUIDs are replaced: `…:mapRun:map/M:UUID`.
+fn without_uuids(word: &str) -> String {
+    const LENGTH: usize = 36;
+    let is_uuid = |part: &str| {
+        let plain = |(at, byte): (usize, u8)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        };
+        part.bytes().enumerate().all(plain)
+    };
+    let start = (0..word.len()).find(|at| word.get(*at..at + LENGTH).is_some_and(is_uuid));
+    match start {
+        Some(start) => {
+            let rest = without_uuids(&word[start + LENGTH..]);
+            format!("{}UUID{rest}", &word[..start])
+        }
+        None => word.to_owned(),
+    }
+}
+
+/// Replaces what differs from run to run: times of day and durations, the blanks that align them, and UUIDs.
 fn steady(text: &str) -> String {
     let digits =
         |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_digit() || c == '.');
@@ -104,7 +133,7 @@ fn steady(text: &str) -> String {
             {
                 words.push("SECONDS".to_owned());
             } else {
-                words.push(word.to_owned());
+                words.push(without_uuids(word));
             }
         }
         out.push_str(words.join(" ").trim_end());

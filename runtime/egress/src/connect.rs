@@ -139,6 +139,16 @@ impl Connector {
     }
 }
 
+/// Whether a name has an address; nothing is sent to it.
+///
+/// # Errors
+/// Why it has none.
+pub async fn resolves(host: &str, port: u16) -> io::Result<()> {
+    let mut found = tokio::net::lookup_host((host, port)).await?;
+    let none = || io::Error::other("the name has no address");
+    found.next().map(drop).ok_or_else(none)
+}
+
 /// The first address within reach. The connection goes to that very address, so a name that resolves differently a
 /// moment later gains nothing.
 async fn resolve(peer: &Peer, reach: Reach) -> Result<SocketAddr, ConnectError> {

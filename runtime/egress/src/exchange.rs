@@ -139,6 +139,14 @@ fn admitted(request: &Request, rules: &[HttpRule]) -> Result<(Peer, Reach), Fail
     Ok((Peer { https, host, port }, reach))
 }
 
+/// Headers that follow from the URL and the body.
+const FRAMING: [&str; 3] = ["host", "content-length", "transfer-encoding"];
+
+fn is_field(name: &str, value: &str) -> bool {
+    hyper::header::HeaderName::from_bytes(name.as_bytes()).is_ok()
+        && hyper::header::HeaderValue::from_str(value).is_ok()
+}
+
 /// The request as it is written: the connection names the server, the request line carries the path alone.
 fn message(request: &Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
     let url = &request.url;
@@ -146,22 +154,38 @@ fn message(request: &Request) -> Result<hyper::Request<Full<Bytes>>, Failure> {
     if let Some(query) = url.query() {
         path = format!("{path}?{query}");
     }
-    let host = url.host_str().unwrap_or_default();
-    let host = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
-    };
     let mut message = hyper::Request::builder()
         .method(request.method.as_str())
         .uri(path)
-        .header(hyper::header::HOST, host);
+        .header(hyper::header::HOST, authority(url));
     for (name, value) in &request.headers {
+        // How the message is framed and to whom it goes is not the caller's to say.
+        if FRAMING
+            .iter()
+            .any(|framing| name.eq_ignore_ascii_case(framing))
+        {
+            continue;
+        }
+        if !is_field(name, value) {
+            return Err(Failure::Malformed(format!(
+                "`{name}` is no header: a name has letters, digits and `-`, a value no line breaks"
+            )));
+        }
         message = message.header(name.as_str(), value.as_str());
     }
     let body = request.body.clone().unwrap_or_default();
     message
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| Failure::Malformed(error.to_string()))
+}
+
+/// What the header `Host` says: the port only where it is not the scheme's own.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
 }
 
 fn fields(headers: &hyper::HeaderMap) -> Vec<(String, String)> {

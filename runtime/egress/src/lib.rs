@@ -1,5 +1,5 @@
 //! Connections that leave the process on behalf of a task: which may be made, to which addresses, and one bounded HTTP
-//! exchange. Hides name resolution, TLS and HTTP/1.1.
+//! exchange. Hides name resolution, TLS and HTTP/1.1. Beside it [`sigv4`], the signature of requests to AWS's services.
 //!
 //! The sandbox asks here for its guests, the engine for HTTP tasks, so that one set of rules holds for both. The crate
 //! knows neither plugins nor workflows.
@@ -9,9 +9,11 @@ mod connect;
 mod exchange;
 mod limits;
 mod rule;
+pub mod sigv4;
 mod tap;
 
-pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream};
+pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream, resolves};
 pub use exchange::{Client, Failure, Request, Response};
 pub use rule::{HttpRule, Reach, Target};
+pub use sigv4::{Credentials, Scope, sign};
 pub use url::Url;

@@ -60,6 +60,10 @@ impl HttpRule {
     /// # Errors
     /// What is wrong and what would be right.
     pub fn parse(host: &str, methods: &[String], path: Option<&str>) -> Result<Self, String> {
+        // Not repeated: what stands before an `@` may be a password.
+        if host.contains('@') {
+            return Err("an origin holds no user name: it is `https://host:port`".to_owned());
+        }
         let (https, rest) = match host.split_once("://") {
             None => (true, host),
             Some(("https", rest)) => (true, rest),
@@ -86,6 +90,15 @@ impl HttpRule {
             ),
         };
         let name = name.trim_matches(['[', ']']).to_ascii_lowercase();
+        // URLs arrive with names in ASCII, so that a rule with another one would never match.
+        if let Some(odd) = name
+            .chars()
+            .find(|c| !c.is_ascii_alphanumeric() && !"-._:*".contains(*c))
+        {
+            return Err(format!(
+                "`{host}`: `{odd}` is no character of a host; names beyond ASCII are written as in DNS (`xn--…`)"
+            ));
+        }
         let host = match name.strip_prefix("*.") {
             _ if name == "*" => Host::Any,
             Some(suffix) if !suffix.is_empty() && !suffix.contains('*') => {

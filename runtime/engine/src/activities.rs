@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
 use stepwell_interp::{FailedAt, TaskId, TaskOutcome};
+use stepwell_query::Value;
 use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
@@ -18,11 +20,11 @@ use crate::{
     arn, dispatch,
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogRecord, ExecutionId, Journal, TokenHash},
+    journal::{CatalogKey, CatalogRecord, ExecutionId, Journal, ScopeId, TokenHash},
     limits::{ACTIVITIES_KNOWN_MAX, ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
     node, pages, reader,
     record::{self, ActivityRecord, TaskKey},
-    shard::{In, activity_scope},
+    shard::{ActivityGrant, In},
     tags,
 };
 
@@ -88,6 +90,17 @@ impl Activities {
             .clone()
     }
 
+    /// The store may hold tasks that this node knows nothing of: it serves executions that it did not serve before.
+    pub(crate) fn look_again(&self) {
+        let queues: Vec<Arc<Queue>> = {
+            let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+            queues.values().cloned().collect()
+        };
+        for queue in queues {
+            queue.look_again();
+        }
+    }
+
     fn there(&self) -> MutexGuard<'_, There> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -101,7 +114,17 @@ impl Activities {
     fn forget(&self, tenant: &Arc<str>, activity: &str) {
         let mut there = self.there();
         there.deletions += 1;
-        there.known.remove(&(tenant.clone(), activity.into()));
+        let named = (tenant.clone(), activity.into());
+        there.known.remove(&named);
+        drop(there);
+        // One that nobody polls is not needed: if the activity is made anew, the store has the tasks.
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues
+            .get(&named)
+            .is_some_and(|queue| Arc::strong_count(queue) == 1)
+        {
+            queues.remove(&named);
+        }
     }
 
     /// Whether an activity is there. While the store cannot be read it counts as there: its tasks wait, as for a
@@ -149,6 +172,53 @@ impl Activities {
     }
 }
 
+impl Queue {
+    /// The store may hold tasks that are not queued: whoever polls reads it again.
+    fn look_again(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.look = Look::Needed;
+        drop(state);
+        self.arrived.notify_one();
+    }
+}
+
+/// Something that is under way and was taken out of the queue, or not yet put into it. Unless it is settled, be it that it failed or
+/// that the poller went away, the store is read again: a task must not be lost to all who poll.
+struct UnderWay<'a> {
+    queue: &'a Queue,
+    settled: bool,
+}
+
+impl<'a> UnderWay<'a> {
+    fn new(queue: &'a Queue) -> UnderWay<'a> {
+        UnderWay {
+            queue,
+            settled: false,
+        }
+    }
+
+    fn settled(mut self) {
+        self.settled = true;
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.queue.look_again();
+        }
+    }
+}
+
+/// What a worker's call for a task came to.
+enum Taking {
+    Granted(ActivityTask),
+    /// Another worker has it, or it is closed.
+    Gone,
+    /// Its start did not become durable: it may be open still.
+    Unknown,
+}
+
 /// Counts a poller for as long as it lives.
 struct Poller(Arc<Queue>);
 
@@ -178,19 +248,21 @@ impl Drop for Poller {
 }
 
 impl Engine {
-    /// Creates an activity, or gives the one of that name.
+    /// Creates an activity, or gives the one of that name; its tags may be others, its encryption may not.
     pub async fn create_activity(
         &self,
         caller: &Caller,
         name: &str,
+        encryption: Option<Value>,
         tags: Vec<(String, String)>,
     ) -> Result<Activity, Error> {
         arn::check_name(name)?;
         let key = activity_key(&caller.tenant, &caller.region, name);
+        self.require_activity(caller, &key).await?;
         let activity = ActivityRecord {
             arn: arn::activity(&caller.region, &caller.tenant, name),
             tags: tags::with(Vec::new(), &tags)?,
-            encryption: None,
+            encryption,
             created_ms: node::now().0,
         };
         let bytes = record::encode(&activity);
@@ -200,10 +272,30 @@ impl Engine {
             }
             // One that was deleted in between leaves the name free.
             if let Some(stored) = self.record(&key).await? {
-                let stored = record::decode(&stored.bytes)?;
+                let stored: ActivityRecord = record::decode(&stored.bytes)?;
+                if stored.encryption != activity.encryption {
+                    let text = format!("Activity Already Exists: '{}'", stored.arn);
+                    return Err(Error::rejected(Code::ActivityAlreadyExists, text));
+                }
                 return Ok(shown(stored, name));
             }
         }
+    }
+
+    /// Refuses one activity more than the tenant may have; one that is there already is not another one.
+    async fn require_activity(&self, caller: &Caller, key: &CatalogKey) -> Result<(), Error> {
+        let Some(most) = self.node().allowances.quotas(&caller.tenant).activities else {
+            return Ok(());
+        };
+        if self.record(key).await?.is_some()
+            || self.count(&caller.tenant, &key.kind, most).await? < most
+        {
+            return Ok(());
+        }
+        let text = format!(
+            "The maximum number of activities has been reached. Existing activities must be deleted before a new activity can be created. (the tenant's quota is {most})"
+        );
+        Err(Error::rejected(Code::ActivityLimitExceeded, text))
     }
 
     /// An activity by its ARN.
@@ -262,8 +354,14 @@ impl Engine {
             tokio::pin!(arrived);
             arrived.as_mut().enable();
             while let Some((execution, task)) = self.next_queued(&poller.0, &activity.arn).await? {
-                if let Some(grant) = self.try_take(execution, task, worker.clone()).await? {
-                    return Ok(Some(grant));
+                let under_way = UnderWay::new(&poller.0);
+                match self.try_take(execution, task, worker.clone()).await? {
+                    Taking::Granted(grant) => {
+                        under_way.settled();
+                        return Ok(Some(grant));
+                    }
+                    Taking::Gone => under_way.settled(),
+                    Taking::Unknown => {}
                 }
             }
             if tokio::time::timeout_at(deadline, arrived).await.is_err() {
@@ -277,7 +375,7 @@ impl Engine {
         execution: ExecutionId,
         task: TaskId,
         worker: Option<Arc<str>>,
-    ) -> Result<Option<ActivityTask>, Error> {
+    ) -> Result<Taking, Error> {
         let (reply, granted) = oneshot::channel();
         self.node().send(
             execution,
@@ -288,11 +386,13 @@ impl Engine {
                 reply,
             },
         )?;
-        let grant = granted.await.ok().flatten();
-        Ok(grant.map(|grant| ActivityTask {
-            token: grant.token,
-            input: grant.input,
-        }))
+        Ok(match granted.await {
+            Ok(Some(ActivityGrant { token, input })) => {
+                Taking::Granted(ActivityTask { token, input })
+            }
+            Ok(None) => Taking::Gone,
+            Err(_) => Taking::Unknown,
+        })
     }
 
     /// The next task of the queue, which is filled from the store when it may hold more.
@@ -311,12 +411,10 @@ impl Engine {
             }
             state.look = Look::Done;
         }
-        let filled = self.fill(queue, activity).await;
+        let under_way = UnderWay::new(queue);
+        self.fill(queue, activity).await?;
+        under_way.settled();
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if filled.is_err() {
-            state.look = Look::Needed;
-        }
-        filled?;
         Ok(state.pop())
     }
 
@@ -327,7 +425,7 @@ impl Engine {
             let rows = self
                 .node()
                 .journal
-                .activity_tasks(activity_scope(activity), after, ROWS_MAX)
+                .activity_tasks(scope(activity), after, ROWS_MAX)
                 .await
                 .map_err(reader::broken)?;
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -347,6 +445,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// The queue of an activity: the first eight bytes of its ARN's SHA-256, the top bit clear.
+pub(crate) fn scope(arn: &str) -> ScopeId {
+    let digest: [u8; 32] = Sha256::digest(arn.as_bytes()).into();
+    let mut first = [0; 8];
+    first.copy_from_slice(&digest[..8]);
+    ScopeId(u64::from_be_bytes(first) >> 1)
 }
 
 /// The outcome of a task whose activity is not there, in AWS's words.
@@ -378,4 +484,50 @@ fn absent(arn: &str) -> Error {
         Code::ActivityDoesNotExist,
         format!("Activity Does Not Exist: '{arn}'"),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn named() -> Named {
+        ("000000000000".into(), "arn:a".into())
+    }
+
+    #[test]
+    fn what_came_to_nothing_is_looked_for_again() {
+        let activities = Activities::default();
+        let (tenant, activity) = named();
+        let queue = activities.queue(&tenant, &activity);
+        let is_done = || queue.state.lock().expect("nobody failed").look == Look::Done;
+        let read = || queue.state.lock().expect("nobody failed").look = Look::Done;
+        read();
+        UnderWay::new(&queue).settled();
+        assert!(is_done());
+        let mut other_poller = Box::pin(queue.arrived.notified());
+        assert!(other_poller.as_mut().now_or_never().is_none());
+        drop(UnderWay::new(&queue));
+        assert!(!is_done());
+        assert!(other_poller.now_or_never().is_some(), "it reads the store");
+        read();
+        activities.look_again();
+        assert!(!is_done());
+    }
+
+    #[test]
+    fn the_queue_of_a_deleted_activity_goes_when_nobody_polls_it() {
+        let activities = Activities::default();
+        let (tenant, activity) = named();
+        let there = || activities.queues.lock().expect("nobody failed").len();
+        let poller = Poller::enter(activities.queue(&tenant, &activity), &activity);
+        activities.forget(&tenant, &activity);
+        assert_eq!(there(), 1);
+        drop(poller);
+        activities.forget(&tenant, "arn:b");
+        assert_eq!(there(), 1);
+        activities.forget(&tenant, &activity);
+        assert_eq!(there(), 0);
+    }
 }

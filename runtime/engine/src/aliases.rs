@@ -228,7 +228,7 @@ impl Engine {
     }
 
     async fn require_room(&self, caller: &Caller, machine: &MachineArn) -> Result<(), Error> {
-        let most = if self.node().raised_limits {
+        let most = if self.raised_limits(&caller.tenant) {
             ALIASES_MAX_RAISED
         } else {
             ALIASES_MAX

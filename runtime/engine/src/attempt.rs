@@ -1,28 +1,34 @@
 //! What an attempt tells its shard: that it began, that it lives, how it ended. Hides that an end is told however it comes.
 
-use stepwell_interp::{Input, TaskId};
-use tokio::sync::mpsc;
+use std::sync::Arc;
 
-use crate::{dispatch, journal::ExecutionId, node::now, runner::Signals, shard::In};
+use stepwell_interp::{Input, TaskId};
+
+use crate::{
+    dispatch,
+    journal::{Amounts, ExecutionId, Meter},
+    node::{Seat, now},
+    runner::{PluginUse, Signals},
+    shard::{In, Info},
+};
+
+/// Byte microseconds of a MiB millisecond.
+const MEMORY_TIME: u128 = (1 << 20) * 1_000;
 
 /// Tells the shard of an attempt's end however it comes: a runner that panics fails the attempt, nothing else.
 pub(crate) struct AttemptEnd {
     execution: ExecutionId,
     task: TaskId,
-    news: mpsc::UnboundedSender<In>,
+    seat: Arc<Seat>,
     tells: Option<In>,
 }
 
 impl AttemptEnd {
-    pub(crate) fn new(
-        execution: ExecutionId,
-        task: TaskId,
-        news: mpsc::UnboundedSender<In>,
-    ) -> AttemptEnd {
+    pub(crate) fn new(execution: ExecutionId, task: TaskId, seat: Arc<Seat>) -> AttemptEnd {
         AttemptEnd {
             execution,
             task,
-            news,
+            seat,
             tells: None,
         }
     }
@@ -52,7 +58,7 @@ impl Drop for AttemptEnd {
                 outcome: dispatch::lost(),
             },
         });
-        let _ = self.news.send(tells);
+        self.seat.tell(tells);
     }
 }
 
@@ -60,7 +66,9 @@ impl Drop for AttemptEnd {
 pub(crate) struct AttemptSignals {
     pub(crate) execution: ExecutionId,
     pub(crate) task: TaskId,
-    pub(crate) news: mpsc::UnboundedSender<In>,
+    pub(crate) info: Arc<Info>,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) seat: Arc<Seat>,
 }
 
 impl Signals for AttemptSignals {
@@ -70,15 +78,43 @@ impl Signals for AttemptSignals {
             by: Some(version.into()),
             at: now(),
         };
-        let _ = self.news.send(In::Input {
+        self.seat.leave(In::Input {
             execution: self.execution,
             input,
         });
     }
 
+    fn waits(&self, why: &str) {
+        let input = Input::TaskWaits {
+            task: self.task,
+            why: why.into(),
+        };
+        self.seat.leave(In::Input {
+            execution: self.execution,
+            input,
+        });
+    }
+
+    fn used(&self, used: PluginUse) {
+        let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+        let mut usage = Amounts::default();
+        usage.add(Meter::Tasks, 1);
+        usage.add(Meter::CpuMicros, whole(used.cpu.as_micros()));
+        let memory_time = u128::from(used.memory_bytes_max) * used.wall.as_micros() / MEMORY_TIME;
+        usage.add(Meter::MemoryTime, whole(memory_time));
+        usage.add(Meter::BytesIn, used.input_bytes);
+        usage.add(Meter::BytesOut, used.output_bytes);
+        self.seat.leave(In::Spent {
+            execution: self.execution,
+            info: self.info.clone(),
+            plugin: self.plugin.clone(),
+            usage,
+        });
+    }
+
     fn heartbeat(&self) {
         let input = Input::Heartbeat { task: self.task };
-        let _ = self.news.send(In::Input {
+        self.seat.leave(In::Input {
             execution: self.execution,
             input,
         });

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use crate::{
     dispatch::failed,
     journal::{ExecutionId, Outgoing},
+    lambda,
     record::{self, Child, ChildEnd, ChildEnding, InboxItem, Parent},
     shard::Info,
 };
@@ -179,17 +180,7 @@ pub(crate) fn response(execution_arn: &Arc<str>, started_at: Timestamp) -> Value
         ("Content-Type", "application/x-amz-json-1.0".to_owned()),
         ("x-amzn-RequestId", request_id.clone()),
     ];
-    let all = headers
-        .iter()
-        .map(|(name, text)| (*name, Value::array([Value::string(text.as_str())])));
-    let single = headers
-        .iter()
-        .map(|(name, text)| (*name, Value::string(text.as_str())));
-    let metadata = Value::object([
-        ("AllHttpHeaders", Value::object(all)),
-        ("HttpHeaders", Value::object(single)),
-        ("HttpStatusCode", Value::from(200)),
-    ]);
+    let metadata = lambda::http_metadata(&headers);
     Value::object([
         ("ExecutionArn", Value::from(execution_arn.clone())),
         ("SdkHttpMetadata", metadata),

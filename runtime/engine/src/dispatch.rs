@@ -4,7 +4,9 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    functions::Resolved,
     lambda::{self, Function, LATEST},
+    node::Node,
     runner::{PluginCall, PluginEnd, Signals},
     shard::Info,
 };
@@ -12,6 +14,9 @@ use sha2::{Digest, Sha256};
 use stepwell_asl::{Reply, Target};
 use stepwell_interp::{FailedAt, TaskOutcome, TaskRequest, Timestamp};
 use stepwell_query::Value;
+
+/// ASL's error of a task that took too long.
+pub(crate) const TIMEOUT: &str = "States.Timeout";
 
 /// How a resource wants to be answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub(crate) struct Plan {
     pub(crate) version: Option<Arc<str>>,
     pub(crate) input: Value,
     pub(crate) form: Form,
+    /// Whether the answer has the end of the log.
+    pub(crate) log_wanted: bool,
 }
 
 /// What the end of a plugin means for its task.
@@ -55,6 +62,7 @@ pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutco
                 arn: request.resource.text.clone(),
                 resource: request.resource.text.clone(),
             }),
+            log_wanted: false,
         }),
         Target::LambdaInvoke(reply) => invoke(info, request, *reply),
         Target::Wasm { name, version } => Ok(Plan {
@@ -62,6 +70,7 @@ pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutco
             version: version.clone(),
             input: request.parameters.clone(),
             form: Form::Wasm,
+            log_wanted: false,
         }),
         Target::Activity { .. }
         | Target::StartExecution(_)
@@ -105,6 +114,10 @@ fn invoke(info: &Info, request: &TaskRequest, reply: Reply) -> Result<Plan, Task
             cause,
         ));
     }
+    let log_wanted = match parameters.get("LogType") {
+        None | Some(Value::Null) => false,
+        Some(kind) => lambda::wants_log(kind)?,
+    };
     let (name, qualifier) = function_parts(function);
     let qualifier = parameters
         .get("Qualifier")
@@ -124,6 +137,7 @@ fn invoke(info: &Info, request: &TaskRequest, reply: Reply) -> Result<Plan, Task
             version,
             waits_for_token: matches!(reply, Reply::TaskToken),
         },
+        log_wanted,
     })
 }
 
@@ -169,6 +183,7 @@ pub(crate) fn call(
         tenant: info.tenant.clone(),
         plugin: plan.plugin.clone(),
         version: plan.version.clone(),
+        function: None,
         input: plan.input.to_json(),
         execution_arn: info.execution_arn.clone(),
         machine_arn: info.machine_arn.clone(),
@@ -180,7 +195,9 @@ pub(crate) fn call(
             .deadline
             .map(|deadline| Duration::from_millis(deadline.since_ms(now))),
         trace_parent: info.trace_header.clone(),
+        log_wanted: plan.log_wanted,
         signals,
+        permit: None,
     }
 }
 
@@ -204,17 +221,37 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
         })
 }
 
+/// Runs the call of a plan: on what was uploaded under the plugin's name, or on the folder's plugin.
+pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> PluginEnd {
+    let (tenant, version) = (&call.tenant, plan.version.as_deref());
+    match node.resolve_function(tenant, &plan.plugin, version).await {
+        Ok(Resolved::Folder) => {}
+        Ok(Resolved::Function(function)) => {
+            if let Form::Invoke { version, .. } = &mut plan.form {
+                // An alias does not tell which version it chose.
+                *version = function.version.map(|number| number.to_string().into());
+            }
+            call.function = Some(Arc::new(function));
+        }
+        Ok(Resolved::Missing(cause)) => return PluginEnd::Missing { cause },
+        Err(cause) => return PluginEnd::Internal { cause },
+    }
+    node.runner.run(call).await
+}
+
 /// What a plugin's end means for the task: the one table.
 pub(crate) fn meaning(form: &Form, end: PluginEnd) -> Meaning {
     match form {
-        Form::Lambda(function) => Meaning::Ended(lambda::outcome(function, end, |payload| payload)),
+        Form::Lambda(function) => {
+            Meaning::Ended(lambda::outcome(function, end, |payload, _| payload))
+        }
         Form::Invoke {
             function,
             version,
             waits_for_token,
         } => {
-            let outcome = lambda::outcome(function, end, |payload| {
-                lambda::envelope(version.as_deref(), payload)
+            let outcome = lambda::outcome(function, end, |payload, log| {
+                lambda::envelope(version.as_deref(), payload, log.as_ref())
             });
             match outcome {
                 TaskOutcome::Succeeded { output } if *waits_for_token => Meaning::Submitted(output),
@@ -231,7 +268,7 @@ fn wasm_outcome(end: PluginEnd) -> TaskOutcome {
     let ours =
         |name: &str, cause: String| failed(FailedAt::Run, &format!("Stepwell.{name}"), cause);
     match end {
-        PluginEnd::Succeeded { output } => match Value::parse(&output) {
+        PluginEnd::Succeeded { output, .. } => match Value::parse(&output) {
             Ok(output) => TaskOutcome::Succeeded { output },
             Err(error) => ours("InvalidOutput", format!("the output is not JSON: {error}")),
         },
@@ -245,8 +282,9 @@ fn wasm_outcome(end: PluginEnd) -> TaskOutcome {
         PluginEnd::OutOfMemory { cause } => ours("OutOfMemory", cause),
         PluginEnd::OutOfFuel { cause } => ours("OutOfFuel", cause),
         PluginEnd::CpuTime { cause } => ours("CpuTime", cause),
-        PluginEnd::WallTime { cause } => failed(FailedAt::Timeout, "States.Timeout", cause),
+        PluginEnd::WallTime { cause } => failed(FailedAt::Timeout, TIMEOUT, cause),
         PluginEnd::Deadline => state_timeout(),
+        PluginEnd::NotReady { cause } => failed(FailedAt::Timeout, TIMEOUT, cause),
         PluginEnd::GrantRefused { cause } => ours("GrantRefused", cause),
         PluginEnd::TooManyRunning { cause } => ours("TooManyRunning", cause),
         PluginEnd::Missing { cause } => ours("PluginMissing", cause),
@@ -268,7 +306,7 @@ pub(crate) fn lost() -> TaskOutcome {
 /// The state's own timeout, as its timer has it: without a cause.
 pub(crate) fn state_timeout() -> TaskOutcome {
     TaskOutcome::Failed {
-        error: Some("States.Timeout".into()),
+        error: Some(TIMEOUT.into()),
         cause: None,
         at: FailedAt::Timeout,
     }
@@ -336,6 +374,12 @@ mod tests {
             "States.Timeout"
         );
         assert_eq!(name(&lambda, PluginEnd::Deadline), "States.Timeout");
+        for form in [&lambda, &Form::Wasm] {
+            assert_eq!(
+                name(form, PluginEnd::NotReady { cause: cause() }),
+                "States.Timeout"
+            );
+        }
         assert_eq!(name(&Form::Wasm, PluginEnd::Deadline), "States.Timeout");
         let own = PluginEnd::Failed {
             error: "CardDeclined".to_owned(),

@@ -1,5 +1,5 @@
 //! The engine's handle. What it hides: shards, threads, the journal. Cheap to clone; all clones are one engine. Its
-//! calls stand in `machines`, `executions`, `activities` and `tokens`.
+//! calls stand a file a subject: `machines`, `versions`, `starts`, `executions`, `history`, `activities`, `tokens`, ….
 
 use std::{
     path::PathBuf,
@@ -20,10 +20,13 @@ use crate::{
         PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
     },
     limits::{HEALTH_WAIT_MAX, PAGE_MAX, SHUTDOWN_PATIENCE},
+    logging::Observer,
     node::{self, Node},
     pages::PageKey,
+    quotas::Rates,
     reader,
     runner::TaskRunner,
+    services::Services,
     startable::MachineCache,
 };
 
@@ -56,6 +59,10 @@ pub struct Options {
     pub storage: Option<Storage>,
     /// What HTTP tasks are authorized with.
     pub connections: Connections,
+    /// Where calls of other AWS services go.
+    pub services: Services,
+    /// Who is told of what state machines log.
+    pub observer: Option<Arc<dyn Observer>>,
 }
 
 /// See the module.
@@ -198,6 +205,22 @@ impl Engine {
             Err(_) => health.set(Some(health::silent())),
         }
         health.fresh().unwrap_or(Ok(()))
+    }
+
+    /// Whether a tenant has the raised limits.
+    pub fn raised_limits(&self, tenant: &Arc<str>) -> bool {
+        self.0.node.allowances.raised(tenant)
+    }
+
+    /// The rates of tenants whose quotas have none.
+    pub fn usual_rates(&self, rates: Rates) {
+        self.0.node.allowances.usual_rates(rates);
+    }
+
+    /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.
+    /// StartExecution counts itself.
+    pub fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
+        self.0.node.allowances.admit(tenant, operation)
     }
 
     pub(crate) fn node(&self) -> &Node {

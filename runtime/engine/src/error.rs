@@ -28,6 +28,7 @@ pub enum Error {
 pub enum Code {
     ActivityAlreadyExists,
     ActivityDoesNotExist,
+    ActivityLimitExceeded,
     ActivityWorkerLimitExceeded,
     ConflictException,
     ExecutionAlreadyExists,
@@ -46,9 +47,12 @@ pub enum Code {
     StateMachineAlreadyExists,
     StateMachineDeleting,
     StateMachineDoesNotExist,
+    StateMachineLimitExceeded,
     StateMachineTypeNotSupported,
     TaskDoesNotExist,
     TaskTimedOut,
+    /// Of every service, in no model.
+    ThrottlingException,
     TooManyTags,
     ValidationException,
 }

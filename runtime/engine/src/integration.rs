@@ -1,6 +1,6 @@
 //! Tasks that the engine serves itself: calls of this service's own API from a state machine, `states:startExecution`
-//! in all its patterns and `aws-sdk:sfn:…`, those of its object storage, and HTTP tasks. Hides how a call is read from
-//! parameters and how its refusal is worded.
+//! in all its patterns and `aws-sdk:sfn:…`, those of its object storage, HTTP tasks, and calls of other AWS services.
+//! Hides how a call is read from parameters and how its refusal is worded.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,12 +13,13 @@ use crate::{
     children::{self, Dates, derived_uuid},
     dispatch::failed,
     engine::Engine,
-    error::Error,
+    error::{Code, Error},
     http_task,
     journal::ExecutionId,
     limits::{ACTIVITY_POLL_TIME, RELOAD_AFTER_MS, START_TRIES_MAX},
     objects,
     record::{Child, ChildEnd, ChildEnding, Parent},
+    services,
     shard::Info,
 };
 
@@ -40,8 +41,8 @@ pub(crate) enum Api {
     Sdk,
 }
 
-/// Whether tasks with this resource can be served at all: by the engine itself, by a plugin or by whoever polls an
-/// activity. Others fail as `Stepwell.PluginMissing`.
+/// Whether tasks with this resource can be served at all: by the engine itself, by a plugin, by whoever polls an
+/// activity, or by another service that has an endpoint. Others fail as `Stepwell.PluginMissing`.
 pub fn serves(target: &Target) -> bool {
     match target {
         Target::LambdaFunction { .. }
@@ -56,11 +57,12 @@ pub fn serves(target: &Target) -> bool {
 }
 
 /// What of an AWS SDK service is served, for people; nothing where nothing is.
-pub fn served_actions(service: &str) -> Vec<&'static str> {
+pub fn served_actions(service: &str) -> Vec<String> {
+    let named = |actions: &[&str]| actions.iter().map(|action| (*action).to_owned()).collect();
     match service {
-        "sfn" => SDK_ACTIONS.to_vec(),
-        "s3" => objects::actions(),
-        _ => Vec::new(),
+        "sfn" => named(&SDK_ACTIONS),
+        "s3" => named(&objects::actions()),
+        other => services::actions(other),
     }
 }
 
@@ -73,12 +75,12 @@ pub(crate) fn is_own(target: &Target) -> bool {
         } => match &**service {
             "sfn" => SDK_ACTIONS.contains(&&**action),
             "s3" => objects::is_offered(action),
-            _ => false,
+            _ => services::is_offered(target),
         },
+        Target::Service { .. } => services::is_offered(target),
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
-        | Target::Service { .. }
         | Target::Wasm { .. } => false,
     }
 }
@@ -86,13 +88,12 @@ pub(crate) fn is_own(target: &Target) -> bool {
 /// Whether such a resource waits for the network: shards have none.
 pub(crate) fn needs_network(target: &Target) -> bool {
     match target {
-        Target::HttpInvoke => true,
-        Target::AwsSdk { service, .. } => &**service == "s3",
+        Target::HttpInvoke | Target::Service { .. } => true,
+        Target::AwsSdk { service, .. } => &**service != "sfn",
         Target::StartExecution(_)
         | Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
-        | Target::Service { .. }
         | Target::Wasm { .. } => false,
     }
 }
@@ -128,18 +129,18 @@ pub(crate) async fn serve(
             service, action, ..
         } if &**service == "s3" => {
             let storage = engine.node().storage(&info.tenant);
-            let outcome = objects::serve(storage, action, request).await;
-            match (outcome, request.resource.target.pattern()) {
-                (TaskOutcome::Succeeded { output }, Pattern::WaitForTaskToken) => {
-                    Served::Submitted(output)
-                }
-                (outcome, _) => Served::Ended(outcome),
-            }
+            responded(objects::serve(storage, action, request).await, request)
         }
-        Target::AwsSdk { action, .. } => Served::Ended(call.sdk(action).await),
+        Target::AwsSdk {
+            service, action, ..
+        } if &**service == "sfn" => Served::Ended(call.sdk(action).await),
+        Target::AwsSdk { .. } | Target::Service { .. } => {
+            let services = &engine.node().services;
+            responded(services::serve(services, info, request).await, request)
+        }
         Target::HttpInvoke => {
             let settings = http_task::Settings {
-                raised_limits: engine.node().raised_limits,
+                raised_limits: engine.raised_limits(&info.tenant),
                 reveals_secrets: false,
             };
             let connections = &engine.node().connections;
@@ -149,8 +150,15 @@ pub(crate) async fn serve(
         Target::LambdaFunction { .. }
         | Target::LambdaInvoke(_)
         | Target::Activity { .. }
-        | Target::Service { .. }
         | Target::Wasm { .. } => Served::Ended(crate::dispatch::lost()),
+    }
+}
+
+/// The answer of a service: the end of the task, or of its request where it waits for a token.
+fn responded(outcome: TaskOutcome, request: &TaskRequest) -> Served {
+    match (outcome, request.resource.target.pattern()) {
+        (TaskOutcome::Succeeded { output }, Pattern::WaitForTaskToken) => Served::Submitted(output),
+        (outcome, _) => Served::Ended(outcome),
     }
 }
 
@@ -190,7 +198,7 @@ impl Call<'_> {
         }
     }
 
-    /// Starts the child, again while the engine is too busy to.
+    /// Starts the child, again while the engine is too busy to, or the account has started as many as its rate allows.
     async fn start(&self, of: Child) -> Result<StartedExecution, Refusal> {
         let parent = Parent {
             log: self.execution.0,
@@ -205,7 +213,13 @@ impl Call<'_> {
                 .await;
             match started {
                 Ok(started) => return Ok(started),
-                Err(Error::Busy(_)) => {}
+                Err(
+                    Error::Busy(_)
+                    | Error::Rejected {
+                        code: Code::ThrottlingException,
+                        ..
+                    },
+                ) => {}
                 Err(error @ (Error::Broken(_) | Error::Unopened(_) | Error::Unusable(_))) => {
                     broken += 1;
                     if broken == START_TRIES_MAX {
@@ -251,7 +265,7 @@ impl Call<'_> {
 
     async fn start_sync(&self) -> Result<Value, Refusal> {
         let request = self.start_request()?;
-        let result = self.engine.start_sync(&self.caller, request).await;
+        let result = self.engine.start_sync_nested(&self.caller, request).await;
         Ok(sync_result(&result.map_err(Refusal::Error)?))
     }
 

@@ -10,12 +10,15 @@ use stepwell_asl::{
     CsvHeader as AslHeader, Format as AslFormat, ManifestType, OutputType, Program,
     Source as AslSource,
 };
-use stepwell_interp::{ChildId, Item, MapRunInput, MapRunStart, Part, PartKind, Reading};
+use stepwell_interp::{
+    ChildId, Item, MapRunInput, MapRunStart, Part, PartKind, Reading, ResultWrite,
+};
 use stepwell_items::{
     Content, CsvHeader, Cursor, Error, Format, Manifest, Page, PageSize, PartFile, Reader,
     ResultFolder, ResultKind, Source, Storage,
 };
 use stepwell_query::Value;
+use tokio::sync::oneshot;
 
 use crate::{
     journal::ExecutionId,
@@ -30,6 +33,23 @@ pub(crate) struct Items {
     storage: Option<Storage>,
     /// By map run: the number of the item that each stands before.
     readers: Mutex<HashMap<ExecutionId, (u64, Reader)>>,
+    /// By map run: the end of the write that was asked for last.
+    writes: Mutex<HashMap<ExecutionId, oneshot::Receiver<()>>>,
+}
+
+/// The turn of a write; over when it is dropped.
+pub(crate) struct WriteTurn {
+    before: Option<oneshot::Receiver<()>>,
+    _over: oneshot::Sender<()>,
+}
+
+impl WriteTurn {
+    /// Answers when the write before it has ended, however it did.
+    pub(crate) async fn comes(&mut self) {
+        if let Some(before) = self.before.take() {
+            let _ = before.await;
+        }
+    }
 }
 
 impl Items {
@@ -37,6 +57,27 @@ impl Items {
         Items {
             storage,
             readers: Mutex::default(),
+            writes: Mutex::default(),
+        }
+    }
+
+    /// The turn of a map run's next write. A run that was folded anew asks again for a part that may be on its way still, with
+    /// more in it perhaps: the later one has to be the one that stays.
+    pub(crate) fn write_turn(&self, id: ExecutionId, request: &MapRunRequest) -> Option<WriteTurn> {
+        match request {
+            MapRunRequest::Read { .. } => None,
+            MapRunRequest::WritePart { .. } | MapRunRequest::WriteManifest { .. } => {
+                Some(self.next_turn(id))
+            }
+        }
+    }
+
+    fn next_turn(&self, id: ExecutionId) -> WriteTurn {
+        let (over, ends) = oneshot::channel();
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        WriteTurn {
+            before: writes.insert(id, ends),
+            _over: over,
         }
     }
 
@@ -58,22 +99,8 @@ impl Items {
             } => match &start.source {
                 Reading::State(items) => state_page(items, *first, ids),
                 Reading::Storage { .. } => {
-                    let page = self
-                        .page(id, tenant, (start, program), (cursor, *skip), *first)
-                        .await;
-                    match page {
-                        Ok(page) => MapRunInput::ItemsRead {
-                            first: *first,
-                            ids: ids(page.items.len()),
-                            cursor: page.cursor.encode().into(),
-                            ended: page.cursor.ended,
-                            expected: page.expected,
-                            items: page.items.into_iter().map(item_of).collect(),
-                        },
-                        Err(error) => MapRunInput::ReadFailed {
-                            cause: error.to_string().into(),
-                        },
-                    }
+                    let page = self.page(id, tenant, (start, program), (cursor, *skip), *first);
+                    read_page(page.await, *first, ids)
                 }
             },
             MapRunRequest::WritePart {
@@ -84,28 +111,45 @@ impl Items {
                 results,
                 executions,
                 items,
+                redrive,
             } => {
-                let written = self.write(tenant, start, *kind, *number, results).await;
-                match written {
-                    Ok(file) => MapRunInput::PartWritten(Part {
+                let write = ResultWrite::Part {
+                    redrive: *redrive,
+                    kind: *kind,
+                    number: *number,
+                    executions: *executions,
+                    items: *items,
+                };
+                let part = async {
+                    let folder = self.folder(tenant, start, *redrive)?;
+                    let file = folder.write_part(result_kind(*kind), *number, results);
+                    let PartFile { key, bytes } = file.await?;
+                    Ok::<Part, Error>(Part {
                         kind: *kind,
-                        key: file.key,
-                        bytes: file.bytes,
+                        key,
+                        bytes,
                         results: results.len() as u64,
                         executions: *executions,
                         items: *items,
-                    }),
-                    Err(error) => failed(&error),
+                    })
+                };
+                match part.await {
+                    Ok(part) => MapRunInput::PartWritten { write, part },
+                    Err(error) => failed(write, &error),
                 }
             }
             MapRunRequest::WriteManifest {
                 start,
                 tenant,
                 parts,
-            } => match self.write_manifest(tenant, start, parts).await {
-                Ok((bucket, key)) => MapRunInput::ManifestWritten { bucket, key },
-                Err(error) => failed(&error),
-            },
+                redrive,
+            } => {
+                let write = ResultWrite::Manifest { redrive: *redrive };
+                match self.write_manifest(tenant, start, parts, *redrive).await {
+                    Ok((bucket, key)) => MapRunInput::ManifestWritten { write, bucket, key },
+                    Err(error) => failed(write, &error),
+                }
+            }
         }
     }
 
@@ -113,6 +157,8 @@ impl Items {
     pub(crate) fn close(&self, id: ExecutionId) {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.remove(&id);
+        let mut writes = self.writes.lock().unwrap_or_else(PoisonError::into_inner);
+        writes.remove(&id);
     }
 
     async fn page(
@@ -153,16 +199,14 @@ impl Items {
         Ok(page)
     }
 
-    async fn write(
+    /// Where a map run's results go after that redrive.
+    fn folder(
         &self,
         tenant: &Arc<str>,
         start: &MapRunStart,
-        kind: PartKind,
-        number: u32,
-        results: &[Value],
-    ) -> Result<PartFile, Error> {
-        let folder = folder(self.needed(tenant)?, start)?;
-        folder.write_part(result_kind(kind), number, results).await
+        redrive: u32,
+    ) -> Result<ResultFolder, Error> {
+        folder(self.needed(tenant)?, start, redrive)
     }
 
     async fn write_manifest(
@@ -170,8 +214,9 @@ impl Items {
         tenant: &Arc<str>,
         start: &MapRunStart,
         parts: &[Part],
+        redrive: u32,
     ) -> Result<(Arc<str>, Arc<str>), Error> {
-        let folder = folder(self.needed(tenant)?, start)?;
+        let folder = self.folder(tenant, start, redrive)?;
         let file = |part: &Part| {
             let file = PartFile {
                 key: part.key.clone(),
@@ -195,15 +240,16 @@ impl Items {
 
     fn needed(&self, tenant: &Arc<str>) -> Result<Storage, Error> {
         self.storage(tenant).ok_or_else(|| {
-            let text =
-                "this installation has none; give it a data directory, or an endpoint in [storage]";
+            let text = "there is none; --storage DIR names a directory with buckets in it, or an S3 endpoint, and a data \
+                 directory (--data DIR) has them in its folder `buckets`";
             Error::Storage(text.to_owned())
         })
     }
 }
 
-fn failed(error: &Error) -> MapRunInput {
+fn failed(write: ResultWrite, error: &Error) -> MapRunInput {
     MapRunInput::WriteFailed {
+        write,
         cause: error.to_string().into(),
     }
 }
@@ -213,6 +259,27 @@ fn item_of(item: stepwell_items::Item) -> Item {
         value: item.value,
         key: item.key,
         source: item.source,
+    }
+}
+
+/// What was read of the object storage from `first` on.
+fn read_page(
+    page: Result<Page, Error>,
+    first: u64,
+    ids: impl Fn(usize) -> Vec<ChildId>,
+) -> MapRunInput {
+    match page {
+        Ok(page) => MapRunInput::ItemsRead {
+            first,
+            ids: ids(page.items.len()),
+            cursor: page.cursor.encode().into(),
+            ended: page.cursor.ended,
+            expected: page.expected,
+            items: page.items.into_iter().map(item_of).collect(),
+        },
+        Err(error) => MapRunInput::ReadFailed {
+            cause: error.to_string().into(),
+        },
     }
 }
 
@@ -327,22 +394,26 @@ fn format_of(format: &AslFormat, pointer: &Arc<str>) -> Format {
     }
 }
 
-/// Where a map run's results go.
-fn folder(storage: Storage, start: &MapRunStart) -> Result<ResultFolder, Error> {
+/// Where a map run's results go: each redrive has a folder of its own, so that no file of an attempt before is written
+/// over.
+fn folder(storage: Storage, start: &MapRunStart, redrive: u32) -> Result<ResultFolder, Error> {
     let destination = start.destination.as_ref();
     let parameters = destination
         .ok_or_else(|| Error::Malformed("The Map state has no ResultWriter".to_owned()))?;
     let run = start.arn.rsplit(':').next().unwrap_or_default();
     let prefix = text(parameters, "Prefix");
     let prefix = prefix.as_deref().map(|prefix| prefix.trim_matches('/'));
-    let folder = match prefix {
-        None | Some("") => run.into(),
-        Some(prefix) => format!("{prefix}/{run}").into(),
+    let mut folder = match prefix {
+        None | Some("") => run.to_owned(),
+        Some(prefix) => format!("{prefix}/{run}"),
     };
+    if redrive > 0 {
+        folder.push_str(&format!("/Redrive-{redrive}"));
+    }
     Ok(ResultFolder {
         storage,
         bucket: required(parameters, "Bucket")?,
-        folder,
+        folder: folder.into(),
         lines: start.form.output_type == OutputType::JsonLines,
     })
 }
@@ -351,6 +422,7 @@ fn result_kind(kind: PartKind) -> ResultKind {
     match kind {
         PartKind::Succeeded => ResultKind::Succeeded,
         PartKind::Failed => ResultKind::Failed,
+        PartKind::Pending => ResultKind::Pending,
     }
 }
 
@@ -366,4 +438,27 @@ fn text(parameters: &Value, name: &str) -> Option<Arc<str>> {
 fn required(parameters: &Value, name: &str) -> Result<Arc<str>, Error> {
     text(parameters, name)
         .ok_or_else(|| Error::Malformed(format!("The field '{name}' is required but was missing")))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::Items;
+    use crate::journal::ExecutionId;
+
+    #[test]
+    fn writes_of_a_map_run_end_in_the_order_in_which_they_were_asked_for() {
+        let items = Items::new(None);
+        let (map_run, other) = (ExecutionId(1), ExecutionId(2));
+        let mut first = items.next_turn(map_run);
+        let mut again = items.next_turn(map_run);
+        let mut beside = items.next_turn(other);
+        assert!(first.comes().now_or_never().is_some());
+        assert!(beside.comes().now_or_never().is_some());
+        let mut waits = Box::pin(again.comes());
+        assert!(waits.as_mut().now_or_never().is_none());
+        drop(first);
+        assert!(waits.now_or_never().is_some());
+    }
 }

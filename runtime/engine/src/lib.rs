@@ -6,7 +6,9 @@ mod aliases;
 mod api;
 mod arn;
 mod attempt;
+mod audit;
 mod children;
+mod companions;
 mod connections;
 mod counters;
 mod deletion;
@@ -14,13 +16,17 @@ mod dispatch;
 mod engine;
 mod error;
 mod executions;
+mod functions;
 mod health;
+mod history;
 mod http_task;
 mod integration;
 mod items;
 mod journal;
 mod lambda;
 mod limits;
+mod logging;
+mod machine_of_execution;
 mod machines;
 mod map_run;
 mod map_runs;
@@ -31,18 +37,26 @@ mod pages;
 mod probe;
 mod programs;
 mod pulse;
+mod quotas;
 mod reader;
 mod recent;
 mod record;
 mod redrive;
 mod runner;
+mod scopes;
 mod seal;
+mod services;
+mod sessions;
 mod shard;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod startable;
+mod starts;
 mod tags;
+mod tenants;
 mod tokens;
+mod usage;
+mod vault;
 mod versions;
 
 pub use api::{
@@ -51,12 +65,27 @@ pub use api::{
     MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
     StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
+pub use audit::{AuditEntry, Audited};
+pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
 pub use engine::{Engine, Options, Store, Watch};
 pub use error::{Code, Error};
+pub use functions::{
+    AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
+    Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
+};
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
+pub use journal::{Amounts, Meter, UsageKey};
+pub use logging::{LogLevel, Logged, Logging, Observer};
 pub use map_runs::ChildFilter;
 pub use probe::{StateTest, StateTested};
-pub use runner::{PluginCall, PluginEnd, Signals, TaskRunner};
+pub use quotas::{Quotas, Rate, Rates, Taken};
+pub use runner::{
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+};
+pub use services::{Endpoint, Services};
+pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use tenants::{AccessKey, Credentials, Role, Tenant};
+pub use vault::Vault;

@@ -11,6 +11,16 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
 /// The same beyond AWS's walls: 16 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
 
+/// Synchronous executions that run inside tasks of others, of one account at a time, strict (ours): each waits in memory with
+/// the task that called it, and may call another.
+pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;
+
+/// The same beyond AWS's walls.
+pub(crate) const NESTED_SYNC_MAX_RAISED: u64 = 10_000;
+
+/// Bytes of log in `LogResult`, before base64 (Lambda's `LogType: "Tail"`: the last 4 KB).
+pub(crate) const LOG_RESULT_BYTES_MAX: usize = 4_096;
+
 /// Characters of a task token: base64url of the interpreter's random bytes (the API model allows 2,048).
 pub(crate) const TOKEN_CHARS: usize = stepwell_interp::TOKEN_BYTES.div_ceil(3) * 4;
 
@@ -22,6 +32,41 @@ pub(crate) const PAGE_TOKEN_LIFE_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// Items of a page at most (API model).
 pub(crate) const PAGE_MAX: u32 = 1_000;
+
+/// Characters of a function's name: a plugin's.
+pub(crate) const FUNCTION_NAME_CHARS_MAX: usize = 64;
+
+/// Characters of the name of a function's alias (API model).
+pub(crate) const FUNCTION_ALIAS_CHARS_MAX: usize = 128;
+
+/// Versions of a function (ours; they are kept in one record), strict.
+pub(crate) const FUNCTION_VERSIONS_MAX: usize = 1_000;
+
+/// The same beyond AWS's walls.
+pub(crate) const FUNCTION_VERSIONS_MAX_RAISED: usize = 10_000;
+
+/// Aliases of a function (ours).
+pub(crate) const FUNCTION_ALIASES_MAX: usize = 100;
+
+/// Bytes of the packages of an account's functions (AWS quota: 75 GB of function and layer storage), strict.
+pub(crate) const CODE_BYTES_MAX: u64 = 75 * 1024 * 1024 * 1024;
+
+/// The same beyond AWS's walls.
+pub(crate) const CODE_BYTES_MAX_RAISED: u64 = 10 * CODE_BYTES_MAX;
+
+/// Records of functions that are read at a time; one with all its versions has half a megabyte.
+pub(crate) const FUNCTION_RECORDS_READ_MAX: u32 = 32;
+
+/// Functions and names that are none, in memory.
+pub(crate) const FUNCTIONS_KNOWN_MAX: usize = 10_000;
+
+/// How long they count where other nodes may change them.
+pub(crate) const FUNCTIONS_KNOWN_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// How often a call that nobody waits for is tried again (Lambda: twice), and seconds before the first time (Lambda: 1
+/// minute, then 2).
+pub(crate) const EVENT_RETRIES_MAX: u32 = 2;
+pub(crate) const EVENT_RETRY_AFTER_S: u32 = 60;
 
 /// Versions of a state machine (AWS quota: 1,000), strict.
 pub(crate) const VERSIONS_MAX: u32 = 1_000;
@@ -40,6 +85,9 @@ pub(crate) const ALIAS_WEIGHTS: u32 = 100;
 
 /// Tags of a resource (AWS quota: 50), strict and raised: AWS's tools count on it.
 pub(crate) const TAGS_MAX: usize = 50;
+
+/// Roles, policies or log groups of an account (IAM's usual quota of roles).
+pub(crate) const COMPANIONS_MAX: usize = 1_000;
 
 /// Attempts at a change of a machine, its versions or its aliases that other requests change at the same time.
 pub(crate) const CHANGE_ATTEMPTS_MAX: u32 = 32;
@@ -67,6 +115,9 @@ pub(crate) const ITEMS_A_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
+
+/// How long usage that no append carries waits for another write to go with.
+pub(crate) const OWED_MS_MAX: u64 = 500;
 
 /// Large values of an execution that are remembered as stored while it is in memory.
 pub(crate) const KEPT_BLOBS_MAX: usize = 8;
@@ -155,6 +206,9 @@ pub(crate) const HTTP_TASK_TIME: Duration = Duration::from_secs(60);
 
 /// The same beyond AWS's walls: as long as a function may run on AWS.
 pub(crate) const HTTP_TASK_TIME_RAISED: Duration = Duration::from_secs(15 * 60);
+
+/// How long a call of another AWS service may take, the whole reply included (ours).
+pub(crate) const SERVICE_CALL_TIME: Duration = Duration::from_secs(60);
 
 /// How long an HTTP task's connection, and its TLS handshake, may take (ours).
 pub(crate) const HTTP_CONNECT_TIME: Duration = Duration::from_secs(10);

@@ -138,6 +138,7 @@ fn meta(info: &Info) -> Meta {
         trace_header: info.trace_header.clone(),
         parent: None,
         map_run: None,
+        logging: info.logging.clone(),
         items: 0,
     }
 }

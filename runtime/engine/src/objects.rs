@@ -244,6 +244,7 @@ fn name_of(error: &Error) -> &'static str {
         Error::NoSuchBucket => "S3.NoSuchBucketException",
         Error::NoSuchKey => "S3.NoSuchKeyException",
         Error::AccessDenied
+        | Error::At { .. }
         | Error::InvalidBucket
         | Error::InvalidKey { .. }
         | Error::Changed { .. }

@@ -194,6 +194,8 @@ mod tests {
             shards: 1,
             storage: None,
             connections: Default::default(),
+            services: Default::default(),
+            observer: None,
         };
         Engine::open(options, Arc::new(NoPlugins)).expect("the store opens")
     }

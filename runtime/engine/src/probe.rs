@@ -19,7 +19,7 @@ use crate::{
     http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
-    runner::Signals,
+    runner::{PluginUse, Signals},
     shard::Info,
 };
 
@@ -65,7 +65,7 @@ impl Engine {
         let reveals_secrets = test.reveals_secrets;
         let machine = MachineArn::new(caller, &Uuid::new_v4().to_string());
         let name = Uuid::new_v4().to_string();
-        let setup = setup(&machine, &name, self.node().raised_limits, test);
+        let setup = setup(&machine, &name, self.raised_limits(&caller.tenant), test);
         let info = Arc::new(Info {
             tenant: caller.tenant.clone(),
             execution_arn: setup.start.execution_arn.clone(),
@@ -75,6 +75,7 @@ impl Engine {
             definition: "".into(),
             revision_id: None,
             revised_ms: 0,
+            logging: None,
         });
         let mut exchange = None;
         let begun = program.clone();
@@ -110,7 +111,7 @@ impl Engine {
         let task = request.task;
         if request.resource.target == Target::HttpInvoke {
             let settings = http_task::Settings {
-                raised_limits: self.node().raised_limits,
+                raised_limits: self.raised_limits(&info.tenant),
                 reveals_secrets,
             };
             let connections = &self.node().connections;
@@ -122,12 +123,12 @@ impl Engine {
         if integration::is_own(&request.resource.target) {
             return self.own_task(info, request).await;
         }
-        let plan = match dispatch::plan(info, request) {
+        let mut plan = match dispatch::plan(info, request) {
             Ok(plan) => plan,
             Err(outcome) => return Input::TaskEnded { task, outcome },
         };
         let call = dispatch::call(info, request, &plan, node::now(), Arc::new(NoSignals));
-        let end = self.node().runner.run(call).await;
+        let end = dispatch::run(self.node(), &mut plan, call).await;
         match dispatch::meaning(&plan.form, end) {
             dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
             dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
@@ -224,5 +225,9 @@ struct NoSignals;
 impl Signals for NoSignals {
     fn started(&self, _version: &str) {}
 
+    fn waits(&self, _why: &str) {}
+
     fn heartbeat(&self) {}
+
+    fn used(&self, _used: PluginUse) {}
 }

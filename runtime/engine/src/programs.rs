@@ -99,6 +99,11 @@ impl Programs {
     }
 }
 
+/// What bytes are kept by.
+pub(crate) fn sha256(bytes: &[u8]) -> DefinitionHash {
+    Sha256::digest(bytes).into()
+}
+
 /// The hash of its lower-case hex form; `None` when it is not one.
 pub(crate) fn from_hex(text: &str) -> Option<DefinitionHash> {
     let mut hash = [0; 32];

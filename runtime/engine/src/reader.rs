@@ -142,6 +142,7 @@ fn info(meta: &Meta, name: &str) -> Info {
         definition: meta.definition.as_str().into(),
         revision_id: meta.revision_id.clone(),
         revised_ms: meta.revised_ms,
+        logging: meta.logging.clone(),
     }
 }
 
@@ -166,7 +167,8 @@ pub(crate) async fn folded(
     Ok(subject)
 }
 
-/// Shows all events of an execution or map run, in order and without a gap.
+/// Shows all events that an execution or map run had when its row was read, in order and without a gap. What was appended
+/// since is left out: a describing call reads beside the shard that appends.
 pub(crate) async fn each_event(
     journal: &dyn Journal,
     row: &ExecutionRow,
@@ -174,22 +176,20 @@ pub(crate) async fn each_event(
 ) -> Result<(), Error> {
     let mut decoder = Decoder::new(journal);
     let mut first = 1;
-    loop {
+    while first < row.next {
         let page = journal
             .segments(row.id, SegmentRange::From { first }, READ_BYTES_MAX)
             .await
             .map_err(broken)?;
-        if page.is_empty() && first != row.next {
+        // A segment that was appended since is no part of it.
+        if page.first().is_none_or(|segment| segment.first >= row.next) {
             let why = format!(
                 "its log ends before event {first} and should have {}",
                 row.next - 1
             );
             return Err(damaged(&row.id, &why));
         }
-        if page.is_empty() {
-            return Ok(());
-        }
-        for segment in &page {
+        for segment in page.iter().take_while(|segment| segment.first < row.next) {
             if segment.first != first {
                 let why = format!("the segment that begins with event {first} is missing");
                 return Err(damaged(&row.id, &why));
@@ -199,6 +199,11 @@ pub(crate) async fn each_event(
             events.iter().for_each(&mut show);
         }
     }
+    if first == row.next {
+        return Ok(());
+    }
+    let why = format!("its log has event {}, its row not", first - 1);
+    Err(damaged(&row.id, &why))
 }
 
 /// The bytes of a segment as they are stored at its place.
@@ -275,6 +280,18 @@ fn damaged(id: &ExecutionId, why: &dyn Display) -> Error {
         "what is stored of execution {} is damaged: {why}; {RESTORE}",
         id.0
     ))
+}
+
+/// The public ones of these events with their ids.
+pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
+    let public = events.iter().filter(|event| event.what.is_public());
+    public
+        .zip(first_public..)
+        .map(|(event, id)| HistoryEntry {
+            id,
+            event: event.clone(),
+        })
+        .collect()
 }
 
 /// An error unless the entry is the one expected.
@@ -472,5 +489,81 @@ pub(crate) fn broken(error: ReadError) -> Error {
     match &error {
         ReadError::Unreadable(_) => Error::Broken(error.to_string()),
         ReadError::Damaged(_) => Error::Damaged(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Append, MemoryJournal, NewExecution, Partition, View, Write};
+    use futures_util::FutureExt;
+    use stepwell_interp::Place;
+
+    fn now<T>(answer: impl Future<Output = T>) -> T {
+        answer.now_or_never().expect("memory answers at once")
+    }
+
+    /// Appends one event at this place.
+    fn append(journal: &MemoryJournal, execution: ExecutionId, first: u64) {
+        let wanted = [execution.partition()];
+        let leases = now(journal.lease("node", &wanted, 60_000)).expect("a lease");
+        let event = Event {
+            at: Timestamp(first),
+            previous: 0,
+            place: Place::default(),
+            what: What::ExecutionTimedOut {
+                error: None,
+                cause: None,
+            },
+        };
+        let mut segment = Segment {
+            events: 1,
+            first_public: first,
+            public: 1,
+            bytes: stepwell_interp::encode(&[event]).into(),
+        };
+        seal_segment(execution, first, &mut segment);
+        let new = NewExecution {
+            scope: ScopeId(1),
+            version: None,
+            alias: None,
+            name: "e".into(),
+            unique_name: true,
+            started_at: Timestamp(0),
+            meta: Arc::new([]),
+        };
+        let append = Append {
+            execution,
+            epoch: leases[0].epoch,
+            expected_next: first,
+            create: (first == 1).then_some(new),
+            segment,
+            blobs: Vec::new(),
+            view: View::default(),
+            open: Vec::new(),
+            close: Vec::new(),
+            send: Vec::new(),
+            consume: Vec::new(),
+            charges: Vec::new(),
+        };
+        let mut verdicts = now(journal.commit(vec![Write::Append(append)]));
+        verdicts.remove(0).expect("the append lands");
+    }
+
+    #[test]
+    fn what_was_appended_since_the_row_was_read_is_left_out() {
+        let journal = MemoryJournal::new(Arc::new(|| Timestamp(0)));
+        let execution = ExecutionId::new(1, 0, Partition(0));
+        append(&journal, execution, 1);
+        append(&journal, execution, 2);
+        let row = now(journal.execution(execution)).expect("readable");
+        let mut row = row.expect("it is there");
+        append(&journal, execution, 3);
+        let mut shown = 0;
+        now(each_event(&journal, &row, |_| shown += 1)).expect("the log is whole");
+        assert_eq!(shown, 2);
+        row.next += 2;
+        let error = now(each_event(&journal, &row, |_| {})).expect_err("one event is missing");
+        assert!(error.to_string().contains("ends before event 4"), "{error}");
     }
 }

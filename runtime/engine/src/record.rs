@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_interp::{FailedAt, Start, TaskId, TaskOutcome, Timestamp};
 use stepwell_query::Value;
 
-use crate::{api::MachineKind, error::Error, journal::RESTORE, seal};
+use crate::{api::MachineKind, error::Error, journal::RESTORE, logging::Logging, seal};
 
 /// Stored form, codec v1: a state machine. Its definition is a blob.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -174,6 +174,9 @@ pub(crate) struct Meta {
     /// ARN of the map run that it is a child of, or that it is.
     #[serde(rename = "M", default, skip_serializing_if = "Option::is_none")]
     pub(crate) map_run: Option<Arc<str>>,
+    /// What its state machine logs of it.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) logging: Option<Logging>,
     /// Of a child of a map run: how many items it has.
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     pub(crate) items: u32,

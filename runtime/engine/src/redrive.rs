@@ -33,7 +33,7 @@ impl Engine {
         let meta: Meta = record::decode(&row.new.meta)?;
         // Only the log knows the tokens: the call may be one that was made before.
         let repeated = token.is_some() && row.view.redrive_count > 0 && !is_item(&meta);
-        let standing = standing(&row, self.node().raised_limits);
+        let standing = standing(&row, self.raised_limits(&caller.tenant));
         match self.redrivable(caller, &meta, standing).await? {
             Redrivable::Yes => {}
             Redrivable::No(why) if repeated && why != NotRedrivable::Deleting => {}

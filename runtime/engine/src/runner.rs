@@ -1,8 +1,10 @@
 //! The border to whatever runs plugins. What it hides from the rest of the engine: that plugins are WebAssembly.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use stepwell_interp::OnCrash;
+use tokio::sync::oneshot;
 
 /// Runs task attempts for the engine. One implementation calls the sandbox; tests script theirs.
 pub trait TaskRunner: Send + Sync + 'static {
@@ -11,6 +13,41 @@ pub trait TaskRunner: Send + Sync + 'static {
 
     /// What the plugin's manifest says of an attempt that a crash interrupted.
     fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash;
+
+    /// Whether a plugin that is no function is there, in that version where one is given; asked before a call that nobody
+    /// waits for.
+    fn serves(&self, _tenant: &str, _plugin: &str, _version: Option<&str>) -> bool {
+        false
+    }
+
+    /// Looks whether a function can be called, and makes it ready; an error says why not and how to mend it.
+    fn check(
+        &self,
+        _tenant: &str,
+        _plugin: &str,
+        _function: Arc<FunctionVersion>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        Box::pin(async { Err("functions are not run here".to_owned()) })
+    }
+}
+
+/// A function as it was uploaded, with what it is called with.
+pub struct FunctionVersion {
+    /// Names this code with these settings among all that the account ever has under the function's name.
+    pub id: Arc<str>,
+    /// Its number; none is `$LATEST`.
+    pub version: Option<u64>,
+    pub memory_bytes: u64,
+    /// Wall and CPU time of a call, each.
+    pub wall: Duration,
+    pub environment: BTreeMap<String, String>,
+    pub code: Arc<dyn FunctionCode>,
+}
+
+/// Where a function's code is.
+pub trait FunctionCode: Send + Sync {
+    /// The `.wasm`; an error says why it cannot be had.
+    fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>>;
 }
 
 /// One attempt, as the plugin sees it.
@@ -19,6 +56,8 @@ pub struct PluginCall {
     pub plugin: Arc<str>,
     /// A pinned version or alias; `None` the current one.
     pub version: Option<Arc<str>>,
+    /// What was uploaded under that name; `version` counts for nothing then.
+    pub function: Option<Arc<FunctionVersion>>,
     /// JSON text, at most the payload limit.
     pub input: String,
     pub execution_arn: Arc<str>,
@@ -32,24 +71,61 @@ pub struct PluginCall {
     /// Time left of the state's TimeoutSeconds; the engine enforces it, the guest may want to know.
     pub remaining: Option<Duration>,
     pub trace_parent: Option<Arc<str>>,
+    /// Whether the end of the attempt's log is wanted, if it succeeds.
+    pub log_wanted: bool,
     /// Signals of life, for the engine.
     pub signals: Arc<dyn Signals>,
+    /// Of an attempt that is dispatched again: after [`Signals::started`] the guest waits for this before it does anything.
+    /// An error means that nobody wants it to begin any more.
+    pub permit: Option<oneshot::Receiver<()>>,
 }
 
 /// What a running attempt tells the engine before it ends.
 pub trait Signals: Send + Sync {
     /// The guest was instantiated and runs, on this version of the plugin.
     fn started(&self, version: &str);
+    /// The guest cannot be instantiated yet, and what it waits for: the last such text is the cause of a timeout that
+    /// comes before the guest.
+    fn waits(&self, why: &str);
     /// The guest called `heartbeat`.
     fn heartbeat(&self);
+    /// What the attempt used; told once, before its end.
+    fn used(&self, used: PluginUse);
+}
+
+/// What an attempt used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PluginUse {
+    /// CPU time of the guest and of the host on its behalf.
+    pub cpu: Duration,
+    /// From the guest's start to its end.
+    pub wall: Duration,
+    /// Most memory held at once.
+    pub memory_bytes_max: u64,
+    /// Bytes of the input and of the output, JSON.
+    pub input_bytes: u64,
+    pub output_bytes: u64,
+}
+
+/// The end of an attempt's log, and what the attempt used.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PluginLog {
+    /// Its last 4 KiB or more: what the plugin printed and logged, in the order in which it did.
+    pub tail: String,
+    /// From the guest's start to its end.
+    pub wall: Duration,
+    /// Most memory held at once.
+    pub memory_bytes_max: u64,
 }
 
 /// How an attempt ended, decided by the sandbox; [`crate::Engine`] maps it to ASL's error names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PluginEnd {
-    /// JSON text.
     Succeeded {
+        /// JSON text.
         output: String,
+        /// Where [`PluginCall::log_wanted`] says so.
+        log: Option<PluginLog>,
     },
     /// The guest's own error, verbatim.
     Failed {
@@ -90,6 +166,10 @@ pub enum PluginEnd {
     },
     /// [`PluginCall::remaining`] is over: the state's timeout, whichever of guest and timer saw it first.
     Deadline,
+    /// The same before the guest could be instantiated, and what it waited for.
+    NotReady {
+        cause: String,
+    },
     GrantRefused {
         cause: String,
     },

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     journal::{List, ScopeId},
     limits::STARTABLES_MAX,
+    logging::Logging,
     machines::{absent, being_deleted},
     node,
     record::AliasRecord,
@@ -35,6 +36,7 @@ pub(crate) struct Startable {
     /// The revision that runs, and when it was made.
     pub(crate) revision_id: Option<Arc<str>>,
     pub(crate) revised_ms: u64,
+    pub(crate) logging: Option<Logging>,
 }
 
 /// A version or an alias.
@@ -227,6 +229,7 @@ impl Engine {
                 version: None,
                 revision_id: record.revision_id,
                 revised_ms: record.updated_ms,
+                logging: record.logging.as_ref().and_then(Logging::of),
             });
         };
         let version = self.version_record(caller, &machine, number).await?;
@@ -246,6 +249,7 @@ impl Engine {
             }),
             revision_id: version.revision_id,
             revised_ms: version.revised_ms,
+            logging: version.logging.as_ref().and_then(Logging::of),
         })
     }
 

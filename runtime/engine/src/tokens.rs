@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
 use stepwell_interp::{Input, TaskToken};
 use stepwell_query::Value;
 
@@ -11,11 +12,11 @@ use crate::{
     engine::Engine,
     error::{Code, Error},
     executions::refusal,
-    journal::{OpenTask, Outgoing, Refused, Write},
+    journal::{OpenTask, Outgoing, Refused, TokenHash, Write},
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, TOKEN_CHARS},
     reader,
     record::{self, Answer, InboxItem, Meta, TaskKey},
-    shard::{In, token_hash},
+    shard::In,
 };
 
 impl Engine {
@@ -28,7 +29,7 @@ impl Engine {
     ) -> Result<(), Error> {
         // A text that was never a token is told before what is wrong with the output.
         check_token(token)?;
-        let most = if self.node().raised_limits {
+        let most = if self.raised_limits(&caller.tenant) {
             PAYLOAD_BYTES_MAX_RAISED
         } else {
             PAYLOAD_BYTES_MAX
@@ -105,7 +106,7 @@ impl Engine {
     /// The open task of a token of the caller's tenant.
     async fn open_task(&self, caller: &Caller, token: &str) -> Result<OpenTask, Error> {
         check_token(token)?;
-        let hash = token_hash(&TaskToken(Arc::from(token)));
+        let hash = hash(&TaskToken(Arc::from(token)));
         let journal = &self.node().journal;
         let open = journal
             .open_task(hash)
@@ -124,6 +125,11 @@ impl Engine {
         }
         Ok(open)
     }
+}
+
+/// The row key of a token: its SHA-256.
+pub(crate) fn hash(token: &TaskToken) -> TokenHash {
+    TokenHash(Sha256::digest(token.0.as_bytes()).into())
 }
 
 /// Tells what was never a token from one that is no longer open.

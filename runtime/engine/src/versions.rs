@@ -69,7 +69,7 @@ impl Engine {
         if let Some(number) = machine.published {
             return Ok(number);
         }
-        let most = if self.node().raised_limits {
+        let most = if self.raised_limits(&caller.tenant) {
             VERSIONS_MAX_RAISED
         } else {
             VERSIONS_MAX

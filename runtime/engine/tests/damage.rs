@@ -8,7 +8,7 @@ use std::{future::Future, path::Path, pin::Pin, sync::Arc};
 use rusqlite::{Connection, params};
 use stepwell_engine::{
     Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
+    PluginCall, PluginEnd, Quotas, StartRequest, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use tokio::runtime::Runtime;
@@ -21,7 +21,12 @@ impl TaskRunner for Hangs {
         if &*call.plugin == "hang" {
             return Box::pin(std::future::pending());
         }
-        Box::pin(async move { PluginEnd::Succeeded { output: call.input } })
+        Box::pin(async move {
+            PluginEnd::Succeeded {
+                output: call.input,
+                log: None,
+            }
+        })
     }
 
     fn on_crash(&self, _: &str, _: &str) -> OnCrash {
@@ -46,6 +51,8 @@ fn options(directory: &Path, take_up: bool) -> Options {
         shards: 1,
         storage: None,
         connections: Default::default(),
+        services: Default::default(),
+        observer: None,
     }
 }
 
@@ -331,4 +338,64 @@ fn a_file_damaged_in_the_middle_is_not_served() {
     };
     assert!(text.contains("restore it from a backup"), "{text}");
     assert!(text.contains("journal.sqlite is damaged"), "{text}");
+}
+
+#[test]
+fn damaged_quotas_keep_nobody_from_being_served() {
+    let runtime = runtime();
+    let (directory, closed, _) = store(&runtime);
+    let (first, second) = ("111111111111", "222222222222");
+    let quotas = Quotas {
+        open_executions: Some(3),
+        ..Quotas::default()
+    };
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        for account in [first, second] {
+            engine.add_tenant(account, "one of two").await.unwrap();
+            engine.set_quotas(account, quotas.clone()).await.unwrap();
+        }
+        engine.shutdown().await;
+    });
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let sql = "SELECT rowid FROM records WHERE kind = 'quotas' AND name = ?1";
+    let row: i64 = conn.query_row(sql, [first], |row| row.get(0)).unwrap();
+    drop(conn);
+    flip(directory.path(), "records", "bytes", row, 10);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let execution = engine.execution(&caller(), &closed).await.unwrap();
+        assert_eq!(execution.status, Status::Succeeded);
+        assert_damaged(engine.quotas(first).await, &[]);
+        assert_eq!(engine.quotas(second).await.unwrap().0, quotas);
+        engine.set_quotas(first, quotas.clone()).await.unwrap();
+        assert_eq!(engine.quotas(first).await.unwrap().0, quotas);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_directory_is_free_after_an_opening_that_failed() {
+    let runtime = runtime();
+    let (directory, closed, _) = store(&runtime);
+    let rename = |from: &str, to: &str| {
+        let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+        let sql = format!("ALTER TABLE usage RENAME COLUMN {from} TO {to}");
+        conn.execute(&sql, []).unwrap();
+    };
+    rename("tasks", "was_tasks");
+    let failed = Engine::open(options(directory.path(), true), Arc::new(Hangs));
+    assert!(failed.is_err(), "usage is read");
+    rename("was_tasks", "tasks");
+    runtime.block_on(async {
+        // Its threads end without anyone waiting for them.
+        let opened = (0..600).find_map(|_| {
+            let opened = Engine::open(options(directory.path(), true), Arc::new(Hangs));
+            opened.ok()
+        });
+        let engine = opened.expect("the lock is let go");
+        let execution = engine.execution(&caller(), &closed).await.unwrap();
+        assert_eq!(execution.status, Status::Succeeded);
+        engine.shutdown().await;
+    });
 }

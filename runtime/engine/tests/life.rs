@@ -10,30 +10,56 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use stepwell_engine::{
     Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
+    PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use stepwell_query::Value;
+
+/// A slow machine gets there in minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Hangs in its first call, succeeds in every later one.
 #[derive(Default)]
 struct HangsOnce {
     calls: AtomicU32,
+    /// Calls that were let begin.
+    permitted: Arc<AtomicU32>,
+}
+
+impl HangsOnce {
+    /// Waits for the first call: a dispatch that waits for a read has not called yet, and a shutdown does not wait for it.
+    async fn is_called(&self) {
+        let called = async {
+            while self.calls.load(SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, called).await.unwrap();
+    }
 }
 
 impl TaskRunner for HangsOnce {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         let first = self.calls.fetch_add(1, SeqCst) == 0;
+        let permitted = self.permitted.clone();
         call.signals.started("1");
         Box::pin(async move {
+            if let Some(permit) = call.permit {
+                permit.await.expect("the engine lets it begin");
+                permitted.fetch_add(1, SeqCst);
+            }
             if first {
                 std::future::pending::<()>().await;
             }
-            PluginEnd::Succeeded { output: call.input }
+            PluginEnd::Succeeded {
+                output: call.input,
+                log: None,
+            }
         })
     }
 
@@ -50,6 +76,8 @@ fn open(directory: &Path, runner: Arc<HangsOnce>, take_up: bool) -> Engine {
         shards: 2,
         storage: None,
         connections: Default::default(),
+        services: Default::default(),
+        observer: None,
     };
     Engine::open(options, runner).expect("the directory is free")
 }
@@ -95,6 +123,7 @@ fn the_next_life_takes_up_what_the_last_one_left() {
             first, again,
             "the same name and input is the same execution"
         );
+        runner.is_called().await;
         engine.shutdown().await;
         first.execution_arn
     });
@@ -123,6 +152,11 @@ fn the_next_life_takes_up_what_the_last_one_left() {
     assert_eq!(execution.status, Status::Succeeded);
     assert_eq!(execution.output, Some(execution.input));
     assert_eq!(runner.calls.load(SeqCst), 2, "once in each life");
+    assert_eq!(
+        runner.permitted.load(SeqCst),
+        1,
+        "the second one is noted before it begins"
+    );
 }
 
 /// Computes for a moment each time round, and goes round until its history is full.
@@ -149,14 +183,22 @@ fn runtime() -> tokio::runtime::Runtime {
 }
 
 async fn start(engine: &Engine, machine_arn: &str, name: &str) -> String {
+    let started = start_named(engine, machine_arn, name).await;
+    started.unwrap().execution_arn.to_string()
+}
+
+async fn start_named(
+    engine: &Engine,
+    machine_arn: &str,
+    name: &str,
+) -> Result<StartedExecution, Error> {
     let request = StartRequest {
         machine_arn: machine_arn.to_owned(),
         name: Some(name.into()),
         input: Some(format!(r#"{{"of":"{name}"}}"#)),
         trace_header: None,
     };
-    let started = engine.start(&caller(), request).await.unwrap();
-    started.execution_arn.to_string()
+    engine.start(&caller(), request).await
 }
 
 #[test]
@@ -235,6 +277,18 @@ fn executions_outlive_a_change_of_their_machines_type() {
     });
 }
 
+#[test]
+fn a_directory_is_free_after_a_shutdown_however_short_the_life_was() {
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        for _ in 0..20 {
+            // Threads may begin only when the engine is closing already.
+            let engine = open(directory.path(), Arc::default(), true);
+            engine.shutdown().await;
+        }
+    });
+}
+
 #[cfg(unix)]
 #[test]
 fn a_directory_that_is_taken_away_acknowledges_nothing() {
@@ -257,6 +311,8 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
             shards: 2,
             storage: None,
             connections: Default::default(),
+            services: Default::default(),
+            observer: None,
         };
         let second = Engine::open(options, Arc::<HangsOnce>::default());
         assert!(matches!(second, Err(Error::Unopened(_))));
@@ -271,6 +327,17 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
         engine.start(&caller(), request).await.unwrap_err();
         let why = engine.health().await.unwrap_err();
         assert!(why.contains("journal.sqlite was removed"), "{why}");
+
+        // Another server may begin anew there; this one has no part in it.
+        let successor = open(&directory, Arc::default(), true);
+        let refused = start_named(&engine, &machine_arn, "lost-too").await;
+        assert!(matches!(refused, Err(Error::Broken(_))), "{refused:?}");
+        let why = engine.health().await.unwrap_err();
+        assert!(why.contains("journal.sqlite was replaced"), "{why}");
+        assert_eq!(successor.health().await, Ok(()));
+        successor.shutdown().await;
+        drop(successor);
+        std::fs::remove_dir_all(&directory).unwrap();
 
         std::fs::rename(&away, &directory).unwrap();
         let arn = start(&engine, &machine_arn, "kept").await;

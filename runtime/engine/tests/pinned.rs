@@ -36,6 +36,8 @@ fn open(directory: &Path) -> Engine {
         shards: 2,
         storage: None,
         connections: Default::default(),
+        services: Default::default(),
+        observer: None,
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("the directory is free")
 }
@@ -64,7 +66,9 @@ struct Three {
 
 impl Three {
     async fn make(engine: &Engine) -> Three {
-        let activity = engine.create_activity(&caller(), "wait", Vec::new()).await;
+        let activity = engine
+            .create_activity(&caller(), "wait", None, Vec::new())
+            .await;
         let activity = activity.unwrap().arn.to_string();
         let request = CreateMachine {
             name: "says".into(),

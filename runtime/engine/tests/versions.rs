@@ -41,6 +41,8 @@ fn try_open(store: Store) -> Result<Engine, Error> {
         shards: 2,
         storage: None,
         connections: Default::default(),
+        services: Default::default(),
+        observer: None,
     };
     Engine::open(options, Arc::new(NoPlugins))
 }

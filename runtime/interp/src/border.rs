@@ -49,7 +49,9 @@ pub enum Input {
     /// A task attempt ended.
     TaskEnded { task: TaskId, outcome: TaskOutcome },
     /// The process that ran an attempt is gone. Redispatches the attempt, counted by an internal event; the
-    /// `REDISPATCH_MAX + 1`th time it fails instead, as it does at once with [`OnCrash::Fail`].
+    /// `REDISPATCH_MAX + 1`th time it fails instead, as it does at once with [`OnCrash::Fail`]. A redispatch whose guest
+    /// never began is not counted: it only waited for a compiler or a place. Whether the first dispatch came to that is
+    /// not known; it counts.
     TaskLost { task: TaskId, on_crash: OnCrash },
     /// The map run that a Map state waits for has ended, for the first time or after that redrive.
     MapRunEnded {
@@ -63,6 +65,9 @@ pub enum Input {
     TimerDue { timer: TimerId },
     /// A worker or guest is alive: moves the heartbeat deadline. Not history: it counts anew after a crash.
     Heartbeat { task: TaskId },
+    /// A task attempt waits for something of its host before it can begin, and for what: the cause of a timeout that
+    /// comes first. Not history: the last one counts, and none after a crash.
+    TaskWaits { task: TaskId, why: Arc<str> },
     /// StopExecution was called.
     StopAsked {
         error: Option<Arc<str>>,
@@ -92,6 +97,9 @@ pub enum Effect {
     Record(Event),
     /// Dispatch a task attempt (a plugin, a service; never an activity).
     RunTask(TaskRequest),
+    /// Let the guest of an attempt that was dispatched again begin: that it does is noted, so that a guest that takes its
+    /// process with it at once does so a few times only.
+    Begin { task: TaskId },
     /// A task waits for an answer from outside: keep a row by the token's hash.
     OpenToken {
         task: TaskId,
@@ -115,6 +123,28 @@ pub enum Effect {
     Again,
     /// The execution is closed; [`crate::Run::ending`] says how.
     Finish,
+}
+
+impl Effect {
+    /// Keeps the events of a step and says whether it has to go on, for whoever does nothing else of what it wants done.
+    pub fn keep_events(effects: Vec<Effect>, events: &mut Vec<Event>) -> bool {
+        let mut again = false;
+        for effect in effects {
+            match effect {
+                Effect::Record(event) => events.push(event),
+                Effect::Again => again = true,
+                Effect::RunTask(_)
+                | Effect::Begin { .. }
+                | Effect::OpenToken { .. }
+                | Effect::CancelTask { .. }
+                | Effect::StartMapRun(_)
+                | Effect::RedriveMapRun { .. }
+                | Effect::MapRun(_)
+                | Effect::Finish => {}
+            }
+        }
+        again
+    }
 }
 
 /// Everything that is fixed when an execution starts.
@@ -165,6 +195,8 @@ pub struct TaskRequest {
     pub role_arn: Option<Arc<str>>,
     /// End of TimeoutSeconds, when given. The interpreter's own timer ends the attempt; this tells the guest.
     pub deadline: Option<Timestamp>,
+    /// It is dispatched again: its guest waits for [`Effect::Begin`].
+    pub again: bool,
 }
 
 /// How an attempt ended.

@@ -180,10 +180,13 @@ pub enum What {
         retrier: u32,
         fire_at: Timestamp,
     },
-    /// The attempt's process was lost and it is dispatched once more; `count` from 1.
+    /// The attempt's process was lost and it is dispatched once more; `count` from 1, the same again when its guest had
+    /// not begun since.
     Redispatched {
         count: u32,
     },
+    /// The guest of an attempt that was dispatched again is about to begin.
+    Begins,
     /// The state's work failed without a public event that says so.
     StateFailed {
         failure: Failure,
@@ -327,6 +330,7 @@ impl What {
             What::WaitPlanned { .. }
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
+            | What::Begins
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
             | What::BranchAborted { .. }
@@ -410,6 +414,7 @@ impl What {
             What::WaitPlanned { .. }
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
+            | What::Begins
             | What::StateFailed { .. }
             | What::BranchAborted { .. }
             | What::ChildStarted { .. }

@@ -37,7 +37,7 @@ pub use limits::{
 pub use map_run::{
     ChildResult, ChildStatus, Counts, Form, Item, MapRun, MapRunChange, MapRunEffect, MapRunEnding,
     MapRunEvent, MapRunInput, MapRunStart, MapRunView, NewChild, Part, PartKind, Progress, Reading,
-    step_map_run,
+    ResultWrite, step_map_run,
 };
 pub use near::{Limit, Usage, usage};
 pub use probe::{

@@ -155,6 +155,7 @@ fn payload(what: &What) -> Option<&Value> {
         | What::WaitPlanned { .. }
         | What::RetryPlanned { .. }
         | What::Redispatched { .. }
+        | What::Begins
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }

@@ -90,7 +90,7 @@ impl<'a> Turn<'a> {
         match input {
             Input::Started(start) => self.start(*start),
             Input::Continue => {}
-            Input::TaskStarted { task, by, at } => self.task_started(task, by, at),
+            Input::TaskStarted { task, by, at } => self.task_begins(task, by, at),
             Input::TaskSubmitted { task, output } => self.task_submitted(task, output),
             Input::ChildStarted {
                 task,
@@ -109,6 +109,7 @@ impl<'a> Turn<'a> {
             Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
             Input::TimerDue { timer } => self.timer_due(timer),
             Input::Heartbeat { task } => self.run.beat(task, self.at),
+            Input::TaskWaits { task, why } => self.run.awaits(task, why),
             Input::StopAsked { error, cause } => {
                 if !self.run.is_fresh() {
                     self.record(FrameId::ROOT, What::ExecutionAborted { error, cause });

@@ -115,6 +115,8 @@ impl Text {
             .gzip
             .as_ref()
             .is_some_and(|gzip| !gzip.waiting.is_empty());
+        // What waits may become a thousand times as much: others have their turn in between.
+        tokio::task::yield_now().await;
         let fetched = if waits {
             None
         } else {

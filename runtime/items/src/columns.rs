@@ -1,8 +1,9 @@
 //! Parquet: each row an object. Hides that the library reads where it likes and blocks while it does.
 
 use std::{
+    collections::VecDeque,
     io::{Cursor as IoCursor, Read},
-    sync::{Arc, OnceLock},
+    sync::{Mutex, PoisonError},
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -10,47 +11,60 @@ use bytes::Bytes;
 use parquet::{
     errors::{ParquetError, Result as ParquetResult},
     file::reader::{ChunkReader, FileReader, Length, SerializedFileReader},
-    record::{Field, Row, reader::RowIter},
+    record::{
+        Field, Row,
+        reader::{ReaderIter, TreeBuilder},
+    },
 };
 use stepwell_query::{Number, ObjectBuilder, Value};
-use tokio::{runtime::Handle, sync::mpsc};
+use tokio::{runtime::Handle, sync::Semaphore};
 
-use crate::{error::Error, object::Object};
+use crate::{error::Error, limits::ITEM_BYTES_MAX, object::Object};
 
-/// Rows that are read ahead.
-const ROWS_AHEAD: usize = 256;
+/// Rows that are read at a time, and their bytes: one that is larger comes alone.
+const ROWS_AT_ONCE: usize = 256;
+const BYTES_AT_ONCE: usize = 1024 * 1024;
+/// Files that are read at the same moment. Each takes a thread while it is, and reading from a folder takes others.
+const READING_MAX: usize = 16;
 /// Bytes fetched at a time within a column.
 const FETCH_BYTES: u64 = 256 * 1024;
 
-/// The rows of a file from a place on, read by a thread of its own.
+static READING: Semaphore = Semaphore::const_new(READING_MAX);
+
+/// The rows of a file from a place on. A thread has it only while it reads.
 pub(crate) struct ParquetRows {
-    rows: mpsc::Receiver<Result<Value, Error>>,
+    /// Absent while it reads, and after an error.
+    groups: Mutex<Option<Groups>>,
+    read: VecDeque<Value>,
     at: u64,
     /// Rows in all, once the file's foot was read.
-    total: Arc<OnceLock<u64>>,
+    total: Option<u64>,
+    ended: bool,
 }
 
 impl ParquetRows {
     pub(crate) fn open(object: Object, at: u64) -> ParquetRows {
-        let (sender, rows) = mpsc::channel(ROWS_AHEAD);
         let file = File {
             object,
             runtime: Handle::current(),
         };
-        let total = Arc::new(OnceLock::new());
-        let known = total.clone();
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = send_rows(file, at, &sender, &known) {
-                // No one receives when the reader was dropped.
-                let _ = sender.blocking_send(Err(error));
-            }
-        });
-        ParquetRows { rows, at, total }
+        ParquetRows {
+            groups: Mutex::new(Some(Groups {
+                file: Some(file),
+                reader: None,
+                next: 0,
+                rows: None,
+                skip: at,
+            })),
+            read: VecDeque::new(),
+            at,
+            total: None,
+            ended: false,
+        }
     }
 
     pub(crate) fn share(&self) -> Option<f64> {
-        let total = self.total.get()?;
-        Some(self.at as f64 / (*total).max(1) as f64)
+        Some(self.at as f64 / self.total?.max(1) as f64)
     }
 
     pub(crate) fn at(&self) -> u64 {
@@ -58,39 +72,118 @@ impl ParquetRows {
     }
 
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
-        let row = self.rows.recv().await.transpose()?;
+        while self.read.is_empty() && !self.ended {
+            self.more().await?;
+        }
+        let row = self.read.pop_front();
         self.at += u64::from(row.is_some());
         Ok(row)
     }
+
+    /// The mutex is for the compiler: what the library holds may be sent to another thread and not be shared with it.
+    fn groups(&mut self) -> &mut Option<Groups> {
+        self.groups
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn more(&mut self) -> Result<(), Error> {
+        let broken = || {
+            // The library panics over some values that no type should hold.
+            Error::malformed(
+                "The Parquet file cannot be read: the reader broke down over a value of it",
+            )
+        };
+        let mut groups = self.groups().take().ok_or_else(broken)?;
+        // The semaphore is never closed.
+        let _reading = READING.acquire().await.map_err(|_| broken())?;
+        let read = tokio::task::spawn_blocking(move || {
+            let rows = groups.read();
+            (groups, rows)
+        });
+        let (groups, rows) = read.await.map_err(|_| broken())?;
+        let rows = rows?;
+        self.ended = rows.is_empty();
+        self.total = groups.total();
+        *self.groups() = Some(groups);
+        self.read = rows.into();
+        Ok(())
+    }
 }
 
-fn send_rows(
-    file: File,
-    at: u64,
-    sender: &mpsc::Sender<Result<Value, Error>>,
-    total: &OnceLock<u64>,
-) -> Result<(), Error> {
-    let reader = SerializedFileReader::new(file).map_err(unreadable)?;
-    let rows = reader.metadata().file_metadata().num_rows();
-    let _ = total.set(u64::try_from(rows).unwrap_or(0));
-    let mut skip = at;
-    for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(unreadable)?;
-        let rows = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
-        if skip >= rows {
-            skip -= rows;
-            continue;
-        }
-        for row in RowIter::from_row_group(None, group.as_ref()).map_err(unreadable)? {
-            let row = row.map_err(unreadable)?;
-            if skip > 0 {
-                skip -= 1;
-            } else if sender.blocking_send(Ok(object(&row))).is_err() {
-                return Ok(());
-            }
-        }
+/// A file's groups of rows, one after another.
+struct Groups {
+    /// Until its foot was read.
+    file: Option<File>,
+    reader: Option<SerializedFileReader<File>>,
+    /// The group to open next.
+    next: usize,
+    rows: Option<ReaderIter>,
+    /// Rows that were read before.
+    skip: u64,
+}
+
+impl Groups {
+    fn total(&self) -> Option<u64> {
+        let rows = self.reader.as_ref()?.metadata().file_metadata().num_rows();
+        u64::try_from(rows).ok()
     }
-    Ok(())
+
+    /// The next rows; none at the end of the file.
+    fn read(&mut self) -> Result<Vec<Value>, Error> {
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        while read.len() < ROWS_AT_ONCE && bytes < BYTES_AT_ONCE {
+            let Some(rows) = &mut self.rows else {
+                if !self.open()? {
+                    break;
+                }
+                continue;
+            };
+            let Some(row) = rows.next() else {
+                self.rows = None;
+                continue;
+            };
+            let row = row.map_err(unreadable)?;
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            let value = object(&row);
+            let size = value.json_bytes();
+            if size > ITEM_BYTES_MAX {
+                let text =
+                    format!("A row of the Parquet file has more than {ITEM_BYTES_MAX} bytes.");
+                return Err(Error::Malformed(text));
+            }
+            bytes += size;
+            read.push(value);
+        }
+        Ok(read)
+    }
+
+    /// Opens the next group that has rows to read; false after the last.
+    fn open(&mut self) -> Result<bool, Error> {
+        if let Some(file) = self.file.take() {
+            self.reader = Some(SerializedFileReader::new(file).map_err(unreadable)?);
+        }
+        let Some(reader) = &self.reader else {
+            return Ok(false);
+        };
+        while self.next < reader.num_row_groups() {
+            let group = reader.get_row_group(self.next).map_err(unreadable)?;
+            self.next += 1;
+            let rows = u64::try_from(group.metadata().num_rows()).unwrap_or(0);
+            if self.skip >= rows {
+                self.skip -= rows;
+                continue;
+            }
+            let opened =
+                TreeBuilder::new().as_iter(group.metadata().schema_descr_ptr(), group.as_ref());
+            self.rows = Some(opened.map_err(unreadable)?);
+            return Ok(true);
+        }
+        Ok(false)
+    }
 }
 
 fn unreadable(error: ParquetError) -> Error {

@@ -23,6 +23,9 @@ pub enum Error {
     InvalidBucket,
     #[error("The key '{key}' cannot be used: {why}")]
     InvalidKey { key: String, why: String },
+    /// One of the above or below, of that object or bucket.
+    #[error("{error}: {place}")]
+    At { error: Box<Error>, place: String },
     /// What was read is another version by now.
     #[error("The object s3://{bucket}/{key} changed while it was read")]
     Changed { bucket: String, key: String },
@@ -37,6 +40,27 @@ pub enum Error {
 impl Error {
     pub(crate) fn malformed(text: impl Into<String>) -> Error {
         Error::Malformed(text.into())
+    }
+
+    /// The error with the object that it is of, or the bucket where there is no key: S3's words name neither.
+    pub(crate) fn at(self, bucket: &str, key: &str) -> Error {
+        match self {
+            Error::NoSuchBucket
+            | Error::NoSuchKey
+            | Error::AccessDenied
+            | Error::InvalidBucket
+            | Error::Storage(_) => Error::At {
+                error: Box::new(self),
+                place: match key {
+                    "" => format!("s3://{bucket}"),
+                    key => format!("s3://{bucket}/{key}"),
+                },
+            },
+            Error::InvalidKey { .. }
+            | Error::At { .. }
+            | Error::Changed { .. }
+            | Error::Malformed(_) => self,
+        }
     }
 
     /// What `object_store` says of an object.

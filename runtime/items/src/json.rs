@@ -17,6 +17,8 @@ pub(crate) struct JsonItems {
     /// No item was read since the bracket.
     first: bool,
     ended: bool,
+    /// The list or object is all of the file.
+    whole: bool,
 }
 
 impl JsonItems {
@@ -31,6 +33,7 @@ impl JsonItems {
             members: from.members,
             first: from.at == 0,
             ended: false,
+            whole: pointer.is_empty(),
         };
         if !items.first {
             return Ok(items);
@@ -75,6 +78,9 @@ impl JsonItems {
         let close = if self.members { b'}' } else { b']' };
         if !self.more_in(close).await? {
             self.ended = true;
+            if self.whole && self.peek().await?.is_some() {
+                return Err(self.wrong("the file goes on after its end"));
+            }
             return Ok(None);
         }
         let key = if self.members {

@@ -4,6 +4,9 @@ use stepwell_query::Value;
 
 use crate::{chunks::Text, error::Error, limits::ITEM_BYTES_MAX, object::Object};
 
+/// Empty lines that are passed over without others having their turn.
+const EMPTY_AT_ONCE: usize = 10_000;
+
 /// The lines of a file from a place on.
 pub(crate) struct Lines {
     text: Text,
@@ -25,7 +28,12 @@ impl Lines {
     }
 
     pub(crate) async fn next(&mut self) -> Result<Option<Value>, Error> {
+        let mut empty = 0;
         loop {
+            empty += 1;
+            if empty % EMPTY_AT_ONCE == 0 {
+                tokio::task::yield_now().await;
+            }
             let (line, ended) = self.line_end().await?;
             if line == 0 && ended {
                 return Ok(None);

@@ -97,5 +97,7 @@ pub(crate) async fn open(
     (bucket, key): &(Arc<str>, Arc<str>),
     tag: Option<&str>,
 ) -> Result<Object, Error> {
-    Object::open(&storage.bucket(bucket)?, key, None, tag).await
+    let of = |error: Error| error.at(bucket, key);
+    let opened = Object::open(&storage.bucket(bucket).map_err(of)?, key, None, tag).await;
+    opened.map_err(of)
 }

@@ -172,9 +172,11 @@ impl Reader {
 
     async fn next_key(&mut self, prefix: &str) -> Result<Option<ObjectMeta>, Error> {
         if self.listed.is_empty() {
-            let bucket = self.storage.bucket(&self.source.bucket)?;
+            let of = |error: Error| error.at(&self.source.bucket, "");
+            let bucket = self.storage.bucket(&self.source.bucket).map_err(of)?;
             let after = self.cursor.key.as_deref();
-            self.listed = listing::after(&bucket, prefix, after).await?.into();
+            let listed = listing::after(&bucket, prefix, after).await;
+            self.listed = listed.map_err(of)?.into();
         }
         let meta = self.listed.pop_front();
         if let Some(meta) = &meta {
@@ -201,8 +203,7 @@ impl Reader {
                         }
                     },
                 };
-                let bucket = self.storage.bucket(&self.source.bucket)?;
-                let object = Object::open(&bucket, &key, None, tag).await?;
+                let object = self.object(&key, None, tag).await?;
                 Rows::open(object, &format, &position).await.map(Some)
             }
             Content::Object {
@@ -210,17 +211,16 @@ impl Reader {
                 version,
                 format,
             } => {
-                let bucket = self.storage.bucket(&self.source.bucket)?;
                 let (Format::AthenaManifest(_) | Format::InventoryManifest) = format else {
                     if self.cursor.file > 0 {
                         return Ok(None);
                     }
-                    let object = Object::open(&bucket, &key, version.as_deref(), tag).await?;
+                    let object = self.object(&key, version.as_deref(), tag).await?;
                     return Rows::open(object, &format, &position).await.map(Some);
                 };
                 if self.files.is_none() {
                     let tag = self.cursor.manifest.as_deref();
-                    let object = Object::open(&bucket, &key, version.as_deref(), tag).await?;
+                    let object = self.object(&key, version.as_deref(), tag).await?;
                     self.cursor.manifest = object.tag.clone();
                     self.files = Some(match &format {
                         Format::AthenaManifest(format) => manifest::athena(object, format).await?,
@@ -234,6 +234,19 @@ impl Reader {
                 self.open_named(&position).await
             }
         }
+    }
+
+    /// Opens an object of the source's bucket.
+    async fn object(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        tag: Option<&str>,
+    ) -> Result<Object, Error> {
+        let of = |error: Error| error.at(&self.source.bucket, key);
+        let bucket = self.storage.bucket(&self.source.bucket).map_err(of)?;
+        let opened = Object::open(&bucket, key, version, tag).await;
+        opened.map_err(of)
     }
 
     async fn open_named(&self, position: &Position) -> Result<Option<Rows>, Error> {

@@ -40,7 +40,7 @@ pub struct ResultFolder {
     pub bucket: Arc<str>,
     /// Without a slash at its end.
     pub folder: Arc<str>,
-    /// JSON Lines instead of one JSON array a file.
+    /// JSON Lines, each with its end, instead of one JSON array a file.
     pub lines: bool,
 }
 
@@ -63,11 +63,16 @@ impl ResultFolder {
         let key = format!("{}/{}_{number}.{extension}", self.folder, kind.name());
         let bytes = self.text(results).into_bytes();
         let size = bytes.len() as u64;
-        self.storage.put(&self.bucket, &key, bytes).await?;
+        self.put(&key, bytes).await?;
         Ok(PartFile {
             key: key.into(),
             bytes: size,
         })
+    }
+
+    async fn put(&self, key: &str, bytes: Vec<u8>) -> Result<(), Error> {
+        let put = self.storage.put(&self.bucket, key, bytes).await;
+        put.map(drop).map_err(|error| error.at(&self.bucket, key))
     }
 
     fn text(&self, results: &[Value]) -> String {
@@ -77,10 +82,13 @@ impl ResultFolder {
             text.push('[');
         }
         for (index, result) in results.iter().enumerate() {
-            if index > 0 {
-                text.push(if self.lines { '\n' } else { ',' });
+            if index > 0 && !self.lines {
+                text.push(',');
             }
             result.write_json(&mut text);
+            if self.lines {
+                text.push('\n');
+            }
         }
         if !self.lines {
             text.push(']');
@@ -115,9 +123,6 @@ impl ResultFolder {
         text.insert("MapRunArn", Value::String(manifest.map_run_arn.clone()));
         text.insert("ResultFiles", files);
         let bytes = Value::from(text).to_json().into_bytes();
-        self.storage
-            .put(&self.bucket, &self.manifest_key(), bytes)
-            .await
-            .map(drop)
+        self.put(&self.manifest_key(), bytes).await
     }
 }

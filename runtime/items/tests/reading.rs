@@ -411,13 +411,20 @@ async fn manifests_name_the_files() {
 #[tokio::test]
 async fn what_is_missing_or_changed_is_told() {
     let bucket = Bucket::with(&[("a.jsonl", b"1\n2\n3\n")]);
+    let at = |error: Error, place: &str| Error::At {
+        error: Box::new(error),
+        place: place.to_owned(),
+    };
     assert_eq!(
         bucket.items(&object("b", Format::JsonLines)).await,
-        Err(Error::NoSuchKey)
+        Err(at(Error::NoSuchKey, "s3://data/b"))
     );
     let mut elsewhere = object("a.jsonl", Format::JsonLines);
     elsewhere.bucket = "nowhere".into();
-    assert_eq!(bucket.items(&elsewhere).await, Err(Error::NoSuchBucket));
+    assert_eq!(
+        bucket.items(&elsewhere).await,
+        Err(at(Error::NoSuchBucket, "s3://nowhere/a.jsonl"))
+    );
     let source = object("a.jsonl", Format::JsonLines);
     let one = PageSize { items: 1, bytes: 1 };
     let page = Reader::new(bucket.storage.clone(), source.clone(), Cursor::default())

@@ -30,7 +30,7 @@ async fn parts_and_their_manifest() {
     assert_eq!(&*lines.key, "prefix/1234/FAILED_1.jsonl");
     assert_eq!(
         storage.get("results", &lines.key).await.unwrap(),
-        b"\"a\"\n{}"
+        b"\"a\"\n{}\n"
     );
     let manifest = Manifest {
         map_run_arn: "arn".into(),
@@ -43,6 +43,6 @@ async fn parts_and_their_manifest() {
         .unwrap();
     assert_eq!(
         String::from_utf8(text).unwrap(),
-        r#"{"DestinationBucket":"results","MapRunArn":"arn","ResultFiles":{"FAILED":[{"Key":"prefix/1234/FAILED_1.jsonl","Size":6}],"PENDING":[],"SUCCEEDED":[{"Key":"prefix/1234/SUCCEEDED_0.json","Size":8}]}}"#
+        r#"{"DestinationBucket":"results","MapRunArn":"arn","ResultFiles":{"FAILED":[{"Key":"prefix/1234/FAILED_1.jsonl","Size":7}],"PENDING":[],"SUCCEEDED":[{"Key":"prefix/1234/SUCCEEDED_0.json","Size":8}]}}"#
     );
 }

@@ -52,6 +52,25 @@ pub const JSONATA_MEMORY_BYTES_MAX: usize = 268_435_456;
 /// Bytes that the result of a JSONata evaluation may take in memory. Ours; payloads are far smaller.
 pub const JSONATA_RESULT_BYTES_MAX: usize = 67_108_864;
 
+/// How many copies of a part all constructors of an expression together may make without a guard. Ours.
+pub(crate) const JSONATA_COPIES_FREE: usize = 4_096;
+
+/// Bytes that a value of a JSONata evaluation may weigh as JSON, shared parts counted each time: what the engine's own walks
+/// do in less than half of an expression's time. Ours.
+pub(crate) const JSONATA_WEIGHT_BYTES_MAX: usize = 33_554_432;
+
+/// Items of the values whose weight is remembered during one evaluation. Ours.
+pub(crate) const JSONATA_WEIGHED_ITEMS_KEPT_MAX: usize = 262_144;
+
+/// Partial applications of one evaluation: each may hold the one before it. Ours.
+pub(crate) const JSONATA_PARTIALS_MAX: usize = 1_000;
+
+/// Levels of the signature of a function; `<a<a<s>>>` has three. Ours.
+pub(crate) const JSONATA_SIGNATURE_DEPTH_MAX: usize = 32;
+
+/// Bytes of the picture of a number or a time. Ours.
+pub(crate) const JSONATA_PICTURE_BYTES_MAX: usize = 4_096;
+
 /// Elements of an array for `$distinct`, which compares them pair by pair. Ours.
 pub(crate) const JSONATA_DISTINCT_MAX: usize = 20_000;
 

@@ -8,6 +8,7 @@ use crate::code::Format;
 use crate::compiler::{Compiler, Fault, key};
 use crate::error::Error;
 use crate::machine::Machine;
+use crate::queue::Leave;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 use sha2::{Digest as _, Sha256};
@@ -98,13 +99,14 @@ impl Cache {
         compiler: &Compiler,
         sha256: &str,
         wasm: &[u8],
+        leave: &mut Leave<'_>,
     ) -> Result<C, Fault> {
         let engine = &machine.engine;
         let key = key(engine, sha256);
         if let Some(compiled) = self.stored(engine, &key) {
             return Ok(compiled);
         }
-        let code = compiler.compile(engine, machine.metering, C::FORMAT, wasm)?;
+        let code = compiler.compile(engine, machine.metering, C::FORMAT, wasm, leave)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let mapped = self.folder.as_ref().and_then(|(dir, path)| {
             let stored = self.store(dir, &key, &code);

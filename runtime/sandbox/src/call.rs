@@ -9,7 +9,7 @@ use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
 use crate::outcome::{Outcome, PluginStamp, Tail, TaskEnd, Usage};
-use crate::registry::Loaded;
+use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
 use crate::stdio::{Capture, Keep};
 use crate::turns::Pace;
@@ -37,6 +37,8 @@ pub struct TaskCall {
     pub plugin: String,
     /// The version wanted; none or `$LATEST` takes what there is.
     pub version: Option<String>,
+    /// The plugin itself, when it is kept elsewhere than in the folder; `version` counts for nothing then.
+    pub upload: Option<Upload>,
     /// One JSON text.
     pub input: Arc<str>,
     /// What the task is told about the call.
@@ -49,6 +51,12 @@ pub struct TaskCall {
     pub heartbeats: Option<mpsc::Sender<Heartbeat>>,
     /// Told when the guest begins to run, and which plugin that is.
     pub started: Option<oneshot::Sender<PluginStamp>>,
+    /// After `started` the guest waits for this; an error cancels the call.
+    pub permit: Option<oneshot::Receiver<()>>,
+    /// Told what the call waits for while its plugin is not loaded, again whenever that changes.
+    pub waits: Option<Waits>,
+    /// Whether [`TaskEnd::log_tail`] is wanted.
+    pub log_tail: bool,
     /// Ends the call and lets the guest tidy up. Dropping the call's future ends it at once.
     pub cancel: Option<CancelHandle>,
 }
@@ -70,6 +78,27 @@ pub struct CallContext {
     pub task_token: Option<String>,
     /// A W3C `traceparent` value.
     pub trace_parent: Option<String>,
+}
+
+/// Is told, in a sentence for people, what a call waits for.
+#[derive(Clone)]
+pub struct Waits(Arc<dyn Fn(&str) + Send + Sync>);
+
+impl Waits {
+    /// Calls this with each text; it must not block.
+    pub fn new(tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(crate) fn tell(&self, why: &str) {
+        (self.0)(why);
+    }
+}
+
+impl std::fmt::Debug for Waits {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Waits")
+    }
 }
 
 /// A sign of life.
@@ -130,6 +159,7 @@ impl TaskCall {
             tenant: tenant.into(),
             plugin: plugin.into(),
             version: None,
+            upload: None,
             input: input.into(),
             context: CallContext {
                 attempt: 1,
@@ -139,6 +169,9 @@ impl TaskCall {
             deadline: None,
             heartbeats: None,
             started: None,
+            permit: None,
+            waits: None,
+            log_tail: false,
             cancel: None,
         }
     }
@@ -171,6 +204,7 @@ pub(crate) fn unstarted(
         logs_cut: false,
         stdout: Tail::default(),
         stderr: Tail::default(),
+        log_tail: None,
         frames: Vec::new(),
         refused: Vec::new(),
     }
@@ -184,29 +218,26 @@ pub(crate) async fn run(
     mut call: TaskCall,
     pace: &Pace,
 ) -> TaskEnd {
+    let input_bytes = call.input.len() as u64;
+    if !may_begin(plugin, &mut call).await {
+        let queued = pace.called.elapsed();
+        return unstarted(Outcome::Cancelled, Some(plugin), input_bytes, queued);
+    }
     let begun = Instant::now();
     let started = SystemTime::now();
-    if let Some(listener) = call.started.take() {
-        // Nobody has to listen.
-        let _ = listener.send(plugin.stamp.clone());
-    }
-    let input_bytes = call.input.len() as u64;
     let queued = begun - pace.called;
     let due = Due::new(plugin, services, &call, pace.called, begun);
     pace.set_due(due.at);
-    let stdio = Stdio::new(plugin);
+    let stdio = Stdio::new(plugin, call.log_tail);
     let wasi = match wasi(plugin, &call, &stdio, due.at - begun) {
         Ok(wasi) => wasi,
         Err(cause) => {
-            return unstarted(
-                Outcome::PluginBroken { cause },
-                Some(plugin),
-                input_bytes,
-                queued,
-            );
+            let broken = Outcome::PluginBroken { cause };
+            return unstarted(broken, Some(plugin), input_bytes, queued);
         }
     };
     let mut store = store(machine, plugin, services, &call, pace, wasi, begun);
+    store.data_mut().log.copied_to = stdio.log_tail.clone();
     let context = wire(&call.context, due.at - begun);
     let ended = {
         let guest = drive(&mut store, plugin, &call.input, &context);
@@ -243,8 +274,21 @@ pub(crate) async fn run(
         logs_cut: guest.log.cut,
         stdout: stdio.stdout.tail(),
         stderr: stdio.stderr.tail(),
+        log_tail: stdio.log_tail.as_ref().map(Capture::tail),
         frames,
         refused,
+    }
+}
+
+/// Tells that the guest is about to begin, and waits until it may; false when nobody wants it to any more.
+async fn may_begin(plugin: &Loaded, call: &mut TaskCall) -> bool {
+    if let Some(listener) = call.started.take() {
+        // Nobody has to listen.
+        let _ = listener.send(plugin.stamp.clone());
+    }
+    match call.permit.take() {
+        Some(permit) => permit.await.is_ok(),
+        None => true,
     }
 }
 
@@ -311,18 +355,22 @@ impl Due {
 pub(crate) struct Stdio {
     pub(crate) stdout: Capture,
     pub(crate) stderr: Capture,
+    /// What both and the log interface get, where that is asked for.
+    log_tail: Option<Capture>,
 }
 
 impl Stdio {
-    fn new(plugin: &Loaded) -> Self {
+    fn new(plugin: &Loaded, log_tail: bool) -> Self {
         let log = plugin.limits.log_bytes;
+        let log_tail = log_tail.then(|| Capture::new(Keep::Tail, limits::LOG_TAIL_BYTES));
         let stdout = match plugin.contract {
-            Contract::Component => Capture::new(Keep::Tail, log),
+            Contract::Component => Capture::new(Keep::Tail, log).copied_to(log_tail.as_ref()),
             Contract::Command => Capture::new(Keep::Head, plugin.limits.output_bytes),
         };
         Self {
             stdout,
-            stderr: Capture::new(Keep::Tail, log),
+            stderr: Capture::new(Keep::Tail, log).copied_to(log_tail.as_ref()),
+            log_tail,
         }
     }
 }

@@ -4,8 +4,10 @@ use crate::bindings::TaskPre;
 use crate::cache::Cache;
 use crate::compiler::{Compiler, Fault};
 use crate::guest::Guest;
+use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
+use crate::queue::Leave;
 use wasmtime::component::{Component, types::ComponentItem};
 use wasmtime::{Engine, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -117,19 +119,22 @@ enum Kind {
 }
 
 impl Program {
-    /// Compiles the file, or takes it from the cache. Blocks.
+    /// Takes the file from the cache, or compiles it as far as there is leave to. Blocks.
     pub(crate) fn compile(
         machine: &Machine,
         cache: &Cache,
         compiler: &Compiler,
         sha256: &str,
         wasm: &[u8],
+        leave: &mut Leave<'_>,
     ) -> Result<Self, Fault> {
         match Format::of(wasm)? {
             Format::Component => cache
-                .get(machine, compiler, sha256, wasm)
+                .get(machine, compiler, sha256, wasm, leave)
                 .map(|component| Self::component(&machine.engine, component)),
-            Format::Module => cache.get(machine, compiler, sha256, wasm).map(Self::module),
+            Format::Module => cache
+                .get(machine, compiler, sha256, wasm, leave)
+                .map(Self::module),
         }
     }
 
@@ -151,6 +156,7 @@ impl Program {
         }
         let needs = component.resources_required();
         let memory_min = needs.and_then(|needs| needs.max_initial_memory_size);
+        let memory_min = memory_min.map(in_bytes);
         Self {
             contract,
             imports,
@@ -177,6 +183,7 @@ impl Program {
             ),
         };
         let memory_min = module.resources_required().max_initial_memory_size;
+        let memory_min = memory_min.map(in_bytes);
         Self {
             contract,
             imports,
@@ -217,6 +224,11 @@ impl Program {
         code.map(|code| (code, contract))
             .map_err(|error| format!("it cannot be linked: {}", chain(&error)))
     }
+}
+
+/// The runtime counts memories in pages.
+fn in_bytes(pages: u64) -> u64 {
+    pages.saturating_mul(limits::WASM_PAGE_BYTES)
 }
 
 fn offered(name: &str) -> Import {

@@ -7,13 +7,14 @@
 use crate::code::{Format, chain};
 use crate::limits;
 use crate::machine::{Metering, config};
+use crate::overseer::{Ended, Patience, talk};
+use crate::queue::{Lane, Leave};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use wasmtime::Engine;
 
@@ -37,6 +38,20 @@ pub struct CompileWorker {
     pub arguments: Vec<OsString>,
     /// What it may take.
     pub bounds: CompileBounds,
+    /// How long one plugin may hold others up, by the clock; one that takes longer goes on beside them.
+    pub share: Duration,
+}
+
+impl CompileWorker {
+    /// That program with the usual bounds.
+    pub fn new(program: impl Into<PathBuf>, arguments: Vec<OsString>) -> Self {
+        Self {
+            program: program.into(),
+            arguments,
+            bounds: CompileBounds::default(),
+            share: limits::COMPILE_SHARE,
+        }
+    }
 }
 
 /// What compiling one plugin may take.
@@ -44,7 +59,8 @@ pub struct CompileWorker {
 pub struct CompileBounds {
     /// Address space of the process, in bytes.
     pub memory_bytes: u64,
-    /// CPU time of all its threads, in whole seconds. Four times as much may pass on the clock.
+    /// CPU time of all its threads, in whole seconds. Twice as much may pass on the clock, and a process that uses none for
+    /// a while (Linux) is taken to hang.
     pub cpu: Duration,
     /// Threads that compile; 0 takes half of the cores.
     pub threads: usize,
@@ -76,6 +92,8 @@ pub(crate) enum Blame {
     Bounds,
     /// Nothing in the file was the reason: the next try may go better.
     Circumstances,
+    /// Nobody: it takes a seat in that lane.
+    Turn(Lane),
 }
 
 impl From<String> for Fault {
@@ -88,10 +106,18 @@ impl From<String> for Fault {
 }
 
 impl Fault {
-    fn passing(why: String) -> Self {
+    pub(crate) fn passing(why: String) -> Self {
         Self {
             why,
             blame: Blame::Circumstances,
+        }
+    }
+
+    /// Compiling it takes a seat.
+    pub(crate) fn takes_turn(lane: Lane) -> Self {
+        Self {
+            why: "it is not compiled yet".to_owned(),
+            blame: Blame::Turn(lane),
         }
     }
 
@@ -150,13 +176,17 @@ impl Compiler {
         metering: Metering,
         format: Format,
         wasm: &[u8],
+        leave: &mut Leave<'_>,
     ) -> Result<Vec<u8>, Fault> {
+        if matches!(leave, Leave::Stored) {
+            return Err(Fault::takes_turn(Lane::Short));
+        }
         match self {
             Self::InProcess => {
                 precompile(engine, format, wasm).map_err(|error| Fault::invalid(&error))
             }
             Self::Worker(worker) => {
-                let answer = worker.ask(metering, format, wasm)?;
+                let answer = worker.ask(metering, format, wasm, leave)?;
                 open(answer, engine_hash(engine))
             }
         }
@@ -164,7 +194,13 @@ impl Compiler {
 }
 
 impl CompileWorker {
-    fn ask(&self, metering: Metering, format: Format, wasm: &[u8]) -> Result<Vec<u8>, Fault> {
+    fn ask(
+        &self,
+        metering: Metering,
+        format: Format,
+        wasm: &[u8],
+        leave: &mut Leave<'_>,
+    ) -> Result<Vec<u8>, Fault> {
         let threads = match self.bounds.threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             threads => threads,
@@ -182,22 +218,32 @@ impl CompileWorker {
                 "the process that compiles plugins ({program}) cannot be started: {error}"
             ))
         })?;
-        let wall = self.bounds.cpu * limits::COMPILE_WALL_FACTOR;
-        let said = talk(child, wasm, self.bounds.memory_bytes, wall);
+        let patience = Patience {
+            wall: self.bounds.cpu * limits::COMPILE_WALL_FACTOR,
+            share: self.share,
+            look_every: limits::COMPILE_LOOK_EVERY,
+            answer_bytes_max: self.bounds.memory_bytes,
+        };
+        let said = talk(child, wasm, &patience, &mut || leave.goes_on());
         let said = said.map_err(|error| {
             Fault::passing(format!(
                 "the process that compiles plugins was lost: {error}"
             ))
         })?;
-        match said.status {
-            Some(status) if status.success() => Ok(said.answer),
-            Some(status) => Err(self.verdict(status, &said.stderr)),
-            None => {
-                let wall = wall.as_secs();
+        match said.ended {
+            Ended::Itself(status) if status.success() => Ok(said.answer),
+            Ended::Itself(status) => Err(self.verdict(status, &said.stderr)),
+            Ended::Late => {
+                let wall = patience.wall.as_secs();
                 Err(Fault::passing(format!(
                     "compiling it did not end within {wall} s; is the machine overloaded? The next call tries again"
                 )))
             }
+            Ended::Stalled => Err(Fault::passing(
+                "compiling it hung: the process that does it was stopped, or waited for ever; the next call tries again"
+                    .to_owned(),
+            )),
+            Ended::Yielded => Err(Fault::takes_turn(Lane::Long)),
         }
     }
 
@@ -263,62 +309,6 @@ impl CompileWorker {
              raise the bound (--compile-memory)"
         ))
     }
-}
-
-/// What a worker said until it ended; no status when it had to be killed.
-struct Said {
-    status: Option<ExitStatus>,
-    answer: Vec<u8>,
-    stderr: String,
-}
-
-/// Hands the plugin over and hears the answer. All pipes are served at once: neither side waits for the other.
-fn talk(
-    mut child: Child,
-    wasm: &[u8],
-    answer_bytes_max: u64,
-    wall: Duration,
-) -> std::io::Result<Said> {
-    let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    let (Some(mut stdin), Some(stdout), Some(stderr)) = pipes else {
-        return Err(std::io::Error::other("it has no pipes"));
-    };
-    std::thread::scope(|scope| {
-        // Who ends before it has read everything says why on the other pipes.
-        scope.spawn(move || drop(stdin.write_all(wasm)));
-        let complaints = scope.spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr
-                .take(limits::COMPILE_STDERR_BYTES_MAX)
-                .read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        });
-        let (heard, hear) = mpsc::channel();
-        scope.spawn(move || {
-            let mut answer = Vec::new();
-            let read = stdout.take(answer_bytes_max).read_to_end(&mut answer);
-            // Nobody listens any more when the time is over.
-            let _ = heard.send(read.map(|_| answer));
-        });
-        let answer = hear.recv_timeout(wall);
-        if answer.is_err() {
-            child.kill()?;
-        }
-        let status = child.wait()?;
-        let stderr = complaints.join().unwrap_or_default();
-        Ok(match answer {
-            Ok(answer) => Said {
-                status: Some(status),
-                answer: answer?,
-                stderr,
-            },
-            Err(_) => Said {
-                status: None,
-                answer: Vec::new(),
-                stderr,
-            },
-        })
-    })
 }
 
 /// An answer on the wire.

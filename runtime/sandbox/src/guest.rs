@@ -7,6 +7,7 @@ use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
 use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
+use crate::stdio::Capture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::mpsc;
@@ -122,6 +123,8 @@ impl Meter {
 pub(crate) struct Log {
     pub(crate) lines: Vec<LogLine>,
     pub(crate) cut: bool,
+    /// Gets each line as text, those beyond the bound too.
+    pub(crate) copied_to: Option<Capture>,
     room: u64,
     begun: Instant,
 }
@@ -131,12 +134,16 @@ impl Log {
         Self {
             lines: Vec::new(),
             cut: false,
+            copied_to: None,
             room: bound,
             begun,
         }
     }
 
     fn add(&mut self, level: LogLevel, message: String, fields: Vec<(String, String)>) {
+        if let Some(all) = &self.copied_to {
+            all.add(line(level, &message, &fields).as_bytes());
+        }
         // A line costs its text and a little for its frame, so that empty lines are bounded too.
         let text: usize = fields
             .iter()
@@ -156,6 +163,22 @@ impl Log {
             Some(_) | None => self.cut = true,
         }
     }
+}
+
+/// A log line as it stands among what was printed.
+fn line(level: LogLevel, message: &str, fields: &[(String, String)]) -> String {
+    let level = match level {
+        LogLevel::Trace => "TRACE",
+        LogLevel::Debug => "DEBUG",
+        LogLevel::Info => "INFO",
+        LogLevel::Warn => "WARN",
+        LogLevel::Error => "ERROR",
+    };
+    let fields: String = fields
+        .iter()
+        .map(|(name, value)| format!(" {name}={value}"))
+        .collect();
+    format!("{level} {message}{fields}\n")
 }
 
 /// What was refused during an attempt; shared with the requests in flight.

@@ -8,6 +8,7 @@ use crate::grants::{Ceiling, Effective, Grants};
 use crate::limits;
 use crate::manifest::{Contract, Limits, Manifest};
 use crate::manifest_text;
+use crate::queue::Leave;
 use crate::registry::Loader;
 use crate::scan::module;
 use sha2::{Digest as _, Sha256};
@@ -118,7 +119,8 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
         Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
     };
     let (cache, compiler) = (&loader.cache, &loader.compiler);
-    let program = match Program::compile(machine, cache, compiler, &inspection.sha256, wasm) {
+    let (sha256, mut leave) = (&inspection.sha256, Leave::Alone);
+    let program = match Program::compile(machine, cache, compiler, sha256, wasm, &mut leave) {
         Ok(program) => program,
         Err(fault) => return fatal(fault.why, mend_compiling(fault.blame)),
     };
@@ -174,7 +176,7 @@ fn mend_compiling(blame: Blame) -> &'static str {
     match blame {
         Blame::File => "build it for wasm32-wasip2 or wasm32-wasip1",
         Blame::Bounds => "an optimised build is smaller: opt-level = \"s\", lto, strip",
-        Blame::Circumstances => "try again",
+        Blame::Circumstances | Blame::Turn(_) => "try again",
     }
 }
 

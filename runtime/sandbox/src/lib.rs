@@ -19,6 +19,8 @@ mod machine;
 mod manifest;
 mod manifest_text;
 mod outcome;
+mod overseer;
+mod queue;
 mod registry;
 mod rota;
 mod sandbox;
@@ -28,7 +30,7 @@ mod stdio;
 mod turns;
 mod verdict;
 
-pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall};
+pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
 pub use code::{Format, Import};
 pub use compiler::{CompileBounds, CompileWorker, Compiler, compile_worker};
 pub use error::Error;
@@ -36,7 +38,7 @@ pub use grants::{Ceiling, FsGrant, FsMode, Grants};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration};
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
-pub use registry::{PluginInfo, Upload};
+pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::HttpRule;
 

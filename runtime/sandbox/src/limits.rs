@@ -20,6 +20,8 @@ pub(crate) const PAYLOAD_BYTES_DEFAULT: u64 = 256 << 10;
 pub(crate) const PAYLOAD_BYTES_MAX: u64 = 6 << 20;
 /// Log lines, stdout and stderr of one attempt, each (the contract's default).
 pub(crate) const LOG_BYTES_DEFAULT: u64 = 64 << 10;
+/// The end of an attempt's log that a call may ask for: what Lambda's `LogType: "Tail"` gives.
+pub(crate) const LOG_TAIL_BYTES: u64 = 4 << 10;
 /// Most log that a manifest may ask for by default.
 pub(crate) const LOG_BYTES_MAX: u64 = 1 << 20;
 
@@ -78,18 +80,33 @@ pub(crate) const CAUSE_CHARS_MAX: usize = 32_768;
 /// Wasm frames kept of a trap.
 pub(crate) const FRAMES_MAX: usize = 20;
 
+/// A page of a guest's memory (WebAssembly's).
+pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// A plugin's file: the largest Python components have 40 MiB.
 pub(crate) const WASM_BYTES_MAX: u64 = 100 << 20;
 /// A manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;
-/// Plugins that compile at once. Each takes half of the cores, and as much memory as it may.
-pub(crate) const COMPILATIONS_MAX: usize = 1;
+/// Cores that compilations of the short lane leave to tasks. Each takes half of the cores at most, and as much memory as it
+/// may; as many others may go on in the long lane.
+pub(crate) const COMPILE_CORES_LEFT: usize = 1;
+/// How long a compilation holds others up, by the clock. A small plugin takes a second.
+pub(crate) const COMPILE_SHARE: Duration = Duration::from_secs(10);
+/// Uploaded plugins that are kept ready, over all tenants; others are taken from the compile cache again.
+pub(crate) const UPLOADS_KEPT_MAX: usize = 1_000;
+/// A call that waits for the compiler is told of its place no more often than this.
+pub(crate) const WAITS_TOLD_EVERY: Duration = Duration::from_secs(1);
+/// Plugin files that are read and looked for in the cache at once.
+pub(crate) const LOADS_MAX: usize = 4;
 /// Address space of one compilation by default. The largest Python components (40 MiB) take a fifth of it.
 pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
 /// CPU time of one compilation by default.
 pub(crate) const COMPILE_CPU_DEFAULT: Duration = Duration::from_secs(120);
 /// A compilation that takes so many times its CPU time on the clock is given up.
-pub(crate) const COMPILE_WALL_FACTOR: u32 = 4;
+pub(crate) const COMPILE_WALL_FACTOR: u32 = 2;
+/// How often a process that compiles is looked at.
+pub(crate) const COMPILE_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// So many looks in a row at which it has used no CPU time say that it hangs.
+pub(crate) const COMPILE_IDLE_LOOKS_MAX: u32 = 20;
 /// What is added to the niceness of a process that compiles.
 #[cfg(unix)]
 pub(crate) const COMPILE_NICE: i32 = 10;

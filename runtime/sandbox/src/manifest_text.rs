@@ -444,7 +444,7 @@ impl<'t> Reader {
 }
 
 /// Whether a guest may be given this variable.
-fn variable(name: &str, value: &str) -> Result<(), String> {
+pub(crate) fn variable(name: &str, value: &str) -> Result<(), String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err("a variable's name is not empty and has no `=` and no NUL".to_owned());
     }

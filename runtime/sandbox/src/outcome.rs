@@ -36,6 +36,8 @@ pub enum Outcome {
     PluginBroken { cause: String },
     /// The plugin's own concurrency or the host's queue is full; trying again later helps.
     TooManyRunning { cause: String },
+    /// The call's deadline passed before its plugin was loaded; `cause` says what that waited for.
+    NotReady { cause: String },
     /// The call was cancelled through its [`CancelHandle`](crate::CancelHandle).
     Cancelled,
     /// The host itself failed; the details are in its log.
@@ -61,6 +63,7 @@ impl Outcome {
             Self::PluginMissing { .. } => "plugin-missing",
             Self::PluginBroken { .. } => "plugin-broken",
             Self::TooManyRunning { .. } => "too-many-running",
+            Self::NotReady { .. } => "not-ready",
             Self::Cancelled => "cancelled",
             Self::HostFault { .. } => "host-fault",
         }
@@ -120,6 +123,7 @@ impl Outcome {
             | Self::PluginMissing { cause }
             | Self::PluginBroken { cause }
             | Self::TooManyRunning { cause }
+            | Self::NotReady { cause }
             | Self::HostFault { cause } => cause.clone(),
             Self::Cancelled => "the task was cancelled".into(),
         }
@@ -150,6 +154,9 @@ pub struct TaskEnd {
     pub stdout: Tail,
     /// The end of stderr.
     pub stderr: Tail,
+    /// The last 4 KiB of stdout, stderr and log lines together, in the order in which they were written; none unless the
+    /// call asks for it. A command's stdout is its output and no part of it.
+    pub log_tail: Option<Tail>,
     /// Wasm frames of a trap, innermost first. Never host frames.
     pub frames: Vec<Frame>,
     /// What was asked for during the call and refused, for people.

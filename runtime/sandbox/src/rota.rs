@@ -63,6 +63,24 @@ impl<T> Rota<T> {
         Some(value)
     }
 
+    /// How many values have their turn before this one; none when its own has come.
+    pub(crate) fn before(&self, tenant: &str, ticket: u64) -> Option<usize> {
+        let queue = self.queues.get(tenant)?;
+        queue.get(&ticket)?;
+        let own = queue.range(..ticket).count();
+        // A tenant that comes earlier in the round has one turn more by then.
+        let mut round = own + 1;
+        let mut before = own;
+        for turn in &self.turns {
+            if &**turn == tenant {
+                round = own;
+                continue;
+            }
+            before += self.queues.get(turn).map_or(0, BTreeMap::len).min(round);
+        }
+        Some(before)
+    }
+
     /// Takes a value out of turn; none when its turn has come already.
     pub(crate) fn remove(&mut self, tenant: &str, ticket: u64) -> Option<T> {
         let queue = self.queues.get_mut(tenant)?;
@@ -111,6 +129,33 @@ mod tests {
             rota.push(&tenants[tenant], tenant);
         }
         assert_eq!(turns, [0, 1, 0, 1, 0, 1]);
+    }
+
+    #[test]
+    fn how_many_come_before_is_known() {
+        let tenants: [Arc<str>; 3] = ["a".into(), "b".into(), "c".into()];
+        let arrivals = [1, 0, 1, 2, 0, 1, 1];
+        for gone in 0..arrivals.len() {
+            for (asked, of) in arrivals.iter().enumerate() {
+                let mut rota = Rota::default();
+                let tickets = arrivals.map(|of| rota.push(&tenants[of], of));
+                for _ in 0..gone {
+                    rota.pop();
+                }
+                let (tenant, ticket) = (&tenants[*of], tickets[asked]);
+                let before = rota.before(tenant, ticket);
+                let mut popped = 0;
+                while rota.before(tenant, ticket).is_some() {
+                    rota.pop();
+                    popped += 1;
+                }
+                assert_eq!(
+                    before,
+                    (popped as usize).checked_sub(1),
+                    "{asked} after {gone}"
+                );
+            }
+        }
     }
 
     #[test]

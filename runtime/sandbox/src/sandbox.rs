@@ -1,7 +1,7 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
 use crate::cache::Cache;
-use crate::call::{Services, TaskCall, run, unstarted};
+use crate::call::{Services, TaskCall, Waits, run, unstarted};
 use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::folders::Guarded;
@@ -124,6 +124,10 @@ pub struct Metrics {
     pub compiled: u64,
     /// Plugins taken from the cache since the start.
     pub cache_hits: u64,
+    /// Plugins that are being compiled now.
+    pub compiling: usize,
+    /// Plugins that wait for the compiler now.
+    pub uncompiled: usize,
 }
 
 impl Sandbox {
@@ -224,6 +228,12 @@ impl Sandbox {
         self.0.registry.on_crash(tenant, plugin)
     }
 
+    /// Whether a plugin of that name is in the folder, in that version where one is given. Reads the manifest for a version,
+    /// but compiles nothing; a manifest that is unusable has none.
+    pub fn has(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
+        self.0.registry.has(tenant, plugin, version)
+    }
+
     /// All plugins of all tenants, by tenant and name.
     pub fn list(&self) -> Vec<PluginInfo> {
         self.0.registry.list()
@@ -276,17 +286,20 @@ impl Sandbox {
         })
     }
 
-    /// Takes an uploaded plugin for a tenant; it wins over the folder's. Compiles it: call it where blocking is fine.
+    /// Loads a plugin that calls will bring along, so that nobody takes it up who could not call it.
     ///
     /// # Errors
-    /// The plugin is unusable; says why.
-    pub fn install(&self, tenant: &str, upload: Upload) -> Result<PluginInfo, Error> {
-        self.0.registry.install(tenant, upload)
-    }
-
-    /// Forgets an uploaded plugin, or one version of it; returns whether there was one. Running attempts go on.
-    pub fn remove(&self, tenant: &str, name: &str, version: Option<&str>) -> bool {
-        self.0.registry.remove(tenant, name, version)
+    /// Why it cannot be called.
+    pub async fn check(&self, tenant: &str, name: &str, upload: Upload) -> Result<(), Error> {
+        let (inner, tenant, plugin) = (self.0.clone(), tenant.to_owned(), name.to_owned());
+        // On the sandbox's own threads, so that it works under any executor.
+        let loading = self.0.handle.spawn(async move {
+            let loaded = inner.registry.uploaded(&tenant, &plugin, &upload).await;
+            loaded.map(drop)
+        });
+        let name = name.to_owned();
+        let loaded = loading.await.unwrap_or_else(|_| Err(STOPPING.to_owned()));
+        loaded.map_err(|why| Error::Plugin { name, why })
     }
 
     /// Examines a `.wasm` file, or a folder with `plugin.toml`. Compiles it: call it where blocking is fine.
@@ -301,6 +314,7 @@ impl Sandbox {
     pub fn metrics(&self) -> Metrics {
         let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = self.0.registry.loader();
+        let (compiling, uncompiled) = loader.compiling();
         Metrics {
             ended: ends.by_name.clone(),
             cpu: ends.cpu,
@@ -309,6 +323,8 @@ impl Sandbox {
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
             cache_hits: loader.cache.hits.load(Ordering::Relaxed),
+            compiling,
+            uncompiled,
         }
     }
 }
@@ -372,9 +388,19 @@ impl Inner {
 
     /// The plugin that the call names; waits while it is compiled, but no longer than the call may.
     async fn plugin(&self, call: &TaskCall, called: Instant) -> Result<Arc<Loaded>, Outcome> {
-        let resolved = self
-            .registry
-            .resolve(&call.tenant, &call.plugin, call.version.as_deref());
+        let resolved = async {
+            let (tenant, name) = (&call.tenant, &call.plugin);
+            match &call.upload {
+                Some(upload) => {
+                    let loaded = self.registry.uploaded(tenant, name, upload).await;
+                    loaded.map_err(|why| Refusal::Broken(format!("plugin `{name}`: {why}")))
+                }
+                None => {
+                    let version = call.version.as_deref();
+                    self.registry.resolve(tenant, name, version).await
+                }
+            }
+        };
         let cancelled = async {
             match &call.cancel {
                 Some(cancel) => cancel.cancelled().await,
@@ -383,10 +409,13 @@ impl Inner {
         };
         let late = async {
             match call.deadline {
-                Some(deadline) => {
-                    tokio::time::sleep_until((called + deadline).into()).await;
-                    deadline
-                }
+                Some(deadline) => tokio::time::sleep_until((called + deadline).into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        let told = async {
+            match &call.waits {
+                Some(tell) => self.tell_waits(call, tell).await,
                 None => std::future::pending().await,
             }
         };
@@ -397,7 +426,29 @@ impl Inner {
                 Refusal::Broken(cause) => Outcome::PluginBroken { cause },
             }),
             () = cancelled => Err(Outcome::Cancelled),
-            wall = late => Err(Outcome::TimedOut { wall }),
+            () = late => Err(Outcome::NotReady { cause: self.waits_for(call) }),
+            () = told => Err(Outcome::Cancelled),
+        }
+    }
+
+    fn waits_for(&self, call: &TaskCall) -> String {
+        let upload = call.upload.as_ref();
+        self.registry.waits_for(&call.tenant, &call.plugin, upload)
+    }
+
+    /// Tells what a call waits for whenever that changes; ends when the sandbox does.
+    async fn tell_waits(&self, call: &TaskCall, tell: &Waits) {
+        let mut moves = self.registry.loader().moves();
+        let mut told = self.waits_for(call);
+        tell.tell(&told);
+        while moves.changed().await.is_ok() {
+            let why = self.waits_for(call);
+            if why != told {
+                tell.tell(&why);
+                told = why;
+                // Thousands may wait, and each plugin that is compiled moves them all.
+                tokio::time::sleep(limits::WAITS_TOLD_EVERY).await;
+            }
         }
     }
 

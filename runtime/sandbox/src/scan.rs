@@ -131,6 +131,33 @@ impl PluginFolder {
         Whereabouts::Another
     }
 
+    /// Why what is there under a tenant's plugin's name is none: a link that leads out of the folder, or nowhere.
+    pub(crate) fn astray(&self, tenant: &str, name: &str) -> Option<String> {
+        let root = self.root();
+        let below = match tenant == self.default_tenant {
+            true => String::new(),
+            false => format!("{tenant}/"),
+        };
+        let files = [
+            format!("{below}{name}.wasm"),
+            format!("{below}{name}"),
+            format!("{below}{name}/{MANIFEST}"),
+        ];
+        files.into_iter().find_map(|file| {
+            let link = root.symlink_metadata(&file).ok()?.is_symlink();
+            let error = root.metadata(&file).err().filter(|_| link)?;
+            let place = self.path.join(&file);
+            let leads = match error.kind() {
+                std::io::ErrorKind::NotFound => "nowhere",
+                _ => "out of the plugin directory, which is not followed",
+            };
+            Some(format!(
+                "{} is a link that leads {leads}; put the file itself there",
+                place.display()
+            ))
+        })
+    }
+
     /// Where a tenant's plugins lie, for people.
     pub(crate) fn place_of(&self, tenant: &str) -> String {
         if tenant == self.default_tenant {

@@ -29,6 +29,8 @@ struct Captured {
     bound: usize,
     kept: Vec<u8>,
     total: u64,
+    /// Gets all that is written here as well.
+    copied_to: Option<Capture>,
 }
 
 impl Capture {
@@ -39,7 +41,19 @@ impl Capture {
             bound,
             kept: Vec::new(),
             total: 0,
+            copied_to: None,
         })))
+    }
+
+    /// Copies what is written from now on to another capture too: several streams in one, in the order of writing.
+    pub(crate) fn copied_to(self, all: Option<&Capture>) -> Self {
+        self.with(|captured| captured.copied_to = all.cloned());
+        self
+    }
+
+    /// Adds to what was captured.
+    pub(crate) fn add(&self, bytes: &[u8]) {
+        self.with(|captured| captured.add(bytes));
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Captured) -> R) -> R {
@@ -81,6 +95,9 @@ impl Capture {
 
 impl Captured {
     fn add(&mut self, bytes: &[u8]) {
+        if let Some(all) = &self.copied_to {
+            all.add(bytes);
+        }
         self.total += bytes.len() as u64;
         match self.keep {
             Keep::Head => {
@@ -105,7 +122,7 @@ impl Captured {
 
 impl OutputStream for Capture {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.with(|captured| captured.add(&bytes));
+        self.add(&bytes);
         Ok(())
     }
 
@@ -129,7 +146,7 @@ impl AsyncWrite for Capture {
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        self.with(|captured| captured.add(bytes));
+        self.add(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 
@@ -166,7 +183,7 @@ mod tests {
     fn the_end_of_a_log_is_kept() {
         let log = Capture::new(Keep::Tail, 4);
         for _ in 0..10 {
-            log.with(|captured| captured.add(b"ab\xC3\xA9"));
+            log.add(b"ab\xC3\xA9");
         }
         assert_eq!(
             log.tail(),
@@ -180,8 +197,19 @@ mod tests {
     #[test]
     fn the_beginning_of_an_output_is_kept_and_all_is_counted() {
         let output = Capture::new(Keep::Head, 3);
-        output.with(|captured| captured.add(b"ab"));
-        output.with(|captured| captured.add(b"cd"));
+        output.add(b"ab");
+        output.add(b"cd");
         assert_eq!(output.take(), (b"abc".to_vec(), 4));
+    }
+
+    #[test]
+    fn streams_are_copied_to_one_in_the_order_of_writing() {
+        let all = Capture::new(Keep::Tail, 5);
+        let [out, err] = [(); 2].map(|()| Capture::new(Keep::Tail, 2).copied_to(Some(&all)));
+        out.add(b"one\n");
+        err.add(b"2\n");
+        out.add(b"3\n");
+        assert_eq!(all.tail().text, "\n2\n3\n");
+        assert_eq!(err.tail().text, "2\n");
     }
 }

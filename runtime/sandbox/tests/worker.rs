@@ -3,27 +3,30 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests too")]
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 use stepwell_sandbox::{
     CancelHandle, CancelReason, CompileBounds, CompileWorker, Compiler, Outcome, Sandbox,
-    SandboxConfig, TaskCall, compile_worker,
+    SandboxConfig, TaskCall, Waits, compile_worker,
 };
 use tempfile::TempDir;
 
 const COMPILE: &str = "--compile";
 /// What a call of a plugin that is still being compiled does not wait for.
 const NEVER: &str = "--never";
+/// Compiles what is small, and hangs over what is as large as [`large`]: the compiler of a plugin that is one too many.
+const HANGS: &str = "--hangs";
 const TENANT: &str = "000000000000";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
         Some(COMPILE) => ExitCode::from(compile_worker(&arguments[2])),
-        Some(NEVER) => loop {
-            std::thread::park();
-        },
+        Some(NEVER) => hang(),
+        Some(HANGS) => hang_over_large_ones(&arguments[2]),
         Some(_) | None => {
             let trials = vec![
                 Trial::test("worker::compiles_as_the_host_does", || {
@@ -40,17 +43,55 @@ fn main() -> ExitCode {
                     "worker::a_lost_worker_is_tried_again",
                     a_lost_worker_is_tried_again,
                 ),
+                Trial::test(
+                    "worker::compilers_that_hang_hold_nobody_up",
+                    compilers_that_hang_hold_nobody_up,
+                ),
+                Trial::test(
+                    "worker::who_waits_is_told_what_for",
+                    who_waits_is_told_what_for,
+                ),
+                Trial::test(
+                    "worker::what_takes_too_long_by_the_clock_is_given_up",
+                    what_takes_too_long_by_the_clock_is_given_up,
+                ),
             ];
             libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
         }
     }
 }
 
+fn hang() -> ! {
+    loop {
+        std::thread::park();
+    }
+}
+
+/// The life of a compiler that hangs over some plugins: what it reads it hands to a real one.
+fn hang_over_large_ones(order: &str) -> ExitCode {
+    let mut wasm = Vec::new();
+    std::io::stdin().read_to_end(&mut wasm).unwrap();
+    if wasm.len() >= large().len() {
+        hang();
+    }
+    let mut compiler = Command::new(std::env::current_exe().unwrap())
+        .args([COMPILE, order])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    compiler.stdin.take().unwrap().write_all(&wasm).unwrap();
+    assert!(compiler.wait().unwrap().success());
+    ExitCode::SUCCESS
+}
+
+fn large() -> Vec<u8> {
+    module(50, 50)
+}
+
 fn worker(argument: &str, bounds: CompileBounds) -> CompileWorker {
     CompileWorker {
-        program: std::env::current_exe().unwrap(),
-        arguments: vec![argument.into()],
         bounds,
+        ..CompileWorker::new(std::env::current_exe().unwrap(), vec![argument.into()])
     }
 }
 
@@ -227,7 +268,7 @@ fn waiting_ends_with_the_call() -> Result<(), Failed> {
     let mut call = TaskCall::new(TENANT, "slow", "1");
     call.deadline = Some(deadline);
     let late = run(sandbox.call(call)).outcome;
-    assert_eq!(late, Outcome::TimedOut { wall: deadline });
+    assert!(matches!(late, Outcome::NotReady { .. }), "{late:?}");
     let cancel = CancelHandle::new();
     let mut call = TaskCall::new(TENANT, "slow", "1");
     call.cancel = Some(cancel.clone());
@@ -254,5 +295,106 @@ fn a_lost_worker_is_tried_again() -> Result<(), Failed> {
         run(sandbox.call(call())).outcome,
         Outcome::Ok("null".into())
     );
+    Ok(())
+}
+
+/// More plugins than there are places, each of which the compiler hangs over, of this account and of another: a small
+/// plugin that comes after all of them is compiled all the same.
+fn compilers_that_hang_hold_nobody_up() -> Result<(), Failed> {
+    const OTHER: &str = "111111111111";
+    let plugins = TempDir::new()?;
+    let of_other = plugins.path().join(OTHER);
+    std::fs::create_dir(&of_other)?;
+    let places = std::thread::available_parallelism()?.get();
+    let hanging: Vec<String> = (0..2 * places).map(|at| format!("large-{at}")).collect();
+    for name in &hanging {
+        std::fs::write(plugins.path().join(format!("{name}.wasm")), large())?;
+        std::fs::write(of_other.join(format!("{name}.wasm")), large())?;
+    }
+    std::fs::write(plugins.path().join("small.wasm"), module(1, 1))?;
+    let hangs = CompileWorker {
+        share: Duration::from_millis(100),
+        ..worker(HANGS, CompileBounds::default())
+    };
+    let sandbox = sandbox(plugins.path(), None, hangs);
+    let hung: Vec<_> = hanging
+        .iter()
+        .flat_map(|name| [(TENANT, name), (OTHER, name)])
+        .map(|(tenant, name)| sandbox.call(TaskCall::new(tenant, name, "1")))
+        .collect();
+    until(&sandbox, hung.len());
+    let small = run(sandbox.call(TaskCall::new(TENANT, "small", "1")));
+    match small.outcome {
+        Outcome::Ok(_) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
+}
+
+/// Waits until so many plugins are being compiled or wait for it.
+fn until(sandbox: &Sandbox, plugins: usize) {
+    loop {
+        let metrics = sandbox.metrics();
+        if metrics.compiling + metrics.uncompiled >= plugins {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn who_waits_is_told_what_for() -> Result<(), Failed> {
+    let plugins = TempDir::new()?;
+    let seats = std::thread::available_parallelism()?.get() - 1;
+    let seats = seats.max(1);
+    let seated: Vec<String> = (0..seats).map(|at| format!("seated-{at}")).collect();
+    for name in seated.iter().map(String::as_str).chain(["next", "last"]) {
+        std::fs::write(plugins.path().join(format!("{name}.wasm")), module(1, 1))?;
+    }
+    let sandbox = sandbox(
+        plugins.path(),
+        None,
+        worker(NEVER, CompileBounds::default()),
+    );
+    let mut calls = Vec::new();
+    for (at, name) in seated.iter().enumerate() {
+        calls.push(sandbox.call(TaskCall::new(TENANT, name, "1")));
+        until(&sandbox, at + 1);
+    }
+    let before = |count: usize| match count {
+        1 => "1 plugin before it".to_owned(),
+        count => format!("{count} plugins before it"),
+    };
+    for (place, name) in ["next", "last"].into_iter().enumerate() {
+        let (sender, told) = mpsc::channel();
+        let mut call = TaskCall::new(TENANT, name, "1");
+        call.waits = Some(Waits::new(move |why| drop(sender.send(why.to_owned()))));
+        calls.push(sandbox.call(call));
+        let wanted = format!(
+            "plugin `{name}` waits for the compiler, {}",
+            before(seats + place)
+        );
+        while told.recv()? != wanted {}
+    }
+    let mut call = TaskCall::new(TENANT, "last", "1");
+    call.deadline = Some(Duration::from_millis(20));
+    let cause = format!(
+        "plugin `last` waits for the compiler, {}",
+        before(seats + 1)
+    );
+    let late = run(sandbox.call(call)).outcome;
+    if late != (Outcome::NotReady { cause }) {
+        return Err(format!("{late:?}").into());
+    }
+    Ok(())
+}
+
+fn what_takes_too_long_by_the_clock_is_given_up() -> Result<(), Failed> {
+    let short = CompileBounds {
+        cpu: Duration::from_secs(1),
+        ..CompileBounds::default()
+    };
+    let cause = broken(&module(1, 1), worker(NEVER, short));
+    if !cause.contains("did not end within 2 s") {
+        return Err(cause.into());
+    }
     Ok(())
 }

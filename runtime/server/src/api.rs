@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{
+    Extension,
     body::Body,
     extract::{
         Path, Query, State,
@@ -20,6 +21,7 @@ use stepwell_engine::{Caller, Error, PageRequest, Watch};
 use stepwell_interp::Usage;
 
 use crate::{
+    auth::Identity,
     aws::{self, Seconds},
     limits::{PAGE_ITEMS_MAX, WATCH_KEEP_ALIVE},
     router,
@@ -53,13 +55,14 @@ pub(crate) async fn events(
     arn: Result<Path<String>, PathRejection>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
+    identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
         (Err(wrong), _) => return router::error(wrong.status(), &wrong.body_text()),
         (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
     };
-    let caller = aws::caller(&state.config, &headers);
+    let caller = aws::caller(&state.config, &headers, identity.as_deref());
     let accepts = headers
         .get(header::ACCEPT)
         .and_then(|value| value.to_str().ok())
@@ -132,8 +135,9 @@ pub(crate) async fn limits(
     State(state): State<Arc<ServerState>>,
     Path(arn): Path<String>,
     headers: HeaderMap,
+    identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let caller = aws::caller(&state.config, &headers);
+    let caller = aws::caller(&state.config, &headers, identity.as_deref());
     match state.engine.limits(&caller, &arn).await {
         Ok(found) => router::json(
             StatusCode::OK,
@@ -171,8 +175,9 @@ pub(crate) async fn map_run(
     State(state): State<Arc<ServerState>>,
     Path(arn): Path<String>,
     headers: HeaderMap,
+    identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let caller = aws::caller(&state.config, &headers);
+    let caller = aws::caller(&state.config, &headers, identity.as_deref());
     match state.engine.map_run(&caller, &arn).await {
         Ok(map_run) => router::json(
             StatusCode::OK,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{limits::CONNECTIONS_MAX, metrics::Sample};
+use crate::{
+    admin::Prices, auth::Authentication, limits::CONNECTIONS_MAX, metrics::Sample, tls::Tls,
+};
 
 /// Reads the sandbox's counters; called once a scrape of `/metrics`.
 pub type SandboxMetrics = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
@@ -13,9 +15,13 @@ pub struct ServerConfig {
     /// Host names, without port, under which web pages may reach the server beside `localhost` and loopback
     /// addresses; compared without regard to case.
     pub hosts: Vec<String>,
-    /// The `raised` value of every limit instead of AWS's.
-    pub raised_limits: bool,
-    /// Account whose resources every request sees, 12 digits.
+    /// Without it no signature is looked at.
+    pub authentication: Option<Authentication>,
+    /// Without it connections are not encrypted.
+    pub tls: Option<Tls>,
+    /// What usage costs; without it no cost is told.
+    pub prices: Option<Prices>,
+    /// Account whose resources every request sees that is not authenticated, 12 digits.
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
     pub region: Arc<str>,
@@ -27,7 +33,9 @@ impl Default for ServerConfig {
     fn default() -> ServerConfig {
         ServerConfig {
             hosts: Vec::new(),
-            raised_limits: false,
+            authentication: None,
+            tls: None,
+            prices: None,
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
             connections_max: CONNECTIONS_MAX,

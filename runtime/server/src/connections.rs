@@ -1,25 +1,37 @@
-//! Connections: accepted, served, ended. What it hides: HTTP/1 and HTTP/2, and how those who only hold a connection
+//! Connections: accepted, served, ended. What it hides: HTTP/1 and HTTP/2, TLS, and how those who only hold a connection
 //! open are kept from shutting others out.
 
+mod secure;
 mod table;
 mod watched;
+mod workers;
 
 use std::{io, net::IpAddr, pin::pin, sync::Arc};
 
 use axum::Router;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    server::{
+        conn::auto::Builder,
+        graceful::{GracefulShutdown, Watcher},
+    },
     service::TowerToHyperService,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+};
 
+use crate::auth::Peer;
 use crate::limits::{
-    ACCEPT_PAUSE, ACCEPT_SHED, DRAIN_TIME_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX, PEER_SHARE_MAX,
+    ACCEPT_PAUSE, ACCEPT_SHED, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, HEAD_TIME_MAX,
+    IDLE_TIME_MAX, PEER_SHARE_MAX,
 };
 use crate::metrics::ConnectionCounts;
-use table::{Bounds, Line, Table};
+use crate::tls::Tls;
+use table::{Admitted, Bounds, Line, Table};
 use watched::{WatchedService, WatchedStream};
+pub(crate) use workers::Workers;
 
 /// The answer to a connection that finds no room: all others wait for answers.
 const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n";
@@ -33,21 +45,35 @@ pub(crate) struct Connections {
     builder: Builder<TokioExecutor>,
     graceful: GracefulShutdown,
     table: Arc<Table>,
+    tls: Option<Tls>,
 }
 
 impl Connections {
     /// For at most `most` connections at a time.
-    pub(crate) fn new(router: Router, most: usize, counts: ConnectionCounts) -> Connections {
+    pub(crate) fn new(
+        router: Router,
+        most: usize,
+        counts: ConnectionCounts,
+        tls: Option<Tls>,
+    ) -> Connections {
         let bounds = Bounds {
             connections: most,
             of_one_peer: most.div_ceil(PEER_SHARE_MAX),
             head: HEAD_TIME_MAX,
             idle: IDLE_TIME_MAX,
+            // Who is in a handshake holds a connection, of which there may be fewer.
+            handshakes: HANDSHAKES_MAX.min(most.div_ceil(PEER_SHARE_MAX)),
+            handshake: HANDSHAKE_TIME_MAX,
         };
-        Connections::bounded(router, bounds, counts)
+        Connections::bounded(router, bounds, counts, tls)
     }
 
-    fn bounded(router: Router, bounds: Bounds, counts: ConnectionCounts) -> Connections {
+    fn bounded(
+        router: Router,
+        bounds: Bounds,
+        counts: ConnectionCounts,
+        tls: Option<Tls>,
+    ) -> Connections {
         let mut builder = Builder::new(TokioExecutor::new());
         // The table's bounds hold from the first byte on, hyper's from the first line on.
         builder
@@ -60,17 +86,32 @@ impl Connections {
             builder,
             graceful: GracefulShutdown::new(),
             table: Arc::new(Table::new(bounds, counts)),
+            tls,
         }
     }
 
-    /// Accepts and serves for ever.
-    pub(crate) async fn accept(&self, listener: &TcpListener) {
+    /// The same connections served on another thread, which ends its own.
+    fn beside(&self) -> Connections {
+        Connections {
+            router: self.router.clone(),
+            builder: self.builder.clone(),
+            graceful: GracefulShutdown::new(),
+            table: self.table.clone(),
+            tls: self.tls.clone(),
+        }
+    }
+
+    /// Accepts for ever, as many as there may be; who serves a connection is what `place` decides.
+    async fn accept(&self, listener: &TcpListener, mut place: impl FnMut(TcpStream, Admitted)) {
         let mut failing = false;
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     failing = false;
-                    self.open(stream, peer.ip());
+                    match Table::admit(&self.table, peer.ip()) {
+                        Some(admitted) => place(stream, admitted),
+                        None => refuse(&stream, peer.ip()),
+                    }
                 }
                 Err(error) => {
                     if !failing {
@@ -94,42 +135,40 @@ impl Connections {
         }
     }
 
-    fn open(&self, stream: TcpStream, peer: IpAddr) {
-        let Some(line) = self.table.admit(peer) else {
-            tracing::warn!(%peer, "a connection found no room: all others wait for answers");
-            // It fits into the empty buffer of a new socket, or is lost with it.
-            let _ = stream.try_write(NO_ROOM);
-            return;
-        };
+    /// Serves a connection on this thread's runtime.
+    fn open(&self, stream: TcpStream, admitted: Admitted) {
+        let line = admitted.line().clone();
         // Answers are small and awaited; a failure to say so costs latency only.
         let _ = stream.set_nodelay(true);
-        let service = WatchedService {
-            service: TowerToHyperService::new(self.router.clone()),
-            line: line.clone(),
+        let http = Http {
+            builder: self.builder.clone(),
+            watcher: self.graceful.watcher(),
+            service: WatchedService {
+                service: TowerToHyperService::new(self.router.clone()),
+                peer: Peer(line.peer()),
+                line: line.clone(),
+            },
         };
-        let stream = WatchedStream {
-            stream,
-            line: line.clone(),
-        };
-        let connection = self
-            .builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = self.graceful.watch(connection);
+        let tls = self.tls.clone();
         let table = self.table.clone();
         tokio::spawn(async move {
             let end = async {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection ended early");
+                match tls {
+                    None => http.serve(stream).await,
+                    Some(tls) => {
+                        if let Some(stream) = secure::shake(&tls, stream, &table, &line).await {
+                            http.serve(stream).await;
+                        }
+                    }
                 }
             };
             until_dropped(end, &table, &line).await;
-            table.remove(&line);
+            drop(admitted);
         });
     }
 
     /// Lets requests in progress end, for at most `DRAIN_TIME_MAX`.
-    pub(crate) async fn close(self) {
+    async fn close(self) {
         self.table.shed_silent();
         if tokio::time::timeout(DRAIN_TIME_MAX, self.graceful.shutdown())
             .await
@@ -142,11 +181,43 @@ impl Connections {
     }
 }
 
+/// Tells a connection that there is no room for it.
+fn refuse(stream: &TcpStream, peer: IpAddr) {
+    tracing::warn!(%peer, "a connection found no room: all others wait for answers");
+    // It fits into the empty buffer of a new socket, or is lost with it.
+    let _ = stream.try_write(NO_ROOM);
+}
+
+/// HTTP over one connection.
+struct Http {
+    builder: Builder<TokioExecutor>,
+    watcher: Watcher,
+    service: WatchedService,
+}
+
+impl Http {
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let stream = WatchedStream {
+            stream,
+            line: self.service.line.clone(),
+        };
+        let connection = self
+            .builder
+            .serve_connection(TokioIo::new(stream), self.service)
+            .into_owned();
+        if let Err(error) = self.watcher.watch(connection).await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
 /// Serves until the connection ends, its client has been silent for too long, or it has to make room.
 async fn until_dropped(connection: impl Future<Output = ()>, table: &Table, line: &Line) {
     let mut connection = pin!(connection);
     loop {
         tokio::select! {
+            // What has come counts before the time that it came at.
+            biased;
             () = &mut connection => return,
             () = line.dropped() => return,
             () = tokio::time::sleep_until(table.next_look(line)) => {}
@@ -179,19 +250,29 @@ mod tests {
             of_one_peer,
             head: LONG,
             idle: LONG,
+            handshakes: connections,
+            handshake: LONG,
         }
     }
 
     /// A server of those bounds: `/` answers, `/body` reads a body first, `/never` begins to answer.
     async fn serve(bounds: Bounds) -> std::net::SocketAddr {
+        serve_with(bounds, None).await
+    }
+
+    async fn serve_with(bounds: Bounds, tls: Option<Tls>) -> std::net::SocketAddr {
         let router = Router::new()
             .route("/", get(|| async { "here" }))
             .route("/body", post(|body: String| async move { body }))
             .route("/never", get(never));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let connections = Connections::bounded(router, bounds, ConnectionCounts::default());
-        tokio::spawn(async move { connections.accept(&listener).await });
+        let counts = ConnectionCounts::default();
+        let connections = Connections::bounded(router, bounds, counts, tls);
+        tokio::spawn(async move {
+            let open = |stream, admitted| connections.open(stream, admitted);
+            connections.accept(&listener, open).await;
+        });
         address
     }
 
@@ -285,10 +366,66 @@ mod tests {
         }
     }
 
+    /// What a connection did wins over a deadline that is seen at the same moment.
+    #[tokio::test]
+    async fn what_has_come_is_looked_at_before_the_time() {
+        let over = Bounds {
+            head: Duration::ZERO,
+            ..bounds(1_000, 1_000)
+        };
+        let table = Arc::new(Table::new(over, ConnectionCounts::default()));
+        for _ in 0..100 {
+            let admitted = Table::admit(&table, IpAddr::from([127, 0, 0, 1])).expect("room");
+            let looked = std::cell::Cell::new(false);
+            let connection = std::future::poll_fn(|_| {
+                looked.set(true);
+                std::task::Poll::Ready(())
+            });
+            until_dropped(connection, &table, admitted.line()).await;
+            assert!(looked.get());
+        }
+    }
+
+    /// Those that wait to be served are counted: there is an end to them.
+    #[tokio::test]
+    async fn connections_are_counted_when_they_are_accepted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = Router::new();
+        let counts = ConnectionCounts::default();
+        let connections = Connections::bounded(router, bounds(2, 2), counts.clone(), None);
+        let mut placed = Vec::new();
+        let place = |stream, admitted| placed.push((stream, admitted));
+        let accepting = connections.accept(&listener, place);
+        let clients = async {
+            let mut clients = Vec::new();
+            for _ in 0..5 {
+                clients.push(client(address, "").await);
+            }
+            // The first three made room for the others, though nobody serves any yet.
+            while counts.dropped.get() < 3 {
+                tokio::task::yield_now().await;
+            }
+            clients
+        };
+        tokio::select! {
+            () = accepting => unreachable!("it accepts for ever"),
+            _clients = clients => {}
+        }
+        assert_eq!(counts.open.get(), 2);
+        placed.clear();
+        assert_eq!(
+            counts.open.get(),
+            0,
+            "a connection that nobody serves gives its place back"
+        );
+    }
+
     #[tokio::test]
     async fn a_connection_may_rest_between_requests_but_not_within_a_head() {
         let patience = Bounds {
-            head: SHORT,
+            // Its requests have to come within it, on a busy machine too.
+            head: Duration::from_secs(2),
             ..bounds(4, 4)
         };
         let address = serve(patience).await;
@@ -304,5 +441,42 @@ mod tests {
         answer(&mut stream, "here").await;
         stream.write_all(b"GET").await.expect("it reads");
         assert_eq!(rest(stream).await, "");
+    }
+
+    fn tls() -> Option<Tls> {
+        let certificate = include_bytes!("../../../tests/tls/certificate.pem");
+        let key = include_bytes!("../../../tests/tls/key.pem");
+        Some(Tls::new(certificate, key).expect("a pair"))
+    }
+
+    #[tokio::test]
+    async fn handshakes_that_do_not_go_on_make_room_and_end() {
+        // The record of a handshake of 512 bytes, of which nothing comes.
+        for half in ["", "\u{16}\u{3}\u{1}\u{2}\u{0}"] {
+            let few = Bounds {
+                handshakes: 2,
+                ..bounds(8, 8)
+            };
+            let address = serve_with(few, tls()).await;
+            let oldest = client(address, half).await;
+            let (_second, _third) = (client(address, half).await, client(address, half).await);
+            rest(oldest).await;
+            let impatient = Bounds {
+                handshake: SHORT,
+                ..bounds(8, 8)
+            };
+            let address = serve_with(impatient, tls()).await;
+            rest(client(address, half).await).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn plain_requests_are_told_of_tls() {
+        let address = serve_with(bounds(4, 4), tls()).await;
+        let text = rest(client(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await).await;
+        assert!(
+            text.starts_with("HTTP/1.1 400 ") && text.contains("begins with https://"),
+            "{text:?}"
+        );
     }
 }

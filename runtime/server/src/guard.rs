@@ -13,12 +13,17 @@ const BROWSER_HEADERS: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ForeignHost(pub(crate) String);
 
+/// Whether a browser sent a request for a page.
+pub(crate) fn is_of_page(headers: &HeaderMap) -> bool {
+    BROWSER_HEADERS
+        .iter()
+        .any(|name| headers.contains_key(*name))
+}
+
 /// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`. What a
 /// plain GET can read is checked by Host alone: a page on a rebound name can send one without any of the headers.
 pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<(), ForeignHost> {
-    let page = BROWSER_HEADERS
-        .iter()
-        .any(|name| headers.contains_key(*name));
+    let page = is_of_page(headers);
     let host = host_of(headers, uri);
     // Browsers always name a host; calls within the process name none.
     let readable = (uri.path().starts_with("/api/") || uri.path() == "/metrics") && host.is_some();

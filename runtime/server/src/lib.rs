@@ -2,17 +2,26 @@
 //! on one port. What it hides: HTTP, wire types and their validation. What is said over the wire is decided by the
 //! engine; this crate only translates.
 
+mod admin;
 mod api;
+mod auth;
 mod aws;
 mod config;
 mod connections;
+mod execution_log;
 mod guard;
+mod lambda;
 mod limits;
 mod metrics;
 mod router;
 mod serve;
+mod tls;
 
+pub use admin::{Prices, WireQuotas, check_rated};
+pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
+pub use execution_log::ExecutionLog;
 pub use metrics::{Sample, SampleKind};
 pub use router::router;
 pub use serve::{ServerState, serve};
+pub use tls::{Tls, TlsError};

@@ -11,6 +11,37 @@ pub(crate) const BODY_BYTES_MAX_RAISED: usize = 40 * 1_048_576;
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
 
+/// Bytes of a request's body that brings code: Lambda's for CreateFunction.
+pub(crate) const FUNCTION_BODY_BYTES_MAX: usize = 70_167_211;
+
+/// Bytes of any other request's body to the function service: Lambda's payload (6 MB), and as much again so that one that
+/// is too large is told by its own error.
+pub(crate) const INVOCATION_BODY_BYTES_MAX: usize = 2 * 6_291_456;
+
+/// Bytes of a package; Lambda's (50 MB, zipped, for direct upload).
+pub(crate) const PACKAGE_BYTES_MAX: usize = 52_428_800;
+
+/// Bytes of a `.wasm` in a package; the sandbox's for a plugin's file.
+pub(crate) const WASM_BYTES_MAX: usize = 100 << 20;
+
+/// Files of an archive that are looked at; ours.
+pub(crate) const ZIP_ENTRIES_MAX: usize = 1_000;
+
+/// Bytes of the comment behind an archive (the format's).
+pub(crate) const ZIP_COMMENT_BYTES_MAX: usize = 65_535;
+
+/// Seconds that a function's call may take: when nothing is said, and at most; Lambda's.
+pub(crate) const FUNCTION_TIMEOUT_S: u32 = 3;
+pub(crate) const FUNCTION_TIMEOUT_S_MAX: u32 = 900;
+
+/// MiB of a function's memory: when nothing is said, at least and at most; Lambda's.
+pub(crate) const FUNCTION_MEMORY_MB: u32 = 128;
+pub(crate) const FUNCTION_MEMORY_MB_MIN: u32 = 128;
+pub(crate) const FUNCTION_MEMORY_MB_MAX: u32 = 10_240;
+
+/// Bytes of a function's environment variables, names and values; Lambda's (4 KB).
+pub(crate) const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4_096;
+
 /// Time for the whole body of a request; ours.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -27,6 +58,12 @@ pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 /// One address may hold this part of all connections: a half; ours.
 pub(crate) const PEER_SHARE_MAX: usize = 2;
 
+/// Time for a TLS handshake, from the connection's start; ours.
+pub(crate) const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// TLS handshakes at a time; ours. One more takes the place of the one that began first.
+pub(crate) const HANDSHAKES_MAX: usize = 1_024;
+
 /// Silent connections that are dropped at a time when there are no file descriptors; ours.
 pub(crate) const ACCEPT_SHED: usize = 32;
 
@@ -42,13 +79,47 @@ pub(crate) const ACTIVITY_POLL_TIME: Duration = Duration::from_secs(60);
 /// Items of a list that are asked for in an unsigned `maxResults` of the JSON API; AWS's for the calls beneath.
 pub(crate) const PAGE_ITEMS_MAX: u32 = 1_000;
 
+/// Rows of an answer to GetUsage; ours.
+pub(crate) const USAGE_ROWS_MAX: u32 = 1_000;
+
+/// Characters of a qualifier of a function: a version or an alias; AWS's.
+pub(crate) const QUALIFIER_CHARS_MAX: usize = 128;
+
 /// Diagnostics of ValidateStateMachineDefinition; AWS's, also when 0 is asked for.
 pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Operations and parts of them of which the log tells once that they are not offered (ours).
-pub(crate) const TOLD_MAX: usize = 1_000;
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;
+
+/// How far the time of signing and the server's may be apart, seconds; AWS's (5 minutes).
+pub(crate) const CLOCK_SKEW_SECONDS_MAX: i64 = 300;
+
+/// How long a presigned request may hold, seconds; AWS's (a week).
+pub(crate) const PRESIGNED_SECONDS_MAX: i64 = 604_800;
+
+/// How long a session may last that GetSessionToken begins, seconds; AWS's (15 minutes to 36 hours, 12 when not said).
+pub(crate) const SESSION_SECONDS_MIN: i64 = 900;
+pub(crate) const SESSION_SECONDS_MAX: i64 = 129_600;
+pub(crate) const SESSION_SECONDS: i64 = 43_200;
+
+/// The same of AssumeRole, seconds; AWS's (12 hours at most, one hour when not said, and at most when a session asks).
+pub(crate) const ROLE_SESSION_SECONDS_MAX: i64 = 43_200;
+pub(crate) const ROLE_SESSION_SECONDS: i64 = 3_600;
+
+/// How long an access key is kept in memory; ours. A key that is disabled in a database counts no longer than this.
+pub(crate) const KEY_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Access keys kept in memory; ours.
+pub(crate) const KEYS_KEPT_MAX: usize = 10_000;
+
+/// Appends of events that wait for the log of executions; ours. What comes meanwhile is dropped and counted.
+pub(crate) const LOG_QUEUE_MAX: usize = 8_192;
+
+/// Bytes of a file of the log of executions before it is put aside; ours.
+pub(crate) const LOG_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Files of it that are put aside before the oldest is replaced; ours.
+pub(crate) const LOG_FILES: u32 = 4;

@@ -17,7 +17,7 @@ use prometheus_client::{
 use stepwell_engine::{Engine, Metrics as EngineMetrics};
 use stepwell_interp::Limit;
 
-use crate::config::SandboxMetrics;
+use crate::{config::SandboxMetrics, tls::TlsCounts};
 
 /// Content type of the exposition.
 pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -64,6 +64,7 @@ pub(crate) struct Metrics {
 pub(crate) struct ConnectionCounts {
     pub(crate) open: Gauge,
     pub(crate) dropped: Counter,
+    pub(crate) handshakes_failed: Counter,
 }
 
 /// Counts of one operation, looked up once at the start: the hot path touches atomics only.
@@ -135,6 +136,30 @@ impl Metrics {
             open_requests,
             connections,
         }
+    }
+
+    /// Also tells of TLS.
+    pub(crate) fn tell_tls(&mut self, counts: &TlsCounts) {
+        self.registry.register(
+            "tls_handshakes_failed",
+            "TLS handshakes that failed or took too long",
+            self.connections.handshakes_failed.clone(),
+        );
+        self.registry.register(
+            "tls_certificates_replaced",
+            "Times that another certificate was taken",
+            counts.replaced.clone(),
+        );
+        self.registry.register(
+            "tls_certificates_refused",
+            "Times that another certificate was offered that cannot be used",
+            counts.refused.clone(),
+        );
+        self.registry.register(
+            "tls_certificate_stale",
+            "1 while the certificate served is not the one in the files, which cannot be used",
+            counts.stale.clone(),
+        );
     }
 
     /// Counts a request as open until the answer is dropped.

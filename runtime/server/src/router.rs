@@ -9,22 +9,27 @@ use axum::{
     http::{HeaderValue, Method, Response, StatusCode, header},
     middleware::{self, Next},
     response::IntoResponse,
-    routing::{get, post},
+    routing::{any, get, post},
 };
 use serde::Serialize;
 
 use crate::{
     api,
     aws::{self, Fault},
-    guard,
+    guard, lambda,
     metrics::METRICS_TYPE,
     serve::ServerState,
+    tls::Tls,
 };
 
-/// All paths of the server: `POST /` (AWS), `/api/`, `/health`, `/metrics`.
+/// All paths of the server: `POST /` (Step Functions), the function service's, `/api/`, `/health`, `/metrics`.
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
+        .route("/2015-03-31/{*path}", any(lambda::answer))
+        .route("/2017-03-31/{*path}", any(lambda::answer))
+        .route("/2019-09-30/{*path}", any(lambda::answer))
+        .route("/2020-06-30/{*path}", any(lambda::answer))
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
@@ -42,12 +47,21 @@ async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Res
     aws::answer(&state, request).await
 }
 
-/// Refuses web pages that reached the server under a foreign name.
+/// Refuses who does not prove an access key; where none is needed, web pages that reached the server under a foreign
+/// name.
 async fn guarded(
     State(state): State<Arc<ServerState>>,
     request: Request,
     next: Next,
 ) -> Response<Body> {
+    if let Some(gate) = &state.gate {
+        let query = aws::query::is_query(request.headers());
+        return match gate.admit(request).await {
+            Ok(request) => next.run(request).await,
+            Err(fault) if query => aws::query::refuse(&fault),
+            Err(fault) => aws::refuse(&fault),
+        };
+    }
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
         Err(guard::ForeignHost(host)) => aws::refuse(&Fault::foreign_host(&host)),
@@ -66,6 +80,9 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
         status: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+        /// What an operator has to look after while it serves.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        warning: Option<String>,
         version: &'static str,
     }
     let (code, status, reason) = if state.is_draining() {
@@ -77,9 +94,12 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
         }
     };
     let version = env!("CARGO_PKG_VERSION");
+    let problem = state.config.tls.as_ref().and_then(Tls::problem);
+    let warning = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
     let health = Health {
         status,
         reason,
+        warning,
         version,
     };
     json(code, &health)

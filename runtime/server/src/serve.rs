@@ -6,9 +6,11 @@ use stepwell_engine::Engine;
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    auth::Gate,
     aws,
     config::{SandboxMetrics, ServerConfig},
-    connections::Connections,
+    connections::{Connections, Workers},
+    lambda,
     metrics::Metrics,
     router::router,
 };
@@ -18,8 +20,8 @@ pub struct ServerState {
     pub(crate) config: ServerConfig,
     pub(crate) engine: Engine,
     pub(crate) metrics: Metrics,
-    /// What the log says once.
-    pub(crate) told: aws::Told,
+    /// Through it every request goes, but those for the health, when requests are authenticated.
+    pub(crate) gate: Option<Gate>,
     /// Becomes true when the server shuts down.
     draining: watch::Sender<bool>,
 }
@@ -31,12 +33,18 @@ impl ServerState {
         engine: Engine,
         sandbox_metrics: SandboxMetrics,
     ) -> ServerState {
-        let metrics = Metrics::new(&aws::operation_names(), engine.clone(), sandbox_metrics);
+        let operations = [aws::operation_names(), lambda::operation_names()].concat();
+        let mut metrics = Metrics::new(&operations, engine.clone(), sandbox_metrics);
+        if let Some(tls) = &config.tls {
+            metrics.tell_tls(tls.counts());
+        }
+        let authentication = config.authentication.clone();
+        let gate = authentication.map(|how| Gate::new(how, engine.clone()));
         ServerState {
+            gate,
             config,
             engine,
             metrics,
-            told: aws::Told::default(),
             draining: watch::Sender::new(false),
         }
     }
@@ -65,7 +73,7 @@ impl ServerState {
 /// end (for at most `DRAIN_TIME_MAX`) and returns. Shutting down the engine afterwards is the caller's.
 ///
 /// # Errors
-/// When the listener cannot tell its address: it is no open socket.
+/// When the listener cannot tell its address: it is no open socket. When no thread can be started.
 pub async fn serve(
     config: ServerConfig,
     engine: Engine,
@@ -78,13 +86,15 @@ pub async fn serve(
     let state = Arc::new(ServerState::new(config, engine, sandbox_metrics));
     let counts = state.metrics.connections.clone();
     let most = state.config.connections_max;
-    let connections = Connections::new(router(state.clone()), most, counts);
+    let tls = state.config.tls.clone();
+    let connections = Connections::new(router(state.clone()), most, counts, tls);
+    let workers = Workers::start(connections)?;
     tokio::select! {
         () = shutdown => {}
-        () = connections.accept(&listener) => {}
+        () = workers.accept(&listener) => {}
     }
     drop(listener);
     state.drain();
-    connections.close().await;
+    workers.close().await;
     Ok(())
 }

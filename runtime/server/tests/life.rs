@@ -16,7 +16,7 @@ use tokio::{
 };
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Running {
     address: String,
@@ -33,7 +33,7 @@ async fn run() -> Running {
     };
     let server = serve(
         ServerConfig::default(),
-        support::engine(),
+        support::engine(false, None),
         support::sandbox(),
         listener,
         shutdown,

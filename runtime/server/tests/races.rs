@@ -52,7 +52,7 @@ async fn repeat(
 async fn creating_races_with_deleting() {
     let state = ServerState::new(
         ServerConfig::default(),
-        support::engine(),
+        support::engine(false, None),
         support::sandbox(),
     );
     let router = router(Arc::new(state));

@@ -84,12 +84,11 @@ async fn conversations() {
 async fn converse(name: &str, talk: Conversation) -> Vec<String> {
     let config = ServerConfig {
         hosts: talk.hosts,
-        raised_limits: talk.raised_limits,
         ..ServerConfig::default()
     };
     let state = Arc::new(ServerState::new(
         config,
-        support::engine(),
+        support::engine(talk.raised_limits, None),
         support::sandbox(),
     ));
     let router = router(state);

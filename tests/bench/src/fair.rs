@@ -12,6 +12,7 @@ use crate::{
     Bench,
     http::Connection,
     server::{Server, Setup},
+    spread::Spread,
     table::Target,
     tasks::{GROUP, TENANT},
 };
@@ -119,26 +120,6 @@ async fn short_tasks(client: &mut Connection, machine: &str, samples: usize) -> 
         ensure!(end["output"] == "\"awake\"", "the short task gave {end}");
     }
     Ok(took)
-}
-
-/// Milliseconds.
-struct Spread {
-    median: f64,
-    p99: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = (values.len() as f64 * share) as usize;
-            values.get(index).copied().unwrap_or(f64::NAN)
-        };
-        Self {
-            median: at(0.5),
-            p99: at(0.99),
-        }
-    }
 }
 
 /// Many guests begin at once and compute until their wall limit ends them.

@@ -1,10 +1,18 @@
 //! A client of the Step Functions API on one kept-alive connection. Hides HTTP/1.1 and the headers that SDKs send.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
+use hyper::{
+    HeaderMap, Method, Uri,
+    header::{CONTENT_TYPE, HeaderName, HeaderValue},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use stepwell_egress::sigv4::Signer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,6 +30,7 @@ const SDK_HEADERS: &str = "Content-Type: application/x-amz-json-1.0\r\n\
 pub(crate) struct Connection {
     stream: TcpStream,
     host: String,
+    signer: Option<Signer>,
     out: Vec<u8>,
     read: Vec<u8>,
 }
@@ -34,19 +43,30 @@ impl Connection {
         Ok(Connection {
             stream,
             host: address.to_string(),
+            signer: None,
             out: Vec::new(),
             read: Vec::new(),
         })
     }
 
+    /// The same, with requests that this key signs.
+    pub(crate) async fn signed(address: SocketAddr, signer: Signer) -> Result<Connection> {
+        let mut connection = Connection::open(address).await?;
+        connection.signer = Some(signer);
+        Ok(connection)
+    }
+
     /// One operation; an answer that is not 200 is an error with its body.
     pub(crate) async fn call(&mut self, operation: &str, body: &[u8]) -> Result<&[u8]> {
+        let host = &self.host;
+        let target = format!("AWSStepFunctions.{operation}");
+        let headers = match &self.signer {
+            None => format!("Host: {host}\r\n{SDK_HEADERS}X-Amz-Target: {target}\r\n"),
+            Some(signer) => signed_headers(signer, host, &target, body)?,
+        };
+        let length = body.len();
+        let head = format!("POST / HTTP/1.1\r\n{headers}Content-Length: {length}\r\n\r\n");
         self.out.clear();
-        let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\n{SDK_HEADERS}X-Amz-Target: AWSStepFunctions.{operation}\r\nContent-Length: {}\r\n\r\n",
-            self.host,
-            body.len()
-        );
         self.out.extend_from_slice(head.as_bytes());
         self.out.extend_from_slice(body);
         self.stream.write_all(&self.out).await?;
@@ -103,6 +123,24 @@ impl Connection {
         let arn = made.get("stateMachineArn").and_then(Value::as_str);
         Ok(arn.context("a state machine has an ARN")?.to_owned())
     }
+}
+
+/// The headers of a request with its signature.
+fn signed_headers(signer: &Signer, host: &str, target: &str, body: &[u8]) -> Result<String> {
+    let mut headers = HeaderMap::new();
+    let json = HeaderValue::from_static("application/x-amz-json-1.0");
+    headers.insert(CONTENT_TYPE, json);
+    headers.insert(HeaderName::from_static("x-amz-target"), target.parse()?);
+    let uri: Uri = format!("http://{host}/").parse()?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    signer
+        .sign(&Method::POST, &uri, &mut headers, body, now.cast_signed())
+        .map_err(|error| anyhow!(error))?;
+    let mut lines = String::new();
+    for (name, value) in &headers {
+        lines.push_str(&format!("{name}: {}\r\n", value.to_str()?));
+    }
+    Ok(lines)
 }
 
 /// Status and place of the body, once the head is whole.

@@ -213,19 +213,8 @@ fn history() -> Result<Vec<Event>> {
             at: Timestamp(1_700_000_000_000),
             seed: [1; 32],
         };
-        for effect in step(&program, &mut run, input, env) {
-            match effect {
-                Effect::Record(event) => events.push(event),
-                Effect::Again => next = Some(Input::Continue),
-                Effect::RunTask(_)
-                | Effect::OpenToken { .. }
-                | Effect::CancelTask { .. }
-                | Effect::StartMapRun(_)
-                | Effect::RedriveMapRun { .. }
-                | Effect::MapRun(_)
-                | Effect::Finish => {}
-            }
-        }
+        let effects = step(&program, &mut run, input, env);
+        next = Effect::keep_events(effects, &mut events).then_some(Input::Continue);
     }
     ensure!(events.len() >= EVENTS, "only {} events", events.len());
     Ok(events)

@@ -7,14 +7,18 @@ mod executions;
 mod fair;
 mod http;
 mod languages;
+mod listing;
 mod load;
 mod map;
 mod plot;
 mod process;
 mod procfs;
 mod server;
+mod service;
+mod spread;
 mod table;
 mod tasks;
+mod tenants;
 
 use std::{
     io::Write,
@@ -37,7 +41,8 @@ const APPENDS: usize = 200;
     about = "Measure what executions, tasks and the process cost"
 )]
 struct Arguments {
-    /// Only rows whose name begins so, or groups: languages, executions, tasks, map, distributed, process
+    /// Only rows whose name begins so, or groups: languages, executions, service, tasks, map, distributed,
+    /// process
     rows: Vec<String>,
     /// Short loads and one repetition: for a look, not for a page
     #[arg(long)]
@@ -161,6 +166,9 @@ fn main() -> Result<()> {
     tasks::alone(&mut bench)?;
     runtime.block_on(async {
         executions::measure(&mut bench).await?;
+        service::measure(&mut bench).await?;
+        listing::measure(&mut bench).await?;
+        tenants::measure(&mut bench).await?;
         tasks::in_workflows(&mut bench).await?;
         fair::measure(&mut bench).await?;
         map::measure(&mut bench).await?;
@@ -188,6 +196,7 @@ fn draw(rows: &[Row], head: &str, folder: &Path) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     for (group, title) in [
         ("executions", "Executions over HTTP"),
+        ("service", "The service with much in it"),
         ("tasks", "Calls of a component"),
         ("map", "An inline Map with a Wasm task an item"),
         ("distributed", "A distributed Map over a CSV"),

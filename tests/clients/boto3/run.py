@@ -47,7 +47,9 @@ def main():
     parser.add_argument("--without", action="append", default=[], metavar="FEATURE", help="leave out cases that need it")
     parser.add_argument("--jobs", type=int, default=8, help="cases at once")
     parser.add_argument("-v", "--verbose", action="store_true", help="with the trace of each failure")
+    parser.add_argument("--guests", type=pathlib.Path, required=True, help="folder with plugins to upload")
     options = parser.parse_args()
+    harness.GUESTS = options.guests
     load()
     chosen = [case for case in harness.CASES if options.only in case[0]]
     if not chosen:

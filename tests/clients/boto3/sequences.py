@@ -376,7 +376,7 @@ def main():
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name holds this word")
     parser.add_argument("--jobs", type=int, default=8, help="cases at once")
     parser.add_argument("--timeout", type=float, default=60, help="seconds that an execution may take")
-    parser.add_argument("--poll", type=float, default=5, help="seconds for an answer that has to be waited for")
+    parser.add_argument("--poll", type=float, default=20, help="seconds for an answer that has to be waited for")
     parser.add_argument("--report", type=pathlib.Path, help="file for a line a case")
     parser.add_argument("-v", "--verbose", action="store_true", help="what differs")
     options = parser.parse_args()

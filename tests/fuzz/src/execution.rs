@@ -36,26 +36,15 @@ pub(crate) fn step(data: &[u8]) {
         if events.len() > EVENTS_MAX {
             break;
         }
-        has_beaten |= matches!(input, Input::Heartbeat { .. });
+        has_beaten |= matches!(input, Input::Heartbeat { .. } | Input::TaskWaits { .. });
         let env = Env {
             at,
             seed: [bytes.next(); 32],
         };
-        for effect in advance(&program, &mut run, input, env) {
-            match effect {
-                Effect::Record(event) => events.push(event),
-                Effect::Again => next = Some(Input::Continue),
-                Effect::RunTask(_)
-                | Effect::OpenToken { .. }
-                | Effect::CancelTask { .. }
-                | Effect::StartMapRun(_)
-                | Effect::RedriveMapRun { .. }
-                | Effect::MapRun(_)
-                | Effect::Finish => {}
-            }
-        }
+        let effects = advance(&program, &mut run, input, env);
+        next = Effect::keep_events(effects, &mut events).then_some(Input::Continue);
     }
-    // Heartbeats are no history.
+    // Heartbeats are no history, nor is what an attempt waits for.
     if has_beaten {
         return;
     }

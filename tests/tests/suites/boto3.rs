@@ -32,7 +32,9 @@ fn cases() -> Result<()> {
     let server = Server::start(&data, &plugins)?;
     let mut run = Command::new(python);
     run.arg(server::root().join("tests/clients/boto3/run.py"))
-        .args(["--endpoint", &server.client().endpoint()]);
+        .args(["--endpoint", &server.client().endpoint()])
+        .arg("--guests")
+        .arg(&plugins);
     for feature in WITHOUT {
         run.args(["--without", feature]);
     }

@@ -97,19 +97,8 @@ fn feed(case: &Case, moves: &[(Move, u64, u64)]) -> Result<(), String> {
         while let Some(input) = next.take() {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&seed.to_le_bytes());
-            for effect in step(&case.program, &mut run, input, Env { at, seed: bytes }) {
-                match effect {
-                    Effect::Record(event) => events.push(event),
-                    Effect::Again => next = Some(Input::Continue),
-                    Effect::RunTask(_)
-                    | Effect::OpenToken { .. }
-                    | Effect::CancelTask { .. }
-                    | Effect::StartMapRun(_)
-                    | Effect::RedriveMapRun { .. }
-                    | Effect::MapRun(_)
-                    | Effect::Finish => {}
-                }
-            }
+            let effects = step(&case.program, &mut run, input, Env { at, seed: bytes });
+            next = Effect::keep_events(effects, &mut events).then_some(Input::Continue);
         }
         if beats {
             return Ok(());

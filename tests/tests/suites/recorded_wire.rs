@@ -8,11 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 use stepwell_tests::{
-    corpus, python,
+    corpus,
+    moto::Moto,
+    python,
     server::{self, Server, Turn},
 };
 
-use super::recorded_storage;
+use super::{recorded_services, recorded_storage};
 
 const EXPECTED: &str = include_str!("recorded_wire.expected");
 const KINDS: &str = "validate,express_sync,teststate,execution";
@@ -31,6 +33,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("recorded_wire::cases", Runner::Corpus),
         trial("recorded_wire::sequences", Runner::Sequences),
         trial("recorded_wire::storage", Runner::Storage),
+        trial("recorded_wire::services", Runner::Services),
     ]
 }
 
@@ -43,6 +46,8 @@ enum Runner {
     Sequences,
     /// The corpus's runner for executions that need object storage, which it leaves out by itself.
     Storage,
+    /// The same for executions that need queues and event buses.
+    Services,
 }
 
 impl Runner {
@@ -51,6 +56,16 @@ impl Runner {
             Runner::Corpus => KINDS,
             Runner::Sequences => "sequence",
             Runner::Storage => "storage",
+            Runner::Services => "services",
+        }
+    }
+
+    /// The services that have an endpoint. A queue's own host is asked for where SQS has none.
+    fn services(self) -> &'static [&'static str] {
+        match self {
+            Runner::Corpus => &["dynamodb", "secretsmanager"],
+            Runner::Services => &["events", "sqs"],
+            Runner::Sequences | Runner::Storage => &[],
         }
     }
 
@@ -58,7 +73,7 @@ impl Runner {
     fn kind(self, kind: String) -> String {
         match self {
             Runner::Corpus | Runner::Sequences => kind,
-            Runner::Storage => "storage".to_owned(),
+            Runner::Storage | Runner::Services => self.kinds().to_owned(),
         }
     }
 
@@ -68,7 +83,7 @@ impl Runner {
             Runner::Corpus => command
                 .arg(corpus.join("run_cases.py"))
                 .args(["--kinds", KINDS]),
-            Runner::Storage => command
+            Runner::Storage | Runner::Services => command
                 .arg(corpus.join("run_cases.py"))
                 .args(["--kinds", "execution"]),
             Runner::Sequences => command
@@ -126,14 +141,31 @@ fn run(runner: Runner, corpus: &Path, scratch: &Path, report: &Path) -> Result<(
         plugins.display()
     );
     let prepared = scratch.join("cases");
+    let moto = match runner.services() {
+        [] => None,
+        _ => Some(Moto::start()?),
+    };
     let corpus = match runner {
         Runner::Corpus | Runner::Sequences => corpus,
+        Runner::Services => {
+            let moto = moto.as_ref().context("there are services")?;
+            recorded_services::prepare(corpus, moto, &prepared)?;
+            &prepared
+        }
         Runner::Storage => {
             recorded_storage::prepare(corpus, &data, &prepared)?;
             &prepared
         }
     };
-    let server = Server::start(&data, &plugins)?;
+    let endpoints: Vec<String> = moto
+        .iter()
+        .flat_map(|moto| {
+            let services = runner.services().iter();
+            services.map(|service| format!("--endpoint={service}={}", moto.url))
+        })
+        .collect();
+    let endpoints: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+    let server = Server::start_with(&data, &plugins, &endpoints)?;
     let output = runner
         .command(&python, corpus)
         .args(["--endpoint", &server.client().endpoint()])

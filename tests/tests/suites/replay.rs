@@ -110,6 +110,7 @@ fn take(events: &mut Vec<Event>, effects: Vec<Effect>) {
     events.extend(effects.into_iter().filter_map(|effect| match effect {
         Effect::Record(event) => Some(event),
         Effect::RunTask(_)
+        | Effect::Begin { .. }
         | Effect::OpenToken { .. }
         | Effect::CancelTask { .. }
         | Effect::StartMapRun(_)

@@ -5,8 +5,11 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::follow::{self, Followed};
-use crate::args::{ExecutionCommand, PlaceArgs};
+use super::follow::{self, Followed, Since};
+use super::map_runs::{self, MapRun};
+use super::prepare::prepare_stored;
+use super::run::express_result;
+use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -21,25 +24,8 @@ const SUMMARY_CHARS_MAX: usize = 120;
 
 pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
     match command {
-        ExecutionCommand::Start {
-            machine,
-            input,
-            name,
-            watch,
-            place,
-        } => start_at(&place, &machine, &input, name, watch).await,
-        ExecutionCommand::List {
-            machine,
-            status,
-            limit,
-            json,
-            place,
-        } => {
-            let client = Client::open(&place, Purpose::Look).await?;
-            let listed = list(&client, machine.as_deref(), status.as_deref(), limit).await;
-            client.close().await;
-            print_list(&listed?, json)
-        }
+        ExecutionCommand::Start(args) => start_at(args).await,
+        ExecutionCommand::List(args) => list_at(args).await,
         ExecutionCommand::Show {
             execution,
             svg,
@@ -61,9 +47,13 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
-        ExecutionCommand::Watch { execution, place } => {
-            let (client, arn) = named(&place, Purpose::Act, &execution).await?;
-            let outcome = watch(&client, &arn).await;
+        ExecutionCommand::Watch {
+            execution,
+            place,
+            runtime,
+        } => {
+            let (client, arn) = named(&place, Purpose::Act(&runtime), &execution).await?;
+            let outcome = watch(&client, &arn, Since::Start).await;
             client.close().await;
             outcome
         }
@@ -72,8 +62,9 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             error,
             cause,
             place,
+            runtime,
         } => {
-            let (client, arn) = named(&place, Purpose::Act, &execution).await?;
+            let (client, arn) = named(&place, Purpose::Act(&runtime), &execution).await?;
             let outcome = stop(&client, &arn, error, cause).await;
             client.close().await;
             outcome
@@ -83,12 +74,38 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             token,
             watch,
             place,
-        } => redrive(&place, &execution, token, watch).await,
+            runtime,
+        } => {
+            let (client, arn) = named(&place, Purpose::Act(&runtime), &execution).await?;
+            let outcome = redrive(&client, &arn, token, watch).await;
+            client.close().await;
+            outcome
+        }
     }
 }
 
+async fn start_at(args: StartArgs) -> Outcome {
+    let input = given::json(&args.input.input, "--input")?;
+    let client = Client::open(&args.place, Purpose::Act(&args.runtime)).await?;
+    let outcome = start(&client, &args.machine, &input, args.name, args.watch).await;
+    client.close().await;
+    outcome
+}
+
+async fn list_at(args: ListArgs) -> Outcome {
+    let client = Client::open(&args.place, Purpose::Look).await?;
+    let (machine, status) = (args.machine.as_deref(), args.status.as_deref());
+    let listed = list(&client, machine, status, args.limit).await;
+    client.close().await;
+    print_list(&listed?, args.json)
+}
+
 /// The installation, and the ARN of the execution that is meant.
-async fn named(place: &PlaceArgs, purpose: Purpose, execution: &str) -> Outcome<(Client, String)> {
+async fn named(
+    place: &PlaceArgs,
+    purpose: Purpose<'_>,
+    execution: &str,
+) -> Outcome<(Client, String)> {
     let client = Client::open(place, purpose).await?;
     match client.execution_arn(execution).await {
         Ok(arn) => Ok((client, arn)),
@@ -99,20 +116,6 @@ async fn named(place: &PlaceArgs, purpose: Purpose, execution: &str) -> Outcome<
     }
 }
 
-async fn start_at(
-    place: &PlaceArgs,
-    machine: &str,
-    input: &str,
-    name: Option<String>,
-    stay: bool,
-) -> Outcome {
-    let input = given::json(input)?;
-    let client = Client::open(place, Purpose::Act).await?;
-    let outcome = start(&client, machine, &input, name, stay).await;
-    client.close().await;
-    outcome
-}
-
 async fn start(
     client: &Client,
     machine: &str,
@@ -121,22 +124,35 @@ async fn start(
     stay: bool,
 ) -> Outcome {
     let machine = client.machine_arn(machine).await?;
+    let here = matches!(client, Client::Here { .. });
     let mut request = json!({"stateMachineArn": machine, "input": input});
     if let Some(name) = name {
         request["name"] = json!(name);
     }
+    prepare_stored(client, "DescribeStateMachine", "stateMachineArn", &machine).await?;
+    if (stay || here) && is_express(client, &machine).await? {
+        // It cannot be watched, and nothing of it is kept: its result is all there is.
+        let hint = "`stepwell run FILE` shows the states of a definition";
+        return express_result(client, request, false, false, hint).await;
+    }
     let started = client.call("StartExecution", request).await?;
     let arn = super::text(&started, "executionArn").to_owned();
-    if stay || matches!(client, Client::Here { .. }) {
+    if stay || here {
         // Without a server this process is what runs the execution, so it stays.
         say!("execution {arn}");
-        return watch(client, &arn).await;
+        return watch(client, &arn, Since::Start).await;
     }
     super::print(&format!("{arn}\n"))
 }
 
-async fn watch(client: &Client, arn: &str) -> Outcome {
-    match follow::follow(client, arn, false).await? {
+async fn is_express(client: &Client, machine: &str) -> Outcome<bool> {
+    let request = json!({"stateMachineArn": machine});
+    let described = client.call("DescribeStateMachine", request).await?;
+    Ok(super::text(&described, "type") == "EXPRESS")
+}
+
+async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
+    match follow::follow(client, arn, false, since).await? {
         Followed::Closed(timeline) => {
             let hint = format!("stepwell execution history {arn}{}", client.flags());
             follow::conclude(client, arn, Some(&timeline), false, &hint).await
@@ -161,6 +177,10 @@ async fn list(
     status: Option<&str>,
     limit: usize,
 ) -> Outcome<Vec<Value>> {
+    let key = match machine {
+        Some(arn) if map_runs::is_arn(arn) => "mapRunArn",
+        Some(_) | None => "stateMachineArn",
+    };
     let machines = match machine {
         Some(machine) => vec![client.machine_arn(machine).await?],
         None => {
@@ -177,7 +197,7 @@ async fn list(
     };
     let mut executions = Vec::new();
     for machine in machines {
-        let mut request = json!({"stateMachineArn": machine});
+        let mut request = json!({ key: machine });
         if let Some(status) = status {
             request["statusFilter"] = json!(status.to_uppercase());
         }
@@ -234,6 +254,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
     let events = client.history(arn).await?;
     let limits = client.limits(arn).await?;
     let timeline = timeline(&events)?;
+    let map_runs = map_runs::of(client, &timeline).await?;
     if let Some(svg) = svg {
         super::graph::write(
             Some(svg),
@@ -244,6 +265,9 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         let mut execution = execution;
         if let Some(limits) = limits {
             execution["limits"] = limits;
+        }
+        if !map_runs.is_empty() {
+            execution["mapRuns"] = map_runs.iter().map(MapRun::json).collect();
         }
         return super::print_json(&execution);
     }
@@ -274,7 +298,10 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         out.push_str(&format!("{:<10} {}\n", "near", used(usage)));
     }
     out.push('\n');
-    out.push_str(&states(&timeline, stdout_columns()));
+    out.push_str(&states(&timeline, super::now_ms(), stdout_columns()));
+    for map_run in &map_runs {
+        out.push_str(&map_run.text(&client.flags()));
+    }
     super::print(&out)
 }
 
@@ -290,7 +317,9 @@ fn title(execution: &Value) -> String {
 }
 
 /// A row a visit, with its failure below; iterations of Maps are left to `history`.
-fn states(timeline: &Timeline, columns: Option<usize>) -> String {
+fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
+    let ending = timeline.ending.as_ref();
+    let until_ms = ending.map_or(now_ms.max(timeline.last_ms), |ending| ending.at_ms);
     let mut table = Table::new(&["state", "type", "status", "time>", "attempts>"]);
     let mut failures = Vec::new();
     for visit in &timeline.visits {
@@ -316,7 +345,7 @@ fn states(timeline: &Timeline, columns: Option<usize>) -> String {
             format!("{}{}", "  ".repeat(frame.depth), visit.state),
             kind,
             status.to_owned(),
-            duration_text(visit.duration_ms(timeline.last_ms)),
+            duration_text(visit.duration_ms(until_ms)),
             visit.attempts.len().to_string(),
         ]);
         let indent = "  ".repeat(frame.depth + 2);
@@ -467,23 +496,27 @@ fn redriven(execution: &Value) -> String {
     }
 }
 
-async fn redrive(place: &PlaceArgs, execution: &str, token: Option<String>, stay: bool) -> Outcome {
-    let (client, arn) = named(place, Purpose::Act, execution).await?;
-    let outcome = redrive_by(&client, &arn, token, stay).await;
-    client.close().await;
-    outcome
-}
-
-async fn redrive_by(client: &Client, arn: &str, token: Option<String>, stay: bool) -> Outcome {
+async fn redrive(client: &Client, arn: &str, token: Option<String>, stay: bool) -> Outcome {
     let mut request = json!({"executionArn": arn});
     if let Some(token) = token {
         request["clientToken"] = json!(token);
     }
+    prepare_stored(
+        client,
+        "DescribeStateMachineForExecution",
+        "executionArn",
+        arn,
+    )
+    .await?;
     let redriven = client.call("RedriveExecution", request).await?;
     say!("redriven at {}", super::time(&redriven, "redriveDate"));
     if stay || matches!(client, Client::Here { .. }) {
         // Without a server this process is what runs the execution, so it stays.
-        return watch(client, arn).await;
+        let execution = client
+            .call("DescribeExecution", json!({"executionArn": arn}))
+            .await?;
+        let count = execution.get("redriveCount").and_then(Value::as_u64);
+        return watch(client, arn, Since::Redrive(count.unwrap_or(1))).await;
     }
     Ok(())
 }

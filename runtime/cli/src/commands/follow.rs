@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::prepare;
 use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::progress::Progress;
@@ -27,8 +28,33 @@ pub(super) enum Followed {
     Interrupted,
 }
 
+/// From where on the progress is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Since {
+    Start,
+    /// From the redrive of that number on.
+    Redrive(u64),
+}
+
+impl Since {
+    /// How many of these events are past, and whether the others are to be shown.
+    fn past(self, events: &[HistoryEvent]) -> (usize, bool) {
+        let Since::Redrive(number) = self else {
+            return (0, true);
+        };
+        let is_it = |event: &HistoryEvent| event.is_redrive(number);
+        let at = events.iter().position(is_it);
+        (at.unwrap_or(events.len()), at.is_some())
+    }
+}
+
 /// Shows the progress on stderr until the execution is closed. `quiet` shows nothing.
-pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<Followed> {
+pub(super) async fn follow(
+    client: &Client,
+    arn: &str,
+    quiet: bool,
+    mut since: Since,
+) -> Outcome<Followed> {
     let mut events = client.watch(arn).await?;
     let mut progress = Progress::new(Paint::stderr());
     let mut block = LiveBlock::new();
@@ -41,7 +67,14 @@ pub(super) async fn follow(client: &Client, arn: &str, quiet: bool) -> Outcome<F
                     if !quiet {
                         count(client, &mut progress, &events).await?;
                     }
-                    let lines = progress.take(&events);
+                    let (past, reached) = since.past(&events);
+                    // What was before is read, since the rest builds upon it, and not shown.
+                    drop(progress.take(&events[..past]));
+                    if !reached {
+                        continue;
+                    }
+                    since = Since::Start;
+                    let lines = progress.take(&events[past..]);
                     tell(&mut block, &progress, &lines, quiet);
                 }
                 None => break,
@@ -110,12 +143,25 @@ pub(super) async fn conclude(
             super::print_json_text(super::text(&execution, "output"))
         };
     }
-    tell_failure(&execution, timeline, hint);
+    let mut hints = vec![hint.to_owned()];
+    if super::text(&execution, "redriveStatus") == "REDRIVABLE"
+        && let Some(flags) = client.flags_to_run()
+    {
+        let redrive =
+            format!("stepwell execution redrive {arn}{flags} goes on with the states that failed");
+        hints.push(redrive);
+    }
+    tell_failure(client, &execution, timeline, &hints).await;
     Err(Stop::Failed)
 }
 
 /// `error: the execution failed: …`, where, and what to do next.
-pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint: &str) {
+pub(super) async fn tell_failure(
+    client: &Client,
+    execution: &Value,
+    timeline: Option<&Timeline>,
+    hints: &[String],
+) {
     let how = match super::text(execution, "status") {
         "TIMED_OUT" => "timed out",
         "ABORTED" => "was stopped",
@@ -157,8 +203,14 @@ pub(super) fn tell_failure(execution: &Value, timeline: Option<&Timeline>, hint:
         };
         say!("  at state `{}`{attempts}", shown(&timeline.path(visit)));
     }
-    if !hint.is_empty() {
-        say!("hint: {hint}");
+    let (error, cause) = (part("error"), part("cause"));
+    let why = prepare::missing_plugin(
+        client,
+        error.as_deref().unwrap_or_default(),
+        cause.as_deref().unwrap_or_default(),
+    );
+    for hint in why.await.iter().chain(hints) {
+        say!("hint: {}", shown(hint));
     }
 }
 

@@ -31,12 +31,15 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             } else {
                 ExecutionType::Standard
             };
-            let (definition, _) = given::definition(&file, kind, LimitsArg::Raised, true)?;
+            let (definition, program) = given::definition(&file, kind, LimitsArg::Raised, true)?;
+            given::warn_unserved(&file, &program, &definition);
             let client = Client::open(&place, Purpose::Look).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
-            let arn = put_machine(&client, &name, &definition, express).await;
+            let put = put_machine(&client, &name, &definition, express).await;
             client.close().await;
-            super::print(&format!("{}\n", arn?))
+            let put = put?;
+            say!("{}", if put.is_new { "created" } else { "updated" });
+            super::print(&format!("{}\n", put.arn))
         }
         MachineCommand::Delete { machine, place } => {
             let client = Client::open(&place, Purpose::Look).await?;

@@ -1,6 +1,6 @@
 //! `plugin`: write, build, check and call plugins.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::plugin_project;
 use crate::args::{CompileArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::host::{self, TENANT};
+use crate::host::{self, TENANT, USUAL_DATA};
 use crate::table::Table;
 use crate::terminal::{Paint, Tone};
 
@@ -51,9 +51,10 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             json,
             compile,
         } => {
-            let input = given::json(given.or(input).as_deref().unwrap_or("{}"))?;
+            let input = given::json(given.or(input).as_deref().unwrap_or("{}"), "--input")?;
             invoke(&name, &input, &plugins, json, compile).await
         }
+        PluginCommand::Uploaded(command) => super::function::function(command).await,
     }
 }
 
@@ -65,7 +66,16 @@ fn inspection(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outc
         )));
     }
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false))?;
-    tokio::task::block_in_place(|| sandbox.inspect(path)).usage()
+    let path = installed(path).unwrap_or_else(|| path.to_owned());
+    tokio::task::block_in_place(|| sandbox.inspect(&path)).usage()
+}
+
+/// Where the plugin of that name is in the usual plugin directory, when the path itself is not there.
+fn installed(path: &Path) -> Option<PathBuf> {
+    let name = path.to_str().filter(|_| !path.exists())?;
+    let plugins = Path::new(USUAL_DATA).join("plugins");
+    let places = [plugins.join(name), plugins.join(format!("{name}.wasm"))];
+    places.into_iter().find(|place| place.exists())
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
@@ -249,7 +259,6 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
                 "name": plugin.name,
                 "version": plugin.version,
                 "source": plugin.source,
-                "hidden": plugin.hidden,
                 "contract": plugin.contract.map(contract_name),
                 "sha256": plugin.sha256,
                 "missingGrants": plugin.missing_grants,
@@ -266,11 +275,6 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
     }
     let mut table = Table::new(&columns);
     for plugin in &found {
-        let hidden = if plugin.hidden {
-            "hidden by an upload"
-        } else {
-            "ok"
-        };
         let problem = plugin.problem.as_deref().map(one_line);
         let mut row = vec![
             plugin.name.clone(),
@@ -280,7 +284,7 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
         row.extend(accounts.then(|| plugin.tenant.clone()));
         row.extend([
             plugin.source.clone(),
-            problem.unwrap_or_else(|| hidden.to_owned()),
+            problem.unwrap_or_else(|| "ok".to_owned()),
         ]);
         table.row(row);
     }
@@ -345,6 +349,7 @@ async fn invoke(
         | TaskOutcome::InvalidOutput { .. }
         | TaskOutcome::GrantRefused { .. }
         | TaskOutcome::TooManyRunning { .. }
+        | TaskOutcome::NotReady { .. }
         | TaskOutcome::Cancelled => Err(Stop::Failed),
     }
 }

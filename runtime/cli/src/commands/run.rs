@@ -6,14 +6,13 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_asl::ExecutionType;
 
-use super::follow::{self, Followed};
+use super::follow::{self, Followed, Since};
+use super::prepare::prepare;
 use crate::args::RunArgs;
 use crate::client::Client;
-use crate::exit::{Blame, Outcome, Stop};
+use crate::exit::{Outcome, Stop};
 use crate::given;
-use crate::host::{self, Host, Opening, TENANT};
-use crate::needs;
-use crate::terminal::Waiting;
+use crate::host::{self, Host, Opening};
 
 /// A role for the API, which wants one; nothing here resolves it.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
@@ -24,21 +23,25 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     } else {
         ExecutionType::Standard
     };
-    let (definition, program) = given::definition(&args.machine, kind, args.limits, !args.quiet)?;
-    let input = given::json(&args.input)?;
+    let (definition, program) =
+        given::definition(&args.machine, kind, args.runtime.limits, !args.quiet)?;
+    if !args.quiet {
+        given::warn_unserved(&args.machine, &program, &definition);
+    }
+    let input = given::json(&args.input.input, "--input")?;
     let host = Host::open(Opening {
         data: args.data.as_deref(),
         store: None,
-        plugins: args.plugins.as_deref(),
-        limits: args.limits,
-        storage: Some(&args.storage),
-        connections: args.connections.as_deref(),
-        compiler: host::compiler(args.compile, false),
+        plugins: args.runtime.plugins.as_deref(),
+        limits: args.runtime.limits,
+        storage: Some(&args.runtime.storage),
+        connections: args.runtime.connections.as_deref(),
+        endpoints: &args.services.endpoint,
+        compiler: host::compiler(args.runtime.compile, false),
         take_up: true,
     })
     .await?;
-    let plugins = needs::plugins(&program, &definition);
-    prepare(&host, plugins.into_iter().collect(), args.quiet).await?;
+    prepare(&host, &program, &definition, args.quiet).await?;
     let client = Client::here(host, args.region.asked());
     let outcome = if args.express {
         express(&client, &args, &definition, &input).await
@@ -49,68 +52,55 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     outcome
 }
 
-/// Compiles what the execution will call, so that no attempt's time passes over it. What cannot be called is told by the
-/// task that calls it, if one does.
-async fn prepare(host: &Host, plugins: Vec<String>, quiet: bool) -> Outcome {
-    let sandbox = host.sandbox.clone();
-    let slow = tokio::task::spawn_blocking(move || {
-        let slow = |plugin: &String| sandbox.needs_compiling(TENANT, plugin);
-        plugins.into_iter().filter(slow).collect::<Vec<_>>()
-    });
-    for plugin in slow.await.runtime()? {
-        let mut wait = Waiting::new(format!("compiling plugin {plugin} (first use)"), quiet);
-        let mut compiled = std::pin::pin!(host.sandbox.prepare(TENANT, &plugin));
-        loop {
-            tokio::select! {
-                _ = &mut compiled => break,
-                () = wait.turn() => {}
-                _ = tokio::signal::ctrl_c() => {
-                    wait.over();
-                    return Err(Stop::Runtime(anyhow!("interrupted before the execution began")));
-                }
-            }
-        }
-        wait.over();
-    }
-    Ok(())
+async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
+    let machine = put_machine(client, &machine_name(&args.machine), definition, true)
+        .await?
+        .arn;
+    let request = json!({"stateMachineArn": machine, "input": input});
+    let hint = "run it without --express to see its states";
+    express_result(client, request, args.json, args.quiet, hint).await
 }
 
-async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
-    let machine = put_machine(client, &machine_name(&args.machine), definition, true).await?;
-    let call = client.call(
-        "StartSyncExecution",
-        json!({"stateMachineArn": machine, "input": input}),
-    );
+/// Runs an EXPRESS state machine to its end, and tells how it ended.
+pub(super) async fn express_result(
+    client: &Client,
+    request: Value,
+    json: bool,
+    quiet: bool,
+    hint: &str,
+) -> Outcome {
     let result = tokio::select! {
-        result = call => result?,
+        result = client.call("StartSyncExecution", request) => result?,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow!("interrupted; nothing of an EXPRESS execution is kept"))),
     };
-    if !args.quiet {
+    let status = super::text(&result, "status");
+    if !quiet {
         let billed = result
             .pointer("/billingDetails/billedDurationInMilliseconds")
             .and_then(Value::as_u64);
         say!(
-            "EXPRESS execution {}, {} ms billed",
-            super::text(&result, "status"),
+            "EXPRESS execution {status}, {} ms billed",
             billed.unwrap_or(0)
         );
     }
-    if args.json {
+    if json {
         super::print_json(&result)?;
     }
-    if super::text(&result, "status") == "SUCCEEDED" {
-        return if args.json {
+    if status == "SUCCEEDED" {
+        return if json {
             Ok(())
         } else {
             super::print_json_text(super::text(&result, "output"))
         };
     }
-    follow::tell_failure(&result, None, "run it without --express to see its states");
+    follow::tell_failure(client, &result, None, &[hint.to_owned()]).await;
     Err(Stop::Failed)
 }
 
 async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
-    let machine = put_machine(client, &machine_name(&args.machine), definition, false).await?;
+    let machine = put_machine(client, &machine_name(&args.machine), definition, false)
+        .await?
+        .arn;
     let name = args
         .name
         .clone()
@@ -125,7 +115,7 @@ async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str
             );
         }
     }
-    match follow::follow(client, &arn, args.quiet).await? {
+    match follow::follow(client, &arn, args.quiet, Since::Start).await? {
         Followed::Closed(timeline) => {
             let hint = match &args.data {
                 Some(data) => format!("stepwell execution history {arn} --data {}", data.display()),
@@ -178,17 +168,27 @@ fn same_json(one: &str, other: &str) -> bool {
     parse(one) == parse(other)
 }
 
+/// What became of a state machine that was put.
+pub(super) struct Put {
+    pub(super) arn: String,
+    /// It was not there before.
+    pub(super) is_new: bool,
+}
+
 /// Creates the state machine of that name, or gives it this definition.
 pub(super) async fn put_machine(
     client: &Client,
     name: &str,
     definition: &str,
     express: bool,
-) -> Outcome<String> {
+) -> Outcome<Put> {
     let kind = if express { "EXPRESS" } else { "STANDARD" };
     let create = json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
     let refused = match client.try_call("CreateStateMachine", create).await? {
-        Ok(created) => return Ok(super::text(&created, "stateMachineArn").to_owned()),
+        Ok(created) => {
+            let arn = super::text(&created, "stateMachineArn").to_owned();
+            return Ok(Put { arn, is_new: true });
+        }
         Err(refused) => refused,
     };
     if refused.code != "StateMachineAlreadyExists" {
@@ -210,7 +210,7 @@ pub(super) async fn put_machine(
             json!({"stateMachineArn": arn, "definition": definition}),
         )
         .await?;
-    Ok(arn)
+    Ok(Put { arn, is_new: false })
 }
 
 /// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`.

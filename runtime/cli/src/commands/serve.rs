@@ -2,24 +2,24 @@
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::anyhow;
+use stepwell_engine::Rates;
+use stepwell_server::{Authentication, Prices};
 use tokio::net::TcpListener;
 
-use crate::args::{RegionArgs, ServeArgs};
+use crate::args::{RatesArg, RegionArgs, ServeArgs};
 use crate::client::USUAL_REGION;
 use crate::exit::{Blame, Outcome, Stop};
-use crate::given::count;
+use crate::given::{self, count};
 use crate::host::{self, Host, Opening};
+use crate::key_file;
+use crate::tls;
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
-    if !args.listen.ip().is_loopback() {
-        let address = args.listen;
-        return Err(Stop::Usage(anyhow!(
-            "refused to listen on {address}: there is no authentication, so whoever reaches the port may run anything\nhint: listen on 127.0.0.1:{} and put an authenticating proxy in front",
-            address.port()
-        )));
-    }
+    check_reach(&args)?;
+    let secured = tls::read(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().runtime()?;
     let opening = Opening {
@@ -29,15 +29,32 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         limits: args.limits,
         storage: Some(&args.storage),
         connections: args.connections.as_deref(),
+        endpoints: &args.services.endpoint,
         compiler: host::compiler(args.compile, true),
         take_up: true,
     };
     let host = Host::open(opening).await?;
-    announce(&host, &args, address)?;
+    let authentication = authentication(&host, &args).await?;
+    let announced = Announced {
+        address,
+        secure: secured.is_some(),
+        authenticated: authentication.is_some(),
+    };
+    announce(&host, &args, &announced)?;
     let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
     tokio::spawn(async move { sandbox.warm().await });
     let mut config = host.server_config(&args.host);
+    config.authentication = authentication;
+    config.prices = prices(args.prices.as_deref())?;
+    host.engine.usual_rates(match args.rates {
+        RatesArg::Off => Rates::Off,
+        RatesArg::Aws => Rates::Aws,
+    });
+    if let Some((tls, files)) = secured {
+        config.tls = Some(tls.clone());
+        tokio::spawn(tls::keep_current(tls, files));
+    }
     config.connections_max = config.connections_max.min(connections_max());
     let (engine, metrics) = (host.engine.clone(), host.metrics());
     let serving = async {
@@ -58,6 +75,72 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
             Ok(())
         }
     }
+}
+
+/// Refuses an address that others reach, unless they have to prove who they are and nobody on the way can listen.
+fn check_reach(args: &ServeArgs) -> Outcome {
+    let address = args.listen;
+    let refused = |why: &str, hint: &str| {
+        Err(Stop::Usage(anyhow!(
+            "refused to listen on {address}: {why}\nhint: {hint}"
+        )))
+    };
+    let private = args.behind_proxy || (args.tls_cert.is_some() && args.tls_key.is_some());
+    match (address.ip().is_loopback(), args.auth, private) {
+        (true, _, _) | (false, true, true) => Ok(()),
+        (false, false, _) => refused(
+            "without authentication whoever reaches the port may run anything",
+            &format!(
+                "listen on 127.0.0.1:{}, or make access keys (`stepwell tenant --help`) and serve with --auth, and with --tls-cert and --tls-key or --behind-proxy",
+                address.port()
+            ),
+        ),
+        (false, true, false) => refused(
+            "without TLS whoever is on the way reads everything",
+            "give a certificate with --tls-cert and --tls-key, or put a proxy in front that speaks TLS, and say so with --behind-proxy",
+        ),
+    }
+}
+
+/// How requests are authenticated: not at all as long as there is no access key.
+async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authentication>> {
+    let keys = host.engine.access_keys(None).await.runtime()?;
+    if keys.is_empty() {
+        if args.auth {
+            return Err(Stop::Usage(anyhow!(
+                "there is no access key to authenticate requests with\nhint: `stepwell tenant add` and `stepwell tenant keys add` make one"
+            )));
+        }
+        return Ok(None);
+    }
+    let path = key_file::place(args.key_file.as_deref(), &args.data);
+    let vault = key_file::read(&path)?;
+    for key in &keys {
+        // Better now than at its first request.
+        let opened = host.engine.credentials(&vault, &key.id).await;
+        opened.map_err(|error| {
+            Stop::Usage(anyhow!(
+                "{error}\nhint: --key-file names the key file; here it is {}",
+                path.display()
+            ))
+        })?;
+    }
+    Ok(Some(Authentication {
+        vault,
+        behind_proxy: args.behind_proxy,
+    }))
+}
+
+fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {
+    let Some(path) = path else { return Ok(None) };
+    let text = given::read(path)?;
+    let prices = toml::from_str(&text).map_err(|error| {
+        Stop::Usage(anyhow!(
+            "`{}` is no list of prices: {error}",
+            path.display()
+        ))
+    })?;
+    Ok(Some(prices))
 }
 
 /// Completes at the Ctrl-C that comes after the server was told to stop.
@@ -96,15 +179,28 @@ async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
     })
 }
 
+/// Where and how clients reach the server.
+struct Announced {
+    address: SocketAddr,
+    secure: bool,
+    authenticated: bool,
+}
+
 /// What clients need goes to stdout, so that a shell can take it; the rest is talk.
-fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
+fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
+    let Announced {
+        address,
+        secure,
+        authenticated,
+    } = *announced;
+    let scheme = if secure { "https" } else { "http" };
     let found = host.sandbox.list();
     let plugins = host
         .plugins
         .as_ref()
         .map_or_else(String::new, |path| path.display().to_string());
     say!(
-        "Stepwell {} serves the Step Functions API on http://{address}",
+        "Stepwell {} serves the Step Functions API on {scheme}://{address}",
         env!("CARGO_PKG_VERSION")
     );
     match &args.store {
@@ -119,18 +215,34 @@ fn announce(host: &Host, args: &ServeArgs, address: SocketAddr) -> Outcome {
             plugin.problem.as_deref().unwrap_or_default()
         );
     }
-    say!("  metrics  http://{address}/metrics");
+    say!("  metrics  {scheme}://{address}/metrics");
+    if secure {
+        say!(
+            "  TLS      AWS_CA_BUNDLE names the authority's certificate to AWS clients that do not know it"
+        );
+    }
+    let credentials = if authenticated {
+        "an access key"
+    } else {
+        "any credentials"
+    };
     say!(
-        "AWS clients find it with these variables, and any credentials; the second is needed because clients put"
+        "AWS clients find it with these variables, and {credentials}; the second is needed because clients put"
     );
     say!(
         "`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:"
     );
     let region = RegionArgs::default().asked();
     let region = region.as_deref().unwrap_or(USUAL_REGION);
+    // A key that is set already is the one to ask with.
+    let key = if authenticated {
+        ""
+    } else {
+        " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
+    };
     super::print(&format!(
-        "export AWS_ENDPOINT_URL_SFN=http://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
-         export AWS_DEFAULT_REGION={region} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any\n"
+        "export AWS_ENDPOINT_URL_SFN={scheme}://{address}\nexport AWS_ENDPOINT_URL_STS={scheme}://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
+         export AWS_DEFAULT_REGION={region}{key}\n"
     ))
 }
 

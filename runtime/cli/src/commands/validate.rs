@@ -1,12 +1,13 @@
 //! `validate` and `explain`: definitions and the codes of what is wrong with them.
 
 use serde_json::{Value, json};
-use stepwell_asl::{Diagnostic, ExecutionType, Options, Severity};
+use stepwell_asl::{Code, Diagnostic, ExecutionType, Options, Severity};
 
 use crate::args::{ExplainArgs, ValidateArgs};
+use crate::error_names;
 use crate::exit::{Outcome, Stop};
 use crate::given::{self, count};
-use crate::needs::{self, Unserved};
+use crate::needs;
 use crate::table::Table;
 
 /// Checks all files and prints all that is wrong with them; fails when one has errors or cannot be read.
@@ -29,8 +30,8 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
         let unserved = loaded
             .program
             .as_ref()
-            .map_or_else(Vec::new, needs::unserved);
-        for diagnostic in loaded.diagnostics {
+            .map_or_else(Vec::new, |program| needs::unserved(program, &text));
+        for diagnostic in loaded.diagnostics.into_iter().chain(unserved) {
             match diagnostic.severity() {
                 Severity::Error => errors += 1,
                 Severity::Warning => warnings += 1,
@@ -39,14 +40,6 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
                 found.push(as_json(&file, &diagnostic));
             } else {
                 super::print(&format!("{}\n\n", diagnostic.show(&file)))?;
-            }
-        }
-        for task in unserved {
-            warnings += 1;
-            if args.json {
-                found.push(unserved_json(&file, &task));
-            } else {
-                super::print(&format!("{}\n\n", unserved_text(&file, &task)))?;
             }
         }
     }
@@ -67,32 +60,6 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     }
 }
 
-const UNSERVED: &str = "a resource that this program does not serve";
-
-/// As diagnostics are shown; it has no code, since on AWS there is nothing wrong with it.
-fn unserved_text(file: &str, task: &Unserved) -> String {
-    let Unserved {
-        state,
-        resource,
-        hint,
-    } = task;
-    format!(
-        "warning: {UNSERVED}\n  at state `{state}`  ({file})\n  {resource}; the task fails as Stepwell.PluginMissing\n  hint: {hint}"
-    )
-}
-
-fn unserved_json(file: &str, task: &Unserved) -> Value {
-    json!({
-        "file": file,
-        "severity": Severity::Warning.wire(),
-        "title": UNSERVED,
-        "message": format!("{} fails as Stepwell.PluginMissing", task.resource),
-        "state": task.state,
-        "value": task.resource,
-        "hint": task.hint,
-    })
-}
-
 fn as_json(file: &str, diagnostic: &Diagnostic) -> Value {
     json!({
         "file": file,
@@ -110,19 +77,34 @@ fn as_json(file: &str, diagnostic: &Diagnostic) -> Value {
     })
 }
 
-/// Prints the page of a code, or the list of all.
+fn table(codes: &[Code]) -> String {
+    let mut table = Table::new(&["code", "severity", "what"]);
+    for code in codes {
+        table.row([code.id(), code.severity().wire(), code.title()].map(str::to_owned));
+    }
+    table.to_string()
+}
+
+/// Prints the page of a code, ours or the service's, or of an error name, or a list of those that are meant; of all
+/// without one.
 pub(super) fn explain(args: &ExplainArgs) -> Outcome {
     let Some(code) = &args.code else {
-        let mut table = Table::new(&["code", "severity", "what"]);
-        for code in stepwell_asl::codes() {
-            table.row([code.id(), code.severity().wire(), code.title()].map(str::to_owned));
-        }
-        return super::print(&table.to_string());
+        super::print(&table(stepwell_asl::codes()))?;
+        let names: Vec<&str> = error_names::all().collect();
+        return super::print(&format!("\nerror names: {}\n", names.join(", ")));
     };
-    match stepwell_asl::explain(code) {
-        Some(page) => super::print(&format!("{}\n", page.trim_end())),
-        None => Err(Stop::Usage(anyhow::anyhow!(
-            "there is no code `{code}`\nhint: `stepwell explain` lists all codes"
+    let page = stepwell_asl::explain(code).map(str::to_owned);
+    if let Some(page) = page.or_else(|| error_names::page(code)) {
+        return super::print(&format!("{}\n", page.trim_end()));
+    }
+    match stepwell_asl::codes_of_service(code).as_slice() {
+        [] => Err(Stop::Usage(anyhow::anyhow!(
+            "there is no code and no error name `{code}`\nhint: `stepwell explain` lists all; the name of a task's own error is explained by its cause"
         ))),
+        [only] => {
+            let page = stepwell_asl::explain(only.id()).unwrap_or_default();
+            super::print(&format!("{}\n", page.trim_end()))
+        }
+        several => super::print(&table(several)),
     }
 }

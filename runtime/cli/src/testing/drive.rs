@@ -122,8 +122,8 @@ impl Driver<'_> {
                 }
                 // Its request is a task of its own, and that one's mock is the answer.
                 Effect::OpenToken { activity: None, .. } => {}
-                // A late end changes nothing.
-                Effect::CancelTask { .. } | Effect::Finish => {}
+                // A late end changes nothing, and no mock is lost with a process.
+                Effect::CancelTask { .. } | Effect::Begin { .. } | Effect::Finish => {}
                 Effect::StartMapRun(_) | Effect::RedriveMapRun { .. } | Effect::MapRun(_) => {
                     return Err("a Map in DISTRIBUTED mode cannot be tested yet; test its processor as a state machine of its own".to_owned());
                 }

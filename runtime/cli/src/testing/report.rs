@@ -5,6 +5,7 @@ use stepwell_query::Value;
 
 use crate::given::count;
 use crate::terminal::{Paint, Tone};
+use crate::timeline::duration_text;
 
 /// All cases of a state machine.
 pub(crate) struct Report {
@@ -58,6 +59,14 @@ impl Report {
     }
 }
 
+/// To the millisecond below a minute.
+fn virtual_time(ms: u64) -> String {
+    match ms {
+        0..60_000 => format!("{:.3} s", ms as f64 / 1_000.0),
+        _ => duration_text(ms),
+    }
+}
+
 /// A line a case, and beneath a failed one why.
 pub(crate) fn as_text(report: &Report, paint: Paint) -> String {
     let wide = |case: &CaseReport| case.name.chars().count();
@@ -75,11 +84,10 @@ pub(crate) fn as_text(report: &Report, paint: Paint) -> String {
         let blanks = " ".repeat(width - wide(case));
         let what = match (&case.state, case.virtual_ms) {
             (Some(state), _) => format!("the state `{state}`"),
-            (None, Some(ms)) => format!(
-                "{:>9.3} s  {}",
-                ms as f64 / 1_000.0,
-                count(case.states.len(), "state")
-            ),
+            (None, Some(ms)) => {
+                let time = virtual_time(ms);
+                format!("{time:>11}  {}", count(case.states.len(), "state"))
+            }
             (None, None) => String::new(),
         };
         let what = paint.paint(Tone::Dim, &what);

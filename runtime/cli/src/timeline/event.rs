@@ -51,6 +51,11 @@ impl HistoryEvent {
         self.details.get(key).and_then(Value::as_u64)
     }
 
+    /// Whether it is the redrive of that number, or a later one.
+    pub(crate) fn is_redrive(&self, number: u64) -> bool {
+        self.kind == "ExecutionRedriven" && self.number("redriveCount").unwrap_or(1) >= number
+    }
+
     /// What there is to say of the event beside its type, on one line.
     pub(crate) fn summary(&self) -> String {
         let mut parts: Vec<String> = Vec::new();

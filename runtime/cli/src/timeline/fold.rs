@@ -72,7 +72,7 @@ impl Timeline {
         let mut changes = Vec::new();
         match meaning(&event.kind) {
             Meaning::Entered(kind) => place = self.enter(kind, event, before, &mut changes),
-            Meaning::Execution("Redriven") => place = self.redriven(&mut changes),
+            Meaning::Execution("Redriven") => place = self.redriven(event, &mut changes),
             Meaning::Execution(what) => self.execution(what, event, &mut changes),
             Meaning::Iteration(what) => place = self.iteration(what, event, before, &mut changes),
             Meaning::Opened => {
@@ -162,6 +162,7 @@ impl Timeline {
             status: Status::Running,
             attempts: Vec::new(),
             failure: None,
+            failed_by: if kind == StateType::Fail { event.id } else { 0 },
             items: Items::default(),
             map_run: None,
         });
@@ -323,10 +324,12 @@ impl Timeline {
                     attempt.failure = Some(failed.clone());
                 }
                 visit.failure = Some(failed);
+                visit.failed_by = event.id;
                 changes.push(Change::AttemptFailed(index));
             }
             Meaning::EvaluationFailed => {
                 visit.failure = Some(failure());
+                visit.failed_by = event.id;
                 changes.push(Change::AttemptFailed(index));
             }
             Meaning::Exited => {
@@ -348,16 +351,18 @@ impl Timeline {
         }
     }
 
-    /// The last failure in the branches or iterations of a visit.
+    /// The failure in the branches or iterations of a visit that came last, which is the one that nothing caught: an
+    /// earlier one of another branch may wait for its next attempt. That of a Fail state is told at the end.
     fn failure_within(&self, owner: usize) -> Failure {
-        let inside = |visit: &Visit| self.frames[visit.frame].owner == Some(owner);
-        let failed = self
+        let inside = |visit: &&Visit| {
+            self.frames[visit.frame].owner == Some(owner) && visit.status != Status::Caught
+        };
+        let last = self
             .visits
             .iter()
-            .rev()
-            .find(|visit| inside(visit) && visit.failure.is_some());
-        failed
-            .and_then(|visit| visit.failure.clone())
+            .filter(inside)
+            .max_by_key(|visit| visit.failed_by);
+        last.and_then(|visit| visit.failure.clone())
             .unwrap_or_default()
     }
 
@@ -374,6 +379,7 @@ impl Timeline {
             .filter(|attempt| attempt.ended_ms.is_none())
         {
             attempt.ended_ms = Some(at_ms);
+            attempt.is_stopped = status == Status::Stopped;
         }
         self.close_frames_of(index, at_ms, changes);
         changes.push(Change::Ended(index));
@@ -440,8 +446,9 @@ impl Timeline {
     }
 
     /// The execution goes on in the states that it ended in.
-    fn redriven(&mut self, changes: &mut Vec<Change>) -> Place {
+    fn redriven(&mut self, event: &HistoryEvent, changes: &mut Vec<Change>) -> Place {
         self.ending = None;
+        self.redriven_ms.push(event.at_ms);
         changes.push(Change::Redriven);
         self.reopen(0);
         let last = self.visits.iter().rposition(|visit| visit.frame == 0);
@@ -511,9 +518,10 @@ impl Timeline {
                 .owner
                 .filter(|owner| self.visits[*owner].ended_ms.is_none())
             {
-                self.visits[owner]
-                    .failure
-                    .get_or_insert_with(|| failure.clone());
+                let told = self.visits[owner].failure.get_or_insert_default();
+                if told.error.is_none() && told.cause.is_none() {
+                    *told = failure.clone();
+                }
                 frame = self.visits[owner].frame;
             }
         }
@@ -527,6 +535,7 @@ impl Attempt {
             started_ms: None,
             ended_ms: None,
             failure: None,
+            is_stopped: false,
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Connections: what HTTP tasks are authorized with and where they may go, by name. Hides secrets: they leave this
-//! module in requests alone.
+//! Connections: what HTTP tasks are authorized with and where they may go, by account and name. Hides secrets: they leave
+//! this module in requests alone.
 
 mod token;
 
@@ -17,7 +17,7 @@ pub struct Connections(Option<Arc<Known>>);
 
 struct Known {
     client: Client,
-    by_name: BTreeMap<String, Opened>,
+    by_account: BTreeMap<String, BTreeMap<String, Opened>>,
 }
 
 /// A connection with the tokens that were fetched for it.
@@ -90,32 +90,38 @@ impl fmt::Debug for Secret {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.0.iter().flat_map(|known| known.by_name.keys());
-        f.debug_list().entries(known).finish()
+        let known = self.0.iter().flat_map(|known| known.by_account.iter());
+        let names = known.map(|(account, named)| (account, named.keys().collect::<Vec<_>>()));
+        f.debug_map().entries(names).finish()
     }
 }
 
 impl Connections {
-    /// The connections by their names; `connector` says whom TLS trusts.
-    pub fn new(by_name: BTreeMap<String, Connection>, connector: Connector) -> Connections {
+    /// The connections of each account by their names; `connector` says whom TLS trusts.
+    pub fn new(
+        by_account: BTreeMap<String, BTreeMap<String, Connection>>,
+        connector: Connector,
+    ) -> Connections {
         let opened = |connection| Opened {
             connection,
             tokens: Tokens::default(),
         };
-        let by_name = by_name
-            .into_iter()
-            .map(|(name, connection)| (name, opened(connection)))
-            .collect();
+        let by_account = by_account.into_iter().map(|(account, by_name)| {
+            let by_name = by_name.into_iter();
+            let opened = by_name.map(|(name, connection)| (name, opened(connection)));
+            (account, opened.collect())
+        });
         Connections(Some(Arc::new(Known {
             client: Client::new(connector, HTTP_CONNECT_TIME),
-            by_name,
+            by_account: by_account.collect(),
         })))
     }
 
-    /// The connection of an ARN or a name, with the client for its requests.
-    pub(crate) fn find(&self, named: &str) -> Option<(&Opened, &Client)> {
+    /// The account's connection of an ARN or a name, with the client for its requests. The ARN's own account counts for
+    /// nothing: a definition runs here with the connections of who runs it.
+    pub(crate) fn find(&self, account: &str, named: &str) -> Option<(&Opened, &Client)> {
         let known = self.0.as_deref()?;
-        let opened = known.by_name.get(name_of(named))?;
+        let opened = known.by_account.get(account)?.get(name_of(named))?;
         Some((opened, &known.client))
     }
 }

@@ -16,16 +16,34 @@ use crate::{
 };
 
 /// Why there is no token; the text holds no secret.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Unauthorized(pub(crate) String);
 
-/// The token of one connection. Who needs one waits while another one's request for it is under way.
+/// The token of one connection. Who needs one waits while another one's request for it is under way, and takes what
+/// came of it, a token or none: else those who wait would ask in turn.
 #[derive(Default)]
-pub(super) struct Tokens(Mutex<Option<Token>>);
+pub(super) struct Tokens(Mutex<Option<Fetched>>);
+
+struct Fetched {
+    result: Result<Token, Unauthorized>,
+    at: Instant,
+}
 
 struct Token {
     text: Arc<str>,
     until: Instant,
+}
+
+impl Fetched {
+    /// What it is worth for who came at that time.
+    fn answer(&self, came: Instant, spent: Option<&str>) -> Option<Result<Arc<str>, Unauthorized>> {
+        let waited = came <= self.at;
+        match &self.result {
+            Ok(token) if Some(&*token.text) == spent => None,
+            Ok(token) => (waited || Instant::now() < token.until).then(|| Ok(token.text.clone())),
+            Err(why) => waited.then(|| Err(why.clone())),
+        }
+    }
 }
 
 impl Tokens {
@@ -36,22 +54,27 @@ impl Tokens {
         oauth: &OAuth,
         spent: Option<&str>,
     ) -> Result<Arc<str>, Unauthorized> {
+        let came = Instant::now();
         let mut kept = self.0.lock().await;
-        if let Some(token) = kept.as_ref()
-            && Some(&*token.text) != spent
-            && Instant::now() < token.until
-        {
-            return Ok(token.text.clone());
+        if let Some(answer) = kept.as_ref().and_then(|kept| kept.answer(came, spent)) {
+            return answer;
         }
-        *kept = None;
-        let token = fetch(client, oauth).await?;
-        Ok(kept.insert(token).text.clone())
+        let result = fetch(client, oauth).await;
+        let at = Instant::now();
+        let answer = result.as_ref().map(|token| token.text.clone());
+        let answer = answer.map_err(Unauthorized::clone);
+        *kept = Some(Fetched { result, at });
+        answer
     }
 }
 
 async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
     let endpoint = &oauth.endpoint;
-    let unusable = |why: String| Unauthorized(format!("No token from {endpoint}: {why}"));
+    let unusable = |why: String| {
+        // Without the query, which may hold a key.
+        let (origin, path) = (endpoint.origin().ascii_serialization(), endpoint.path());
+        Unauthorized(format!("No token from {origin}{path}: {why}"))
+    };
     let rule = rule_for(oauth).map_err(unusable)?;
     let request = request(oauth);
     let reply = client
@@ -64,8 +87,11 @@ async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
     }
     let text = String::from_utf8_lossy(&reply.body);
     let reply = Value::parse(&text).unwrap_or_default();
-    let Some(token) = reply.get("access_token").and_then(Value::as_str) else {
-        return Err(unusable("its answer has no access_token".to_owned()));
+    let token = reply.get("access_token").and_then(Value::as_str);
+    let Some(token) =
+        token.filter(|token| !token.is_empty() && token.chars().all(|c| !c.is_control()))
+    else {
+        return Err(unusable("its answer has no usable access_token".to_owned()));
     };
     let life = reply
         .get("expires_in")
@@ -74,7 +100,8 @@ async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
         .map_or(TOKEN_LIFE, Duration::from_secs_f64);
     Ok(Token {
         text: token.into(),
-        until: Instant::now() + life.saturating_sub(TOKEN_LIFE_MARGIN),
+        // A short life keeps most of itself.
+        until: Instant::now() + life.saturating_sub(TOKEN_LIFE_MARGIN.min(life / 4)),
     })
 }
 
@@ -119,5 +146,39 @@ fn request(oauth: &OAuth) -> Request {
         url,
         headers,
         body,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_takes_what_came_of_it() {
+        let began = Instant::now();
+        let at = began + Duration::from_secs(2);
+        let (waited, later) = (began + Duration::from_secs(1), at + Duration::from_secs(1));
+        let token = |until| Fetched {
+            result: Ok(Token {
+                text: "t".into(),
+                until,
+            }),
+            at,
+        };
+        let told = |fetched: &Fetched, came, spent| {
+            let answer = fetched.answer(came, spent)?;
+            Some(answer.map_err(|why| why.0).map(|text| text.to_string()))
+        };
+        let (lasting, over) = (token(began + Duration::from_secs(60)), token(began));
+        assert_eq!(told(&lasting, later, None), Some(Ok("t".to_owned())));
+        assert_eq!(told(&lasting, waited, Some("t")), None, "it is spent");
+        assert_eq!(told(&over, waited, None), Some(Ok("t".to_owned())));
+        assert_eq!(told(&over, later, None), None, "it is over");
+        let failed = Fetched {
+            result: Err(Unauthorized("no".to_owned())),
+            at,
+        };
+        assert_eq!(told(&failed, waited, None), Some(Err("no".to_owned())));
+        assert_eq!(told(&failed, later, None), None, "it is tried again");
     }
 }

@@ -104,10 +104,11 @@ async fn attempt(
 ) -> Result<TaskOutcome, Trouble> {
     let arguments = &request.parameters;
     let named = connection_of(arguments);
-    let Some((opened, client)) = connections.find(named) else {
+    let Some((opened, client)) = connections.find(&info.tenant, named) else {
         return Err(Trouble::NoConnection(format!(
-            "There is no connection '{}': the connections are those of the file that --connections names.",
-            connections::name_of(named)
+            "There is no connection '{}' of account {}: the connections are those of the file that --connections names.",
+            connections::name_of(named),
+            info.tenant
         )));
     };
     let mut call = Call {
@@ -186,12 +187,14 @@ impl Trouble {
     fn of(failure: Failure, call: &Call<'_>) -> Trouble {
         let endpoint = call.arguments.get("ApiEndpoint").and_then(Value::as_str);
         let endpoint = endpoint.unwrap_or_default();
+        let method = call.arguments.get("Method").and_then(Value::as_str);
+        let method = method.unwrap_or_default().to_ascii_uppercase();
         match failure {
             Failure::Refused => Trouble::Refused(format!(
-                "The connection does not allow the request to {endpoint}: its `allow` names no origin, method and path that match."
+                "The connection does not allow the {method} request to {endpoint}: its `allow` names no origin, method and path that match."
             )),
             Failure::Connect(ConnectError::Private) => Trouble::Refused(format!(
-                "The connection does not allow the request to {endpoint}: it leads to a private address, which `allow` has to name with its port."
+                "The connection does not allow the {method} request to {endpoint}: it leads to a private address, which `allow` has to name with its port."
             )),
             Failure::Malformed(why) => {
                 Trouble::Runtime(format!("The HTTP request cannot be sent: {why}."))

@@ -66,8 +66,18 @@ fn body(response: &Response) -> Result<Option<Value>, Trouble> {
         Trouble::Runtime("The response cannot be read as a text: it is not UTF-8.".to_owned())
     })?;
     let is_json = kind == "application/json" || kind.ends_with("+json");
-    let parsed = is_json.then(|| Value::parse(text).ok()).flatten();
-    Ok(Some(parsed.unwrap_or_else(|| Value::string(text))))
+    if !is_json {
+        return Ok(Some(Value::string(text)));
+    }
+    // RFC 8259, section 8.1: a reader may pass over a byte order mark.
+    match Value::parse(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+        Ok(value) => Ok(Some(value)),
+        // As a text it would be another response than the one that was sent.
+        Err(error) if error.beyond => Err(Trouble::Runtime(format!(
+            "The response is JSON that cannot be kept: {error}."
+        ))),
+        Err(_) => Ok(Some(Value::string(text))),
+    }
 }
 
 /// The `Content-Type` without its parameters, in lower case.
@@ -77,4 +87,43 @@ fn media_type(response: &Response) -> String {
     let kind = kind.map_or("", |(_, value)| value.as_str());
     let kind = kind.split(';').next().unwrap_or_default();
     kind.trim().to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_egress::Response;
+    use stepwell_query::Value;
+
+    use super::{Trouble, body};
+
+    fn read(kind: &str, text: &str) -> Result<Option<Value>, Trouble> {
+        body(&Response {
+            status: 200,
+            reason: "OK".to_owned(),
+            headers: vec![("Content-Type".to_owned(), kind.to_owned())],
+            body: text.as_bytes().to_vec(),
+        })
+    }
+
+    #[test]
+    fn json_is_read_as_what_it_says_or_not_at_all() {
+        let json = "application/json; charset=utf-8";
+        let read_as = |kind, text| read(kind, text).ok().flatten();
+        let parsed = |text| Value::parse(text).ok();
+        assert_eq!(read_as(json, "{\"a\":1}"), parsed("{\"a\":1}"));
+        assert_eq!(read_as(json, "\u{feff}[1]"), parsed("[1]"));
+        assert_eq!(
+            read_as("text/plain", "\u{feff}[1]"),
+            Some(Value::string("\u{feff}[1]"))
+        );
+        assert_eq!(read_as(json, "<oops>"), Some(Value::string("<oops>")));
+        let deep = "[".repeat(2_000);
+        for beyond in ["{\"a\":1e999}", &deep] {
+            let read = read(json, beyond);
+            let Err(Trouble::Runtime(why)) = read else {
+                panic!("{beyond} was read");
+            };
+            assert!(why.contains("cannot be kept"), "{why}");
+        }
+    }
 }

@@ -10,8 +10,8 @@ use std::{
 };
 
 use super::{
-    Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, ExecutionRow, Landed, Message, MessageId,
-    OpenTask, Outgoing, Partition, Refused, ScopeId, TokenHash, Verdict, Write,
+    Append, CatalogKey, CatalogWrite, Charges, Epoch, ExecutionId, ExecutionRow, Landed, Message,
+    MessageId, OpenTask, Outgoing, Partition, Refused, ScopeId, TokenHash, Verdict, Write,
 };
 
 /// Bits of a message's id that hold its partition; the counter lies above them.
@@ -49,6 +49,7 @@ pub(super) trait Changes {
     fn message_consumed(&mut self, message: &Message);
     fn record(&mut self, key: &CatalogKey);
     fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>);
+    fn charged(&mut self, charges: &Charges);
 }
 
 impl Facts {
@@ -71,6 +72,10 @@ impl Facts {
                 changes.blob(*hash, bytes);
                 Ok(Landed::default())
             }
+            Write::Charge(charges) => {
+                changes.charged(charges);
+                Ok(Landed::default())
+            }
         }
     }
 
@@ -87,6 +92,7 @@ impl Facts {
             changes.blob(*hash, bytes);
         }
         changes.segment(append);
+        changes.charged(&append.charges);
         for task in &append.open {
             if let Some(old) = self.tasks.insert(task.token, task.clone()) {
                 changes.task_closed(&old);

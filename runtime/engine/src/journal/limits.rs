@@ -1,5 +1,7 @@
 //! Bounds of the journals, each with its unit and origin.
 
+use std::time::Duration;
+
 /// Bytes of writes that one transaction takes at most: a group of large appends must not hold up the ones behind it
 /// for more than some tens of milliseconds.
 pub(super) const GROUP_BYTES_MAX: usize = 8 << 20;
@@ -49,6 +51,13 @@ pub(super) const STATEMENTS_CACHED: usize = 64;
 
 /// How long a connection waits for another one's lock, milliseconds. Only a foreign process ever holds one for long.
 pub(super) const BUSY_MS: u64 = 5_000;
+
+/// How long an opening waits for a data directory that another process holds (ours): far longer than from fork to exec,
+/// too short to be taken for a start.
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How soon it looks again.
+pub(super) const LOCK_LOOK: Duration = Duration::from_millis(10);
 
 /// How long an opening looks for damage, milliseconds: measured, a store of 100 MB takes 400.
 pub(super) const CHECK_MS_MAX: u64 = 500;

@@ -10,11 +10,12 @@ use std::{
 use stepwell_interp::Timestamp;
 
 use super::{
-    Answer, Append, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow,
-    Journal, Lease, List, ListQuery, Look, Message, MessageId, OpenTask, Partition, ReadError,
-    ScopeId, SegmentRange, Status, StoredSegment, TokenHash, Verdict, Write,
+    Amounts, Answer, Append, Catalog, CatalogKey, CatalogRecord, Charges, Clock, Epoch,
+    ExecutionId, ExecutionRow, Journal, Lease, List, ListQuery, Look, Message, MessageId, OpenTask,
+    Partition, ReadError, ScopeId, SegmentRange, Status, StoredSegment, TokenHash, UsageKey,
+    UsageOfTenants, UsageQuery, Verdict, Write,
     facts::{Changes, Facts},
-    ready, segment_page,
+    ready, segment_page, usage,
 };
 
 /// A journal in memory. Clones share one store, so that several engines can stand on it.
@@ -48,6 +49,7 @@ struct Indexes {
     due: BTreeSet<(Timestamp, ExecutionId)>,
     inbox: BTreeSet<(ExecutionId, MessageId)>,
     activities: BTreeSet<(ScopeId, Timestamp, TokenHash)>,
+    usage: BTreeMap<UsageKey, Amounts>,
 }
 
 impl MemoryJournal {
@@ -262,6 +264,27 @@ impl Journal for MemoryJournal {
         self.lock().leases.retain(|_, held| *held.owner != *owner);
         ready(Ok(()))
     }
+
+    fn usage(&self, query: UsageQuery) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>> {
+        self.read(|store| {
+            let found = store.indexes.usage.range(query.start()..);
+            let wanted = found.filter(|(key, _)| query.wants(key));
+            wanted
+                .take(query.limit as usize)
+                .map(|(key, usage)| (key.clone(), *usage))
+                .collect()
+        })
+    }
+
+    fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>> {
+        self.read(|store| {
+            let mut sums: BTreeMap<Arc<str>, Amounts> = BTreeMap::new();
+            for (key, usage) in &store.indexes.usage {
+                *sums.entry(key.tenant.clone()).or_default() += *usage;
+            }
+            sums.into_iter().collect()
+        })
+    }
 }
 
 impl Catalog for MemoryJournal {
@@ -284,14 +307,9 @@ impl Catalog for MemoryJournal {
         after: Option<&str>,
         limit: u32,
     ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
-        let key = |name: &str| CatalogKey {
-            tenant: tenant.into(),
-            kind: kind.into(),
-            name: name.into(),
-        };
-        let start = match after {
-            Some(after) if after >= prefix => Bound::Excluded(key(after)),
-            Some(_) | None => Bound::Included(key(prefix)),
+        let start = match CatalogKey::scanned_first(tenant, kind, prefix, after) {
+            (key, true) => Bound::Included(key),
+            (key, false) => Bound::Excluded(key),
         };
         self.read(|store| {
             let records = store.facts.catalog.range((start, Bound::Unbounded));
@@ -454,6 +472,10 @@ impl Changes for Indexes {
 
     fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>) {
         self.blobs.entry(hash).or_insert_with(|| bytes.clone());
+    }
+
+    fn charged(&mut self, charges: &Charges) {
+        usage::add(&mut self.usage, charges);
     }
 }
 

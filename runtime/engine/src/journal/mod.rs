@@ -13,12 +13,14 @@ mod fault;
 mod id;
 mod limits;
 mod memory;
+mod number;
 mod postgres;
 #[cfg(any(test, feature = "sim"))]
 mod sim_vfs;
 mod sqlite;
 #[cfg(test)]
 mod tests;
+mod usage;
 
 #[cfg(any(test, feature = "sim"))]
 #[allow(unreachable_pub, reason = "the simulation alone shows it")]
@@ -34,6 +36,8 @@ pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
 #[allow(unreachable_pub, reason = "the simulation alone shows it")]
 pub use id::ExecutionId;
 pub(crate) use id::{Epoch, MessageId, Partition, ScopeId, TokenHash};
+pub use usage::{Amounts, Meter, UsageKey};
+pub(crate) use usage::{Charges, UsageQuery};
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
@@ -41,6 +45,9 @@ use stepwell_interp::Timestamp;
 
 /// A future that a store returns; boxed, so that the trait stays object-safe.
 pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What each tenant used since the store was made.
+pub(crate) type UsageOfTenants = Vec<(Arc<str>, Amounts)>;
 
 /// Where a store takes the time of leases from.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -66,6 +73,8 @@ pub(crate) enum Write {
     Discard(Vec<MessageId>),
     /// Bytes by their SHA-256 (definitions, large values). Idempotent.
     Blob { hash: [u8; 32], bytes: Arc<[u8]> },
+    /// Amounts of what appends nothing.
+    Charge(Charges),
 }
 
 /// Events appended to one execution's log, with all that must be true from the same moment on.
@@ -92,6 +101,8 @@ pub(crate) struct Append {
     pub send: Vec<Outgoing>,
     /// Inbox rows that the events of this append account for; a missing one refuses the append.
     pub consume: Vec<MessageId>,
+    /// What is added to the usage of those who pay for it.
+    pub charges: Charges,
 }
 
 /// The events of one append: opaque bytes with the two counts that pages and checks need.
@@ -413,6 +424,12 @@ pub(crate) trait Journal: Catalog + Send + Sync + 'static {
 
     /// Gives leases back, so that another node need not wait for them to expire.
     fn release(&self, owner: &str) -> Answer<Result<(), ReadError>>;
+
+    /// A page of the usage, in order of the keys.
+    fn usage(&self, query: UsageQuery) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>>;
+
+    /// All usage of each tenant since the store was made.
+    fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>>;
 }
 
 /// An execution with the two ends of its log.
@@ -457,6 +474,27 @@ pub(crate) struct CatalogKey {
     /// `state-machine`, `activity`, …; the empty tenant holds what belongs to the installation.
     pub kind: Arc<str>,
     pub name: Arc<str>,
+}
+
+impl CatalogKey {
+    /// Where a scan begins, and whether a record of that name is part of it.
+    fn scanned_first(
+        tenant: &str,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> (CatalogKey, bool) {
+        let (name, included) = match after {
+            Some(after) if after >= prefix => (after, false),
+            Some(_) | None => (prefix, true),
+        };
+        let key = CatalogKey {
+            tenant: tenant.into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
+        (key, included)
+    }
 }
 
 /// A record as stored. Revisions start at 1 and grow by 1 with each write.
@@ -541,6 +579,7 @@ fn weight(write: &Write) -> usize {
             .map(|bytes| bytes.len())
             .sum(),
         Write::Discard(_) => 0,
+        Write::Charge(charges) => charges.len() * limits::WRITE_OVERHEAD_BYTES,
         Write::Blob { bytes, .. } => bytes.len(),
     };
     payload + limits::WRITE_OVERHEAD_BYTES

@@ -15,8 +15,13 @@ use crate::{
     api::HistoryEntry,
     children,
     error::Error,
-    journal::{Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write},
-    map_run, reader,
+    journal::{
+        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
+    },
+    logging::{Logging, Observer},
+    map_run,
+    quotas::{Allowances, StartPlace},
+    reader,
     recent::Recent,
     record::{self, Child, InboxItem, Parent},
 };
@@ -34,17 +39,16 @@ pub(crate) struct Environment {
     pub(crate) clock: Box<dyn FnMut() -> Monotonic + Send>,
     /// How long after asking for its leases a node may dispatch: less than they last.
     pub(crate) fresh_ms: u64,
-    /// What a crash means for an attempt.
-    pub(crate) on_crash: Box<CrashRule>,
     /// Whether an activity is known to be there. Another one is looked up when its task is durable, and the execution
     /// is loaded at the next start in case that was not done.
     pub(crate) knows_activity: Box<KnowsActivity>,
     /// What closed a moment ago.
     pub(crate) recent: Arc<Recent>,
+    /// Who is told of what state machines log.
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Told of what is durable.
+    pub(crate) allowances: Arc<Allowances>,
 }
-
-/// Says what a crash means for an attempt.
-pub(crate) type CrashRule = dyn Fn(&Info, &TaskRequest) -> OnCrash + Send;
 
 /// Says whether an activity is known to be there.
 pub(crate) type KnowsActivity = dyn Fn(&Info, &Arc<str>) -> bool + Send;
@@ -57,6 +61,13 @@ pub(crate) enum In {
     Input {
         execution: ExecutionId,
         input: Input,
+    },
+    /// What an attempt of a plugin used; comes before its end.
+    Spent {
+        execution: ExecutionId,
+        info: Arc<Info>,
+        plugin: Arc<str>,
+        usage: Amounts,
     },
     /// A sign of life from outside: the execution is loaded for it.
     Heartbeat {
@@ -84,6 +95,7 @@ pub(crate) enum In {
     Loaded {
         execution: ExecutionId,
         result: Result<Stored, LoadError>,
+        on_crash: CrashRules,
     },
     /// The answer to [`Out::Commit`].
     Committed { ticket: Ticket, verdict: Verdict },
@@ -140,6 +152,11 @@ pub(crate) enum Out {
         info: Arc<Info>,
         request: Box<TaskRequest>,
     },
+    /// Let the guest of an attempt begin that was dispatched again.
+    Begin {
+        execution: ExecutionId,
+        task: TaskId,
+    },
     /// End a dispatched attempt.
     Cancel {
         execution: ExecutionId,
@@ -184,11 +201,14 @@ pub(crate) enum MapRunRequest {
         results: Vec<Value>,
         executions: u64,
         items: u64,
+        /// After which redrive.
+        redrive: u32,
     },
     WriteManifest {
         start: Arc<MapRunStart>,
         tenant: Arc<str>,
         parts: Vec<Part>,
+        redrive: u32,
     },
 }
 
@@ -214,6 +234,8 @@ pub(crate) struct Info {
     /// The machine's revision that it runs, and when that was made (0: not known).
     pub(crate) revision_id: Option<Arc<str>>,
     pub(crate) revised_ms: u64,
+    /// What its state machine logs of it.
+    pub(crate) logging: Option<Logging>,
 }
 
 /// How an execution is kept.
@@ -240,26 +262,39 @@ pub(crate) struct Begin {
 
 /// Who waits for the start.
 pub(crate) enum StartReply {
-    /// Answered when the start is durable.
-    Started(oneshot::Sender<Result<(), Refused>>),
-    /// Answered when a synchronous execution ended; nothing is durable.
-    Ended(oneshot::Sender<SyncEnd>),
+    /// Answered when the start is durable, with the place that it has until then.
+    Started(oneshot::Sender<Result<(), Refused>>, Option<StartPlace>),
+    /// Answered when a synchronous execution ended, with the place that it has until then; nothing is durable.
+    Ended(oneshot::Sender<SyncEnd>, Option<StartPlace>),
     /// Nobody: it began with a message, which is there until the start is durable.
     Nobody,
 }
 
 impl StartReply {
     pub(super) fn started(self) {
-        match self {
-            StartReply::Started(reply) => drop(reply.send(Ok(()))),
-            StartReply::Ended(_) | StartReply::Nobody => {}
-        }
+        self.tell(Ok(()));
     }
 
     pub(super) fn refuse(self, refused: Refused) {
+        self.tell(Err(refused));
+    }
+
+    fn tell(self, answer: Result<(), Refused>) {
         match self {
-            StartReply::Started(reply) => drop(reply.send(Err(refused))),
-            StartReply::Ended(_) | StartReply::Nobody => {}
+            StartReply::Started(reply, place) => {
+                // Whoever is told finds it free.
+                drop(place);
+                let _ = reply.send(answer);
+            }
+            StartReply::Ended(..) | StartReply::Nobody => {}
+        }
+    }
+
+    /// The place of an execution that is durable by now.
+    pub(super) fn take_place(&mut self) -> Option<StartPlace> {
+        match self {
+            StartReply::Started(_, place) => place.take(),
+            StartReply::Ended(..) | StartReply::Nobody => None,
         }
     }
 }
@@ -270,7 +305,8 @@ pub(crate) struct SyncEnd {
     pub(crate) stopped_at: Timestamp,
 }
 
-/// The answer to a worker: the task, or `None` when it is no longer to be had.
+/// The answer to a worker: the task, or `None` when it is no longer to be had here. Dropped without an answer when its start
+/// did not become durable.
 pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
 
 /// The answer to who redrives an execution: when that was or why it may not be. An error is no answer: nothing is
@@ -301,6 +337,9 @@ pub(crate) enum Stored {
         mode: Mode,
     },
 }
+
+/// What a crash means for attempts that a stored execution waits for; one that is not named is dispatched again.
+pub(crate) type CrashRules = BTreeMap<TaskId, OnCrash>;
 
 /// Why an execution cannot be taken up.
 #[derive(Clone, Debug)]

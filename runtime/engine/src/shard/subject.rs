@@ -140,7 +140,7 @@ impl Subject {
             .is_some_and(|run| run.waits_for(task, child))
     }
 
-    pub(super) fn pending(&self) -> Vec<Effect> {
+    pub(crate) fn pending(&self) -> Vec<Effect> {
         self.execution().map(Run::pending).unwrap_or_default()
     }
 

@@ -1,24 +1,28 @@
 //! How executions of one shard share it. Commits and tasks are answered at once, in the order in which the shard asks.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
 
 use futures_util::FutureExt;
 use stepwell_interp::{
-    Event, Input, OnCrash, Start, StateKind, TaskId, TaskOutcome, Timestamp, What,
+    Event, Input, Start, StateKind, TaskId, TaskOutcome, Timestamp, What, event_type,
 };
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    Begin, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored, StoredOpen,
-    Subject,
+    Begin, CrashRules, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored,
+    StoredOpen, Subject, Ticket,
 };
 use crate::{
     journal::{
-        Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, NewExecution, Partition,
-        ScopeId, StoredSegment, Write,
+        Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, Meter,
+        NewExecution, Partition, Refused, ScopeId, StoredSegment, Write,
     },
-    limits::TURN_MS_MAX,
+    limits::{OWED_MS_MAX, TURN_MS_MAX},
+    logging::{LogLevel, Logged, Logging, Observer},
     reader::Decoder,
     record::{self, InboxItem},
 };
@@ -49,6 +53,11 @@ const CHEAP: &str = r#"{"StartAt": "A", "States": {
 
 /// A shard of which each step takes so many milliseconds.
 fn shard(step_ms: u64) -> Shard {
+    observed(step_ms, None)
+}
+
+/// The same, which tells somebody of what is logged.
+fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
     let mut passed = 0;
     let environment = Environment {
         opened_at: AT,
@@ -64,9 +73,10 @@ fn shard(step_ms: u64) -> Shard {
             Monotonic(passed)
         }),
         fresh_ms: u64::MAX,
-        on_crash: Box::new(|_, _| OnCrash::Redispatch),
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
         recent: Arc::default(),
+        observer,
+        allowances: Arc::default(),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);
@@ -85,10 +95,24 @@ fn info(name: &str) -> Arc<Info> {
         definition: "".into(),
         revision_id: None,
         revised_ms: 0,
+        logging: Some(Logging {
+            level: LogLevel::All,
+            with_data: false,
+            group: "g".into(),
+        }),
     })
 }
 
 fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Started) {
+    start_as(shard, number, definition, Mode::Durable)
+}
+
+fn start_as(
+    shard: &mut Shard,
+    number: u64,
+    definition: &str,
+    mode: Mode,
+) -> (ExecutionId, Started) {
     let id = ExecutionId(number << 10);
     let name: Arc<str> = format!("e{number}").into();
     let start = Start {
@@ -99,7 +123,7 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
         role_arn: "r".into(),
         version_arn: None,
         alias_arn: None,
-        express: false,
+        express: mode != Mode::Durable,
         raised_limits: false,
         processor_of: None,
         input: Value::empty_object(),
@@ -115,12 +139,12 @@ fn start(shard: &mut Shard, number: u64, definition: &str) -> (ExecutionId, Star
             version: None,
             alias: None,
             name,
-            unique_name: true,
+            unique_name: mode == Mode::Durable,
             started_at: AT,
             meta: Arc::from([]),
         },
-        mode: Mode::Durable,
-        reply: StartReply::Started(reply),
+        mode,
+        reply: StartReply::Started(reply, None),
     };
     shard.handle(AT, In::Start(Box::new(begin)));
     (id, started)
@@ -171,6 +195,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
             Out::Load { .. }
+            | Out::Begin { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)
             | Out::MapRun { .. }
@@ -203,7 +228,15 @@ fn take_up(
     };
     let result = Ok(Stored::Open(Box::new(open)));
     let execution = id;
-    shard.handle(AT, In::Loaded { execution, result });
+    let on_crash = CrashRules::new();
+    shard.handle(
+        AT,
+        In::Loaded {
+            execution,
+            result,
+            on_crash,
+        },
+    );
 }
 
 /// Somebody asks for an end of the execution.
@@ -566,4 +599,182 @@ fn an_activity_that_was_not_looked_up_is_after_a_crash() {
             .any(|out| matches!(out, Out::ActivityOpened { .. }));
         assert_eq!(looked_up, !known);
     }
+}
+
+#[test]
+fn a_worker_is_told_that_a_task_is_gone_only_when_it_is() {
+    // With a deadline so near it stays in memory.
+    let near = r#""TimeoutSeconds": 1, "End""#;
+    let definition = waits_for("known").replace(r#""End""#, near);
+    for refused in [true, false] {
+        let mut shard = shard(0);
+        let (execution, _started) = start(&mut shard, 1, &definition);
+        work(&mut shard);
+        // What its start let go.
+        work(&mut shard);
+        let (entry, attempt) = (2, 1);
+        let task = TaskId { entry, attempt };
+        let take = |shard: &mut Shard| {
+            let (reply, granted) = oneshot::channel();
+            let worker = None;
+            shard.handle(
+                AT,
+                In::Take {
+                    execution,
+                    task,
+                    worker,
+                    reply,
+                },
+            );
+            shard.work(AT, TURNS);
+            granted
+        };
+        let mut granted = take(&mut shard);
+        let outs = shard.take_out();
+        let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+            panic!("that it began is appended");
+        };
+        let verdict = match refused {
+            true => Err(Refused::Full("no space".to_owned())),
+            false => Ok(Landed::default()),
+        };
+        let ticket = *ticket;
+        shard.handle(AT, In::Committed { ticket, verdict });
+        if refused {
+            let nothing = granted.try_recv().err();
+            assert_eq!(nothing, Some(oneshot::error::TryRecvError::Closed));
+        } else {
+            assert!(matches!(granted.try_recv(), Ok(Some(_))));
+            let gone = take(&mut shard).try_recv();
+            assert!(matches!(gone, Ok(None)), "it has begun");
+        }
+    }
+}
+
+/// What was logged, by the names of the events' types.
+#[derive(Debug, Default)]
+struct Log(Mutex<Vec<&'static str>>);
+
+impl Log {
+    fn all(&self) -> Vec<&'static str> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl Observer for Log {
+    fn observe(&self, logged: Logged) {
+        let names = logged.entries.iter();
+        let names = names.filter_map(|entry| event_type(&entry.event.what));
+        self.0.lock().unwrap().extend(names);
+    }
+}
+
+#[test]
+fn an_express_execution_is_logged_once_its_start_is_durable() {
+    for refused in [true, false] {
+        let log = Arc::new(Log::default());
+        let mut shard = observed(0, Some(log.clone()));
+        let (_, mut started) = start_as(&mut shard, 1, CHEAP, Mode::ExpressAsync);
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+            panic!("the start is appended");
+        };
+        assert_eq!(log.all(), [""; 0], "it is not durable");
+        let verdict = match refused {
+            true => Err(Refused::Full("no space".to_owned())),
+            false => Ok(Landed::default()),
+        };
+        let ticket = *ticket;
+        shard.handle(AT, In::Committed { ticket, verdict });
+        assert_eq!(started.try_recv().unwrap().is_err(), refused);
+        let first = log.all().first().copied();
+        assert_eq!(first, (!refused).then_some("ExecutionStarted"));
+    }
+}
+
+#[test]
+fn an_express_execution_goes_on_when_its_start_is_durable() {
+    let mut shard = shard(0);
+    let (_, mut started) = start_as(&mut shard, 1, EXPENSIVE, Mode::ExpressAsync);
+    shard.work(AT, TURNS);
+    let outs = shard.take_out();
+    let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+        panic!("the start is appended");
+    };
+    // Its turns come while the commit is on its way, to no use.
+    while shard.is_busy() {
+        shard.work(AT, TURNS);
+    }
+    let ticket = *ticket;
+    let verdict = Ok(Landed::default());
+    shard.handle(AT, In::Committed { ticket, verdict });
+    assert!(started.try_recv().unwrap().is_ok());
+    assert!(shard.is_busy(), "it has all of its work to do");
+    while !work(&mut shard).iter().any(|(_, events)| is_over(events)) {
+        assert!(shard.is_busy());
+    }
+}
+
+/// What an attempt of a plugin used.
+fn used(shard: &mut Shard, execution: ExecutionId) -> Amounts {
+    let usage = Amounts::of(&[(Meter::Tasks, 1), (Meter::CpuMicros, 7)]);
+    let plugin = "t".into();
+    let info = info("e1");
+    shard.handle(
+        AT,
+        In::Spent {
+            execution,
+            info,
+            plugin,
+            usage,
+        },
+    );
+    usage
+}
+
+/// The next commit, which has usage alone; none when nothing is committed.
+fn charged(shard: &mut Shard, at: Timestamp) -> Option<(Ticket, Vec<Amounts>)> {
+    shard.work(at, TURNS);
+    let outs = shard.take_out();
+    let [Out::Commit { ticket, write }] = outs.as_slice() else {
+        assert!(outs.is_empty(), "nothing else is committed");
+        return None;
+    };
+    let Write::Charge(charges) = write else {
+        panic!("usage is committed");
+    };
+    let plugins = charges.iter().filter(|(key, _)| &*key.plugin == "t");
+    Some((*ticket, plugins.map(|(_, usage)| *usage).collect()))
+}
+
+#[test]
+fn what_is_used_beside_the_last_append_is_charged_and_a_refused_charge_again() {
+    const ONE: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+    let mut shard = shard(0);
+    let (execution, mut started) = start(&mut shard, 1, ONE);
+    shard.work(AT, TURNS);
+    let outs = shard.take_out();
+    let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+        panic!("its only append");
+    };
+    let (ticket, verdict) = (*ticket, Ok(Landed::default()));
+    let usage = used(&mut shard, execution);
+    shard.handle(AT, In::Committed { ticket, verdict });
+    assert!(started.try_recv().unwrap().is_ok());
+    let later = |times: u64| AT.plus_ms(times * OWED_MS_MAX);
+    let (ticket, charges) = charged(&mut shard, later(1)).expect("it is owed");
+    assert_eq!(charges, [usage]);
+    assert!(shard.has_flights(), "a shutdown waits for it");
+    let at = later(1);
+    let verdict = Err(Refused::Full("no space".to_owned()));
+    shard.handle(at, In::Committed { ticket, verdict });
+    assert!(charged(&mut shard, at).is_none(), "the store is full");
+    assert!(shard.has_flights());
+    let (ticket, charges) = charged(&mut shard, later(2)).expect("it is owed still");
+    assert_eq!(charges, [usage]);
+    let verdict = Ok(Landed::default());
+    shard.handle(later(2), In::Committed { ticket, verdict });
+    assert!(!shard.has_flights());
+    assert!(charged(&mut shard, later(9)).is_none());
 }

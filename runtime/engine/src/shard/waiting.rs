@@ -58,7 +58,7 @@ impl Waiting {
         self.refuse();
     }
 
-    /// Nobody will take it. Who waits for a redrive is let go.
+    /// Nobody will take it: its execution is closed, damaged or another node's. Who waits for a redrive is let go.
     pub(super) fn refuse(self) {
         if let Some((_, reply)) = self.take {
             let _ = reply.send(None);

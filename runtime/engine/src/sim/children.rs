@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::{Item, RETRY_MS, World, now};
 use crate::{
-    children,
+    activities, children,
     integration::{self, Api},
     items,
     journal::{ExecutionId, NewExecution, Outgoing, Refused, Write},
@@ -21,7 +21,7 @@ use crate::{
     programs::Programs,
     reader,
     record::{self, Child, ChildStart, InboxItem, Meta, Parent},
-    shard::{Begin, In, Info, Mode, StartReply, activity_scope},
+    shard::{Begin, In, Info, Mode, StartReply},
 };
 
 /// The execution that a task's attempt asks for, or the task's outcome when it asks for none that can be.
@@ -249,13 +249,14 @@ impl World {
             definition: meta.definition.as_str().into(),
             revision_id: None,
             revised_ms: 0,
+            logging: None,
         };
         Some(Begin {
             id,
             info: Arc::new(info),
             program: Arc::new(program),
             new: NewExecution {
-                scope: activity_scope(&start.machine_arn),
+                scope: activities::scope(&start.machine_arn),
                 version: None,
                 alias: None,
                 name: start.execution_name.clone(),
@@ -265,7 +266,7 @@ impl World {
             },
             start: Box::new(start),
             mode: Mode::Durable,
-            reply: StartReply::Started(reply),
+            reply: StartReply::Started(reply, None),
         })
     }
 
@@ -382,6 +383,7 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         trace_header: None,
         parent,
         map_run: None,
+        logging: None,
         items: 0,
     }
 }

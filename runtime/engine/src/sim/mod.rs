@@ -4,15 +4,18 @@
 
 mod agenda;
 mod children;
+mod disturbances;
+mod item;
 mod keeper;
 mod node;
 mod outside;
 mod recent;
 mod redrives;
+mod starts;
+mod store;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -20,33 +23,21 @@ use std::{
 };
 
 use futures_util::FutureExt;
-use rand_chacha::{
-    ChaCha12Rng,
-    rand_core::{Rng, SeedableRng},
-};
-use sha2::{Digest, Sha256};
-use stepwell_interp::{
-    ChildId, Event, Input, MapRunInput, OnCrash, Start, TaskId, TaskRequest, Timestamp,
-};
+use rand_chacha::{ChaCha12Rng, rand_core::SeedableRng};
+use stepwell_interp::{ChildId, Input, MapRunInput, TaskId, Timestamp};
 use stepwell_items::Storage;
 use tokio::sync::oneshot;
 
 use crate::{
-    dispatch::hex,
     items::Items,
-    journal::{
-        Answer, FaultPlan, InlineJournal, Journal, MemoryJournal, Message, NewExecution, Partition,
-        Refused, ScopeId, SegmentRange, SimDisk, SqliteOptions, Status, Verdict, Write,
-    },
-    limits::READ_BYTES_MAX,
-    programs::Programs,
-    reader::{self, Decoder},
-    record::{self, Meta},
-    shard::{Begin, In, Info, LoadError, MapRunRequest, Mode, Out, StartReply, Stored, Ticket},
+    journal::{Answer, FaultPlan, Refused, Status, Verdict, Write},
+    shard::{CrashRules, In, MapRunRequest, Out, Ticket},
 };
 
 use agenda::Agenda;
+use item::Item;
 use node::SimNode;
+use store::SimJournal;
 
 pub use children::{
     asked_child, child_outcome, child_response, item_ended, item_start, name_taken, state_items,
@@ -54,6 +45,7 @@ pub use children::{
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
 pub use outside::{Script, Signal, Signals};
+pub use store::SimStore;
 
 /// Virtual time begins on 2026-01-31T12:00:00Z.
 const BEGIN: Timestamp = Timestamp(1_769_860_800_000);
@@ -67,6 +59,9 @@ const RETRY_MS: u64 = 50;
 const LEASE_MS: u64 = 3_000;
 /// The same once nothing disturbs any more, so that days pass quickly.
 const CALM_LEASE_MS: u64 = 3 * 3_600 * 1_000;
+
+/// After so many crashes by the number of appends one append more lies between two of them.
+const CRASHES_UNTIL_CALMER: u64 = 64;
 
 /// What a world is made of.
 #[derive(Clone, Debug)]
@@ -105,14 +100,6 @@ impl Default for WorldOptions {
     }
 }
 
-/// Where the simulated engine keeps its executions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SimStore {
-    Memory,
-    /// SQLite on a disk in memory that loses what was not synced.
-    Disk,
-}
-
 /// Something that was seen from outside, for a test to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Seen {
@@ -141,86 +128,6 @@ pub enum Seen {
     Crashed,
 }
 
-enum Item {
-    /// A node's commit reaches the store.
-    Commit {
-        node: usize,
-        tickets: Vec<Ticket>,
-        writes: Vec<Write>,
-    },
-    /// Its verdicts reach the node.
-    Verdicts {
-        node: usize,
-        tickets: Vec<Ticket>,
-        verdicts: Vec<Verdict>,
-    },
-    Load {
-        node: usize,
-        execution: ExecutionId,
-        closed_too: bool,
-    },
-    /// News of an attempt that runs on a node.
-    News {
-        node: usize,
-        execution: ExecutionId,
-        input: Input,
-    },
-    /// A node has to look at its timers.
-    Work {
-        node: usize,
-    },
-    /// A node goes on with its turns.
-    Turns {
-        node: usize,
-    },
-    /// A node looks for due executions and unread messages, and renews its leases.
-    Keep {
-        node: usize,
-    },
-    /// A node looks for due executions.
-    Look {
-        node: usize,
-    },
-    /// An attempt that is answered from outside gives a sign.
-    Outside {
-        execution: ExecutionId,
-        task: TaskId,
-        signal: Signal,
-    },
-    Stop {
-        execution: ExecutionId,
-        error: Option<Arc<str>>,
-        cause: Option<Arc<str>>,
-    },
-    Redrive(redrives::Call),
-    Restart {
-        node: usize,
-    },
-    /// A message is in an inbox: whoever serves its execution hears of it.
-    Announce(Message),
-    /// A task's attempt to start a child is made again.
-    Child {
-        node: usize,
-        execution: ExecutionId,
-        info: Arc<Info>,
-        request: Box<TaskRequest>,
-    },
-    /// What a map run wants of the object storage reaches it.
-    MapRun {
-        node: usize,
-        map_run: ExecutionId,
-        request: Box<MapRunRequest>,
-    },
-}
-
-enum SimJournal {
-    Memory(MemoryJournal),
-    Disk {
-        disk: SimDisk,
-        journal: Option<Arc<InlineJournal>>,
-    },
-}
-
 /// See the module.
 pub struct World {
     options: WorldOptions,
@@ -235,6 +142,8 @@ pub struct World {
     seen: Vec<Seen>,
     appends: u64,
     next_crash: Option<u64>,
+    /// Crashes that came by the number of appends.
+    counted_crashes: u64,
     crash_now: Option<usize>,
     started: BTreeMap<ExecutionId, Arc<str>>,
     /// Activity tasks that workers know of.
@@ -260,18 +169,7 @@ fn now<T>(answer: Answer<T>) -> T {
 impl World {
     pub fn new(options: WorldOptions, script: Box<dyn Script>) -> World {
         let clock = Arc::new(AtomicU64::new(BEGIN.0));
-        let journal = match options.store {
-            SimStore::Memory => {
-                let time = clock.clone();
-                SimJournal::Memory(MemoryJournal::new(Arc::new(move || {
-                    Timestamp(time.load(SeqCst))
-                })))
-            }
-            SimStore::Disk => SimJournal::Disk {
-                disk: SimDisk::new(options.seed),
-                journal: None,
-            },
-        };
+        let journal = SimJournal::new(options.store, options.seed, &clock);
         let mut world = World {
             random: ChaCha12Rng::seed_from_u64(options.seed),
             next_crash: options.crash_after.or(options.crash_every),
@@ -284,6 +182,7 @@ impl World {
             script,
             seen: Vec::new(),
             appends: 0,
+            counted_crashes: 0,
             crash_now: None,
             started: BTreeMap::new(),
             told: BTreeSet::new(),
@@ -314,148 +213,9 @@ impl World {
         &self.seen
     }
 
-    /// Sets what the disk does wrong from now on, and again after each crash; nothing on the memory store.
-    pub fn disk_faults(&mut self, plan: FaultPlan) {
-        self.faults = plan;
-        self.plan_faults();
-    }
-
-    fn plan_faults(&self) {
-        if let SimJournal::Disk { disk, .. } = &self.journal {
-            disk.faults(self.faults.clone());
-        }
-    }
-
-    fn power_is_lost(&self) -> bool {
-        matches!(&self.journal, SimJournal::Disk { disk, .. } if disk.is_dead())
-    }
-
-    fn journal(&mut self) -> Result<Arc<dyn Journal>, String> {
-        match &mut self.journal {
-            SimJournal::Memory(memory) => Ok(Arc::new(memory.clone())),
-            SimJournal::Disk { disk, journal } => {
-                if let Some(journal) = journal {
-                    return Ok(journal.clone());
-                }
-                let time = self.clock.clone();
-                let options = SqliteOptions {
-                    vfs: Some(disk.vfs_name().to_owned()),
-                    clock: Arc::new(move || Timestamp(time.load(SeqCst))),
-                };
-                let opened = InlineJournal::open(Path::new("journal.sqlite"), options)
-                    .map_err(|error| error.to_string())?;
-                let opened = Arc::new(opened);
-                *journal = Some(opened.clone());
-                Ok(opened)
-            }
-        }
-    }
-
-    /// Asks a node for an execution of this definition. Its machine's list is `scope`.
-    pub fn start(
-        &mut self,
-        node: usize,
-        definition: &str,
-        start: Start,
-    ) -> Result<ExecutionId, String> {
-        let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
-        let (hash, blob) = Programs::store(definition);
-        let journal = self.journal()?;
-        for verdict in now(journal.commit(vec![blob])) {
-            verdict.map_err(|refused| refused.to_string())?;
-        }
-        let partition = self.nodes[node]
-            .partition(self.counter)
-            .ok_or("the node holds no partition")?;
-        let id = self.next_id(partition);
-        let meta = Meta {
-            tenant: "000000000000".into(),
-            machine_arn: start.machine_arn.clone(),
-            definition: hex(&hash),
-            express_run: start.express.then(|| "run".into()),
-            version_arn: None,
-            alias_arn: None,
-            revision_id: None,
-            revised_ms: 0,
-            trace_header: None,
-            parent: None,
-            map_run: None,
-            items: 0,
-        };
-        let (reply, started) = oneshot::channel();
-        let info = Arc::new(Info {
-            tenant: meta.tenant.clone(),
-            execution_arn: start.execution_arn.clone(),
-            machine_arn: start.machine_arn.clone(),
-            trace_header: None,
-            parent: None,
-            definition: meta.definition.as_str().into(),
-            revision_id: None,
-            revised_ms: 0,
-        });
-        self.started.insert(id, start.execution_arn.clone());
-        let begin = Begin {
-            id,
-            info,
-            program: Arc::new(program),
-            new: NewExecution {
-                scope: ScopeId(1),
-                version: None,
-                alias: None,
-                name: start.execution_name.clone(),
-                unique_name: !start.express,
-                started_at: self.now(),
-                meta: record::encode(&meta),
-            },
-            mode: if start.express {
-                Mode::ExpressAsync
-            } else {
-                Mode::Durable
-            },
-            start: Box::new(start),
-            reply: StartReply::Started(reply),
-        };
-        self.starts.push((id, started));
-        self.hand(node, In::Start(Box::new(begin)));
-        Ok(id)
-    }
-
-    fn next_id(&mut self, partition: Partition) -> ExecutionId {
-        self.counter = self.counter.wrapping_add(1);
-        ExecutionId::new(self.now().0, self.counter, partition)
-    }
-
     /// Appends that were made durable so far.
     pub fn appends(&self) -> u64 {
         self.appends
-    }
-
-    /// Lets leases last for hours, so that months pass quickly.
-    pub fn pass_quickly(&mut self) {
-        self.lease_ms = CALM_LEASE_MS;
-        for node in &mut self.nodes {
-            node.calm = true;
-        }
-    }
-
-    /// No more crashes, pauses, jumps or faults from now on: what was begun can end.
-    pub fn calm(&mut self) {
-        let WorldOptions {
-            crash_every,
-            crash_per_mille,
-            jump_per_mille,
-            pause_per_mille,
-            ..
-        } = &mut self.options;
-        (
-            *crash_every,
-            *crash_per_mille,
-            *jump_per_mille,
-            *pause_per_mille,
-        ) = (None, 0, 0, 0);
-        self.next_crash = None;
-        self.pass_quickly();
-        self.disk_faults(FaultPlan::default());
     }
 
     /// Plans a StopExecution.
@@ -532,119 +292,8 @@ impl World {
         Ok(!self.started.is_empty() && self.nodes.iter().all(SimNode::is_up))
     }
 
-    /// The status and all stored events of an execution; `None` when the store does not know it.
-    pub fn execution(&mut self, id: ExecutionId) -> Result<Option<(Status, Vec<Event>)>, String> {
-        let journal = self.journal()?;
-        let Some(row) = now(journal.execution(id)).map_err(|error| error.to_string())? else {
-            return Ok(None);
-        };
-        let mut decoder = Decoder::new(journal.as_ref());
-        let mut events = Vec::new();
-        let mut first = 1;
-        loop {
-            let page = now(journal.segments(id, SegmentRange::From { first }, READ_BYTES_MAX))
-                .map_err(|error| error.to_string())?;
-            let Some(last) = page.last() else { break };
-            first = last.first + u64::from(last.segment.events);
-            for segment in &page {
-                let read = decoder.events(id, segment).now_or_never();
-                let read = read.expect("the simulated stores answer at once");
-                events.extend(read.map_err(|error| error.to_string())?);
-            }
-        }
-        Ok(Some((row.view.status, events)))
-    }
-
-    /// Messages left in an execution's inbox.
-    pub fn inbox(&mut self, id: ExecutionId) -> Result<usize, String> {
-        let journal = self.journal()?;
-        now(journal.inbox(id))
-            .map(|messages| messages.len())
-            .map_err(|error| error.to_string())
-    }
-
     fn pass_to(&mut self, at: Timestamp) {
         self.clock.fetch_max(at.0, SeqCst);
-    }
-
-    fn chance(&mut self, per_mille: u32) -> bool {
-        per_mille > 0 && self.random.next_u32() % 1_000 < per_mille
-    }
-
-    fn between(&mut self, most: u64) -> u64 {
-        self.random.next_u64() % (most + 1)
-    }
-
-    fn maybe_disturb(&mut self) {
-        if self.chance(self.options.crash_per_mille) {
-            let node = usize::try_from(self.between(self.nodes.len() as u64 - 1)).unwrap_or(0);
-            self.crash(node);
-        }
-        if self.chance(self.options.pause_per_mille) {
-            let node = usize::try_from(self.between(self.nodes.len() as u64 - 1)).unwrap_or(0);
-            let pause = LEASE_MS / 2 + self.between(LEASE_MS * 2);
-            let until = self.now().plus_ms(pause);
-            self.nodes[node].paused_until = until;
-        }
-        if self.chance(self.options.jump_per_mille) {
-            // Nodes see a wall clock that is off by this; the agenda's time goes on.
-            let jump = self.between(40_000);
-            let back = self.chance(500);
-            for node in &mut self.nodes {
-                node.jump(jump, back);
-            }
-        }
-    }
-
-    /// Power loss: what a node had in memory is gone, and on a disk what was not synced.
-    pub fn crash(&mut self, node: usize) {
-        if !self.nodes[node].is_up() {
-            return;
-        }
-        self.seen.push(Seen::Crashed);
-        if let SimJournal::Disk { disk, journal } = &mut self.journal {
-            disk.crash();
-            *journal = None;
-        }
-        if self.nodes.len() == 1
-            && let Ok(journal) = self.journal()
-        {
-            // A machine alone need not wait for its own lease.
-            let _ = now(journal.release(self.nodes[node].owner()));
-        }
-        let at = self.now();
-        self.nodes[node].down();
-        self.agenda.retain(|item| match item {
-            Item::Commit { node: owner, .. }
-            | Item::Verdicts { node: owner, .. }
-            | Item::Load { node: owner, .. }
-            | Item::News { node: owner, .. }
-            | Item::Work { node: owner }
-            | Item::Turns { node: owner }
-            | Item::Keep { node: owner }
-            | Item::Look { node: owner }
-            | Item::Child { node: owner, .. }
-            | Item::MapRun { node: owner, .. }
-            | Item::Restart { node: owner } => *owner != node,
-            Item::Outside { .. } | Item::Stop { .. } | Item::Redrive(_) | Item::Announce(_) => true,
-        });
-        // The starts that nobody acknowledged are lost with their callers.
-        self.collect_starts();
-        let rest = self.between(self.options.latency_ms * 4);
-        self.agenda.plan(at.plus_ms(rest), Item::Restart { node });
-    }
-
-    fn collect_starts(&mut self) {
-        let mut waiting = Vec::new();
-        for (id, mut reply) in std::mem::take(&mut self.starts) {
-            match reply.try_recv() {
-                Ok(Ok(())) => self.seen.push(Seen::Started(id)),
-                // Refused, or its node is gone: it may be in the store all the same.
-                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
-                Err(oneshot::error::TryRecvError::Empty) => waiting.push((id, reply)),
-            }
-        }
-        self.starts.extend(waiting);
     }
 
     fn happen(&mut self, item: Item) {
@@ -686,10 +335,7 @@ impl World {
                 node,
                 execution,
                 closed_too,
-            } => {
-                let result = self.load(execution, closed_too);
-                self.hand(node, In::Loaded { execution, result });
-            }
+            } => self.hand_loaded(node, execution, closed_too),
             Item::News {
                 node,
                 execution,
@@ -739,6 +385,15 @@ impl World {
         }
     }
 
+    fn hand_loaded(&mut self, node: usize, execution: ExecutionId, closed_too: bool) {
+        let loaded = In::Loaded {
+            execution,
+            result: self.load(execution, closed_too),
+            on_crash: CrashRules::new(),
+        };
+        self.hand(node, loaded);
+    }
+
     /// Reads items or writes results; a write takes its time to answer, and may be done without an answer.
     fn serve_map_run(&mut self, node: usize, map_run: ExecutionId, request: &MapRunRequest) {
         let (at, counter) = (self.now().0, self.counter);
@@ -775,22 +430,6 @@ impl World {
         self.settle(node);
     }
 
-    fn restart(&mut self, node: usize) {
-        let at = self.now();
-        self.nodes[node].up(at);
-        self.plan_faults();
-        self.keep(node);
-        self.look_for_work();
-    }
-
-    fn load(&mut self, execution: ExecutionId, closed_too: bool) -> Result<Stored, LoadError> {
-        let journal = self.journal().map_err(LoadError::Unreadable)?;
-        let programs = Programs::new(journal.clone());
-        reader::stored(journal.as_ref(), &programs, execution, closed_too)
-            .now_or_never()
-            .expect("the simulated stores answer at once")
-    }
-
     fn commit(&mut self, node: usize, tickets: Vec<Ticket>, writes: Vec<Write>) {
         let appends = writes
             .iter()
@@ -807,7 +446,11 @@ impl World {
         if let Some(next) = self.next_crash
             && self.appends >= next
         {
-            self.next_crash = self.options.crash_every.map(|every| self.appends + every);
+            self.counted_crashes += 1;
+            // Where each append is the last one, no guest ever begins: such a world grows calmer.
+            let calmer = self.counted_crashes / CRASHES_UNTIL_CALMER;
+            let every = self.options.crash_every;
+            self.next_crash = every.map(|every| self.appends + every + calmer);
             self.crash_now = Some(node);
             return;
         }
@@ -875,6 +518,8 @@ impl World {
                     info,
                     request,
                 } => self.dispatch(node, execution, info, *request),
+                // Scripted attempts have begun by then.
+                Out::Begin { .. } => {}
                 Out::Cancel { execution, task } => self.cancel(node, execution, task),
                 Out::ActivityOpened {
                     execution,
@@ -912,64 +557,4 @@ impl World {
             self.agenda.plan(due, Item::Work { node });
         }
     }
-}
-
-impl Item {
-    fn name(&self) -> &'static str {
-        match self {
-            Item::Commit { .. } => "a commit",
-            Item::Verdicts { .. } => "verdicts",
-            Item::Load { .. } => "a load",
-            Item::News { .. } => "news of an attempt",
-            Item::Work { .. } => "work",
-            Item::Turns { .. } => "turns",
-            Item::Keep { .. } => "keeping",
-            Item::Look { .. } => "a look for what is due",
-            Item::Outside { .. } => "a sign from outside",
-            Item::Stop { .. } => "a stop",
-            Item::Redrive(_) => "a redrive",
-            Item::Restart { .. } => "a restart",
-            Item::Announce(_) => "news of a message",
-            Item::Child { .. } => "the start of a child",
-            Item::MapRun { .. } => "items or results of a map run",
-        }
-    }
-
-    /// The node whose appends are made durable or acknowledged.
-    fn committing(&self) -> Option<usize> {
-        let commits = matches!(self, Item::Commit { .. } | Item::Verdicts { .. });
-        self.node().filter(|_| commits)
-    }
-
-    fn node(&self) -> Option<usize> {
-        match self {
-            Item::Commit { node, .. }
-            | Item::Verdicts { node, .. }
-            | Item::Load { node, .. }
-            | Item::News { node, .. }
-            | Item::Work { node }
-            | Item::Turns { node }
-            | Item::Keep { node }
-            | Item::Look { node }
-            | Item::Child { node, .. }
-            | Item::MapRun { node, .. }
-            | Item::Restart { node } => Some(*node),
-            Item::Outside { .. } | Item::Stop { .. } | Item::Redrive(_) | Item::Announce(_) => None,
-        }
-    }
-}
-
-/// 32 bytes that depend on nothing but the world's seed and the place in an execution's log, so that a run that
-/// crashes draws what one that does not draws.
-fn seed_at(seed: u64, execution: ExecutionId, position: u64) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(seed.to_be_bytes());
-    hash.update(execution.0.to_be_bytes());
-    hash.update(position.to_be_bytes());
-    hash.finalize().into()
-}
-
-/// What the simulation says of every interrupted attempt.
-fn on_crash(_: &Info, _: &TaskRequest) -> OnCrash {
-    OnCrash::Redispatch
 }

@@ -6,9 +6,9 @@ use rand_chacha::{
     ChaCha12Rng,
     rand_core::{Rng, SeedableRng},
 };
+use sha2::{Digest, Sha256};
 use stepwell_interp::Timestamp;
 
-use super::{on_crash, seed_at};
 use crate::{
     counters::Counters,
     journal::{Epoch, ExecutionId, Lease, Look, Partition},
@@ -95,12 +95,13 @@ impl SimNode {
             new_id: ids(self.index, self.life),
             clock: stopwatch(seed ^ u64::from(self.life)),
             fresh_ms: FRESH_MS,
-            on_crash: Box::new(on_crash),
             // Some are known, some are not.
             knows_activity: Box::new(|info, _| {
                 info.execution_arn.bytes().map(u32::from).sum::<u32>() % 2 == 0
             }),
             recent: self.recent.clone(),
+            observer: None,
+            allowances: Arc::default(),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);
@@ -269,4 +270,14 @@ fn stopwatch(seed: u64) -> Box<dyn FnMut() -> Monotonic + Send> {
         passed += u64::from(random.next_u32()) % (STEP_MS_MAX + 1);
         Monotonic(passed)
     })
+}
+
+/// 32 bytes that depend on nothing but the world's seed and the place in an execution's log, so that a run that
+/// crashes draws what one that does not draws.
+fn seed_at(seed: u64, execution: ExecutionId, position: u64) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    hash.update(seed.to_be_bytes());
+    hash.update(execution.0.to_be_bytes());
+    hash.update(position.to_be_bytes());
+    hash.finalize().into()
 }

@@ -10,7 +10,8 @@ use super::{Item, RETRY_MS, Seen, World, now};
 use crate::{
     journal::{ExecutionId, Message, Outgoing, Refused, Write},
     record::{self, Answer, InboxItem, TaskKey},
-    shard::{In, Info, token_hash},
+    shard::{In, Info},
+    tokens,
 };
 
 /// Decides what becomes of task attempts. A redispatch of the same attempt should get the same answer.
@@ -110,6 +111,7 @@ impl World {
                     | Input::TaskEnded { task: id, .. }
                     | Input::TaskSubmitted { task: id, .. }
                     | Input::TaskLost { task: id, .. }
+                    | Input::TaskWaits { task: id, .. }
                     | Input::Heartbeat { task: id },
             } => !(*owner == node && *of == execution && *id == task),
             Item::News { .. }
@@ -162,6 +164,7 @@ impl World {
             token: open.token.cloned(),
             role_arn: None,
             deadline: open.deadline,
+            again: false,
         };
         for (after_ms, signal) in self.script.opened(arn, &request) {
             let item = Item::Outside {
@@ -272,7 +275,7 @@ impl World {
             payload: payload.clone(),
         };
         let write = Write::Answer {
-            token: token_hash(&token),
+            token: tokens::hash(&token),
             message,
         };
         let verdict = self

@@ -1,17 +1,18 @@
 //! Events in a segment: the number of each variant and the order of its fields, for good. Hides nothing else.
 
-use std::sync::Arc;
-
-use stepwell_asl::{Pattern, Reply, Resource, Target};
-
 use super::{
     CodecError,
-    bytes::{Reader, Writer, entry},
-    map_run, values,
+    bytes::{Reader, Writer},
+    map_run,
+    parts::{
+        kind_number, read_assigned, read_failure, read_kind, read_stage, read_start, stage_number,
+        write_assigned, write_failure, write_start,
+    },
+    resource, values,
 };
 use crate::{
-    border::{ChildId, Start, TaskToken},
-    event::{Assigned, Event, Failure, FailureClass, Scheduled, Stage, StateKind, What},
+    border::{ChildId, TaskToken},
+    event::{Event, Scheduled, What},
 };
 
 pub(super) fn write(w: &mut Writer, event: &Event) {
@@ -124,6 +125,7 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
             w.time(*fire_at);
         }
         What::Redispatched { count } => w.varint(u64::from(*count)),
+        What::Begins => {}
         What::StateFailed { failure } => write_failure(w, failure),
         What::BranchFailed { index, failure } => {
             w.varint(u64::from(*index));
@@ -184,6 +186,7 @@ fn tag(what: &What) -> u8 {
         What::MapRun(_) => 36,
         What::ExecutionRedriven { .. } => 37,
         What::MapRunRedriven { .. } => 38,
+        What::Begins => 39,
     }
 }
 
@@ -325,6 +328,7 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
             arn: r.text()?,
             count: r.u32()?,
         },
+        39 => What::Begins,
         found => return Err(r.unknown("event", found.into())),
     })
 }
@@ -334,11 +338,11 @@ fn write_attempt(w: &mut Writer, what: &What) {
     if let What::Scheduled(scheduled) = what {
         write_scheduled(w, scheduled);
     } else if let What::Started { resource, by } = what {
-        write_resource(w, resource);
+        resource::write(w, resource);
         w.optional_text(by.as_ref());
     } else if let What::Submitted { resource, output } | What::Succeeded { resource, output } = what
     {
-        write_resource(w, resource);
+        resource::write(w, resource);
         values::write(w, output);
     } else if let What::Failed {
         resource,
@@ -347,7 +351,7 @@ fn write_attempt(w: &mut Writer, what: &What) {
         cause,
     } = what
     {
-        write_resource(w, resource);
+        resource::write(w, resource);
         w.byte(stage_number(*stage));
         w.optional_text(error.as_ref());
         w.optional_text(cause.as_ref());
@@ -358,7 +362,7 @@ fn write_attempt(w: &mut Writer, what: &What) {
         heartbeat,
     } = what
     {
-        write_resource(w, resource);
+        resource::write(w, resource);
         w.optional_text(error.as_ref());
         w.optional_text(cause.as_ref());
         w.byte(u8::from(*heartbeat));
@@ -375,7 +379,7 @@ fn write_scheduled(w: &mut Writer, scheduled: &Scheduled) {
         role_arn,
         token,
     } = scheduled;
-    write_resource(w, resource);
+    resource::write(w, resource);
     values::write(w, parameters);
     w.text(region);
     w.optional_u32(*timeout_s);
@@ -385,7 +389,7 @@ fn write_scheduled(w: &mut Writer, scheduled: &Scheduled) {
 }
 
 fn read_attempt(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
-    let resource = read_resource(r)?;
+    let resource = resource::read(r)?;
     Ok(match tag {
         10 => What::Scheduled(Box::new(Scheduled {
             resource,
@@ -426,275 +430,5 @@ fn read_attempt(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
                 heartbeat: r.byte()? != 0,
             }
         }
-    })
-}
-
-pub(super) fn write_start(w: &mut Writer, start: &Start) {
-    let Start {
-        execution_arn,
-        execution_name,
-        machine_arn,
-        machine_name,
-        role_arn,
-        version_arn,
-        alias_arn,
-        express,
-        raised_limits,
-        processor_of,
-        input,
-    } = start;
-    for text in [
-        execution_arn,
-        execution_name,
-        machine_arn,
-        machine_name,
-        role_arn,
-    ] {
-        w.text(text);
-    }
-    w.optional_text(version_arn.as_ref());
-    w.optional_text(alias_arn.as_ref());
-    let within = processor_of.as_ref();
-    w.byte(u8::from(*express) | u8::from(*raised_limits) << 1 | u8::from(within.is_some()) << 2);
-    values::write(w, input);
-    if let Some(state) = within {
-        w.text(state);
-    }
-}
-
-pub(super) fn read_start(r: &mut Reader) -> Result<Start, CodecError> {
-    let (execution_arn, execution_name) = (r.text()?, r.text()?);
-    let (machine_arn, machine_name, role_arn) = (r.text()?, r.text()?, r.text()?);
-    let (version_arn, alias_arn) = (r.optional_text()?, r.optional_text()?);
-    let flags = r.byte()?;
-    Ok(Start {
-        execution_arn,
-        execution_name,
-        machine_arn,
-        machine_name,
-        role_arn,
-        version_arn,
-        alias_arn,
-        express: flags & 1 != 0,
-        raised_limits: flags & 2 != 0,
-        input: values::read(r)?,
-        processor_of: if flags & 4 == 0 {
-            None
-        } else {
-            Some(r.text()?)
-        },
-    })
-}
-
-pub(super) fn write_assigned(w: &mut Writer, assigned: &Assigned) {
-    w.count(assigned.len());
-    for (name, value) in assigned.iter() {
-        w.text(name);
-        values::write(w, value);
-    }
-}
-
-pub(super) fn read_assigned(r: &mut Reader) -> Result<Assigned, CodecError> {
-    let count = r.count()?;
-    (0..count)
-        .map(|_| Ok((r.text()?, values::read(r)?)))
-        .collect()
-}
-
-pub(super) fn write_failure(w: &mut Writer, failure: &Failure) {
-    w.optional_text(failure.error.as_ref());
-    w.optional_text(failure.cause.as_ref());
-    w.byte(match failure.class {
-        FailureClass::Named => 0,
-        FailureClass::Heartbeat => 1,
-        FailureClass::NamedOnly => 2,
-        FailureClass::Terminal => 3,
-    });
-}
-
-pub(super) fn read_failure(r: &mut Reader) -> Result<Failure, CodecError> {
-    let (error, cause) = (r.optional_text()?, r.optional_text()?);
-    let class = match r.byte()? {
-        0 => FailureClass::Named,
-        1 => FailureClass::Heartbeat,
-        2 => FailureClass::NamedOnly,
-        3 => FailureClass::Terminal,
-        found => return Err(r.unknown("class of a failure", found.into())),
-    };
-    Ok(Failure {
-        error,
-        cause,
-        class,
-    })
-}
-
-/// A resource is written by its parts, so that it reads the same whatever the parser accepts by then.
-fn write_resource(w: &mut Writer, resource: &Arc<Resource>) {
-    let identity = Arc::as_ptr(resource) as usize;
-    if let Some(number) = w.resources.find(identity) {
-        return w.varint(number + 1);
-    }
-    w.resources.add(identity);
-    w.byte(0);
-    w.text(&resource.text);
-    match &resource.target {
-        Target::LambdaFunction { name, qualifier } => {
-            w.byte(1);
-            w.text(name);
-            w.optional_text(qualifier.as_ref());
-        }
-        Target::LambdaInvoke(reply) => {
-            w.byte(2);
-            w.byte(reply_number(*reply));
-        }
-        Target::Activity { name } => {
-            w.byte(3);
-            w.text(name);
-        }
-        Target::StartExecution(pattern) => {
-            w.byte(4);
-            w.byte(pattern_number(*pattern));
-        }
-        Target::HttpInvoke => w.byte(5),
-        Target::Service {
-            service,
-            action,
-            pattern,
-        } => {
-            w.byte(6);
-            w.text(service);
-            w.text(action);
-            w.byte(pattern_number(*pattern));
-        }
-        Target::AwsSdk {
-            service,
-            action,
-            reply,
-        } => {
-            w.byte(7);
-            w.text(service);
-            w.text(action);
-            w.byte(reply_number(*reply));
-        }
-        Target::Wasm { name, version } => {
-            w.byte(8);
-            w.text(name);
-            w.optional_text(version.as_ref());
-        }
-    }
-}
-
-fn read_resource(r: &mut Reader) -> Result<Arc<Resource>, CodecError> {
-    if let Some(number) = r.varint()?.checked_sub(1) {
-        return entry(&r.resources, number).ok_or_else(|| r.damaged("a resource refers to none"));
-    }
-    let text = r.text()?;
-    let target = match r.byte()? {
-        1 => Target::LambdaFunction {
-            name: r.text()?,
-            qualifier: r.optional_text()?,
-        },
-        2 => Target::LambdaInvoke(read_reply(r)?),
-        3 => Target::Activity { name: r.text()? },
-        4 => Target::StartExecution(read_pattern(r)?),
-        5 => Target::HttpInvoke,
-        6 => Target::Service {
-            service: r.text()?,
-            action: r.text()?,
-            pattern: read_pattern(r)?,
-        },
-        7 => Target::AwsSdk {
-            service: r.text()?,
-            action: r.text()?,
-            reply: read_reply(r)?,
-        },
-        8 => Target::Wasm {
-            name: r.text()?,
-            version: r.optional_text()?,
-        },
-        found => return Err(r.unknown("form of a resource", found.into())),
-    };
-    let resource = Arc::new(Resource { text, target });
-    r.resources.push(resource.clone());
-    Ok(resource)
-}
-
-fn reply_number(reply: Reply) -> u8 {
-    match reply {
-        Reply::Response => 0,
-        Reply::TaskToken => 1,
-    }
-}
-
-fn read_reply(r: &mut Reader) -> Result<Reply, CodecError> {
-    match r.byte()? {
-        0 => Ok(Reply::Response),
-        1 => Ok(Reply::TaskToken),
-        found => Err(r.unknown("reply of a resource", found.into())),
-    }
-}
-
-fn pattern_number(pattern: Pattern) -> u8 {
-    match pattern {
-        Pattern::RequestResponse => 0,
-        Pattern::Sync => 1,
-        Pattern::Sync2 => 2,
-        Pattern::WaitForTaskToken => 3,
-    }
-}
-
-fn read_pattern(r: &mut Reader) -> Result<Pattern, CodecError> {
-    match r.byte()? {
-        0 => Ok(Pattern::RequestResponse),
-        1 => Ok(Pattern::Sync),
-        2 => Ok(Pattern::Sync2),
-        3 => Ok(Pattern::WaitForTaskToken),
-        found => Err(r.unknown("pattern of a resource", found.into())),
-    }
-}
-
-fn stage_number(stage: Stage) -> u8 {
-    match stage {
-        Stage::Schedule => 0,
-        Stage::Start => 1,
-        Stage::Submit => 2,
-        Stage::Run => 3,
-    }
-}
-
-fn read_stage(r: &mut Reader) -> Result<Stage, CodecError> {
-    match r.byte()? {
-        0 => Ok(Stage::Schedule),
-        1 => Ok(Stage::Start),
-        2 => Ok(Stage::Submit),
-        3 => Ok(Stage::Run),
-        found => Err(r.unknown("stage of a failure", found.into())),
-    }
-}
-
-fn kind_number(kind: StateKind) -> u8 {
-    match kind {
-        StateKind::Pass => 0,
-        StateKind::Task => 1,
-        StateKind::Choice => 2,
-        StateKind::Wait => 3,
-        StateKind::Succeed => 4,
-        StateKind::Fail => 5,
-        StateKind::Parallel => 6,
-        StateKind::Map => 7,
-    }
-}
-
-fn read_kind(r: &mut Reader) -> Result<StateKind, CodecError> {
-    Ok(match r.byte()? {
-        0 => StateKind::Pass,
-        1 => StateKind::Task,
-        2 => StateKind::Choice,
-        3 => StateKind::Wait,
-        4 => StateKind::Succeed,
-        5 => StateKind::Fail,
-        6 => StateKind::Parallel,
-        7 => StateKind::Map,
-        found => return Err(r.unknown("type of a state", found.into())),
     })
 }

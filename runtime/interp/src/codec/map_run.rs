@@ -8,7 +8,7 @@ use stepwell_query::Value;
 use super::{
     CodecError,
     bytes::{Reader, Writer},
-    events, values,
+    parts, values,
 };
 use crate::{
     border::{ChildId, TaskId},
@@ -52,7 +52,7 @@ pub(super) fn write(w: &mut Writer, event: &MapRunEvent) {
         }
         MapRunEvent::Failing { failure } => {
             w.byte(5);
-            events::write_failure(w, failure);
+            parts::write_failure(w, failure);
         }
         MapRunEvent::Stopping => w.byte(6),
         MapRunEvent::Changed(change) => {
@@ -118,7 +118,7 @@ pub(super) fn read(r: &mut Reader) -> Result<MapRunEvent, CodecError> {
             }
         }
         5 => MapRunEvent::Failing {
-            failure: events::read_failure(r)?,
+            failure: parts::read_failure(r)?,
         },
         6 => MapRunEvent::Stopping,
         7 => MapRunEvent::Changed(MapRunChange {
@@ -164,7 +164,7 @@ fn write_start(w: &mut Writer, start: &MapRunStart) {
         form,
     } = start;
     w.text(arn);
-    events::write_start(w, parent);
+    parts::write_start(w, parent);
     w.time(*parent_started_at);
     w.varint(run.entry);
     w.varint(u64::from(run.attempt));
@@ -173,7 +173,7 @@ fn write_start(w: &mut Writer, start: &MapRunStart) {
     w.varint(*entered_id);
     values::write(w, input);
     w.varint(u64::from(*retries));
-    events::write_assigned(w, variables);
+    parts::write_assigned(w, variables);
     match source {
         Reading::State(items) => {
             w.byte(0);
@@ -209,7 +209,7 @@ fn write_start(w: &mut Writer, start: &MapRunStart) {
 fn read_start(r: &mut Reader) -> Result<MapRunStart, CodecError> {
     Ok(MapRunStart {
         arn: r.text()?,
-        parent: Arc::new(events::read_start(r)?),
+        parent: Arc::new(parts::read_start(r)?),
         parent_started_at: r.time()?,
         run: TaskId {
             entry: r.varint()?,
@@ -220,7 +220,7 @@ fn read_start(r: &mut Reader) -> Result<MapRunStart, CodecError> {
         entered_id: r.varint()?,
         input: values::read(r)?,
         retries: r.u32()?,
-        variables: events::read_assigned(r)?,
+        variables: parts::read_assigned(r)?,
         source: match r.byte()? {
             0 => Reading::State(values::read(r)?),
             1 => Reading::Storage {
@@ -264,6 +264,7 @@ fn write_part(w: &mut Writer, part: &Part) {
     w.byte(match kind {
         PartKind::Succeeded => 0,
         PartKind::Failed => 1,
+        PartKind::Pending => 2,
     });
     w.text(key);
     for number in [bytes, results, executions, items] {
@@ -276,6 +277,7 @@ fn read_part(r: &mut Reader) -> Result<Part, CodecError> {
         kind: match r.byte()? {
             0 => PartKind::Succeeded,
             1 => PartKind::Failed,
+            2 => PartKind::Pending,
             found => return Err(r.unknown("kind of results", found.into())),
         },
         key: r.text()?,
@@ -294,7 +296,7 @@ fn write_ending(w: &mut Writer, ending: &MapRunEnding) {
         }
         MapRunEnding::Failed { failure } => {
             w.byte(1);
-            events::write_failure(w, failure);
+            parts::write_failure(w, failure);
         }
         MapRunEnding::Aborted => w.byte(2),
     }
@@ -306,7 +308,7 @@ fn read_ending(r: &mut Reader) -> Result<MapRunEnding, CodecError> {
             result: values::read(r)?,
         },
         1 => MapRunEnding::Failed {
-            failure: events::read_failure(r)?,
+            failure: parts::read_failure(r)?,
         },
         2 => MapRunEnding::Aborted,
         found => return Err(r.unknown("ending of a map run", found.into())),

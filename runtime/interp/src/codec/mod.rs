@@ -9,6 +9,8 @@
 mod bytes;
 mod events;
 mod map_run;
+mod parts;
+mod resource;
 mod values;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use stepwell_query::{Random, Value};
 
 use crate::{
     Timestamp,
-    border::{Cancelled, ChildId, FailedAt, OnCrash, TaskId, TaskOutcome, TaskToken},
+    border::{Cancelled, ChildId, Effect, FailedAt, OnCrash, TaskId, TaskOutcome, TaskToken},
     data,
     event::{Failure, FailureClass, Scheduled, Stage, What},
     fault::{
@@ -89,6 +89,25 @@ impl Turn<'_> {
         if let Phase::Attempt(attempt) = &visit.phase {
             attempt_effects(visit, attempt, &mut self.effects);
         }
+    }
+
+    /// A guest or a worker begins.
+    pub(crate) fn task_begins(&mut self, task: TaskId, by: Option<Arc<str>>, at: Timestamp) {
+        self.task_started(task, by, at);
+        let Some(id) = self.run.task_frame(task) else {
+            return;
+        };
+        let visit = self.run.frame(id).and_then(|frame| frame.visit());
+        let Some(Phase::Attempt(attempt)) = visit.map(|visit| &visit.phase) else {
+            return;
+        };
+        if attempt.id != task || attempt.redispatches == 0 {
+            return;
+        }
+        if !attempt.begun {
+            self.record(id, What::Begins);
+        }
+        self.effects.push(Effect::Begin { task });
     }
 
     pub(crate) fn task_started(&mut self, task: TaskId, by: Option<Arc<str>>, at: Timestamp) {
@@ -232,7 +251,9 @@ impl Turn<'_> {
         let Phase::Attempt(attempt) = &visit.phase else {
             return;
         };
-        let (count, resource) = (attempt.redispatches + 1, attempt.resource.clone());
+        let begun = attempt.redispatches == 0 || attempt.begun || !has_guest(&attempt.resource);
+        let count = attempt.redispatches + u32::from(begun);
+        let resource = attempt.resource.clone();
         if on_crash == OnCrash::Redispatch && count <= REDISPATCH_MAX {
             self.record(id, What::Redispatched { count });
             return self.owe_attempt(id);
@@ -254,6 +275,11 @@ impl Turn<'_> {
         let Some((id, resource, _)) = self.open(task) else {
             return;
         };
+        // As on AWS there is none, unless the attempt never began and it is known why.
+        let cause = self
+            .run
+            .open_task(task)
+            .and_then(|open| open.awaits.cloned());
         let Some(cancel) = self.run.cancel(task, Cancelled::TimedOut) else {
             return;
         };
@@ -262,7 +288,7 @@ impl Turn<'_> {
             What::TimedOut {
                 resource,
                 error: Some(TIMEOUT.into()),
-                cause: None,
+                cause,
                 heartbeat,
             },
         );
@@ -279,6 +305,18 @@ impl Turn<'_> {
             open.resource.clone(),
             open.started,
         ))
+    }
+}
+
+/// Whether a plugin serves it, so that it may wait for long before anything of it begins.
+fn has_guest(resource: &Resource) -> bool {
+    match &resource.target {
+        Target::LambdaFunction { .. } | Target::LambdaInvoke(_) | Target::Wasm { .. } => true,
+        Target::Activity { .. }
+        | Target::StartExecution(_)
+        | Target::HttpInvoke
+        | Target::Service { .. }
+        | Target::AwsSdk { .. } => false,
     }
 }
 

@@ -68,6 +68,16 @@ pub enum Reading {
     Storage { parameters: Value, items_max: i64 },
 }
 
+impl Reading {
+    /// Whether `MaxItems` is a number of items.
+    pub(super) fn is_readable(&self) -> bool {
+        match self {
+            Reading::State(_) => true,
+            Reading::Storage { items_max, .. } => *items_max >= 0,
+        }
+    }
+}
+
 impl MapRunStart {
     pub(super) fn is_batched(&self) -> bool {
         self.batch_items.is_some() || self.batch_bytes.is_some()
@@ -105,11 +115,15 @@ pub enum MapRunInput {
     /// A child is closed.
     ChildEnded(Box<ChildResult>),
     /// The answer to [`MapRunEffect::WritePart`].
-    PartWritten(Part),
+    PartWritten { write: ResultWrite, part: Part },
     /// The answer to [`MapRunEffect::WriteManifest`].
-    ManifestWritten { bucket: Arc<str>, key: Arc<str> },
+    ManifestWritten {
+        write: ResultWrite,
+        bucket: Arc<str>,
+        key: Arc<str>,
+    },
     /// Results cannot be written.
-    WriteFailed { cause: Arc<str> },
+    WriteFailed { write: ResultWrite, cause: Arc<str> },
     /// UpdateMapRun was called.
     Changed(MapRunChange),
     /// Its execution redrives it, for that time: the one input that it takes when it is closed.
@@ -181,6 +195,51 @@ pub enum MapRunEffect {
     TellBegun,
 }
 
+/// A write of results. What is asked for again, by a run that was folded anew, is the same write only if it writes the
+/// same: the answer to another one says nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultWrite {
+    Part {
+        /// After which redrive: each has a folder of its own.
+        redrive: u32,
+        kind: PartKind,
+        number: u32,
+        executions: u64,
+        items: u64,
+    },
+    Manifest {
+        redrive: u32,
+    },
+}
+
+impl ResultWrite {
+    /// The write that an effect asks for, if it asks for one.
+    pub fn of(effect: &MapRunEffect, redrive: u32) -> Option<ResultWrite> {
+        match effect {
+            MapRunEffect::WritePart {
+                kind,
+                number,
+                executions,
+                items,
+                results: _,
+            } => Some(ResultWrite::Part {
+                redrive,
+                kind: *kind,
+                number: *number,
+                executions: *executions,
+                items: *items,
+            }),
+            MapRunEffect::WriteManifest { .. } => Some(ResultWrite::Manifest { redrive }),
+            MapRunEffect::Read { .. }
+            | MapRunEffect::Start(_)
+            | MapRunEffect::Stop(_)
+            | MapRunEffect::Redrive(_)
+            | MapRunEffect::Tell { .. }
+            | MapRunEffect::TellBegun => None,
+        }
+    }
+}
+
 /// A child execution to start.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewChild {
@@ -197,6 +256,8 @@ pub struct NewChild {
 pub enum PartKind {
     Succeeded,
     Failed,
+    /// What children that were never started would have got.
+    Pending,
 }
 
 /// A part file.

@@ -61,7 +61,7 @@ impl<'a> MapTurn<'a> {
             let Some((item, _)) = self.run.read.items.get(next).cloned() else {
                 return Some(Ok(Value::Null));
             };
-            let index = self.run.next_item + next as u64;
+            let index = self.run.front() + next as u64;
             match self.choose(index, &item)? {
                 Ok(value) => self.run.read.chosen.push_back(value),
                 Err(failure) => return Some(Err(failure)),
@@ -161,7 +161,7 @@ impl<'a> MapTurn<'a> {
 }
 
 /// `{"BatchInput", "Items"}`.
-fn batch(input: Option<&Value>, items: Vec<Value>) -> Value {
+pub(super) fn batch(input: Option<&Value>, items: Vec<Value>) -> Value {
     let mut batch = ObjectBuilder::with_capacity(2);
     if let Some(input) = input {
         batch.insert("BatchInput", input.clone());

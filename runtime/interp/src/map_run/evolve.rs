@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     MapRun, Running,
-    border::{ChildStatus, MapRunChange, MapRunStart},
+    border::{ChildStatus, MapRunChange, MapRunStart, PartKind},
     event::MapRunEvent,
     redrive::Unsuccessful,
     results::Results,
@@ -44,7 +44,12 @@ impl MapRun {
             }
             MapRunEvent::Stopping => self.stopping = true,
             MapRunEvent::Changed(change) => self.change(change),
-            MapRunEvent::PartWritten(part) => self.results.part_written(part),
+            MapRunEvent::PartWritten(part) => {
+                if part.kind == PartKind::Pending {
+                    self.listed_items += part.items;
+                }
+                self.results.part_written(part);
+            }
             MapRunEvent::Closed(ending) => {
                 self.ending = Some(ending.clone());
                 self.read = Default::default();

@@ -8,9 +8,12 @@ mod border;
 mod choose;
 mod event;
 mod evolve;
+mod pending;
 mod redrive;
 mod results;
 mod step;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -29,7 +32,7 @@ use crate::{
 
 pub use border::{
     ChildResult, ChildStatus, Form, Item, MapRunChange, MapRunEffect, MapRunEnding, MapRunInput,
-    MapRunStart, NewChild, Part, PartKind, Reading,
+    MapRunStart, NewChild, Part, PartKind, Reading, ResultWrite,
 };
 pub use event::MapRunEvent;
 pub use step::step_map_run;
@@ -54,6 +57,8 @@ pub struct MapRun {
     cursor_at: u64,
     next_item: u64,
     next_child: u64,
+    /// Items after these that PENDING files list, since they are not going to be started.
+    listed_items: u64,
     /// All items there are, once reading has ended.
     total: Option<u64>,
     running: BTreeMap<u64, Running>,
@@ -74,8 +79,8 @@ pub struct MapRun {
     ending: Option<MapRunEnding>,
     // What follows is memory alone: it is asked for again after a crash.
     read: Read,
-    /// A part or the manifest is being written.
-    writing: bool,
+    /// The part, or the manifest, that is being written.
+    writing: Option<ResultWrite>,
 }
 
 /// A child that has not ended.
@@ -100,6 +105,10 @@ struct Read {
     /// A page was asked for.
     asked: bool,
     ended: bool,
+    /// The source gives no more.
+    broken: bool,
+    /// Items that were read and given to no child, but to PENDING files.
+    passed: u64,
     /// How many items there seem to be in all.
     expected: Option<u64>,
 }
@@ -237,7 +246,7 @@ impl MapRun {
             .sum();
         let known = self
             .total
-            .unwrap_or(self.next_item + self.read.items.len() as u64);
+            .unwrap_or(self.front() + self.read.items.len() as u64);
         let (waiting, lost) = (self.waiting_to_be_redriven(), self.lost());
         let items = Progress {
             pending: known.saturating_sub(running + self.items.ended() + waiting.items),
@@ -283,6 +292,12 @@ impl MapRun {
                 .as_ref()
                 .is_some_and(|start| start.parent.raised_limits),
         )
+    }
+
+    /// Number of the first item at hand, or of the one to be read next. Those before it have a child or are listed as
+    /// pending.
+    fn front(&self) -> u64 {
+        self.next_item + self.read.passed.max(self.listed_items)
     }
 
     /// Whether nothing more is going to be started.

@@ -111,6 +111,8 @@ impl MapRun {
                 self.results.forget(*index);
             }
         }
+        // What was listed as pending is started now.
+        self.listed_items = 0;
         self.results.reopen(left.is_empty());
     }
 

@@ -29,11 +29,15 @@ enum Kept {
     Written {
         succeeded: Waiting,
         failed: Waiting,
+        pending: Waiting,
         parts: Vec<Part>,
         /// Writing failed: there is no use in trying on.
         broken: bool,
     },
 }
+
+/// Status of a child that was never started, in the files that list it.
+const PENDING: &str = "PENDING";
 
 /// Results that no part file has, in the order in which their children ended.
 #[derive(Clone, Debug, Default)]
@@ -70,6 +74,7 @@ impl Results {
             kept: Kept::Written {
                 succeeded: Waiting::default(),
                 failed: Waiting::default(),
+                pending: Waiting::default(),
                 parts: Vec::new(),
                 broken: false,
             },
@@ -118,9 +123,9 @@ impl Results {
             Kept::Written {
                 succeeded, failed, ..
             } => {
-                let waiting = match kind_of(status) {
-                    PartKind::Succeeded => succeeded,
-                    PartKind::Failed => failed,
+                let waiting = match status {
+                    ChildStatus::Succeeded => succeeded,
+                    ChildStatus::Failed | ChildStatus::TimedOut | ChildStatus::Aborted => failed,
                 };
                 waiting.bytes += more;
                 waiting.children.push_back((items, added.clone()));
@@ -146,23 +151,57 @@ impl Results {
         }
     }
 
-    /// The part to write next: a full one, or with `all` whatever waits.
-    pub(super) fn next_part(&self, all: bool) -> Option<MapRunEffect> {
+    /// What a child that is never started would have got.
+    pub(super) fn add_pending(&mut self, items: u32, input: &Value) {
+        if let Kept::Written { pending, .. } = &mut self.kept {
+            let described = Value::object([
+                ("Input", Value::from(input.to_json())),
+                (
+                    "InputDetails",
+                    Value::object([("Included", Value::Bool(true))]),
+                ),
+                ("Status", Value::from(PENDING)),
+            ]);
+            pending.bytes += described.json_bytes() + 1;
+            pending.children.push_back((items, [described].into()));
+        }
+    }
+
+    /// Whether a whole file of what was never started waits to be written.
+    pub(super) fn pending_is_full(&self) -> bool {
+        match &self.kept {
+            Kept::Written { pending, .. } => pending.bytes >= RESULT_PART_BYTES,
+            Kept::Gathered { .. } => true,
+        }
+    }
+
+    /// Whether results go to files, as far as that succeeds.
+    pub(super) fn are_written(&self) -> bool {
+        matches!(self.kept, Kept::Written { broken: false, .. })
+    }
+
+    /// The part to write next: a full one, or whatever waits, of ended children with `all`, of others with `all_pending`.
+    pub(super) fn next_part(&self, all: bool, all_pending: bool) -> Option<MapRunEffect> {
         let Kept::Written {
             succeeded,
             failed,
+            pending,
             broken: false,
             ..
         } = &self.kept
         else {
             return None;
         };
-        [(PartKind::Succeeded, succeeded), (PartKind::Failed, failed)]
-            .into_iter()
-            .find(|(_, waiting)| {
-                waiting.bytes >= RESULT_PART_BYTES || all && !waiting.children.is_empty()
-            })
-            .map(|(kind, waiting)| waiting.part(kind))
+        [
+            (PartKind::Succeeded, succeeded, all),
+            (PartKind::Failed, failed, all),
+            (PartKind::Pending, pending, all && all_pending),
+        ]
+        .into_iter()
+        .find(|(_, waiting, all)| {
+            waiting.bytes >= RESULT_PART_BYTES || *all && !waiting.children.is_empty()
+        })
+        .map(|(kind, waiting, _)| waiting.part(kind))
     }
 
     /// Whether so much waits to be written that no more children should be started.
@@ -179,6 +218,7 @@ impl Results {
         let Kept::Written {
             succeeded,
             failed,
+            pending,
             parts,
             ..
         } = &mut self.kept
@@ -188,6 +228,7 @@ impl Results {
         let waiting = match part.kind {
             PartKind::Succeeded => succeeded,
             PartKind::Failed => failed,
+            PartKind::Pending => pending,
         };
         for _ in 0..part.executions {
             if let Some((_, values)) = waiting.children.pop_front() {
@@ -209,17 +250,22 @@ impl Results {
         }
     }
 
-    /// The map run goes on, and writing may succeed now. Files of failures are not listed any more when `all` children
-    /// that did not succeed go on; their numbers stay taken.
+    /// The map run goes on, and writing may succeed now: to a folder of its own, where parts count anew. Files of
+    /// successes and of what was pending stay listed, as the service's do; those of failures do not when `all` children
+    /// that did not succeed go on.
     pub(super) fn reopen(&mut self, all: bool) {
         if let Kept::Written {
+            succeeded,
             failed,
+            pending,
             parts,
             broken,
-            ..
         } = &mut self.kept
         {
             *broken = false;
+            succeeded.parts = 0;
+            failed.parts = 0;
+            *pending = Waiting::default();
             if all {
                 failed.children.clear();
                 failed.bytes = 0;
@@ -248,18 +294,19 @@ impl Results {
     }
 
     pub(super) fn executions_written(&self) -> u64 {
-        self.parts().iter().map(|part| part.executions).sum()
+        self.parts_of_ended().map(|part| part.executions).sum()
     }
 
     pub(super) fn items_written(&self) -> u64 {
-        self.parts().iter().map(|part| part.items).sum()
+        self.parts_of_ended().map(|part| part.items).sum()
     }
 
-    fn parts(&self) -> &[Part] {
-        match &self.kept {
+    fn parts_of_ended(&self) -> impl Iterator<Item = &Part> {
+        let parts: &[Part] = match &self.kept {
             Kept::Gathered { .. } => &[],
             Kept::Written { parts, .. } => parts,
-        }
+        };
+        parts.iter().filter(|part| part.kind != PartKind::Pending)
     }
 }
 
@@ -286,12 +333,5 @@ impl Waiting {
             executions,
             items,
         }
-    }
-}
-
-fn kind_of(status: ChildStatus) -> PartKind {
-    match status {
-        ChildStatus::Succeeded => PartKind::Succeeded,
-        ChildStatus::Failed | ChildStatus::TimedOut | ChildStatus::Aborted => PartKind::Failed,
     }
 }

@@ -7,7 +7,7 @@ use stepwell_query::{Random, Value};
 
 use super::{
     MapRun,
-    border::{MapRunEffect, MapRunEnding, MapRunInput, NewChild},
+    border::{MapRunEffect, MapRunEnding, MapRunInput, NewChild, ResultWrite},
     event::MapRunEvent,
 };
 use crate::{
@@ -81,6 +81,7 @@ impl MapTurn<'_> {
             | Input::MapRunEnded { .. }
             | Input::TimerDue { .. }
             | Input::Heartbeat { .. }
+            | Input::TaskWaits { .. }
             | Input::RedriveAsked { .. } => {}
         }
     }
@@ -112,6 +113,7 @@ impl MapTurn<'_> {
             }
             MapRunInput::ReadFailed { cause } => {
                 self.run.read.asked = false;
+                self.run.read.broken = true;
                 self.fail(named(ITEM_READER_FAILED, cause));
             }
             MapRunInput::ChildEnded(child) => {
@@ -129,20 +131,21 @@ impl MapTurn<'_> {
                     }
                 }
             }
-            MapRunInput::PartWritten(part) => {
-                if std::mem::take(&mut self.run.writing) {
+            MapRunInput::PartWritten { write, part } => {
+                if self.is_awaited(write) {
                     self.record(MapRunEvent::PartWritten(part));
                 }
             }
-            MapRunInput::ManifestWritten { bucket, key } => {
-                if std::mem::take(&mut self.run.writing) {
+            MapRunInput::ManifestWritten { write, bucket, key } => {
+                if self.is_awaited(write) {
                     self.close(Some((bucket, key)));
                 }
             }
-            MapRunInput::WriteFailed { cause } => {
-                self.run.writing = false;
-                self.run.results.give_up();
-                self.fail(named(RESULT_WRITER_FAILED, cause));
+            MapRunInput::WriteFailed { write, cause } => {
+                if self.is_awaited(write) {
+                    self.run.results.give_up();
+                    self.fail(named(RESULT_WRITER_FAILED, cause));
+                }
             }
             MapRunInput::Changed(change) => self.record(MapRunEvent::Changed(change)),
         }
@@ -155,15 +158,16 @@ impl MapTurn<'_> {
         cursor: Arc<str>,
         ended: bool,
     ) {
+        let front = self.run.front();
         let read = &mut self.run.read;
         read.asked = false;
-        if first != self.run.next_item + read.items.len() as u64 || read.ended {
+        if first != front + read.items.len() as u64 || read.ended {
             return;
         }
         for (item, id) in items {
             read.push(item, id);
         }
-        let after = self.run.next_item + read.items.len() as u64;
+        let after = front + read.items.len() as u64;
         read.marks.push_back((after, cursor));
         read.ended = ended;
         if ended && self.run.total.is_none() {
@@ -179,9 +183,7 @@ impl MapTurn<'_> {
         if self.run.ending.is_some() {
             return;
         }
-        if let super::Reading::Storage { items_max, .. } = start.source
-            && items_max < 0
-        {
+        if !start.source.is_readable() {
             let cause = "field MaxItems must be positive";
             self.fail(named(ITEM_READER_FAILED, cause.into()));
         }
@@ -282,14 +284,14 @@ impl MapTurn<'_> {
     }
 
     /// Asks for items when few are left.
-    fn read(&mut self) {
+    pub(super) fn read(&mut self) {
         let read = &self.run.read;
         let wanted = self.run.start.as_ref().and_then(|start| start.batch_items);
         let wanted = wanted.map_or(READ_AHEAD, |items| READ_AHEAD.max(items as usize));
         if read.asked || read.ended || read.items.len() >= wanted || read.is_full() {
             return;
         }
-        let first = self.run.next_item + read.items.len() as u64;
+        let first = self.run.front() + read.items.len() as u64;
         let (at, cursor) = match read.marks.back() {
             Some((at, cursor)) => (*at, cursor.clone()),
             None => (self.run.cursor_at, self.run.cursor.clone()),
@@ -308,21 +310,35 @@ impl MapTurn<'_> {
         let begun = begun && self.run.pending_redrive.is_empty();
         let over = self.run.is_winding_down() || begun;
         let over = over && self.run.running.is_empty();
-        if self.run.writing || self.run.ending.is_some() {
+        if self.run.writing.is_some() || self.run.ending.is_some() {
             return;
         }
-        if let Some(part) = self.run.results.next_part(over) {
-            self.run.writing = true;
-            self.effect(part);
-        } else if over {
+        if over && self.lists_pending() {
+            self.list_pending();
+        }
+        let listing = self.lists_pending();
+        if let Some(part) = self.run.results.next_part(over, !listing) {
+            self.write(part);
+        } else if over && !listing {
             match self.run.results.manifest() {
-                Some(parts) => {
-                    self.run.writing = true;
-                    self.effect(MapRunEffect::WriteManifest { parts });
-                }
+                Some(parts) => self.write(MapRunEffect::WriteManifest { parts }),
                 None => self.close(None),
             }
         }
+    }
+
+    fn write(&mut self, effect: MapRunEffect) {
+        self.run.writing = ResultWrite::of(&effect, self.run.redrives);
+        self.effect(effect);
+    }
+
+    /// Whether the end of that write is what is waited for. One that was asked for before the run was folded anew may end
+    /// at any time: what it wrote is not what is being written now.
+    fn is_awaited(&mut self, write: ResultWrite) -> bool {
+        self.run
+            .writing
+            .take_if(|awaited| *awaited == write)
+            .is_some()
     }
 
     /// Ends it. `manifest` is where the results are listed, when they were written.

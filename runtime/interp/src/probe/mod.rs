@@ -185,6 +185,7 @@ impl Turn<'_> {
                 let request = self.effects.drain(..).find_map(|effect| match effect {
                     Effect::RunTask(request) => Some(Probed::Task(Box::new(request))),
                     Effect::Record(_)
+                    | Effect::Begin { .. }
                     | Effect::OpenToken { .. }
                     | Effect::CancelTask { .. }
                     | Effect::StartMapRun(_)

@@ -203,11 +203,15 @@ pub(crate) struct Attempt {
     pub(crate) heartbeat_s: Option<u32>,
     pub(crate) heartbeat_due: Option<Timestamp>,
     pub(crate) started: bool,
+    /// What it waits for before it can begin, where that was told.
+    pub(crate) awaits: Option<Arc<str>>,
     pub(crate) submitted: bool,
     /// The child execution that it waits for.
     pub(crate) child: Option<ChildId>,
-    /// Redispatches after a lost process.
+    /// Redispatches after a lost process, those not counted whose guest never began.
     pub(crate) redispatches: u32,
+    /// Its guest has begun since it was dispatched again.
+    pub(crate) begun: bool,
 }
 
 /// The branches of a Parallel state or the iterations of a Map.

@@ -2,8 +2,11 @@
 //! ready frames, blocked ones and timers are indexed.
 
 mod at_map;
+mod attempts;
 mod evolve;
+mod flows;
 mod frame;
+mod index;
 mod probed;
 mod reopen;
 mod unfinished;
@@ -70,6 +73,8 @@ pub struct OpenTask<'a> {
     pub scheduled_at: Timestamp,
     /// Whether an event says that it began.
     pub started: bool,
+    /// What an attempt that has not begun waits for, where that was told.
+    pub awaits: Option<&'a Arc<str>>,
     /// Whether the request of a `.sync` or callback task was accepted.
     pub submitted: bool,
     /// The child execution that it waits for.
@@ -288,7 +293,7 @@ impl Run {
         };
         let id = *self.blocked.get(&entry)?;
         let visit = self.frames.get(id)?.visit()?;
-        let due = evolve::phase_timers(visit)
+        let due = index::phase_timers(visit)
             .into_iter()
             .flatten()
             .find(|(_, id)| *id == timer)?
@@ -446,6 +451,7 @@ pub(crate) fn attempt_effects(visit: &Visit, attempt: &Attempt, effects: &mut Ve
             token: attempt.token.clone(),
             role_arn: attempt.role_arn.clone(),
             deadline: attempt.deadline,
+            again: attempt.redispatches > 0,
         }));
     }
 }
@@ -491,6 +497,7 @@ fn open_task<'a>(visit: &'a Visit, attempt: &'a Attempt) -> OpenTask<'a> {
         token: attempt.token.as_ref(),
         scheduled_at: attempt.scheduled_at,
         started: attempt.started,
+        awaits: attempt.awaits.as_ref(),
         submitted: attempt.submitted,
         child: attempt.child,
         deadline: attempt.deadline,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Frame, FrameId, Phase, Run, Stage, TimerId, Visit, evolve::IN_TURN};
+use super::{Frame, FrameId, Phase, Run, Stage, TimerId, Visit, index::IN_TURN};
 use crate::{
     Timestamp,
     event::StateKind,

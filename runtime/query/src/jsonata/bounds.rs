@@ -3,7 +3,9 @@
 use std::cell::{Cell, RefCell};
 
 use jsonata_core::evaluator::EvaluatorError;
+use jsonata_core::value::JValue;
 
+use super::weight::Weights;
 use crate::limits;
 
 /// The bounds of one evaluation.
@@ -46,6 +48,8 @@ pub(super) struct Meter {
     used: Cell<usize>,
     /// Lengths noted for the functions whose result depends on several arguments.
     noted: RefCell<Vec<usize>>,
+    weights: RefCell<Weights>,
+    partials: Cell<usize>,
 }
 
 impl Meter {
@@ -54,6 +58,8 @@ impl Meter {
             bounds,
             used: Cell::new(0),
             noted: RefCell::new(Vec::new()),
+            weights: RefCell::default(),
+            partials: Cell::new(0),
         }
     }
 
@@ -91,6 +97,26 @@ impl Meter {
         } else {
             Ok(())
         }
+    }
+
+    /// Fails when a value weighs more than its share of what one may.
+    pub(super) fn weigh(&self, value: &JValue, shares: usize) -> Result<(), EvaluatorError> {
+        let most = limits::JSONATA_WEIGHT_BYTES_MAX / shares.max(1);
+        if self.weights.borrow_mut().bear(value, most) {
+            Ok(())
+        } else {
+            Err(memory_exceeded())
+        }
+    }
+
+    /// Takes account of a partial application.
+    pub(super) fn partial(&self) -> Result<(), EvaluatorError> {
+        let made = self.partials.get() + 1;
+        self.partials.set(made);
+        if made > limits::JSONATA_PARTIALS_MAX {
+            return Err(memory_exceeded());
+        }
+        Ok(())
     }
 
     pub(super) fn bounds(&self) -> &Bounds {

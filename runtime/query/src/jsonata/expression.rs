@@ -65,6 +65,7 @@ impl Expression {
     /// Parses the text between `{%` and `%}`.
     pub fn parse(text: &str) -> Result<Self, JsonataSyntaxError> {
         let text = text.trim();
+        grammar::signatures(text)?;
         let mut tree =
             jsonata_core::parser::parse(text).map_err(|error| syntax_error(&error, text))?;
         precedence::mend(&mut tree);

@@ -4,6 +4,7 @@ use jsonata_core::ast::{AstNode, BinaryOp};
 
 use super::expression::JsonataSyntaxError;
 use super::tree::each_child;
+use crate::limits::JSONATA_SIGNATURE_DEPTH_MAX;
 
 /// Refuses ranges outside of array constructors, empty regular expressions, and regular expressions at the start of something in brackets, where
 /// the reference engine reads `/` as the sign of division.
@@ -14,6 +15,30 @@ pub(super) fn check(tree: &AstNode) -> Result<(), JsonataSyntaxError> {
     }
     visit(tree, &mut fault);
     fault.map_or(Ok(()), Err)
+}
+
+/// Refuses signatures of functions (`function($f)<f<n:n>>{…}`) that nest without end: the engine's parser descends into
+/// each level. Read off the text, since the parser reads them first; what is no signature has no such run of types.
+pub(super) fn signatures(text: &str) -> Result<(), JsonataSyntaxError> {
+    let (mut depth, mut before) = (0_usize, ' ');
+    for c in text.chars() {
+        match c {
+            '<' if before.is_ascii_alphabetic() || matches!(before, ')' | '(') => depth += 1,
+            '>' => depth = depth.saturating_sub(1),
+            c if c.is_ascii_alphabetic() || "()-:?+".contains(c) => {}
+            _ => depth = 0,
+        }
+        if depth > JSONATA_SIGNATURE_DEPTH_MAX {
+            return Err(JsonataSyntaxError {
+                code: None,
+                message: format!(
+                    "the signature of a function nests more than {JSONATA_SIGNATURE_DEPTH_MAX} levels"
+                ),
+            });
+        }
+        before = c;
+    }
+    Ok(())
 }
 
 fn visit(node: &AstNode, fault: &mut Option<JsonataSyntaxError>) {

@@ -17,6 +17,7 @@ mod references;
 mod template;
 mod tree;
 mod url;
+mod weight;
 mod witness;
 mod words;
 

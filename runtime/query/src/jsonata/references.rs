@@ -28,6 +28,8 @@ pub struct References {
     pub context: bool,
     /// `$states` as a whole, or a member that is not known before the evaluation: any member may be read.
     pub whole_states: bool,
+    /// Members of `$states` that it never has, in order, each once.
+    pub unknown_states: Vec<Arc<str>>,
     /// `$$`
     pub root: bool,
     /// Field names, `$`, `*` and `**` at top level, which have nothing to be read from, in order, each once. A function's
@@ -177,7 +179,11 @@ impl Collector {
             "result" => self.found.result = true,
             "errorOutput" => self.found.error_output = true,
             "context" => self.found.context = true,
-            _ => self.found.whole_states = true,
+            "" => self.found.whole_states = true,
+            unknown => {
+                self.found.whole_states = true;
+                push_once(&mut self.found.unknown_states, Some(&unknown.into()));
+            }
         }
     }
 

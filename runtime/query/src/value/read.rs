@@ -19,6 +19,30 @@ pub struct JsonError {
     /// Column of the fault in that line in characters, from 1: the character after the one that settled it, as the
     /// service counts.
     pub column: usize,
+    /// So far it is JSON, and goes beyond what is kept: a number beyond the range of doubles, or too deep a nesting.
+    pub beyond: bool,
+}
+
+impl JsonError {
+    /// How to mend it, where the fault is a common one. `text` is what was read.
+    pub fn hint(&self, text: &str) -> Option<String> {
+        let lines = text.split('\n').take(self.line.saturating_sub(1));
+        let start: usize = lines.map(|line| line.len() + 1).sum();
+        // The column is that of the character after the one that settled it.
+        let (at, settled) = text
+            .get(start..)?
+            .char_indices()
+            .nth(self.column.checked_sub(2)?)?;
+        let before = text.get(..start + at)?.trim_end();
+        match settled {
+            '}' | ']' if before.ends_with(',') => {
+                Some(format!("leave out the comma before `{settled}`"))
+            }
+            '\'' => Some("texts and names are in double quotes".to_owned()),
+            '/' | '#' => Some("JSON has no comments; a state has the field \"Comment\"".to_owned()),
+            _ => None,
+        }
+    }
 }
 
 const VALUES: &str = "(JSON String, Number, Array, Object or token 'null', 'true' or 'false')";
@@ -83,7 +107,7 @@ impl<'a> Reader<'a> {
                 "Document nesting depth ({}) exceeds the maximum allowed ({JSON_DEPTH_MAX})",
                 self.depth
             );
-            return Err(self.error(message, self.at + 1));
+            return Err(self.beyond(message, self.at + 1));
         }
         self.at += 1;
         let value = read(self);
@@ -329,7 +353,7 @@ impl<'a> Reader<'a> {
         let text = &self.text[start..self.at];
         match Number::from_json(text) {
             Some(number) => Ok(Value::Number(number)),
-            None => Err(self.error(
+            None => Err(self.beyond(
                 format!("Number {text} is beyond the range of a double"),
                 self.at,
             )),
@@ -411,6 +435,14 @@ impl<'a> Reader<'a> {
             message: message.into(),
             line,
             column,
+            beyond: false,
+        }
+    }
+
+    fn beyond(&self, message: String, at: usize) -> JsonError {
+        JsonError {
+            beyond: true,
+            ..self.error(message, at)
         }
     }
 

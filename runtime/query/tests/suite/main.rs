@@ -8,6 +8,7 @@
 
 mod corpus;
 mod effort;
+mod hostile;
 mod intrinsics;
 mod jsonata;
 mod jsonpath;

@@ -1,9 +1,13 @@
 //! The plugin folder, uploads and the compile cache.
 
 use crate::rig::{Rig, TENANT, call, guest};
+use futures_util::future::BoxFuture;
 use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use stepwell_sandbox::{Error, Outcome, Sandbox, SandboxConfig, TaskCall, Upload};
+use stepwell_sandbox::{Error, Outcome, Sandbox, SandboxConfig, TaskCall, Upload, UploadCode};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -61,6 +65,32 @@ async fn a_half_written_plugin_is_tried_again() {
     assert_eq!(
         running.await.unwrap().outcome,
         Outcome::Ok(r#""late""#.into())
+    );
+}
+
+#[tokio::test]
+async fn a_version_is_there_when_the_manifest_says_so() {
+    let rig = Rig::new();
+    rig.put("plain", "echo");
+    rig.put_with("dated", "echo", "version = \"2\"\n");
+    rig.put_with("wrong", "echo", "version = 2\n");
+    let has = |name, version| rig.sandbox.has(TENANT, name, version);
+    for (name, version, there) in [
+        ("plain", None, true),
+        ("plain", Some("2"), false),
+        ("dated", None, true),
+        ("dated", Some("2"), true),
+        ("dated", Some("3"), false),
+        ("wrong", None, true),
+        ("wrong", Some("2"), false),
+        ("absent", None, false),
+    ] {
+        assert_eq!(has(name, version), there, "{name} {version:?}");
+    }
+    assert_eq!(rig.output("dated", json!(1)).await, 1);
+    assert!(
+        has("dated", Some("2")) && !has("dated", Some("3")),
+        "loaded"
     );
 }
 
@@ -138,54 +168,91 @@ async fn links_do_not_lead_out() {
         rig.folder.path().join("task.wasm"),
     )
     .unwrap();
-    assert!(matches!(
-        rig.outcome("task", json!(1)).await,
-        Outcome::PluginMissing { .. }
-    ));
+    let gone = rig.folder.path().join("gone");
+    std::os::unix::fs::symlink(outside.path().join("none"), gone).unwrap();
+    for name in ["task", "gone"] {
+        let outcome = rig.outcome(name, json!(1)).await;
+        let Outcome::PluginBroken { cause } = &outcome else {
+            panic!("{name}: {outcome:?}");
+        };
+        assert!(cause.contains("is a link that leads"), "{cause}");
+    }
+}
+
+/// The file of an upload, and how often it was asked for.
+struct Kept(Arc<[u8]>, AtomicU32);
+
+impl UploadCode for Kept {
+    fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        let wasm = self.0.clone();
+        Box::pin(async { Ok(wasm) })
+    }
+}
+
+fn upload(id: &str, wasm: Vec<u8>) -> (Upload, Arc<Kept>) {
+    let code = Arc::new(Kept(wasm.into(), AtomicU32::new(0)));
+    let upload = Upload {
+        id: id.into(),
+        version: None,
+        memory_bytes: 128 << 20,
+        wall: Duration::from_secs(30),
+        environment: BTreeMap::new(),
+        code: code.clone(),
+    };
+    (upload, code)
+}
+
+fn uploaded(plugin: &str, upload: &Upload) -> TaskCall {
+    TaskCall {
+        upload: Some(upload.clone()),
+        ..call(plugin, json!(7))
+    }
 }
 
 #[tokio::test]
-async fn uploads_win_and_have_versions() {
+async fn a_call_may_bring_its_plugin_along() {
     let rig = Rig::new();
     rig.put("task", "echo");
-    let upload = |version: &str, program: &str| Upload {
-        name: "task".into(),
-        manifest: Some(format!("version = \"{version}\"")),
-        wasm: guest(program).into(),
-    };
-    rig.sandbox
-        .install(TENANT, upload("1", "hello-world-object"))
-        .unwrap();
-    rig.sandbox
-        .install(TENANT, upload("2", "bytes-hello-world"))
-        .unwrap();
-    let versioned = |version: &str| TaskCall {
-        version: Some(version.into()),
-        ..call("task", json!(7))
-    };
-    assert_eq!(rig.output("task", json!(7)).await, "HelloWorld!");
+    let (first, code) = upload("1", guest("hello-world-object"));
+    let (second, _) = upload("2", guest("bytes-hello-world"));
+    let checked = rig.sandbox.check(TENANT, "task", first.clone()).await;
+    checked.unwrap();
+    let fetched = code.1.load(Ordering::SeqCst);
     assert_eq!(
-        rig.sandbox.call(versioned("1")).await.outcome,
+        rig.sandbox.call(uploaded("task", &first)).await.outcome,
         Outcome::Ok(r#"{"Return":"HelloWorld"}"#.into())
     );
-    let hidden: Vec<bool> = rig
-        .sandbox
-        .list()
-        .iter()
-        .map(|plugin| plugin.hidden)
-        .collect();
-    assert_eq!(hidden, [true, false, false]);
-    assert!(rig.sandbox.remove(TENANT, "task", None));
-    assert_eq!(rig.output("task", json!(7)).await, 7);
-    let broken = Upload {
-        name: "bad".into(),
-        manifest: None,
-        wasm: b"nonsense"[..].into(),
+    assert_eq!(code.1.load(Ordering::SeqCst), fetched, "it is kept ready");
+    assert_eq!(
+        rig.sandbox.call(uploaded("task", &second)).await.outcome,
+        Outcome::Ok(r#""HelloWorld!""#.into())
+    );
+    assert_eq!(rig.output("task", json!(7)).await, 7, "the folder's");
+    let stranger = TaskCall {
+        tenant: "111111111111".into(),
+        ..call("task", json!(7))
     };
-    assert!(matches!(
-        rig.sandbox.install(TENANT, broken),
-        Err(Error::Plugin { .. })
-    ));
+    let outcome = rig.sandbox.call(stranger).await.outcome;
+    assert!(matches!(outcome, Outcome::PluginMissing { .. }));
+}
+
+#[tokio::test]
+async fn an_upload_that_cannot_be_called_says_why() {
+    let rig = Rig::new();
+    let why = async |upload: Upload| match rig.sandbox.check(TENANT, "bad", upload).await {
+        Err(Error::Plugin { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    let (nonsense, _) = upload("1", b"nonsense".to_vec());
+    assert!(why(nonsense).await.contains("the file is not WebAssembly"));
+    let (mut small, _) = upload("2", guest("echo"));
+    small.memory_bytes = 64 << 10;
+    assert!(why(small).await.contains("raise MemorySize"));
+    let (mut named, _) = upload("3", guest("echo"));
+    let (name, value) = ("STEPWELL_ATTEMPT".to_owned(), "7".to_owned());
+    named.environment.insert(name, value);
+    assert!(why(named).await.contains("belongs to the host"));
 }
 
 #[tokio::test]

@@ -270,7 +270,28 @@ async fn logs_and_streams_are_kept_with_the_end() {
         (end.stdout.text.as_str(), end.stderr.text.as_str()),
         ("to stdout\n", "to stderr\n")
     );
-    assert!(!end.logs_cut && !end.stdout.truncated);
+    assert!(!end.logs_cut && !end.stdout.truncated && end.log_tail.is_none());
+}
+
+#[tokio::test]
+async fn the_end_of_the_log_is_one_text_in_the_order_of_writing() {
+    let rig = Rig::new();
+    rig.put("behave", "behave");
+    let tail = async |what: &str| {
+        let mut task = call("behave", json!({"do": what}));
+        task.log_tail = true;
+        rig.sandbox.call(task).await.log_tail.unwrap()
+    };
+    let whole = tail("log").await;
+    let text = "WARN noticed attempt=1\nto stdout\nto stderr\n";
+    assert_eq!((whole.text.as_str(), whole.truncated), (text, false));
+    let flood = tail("log-flood").await;
+    assert!(flood.truncated && flood.text.len() == 4_096);
+    assert!(
+        flood.text.ends_with("INFO 0123456789 n=19999\n"),
+        "{}",
+        flood.text
+    );
 }
 
 #[tokio::test]
@@ -295,6 +316,37 @@ async fn heartbeats_and_the_start_are_heard() {
         notes.push(beat.progress.unwrap());
     }
     assert_eq!(notes, ["1 of 3", "2 of 3", "3 of 3"]);
+}
+
+#[tokio::test]
+async fn a_guest_waits_for_its_permit() {
+    let rig = Rig::new();
+    rig.put("behave", "behave");
+    for permitted in [true, false] {
+        let (started, start) = oneshot::channel();
+        let (permit, waits) = oneshot::channel();
+        let (heartbeats, mut heard) = mpsc::channel(8);
+        let mut task = call("behave", json!({"do": "beat", "times": 1}));
+        (task.started, task.permit) = (Some(started), Some(waits));
+        task.heartbeats = Some(heartbeats);
+        let running = tokio::spawn(rig.sandbox.call(task));
+        start.await.unwrap();
+        // In the time in which another one runs from its start to its end, this one has done nothing.
+        let other = rig.output("behave", json!({"do": "beat", "times": 1}));
+        assert_eq!(other.await, json!(1));
+        assert!(heard.try_recv().is_err(), "it has not begun");
+        let outcome = match permitted {
+            true => {
+                permit.send(()).unwrap();
+                Outcome::Ok("1".into())
+            }
+            false => {
+                drop(permit);
+                Outcome::Cancelled
+            }
+        };
+        assert_eq!(running.await.unwrap().outcome, outcome);
+    }
 }
 
 #[tokio::test]

@@ -18,18 +18,15 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         activity_arn: &'a str,
         creation_date: Seconds,
     }
-    if settings::take_encryption(&mut call.input)?
-        .is_some_and(|block| block != settings::default_encryption())
-    {
-        return Err(Fault::not_offered(
-            "a key of one's own for an activity (`encryptionConfiguration`)",
-        ));
-    }
+    let encryption = settings::take_encryption(&mut call.input)?
+        // With the default and without the block is the same request.
+        .filter(|block| *block != settings::default_encryption());
     let name = call.input.required("name");
+    let tags = tags::take(&mut call.input);
     let activity = call
         .state
         .engine
-        .create_activity(&call.caller, &name, tags::take(&mut call.input))
+        .create_activity(&call.caller, &name, encryption, tags)
         .await?;
     json(&Answer {
         activity_arn: &activity.arn,

@@ -2,14 +2,11 @@
 //! internal failure is shown.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
 
 use axum::http::StatusCode;
 use serde::Serialize;
 use stepwell_engine::{Code, Error};
 
-use crate::limits::TOLD_MAX;
 use crate::metrics::Outcome;
 
 /// Namespaces before the `#` of `__type`; SDKs cut them off.
@@ -23,7 +20,7 @@ pub(crate) struct Fault {
     pub(crate) status: StatusCode,
     namespace: &'static str,
     code: &'static str,
-    message: Cow<'static, str>,
+    pub(super) message: Cow<'static, str>,
     reason: Option<&'static str>,
     /// For the operator's log, never for the wire.
     internal: Option<String>,
@@ -45,7 +42,12 @@ impl Fault {
         Fault::new(StatusCode::BAD_REQUEST, SERVICE, code, message)
     }
 
-    pub(super) fn validation(message: impl Into<Cow<'static, str>>) -> Fault {
+    /// The same under another status.
+    pub(super) fn with(self, status: StatusCode) -> Fault {
+        Fault { status, ..self }
+    }
+
+    pub(crate) fn validation(message: impl Into<Cow<'static, str>>) -> Fault {
         Fault::new(
             StatusCode::BAD_REQUEST,
             VALIDATION,
@@ -54,7 +56,7 @@ impl Fault {
         )
     }
 
-    pub(super) fn unknown_operation(target: &str) -> Fault {
+    pub(crate) fn unknown_operation(target: &str) -> Fault {
         let message = if target.is_empty() {
             "the header X-Amz-Target is missing; it names the operation, as in `AWSStepFunctions.StartExecution`".into()
         } else {
@@ -66,17 +68,6 @@ impl Fault {
             StatusCode::BAD_REQUEST,
             FRAMEWORK,
             "UnknownOperationException",
-            message,
-        )
-    }
-
-    /// An operation or a part of one that the service has and this version does not.
-    pub(super) fn not_offered(what: &str) -> Fault {
-        let message = format!("{what} is not offered by this version of Stepwell");
-        Fault::new(
-            StatusCode::NOT_IMPLEMENTED,
-            FRAMEWORK,
-            "UnsupportedOperationException",
             message,
         )
     }
@@ -125,7 +116,7 @@ impl Fault {
     }
 
     /// A body that is not JSON, or holds a value of another type than its member's.
-    pub(super) fn unreadable(error: &serde_json::Error) -> Fault {
+    pub(crate) fn unreadable(error: &serde_json::Error) -> Fault {
         let text = error.to_string();
         let message = match error.classify() {
             // Ours, in the service's words; serde appends the place.
@@ -157,6 +148,27 @@ impl Fault {
             "AccessDeniedException",
             message,
         )
+    }
+
+    /// A request that did not prove an access key.
+    pub(crate) fn unauthenticated(
+        code: &'static str,
+        message: impl Into<Cow<'static, str>>,
+    ) -> Fault {
+        Fault::new(StatusCode::BAD_REQUEST, FRAMEWORK, code, message)
+    }
+
+    /// A request of an access key that may not make it.
+    pub(crate) fn denied(message: String) -> Fault {
+        Fault::unauthenticated("AccessDeniedException", message)
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.message
     }
 
     /// With the `reason` of a ValidationException.
@@ -200,29 +212,13 @@ impl Fault {
         }
     }
 
-    /// Writes to the operator's log what the wire does not show. What this version does not offer is told once: a client
-    /// that asks may ask for ever.
-    pub(crate) fn log(&self, operation: &str, request_id: &str, told: &Told) {
-        if self.status == StatusCode::NOT_IMPLEMENTED && !told.is_news(&self.message) {
-            return;
-        }
+    /// Writes to the operator's log what the wire does not show.
+    pub(crate) fn log(&self, operation: &str, request_id: &str) {
         if let Some(internal) = &self.internal {
             tracing::error!(operation, request_id, error = %internal, "a request failed");
         } else if self.status.is_server_error() {
             tracing::warn!(operation, request_id, code = self.code, message = %self.message, "a request was not served");
         }
-    }
-}
-
-/// What was told in the log already.
-#[derive(Debug, Default)]
-pub(crate) struct Told(Mutex<BTreeSet<String>>);
-
-impl Told {
-    fn is_news(&self, message: &str) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // The messages are the program's own, so there are few; whoever changes that meets a bound.
-        told.len() < TOLD_MAX && told.insert(message.to_owned())
     }
 }
 
@@ -264,6 +260,7 @@ fn code_name(code: Code) -> &'static str {
     match code {
         Code::ActivityAlreadyExists => "ActivityAlreadyExists",
         Code::ActivityDoesNotExist => "ActivityDoesNotExist",
+        Code::ActivityLimitExceeded => "ActivityLimitExceeded",
         Code::ActivityWorkerLimitExceeded => "ActivityWorkerLimitExceeded",
         Code::ConflictException => "ConflictException",
         Code::ExecutionAlreadyExists => "ExecutionAlreadyExists",
@@ -282,23 +279,12 @@ fn code_name(code: Code) -> &'static str {
         Code::StateMachineAlreadyExists => "StateMachineAlreadyExists",
         Code::StateMachineDeleting => "StateMachineDeleting",
         Code::StateMachineDoesNotExist => "StateMachineDoesNotExist",
+        Code::StateMachineLimitExceeded => "StateMachineLimitExceeded",
         Code::StateMachineTypeNotSupported => "StateMachineTypeNotSupported",
         Code::TaskDoesNotExist => "TaskDoesNotExist",
         Code::TaskTimedOut => "TaskTimedOut",
+        Code::ThrottlingException => "ThrottlingException",
         Code::TooManyTags => "TooManyTags",
         Code::ValidationException => "ValidationException",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_offered_is_told_once() {
-        let told = Told::default();
-        assert!(told.is_news("RedriveExecution is not offered"));
-        assert!(!told.is_news("RedriveExecution is not offered"));
-        assert!(told.is_news("another is not offered"));
     }
 }

@@ -78,7 +78,8 @@ impl Serialize for WireEvent {
     }
 }
 
-struct WireFields<'a>(&'a [(&'static str, Field)]);
+/// Fields of an event, as the wire has them.
+pub(crate) struct WireFields<'a>(pub(crate) &'a [(&'static str, Field)]);
 
 impl Serialize for WireFields<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

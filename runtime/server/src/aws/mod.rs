@@ -1,4 +1,4 @@
-//! The AWS Step Functions wire protocol: AWS JSON 1.0 over `POST /`. What it hides from the rest of the server: every
+//! The AWS Step Functions wire protocol: AWS JSON 1.0 over `POST /`, and the query protocol of STS and IAM beside it. What it hides from the rest of the server: every
 //! wire type, the operations and the texts of their errors.
 
 mod activities;
@@ -8,9 +8,11 @@ mod executions;
 mod fault;
 mod history;
 mod input;
+mod log_groups;
 mod machines;
 mod map_runs;
 mod operation;
+pub(crate) mod query;
 mod settings;
 mod shapes;
 mod tags;
@@ -34,13 +36,15 @@ use stepwell_engine::Caller;
 use uuid::Uuid;
 
 pub(crate) use executions::status_name;
-pub(crate) use fault::{Fault, Told};
-pub(crate) use history::{HistoryPage, WireEvent};
+pub(crate) use fault::Fault;
+pub(crate) use history::{HistoryPage, WireEvent, WireFields};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;
 pub(crate) use wire::Seconds;
 
 use crate::{
+    admin,
+    auth::{Identity, Permit},
     config::ServerConfig,
     limits::{
         BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX,
@@ -60,6 +64,9 @@ const JSON_1_1: &str = "application/x-amz-json-1.1";
 
 /// Answers one request to the AWS API. Every answer carries a request id.
 pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
+    if query::is_query(request.headers()) {
+        return query::answer(state, request).await;
+    }
     let started = Instant::now();
     let _open = state.metrics.open();
     let (parts, body) = request.into_parts();
@@ -67,7 +74,11 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let target = target(&parts.headers);
     let found = target.strip_prefix(TARGET_PREFIX).and_then(operation::find);
     let result = match found {
-        Some((_, operation)) => run(state, operation, &parts, body).await,
+        Some((_, operation)) => run(state, operation, &parts, body, &request_id).await,
+        None if log_groups::is_its(target) => {
+            log_groups::answer(state, target, &parts, body, &request_id).await
+        }
+        None if admin::is_ours(target) => run_own(state, target, &parts, body, &request_id).await,
         None => Err(accepted_type(&parts.headers)
             .err()
             .unwrap_or_else(|| Fault::unknown_operation(target))),
@@ -75,7 +86,7 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let outcome = match &result {
         Ok(_) => Outcome::Ok,
         Err(fault) => {
-            fault.log(target, &request_id, &state.told);
+            fault.log(target, &request_id);
             fault.outcome()
         }
     };
@@ -100,14 +111,25 @@ pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
     respond(fault.status, JSON_1_0, &request_id, fault.body())
 }
 
-/// On whose behalf a request is made: the account is the server's, the region that of the credential scope.
-pub(crate) fn caller(config: &ServerConfig, headers: &HeaderMap) -> Caller {
-    let region = match region(headers) {
+/// On whose behalf a request is made: the account is the access key's, or the server's where none is needed; the region
+/// that of the credential scope.
+pub(crate) fn caller(
+    config: &ServerConfig,
+    headers: &HeaderMap,
+    identity: Option<&Identity>,
+) -> Caller {
+    let told = match identity {
+        Some(identity) => Some(&*identity.region).filter(|region| is_region(region)),
+        None => region(headers),
+    };
+    let region = match told {
         Some(region) if *region != *config.region => Arc::from(region),
         Some(_) | None => config.region.clone(),
     };
     Caller {
-        tenant: config.account.clone(),
+        tenant: identity
+            .map_or(&config.account, |identity| &identity.key.account)
+            .clone(),
         region,
     }
 }
@@ -117,18 +139,54 @@ async fn run(
     operation: &Operation,
     parts: &Parts,
     body: Body,
+    request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
-    let body = read_body(body, &parts.headers, state.config.raised_limits).await?;
+    let identity = parts.extensions.get::<Identity>();
+    let caller = caller(&state.config, &parts.headers, identity);
+    // Before anything is read of what is refused; a start is counted where its state machine's type is known.
+    if operation.name != "StartExecution" {
+        state.engine.admit(&caller.tenant, operation.name)?;
+    }
+    let raised = state.engine.raised_limits(&caller.tenant);
+    let body = read_body(body, &parts.headers, body_bytes_max(raised)).await?;
     let input = input::read(&body, operation.input)?;
-    constraint::check(&input, state.config.raised_limits).map_err(Fault::validation)?;
+    constraint::check(&input, raised).map_err(Fault::validation)?;
+    let permit = match identity {
+        Some(identity) => {
+            Some(Permit::ask(state, identity, operation.name, &body, request_id).await?)
+        }
+        None => None,
+    };
     let call = Call {
         state,
-        caller: caller(&state.config, &parts.headers),
+        caller,
         input,
         headers: &parts.headers,
     };
-    (operation.run)(call).await
+    let served = (operation.run)(call).await;
+    if let (Some(permit), Err(fault)) = (permit, &served) {
+        permit.failed(fault.code()).await?;
+    }
+    served
+}
+
+/// A call of our own.
+async fn run_own(
+    state: &ServerState,
+    target: &str,
+    parts: &Parts,
+    body: Body,
+    request_id: &str,
+) -> Result<Vec<u8>, Fault> {
+    accepted_type(&parts.headers)?;
+    let body = read_body(body, &parts.headers, body_bytes_max(false)).await?;
+    admin::answer(state, target, parts, &body, request_id).await
+}
+
+/// Whether a request is one to CloudWatch Logs.
+pub(crate) fn is_of_logs(headers: &HeaderMap) -> bool {
+    log_groups::is_its(target(headers))
 }
 
 fn target(headers: &HeaderMap) -> &str {
@@ -161,13 +219,21 @@ fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
         .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// The body whole, within its bounds of size and time.
-async fn read_body(mut body: Body, headers: &HeaderMap, raised: bool) -> Result<Bytes, Fault> {
-    let bytes_max = if raised {
+/// Bytes of the body of a request to this API.
+pub(crate) fn body_bytes_max(raised: bool) -> usize {
+    if raised {
         BODY_BYTES_MAX_RAISED
     } else {
         BODY_BYTES_MAX
-    };
+    }
+}
+
+/// The body whole, within its bounds of size and time.
+pub(crate) async fn read_body(
+    mut body: Body,
+    headers: &HeaderMap,
+    bytes_max: usize,
+) -> Result<Bytes, Fault> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
@@ -218,9 +284,12 @@ fn region(headers: &HeaderMap) -> Option<&str> {
     let (_, credential) = authorization.split_once("Credential=")?;
     let scope = credential.split(',').next()?.trim();
     let region = scope.rsplit('/').nth(2)?;
+    is_region(region).then_some(region)
+}
+
+fn is_region(region: &str) -> bool {
     let is_name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (!region.is_empty() && region.len() <= REGION_CHARS_MAX && region.bytes().all(is_name))
-        .then_some(region)
+    !region.is_empty() && region.len() <= REGION_CHARS_MAX && region.bytes().all(is_name)
 }
 
 fn respond(

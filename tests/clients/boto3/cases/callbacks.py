@@ -31,6 +31,8 @@ def callback_succeeds(context):
     parent, child = asking(context)
     execution = context.start(parent)
     token = token_of(context, child)
+    # The child has the token before its parent knows that the child was started.
+    until(lambda: context.types(execution), lambda types: types[-1] == "TaskSubmitted")
     same(context.client.describe_execution(executionArn=execution)["status"], "RUNNING")
     context.client.send_task_heartbeat(taskToken=token)
     context.client.send_task_success(taskToken=token, output='{"approved": true}')

@@ -12,7 +12,7 @@ def send(context, path="/", body=b"{}", **headers):
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(context.endpoint + path, data=body, headers=names)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return answer.status, answer.headers, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.headers, error.read().decode()
@@ -91,7 +91,7 @@ def a_stream_follows(context):
     request = urllib.request.Request(
         f"{context.endpoint}/api/executions/{execution}/events", headers={"Accept": "text/event-stream"}
     )
-    with urllib.request.urlopen(request, timeout=20) as stream:
+    with urllib.request.urlopen(request, timeout=120) as stream:
         seen = ""
         while "WaitStateEntered" not in seen:
             seen += stream.readline().decode()

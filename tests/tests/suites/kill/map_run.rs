@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use stepwell_tests::server::{self, Client, Dice, Server, Turn};
 
@@ -78,15 +78,7 @@ pub(super) fn goes_on() -> Result<()> {
         busy.len() > 2,
         "no kill met the map run, so this run shows nothing"
     );
-    if !wrong.is_empty() {
-        let shown: Vec<_> = wrong.iter().take(12).cloned().collect();
-        bail!(
-            "seed {seed}: {} wrong, the first:\n  {}",
-            wrong.len(),
-            shown.join("\n  ")
-        );
-    }
-    Ok(())
+    super::none_wrong(seed, &wrong)
 }
 
 /// Waits until that many calls were made in all, so that each kill meets the map run, however fast the machine is.

@@ -4,6 +4,7 @@
 mod machines;
 mod map_run;
 mod outside;
+mod redrive;
 mod verdict;
 
 use std::{
@@ -39,6 +40,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
         Trial::test("kill::map_run", move || map_run::goes_on().map_err(failed)),
+        Trial::test("kill::redrive", move || redrive::goes_on().map_err(failed)),
         Trial::test("kill::the_judge_sees", move || {
             verdict::sees_what_is_wrong().map_err(failed)
         }),
@@ -50,6 +52,20 @@ struct Asked {
     kind: usize,
     arn: String,
     input: Value,
+}
+
+/// Calls the plugin once, so that it is compiled before the first kill: servers that die while they compile it call
+/// nothing, and in the end the engine gives such attempts up.
+fn warm(client: &Client) -> Result<()> {
+    let definition = json!({ "StartAt": "Once", "States": { "Once": {
+        "Type": "Task", "Resource": format!("wasm:{}", machines::PLUGIN),
+        "Parameters": { "do": "sleep", "ms": 0 }, "End": true,
+    } } });
+    let machine = client.create_machine("warm", &definition)?;
+    let execution = client.start(&machine, "once", &json!({}))?;
+    let ended = client.ended(&execution, END_MAX)?;
+    ensure!(ended["status"] == "SUCCEEDED", "{ended}");
+    Ok(())
 }
 
 fn twenty_times() -> Result<()> {
@@ -74,6 +90,7 @@ fn twenty_times() -> Result<()> {
 
     let server = Server::start(&data, &plugins)?;
     let client = server.client();
+    warm(&client)?;
     let activity = client.call("CreateActivity", &json!({ "name": "outside" }))?;
     let activity = activity["activityArn"]
         .as_str()
@@ -120,15 +137,7 @@ fn twenty_times() -> Result<()> {
         again > 0,
         "no kill met a running task, so this run shows nothing"
     );
-    if !wrong.is_empty() {
-        let shown: Vec<_> = wrong.iter().take(12).cloned().collect();
-        bail!(
-            "seed {seed}: {} wrong, the first:\n  {}",
-            wrong.len(),
-            shown.join("\n  ")
-        );
-    }
-    Ok(())
+    none_wrong(seed, &wrong)
 }
 
 /// Creates the state machines and draws the inputs.
@@ -288,6 +297,18 @@ impl Killed<'_> {
     fn made(&self) -> Result<Vec<Call>> {
         made(self.calls, &self.lives)
     }
+}
+
+/// Fails with the first of what is wrong.
+fn none_wrong(seed: u64, wrong: &[String]) -> Result<()> {
+    let shown: Vec<&str> = wrong.iter().take(12).map(String::as_str).collect();
+    ensure!(
+        wrong.is_empty(),
+        "seed {seed}: {} wrong, the first:\n  {}",
+        wrong.len(),
+        shown.join("\n  ")
+    );
+    Ok(())
 }
 
 /// All calls that tasks wrote down.

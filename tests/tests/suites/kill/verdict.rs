@@ -57,7 +57,7 @@ pub(super) fn judge(
 }
 
 /// Ids count from 1; each event comes after the one before it.
-fn ids(history: &[Value], wrong: &mut Vec<String>) {
+pub(super) fn ids(history: &[Value], wrong: &mut Vec<String>) {
     for (n, event) in history.iter().enumerate() {
         let (id, previous) = (id(event), previous(event));
         if id != n as u64 + 1 {

@@ -30,6 +30,7 @@ const EDGES: [(&str, &[&str]); 14] = [
         "stepwell-server",
         &[
             "stepwell-asl",
+            "stepwell-egress",
             "stepwell-engine",
             "stepwell-interp",
             "stepwell-query",
@@ -63,6 +64,7 @@ const EDGES: [(&str, &[&str]); 14] = [
         "stepwell-bench",
         &[
             "stepwell-asl",
+            "stepwell-egress",
             "stepwell-interp",
             "stepwell-query",
             "stepwell-sandbox",

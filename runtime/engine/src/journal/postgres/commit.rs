@@ -12,9 +12,10 @@ use stepwell_interp::Timestamp;
 use tokio_postgres::{Error, error::SqlState};
 
 use super::{
+    super::number::int,
     delta::Delta,
     session::{Link, Session},
-    value::int,
+    value::{partition, token},
 };
 use crate::journal::{
     Append, CatalogKey, Epoch, ExecutionId, ExecutionRow, Message, MessageId, NewExecution,
@@ -151,7 +152,7 @@ impl<'a> Keys<'a> {
                     .records
                     .extend(records.iter().map(|record| &record.key)),
                 Write::Discard(ids) => keys.messages.extend(ids),
-                Write::Blob { .. } => {}
+                Write::Blob { .. } | Write::Charge(_) => {}
             }
         }
         keys
@@ -183,7 +184,7 @@ async fn fetch(session: &Session, keys: &Keys<'_>) -> Result<Facts, Error> {
         let tokens: Vec<&[u8]> = keys.tokens.iter().map(|token| token.0.as_slice()).collect();
         let sql = "SELECT token FROM tasks WHERE token = ANY($1) ORDER BY token FOR UPDATE";
         for row in session.rows(sql, &[&tokens]).await? {
-            let token = super::value::token(row.get(0));
+            let token = token(row.get(0));
             facts.tasks.insert(token, unread_task(token));
         }
     }
@@ -221,9 +222,7 @@ async fn fetch_partitions(
         let sql = "SELECT partition, epoch FROM leases WHERE partition = ANY($1) ORDER BY partition FOR SHARE";
         for row in session.rows(sql, &[&numbers(&keys.partitions)]).await? {
             let epoch = Epoch(row.get::<_, i64>(1).cast_unsigned());
-            facts
-                .epochs
-                .insert(super::value::partition(row.get(0)), epoch);
+            facts.epochs.insert(partition(row.get(0)), epoch);
         }
     }
     if !keys.inboxes.is_empty() {
@@ -235,9 +234,7 @@ async fn fetch_partitions(
         let sql = "SELECT partition, last FROM inboxes WHERE partition = ANY($1) ORDER BY partition FOR UPDATE";
         for row in session.rows(sql, &[&inboxes]).await? {
             let last = row.get::<_, i64>(1).cast_unsigned();
-            facts
-                .last_message
-                .insert(super::value::partition(row.get(0)), last);
+            facts.last_message.insert(partition(row.get(0)), last);
         }
     }
     Ok(())

@@ -5,16 +5,17 @@ use std::{
     sync::Arc,
 };
 
-use tokio_postgres::Error;
+use tokio_postgres::{Error, types::ToSql};
 
 use super::{
-    session::Session,
-    value::{int, ms},
+    super::number::{int, ms},
+    session::{Session, Values},
 };
 use crate::journal::{
-    Append, CatalogKey, ExecutionId, ExecutionRow, Message, MessageId, OpenTask, Partition,
-    ScopeId, Status, TokenHash,
+    Amounts, Append, CatalogKey, Charges, ExecutionId, ExecutionRow, Message, MessageId, OpenTask,
+    Partition, ScopeId, Status, TokenHash, UsageKey,
     facts::{Changes, Facts},
+    usage,
 };
 
 /// What a group of writes changes.
@@ -32,6 +33,7 @@ pub(super) struct Delta {
     /// Records that were there, and are locked.
     known: BTreeSet<CatalogKey>,
     blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
+    usage: BTreeMap<UsageKey, Amounts>,
 }
 
 impl Changes for Delta {
@@ -75,6 +77,10 @@ impl Changes for Delta {
     fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>) {
         self.blobs.insert(hash, bytes.clone());
     }
+
+    fn charged(&mut self, charges: &Charges) {
+        usage::add(&mut self.usage, charges);
+    }
 }
 
 impl Delta {
@@ -93,6 +99,7 @@ impl Delta {
         self.write_tasks(session).await?;
         self.write_messages(session, facts).await?;
         self.write_records(session, facts).await?;
+        self.write_usage(session).await?;
         if self.blobs.is_empty() {
             return Ok(());
         }
@@ -100,6 +107,42 @@ impl Delta {
         let bytes: Vec<&[u8]> = self.blobs.values().map(|bytes| &**bytes).collect();
         let sql = "INSERT INTO blobs SELECT * FROM unnest($1::bytea[], $2::bytea[]) ON CONFLICT DO NOTHING";
         session.run(sql, &[&hashes, &bytes]).await?;
+        Ok(())
+    }
+
+    /// In order of the keys, as every node writes them: none waits for another in a circle.
+    async fn write_usage(&self, session: &Session) -> Result<(), Error> {
+        if self.usage.is_empty() {
+            return Ok(());
+        }
+        let keys = || self.usage.keys();
+        let days: Vec<i64> = keys().map(|key| i64::from(key.day)).collect();
+        let tenants: Vec<&str> = keys().map(|key| &*key.tenant).collect();
+        let machines: Vec<&str> = keys().map(|key| &*key.machine).collect();
+        let plugins: Vec<&str> = keys().map(|key| &*key.plugin).collect();
+        let counts: Vec<Vec<i64>> = (0..Amounts::default().0.len())
+            .map(|meter| {
+                self.usage
+                    .values()
+                    .map(|usage| int(usage.0[meter]))
+                    .collect()
+            })
+            .collect();
+        let sql = "INSERT INTO usage (day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks,
+                cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored)
+            SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
+                $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
+                $14::bigint[])
+            ON CONFLICT (day, tenant, machine, plugin) DO UPDATE SET
+                executions = usage.executions + excluded.executions, redrives = usage.redrives + excluded.redrives,
+                ended = usage.ended + excluded.ended, transitions = usage.transitions + excluded.transitions,
+                tasks = usage.tasks + excluded.tasks, cpu_micros = usage.cpu_micros + excluded.cpu_micros,
+                memory_time = usage.memory_time + excluded.memory_time, bytes_in = usage.bytes_in + excluded.bytes_in,
+                bytes_out = usage.bytes_out + excluded.bytes_out,
+                bytes_stored = usage.bytes_stored + excluded.bytes_stored";
+        let mut values: Vec<&(dyn ToSql + Sync)> = vec![&days, &tenants, &machines, &plugins];
+        values.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
+        session.run(sql, &values).await?;
         Ok(())
     }
 
@@ -130,41 +173,18 @@ impl Delta {
             SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::smallint[], $5::boolean[], $6::bigint[],
                 $7::bigint[], $8::bigint[], $9::bigint[], $10::integer[], $11::bigint[], $12::text[], $13::boolean[],
                 $14::bigint[], $15::bytea[], $16::bigint[], $17::bigint[])";
-        let Views {
-            ids,
-            next,
-            next_public,
-            status,
-            hot,
-            wake_at,
-            stopped_at,
-            redrive_count,
-            redriven_at,
-        } = &views;
-        session
-            .run(
-                sql,
-                &[
-                    ids,
-                    next,
-                    next_public,
-                    status,
-                    hot,
-                    wake_at,
-                    stopped_at,
-                    redrive_count,
-                    redriven_at,
-                    &partitions,
-                    &scopes,
-                    &names,
-                    &unique,
-                    &started,
-                    &meta,
-                    &versions,
-                    &aliases,
-                ],
-            )
-            .await?;
+        let constant: Values<'_> = &[
+            &partitions,
+            &scopes,
+            &names,
+            &unique,
+            &started,
+            &meta,
+            &versions,
+            &aliases,
+        ];
+        let values = [views.values().as_slice(), constant].concat();
+        session.run(sql, &values).await?;
         Ok(())
     }
 
@@ -185,33 +205,7 @@ impl Delta {
                 $7::bigint[], $8::bigint[], $9::bigint[])
             AS new (id, next, next_public, status, hot, wake_at, stopped_at, redrive_count, redriven_at)
             WHERE executions.id = new.id";
-        let Views {
-            ids,
-            next,
-            next_public,
-            status,
-            hot,
-            wake_at,
-            stopped_at,
-            redrive_count,
-            redriven_at,
-        } = &views;
-        session
-            .run(
-                sql,
-                &[
-                    ids,
-                    next,
-                    next_public,
-                    status,
-                    hot,
-                    wake_at,
-                    stopped_at,
-                    redrive_count,
-                    redriven_at,
-                ],
-            )
-            .await?;
+        session.run(sql, &views.values()).await?;
         Ok(())
     }
 
@@ -409,5 +403,31 @@ impl Views {
                 .map(|row| row.view.redriven_at.map(ms))
                 .collect(),
         }
+    }
+
+    /// In the order of the columns.
+    fn values(&self) -> [&(dyn ToSql + Sync); 9] {
+        let Views {
+            ids,
+            next,
+            next_public,
+            status,
+            hot,
+            wake_at,
+            stopped_at,
+            redrive_count,
+            redriven_at,
+        } = self;
+        [
+            ids,
+            next,
+            next_public,
+            status,
+            hot,
+            wake_at,
+            stopped_at,
+            redrive_count,
+            redriven_at,
+        ]
     }
 }

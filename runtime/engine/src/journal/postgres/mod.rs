@@ -24,9 +24,10 @@ use tokio::{
 };
 
 use super::{
-    Answer, Catalog, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, Journal, Lease,
+    Amounts, Answer, Catalog, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, Journal, Lease,
     ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError, Refused,
-    ScopeId, SegmentRange, StoredSegment, TokenHash, Verdict, Write,
+    ScopeId, SegmentRange, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, Verdict,
+    Write,
     limits::{GROUP_BYTES_MAX, GROUP_WRITES_MAX, QUEUE_BYTES_MAX},
     weight,
 };
@@ -292,6 +293,16 @@ impl Journal for PostgresJournal {
         let (link, owner) = (self.leases.clone(), owner.to_owned());
         self.run(async move { lease::release(&link, &owner).await })
     }
+
+    fn usage(&self, query: UsageQuery) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>> {
+        let link = self.reads.clone();
+        self.run(async move { read::usage(&link, &query).await })
+    }
+
+    fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>> {
+        let link = self.reads.clone();
+        self.run(async move { read::usage_of_tenants(&link).await })
+    }
 }
 
 impl Catalog for PostgresJournal {
@@ -309,15 +320,7 @@ impl Catalog for PostgresJournal {
         limit: u32,
     ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
         let (link, prefix) = (self.reads.clone(), prefix.to_owned());
-        let (start, included) = match after {
-            Some(after) if after >= &*prefix => (after, false),
-            Some(_) | None => (&*prefix, true),
-        };
-        let start = CatalogKey {
-            tenant: tenant.into(),
-            kind: kind.into(),
-            name: start.into(),
-        };
+        let (start, included) = CatalogKey::scanned_first(tenant, kind, &prefix, after);
         self.run(async move { read::scan(&link, &start, &prefix, included, limit).await })
     }
 }

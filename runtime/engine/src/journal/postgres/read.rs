@@ -6,14 +6,15 @@ use stepwell_interp::Timestamp;
 use tokio_postgres::Row;
 
 use super::{
+    super::number::{int, ms},
     commit::described,
     session::{Link, Values},
-    value::{int, ms, token},
+    value::token,
 };
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
-    MessageId, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange,
-    Status, StoredSegment, TokenHash, View,
+    Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
+    MessageId, Meter, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange,
+    Status, StoredSegment, TokenHash, UsageKey, UsageQuery, View,
 };
 
 type Read<T> = Result<T, ReadError>;
@@ -378,6 +379,69 @@ fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
         revision: unsigned(row, 1),
         bytes: bytes(row, 2),
     }
+}
+
+pub(super) async fn usage(link: &Link, query: &UsageQuery) -> Read<Vec<(UsageKey, Amounts)>> {
+    let sql = "SELECT day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks, cpu_micros,
+            memory_time, bytes_in, bytes_out, bytes_stored
+        FROM usage WHERE (day, tenant, machine, plugin) >= ($1, $2, $3, $4) AND NOT (day, tenant, machine, plugin) = ($5, $6, $7, $8)
+            AND day <= $9 AND ($10::text IS NULL OR tenant = $10)
+        ORDER BY day, tenant, machine, plugin LIMIT $11";
+    let (start, after) = (query.start(), query.after.as_ref());
+    let (day, after_day) = (
+        i64::from(start.day),
+        after.map_or(-1, |key| i64::from(key.day)),
+    );
+    let text = |part: fn(&UsageKey) -> &str| after.map_or("", part);
+    let found = rows(
+        link,
+        sql,
+        &[
+            &day,
+            &&*start.tenant,
+            &&*start.machine,
+            &&*start.plugin,
+            &after_day,
+            &text(|key| &key.tenant),
+            &text(|key| &key.machine),
+            &text(|key| &key.plugin),
+            &i64::from(query.to),
+            &query.tenant.as_deref(),
+            &i64::from(query.limit),
+        ],
+    )
+    .await?;
+    let keyed = found.iter().map(|row| {
+        let text = |index: usize| -> Arc<str> { row.get::<_, &str>(index).into() };
+        let key = UsageKey {
+            day: narrow(row, 0),
+            tenant: text(1),
+            machine: text(2),
+            plugin: text(3),
+        };
+        (key, counts(row, 4))
+    });
+    Ok(keyed.collect())
+}
+
+pub(super) async fn usage_of_tenants(link: &Link) -> Read<Vec<(Arc<str>, Amounts)>> {
+    let sql = "SELECT tenant, sum(executions)::bigint, sum(redrives)::bigint, sum(ended)::bigint,
+            sum(transitions)::bigint, sum(tasks)::bigint, sum(cpu_micros)::bigint, sum(memory_time)::bigint,
+            sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum(bytes_stored)::bigint
+        FROM usage GROUP BY tenant ORDER BY tenant";
+    let found = rows(link, sql, &[]).await?;
+    let sums = found
+        .iter()
+        .map(|row| (row.get::<_, &str>(0).into(), counts(row, 1)));
+    Ok(sums.collect())
+}
+
+fn counts(row: &Row, first: usize) -> Amounts {
+    let mut usage = Amounts::default();
+    for (index, meter) in Meter::ALL.into_iter().enumerate() {
+        usage.add(meter, unsigned(row, first + index));
+    }
+    usage
 }
 
 fn scope(row: &Row, index: usize) -> Option<ScopeId> {

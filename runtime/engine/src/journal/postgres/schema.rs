@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 /// The format this version writes.
-pub(super) const FORMAT: i64 = 2;
+pub(super) const FORMAT: i64 = 3;
 
 /// Serialises the making of tables by several nodes that start at once: `STPW`.
 const ADVISORY_KEY: i64 = 0x5354_5057;
@@ -62,6 +62,17 @@ CREATE INDEX IF NOT EXISTS executions_of_alias_by_status ON executions (alias, s
 UPDATE meta SET value = 2 WHERE key = 'format';
 ";
 
+/// What version 3 added: usage.
+const USAGE: &str = r#"
+CREATE TABLE IF NOT EXISTS usage (
+    day bigint NOT NULL, tenant text COLLATE "C" NOT NULL, machine text COLLATE "C" NOT NULL,
+    plugin text COLLATE "C" NOT NULL, executions bigint NOT NULL, redrives bigint NOT NULL, ended bigint NOT NULL,
+    transitions bigint NOT NULL, tasks bigint NOT NULL, cpu_micros bigint NOT NULL, memory_time bigint NOT NULL,
+    bytes_in bigint NOT NULL, bytes_out bigint NOT NULL, bytes_stored bigint NOT NULL,
+    PRIMARY KEY (day, tenant, machine, plugin));
+UPDATE meta SET value = 3 WHERE key = 'format';
+"#;
+
 /// Makes the schema and its tables where they are missing, and answers the format they have.
 pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
@@ -85,6 +96,10 @@ pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_
     let mut format = client.query_one(stored, &[]).await?.get(0);
     if format == 1 {
         client.batch_execute(LISTS).await?;
+        format = 2;
+    }
+    if format == 2 {
+        client.batch_execute(USAGE).await?;
         format = FORMAT;
     }
     client.batch_execute("COMMIT").await?;

@@ -1,18 +1,6 @@
-//! Numbers, times and keys as PostgreSQL has them.
-
-use stepwell_interp::Timestamp;
+//! Keys as PostgreSQL has them.
 
 use crate::journal::{Partition, TokenHash};
-
-/// A number: the same 64 bits, signed.
-pub(super) fn int(number: u64) -> i64 {
-    number.cast_signed()
-}
-
-/// A time: ordered, so that what lies beyond the range becomes its end.
-pub(super) fn ms(time: Timestamp) -> i64 {
-    i64::try_from(time.0).unwrap_or(i64::MAX)
-}
 
 /// A partition's number. Only numbers of partitions are ever stored there.
 pub(super) fn partition(number: i32) -> Partition {

@@ -1,10 +1,11 @@
-//! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `store` (writing) and
+//! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `session` (writing) and
 //! `read`, the file's format in `schema`.
 
 mod place;
 mod queue;
 mod read;
 mod schema;
+mod session;
 mod store;
 mod threads;
 
@@ -22,9 +23,10 @@ pub(crate) use store::SqliteOptions;
 pub(super) use store::SqliteStore;
 
 use super::{
-    Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow, Journal,
-    Lease, ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError, ScopeId,
-    SegmentRange, StoredSegment, TokenHash, Verdict, Write, ready,
+    Amounts, Answer, Catalog, CatalogKey, CatalogRecord, Clock, Epoch, ExecutionId, ExecutionRow,
+    Journal, Lease, ListQuery, Look, Message, MessageId, OpenError, OpenTask, Partition, ReadError,
+    ScopeId, SegmentRange, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, Verdict,
+    Write, ready,
 };
 use place::Place;
 use threads::Threads;
@@ -299,6 +301,17 @@ macro_rules! journal {
                 self.0.release(owner);
                 ready(Ok(()))
             }
+
+            fn usage(
+                &self,
+                query: UsageQuery,
+            ) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>> {
+                self.0.access.read(move |conn| read::usage(conn, &query))
+            }
+
+            fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>> {
+                self.0.access.read(read::usage_of_tenants)
+            }
         }
 
         impl Catalog for $journal {
@@ -315,15 +328,7 @@ macro_rules! journal {
                 after: Option<&str>,
                 limit: u32,
             ) -> Answer<Result<Vec<CatalogRecord>, ReadError>> {
-                let (start, included) = match after {
-                    Some(after) if after >= prefix => (after, false),
-                    Some(_) | None => (prefix, true),
-                };
-                let start = CatalogKey {
-                    tenant: tenant.into(),
-                    kind: kind.into(),
-                    name: start.into(),
-                };
+                let (start, included) = CatalogKey::scanned_first(tenant, kind, prefix, after);
                 let prefix = prefix.to_owned();
                 self.0
                     .access

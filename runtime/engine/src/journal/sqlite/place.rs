@@ -5,9 +5,12 @@ use std::{
     fs::{self, File, Metadata, TryLockError},
     io::ErrorKind,
     path::{Path, PathBuf},
+    thread,
+    time::Instant,
 };
 
 use super::{OpenError, schema};
+use crate::journal::limits::{LOCK_LOOK, LOCK_PATIENCE};
 
 /// Name of the file whose lock says that a process uses the data directory.
 const LOCK: &str = "LOCK";
@@ -17,10 +20,22 @@ pub(super) struct Place {
     directory: PathBuf,
     /// Files that must stay what they were, once they are known.
     files: Vec<(PathBuf, Identity)>,
-    _lock: File,
+    lock: File,
     /// The lock's file may be removed by somebody who takes it for a leftover; the directory's own lock stays. Not all
     /// systems lock directories.
-    _directory_lock: Option<File>,
+    directory_lock: Option<File>,
+}
+
+impl Drop for Place {
+    /// Closing the files is not enough: a lock is held until the last descriptor of it is closed, and a process that
+    /// another thread is just starting has one, between fork and exec.
+    fn drop(&mut self) {
+        for file in self.directory_lock.iter().chain([&self.lock]) {
+            if let Err(error) = file.unlock() {
+                tracing::warn!(%error, directory = %self.directory.display(), "the data directory's lock is left to the close of its file");
+            }
+        }
+    }
 }
 
 impl Place {
@@ -41,13 +56,14 @@ impl Place {
             .write(true)
             .open(directory.join(LOCK))
             .map_err(unreadable)?;
-        match lock.try_lock() {
+        let until = Instant::now() + LOCK_PATIENCE;
+        match lock_until(&lock, until) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::Locked(shown())),
             Err(TryLockError::Error(error)) => return Err(unreadable(error)),
         }
         let opened = File::open(directory).ok();
-        let directory_lock = match opened.as_ref().map(File::try_lock) {
+        let directory_lock = match opened.as_ref().map(|opened| lock_until(opened, until)) {
             Some(Err(TryLockError::WouldBlock)) => return Err(OpenError::Locked(shown())),
             Some(Ok(())) => opened,
             Some(Err(TryLockError::Error(_))) | None => None,
@@ -55,8 +71,8 @@ impl Place {
         Ok(Place {
             directory: directory.to_owned(),
             files: Vec::new(),
-            _lock: lock,
-            _directory_lock: directory_lock,
+            lock,
+            directory_lock,
         })
     }
 
@@ -86,6 +102,17 @@ impl Place {
             ));
         }
         Ok(())
+    }
+}
+
+/// Takes a lock that may be free in a moment: a server that was killed while it started a process holds it until that
+/// process has become another program.
+fn lock_until(file: &File, until: Instant) -> Result<(), TryLockError> {
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if Instant::now() < until => thread::sleep(LOCK_LOOK),
+            locked => return locked,
+        }
     }
 }
 
@@ -129,6 +156,19 @@ mod tests {
         assert!(matches!(Place::lock(&directory), Err(OpenError::Locked(_))));
         drop(place);
         assert!(Place::lock(&directory).is_ok());
+    }
+
+    #[test]
+    fn a_directory_is_free_once_its_owner_is_gone_whoever_has_its_descriptors() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("data");
+        let place = Place::lock(&directory).ok().unwrap();
+        // As a process has them that was forked meanwhile.
+        let forked = place.lock.try_clone().unwrap();
+        let forked_directory = place.directory_lock.as_ref().map(fs::File::try_clone);
+        drop(place);
+        assert!(Place::lock(&directory).is_ok());
+        drop((forked, forked_directory));
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use stepwell_interp::Timestamp;
 
-use super::store::{int, ms, status};
 use crate::journal::{
-    CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
-    MessageId, NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status,
-    StoredSegment, TokenHash, View, segment_page,
+    Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
+    MessageId, Meter, NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status,
+    StoredSegment, TokenHash, UsageKey, UsageQuery, View,
+    number::{int, ms},
+    segment_page,
 };
 
 type Read<T> = rusqlite::Result<T>;
@@ -360,6 +361,71 @@ pub(super) fn scan(
     Ok(page)
 }
 
+/// Columns of the usage that are counts, in the order of [`Meter::ALL`].
+const COUNTS: [&str; Meter::ALL.len()] = [
+    "executions",
+    "redrives",
+    "ended",
+    "transitions",
+    "tasks",
+    "cpu_micros",
+    "memory_time",
+    "bytes_in",
+    "bytes_out",
+    "bytes_stored",
+];
+
+pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey, Amounts)>> {
+    let sql = format!(
+        "SELECT day, tenant, machine, plugin, {} FROM usage WHERE (day, tenant, machine, plugin) >= (?1, ?2, ?3, ?4)
+         AND day <= ?5 ORDER BY day, tenant, machine, plugin",
+        COUNTS.join(", ")
+    );
+    let start = query.start();
+    let mut read = conn.prepare_cached(&sql)?;
+    let values = params![
+        start.day,
+        &*start.tenant,
+        &*start.machine,
+        &*start.plugin,
+        query.to
+    ];
+    let mut rows = read.query(values)?;
+    let mut page = Vec::new();
+    while page.len() < query.limit as usize {
+        let Some(row) = rows.next()? else { break };
+        let text = |column| Ok::<Arc<str>, rusqlite::Error>(row.get_ref(column)?.as_str()?.into());
+        let key = UsageKey {
+            day: row.get(0)?,
+            tenant: text(1)?,
+            machine: text(2)?,
+            plugin: text(3)?,
+        };
+        if query.wants(&key) {
+            page.push((key, counts(row, 4)?));
+        }
+    }
+    Ok(page)
+}
+
+pub(super) fn usage_of_tenants(conn: &Connection) -> Read<Vec<(Arc<str>, Amounts)>> {
+    let sums = COUNTS.map(|column| format!("sum({column})")).join(", ");
+    let sql = format!("SELECT tenant, {sums} FROM usage GROUP BY tenant ORDER BY tenant");
+    let mut read = conn.prepare(&sql)?;
+    let found = read.query_map([], |row| {
+        Ok((row.get_ref(0)?.as_str()?.into(), counts(row, 1)?))
+    })?;
+    found.collect()
+}
+
+fn counts(row: &Row<'_>, first: usize) -> Read<Amounts> {
+    let mut usage = Amounts::default();
+    for (index, meter) in Meter::ALL.into_iter().enumerate() {
+        usage.add(meter, unsigned(row, first + index)?);
+    }
+    Ok(usage)
+}
+
 fn execution_row(row: &Row<'_>) -> Read<ExecutionRow> {
     Ok(ExecutionRow {
         id: ExecutionId(unsigned(row, 0)?),
@@ -449,4 +515,9 @@ impl Wanted {
             .copied()
             .unwrap_or(false)
     }
+}
+
+/// The status of a stored number.
+fn status(number: i64) -> rusqlite::Result<Status> {
+    Status::from_number(number).ok_or(rusqlite::Error::IntegralValueOutOfRange(0, number))
 }

@@ -20,9 +20,10 @@ use super::super::{
 const APPLICATION_ID: i64 = 0x5354_5057;
 
 /// All tables, those first that are small.
-const TABLES: [&str; 7] = [
+const TABLES: [&str; 8] = [
     "meta",
     "records",
+    "usage",
     "messages",
     "tasks",
     "blobs",
@@ -31,7 +32,7 @@ const TABLES: [&str; 7] = [
 ];
 
 /// The format this version writes.
-const FORMAT: i64 = 2;
+const FORMAT: i64 = 3;
 
 /// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
 /// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
@@ -75,6 +76,13 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
     ALTER TABLE executions ADD COLUMN alias INTEGER;
     CREATE INDEX executions_of_version ON executions (version, status) WHERE version IS NOT NULL;
     CREATE INDEX executions_of_alias ON executions (alias, status) WHERE alias IS NOT NULL;
+", "
+    CREATE TABLE usage (
+        day INTEGER NOT NULL, tenant TEXT NOT NULL, machine TEXT NOT NULL, plugin TEXT NOT NULL,
+        executions INTEGER NOT NULL, redrives INTEGER NOT NULL, ended INTEGER NOT NULL, transitions INTEGER NOT NULL,
+        tasks INTEGER NOT NULL, cpu_micros INTEGER NOT NULL, memory_time INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
+        bytes_out INTEGER NOT NULL, bytes_stored INTEGER NOT NULL,
+        PRIMARY KEY (day, tenant, machine, plugin)) WITHOUT ROWID;
 "];
 
 /// Opens the file for writing, creates or migrates its tables.

@@ -157,6 +157,7 @@ pub(super) fn proceed(
         close: Vec::new(),
         send: Vec::new(),
         consume: Vec::new(),
+        charges: Vec::new(),
     }
 }
 

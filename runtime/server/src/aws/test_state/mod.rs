@@ -28,7 +28,7 @@ const STATE_NAME: &str = "StateName";
 
 pub(super) async fn test_state(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let input = &mut call.input;
-    let limits = if call.state.config.raised_limits {
+    let limits = if call.state.engine.raised_limits(&call.caller.tenant) {
         Limits::Raised
     } else {
         Limits::Strict

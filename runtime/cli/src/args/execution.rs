@@ -1,0 +1,208 @@
+//! The flags of `stepwell run`, the commands of `stepwell execution`, and those that answer their tasks.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    place::{PlaceArgs, RegionArgs, RuntimeArgs},
+    serve::ServicesArgs,
+};
+
+/// What an execution is started with.
+#[derive(Debug, Args)]
+pub(crate) struct InputArgs {
+    /// Input: JSON, @FILE, or - for stdin
+    #[arg(
+        long,
+        value_name = "JSON|@FILE|-",
+        default_value = "{}",
+        allow_hyphen_values = true
+    )]
+    pub(crate) input: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The definition
+    #[arg(value_name = "MACHINE.asl.json")]
+    pub(crate) machine: PathBuf,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Keep the execution durably here; without it nothing outlives the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) runtime: RuntimeArgs,
+    #[command(flatten)]
+    pub(crate) services: ServicesArgs,
+    #[command(flatten)]
+    pub(crate) region: RegionArgs,
+    /// Name of the execution; with --data a name that is known is taken up again
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Run as a synchronous EXPRESS workflow
+    #[arg(long, conflicts_with = "name")]
+    pub(crate) express: bool,
+    /// Print the whole result as JSON, a failed one too
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Show nothing while it runs
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StartArgs {
+    /// Name or ARN of the state machine
+    pub(crate) machine: String,
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    /// Name of the execution; a UUID when absent
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Stay until it ends and show its progress; of an EXPRESS state machine, its result
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) runtime: RuntimeArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Name or ARN of a state machine, or ARN of a map run, whose children are meant; all state machines when absent
+    pub(crate) machine: Option<String>,
+    /// Only those in this status
+    #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"])]
+    pub(crate) status: Option<String>,
+    /// Most executions to list
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExecutionCommand {
+    /// Start an execution
+    Start(StartArgs),
+    /// List executions, newest first
+    List(ListArgs),
+    /// Show one execution
+    Show {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        /// Write a waterfall of states and attempts over time
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Print the events of an execution
+    History {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        /// Print AWS's events as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Follow an execution until it ends
+    Watch {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Stop a running execution
+    Stop {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        /// Error to record
+        #[arg(long)]
+        error: Option<String>,
+        /// Cause to record
+        #[arg(long)]
+        cause: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Let an execution that did not succeed go on with the states that failed
+    Redrive {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        /// Call this redrive so: the same token again is the same redrive
+        #[arg(long, value_name = "TOKEN")]
+        token: Option<String>,
+        /// Follow it until it ends
+        #[arg(long)]
+        watch: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// Let the task that waits for a token succeed
+    Success {
+        /// The task token
+        token: String,
+        /// Output of the task: JSON, @FILE, or - for stdin
+        #[arg(
+            long,
+            value_name = "JSON|@FILE|-",
+            default_value = "{}",
+            allow_hyphen_values = true
+        )]
+        output: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Let the task that waits for a token fail
+    Failure {
+        /// The task token
+        token: String,
+        /// Name of the error, as Retry and Catch see it
+        #[arg(long)]
+        error: Option<String>,
+        /// Cause of the error
+        #[arg(long)]
+        cause: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+    /// Tell that the task is still worked on
+    Heartbeat {
+        /// The task token
+        token: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+        #[command(flatten)]
+        runtime: RuntimeArgs,
+    },
+}

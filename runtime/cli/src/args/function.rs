@@ -1,0 +1,126 @@
+//! The commands of `stepwell plugin` that work on plugins that were uploaded: functions, by AWS's name for them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use stepwell_sandbox::{parse_bytes, parse_duration};
+
+use super::PlaceArgs;
+
+/// What the API has for memory, MiB, and for time, seconds.
+const MEMORY_MIB: std::ops::RangeInclusive<u64> = 128..=10_240;
+const TIMEOUT_S: std::ops::RangeInclusive<u64> = 1..=900;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FunctionCommand {
+    /// Upload a plugin: new, or the next code of the one of that name
+    Push(PushArgs),
+    /// List what was uploaded, or the versions and aliases of one plugin
+    Versions {
+        /// Name of the plugin
+        name: Option<String>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Let an alias stand for a version, or for the newest code
+    Alias {
+        /// Name of the plugin
+        name: String,
+        /// Name of the alias, such as `live`
+        alias: String,
+        /// Number of the version, or $LATEST
+        version: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Let an alias stand for the version before its own again
+    Rollback {
+        /// Name of the plugin
+        name: String,
+        /// Name of the alias
+        alias: String,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+    /// Remove what was uploaded: all of a plugin, or one version
+    Remove {
+        /// Name of the plugin
+        name: String,
+        /// Only this version
+        #[arg(long, value_name = "NUMBER")]
+        version: Option<String>,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PushArgs {
+    /// A .wasm file, or a folder with plugin.toml
+    pub(crate) path: PathBuf,
+    /// Name of the plugin; that of the file or folder when absent
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Make a version of it that never changes
+    #[arg(long)]
+    pub(crate) publish: bool,
+    /// Let this alias stand for the version; made when it is not there
+    #[arg(long, value_name = "NAME", requires = "publish")]
+    pub(crate) alias: Option<String>,
+    /// Memory of an attempt, from 128MiB on; that of plugin.toml, else 128MiB for a new plugin
+    #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
+    pub(crate) memory: Option<u64>,
+    /// Wall and CPU time of an attempt, up to 15m; that of plugin.toml, else 3s for a new plugin
+    #[arg(long, value_name = "TIME", value_parser = timeout_s)]
+    pub(crate) timeout: Option<u64>,
+    /// Environment variable of the plugin; may be repeated; replaces all that it had
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// What this code is
+    #[arg(long)]
+    pub(crate) description: Option<String>,
+    /// Print the configuration as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// MiB, at least what the API takes.
+fn memory_mib(text: &str) -> Result<u64, String> {
+    let mib = parse_bytes(text).map(|bytes| bytes.div_ceil(1 << 20));
+    mib.filter(|mib| MEMORY_MIB.contains(mib)).ok_or_else(|| {
+        format!(
+            "it is a size from {}MiB to {}MiB",
+            MEMORY_MIB.start(),
+            MEMORY_MIB.end()
+        )
+    })
+}
+
+/// Seconds, what the API takes.
+fn timeout_s(text: &str) -> Result<u64, String> {
+    let seconds = parse_duration(text).map(|time| time.as_millis().div_ceil(1_000) as u64);
+    seconds
+        .filter(|seconds| TIMEOUT_S.contains(seconds))
+        .ok_or_else(|| "it is a time from 1s to 15m".to_owned())
+}
+
+fn variable(text: &str) -> Result<(String, String), &'static str> {
+    let (name, value) = text.split_once('=').ok_or("it is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+/// What the API has for a plugin's own memory and time.
+pub(crate) fn within_api(memory_bytes: u64, wall: Duration) -> (u64, u64) {
+    let mib = memory_bytes.div_ceil(1 << 20);
+    let seconds = wall.as_millis().div_ceil(1_000) as u64;
+    (
+        mib.clamp(*MEMORY_MIB.start(), *MEMORY_MIB.end()),
+        seconds.clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end()),
+    )
+}

@@ -1,0 +1,142 @@
+//! The commands of `stepwell plugin`, and what compiling a plugin may take.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use stepwell_sandbox::{CompileBounds, parse_bytes, parse_duration};
+
+use super::FunctionCommand;
+
+/// Less memory does not hold the compiler itself (ours).
+const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PluginCommand {
+    /// Write a new plugin in Rust, with tests
+    New {
+        /// Name of the plugin; also of its folder
+        name: String,
+        /// Folder to write instead of NAME
+        #[arg(long, value_name = "DIR")]
+        path: Option<PathBuf>,
+        /// Folder of the Rust SDK; by default guest-sdk/rust of the sources that this program was built from
+        #[arg(long, value_name = "DIR")]
+        sdk: Option<PathBuf>,
+    },
+    /// Build the plugin in this folder and install it in a plugin directory
+    Build {
+        /// Folder of the plugin
+        #[arg(default_value = ".")]
+        path: PathBuf,
+        /// Plugin directory to install into
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Cargo profile
+        #[arg(long, default_value = "release")]
+        profile: String,
+        /// Folder for what cargo builds, shared by all plugins so that the SDK is built once; by default in the user's
+        /// cache directory. A workspace's own is kept
+        #[arg(long, value_name = "DIR", env = "STEPWELL_PLUGIN_TARGET")]
+        target_dir: Option<PathBuf>,
+        #[command(flatten)]
+        compile: CompileArgs,
+    },
+    /// Check that a file or plugin folder can be served
+    Check {
+        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
+        path: PathBuf,
+        #[command(flatten)]
+        compile: CompileArgs,
+    },
+    /// Show the contract, imports, grants and limits of a plugin
+    Inspect {
+        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
+        path: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
+    },
+    /// List the plugins of a directory
+    List {
+        /// The plugin directory
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
+    },
+    /// Run one task on a plugin
+    Invoke {
+        /// Name of the plugin in the plugin directory
+        name: String,
+        /// Input, the same as --input
+        #[arg(
+            value_name = "JSON|@FILE|-",
+            conflicts_with = "input",
+            allow_hyphen_values = true
+        )]
+        given: Option<String>,
+        /// Input: JSON, @FILE, or - for stdin
+        #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+        input: Option<String>,
+        /// The plugin directory
+        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
+        plugins: PathBuf,
+        /// Print outcome, usage and logs as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        compile: CompileArgs,
+    },
+    #[command(flatten)]
+    Uploaded(FunctionCommand),
+}
+
+/// What compiling a plugin may take.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct CompileArgs {
+    /// Memory that compiling one plugin may take, such as 2GiB
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STEPWELL_COMPILE_MEMORY",
+        default_value = "2GiB",
+        value_parser = compile_memory
+    )]
+    pub(crate) compile_memory: u64,
+    /// CPU time that compiling one plugin may take, such as 2m; four times as much may pass on the clock
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "STEPWELL_COMPILE_CPU",
+        default_value = "2m",
+        value_parser = compile_cpu
+    )]
+    pub(crate) compile_cpu: Duration,
+}
+
+impl Default for CompileArgs {
+    fn default() -> Self {
+        let bounds = CompileBounds::default();
+        Self {
+            compile_memory: bounds.memory_bytes,
+            compile_cpu: bounds.cpu,
+        }
+    }
+}
+
+fn compile_memory(text: &str) -> Result<u64, String> {
+    let least = COMPILE_MEMORY_BYTES_MIN;
+    let size = parse_bytes(text).filter(|size| *size >= least);
+    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+}
+
+fn compile_cpu(text: &str) -> Result<Duration, &'static str> {
+    let time = parse_duration(text).filter(|time| time.as_secs() >= 1);
+    time.ok_or("it is a time of at least 1s, such as 90s or 2m")
+}

@@ -1,0 +1,244 @@
+//! The commands of `stepwell tenant`: names, flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use stepwell_engine::Rate;
+use stepwell_sandbox::parse_bytes;
+use stepwell_server::check_rated;
+
+use super::{PlaceArgs, place::usual_endpoint};
+use crate::host::USUAL_DATA;
+
+/// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
+#[derive(Debug, Args)]
+pub(crate) struct TenantPlace {
+    /// Address of a running server, such as https://flows.example:8443, which is asked with an operator's access key; when
+    /// neither this nor --data or --key-file is given, that of AWS_ENDPOINT_URL_SFN, else AWS_ENDPOINT_URL, else
+    /// STEPWELL_ENDPOINT
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "key_file"])]
+    endpoint: Option<String>,
+    /// Data directory, created when missing; ./stepwell-data when neither this nor a server is named
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// File with the keys that seal the secrets of access keys; made when missing; DIR.key beside the data directory when
+    /// absent
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key_file: Option<PathBuf>,
+}
+
+impl TenantPlace {
+    /// The server that is meant. A data directory or key file that was named wins over the variables.
+    pub(crate) fn endpoint(&self) -> Option<String> {
+        let asked = self.endpoint.clone();
+        let is_here = self.data.is_some() || self.key_file.is_some();
+        asked.or_else(|| (!is_here).then(usual_endpoint).flatten())
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.clone().unwrap_or_else(|| USUAL_DATA.into())
+    }
+}
+
+/// Quotas that change; the others stay. `none` takes a quota away.
+#[derive(Debug, Args)]
+pub(crate) struct QuotaArgs {
+    /// Values of the limits: strict, raised, or the server's
+    #[arg(long, value_parser = ["strict", "raised", "server"])]
+    pub(crate) limits: Option<String>,
+    /// Rates of requests: off, AWS's, or the server's
+    #[arg(long, value_parser = ["off", "aws", "server"], conflicts_with = "rate")]
+    pub(crate) rates: Option<String>,
+    /// Requests of an operation: so many at once and so many a second, such as StartExecution=100/20; may be repeated
+    #[arg(long, value_name = "OPERATION=BUCKET/SECOND", value_parser = rate)]
+    pub(crate) rate: Vec<(String, Rate)>,
+    /// Executions that have not ended
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub(crate) open_executions: Option<Most>,
+    /// Attempts of plugins that run at a time
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub(crate) running_tasks: Option<Most>,
+    /// Bytes of events and large values, such as 10GiB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) stored_bytes: Option<Most>,
+    /// State machines
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub(crate) state_machines: Option<Most>,
+    /// Activities
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub(crate) activities: Option<Most>,
+}
+
+/// A quota, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Most(pub(crate) Option<u64>);
+
+const NONE: &str = "none";
+
+fn count(text: &str) -> Result<Most, &'static str> {
+    if text == NONE {
+        return Ok(Most(None));
+    }
+    let count = text.parse().map_err(|_| "it is a number, or `none`")?;
+    Ok(Most(Some(count)))
+}
+
+fn size(text: &str) -> Result<Most, &'static str> {
+    if text == NONE {
+        return Ok(Most(None));
+    }
+    let size = parse_bytes(text).ok_or("it is a size such as 10GiB, or `none`")?;
+    Ok(Most(Some(size)))
+}
+
+fn rate(text: &str) -> Result<(String, Rate), String> {
+    let form = "it is OPERATION=BUCKET/SECOND, such as StartExecution=100/20";
+    let (operation, rate) = text.split_once('=').ok_or(form)?;
+    let (bucket, per_second) = rate.split_once('/').ok_or(form)?;
+    let number = |text: &str| text.parse().map_err(|_| form);
+    let rate = Rate {
+        bucket: number(bucket)?,
+        per_second: number(per_second)?,
+    };
+    check_rated(operation)?;
+    Ok((operation.to_owned(), rate))
+}
+
+/// What was used, and what it costs.
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// Account of a tenant; all of them when absent
+    #[arg(long, value_name = "ACCOUNT")]
+    pub(crate) tenant: Option<String>,
+    /// From this day on, such as 2026-01-31 (UTC)
+    #[arg(long, value_name = "DAY")]
+    pub(crate) from: Option<jiff::civil::Date>,
+    /// Up to this day, included
+    #[arg(long, value_name = "DAY")]
+    pub(crate) to: Option<jiff::civil::Date>,
+    /// Print as JSON, with every count
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TenantCommand {
+    /// Add a tenant
+    Add {
+        /// Account: 12 digits
+        account: String,
+        /// Name to show in lists
+        #[arg(long, default_value = "")]
+        name: String,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// List tenants
+    List {
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Remove a tenant that has no access keys, state machines, activities and functions
+    Remove {
+        /// Account: 12 digits
+        account: String,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Change quotas of a tenant
+    Set {
+        /// Account: 12 digits
+        account: String,
+        #[command(flatten)]
+        quotas: QuotaArgs,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Show the quotas of a tenant, and how much of them it has taken
+    Show {
+        /// Account: 12 digits
+        account: String,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Add, list, disable and remove access keys
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Make a new key in the key file, and seal all secrets anew by it
+    Rotate {
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Print the audit log of a tenant, oldest first
+    Audit {
+        /// Account: 12 digits
+        account: String,
+        /// Only from this time on, such as 2026-01-31T12:00:00Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<jiff::Timestamp>,
+        /// Print as JSON, a line an entry
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Add an access key and print its secret, which is not shown again
+    Add {
+        /// Account of the tenant: 12 digits
+        account: String,
+        /// What it may do; each role may do all that those before it may
+        #[arg(long, value_parser = ["read", "run", "admin", "operator"])]
+        role: String,
+        /// Who has it
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// List access keys
+    List {
+        /// Account of a tenant; all of them when absent
+        account: Option<String>,
+        /// Print as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Refuse an access key until it is enabled
+    Disable {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Take an access key again
+    Enable {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+    /// Forget an access key
+    Remove {
+        /// Its id
+        id: String,
+        #[command(flatten)]
+        place: TenantPlace,
+    },
+}

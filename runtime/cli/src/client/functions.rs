@@ -1,0 +1,62 @@
+//! Calls of the function service, by which plugins are uploaded. Hides its paths and how it tells errors.
+
+use anyhow::{Context, anyhow};
+use axum::http::{Method, Request, header};
+use http_body_util::BodyExt;
+use serde_json::Value;
+
+use super::{Client, Refused};
+use crate::exit::{Blame, Outcome, Stop};
+
+/// Before the paths of all calls.
+const VERSION: &str = "/2015-03-31";
+
+impl Client {
+    /// One call of the function service, by its path below the version.
+    pub(crate) async fn functions(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Outcome<Result<Value, Refused>> {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.url(&format!("{VERSION}/{path}")))
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(
+                body.map(|body| body.to_string().into_bytes())
+                    .unwrap_or_default(),
+            )
+            .usage()?;
+        let response = self.send_to("lambda", request).await?;
+        let (parts, body) = response.into_parts();
+        let bytes = body
+            .collect()
+            .await
+            .context("the answer broke off")
+            .runtime()?
+            .to_bytes();
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if parts.status.is_success() {
+            return Ok(Ok(answer));
+        }
+        let code = parts
+            .headers
+            .get("x-amzn-errortype")
+            .and_then(|code| code.to_str().ok());
+        let told = ["Message", "message"]
+            .iter()
+            .find_map(|key| answer.get(*key)?.as_str());
+        let refused = Refused {
+            code: code.unwrap_or_default().to_owned(),
+            message: told.unwrap_or_default().to_owned(),
+        };
+        if parts.status.is_server_error() || code.is_none() {
+            let status = parts.status;
+            return Err(Stop::Runtime(anyhow!(
+                "{path} failed ({status}): {refused}"
+            )));
+        }
+        Ok(Err(refused))
+    }
+}

@@ -1,0 +1,411 @@
+//! `plugin push` and what belongs to it: plugins that are uploaded to an installation, their versions and aliases.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use axum::http::Method;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+use stepwell_sandbox::Manifest;
+
+use crate::args::{FunctionCommand, PushArgs, within_api};
+use crate::client::{Client, Purpose, Refused};
+use crate::exit::{Blame, Outcome, Stop};
+use crate::host::USUAL_DATA;
+use crate::table::Table;
+use crate::terminal::{Waiting, columns};
+
+/// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
+const CODE_BYTES_MAX: usize = 50 << 20;
+const LATEST: &str = "$LATEST";
+
+pub(super) async fn function(command: FunctionCommand) -> Outcome {
+    match command {
+        FunctionCommand::Push(args) => push(&args).await,
+        FunctionCommand::Versions { name, json, place } => {
+            let client = Client::open(&place, Purpose::Look).await?;
+            let done = match name {
+                Some(name) => versions(&client, &name, json).await,
+                None => all(&client, json).await,
+            };
+            client.close().await;
+            done
+        }
+        FunctionCommand::Alias {
+            name,
+            alias,
+            version,
+            place,
+        } => {
+            let client = Client::open(&place, Purpose::Look).await?;
+            let done = point(&client, &name, &alias, &version).await;
+            client.close().await;
+            done
+        }
+        FunctionCommand::Rollback { name, alias, place } => {
+            let client = Client::open(&place, Purpose::Look).await?;
+            let done = rollback(&client, &name, &alias).await;
+            client.close().await;
+            done
+        }
+        FunctionCommand::Remove {
+            name,
+            version,
+            place,
+        } => {
+            let client = Client::open(&place, Purpose::Look).await?;
+            let done = remove(&client, &name, version.as_deref()).await;
+            client.close().await;
+            done
+        }
+    }
+}
+
+/// What is to be uploaded.
+struct Package {
+    name: String,
+    wasm: Vec<u8>,
+    /// Of a folder.
+    manifest: Option<Manifest>,
+    /// Whether the manifest asks for grants.
+    grants: bool,
+}
+
+impl Package {
+    fn read(path: &Path, name: Option<&str>) -> Outcome<Package> {
+        let (file, manifest, grants) = if path.is_dir() {
+            let (manifest, grants) = manifest(path)?;
+            (only_wasm(path)?, Some(manifest), grants)
+        } else {
+            (path.to_owned(), None, false)
+        };
+        let wasm = std::fs::read(&file)
+            .with_context(|| format!("`{}` cannot be read", file.display()))
+            .usage()?;
+        if wasm.len() > CODE_BYTES_MAX {
+            return Err(Stop::Usage(anyhow!(
+                "`{}` has {} bytes, and an upload at most {CODE_BYTES_MAX}\nhint: build it for size (opt-level = \"s\", strip = true), or put it into the server's plugin directory",
+                file.display(),
+                wasm.len()
+            )));
+        }
+        let of_path = path.file_stem().and_then(|stem| stem.to_str());
+        let name = name.or(of_path).unwrap_or_default().to_owned();
+        Ok(Package {
+            name,
+            wasm,
+            manifest,
+            grants,
+        })
+    }
+}
+
+/// A folder's manifest, and whether it asks for grants.
+fn manifest(folder: &Path) -> Outcome<(Manifest, bool)> {
+    let file = folder.join("plugin.toml");
+    let text = match std::fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(error)
+                .with_context(|| format!("`{}` cannot be read", file.display()))
+                .usage();
+        }
+    };
+    let manifest = Manifest::parse(&text)
+        .map_err(|error| anyhow!("`{}`: {error}", file.display()))
+        .usage()?;
+    let tables: toml::Table = text.parse().usage()?;
+    Ok((manifest, tables.contains_key("grants")))
+}
+
+/// The one .wasm file of a plugin's folder.
+fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
+    let entries = std::fs::read_dir(folder)
+        .with_context(|| format!("`{}` cannot be read", folder.display()))
+        .usage()?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let is_wasm = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "wasm");
+    let mut found: Vec<PathBuf> = files.filter(is_wasm).collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(file), true) => Ok(file),
+        (None, _) => Err(Stop::Usage(anyhow!(
+            "`{0}` has no .wasm file\nhint: `stepwell plugin build {0}` builds a plugin of Rust into {USUAL_DATA}/plugins",
+            folder.display()
+        ))),
+        (Some(_), false) => Err(Stop::Usage(anyhow!(
+            "`{}` has several .wasm files\nhint: name the one to upload",
+            folder.display()
+        ))),
+    }
+}
+
+async fn push(args: &PushArgs) -> Outcome {
+    let package = Package::read(&args.path, args.name.as_deref())?;
+    let client = Client::open(&args.place, Purpose::Look).await?;
+    let done = upload(&client, args, &package).await;
+    client.close().await;
+    done
+}
+
+/// Uploads in the order that leaves what runs as it is when something is refused.
+async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome {
+    let name = &package.name;
+    let path = format!("functions/{name}");
+    let settings = settings(args, package.manifest.as_ref());
+    if package.grants {
+        // They are the operator's to give.
+        say!(
+            "warning: the [grants] of plugin.toml are not uploaded: only plugins of the server's plugin directory are granted anything but variables (--env)"
+        );
+    }
+    let code = json!({"ZipFile": STANDARD.encode(&package.wasm)});
+    let kilobytes = package.wasm.len().div_ceil(1_000);
+    let what = format!("{name}: {kilobytes} kB go up, are checked and compiled");
+    let stored = client.functions(Method::GET, &path, None).await?;
+    let mut told = match stored {
+        Ok(_) => {
+            let change = json!({"ZipFile": code["ZipFile"]});
+            let code_path = format!("{path}/code");
+            let sent = client.functions(Method::PUT, &code_path, Some(&change));
+            let told = waited(what, sent).await?;
+            if settings.as_object().is_some_and(serde_json::Map::is_empty) {
+                told
+            } else {
+                let path = format!("{path}/configuration");
+                accepted(
+                    client
+                        .functions(Method::PUT, &path, Some(&settings))
+                        .await?,
+                )?
+            }
+        }
+        Err(refused) if refused.code == "ResourceNotFoundException" => {
+            let mut new = settings;
+            new["FunctionName"] = name.as_str().into();
+            new["Code"] = code;
+            // Nobody takes a role on here; the API wants one.
+            new["Role"] = "arn:aws:iam::000000000000:role/stepwell".into();
+            let sent = client.functions(Method::POST, "functions", Some(&new));
+            waited(what, sent).await?
+        }
+        Err(refused) => return Err(refused_by(&refused)),
+    };
+    if args.publish {
+        let description = json!({"Description": args.description.as_deref().unwrap_or_default()});
+        let path = format!("{path}/versions");
+        told = accepted(
+            client
+                .functions(Method::POST, &path, Some(&description))
+                .await?,
+        )?;
+    }
+    let version = told["Version"].as_str().unwrap_or(LATEST).to_owned();
+    if let Some(alias) = &args.alias {
+        set_alias(client, name, alias, &version).await?;
+    }
+    if args.json {
+        return super::print_json(&told);
+    }
+    let alias = args
+        .alias
+        .as_ref()
+        .map(|alias| format!(", {alias} stands for it"));
+    super::print(&format!(
+        "{name} {version} is served{}: sha256 {}, {} MiB of memory, {} s\n",
+        alias.unwrap_or_default(),
+        hex(told["CodeSha256"].as_str().unwrap_or_default()),
+        told["MemorySize"],
+        told["Timeout"]
+    ))
+}
+
+/// What of the settings was asked for: by flags, else by the manifest.
+fn settings(args: &PushArgs, manifest: Option<&Manifest>) -> Value {
+    let of_manifest =
+        manifest.map(|manifest| within_api(manifest.limits.memory_bytes, manifest.limits.wall));
+    let memory = args.memory.or(of_manifest.map(|(memory, _)| memory));
+    let timeout = args.timeout.or(of_manifest.map(|(_, timeout)| timeout));
+    let mut settings = json!({});
+    if let Some(memory) = memory {
+        settings["MemorySize"] = memory.into();
+    }
+    if let Some(timeout) = timeout {
+        settings["Timeout"] = timeout.into();
+    }
+    if !args.env.is_empty() {
+        let variables: BTreeMap<_, _> = args.env.iter().cloned().collect();
+        settings["Environment"] = json!({"Variables": variables});
+    }
+    if let Some(description) = &args.description {
+        settings["Description"] = description.as_str().into();
+    }
+    settings
+}
+
+/// A call that takes a while, under a sign that it goes on.
+async fn waited(
+    what: String,
+    call: impl Future<Output = Outcome<Result<Value, Refused>>>,
+) -> Outcome<Value> {
+    let mut waiting = Waiting::new(what, false);
+    let mut call = std::pin::pin!(call);
+    let answer = loop {
+        tokio::select! {
+            biased;
+            answer = &mut call => break answer,
+            () = waiting.turn() => {}
+        }
+    };
+    waiting.over();
+    accepted(answer?)
+}
+
+fn accepted(answer: Result<Value, Refused>) -> Outcome<Value> {
+    answer.map_err(|refused| refused_by(&refused))
+}
+
+fn refused_by(refused: &Refused) -> Stop {
+    Stop::Usage(anyhow!("{refused}"))
+}
+
+async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
+    set_alias(client, name, alias, version).await?;
+    super::print(&format!("{alias} of {name} stands for {version}\n"))
+}
+
+async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
+    let path = format!("functions/{name}/aliases");
+    // Weights that split calls between two versions go: the alias stands for this one.
+    let change = json!({
+        "Name": alias, "FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": {}}
+    });
+    let made = client
+        .functions(Method::PUT, &format!("{path}/{alias}"), Some(&change))
+        .await?;
+    match made {
+        Ok(_) => Ok(()),
+        Err(refused) if refused.code == "ResourceNotFoundException" => {
+            let new = json!({"Name": alias, "FunctionVersion": version});
+            accepted(client.functions(Method::POST, &path, Some(&new)).await?).map(drop)
+        }
+        Err(refused) => Err(refused_by(&refused)),
+    }
+}
+
+async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
+    let path = format!("functions/{name}/aliases/{alias}");
+    let told = accepted(client.functions(Method::GET, &path, None).await?)?;
+    let now = told["FunctionVersion"].as_str().unwrap_or_default();
+    let numbered = pages(client, &format!("functions/{name}/versions"), "Versions").await?;
+    let numbers = numbered
+        .iter()
+        .filter_map(|version| number(version["Version"].as_str()?));
+    let at = number(now).unwrap_or(u64::MAX);
+    let Some(before) = numbers.filter(|number| *number < at).max() else {
+        return Err(Stop::Usage(anyhow!(
+            "{alias} of {name} stands for {now}, and there is no version before it\nhint: `stepwell plugin versions {name}` lists what there is"
+        )));
+    };
+    point(client, name, alias, &before.to_string()).await
+}
+
+fn number(version: &str) -> Option<u64> {
+    version.parse().ok()
+}
+
+async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
+    let path = match version {
+        Some(version) => format!("functions/{name}?Qualifier={version}"),
+        None => format!("functions/{name}"),
+    };
+    accepted(client.functions(Method::DELETE, &path, None).await?)?;
+    let what = version.map_or_else(
+        || name.to_owned(),
+        |version| format!("version {version} of {name}"),
+    );
+    super::print(&format!("removed {what}; what runs goes on\n"))
+}
+
+/// All items of a list.
+async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
+    let (mut items, mut marker) = (Vec::new(), None::<String>);
+    loop {
+        let at = match &marker {
+            Some(marker) => format!("{path}?Marker={marker}"),
+            None => path.to_owned(),
+        };
+        let mut page = accepted(client.functions(Method::GET, &at, None).await?)?;
+        if let Some(Value::Array(more)) = page.get_mut(key).map(Value::take) {
+            items.extend(more);
+        }
+        marker = page["NextMarker"].as_str().map(str::to_owned);
+        if marker.is_none() {
+            return Ok(items);
+        }
+    }
+}
+
+async fn all(client: &Client, as_json: bool) -> Outcome {
+    let found = pages(client, "functions", "Functions").await?;
+    if as_json {
+        return super::print_json(&json!(found));
+    }
+    if found.is_empty() {
+        say!("nothing was uploaded; `stepwell plugin push FILE` does");
+        return Ok(());
+    }
+    let mut table = Table::new(&["plugin", "size", "memory", "time", "changed", "description"]);
+    for one in &found {
+        table.row([
+            text(one, "FunctionName"),
+            format!("{} kB", one["CodeSize"].as_u64().unwrap_or(0) / 1_000),
+            format!("{} MiB", one["MemorySize"]),
+            format!("{} s", one["Timeout"]),
+            changed(one),
+            text(one, "Description"),
+        ]);
+    }
+    super::print(&table.take(columns()))
+}
+
+async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
+    let versions = pages(client, &format!("functions/{name}/versions"), "Versions").await?;
+    let aliases = pages(client, &format!("functions/{name}/aliases"), "Aliases").await?;
+    if as_json {
+        return super::print_json(&json!({"versions": versions, "aliases": aliases}));
+    }
+    let mut table = Table::new(&["version", "aliases", "sha256", "changed", "description"]);
+    for one in &versions {
+        let stand_for = |alias: &&Value| alias["FunctionVersion"] == one["Version"];
+        let of_it: Vec<String> = aliases
+            .iter()
+            .filter(stand_for)
+            .map(|alias| text(alias, "Name"))
+            .collect();
+        table.row([
+            text(one, "Version"),
+            of_it.join(", "),
+            hex(&text(one, "CodeSha256")).chars().take(12).collect(),
+            changed(one),
+            text(one, "Description"),
+        ]);
+    }
+    super::print(&table.take(columns()))
+}
+
+fn text(of: &Value, key: &str) -> String {
+    of[key].as_str().unwrap_or_default().to_owned()
+}
+
+/// When it was changed, as all times are shown here.
+fn changed(of: &Value) -> String {
+    text(of, "LastModified").replace("+0000", "Z")
+}
+
+/// A hash that the API has in Base64, as plugins are pinned by it.
+fn hex(base64: &str) -> String {
+    let bytes = STANDARD.decode(base64).unwrap_or_default();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,100 @@
+//! The operator's key file: read, made, replaced. Hides its place, its permissions, and that it is never half written.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use stepwell_engine::Vault;
+
+use crate::exit::{Blame, Outcome, Stop};
+use crate::given;
+
+/// Where it is: as given, or beside the data directory, so that a copy of that opens no secret.
+pub(crate) fn place(given: Option<&Path>, data: &Path) -> PathBuf {
+    if let Some(given) = given {
+        return given.to_owned();
+    }
+    let mut name = data
+        .file_name()
+        .map_or_else(|| OsString::from("stepwell-data"), OsString::from);
+    name.push(".key");
+    data.with_file_name(name)
+}
+
+/// The keys of a file that only its owner may read.
+pub(crate) fn read(path: &Path) -> Outcome<Vault> {
+    let text = match given::read(path) {
+        Ok(text) => text,
+        Err(Stop::Usage(error)) => {
+            return Err(Stop::Usage(anyhow!(
+                "{error:#}\nhint: it opens the secrets of access keys; --key-file names it where it is"
+            )));
+        }
+        Err(other) => return Err(other),
+    };
+    check_owner(path)?;
+    Vault::parse(&text)
+        .map_err(|why| Stop::Usage(anyhow!("`{}` is no key file: {why}", path.display())))
+}
+
+/// The keys of a file, which is made when it is missing.
+pub(crate) fn read_or_make(path: &Path) -> Outcome<Vault> {
+    if path.exists() {
+        return read(path);
+    }
+    let vault = Vault::fresh();
+    write(path, &vault)?;
+    say!(
+        "made the key file {}: without it no access key works, so keep a copy, apart from the data",
+        path.display()
+    );
+    Ok(vault)
+}
+
+/// Replaces the file whole.
+pub(crate) fn write(path: &Path, vault: &Vault) -> Outcome {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let fresh = PathBuf::from(name);
+    let written = || -> std::io::Result<()> {
+        // What an interrupted attempt left behind.
+        if fresh.exists() {
+            std::fs::remove_file(&fresh)?;
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file: File = options.open(&fresh)?;
+        file.write_all(vault.to_text().as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, path)?;
+        let folder = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    written()
+        .with_context(|| format!("the key file `{}` cannot be written", path.display()))
+        .usage()
+}
+
+#[cfg(unix)]
+fn check_owner(path: &Path) -> Outcome {
+    use std::os::unix::fs::PermissionsExt;
+    let meta = std::fs::metadata(path).usage()?;
+    if meta.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(Stop::Usage(anyhow!(
+        "the key file `{0}` may be read by others than its owner\nhint: chmod 600 {0}",
+        path.display()
+    )))
+}
+
+#[cfg(not(unix))]
+fn check_owner(_: &Path) -> Outcome {
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! The audit log: what was asked for, by which key, from where. Hides that its entries are records of their tenant,
+//! each written once, in order of time; no call changes or deletes one.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stepwell_interp::Timestamp;
+
+use crate::{
+    engine::Engine, error::Error, journal::CatalogKey, limits::PAGE_MAX, node, reader, record,
+};
+
+const KIND: &str = "audit";
+/// Digits of the time that a record's name begins with: enough until the year 5138.
+const TIME_DIGITS: usize = 14;
+
+/// What an entry says of one request. Stored form, codec v1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Id of the access key; `-` for a command at the data directory.
+    pub key: String,
+    /// Where the request came from; `-` for a command at the data directory.
+    pub address: String,
+    pub operation: String,
+    /// ARN or name of what the request names; empty when it names nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resource: String,
+    /// As the answer has it; entries of one request share it.
+    pub request_id: String,
+    /// The error's code, of a request that was refused or failed; absent when it is about to be carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// An entry with its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited {
+    pub at: Timestamp,
+    pub entry: AuditEntry,
+    /// Where the next page begins.
+    pub place: Arc<str>,
+}
+
+impl Engine {
+    /// Adds an entry to a tenant's log; durable when this answers.
+    pub async fn audit(&self, account: &str, entry: &AuditEntry) -> Result<(), Error> {
+        let name = format!(
+            "{:0TIME_DIGITS$}-{}",
+            node::now().0,
+            uuid::Uuid::new_v4().simple()
+        );
+        let key = CatalogKey {
+            tenant: account.into(),
+            kind: KIND.into(),
+            name: name.into(),
+        };
+        let written = self.put(&key, Some(0), Some(record::encode(entry))).await?;
+        written
+            .map(drop)
+            .map_err(|()| Error::Busy("the audit log cannot be written".to_owned()))
+    }
+
+    /// A page of a tenant's log in order of time: entries from `since` on, or after a place. Empty at the end.
+    pub async fn audited(
+        &self,
+        account: &str,
+        since: Timestamp,
+        after: Option<&str>,
+    ) -> Result<Vec<Audited>, Error> {
+        let start = format!("{:0TIME_DIGITS$}", since.0);
+        let after = after.unwrap_or(&start);
+        let found = self
+            .node()
+            .journal
+            .scan(account, KIND, "", Some(after), PAGE_MAX)
+            .await;
+        let found = found.map_err(reader::broken)?;
+        let entries = found.iter().map(|found| {
+            let time = found.key.name.split('-').next().unwrap_or_default();
+            Ok(Audited {
+                at: Timestamp(time.parse().unwrap_or(0)),
+                entry: record::decode(&found.bytes)?,
+                place: found.key.name.clone(),
+            })
+        });
+        entries.collect()
+    }
+}

@@ -1,0 +1,138 @@
+//! Code of functions: looked at before it is kept, and kept within what an account may have. Hides how that is counted.
+
+use std::sync::Arc;
+
+use super::{
+    FunctionError, KIND, Package, events,
+    record::{Build, FunctionRecord},
+    resolve,
+};
+use crate::{
+    api::Caller,
+    dispatch::hex,
+    engine::Engine,
+    error::Error,
+    executions::refusal,
+    journal::{Amounts, Meter, UsageKey, Write},
+    limits::{CODE_BYTES_MAX, CODE_BYTES_MAX_RAISED, FUNCTION_RECORDS_READ_MAX},
+    node,
+    programs::sha256,
+    reader, record as stored,
+    runner::FunctionVersion,
+};
+
+impl Engine {
+    /// Looks whether code could be kept, and be called with these settings. Keeps nothing.
+    pub(super) async fn check_code(
+        &self,
+        caller: &Caller,
+        name: &str,
+        build: &Build,
+        package: &Package,
+    ) -> Result<(), FunctionError> {
+        // Before the compiler is asked for what would not be kept.
+        self.require_code_room(caller, package.bytes).await?;
+        let code = resolve::Given(package.wasm.clone());
+        let version = build.version(None, Arc::new(code));
+        self.check_version(caller, name, version).await
+    }
+
+    /// Keeps code that was looked at, and counts its bytes; `known` is the function as it was, whose code is kept already.
+    pub(super) async fn keep_code(
+        &self,
+        caller: &Caller,
+        name: &str,
+        package: &Package,
+        known: Option<&FunctionRecord>,
+    ) -> Result<(), FunctionError> {
+        let hash = sha256(&package.wasm);
+        if known.is_some_and(|known| known.has_code(&hex(&hash))) {
+            return Ok(());
+        }
+        let bytes = package.wasm.len() as u64;
+        let key = UsageKey {
+            day: UsageKey::day_of(node::now()),
+            tenant: caller.tenant.clone(),
+            machine: events::machine(caller, name).to_string().into(),
+            plugin: name.into(),
+        };
+        let amounts = Amounts::of(&[(Meter::BytesStored, bytes)]);
+        let kept = Write::Blob {
+            hash,
+            bytes: package.wasm.clone(),
+        };
+        let writes = vec![kept, Write::Charge(vec![(key, amounts)])];
+        let node = self.node();
+        let verdicts = node.journal.commit(writes).await;
+        node.health.note(&verdicts);
+        for verdict in verdicts {
+            verdict.map_err(refusal)?;
+        }
+        node.allowances.stored(&caller.tenant, bytes);
+        Ok(())
+    }
+
+    pub(super) async fn check_build(
+        &self,
+        caller: &Caller,
+        name: &str,
+        build: &Build,
+    ) -> Result<(), FunctionError> {
+        let code = resolve::Kept::new(self.node(), build)?;
+        let version = build.version(None, Arc::new(code));
+        self.check_version(caller, name, version).await
+    }
+
+    async fn check_version(
+        &self,
+        caller: &Caller,
+        name: &str,
+        version: FunctionVersion,
+    ) -> Result<(), FunctionError> {
+        let runner = &self.node().runner;
+        let checked = runner.check(&caller.tenant, name, Arc::new(version)).await;
+        checked.map_err(FunctionError::Invalid)
+    }
+
+    /// Refuses a package of that size where the tenant has stored its part, or has as much code as an account may.
+    async fn require_code_room(&self, caller: &Caller, bytes: u64) -> Result<(), FunctionError> {
+        if let Err(full) = self.node().allowances.has_room(&caller.tenant) {
+            return Err(match full {
+                Error::Rejected { message, .. } => FunctionError::Full(message),
+                other => other.into(),
+            });
+        }
+        let most = match self.raised_limits(&caller.tenant) {
+            true => CODE_BYTES_MAX_RAISED,
+            false => CODE_BYTES_MAX,
+        };
+        let kept = self.code_bytes(&caller.tenant).await?;
+        if kept.saturating_add(bytes) <= most {
+            return Ok(());
+        }
+        Err(FunctionError::Full(format!(
+            "Code storage limit exceeded. The account's functions have {kept} bytes of code, this package has {bytes}, and the most is {most}; delete functions or versions that are not called any more"
+        )))
+    }
+
+    /// Bytes of the packages of an account's functions and their versions.
+    async fn code_bytes(&self, tenant: &Arc<str>) -> Result<u64, FunctionError> {
+        let (mut bytes, mut after) = (0_u64, None::<Arc<str>>);
+        loop {
+            let limit = FUNCTION_RECORDS_READ_MAX;
+            let journal = &self.node().journal;
+            let page = journal
+                .scan(tenant, KIND, "", after.as_deref(), limit)
+                .await
+                .map_err(reader::broken)?;
+            for found in &page {
+                let record: FunctionRecord = stored::decode(&found.bytes)?;
+                bytes = bytes.saturating_add(record.package_bytes());
+            }
+            after = page.last().map(|found| found.key.name.clone());
+            if page.len() < limit as usize {
+                return Ok(bytes);
+            }
+        }
+    }
+}

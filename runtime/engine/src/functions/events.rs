@@ -1,0 +1,112 @@
+//! Calls of functions that nobody waits for. Hides that each is an execution of a state machine of one Task state that no
+//! one else sees: it is durable when the call is answered, is tried again as the function service does, and survives a crash.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{FunctionError, invoke::check_payload};
+use crate::{
+    api::Caller,
+    arn::MachineArn,
+    engine::Engine,
+    lambda::EVENT_BYTES_MAX,
+    limits::{EVENT_RETRIES_MAX, EVENT_RETRY_AFTER_S},
+    programs::Programs,
+    startable::{Chosen, Startable},
+};
+
+/// Before the function's name in the name of the state machine; no one can create one with such a name.
+const PREFIX: &str = "$lambda-";
+
+impl Engine {
+    /// Calls a function some time from now on; it will be when this answers. Gives the ARN of the execution that does it.
+    pub async fn invoke_later(
+        &self,
+        caller: &Caller,
+        name: &str,
+        qualifier: Option<&str>,
+        payload: &str,
+        request_id: &str,
+    ) -> Result<Arc<str>, FunctionError> {
+        let payload = check_payload(payload, EVENT_BYTES_MAX)?;
+        self.may_invoke(caller, name, qualifier).await?;
+        let chosen = self.event_machine(caller, name, qualifier).await?;
+        Ok(self
+            .start_chosen(caller, chosen, request_id, &payload)
+            .await?)
+    }
+
+    async fn event_machine(
+        &self,
+        caller: &Caller,
+        name: &str,
+        qualifier: Option<&str>,
+    ) -> Result<Chosen, FunctionError> {
+        let machine = machine(caller, name);
+        let text = definition(&super::arn(caller, name, qualifier));
+        let (hash, write) = Programs::store(&text);
+        if self.node().programs.cached(hash).is_none() {
+            self.write(write).await?;
+        }
+        let (_, program) = self.node().programs.get(hash).await?;
+        let kind = crate::api::MachineKind::Standard;
+        let scope = self.scope(caller, &machine, kind, true).await?;
+        let scope = scope.ok_or_else(|| super::crossed(name))?;
+        let startable = Startable {
+            arn: machine.to_string().into(),
+            name: machine.name.as_str().into(),
+            role_arn: "".into(),
+            express: false,
+            definition: crate::dispatch::hex(&hash),
+            program,
+            scope,
+            version: None,
+            revision_id: None,
+            revised_ms: 0,
+            logging: None,
+        };
+        Ok(Chosen {
+            machine,
+            startable: Arc::new(startable),
+            alias: None,
+        })
+    }
+}
+
+/// The state machine that a function's calls are executions of.
+pub(super) fn machine(caller: &Caller, name: &str) -> MachineArn {
+    MachineArn::new(caller, &format!("{PREFIX}{name}"))
+}
+
+/// Calls the function, and twice more when it fails, as the function service does with what nobody waits for.
+fn definition(function: &str) -> String {
+    let retry = json!({"ErrorEquals": ["States.ALL"], "IntervalSeconds": EVENT_RETRY_AFTER_S,
+        "MaxAttempts": EVENT_RETRIES_MAX, "BackoffRate": 2});
+    let invoke = json!({"Type": "Task", "Resource": function, "Retry": [retry], "End": true});
+    json!({"StartAt": "Invoke", "States": {"Invoke": invoke}}).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::definition;
+
+    #[test]
+    fn the_definition_is_one() {
+        let text = definition("arn:aws:lambda:us-east-1:000000000000:function:pay:live");
+        let loaded = stepwell_asl::load(&text, &stepwell_asl::Options::default());
+        assert!(loaded.program.is_some(), "{:?}", loaded.diagnostics);
+    }
+
+    #[test]
+    fn no_name_writes_states_of_its_own() {
+        let function = r#"pay:x","End":true},"E":{"Type":"Pass","#;
+        let text = definition(function);
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read["States"]["Invoke"]["Resource"], function);
+        assert_eq!(
+            read["States"].as_object().map(serde_json::Map::len),
+            Some(1)
+        );
+    }
+}

@@ -1,0 +1,239 @@
+//! Calls of functions from outside: their payload in, their answer out, in the function service's words. A plugin of the
+//! folder is called alike.
+
+use std::sync::Arc;
+
+use stepwell_query::Value;
+
+use super::{FunctionError, Resolved, absent};
+use crate::{
+    api::Caller,
+    dispatch::hex,
+    engine::Engine,
+    lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
+    programs::sha256,
+    quotas,
+    runner::{PluginCall, PluginEnd, PluginUse, Signals},
+};
+
+/// A call of a function.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub name: String,
+    /// A version, an alias or `$LATEST`.
+    pub qualifier: Option<String>,
+    /// JSON text; empty is the empty object.
+    pub payload: String,
+    /// Whether the end of the log is wanted.
+    pub log_wanted: bool,
+    pub request_id: String,
+}
+
+/// What a call came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Invoked {
+    /// JSON text: the answer, or what went wrong.
+    pub payload: String,
+    pub fault: Option<FunctionFault>,
+    /// A number, or `$LATEST`.
+    pub version: String,
+    /// The end of the log in base64, where it was asked for.
+    pub log: Option<String>,
+}
+
+/// Whose words a failed function's payload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FunctionFault {
+    /// Of the function itself or of what runs it: all that the service tells apart today.
+    Unhandled,
+}
+
+impl Engine {
+    /// Calls a function and waits for its answer. A function that fails is an answer, not an error. Dropping the future
+    /// ends the function.
+    pub async fn invoke(
+        &self,
+        caller: &Caller,
+        invocation: Invocation,
+    ) -> Result<Invoked, FunctionError> {
+        let payload = check_payload(&invocation.payload, REQUEST_BYTES_MAX)?;
+        let (call, version) = self.call_of(caller, &invocation, payload).await?;
+        let end = match self.node().allowances.begin_task(&caller.tenant) {
+            // Held until it has ended, or nobody waits for it any more.
+            Ok(_place) => self.node().runner.run(call).await,
+            Err(most) => PluginEnd::TooManyRunning {
+                cause: quotas::tasks_full(most),
+            },
+        };
+        answer(caller, &invocation, version, end)
+    }
+
+    /// Looks whether a call could be made, and makes none.
+    pub async fn may_invoke(
+        &self,
+        caller: &Caller,
+        name: &str,
+        qualifier: Option<&str>,
+    ) -> Result<(), FunctionError> {
+        let (tenant, plugin) = (&caller.tenant, Arc::from(name));
+        let resolved = self
+            .node()
+            .resolve_function(tenant, &plugin, qualifier)
+            .await;
+        match resolved.map_err(unreadable)? {
+            Resolved::Function(_) => Ok(()),
+            Resolved::Missing(_) => Err(absent(caller, name, qualifier)),
+            Resolved::Folder => {
+                let version = qualifier.filter(|text| *text != LATEST);
+                match self.node().runner.serves(tenant, name, version) {
+                    true => Ok(()),
+                    false => Err(absent(caller, name, qualifier)),
+                }
+            }
+        }
+    }
+
+    async fn call_of(
+        &self,
+        caller: &Caller,
+        invocation: &Invocation,
+        input: String,
+    ) -> Result<(PluginCall, String), FunctionError> {
+        let plugin: Arc<str> = invocation.name.as_str().into();
+        let qualifier = invocation.qualifier.as_deref();
+        let (tenant, node) = (&caller.tenant, self.node());
+        let resolved = node.resolve_function(tenant, &plugin, qualifier).await;
+        let (function, version) = match resolved.map_err(unreadable)? {
+            Resolved::Missing(_) => return Err(absent(caller, &plugin, qualifier)),
+            Resolved::Folder => (None, qualifier.filter(|text| *text != LATEST)),
+            Resolved::Function(function) => (Some(function), None),
+        };
+        let executed = match (&function, version) {
+            (Some(function), _) => function.version.map(|number| number.to_string()),
+            (None, version) => version.map(str::to_owned),
+        };
+        let arn = super::arn(caller, &plugin, Some(executed.as_deref().unwrap_or(LATEST)));
+        let call = PluginCall {
+            tenant: tenant.clone(),
+            plugin,
+            version: version.map(Into::into),
+            function: function.map(Arc::new),
+            input,
+            execution_arn: arn.into(),
+            machine_arn: "".into(),
+            state: "".into(),
+            attempt: 1,
+            idempotency_key: hex(&sha256(invocation.request_id.as_bytes())),
+            task_token: None,
+            remaining: None,
+            trace_parent: None,
+            log_wanted: invocation.log_wanted,
+            signals: Arc::new(Unheard),
+            permit: None,
+        };
+        Ok((call, executed.unwrap_or_else(|| LATEST.to_owned())))
+    }
+}
+
+/// Nobody waits for signs of life.
+struct Unheard;
+
+impl Signals for Unheard {
+    fn started(&self, _version: &str) {}
+
+    fn waits(&self, _why: &str) {}
+
+    fn heartbeat(&self) {}
+
+    // Usage lies with executions' appends; a call that belongs to none has nowhere to put it (Known gaps).
+    fn used(&self, _used: PluginUse) {}
+}
+
+/// The payload as the function gets it.
+pub(super) fn check_payload(payload: &str, bytes_max: usize) -> Result<String, FunctionError> {
+    let bytes = payload.len();
+    if bytes > bytes_max {
+        return Err(FunctionError::TooLarge(format!(
+            "{bytes} byte payload is too large for the operation (limit {bytes_max} bytes)"
+        )));
+    }
+    if payload.trim().is_empty() {
+        return Ok("{}".to_owned());
+    }
+    match Value::parse(payload) {
+        Ok(_) => Ok(payload.to_owned()),
+        Err(error) => Err(FunctionError::NotJson(format!(
+            "Could not parse request body into json: {}",
+            error.message
+        ))),
+    }
+}
+
+fn answer(
+    caller: &Caller,
+    invocation: &Invocation,
+    version: String,
+    end: PluginEnd,
+) -> Result<Invoked, FunctionError> {
+    let request_id = invocation.request_id.as_str();
+    let failed = |error: &str, message: &str| Invoked {
+        payload: lambda::report(error, message),
+        fault: Some(FunctionFault::Unhandled),
+        version: version.clone(),
+        log: None,
+    };
+    let exited = |why: &str| {
+        let message = format!("RequestId: {request_id} Error: {why}");
+        failed("Runtime.ExitError", &message)
+    };
+    let late = |why: &str| {
+        let message = format!("RequestId: {request_id} Error: Task timed out: {why}");
+        failed("Sandbox.Timedout", &message)
+    };
+    Ok(match end {
+        PluginEnd::Succeeded { output, .. } if output.len() > RESPONSE_BYTES_MAX => failed(
+            "Function.ResponseSizeTooLarge",
+            &format!(
+                "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
+            ),
+        ),
+        PluginEnd::Succeeded { output, log } => Invoked {
+            log: log.map(|log| lambda::log_result(&log, &version, request_id)),
+            payload: output,
+            fault: None,
+            version,
+        },
+        PluginEnd::Failed { error, cause } => Invoked {
+            payload: lambda::own_report(&error, &cause),
+            ..failed("", "")
+        },
+        PluginEnd::OutputTooLarge { cause } => failed("Function.ResponseSizeTooLarge", &cause),
+        PluginEnd::InvalidOutput { cause } => failed("Runtime.MarshalError", &cause),
+        PluginEnd::Exited { cause }
+        | PluginEnd::Trapped { cause }
+        | PluginEnd::OutOfMemory { cause } => exited(&cause),
+        PluginEnd::WallTime { cause }
+        | PluginEnd::CpuTime { cause }
+        | PluginEnd::OutOfFuel { cause } => late(&cause),
+        PluginEnd::Deadline => late("its time was over"),
+        PluginEnd::Cancelled => exited("the call was cancelled"),
+        PluginEnd::GrantRefused { cause } => failed("AccessDenied", &cause),
+        PluginEnd::InputTooLarge { cause } => return Err(FunctionError::TooLarge(cause)),
+        PluginEnd::TooManyRunning { cause } | PluginEnd::NotReady { cause } => {
+            return Err(FunctionError::TooMany(format!("Rate Exceeded: {cause}")));
+        }
+        PluginEnd::Missing { cause } => {
+            tracing::warn!(function = invocation.name, "{cause}");
+            let qualifier = invocation.qualifier.as_deref();
+            return Err(absent(caller, &invocation.name, qualifier));
+        }
+        PluginEnd::Broken { cause } => return Err(FunctionError::Unusable(cause)),
+        PluginEnd::Internal { cause } => {
+            return Err(FunctionError::Engine(crate::error::Error::Broken(cause)));
+        }
+    })
+}
+
+fn unreadable(why: String) -> FunctionError {
+    FunctionError::Engine(crate::error::Error::Broken(why))
+}

@@ -1,0 +1,92 @@
+//! What an execution or a map run tells others in an append: parents, children, map runs. Hides which effects are
+//! messages.
+
+use stepwell_interp::{ChildId, Effect, MapRun, MapRunEffect, Timestamp};
+
+use super::Loaded;
+use crate::{
+    children,
+    journal::{ExecutionId, Outgoing},
+    map_run,
+};
+
+/// Draws a fresh id on the partition of an execution.
+pub(in crate::shard) type NewId = dyn FnMut(ExecutionId, Timestamp) -> ExecutionId + Send;
+
+impl Loaded {
+    /// What the execution tells others: its parent of its start and end, its children of their tasks' end.
+    pub(super) fn messages_to_send(
+        &self,
+        id: ExecutionId,
+        effects: &[Effect],
+        orphans: &[ChildId],
+    ) -> Vec<Outgoing> {
+        let started = self.create.is_some();
+        let run = self.run.execution();
+        let news = run.map(|run| children::news(id, &self.info, run, started));
+        let mut send = news.unwrap_or_default();
+        let stopped = effects.iter().filter_map(|effect| match effect {
+            Effect::CancelTask { child, .. } => *child,
+            Effect::Record(_)
+            | Effect::RunTask(_)
+            | Effect::Begin { .. }
+            | Effect::OpenToken { .. }
+            | Effect::StartMapRun(_)
+            | Effect::RedriveMapRun { .. }
+            | Effect::MapRun(_)
+            | Effect::Again
+            | Effect::Finish => None,
+        });
+        send.extend(stopped.chain(orphans.iter().copied()).map(children::stop));
+        send
+    }
+
+    /// What these effects tell map runs, their children and their parents, taken out of them.
+    pub(super) fn messages_of_map_runs(
+        &self,
+        id: ExecutionId,
+        effects: &mut Vec<Effect>,
+        new_id: &mut NewId,
+    ) -> Vec<Outgoing> {
+        let (at, info) = (self.run.last_at(), &self.info);
+        let start = self.run.map_run().and_then(MapRun::start);
+        let mut send = Vec::new();
+        let mut kept = Vec::new();
+        for effect in std::mem::take(effects) {
+            match effect {
+                Effect::StartMapRun(start) => {
+                    let to = new_id(id, at);
+                    send.push(map_run::begin(id, info, to, at, *start));
+                }
+                Effect::RedriveMapRun { map_run, redrive } => {
+                    send.push(map_run::redrive(map_run, redrive));
+                }
+                Effect::MapRun(effect) => match *effect {
+                    MapRunEffect::Start(child) => send.extend(start.map(|start| {
+                        map_run::begin_child(id, info, &self.program, start, at, child)
+                    })),
+                    MapRunEffect::Stop(child) => send.push(children::stop(child)),
+                    MapRunEffect::Redrive(child) => send.push(children::redrive(child)),
+                    MapRunEffect::TellBegun => send.extend(map_run::tell_begun(id, info, at)),
+                    MapRunEffect::Tell { ending, redrive } => {
+                        send.extend(map_run::tell_ended(info, &ending, redrive));
+                    }
+                    own @ (MapRunEffect::Read { .. }
+                    | MapRunEffect::WritePart { .. }
+                    | MapRunEffect::WriteManifest { .. }) => {
+                        kept.push(Effect::MapRun(Box::new(own)));
+                    }
+                },
+                other @ (Effect::Record(_)
+                | Effect::RunTask(_)
+                | Effect::Begin { .. }
+                | Effect::OpenToken { .. }
+                | Effect::CancelTask { .. }
+                | Effect::Again
+                | Effect::Finish) => kept.push(other),
+            }
+        }
+        *effects = kept;
+        send
+    }
+}

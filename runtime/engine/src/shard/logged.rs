@@ -1,0 +1,59 @@
+//! What state machines log of their executions. A durable execution's events are told once they are durable, and after a
+//! crash in between not at all; an EXPRESS one keeps none of them, so they are told as they come once its start is durable,
+//! and again when a crash makes it begin again.
+
+use std::sync::Arc;
+
+use super::{
+    Mode, Shard,
+    loaded::{Loaded, Taken},
+};
+use crate::{
+    api::HistoryEntry,
+    journal::ExecutionId,
+    logging::{Logged, Observer},
+    reader,
+};
+
+impl Shard {
+    /// Tells of durable events.
+    pub(super) fn log(&self, execution: ExecutionId, entries: Vec<HistoryEntry>) {
+        if let Some(loaded) = self.loaded.get(&execution) {
+            tell(self.environment.observer.as_ref(), loaded, entries);
+        }
+    }
+}
+
+/// Tells of the events of a turn that are not kept. Gives back those that are to be told when the execution's start is
+/// durable: it may be refused.
+pub(super) fn log_unkept(
+    observer: Option<&Arc<dyn Observer>>,
+    loaded: &mut Loaded,
+    taken: &Taken,
+) -> Vec<HistoryEntry> {
+    let kept = matches!(loaded.mode, Mode::Durable);
+    if kept || observer.is_none() || loaded.info.logging.is_none() {
+        return Vec::new();
+    }
+    let entries = reader::public_entries(&taken.events, loaded.next_logged);
+    loaded.next_logged = loaded.run.next_public_id();
+    if matches!(loaded.mode, Mode::ExpressAsync) && loaded.create.is_some() {
+        return entries;
+    }
+    tell(observer, loaded, entries);
+    Vec::new()
+}
+
+fn tell(observer: Option<&Arc<dyn Observer>>, loaded: &Loaded, entries: Vec<HistoryEntry>) {
+    let (Some(observer), Some(logging)) = (observer, &loaded.info.logging) else {
+        return;
+    };
+    if !entries.is_empty() {
+        observer.observe(Logged {
+            logging: logging.clone(),
+            execution_arn: loaded.info.execution_arn.clone(),
+            redrives: loaded.run.redrives(),
+            entries,
+        });
+    }
+}

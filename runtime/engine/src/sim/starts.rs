@@ -1,0 +1,106 @@
+//! Executions that a test starts.
+
+use std::sync::Arc;
+
+use stepwell_interp::Start;
+use tokio::sync::oneshot;
+
+use super::{Seen, World, now};
+use crate::{
+    dispatch::hex,
+    journal::{ExecutionId, NewExecution, Partition, ScopeId},
+    programs::Programs,
+    record::{self, Meta},
+    shard::{Begin, In, Info, Mode, StartReply},
+};
+
+impl World {
+    /// Asks a node for an execution of this definition. Its machine's list is `scope`.
+    pub fn start(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+    ) -> Result<ExecutionId, String> {
+        let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
+        let (hash, blob) = Programs::store(definition);
+        let journal = self.journal()?;
+        for verdict in now(journal.commit(vec![blob])) {
+            verdict.map_err(|refused| refused.to_string())?;
+        }
+        let partition = self.nodes[node]
+            .partition(self.counter)
+            .ok_or("the node holds no partition")?;
+        let id = self.next_id(partition);
+        let meta = Meta {
+            tenant: "000000000000".into(),
+            machine_arn: start.machine_arn.clone(),
+            definition: hex(&hash),
+            express_run: start.express.then(|| "run".into()),
+            version_arn: None,
+            alias_arn: None,
+            revision_id: None,
+            revised_ms: 0,
+            trace_header: None,
+            parent: None,
+            map_run: None,
+            logging: None,
+            items: 0,
+        };
+        let (reply, started) = oneshot::channel();
+        let info = Arc::new(Info {
+            tenant: meta.tenant.clone(),
+            execution_arn: start.execution_arn.clone(),
+            machine_arn: start.machine_arn.clone(),
+            trace_header: None,
+            parent: None,
+            definition: meta.definition.as_str().into(),
+            revision_id: None,
+            revised_ms: 0,
+            logging: None,
+        });
+        self.started.insert(id, start.execution_arn.clone());
+        let begin = Begin {
+            id,
+            info,
+            program: Arc::new(program),
+            new: NewExecution {
+                scope: ScopeId(1),
+                version: None,
+                alias: None,
+                name: start.execution_name.clone(),
+                unique_name: !start.express,
+                started_at: self.now(),
+                meta: record::encode(&meta),
+            },
+            mode: if start.express {
+                Mode::ExpressAsync
+            } else {
+                Mode::Durable
+            },
+            start: Box::new(start),
+            reply: StartReply::Started(reply, None),
+        };
+        self.starts.push((id, started));
+        self.hand(node, In::Start(Box::new(begin)));
+        Ok(id)
+    }
+
+    pub(super) fn next_id(&mut self, partition: Partition) -> ExecutionId {
+        self.counter = self.counter.wrapping_add(1);
+        ExecutionId::new(self.now().0, self.counter, partition)
+    }
+
+    pub(super) fn collect_starts(&mut self) {
+        let mut waiting = Vec::new();
+        for (id, mut reply) in std::mem::take(&mut self.starts) {
+            match reply.try_recv() {
+                Ok(Ok(())) => self.seen.push(Seen::Started(id)),
+                // Refused, or its node is gone: it may be in the store all the same.
+                Ok(Err(_)) | Err(oneshot::error::TryRecvError::Closed) => {}
+                Err(oneshot::error::TryRecvError::Empty) => waiting.push((id, reply)),
+            }
+        }
+        self.starts.extend(waiting);
+    }
+}

@@ -1,0 +1,453 @@
+//! Calls that start executions. Hides what a second start under a taken name comes to.
+
+use std::sync::Arc;
+
+use stepwell_interp::{Ending, NotRedrivable, Start, Timestamp};
+use stepwell_query::Value;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::{
+    api::{Caller, Execution, Redrivable, StartRequest, StartedExecution, Status, SyncResult},
+    arn::{self, MachineArn},
+    engine::Engine,
+    error::{Code, Error},
+    executions::refusal,
+    journal::{ExecutionId, NewExecution, Refused},
+    limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED},
+    node,
+    quotas::{Allowances, START_EXPRESS, StartPlace},
+    reader,
+    record::{self, Child, Meta, Parent},
+    shard::{Begin, In, Info, Mode, StartReply, SyncEnd},
+    startable::{Chosen, Qualified, Startable},
+};
+
+/// Milliseconds of wall time that a synchronous execution is billed in steps of.
+const BILLED_STEP_MS: u64 = 100;
+/// Megabytes of memory that a synchronous execution is billed in steps of.
+const BILLED_STEP_MB: u64 = 64;
+
+/// An execution about to start.
+struct Starting {
+    machine: MachineArn,
+    startable: Arc<Startable>,
+    alias: Option<Qualified>,
+    name: Arc<str>,
+    input: Value,
+    trace_header: Option<Arc<str>>,
+    parent: Option<Parent>,
+    at: Timestamp,
+    id: ExecutionId,
+}
+
+/// How a synchronous execution takes its place.
+type TakePlace = fn(&Arc<Allowances>, &Arc<str>) -> Result<StartPlace, Error>;
+
+/// What became of a start.
+enum Begun {
+    Now(StartedExecution),
+    /// That execution has the name; the ARN is the one both have.
+    Before(ExecutionId, Arc<str>),
+}
+
+impl Starting {
+    fn version_arn(&self) -> Option<Arc<str>> {
+        let version = self.startable.version.as_ref();
+        version.map(|version| version.arn.clone())
+    }
+
+    fn info(&self, caller: &Caller, execution_arn: &Arc<str>) -> Info {
+        let startable = &self.startable;
+        Info {
+            tenant: caller.tenant.clone(),
+            execution_arn: execution_arn.clone(),
+            machine_arn: startable.arn.clone(),
+            trace_header: self.trace_header.clone(),
+            parent: self.parent,
+            definition: startable.definition.as_str().into(),
+            revision_id: startable.revision_id.clone(),
+            revised_ms: startable.revised_ms,
+            logging: startable.logging.clone(),
+        }
+    }
+
+    /// The operation that its start counts as.
+    fn operation(&self) -> &'static str {
+        match self.startable.express {
+            true => START_EXPRESS,
+            false => "StartExecution",
+        }
+    }
+
+    fn alias_arn(&self) -> Option<Arc<str>> {
+        self.alias.as_ref().map(|alias| alias.arn.clone())
+    }
+
+    fn meta(&self, caller: &Caller, express_run: Option<Arc<str>>) -> Meta {
+        let startable = &self.startable;
+        Meta {
+            tenant: caller.tenant.clone(),
+            machine_arn: startable.arn.clone(),
+            definition: startable.definition.clone(),
+            express_run,
+            version_arn: self.version_arn(),
+            alias_arn: self.alias_arn(),
+            revision_id: startable.revision_id.clone(),
+            revised_ms: startable.revised_ms,
+            trace_header: self.trace_header.clone(),
+            parent: self.parent,
+            map_run: None,
+            logging: startable.logging.clone(),
+            items: 0,
+        }
+    }
+
+    /// A synchronous execution as it ended.
+    fn ended(self, arn: Arc<str>, end: SyncEnd) -> Execution {
+        let (status, output, error, cause) = match end.ending {
+            Ending::Succeeded { output } => (Status::Succeeded, Some(output), None, None),
+            Ending::Failed { error, cause } => (Status::Failed, None, error, cause),
+            Ending::TimedOut { error, cause } => (Status::TimedOut, None, error, cause),
+            Ending::Aborted { error, cause } => (Status::Aborted, None, error, cause),
+        };
+        Execution {
+            arn,
+            machine_arn: self.startable.arn.clone(),
+            version_arn: self.version_arn(),
+            alias_arn: self.alias_arn(),
+            name: self.name,
+            status,
+            started_at: self.at,
+            stopped_at: Some(end.stopped_at),
+            input: self.input,
+            output,
+            error,
+            cause,
+            trace_header: self.trace_header,
+            map_run_arn: None,
+            redrive_count: 0,
+            redriven_at: None,
+            redrivable: Redrivable::No(NotRedrivable::Express),
+            pending_redrive: false,
+        }
+    }
+}
+
+impl Engine {
+    /// Starts an execution; it is durable when this answers. STANDARD: the same name and input while it runs answers
+    /// the same execution.
+    pub async fn start(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<StartedExecution, Error> {
+        let starting = self.starting(caller, request).await?;
+        self.admit(&caller.tenant, starting.operation())?;
+        match self.begun(caller, &starting).await? {
+            Begun::Now(started) => Ok(started),
+            Begun::Before(execution, arn) => {
+                self.started_before(execution, &arn, &starting.input).await
+            }
+        }
+    }
+
+    /// Starts an execution on behalf of another. The same parent's same child is started once, however often this is
+    /// called; one that was started by somebody else is as for [`Engine::start`], but for a child whose end is waited
+    /// for.
+    pub(crate) async fn start_child(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        parent: Parent,
+    ) -> Result<StartedExecution, Error> {
+        let mut starting = self.starting(caller, request).await?;
+        starting.parent = Some(parent);
+        let express = starting.startable.express;
+        let waited_for = matches!(parent.of, Child::Job { .. });
+        if express && waited_for {
+            return Err(wrong_type());
+        }
+        self.admit(&caller.tenant, starting.operation())?;
+        if express && let Some(started) = self.own_express(&starting, parent).await? {
+            return Ok(started);
+        }
+        let (execution, arn) = match self.begun(caller, &starting).await? {
+            Begun::Now(started) => return Ok(started),
+            Begun::Before(execution, arn) => (execution, arn),
+        };
+        if let Some(started) = self.own_child(execution, parent).await? {
+            return Ok(started);
+        }
+        if waited_for {
+            return Err(already_exists(&arn));
+        }
+        self.started_before(execution, &arn, &starting.input).await
+    }
+
+    /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
+    pub async fn start_sync(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<SyncResult, Error> {
+        self.run_sync(caller, request, Allowances::start).await
+    }
+
+    /// The same for a task of another execution, which waits for it.
+    pub(crate) async fn start_sync_nested(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<SyncResult, Error> {
+        self.admit(&caller.tenant, "StartSyncExecution")?;
+        self.run_sync(caller, request, Allowances::start_nested)
+            .await
+    }
+
+    async fn run_sync(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+        place: TakePlace,
+    ) -> Result<SyncResult, Error> {
+        let starting = self.starting(caller, request).await?;
+        if !starting.startable.express {
+            return Err(wrong_type());
+        }
+        let place = place(&self.node().allowances, &caller.tenant)?;
+        let (reply, ended) = oneshot::channel();
+        let (execution_arn, begin) = self.begin(
+            caller,
+            &starting,
+            Mode::ExpressSync,
+            StartReply::Ended(reply, Some(place)),
+        );
+        self.node().send(starting.id, In::Start(Box::new(begin)))?;
+        let end = ended
+            .await
+            .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
+        let duration_ms = end.stopped_at.since_ms(starting.at);
+        Ok(SyncResult {
+            execution: starting.ended(execution_arn, end),
+            billed_duration_ms: duration_ms.div_ceil(BILLED_STEP_MS).max(1) * BILLED_STEP_MS,
+            billed_memory_mb: BILLED_STEP_MB,
+        })
+    }
+
+    /// Starts an execution of what the engine chose itself, under a name of its own; gives its ARN.
+    pub(crate) async fn start_chosen(
+        &self,
+        caller: &Caller,
+        chosen: Chosen,
+        name: &str,
+        input: &str,
+    ) -> Result<Arc<str>, Error> {
+        let at = node::now();
+        let starting = Starting {
+            machine: chosen.machine,
+            startable: chosen.startable,
+            alias: chosen.alias,
+            name: name.into(),
+            input: parse_input(input)?,
+            trace_header: None,
+            parent: None,
+            at,
+            id: self.node().new_execution_id(at)?,
+        };
+        match self.begun(caller, &starting).await? {
+            Begun::Now(started) => Ok(started.execution_arn),
+            Begun::Before(_, arn) => Err(already_exists(&arn)),
+        }
+    }
+
+    async fn starting(&self, caller: &Caller, request: StartRequest) -> Result<Starting, Error> {
+        let chosen = self.startable(caller, &request.machine_arn).await?;
+        let name: Arc<str> = match request.name {
+            Some(name) => {
+                arn::check_name(&name)?;
+                name.into()
+            }
+            None => Uuid::new_v4().to_string().into(),
+        };
+        let text = request.input.as_deref().unwrap_or("{}");
+        let most = if self.raised_limits(&caller.tenant) {
+            PAYLOAD_BYTES_MAX_RAISED
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
+        if text.len() > most {
+            let why = format!(
+                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
+            );
+            return Err(Error::rejected(Code::InvalidExecutionInput, why));
+        }
+        let input = parse_input(text)?;
+        let at = node::now();
+        let id = self.node().new_execution_id(at)?;
+        Ok(Starting {
+            machine: chosen.machine,
+            startable: chosen.startable,
+            alias: chosen.alias,
+            name,
+            input,
+            trace_header: request.trace_header.map(Into::into),
+            parent: None,
+            at,
+            id,
+        })
+    }
+
+    /// Begins an execution; answers when its start is durable, or its name is found to be taken.
+    async fn begun(&self, caller: &Caller, starting: &Starting) -> Result<Begun, Error> {
+        let mode = if starting.startable.express {
+            Mode::ExpressAsync
+        } else {
+            Mode::Durable
+        };
+        // It goes with the start, whatever becomes of who called.
+        let place = self.node().allowances.start(&caller.tenant)?;
+        let (reply, started) = oneshot::channel();
+        let reply = StartReply::Started(reply, Some(place));
+        let (execution_arn, begin) = self.begin(caller, starting, mode, reply);
+        self.node().send(starting.id, In::Start(Box::new(begin)))?;
+        match started.await {
+            Ok(Ok(())) => Ok(Begun::Now(StartedExecution {
+                execution_arn,
+                started_at: starting.at,
+            })),
+            Ok(Err(Refused::NameTaken { execution })) => {
+                Ok(Begun::Before(execution, execution_arn))
+            }
+            Ok(Err(refused)) => Err(refusal(refused)),
+            Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
+        }
+    }
+
+    fn begin(
+        &self,
+        caller: &Caller,
+        starting: &Starting,
+        mode: Mode,
+        reply: StartReply,
+    ) -> (Arc<str>, Begin) {
+        let express_run: Option<Arc<str>> = starting
+            .startable
+            .express
+            .then(|| Uuid::new_v4().to_string().into());
+        let execution_arn = match &express_run {
+            Some(run) => starting.machine.express(&starting.name, run),
+            None => starting.machine.execution(&starting.name),
+        };
+        let startable = &starting.startable;
+        let start = Start {
+            execution_arn: execution_arn.clone(),
+            execution_name: starting.name.clone(),
+            machine_arn: startable.arn.clone(),
+            machine_name: startable.name.clone(),
+            role_arn: startable.role_arn.clone(),
+            version_arn: starting.version_arn(),
+            alias_arn: starting.alias_arn(),
+            express: startable.express,
+            raised_limits: self.raised_limits(&caller.tenant),
+            processor_of: None,
+            input: starting.input.clone(),
+        };
+        let info = starting.info(caller, &execution_arn);
+        let new = NewExecution {
+            scope: startable.scope,
+            version: startable.version.as_ref().map(|version| version.list),
+            alias: starting.alias.as_ref().map(|alias| alias.list),
+            name: starting.name.clone(),
+            unique_name: !startable.express,
+            started_at: starting.at,
+            meta: record::encode(&starting.meta(caller, express_run)),
+        };
+        let begin = Begin {
+            id: starting.id,
+            info: Arc::new(info),
+            program: startable.program.clone(),
+            start: Box::new(start),
+            new,
+            mode,
+            reply,
+        };
+        (execution_arn, begin)
+    }
+
+    /// A second start under a taken name: the same call again, or a mistake.
+    async fn started_before(
+        &self,
+        id: ExecutionId,
+        arn: &Arc<str>,
+        input: &Value,
+    ) -> Result<StartedExecution, Error> {
+        let journal = self.node().journal.as_ref();
+        let row = journal.execution(id).await.map_err(reader::broken)?;
+        if let Some(row) = row.filter(|row| row.view.status == Status::Running)
+            && reader::input_of(journal, id).await?.as_ref() == Some(input)
+        {
+            return Ok(StartedExecution {
+                execution_arn: arn.clone(),
+                started_at: row.new.started_at,
+            });
+        }
+        Err(already_exists(arn))
+    }
+
+    /// That execution, if it is that child of that parent.
+    async fn own_child(
+        &self,
+        id: ExecutionId,
+        parent: Parent,
+    ) -> Result<Option<StartedExecution>, Error> {
+        let row = self.node().journal.execution(id).await;
+        let Some(row) = row.map_err(reader::broken)? else {
+            return Ok(None);
+        };
+        let meta: Meta = record::decode(&row.new.meta)?;
+        Ok((meta.parent == Some(parent)).then(|| StartedExecution {
+            execution_arn: reader::execution_arn(&meta, &row.new.name),
+            started_at: row.new.started_at,
+        }))
+    }
+
+    /// Names of EXPRESS executions are not unique: the newest one of the name is looked at.
+    async fn own_express(
+        &self,
+        starting: &Starting,
+        parent: Parent,
+    ) -> Result<Option<StartedExecution>, Error> {
+        let scope = starting.startable.scope;
+        let found = self.node().journal.find(scope, &starting.name).await;
+        match found.map_err(reader::broken)? {
+            Some(id) => self.own_child(id, parent).await,
+            None => Ok(None),
+        }
+    }
+}
+
+fn already_exists(arn: &str) -> Error {
+    Error::rejected(
+        Code::ExecutionAlreadyExists,
+        format!("Execution Already Exists: '{arn}'"),
+    )
+}
+
+/// The call is none for machines of this type.
+pub(crate) fn wrong_type() -> Error {
+    let text = "This operation is not supported by this type of state machine";
+    Error::rejected(Code::StateMachineTypeNotSupported, text)
+}
+
+fn parse_input(text: &str) -> Result<Value, Error> {
+    let refuse = |why: &str| {
+        let text = format!("Invalid State Machine Execution Input: '{why}'");
+        Error::rejected(Code::InvalidExecutionInput, text)
+    };
+    // What is no JSON at all has no place to complain of.
+    if text.trim().is_empty() {
+        return Err(refuse("Invalid execution input."));
+    }
+    Value::parse(text).map_err(|error| refuse(&error.message))
+}

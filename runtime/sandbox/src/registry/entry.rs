@@ -1,0 +1,426 @@
+//! One version of a plugin's file, and what it becomes when it is first called. Hides where the file comes from.
+
+use super::loader::Loader;
+use super::{PluginInfo, Upload};
+use crate::cache::hex;
+use crate::code::{Code, Format, Program};
+use crate::compiler::{Blame, Fault};
+use crate::grants::{Ceiling, Effective};
+use crate::limits;
+use crate::machine::Metering;
+use crate::manifest::{Contract, Limits, Manifest, OnCrash};
+use crate::outcome::PluginStamp;
+use crate::queue::{Leave, Place as QueuePlace, Seat};
+use crate::scan::{Found, Stamp};
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
+use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// A plugin that can be called.
+pub(crate) struct Loaded {
+    pub(crate) code: Code,
+    pub(crate) metering: Metering,
+    pub(crate) limits: Limits,
+    pub(crate) granted: Effective,
+    pub(crate) stamp: PluginStamp,
+    pub(crate) contract: Contract,
+    running: AtomicU32,
+}
+
+/// A place among a plugin's concurrent attempts.
+pub(crate) struct Place(Arc<Loaded>);
+
+impl Loaded {
+    /// Takes a place, or `None` when the plugin's own concurrency is used up.
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+        let now = self.running.fetch_add(1, Ordering::Relaxed);
+        let place = Place(self.clone());
+        self.limits
+            .concurrency
+            .is_none_or(|bound| now < bound)
+            .then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// One version of a plugin's file, loaded when first called.
+pub(super) struct Entry {
+    pub(super) tenant: String,
+    pub(super) name: String,
+    source: Source,
+    /// What it became, when that lasts.
+    cell: OnceLock<Result<Arc<Loaded>, String>>,
+    /// Its loading, while that is under way. Goes on when nobody waits for it any more: the next call wants it.
+    opening: Mutex<Option<Opening>>,
+    /// How far that is.
+    stage: Mutex<Stage>,
+}
+
+type Opening = Shared<BoxFuture<'static, Result<Arc<Loaded>, String>>>;
+
+/// How far the loading of a plugin is.
+#[derive(Default)]
+enum Stage {
+    /// Its files are read, and it is looked for in the cache.
+    #[default]
+    Reading,
+    /// It waits for the compiler.
+    Queued(QueuePlace),
+    Compiling,
+}
+
+enum Source {
+    Folder { found: Found },
+    Upload(Upload),
+}
+
+impl Entry {
+    fn new(tenant: String, name: String, source: Source) -> Self {
+        Self {
+            tenant,
+            name,
+            source,
+            cell: OnceLock::new(),
+            opening: Mutex::default(),
+            stage: Mutex::default(),
+        }
+    }
+
+    pub(super) fn found(found: Found) -> Self {
+        let (tenant, name) = (found.tenant.clone(), found.name.clone());
+        Self::new(tenant, name, Source::Folder { found })
+    }
+
+    pub(super) fn uploaded(tenant: &str, name: &str, upload: Upload) -> Self {
+        Self::new(tenant.into(), name.into(), Source::Upload(upload))
+    }
+
+    pub(super) fn stamp(&self) -> Option<&Stamp> {
+        match &self.source {
+            Source::Folder { found } => Some(&found.stamp),
+            Source::Upload(_) => None,
+        }
+    }
+
+    pub(super) fn declared_version(&self) -> Option<&str> {
+        match &self.source {
+            Source::Folder { .. } => None,
+            Source::Upload(upload) => upload.version.as_deref(),
+        }
+    }
+
+    pub(super) fn may_be_half_written(&self) -> bool {
+        self.stamp()
+            .is_some_and(|stamp| stamp.age() < limits::HALF_WRITTEN_AGE)
+    }
+
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        loader: &Arc<Loader>,
+    ) -> Result<Arc<Loaded>, String> {
+        if let Some(loaded) = self.cell.get() {
+            return loaded.clone();
+        }
+        self.opening(loader).await
+    }
+
+    fn opening(self: &Arc<Self>, loader: &Arc<Loader>) -> Opening {
+        let mut under_way = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opening) = &*under_way {
+            return opening.clone();
+        }
+        let (entry, loader) = (self.clone(), loader.clone());
+        let task = tokio::spawn(async move {
+            let opened = entry.open_in_turn(&loader).await;
+            entry.opened(opened)
+        });
+        let opening: BoxFuture<'static, _> = Box::pin(async move {
+            task.await
+                .unwrap_or_else(|_| Err("the sandbox is shutting down".to_owned()))
+        });
+        let opening = opening.shared();
+        *under_way = Some(opening.clone());
+        opening
+    }
+
+    /// Loads the plugin; takes its turn at the compiler when it has to be compiled.
+    async fn open_in_turn(self: &Arc<Self>, loader: &Arc<Loader>) -> Result<Arc<Loaded>, Fault> {
+        let mut opened = {
+            self.reaches(loader, Stage::Reading);
+            let _reading = loader.reading.acquire().await;
+            self.open_apart(loader, None).await
+        };
+        let tenant: Arc<str> = self.tenant.as_str().into();
+        while let Err(Fault {
+            blame: Blame::Turn(lane),
+            ..
+        }) = &opened
+        {
+            let waiting = loader.queue.enter(*lane, &tenant);
+            if let Some(place) = waiting.place() {
+                self.reaches(loader, Stage::Queued(place));
+            }
+            let Some(seat) = waiting.seat().await else {
+                return Err("the sandbox is shutting down".to_owned().into());
+            };
+            self.reaches(loader, Stage::Compiling);
+            opened = self.open_apart(loader, Some(seat)).await;
+        }
+        opened
+    }
+
+    /// The same on a thread that may block; without a seat only what is compiled already is taken.
+    async fn open_apart(
+        self: &Arc<Self>,
+        loader: &Arc<Loader>,
+        seat: Option<Seat>,
+    ) -> Result<Arc<Loaded>, Fault> {
+        let (entry, loader) = (self.clone(), loader.clone());
+        let opened = tokio::task::spawn_blocking(move || match seat {
+            Some(mut seat) => entry.open(&loader, &mut Leave::Seat(&mut seat)),
+            None => entry.open(&loader, &mut Leave::Stored),
+        });
+        opened.await.unwrap_or_else(|_| {
+            Err("loading it failed inside the host; see the host's log"
+                .to_owned()
+                .into())
+        })
+    }
+
+    fn reaches(&self, loader: &Loader, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
+        loader.queue.moved();
+    }
+
+    /// What a call of it waits for now, for people.
+    pub(super) fn waits_for(&self) -> String {
+        let name = &self.name;
+        let stage = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*stage {
+            Stage::Reading => format!("plugin `{name}` is being loaded"),
+            Stage::Queued(place) => match place.before() {
+                Some(1) => format!("plugin `{name}` waits for the compiler, 1 plugin before it"),
+                Some(before) => {
+                    format!("plugin `{name}` waits for the compiler, {before} plugins before it")
+                }
+                None => format!("plugin `{name}` is being compiled"),
+            },
+            Stage::Compiling => format!("plugin `{name}` is being compiled"),
+        }
+    }
+
+    /// Keeps what the loading gave, if that would be the same another time.
+    fn opened(&self, opened: Result<Arc<Loaded>, Fault>) -> Result<Arc<Loaded>, String> {
+        let passes = opened.as_ref().is_err_and(|fault| match fault.blame {
+            Blame::File | Blame::Bounds => false,
+            Blame::Circumstances | Blame::Turn(_) => true,
+        });
+        let opened = opened.map_err(|fault| fault.why);
+        if !passes {
+            // Whoever set it meanwhile has loaded the same file.
+            return self.cell.get_or_init(|| opened).clone();
+        }
+        *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        opened
+    }
+
+    /// From what is loaded, else from the manifest alone.
+    pub(super) fn on_crash(&self) -> Result<OnCrash, String> {
+        if let Some(Ok(loaded)) = self.cell.get() {
+            return Ok(loaded.stamp.on_crash);
+        }
+        Ok(self.manifest()?.on_crash)
+    }
+
+    /// The same of its version.
+    pub(super) fn version(&self) -> Result<Option<String>, String> {
+        if let Some(Ok(loaded)) = self.cell.get() {
+            return Ok(loaded.stamp.version.clone());
+        }
+        Ok(self.manifest()?.version)
+    }
+
+    fn manifest(&self) -> Result<Manifest, String> {
+        match &self.source {
+            Source::Folder { found } => read_manifest(found.manifest()?.as_deref()),
+            Source::Upload(upload) => upload.manifest(),
+        }
+    }
+
+    pub(super) fn needs_compiling(&self, loader: &Loader) -> Result<bool, String> {
+        if self.cell.get().is_some() {
+            return Ok(false);
+        }
+        let (manifest, wasm) = match &self.source {
+            Source::Folder { found } => {
+                let files = found.read()?;
+                (files.manifest, files.wasm)
+            }
+            // An upload is compiled before it is one.
+            Source::Upload(_) => return Ok(false),
+        };
+        Format::of(&wasm)?;
+        let machine = loader.machine(loader.metering(&read_manifest(manifest.as_deref())?))?;
+        let sha256 = hex(&Sha256::digest(&wasm));
+        Ok(!loader.cache.has(&machine.engine, &sha256))
+    }
+
+    /// Reads, checks, compiles as far as there is leave to, and links. Blocks.
+    fn open(&self, loader: &Loader, leave: &mut Leave<'_>) -> Result<Arc<Loaded>, Fault> {
+        let Files {
+            manifest,
+            wasm,
+            folder,
+        } = self.files()?;
+        let wasm: &[u8] = (*wasm).as_ref();
+        let sha256 = hex(&Sha256::digest(wasm));
+        self.check_claims(&manifest, &sha256)?;
+        let limits = manifest.limits.within(&loader.settings.limits);
+        let metering = loader.metering(&manifest);
+        let machine = loader.machine(metering)?;
+        let (cache, compiler) = (&loader.cache, &loader.compiler);
+        let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
+        if let Some(min) = program.memory_min
+            && min > limits.memory_bytes
+        {
+            let why = format!(
+                "it begins with {min} bytes of memory and may have {}; raise {}",
+                limits.memory_bytes,
+                self.memory_setting()
+            );
+            return Err(why.into());
+        }
+        let (code, contract) = program.link(machine)?;
+        if manifest.contract.is_some_and(|claimed| claimed != contract) {
+            let claimed = manifest.contract;
+            let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
+            return Err(why.into());
+        }
+        let ceiling = match &self.source {
+            Source::Folder { .. } => loader.ceiling(&self.tenant),
+            // Its variables are all that it can ask for, and its own.
+            Source::Upload(_) => &Ceiling::AsAsked,
+        };
+        let granted = Effective::new(
+            &manifest.grants,
+            ceiling,
+            folder.as_deref(),
+            &loader.settings.guarded,
+        )
+        .map_err(|wrong| wrong.join("\n"))?;
+        let stamp = PluginStamp {
+            name: self.name.clone(),
+            version: manifest.version,
+            sha256,
+            on_crash: manifest.on_crash,
+        };
+        Ok(Arc::new(Loaded {
+            code,
+            metering,
+            limits,
+            granted,
+            stamp,
+            contract,
+            running: AtomicU32::new(0),
+        }))
+    }
+
+    fn files(&self) -> Result<Files, Fault> {
+        Ok(match &self.source {
+            Source::Folder { found } => {
+                let files = found.read()?;
+                Files {
+                    manifest: read_manifest(files.manifest.as_deref())?,
+                    wasm: Box::new(files.wasm),
+                    folder: files.folder,
+                }
+            }
+            Source::Upload(upload) => {
+                let manifest = upload.manifest()?;
+                // Files are read on threads that may block.
+                let code = tokio::runtime::Handle::current().block_on(upload.code.wasm());
+                let wasm = code.map_err(Fault::passing)?;
+                Files {
+                    manifest,
+                    wasm: Box::new(wasm),
+                    folder: None,
+                }
+            }
+        })
+    }
+
+    /// What raises its memory.
+    fn memory_setting(&self) -> &'static str {
+        match &self.source {
+            Source::Folder { .. } => "[limits].memory in plugin.toml",
+            Source::Upload(_) => "MemorySize",
+        }
+    }
+
+    /// Checks what the manifest says of the plugin's name and its file.
+    fn check_claims(&self, manifest: &Manifest, sha256: &str) -> Result<(), String> {
+        if let Some(name) = &manifest.name
+            && name != &self.name
+        {
+            let why = format!(
+                "plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same",
+                self.name
+            );
+            return Err(why);
+        }
+        if let Some(pin) = &manifest.sha256
+            && pin != sha256
+        {
+            let why = format!(
+                "its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"
+            );
+            return Err(why);
+        }
+        Ok(())
+    }
+
+    pub(super) fn info(&self) -> PluginInfo {
+        let loaded = self.cell.get();
+        let ready = loaded.and_then(|loaded| loaded.as_ref().ok());
+        let version = match ready {
+            Some(loaded) => loaded.stamp.version.clone(),
+            None => self.declared_version().map(ToOwned::to_owned),
+        };
+        PluginInfo {
+            tenant: self.tenant.clone(),
+            name: self.name.clone(),
+            version,
+            source: match &self.source {
+                Source::Folder { found } => found.place.clone(),
+                Source::Upload(_) => "upload".into(),
+            },
+            contract: ready.map(|loaded| loaded.contract),
+            sha256: ready.map(|loaded| loaded.stamp.sha256.clone()),
+            limits: ready.map(|loaded| loaded.limits.clone()),
+            missing_grants: ready
+                .map(|loaded| loaded.granted.missing.clone())
+                .unwrap_or_default(),
+            problem: loaded.and_then(|loaded| loaded.as_ref().err().cloned()),
+        }
+    }
+}
+
+/// What a plugin is made of.
+struct Files {
+    manifest: Manifest,
+    wasm: Box<dyn AsRef<[u8]>>,
+    /// The plugin's own folder.
+    folder: Option<PathBuf>,
+}
+
+fn read_manifest(text: Option<&str>) -> Result<Manifest, String> {
+    text.map_or_else(|| Ok(Manifest::default()), Manifest::parse)
+}

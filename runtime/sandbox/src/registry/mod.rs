@@ -1,0 +1,312 @@
+//! Which plugin answers to a name. Hides the plugin folder, its watching, uploads and lazy loading.
+
+mod entry;
+mod loader;
+mod names;
+mod uploads;
+mod watched;
+
+use crate::error::Error;
+use crate::limits;
+use crate::manifest::{Contract, Limits, OnCrash};
+use entry::Entry;
+use futures_util::StreamExt as _;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
+use uploads::Uploads;
+use watched::Watched;
+
+pub(crate) use entry::Loaded;
+pub(crate) use loader::{Loader, Settings};
+pub use uploads::{Upload, UploadCode};
+
+/// Why no plugin answers.
+pub(crate) enum Refusal {
+    Missing(String),
+    Broken(String),
+}
+
+/// A plugin as the list shows it.
+#[derive(Debug, Clone)]
+pub struct PluginInfo {
+    /// The account that it serves.
+    pub tenant: String,
+    /// Its name.
+    pub name: String,
+    /// The version in its manifest.
+    pub version: Option<String>,
+    /// Where it comes from: a path in the plugin folder, or `upload`.
+    pub source: String,
+    /// Its contract, once it has been loaded.
+    pub contract: Option<Contract>,
+    /// SHA-256 of its file, once it has been loaded.
+    pub sha256: Option<String>,
+    /// Limits in force, once it has been loaded.
+    pub limits: Option<Limits>,
+    /// What it asks for and does not get, once it has been loaded.
+    pub missing_grants: Vec<String>,
+    /// Why it cannot be called.
+    pub problem: Option<String>,
+}
+
+type ByName<T> = BTreeMap<String, BTreeMap<String, T>>;
+
+#[derive(Default)]
+struct Known {
+    found: ByName<Arc<Entry>>,
+}
+
+impl Known {
+    /// All that a tenant has.
+    fn names(&self, tenant: &str) -> BTreeSet<&str> {
+        let found = self.found.get(tenant).into_iter().flat_map(BTreeMap::keys);
+        found.map(String::as_str).collect()
+    }
+}
+
+/// The plugins of all tenants.
+pub(crate) struct Registry {
+    folder: Option<Watched>,
+    known: RwLock<Known>,
+    uploads: Uploads,
+    loader: Arc<Loader>,
+}
+
+impl Registry {
+    pub(crate) fn new(folder: Option<&Path>, loader: Loader) -> Result<Self, Error> {
+        let default_tenant = &loader.settings.default_tenant;
+        let folder = folder
+            .map(|path| Watched::open(path, default_tenant))
+            .transpose()?;
+        let registry = Self {
+            folder,
+            known: RwLock::default(),
+            uploads: Uploads::default(),
+            loader: Arc::new(loader),
+        };
+        registry.rescan()?;
+        Ok(registry)
+    }
+
+    pub(crate) fn loader(&self) -> &Arc<Loader> {
+        &self.loader
+    }
+
+    /// Looks at the folder again, at once.
+    ///
+    /// # Errors
+    /// The folder is not readable; what was known stays known.
+    pub(crate) fn rescan(&self) -> Result<(), Error> {
+        let Some(folder) = &self.folder else {
+            return Ok(());
+        };
+        let (found, same) = folder.scan()?;
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next: ByName<Arc<Entry>> = BTreeMap::new();
+        for found in found {
+            let old = known
+                .found
+                .get(&found.tenant)
+                .and_then(|plugins| plugins.get(&found.name));
+            let entry = match old {
+                Some(entry) if entry.stamp() == Some(&found.stamp) && same => entry.clone(),
+                Some(_) | None => Arc::new(Entry::found(found)),
+            };
+            next.entry(entry.tenant.clone())
+                .or_default()
+                .insert(entry.name.clone(), entry);
+        }
+        known.found = next;
+        Ok(())
+    }
+
+    fn look_if_dirty(&self) {
+        if self.folder.as_ref().is_some_and(Watched::is_dirty)
+            && let Err(error) = self.rescan()
+        {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Looks again even when nothing told of a change.
+    fn look_again(&self) {
+        if let Some(folder) = &self.folder {
+            folder.dirty();
+        }
+        self.look_if_dirty();
+    }
+
+    fn find(&self, tenant: &str, name: &str) -> Option<Arc<Entry>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let plugins = known.found.get(tenant)?;
+        plugins.get(name).cloned()
+    }
+
+    /// The plugin that a call brings along, or why it cannot be called.
+    pub(crate) async fn uploaded(
+        &self,
+        tenant: &str,
+        name: &str,
+        upload: &Upload,
+    ) -> Result<Arc<Loaded>, String> {
+        let entry = self.uploads.entry(tenant, name, upload);
+        entry.load(&self.loader).await
+    }
+
+    /// The plugin that serves a call now.
+    pub(crate) async fn resolve(
+        &self,
+        tenant: &str,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Arc<Loaded>, Refusal> {
+        let version = version.filter(|version| *version != "$LATEST");
+        self.look_if_dirty();
+        let give_up = Instant::now() + limits::HALF_WRITTEN_AGE;
+        let mut looked_again = false;
+        loop {
+            let Some(entry) = self.find(tenant, name) else {
+                if looked_again || self.folder.is_none() {
+                    return Err(self.absent(tenant, name));
+                }
+                looked_again = true;
+                self.look_again();
+                continue;
+            };
+            match entry.load(&self.loader).await {
+                Ok(loaded) => return fits(loaded, version),
+                Err(_) if entry.may_be_half_written() && Instant::now() < give_up => {
+                    tokio::time::sleep(limits::HALF_WRITTEN_PAUSE).await;
+                    self.forget(&entry);
+                    self.look_again();
+                }
+                Err(why) => return Err(Refusal::Broken(format!("plugin `{name}`: {why}"))),
+            }
+        }
+    }
+
+    /// What a call waits for that has been waiting to be resolved, for people.
+    pub(crate) fn waits_for(&self, tenant: &str, name: &str, upload: Option<&Upload>) -> String {
+        let entry = match upload {
+            Some(upload) => Some(self.uploads.entry(tenant, name, upload)),
+            None => self.find(tenant, name),
+        };
+        match entry {
+            Some(entry) => entry.waits_for(),
+            None => format!("plugin `{name}` is being looked for"),
+        }
+    }
+
+    /// See [`crate::Sandbox::has`].
+    pub(crate) fn has(&self, tenant: &str, name: &str, version: Option<&str>) -> bool {
+        self.look_if_dirty();
+        let Some(entry) = self.find(tenant, name) else {
+            return false;
+        };
+        version.is_none() || entry.version().is_ok_and(|own| own.as_deref() == version)
+    }
+
+    /// See [`crate::Sandbox::needs_compiling`].
+    pub(crate) fn needs_compiling(&self, tenant: &str, name: &str) -> bool {
+        self.look_if_dirty();
+        let entry = self.find(tenant, name);
+        entry.is_some_and(|entry| entry.needs_compiling(&self.loader).unwrap_or(false))
+    }
+
+    /// What the manifest of a plugin's newest version says; see [`crate::Sandbox::on_crash`].
+    pub(crate) fn on_crash(&self, tenant: &str, name: &str) -> OnCrash {
+        self.look_if_dirty();
+        let entry = self.find(tenant, name);
+        let manifest = entry.map(|entry| entry.on_crash());
+        manifest.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// Makes the next look open the file anew even when its stamp is the same.
+    fn forget(&self, entry: &Arc<Entry>) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(plugins) = known.found.get_mut(&entry.tenant)
+            && plugins
+                .get(&entry.name)
+                .is_some_and(|current| Arc::ptr_eq(current, entry))
+        {
+            plugins.remove(&entry.name);
+        }
+    }
+
+    /// Why no plugin was found.
+    fn absent(&self, tenant: &str, name: &str) -> Refusal {
+        let folder = self.folder.as_ref();
+        // No name that is none leads anywhere.
+        let astray = crate::manifest::valid_name(name)
+            .then(|| folder?.astray(tenant, name))
+            .flatten();
+        match astray {
+            Some(why) => Refusal::Broken(format!("plugin `{name}`: {why}")),
+            None => Refusal::Missing(self.missing(tenant, name)),
+        }
+    }
+
+    fn missing(&self, tenant: &str, name: &str) -> String {
+        let Some(folder) = &self.folder else {
+            return format!(
+                "account {tenant} has no plugin `{name}`, and there is no plugin directory; name one with --plugins"
+            );
+        };
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let names = known.names(tenant);
+        let place = folder.place_of(tenant);
+        format!(
+            "account {tenant} has no plugin `{name}` in the plugin directory {place}{}; put {name}.wasm there",
+            names::instead(name, &names)
+        )
+    }
+
+    pub(crate) fn list(&self) -> Vec<PluginInfo> {
+        self.look_if_dirty();
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let found = known.found.values().flat_map(BTreeMap::values);
+        let mut list: Vec<PluginInfo> = found.map(|entry| entry.info()).collect();
+        list.sort_by(|a, b| {
+            (&a.tenant, &a.name, &a.version).cmp(&(&b.tenant, &b.name, &b.version))
+        });
+        list
+    }
+
+    /// Loads whatever is not loaded yet, as many at a time as the compiler takes.
+    pub(crate) async fn warm(&self) {
+        self.look_if_dirty();
+        let entries: Vec<Arc<Entry>> = {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            known
+                .found
+                .values()
+                .flat_map(BTreeMap::values)
+                .cloned()
+                .collect()
+        };
+        let seats = self.loader.queue.seats();
+        let loads = futures_util::stream::iter(entries);
+        loads
+            .for_each_concurrent(seats, |entry| async move {
+                if let Err(why) = entry.load(&self.loader).await {
+                    tracing::warn!(tenant = entry.tenant, plugin = entry.name, "{why}");
+                }
+            })
+            .await;
+    }
+}
+
+fn fits(loaded: Arc<Loaded>, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {
+    match version {
+        Some(wanted) if loaded.stamp.version.as_deref() != Some(wanted) => {
+            let has = loaded.stamp.version.as_deref().unwrap_or("no version");
+            let name = &loaded.stamp.name;
+            Err(Refusal::Missing(format!(
+                "plugin `{name}` has {has}, not version `{wanted}`"
+            )))
+        }
+        Some(_) | None => Ok(loaded),
+    }
+}

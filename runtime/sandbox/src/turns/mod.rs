@@ -1,0 +1,205 @@
+//! Whose turn it is to compute: the queue of attempts that could go on, and the threads that take from it. Hides
+//! threads, wake-ups and the queue's order.
+//!
+//! A guest that computes gives its thread back at each epoch tick; what it does until then is a turn. Attempts that have
+//! computed little (*young*) and those that computed for long have threads of their own, so that a short task is never
+//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too.
+
+mod job;
+mod pace;
+mod ready;
+
+use crate::limits;
+use job::{After, Attempt, Job};
+use ready::{Come, Kind, Ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Wake as _;
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+pub(crate) use job::{Begun, Lost};
+pub(crate) use pace::Pace;
+
+/// The threads that guests compute on.
+pub(crate) struct Turns(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    ready: Mutex<Ready>,
+    /// Length of `Ready::woken` a moment ago.
+    woken: AtomicUsize,
+    young: Condvar,
+    long: Condvar,
+}
+
+impl Turns {
+    /// Starts so many threads of each kind. Timers and sockets of guests belong to `io`.
+    pub(crate) fn new(threads: usize, io: &Handle) -> std::io::Result<Self> {
+        let turns = Self(Arc::default());
+        for (kind, name) in [
+            (Kind::Young, "stepwell-guest"),
+            (Kind::Long, "stepwell-long"),
+        ] {
+            for _ in 0..threads {
+                let (shared, io) = (turns.0.clone(), io.clone());
+                std::thread::Builder::new()
+                    .name(name.into())
+                    .spawn(move || {
+                        let _io = io.enter();
+                        if kind == Kind::Long {
+                            give_way();
+                        }
+                        shared.work(kind);
+                    })?;
+            }
+        }
+        Ok(turns)
+    }
+
+    /// Begins an attempt. Dropping what is returned ends it.
+    pub(crate) fn begin(&self, pace: Arc<Pace>, attempt: Attempt) -> Begun {
+        let job = Arc::new(Job::new(pace, attempt, self.0.clone()));
+        job.wake_by_ref();
+        Begun(job)
+    }
+}
+
+impl Drop for Turns {
+    /// Does not wait for the threads: the last handle of a sandbox may go on one of them.
+    fn drop(&mut self) {
+        let mut ready = self.0.ready();
+        ready.stopped = true;
+        let mut jobs: Vec<_> = ready.woken.drain(..).collect();
+        jobs.extend(ready.yielded.drain(..));
+        jobs.extend(std::iter::from_fn(|| ready.long.pop()));
+        ready.due.clear();
+        drop(ready);
+        self.0.young.notify_all();
+        self.0.long.notify_all();
+        for job in jobs {
+            if job.claim() {
+                job.finish(Err(Lost::Stopped));
+                job.caller.wake();
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn ready(&self) -> MutexGuard<'_, Ready> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn condvar(&self, kind: Kind) -> &Condvar {
+        match kind {
+            Kind::Young => &self.young,
+            Kind::Long => &self.long,
+        }
+    }
+
+    /// Queues a job from outside, and wakes a thread for it.
+    fn push(&self, job: Arc<Job>) {
+        let mut ready = self.ready();
+        let kind = ready.push(job, Come::Woken);
+        if ready.call(kind) {
+            drop(ready);
+            self.condvar(kind).notify_one();
+        }
+    }
+
+    /// Wakes a thread for one that is due. Those of the long ones would come to it too, but on a busy machine they are late.
+    fn hurry(&self) {
+        let mut ready = self.ready();
+        if ready.call(Kind::Young) {
+            drop(ready);
+            self.young.notify_one();
+        }
+    }
+
+    /// What a thread does. Waking a caller costs as much as half a short call, so ends are told in groups: only while
+    /// others are there to run at once, and none waits longer than one turn.
+    fn work(&self, kind: Kind) {
+        let (mut back, mut ended) = (None, Vec::new());
+        while let Some(job) = self.take(kind, back.take(), &mut ended) {
+            match job.turn() {
+                After::Parked => {}
+                After::Ended => {
+                    ended.push(job);
+                    let more = kind == Kind::Young && self.woken.load(Ordering::Relaxed) > 0;
+                    if more && ended.len() < limits::TOLD_AT_ONCE_MAX {
+                        continue;
+                    }
+                }
+                After::Yielded => back = Some(job),
+            }
+            tell(&mut ended);
+        }
+        tell(&mut ended);
+    }
+
+    /// Puts back the job whose turn is over, and takes the next: in one go, so that no other thread gets it between.
+    fn take(
+        &self,
+        kind: Kind,
+        back: Option<Arc<Job>>,
+        ended: &mut Vec<Arc<Job>>,
+    ) -> Option<Arc<Job>> {
+        let mut ready = self.ready();
+        if let Some(job) = back {
+            let other = ready.push(job, Come::Yielded);
+            if other != kind && ready.call(other) {
+                self.condvar(other).notify_one();
+            }
+        }
+        loop {
+            if ready.stopped {
+                return None;
+            }
+            let next = ready.next(kind, Instant::now);
+            self.woken.store(ready.woken.len(), Ordering::Relaxed);
+            if next.is_some() {
+                return next;
+            }
+            if ended.is_empty() {
+                ready = self.sleep(ready, kind);
+            } else {
+                drop(ready);
+                tell(ended);
+                ready = self.ready();
+            }
+        }
+    }
+
+    fn sleep<'a>(&self, mut ready: MutexGuard<'a, Ready>, kind: Kind) -> MutexGuard<'a, Ready> {
+        ready.sleepers(kind).asleep += 1;
+        while ready.sleepers(kind).called == 0 && !ready.stopped {
+            ready = self
+                .condvar(kind)
+                .wait(ready)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        let sleepers = ready.sleepers(kind);
+        sleepers.called = sleepers.called.saturating_sub(1);
+        sleepers.asleep -= 1;
+        ready
+    }
+}
+
+/// Wakes the callers of these.
+fn tell(ended: &mut Vec<Arc<Job>>) {
+    for job in ended.drain(..) {
+        job.caller.wake();
+    }
+}
+
+/// Lowers the calling thread's priority, where that is possible.
+fn give_way() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(limits::LONG_NICE) {
+        tracing::warn!(%error, "long tasks compute at the same priority as short ones");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Whose turn it is: on a queue that no thread takes from, and on threads.
+
+use super::job::{After, Attempt, Job};
+use super::ready::{Come, Kind};
+use super::{Begun, Lost, Pace, Shared, Turns};
+use crate::call::unstarted;
+use crate::limits;
+use crate::outcome::{Outcome, TaskEnd};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+fn end() -> TaskEnd {
+    unstarted(Outcome::Cancelled, None, 0, Duration::ZERO)
+}
+
+/// A queue that no thread takes from, and calls by name.
+#[derive(Default)]
+struct Table {
+    shared: Arc<Shared>,
+    begun: Vec<(&'static str, Begun)>,
+}
+
+impl Table {
+    /// A call arrives.
+    fn come(&mut self, name: &'static str, tenant: &str, deadline: Option<Duration>) {
+        let pace = Arc::new(Pace::new(tenant.into(), deadline));
+        let turns = Turns(self.shared.clone());
+        let begun = turns.begin(pace, Box::pin(std::future::pending()));
+        std::mem::forget(turns);
+        self.begun.push((name, begun));
+    }
+
+    /// The turn of that call is over: it computed for so long.
+    fn yields(&mut self, name: &'static str, cpu: Duration) {
+        let job = self.job(name);
+        job.pace.add_cpu(cpu);
+        assert!(job.yields(), "{name} has no turn");
+        self.shared.ready().push(job, Come::Yielded);
+    }
+
+    fn job(&self, name: &str) -> Arc<Job> {
+        let (_, begun) = self.begun.iter().find(|(n, _)| *n == name).unwrap();
+        begun.0.clone()
+    }
+
+    /// Whose turn it is on a thread of that kind.
+    fn turn(&mut self, kind: Kind) -> &'static str {
+        self.turn_at(kind, Instant::now())
+    }
+
+    fn turn_at(&mut self, kind: Kind, now: Instant) -> &'static str {
+        let Some(job) = self.shared.ready().next(kind, || now) else {
+            return "nobody";
+        };
+        let mut begun = self.begun.iter();
+        begun.find(|(_, b)| Arc::ptr_eq(&b.0, &job)).unwrap().0
+    }
+}
+
+const TICK: Duration = limits::EPOCH_TICK;
+const LITTLE: Duration = Duration::from_millis(1);
+
+#[test]
+fn who_has_not_run_goes_before_who_yielded_and_never_behind_long_ones() {
+    let mut table = Table::default();
+    for name in ["endless", "unlucky"] {
+        table.come(name, "t", None);
+        assert_eq!(table.turn(Kind::Young), name);
+    }
+    table.yields("endless", TICK);
+    // A tick came early in its turn: it stays with the young ones.
+    table.yields("unlucky", LITTLE);
+    table.come("new", "t", None);
+    let young = [0; 3].map(|_| table.turn(Kind::Young));
+    assert_eq!(young, ["new", "unlucky", "nobody"]);
+    assert_eq!(table.turn(Kind::Long), "endless");
+}
+
+#[test]
+fn long_ones_take_turns_by_tenant_and_help_the_young_that_yielded() {
+    let mut table = Table::default();
+    for (name, tenant) in [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b")] {
+        table.come(name, tenant, None);
+        table.turn(Kind::Young);
+        table.yields(name, TICK);
+    }
+    for name in ["y1", "y2"] {
+        table.come(name, "c", None);
+        table.turn(Kind::Young);
+        table.yields(name, LITTLE);
+    }
+    let turns = [0; 7].map(|_| table.turn(Kind::Long));
+    assert_eq!(turns, ["y1", "a1", "y2", "b1", "a2", "a3", "nobody"]);
+}
+
+#[test]
+fn who_is_due_goes_first_on_any_thread() {
+    let mut table = Table::default();
+    let begun = Instant::now();
+    for (name, due) in [
+        ("never", None),
+        ("late", Some(9)),
+        ("soon", Some(3)),
+        ("sooner", Some(2)),
+    ] {
+        table.come(name, "t", due.map(Duration::from_secs));
+        table.turn(Kind::Young);
+        table.yields(name, TICK);
+    }
+    table.come("new", "t", Some(Duration::from_secs(3)));
+    let then = begun + Duration::from_secs(5);
+    assert_eq!(table.turn_at(Kind::Young, begun), "new");
+    assert_eq!(table.turn_at(Kind::Young, then), "sooner");
+    assert_eq!(table.turn_at(Kind::Long, then), "soon");
+    let rest = [0; 3].map(|_| table.turn_at(Kind::Long, then));
+    assert_eq!(rest, ["never", "late", "nobody"]);
+    assert!(table.shared.ready().due.is_empty());
+}
+
+#[test]
+fn who_is_dropped_is_freed_next() {
+    let mut table = Table::default();
+    for name in ["first", "dropped"] {
+        table.come(name, "t", Some(Duration::from_secs(900)));
+        table.turn(Kind::Young);
+        table.yields(name, TICK);
+    }
+    table.come("new", "t", None);
+    let (_, dropped) = table.begun.remove(1);
+    let job = dropped.0.clone();
+    drop(dropped);
+    let next = table.shared.ready().next(Kind::Young, Instant::now);
+    assert!(next.is_some_and(|next| Arc::ptr_eq(&next, &job)));
+    assert_eq!(job.turn(), After::Ended);
+    assert!(job.is_freed());
+    assert_eq!(table.turn(Kind::Young), "new");
+    let rest = [0; 2].map(|_| table.turn(Kind::Long));
+    assert_eq!(rest, ["first", "nobody"]);
+    assert!(table.shared.ready().due.is_empty());
+}
+
+/// Each of the long ones holds its thread until the short one has ended: on shared threads nobody would ever.
+#[test]
+fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let turns = Turns::new(1, io.handle()).unwrap();
+    let begin = |attempt: Attempt, pace: Pace| turns.begin(Arc::new(pace), attempt);
+    let pace = || Pace::new("t".into(), None);
+    let (holds, held) = mpsc::channel();
+    let mut releases = Vec::new();
+    let mut long = Vec::new();
+    for _ in 0..3 {
+        let (release, released) = mpsc::channel::<()>();
+        let (pace, holds) = (pace(), holds.clone());
+        pace.add_cpu(TICK);
+        releases.push(release);
+        let attempt = Box::pin(async move {
+            holds.send(()).unwrap();
+            released.recv().unwrap();
+            end()
+        });
+        long.push(begin(attempt, pace));
+    }
+    held.recv().unwrap();
+    let short = begin(Box::pin(async { end() }), pace());
+    assert_eq!(
+        io.block_on(short).map(|end| end.outcome),
+        Ok(Outcome::Cancelled)
+    );
+    for release in releases {
+        release.send(()).unwrap();
+    }
+    for long in long {
+        assert!(io.block_on(long).is_ok());
+    }
+}
+
+#[test]
+fn a_panic_ends_its_attempt_alone() {
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let turns = Turns::new(1, io.handle()).unwrap();
+    let pace = || Arc::new(Pace::new("t".into(), None));
+    let panics = turns.begin(pace(), Box::pin(async { panic!("on purpose") }));
+    assert_eq!(
+        io.block_on(panics).map(|end| end.outcome),
+        Err(Lost::Panicked)
+    );
+    assert!(
+        io.block_on(turns.begin(pace(), Box::pin(async { end() })))
+            .is_ok()
+    );
+}

@@ -1,0 +1,293 @@
+//! Tenants, their access keys, quotas and audit logs over the wire. What it hides: the forms of requests and answers.
+
+use serde::{Deserialize, Serialize};
+use stepwell_engine::{AccessKey, Role, Taken, Tenant};
+use stepwell_interp::Timestamp;
+
+use super::{Call, json, quotas::WireQuotas};
+use crate::aws::{Fault, Seconds};
+
+/// Request: an account, and a name to show.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    account: String,
+    #[serde(default)]
+    name: String,
+}
+
+/// Request: an account.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Named {
+    account: String,
+}
+
+/// Request: an access key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct NamedKey {
+    access_key_id: String,
+}
+
+/// Request: a new access key.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKey {
+    account: String,
+    role: Role,
+    #[serde(default)]
+    description: String,
+}
+
+/// Request: the quotas of an account, whole.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewQuotas {
+    account: String,
+    quotas: WireQuotas,
+}
+
+/// Request: a page of a log.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogPage {
+    account: String,
+    /// Seconds of the Unix epoch.
+    #[serde(default)]
+    since: f64,
+    /// Where the page before ended.
+    after: Option<String>,
+}
+
+/// Wire form of a tenant.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TenantAnswer<'a> {
+    account: &'a str,
+    name: &'a str,
+    creation_date: Seconds,
+    access_keys: usize,
+}
+
+/// Wire form of an access key.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct KeyAnswer<'a> {
+    access_key_id: &'a str,
+    account: &'a str,
+    role: &'a str,
+    description: &'a str,
+    disabled: bool,
+    creation_date: Seconds,
+    /// Told when the key is made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<&'a str>,
+}
+
+impl<'a> KeyAnswer<'a> {
+    fn of(key: &'a AccessKey, secret: Option<&'a str>) -> KeyAnswer<'a> {
+        KeyAnswer {
+            access_key_id: &key.id,
+            account: &key.account,
+            role: key.role.name(),
+            description: &key.description,
+            disabled: key.disabled,
+            creation_date: Seconds(key.created_at.0),
+            secret_access_key: secret,
+        }
+    }
+}
+
+/// Wire form of what a tenant may have, and has.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Described<'a> {
+    account: &'a str,
+    quotas: WireQuotas,
+    taken: TakenAnswer,
+}
+
+/// Wire form of what a tenant has.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TakenAnswer {
+    open_executions: u64,
+    running_tasks: u64,
+    stored_bytes: u64,
+}
+
+/// Wire form of a page of a log.
+#[derive(Serialize)]
+struct LogAnswer {
+    entries: Vec<LogEntry>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+}
+
+/// Wire form of an entry of a log.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogEntry {
+    time: Seconds,
+    key: String,
+    address: String,
+    operation: String,
+    resource: String,
+    request_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+/// Wire form of nothing to tell.
+#[derive(Serialize)]
+struct Done {}
+
+pub(super) async fn add(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let Add { account, name } = call.read()?;
+    call.state.engine.add_tenant(&account, &name).await?;
+    json(&Done {})
+}
+
+pub(super) async fn remove(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let Named { account } = call.read()?;
+    call.state.engine.remove_tenant(&account).await?;
+    json(&Done {})
+}
+
+pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let tenants = call.state.engine.tenants().await?;
+    let keys = call.state.engine.access_keys(None).await?;
+    let shown: Vec<TenantAnswer<'_>> = tenants
+        .iter()
+        .map(
+            |Tenant {
+                 account,
+                 name,
+                 created_at,
+             }| TenantAnswer {
+                account,
+                name,
+                creation_date: Seconds(created_at.0),
+                access_keys: keys.iter().filter(|key| key.account == *account).count(),
+            },
+        )
+        .collect();
+    json(&serde_json::json!({ "tenants": shown }))
+}
+
+pub(super) async fn describe(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let Named { account } = call.read()?;
+    let (quotas, taken) = call.state.engine.quotas(&account).await?;
+    let Taken {
+        open_executions,
+        running_tasks,
+        stored_bytes,
+    } = taken;
+    json(&Described {
+        account: &account,
+        quotas: quotas.into(),
+        taken: TakenAnswer {
+            open_executions,
+            running_tasks,
+            stored_bytes,
+        },
+    })
+}
+
+pub(super) async fn set_quotas(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let NewQuotas { account, quotas } = call.read()?;
+    quotas.check()?;
+    let engine = &call.state.engine;
+    engine.set_quotas(&account, quotas.into()).await?;
+    json(&Done {})
+}
+
+pub(super) async fn add_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let vault = &call.authentication()?.vault;
+    let NewKey {
+        account,
+        role,
+        description,
+    } = call.read()?;
+    let engine = &call.state.engine;
+    let made = engine
+        .add_access_key(vault, &account, role, &description)
+        .await?;
+    json(&KeyAnswer::of(&made.key, Some(&made.secret)))
+}
+
+pub(super) async fn keys(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Of {
+        account: Option<String>,
+    }
+    let Of { account } = call.read()?;
+    let keys = call.state.engine.access_keys(account.as_deref()).await?;
+    let keys: Vec<KeyAnswer<'_>> = keys.iter().map(|key| KeyAnswer::of(key, None)).collect();
+    json(&serde_json::json!({ "accessKeys": keys }))
+}
+
+pub(super) async fn disable_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    switch_key(call, true).await
+}
+
+pub(super) async fn enable_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    switch_key(call, false).await
+}
+
+async fn switch_key(call: Call<'_>, disabled: bool) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let NamedKey { access_key_id } = call.read()?;
+    let engine = &call.state.engine;
+    let key = engine.disable_access_key(&access_key_id, disabled).await?;
+    call.forget_key(&access_key_id);
+    json(&KeyAnswer::of(&key, None))
+}
+
+pub(super) async fn remove_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let NamedKey { access_key_id } = call.read()?;
+    let key = call.state.engine.remove_access_key(&access_key_id).await?;
+    call.forget_key(&access_key_id);
+    json(&KeyAnswer::of(&key, None))
+}
+
+pub(super) async fn audit_log(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let LogPage {
+        account,
+        since,
+        after,
+    } = call.read()?;
+    // What is before the epoch is from the beginning on.
+    let since = Timestamp((since.max(0.0) * 1_000.0) as u64);
+    let engine = &call.state.engine;
+    let found = engine.audited(&account, since, after.as_deref()).await?;
+    let after = found.last().map(|last| last.place.to_string());
+    let entries = found.into_iter().map(|found| LogEntry {
+        time: Seconds(found.at.0),
+        key: found.entry.key,
+        address: found.entry.address,
+        operation: found.entry.operation,
+        resource: found.entry.resource,
+        request_id: found.entry.request_id,
+        refused: found.entry.refused,
+    });
+    json(&LogAnswer {
+        entries: entries.collect(),
+        after,
+    })
+}
+
+impl Call<'_> {
+    /// A key that was changed counts at once as it is now.
+    fn forget_key(&self, id: &str) {
+        if let Some(gate) = &self.state.gate {
+            gate.forget(id);
+        }
+    }
+}

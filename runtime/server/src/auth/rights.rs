@@ -1,0 +1,153 @@
+//! What each operation takes: one table, a line each. What it hides: nothing.
+
+use serde::Deserialize;
+use stepwell_engine::Role;
+
+/// What an operation takes of a key, and whether the audit log has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Right {
+    pub(super) role: Role,
+    pub(super) audited: bool,
+}
+
+/// Reads.
+pub(crate) const LOOK: Right = Right {
+    role: Role::Read,
+    audited: false,
+};
+/// Work on tasks, which the execution's history has.
+const WORK: Right = Right {
+    role: Role::Run,
+    audited: false,
+};
+/// Starts and ends executions.
+pub(crate) const STEER: Right = Right {
+    role: Role::Run,
+    audited: true,
+};
+/// Changes what is run.
+pub(crate) const CHANGE: Right = Right {
+    role: Role::Admin,
+    audited: true,
+};
+
+/// By the operations' names; the operations' own table has the same.
+const RIGHTS: &[(&str, Right)] = &[
+    ("CreateActivity", CHANGE),
+    ("CreateStateMachine", CHANGE),
+    ("CreateStateMachineAlias", CHANGE),
+    ("DeleteActivity", CHANGE),
+    ("DeleteStateMachine", CHANGE),
+    ("DeleteStateMachineAlias", CHANGE),
+    ("DeleteStateMachineVersion", CHANGE),
+    ("DescribeActivity", LOOK),
+    ("DescribeExecution", LOOK),
+    ("DescribeMapRun", LOOK),
+    ("DescribeStateMachine", LOOK),
+    ("DescribeStateMachineAlias", LOOK),
+    ("DescribeStateMachineForExecution", LOOK),
+    ("GetActivityTask", WORK),
+    ("GetExecutionHistory", LOOK),
+    ("ListActivities", LOOK),
+    ("ListExecutions", LOOK),
+    ("ListMapRuns", LOOK),
+    ("ListStateMachineAliases", LOOK),
+    ("ListStateMachineVersions", LOOK),
+    ("ListStateMachines", LOOK),
+    ("ListTagsForResource", LOOK),
+    ("PublishStateMachineVersion", CHANGE),
+    ("RedriveExecution", STEER),
+    ("SendTaskFailure", WORK),
+    ("SendTaskHeartbeat", WORK),
+    ("SendTaskSuccess", WORK),
+    ("StartExecution", STEER),
+    ("StartSyncExecution", STEER),
+    ("StopExecution", STEER),
+    ("TagResource", CHANGE),
+    // It runs tasks.
+    ("TestState", STEER),
+    ("UntagResource", CHANGE),
+    ("UpdateMapRun", STEER),
+    ("UpdateStateMachine", CHANGE),
+    ("UpdateStateMachineAlias", CHANGE),
+    ("ValidateStateMachineDefinition", LOOK),
+];
+
+/// What an operation takes. What is in no line takes the most.
+pub(super) fn right(operation: &str) -> Right {
+    let found = RIGHTS.binary_search_by(|(name, _)| (*name).cmp(operation));
+    found.map_or(
+        Right {
+            role: Role::Operator,
+            audited: true,
+        },
+        |index| RIGHTS[index].1,
+    )
+}
+
+/// Members of requests that say what a request is about; the first that is there counts.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct About<'a> {
+    #[serde(borrow)]
+    state_machine_alias_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    state_machine_version_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    state_machine_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    execution_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    map_run_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    activity_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    resource_arn: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<std::borrow::Cow<'a, str>>,
+}
+
+/// ARN or name that a request's body names; empty when it names none.
+pub(super) fn resource(body: &[u8]) -> String {
+    let about: About<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let named = [
+        about.state_machine_alias_arn,
+        about.state_machine_version_arn,
+        about.state_machine_arn,
+        about.execution_arn,
+        about.map_run_arn,
+        about.activity_arn,
+        about.resource_arn,
+        about.name,
+    ];
+    named
+        .into_iter()
+        .flatten()
+        .next()
+        .unwrap_or_default()
+        .into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RIGHTS, resource};
+
+    #[test]
+    fn the_table_is_that_of_the_operations() {
+        let names: Vec<&str> = RIGHTS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, crate::aws::operation_names());
+    }
+
+    #[test]
+    fn a_request_is_about_what_it_names() {
+        assert_eq!(
+            resource(br#"{"name":"run","stateMachineArn":"arn:m","input":"{}"}"#),
+            "arn:m"
+        );
+        assert_eq!(
+            resource(br#"{"name":"orders","tags":[{"key":"a"}]}"#),
+            "orders"
+        );
+        assert_eq!(resource(b"{}"), "");
+    }
+}

@@ -1,0 +1,71 @@
+//! Code as it is uploaded: a zip archive with one `.wasm`, or the `.wasm` itself. Wire types, REST JSON.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use stepwell_engine::Package;
+
+use super::{fault::Fault, zip};
+use crate::limits::{PACKAGE_BYTES_MAX, WASM_BYTES_MAX};
+
+/// Wire form of where code is; only one of the ways is served.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+pub(super) struct Code {
+    zip_file: Option<String>,
+    s3_bucket: Option<String>,
+    s3_key: Option<String>,
+    image_uri: Option<String>,
+}
+
+impl Code {
+    /// The code, taken out of its package.
+    pub(super) fn package(self) -> Result<Package, Fault> {
+        if self.s3_bucket.is_some() || self.s3_key.is_some() {
+            return Err(Fault::invalid(
+                "code is not fetched from S3 here; upload it as ZipFile (`--zip-file fileb://task.zip`)",
+            ));
+        }
+        if self.image_uri.is_some() {
+            return Err(Fault::invalid(
+                "container images are not run here; upload a WebAssembly component or command as ZipFile",
+            ));
+        }
+        let Some(text) = self.zip_file else {
+            return Err(Fault::invalid("Please provide a source for function code."));
+        };
+        let bytes = STANDARD.decode(text.as_bytes()).map_err(|error| {
+            Fault::invalid(format!(
+                "ZipFile is not base64: {error}; SDKs encode it themselves"
+            ))
+        })?;
+        unpacked(bytes)
+    }
+}
+
+fn unpacked(bytes: Vec<u8>) -> Result<Package, Fault> {
+    if bytes.len() > PACKAGE_BYTES_MAX {
+        return Err(Fault::too_large(format!(
+            "the package has {} bytes, and {PACKAGE_BYTES_MAX} are the most that is taken; strip and optimise the module",
+            bytes.len()
+        )));
+    }
+    let sha256 = STANDARD.encode(Sha256::digest(&bytes));
+    let size = bytes.len() as u64;
+    let wasm = if bytes.starts_with(b"\0asm") {
+        bytes
+    } else if zip::is_zip(&bytes) {
+        zip::only(&bytes, ".wasm", WASM_BYTES_MAX).map_err(|why| {
+            Fault::invalid(format!("Could not unzip uploaded file. Please check your file, then try to upload again: {why}"))
+        })?
+    } else {
+        return Err(Fault::invalid(
+            "Could not unzip uploaded file. Please check your file, then try to upload again: it is neither a zip archive nor WebAssembly",
+        ));
+    };
+    Ok(Package {
+        wasm: wasm.into(),
+        sha256,
+        bytes: size,
+    })
+}

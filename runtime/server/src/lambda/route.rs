@@ -1,0 +1,409 @@
+//! From a path to an operation and what it is about. What it hides: paths, versions of the API in them, and the forms in which
+//! a function is named.
+
+use axum::http::{Method, Uri};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use stepwell_engine::Caller;
+
+use super::fault::Fault;
+use crate::{
+    auth::{CHANGE, LOOK, Right, STEER},
+    limits::QUALIFIER_CHARS_MAX,
+};
+
+/// Dates that the paths of this API begin with.
+const DATES: [&str; 4] = ["2015-03-31", "2017-03-31", "2019-09-30", "2020-06-30"];
+
+/// Whether a path is this API's.
+pub(crate) fn is_own_path(path: &str) -> bool {
+    let first = path.trim_start_matches('/').split('/').next();
+    first.is_some_and(|first| DATES.contains(&first))
+}
+
+macro_rules! operations {
+    ($($name:ident $right:ident)*) => {
+        /// What a request asks for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Operation { $($name),* }
+
+        const OPERATIONS: &[(Operation, &str, Right)] = &[$((Operation::$name, stringify!($name), $right)),*];
+
+        /// Names by which requests are counted against rates, in the order of the operations.
+        pub(crate) const RATED: &[&str] = &[$(concat!("lambda:", stringify!($name))),*];
+    };
+}
+
+operations! {
+    CreateAlias CHANGE
+    CreateFunction CHANGE
+    DeleteAlias CHANGE
+    DeleteFunction CHANGE
+    GetAlias LOOK
+    GetFunction LOOK
+    GetFunctionCodeSigningConfig LOOK
+    GetFunctionConfiguration LOOK
+    GetPolicy LOOK
+    Invoke STEER
+    ListAliases LOOK
+    ListFunctions LOOK
+    ListTags LOOK
+    ListVersionsByFunction LOOK
+    PublishVersion CHANGE
+    TagResource CHANGE
+    UntagResource CHANGE
+    UpdateAlias CHANGE
+    UpdateFunctionCode CHANGE
+    UpdateFunctionConfiguration CHANGE
+}
+
+/// Names for the metrics, in the order of the operations.
+pub(crate) fn names() -> Vec<&'static str> {
+    OPERATIONS.iter().map(|(_, name, _)| *name).collect()
+}
+
+impl Operation {
+    /// Its place in the table, which is that of its name in [`names`].
+    pub(super) fn index(self) -> usize {
+        self as usize
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        OPERATIONS[self.index()].1
+    }
+
+    pub(super) fn rated(self) -> &'static str {
+        RATED[self.index()]
+    }
+
+    pub(super) fn right(self) -> Right {
+        OPERATIONS[self.index()].2
+    }
+}
+
+/// What a request asks for, and of what.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) operation: Operation,
+    /// The function as the request names it.
+    function: Option<Named>,
+    /// The alias in the path.
+    pub(super) alias: Option<String>,
+    /// Names and values.
+    query: Vec<(String, String)>,
+}
+
+/// A function by its name, a partial or a whole ARN.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    text: String,
+    account: Option<String>,
+    pub(super) name: String,
+    pub(super) qualifier: Option<String>,
+}
+
+impl Named {
+    /// `NAME`, `NAME:QUALIFIER`, `ACCOUNT:function:NAME`, `arn:aws:lambda:REGION:ACCOUNT:function:NAME:QUALIFIER`, ….
+    pub(super) fn of(text: &str) -> Named {
+        let (before, tail) = match text.rsplit_once("function:") {
+            Some((before, tail)) => (before, tail),
+            None => ("", text),
+        };
+        let mut parts = tail.splitn(2, ':');
+        let name = parts.next().unwrap_or_default().to_owned();
+        let qualifier = parts.next().map(str::to_owned);
+        let account = before.trim_end_matches(':').rsplit(':').next();
+        Named {
+            text: text.to_owned(),
+            account: account
+                .filter(|account| !account.is_empty())
+                .map(str::to_owned),
+            name,
+            qualifier,
+        }
+    }
+}
+
+impl Route {
+    /// The function's name.
+    pub(super) fn function(&self) -> &str {
+        self.function.as_ref().map_or("", |named| &named.name)
+    }
+
+    /// The version or alias that is meant, which name and query may both tell.
+    pub(super) fn qualifier(&self) -> Result<Option<&str>, Fault> {
+        let named = self.function.as_ref();
+        let own = named.and_then(|named| named.qualifier.as_deref());
+        match (own, self.query("Qualifier")) {
+            (Some(own), Some(other)) if own != other => Err(Fault::invalid(
+                "The derived qualifier from the function name does not match the specified qualifier.",
+            )),
+            (own, other) => own.or(other).map(check_qualifier).transpose(),
+        }
+    }
+
+    pub(super) fn query(&self, name: &str) -> Option<&str> {
+        let found = self.query.iter().find(|(key, _)| key == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a name.
+    pub(super) fn queries(&self, name: &str) -> Vec<String> {
+        let found = self.query.iter().filter(|(key, _)| key == name);
+        found.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// What the audit log says that a request is about.
+    pub(super) fn about(&self, body: &[u8]) -> String {
+        #[derive(Default, Deserialize)]
+        struct About {
+            #[serde(rename = "FunctionName", default)]
+            name: String,
+        }
+        match &self.function {
+            Some(named) => named.text.clone(),
+            None if self.operation == Operation::CreateFunction => {
+                serde_json::from_slice::<About>(body)
+                    .unwrap_or_default()
+                    .name
+            }
+            None => String::new(),
+        }
+    }
+
+    /// Refuses a function of another account.
+    pub(super) fn check_account(&self, caller: &Caller) -> Result<(), Fault> {
+        match &self.function {
+            Some(named) => check_account(named, caller, self.operation),
+            None => Ok(()),
+        }
+    }
+}
+
+pub(super) fn check_account(
+    named: &Named,
+    caller: &Caller,
+    operation: Operation,
+) -> Result<(), Fault> {
+    if named
+        .account
+        .as_deref()
+        .is_none_or(|account| account == &*caller.tenant)
+    {
+        return Ok(());
+    }
+    let (action, text) = (operation.name(), &named.text);
+    Err(Fault::denied(format!(
+        "the caller's account {} is not authorized to perform: lambda:{action} on resource: {text} because it is another account's",
+        caller.tenant
+    )))
+}
+
+/// Refuses what names no version and no alias, as the API's model does.
+fn check_qualifier(qualifier: &str) -> Result<&str, Fault> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'$' | b'-' | b'_');
+    let wrong = if qualifier.len() > QUALIFIER_CHARS_MAX {
+        format!("Member must have length less than or equal to {QUALIFIER_CHARS_MAX}")
+    } else if qualifier.is_empty() || !qualifier.bytes().all(allowed) {
+        "Member must satisfy regular expression pattern: [a-zA-Z0-9$_-]+".to_owned()
+    } else {
+        return Ok(qualifier);
+    };
+    Err(Fault::validation(&format!(
+        "Value '{qualifier}' at 'qualifier' failed to satisfy constraint: {wrong}"
+    )))
+}
+
+/// The operation of a method and path.
+pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
+    let segments: Vec<String> = uri
+        .path()
+        .split('/')
+        .filter(|segment| !segment.is_empty())
+        .map(decoded)
+        .collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let of = |operation, name: &str| Some((operation, Some(Named::of(name)), None));
+    let found = match (method.as_str(), &segments[..]) {
+        ("POST", ["2015-03-31", "functions"]) => Some((Operation::CreateFunction, None, None)),
+        ("GET", ["2015-03-31", "functions"]) => Some((Operation::ListFunctions, None, None)),
+        (_, ["2015-03-31", "functions", name, rest @ ..]) => {
+            let found = of_function(method, rest);
+            found.map(|(operation, alias)| (operation, Some(Named::of(name)), alias))
+        }
+        ("GET", ["2020-06-30", "functions", name, "code-signing-config"]) => {
+            of(Operation::GetFunctionCodeSigningConfig, name)
+        }
+        ("POST", ["2017-03-31", "tags", arn]) => of(Operation::TagResource, arn),
+        ("DELETE", ["2017-03-31", "tags", arn]) => of(Operation::UntagResource, arn),
+        ("GET", ["2017-03-31", "tags", arn]) => of(Operation::ListTags, arn),
+        _ => None,
+    };
+    let (operation, function, alias) = found.ok_or_else(|| unknown(method, uri))?;
+    Ok(Route {
+        operation,
+        function,
+        alias: alias.map(str::to_owned),
+        query: pairs(uri.query().unwrap_or_default()),
+    })
+}
+
+/// What is asked of a function, and the alias that it is about.
+fn of_function<'a>(method: &Method, rest: &[&'a str]) -> Option<(Operation, Option<&'a str>)> {
+    let method = method.as_str();
+    let of = |operation| Some((operation, None));
+    match (method, rest) {
+        ("GET", []) => of(Operation::GetFunction),
+        ("DELETE", []) => of(Operation::DeleteFunction),
+        ("PUT", ["code"]) => of(Operation::UpdateFunctionCode),
+        ("PUT", ["configuration"]) => of(Operation::UpdateFunctionConfiguration),
+        ("GET", ["configuration"]) => of(Operation::GetFunctionConfiguration),
+        ("GET", ["policy"]) => of(Operation::GetPolicy),
+        ("POST", ["invocations"]) => of(Operation::Invoke),
+        ("POST", ["versions"]) => of(Operation::PublishVersion),
+        ("GET", ["versions"]) => of(Operation::ListVersionsByFunction),
+        ("POST", ["aliases"]) => of(Operation::CreateAlias),
+        ("GET", ["aliases"]) => of(Operation::ListAliases),
+        ("GET", ["aliases", alias]) => Some((Operation::GetAlias, Some(alias))),
+        ("PUT", ["aliases", alias]) => Some((Operation::UpdateAlias, Some(alias))),
+        ("DELETE", ["aliases", alias]) => Some((Operation::DeleteAlias, Some(alias))),
+        _ => None,
+    }
+}
+
+fn unknown(method: &Method, uri: &Uri) -> Fault {
+    Fault::unknown(format!(
+        "{method} {} is no operation of the function service that this version of Stepwell serves; docs/functions.md lists them",
+        uri.path()
+    ))
+}
+
+fn decoded(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
+}
+
+fn pairs(query: &str) -> Vec<(String, String)> {
+    let pair = |pair: &str| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain = |text: &str| decoded(&text.replace('+', " "));
+        (plain(name), plain(value))
+    };
+    query
+        .split('&')
+        .filter(|part| !part.is_empty())
+        .map(pair)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: &str, uri: &str) -> Option<Route> {
+        find(&method.parse().unwrap(), &uri.parse().unwrap()).ok()
+    }
+
+    #[test]
+    fn functions_are_named_in_many_ways() {
+        for (text, account, name, qualifier) in [
+            ("pay", None, "pay", None),
+            ("pay:3", None, "pay", Some("3")),
+            (
+                "111111111111:function:pay",
+                Some("111111111111"),
+                "pay",
+                None,
+            ),
+            ("function:pay", None, "pay", None),
+            (
+                "arn:aws:lambda:us-east-1:111111111111:function:pay:live",
+                Some("111111111111"),
+                "pay",
+                Some("live"),
+            ),
+        ] {
+            let named = Named::of(text);
+            assert_eq!(named.account.as_deref(), account, "{text}");
+            assert_eq!(named.name, name, "{text}");
+            assert_eq!(named.qualifier.as_deref(), qualifier, "{text}");
+        }
+    }
+
+    #[test]
+    fn paths_are_operations() {
+        for (method, uri, operation) in [
+            (
+                "POST",
+                "/2015-03-31/functions",
+                Some(Operation::CreateFunction),
+            ),
+            (
+                "GET",
+                "/2015-03-31/functions/",
+                Some(Operation::ListFunctions),
+            ),
+            (
+                "POST",
+                "/2015-03-31/functions/pay/invocations",
+                Some(Operation::Invoke),
+            ),
+            ("PATCH", "/2015-03-31/functions/pay", None),
+            ("GET", "/2015-03-31/layers", None),
+            (
+                "DELETE",
+                "/2015-03-31/functions/pay/aliases/a",
+                Some(Operation::DeleteAlias),
+            ),
+        ] {
+            assert_eq!(
+                found(method, uri).map(|route| route.operation),
+                operation,
+                "{method} {uri}"
+            );
+        }
+        let arn = "arn%3Aaws%3Alambda%3Aus-east-1%3A111111111111%3Afunction%3Apay%3A2";
+        let route = found("GET", &format!("/2015-03-31/functions/{arn}?Qualifier=2")).unwrap();
+        assert_eq!(route.function(), "pay");
+        assert_eq!(route.qualifier().ok().flatten(), Some("2"));
+        let route = found(
+            "GET",
+            &format!("/2015-03-31/functions/{arn}?Qualifier=%24LATEST"),
+        )
+        .unwrap();
+        assert!(route.qualifier().is_err());
+    }
+
+    #[test]
+    fn a_qualifier_has_the_characters_of_the_model() {
+        let long = "v".repeat(QUALIFIER_CHARS_MAX + 1);
+        for (qualifier, sound) in [
+            ("%24LATEST", true),
+            ("live_2-b", true),
+            (&long[1..], true),
+            (long.as_str(), false),
+            ("", false),
+            ("1.2", false),
+            ("%C3%A9", false),
+            ("x%22%2C%22End%22%3Atrue%7D%2C%22E%22%3A%7B", false),
+        ] {
+            for uri in [
+                format!("/2015-03-31/functions/pay/invocations?Qualifier={qualifier}"),
+                format!("/2015-03-31/functions/pay:{qualifier}/invocations"),
+            ] {
+                let route = found("POST", &uri).unwrap();
+                assert_eq!(route.qualifier().is_ok(), sound, "{uri}");
+            }
+        }
+    }
+
+    #[test]
+    fn operations_are_in_the_order_of_their_names() {
+        assert!(names().is_sorted());
+        assert!(
+            OPERATIONS
+                .iter()
+                .enumerate()
+                .all(|(index, (own, ..))| own.index() == index)
+        );
+    }
+}

@@ -1,0 +1,236 @@
+//! The server with TLS of its own: AWS's clients and the command line within it, and certificates that are replaced while
+//! it serves.
+
+use std::{
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
+    path::{Path, PathBuf},
+    process::{Command, Output},
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Failed, Trial};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use serde_json::Value;
+use stepwell_tests::{
+    python,
+    server::{self, Server, Turn},
+};
+
+use super::tenants::{A, add_key, told};
+
+/// Two pairs of certificate and key, good for a hundred years, each its own authority.
+const FIRST: &str = "tests/http/tls";
+const SECOND: &str = "tests/tls";
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trial = |name: &str, run: fn() -> Result<()>| {
+        Trial::test(format!("tls::{name}"), move || {
+            run().map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    };
+    vec![
+        trial("clients", clients),
+        trial("certificates_are_replaced", certificates_are_replaced),
+    ]
+}
+
+/// The files that the server is told of.
+struct Files {
+    chain: PathBuf,
+    key: PathBuf,
+}
+
+impl Files {
+    fn new(folder: &Path) -> Files {
+        Files {
+            chain: folder.join("chain.pem"),
+            key: folder.join("key.pem"),
+        }
+    }
+
+    fn put(&self, pair: &str) -> Result<()> {
+        self.put_each(pair, pair)
+    }
+
+    fn put_each(&self, chain: &str, key: &str) -> Result<()> {
+        let root = server::root();
+        std::fs::copy(root.join(chain).join("certificate.pem"), &self.chain)?;
+        std::fs::copy(root.join(key).join("key.pem"), &self.key)?;
+        Ok(())
+    }
+
+    fn serve(&self, folder: &Path, more: &[&str]) -> Result<Server> {
+        let plugins = folder.join("plugins");
+        std::fs::create_dir_all(&plugins)?;
+        let (chain, key) = (self.chain.to_string_lossy(), self.key.to_string_lossy());
+        let flags = [&["--tls-cert", &chain, "--tls-key", &key], more].concat();
+        Server::start_with(&folder.join("data"), &plugins, &flags)
+    }
+}
+
+fn clients() -> Result<()> {
+    let _turn = Turn::take()?;
+    let (python, aws) = (python::interpreter()?, python::aws_cli()?);
+    let scratch = tempfile::tempdir()?;
+    let data = scratch.path().join("data");
+    told(&data, &["tenant", "add", A])?;
+    let key = add_key(&data, A, "admin", "TLS")?;
+    let files = Files::new(scratch.path());
+    files.put(SECOND)?;
+    let server = files.serve(scratch.path(), &["--auth"])?;
+    let endpoint = server.client().endpoint().replace("http://", "https://");
+    let with = |program: &Path, arguments: &[&str], authority: Option<&Path>| -> Result<Output> {
+        let text = |name: &str| key[name].as_str().context("a key");
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(scratch.path())
+            .env("AWS_CONFIG_FILE", scratch.path().join("none"))
+            .env("AWS_SHARED_CREDENTIALS_FILE", scratch.path().join("none"))
+            .env("AWS_ENDPOINT_URL_SFN", &endpoint)
+            .env("AWS_DISABLE_HOST_PREFIX_INJECTION", "true")
+            .env("AWS_DEFAULT_REGION", "us-east-1")
+            .env("AWS_ACCESS_KEY_ID", text("accessKeyId")?)
+            .env("AWS_SECRET_ACCESS_KEY", text("secretAccessKey")?)
+            .env("AWS_MAX_ATTEMPTS", "1")
+            .env("AWS_PAGER", "")
+            .env_remove("AWS_REGION")
+            .env_remove("AWS_SESSION_TOKEN")
+            .env_remove("AWS_PROFILE")
+            .env_remove("AWS_CA_BUNDLE");
+        if let Some(authority) = authority {
+            command.env("AWS_CA_BUNDLE", authority);
+        }
+        Ok(command.output()?)
+    };
+    let script = server::root().join("tests/clients/boto3/tls.py");
+    let script = script.to_string_lossy();
+    let program = server::program()?;
+    // What each has to print.
+    let asked: [(&Path, &[&str], &str); 3] = [
+        (&python, &[&script, "--endpoint", &endpoint], "ok"),
+        (
+            &aws,
+            &["stepfunctions", "list-state-machines", "--output", "json"],
+            ":stateMachine:tls\"",
+        ),
+        (
+            &program,
+            &["machine", "list", "--json", "--endpoint", &endpoint],
+            ":stateMachine:tls\"",
+        ),
+    ];
+    for (program, arguments, has) in asked {
+        let output = with(program, arguments, Some(&files.chain))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(
+            output.status.success() && text.contains(has),
+            "{arguments:?} ended with {}: {text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        // Nobody talks to a server whose certificate no authority of theirs has signed.
+        let output = with(program, arguments, None)?;
+        let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
+        ensure!(
+            !output.status.success() && said.contains("certificate"),
+            "{arguments:?} without the authority: {said}"
+        );
+    }
+    server.stop()
+}
+
+fn certificates_are_replaced() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let files = Files::new(scratch.path());
+    files.put(FIRST)?;
+    let server = files.serve(scratch.path(), &[])?;
+    let address = server.client().address;
+    let serves = |pair: &str, warning: Option<&str>| -> Result<()> {
+        let root = CertificateDer::from_pem_file(server::root().join(pair).join("certificate.pem"))
+            .map_err(|error| anyhow::anyhow!("{error:?}"))?;
+        let health: Value = serde_json::from_str(&get(address, &root, "/health")?)?;
+        let found = health["warning"].as_str();
+        ensure!(
+            health["status"] == "ok"
+                && found.is_some() == warning.is_some()
+                && found
+                    .unwrap_or_default()
+                    .contains(warning.unwrap_or_default()),
+            "{health}"
+        );
+        let metrics = get(address, &root, "/metrics")?;
+        let stale = format!(
+            "stepwell_tls_certificate_stale {}\n",
+            u8::from(warning.is_some())
+        );
+        ensure!(metrics.contains(&stale), "no `{stale}` in {metrics}");
+        Ok(())
+    };
+    serves(FIRST, None)?;
+    // Of the one the chain, of the other the key: the first goes on being served, told by the signal and found by itself.
+    files.put_each(SECOND, FIRST)?;
+    server.signal("HUP")?;
+    server.says("the TLS certificate was not replaced", 1)?;
+    serves(FIRST, Some("the private key is not the certificate's"))?;
+    std::fs::remove_file(&files.chain)?;
+    server.says("No such file", 1)?;
+    serves(FIRST, Some("chain.pem"))?;
+    files.put(SECOND)?;
+    server.says("the TLS certificate was replaced", 1)?;
+    serves(SECOND, None)?;
+    // The signal takes them again also when they are as before.
+    server.signal("HUP")?;
+    server.says("the TLS certificate was replaced", 2)?;
+    serves(SECOND, None)?;
+    server.stop()
+}
+
+/// The body of a path, asked within TLS of a server of that certificate. Both protocols are offered to who asks for them.
+fn get(address: SocketAddr, certificate: &CertificateDer<'_>, path: &str) -> Result<String> {
+    for protocol in ["h2", "http/1.1"] {
+        let mut stream = connect(address, certificate, protocol)?;
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        if protocol == "http/1.1" {
+            stream.write_all(head.as_bytes())?;
+            let mut text = String::new();
+            stream.read_to_string(&mut text)?;
+            let (head, body) = text.split_once("\r\n\r\n").context("cut off")?;
+            ensure!(head.starts_with("HTTP/1.1 200"), "{text}");
+            return Ok(body.to_owned());
+        }
+        // The client's preface is read before anything is written: that the handshake ended is enough.
+        stream.flush()?;
+        let chosen = stream.conn.alpn_protocol();
+        ensure!(chosen == Some(b"h2"), "{chosen:?}");
+    }
+    anyhow::bail!("no protocol")
+}
+
+fn connect(
+    address: SocketAddr,
+    certificate: &CertificateDer<'_>,
+    protocol: &str,
+) -> Result<StreamOwned<ClientConnection, TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.clone().into_owned())?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
+    let name = ServerName::from(address.ip());
+    let connection = ClientConnection::new(Arc::new(config), name)?;
+    let mut stream = StreamOwned::new(connection, TcpStream::connect(address)?);
+    while stream.conn.is_handshaking() {
+        stream.conn.complete_io(&mut stream.sock)?;
+    }
+    Ok(stream)
+}

@@ -313,8 +313,29 @@ pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
 /// known to have happened.
 pub(crate) type RedriveAnswer = Result<Result<Timestamp, NotRedrivable>, Refused>;
 
-/// Who waits for it.
-pub(crate) type RedriveReply = oneshot::Sender<RedriveAnswer>;
+/// Who waits for it, with the place that the execution has from the call on until the redrive is durable or refused.
+pub(crate) struct RedriveReply {
+    reply: oneshot::Sender<RedriveAnswer>,
+    place: Option<StartPlace>,
+}
+
+impl RedriveReply {
+    pub(crate) fn new(reply: oneshot::Sender<RedriveAnswer>, place: Option<StartPlace>) -> Self {
+        RedriveReply { reply, place }
+    }
+
+    /// Whoever went away needs no answer.
+    pub(super) fn tell(self, answer: RedriveAnswer) {
+        // Whoever is told finds it free.
+        drop(self.place);
+        let _ = self.reply.send(answer);
+    }
+
+    /// The place of an execution whose redrive is durable by now.
+    pub(super) fn take_place(&mut self) -> Option<StartPlace> {
+        self.place.take()
+    }
+}
 
 /// An activity task given to a worker; ActivityStarted is durable.
 pub(crate) struct ActivityGrant {

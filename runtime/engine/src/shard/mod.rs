@@ -43,7 +43,7 @@ use audience::Audience;
 pub(crate) use border::RedriveAnswer;
 pub(crate) use border::{
     ActivityGrant, Begin, CrashRules, Environment, In, Info, LoadError, MapRunRequest, Mode,
-    Monotonic, Out, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
+    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
 };
 use border::{TakeReply, message_input};
 use due::Due;

@@ -131,6 +131,7 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Full { .. }
         | OpenError::Locked(_)
         | OpenError::Damaged { .. }
+        | OpenError::Gone { .. }
         | OpenError::Unreachable { .. } => Error::Unopened(text),
     }
 }

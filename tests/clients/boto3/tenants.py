@@ -592,6 +592,21 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
 
 
 @case
+def a_log_group_of_another_tenant_is_none(w):
+    group = f"arn:aws:logs:us-east-1:{w.keys['a-admin']['account']}:log-group:g:*"
+    logging = {"level": "ALL", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}
+    text = "Invalid Logging Configuration: Log Destination not found."
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.create_state_machine(
+            name="logs", definition=json.dumps(PASS), roleArn=w.role("b-admin"), loggingConfiguration=logging
+        )
+    made = w.machine(w.b, w.role("b-admin"), "logs", PASS)["stateMachineArn"]
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.update_state_machine(stateMachineArn=made, loggingConfiguration=logging)
+    w.b.delete_state_machine(stateMachineArn=made)
+
+
+@case
 def keys_come_and_go_while_it_serves(w):
     a = w.keys["a-admin"]["account"]
     made = w.own("b-operator", "AddAccessKey", account=a, role="read", description="new")

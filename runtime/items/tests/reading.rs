@@ -186,6 +186,44 @@ async fn csv_that_is_wrong_says_why() {
 }
 
 #[tokio::test]
+async fn a_quote_that_is_not_closed_is_told_with_its_line() {
+    let long = [b"a,b\n1,2\n3,\"".to_vec(), vec![b'x'; 17 << 20]].concat();
+    let bucket = Bucket::with(&[
+        ("row.csv", b"a,b\n1,2\n\r\n\"3\n4\",\"x\n5,6\n"),
+        ("row.csv.gz", &gzip(b"a,b\n1,2\n\r\n\"3\n4\",\"x\n5,6\n")),
+        ("first.csv", b"\"a,b\n1,2\n"),
+        ("long.csv", &long),
+        ("closed.csv", b"a,b\n1,\"2\""),
+        ("inner.csv", b"a,b\n1,x\"y\n\n\n"),
+    ]);
+    let row = "The row of the CSV file that begins on line 4 is not valid: the quoted field in column 2 is not closed.";
+    for key in ["row.csv", "row.csv.gz"] {
+        let source = object(key, csv(CsvHeader::FirstRow));
+        for (items, anew) in [(1_000, false), (1, true)] {
+            let read = bucket.read(&source, items, anew).await;
+            assert_eq!(read, Err(malformed(row)), "{key}, {items} at a time");
+        }
+    }
+    let first = bucket
+        .items(&object("first.csv", csv(CsvHeader::FirstRow)))
+        .await;
+    let text = "The row of the CSV file that begins on line 1 is not valid: the quoted field in column 1 is not closed.";
+    assert_eq!(first, Err(malformed(text)));
+    let long = bucket
+        .items(&object("long.csv", csv(CsvHeader::FirstRow)))
+        .await;
+    let text = "The row of the CSV file that begins on line 3 is not valid: it has more than 16777216 bytes, as when a quoted field is not closed.";
+    assert_eq!(long, Err(malformed(text)));
+    for (key, rows) in [
+        ("closed.csv", [r#"{"a":"1","b":"2"}"#]),
+        ("inner.csv", [r#"{"a":"1","b":"x\"y"}"#]),
+    ] {
+        let source = object(key, csv(CsvHeader::FirstRow));
+        assert_eq!(bucket.items(&source).await.unwrap(), rows, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn json_gives_elements_or_members() {
     let nested = br#" {"skip": {"a": ["]", "\"}"]}, "a/b": [10, [{"k": "v", "n": {"x": [1, 2.50]}}, 3]], "z": 1} "#;
     let bucket = Bucket::with(&[

@@ -91,7 +91,7 @@ fn size(text: &str) -> Result<Most, &'static str> {
     Ok(Most(Some(size)))
 }
 
-fn rate(text: &str) -> Result<(String, Rate), String> {
+pub(super) fn rate(text: &str) -> Result<(String, Rate), String> {
     let form = "it is OPERATION=BUCKET/SECOND, such as StartExecution=100/20";
     let (operation, rate) = text.split_once('=').ok_or(form)?;
     let (bucket, per_second) = rate.split_once('/').ok_or(form)?;

@@ -302,6 +302,12 @@ impl Node {
         }
     }
 
+    /// Where usage is left that belongs to no execution.
+    pub(crate) fn usage_seat(&self) -> Arc<Seat> {
+        // There is a shard at least.
+        self.seats[0].clone()
+    }
+
     /// Why a shard let go of who waited for an execution's end.
     pub(crate) fn let_go(&self) -> Error {
         if self.shutdown.is_closing() {

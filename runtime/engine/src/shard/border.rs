@@ -16,7 +16,8 @@ use crate::{
     children,
     error::Error,
     journal::{
-        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
+        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, UsageKey, Verdict,
+        Write,
     },
     logging::{Logging, Observer},
     map_run,
@@ -69,6 +70,8 @@ pub(crate) enum In {
         plugin: Arc<str>,
         usage: Amounts,
     },
+    /// What a call of a plugin used that belongs to no execution.
+    Used { key: UsageKey, usage: Amounts },
     /// A sign of life from outside: the execution is loaded for it.
     Heartbeat {
         execution: ExecutionId,

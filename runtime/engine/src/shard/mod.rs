@@ -107,6 +107,7 @@ impl Shard {
                 plugin,
                 usage,
             } => self.spent(now, execution, &info, &plugin, usage),
+            In::Used { key, usage } => self.owed.add(now, vec![(key, usage)]),
             In::Heartbeat { execution, input } => {
                 self.deliver(execution, Waiting::plain(input), true)
             }

@@ -721,6 +721,12 @@ def usage_is_counted_for_its_tenant(w):
         same([plugin[name] for name in ("executions", "tasks", "bytesIn", "bytesOut")], [0, times, 7 * times, 7 * times])
         true(plugin["cpuMicros"] > 0 and plugin["memoryMibMillis"] >= 0 and own["bytesStored"] > 0, [own, plugin])
         same(own["cost"], float(times), "an execution costs one")
+        alone = w.own("a-read", "GetExecutionUsage", executionArn=execution)
+        same([alone[name] for name in ("transitions", "tasks", "bytesIn", "bytesOut", "redrives")], [2, 1, 7, 7, 0])
+        true(0 < alone["bytesStored"] <= own["bytesStored"] and alone["cost"] == 1.0, alone)
+        same(w.own("b-admin", "GetExecutionUsage", executionArn=execution), "AccessDeniedException")
+        same(w.own("b-operator", "GetExecutionUsage", executionArn=execution)["tasks"], 1)
+        same(w.own("a-read", "GetExecutionUsage", executionArn=execution + "x"), "ExecutionDoesNotExist")
     express = w.machine(w.a, w.role(), "counted-express", PASS, type="EXPRESS")["stateMachineArn"]
     w.a.start_sync_execution(stateMachineArn=express)
 

@@ -23,7 +23,7 @@ use crate::{
     logging::Observer,
     node::{self, Node},
     pages::PageKey,
-    quotas::Rates,
+    quotas::{Quotas, Rates},
     reader,
     runner::TaskRunner,
     services::Services,
@@ -131,6 +131,7 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Full { .. }
         | OpenError::Locked(_)
         | OpenError::Damaged { .. }
+        | OpenError::Gone { .. }
         | OpenError::Unreachable { .. } => Error::Unopened(text),
     }
 }
@@ -215,6 +216,11 @@ impl Engine {
     /// The rates of tenants whose quotas have none.
     pub fn usual_rates(&self, rates: Rates) {
         self.0.node.allowances.usual_rates(rates);
+    }
+
+    /// The numbers of tenants whose quotas have none; its limits and rates count for nothing.
+    pub fn usual_quotas(&self, quotas: Quotas) {
+        self.0.node.allowances.usual_quotas(quotas);
     }
 
     /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.

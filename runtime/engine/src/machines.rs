@@ -92,7 +92,7 @@ impl Engine {
 
     /// Refuses one machine more than the tenant may have; one that is there already is not another one.
     async fn require_machine(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
-        let Some(most) = self.node().allowances.quotas(&caller.tenant).state_machines else {
+        let Some(most) = self.node().allowances.state_machines(&caller.tenant) else {
             return Ok(());
         };
         if self.record(&machine_key(caller, arn)).await?.is_some()

@@ -306,7 +306,14 @@ impl Engine {
             Mode::Durable
         };
         // It goes with the start, whatever becomes of who called.
-        let place = self.node().allowances.start(&caller.tenant)?;
+        let place = match self.node().allowances.start(&caller.tenant) {
+            Ok(place) => place,
+            // A start under a taken name begins nothing, whatever is full.
+            Err(full) => {
+                let before = self.taken_name(starting).await?;
+                return before.ok_or(full);
+            }
+        };
         let (reply, started) = oneshot::channel();
         let reply = StartReply::Started(reply, Some(place));
         let (execution_arn, begin) = self.begin(caller, starting, mode, reply);
@@ -322,6 +329,19 @@ impl Engine {
             Ok(Err(refused)) => Err(refusal(refused)),
             Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
         }
+    }
+
+    /// The execution that has the name of one about to start.
+    async fn taken_name(&self, starting: &Starting) -> Result<Option<Begun>, Error> {
+        if starting.startable.express {
+            return Ok(None);
+        }
+        let journal = &self.node().journal;
+        let found = journal.find(starting.startable.scope, &starting.name).await;
+        let arn: Arc<str> = starting.machine.execution(&starting.name);
+        Ok(found
+            .map_err(reader::broken)?
+            .map(|execution| Begun::Before(execution, arn)))
     }
 
     fn begin(

@@ -23,6 +23,7 @@ use stepwell_interp::Usage;
 use crate::{
     auth::Identity,
     aws::{self, Seconds},
+    in_flight,
     limits::{PAGE_ITEMS_MAX, WATCH_KEEP_ALIVE},
     router,
     serve::ServerState,
@@ -77,15 +78,19 @@ pub(crate) async fn events(
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
         next_token: query.next_token,
     };
-    match state
+    let _turn = state.page_turn().await;
+    let found = state
         .engine
         .history(&caller, &arn, query.reverse, page)
-        .await
-    {
-        Ok(found) => router::json(
-            StatusCode::OK,
-            &aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true),
-        ),
+        .await;
+    let answer = found.and_then(|found| {
+        let page = aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true);
+        let text = serde_json::to_vec(&page).expect("answers have string keys");
+        let place = state.answer_place(identity.as_deref(), text.len())?;
+        Ok(in_flight::body(text, place))
+    });
+    match answer {
+        Ok(body) => router::json_body(StatusCode::OK, body),
         Err(error) => problem(error),
     }
 }

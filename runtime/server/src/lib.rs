@@ -10,6 +10,7 @@ mod config;
 mod connections;
 mod execution_log;
 mod guard;
+mod in_flight;
 mod lambda;
 mod limits;
 mod metrics;

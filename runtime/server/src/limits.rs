@@ -11,6 +11,24 @@ pub(crate) const BODY_BYTES_MAX_RAISED: usize = 40 * 1_048_576;
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
 
+/// Bytes of bodies of requests that are read or served at a time; ours.
+pub(crate) const BODIES_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// Bytes of answers that wait for their clients; ours.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// One account may hold this part of either: a half; ours.
+pub(crate) const IN_FLIGHT_SHARE_MAX: usize = 2;
+
+/// Bytes of a body or an answer that is too small to be counted; ours.
+pub(crate) const IN_FLIGHT_FREE_BYTES: usize = 64 * 1_024;
+
+/// Bytes of an answer that are given to its connection at a time; ours. A shorter one goes whole.
+pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
+
+/// Pages of histories that are put together at a time; ours. Each may have 33 MB, and as much again while it is written.
+pub(crate) const HISTORY_PAGES_MAX: usize = 8;
+
 /// Bytes of a request's body that brings code: Lambda's for CreateFunction.
 pub(crate) const FUNCTION_BODY_BYTES_MAX: usize = 70_167_211;
 
@@ -51,6 +69,9 @@ pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// Time between an answer and the connection's next request; ours, above the 60 s after which SDKs drop idle connections
 /// themselves, and above `BODY_TIME_MAX`.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
+
+/// Time in which a client has to take something of an answer that fills its connection; ours.
+pub(crate) const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
 
 /// Open connections; ours. One more takes the place of the one that has asked nothing for longest.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;

@@ -592,6 +592,21 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
 
 
 @case
+def a_log_group_of_another_tenant_is_none(w):
+    group = f"arn:aws:logs:us-east-1:{w.keys['a-admin']['account']}:log-group:g:*"
+    logging = {"level": "ALL", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}
+    text = "Invalid Logging Configuration: Log Destination not found."
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.create_state_machine(
+            name="logs", definition=json.dumps(PASS), roleArn=w.role("b-admin"), loggingConfiguration=logging
+        )
+    made = w.machine(w.b, w.role("b-admin"), "logs", PASS)["stateMachineArn"]
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.update_state_machine(stateMachineArn=made, loggingConfiguration=logging)
+    w.b.delete_state_machine(stateMachineArn=made)
+
+
+@case
 def keys_come_and_go_while_it_serves(w):
     a = w.keys["a-admin"]["account"]
     made = w.own("b-operator", "AddAccessKey", account=a, role="read", description="new")
@@ -706,6 +721,12 @@ def usage_is_counted_for_its_tenant(w):
         same([plugin[name] for name in ("executions", "tasks", "bytesIn", "bytesOut")], [0, times, 7 * times, 7 * times])
         true(plugin["cpuMicros"] > 0 and plugin["memoryMibMillis"] >= 0 and own["bytesStored"] > 0, [own, plugin])
         same(own["cost"], float(times), "an execution costs one")
+        alone = w.own("a-read", "GetExecutionUsage", executionArn=execution)
+        same([alone[name] for name in ("transitions", "tasks", "bytesIn", "bytesOut", "redrives")], [2, 1, 7, 7, 0])
+        true(0 < alone["bytesStored"] <= own["bytesStored"] and alone["cost"] == 1.0, alone)
+        same(w.own("b-admin", "GetExecutionUsage", executionArn=execution), "AccessDeniedException")
+        same(w.own("b-operator", "GetExecutionUsage", executionArn=execution)["tasks"], 1)
+        same(w.own("a-read", "GetExecutionUsage", executionArn=execution + "x"), "ExecutionDoesNotExist")
     express = w.machine(w.a, w.role(), "counted-express", PASS, type="EXPRESS")["stateMachineArn"]
     w.a.start_sync_execution(stateMachineArn=express)
 

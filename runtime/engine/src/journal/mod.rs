@@ -533,6 +533,16 @@ pub(crate) enum OpenError {
     Full { directory: String, free: String },
     #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
     Foreign(String),
+    #[error(
+        "{path} is {what}, but {directory} has held a store: what was stored is gone, and a start would begin with \
+         nothing; restore the file from a backup, or, to begin anew, empty {directory} or name another directory"
+    )]
+    Gone {
+        path: String,
+        /// `empty` or `missing`.
+        what: &'static str,
+        directory: String,
+    },
     #[error("{path} is damaged: {why}; restore it from a backup")]
     Damaged { path: String, why: String },
     #[error(

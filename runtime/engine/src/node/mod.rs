@@ -21,6 +21,7 @@ use tokio::{runtime, sync::watch};
 
 use crate::{
     activities::Activities,
+    audit::AuditNames,
     connections::Connections,
     counters::Counters,
     deletion,
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) functions: Functions,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
+    pub(crate) audit_names: AuditNames,
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
@@ -121,6 +123,7 @@ impl Node {
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
+            audit_names: AuditNames::default(),
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
@@ -297,6 +300,12 @@ impl Node {
             Some(verdict) => Ok(verdict),
             None => Err(Error::Broken("the store gave no verdict".to_owned())),
         }
+    }
+
+    /// Where usage is left that belongs to no execution.
+    pub(crate) fn usage_seat(&self) -> Arc<Seat> {
+        // There is a shard at least.
+        self.seats[0].clone()
     }
 
     /// Why a shard let go of who waited for an execution's end.

@@ -16,7 +16,8 @@ use crate::{
     children,
     error::Error,
     journal::{
-        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
+        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, UsageKey, Verdict,
+        Write,
     },
     logging::{Logging, Observer},
     map_run,
@@ -69,6 +70,8 @@ pub(crate) enum In {
         plugin: Arc<str>,
         usage: Amounts,
     },
+    /// What a call of a plugin used that belongs to no execution.
+    Used { key: UsageKey, usage: Amounts },
     /// A sign of life from outside: the execution is loaded for it.
     Heartbeat {
         execution: ExecutionId,
@@ -313,8 +316,29 @@ pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
 /// known to have happened.
 pub(crate) type RedriveAnswer = Result<Result<Timestamp, NotRedrivable>, Refused>;
 
-/// Who waits for it.
-pub(crate) type RedriveReply = oneshot::Sender<RedriveAnswer>;
+/// Who waits for it, with the place that the execution has from the call on until the redrive is durable or refused.
+pub(crate) struct RedriveReply {
+    reply: oneshot::Sender<RedriveAnswer>,
+    place: Option<StartPlace>,
+}
+
+impl RedriveReply {
+    pub(crate) fn new(reply: oneshot::Sender<RedriveAnswer>, place: Option<StartPlace>) -> Self {
+        RedriveReply { reply, place }
+    }
+
+    /// Whoever went away needs no answer.
+    pub(super) fn tell(self, answer: RedriveAnswer) {
+        // Whoever is told finds it free.
+        drop(self.place);
+        let _ = self.reply.send(answer);
+    }
+
+    /// The place of an execution whose redrive is durable by now.
+    pub(super) fn take_place(&mut self) -> Option<StartPlace> {
+        self.place.take()
+    }
+}
 
 /// An activity task given to a worker; ActivityStarted is durable.
 pub(crate) struct ActivityGrant {

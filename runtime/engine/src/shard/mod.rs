@@ -43,7 +43,7 @@ use audience::Audience;
 pub(crate) use border::RedriveAnswer;
 pub(crate) use border::{
     ActivityGrant, Begin, CrashRules, Environment, In, Info, LoadError, MapRunRequest, Mode,
-    Monotonic, Out, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
+    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
 };
 use border::{TakeReply, message_input};
 use due::Due;
@@ -107,6 +107,7 @@ impl Shard {
                 plugin,
                 usage,
             } => self.spent(now, execution, &info, &plugin, usage),
+            In::Used { key, usage } => self.owed.add(now, vec![(key, usage)]),
             In::Heartbeat { execution, input } => {
                 self.deliver(execution, Waiting::plain(input), true)
             }

@@ -25,8 +25,7 @@ impl Shard {
                 let _ = reply.send(Some(grant));
             }
             for call in flight.redrives {
-                // Who went away needs no answer.
-                let _ = call.reply.send(Ok(call.answer));
+                call.reply.tell(Ok(call.answer));
             }
             self.audience.show(execution, &flight.history);
             self.log(execution, flight.history);

@@ -53,7 +53,7 @@ impl Waiting {
     /// Another node serves the execution.
     pub(super) fn lose(mut self) {
         if let Some(reply) = self.redrive.take() {
-            let _ = reply.send(Err(Refused::LeaseLost));
+            reply.tell(Err(Refused::LeaseLost));
         }
         self.refuse();
     }

@@ -85,7 +85,7 @@ impl Shard {
                     return;
                 };
                 flight.durable = true;
-                let place = flight.started.as_mut().and_then(StartReply::take_place);
+                let place = flight.take_place();
                 let allowances = &self.environment.allowances;
                 allowances.landed(&loaded.info.tenant, &flight.counted, place);
                 flight.landed = landed.messages;

@@ -65,6 +65,7 @@ operations! {
     DisableAccessKey Operator Operator true  tenants::disable_key;
     EnableAccessKey  Operator Operator true  tenants::enable_key;
     GetAuditLog      Operator Admin    false tenants::audit_log;
+    GetExecutionUsage Operator Read   false usage::of_execution;
     GetUsage         Operator Admin    false usage::get;
     ListAccessKeys   Operator Admin    false tenants::keys;
     ListTenants      Operator Operator false tenants::list;
@@ -126,6 +127,7 @@ pub(crate) async fn answer(
 struct About {
     account: Option<String>,
     access_key_id: Option<String>,
+    execution_arn: Option<String>,
 }
 
 impl Call<'_> {
@@ -134,7 +136,12 @@ impl Call<'_> {
         let About {
             account,
             access_key_id,
+            execution_arn,
         } = self.read()?;
+        if let Some(arn) = execution_arn {
+            let (_, account) = usage::place_of(&arn);
+            return Ok((Some(account.to_owned()), arn));
+        }
         let Some(id) = access_key_id else {
             let named = account.clone().unwrap_or_default();
             return Ok((account, named));

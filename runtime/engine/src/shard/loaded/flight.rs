@@ -12,6 +12,7 @@ use super::{
 use crate::{
     api::HistoryEntry,
     journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused},
+    quotas::StartPlace,
 };
 
 /// An append on its way, with what waits for it.
@@ -45,6 +46,18 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) charges: Charges,
 }
 
+impl Flight {
+    /// The place of an execution that began with it, or goes on: what is durable counts it from now on. Calls that are the
+    /// same one keep theirs until they are answered.
+    pub(in crate::shard) fn take_place(&mut self) -> Option<StartPlace> {
+        if let Some(started) = &mut self.started {
+            return started.take_place();
+        }
+        let mut calls = self.redrives.iter_mut();
+        calls.find_map(|call| call.reply.take_place())
+    }
+}
+
 impl Loaded {
     /// The reply of a first append that never left memory.
     pub(in crate::shard) fn take_reply(&mut self) -> Option<StartReply> {
@@ -66,7 +79,7 @@ impl Loaded {
     pub(in crate::shard) fn refuse_redrives(&mut self, refused: &Refused) {
         let flights = self.in_flight.iter_mut();
         for call in flights.flat_map(|flight| flight.redrives.drain(..)) {
-            let _ = call.reply.send(Err(refused.clone()));
+            call.reply.tell(Err(refused.clone()));
         }
     }
 

@@ -21,6 +21,7 @@ use tokio::{runtime, sync::watch};
 
 use crate::{
     activities::Activities,
+    backlog::Backlog,
     connections::Connections,
     counters::Counters,
     deletion,
@@ -76,6 +77,7 @@ pub(crate) struct Node {
     /// The engine that this node is of: tasks may call its API.
     engine: watch::Sender<Option<WeakEngine>>,
     items: Items,
+    backlog: Backlog,
     /// Reads items, writes results, makes requests: shards do no I/O of their own.
     io_runtime: IoRuntime,
 }
@@ -136,6 +138,7 @@ impl Node {
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
+            backlog: Backlog::default(),
             io_runtime: IoRuntime::new()?,
         });
         match node.start_threads(inboxes, counters) {

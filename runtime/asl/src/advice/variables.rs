@@ -24,7 +24,13 @@ pub(super) struct Usage<'p> {
     /// What each state reads.
     reads: BTreeMap<Arc<str>, Vec<Arc<str>>>,
     used: BTreeSet<(Scope, &'p str)>,
+    /// Unknown variables that were looked for in the text of their states.
+    located: usize,
 }
+
+/// Unknown variables of a definition that are looked for in the text, and known ones like them: nobody reads the
+/// hundredth, and each is a walk over a state (ours).
+const LOCATED_MAX: usize = 20;
 
 impl<'p> Usage<'p> {
     pub(super) fn of(program: &'p Program, scopes: &'p Scopes) -> Usage<'p> {
@@ -38,6 +44,7 @@ impl<'p> Usage<'p> {
             names,
             reads: program.variable_references(),
             used: BTreeSet::new(),
+            located: 0,
         }
     }
 
@@ -58,6 +65,7 @@ impl<'p> Usage<'p> {
                 }
             }
             if !known {
+                self.located += 1;
                 self.unknown(advised.node, &visible, name);
             }
         }
@@ -79,6 +87,7 @@ impl<'p> Usage<'p> {
     }
 
     fn unknown(&self, state: &Node<'_>, visible: &[Scope], name: &str) {
+        let located = self.located <= LOCATED_MAX;
         let elsewhere = self.names.values().any(|names| names.contains(name));
         let message = if elsewhere {
             format!("Variable '{name}' is read, and no state assigns it where this one can see it")
@@ -91,17 +100,13 @@ impl<'p> Usage<'p> {
                  none from without"
                     .to_owned(),
             )
+        } else if !located {
+            None
         } else {
             let names = visible.iter().filter_map(|scope| self.names.get(scope));
             nearest(name, names.flatten().copied())
         };
-        let written = format!("${name}");
-        let mut at: Option<Node<'_>> = None;
-        each_string(state, None, &mut |_, node, text| {
-            if at.is_none() && text.contains(&written) {
-                at = Some(node.clone());
-            }
-        });
+        let at = located.then(|| first_use(state, name)).flatten();
         at.as_ref()
             .unwrap_or(state)
             .fault_with_hint(Code::UnknownVariable, message, hint);
@@ -118,6 +123,18 @@ impl<'p> Usage<'p> {
             }
         }
     }
+}
+
+/// The first text of a state that has the variable in it.
+fn first_use<'d>(state: &Node<'d>, name: &str) -> Option<Node<'d>> {
+    let written = format!("${name}");
+    let mut first = None;
+    each_string(state, None, &mut |_, node, text| {
+        if first.is_none() && text.contains(&written) {
+            first = Some(node.clone());
+        }
+    });
+    first
 }
 
 fn unused(name: &str, place: &Place) -> Diagnostic {

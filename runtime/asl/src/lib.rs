@@ -1,6 +1,7 @@
 //! Amazon States Language: text in, a checked [`Program`] and all [`Diagnostic`]s out. Hides the reading and checking
 //! of definitions; pure, so that a definition means the same whenever and wherever it is loaded.
 
+mod advice;
 mod choice;
 mod codes;
 mod diagnostic;

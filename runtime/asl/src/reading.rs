@@ -175,9 +175,13 @@ impl<'a, 'd> Reading<'a, 'd> {
                 self.target(&next).map(Then::Next)
             }
             (None, false) => {
-                self.fields.node.fault(
+                self.fields.node.fault_with_hint(
                     Code::Missing,
                     "One of these fields is required: [Next, End]",
+                    Some(
+                        "add \"Next\" with the state that follows, or \"End\": true where the flow ends"
+                            .to_owned(),
+                    ),
                 );
                 self.siblings.graph.borrow_mut().broken = true;
                 None

@@ -7,6 +7,7 @@ mod api;
 mod arn;
 mod attempt;
 mod audit;
+mod backlog;
 mod children;
 mod companions;
 mod connections;

@@ -181,7 +181,7 @@ pub(crate) const PROGRAMS_MAX: usize = 1_024;
 pub(crate) const HEALTH_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a shard may work before it looks at its queue again and counts as well: a turn takes milliseconds, a single
-/// expression a second at most.
+/// expression a quarter of a second at most.
 pub(crate) const SHARD_SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// How soon a store that refused a write is asked again.
@@ -196,6 +196,12 @@ pub(crate) const SHUTDOWN_WORK: Duration = Duration::from_secs(1);
 
 /// How long `shutdown` then waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Map runs of an account that are open at a time, strict (AWS quota).
+pub(crate) const MAP_RUNS_MAX: usize = 1_000;
+
+/// The same beyond AWS's walls (ours).
+pub(crate) const MAP_RUNS_MAX_RAISED: usize = 100_000;
 
 /// Messages that an execution or map run remembers to have taken (ours): more than the children that a map run has at a
 /// time, far fewer than it may have in all.

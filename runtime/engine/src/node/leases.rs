@@ -95,6 +95,7 @@ impl Node {
         if before == now_held {
             return Ok(());
         }
+        self.backlog.keep(&self.leases.partitions());
         let new: Vec<Partition> = now_held
             .iter()
             .filter(|(partition, epoch)| before.get(partition) != Some(epoch))

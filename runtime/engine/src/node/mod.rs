@@ -22,6 +22,7 @@ use tokio::{runtime, sync::watch};
 use crate::{
     activities::Activities,
     audit::AuditNames,
+    backlog::Backlog,
     connections::Connections,
     counters::Counters,
     deletion,
@@ -78,6 +79,7 @@ pub(crate) struct Node {
     /// The engine that this node is of: tasks may call its API.
     engine: watch::Sender<Option<WeakEngine>>,
     items: Items,
+    backlog: Backlog,
     /// Reads items, writes results, makes requests: shards do no I/O of their own.
     io_runtime: IoRuntime,
 }
@@ -139,6 +141,7 @@ impl Node {
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
+            backlog: Backlog::default(),
             io_runtime: IoRuntime::new()?,
         });
         match node.start_threads(inboxes, counters) {

@@ -247,7 +247,10 @@ impl ShardLoop {
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
                 Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
-                Out::MapRunOver(map_run) => self.node.items.close(map_run),
+                Out::MapRunOver(map_run) => {
+                    self.node.items.close(map_run);
+                    self.node.backlog.over(map_run);
+                }
             }
         }
         if !writes.is_empty() {
@@ -279,7 +282,14 @@ impl ShardLoop {
     fn serve_map_run(&self, map_run: ExecutionId, request: Box<MapRunRequest>) {
         let (node, seat) = (self.node.clone(), self.seat.clone());
         let mut turn = node.items.write_turn(map_run, &request);
+        let backlogged = self.backlogged(map_run, &request);
         self.node.spawn_io(async move {
+            if let Some(turn) = backlogged
+                && turn.await.is_err()
+            {
+                // It ended before its turn came.
+                return;
+            }
             if let Some(turn) = &mut turn {
                 turn.comes().await;
             }
@@ -291,6 +301,26 @@ impl ShardLoop {
                 input,
             });
         });
+    }
+
+    /// The turn of a map run that is to wait until others have ended.
+    fn backlogged(
+        &self,
+        map_run: ExecutionId,
+        request: &MapRunRequest,
+    ) -> Option<oneshot::Receiver<()>> {
+        match request {
+            MapRunRequest::Read {
+                tenant,
+                first,
+                start,
+                ..
+            } => {
+                let raised = start.parent.raised_limits;
+                self.node.backlog.turn(tenant, map_run, *first > 0, raised)
+            }
+            MapRunRequest::WritePart { .. } | MapRunRequest::WriteManifest { .. } => None,
+        }
     }
 
     /// Queues an activity's task; fails it when there is no such activity.

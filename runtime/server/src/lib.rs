@@ -12,6 +12,7 @@ mod execution_log;
 mod guard;
 mod lambda;
 mod limits;
+mod lines;
 mod metrics;
 mod router;
 mod serve;

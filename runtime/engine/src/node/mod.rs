@@ -31,6 +31,7 @@ use crate::{
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
+    lines::Lines,
     logging::Observer,
     programs::Programs,
     quotas::Allowances,
@@ -59,6 +60,7 @@ pub(crate) struct Node {
     pub(crate) functions: Functions,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
@@ -121,6 +123,7 @@ impl Node {
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
+            lines: Arc::default(),
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
@@ -138,6 +141,12 @@ impl Node {
             items: Items::new(options.storage.clone()),
             io_runtime: IoRuntime::new()?,
         });
+        let nudged = Arc::downgrade(&node);
+        node.lines.on_room(Box::new(move |line| {
+            if let Some(node) = nudged.upgrade() {
+                node.nudge(line);
+            }
+        }));
         match node.start_threads(inboxes, counters) {
             Ok(()) => Ok(node),
             Err(error) => {

@@ -7,6 +7,7 @@ mod children;
 mod disturbances;
 mod item;
 mod keeper;
+mod lines;
 mod node;
 mod outside;
 mod recent;
@@ -44,6 +45,7 @@ pub use children::{
 };
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
+pub use lines::AtOnce;
 pub use outside::{Script, Signal, Signals};
 pub use store::SimStore;
 
@@ -155,6 +157,7 @@ pub struct World {
     items_of_maps: Items,
     children: Vec<children::Starting>,
     redrives: redrives::Redrives,
+    limited: lines::Limited,
     counter: u16,
     items: u64,
 }
@@ -191,6 +194,7 @@ impl World {
             items_of_maps: Items::new(Some(Storage::memory())),
             children: Vec::new(),
             redrives: redrives::Redrives::default(),
+            limited: lines::Limited::default(),
             counter: 0,
             items: 0,
             options,
@@ -336,6 +340,11 @@ impl World {
                 execution,
                 closed_too,
             } => self.hand_loaded(node, execution, closed_too),
+            Item::LoadLine {
+                node,
+                line,
+                machine,
+            } => self.hand_line(node, line, machine),
             Item::News {
                 node,
                 execution,
@@ -510,6 +519,15 @@ impl World {
                         node,
                         execution,
                         closed_too,
+                    };
+                    self.agenda.plan(at.plus_ms(delay), item);
+                }
+                Out::LoadLine { line, machine } => {
+                    let delay = self.between(self.options.latency_ms);
+                    let item = Item::LoadLine {
+                        node,
+                        line,
+                        machine,
                     };
                     self.agenda.plan(at.plus_ms(delay), item);
                 }

@@ -63,6 +63,7 @@ impl World {
             task,
             durable: row.map(|row| row.next - 1),
         });
+        self.count_limited();
         if self.serves(&request) {
             let start = Item::Child {
                 node,

@@ -10,7 +10,7 @@ use crate::{
     dispatch::hex,
     journal::{ExecutionId, NewExecution, Partition, ScopeId},
     programs::Programs,
-    record::{self, Meta},
+    record::{self, InLine, Meta},
     shard::{Begin, In, Info, Mode, StartReply},
 };
 
@@ -21,6 +21,17 @@ impl World {
         node: usize,
         definition: &str,
         start: Start,
+    ) -> Result<ExecutionId, String> {
+        self.start_in(node, definition, start, None)
+    }
+
+    /// The same in a line.
+    pub(super) fn start_in(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        line: Option<InLine>,
     ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
         let (hash, blob) = Programs::store(definition);
@@ -46,6 +57,7 @@ impl World {
             map_run: None,
             logging: None,
             items: 0,
+            line: line.clone(),
         };
         let (reply, started) = oneshot::channel();
         let info = Arc::new(Info {
@@ -58,6 +70,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            line,
         });
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {

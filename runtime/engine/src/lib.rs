@@ -62,9 +62,9 @@ mod versions;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, LineCount, Machine, MachineKind, MachineSettings, MapRunDescription,
-    MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
-    StartedExecution, Status, SyncResult, UpdateMachine, Version, Waiting,
+    ExecutionSummary, HistoryEntry, LineCount, Machine, MachineKind, MachineSettings,
+    MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route,
+    StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version, Waiting,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};

@@ -281,7 +281,11 @@ impl Engine {
 /// The limit that a machine's tags set. Earlier builds took tags for it that are wrong.
 fn concurrency(record: &MachineRecord) -> Option<Concurrency> {
     lines::of_tags(&record.tags).unwrap_or_else(|why| {
-        tracing::error!(machine = &*record.arn, why, "tags set no limit: they are wrong");
+        tracing::error!(
+            machine = &*record.arn,
+            why,
+            "tags set no limit: they are wrong"
+        );
         None
     })
 }

@@ -9,8 +9,7 @@ use crate::{
     error::{Code, Error},
     journal::CatalogRecord,
     limits::{CHANGE_ATTEMPTS_MAX, TAGS_MAX},
-    lines,
-    machines,
+    lines, machines,
     record::{self, ActivityRecord, MachineRecord},
 };
 
@@ -65,7 +64,9 @@ impl Engine {
                 .put(&stored.key, Some(stored.revision), Some(tagged.bytes()))
                 .await?;
             if written.is_ok() {
-                if let (Resource::Machine(arn), Some(kind), true) = (&resource, tagged.kind(), limits) {
+                if let (Resource::Machine(arn), Some(kind), true) =
+                    (&resource, tagged.kind(), limits)
+                {
                     self.machines_cache()
                         .forget(&caller.tenant, &arn.record_name());
                     self.limits_changed(caller, arn, kind).await?;

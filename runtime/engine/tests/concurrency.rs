@@ -137,7 +137,12 @@ fn owned(tags: &[(&str, &str)]) -> Vec<(String, String)> {
     tags.iter().map(owned).collect()
 }
 
-fn machine(name: &str, definition: &str, kind: MachineKind, tags: &[(&str, &str)]) -> CreateMachine {
+fn machine(
+    name: &str,
+    definition: &str,
+    kind: MachineKind,
+    tags: &[(&str, &str)],
+) -> CreateMachine {
     CreateMachine {
         name: name.into(),
         definition: definition.into(),
@@ -203,7 +208,10 @@ impl Rig {
 
     async fn ended(&self, arn: &str) -> Execution {
         let waited = self.engine.wait(&caller(), arn);
-        tokio::time::timeout(PATIENCE, waited).await.unwrap().unwrap()
+        tokio::time::timeout(PATIENCE, waited)
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     /// Until so many wait and so many have a place.
@@ -214,7 +222,8 @@ impl Rig {
                 .first()
                 .is_some_and(|line| (line.waiting, line.running) == (waiting, running))
         };
-        self.until(so, &format!("{waiting} wait, {running} run")).await;
+        self.until(so, &format!("{waiting} wait, {running} run"))
+            .await;
     }
 
     /// Until so many calls have begun since the engine was opened.
@@ -281,7 +290,10 @@ fn what_exceeds_waits_in_order_and_tells_its_position() {
             for (n, arn) in started.iter().enumerate() {
                 let told = rig.describe(arn).await;
                 assert_eq!(told.status, Status::Running);
-                let position = told.waiting.as_ref().map(|waiting| waiting.position.unwrap());
+                let position = told
+                    .waiting
+                    .as_ref()
+                    .map(|waiting| waiting.position.unwrap());
                 let expected = (n >= 2).then(|| n as u64 - 1);
                 assert_eq!(position, expected, "{n}");
                 if let Some(waiting) = told.waiting {
@@ -422,7 +434,9 @@ fn who_waits_can_be_stopped_and_times_out() {
         let stopped = rig.start("e1", "1").await;
         let waits = rig.start("e2", "2").await;
         rig.comes_to(2, 1).await;
-        let stop = rig.engine.stop(&caller(), &stopped, Some("Enough".into()), None);
+        let stop = rig
+            .engine
+            .stop(&caller(), &stopped, Some("Enough".into()), None);
         stop.await.unwrap();
         let told = rig.describe(&stopped).await;
         assert_eq!((told.status, told.waiting), (Status::Aborted, None));
@@ -450,7 +464,10 @@ fn places_are_given_back_however_executions_end() {
         rig.comes_to(0, 0).await;
         let aborted = rig.start("e1", "1").await;
         rig.begins(2).await;
-        rig.engine.stop(&caller(), &aborted, None, None).await.unwrap();
+        rig.engine
+            .stop(&caller(), &aborted, None, None)
+            .await
+            .unwrap();
         rig.comes_to(0, 0).await;
         // A redrive takes a place, and waits for none.
         let runs = rig.start("e2", "2").await;
@@ -468,7 +485,10 @@ fn places_are_given_back_however_executions_end() {
         let runs = rig.start("e4", "4").await;
         let waits = rig.start("e5", "5").await;
         rig.comes_to(1, 1).await;
-        rig.engine.delete_machine(&caller(), &rig.machine).await.unwrap();
+        rig.engine
+            .delete_machine(&caller(), &rig.machine)
+            .await
+            .unwrap();
         for arn in [&runs, &waits] {
             assert_eq!(rig.ended(arn).await.status, Status::Aborted);
         }
@@ -487,14 +507,20 @@ fn express_executions_wait_or_are_refused() {
         rig.start("e1", "1").await;
         rig.comes_to(1, 1).await;
         // One that somebody waits for cannot wait itself.
-        let sync = rig.engine.start_sync(&caller(), rig.request(None, "2")).await;
+        let sync = rig
+            .engine
+            .start_sync(&caller(), rig.request(None, "2"))
+            .await;
         let (code, why) = refusal(sync);
         assert_eq!(code, Code::ThrottlingException);
         assert!(why.contains("do not wait"), "{why}");
         rig.works.permits.add_permits(2);
         rig.comes_to(0, 0).await;
         rig.works.permits.add_permits(1);
-        let sync = rig.engine.start_sync(&caller(), rig.request(None, "2")).await;
+        let sync = rig
+            .engine
+            .start_sync(&caller(), rig.request(None, "2"))
+            .await;
         assert_eq!(sync.unwrap().execution.status, Status::Succeeded);
         rig.comes_to(0, 0).await;
         // While it runs it has the place, and who waits for that gets it.
@@ -504,7 +530,10 @@ fn express_executions_wait_or_are_refused() {
         rig.start("e4", "4").await;
         rig.comes_to(1, 1).await;
         rig.works.permits.add_permits(2);
-        assert_eq!(sync.await.unwrap().unwrap().execution.status, Status::Succeeded);
+        assert_eq!(
+            sync.await.unwrap().unwrap().execution.status,
+            Status::Succeeded
+        );
         rig.comes_to(0, 0).await;
         assert_eq!(rig.works.most().0, 1);
         rig.engine.shutdown().await;

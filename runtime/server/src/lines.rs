@@ -24,7 +24,9 @@ fn told(lines: &[LineCount], now_ms: u64) -> Vec<Sample> {
     let mut running = Vec::new();
     let mut oldest = Vec::new();
     for line in own {
-        let age_ms = line.oldest.map_or(0, |since| now_ms.saturating_sub(since.0));
+        let age_ms = line
+            .oldest
+            .map_or(0, |since| now_ms.saturating_sub(since.0));
         let labels = labels(&line.tenant, &line.machine_arn);
         waiting.push((labels.clone(), line.waiting as f64));
         running.push((labels.clone(), line.running as f64));

@@ -45,7 +45,10 @@ mod tests {
         assert_eq!(told("$states.input.customer"), "a b");
         assert_eq!(told("$states.input.n"), "7");
         assert_eq!(told("$states.input.o"), r#"{"x":[1,null]}"#);
-        assert_eq!(told("$states.input.customer & '/' & $states.input.n"), "a b/7");
+        assert_eq!(
+            told("$states.input.customer & '/' & $states.input.n"),
+            "a b/7"
+        );
     }
 
     #[test]

@@ -165,11 +165,7 @@ impl Line {
     }
 
     /// Takes a place of which nothing durable tells.
-    pub(super) fn reserve(
-        &mut self,
-        execution: ExecutionId,
-        key: &Arc<str>,
-    ) -> Result<(), NoRoom> {
+    pub(super) fn reserve(&mut self, execution: ExecutionId, key: &Arc<str>) -> Result<(), NoRoom> {
         self.room()?;
         self.room_of(key)?;
         *self.taken.entry(key.clone()).or_default() += 1;
@@ -314,7 +310,10 @@ mod tests {
     }
 
     fn admitted(line: &mut Line) -> Vec<u64> {
-        line.admit().iter().map(|waiter| waiter.execution.0).collect()
+        line.admit()
+            .iter()
+            .map(|waiter| waiter.execution.0)
+            .collect()
     }
 
     /// All in the order in which they get places, when one ends after the other.
@@ -375,9 +374,8 @@ mod tests {
     fn asking_twice_changes_nothing() {
         let mut line = line(limits(Some(1), None));
         asked(&mut line, "aa");
-        let again = |line: &mut Line, id| {
-            line.ask(ExecutionId(id), "a".into(), MessageId(9), Timestamp(9))
-        };
+        let again =
+            |line: &mut Line, id| line.ask(ExecutionId(id), "a".into(), MessageId(9), Timestamp(9));
         assert_eq!(again(&mut line, 2), Asked::Twice);
         assert_eq!(admitted(&mut line), [1]);
         assert_eq!(again(&mut line, 1), Asked::Admitted);

@@ -156,7 +156,10 @@ mod tests {
             ("stepwell:concurrency-mode", "refuse"),
         ]);
         let set = set.expect("they are right").expect("they set limits");
-        assert_eq!((set.most, set.per_key, set.refuses), (Some(5), Some(1), true));
+        assert_eq!(
+            (set.most, set.per_key, set.refuses),
+            (Some(5), Some(1), true)
+        );
         assert!(set.key.is_some());
         let alone = limits(&[("stepwell:concurrency", "10000")]);
         let alone = alone.expect("it is right").expect("it sets a limit");
@@ -174,11 +177,32 @@ mod tests {
             (&[("stepwell:concurrency-mode", "wait")], "limits nothing"),
             (&[("stepwell:concurrency-limit", "1")], "sets nothing"),
             (&[(key, "{% $states.input.a %}")], "limits nothing"),
-            (&[("stepwell:concurrency", "1"), ("stepwell:concurrency-mode", "drop")], "'drop'"),
-            (&[("stepwell:concurrency", "1"), (key, "$.customer")], "between"),
-            (&[("stepwell:concurrency", "1"), (key, "{% $states.input. %}")], "not valid"),
-            (&[("stepwell:concurrency", "1"), (key, "{% $states.context.Execution.Id %}")], "$states.context"),
-            (&[("stepwell:concurrency", "1"), (key, "{% $other %}")], "$other"),
+            (
+                &[
+                    ("stepwell:concurrency", "1"),
+                    ("stepwell:concurrency-mode", "drop"),
+                ],
+                "'drop'",
+            ),
+            (
+                &[("stepwell:concurrency", "1"), (key, "$.customer")],
+                "between",
+            ),
+            (
+                &[("stepwell:concurrency", "1"), (key, "{% $states.input. %}")],
+                "not valid",
+            ),
+            (
+                &[
+                    ("stepwell:concurrency", "1"),
+                    (key, "{% $states.context.Execution.Id %}"),
+                ],
+                "$states.context",
+            ),
+            (
+                &[("stepwell:concurrency", "1"), (key, "{% $other %}")],
+                "$other",
+            ),
         ];
         for (pairs, told) in cases {
             let why = limits(pairs).err().unwrap_or_default();

@@ -17,7 +17,6 @@ use crate::{
     startable::Startable,
 };
 
-
 impl Engine {
     /// The line that an execution of that input joins; none where there is no limit.
     pub(crate) async fn in_line(
@@ -138,9 +137,9 @@ fn no_room(
         NoRoom::Key(most) => format!(
             "The state machine runs {most} executions of one key at a time, as its tag `stepwell:concurrency-per-key` says, and that many of the key '{key}' run; {hint}: '{arn}'"
         ),
-        NoRoom::Waiting(waiting) => format!(
-            "{waiting} executions wait for their turn, and no more can; {hint}: '{arn}'"
-        ),
+        NoRoom::Waiting(waiting) => {
+            format!("{waiting} executions wait for their turn, and no more can; {hint}: '{arn}'")
+        }
     };
     Error::rejected(Code::ThrottlingException, text)
 }

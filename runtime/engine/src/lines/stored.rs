@@ -92,7 +92,11 @@ async fn limits(
     };
     let record: MachineRecord = record::decode(&stored.bytes)?;
     Ok(of_tags(&record.tags).unwrap_or_else(|why| {
-        tracing::error!(machine = &*machine.arn, why, "tags set no limit: they are wrong");
+        tracing::error!(
+            machine = &*machine.arn,
+            why,
+            "tags set no limit: they are wrong"
+        );
         None
     }))
 }

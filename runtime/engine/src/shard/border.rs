@@ -459,13 +459,14 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             concurrency,
             tolerated_count,
             tolerated_percentage,
-        } => {
-            let change = MapRunChange {
-                concurrency,
-                tolerated_count,
-                tolerated_percentage,
-            };
-            Some(Input::MapRun(Box::new(MapRunInput::Changed(change))))
-        }
+        } => Some(changed(MapRunChange {
+            concurrency,
+            tolerated_count,
+            tolerated_percentage,
+        })),
     }
+}
+
+fn changed(change: MapRunChange) -> Input {
+    Input::MapRun(Box::new(MapRunInput::Changed(change)))
 }

@@ -226,7 +226,11 @@ impl Shard {
         let stored = match result {
             Ok(stored) => stored,
             Err(LoadError::Unreadable(error)) => {
-                tracing::error!(line = line.0, error, "a line cannot be loaded; trying again");
+                tracing::error!(
+                    line = line.0,
+                    error,
+                    "a line cannot be loaded; trying again"
+                );
                 return self.reloads.insert(now.plus_ms(RELOAD_AFTER_MS), line);
             }
             Err(LoadError::Damaged(why)) => {

@@ -3,8 +3,7 @@
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Effect, Ending, Env, Event, Input, MapRun, MapRunEnding, NotRedrivable, OpenTask,
-    Redrive, RedrivenBy, Run, TaskId, TimerId, Timestamp, step, step_held,
-    step_map_run,
+    Redrive, RedrivenBy, Run, TaskId, TimerId, Timestamp, step, step_held, step_map_run,
 };
 
 use crate::journal::Status;

@@ -513,24 +513,16 @@ impl World {
                 Out::Load {
                     execution,
                     closed_too,
-                } => {
-                    let delay = self.between(self.options.latency_ms);
-                    let item = Item::Load {
-                        node,
-                        execution,
-                        closed_too,
-                    };
-                    self.agenda.plan(at.plus_ms(delay), item);
-                }
-                Out::LoadLine { line, machine } => {
-                    let delay = self.between(self.options.latency_ms);
-                    let item = Item::LoadLine {
-                        node,
-                        line,
-                        machine,
-                    };
-                    self.agenda.plan(at.plus_ms(delay), item);
-                }
+                } => self.plan_read(Item::Load {
+                    node,
+                    execution,
+                    closed_too,
+                }),
+                Out::LoadLine { line, machine } => self.plan_read(Item::LoadLine {
+                    node,
+                    line,
+                    machine,
+                }),
                 Out::Run {
                     execution,
                     info,
@@ -547,15 +539,11 @@ impl World {
                 } => self.opened(execution, &info.execution_arn, task),
                 Out::WakeAt(wake_at) => self.look_at(node, wake_at),
                 Out::Announce(message) => self.agenda.plan(at, Item::Announce(message)),
-                Out::MapRun { map_run, request } => {
-                    let delay = self.between(self.options.latency_ms);
-                    let item = Item::MapRun {
-                        node,
-                        map_run,
-                        request,
-                    };
-                    self.agenda.plan(at.plus_ms(delay), item);
-                }
+                Out::MapRun { map_run, request } => self.plan_read(Item::MapRun {
+                    node,
+                    map_run,
+                    request,
+                }),
                 Out::MapRunOver(map_run) => self.items_of_maps.close(map_run),
             }
         }
@@ -574,5 +562,11 @@ impl World {
         if let Some(due) = self.nodes[node].next_work(at) {
             self.agenda.plan(due, Item::Work { node });
         }
+    }
+
+    /// Plans what a node waits for, some time from now.
+    fn plan_read(&mut self, item: Item) {
+        let delay = self.between(self.options.latency_ms);
+        self.agenda.plan(self.now().plus_ms(delay), item);
     }
 }

@@ -57,21 +57,10 @@ impl World {
             map_run: None,
             logging: None,
             items: 0,
-            line: line.clone(),
+            line,
         };
         let (reply, started) = oneshot::channel();
-        let info = Arc::new(Info {
-            tenant: meta.tenant.clone(),
-            execution_arn: start.execution_arn.clone(),
-            machine_arn: start.machine_arn.clone(),
-            trace_header: None,
-            parent: None,
-            definition: meta.definition.as_str().into(),
-            revision_id: None,
-            revised_ms: 0,
-            logging: None,
-            line,
-        });
+        let info = Arc::new(info(&meta, &start));
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {
             id,
@@ -115,5 +104,20 @@ impl World {
             }
         }
         self.starts.extend(waiting);
+    }
+}
+
+fn info(meta: &Meta, start: &Start) -> Info {
+    Info {
+        tenant: meta.tenant.clone(),
+        execution_arn: start.execution_arn.clone(),
+        machine_arn: start.machine_arn.clone(),
+        trace_header: None,
+        parent: None,
+        definition: meta.definition.as_str().into(),
+        revision_id: None,
+        revised_ms: 0,
+        logging: None,
+        line: meta.line.clone(),
     }
 }

@@ -100,7 +100,9 @@ fn span(history: &[Value]) -> Result<(u64, u64)> {
         let seconds = event.and_then(|event| event["timestamp"].as_f64());
         seconds.map(|seconds| (seconds * 1_000.0).round() as u64)
     };
-    let entered = history.iter().find(|event| event["type"] == "TaskStateEntered");
+    let entered = history
+        .iter()
+        .find(|event| event["type"] == "TaskStateEntered");
     let from = ms(entered).context("it entered its first state")?;
     let to = ms(history.last()).context("it has a last event")?;
     Ok((from, to))

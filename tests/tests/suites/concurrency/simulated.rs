@@ -28,7 +28,8 @@ const FAILS: &str = r#"{"StartAt": "A", "States": {
     "A": {"Type": "Task", "Resource": "wasm:works", "Next": "B"}, "B": {"Type": "Task", "Resource": "wasm:fails", "End": true}}}"#;
 const TIMES_OUT: &str = r#"{"StartAt": "A", "TimeoutSeconds": 2, "States": {
     "A": {"Type": "Task", "Resource": "wasm:hangs", "End": true}}}"#;
-const BRIEF: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Succeed"}}}"#;
+const BRIEF: &str =
+    r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "Next": "B"}, "B": {"Type": "Succeed"}}}"#;
 
 pub(super) fn all_seeds() -> Result<(), String> {
     let mut failed = Vec::new();
@@ -45,7 +46,10 @@ pub(super) fn all_seeds() -> Result<(), String> {
     }
     match failed.first() {
         None => Ok(()),
-        Some(first) => Err(format!("{} of {SEEDS} seeds failed, the first: {first}", failed.len())),
+        Some(first) => Err(format!(
+            "{} of {SEEDS} seeds failed, the first: {first}",
+            failed.len()
+        )),
     }
 }
 
@@ -66,7 +70,10 @@ impl Script for Tasks {
             },
         };
         let after_ms = 5 + request.task.entry % 30;
-        vec![(0, Signal::Started { by: None }), (after_ms, Signal::Ended(ended))]
+        vec![
+            (0, Signal::Started { by: None }),
+            (after_ms, Signal::Ended(ended)),
+        ]
     }
 
     fn opened(&mut self, _: &str, _: &TaskRequest) -> Signals {
@@ -190,7 +197,9 @@ fn judge(
             (Some((Status::Running, events)), _) => {
                 let last = events.last().map(|event| format!("{:?}", event.what));
                 let left = world.left_in_line()?;
-                return Err(format!("{id:?} did not end: {last:?}; {left:?} left in its line"));
+                return Err(format!(
+                    "{id:?} did not end: {last:?}; {left:?} left in its line"
+                ));
             }
             // Who waits for long times out, or is let in by a clock that jumped.
             (Some(_), None | Some(Status::TimedOut)) => {}

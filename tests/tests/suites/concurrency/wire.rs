@@ -26,13 +26,15 @@ pub(super) fn tells_and_refuses() -> Result<()> {
 }
 
 fn create(client: &Client, name: &str, tags: &Value) -> Result<String, CallError> {
-    let definition =
-        json!({ "StartAt": "W", "States": { "W": { "Type": "Wait", "Seconds": 3600, "End": true } } });
+    let definition = json!({ "StartAt": "W", "States": { "W": { "Type": "Wait", "Seconds": 3600, "End": true } } });
     let request = json!({
         "name": name, "definition": definition.to_string(), "roleArn": ROLE, "tags": tags,
     });
     let created = client.call("CreateStateMachine", &request)?;
-    Ok(created["stateMachineArn"].as_str().unwrap_or_default().to_owned())
+    Ok(created["stateMachineArn"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 fn refused(result: Result<impl std::fmt::Debug, CallError>, code: &str, text: &str) -> Result<()> {
@@ -82,17 +84,27 @@ fn waits(client: &Client) -> Result<()> {
     })?;
     let waits = standing(waiting[0])?.context("it waits")?;
     ensure!(waits["key"] == format!("c{}", waiting[0]), "{waits}");
-    ensure!(waits["since"].is_number() && waits["position"].is_number(), "{waits}");
+    ensure!(
+        waits["since"].is_number() && waits["position"].is_number(),
+        "{waits}"
+    );
 
     let listed = client.call("ListExecutions", &json!({ "stateMachineArn": machine }))?;
     let listed = listed["executions"].as_array().context("a list")?;
-    let waiting_ones = listed.iter().filter(|one| one.get("stepwellWaiting").is_some());
+    let waiting_ones = listed
+        .iter()
+        .filter(|one| one.get("stepwellWaiting").is_some());
     ensure!(waiting_ones.count() == 2, "{listed:?}");
     told_by_the_program(client, &machine, &started[waiting[0]])?;
     let (_, metrics) = client.get("/metrics")?;
-    for expected in ["stepwell_executions_waiting{", "stepwell_executions_waiting_oldest_seconds{"] {
+    for expected in [
+        "stepwell_executions_waiting{",
+        "stepwell_executions_waiting_oldest_seconds{",
+    ] {
         ensure!(
-            metrics.lines().any(|line| line.starts_with(expected) && line.contains(&machine)),
+            metrics
+                .lines()
+                .any(|line| line.starts_with(expected) && line.contains(&machine)),
             "no `{expected}` in the metrics"
         );
     }
@@ -111,7 +123,10 @@ fn waits(client: &Client) -> Result<()> {
     stop(client, &started[last])?;
     let history = client.history(&started[last])?;
     let types: Vec<_> = history.iter().map(|event| event["type"].clone()).collect();
-    ensure!(types == ["ExecutionStarted", "ExecutionAborted"], "{types:?}");
+    ensure!(
+        types == ["ExecutionStarted", "ExecutionAborted"],
+        "{types:?}"
+    );
     for n in (0..3).filter(|n| *n != last) {
         stop(client, &started[n])?;
     }
@@ -127,7 +142,10 @@ fn refuses(client: &Client) -> Result<()> {
     let first = client.start(&machine, "e0", &json!({}))?;
     let second = client.start(&machine, "e1", &json!({}));
     refused(second, "ThrottlingException", "try again")?;
-    ensure!(client.start(&machine, "e0", &json!({}))? == first, "the same start again");
+    ensure!(
+        client.start(&machine, "e0", &json!({}))? == first,
+        "the same start again"
+    );
     stop(client, &first)?;
     let second = comes(|| Ok(client.start(&machine, "e1", &json!({})).ok()))?;
     stop(client, &second)
@@ -154,13 +172,21 @@ fn comes<T>(look: impl Fn() -> Result<Option<T>>) -> Result<T> {
 fn told_by_the_program(client: &Client, machine: &str, waits: &str) -> Result<()> {
     let told = |arguments: &[&str]| -> Result<String> {
         let mut command = Command::new(server::program()?);
-        command.args(arguments).args(["--endpoint", &client.endpoint()]);
+        command
+            .args(arguments)
+            .args(["--endpoint", &client.endpoint()]);
         let output = command.output()?;
         ensure!(output.status.success(), "{arguments:?}: {output:?}");
         Ok(String::from_utf8(output.stdout)?)
     };
-    let list = told(&["execution", "list", "--machine", machine])?;
-    ensure!(list.lines().filter(|line| line.starts_with("waiting ")).count() == 2, "{list}");
+    let list = told(&["execution", "list", machine])?;
+    ensure!(
+        list.lines()
+            .filter(|line| line.starts_with("waiting "))
+            .count()
+            == 2,
+        "{list}"
+    );
     let shown = told(&["execution", "show", waits])?;
     let line = shown.lines().find(|line| line.starts_with("waits "));
     let line = line.with_context(|| format!("no line `waits`: {shown}"))?;

@@ -64,7 +64,10 @@ impl Loaded {
             key: key.clone(),
             machine: machine(),
         });
-        let leaves = self.run.is_closed().then_some(LineItem::Leaves { execution });
+        let leaves = self
+            .run
+            .is_closed()
+            .then_some(LineItem::Leaves { execution });
         let news = [asks, rejoins, leaves].into_iter().flatten();
         news.map(|item| Outgoing {
             to: ExecutionId(*line),

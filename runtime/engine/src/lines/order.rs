@@ -8,7 +8,7 @@ use std::{
 
 use stepwell_interp::Timestamp;
 
-use super::{Concurrency, NoRoom, oldest, stored::LineRecord};
+use super::{Concurrency, LineRecord, NoRoom, oldest};
 use crate::{
     api::LineCount,
     journal::{ExecutionId, MessageId},

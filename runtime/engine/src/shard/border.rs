@@ -408,7 +408,6 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
         // As a message, nothing else is one.
         InboxItem::Admitted => Some(Input::Continue),
-        // Lines read their own.
         InboxItem::Line(_) => None,
         InboxItem::Redrive => Some(Input::RedriveAsked {
             token: None,

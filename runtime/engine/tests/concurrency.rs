@@ -7,7 +7,7 @@ use std::{
     future::Future,
     path::Path,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
@@ -125,11 +125,12 @@ fn open(store: Store, works: &Arc<Works>) -> Engine {
     Engine::open(options, Arc::new(Runner(works.clone()))).expect("the store is free")
 }
 
-fn caller() -> Caller {
-    Caller {
+fn caller() -> &'static Caller {
+    static CALLER: LazyLock<Caller> = LazyLock::new(|| Caller {
         tenant: "000000000000".into(),
         region: "us-east-1".into(),
-    }
+    });
+    &CALLER
 }
 
 fn owned(tags: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -176,7 +177,7 @@ impl Rig {
         let works = Works::new(permits);
         let engine = open(store, &works);
         let machine = machine("limited", definition, kind, tags);
-        let created = engine.create_machine(&caller(), machine).await.unwrap();
+        let created = engine.create_machine(caller(), machine).await.unwrap();
         Rig {
             engine,
             machine: created.machine.arn.to_string(),
@@ -195,7 +196,7 @@ impl Rig {
 
     async fn try_start(&self, name: &str, input: &str) -> Result<StartedExecution, Error> {
         let request = self.request(Some(name), input);
-        self.engine.start(&caller(), request).await
+        self.engine.start(caller(), request).await
     }
 
     async fn start(&self, name: &str, input: &str) -> Arc<str> {
@@ -203,11 +204,11 @@ impl Rig {
     }
 
     async fn describe(&self, arn: &str) -> Execution {
-        self.engine.execution(&caller(), arn).await.unwrap()
+        self.engine.execution(caller(), arn).await.unwrap()
     }
 
     async fn ended(&self, arn: &str) -> Execution {
-        let waited = self.engine.wait(&caller(), arn);
+        let waited = self.engine.wait(caller(), arn);
         tokio::time::timeout(PATIENCE, waited)
             .await
             .unwrap()
@@ -243,7 +244,7 @@ impl Rig {
     }
 
     async fn tag(&self, tags: &[(&str, &str)]) {
-        let tagged = self.engine.tag(&caller(), &self.machine, owned(tags)).await;
+        let tagged = self.engine.tag(caller(), &self.machine, owned(tags)).await;
         tagged.unwrap();
     }
 }
@@ -301,13 +302,13 @@ fn what_exceeds_waits_in_order_and_tells_its_position() {
                 }
             }
             let page = PageRequest::default();
-            let listed = rig.engine.executions(&caller(), &rig.machine, None, page);
+            let listed = rig.engine.executions(caller(), &rig.machine, None, page);
             let listed = listed.await.unwrap().items;
             let waiting = listed.iter().filter(|item| item.waiting.is_some()).count();
             assert_eq!(waiting, 4);
             // One that waits has begun, and done nothing.
             let page = PageRequest::default();
-            let history = rig.engine.history(&caller(), &started[5], false, page);
+            let history = rig.engine.history(caller(), &started[5], false, page);
             assert_eq!(history.await.unwrap().items.len(), 1);
 
             rig.works.permits.add_permits(6);
@@ -408,7 +409,7 @@ fn limits_change_while_executions_wait() {
         rig.begins(3).await;
         rig.comes_to(2, 3).await;
         let untag = ["stepwell:concurrency".to_owned()];
-        let untagged = rig.engine.untag(&caller(), &rig.machine, &untag).await;
+        let untagged = rig.engine.untag(caller(), &rig.machine, &untag).await;
         untagged.unwrap();
         rig.comes_to(0, 5).await;
         rig.works.permits.add_permits(6);
@@ -436,13 +437,13 @@ fn who_waits_can_be_stopped_and_times_out() {
         rig.comes_to(2, 1).await;
         let stop = rig
             .engine
-            .stop(&caller(), &stopped, Some("Enough".into()), None);
+            .stop(caller(), &stopped, Some("Enough".into()), None);
         stop.await.unwrap();
         let told = rig.describe(&stopped).await;
         assert_eq!((told.status, told.waiting), (Status::Aborted, None));
         assert_eq!(told.error.as_deref(), Some("Enough"));
         let page = PageRequest::default();
-        let history = rig.engine.history(&caller(), &stopped, false, page).await;
+        let history = rig.engine.history(caller(), &stopped, false, page).await;
         assert_eq!(history.unwrap().items.len(), 2);
         // Their time counts from their start, also while they wait.
         assert_eq!(rig.ended(&waits).await.status, Status::TimedOut);
@@ -465,14 +466,14 @@ fn places_are_given_back_however_executions_end() {
         let aborted = rig.start("e1", "1").await;
         rig.begins(2).await;
         rig.engine
-            .stop(&caller(), &aborted, None, None)
+            .stop(caller(), &aborted, None, None)
             .await
             .unwrap();
         rig.comes_to(0, 0).await;
         // A redrive takes a place, and waits for none.
         let runs = rig.start("e2", "2").await;
         rig.comes_to(0, 1).await;
-        rig.engine.redrive(&caller(), &aborted, None).await.unwrap();
+        rig.engine.redrive(caller(), &aborted, None).await.unwrap();
         rig.comes_to(0, 2).await;
         let last = rig.start("e3", "3").await;
         rig.comes_to(1, 2).await;
@@ -486,7 +487,7 @@ fn places_are_given_back_however_executions_end() {
         let waits = rig.start("e5", "5").await;
         rig.comes_to(1, 1).await;
         rig.engine
-            .delete_machine(&caller(), &rig.machine)
+            .delete_machine(caller(), &rig.machine)
             .await
             .unwrap();
         for arn in [&runs, &waits] {
@@ -509,7 +510,7 @@ fn express_executions_wait_or_are_refused() {
         // One that somebody waits for cannot wait itself.
         let sync = rig
             .engine
-            .start_sync(&caller(), rig.request(None, "2"))
+            .start_sync(caller(), rig.request(None, "2"))
             .await;
         let (code, why) = refusal(sync);
         assert_eq!(code, Code::ThrottlingException);
@@ -519,13 +520,13 @@ fn express_executions_wait_or_are_refused() {
         rig.works.permits.add_permits(1);
         let sync = rig
             .engine
-            .start_sync(&caller(), rig.request(None, "2"))
+            .start_sync(caller(), rig.request(None, "2"))
             .await;
         assert_eq!(sync.unwrap().execution.status, Status::Succeeded);
         rig.comes_to(0, 0).await;
         // While it runs it has the place, and who waits for that gets it.
         let (engine, request) = (rig.engine.clone(), rig.request(None, "3"));
-        let sync = tokio::spawn(async move { engine.start_sync(&caller(), request).await });
+        let sync = tokio::spawn(async move { engine.start_sync(caller(), request).await });
         rig.comes_to(0, 1).await;
         rig.start("e4", "4").await;
         rig.comes_to(1, 1).await;
@@ -590,14 +591,14 @@ fn wrong_tags_are_refused() {
         let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
         let wrong = [("stepwell:concurrency", "none")];
         let created = machine("other", WORKS, MachineKind::Standard, &wrong);
-        let (code, why) = refusal(rig.engine.create_machine(&caller(), created).await);
+        let (code, why) = refusal(rig.engine.create_machine(caller(), created).await);
         assert_eq!(code, Code::ValidationException);
         assert!(why.contains("'none'"), "{why}");
         let per_key = owned(&[("stepwell:concurrency-per-key", "1")]);
-        let tagged = rig.engine.tag(&caller(), &rig.machine, per_key).await;
+        let tagged = rig.engine.tag(caller(), &rig.machine, per_key).await;
         assert!(refusal(tagged).1.contains("stepwell:concurrency-key"));
         // What was refused is not kept.
-        let kept = rig.engine.tags(&caller(), &rig.machine).await.unwrap();
+        let kept = rig.engine.tags(caller(), &rig.machine).await.unwrap();
         assert_eq!(kept, owned(&tags));
         rig.engine.shutdown().await;
     });
@@ -614,7 +615,7 @@ fn children_stand_in_the_line_of_their_machine() {
             rig.machine
         );
         let parent = machine("parent", &parent, MachineKind::Standard, &[]);
-        let parent = rig.engine.create_machine(&caller(), parent).await.unwrap();
+        let parent = rig.engine.create_machine(caller(), parent).await.unwrap();
         let mut parents = Vec::new();
         for _ in 0..3 {
             let request = StartRequest {
@@ -623,12 +624,12 @@ fn children_stand_in_the_line_of_their_machine() {
                 input: None,
                 trace_header: None,
             };
-            let started = rig.engine.start(&caller(), request).await.unwrap();
+            let started = rig.engine.start(caller(), request).await.unwrap();
             parents.push(started.execution_arn);
         }
         rig.comes_to(2, 1).await;
         // A child that waits ends with its parent.
-        let stop = rig.engine.stop(&caller(), &parents[0], None, None);
+        let stop = rig.engine.stop(caller(), &parents[0], None, None);
         stop.await.unwrap();
         rig.works.permits.add_permits(3);
         for arn in &parents[1..] {

@@ -197,6 +197,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
             Out::Load { .. }
+            | Out::LoadLine { .. }
             | Out::Begin { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)

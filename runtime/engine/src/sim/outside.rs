@@ -119,6 +119,7 @@ impl World {
             | Item::Commit { .. }
             | Item::Verdicts { .. }
             | Item::Load { .. }
+            | Item::LoadLine { .. }
             | Item::Work { .. }
             | Item::Keep { .. }
             | Item::Look { .. }

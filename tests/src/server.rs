@@ -464,6 +464,11 @@ impl Dice {
         Ok((seed, Dice(seed)))
     }
 
+    /// Those of a seed.
+    pub fn of(seed: u64) -> Dice {
+        Dice(seed)
+    }
+
     /// Dice that go their own way.
     pub fn fork(&mut self) -> Dice {
         Dice(self.draw())

@@ -17,6 +17,7 @@ fn main() {
     trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
     trials.extend(suites::kill::trials());
+    trials.extend(suites::concurrency::trials());
     trials.extend(suites::hostile::trials());
     trials.extend(suites::http_tasks::trials());
     trials.extend(suites::services::trials());

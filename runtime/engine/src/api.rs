@@ -167,6 +167,32 @@ pub struct Execution {
     pub redrivable: Redrivable,
     /// A child of a map run that waits until there is room to redrive it.
     pub pending_redrive: bool,
+    /// It waits for a place before its first state.
+    pub waiting: Option<Waiting>,
+}
+
+/// An execution that has begun and waits for a place, since its state machine has a concurrency limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub since: Timestamp,
+    /// What its state machine's expression made of its input, where there is one.
+    pub key: Option<Arc<str>>,
+    /// 1 is the next; `None` when the node that was asked cannot tell.
+    pub position: Option<u64>,
+    /// How many wait.
+    pub of: Option<u64>,
+}
+
+/// How many executions of a state machine with a concurrency limit wait for a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineCount {
+    pub tenant: Arc<str>,
+    pub machine_arn: Arc<str>,
+    pub waiting: u64,
+    /// How many have a place.
+    pub running: u64,
+    /// Since when the first one waits.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Whether an execution can be redriven now.
@@ -196,6 +222,8 @@ pub struct ExecutionSummary {
     pub redriven_at: Option<Timestamp>,
     /// A child of a map run that waits until there is room to redrive it.
     pub pending_redrive: bool,
+    /// It waits for a place before its first state.
+    pub waiting: Option<Waiting>,
 }
 
 /// A map run.

@@ -26,6 +26,7 @@ mod items;
 mod journal;
 mod lambda;
 mod limits;
+mod lines;
 mod logging;
 mod machine_of_execution;
 mod machines;
@@ -62,9 +63,9 @@ mod versions;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
-    MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
-    StartedExecution, Status, SyncResult, UpdateMachine, Version,
+    ExecutionSummary, HistoryEntry, LineCount, Machine, MachineKind, MachineSettings,
+    MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route,
+    StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version, Waiting,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};

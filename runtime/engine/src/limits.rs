@@ -116,6 +116,21 @@ pub(crate) const ITEMS_A_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 
+/// Executions of a state machine that have a place at a time, where that is limited (ours): their list is written at each change.
+pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
+
+/// Executions that wait for a place before one state machine (ours): they stand in memory.
+pub(crate) const WAITING_MAX: usize = 100_000;
+
+/// Characters of a key by which executions are limited; a longer one is told by its hash.
+pub(crate) const KEY_CHARS_MAX: usize = 256;
+
+/// Positions in lines longer than this are told of one execution at a time, not in lists.
+pub(crate) const LISTED_POSITIONS_MAX: usize = 10_000;
+
+/// Messages of a line that are known to be taken up.
+pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;
+
 /// How long usage that no append carries waits for another write to go with.
 pub(crate) const OWED_MS_MAX: u64 = 500;
 

@@ -140,6 +140,8 @@ fn meta(info: &Info) -> Meta {
         map_run: None,
         logging: info.logging.clone(),
         items: 0,
+        // Their number is the map run's to bound.
+        line: None,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
     limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED},
+    lines::Reservation,
 };
 use rates::Bucket;
 pub(crate) use rates::START_EXPRESS;
@@ -109,6 +110,17 @@ pub(crate) struct StartPlace {
     nested: bool,
     /// It was given to what is durable.
     settled: bool,
+    /// Of a synchronous execution: its place under the concurrency limit of its state machine.
+    _reservation: Option<Reservation>,
+}
+
+impl StartPlace {
+    /// Has another place given back with this one.
+    pub(crate) fn with(self, reservation: Option<Reservation>) -> StartPlace {
+        let mut this = self;
+        this._reservation = reservation;
+        this
+    }
 }
 
 impl Drop for StartPlace {
@@ -274,6 +286,7 @@ impl Allowances {
             tenant: tenant.clone(),
             nested,
             settled: false,
+            _reservation: None,
         })
     }
 

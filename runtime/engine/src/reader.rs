@@ -104,7 +104,9 @@ fn beginning(message: &Message) -> Option<Beginning> {
     match record::decode(&message.payload).ok()? {
         InboxItem::Begin(start) => Some(Beginning::Execution(start)),
         InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
-        InboxItem::Answer { .. }
+        InboxItem::Admitted
+        | InboxItem::Line(_)
+        | InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
         | InboxItem::Redrive
         | InboxItem::RedriveMapRun { .. }
@@ -143,6 +145,7 @@ fn info(meta: &Meta, name: &str) -> Info {
         revision_id: meta.revision_id.clone(),
         revised_ms: meta.revised_ms,
         logging: meta.logging.clone(),
+        line: meta.line.clone(),
     }
 }
 
@@ -360,6 +363,8 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
         redriven_at: row.view.redriven_at,
         // Its map run knows.
         pending_redrive: false,
+        // Its line knows.
+        waiting: None,
     })
 }
 
@@ -395,6 +400,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         // The catalog has a say in it too.
         redrivable: Redrivable::No(NotRedrivable::Running),
         pending_redrive: false,
+        waiting: None,
     };
     if row.view.status != Status::Running {
         let stored = look.last.as_ref().or(look.first.as_ref());

@@ -15,10 +15,11 @@ use crate::{
     error::Error,
     journal::{List, ScopeId},
     limits::STARTABLES_MAX,
+    lines::{self, Concurrency},
     logging::Logging,
     machines::{absent, being_deleted},
     node,
-    record::AliasRecord,
+    record::{AliasRecord, MachineRecord},
 };
 
 /// What StartExecution needs of a state machine or a version of one.
@@ -37,6 +38,8 @@ pub(crate) struct Startable {
     pub(crate) revision_id: Option<Arc<str>>,
     pub(crate) revised_ms: u64,
     pub(crate) logging: Option<Logging>,
+    /// The limit of the state machine, whatever of it is started.
+    pub(crate) concurrency: Option<Concurrency>,
 }
 
 /// A version or an alias.
@@ -216,6 +219,7 @@ impl Engine {
         let scope = self.scope(caller, &machine, record.kind(), true).await?;
         let scope = scope.ok_or_else(|| missing(()))?;
         let name: Arc<str> = machine.name.as_str().into();
+        let concurrency = concurrency(&record);
         let Qualifier::Version(number) = arn.qualified() else {
             let (_, program) = self.definition(&record.definition).await?;
             return Ok(Startable {
@@ -230,6 +234,7 @@ impl Engine {
                 revision_id: record.revision_id,
                 revised_ms: record.updated_ms,
                 logging: record.logging.as_ref().and_then(Logging::of),
+                concurrency,
             });
         };
         let version = self.version_record(caller, &machine, number).await?;
@@ -250,6 +255,7 @@ impl Engine {
             revision_id: version.revision_id,
             revised_ms: version.revised_ms,
             logging: version.logging.as_ref().and_then(Logging::of),
+            concurrency,
         })
     }
 
@@ -270,6 +276,18 @@ impl Engine {
         self.machines_cache().put(name, stamp, known);
         Ok(alias)
     }
+}
+
+/// The limit that a machine's tags set. Earlier builds took tags for it that are wrong.
+fn concurrency(record: &MachineRecord) -> Option<Concurrency> {
+    lines::of_tags(&record.tags).unwrap_or_else(|why| {
+        tracing::error!(
+            machine = &*record.arn,
+            why,
+            "tags set no limit: they are wrong"
+        );
+        None
+    })
 }
 
 fn named(caller: &Caller, arn: &MachineArn) -> Named {

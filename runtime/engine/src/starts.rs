@@ -15,10 +15,11 @@ use crate::{
     executions::refusal,
     journal::{ExecutionId, NewExecution, Refused},
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED},
+    lines::Reservation,
     node,
     quotas::{Allowances, START_EXPRESS, StartPlace},
     reader,
-    record::{self, Child, Meta, Parent},
+    record::{self, Child, InLine, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, SyncEnd},
     startable::{Chosen, Qualified, Startable},
 };
@@ -39,6 +40,8 @@ struct Starting {
     parent: Option<Parent>,
     at: Timestamp,
     id: ExecutionId,
+    /// Where it waits for a place.
+    line: Option<InLine>,
 }
 
 /// How a synchronous execution takes its place.
@@ -69,6 +72,7 @@ impl Starting {
             revision_id: startable.revision_id.clone(),
             revised_ms: startable.revised_ms,
             logging: startable.logging.clone(),
+            line: self.line.clone(),
         }
     }
 
@@ -100,6 +104,7 @@ impl Starting {
             map_run: None,
             logging: startable.logging.clone(),
             items: 0,
+            line: self.line.clone(),
         }
     }
 
@@ -130,6 +135,7 @@ impl Starting {
             redriven_at: None,
             redrivable: Redrivable::No(NotRedrivable::Express),
             pending_redrive: false,
+            waiting: None,
         }
     }
 }
@@ -211,11 +217,14 @@ impl Engine {
         request: StartRequest,
         place: TakePlace,
     ) -> Result<SyncResult, Error> {
-        let starting = self.starting(caller, request).await?;
+        let mut starting = self.starting(caller, request).await?;
         if !starting.startable.express {
             return Err(wrong_type());
         }
-        let place = place(&self.node().allowances, &caller.tenant)?;
+        let reservation = self.place_in_line(caller, &starting, true).await?;
+        // It does not wait, and nothing durable is to tell of it.
+        starting.line = None;
+        let place = place(&self.node().allowances, &caller.tenant)?.with(reservation);
         let (reply, ended) = oneshot::channel();
         let (execution_arn, begin) = self.begin(
             caller,
@@ -254,6 +263,7 @@ impl Engine {
             parent: None,
             at,
             id: self.node().new_execution_id(at)?,
+            line: None,
         };
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started.execution_arn),
@@ -283,6 +293,7 @@ impl Engine {
             return Err(Error::rejected(Code::InvalidExecutionInput, why));
         }
         let input = parse_input(text)?;
+        let line = self.in_line(&chosen.startable, &input).await?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
         Ok(Starting {
@@ -295,6 +306,7 @@ impl Engine {
             parent: None,
             at,
             id,
+            line,
         })
     }
 
@@ -305,24 +317,30 @@ impl Engine {
         } else {
             Mode::Durable
         };
+        let reservation = match self.place_in_line(caller, starting, false).await {
+            Ok(reservation) => reservation,
+            // The same start again is none.
+            Err(refused) => return self.begun_before(starting).await?.ok_or(refused),
+        };
         // It goes with the start, whatever becomes of who called.
         let place = match self.node().allowances.start(&caller.tenant) {
             Ok(place) => place,
             // A start under a taken name begins nothing, whatever is full.
-            Err(full) => {
-                let before = self.taken_name(starting).await?;
-                return before.ok_or(full);
-            }
+            Err(full) => return self.begun_before(starting).await?.ok_or(full),
         };
         let (reply, started) = oneshot::channel();
         let reply = StartReply::Started(reply, Some(place));
         let (execution_arn, begin) = self.begin(caller, starting, mode, reply);
         self.node().send(starting.id, In::Start(Box::new(begin)))?;
         match started.await {
-            Ok(Ok(())) => Ok(Begun::Now(StartedExecution {
-                execution_arn,
-                started_at: starting.at,
-            })),
+            Ok(Ok(())) => {
+                // Its line hears of it from its first append.
+                reservation.into_iter().for_each(Reservation::settle);
+                Ok(Begun::Now(StartedExecution {
+                    execution_arn,
+                    started_at: starting.at,
+                }))
+            }
             Ok(Err(Refused::NameTaken { execution })) => {
                 Ok(Begun::Before(execution, execution_arn))
             }
@@ -331,17 +349,31 @@ impl Engine {
         }
     }
 
-    /// The execution that has the name of one about to start.
-    async fn taken_name(&self, starting: &Starting) -> Result<Option<Begun>, Error> {
+    /// The execution that has the name, where that is unique.
+    async fn begun_before(&self, starting: &Starting) -> Result<Option<Begun>, Error> {
         if starting.startable.express {
             return Ok(None);
         }
-        let journal = &self.node().journal;
-        let found = journal.find(starting.startable.scope, &starting.name).await;
-        let arn: Arc<str> = starting.machine.execution(&starting.name);
+        let scope = starting.startable.scope;
+        let found = self.node().journal.find(scope, &starting.name).await;
+        let arn = starting.machine.execution(&starting.name);
         Ok(found
             .map_err(reader::broken)?
             .map(|execution| Begun::Before(execution, arn)))
+    }
+
+    /// The place that it has until what is durable tells of it, where it must have one at once.
+    async fn place_in_line(
+        &self,
+        caller: &Caller,
+        starting: &Starting,
+        synchronous: bool,
+    ) -> Result<Option<Reservation>, Error> {
+        let Some(line) = &starting.line else {
+            return Ok(None);
+        };
+        self.reserve(caller, &starting.startable, line, starting.id, synchronous)
+            .await
     }
 
     fn begin(

@@ -45,5 +45,5 @@ pub use probe::{
 };
 pub use redrive::{NotRedrivable, Redrive, Standing};
 pub use run::{OpenState, OpenTask, Run};
-pub use step::step;
+pub use step::{step, step_held};
 pub use time::Timestamp;

@@ -34,6 +34,15 @@ pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Eff
     turn.effects
 }
 
+/// Takes an input and runs nothing on: what an execution gets that began and has to wait before its first state. It goes on
+/// with [`Input::Continue`], given to [`step`].
+pub fn step_held(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
+    let mut turn = Turn::new(program, run, env, None);
+    turn.take(input);
+    debug_assert!(turn.run.is_consistent());
+    turn.effects
+}
+
 /// One call of [`step`].
 pub(crate) struct Turn<'a> {
     pub(crate) program: &'a Program,

@@ -13,6 +13,7 @@ mod guard;
 mod in_flight;
 mod lambda;
 mod limits;
+mod lines;
 mod metrics;
 mod router;
 mod serve;

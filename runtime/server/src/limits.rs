@@ -8,6 +8,9 @@ pub(crate) const BODY_BYTES_MAX: usize = 1_049_600;
 /// Bytes of a request's body with raised limits; ours: a payload of 16 MiB, whose quotes are escaped within the body.
 pub(crate) const BODY_BYTES_MAX_RAISED: usize = 40 * 1_048_576;
 
+/// State machines with a concurrency limit that metrics tell of one by one; ours.
+pub(crate) const LINES_TOLD_MAX: usize = 100;
+
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
 

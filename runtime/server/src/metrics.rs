@@ -17,7 +17,7 @@ use prometheus_client::{
 use stepwell_engine::{Engine, Metrics as EngineMetrics};
 use stepwell_interp::Limit;
 
-use crate::{config::SandboxMetrics, tls::TlsCounts};
+use crate::{config::SandboxMetrics, lines, tls::TlsCounts};
 
 /// Content type of the exposition.
 pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -339,5 +339,6 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             metrics.queue_depth,
         ),
     ]);
+    samples.extend(lines::samples(engine));
     samples
 }

@@ -4,6 +4,7 @@ pub(crate) mod awscli;
 pub(crate) mod boto3;
 pub(crate) mod boxes;
 pub(crate) mod clients;
+pub(crate) mod concurrency;
 pub(crate) mod examples;
 pub(crate) mod four_ways;
 pub(crate) mod functions;

@@ -234,7 +234,10 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
         let time = duration_text(ended.saturating_sub(ms("startDate").unwrap_or(ended)));
         let text = |key: &str| super::text(execution, key).to_owned();
         table.row([
-            text("status"),
+            match execution.get("stepwellWaiting") {
+                Some(waits) => standing(waits),
+                None => text("status"),
+            },
             super::time(execution, "startDate"),
             time,
             text("executionArn"),
@@ -245,6 +248,32 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
         return Ok(());
     }
     super::print(&table.to_string())
+}
+
+/// What a list says of an execution that waits for a place: its status is RUNNING.
+fn standing(waits: &Value) -> String {
+    let number = |key: &str| waits.get(key).and_then(Value::as_u64);
+    match (number("position"), number("of")) {
+        (Some(position), Some(of)) => format!("waiting {position}/{of}"),
+        (Some(_) | None, _) => "waiting".to_owned(),
+    }
+}
+
+/// The same in full.
+fn waits(execution: &Value) -> String {
+    let Some(waits) = execution.get("stepwellWaiting") else {
+        return String::new();
+    };
+    let number = |key: &str| waits.get(key).and_then(Value::as_u64);
+    let mut told = format!("since {}", super::time(waits, "since"));
+    if let (Some(position), Some(of)) = (number("position"), number("of")) {
+        told.push_str(&format!(", {position} of {of}"));
+    }
+    let key = super::text(waits, "key");
+    if !key.is_empty() {
+        told.push_str(&format!(", by key {key}"));
+    }
+    told
 }
 
 async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Outcome {
@@ -282,6 +311,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
             super::text(&execution, "stateMachineArn").to_owned(),
         ),
         ("status", super::text(&execution, "status").to_owned()),
+        ("waits", waits(&execution)),
         ("started", super::time(&execution, "startDate")),
         ("redriven", redriven(&execution)),
         ("stopped", super::time(&execution, "stopDate")),

@@ -33,6 +33,7 @@ use crate::{
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
+    lines::Lines,
     logging::Observer,
     programs::Programs,
     quotas::Allowances,
@@ -62,6 +63,7 @@ pub(crate) struct Node {
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
     pub(crate) audit_names: AuditNames,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
@@ -126,6 +128,7 @@ impl Node {
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
             audit_names: AuditNames::default(),
+            lines: Arc::default(),
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
@@ -144,6 +147,12 @@ impl Node {
             backlog: Backlog::default(),
             io_runtime: IoRuntime::new()?,
         });
+        let nudged = Arc::downgrade(&node);
+        node.lines.on_room(Box::new(move |line| {
+            if let Some(node) = nudged.upgrade() {
+                node.nudge(line);
+            }
+        }));
         match node.start_threads(inboxes, counters) {
             Ok(()) => Ok(node),
             Err(error) => {

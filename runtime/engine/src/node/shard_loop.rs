@@ -30,8 +30,10 @@ use crate::{
     dispatch,
     integration::{self, Served},
     journal::{Answer, ExecutionId, Verdict},
+    lines,
     pulse::Pulse,
     quotas, reader,
+    record::LineMachine,
     runner::PluginEnd,
     shard::{
         CrashRules, Environment, In, Info, MapRunRequest, Out, Shard, Stored, StoredOpen, Ticket,
@@ -98,6 +100,7 @@ impl ShardLoop {
             recent: node.recent.clone(),
             observer: node.observer.clone(),
             allowances: node.allowances.clone(),
+            lines: node.lines.clone(),
         };
         let shard = Shard::new(environment, counters.clone());
         ShardLoop {
@@ -219,6 +222,7 @@ impl ShardLoop {
                     execution,
                     closed_too,
                 } => self.load(execution, closed_too),
+                Out::LoadLine { line, machine } => self.load_line(line, machine),
                 Out::Run {
                     execution,
                     info,
@@ -275,6 +279,14 @@ impl ShardLoop {
                 result,
                 on_crash,
             });
+        });
+    }
+
+    fn load_line(&self, line: ExecutionId, machine: Option<LineMachine>) {
+        let (node, seat) = (self.node.clone(), self.seat.clone());
+        self.runtime.spawn(async move {
+            let result = lines::stored(node.journal.as_ref(), line, machine).await;
+            seat.tell(In::LineLoaded { line, result });
         });
     }
 

@@ -19,12 +19,13 @@ use crate::{
         Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, UsageKey, Verdict,
         Write,
     },
+    lines::{Lines, StoredLine},
     logging::{Logging, Observer},
     map_run,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
-    record::{self, Child, InboxItem, Parent},
+    record::{self, Child, InLine, InboxItem, LineMachine, Parent},
 };
 
 /// What a shard is told once.
@@ -49,6 +50,8 @@ pub(crate) struct Environment {
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
+    /// Who waits for a place, for all to see.
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// Says whether an activity is known to be there.
@@ -127,6 +130,17 @@ pub(crate) enum In {
         map_run: ExecutionId,
         reply: oneshot::Sender<Option<MapRunView>>,
     },
+    /// Tell when this line is in memory; let go when it is another node's.
+    OpenLine {
+        line: ExecutionId,
+        machine: LineMachine,
+        reply: oneshot::Sender<()>,
+    },
+    /// The answer to [`Out::LoadLine`].
+    LineLoaded {
+        line: ExecutionId,
+        result: Result<StoredLine, LoadError>,
+    },
     /// The partitions this node now holds, and when it asked for them.
     Leases {
         held: BTreeMap<Partition, Epoch>,
@@ -148,6 +162,12 @@ pub(crate) enum Out {
     Load {
         execution: ExecutionId,
         closed_too: bool,
+    },
+    /// Read a line and the limits of its state machine, and answer with [`In::LineLoaded`].
+    LoadLine {
+        line: ExecutionId,
+        /// Whose it is, where that is known without reading.
+        machine: Option<LineMachine>,
     },
     /// Dispatch an attempt and answer with [`In::Input`].
     Run {
@@ -239,6 +259,8 @@ pub(crate) struct Info {
     pub(crate) revised_ms: u64,
     /// What its state machine logs of it.
     pub(crate) logging: Option<Logging>,
+    /// Where it waits for its place, when its state machine had a concurrency limit as it started.
+    pub(crate) line: Option<InLine>,
 }
 
 /// How an execution is kept.
@@ -408,6 +430,9 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             outcome: answer.outcome(),
         }),
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
+        // As a message, nothing else is one.
+        InboxItem::Admitted => Some(Input::Continue),
+        InboxItem::Line(_) => None,
         InboxItem::Redrive => Some(Input::RedriveAsked {
             token: None,
             by: RedrivenBy::MapRun,
@@ -457,13 +482,14 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             concurrency,
             tolerated_count,
             tolerated_percentage,
-        } => {
-            let change = MapRunChange {
-                concurrency,
-                tolerated_count,
-                tolerated_percentage,
-            };
-            Some(Input::MapRun(Box::new(MapRunInput::Changed(change))))
-        }
+        } => Some(changed(MapRunChange {
+            concurrency,
+            tolerated_count,
+            tolerated_percentage,
+        })),
     }
+}
+
+fn changed(change: MapRunChange) -> Input {
+    Input::MapRun(Box::new(MapRunInput::Changed(change)))
 }

@@ -12,6 +12,7 @@ mod audience;
 mod border;
 mod due;
 mod leases;
+mod lines;
 mod loaded;
 mod loading;
 mod logged;
@@ -73,6 +74,7 @@ pub(crate) struct Shard {
     writes: Writes,
     audience: Audience,
     owed: Owed,
+    lines: lines::Kept,
     out: Vec<Out>,
 }
 
@@ -92,6 +94,7 @@ impl Shard {
             writes: Writes::default(),
             audience: Audience::default(),
             owed: Owed::default(),
+            lines: lines::Kept::default(),
             out: Vec::new(),
         }
     }
@@ -111,6 +114,7 @@ impl Shard {
             In::Heartbeat { execution, input } => {
                 self.deliver(execution, Waiting::plain(input), true)
             }
+            In::Message(message) if message.to.is_line() => self.line_message(message),
             In::Message(message) => self.message(message),
             In::Take {
                 execution,
@@ -123,7 +127,14 @@ impl Shard {
                 token,
                 reply,
             } => self.redrive(execution, Waiting::redrive(token, reply)),
+            In::Wake(line) if line.is_line() => self.wake_line(line),
             In::Wake(execution) => self.wake(execution),
+            In::OpenLine {
+                line,
+                machine,
+                reply,
+            } => self.call_line(line, machine, reply),
+            In::LineLoaded { line, result } => self.line_loaded(now, line, result),
             In::Loaded {
                 execution,
                 result,
@@ -163,7 +174,10 @@ impl Shard {
             }
         }
         while let Some(execution) = self.reloads.pop(now) {
-            self.read(execution);
+            match execution.is_line() {
+                true => self.read_line(execution),
+                false => self.read(execution),
+            }
         }
         if self.owed.due().is_some_and(|due| due <= now) {
             self.pay();
@@ -199,7 +213,7 @@ impl Shard {
 
     /// Whether an append is not yet acknowledged, or usage not yet durable.
     pub(crate) fn has_flights(&self) -> bool {
-        self.writes.has_records() || self.owed.due().is_some()
+        self.writes.has_records() || self.owed.due().is_some() || self.lines.has_writes()
     }
 
     /// When `work` has to be called again though no input came.

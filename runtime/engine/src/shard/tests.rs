@@ -77,6 +77,7 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         recent: Arc::default(),
         observer,
         allowances: Arc::default(),
+        lines: Arc::default(),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);
@@ -100,6 +101,7 @@ fn info(name: &str) -> Arc<Info> {
             with_data: false,
             group: "g".into(),
         }),
+        line: None,
     })
 }
 
@@ -195,6 +197,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
             Out::Load { .. }
+            | Out::LoadLine { .. }
             | Out::Begin { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)

@@ -66,6 +66,9 @@ impl Shard {
 
     pub(super) fn committed(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
         let Some(execution) = self.writes.appends.remove(&ticket) else {
+            let Some(verdict) = self.line_written(now, ticket, verdict) else {
+                return;
+            };
             return match self.writes.charges.remove(&ticket) {
                 Some(charges) => self.paid(now, charges, verdict),
                 None => self.posted(ticket, verdict),

@@ -250,6 +250,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            line: None,
         };
         Some(Begin {
             id,
@@ -385,5 +386,6 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         map_run: None,
         logging: None,
         items: 0,
+        line: None,
     }
 }

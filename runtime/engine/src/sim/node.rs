@@ -102,6 +102,7 @@ impl SimNode {
             recent: self.recent.clone(),
             observer: None,
             allowances: Arc::default(),
+            lines: Arc::default(),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);

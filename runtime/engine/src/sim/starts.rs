@@ -10,7 +10,7 @@ use crate::{
     dispatch::hex,
     journal::{ExecutionId, NewExecution, Partition, ScopeId},
     programs::Programs,
-    record::{self, Meta},
+    record::{self, InLine, Meta},
     shard::{Begin, In, Info, Mode, StartReply},
 };
 
@@ -21,6 +21,17 @@ impl World {
         node: usize,
         definition: &str,
         start: Start,
+    ) -> Result<ExecutionId, String> {
+        self.start_in(node, definition, start, None)
+    }
+
+    /// The same in a line.
+    pub(super) fn start_in(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        line: Option<InLine>,
     ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
         let (hash, blob) = Programs::store(definition);
@@ -46,19 +57,10 @@ impl World {
             map_run: None,
             logging: None,
             items: 0,
+            line,
         };
         let (reply, started) = oneshot::channel();
-        let info = Arc::new(Info {
-            tenant: meta.tenant.clone(),
-            execution_arn: start.execution_arn.clone(),
-            machine_arn: start.machine_arn.clone(),
-            trace_header: None,
-            parent: None,
-            definition: meta.definition.as_str().into(),
-            revision_id: None,
-            revised_ms: 0,
-            logging: None,
-        });
+        let info = Arc::new(info(&meta, &start));
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {
             id,
@@ -102,5 +104,20 @@ impl World {
             }
         }
         self.starts.extend(waiting);
+    }
+}
+
+fn info(meta: &Meta, start: &Start) -> Info {
+    Info {
+        tenant: meta.tenant.clone(),
+        execution_arn: start.execution_arn.clone(),
+        machine_arn: start.machine_arn.clone(),
+        trace_header: None,
+        parent: None,
+        definition: meta.definition.as_str().into(),
+        revision_id: None,
+        revised_ms: 0,
+        logging: None,
+        line: meta.line.clone(),
     }
 }

@@ -7,7 +7,7 @@ use stepwell_interp::{
 
 use super::{
     super::{
-        border::{ActivityGrant, TakeReply},
+        border::{ActivityGrant, Mode, TakeReply},
         waiting::{Redriving, Waiting},
     },
     Loaded,
@@ -139,7 +139,12 @@ impl Loaded {
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let (mut again, before) = (false, taken.events.len());
         let token = self.token_without_answer(waiting);
-        let effects = self.run.step(&self.program, waiting.input.clone(), env);
+        let input = waiting.input.clone();
+        self.note_admission(waiting);
+        let effects = match self.held {
+            true => self.run.step_held(&self.program, input, env),
+            false => self.run.step(&self.program, input, env),
+        };
         let waits = |effect: &Effect| matches!(effect, Effect::Begin { .. });
         taken.lazy &= (is_start && !effects.iter().any(waits)) || effects.is_empty();
         for effect in effects {
@@ -180,6 +185,16 @@ impl Loaded {
             taken.inputs.push((waiting.input.clone(), waiting.message));
         }
         again
+    }
+
+    /// It has a place, and goes on.
+    fn note_admission(&mut self, waiting: &Waiting) {
+        if let (Input::Continue, Some(_)) = (&waiting.input, waiting.message)
+            && std::mem::take(&mut self.held)
+            && matches!(self.mode, Mode::ExpressAsync)
+        {
+            self.admission = waiting.message;
+        }
     }
 
     /// The token of the task that an input other than its answer may end: its request failed, or its job is done.

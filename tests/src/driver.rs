@@ -97,6 +97,7 @@ pub fn start(input: Value, express: bool) -> Start {
         express,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input,
     }
 }
@@ -474,6 +475,7 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::TaskWaits { task, .. }
         | Input::Heartbeat { task } => Some(*task),
         Input::Started(_)
+        | Input::Forked(_)
         | Input::Continue
         | Input::MapRun(_)
         | Input::TimerDue { .. }

@@ -61,7 +61,7 @@ mod versions;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
+    ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
     MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
     StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
@@ -86,6 +86,6 @@ pub use runner::{
 };
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
-pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use vault::Vault;

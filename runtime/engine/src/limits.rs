@@ -11,6 +11,10 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
 /// The same beyond AWS's walls: 16 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
 
+/// Bytes of inputs and outputs in the events that a fork begins with (ours): they are written in one append, and a large
+/// value that the store has is not written again.
+pub(crate) const FORK_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
 /// Synchronous executions that run inside tasks of others, of one account at a time, strict (ours): each waits in memory with
 /// the task that called it, and may call another.
 pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, RedrivenBy, Start, TaskId, TaskRequest, Timestamp,
+    Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -254,7 +254,8 @@ pub(crate) struct Begin {
     pub(crate) id: ExecutionId,
     pub(crate) info: Arc<Info>,
     pub(crate) program: Arc<Program>,
-    pub(crate) start: Box<Start>,
+    /// Its first input.
+    pub(crate) first: Input,
     pub(crate) new: NewExecution,
     pub(crate) mode: Mode,
     pub(crate) reply: StartReply,

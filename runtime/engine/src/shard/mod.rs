@@ -213,7 +213,7 @@ impl Shard {
             id,
             info,
             program,
-            start,
+            first,
             new,
             mode,
             reply,
@@ -226,9 +226,7 @@ impl Shard {
         self.counters.started();
         let mut loaded = Loaded::new(info, program, mode, Subject::default());
         loaded.create = Some((new, reply));
-        loaded
-            .inbox
-            .push_back(Waiting::plain(Input::Started(start)));
+        loaded.inbox.push_back(Waiting::plain(first));
         self.keep(id, loaded);
     }
 

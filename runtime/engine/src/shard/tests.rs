@@ -126,6 +126,7 @@ fn start_as(
         express: mode != Mode::Durable,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::empty_object(),
     };
     let (reply, started) = oneshot::channel();
@@ -133,7 +134,7 @@ fn start_as(
         id,
         info: info(&name),
         program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
-        start: Box::new(start),
+        first: Input::Started(Box::new(start)),
         new: NewExecution {
             scope: ScopeId(1),
             version: None,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::Start;
+use stepwell_interp::{Fork, Input, Start};
 use tokio::sync::oneshot;
 
 use super::{Seen, World, now};
@@ -21,6 +21,28 @@ impl World {
         node: usize,
         definition: &str,
         start: Start,
+    ) -> Result<ExecutionId, String> {
+        let first = Input::Started(Box::new(start.clone()));
+        self.begin(node, definition, start, first)
+    }
+
+    /// Asks a node for an execution of this definition that goes on from another one.
+    pub fn fork(
+        &mut self,
+        node: usize,
+        definition: &str,
+        fork: Fork,
+    ) -> Result<ExecutionId, String> {
+        let start = fork.start.clone();
+        self.begin(node, definition, start, Input::Forked(Arc::new(fork)))
+    }
+
+    fn begin(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        first: Input,
     ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
         let (hash, blob) = Programs::store(definition);
@@ -78,7 +100,7 @@ impl World {
             } else {
                 Mode::Durable
             },
-            start: Box::new(start),
+            first,
             reply: StartReply::Started(reply, None),
         };
         self.starts.push((id, started));

@@ -9,6 +9,7 @@ use super::{
     operation::Call,
     wire::{Included, Seconds, Text, includes_data, json, page},
 };
+use crate::admin::Origin;
 
 /// The status of a child that waits for its map run to redrive it.
 const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
@@ -67,6 +68,9 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_status: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         redrive_status_reason: Option<String>,
+        /// Ours; absent but for forks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forked_from: Option<Origin<'a>>,
     }
     let with_data = includes_data(&mut call.input);
     let execution = call
@@ -85,6 +89,10 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
         redrive_status,
         redrive_status_reason,
+        forked_from: execution.forked_from.as_deref().map(|from| Origin {
+            execution_arn: &from.execution_arn,
+            event_id: from.event,
+        }),
     })
 }
 

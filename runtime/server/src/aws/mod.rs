@@ -180,7 +180,10 @@ async fn run_own(
     request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
-    let body = read_body(body, &parts.headers, body_bytes_max(false)).await?;
+    let identity = parts.extensions.get::<Identity>();
+    let caller = caller(&state.config, &parts.headers, identity);
+    let raised = state.engine.raised_limits(&caller.tenant);
+    let body = read_body(body, &parts.headers, body_bytes_max(raised)).await?;
     admin::answer(state, target, parts, &body, request_id).await
 }
 

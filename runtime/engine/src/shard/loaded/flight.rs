@@ -83,7 +83,10 @@ impl Loaded {
         let taken = again.into_iter().filter(|(input, _)| {
             !matches!(
                 input,
-                Input::Continue | Input::Started(_) | Input::TimerDue { .. }
+                Input::Continue
+                    | Input::Started(_)
+                    | Input::Forked(_)
+                    | Input::TimerDue { .. }
             )
         });
         // Messages come back from the store itself.
@@ -91,7 +94,8 @@ impl Loaded {
             .filter(|(_, message)| message.is_none())
             .map(|(input, _)| Waiting::plain(input));
         let waiting = self.inbox.into_iter().filter(|waiting| {
-            waiting.message.is_none() && !matches!(waiting.input, Input::Started(_))
+            waiting.message.is_none()
+                && !matches!(waiting.input, Input::Started(_) | Input::Forked(_))
         });
         taken.chain(redrives_again).chain(waiting).collect()
     }

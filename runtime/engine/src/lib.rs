@@ -16,6 +16,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod executions;
+mod feed;
 mod functions;
 mod health;
 mod history;
@@ -58,6 +59,7 @@ mod tokens;
 mod usage;
 mod vault;
 mod versions;
+mod watch;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
@@ -68,8 +70,9 @@ pub use api::{
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store, Watch};
+pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
+pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
     AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
     Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
@@ -89,3 +92,4 @@ pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use vault::Vault;
+pub use watch::Watch;

@@ -316,16 +316,14 @@ impl Turn<'_> {
         );
     }
 
-    /// Records what happened in another execution, as of now. Nobody answers a token of that one here, and a redrive of
-    /// it is none of this one.
+    /// Records what happened in another execution, as of now. A redrive of that one is none that a caller of this one
+    /// asked for.
     fn record_again(&mut self, event: &Event, timeout_at: Option<Timestamp>) {
         let mut event = Event {
             at: self.at,
             ..event.clone()
         };
-        if let What::Scheduled(scheduled) = &mut event.what {
-            scheduled.token = None;
-        } else if let What::ExecutionRedriven {
+        if let What::ExecutionRedriven {
             timeout_at: deadline,
             token,
             ..

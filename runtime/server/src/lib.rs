@@ -15,6 +15,7 @@ mod limits;
 mod metrics;
 mod router;
 mod serve;
+mod streams;
 mod tls;
 
 pub use admin::{Prices, WireQuotas, check_rated};

@@ -5,6 +5,7 @@ pub(crate) mod boto3;
 pub(crate) mod boxes;
 pub(crate) mod clients;
 pub(crate) mod examples;
+pub(crate) mod forks;
 pub(crate) mod four_ways;
 pub(crate) mod functions;
 pub(crate) mod hostile;

@@ -1,6 +1,9 @@
 //! What crosses the border of a shard: its inputs, its outputs, and the answers it gives.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use stepwell_asl::Program;
 use stepwell_interp::{
@@ -15,6 +18,7 @@ use crate::{
     api::HistoryEntry,
     children,
     error::Error,
+    feed::Feed,
     journal::{
         Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
     },
@@ -44,6 +48,8 @@ pub(crate) struct Environment {
     pub(crate) knows_activity: Box<KnowsActivity>,
     /// What closed a moment ago.
     pub(crate) recent: Arc<Recent>,
+    /// Told of starts and changes of status.
+    pub(crate) feed: Arc<Feed>,
     /// Who is told of what state machines log.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
@@ -107,7 +113,7 @@ pub(crate) enum In {
     /// Tell of durable public events from now on; the stream ends with the execution.
     Watch {
         execution: ExecutionId,
-        sender: mpsc::UnboundedSender<Vec<HistoryEntry>>,
+        watcher: Watcher,
     },
     /// Public events in memory that need no commit of their own (a task's start).
     Live {
@@ -210,6 +216,14 @@ pub(crate) enum MapRunRequest {
         parts: Vec<Part>,
         redrive: u32,
     },
+}
+
+/// Who watches an execution: takes a bounded number of small batches, and reads all else from the store. An empty batch
+/// says that something is there.
+pub(crate) struct Watcher {
+    pub(crate) sender: mpsc::Sender<Vec<HistoryEntry>>,
+    /// A batch found no room.
+    pub(crate) behind: Arc<AtomicBool>,
 }
 
 /// Milliseconds by a clock that nobody sets, from any origin.

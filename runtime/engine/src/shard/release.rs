@@ -28,6 +28,9 @@ impl Shard {
                 // Who went away needs no answer.
                 let _ = call.reply.send(Ok(call.answer));
             }
+            for change in flight.changes {
+                self.environment.feed.push(change);
+            }
             self.audience.show(execution, &flight.history);
             self.log(execution, flight.history);
             self.log(execution, flight.logged);

@@ -75,6 +75,7 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         fresh_ms: u64::MAX,
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
         recent: Arc::default(),
+        feed: Arc::default(),
         observer,
         allowances: Arc::default(),
     };

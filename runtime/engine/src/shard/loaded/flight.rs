@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::HistoryEntry,
+    feed::MachineChange,
     journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused},
 };
 
@@ -28,6 +29,8 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) history: Vec<HistoryEntry>,
     /// Events that are not kept, and that are logged all the same.
     pub(in crate::shard) logged: Vec<HistoryEntry>,
+    /// What listeners to its state machine are told.
+    pub(in crate::shard) changes: Vec<MachineChange>,
     /// Messages that changed nothing, given what these events made of the run.
     pub(in crate::shard) moot: Vec<MessageId>,
     /// Children whose start changed nothing: no task waits for them.

@@ -309,8 +309,14 @@ impl Client {
     /// See [`CallError`].
     pub fn call(&self, operation: &str, request: &Value) -> Result<Value, CallError> {
         let body = request.to_string();
+        // Names of the service's own operations have no dot.
+        let service = if operation.contains('.') {
+            ""
+        } else {
+            "AWSStepFunctions."
+        };
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: AWSStepFunctions.{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: {service}{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             self.address,
             body.len()
         );

@@ -10,6 +10,7 @@ fn main() {
     trials.extend(suites::runs::trials());
     trials.extend(suites::boxes::trials());
     trials.extend(suites::four_ways::trials());
+    trials.extend(suites::forks::trials());
     trials.extend(suites::recorded::trials());
     trials.extend(suites::segments::trials());
     trials.extend(suites::limits::trials());

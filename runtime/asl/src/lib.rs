@@ -38,5 +38,6 @@ pub use program::{
     QueryLanguage, ResultPath, ResultWriter, Retrier, Rules, Selection, Source, State, StateId,
     Succeed, Task, Test, Then, Transformation, Until, Wait, Wildcard,
 };
+pub use reading::variable_name_fault;
 pub use resource::{Pattern, Reply, Resource, Target};
 pub use timestamp::parse_timestamp;

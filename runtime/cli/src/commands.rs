@@ -2,6 +2,7 @@
 
 mod execution;
 mod follow;
+mod fork;
 mod function;
 mod graph;
 mod machine;

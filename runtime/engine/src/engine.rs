@@ -7,19 +7,19 @@ use std::{
 };
 
 use stepwell_items::Storage;
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::runtime::Runtime;
 
 use crate::{
-    api::{HistoryEntry, Metrics},
+    api::Metrics,
     connections::Connections,
     counters::Counters,
     error::Error,
     health,
     journal::{
-        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, OpenError, PostgresJournal,
+        CatalogKey, CatalogRecord, Journal, MemoryJournal, OpenError, PostgresJournal,
         PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
     },
-    limits::{HEALTH_WAIT_MAX, PAGE_MAX, SHUTDOWN_PATIENCE},
+    limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     logging::Observer,
     node::{self, Node},
     pages::PageKey,
@@ -257,80 +257,5 @@ impl Engine {
     /// Commits one write whose refusal means something; a full or broken store is an error all the same.
     pub(crate) async fn verdict(&self, write: Write) -> Result<Verdict, Error> {
         self.0.node.write(write).await
-    }
-}
-
-/// The durable public events of one execution from its first to its last, as they come.
-pub struct Watch {
-    engine: Engine,
-    execution: ExecutionId,
-    live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
-    /// Id of the next event to give.
-    next: u64,
-    /// The store is read first, then what comes live.
-    caught_up: bool,
-}
-
-impl Watch {
-    pub(crate) fn new(
-        engine: Engine,
-        execution: ExecutionId,
-        live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
-    ) -> Watch {
-        Watch {
-            engine,
-            execution,
-            live,
-            next: 1,
-            caught_up: false,
-        }
-    }
-
-    /// The next events; `None` when the execution is closed and all were given. A broken store ends it as well.
-    pub async fn next(&mut self) -> Option<Vec<HistoryEntry>> {
-        loop {
-            if !self.caught_up {
-                let entries = self
-                    .engine
-                    .entries(self.execution, self.next, PAGE_MAX as usize)
-                    .await
-                    .ok()?
-                    .entries;
-                if let Some(last) = entries.last() {
-                    self.next = last.id + 1;
-                    return Some(entries);
-                }
-                self.caught_up = true;
-                if self.is_closed().await {
-                    return None;
-                }
-            }
-            let entries = self.live.recv().await?;
-            let fresh: Vec<HistoryEntry> = entries
-                .into_iter()
-                .filter(|entry| entry.id >= self.next)
-                .collect();
-            if let Some(last) = fresh.last() {
-                // A gap means that the subscription began amid a commit: the store has what is missing.
-                if fresh[0].id > self.next {
-                    self.caught_up = false;
-                    continue;
-                }
-                self.next = last.id + 1;
-                return Some(fresh);
-            }
-        }
-    }
-
-    /// Whether the execution closed before the subscription could tell; all its events were given then.
-    async fn is_closed(&mut self) -> bool {
-        let row = self.engine.node().journal.execution(self.execution).await;
-        let Ok(Some(row)) = row else { return true };
-        let closed = row.view.status != crate::api::Status::Running;
-        if closed && row.next_public > self.next {
-            self.caught_up = false;
-            return false;
-        }
-        closed
     }
 }

@@ -1,15 +1,15 @@
-//! Calls about executions: describe, list, stop, wait, watch. Hides which of them need the
+//! Calls about executions: describe, list, stop, wait. Hides which of them need the
 //! execution's shard and which read the store.
 
 use std::sync::Arc;
 
 use stepwell_interp::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     api::{Caller, Execution, ExecutionSummary, MachineKind, Page, PageRequest, Status},
     arn::{self, MachineArn},
-    engine::{Engine, Watch},
+    engine::Engine,
     error::{Code, Error},
     journal::{
         ExecutionId, ExecutionRow, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict, Write,
@@ -220,19 +220,6 @@ impl Engine {
             self.await_closed(row.id, closed).await?;
         }
         self.execution(caller, arn).await
-    }
-
-    /// The durable public events of an execution from its first to its last, as they come.
-    pub async fn watch(&self, caller: &Caller, arn: &str) -> Result<Watch, Error> {
-        let (row, _) = self.execution_row(caller, arn).await?;
-        let (sender, live) = mpsc::unbounded_channel();
-        // The store has all of a closed one.
-        if row.view.status == Status::Running {
-            let execution = row.id;
-            self.node()
-                .send(execution, In::Watch { execution, sender })?;
-        }
-        Ok(Watch::new(self.clone(), row.id, live))
     }
 }
 

@@ -17,6 +17,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod executions;
+mod feed;
 mod functions;
 mod health;
 mod history;
@@ -60,18 +61,21 @@ mod tokens;
 mod usage;
 mod vault;
 mod versions;
+mod watch;
 
 pub use api::{
     Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, LineCount, Machine, MachineKind, MachineSettings,
-    MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route,
-    StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version, Waiting,
+    ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, LineCount, Machine, MachineKind,
+    MachineSettings, MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish,
+    Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version,
+    Waiting,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store, Watch};
+pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
+pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
     AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
     Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
@@ -88,6 +92,7 @@ pub use runner::{
 };
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
-pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use vault::Vault;
+pub use watch::Watch;

@@ -11,6 +11,29 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
 /// The same beyond AWS's walls: 16 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
 
+/// Bytes of inputs and outputs in the events that a fork begins with (ours): they are written in one append, and a large
+/// value that the store has is not written again.
+pub(crate) const FORK_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// Starts and ends of executions that are remembered for who listens to their state machines, of all together (ours).
+pub(crate) const FEED_CHANGES_MAX: usize = 16_384;
+
+/// Of these, so many are given to a listener at a time (ours).
+pub(crate) const FEED_PAGE_MAX: usize = 100;
+
+/// Batches of events that wait in memory for who watches an execution (ours); the store has what finds no room.
+pub(crate) const WATCH_BATCHES_MAX: usize = 16;
+
+/// Bytes of payloads of such a batch (ours); a larger one is read from the store.
+pub(crate) const WATCH_BATCH_BYTES_MAX: u64 = 256 * 1024;
+
+/// Events that are read at a time for who watches an execution, and bytes of their payloads (ours).
+pub(crate) const WATCH_PAGE_MAX: usize = 256;
+pub(crate) const WATCH_PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// After so long without news who watches looks into the store: another node may serve the execution (ours).
+pub(crate) const WATCH_LOOK: Duration = Duration::from_secs(5);
+
 /// Synchronous executions that run inside tasks of others, of one account at a time, strict (ours): each waits in memory with
 /// the task that called it, and may call another.
 pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;

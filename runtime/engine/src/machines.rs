@@ -374,6 +374,15 @@ impl Engine {
         }
     }
 
+    /// A definition that a STANDARD execution is to run, or the refusal.
+    pub(crate) fn check_standard(
+        &self,
+        caller: &Caller,
+        definition: &str,
+    ) -> Result<Program, Error> {
+        self.check(caller, definition, MachineKind::Standard)
+    }
+
     pub(crate) async fn machine_record(
         &self,
         caller: &Caller,

@@ -194,6 +194,7 @@ fn setup(machine: &MachineArn, name: &str, raised_limits: bool, test: StateTest)
             express: true,
             raised_limits,
             processor_of: None,
+            forked_from: None,
             input: test.input,
         },
         variables: test.variables,

@@ -379,7 +379,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
     let mut decoder = Decoder::new(journal);
     let first = decoder.events(row.id, first).await?;
     let start = start_of(&first).ok_or_else(|| damaged(&row.id, &"it has no start"))?;
-    let input = start.input.clone();
+    let (input, forked_from) = (start.input.clone(), start.forked_from.clone());
     let mut execution = Execution {
         arn: execution_arn(&meta, &row.new.name),
         name: row.new.name.clone(),
@@ -395,6 +395,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         cause: None,
         trace_header: meta.trace_header,
         map_run_arn: meta.map_run,
+        forked_from,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
         // The catalog has a say in it too.
@@ -442,15 +443,6 @@ fn close(execution: &mut Execution, last: Option<&Event>) -> bool {
             _,
         ) => false,
     }
-}
-
-/// The input of a stored execution, to compare a second StartExecution of its name with.
-pub(crate) async fn input_of(
-    journal: &dyn Journal,
-    id: ExecutionId,
-) -> Result<Option<Value>, Error> {
-    let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
-    Ok(start_of(&first).map(|start| start.input.clone()))
 }
 
 /// What was fixed when a stored execution started.

@@ -375,6 +375,7 @@ impl ChildStart {
             express: self.express,
             raised_limits: self.raised_limits,
             processor_of: self.processor_of.clone(),
+            forked_from: None,
             input: self.input.clone(),
         }
     }

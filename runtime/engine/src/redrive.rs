@@ -122,7 +122,7 @@ impl Engine {
 }
 
 /// Whether it is a child of a map run.
-fn is_item(meta: &Meta) -> bool {
+pub(crate) fn is_item(meta: &Meta) -> bool {
     let of = meta.parent.map(|parent| parent.of);
     matches!(of, Some(Child::Item { .. }))
 }

@@ -1,12 +1,15 @@
 //! Calls that start executions. Hides what a second start under a taken name comes to.
 
+mod fork;
+
 use std::sync::Arc;
 
-use stepwell_interp::{Ending, NotRedrivable, Start, Timestamp};
+use stepwell_interp::{Ending, Input, NotRedrivable, Start, Timestamp};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::fork::Forking;
 use crate::{
     api::{Caller, Execution, Redrivable, StartRequest, StartedExecution, Status, SyncResult},
     arn::{self, MachineArn},
@@ -42,6 +45,8 @@ struct Starting {
     id: ExecutionId,
     /// Where it waits for a place.
     line: Option<InLine>,
+    /// It goes on from another one.
+    fork: Option<Box<Forking>>,
 }
 
 /// How a synchronous execution takes its place.
@@ -73,6 +78,15 @@ impl Starting {
             revised_ms: startable.revised_ms,
             logging: startable.logging.clone(),
             line: self.line.clone(),
+        }
+    }
+
+    /// Whether that execution of its name was begun by the same call.
+    fn is_again(&self, known: &Start) -> bool {
+        match (&self.fork, &known.forked_from) {
+            (None, None) => known.input == self.input,
+            (Some(fork), Some(from)) => fork.is_again(from),
+            (Some(_), None) | (None, Some(_)) => false,
         }
     }
 
@@ -131,6 +145,7 @@ impl Starting {
             cause,
             trace_header: self.trace_header,
             map_run_arn: None,
+            forked_from: None,
             redrive_count: 0,
             redriven_at: None,
             redrivable: Redrivable::No(NotRedrivable::Express),
@@ -152,9 +167,7 @@ impl Engine {
         self.admit(&caller.tenant, starting.operation())?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started),
-            Begun::Before(execution, arn) => {
-                self.started_before(execution, &arn, &starting.input).await
-            }
+            Begun::Before(execution, arn) => self.started_before(execution, &arn, &starting).await,
         }
     }
 
@@ -188,7 +201,7 @@ impl Engine {
         if waited_for {
             return Err(already_exists(&arn));
         }
-        self.started_before(execution, &arn, &starting.input).await
+        self.started_before(execution, &arn, &starting).await
     }
 
     /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
@@ -264,6 +277,7 @@ impl Engine {
             at,
             id: self.node().new_execution_id(at)?,
             line: None,
+            fork: None,
         };
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started.execution_arn),
@@ -281,18 +295,7 @@ impl Engine {
             None => Uuid::new_v4().to_string().into(),
         };
         let text = request.input.as_deref().unwrap_or("{}");
-        let most = if self.raised_limits(&caller.tenant) {
-            PAYLOAD_BYTES_MAX_RAISED
-        } else {
-            PAYLOAD_BYTES_MAX
-        };
-        if text.len() > most {
-            let why = format!(
-                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
-            );
-            return Err(Error::rejected(Code::InvalidExecutionInput, why));
-        }
-        let input = parse_input(text)?;
+        let input = self.checked_input(caller, text)?;
         let line = self.in_line(&chosen.startable, &input).await?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
@@ -307,7 +310,24 @@ impl Engine {
             at,
             id,
             line,
+            fork: None,
         })
+    }
+
+    /// The input of an execution, within its bound.
+    fn checked_input(&self, caller: &Caller, text: &str) -> Result<Value, Error> {
+        let most = if self.raised_limits(&caller.tenant) {
+            PAYLOAD_BYTES_MAX_RAISED
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
+        if text.len() > most {
+            let why = format!(
+                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
+            );
+            return Err(Error::rejected(Code::InvalidExecutionInput, why));
+        }
+        parse_input(text)
     }
 
     /// Begins an execution; answers when its start is durable, or its name is found to be taken.
@@ -403,7 +423,12 @@ impl Engine {
             express: startable.express,
             raised_limits: self.raised_limits(&caller.tenant),
             processor_of: None,
+            forked_from: starting.fork.as_ref().map(|fork| fork.from.clone()),
             input: starting.input.clone(),
+        };
+        let first = match &starting.fork {
+            Some(fork) => Input::Forked(Arc::new(fork.fork(start))),
+            None => Input::Started(Box::new(start)),
         };
         let info = starting.info(caller, &execution_arn);
         let new = NewExecution {
@@ -419,7 +444,7 @@ impl Engine {
             id: starting.id,
             info: Arc::new(info),
             program: startable.program.clone(),
-            start: Box::new(start),
+            first,
             new,
             mode,
             reply,
@@ -432,12 +457,13 @@ impl Engine {
         &self,
         id: ExecutionId,
         arn: &Arc<str>,
-        input: &Value,
+        starting: &Starting,
     ) -> Result<StartedExecution, Error> {
         let journal = self.node().journal.as_ref();
         let row = journal.execution(id).await.map_err(reader::broken)?;
         if let Some(row) = row.filter(|row| row.view.status == Status::Running)
-            && reader::input_of(journal, id).await?.as_ref() == Some(input)
+            && let Some(known) = reader::start_of_execution(journal, id).await?
+            && starting.is_again(&known)
         {
             return Ok(StartedExecution {
                 execution_arn: arn.clone(),

@@ -98,6 +98,7 @@ impl<'a> Turn<'a> {
         }
         match input {
             Input::Started(start) => self.start(*start),
+            Input::Forked(fork) => self.fork(&fork),
             Input::Continue => {}
             Input::TaskStarted { task, by, at } => self.task_begins(task, by, at),
             Input::TaskSubmitted { task, output } => self.task_submitted(task, output),
@@ -169,7 +170,7 @@ impl<'a> Turn<'a> {
     }
 
     /// When an execution that starts now, or goes on now and started then, has to be over.
-    fn timeout_at(&self, start: &Start, started_at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn timeout_at(&self, start: &Start, started_at: Timestamp) -> Option<Timestamp> {
         let of_item = start.processor_of.as_ref();
         let own = match of_item.and_then(|of| self.processor(of)) {
             // The state machine's timeout is not that of a map run's children.

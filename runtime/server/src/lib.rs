@@ -17,6 +17,7 @@ mod lines;
 mod metrics;
 mod router;
 mod serve;
+mod streams;
 mod tls;
 
 pub use admin::{Prices, WireQuotas, check_rated};

@@ -19,6 +19,7 @@ use crate::{
     guard, lambda,
     metrics::METRICS_TYPE,
     serve::ServerState,
+    streams,
     tls::Tls,
 };
 
@@ -33,6 +34,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
+        .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run))
         .fallback(unknown)

@@ -6,6 +6,7 @@ pub(crate) mod boxes;
 pub(crate) mod clients;
 pub(crate) mod concurrency;
 pub(crate) mod examples;
+pub(crate) mod forks;
 pub(crate) mod four_ways;
 pub(crate) mod functions;
 pub(crate) mod hostile;

@@ -1,10 +1,11 @@
-//! `execution`: start, list, show, follow, stop and redrive executions of an installation.
+//! `execution`: start, list, show, follow, stop, redrive and fork executions of an installation.
 
 use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
+use super::fork;
 use super::follow::{self, Followed, Since};
 use super::map_runs::{self, MapRun};
 use super::prepare::prepare_stored;
@@ -69,6 +70,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
+        ExecutionCommand::Fork(args) => fork::fork_at(args).await,
         ExecutionCommand::Redrive {
             execution,
             token,
@@ -101,7 +103,7 @@ async fn list_at(args: ListArgs) -> Outcome {
 }
 
 /// The installation, and the ARN of the execution that is meant.
-async fn named(
+pub(super) async fn named(
     place: &PlaceArgs,
     purpose: Purpose<'_>,
     execution: &str,
@@ -151,7 +153,7 @@ async fn is_express(client: &Client, machine: &str) -> Outcome<bool> {
     Ok(super::text(&described, "type") == "EXPRESS")
 }
 
-async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
+pub(super) async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
     match follow::follow(client, arn, false, since).await? {
         Followed::Closed(timeline) => {
             let hint = format!("stepwell execution history {arn}{}", client.flags());
@@ -313,6 +315,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         ("status", super::text(&execution, "status").to_owned()),
         ("waits", waits(&execution)),
         ("started", super::time(&execution, "startDate")),
+        ("forked", fork::origin(&execution)),
         ("redriven", redriven(&execution)),
         ("stopped", super::time(&execution, "stopDate")),
         ("input", super::text(&execution, "input").to_owned()),

@@ -29,6 +29,7 @@ use crate::{
     engine::{Engine, Options, Store, WeakEngine},
     error::Error,
     executions,
+    feed::Feed,
     functions::Functions,
     health::StoreHealth,
     items::Items,
@@ -75,6 +76,7 @@ pub(crate) struct Node {
     waker: Waker,
     shutdown: Shutdown,
     recent: Arc<Recent>,
+    pub(crate) feed: Arc<Feed>,
     observer: Option<Arc<dyn Observer>>,
     /// The origin of its monotonic time.
     began: Instant,
@@ -140,6 +142,7 @@ impl Node {
             waker: Waker::default(),
             shutdown: Shutdown::default(),
             recent: Arc::default(),
+            feed: Arc::default(),
             observer: options.observer.clone(),
             began: Instant::now(),
             engine: watch::Sender::new(None),

@@ -98,6 +98,7 @@ impl ShardLoop {
                 node.is_some_and(|node| node.activities.is_known(&info.tenant, activity))
             }),
             recent: node.recent.clone(),
+            feed: node.feed.clone(),
             observer: node.observer.clone(),
             allowances: node.allowances.clone(),
             lines: node.lines.clone(),

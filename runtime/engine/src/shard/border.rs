@@ -1,11 +1,14 @@
 //! What crosses the border of a shard: its inputs, its outputs, and the answers it gives.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, RedrivenBy, Start, TaskId, TaskRequest, Timestamp,
+    Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -15,6 +18,7 @@ use crate::{
     api::HistoryEntry,
     children,
     error::Error,
+    feed::Feed,
     journal::{
         Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, UsageKey, Verdict,
         Write,
@@ -46,6 +50,8 @@ pub(crate) struct Environment {
     pub(crate) knows_activity: Box<KnowsActivity>,
     /// What closed a moment ago.
     pub(crate) recent: Arc<Recent>,
+    /// Told of starts and changes of status.
+    pub(crate) feed: Arc<Feed>,
     /// Who is told of what state machines log.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
@@ -113,7 +119,7 @@ pub(crate) enum In {
     /// Tell of durable public events from now on; the stream ends with the execution.
     Watch {
         execution: ExecutionId,
-        sender: mpsc::UnboundedSender<Vec<HistoryEntry>>,
+        watcher: Watcher,
     },
     /// Public events in memory that need no commit of their own (a task's start).
     Live {
@@ -235,6 +241,14 @@ pub(crate) enum MapRunRequest {
     },
 }
 
+/// Who watches an execution: takes a bounded number of small batches, and reads all else from the store. An empty batch
+/// says that something is there.
+pub(crate) struct Watcher {
+    pub(crate) sender: mpsc::Sender<Vec<HistoryEntry>>,
+    /// A batch found no room.
+    pub(crate) behind: Arc<AtomicBool>,
+}
+
 /// Milliseconds by a clock that nobody sets, from any origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Monotonic(pub(crate) u64);
@@ -279,7 +293,8 @@ pub(crate) struct Begin {
     pub(crate) id: ExecutionId,
     pub(crate) info: Arc<Info>,
     pub(crate) program: Arc<Program>,
-    pub(crate) start: Box<Start>,
+    /// Its first input.
+    pub(crate) first: Input,
     pub(crate) new: NewExecution,
     pub(crate) mode: Mode,
     pub(crate) reply: StartReply,

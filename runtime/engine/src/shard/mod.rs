@@ -10,6 +10,7 @@
 mod attempts;
 mod audience;
 mod border;
+mod changes;
 mod due;
 mod leases;
 mod lines;
@@ -44,7 +45,7 @@ use audience::Audience;
 pub(crate) use border::RedriveAnswer;
 pub(crate) use border::{
     ActivityGrant, Begin, CrashRules, Environment, In, Info, LoadError, MapRunRequest, Mode,
-    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
+    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket, Watcher,
 };
 use border::{TakeReply, message_input};
 use due::Due;
@@ -143,7 +144,7 @@ impl Shard {
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
             In::Wait { execution, .. } if self.damaged.contains(&execution) => {}
             In::Wait { execution, reply } => self.audience.wait(execution, reply),
-            In::Watch { execution, sender } => self.audience.watch(execution, sender),
+            In::Watch { execution, watcher } => self.audience.watch(execution, watcher),
             In::Live { execution, reply } => {
                 let live = self
                     .loaded
@@ -228,7 +229,7 @@ impl Shard {
             id,
             info,
             program,
-            start,
+            first,
             new,
             mode,
             reply,
@@ -241,9 +242,7 @@ impl Shard {
         self.counters.started();
         let mut loaded = Loaded::new(info, program, mode, Subject::default());
         loaded.create = Some((new, reply));
-        loaded
-            .inbox
-            .push_back(Waiting::plain(Input::Started(start)));
+        loaded.inbox.push_back(Waiting::plain(first));
         self.keep(id, loaded);
     }
 
@@ -372,7 +371,8 @@ impl Shard {
         if loaded.has_work() {
             self.ready.push_again(&loaded.info.tenant, execution);
         }
-        if turn.taken.redriven {
+        let redriven = turn.taken.redriven;
+        if redriven {
             self.counters.redriven();
         }
         for usage in &turn.taken.near {
@@ -386,6 +386,13 @@ impl Shard {
         loaded.look_at_activities(&turn.taken, &self.environment.knows_activity);
         let observer = self.environment.observer.as_ref();
         let logged = logged::log_unkept(observer, loaded, &turn.taken);
+        let begins = redriven || loaded.create.is_some();
+        let mut changes = changes::of(loaded, begins);
+        if matches!(loaded.mode, Mode::ExpressSync) {
+            // Nothing of it becomes durable.
+            let told = changes.drain(..);
+            told.for_each(|change| self.environment.feed.push(change));
+        }
         let new_id = &mut *self.environment.new_id;
         match loaded.next_append(now, execution, epoch, turn.taken, new_id) {
             Next::Append { append, flight } => {
@@ -394,6 +401,7 @@ impl Shard {
                 flight.ticket = ticket;
                 flight.counted = own(&append.charges);
                 flight.logged = logged;
+                flight.changes = changes;
                 loaded.in_flight.push_back(flight);
                 self.counters.append(append.segment.bytes.len());
                 self.out.push(Out::Commit {

@@ -27,6 +27,9 @@ impl Shard {
             for call in flight.redrives {
                 call.reply.tell(Ok(call.answer));
             }
+            for change in flight.changes {
+                self.environment.feed.push(change);
+            }
             self.audience.show(execution, &flight.history);
             self.log(execution, flight.history);
             self.log(execution, flight.logged);

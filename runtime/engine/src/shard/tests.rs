@@ -75,6 +75,7 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         fresh_ms: u64::MAX,
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
         recent: Arc::default(),
+        feed: Arc::default(),
         observer,
         allowances: Arc::default(),
         lines: Arc::default(),
@@ -128,6 +129,7 @@ fn start_as(
         express: mode != Mode::Durable,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::empty_object(),
     };
     let (reply, started) = oneshot::channel();
@@ -135,7 +137,7 @@ fn start_as(
         id,
         info: info(&name),
         program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
-        start: Box::new(start),
+        first: Input::Started(Box::new(start)),
         new: NewExecution {
             scope: ScopeId(1),
             version: None,

@@ -149,6 +149,7 @@ impl Shard {
         }
         if matches!(refused, Refused::Broken(_)) {
             loaded.refuse_redrives(&refused);
+            self.environment.feed.doubt(&loaded.info.machine_arn);
         }
         let first = loaded
             .in_flight

@@ -58,6 +58,7 @@ pub fn asked_child(
         express: false,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input,
     })
 }
@@ -265,7 +266,7 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            start: Box::new(start),
+            first: Input::Started(Box::new(start)),
             mode: Mode::Durable,
             reply: StartReply::Started(reply, None),
         })

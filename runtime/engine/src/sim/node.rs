@@ -100,6 +100,7 @@ impl SimNode {
                 info.execution_arn.bytes().map(u32::from).sum::<u32>() % 2 == 0
             }),
             recent: self.recent.clone(),
+            feed: Arc::default(),
             observer: None,
             allowances: Arc::default(),
             lines: Arc::default(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::Start;
+use stepwell_interp::{Fork, Input, Start};
 use tokio::sync::oneshot;
 
 use super::{Seen, World, now};
@@ -31,6 +31,29 @@ impl World {
         node: usize,
         definition: &str,
         start: Start,
+        line: Option<InLine>,
+    ) -> Result<ExecutionId, String> {
+        let first = Input::Started(Box::new(start.clone()));
+        self.begin(node, definition, start, first, line)
+    }
+
+    /// Asks a node for an execution of this definition that goes on from another one.
+    pub fn fork(
+        &mut self,
+        node: usize,
+        definition: &str,
+        fork: Fork,
+    ) -> Result<ExecutionId, String> {
+        let start = fork.start.clone();
+        self.begin(node, definition, start, Input::Forked(Arc::new(fork)), None)
+    }
+
+    fn begin(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        first: Input,
         line: Option<InLine>,
     ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
@@ -80,7 +103,7 @@ impl World {
             } else {
                 Mode::Durable
             },
-            start: Box::new(start),
+            first,
             reply: StartReply::Started(reply, None),
         };
         self.starts.push((id, started));

@@ -9,6 +9,7 @@ use super::{
     operation::Call,
     wire::{Included, Seconds, Text, includes_data, json, page},
 };
+use crate::admin::Origin;
 
 /// The status of a child that waits for its map run to redrive it.
 const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
@@ -69,6 +70,9 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_status_reason: Option<String>,
         #[serde(skip_serializing_if = "Option::is_none")]
         stepwell_waiting: Option<Waits<'a>>,
+        /// Ours; absent but for forks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forked_from: Option<Origin<'a>>,
     }
     let with_data = includes_data(&mut call.input);
     let execution = call
@@ -88,6 +92,10 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_status,
         redrive_status_reason,
         stepwell_waiting: execution.waiting.as_ref().map(Waits::of),
+        forked_from: execution.forked_from.as_deref().map(|from| Origin {
+            execution_arn: &from.execution_arn,
+            event_id: from.event,
+        }),
     })
 }
 

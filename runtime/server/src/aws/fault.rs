@@ -278,6 +278,7 @@ fn code_name(code: Code) -> &'static str {
         Code::ExecutionAlreadyExists => "ExecutionAlreadyExists",
         Code::ExecutionDoesNotExist => "ExecutionDoesNotExist",
         Code::ExecutionLimitExceeded => "ExecutionLimitExceeded",
+        Code::ExecutionNotForkable => "ExecutionNotForkable",
         Code::ExecutionNotRedrivable => "ExecutionNotRedrivable",
         Code::InvalidArn => "InvalidArn",
         Code::InvalidDefinition => "InvalidDefinition",

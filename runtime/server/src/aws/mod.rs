@@ -199,8 +199,11 @@ async fn run_own(
     request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
+    let identity = parts.extensions.get::<Identity>();
+    let caller = caller(&state.config, &parts.headers, identity);
+    let raised = state.engine.raised_limits(&caller.tenant);
     let mut place = state.body_place(parts);
-    let body_max = body_bytes_max(false);
+    let body_max = body_bytes_max(raised);
     let body = read_body(body, &parts.headers, body_max, &mut place).await?;
     admin::answer(state, target, parts, &body, request_id).await
 }

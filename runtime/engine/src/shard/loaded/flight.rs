@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::HistoryEntry,
+    feed::MachineChange,
     journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused},
     quotas::StartPlace,
 };
@@ -29,6 +30,8 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) history: Vec<HistoryEntry>,
     /// Events that are not kept, and that are logged all the same.
     pub(in crate::shard) logged: Vec<HistoryEntry>,
+    /// What listeners to its state machine are told.
+    pub(in crate::shard) changes: Vec<MachineChange>,
     /// Messages that changed nothing, given what these events made of the run.
     pub(in crate::shard) moot: Vec<MessageId>,
     /// Children whose start changed nothing: no task waits for them.
@@ -96,7 +99,10 @@ impl Loaded {
         let taken = again.into_iter().filter(|(input, _)| {
             !matches!(
                 input,
-                Input::Continue | Input::Started(_) | Input::TimerDue { .. }
+                Input::Continue
+                    | Input::Started(_)
+                    | Input::Forked(_)
+                    | Input::TimerDue { .. }
             )
         });
         // Messages come back from the store itself.
@@ -104,7 +110,8 @@ impl Loaded {
             .filter(|(_, message)| message.is_none())
             .map(|(input, _)| Waiting::plain(input));
         let waiting = self.inbox.into_iter().filter(|waiting| {
-            waiting.message.is_none() && !matches!(waiting.input, Input::Started(_))
+            waiting.message.is_none()
+                && !matches!(waiting.input, Input::Started(_) | Input::Forked(_))
         });
         taken.chain(redrives_again).chain(waiting).collect()
     }

@@ -138,6 +138,8 @@ impl Loaded {
         let is_start = matches!(waiting.input, Input::TaskStarted { .. }) && waiting.take.is_none();
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let (mut again, before) = (false, taken.events.len());
+        // The redrives that a fork begins with are those of another execution.
+        let redrives = matches!(waiting.input, Input::RedriveAsked { .. });
         let token = self.token_without_answer(waiting);
         let input = waiting.input.clone();
         self.note_admission(waiting);
@@ -150,7 +152,8 @@ impl Loaded {
         for effect in effects {
             match effect {
                 Effect::Record(event) => {
-                    taken.redriven |= matches!(event.what, What::ExecutionRedriven { .. });
+                    taken.redriven |=
+                        redrives && matches!(event.what, What::ExecutionRedriven { .. });
                     taken.events.push(event);
                 }
                 Effect::Again => again = true,

@@ -6,6 +6,7 @@ mod function;
 mod place;
 mod plugin;
 mod serve;
+mod telemetry;
 mod tenant;
 
 use clap::{Parser, Subcommand};
@@ -18,6 +19,7 @@ pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{CompileArgs, PluginCommand};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl};
+pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.

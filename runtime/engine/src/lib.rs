@@ -33,6 +33,7 @@ mod map_runs;
 mod near;
 mod node;
 mod objects;
+mod observer;
 mod pages;
 mod probe;
 mod programs;
@@ -55,12 +56,13 @@ mod starts;
 mod tags;
 mod tenants;
 mod tokens;
+mod trace;
 mod usage;
 mod vault;
 mod versions;
 
 pub use api::{
-    Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
+    Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine, Execution,
     ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
     MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
     StartedExecution, Status, SyncResult, UpdateMachine, Version,
@@ -77,8 +79,9 @@ pub use functions::{
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
-pub use logging::{LogLevel, Logged, Logging, Observer};
+pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use observer::{Observed, Observer};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
@@ -88,4 +91,7 @@ pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
+pub use trace::{
+    SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
+};
 pub use vault::Vault;

@@ -76,6 +76,7 @@ impl Engine {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            traced: false,
         });
         let mut exchange = None;
         let begun = program.clone();

@@ -143,6 +143,7 @@ fn info(meta: &Meta, name: &str) -> Info {
         revision_id: meta.revision_id.clone(),
         revised_ms: meta.revised_ms,
         logging: meta.logging.clone(),
+        traced: meta.traced,
     }
 }
 

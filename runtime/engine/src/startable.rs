@@ -7,6 +7,7 @@ use std::{
 };
 
 use stepwell_asl::Program;
+use stepwell_query::Value;
 
 use crate::{
     api::{Caller, MachineKind},
@@ -37,6 +38,8 @@ pub(crate) struct Startable {
     pub(crate) revision_id: Option<Arc<str>>,
     pub(crate) revised_ms: u64,
     pub(crate) logging: Option<Logging>,
+    /// Whether its executions are traced.
+    pub(crate) traced: bool,
 }
 
 /// A version or an alias.
@@ -230,6 +233,7 @@ impl Engine {
                 revision_id: record.revision_id,
                 revised_ms: record.updated_ms,
                 logging: record.logging.as_ref().and_then(Logging::of),
+                traced: traces(record.tracing.as_ref()),
             });
         };
         let version = self.version_record(caller, &machine, number).await?;
@@ -250,6 +254,7 @@ impl Engine {
             revision_id: version.revision_id,
             revised_ms: version.revised_ms,
             logging: version.logging.as_ref().and_then(Logging::of),
+            traced: traces(version.tracing.as_ref()),
         })
     }
 
@@ -299,6 +304,12 @@ fn choose(routes: &[(u64, u32)], drawn: u32) -> u64 {
     }
     // Weights add up to 100, so this is the last route at most.
     routes.last().map_or(0, |(version, _)| *version)
+}
+
+/// What a `tracingConfiguration` asks for.
+fn traces(block: Option<&Value>) -> bool {
+    let enabled = block.and_then(|block| block.get("enabled"));
+    enabled.and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]

@@ -69,6 +69,7 @@ impl Starting {
             revision_id: startable.revision_id.clone(),
             revised_ms: startable.revised_ms,
             logging: startable.logging.clone(),
+            traced: startable.traced,
         }
     }
 
@@ -99,6 +100,7 @@ impl Starting {
             parent: self.parent,
             map_run: None,
             logging: startable.logging.clone(),
+            traced: startable.traced,
             items: 0,
         }
     }

@@ -31,7 +31,7 @@ use crate::{
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
-    logging::Observer,
+    observer::Observer,
     programs::Programs,
     quotas::Allowances,
     reader,

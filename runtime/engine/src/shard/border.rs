@@ -18,8 +18,9 @@ use crate::{
     journal::{
         Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
     },
-    logging::{Logging, Observer},
+    logging::Logging,
     map_run,
+    observer::Observer,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
@@ -44,7 +45,7 @@ pub(crate) struct Environment {
     pub(crate) knows_activity: Box<KnowsActivity>,
     /// What closed a moment ago.
     pub(crate) recent: Arc<Recent>,
-    /// Who is told of what state machines log.
+    /// Who is told of what happens.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
@@ -236,6 +237,8 @@ pub(crate) struct Info {
     pub(crate) revised_ms: u64,
     /// What its state machine logs of it.
     pub(crate) logging: Option<Logging>,
+    /// Whether its state machine traces it.
+    pub(crate) traced: bool,
 }
 
 /// How an execution is kept.

@@ -250,6 +250,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            traced: false,
         };
         Some(Begin {
             id,
@@ -384,6 +385,7 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         parent,
         map_run: None,
         logging: None,
+        traced: false,
         items: 0,
     }
 }

@@ -45,6 +45,7 @@ impl World {
             parent: None,
             map_run: None,
             logging: None,
+            traced: false,
             items: 0,
         };
         let (reply, started) = oneshot::channel();
@@ -58,6 +59,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            traced: false,
         });
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {

@@ -150,10 +150,7 @@ mod tests {
         };
         let config = read.read().unwrap().unwrap();
         let (traces, logs) = (config.traces.unwrap(), config.logs.unwrap());
-        assert_eq!(
-            traces.url.as_str(),
-            "http://collector:4318/base/v1/traces"
-        );
+        assert_eq!(traces.url.as_str(), "http://collector:4318/base/v1/traces");
         assert_eq!(logs.url.as_str(), "https://logs.example/in");
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         assert_eq!(traces.headers, [pair("api-key", "a b"), pair("x", "1")]);
@@ -183,7 +180,10 @@ mod tests {
             (named("service.name").unwrap(), named("zone"))
         };
         assert_eq!(name("", ""), ("stepwell".to_owned(), None));
-        assert_eq!(name("a", "service.name=b,zone=z"), ("a".to_owned(), Some("z".to_owned())));
+        assert_eq!(
+            name("a", "service.name=b,zone=z"),
+            ("a".to_owned(), Some("z".to_owned()))
+        );
         assert_eq!(name("", "service.name=b"), ("b".to_owned(), None));
     }
 

@@ -111,7 +111,10 @@ impl Traced {
                 self.close(place, at, Err(("aborted", None)), ended);
             }
             What::EvaluationFailed { error, .. } => self.failed(place, Some(error)),
-            What::FlowsFailed { .. } => self.failed(place, None),
+            What::FlowsFailed { .. } => {
+                let error = self.below(place).find_map(|(_, state)| state.error.clone());
+                self.failed(place, error.as_ref());
+            }
             What::MapRunFailed { failure } => self.failed(place, failure.error.as_ref()),
             What::IterationFailed { index, failure, .. } => {
                 let error = failure.error.as_deref().unwrap_or_default();
@@ -246,7 +249,7 @@ impl Traced {
         ended.push(self.span_of_execution(status, at, end));
     }
 
-    /// Closes the states of all flows below that place.
+    /// Closes the states of all flows below that place, with their own errors where they have any.
     fn close_below(
         &mut self,
         place: &Place,
@@ -254,14 +257,23 @@ impl Traced {
         why: (&str, Option<&str>),
         ended: &mut Vec<Span>,
     ) {
-        let from = place.0.len();
-        let below = self.states.range(place.clone()..);
-        let below = below.take_while(|(other, _)| other.0.starts_with(&place.0));
-        let below = below.filter(|(other, _)| other.0.len() > from);
-        let below: Vec<Place> = below.map(|(other, _)| other.clone()).collect();
-        for other in below.iter().rev() {
-            self.close(other, at, Err(why), ended);
+        let below: Vec<(Place, Option<Arc<str>>)> = self
+            .below(place)
+            .map(|(other, state)| (other.clone(), state.error.clone()))
+            .collect();
+        for (other, error) in below.iter().rev() {
+            let own = error.as_deref().map_or(why, |error| (error, None));
+            self.close(other, at, Err(own), ended);
         }
+    }
+
+    /// The states of all flows below that place, outer ones first.
+    fn below(&self, place: &Place) -> impl Iterator<Item = (&Place, &State)> {
+        let path = place.0.clone();
+        let from = self.states.range(place.clone()..);
+        let depth = path.len();
+        let within = from.take_while(move |(other, _)| other.0.starts_with(&path));
+        within.filter(move |(other, _)| other.0.len() > depth)
     }
 
     /// Closes the states of the branch or iteration of that number.

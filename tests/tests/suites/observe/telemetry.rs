@@ -1,227 +1,20 @@
-//! What others hear of executions, over real sockets: metrics by state machine, a collector's spans and log records, a
-//! webhook's events. Each is compared with what was run.
+//! A collector: spans and log records that came over HTTP, as executions ran, were killed and redriven.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
-use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use stepwell_tests::{
     otlp::{self, LogRecord, Span},
     receiver::{Received, Receiver},
-    server::{self, ACCOUNT, Client, ROLE, Server, Turn},
+    server::{ACCOUNT, Server},
 };
 
-/// How long an execution may take.
-const RUN_MAX: Duration = Duration::from_secs(60);
+use super::{RUN_MAX, Rig, behave, machine, metrics::value, one, start, traced};
+
 const TRACE: &str = "5759e988bd862e3fe1be46a994272793";
 const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const PARENT: &str = "53995c3f42cd8ad8";
-
-pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, check: fn() -> Result<()>| {
-        Trial::test(format!("observe::{name}"), move || {
-            check().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
-    vec![
-        trial("metrics tell what was run", metrics),
-        trial("spans form the tree of states and attempts", traces),
-        trial("what is not traced or not sampled has no spans", untraced),
-        trial(
-            "a trace goes on over a crash and a redrive",
-            traces_over_a_crash,
-        ),
-        trial("log records are those that the machine logs", logs),
-        trial("a collector that is away holds up nothing", no_collector),
-        trial("a webhook gets each change, signed, in order", webhook),
-        trial(
-            "a webhook at a private address gets nothing unasked",
-            private_webhook,
-        ),
-    ]
-}
-
-/// A server over a data directory, with plugins `behave`.
-struct Rig {
-    _turn: Turn,
-    scratch: tempfile::TempDir,
-}
-
-impl Rig {
-    fn new() -> Result<Rig> {
-        let rig = Rig {
-            _turn: Turn::take()?,
-            scratch: tempfile::tempdir()?,
-        };
-        std::fs::create_dir_all(rig.path("plugins"))?;
-        server::install(&rig.path("plugins"), "behave", "behave", "")?;
-        Ok(rig)
-    }
-
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.scratch.path().join(name)
-    }
-
-    fn start(&self, flags: &[&str]) -> Result<Server> {
-        Server::start_with(&self.path("data"), &self.path("plugins"), flags)
-    }
-}
-
-/// A state machine with these members beside the definition.
-fn machine(client: &Client, name: &str, definition: &Value, more: Value) -> Result<String> {
-    let mut request = json!({"name": name, "definition": definition.to_string(), "roleArn": ROLE});
-    if let (Some(request), Value::Object(more)) = (request.as_object_mut(), more) {
-        request.extend(more);
-    }
-    let created = client.call("CreateStateMachine", &request)?;
-    Ok(created["stateMachineArn"]
-        .as_str()
-        .context("an ARN")?
-        .to_owned())
-}
-
-fn traced() -> Value {
-    json!({"tracingConfiguration": {"enabled": true}})
-}
-
-fn start(client: &Client, machine: &str, name: &str, more: Value) -> Result<String> {
-    let mut request = json!({"stateMachineArn": machine, "name": name});
-    if let (Some(request), Value::Object(more)) = (request.as_object_mut(), more) {
-        request.extend(more);
-    }
-    let started = client.call("StartExecution", &request)?;
-    Ok(started["executionArn"]
-        .as_str()
-        .context("an ARN")?
-        .to_owned())
-}
-
-fn one(kind: &str, more: Value) -> Value {
-    let mut state = json!({"Type": kind});
-    if let (Some(state), Value::Object(more)) = (state.as_object_mut(), more) {
-        state.extend(more);
-    }
-    json!({"StartAt": "S", "States": {"S": state}})
-}
-
-fn behave(what: &str) -> Value {
-    json!({"Type": "Task", "Resource": "wasm:behave", "Parameters": {"do": what, "error": "Broken", "cause": "on purpose"}})
-}
-
-/// The value of a series, by its name and what its labels hold.
-fn value(metrics: &str, name: &str, label: &str) -> Result<f64> {
-    let line = metrics.lines().find(|line| {
-        let named = line.strip_prefix(name);
-        named.is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(label)
-    });
-    let line = line.with_context(|| format!("no {name} with {label} in:\n{metrics}"))?;
-    let value = line.rsplit(' ').next().context("a value")?;
-    Ok(value.parse()?)
-}
-
-fn metrics() -> Result<()> {
-    let rig = Rig::new()?;
-    let server = rig.start(&[])?;
-    let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
-    let fail = machine(
-        &client,
-        "fail",
-        &one("Fail", json!({"Error": "E"})),
-        json!({}),
-    )?;
-    for number in 0..3 {
-        let execution = client.start(&pass, &format!("p{number}"), &json!({}))?;
-        client.ended(&execution, RUN_MAX)?;
-    }
-    let failed = client.start(&fail, "f", &json!({}))?;
-    client.ended(&failed, RUN_MAX)?;
-    client.call("RedriveExecution", &json!({"executionArn": failed}))?;
-    client.ended(&failed, RUN_MAX)?;
-    let wait = machine(
-        &client,
-        "wait",
-        &one("Wait", json!({"Seconds": 3600, "End": true})),
-        json!({}),
-    )?;
-    let stopped = client.start(&wait, "w", &json!({}))?;
-    client.call("StopExecution", &json!({"executionArn": stopped}))?;
-    client.ended(&stopped, RUN_MAX)?;
-
-    let activity = client.call("CreateActivity", &json!({"name": "work"}))?;
-    let activity = activity["activityArn"].as_str().context("an ARN")?;
-    let mut good = behave("echo");
-    good["Next"] = json!("Work");
-    let work = json!({"StartAt": "Plugin", "States": {
-        "Plugin": good,
-        "Work": {"Type": "Task", "Resource": activity, "End": true},
-    }});
-    let work = machine(&client, "work", &work, json!({}))?;
-    let execution = client.start(&work, "a", &json!({}))?;
-    let task = client.call("GetActivityTask", &json!({"activityArn": activity}))?;
-    client.call(
-        "SendTaskFailure",
-        &json!({"taskToken": task["taskToken"], "error": "E"}),
-    )?;
-    client.ended(&execution, RUN_MAX)?;
-    let express = json!({"type": "EXPRESS"});
-    let express = machine(&client, "express", &one("Succeed", json!({})), express)?;
-    client.call("StartSyncExecution", &json!({"stateMachineArn": express}))?;
-
-    let (status, text) = client.get("/metrics")?;
-    ensure!(status == 200 && text.matches("# EOF").count() == 1 && text.ends_with("# EOF\n"));
-    for (name, machine, expected) in [
-        ("executions_started_total", &pass, 3.0),
-        ("executions_succeeded_total", &pass, 3.0),
-        ("executions_failed_total", &pass, 0.0),
-        ("execution_time_seconds_count", &pass, 3.0),
-        ("executions_started_total", &fail, 1.0),
-        ("executions_failed_total", &fail, 2.0),
-        ("executions_redriven_total", &fail, 1.0),
-        ("redriven_executions_failed_total", &fail, 1.0),
-        ("executions_aborted_total", &wait, 1.0),
-        ("executions_timed_out_total", &wait, 0.0),
-        ("service_integrations_scheduled_total", &work, 1.0),
-        ("service_integrations_started_total", &work, 1.0),
-        ("service_integrations_succeeded_total", &work, 1.0),
-        ("service_integration_time_seconds_count", &work, 1.0),
-        ("activities_scheduled_total", &work, 1.0),
-        ("activities_started_total", &work, 1.0),
-        ("activities_failed_total", &work, 1.0),
-        ("activities_succeeded_total", &work, 0.0),
-        ("activity_schedule_time_seconds_count", &work, 1.0),
-        ("activity_run_time_seconds_count", &work, 1.0),
-        ("executions_succeeded_total", &express, 1.0),
-        (
-            "express_execution_billed_duration_seconds_sum",
-            &express,
-            0.1,
-        ),
-    ] {
-        let label = format!("account=\"{ACCOUNT}\",state_machine_arn=\"{machine}\"");
-        let found = value(&text, &format!("aws_states_{name}"), &label)?;
-        // A machine that is slow may take more than one step of 100 ms.
-        let fits = found == expected || (name.contains("billed") && found > expected);
-        ensure!(fits, "{name} of {machine} is {found}, not {expected}");
-    }
-    let commits = value(&text, "stepwell_journal_commits_total", "")?;
-    let measured = value(&text, "stepwell_journal_commit_seconds_count", "")?;
-    ensure!(commits > 0.0 && measured > 0.0, "{commits} {measured}");
-    server.stop()
-}
 
 /// All spans that came, by path of the request.
 fn spans(received: &[Received]) -> Result<Vec<Span>> {
@@ -310,7 +103,7 @@ fn collected(rig: &Rig, receiver: &Receiver) -> Result<Server> {
     ])
 }
 
-fn traces() -> Result<()> {
+pub(super) fn traces() -> Result<()> {
     let rig = Rig::new()?;
     let receiver = Receiver::start(&[503])?;
     let server = collected(&rig, &receiver)?;
@@ -447,7 +240,7 @@ fn traces() -> Result<()> {
     server.stop()
 }
 
-fn untraced() -> Result<()> {
+pub(super) fn untraced() -> Result<()> {
     let rig = Rig::new()?;
     let receiver = Receiver::start(&[])?;
     let server = collected(&rig, &receiver)?;
@@ -488,7 +281,7 @@ fn untraced() -> Result<()> {
     Ok(())
 }
 
-fn traces_over_a_crash() -> Result<()> {
+pub(super) fn traces_over_a_crash() -> Result<()> {
     let rig = Rig::new()?;
     let receiver = Receiver::start(&[])?;
     let server = collected(&rig, &receiver)?;
@@ -556,7 +349,7 @@ fn log_records(received: &[Received]) -> Result<Vec<LogRecord>> {
     Ok(records.collect::<Result<Vec<_>>>()?.concat())
 }
 
-fn logs() -> Result<()> {
+pub(super) fn logs() -> Result<()> {
     let rig = Rig::new()?;
     let receiver = Receiver::start(&[])?;
     let server = collected(&rig, &receiver)?;
@@ -631,7 +424,7 @@ fn logs() -> Result<()> {
     Ok(())
 }
 
-fn no_collector() -> Result<()> {
+pub(super) fn no_collector() -> Result<()> {
     let rig = Rig::new()?;
     // A port that nobody listens on any more.
     let gone = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
@@ -659,183 +452,4 @@ fn no_collector() -> Result<()> {
     let exported = value(&text, "stepwell_otlp_exported_total", "signal=\"traces\"")?;
     ensure!(failed > 0.0 && exported == 0.0, "{failed} {exported}");
     server.stop()
-}
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-
-fn write_webhooks(path: &Path, text: &str) -> Result<String> {
-    std::fs::write(path, text)?;
-    Ok(path.to_string_lossy().into_owned())
-}
-
-fn webhook() -> Result<()> {
-    let rig = Rig::new()?;
-    let (all, failures) = (Receiver::start(&[503, 429])?, Receiver::start(&[])?);
-    let others = Receiver::start(&[])?;
-    let url = |receiver: &Receiver| format!("http://{}/in?token=t", receiver.address);
-    let text = format!(
-        "[[webhook]]\nurl = \"{}\"\nsecret = \"{SECRET}\"\nprivate = true\n\
-         [[webhook]]\nurl = \"{}\"\nsecret = \"{SECRET}\"\nprivate = true\naccount = \"{ACCOUNT}\"\nstatuses = [\"FAILED\"]\n\
-         [[webhook]]\nurl = \"{}\"\nsecret = \"{SECRET}\"\nprivate = true\naccount = \"111111111111\"\n",
-        url(&all),
-        url(&failures),
-        url(&others)
-    );
-    let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
-    let server = rig.start(&["--webhooks", &file])?;
-    let client = server.client();
-    let fail = machine(
-        &client,
-        "fail",
-        &one("Fail", json!({"Error": "E", "Cause": "C"})),
-        json!({}),
-    )?;
-    let execution = client.start(&fail, "e", &json!({"a": 1}))?;
-    client.ended(&execution, RUN_MAX)?;
-    client.call("RedriveExecution", &json!({"executionArn": execution}))?;
-    client.ended(&execution, RUN_MAX)?;
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
-    let other = client.start(&pass, "p", &json!({"a": 1}))?;
-    client.ended(&other, RUN_MAX)?;
-
-    // Two of them were asked to come again.
-    let received = all.wait("the events", |received| {
-        (received.len() >= 8).then(|| received.to_vec())
-    })?;
-    let mut taken = Vec::new();
-    for (number, request) in received.iter().enumerate() {
-        check_signature(request)?;
-        if number >= 2 {
-            taken.push(serde_json::from_slice::<Value>(&request.body)?);
-        }
-    }
-    let id = |request: &Received| request.headers["webhook-id"].clone();
-    let (first, later): (BTreeSet<_>, BTreeSet<_>) = (
-        received[..2].iter().map(id).collect(),
-        received[2..].iter().map(id).collect(),
-    );
-    ensure!(
-        first.is_subset(&later) && later.len() == 6,
-        "{first:?} {later:?}"
-    );
-    let of = |arn: &str| {
-        taken
-            .iter()
-            .filter(|event| event["subject"] == arn)
-            .collect::<Vec<_>>()
-    };
-    let statuses = |arn: &str| {
-        let own = of(arn).into_iter();
-        own.map(|event| event["data"]["status"].clone())
-            .collect::<Vec<_>>()
-    };
-    ensure!(
-        statuses(&execution) == ["RUNNING", "FAILED", "RUNNING", "FAILED"],
-        "{taken:#?}"
-    );
-    ensure!(statuses(&other) == ["RUNNING", "SUCCEEDED"], "{taken:#?}");
-    check_event(of(&other)[1], &other, &pass)?;
-    let failed = &of(&execution)[3]["data"];
-    ensure!(
-        failed["error"] == "E" && failed["cause"] == "C" && failed["redriveCount"] == 1,
-        "{failed:#}"
-    );
-    server.stop()?;
-    let failed: Vec<Value> = failures
-        .all()
-        .iter()
-        .map(|request| serde_json::from_slice(&request.body))
-        .collect::<Result<_, _>>()?;
-    ensure!(failed.len() == 2, "{failed:#?}");
-    ensure!(
-        failed
-            .iter()
-            .all(|event| event["data"]["status"] == "FAILED"),
-        "{failed:#?}"
-    );
-    ensure!(others.all().is_empty(), "another account's");
-    Ok(())
-}
-
-/// The event of an execution that succeeded, as EventBridge's says it and CloudEvents wraps it.
-fn check_event(event: &Value, execution: &str, machine: &str) -> Result<()> {
-    for (member, expected) in [
-        ("specversion", "1.0"),
-        ("source", "aws.states"),
-        ("type", "Step Functions Execution Status Change"),
-        ("datacontenttype", "application/json"),
-        ("account", ACCOUNT),
-        ("region", "us-east-1"),
-    ] {
-        ensure!(event[member] == expected, "{member}: {event:#}");
-    }
-    let data = &event["data"];
-    let included = json!({"included": true});
-    ensure!(
-        data["executionArn"] == execution
-            && data["stateMachineArn"] == machine
-            && data["name"] == "p"
-            && data["input"] == "{\"a\":1}"
-            && data["output"] == "{\"a\":1}"
-            && data["inputDetails"] == included
-            && data["outputDetails"] == included
-            && data["error"].is_null()
-            && data["redriveCount"] == 0,
-        "{data:#}"
-    );
-    let at = |name: &str| data[name].as_u64().context("milliseconds");
-    ensure!(at("startDate")? <= at("stopDate")?, "{data:#}");
-    Ok(())
-}
-
-fn check_signature(request: &Received) -> Result<()> {
-    let header = |name: &str| {
-        request
-            .headers
-            .get(name)
-            .with_context(|| format!("no {name}"))
-    };
-    ensure!(request.path == "/in?token=t", "{}", request.path);
-    ensure!(header("content-type")?.starts_with("application/cloudevents+json"));
-    let key = STANDARD.decode(SECRET.trim_start_matches("whsec_"))?;
-    let (id, at) = (header("webhook-id")?, header("webhook-timestamp")?);
-    let body = std::str::from_utf8(&request.body)?;
-    let mut hmac = Hmac::<Sha256>::new_from_slice(&key)?;
-    hmac.update(format!("{id}.{at}.{body}").as_bytes());
-    let expected = format!("v1,{}", STANDARD.encode(hmac.finalize().into_bytes()));
-    ensure!(
-        *header("webhook-signature")? == expected,
-        "another signature"
-    );
-    Ok(())
-}
-
-fn private_webhook() -> Result<()> {
-    let rig = Rig::new()?;
-    let receiver = Receiver::start(&[])?;
-    let url = format!("https://{}/", receiver.address);
-    let text = format!("[[webhook]]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
-    let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
-    let server = rig.start(&["--webhooks", &file])?;
-    let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
-    let execution = client.start(&pass, "p", &json!({}))?;
-    client.ended(&execution, RUN_MAX)?;
-    server.says(
-        "it is at a private address; `private = true` lets events go there",
-        1,
-    )?;
-    server.stop()?;
-    ensure!(receiver.all().is_empty(), "a request came");
-    Ok(())
 }

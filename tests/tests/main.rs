@@ -30,6 +30,7 @@ fn main() {
     trials.extend(suites::clients::trials());
     trials.extend(suites::recorded_wire::trials());
     trials.extend(suites::tls::trials());
+    trials.extend(suites::observe::trials());
     trials.extend(suites::tidy::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

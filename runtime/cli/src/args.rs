@@ -6,6 +6,7 @@ mod function;
 mod place;
 mod plugin;
 mod serve;
+mod telemetry;
 mod tenant;
 
 use clap::{Parser, Subcommand};
@@ -20,6 +21,7 @@ pub(crate) use plugin::{CompileArgs, PluginCommand};
 pub(crate) use serve::{
     RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas,
 };
+pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.

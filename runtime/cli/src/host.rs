@@ -10,13 +10,14 @@ use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
 use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxConfig};
 use stepwell_server::{
-    ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
+    ExecutionLog, Observers, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
 use crate::args::{CompileArgs, LimitsArg, ServiceEndpoint, StorageArgs, StoreUrl};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
+use crate::telemetry::Listeners;
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
@@ -49,6 +50,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) compiler: Compiler,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// Who hears of executions, beside their log.
+    pub(crate) listeners: Listeners,
 }
 
 /// See the module.
@@ -63,6 +66,7 @@ pub(crate) struct Host {
     given: String,
     /// What state machines log.
     log: Option<Arc<ExecutionLog>>,
+    listeners: Listeners,
 }
 
 impl Host {
@@ -78,6 +82,7 @@ impl Host {
             endpoints,
             compiler,
             take_up,
+            listeners,
         } = opening;
         let given = given_flags(plugins, storage_args, connections, limits);
         let connections = connections.map(connections::read).transpose()?;
@@ -98,7 +103,8 @@ impl Host {
             (None, None) => Store::Memory,
         };
         let log = execution_log(data).runtime()?;
-        let observer = log.clone();
+        let observers = log.clone().map(|log| log as Arc<dyn Observer>);
+        let observers: Vec<_> = observers.into_iter().chain(listeners.observers()).collect();
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
@@ -107,7 +113,7 @@ impl Host {
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
             services: services(endpoints)?,
-            observer: observer.map(|log| log as Arc<dyn Observer>),
+            observer: (!observers.is_empty()).then(|| Arc::new(Observers(observers)) as _),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -116,13 +122,16 @@ impl Host {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),
         });
+        let engine = engine?;
+        listeners.attach(&engine);
         Ok(Host {
-            engine: engine?,
+            engine,
             sandbox,
             plugins,
             data: data.map(Path::to_owned),
             given,
             log,
+            listeners,
         })
     }
 
@@ -130,6 +139,7 @@ impl Host {
     pub(crate) fn server_config(&self, hosts: &[String]) -> ServerConfig {
         ServerConfig {
             hosts: hosts.to_vec(),
+            machine_metrics: self.listeners.machine_metrics.clone(),
             ..ServerConfig::default()
         }
     }
@@ -137,9 +147,11 @@ impl Host {
     /// The sandbox's counters for `/metrics`.
     pub(crate) fn metrics(&self) -> SandboxMetrics {
         let (sandbox, log) = (self.sandbox.clone(), self.log.clone());
+        let listeners = self.listeners.clone();
         Arc::new(move || {
             let mut samples = samples(&sandbox);
             samples.extend(log.iter().flat_map(|log| log.samples()));
+            samples.extend(listeners.samples());
             samples
         })
     }
@@ -175,6 +187,7 @@ impl Host {
     /// Writes out what is under way and lets go of the data directory.
     pub(crate) async fn close(self) {
         self.engine.shutdown().await;
+        self.listeners.close().await;
         if let Some(log) = self.log {
             // The process may end right after.
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;

@@ -27,6 +27,7 @@ mod panics;
 mod progress;
 mod runner;
 mod table;
+mod telemetry;
 mod terminal;
 mod testing;
 mod timeline;

@@ -351,6 +351,9 @@ pub struct ActivityTask {
     pub input: Value,
 }
 
+/// Upper bounds of the steps by which commits are counted, milliseconds.
+pub const COMMIT_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 5_000, 20_000];
+
 /// Counters since the engine was opened; what `/metrics` shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Metrics {
@@ -368,6 +371,10 @@ pub struct Metrics {
     pub commits: u64,
     pub appends: u64,
     pub append_bytes: u64,
+    /// Commits by how long their appends waited for them, in the steps of [`COMMIT_BOUNDS_MS`]; the last ones longer.
+    pub commit_times: [u64; COMMIT_BOUNDS_MS.len() + 1],
+    /// The sum of those times.
+    pub commit_ms: u64,
     /// Executions that came near a limit, in the order of [`Limit::ALL`].
     pub limits_neared: [u64; Limit::ALL.len()],
     pub queue_depth: u64,

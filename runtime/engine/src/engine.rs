@@ -20,8 +20,8 @@ use crate::{
         PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
     },
     limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
-    logging::Observer,
     node::{self, Node},
+    observer::Observer,
     pages::PageKey,
     quotas::{Quotas, Rates},
     reader,
@@ -61,7 +61,7 @@ pub struct Options {
     pub connections: Connections,
     /// Where calls of other AWS services go.
     pub services: Services,
-    /// Who is told of what state machines log.
+    /// Who is told of what happens in executions.
     pub observer: Option<Arc<dyn Observer>>,
 }
 

@@ -36,6 +36,7 @@ mod map_runs;
 mod near;
 mod node;
 mod objects;
+mod observer;
 mod pages;
 mod probe;
 mod programs;
@@ -58,17 +59,18 @@ mod starts;
 mod tags;
 mod tenants;
 mod tokens;
+mod trace;
 mod usage;
 mod vault;
 mod versions;
 mod watch;
 
 pub use api::{
-    Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, LineCount, Machine, MachineKind,
-    MachineSettings, MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish,
-    Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version,
-    Waiting,
+    Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine,
+    Execution, ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, LineCount, Machine,
+    MachineKind, MachineSettings, MapRunDescription, MapRunSummary, Metrics, Page, PageRequest,
+    Publish, Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+    Version, Waiting,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
@@ -83,8 +85,9 @@ pub use functions::{
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
-pub use logging::{LogLevel, Logged, Logging, Observer};
+pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use observer::{Observed, Observer};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
@@ -94,5 +97,8 @@ pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
+pub use trace::{
+    SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
+};
 pub use vault::Vault;
 pub use watch::Watch;

@@ -77,6 +77,7 @@ impl Engine {
             revised_ms: 0,
             logging: None,
             line: None,
+            traced: false,
         });
         let mut exchange = None;
         let begun = program.clone();

@@ -146,6 +146,7 @@ fn info(meta: &Meta, name: &str) -> Info {
         revised_ms: meta.revised_ms,
         logging: meta.logging.clone(),
         line: meta.line.clone(),
+        traced: meta.traced,
     }
 }
 

@@ -177,6 +177,9 @@ pub(crate) struct Meta {
     /// What its state machine logs of it.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     pub(crate) logging: Option<Logging>,
+    /// Whether its state machine traces it.
+    #[serde(rename = "T", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) traced: bool,
     /// Of a child of a map run: how many items it has.
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     pub(crate) items: u32,

@@ -7,6 +7,7 @@ use std::{
 };
 
 use stepwell_asl::Program;
+use stepwell_query::Value;
 
 use crate::{
     api::{Caller, MachineKind},
@@ -40,6 +41,8 @@ pub(crate) struct Startable {
     pub(crate) logging: Option<Logging>,
     /// The limit of the state machine, whatever of it is started.
     pub(crate) concurrency: Option<Concurrency>,
+    /// Whether its executions are traced.
+    pub(crate) traced: bool,
 }
 
 /// A version or an alias.
@@ -235,6 +238,7 @@ impl Engine {
                 revised_ms: record.updated_ms,
                 logging: record.logging.as_ref().and_then(Logging::of),
                 concurrency,
+                traced: traces(record.tracing.as_ref()),
             });
         };
         let version = self.version_record(caller, &machine, number).await?;
@@ -256,6 +260,7 @@ impl Engine {
             revised_ms: version.revised_ms,
             logging: version.logging.as_ref().and_then(Logging::of),
             concurrency,
+            traced: traces(version.tracing.as_ref()),
         })
     }
 
@@ -317,6 +322,12 @@ fn choose(routes: &[(u64, u32)], drawn: u32) -> u64 {
     }
     // Weights add up to 100, so this is the last route at most.
     routes.last().map_or(0, |(version, _)| *version)
+}
+
+/// What a `tracingConfiguration` asks for.
+fn traces(block: Option<&Value>) -> bool {
+    let enabled = block.and_then(|block| block.get("enabled"));
+    enabled.and_then(Value::as_bool).unwrap_or(false)
 }
 
 #[cfg(test)]

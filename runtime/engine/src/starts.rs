@@ -78,6 +78,7 @@ impl Starting {
             revised_ms: startable.revised_ms,
             logging: startable.logging.clone(),
             line: self.line.clone(),
+            traced: startable.traced,
         }
     }
 
@@ -117,6 +118,7 @@ impl Starting {
             parent: self.parent,
             map_run: None,
             logging: startable.logging.clone(),
+            traced: startable.traced,
             items: 0,
             line: self.line.clone(),
         }

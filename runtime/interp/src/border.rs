@@ -189,6 +189,8 @@ pub struct TaskRequest {
     pub task: TaskId,
     /// Name of the state.
     pub state: Arc<str>,
+    /// Public id of the event that entered the state.
+    pub entered_id: u64,
     pub resource: Arc<Resource>,
     /// Input of the task: the effective parameters.
     pub parameters: Value,

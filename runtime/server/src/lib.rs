@@ -15,6 +15,7 @@ mod lambda;
 mod limits;
 mod lines;
 mod metrics;
+mod observe;
 mod router;
 mod serve;
 mod streams;
@@ -25,6 +26,10 @@ pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
 pub use execution_log::ExecutionLog;
 pub use metrics::{Sample, SampleKind};
+pub use observe::{
+    MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry, WebhookConfig, WebhookError,
+    Webhooks,
+};
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};

@@ -159,3 +159,65 @@ pub(crate) const LOG_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Files of it that are put aside before the oldest is replaced; ours.
 pub(crate) const LOG_FILES: u32 = 4;
+
+/// State machines with series of their own in `/metrics`; ours. Those of later ones are those of `other`.
+pub(crate) const METRIC_MACHINES_MAX: usize = 1_000;
+
+/// Executions whose attempts are measured at a time; ours. Attempts of others are counted alone.
+pub(crate) const METRIC_ATTEMPTS_MAX: usize = 160_000;
+
+/// Appends of events that wait to become spans and log records; ours. What comes meanwhile is dropped and counted.
+pub(crate) const OTLP_EVENTS_QUEUE_MAX: usize = 8_192;
+
+/// Spans, or log records, that wait to be sent; ours, and a bound of their bytes. What comes meanwhile is dropped and
+/// counted.
+pub(crate) const OTLP_QUEUE_MAX: usize = 32_768;
+pub(crate) const OTLP_QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Spans, or log records, of a request to a collector; ours, and a bound of their bytes that one alone may pass.
+pub(crate) const OTLP_BATCH_MAX: usize = 2_048;
+pub(crate) const OTLP_BATCH_BYTES_MAX: usize = 2 << 20;
+
+/// How long spans and log records wait for more before they are sent; ours (OpenTelemetry's batch processors: 5 s and 1 s).
+pub(crate) const OTLP_DELAY: Duration = Duration::from_secs(1);
+
+/// Tries of a request to a collector before its batch is given up, the pause before the second one, which doubles, and at
+/// most; ours.
+pub(crate) const OTLP_TRIES_MAX: u32 = 6;
+pub(crate) const OTLP_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const OTLP_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a shutdown waits for a collector, and for webhooks; ours.
+pub(crate) const SENDING_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Executions whose open spans are in memory; ours. Those of others are read from their histories again.
+pub(crate) const TRACED_EXECUTIONS_MAX: usize = 20_000;
+
+/// Characters of an error's cause in a span's status; ours.
+pub(crate) const SPAN_MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// Time to connect to a collector or a webhook; ours.
+pub(crate) const SENDING_CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes that are read of the answer of a collector or a webhook; ours.
+pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that wait in a lane of a webhook; ours. What comes meanwhile is dropped and counted.
+pub(crate) const WEBHOOK_QUEUE_MAX: usize = 1_024;
+
+/// Lanes of a webhook: requests to it at a time; ours. Events of one execution are in one lane.
+pub(crate) const WEBHOOK_LANES: usize = 4;
+
+/// Webhooks of an installation; ours.
+pub(crate) const WEBHOOKS_MAX: usize = 100;
+
+/// Bytes of input and output together that an event carries; EventBridge's for these events (248 KiB).
+pub(crate) const WEBHOOK_DATA_BYTES_MAX: usize = 248 * 1024;
+
+/// Time for a webhook's answer; ours.
+pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// How long an event is tried, the pause before the second try, which doubles, and at most; ours.
+pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);

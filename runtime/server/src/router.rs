@@ -12,12 +12,14 @@ use axum::{
     routing::{any, get, post},
 };
 use serde::Serialize;
+use stepwell_engine::Role;
 
 use crate::{
     api,
+    auth::Identity,
     aws::{self, Fault},
     guard, lambda,
-    metrics::METRICS_TYPE,
+    metrics::{self, METRICS_TYPE},
     serve::ServerState,
     streams,
     tls::Tls,
@@ -70,8 +72,19 @@ async fn guarded(
     }
 }
 
-async fn metrics(State(state): State<Arc<ServerState>>) -> Response<Body> {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text()).into_response()
+/// An operator sees all numbers, another key those of its account's state machines.
+async fn metrics(
+    State(state): State<Arc<ServerState>>,
+    request: Request,
+) -> Response<Body> {
+    let machines = state.config.machine_metrics.as_deref();
+    let text = match request.extensions().get::<Identity>() {
+        Some(identity) if identity.key.role < Role::Operator => {
+            metrics::text_of(&identity.key.account, machines)
+        }
+        Some(_) | None => state.metrics.text(machines),
+    };
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 /// 200 while the server takes work; 503 once it shuts down, and as long as its store refuses writes.

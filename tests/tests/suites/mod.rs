@@ -13,6 +13,7 @@ pub(crate) mod hostile;
 pub(crate) mod http_tasks;
 pub(crate) mod kill;
 pub(crate) mod limits;
+pub(crate) mod observe;
 pub(crate) mod random;
 pub(crate) mod recorded;
 pub(crate) mod recorded_services;

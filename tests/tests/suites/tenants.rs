@@ -339,12 +339,6 @@ fn check_audit(data: &Path, keys: &Value) -> Result<()> {
             machine,
             Some("AccessDeniedException"),
         ),
-        (
-            id("a-admin"),
-            "stepwell:metrics",
-            "",
-            Some("AccessDeniedException"),
-        ),
     ] {
         ensure!(
             has(key, operation, resource, refused),

@@ -8,7 +8,7 @@ use stepwell_egress::Url;
 use stepwell_engine::{Endpoint, Rate};
 use stepwell_sandbox::parse_bytes;
 
-use super::{place::LimitsArg, plugin::CompileArgs};
+use super::{place::LimitsArg, plugin::CompileArgs, telemetry::TelemetryArgs};
 
 /// How many requests may be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -81,6 +81,8 @@ pub(crate) struct ServeArgs {
     /// TOML file with what usage costs
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) prices: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArgs,
     /// TOML file with these flags as keys; a flag that is given wins
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

@@ -15,6 +15,7 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::given::{self, count};
 use crate::host::{self, Host, Opening};
 use crate::key_file;
+use crate::telemetry::Listeners;
 use crate::tls;
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
@@ -32,6 +33,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         endpoints: &args.services.endpoint,
         compiler: host::compiler(args.compile, true),
         take_up: true,
+        listeners: Listeners::start(&args.telemetry)?,
     };
     let host = Host::open(opening).await?;
     let authentication = authentication(&host, &args).await?;

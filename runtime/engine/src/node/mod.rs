@@ -35,7 +35,7 @@ use crate::{
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
     lines::Lines,
-    logging::Observer,
+    observer::Observer,
     programs::Programs,
     quotas::Allowances,
     reader,

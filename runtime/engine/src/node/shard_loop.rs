@@ -202,7 +202,6 @@ impl ShardLoop {
     }
 
     fn committed(&mut self, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
-        self.counters.commit();
         self.node.health.note(&verdicts);
         let at = now();
         for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
@@ -260,8 +259,12 @@ impl ShardLoop {
         }
         if !writes.is_empty() {
             let verdicts = self.node.journal.commit(writes);
-            self.commits
-                .push(Box::pin(async move { (tickets, verdicts.await) }));
+            let (asked, counters) = (Instant::now(), self.counters.clone());
+            self.commits.push(Box::pin(async move {
+                let verdicts = verdicts.await;
+                counters.commit(asked.elapsed());
+                (tickets, verdicts)
+            }));
         }
     }
 

@@ -24,8 +24,9 @@ use crate::{
         Write,
     },
     lines::{Lines, StoredLine},
-    logging::{Logging, Observer},
+    logging::Logging,
     map_run,
+    observer::Observer,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
@@ -52,7 +53,7 @@ pub(crate) struct Environment {
     pub(crate) recent: Arc<Recent>,
     /// Told of starts and changes of status.
     pub(crate) feed: Arc<Feed>,
-    /// Who is told of what state machines log.
+    /// Who is told of what happens.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
@@ -275,6 +276,8 @@ pub(crate) struct Info {
     pub(crate) logging: Option<Logging>,
     /// Where it waits for its place, when its state machine had a concurrency limit as it started.
     pub(crate) line: Option<InLine>,
+    /// Whether its state machine traces it.
+    pub(crate) traced: bool,
 }
 
 /// How an execution is kept.

@@ -22,7 +22,8 @@ use crate::{
         NewExecution, Partition, Refused, ScopeId, StoredSegment, Write,
     },
     limits::{OWED_MS_MAX, TURN_MS_MAX},
-    logging::{LogLevel, Logged, Logging, Observer},
+    logging::{LogLevel, Logging},
+    observer::{Observed, Observer},
     reader::Decoder,
     record::{self, InboxItem},
 };
@@ -103,6 +104,7 @@ fn info(name: &str) -> Arc<Info> {
             group: "g".into(),
         }),
         line: None,
+        traced: false,
     })
 }
 
@@ -667,7 +669,7 @@ impl Log {
 }
 
 impl Observer for Log {
-    fn observe(&self, logged: Logged) {
+    fn observe(&self, logged: &Arc<Observed>) {
         let names = logged.entries.iter();
         let names = names.filter_map(|entry| event_type(&entry.event.what));
         self.0.lock().unwrap().extend(names);

@@ -252,6 +252,7 @@ impl World {
             revised_ms: 0,
             logging: None,
             line: None,
+            traced: false,
         };
         Some(Begin {
             id,
@@ -386,6 +387,7 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         parent,
         map_run: None,
         logging: None,
+        traced: false,
         items: 0,
         line: None,
     }

@@ -160,6 +160,7 @@ impl World {
         let request = TaskRequest {
             task,
             state: open.state.clone(),
+            entered_id: 0,
             resource: open.resource.clone(),
             parameters: open.parameters.clone(),
             retry_count: 0,

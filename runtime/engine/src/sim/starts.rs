@@ -79,6 +79,7 @@ impl World {
             parent: None,
             map_run: None,
             logging: None,
+            traced: false,
             items: 0,
             line,
         };
@@ -142,5 +143,6 @@ fn info(meta: &Meta, start: &Start) -> Info {
         revised_ms: 0,
         logging: None,
         line: meta.line.clone(),
+        traced: false,
     }
 }

@@ -371,7 +371,7 @@ impl Run {
     }
 
     /// What was fixed at the start, to be kept by others.
-    pub(crate) fn shared_start(&self) -> Arc<Start> {
+    pub fn shared_start(&self) -> Arc<Start> {
         self.start.clone().unwrap_or_default()
     }
 
@@ -450,6 +450,7 @@ pub(crate) fn attempt_effects(visit: &Visit, attempt: &Attempt, effects: &mut Ve
         effects.push(Effect::RunTask(TaskRequest {
             task: attempt.id,
             state: visit.state.clone(),
+            entered_id: visit.entered_id,
             resource: attempt.resource.clone(),
             parameters: attempt.parameters.clone(),
             retry_count: visit.retries,

@@ -313,7 +313,7 @@ fn status_of(name: &str) -> Option<Status> {
     all.into_iter().find(|status| status_name(*status) == name)
 }
 
-/// What both starting calls take. The header of a trace beats the member.
+/// What both starting calls take. The service's header of a trace beats the member, and that W3C's header.
 fn start_request(call: &mut Call<'_>) -> StartRequest {
     let header = call
         .headers
@@ -321,11 +321,16 @@ fn start_request(call: &mut Call<'_>) -> StartRequest {
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
     let member = call.input.text("traceHeader");
+    // OpenTelemetry's instrumentation of clients sends this one.
+    let w3c = || {
+        let value = call.headers.get("traceparent")?.to_str().ok()?;
+        stepwell_engine::from_traceparent(value)
+    };
     StartRequest {
         machine_arn: call.input.required("stateMachineArn"),
         name: call.input.text("name"),
         input: call.input.text("input"),
-        trace_header: header.or(member),
+        trace_header: header.or(member).or_else(w3c),
     }
 }
 

@@ -93,7 +93,7 @@ impl Client {
             compiler: host::compiler(
                 runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
                 false,
-            ),
+            )?,
             take_up: runtime.is_some(),
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;

@@ -96,7 +96,7 @@ impl Format {
             }
             // The seventh byte names the system: this one, the Wasm runtime.
             Some([0x7f, b'E', b'L', b'F', _, _, _, 200]) => Err(
-                "the file is a plugin that was compiled ahead of time; such code is taken from the operator's plugin \
+                "the file is a plugin that was compiled ahead of time, not WebAssembly; such code is taken from the operator's plugin \
                  directory alone, under a name that ends in .cwasm: give the .wasm that it was made of"
                     .into(),
             ),

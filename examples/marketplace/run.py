@@ -15,6 +15,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 STEPWELL = os.environ.get("STEPWELL", "stepwell")
 PLUGINS = pathlib.Path(os.environ.get("PLUGINS", HERE / "../../target/examples/marketplace/plugins")).resolve()
 HONEST, HOSTILE = "111111111111", "222222222222"
+OTHERS_PLUGIN, OTHERS_EXECUTION = "the other's plugin", "the other's execution"
 APPRAISALS = 20
 LOOPS = 8
 
@@ -127,9 +128,9 @@ def market(honest, hostile, data):
     poached = hostile.ended(hostile.start("poach", listings[0]))
     if poached["status"] != "FAILED":
         raise Failure(f"the other's plugin was called: {poached}")
-    print(f"  {"the other's plugin":24} {poached['error']}")
+    print(f"  {OTHERS_PLUGIN:24} {poached['error']}")
     _, said = hostile.call("execution", "show", orders[0][0], wanted=(2,))
-    print(f"  {"the other's execution":24} {said.split(':')[1].strip()}")
+    print(f"  {OTHERS_EXECUTION:24} {said.split(':')[1].strip()}")
     hostile.call("execution", "stop", flood)
 
 

@@ -55,7 +55,9 @@ pub(super) fn programs(tree: &Tree) -> anyhow::Result<Breaches> {
     let listed = text("examples/README.md")?;
     for example in tree.below("examples/", "/README.md") {
         let folder = example.trim_end_matches("/README.md");
-        let name = folder.trim_start_matches("examples/");
+        let Some(name) = folder.strip_prefix("examples/") else {
+            continue;
+        };
         if !tree.has(&format!("{folder}/test.toml")) {
             breaches.push(format!(
                 "{folder}/test.toml: is missing, so nothing runs the example"

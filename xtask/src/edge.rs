@@ -34,7 +34,10 @@ pub(crate) fn edge(targets: &[String], program: Option<PathBuf>) -> Result<()> {
     }
     let all = targets.iter().any(|target| target == "static");
     let named = targets.iter().filter(|target| *target != "static");
-    let known = STATIC.iter().filter(|_| all).map(|target| (*target).to_owned());
+    let known = STATIC
+        .iter()
+        .filter(|_| all)
+        .map(|target| (*target).to_owned());
     for target in known.chain(named.cloned()) {
         let program = build(Some(&target))?;
         if runs_here(&target) {
@@ -85,7 +88,10 @@ fn zig() -> Result<PathBuf> {
     if bin.join("cargo-zigbuild").is_file() {
         return Ok(bin);
     }
-    eprintln!("fetching {} from PyPI into target/zig", ZIG_PACKAGES.join(" and "));
+    eprintln!(
+        "fetching {} from PyPI into target/zig",
+        ZIG_PACKAGES.join(" and ")
+    );
     let made = Command::new("python3")
         .args(["-m", "venv"])
         .arg(&folder)

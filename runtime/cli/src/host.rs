@@ -15,9 +15,7 @@ use stepwell_server::{
     ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
-use crate::args::{
-    CompileArgs, LimitsArg, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl,
-};
+use crate::args::{CompileArgs, LimitsArg, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;

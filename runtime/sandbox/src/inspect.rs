@@ -110,7 +110,10 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
 pub(crate) fn examined(path: &Path) -> Result<(Manifest, Vec<u8>), Error> {
     let mut problems = Vec::new();
     let (manifest, file) = files(path, &mut problems)?;
-    let wrong: Vec<&str> = problems.iter().map(|problem| problem.what.as_str()).collect();
+    let wrong: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
     if !wrong.is_empty() {
         return Err(Error::Plugin {
             name: path.display().to_string(),

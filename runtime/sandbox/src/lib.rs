@@ -42,9 +42,9 @@ pub use grants::{Ceiling, FsGrant, FsMode, Grants};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration};
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
-pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
+pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::HttpRule;

@@ -1,7 +1,10 @@
 //! Every bound of this crate, with its unit and where it comes from.
 #![cfg_attr(
     not(all(feature = "compiler", feature = "pool")),
-    allow(dead_code, reason = "what a build leaves out has its bounds here all the same")
+    allow(
+        dead_code,
+        reason = "what a build leaves out has its bounds here all the same"
+    )
 )]
 
 use std::time::Duration;

@@ -56,9 +56,7 @@ impl Profile {
 
     /// The profile of that name.
     pub fn named(name: &str) -> Option<Self> {
-        Self::ALL
-            .into_iter()
-            .find(|profile| profile.name() == name)
+        Self::ALL.into_iter().find(|profile| profile.name() == name)
     }
 }
 
@@ -265,7 +263,13 @@ mod tests {
         let at = length.len() - 12;
         length[at] = 255;
         length[at + 3] = 255;
-        for bytes in [&b""[..], b"\0asm\x01\0\0\0", &whole[..whole.len() - 1], &longer, &length] {
+        for bytes in [
+            &b""[..],
+            b"\0asm\x01\0\0\0",
+            &whole[..whole.len() - 1],
+            &longer,
+            &length,
+        ] {
             let why = record(&mut file(bytes)).unwrap_err();
             assert!(why.contains("plugin compile"), "{why}");
         }
@@ -282,10 +286,16 @@ mod tests {
             runtime: "47.0.1".to_owned(),
             ..sample()
         };
-        for (record, reason) in [(other, "code for riscv64gc"), (older, "with version 47.0.1")] {
+        for (record, reason) in [
+            (other, "code for riscv64gc"),
+            (older, "with version 47.0.1"),
+        ] {
             let why = record.fits().unwrap_err();
             assert!(why.contains(reason), "{why}");
-            assert!(why.contains("`stepwell plugin compile FILE --profile edge"), "{why}");
+            assert!(
+                why.contains("`stepwell plugin compile FILE --profile edge"),
+                "{why}"
+            );
         }
     }
 

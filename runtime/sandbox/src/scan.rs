@@ -247,8 +247,9 @@ impl PluginFolder {
         let (name, stamp) = if meta.is_dir() {
             root.metadata(format!("{place}/{MANIFEST}")).ok()?;
             let files = list(root, &place, wrong).ok()?;
-            let relevant =
-                |name: &str| name == MANIFEST || name.ends_with(".wasm") || compiled(name).is_some();
+            let relevant = |name: &str| {
+                name == MANIFEST || name.ends_with(".wasm") || compiled(name).is_some()
+            };
             let stamps = files
                 .iter()
                 .filter(|(name, _)| relevant(name))
@@ -333,11 +334,18 @@ impl Found {
     }
 
     fn module(&self, manifest: &Manifest) -> Result<String, String> {
-        let files: Vec<&str> = self.stamp.0.iter().map(|(name, ..)| name.as_str()).collect();
+        let files: Vec<&str> = self
+            .stamp
+            .0
+            .iter()
+            .map(|(name, ..)| name.as_str())
+            .collect();
         let named = manifest.module.as_deref();
         let folder = format!("{}/", self.place);
         let wasm = module(named, &self.name, files.iter().copied(), &folder);
-        let there = wasm.as_ref().is_ok_and(|file| files.contains(&file.as_str()));
+        let there = wasm
+            .as_ref()
+            .is_ok_and(|file| files.contains(&file.as_str()));
         match compiled_form(named, &self.name, &files) {
             Some(compiled) if self.prefers_compiled || !there => Ok(compiled),
             Some(_) | None => wasm,
@@ -534,8 +542,17 @@ mod tests {
             std::fs::create_dir(place.path().join(folder)).unwrap();
             put(&format!("{folder}/plugin.toml"));
         }
-        std::fs::write(place.path().join("named/plugin.toml"), "module = \"it.wasm\"").unwrap();
-        for file in ["both/both.wasm", "both/both.cwasm", "ahead/some.cwasm", "named/it.cwasm"] {
+        std::fs::write(
+            place.path().join("named/plugin.toml"),
+            "module = \"it.wasm\"",
+        )
+        .unwrap();
+        for file in [
+            "both/both.wasm",
+            "both/both.cwasm",
+            "ahead/some.cwasm",
+            "named/it.cwasm",
+        ] {
             put(file);
         }
         for file in ["lone.wasm", "lone.cwasm"] {

@@ -74,16 +74,40 @@ fn served_without_a_compiler() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path();
     sources(folder)?;
-    let compile = ["plugin", "compile", "echo.wasm", "slow", "--profile", "edge", "-o", "out"];
+    let compile = [
+        "plugin",
+        "compile",
+        "echo.wasm",
+        "slow",
+        "--profile",
+        "edge",
+        "-o",
+        "out",
+    ];
     let said = well(stepwell(folder, &compile)?)?;
-    ensure!(said.lines().count() == 2 && said.contains("edge code for"), "{said}");
+    ensure!(
+        said.lines().count() == 2 && said.contains("edge code for"),
+        "{said}"
+    );
     let out = folder.join("out");
-    ensure!(out.join("echo.cwasm").is_file() && out.join("slow/plugin.cwasm").is_file(), "{said}");
-    ensure!(!out.join("slow/plugin.wasm").exists(), "WebAssembly is there as well");
-    let told = well(stepwell(folder, &["plugin", "inspect", "out/echo.cwasm", "--json"])?)?;
+    ensure!(
+        out.join("echo.cwasm").is_file() && out.join("slow/plugin.cwasm").is_file(),
+        "{said}"
+    );
+    ensure!(
+        !out.join("slow/plugin.wasm").exists(),
+        "WebAssembly is there as well"
+    );
+    let told = well(stepwell(
+        folder,
+        &["plugin", "inspect", "out/echo.cwasm", "--json"],
+    )?)?;
     let told: Value = serde_json::from_str(&told)?;
     ensure!(told["profile"] == "edge" && told["fits"] == true, "{told}");
-    ensure!(told["engine"].as_str().is_some_and(|hash| hash.len() == 16), "{told}");
+    ensure!(
+        told["engine"].as_str().is_some_and(|hash| hash.len() == 16),
+        "{told}"
+    );
     well(stepwell(folder, &["plugin", "check", "out/echo.cwasm"])?)?;
 
     let server = Server::start_with(&folder.join("data"), &out, &["--precompiled", "only"])?;
@@ -106,10 +130,18 @@ fn served_without_a_compiler() -> Result<()> {
     let execution = client.start(&machine, "one", &json!({"n": 1}))?;
     let ended = client.ended(&execution, RUN_MAX)?;
     let output: Value = serde_json::from_str(ended["output"].as_str().context("an output")?)?;
-    ensure!(output["n"] == 1 && output["caught"]["Error"].is_string(), "{output}");
+    ensure!(
+        output["n"] == 1 && output["caught"]["Error"].is_string(),
+        "{output}"
+    );
     let (_, metrics) = client.get("/metrics")?;
-    let compiled = metrics.lines().find(|line| line.starts_with("stepwell_sandbox_compiled_total"));
-    ensure!(compiled.is_some_and(|line| line.ends_with(" 0") || line.ends_with(" 0.0")), "{compiled:?}");
+    let compiled = metrics
+        .lines()
+        .find(|line| line.starts_with("stepwell_sandbox_compiled_total"));
+    ensure!(
+        compiled.is_some_and(|line| line.ends_with(" 0") || line.ends_with(" 0.0")),
+        "{compiled:?}"
+    );
     server.stop()?;
     ensure!(!folder.join("data/cache").exists(), "a cache for nothing");
     Ok(())
@@ -119,14 +151,32 @@ fn refusals() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path();
     sources(folder)?;
-    well(stepwell(folder, &["plugin", "compile", "echo.wasm", "-o", "out"])?)?;
+    well(stepwell(
+        folder,
+        &["plugin", "compile", "echo.wasm", "-o", "out"],
+    )?)?;
     let invoke = |plugins: &str, precompiled: &str| {
-        stepwell(folder, &["plugin", "invoke", "echo", "1", "--plugins", plugins, "--precompiled", precompiled])
+        stepwell(
+            folder,
+            &[
+                "plugin",
+                "invoke",
+                "echo",
+                "1",
+                "--plugins",
+                plugins,
+                "--precompiled",
+                precompiled,
+            ],
+        )
     };
     ensure!(well(invoke("out", "only")?)?.trim() == "1", "only");
     ensure!(well(invoke("out", "also")?)?.trim() == "1", "also");
     refused(invoke("out", "no")?, &["--precompiled also"])?;
-    refused(invoke(".", "only")?, &["stepwell plugin compile FILE --profile edge --target"])?;
+    refused(
+        invoke(".", "only")?,
+        &["stepwell plugin compile FILE --profile edge --target"],
+    )?;
     // Damaged on the way.
     let file = folder.join("out/echo.cwasm");
     let mut bytes = std::fs::read(&file)?;
@@ -135,10 +185,24 @@ fn refusals() -> Result<()> {
     std::fs::write(&file, &bytes)?;
     refused(invoke("out", "only")?, &["it is damaged"])?;
     // For another machine: which, and what compiles for it.
-    let other = ["plugin", "compile", "echo.wasm", "--target", "sparc-sun-solaris", "-o", "out"];
+    let other = [
+        "plugin",
+        "compile",
+        "echo.wasm",
+        "--target",
+        "sparc-sun-solaris",
+        "-o",
+        "out",
+    ];
     refused(stepwell(folder, &other)?, &["sparc-sun-solaris", "`cross`"])?;
-    refused(stepwell(folder, &["plugin", "check", "echo.cwasm"])?, &["cannot be read"])?;
-    refused(stepwell(folder, &["plugin", "compile", "out/echo.cwasm"])?, &["give the .wasm"])?;
+    refused(
+        stepwell(folder, &["plugin", "check", "echo.cwasm"])?,
+        &["cannot be read"],
+    )?;
+    refused(
+        stepwell(folder, &["plugin", "compile", "out/echo.cwasm"])?,
+        &["give the .wasm"],
+    )?;
     let profile = ["plugin", "compile", "echo.wasm", "--profile", "desktop"];
     refused(stepwell(folder, &profile)?, &["server, edge"])
 }
@@ -148,7 +212,10 @@ fn never_from_an_upload() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path();
     sources(folder)?;
-    well(stepwell(folder, &["plugin", "compile", "echo.wasm", "-o", "out"])?)?;
+    well(stepwell(
+        folder,
+        &["plugin", "compile", "echo.wasm", "-o", "out"],
+    )?)?;
     // As it is, under another name, and in an archive that says that it is WebAssembly.
     std::fs::copy(folder.join("out/echo.cwasm"), folder.join("evil.wasm"))?;
     let packed = Command::new(python::interpreter()?)
@@ -161,13 +228,26 @@ fn never_from_an_upload() -> Result<()> {
     let server = Server::start_with(&data, &plugins, &["--precompiled", "also"])?;
     let endpoint = server.client().endpoint();
     for file in ["out/echo.cwasm", "evil.wasm", "evil.zip"] {
-        let push = ["plugin", "push", file, "--name", "evil", "--endpoint", &endpoint];
-        refused(stepwell(folder, &push)?, &["WebAssembly"])
-            .with_context(|| file.to_owned())?;
+        let push = [
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "evil",
+            "--endpoint",
+            &endpoint,
+        ];
+        refused(stepwell(folder, &push)?, &["WebAssembly"]).with_context(|| file.to_owned())?;
     }
-    let versions = well(stepwell(folder, &["plugin", "versions", "--endpoint", &endpoint])?)?;
+    let versions = well(stepwell(
+        folder,
+        &["plugin", "versions", "--endpoint", &endpoint],
+    )?)?;
     ensure!(!versions.contains("evil"), "{versions}");
     // What is WebAssembly is taken all the same.
-    well(stepwell(folder, &["plugin", "push", "echo.wasm", "--endpoint", &endpoint])?)?;
+    well(stepwell(
+        folder,
+        &["plugin", "push", "echo.wasm", "--endpoint", &endpoint],
+    )?)?;
     server.stop()
 }

@@ -60,7 +60,11 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     }
 }
 
-pub(super) fn inspection(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome<Inspection> {
+pub(super) fn inspection(
+    path: &Path,
+    plugins: Option<&Path>,
+    compile: CompileArgs,
+) -> Outcome<Inspection> {
     if path.join("Cargo.toml").is_file() {
         return Err(Stop::Usage(anyhow::anyhow!(
             "`{at}` holds a plugin's sources\nhint: `stepwell plugin build {at}` builds, installs and checks it",

@@ -39,7 +39,11 @@ pub(super) fn inspect(path: &Path, as_json: bool) -> Outcome {
         told["why"] = json!(fits.as_ref().err());
         super::print_json(&told)?;
     } else {
-        let fuel = if record.metered { "counted" } else { "not counted" };
+        let fuel = if record.metered {
+            "counted"
+        } else {
+            "not counted"
+        };
         let lines = [
             ("file", path.display().to_string()),
             ("profile", record.profile.to_string()),
@@ -87,7 +91,10 @@ pub(super) async fn compile(args: AheadArgs) -> Outcome {
         compile: _,
     } = args;
     let target = target.unwrap_or_else(stepwell_sandbox::this_target);
-    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     Err(Stop::Usage(anyhow!(
         "this program was built without the feature `compiler` and compiles nothing\nhint: on a machine with the whole program: stepwell plugin compile {} --profile {profile} --target {target} -o {}",
         paths.join(" "),
@@ -180,7 +187,10 @@ mod whole {
 
     impl Goal {
         fn of(path: &Path, found: &Inspection, output: &Path) -> Outcome<Goal> {
-            let stem = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+            let stem = |path: &Path| {
+                path.file_stem()
+                    .map(|stem| stem.to_string_lossy().into_owned())
+            };
             let module = stem(&found.file).unwrap_or_default();
             if !path.is_dir() {
                 return Ok(Goal {
@@ -196,7 +206,9 @@ mod whole {
                 .map(|name| name.to_string_lossy().into_owned())
                 .unwrap_or_default();
             Ok(Goal {
-                file: output.join(&name).join(format!("{module}.{CODE_EXTENSION}")),
+                file: output
+                    .join(&name)
+                    .join(format!("{module}.{CODE_EXTENSION}")),
                 manifest: Some(path.join("plugin.toml")),
                 name,
             })
@@ -215,7 +227,9 @@ mod whole {
                     .with_context(unwritten)
                     .usage()?;
             }
-            let beside = self.file.with_extension(format!("{}.tmp", std::process::id()));
+            let beside = self
+                .file
+                .with_extension(format!("{}.tmp", std::process::id()));
             let written =
                 std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, &self.file));
             if written.is_err() {

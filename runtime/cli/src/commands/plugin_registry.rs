@@ -77,7 +77,9 @@ fn is_kept(folder: &Path, origin: &str) -> bool {
     let Ok(text) = std::fs::read_to_string(folder.join("plugin.toml")) else {
         return false;
     };
-    let same = text.lines().any(|line| line.strip_prefix(ORIGIN) == Some(origin));
+    let same = text
+        .lines()
+        .any(|line| line.strip_prefix(ORIGIN) == Some(origin));
     let Some(manifest) = Manifest::parse(&text).ok().filter(|_| same) else {
         return false;
     };
@@ -129,7 +131,10 @@ fn manifest(
     if let Some(version) = &described.version {
         head.push_str(&format!("version = {}\n", quoted(version)));
     }
-    head.push_str(&format!("module = {}\nsha256 = \"{sha256}\"\n", quoted(module)));
+    head.push_str(&format!(
+        "module = {}\nsha256 = \"{sha256}\"\n",
+        quoted(module)
+    ));
     let Some(old) = old else {
         return Ok(head);
     };
@@ -148,7 +153,9 @@ fn manifest(
         }
     }
     Manifest::parse(&text).map_err(|slips| {
-        anyhow!("its plugin.toml cannot be kept: {slips}\nhint: mend it or take it away, and pull again")
+        anyhow!(
+            "its plugin.toml cannot be kept: {slips}\nhint: mend it or take it away, and pull again"
+        )
     })?;
     Ok(text)
 }
@@ -219,7 +226,11 @@ fn artifact(args: &PushArgs, to: &Reference, found: Inspection, wasm: Vec<u8>) -
         name: manifest.name.unwrap_or_else(|| to.last_part().to_owned()),
         wasm,
         is_component: found.format == Some(Format::Component),
-        imports: found.imports.into_iter().map(|import| import.name).collect(),
+        imports: found
+            .imports
+            .into_iter()
+            .map(|import| import.name)
+            .collect(),
         exports: export.into_iter().map(str::to_owned).collect(),
         version: manifest.version,
         description: args.description.clone(),
@@ -257,13 +268,23 @@ mod tests {
 
     fn pulled(old: Option<&str>) -> anyhow::Result<String> {
         let sha256 = "2".repeat(64);
-        manifest(old, "resize", "resize-222222222222.wasm", &sha256, &described(), "reg.io/resize@sha256:3")
+        manifest(
+            old,
+            "resize",
+            "resize-222222222222.wasm",
+            &sha256,
+            &described(),
+            "reg.io/resize@sha256:3",
+        )
     }
 
     #[test]
     fn a_new_manifest_asks_for_nothing() {
         let text = pulled(None).unwrap();
-        assert!(text.starts_with("# oci: reg.io/resize@sha256:3\n"), "{text}");
+        assert!(
+            text.starts_with("# oci: reg.io/resize@sha256:3\n"),
+            "{text}"
+        );
         let manifest = Manifest::parse(&text).unwrap();
         assert_eq!(manifest.version.as_deref(), Some("2"));
         assert_eq!(manifest.module.as_deref(), Some("resize-222222222222.wasm"));
@@ -279,7 +300,10 @@ mod tests {
         assert!(text.contains("# ours\n"), "{text}");
         let manifest = Manifest::parse(&text).unwrap();
         assert_eq!(manifest.limits.memory_bytes, 32 << 20);
-        assert_eq!(manifest.grants.env.get("name").map(String::as_str), Some("x"));
+        assert_eq!(
+            manifest.grants.env.get("name").map(String::as_str),
+            Some("x")
+        );
         assert_eq!(manifest.version.as_deref(), Some("2"));
         let why = format!("{:#}", pulled(Some("memory = 1\n")).unwrap_err());
         assert!(why.contains("pull again"), "{why}");
@@ -289,17 +313,36 @@ mod tests {
     fn what_was_pulled_before_goes_and_nothing_else() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("resize");
-        let files = ["resize-0123456789ab.wasm", "resize-own.wasm", "other-0123456789ab.wasm", "notes.txt"];
+        let files = [
+            "resize-0123456789ab.wasm",
+            "resize-own.wasm",
+            "other-0123456789ab.wasm",
+            "notes.txt",
+        ];
         std::fs::create_dir(&folder).unwrap();
         for file in files {
             std::fs::write(folder.join(file), "1").unwrap();
         }
-        keep(&folder, "resize", b"\0asm", &described(), "reg.io/resize@sha256:3").unwrap();
+        keep(
+            &folder,
+            "resize",
+            b"\0asm",
+            &described(),
+            "reg.io/resize@sha256:3",
+        )
+        .unwrap();
         let there = |file: &str| folder.join(file).is_file();
         assert_eq!(files.map(there), [false, true, true, true]);
         assert!(is_kept(&folder, "reg.io/resize@sha256:3"));
         assert!(!is_kept(&folder, "reg.io/resize@sha256:4"));
-        std::fs::write(folder.join(format!("resize-{}.wasm", &sha256_hex(b"\0asm")[..FILE_DIGITS])), "x").unwrap();
+        std::fs::write(
+            folder.join(format!(
+                "resize-{}.wasm",
+                &sha256_hex(b"\0asm")[..FILE_DIGITS]
+            )),
+            "x",
+        )
+        .unwrap();
         assert!(!is_kept(&folder, "reg.io/resize@sha256:3"));
     }
 }

@@ -68,7 +68,11 @@ impl Described {
                 .collect();
             bail!(
                 "it is no artifact of one plugin: it has layers of {}, and one of {LAYER} is wanted",
-                if kinds.is_empty() { "nothing".to_owned() } else { kinds.join(", ") }
+                if kinds.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    kinds.join(", ")
+                }
             );
         };
         let digest = layer["digest"].as_str().unwrap_or_default();
@@ -167,31 +171,55 @@ mod tests {
         let config: Value = serde_json::from_slice(&artifact.config()).unwrap();
         assert_eq!(config["os"], "wasip2");
         assert_eq!(config["layerDigests"], json!([digest(&artifact.wasm)]));
-        assert_eq!(config["component"]["exports"][0], "stepwell:task/handler@0.1.0");
+        assert_eq!(
+            config["component"]["exports"][0],
+            "stepwell:task/handler@0.1.0"
+        );
         assert_eq!(artifact.manifest(), artifact.manifest());
     }
 
     #[test]
     fn what_is_no_plugin_is_told() {
-        let layer = |kind: &str, digest: &str| json!({"mediaType": kind, "digest": digest, "size": 1});
+        let layer =
+            |kind: &str, digest: &str| json!({"mediaType": kind, "digest": digest, "size": 1});
         let sha = format!("sha256:{}", "1".repeat(64));
         for (manifest, why) in [
-            (json!({"mediaType": LISTS[0], "manifests": []}), "a list of images"),
+            (
+                json!({"mediaType": LISTS[0], "manifests": []}),
+                "a list of images",
+            ),
             (json!({"layers": []}), "layers of nothing"),
             (
                 json!({"layers": [layer("application/vnd.oci.image.layer.v1.tar+gzip", &sha)]}),
                 "layers of application/vnd.oci.image.layer.v1.tar+gzip",
             ),
-            (json!({"layers": [layer(LAYER, &sha), layer(LAYER, &sha)]}), "no artifact of one plugin"),
+            (
+                json!({"layers": [layer(LAYER, &sha), layer(LAYER, &sha)]}),
+                "no artifact of one plugin",
+            ),
             (json!({"layers": [layer(LAYER, "md5:1")]}), "only SHA-256"),
-            (json!({"layers": [{"mediaType": LAYER, "digest": sha}]}), "no size"),
+            (
+                json!({"layers": [{"mediaType": LAYER, "digest": sha}]}),
+                "no size",
+            ),
         ] {
             let told = Described::read(manifest.to_string().as_bytes());
             let told = told.unwrap_err().to_string();
             assert!(told.contains(why), "{told}");
         }
-        assert!(Described::read(b"<html>").unwrap_err().to_string().contains("no JSON"));
+        assert!(
+            Described::read(b"<html>")
+                .unwrap_err()
+                .to_string()
+                .contains("no JSON")
+        );
         let older = json!({"layers": [layer(OLDER_LAYERS[0], &sha)]});
-        assert_eq!(Described::read(older.to_string().as_bytes()).unwrap().wasm.digest, sha);
+        assert_eq!(
+            Described::read(older.to_string().as_bytes())
+                .unwrap()
+                .wasm
+                .digest,
+            sha
+        );
     }
 }

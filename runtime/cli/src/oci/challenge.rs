@@ -77,7 +77,11 @@ mod tests {
             ("basic", Some(Challenge::Basic)),
             (
                 "Bearer realm=\"https://auth.io/token\",service=\"reg.io\",scope=\"repository:a/b:pull,push\"",
-                bearer("https://auth.io/token", Some("reg.io"), Some("repository:a/b:pull,push")),
+                bearer(
+                    "https://auth.io/token",
+                    Some("reg.io"),
+                    Some("repository:a/b:pull,push"),
+                ),
             ),
             (
                 "bearer realm=https://auth.io/token, service=reg.io",

@@ -88,7 +88,8 @@ fn stored(config: &Value, registry: &str) -> anyhow::Result<Option<Credentials>>
     let Some(auth) = config["auths"][registry]["auth"].as_str() else {
         return Ok(None);
     };
-    let broken = || anyhow!("the entry of {registry} is damaged; `docker login {registry}` makes it anew");
+    let broken =
+        || anyhow!("the entry of {registry} is damaged; `docker login {registry}` makes it anew");
     let pair = STANDARD.decode(auth).map_err(|_| broken())?;
     let pair = String::from_utf8(pair).map_err(|_| broken())?;
     let (user, password) = pair.split_once(':').ok_or_else(broken)?;
@@ -143,8 +144,14 @@ mod tests {
             "credsStore": "desktop",
         });
         let known = stored(&config, "reg.io").unwrap().unwrap();
-        assert_eq!((known.user.as_str(), known.password.as_str()), ("me", "pass:word"));
-        assert_eq!(known.basic(), format!("Basic {}", STANDARD.encode("me:pass:word")));
+        assert_eq!(
+            (known.user.as_str(), known.password.as_str()),
+            ("me", "pass:word")
+        );
+        assert_eq!(
+            known.basic(),
+            format!("Basic {}", STANDARD.encode("me:pass:word"))
+        );
         assert!(stored(&config, "other.io").unwrap().is_none());
         let why = stored(&config, "broken.io").err().unwrap().to_string();
         assert!(why.contains("docker login broken.io"), "{why}");

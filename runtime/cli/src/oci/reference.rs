@@ -122,7 +122,8 @@ fn host_char(c: char) -> bool {
 
 fn is_part(part: &str) -> bool {
     let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_lowercase() || c.is_ascii_digit());
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
+    let plain =
+        |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '.' | '_' | '-');
     ends(part.chars().next()) && ends(part.chars().last()) && part.chars().all(plain)
 }
 
@@ -155,14 +156,38 @@ mod tests {
         let digest = format!("sha256:{}", "0a".repeat(32));
         for (text, registry, repository, target) in [
             ("ghcr.io/acme/resize:1.2", "ghcr.io", "acme/resize", "1.2"),
-            ("localhost:5000/resize", "localhost:5000", "resize", "latest"),
-            ("127.0.0.1:5000/a/b-c/d_e.f:X", "127.0.0.1:5000", "a/b-c/d_e.f", "X"),
-            (&format!("ghcr.io/a@{digest}"), "ghcr.io", "a", digest.as_str()),
-            (&format!("ghcr.io/a:1@{digest}"), "ghcr.io", "a", digest.as_str()),
+            (
+                "localhost:5000/resize",
+                "localhost:5000",
+                "resize",
+                "latest",
+            ),
+            (
+                "127.0.0.1:5000/a/b-c/d_e.f:X",
+                "127.0.0.1:5000",
+                "a/b-c/d_e.f",
+                "X",
+            ),
+            (
+                &format!("ghcr.io/a@{digest}"),
+                "ghcr.io",
+                "a",
+                digest.as_str(),
+            ),
+            (
+                &format!("ghcr.io/a:1@{digest}"),
+                "ghcr.io",
+                "a",
+                digest.as_str(),
+            ),
         ] {
             let read: Reference = text.parse().unwrap();
             assert_eq!(
-                (read.registry.as_str(), read.repository.as_str(), read.target()),
+                (
+                    read.registry.as_str(),
+                    read.repository.as_str(),
+                    read.target()
+                ),
                 (registry, repository, target),
                 "{text}"
             );
@@ -202,7 +227,11 @@ mod tests {
             ("10.0.0.1:5000/a", false),
             ("localhost.example.com/a", false),
         ] {
-            assert_eq!(text.parse::<Reference>().unwrap().is_loopback(), is, "{text}");
+            assert_eq!(
+                text.parse::<Reference>().unwrap().is_loopback(),
+                is,
+                "{text}"
+            );
         }
     }
 }

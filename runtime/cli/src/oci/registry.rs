@@ -57,7 +57,11 @@ impl Registry {
             true => "http",
             false => "https",
         };
-        let base = format!("{scheme}://{}/v2/{}/", host(reference), reference.repository);
+        let base = format!(
+            "{scheme}://{}/v2/{}/",
+            host(reference),
+            reference.repository
+        );
         Ok(Registry {
             http: https_client()?,
             base: Url::parse(&base)
@@ -88,7 +92,12 @@ impl Registry {
         }
         let answer = self.good(answer, StatusCode::OK)?;
         let found = digest(&answer.body);
-        if let Some(wanted) = self.reference.digest.as_ref().filter(|wanted| **wanted != found) {
+        if let Some(wanted) = self
+            .reference
+            .digest
+            .as_ref()
+            .filter(|wanted| **wanted != found)
+        {
             return Err(self.false_content("the manifest", wanted, &found));
         }
         let described = Described::read(&answer.body)
@@ -223,8 +232,11 @@ impl Registry {
             return Err(self.unknown());
         }
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-        let token = told["token"].as_str().or_else(|| told["access_token"].as_str());
-        let token = token.ok_or_else(|| self.odd("it gives out tokens in a form that is not known here"))?;
+        let token = told["token"]
+            .as_str()
+            .or_else(|| told["access_token"].as_str());
+        let token = token
+            .ok_or_else(|| self.odd("it gives out tokens in a form that is not known here"))?;
         Ok(format!("Bearer {token}"))
     }
 
@@ -290,7 +302,10 @@ impl Registry {
         let body = Limited::new(body, bytes_max).collect().await;
         let body = body
             .map_err(|error| {
-                anyhow!("the answer of {} broke off or is too long: {error}", self.reference.registry)
+                anyhow!(
+                    "the answer of {} broke off or is too long: {error}",
+                    self.reference.registry
+                )
             })
             .runtime()?;
         Ok(Answer {
@@ -305,7 +320,10 @@ impl Registry {
         if answer.status == wanted {
             return Ok(answer);
         }
-        if matches!(answer.status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        if matches!(
+            answer.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
             return Err(self.unknown());
         }
         let told: Value = serde_json::from_slice(&answer.body).unwrap_or_default();

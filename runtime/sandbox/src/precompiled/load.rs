@@ -24,10 +24,7 @@ pub(crate) enum Precompiled {
 ///
 /// # Errors
 /// Why it is not taken, and what to do about it.
-pub(crate) fn load(
-    machine: &Machine,
-    path: &Path,
-) -> Result<(CodeRecord, Precompiled), String> {
+pub(crate) fn load(machine: &Machine, path: &Path) -> Result<(CodeRecord, Precompiled), String> {
     let mut file =
         File::open(path).map_err(|error| format!("{} cannot be read: {error}", shown(path)))?;
     let at = |why: String| format!("{}: {why}", shown(path));

@@ -64,7 +64,11 @@ async fn compiled_code_runs_where_nothing_is_compiled() {
         assert_eq!(record.target, this_target());
         let call = crate::rig::call(&format!("{program}-{profile}"), json!({"n": 1}));
         let end = rig.sandbox.call(call).await;
-        assert!(matches!(&end.outcome, Outcome::Ok(output) if output.contains("\"n\":1")), "{:?}", end.outcome);
+        assert!(
+            matches!(&end.outcome, Outcome::Ok(output) if output.contains("\"n\":1")),
+            "{:?}",
+            end.outcome
+        );
         // It is known by the plugin that it was made of.
         let sha256: String = Sha256::digest(guest(program))
             .iter()
@@ -84,7 +88,11 @@ async fn limits_hold_for_compiled_code() {
     let (_, file) = code_of("behave", Profile::Edge);
     let place = rig.folder.path().join("behave");
     std::fs::create_dir(&place).unwrap();
-    std::fs::write(place.join("plugin.toml"), "module = \"task.wasm\"\n[limits]\ncpu = \"200ms\"\n").unwrap();
+    std::fs::write(
+        place.join("plugin.toml"),
+        "module = \"task.wasm\"\n[limits]\ncpu = \"200ms\"\n",
+    )
+    .unwrap();
     std::fs::write(place.join("task.cwasm"), file).unwrap();
     rig.sandbox.rescan().unwrap();
     let outcome = rig.outcome("behave", json!({"do": "loop"})).await;
@@ -96,7 +104,10 @@ async fn webassembly_needs_a_compiler() {
     let rig = edge();
     rig.put("echo", "echo");
     let why = refusal(&rig, "echo").await;
-    assert!(why.contains("`stepwell plugin compile FILE --profile edge"), "{why}");
+    assert!(
+        why.contains("`stepwell plugin compile FILE --profile edge"),
+        "{why}"
+    );
     assert!(!rig.sandbox.needs_compiling(crate::rig::TENANT, "echo"));
 }
 
@@ -119,10 +130,26 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
     let code = usize::try_from(record.code_bytes).unwrap();
     let mut damaged = file.clone();
     damaged[code / 2] ^= 1;
-    let foreign = resealed(&file[..code], |record| record["target"] = json!("sparc-sun-solaris"), &record);
-    let older = resealed(&file[..code], |record| record["runtime"] = json!("1.0.0"), &record);
-    let metered = resealed(&file[..code], |record| record["metered"] = json!(true), &record);
-    let module = resealed(&file[..code], |record| record["format"] = json!("module"), &record);
+    let foreign = resealed(
+        &file[..code],
+        |record| record["target"] = json!("sparc-sun-solaris"),
+        &record,
+    );
+    let older = resealed(
+        &file[..code],
+        |record| record["runtime"] = json!("1.0.0"),
+        &record,
+    );
+    let metered = resealed(
+        &file[..code],
+        |record| record["metered"] = json!(true),
+        &record,
+    );
+    let module = resealed(
+        &file[..code],
+        |record| record["format"] = json!("module"),
+        &record,
+    );
     for (name, bytes, reason) in [
         ("damaged", &damaged[..], "it is damaged"),
         ("cut", &file[..file.len() - 9], "is cut off"),
@@ -170,7 +197,11 @@ async fn a_limit_of_fuel_takes_code_that_counts_it() {
     std::fs::write(place.join("plugin.toml"), &fuel).unwrap();
     rig.sandbox.rescan().unwrap();
     let end = rig.call("echo", json!(1)).await;
-    assert!(matches!(end.outcome, Outcome::Ok(_)) && end.usage.fuel.is_some(), "{:?}", end.outcome);
+    assert!(
+        matches!(end.outcome, Outcome::Ok(_)) && end.usage.fuel.is_some(),
+        "{:?}",
+        end.outcome
+    );
     std::fs::write(place.join("plugin.toml"), manifest("")).unwrap();
     rig.sandbox.rescan().unwrap();
     let why = refusal(&rig, "echo").await;
@@ -218,7 +249,10 @@ async fn a_tenants_upload_is_never_compiled_code() {
         };
         let checked = rig.sandbox.check("111111111111", "task", upload).await;
         let why = checked.unwrap_err().to_string();
-        assert!(why.contains("give the .wasm that it was made of"), "{id}: {why}");
+        assert!(
+            why.contains("give the .wasm that it was made of"),
+            "{id}: {why}"
+        );
     }
 }
 

@@ -41,7 +41,10 @@ fn digest(bytes: &[u8]) -> String {
         let text = String::from_utf8(output.stdout)?;
         Ok(text.split_whitespace().next().context("a sum")?.to_owned())
     };
-    sum().map_or_else(|error| format!("sha256sum: {error}"), |sum| format!("sha256:{sum}"))
+    sum().map_or_else(
+        |error| format!("sha256sum: {error}"),
+        |sum| format!("sha256:{sum}"),
+    )
 }
 
 /// The program in a folder of its own, as a user with a password or without.
@@ -51,7 +54,10 @@ fn stepwell(folder: &Path, password: Option<&str>, arguments: &[&str]) -> Result
         .args(arguments)
         .current_dir(folder)
         .env("DOCKER_CONFIG", folder.join("docker"))
-        .env("XDG_CACHE_HOME", program::root().join("target/suites-cache"))
+        .env(
+            "XDG_CACHE_HOME",
+            program::root().join("target/suites-cache"),
+        )
         .env_remove("STEPWELL_REGISTRY_USER")
         .env_remove("STEPWELL_REGISTRY_PASSWORD")
         .stdin(Stdio::null());
@@ -100,35 +106,74 @@ fn push_and_pull() -> Result<()> {
     let folder = scratch.path();
     let base = format!("{}/open/tasks/echo", registry.address);
     source(folder, "1.0.0", "echo")?;
-    let push = |tag: &str| stepwell(folder, Some(PASSWORD), &["plugin", "push", "echo", &format!("oci://{base}:{tag}")]);
+    let push = |tag: &str| {
+        stepwell(
+            folder,
+            Some(PASSWORD),
+            &["plugin", "push", "echo", &format!("oci://{base}:{tag}")],
+        )
+    };
     let said = well(push("1")?)?;
-    let pinned = said.rsplit(' ').next().context("a reference")?.trim().to_owned();
+    let pinned = said
+        .rsplit(' ')
+        .next()
+        .context("a reference")?
+        .trim()
+        .to_owned();
     ensure!(pinned.starts_with(&format!("{base}@sha256:")), "{said}");
     artifact_has_the_common_form(&registry, &pinned)?;
     // The same plugin is the same artifact; its parts are not sent again.
-    let uploads = || registry.kept().asked.iter().filter(|asked| asked.starts_with("POST")).count();
+    let uploads = || {
+        registry
+            .kept()
+            .asked
+            .iter()
+            .filter(|asked| asked.starts_with("POST"))
+            .count()
+    };
     let before = uploads();
-    ensure!(well(push("again")?)?.trim().ends_with(&pinned), "another digest");
+    ensure!(
+        well(push("again")?)?.trim().ends_with(&pinned),
+        "another digest"
+    );
     ensure!(uploads() == before, "what was there is sent again");
 
     // Everyone may read it.
-    let pull = |reference: &str| stepwell(folder, None, &["plugin", "pull", reference, "--plugins", "plugins"]);
+    let pull = |reference: &str| {
+        stepwell(
+            folder,
+            None,
+            &["plugin", "pull", reference, "--plugins", "plugins"],
+        )
+    };
     let said = well(pull(&format!("{base}:1"))?)?;
-    ensure!(said.contains("echo was pulled") && said.contains(&pinned), "{said}");
+    ensure!(
+        said.contains("echo was pulled") && said.contains(&pinned),
+        "{said}"
+    );
     let manifest = std::fs::read_to_string(folder.join("plugins/echo/plugin.toml"))?;
     let manifest: toml::Table = manifest.parse()?;
     let wasm = std::fs::read(program::guest("echo")?)?;
     let pin = digest(&wasm).replace("sha256:", "");
-    ensure!(manifest["sha256"].as_str() == Some(pin.as_str()), "{manifest}");
+    ensure!(
+        manifest["sha256"].as_str() == Some(pin.as_str()),
+        "{manifest}"
+    );
     ensure!(manifest["version"].as_str() == Some("1.0.0"), "{manifest}");
-    ensure!(!registry.kept().leaked, "the registry's token went to the storage behind it");
+    ensure!(
+        !registry.kept().leaked,
+        "the registry's token went to the storage behind it"
+    );
     called(folder, "1")?;
 
     // What is there by its digest needs no registry any more.
     let asked = registry.kept().asked.len();
     let said = well(pull(&pinned)?)?;
     ensure!(said.contains("is there already"), "{said}");
-    ensure!(registry.kept().asked.len() == asked, "the registry is asked all the same");
+    ensure!(
+        registry.kept().asked.len() == asked,
+        "the registry is asked all the same"
+    );
 
     // Another version takes its place; what the operator wrote stays.
     let file = folder.join("plugins/echo/plugin.toml");
@@ -139,7 +184,10 @@ fn push_and_pull() -> Result<()> {
     let said = well(pull(&format!("{base}:1"))?)?;
     ensure!(said.contains("echo was pulled"), "{said}");
     let text = std::fs::read_to_string(&file)?;
-    ensure!(text.contains("version = \"2.0.0\"") && text.contains("memory = \"32MiB\""), "{text}");
+    ensure!(
+        text.contains("version = \"2.0.0\"") && text.contains("memory = \"32MiB\""),
+        "{text}"
+    );
     let modules = std::fs::read_dir(folder.join("plugins/echo"))?.flatten();
     let modules = modules.filter(|file| file.path().extension().is_some_and(|kind| kind == "wasm"));
     ensure!(modules.count() == 1, "the old file is left behind");
@@ -150,7 +198,11 @@ fn push_and_pull() -> Result<()> {
 
 /// The pulled plugin serves a task.
 fn called(folder: &Path, input: &str) -> Result<()> {
-    let said = well(stepwell(folder, None, &["plugin", "invoke", "echo", input, "--plugins", "plugins"])?)?;
+    let said = well(stepwell(
+        folder,
+        None,
+        &["plugin", "invoke", "echo", input, "--plugins", "plugins"],
+    )?)?;
     ensure!(said.trim() == input, "{said}");
     Ok(())
 }
@@ -159,21 +211,42 @@ fn artifact_has_the_common_form(registry: &Registry, pinned: &str) -> Result<()>
     let kept = registry.kept();
     let (_, digest) = pinned.split_once('@').context("a digest")?;
     let named = ("open/tasks/echo".to_owned(), digest.to_owned());
-    let (kind, text) = kept.manifests.get(&named).context("the manifest by its digest")?;
-    ensure!(kind == "application/vnd.oci.image.manifest.v1+json", "{kind}");
+    let (kind, text) = kept
+        .manifests
+        .get(&named)
+        .context("the manifest by its digest")?;
+    ensure!(
+        kind == "application/vnd.oci.image.manifest.v1+json",
+        "{kind}"
+    );
     let manifest: Value = serde_json::from_slice(text)?;
     ensure!(manifest["schemaVersion"] == 2, "{manifest}");
-    ensure!(manifest["config"]["mediaType"] == "application/vnd.wasm.config.v0+json", "{manifest}");
-    ensure!(manifest["layers"][0]["mediaType"] == "application/wasm", "{manifest}");
+    ensure!(
+        manifest["config"]["mediaType"] == "application/vnd.wasm.config.v0+json",
+        "{manifest}"
+    );
+    ensure!(
+        manifest["layers"][0]["mediaType"] == "application/wasm",
+        "{manifest}"
+    );
     for part in [&manifest["config"], &manifest["layers"][0]] {
         let digest = part["digest"].as_str().context("a digest")?;
         let blob = kept.blobs.get(digest).context("a blob")?;
-        ensure!(self::digest(blob) == digest && part["size"] == blob.len(), "{part}");
+        ensure!(
+            self::digest(blob) == digest && part["size"] == blob.len(),
+            "{part}"
+        );
     }
     let config = manifest["config"]["digest"].as_str().unwrap_or_default();
     let config: Value = serde_json::from_slice(&kept.blobs[config])?;
-    ensure!(config["architecture"] == "wasm" && config["os"] == "wasip2", "{config}");
-    ensure!(config["layerDigests"] == json!([manifest["layers"][0]["digest"]]), "{config}");
+    ensure!(
+        config["architecture"] == "wasm" && config["os"] == "wasip2",
+        "{config}"
+    );
+    ensure!(
+        config["layerDigests"] == json!([manifest["layers"][0]["digest"]]),
+        "{config}"
+    );
     Ok(())
 }
 
@@ -183,27 +256,59 @@ fn what_is_false_is_not_kept() -> Result<()> {
     let folder = scratch.path();
     let base = format!("{}/open/echo", registry.address);
     source(folder, "1", "echo")?;
-    well(stepwell(folder, Some(PASSWORD), &["plugin", "push", "echo", &format!("oci://{base}:1")])?)?;
-    let pull = |reference: &str| stepwell(folder, None, &["plugin", "pull", reference, "--plugins", "plugins"]);
+    well(stepwell(
+        folder,
+        Some(PASSWORD),
+        &["plugin", "push", "echo", &format!("oci://{base}:1")],
+    )?)?;
+    let pull = |reference: &str| {
+        stepwell(
+            folder,
+            None,
+            &["plugin", "pull", reference, "--plugins", "plugins"],
+        )
+    };
     registry.kept().lies = true;
-    refused(pull(&format!("{base}:1"))?, 3, "is not what its digest says")?;
+    refused(
+        pull(&format!("{base}:1"))?,
+        3,
+        "is not what its digest says",
+    )?;
     registry.kept().lies = false;
     // A manifest under a digest that is not its own.
     let other = format!("sha256:{}", "0".repeat(64));
     let text = (String::new(), br#"{"layers":[]}"#.to_vec());
-    registry.kept().manifests.insert(("open/echo".to_owned(), other.clone()), text);
-    refused(pull(&format!("{base}@{other}"))?, 3, "is not what its digest says")?;
+    registry
+        .kept()
+        .manifests
+        .insert(("open/echo".to_owned(), other.clone()), text);
+    refused(
+        pull(&format!("{base}@{other}"))?,
+        3,
+        "is not what its digest says",
+    )?;
     // An image of a container.
     let image = json!({"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": other, "size": 1}]});
     let text = (String::new(), image.to_string().into_bytes());
-    registry.kept().manifests.insert(("open/echo".to_owned(), "image".to_owned()), text);
-    refused(pull(&format!("{base}:image"))?, 2, "no artifact of one plugin")?;
+    registry
+        .kept()
+        .manifests
+        .insert(("open/echo".to_owned(), "image".to_owned()), text);
+    refused(
+        pull(&format!("{base}:image"))?,
+        2,
+        "no artifact of one plugin",
+    )?;
     refused(pull(&format!("{base}:none"))?, 2, "has no `none`")?;
     refused(pull("resize:1")?, 2, "with the registry's host")?;
     ensure!(!folder.join("plugins").exists(), "something was kept");
     // A broken plugin is not pushed.
     std::fs::write(folder.join("no.wasm"), "no")?;
-    let push = stepwell(folder, Some(PASSWORD), &["plugin", "push", "no.wasm", &format!("oci://{base}:2")])?;
+    let push = stepwell(
+        folder,
+        Some(PASSWORD),
+        &["plugin", "push", "no.wasm", &format!("oci://{base}:2")],
+    )?;
     refused(push, 2, "is not WebAssembly")
 }
 
@@ -222,7 +327,8 @@ fn who_may_not_is_told() -> Result<()> {
     refused(stepwell(folder, None, &pull)?, 2, "docker login")?;
     // As `docker login` keeps it.
     std::fs::create_dir(folder.join("docker"))?;
-    let auths = json!({"auths": {registry.address.to_string(): {"auth": "YWRhOnMzY3JldDpjb2xvbg=="}}});
+    let auths =
+        json!({"auths": {registry.address.to_string(): {"auth": "YWRhOnMzY3JldDpjb2xvbg=="}}});
     std::fs::write(folder.join("docker/config.json"), auths.to_string())?;
     well(stepwell(folder, None, &pull)?)?;
     called(folder, "3")

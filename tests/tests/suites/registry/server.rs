@@ -59,7 +59,10 @@ impl Registry {
     /// No port is free.
     pub(super) fn start() -> Result<Registry> {
         // Blobs are fetched from another address, as from the storage behind a registry.
-        let (registry, storage) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
+        let (registry, storage) = (
+            TcpListener::bind("127.0.0.1:0")?,
+            TcpListener::bind("127.0.0.1:0")?,
+        );
         let address = registry.local_addr()?;
         let behind = storage.local_addr()?;
         let kept = Arc::new(Mutex::new(Kept::default()));
@@ -69,7 +72,11 @@ impl Registry {
                 for stream in listener.incoming().flatten() {
                     let kept = kept.clone();
                     std::thread::spawn(move || {
-                        let place = Place { address, behind, is_storage };
+                        let place = Place {
+                            address,
+                            behind,
+                            is_storage,
+                        };
                         // Who hangs up has its answer, or wants none.
                         let _ = converse(&stream, &place, &kept);
                     });
@@ -124,7 +131,10 @@ fn read(reader: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
     let method = words.next().context("a method")?.to_owned();
     let target = words.next().context("a target")?;
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (path, query) = (path.to_owned(), query.replace("%3A", ":").replace("%2F", "/"));
+    let (path, query) = (
+        path.to_owned(),
+        query.replace("%3A", ":").replace("%2F", "/"),
+    );
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
@@ -138,7 +148,13 @@ fn read(reader: &mut BufReader<TcpStream>) -> Result<Option<Request>> {
     let length = length.map_or(Ok(0), |(_, length)| length.parse())?;
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    Ok(Some(Request { method, path, query, headers, body }))
+    Ok(Some(Request {
+        method,
+        path,
+        query,
+        headers,
+        body,
+    }))
 }
 
 impl Request {
@@ -148,17 +164,28 @@ impl Request {
     }
 
     fn parameter(&self, name: &str) -> Option<&str> {
-        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
-        pairs.into_iter().find(|(own, _)| *own == name).map(|(_, value)| value)
+        let pairs = self
+            .query
+            .split('&')
+            .filter_map(|pair| pair.split_once('='));
+        pairs
+            .into_iter()
+            .find(|(own, _)| *own == name)
+            .map(|(_, value)| value)
     }
 }
 
 fn reply(status: &'static str, body: impl Into<Vec<u8>>) -> Reply {
-    Reply { status, headers: Vec::new(), body: body.into() }
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: body.into(),
+    }
 }
 
 fn answer(request: &Request, place: &Place, kept: &mut Kept) -> Reply {
-    kept.asked.push(format!("{} {}", request.method, request.path));
+    kept.asked
+        .push(format!("{} {}", request.method, request.path));
     if place.is_storage {
         kept.leaked |= request.header("authorization").is_some();
         return blob(request.path.trim_start_matches('/'), kept);
@@ -171,7 +198,10 @@ fn answer(request: &Request, place: &Place, kept: &mut Kept) -> Reply {
     };
     let (repository, rest) = ["/manifests/", "/blobs/"]
         .iter()
-        .find_map(|part| path.split_once(part).map(|(name, rest)| (name, format!("{part}{rest}"))))
+        .find_map(|part| {
+            path.split_once(part)
+                .map(|(name, rest)| (name, format!("{part}{rest}")))
+        })
         .unwrap_or((path, String::new()));
     if let Some(challenge) = unauthorized(request, repository, place) {
         return challenge;
@@ -179,9 +209,15 @@ fn answer(request: &Request, place: &Place, kept: &mut Kept) -> Reply {
     if let Some(target) = rest.strip_prefix("/manifests/") {
         return manifest(request, (repository.to_owned(), target.to_owned()), kept);
     }
-    match (request.method.as_str(), rest.strip_prefix("/blobs/").unwrap_or_default()) {
+    match (
+        request.method.as_str(),
+        rest.strip_prefix("/blobs/").unwrap_or_default(),
+    ) {
         ("POST", "uploads/") => Reply {
-            headers: vec![("location", format!("/v2/{repository}/blobs/uploads/1?state=x"))],
+            headers: vec![(
+                "location",
+                format!("/v2/{repository}/blobs/uploads/1?state=x"),
+            )],
             ..reply("202 Accepted", "")
         },
         ("PUT", upload) if upload.starts_with("uploads/") => {
@@ -214,9 +250,13 @@ fn blob(digest: &str, kept: &Kept) -> Reply {
 
 fn manifest(request: &Request, named: (String, String), kept: &mut Kept) -> Reply {
     if request.method == "PUT" {
-        let kind = request.header("content-type").unwrap_or_default().to_owned();
+        let kind = request
+            .header("content-type")
+            .unwrap_or_default()
+            .to_owned();
         let by_digest = (named.0.clone(), super::digest(&request.body));
-        kept.manifests.insert(by_digest, (kind.clone(), request.body.clone()));
+        kept.manifests
+            .insert(by_digest, (kind.clone(), request.body.clone()));
         kept.manifests.insert(named, (kind, request.body.clone()));
         return reply("201 Created", "");
     }
@@ -246,7 +286,9 @@ fn token(request: &Request) -> Reply {
 /// The challenge, unless the request may do what it wants.
 fn unauthorized(request: &Request, repository: &str, place: &Place) -> Option<Reply> {
     let reads = matches!(request.method.as_str(), "GET" | "HEAD");
-    let token = request.header("authorization").and_then(|it| it.strip_prefix("Bearer "));
+    let token = request
+        .header("authorization")
+        .and_then(|it| it.strip_prefix("Bearer "));
     let may = match token {
         Some(TOKEN) => true,
         Some(READER) => reads && repository.starts_with("open/"),
@@ -258,7 +300,10 @@ fn unauthorized(request: &Request, repository: &str, place: &Place) -> Option<Re
     if token == Some(READER) {
         return Some(reply("403 Forbidden", r#"{"errors":[{"code":"DENIED"}]}"#));
     }
-    let scope = format!("repository:{repository}:{}", if reads { "pull" } else { "pull,push" });
+    let scope = format!(
+        "repository:{repository}:{}",
+        if reads { "pull" } else { "pull,push" }
+    );
     let challenge = format!(
         "Bearer realm=\"http://{}/token\",service=\"registry\",scope=\"{scope}\"",
         place.address

@@ -32,7 +32,10 @@ pub struct Record {
 pub fn condense(minute: Minute, _: &Context) -> Result<Record, TaskError> {
     let readings = &minute.readings;
     let (Some(least), Some(most)) = (readings.iter().min(), readings.iter().max()) else {
-        return Err(TaskError::new("Silent", format!("{} told nothing", minute.sensor)));
+        return Err(TaskError::new(
+            "Silent",
+            format!("{} told nothing", minute.sensor),
+        ));
     };
     let sum: i64 = readings.iter().copied().map(i64::from).sum();
     let count = i64::try_from(readings.len())?;
@@ -63,7 +66,10 @@ mod tests {
     #[test]
     fn a_minute_is_one_record() {
         let record = condensed(&[-15, 20, -6]).unwrap();
-        assert_eq!((record.count, record.least, record.most, record.mean), (3, -15, 20, -1));
+        assert_eq!(
+            (record.count, record.least, record.most, record.mean),
+            (3, -15, 20, -1)
+        );
     }
 
     #[test]

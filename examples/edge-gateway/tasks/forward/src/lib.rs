@@ -67,7 +67,11 @@ mod tests {
         assert_eq!(sent(Ok(201)).unwrap()["delivered"]["mean"], 1);
         let request = &testing::take_http()[0];
         assert_eq!(request.url, "http://localhost:1/records");
-        assert!(request.headers.contains(&("idempotency-key".into(), "test".into())));
+        assert!(
+            request
+                .headers
+                .contains(&("idempotency-key".into(), "test".into()))
+        );
     }
 
     #[test]

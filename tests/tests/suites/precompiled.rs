@@ -110,7 +110,12 @@ fn served_without_a_compiler() -> Result<()> {
     );
     well(stepwell(folder, &["plugin", "check", "out/echo.cwasm"])?)?;
 
-    let server = Server::start_with(&folder.join("data"), &out, &["--precompiled", "only"])?;
+    serves(folder, &out)
+}
+
+/// A server that compiles nothing runs them, within their limits.
+fn serves(folder: &Path, plugins: &Path) -> Result<()> {
+    let server = Server::start_with(&folder.join("data"), plugins, &["--precompiled", "only"])?;
     let client = server.client();
     let machine = json!({
         "StartAt": "Echo",

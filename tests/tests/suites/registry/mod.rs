@@ -100,59 +100,84 @@ fn source(folder: &Path, version: &str, guest: &str) -> Result<()> {
     Ok(())
 }
 
-fn push_and_pull() -> Result<()> {
-    let registry = Registry::start()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let base = format!("{}/open/tasks/echo", registry.address);
-    source(folder, "1.0.0", "echo")?;
-    let push = |tag: &str| {
-        stepwell(
-            folder,
-            Some(PASSWORD),
-            &["plugin", "push", "echo", &format!("oci://{base}:{tag}")],
-        )
-    };
-    let said = well(push("1")?)?;
-    let pinned = said
-        .rsplit(' ')
-        .next()
-        .context("a reference")?
-        .trim()
-        .to_owned();
-    ensure!(pinned.starts_with(&format!("{base}@sha256:")), "{said}");
-    artifact_has_the_common_form(&registry, &pinned)?;
-    // The same plugin is the same artifact; its parts are not sent again.
-    let uploads = || {
-        registry
-            .kept()
-            .asked
-            .iter()
-            .filter(|asked| asked.starts_with("POST"))
-            .count()
-    };
-    let before = uploads();
-    ensure!(
-        well(push("again")?)?.trim().ends_with(&pinned),
-        "another digest"
-    );
-    ensure!(uploads() == before, "what was there is sent again");
+/// A repository that everyone may read, and a folder to work in.
+struct Shelf {
+    registry: Registry,
+    scratch: tempfile::TempDir,
+    /// HOST/REPOSITORY.
+    base: String,
+}
 
-    // Everyone may read it.
-    let pull = |reference: &str| {
-        stepwell(
-            folder,
-            None,
-            &["plugin", "pull", reference, "--plugins", "plugins"],
-        )
-    };
-    let said = well(pull(&format!("{base}:1"))?)?;
+impl Shelf {
+    fn new() -> Result<Shelf> {
+        let registry = Registry::start()?;
+        Ok(Shelf {
+            base: format!("{}/open/tasks/echo", registry.address),
+            registry,
+            scratch: tempfile::tempdir()?,
+        })
+    }
+
+    fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    fn push(&self, tag: &str) -> Result<String> {
+        let to = format!("oci://{}:{tag}", self.base);
+        let push = ["plugin", "push", "echo", &to];
+        well(stepwell(self.folder(), Some(PASSWORD), &push)?)
+    }
+
+    fn pull(&self, reference: &str) -> Result<Output> {
+        let pull = ["plugin", "pull", reference, "--plugins", "plugins"];
+        stepwell(self.folder(), None, &pull)
+    }
+
+    /// The plugin's manifest where it was pulled to.
+    fn manifest(&self) -> Result<String> {
+        let file = self.folder().join("plugins/echo/plugin.toml");
+        Ok(std::fs::read_to_string(file)?)
+    }
+
+    /// How often an upload was begun.
+    fn uploads(&self) -> usize {
+        let kept = self.registry.kept();
+        let begun = kept.asked.iter().filter(|asked| asked.starts_with("POST"));
+        begun.count()
+    }
+}
+
+fn push_and_pull() -> Result<()> {
+    let shelf = Shelf::new()?;
+    source(shelf.folder(), "1.0.0", "echo")?;
+    let said = shelf.push("1")?;
+    let pinned = said.rsplit(' ').next().context("a reference")?.trim();
     ensure!(
-        said.contains("echo was pulled") && said.contains(&pinned),
+        pinned.starts_with(&format!("{}@sha256:", shelf.base)),
         "{said}"
     );
-    let manifest = std::fs::read_to_string(folder.join("plugins/echo/plugin.toml"))?;
-    let manifest: toml::Table = manifest.parse()?;
+    artifact_has_the_common_form(&shelf.registry, pinned)?;
+    // The same plugin is the same artifact; its parts are not sent again.
+    let before = shelf.uploads();
+    ensure!(
+        shelf.push("again")?.trim().ends_with(pinned),
+        "another digest"
+    );
+    ensure!(shelf.uploads() == before, "what was there is sent again");
+    pulled_by_anyone(&shelf, pinned)?;
+    another_version_takes_its_place(&shelf)?;
+    // And the old one comes back by its digest.
+    well(shelf.pull(pinned)?)?;
+    called(shelf.folder(), "2")
+}
+
+fn pulled_by_anyone(shelf: &Shelf, pinned: &str) -> Result<()> {
+    let said = well(shelf.pull(&format!("{}:1", shelf.base))?)?;
+    ensure!(
+        said.contains("echo was pulled") && said.contains(pinned),
+        "{said}"
+    );
+    let manifest: toml::Table = shelf.manifest()?.parse()?;
     let wasm = std::fs::read(program::guest("echo")?)?;
     let pin = digest(&wasm).replace("sha256:", "");
     ensure!(
@@ -161,39 +186,40 @@ fn push_and_pull() -> Result<()> {
     );
     ensure!(manifest["version"].as_str() == Some("1.0.0"), "{manifest}");
     ensure!(
-        !registry.kept().leaked,
+        !shelf.registry.kept().leaked,
         "the registry's token went to the storage behind it"
     );
-    called(folder, "1")?;
-
+    called(shelf.folder(), "1")?;
     // What is there by its digest needs no registry any more.
-    let asked = registry.kept().asked.len();
-    let said = well(pull(&pinned)?)?;
+    let asked = shelf.registry.kept().asked.len();
+    let said = well(shelf.pull(pinned)?)?;
     ensure!(said.contains("is there already"), "{said}");
     ensure!(
-        registry.kept().asked.len() == asked,
+        shelf.registry.kept().asked.len() == asked,
         "the registry is asked all the same"
     );
+    Ok(())
+}
 
-    // Another version takes its place; what the operator wrote stays.
-    let file = folder.join("plugins/echo/plugin.toml");
-    let text = std::fs::read_to_string(&file)?;
-    std::fs::write(&file, format!("{text}\n[limits]\nmemory = \"32MiB\"\n"))?;
-    source(folder, "2.0.0", "noop")?;
-    well(push("1")?)?;
-    let said = well(pull(&format!("{base}:1"))?)?;
+/// What the operator wrote stays.
+fn another_version_takes_its_place(shelf: &Shelf) -> Result<()> {
+    let plugin = shelf.folder().join("plugins/echo");
+    let text = format!("{}\n[limits]\nmemory = \"32MiB\"\n", shelf.manifest()?);
+    std::fs::write(plugin.join("plugin.toml"), text)?;
+    source(shelf.folder(), "2.0.0", "noop")?;
+    shelf.push("1")?;
+    let said = well(shelf.pull(&format!("{}:1", shelf.base))?)?;
     ensure!(said.contains("echo was pulled"), "{said}");
-    let text = std::fs::read_to_string(&file)?;
+    let text = shelf.manifest()?;
     ensure!(
         text.contains("version = \"2.0.0\"") && text.contains("memory = \"32MiB\""),
         "{text}"
     );
-    let modules = std::fs::read_dir(folder.join("plugins/echo"))?.flatten();
-    let modules = modules.filter(|file| file.path().extension().is_some_and(|kind| kind == "wasm"));
+    let is_wasm =
+        |file: &std::fs::DirEntry| file.path().extension().is_some_and(|kind| kind == "wasm");
+    let modules = std::fs::read_dir(plugin)?.flatten().filter(is_wasm);
     ensure!(modules.count() == 1, "the old file is left behind");
-    // And the old one comes back by its digest.
-    well(pull(&pinned)?)?;
-    called(folder, "2")
+    Ok(())
 }
 
 /// The pulled plugin serves a task.

@@ -29,6 +29,8 @@ fn main() {
     trials.extend(suites::functions::trials());
     trials.extend(suites::clients::trials());
     trials.extend(suites::recorded_wire::trials());
+    trials.extend(suites::precompiled::trials());
+    trials.extend(suites::registry::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
     trials.extend(suites::tidy::trials());

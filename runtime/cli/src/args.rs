@@ -3,6 +3,7 @@
 mod definition;
 mod execution;
 mod function;
+mod oci;
 mod place;
 mod plugin;
 mod serve;
@@ -16,8 +17,9 @@ pub(crate) use definition::{
 };
 pub(crate) use execution::{ExecutionCommand, ForkArgs, ListArgs, RunArgs, StartArgs, TaskCommand};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{CompileArgs, PluginCommand};
+pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PrecompiledArg};
 pub(crate) use serve::{
     RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas,
 };
@@ -67,6 +69,7 @@ pub(crate) enum Command {
     /// Tell what tenants used by day, state machine and plugin, and what it costs
     Usage(UsageArgs),
     /// Compile one plugin for a process of this program that waits for it
+    #[cfg(feature = "compiler")]
     #[command(hide = true)]
     CompilePlugin {
         /// What to do

@@ -7,6 +7,7 @@ use std::{
 };
 
 use stepwell_items::Storage;
+#[cfg(feature = "postgres")]
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -16,8 +17,8 @@ use crate::{
     error::Error,
     health,
     journal::{
-        CatalogKey, CatalogRecord, Journal, MemoryJournal, OpenError, PostgresJournal,
-        PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
+        CatalogKey, CatalogRecord, Journal, MemoryJournal, OpenError, SqliteJournal, SqliteOptions,
+        Verdict, Write,
     },
     limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
@@ -38,6 +39,7 @@ pub enum Store {
     /// A data directory, held by one process at a time.
     Directory(PathBuf),
     /// A schema of a PostgreSQL database. One node at a time: a second one gets the partitions the first lets lapse.
+    #[cfg(feature = "postgres")]
     Postgres {
         /// `postgres://user@host/database`.
         url: String,
@@ -74,6 +76,7 @@ struct Inner {
     machines: MachineCache,
     page_key: PageKey,
     /// What the connections to a database run on.
+    #[cfg(feature = "postgres")]
     connections: Option<Runtime>,
 }
 
@@ -91,6 +94,7 @@ impl WeakEngine {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.node.close();
+        #[cfg(feature = "postgres")]
         if let Some(connections) = self.connections.take() {
             // The last handle may be dropped on another runtime's thread, where waiting is forbidden.
             connections.shutdown_background();
@@ -99,7 +103,12 @@ impl Drop for Inner {
 }
 
 /// Connects on a runtime of its own, so that the store needs nobody else's.
-fn postgres(url: String, schema: String) -> Result<(Runtime, PostgresJournal), Error> {
+#[cfg(feature = "postgres")]
+fn postgres(
+    url: String,
+    schema: String,
+) -> Result<(Runtime, crate::journal::PostgresJournal), Error> {
+    use crate::journal::{PostgresJournal, PostgresOptions};
     let unopened = |error: &dyn std::fmt::Display| Error::Unopened(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -136,11 +145,23 @@ fn not_opened(error: OpenError) -> Error {
     }
 }
 
+impl Store {
+    /// Whether other processes may write to it while this one runs.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Store::Memory | Store::Directory(_) => false,
+            #[cfg(feature = "postgres")]
+            Store::Postgres { .. } => true,
+        }
+    }
+}
+
 impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
+        #[cfg(feature = "postgres")]
         let mut connections = None;
         let journal: Arc<dyn Journal> = match &options.store {
             Store::Memory => Arc::new(MemoryJournal::new(clock)),
@@ -148,6 +169,7 @@ impl Engine {
                 let sqlite = SqliteOptions { vfs: None, clock };
                 Arc::new(SqliteJournal::open(path, sqlite).map_err(not_opened)?)
             }
+            #[cfg(feature = "postgres")]
             Store::Postgres { url, schema } => {
                 let (runtime, journal) = postgres(url.clone(), schema.clone())?;
                 connections = Some(runtime);
@@ -165,6 +187,7 @@ impl Engine {
             node,
             machines: MachineCache::default(),
             page_key: PageKey::default(),
+            #[cfg(feature = "postgres")]
             connections,
         }));
         engine

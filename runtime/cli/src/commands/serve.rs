@@ -31,7 +31,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         storage: Some(&args.storage),
         connections: args.connections.as_deref(),
         endpoints: &args.services.endpoint,
-        compiler: host::compiler(args.compile, true),
+        compiler: host::compiler(args.compile, true)?,
         take_up: true,
         listeners: Listeners::start(&args.telemetry)?,
     };

@@ -14,11 +14,12 @@ mod id;
 mod limits;
 mod memory;
 mod number;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(test, feature = "sim"))]
 mod sim_vfs;
 mod sqlite;
-#[cfg(test)]
+#[cfg(all(test, feature = "postgres"))]
 mod tests;
 mod usage;
 
@@ -28,6 +29,7 @@ pub use fault::FaultPlan;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use fault::SimDisk;
 pub(crate) use memory::MemoryJournal;
+#[cfg(feature = "postgres")]
 pub(crate) use postgres::{PostgresJournal, PostgresOptions};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;

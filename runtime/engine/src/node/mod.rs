@@ -26,7 +26,7 @@ use crate::{
     connections::Connections,
     counters::Counters,
     deletion,
-    engine::{Engine, Options, Store, WeakEngine},
+    engine::{Engine, Options, WeakEngine},
     error::Error,
     executions,
     feed::Feed,
@@ -125,7 +125,7 @@ impl Node {
         let node = Arc::new(Node {
             programs: Programs::new(journal.clone()),
             activities: Activities::default(),
-            functions: Functions::new(matches!(options.store, Store::Postgres { .. })),
+            functions: Functions::new(options.store.is_shared()),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),

@@ -17,9 +17,7 @@ pub(crate) use execution::{ExecutionCommand, ListArgs, RunArgs, StartArgs, TaskC
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{CompileArgs, PluginCommand};
-pub(crate) use serve::{
-    RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas,
-};
+pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.

@@ -160,6 +160,10 @@ pub(super) fn last(meter: &Meter, arguments: &[JValue]) -> Outcome {
 }
 
 /// A replacement at every place of the text at worst.
-pub(super) fn foresee_replaced(meter: &Meter, text: usize, replacement: usize) -> Result<(), EvaluatorError> {
+pub(super) fn foresee_replaced(
+    meter: &Meter,
+    text: usize,
+    replacement: usize,
+) -> Result<(), EvaluatorError> {
     meter.foresee(text.saturating_add(1).saturating_mul(replacement))
 }

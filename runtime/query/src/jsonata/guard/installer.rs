@@ -5,8 +5,8 @@ use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use super::super::tree::each_child_mut;
 use super::shapes::{compound_parts, has_placeholder, is_scalar, may_be_array, may_have_parts};
 use super::{
-    BUILT, ITEMS, LAST, NARROW, NOTE, PAIRS, PARTIAL, PARTIAL_TIME, PICTURE, REPLACEMENT, SEPARATOR,
-    SIZE, TEXT, TEXTS, WEIGHT, WIDTH, survey,
+    BUILT, ITEMS, LAST, NARROW, NOTE, PAIRS, PARTIAL, PARTIAL_TIME, PICTURE, REPLACEMENT,
+    SEPARATOR, SIZE, TEXT, TEXTS, WEIGHT, WIDTH, survey,
 };
 
 /// Puts the guards in; gives the names of those that are.

@@ -60,6 +60,12 @@ fn what_is_handed_on_answers_as_what_is_called() {
         ),
         (r#"($f := function($trim){ $trim }; $f(7))"#, "7"),
         (r#"($trim := 5; $map([1], function(){ $trim }))"#, "5"),
+        (
+            r#"($f := function($m){ "<" & $m.match & ">" }; $replace("abc", /b/, $f))"#,
+            r#""a<b>c""#,
+        ),
+        (r#"($r := "x"; $replace("abab", "a", $r))"#, r#""xbxb""#),
+        (r#"($n := 1; $replace("abab", "a", "x", $n))"#, r#""xbab""#),
         ("$type($uppercase)", r#""function""#),
         ("$exists($uppercase)", "true"),
     ] {

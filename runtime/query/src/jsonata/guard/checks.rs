@@ -159,6 +159,12 @@ pub(super) fn last(meter: &Meter, arguments: &[JValue]) -> Outcome {
     Ok(first(arguments))
 }
 
+/// Whether a value is a function that gives what matches are replaced by.
+pub(super) fn callable(_: &Meter, arguments: &[JValue]) -> Outcome {
+    let is = |value: &JValue| value.is_function() && !value.is_regex();
+    Ok(JValue::Bool(arguments.first().is_some_and(is)))
+}
+
 /// A replacement at every place of the text at worst.
 pub(super) fn foresee_replaced(
     meter: &Meter,

@@ -138,9 +138,9 @@ impl Call<'_> {
             access_key_id,
             execution_arn,
         } = self.read()?;
-        if let Some(arn) = execution_arn {
-            let (_, account) = usage::place_of(&arn);
-            return Ok((Some(account.to_owned()), arn));
+        if let (None, None, Some(arn)) = (&account, &access_key_id, &execution_arn) {
+            let (_, account) = usage::place_of(arn);
+            return Ok((Some(account.to_owned()), arn.clone()));
         }
         let Some(id) = access_key_id else {
             let named = account.clone().unwrap_or_default();

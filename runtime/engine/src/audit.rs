@@ -114,7 +114,10 @@ mod tests {
         assert!(made.iter().all(|name| *name < later));
         // As long as those of earlier builds, which are among them by their time.
         let old = format!("{:0TIME_DIGITS$}-{}", at.0 - 1, "f".repeat(32));
-        assert!(made.iter().all(|name| *name > old && name.len() == old.len()));
+        assert!(
+            made.iter()
+                .all(|name| *name > old && name.len() == old.len())
+        );
     }
 
     #[test]

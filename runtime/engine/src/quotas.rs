@@ -481,7 +481,10 @@ mod tests {
         assert!(task.is_ok());
         assert_eq!(all.begin_task(&own).err(), Some(1));
         assert_eq!(all.state_machines(&own), Some(3));
-        assert_eq!([&own, &other].map(|tenant| all.activities(tenant)), [Some(7), Some(4)]);
+        assert_eq!(
+            [&own, &other].map(|tenant| all.activities(tenant)),
+            [Some(7), Some(4)]
+        );
         all.stored(&other, 100);
         assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
     }

@@ -76,7 +76,9 @@ fn count(used: &mut Amounts, event: &Event) {
                 used.add(Meter::BytesIn, part.bytes(&scheduled.parameters));
             }
         }
-        What::Submitted { resource, output } => answered(used, &resource.target, true, Some(output)),
+        What::Submitted { resource, output } => {
+            answered(used, &resource.target, true, Some(output))
+        }
         What::Succeeded { resource, output } => {
             answered(used, &resource.target, false, Some(output));
         }
@@ -130,7 +132,10 @@ fn count(used: &mut Amounts, event: &Event) {
 fn answered(used: &mut Amounts, target: &Target, submitted: bool, output: Option<&Value>) {
     if let Some(part) = Part::of(target).filter(|part| part.calls_back == submitted) {
         used.add(Meter::Tasks, 1);
-        used.add(Meter::BytesOut, output.map_or(0, |output| part.bytes(output)));
+        used.add(
+            Meter::BytesOut,
+            output.map_or(0, |output| part.bytes(output)),
+        );
     }
 }
 

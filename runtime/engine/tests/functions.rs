@@ -11,9 +11,9 @@ use std::{
 };
 
 use stepwell_engine::{
-    Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion, Invocation,
-    Meter, NewFunction, Options, Package, PluginCall, PluginEnd, PluginUse, Quotas, Store,
-    TaskRunner, UsageKey,
+    Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion,
+    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, PluginUse, Quotas,
+    Store, TaskRunner, UsageKey,
 };
 use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;

@@ -176,7 +176,10 @@ fn a_redrive_takes_a_place_and_the_same_call_again_none() {
 
         world.stop(&open.execution_arn).await;
         world.until_open(0).await;
-        engine.redrive(caller, &open.execution_arn, None).await.unwrap();
+        engine
+            .redrive(caller, &open.execution_arn, None)
+            .await
+            .unwrap();
         // It holds the place until it ends.
         world.until_open(1).await;
         assert_eq!(

@@ -29,7 +29,8 @@ impl TaskRunner for NoPlugins {
 /// A Parquet file of one row, `day`, with the last day that its type can hold: over it the library panics. Written by hand:
 /// a page, the foot, and the foot's length.
 fn endless_day() -> Vec<u8> {
-    const PAGE: &[u8] = b"\x15\x00\x15\x08\x15\x08\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x00\x00\xff\xff\xff\x7f";
+    const PAGE: &[u8] =
+        b"\x15\x00\x15\x08\x15\x08\x2c\x15\x02\x15\x00\x15\x06\x15\x06\x00\x00\xff\xff\xff\x7f";
     const FOOT: &[&[u8]] = &[
         // Version 1; the schema: the root and a required DATE in 32 bits.
         b"\x15\x02\x19\x2c\x48\x04rows\x15\x02\x00\x15\x02\x25\x00\x18\x03day\x25\x0c\x00",
@@ -117,7 +118,11 @@ fn what_the_reader_cannot_read_fails_the_map_run() {
             let started = engine.start(&caller, request).await.unwrap();
             let ended = engine.wait(&caller, &started.execution_arn).await.unwrap();
             assert_eq!(ended.status, Status::Failed, "{key}");
-            assert_eq!(ended.error.as_deref(), Some("States.ItemReaderFailed"), "{key}");
+            assert_eq!(
+                ended.error.as_deref(),
+                Some("States.ItemReaderFailed"),
+                "{key}"
+            );
             assert_eq!(ended.cause.as_deref(), Some(cause), "{key}");
             let page = PageRequest::default();
             let runs = engine.map_runs(&caller, &started.execution_arn, page).await;

@@ -122,7 +122,9 @@ impl CsvRows {
                 }
                 ReadRecordResult::InputEmpty => {}
                 ReadRecordResult::OutputFull if !self.row.grow_bytes() => {
-                    let why = format!("it has more than {ITEM_BYTES_MAX} bytes, as when a quoted field is not closed");
+                    let why = format!(
+                        "it has more than {ITEM_BYTES_MAX} bytes, as when a quoted field is not closed"
+                    );
                     return Err(self.wrong_row(began, &why).await);
                 }
                 ReadRecordResult::OutputEndsFull if !self.row.grow_fields() => {

@@ -265,7 +265,10 @@ async fn json_that_is_wrong_says_why() {
     assert_eq!(items("scalar.json", "/b").await, Err(malformed(text)));
     for key in ["after.json", "twice.json", "members.json"] {
         let error = items(key, "").await.unwrap_err().to_string();
-        assert!(error.ends_with(": the file goes on after its end"), "{error}");
+        assert!(
+            error.ends_with(": the file goes on after its end"),
+            "{error}"
+        );
     }
     for key in ["open.json", "comma.json", "bad.json"] {
         let error = items(key, "").await.unwrap_err().to_string();

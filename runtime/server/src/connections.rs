@@ -450,7 +450,8 @@ mod tests {
     async fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
         let flood = || async {
             let piece = Bytes::from_static(&[b'x'; 65_536]);
-            let pieces = stream::repeat_with(move || Ok::<_, std::convert::Infallible>(piece.clone()));
+            let pieces =
+                stream::repeat_with(move || Ok::<_, std::convert::Infallible>(piece.clone()));
             Body::from_stream(pieces)
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

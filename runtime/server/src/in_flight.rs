@@ -95,7 +95,11 @@ impl Place {
 
 /// What is small is not counted.
 fn counted(bytes: usize) -> usize {
-    if bytes > IN_FLIGHT_FREE_BYTES { bytes } else { 0 }
+    if bytes > IN_FLIGHT_FREE_BYTES {
+        bytes
+    } else {
+        0
+    }
 }
 
 impl Held {

@@ -190,7 +190,9 @@ async fn a_body_is_read_of_those_alone_whose_header_may_be_right() {
     let engine = support::engine(false, None);
     let vault = Vault::fresh();
     engine.add_tenant(ACCOUNT, "").await.unwrap();
-    let made = engine.add_access_key(&vault, ACCOUNT, Role::Admin, "").await;
+    let made = engine
+        .add_access_key(&vault, ACCOUNT, Role::Admin, "")
+        .await;
     let made = made.unwrap();
     let served = server(&engine, &vault);
     let known = Signer {

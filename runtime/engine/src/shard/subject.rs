@@ -43,7 +43,7 @@ impl Subject {
         }
     }
 
-    pub(super) fn execution(&self) -> Option<&Run> {
+    pub(crate) fn execution(&self) -> Option<&Run> {
         match self {
             Subject::Execution(run) => Some(run),
             Subject::MapRun(_) => None,

@@ -37,11 +37,15 @@ const NARROW: &str = "\u{1}narrow";
 const WEIGHT: &str = "\u{1}weight";
 const BUILT: &str = "\u{1}built";
 const PARTIAL: &str = "\u{1}partial";
+const CALLABLE: &str = "\u{1}callable";
 const HANDED: &str = "\u{1}handed";
+/// Variables.
+const GIVEN: &str = "\u{1}given";
+const MATCH: &str = "\u{1}match";
 /// Stands for `$toMillis` with a picture.
 pub(super) const PARTIAL_TIME: &str = "\u{1}toMillis";
 
-pub(super) const FUNCTIONS: [(&str, Guard); 15] = [
+pub(super) const FUNCTIONS: [(&str, Guard); 16] = [
     (NARROW, checks::narrow),
     (WEIGHT, checks::weight),
     (BUILT, checks::built),
@@ -56,6 +60,7 @@ pub(super) const FUNCTIONS: [(&str, Guard); 15] = [
     (SEPARATOR, checks::separator),
     (REPLACEMENT, checks::replacement),
     (LAST, checks::last),
+    (CALLABLE, checks::callable),
     (HANDED, named::handed),
 ];
 

@@ -39,7 +39,10 @@ fn what_is_handed_on_answers_as_what_is_called() {
         (r#""a" ~> $pad(?, 3, "-")"#, r#"$pad("a", 3, "-")"#),
         (r#"$pad(?, 3)("a")"#, r#"$pad("a", 3)"#),
         (r#"$map(["a", "b"], $uppercase)"#, r#"["A", "B"]"#),
-        (r#"$map(["a-b", "c-d"], $substringBefore(?, "-"))"#, r#"["a", "c"]"#),
+        (
+            r#"$map(["a-b", "c-d"], $substringBefore(?, "-"))"#,
+            r#"["a", "c"]"#,
+        ),
         (r#"["a", "b"] ~> $join"#, r#""ab""#),
         (r#"["a", "b"] ~> $join(?, "-")"#, r#""a-b""#),
         (r#"$reduce([[1], [2], [3]], $append)"#, "[1, 2, 3]"),
@@ -51,9 +54,18 @@ fn what_is_handed_on_answers_as_what_is_called() {
         (r#"($f := $formatInteger; $f(4, "I"))"#, r#""IV""#),
         (r#"($f := $toMillis; $f("1970-01-01", "[Y]-[M]-[D]"))"#, "0"),
         (r#"($f := $fromMillis; $f(0))"#, r#"$fromMillis(0)"#),
-        (r#"($pad := function($x){ $x & "!" }; $f := $pad; $f("a"))"#, r#""a!""#),
+        (
+            r#"($pad := function($x){ $x & "!" }; $f := $pad; $f("a"))"#,
+            r#""a!""#,
+        ),
         (r#"($f := function($trim){ $trim }; $f(7))"#, "7"),
         (r#"($trim := 5; $map([1], function(){ $trim }))"#, "5"),
+        (
+            r#"($f := function($m){ "<" & $m.match & ">" }; $replace("abc", /b/, $f))"#,
+            r#""a<b>c""#,
+        ),
+        (r#"($r := "x"; $replace("abab", "a", $r))"#, r#""xbxb""#),
+        (r#"($n := 1; $replace("abab", "a", "x", $n))"#, r#""xbab""#),
         ("$type($uppercase)", r#""function""#),
         ("$exists($uppercase)", "true"),
     ] {

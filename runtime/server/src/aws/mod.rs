@@ -272,11 +272,7 @@ pub(crate) async fn read_body(
 }
 
 /// Reads on after the bound, up to another, so that the client reads the answer instead of a reset connection.
-async fn collect(
-    body: &mut Body,
-    bytes_max: usize,
-    place: &mut Place,
-) -> Result<Bytes, Fault> {
+async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result<Bytes, Fault> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut total = 0;

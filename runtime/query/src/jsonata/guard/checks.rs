@@ -159,7 +159,17 @@ pub(super) fn last(meter: &Meter, arguments: &[JValue]) -> Outcome {
     Ok(first(arguments))
 }
 
+/// Whether a value is a function that gives what matches are replaced by.
+pub(super) fn callable(_: &Meter, arguments: &[JValue]) -> Outcome {
+    let is = |value: &JValue| value.is_function() && !value.is_regex();
+    Ok(JValue::Bool(arguments.first().is_some_and(is)))
+}
+
 /// A replacement at every place of the text at worst.
-pub(super) fn foresee_replaced(meter: &Meter, text: usize, replacement: usize) -> Result<(), EvaluatorError> {
+pub(super) fn foresee_replaced(
+    meter: &Meter,
+    text: usize,
+    replacement: usize,
+) -> Result<(), EvaluatorError> {
     meter.foresee(text.saturating_add(1).saturating_mul(replacement))
 }

@@ -5,8 +5,8 @@ use jsonata_core::ast::{AstNode, BinaryOp, PathStep, Stage};
 use super::super::tree::each_child_mut;
 use super::shapes::{compound_parts, has_placeholder, is_scalar, may_be_array, may_have_parts};
 use super::{
-    BUILT, ITEMS, LAST, NARROW, NOTE, PAIRS, PARTIAL, PARTIAL_TIME, PICTURE, REPLACEMENT, SEPARATOR,
-    SIZE, TEXT, TEXTS, WEIGHT, WIDTH, survey,
+    BUILT, CALLABLE, GIVEN, ITEMS, LAST, MATCH, NARROW, NOTE, PAIRS, PARTIAL, PARTIAL_TIME,
+    PICTURE, REPLACEMENT, SEPARATOR, SIZE, TEXT, TEXTS, WEIGHT, WIDTH, survey,
 };
 
 /// Puts the guards in; gives the names of those that are.
@@ -338,12 +338,42 @@ impl Installer {
         Built::Text
     }
 
-    /// Counts the strings that a function literal gives to `$replace`.
+    /// Counts the strings that a function gives to `$replace`.
     fn lambda_results(&mut self, node: &mut AstNode) {
         if let AstNode::Lambda { body, thunk, .. } = node {
             self.wrap(TEXT, body);
             *thunk = false;
+        } else if !is_scalar(node) {
+            self.function_results(node);
         }
+    }
+
+    /// The same of what may turn out to be a function: another one around it.
+    fn function_results(&mut self, node: &mut AstNode) {
+        let given = || AstNode::variable(GIVEN);
+        let mut counted = AstNode::Function {
+            name: GIVEN.into(),
+            args: vec![AstNode::variable(MATCH)],
+            is_builtin: true,
+        };
+        self.wrap(TEXT, &mut counted);
+        let around = AstNode::Lambda {
+            params: vec![MATCH.into()],
+            body: Box::new(counted),
+            signature: None,
+            thunk: false,
+        };
+        let bound = AstNode::Binary {
+            op: BinaryOp::ColonEqual,
+            lhs: Box::new(given()),
+            rhs: Box::new(std::mem::replace(node, AstNode::Null)),
+        };
+        let chosen = AstNode::Conditional {
+            condition: Box::new(self.guard(CALLABLE, vec![given()])),
+            then_branch: Box::new(around),
+            else_branch: Some(Box::new(given())),
+        };
+        *node = AstNode::Block(vec![bound, chosen]);
     }
 
     fn wrap(&mut self, guard: &'static str, node: &mut AstNode) {

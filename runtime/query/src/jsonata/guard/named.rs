@@ -83,7 +83,7 @@ fn visit(node: &mut AstNode, used: &mut Vec<&'static str>) {
             lhs: inner,
             ..
         } => visit(inner, used),
-        node => each_child_mut(node, &mut |child| visit(child, used)),
+        _ => each_child_mut(node, &mut |child| visit(child, used)),
     }
     if let AstNode::Variable(name) = node {
         if let Some(function) = find(name) {

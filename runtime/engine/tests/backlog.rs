@@ -80,9 +80,10 @@ async fn start(engine: &Engine, count: usize) -> Vec<String> {
 
 /// The map run of an execution, once there is one that has begun.
 async fn map_run(engine: &Engine, execution: &str) -> Option<MapRunDescription> {
-    let listed = engine.map_runs(&caller(), execution, PageRequest::default());
+    let caller = caller();
+    let listed = engine.map_runs(&caller, execution, PageRequest::default());
     let arn = listed.await.unwrap().items.first()?.arn.clone();
-    engine.map_run(&caller(), &arn).await.ok()
+    engine.map_run(&caller, &arn).await.ok()
 }
 
 async fn runs(engine: &Engine, execution: &str) -> bool {

@@ -111,15 +111,15 @@ pub(crate) struct StartPlace {
     /// It was given to what is durable.
     settled: bool,
     /// Of a synchronous execution: its place under the concurrency limit of its state machine.
-    _reservation: Option<Reservation>,
+    #[expect(dead_code, reason = "it is held")]
+    reservation: Option<Reservation>,
 }
 
 impl StartPlace {
     /// Has another place given back with this one.
-    pub(crate) fn with(self, reservation: Option<Reservation>) -> StartPlace {
-        let mut this = self;
-        this._reservation = reservation;
-        this
+    pub(crate) fn with(mut self, reservation: Option<Reservation>) -> StartPlace {
+        self.reservation = reservation;
+        self
     }
 }
 
@@ -286,7 +286,7 @@ impl Allowances {
             tenant: tenant.clone(),
             nested,
             settled: false,
-            _reservation: None,
+            reservation: None,
         })
     }
 

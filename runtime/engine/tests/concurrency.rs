@@ -85,6 +85,7 @@ impl Drop for Running {
 impl TaskRunner for Runner {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         let works = self.0.clone();
+        call.signals.started("1");
         Box::pin(async move {
             if let Some(permit) = call.permit {
                 permit.await.expect("the engine lets it begin");

@@ -132,10 +132,10 @@ fn no_room(
     };
     let text = match why {
         NoRoom::All(most) => format!(
-            "The state machine runs {most} executions at a time, as its tag `stepwell:concurrency` says, and that many run; {hint}: '{arn}'"
+            "The limit of {most} executions at a time (tag `stepwell:concurrency`) is reached; {hint}: '{arn}'"
         ),
         NoRoom::Key(most) => format!(
-            "The state machine runs {most} executions of one key at a time, as its tag `stepwell:concurrency-per-key` says, and that many of the key '{key}' run; {hint}: '{arn}'"
+            "The limit of {most} executions of one key at a time (tag `stepwell:concurrency-per-key`) is reached for the key '{key}'; {hint}: '{arn}'"
         ),
         NoRoom::Waiting(waiting) => {
             format!("{waiting} executions wait for their turn, and no more can; {hint}: '{arn}'")

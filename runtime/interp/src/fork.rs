@@ -411,7 +411,7 @@ mod tests {
         let run = fold(&[started(None, None), event(changed)]);
         assert_eq!(run.fork_point(), Ok(ForkPoint::Between));
         let variables: Vec<_> = run.variables().collect();
-        assert_eq!(variables, [(&Arc::from("rate"), &Value::from(2))]);
+        assert_eq!(variables, [(&Arc::<str>::from("rate"), &Value::from(2))]);
         let Some(Stage::Next { input, .. }) = run.frame(FrameId::ROOT).map(|root| &root.stage)
         else {
             panic!("it is about to enter its first state")

@@ -336,3 +336,128 @@ impl Turn<'_> {
         self.effects.push(Effect::Record(event));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Place, decode, encode};
+
+    const AT: Timestamp = Timestamp(1_769_860_800_000);
+
+    fn event(what: What) -> Event {
+        Event {
+            at: AT,
+            previous: 0,
+            place: Place::default(),
+            what,
+        }
+    }
+
+    fn started(forked_from: Option<Arc<ForkedFrom>>, within: Option<Arc<str>>) -> Event {
+        event(What::ExecutionStarted {
+            start: Box::new(Start {
+                execution_arn: "e".into(),
+                processor_of: within,
+                forked_from,
+                input: Value::from(1),
+                ..Start::default()
+            }),
+            first: "A".into(),
+            timeout_at: None,
+        })
+    }
+
+    fn program(text: &str) -> Program {
+        stepwell_asl::load_stored(text).expect("it loads")
+    }
+
+    fn fold(events: &[Event]) -> Run {
+        let mut run = Run::default();
+        events.iter().for_each(|event| run.evolve(event));
+        run
+    }
+
+    #[test]
+    fn where_it_comes_from_and_what_was_changed_are_read_as_they_were_written() {
+        let from = ForkedFrom {
+            execution_arn: "arn:of:another".into(),
+            event: 300,
+            changes: "abc".into(),
+        };
+        let from = Some(Arc::new(from));
+        let changed = |input: Option<Value>| What::Forked {
+            input,
+            assigned: Arc::new([
+                ("rate".into(), Value::from(2)),
+                ("none".into(), Value::Null),
+            ]),
+        };
+        let events = [
+            started(from.clone(), None),
+            started(from, Some("Each".into())),
+            event(changed(Some(Value::from("text")))),
+            event(changed(None)),
+            started(None, None),
+        ];
+        assert_eq!(decode(&encode(&events)).as_deref(), Ok(&events[..]));
+    }
+
+    #[test]
+    fn what_is_changed_counts_from_the_point_on() {
+        let changed = What::Forked {
+            input: Some(Value::from(7)),
+            assigned: Arc::new([("rate".into(), Value::from(2))]),
+        };
+        let run = fold(&[started(None, None), event(changed)]);
+        assert_eq!(run.fork_point(), Ok(ForkPoint::Between));
+        let variables: Vec<_> = run.variables().collect();
+        assert_eq!(variables, [(&Arc::<str>::from("rate"), &Value::from(2))]);
+        let Some(Stage::Next { input, .. }) = run.frame(FrameId::ROOT).map(|root| &root.stage)
+        else {
+            panic!("it is about to enter its first state")
+        };
+        assert_eq!(*input, Value::from(7));
+        // The execution's own input is what it was.
+        assert_eq!(run.start().map(|start| &start.input), Some(&Value::from(1)));
+    }
+
+    #[test]
+    fn a_definition_fits_when_it_has_the_states_that_were_reached() {
+        let run = fold(&[started(None, None)]);
+        let with = |name: &str| {
+            program(&format!(
+                r#"{{"StartAt":"{name}","States":{{"{name}":{{"Type":"Pass","End":true}}}}}}"#
+            ))
+        };
+        assert_eq!(run.fits(&with("A")), Ok(()));
+        let missing = run.fits(&with("B")).expect_err("it has no such state");
+        assert_eq!(
+            missing.to_string(),
+            "the execution has got to the state 'A', which the definition has not"
+        );
+        // A state of that name deeper within is another one.
+        let deeper = program(
+            r#"{"StartAt":"P","States":{"P":{"Type":"Parallel","End":true,"Branches":[
+                {"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}]}}}"#,
+        );
+        let deeper = run.fits(&deeper).expect_err("it is at another place");
+        assert!(deeper.to_string().ends_with("has not at the top level"));
+    }
+
+    #[test]
+    fn variables_have_their_limits() {
+        let run = fold(&[started(None, None)]);
+        let limits = Limits::of(false);
+        let one =
+            |bytes: usize| -> Assigned { Arc::new([("v".into(), Value::from("x".repeat(bytes)))]) };
+        assert_eq!(run.may_assign(&one(10), limits), Ok(()));
+        let why = run.may_assign(&one(limits.variable_bytes_max), limits);
+        assert!(why.is_err_and(|why| why.contains("the variable 'v' has 262146 bytes")));
+        let many = (0..60).map(|number| {
+            let name: Arc<str> = format!("v{number}").into();
+            (name, Value::from("x".repeat(200_000)))
+        });
+        let why = run.may_assign(&many.collect(), limits);
+        assert!(why.is_err_and(|why| why.contains("the maximum is 10485760")));
+    }
+}

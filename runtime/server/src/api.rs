@@ -16,7 +16,8 @@ use stepwell_engine::{Error, PageRequest};
 use stepwell_interp::Usage;
 
 use crate::{
-    auth::Identity, aws, in_flight, limits::PAGE_ITEMS_MAX, router, serve::ServerState, streams,
+    auth::Identity, aws, connections::HangUp, in_flight, limits::PAGE_ITEMS_MAX, router,
+    serve::ServerState, streams,
 };
 
 /// Wire form of the query of a history page.
@@ -40,6 +41,7 @@ pub(crate) async fn events(
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
+    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -49,7 +51,9 @@ pub(crate) async fn events(
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     if streams::is_asked(&headers) {
         let after = query.last_event_id.as_deref();
-        return streams::execution(state, caller, arn, streams::place(&headers, after)).await;
+        let place = streams::place(&headers, after);
+        let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
+        return streams::execution(state, caller, arn, place, hang_up).await;
     }
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),

@@ -7,6 +7,8 @@
 
 use std::{
     convert::Infallible,
+    future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{
@@ -14,6 +16,7 @@ use std::{
             Ordering::{AcqRel, Release},
         },
     },
+    time::Duration,
 };
 
 use axum::{
@@ -32,12 +35,16 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use stepwell_engine::{Caller, Engine, MachineChange, MachineNews, MachineWatch, Status, Watch};
-use tokio::sync::mpsc::{self, error::SendTimeoutError};
+use tokio::sync::{
+    mpsc::{self, error::SendTimeoutError},
+    oneshot,
+};
 
 use crate::{
     api::problem,
     auth::Identity,
     aws::{self, Seconds},
+    connections::HangUp,
     limits::{
         STREAM_MESSAGES_MAX, STREAM_PLACE_CHARS_MAX, STREAM_SLOW_TIME_MAX, STREAM_TIME_MAX,
         WATCH_KEEP_ALIVE,
@@ -108,6 +115,7 @@ pub(crate) async fn execution(
     caller: Caller,
     arn: String,
     place: Option<&str>,
+    hang_up: Option<HangUp>,
 ) -> Response<Body> {
     let (place, had_end) = match place.map(|place| (place, place.strip_suffix(END))) {
         None => ("0", false),
@@ -123,11 +131,11 @@ pub(crate) async fn execution(
                 StatusCode::NO_CONTENT.into_response()
             }
             // It was redriven.
-            Ok(_) => watched(state, caller, arn, after).await,
+            Ok(_) => watched(state, caller, arn, after, hang_up).await,
             Err(error) => problem(error),
         };
     }
-    watched(state, caller, arn, after).await
+    watched(state, caller, arn, after, hang_up).await
 }
 
 async fn watched(
@@ -135,6 +143,7 @@ async fn watched(
     caller: Caller,
     arn: String,
     after: u64,
+    hang_up: Option<HangUp>,
 ) -> Response<Body> {
     match state.engine.watch(&caller, &arn, after).await {
         Ok(watch) => {
@@ -147,7 +156,7 @@ async fn watched(
                 last: after,
                 over: false,
             };
-            respond(state, source.stream())
+            respond(state, source.stream(), hang_up)
         }
         Err(error) => problem(error),
     }
@@ -219,6 +228,7 @@ pub(crate) async fn machine(
     query: Result<Query<StreamQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
+    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -235,7 +245,10 @@ pub(crate) async fn machine(
     }
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     match state.engine.watch_machine(&caller, &arn, place).await {
-        Ok(watch) => respond(state, changes(watch)),
+        Ok(watch) => {
+            let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
+            respond(state, changes(watch, WATCH_KEEP_ALIVE), hang_up)
+        }
         Err(error) => problem(error),
     }
 }
@@ -247,11 +260,12 @@ enum Listening {
     Over,
 }
 
-fn changes(watch: MachineWatch) -> impl Stream<Item = Event> + Send {
-    let messages = stream::unfold(Listening::Begins(watch), |listening| async {
+fn changes(watch: MachineWatch, silence: Duration) -> impl Stream<Item = Event> + Send {
+    let begins_with = Listening::Begins(watch);
+    let messages = stream::unfold(begins_with, move |listening| async move {
         match listening {
             Listening::Begins(watch) => Some((vec![begins(&watch)], Listening::GoesOn(watch))),
-            Listening::GoesOn(watch) => heard(watch).await,
+            Listening::GoesOn(watch) => heard(watch, silence).await,
             Listening::Over => None,
         }
     });
@@ -269,8 +283,8 @@ fn begins(watch: &MachineWatch) -> Event {
 }
 
 /// What comes next. A silent time moves the place as well.
-async fn heard(mut watch: MachineWatch) -> Option<(Vec<Event>, Listening)> {
-    let Ok(news) = tokio::time::timeout(WATCH_KEEP_ALIVE, watch.next()).await else {
+async fn heard(mut watch: MachineWatch, silence: Duration) -> Option<(Vec<Event>, Listening)> {
+    let Ok(news) = tokio::time::timeout(silence, watch.next()).await else {
         let silence = Event::default().id(watch.place()).comment("heartbeat");
         return Some((vec![silence], Listening::GoesOn(watch)));
     };
@@ -307,18 +321,15 @@ fn changed(place: &str, change: &MachineChange) -> Event {
 fn respond(
     state: Arc<ServerState>,
     messages: impl Stream<Item = Event> + Send + 'static,
+    hang_up: Option<HangUp>,
 ) -> Response<Body> {
-    let (sender, receiver) = mpsc::channel(STREAM_MESSAGES_MAX);
-    let slow = Arc::new(AtomicBool::new(false));
-    tokio::spawn(pump(state, messages, sender, slow.clone()));
-    let events = stream::unfold((receiver, slow), |(mut receiver, slow)| async {
-        let event = match receiver.recv().await {
-            Some(event) => event,
-            None if slow.swap(false, AcqRel) => too_slow(),
-            None => return None,
-        };
-        Some((event, (receiver, slow)))
-    });
+    let pump = Pump {
+        slow_after: STREAM_SLOW_TIME_MAX,
+        over_after: STREAM_TIME_MAX,
+        hang_up,
+    };
+    let draining = async move { state.draining().await };
+    let events = pump.start(messages, draining);
     let keep_alive = KeepAlive::new()
         .interval(WATCH_KEEP_ALIVE)
         .text("heartbeat");
@@ -333,30 +344,81 @@ fn respond(
     response
 }
 
-async fn pump(
-    state: Arc<ServerState>,
-    messages: impl Stream<Item = Event> + Send,
-    sender: mpsc::Sender<Event>,
-    slow: Arc<AtomicBool>,
-) {
-    let mut messages = std::pin::pin!(messages);
-    let mut over = std::pin::pin!(tokio::time::sleep(STREAM_TIME_MAX));
-    let mut draining = std::pin::pin!(state.draining());
-    loop {
-        let message = tokio::select! {
-            message = messages.next() => message,
-            () = sender.closed() => None,
-            () = &mut draining => None,
-            () = &mut over => None,
-        };
-        let Some(message) = message else { return };
-        match sender.send_timeout(message, STREAM_SLOW_TIME_MAX).await {
-            Ok(()) => {}
-            Err(SendTimeoutError::Timeout(_)) => {
-                slow.store(true, Release);
-                return;
+/// Brings messages to a client that may be slow.
+struct Pump {
+    slow_after: Duration,
+    over_after: Duration,
+    hang_up: Option<HangUp>,
+}
+
+impl Pump {
+    /// The messages as the client gets them: to their end, or to the message that he is too slow.
+    fn start(
+        self,
+        messages: impl Stream<Item = Event> + Send + 'static,
+        draining: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Stream<Item = Event> + Send {
+        let (sender, receiver) = mpsc::channel(STREAM_MESSAGES_MAX);
+        let slow = Arc::new(AtomicBool::new(false));
+        // Dropped with the answer.
+        let (answer, ended) = oneshot::channel::<()>();
+        let told = slow.clone();
+        tokio::spawn(async move {
+            if self.pump(messages, draining, sender, &told).await {
+                self.wait_for(ended).await;
             }
-            Err(SendTimeoutError::Closed(_)) => return,
+        });
+        stream::unfold(
+            (receiver, slow, answer),
+            |(mut receiver, slow, answer)| async {
+                let event = match receiver.recv().await {
+                    Some(event) => event,
+                    None if slow.swap(false, AcqRel) => too_slow(),
+                    None => return None,
+                };
+                Some((event, (receiver, slow, answer)))
+            },
+        )
+    }
+
+    /// True when the client was too slow.
+    async fn pump(
+        &self,
+        messages: impl Stream<Item = Event> + Send,
+        draining: impl Future<Output = ()> + Send,
+        sender: mpsc::Sender<Event>,
+        slow: &AtomicBool,
+    ) -> bool {
+        let mut messages = pin!(messages);
+        let mut over = pin!(tokio::time::sleep(self.over_after));
+        let mut draining = pin!(draining);
+        loop {
+            let message = tokio::select! {
+                message = messages.next() => message,
+                () = sender.closed() => None,
+                () = &mut draining => None,
+                () = &mut over => None,
+            };
+            let Some(message) = message else {
+                return false;
+            };
+            match sender.send_timeout(message, self.slow_after).await {
+                Ok(()) => {}
+                Err(SendTimeoutError::Timeout(_)) => {
+                    slow.store(true, Release);
+                    return true;
+                }
+                Err(SendTimeoutError::Closed(_)) => return false,
+            }
+        }
+    }
+
+    /// What waits for a slow client goes with the connection, if he still takes nothing.
+    async fn wait_for(self, ended: oneshot::Receiver<()>) {
+        if tokio::time::timeout(self.slow_after, ended).await.is_err()
+            && let Some(hang_up) = self.hang_up
+        {
+            hang_up.now();
         }
     }
 }
@@ -379,4 +441,132 @@ fn message(name: &str, data: &impl Serialize) -> Event {
     Event::default()
         .event(name)
         .data(serde_json::to_string(data).expect("messages have string keys"))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use stepwell_engine::{
+        Caller, CreateMachine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd, Store,
+        TaskRunner,
+    };
+    use stepwell_interp::OnCrash;
+
+    use super::*;
+
+    /// As good as none.
+    const SHORT: Duration = Duration::from_millis(1);
+    const LONG: Duration = Duration::from_secs(3_600);
+
+    fn numbered(count: u64) -> impl Stream<Item = Event> + Send {
+        stream::iter((0..count).map(|id| Event::default().id(id.to_string()).data("x")))
+    }
+
+    async fn text(events: impl Stream<Item = Event> + Send + 'static) -> String {
+        let response = Sse::new(events.map(Ok::<_, Infallible>)).into_response();
+        let bytes = to_bytes(response.into_body(), usize::MAX).await;
+        String::from_utf8_lossy(&bytes.expect("a body in memory")).into_owned()
+    }
+
+    fn pump(slow_after: Duration, over_after: Duration) -> Pump {
+        Pump {
+            slow_after,
+            over_after,
+            hang_up: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_reads_gets_all_and_no_more() {
+        let count = 10 * STREAM_MESSAGES_MAX as u64;
+        let events = pump(LONG, LONG).start(numbered(count), std::future::pending());
+        let text = text(events).await;
+        assert_eq!(text.matches("id: ").count() as u64, count);
+        assert!(!text.contains("dropped"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_slow_client_gets_what_waits_and_is_told() {
+        let (done, was_done) = oneshot::channel::<()>();
+        let count = 10 * STREAM_MESSAGES_MAX as u64;
+        // Dropped with the pump's messages.
+        let messages = numbered(count).map(move |event| {
+            let _ = &done;
+            event
+        });
+        let events = pump(SHORT, LONG).start(messages, std::future::pending());
+        assert!(was_done.await.is_err(), "the pump ends by itself");
+        let text = text(events).await;
+        assert_eq!(text.matches("id: ").count(), STREAM_MESSAGES_MAX);
+        let last = text.trim_end().rsplit("\n\n").next().unwrap_or_default();
+        assert!(last.starts_with("event: dropped"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_stream_ends_after_its_time_and_when_the_server_does() {
+        let silence = || stream::pending::<Event>();
+        let over = pump(LONG, SHORT).start(silence(), std::future::pending());
+        assert_eq!(text(over).await, "");
+        let drained = pump(LONG, LONG).start(silence(), std::future::ready(()));
+        assert_eq!(text(drained).await, "");
+    }
+
+    struct NoPlugins;
+
+    impl TaskRunner for NoPlugins {
+        fn run(&self, _: PluginCall) -> std::pin::Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+            let cause = "there are no plugins".to_owned();
+            Box::pin(async { PluginEnd::Missing { cause } })
+        }
+
+        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+            OnCrash::Redispatch
+        }
+    }
+
+    #[tokio::test]
+    async fn silence_is_a_comment_with_a_place() {
+        let options = Options {
+            store: Store::Memory,
+            raised_limits: false,
+            take_up: true,
+            shards: 1,
+            storage: None,
+            connections: Default::default(),
+            services: Default::default(),
+            observer: None,
+        };
+        let engine = Engine::open(options, Arc::new(NoPlugins)).expect("memory is there");
+        let caller = Caller {
+            tenant: "000000000000".into(),
+            region: "us-east-1".into(),
+        };
+        let machine = CreateMachine {
+            name: "m".to_owned(),
+            definition: r#"{"StartAt":"A","States":{"A":{"Type":"Succeed"}}}"#.to_owned(),
+            role_arn: "arn:aws:iam::000000000000:role/r".to_owned(),
+            kind: MachineKind::Standard,
+            settings: MachineSettings::default(),
+            tags: Vec::new(),
+            publish: None,
+        };
+        let changed = engine.create_machine(&caller, machine).await.expect("new");
+        let watch = engine
+            .watch_machine(&caller, &changed.machine.arn, None)
+            .await;
+        let messages = changes(watch.expect("it is there"), SHORT).take(3);
+        let text = text(messages).await;
+        let messages: Vec<&str> = text.trim_end().split("\n\n").collect();
+        assert_eq!(messages.len(), 3, "{text}");
+        assert!(messages[0].contains(": listening"), "{text}");
+        assert!(messages[1].contains(": heartbeat"), "{text}");
+        let places = messages.iter().map(|message| {
+            let lines = message.lines();
+            lines
+                .filter(|line| line.starts_with("id: "))
+                .collect::<Vec<_>>()
+        });
+        let places: Vec<_> = places.collect();
+        assert!(places[0].len() == 1 && places[0] == places[1], "{text}");
+    }
 }

@@ -299,6 +299,33 @@ def pages_beside_the_api_do_not_cross(w):
 
 
 @case
+def live_streams_do_not_cross(w):
+    stream = {"accept": "text/event-stream"}
+    for path in (f"executions/{w.execution}/events", f"machines/{w.arn}/events"):
+        status, text = w.signed("b-operator", f"/api/{path}", "GET", b"", headers=stream)
+        true(status == 400 and "The account of the ARN is not the caller's" in text, f"{path}: {status} {text}")
+    same(w.signed("a-read", f"/api/machines/{w.arn}/events", "GET", b"")[0], 406)
+
+
+@case
+def forks_are_the_tenants_and_take_the_role_of_a_start(w):
+    machine = w.machine(w.a, w.role(), "forked", PASS)["stateMachineArn"]
+    execution = w.a.start_execution(stateMachineArn=machine, name="origin", input='{"n": 1}')["executionArn"]
+    until(lambda: w.a.describe_execution(executionArn=execution)["status"], lambda status: status == "SUCCEEDED")
+    denied = "AccessDeniedException"
+    for name, code in [("a-read", denied), ("b-admin", denied), ("b-operator", "InvalidArn")]:
+        same(w.own(name, "ForkExecution", executionArn=execution), code, name)
+    # Another account's member says nothing of whose execution it is.
+    same(w.own("a-run", "ForkExecution", executionArn=execution, account="1"), "SerializationException")
+    forked = w.own("a-run", "ForkExecution", executionArn=execution, name="fork")
+    same(forked["forkedFrom"], {"executionArn": execution, "eventId": 1})
+    fork = forked["executionArn"]
+    until(lambda: w.a.describe_execution(executionArn=fork)["status"], lambda status: status == "SUCCEEDED")
+    started = w.a.get_execution_history(executionArn=fork)["events"][0]
+    same(started["executionStartedEventDetails"]["input"], '{"n":1}')
+
+
+@case
 def a_wrong_secret_is_refused(w):
     with refused("InvalidSignatureException", "The request signature we calculated does not match*"):
         w.client("a-admin", secret=w.keys["b-admin"]["secretAccessKey"]).list_state_machines()

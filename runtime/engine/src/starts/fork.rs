@@ -10,7 +10,7 @@ use stepwell_interp::{
 use stepwell_query::Value;
 use uuid::Uuid;
 
-use super::{Begun, Starting, parse_input, wrong_type};
+use super::{Begun, Starting, wrong_type};
 use crate::{
     api::{Caller, ForkRequest, ForkedExecution},
     arn::{self, MachineArn},
@@ -19,7 +19,6 @@ use crate::{
     error::{Code, Error},
     journal::{ExecutionId, ExecutionRow, Write},
     limits::FORK_BYTES_MAX,
-    machines::from_hex,
     node,
     programs::Programs,
     reader,
@@ -423,7 +422,7 @@ impl Search {
             return Err(refused(origin, &why));
         }
         let before = self.last.map_or(0, |(_, id)| id);
-        let (event, point) = match (self.wanted, self.found) {
+        let (event, point) = match (self.wanted, self.found.take()) {
             (Some(event), Some(Ok(point))) => (event, point),
             (Some(event), Some(Err(why))) => {
                 let why = format!(

@@ -228,8 +228,7 @@ impl Worker {
         let mut traced = self.traced(observed).await;
         let (mut ended, mut over) = (Vec::new(), false);
         for entry in &observed.entries {
-            let place = &entry.event.place;
-            let before = traced.as_ref().map(|traced| traced.span_at(place));
+            let before = traced.as_ref().map(|traced| traced.span_of(entry));
             if let Some(traced) = &mut traced {
                 traced.fold(entry, &mut ended);
             }
@@ -237,7 +236,7 @@ impl Worker {
             let Some(logs) = &self.logs else { continue };
             // What begins a span belongs to it, and what ends one does.
             let began = spans::begins(&entry.event.what);
-            let after = traced.as_ref().map(|traced| traced.span_at(place));
+            let after = traced.as_ref().map(|traced| traced.span_of(entry));
             let span = if began { after } else { before };
             if let Some(record) = records::record(observed, entry, span) {
                 logs.push(record.encode(now_ns()));

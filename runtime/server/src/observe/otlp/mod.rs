@@ -226,27 +226,32 @@ impl Worker {
 
     async fn take(&mut self, observed: &Observed) {
         let mut traced = self.traced(observed).await;
+        let logs = self.logs.as_ref();
+        let logs = logs.filter(|_| observed.logging.is_some());
         let (mut ended, mut over) = (Vec::new(), false);
         for entry in &observed.entries {
-            let before = traced.as_ref().map(|traced| traced.span_of(entry));
+            let span = |traced: &Option<Traced>| {
+                let traced = traced.as_ref().filter(|_| logs.is_some());
+                traced.map(|traced| traced.span_of(entry))
+            };
+            let before = span(&traced);
             if let Some(traced) = &mut traced {
                 traced.fold(entry, &mut ended);
             }
             over = entry.event.what.is_ending();
-            let Some(logs) = &self.logs else { continue };
-            // What begins a span belongs to it, and what ends one does.
-            let began = spans::begins(&entry.event.what);
-            let after = traced.as_ref().map(|traced| traced.span_of(entry));
-            let span = if began { after } else { before };
-            if let Some(record) = records::record(observed, entry, span) {
-                logs.push(record.encode(now_ns()));
+            if let Some(logs) = logs {
+                // What begins a span belongs to it, and what ends one does.
+                let began = spans::begins(&entry.event.what);
+                let span = if began { span(&traced) } else { before };
+                let record = records::record(observed, entry, span);
+                record
+                    .iter()
+                    .for_each(|record| logs.push(record.encode(now_ns())));
             }
         }
         if let Some(traces) = &self.traces {
-            ended
-                .iter()
-                .map(Span::encode)
-                .for_each(|span| traces.push(span));
+            let spans = ended.iter().map(Span::encode);
+            spans.for_each(|span| traces.push(span));
         }
         if let Some(traced) = traced.filter(|_| !over) {
             self.keep(observed.execution_arn.clone(), traced);

@@ -418,6 +418,7 @@ impl Driver<'_> {
         let request = TaskRequest {
             task,
             state: open.state.clone(),
+            entered_id: 0,
             resource: open.resource.clone(),
             parameters: open.parameters.clone(),
             retry_count: 0,

@@ -432,6 +432,7 @@ impl Driver<'_> {
         let request = TaskRequest {
             task,
             state: open.state.clone(),
+            entered_id: 0,
             resource: open.resource.clone(),
             parameters: open.parameters.clone(),
             retry_count: 0,

@@ -21,6 +21,8 @@ pub struct Received {
     /// With names in lower case.
     pub headers: BTreeMap<String, String>,
     pub body: Vec<u8>,
+    /// What it was answered with.
+    pub status: u16,
 }
 
 /// Answers each request with the next status, when there is one, and with 200 else. Its threads end with the process.
@@ -121,8 +123,10 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     reader.read_exact(&mut received.body)?;
     let status = {
         let mut state = shared.state();
+        received.status = state.statuses.pop_front().unwrap_or(200);
+        let status = received.status;
         state.received.push(received);
-        state.statuses.pop_front().unwrap_or(200)
+        status
     };
     shared.news.notify_all();
     let mut stream = stream;

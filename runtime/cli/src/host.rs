@@ -130,7 +130,8 @@ impl Host {
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
             services: services(endpoints)?,
-            observer: (!observers.is_empty()).then(|| Arc::new(Observers(observers)) as _),
+            observer: (!observers.is_empty())
+                .then(|| Arc::new(Observers(observers)) as Arc<dyn Observer>),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await

@@ -136,7 +136,8 @@ fn read(text: &str) -> Option<Header> {
 /// `Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1` (X-Ray developer guide, "Tracing header").
 fn read_amzn(text: &str) -> Option<Header> {
     let (mut trace, mut parent, mut sampled) = (None, None, None);
-    for field in text.split(';') {
+    let fields = text.split(';').map(str::trim);
+    for field in fields.filter(|field| !field.is_empty()) {
         let (key, value) = field.split_once('=')?;
         match key.trim() {
             "Root" => trace = root(value.trim()),

@@ -281,13 +281,13 @@ struct Line<'a> {
 }
 
 fn lines(observed: &Observed) -> impl Iterator<Item = String> {
-    let logged = observed.logging.iter().flat_map(|logging| {
+    let logged = observed.logging.iter().flat_map(move |logging| {
         let views = observed.entries.iter();
         let views =
-            views.filter_map(|entry| history_view(entry.id, &entry.event, logging.with_data));
-        views.filter(|view| logging.level.has(view.event_type))
+            views.filter_map(move |entry| history_view(entry.id, &entry.event, logging.with_data));
+        views.filter(move |view| logging.level.has(view.event_type))
     });
-    logged.filter_map(|view| {
+    logged.filter_map(move |view| {
         let mut line = line(observed, &view)?;
         line.push('\n');
         Some(line)

@@ -66,6 +66,7 @@ impl Engine {
             revised_ms: 0,
             logging: None,
             concurrency: None,
+            traced: false,
         };
         Ok(Chosen {
             machine,

@@ -136,7 +136,7 @@ impl MachineMetrics {
         let machines = machines.unwrap_or_else(PoisonError::into_inner);
         let seen = || {
             let all = machines.iter();
-            all.filter(|(key, _)| account.is_none_or(|account| *key.account == *account))
+            all.filter(move |(key, _)| account.is_none_or(|account| *key.account == *account))
         };
         if seen().next().is_none() {
             return;

@@ -1,10 +1,15 @@
 //! `/metrics` after executions of every end, and attempts of two families.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use stepwell_tests::server::ACCOUNT;
+use stepwell_tests::server::{ACCOUNT, Client};
 
 use super::{RUN_MAX, Rig, behave, machine, one};
+
+/// Between two looks at what is counted.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The value of a series, by its name and what its labels hold.
 pub(super) fn value(metrics: &str, name: &str, label: &str) -> Result<f64> {
@@ -71,33 +76,48 @@ pub(super) fn told() -> Result<()> {
     let express = machine(&client, "express", &one("Succeed", json!({})), express)?;
     client.call("StartSyncExecution", &json!({"stateMachineArn": express}))?;
 
+    let expected = [pass, fail, wait, work, express];
+    // An execution is seen to have ended a moment before it is counted.
+    let until = Instant::now() + RUN_MAX;
+    let mut checked = check(&client, &expected);
+    while checked.is_err() && Instant::now() < until {
+        std::thread::sleep(LOOK);
+        checked = check(&client, &expected);
+    }
+    checked?;
+    server.stop()
+}
+
+/// Compares a scrape with what was run.
+fn check(client: &Client, machines: &[String; 5]) -> Result<()> {
+    let [pass, fail, wait, work, express] = machines;
     let (status, text) = client.get("/metrics")?;
     ensure!(status == 200 && text.matches("# EOF").count() == 1 && text.ends_with("# EOF\n"));
     for (name, machine, expected) in [
-        ("executions_started_total", &pass, 3.0),
-        ("executions_succeeded_total", &pass, 3.0),
-        ("executions_failed_total", &pass, 0.0),
-        ("execution_time_seconds_count", &pass, 3.0),
-        ("executions_started_total", &fail, 1.0),
-        ("executions_failed_total", &fail, 2.0),
-        ("executions_redriven_total", &fail, 1.0),
-        ("redriven_executions_failed_total", &fail, 1.0),
-        ("executions_aborted_total", &wait, 1.0),
-        ("executions_timed_out_total", &wait, 0.0),
-        ("service_integrations_scheduled_total", &work, 1.0),
-        ("service_integrations_started_total", &work, 1.0),
-        ("service_integrations_succeeded_total", &work, 1.0),
-        ("service_integration_time_seconds_count", &work, 1.0),
-        ("activities_scheduled_total", &work, 1.0),
-        ("activities_started_total", &work, 1.0),
-        ("activities_failed_total", &work, 1.0),
-        ("activities_succeeded_total", &work, 0.0),
-        ("activity_schedule_time_seconds_count", &work, 1.0),
-        ("activity_run_time_seconds_count", &work, 1.0),
-        ("executions_succeeded_total", &express, 1.0),
+        ("executions_started_total", pass, 3.0),
+        ("executions_succeeded_total", pass, 3.0),
+        ("executions_failed_total", pass, 0.0),
+        ("execution_time_seconds_count", pass, 3.0),
+        ("executions_started_total", fail, 1.0),
+        ("executions_failed_total", fail, 2.0),
+        ("executions_redriven_total", fail, 1.0),
+        ("redriven_executions_failed_total", fail, 1.0),
+        ("executions_aborted_total", wait, 1.0),
+        ("executions_timed_out_total", wait, 0.0),
+        ("service_integrations_scheduled_total", work, 1.0),
+        ("service_integrations_started_total", work, 1.0),
+        ("service_integrations_succeeded_total", work, 1.0),
+        ("service_integration_time_seconds_count", work, 1.0),
+        ("activities_scheduled_total", work, 1.0),
+        ("activities_started_total", work, 1.0),
+        ("activities_failed_total", work, 1.0),
+        ("activities_succeeded_total", work, 0.0),
+        ("activity_schedule_time_seconds_count", work, 1.0),
+        ("activity_run_time_seconds_count", work, 1.0),
+        ("executions_succeeded_total", express, 1.0),
         (
             "express_execution_billed_duration_seconds_sum",
-            &express,
+            express,
             0.1,
         ),
     ] {
@@ -110,5 +130,5 @@ pub(super) fn told() -> Result<()> {
     let commits = value(&text, "stepwell_journal_commits_total", "")?;
     let measured = value(&text, "stepwell_journal_commit_seconds_count", "")?;
     ensure!(commits > 0.0 && measured > 0.0, "{commits} {measured}");
-    server.stop()
+    Ok(())
 }

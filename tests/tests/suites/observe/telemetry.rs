@@ -16,11 +16,10 @@ const TRACE: &str = "5759e988bd862e3fe1be46a994272793";
 const HEADER: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
 const PARENT: &str = "53995c3f42cd8ad8";
 
-/// All spans that came, by path of the request.
+/// All spans that were taken.
 fn spans(received: &[Received]) -> Result<Vec<Span>> {
-    let requests = received
-        .iter()
-        .filter(|request| request.path == "/v1/traces");
+    let taken = received.iter().filter(|request| request.status == 200);
+    let requests = taken.filter(|request| request.path == "/v1/traces");
     let spans = requests.map(|request| otlp::spans(&request.body));
     Ok(spans.collect::<Result<Vec<_>>>()?.concat())
 }

@@ -25,7 +25,7 @@ use std::{
 use stepwell_egress::{Client, Connector, Url};
 use stepwell_engine::{Caller, Engine, Observed, Observer, PageRequest};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     time::timeout,
 };
 
@@ -71,9 +71,9 @@ impl fmt::Debug for OtlpTarget {
 }
 
 /// See the module.
-#[derive(Debug)]
 pub struct Telemetry {
     queue: mpsc::Sender<Item>,
+    history: watch::Sender<Option<Engine>>,
     lost: Arc<AtomicU64>,
     traces: Option<Arc<Outbox>>,
     logs: Option<Arc<Outbox>>,
@@ -81,15 +81,13 @@ pub struct Telemetry {
 
 enum Item {
     Events(Arc<Observed>),
-    /// Where the events before are.
-    History(Engine),
     /// Nothing more comes; answered when what came is sent, or given up.
     Close(oneshot::Sender<()>),
 }
 
-impl fmt::Debug for Item {
+impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Item")
+        f.write_str("Telemetry")
     }
 }
 
@@ -101,6 +99,7 @@ impl Telemetry {
     pub fn start(config: OtlpConfig) -> io::Result<Telemetry> {
         let (queue, queued) = mpsc::channel(OTLP_EVENTS_QUEUE_MAX);
         let lost = Arc::<AtomicU64>::default();
+        let history = watch::Sender::new(None);
         let resource: Arc<[(String, String)]> = config.resource.into();
         let connector = Connector::new().map_err(io::Error::other)?;
         let client = Client::new(connector, SENDING_CONNECT_MAX);
@@ -119,7 +118,7 @@ impl Telemetry {
         let worker = Worker {
             traces: traces.clone(),
             logs: logs.clone(),
-            history: None,
+            history: history.subscribe(),
             traced: HashMap::new(),
             order: BTreeMap::new(),
             clock: 0,
@@ -132,16 +131,16 @@ impl Telemetry {
         })?;
         Ok(Telemetry {
             queue,
+            history,
             lost,
             traces,
             logs,
         })
     }
 
-    /// Tells where the events are that were recorded before it listened.
+    /// Tells where the events are that were recorded before it listened. What needs them waits until then.
     pub fn attach(&self, engine: Engine) {
-        // At the start the queue is empty.
-        let _ = self.queue.try_send(Item::History(engine));
+        self.history.send_replace(Some(engine));
     }
 
     /// Sends what there is, but not for long.
@@ -155,6 +154,8 @@ impl Telemetry {
         if timeout(SENDING_TIME_MAX, closing).await.is_err() {
             tracing::warn!("the collector did not take all telemetry before the end");
         }
+        // The engine, which tells this observer, is to be let go of.
+        self.history.send_replace(None);
     }
 
     /// Its counts.
@@ -163,7 +164,7 @@ impl Telemetry {
         let all: Vec<[Sample; 4]> = outboxes().map(|outbox| outbox.samples()).collect();
         // Samples of one name follow each other.
         let by_name =
-            (0..4).flat_map(|index| all.iter().map(move |samples| samples[index].clone()));
+            (0..4_usize).flat_map(|index| all.iter().map(move |samples| samples[index].clone()));
         let lost = labelled(
             SampleKind::Counter,
             "otlp_events_dropped",
@@ -197,7 +198,7 @@ impl Observer for Telemetry {
 struct Worker {
     traces: Option<Arc<Outbox>>,
     logs: Option<Arc<Outbox>>,
-    history: Option<Engine>,
+    history: watch::Receiver<Option<Engine>>,
     /// By ARN, with the time when it was heard of.
     traced: HashMap<Arc<str>, (u64, Traced)>,
     order: BTreeMap<u64, Arc<str>>,
@@ -210,10 +211,7 @@ impl Worker {
         while let Some(item) = queue.recv().await {
             match item {
                 Item::Events(observed) => self.take(&observed).await,
-                Item::History(engine) => self.history = Some(engine),
                 Item::Close(sent) => {
-                    // The engine's store is to be let go of.
-                    self.history = None;
                     for outbox in self.traces.iter().chain(&self.logs) {
                         outbox.close().await;
                     }
@@ -226,28 +224,32 @@ impl Worker {
 
     async fn take(&mut self, observed: &Observed) {
         let mut traced = self.traced(observed).await;
+        let logs = self.logs.as_ref();
+        let logs = logs.filter(|_| observed.logging.is_some());
         let (mut ended, mut over) = (Vec::new(), false);
         for entry in &observed.entries {
-            let place = &entry.event.place;
-            let before = traced.as_ref().map(|traced| traced.span_at(place));
+            let span = |traced: &Option<Traced>| {
+                let traced = traced.as_ref().filter(|_| logs.is_some());
+                traced.map(|traced| traced.span_of(entry))
+            };
+            let before = span(&traced);
             if let Some(traced) = &mut traced {
                 traced.fold(entry, &mut ended);
             }
             over = entry.event.what.is_ending();
-            let Some(logs) = &self.logs else { continue };
-            // What begins a span belongs to it, and what ends one does.
-            let began = spans::begins(&entry.event.what);
-            let after = traced.as_ref().map(|traced| traced.span_at(place));
-            let span = if began { after } else { before };
-            if let Some(record) = records::record(observed, entry, span) {
-                logs.push(record.encode(now_ns()));
+            if let Some(logs) = logs {
+                // What begins a span belongs to it, and what ends one does.
+                let began = spans::begins(&entry.event.what);
+                let span = if began { span(&traced) } else { before };
+                let record = records::record(observed, entry, span);
+                record
+                    .iter()
+                    .for_each(|record| logs.push(record.encode(now_ns())));
             }
         }
         if let Some(traces) = &self.traces {
-            ended
-                .iter()
-                .map(Span::encode)
-                .for_each(|span| traces.push(span));
+            let spans = ended.iter().map(Span::encode);
+            spans.for_each(|span| traces.push(span));
         }
         if let Some(traced) = traced.filter(|_| !over) {
             self.keep(observed.execution_arn.clone(), traced);
@@ -275,7 +277,10 @@ impl Worker {
 
     /// Folds the events before that one as the store has them. What is not there is missing in the trace.
     async fn read(&self, observed: &Observed, traced: &mut Traced, before: u64) {
-        let Some(engine) = &self.history else { return };
+        let mut history = self.history.clone();
+        let attached = history.wait_for(Option::is_some).await;
+        let engine = attached.ok().and_then(|engine| engine.clone());
+        let Some(engine) = engine else { return };
         let caller = Caller {
             tenant: observed.tenant.clone(),
             region: observed

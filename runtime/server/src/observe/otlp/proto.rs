@@ -9,7 +9,6 @@ use stepwell_engine::{SpanId, TraceId};
 pub(super) enum Any {
     Text(String),
     Int(i64),
-    Bool(bool),
 }
 
 /// An attribute.
@@ -227,7 +226,6 @@ fn attributes(w: &mut Writer, field: u32, attributes: &[Attribute]) {
             w.text(1, key);
             w.message(2, |w| match value {
                 Any::Text(text) => w.text(1, text),
-                Any::Bool(value) => w.number(2, u64::from(*value)),
                 // A negative number takes ten bytes, as its two's complement does.
                 Any::Int(value) => w.number(3, value.cast_unsigned()),
             });
@@ -314,7 +312,7 @@ mod tests {
             kind: SpanKind::Client,
             start_ns: 1_000_000,
             end_ns: 2_000_000,
-            attributes: vec![("i", Any::Int(-1)), ("b", Any::Bool(false))],
+            attributes: vec![("i", Any::Int(-1)), ("t", Any::Text(String::new()))],
             events: vec![(1_500_000, "started")],
             link: Some([4; 8]),
             status: SpanStatus::Error("why".to_owned()),

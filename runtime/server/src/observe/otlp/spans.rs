@@ -158,8 +158,16 @@ impl Traced {
         }
     }
 
-    /// The span that what happens there now belongs to.
-    pub(super) fn span_at(&self, place: &Place) -> (TraceId, SpanId) {
+    /// The span that an event belongs to: the execution's, or that of what is open where it happens.
+    pub(super) fn span_of(&self, entry: &HistoryEntry) -> (TraceId, SpanId) {
+        let (what, place) = (&entry.event.what, &entry.event.place);
+        let begins = matches!(
+            what,
+            What::ExecutionStarted { .. } | What::ExecutionRedriven { .. }
+        );
+        if begins || what.is_ending() {
+            return (self.context.trace, execution_span(&self.arn, self.redrives));
+        }
         let state = self.states.get(place).filter(|state| !state.ended);
         let span = match state {
             Some(state) if state.attempt.is_some() => {
@@ -475,4 +483,151 @@ pub(super) fn begins(what: &What) -> bool {
             | What::StateEntered { .. }
             | What::Scheduled(_)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_interp::{Event, Failure, FailureClass};
+    use stepwell_query::Value;
+
+    use super::*;
+
+    /// Events at these places, a millisecond apart, folded into spans.
+    fn folded(events: Vec<(&[u32], What)>) -> Vec<Span> {
+        let entries = events
+            .into_iter()
+            .zip(1..)
+            .map(|((place, what), id)| HistoryEntry {
+                id,
+                event: Event {
+                    at: Timestamp(1_000 + id),
+                    previous: 0,
+                    place: Place(place.into()),
+                    what,
+                },
+            });
+        let observed = Observed {
+            tenant: "1".into(),
+            execution_arn: "arn:e".into(),
+            start: Arc::default(),
+            started_at: Timestamp(1_000),
+            redrives: 0,
+            redriven_at: None,
+            logging: None,
+            trace: None,
+            entries: entries.collect(),
+        };
+        let context = TraceContext {
+            trace: [7; 16],
+            parent: Some([8; 8]),
+        };
+        let mut traced = Traced::new(&observed, context);
+        let mut spans = Vec::new();
+        for entry in &observed.entries {
+            traced.fold(entry, &mut spans);
+        }
+        spans
+    }
+
+    fn entered(kind: StateKind, name: &str) -> What {
+        What::StateEntered {
+            kind,
+            name: name.into(),
+            input: Value::Null,
+        }
+    }
+
+    fn exited(kind: StateKind, name: &str) -> What {
+        What::StateExited {
+            kind,
+            name: name.into(),
+            output: Value::Null,
+            assigned: Arc::default(),
+            next: None,
+        }
+    }
+
+    fn failed() -> What {
+        What::ExecutionFailed {
+            error: Some("E".into()),
+            cause: None,
+        }
+    }
+
+    #[test]
+    fn flows_are_below_the_state_that_they_are_of() {
+        let evaluation = What::EvaluationFailed {
+            state: "Inner".into(),
+            error: "Own".into(),
+            cause: "c".into(),
+            location: "l".into(),
+            terminal: false,
+        };
+        let lost = Failure {
+            error: Some("Lost".into()),
+            cause: None,
+            class: FailureClass::Named,
+        };
+        let iteration = What::IterationFailed {
+            name: "Map".into(),
+            index: 1,
+            failure: lost,
+        };
+        let map = StateKind::Map;
+        let spans = folded(vec![
+            (&[], entered(map, "Map")),
+            (&[0], entered(StateKind::Wait, "Inner")),
+            (&[1], entered(StateKind::Wait, "Second")),
+            (&[0], evaluation),
+            (&[], iteration),
+            (&[], What::FlowsFailed { kind: map }),
+            (&[], exited(map, "Map")),
+            (&[], failed()),
+        ]);
+        let names: Vec<&str> = spans.iter().map(|span| &*span.name).collect();
+        assert_eq!(names, ["Second", "Inner", "Map", ""]);
+        let [second, inner, map, root] = spans.as_slice() else {
+            panic!("{spans:#?}")
+        };
+        assert_eq!((inner.parent, second.parent), (Some(map.id), Some(map.id)));
+        assert_eq!((map.parent, root.parent), (Some(root.id), Some([8; 8])));
+        assert_eq!(second.status, SpanStatus::Error("Lost".to_owned()));
+        assert_eq!(inner.status, SpanStatus::Error("Own".to_owned()));
+        assert_eq!(map.status, SpanStatus::Ok, "it caught");
+        let handled = ("stepwell.state.handled_error", text("Own"));
+        assert!(map.attributes.contains(&handled), "{map:#?}");
+        assert_eq!(root.status, SpanStatus::Error("E".to_owned()));
+    }
+
+    #[test]
+    fn a_redrive_goes_on_with_what_its_end_left_open() {
+        let redriven = What::ExecutionRedriven {
+            count: 1,
+            timeout_at: None,
+            token: None,
+        };
+        let spans = folded(vec![
+            (&[], entered(StateKind::Wait, "Wait")),
+            (&[], failed()),
+            (&[], redriven),
+            (&[], exited(StateKind::Wait, "Wait")),
+            (
+                &[],
+                What::ExecutionSucceeded {
+                    output: Value::Null,
+                },
+            ),
+        ]);
+        let [first, root, again, redriven] = spans.as_slice() else {
+            panic!("{spans:#?}")
+        };
+        assert_eq!(
+            (first.parent, again.parent),
+            (Some(root.id), Some(redriven.id))
+        );
+        assert_ne!(first.id, again.id);
+        assert_eq!(redriven.link, Some(root.id));
+        assert_eq!(again.start_ns, redriven.start_ns, "from the redrive on");
+        assert_eq!(redriven.status, SpanStatus::Ok);
+    }
 }

@@ -351,11 +351,8 @@ impl Webhook {
         {
             return Err(format!("`account` is 12 digits, not `{account}`"));
         }
-        let named = self.statuses.iter().flatten();
-        if let Some(other) = named
-            .into_iter()
-            .find(|status| !STATUSES.contains(&status.as_str()))
-        {
+        let mut named = self.statuses.iter().flatten();
+        if let Some(other) = named.find(|status| !STATUSES.contains(&status.as_str())) {
             let known = STATUSES.join(", ");
             return Err(format!(
                 "`{other}` is no status of an execution; they are {known}"

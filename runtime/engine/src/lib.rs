@@ -62,10 +62,10 @@ mod vault;
 mod versions;
 
 pub use api::{
-    Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
-    MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
-    StartedExecution, Status, SyncResult, UpdateMachine, Version,
+    Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine,
+    Execution, ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings,
+    MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route,
+    StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};

@@ -75,11 +75,7 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            mode: if start.express {
-                Mode::ExpressAsync
-            } else {
-                Mode::Durable
-            },
+            mode: mode(&start),
             start: Box::new(start),
             reply: StartReply::Started(reply, None),
         };
@@ -104,5 +100,13 @@ impl World {
             }
         }
         self.starts.extend(waiting);
+    }
+}
+
+fn mode(start: &Start) -> Mode {
+    if start.express {
+        Mode::ExpressAsync
+    } else {
+        Mode::Durable
     }
 }

@@ -7,6 +7,7 @@ mod place;
 mod plugin;
 mod serve;
 mod tenant;
+mod trigger;
 
 use clap::{Parser, Subcommand};
 
@@ -19,6 +20,7 @@ pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{CompileArgs, PluginCommand};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
+pub(crate) use trigger::{HttpArgs, MissedArg, RuleArgs, ScheduleArgs, TriggerCommand};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
@@ -57,6 +59,9 @@ pub(crate) enum Command {
     /// Write, build, check and call plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Start executions by schedules, HTTP requests and events
+    #[command(subcommand)]
+    Trigger(TriggerCommand),
     /// Add, list and remove tenants and their access keys, set their quotas; read the audit log
     #[command(subcommand)]
     Tenant(TenantCommand),

@@ -55,6 +55,7 @@ mod starts;
 mod tags;
 mod tenants;
 mod tokens;
+mod triggers;
 mod usage;
 mod vault;
 mod versions;
@@ -88,4 +89,9 @@ pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
+pub use triggers::{
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
+    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
+    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
+};
 pub use vault::Vault;

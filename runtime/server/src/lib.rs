@@ -14,8 +14,10 @@ mod lambda;
 mod limits;
 mod metrics;
 mod router;
+mod scheduler;
 mod serve;
 mod tls;
+mod triggers;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;

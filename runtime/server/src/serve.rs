@@ -13,6 +13,7 @@ use crate::{
     lambda,
     metrics::Metrics,
     router::router,
+    scheduler,
 };
 
 /// What all requests share.
@@ -33,7 +34,12 @@ impl ServerState {
         engine: Engine,
         sandbox_metrics: SandboxMetrics,
     ) -> ServerState {
-        let operations = [aws::operation_names(), lambda::operation_names()].concat();
+        let operations = [
+            aws::operation_names(),
+            lambda::operation_names(),
+            scheduler::operation_names(),
+        ]
+        .concat();
         let mut metrics = Metrics::new(&operations, engine.clone(), sandbox_metrics);
         if let Some(tls) = &config.tls {
             metrics.tell_tls(tls.counts());

@@ -33,7 +33,8 @@ pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
 
 use crate::{
     aws::{self, Fault},
-    lambda,
+    lambda, scheduler,
+    triggers::EVENTS_PATH,
 };
 use keys::Keys;
 use sigv4::Signed;
@@ -45,6 +46,8 @@ const STS: &str = "sts";
 const IAM: &str = "iam";
 const LOGS: &str = "logs";
 const FUNCTIONS: &str = "lambda";
+const SCHEDULER: &str = "scheduler";
+const EVENTS: &str = "events";
 const METRICS: &str = "/metrics";
 
 /// How requests are authenticated.
@@ -106,7 +109,8 @@ impl Gate {
         body: Body,
         address: String,
     ) -> Result<(Identity, bytes::Bytes), Fault> {
-        if parts.uri.path() == METRICS
+        // Who sends events, or scrapes, may know no signatures.
+        if [METRICS, EVENTS_PATH].contains(&parts.uri.path())
             && let Some(given) = basic(&parts.headers)
         {
             let key = self.by_password(&given).await?;
@@ -116,7 +120,9 @@ impl Gate {
                 region: Arc::from(""),
                 address,
             };
-            return Ok((identity, bytes::Bytes::new()));
+            let body_max = aws::body_bytes_max(self.engine.raised_limits(&identity.key.account));
+            let body = aws::read_body(body, &parts.headers, body_max).await?;
+            return Ok((identity, body));
         }
         let signed = Signed::read(&parts.headers, &parts.uri)?;
         let of_functions = lambda::is_own_path(parts.uri.path());
@@ -126,6 +132,10 @@ impl Gate {
             &[STS, IAM]
         } else if aws::is_of_logs(&parts.headers) {
             &[LOGS]
+        } else if scheduler::is_own_path(parts.uri.path()) {
+            &[SCHEDULER]
+        } else if aws::is_of_events(&parts.headers) || parts.uri.path() == EVENTS_PATH {
+            &[EVENTS]
         } else {
             &[STATES]
         };
@@ -217,7 +227,8 @@ impl Gate {
         self.keys.forget(id);
     }
 
-    fn address(&self, parts: &Parts) -> String {
+    /// Where a request comes from.
+    pub(crate) fn address(&self, parts: &Parts) -> String {
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
         let forwarded = forwarded
             .filter(|_| self.authentication.behind_proxy)

@@ -4,6 +4,7 @@
 mod activities;
 mod aliases;
 mod constraint;
+mod events;
 mod executions;
 mod fault;
 mod history;
@@ -35,6 +36,7 @@ use http_body_util::BodyExt;
 use stepwell_engine::Caller;
 use uuid::Uuid;
 
+pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
 pub(crate) use fault::Fault;
 pub(crate) use history::{HistoryPage, WireEvent, WireFields};
@@ -52,6 +54,7 @@ use crate::{
     },
     metrics::Outcome,
     serve::ServerState,
+    triggers,
 };
 use operation::{Call, Operation};
 
@@ -78,7 +81,10 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
         None if log_groups::is_its(target) => {
             log_groups::answer(state, target, &parts, body, &request_id).await
         }
-        None if admin::is_ours(target) => run_own(state, target, &parts, body, &request_id).await,
+        None if events::is_its(target) => {
+            events::answer(state, target, &parts, body, &request_id).await
+        }
+        None if admin::is_ours(target) || triggers::is_ours(target) => run_own(state, target, &parts, body, &request_id).await,
         None => Err(accepted_type(&parts.headers)
             .err()
             .unwrap_or_else(|| Fault::unknown_operation(target))),
@@ -181,12 +187,20 @@ async fn run_own(
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
     let body = read_body(body, &parts.headers, body_bytes_max(false)).await?;
+    if triggers::is_ours(target) {
+        return triggers::own(state, target, parts, &body, request_id).await;
+    }
     admin::answer(state, target, parts, &body, request_id).await
 }
 
 /// Whether a request is one to CloudWatch Logs.
 pub(crate) fn is_of_logs(headers: &HeaderMap) -> bool {
     log_groups::is_its(target(headers))
+}
+
+/// Whether a request is one to EventBridge.
+pub(crate) fn is_of_events(headers: &HeaderMap) -> bool {
+    events::is_its(target(headers))
 }
 
 fn target(headers: &HeaderMap) -> &str {

@@ -1,0 +1,270 @@
+//! Looks at what is due and fires it. Hides how much at a time, and when it looks again.
+//!
+//! A node does, the one that holds the first partition. Two that both believe to hold it (one is slow to notice) start the same
+//! executions under the same names, and one of them finds its record changed.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream};
+use stepwell_interp::Timestamp;
+use tokio::sync::Notify;
+
+use super::{
+    Attempted, Counts, FiringOutcome, TriggerKind,
+    firing::{self, Ended, Step},
+    http::LastRequests,
+    iso,
+    queue::{Due, Queue},
+    run_name,
+    schedules::{self, ScheduleRecord},
+};
+use crate::{
+    api::{Caller, StartRequest},
+    engine::Engine,
+    error::Error,
+    journal::{CatalogKey, CatalogRecord, Write},
+    limits::{DUE_AT_A_TIME, DUE_PAGE, TRIGGERS_REST_MAX, TRIGGERS_REST_MIN},
+    node, reader, record,
+};
+
+/// Characters of a schedule's name in those of its executions.
+const NAME_CHARS: usize = 27;
+
+/// What a node's keeper of triggers shares with those who make something due.
+#[derive(Default)]
+pub(crate) struct TriggerKeeper {
+    called: Notify,
+    /// When it looks again without being called.
+    next_ms: AtomicU64,
+    pub(super) counts: Counts,
+    pub(super) requests: LastRequests,
+}
+
+impl TriggerKeeper {
+    /// Something is due then.
+    pub(super) fn call(&self, at_ms: u64) {
+        if self.next_ms.fetch_min(at_ms, SeqCst) > at_ms {
+            self.called.notify_one();
+        }
+    }
+
+    /// Waits until something may be due.
+    pub(crate) async fn rest(&self, rest: Duration) {
+        let _ = tokio::time::timeout(rest, self.called.notified()).await;
+    }
+}
+
+impl Engine {
+    /// Fires what is due by now; tells how long nothing else is.
+    pub(crate) async fn fire_due(&self) -> Duration {
+        let keeper = &self.node().triggers;
+        // Who makes something due from here on calls.
+        keeper.next_ms.store(u64::MAX, SeqCst);
+        let now = node::now();
+        match self.fire_due_at(now).await {
+            Ok(next_ms) => {
+                let next_ms = next_ms.unwrap_or(u64::MAX);
+                keeper.next_ms.fetch_min(next_ms, SeqCst);
+                let rest = Duration::from_millis(next_ms.saturating_sub(node::now().0));
+                rest.clamp(TRIGGERS_REST_MIN, TRIGGERS_REST_MAX)
+            }
+            Err(error) => {
+                tracing::error!(%error, "what triggers have due cannot be read or written; it is tried again");
+                TRIGGERS_REST_MAX
+            }
+        }
+    }
+
+    /// Fires a page of each queue; tells when the next entry is due.
+    pub(crate) async fn fire_due_at(&self, now: Timestamp) -> Result<Option<u64>, Error> {
+        let schedules = self.fire_queue(Queue::Schedules, now).await?;
+        let deliveries = self.fire_queue(Queue::Deliveries, now).await?;
+        Ok(schedules.into_iter().chain(deliveries).min())
+    }
+
+    async fn fire_queue(&self, queue: Queue, now: Timestamp) -> Result<Option<u64>, Error> {
+        let journal = &self.node().journal;
+        let page = journal.scan("", queue.kind(), "", None, DUE_PAGE).await;
+        let mut due: Vec<(Due, CatalogRecord)> = Vec::new();
+        let mut next = None;
+        for stored in page.map_err(reader::broken)? {
+            let Some(entry) = Due::of(&stored.key.name) else {
+                tracing::error!(name = &*stored.key.name, "an entry of what is due has no time");
+                continue;
+            };
+            if entry.at_ms > now.0 {
+                next = Some(entry.at_ms);
+                break;
+            }
+            due.push((entry, stored));
+        }
+        if due.len() == DUE_PAGE as usize {
+            // There may be more.
+            next = Some(now.0);
+        }
+        let fired = stream::iter(due).map(|(entry, stored)| async move {
+            match queue {
+                Queue::Schedules => self.fire_schedule(&entry, now).await,
+                Queue::Deliveries => self.deliver(&entry, &stored, now).await,
+            }
+        });
+        let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
+        while let Some(fired) = fired.next().await {
+            // What one leads to, another run or another try, may be due before what was seen.
+            let again = fired?;
+            next = next.into_iter().chain(again).min();
+        }
+        Ok(next)
+    }
+
+    /// Does what is to be done about one schedule; tells when it is due again.
+    async fn fire_schedule(&self, entry: &Due, now: Timestamp) -> Result<Option<u64>, Error> {
+        let key = CatalogKey {
+            tenant: entry.tenant.clone(),
+            kind: schedules::KIND.into(),
+            name: entry.name.clone(),
+        };
+        let found = match self.stored_schedule(&key).await {
+            Ok(found) => found,
+            Err(error @ (Error::Damaged(_) | Error::Broken(_))) => {
+                return self.put_aside(entry, now, &error).await;
+            }
+            Err(error) => return Err(error),
+        };
+        let due_ms = found.as_ref().and_then(|(record, _)| record.due_ms());
+        let Some((record, revision)) = found.filter(|_| due_ms == Some(entry.at_ms)) else {
+            // It was changed since the entry was read, or had been put aside.
+            let mut right = vec![Queue::Schedules.remove(entry)];
+            right.extend(due_ms.map(|at_ms| {
+                let own = Due {
+                    at_ms,
+                    ..entry.clone()
+                };
+                Queue::Schedules.put(&own, Arc::from(&b""[..]))
+            }));
+            let _ = self.verdict(Write::Catalog(right)).await?;
+            return Ok(due_ms);
+        };
+        let timing = match record.timing() {
+            Ok(timing) => timing,
+            Err(why) => return self.put_aside(entry, now, &Error::Broken(why)).await,
+        };
+        let counts = &self.node().triggers.counts;
+        let count = |outcome, more| counts.add(TriggerKind::Schedule, outcome, more);
+        let after = match firing::step(&record, &timing, now.0) {
+            Step::Nothing => return Ok(record.due_ms()),
+            Step::Pass { missed, next_s } => {
+                count(FiringOutcome::Missed, missed);
+                firing::passed(&record, missed, next_s)
+            }
+            Step::GiveUp { due_s } => {
+                let why = record.last_failed.as_ref().and_then(|last| last.error.clone());
+                let never = Ended::Never(why.unwrap_or_else(|| "it is too late".to_owned()));
+                count(FiringOutcome::Failed, 1);
+                firing::ended(&record, &timing, due_s, u32::MAX, never, now.0).0
+            }
+            Step::Start { due_s, attempt } => {
+                let attempted = self.start_run(&key, &record, due_s, attempt).await;
+                let repeated = matches!(attempted, Attempted::Started { now: false, .. });
+                let ended = match attempted {
+                    Attempted::Started { arn, .. } => Ended::Started(arn),
+                    Attempted::Later(why) => Ended::Later(why),
+                    Attempted::Never(why) => Ended::Never(why),
+                };
+                let (after, outcome) =
+                    firing::ended(&record, &timing, due_s, attempt, ended, now.0);
+                count(if repeated { FiringOutcome::Repeated } else { outcome }, 1);
+                after
+            }
+        };
+        let kept = Some(&after).filter(|after| !firing::is_over(after));
+        let write = schedules::writes(&key, Some((&record, revision)), kept);
+        match self.verdict(write).await? {
+            Ok(_) => Ok(kept.and_then(ScheduleRecord::due_ms)),
+            // Someone changed it meanwhile: it is looked at again.
+            Err(_) => Ok(Some(now.0)),
+        }
+    }
+
+    async fn start_run(
+        &self,
+        key: &CatalogKey,
+        record: &ScheduleRecord,
+        due_s: i64,
+        attempt: u32,
+    ) -> Attempted {
+        let region = key.name.split('/').next().unwrap_or_default();
+        let caller = Caller {
+            tenant: key.tenant.clone(),
+            region: region.into(),
+        };
+        let short: String = record.spec.name.chars().take(NAME_CHARS).collect();
+        let time = iso(due_s).replace(['-', ':'], "");
+        let name = run_name(
+            &format!("{short}-{time}"),
+            &["schedule", &record.uid, &due_s.to_string()],
+        );
+        let request = StartRequest {
+            machine_arn: record.spec.target.arn.clone(),
+            input: Some(record.input(&caller, due_s, &name, attempt)),
+            name: Some(name),
+            trace_header: None,
+        };
+        self.attempt(&caller, request).await
+    }
+
+    /// Starts the execution of a run, unless it was started before.
+    pub(super) async fn attempt(&self, caller: &Caller, request: StartRequest) -> Attempted {
+        match self.start_once(caller, request).await {
+            Ok(once) => Attempted::Started {
+                arn: once.started.execution_arn.to_string(),
+                now: once.before.is_none(),
+            },
+            Err(error) => Attempted::of_error(error),
+        }
+    }
+
+    /// What cannot be read must not hold up the others: its entry is looked at again in an hour.
+    async fn put_aside(
+        &self,
+        entry: &Due,
+        now: Timestamp,
+        error: &Error,
+    ) -> Result<Option<u64>, Error> {
+        const ASIDE_MS: u64 = 3_600_000;
+        tracing::error!(
+            %error,
+            tenant = &*entry.tenant,
+            schedule = &*entry.name,
+            "a schedule cannot be read and does not run"
+        );
+        let later = Due {
+            at_ms: now.0 + ASIDE_MS,
+            ..entry.clone()
+        };
+        let moved = vec![
+            Queue::Schedules.remove(entry),
+            Queue::Schedules.put(&later, Arc::from(&b""[..])),
+        ];
+        let _ = self.verdict(Write::Catalog(moved)).await?;
+        Ok(Some(later.at_ms))
+    }
+
+    /// Something may be due earlier than the keeper knows.
+    pub(super) fn call_keeper(&self, at_ms: Option<u64>) {
+        if let Some(at_ms) = at_ms {
+            self.node().triggers.call(at_ms);
+        }
+    }
+
+    /// How often triggers fired since the engine was opened.
+    pub fn trigger_counts(&self) -> Vec<(TriggerKind, FiringOutcome, u64)> {
+        self.node().triggers.counts.all()
+    }
+}

@@ -308,9 +308,17 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn call(&self, operation: &str, request: &Value) -> Result<Value, CallError> {
+        self.call_of(&format!("AWSStepFunctions.{operation}"), request)
+    }
+
+    /// One call of any API of AWS's JSON protocol, by its whole target.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub fn call_of(&self, target: &str, request: &Value) -> Result<Value, CallError> {
         let body = request.to_string();
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: AWSStepFunctions.{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             self.address,
             body.len()
         );
@@ -343,6 +351,23 @@ impl Client {
             self.address
         );
         self.exchange(&head, "")
+    }
+
+    /// Status and body of a request that brings a body.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Result<(u16, String)> {
+        let more: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        self.exchange(&head, body)
     }
 
     fn exchange(&self, head: &str, body: &str) -> Result<(u16, String)> {

@@ -28,6 +28,7 @@ fn main() {
     trials.extend(suites::clients::trials());
     trials.extend(suites::recorded_wire::trials());
     trials.extend(suites::tls::trials());
+    trials.extend(suites::triggers::trials());
     trials.extend(suites::tidy::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

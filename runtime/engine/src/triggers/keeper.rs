@@ -192,7 +192,7 @@ impl Engine {
         }
     }
 
-    async fn start_run(
+    pub(super) async fn start_run(
         &self,
         key: &CatalogKey,
         record: &ScheduleRecord,

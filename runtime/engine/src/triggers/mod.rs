@@ -12,6 +12,8 @@ mod firing;
 mod groups;
 mod http;
 mod keeper;
+#[cfg(test)]
+mod life;
 mod pattern;
 mod queue;
 mod removal;

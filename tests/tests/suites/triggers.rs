@@ -84,7 +84,8 @@ fn at(seconds: u64) -> Result<String> {
 }
 
 fn events(client: &Client, number: u64) -> Result<usize> {
-    let event = json!({"Source": "kill", "DetailType": "n", "Detail": json!({"n": number}).to_string()});
+    let event =
+        json!({"Source": "kill", "DetailType": "n", "Detail": json!({"n": number}).to_string()});
     match client.call_of("AWSEvents.PutEvents", &json!({"Entries": [event]})) {
         Ok(answer) => {
             ensure!(answer["FailedEntryCount"] == 0, "{answer}");
@@ -138,7 +139,10 @@ fn start_once_over_kills() -> Result<()> {
     })?;
     for number in 0..SCHEDULES {
         let stem = format!("s-{number}-");
-        let of_it: Vec<_> = names.iter().filter(|(name, _)| name.starts_with(&stem)).collect();
+        let of_it: Vec<_> = names
+            .iter()
+            .filter(|(name, _)| name.starts_with(&stem))
+            .collect();
         ensure!(of_it.len() == 1 && *of_it[0].1 == 1, "{stem}: {of_it:?}");
     }
     until("all events", || {
@@ -156,7 +160,10 @@ fn start_once_over_kills() -> Result<()> {
         let input: Value = serde_json::from_str(told["input"].as_str().context("an input")?)?;
         *numbers.entry(input["detail"]["n"].as_u64()).or_insert(0) += 1;
     }
-    ensure!(numbers.values().all(|count| *count == 1), "an event started twice: {numbers:?}");
+    ensure!(
+        numbers.values().all(|count| *count == 1),
+        "an event started twice: {numbers:?}"
+    );
     println!(
         "triggers: {SCHEDULES} schedules and {accepted} accepted events over {KILLS} kills, {} executions",
         names.len() + started.len()
@@ -189,13 +196,19 @@ fn http_endpoints() -> Result<()> {
     let post = |path: &str, headers: &[(&str, &str)], body: &str| client.post(path, headers, body);
 
     secrets(&client, path, secret)?;
-    let (status, answer) = post(&format!("{path}?a=1"), &[own, JSON, ("X-Own", "y")], r#"{"n":1}"#)?;
+    let (status, answer) = post(
+        &format!("{path}?a=1"),
+        &[own, JSON, ("X-Own", "y")],
+        r#"{"n":1}"#,
+    )?;
     ensure!(status == 202, "{status} {answer}");
     let answer: Value = serde_json::from_str(&answer)?;
     let told = client.ended(answer["executionArn"].as_str().context("an ARN")?, END_MAX)?;
     let input: Value = serde_json::from_str(told["input"].as_str().context("an input")?)?;
     ensure!(
-        input["body"] == json!({"n": 1}) && input["query"] == json!({"a": "1"}) && input["headers"]["x-own"] == "y",
+        input["body"] == json!({"n": 1})
+            && input["query"] == json!({"a": "1"})
+            && input["headers"]["x-own"] == "y",
         "{input}"
     );
     ensure!(input["headers"].get("authorization").is_none(), "{input}");
@@ -208,20 +221,40 @@ fn http_endpoints() -> Result<()> {
     ensure!(other.0 == 422, "{other:?}");
     ensure!(executions(&client, &machine)?.len() == 2, "one a key");
 
-    put("waits", &machine, json!({"waitSeconds": 30, "secret": "none"}))?;
+    put(
+        "waits",
+        &machine,
+        json!({"waitSeconds": 30, "secret": "none"}),
+    )?;
     let waits = format!("/trigger/{ACCOUNT}/waits");
     let (status, output) = post(&waits, &[JSON], r#"{"n":4}"#)?;
     let output: Value = serde_json::from_str(&output)?;
-    ensure!(status == 200 && output["body"]["n"] == 4, "{status} {output}");
-    put("waits", &fails, json!({"waitSeconds": 30, "secret": "none"}))?;
+    ensure!(
+        status == 200 && output["body"]["n"] == 4,
+        "{status} {output}"
+    );
+    put(
+        "waits",
+        &fails,
+        json!({"waitSeconds": 30, "secret": "none"}),
+    )?;
     let (status, told) = post(&waits, &[JSON], "{}")?;
-    ensure!(status == 502 && told.contains("Sold.Out"), "{status} {told}");
+    ensure!(
+        status == 502 && told.contains("Sold.Out"),
+        "{status} {told}"
+    );
     let page = post(&waits, &[JSON, ("Origin", "http://evil.example")], "{}")?;
     ensure!(page.0 == 403, "a page fires what has no secret: {page:?}");
 
-    client.call_of("StepwellTriggers.DisableTrigger", &json!({"kind": "http", "name": "orders"}))?;
+    client.call_of(
+        "StepwellTriggers.DisableTrigger",
+        &json!({"kind": "http", "name": "orders"}),
+    )?;
     ensure!(post(path, &[own, JSON], "{}")?.0 == 403, "it is disabled");
-    client.call_of("StepwellTriggers.DeleteTrigger", &json!({"kind": "http", "name": "orders"}))?;
+    client.call_of(
+        "StepwellTriggers.DeleteTrigger",
+        &json!({"kind": "http", "name": "orders"}),
+    )?;
     ensure!(post(path, &[own, JSON], "{}")?.0 == 404, "it is gone");
     let large = "x".repeat(300_000);
     let (status, _) = post(&waits, &[("Content-Type", "text/plain")], &large)?;
@@ -256,13 +289,20 @@ fn cloud_events() -> Result<()> {
     let rule = json!({"Name": "made", "EventPattern": r#"{"detail-type":[{"prefix":"order."}]}"#});
     client.call_of("AWSEvents.PutRule", &rule)?;
     let target = json!({"Id": "a", "Arn": machine, "InputPath": "$.detail"});
-    client.call_of("AWSEvents.PutTargets", &json!({"Rule": "made", "Targets": [target]}))?;
-    let event = r#"{"specversion":"1.0","id":"1","source":"/shop","type":"order.made","data":{"n":1}}"#;
+    client.call_of(
+        "AWSEvents.PutTargets",
+        &json!({"Rule": "made", "Targets": [target]}),
+    )?;
+    let event =
+        r#"{"specversion":"1.0","id":"1","source":"/shop","type":"order.made","data":{"n":1}}"#;
     let structured = ("Content-Type", "application/cloudevents+json");
     // What is sent again starts nothing anew.
     for _ in 0..2 {
         let (status, answer) = client.post("/events", &[structured], event)?;
-        ensure!(status == 202 && answer.contains("\"1\""), "{status} {answer}");
+        ensure!(
+            status == 202 && answer.contains("\"1\""),
+            "{status} {answer}"
+        );
     }
     let binary = [
         JSON,
@@ -274,18 +314,28 @@ fn cloud_events() -> Result<()> {
     let (status, answer) = client.post("/events", &binary, r#"{"n":2}"#)?;
     ensure!(status == 202, "{status} {answer}");
     let (status, answer) = client.post("/events", &[JSON], r#"{"n":3}"#)?;
-    ensure!(status == 400 && answer.contains("no CloudEvent"), "{status} {answer}");
+    ensure!(
+        status == 400 && answer.contains("no CloudEvent"),
+        "{status} {answer}"
+    );
     let page = [structured, ("Origin", "http://evil.example")];
-    ensure!(client.post("/events", &page, event)?.0 == 403, "a page sends events");
+    ensure!(
+        client.post("/events", &page, event)?.0 == 403,
+        "a page sends events"
+    );
     let metric = |outcome: &str, count: u32| {
         format!("stepwell_triggers_fired_total{{kind=\"event\",outcome=\"{outcome}\"}} {count}\n")
     };
     until("three deliveries", || {
         let (_, metrics) = client.get("/metrics")?;
-        let all = metrics.contains(&metric("started", 2)) && metrics.contains(&metric("repeated", 1));
+        let all =
+            metrics.contains(&metric("started", 2)) && metrics.contains(&metric("repeated", 1));
         Ok(all.then_some(()))
     })?;
-    ensure!(executions(&client, &machine)?.len() == 2, "two events, two executions");
+    ensure!(
+        executions(&client, &machine)?.len() == 2,
+        "two events, two executions"
+    );
     server.stop()
 }
 
@@ -317,7 +367,10 @@ fn are_a_tenants_own() -> Result<()> {
     let (status, answer) = client.post("/events", &[kind, ("Authorization", &ours)], event)?;
     ensure!(status == 202, "{status} {answer}");
     let (status, answer) = client.post("/events", &[kind, ("Authorization", &reads)], event)?;
-    ensure!(status == 400 || status == 403, "a key that reads sends events: {status} {answer}");
+    ensure!(
+        status == 400 || status == 403,
+        "a key that reads sends events: {status} {answer}"
+    );
     let (status, _) = client.post(&format!("/trigger/{A}/none"), &[kind], "{}")?;
     ensure!(status == 404, "{status}");
     server.stop()?;

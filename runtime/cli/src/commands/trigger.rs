@@ -81,7 +81,10 @@ async fn schedule(client: &Client, args: &ScheduleArgs) -> Outcome {
         ("StartDate", args.start.map(|at| json!(at.as_second()))),
         ("EndDate", args.end.map(|at| json!(at.as_second()))),
         ("MissedRuns", missed.map(|missed| json!(missed))),
-        ("Description", args.description.as_ref().map(|text| json!(text))),
+        (
+            "Description",
+            args.description.as_ref().map(|text| json!(text)),
+        ),
         ("GroupName", args.group.as_ref().map(|text| json!(text))),
     ];
     for (name, value) in optional {
@@ -122,7 +125,9 @@ async fn http(client: &Client, args: &HttpArgs) -> Outcome {
     say!("POST {} starts {}", super::text(&put, "path"), args.machine);
     match put["secret"].as_str() {
         Some(secret) => {
-            say!("its secret is told now and never again; send it as `Authorization: Bearer SECRET`:");
+            say!(
+                "its secret is told now and never again; send it as `Authorization: Bearer SECRET`:"
+            );
             super::print(&format!("{secret}\n"))
         }
         None => Ok(()),
@@ -180,7 +185,9 @@ async fn list(client: &Client, as_json: bool) -> Outcome {
         say!("there are no triggers yet; `stepwell trigger schedule`, `http` and `rule` make them");
         return Ok(());
     }
-    let mut table = Table::new(&["kind", "name", "state", "next run", "last run", "starts", "when"]);
+    let mut table = Table::new(&[
+        "kind", "name", "state", "next run", "last run", "starts", "when",
+    ]);
     for trigger in &triggers {
         let text = |key: &str| super::text(trigger, key).to_owned();
         let state = match (trigger["enabled"].as_bool(), trigger.get("lastError")) {
@@ -282,7 +289,10 @@ mod tests {
     fn machines_are_shown_by_their_names() {
         let arn = "arn:aws:states:us-east-1:000000000000:stateMachine:orders:live";
         assert_eq!(machine_names(arn), "orders:live");
-        assert_eq!(machine_names(&format!("{arn} {arn}")), "orders:live, orders:live");
+        assert_eq!(
+            machine_names(&format!("{arn} {arn}")),
+            "orders:live, orders:live"
+        );
         assert_eq!(machine_names(""), "");
     }
 }

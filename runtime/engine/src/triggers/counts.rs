@@ -26,7 +26,8 @@ pub enum FiringOutcome {
 }
 
 impl TriggerKind {
-    pub const ALL: [TriggerKind; 3] = [TriggerKind::Schedule, TriggerKind::Http, TriggerKind::Event];
+    pub const ALL: [TriggerKind; 3] =
+        [TriggerKind::Schedule, TriggerKind::Http, TriggerKind::Event];
 
     /// As it is written.
     pub fn name(self) -> &'static str {

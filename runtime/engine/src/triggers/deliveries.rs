@@ -153,28 +153,7 @@ impl Engine {
             trace_header: None,
         };
         let attempted = self.attempt(&caller, request).await;
-        let accepted = Timestamp(delivery.accepted_ms);
-        let over = delivery.attempts >= delivery.retries_max
-            || now.0.saturating_sub(delivery.accepted_ms) > u64::from(delivery.age_s_max) * 1_000;
-        let (outcome, run, again) = match attempted {
-            Attempted::Started { arn, now: fresh } => {
-                let outcome = match fresh {
-                    true => FiringOutcome::Started,
-                    false => FiringOutcome::Repeated,
-                };
-                (outcome, run_of(accepted, now, Some(arn), None), None)
-            }
-            Attempted::Later(why) if !over => {
-                let attempts = delivery.attempts + 1;
-                let at_ms = now.0.saturating_add(pause_ms(attempts));
-                let run = run_of(accepted, now, None, Some(why));
-                (FiringOutcome::Retried, run, Some((at_ms, attempts)))
-            }
-            Attempted::Later(why) | Attempted::Never(why) => {
-                let run = run_of(accepted, now, None, Some(why));
-                (FiringOutcome::Failed, run, None)
-            }
-        };
+        let (outcome, run, again) = delivery.after(attempted, now);
         let counts = &self.node().triggers.counts;
         counts.add(TriggerKind::Event, outcome, 1);
         let key = last_key(&entry.tenant, &delivery.region, &delivery.rule);
@@ -195,6 +174,38 @@ impl Engine {
         // Refused when another node was faster: then all is done.
         let _ = self.verdict(Write::Catalog(writes)).await?;
         Ok(again)
+    }
+}
+
+impl Delivery {
+    /// How an attempt counts and is told of, and the time and the number of those before the next one, if there is to be one.
+    fn after(
+        &self,
+        attempted: Attempted,
+        now: Timestamp,
+    ) -> (FiringOutcome, LastRun, Option<(u64, u32)>) {
+        let accepted = Timestamp(self.accepted_ms);
+        let age_ms = now.0.saturating_sub(self.accepted_ms);
+        let over = self.attempts >= self.retries_max || age_ms > u64::from(self.age_s_max) * 1_000;
+        let failed = |why| run_of(accepted, now, None, Some(why));
+        match attempted {
+            Attempted::Started { arn, now: fresh } => {
+                let outcome = match fresh {
+                    true => FiringOutcome::Started,
+                    false => FiringOutcome::Repeated,
+                };
+                (outcome, run_of(accepted, now, Some(arn), None), None)
+            }
+            Attempted::Later(why) if !over => {
+                let attempts = self.attempts + 1;
+                let at_ms = now.0.saturating_add(pause_ms(attempts));
+                let again = Some((at_ms, attempts));
+                (FiringOutcome::Retried, failed(why), again)
+            }
+            Attempted::Later(why) | Attempted::Never(why) => {
+                (FiringOutcome::Failed, failed(why), None)
+            }
+        }
     }
 }
 
@@ -414,7 +425,10 @@ mod tests {
 
     #[test]
     fn an_event_is_one_delivery_for_each_target_and_the_same_event_the_same_ones() {
-        let rules = [rule(&[("a", EventInput::Event), ("b", EventInput::Constant("1".into()))])];
+        let rules = [rule(&[
+            ("a", EventInput::Event),
+            ("b", EventInput::Constant("1".into())),
+        ])];
         let names = |id: Option<&str>| {
             let mut batch = Batch::default();
             let answer = batch.take(&caller(), &rules, event(id), Timestamp(5));
@@ -445,7 +459,10 @@ mod tests {
             (|event| event.source.clear(), "InvalidArgument"),
             (|event| event.detail_type.clear(), "InvalidArgument"),
             (|event| event.detail = "[]".into(), "MalformedDetail"),
-            (|event| event.source = "aws.ec2".into(), "NotAuthorizedForSourceException"),
+            (
+                |event| event.source = "aws.ec2".into(),
+                "NotAuthorizedForSourceException",
+            ),
             (
                 |event| event.detail = format!("{{\"a\":\"{}\"}}", "x".repeat(EVENT_BYTES_MAX)),
                 "LimitExceededException",
@@ -455,7 +472,10 @@ mod tests {
             let mut event = event(None);
             change(&mut event);
             let answer = Batch::default().take(&caller(), &[], event, Timestamp(5));
-            assert!(matches!(answer, Accepted::No { code, .. } if code == wanted), "{answer:?}");
+            assert!(
+                matches!(answer, Accepted::No { code, .. } if code == wanted),
+                "{answer:?}"
+            );
         }
     }
 }

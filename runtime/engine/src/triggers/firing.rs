@@ -276,8 +276,15 @@ mod tests {
                 let mut world = world(expression, missed, age_s_max);
                 let now = BEGIN_MS + 3 * HOUR_MS + 5 * MINUTE_MS;
                 world.look(now, &mut 0);
-                assert_eq!(minutes(&world), wanted, "{missed:?} {age_s_max} {expression}");
-                assert_eq!(world.record.missed, passed_over, "{missed:?} {age_s_max} {expression}");
+                assert_eq!(
+                    minutes(&world),
+                    wanted,
+                    "{missed:?} {age_s_max} {expression}"
+                );
+                assert_eq!(
+                    world.record.missed, passed_over,
+                    "{missed:?} {age_s_max} {expression}"
+                );
                 // It goes on in time.
                 world.look(BEGIN_MS + 3 * HOUR_MS + 10 * MINUTE_MS, &mut 0);
                 assert_eq!(minutes(&world).last(), Some(&190));
@@ -300,7 +307,11 @@ mod tests {
         let mut now = BEGIN_MS;
         let mut pauses = Vec::new();
         for attempt in 1..=4 {
-            let Step::Start { due_s, attempt: told } = step(&record, &timing, now) else {
+            let Step::Start {
+                due_s,
+                attempt: told,
+            } = step(&record, &timing, now)
+            else {
                 panic!("attempt {attempt} is due")
             };
             assert_eq!(told, attempt);
@@ -308,7 +319,11 @@ mod tests {
             let (after, outcome) = ended(&record, &timing, due_s, told, busy, now);
             record = after;
             let last = attempt == 4;
-            let wanted = if last { FiringOutcome::Failed } else { FiringOutcome::Retried };
+            let wanted = if last {
+                FiringOutcome::Failed
+            } else {
+                FiringOutcome::Retried
+            };
             assert_eq!(outcome, wanted);
             if let Some(due) = record.due_ms() {
                 pauses.push(due - now);
@@ -318,7 +333,10 @@ mod tests {
         }
         assert_eq!(pauses[..3], [1_000, 2_000, 4_000]);
         assert_eq!((record.failed, record.started), (1, 0));
-        assert_eq!(record.next_s, Some(i64::try_from((BEGIN_MS + HOUR_MS) / 1_000).unwrap()));
+        assert_eq!(
+            record.next_s,
+            Some(i64::try_from((BEGIN_MS + HOUR_MS) / 1_000).unwrap())
+        );
     }
 
     #[test]
@@ -328,10 +346,17 @@ mod tests {
         let later = BEGIN_MS + 12 * MINUTE_MS;
         let mut spec = old.spec.clone();
         spec.target.input = Some("1".into());
-        assert_eq!(old.changed(spec.clone(), later).unwrap().next_s, old.next_s, "due stays due");
+        assert_eq!(
+            old.changed(spec.clone(), later).unwrap().next_s,
+            old.next_s,
+            "due stays due"
+        );
         spec.expression = "rate(7 minutes)".into();
         let later_s = i64::try_from(later / 1_000).unwrap();
-        assert_eq!(old.changed(spec.clone(), later).unwrap().next_s, Some(later_s));
+        assert_eq!(
+            old.changed(spec.clone(), later).unwrap().next_s,
+            Some(later_s)
+        );
         // The clock went back: never a run before one that there was.
         let changed = old.changed(spec, BEGIN_MS - HOUR_MS).unwrap();
         assert!(changed.next_s > old.last_s);
@@ -341,7 +366,11 @@ mod tests {
         assert_eq!(off.due_ms(), None);
         let on = off.changed(old.spec.clone(), later).unwrap();
         let twenty = i64::try_from(BEGIN_MS / 1_000).unwrap() + 20 * 60;
-        assert_eq!(on.next_s, Some(twenty), "what was due meanwhile does not come back");
+        assert_eq!(
+            on.next_s,
+            Some(twenty),
+            "what was due meanwhile does not come back"
+        );
     }
 
     #[test]

@@ -202,9 +202,8 @@ impl Engine {
     ) -> Result<(), TriggerError> {
         let name = named(caller, arn)?;
         self.change_group(&key(caller, name), |group| {
-            let gone = |key: &String| {
-                removed.contains(key) || added.iter().any(|(added, _)| added == key)
-            };
+            let gone =
+                |key: &String| removed.contains(key) || added.iter().any(|(added, _)| added == key);
             group.tags.retain(|(key, _)| !gone(key));
             group.tags.extend(added.iter().cloned());
             check_tags(&group.tags)
@@ -280,7 +279,9 @@ fn default_group(caller: &Caller) -> ScheduleGroup {
 fn named<'a>(caller: &Caller, arn: &'a str) -> Result<&'a str, TriggerError> {
     let name = arn.strip_prefix(&group_arn(caller, ""));
     name.ok_or_else(|| {
-        TriggerError::NotFound(format!("{arn} is no schedule group of this account and region"))
+        TriggerError::NotFound(format!(
+            "{arn} is no schedule group of this account and region"
+        ))
     })
 }
 

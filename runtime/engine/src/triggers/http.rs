@@ -209,9 +209,10 @@ impl Engine {
             };
             let kept = before.as_ref().and_then(|old| old.secret_sha256.clone());
             let record = HttpRecord {
-                uid: before
-                    .as_ref()
-                    .map_or_else(|| Uuid::new_v4().simple().to_string(), |old| old.uid.clone()),
+                uid: before.as_ref().map_or_else(
+                    || Uuid::new_v4().simple().to_string(),
+                    |old| old.uid.clone(),
+                ),
                 region: caller.region.to_string(),
                 machine_arn: new.machine_arn.clone(),
                 mode: new.mode,

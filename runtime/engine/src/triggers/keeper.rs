@@ -23,6 +23,7 @@ use super::{
     queue::{Due, Queue},
     run_name,
     schedules::{self, ScheduleRecord},
+    timing::Timing,
 };
 use crate::{
     api::{Caller, StartRequest},
@@ -95,7 +96,10 @@ impl Engine {
         let mut next = None;
         for stored in page.map_err(reader::broken)? {
             let Some(entry) = Due::of(&stored.key.name) else {
-                tracing::error!(name = &*stored.key.name, "an entry of what is due has no time");
+                tracing::error!(
+                    name = &*stored.key.name,
+                    "an entry of what is due has no time"
+                );
                 continue;
             };
             if entry.at_ms > now.0 {
@@ -132,56 +136,19 @@ impl Engine {
         };
         let found = match self.stored_schedule(&key).await {
             Ok(found) => found,
-            Err(error @ (Error::Damaged(_) | Error::Broken(_))) => {
-                return self.put_aside(entry, now, &error).await;
-            }
+            Err(error @ Error::Damaged(_)) => return self.put_aside(entry, now, &error).await,
             Err(error) => return Err(error),
         };
         let due_ms = found.as_ref().and_then(|(record, _)| record.due_ms());
         let Some((record, revision)) = found.filter(|_| due_ms == Some(entry.at_ms)) else {
-            // It was changed since the entry was read, or had been put aside.
-            let mut right = vec![Queue::Schedules.remove(entry)];
-            right.extend(due_ms.map(|at_ms| {
-                let own = Due {
-                    at_ms,
-                    ..entry.clone()
-                };
-                Queue::Schedules.put(&own, Arc::from(&b""[..]))
-            }));
-            let _ = self.verdict(Write::Catalog(right)).await?;
-            return Ok(due_ms);
+            return self.right(entry, due_ms).await;
         };
         let timing = match record.timing() {
             Ok(timing) => timing,
-            Err(why) => return self.put_aside(entry, now, &Error::Broken(why)).await,
+            Err(why) => return self.put_aside(entry, now, &Error::Damaged(why)).await,
         };
-        let counts = &self.node().triggers.counts;
-        let count = |outcome, more| counts.add(TriggerKind::Schedule, outcome, more);
-        let after = match firing::step(&record, &timing, now.0) {
-            Step::Nothing => return Ok(record.due_ms()),
-            Step::Pass { missed, next_s } => {
-                count(FiringOutcome::Missed, missed);
-                firing::passed(&record, missed, next_s)
-            }
-            Step::GiveUp { due_s } => {
-                let why = record.last_failed.as_ref().and_then(|last| last.error.clone());
-                let never = Ended::Never(why.unwrap_or_else(|| "it is too late".to_owned()));
-                count(FiringOutcome::Failed, 1);
-                firing::ended(&record, &timing, due_s, u32::MAX, never, now.0).0
-            }
-            Step::Start { due_s, attempt } => {
-                let attempted = self.start_run(&key, &record, due_s, attempt).await;
-                let repeated = matches!(attempted, Attempted::Started { now: false, .. });
-                let ended = match attempted {
-                    Attempted::Started { arn, .. } => Ended::Started(arn),
-                    Attempted::Later(why) => Ended::Later(why),
-                    Attempted::Never(why) => Ended::Never(why),
-                };
-                let (after, outcome) =
-                    firing::ended(&record, &timing, due_s, attempt, ended, now.0);
-                count(if repeated { FiringOutcome::Repeated } else { outcome }, 1);
-                after
-            }
+        let Some(after) = self.stepped(&key, &record, &timing, now).await else {
+            return Ok(record.due_ms());
         };
         let kept = Some(&after).filter(|after| !firing::is_over(after));
         let write = schedules::writes(&key, Some((&record, revision)), kept);
@@ -192,6 +159,63 @@ impl Engine {
         }
     }
 
+    /// The schedule's record once what is to be done is done; `None` when there is nothing.
+    async fn stepped(
+        &self,
+        key: &CatalogKey,
+        record: &ScheduleRecord,
+        timing: &Timing,
+        now: Timestamp,
+    ) -> Option<ScheduleRecord> {
+        let counts = &self.node().triggers.counts;
+        let count = |outcome, more| counts.add(TriggerKind::Schedule, outcome, more);
+        match firing::step(record, timing, now.0) {
+            Step::Nothing => None,
+            Step::Pass { missed, next_s } => {
+                count(FiringOutcome::Missed, missed);
+                Some(firing::passed(record, missed, next_s))
+            }
+            Step::GiveUp { due_s } => {
+                let last = record.last_failed.as_ref();
+                let why = last.and_then(|last| last.error.clone());
+                let never = Ended::Never(why.unwrap_or_else(|| "it is too late".to_owned()));
+                count(FiringOutcome::Failed, 1);
+                Some(firing::ended(record, timing, due_s, u32::MAX, never, now.0).0)
+            }
+            Step::Start { due_s, attempt } => {
+                let attempted = self.start_run(key, record, due_s, attempt).await;
+                let repeated = matches!(attempted, Attempted::Started { now: false, .. });
+                let ended = match attempted {
+                    Attempted::Started { arn, .. } => Ended::Started(arn),
+                    Attempted::Later(why) => Ended::Later(why),
+                    Attempted::Never(why) => Ended::Never(why),
+                };
+                let (after, outcome) = firing::ended(record, timing, due_s, attempt, ended, now.0);
+                let outcome = match repeated {
+                    true => FiringOutcome::Repeated,
+                    false => outcome,
+                };
+                count(outcome, 1);
+                Some(after)
+            }
+        }
+    }
+
+    /// Puts an entry right whose schedule was changed since the entry was read, or had been put aside.
+    async fn right(&self, entry: &Due, due_ms: Option<u64>) -> Result<Option<u64>, Error> {
+        let mut writes = vec![Queue::Schedules.remove(entry)];
+        writes.extend(due_ms.map(|at_ms| {
+            let own = Due {
+                at_ms,
+                ..entry.clone()
+            };
+            Queue::Schedules.put(&own, Arc::from(&b""[..]))
+        }));
+        let _ = self.verdict(Write::Catalog(writes)).await?;
+        Ok(due_ms)
+    }
+
+    /// Starts a run of a schedule under its name.
     pub(super) async fn start_run(
         &self,
         key: &CatalogKey,

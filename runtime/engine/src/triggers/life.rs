@@ -127,7 +127,10 @@ fn fired(engine: &Engine, kind: TriggerKind, outcome: FiringOutcome) -> u64 {
 async fn runs_start_in_time_and_one_that_was_started_before_a_crash_is_found() {
     let engine = open();
     let machine = machine(&engine, MachineKind::Standard).await;
-    engine.create_schedule(&caller(), spec("s", &machine)).await.unwrap();
+    engine
+        .create_schedule(&caller(), spec("s", &machine))
+        .await
+        .unwrap();
     fire(&engine, at(-1)).await;
     assert_eq!(count(&engine, &machine).await, 0);
     fire(&engine, at(0)).await;
@@ -141,7 +144,10 @@ async fn runs_start_in_time_and_one_that_was_started_before_a_crash_is_found() {
     assert_eq!(count(&engine, &machine).await, 2);
     fire(&engine, at(3_600)).await;
     assert_eq!(count(&engine, &machine).await, 2);
-    assert_eq!(fired(&engine, TriggerKind::Schedule, FiringOutcome::Repeated), 1);
+    assert_eq!(
+        fired(&engine, TriggerKind::Schedule, FiringOutcome::Repeated),
+        1
+    );
 
     let told = engine.schedule(&caller(), "default", "s").await.unwrap();
     assert_eq!((told.started, told.failed, told.missed), (2, 0, 0));
@@ -150,7 +156,10 @@ async fn runs_start_in_time_and_one_that_was_started_before_a_crash_is_found() {
     assert_eq!(last.due_s, BEGIN_S + 3_600);
     let arn = last.execution_arn.unwrap();
     let execution = engine.wait(&caller(), &arn).await.unwrap();
-    assert_eq!(execution.input.to_json(), r#"{"at":"2100-01-01T01:00:00Z"}"#);
+    assert_eq!(
+        execution.input.to_json(),
+        r#"{"at":"2100-01-01T01:00:00Z"}"#
+    );
     // The clock goes back: what was is not again.
     fire(&engine, at(0)).await;
     assert_eq!(count(&engine, &machine).await, 2);
@@ -160,13 +169,22 @@ async fn runs_start_in_time_and_one_that_was_started_before_a_crash_is_found() {
 async fn a_schedule_of_an_express_machine_starts_each_run_once_too() {
     let engine = open();
     let machine = machine(&engine, MachineKind::Express).await;
-    engine.create_schedule(&caller(), spec("s", &machine)).await.unwrap();
+    engine
+        .create_schedule(&caller(), spec("s", &machine))
+        .await
+        .unwrap();
     let key = schedules::key(&caller(), "default", "s");
     let (record, _) = engine.stored_schedule(&key).await.unwrap().unwrap();
     engine.start_run(&key, &record, BEGIN_S, 1).await;
     fire(&engine, at(0)).await;
-    assert_eq!(fired(&engine, TriggerKind::Schedule, FiringOutcome::Repeated), 1);
-    assert_eq!(fired(&engine, TriggerKind::Schedule, FiringOutcome::Started), 0);
+    assert_eq!(
+        fired(&engine, TriggerKind::Schedule, FiringOutcome::Repeated),
+        1
+    );
+    assert_eq!(
+        fired(&engine, TriggerKind::Schedule, FiringOutcome::Started),
+        0
+    );
 }
 
 #[tokio::test]
@@ -174,14 +192,20 @@ async fn what_cannot_start_is_told_and_the_schedule_goes_on() {
     let engine = open();
     let machine = machine(&engine, MachineKind::Standard).await;
     let absent = machine.replace(":m", ":absent");
-    engine.create_schedule(&caller(), spec("s", &absent)).await.unwrap();
+    engine
+        .create_schedule(&caller(), spec("s", &absent))
+        .await
+        .unwrap();
     fire(&engine, at(0)).await;
     let told = engine.schedule(&caller(), "default", "s").await.unwrap();
     assert_eq!((told.started, told.failed), (0, 1));
     let error = told.last.unwrap().error.unwrap();
     assert!(error.contains("StateMachineDoesNotExist"), "{error}");
     assert_eq!(told.next_s, Some(BEGIN_S + 3_600));
-    engine.update_schedule(&caller(), spec("s", &machine)).await.unwrap();
+    engine
+        .update_schedule(&caller(), spec("s", &machine))
+        .await
+        .unwrap();
     fire(&engine, at(3_600)).await;
     let told = engine.schedule(&caller(), "default", "s").await.unwrap();
     assert_eq!((told.started, told.failed), (1, 1));
@@ -193,13 +217,26 @@ async fn a_disabled_and_a_deleted_schedule_have_nothing_due() {
     let engine = open();
     let machine = machine(&engine, MachineKind::Standard).await;
     for name in ["off", "gone"] {
-        engine.create_schedule(&caller(), spec(name, &machine)).await.unwrap();
+        engine
+            .create_schedule(&caller(), spec(name, &machine))
+            .await
+            .unwrap();
     }
-    engine.enable_schedule(&caller(), "default", "off", false).await.unwrap();
-    engine.delete_schedule(&caller(), "default", "gone").await.unwrap();
+    engine
+        .enable_schedule(&caller(), "default", "off", false)
+        .await
+        .unwrap();
+    engine
+        .delete_schedule(&caller(), "default", "gone")
+        .await
+        .unwrap();
     fire(&engine, at(7_200)).await;
     assert_eq!(count(&engine, &machine).await, 0);
-    let due = engine.node().journal.scan("", Queue::Schedules.kind(), "", None, 10).await;
+    let due = engine
+        .node()
+        .journal
+        .scan("", Queue::Schedules.kind(), "", None, 10)
+        .await;
     assert_eq!(due.unwrap(), []);
 }
 
@@ -240,15 +277,21 @@ async fn rule(engine: &Engine, machines: &[&str]) {
         role_arn: None,
     };
     engine.put_rule(&caller(), rule).await.unwrap();
-    let targets = machines.iter().enumerate().map(|(index, machine)| EventTarget {
-        id: format!("t{index}"),
-        arn: (*machine).to_owned(),
-        role_arn: None,
-        input: EventInput::Path("$.detail".into()),
-        age_s_max: 60,
-        retries_max: 2,
-    });
-    engine.put_targets(&caller(), "orders", targets.collect()).await.unwrap();
+    let targets = machines
+        .iter()
+        .enumerate()
+        .map(|(index, machine)| EventTarget {
+            id: format!("t{index}"),
+            arn: (*machine).to_owned(),
+            role_arn: None,
+            input: EventInput::Path("$.detail".into()),
+            age_s_max: 60,
+            retries_max: 2,
+        });
+    engine
+        .put_targets(&caller(), "orders", targets.collect())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -258,12 +301,19 @@ async fn an_event_that_comes_again_starts_nothing_anew() {
     let absent = machine.replace(":m", ":absent");
     rule(&engine, &[&machine, &absent]).await;
     for _ in 0..2 {
-        let taken = engine.put_events(&caller(), vec![event("1")]).await.unwrap();
+        let taken = engine
+            .put_events(&caller(), vec![event("1")])
+            .await
+            .unwrap();
         assert_eq!(taken, [Accepted::Yes { id: "1".into() }]);
         fire(&engine, at(0)).await;
     }
     assert_eq!(count(&engine, &machine).await, 1);
-    let due = engine.node().journal.scan("", Queue::Deliveries.kind(), "", None, 10).await;
+    let due = engine
+        .node()
+        .journal
+        .scan("", Queue::Deliveries.kind(), "", None, 10)
+        .await;
     assert_eq!(due.unwrap(), [], "what cannot start is given up");
     let (last, failed) = engine.rule_runs(&caller(), "orders").await.unwrap();
     assert!(last.is_some());
@@ -284,9 +334,15 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
         description: String::new(),
         enabled: true,
     };
-    let drawn = engine.put_http_trigger(&caller(), new(SecretChange::Keep)).await.unwrap();
+    let drawn = engine
+        .put_http_trigger(&caller(), new(SecretChange::Keep))
+        .await
+        .unwrap();
     let drawn = drawn.expect("a new one has a secret");
-    let kept = engine.put_http_trigger(&caller(), new(SecretChange::Keep)).await.unwrap();
+    let kept = engine
+        .put_http_trigger(&caller(), new(SecretChange::Keep))
+        .await
+        .unwrap();
     assert_eq!(kept, None);
     let tenant: Arc<str> = ACCOUNT.into();
     let trigger = engine.http_trigger(&tenant, "h").await.unwrap();
@@ -295,23 +351,58 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
     let one = input(r#"{"body":1,"headers":{"date":"a"}}"#);
     let same = input(r#"{"body":1,"headers":{"date":"b"}}"#);
     let other = input(r#"{"body":2}"#);
-    let first = engine.fire_http(&tenant, &trigger, one, Some("k")).await.unwrap();
-    assert!(matches!(first, HttpAnswer::Started { before: false, .. }), "{first:?}");
-    let again = engine.fire_http(&tenant, &trigger, same, Some("k")).await.unwrap();
-    assert!(matches!(again, HttpAnswer::Started { before: true, .. }), "{again:?}");
-    let other = engine.fire_http(&tenant, &trigger, other, Some("k")).await.unwrap();
-    assert!(matches!(other, HttpAnswer::OtherRequest { .. }), "{other:?}");
+    let first = engine
+        .fire_http(&tenant, &trigger, one, Some("k"))
+        .await
+        .unwrap();
+    assert!(
+        matches!(first, HttpAnswer::Started { before: false, .. }),
+        "{first:?}"
+    );
+    let again = engine
+        .fire_http(&tenant, &trigger, same, Some("k"))
+        .await
+        .unwrap();
+    assert!(
+        matches!(again, HttpAnswer::Started { before: true, .. }),
+        "{again:?}"
+    );
+    let other = engine
+        .fire_http(&tenant, &trigger, other, Some("k"))
+        .await
+        .unwrap();
+    assert!(
+        matches!(other, HttpAnswer::OtherRequest { .. }),
+        "{other:?}"
+    );
     assert_eq!(count(&engine, &machine).await, 1);
 
     rule(&engine, &[&machine]).await;
-    engine.create_schedule(&caller(), spec("s", &machine)).await.unwrap();
+    engine
+        .create_schedule(&caller(), spec("s", &machine))
+        .await
+        .unwrap();
     engine.delete_machine(&caller(), &machine).await.unwrap();
     engine.remove_tenant(ACCOUNT).await.unwrap();
     let page = PageRequest::default;
     let filter = ScheduleFilter::default();
-    assert_eq!(engine.schedules(&caller(), &filter, page()).await.unwrap().items, []);
-    assert_eq!(engine.http_triggers(&caller(), page()).await.unwrap().items, []);
+    assert_eq!(
+        engine
+            .schedules(&caller(), &filter, page())
+            .await
+            .unwrap()
+            .items,
+        []
+    );
+    assert_eq!(
+        engine.http_triggers(&caller(), page()).await.unwrap().items,
+        []
+    );
     assert_eq!(engine.rules(&caller(), "", page()).await.unwrap().items, []);
-    let due = engine.node().journal.scan("", Queue::Schedules.kind(), "", None, 10).await;
+    let due = engine
+        .node()
+        .journal
+        .scan("", Queue::Schedules.kind(), "", None, 10)
+        .await;
     assert_eq!(due.unwrap(), []);
 }

@@ -26,10 +26,10 @@ use crate::error::{Code, Error};
 
 pub(crate) use counts::Counts;
 pub use counts::{FiringOutcome, TriggerKind};
+pub use deliveries::{Accepted, Event};
+pub use groups::ScheduleGroup;
 pub use http::{HttpAnswer, HttpMode, HttpTrigger, NewHttpTrigger, SecretChange};
 pub(crate) use keeper::TriggerKeeper;
-pub use groups::ScheduleGroup;
-pub use deliveries::{Accepted, Event};
 pub use pattern::event_matches;
 pub use rules::{EventTarget, NewRule, Rule};
 pub use schedules::{LastRun, Missed, Schedule, ScheduleFilter, ScheduleSpec, ScheduleTarget};

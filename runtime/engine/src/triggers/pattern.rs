@@ -69,7 +69,9 @@ impl Pattern {
     pub(super) fn parse(text: &str) -> Result<Pattern, String> {
         let invalid = |why: String| format!("Event pattern is not valid. Reason: {why}");
         if text.len() > PATTERN_BYTES_MAX {
-            return Err(invalid(format!("it has more than {PATTERN_BYTES_MAX} bytes")));
+            return Err(invalid(format!(
+                "it has more than {PATTERN_BYTES_MAX} bytes"
+            )));
         }
         let value = Value::parse(text).map_err(|error| invalid(error.message.to_string()))?;
         let Value::Object(object) = &value else {
@@ -94,7 +96,10 @@ impl Pattern {
 pub fn event_matches(pattern: &str, event: &str) -> Result<bool, TriggerError> {
     let pattern = Pattern::parse(pattern).map_err(TriggerError::Invalid)?;
     let event = Value::parse(event).map_err(|error| {
-        TriggerError::Invalid(format!("Parameter Event is not valid. Reason: {}", error.message))
+        TriggerError::Invalid(format!(
+            "Parameter Event is not valid. Reason: {}",
+            error.message
+        ))
     })?;
     Ok(pattern.matches(&event))
 }
@@ -348,7 +353,9 @@ fn wildcard(text: &str, at: &str) -> Result<Text, String> {
         }
     }
     if parts.len() > WILDCARDS_MAX + 1 {
-        return Err(format!("{at}: a wildcard has at most {WILDCARDS_MAX} stars"));
+        return Err(format!(
+            "{at}: a wildcard has at most {WILDCARDS_MAX} stars"
+        ));
     }
     Ok(Text::Wildcard(parts))
 }
@@ -410,32 +417,76 @@ mod tests {
         (r#"{"source":["a"]}"#, r#"{"source":"A"}"#, false),
         (r#"{"source":["a"]}"#, r#"{}"#, false),
         (r#"{"source":["a","b"]}"#, r#"{"source":"b"}"#, true),
-        (r#"{"source":["a"],"type":["t"]}"#, r#"{"source":"a","type":"u"}"#, false),
+        (
+            r#"{"source":["a"],"type":["t"]}"#,
+            r#"{"source":"a","type":"u"}"#,
+            false,
+        ),
         (r#"{"source":["a"]}"#, r#"{"source":["x","a"]}"#, true),
         (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":1}}"#, true),
         (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":1.0}}"#, false),
         (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":"1"}}"#, false),
-        (r#"{"detail":{"n":[null]}}"#, r#"{"detail":{"n":null}}"#, true),
+        (
+            r#"{"detail":{"n":[null]}}"#,
+            r#"{"detail":{"n":null}}"#,
+            true,
+        ),
         (r#"{"detail":{"n":[null]}}"#, r#"{"detail":{}}"#, false),
         (r#"{"detail":{"n":[""]}}"#, r#"{"detail":{"n":""}}"#, true),
-        (r#"{"detail":{"n":[true]}}"#, r#"{"detail":{"n":true}}"#, true),
+        (
+            r#"{"detail":{"n":[true]}}"#,
+            r#"{"detail":{"n":true}}"#,
+            true,
+        ),
         (r#"{"detail":{"n":[1]}}"#, r#"{"detail":"n"}"#, false),
         (r#"{"s":[{"prefix":"ab"}]}"#, r#"{"s":"abc"}"#, true),
         (r#"{"s":[{"prefix":"ab"}]}"#, r#"{"s":"xab"}"#, false),
-        (r#"{"s":[{"prefix":{"equals-ignore-case":"AB"}}]}"#, r#"{"s":"aBc"}"#, true),
+        (
+            r#"{"s":[{"prefix":{"equals-ignore-case":"AB"}}]}"#,
+            r#"{"s":"aBc"}"#,
+            true,
+        ),
         (r#"{"s":[{"suffix":".png"}]}"#, r#"{"s":"a.png"}"#, true),
-        (r#"{"s":[{"suffix":{"equals-ignore-case":".png"}}]}"#, r#"{"s":"a.PNG"}"#, true),
-        (r#"{"s":[{"equals-ignore-case":"Alice"}]}"#, r#"{"s":"aLICE"}"#, true),
+        (
+            r#"{"s":[{"suffix":{"equals-ignore-case":".png"}}]}"#,
+            r#"{"s":"a.PNG"}"#,
+            true,
+        ),
+        (
+            r#"{"s":[{"equals-ignore-case":"Alice"}]}"#,
+            r#"{"s":"aLICE"}"#,
+            true,
+        ),
         (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":"b"}"#, true),
         (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":"a"}"#, false),
         (r#"{"s":[{"anything-but":"a"}]}"#, r#"{}"#, false),
         (r#"{"s":[{"anything-but":["a",1]}]}"#, r#"{"s":1}"#, false),
         (r#"{"s":[{"anything-but":["a",1]}]}"#, r#"{"s":2}"#, true),
-        (r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#, r#"{"s":"eu-1"}"#, true),
-        (r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#, r#"{"s":"us-1"}"#, false),
-        (r#"{"s":[{"anything-but":{"suffix":[".png",".jpg"]}}]}"#, r#"{"s":"a.jpg"}"#, false),
-        (r#"{"s":[{"anything-but":{"wildcard":"*/lib/*"}}]}"#, r#"{"s":"/usr/lib/x"}"#, false),
-        (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":["a","b"]}"#, true),
+        (
+            r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#,
+            r#"{"s":"eu-1"}"#,
+            true,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#,
+            r#"{"s":"us-1"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"suffix":[".png",".jpg"]}}]}"#,
+            r#"{"s":"a.jpg"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"wildcard":"*/lib/*"}}]}"#,
+            r#"{"s":"/usr/lib/x"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":"a"}]}"#,
+            r#"{"s":["a","b"]}"#,
+            true,
+        ),
         (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":["a"]}"#, false),
         (r#"{"n":[{"numeric":[">",0,"<=",5]}]}"#, r#"{"n":5}"#, true),
         (r#"{"n":[{"numeric":[">",0,"<=",5]}]}"#, r#"{"n":0}"#, false),
@@ -450,21 +501,61 @@ mod tests {
         (r#"{"s":[{"wildcard":"a*c"}]}"#, r#"{"s":"ac"}"#, true),
         (r#"{"s":[{"wildcard":"a*c"}]}"#, r#"{"s":"acb"}"#, false),
         (r#"{"s":[{"wildcard":"a*bc*bc"}]}"#, r#"{"s":"abc"}"#, false),
-        (r#"{"s":[{"wildcard":"*bc*bc"}]}"#, r#"{"s":"bcbcbc"}"#, true),
+        (
+            r#"{"s":[{"wildcard":"*bc*bc"}]}"#,
+            r#"{"s":"bcbcbc"}"#,
+            true,
+        ),
         (r#"{"s":[{"wildcard":"a\\*c"}]}"#, r#"{"s":"a*c"}"#, true),
         (r#"{"s":[{"wildcard":"a\\*c"}]}"#, r#"{"s":"abc"}"#, false),
-        (r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#, r#"{"ip":"10.0.0.77"}"#, true),
-        (r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#, r#"{"ip":"10.0.1.1"}"#, false),
-        (r#"{"ip":[{"cidr":"0.0.0.0/0"}]}"#, r#"{"ip":"9.9.9.9"}"#, true),
-        (r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#, r#"{"ip":"2001:db8:1::1"}"#, true),
-        (r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#, r#"{"ip":"10.0.0.1"}"#, false),
+        (
+            r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#,
+            r#"{"ip":"10.0.0.77"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#,
+            r#"{"ip":"10.0.1.1"}"#,
+            false,
+        ),
+        (
+            r#"{"ip":[{"cidr":"0.0.0.0/0"}]}"#,
+            r#"{"ip":"9.9.9.9"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#,
+            r#"{"ip":"2001:db8:1::1"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#,
+            r#"{"ip":"10.0.0.1"}"#,
+            false,
+        ),
         (r#"{"$or":[{"a":[1]},{"b":[2]}]}"#, r#"{"b":2}"#, true),
         (r#"{"$or":[{"a":[1]},{"b":[2]}]}"#, r#"{"b":3}"#, false),
-        (r#"{"c":[3],"$or":[{"a":[1]},{"b":[2]}]}"#, r#"{"a":1}"#, false),
-        (r#"{"d":{"$or":[{"a":[1]},{"b":[{"prefix":"x"}]}]}}"#, r#"{"d":{"b":"xy"}}"#, true),
+        (
+            r#"{"c":[3],"$or":[{"a":[1]},{"b":[2]}]}"#,
+            r#"{"a":1}"#,
+            false,
+        ),
+        (
+            r#"{"d":{"$or":[{"a":[1]},{"b":[{"prefix":"x"}]}]}}"#,
+            r#"{"d":{"b":"xy"}}"#,
+            true,
+        ),
         // One element has both, or none does.
-        (r#"{"e":{"a":[1],"b":[2]}}"#, r#"{"e":[{"a":1,"b":2},{"a":3}]}"#, true),
-        (r#"{"e":{"a":[1],"b":[2]}}"#, r#"{"e":[{"a":1},{"b":2}]}"#, false),
+        (
+            r#"{"e":{"a":[1],"b":[2]}}"#,
+            r#"{"e":[{"a":1,"b":2},{"a":3}]}"#,
+            true,
+        ),
+        (
+            r#"{"e":{"a":[1],"b":[2]}}"#,
+            r#"{"e":[{"a":1},{"b":2}]}"#,
+            false,
+        ),
     ];
 
     #[test]
@@ -487,7 +578,10 @@ mod tests {
             (r#"{"a":{}}"#, "$.a is an empty object"),
             (r#"{"a":[]}"#, "$.a is an empty array"),
             (r#"{"a":[[1]]}"#, "array in its array"),
-            (r#"{"a":{"b":[{"prefix":1}]}}"#, "$.a.b: prefix takes a text"),
+            (
+                r#"{"a":{"b":[{"prefix":1}]}}"#,
+                "$.a.b: prefix takes a text",
+            ),
             (r#"{"a":[{"like":"x"}]}"#, "Unrecognized match type like"),
             (r#"{"a":[{"prefix":"a","suffix":"b"}]}"#, "one member"),
             (r#"{"a":[{"numeric":[">"]}]}"#, "numeric"),

@@ -155,9 +155,10 @@ impl Engine {
             let revision = old.as_ref().map_or(0, |(_, revision)| *revision);
             let old = old.map(|(record, _)| record);
             let record = RuleRecord {
-                uid: old
-                    .as_ref()
-                    .map_or_else(|| Uuid::new_v4().simple().to_string(), |old| old.uid.clone()),
+                uid: old.as_ref().map_or_else(
+                    || Uuid::new_v4().simple().to_string(),
+                    |old| old.uid.clone(),
+                ),
                 name: new.name.clone(),
                 pattern: new.pattern.clone(),
                 enabled: new.enabled,
@@ -315,7 +316,9 @@ impl Engine {
         let prefix = format!("{}/", caller.region);
         let most = u32::try_from(RULES_MAX).unwrap_or(u32::MAX);
         let journal = &self.node().journal;
-        let found = journal.scan(&caller.tenant, KIND, &prefix, None, most).await;
+        let found = journal
+            .scan(&caller.tenant, KIND, &prefix, None, most)
+            .await;
         let found = found.map_err(reader::broken)?;
         let rules = found.iter().map(|stored| record::decode(&stored.bytes));
         rules.collect()

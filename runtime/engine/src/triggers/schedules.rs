@@ -136,7 +136,9 @@ impl Schedule {
     pub fn next_runs(&self, most: usize) -> Vec<i64> {
         let timing = timing_of(&self.spec, self.anchor_s).ok();
         let after = |at: &i64| timing.as_ref().and_then(|timing| timing.after(*at));
-        std::iter::successors(self.next_s, after).take(most).collect()
+        std::iter::successors(self.next_s, after)
+            .take(most)
+            .collect()
     }
 }
 
@@ -208,7 +210,11 @@ impl ScheduleRecord {
 
     /// The same schedule as it is asked for now. What is due stays due unless its times are others; what was due while it
     /// was disabled does not come back.
-    pub(super) fn changed(&self, spec: ScheduleSpec, now_ms: u64) -> Result<ScheduleRecord, String> {
+    pub(super) fn changed(
+        &self,
+        spec: ScheduleSpec,
+        now_ms: u64,
+    ) -> Result<ScheduleRecord, String> {
         let same_times = self.spec.expression == spec.expression
             && self.spec.timezone == spec.timezone
             && self.spec.start_s == spec.start_s
@@ -351,8 +357,7 @@ impl Engine {
         self.check_group(caller, &spec.group).await?;
         let key = key(caller, &spec.group, &spec.name);
         let arn = schedule_arn(caller, &spec.group, &spec.name);
-        let made =
-            ScheduleRecord::new(spec, node::now().0).map_err(TriggerError::Invalid)?;
+        let made = ScheduleRecord::new(spec, node::now().0).map_err(TriggerError::Invalid)?;
         if self.verdict(writes(&key, None, Some(&made))).await?.is_ok() {
             self.call_keeper(made.due_ms());
             return Ok(arn);
@@ -497,7 +502,11 @@ impl Engine {
         }
         let cut = list.cut(found, size, |(name, _)| name.to_string()).await?;
         Ok(Page {
-            items: cut.items.into_iter().map(|(_, schedule)| schedule).collect(),
+            items: cut
+                .items
+                .into_iter()
+                .map(|(_, schedule)| schedule)
+                .collect(),
             next_token: cut.next_token,
         })
     }
@@ -520,7 +529,11 @@ impl Engine {
         check_description(&spec.description)?;
         Expression::parse(&spec.expression).map_err(TriggerError::Invalid)?;
         timing::zone(&spec.timezone).map_err(TriggerError::Invalid)?;
-        if spec.start_s.zip(spec.end_s).is_some_and(|(start, end)| start > end) {
+        if spec
+            .start_s
+            .zip(spec.end_s)
+            .is_some_and(|(start, end)| start > end)
+        {
             return invalid("The StartDate must come before the EndDate.".to_owned());
         }
         let window = spec.window_minutes.unwrap_or(1);

@@ -158,7 +158,9 @@ fn filled(
                         rest = after;
                     }
                     (Some((name, _)), None) if is_name(name) => {
-                        return Err(format!("InputTemplate for target contains placeholder <{name}> that has no path"));
+                        return Err(format!(
+                            "InputTemplate for target contains placeholder <{name}> that has no path"
+                        ));
                     }
                     _ => text.push(c),
                 }
@@ -180,7 +182,12 @@ fn put(text: &mut String, value: &Value, quoted: bool) {
     };
     // As JSON writes it, without its quotes.
     let written = Value::string(plain).to_json();
-    text.push_str(written.trim_start_matches('"').strip_suffix('"').unwrap_or_default());
+    text.push_str(
+        written
+            .trim_start_matches('"')
+            .strip_suffix('"')
+            .unwrap_or_default(),
+    );
 }
 
 fn is_name(name: &str) -> bool {
@@ -255,7 +262,9 @@ mod tests {
             ("none", "$.detail.none"),
         ];
         EventInput::Template {
-            paths: paths.map(|(name, path)| (name.to_owned(), path.to_owned())).into(),
+            paths: paths
+                .map(|(name, path)| (name.to_owned(), path.to_owned()))
+                .into(),
             template: text.to_owned(),
         }
     }
@@ -273,14 +282,29 @@ mod tests {
     fn templates_are_filled_in() {
         for (text, wanted) in [
             (r#"{"o":<order>,"s":<sum>}"#, r#"{"o":"A-7","s":12.5}"#),
-            (r#"{"t":"order <order> of <sum>"}"#, r#"{"t":"order A-7 of 12.5"}"#),
+            (
+                r#"{"t":"order <order> of <sum>"}"#,
+                r#"{"t":"order A-7 of 12.5"}"#,
+            ),
             (r#""<line>!""#, r#""a \"b\"!""#),
             (r#"{"l":<lines>}"#, r#"{"l":[{"of":"a \"b\""}]}"#),
-            (r#"{"l":"<lines>"}"#, r#"{"l":"[{\"of\":\"a \\\"b\\\"\"}]"}"#),
-            (r#"{"a":<absent>,"n":<none>,"t":"<absent>."}"#, r#"{"a":null,"n":null,"t":"."}"#),
-            (r#"{"r":"<aws.events.rule-name>","t":<aws.events.event.ingestion-time>}"#, r#"{"r":"r","t":"2026-01-01T00:00:00Z"}"#),
+            (
+                r#"{"l":"<lines>"}"#,
+                r#"{"l":"[{\"of\":\"a \\\"b\\\"\"}]"}"#,
+            ),
+            (
+                r#"{"a":<absent>,"n":<none>,"t":"<absent>."}"#,
+                r#"{"a":null,"n":null,"t":"."}"#,
+            ),
+            (
+                r#"{"r":"<aws.events.rule-name>","t":<aws.events.event.ingestion-time>}"#,
+                r#"{"r":"r","t":"2026-01-01T00:00:00Z"}"#,
+            ),
             (r#"<aws.events.event>"#, r#"{"id":"1","source":"shop"}"#),
-            (r#"{"q":"\"<order>\"","lt":"1 < 2 > 0"}"#, r#"{"q":"\"A-7\"","lt":"1 < 2 > 0"}"#),
+            (
+                r#"{"q":"\"<order>\"","lt":"1 < 2 > 0"}"#,
+                r#"{"q":"\"A-7\"","lt":"1 < 2 > 0"}"#,
+            ),
         ] {
             let input = template(text);
             assert_eq!(input.check(), Ok(()), "{text}");
@@ -309,7 +333,10 @@ mod tests {
     #[test]
     fn an_event_is_given_whole_or_in_part() {
         assert_eq!(of(&EventInput::Constant("1".into())), Ok("1".into()));
-        assert_eq!(of(&EventInput::Path("$.detail.order".into())), Ok("\"A-7\"".into()));
+        assert_eq!(
+            of(&EventInput::Path("$.detail.order".into())),
+            Ok("\"A-7\"".into())
+        );
         assert_eq!(of(&EventInput::Path("$".into())), of(&EventInput::Event));
         assert!(of(&EventInput::Path("$.nothing".into())).is_err());
     }

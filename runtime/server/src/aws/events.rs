@@ -257,7 +257,10 @@ impl Call<'_> {
             .collect();
         for index in foreign {
             let why = "there is the event bus `default` alone";
-            taken.insert(index, json!({"ErrorCode": "InvalidArgument", "ErrorMessage": why}));
+            taken.insert(
+                index,
+                json!({"ErrorCode": "InvalidArgument", "ErrorMessage": why}),
+            );
         }
         let failed = taken.iter().filter(|one| one.get("ErrorCode").is_some());
         Ok(json!({"FailedEntryCount": failed.count(), "Entries": taken}))
@@ -270,13 +273,17 @@ impl Call<'_> {
             ));
         }
         if !input.tags.is_empty() {
-            return Err(invalid("tags of rules are not kept; leave them out".to_owned()));
+            return Err(invalid(
+                "tags of rules are not kept; leave them out".to_owned(),
+            ));
         }
         let enabled = match input.state.as_deref().unwrap_or("ENABLED") {
             "ENABLED" => true,
             "DISABLED" => false,
             other => {
-                return Err(invalid(format!("State is ENABLED or DISABLED, and not `{other}`")));
+                return Err(invalid(format!(
+                    "State is ENABLED or DISABLED, and not `{other}`"
+                )));
             }
         };
         let pattern = input.event_pattern.ok_or_else(|| {
@@ -296,7 +303,10 @@ impl Call<'_> {
 
     async fn list(&self, input: Input) -> Result<Value, Fault> {
         let page = PageRequest {
-            max_results: input.limit.unwrap_or(RULES_PAGE_MAX).clamp(1, RULES_PAGE_MAX),
+            max_results: input
+                .limit
+                .unwrap_or(RULES_PAGE_MAX)
+                .clamp(1, RULES_PAGE_MAX),
             next_token: input.next_token,
         };
         let found = self.engine.rules(self.caller, &input.name_prefix, page);

@@ -84,7 +84,9 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
         None if events::is_its(target) => {
             events::answer(state, target, &parts, body, &request_id).await
         }
-        None if admin::is_ours(target) || triggers::is_ours(target) => run_own(state, target, &parts, body, &request_id).await,
+        None if admin::is_ours(target) || triggers::is_ours(target) => {
+            run_own(state, target, &parts, body, &request_id).await
+        }
         None => Err(accepted_type(&parts.headers)
             .err()
             .unwrap_or_else(|| Fault::unknown_operation(target))),

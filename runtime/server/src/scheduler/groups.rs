@@ -96,7 +96,9 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 
 pub(super) async fn tags(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let engine = &call.state.engine;
-    let tags = engine.schedule_group_tags(&call.caller, call.named()).await?;
+    let tags = engine
+        .schedule_group_tags(&call.caller, call.named())
+        .await?;
     let tags: Vec<Tag> = tags
         .into_iter()
         .map(|(key, value)| Tag { key, value })

@@ -153,16 +153,33 @@ mod tests {
     fn paths_are_operations() {
         for (method, uri, operation) in [
             ("POST", "/schedules/a", Some(Operation::CreateSchedule)),
-            ("GET", "/schedules?MaxResults=2", Some(Operation::ListSchedules)),
-            ("DELETE", "/schedules/a?groupName=b", Some(Operation::DeleteSchedule)),
+            (
+                "GET",
+                "/schedules?MaxResults=2",
+                Some(Operation::ListSchedules),
+            ),
+            (
+                "DELETE",
+                "/schedules/a?groupName=b",
+                Some(Operation::DeleteSchedule),
+            ),
             ("PATCH", "/schedules/a", None),
             ("POST", "/schedules", None),
-            ("GET", "/schedule-groups/", Some(Operation::ListScheduleGroups)),
+            (
+                "GET",
+                "/schedule-groups/",
+                Some(Operation::ListScheduleGroups),
+            ),
         ] {
             let found = find(&method.parse().unwrap(), &uri.parse().unwrap()).ok();
-            assert_eq!(found.map(|route| route.operation), operation, "{method} {uri}");
+            assert_eq!(
+                found.map(|route| route.operation),
+                operation,
+                "{method} {uri}"
+            );
         }
-        let uri = "/tags/arn%3Aaws%3Ascheduler%3Ar%3A1%3Aschedule-group%2Fa?TagKeys=x&TagKeys=y%20z";
+        let uri =
+            "/tags/arn%3Aaws%3Ascheduler%3Ar%3A1%3Aschedule-group%2Fa?TagKeys=x&TagKeys=y%20z";
         let route = find(&Method::DELETE, &uri.parse().unwrap()).unwrap();
         assert_eq!(
             route.named.as_deref(),

@@ -100,7 +100,9 @@ pub(crate) fn spec_of(wire: WireSchedule, name: &str) -> Result<ScheduleSpec, St
         return Err("ScheduleExpression is missing.".to_owned());
     }
     let window_minutes = match wire.flexible_time_window {
-        None => return Err("FlexibleTimeWindow is missing; {\"Mode\": \"OFF\"} is none.".to_owned()),
+        None => {
+            return Err("FlexibleTimeWindow is missing; {\"Mode\": \"OFF\"} is none.".to_owned());
+        }
         Some(window) => match (window.mode.as_str(), window.maximum_window_in_minutes) {
             ("OFF", None) => None,
             ("FLEXIBLE", Some(minutes)) => Some(minutes),
@@ -110,16 +112,28 @@ pub(crate) fn spec_of(wire: WireSchedule, name: &str) -> Result<ScheduleSpec, St
             ("FLEXIBLE", None) => {
                 return Err("the mode FLEXIBLE takes MaximumWindowInMinutes.".to_owned());
             }
-            (mode, _) => return Err(format!("FlexibleTimeWindow.Mode is OFF or FLEXIBLE, and not `{mode}`")),
+            (mode, _) => {
+                return Err(format!(
+                    "FlexibleTimeWindow.Mode is OFF or FLEXIBLE, and not `{mode}`"
+                ));
+            }
         },
     };
-    let enabled = word("State", wire.state.as_deref(), &[("ENABLED", true), ("DISABLED", false)])?;
+    let enabled = word(
+        "State",
+        wire.state.as_deref(),
+        &[("ENABLED", true), ("DISABLED", false)],
+    )?;
     let delete_after = word(
         "ActionAfterCompletion",
         wire.action_after_completion.as_deref(),
         &[("NONE", false), ("DELETE", true)],
     )?;
-    let policies = [("ONCE", Missed::Once), ("ALL", Missed::All), ("SKIP", Missed::Skip)];
+    let policies = [
+        ("ONCE", Missed::Once),
+        ("ALL", Missed::All),
+        ("SKIP", Missed::Skip),
+    ];
     let missed = match &wire.missed_runs {
         Some(told) => Some(word("MissedRuns", Some(told), &policies)?),
         None => None,
@@ -302,7 +316,11 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         arn: schedule.arn,
         name: schedule.spec.name,
         group_name: schedule.spec.group,
-        state: if schedule.spec.enabled { "ENABLED" } else { "DISABLED" },
+        state: if schedule.spec.enabled {
+            "ENABLED"
+        } else {
+            "DISABLED"
+        },
         creation_date: Seconds(schedule.created_at.0),
         last_modification_date: Seconds(schedule.modified_at.0),
         target: Target {

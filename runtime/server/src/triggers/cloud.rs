@@ -159,7 +159,9 @@ fn event(attribute: impl Fn(&str) -> Option<String>, data: Value) -> Result<Even
     };
     let version = needed("specversion")?;
     if version != "1.0" {
-        return Err(format!("CloudEvents of version 1.0 are taken, and not of `{version}`"));
+        return Err(format!(
+            "CloudEvents of version 1.0 are taken, and not of `{version}`"
+        ));
     }
     let time_s = match attribute("time") {
         Some(time) => {
@@ -224,14 +226,24 @@ mod tests {
         assert_eq!(binary, structured);
         let event = &structured[0];
         assert_eq!(event.id.as_deref(), Some("7"));
-        assert_eq!((event.source.as_str(), event.detail_type.as_str()), ("/shop", "order.made"));
-        assert_eq!((event.detail.as_str(), &event.resources[..]), (r#"{"n":1}"#, &["A-7".to_owned()][..]));
+        assert_eq!(
+            (event.source.as_str(), event.detail_type.as_str()),
+            ("/shop", "order.made")
+        );
+        assert_eq!(
+            (event.detail.as_str(), &event.resources[..]),
+            (r#"{"n":1}"#, &["A-7".to_owned()][..])
+        );
         assert_eq!(event.time_s, Some(1_767_225_600));
     }
 
     #[test]
     fn data_that_is_no_object_is_put_into_one() {
-        let text = read(&[&BINARY[..], &[("content-type", "text/plain")]].concat(), "hi").unwrap();
+        let text = read(
+            &[&BINARY[..], &[("content-type", "text/plain")]].concat(),
+            "hi",
+        )
+        .unwrap();
         assert_eq!(text[0].detail, r#"{"data":"hi"}"#);
         let none = read(&BINARY, "").unwrap();
         assert_eq!(none[0].detail, "{}");
@@ -243,10 +255,22 @@ mod tests {
             (&[][..], "{}", "no CloudEvent"),
             (&[("content-type", STRUCTURED)], "[]", "an object"),
             (&[("content-type", STRUCTURED)], "{", "no JSON"),
-            (&[("content-type", STRUCTURED)], r#"{"specversion":"1.0"}"#, "`id`"),
-            (&[("content-type", STRUCTURED)], r#"{"specversion":"0.3"}"#, "version 1.0"),
+            (
+                &[("content-type", STRUCTURED)],
+                r#"{"specversion":"1.0"}"#,
+                "`id`",
+            ),
+            (
+                &[("content-type", STRUCTURED)],
+                r#"{"specversion":"0.3"}"#,
+                "version 1.0",
+            ),
             (&[("content-type", BATCH)], "{}", "a batch"),
-            (&[("ce-specversion", "1.0"), ("ce-id", "1")], "{}", "`source`"),
+            (
+                &[("ce-specversion", "1.0"), ("ce-id", "1")],
+                "{}",
+                "`source`",
+            ),
             (&[("ce-specversion", "1.0")], "{", "no JSON"),
         ] {
             let wrong = read(headers, body).unwrap_err();

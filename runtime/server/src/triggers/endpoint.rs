@@ -119,7 +119,9 @@ async fn admitted(
     if !trigger.admits(secret(headers)) {
         return Err((
             StatusCode::UNAUTHORIZED,
-            format!("this trigger asks for its secret: send it as `Authorization: Bearer SECRET` or `{SECRET}: SECRET`"),
+            format!(
+                "this trigger asks for its secret: send it as `Authorization: Bearer SECRET` or `{SECRET}: SECRET`"
+            ),
         ));
     }
     if !trigger.enabled {
@@ -138,7 +140,8 @@ async fn admitted(
 
 fn secret(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
+    let bearer =
+        text(header::AUTHORIZATION.as_str()).and_then(|value| value.strip_prefix("Bearer "));
     bearer.or_else(|| text(SECRET)).map(str::trim)
 }
 
@@ -160,7 +163,10 @@ fn input(trigger: &HttpTrigger, uri: &Uri, headers: &HeaderMap, body: &Bytes) ->
         ("trigger", Value::from(trigger.name.as_str())),
         ("method", Value::from("POST")),
         ("path", Value::from(uri.path())),
-        ("query", Value::object(query(uri.query().unwrap_or_default()))),
+        (
+            "query",
+            Value::object(query(uri.query().unwrap_or_default())),
+        ),
         ("headers", Value::object(shown)),
         ("body", body),
         ("isBase64Encoded", Value::from(encoded)),
@@ -207,7 +213,9 @@ fn answered(answer: HttpAnswer) -> Response<Body> {
         HttpAnswer::Ended(execution) => ended(&execution),
         HttpAnswer::OtherRequest { execution_arn } => router::error(
             StatusCode::UNPROCESSABLE_ENTITY,
-            &format!("the Idempotency-Key was used for a request with another body, which started {execution_arn}"),
+            &format!(
+                "the Idempotency-Key was used for a request with another body, which started {execution_arn}"
+            ),
         ),
     }
 }
@@ -285,10 +293,8 @@ fn told(error: &TriggerError) -> Refusal {
         }
         TriggerError::Engine(Error::Busy(text)) => (StatusCode::SERVICE_UNAVAILABLE, text.clone()),
         TriggerError::Engine(
-            error @ (Error::Broken(_)
-            | Error::Damaged(_)
-            | Error::Unopened(_)
-            | Error::Unusable(_)),
+            error
+            @ (Error::Broken(_) | Error::Damaged(_) | Error::Unopened(_) | Error::Unusable(_)),
         ) => {
             tracing::error!(%error, "a request to an HTTP trigger failed");
             let text = "the request failed inside the runtime; its log has the cause".to_owned();

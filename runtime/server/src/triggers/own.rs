@@ -161,10 +161,7 @@ impl Call<'_> {
         let Name { name } = self.input()?;
         let wire: WireSchedule = self.input()?;
         let spec = spec_of(wire, &name).map_err(Fault::validation)?;
-        let made = self
-            .engine
-            .create_schedule(self.caller, spec.clone())
-            .await;
+        let made = self.engine.create_schedule(self.caller, spec.clone()).await;
         let (arn, created) = match made {
             Err(TriggerError::Conflict(_)) => {
                 (self.engine.update_schedule(self.caller, spec).await?, false)
@@ -239,7 +236,12 @@ impl Call<'_> {
             let found = self.engine.http_triggers(self.caller, page).await?;
             all.extend(found.items);
             match found.next_token {
-                Some(token) => page = PageRequest { max_results: 0, next_token: Some(token) },
+                Some(token) => {
+                    page = PageRequest {
+                        max_results: 0,
+                        next_token: Some(token),
+                    }
+                }
                 None => return Ok(all),
             }
         }
@@ -294,7 +296,9 @@ impl Call<'_> {
     async fn delete(&self, which: Which) -> Result<Value, Fault> {
         let (engine, caller) = (self.engine, self.caller);
         match which {
-            Which::Schedule { group, name } => engine.delete_schedule(caller, &group, &name).await?,
+            Which::Schedule { group, name } => {
+                engine.delete_schedule(caller, &group, &name).await?
+            }
             Which::Http(name) => engine.delete_http_trigger(caller, &name).await?,
             Which::Rule(name) => {
                 let rule = engine.rule(caller, &name).await?;
@@ -310,7 +314,9 @@ impl Call<'_> {
         let (engine, caller) = (self.engine, self.caller);
         match which {
             Which::Schedule { group, name } => {
-                engine.enable_schedule(caller, &group, &name, enabled).await?;
+                engine
+                    .enable_schedule(caller, &group, &name, enabled)
+                    .await?;
             }
             Which::Http(name) => engine.enable_http_trigger(caller, &name, enabled).await?,
             Which::Rule(name) => engine.enable_rule(caller, &name, enabled).await?,
@@ -351,7 +357,11 @@ fn schedule_whole(schedule: &Schedule) -> Value {
     let spec = &schedule.spec;
     let mut shown = schedule_line(schedule);
     let missed = spec.missed.unwrap_or_default();
-    let next: Vec<String> = schedule.next_runs(NEXT_SHOWN).into_iter().map(iso).collect();
+    let next: Vec<String> = schedule
+        .next_runs(NEXT_SHOWN)
+        .into_iter()
+        .map(iso)
+        .collect();
     let more = json!({
         "arn": schedule.arn,
         "expression": spec.expression,
@@ -380,7 +390,10 @@ fn schedule_whole(schedule: &Schedule) -> Value {
             shown[name] = value.into();
         }
     }
-    runs(&mut shown, &(schedule.last.clone(), schedule.last_failed.clone()));
+    runs(
+        &mut shown,
+        &(schedule.last.clone(), schedule.last_failed.clone()),
+    );
     shown
 }
 
@@ -390,7 +403,11 @@ fn http_line(caller: &Caller, http: &HttpTrigger) -> Value {
         HttpMode::Start => String::new(),
         HttpMode::Wait { seconds } => format!(", waits {seconds} s"),
     };
-    let secret = if http.has_secret { "" } else { ", without a secret" };
+    let secret = if http.has_secret {
+        ""
+    } else {
+        ", without a secret"
+    };
     let mut line = json!({
         "kind": "http",
         "name": http.name,
@@ -404,7 +421,11 @@ fn http_line(caller: &Caller, http: &HttpTrigger) -> Value {
 }
 
 fn rule_line(rule: &Rule, told: &(Option<LastRun>, Option<LastRun>)) -> Value {
-    let machines: Vec<&str> = rule.targets.iter().map(|target| target.arn.as_str()).collect();
+    let machines: Vec<&str> = rule
+        .targets
+        .iter()
+        .map(|target| target.arn.as_str())
+        .collect();
     let mut line = json!({
         "kind": "rule",
         "name": rule.name,

@@ -5,7 +5,7 @@ use stepwell_interp::Timestamp;
 
 use super::{
     TriggerError,
-    schedules::{self, DEFAULT_GROUP, KIND as SCHEDULE, check_name, crossed},
+    schedules::{DEFAULT_GROUP, KIND as SCHEDULE, check_name, crossed},
 };
 use crate::{
     api::{Caller, Page, PageRequest},
@@ -301,7 +301,7 @@ fn absent(name: &str) -> TriggerError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::schedules, *};
 
     #[test]
     fn a_group_is_named_by_its_own_arn_alone() {

@@ -335,7 +335,7 @@ pub(super) fn writes(
     let mut writes = vec![CatalogWrite {
         key: key.clone(),
         expected: Some(old.map_or(0, |(_, revision)| revision)),
-        bytes: new.map(|record| record::encode(record)),
+        bytes: new.map(record::encode),
     }];
     let was = old.and_then(|(record, _)| record.due_ms());
     let is = new.and_then(ScheduleRecord::due_ms);

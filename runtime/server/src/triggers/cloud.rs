@@ -251,8 +251,9 @@ mod tests {
 
     #[test]
     fn what_is_no_event_is_refused() {
-        for (headers, body, told) in [
-            (&[][..], "{}", "no CloudEvent"),
+        type Case<'a> = (&'a [(&'a str, &'a str)], &'a str, &'a str);
+        let cases: [Case<'_>; 8] = [
+            (&[], "{}", "no CloudEvent"),
             (&[("content-type", STRUCTURED)], "[]", "an object"),
             (&[("content-type", STRUCTURED)], "{", "no JSON"),
             (
@@ -272,7 +273,8 @@ mod tests {
                 "`source`",
             ),
             (&[("ce-specversion", "1.0")], "{", "no JSON"),
-        ] {
+        ];
+        for (headers, body, told) in cases {
             let wrong = read(headers, body).unwrap_err();
             assert!(wrong.contains(told), "{headers:?} {body}: {wrong}");
         }

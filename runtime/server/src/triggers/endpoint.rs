@@ -280,16 +280,17 @@ fn told(error: &TriggerError) -> Refusal {
         TriggerError::Conflict(text) => (StatusCode::CONFLICT, text.clone()),
         TriggerError::Invalid(text) => (StatusCode::BAD_REQUEST, text.clone()),
         TriggerError::Full(text) => (StatusCode::INSUFFICIENT_STORAGE, text.clone()),
-        TriggerError::Engine(Error::Rejected { code, message }) => {
-            let status = match code {
-                Code::ThrottlingException | Code::ExecutionLimitExceeded => {
-                    StatusCode::TOO_MANY_REQUESTS
-                }
-                Code::InvalidExecutionInput => StatusCode::PAYLOAD_TOO_LARGE,
-                // The trigger names what there is not, or what cannot be started so.
-                _ => StatusCode::CONFLICT,
-            };
-            (status, message.clone())
+        TriggerError::Engine(Error::Rejected {
+            code: Code::ThrottlingException | Code::ExecutionLimitExceeded,
+            message,
+        }) => (StatusCode::TOO_MANY_REQUESTS, message.clone()),
+        TriggerError::Engine(Error::Rejected {
+            code: Code::InvalidExecutionInput,
+            message,
+        }) => (StatusCode::PAYLOAD_TOO_LARGE, message.clone()),
+        // The trigger names what there is not, or what cannot be started so.
+        TriggerError::Engine(Error::Rejected { message, .. }) => {
+            (StatusCode::CONFLICT, message.clone())
         }
         TriggerError::Engine(Error::Busy(text)) => (StatusCode::SERVICE_UNAVAILABLE, text.clone()),
         TriggerError::Engine(

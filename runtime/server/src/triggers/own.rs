@@ -40,6 +40,8 @@ const OPERATIONS: &[(&str, Right)] = &[
 #[serde(default, rename_all = "camelCase")]
 struct Named {
     kind: String,
+    /// As the scheduler's API writes it, of a schedule.
+    #[serde(alias = "Name")]
     name: String,
     next_token: Option<String>,
 }

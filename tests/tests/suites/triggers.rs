@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use stepwell_tests::server::{ACCOUNT, CallError, Client, Server, Turn};
+use stepwell_tests::server::{self, ACCOUNT, CallError, Client, Server, Turn};
 
 use super::tenants::{A, B, add_key, told};
 
@@ -347,6 +347,19 @@ fn basic(key: &Value) -> Result<String> {
     Ok(format!("Basic {}", STANDARD.encode(pair)))
 }
 
+/// The program against a server, with an access key; whether it succeeded, and what it said.
+fn program(server: &Server, key: &Value, arguments: &[&str]) -> Result<(bool, String)> {
+    let part = |name: &str| key[name].as_str().context("a key");
+    let output = std::process::Command::new(server::program()?)
+        .args(arguments)
+        .args(["--endpoint", &server.client().endpoint()])
+        .env("AWS_ACCESS_KEY_ID", part("accessKeyId")?)
+        .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey")?)
+        .output()?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok((output.status.success(), String::from_utf8(said)?))
+}
+
 fn are_a_tenants_own() -> Result<()> {
     let _turn = Turn::take()?;
     let scratch = tempfile::tempdir()?;
@@ -355,26 +368,149 @@ fn are_a_tenants_own() -> Result<()> {
     for account in [A, B] {
         told(&data, &["tenant", "add", account])?;
     }
-    let ours = add_key(&data, A, "run", "t")?;
+    let admin = add_key(&data, A, "admin", "a")?;
+    let runs = add_key(&data, A, "run", "t")?;
+    let other = add_key(&data, B, "admin", "b")?;
     let reads = add_key(&data, B, "read", "r")?;
+    let definition = scratch.path().join("m.asl.json");
+    std::fs::write(&definition, pass().to_string())?;
     let server = Server::start_with(&data, &plugins, &["--auth"])?;
     let client = server.client();
+    let ours = |arguments: &[&str]| -> Result<String> {
+        let (done, said) = program(&server, &admin, arguments)?;
+        ensure!(done, "{arguments:?}: {said}");
+        Ok(said)
+    };
+    let definition = definition.to_string_lossy();
+    let machine = ours(&["machine", "put", &definition])?;
+    let machine = machine.lines().next().context("an ARN")?;
+    ours(&[
+        "trigger",
+        "schedule",
+        "s",
+        "--machine",
+        machine,
+        "--at",
+        "2190-01-01T00:00:00",
+    ])?;
+    ours(&[
+        "trigger",
+        "rule",
+        "r",
+        "--machine",
+        machine,
+        "--pattern",
+        r#"{"source":["/s"]}"#,
+    ])?;
+    let secret = ours(&["trigger", "http", "h", "--machine", machine])?;
+    let secret = secret.lines().next().context("a secret")?;
+    crossing(&server, &other, &reads, machine)?;
+
     let event = r#"{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{}}"#;
     let kind = ("Content-Type", "application/cloudevents+json");
     let unsigned = client.post("/events", &[kind], event)?;
     ensure!(unsigned.0 == 400 || unsigned.0 == 403, "{unsigned:?}");
-    let (ours, reads) = (basic(&ours)?, basic(&reads)?);
-    let (status, answer) = client.post("/events", &[kind, ("Authorization", &ours)], event)?;
+    for (key, taken) in [(&reads, false), (&other, true), (&runs, true)] {
+        let basic = basic(key)?;
+        let (status, answer) = client.post("/events", &[kind, ("Authorization", &basic)], event)?;
+        ensure!((status == 202) == taken, "{status} {answer}");
+    }
+    let bearer = format!("Bearer {secret}");
+    let own = [kind, ("Authorization", bearer.as_str())];
+    let (status, answer) = client.post(&format!("/trigger/{A}/h"), &own, "{}")?;
     ensure!(status == 202, "{status} {answer}");
-    let (status, answer) = client.post("/events", &[kind, ("Authorization", &reads)], event)?;
+    let (status, _) = client.post(&format!("/trigger/{B}/h"), &own, "{}")?;
     ensure!(
-        status == 400 || status == 403,
-        "a key that reads sends events: {status} {answer}"
+        status == 404,
+        "the other tenant has no such trigger: {status}"
     );
-    let (status, _) = client.post(&format!("/trigger/{A}/none"), &[kind], "{}")?;
-    ensure!(status == 404, "{status}");
+    // The rule's event of its own tenant, and the request.
+    until("two executions", || {
+        let listed = ours(&["execution", "list", machine, "--json"])?;
+        let listed: Value = serde_json::from_str(&listed)?;
+        let count = listed.as_array().context("a list")?.len();
+        ensure!(
+            count <= 2,
+            "the event of another tenant started something: {listed}"
+        );
+        Ok((count == 2).then_some(()))
+    })?;
     server.stop()?;
     let log = told(&data, &["tenant", "audit", A, "--json"])?;
-    ensure!(log.contains("events:PutEvents"), "{log}");
+    for wanted in [
+        "events:PutEvents",
+        "events:PutRule",
+        "triggers:PutSchedule",
+        "triggers:Fire",
+    ] {
+        ensure!(log.contains(wanted), "no {wanted} in the audit log: {log}");
+    }
+    Ok(())
+}
+
+/// Neither the other tenant nor a key that reads gets at what is not theirs.
+fn crossing(server: &Server, other: &Value, reads: &Value, machine: &str) -> Result<()> {
+    let (done, said) = program(server, other, &["trigger", "list", "--json"])?;
+    ensure!(done && said.trim() == "[]", "{said}");
+    for (key, arguments, told) in [
+        (
+            other,
+            &["trigger", "show", "schedule/s"][..],
+            "does not exist",
+        ),
+        (other, &["trigger", "delete", "rule/r"], "does not exist"),
+        (
+            other,
+            &["trigger", "disable", "http/h"],
+            "there is no HTTP trigger",
+        ),
+        (
+            other,
+            &[
+                "trigger",
+                "schedule",
+                "s",
+                "--machine",
+                machine,
+                "--every",
+                "1 day",
+            ],
+            "state machine of the same account",
+        ),
+        (
+            other,
+            &[
+                "trigger",
+                "rule",
+                "r",
+                "--machine",
+                machine,
+                "--pattern",
+                r#"{"source":["x"]}"#,
+            ],
+            "state machine of the same account",
+        ),
+        (
+            reads,
+            &[
+                "trigger",
+                "rule",
+                "r",
+                "--machine",
+                machine,
+                "--pattern",
+                r#"{"source":["x"]}"#,
+            ],
+            "AccessDeniedException",
+        ),
+        (
+            reads,
+            &["trigger", "delete", "schedule/s"],
+            "AccessDeniedException",
+        ),
+    ] {
+        let (done, said) = program(server, key, arguments)?;
+        ensure!(!done && said.contains(told), "{arguments:?}: {said}");
+    }
     Ok(())
 }

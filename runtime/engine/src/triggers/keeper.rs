@@ -31,7 +31,7 @@ use crate::{
     error::Error,
     journal::{CatalogKey, CatalogRecord, Write},
     limits::{DUE_AT_A_TIME, DUE_PAGE, TRIGGERS_REST_MAX, TRIGGERS_REST_MIN},
-    node, reader, record,
+    node, reader,
 };
 
 /// Characters of a schedule's name in those of its executions.

@@ -334,3 +334,71 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     }
     json(&answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> Result<ScheduleSpec, String> {
+        let wire = serde_json::from_str(text).map_err(|error| error.to_string());
+        spec_of(wire?, "s")
+    }
+
+    #[test]
+    fn what_is_not_said_is_as_the_model_has_it() {
+        let text = r#"{"ScheduleExpression":"rate(1 day)","FlexibleTimeWindow":{"Mode":"OFF"},"Target":{"Arn":"a"}}"#;
+        let spec = spec(text).unwrap();
+        assert_eq!(
+            (spec.group.as_str(), spec.timezone.as_str()),
+            ("default", "UTC")
+        );
+        assert_eq!(
+            (spec.target.age_s_max, spec.target.retries_max),
+            (86_400, 185)
+        );
+        assert!(spec.enabled && !spec.delete_after && spec.missed.is_none());
+    }
+
+    #[test]
+    fn members_that_are_wrong_are_named() {
+        let window = r#""FlexibleTimeWindow":{"Mode":"OFF"}"#;
+        let target = r#""Target":{"Arn":"a"}"#;
+        let rate = r#""ScheduleExpression":"rate(1 day)""#;
+        for (members, told) in [
+            (vec![window, target], "ScheduleExpression"),
+            (vec![rate, target], "FlexibleTimeWindow"),
+            (vec![rate, window], "Target.Arn"),
+            (
+                vec![rate, target, r#""FlexibleTimeWindow":{"Mode":"FLEXIBLE"}"#],
+                "MaximumWindowInMinutes",
+            ),
+            (
+                vec![rate, target, r#""FlexibleTimeWindow":{"Mode":"ON"}"#],
+                "OFF or FLEXIBLE",
+            ),
+            (
+                vec![rate, window, target, r#""State":"ON""#],
+                "ENABLED, DISABLED",
+            ),
+            (
+                vec![rate, window, target, r#""ActionAfterCompletion":"GO""#],
+                "NONE, DELETE",
+            ),
+            (
+                vec![rate, window, target, r#""MissedRuns":"SOME""#],
+                "ONCE, ALL, SKIP",
+            ),
+            (
+                vec![
+                    rate,
+                    window,
+                    r#""Target":{"Arn":"a","DeadLetterConfig":{"Arn":"q"}}"#,
+                ],
+                "DeadLetterConfig",
+            ),
+        ] {
+            let wrong = spec(&format!("{{{}}}", members.join(","))).unwrap_err();
+            assert!(wrong.contains(told), "{members:?}: {wrong}");
+        }
+    }
+}

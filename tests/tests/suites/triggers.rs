@@ -219,7 +219,7 @@ fn http_endpoints() -> Result<()> {
     ensure!(first == again && first.0 == 202, "{first:?} {again:?}");
     let other = post(path, &[own, JSON, key], r#"{"n":3}"#)?;
     ensure!(other.0 == 422, "{other:?}");
-    ensure!(executions(&client, &machine)?.len() == 2, "one a key");
+    ensure!(executions(&client, &machine)?.len() == 3, "one a key, beside two without one");
 
     put(
         "waits",

@@ -48,6 +48,17 @@ pub enum Missed {
     Skip,
 }
 
+impl Missed {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Missed::Once => "once",
+            Missed::All => "all",
+            Missed::Skip => "skip",
+        }
+    }
+}
+
 /// What a schedule starts. Stored form, codec v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -39,7 +39,13 @@ pub(crate) async fn answer(
     let (parts, body) = request.into_parts();
     match take(&state, &parts, body).await {
         Ok(accepted) => told(accepted),
-        Err(fault) => router::error(fault.status, fault.message()),
+        Err(fault) => {
+            let status = match fault.code() {
+                "AccessDeniedException" => StatusCode::FORBIDDEN,
+                _ => fault.status,
+            };
+            router::error(status, fault.message())
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use stepwell_engine::{
-    Caller, Engine, HttpMode, HttpTrigger, LastRun, NewHttpTrigger, PageRequest, Rule, Schedule,
+    Caller, Engine, EventInput, HttpMode, HttpTrigger, LastRun, NewHttpTrigger, PageRequest, Rule, Schedule,
     ScheduleFilter, SecretChange, TriggerError,
 };
 
@@ -285,7 +285,7 @@ impl Call<'_> {
                 let told = engine.rule_runs(caller, &name).await?;
                 let mut shown = rule_line(&rule, &told);
                 let targets = rule.targets.iter().map(|target| {
-                    json!({"id": target.id, "stateMachineArn": target.arn, "input": format!("{:?}", target.input)})
+                    json!({"id": target.id, "stateMachineArn": target.arn, "input": input_shown(&target.input)})
                 });
                 shown["targets"] = targets.collect();
                 shown["description"] = rule.description.as_str().into();
@@ -369,7 +369,7 @@ fn schedule_whole(schedule: &Schedule) -> Value {
         "expression": spec.expression,
         "timezone": spec.timezone,
         "description": spec.description,
-        "missedRuns": format!("{missed:?}").to_lowercase(),
+        "missedRuns": missed.name(),
         "maximumEventAgeInSeconds": spec.target.age_s_max,
         "maximumRetryAttempts": spec.target.retries_max,
         "deletedAfterLastRun": spec.delete_after,
@@ -437,6 +437,17 @@ fn rule_line(rule: &Rule, told: &(Option<LastRun>, Option<LastRun>)) -> Value {
     });
     lasts(&mut line, told.0.as_ref());
     line
+}
+
+fn input_shown(input: &EventInput) -> Value {
+    match input {
+        EventInput::Event => json!("event"),
+        EventInput::Constant(text) => json!({"constant": text}),
+        EventInput::Path(path) => json!({"path": path}),
+        EventInput::Template { paths, template } => {
+            json!({"paths": paths, "template": template})
+        }
+    }
 }
 
 /// How the last run went, in a line.

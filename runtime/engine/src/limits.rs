@@ -248,6 +248,10 @@ pub(crate) const TRIGGER_DESCRIPTION_CHARS_MAX: usize = 512;
 pub(crate) const DUE_PAGE: u32 = 256;
 pub(crate) const DUE_AT_A_TIME: usize = 32;
 
+/// Deliveries of a tenant that are read in its turn, and that are made at a time (ours).
+pub(crate) const DELIVERIES_A_TURN: u32 = 64;
+pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
+
 /// How long the keeper of triggers rests when nothing is due (ours): other nodes make something due without telling it, and
 /// clocks leap.
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);

@@ -1,8 +1,12 @@
 //! Events: accepted with a delivery for each target of each rule that they match, in one commit; delivered from the queue of what
 //! is due. Hides the deliveries.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
+use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use stepwell_interp::Timestamp;
 use stepwell_query::Value;
@@ -12,7 +16,7 @@ use super::{
     Attempted, FiringOutcome, TriggerError, TriggerKind, iso,
     pattern::Pattern,
     pause_ms,
-    queue::{Due, Queue},
+    queue::{DELIVERING, Due, Queue, delivering},
     rules::{EventTarget, LastRecord, RuleRecord, last_key, rule_arn},
     run_name,
     schedules::LastRun,
@@ -23,8 +27,11 @@ use crate::{
     engine::Engine,
     error::{Code, Error},
     journal::{CatalogRecord, CatalogWrite, Write},
-    limits::{DELIVERIES_BYTES_MAX, EVENT_BYTES_MAX},
-    node, record,
+    limits::{
+        DELIVERIES_A_TURN, DELIVERIES_AT_A_TIME, DELIVERIES_BYTES_MAX, DUE_AT_A_TIME,
+        EVENT_BYTES_MAX, ROWS_MAX,
+    },
+    node, reader, record,
 };
 
 /// Characters of a rule's name and of an event's id in the names of executions.
@@ -80,7 +87,93 @@ struct Batch {
     failed: Vec<(String, String)>,
 }
 
+/// Which tenants have nothing due, as of what the record that names them holds: who puts events writes something new there.
+#[derive(Default)]
+pub(super) struct Quiet(Mutex<BTreeMap<Arc<str>, Asleep>>);
+
+/// A tenant with nothing due.
+struct Asleep {
+    mark: Arc<[u8]>,
+    /// When its next delivery is, if it has one.
+    next_ms: Option<u64>,
+}
+
+impl Quiet {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Asleep>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, named: &CatalogRecord, next_ms: Option<u64>) {
+        let mark = named.bytes.clone();
+        let tenant = named.key.name.clone();
+        self.lock().insert(tenant, Asleep { mark, next_ms });
+    }
+
+    /// When the tenant that the record names has something due next; `None` when it has to be looked at now.
+    fn until(&self, named: &CatalogRecord, now: Timestamp) -> Option<Option<u64>> {
+        let asleep = self.lock();
+        let asleep = asleep.get(&named.key.name)?;
+        let still = asleep.next_ms.is_none_or(|next_ms| next_ms > now.0);
+        (asleep.mark == named.bytes && still).then_some(asleep.next_ms)
+    }
+}
+
 impl Engine {
+    /// Makes deliveries that are due, some of each tenant; tells when the next one is.
+    pub(super) async fn fire_deliveries(&self, now: Timestamp) -> Result<Option<u64>, Error> {
+        let mut next = None;
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let journal = &self.node().journal;
+            let page = journal.scan("", DELIVERING, "", after.as_deref(), ROWS_MAX);
+            let page = page.await.map_err(reader::broken)?;
+            after = page.last().map(|named| named.key.name.clone());
+            let whole = page.len() == ROWS_MAX as usize;
+            let mut awake = Vec::new();
+            for named in page {
+                match self.node().triggers.quiet.until(&named, now) {
+                    Some(next_ms) => next = next.into_iter().chain(next_ms).min(),
+                    None => awake.push(named),
+                }
+            }
+            let fired = stream::iter(awake)
+                .map(|named| async move { self.deliver_some(&named, now).await });
+            let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
+            while let Some(again) = fired.next().await {
+                next = next.into_iter().chain(again?).min();
+            }
+            if !whole {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Makes a tenant's first deliveries that are due; tells when the next one is.
+    async fn deliver_some(
+        &self,
+        named: &CatalogRecord,
+        now: Timestamp,
+    ) -> Result<Option<u64>, Error> {
+        let queue = Queue::Deliveries;
+        let tenant = &named.key.name;
+        let journal = &self.node().journal;
+        let page = journal.scan(tenant, queue.kind(), "", None, DELIVERIES_A_TURN);
+        let page = page.await.map_err(reader::broken)?;
+        let (due, mut next) = queue.due(page, DELIVERIES_A_TURN, now);
+        if due.is_empty() {
+            let quiet = &self.node().triggers.quiet;
+            quiet.put(named, next);
+            return Ok(next);
+        }
+        let made = stream::iter(due)
+            .map(|(entry, stored)| async move { self.deliver(&entry, &stored, now).await });
+        let mut made = made.buffer_unordered(DELIVERIES_AT_A_TIME);
+        while let Some(again) = made.next().await {
+            next = next.into_iter().chain(again?).min();
+        }
+        Ok(next)
+    }
+
     /// Takes events; those that are accepted are durable when this answers, with all that they start.
     pub async fn put_events(
         &self,
@@ -103,6 +196,13 @@ impl Engine {
             .map(|event| batch.take(caller, &rules, event, now))
             .collect();
         let due = !batch.writes.is_empty();
+        if due {
+            batch.writes.push(CatalogWrite {
+                key: delivering(&caller.tenant),
+                expected: None,
+                bytes: Some(Uuid::new_v4().as_bytes()[..].into()),
+            });
+        }
         let counts = &self.node().triggers.counts;
         let failed = u64::try_from(batch.failed.len()).unwrap_or(u64::MAX);
         counts.add(TriggerKind::Event, FiringOutcome::Failed, failed);
@@ -122,7 +222,7 @@ impl Engine {
     }
 
     /// Makes one delivery, or another attempt at it; tells when it is due again.
-    pub(super) async fn deliver(
+    async fn deliver(
         &self,
         entry: &Due,
         stored: &CatalogRecord,
@@ -441,6 +541,31 @@ mod tests {
         assert_ne!(names(Some("7"))[0], names(Some("7"))[1]);
         assert_ne!(names(Some("7")), names(Some("8")));
         assert_ne!(names(None), names(None));
+    }
+
+    #[test]
+    fn a_tenant_is_left_alone_until_its_next_delivery_or_new_events() {
+        let quiet = Quiet::default();
+        let named = |mark: &str| CatalogRecord {
+            key: delivering(&caller().tenant),
+            revision: 1,
+            bytes: mark.as_bytes().into(),
+        };
+        assert_eq!(quiet.until(&named("a"), Timestamp(5)), None);
+        quiet.put(&named("a"), None);
+        assert_eq!(quiet.until(&named("a"), Timestamp(5)), Some(None));
+        assert_eq!(
+            quiet.until(&named("b"), Timestamp(5)),
+            None,
+            "there are new events"
+        );
+        quiet.put(&named("b"), Some(9));
+        assert_eq!(quiet.until(&named("b"), Timestamp(8)), Some(Some(9)));
+        assert_eq!(
+            quiet.until(&named("b"), Timestamp(9)),
+            None,
+            "one is due again"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 
 use super::{
     Attempted, Counts, FiringOutcome, TriggerKind,
+    deliveries::Quiet,
     firing::{self, Ended, Step},
     http::LastRequests,
     iso,
@@ -29,7 +30,7 @@ use crate::{
     api::{Caller, StartRequest},
     engine::Engine,
     error::Error,
-    journal::{CatalogKey, CatalogRecord, Write},
+    journal::{CatalogKey, Write},
     limits::{DUE_AT_A_TIME, DUE_PAGE, TRIGGERS_REST_MAX, TRIGGERS_REST_MIN},
     node, reader,
 };
@@ -45,6 +46,7 @@ pub(crate) struct TriggerKeeper {
     next_ms: AtomicU64,
     pub(super) counts: Counts,
     pub(super) requests: LastRequests,
+    pub(super) quiet: Quiet,
 }
 
 impl TriggerKeeper {
@@ -82,47 +84,25 @@ impl Engine {
         }
     }
 
-    /// Fires a page of each queue; tells when the next entry is due.
+    /// Fires what is at the front of the queues; tells when something is due next.
     pub(crate) async fn fire_due_at(&self, now: Timestamp) -> Result<Option<u64>, Error> {
-        let schedules = self.fire_queue(Queue::Schedules, now).await?;
-        let deliveries = self.fire_queue(Queue::Deliveries, now).await?;
+        let schedules = self.fire_schedules(now).await?;
+        let deliveries = self.fire_deliveries(now).await?;
         Ok(schedules.into_iter().chain(deliveries).min())
     }
 
-    async fn fire_queue(&self, queue: Queue, now: Timestamp) -> Result<Option<u64>, Error> {
+    async fn fire_schedules(&self, now: Timestamp) -> Result<Option<u64>, Error> {
+        let queue = Queue::Schedules;
         let journal = &self.node().journal;
         let page = journal.scan("", queue.kind(), "", None, DUE_PAGE).await;
-        let mut due: Vec<(Due, CatalogRecord)> = Vec::new();
-        let mut next = None;
-        for stored in page.map_err(reader::broken)? {
-            let Some(entry) = Due::of(&stored.key.name) else {
-                tracing::error!(
-                    name = &*stored.key.name,
-                    "an entry of what is due has no time"
-                );
-                continue;
-            };
-            if entry.at_ms > now.0 {
-                next = Some(entry.at_ms);
-                break;
-            }
-            due.push((entry, stored));
-        }
-        if due.len() == DUE_PAGE as usize {
-            // There may be more.
-            next = Some(now.0);
-        }
-        let fired = stream::iter(due).map(|(entry, stored)| async move {
-            match queue {
-                Queue::Schedules => self.fire_schedule(&entry, now).await,
-                Queue::Deliveries => self.deliver(&entry, &stored, now).await,
-            }
-        });
+        let page = page.map_err(reader::broken)?;
+        let (due, mut next) = queue.due(page, DUE_PAGE, now);
+        let fired = stream::iter(due)
+            .map(|(entry, _)| async move { self.fire_schedule(&entry, now).await });
         let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
-        while let Some(fired) = fired.next().await {
+        while let Some(again) = fired.next().await {
             // What one leads to, another run or another try, may be due before what was seen.
-            let again = fired?;
-            next = next.into_iter().chain(again).min();
+            next = next.into_iter().chain(again?).min();
         }
         Ok(next)
     }

@@ -312,7 +312,7 @@ async fn an_event_that_comes_again_starts_nothing_anew() {
     let due = engine
         .node()
         .journal
-        .scan("", Queue::Deliveries.kind(), "", None, 10)
+        .scan(ACCOUNT, Queue::Deliveries.kind(), "", None, 10)
         .await;
     assert_eq!(due.unwrap(), [], "what cannot start is given up");
     let (last, failed) = engine.rule_runs(&caller(), "orders").await.unwrap();

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{
     groups, http,
-    queue::{Due, Queue},
+    queue::{Queue, delivering},
     rules,
 };
 use crate::{
     api::Caller,
     engine::Engine,
     error::Error,
-    journal::{CatalogKey, CatalogRecord, CatalogWrite, Write},
+    journal::{CatalogRecord, CatalogWrite, Write},
     limits::ROWS_MAX,
     reader,
 };
@@ -29,38 +29,25 @@ impl Engine {
             region: "".into(),
         };
         self.delete_schedules(&caller, "").await?;
-        for kind in KINDS {
-            self.remove_records(account, kind, |_| true).await?;
+        for kind in KINDS.into_iter().chain([Queue::Deliveries.kind()]) {
+            self.remove_records(account, kind).await?;
         }
-        self.remove_records("", Queue::Deliveries.kind(), |key| {
-            Due::of(&key.name).is_some_and(|due| due.tenant == tenant)
-        })
-        .await
+        let _ = self.put(&delivering(&tenant), None, None).await?;
+        Ok(())
     }
 
-    async fn remove_records(
-        &self,
-        tenant: &str,
-        kind: &str,
-        gone: impl Fn(&CatalogKey) -> bool,
-    ) -> Result<(), Error> {
-        let mut after: Option<Arc<str>> = None;
+    async fn remove_records(&self, tenant: &str, kind: &str) -> Result<(), Error> {
         loop {
             let journal = &self.node().journal;
-            let page = journal.scan(tenant, kind, "", after.as_deref(), ROWS_MAX);
+            let page = journal.scan(tenant, kind, "", None, ROWS_MAX);
             let page: Vec<CatalogRecord> = page.await.map_err(reader::broken)?;
-            after = page.last().map(|record| record.key.name.clone());
             let whole = page.len() == ROWS_MAX as usize;
             let removal = |record: CatalogRecord| CatalogWrite {
                 key: record.key,
                 expected: None,
                 bytes: None,
             };
-            let writes: Vec<CatalogWrite> = page
-                .into_iter()
-                .filter(|record| gone(&record.key))
-                .map(removal)
-                .collect();
+            let writes: Vec<CatalogWrite> = page.into_iter().map(removal).collect();
             if !writes.is_empty() {
                 self.write(Write::Catalog(writes)).await?;
             }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     Attempted, FiringOutcome, TriggerError, TriggerKind, iso,
+    keeper::or_later,
     pattern::Pattern,
     pause_ms,
     queue::{DELIVERING, Due, Queue, delivering},
@@ -140,7 +141,7 @@ impl Engine {
                 .map(|named| async move { self.deliver_some(&named, now).await });
             let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
             while let Some(again) = fired.next().await {
-                next = next.into_iter().chain(again?).min();
+                next = next.into_iter().chain(or_later(again, now)).min();
             }
             if !whole {
                 return Ok(next);
@@ -169,7 +170,7 @@ impl Engine {
             .map(|(entry, stored)| async move { self.deliver(&entry, &stored, now).await });
         let mut made = made.buffer_unordered(DELIVERIES_AT_A_TIME);
         while let Some(again) = made.next().await {
-            next = next.into_iter().chain(again?).min();
+            next = next.into_iter().chain(or_later(again, now)).min();
         }
         Ok(next)
     }

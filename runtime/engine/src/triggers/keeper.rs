@@ -63,6 +63,15 @@ impl TriggerKeeper {
     }
 }
 
+/// When something is due again; what failed is tried a second later and holds up nothing else.
+pub(super) fn or_later(fired: Result<Option<u64>, Error>, now: Timestamp) -> Option<u64> {
+    const LATER_MS: u64 = 1_000;
+    fired.unwrap_or_else(|error| {
+        tracing::error!(%error, "what a trigger has due cannot be read or written; it is tried again");
+        Some(now.0.saturating_add(LATER_MS))
+    })
+}
+
 impl Engine {
     /// Fires what is due by now; tells how long nothing else is.
     pub(crate) async fn fire_due(&self) -> Duration {
@@ -102,7 +111,7 @@ impl Engine {
         let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
         while let Some(again) = fired.next().await {
             // What one leads to, another run or another try, may be due before what was seen.
-            next = next.into_iter().chain(again?).min();
+            next = next.into_iter().chain(or_later(again, now)).min();
         }
         Ok(next)
     }

@@ -324,7 +324,7 @@ fn cloud_events() -> Result<()> {
         "a page sends events"
     );
     let metric = |outcome: &str, count: u32| {
-        format!("stepwell_triggers_fired_total{{kind=\"event\",outcome=\"{outcome}\"}} {count}\n")
+        format!("stepwell_triggers_fired_total{{kind=\"event\",outcome=\"{outcome}\"}} {count}.0\n")
     };
     until("three deliveries", || {
         let (_, metrics) = client.get("/metrics")?;

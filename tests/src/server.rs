@@ -308,17 +308,28 @@ impl Client {
     /// # Errors
     /// See [`CallError`].
     pub fn call(&self, operation: &str, request: &Value) -> Result<Value, CallError> {
-        self.call_of(&format!("AWSStepFunctions.{operation}"), request)
+        self.call_with(operation, request, "")
     }
 
-    /// One call of any API of AWS's JSON protocol, by its whole target.
+    /// As [`Client::call`], with more headers, each with its end of line.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub fn call_of(&self, target: &str, request: &Value) -> Result<Value, CallError> {
+    pub fn call_with(
+        &self,
+        operation: &str,
+        request: &Value,
+        headers: &str,
+    ) -> Result<Value, CallError> {
         let body = request.to_string();
+        // Names of the service's own operations have no dot.
+        let service = if operation.contains('.') {
+            ""
+        } else {
+            "AWSStepFunctions."
+        };
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: {target}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: {service}{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
             self.address,
             body.len()
         );
@@ -487,6 +498,11 @@ impl Dice {
             Err(_) => std::time::UNIX_EPOCH.elapsed()?.as_secs(),
         };
         Ok((seed, Dice(seed)))
+    }
+
+    /// Those of a seed.
+    pub fn of(seed: u64) -> Dice {
+        Dice(seed)
     }
 
     /// Dice that go their own way.

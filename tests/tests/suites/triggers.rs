@@ -86,7 +86,7 @@ fn at(seconds: u64) -> Result<String> {
 fn events(client: &Client, number: u64) -> Result<usize> {
     let event =
         json!({"Source": "kill", "DetailType": "n", "Detail": json!({"n": number}).to_string()});
-    match client.call_of("AWSEvents.PutEvents", &json!({"Entries": [event]})) {
+    match client.call("AWSEvents.PutEvents", &json!({"Entries": [event]})) {
         Ok(answer) => {
             ensure!(answer["FailedEntryCount"] == 0, "{answer}");
             Ok(1)
@@ -113,12 +113,12 @@ fn start_once_over_kills() -> Result<()> {
             "Name": format!("s-{number}"), "ScheduleExpression": at(due)?,
             "FlexibleTimeWindow": {"Mode": "OFF"}, "Target": {"Arn": scheduled},
         });
-        client.call_of("StepwellTriggers.PutSchedule", &schedule)?;
+        client.call("StepwellTriggers.PutSchedule", &schedule)?;
     }
     let rule = json!({"Name": "kill", "EventPattern": r#"{"source":["kill"]}"#});
-    client.call_of("AWSEvents.PutRule", &rule)?;
+    client.call("AWSEvents.PutRule", &rule)?;
     let targets = json!({"Rule": "kill", "Targets": [{"Id": "a", "Arn": evented}]});
-    client.call_of("AWSEvents.PutTargets", &targets)?;
+    client.call("AWSEvents.PutTargets", &targets)?;
 
     let (mut accepted, mut sent) = (0, 0);
     for kill in 1..=KILLS {
@@ -186,7 +186,7 @@ fn http_endpoints() -> Result<()> {
         for (key, value) in more.as_object().into_iter().flatten() {
             body[key] = value.clone();
         }
-        client.call_of("StepwellTriggers.PutHttpTrigger", &body)
+        client.call("StepwellTriggers.PutHttpTrigger", &body)
     };
     let made = put("orders", &machine, json!({}))?;
     let path = made["path"].as_str().context("a path")?;
@@ -219,7 +219,10 @@ fn http_endpoints() -> Result<()> {
     ensure!(first == again && first.0 == 202, "{first:?} {again:?}");
     let other = post(path, &[own, JSON, key], r#"{"n":3}"#)?;
     ensure!(other.0 == 422, "{other:?}");
-    ensure!(executions(&client, &machine)?.len() == 3, "one a key, beside two without one");
+    ensure!(
+        executions(&client, &machine)?.len() == 3,
+        "one a key, beside two without one"
+    );
 
     put(
         "waits",
@@ -246,12 +249,12 @@ fn http_endpoints() -> Result<()> {
     let page = post(&waits, &[JSON, ("Origin", "http://evil.example")], "{}")?;
     ensure!(page.0 == 403, "a page fires what has no secret: {page:?}");
 
-    client.call_of(
+    client.call(
         "StepwellTriggers.DisableTrigger",
         &json!({"kind": "http", "name": "orders"}),
     )?;
     ensure!(post(path, &[own, JSON], "{}")?.0 == 403, "it is disabled");
-    client.call_of(
+    client.call(
         "StepwellTriggers.DeleteTrigger",
         &json!({"kind": "http", "name": "orders"}),
     )?;
@@ -287,9 +290,9 @@ fn cloud_events() -> Result<()> {
     let client = server.client();
     let machine = client.create_machine("m", &pass())?;
     let rule = json!({"Name": "made", "EventPattern": r#"{"detail-type":[{"prefix":"order."}]}"#});
-    client.call_of("AWSEvents.PutRule", &rule)?;
+    client.call("AWSEvents.PutRule", &rule)?;
     let target = json!({"Id": "a", "Arn": machine, "InputPath": "$.detail"});
-    client.call_of(
+    client.call(
         "AWSEvents.PutTargets",
         &json!({"Rule": "made", "Targets": [target]}),
     )?;

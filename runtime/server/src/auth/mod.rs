@@ -33,6 +33,7 @@ pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
 
 use crate::{
     aws::{self, Fault},
+    in_flight::{InFlight, Place},
     lambda, scheduler,
     triggers::EVENTS_PATH,
 };
@@ -76,15 +77,18 @@ pub(crate) struct Gate {
     authentication: Authentication,
     keys: Keys,
     engine: Engine,
+    /// Counts the bodies that are read.
+    bodies: InFlight,
 }
 
 impl Gate {
-    pub(crate) fn new(authentication: Authentication, engine: Engine) -> Gate {
+    pub(crate) fn new(authentication: Authentication, engine: Engine, bodies: InFlight) -> Gate {
         let keys = Keys::new(engine.clone(), authentication.vault.clone());
         Gate {
             authentication,
             keys,
             engine,
+            bodies,
         }
     }
 
@@ -93,13 +97,15 @@ impl Gate {
         let (mut parts, body) = request.into_parts();
         let address = self.address(&parts);
         let admitted = self.identify(&parts, body, address.clone()).await;
-        let (identity, body) = admitted.inspect_err(|fault| {
+        let (identity, body, place) = admitted.inspect_err(|fault| {
             tracing::warn!(%address, code = fault.code(), "a request was not authenticated");
         })?;
         permit::path(&self.engine, &identity, &parts).await?;
         // The payload is out of its chunks.
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.extensions.insert(identity);
+        // As long as the request is served.
+        parts.extensions.insert(Arc::new(place));
         Ok(Request::from_parts(parts, Body::from(body)))
     }
 
@@ -108,7 +114,7 @@ impl Gate {
         parts: &Parts,
         body: Body,
         address: String,
-    ) -> Result<(Identity, bytes::Bytes), Fault> {
+    ) -> Result<(Identity, bytes::Bytes, Place), Fault> {
         // Who sends events, or scrapes, may know no signatures.
         if [METRICS, EVENTS_PATH].contains(&parts.uri.path())
             && let Some(given) = basic(&parts.headers)
@@ -121,8 +127,9 @@ impl Gate {
                 address,
             };
             let body_max = aws::body_bytes_max(self.engine.raised_limits(&identity.key.account));
-            let body = aws::read_body(body, &parts.headers, body_max).await?;
-            return Ok((identity, body));
+            let mut place = self.bodies.place(&identity.key.account);
+            let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
+            return Ok((identity, body, place));
         }
         let signed = Signed::read(&parts.headers, &parts.uri)?;
         let of_functions = lambda::is_own_path(parts.uri.path());
@@ -155,7 +162,9 @@ impl Gate {
         } else {
             aws::body_bytes_max(self.engine.raised_limits(&holder.key.account))
         };
-        let body = aws::read_body(body, &parts.headers, body_max).await?;
+        // All that the header alone can show to be wrong was refused by now.
+        let mut place = self.bodies.place(&holder.key.account);
+        let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
         let key = SigningKey::derive(&holder.secret, &signed.day, &signed.region, &signed.service);
         let body = signed.verify(&key, &parts.method, &parts.uri, &parts.headers, body)?;
         let identity = Identity {
@@ -164,7 +173,7 @@ impl Gate {
             region: signed.region.into(),
             address,
         };
-        Ok((identity, body))
+        Ok((identity, body, place))
     }
 
     /// The holder of an access key that counts.

@@ -138,7 +138,9 @@ pub(super) async fn answer(
     let caller = caller(&state.config, &parts.headers, identity);
     state.engine.admit(&caller.tenant, rated)?;
     let raised = state.engine.raised_limits(&caller.tenant);
-    let body = read_body(body, &parts.headers, body_bytes_max(raised)).await?;
+    let mut place = state.body_place(parts);
+    let body_max = body_bytes_max(raised);
+    let body = read_body(body, &parts.headers, body_max, &mut place).await?;
     let input: Input = serde_json::from_slice(&body).map_err(|error| Fault::unreadable(&error))?;
     let permit = match identity {
         Some(identity) => {

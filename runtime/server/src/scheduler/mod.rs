@@ -91,7 +91,8 @@ async fn run(
         .engine
         .admit(&caller.tenant, route.operation.rated())?;
     let body_max = aws::body_bytes_max(state.engine.raised_limits(&caller.tenant));
-    let body = aws::read_body(body, &parts.headers, body_max).await?;
+    let mut place = state.body_place(parts);
+    let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
     let permit = match identity {
         Some(identity) => {
             let operation = route.operation;

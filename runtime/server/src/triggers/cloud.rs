@@ -60,7 +60,8 @@ async fn take(state: &ServerState, parts: &Parts, body: Body) -> Result<Vec<Acce
     let caller = aws::caller(&state.config, &parts.headers, identity);
     state.engine.admit(&caller.tenant, PUT_EVENTS)?;
     let body_max = aws::body_bytes_max(state.engine.raised_limits(&caller.tenant));
-    let body = aws::read_body(body, &parts.headers, body_max).await?;
+    let mut place = state.body_place(parts);
+    let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
     let permit = match identity {
         Some(identity) => {
             let id = Uuid::new_v4().hyphenated().to_string();

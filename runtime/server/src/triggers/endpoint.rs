@@ -68,7 +68,8 @@ pub(crate) async fn answer(
         Err((status, text)) => return router::error(status, &text),
     };
     let body_max = aws::body_bytes_max(state.engine.raised_limits(&account));
-    let body = match aws::read_body(body, &parts.headers, body_max).await {
+    let mut place = state.body_place_of(&account);
+    let body = match aws::read_body(body, &parts.headers, body_max, &mut place).await {
         Ok(body) => body,
         Err(fault) => return router::error(fault.status, fault.message()),
     };

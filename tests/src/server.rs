@@ -364,6 +364,23 @@ impl Client {
         self.exchange(&head, "")
     }
 
+    /// Status and body of a request that brings a body.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Result<(u16, String)> {
+        let more: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {value}\r\n"))
+            .collect();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: {}\r\n{more}Content-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        self.exchange(&head, body)
+    }
+
     fn exchange(&self, head: &str, body: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;

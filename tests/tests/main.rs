@@ -33,6 +33,7 @@ fn main() {
     trials.extend(suites::registry::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
+    trials.extend(suites::triggers::trials());
     trials.extend(suites::tidy::trials());
     libtest_mimic::run(&arguments, trials).exit();
 }

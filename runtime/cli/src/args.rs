@@ -9,6 +9,7 @@ mod plugin;
 mod serve;
 mod telemetry;
 mod tenant;
+mod trigger;
 
 use clap::{Parser, Subcommand};
 
@@ -23,6 +24,7 @@ pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PrecompiledArg};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
+pub(crate) use trigger::{HttpArgs, MissedArg, RuleArgs, ScheduleArgs, TriggerCommand};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
 #[derive(Debug, Parser)]
@@ -61,6 +63,9 @@ pub(crate) enum Command {
     /// Write, build, check and call plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
+    /// Start executions by schedules, HTTP requests and events
+    #[command(subcommand)]
+    Trigger(TriggerCommand),
     /// Add, list and remove tenants and their access keys, set their quotas; read the audit log
     #[command(subcommand)]
     Tenant(TenantCommand),

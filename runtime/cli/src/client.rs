@@ -244,7 +244,7 @@ impl Client {
             .header("x-amz-target", target(operation))
             .body(body.to_string().into_bytes())
             .runtime()?;
-        let response = self.send(request).await?;
+        let response = self.send_to(service_of(operation), request).await?;
         let status = response.status();
         let bytes = response
             .into_body()
@@ -458,6 +458,14 @@ impl Client {
             body: response.into_body(),
             rest: Vec::new(),
         })
+    }
+}
+
+/// The service that a call's signature is scoped to.
+fn service_of(operation: &str) -> &'static str {
+    match operation.starts_with("AWSEvents.") {
+        true => "events",
+        false => "states",
     }
 }
 

@@ -18,6 +18,7 @@ mod task;
 mod tenant;
 mod tenant_remote;
 mod test;
+mod trigger;
 mod usage;
 mod validate;
 
@@ -53,6 +54,7 @@ pub(crate) fn run(command: Command) -> Outcome {
             // Its exit code speaks to the process that started it, in words of the sandbox.
             std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))
         }
+        Command::Trigger(command) => wait(trigger::trigger(command), "error"),
         Command::Tenant(command) => wait(tenant::tenant(command), "error"),
         Command::Usage(args) => wait(usage::usage(args), "error"),
     }

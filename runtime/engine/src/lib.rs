@@ -60,6 +60,7 @@ mod tags;
 mod tenants;
 mod tokens;
 mod trace;
+mod triggers;
 mod usage;
 mod vault;
 mod versions;
@@ -99,6 +100,11 @@ pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
+};
+pub use triggers::{
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
+    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
+    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
 };
 pub use vault::Vault;
 pub use watch::Watch;

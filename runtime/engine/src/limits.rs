@@ -268,3 +268,73 @@ pub(crate) const TOKEN_REPLY_BYTES_MAX: usize = 64 * 1024;
 
 /// Objects in one list of a bucket (S3).
 pub(crate) const LISTED_OBJECTS_MAX: u64 = 1_000;
+
+/// Characters of the name of a schedule or a group of them (API model).
+pub(crate) const SCHEDULE_NAME_CHARS_MAX: usize = 64;
+
+/// Groups of schedules of an account (AWS quota).
+pub(crate) const SCHEDULE_GROUPS_MAX: usize = 500;
+
+/// Seconds after its time that a run may still be started in, at least and at most (API model).
+pub(crate) const SCHEDULE_AGE_S_MIN: u32 = 60;
+pub(crate) const SCHEDULE_AGE_S_MAX: u32 = 86_400;
+
+/// How often the start of a run, or of an event's execution, is tried again (API model).
+pub(crate) const SCHEDULE_ATTEMPTS_MAX: u32 = 185;
+
+/// Minutes of a flexible time window (API model).
+pub(crate) const SCHEDULE_WINDOW_MINUTES_MAX: u32 = 1_440;
+
+/// Characters of a trigger's description (API model of Scheduler and of EventBridge).
+pub(crate) const TRIGGER_DESCRIPTION_CHARS_MAX: usize = 512;
+
+/// Entries of a queue of what is due that are read at a time, and that are fired at a time (ours).
+pub(crate) const DUE_PAGE: u32 = 256;
+pub(crate) const DUE_AT_A_TIME: usize = 32;
+
+/// Deliveries of a tenant that are read in its turn, and that are made at a time (ours).
+pub(crate) const DELIVERIES_A_TURN: u32 = 64;
+pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
+
+/// How long the keeper of triggers rests when nothing is due (ours): other nodes make something due without telling it, and
+/// clocks leap.
+pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
+pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
+
+/// HTTP triggers of an account (ours).
+pub(crate) const HTTP_TRIGGERS_MAX: usize = 1_000;
+
+/// Seconds that an HTTP trigger waits for the end of its execution at most (ours: as long as EXPRESS executions last).
+pub(crate) const HTTP_WAIT_S_MAX: u32 = 300;
+
+/// Rules of an account and region (AWS quota: of an event bus), and targets of a rule (AWS quota).
+pub(crate) const RULES_MAX: usize = 300;
+pub(crate) const RULE_TARGETS_MAX: usize = 5;
+
+/// Characters of a rule's and of a target's name (API model).
+pub(crate) const RULE_NAME_CHARS_MAX: usize = 64;
+
+/// Bytes of an event pattern (API model).
+pub(crate) const PATTERN_BYTES_MAX: usize = 4_096;
+
+/// Variables of an input transformer (AWS quota), and bytes of its template (API model).
+pub(crate) const TRANSFORM_VARIABLES_MAX: usize = 100;
+pub(crate) const TRANSFORM_TEMPLATE_BYTES_MAX: usize = 8_192;
+
+/// Depth of an event pattern (ours).
+pub(crate) const PATTERN_DEPTH_MAX: usize = 32;
+
+/// Stars of one pattern of text (ours).
+pub(crate) const WILDCARDS_MAX: usize = 32;
+
+/// Bytes of an event (AWS quota of an entry of PutEvents: 256 KB).
+pub(crate) const EVENT_BYTES_MAX: usize = 262_144;
+
+/// Bytes of all that the events of one call start (ours): they are one commit.
+pub(crate) const DELIVERIES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Characters of an Idempotency-Key (ours).
+pub(crate) const HTTP_KEY_CHARS_MAX: usize = 255;
+
+/// HTTP triggers whose last requests are remembered (ours).
+pub(crate) const HTTP_LAST_KEPT_MAX: usize = 10_000;

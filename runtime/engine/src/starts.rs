@@ -52,6 +52,13 @@ struct Starting {
 /// How a synchronous execution takes its place.
 type TakePlace = fn(&Arc<Allowances>, &Arc<str>) -> Result<StartPlace, Error>;
 
+/// A start under a name that is its own: whoever has the name was started by the same.
+pub(crate) struct StartedOnce {
+    pub(crate) started: StartedExecution,
+    /// The execution that had the name.
+    pub(crate) before: Option<ExecutionId>,
+}
+
 /// What became of a start.
 enum Begun {
     Now(StartedExecution),
@@ -171,6 +178,45 @@ impl Engine {
             Begun::Now(started) => Ok(started),
             Begun::Before(execution, arn) => self.started_before(execution, &arn, &starting).await,
         }
+    }
+
+    /// Starts an execution whose name says all that makes it this start: one of that name is the same, whatever became of
+    /// it. Of EXPRESS ones too, as long as it is known.
+    pub(crate) async fn start_once(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<StartedOnce, Error> {
+        let starting = self.starting(caller, request).await?;
+        self.admit(&caller.tenant, starting.operation())?;
+        if starting.startable.express {
+            let scope = starting.startable.scope;
+            let found = self.node().journal.find(scope, &starting.name).await;
+            if let Some(before) = found.map_err(reader::broken)? {
+                return self.named_before(before).await;
+            }
+        }
+        match self.begun(caller, &starting).await? {
+            Begun::Now(started) => Ok(StartedOnce {
+                started,
+                before: None,
+            }),
+            Begun::Before(before, _) => self.named_before(before).await,
+        }
+    }
+
+    async fn named_before(&self, before: ExecutionId) -> Result<StartedOnce, Error> {
+        let row = self.node().journal.execution(before).await;
+        let row = row.map_err(reader::broken)?;
+        let row = row.ok_or_else(|| Error::Busy("the execution is being deleted".to_owned()))?;
+        let meta: Meta = record::decode(&row.new.meta)?;
+        Ok(StartedOnce {
+            started: StartedExecution {
+                execution_arn: reader::execution_arn(&meta, &row.new.name),
+                started_at: row.new.started_at,
+            },
+            before: Some(before),
+        })
     }
 
     /// Starts an execution on behalf of another. The same parent's same child is started once, however often this is

@@ -192,6 +192,7 @@ impl Engine {
                 )));
             }
         }
+        self.remove_triggers(account).await?;
         let _ = self.put(&key(QUOTAS, account), None, None).await?;
         let _ = self.put(&key(TENANT, account), None, None).await?;
         self.node()

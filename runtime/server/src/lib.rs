@@ -17,9 +17,11 @@ mod lines;
 mod metrics;
 mod observe;
 mod router;
+mod scheduler;
 mod serve;
 mod streams;
 mod tls;
+mod triggers;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;

@@ -221,3 +221,18 @@ pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
 pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3_600);
 pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Schedules of a page (API model of Scheduler).
+pub(crate) const SCHEDULES_PAGE_MAX: u32 = 100;
+
+/// Seconds after its time that a run may be started in, and how often its start is tried again, when nothing is said (API
+/// model of Scheduler).
+pub(crate) const SCHEDULE_AGE_S: u32 = 86_400;
+pub(crate) const SCHEDULE_RETRIES: u32 = 185;
+
+/// Events of one PutEvents (API model of EventBridge), and of one batch of CloudEvents (ours).
+pub(crate) const EVENTS_MAX: usize = 10;
+pub(crate) const CLOUD_EVENTS_MAX: usize = 100;
+
+/// Rules of a page (API model of EventBridge).
+pub(crate) const RULES_PAGE_MAX: u32 = 100;

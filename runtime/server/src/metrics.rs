@@ -140,7 +140,9 @@ impl Metrics {
         );
         let counted = engine.clone();
         registry.register_collector(Box::new(Borrowed(Arc::new(move || {
-            engine_samples(&counted)
+            let mut samples = engine_samples(&counted);
+            samples.extend(trigger_samples(&counted));
+            samples
         }))));
         registry.register_collector(Box::new(Borrowed(sandbox)));
         Metrics {
@@ -311,6 +313,22 @@ fn ended_sample(status: &str, value: u64) -> Sample {
             value,
         )
     }
+}
+
+fn trigger_samples(engine: &Engine) -> impl Iterator<Item = Sample> {
+    let counts = engine.trigger_counts().into_iter();
+    counts.map(|(kind, outcome, value)| Sample {
+        labels: vec![
+            ("kind".to_owned(), kind.name().to_owned()),
+            ("outcome".to_owned(), outcome.name().to_owned()),
+        ],
+        ..sample(
+            SampleKind::Counter,
+            "triggers_fired",
+            "Firings of triggers, by kind and by what became of them",
+            value,
+        )
+    })
 }
 
 fn engine_samples(engine: &Engine) -> Vec<Sample> {

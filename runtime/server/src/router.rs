@@ -20,12 +20,15 @@ use crate::{
     aws::{self, Fault},
     guard, lambda,
     metrics::{self, METRICS_TYPE},
+    scheduler,
     serve::ServerState,
     streams,
     tls::Tls,
+    triggers,
 };
 
-/// All paths of the server: `POST /` (Step Functions), the function service's, `/api/`, `/health`, `/metrics`.
+/// All paths of the server: `POST /` (Step Functions, EventBridge), the function service's, the scheduler's, `/trigger/`,
+/// `/events`, `/api/`, `/health`, `/metrics`.
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
@@ -33,6 +36,13 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/2017-03-31/{*path}", any(lambda::answer))
         .route("/2019-09-30/{*path}", any(lambda::answer))
         .route("/2020-06-30/{*path}", any(lambda::answer))
+        .route("/schedules", any(scheduler::answer))
+        .route("/schedules/{name}", any(scheduler::answer))
+        .route("/schedule-groups", any(scheduler::answer))
+        .route("/schedule-groups/{name}", any(scheduler::answer))
+        .route("/tags/{*arn}", any(scheduler::answer))
+        .route("/trigger/{account}/{name}", any(triggers::endpoint))
+        .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
@@ -59,6 +69,10 @@ async fn guarded(
     next: Next,
 ) -> Response<Body> {
     if let Some(gate) = &state.gate {
+        if triggers::is_endpoint(request.uri().path()) {
+            // Each trigger has a secret of its own.
+            return next.run(request).await;
+        }
         let query = aws::query::is_query(request.headers());
         return match gate.admit(request).await {
             Ok(request) => next.run(request).await,

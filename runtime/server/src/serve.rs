@@ -19,6 +19,7 @@ use crate::{
     limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, HISTORY_PAGES_MAX, IN_FLIGHT_SHARE_MAX},
     metrics::Metrics,
     router::router,
+    scheduler,
 };
 
 /// What all requests share.
@@ -43,7 +44,12 @@ impl ServerState {
         engine: Engine,
         sandbox_metrics: SandboxMetrics,
     ) -> ServerState {
-        let operations = [aws::operation_names(), lambda::operation_names()].concat();
+        let operations = [
+            aws::operation_names(),
+            lambda::operation_names(),
+            scheduler::operation_names(),
+        ]
+        .concat();
         let mut metrics = Metrics::new(&operations, engine.clone(), sandbox_metrics);
         if let Some(tls) = &config.tls {
             metrics.tell_tls(tls.counts());
@@ -69,6 +75,11 @@ impl ServerState {
             Some(_) => Place::nowhere(),
             None => self.bodies.place(&self.config.account),
         }
+    }
+
+    /// The place of the body of a request that proves no key: an account's, which its path names.
+    pub(crate) fn body_place_of(&self, account: &Arc<str>) -> Place {
+        self.bodies.place(account)
     }
 
     /// The place of an answer until its client has taken it, if there is room; it may be asked for again.

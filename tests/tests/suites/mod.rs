@@ -28,5 +28,6 @@ pub(crate) mod services;
 pub(crate) mod tenants;
 pub(crate) mod tidy;
 pub(crate) mod tls;
+pub(crate) mod triggers;
 pub(crate) mod walls;
 pub(crate) mod workflows;

@@ -8,6 +8,7 @@ mod leases;
 mod seat;
 mod shard_loop;
 mod shutdown;
+mod triggers;
 mod waker;
 
 use std::{
@@ -44,6 +45,7 @@ use crate::{
     services::Services,
     shard::{In, Monotonic},
     tenants,
+    triggers::TriggerKeeper,
 };
 
 use ids::Ids;
@@ -68,6 +70,7 @@ pub(crate) struct Node {
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
+    pub(crate) triggers: TriggerKeeper,
     take_up: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
@@ -134,6 +137,7 @@ impl Node {
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
+            triggers: TriggerKeeper::default(),
             take_up: options.take_up,
             seats,
             counters: counters.clone(),
@@ -222,6 +226,7 @@ impl Node {
             if failed {
                 return;
             }
+            self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
                 ((), (), ()) = async {

@@ -8,7 +8,7 @@ use stepwell_engine::{Quotas, Rate, Rates};
 
 use crate::{
     aws::{self, Fault},
-    lambda,
+    lambda, scheduler,
 };
 
 /// Wire form of a tenant's quotas, in requests and answers. What is absent is not bounded, or as the server says.
@@ -67,11 +67,12 @@ impl WireQuotas {
 /// Says what the name is not, for people.
 pub fn check_rated(operation: &str) -> Result<(), String> {
     let of_steps = aws::operation_names();
-    if of_steps.contains(&operation) || lambda::RATED.contains(&operation) {
+    let others = [lambda::RATED, scheduler::RATED, &[aws::PUT_EVENTS]];
+    if of_steps.contains(&operation) || others.concat().contains(&operation) {
         return Ok(());
     }
     Err(format!(
-        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, and those of the function service as lambda:NAME, such as lambda:Invoke"
+        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, those of the function service as lambda:NAME, such as lambda:Invoke, those of the scheduler as scheduler:NAME, and events:PutEvents"
     ))
 }
 

@@ -34,7 +34,8 @@ pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
 use crate::{
     aws::{self, Fault},
     in_flight::{InFlight, Place},
-    lambda,
+    lambda, scheduler,
+    triggers::EVENTS_PATH,
 };
 use keys::Keys;
 use sigv4::Signed;
@@ -46,6 +47,8 @@ const STS: &str = "sts";
 const IAM: &str = "iam";
 const LOGS: &str = "logs";
 const FUNCTIONS: &str = "lambda";
+const SCHEDULER: &str = "scheduler";
+const EVENTS: &str = "events";
 const METRICS: &str = "/metrics";
 
 /// How requests are authenticated.
@@ -112,7 +115,8 @@ impl Gate {
         body: Body,
         address: String,
     ) -> Result<(Identity, bytes::Bytes, Place), Fault> {
-        if parts.uri.path() == METRICS
+        // Who sends events, or scrapes, may know no signatures.
+        if [METRICS, EVENTS_PATH].contains(&parts.uri.path())
             && let Some(given) = basic(&parts.headers)
         {
             let key = self.by_password(&given).await?;
@@ -122,7 +126,10 @@ impl Gate {
                 region: Arc::from(""),
                 address,
             };
-            return Ok((identity, bytes::Bytes::new(), Place::nowhere()));
+            let body_max = aws::body_bytes_max(self.engine.raised_limits(&identity.key.account));
+            let mut place = self.bodies.place(&identity.key.account);
+            let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
+            return Ok((identity, body, place));
         }
         let signed = Signed::read(&parts.headers, &parts.uri)?;
         let of_functions = lambda::is_own_path(parts.uri.path());
@@ -132,6 +139,10 @@ impl Gate {
             &[STS, IAM]
         } else if aws::is_of_logs(&parts.headers) {
             &[LOGS]
+        } else if scheduler::is_own_path(parts.uri.path()) {
+            &[SCHEDULER]
+        } else if aws::is_of_events(&parts.headers) || parts.uri.path() == EVENTS_PATH {
+            &[EVENTS]
         } else {
             &[STATES]
         };
@@ -225,7 +236,8 @@ impl Gate {
         self.keys.forget(id);
     }
 
-    fn address(&self, parts: &Parts) -> String {
+    /// Where a request comes from.
+    pub(crate) fn address(&self, parts: &Parts) -> String {
         let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
         let forwarded = forwarded
             .filter(|_| self.authentication.behind_proxy)

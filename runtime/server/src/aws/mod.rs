@@ -4,6 +4,7 @@
 mod activities;
 mod aliases;
 mod constraint;
+mod events;
 mod executions;
 mod fault;
 mod history;
@@ -35,6 +36,7 @@ use http_body_util::BodyExt;
 use stepwell_engine::Caller;
 use uuid::Uuid;
 
+pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
 pub(crate) use fault::Fault;
 pub(crate) use history::{HistoryPage, WireEvent, WireFields};
@@ -53,6 +55,7 @@ use crate::{
     },
     metrics::Outcome,
     serve::ServerState,
+    triggers,
 };
 use operation::{Call, Operation};
 
@@ -79,7 +82,12 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
         None if log_groups::is_its(target) => {
             log_groups::answer(state, target, &parts, body, &request_id).await
         }
-        None if admin::is_ours(target) => run_own(state, target, &parts, body, &request_id).await,
+        None if events::is_its(target) => {
+            events::answer(state, target, &parts, body, &request_id).await
+        }
+        None if admin::is_ours(target) || triggers::is_ours(target) => {
+            run_own(state, target, &parts, body, &request_id).await
+        }
         None => Err(accepted_type(&parts.headers)
             .err()
             .unwrap_or_else(|| Fault::unknown_operation(target))),
@@ -205,12 +213,20 @@ async fn run_own(
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(raised);
     let body = read_body(body, &parts.headers, body_max, &mut place).await?;
+    if triggers::is_ours(target) {
+        return triggers::own(state, target, parts, &body, request_id).await;
+    }
     admin::answer(state, target, parts, &body, request_id).await
 }
 
 /// Whether a request is one to CloudWatch Logs.
 pub(crate) fn is_of_logs(headers: &HeaderMap) -> bool {
     log_groups::is_its(target(headers))
+}
+
+/// Whether a request is one to EventBridge.
+pub(crate) fn is_of_events(headers: &HeaderMap) -> bool {
+    events::is_its(target(headers))
 }
 
 fn target(headers: &HeaderMap) -> &str {

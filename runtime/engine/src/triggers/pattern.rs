@@ -1,0 +1,602 @@
+//! Event patterns: what of an event has to be how. Pure. Hides the operators.
+//!
+//! Source: EventBridge, user guide, "Event patterns" and "Comparison operators". A value of the event that is an array matches
+//! when one of its elements does; elements that are objects match as wholes. Ours is the bound on depth.
+
+use std::net::IpAddr;
+
+use stepwell_query::{Object, Value};
+
+use super::TriggerError;
+use crate::limits::{PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX, WILDCARDS_MAX};
+
+const OR: &str = "$or";
+
+/// A pattern that was checked.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pattern(Node);
+
+/// What an object has to be like: all of its members, and of each `$or` one.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Node {
+    members: Vec<(String, Member)>,
+    any_of: Vec<Node>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Member {
+    Node(Node),
+    /// One of them.
+    Leaf(Vec<Test>),
+}
+
+/// What a value has to be like.
+#[derive(Clone, Debug, PartialEq)]
+enum Test {
+    Equals(Value),
+    Text(Text),
+    /// None of them.
+    But(Vec<Test>),
+    Numeric(Vec<(Relation, f64)>),
+    Exists(bool),
+    Cidr(IpAddr, u32),
+}
+
+/// What a text has to be like. Those without regard to case are in lower case.
+#[derive(Clone, Debug, PartialEq)]
+enum Text {
+    Prefix(String),
+    PrefixAnyCase(String),
+    Suffix(String),
+    SuffixAnyCase(String),
+    AnyCase(String),
+    /// Parts between the stars.
+    Wildcard(Vec<String>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Relation {
+    Less,
+    AtMost,
+    Equal,
+    AtLeast,
+    More,
+}
+
+impl Pattern {
+    /// # Errors
+    /// Says what is wrong with it, and where.
+    pub(super) fn parse(text: &str) -> Result<Pattern, String> {
+        let invalid = |why: String| format!("Event pattern is not valid. Reason: {why}");
+        if text.len() > PATTERN_BYTES_MAX {
+            return Err(invalid(format!(
+                "it has more than {PATTERN_BYTES_MAX} bytes"
+            )));
+        }
+        let value = Value::parse(text).map_err(|error| invalid(error.message.to_string()))?;
+        let Value::Object(object) = &value else {
+            return Err(invalid("it is not an object".to_owned()));
+        };
+        let node = Node::read(object, "$", 0).map_err(invalid)?;
+        if node == Node::default() {
+            return Err(invalid("it is empty".to_owned()));
+        }
+        Ok(Pattern(node))
+    }
+
+    pub(super) fn matches(&self, event: &Value) -> bool {
+        self.0.matches(Some(event))
+    }
+}
+
+/// Whether an event matches a pattern, both JSON texts.
+///
+/// # Errors
+/// Says which of them is none.
+pub fn event_matches(pattern: &str, event: &str) -> Result<bool, TriggerError> {
+    let pattern = Pattern::parse(pattern).map_err(TriggerError::Invalid)?;
+    let event = Value::parse(event).map_err(|error| {
+        TriggerError::Invalid(format!(
+            "Parameter Event is not valid. Reason: {}",
+            error.message
+        ))
+    })?;
+    Ok(pattern.matches(&event))
+}
+
+impl Node {
+    fn read(object: &Object, at: &str, depth: usize) -> Result<Node, String> {
+        if depth > PATTERN_DEPTH_MAX {
+            return Err(format!("{at} is deeper than {PATTERN_DEPTH_MAX}"));
+        }
+        let mut node = Node::default();
+        for (key, value) in object.iter() {
+            let at = format!("{at}.{key}");
+            let member = match value {
+                Value::Object(object) if object.is_empty() => {
+                    return Err(format!("{at} is an empty object"));
+                }
+                Value::Object(object) => Member::Node(Node::read(object, &at, depth + 1)?),
+                Value::Array(tests) if tests.is_empty() => {
+                    return Err(format!("{at} is an empty array"));
+                }
+                Value::Array(nodes) if &**key == OR => {
+                    for (index, one) in nodes.iter().enumerate() {
+                        let at = format!("{at}[{index}]");
+                        let Value::Object(object) = one else {
+                            return Err(format!("{at} is not an object"));
+                        };
+                        node.any_of.push(Node::read(object, &at, depth + 1)?);
+                    }
+                    continue;
+                }
+                Value::Array(tests) => {
+                    let tests = tests.iter().map(|test| Test::read(test, &at));
+                    Member::Leaf(tests.collect::<Result<_, _>>()?)
+                }
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                    return Err(format!("{at} must be an object or an array"));
+                }
+            };
+            node.members.push((key.to_string(), member));
+        }
+        Ok(node)
+    }
+
+    /// Whether a value, or the absence of one, is like it.
+    fn matches(&self, value: Option<&Value>) -> bool {
+        if let Some(Value::Array(elements)) = value {
+            return elements.iter().any(|element| self.matches(Some(element)));
+        }
+        let member = |key: &str| value.and_then(|value| value.get(key));
+        let all = self.members.iter().all(|(key, wanted)| match wanted {
+            Member::Node(node) => node.matches(member(key)),
+            Member::Leaf(tests) => tests.iter().any(|test| test.matches(member(key))),
+        });
+        all && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(value)))
+    }
+}
+
+impl Test {
+    fn read(value: &Value, at: &str) -> Result<Test, String> {
+        let object = match value {
+            Value::Object(object) => object,
+            Value::Array(_) => return Err(format!("{at} has an array in its array")),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
+                return Ok(Test::Equals(value.clone()));
+            }
+        };
+        let mut members = object.iter();
+        let (Some((operator, operand)), None) = (members.next(), members.next()) else {
+            return Err(format!("{at}: an operator is an object of one member"));
+        };
+        match &**operator {
+            "exists" => match operand.as_bool() {
+                Some(there) => Ok(Test::Exists(there)),
+                None => Err(format!("{at}: exists is true or false")),
+            },
+            "anything-but" => Test::but(operand, at),
+            "numeric" => Test::numeric(operand, at),
+            "cidr" => Test::cidr(operand, at),
+            other => Text::read(other, operand, at).map(Test::Text),
+        }
+    }
+
+    fn but(operand: &Value, at: &str) -> Result<Test, String> {
+        let plain = |value: &Value| match value {
+            Value::String(_) | Value::Number(_) => Ok(Test::Equals(value.clone())),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                Err(format!("{at}: anything-but takes texts and numbers"))
+            }
+        };
+        let tests = match operand {
+            Value::Array(items) if items.is_empty() => {
+                return Err(format!("{at}: anything-but has an empty array"));
+            }
+            Value::Array(items) => items.iter().map(plain).collect::<Result<_, _>>()?,
+            Value::Object(object) => {
+                let mut members = object.iter();
+                let (Some((operator, operand)), None) = (members.next(), members.next()) else {
+                    return Err(format!("{at}: anything-but takes one operator"));
+                };
+                let operands: Vec<&Value> = match operand {
+                    Value::Array(several) => several.iter().collect(),
+                    one => vec![one],
+                };
+                let text = |operand: &&Value| Text::read(operator, operand, at).map(Test::Text);
+                operands.iter().map(text).collect::<Result<_, _>>()?
+            }
+            one => vec![plain(one)?],
+        };
+        Ok(Test::But(tests))
+    }
+
+    fn numeric(operand: &Value, at: &str) -> Result<Test, String> {
+        let wrong = || format!("{at}: numeric is an array such as [\">\", 0, \"<=\", 5]");
+        let items = operand.as_array().ok_or_else(wrong)?;
+        if items.is_empty() || items.len() > 4 || items.len() % 2 == 1 {
+            return Err(wrong());
+        }
+        let relation = |pair: &[Value]| {
+            let relation = match pair[0].as_str()? {
+                "<" => Relation::Less,
+                "<=" => Relation::AtMost,
+                "=" => Relation::Equal,
+                ">=" => Relation::AtLeast,
+                ">" => Relation::More,
+                _ => return None,
+            };
+            Some((relation, pair[1].as_number()?.as_f64()))
+        };
+        let relations: Option<Vec<_>> = items.chunks(2).map(relation).collect();
+        relations.map(Test::Numeric).ok_or_else(wrong)
+    }
+
+    fn cidr(operand: &Value, at: &str) -> Result<Test, String> {
+        let read = || {
+            let (address, bits) = operand.as_str()?.split_once('/')?;
+            let address: IpAddr = address.parse().ok()?;
+            let bits: u32 = bits.parse().ok()?;
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            (bits <= most).then_some(Test::Cidr(address, bits))
+        };
+        read().ok_or_else(|| format!("{at}: cidr is a range such as 10.0.0.0/24"))
+    }
+
+    fn matches(&self, value: Option<&Value>) -> bool {
+        if let Test::Exists(wanted) = self {
+            // It speaks of leaves.
+            let there = value.is_some_and(|value| !matches!(value, Value::Object(_)));
+            return there == *wanted;
+        }
+        match value {
+            None => false,
+            Some(Value::Array(elements)) => match self {
+                Test::But(tests) => !elements.is_empty() && !none_of(elements, tests),
+                Test::Equals(_)
+                | Test::Text(_)
+                | Test::Numeric(_)
+                | Test::Exists(_)
+                | Test::Cidr(..) => elements.iter().any(|element| self.holds(element)),
+            },
+            Some(value) => self.holds(value),
+        }
+    }
+
+    /// Of one value.
+    fn holds(&self, value: &Value) -> bool {
+        match self {
+            // Numbers are what they are written as.
+            Test::Equals(Value::Number(wanted)) => value
+                .as_number()
+                .is_some_and(|_| Value::from(wanted.clone()).to_json() == value.to_json()),
+            Test::Equals(wanted) => wanted == value,
+            Test::Text(text) => value.as_str().is_some_and(|value| text.holds(value)),
+            Test::But(tests) => {
+                let leaf = !matches!(value, Value::Object(_) | Value::Array(_));
+                leaf && !tests.iter().any(|test| test.holds(value))
+            }
+            Test::Numeric(relations) => value.as_f64().is_some_and(|value| {
+                relations
+                    .iter()
+                    .all(|(relation, wanted)| relation.holds(value, *wanted))
+            }),
+            Test::Exists(wanted) => *wanted,
+            Test::Cidr(address, bits) => value
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .is_some_and(|found| is_within(found, *address, *bits)),
+        }
+    }
+}
+
+/// Whether each element is one of those that are excluded.
+fn none_of(elements: &[Value], tests: &[Test]) -> bool {
+    elements
+        .iter()
+        .all(|element| tests.iter().any(|test| test.holds(element)))
+}
+
+impl Text {
+    fn read(operator: &str, operand: &Value, at: &str) -> Result<Text, String> {
+        let any_case = operand.get("equals-ignore-case").and_then(Value::as_str);
+        match (operator, operand.as_str(), any_case) {
+            ("prefix", Some(text), _) => Ok(Text::Prefix(text.to_owned())),
+            ("prefix", None, Some(text)) => Ok(Text::PrefixAnyCase(text.to_lowercase())),
+            ("suffix", Some(text), _) => Ok(Text::Suffix(text.to_owned())),
+            ("suffix", None, Some(text)) => Ok(Text::SuffixAnyCase(text.to_lowercase())),
+            ("equals-ignore-case", Some(text), _) => Ok(Text::AnyCase(text.to_lowercase())),
+            ("wildcard", Some(text), _) => wildcard(text, at),
+            ("prefix" | "suffix" | "equals-ignore-case" | "wildcard", None, _) => {
+                Err(format!("{at}: {operator} takes a text"))
+            }
+            _ => Err(format!("{at}: Unrecognized match type {operator}")),
+        }
+    }
+
+    fn holds(&self, value: &str) -> bool {
+        match self {
+            Text::Prefix(prefix) => value.starts_with(prefix),
+            Text::PrefixAnyCase(prefix) => value.to_lowercase().starts_with(prefix),
+            Text::Suffix(suffix) => value.ends_with(suffix),
+            Text::SuffixAnyCase(suffix) => value.to_lowercase().ends_with(suffix),
+            Text::AnyCase(text) => value.to_lowercase() == *text,
+            Text::Wildcard(parts) => is_wild(value, parts),
+        }
+    }
+}
+
+/// The parts between stars; `\*` and `\\` are a star and a backslash.
+fn wildcard(text: &str, at: &str) -> Result<Text, String> {
+    let mut parts = vec![String::new()];
+    let mut chars = text.chars();
+    let mut starred = false;
+    while let Some(c) = chars.next() {
+        let plain = match c {
+            '*' if starred => return Err(format!("{at}: a wildcard has two stars in a row")),
+            '*' => {
+                parts.push(String::new());
+                starred = true;
+                continue;
+            }
+            '\\' => match chars.next() {
+                Some(next @ ('*' | '\\')) => next,
+                Some(_) | None => {
+                    return Err(format!("{at}: behind `\\` stands `*` or `\\`"));
+                }
+            },
+            other => other,
+        };
+        starred = false;
+        if let Some(last) = parts.last_mut() {
+            last.push(plain);
+        }
+    }
+    if parts.len() > WILDCARDS_MAX + 1 {
+        return Err(format!(
+            "{at}: a wildcard has at most {WILDCARDS_MAX} stars"
+        ));
+    }
+    Ok(Text::Wildcard(parts))
+}
+
+/// Whether a text is the parts with anything between them.
+fn is_wild(text: &str, parts: &[String]) -> bool {
+    let (Some((first, rest)), Some(last)) = (parts.split_first(), parts.last()) else {
+        return false;
+    };
+    if rest.is_empty() {
+        return text == first;
+    }
+    let Some(mut left) = text.strip_prefix(first.as_str()) else {
+        return false;
+    };
+    // The earliest place of each part leaves the most for the rest.
+    for part in &rest[..rest.len() - 1] {
+        match left.find(part.as_str()) {
+            Some(at) => left = &left[at + part.len()..],
+            None => return false,
+        }
+    }
+    left.ends_with(last.as_str())
+}
+
+fn is_within(found: IpAddr, range: IpAddr, bits: u32) -> bool {
+    match (found, range) {
+        (IpAddr::V4(found), IpAddr::V4(range)) => {
+            let differ = found.to_bits() ^ range.to_bits();
+            differ.checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(found), IpAddr::V6(range)) => {
+            let differ = found.to_bits() ^ range.to_bits();
+            differ.checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+    }
+}
+
+impl Relation {
+    fn holds(self, value: f64, wanted: f64) -> bool {
+        match self {
+            Relation::Less => value < wanted,
+            Relation::AtMost => value <= wanted,
+            Relation::Equal => value == wanted,
+            Relation::AtLeast => value >= wanted,
+            Relation::More => value > wanted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pattern, event, whether they match.
+    const CASES: &[(&str, &str, bool)] = &[
+        (r#"{"source":["a"]}"#, r#"{"source":"a"}"#, true),
+        (r#"{"source":["a"]}"#, r#"{"source":"A"}"#, false),
+        (r#"{"source":["a"]}"#, r#"{}"#, false),
+        (r#"{"source":["a","b"]}"#, r#"{"source":"b"}"#, true),
+        (
+            r#"{"source":["a"],"type":["t"]}"#,
+            r#"{"source":"a","type":"u"}"#,
+            false,
+        ),
+        (r#"{"source":["a"]}"#, r#"{"source":["x","a"]}"#, true),
+        (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":1}}"#, true),
+        (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":1.0}}"#, false),
+        (r#"{"detail":{"n":[1]}}"#, r#"{"detail":{"n":"1"}}"#, false),
+        (
+            r#"{"detail":{"n":[null]}}"#,
+            r#"{"detail":{"n":null}}"#,
+            true,
+        ),
+        (r#"{"detail":{"n":[null]}}"#, r#"{"detail":{}}"#, false),
+        (r#"{"detail":{"n":[""]}}"#, r#"{"detail":{"n":""}}"#, true),
+        (
+            r#"{"detail":{"n":[true]}}"#,
+            r#"{"detail":{"n":true}}"#,
+            true,
+        ),
+        (r#"{"detail":{"n":[1]}}"#, r#"{"detail":"n"}"#, false),
+        (r#"{"s":[{"prefix":"ab"}]}"#, r#"{"s":"abc"}"#, true),
+        (r#"{"s":[{"prefix":"ab"}]}"#, r#"{"s":"xab"}"#, false),
+        (
+            r#"{"s":[{"prefix":{"equals-ignore-case":"AB"}}]}"#,
+            r#"{"s":"aBc"}"#,
+            true,
+        ),
+        (r#"{"s":[{"suffix":".png"}]}"#, r#"{"s":"a.png"}"#, true),
+        (
+            r#"{"s":[{"suffix":{"equals-ignore-case":".png"}}]}"#,
+            r#"{"s":"a.PNG"}"#,
+            true,
+        ),
+        (
+            r#"{"s":[{"equals-ignore-case":"Alice"}]}"#,
+            r#"{"s":"aLICE"}"#,
+            true,
+        ),
+        (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":"b"}"#, true),
+        (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":"a"}"#, false),
+        (r#"{"s":[{"anything-but":"a"}]}"#, r#"{}"#, false),
+        (r#"{"s":[{"anything-but":["a",1]}]}"#, r#"{"s":1}"#, false),
+        (r#"{"s":[{"anything-but":["a",1]}]}"#, r#"{"s":2}"#, true),
+        (
+            r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#,
+            r#"{"s":"eu-1"}"#,
+            true,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"prefix":"us-"}}]}"#,
+            r#"{"s":"us-1"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"suffix":[".png",".jpg"]}}]}"#,
+            r#"{"s":"a.jpg"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":{"wildcard":"*/lib/*"}}]}"#,
+            r#"{"s":"/usr/lib/x"}"#,
+            false,
+        ),
+        (
+            r#"{"s":[{"anything-but":"a"}]}"#,
+            r#"{"s":["a","b"]}"#,
+            true,
+        ),
+        (r#"{"s":[{"anything-but":"a"}]}"#, r#"{"s":["a"]}"#, false),
+        (r#"{"n":[{"numeric":[">",0,"<=",5]}]}"#, r#"{"n":5}"#, true),
+        (r#"{"n":[{"numeric":[">",0,"<=",5]}]}"#, r#"{"n":0}"#, false),
+        (r#"{"n":[{"numeric":["=",3.0]}]}"#, r#"{"n":3}"#, true),
+        (r#"{"n":[{"numeric":["<",3]}]}"#, r#"{"n":"2"}"#, false),
+        (r#"{"n":[{"exists":true}]}"#, r#"{"n":null}"#, true),
+        (r#"{"n":[{"exists":true}]}"#, r#"{"n":{"m":1}}"#, false),
+        (r#"{"n":[{"exists":false}]}"#, r#"{}"#, true),
+        (r#"{"n":[{"exists":false}]}"#, r#"{"n":1}"#, false),
+        (r#"{"d":{"n":[{"exists":false}]}}"#, r#"{}"#, true),
+        (r#"{"s":[{"wildcard":"a*c"}]}"#, r#"{"s":"abbc"}"#, true),
+        (r#"{"s":[{"wildcard":"a*c"}]}"#, r#"{"s":"ac"}"#, true),
+        (r#"{"s":[{"wildcard":"a*c"}]}"#, r#"{"s":"acb"}"#, false),
+        (r#"{"s":[{"wildcard":"a*bc*bc"}]}"#, r#"{"s":"abc"}"#, false),
+        (
+            r#"{"s":[{"wildcard":"*bc*bc"}]}"#,
+            r#"{"s":"bcbcbc"}"#,
+            true,
+        ),
+        (r#"{"s":[{"wildcard":"a\\*c"}]}"#, r#"{"s":"a*c"}"#, true),
+        (r#"{"s":[{"wildcard":"a\\*c"}]}"#, r#"{"s":"abc"}"#, false),
+        (
+            r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#,
+            r#"{"ip":"10.0.0.77"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"10.0.0.0/24"}]}"#,
+            r#"{"ip":"10.0.1.1"}"#,
+            false,
+        ),
+        (
+            r#"{"ip":[{"cidr":"0.0.0.0/0"}]}"#,
+            r#"{"ip":"9.9.9.9"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#,
+            r#"{"ip":"2001:db8:1::1"}"#,
+            true,
+        ),
+        (
+            r#"{"ip":[{"cidr":"2001:db8::/32"}]}"#,
+            r#"{"ip":"10.0.0.1"}"#,
+            false,
+        ),
+        (r#"{"$or":[{"a":[1]},{"b":[2]}]}"#, r#"{"b":2}"#, true),
+        (r#"{"$or":[{"a":[1]},{"b":[2]}]}"#, r#"{"b":3}"#, false),
+        (
+            r#"{"c":[3],"$or":[{"a":[1]},{"b":[2]}]}"#,
+            r#"{"a":1}"#,
+            false,
+        ),
+        (
+            r#"{"d":{"$or":[{"a":[1]},{"b":[{"prefix":"x"}]}]}}"#,
+            r#"{"d":{"b":"xy"}}"#,
+            true,
+        ),
+        // One element has both, or none does.
+        (
+            r#"{"e":{"a":[1],"b":[2]}}"#,
+            r#"{"e":[{"a":1,"b":2},{"a":3}]}"#,
+            true,
+        ),
+        (
+            r#"{"e":{"a":[1],"b":[2]}}"#,
+            r#"{"e":[{"a":1},{"b":2}]}"#,
+            false,
+        ),
+    ];
+
+    #[test]
+    fn events_match_as_the_guide_says() {
+        for (pattern, event, wanted) in CASES {
+            let parsed = Pattern::parse(pattern).unwrap();
+            let matched = parsed.matches(&Value::parse(event).unwrap());
+            assert_eq!(matched, *wanted, "{pattern} {event}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused_with_its_place() {
+        let deep = format!("{}[1]{}", r#"{"a":"#.repeat(40), "}".repeat(40));
+        for (pattern, told) in [
+            ("", "not valid"),
+            ("[]", "not an object"),
+            ("{}", "empty"),
+            (r#"{"a":1}"#, "$.a must be"),
+            (r#"{"a":{}}"#, "$.a is an empty object"),
+            (r#"{"a":[]}"#, "$.a is an empty array"),
+            (r#"{"a":[[1]]}"#, "array in its array"),
+            (
+                r#"{"a":{"b":[{"prefix":1}]}}"#,
+                "$.a.b: prefix takes a text",
+            ),
+            (r#"{"a":[{"like":"x"}]}"#, "Unrecognized match type like"),
+            (r#"{"a":[{"prefix":"a","suffix":"b"}]}"#, "one member"),
+            (r#"{"a":[{"numeric":[">"]}]}"#, "numeric"),
+            (r#"{"a":[{"numeric":["~",1]}]}"#, "numeric"),
+            (r#"{"a":[{"exists":"yes"}]}"#, "exists"),
+            (r#"{"a":[{"cidr":"10.0.0.0/33"}]}"#, "cidr"),
+            (r#"{"a":[{"wildcard":"a**b"}]}"#, "two stars"),
+            (r#"{"a":[{"wildcard":"a\\b"}]}"#, "behind"),
+            (r#"{"a":[{"anything-but":[]}]}"#, "empty array"),
+            (r#"{"a":[{"anything-but":[null]}]}"#, "texts and numbers"),
+            (r#"{"$or":[1]}"#, "$.$or[0] is not an object"),
+            (&deep, "deeper"),
+        ] {
+            let wrong = Pattern::parse(pattern).unwrap_err();
+            assert!(wrong.contains(told), "{pattern}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,640 @@
+//! Schedules: made, changed, shown, deleted. Hides their records and that each has an entry in the queue of what is due, which
+//! changes with it.
+//!
+//! Source: EventBridge Scheduler, API reference (2021-06-30).
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stepwell_interp::Timestamp;
+use stepwell_query::Value;
+use uuid::Uuid;
+
+use super::{
+    TriggerError,
+    queue::{Due, Queue},
+    run_uuid,
+    timing::{self, Expression, Timing},
+};
+use crate::{
+    api::{Caller, Page, PageRequest},
+    arn,
+    engine::Engine,
+    error::Error,
+    journal::{CatalogKey, CatalogRecord, CatalogWrite, Write},
+    limits::{
+        CHANGE_ATTEMPTS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, ROWS_MAX,
+        SCHEDULE_AGE_S_MAX, SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, SCHEDULE_NAME_CHARS_MAX,
+        SCHEDULE_WINDOW_MINUTES_MAX, TRIGGER_DESCRIPTION_CHARS_MAX,
+    },
+    node, pages, reader, record,
+};
+
+/// Kind of the records, which belong to their tenant.
+pub(super) const KIND: &str = "schedule";
+/// The group that is always there.
+pub(super) const DEFAULT_GROUP: &str = "default";
+
+/// What becomes of runs that were due while nobody looked: the server was down, or busy for more than a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// The last of them is started.
+    #[default]
+    Once,
+    /// Each is started, in order.
+    All,
+    /// None is.
+    Skip,
+}
+
+impl Missed {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Missed::Once => "once",
+            Missed::All => "all",
+            Missed::Skip => "skip",
+        }
+    }
+}
+
+/// What a schedule starts. Stored form, codec v1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleTarget {
+    /// A state machine, a version or an alias.
+    pub arn: String,
+    /// Told back as it came.
+    pub role_arn: String,
+    /// JSON with `<aws.scheduler.…>` in it; an event that tells of the schedule when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Seconds after its time that a run may still be started in.
+    pub age_s_max: u32,
+    /// How often a start that failed is tried again.
+    pub retries_max: u32,
+}
+
+/// A schedule as it is asked for. Stored form, codec v1. Times are seconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleSpec {
+    pub name: String,
+    pub group: String,
+    pub expression: String,
+    /// As the IANA database names it.
+    pub timezone: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_s: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_s: Option<i64>,
+    #[serde(default)]
+    pub description: String,
+    pub enabled: bool,
+    /// Minutes of a flexible time window; told back as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_minutes: Option<u32>,
+    pub target: ScheduleTarget,
+    /// Deleted with its last run.
+    #[serde(default)]
+    pub delete_after: bool,
+    /// Told back as it came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_arn: Option<String>,
+    /// As before, or [`Missed::Once`], when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<Missed>,
+    /// A creation that is sent again is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_token: Option<String>,
+}
+
+/// How a run went. Stored form, codec v1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// When it was due, seconds since the Unix epoch.
+    pub due_s: i64,
+    pub at_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution_arn: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A schedule as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    pub arn: String,
+    pub spec: ScheduleSpec,
+    pub created_at: Timestamp,
+    pub modified_at: Timestamp,
+    /// Seconds since the Unix epoch; `None` when it runs no more.
+    pub next_s: Option<i64>,
+    /// The start that failed is tried again then.
+    pub retry_at: Option<Timestamp>,
+    pub last: Option<LastRun>,
+    pub last_failed: Option<LastRun>,
+    pub started: u64,
+    pub failed: u64,
+    pub missed: u64,
+    anchor_s: i64,
+}
+
+impl Schedule {
+    /// When it runs next, as far as it is known now; seconds since the Unix epoch.
+    pub fn next_runs(&self, most: usize) -> Vec<i64> {
+        let timing = timing_of(&self.spec, self.anchor_s).ok();
+        let after = |at: &i64| timing.as_ref().and_then(|timing| timing.after(*at));
+        std::iter::successors(self.next_s, after)
+            .take(most)
+            .collect()
+    }
+}
+
+/// Which schedules of a region to list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ScheduleFilter {
+    pub group: Option<String>,
+    pub name_prefix: String,
+    pub enabled: Option<bool>,
+}
+
+/// A start that failed and is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Retry {
+    pub(super) attempts: u32,
+    pub(super) next_ms: u64,
+}
+
+/// Stored form, codec v1: a schedule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ScheduleRecord {
+    /// Tells it from others that had its name.
+    pub(super) uid: String,
+    pub(super) spec: ScheduleSpec,
+    pub(super) created_ms: u64,
+    pub(super) modified_ms: u64,
+    pub(super) anchor_s: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) next_s: Option<i64>,
+    /// The last run that was dealt with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_s: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retry: Option<Retry>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<LastRun>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) last_failed: Option<LastRun>,
+    #[serde(default)]
+    pub(super) started: u64,
+    #[serde(default)]
+    pub(super) failed: u64,
+    #[serde(default)]
+    pub(super) missed: u64,
+}
+
+impl ScheduleRecord {
+    /// A schedule that begins now.
+    pub(super) fn new(spec: ScheduleSpec, now_ms: u64) -> Result<ScheduleRecord, String> {
+        let now_s = seconds(now_ms);
+        let mut record = ScheduleRecord {
+            uid: Uuid::new_v4().simple().to_string(),
+            spec,
+            created_ms: now_ms,
+            modified_ms: now_ms,
+            anchor_s: now_s,
+            next_s: None,
+            last_s: None,
+            retry: None,
+            last: None,
+            last_failed: None,
+            started: 0,
+            failed: 0,
+            missed: 0,
+        };
+        record.next_s = record.timing()?.after(now_s - 1);
+        Ok(record)
+    }
+
+    /// The same schedule as it is asked for now. What is due stays due unless its times are others; what was due while it
+    /// was disabled does not come back.
+    pub(super) fn changed(
+        &self,
+        spec: ScheduleSpec,
+        now_ms: u64,
+    ) -> Result<ScheduleRecord, String> {
+        let same_times = self.spec.expression == spec.expression
+            && self.spec.timezone == spec.timezone
+            && self.spec.start_s == spec.start_s
+            && self.spec.end_s == spec.end_s;
+        let goes_on = same_times && self.spec.enabled && spec.enabled;
+        let now_s = seconds(now_ms);
+        let mut changed = ScheduleRecord {
+            spec,
+            modified_ms: now_ms,
+            anchor_s: if same_times { self.anchor_s } else { now_s },
+            retry: None,
+            ..self.clone()
+        };
+        if !goes_on {
+            // Never before a run that there was, whatever the clock says.
+            let after = self.last_s.map_or(now_s - 1, |last| last.max(now_s - 1));
+            changed.next_s = changed.timing()?.after(after);
+        }
+        Ok(changed)
+    }
+
+    pub(super) fn timing(&self) -> Result<Timing, String> {
+        timing_of(&self.spec, self.anchor_s)
+    }
+
+    /// When something is to be done about it.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        if !self.spec.enabled {
+            return None;
+        }
+        let next_ms = u64::try_from(self.next_s?).ok()?.checked_mul(1_000)?;
+        Some(self.retry.as_ref().map_or(next_ms, |retry| retry.next_ms))
+    }
+
+    /// The input of a run's execution.
+    pub(super) fn input(&self, caller: &Caller, due_s: i64, run: &str, attempt: u32) -> String {
+        let arn = schedule_arn(caller, &self.spec.group, &self.spec.name);
+        let (time, id) = (super::iso(due_s), run_uuid(run));
+        match &self.spec.target.input {
+            Some(input) => input
+                .replace("<aws.scheduler.schedule-arn>", &arn)
+                .replace("<aws.scheduler.scheduled-time>", &time)
+                .replace("<aws.scheduler.execution-id>", &id)
+                .replace("<aws.scheduler.attempt-number>", &attempt.to_string()),
+            None => serde_json::json!({
+                "version": "0",
+                "id": id,
+                "detail-type": "Scheduled Event",
+                "source": "aws.scheduler",
+                "account": &*caller.tenant,
+                "time": time,
+                "region": &*caller.region,
+                "resources": [arn],
+                "detail": "{}",
+            })
+            .to_string(),
+        }
+    }
+
+    fn shown(self, caller: &Caller) -> Schedule {
+        let retry_at = self.retry.as_ref().map(|retry| Timestamp(retry.next_ms));
+        Schedule {
+            arn: schedule_arn(caller, &self.spec.group, &self.spec.name),
+            created_at: Timestamp(self.created_ms),
+            modified_at: Timestamp(self.modified_ms),
+            next_s: self.next_s.filter(|_| self.spec.enabled),
+            retry_at,
+            last: self.last,
+            last_failed: self.last_failed,
+            started: self.started,
+            failed: self.failed,
+            missed: self.missed,
+            anchor_s: self.anchor_s,
+            spec: self.spec,
+        }
+    }
+}
+
+fn timing_of(spec: &ScheduleSpec, anchor_s: i64) -> Result<Timing, String> {
+    Ok(Timing {
+        expression: Expression::parse(&spec.expression)?,
+        zone: timing::zone(&spec.timezone)?,
+        anchor_s,
+        start_s: spec.start_s,
+        end_s: spec.end_s,
+    })
+}
+
+fn seconds(ms: u64) -> i64 {
+    i64::try_from(ms / 1_000).unwrap_or(i64::MAX)
+}
+
+/// Where a schedule is kept.
+pub(super) fn key(caller: &Caller, group: &str, name: &str) -> CatalogKey {
+    CatalogKey {
+        tenant: caller.tenant.clone(),
+        kind: KIND.into(),
+        name: format!("{}/{group}/{name}", caller.region).into(),
+    }
+}
+
+pub(super) fn schedule_arn(caller: &Caller, group: &str, name: &str) -> String {
+    let Caller { tenant, region } = caller;
+    format!("arn:aws:scheduler:{region}:{tenant}:schedule/{group}/{name}")
+}
+
+/// A schedule's change or deletion, with that of its entry in the queue.
+pub(super) fn writes(
+    key: &CatalogKey,
+    old: Option<(&ScheduleRecord, u64)>,
+    new: Option<&ScheduleRecord>,
+) -> Write {
+    let entry = |at_ms| Due {
+        at_ms,
+        tenant: key.tenant.clone(),
+        name: key.name.clone(),
+    };
+    let mut writes = vec![CatalogWrite {
+        key: key.clone(),
+        expected: Some(old.map_or(0, |(_, revision)| revision)),
+        bytes: new.map(record::encode),
+    }];
+    let was = old.and_then(|(record, _)| record.due_ms());
+    let is = new.and_then(ScheduleRecord::due_ms);
+    if was != is {
+        writes.extend(was.map(|at| Queue::Schedules.remove(&entry(at))));
+        writes.extend(is.map(|at| Queue::Schedules.put(&entry(at), Arc::from(&b""[..]))));
+    }
+    Write::Catalog(writes)
+}
+
+impl Engine {
+    /// Makes a schedule; gives its ARN. The same creation again, by its client token, is the same schedule.
+    pub async fn create_schedule(
+        &self,
+        caller: &Caller,
+        spec: ScheduleSpec,
+    ) -> Result<String, TriggerError> {
+        self.check_schedule(caller, &spec)?;
+        self.check_group(caller, &spec.group).await?;
+        let key = key(caller, &spec.group, &spec.name);
+        let arn = schedule_arn(caller, &spec.group, &spec.name);
+        let made = ScheduleRecord::new(spec, node::now().0).map_err(TriggerError::Invalid)?;
+        if self.verdict(writes(&key, None, Some(&made))).await?.is_ok() {
+            self.call_keeper(made.due_ms());
+            return Ok(arn);
+        }
+        let there = self.stored_schedule(&key).await?;
+        let token = &made.spec.client_token;
+        if token.is_some() && there.is_some_and(|(there, _)| there.spec.client_token == *token) {
+            return Ok(arn);
+        }
+        Err(TriggerError::Conflict(format!(
+            "Schedule {} already exists.",
+            made.spec.name
+        )))
+    }
+
+    /// Replaces a schedule; gives its ARN.
+    pub async fn update_schedule(
+        &self,
+        caller: &Caller,
+        spec: ScheduleSpec,
+    ) -> Result<String, TriggerError> {
+        self.check_schedule(caller, &spec)?;
+        let key = key(caller, &spec.group, &spec.name);
+        self.change_schedule(&key, |old| ScheduleSpec {
+            missed: spec.missed.or(old.missed),
+            ..spec.clone()
+        })
+        .await?;
+        Ok(schedule_arn(caller, &spec.group, &spec.name))
+    }
+
+    /// Enables or disables a schedule.
+    pub async fn enable_schedule(
+        &self,
+        caller: &Caller,
+        group: &str,
+        name: &str,
+        enabled: bool,
+    ) -> Result<(), TriggerError> {
+        self.change_schedule(&key(caller, group, name), |spec| ScheduleSpec {
+            enabled,
+            ..spec.clone()
+        })
+        .await
+    }
+
+    async fn change_schedule(
+        &self,
+        key: &CatalogKey,
+        change: impl Fn(&ScheduleSpec) -> ScheduleSpec,
+    ) -> Result<(), TriggerError> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let (old, revision) = self
+                .stored_schedule(key)
+                .await?
+                .ok_or_else(|| absent(&key.name))?;
+            let spec = change(&old.spec);
+            let new = old
+                .changed(spec, node::now().0)
+                .map_err(TriggerError::Invalid)?;
+            let write = writes(key, Some((&old, revision)), Some(&new));
+            if self.verdict(write).await?.is_ok() {
+                self.call_keeper(new.due_ms());
+                return Ok(());
+            }
+        }
+        Err(crossed(&key.name))
+    }
+
+    /// Deletes a schedule. Executions that it started go on.
+    pub async fn delete_schedule(
+        &self,
+        caller: &Caller,
+        group: &str,
+        name: &str,
+    ) -> Result<(), TriggerError> {
+        self.delete_schedule_at(&key(caller, group, name)).await
+    }
+
+    pub(super) async fn delete_schedule_at(&self, key: &CatalogKey) -> Result<(), TriggerError> {
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let (old, revision) = self
+                .stored_schedule(key)
+                .await?
+                .ok_or_else(|| absent(&key.name))?;
+            let write = writes(key, Some((&old, revision)), None);
+            if self.verdict(write).await?.is_ok() {
+                return Ok(());
+            }
+        }
+        Err(crossed(&key.name))
+    }
+
+    /// A schedule.
+    pub async fn schedule(
+        &self,
+        caller: &Caller,
+        group: &str,
+        name: &str,
+    ) -> Result<Schedule, TriggerError> {
+        let found = self.stored_schedule(&key(caller, group, name)).await?;
+        let (record, _) = found.ok_or_else(|| absent(name))?;
+        Ok(record.shown(caller))
+    }
+
+    /// A page of the region's schedules, by group and name.
+    pub async fn schedules(
+        &self,
+        caller: &Caller,
+        filter: &ScheduleFilter,
+        page: PageRequest,
+    ) -> Result<Page<Schedule>, TriggerError> {
+        let region = &caller.region;
+        // Without a group the prefix of the names stands amid the records' names, so each is looked at.
+        let prefix = match &filter.group {
+            Some(group) => format!("{region}/{group}/{}", filter.name_prefix),
+            None => format!("{region}/"),
+        };
+        let enabled = format!("{:?}", filter.enabled);
+        let list = self.list(caller, &[KIND, &prefix, &filter.name_prefix, &enabled]);
+        let mut after = list.position(&page).await?;
+        let size = pages::size(&page);
+        let mut found: Vec<(Arc<str>, Schedule)> = Vec::new();
+        while found.len() <= size as usize {
+            let journal = &self.node().journal;
+            let scanned = journal.scan(&caller.tenant, KIND, &prefix, after.as_deref(), ROWS_MAX);
+            let scanned = scanned.await.map_err(reader::broken)?;
+            for stored in &scanned {
+                let schedule = record::decode::<ScheduleRecord>(&stored.bytes)?.shown(caller);
+                let wanted = schedule.spec.name.starts_with(&filter.name_prefix)
+                    && filter
+                        .enabled
+                        .is_none_or(|enabled| schedule.spec.enabled == enabled);
+                if wanted {
+                    found.push((stored.key.name.clone(), schedule));
+                }
+            }
+            after = scanned.last().map(|stored| stored.key.name.to_string());
+            if scanned.len() < ROWS_MAX as usize {
+                break;
+            }
+        }
+        let cut = list.cut(found, size, |(name, _)| name.to_string()).await?;
+        Ok(Page {
+            items: cut
+                .items
+                .into_iter()
+                .map(|(_, schedule)| schedule)
+                .collect(),
+            next_token: cut.next_token,
+        })
+    }
+
+    /// A schedule's record and its revision.
+    pub(super) async fn stored_schedule(
+        &self,
+        key: &CatalogKey,
+    ) -> Result<Option<(ScheduleRecord, u64)>, Error> {
+        let stored: Option<CatalogRecord> = self.record(key).await?;
+        stored
+            .map(|stored| Ok((record::decode(&stored.bytes)?, stored.revision)))
+            .transpose()
+    }
+
+    fn check_schedule(&self, caller: &Caller, spec: &ScheduleSpec) -> Result<(), TriggerError> {
+        let invalid = |text: String| Err(TriggerError::Invalid(text));
+        check_name("schedule", &spec.name)?;
+        check_name("schedule group", &spec.group)?;
+        check_description(&spec.description)?;
+        Expression::parse(&spec.expression).map_err(TriggerError::Invalid)?;
+        timing::zone(&spec.timezone).map_err(TriggerError::Invalid)?;
+        if spec
+            .start_s
+            .zip(spec.end_s)
+            .is_some_and(|(start, end)| start > end)
+        {
+            return invalid("The StartDate must come before the EndDate.".to_owned());
+        }
+        let window = spec.window_minutes.unwrap_or(1);
+        if !(1..=SCHEDULE_WINDOW_MINUTES_MAX).contains(&window) {
+            return invalid(format!(
+                "MaximumWindowInMinutes is from 1 to {SCHEDULE_WINDOW_MINUTES_MAX}."
+            ));
+        }
+        let target = &spec.target;
+        if !(SCHEDULE_AGE_S_MIN..=SCHEDULE_AGE_S_MAX).contains(&target.age_s_max) {
+            return invalid(format!(
+                "MaximumEventAgeInSeconds is from {SCHEDULE_AGE_S_MIN} to {SCHEDULE_AGE_S_MAX}."
+            ));
+        }
+        if target.retries_max > SCHEDULE_ATTEMPTS_MAX {
+            return invalid(format!(
+                "MaximumRetryAttempts is at most {SCHEDULE_ATTEMPTS_MAX}."
+            ));
+        }
+        check_machine(caller, &target.arn)?;
+        self.check_input(caller, spec)
+    }
+
+    /// An input that is no JSON would fail at each run; so it is refused now.
+    fn check_input(&self, caller: &Caller, spec: &ScheduleSpec) -> Result<(), TriggerError> {
+        let Some(input) = &spec.target.input else {
+            return Ok(());
+        };
+        let most = match self.raised_limits(&caller.tenant) {
+            true => PAYLOAD_BYTES_MAX_RAISED,
+            false => PAYLOAD_BYTES_MAX,
+        };
+        if input.len() > most {
+            return Err(TriggerError::Invalid(format!(
+                "the target's Input has {} bytes, and an execution's input at most {most}",
+                input.len()
+            )));
+        }
+        let record =
+            ScheduleRecord::new(spec.clone(), node::now().0).map_err(TriggerError::Invalid)?;
+        let sample = record.input(caller, 0, "sample", 1);
+        Value::parse(&sample).map(drop).map_err(|error| {
+            TriggerError::Invalid(format!(
+                "the target's Input is no JSON, which the input of an execution has to be: {}",
+                error.message
+            ))
+        })
+    }
+}
+
+/// Refuses what is no state machine of the caller's.
+pub(super) fn check_machine(caller: &Caller, text: &str) -> Result<(), TriggerError> {
+    match arn::machine(caller, text) {
+        Ok(_) => Ok(()),
+        Err(Error::Rejected { message, .. }) => Err(TriggerError::Invalid(format!(
+            "the target is a state machine of the same account, by its ARN: {message}"
+        ))),
+        Err(other) => Err(other.into()),
+    }
+}
+
+/// Checks a name by Scheduler's rules.
+pub(super) fn check_name(what: &str, name: &str) -> Result<(), TriggerError> {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+    if (1..=SCHEDULE_NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(allowed) {
+        return Ok(());
+    }
+    Err(TriggerError::Invalid(format!(
+        "the name of a {what} is 1 to {SCHEDULE_NAME_CHARS_MAX} of A-Z a-z 0-9 - _ . and not `{name}`"
+    )))
+}
+
+pub(super) fn check_description(text: &str) -> Result<(), TriggerError> {
+    if text.chars().count() <= TRIGGER_DESCRIPTION_CHARS_MAX {
+        return Ok(());
+    }
+    Err(TriggerError::Invalid(format!(
+        "a description has at most {TRIGGER_DESCRIPTION_CHARS_MAX} characters"
+    )))
+}
+
+/// `name` may be that of a record.
+fn absent(name: &str) -> TriggerError {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    TriggerError::NotFound(format!("Schedule {name} does not exist."))
+}
+
+pub(super) fn crossed(name: &str) -> TriggerError {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    TriggerError::Conflict(format!(
+        "{name} is being changed by other requests; try again"
+    ))
+}

@@ -6,7 +6,7 @@
 
 use crate::code::{Format, chain};
 use crate::limits;
-use crate::machine::{Metering, config};
+use crate::machine::{Metering, Profile, config};
 use crate::overseer::{Ended, Patience, talk};
 use crate::queue::{Lane, Leave};
 use sha2::{Digest as _, Sha256};
@@ -449,7 +449,11 @@ fn answer(order: &Order) -> std::io::Result<()> {
     let stdin = std::io::stdin().lock();
     stdin.take(limits::WASM_BYTES_MAX).read_to_end(&mut wasm)?;
     // Without instances: the engine's code is the same, and its address space is not reserved.
-    let mut config = config(order.metering, 0, limits::MEMORY_BYTES_MAX);
+    let profile = Profile {
+        metering: order.metering,
+        ..Profile::USUAL
+    };
+    let mut config = config(profile, 0, limits::MEMORY_BYTES_MAX);
     config.parallel_compilation(order.threads > 1);
     let engine = Engine::new(&config).map_err(|error| std::io::Error::other(chain(&error)))?;
     let compiled = precompile(&engine, order.format, &wasm);

@@ -3,6 +3,7 @@
 use crate::bindings;
 use crate::guest::Guest;
 use crate::limits;
+use crate::sockets;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -11,21 +12,37 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use wasmtime_wasi_http::WasiHttpView as _;
 
 /// How compiled code differs: metered code counts fuel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metering {
     Off,
     Fuel,
 }
 
+/// What engines differ in. Code compiled for one stack runs under another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Profile {
+    pub(crate) metering: Metering,
+    /// One of [`Limits::STACKS`](crate::Limits::STACKS).
+    pub(crate) stack_bytes: u64,
+}
+
+impl Profile {
+    /// What most plugins run under.
+    pub(crate) const USUAL: Self = Self {
+        metering: Metering::Off,
+        stack_bytes: limits::STACK_BYTES,
+    };
+}
+
 /// The configuration of every engine here. `instances` of 0 means allocation on demand.
-pub(crate) fn config(metering: Metering, instances: u32, memory_bytes_max: u64) -> Config {
+pub(crate) fn config(profile: Profile, instances: u32, memory_bytes_max: u64) -> Config {
     let mut config = Config::new();
     config
         // Saves a fifth of a call; guests with the async ABI need an engine of their own.
         .concurrency_support(false)
         .epoch_interruption(true)
-        .consume_fuel(metering == Metering::Fuel)
-        .max_wasm_stack(limits::STACK_BYTES)
+        .consume_fuel(profile.metering == Metering::Fuel)
+        .max_wasm_stack(usize::try_from(profile.stack_bytes).unwrap_or(usize::MAX))
         .memory_init_cow(true)
         .wasm_memory64(false)
         .wasm_component_model_gc(false);
@@ -74,14 +91,14 @@ pub(crate) struct Machine {
 impl Machine {
     /// Falls back to smaller pools, and at last to none, where the address space is limited.
     pub(crate) fn new(
-        metering: Metering,
+        profile: Profile,
         instances: u32,
         memory_bytes_max: u64,
     ) -> wasmtime::Result<Self> {
         let mut failure = None;
         for instances in [instances, instances / 8, 0] {
-            match Engine::new(&config(metering, instances, memory_bytes_max)) {
-                Ok(engine) => return Self::link(engine, metering),
+            match Engine::new(&config(profile, instances, memory_bytes_max)) {
+                Ok(engine) => return Self::link(engine, profile.metering),
                 Err(error) => {
                     tracing::warn!(instances, error = %error, "no instance pool of this size; trying a smaller one");
                     failure = Some(error);
@@ -94,6 +111,7 @@ impl Machine {
     fn link(engine: Engine, metering: Metering) -> wasmtime::Result<Self> {
         let mut components = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        sockets::link(&mut components)?;
         wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<
             _,
             wasmtime_wasi_http::WasiHttp,

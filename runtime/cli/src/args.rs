@@ -16,7 +16,7 @@ pub(crate) use definition::{
 pub(crate) use execution::{ExecutionCommand, ListArgs, RunArgs, StartArgs, TaskCommand};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{CompileArgs, PluginCommand};
+pub(crate) use plugin::{CompileArgs, PluginCommand, PolicyArgs};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 

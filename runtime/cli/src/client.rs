@@ -94,6 +94,7 @@ impl Client {
                 runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
                 false,
             ),
+            policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;

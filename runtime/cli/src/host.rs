@@ -13,9 +13,10 @@ use stepwell_server::{
     ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
-use crate::args::{CompileArgs, LimitsArg, ServiceEndpoint, StorageArgs, StoreUrl};
+use crate::args::{CompileArgs, LimitsArg, PolicyArgs, ServiceEndpoint, StorageArgs, StoreUrl};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
+use crate::policy::{self, Policy};
 use crate::runner::SandboxRunner;
 
 /// The one tenant of an installation without accounts.
@@ -47,6 +48,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) endpoints: &'a [ServiceEndpoint],
     /// Where plugins are compiled.
     pub(crate) compiler: Compiler,
+    /// What the operator says of plugins.
+    pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
 }
@@ -77,15 +80,17 @@ impl Host {
             connections,
             endpoints,
             compiler,
+            policy: policy_args,
             take_up,
         } = opening;
-        let given = given_flags(plugins, storage_args, connections, limits);
+        let given = given_flags(plugins, storage_args, connections, policy_args, limits);
+        let policy = policy_args.map(policy::read).transpose()?;
         let connections = connections.map(connections::read).transpose()?;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(plugins.as_deref(), data, compiler)?;
+        let sandbox = sandbox(plugins.as_deref(), data, compiler, policy.unwrap_or_default())?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
@@ -187,13 +192,18 @@ fn given_flags(
     plugins: Option<&Path>,
     storage: Option<&StorageArgs>,
     connections: Option<&Path>,
+    policy: Option<&PolicyArgs>,
     limits: LimitsArg,
 ) -> String {
+    let ceilings = policy.and_then(|policy| policy.ceilings.as_deref());
+    let secrets = policy.and_then(|policy| policy.secrets.as_deref());
     let path = |path: &Path| path.display().to_string();
     let flags = [
         ("plugins", plugins.map(path)),
         ("storage", storage.and_then(|args| args.storage.clone())),
         ("connections", connections.map(path)),
+        ("ceilings", ceilings.map(path)),
+        ("secrets", secrets.map(path)),
         (
             "limits",
             (limits == LimitsArg::Raised).then(|| "raised".to_owned()),
@@ -278,6 +288,7 @@ pub(crate) fn sandbox(
     plugins: Option<&Path>,
     data: Option<&Path>,
     compiler: Compiler,
+    policy: Policy,
 ) -> Outcome<Sandbox> {
     let cache = data.map(|data| data.join("cache")).or_else(user_cache);
     if let Some(cache) = &cache {
@@ -288,6 +299,8 @@ pub(crate) fn sandbox(
         cache,
         compiler,
         guarded: data.map(Path::to_owned).into_iter().collect(),
+        ceilings: policy.ceilings,
+        secrets: Arc::new(policy.secrets),
         ..SandboxConfig::default()
     };
     Sandbox::new(config).map_err(|error| match error {
@@ -417,6 +430,16 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             "sandbox_compiling",
             "Plugins being compiled now",
             metrics.compiling as f64,
+        ),
+        (
+            "sandbox_kept",
+            "Instances waiting for another attempt now",
+            metrics.kept as f64,
+        ),
+        (
+            "sandbox_kept_bytes",
+            "Memory of instances that wait for another attempt",
+            metrics.kept_bytes as f64,
         ),
         (
             "sandbox_uncompiled",

@@ -24,6 +24,7 @@ mod key_file;
 mod meter;
 mod needs;
 mod panics;
+mod policy;
 mod progress;
 mod runner;
 mod table;

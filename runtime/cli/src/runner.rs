@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_engine::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskLimits,
+    TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use stepwell_sandbox::{
-    CallContext, Frame, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd, Upload, UploadCode, Waits,
+    CallContext, Frame, Limits, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd, Upload, UploadCode, Waits,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -147,10 +148,28 @@ fn task_call(
     };
     task.deadline = call.remaining;
     task.log_tail = call.log_wanted;
+    task.lowered = call.limits.as_deref().map(|limits| Arc::new(lowered(limits)));
     task.heartbeats = Some(beat);
     task.started = Some(begun);
     task.permit = call.permit;
     task
+}
+
+/// Limits by tags, in the sandbox's words.
+fn lowered(limits: &TaskLimits) -> Limits {
+    let all = Limits::unlimited();
+    let log = limits.log_bytes.unwrap_or(all.log_bytes);
+    Limits {
+        memory_bytes: limits.memory_bytes.unwrap_or(all.memory_bytes),
+        wall: limits.wall.unwrap_or(all.wall),
+        cpu: limits.cpu.unwrap_or(all.cpu),
+        input_bytes: limits.input_bytes.unwrap_or(all.input_bytes),
+        output_bytes: limits.output_bytes.unwrap_or(all.output_bytes),
+        log_bytes: log,
+        stdout_bytes: log,
+        stderr_bytes: log,
+        ..all
+    }
 }
 
 /// The guest's own lines go to the log of the process.

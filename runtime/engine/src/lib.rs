@@ -53,6 +53,7 @@ pub mod sim;
 mod startable;
 mod starts;
 mod tags;
+mod task_limits;
 mod tenants;
 mod tokens;
 mod usage;
@@ -87,5 +88,6 @@ pub use runner::{
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use task_limits::TaskLimits;
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use vault::Vault;

@@ -81,6 +81,7 @@ impl Engine {
         self.scope(caller, &arn, request.kind, true).await?;
         self.write(blob).await?;
         let stored = self.create(caller, &arn, machine, more).await?;
+        self.node().tagged_limits.forget(&machine_key(caller, &arn));
         Ok(Changed {
             version_arn: stored
                 .first_version
@@ -428,10 +429,15 @@ impl Engine {
 }
 
 pub(crate) fn machine_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {
+    key(&caller.tenant, &arn.record_name())
+}
+
+/// By the name of its record.
+pub(crate) fn key(tenant: &Arc<str>, record_name: &Arc<str>) -> CatalogKey {
     CatalogKey {
-        tenant: caller.tenant.clone(),
+        tenant: tenant.clone(),
         kind: KIND.into(),
-        name: arn.record_name(),
+        name: record_name.clone(),
     }
 }
 

@@ -153,6 +153,24 @@ impl Limits {
         }
     }
 
+    /// No limit at all, to be lowered.
+    pub fn unlimited() -> Self {
+        Self {
+            memory_bytes: u64::MAX,
+            table_elements: u64::MAX,
+            stack_bytes: u64::MAX,
+            wall: Duration::MAX,
+            cpu: Duration::MAX,
+            fuel: None,
+            input_bytes: u64::MAX,
+            output_bytes: u64::MAX,
+            log_bytes: u64::MAX,
+            stdout_bytes: u64::MAX,
+            stderr_bytes: u64::MAX,
+            concurrency: None,
+        }
+    }
+
     /// Each limit by its key in a manifest, in the form in which it is written there.
     pub fn rows(&self) -> Vec<(&'static str, String)> {
         let count = |count: Option<u64>| count.map_or_else(|| "none".to_owned(), |n| n.to_string());

@@ -11,6 +11,7 @@ pub(crate) mod hostile;
 pub(crate) mod http_tasks;
 pub(crate) mod kill;
 pub(crate) mod limits;
+pub(crate) mod policy;
 pub(crate) mod random;
 pub(crate) mod recorded;
 pub(crate) mod recorded_services;

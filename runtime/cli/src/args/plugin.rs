@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use stepwell_sandbox::{CompileBounds, parse_bytes, parse_duration};
 
 use super::FunctionCommand;
+use crate::host::TENANT;
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -49,15 +50,20 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         compile: CompileArgs,
     },
-    /// Show the contract, imports, grants and limits of a plugin
+    /// Show the contract, imports, grants and limits of a plugin, and what of them the operator allows
     Inspect {
         /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
         path: PathBuf,
+        /// Account whose plugin it is or would be: 12 digits
+        #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
+        tenant: String,
         /// Print as JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// List the plugins of a directory
     List {
@@ -69,6 +75,8 @@ pub(crate) enum PluginCommand {
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Run one task on a plugin
     Invoke {
@@ -92,9 +100,22 @@ pub(crate) enum PluginCommand {
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     #[command(flatten)]
     Uploaded(FunctionCommand),
+}
+
+/// What the operator allows to plugins, and the secrets that are for them.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PolicyArgs {
+    /// TOML file with what the plugins of each account may be granted and use
+    #[arg(long, value_name = "FILE", env = "STEPWELL_CEILINGS", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) ceilings: Option<PathBuf>,
+    /// TOML or JSON file with the secrets of tasks, by name
+    #[arg(long, value_name = "FILE", env = "STEPWELL_SECRETS", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 /// What compiling a plugin may take.

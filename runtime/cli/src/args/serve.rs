@@ -7,7 +7,10 @@ use clap::{Args, ValueEnum};
 use stepwell_egress::Url;
 use stepwell_engine::Endpoint;
 
-use super::{place::LimitsArg, plugin::CompileArgs};
+use super::{
+    place::LimitsArg,
+    plugin::{CompileArgs, PolicyArgs},
+};
 
 /// How many requests may be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -50,6 +53,8 @@ pub(crate) struct ServeArgs {
     pub(crate) services: ServicesArgs,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
     /// Host name under which web pages may reach the server, beside localhost; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) host: Vec<String>,

@@ -259,6 +259,7 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         connections: None,
         endpoints: &[],
         compiler: host::compiler(CompileArgs::default(), false),
+        policy: None,
         take_up: false,
     };
     Host::open(opening).await

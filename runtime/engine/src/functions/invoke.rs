@@ -128,6 +128,7 @@ impl Engine {
             remaining: None,
             trace_parent: None,
             log_wanted: invocation.log_wanted,
+            limits: None,
             signals: Arc::new(Unheard),
             permit: None,
         };

@@ -57,6 +57,8 @@ pub(crate) struct Node {
     pub(crate) programs: Programs,
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
+    /// Limits that tags of state machines set.
+    pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
     pub(crate) connections: Connections,
@@ -117,6 +119,7 @@ impl Node {
         let node = Arc::new(Node {
             programs: Programs::new(journal.clone()),
             activities: Activities::default(),
+            tagged_limits: TaggedLimits::default(),
             functions: Functions::new(matches!(options.store, Store::Postgres { .. })),
             journal,
             runner,

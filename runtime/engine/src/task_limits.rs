@@ -16,8 +16,7 @@ use crate::{
     record::{self, MachineRecord},
 };
 
-/// Keys that begin so are Stepwell's own.
-const OURS: &str = "stepwell:";
+/// What the keys of such tags begin with.
 const LIMIT: &str = "stepwell:limit:";
 
 /// What one attempt of a plugin may use at most; none where the tags say nothing.
@@ -39,10 +38,7 @@ pub struct TaskLimits {
 impl TaskLimits {
     /// Reads one tag; `None` when it is none of ours.
     fn read(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
-        let Some(name) = key.strip_prefix(LIMIT) else {
-            let form = || format!("`{OURS}` begins Stepwell's own keys, and there is none `{key}`; {KNOWN}");
-            return key.starts_with(OURS).then(|| Err(form()));
-        };
+        let name = key.strip_prefix(LIMIT)?;
         let size = || bytes(value).ok_or_else(|| "it is a size, such as 64MiB".to_owned());
         let time = || duration(value).ok_or_else(|| "it is a duration, such as 500ms or 30s".to_owned());
         let read = match name {
@@ -71,7 +67,7 @@ impl TaskLimits {
 
 const KNOWN: &str = "the limits are memory, wall, cpu, input, output and log";
 
-/// Refuses a tag of ours that says nothing.
+/// Refuses a tag that is to set a limit and sets none.
 pub(crate) fn check(key: &str, value: &str) -> Result<(), Error> {
     match TaskLimits::default().read(key, value) {
         None | Some(Ok(())) => Ok(()),
@@ -226,12 +222,12 @@ mod tests {
             ("stepwell:limit:memory", "99999999999999999999GiB", "it is a size"),
             ("stepwell:limit:wall", "1", "it is a duration"),
             ("stepwell:limit:speed", "1s", "there is no such limit"),
-            ("stepwell:other", "1s", "the limits are memory, wall"),
+            ("stepwell:limit:", "1s", "the limits are memory, wall"),
         ] {
             let refused = check(key, value).unwrap_err().to_string();
             assert!(refused.contains(why), "{key} {value}: {refused}");
         }
-        for (key, value) in [("team", ""), ("stepwell:limit:log", "1KiB"), ("stepwells", "x")] {
+        for (key, value) in [("team", ""), ("stepwell:limit:log", "1KiB"), ("stepwell:other", "x")] {
             assert!(check(key, value).is_ok(), "{key}");
         }
     }

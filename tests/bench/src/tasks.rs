@@ -73,9 +73,10 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
         .context("the guests are built by `cargo xtask guests`")?;
     let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
-    let plugins = bench.paths.plugins()?;
+    let plugins = bench.paths.fresh("plugins-alone")?;
     let reused = plugins.join(REUSED);
     std::fs::create_dir_all(&reused)?;
+    std::fs::write(plugins.join("noop.wasm"), &wasm)?;
     std::fs::write(reused.join("task.wasm"), &wasm)?;
     std::fs::write(reused.join("plugin.toml"), REUSE)?;
     let sandbox = Sandbox::new(SandboxConfig {

@@ -410,6 +410,17 @@ impl Client {
         self.told(&format!("/api/executions/{arn}/limits")).await
     }
 
+    /// A page of what an execution's attempts logged and printed; nothing from a server that does not tell.
+    pub(crate) async fn attempt_logs(
+        &self,
+        arn: &str,
+        token: Option<&str>,
+    ) -> Outcome<Option<Value>> {
+        let token = token.map_or_else(String::new, |token| format!("&nextToken={token}"));
+        self.told(&format!("/api/executions/{arn}/logs?maxResults=100{token}"))
+            .await
+    }
+
     /// How far a map run is; nothing from a server that does not tell.
     pub(crate) async fn map_run(&self, arn: &str) -> Outcome<Option<Value>> {
         self.told(&format!("/api/map-runs/{arn}")).await

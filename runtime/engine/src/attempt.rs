@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stepwell_interp::{Input, TaskId};
 
 use crate::{
+    attempt_logs::{AttemptLog, LogSlot},
     dispatch,
     journal::{Amounts, ExecutionId, Meter},
     node::{Seat, now},
@@ -69,6 +70,7 @@ pub(crate) struct AttemptSignals {
     pub(crate) info: Arc<Info>,
     pub(crate) plugin: Arc<str>,
     pub(crate) seat: Arc<Seat>,
+    pub(crate) log: LogSlot,
 }
 
 impl Signals for AttemptSignals {
@@ -110,6 +112,10 @@ impl Signals for AttemptSignals {
             plugin: self.plugin.clone(),
             usage,
         });
+    }
+
+    fn logged(&self, log: AttemptLog) {
+        self.log.put(log);
     }
 
     fn heartbeat(&self) {

@@ -6,6 +6,7 @@ mod aliases;
 mod api;
 mod arn;
 mod attempt;
+mod attempt_logs;
 mod audit;
 mod children;
 mod companions;
@@ -66,6 +67,7 @@ pub use api::{
     MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
     StartedExecution, Status, SyncResult, UpdateMachine, Version,
 };
+pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};

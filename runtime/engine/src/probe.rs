@@ -19,6 +19,7 @@ use crate::{
     http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
+    attempt_logs::AttemptLog,
     runner::{PluginUse, Signals},
     shard::Info,
 };
@@ -230,4 +231,6 @@ impl Signals for NoSignals {
     fn heartbeat(&self) {}
 
     fn used(&self, _used: PluginUse) {}
+
+    fn logged(&self, _log: AttemptLog) {}
 }

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use stepwell_interp::OnCrash;
 use tokio::sync::oneshot;
 
-use crate::task_limits::TaskLimits;
+use crate::{attempt_logs::AttemptLog, task_limits::TaskLimits};
 
 /// Runs task attempts for the engine. One implementation calls the sandbox; tests script theirs.
 pub trait TaskRunner: Send + Sync + 'static {
@@ -95,6 +95,8 @@ pub trait Signals: Send + Sync {
     fn heartbeat(&self);
     /// What the attempt used; told once, before its end.
     fn used(&self, used: PluginUse);
+    /// What the guest said; told once, before its end.
+    fn logged(&self, log: AttemptLog);
 }
 
 /// What an attempt used.

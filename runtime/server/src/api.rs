@@ -17,7 +17,9 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Caller, Error, PageRequest, Watch};
+use stepwell_engine::{
+    Caller, Error, KeptLog, PageRequest, TaskLogLevel, TaskLogLine, Watch,
+};
 use stepwell_interp::Usage;
 
 use crate::{
@@ -155,6 +157,92 @@ pub(crate) async fn limits(
             },
         ),
         Err(error) => problem(error),
+    }
+}
+
+/// Wire form of a page of attempts' logs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogsAnswer {
+    attempts: Vec<AttemptAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+/// Wire form of what one attempt said.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptAnswer {
+    state: Arc<str>,
+    attempt: u32,
+    plugin: Arc<str>,
+    ended: Seconds,
+    lines: Vec<LineAnswer>,
+    stdout: String,
+    stderr: String,
+    cut: bool,
+}
+
+/// Wire form of a line that a task logged.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LineAnswer {
+    level: &'static str,
+    message: String,
+    fields: Vec<(String, String)>,
+    after_ms: u64,
+}
+
+/// `GET /api/executions/{arn}/logs`: what the attempts of its tasks logged and printed, in the order in which they ended.
+pub(crate) async fn logs(
+    State(state): State<Arc<ServerState>>,
+    Path(arn): Path<String>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+    headers: HeaderMap,
+    identity: Option<Extension<Identity>>,
+) -> Response<Body> {
+    let caller = aws::caller(&state.config, &headers, identity.as_deref());
+    let page = query.map_or_else(
+        |_| PageRequest::default(),
+        |Query(query)| PageRequest {
+            max_results: query.max_results,
+            next_token: query.next_token,
+        },
+    );
+    match state.engine.attempt_logs(&caller, &arn, &page).await {
+        Ok(found) => {
+            let answer = LogsAnswer {
+                attempts: found.items.into_iter().map(attempt).collect(),
+                next_token: found.next_token,
+            };
+            router::json(StatusCode::OK, &answer)
+        }
+        Err(error) => problem(error),
+    }
+}
+
+fn attempt(kept: KeptLog) -> AttemptAnswer {
+    let line = |line: TaskLogLine| LineAnswer {
+        level: match line.level {
+            TaskLogLevel::Trace => "trace",
+            TaskLogLevel::Debug => "debug",
+            TaskLogLevel::Info => "info",
+            TaskLogLevel::Warn => "warn",
+            TaskLogLevel::Error => "error",
+        },
+        message: line.message,
+        fields: line.fields,
+        after_ms: line.after_ms,
+    };
+    AttemptAnswer {
+        state: kept.state,
+        attempt: kept.attempt,
+        plugin: kept.plugin,
+        ended: Seconds(kept.at.0),
+        lines: kept.log.lines.into_iter().map(line).collect(),
+        stdout: kept.log.stdout,
+        stderr: kept.log.stderr,
+        cut: kept.log.cut,
     }
 }
 

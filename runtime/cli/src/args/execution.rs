@@ -118,6 +118,26 @@ pub(crate) enum ExecutionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Print what the tasks of an execution logged and printed, an attempt after the other
+    Logs {
+        /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+        #[arg(value_name = "EXECUTION")]
+        execution: String,
+        /// Only attempts of this state
+        #[arg(long)]
+        state: Option<String>,
+        /// Only lines of this level and above; what was printed has none and is left out then
+        #[arg(long, value_parser = ["trace", "debug", "info", "warn", "error"])]
+        level: Option<String>,
+        /// Only lines with this text in message, fields or what was printed
+        #[arg(long, value_name = "TEXT")]
+        contains: Option<String>,
+        /// Print as JSON, a line a line
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: PlaceArgs,
+    },
     /// Follow an execution until it ends
     Watch {
         /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one

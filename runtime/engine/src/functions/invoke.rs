@@ -13,6 +13,7 @@ use crate::{
     lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
     programs::sha256,
     quotas,
+    attempt_logs::AttemptLog,
     runner::{PluginCall, PluginEnd, PluginUse, Signals},
 };
 
@@ -148,6 +149,8 @@ impl Signals for Unheard {
 
     // Usage lies with executions' appends; a call that belongs to none has nowhere to put it (Known gaps).
     fn used(&self, _used: PluginUse) {}
+
+    fn logged(&self, _log: AttemptLog) {}
 }
 
 /// The payload as the function gets it.

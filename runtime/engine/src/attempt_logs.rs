@@ -12,7 +12,7 @@ use crate::{
     api::{Caller, Page, PageRequest},
     engine::Engine,
     error::Error,
-    journal::{Answer, CatalogKey, CatalogWrite, ExecutionId, Journal as _, Verdict, Write},
+    journal::{Answer, CatalogKey, CatalogWrite, ExecutionId, Verdict, Write},
     limits::ATTEMPT_LOG_BYTES_MAX,
     node::{Node, now},
     pages, record,

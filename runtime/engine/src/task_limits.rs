@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     error::{Code, Error},
-    journal::{Catalog as _, CatalogKey},
+    journal::CatalogKey,
     limits::{TASK_LIMITS_AGE_MAX, TASK_LIMITS_KNOWN_MAX},
     machines,
     node::Node,

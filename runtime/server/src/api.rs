@@ -201,14 +201,15 @@ pub(crate) async fn logs(
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(wrong) => return router::error(wrong.status(), &wrong.body_text()),
+    };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
-    let page = query.map_or_else(
-        |_| PageRequest::default(),
-        |Query(query)| PageRequest {
-            max_results: query.max_results,
-            next_token: query.next_token,
-        },
-    );
+    let page = PageRequest {
+        max_results: query.max_results.min(PAGE_ITEMS_MAX),
+        next_token: query.next_token,
+    };
     match state.engine.attempt_logs(&caller, &arn, &page).await {
         Ok(found) => {
             let answer = LogsAnswer {

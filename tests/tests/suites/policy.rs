@@ -16,6 +16,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("policy::tags_lower_limits", move || {
             tags_lower_limits().map_err(failed)
         }),
+        Trial::test("policy::logs_are_kept", move || {
+            logs_are_kept().map_err(failed)
+        }),
         Trial::test("policy::ceilings_and_secrets", move || {
             ceilings_and_secrets().map_err(failed)
         }),
@@ -79,6 +82,48 @@ fn tags_lower_limits() -> Result<()> {
     client.call("UntagResource", &untag)?;
     let again = end(&client, &small, "again", &uses(16))?;
     ensure!(again.0 == "SUCCEEDED", "{again:?}");
+    server.stop()
+}
+
+fn logs_are_kept() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let plugins = scratch.path().join("plugins");
+    server::install(&plugins, "task", "behave", "")?;
+    let (data, server) = {
+        let data = scratch.path().join("data");
+        (data.clone(), Server::start(&data, &plugins)?)
+    };
+    let client = server.client();
+    let machine = create(&client, "m", &[])?;
+    let execution = client.start(&machine, "said", &json!({ "do": "log" }))?;
+    client.ended(&execution, PATIENCE)?;
+    // After a crash as well: who sees the end finds the log.
+    server.kill()?;
+    let server = Server::start(&data, &plugins)?;
+    let client = server.client();
+    let (status, text) = client.get(&format!("/api/executions/{execution}/logs"))?;
+    ensure!(status == 200, "{status}: {text}");
+    let told: Value = serde_json::from_str(&text)?;
+    let attempt = &told["attempts"][0];
+    let line = &attempt["lines"][0];
+    ensure!(
+        attempt["state"] == "T"
+            && attempt["attempt"] == 1
+            && line["level"] == "warn"
+            && line["message"] == "noticed"
+            && line["fields"] == json!([["attempt", "1"]])
+            && attempt["stdout"] == "to stdout\n"
+            && attempt["stderr"] == "to stderr\n",
+        "{told}"
+    );
+    // Who says nothing keeps nothing.
+    let silent = client.start(&machine, "silent", &json!({ "do": "echo" }))?;
+    client.ended(&silent, PATIENCE)?;
+    let (_, text) = client.get(&format!("/api/executions/{silent}/logs"))?;
+    ensure!(text == r#"{"attempts":[]}"#, "{text}");
+    let (status, _) = client.get(&format!("/api/executions/{execution}x/logs"))?;
+    ensure!(status != 200, "logs of no execution: {status}");
     server.stop()
 }
 

@@ -39,6 +39,7 @@ use crate::{
     runner::TaskRunner,
     services::Services,
     shard::{In, Monotonic},
+    task_limits::TaggedLimits,
     tenants,
 };
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use stepwell_sandbox::{Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall};
 
 /// A command that asks for 10,000 more elements of its table for ever; `(loop (table.grow …))`.
-const TABLE_BOMB: [u8; 66] = *b"\0asm\x01\0\0\0\
+const TABLE_BOMB: [u8; 57] = *b"\0asm\x01\0\0\0\
     \x01\x04\x01\x60\0\0\
     \x03\x02\x01\0\
     \x04\x04\x01\x70\0\x01\

@@ -90,7 +90,12 @@ impl Host {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(plugins.as_deref(), data, compiler, policy.unwrap_or_default())?;
+        let sandbox = sandbox(
+            plugins.as_deref(),
+            data,
+            compiler,
+            policy.unwrap_or_default(),
+        )?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });

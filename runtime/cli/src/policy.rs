@@ -75,7 +75,9 @@ fn parse(
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> anyhow::Result<TaskSecrets> {
-    let json = path.extension().is_some_and(|extension| extension == "json");
+    let json = path
+        .extension()
+        .is_some_and(|extension| extension == "json");
     let file: File = match json {
         true => serde_json::from_str(text)
             .map_err(|error| anyhow!(without_values(&error.to_string())))?,
@@ -87,7 +89,9 @@ fn parse(
     for (account, of) in file.account {
         let digits = account.len() == TENANT.len() && account.bytes().all(|b| b.is_ascii_digit());
         if !digits || account == TENANT {
-            bail!("account.{account}: an account has 12 digits; the default one's secrets are [secret]");
+            bail!(
+                "account.{account}: an account has 12 digits; the default one's secrets are [secret]"
+            );
         }
         let its = named(of.secret, &place).with_context(|| format!("account.{account}"))?;
         all.insert(account, its);
@@ -143,8 +147,14 @@ mod tests {
     fn what_is_wrong_shows_no_secret() {
         for (text, why) in [
             ("[secret]\nA = 1", "line 2: "),
-            ("[secret]\nA = { env = \"NO\" }", "secret.A: the environment has no variable `NO`"),
-            ("[account.1.secret]\nA = \"pw\"", "account.1: an account has 12 digits"),
+            (
+                "[secret]\nA = { env = \"NO\" }",
+                "secret.A: the environment has no variable `NO`",
+            ),
+            (
+                "[account.1.secret]\nA = \"pw\"",
+                "account.1: an account has 12 digits",
+            ),
             ("secret = \"pw\"", "line 1: "),
         ] {
             let found = parsed("s.toml", text).err().expect("it is wrong");

@@ -11,7 +11,8 @@ use stepwell_engine::{
 };
 use stepwell_interp::OnCrash;
 use stepwell_sandbox::{
-    CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd, Upload, UploadCode, Waits,
+    CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall,
+    TaskEnd, Upload, UploadCode, Waits,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -151,7 +152,10 @@ fn task_call(
     };
     task.deadline = call.remaining;
     task.log_tail = call.log_wanted;
-    task.lowered = call.limits.as_deref().map(|limits| Arc::new(lowered(limits)));
+    task.lowered = call
+        .limits
+        .as_deref()
+        .map(|limits| Arc::new(lowered(limits)));
     task.heartbeats = Some(beat);
     task.started = Some(begun);
     task.permit = call.permit;

@@ -196,7 +196,10 @@ impl HttpRule {
             (method, Apart::Methods),
             (path, Apart::Path),
         ];
-        order.into_iter().find(|(same, _)| !same).map(|(_, apart)| apart)
+        order
+            .into_iter()
+            .find(|(same, _)| !same)
+            .map(|(_, apart)| apart)
     }
 
     /// `/v1` covers `/v1`, `/v1/x` and `/v1?x`, not `/v10`. Dot segments could lead a server out of the prefix, so
@@ -382,11 +385,7 @@ mod tests {
         ] {
             let methods: Vec<&str> = methods.split_whitespace().collect();
             let allowed = rule(allowed, &methods, path);
-            assert_eq!(
-                allowed.parts_from(&asked(host)),
-                apart,
-                "{allowed} {host}"
-            );
+            assert_eq!(allowed.parts_from(&asked(host)), apart, "{allowed} {host}");
         }
     }
 

@@ -45,9 +45,14 @@ impl TcpRule {
         let (host, port) = text.rsplit_once(':').ok_or_else(form)?;
         let port = match port {
             "*" => None,
-            port => Some(port.parse().map_err(|_| format!("`{text}`: `{port}` is no port"))?),
+            port => Some(
+                port.parse()
+                    .map_err(|_| format!("`{text}`: `{port}` is no port"))?,
+            ),
         };
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
         let place = match (bare, host) {
             (Some(v6), _) => Place::Address(v6.parse().map_err(|_| form())?),
             (None, "*") => Place::Any,
@@ -118,7 +123,9 @@ impl NameRule {
     /// What is wrong and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
         let form = || {
-            format!("`{text}` is no name, `*.name` or `*`; names beyond ASCII are written as in DNS (`xn--…`)")
+            format!(
+                "`{text}` is no name, `*.name` or `*`; names beyond ASCII are written as in DNS (`xn--…`)"
+            )
         };
         if text == "*" {
             return Ok(Self::Any);
@@ -148,7 +155,9 @@ impl NameRule {
             (Self::Below(_), Self::Exactly(name)) => self.allows(name),
             (Self::Below(mine), Self::Below(other)) => other.ends_with(mine.as_str()),
             (Self::Exactly(mine), Self::Exactly(other)) => mine == other,
-            (Self::Below(_) | Self::Exactly(_), Self::Any) | (Self::Exactly(_), Self::Below(_)) => false,
+            (Self::Below(_) | Self::Exactly(_), Self::Any) | (Self::Exactly(_), Self::Below(_)) => {
+                false
+            }
         }
     }
 }
@@ -210,7 +219,16 @@ mod tests {
 
     #[test]
     fn what_is_no_place_is_told() {
-        for text in ["db", "db:x", ":1", "a b:1", "[db]:1", "http://a:80", "db:70000", "*.a:1"] {
+        for text in [
+            "db",
+            "db:x",
+            ":1",
+            "a b:1",
+            "[db]:1",
+            "http://a:80",
+            "db:70000",
+            "*.a:1",
+        ] {
             assert!(TcpRule::parse(text, false).is_err(), "{text}");
         }
         for text in ["", "*.", "a*", "*.*.a", "a/b"] {

@@ -126,7 +126,10 @@ pub(crate) fn keep(
     let (at, attempt) = (now(), request.retry_count.saturating_add(1));
     let place = prefix(execution);
     // Attempts that are dispatched again say something again.
-    let name = format!("{place}{:016x}/{:016x}/{attempt:08x}", at.0, request.task.entry);
+    let name = format!(
+        "{place}{:016x}/{:016x}/{attempt:08x}",
+        at.0, request.task.entry
+    );
     let stored = Stored {
         state: request.state.clone(),
         attempt,
@@ -158,7 +161,10 @@ fn prefix(execution: ExecutionId) -> String {
 fn bounded(mut log: AttemptLog) -> AttemptLog {
     let mut room = ATTEMPT_LOG_BYTES_MAX;
     let fits = log.lines.iter().take_while(|line| {
-        let fields = line.fields.iter().map(|(name, value)| name.len() + value.len());
+        let fields = line
+            .fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
         let size = line.message.len() + fields.sum::<usize>() + 32;
         let fits = size <= room;
         room -= if fits { size } else { 0 };

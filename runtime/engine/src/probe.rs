@@ -13,13 +13,13 @@ use uuid::Uuid;
 use crate::{
     api::Caller,
     arn::MachineArn,
+    attempt_logs::AttemptLog,
     dispatch,
     engine::Engine,
     error::Error,
     http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
-    attempt_logs::AttemptLog,
     runner::{PluginUse, Signals},
     shard::Info,
 };

@@ -40,7 +40,8 @@ impl TaskLimits {
     fn read(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
         let name = key.strip_prefix(LIMIT)?;
         let size = || bytes(value).ok_or_else(|| "it is a size, such as 64MiB".to_owned());
-        let time = || duration(value).ok_or_else(|| "it is a duration, such as 500ms or 30s".to_owned());
+        let time =
+            || duration(value).ok_or_else(|| "it is a duration, such as 500ms or 30s".to_owned());
         let read = match name {
             "memory" => size().map(|size| self.memory_bytes = Some(size)),
             "input" => size().map(|size| self.input_bytes = Some(size)),
@@ -129,14 +130,18 @@ impl TaggedLimits {
     pub(crate) fn forget(&self, key: &CatalogKey) {
         let mut entries = self.entries();
         entries.forgotten += 1;
-        entries.by_machine.remove(&(key.tenant.clone(), key.name.clone()));
+        entries
+            .by_machine
+            .remove(&(key.tenant.clone(), key.name.clone()));
     }
 
     fn get(&self, named: &Named) -> Result<Limits, u64> {
         let entries = self.entries();
         let known = entries.by_machine.get(named);
         let known = known.filter(|(_, read)| read.elapsed() < TASK_LIMITS_AGE_MAX);
-        known.map(|(limits, _)| limits.clone()).ok_or(entries.forgotten)
+        known
+            .map(|(limits, _)| limits.clone())
+            .ok_or(entries.forgotten)
     }
 
     fn put(&self, named: Named, stamp: u64, limits: Limits) {
@@ -157,7 +162,11 @@ impl TaggedLimits {
 
 impl Node {
     /// What the tags of an execution's state machine leave to its tasks. A failed read is no verdict: the text says so.
-    pub(crate) async fn task_limits(&self, tenant: &Arc<str>, machine_arn: &str) -> Result<Limits, String> {
+    pub(crate) async fn task_limits(
+        &self,
+        tenant: &Arc<str>,
+        machine_arn: &str,
+    ) -> Result<Limits, String> {
         let Some(name) = record_name(machine_arn) else {
             return Ok(None);
         };
@@ -219,7 +228,11 @@ mod tests {
         for (key, value, why) in [
             ("stepwell:limit:memory", "much", "it is a size"),
             ("stepwell:limit:memory", "0", "it is a size"),
-            ("stepwell:limit:memory", "99999999999999999999GiB", "it is a size"),
+            (
+                "stepwell:limit:memory",
+                "99999999999999999999GiB",
+                "it is a size",
+            ),
             ("stepwell:limit:wall", "1", "it is a duration"),
             ("stepwell:limit:speed", "1s", "there is no such limit"),
             ("stepwell:limit:", "1s", "the limits are memory, wall"),
@@ -227,7 +240,11 @@ mod tests {
             let refused = check(key, value).unwrap_err().to_string();
             assert!(refused.contains(why), "{key} {value}: {refused}");
         }
-        for (key, value) in [("team", ""), ("stepwell:limit:log", "1KiB"), ("stepwell:other", "x")] {
+        for (key, value) in [
+            ("team", ""),
+            ("stepwell:limit:log", "1KiB"),
+            ("stepwell:other", "x"),
+        ] {
             assert!(check(key, value).is_ok(), "{key}");
         }
     }
@@ -235,8 +252,14 @@ mod tests {
     #[test]
     fn the_machine_of_a_child_is_its_parents() {
         let name = |arn| record_name(arn).unwrap().to_string();
-        assert_eq!(name("arn:aws:states:eu-west-1:000000000000:stateMachine:m"), "eu-west-1/m");
-        assert_eq!(name("arn:aws:states:eu-west-1:000000000000:stateMachine:m/label"), "eu-west-1/m");
+        assert_eq!(
+            name("arn:aws:states:eu-west-1:000000000000:stateMachine:m"),
+            "eu-west-1/m"
+        );
+        assert_eq!(
+            name("arn:aws:states:eu-west-1:000000000000:stateMachine:m/label"),
+            "eu-west-1/m"
+        );
         assert_eq!(record_name(""), None);
     }
 }

@@ -388,7 +388,10 @@ impl Instance {
         guest.meter.renew();
         guest.heartbeats.clone_from(&call.heartbeats);
         guest.cancel.clone_from(&call.cancel);
-        guest.egress.idempotency_key.clone_from(&call.context.idempotency_key);
+        guest
+            .egress
+            .idempotency_key
+            .clone_from(&call.context.idempotency_key);
         // What a request noted after the end of its attempt is not this one's.
         guest.refused.take();
         begin(&mut self.store, attempt.limits);

@@ -85,7 +85,9 @@ impl Ceilings {
     }
 
     pub(crate) fn all(&self) -> impl Iterator<Item = &Allowance> {
-        [&self.own, &self.others].into_iter().chain(self.accounts.values())
+        [&self.own, &self.others]
+            .into_iter()
+            .chain(self.accounts.values())
     }
 }
 
@@ -124,7 +126,8 @@ impl<'t> Reader {
         self.only(table, &prefix, "a ceiling", &ALLOWANCE);
         allowed.limits = self.limits(table, &prefix, allowed.limits);
         if let Some(field) = at_key(table, &prefix, "reuse") {
-            allowed.reuse = self.word_of(&field, &[("never", false), ("tenant", true)]) != Some(false);
+            allowed.reuse =
+                self.word_of(&field, &[("never", false), ("tenant", true)]) != Some(false);
         }
         let Some(field) = at_key(table, &prefix, "grants") else {
             return allowed;
@@ -139,11 +142,17 @@ impl<'t> Reader {
         }
         let grants = self.grants(&field);
         if grants.clock != Source::Real || grants.random != Source::Real {
-            self.slip(&field, "clock and random take nothing away from a plugin; leave them out");
+            self.slip(
+                &field,
+                "clock and random take nothing away from a plugin; leave them out",
+            );
         }
         for (index, grant) in grants.fs.iter().enumerate() {
             if !grant.host.is_absolute() {
-                let what = format!("fs[{index}]: `{}` is no absolute path", grant.host.display());
+                let what = format!(
+                    "fs[{index}]: `{}` is no absolute path",
+                    grant.host.display()
+                );
                 self.slip(&field, what);
             }
         }
@@ -181,7 +190,10 @@ mod tests {
         let stranger = of("333333333333");
         assert!(matches!(stranger.grants, Ceiling::Nothing) && !stranger.reuse);
         let limits = &stranger.limits;
-        assert_eq!((limits.memory_bytes, limits.stderr_bytes), (128 << 20, 1024));
+        assert_eq!(
+            (limits.memory_bytes, limits.stderr_bytes),
+            (128 << 20, 1024)
+        );
         let named = of("111111111111");
         assert!(matches!(&named.grants, Ceiling::Only(only) if only.secrets.contains("KEY")));
         assert_eq!(named.limits.memory_bytes, 256 << 20);

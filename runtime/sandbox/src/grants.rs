@@ -141,15 +141,24 @@ impl HttpSides {
     /// How the request may leave, or `None` when it may not.
     pub(crate) fn leave(&self, target: &Target<'_>) -> Option<Leave<'_>> {
         let matching = |grants: &'_ [HttpGrant]| -> Option<Reach> {
-            grants.iter().filter_map(|grant| grant.rule.reach(target)).max()
+            grants
+                .iter()
+                .filter_map(|grant| grant.rule.reach(target))
+                .max()
         };
         let mut reach = matching(&self.asked)?;
         if let Some(allowed) = &self.allowed {
             reach = reach.min(matching(allowed)?);
         }
-        let of = self.asked.iter().filter(|grant| grant.rule.reach(target).is_some());
+        let of = self
+            .asked
+            .iter()
+            .filter(|grant| grant.rule.reach(target).is_some());
         let idempotency_key = of.clone().any(|grant| grant.idempotency_key);
-        let secrets = of.flat_map(|grant| &grant.secrets).map(String::as_str).collect();
+        let secrets = of
+            .flat_map(|grant| &grant.secrets)
+            .map(String::as_str)
+            .collect();
         Some(Leave {
             reach,
             secrets,
@@ -190,9 +199,10 @@ impl TcpSides {
     pub(crate) fn looks_up(&self, name: &str) -> bool {
         let one = |(tcp, names): &(Vec<TcpRule>, Vec<NameRule>)| {
             names.iter().any(|rule| rule.allows(name))
-                || tcp.iter().filter_map(TcpRule::name).any(|own| {
-                    own.eq_ignore_ascii_case(name.strip_suffix('.').unwrap_or(name))
-                })
+                || tcp
+                    .iter()
+                    .filter_map(TcpRule::name)
+                    .any(|own| own.eq_ignore_ascii_case(name.strip_suffix('.').unwrap_or(name)))
         };
         one(&self.asked) && self.allowed.as_ref().is_none_or(one)
     }
@@ -322,7 +332,10 @@ fn http(asked: &[HttpGrant], only: Option<&Grants>, told: &mut Vec<Asked>) -> Ht
             continue;
         };
         let apart: Option<Vec<Apart>> = {
-            let parts = only.http.iter().map(|allowed| allowed.rule.parts_from(&grant.rule));
+            let parts = only
+                .http
+                .iter()
+                .map(|allowed| allowed.rule.parts_from(&grant.rule));
             parts.collect()
         };
         let why = match apart.map(|apart| apart.into_iter().max()) {
@@ -433,7 +446,10 @@ mod tests {
             ..Grants::default()
         };
         let only = Grants {
-            http: vec![rule("https://other.example"), rule("http://api.example.com")],
+            http: vec![
+                rule("https://other.example"),
+                rule("http://api.example.com"),
+            ],
             ..Grants::default()
         };
         let told = effective(&asked, &Ceiling::Only(Box::new(only))).missing();

@@ -105,7 +105,10 @@ impl<'t> Reader {
         let table = match field.value {
             DeValue::String(host) => {
                 let rule = HttpRule::parse(host, &[], None);
-                return rule.map(HttpGrant::from).map_err(|why| self.slip(field, why)).ok();
+                return rule
+                    .map(HttpGrant::from)
+                    .map_err(|why| self.slip(field, why))
+                    .ok();
             }
             DeValue::Table(table) => table,
             DeValue::Integer(_)
@@ -113,7 +116,8 @@ impl<'t> Reader {
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_) => {
-                let form = "a rule is a host in quotes, or a table { host = …, methods = …, path = … }";
+                let form =
+                    "a rule is a host in quotes, or a table { host = …, methods = …, path = … }";
                 self.slip(field, form);
                 return None;
             }

@@ -92,13 +92,18 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
     let refused = asked.iter().filter(|asked| asked.refused.is_some());
     for refused in refused.map(Asked::to_string) {
         let what = format!("it asks for {refused}");
-        let hint = "have the operator allow it in the file of --ceilings, or take it out of [grants]";
+        let hint =
+            "have the operator allow it in the file of --ceilings, or take it out of [grants]";
         warn(&mut problems, &what, hint);
     }
     let instance = allowed.instance(manifest.instance.clone());
     if instance.reuse == Reuse::Never && manifest.instance.reuse != Reuse::Never {
         let what = "its instances serve one attempt each: the operator allows no reuse";
-        warn(&mut problems, what, "take [instance].reuse out of plugin.toml");
+        warn(
+            &mut problems,
+            what,
+            "take [instance].reuse out of plugin.toml",
+        );
     }
     if let Some(pin) = &manifest.sha256
         && *pin != sha256

@@ -74,7 +74,9 @@ impl Shelf {
         while waiting.count >= limits::KEPT_INSTANCES_MAX as usize
             || waiting.bytes + bytes > limits::KEPT_BYTES_MAX
         {
-            let Some(oldest) = waiting.oldest() else { break };
+            let Some(oldest) = waiting.oldest() else {
+                break;
+            };
             over.push(oldest);
         }
         waiting.add(
@@ -108,7 +110,11 @@ impl Shelf {
         let plugins: Vec<usize> = waiting.by_plugin.keys().copied().collect();
         for plugin in plugins {
             let late = |kept: &Kept| kept.until <= now;
-            while let Some(at) = waiting.by_plugin.get(&plugin).and_then(|all| all.iter().position(late)) {
+            while let Some(at) = waiting
+                .by_plugin
+                .get(&plugin)
+                .and_then(|all| all.iter().position(late))
+            {
                 over.extend(waiting.remove(plugin, at));
             }
         }
@@ -146,7 +152,10 @@ impl Waiting {
 
     fn oldest(&mut self) -> Option<Kept> {
         // Each plugin's first has waited for longest.
-        let firsts = self.by_plugin.iter().filter_map(|(plugin, all)| Some((*plugin, all.first()?.since)));
+        let firsts = self
+            .by_plugin
+            .iter()
+            .filter_map(|(plugin, all)| Some((*plugin, all.first()?.since)));
         let (plugin, _) = firsts.min_by_key(|(_, since)| *since)?;
         self.remove(plugin, 0)
     }

@@ -453,7 +453,10 @@ mod tests {
         assert_eq!(http.len(), 2);
         assert!(http[0].secrets.is_empty() && !http[0].idempotency_key);
         assert!(http[1].secrets.contains("KEY") && http[1].idempotency_key);
-        assert_eq!((manifest.grants.tcp.len(), manifest.grants.dns.len()), (2, 1));
+        assert_eq!(
+            (manifest.grants.tcp.len(), manifest.grants.dns.len()),
+            (2, 1)
+        );
         let modes: Vec<FsMode> = manifest.grants.fs.iter().map(|grant| grant.mode).collect();
         assert_eq!(modes, [FsMode::ReadOnly, FsMode::ReadWrite]);
     }
@@ -563,7 +566,10 @@ http = [{ host = "a", secrets = ["a b"], idempotency-key = 1 }, { host = "b", se
         }
         let both = "[instance]\nreuse = \"tenant\"\n[grants]\nrandom = \"fixed\"";
         let slip = Manifest::parse(both).unwrap_err();
-        assert!(slip.starts_with("plugin.toml:1: instance: an instance that was called"), "{slip}");
+        assert!(
+            slip.starts_with("plugin.toml:1: instance: an instance that was called"),
+            "{slip}"
+        );
     }
 
     #[test]

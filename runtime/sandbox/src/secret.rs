@@ -31,10 +31,16 @@ impl std::fmt::Display for Unfilled {
                 "secret `{name}` in this request; name it in `secrets` of the rule in [grants].http that lets the request go"
             ),
             Self::NotFound(name) => {
-                write!(f, "secret `{name}` in a request: the operator's file of secrets has none of that name")
+                write!(
+                    f,
+                    "secret `{name}` in a request: the operator's file of secrets has none of that name"
+                )
             }
             Self::NoHeader(name) => {
-                write!(f, "secret `{name}` in a request: it holds what no header may, such as a line break")
+                write!(
+                    f,
+                    "secret `{name}` in a request: it holds what no header may, such as a line break"
+                )
             }
         }
     }
@@ -90,7 +96,8 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 impl Used {
     fn add(&self, name: String, secret: String) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if secret.len() >= limits::MASKED_BYTES_MIN && !used.iter().any(|(known, _)| *known == name) {
+        if secret.len() >= limits::MASKED_BYTES_MIN && !used.iter().any(|(known, _)| *known == name)
+        {
             used.push((name, secret));
         }
     }
@@ -138,7 +145,9 @@ impl Used {
             mask(&mut line.message);
             line.fields.iter_mut().for_each(|(_, value)| mask(value));
         }
-        let tails = [&mut end.stdout, &mut end.stderr].into_iter().chain(&mut end.log_tail);
+        let tails = [&mut end.stdout, &mut end.stderr]
+            .into_iter()
+            .chain(&mut end.log_tail);
         tails.for_each(|tail| mask(&mut tail.text));
         end.refused.iter_mut().for_each(mask);
     }

@@ -17,9 +17,7 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{
-    Caller, Error, KeptLog, PageRequest, TaskLogLevel, TaskLogLine, Watch,
-};
+use stepwell_engine::{Caller, Error, KeptLog, PageRequest, TaskLogLevel, TaskLogLine, Watch};
 use stepwell_interp::Usage;
 
 use crate::{

@@ -123,7 +123,9 @@ fn reach(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, TaskErr
         }
         "look-up" => {
             let found = (text("name").as_str(), 80).to_socket_addrs()?;
-            Ok(json!(found.map(|at| at.ip().to_string()).collect::<Vec<_>>()))
+            Ok(json!(
+                found.map(|at| at.ip().to_string()).collect::<Vec<_>>()
+            ))
         }
         "http" => {
             let method = input.get("method").and_then(Value::as_str).unwrap_or("GET");

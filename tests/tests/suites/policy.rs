@@ -35,11 +35,19 @@ fn create(client: &Client, name: &str, tags: &[(&str, &str)]) -> Result<String, 
         "name": name, "definition": definition.to_string(), "roleArn": ROLE, "tags": tags,
     });
     let answer = client.call("CreateStateMachine", &request)?;
-    Ok(answer["stateMachineArn"].as_str().unwrap_or_default().to_owned())
+    Ok(answer["stateMachineArn"]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned())
 }
 
 /// Status, error and cause of an execution.
-fn end(client: &Client, machine: &str, name: &str, input: &Value) -> Result<(String, String, String)> {
+fn end(
+    client: &Client,
+    machine: &str,
+    name: &str,
+    input: &Value,
+) -> Result<(String, String, String)> {
     let execution = client.start(machine, name, input)?;
     let ended = client.ended(&execution, PATIENCE)?;
     let text = |member: &str| ended[member].as_str().unwrap_or_default().to_owned();
@@ -53,7 +61,10 @@ fn tags_lower_limits() -> Result<()> {
     server::install(&plugins, "task", "behave", "[limits]\nmemory = \"32MiB\"")?;
     let server = Server::start(&scratch.path().join("data"), &plugins)?;
     let client = server.client();
-    for (key, value) in [("stepwell:limit:memory", "much"), ("stepwell:limit:speed", "1s")] {
+    for (key, value) in [
+        ("stepwell:limit:memory", "much"),
+        ("stepwell:limit:speed", "1s"),
+    ] {
         match create(&client, "wrong", &[(key, value)]) {
             Err(CallError::Refused { code, message }) => ensure!(
                 code == "ValidationException" && message.contains(key),
@@ -64,7 +75,11 @@ fn tags_lower_limits() -> Result<()> {
     }
     let uses = |mib: u64| json!({ "do": "use", "mib": mib });
     let plain = create(&client, "plain", &[])?;
-    let small = create(&client, "small", &[("stepwell:limit:memory", "8MiB"), ("team", "a")])?;
+    let small = create(
+        &client,
+        "small",
+        &[("stepwell:limit:memory", "8MiB"), ("team", "a")],
+    )?;
     let large = create(&client, "large", &[("stepwell:limit:memory", "1GiB")])?;
     ensure!(end(&client, &plain, "plain", &uses(16))?.0 == "SUCCEEDED");
     for (machine, name, mib, limit) in [
@@ -150,7 +165,12 @@ fn ceilings_and_secrets() -> Result<()> {
     let server = Server::start_with(&path("data"), &plugins, &flags)?;
     let client = server.client();
     let machine = create(&client, "m", &[])?;
-    let (_, error, cause) = end(&client, &machine, "memory", &json!({ "do": "use", "mib": 16 }))?;
+    let (_, error, cause) = end(
+        &client,
+        &machine,
+        "memory",
+        &json!({ "do": "use", "mib": 16 }),
+    )?;
     ensure!(
         error == "Stepwell.OutOfMemory" && cause.contains("may use 8 MiB"),
         "{error}: {cause}"

@@ -204,7 +204,11 @@ fn inspection_text(found: &Inspection) -> String {
     for (limit, asked) in limits(found) {
         let (name, in_force) = limit;
         // What is given as asked needs no second look.
-        let asked = if asked == in_force { String::new() } else { asked };
+        let asked = if asked == in_force {
+            String::new()
+        } else {
+            asked
+        };
         table.row([name.to_owned(), in_force, asked]);
     }
     out.push_str(&table.to_string());
@@ -241,7 +245,11 @@ fn inspection_text(found: &Inspection) -> String {
 /// Each limit in force, and what the manifest says of it.
 fn limits(found: &Inspection) -> impl Iterator<Item = ((&'static str, String), String)> {
     let asked = found.manifest.limits.rows().into_iter();
-    found.limits.rows().into_iter().zip(asked.map(|(_, asked)| asked))
+    found
+        .limits
+        .rows()
+        .into_iter()
+        .zip(asked.map(|(_, asked)| asked))
 }
 
 fn granted(asked: &Asked) -> &'static str {
@@ -280,9 +288,10 @@ fn inspection_json(found: &Inspection) -> Value {
             (name.to_owned(), row)
         })
         .collect();
-    let grants = found.asked.iter().map(|asked| {
-        json!({"what": asked.what, "granted": granted(asked), "why": asked.refused})
-    });
+    let grants = found
+        .asked
+        .iter()
+        .map(|asked| json!({"what": asked.what, "granted": granted(asked), "why": asked.refused}));
     json!({
         "file": found.file,
         "bytes": found.wasm_bytes,

@@ -74,30 +74,47 @@ pub(super) async fn print(client: &Client, arn: &str, wanted: &Wanted, as_json: 
 impl Wanted {
     /// What of an attempt's log is wanted, as text.
     fn of(&self, attempt: &Attempt, as_json: bool) -> String {
-        if self.state.as_ref().is_some_and(|state| *state != attempt.state) {
+        if self
+            .state
+            .as_ref()
+            .is_some_and(|state| *state != attempt.state)
+        {
             return String::new();
         }
         let logged = attempt.lines.iter().filter(|line| self.takes(line));
         let mut text: String = logged.map(|line| attempt.shown(line, as_json)).collect();
         for (stream, all) in [("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
-            let printed = all.lines().filter(|line| self.level.is_none() && self.has(line));
+            let printed = all
+                .lines()
+                .filter(|line| self.level.is_none() && self.has(line));
             text.extend(printed.map(|line| attempt.shown_printed(stream, line, as_json)));
         }
         if attempt.cut && !text.is_empty() && !as_json {
-            text.push_str(&format!("{}  … more was said than is kept\n", attempt.place()));
+            text.push_str(&format!(
+                "{}  … more was said than is kept\n",
+                attempt.place()
+            ));
         }
         text
     }
 
     fn takes(&self, line: &Line) -> bool {
         let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
-        let high = self.level.as_ref().is_none_or(|level| rank(&line.level) >= rank(level));
+        let high = self
+            .level
+            .as_ref()
+            .is_none_or(|level| rank(&line.level) >= rank(level));
         high && (self.has(&line.message)
-            || line.fields.iter().any(|(name, value)| self.has(&format!("{name}={value}"))))
+            || line
+                .fields
+                .iter()
+                .any(|(name, value)| self.has(&format!("{name}={value}"))))
     }
 
     fn has(&self, text: &str) -> bool {
-        self.contains.as_ref().is_none_or(|part| text.contains(part.as_str()))
+        self.contains
+            .as_ref()
+            .is_none_or(|part| text.contains(part.as_str()))
     }
 }
 

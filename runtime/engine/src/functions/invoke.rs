@@ -8,12 +8,12 @@ use stepwell_query::Value;
 use super::{FunctionError, Resolved, absent};
 use crate::{
     api::Caller,
+    attempt_logs::AttemptLog,
     dispatch::hex,
     engine::Engine,
     lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
     programs::sha256,
     quotas,
-    attempt_logs::AttemptLog,
     runner::{PluginCall, PluginEnd, PluginUse, Signals},
 };
 

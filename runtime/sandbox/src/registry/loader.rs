@@ -1,9 +1,9 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
 use crate::cache::Cache;
+use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
-use crate::ceiling::{Allowance, Ceilings};
 use crate::limits;
 use crate::machine::{Machine, Metering, Profile};
 use crate::manifest::Limits;
@@ -41,7 +41,9 @@ impl Settings {
     /// The most memory that anybody's task may have.
     pub(crate) fn memory_bytes_max(&self) -> u64 {
         let all = self.ceilings.all();
-        all.map(|allowed| allowed.limits.memory_bytes).max().unwrap_or(limits::MEMORY_BYTES_MAX)
+        all.map(|allowed| allowed.limits.memory_bytes)
+            .max()
+            .unwrap_or(limits::MEMORY_BYTES_MAX)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Plugins that a call brings along, instead of naming one in the folder. Hides how many of them are remembered.
 
 use super::entry::Entry;
+use crate::grants_text;
 use crate::limits;
 use crate::manifest::{Limits, Manifest};
-use crate::grants_text;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -97,15 +97,24 @@ async fn each_account_is_cut_to_its_own_ceiling() {
         ..Limits::ceiling()
     };
     let rig = Rig::with(|config| config.ceilings = tight(limits));
-    let manifest = "[limits]\nmemory = \"64MiB\"\noutput = \"1MiB\"\n[grants]\nconfig = { region = \"eu\" }";
+    let manifest =
+        "[limits]\nmemory = \"64MiB\"\noutput = \"1MiB\"\n[grants]\nconfig = { region = \"eu\" }";
     rig.put_with("task", "behave", manifest);
     put_for(&rig, "111111111111", manifest);
     let outcome = |account: &'static str, input: serde_json::Value| {
         let sandbox: Sandbox = rig.sandbox.clone();
-        async move { sandbox.call(TaskCall::new(account, "task", input.to_string())).await.outcome }
+        async move {
+            sandbox
+                .call(TaskCall::new(account, "task", input.to_string()))
+                .await
+                .outcome
+        }
     };
     let use_memory = || json!({"do": "use", "mib": 16});
-    assert!(matches!(outcome(TENANT, use_memory()).await, Outcome::Ok(_)));
+    assert!(matches!(
+        outcome(TENANT, use_memory()).await,
+        Outcome::Ok(_)
+    ));
     match outcome("111111111111", use_memory()).await {
         Outcome::OutOfMemory { cause } => assert!(cause.contains("may use 8 MiB"), "{cause}"),
         other => panic!("{other:?}"),
@@ -119,7 +128,10 @@ async fn each_account_is_cut_to_its_own_ceiling() {
         "{large:?}"
     );
     let config = || json!({"do": "config", "key": "region"});
-    assert_eq!(outcome(TENANT, config()).await, Outcome::Ok(r#""eu""#.into()));
+    assert_eq!(
+        outcome(TENANT, config()).await,
+        Outcome::Ok(r#""eu""#.into())
+    );
     let null = Outcome::Ok("null".into());
     assert_eq!(outcome("111111111111", config()).await, null);
 }
@@ -140,7 +152,11 @@ async fn an_inspection_tells_what_each_account_would_have() {
     assert!(own.problems.is_empty(), "{:?}", own.problems);
     assert!(own.asked.iter().all(|asked| asked.refused.is_none()));
     let other = rig.sandbox.inspect(&path, "111111111111").unwrap();
-    let what: Vec<&str> = other.problems.iter().map(|problem| problem.what.as_str()).collect();
+    let what: Vec<&str> = other
+        .problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
     assert_eq!(
         what,
         [
@@ -174,7 +190,9 @@ async fn a_call_lowers_limits_and_never_raises_them() {
             other => panic!("{other:?}"),
         }
     }
-    let large = lowered(1 << 30, json!({"do": "large", "bytes": 600})).await.outcome;
+    let large = lowered(1 << 30, json!({"do": "large", "bytes": 600}))
+        .await
+        .outcome;
     assert!(
         matches!(large, Outcome::OutputTooLarge { limit: 500, .. }),
         "{large:?}"

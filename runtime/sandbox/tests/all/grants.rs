@@ -167,7 +167,11 @@ async fn the_operators_ceiling_holds() {
     let only = Grants {
         secrets: ["KEY".to_owned()].into(),
         config: [("region".to_owned(), "us".to_owned())].into(),
-        http: vec![HttpRule::parse("http://10.0.0.1:80", &[], None).unwrap().into()],
+        http: vec![
+            HttpRule::parse("http://10.0.0.1:80", &[], None)
+                .unwrap()
+                .into(),
+        ],
         ..Grants::default()
     };
     let rig = Rig::with(|config| {

@@ -101,7 +101,11 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
         };
         assert!(problem.fatal && !problem.hint.is_empty() && !found.usable());
         std::fs::remove_file(folder.join("task.wasm")).unwrap();
-        let error = rig.sandbox.inspect(&folder, TENANT).unwrap_err().to_string();
+        let error = rig
+            .sandbox
+            .inspect(&folder, TENANT)
+            .unwrap_err()
+            .to_string();
         for part in parts {
             assert!(problem.what.contains(part), "{name}: {}", problem.what);
             assert!(error.contains(part), "{name}: {error}");

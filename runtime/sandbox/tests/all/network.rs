@@ -45,7 +45,9 @@ fn echo_and_note(http: bool, note: Arc<Mutex<String>>) -> String {
                 );
                 let _ = stream.write_all(head.as_bytes());
             }
-            note.lock().unwrap().push_str(&String::from_utf8_lossy(&heard));
+            note.lock()
+                .unwrap()
+                .push_str(&String::from_utf8_lossy(&heard));
             let _ = stream.write_all(&heard);
         }
     });
@@ -60,15 +62,23 @@ fn failed(outcome: &Outcome) -> bool {
 async fn tcp_goes_where_it_is_granted_and_nowhere_else() {
     let (rig, address, other) = (Rig::new(), echo(false), echo(false));
     let port = address.rsplit_once(':').unwrap().1;
-    rig.put_with("literal", "behave", &format!("[grants]\ntcp = [\"{address}\"]"))
-        .put_with("any", "behave", "[grants]\ntcp = [\"*:*\"]")
-        .put_with("public", "behave", &format!("[grants]\ntcp = [\"localhost:{port}\"]"))
-        .put_with(
-            "named",
-            "behave",
-            &format!("[grants]\ntcp = [{{ host = \"localhost:{port}\", private = true }}]"),
-        )
-        .put("none", "behave");
+    rig.put_with(
+        "literal",
+        "behave",
+        &format!("[grants]\ntcp = [\"{address}\"]"),
+    )
+    .put_with("any", "behave", "[grants]\ntcp = [\"*:*\"]")
+    .put_with(
+        "public",
+        "behave",
+        &format!("[grants]\ntcp = [\"localhost:{port}\"]"),
+    )
+    .put_with(
+        "named",
+        "behave",
+        &format!("[grants]\ntcp = [{{ host = \"localhost:{port}\", private = true }}]"),
+    )
+    .put("none", "behave");
     let talk = |address: &str| json!({"do": "talk", "address": address, "say": "hello."});
     assert_eq!(rig.output("literal", talk(&address)).await, "hello.");
     let by_name = format!("localhost:{port}");
@@ -81,8 +91,17 @@ async fn tcp_goes_where_it_is_granted_and_nowhere_else() {
         ("none", &address),
     ] {
         let end = rig.call(plugin, talk(address)).await;
-        assert!(failed(&end.outcome), "{plugin} {address}: {:?}", end.outcome);
-        assert_eq!(plugin == "none", end.refused.is_empty(), "{plugin}: {:?}", end.refused);
+        assert!(
+            failed(&end.outcome),
+            "{plugin} {address}: {:?}",
+            end.outcome
+        );
+        assert_eq!(
+            plugin == "none",
+            end.refused.is_empty(),
+            "{plugin}: {:?}",
+            end.refused
+        );
     }
     let listen = json!({"do": "listen", "address": "127.0.0.1:0"});
     assert!(failed(&rig.outcome("literal", listen).await));
@@ -96,7 +115,11 @@ async fn the_ceiling_of_tcp_holds() {
         ..Grants::default()
     };
     let rig = Rig::with(|config| config.ceilings.own.grants = Ceiling::Only(Box::new(only)));
-    rig.put_with("task", "behave", &format!("[grants]\ntcp = [\"{address}\"]"));
+    rig.put_with(
+        "task",
+        "behave",
+        &format!("[grants]\ntcp = [\"{address}\"]"),
+    );
     let talk = json!({"do": "talk", "address": address, "say": "hello."});
     assert!(failed(&rig.outcome("task", talk).await));
 }
@@ -109,7 +132,10 @@ async fn names_are_looked_up_where_granted() {
         .put("none", "behave");
     let look_up = || json!({"do": "look-up", "name": "localhost"});
     let found = rig.output("task", look_up()).await;
-    assert!(found.as_array().unwrap().contains(&json!("127.0.0.1")), "{found}");
+    assert!(
+        found.as_array().unwrap().contains(&json!("127.0.0.1")),
+        "{found}"
+    );
     let end = rig.call("other", look_up()).await;
     assert!(failed(&end.outcome), "{:?}", end.outcome);
     assert_eq!(end.refused, ["dns `localhost`"]);
@@ -130,10 +156,19 @@ async fn a_secret_goes_out_and_never_comes_in() {
     let output = end.outcome.output().unwrap();
     assert!(output.contains("Bearer {{secret:KEY}}"), "{output}");
     assert!(!format!("{end:?}").contains("s3cret"), "{end:?}");
-    assert!(noted.lock().unwrap().contains("authorization: Bearer s3cret-value\r\n"));
+    assert!(
+        noted
+            .lock()
+            .unwrap()
+            .contains("authorization: Bearer s3cret-value\r\n")
+    );
     for (plugin, value, why) in [
         ("bare", "{{secret:KEY}}", "name it in `secrets` of the rule"),
-        ("task", "{{secret:OTHER}}", "name it in `secrets` of the rule"),
+        (
+            "task",
+            "{{secret:OTHER}}",
+            "name it in `secrets` of the rule",
+        ),
         ("task", "{{secret:GONE}}", "file of secrets has none"),
     ] {
         let end = rig.call(plugin, ask(value)).await;
@@ -149,7 +184,8 @@ async fn a_secret_goes_out_and_never_comes_in() {
 async fn the_idempotency_key_goes_along_where_the_rule_says_so() {
     let address = echo(true);
     let rig = Rig::new();
-    let rule = format!("[grants]\nhttp = [{{ host = \"http://{address}\", idempotency-key = true }}]");
+    let rule =
+        format!("[grants]\nhttp = [{{ host = \"http://{address}\", idempotency-key = true }}]");
     rig.put_with("task", "behave", &rule);
     let ask = json!({"do": "http", "url": format!("http://{address}/"), "headers": {"idempotency-key": "mine"}});
     let mut task = crate::rig::call("task", ask);

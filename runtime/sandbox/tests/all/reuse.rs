@@ -9,7 +9,8 @@ const REUSE: &str = "[limits]\ncpu = \"200ms\"\nmemory = \"16MiB\"\n[instance]\n
 #[tokio::test]
 async fn an_instance_is_fresh_unless_the_manifest_says_otherwise() {
     let rig = Rig::new();
-    rig.put("fresh", "behave").put_with("again", "behave", REUSE);
+    rig.put("fresh", "behave")
+        .put_with("again", "behave", REUSE);
     for n in 1..=3 {
         assert_eq!(rig.output("fresh", json!({"do": "count"})).await, 1);
         let end = rig.call("again", json!({"do": "count"})).await;
@@ -18,7 +19,11 @@ async fn an_instance_is_fresh_unless_the_manifest_says_otherwise() {
     }
     let metrics = rig.sandbox.metrics();
     assert_eq!(metrics.kept, 1);
-    assert!((1 << 16..16 << 20).contains(&metrics.kept_bytes), "{}", metrics.kept_bytes);
+    assert!(
+        (1 << 16..16 << 20).contains(&metrics.kept_bytes),
+        "{}",
+        metrics.kept_bytes
+    );
 }
 
 #[tokio::test]
@@ -30,10 +35,15 @@ async fn whoever_did_not_come_back_serves_nobody_again() {
         let outcome = rig.outcome("again", json!({"do": bad})).await;
         assert!(!matches!(outcome, Outcome::Ok(_)), "{bad}: {outcome:?}");
         assert_eq!(rig.sandbox.metrics().kept, 0, "{bad}");
-        assert_eq!(rig.output("again", json!({"do": "count"})).await, 1, "{bad}");
+        assert_eq!(
+            rig.output("again", json!({"do": "count"})).await,
+            1,
+            "{bad}"
+        );
     }
     // An error of its own is an answer like another.
-    rig.outcome("again", json!({"do": "fail", "error": "E", "cause": "c"})).await;
+    rig.outcome("again", json!({"do": "fail", "error": "E", "cause": "c"}))
+        .await;
     assert_eq!(rig.output("again", json!({"do": "count"})).await, 2);
     // Neither is who was cancelled half-way.
     drop(rig.sandbox.call(call("again", json!({"do": "sleep"}))));
@@ -53,7 +63,10 @@ async fn an_instance_is_never_shared_between_tenants_or_versions() {
         rig.output("again", json!({"do": "count"})).await;
     }
     let count = json!({"do": "count"}).to_string();
-    let stranger = rig.sandbox.call(TaskCall::new("111111111111", "again", count)).await;
+    let stranger = rig
+        .sandbox
+        .call(TaskCall::new("111111111111", "again", count))
+        .await;
     assert_eq!(stranger.outcome, Outcome::Ok("1".into()));
     rig.put_with("again", "behave", &format!("version = \"2\"\n{REUSE}"));
     assert_eq!(rig.output("again", json!({"do": "count"})).await, 1);
@@ -80,7 +93,10 @@ async fn what_belongs_to_an_attempt_is_not_seen_by_the_next() {
     let rig = Rig::new();
     rig.put_with("again", "behave", REUSE);
     let first = rig.call("again", json!({"do": "log"})).await;
-    assert_eq!((first.logs.len(), first.stderr.text.as_str()), (1, "to stderr\n"));
+    assert_eq!(
+        (first.logs.len(), first.stderr.text.as_str()),
+        (1, "to stderr\n")
+    );
     let refused = json!({"do": "http", "url": "http://example.com/"});
     assert_eq!(rig.call("again", refused).await.refused.len(), 1);
     let mut task = call("again", json!({"do": "context"}));
@@ -89,7 +105,10 @@ async fn what_belongs_to_an_attempt_is_not_seen_by_the_next() {
     let second = rig.sandbox.call(task).await;
     assert!(second.usage.reused);
     assert!(second.logs.is_empty() && second.refused.is_empty() && !second.logs_cut);
-    assert_eq!((second.stdout.text.as_str(), second.stderr.text.as_str()), ("", ""));
+    assert_eq!(
+        (second.stdout.text.as_str(), second.stderr.text.as_str()),
+        ("", "")
+    );
     assert_eq!(second.log_tail.map(|tail| tail.text), Some(String::new()));
     let output = second.outcome.output().unwrap();
     assert!(output.contains("second"), "{output}");

@@ -13,7 +13,7 @@ use clap::{Parser, Subcommand};
 pub(crate) use definition::{
     ExplainArgs, GraphArgs, GraphFormat, MachineCommand, TestArgs, ValidateArgs,
 };
-pub(crate) use execution::{ExecutionCommand, ListArgs, RunArgs, StartArgs, TaskCommand};
+pub(crate) use execution::{ExecutionCommand, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{CompileArgs, PluginCommand, PolicyArgs};

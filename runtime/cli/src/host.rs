@@ -8,7 +8,7 @@ use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
 use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
-use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxConfig};
+use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Metrics, Sandbox, SandboxConfig};
 use stepwell_server::{
     ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
@@ -415,7 +415,33 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             )
         })
         .collect();
-    let numbers = [
+    let counts = [
+        (
+            "sandbox_cpu_seconds",
+            "CPU time of all guests",
+            metrics.cpu.as_secs_f64(),
+        ),
+        (
+            "sandbox_compiled",
+            "Plugins compiled",
+            metrics.compiled as f64,
+        ),
+        (
+            "sandbox_cache_hits",
+            "Plugins taken from the compile cache",
+            metrics.cache_hits as f64,
+        ),
+    ];
+    let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
+    let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
+    samples.extend(gauges(&metrics).map(gauge));
+    samples.extend(counts.map(counter));
+    samples
+}
+
+/// What there is now: name, meaning, number.
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 7] {
+    [
         (
             "sandbox_running",
             "Guests running now",
@@ -451,29 +477,7 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             "Plugins waiting for the compiler now",
             metrics.uncompiled as f64,
         ),
-    ];
-    let counts = [
-        (
-            "sandbox_cpu_seconds",
-            "CPU time of all guests",
-            metrics.cpu.as_secs_f64(),
-        ),
-        (
-            "sandbox_compiled",
-            "Plugins compiled",
-            metrics.compiled as f64,
-        ),
-        (
-            "sandbox_cache_hits",
-            "Plugins taken from the compile cache",
-            metrics.cache_hits as f64,
-        ),
-    ];
-    let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
-    let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
-    samples.extend(numbers.map(gauge));
-    samples.extend(counts.map(counter));
-    samples
+    ]
 }
 
 fn sample(name: &str, help: &str, kind: SampleKind, value: f64) -> Sample {

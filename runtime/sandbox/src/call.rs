@@ -10,7 +10,8 @@ use crate::guest::{Guest, Log, Meter, Refused};
 use crate::kept::Shelf;
 use crate::limits;
 use crate::manifest::{Contract, Limits, Reuse};
-use crate::outcome::{Outcome, PluginStamp, Tail, TaskEnd, Usage};
+use crate::metered::Metered;
+use crate::outcome::{Frame, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
 use crate::secret::Used;
@@ -19,14 +20,10 @@ use crate::stdio::{Capture, Keep};
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use stepwell_egress::Connector;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Sleep;
 use wasmtime::Store;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
@@ -290,24 +287,11 @@ pub(crate) async fn run(
         fuel: used_fuel(&instance.store, limits.fuel),
         reused: instance.calls > 1,
     };
-    let stdio = &instance.stdio;
-    let (stdout, stderr) = (stdio.stdout.tail(), stdio.stderr.tail());
-    let log_tail = stdio.log_tail.as_ref().map(Capture::tail);
-    let guest = instance.store.data_mut();
-    let mut end = TaskEnd {
-        outcome,
-        usage,
+    let end = instance.end(plugin, outcome, usage, frames, refused);
+    let end = TaskEnd {
         started: Some(started),
-        plugin: Some(plugin.stamp.clone()),
-        logs: std::mem::take(&mut guest.log.lines),
-        logs_cut: guest.log.cut,
-        stdout,
-        stderr,
-        log_tail,
-        frames,
-        refused,
+        ..end
     };
-    guest.egress.used.mask(&mut end);
     if attempt.may_reuse() && instance.is_sound(&end.outcome) {
         services.shelf.put(plugin, instance);
     }
@@ -395,6 +379,33 @@ impl Instance {
         // What a request noted after the end of its attempt is not this one's.
         guest.refused.take();
         begin(&mut self.store, attempt.limits);
+    }
+
+    /// The attempt's end, with all that was said; secrets that were sent out are not in it.
+    fn end(
+        &mut self,
+        plugin: &Loaded,
+        outcome: Outcome,
+        usage: Usage,
+        frames: Vec<Frame>,
+        refused: Vec<String>,
+    ) -> TaskEnd {
+        let guest = self.store.data_mut();
+        let mut end = TaskEnd {
+            outcome,
+            usage,
+            started: None,
+            plugin: Some(plugin.stamp.clone()),
+            logs: std::mem::take(&mut guest.log.lines),
+            logs_cut: guest.log.cut,
+            stdout: self.stdio.stdout.tail(),
+            stderr: self.stdio.stderr.tail(),
+            log_tail: self.stdio.log_tail.as_ref().map(Capture::tail),
+            frames,
+            refused,
+        };
+        guest.egress.used.mask(&mut end);
+        end
     }
 
     /// Whether it may serve another attempt after this end: only who came back of himself.
@@ -663,63 +674,4 @@ impl Instance {
             }
         }
     }
-}
-
-/// Runs a guest's future and keeps its time. A computing guest yields at each epoch tick; that is when its CPU time and
-/// its deadline are looked at. A parked guest is woken by the timer, which short calls never set.
-struct Metered<'a, F> {
-    guest: Pin<Box<F>>,
-    pace: &'a Pace,
-    cpu_limit: Duration,
-    due: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl<'a, F> Metered<'a, F> {
-    fn new(guest: F, pace: &'a Pace, cpu_limit: Duration, due: Instant) -> Self {
-        Self {
-            guest: Box::pin(guest),
-            pace,
-            cpu_limit,
-            due,
-            timer: None,
-        }
-    }
-}
-
-impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
-    type Output = Ended;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Ended> {
-        let this = &mut *self;
-        // The time may have been over before its turn came.
-        if this.timer.is_some() && Instant::now() >= this.due {
-            return Poll::Ready(Ended::Wall);
-        }
-        let before = thread_cpu();
-        let polled = this.guest.as_mut().poll(cx);
-        let cpu = this.pace.add_cpu(thread_cpu().saturating_sub(before));
-        match polled {
-            Poll::Ready(returned) => Poll::Ready(Ended::Returned(returned)),
-            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu),
-            Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall),
-            Poll::Pending => {
-                let due = this.due.into();
-                let timer = this
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-                timer.as_mut().poll(cx).map(|()| Ended::Wall)
-            }
-        }
-    }
-}
-
-/// CPU time of this thread so far.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Both parts count up from zero on every system that has this clock.
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

@@ -22,6 +22,7 @@ mod limits;
 mod machine;
 mod manifest;
 mod manifest_text;
+mod metered;
 mod outcome;
 mod overseer;
 mod queue;

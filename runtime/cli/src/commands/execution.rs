@@ -9,7 +9,7 @@ use super::follow::{self, Followed, Since};
 use super::map_runs::{self, MapRun};
 use super::prepare::prepare_stored;
 use super::run::express_result;
-use super::task_logs::{self, Wanted};
+use super::task_logs;
 use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
@@ -48,21 +48,9 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
-        ExecutionCommand::Logs {
-            execution,
-            state,
-            level,
-            contains,
-            json,
-            place,
-        } => {
-            let wanted = Wanted {
-                state,
-                level,
-                contains,
-            };
-            let (client, arn) = named(&place, Purpose::Look, &execution).await?;
-            let outcome = task_logs::print(&client, &arn, &wanted, json).await;
+        ExecutionCommand::Logs(args) => {
+            let (client, arn) = named(&args.place, Purpose::Look, &args.execution).await?;
+            let outcome = task_logs::print(&client, &arn, args).await;
             client.close().await;
             outcome
         }

@@ -3,14 +3,15 @@
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::args::LogsArgs;
 use crate::client::Client;
 use crate::exit::{Blame, Outcome, Stop};
 
 /// What is looked for.
-pub(super) struct Wanted {
-    pub(super) state: Option<String>,
-    pub(super) level: Option<String>,
-    pub(super) contains: Option<String>,
+struct Wanted {
+    state: Option<String>,
+    level: Option<String>,
+    contains: Option<String>,
 }
 
 /// Wire form of a page.
@@ -47,7 +48,13 @@ struct Line {
 const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
 
 /// Prints all that is wanted.
-pub(super) async fn print(client: &Client, arn: &str, wanted: &Wanted, as_json: bool) -> Outcome {
+pub(super) async fn print(client: &Client, arn: &str, args: LogsArgs) -> Outcome {
+    let as_json = args.json;
+    let wanted = Wanted {
+        state: args.state,
+        level: args.level,
+        contains: args.contains,
+    };
     let mut token: Option<String> = None;
     loop {
         let page = client.attempt_logs(arn, token.as_deref()).await?;

@@ -145,7 +145,7 @@ async fn an_inspection_tells_what_each_account_would_have() {
     let mut ceilings = tight(limits);
     ceilings.accounts.get_mut("111111111111").unwrap().reuse = false;
     let rig = Rig::with(|config| config.ceilings = ceilings);
-    let manifest = "[limits]\nmemory = \"64MiB\"\n[instance]\nreuse = \"tenant\"\n[grants]\nsecrets = [\"KEY\"]\ntcp = [\"db.example:5432\"]";
+    let manifest = "[limits]\nmemory = \"100MiB\"\n[instance]\nreuse = \"tenant\"\n[grants]\nconfig = { region = \"eu\" }\nsecrets = [\"KEY\"]\nhttp = [\"https://api.example\"]\ntcp = [\"db.example:5432\"]";
     rig.put_with("task", "behave", manifest);
     let path = rig.folder.path().join("task");
     let own = rig.sandbox.inspect(&path, TENANT).unwrap();
@@ -161,7 +161,9 @@ async fn an_inspection_tells_what_each_account_would_have() {
         what,
         [
             "its [limits] go beyond what the operator allows and are cut to that",
+            "it asks for config `region`: not allowed by the operator",
             "it asks for secret `KEY`: not allowed by the operator",
+            "it asks for http `https://api.example`: not allowed by the operator",
             "it asks for tcp `db.example:5432`: not allowed by the operator",
             "its instances serve one attempt each: the operator allows no reuse",
         ]

@@ -3,9 +3,11 @@
 mod definition;
 mod execution;
 mod function;
+mod oci;
 mod place;
 mod plugin;
 mod serve;
+mod telemetry;
 mod tenant;
 
 use clap::{Parser, Subcommand};
@@ -13,11 +15,17 @@ use clap::{Parser, Subcommand};
 pub(crate) use definition::{
     ExplainArgs, GraphArgs, GraphFormat, MachineCommand, TestArgs, ValidateArgs,
 };
-pub(crate) use execution::{ExecutionCommand, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand};
+pub(crate) use execution::{
+    ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
+};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{CompileArgs, PluginCommand, PolicyArgs};
-pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl};
+pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PolicyArgs, PrecompiledArg};
+pub(crate) use serve::{
+    RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas,
+};
+pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
@@ -63,6 +71,7 @@ pub(crate) enum Command {
     /// Tell what tenants used by day, state machine and plugin, and what it costs
     Usage(UsageArgs),
     /// Compile one plugin for a process of this program that waits for it
+    #[cfg(feature = "compiler")]
     #[command(hide = true)]
     CompilePlugin {
         /// What to do

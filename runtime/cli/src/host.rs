@@ -8,16 +8,21 @@ use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
 use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
-use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Metrics, Sandbox, SandboxConfig};
+#[cfg(feature = "compiler")]
+use stepwell_sandbox::{CompileBounds, CompileWorker};
+use stepwell_sandbox::{Compiler, Metrics, Sandbox, SandboxConfig};
 use stepwell_server::{
-    ExecutionLog, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
+    ExecutionLog, Observers, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
-use crate::args::{CompileArgs, LimitsArg, PolicyArgs, ServiceEndpoint, StorageArgs, StoreUrl};
+use crate::args::{
+    CompileArgs, LimitsArg, PolicyArgs, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl,
+};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::policy::{self, Policy};
 use crate::runner::SandboxRunner;
+use crate::telemetry::Listeners;
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
@@ -29,6 +34,7 @@ pub(crate) const USUAL_DATA: &str = "./stepwell-data";
 const EXECUTION_LOG: &str = "logs/executions.jsonl";
 
 /// The schema of a database that holds our tables.
+#[cfg(feature = "postgres")]
 const SCHEMA: &str = "stepwell";
 
 /// What a runtime is opened over.
@@ -47,11 +53,20 @@ pub(crate) struct Opening<'a> {
     /// Where calls of AWS services go.
     pub(crate) endpoints: &'a [ServiceEndpoint],
     /// Where plugins are compiled.
-    pub(crate) compiler: Compiler,
+    pub(crate) compiler: CodeFrom,
     /// What the operator says of plugins.
     pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// Who hears of executions, beside their log.
+    pub(crate) listeners: Listeners,
+}
+
+/// Where the code of plugins comes from.
+pub(crate) struct CodeFrom {
+    pub(crate) compiler: Compiler,
+    /// Whether code of the plugin directory is run as well that was compiled ahead of time.
+    precompiled: bool,
 }
 
 /// See the module.
@@ -66,6 +81,7 @@ pub(crate) struct Host {
     given: String,
     /// What state machines log.
     log: Option<Arc<ExecutionLog>>,
+    listeners: Listeners,
 }
 
 impl Host {
@@ -82,6 +98,7 @@ impl Host {
             compiler,
             policy: policy_args,
             take_up,
+            listeners,
         } = opening;
         let given = given_flags(plugins, storage_args, connections, policy_args, limits);
         let policy = policy_args.map(policy::read).transpose()?;
@@ -100,6 +117,13 @@ impl Host {
             sandbox: sandbox.clone(),
         });
         let store = match (store, data) {
+            #[cfg(not(feature = "postgres"))]
+            (Some(StoreUrl(_)), _) => {
+                return Err(Stop::Usage(anyhow!(
+                    "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
+                )));
+            }
+            #[cfg(feature = "postgres")]
             (Some(StoreUrl(url)), _) => Store::Postgres {
                 url: url.clone(),
                 schema: SCHEMA.to_owned(),
@@ -108,7 +132,8 @@ impl Host {
             (None, None) => Store::Memory,
         };
         let log = execution_log(data).runtime()?;
-        let observer = log.clone();
+        let observers = log.clone().map(|log| log as Arc<dyn Observer>);
+        let observers: Vec<_> = observers.into_iter().chain(listeners.observers()).collect();
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
@@ -117,7 +142,8 @@ impl Host {
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
             services: services(endpoints)?,
-            observer: observer.map(|log| log as Arc<dyn Observer>),
+            observer: (!observers.is_empty())
+                .then(|| Arc::new(Observers(observers)) as Arc<dyn Observer>),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -126,13 +152,16 @@ impl Host {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),
         });
+        let engine = engine?;
+        listeners.attach(&engine);
         Ok(Host {
-            engine: engine?,
+            engine,
             sandbox,
             plugins,
             data: data.map(Path::to_owned),
             given,
             log,
+            listeners,
         })
     }
 
@@ -140,6 +169,7 @@ impl Host {
     pub(crate) fn server_config(&self, hosts: &[String]) -> ServerConfig {
         ServerConfig {
             hosts: hosts.to_vec(),
+            machine_metrics: self.listeners.machine_metrics.clone(),
             ..ServerConfig::default()
         }
     }
@@ -147,9 +177,11 @@ impl Host {
     /// The sandbox's counters for `/metrics`.
     pub(crate) fn metrics(&self) -> SandboxMetrics {
         let (sandbox, log) = (self.sandbox.clone(), self.log.clone());
+        let listeners = self.listeners.clone();
         Arc::new(move || {
             let mut samples = samples(&sandbox);
             samples.extend(log.iter().flat_map(|log| log.samples()));
+            samples.extend(listeners.samples());
             samples
         })
     }
@@ -185,6 +217,7 @@ impl Host {
     /// Writes out what is under way and lets go of the data directory.
     pub(crate) async fn close(self) {
         self.engine.shutdown().await;
+        self.listeners.close().await;
         if let Some(log) = self.log {
             // The process may end right after.
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
@@ -292,17 +325,20 @@ fn services(endpoints: &[ServiceEndpoint]) -> Outcome<Services> {
 pub(crate) fn sandbox(
     plugins: Option<&Path>,
     data: Option<&Path>,
-    compiler: Compiler,
+    code: CodeFrom,
     policy: Policy,
 ) -> Outcome<Sandbox> {
     let cache = data.map(|data| data.join("cache")).or_else(user_cache);
+    // What is not compiled is not kept.
+    let cache = cache.filter(|_| !matches!(code.compiler, Compiler::Absent));
     if let Some(cache) = &cache {
         make_folder(cache, "cache directory")?;
     }
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
-        compiler,
+        compiler: code.compiler,
+        precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
         ceilings: policy.ceilings,
         secrets: Arc::new(policy.secrets),
@@ -316,9 +352,27 @@ pub(crate) fn sandbox(
     })
 }
 
+/// Where plugins come from, as the flags say.
+pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Outcome<CodeFrom> {
+    let only = args.precompiled == PrecompiledArg::Only;
+    if !only && cfg!(not(feature = "compiler")) {
+        return Err(Stop::Usage(anyhow!(
+            "this program was built without the feature `compiler` and compiles no plugins\nhint: leave --precompiled away; `stepwell plugin compile` of a program with that feature makes what this one runs"
+        )));
+    }
+    Ok(CodeFrom {
+        compiler: match only {
+            true => Compiler::Absent,
+            false => own_compiler(args, serves),
+        },
+        precompiled: args.precompiled != PrecompiledArg::No,
+    })
+}
+
 /// This program again, in bounds, for each plugin that is compiled. A command that does nothing else meanwhile gives it
 /// all cores, a server half of them.
-pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
+#[cfg(feature = "compiler")]
+pub(crate) fn own_compiler(args: CompileArgs, serves: bool) -> Compiler {
     // On Linux also when the file was replaced since: the version that runs is the one that compiles.
     let program = if cfg!(target_os = "linux") {
         Some(PathBuf::from("/proc/self/exe"))
@@ -340,6 +394,12 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
     })
 }
 
+#[cfg(not(feature = "compiler"))]
+fn own_compiler(_: CompileArgs, _: bool) -> Compiler {
+    Compiler::Absent
+}
+
+#[cfg(feature = "compiler")]
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

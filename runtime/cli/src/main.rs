@@ -23,11 +23,13 @@ mod host;
 mod key_file;
 mod meter;
 mod needs;
+mod oci;
 mod panics;
 mod policy;
 mod progress;
 mod runner;
 mod table;
+mod telemetry;
 mod terminal;
 mod testing;
 mod timeline;
@@ -38,6 +40,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// Most of what is allocated is small and freed by another thread than allocated it: glibc's allocator takes locks for that.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -6,11 +6,16 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use stepwell_interp::{Ending, Limit};
 
-use crate::{api::Metrics, journal::ExecutionId, pulse::Pulse};
+use crate::{
+    api::{COMMIT_BOUNDS_MS, Metrics},
+    journal::ExecutionId,
+    pulse::Pulse,
+};
 
 /// See the module.
 #[derive(Default)]
@@ -28,6 +33,9 @@ pub(crate) struct Counters {
     commits: AtomicU64,
     appends: AtomicU64,
     append_bytes: AtomicU64,
+    /// Commits by how long they took, and the sum.
+    commit_times: [AtomicU64; COMMIT_BOUNDS_MS.len() + 1],
+    commit_ms: AtomicU64,
     /// Executions that came near a limit, in the order of [`Limit::ALL`].
     limits_neared: [AtomicU64; Limit::ALL.len()],
     /// Executions of which something stored was found damaged.
@@ -70,8 +78,13 @@ impl Counters {
         self.tasks_running.fetch_sub(1, Relaxed);
     }
 
-    pub(crate) fn commit(&self) {
+    /// Counts a commit that took so long, from when its appends were handed over.
+    pub(crate) fn commit(&self, took: Duration) {
         self.commits.fetch_add(1, Relaxed);
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let bucket = COMMIT_BOUNDS_MS.partition_point(|bound| *bound < ms);
+        self.commit_times[bucket].fetch_add(1, Relaxed);
+        self.commit_ms.fetch_add(ms, Relaxed);
     }
 
     pub(crate) fn append(&self, bytes: usize) {
@@ -112,6 +125,10 @@ impl Counters {
             sum.commits += counters.commits.load(Relaxed);
             sum.appends += counters.appends.load(Relaxed);
             sum.append_bytes += counters.append_bytes.load(Relaxed);
+            sum.commit_ms += counters.commit_ms.load(Relaxed);
+            for (sum, count) in sum.commit_times.iter_mut().zip(&counters.commit_times) {
+                *sum += count.load(Relaxed);
+            }
             for (sum, neared) in sum.limits_neared.iter_mut().zip(&counters.limits_neared) {
                 *sum += neared.load(Relaxed);
             }

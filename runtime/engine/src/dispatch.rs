@@ -194,7 +194,7 @@ pub(crate) fn call(
         remaining: request
             .deadline
             .map(|deadline| Duration::from_millis(deadline.since_ms(now))),
-        trace_parent: info.trace_header.clone(),
+        trace_parent: info.traceparent_of(request).map(Into::into),
         log_wanted: plan.log_wanted,
         limits: None,
         signals,

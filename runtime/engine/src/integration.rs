@@ -235,8 +235,12 @@ impl Call<'_> {
     }
 
     fn start_request(&self) -> Result<StartRequest, Refusal> {
-        let trace_header = self.info.trace_header.as_deref();
-        start_request(&self.info.execution_arn, trace_header, self.request)
+        let trace_header = self.info.trace_header_of(self.request);
+        start_request(
+            &self.info.execution_arn,
+            trace_header.as_deref(),
+            self.request,
+        )
             .map_err(Refusal::Missing)
     }
 

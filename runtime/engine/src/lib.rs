@@ -8,6 +8,7 @@ mod arn;
 mod attempt;
 mod attempt_logs;
 mod audit;
+mod backlog;
 mod children;
 mod companions;
 mod connections;
@@ -17,6 +18,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod executions;
+mod feed;
 mod functions;
 mod health;
 mod history;
@@ -26,6 +28,7 @@ mod items;
 mod journal;
 mod lambda;
 mod limits;
+mod lines;
 mod logging;
 mod machine_of_execution;
 mod machines;
@@ -34,6 +37,7 @@ mod map_runs;
 mod near;
 mod node;
 mod objects;
+mod observer;
 mod pages;
 mod probe;
 mod programs;
@@ -57,22 +61,26 @@ mod tags;
 mod task_limits;
 mod tenants;
 mod tokens;
+mod trace;
 mod usage;
 mod vault;
 mod versions;
+mod watch;
 
 pub use api::{
-    Activity, ActivityTask, Alias, Caller, Changed, CreateAlias, CreateMachine, Execution,
-    ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings, MapRunDescription,
-    MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route, StartRequest,
-    StartedExecution, Status, SyncResult, UpdateMachine, Version,
+    Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine,
+    Execution, ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, LineCount, Machine,
+    MachineKind, MachineSettings, MapRunDescription, MapRunSummary, Metrics, Page, PageRequest,
+    Publish, Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+    Version, Waiting,
 };
 pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store, Watch};
+pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
+pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
     AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
     Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
@@ -80,8 +88,9 @@ pub use functions::{
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
-pub use logging::{LogLevel, Logged, Logging, Observer};
+pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use observer::{Observed, Observer};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
@@ -89,7 +98,11 @@ pub use runner::{
 };
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
-pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use task_limits::TaskLimits;
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
+pub use trace::{
+    SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
+};
 pub use vault::Vault;
+pub use watch::Watch;

@@ -1,12 +1,10 @@
-//! What a state machine logs of its executions (`loggingConfiguration`), and who is told of it. Hides how the setting is
-//! stored, and which events a level has.
+//! What a state machine logs of its executions (`loggingConfiguration`). Hides how the setting is stored, and which events
+//! a level has.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use stepwell_query::Value;
-
-use crate::api::HistoryEntry;
 
 /// A state machine's setting at the start of an execution. Stored form, codec v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,22 +28,6 @@ pub enum LogLevel {
     Error,
     #[serde(rename = "f")]
     Fatal,
-}
-
-/// Events of one execution that count from now on: durable ones of a STANDARD execution, an EXPRESS one's as they come.
-#[derive(Clone, Debug)]
-pub struct Logged {
-    pub logging: Logging,
-    pub execution_arn: Arc<str>,
-    /// How often the execution was redriven by then.
-    pub redrives: u32,
-    pub entries: Vec<HistoryEntry>,
-}
-
-/// Is told of the events of executions whose state machines log.
-pub trait Observer: std::fmt::Debug + Send + Sync {
-    /// Called where executions are worked on: it must not wait.
-    fn observe(&self, logged: Logged);
 }
 
 impl Logging {

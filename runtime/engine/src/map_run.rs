@@ -93,6 +93,7 @@ pub(crate) fn begin(
     info: &Info,
     to: ExecutionId,
     at: Timestamp,
+    redrives: u32,
     start: MapRunStart,
 ) -> Outgoing {
     let TaskId { entry, attempt } = start.run;
@@ -103,6 +104,10 @@ pub(crate) fn begin(
             of: Child::MapRun { entry, attempt },
         }),
         map_run: Some(start.arn.clone()),
+        // Its children's spans hang below that of the Map state.
+        trace_header: info
+            .trace_header_below(start.entered_id, redrives)
+            .map(Into::into),
         ..meta(info)
     };
     let arn = start.arn.clone();
@@ -139,7 +144,10 @@ fn meta(info: &Info) -> Meta {
         parent: None,
         map_run: None,
         logging: info.logging.clone(),
+        traced: info.traced,
         items: 0,
+        // Their number is the map run's to bound.
+        line: None,
     }
 }
 

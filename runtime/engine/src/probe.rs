@@ -77,6 +77,8 @@ impl Engine {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            line: None,
+            traced: false,
         });
         let mut exchange = None;
         let begun = program.clone();
@@ -194,6 +196,7 @@ fn setup(machine: &MachineArn, name: &str, raised_limits: bool, test: StateTest)
             express: true,
             raised_limits,
             processor_of: None,
+            forked_from: None,
             input: test.input,
         },
         variables: test.variables,

@@ -13,7 +13,7 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, Logged, MachineKind, MachineSettings, Observer, Options,
+    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Observed, Observer, Options,
     PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
 };
 use stepwell_interp::{OnCrash, What};
@@ -103,7 +103,7 @@ fn runtime() -> tokio::runtime::Runtime {
 struct Breaks(&'static str);
 
 impl Observer for Breaks {
-    fn observe(&self, logged: Logged) {
+    fn observe(&self, logged: &Arc<Observed>) {
         assert!(
             !logged.execution_arn.ends_with(self.0),
             "a test breaks this shard"
@@ -168,7 +168,7 @@ impl Turns {
 }
 
 impl Observer for Turns {
-    fn observe(&self, logged: Logged) {
+    fn observe(&self, logged: &Arc<Observed>) {
         let whats = || logged.entries.iter().map(|entry| &entry.event.what);
         let is_end = |what: &&What| matches!(what, What::ExecutionSucceeded { .. });
         let ends = whats().filter(is_end).count();

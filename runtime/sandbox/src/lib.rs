@@ -24,7 +24,9 @@ mod manifest;
 mod manifest_text;
 mod metered;
 mod outcome;
+#[cfg(feature = "compiler")]
 mod overseer;
+mod precompiled;
 mod queue;
 mod registry;
 mod rota;
@@ -40,7 +42,9 @@ mod verdict;
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
 pub use ceiling::{Allowance, Ceilings};
 pub use code::{Format, Import};
-pub use compiler::{CompileBounds, CompileWorker, Compiler, compile_worker};
+pub use compiler::{CompileBounds, Compiler};
+#[cfg(feature = "compiler")]
+pub use compiler::{CompileWorker, compile_worker};
 pub use error::Error;
 pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Source};
 pub use inspect::{Inspection, Problem};
@@ -48,10 +52,14 @@ pub use manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
 };
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
+#[cfg(feature = "compiler")]
+pub use precompiled::{AheadOfTime, compile_ahead};
+pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
+#[cfg(feature = "compiler")]
 #[doc(hidden)]
 pub mod bench;

@@ -3,12 +3,18 @@
 use crate::bindings;
 use crate::guest::Guest;
 use crate::limits;
+#[cfg(feature = "compiler")]
+use crate::precompiled::{Made, Profile};
 use crate::sockets;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+#[cfg(feature = "compiler")]
+use wasmtime::OptLevel;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
+#[cfg(feature = "pool")]
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi_http::WasiHttpView as _;
 
 /// How compiled code differs: metered code counts fuel.
@@ -18,15 +24,18 @@ pub(crate) enum Metering {
     Fuel,
 }
 
+/// The Wasm runtime's version: code of another one is not understood.
+pub(crate) const RUNTIME: &str = "48.0.8";
+
 /// What engines differ in. Code compiled for one stack runs under another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Profile {
+pub(crate) struct EngineKind {
     pub(crate) metering: Metering,
     /// One of [`Limits::STACKS`](crate::Limits::STACKS).
     pub(crate) stack_bytes: u64,
 }
 
-impl Profile {
+impl EngineKind {
     /// What most plugins run under.
     pub(crate) const USUAL: Self = Self {
         metering: Metering::Off,
@@ -34,27 +43,61 @@ impl Profile {
     };
 }
 
-/// The configuration of every engine here. `instances` of 0 means allocation on demand.
-pub(crate) fn config(profile: Profile, instances: u32, memory_bytes_max: u64) -> Config {
+/// The configuration of every engine here. `instances` of 0 means allocation on demand, as does a build without pools.
+pub(crate) fn config(kind: EngineKind, instances: u32, memory_bytes_max: u64) -> Config {
     let mut config = Config::new();
     config
         // Saves a fifth of a call; guests with the async ABI need an engine of their own.
         .concurrency_support(false)
         .epoch_interruption(true)
-        .consume_fuel(profile.metering == Metering::Fuel)
-        .max_wasm_stack(usize::try_from(profile.stack_bytes).unwrap_or(usize::MAX))
+        .consume_fuel(kind.metering == Metering::Fuel)
+        .max_wasm_stack(usize::try_from(kind.stack_bytes).unwrap_or(usize::MAX))
         .memory_init_cow(true)
         .wasm_memory64(false)
         .wasm_component_model_gc(false);
+    #[cfg(feature = "pool")]
     if instances > 0 {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
             instances,
             memory_bytes_max,
         )));
     }
+    #[cfg(not(feature = "pool"))]
+    let _ = (instances, memory_bytes_max);
     config
 }
 
+/// An engine that compiles and runs nothing: without instances, so that no address space is reserved.
+///
+/// # Errors
+/// The target is unknown, or this build has no back end for it.
+#[cfg(feature = "compiler")]
+pub(crate) fn engine_for(
+    metering: Metering,
+    made: &Made,
+    parallel: bool,
+) -> wasmtime::Result<Engine> {
+    let kind = EngineKind {
+        metering,
+        ..EngineKind::USUAL
+    };
+    let mut config = config(kind, 0, limits::MEMORY_BYTES_MAX);
+    config.parallel_compilation(parallel);
+    match made {
+        Made::Here => {}
+        Made::Ahead(ahead) => {
+            // Of a named target, even of this machine's, no more is taken than all processors of its kind have.
+            config.target(&ahead.target)?;
+            config.cranelift_opt_level(match ahead.profile {
+                Profile::Server => OptLevel::Speed,
+                Profile::Edge => OptLevel::SpeedAndSize,
+            });
+        }
+    }
+    Engine::new(&config)
+}
+
+#[cfg(feature = "pool")]
 fn pool(instances: u32, memory_bytes_max: u64) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let memory = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
@@ -91,14 +134,14 @@ pub(crate) struct Machine {
 impl Machine {
     /// Falls back to smaller pools, and at last to none, where the address space is limited.
     pub(crate) fn new(
-        profile: Profile,
+        kind: EngineKind,
         instances: u32,
         memory_bytes_max: u64,
     ) -> wasmtime::Result<Self> {
         let mut failure = None;
         for instances in [instances, instances / 8, 0] {
-            match Engine::new(&config(profile, instances, memory_bytes_max)) {
-                Ok(engine) => return Self::link(engine, profile.metering),
+            match Engine::new(&config(kind, instances, memory_bytes_max)) {
+                Ok(engine) => return Self::link(engine, kind.metering),
                 Err(error) => {
                     tracing::warn!(instances, error = %error, "no instance pool of this size; trying a smaller one");
                     failure = Some(error);
@@ -232,5 +275,16 @@ impl Drop for Ticker {
             // The thread only ever parks and counts, so it ends at once; its panic would have been a defect of ours.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RUNTIME;
+
+    #[test]
+    fn the_version_is_the_one_that_is_built() {
+        let workspace = include_str!("../../../Cargo.toml");
+        assert!(workspace.contains(&format!("\nwasmtime = {{ version = \"{RUNTIME}\"")));
     }
 }

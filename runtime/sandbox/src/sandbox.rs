@@ -9,7 +9,7 @@ use crate::folders::Guarded;
 use crate::inspect::{Inspection, inspect};
 use crate::kept::Shelf;
 use crate::limits;
-use crate::machine::{Machine, Profile, Ticker};
+use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
@@ -34,6 +34,9 @@ pub struct SandboxConfig {
     pub cache: Option<PathBuf>,
     /// Where plugins are compiled.
     pub compiler: Compiler,
+    /// Whether code of the plugin folder that was compiled ahead of time (`NAME.cwasm`) is run. It is run unchecked: whoever
+    /// can write to that folder can then do all that this process can.
+    pub precompiled: bool,
     /// Folders of the host that no guest may be granted for writing, nor what holds them; the plugin folder and the
     /// cache are such folders anyway.
     pub guarded: Vec<PathBuf>,
@@ -55,7 +58,8 @@ impl Default for SandboxConfig {
         Self {
             plugins: None,
             cache: None,
-            compiler: Compiler::InProcess,
+            compiler: Compiler::default(),
+            precompiled: false,
             guarded: Vec::new(),
             default_tenant: "000000000000".into(),
             ceilings: Ceilings::default(),
@@ -152,6 +156,7 @@ impl Sandbox {
             default_tenant: config.default_tenant,
             ceilings: config.ceilings,
             instances: config.instances,
+            precompiled: config.precompiled,
             guarded: Guarded {
                 plugins: config.plugins.clone(),
                 cache: config.cache.clone(),
@@ -159,7 +164,7 @@ impl Sandbox {
             },
         };
         let (pooled, memory) = (settings.pooled(), settings.memory_bytes_max());
-        let plain = Machine::new(Profile::USUAL, pooled, memory).map_err(|error| {
+        let plain = Machine::new(EngineKind::USUAL, pooled, memory).map_err(|error| {
             start(
                 crate::code::chain(&error),
                 "is the address space of this process limited?",

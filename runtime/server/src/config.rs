@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    admin::Prices, auth::Authentication, limits::CONNECTIONS_MAX, metrics::Sample, tls::Tls,
+    admin::Prices, auth::Authentication, limits::CONNECTIONS_MAX, metrics::Sample,
+    observe::MachineMetrics, tls::Tls,
 };
 
 /// Reads the sandbox's counters; called once a scrape of `/metrics`.
@@ -21,6 +22,8 @@ pub struct ServerConfig {
     pub tls: Option<Tls>,
     /// What usage costs; without it no cost is told.
     pub prices: Option<Prices>,
+    /// What is counted by state machine; without it `/metrics` has none of it.
+    pub machine_metrics: Option<Arc<MachineMetrics>>,
     /// Account whose resources every request sees that is not authenticated, 12 digits.
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
@@ -36,6 +39,7 @@ impl Default for ServerConfig {
             authentication: None,
             tls: None,
             prices: None,
+            machine_metrics: None,
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
             connections_max: CONNECTIONS_MAX,

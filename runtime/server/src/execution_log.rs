@@ -15,8 +15,8 @@ use std::{
 };
 
 use serde::Serialize;
-use stepwell_engine::{Logged, Observer};
-use stepwell_interp::history_view;
+use stepwell_engine::{Observed, Observer};
+use stepwell_interp::{HistoryView, history_view};
 
 use crate::{
     aws::WireFields,
@@ -42,7 +42,7 @@ struct Counts {
 
 #[derive(Debug)]
 enum Item {
-    Events(Logged),
+    Events(Arc<Observed>),
     /// Answered when all before it is in the file.
     Flush(SyncSender<()>),
 }
@@ -101,9 +101,11 @@ impl ExecutionLog {
 }
 
 impl Observer for ExecutionLog {
-    fn observe(&self, logged: Logged) {
-        let events = logged.entries.len() as u64;
-        if self.queue.try_send(Item::Events(logged)).is_err() {
+    fn observe(&self, observed: &Arc<Observed>) {
+        let events = observed.entries.len() as u64;
+        if observed.logging.is_some()
+            && self.queue.try_send(Item::Events(observed.clone())).is_err()
+        {
             self.counts.dropped(events);
         }
     }
@@ -145,7 +147,7 @@ impl Writer {
         let mut waiting = queue.recv();
         while let Ok(item) = waiting {
             match item {
-                Item::Events(logged) => self.log(&logged),
+                Item::Events(observed) => self.log(&observed),
                 Item::Flush(written) => {
                     self.flush();
                     let _ = written.send(());
@@ -159,9 +161,9 @@ impl Writer {
         }
     }
 
-    fn log(&mut self, logged: &Logged) {
-        for line in lines(logged) {
-            self.append(&line);
+    fn log(&mut self, observed: &Observed) {
+        for line in lines(observed) {
+            self.append(line.as_bytes());
         }
     }
 
@@ -278,34 +280,35 @@ struct Line<'a> {
     log_group: &'a str,
 }
 
-fn lines(logged: &Logged) -> impl Iterator<Item = Vec<u8>> {
-    let Logged {
-        logging,
-        execution_arn,
-        redrives,
-        entries,
-    } = logged;
-    let views = entries
-        .iter()
-        .filter_map(|entry| history_view(entry.id, &entry.event, logging.with_data));
-    let views = views.filter(|view| logging.level.has(view.event_type));
-    views.filter_map(move |view| {
-        let fields = view.details.as_ref().map(|(_, fields)| fields.as_slice());
-        let line = Line {
-            id: view.id.to_string(),
-            event_type: view.event_type,
-            details: WireFields(fields.unwrap_or_default()),
-            redrive_count: redrives.to_string(),
-            previous_event_id: view.previous.to_string(),
-            event_timestamp: view.at.0.to_string(),
-            execution_arn,
-            log_group: &logging.group,
-        };
-        // Values of an execution are JSON, so there is none that could not be written.
-        let mut line = serde_json::to_vec(&line).ok()?;
-        line.push(b'\n');
+fn lines(observed: &Observed) -> impl Iterator<Item = String> {
+    let logged = observed.logging.iter().flat_map(move |logging| {
+        let views = observed.entries.iter();
+        let views =
+            views.filter_map(move |entry| history_view(entry.id, &entry.event, logging.with_data));
+        views.filter(move |view| logging.level.has(view.event_type))
+    });
+    logged.filter_map(move |view| {
+        let mut line = line(observed, &view)?;
+        line.push('\n');
         Some(line)
     })
+}
+
+/// The line of an event of an execution that is logged, without its end.
+pub(crate) fn line(observed: &Observed, view: &HistoryView) -> Option<String> {
+    let fields = view.details.as_ref().map(|(_, fields)| fields.as_slice());
+    let line = Line {
+        id: view.id.to_string(),
+        event_type: view.event_type,
+        details: WireFields(fields.unwrap_or_default()),
+        redrive_count: observed.redrives.to_string(),
+        previous_event_id: view.previous.to_string(),
+        event_timestamp: view.at.0.to_string(),
+        execution_arn: &observed.execution_arn,
+        log_group: &observed.logging.as_ref()?.group,
+    };
+    // Values of an execution are JSON, so there is none that could not be written.
+    serde_json::to_string(&line).ok()
 }
 
 #[cfg(test)]

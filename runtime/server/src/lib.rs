@@ -10,11 +10,15 @@ mod config;
 mod connections;
 mod execution_log;
 mod guard;
+mod in_flight;
 mod lambda;
 mod limits;
+mod lines;
 mod metrics;
+mod observe;
 mod router;
 mod serve;
+mod streams;
 mod tls;
 
 pub use admin::{Prices, WireQuotas, check_rated};
@@ -22,6 +26,10 @@ pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
 pub use execution_log::ExecutionLog;
 pub use metrics::{Sample, SampleKind};
+pub use observe::{
+    MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry, WebhookConfig, WebhookError,
+    Webhooks,
+};
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};

@@ -8,8 +8,29 @@ pub(crate) const BODY_BYTES_MAX: usize = 1_049_600;
 /// Bytes of a request's body with raised limits; ours: a payload of 16 MiB, whose quotes are escaped within the body.
 pub(crate) const BODY_BYTES_MAX_RAISED: usize = 40 * 1_048_576;
 
+/// State machines with a concurrency limit that metrics tell of one by one; ours.
+pub(crate) const LINES_TOLD_MAX: usize = 100;
+
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
+
+/// Bytes of bodies of requests that are read or served at a time; ours.
+pub(crate) const BODIES_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// Bytes of answers that wait for their clients; ours.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// One account may hold this part of either: a half; ours.
+pub(crate) const IN_FLIGHT_SHARE_MAX: usize = 2;
+
+/// Bytes of a body or an answer that is too small to be counted; ours.
+pub(crate) const IN_FLIGHT_FREE_BYTES: usize = 64 * 1_024;
+
+/// Bytes of an answer that are given to its connection at a time; ours. A shorter one goes whole.
+pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
+
+/// Pages of histories that are put together at a time; ours. Each may have 33 MB, and as much again while it is written.
+pub(crate) const HISTORY_PAGES_MAX: usize = 8;
 
 /// Bytes of a request's body that brings code: Lambda's for CreateFunction.
 pub(crate) const FUNCTION_BODY_BYTES_MAX: usize = 70_167_211;
@@ -52,6 +73,9 @@ pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// themselves, and above `BODY_TIME_MAX`.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
 
+/// Time in which a client has to take something of an answer that fills its connection; ours.
+pub(crate) const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
+
 /// Open connections; ours. One more takes the place of the one that has asked nothing for longest.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
@@ -91,6 +115,18 @@ pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
+/// Messages of a live stream that wait for its client; ours.
+pub(crate) const STREAM_MESSAGES_MAX: usize = 16;
+
+/// A live stream ends when its client takes none of them for so long; ours.
+pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A live stream ends after so long, so that whoever listens proves his key again; ours.
+pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
+pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
+
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;
 
@@ -123,3 +159,65 @@ pub(crate) const LOG_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Files of it that are put aside before the oldest is replaced; ours.
 pub(crate) const LOG_FILES: u32 = 4;
+
+/// State machines with series of their own in `/metrics`; ours. Those of later ones are those of `other`.
+pub(crate) const METRIC_MACHINES_MAX: usize = 1_000;
+
+/// Executions whose attempts are measured at a time; ours. Attempts of others are counted alone.
+pub(crate) const METRIC_ATTEMPTS_MAX: usize = 160_000;
+
+/// Appends of events that wait to become spans and log records; ours. What comes meanwhile is dropped and counted.
+pub(crate) const OTLP_EVENTS_QUEUE_MAX: usize = 8_192;
+
+/// Spans, or log records, that wait to be sent; ours, and a bound of their bytes. What comes meanwhile is dropped and
+/// counted.
+pub(crate) const OTLP_QUEUE_MAX: usize = 32_768;
+pub(crate) const OTLP_QUEUE_BYTES_MAX: usize = 32 << 20;
+
+/// Spans, or log records, of a request to a collector; ours, and a bound of their bytes that one alone may pass.
+pub(crate) const OTLP_BATCH_MAX: usize = 2_048;
+pub(crate) const OTLP_BATCH_BYTES_MAX: usize = 2 << 20;
+
+/// How long spans and log records wait for more before they are sent; ours (OpenTelemetry's batch processors: 5 s and 1 s).
+pub(crate) const OTLP_DELAY: Duration = Duration::from_secs(1);
+
+/// Tries of a request to a collector before its batch is given up, the pause before the second one, which doubles, and at
+/// most; ours.
+pub(crate) const OTLP_TRIES_MAX: u32 = 6;
+pub(crate) const OTLP_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const OTLP_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// How long a shutdown waits for a collector, and for webhooks; ours.
+pub(crate) const SENDING_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Executions whose open spans are in memory; ours. Those of others are read from their histories again.
+pub(crate) const TRACED_EXECUTIONS_MAX: usize = 20_000;
+
+/// Characters of an error's cause in a span's status; ours.
+pub(crate) const SPAN_MESSAGE_CHARS_MAX: usize = 1_024;
+
+/// Time to connect to a collector or a webhook; ours.
+pub(crate) const SENDING_CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes that are read of the answer of a collector or a webhook; ours.
+pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Events that wait in a lane of a webhook; ours. What comes meanwhile is dropped and counted.
+pub(crate) const WEBHOOK_QUEUE_MAX: usize = 1_024;
+
+/// Lanes of a webhook: requests to it at a time; ours. Events of one execution are in one lane.
+pub(crate) const WEBHOOK_LANES: usize = 4;
+
+/// Webhooks of an installation; ours.
+pub(crate) const WEBHOOKS_MAX: usize = 100;
+
+/// Bytes of input and output together that an event carries; EventBridge's for these events (248 KiB).
+pub(crate) const WEBHOOK_DATA_BYTES_MAX: usize = 248 * 1024;
+
+/// Time for a webhook's answer; ours.
+pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// How long an event is tried, the pause before the second try, which doubles, and at most; ours.
+pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3_600);
+pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);

@@ -14,13 +14,24 @@ use prometheus_client::{
     },
     registry::Registry,
 };
-use stepwell_engine::{Engine, Metrics as EngineMetrics};
+use stepwell_engine::{COMMIT_BOUNDS_MS, Engine, Metrics as EngineMetrics};
 use stepwell_interp::Limit;
 
-use crate::{config::SandboxMetrics, tls::TlsCounts};
+use crate::{
+    config::SandboxMetrics,
+    lines,
+    observe::{
+        MachineMetrics,
+        exposition::{describe, histogram},
+    },
+    tls::TlsCounts,
+};
 
 /// Content type of the exposition.
 pub(crate) const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The last line of an exposition.
+const END: &str = "# EOF\n";
 
 /// One number of a component that keeps its own counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -54,6 +65,7 @@ pub(crate) enum Outcome {
 /// The server's own counts, and the door to the others'.
 pub(crate) struct Metrics {
     registry: Registry,
+    engine: Engine,
     operations: Vec<OperationMetrics>,
     open_requests: Gauge,
     pub(crate) connections: ConnectionCounts,
@@ -126,12 +138,14 @@ impl Metrics {
             "Silent connections that had to make room",
             connections.dropped.clone(),
         );
+        let counted = engine.clone();
         registry.register_collector(Box::new(Borrowed(Arc::new(move || {
-            engine_samples(&engine)
+            engine_samples(&counted)
         }))));
         registry.register_collector(Box::new(Borrowed(sandbox)));
         Metrics {
             registry,
+            engine,
             operations,
             open_requests,
             connections,
@@ -181,12 +195,37 @@ impl Metrics {
         metrics.seconds.observe(took.as_secs_f64());
     }
 
-    /// All metrics as OpenMetrics text.
-    pub(crate) fn text(&self) -> String {
+    /// All metrics as OpenMetrics text, `machines` among them.
+    pub(crate) fn text(&self, machines: Option<&MachineMetrics>) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a String takes everything");
-        text
+        if text.ends_with(END) {
+            text.truncate(text.len() - END.len());
+        }
+        self.write_commits(&mut text);
+        if let Some(machines) = machines {
+            machines.write(&mut text, None);
+        }
+        text + END
     }
+
+    fn write_commits(&self, text: &mut String) {
+        let metrics = self.engine.metrics();
+        let name = "stepwell_journal_commit_seconds";
+        let help = "From handing appends to the journal until they are durable";
+        describe(text, name, "histogram", help);
+        let counts = (&COMMIT_BOUNDS_MS[..], &metrics.commit_times[..]);
+        histogram(text, name, "", counts, metrics.commit_ms);
+    }
+}
+
+/// What an account may see of the metrics: the series of its own state machines.
+pub(crate) fn text_of(account: &str, machines: Option<&MachineMetrics>) -> String {
+    let mut text = String::new();
+    if let Some(machines) = machines {
+        machines.write(&mut text, Some(account));
+    }
+    text + END
 }
 
 /// See [`Metrics::open`].
@@ -339,5 +378,6 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             metrics.queue_depth,
         ),
     ]);
+    samples.extend(lines::samples(engine));
     samples
 }

@@ -12,13 +12,16 @@ use axum::{
     routing::{any, get, post},
 };
 use serde::Serialize;
+use stepwell_engine::Role;
 
 use crate::{
     api,
+    auth::Identity,
     aws::{self, Fault},
     guard, lambda,
-    metrics::METRICS_TYPE,
+    metrics::{self, METRICS_TYPE},
     serve::ServerState,
+    streams,
     tls::Tls,
 };
 
@@ -34,6 +37,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))
+        .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run))
         .fallback(unknown)
@@ -69,8 +73,19 @@ async fn guarded(
     }
 }
 
-async fn metrics(State(state): State<Arc<ServerState>>) -> Response<Body> {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], state.metrics.text()).into_response()
+/// An operator sees all numbers, another key those of its account's state machines.
+async fn metrics(
+    State(state): State<Arc<ServerState>>,
+    request: Request,
+) -> Response<Body> {
+    let machines = state.config.machine_metrics.as_deref();
+    let text = match request.extensions().get::<Identity>() {
+        Some(identity) if identity.key.role < Role::Operator => {
+            metrics::text_of(&identity.key.account, machines)
+        }
+        Some(_) | None => state.metrics.text(machines),
+    };
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
 /// 200 while the server takes work; 503 once it shuts down, and as long as its store refuses writes.
@@ -135,7 +150,12 @@ pub(crate) fn error(status: StatusCode, message: &str) -> Response<Body> {
 /// A JSON answer of the paths other than the AWS API.
 pub(crate) fn json(status: StatusCode, answer: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_vec(answer).expect("answers have string keys");
-    let mut response = Response::new(Body::from(text));
+    json_body(status, Body::from(text))
+}
+
+/// The same of a text that is written by now.
+pub(crate) fn json_body(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

@@ -9,7 +9,7 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
-use super::plugin_project;
+use super::{plugin_compile, plugin_project, plugin_registry};
 use crate::args::{CompileArgs, PluginCommand, PolicyArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -67,6 +67,8 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             let sandbox = opened(&plugins, compile, policy, hint)?;
             invoke(&sandbox, &name, &input, json).await
         }
+        PluginCommand::Compile(args) => plugin_compile::compile(args).await,
+        PluginCommand::Pull(args) => plugin_registry::pull(args).await,
         PluginCommand::Uploaded(command) => super::function::function(command).await,
     }
 }
@@ -81,10 +83,10 @@ fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> O
             )
         })
         .usage()?;
-    host::sandbox(Some(plugins), None, host::compiler(compile, false), policy)
+    host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
 }
 
-fn inspection(
+pub(super) fn inspection(
     path: &Path,
     tenant: &str,
     plugins: Option<&Path>,
@@ -97,7 +99,7 @@ fn inspection(
             at = path.display()
         )));
     }
-    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false), policy)?;
+    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
     let path = installed(path).unwrap_or_else(|| path.to_owned());
     tokio::task::block_in_place(|| sandbox.inspect(&path, tenant)).usage()
 }
@@ -112,6 +114,9 @@ fn installed(path: &Path) -> Option<PathBuf> {
 
 /// Prints what is wrong; fails when the plugin cannot be called.
 fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
+    if plugin_compile::is_code(path) {
+        return plugin_compile::check(path);
+    }
     let found = inspection(path, TENANT, plugins, compile, Policy::default())?;
     print_problems(&found);
     if !found.usable() {
@@ -125,7 +130,7 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     ))
 }
 
-fn print_problems(found: &Inspection) {
+pub(super) fn print_problems(found: &Inspection) {
     let paint = Paint::stderr();
     for problem in &found.problems {
         let (tone, word) = if problem.fatal {
@@ -151,6 +156,9 @@ fn inspect(
     compile: CompileArgs,
     policy: &PolicyArgs,
 ) -> Outcome {
+    if plugin_compile::is_code(path) {
+        return plugin_compile::inspect(path, as_json);
+    }
     let found = inspection(path, tenant, None, compile, policy::read(policy)?)?;
     if as_json {
         super::print_json(&inspection_json(&found))?;
@@ -172,7 +180,7 @@ fn contract_name(contract: Contract) -> &'static str {
     }
 }
 
-fn format_name(format: Format) -> &'static str {
+pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Component => "component",
         Format::Module => "module",

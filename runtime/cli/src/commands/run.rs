@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::host::{self, Host, Opening};
+use crate::telemetry::Listeners;
 
 /// A role for the API, which wants one; nothing here resolves it.
 pub(super) const ROLE_ARN: &str = "arn:aws:iam::000000000000:role/stepwell";
@@ -37,9 +38,10 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         storage: Some(&args.runtime.storage),
         connections: args.runtime.connections.as_deref(),
         endpoints: &args.services.endpoint,
-        compiler: host::compiler(args.runtime.compile, false),
+        compiler: host::compiler(args.runtime.compile, false)?,
         policy: Some(&args.runtime.policy),
         take_up: true,
+        listeners: Listeners::default(),
     })
     .await?;
     prepare(&host, &program, &definition, args.quiet).await?;

@@ -17,6 +17,7 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening};
 use crate::key_file;
 use crate::table::Table;
+use crate::telemetry::Listeners;
 
 pub(super) async fn tenant(command: TenantCommand) -> Outcome {
     if let Some(endpoint) = place(&command).endpoint() {
@@ -258,9 +259,10 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         storage: None,
         connections: None,
         endpoints: &[],
-        compiler: host::compiler(CompileArgs::default(), false),
+        compiler: host::compiler(CompileArgs::default(), false)?,
         policy: None,
         take_up: false,
+        listeners: Listeners::default(),
     };
     Host::open(opening).await
 }

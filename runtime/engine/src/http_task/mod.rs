@@ -111,12 +111,13 @@ async fn attempt(
             info.tenant
         )));
     };
+    let trace = info.trace_header_of(request);
     let mut call = Call {
         arguments,
         connection: &opened.connection,
         token: None,
         region: info.execution_arn.split(':').nth(3).unwrap_or_default(),
-        trace: info.trace_header.as_deref(),
+        trace: trace.as_deref(),
         bytes_max: if settings.raised_limits {
             PAYLOAD_BYTES_MAX_RAISED
         } else {

@@ -31,8 +31,10 @@ use crate::{
     dispatch,
     integration::{self, Served},
     journal::{Answer, ExecutionId, Verdict},
+    lines,
     pulse::Pulse,
     quotas, reader,
+    record::LineMachine,
     runner::PluginEnd,
     shard::{
         CrashRules, Environment, In, Info, MapRunRequest, Out, Shard, Stored, StoredOpen, Ticket,
@@ -97,8 +99,10 @@ impl ShardLoop {
                 node.is_some_and(|node| node.activities.is_known(&info.tenant, activity))
             }),
             recent: node.recent.clone(),
+            feed: node.feed.clone(),
             observer: node.observer.clone(),
             allowances: node.allowances.clone(),
+            lines: node.lines.clone(),
         };
         let shard = Shard::new(environment, counters.clone());
         ShardLoop {
@@ -199,7 +203,6 @@ impl ShardLoop {
     }
 
     fn committed(&mut self, tickets: Vec<Ticket>, verdicts: Vec<Verdict>) {
-        self.counters.commit();
         self.node.health.note(&verdicts);
         let at = now();
         for (ticket, verdict) in tickets.into_iter().zip(verdicts) {
@@ -220,6 +223,7 @@ impl ShardLoop {
                     execution,
                     closed_too,
                 } => self.load(execution, closed_too),
+                Out::LoadLine { line, machine } => self.load_line(line, machine),
                 Out::Run {
                     execution,
                     info,
@@ -248,13 +252,20 @@ impl ShardLoop {
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
                 Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
-                Out::MapRunOver(map_run) => self.node.items.close(map_run),
+                Out::MapRunOver(map_run) => {
+                    self.node.items.close(map_run);
+                    self.node.backlog.over(map_run);
+                }
             }
         }
         if !writes.is_empty() {
             let verdicts = self.node.journal.commit(writes);
-            self.commits
-                .push(Box::pin(async move { (tickets, verdicts.await) }));
+            let (asked, counters) = (Instant::now(), self.counters.clone());
+            self.commits.push(Box::pin(async move {
+                let verdicts = verdicts.await;
+                counters.commit(asked.elapsed());
+                (tickets, verdicts)
+            }));
         }
     }
 
@@ -276,11 +287,26 @@ impl ShardLoop {
         });
     }
 
+    fn load_line(&self, line: ExecutionId, machine: Option<LineMachine>) {
+        let (node, seat) = (self.node.clone(), self.seat.clone());
+        self.runtime.spawn(async move {
+            let result = lines::stored(node.journal.as_ref(), line, machine).await;
+            seat.tell(In::LineLoaded { line, result });
+        });
+    }
+
     /// Reads items or writes results.
     fn serve_map_run(&self, map_run: ExecutionId, request: Box<MapRunRequest>) {
         let (node, seat) = (self.node.clone(), self.seat.clone());
         let mut turn = node.items.write_turn(map_run, &request);
+        let backlogged = self.backlogged(map_run, &request);
         self.node.spawn_io(async move {
+            if let Some(turn) = backlogged
+                && turn.await.is_err()
+            {
+                // It ended before its turn came.
+                return;
+            }
             if let Some(turn) = &mut turn {
                 turn.comes().await;
             }
@@ -292,6 +318,26 @@ impl ShardLoop {
                 input,
             });
         });
+    }
+
+    /// The turn of a map run that is to wait until others have ended.
+    fn backlogged(
+        &self,
+        map_run: ExecutionId,
+        request: &MapRunRequest,
+    ) -> Option<oneshot::Receiver<()>> {
+        match request {
+            MapRunRequest::Read {
+                tenant,
+                first,
+                start,
+                ..
+            } => {
+                let raised = start.parent.raised_limits;
+                self.node.backlog.turn(tenant, map_run, *first > 0, raised)
+            }
+            MapRunRequest::WritePart { .. } | MapRunRequest::WriteManifest { .. } => None,
+        }
     }
 
     /// Queues an activity's task; fails it when there is no such activity.

@@ -1,4 +1,4 @@
-//! What state machines log of their executions. A durable execution's events are told once they are durable, and after a
+//! What observers are told of executions. A durable execution's events are told once they are durable, and after a
 //! crash in between not at all; an EXPRESS one keeps none of them, so they are told as they come once its start is durable,
 //! and again when a crash makes it begin again.
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     api::HistoryEntry,
     journal::ExecutionId,
-    logging::{Logged, Observer},
+    observer::{Observed, Observer},
     reader,
 };
 
@@ -32,7 +32,7 @@ pub(super) fn log_unkept(
     taken: &Taken,
 ) -> Vec<HistoryEntry> {
     let kept = matches!(loaded.mode, Mode::Durable);
-    if kept || observer.is_none() || loaded.info.logging.is_none() {
+    if kept || observer.is_none() {
         return Vec::new();
     }
     let entries = reader::public_entries(&taken.events, loaded.next_logged);
@@ -45,15 +45,20 @@ pub(super) fn log_unkept(
 }
 
 fn tell(observer: Option<&Arc<dyn Observer>>, loaded: &Loaded, entries: Vec<HistoryEntry>) {
-    let (Some(observer), Some(logging)) = (observer, &loaded.info.logging) else {
+    let (Some(observer), Some(run)) = (observer, loaded.run.execution()) else {
         return;
     };
     if !entries.is_empty() {
-        observer.observe(Logged {
-            logging: logging.clone(),
+        observer.observe(&Arc::new(Observed {
+            tenant: loaded.info.tenant.clone(),
             execution_arn: loaded.info.execution_arn.clone(),
-            redrives: loaded.run.redrives(),
+            start: run.shared_start(),
+            started_at: run.started_at(),
+            redrives: run.redrives(),
+            redriven_at: run.redriven_at(),
+            logging: loaded.info.logging.clone(),
+            trace: loaded.info.trace(),
             entries,
-        });
+        }));
     }
 }

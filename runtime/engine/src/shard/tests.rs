@@ -22,7 +22,8 @@ use crate::{
         NewExecution, Partition, Refused, ScopeId, StoredSegment, Write,
     },
     limits::{OWED_MS_MAX, TURN_MS_MAX},
-    logging::{LogLevel, Logged, Logging, Observer},
+    logging::{LogLevel, Logging},
+    observer::{Observed, Observer},
     reader::Decoder,
     record::{self, InboxItem},
 };
@@ -75,8 +76,10 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         fresh_ms: u64::MAX,
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
         recent: Arc::default(),
+        feed: Arc::default(),
         observer,
         allowances: Arc::default(),
+        lines: Arc::default(),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);
@@ -100,6 +103,8 @@ fn info(name: &str) -> Arc<Info> {
             with_data: false,
             group: "g".into(),
         }),
+        line: None,
+        traced: false,
     })
 }
 
@@ -126,6 +131,7 @@ fn start_as(
         express: mode != Mode::Durable,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::empty_object(),
     };
     let (reply, started) = oneshot::channel();
@@ -133,7 +139,7 @@ fn start_as(
         id,
         info: info(&name),
         program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
-        start: Box::new(start),
+        first: Input::Started(Box::new(start)),
         new: NewExecution {
             scope: ScopeId(1),
             version: None,
@@ -195,6 +201,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
             Out::Load { .. }
+            | Out::LoadLine { .. }
             | Out::Begin { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)
@@ -662,7 +669,7 @@ impl Log {
 }
 
 impl Observer for Log {
-    fn observe(&self, logged: Logged) {
+    fn observe(&self, logged: &Arc<Observed>) {
         let names = logged.entries.iter();
         let names = names.filter_map(|entry| event_type(&entry.event.what));
         self.0.lock().unwrap().extend(names);

@@ -258,6 +258,11 @@ impl Run {
         self.variables_bytes
     }
 
+    /// All states that are entered and not exited, in no order.
+    pub(crate) fn visits(&self) -> impl Iterator<Item = &Visit> {
+        self.frames.iter().filter_map(Frame::visit)
+    }
+
     /// The frame whose turn it is.
     pub(crate) fn next_ready(&self) -> Option<FrameId> {
         self.ready.first_key_value().map(|(_, id)| *id)
@@ -366,7 +371,7 @@ impl Run {
     }
 
     /// What was fixed at the start, to be kept by others.
-    pub(crate) fn shared_start(&self) -> Arc<Start> {
+    pub fn shared_start(&self) -> Arc<Start> {
         self.start.clone().unwrap_or_default()
     }
 
@@ -445,6 +450,7 @@ pub(crate) fn attempt_effects(visit: &Visit, attempt: &Attempt, effects: &mut Ve
         effects.push(Effect::RunTask(TaskRequest {
             task: attempt.id,
             state: visit.state.clone(),
+            entered_id: visit.entered_id,
             resource: attempt.resource.clone(),
             parameters: attempt.parameters.clone(),
             retry_count: visit.retries,

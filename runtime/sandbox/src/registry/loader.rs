@@ -5,7 +5,7 @@ use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
 use crate::limits;
-use crate::machine::{Machine, Metering, Profile};
+use crate::machine::{Machine, Metering, EngineKind};
 use crate::manifest::Limits;
 use crate::queue::Queue;
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 /// Makes a file into a plugin.
 pub(crate) struct Loader {
     plain: Arc<Machine>,
-    others: Mutex<BTreeMap<Profile, Arc<Machine>>>,
+    others: Mutex<BTreeMap<EngineKind, Arc<Machine>>>,
     pub(crate) cache: Cache,
     pub(crate) compiler: Compiler,
     pub(crate) settings: Settings,
@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) ceilings: Ceilings,
     pub(crate) instances: u32,
     pub(crate) guarded: Guarded,
+    /// Whether code of the plugin folder that was compiled ahead of time is run.
+    pub(crate) precompiled: bool,
 }
 
 impl Settings {
@@ -69,25 +71,25 @@ impl Loader {
         }
     }
 
-    /// The engine for a profile; but for the usual one they are made when first needed.
-    pub(crate) fn machine(&self, profile: Profile) -> Result<Arc<Machine>, String> {
-        if profile == Profile::USUAL {
+    /// The engine for a kind; but for the usual one they are made when first needed.
+    pub(crate) fn machine(&self, kind: EngineKind) -> Result<Arc<Machine>, String> {
+        if kind == EngineKind::USUAL {
             return Ok(self.plain.clone());
         }
         let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(machine) = others.get(&profile) {
+        if let Some(machine) = others.get(&kind) {
             return Ok(machine.clone());
         }
         // A pool takes terabytes of addresses, so that engines of odd stacks do without: a call takes 30 µs more.
-        let instances = match profile.stack_bytes == Profile::USUAL.stack_bytes {
+        let instances = match kind.stack_bytes == EngineKind::USUAL.stack_bytes {
             true => self.settings.pooled(),
             false => 0,
         };
-        let machine = Machine::new(profile, instances, self.settings.memory_bytes_max())
+        let machine = Machine::new(kind, instances, self.settings.memory_bytes_max())
             .map_err(|error| format!("no engine of its kind: {}", crate::code::chain(&error)))?;
         (self.on_engine)(machine.engine.clone());
         let machine = Arc::new(machine);
-        others.insert(profile, machine.clone());
+        others.insert(kind, machine.clone());
         Ok(machine)
     }
 
@@ -108,12 +110,12 @@ impl Loader {
     }
 
     /// The engine that a plugin needs, as far as its limits say.
-    pub(crate) fn profile(limits: &Limits) -> Profile {
+    pub(crate) fn kind(limits: &Limits) -> EngineKind {
         let metering = match limits.fuel {
             Some(_) => Metering::Fuel,
             None => Metering::Off,
         };
-        Profile {
+        EngineKind {
             metering,
             stack_bytes: limits.stack_bytes,
         }

@@ -13,6 +13,7 @@ mod hostile;
 mod inspection;
 mod network;
 mod outcomes;
+mod precompiled;
 mod reuse;
 mod rig;
 mod steady;

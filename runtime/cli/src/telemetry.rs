@@ -1,0 +1,116 @@
+//! Who hears of the executions of a server: what is counted of them, a collector, webhooks. Hides which of them there are.
+
+use std::sync::Arc;
+
+use anyhow::anyhow;
+use stepwell_engine::{Engine, Observer};
+use stepwell_server::{
+    MachineMetrics, OtlpSettings, Sample, Telemetry, WebhookConfig, WebhookError, Webhooks,
+};
+
+use crate::args::{CompressionArg, ProtocolArg, TelemetryArgs};
+use crate::exit::{Outcome, Stop};
+use crate::given;
+
+/// See the module.
+#[derive(Clone, Default)]
+pub(crate) struct Listeners {
+    pub(crate) machine_metrics: Option<Arc<MachineMetrics>>,
+    telemetry: Option<Arc<Telemetry>>,
+    webhooks: Option<Arc<Webhooks>>,
+}
+
+impl Listeners {
+    /// Those that the arguments ask for.
+    pub(crate) fn start(args: &TelemetryArgs) -> Outcome<Listeners> {
+        Ok(Listeners {
+            machine_metrics: Some(Arc::default()),
+            telemetry: telemetry(args)?.map(Arc::new),
+            webhooks: webhooks(args)?.map(Arc::new),
+        })
+    }
+
+    pub(crate) fn observers(&self) -> Vec<Arc<dyn Observer>> {
+        let metrics = self.machine_metrics.clone();
+        let metrics = metrics.map(|metrics| metrics as Arc<dyn Observer>);
+        let telemetry = self.telemetry.clone();
+        let telemetry = telemetry.map(|telemetry| telemetry as Arc<dyn Observer>);
+        let webhooks = self.webhooks.clone();
+        let webhooks = webhooks.map(|webhooks| webhooks as Arc<dyn Observer>);
+        let all = metrics.into_iter().chain(telemetry).chain(webhooks);
+        all.collect()
+    }
+
+    /// Tells those who need it where earlier events are.
+    pub(crate) fn attach(&self, engine: &Engine) {
+        if let Some(telemetry) = &self.telemetry {
+            telemetry.attach(engine.clone());
+        }
+    }
+
+    /// Their own counts.
+    pub(crate) fn samples(&self) -> Vec<Sample> {
+        let telemetry = self.telemetry.iter().flat_map(|telemetry| telemetry.samples());
+        let webhooks = self.webhooks.iter().flat_map(|webhooks| webhooks.samples());
+        telemetry.chain(webhooks).collect()
+    }
+
+    /// Sends what waits, but not for long.
+    pub(crate) async fn close(&self) {
+        let telemetry = async {
+            if let Some(telemetry) = &self.telemetry {
+                telemetry.close().await;
+            }
+        };
+        let webhooks = async {
+            if let Some(webhooks) = &self.webhooks {
+                webhooks.close().await;
+            }
+        };
+        tokio::join!(telemetry, webhooks);
+    }
+}
+
+fn telemetry(args: &TelemetryArgs) -> Outcome<Option<Telemetry>> {
+    // The only one there is.
+    let ProtocolArg::HttpProtobuf = args.otlp_protocol;
+    if args.no_otlp {
+        return Ok(None);
+    }
+    let settings = OtlpSettings {
+        endpoint: args.otlp_endpoint.clone(),
+        traces_endpoint: args.otlp_traces_endpoint.clone(),
+        logs_endpoint: args.otlp_logs_endpoint.clone(),
+        headers: args.otlp_headers.clone(),
+        traces_headers: args.otlp_traces_headers.clone(),
+        logs_headers: args.otlp_logs_headers.clone(),
+        timeout_ms: args.otlp_timeout,
+        gzip: args.otlp_compression == CompressionArg::Gzip,
+        service_name: args.service_name.clone(),
+        resource_attributes: args.resource_attributes.clone(),
+    };
+    let config = settings.read().map_err(|why| {
+        Stop::Usage(anyhow!(
+            "{why}\nhint: --otlp-… says where telemetry goes, or an OTEL_… variable of the environment"
+        ))
+    })?;
+    let started = config.map(Telemetry::start).transpose();
+    started.map_err(|error| Stop::Runtime(anyhow!("telemetry cannot be sent: {error}")))
+}
+
+fn webhooks(args: &TelemetryArgs) -> Outcome<Option<Webhooks>> {
+    let Some(path) = &args.webhooks else {
+        return Ok(None);
+    };
+    let shown = path.display();
+    let config: WebhookConfig = toml::from_str(&given::read(path)?).map_err(|error| {
+        // The text around it may hold a secret.
+        let (why, at) = (error.message(), error.span().map_or(0, |span| span.start));
+        Stop::Usage(anyhow!("`{shown}` holds no webhooks: {why} (byte {at})"))
+    })?;
+    let started = Webhooks::start(config).map_err(|error| match error {
+        WebhookError::Wrong(..) => Stop::Usage(anyhow!("`{shown}`: {error}")),
+        WebhookError::Start(_) => Stop::Runtime(anyhow!("{error}")),
+    });
+    started.map(Some)
+}

@@ -22,9 +22,7 @@ pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PolicyArgs, PrecompiledArg};
-pub(crate) use serve::{
-    RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas,
-};
+pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 

@@ -50,7 +50,10 @@ impl Listeners {
 
     /// Their own counts.
     pub(crate) fn samples(&self) -> Vec<Sample> {
-        let telemetry = self.telemetry.iter().flat_map(|telemetry| telemetry.samples());
+        let telemetry = self
+            .telemetry
+            .iter()
+            .flat_map(|telemetry| telemetry.samples());
         let webhooks = self.webhooks.iter().flat_map(|webhooks| webhooks.samples());
         telemetry.chain(webhooks).collect()
     }

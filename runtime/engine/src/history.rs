@@ -200,7 +200,6 @@ impl Filling {
     }
 
     fn is_full(&self) -> bool {
-        self.entries.len() >= self.most
-            || (self.bytes > self.bytes_max && self.entries.len() > 1)
+        self.entries.len() >= self.most || (self.bytes > self.bytes_max && self.entries.len() > 1)
     }
 }

@@ -241,7 +241,7 @@ impl Call<'_> {
             trace_header.as_deref(),
             self.request,
         )
-            .map_err(Refusal::Missing)
+        .map_err(Refusal::Missing)
     }
 
     async fn sdk(&self, action: &str) -> TaskOutcome {

@@ -13,8 +13,8 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Observed, Observer, Options,
-    PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
+    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Observed, Observer,
+    Options, PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
 };
 use stepwell_interp::{OnCrash, What};
 use stepwell_query::Value;

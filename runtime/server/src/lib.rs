@@ -27,8 +27,8 @@ pub use config::{SandboxMetrics, ServerConfig};
 pub use execution_log::ExecutionLog;
 pub use metrics::{Sample, SampleKind};
 pub use observe::{
-    MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry, WebhookConfig, WebhookError,
-    Webhooks,
+    MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry, WebhookConfig,
+    WebhookError, Webhooks,
 };
 pub use router::router;
 pub use serve::{ServerState, serve};

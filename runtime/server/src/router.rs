@@ -74,10 +74,7 @@ async fn guarded(
 }
 
 /// An operator sees all numbers, another key those of its account's state machines.
-async fn metrics(
-    State(state): State<Arc<ServerState>>,
-    request: Request,
-) -> Response<Body> {
+async fn metrics(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
     let machines = state.config.machine_metrics.as_deref();
     let text = match request.extensions().get::<Identity>() {
         Some(identity) if identity.key.role < Role::Operator => {

@@ -92,12 +92,7 @@ pub(crate) struct TelemetryArgs {
     )]
     pub(crate) otlp_compression: CompressionArg,
     /// How the collector is spoken to
-    #[arg(
-        long,
-        value_enum,
-        env = "OTEL_EXPORTER_OTLP_PROTOCOL",
-        default_value_t
-    )]
+    #[arg(long, value_enum, env = "OTEL_EXPORTER_OTLP_PROTOCOL", default_value_t)]
     pub(crate) otlp_protocol: ProtocolArg,
     /// Name of this server in traces and logs; `stepwell` when absent
     #[arg(

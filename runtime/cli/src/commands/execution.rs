@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
-use super::fork;
 use super::follow::{self, Followed, Since};
+use super::fork;
 use super::map_runs::{self, MapRun};
 use super::prepare::prepare_stored;
 use super::run::express_result;

@@ -5,7 +5,7 @@ use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
 use crate::limits;
-use crate::machine::{Machine, Metering, EngineKind};
+use crate::machine::{EngineKind, Machine, Metering};
 use crate::manifest::Limits;
 use crate::queue::Queue;
 use std::collections::BTreeMap;

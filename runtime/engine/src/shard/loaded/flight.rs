@@ -99,10 +99,7 @@ impl Loaded {
         let taken = again.into_iter().filter(|(input, _)| {
             !matches!(
                 input,
-                Input::Continue
-                    | Input::Started(_)
-                    | Input::Forked(_)
-                    | Input::TimerDue { .. }
+                Input::Continue | Input::Started(_) | Input::Forked(_) | Input::TimerDue { .. }
             )
         });
         // Messages come back from the store itself.

@@ -91,7 +91,14 @@ impl Loaded {
             match effect {
                 Effect::StartMapRun(start) => {
                     let to = new_id(id, at);
-                    send.push(map_run::begin(id, info, to, at, self.run.redrives(), *start));
+                    send.push(map_run::begin(
+                        id,
+                        info,
+                        to,
+                        at,
+                        self.run.redrives(),
+                        *start,
+                    ));
                 }
                 Effect::RedriveMapRun { map_run, redrive } => {
                     send.push(map_run::redrive(map_run, redrive));

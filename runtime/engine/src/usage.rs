@@ -65,6 +65,8 @@ impl Engine {
 fn count(used: &mut Amounts, event: &Event) {
     match &event.what {
         What::ExecutionStarted { .. } => used.add(Meter::Executions, 1),
+        // What it begins with was done by the execution that it comes from.
+        What::Forked { .. } => *used = Amounts::of(&[(Meter::Executions, 1)]),
         What::ExecutionRedriven { .. } => used.add(Meter::Redrives, 1),
         What::ExecutionSucceeded { .. }
         | What::ExecutionFailed { .. }

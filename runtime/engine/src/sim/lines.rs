@@ -58,6 +58,8 @@ impl World {
             logging: None,
             items: 0,
             line: None,
+            traced: false,
+            traced: false,
         };
         let mut machine = MachineRecord::deleted(&meta, false);
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());

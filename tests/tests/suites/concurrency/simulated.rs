@@ -177,6 +177,7 @@ fn start(number: u64, express: bool) -> Start {
         express,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::from("a"),
     }
 }

@@ -59,7 +59,6 @@ impl World {
             items: 0,
             line: None,
             traced: false,
-            traced: false,
         };
         let mut machine = MachineRecord::deleted(&meta, false);
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());

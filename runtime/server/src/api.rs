@@ -16,8 +16,14 @@ use stepwell_engine::{Error, KeptLog, PageRequest, TaskLogLevel, TaskLogLine};
 use stepwell_interp::Usage;
 
 use crate::{
-    auth::Identity, aws, connections::HangUp, in_flight, limits::PAGE_ITEMS_MAX, router,
-    serve::ServerState, streams,
+    auth::Identity,
+    aws::{self, Seconds},
+    connections::HangUp,
+    in_flight,
+    limits::PAGE_ITEMS_MAX,
+    router,
+    serve::ServerState,
+    streams,
 };
 
 /// Wire form of the query of a history page.
@@ -194,14 +200,19 @@ pub(crate) async fn logs(
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
         next_token: query.next_token,
     };
-    match state.engine.attempt_logs(&caller, &arn, &page).await {
-        Ok(found) => {
-            let answer = LogsAnswer {
-                attempts: found.items.into_iter().map(attempt).collect(),
-                next_token: found.next_token,
-            };
-            router::json(StatusCode::OK, &answer)
-        }
+    let _turn = state.page_turn().await;
+    let found = state.engine.attempt_logs(&caller, &arn, &page).await;
+    let answer = found.and_then(|found| {
+        let page = LogsAnswer {
+            attempts: found.items.into_iter().map(attempt).collect(),
+            next_token: found.next_token,
+        };
+        let text = serde_json::to_vec(&page).expect("answers have string keys");
+        let place = state.answer_place(identity.as_deref(), text.len())?;
+        Ok(in_flight::body(text, place))
+    });
+    match answer {
+        Ok(body) => router::json_body(StatusCode::OK, body),
         Err(error) => problem(error),
     }
 }

@@ -107,7 +107,6 @@ pub(crate) struct StartPlace {
     /// It was given to what is durable.
     settled: bool,
     /// Of a synchronous execution: its place under the concurrency limit of its state machine.
-    #[expect(dead_code, reason = "it is held")]
     reservation: Option<Reservation>,
 }
 

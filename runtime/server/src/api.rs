@@ -18,7 +18,6 @@ use stepwell_interp::Usage;
 use crate::{
     auth::Identity,
     aws::{self, Seconds},
-    connections::HangUp,
     in_flight,
     limits::PAGE_ITEMS_MAX,
     router,
@@ -47,7 +46,6 @@ pub(crate) async fn events(
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
-    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -58,8 +56,7 @@ pub(crate) async fn events(
     if streams::is_asked(&headers) {
         let after = query.last_event_id.as_deref();
         let place = streams::place(&headers, after);
-        let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
-        return streams::execution(state, caller, arn, place, hang_up).await;
+        return streams::execution(state, caller, arn, place).await;
     }
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),

@@ -3,8 +3,8 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, sync::Arc};
 
-use stepwell_engine::sim::{self, Signal, Signals, SimStore, World, WorldOptions};
-use stepwell_interp::{Event, FailedAt, TaskId, TaskOutcome, TaskRequest, What};
+use stepwell_engine::sim::{self, ExecutionId, Signal, Signals, SimStore, World, WorldOptions};
+use stepwell_interp::{Event, FailedAt, Fork, TaskId, TaskOutcome, TaskRequest, What};
 
 use crate::{
     case::Case,
@@ -26,8 +26,34 @@ pub struct Outcome {
 
 /// Runs a case on a store; crashes after that many appends when asked.
 pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Outcome, String> {
+    let start = driver::start(case.input.clone(), false);
+    begin(case, &case.script, store, crash_after, |world| {
+        world.start(0, &case.definition, start)
+    })
+}
+
+/// Runs a fork of a case, whose tasks do what is left of its script.
+pub fn fork(
+    case: &Case,
+    script: &Script,
+    fork: Fork,
+    store: SimStore,
+    crash_after: Option<u64>,
+) -> Result<Outcome, String> {
+    begin(case, script, store, crash_after, |world| {
+        world.fork(0, &case.definition, fork)
+    })
+}
+
+fn begin(
+    case: &Case,
+    script: &Script,
+    store: SimStore,
+    crash_after: Option<u64>,
+    begun: impl FnOnce(&mut World) -> Result<ExecutionId, String>,
+) -> Result<Outcome, String> {
     let acts = Acts {
-        script: case.script.clone(),
+        script: script.clone(),
         known: BTreeMap::new(),
     };
     let options = WorldOptions {
@@ -37,16 +63,15 @@ pub fn run(case: &Case, store: SimStore, crash_after: Option<u64>) -> Result<Out
         ..WorldOptions::default()
     };
     let mut world = World::new(options, Box::new(Shared(Rc::new(RefCell::new(acts)))));
-    let start = driver::start(case.input.clone(), false);
     for (arn, definition) in &case.machines {
         world.machine(arn, definition)?;
     }
-    let id = world.start(0, &case.definition, start)?;
-    if let Some(stop) = &case.script.stop {
+    let id = begun(&mut world)?;
+    if let Some(stop) = &script.stop {
         let text = |text: &Option<String>| text.as_deref().map(Into::into);
         world.stop_after(id, stop.after_ms, text(&stop.error), text(&stop.cause));
     }
-    world.redrive_after(id, &case.script.redrives_ms);
+    world.redrive_after(id, &script.redrives_ms);
     world.pass_quickly();
     world.run(RUN_MS)?;
     let (_, events) = world

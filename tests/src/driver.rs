@@ -7,8 +7,8 @@ use std::sync::Arc;
 use stepwell_asl::{Pattern, Program, Target};
 use stepwell_engine::sim;
 use stepwell_interp::{
-    ChildId, Effect, Ending, Env, Event, Input, MapRunInput, MapRunStart, RedrivenBy, Run, Start,
-    TaskId, TaskOutcome, TaskRequest, Timestamp, step,
+    ChildId, Effect, Ending, Env, Event, Fork, Input, MapRunInput, MapRunStart, RedrivenBy, Run,
+    Start, TaskId, TaskOutcome, TaskRequest, Timestamp, step,
 };
 use stepwell_query::Value;
 
@@ -97,6 +97,7 @@ pub fn start(input: Value, express: bool) -> Start {
         express,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input,
     }
 }
@@ -110,6 +111,19 @@ pub fn drive(
 ) -> Driven {
     let redrives = tasks.redrives_ms();
     drive_from(STARTED_AT, program, start, tasks, stop, redrives)
+}
+
+/// Runs a fork to the end, from the start time of every run; redrives it so long after each of its ends.
+pub fn drive_fork(
+    program: &Program,
+    fork: Fork,
+    tasks: &mut dyn Tasks,
+    redrives: Vec<u64>,
+) -> Driven {
+    let mut driver = Driver::new(STARTED_AT, program, tasks);
+    driver.feed(Input::Forked(Arc::new(fork)));
+    driver.drive(redrives);
+    driver.driven
 }
 
 fn drive_from(
@@ -475,6 +489,7 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::TaskWaits { task, .. }
         | Input::Heartbeat { task } => Some(*task),
         Input::Started(_)
+        | Input::Forked(_)
         | Input::Continue
         | Input::MapRun(_)
         | Input::TimerDue { .. }

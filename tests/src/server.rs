@@ -322,8 +322,14 @@ impl Client {
         headers: &str,
     ) -> Result<Value, CallError> {
         let body = request.to_string();
+        // Names of the service's own operations have no dot.
+        let service = if operation.contains('.') {
+            ""
+        } else {
+            "AWSStepFunctions."
+        };
         let head = format!(
-            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: AWSStepFunctions.{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: {}\r\nX-Amz-Target: {service}{operation}\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: {}\r\n{headers}Connection: close\r\n\r\n",
             self.address,
             body.len()
         );
@@ -475,6 +481,11 @@ impl Dice {
             Err(_) => std::time::UNIX_EPOCH.elapsed()?.as_secs(),
         };
         Ok((seed, Dice(seed)))
+    }
+
+    /// Those of a seed.
+    pub fn of(seed: u64) -> Dice {
+        Dice(seed)
     }
 
     /// Dice that go their own way.

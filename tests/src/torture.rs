@@ -262,6 +262,7 @@ fn start(machine: &str, number: u64) -> Start {
         express: false,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::parse(r#"{"items":[1,2,3,4,5]}"#).unwrap_or(Value::Null),
     }
 }

@@ -10,6 +10,7 @@ fn main() {
     trials.extend(suites::runs::trials());
     trials.extend(suites::boxes::trials());
     trials.extend(suites::four_ways::trials());
+    trials.extend(suites::forks::trials());
     trials.extend(suites::recorded::trials());
     trials.extend(suites::segments::trials());
     trials.extend(suites::limits::trials());
@@ -17,6 +18,7 @@ fn main() {
     trials.extend(suites::workflows::trials());
     trials.extend(suites::random::trials());
     trials.extend(suites::kill::trials());
+    trials.extend(suites::concurrency::trials());
     trials.extend(suites::hostile::trials());
     trials.extend(suites::http_tasks::trials());
     trials.extend(suites::services::trials());
@@ -27,6 +29,8 @@ fn main() {
     trials.extend(suites::functions::trials());
     trials.extend(suites::clients::trials());
     trials.extend(suites::recorded_wire::trials());
+    trials.extend(suites::precompiled::trials());
+    trials.extend(suites::registry::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
     trials.extend(suites::tidy::trials());

@@ -4,6 +4,7 @@
 mod bench;
 mod binaries;
 mod demo;
+mod edge;
 mod examples;
 mod fuzz;
 mod guests;
@@ -47,6 +48,14 @@ enum Chore {
     },
     /// Build the programs that test the sandbox into target/guests
     Guests,
+    /// Build the program for small machines, without a compiler; print its size, start and memory
+    Edge {
+        /// Static for another machine, as aarch64-unknown-linux-musl; `static` stands for all of them
+        targets: Vec<String>,
+        /// Measure this program instead
+        #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+        program: Option<PathBuf>,
+    },
     /// Measure executions, tasks and the process in release; `-- --help` tells the options
     Bench {
         /// Rows or groups to measure, and options
@@ -108,6 +117,7 @@ fn main() -> Result<()> {
             eprintln!("guests are in {}", tools::shown(&guests::build()?));
             Ok(())
         }
+        Chore::Edge { targets, program } => edge::edge(&targets, program),
         Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Differential { pairs, seed } => differential(pairs, seed),
         Chore::Fuzz {

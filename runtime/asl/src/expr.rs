@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use stepwell_query::{
-    Expression, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath, Template, TemplateError,
-    Value,
+    Expression, INTRINSIC_FUNCTIONS, JsonataTemplate, Path, PathExpr, PathRoot, ReferencePath,
+    Template, TemplateError, Value,
 };
 
 use crate::codes::Code;
@@ -306,6 +306,7 @@ impl<'d> Node<'d> {
             ));
         }
         diagnostic.value = Some(shortened(&error.text));
+        diagnostic.hint = function_hint(&error.text);
         self.report.add(diagnostic);
     }
 
@@ -343,8 +344,20 @@ fn gives_string(call: &str) -> bool {
         .is_some_and(|(name, _)| STRING_FUNCTIONS.contains(&name.trim()))
 }
 
+/// The intrinsic function that was probably meant, where a text calls one that there is not.
+fn function_hint(text: &str) -> Option<String> {
+    let calls = text.match_indices("States.").map(|(at, _)| {
+        let call = &text[at..];
+        let end = call.find(|c: char| !c.is_ascii_alphanumeric() && c != '.');
+        &call[..end.unwrap_or(call.len())]
+    });
+    calls
+        .filter(|name| !INTRINSIC_FUNCTIONS.contains(name))
+        .find_map(|name| nearest(name, INTRINSIC_FUNCTIONS.iter().copied()))
+}
+
 /// Whether a text is written like a path into the input or context, or like an intrinsic call.
-fn looks_like_path(text: &str) -> bool {
+pub(crate) fn looks_like_path(text: &str) -> bool {
     let begun = text.starts_with("$.")
         || text.starts_with("$$.")
         || text.starts_with("$[")
@@ -353,10 +366,10 @@ fn looks_like_path(text: &str) -> bool {
 }
 
 /// What is called with a string: the name of the member it is, where it stands, and its text.
-type Visit<'v, 'd> = dyn FnMut(Option<&Arc<str>>, &Node<'d>, &'d str) + 'v;
+pub(crate) type Visit<'v, 'd> = dyn FnMut(Option<&Arc<str>>, &Node<'d>, &'d str) + 'v;
 
 /// Calls `visit` with each string below the node, and the name of the member it is.
-fn each_string<'d>(node: &Node<'d>, name: Option<&Arc<str>>, visit: &mut Visit<'_, 'd>) {
+pub(crate) fn each_string<'d>(node: &Node<'d>, name: Option<&Arc<str>>, visit: &mut Visit<'_, 'd>) {
     match node.value {
         Value::String(text) => visit(name, node, text),
         Value::Array(items) => {

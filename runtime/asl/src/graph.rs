@@ -61,9 +61,13 @@ pub(crate) fn check_flow(states: &Fields, siblings: &Siblings, start: Start, nes
             .get(name)
             .is_some_and(|id| !reached.contains(id))
         {
-            node.fault(
+            node.fault_with_hint(
                 Code::Unreachable,
                 format!("State \"{name}\" is not reachable."),
+                Some(
+                    "lead to it with \"Next\", \"Default\", a rule or a catcher, or remove it"
+                        .to_owned(),
+                ),
             );
         }
     }

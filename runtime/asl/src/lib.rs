@@ -1,6 +1,7 @@
 //! Amazon States Language: text in, a checked [`Program`] and all [`Diagnostic`]s out. Hides the reading and checking
 //! of definitions; pure, so that a definition means the same whenever and wherever it is loaded.
 
+mod advice;
 mod choice;
 mod codes;
 mod diagnostic;
@@ -37,5 +38,6 @@ pub use program::{
     QueryLanguage, ResultPath, ResultWriter, Retrier, Rules, Selection, Source, State, StateId,
     Succeed, Task, Test, Then, Transformation, Until, Wait, Wildcard,
 };
+pub use reading::variable_name_fault;
 pub use resource::{Pattern, Reply, Resource, Target};
 pub use timestamp::parse_timestamp;

@@ -32,3 +32,9 @@ pub(crate) const TEST_DEPTH_MAX: usize = 50;
 pub(crate) const SOURCE_CHARS_MAX: usize = 500;
 /// Diagnostics of one load after which similar state names are no longer searched for (ours).
 pub(crate) const SEARCHED_HINTS_MAX: usize = 100;
+/// Seconds that an Express execution lasts at most (AWS quota).
+pub(crate) const EXPRESS_SECONDS_MAX: u32 = 300;
+/// Iterations of an inline Map that run at a time (AWS quota).
+pub(crate) const INLINE_CONCURRENCY_MAX: u32 = 40;
+/// Child executions of a map run that run at a time (AWS quota).
+pub(crate) const MAP_RUN_CONCURRENCY_MAX: u32 = 10_000;

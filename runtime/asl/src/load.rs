@@ -78,7 +78,7 @@ pub fn load(text: &str, options: &Options) -> Loaded {
     let Read {
         program,
         diagnostics,
-    } = read(text, options);
+    } = read(text, options, Extent::Whole);
     verdict(program, diagnostics)
 }
 
@@ -93,6 +93,7 @@ pub fn load_stored(text: &str) -> Result<Program, Unloadable> {
             limits: Limits::Raised,
             ..Options::default()
         },
+        Extent::Stored,
     );
     program.ok_or_else(|| Unloadable {
         refusal: refusal(&diagnostics)
@@ -197,7 +198,7 @@ struct Read {
 }
 
 /// Reads what can be represented and reports everything else.
-fn read(text: &str, options: &Options) -> Read {
+fn read(text: &str, options: &Options, extent: Extent) -> Read {
     let value = match parse(text) {
         Ok(value) => value,
         Err(diagnostic) => {
@@ -215,7 +216,7 @@ fn read(text: &str, options: &Options) -> Read {
             report: &report,
         },
         options.kind,
-        Extent::Whole,
+        extent,
     );
     let mut diagnostics = finished(report, &value);
     locate(text, &mut diagnostics, "");

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use crate::advice::advise;
 use crate::choice::choice;
 use crate::codes::Code;
 use crate::graph::{self, Scopes, Start};
@@ -38,6 +39,8 @@ pub(crate) struct Machine<'d> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
     Whole,
+    /// A whole one that was accepted before: nothing is said of what is accepted.
+    Stored,
     SingleState,
 }
 
@@ -78,6 +81,9 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
         comment,
     };
     graph::check_scopes(&program, &machine.scopes, node.report);
+    if extent == Extent::Whole {
+        advise(node, &program, &machine.scopes, kind);
+    }
     Some(program)
 }
 

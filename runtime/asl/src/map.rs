@@ -138,9 +138,21 @@ fn processor_config(config: &Fields, outer: ExecutionType) -> Option<ExecutionTy
     distributed.then(|| execution_type.unwrap_or(outer))
 }
 
+/// Fields that a distributed Map alone heeds.
+const DISTRIBUTED_ONLY: &[&str] = &[
+    "ItemReader",
+    "ItemBatcher",
+    "ResultWriter",
+    "Label",
+    "ToleratedFailureCount",
+    "ToleratedFailureCountPath",
+    "ToleratedFailurePercentage",
+    "ToleratedFailurePercentagePath",
+];
+
 /// Warns of the fields that only a distributed Map has: the service takes them, and its inline maps do not use them.
 fn inline(state: &Reading, machine: &Machine) {
-    for name in ["ItemReader", "ItemBatcher", "ResultWriter", "Label"] {
+    for name in DISTRIBUTED_ONLY {
         if let Some(node) = state.fields.get(name) {
             let hint = Some("set ItemProcessor.ProcessorConfig.Mode to \"DISTRIBUTED\"".to_owned());
             let message = format!(

@@ -237,6 +237,33 @@ impl<'d> Node<'d> {
         )
     }
 
+    /// The member of that name, when the value is an object that has one.
+    pub(crate) fn below(&self, name: &str) -> Option<Node<'d>> {
+        let value = self.value.as_object()?.get(name)?;
+        Some(self.child(self.place.member(name), value))
+    }
+
+    /// The members with their places, none when the value is no object.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&'d Arc<str>, Node<'d>)> {
+        let members = self.value.as_object().into_iter();
+        members
+            .flat_map(|members| members.iter())
+            .map(|(name, value)| (name, self.child(self.place.member(name), value)))
+    }
+
+    /// The elements with their places, none when the value is no array.
+    pub(crate) fn elements(&self) -> Vec<Node<'d>> {
+        let items = self
+            .value
+            .as_array()
+            .into_iter()
+            .flat_map(|items| items.iter());
+        items
+            .enumerate()
+            .map(|(index, value)| self.child(self.place.item(index), value))
+            .collect()
+    }
+
     /// The elements of an array that must have some.
     pub(crate) fn some_items(&self) -> Option<Vec<Node<'d>>> {
         let items = self.items()?;
@@ -442,7 +469,7 @@ impl<'d> Fields<'d> {
         {
             let at = self.node.place.member(name);
             let (code, message, hint) = match foreign_language(name, language) {
-                Some(message) => (Code::OtherLanguage, message, None),
+                Some(message) => (Code::OtherLanguage, message, other_field(name, language)),
                 None => {
                     let hint = nearest(name, asked.iter().copied());
                     (
@@ -486,6 +513,37 @@ const JSONPATH_ONLY: &[&str] = &[
 
 /// Fields of JSONata states that JSONPath has not.
 const JSONATA_ONLY: &[&str] = &["Arguments", "Output", "Items", "Condition"];
+
+/// What does the work of a field in the state's own language.
+fn other_field(name: &str, language: QueryLanguage) -> Option<String> {
+    let whole = "or add \"QueryLanguage\": \"JSONata\" to the state";
+    let hint = match (language, name) {
+        (QueryLanguage::Jsonata, "InputPath" | "Parameters") => {
+            "\"Arguments\" takes what a Task or Parallel is given, {% $states.input %} for the input"
+                .to_owned()
+        }
+        (QueryLanguage::Jsonata, "ResultSelector" | "ResultPath" | "OutputPath" | "Result") => {
+            "\"Output\" takes what goes on, {% $states.result %} for the result".to_owned()
+        }
+        (QueryLanguage::Jsonata, "Variable") => {
+            "\"Condition\" takes the rule's test: {% $states.input.x = 1 %}".to_owned()
+        }
+        (QueryLanguage::Jsonata, name) => {
+            let plain = name.strip_suffix("Path")?;
+            format!("\"{plain}\" takes an expression: {{% $states.input.x %}}")
+        }
+        (QueryLanguage::JsonPath, "Arguments") => format!("write \"Parameters\", {whole}"),
+        (QueryLanguage::JsonPath, "Output") => {
+            format!("write \"ResultPath\" or \"OutputPath\", {whole}")
+        }
+        (QueryLanguage::JsonPath, "Items") => format!("write \"ItemsPath\", {whole}"),
+        (QueryLanguage::JsonPath, "Condition") => {
+            format!("write \"Variable\" with an operator, {whole}")
+        }
+        (QueryLanguage::JsonPath, _) => return None,
+    };
+    Some(hint)
+}
 
 fn foreign_language(name: &str, language: QueryLanguage) -> Option<String> {
     let (own, other, foreign) = match language {

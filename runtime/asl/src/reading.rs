@@ -175,9 +175,13 @@ impl<'a, 'd> Reading<'a, 'd> {
                 self.target(&next).map(Then::Next)
             }
             (None, false) => {
-                self.fields.node.fault(
+                self.fields.node.fault_with_hint(
                     Code::Missing,
                     "One of these fields is required: [Next, End]",
+                    Some(
+                        "add \"Next\" with the state that follows, or \"End\": true where the flow ends"
+                            .to_owned(),
+                    ),
                 );
                 self.siblings.graph.borrow_mut().broken = true;
                 None
@@ -359,21 +363,29 @@ impl<'a, 'd> Reading<'a, 'd> {
 
 /// Reports a name that no variable can have.
 fn check_variable_name(name: &str, node: &Node) {
+    if let Some(message) = variable_name_fault(name) {
+        node.fault(Code::VariableName, message);
+    }
+}
+
+/// Why no workflow variable can have that name; `None` when one can.
+pub fn variable_name_fault(name: &str) -> Option<String> {
     let mut characters = name.chars();
     let begins = characters
         .next()
         .is_some_and(|c| c.is_alphabetic() || c == '_');
     let sound = begins && characters.all(|c| c.is_alphanumeric() || c == '_');
-    let message = if !sound {
-        format!(
+    if !sound {
+        Some(format!(
             "Variable name '{name}' must be an identifier: letters, digits and '_', not beginning with a digit"
-        )
+        ))
     } else if name.chars().count() > VARIABLE_NAME_CHARS_MAX {
-        format!("Variable name '{name}' exceeds {VARIABLE_NAME_CHARS_MAX} characters")
+        Some(format!(
+            "Variable name '{name}' exceeds {VARIABLE_NAME_CHARS_MAX} characters"
+        ))
     } else if name == "states" {
-        "Variable name 'states' is reserved".to_owned()
+        Some("Variable name 'states' is reserved".to_owned())
     } else {
-        return;
-    };
-    node.fault(Code::VariableName, message);
+        None
+    }
 }

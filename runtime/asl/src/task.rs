@@ -87,6 +87,10 @@ fn resource(state: &Reading, node: &Node) -> Option<Resource> {
 
 /// How a plugin of that name is called, where the text could be one.
 fn plugin_hint(text: &str) -> Option<String> {
+    if text.starts_with("{%") || text.starts_with("$.") {
+        let hint = "a resource is fixed: \"arn:aws:states:::lambda:invoke\" takes the function's name as an argument";
+        return Some(hint.to_owned());
+    }
     Resource::parse(&format!("wasm:{text}")).ok()?;
     Some(format!(
         "the plugin of that name is \"wasm:{text}\", or \"arn:aws:lambda:us-east-1:000000000000:function:{text}\" as on AWS"

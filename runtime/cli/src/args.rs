@@ -3,6 +3,7 @@
 mod definition;
 mod execution;
 mod function;
+mod oci;
 mod place;
 mod plugin;
 mod serve;
@@ -14,11 +15,12 @@ use clap::{Parser, Subcommand};
 pub(crate) use definition::{
     ExplainArgs, GraphArgs, GraphFormat, MachineCommand, TestArgs, ValidateArgs,
 };
-pub(crate) use execution::{ExecutionCommand, ListArgs, RunArgs, StartArgs, TaskCommand};
+pub(crate) use execution::{ExecutionCommand, ForkArgs, ListArgs, RunArgs, StartArgs, TaskCommand};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{CompileArgs, PluginCommand};
-pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl};
+pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PrecompiledArg};
+pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
 
@@ -65,6 +67,7 @@ pub(crate) enum Command {
     /// Tell what tenants used by day, state machine and plugin, and what it costs
     Usage(UsageArgs),
     /// Compile one plugin for a process of this program that waits for it
+    #[cfg(feature = "compiler")]
     #[command(hide = true)]
     CompilePlugin {
         /// What to do

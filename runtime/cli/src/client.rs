@@ -43,10 +43,29 @@ pub(crate) enum Purpose<'a> {
     Act(&'a RuntimeArgs),
 }
 
+/// What speaks HTTP, with TLS and without.
+pub(crate) type HttpsClient = HttpClient<HttpsConnector<HttpConnector>, Body>;
+
+/// One that trusts as commands do.
+pub(crate) fn https_client() -> Outcome<Box<HttpsClient>> {
+    let mut connector = HttpConnector::new();
+    connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
+    connector.set_nodelay(true);
+    connector.enforce_http(false);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls::client()?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Box::new(
+        HttpClient::builder(TokioExecutor::new()).build(connector),
+    ))
+}
+
 /// See the module.
 pub(crate) enum Client {
     Server {
-        http: Box<HttpClient<HttpsConnector<HttpConnector>, Body>>,
+        http: Box<HttpsClient>,
         endpoint: String,
         region: Option<String>,
         /// The access key of the environment.
@@ -94,7 +113,7 @@ impl Client {
             compiler: host::compiler(
                 runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
                 false,
-            ),
+            )?,
             take_up: runtime.is_some(),
             listeners: Listeners::default(),
         };
@@ -122,18 +141,8 @@ impl Client {
                 "`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT or https://HOST:PORT"
             )));
         }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIME_MAX));
-        connector.set_nodelay(true);
-        connector.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::client()?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let http = Box::new(HttpClient::builder(TokioExecutor::new()).build(connector));
         Ok(Client::Server {
-            http,
+            http: https_client()?,
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             key: signer(region.as_deref()),
             region,
@@ -621,7 +630,7 @@ fn no_answer(endpoint: &str, why: &str) -> anyhow::Error {
 }
 
 /// The innermost error, which says what happened: `Connection refused (os error 111)`.
-fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
     let mut error = error;
     while let Some(source) = error.source() {
         error = source;

@@ -2,12 +2,15 @@
 
 mod execution;
 mod follow;
+mod fork;
 mod function;
 mod graph;
 mod machine;
 mod map_runs;
 mod plugin;
+mod plugin_compile;
 mod plugin_project;
+mod plugin_registry;
 mod prepare;
 mod run;
 mod serve;
@@ -45,6 +48,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Task(command) => wait(task::task(command), "error"),
         Command::Machine(command) => wait(machine::machine(command), "error"),
         Command::Plugin(command) => wait(plugin::plugin(command), "error"),
+        #[cfg(feature = "compiler")]
         Command::CompilePlugin { order } => {
             // Its exit code speaks to the process that started it, in words of the sandbox.
             std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))

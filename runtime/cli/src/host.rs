@@ -8,12 +8,14 @@ use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
 use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
-use stepwell_sandbox::{CompileBounds, CompileWorker, Compiler, Sandbox, SandboxConfig};
+#[cfg(feature = "compiler")]
+use stepwell_sandbox::{CompileBounds, CompileWorker};
+use stepwell_sandbox::{Compiler, Sandbox, SandboxConfig};
 use stepwell_server::{
     ExecutionLog, Observers, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
-use crate::args::{CompileArgs, LimitsArg, ServiceEndpoint, StorageArgs, StoreUrl};
+use crate::args::{CompileArgs, LimitsArg, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::runner::SandboxRunner;
@@ -29,6 +31,7 @@ pub(crate) const USUAL_DATA: &str = "./stepwell-data";
 const EXECUTION_LOG: &str = "logs/executions.jsonl";
 
 /// The schema of a database that holds our tables.
+#[cfg(feature = "postgres")]
 const SCHEMA: &str = "stepwell";
 
 /// What a runtime is opened over.
@@ -47,11 +50,18 @@ pub(crate) struct Opening<'a> {
     /// Where calls of AWS services go.
     pub(crate) endpoints: &'a [ServiceEndpoint],
     /// Where plugins are compiled.
-    pub(crate) compiler: Compiler,
+    pub(crate) compiler: CodeFrom,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
+}
+
+/// Where the code of plugins comes from.
+pub(crate) struct CodeFrom {
+    pub(crate) compiler: Compiler,
+    /// Whether code of the plugin directory is run as well that was compiled ahead of time.
+    precompiled: bool,
 }
 
 /// See the module.
@@ -95,6 +105,13 @@ impl Host {
             sandbox: sandbox.clone(),
         });
         let store = match (store, data) {
+            #[cfg(not(feature = "postgres"))]
+            (Some(StoreUrl(_)), _) => {
+                return Err(Stop::Usage(anyhow!(
+                    "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
+                )));
+            }
+            #[cfg(feature = "postgres")]
             (Some(StoreUrl(url)), _) => Store::Postgres {
                 url: url.clone(),
                 schema: SCHEMA.to_owned(),
@@ -103,8 +120,6 @@ impl Host {
             (None, None) => Store::Memory,
         };
         let log = execution_log(data).runtime()?;
-        let observers = log.clone().map(|log| log as Arc<dyn Observer>);
-        let observers: Vec<_> = observers.into_iter().chain(listeners.observers()).collect();
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
@@ -113,8 +128,7 @@ impl Host {
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
             services: services(endpoints)?,
-            observer: (!observers.is_empty())
-                .then(|| Arc::new(Observers(observers)) as Arc<dyn Observer>),
+            observer: observer(log.as_ref(), &listeners),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -291,16 +305,19 @@ fn services(endpoints: &[ServiceEndpoint]) -> Outcome<Services> {
 pub(crate) fn sandbox(
     plugins: Option<&Path>,
     data: Option<&Path>,
-    compiler: Compiler,
+    code: CodeFrom,
 ) -> Outcome<Sandbox> {
     let cache = data.map(|data| data.join("cache")).or_else(user_cache);
+    // What is not compiled is not kept.
+    let cache = cache.filter(|_| !matches!(code.compiler, Compiler::Absent));
     if let Some(cache) = &cache {
         make_folder(cache, "cache directory")?;
     }
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
-        compiler,
+        compiler: code.compiler,
+        precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
         ..SandboxConfig::default()
     };
@@ -312,9 +329,27 @@ pub(crate) fn sandbox(
     })
 }
 
+/// Where plugins come from, as the flags say.
+pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Outcome<CodeFrom> {
+    let only = args.precompiled == PrecompiledArg::Only;
+    if !only && cfg!(not(feature = "compiler")) {
+        return Err(Stop::Usage(anyhow!(
+            "this program was built without the feature `compiler` and compiles no plugins\nhint: leave --precompiled away; `stepwell plugin compile` of a program with that feature makes what this one runs"
+        )));
+    }
+    Ok(CodeFrom {
+        compiler: match only {
+            true => Compiler::Absent,
+            false => own_compiler(args, serves),
+        },
+        precompiled: args.precompiled != PrecompiledArg::No,
+    })
+}
+
 /// This program again, in bounds, for each plugin that is compiled. A command that does nothing else meanwhile gives it
 /// all cores, a server half of them.
-pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
+#[cfg(feature = "compiler")]
+pub(crate) fn own_compiler(args: CompileArgs, serves: bool) -> Compiler {
     // On Linux also when the file was replaced since: the version that runs is the one that compiles.
     let program = if cfg!(target_os = "linux") {
         Some(PathBuf::from("/proc/self/exe"))
@@ -336,6 +371,12 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Compiler {
     })
 }
 
+#[cfg(not(feature = "compiler"))]
+fn own_compiler(_: CompileArgs, _: bool) -> Compiler {
+    Compiler::Absent
+}
+
+#[cfg(feature = "compiler")]
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
@@ -387,6 +428,13 @@ fn make_folder(path: &Path, role: &str) -> Outcome {
     std::fs::create_dir_all(path)
         .with_context(|| format!("the {role} `{}` cannot be created", path.display()))
         .usage()
+}
+
+/// Whom the engine tells of executions, if there is somebody.
+fn observer(log: Option<&Arc<ExecutionLog>>, listeners: &Listeners) -> Option<Arc<dyn Observer>> {
+    let log = log.map(|log| log.clone() as Arc<dyn Observer>);
+    let all: Vec<_> = log.into_iter().chain(listeners.observers()).collect();
+    (!all.is_empty()).then(|| Arc::new(Observers(all)) as Arc<dyn Observer>)
 }
 
 /// The log of executions in a data directory.

@@ -23,6 +23,7 @@ mod host;
 mod key_file;
 mod meter;
 mod needs;
+mod oci;
 mod panics;
 mod progress;
 mod runner;
@@ -38,6 +39,7 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 /// Most of what is allocated is small and freed by another thread than allocated it: glibc's allocator takes locks for that.
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -284,7 +284,7 @@ impl Engine {
 
     /// Refuses one activity more than the tenant may have; one that is there already is not another one.
     async fn require_activity(&self, caller: &Caller, key: &CatalogKey) -> Result<(), Error> {
-        let Some(most) = self.node().allowances.quotas(&caller.tenant).activities else {
+        let Some(most) = self.node().allowances.activities(&caller.tenant) else {
             return Ok(());
         };
         if self.record(key).await?.is_some()

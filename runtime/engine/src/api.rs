@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Limit, NotRedrivable, Progress, Timestamp, Usage};
+use stepwell_interp::{Event, ForkedFrom, Limit, NotRedrivable, Progress, Timestamp, Usage};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -144,6 +144,36 @@ pub struct StartedExecution {
     pub started_at: Timestamp,
 }
 
+/// What ForkExecution takes.
+#[derive(Clone, Debug, Default)]
+pub struct ForkRequest {
+    /// The execution to go on from: a STANDARD one that is no child of a map run. It may run or have ended.
+    pub execution_arn: String,
+    /// Id of the last one of its events that the fork begins with; when absent, the last after which it was about to
+    /// enter a state.
+    pub event_id: Option<u64>,
+    /// The fork's; a UUID when absent.
+    pub name: Option<String>,
+    /// JSON text in place of the input of the state that is entered next.
+    pub input: Option<String>,
+    /// JSON text of an object: variables of the outermost scope with new values.
+    pub variables: Option<String>,
+    /// A definition to run in place of the other execution's.
+    pub definition: Option<String>,
+    /// Its state machine, or a version or an alias of that, whose definition it runs in place of the other execution's.
+    pub machine_arn: Option<String>,
+    pub trace_header: Option<String>,
+}
+
+/// A fork that has begun.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForkedExecution {
+    pub execution_arn: Arc<str>,
+    pub started_at: Timestamp,
+    /// The last event of the other execution that it begins with.
+    pub event_id: u64,
+}
+
 /// An execution as DescribeExecution shows it. Fields that do not apply are absent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Execution {
@@ -162,11 +192,39 @@ pub struct Execution {
     pub trace_header: Option<Arc<str>>,
     /// Of a child of a map run.
     pub map_run_arn: Option<Arc<str>>,
+    /// Of a fork: where it comes from.
+    pub forked_from: Option<Arc<ForkedFrom>>,
     pub redrive_count: u32,
     pub redriven_at: Option<Timestamp>,
     pub redrivable: Redrivable,
     /// A child of a map run that waits until there is room to redrive it.
     pub pending_redrive: bool,
+    /// It waits for a place before its first state.
+    pub waiting: Option<Waiting>,
+}
+
+/// An execution that has begun and waits for a place, since its state machine has a concurrency limit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub since: Timestamp,
+    /// What its state machine's expression made of its input, where there is one.
+    pub key: Option<Arc<str>>,
+    /// 1 is the next; `None` when the node that was asked cannot tell.
+    pub position: Option<u64>,
+    /// How many wait.
+    pub of: Option<u64>,
+}
+
+/// How many executions of a state machine with a concurrency limit wait for a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LineCount {
+    pub tenant: Arc<str>,
+    pub machine_arn: Arc<str>,
+    pub waiting: u64,
+    /// How many have a place.
+    pub running: u64,
+    /// Since when the first one waits.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Whether an execution can be redriven now.
@@ -196,6 +254,8 @@ pub struct ExecutionSummary {
     pub redriven_at: Option<Timestamp>,
     /// A child of a map run that waits until there is room to redrive it.
     pub pending_redrive: bool,
+    /// It waits for a place before its first state.
+    pub waiting: Option<Waiting>,
 }
 
 /// A map run.

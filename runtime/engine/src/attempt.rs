@@ -15,6 +15,19 @@ use crate::{
 /// Byte microseconds of a MiB millisecond.
 const MEMORY_TIME: u128 = (1 << 20) * 1_000;
 
+/// What an attempt of a plugin counts as.
+pub(crate) fn amounts(used: PluginUse) -> Amounts {
+    let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
+    let memory_time = u128::from(used.memory_bytes_max) * used.wall.as_micros() / MEMORY_TIME;
+    Amounts::of(&[
+        (Meter::Tasks, 1),
+        (Meter::CpuMicros, whole(used.cpu.as_micros())),
+        (Meter::MemoryTime, whole(memory_time)),
+        (Meter::BytesIn, used.input_bytes),
+        (Meter::BytesOut, used.output_bytes),
+    ])
+}
+
 /// Tells the shard of an attempt's end however it comes: a runner that panics fails the attempt, nothing else.
 pub(crate) struct AttemptEnd {
     execution: ExecutionId,
@@ -96,19 +109,11 @@ impl Signals for AttemptSignals {
     }
 
     fn used(&self, used: PluginUse) {
-        let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
-        let mut usage = Amounts::default();
-        usage.add(Meter::Tasks, 1);
-        usage.add(Meter::CpuMicros, whole(used.cpu.as_micros()));
-        let memory_time = u128::from(used.memory_bytes_max) * used.wall.as_micros() / MEMORY_TIME;
-        usage.add(Meter::MemoryTime, whole(memory_time));
-        usage.add(Meter::BytesIn, used.input_bytes);
-        usage.add(Meter::BytesOut, used.output_bytes);
         self.seat.leave(In::Spent {
             execution: self.execution,
             info: self.info.clone(),
             plugin: self.plugin.clone(),
-            usage,
+            usage: amounts(used),
         });
     }
 

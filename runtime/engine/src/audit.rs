@@ -1,7 +1,10 @@
 //! The audit log: what was asked for, by which key, from where. Hides that its entries are records of their tenant,
 //! each written once, in order of time; no call changes or deletes one.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use serde::{Deserialize, Serialize};
 use stepwell_interp::Timestamp;
@@ -13,6 +16,20 @@ use crate::{
 const KIND: &str = "audit";
 /// Digits of the time that a record's name begins with: enough until the year 5138.
 const TIME_DIGITS: usize = 14;
+
+/// Gives names in order: those of one millisecond by when this process made them. Entries of other processes at the same
+/// store stand between them in any order, told apart by chance.
+#[derive(Default)]
+pub(crate) struct AuditNames(AtomicU64);
+
+impl AuditNames {
+    /// `TIME-NUMBER+RANDOM`. Names of earlier builds have 32 random digits in place of both: they are read the same way.
+    fn next(&self, at: Timestamp) -> String {
+        let number = self.0.fetch_add(1, Ordering::Relaxed);
+        let (chance, _) = uuid::Uuid::new_v4().as_u64_pair();
+        format!("{:0TIME_DIGITS$}-{number:016x}{chance:016x}", at.0)
+    }
+}
 
 /// What an entry says of one request. Stored form, codec v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +61,7 @@ pub struct Audited {
 impl Engine {
     /// Adds an entry to a tenant's log; durable when this answers.
     pub async fn audit(&self, account: &str, entry: &AuditEntry) -> Result<(), Error> {
-        let name = format!(
-            "{:0TIME_DIGITS$}-{}",
-            node::now().0,
-            uuid::Uuid::new_v4().simple()
-        );
+        let name = self.node().audit_names.next(node::now());
         let key = CatalogKey {
             tenant: account.into(),
             kind: KIND.into(),
@@ -84,5 +97,32 @@ impl Engine {
             })
         });
         entries.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_one_millisecond_are_in_the_order_in_which_they_were_made() {
+        let names = AuditNames::default();
+        let at = Timestamp(1_764_000_000_000);
+        let made: Vec<String> = (0..1_000).map(|_| names.next(at)).collect();
+        assert!(made.is_sorted_by(|a, b| a < b));
+        let later = names.next(at.plus_ms(1));
+        assert!(made.iter().all(|name| *name < later));
+        // As long as those of earlier builds, which are among them by their time.
+        let old = format!("{:0TIME_DIGITS$}-{}", at.0 - 1, "f".repeat(32));
+        assert!(
+            made.iter()
+                .all(|name| *name > old && name.len() == old.len())
+        );
+    }
+
+    #[test]
+    fn what_was_begun_by_another_engine_at_the_same_time_is_another_entry() {
+        let (one, other) = (AuditNames::default(), AuditNames::default());
+        assert_ne!(one.next(Timestamp(1)), other.next(Timestamp(1)));
     }
 }

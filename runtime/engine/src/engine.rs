@@ -7,23 +7,24 @@ use std::{
 };
 
 use stepwell_items::Storage;
-use tokio::{runtime::Runtime, sync::mpsc};
+#[cfg(feature = "postgres")]
+use tokio::runtime::Runtime;
 
 use crate::{
-    api::{HistoryEntry, Metrics},
+    api::Metrics,
     connections::Connections,
     counters::Counters,
     error::Error,
     health,
     journal::{
-        CatalogKey, CatalogRecord, ExecutionId, Journal, MemoryJournal, OpenError, PostgresJournal,
-        PostgresOptions, SqliteJournal, SqliteOptions, Verdict, Write,
+        CatalogKey, CatalogRecord, Journal, MemoryJournal, OpenError, SqliteJournal, SqliteOptions,
+        Verdict, Write,
     },
-    limits::{HEALTH_WAIT_MAX, PAGE_MAX, SHUTDOWN_PATIENCE},
+    limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
     observer::Observer,
     pages::PageKey,
-    quotas::Rates,
+    quotas::{Quotas, Rates},
     reader,
     runner::TaskRunner,
     services::Services,
@@ -38,6 +39,7 @@ pub enum Store {
     /// A data directory, held by one process at a time.
     Directory(PathBuf),
     /// A schema of a PostgreSQL database. One node at a time: a second one gets the partitions the first lets lapse.
+    #[cfg(feature = "postgres")]
     Postgres {
         /// `postgres://user@host/database`.
         url: String,
@@ -74,6 +76,7 @@ struct Inner {
     machines: MachineCache,
     page_key: PageKey,
     /// What the connections to a database run on.
+    #[cfg(feature = "postgres")]
     connections: Option<Runtime>,
 }
 
@@ -91,6 +94,7 @@ impl WeakEngine {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.node.close();
+        #[cfg(feature = "postgres")]
         if let Some(connections) = self.connections.take() {
             // The last handle may be dropped on another runtime's thread, where waiting is forbidden.
             connections.shutdown_background();
@@ -99,7 +103,12 @@ impl Drop for Inner {
 }
 
 /// Connects on a runtime of its own, so that the store needs nobody else's.
-fn postgres(url: String, schema: String) -> Result<(Runtime, PostgresJournal), Error> {
+#[cfg(feature = "postgres")]
+fn postgres(
+    url: String,
+    schema: String,
+) -> Result<(Runtime, crate::journal::PostgresJournal), Error> {
+    use crate::journal::{PostgresJournal, PostgresOptions};
     let unopened = |error: &dyn std::fmt::Display| Error::Unopened(error.to_string());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -131,7 +140,19 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Full { .. }
         | OpenError::Locked(_)
         | OpenError::Damaged { .. }
+        | OpenError::Gone { .. }
         | OpenError::Unreachable { .. } => Error::Unopened(text),
+    }
+}
+
+impl Store {
+    /// Whether other processes may write to it while this one runs.
+    pub(crate) fn is_shared(&self) -> bool {
+        match self {
+            Store::Memory | Store::Directory(_) => false,
+            #[cfg(feature = "postgres")]
+            Store::Postgres { .. } => true,
+        }
     }
 }
 
@@ -140,6 +161,7 @@ impl Engine {
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
+        #[cfg(feature = "postgres")]
         let mut connections = None;
         let journal: Arc<dyn Journal> = match &options.store {
             Store::Memory => Arc::new(MemoryJournal::new(clock)),
@@ -147,6 +169,7 @@ impl Engine {
                 let sqlite = SqliteOptions { vfs: None, clock };
                 Arc::new(SqliteJournal::open(path, sqlite).map_err(not_opened)?)
             }
+            #[cfg(feature = "postgres")]
             Store::Postgres { url, schema } => {
                 let (runtime, journal) = postgres(url.clone(), schema.clone())?;
                 connections = Some(runtime);
@@ -164,6 +187,7 @@ impl Engine {
             node,
             machines: MachineCache::default(),
             page_key: PageKey::default(),
+            #[cfg(feature = "postgres")]
             connections,
         }));
         engine
@@ -217,6 +241,11 @@ impl Engine {
         self.0.node.allowances.usual_rates(rates);
     }
 
+    /// The numbers of tenants whose quotas have none; its limits and rates count for nothing.
+    pub fn usual_quotas(&self, quotas: Quotas) {
+        self.0.node.allowances.usual_quotas(quotas);
+    }
+
     /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.
     /// StartExecution counts itself.
     pub fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
@@ -251,80 +280,5 @@ impl Engine {
     /// Commits one write whose refusal means something; a full or broken store is an error all the same.
     pub(crate) async fn verdict(&self, write: Write) -> Result<Verdict, Error> {
         self.0.node.write(write).await
-    }
-}
-
-/// The durable public events of one execution from its first to its last, as they come.
-pub struct Watch {
-    engine: Engine,
-    execution: ExecutionId,
-    live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
-    /// Id of the next event to give.
-    next: u64,
-    /// The store is read first, then what comes live.
-    caught_up: bool,
-}
-
-impl Watch {
-    pub(crate) fn new(
-        engine: Engine,
-        execution: ExecutionId,
-        live: mpsc::UnboundedReceiver<Vec<HistoryEntry>>,
-    ) -> Watch {
-        Watch {
-            engine,
-            execution,
-            live,
-            next: 1,
-            caught_up: false,
-        }
-    }
-
-    /// The next events; `None` when the execution is closed and all were given. A broken store ends it as well.
-    pub async fn next(&mut self) -> Option<Vec<HistoryEntry>> {
-        loop {
-            if !self.caught_up {
-                let entries = self
-                    .engine
-                    .entries(self.execution, self.next, PAGE_MAX as usize)
-                    .await
-                    .ok()?
-                    .entries;
-                if let Some(last) = entries.last() {
-                    self.next = last.id + 1;
-                    return Some(entries);
-                }
-                self.caught_up = true;
-                if self.is_closed().await {
-                    return None;
-                }
-            }
-            let entries = self.live.recv().await?;
-            let fresh: Vec<HistoryEntry> = entries
-                .into_iter()
-                .filter(|entry| entry.id >= self.next)
-                .collect();
-            if let Some(last) = fresh.last() {
-                // A gap means that the subscription began amid a commit: the store has what is missing.
-                if fresh[0].id > self.next {
-                    self.caught_up = false;
-                    continue;
-                }
-                self.next = last.id + 1;
-                return Some(fresh);
-            }
-        }
-    }
-
-    /// Whether the execution closed before the subscription could tell; all its events were given then.
-    async fn is_closed(&mut self) -> bool {
-        let row = self.engine.node().journal.execution(self.execution).await;
-        let Ok(Some(row)) = row else { return true };
-        let closed = row.view.status != crate::api::Status::Running;
-        if closed && row.next_public > self.next {
-            self.caught_up = false;
-            return false;
-        }
-        closed
     }
 }

@@ -34,6 +34,8 @@ pub enum Code {
     ExecutionAlreadyExists,
     ExecutionDoesNotExist,
     ExecutionLimitExceeded,
+    /// Ours: of no AWS model.
+    ExecutionNotForkable,
     ExecutionNotRedrivable,
     InvalidArn,
     InvalidDefinition,

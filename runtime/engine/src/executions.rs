@@ -1,15 +1,15 @@
-//! Calls about executions: describe, list, stop, wait, watch. Hides which of them need the
+//! Calls about executions: describe, list, stop, wait. Hides which of them need the
 //! execution's shard and which read the store.
 
 use std::sync::Arc;
 
 use stepwell_interp::Timestamp;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     api::{Caller, Execution, ExecutionSummary, MachineKind, Page, PageRequest, Status},
     arn::{self, MachineArn},
-    engine::{Engine, Watch},
+    engine::Engine,
     error::{Code, Error},
     journal::{
         ExecutionId, ExecutionRow, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict, Write,
@@ -78,6 +78,7 @@ impl Engine {
         let meta: Meta = record::decode(&look.row.new.meta)?;
         let standing = redrive::standing(&look.row, self.raised_limits(&caller.tenant));
         described.redrivable = self.redrivable(caller, &meta, standing).await?;
+        described.waiting = self.node().lines.waiting(&look.row, &meta);
         described.pending_redrive = self.waits_for_redrive(&look.row, &meta).await?;
         Ok(described)
     }
@@ -111,7 +112,7 @@ impl Engine {
         let mut items = Vec::new();
         // Stores of earlier builds have EXPRESS executions in the list of their machine's name, which may be STANDARD now.
         for row in found.items.into_iter().filter(|row| row.new.unique_name) {
-            match reader::summary(&row) {
+            match self.summary(&row) {
                 Ok(summary) => items.push(summary),
                 // The others are shown; whoever asks for this one is told.
                 Err(why @ Error::Damaged(_)) => self.node().note_damaged(&row, &why),
@@ -122,6 +123,16 @@ impl Engine {
             items,
             next_token: found.next_token,
         })
+    }
+
+    /// An execution in the list of its machine.
+    fn summary(&self, row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
+        let mut summary = reader::summary(row)?;
+        if row.view.status == Status::Running {
+            let meta: Meta = record::decode(&row.new.meta)?;
+            summary.waiting = self.node().lines.listed(row, &meta);
+        }
+        Ok(summary)
     }
 
     /// Stops a running execution and answers with the time it closed, once that is durable; of a closed one too.
@@ -209,19 +220,6 @@ impl Engine {
             self.await_closed(row.id, closed).await?;
         }
         self.execution(caller, arn).await
-    }
-
-    /// The durable public events of an execution from its first to its last, as they come.
-    pub async fn watch(&self, caller: &Caller, arn: &str) -> Result<Watch, Error> {
-        let (row, _) = self.execution_row(caller, arn).await?;
-        let (sender, live) = mpsc::unbounded_channel();
-        // The store has all of a closed one.
-        if row.view.status == Status::Running {
-            let execution = row.id;
-            self.node()
-                .send(execution, In::Watch { execution, sender })?;
-        }
-        Ok(Watch::new(self.clone(), row.id, live))
     }
 }
 

@@ -31,7 +31,8 @@ impl Engine {
         let entries = if reverse {
             self.backward(&row, start, size).await
         } else {
-            self.entries(row.id, start.unwrap_or(1), size as usize + 1)
+            let (from, most) = (start.unwrap_or(1), size as usize + 1);
+            self.entries(row.id, from, most, HISTORY_PAGE_BYTES_MAX)
                 .await
         };
         let filling = entries.map_err(|error| reader::named(arn, error))?;
@@ -67,9 +68,10 @@ impl Engine {
         id: ExecutionId,
         from: u64,
         most: usize,
+        bytes_max: u64,
     ) -> Result<Filling, Error> {
         let mut decoder = Decoder::new(self.node().journal.as_ref());
-        let mut filling = Filling::new(most);
+        let mut filling = Filling::new(most, bytes_max);
         let mut public = from;
         while !filling.is_full() {
             let range = SegmentRange::Forward { public };
@@ -111,7 +113,7 @@ impl Engine {
         size: u32,
     ) -> Result<Filling, Error> {
         let mut decoder = Decoder::new(self.node().journal.as_ref());
-        let mut filling = Filling::new(size as usize + 1);
+        let mut filling = Filling::new(size as usize + 1, HISTORY_PAGE_BYTES_MAX);
         let newest = start.unwrap_or(row.next_public.saturating_sub(1));
         let mut public = newest;
         while !filling.is_full() && public > 0 {
@@ -176,14 +178,16 @@ pub(crate) struct Filling {
     pub(crate) entries: Vec<HistoryEntry>,
     most: usize,
     bytes: u64,
+    bytes_max: u64,
 }
 
 impl Filling {
-    fn new(most: usize) -> Filling {
+    fn new(most: usize, bytes_max: u64) -> Filling {
         Filling {
             entries: Vec::new(),
             most,
             bytes: 0,
+            bytes_max,
         }
     }
 
@@ -196,7 +200,6 @@ impl Filling {
     }
 
     fn is_full(&self) -> bool {
-        self.entries.len() >= self.most
-            || (self.bytes > HISTORY_PAGE_BYTES_MAX && self.entries.len() > 1)
+        self.entries.len() >= self.most || (self.bytes > self.bytes_max && self.entries.len() > 1)
     }
 }

@@ -7,6 +7,7 @@ mod api;
 mod arn;
 mod attempt;
 mod audit;
+mod backlog;
 mod children;
 mod companions;
 mod connections;
@@ -16,6 +17,7 @@ mod dispatch;
 mod engine;
 mod error;
 mod executions;
+mod feed;
 mod functions;
 mod health;
 mod history;
@@ -25,6 +27,7 @@ mod items;
 mod journal;
 mod lambda;
 mod limits;
+mod lines;
 mod logging;
 mod machine_of_execution;
 mod machines;
@@ -60,18 +63,21 @@ mod trace;
 mod usage;
 mod vault;
 mod versions;
+mod watch;
 
 pub use api::{
     Activity, ActivityTask, Alias, COMMIT_BOUNDS_MS, Caller, Changed, CreateAlias, CreateMachine,
-    Execution, ExecutionSummary, HistoryEntry, Machine, MachineKind, MachineSettings,
-    MapRunDescription, MapRunSummary, Metrics, Page, PageRequest, Publish, Redrivable, Route,
-    StartRequest, StartedExecution, Status, SyncResult, UpdateMachine, Version,
+    Execution, ExecutionSummary, ForkRequest, ForkedExecution, HistoryEntry, LineCount, Machine,
+    MachineKind, MachineSettings, MapRunDescription, MapRunSummary, Metrics, Page, PageRequest,
+    Publish, Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
+    Version, Waiting,
 };
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store, Watch};
+pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
+pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
     AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
     Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
@@ -89,9 +95,10 @@ pub use runner::{
 };
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
-pub use stepwell_interp::{MapRunChange, NotRedrivable, Progress};
+pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };
 pub use vault::Vault;
+pub use watch::Watch;

@@ -11,6 +11,29 @@ pub(crate) const PAYLOAD_BYTES_MAX: usize = 262_144;
 /// The same beyond AWS's walls: 16 MiB.
 pub(crate) const PAYLOAD_BYTES_MAX_RAISED: usize = 16 * 1024 * 1024;
 
+/// Bytes of inputs and outputs in the events that a fork begins with (ours): they are written in one append, and a large
+/// value that the store has is not written again.
+pub(crate) const FORK_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// Starts and ends of executions that are remembered for who listens to their state machines, of all together (ours).
+pub(crate) const FEED_CHANGES_MAX: usize = 16_384;
+
+/// Of these, so many are given to a listener at a time (ours).
+pub(crate) const FEED_PAGE_MAX: usize = 100;
+
+/// Batches of events that wait in memory for who watches an execution (ours); the store has what finds no room.
+pub(crate) const WATCH_BATCHES_MAX: usize = 16;
+
+/// Bytes of payloads of such a batch (ours); a larger one is read from the store.
+pub(crate) const WATCH_BATCH_BYTES_MAX: u64 = 256 * 1024;
+
+/// Events that are read at a time for who watches an execution, and bytes of their payloads (ours).
+pub(crate) const WATCH_PAGE_MAX: usize = 256;
+pub(crate) const WATCH_PAGE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// After so long without news who watches looks into the store: another node may serve the execution (ours).
+pub(crate) const WATCH_LOOK: Duration = Duration::from_secs(5);
+
 /// Synchronous executions that run inside tasks of others, of one account at a time, strict (ours): each waits in memory with
 /// the task that called it, and may call another.
 pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;
@@ -116,6 +139,21 @@ pub(crate) const ITEMS_A_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 
+/// Executions of a state machine that have a place at a time, where that is limited (ours): their list is written at each change.
+pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
+
+/// Executions that wait for a place before one state machine (ours): they stand in memory.
+pub(crate) const WAITING_MAX: usize = 100_000;
+
+/// Characters of a key by which executions are limited; a longer one is told by its hash.
+pub(crate) const KEY_CHARS_MAX: usize = 256;
+
+/// Positions in lines longer than this are told of one execution at a time, not in lists.
+pub(crate) const LISTED_POSITIONS_MAX: usize = 10_000;
+
+/// Messages of a line that are known to be taken up.
+pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;
+
 /// How long usage that no append carries waits for another write to go with.
 pub(crate) const OWED_MS_MAX: u64 = 500;
 
@@ -181,7 +219,7 @@ pub(crate) const PROGRAMS_MAX: usize = 1_024;
 pub(crate) const HEALTH_AGE_MAX: Duration = Duration::from_secs(10);
 
 /// How long a shard may work before it looks at its queue again and counts as well: a turn takes milliseconds, a single
-/// expression a second at most.
+/// expression a quarter of a second at most.
 pub(crate) const SHARD_SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// How soon a store that refused a write is asked again.
@@ -196,6 +234,12 @@ pub(crate) const SHUTDOWN_WORK: Duration = Duration::from_secs(1);
 
 /// How long `shutdown` then waits for commits in flight.
 pub(crate) const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Map runs of an account that are open at a time, strict (AWS quota).
+pub(crate) const MAP_RUNS_MAX: usize = 1_000;
+
+/// The same beyond AWS's walls (ours).
+pub(crate) const MAP_RUNS_MAX_RAISED: usize = 100_000;
 
 /// Messages that an execution or map run remembers to have taken (ours): more than the children that a map run has at a
 /// time, far fewer than it may have in all.

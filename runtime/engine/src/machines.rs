@@ -16,7 +16,7 @@ use crate::{
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, CatalogWrite, RESTORE, Write},
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX},
-    node, pages,
+    lines, node, pages,
     programs::{Programs, from_hex},
     reader,
     record::{self, FirstVersion, MachineRecord},
@@ -69,6 +69,7 @@ impl Engine {
             published: None,
             first_version: first_version.clone(),
         };
+        tags::check_limits(&machine.tags)?;
         self.require_machine(caller, &arn).await?;
         let mut more = Vec::new();
         if let Some(version) = first_version {
@@ -81,6 +82,10 @@ impl Engine {
         self.scope(caller, &arn, request.kind, true).await?;
         self.write(blob).await?;
         let stored = self.create(caller, &arn, machine, more).await?;
+        if lines::changes(&[], &stored.tags) {
+            // A machine that had the name before may have left its line.
+            self.limits_changed(caller, &arn, request.kind).await?;
+        }
         Ok(Changed {
             version_arn: stored
                 .first_version
@@ -92,7 +97,7 @@ impl Engine {
 
     /// Refuses one machine more than the tenant may have; one that is there already is not another one.
     async fn require_machine(&self, caller: &Caller, arn: &MachineArn) -> Result<(), Error> {
-        let Some(most) = self.node().allowances.quotas(&caller.tenant).state_machines else {
+        let Some(most) = self.node().allowances.state_machines(&caller.tenant) else {
             return Ok(());
         };
         if self.record(&machine_key(caller, arn)).await?.is_some()
@@ -369,6 +374,15 @@ impl Engine {
         }
     }
 
+    /// A definition that a STANDARD execution is to run, or the refusal.
+    pub(crate) fn check_standard(
+        &self,
+        caller: &Caller,
+        definition: &str,
+    ) -> Result<Program, Error> {
+        self.check(caller, definition, MachineKind::Standard)
+    }
+
     pub(crate) async fn machine_record(
         &self,
         caller: &Caller,
@@ -425,6 +439,16 @@ impl Engine {
         list.cut(found, size, |record| record.key.name.to_string())
             .await
     }
+}
+
+/// The key of a state machine's record by its ARN, for who acts on nobody's behalf.
+pub(crate) fn key_by_arn(tenant: &Arc<str>, arn: &str) -> Option<CatalogKey> {
+    let caller = Caller {
+        tenant: tenant.clone(),
+        region: "".into(),
+    };
+    let machine = arn::machine(&caller, arn).ok()?;
+    Some(machine_key(&caller, &machine))
 }
 
 pub(crate) fn machine_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {

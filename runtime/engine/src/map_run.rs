@@ -146,6 +146,8 @@ fn meta(info: &Info) -> Meta {
         logging: info.logging.clone(),
         traced: info.traced,
         items: 0,
+        // Their number is the map run's to bound.
+        line: None,
     }
 }
 

@@ -33,6 +33,17 @@ impl Observed {
     pub fn is_kept(&self) -> bool {
         !self.start.express
     }
+
+    /// Whether that event only repeats, at the beginning of a fork, what another execution did.
+    pub fn is_repeated(&self, entry: &HistoryEntry) -> bool {
+        let from = self.start.forked_from.as_ref();
+        entry.id > 1 && from.is_some_and(|from| entry.id <= from.event)
+    }
+
+    /// The events that this execution did itself.
+    pub fn own(&self) -> impl Iterator<Item = &HistoryEntry> {
+        self.entries.iter().filter(|entry| !self.is_repeated(entry))
+    }
 }
 
 /// Is told of the events of all executions.

@@ -76,6 +76,7 @@ impl Engine {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            line: None,
             traced: false,
         });
         let mut exchange = None;
@@ -194,6 +195,7 @@ fn setup(machine: &MachineArn, name: &str, raised_limits: bool, test: StateTest)
             express: true,
             raised_limits,
             processor_of: None,
+            forked_from: None,
             input: test.input,
         },
         variables: test.variables,

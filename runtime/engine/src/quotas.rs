@@ -18,6 +18,7 @@ use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
     limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED},
+    lines::Reservation,
 };
 use rates::Bucket;
 pub(crate) use rates::START_EXPRESS;
@@ -71,7 +72,11 @@ struct State {
 struct Usual {
     raised_limits: bool,
     rates: Rates,
+    quotas: Quotas,
 }
+
+/// One of the quotas that are numbers.
+type Pick = fn(&Quotas) -> Option<u64>;
 
 #[derive(Default)]
 struct Account {
@@ -105,6 +110,16 @@ pub(crate) struct StartPlace {
     nested: bool,
     /// It was given to what is durable.
     settled: bool,
+    /// Of a synchronous execution: its place under the concurrency limit of its state machine.
+    reservation: Option<Reservation>,
+}
+
+impl StartPlace {
+    /// Has another place given back with this one.
+    pub(crate) fn with(mut self, reservation: Option<Reservation>) -> StartPlace {
+        self.reservation = reservation;
+        self
+    }
 }
 
 impl Drop for StartPlace {
@@ -121,13 +136,24 @@ impl State {
         // Tenants are few: whoever names one has its key.
         self.tenants.entry(tenant.clone()).or_default()
     }
+
+    /// A tenant's quota, or the usual one.
+    fn most(&mut self, tenant: &Arc<str>, pick: Pick) -> Option<u64> {
+        let usual = pick(&self.usual.quotas);
+        pick(&self.account(tenant).quotas).or(usual)
+    }
+
+    fn has_room(&mut self, tenant: &Arc<str>) -> Result<(), Error> {
+        let most = self.most(tenant, |quotas| quotas.stored_bytes);
+        self.account(tenant).has_room(most)
+    }
 }
 
 impl Allowances {
     pub(crate) fn new(raised_limits: bool) -> Allowances {
         let usual = Usual {
             raised_limits,
-            rates: Rates::Off,
+            ..Usual::default()
         };
         Allowances(Mutex::new(State {
             usual,
@@ -138,6 +164,11 @@ impl Allowances {
     /// The rates of those whose quotas have none.
     pub(crate) fn usual_rates(&self, rates: Rates) {
         self.lock().usual.rates = rates;
+    }
+
+    /// The numbers of those whose quotas have none.
+    pub(crate) fn usual_quotas(&self, quotas: Quotas) {
+        self.lock().usual.quotas = quotas;
     }
 
     /// What the store says at the start.
@@ -174,8 +205,14 @@ impl Allowances {
         state.account(tenant).quotas.raised_limits.unwrap_or(usual)
     }
 
-    pub(crate) fn quotas(&self, tenant: &Arc<str>) -> Arc<Quotas> {
-        self.lock().account(tenant).quotas.clone()
+    /// How many state machines a tenant may have.
+    pub(crate) fn state_machines(&self, tenant: &Arc<str>) -> Option<u64> {
+        self.lock().most(tenant, |quotas| quotas.state_machines)
+    }
+
+    /// How many activities.
+    pub(crate) fn activities(&self, tenant: &Arc<str>) -> Option<u64> {
+        self.lock().most(tenant, |quotas| quotas.activities)
     }
 
     /// Counts a request, or refuses it.
@@ -218,9 +255,11 @@ impl Allowances {
     fn place(self: &Arc<Self>, tenant: &Arc<str>, nested: bool) -> Result<StartPlace, Error> {
         let mut state = self.lock();
         let usual = state.usual.raised_limits;
+        let open = state.most(tenant, |quotas| quotas.open_executions);
+        let room = state.has_room(tenant);
         let account = state.account(tenant);
         let quotas = &account.quotas;
-        if let Some(most) = quotas.open_executions
+        if let Some(most) = open
             && account.open() >= most
         {
             let text = format!(
@@ -238,7 +277,7 @@ impl Allowances {
             );
             return Err(Error::rejected(Code::ExecutionLimitExceeded, text));
         }
-        account.has_room()?;
+        room?;
         account.starting += 1;
         account.nested += u64::from(nested);
         Ok(StartPlace {
@@ -246,6 +285,7 @@ impl Allowances {
             tenant: tenant.clone(),
             nested,
             settled: false,
+            reservation: None,
         })
     }
 
@@ -265,14 +305,15 @@ impl Allowances {
 
     /// Refuses what would store more where the tenant has stored its part.
     pub(crate) fn has_room(&self, tenant: &Arc<str>) -> Result<(), Error> {
-        self.lock().account(tenant).has_room()
+        self.lock().has_room(tenant)
     }
 
     /// The place of an attempt that is about to run, or how many may.
     pub(crate) fn begin_task(self: &Arc<Self>, tenant: &Arc<str>) -> Result<TaskPlace, u64> {
         let mut state = self.lock();
+        let most = state.most(tenant, |quotas| quotas.running_tasks);
         let account = state.account(tenant);
-        if let Some(most) = account.quotas.running_tasks
+        if let Some(most) = most
             && account.taken.running_tasks >= most
         {
             return Err(most);
@@ -305,8 +346,8 @@ impl Account {
         self.nested = self.nested.saturating_sub(u64::from(nested));
     }
 
-    fn has_room(&self) -> Result<(), Error> {
-        let Some(most) = self.quotas.stored_bytes else {
+    fn has_room(&self, most: Option<u64>) -> Result<(), Error> {
+        let Some(most) = most else {
             return Ok(());
         };
         if self.taken.stored_bytes < most {
@@ -414,6 +455,37 @@ mod tests {
                 ..
             }
         ));
+    }
+
+    #[test]
+    fn the_usual_quotas_count_where_a_tenants_say_nothing() {
+        let (all, own) = allowances(Quotas {
+            open_executions: Some(2),
+            activities: Some(7),
+            ..Quotas::default()
+        });
+        let other: Arc<str> = "b".into();
+        all.usual_quotas(Quotas {
+            open_executions: Some(1),
+            running_tasks: Some(1),
+            stored_bytes: Some(100),
+            state_machines: Some(3),
+            activities: Some(4),
+            ..Quotas::default()
+        });
+        let held = [all.start(&own), all.start(&own), all.start(&other)];
+        assert!(held.iter().all(Result::is_ok));
+        assert!(all.start(&own).is_err() && all.start(&other).is_err());
+        let task = all.begin_task(&own);
+        assert!(task.is_ok());
+        assert_eq!(all.begin_task(&own).err(), Some(1));
+        assert_eq!(all.state_machines(&own), Some(3));
+        assert_eq!(
+            [&own, &other].map(|tenant| all.activities(tenant)),
+            [Some(7), Some(4)]
+        );
+        all.stored(&other, 100);
+        assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
     }
 
     #[test]

@@ -104,7 +104,9 @@ fn beginning(message: &Message) -> Option<Beginning> {
     match record::decode(&message.payload).ok()? {
         InboxItem::Begin(start) => Some(Beginning::Execution(start)),
         InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
-        InboxItem::Answer { .. }
+        InboxItem::Admitted
+        | InboxItem::Line(_)
+        | InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
         | InboxItem::Redrive
         | InboxItem::RedriveMapRun { .. }
@@ -143,6 +145,7 @@ fn info(meta: &Meta, name: &str) -> Info {
         revision_id: meta.revision_id.clone(),
         revised_ms: meta.revised_ms,
         logging: meta.logging.clone(),
+        line: meta.line.clone(),
         traced: meta.traced,
     }
 }
@@ -361,6 +364,8 @@ pub(crate) fn summary(row: &ExecutionRow) -> Result<ExecutionSummary, Error> {
         redriven_at: row.view.redriven_at,
         // Its map run knows.
         pending_redrive: false,
+        // Its line knows.
+        waiting: None,
     })
 }
 
@@ -375,7 +380,7 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
     let mut decoder = Decoder::new(journal);
     let first = decoder.events(row.id, first).await?;
     let start = start_of(&first).ok_or_else(|| damaged(&row.id, &"it has no start"))?;
-    let input = start.input.clone();
+    let (input, forked_from) = (start.input.clone(), start.forked_from.clone());
     let mut execution = Execution {
         arn: execution_arn(&meta, &row.new.name),
         name: row.new.name.clone(),
@@ -391,11 +396,13 @@ pub(crate) async fn describe(journal: &dyn Journal, look: &Look) -> Result<Execu
         cause: None,
         trace_header: meta.trace_header,
         map_run_arn: meta.map_run,
+        forked_from,
         redrive_count: row.view.redrive_count,
         redriven_at: row.view.redriven_at,
         // The catalog has a say in it too.
         redrivable: Redrivable::No(NotRedrivable::Running),
         pending_redrive: false,
+        waiting: None,
     };
     if row.view.status != Status::Running {
         let stored = look.last.as_ref().or(look.first.as_ref());
@@ -437,15 +444,6 @@ fn close(execution: &mut Execution, last: Option<&Event>) -> bool {
             _,
         ) => false,
     }
-}
-
-/// The input of a stored execution, to compare a second StartExecution of its name with.
-pub(crate) async fn input_of(
-    journal: &dyn Journal,
-    id: ExecutionId,
-) -> Result<Option<Value>, Error> {
-    let first = edge(journal, id, SegmentRange::From { first: 1 }).await?;
-    Ok(start_of(&first).map(|start| start.input.clone()))
 }
 
 /// What was fixed when a stored execution started.

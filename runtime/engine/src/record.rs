@@ -183,6 +183,49 @@ pub(crate) struct Meta {
     /// Of a child of a map run: how many items it has.
     #[serde(rename = "n", default, skip_serializing_if = "is_zero")]
     pub(crate) items: u32,
+    /// Where it waits for its place, when its state machine had a concurrency limit as it started.
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) line: Option<InLine>,
+}
+
+/// Stored form, codec v1: the line that an execution stands in, and its key there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InLine {
+    #[serde(rename = "l")]
+    pub(crate) line: u64,
+    /// Empty where the limit has no key.
+    #[serde(rename = "k", default, skip_serializing_if = "str::is_empty")]
+    pub(crate) key: Arc<str>,
+}
+
+/// Stored form, codec v1: a message in the inbox of a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum LineItem {
+    /// An execution began, and waits to be admitted.
+    Asks {
+        execution: u64,
+        key: Arc<str>,
+        since_ms: u64,
+        machine: LineMachine,
+    },
+    /// An execution goes on that had ended. It does not wait.
+    Rejoins {
+        execution: u64,
+        key: Arc<str>,
+        machine: LineMachine,
+    },
+    /// An execution ended, wherever it was.
+    Leaves { execution: u64 },
+    /// The limits of its state machine are others by now.
+    Changed { machine: LineMachine },
+}
+
+/// Stored form, codec v1: whose line it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LineMachine {
+    pub(crate) tenant: Arc<str>,
+    /// Without a version.
+    pub(crate) arn: Arc<str>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -230,6 +273,10 @@ pub(crate) enum InboxItem {
         attempt: u32,
         answer: Answer,
     },
+    /// To an execution that waits before its first state: it has a place.
+    Admitted,
+    /// To a line.
+    Line(LineItem),
     /// To a closed child of a map run: it goes on, or starts anew.
     Redrive,
     /// To a map run: its execution goes on, and it does with it.
@@ -331,6 +378,7 @@ impl ChildStart {
             express: self.express,
             raised_limits: self.raised_limits,
             processor_of: self.processor_of.clone(),
+            forked_from: None,
             input: self.input.clone(),
         }
     }

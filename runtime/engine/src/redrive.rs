@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{NotRedrivable, Standing, Timestamp};
+use stepwell_interp::{NotRedrivable, Redrive, RedrivenBy, Standing, Timestamp};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -12,9 +12,9 @@ use crate::{
     error::{Code, Error},
     executions,
     journal::ExecutionRow,
-    node,
+    node, reader,
     record::{self, Child, Meta},
-    shard::In,
+    shard::{In, RedriveReply},
 };
 
 /// Why a caller cannot redrive the child of a map run.
@@ -40,11 +40,23 @@ impl Engine {
             Redrivable::ByMapRun => return Err(refused(OF_MAP_RUN)),
             Redrivable::No(why) => return Err(refused(&why.to_string())),
         }
+        // It goes with the call, whatever becomes of who called.
+        let place = match self.node().allowances.start(&caller.tenant) {
+            Ok(place) => place,
+            // What was redriven with the token has its place, or had it.
+            Err(full) => {
+                let before = match token {
+                    Some(token) if repeated => self.redriven_before(&row, &meta, token).await?,
+                    Some(_) | None => None,
+                };
+                return before.ok_or(full);
+            }
+        };
         let (reply, redriven) = oneshot::channel();
         let redrive = In::Redrive {
             execution: row.id,
             token: token.map(Into::into),
-            reply,
+            reply: RedriveReply::new(reply, Some(place)),
         };
         self.node().send(row.id, redrive)?;
         match redriven.await {
@@ -52,6 +64,22 @@ impl Engine {
             Ok(Ok(Err(why))) => Err(refused(&why.to_string())),
             Ok(Err(why)) => Err(executions::refusal(why)),
             Err(_) => Err(self.node().let_go()),
+        }
+    }
+
+    /// When an execution was redriven by the same call. Reads its whole log.
+    async fn redriven_before(
+        &self,
+        row: &ExecutionRow,
+        meta: &Meta,
+        token: &str,
+    ) -> Result<Option<Timestamp>, Error> {
+        let run = reader::folded(self.node().journal.as_ref(), row, meta).await?;
+        let run = run.execution();
+        let answer = run.map(|run| run.may_redrive(Some(token), RedrivenBy::Caller, node::now()));
+        match answer {
+            Some(Ok(Redrive::Before(at))) => Ok(Some(at)),
+            Some(Ok(Redrive::Now) | Err(_)) | None => Ok(None),
         }
     }
 
@@ -94,7 +122,7 @@ impl Engine {
 }
 
 /// Whether it is a child of a map run.
-fn is_item(meta: &Meta) -> bool {
+pub(crate) fn is_item(meta: &Meta) -> bool {
     let of = meta.parent.map(|parent| parent.of);
     matches!(of, Some(Child::Item { .. }))
 }

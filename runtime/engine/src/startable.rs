@@ -16,10 +16,11 @@ use crate::{
     error::Error,
     journal::{List, ScopeId},
     limits::STARTABLES_MAX,
+    lines::{self, Concurrency},
     logging::Logging,
     machines::{absent, being_deleted},
     node,
-    record::AliasRecord,
+    record::{AliasRecord, MachineRecord},
 };
 
 /// What StartExecution needs of a state machine or a version of one.
@@ -38,6 +39,8 @@ pub(crate) struct Startable {
     pub(crate) revision_id: Option<Arc<str>>,
     pub(crate) revised_ms: u64,
     pub(crate) logging: Option<Logging>,
+    /// The limit of the state machine, whatever of it is started.
+    pub(crate) concurrency: Option<Concurrency>,
     /// Whether its executions are traced.
     pub(crate) traced: bool,
 }
@@ -219,6 +222,7 @@ impl Engine {
         let scope = self.scope(caller, &machine, record.kind(), true).await?;
         let scope = scope.ok_or_else(|| missing(()))?;
         let name: Arc<str> = machine.name.as_str().into();
+        let concurrency = concurrency(&record);
         let Qualifier::Version(number) = arn.qualified() else {
             let (_, program) = self.definition(&record.definition).await?;
             return Ok(Startable {
@@ -233,6 +237,7 @@ impl Engine {
                 revision_id: record.revision_id,
                 revised_ms: record.updated_ms,
                 logging: record.logging.as_ref().and_then(Logging::of),
+                concurrency,
                 traced: traces(record.tracing.as_ref()),
             });
         };
@@ -254,6 +259,7 @@ impl Engine {
             revision_id: version.revision_id,
             revised_ms: version.revised_ms,
             logging: version.logging.as_ref().and_then(Logging::of),
+            concurrency,
             traced: traces(version.tracing.as_ref()),
         })
     }
@@ -275,6 +281,18 @@ impl Engine {
         self.machines_cache().put(name, stamp, known);
         Ok(alias)
     }
+}
+
+/// The limit that a machine's tags set. Earlier builds took tags for it that are wrong.
+fn concurrency(record: &MachineRecord) -> Option<Concurrency> {
+    lines::of_tags(&record.tags).unwrap_or_else(|why| {
+        tracing::error!(
+            machine = &*record.arn,
+            why,
+            "tags set no limit: they are wrong"
+        );
+        None
+    })
 }
 
 fn named(caller: &Caller, arn: &MachineArn) -> Named {

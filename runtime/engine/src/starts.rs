@@ -1,12 +1,15 @@
 //! Calls that start executions. Hides what a second start under a taken name comes to.
 
+mod fork;
+
 use std::sync::Arc;
 
-use stepwell_interp::{Ending, NotRedrivable, Start, Timestamp};
+use stepwell_interp::{Ending, Input, NotRedrivable, Start, Timestamp};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use self::fork::Forking;
 use crate::{
     api::{Caller, Execution, Redrivable, StartRequest, StartedExecution, Status, SyncResult},
     arn::{self, MachineArn},
@@ -15,10 +18,11 @@ use crate::{
     executions::refusal,
     journal::{ExecutionId, NewExecution, Refused},
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED},
+    lines::Reservation,
     node,
     quotas::{Allowances, START_EXPRESS, StartPlace},
     reader,
-    record::{self, Child, Meta, Parent},
+    record::{self, Child, InLine, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply, SyncEnd},
     startable::{Chosen, Qualified, Startable},
 };
@@ -39,6 +43,10 @@ struct Starting {
     parent: Option<Parent>,
     at: Timestamp,
     id: ExecutionId,
+    /// Where it waits for a place.
+    line: Option<InLine>,
+    /// It goes on from another one.
+    fork: Option<Box<Forking>>,
 }
 
 /// How a synchronous execution takes its place.
@@ -69,7 +77,17 @@ impl Starting {
             revision_id: startable.revision_id.clone(),
             revised_ms: startable.revised_ms,
             logging: startable.logging.clone(),
+            line: self.line.clone(),
             traced: startable.traced,
+        }
+    }
+
+    /// Whether that execution of its name was begun by the same call.
+    fn is_again(&self, known: &Start) -> bool {
+        match (&self.fork, &known.forked_from) {
+            (None, None) => known.input == self.input,
+            (Some(fork), Some(from)) => fork.is_again(from),
+            (Some(_), None) | (None, Some(_)) => false,
         }
     }
 
@@ -102,6 +120,7 @@ impl Starting {
             logging: startable.logging.clone(),
             traced: startable.traced,
             items: 0,
+            line: self.line.clone(),
         }
     }
 
@@ -128,10 +147,12 @@ impl Starting {
             cause,
             trace_header: self.trace_header,
             map_run_arn: None,
+            forked_from: None,
             redrive_count: 0,
             redriven_at: None,
             redrivable: Redrivable::No(NotRedrivable::Express),
             pending_redrive: false,
+            waiting: None,
         }
     }
 }
@@ -148,9 +169,7 @@ impl Engine {
         self.admit(&caller.tenant, starting.operation())?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started),
-            Begun::Before(execution, arn) => {
-                self.started_before(execution, &arn, &starting.input).await
-            }
+            Begun::Before(execution, arn) => self.started_before(execution, &arn, &starting).await,
         }
     }
 
@@ -184,7 +203,7 @@ impl Engine {
         if waited_for {
             return Err(already_exists(&arn));
         }
-        self.started_before(execution, &arn, &starting.input).await
+        self.started_before(execution, &arn, &starting).await
     }
 
     /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
@@ -213,11 +232,14 @@ impl Engine {
         request: StartRequest,
         place: TakePlace,
     ) -> Result<SyncResult, Error> {
-        let starting = self.starting(caller, request).await?;
+        let mut starting = self.starting(caller, request).await?;
         if !starting.startable.express {
             return Err(wrong_type());
         }
-        let place = place(&self.node().allowances, &caller.tenant)?;
+        let reservation = self.place_in_line(caller, &starting, true).await?;
+        // It does not wait, and nothing durable is to tell of it.
+        starting.line = None;
+        let place = place(&self.node().allowances, &caller.tenant)?.with(reservation);
         let (reply, ended) = oneshot::channel();
         let (execution_arn, begin) = self.begin(
             caller,
@@ -256,6 +278,8 @@ impl Engine {
             parent: None,
             at,
             id: self.node().new_execution_id(at)?,
+            line: None,
+            fork: None,
         };
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started.execution_arn),
@@ -273,18 +297,8 @@ impl Engine {
             None => Uuid::new_v4().to_string().into(),
         };
         let text = request.input.as_deref().unwrap_or("{}");
-        let most = if self.raised_limits(&caller.tenant) {
-            PAYLOAD_BYTES_MAX_RAISED
-        } else {
-            PAYLOAD_BYTES_MAX
-        };
-        if text.len() > most {
-            let why = format!(
-                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
-            );
-            return Err(Error::rejected(Code::InvalidExecutionInput, why));
-        }
-        let input = parse_input(text)?;
+        let input = self.checked_input(caller, text)?;
+        let line = self.in_line(&chosen.startable, &input).await?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
         Ok(Starting {
@@ -297,7 +311,25 @@ impl Engine {
             parent: None,
             at,
             id,
+            line,
+            fork: None,
         })
+    }
+
+    /// The input of an execution, within its bound.
+    fn checked_input(&self, caller: &Caller, text: &str) -> Result<Value, Error> {
+        let most = if self.raised_limits(&caller.tenant) {
+            PAYLOAD_BYTES_MAX_RAISED
+        } else {
+            PAYLOAD_BYTES_MAX
+        };
+        if text.len() > most {
+            let why = format!(
+                "Invalid State Machine Execution Input: 'Input exceeds the maximum of {most} bytes.'"
+            );
+            return Err(Error::rejected(Code::InvalidExecutionInput, why));
+        }
+        parse_input(text)
     }
 
     /// Begins an execution; answers when its start is durable, or its name is found to be taken.
@@ -307,23 +339,63 @@ impl Engine {
         } else {
             Mode::Durable
         };
+        let reservation = match self.place_in_line(caller, starting, false).await {
+            Ok(reservation) => reservation,
+            // The same start again is none.
+            Err(refused) => return self.begun_before(starting).await?.ok_or(refused),
+        };
         // It goes with the start, whatever becomes of who called.
-        let place = self.node().allowances.start(&caller.tenant)?;
+        let place = match self.node().allowances.start(&caller.tenant) {
+            Ok(place) => place,
+            // A start under a taken name begins nothing, whatever is full.
+            Err(full) => return self.begun_before(starting).await?.ok_or(full),
+        };
         let (reply, started) = oneshot::channel();
         let reply = StartReply::Started(reply, Some(place));
         let (execution_arn, begin) = self.begin(caller, starting, mode, reply);
         self.node().send(starting.id, In::Start(Box::new(begin)))?;
         match started.await {
-            Ok(Ok(())) => Ok(Begun::Now(StartedExecution {
-                execution_arn,
-                started_at: starting.at,
-            })),
+            Ok(Ok(())) => {
+                // Its line hears of it from its first append.
+                reservation.into_iter().for_each(Reservation::settle);
+                Ok(Begun::Now(StartedExecution {
+                    execution_arn,
+                    started_at: starting.at,
+                }))
+            }
             Ok(Err(Refused::NameTaken { execution })) => {
                 Ok(Begun::Before(execution, execution_arn))
             }
             Ok(Err(refused)) => Err(refusal(refused)),
             Err(_) => Err(Error::Busy("the server is shutting down".to_owned())),
         }
+    }
+
+    /// The execution that has the name, where that is unique.
+    async fn begun_before(&self, starting: &Starting) -> Result<Option<Begun>, Error> {
+        if starting.startable.express {
+            return Ok(None);
+        }
+        let scope = starting.startable.scope;
+        let found = self.node().journal.find(scope, &starting.name).await;
+        let arn = starting.machine.execution(&starting.name);
+        Ok(found
+            .map_err(reader::broken)?
+            .map(|execution| Begun::Before(execution, arn)))
+    }
+
+    /// The place that it has until what is durable tells of it, where it must have one at once.
+    async fn place_in_line(
+        &self,
+        caller: &Caller,
+        starting: &Starting,
+        synchronous: bool,
+    ) -> Result<Option<Reservation>, Error> {
+        let Some(line) = &starting.line else {
+            return Ok(None);
+        };
+        self.reserve(caller, &starting.startable, line, starting.id, synchronous)
+            .await
     }
 
     fn begin(
@@ -353,7 +425,12 @@ impl Engine {
             express: startable.express,
             raised_limits: self.raised_limits(&caller.tenant),
             processor_of: None,
+            forked_from: starting.fork.as_ref().map(|fork| fork.from.clone()),
             input: starting.input.clone(),
+        };
+        let first = match &starting.fork {
+            Some(fork) => Input::Forked(Arc::new(fork.fork(start))),
+            None => Input::Started(Box::new(start)),
         };
         let info = starting.info(caller, &execution_arn);
         let new = NewExecution {
@@ -369,7 +446,7 @@ impl Engine {
             id: starting.id,
             info: Arc::new(info),
             program: startable.program.clone(),
-            start: Box::new(start),
+            first,
             new,
             mode,
             reply,
@@ -382,12 +459,13 @@ impl Engine {
         &self,
         id: ExecutionId,
         arn: &Arc<str>,
-        input: &Value,
+        starting: &Starting,
     ) -> Result<StartedExecution, Error> {
         let journal = self.node().journal.as_ref();
         let row = journal.execution(id).await.map_err(reader::broken)?;
         if let Some(row) = row.filter(|row| row.view.status == Status::Running)
-            && reader::input_of(journal, id).await?.as_ref() == Some(input)
+            && let Some(known) = reader::start_of_execution(journal, id).await?
+            && starting.is_again(&known)
         {
             return Ok(StartedExecution {
                 execution_arn: arn.clone(),

@@ -3,13 +3,13 @@
 
 use crate::{
     activities,
-    api::Caller,
+    api::{Caller, MachineKind},
     arn::{self, Arn},
     engine::Engine,
     error::{Code, Error},
     journal::CatalogRecord,
     limits::{CHANGE_ATTEMPTS_MAX, TAGS_MAX},
-    machines,
+    lines, machines,
     record::{self, ActivityRecord, MachineRecord},
 };
 
@@ -56,11 +56,21 @@ impl Engine {
         let resource = Resource::of(caller, resource_arn)?;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let (stored, mut tagged) = self.tagged(caller, &resource, resource_arn).await?;
+            let before = tagged.tags().clone();
             *tagged.tags() = change(std::mem::take(tagged.tags()))?;
+            tagged.check()?;
+            let limits = lines::changes(&before, tagged.tags());
             let written = self
                 .put(&stored.key, Some(stored.revision), Some(tagged.bytes()))
                 .await?;
             if written.is_ok() {
+                if let (Resource::Machine(arn), Some(kind), true) =
+                    (&resource, tagged.kind(), limits)
+                {
+                    self.machines_cache()
+                        .forget(&caller.tenant, &arn.record_name());
+                    self.limits_changed(caller, arn, kind).await?;
+                }
                 return Ok(());
             }
         }
@@ -129,6 +139,22 @@ impl Tagged {
         }
     }
 
+    /// Refuses tags that are to set limits and are wrong.
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Tagged::Machine(record) => check_limits(&record.tags),
+            Tagged::Activity(_) => Ok(()),
+        }
+    }
+
+    /// Of a state machine.
+    fn kind(&self) -> Option<MachineKind> {
+        match self {
+            Tagged::Machine(record) => Some(record.kind()),
+            Tagged::Activity(_) => None,
+        }
+    }
+
     fn into_tags(mut self) -> Tags {
         std::mem::take(self.tags())
     }
@@ -164,6 +190,14 @@ pub(crate) fn with(mut tags: Tags, more: &[(String, String)]) -> Result<Tags, Er
         return Err(Error::rejected(Code::TooManyTags, text));
     }
     Ok(tags)
+}
+
+/// Refuses tags of a state machine that are to set limits and are wrong.
+pub(crate) fn check_limits(tags: &[(String, String)]) -> Result<(), Error> {
+    let limits = lines::of_tags(tags);
+    limits
+        .map(drop)
+        .map_err(|why| Error::rejected(Code::ValidationException, why))
 }
 
 fn missing(arn: &str) -> Error {

@@ -11,8 +11,9 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion, Invocation,
-    Meter, NewFunction, Options, Package, PluginCall, PluginEnd, Quotas, Store, TaskRunner,
+    Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion,
+    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, PluginUse, Quotas,
+    Store, TaskRunner, UsageKey,
 };
 use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;
@@ -35,6 +36,13 @@ impl TaskRunner for Runner {
             if &*call.plugin == "waits" {
                 ends.acquire().await.expect("it stays open").forget();
             }
+            call.signals.used(PluginUse {
+                cpu: Duration::from_micros(30),
+                wall: Duration::from_millis(2),
+                memory_bytes_max: 3 << 20,
+                input_bytes: call.input.len() as u64,
+                output_bytes: 1,
+            });
             PluginEnd::Succeeded {
                 output: "1".to_owned(),
                 log: None,
@@ -133,6 +141,40 @@ async fn calls_count_as_running_tasks() {
     runner.ends.add_permits(1);
     assert_eq!(first.await.expect("it ends"), Ok("1".to_owned()));
     assert_eq!(called(&engine, "quick").await, Ok("1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_direct_call_is_metered_as_a_task_is() {
+    let (engine, _) = opened().await;
+    for _ in 0..2 {
+        assert_eq!(called(&engine, "quick").await, Ok("1".to_owned()));
+    }
+    let asked = Instant::now();
+    loop {
+        let used = engine.usage(Some(ACCOUNT), (0, u32::MAX), None, 1_000);
+        let used = used.await.expect("readable");
+        // A call that nobody waits for is counted in the same row.
+        let of = |key: &UsageKey| {
+            key.machine.ends_with(":stateMachine:$lambda-quick") && &*key.plugin == "quick"
+        };
+        let found = used.iter().find(|(key, _)| of(key));
+        let counts = |amounts: &Amounts| {
+            [
+                Meter::Tasks,
+                Meter::CpuMicros,
+                Meter::MemoryTime,
+                Meter::BytesIn,
+                Meter::BytesOut,
+                Meter::Executions,
+            ]
+            .map(|meter| amounts.get(meter))
+        };
+        if found.is_some_and(|(_, amounts)| counts(amounts) == [2, 60, 12, 4, 2, 0]) {
+            return;
+        }
+        assert!(asked.elapsed() < PATIENCE, "usage is {used:?}");
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use stepwell_query::Value;
 use crate::{
     Timestamp,
     event::Event,
+    fork::{Fork, ForkedFrom},
     map_run::{MapRunEffect, MapRunEnding, MapRunInput, MapRunStart},
 };
 
@@ -23,8 +24,10 @@ pub struct Env {
 /// What happens to an execution. An input for a task or timer that is not open changes nothing and records nothing.
 #[derive(Clone, Debug)]
 pub enum Input {
-    /// The first input, and the only one that a fresh [`crate::Run`] takes.
+    /// The first input; a fresh [`crate::Run`] takes this one or the next one and no other.
     Started(Box<Start>),
+    /// The first input of a fork.
+    Forked(Arc<Fork>),
     /// The caller's answer to [`Effect::Again`].
     Continue,
     /// A task attempt really began: a guest was instantiated or a worker took the activity task.
@@ -162,6 +165,8 @@ pub struct Start {
     pub raised_limits: bool,
     /// Of a child of a map run: name of the Map state whose processor it runs in place of the whole state machine.
     pub processor_of: Option<Arc<str>>,
+    /// Of a fork: the execution that it goes on from.
+    pub forked_from: Option<Arc<ForkedFrom>>,
     pub input: Value,
 }
 

@@ -204,6 +204,13 @@ pub enum What {
         child: ChildId,
     },
 
+    /// What was before was recorded again from another execution, and this one goes on from there. `input` takes the
+    /// place of that of the state that is entered next; `assigned` are variables with new values.
+    Forked {
+        input: Option<Value>,
+        assigned: Assigned,
+    },
+
     // Distributed Map.
     /// The Map state starts; `items` are those from the state's data, none when a reader reads them.
     DistributedMapStarted {
@@ -335,6 +342,7 @@ impl What {
             | What::BranchFailed { .. }
             | What::BranchAborted { .. }
             | What::ChildStarted { .. }
+            | What::Forked { .. }
             | What::MapRun(_) => false,
             What::ExecutionStarted { .. }
             | What::ExecutionSucceeded { .. }
@@ -418,6 +426,7 @@ impl What {
             | What::StateFailed { .. }
             | What::BranchAborted { .. }
             | What::ChildStarted { .. }
+            | What::Forked { .. }
             | What::MapRun(_) => Chain::None,
         }
     }

@@ -8,6 +8,7 @@ mod data;
 mod event;
 mod fault;
 mod flow;
+mod fork;
 mod given;
 mod history;
 mod limits;
@@ -29,6 +30,7 @@ pub use codec::{
     encode, encode_with,
 };
 pub use event::{Assigned, Event, Failure, FailureClass, Place, Scheduled, Stage, StateKind, What};
+pub use fork::{Fork, ForkPoint, ForkedFrom, Misfit, NotForkable};
 pub use history::{Field, HistoryView, event_type, history_view, label, resource_names};
 pub use limits::{
     CAUSE_CHARS_MAX, ERROR_CHARS_MAX, EXPRESS_DURATION_MS_MAX, Limits, NEAR_PERCENT,
@@ -45,5 +47,5 @@ pub use probe::{
 };
 pub use redrive::{NotRedrivable, Redrive, Standing};
 pub use run::{OpenState, OpenTask, Run};
-pub use step::step;
+pub use step::{step, step_held};
 pub use time::Timestamp;

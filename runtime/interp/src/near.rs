@@ -159,13 +159,14 @@ fn payload(what: &What) -> Option<&Value> {
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }
-        | What::ChildStarted { .. } => None,
+        | What::ChildStarted { .. }
+        | What::Forked { .. } => None,
     }
 }
 
 /// What an event assigns: its largest variable and all of them.
 fn assigned(what: &What, limits: &Limits) -> Vec<Usage> {
-    let What::StateExited { assigned, .. } = what else {
+    let (What::StateExited { assigned, .. } | What::Forked { assigned, .. }) = what else {
         return Vec::new();
     };
     let bytes = |assigned: &Assigned| -> Vec<usize> {

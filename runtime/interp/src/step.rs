@@ -34,6 +34,15 @@ pub fn step(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Eff
     turn.effects
 }
 
+/// Takes an input and runs nothing on: what an execution gets that began and has to wait before its first state. It goes on
+/// with [`Input::Continue`], given to [`step`].
+pub fn step_held(program: &Program, run: &mut Run, input: Input, env: Env) -> Vec<Effect> {
+    let mut turn = Turn::new(program, run, env, None);
+    turn.take(input);
+    debug_assert!(turn.run.is_consistent());
+    turn.effects
+}
+
 /// One call of [`step`].
 pub(crate) struct Turn<'a> {
     pub(crate) program: &'a Program,
@@ -89,6 +98,7 @@ impl<'a> Turn<'a> {
         }
         match input {
             Input::Started(start) => self.start(*start),
+            Input::Forked(fork) => self.fork(&fork),
             Input::Continue => {}
             Input::TaskStarted { task, by, at } => self.task_begins(task, by, at),
             Input::TaskSubmitted { task, output } => self.task_submitted(task, output),
@@ -160,7 +170,7 @@ impl<'a> Turn<'a> {
     }
 
     /// When an execution that starts now, or goes on now and started then, has to be over.
-    fn timeout_at(&self, start: &Start, started_at: Timestamp) -> Option<Timestamp> {
+    pub(crate) fn timeout_at(&self, start: &Start, started_at: Timestamp) -> Option<Timestamp> {
         let of_item = start.processor_of.as_ref();
         let own = match of_item.and_then(|of| self.processor(of)) {
             // The state machine's timeout is not that of a map run's children.

@@ -147,3 +147,62 @@ impl Text {
         Ok(!inflated.is_empty())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, io::Write};
+
+    use flate2::{Compression, write::GzEncoder};
+
+    use super::*;
+    use crate::storage::Storage;
+
+    /// Text that does not become smaller.
+    fn noise(bytes: usize) -> Vec<u8> {
+        let mut state = 0x9e37_79b9_u32;
+        let next = || {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            state.to_le_bytes()[1]
+        };
+        std::iter::repeat_with(next).take(bytes).collect()
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_two_pieces_of_gzip() {
+        let text = noise(40 * INFLATE_BYTES);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(&text).expect("memory has room");
+        let packed = encoder.finish().expect("memory has room");
+        let pieces = packed.len() / INFLATE_BYTES;
+        assert!(pieces >= 40 && (packed.len() as u64) < CHUNK_BYTES);
+        let storage = Storage::memory().for_account(&"000000000000".into());
+        let put = storage.put("b", "f.gz", packed).await;
+        put.expect("memory has room");
+        let bucket = storage.bucket("b").expect("a bucket");
+        let object = Object::open(&bucket, "f.gz", None, None).await;
+        let opened = Text::open(object.expect("it is there"), 0).await;
+        let mut opened = opened.expect("it is readable");
+
+        let (ended, turns) = (Cell::new(false), Cell::new(0));
+        let reading = async {
+            let mut read = 0;
+            while opened.more().await.expect("it is whole") {
+                read += opened.rest().len();
+                opened.take(opened.rest().len());
+            }
+            ended.set(true);
+            read
+        };
+        let beside = async {
+            while !ended.get() {
+                turns.set(turns.get() + 1);
+                tokio::task::yield_now().await;
+            }
+        };
+        let (read, ()) = tokio::join!(reading, beside);
+        assert_eq!(read, text.len());
+        assert!(turns.get() >= pieces, "{} turns of {pieces}", turns.get());
+    }
+}

@@ -9,6 +9,7 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use parquet::{
+    basic::Compression,
     errors::{ParquetError, Result as ParquetResult},
     file::reader::{ChunkReader, FileReader, Length, SerializedFileReader},
     record::{
@@ -164,7 +165,9 @@ impl Groups {
     /// Opens the next group that has rows to read; false after the last.
     fn open(&mut self) -> Result<bool, Error> {
         if let Some(file) = self.file.take() {
-            self.reader = Some(SerializedFileReader::new(file).map_err(unreadable)?);
+            let reader = SerializedFileReader::new(file).map_err(unreadable)?;
+            check_codecs(&reader)?;
+            self.reader = Some(reader);
         }
         let Some(reader) = &self.reader else {
             return Ok(false);
@@ -184,6 +187,29 @@ impl Groups {
         }
         Ok(false)
     }
+}
+
+/// Refuses a file of which a part cannot be decompressed, before a row of it was taken.
+fn check_codecs(reader: &SerializedFileReader<File>) -> Result<(), Error> {
+    let groups = reader.metadata().row_groups().iter();
+    for column in groups.flat_map(|group| group.columns()) {
+        let codec = match column.compression() {
+            Compression::UNCOMPRESSED
+            | Compression::SNAPPY
+            | Compression::GZIP(_)
+            | Compression::LZ4
+            | Compression::LZ4_RAW => continue,
+            // Its library is written in C.
+            Compression::ZSTD(_) => "ZSTD",
+            Compression::BROTLI(_) => "BROTLI",
+            Compression::LZO => "LZO",
+        };
+        return Err(Error::malformed(format!(
+            "The Parquet file cannot be read: its column '{}' is compressed by {codec}, and SNAPPY, GZIP, LZ4 or no compression is read; write the file anew, as in pyarrow: pq.write_table(pq.read_table('old.parquet'), 'new.parquet', compression='snappy')",
+            column.column_path().string()
+        )));
+    }
+    Ok(())
 }
 
 fn unreadable(error: ParquetError) -> Error {
@@ -308,3 +334,6 @@ impl Read for Ahead {
         self.chunk.read(buffer)
     }
 }
+
+#[cfg(test)]
+mod tests;

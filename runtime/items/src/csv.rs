@@ -13,8 +13,12 @@ use crate::{
     source::CsvHeader,
 };
 
+/// What ends a last row that no line break ends. In a field whose quote is not closed it is one more character.
+const LAST_BREAK: &[u8] = b"\n";
+
 /// The rows of a file from a place on.
 pub(crate) struct CsvRows {
+    object: Object,
     text: Text,
     parser: Reader,
     header: Arc<[Arc<str>]>,
@@ -37,6 +41,7 @@ impl CsvRows {
         at: u64,
     ) -> Result<CsvRows, Error> {
         let mut rows = CsvRows {
+            object: object.clone(),
             text: Text::open(object.clone(), 0).await?,
             parser: parser(delimiter),
             header: Arc::new([]),
@@ -91,28 +96,42 @@ impl CsvRows {
 
     /// Reads a record into `row`; false at the end.
     async fn record(&mut self) -> Result<bool, Error> {
+        let began = self.text.at();
         let (mut bytes, mut fields) = (0, 0);
-        let mut ended = false;
+        // What is left to be parsed behind the end of the file.
+        let mut behind: Option<&[u8]> = None;
         loop {
-            if self.text.rest().is_empty() && !ended {
-                ended = !self.text.more().await?;
+            if self.text.rest().is_empty() && behind.is_none() && !self.text.more().await? {
+                behind = Some(LAST_BREAK);
             }
             let (result, taken, written, found) = self.parser.read_record(
-                self.text.rest(),
+                behind.unwrap_or(self.text.rest()),
                 &mut self.row.bytes[bytes..],
                 &mut self.row.ends[fields..],
             );
-            self.text.take(taken);
+            match &mut behind {
+                Some(left) => *left = &left[taken..],
+                None => self.text.take(taken),
+            }
             bytes += written;
             fields += found;
             match result {
+                ReadRecordResult::InputEmpty if behind.is_some() && written > 0 => {
+                    let why = format!("the quoted field in column {} is not closed", fields + 1);
+                    return Err(self.wrong_row(began, &why).await);
+                }
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull => {
-                    self.row.grow_bytes()?;
+                ReadRecordResult::OutputFull if !self.row.grow_bytes() => {
+                    let why = format!(
+                        "it has more than {ITEM_BYTES_MAX} bytes, as when a quoted field is not closed"
+                    );
+                    return Err(self.wrong_row(began, &why).await);
                 }
-                ReadRecordResult::OutputEndsFull => {
-                    self.row.grow_fields()?;
+                ReadRecordResult::OutputEndsFull if !self.row.grow_fields() => {
+                    let why = format!("it has more than {CSV_COLUMNS_MAX} columns");
+                    return Err(self.wrong_row(began, &why).await);
                 }
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {}
                 ReadRecordResult::Record => {
                     self.row.fields = fields;
                     return Ok(true);
@@ -121,6 +140,40 @@ impl CsvRows {
             }
         }
     }
+}
+
+impl CsvRows {
+    /// What is wrong with the row that begins behind a place.
+    async fn wrong_row(&self, at: u64, why: &str) -> Error {
+        match line_of(&self.object, at).await {
+            Ok(line) => Error::malformed(format!(
+                "The row of the CSV file that begins on line {line} is not valid: {why}."
+            )),
+            Err(error) => error,
+        }
+    }
+}
+
+/// The number, from 1, of the first line behind a place that is not empty. Reads the file from its beginning: a cursor has
+/// bytes alone, and a row that is wrong is the last one.
+async fn line_of(object: &Object, at: u64) -> Result<u64, Error> {
+    let mut text = Text::open(object.clone(), 0).await?;
+    let mut line = 1;
+    while text.more().await? {
+        let before = text.at();
+        let rest = text.rest();
+        for (index, byte) in rest.iter().enumerate() {
+            match byte {
+                b'\n' => line += 1,
+                b'\r' => {}
+                _ if before + index as u64 >= at => return Ok(line),
+                _ => {}
+            }
+        }
+        let taken = rest.len();
+        text.take(taken);
+    }
+    Ok(line)
 }
 
 fn parser(delimiter: u8) -> Reader {
@@ -142,23 +195,23 @@ impl Row {
             .map_err(|_| Error::malformed("The CSV file is not encoded in UTF-8."))
     }
 
-    fn grow_bytes(&mut self) -> Result<(), Error> {
+    /// Makes room for more bytes; false when there are as many as there may be.
+    fn grow_bytes(&mut self) -> bool {
         let bytes = self.bytes.len() * 2;
-        if bytes > ITEM_BYTES_MAX {
-            let text = format!("A row of the CSV file has more than {ITEM_BYTES_MAX} bytes.");
-            return Err(Error::Malformed(text));
+        let may = bytes <= ITEM_BYTES_MAX;
+        if may {
+            self.bytes.resize(bytes, 0);
         }
-        self.bytes.resize(bytes, 0);
-        Ok(())
+        may
     }
 
-    fn grow_fields(&mut self) -> Result<(), Error> {
+    /// The same for more fields.
+    fn grow_fields(&mut self) -> bool {
         let fields = self.ends.len() * 2;
-        if fields > CSV_COLUMNS_MAX {
-            let text = format!("A row of the CSV file has more than {CSV_COLUMNS_MAX} columns.");
-            return Err(Error::Malformed(text));
+        let may = fields <= CSV_COLUMNS_MAX;
+        if may {
+            self.ends.resize(fields, 0);
         }
-        self.ends.resize(fields, 0);
-        Ok(())
+        may
     }
 }

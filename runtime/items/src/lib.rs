@@ -8,6 +8,7 @@
 //! `object_store`, `csv` and `parquet`.
 
 mod chunks;
+#[cfg(feature = "parquet")]
 mod columns;
 mod connect;
 mod csv;

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, sync::Arc};
 use object_store::ObjectMeta;
 use stepwell_query::Value;
 
+#[cfg(feature = "parquet")]
+use crate::columns::ParquetRows;
 use crate::{
-    columns::ParquetRows,
     csv::CsvRows,
     cursor::{Cursor, Position},
     error::Error,
@@ -68,6 +69,7 @@ enum Items {
     Csv(Box<CsvRows>),
     Json(JsonItems),
     Lines(Lines),
+    #[cfg(feature = "parquet")]
     Parquet(ParquetRows),
 }
 
@@ -272,7 +274,14 @@ impl Rows {
             }
             Format::Json { pointer } => Items::Json(JsonItems::open(object, pointer, from).await?),
             Format::JsonLines => Items::Lines(Lines::open(object, from.at).await?),
+            #[cfg(feature = "parquet")]
             Format::Parquet => Items::Parquet(ParquetRows::open(object, from.at)),
+            #[cfg(not(feature = "parquet"))]
+            Format::Parquet => {
+                return Err(Error::malformed(
+                    "Parquet files cannot be read: this program was built without the feature `parquet`.",
+                ));
+            }
             Format::AthenaManifest(_) | Format::InventoryManifest => {
                 return Err(Error::malformed("A manifest cannot list manifests."));
             }
@@ -288,6 +297,7 @@ impl Rows {
         let (key, value) = match &mut self.items {
             Items::Csv(rows) => (None, rows.next().await?),
             Items::Lines(lines) => (None, lines.next().await?),
+            #[cfg(feature = "parquet")]
             Items::Parquet(rows) => (None, rows.next().await?),
             Items::Json(items) => match items.next().await? {
                 Some((key, value)) => (key, Some(value)),
@@ -307,6 +317,7 @@ impl Rows {
             Items::Csv(rows) => Some(rows.share()),
             Items::Lines(lines) => Some(lines.share()),
             Items::Json(items) => Some(items.share()),
+            #[cfg(feature = "parquet")]
             Items::Parquet(rows) => rows.share(),
         }
     }
@@ -315,6 +326,7 @@ impl Rows {
         let (at, members) = match &self.items {
             Items::Csv(rows) => (rows.at(), false),
             Items::Lines(lines) => (lines.at(), false),
+            #[cfg(feature = "parquet")]
             Items::Parquet(rows) => (rows.at(), false),
             Items::Json(items) => items.position(),
         };

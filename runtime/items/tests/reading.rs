@@ -6,7 +6,7 @@ use std::{io::Write, path::Path, sync::Arc};
 
 use flate2::{Compression, write::GzEncoder};
 use parquet::{
-    data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type},
+    data_type::{ByteArray, ByteArrayType, DoubleType, Int32Type, Int64Type},
     file::{properties::WriterProperties, writer::SerializedFileWriter},
     schema::parser::parse_message_type,
 };
@@ -186,6 +186,44 @@ async fn csv_that_is_wrong_says_why() {
 }
 
 #[tokio::test]
+async fn a_quote_that_is_not_closed_is_told_with_its_line() {
+    let long = [b"a,b\n1,2\n3,\"".to_vec(), vec![b'x'; 17 << 20]].concat();
+    let bucket = Bucket::with(&[
+        ("row.csv", b"a,b\n1,2\n\r\n\"3\n4\",\"x\n5,6\n"),
+        ("row.csv.gz", &gzip(b"a,b\n1,2\n\r\n\"3\n4\",\"x\n5,6\n")),
+        ("first.csv", b"\"a,b\n1,2\n"),
+        ("long.csv", &long),
+        ("closed.csv", b"a,b\n1,\"2\""),
+        ("inner.csv", b"a,b\n1,x\"y\n\n\n"),
+    ]);
+    let row = "The row of the CSV file that begins on line 4 is not valid: the quoted field in column 2 is not closed.";
+    for key in ["row.csv", "row.csv.gz"] {
+        let source = object(key, csv(CsvHeader::FirstRow));
+        for (items, anew) in [(1_000, false), (1, true)] {
+            let read = bucket.read(&source, items, anew).await;
+            assert_eq!(read, Err(malformed(row)), "{key}, {items} at a time");
+        }
+    }
+    let first = bucket
+        .items(&object("first.csv", csv(CsvHeader::FirstRow)))
+        .await;
+    let text = "The row of the CSV file that begins on line 1 is not valid: the quoted field in column 1 is not closed.";
+    assert_eq!(first, Err(malformed(text)));
+    let long = bucket
+        .items(&object("long.csv", csv(CsvHeader::FirstRow)))
+        .await;
+    let text = "The row of the CSV file that begins on line 3 is not valid: it has more than 16777216 bytes, as when a quoted field is not closed.";
+    assert_eq!(long, Err(malformed(text)));
+    for (key, rows) in [
+        ("closed.csv", [r#"{"a":"1","b":"2"}"#]),
+        ("inner.csv", [r#"{"a":"1","b":"x\"y"}"#]),
+    ] {
+        let source = object(key, csv(CsvHeader::FirstRow));
+        assert_eq!(bucket.items(&source).await.unwrap(), rows, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn json_gives_elements_or_members() {
     let nested = br#" {"skip": {"a": ["]", "\"}"]}, "a/b": [10, [{"k": "v", "n": {"x": [1, 2.50]}}, 3]], "z": 1} "#;
     let bucket = Bucket::with(&[
@@ -216,12 +254,22 @@ async fn json_that_is_wrong_says_why() {
         ("open.json", b"[1, 2"),
         ("comma.json", b"[1 2]"),
         ("bad.json", b"[1, nul]"),
+        ("after.json", b"[1, 2] 3"),
+        ("twice.json", b"[1]\n[2]"),
+        ("members.json", b"{\"a\": 1}}"),
     ]);
     let items = async |key: &str, pointer: &str| bucket.items(&object(key, json(pointer))).await;
     let text = "Attempting to map over non-iterable node.";
     assert_eq!(items("scalar.json", "/a").await, Err(malformed(text)));
     let text = "The ItemsPointer '/b' points to nothing in the JSON file.";
     assert_eq!(items("scalar.json", "/b").await, Err(malformed(text)));
+    for key in ["after.json", "twice.json", "members.json"] {
+        let error = items(key, "").await.unwrap_err().to_string();
+        assert!(
+            error.ends_with(": the file goes on after its end"),
+            "{error}"
+        );
+    }
     for key in ["open.json", "comma.json", "bad.json"] {
         let error = items(key, "").await.unwrap_err().to_string();
         assert!(
@@ -294,6 +342,60 @@ fn parquet_file() -> Vec<u8> {
     }
     writer.close().unwrap();
     file
+}
+
+/// The same file, as far as its foot tells, by another codec: of the column `id`, by the number that the format has for it.
+fn recompressed(codec: u8) -> Vec<u8> {
+    // The path in the schema, and the field after it: the codec, a number whose sign is its lowest bit.
+    let foot = b"\x19\x18\x02id\x15";
+    let mut file = parquet_file();
+    let places: Vec<usize> = file
+        .windows(foot.len())
+        .enumerate()
+        .filter_map(|(at, bytes)| (bytes == foot).then_some(at + foot.len()))
+        .collect();
+    // The last one is of the last group.
+    file[*places.last().expect("each group has one")] = codec << 1;
+    file
+}
+
+/// The library breaks down over a day that is none.
+fn endless_day() -> Vec<u8> {
+    let schema = parse_message_type("message rows { required int32 day (DATE); }");
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut file = Vec::new();
+    let mut writer =
+        SerializedFileWriter::new(&mut file, Arc::new(schema.unwrap()), properties).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    column
+        .typed::<Int32Type>()
+        .write_batch(&[1, i32::MAX], None, None)
+        .unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    writer.close().unwrap();
+    file
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_that_cannot_be_read_says_why() {
+    let bucket = Bucket::with(&[
+        ("zstd.parquet", &recompressed(6)),
+        ("brotli.parquet", &recompressed(4)),
+        ("day.parquet", &endless_day()),
+    ]);
+    for (key, codec) in [("zstd.parquet", "ZSTD"), ("brotli.parquet", "BROTLI")] {
+        let read = bucket.items(&object(key, Format::Parquet)).await;
+        // Not a row of it was taken, though its first groups could be read.
+        let text = read.unwrap_err().to_string();
+        let said = format!("its column 'id' is compressed by {codec}, and SNAPPY");
+        assert!(text.contains(&said), "{text}");
+        assert!(text.contains("write the file anew"), "{text}");
+    }
+    let read = bucket.items(&object("day.parquet", Format::Parquet)).await;
+    let text = "The Parquet file cannot be read: the reader broke down over a value of it";
+    assert_eq!(read, Err(malformed(text)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ mod template;
 mod value;
 
 pub use effort::{Allowance, Effort, Ledger, Room};
-pub use intrinsic::{Intrinsic, IntrinsicError};
+pub use intrinsic::{INTRINSIC_FUNCTIONS, Intrinsic, IntrinsicError};
 pub use jsonata::{
     Bindings, Bound, Bounds, Expression, JsonataFailure, JsonataFailureKind, JsonataSyntaxError,
     JsonataTemplate, References,

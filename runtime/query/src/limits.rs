@@ -31,8 +31,9 @@ pub(crate) const INTRINSIC_TEXT_CHARS_MAX: usize = 10_000;
 /// Bytes of the array that States.ArrayPartition returns. Origin: developer guide, the payload quota.
 pub(crate) const ARRAY_PARTITION_BYTES_MAX: usize = 262_144;
 
-/// Milliseconds one JSONata expression may run. Ours; AWS documents none.
-pub const JSONATA_TIME_MS_MAX: u64 = 1000;
+/// Milliseconds one JSONata expression may run, telling its error included. Ours; AWS documents none. An expression is not
+/// interrupted: other executions of its shard wait for its end.
+pub const JSONATA_TIME_MS_MAX: u64 = 250;
 
 /// Milliseconds that all JSONata expressions of one state may run together. Ours: a state may have thousands of them.
 pub const JSONATA_STATE_TIME_MS_MAX: u64 = 10_000;

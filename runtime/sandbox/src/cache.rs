@@ -1,11 +1,11 @@
 //! Compiled code, on disk where there is a folder for it. Hides file names, integrity and the unsafe calls of this crate,
-//! all of one kind: code that this host had compiled is taken as such.
+//! all of one kind: code that this host, or its operator, had compiled is taken as such.
 //!
 //! An entry is `<sha256 of the wasm>-<hash of the engine>.cwasm` and beside it the SHA-256 of the entry itself: code is
 //! mapped and run only when it is byte for byte what a host wrote. The folder must not be writable by tenants.
 
 use crate::code::Format;
-use crate::compiler::{Compiler, Fault, key};
+use crate::compiler::{Compiler, Fault, Job, key};
 use crate::error::Error;
 use crate::machine::Machine;
 use crate::queue::Leave;
@@ -29,7 +29,7 @@ pub(crate) struct Cache {
 /// What is compiled: the two binary formats have two compiled types.
 pub(crate) trait Compiled: Sized {
     const FORMAT: Format;
-    /// Maps a file that [`Cache`] has verified.
+    /// Maps a file that [`Cache`], or whoever reads what was compiled ahead of time, has verified.
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
     /// Takes code that a [`Compiler`] just gave.
     fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
@@ -43,8 +43,9 @@ impl Compiled for Component {
         reason = "mapping compiled code is one of the two things here that the type system cannot check"
     )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
-        // SAFETY: the file's bytes were just compared with the checksum that this host stored when it compiled them, in
-        // a folder that only the operator can write; entries are replaced by rename and never changed in place.
+        // SAFETY: the file's bytes were just compared with the checksum that was stored when they were compiled, in a
+        // folder that only the operator can write; entries are replaced by rename and never changed in place. The
+        // operator vouches for files that another program of ours compiled ahead of time (`precompiled`).
         unsafe { Self::deserialize_file(engine, path) }
     }
 
@@ -103,12 +104,17 @@ impl Cache {
     ) -> Result<C, Fault> {
         let engine = &machine.engine;
         let key = key(engine, sha256);
-        if let Some(compiled) = self.stored(engine, &key) {
+        if let Some(compiled) = key.as_deref().and_then(|key| self.stored(engine, key)) {
             return Ok(compiled);
         }
-        let code = compiler.compile(engine, machine.metering, C::FORMAT, wasm, leave)?;
+        let job = Job {
+            metering: machine.metering,
+            format: C::FORMAT,
+            wasm,
+        };
+        let code = compiler.compile(engine, &job, leave)?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
-        let mapped = self.folder.as_ref().and_then(|(dir, path)| {
+        let mapped = self.folder.as_ref().zip(key).and_then(|((dir, path), key)| {
             let stored = self.store(dir, &key, &code);
             // A full disk costs the cache, not the task.
             stored
@@ -122,8 +128,8 @@ impl Cache {
 
     /// Whether a plugin's file needs no compiler any more.
     pub(crate) fn has(&self, engine: &Engine, sha256: &str) -> bool {
-        let folder = self.folder.as_ref();
-        folder.is_some_and(|(dir, _)| verified(dir, &key(engine, sha256)))
+        let entry = self.folder.as_ref().zip(key(engine, sha256));
+        entry.is_some_and(|((dir, _), key)| verified(dir, &key))
     }
 
     fn stored<C: Compiled>(&self, engine: &Engine, key: &str) -> Option<C> {

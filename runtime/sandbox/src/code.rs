@@ -7,6 +7,7 @@ use crate::guest::Guest;
 use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
+use crate::precompiled::Precompiled;
 use crate::queue::Leave;
 use wasmtime::component::{Component, types::ComponentItem};
 use wasmtime::{Engine, Module};
@@ -20,7 +21,8 @@ pub(crate) enum Code {
 }
 
 /// The two binary formats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Format {
     /// A component.
     Component,
@@ -92,6 +94,12 @@ impl Format {
             Some([0, b'a', b's', b'm', ..]) => {
                 Err("the file is WebAssembly of an unknown version".into())
             }
+            // The seventh byte names the system: this one, the Wasm runtime.
+            Some([0x7f, b'E', b'L', b'F', _, _, _, 200]) => Err(
+                "the file is a plugin that was compiled ahead of time, not WebAssembly; such code is taken from the operator's plugin \
+                 directory alone, under a name that ends in .cwasm: give the .wasm that it was made of"
+                    .into(),
+            ),
             Some([0x7f, b'E', b'L', b'F', ..]) => Err(
                 "the file is compiled for a machine, not WebAssembly; compile for wasm32-wasip2"
                     .into(),
@@ -135,6 +143,14 @@ impl Program {
             Format::Module => cache
                 .get(machine, compiler, sha256, wasm, leave)
                 .map(Self::module),
+        }
+    }
+
+    /// What was compiled ahead of time.
+    pub(crate) fn precompiled(machine: &Machine, code: Precompiled) -> Self {
+        match code {
+            Precompiled::Component(component) => Self::component(&machine.engine, component),
+            Precompiled::Module(module) => Self::module(module),
         }
     }
 
@@ -278,6 +294,8 @@ mod tests {
         assert_eq!(Format::of(b"\0asm\x0d\0\x01\0rest"), Ok(Format::Component));
         assert_eq!(Format::of(b"\0asm\x01\0\0\0"), Ok(Format::Module));
         assert!(Format::of(b"\x7fELF0000").unwrap_err().contains("wasm32"));
+        let ahead = Format::of(b"\x7fELF\x02\x01\x01\xc8").unwrap_err();
+        assert!(ahead.contains("give the .wasm"), "{ahead}");
         assert!(Format::of(b"\0as").is_err());
     }
 }

@@ -105,6 +105,24 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
     Ok(inspection)
 }
 
+/// The manifest and the program of a `.wasm` file, or of a folder with `plugin.toml`.
+#[cfg(feature = "compiler")]
+pub(crate) fn examined(path: &Path) -> Result<(Manifest, Vec<u8>), Error> {
+    let mut problems = Vec::new();
+    let (manifest, file) = files(path, &mut problems)?;
+    let wrong: Vec<&str> = problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
+    if !wrong.is_empty() {
+        return Err(Error::Plugin {
+            name: path.display().to_string(),
+            why: format!("{}\nhint: {MEND_MANIFEST}", wrong.join("\n")),
+        });
+    }
+    Ok((manifest, read(&file, limits::WASM_BYTES_MAX)?))
+}
+
 fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     let problems = &mut inspection.problems;
     let mut fatal = |what: String, hint: &str| {
@@ -175,6 +193,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
 fn mend_compiling(blame: Blame) -> &'static str {
     match blame {
         Blame::File => "build it for wasm32-wasip2 or wasm32-wasip1",
+        Blame::Operator => "let a program with a compiler make its .cwasm, and give that",
         Blame::Bounds => "an optimised build is smaller: opt-level = \"s\", lto, strip",
         Blame::Circumstances | Blame::Turn(_) => "try again",
     }

@@ -19,7 +19,9 @@ mod machine;
 mod manifest;
 mod manifest_text;
 mod outcome;
+#[cfg(feature = "compiler")]
 mod overseer;
+mod precompiled;
 mod queue;
 mod registry;
 mod rota;
@@ -32,16 +34,22 @@ mod verdict;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
 pub use code::{Format, Import};
-pub use compiler::{CompileBounds, CompileWorker, Compiler, compile_worker};
+pub use compiler::{CompileBounds, Compiler};
+#[cfg(feature = "compiler")]
+pub use compiler::{CompileWorker, compile_worker};
 pub use error::Error;
 pub use grants::{Ceiling, FsGrant, FsMode, Grants};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration};
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
+#[cfg(feature = "compiler")]
+pub use precompiled::{AheadOfTime, compile_ahead};
+pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::HttpRule;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
+#[cfg(feature = "compiler")]
 #[doc(hidden)]
 pub mod bench;

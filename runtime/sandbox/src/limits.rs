@@ -1,4 +1,11 @@
 //! Every bound of this crate, with its unit and where it comes from.
+#![cfg_attr(
+    not(all(feature = "compiler", feature = "pool")),
+    allow(
+        dead_code,
+        reason = "what a build leaves out has its bounds here all the same"
+    )
+)]
 
 use std::time::Duration;
 
@@ -84,6 +91,10 @@ pub(crate) const FRAMES_MAX: usize = 20;
 pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
 /// A plugin's file: the largest Python components have 40 MiB.
 pub(crate) const WASM_BYTES_MAX: u64 = 100 << 20;
+/// Code that was compiled ahead of time: several times the largest plugin's file.
+pub(crate) const CODE_BYTES_MAX: u64 = 1 << 30;
+/// What is told at the end of such a file.
+pub(crate) const RECORD_BYTES_MAX: u64 = 64 << 10;
 /// A manifest.
 pub(crate) const MANIFEST_BYTES_MAX: u64 = 64 << 10;
 /// Cores that compilations of the short lane leave to tasks. Each takes half of the cores at most, and as much memory as it

@@ -3,11 +3,17 @@
 use crate::bindings;
 use crate::guest::Guest;
 use crate::limits;
+#[cfg(feature = "compiler")]
+use crate::precompiled::{Made, Profile};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+#[cfg(feature = "compiler")]
+use wasmtime::OptLevel;
 use wasmtime::component::{HasSelf, Linker};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, Engine};
+#[cfg(feature = "pool")]
+use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi_http::WasiHttpView as _;
 
 /// How compiled code differs: metered code counts fuel.
@@ -17,7 +23,10 @@ pub(crate) enum Metering {
     Fuel,
 }
 
-/// The configuration of every engine here. `instances` of 0 means allocation on demand.
+/// The Wasm runtime's version: code of another one is not understood.
+pub(crate) const RUNTIME: &str = "48.0.8";
+
+/// The configuration of every engine here. `instances` of 0 means allocation on demand, as does a build without pools.
 pub(crate) fn config(metering: Metering, instances: u32, memory_bytes_max: u64) -> Config {
     let mut config = Config::new();
     config
@@ -29,15 +38,45 @@ pub(crate) fn config(metering: Metering, instances: u32, memory_bytes_max: u64) 
         .memory_init_cow(true)
         .wasm_memory64(false)
         .wasm_component_model_gc(false);
+    #[cfg(feature = "pool")]
     if instances > 0 {
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(
             instances,
             memory_bytes_max,
         )));
     }
+    #[cfg(not(feature = "pool"))]
+    let _ = (instances, memory_bytes_max);
     config
 }
 
+/// An engine that compiles and runs nothing: without instances, so that no address space is reserved.
+///
+/// # Errors
+/// The target is unknown, or this build has no back end for it.
+#[cfg(feature = "compiler")]
+pub(crate) fn engine_for(
+    metering: Metering,
+    made: &Made,
+    parallel: bool,
+) -> wasmtime::Result<Engine> {
+    let mut config = config(metering, 0, limits::MEMORY_BYTES_MAX);
+    config.parallel_compilation(parallel);
+    match made {
+        Made::Here => {}
+        Made::Ahead(ahead) => {
+            // Of a named target, even of this machine's, no more is taken than all processors of its kind have.
+            config.target(&ahead.target)?;
+            config.cranelift_opt_level(match ahead.profile {
+                Profile::Server => OptLevel::Speed,
+                Profile::Edge => OptLevel::SpeedAndSize,
+            });
+        }
+    }
+    Engine::new(&config)
+}
+
+#[cfg(feature = "pool")]
 fn pool(instances: u32, memory_bytes_max: u64) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     let memory = usize::try_from(memory_bytes_max).unwrap_or(usize::MAX);
@@ -214,5 +253,16 @@ impl Drop for Ticker {
             // The thread only ever parks and counts, so it ends at once; its panic would have been a defect of ours.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RUNTIME;
+
+    #[test]
+    fn the_version_is_the_one_that_is_built() {
+        let workspace = include_str!("../../../Cargo.toml");
+        assert!(workspace.contains(&format!("\nwasmtime = {{ version = \"{RUNTIME}\"")));
     }
 }

@@ -205,6 +205,10 @@ impl Drop for Waiting {
 
 impl Seat {
     /// Whether who has held it for a share may stay: it goes over to the long lane, or nobody else wants the seat.
+    #[cfg_attr(
+        not(feature = "compiler"),
+        allow(dead_code, reason = "nobody asks where nothing is compiled")
+    )]
     pub(crate) fn may_stay(&mut self) -> bool {
         if self.lane == Lane::Long {
             return true;
@@ -239,6 +243,7 @@ pub(crate) enum Leave<'a> {
 
 impl Leave<'_> {
     /// Whether a compilation that has taken its share goes on.
+    #[cfg(feature = "compiler")]
     pub(crate) fn goes_on(&mut self) -> bool {
         match self {
             Self::Stored => false,

@@ -33,6 +33,9 @@ pub struct SandboxConfig {
     pub cache: Option<PathBuf>,
     /// Where plugins are compiled.
     pub compiler: Compiler,
+    /// Whether code of the plugin folder that was compiled ahead of time (`NAME.cwasm`) is run. It is run unchecked: whoever
+    /// can write to that folder can then do all that this process can.
+    pub precompiled: bool,
     /// Folders of the host that no guest may be granted for writing, nor what holds them; the plugin folder and the
     /// cache are such folders anyway.
     pub guarded: Vec<PathBuf>,
@@ -58,7 +61,8 @@ impl Default for SandboxConfig {
         Self {
             plugins: None,
             cache: None,
-            compiler: Compiler::InProcess,
+            compiler: Compiler::default(),
+            precompiled: false,
             guarded: Vec::new(),
             default_tenant: "000000000000".into(),
             ceiling: Ceiling::AsAsked,
@@ -172,6 +176,7 @@ impl Sandbox {
             ceilings: config.ceilings,
             instances: config.instances,
             limits: config.limits,
+            precompiled: config.precompiled,
             guarded: Guarded {
                 plugins: config.plugins.clone(),
                 cache: config.cache.clone(),

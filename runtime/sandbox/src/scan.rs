@@ -3,6 +3,7 @@
 use crate::error::Error;
 use crate::limits;
 use crate::manifest::{Manifest, valid_name};
+use crate::precompiled::EXTENSION;
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 use std::collections::BTreeSet;
@@ -22,6 +23,8 @@ pub(crate) struct PluginFolder {
     gone: AtomicBool,
     path: PathBuf,
     default_tenant: String,
+    /// Whether what was compiled ahead of time goes before WebAssembly.
+    prefers_compiled: bool,
     /// What was wrong at the last look.
     told: Mutex<BTreeSet<Complaint>>,
 }
@@ -43,6 +46,9 @@ pub(crate) struct Found {
     pub(crate) place: String,
     pub(crate) stamp: Stamp,
     is_folder: bool,
+    /// Of a lone file.
+    is_compiled: bool,
+    prefers_compiled: bool,
     root: Arc<Dir>,
     root_path: PathBuf,
 }
@@ -54,9 +60,17 @@ pub(crate) struct Stamp(Vec<(String, u64, SystemTime)>);
 /// A plugin's files, read.
 pub(crate) struct Files {
     pub(crate) manifest: Option<String>,
-    pub(crate) wasm: Vec<u8>,
+    pub(crate) program: ProgramFile,
     /// The plugin's own folder, if it has one.
     pub(crate) folder: Option<PathBuf>,
+}
+
+/// A plugin's program.
+pub(crate) enum ProgramFile {
+    /// WebAssembly.
+    Wasm(Vec<u8>),
+    /// Where the code is that was compiled of it ahead of time; not read yet.
+    Compiled(PathBuf),
 }
 
 /// Whether the plugin folder is still the one that was opened.
@@ -70,7 +84,11 @@ pub(crate) enum Whereabouts {
 }
 
 impl PluginFolder {
-    pub(crate) fn open(path: &Path, default_tenant: &str) -> Result<Self, Error> {
+    pub(crate) fn open(
+        path: &Path,
+        default_tenant: &str,
+        prefers_compiled: bool,
+    ) -> Result<Self, Error> {
         let root =
             Dir::open_ambient_dir(path, ambient_authority()).map_err(|error| Error::Folder {
                 role: "plugin folder",
@@ -83,6 +101,7 @@ impl PluginFolder {
             gone: AtomicBool::new(false),
             path: path.to_owned(),
             default_tenant: default_tenant.to_owned(),
+            prefers_compiled,
             told: Mutex::default(),
         })
     }
@@ -199,8 +218,11 @@ impl PluginFolder {
                 found.extend(self.plugin(root, &self.default_tenant, None, &name, &meta, wrong));
             }
         }
-        // `NAME/` wins over `NAME.wasm`: it says more.
-        found.sort_by_key(|plugin| plugin.is_folder);
+        // The last one of a name wins. `NAME/` does over `NAME.wasm`: it says more.
+        found.sort_by_key(|plugin| {
+            let preferred = plugin.is_compiled == self.prefers_compiled;
+            (plugin.is_folder, preferred)
+        });
         Ok(found)
     }
 
@@ -225,7 +247,9 @@ impl PluginFolder {
         let (name, stamp) = if meta.is_dir() {
             root.metadata(format!("{place}/{MANIFEST}")).ok()?;
             let files = list(root, &place, wrong).ok()?;
-            let relevant = |name: &str| name == MANIFEST || name.ends_with(".wasm");
+            let relevant = |name: &str| {
+                name == MANIFEST || name.ends_with(".wasm") || compiled(name).is_some()
+            };
             let stamps = files
                 .iter()
                 .filter(|(name, _)| relevant(name))
@@ -233,7 +257,8 @@ impl PluginFolder {
                 .collect();
             (file, Stamp(stamps))
         } else {
-            (file.strip_suffix(".wasm")?, Stamp(vec![stamp(file, meta)]))
+            let name = file.strip_suffix(".wasm").or_else(|| compiled(file))?;
+            (name, Stamp(vec![stamp(file, meta)]))
         };
         if !valid_name(name) {
             wrong.insert(Complaint {
@@ -248,6 +273,8 @@ impl PluginFolder {
             name: name.to_owned(),
             stamp,
             is_folder: meta.is_dir(),
+            is_compiled: meta.is_file() && compiled(file).is_some(),
+            prefers_compiled: self.prefers_compiled,
             root: root.clone(),
             root_path: self.path.clone(),
             place,
@@ -262,20 +289,32 @@ impl Found {
     /// What is missing, unreadable or too large.
     pub(crate) fn read(&self) -> Result<Files, String> {
         let Some(manifest) = self.manifest()? else {
-            let wasm = self.bytes(&self.place, limits::WASM_BYTES_MAX)?;
             return Ok(Files {
                 manifest: None,
-                wasm,
+                program: self.program(&self.place)?,
                 folder: None,
             });
         };
         let module = self.module(&Manifest::parse(&manifest)?)?;
-        let wasm = self.bytes(&format!("{}/{module}", self.place), limits::WASM_BYTES_MAX)?;
         Ok(Files {
             manifest: Some(manifest),
-            wasm,
+            program: self.program(&format!("{}/{module}", self.place))?,
             folder: Some(self.root_path.join(&self.place)),
         })
+    }
+
+    fn program(&self, place: &str) -> Result<ProgramFile, String> {
+        if compiled(place).is_none() {
+            return self
+                .bytes(place, limits::WASM_BYTES_MAX)
+                .map(ProgramFile::Wasm);
+        }
+        // What is no file of this folder is refused as for WebAssembly.
+        let meta = self.root.metadata(place);
+        if !meta.is_ok_and(|meta| meta.is_file()) {
+            return Err(format!("{place} is not a regular file"));
+        }
+        Ok(ProgramFile::Compiled(self.root_path.join(place)))
     }
 
     /// The text of its `plugin.toml`; a lone file has none.
@@ -295,13 +334,22 @@ impl Found {
     }
 
     fn module(&self, manifest: &Manifest) -> Result<String, String> {
-        let files = self.stamp.0.iter().map(|(name, ..)| name.as_str());
-        module(
-            manifest.module.as_deref(),
-            &self.name,
-            files,
-            &format!("{}/", self.place),
-        )
+        let files: Vec<&str> = self
+            .stamp
+            .0
+            .iter()
+            .map(|(name, ..)| name.as_str())
+            .collect();
+        let named = manifest.module.as_deref();
+        let folder = format!("{}/", self.place);
+        let wasm = module(named, &self.name, files.iter().copied(), &folder);
+        let there = wasm
+            .as_ref()
+            .is_ok_and(|file| files.contains(&file.as_str()));
+        match compiled_form(named, &self.name, &files) {
+            Some(compiled) if self.prefers_compiled || !there => Ok(compiled),
+            Some(_) | None => wasm,
+        }
     }
 
     fn bytes(&self, place: &str, bytes_max: u64) -> Result<Vec<u8>, String> {
@@ -348,6 +396,29 @@ pub(crate) fn module<'a>(
             "{folder} has several .wasm files; name one with `module` in plugin.toml"
         )),
     }
+}
+
+/// The file of a plugin's folder that was compiled ahead of time: that of the module that the manifest names, else
+/// `NAME.cwasm`, else the only one.
+fn compiled_form(named: Option<&str>, name: &str, files: &[&str]) -> Option<String> {
+    let stem = match named {
+        Some(named) => named.strip_suffix(".wasm").or_else(|| compiled(named))?,
+        None => name,
+    };
+    let own = format!("{stem}.{EXTENSION}");
+    if named.is_some() || files.contains(&own.as_str()) {
+        return files.contains(&own.as_str()).then_some(own);
+    }
+    let mut others = files.iter().filter(|file| compiled(file).is_some());
+    match (others.next(), others.next()) {
+        (Some(only), None) => Some((*only).to_owned()),
+        (Some(_), Some(_)) | (None, _) => None,
+    }
+}
+
+/// What stands before the ending of compiled code in a file's name.
+fn compiled(file: &str) -> Option<&str> {
+    file.strip_suffix(EXTENSION)?.strip_suffix('.')
 }
 
 impl Stamp {
@@ -436,7 +507,7 @@ mod tests {
         put("111111111111/nor this.wasm", "1");
         put("README.md", "no plugin, and does not look like one");
         put("good.wasm", "1");
-        let folder = PluginFolder::open(place.path(), "000000000000").unwrap();
+        let folder = PluginFolder::open(place.path(), "000000000000", false).unwrap();
         assert_eq!(
             complaints(&folder),
             ["111111111111/nor this.wasm", "not a name.wasm"]
@@ -458,8 +529,56 @@ mod tests {
         std::fs::write(outside.path().join("task.wasm"), "1").unwrap();
         let link = place.path().join("task.wasm");
         std::os::unix::fs::symlink(outside.path().join("task.wasm"), link).unwrap();
-        let folder = PluginFolder::open(place.path(), "000000000000").unwrap();
+        let folder = PluginFolder::open(place.path(), "000000000000", false).unwrap();
         assert_eq!(complaints(&folder), ["task.wasm"]);
         assert!(complaints(&folder).is_empty());
+    }
+
+    #[test]
+    fn of_a_folder_the_form_is_taken_that_can_be_run() {
+        let place = TempDir::new().unwrap();
+        let put = |name: &str| std::fs::write(place.path().join(name), "1").unwrap();
+        for folder in ["both", "ahead", "named"] {
+            std::fs::create_dir(place.path().join(folder)).unwrap();
+            put(&format!("{folder}/plugin.toml"));
+        }
+        std::fs::write(
+            place.path().join("named/plugin.toml"),
+            "module = \"it.wasm\"",
+        )
+        .unwrap();
+        for file in [
+            "both/both.wasm",
+            "both/both.cwasm",
+            "ahead/some.cwasm",
+            "named/it.cwasm",
+        ] {
+            put(file);
+        }
+        for file in ["lone.wasm", "lone.cwasm"] {
+            put(file);
+        }
+        for folder in ["both", "ahead"] {
+            std::fs::write(place.path().join(folder).join("plugin.toml"), "").unwrap();
+        }
+        let is_compiled = |prefers: bool, name: &str| {
+            let folder = PluginFolder::open(place.path(), "000000000000", prefers).unwrap();
+            let mut found = folder.scan().unwrap();
+            found.retain(|found| found.name == name);
+            let files = found.last().unwrap().read().unwrap();
+            matches!(files.program, ProgramFile::Compiled(_))
+        };
+        for (name, prefers, compiled) in [
+            ("both", false, false),
+            ("both", true, true),
+            ("ahead", false, true),
+            ("ahead", true, true),
+            ("named", false, true),
+            ("named", true, true),
+            ("lone", false, false),
+            ("lone", true, true),
+        ] {
+            assert_eq!(is_compiled(prefers, name), compiled, "{name}, {prefers}");
+        }
     }
 }

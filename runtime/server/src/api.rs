@@ -1,6 +1,6 @@
 //! The JSON API of console and command line, beside the AWS one: what that cannot say, such as events as they come.
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension,
@@ -9,23 +9,15 @@ use axum::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
     },
-    http::{HeaderMap, Response, StatusCode, header},
-    response::{
-        IntoResponse,
-        sse::{Event, KeepAlive, Sse},
-    },
+    http::{HeaderMap, Response, StatusCode},
 };
-use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Caller, Error, PageRequest, Watch};
+use stepwell_engine::{Error, PageRequest};
 use stepwell_interp::Usage;
 
 use crate::{
-    auth::Identity,
-    aws::{self, Seconds},
-    limits::{PAGE_ITEMS_MAX, WATCH_KEEP_ALIVE},
-    router,
-    serve::ServerState,
+    auth::Identity, aws, connections::HangUp, in_flight, limits::PAGE_ITEMS_MAX, router,
+    serve::ServerState, streams,
 };
 
 /// Wire form of the query of a history page.
@@ -37,25 +29,19 @@ pub(crate) struct HistoryQuery {
     #[serde(default)]
     max_results: u32,
     next_token: Option<String>,
-}
-
-/// Wire form of the last message of a watch.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct End<'a> {
-    status: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stop_date: Option<Seconds>,
+    /// For who cannot send the header of that name.
+    last_event_id: Option<String>,
 }
 
 /// `GET /api/executions/{arn}/events`: a page of the history as JSON; as `text/event-stream`, when asked for, the
-/// events from the first one on, each when it is committed (`event: history`, its id, its JSON), then `event: end`.
+/// events as they are committed ([`streams::execution`]).
 pub(crate) async fn events(
     State(state): State<Arc<ServerState>>,
     arn: Result<Path<String>, PathRejection>,
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
+    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -63,29 +49,29 @@ pub(crate) async fn events(
         (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
     };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
-    let accepts = headers
-        .get(header::ACCEPT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    if accepts.contains("text/event-stream") {
-        return match state.engine.watch(&caller, &arn).await {
-            Ok(watch) => watched(state, caller, arn, watch),
-            Err(error) => problem(error),
-        };
+    if streams::is_asked(&headers) {
+        let after = query.last_event_id.as_deref();
+        let place = streams::place(&headers, after);
+        let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
+        return streams::execution(state, caller, arn, place, hang_up).await;
     }
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
         next_token: query.next_token,
     };
-    match state
+    let _turn = state.page_turn().await;
+    let found = state
         .engine
         .history(&caller, &arn, query.reverse, page)
-        .await
-    {
-        Ok(found) => router::json(
-            StatusCode::OK,
-            &aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true),
-        ),
+        .await;
+    let answer = found.and_then(|found| {
+        let page = aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true);
+        let text = serde_json::to_vec(&page).expect("answers have string keys");
+        let place = state.answer_place(identity.as_deref(), text.len())?;
+        Ok(in_flight::body(text, place))
+    });
+    match answer {
+        Ok(body) => router::json_body(StatusCode::OK, body),
         Err(error) => problem(error),
     }
 }
@@ -192,58 +178,8 @@ pub(crate) async fn map_run(
     }
 }
 
-fn watched(state: Arc<ServerState>, caller: Caller, arn: String, watch: Watch) -> Response<Body> {
-    let events = history_stream(state.clone(), watch).chain(stream::once(end(state, caller, arn)));
-    let keep_alive = KeepAlive::new().interval(WATCH_KEEP_ALIVE);
-    Sse::new(events.map(Ok::<_, Infallible>))
-        .keep_alive(keep_alive)
-        .into_response()
-}
-
-/// The committed events as they come, until the execution is closed or the server shuts down.
-fn history_stream(state: Arc<ServerState>, watch: Watch) -> impl Stream<Item = Event> + Send {
-    let batches = stream::unfold((state, watch), |(state, mut watch)| async {
-        let entries = tokio::select! {
-            entries = watch.next() => entries?,
-            () = state.draining() => return None,
-        };
-        Some((entries, (state, watch)))
-    });
-    batches.flat_map(|entries| {
-        let events = entries.into_iter().filter_map(|entry| {
-            let event = aws::WireEvent::of(&entry, true)?;
-            Some(message("history", &event).id(entry.id.to_string()))
-        });
-        stream::iter(events.collect::<Vec<_>>())
-    })
-}
-
-async fn end(state: Arc<ServerState>, caller: Caller, arn: String) -> Event {
-    match state.engine.execution(&caller, &arn).await {
-        Ok(execution) => {
-            let stop_date = execution.stopped_at.map(|at| Seconds(at.0));
-            message(
-                "end",
-                &End {
-                    status: aws::status_name(execution.status),
-                    stop_date,
-                },
-            )
-        }
-        Err(error) => {
-            tracing::warn!(%error, arn, "a watch could not tell how the execution ended");
-            Event::default().event("end").data("{}")
-        }
-    }
-}
-
-fn message(name: &str, data: &impl Serialize) -> Event {
-    Event::default()
-        .event(name)
-        .data(serde_json::to_string(data).expect("messages have string keys"))
-}
-
-fn problem(error: Error) -> Response<Body> {
+/// An error of a call of this API.
+pub(crate) fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),

@@ -24,12 +24,13 @@ use tokio::{
 
 use crate::auth::Peer;
 use crate::limits::{
-    ACCEPT_PAUSE, ACCEPT_SHED, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX, HANDSHAKES_MAX, HEAD_TIME_MAX,
-    IDLE_TIME_MAX, PEER_SHARE_MAX,
+    ACCEPT_PAUSE, ACCEPT_SHED, ANSWER_STALL_MAX, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX,
+    HANDSHAKES_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX, PEER_SHARE_MAX,
 };
 use crate::metrics::ConnectionCounts;
 use crate::tls::Tls;
 use table::{Admitted, Bounds, Line, Table};
+pub(crate) use watched::HangUp;
 use watched::{WatchedService, WatchedStream};
 pub(crate) use workers::Workers;
 
@@ -60,6 +61,7 @@ impl Connections {
             connections: most,
             of_one_peer: most.div_ceil(PEER_SHARE_MAX),
             head: HEAD_TIME_MAX,
+            stall: ANSWER_STALL_MAX,
             idle: IDLE_TIME_MAX,
             // Who is in a handshake holds a connection, of which there may be fewer.
             handshakes: HANDSHAKES_MAX.min(most.div_ceil(PEER_SHARE_MAX)),
@@ -236,6 +238,7 @@ mod tests {
         body::Body,
         routing::{get, post},
     };
+    use bytes::Bytes;
     use futures_util::stream::{self, StreamExt};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -249,6 +252,7 @@ mod tests {
             connections,
             of_one_peer,
             head: LONG,
+            stall: LONG,
             idle: LONG,
             handshakes: connections,
             handshake: LONG,
@@ -441,6 +445,33 @@ mod tests {
         answer(&mut stream, "here").await;
         stream.write_all(b"GET").await.expect("it reads");
         assert_eq!(rest(stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_of_its_answer_is_dropped() {
+        let flood = || async {
+            let piece = Bytes::from_static(&[b'x'; 65_536]);
+            let pieces =
+                stream::repeat_with(move || Ok::<_, std::convert::Infallible>(piece.clone()));
+            Body::from_stream(pieces)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let impatient = Bounds {
+            stall: SHORT,
+            ..bounds(4, 4)
+        };
+        let counts = ConnectionCounts::default();
+        let router = Router::new().route("/", get(flood));
+        let connections = Connections::bounded(router, impatient, counts.clone(), None);
+        let silent = client(address, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let (stream, peer) = listener.accept().await.expect("a connection");
+        let admitted = Table::admit(&connections.table, peer.ip()).expect("room");
+        connections.open(stream, admitted);
+        while counts.open.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+        drop(silent);
     }
 
     fn tls() -> Option<Tls> {

@@ -10,12 +10,15 @@ mod config;
 mod connections;
 mod execution_log;
 mod guard;
+mod in_flight;
 mod lambda;
 mod limits;
+mod lines;
 mod metrics;
 mod observe;
 mod router;
 mod serve;
+mod streams;
 mod tls;
 
 pub use admin::{Prices, WireQuotas, check_rated};

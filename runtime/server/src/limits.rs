@@ -8,8 +8,29 @@ pub(crate) const BODY_BYTES_MAX: usize = 1_049_600;
 /// Bytes of a request's body with raised limits; ours: a payload of 16 MiB, whose quotes are escaped within the body.
 pub(crate) const BODY_BYTES_MAX_RAISED: usize = 40 * 1_048_576;
 
+/// State machines with a concurrency limit that metrics tell of one by one; ours.
+pub(crate) const LINES_TOLD_MAX: usize = 100;
+
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
+
+/// Bytes of bodies of requests that are read or served at a time; ours.
+pub(crate) const BODIES_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// Bytes of answers that wait for their clients; ours.
+pub(crate) const ANSWERS_BYTES_MAX: usize = 512 * 1_048_576;
+
+/// One account may hold this part of either: a half; ours.
+pub(crate) const IN_FLIGHT_SHARE_MAX: usize = 2;
+
+/// Bytes of a body or an answer that is too small to be counted; ours.
+pub(crate) const IN_FLIGHT_FREE_BYTES: usize = 64 * 1_024;
+
+/// Bytes of an answer that are given to its connection at a time; ours. A shorter one goes whole.
+pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
+
+/// Pages of histories that are put together at a time; ours. Each may have 33 MB, and as much again while it is written.
+pub(crate) const HISTORY_PAGES_MAX: usize = 8;
 
 /// Bytes of a request's body that brings code: Lambda's for CreateFunction.
 pub(crate) const FUNCTION_BODY_BYTES_MAX: usize = 70_167_211;
@@ -52,6 +73,9 @@ pub(crate) const HEAD_TIME_MAX: Duration = Duration::from_secs(20);
 /// themselves, and above `BODY_TIME_MAX`.
 pub(crate) const IDLE_TIME_MAX: Duration = Duration::from_secs(75);
 
+/// Time in which a client has to take something of an answer that fills its connection; ours.
+pub(crate) const ANSWER_STALL_MAX: Duration = Duration::from_secs(60);
+
 /// Open connections; ours. One more takes the place of the one that has asked nothing for longest.
 pub(crate) const CONNECTIONS_MAX: usize = 16_384;
 
@@ -90,6 +114,18 @@ pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Messages of a live stream that wait for its client; ours.
+pub(crate) const STREAM_MESSAGES_MAX: usize = 16;
+
+/// A live stream ends when its client takes none of them for so long; ours.
+pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// A live stream ends after so long, so that whoever listens proves his key again; ours.
+pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
+
+/// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
+pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
 
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;

@@ -19,6 +19,7 @@ use stepwell_interp::Limit;
 
 use crate::{
     config::SandboxMetrics,
+    lines,
     observe::{
         MachineMetrics,
         exposition::{describe, histogram},
@@ -377,5 +378,6 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             metrics.queue_depth,
         ),
     ]);
+    samples.extend(lines::samples(engine));
     samples
 }

@@ -21,6 +21,7 @@ use crate::{
     guard, lambda,
     metrics::{self, METRICS_TYPE},
     serve::ServerState,
+    streams,
     tls::Tls,
 };
 
@@ -35,6 +36,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
+        .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run))
         .fallback(unknown)
@@ -144,7 +146,12 @@ pub(crate) fn error(status: StatusCode, message: &str) -> Response<Body> {
 /// A JSON answer of the paths other than the AWS API.
 pub(crate) fn json(status: StatusCode, answer: &impl Serialize) -> Response<Body> {
     let text = serde_json::to_vec(answer).expect("answers have string keys");
-    let mut response = Response::new(Body::from(text));
+    json_body(status, Body::from(text))
+}
+
+/// The same of a text that is written by now.
+pub(crate) fn json_body(status: StatusCode, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(
         header::CONTENT_TYPE,

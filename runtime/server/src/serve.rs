@@ -2,15 +2,21 @@
 
 use std::{future::Future, io, sync::Arc};
 
-use stepwell_engine::Engine;
-use tokio::{net::TcpListener, sync::watch};
+use axum::http::request::Parts;
+use stepwell_engine::{Code, Engine, Error};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, SemaphorePermit, watch},
+};
 
 use crate::{
-    auth::Gate,
+    auth::{Gate, Identity},
     aws,
     config::{SandboxMetrics, ServerConfig},
     connections::{Connections, Workers},
+    in_flight::{InFlight, NoRoom, Place},
     lambda,
+    limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, HISTORY_PAGES_MAX, IN_FLIGHT_SHARE_MAX},
     metrics::Metrics,
     router::router,
 };
@@ -22,6 +28,10 @@ pub struct ServerState {
     pub(crate) metrics: Metrics,
     /// Through it every request goes, but those for the health, when requests are authenticated.
     pub(crate) gate: Option<Gate>,
+    bodies: InFlight,
+    answers: InFlight,
+    /// Taken by whoever puts together a page of a history.
+    pages: Semaphore,
     /// Becomes true when the server shuts down.
     draining: watch::Sender<bool>,
 }
@@ -39,14 +49,62 @@ impl ServerState {
             metrics.tell_tls(tls.counts());
         }
         let authentication = config.authentication.clone();
-        let gate = authentication.map(|how| Gate::new(how, engine.clone()));
+        let bodies = InFlight::new(BODIES_BYTES_MAX);
+        let gate = authentication.map(|how| Gate::new(how, engine.clone(), bodies.clone()));
         ServerState {
             gate,
+            bodies,
+            answers: InFlight::new(ANSWERS_BYTES_MAX),
+            pages: Semaphore::new(HISTORY_PAGES_MAX),
             config,
             engine,
             metrics,
             draining: watch::Sender::new(false),
         }
+    }
+
+    /// The place of a request's body. One that was read with its signature has its own.
+    pub(crate) fn body_place(&self, parts: &Parts) -> Place {
+        match parts.extensions.get::<Identity>() {
+            Some(_) => Place::nowhere(),
+            None => self.bodies.place(&self.config.account),
+        }
+    }
+
+    /// The place of an answer until its client has taken it, if there is room; it may be asked for again.
+    pub(crate) fn answer_place(
+        &self,
+        identity: Option<&Identity>,
+        bytes: usize,
+    ) -> Result<Place, Error> {
+        let mut place = self.place(identity);
+        let held = place.hold(bytes);
+        held.map(|()| place).map_err(|NoRoom| {
+            let (most, part) = (ANSWERS_BYTES_MAX >> 20, IN_FLIGHT_SHARE_MAX);
+            let message = format!(
+                "Rate exceeded: {most} MiB of answers wait for their clients, or 1/{part} of that for those of this account; take the answers that were asked for, then ask again"
+            );
+            let code = Code::ThrottlingException;
+            Error::Rejected { code, message }
+        })
+    }
+
+    /// The same of an answer that tells what was done, whether there is room or not: it must not be done again.
+    pub(crate) fn told_place(&self, identity: Option<&Identity>, bytes: usize) -> Place {
+        let mut place = self.place(identity);
+        place.hold_anyway(bytes);
+        place
+    }
+
+    fn place(&self, identity: Option<&Identity>) -> Place {
+        let account = identity.map_or(&self.config.account, |identity| &identity.key.account);
+        self.answers.place(account)
+    }
+
+    /// Waits for the turn to put together a page of a history, which may be large.
+    pub(crate) async fn page_turn(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.pages.acquire().await.ok()
     }
 
     /// Ends long polls and live watches, which would outlast a shutdown, and says so in `/health`.

@@ -183,3 +183,52 @@ async fn without_keys_sts_answers_for_the_one_account() {
         assert!(status == 200 && text.contains("<SessionToken>"), "{text}");
     }
 }
+
+/// What the header alone shows to be wrong is refused before anything of a body is read, which may be large.
+#[tokio::test]
+async fn a_body_is_read_of_those_alone_whose_header_may_be_right() {
+    let engine = support::engine(false, None);
+    let vault = Vault::fresh();
+    engine.add_tenant(ACCOUNT, "").await.unwrap();
+    let made = engine
+        .add_access_key(&vault, ACCOUNT, Role::Admin, "")
+        .await;
+    let made = made.unwrap();
+    let served = server(&engine, &vault);
+    let known = Signer {
+        key_id: made.key.id.to_string(),
+        secret: made.secret.clone(),
+        session_token: None,
+        region: "us-east-1".to_owned(),
+        service: "lambda".to_owned(),
+    };
+    let stranger = Signer {
+        key_id: "AKIAAAAAAAAAAAAAAAAA".to_owned(),
+        ..known.clone()
+    };
+    let elsewhere = Signer {
+        service: "states".to_owned(),
+        ..known.clone()
+    };
+    for (signer, at, code) in [
+        (&stranger, now_s(), "UnrecognizedClientException"),
+        (&known, now_s() - 3_600, "InvalidSignatureException"),
+        (&elsewhere, now_s(), "InvalidSignatureException"),
+    ] {
+        let uri = Uri::from_static("http://localhost/2015-03-31/functions");
+        let mut headers = HeaderMap::new();
+        signer
+            .sign(&Method::POST, &uri, &mut headers, b"", at)
+            .unwrap();
+        // Nothing of it ever comes.
+        let never = futures_util::stream::pending::<Result<String, std::convert::Infallible>>();
+        let mut request = Request::post("/2015-03-31/functions")
+            .body(Body::from_stream(never))
+            .unwrap();
+        *request.headers_mut() = headers;
+        let answer = served.clone().oneshot(request).await.unwrap();
+        let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        assert!(text.contains(code), "{code}: {text}");
+    }
+}

@@ -203,6 +203,7 @@ fn history() -> Result<Vec<Event>> {
         express: false,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: input(),
     };
     let mut run = Run::default();

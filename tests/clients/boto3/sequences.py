@@ -26,11 +26,15 @@ ACCOUNT = "000000000000"
 RECORDED_ACCOUNT = "111111111111"
 RECORDED_REGION = "us-east-1"
 CLOSED = {"ExecutionSucceeded", "ExecutionFailed", "ExecutionAborted", "ExecutionTimedOut"}
+# What an execution that waits for its token comes to before somebody answers.
+WAITS = "TaskSubmitted"
 
 # Calls to other services that only prepare what this server does not look at.
 PREPARATION = {("logs", "CreateLogGroup"), ("logs", "DescribeLogGroups")}
 # What the recordings hold of the transport and of SDKs.
 TRANSPORT = {"HTTPHeaders", "RetryAttempts", "RequestId", "SdkHttpMetadata", "SdkResponseMetadata"}
+# Calls that answer a task that waits for its token.
+ANSWERS = {"SendTaskSuccess", "SendTaskFailure", "SendTaskHeartbeat"}
 # Members that the service began to answer after some recordings were made, with their values.
 YOUNGER = {"encryptionConfiguration": {"type": "AWS_OWNED_KEY"}}
 
@@ -39,8 +43,8 @@ WORDS = (
     r"timestamp|datetime|date|time|start-date|stop-date|start-time|entered-time|state-entered-time|requestId|RequestId"
     r"|uuid|generated-uuid|execution-name|json-input|json-stack-trace|x-amzn-RequestId|RandomNumberGenerated"
 )
-NAMES = r"[a-z]+(?:_[a-z]+)*_arn(?:_[a-z0-9]+)?|(?:state_machine_alias|activity|log_group|lambda_function)_name(?:_\d)?"
-PLACEHOLDER = re.compile(rf"<[A-Za-z][\w :./-]*>|(?<![\w$.<-])(?:{NAMES})(?![\w>])")
+NAMES = r"[a-z]+(?:_[a-z]+)*_arn(?:_[a-z0-9]+)?|sqs_queue_url|(?:state_machine_alias|activity|log_group|lambda_function)_name(?:_\d)?"
+PLACEHOLDER = re.compile(rf"<<[\w-]+>:\d+>|<[A-Za-z][\w :./-]*>|(?<![\w$.<-])(?:{NAMES})(?![\w>])")
 ALONE = re.compile(WORDS)
 
 
@@ -158,11 +162,19 @@ class Answers:
         self.values = {}
         self.tokens = {}
         self.pages = {}
+        self.task_token = None
 
     def learn(self, operation, answer):
         if isinstance(answer, dict) and "nextToken" in answer:
             self.tokens[operation] = answer["nextToken"]
         self.collect(answer)
+
+    def learn_messages(self, answer):
+        """The token of a task that a message brings."""
+        for message in answer.get("Messages", []):
+            is_json, body = parsed(message["Body"])
+            if is_json and isinstance(body, dict):
+                self.task_token = body.get("TaskToken", self.task_token)
 
     def page(self, operation, items, first):
         """The items of a list's pages so far."""
@@ -190,7 +202,9 @@ class Sequence:
     def __init__(self, case, number, options):
         self.case = case
         self.options = options
-        self.region = f"sequence-{number}"
+        # Stand-ins of other services know AWS's regions alone.
+        self.others = others(case)
+        self.region = RECORDED_REGION if self.others else f"sequence-{number}"
         self.bindings = Bindings(self.region)
         self.answers = Answers()
         self.functions = {}
@@ -210,9 +224,12 @@ class Sequence:
     def run(self):
         """Differences, none when the case passes."""
         try:
-            for step in self.case["steps"]:
+            for index, step in enumerate(self.case["steps"]):
                 if step["service"] == "stepfunctions":
-                    self.step(step)
+                    later = {later["op"] for later in self.case["steps"][index + 1 :]}
+                    self.step(step, answered=bool(self.others and later & ANSWERS))
+                elif step["service"] in self.options.service:
+                    self.other(step)
         finally:
             for arn in self.answers.values.get("stateMachineArn", []):
                 if arn.count(":") == 6:
@@ -228,12 +245,27 @@ class Sequence:
         _, best = min(tries, key=lambda found: (found[0], len(found[1])), default=nobody)
         return best[:20]
 
-    def step(self, step):
-        """Makes a call, a history's until it is at its end, and one that was repeated until its answer is as expected."""
+    def other(self, step):
+        """A call of another service, of which no answer was recorded."""
+        service = step["service"]
+        client = boto3.client(
+            service,
+            endpoint_url=self.options.service[service],
+            region_name=self.region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        method = getattr(client, re.sub(r"(?<!^)([A-Z])", r"_\1", step["op"]).lower())
+        self.answers.learn_messages(method(**self.filled(step["op"], step["params"])))
+
+    def step(self, step, answered=False):
+        """Makes a call, a history's until it is at its end (or its task is about to be `answered`), and one that was
+        repeated until its answer is as expected."""
         history = step["op"] == "GetExecutionHistory"
         end = time.monotonic() + (self.options.timeout if history else self.options.poll)
         while True:
             candidates, done = self.call(step)
+            done = done or answered and history and candidates[0]["events"][-1]["type"] == WAITS
             met = self.meet(candidates)
             settled = done if history else met or not self.pending or not step.get("poll")
             if settled or time.monotonic() > end:
@@ -298,6 +330,8 @@ class Sequence:
     def filled(self, operation, parameters):
         text = json.dumps(parameters).replace(RECORDED_REGION, self.region)
         filled = json.loads(re.sub(r"\{\{([^}]+)\}\}", lambda found: self.value(found.group(1)), text))
+        if self.others and self.answers.task_token and "taskToken" in filled:
+            filled["taskToken"] = self.answers.task_token
         token = filled.get("nextToken")
         if token and is_recorded_token(token):
             if operation not in self.answers.tokens:
@@ -346,17 +380,28 @@ def is_recorded_token(token):
         return False
 
 
-def unfit(case):
+def others(case):
+    """The calls of other services that a case cannot do without."""
+    calls = {(step["service"], step["op"]) for step in case["steps"] if step["service"] != "stepfunctions"}
+    return calls - PREPARATION
+
+
+def unfit(case, options):
     """Why a case cannot be made here, if it cannot."""
-    others = {(step["service"], step["op"]) for step in case["steps"] if step["service"] != "stepfunctions"}
-    others -= PREPARATION
-    if others:
-        return "needs " + ", ".join(sorted(f"{service}:{operation}" for service, operation in others))
+    needed = others(case)
+    if options.needing and not needed:
+        return "needs no other service"
+    missing = sorted(f"{service}:{operation}" for service, operation in needed if service not in options.service)
+    if missing:
+        return "needs " + ", ".join(missing)
+    operations = {step["op"] for step in case["steps"]}
+    if any("history" in key for key in case["expected"]) and "StartExecution" not in operations:
+        return "its calls are not all recorded"
     return "" if case["steps"] else "has no calls"
 
 
 def attempt(case, number, options):
-    why = unfit(case)
+    why = unfit(case, options)
     if why:
         return "skip", [why]
     try:
@@ -373,6 +418,10 @@ def main():
     parser.add_argument("--endpoint", required=True, help="URL of the server")
     parser.add_argument("--corpus", required=True, type=pathlib.Path, help="folder of the corpus")
     parser.add_argument("--plugin-cmd", help="command that installs a function, with {name} and {behaviour}")
+    parser.add_argument(
+        "--service", action="append", default=[], metavar="NAME=URL", help="where calls of another service go; may be repeated"
+    )
+    parser.add_argument("--needing", action="store_true", help="only cases that need other services")
     parser.add_argument("--only", default="", metavar="WORD", help="cases whose name holds this word")
     parser.add_argument("--jobs", type=int, default=8, help="cases at once")
     parser.add_argument("--timeout", type=float, default=60, help="seconds that an execution may take")
@@ -380,6 +429,7 @@ def main():
     parser.add_argument("--report", type=pathlib.Path, help="file for a line a case")
     parser.add_argument("-v", "--verbose", action="store_true", help="what differs")
     options = parser.parse_args()
+    options.service = dict(service.split("=", 1) for service in options.service)
     lines = (options.corpus / "recorded/sequence.jsonl").read_text().splitlines()
     cases = [case for case in map(json.loads, lines) if options.only in case["id"]]
     counts = {"pass": 0, "fail": 0, "skip": 0}

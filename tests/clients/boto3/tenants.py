@@ -299,6 +299,33 @@ def pages_beside_the_api_do_not_cross(w):
 
 
 @case
+def live_streams_do_not_cross(w):
+    stream = {"accept": "text/event-stream"}
+    for path in (f"executions/{w.execution}/events", f"machines/{w.arn}/events"):
+        status, text = w.signed("b-operator", f"/api/{path}", "GET", b"", headers=stream)
+        true(status == 400 and "The account of the ARN is not the caller's" in text, f"{path}: {status} {text}")
+    same(w.signed("a-read", f"/api/machines/{w.arn}/events", "GET", b"")[0], 406)
+
+
+@case
+def forks_are_the_tenants_and_take_the_role_of_a_start(w):
+    machine = w.machine(w.a, w.role(), "forked", PASS)["stateMachineArn"]
+    execution = w.a.start_execution(stateMachineArn=machine, name="origin", input='{"n": 1}')["executionArn"]
+    until(lambda: w.a.describe_execution(executionArn=execution)["status"], lambda status: status == "SUCCEEDED")
+    denied = "AccessDeniedException"
+    for name, code in [("a-read", denied), ("b-admin", denied), ("b-operator", "InvalidArn")]:
+        same(w.own(name, "ForkExecution", executionArn=execution), code, name)
+    # Another account's member says nothing of whose execution it is.
+    same(w.own("a-run", "ForkExecution", executionArn=execution, account="1"), "SerializationException")
+    forked = w.own("a-run", "ForkExecution", executionArn=execution, name="fork")
+    same(forked["forkedFrom"], {"executionArn": execution, "eventId": 1})
+    fork = forked["executionArn"]
+    until(lambda: w.a.describe_execution(executionArn=fork)["status"], lambda status: status == "SUCCEEDED")
+    started = w.a.get_execution_history(executionArn=fork)["events"][0]
+    same(started["executionStartedEventDetails"]["input"], '{"n":1}')
+
+
+@case
 def a_wrong_secret_is_refused(w):
     with refused("InvalidSignatureException", "The request signature we calculated does not match*"):
         w.client("a-admin", secret=w.keys["b-admin"]["secretAccessKey"]).list_state_machines()
@@ -605,6 +632,21 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
 
 
 @case
+def a_log_group_of_another_tenant_is_none(w):
+    group = f"arn:aws:logs:us-east-1:{w.keys['a-admin']['account']}:log-group:g:*"
+    logging = {"level": "ALL", "destinations": [{"cloudWatchLogsLogGroup": {"logGroupArn": group}}]}
+    text = "Invalid Logging Configuration: Log Destination not found."
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.create_state_machine(
+            name="logs", definition=json.dumps(PASS), roleArn=w.role("b-admin"), loggingConfiguration=logging
+        )
+    made = w.machine(w.b, w.role("b-admin"), "logs", PASS)["stateMachineArn"]
+    with refused("InvalidLoggingConfiguration", text):
+        w.b.update_state_machine(stateMachineArn=made, loggingConfiguration=logging)
+    w.b.delete_state_machine(stateMachineArn=made)
+
+
+@case
 def keys_come_and_go_while_it_serves(w):
     a = w.keys["a-admin"]["account"]
     made = w.own("b-operator", "AddAccessKey", account=a, role="read", description="new")
@@ -719,6 +761,12 @@ def usage_is_counted_for_its_tenant(w):
         same([plugin[name] for name in ("executions", "tasks", "bytesIn", "bytesOut")], [0, times, 7 * times, 7 * times])
         true(plugin["cpuMicros"] > 0 and plugin["memoryMibMillis"] >= 0 and own["bytesStored"] > 0, [own, plugin])
         same(own["cost"], float(times), "an execution costs one")
+        alone = w.own("a-read", "GetExecutionUsage", executionArn=execution)
+        same([alone[name] for name in ("transitions", "tasks", "bytesIn", "bytesOut", "redrives")], [2, 1, 7, 7, 0])
+        true(0 < alone["bytesStored"] <= own["bytesStored"] and alone["cost"] == 1.0, alone)
+        same(w.own("b-admin", "GetExecutionUsage", executionArn=execution), "AccessDeniedException")
+        same(w.own("b-operator", "GetExecutionUsage", executionArn=execution)["tasks"], 1)
+        same(w.own("a-read", "GetExecutionUsage", executionArn=execution + "x"), "ExecutionDoesNotExist")
     express = w.machine(w.a, w.role(), "counted-express", PASS, type="EXPRESS")["stateMachineArn"]
     w.a.start_sync_execution(stateMachineArn=express)
 

@@ -70,6 +70,7 @@ fn start() -> Start {
         express: false,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::parse(r#"{"a":{"b":1},"s":"text","n":2,"list":[1,{"a":true},"x"]}"#)
             .expect("the input is JSON"),
     }

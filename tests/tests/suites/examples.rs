@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, Server};
+use stepwell_tests::server::{self, Client, Server, Turn};
 
 /// How long a run with answers may take.
 const RUN_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at an execution.
 const LOOK: Duration = Duration::from_millis(30);
-/// What each example has beside its tasks, inputs and outputs.
+/// What each example has beside its tasks, inputs and outputs: one of runs of a state machine.
 const FILES: [&str; 6] = [
     "README.md",
     "machine.asl.json",
@@ -27,6 +27,9 @@ const FILES: [&str; 6] = [
     "test.toml",
     "run.svg",
 ];
+
+/// And one with a script.
+const SCRIPT_FILES: [&str; 2] = ["README.md", "test.toml"];
 
 pub(crate) fn trials() -> Vec<Trial> {
     let folder = server::root().join("examples");
@@ -52,7 +55,17 @@ pub(crate) fn trials() -> Vec<Trial> {
 struct Test {
     server: Option<Helper>,
     mocks: Option<String>,
+    #[serde(default)]
     case: Vec<Case>,
+    /// In place of cases.
+    script: Option<Script>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Script {
+    command: Vec<String>,
+    expected: String,
 }
 
 #[derive(Deserialize)]
@@ -108,6 +121,9 @@ fn example(folder: &Path, name: &str) -> Result<()> {
     let test: Test = toml::from_str(&text).context("test.toml")?;
     complete(folder, name, &test)?;
     let plugins = server::example_plugins(name)?;
+    if let Some(script) = &test.script {
+        return scripted(folder, &plugins, script);
+    }
     let _helper = test
         .server
         .as_ref()
@@ -138,6 +154,35 @@ fn example(folder: &Path, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A script that starts what it needs by itself and says what it saw.
+fn scripted(folder: &Path, plugins: &Path, script: &Script) -> Result<()> {
+    let _turn = Turn::take()?;
+    let (program, arguments) = script.command.split_first().context("`command` is empty")?;
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .env("STEPWELL", server::program()?)
+        .env("PLUGINS", plugins)
+        .env_remove("STEPWELL_EDGE")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| {
+            format!("`{program}` cannot be started; install the package that has it")
+        })?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let expected = std::fs::read_to_string(folder.join(&script.expected))
+        .with_context(|| format!("{} is missing", script.expected))?;
+    ensure!(
+        output.status.success() && said == expected,
+        "{}, it said:\n{said}{}\nand not:\n{expected}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    println!("example {}: a script", folder.display());
+    Ok(())
+}
+
 /// `stepwell test` with mocked tasks: every case passes and every state is reached.
 fn mocked(folder: &Path, mocks: &str) -> Result<()> {
     let output = Command::new(server::program()?)
@@ -159,7 +204,11 @@ fn mocked(folder: &Path, mocks: &str) -> Result<()> {
 
 /// Nothing is missing, unlisted or unused.
 fn complete(folder: &Path, name: &str, test: &Test) -> Result<()> {
-    for file in FILES {
+    let files = match test.script {
+        Some(_) => &SCRIPT_FILES[..],
+        None => &FILES[..],
+    };
+    for file in files {
         ensure!(folder.join(file).is_file(), "{file} is missing");
     }
     let list = std::fs::read_to_string(server::root().join("examples/README.md"))?;
@@ -167,13 +216,17 @@ fn complete(folder: &Path, name: &str, test: &Test) -> Result<()> {
         list.contains(&format!("[{name}]({name})")),
         "examples/README.md does not list it"
     );
-    ensure!(!test.case.is_empty(), "test.toml has no case");
+    ensure!(
+        test.case.is_empty() == test.script.is_some(),
+        "test.toml has neither cases nor a script, or both"
+    );
     let used: BTreeSet<&str> = test
         .case
         .iter()
         .flat_map(|case| [Some(case.input.as_str()), case.expected.as_deref()])
         .flatten()
         .chain(test.mocks.as_deref())
+        .chain(test.script.as_ref().map(|script| script.expected.as_str()))
         .collect();
     for entry in std::fs::read_dir(folder)? {
         let file = entry?.file_name().to_string_lossy().into_owned();

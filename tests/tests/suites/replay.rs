@@ -23,7 +23,8 @@ pub(crate) fn check(program: &Program, driven: &Driven, random: bool) -> Result<
     Ok(())
 }
 
-fn folds(driven: &Driven) -> Result<(), String> {
+/// The fold of its events is the run itself.
+pub(crate) fn folds(driven: &Driven) -> Result<(), String> {
     let folded = fold(&driven.events);
     let beats = driven
         .steps
@@ -38,7 +39,8 @@ fn folds(driven: &Driven) -> Result<(), String> {
     Ok(())
 }
 
-fn segments(driven: &Driven) -> Result<(), String> {
+/// Its segments read back as they were written.
+pub(crate) fn segments(driven: &Driven) -> Result<(), String> {
     let mut start = 0;
     for step in &driven.steps {
         let events = &driven.events[start..step.events];
@@ -100,7 +102,8 @@ fn strip(events: &[Event]) -> String {
     stepwell_tests::print::history(events)
 }
 
-fn fold(events: &[Event]) -> Run {
+/// What events fold to.
+pub(crate) fn fold(events: &[Event]) -> Run {
     let mut run = Run::default();
     events.iter().for_each(|event| run.evolve(event));
     run

@@ -12,16 +12,46 @@ use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
 use stepwell_tests::{
     python,
-    server::{self, Server, Turn},
+    server::{self, CallError, Server, Turn},
 };
 
 pub(super) const A: &str = "111111111111";
 pub(super) const B: &str = "222222222222";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("boto3::tenants", || {
-        tenants().map_err(|error| Failed::from(format!("{error:#}")))
-    })]
+    vec![
+        Trial::test("boto3::tenants", || {
+            tenants().map_err(|error| Failed::from(format!("{error:#}")))
+        }),
+        Trial::test("tenants::usual quotas of the configuration file", || {
+            usual_quotas().map_err(|error| Failed::from(format!("{error:#}")))
+        }),
+    ]
+}
+
+/// What the configuration file says of tenants counts for one whose quotas say nothing.
+fn usual_quotas() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let config = scratch.path().join("stepwell.toml");
+    let lines = "rate = [\"ListActivities=1/0\"]\ntenant-state-machines = 1\n";
+    std::fs::write(&config, lines)?;
+    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
+    std::fs::create_dir_all(&plugins)?;
+    let server = Server::start_with(&data, &plugins, &["--config", &config.to_string_lossy()])?;
+    let client = server.client();
+    let pass = json!({"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}});
+    client.create_machine("one", &pass)?;
+    let refused = |code: &str, answer: Result<(), CallError>| match answer {
+        Err(CallError::Refused { code: found, .. }) if found.ends_with(code) => Ok(()),
+        other => bail!("not {code}: {other:?}"),
+    };
+    let second = client.create_machine("two", &pass).map(drop);
+    refused("StateMachineLimitExceeded", second)?;
+    client.call("ListActivities", &json!({}))?;
+    let second = client.call("ListActivities", &json!({})).map(drop);
+    refused("ThrottlingException", second)?;
+    server.stop()
 }
 
 fn tenants() -> Result<()> {

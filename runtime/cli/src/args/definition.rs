@@ -117,6 +117,9 @@ pub(crate) enum MachineCommand {
         /// Create it as EXPRESS
         #[arg(long)]
         express: bool,
+        /// Give it this tag, such as stepwell:concurrency=5; may be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_parser = tag)]
+        tag: Vec<(String, String)>,
         #[command(flatten)]
         place: PlaceArgs,
     },
@@ -127,4 +130,9 @@ pub(crate) enum MachineCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+}
+
+fn tag(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("it is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }

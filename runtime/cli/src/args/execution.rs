@@ -87,6 +87,38 @@ pub(crate) struct ListArgs {
     pub(crate) place: PlaceArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct ForkArgs {
+    /// ARN of the execution to go on from, MACHINE/NAME, or MACHINE for its last one
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) execution: String,
+    /// Last event of it that the fork begins with; when absent, the last after which it was about to enter a state
+    #[arg(long, value_name = "ID")]
+    pub(crate) event: Option<u64>,
+    /// Name of the fork; a UUID when absent
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Input of the state that is entered next: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) input: Option<String>,
+    /// Variables with new values, as one JSON object: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) variables: Option<String>,
+    /// Run this definition
+    #[arg(long, value_name = "MACHINE.asl.json", conflicts_with = "machine")]
+    pub(crate) definition: Option<PathBuf>,
+    /// Run the definition that its state machine has by now: name or ARN, or the ARN of a version or an alias
+    #[arg(long, value_name = "MACHINE")]
+    pub(crate) machine: Option<String>,
+    /// Follow it until it ends
+    #[arg(long)]
+    pub(crate) watch: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+    #[command(flatten)]
+    pub(crate) runtime: RuntimeArgs,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ExecutionCommand {
     /// Start an execution
@@ -144,6 +176,8 @@ pub(crate) enum ExecutionCommand {
         #[command(flatten)]
         runtime: RuntimeArgs,
     },
+    /// Start an execution that goes on from any point of another one, without doing again what that one did
+    Fork(ForkArgs),
     /// Let an execution that did not succeed go on with the states that failed
     Redrive {
         /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one

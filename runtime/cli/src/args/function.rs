@@ -7,6 +7,8 @@ use clap::{Args, Subcommand};
 use stepwell_sandbox::{parse_bytes, parse_duration};
 
 use super::PlaceArgs;
+use super::oci::RegistryArgs;
+use crate::oci::Reference;
 
 /// What the API has for memory, MiB, and for time, seconds.
 const MEMORY_MIB: std::ops::RangeInclusive<u64> = 128..=10_240;
@@ -62,6 +64,15 @@ pub(crate) enum FunctionCommand {
 pub(crate) struct PushArgs {
     /// A .wasm file, or a folder with plugin.toml
     pub(crate) path: PathBuf,
+    /// Push to an OCI registry instead of a server: oci://HOST/REPOSITORY:TAG
+    #[arg(
+        value_name = "oci://REF",
+        value_parser = registry,
+        conflicts_with_all = ["name", "publish", "alias", "memory", "timeout", "env", "endpoint", "data"]
+    )]
+    pub(crate) to: Option<Reference>,
+    #[command(flatten)]
+    pub(crate) registry: RegistryArgs,
     /// Name of the plugin; that of the file or folder when absent
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -108,6 +119,14 @@ fn timeout_s(text: &str) -> Result<u64, String> {
     seconds
         .filter(|seconds| TIMEOUT_S.contains(seconds))
         .ok_or_else(|| "it is a time from 1s to 15m".to_owned())
+}
+
+/// With its scheme: a file of that name could be meant.
+fn registry(text: &str) -> Result<Reference, String> {
+    if !text.starts_with("oci://") {
+        return Err("it begins with oci://, such as oci://ghcr.io/acme/resize:1.2; a server is named by --endpoint".to_owned());
+    }
+    text.parse()
 }
 
 fn variable(text: &str) -> Result<(String, String), &'static str> {

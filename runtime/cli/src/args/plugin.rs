@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use stepwell_sandbox::{CompileBounds, parse_bytes, parse_duration};
+use clap::{Args, Subcommand, ValueEnum};
+use stepwell_sandbox::{CompileBounds, Profile, parse_bytes, parse_duration};
 
-use super::FunctionCommand;
+use super::{FunctionCommand, PullArgs};
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -93,8 +93,57 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         compile: CompileArgs,
     },
+    /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
+    Compile(AheadArgs),
+    /// Fetch a plugin from an OCI registry into a plugin directory, pinned to what was fetched
+    Pull(PullArgs),
     #[command(flatten)]
     Uploaded(FunctionCommand),
+}
+
+/// What is compiled ahead of time, and for whom.
+#[derive(Debug, Args)]
+pub(crate) struct AheadArgs {
+    /// .wasm files, or folders with plugin.toml
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// What the code is for: server (the fastest), edge (small)
+    #[arg(long, value_name = "NAME", default_value = "server", value_parser = profile)]
+    pub(crate) profile: Profile,
+    /// The machine that it is for, as Rust names it: aarch64-unknown-linux-musl; this one when absent
+    #[arg(long, value_name = "TRIPLE")]
+    pub(crate) target: Option<String>,
+    /// Plugin directory to write into
+    #[arg(short, long, value_name = "DIR", default_value = ".")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+}
+
+fn profile(text: &str) -> Result<Profile, String> {
+    Profile::named(text).ok_or_else(|| {
+        let names = Profile::ALL.map(Profile::name);
+        format!("a profile is one of {}", names.join(", "))
+    })
+}
+
+/// Whether code is run that was compiled ahead of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecompiledArg {
+    /// No: plugins are compiled here
+    No,
+    /// Where a plugin has no .wasm
+    Also,
+    /// It alone: nothing is compiled here
+    Only,
+}
+
+impl PrecompiledArg {
+    /// A program without a compiler has no choice.
+    const USUAL: PrecompiledArg = match cfg!(feature = "compiler") {
+        true => PrecompiledArg::No,
+        false => PrecompiledArg::Only,
+    };
 }
 
 /// What compiling a plugin may take.
@@ -118,6 +167,15 @@ pub(crate) struct CompileArgs {
         value_parser = compile_cpu
     )]
     pub(crate) compile_cpu: Duration,
+    /// Whether plugins are run that `plugin compile` made: unchecked code, that whoever writes to the plugin directory chooses
+    #[arg(
+        long,
+        value_name = "WHETHER",
+        env = "STEPWELL_PRECOMPILED",
+        value_enum,
+        default_value_t = PrecompiledArg::USUAL
+    )]
+    pub(crate) precompiled: PrecompiledArg,
 }
 
 impl Default for CompileArgs {
@@ -126,6 +184,7 @@ impl Default for CompileArgs {
         Self {
             compile_memory: bounds.memory_bytes,
             compile_cpu: bounds.cpu,
+            precompiled: PrecompiledArg::USUAL,
         }
     }
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use stepwell_egress::Url;
-use stepwell_engine::Endpoint;
+use stepwell_engine::{Endpoint, Rate};
+use stepwell_sandbox::parse_bytes;
 
 use super::{place::LimitsArg, plugin::CompileArgs, telemetry::TelemetryArgs};
 
@@ -71,6 +72,12 @@ pub(crate) struct ServeArgs {
     /// Rates of requests of tenants whose quotas have none
     #[arg(long, value_enum, default_value_t)]
     pub(crate) rates: RatesArg,
+    /// Requests of an operation by tenants whose quotas have no rates: so many at once and so many a second, such as
+    /// StartExecution=100/20; may be repeated
+    #[arg(long, value_name = "OPERATION=BUCKET/SECOND", value_parser = super::tenant::rate, conflicts_with = "rates")]
+    pub(crate) rate: Vec<(String, Rate)>,
+    #[command(flatten)]
+    pub(crate) quotas: UsualQuotas,
     /// TOML file with what usage costs
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) prices: Option<PathBuf>,
@@ -79,6 +86,30 @@ pub(crate) struct ServeArgs {
     /// TOML file with these flags as keys; a flag that is given wins
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+}
+
+/// The quotas of tenants that have none of their own, which `stepwell tenant set` gives.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct UsualQuotas {
+    /// Executions that have not ended, of a tenant without a quota of its own
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) tenant_open_executions: Option<u64>,
+    /// Attempts of plugins that run at a time, of a tenant without a quota of its own
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) tenant_running_tasks: Option<u64>,
+    /// Bytes of events and large values, such as 10GiB, of a tenant without a quota of its own
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) tenant_stored_bytes: Option<u64>,
+    /// State machines of a tenant without a quota of its own
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) tenant_state_machines: Option<u64>,
+    /// Activities of a tenant without a quota of its own
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) tenant_activities: Option<u64>,
+}
+
+fn bytes(text: &str) -> Result<u64, &'static str> {
+    parse_bytes(text).ok_or("it is a size such as 10GiB")
 }
 
 /// An address to listen on; `localhost` is the one that all clients try.

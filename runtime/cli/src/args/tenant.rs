@@ -91,7 +91,7 @@ fn size(text: &str) -> Result<Most, &'static str> {
     Ok(Most(Some(size)))
 }
 
-fn rate(text: &str) -> Result<(String, Rate), String> {
+pub(super) fn rate(text: &str) -> Result<(String, Rate), String> {
     let form = "it is OPERATION=BUCKET/SECOND, such as StartExecution=100/20";
     let (operation, rate) = text.split_once('=').ok_or(form)?;
     let (bucket, per_second) = rate.split_once('/').ok_or(form)?;
@@ -110,6 +110,9 @@ pub(crate) struct UsageArgs {
     /// Account of a tenant; all of them when absent
     #[arg(long, value_name = "ACCOUNT")]
     pub(crate) tenant: Option<String>,
+    /// What one execution used: its ARN, MACHINE/NAME, or MACHINE for its last one
+    #[arg(long, conflicts_with_all = ["tenant", "from", "to"])]
+    pub(crate) execution: Option<String>,
     /// From this day on, such as 2026-01-31 (UTC)
     #[arg(long, value_name = "DAY")]
     pub(crate) from: Option<jiff::civil::Date>,

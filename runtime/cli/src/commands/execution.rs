@@ -1,4 +1,4 @@
-//! `execution`: start, list, show, follow, stop and redrive executions of an installation.
+//! `execution`: start, list, show, follow, stop, redrive and fork executions of an installation.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 
 use super::follow::{self, Followed, Since};
+use super::fork;
 use super::map_runs::{self, MapRun};
 use super::prepare::prepare_stored;
 use super::run::express_result;
@@ -69,6 +70,7 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
             client.close().await;
             outcome
         }
+        ExecutionCommand::Fork(args) => fork::fork_at(args).await,
         ExecutionCommand::Redrive {
             execution,
             token,
@@ -101,7 +103,7 @@ async fn list_at(args: ListArgs) -> Outcome {
 }
 
 /// The installation, and the ARN of the execution that is meant.
-async fn named(
+pub(super) async fn named(
     place: &PlaceArgs,
     purpose: Purpose<'_>,
     execution: &str,
@@ -151,7 +153,7 @@ async fn is_express(client: &Client, machine: &str) -> Outcome<bool> {
     Ok(super::text(&described, "type") == "EXPRESS")
 }
 
-async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
+pub(super) async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
     match follow::follow(client, arn, false, since).await? {
         Followed::Closed(timeline) => {
             let hint = format!("stepwell execution history {arn}{}", client.flags());
@@ -234,7 +236,10 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
         let time = duration_text(ended.saturating_sub(ms("startDate").unwrap_or(ended)));
         let text = |key: &str| super::text(execution, key).to_owned();
         table.row([
-            text("status"),
+            match execution.get("stepwellWaiting") {
+                Some(waits) => standing(waits),
+                None => text("status"),
+            },
             super::time(execution, "startDate"),
             time,
             text("executionArn"),
@@ -245,6 +250,32 @@ fn print_list(executions: &[Value], json: bool) -> Outcome {
         return Ok(());
     }
     super::print(&table.to_string())
+}
+
+/// What a list says of an execution that waits for a place: its status is RUNNING.
+fn standing(waits: &Value) -> String {
+    let number = |key: &str| waits.get(key).and_then(Value::as_u64);
+    match (number("position"), number("of")) {
+        (Some(position), Some(of)) => format!("waiting {position}/{of}"),
+        (Some(_) | None, _) => "waiting".to_owned(),
+    }
+}
+
+/// The same in full.
+fn waits(execution: &Value) -> String {
+    let Some(waits) = execution.get("stepwellWaiting") else {
+        return String::new();
+    };
+    let number = |key: &str| waits.get(key).and_then(Value::as_u64);
+    let mut told = format!("since {}", super::time(waits, "since"));
+    if let (Some(position), Some(of)) = (number("position"), number("of")) {
+        told.push_str(&format!(", {position} of {of}"));
+    }
+    let key = super::text(waits, "key");
+    if !key.is_empty() {
+        told.push_str(&format!(", by key {key}"));
+    }
+    told
 }
 
 async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Outcome {
@@ -282,7 +313,9 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
             super::text(&execution, "stateMachineArn").to_owned(),
         ),
         ("status", super::text(&execution, "status").to_owned()),
+        ("waits", waits(&execution)),
         ("started", super::time(&execution, "startDate")),
+        ("forked", fork::origin(&execution)),
         ("redriven", redriven(&execution)),
         ("stopped", super::time(&execution, "stopDate")),
         ("input", super::text(&execution, "input").to_owned()),

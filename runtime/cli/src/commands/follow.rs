@@ -34,16 +34,18 @@ pub(super) enum Since {
     Start,
     /// From the redrive of that number on.
     Redrive(u64),
+    /// After the event of that id.
+    Event(u64),
 }
 
 impl Since {
     /// How many of these events are past, and whether the others are to be shown.
     fn past(self, events: &[HistoryEvent]) -> (usize, bool) {
-        let Since::Redrive(number) = self else {
-            return (0, true);
+        let at = match self {
+            Since::Start => return (0, true),
+            Since::Redrive(number) => events.iter().position(|event| event.is_redrive(number)),
+            Since::Event(id) => events.iter().position(|event| event.id > id),
         };
-        let is_it = |event: &HistoryEvent| event.is_redrive(number);
-        let at = events.iter().position(is_it);
         (at.unwrap_or(events.len()), at.is_some())
     }
 }

@@ -22,7 +22,10 @@ const LATEST: &str = "$LATEST";
 
 pub(super) async fn function(command: FunctionCommand) -> Outcome {
     match command {
-        FunctionCommand::Push(args) => push(&args).await,
+        FunctionCommand::Push(args) => match &args.to {
+            Some(to) => super::plugin_registry::push(&args, to).await,
+            None => push(&args).await,
+        },
         FunctionCommand::Versions { name, json, place } => {
             let client = Client::open(&place, Purpose::Look).await?;
             let done = match name {

@@ -24,6 +24,7 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             file,
             name,
             express,
+            tag,
             place,
         } => {
             let kind = if express {
@@ -36,9 +37,14 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             let client = Client::open(&place, Purpose::Look).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
             let put = put_machine(&client, &name, &definition, express).await;
+            let tagged = match &put {
+                Ok(put) => give_tags(&client, &put.arn, &tag).await,
+                Err(_) => Ok(()),
+            };
             client.close().await;
             let put = put?;
             say!("{}", if put.is_new { "created" } else { "updated" });
+            tagged?;
             super::print(&format!("{}\n", put.arn))
         }
         MachineCommand::Delete { machine, place } => {
@@ -48,6 +54,17 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             outcome
         }
     }
+}
+
+async fn give_tags(client: &Client, arn: &str, tags: &[(String, String)]) -> Outcome {
+    if tags.is_empty() {
+        return Ok(());
+    }
+    let tag = |(key, value): &(String, String)| json!({"key": key, "value": value});
+    let tags: Vec<Value> = tags.iter().map(tag).collect();
+    let request = json!({"resourceArn": arn, "tags": tags});
+    client.call("TagResource", request).await?;
+    Ok(())
 }
 
 fn list(machines: &[Value], json: bool) -> Outcome {

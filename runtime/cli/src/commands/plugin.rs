@@ -8,7 +8,7 @@ use stepwell_sandbox::{
     Contract, Format, FsGrant, Grants, Inspection, Outcome as TaskOutcome, TaskCall, TaskEnd,
 };
 
-use super::plugin_project;
+use super::{plugin_compile, plugin_project, plugin_registry};
 use crate::args::{CompileArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -54,18 +54,24 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             let input = given::json(given.or(input).as_deref().unwrap_or("{}"), "--input")?;
             invoke(&name, &input, &plugins, json, compile).await
         }
+        PluginCommand::Compile(args) => plugin_compile::compile(args).await,
+        PluginCommand::Pull(args) => plugin_registry::pull(args).await,
         PluginCommand::Uploaded(command) => super::function::function(command).await,
     }
 }
 
-fn inspection(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome<Inspection> {
+pub(super) fn inspection(
+    path: &Path,
+    plugins: Option<&Path>,
+    compile: CompileArgs,
+) -> Outcome<Inspection> {
     if path.join("Cargo.toml").is_file() {
         return Err(Stop::Usage(anyhow::anyhow!(
             "`{at}` holds a plugin's sources\nhint: `stepwell plugin build {at}` builds, installs and checks it",
             at = path.display()
         )));
     }
-    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false))?;
+    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?)?;
     let path = installed(path).unwrap_or_else(|| path.to_owned());
     tokio::task::block_in_place(|| sandbox.inspect(&path)).usage()
 }
@@ -80,6 +86,9 @@ fn installed(path: &Path) -> Option<PathBuf> {
 
 /// Prints what is wrong; fails when the plugin cannot be called.
 fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
+    if plugin_compile::is_code(path) {
+        return plugin_compile::check(path);
+    }
     let found = inspection(path, plugins, compile)?;
     print_problems(&found);
     if !found.usable() {
@@ -93,7 +102,7 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     ))
 }
 
-fn print_problems(found: &Inspection) {
+pub(super) fn print_problems(found: &Inspection) {
     let paint = Paint::stderr();
     for problem in &found.problems {
         let (tone, word) = if problem.fatal {
@@ -113,6 +122,9 @@ fn print_problems(found: &Inspection) {
 }
 
 fn inspect(path: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
+    if plugin_compile::is_code(path) {
+        return plugin_compile::inspect(path, as_json);
+    }
     let found = inspection(path, None, compile)?;
     if as_json {
         super::print_json(&inspection_json(&found))?;
@@ -134,7 +146,7 @@ fn contract_name(contract: Contract) -> &'static str {
     }
 }
 
-fn format_name(format: Format) -> &'static str {
+pub(super) fn format_name(format: Format) -> &'static str {
     match format {
         Format::Component => "component",
         Format::Module => "module",
@@ -249,7 +261,7 @@ async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
             )
         })
         .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false))?;
+    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false)?)?;
     sandbox.warm().await;
     let found = sandbox.list();
     if as_json {
@@ -319,7 +331,7 @@ async fn invoke(
             )
         })
         .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false))?;
+    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false)?)?;
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),

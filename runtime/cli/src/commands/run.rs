@@ -38,7 +38,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         storage: Some(&args.runtime.storage),
         connections: args.runtime.connections.as_deref(),
         endpoints: &args.services.endpoint,
-        compiler: host::compiler(args.runtime.compile, false),
+        compiler: host::compiler(args.runtime.compile, false)?,
         take_up: true,
         listeners: Listeners::default(),
     })

@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::anyhow;
-use stepwell_engine::Rates;
+use stepwell_engine::{Quotas, Rates};
 use stepwell_server::{Authentication, Prices};
 use tokio::net::TcpListener;
 
-use crate::args::{RatesArg, RegionArgs, ServeArgs};
+use crate::args::{RatesArg, RegionArgs, ServeArgs, UsualQuotas};
 use crate::client::USUAL_REGION;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::{self, count};
@@ -31,7 +31,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         storage: Some(&args.storage),
         connections: args.connections.as_deref(),
         endpoints: &args.services.endpoint,
-        compiler: host::compiler(args.compile, true),
+        compiler: host::compiler(args.compile, true)?,
         take_up: true,
         listeners: Listeners::start(&args.telemetry)?,
     };
@@ -49,10 +49,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
     config.prices = prices(args.prices.as_deref())?;
-    host.engine.usual_rates(match args.rates {
-        RatesArg::Off => Rates::Off,
-        RatesArg::Aws => Rates::Aws,
-    });
+    bound_tenants(&host, &args);
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());
         tokio::spawn(tls::keep_current(tls, files));
@@ -131,6 +128,31 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
         vault,
         behind_proxy: args.behind_proxy,
     }))
+}
+
+/// What tenants may do whose quotas say nothing.
+fn bound_tenants(host: &Host, args: &ServeArgs) {
+    let rates = match (args.rates, args.rate.as_slice()) {
+        (RatesArg::Aws, _) => Rates::Aws,
+        (RatesArg::Off, []) => Rates::Off,
+        (RatesArg::Off, rates) => Rates::Set(rates.iter().cloned().collect()),
+    };
+    host.engine.usual_rates(rates);
+    let UsualQuotas {
+        tenant_open_executions,
+        tenant_running_tasks,
+        tenant_stored_bytes,
+        tenant_state_machines,
+        tenant_activities,
+    } = args.quotas;
+    host.engine.usual_quotas(Quotas {
+        open_executions: tenant_open_executions,
+        running_tasks: tenant_running_tasks,
+        stored_bytes: tenant_stored_bytes,
+        state_machines: tenant_state_machines,
+        activities: tenant_activities,
+        ..Quotas::default()
+    });
 }
 
 fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {

@@ -259,7 +259,7 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         storage: None,
         connections: None,
         endpoints: &[],
-        compiler: host::compiler(CompileArgs::default(), false),
+        compiler: host::compiler(CompileArgs::default(), false)?,
         take_up: false,
         listeners: Listeners::default(),
     };

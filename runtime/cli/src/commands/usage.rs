@@ -9,6 +9,15 @@ use crate::table::Table;
 
 pub(super) async fn usage(args: UsageArgs) -> Outcome {
     let client = Client::open(&args.place, Purpose::Look).await?;
+    if let Some(execution) = &args.execution {
+        let told = of_execution(&client, execution).await;
+        client.close().await;
+        let told = told?;
+        return match args.json {
+            true => super::print_json(&told),
+            false => super::print(&lines(&told)),
+        };
+    }
     let mut body = json!({});
     let named = [
         ("account", args.tenant.clone()),
@@ -27,6 +36,33 @@ pub(super) async fn usage(args: UsageArgs) -> Outcome {
         return super::print_json(&told);
     }
     super::print(&table(&told))
+}
+
+async fn of_execution(client: &Client, execution: &str) -> Outcome<Value> {
+    let arn = client.execution_arn(execution).await?;
+    let request = json!({ "executionArn": arn });
+    client.call("Stepwell.GetExecutionUsage", request).await
+}
+
+/// What an execution used, a line each.
+fn lines(told: &Value) -> String {
+    let mut table = Table::new(&["used", "count>"]);
+    for (name, key) in [
+        ("redrives", "redrives"),
+        ("transitions", "transitions"),
+        ("tasks", "tasks"),
+        ("bytes in", "bytesIn"),
+        ("bytes out", "bytesOut"),
+        ("bytes stored", "bytesStored"),
+    ] {
+        let count = told[key].as_u64().unwrap_or(0);
+        table.row(vec![name.to_owned(), count.to_string()]);
+    }
+    if let Some(cost) = told["cost"].as_f64() {
+        let cost = format!("{cost:.6} {}", super::text(told, "currency"));
+        table.row(vec!["cost without CPU and memory".to_owned(), cost]);
+    }
+    table.take(None)
 }
 
 /// All pages as one answer.

@@ -137,6 +137,7 @@ fn start(tested: &Tested<'_>, input: Value, express: bool) -> Start {
         express,
         raised_limits: tested.raised_limits,
         processor_of: None,
+        forked_from: None,
         input,
     }
 }

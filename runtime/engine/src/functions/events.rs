@@ -65,6 +65,7 @@ impl Engine {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            concurrency: None,
             traced: false,
         };
         Ok(Chosen {

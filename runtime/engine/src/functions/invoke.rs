@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use stepwell_query::Value;
 
-use super::{FunctionError, Resolved, absent};
+use super::{FunctionError, Resolved, absent, events};
 use crate::{
     api::Caller,
+    attempt,
     dispatch::hex,
     engine::Engine,
+    journal::UsageKey,
     lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
+    node::{Seat, now},
     programs::sha256,
     quotas,
     runner::{PluginCall, PluginEnd, PluginUse, Signals},
+    shard::In,
 };
 
 /// A call of a function.
@@ -112,6 +116,15 @@ impl Engine {
             (Some(function), _) => function.version.map(|number| number.to_string()),
             (None, version) => version.map(str::to_owned),
         };
+        let signals = Metered {
+            seat: node.usage_seat(),
+            key: UsageKey {
+                day: 0,
+                tenant: tenant.clone(),
+                machine: events::machine(caller, &plugin).to_string().into(),
+                plugin: plugin.clone(),
+            },
+        };
         let arn = super::arn(caller, &plugin, Some(executed.as_deref().unwrap_or(LATEST)));
         let call = PluginCall {
             tenant: tenant.clone(),
@@ -128,25 +141,37 @@ impl Engine {
             remaining: None,
             trace_parent: None,
             log_wanted: invocation.log_wanted,
-            signals: Arc::new(Unheard),
+            signals: Arc::new(signals),
             permit: None,
         };
         Ok((call, executed.unwrap_or_else(|| LATEST.to_owned())))
     }
 }
 
-/// Nobody waits for signs of life.
-struct Unheard;
+/// Nobody waits for signs of life; what was used is counted as that of a call that nobody waits for is.
+struct Metered {
+    seat: Arc<Seat>,
+    /// Of no day as yet.
+    key: UsageKey,
+}
 
-impl Signals for Unheard {
+impl Signals for Metered {
     fn started(&self, _version: &str) {}
 
     fn waits(&self, _why: &str) {}
 
     fn heartbeat(&self) {}
 
-    // Usage lies with executions' appends; a call that belongs to none has nowhere to put it (Known gaps).
-    fn used(&self, _used: PluginUse) {}
+    fn used(&self, used: PluginUse) {
+        let day = UsageKey::day_of(now());
+        self.seat.leave(In::Used {
+            key: UsageKey {
+                day,
+                ..self.key.clone()
+            },
+            usage: attempt::amounts(used),
+        });
+    }
 }
 
 /// The payload as the function gets it.

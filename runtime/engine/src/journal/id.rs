@@ -32,6 +32,8 @@ pub(crate) struct TokenHash(pub [u8; 32]);
 const ORIGIN_MS: u64 = 1_577_836_800_000;
 const PARTITION_BITS: u32 = 10;
 const COUNTER_BITS: u32 = 12;
+/// Set in the addresses of lines. Executions get there when the milliseconds have a 41st bit, in 2054.
+const LINE_BIT: u32 = 62;
 
 impl ExecutionId {
     /// Composes an id. Times before the origin count as the origin; counter and partition are cut to their bits.
@@ -40,6 +42,19 @@ impl ExecutionId {
         let counter = u64::from(counter) & ((1 << COUNTER_BITS) - 1);
         let partition = u64::from(partition.0) & ((1 << PARTITION_BITS) - 1);
         ExecutionId(ms << (COUNTER_BITS + PARTITION_BITS) | counter << PARTITION_BITS | partition)
+    }
+
+    /// The address of the line before the executions of a list: no execution has it. It has an inbox as executions have.
+    pub(crate) fn line(list: ScopeId, partition: Partition) -> ExecutionId {
+        let bits = LINE_BIT - PARTITION_BITS;
+        let stem = (list.0 >> PARTITION_BITS) & ((1 << bits) - 1);
+        let partition = u64::from(partition.0) & ((1 << PARTITION_BITS) - 1);
+        ExecutionId(1 << LINE_BIT | stem << PARTITION_BITS | partition)
+    }
+
+    /// Whether it is the address of a line.
+    pub(crate) fn is_line(self) -> bool {
+        self.0 >> LINE_BIT & 1 == 1
     }
 
     /// The partition that serves this execution.

@@ -14,11 +14,12 @@ mod id;
 mod limits;
 mod memory;
 mod number;
+#[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(any(test, feature = "sim"))]
 mod sim_vfs;
 mod sqlite;
-#[cfg(test)]
+#[cfg(all(test, feature = "postgres"))]
 mod tests;
 mod usage;
 
@@ -28,6 +29,7 @@ pub use fault::FaultPlan;
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use fault::SimDisk;
 pub(crate) use memory::MemoryJournal;
+#[cfg(feature = "postgres")]
 pub(crate) use postgres::{PostgresJournal, PostgresOptions};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;
@@ -533,6 +535,16 @@ pub(crate) enum OpenError {
     Full { directory: String, free: String },
     #[error("{0} is no Stepwell journal; choose another data directory or move the file away")]
     Foreign(String),
+    #[error(
+        "{path} is {what}, but {directory} has held a store: what was stored is gone, and a start would begin with \
+         nothing; restore the file from a backup, or, to begin anew, empty {directory} or name another directory"
+    )]
+    Gone {
+        path: String,
+        /// `empty` or `missing`.
+        what: &'static str,
+        directory: String,
+    },
     #[error("{path} is damaged: {why}; restore it from a backup")]
     Damaged { path: String, why: String },
     #[error(

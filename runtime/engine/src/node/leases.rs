@@ -95,6 +95,7 @@ impl Node {
         if before == now_held {
             return Ok(());
         }
+        self.backlog.keep(&self.leases.partitions());
         let new: Vec<Partition> = now_held
             .iter()
             .filter(|(partition, epoch)| before.get(partition) != Some(epoch))
@@ -158,8 +159,12 @@ impl Node {
                 .journal
                 .messages(&[(partition, after)], ROWS_MAX)
                 .await?;
+            let mut woken = None;
             for message in &unread {
-                self.wake(message.to).await;
+                // A line may have thousands in a row.
+                if woken.replace(message.to) != Some(message.to) {
+                    self.wake(message.to).await;
+                }
                 after = after.max(message.id);
             }
             if unread.len() < ROWS_MAX as usize {

@@ -21,16 +21,20 @@ use tokio::{runtime, sync::watch};
 
 use crate::{
     activities::Activities,
+    audit::AuditNames,
+    backlog::Backlog,
     connections::Connections,
     counters::Counters,
     deletion,
-    engine::{Engine, Options, Store, WeakEngine},
+    engine::{Engine, Options, WeakEngine},
     error::Error,
     executions,
+    feed::Feed,
     functions::Functions,
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
+    lines::Lines,
     observer::Observer,
     programs::Programs,
     quotas::Allowances,
@@ -59,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) functions: Functions,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
+    pub(crate) audit_names: AuditNames,
+    pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
@@ -70,12 +76,14 @@ pub(crate) struct Node {
     waker: Waker,
     shutdown: Shutdown,
     recent: Arc<Recent>,
+    pub(crate) feed: Arc<Feed>,
     observer: Option<Arc<dyn Observer>>,
     /// The origin of its monotonic time.
     began: Instant,
     /// The engine that this node is of: tasks may call its API.
     engine: watch::Sender<Option<WeakEngine>>,
     items: Items,
+    backlog: Backlog,
     /// Reads items, writes results, makes requests: shards do no I/O of their own.
     io_runtime: IoRuntime,
 }
@@ -117,10 +125,12 @@ impl Node {
         let node = Arc::new(Node {
             programs: Programs::new(journal.clone()),
             activities: Activities::default(),
-            functions: Functions::new(matches!(options.store, Store::Postgres { .. })),
+            functions: Functions::new(options.store.is_shared()),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
+            audit_names: AuditNames::default(),
+            lines: Arc::default(),
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
@@ -132,12 +142,20 @@ impl Node {
             waker: Waker::default(),
             shutdown: Shutdown::default(),
             recent: Arc::default(),
+            feed: Arc::default(),
             observer: options.observer.clone(),
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
+            backlog: Backlog::default(),
             io_runtime: IoRuntime::new()?,
         });
+        let nudged = Arc::downgrade(&node);
+        node.lines.on_room(Box::new(move |line| {
+            if let Some(node) = nudged.upgrade() {
+                node.nudge(line);
+            }
+        }));
         match node.start_threads(inboxes, counters) {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -297,6 +315,12 @@ impl Node {
             Some(verdict) => Ok(verdict),
             None => Err(Error::Broken("the store gave no verdict".to_owned())),
         }
+    }
+
+    /// Where usage is left that belongs to no execution.
+    pub(crate) fn usage_seat(&self) -> Arc<Seat> {
+        // There is a shard at least.
+        self.seats[0].clone()
     }
 
     /// Why a shard let go of who waited for an execution's end.

@@ -30,8 +30,10 @@ use crate::{
     dispatch,
     integration::{self, Served},
     journal::{Answer, ExecutionId, Verdict},
+    lines,
     pulse::Pulse,
     quotas, reader,
+    record::LineMachine,
     runner::PluginEnd,
     shard::{
         CrashRules, Environment, In, Info, MapRunRequest, Out, Shard, Stored, StoredOpen, Ticket,
@@ -96,8 +98,10 @@ impl ShardLoop {
                 node.is_some_and(|node| node.activities.is_known(&info.tenant, activity))
             }),
             recent: node.recent.clone(),
+            feed: node.feed.clone(),
             observer: node.observer.clone(),
             allowances: node.allowances.clone(),
+            lines: node.lines.clone(),
         };
         let shard = Shard::new(environment, counters.clone());
         ShardLoop {
@@ -218,6 +222,7 @@ impl ShardLoop {
                     execution,
                     closed_too,
                 } => self.load(execution, closed_too),
+                Out::LoadLine { line, machine } => self.load_line(line, machine),
                 Out::Run {
                     execution,
                     info,
@@ -246,7 +251,10 @@ impl ShardLoop {
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
                 Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
-                Out::MapRunOver(map_run) => self.node.items.close(map_run),
+                Out::MapRunOver(map_run) => {
+                    self.node.items.close(map_run);
+                    self.node.backlog.over(map_run);
+                }
             }
         }
         if !writes.is_empty() {
@@ -278,11 +286,26 @@ impl ShardLoop {
         });
     }
 
+    fn load_line(&self, line: ExecutionId, machine: Option<LineMachine>) {
+        let (node, seat) = (self.node.clone(), self.seat.clone());
+        self.runtime.spawn(async move {
+            let result = lines::stored(node.journal.as_ref(), line, machine).await;
+            seat.tell(In::LineLoaded { line, result });
+        });
+    }
+
     /// Reads items or writes results.
     fn serve_map_run(&self, map_run: ExecutionId, request: Box<MapRunRequest>) {
         let (node, seat) = (self.node.clone(), self.seat.clone());
         let mut turn = node.items.write_turn(map_run, &request);
+        let backlogged = self.backlogged(map_run, &request);
         self.node.spawn_io(async move {
+            if let Some(turn) = backlogged
+                && turn.await.is_err()
+            {
+                // It ended before its turn came.
+                return;
+            }
             if let Some(turn) = &mut turn {
                 turn.comes().await;
             }
@@ -294,6 +317,26 @@ impl ShardLoop {
                 input,
             });
         });
+    }
+
+    /// The turn of a map run that is to wait until others have ended.
+    fn backlogged(
+        &self,
+        map_run: ExecutionId,
+        request: &MapRunRequest,
+    ) -> Option<oneshot::Receiver<()>> {
+        match request {
+            MapRunRequest::Read {
+                tenant,
+                first,
+                start,
+                ..
+            } => {
+                let raised = start.parent.raised_limits;
+                self.node.backlog.turn(tenant, map_run, *first > 0, raised)
+            }
+            MapRunRequest::WritePart { .. } | MapRunRequest::WriteManifest { .. } => None,
+        }
     }
 
     /// Queues an activity's task; fails it when there is no such activity.

@@ -101,6 +101,14 @@ impl Node {
         }
     }
 
+    /// Has a line looked at again. When the queue is full the waker does it later.
+    pub(super) fn nudge(&self, line: ExecutionId) {
+        if self.send(line, In::Wake(line)).is_err() {
+            self.waker.untold().insert(line);
+            self.waker.called.notify_one();
+        }
+    }
+
     /// Tells the execution of a message that is in its inbox. When the queue is full the waker brings it later.
     pub(crate) fn announce(&self, message: Message) {
         let execution = message.to;

@@ -2,6 +2,7 @@
 //! to endpoints that the operator names and signed with the operator's key. Hides the JSON protocols, and the names that
 //! the AWS SDKs have for what goes wrong.
 
+mod form;
 mod model;
 mod reply;
 
@@ -224,6 +225,9 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn made(&self) -> Result<Value, Trouble> {
+        if let Some(refusal) = form::refusal(self.operation, &self.parameters) {
+            return Err(Trouble::Refused(refusal));
+        }
         let (known, url) = self.place().await?;
         let response = self.sent(known, url).await?;
         let answer = reply::read(self.operation, &response).map_err(Trouble::Refused)?;

@@ -12,6 +12,8 @@ use crate::{dispatch::failed, integration::Api};
 const QUERY_ERROR: &str = "x-amzn-query-error";
 const ERROR_TYPE: &str = "x-amzn-errortype";
 const REQUEST_ID: &str = "x-amzn-requestid";
+/// What a request of the wrong form is refused with.
+const VALIDATION: &str = "ValidationException";
 
 /// How errors of a service are called.
 pub(super) struct Titles {
@@ -64,6 +66,17 @@ impl Titles {
 }
 
 impl Refusal {
+    /// Of a request that was not sent, as the service refuses its form.
+    pub(super) fn of_form(message: String) -> Refusal {
+        Refusal {
+            shape: VALIDATION.to_owned(),
+            code: VALIDATION.to_owned(),
+            message,
+            status: 400,
+            request_id: Uuid::new_v4().to_string(),
+        }
+    }
+
     pub(super) fn outcome(self, titles: &Titles, service: Service, at: FailedAt) -> TaskOutcome {
         let Refusal {
             shape,

@@ -1,10 +1,12 @@
 //! Who waits for executions' ends, and who watches their events.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering::Release};
 
-use tokio::sync::{mpsc, oneshot};
+use stepwell_interp::Limits;
+use tokio::sync::{mpsc::error::TrySendError, oneshot};
 
-use crate::{api::HistoryEntry, journal::ExecutionId};
+use super::Watcher;
+use crate::{api::HistoryEntry, journal::ExecutionId, limits::WATCH_BATCH_BYTES_MAX};
 
 /// Executions with listeners from which on those are looked for that went away.
 const SWEEP_MIN: usize = 64;
@@ -13,7 +15,7 @@ const SWEEP_MIN: usize = 64;
 #[derive(Default)]
 pub(super) struct Audience {
     waiters: HashMap<ExecutionId, Vec<oneshot::Sender<()>>>,
-    watchers: HashMap<ExecutionId, Vec<mpsc::UnboundedSender<Vec<HistoryEntry>>>>,
+    watchers: HashMap<ExecutionId, Vec<Watcher>>,
     /// Executions with listeners with which the next sweep comes.
     sweep_at: usize,
 }
@@ -27,15 +29,11 @@ impl Audience {
         waiters.push(reply);
     }
 
-    pub(super) fn watch(
-        &mut self,
-        execution: ExecutionId,
-        sender: mpsc::UnboundedSender<Vec<HistoryEntry>>,
-    ) {
+    pub(super) fn watch(&mut self, execution: ExecutionId, watcher: Watcher) {
         self.sweep();
         let watchers = self.watchers.entry(execution).or_default();
-        watchers.retain(|watcher| !watcher.is_closed());
-        watchers.push(sender);
+        watchers.retain(|watcher| !watcher.sender.is_closed());
+        watchers.push(watcher);
     }
 
     /// Drops who went away without a word, also of executions that sleep or were closed before, whenever there are twice as
@@ -49,19 +47,33 @@ impl Audience {
             !waiters.is_empty()
         });
         self.watchers.retain(|_, watchers| {
-            watchers.retain(|watcher| !watcher.is_closed());
+            watchers.retain(|watcher| !watcher.sender.is_closed());
             !watchers.is_empty()
         });
         self.sweep_at = 2 * (self.waiters.len() + self.watchers.len());
     }
 
-    /// Shows durable events to who watches.
+    /// Shows durable events to who watches, or says that they are there: what waits for a slow one is little.
     pub(super) fn show(&mut self, execution: ExecutionId, history: &[HistoryEntry]) {
-        if !history.is_empty()
-            && let Some(watchers) = self.watchers.get_mut(&execution)
-        {
-            watchers.retain(|watcher| watcher.send(history.to_vec()).is_ok());
+        let Some(watchers) = self.watchers.get_mut(&execution) else {
+            return;
+        };
+        if history.is_empty() {
+            return;
         }
+        let batch = if bytes(history) > WATCH_BATCH_BYTES_MAX {
+            &[]
+        } else {
+            history
+        };
+        watchers.retain(|watcher| match watcher.sender.try_send(batch.to_vec()) {
+            Ok(()) => true,
+            Err(TrySendError::Full(_)) => {
+                watcher.behind.store(true, Release);
+                true
+            }
+            Err(TrySendError::Closed(_)) => false,
+        });
     }
 
     /// The execution is closed.
@@ -80,12 +92,68 @@ impl Audience {
     }
 }
 
+/// Bytes of the payloads of events.
+fn bytes(history: &[HistoryEntry]) -> u64 {
+    let used = |entry: &HistoryEntry| {
+        let usage = stepwell_interp::usage(&entry.event, Limits::of(false));
+        usage.first().map_or(0, |payload| payload.used)
+    };
+    history.iter().map(used).sum()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Acquire},
+    };
+
+    use stepwell_interp::{Event, Place, Timestamp, What};
+    use stepwell_query::Value;
     use tokio::sync::{mpsc, oneshot};
 
-    use super::{Audience, SWEEP_MIN};
-    use crate::journal::ExecutionId;
+    use super::{Audience, SWEEP_MIN, Watcher};
+    use crate::{
+        api::HistoryEntry,
+        journal::ExecutionId,
+        limits::{WATCH_BATCH_BYTES_MAX, WATCH_BATCHES_MAX},
+    };
+
+    fn watcher() -> (Watcher, mpsc::Receiver<Vec<HistoryEntry>>) {
+        let (sender, receiver) = mpsc::channel(WATCH_BATCHES_MAX);
+        let behind = Arc::new(AtomicBool::new(false));
+        (Watcher { sender, behind }, receiver)
+    }
+
+    fn entry(output: Value) -> HistoryEntry {
+        HistoryEntry {
+            id: 1,
+            event: Event {
+                at: Timestamp(0),
+                previous: 0,
+                place: Place::default(),
+                what: What::ExecutionSucceeded { output },
+            },
+        }
+    }
+
+    #[test]
+    fn little_waits_for_a_slow_watcher_and_it_is_told() {
+        let mut audience = Audience::default();
+        let (watcher, mut slow) = watcher();
+        let behind = watcher.behind.clone();
+        audience.watch(ExecutionId(0), watcher);
+        let large = "x".repeat(WATCH_BATCH_BYTES_MAX as usize);
+        audience.show(ExecutionId(0), &[entry(Value::from(large))]);
+        assert_eq!(slow.try_recv(), Ok(Vec::new()));
+        for _ in 0..WATCH_BATCHES_MAX {
+            audience.show(ExecutionId(0), &[entry(Value::Null)]);
+        }
+        assert!(!behind.load(Acquire));
+        audience.show(ExecutionId(0), &[entry(Value::Null)]);
+        assert!(behind.load(Acquire));
+        assert_eq!(slow.len(), WATCH_BATCHES_MAX);
+    }
 
     #[test]
     fn who_went_away_is_not_kept() {
@@ -93,12 +161,10 @@ mod tests {
         let (reply, mut stays) = oneshot::channel();
         audience.wait(ExecutionId(0), reply);
         for number in 1..10_000 {
-            let (sender, _) = mpsc::unbounded_channel();
-            audience.watch(ExecutionId(number), sender);
+            audience.watch(ExecutionId(number), watcher().0);
             let (reply, _) = oneshot::channel();
             audience.wait(ExecutionId(number), reply);
-            let (sender, _) = mpsc::unbounded_channel();
-            audience.watch(ExecutionId(1), sender);
+            audience.watch(ExecutionId(1), watcher().0);
         }
         assert!(audience.watchers.len() <= 2 * SWEEP_MIN);
         assert!(audience.waiters.len() <= 2 * SWEEP_MIN);

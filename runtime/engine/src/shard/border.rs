@@ -1,11 +1,14 @@
 //! What crosses the border of a shard: its inputs, its outputs, and the answers it gives.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, RedrivenBy, Start, TaskId, TaskRequest, Timestamp,
+    Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -15,16 +18,19 @@ use crate::{
     api::HistoryEntry,
     children,
     error::Error,
+    feed::Feed,
     journal::{
-        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, Verdict, Write,
+        Amounts, Epoch, ExecutionId, Message, NewExecution, Partition, Refused, UsageKey, Verdict,
+        Write,
     },
+    lines::{Lines, StoredLine},
     logging::Logging,
     map_run,
     observer::Observer,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
-    record::{self, Child, InboxItem, Parent},
+    record::{self, Child, InLine, InboxItem, LineMachine, Parent},
 };
 
 /// What a shard is told once.
@@ -45,10 +51,14 @@ pub(crate) struct Environment {
     pub(crate) knows_activity: Box<KnowsActivity>,
     /// What closed a moment ago.
     pub(crate) recent: Arc<Recent>,
+    /// Told of starts and changes of status.
+    pub(crate) feed: Arc<Feed>,
     /// Who is told of what happens.
     pub(crate) observer: Option<Arc<dyn Observer>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
+    /// Who waits for a place, for all to see.
+    pub(crate) lines: Arc<Lines>,
 }
 
 /// Says whether an activity is known to be there.
@@ -70,6 +80,8 @@ pub(crate) enum In {
         plugin: Arc<str>,
         usage: Amounts,
     },
+    /// What a call of a plugin used that belongs to no execution.
+    Used { key: UsageKey, usage: Amounts },
     /// A sign of life from outside: the execution is loaded for it.
     Heartbeat {
         execution: ExecutionId,
@@ -108,7 +120,7 @@ pub(crate) enum In {
     /// Tell of durable public events from now on; the stream ends with the execution.
     Watch {
         execution: ExecutionId,
-        sender: mpsc::UnboundedSender<Vec<HistoryEntry>>,
+        watcher: Watcher,
     },
     /// Public events in memory that need no commit of their own (a task's start).
     Live {
@@ -124,6 +136,17 @@ pub(crate) enum In {
     ViewMapRun {
         map_run: ExecutionId,
         reply: oneshot::Sender<Option<MapRunView>>,
+    },
+    /// Tell when this line is in memory; let go when it is another node's.
+    OpenLine {
+        line: ExecutionId,
+        machine: LineMachine,
+        reply: oneshot::Sender<()>,
+    },
+    /// The answer to [`Out::LoadLine`].
+    LineLoaded {
+        line: ExecutionId,
+        result: Result<StoredLine, LoadError>,
     },
     /// The partitions this node now holds, and when it asked for them.
     Leases {
@@ -146,6 +169,12 @@ pub(crate) enum Out {
     Load {
         execution: ExecutionId,
         closed_too: bool,
+    },
+    /// Read a line and the limits of its state machine, and answer with [`In::LineLoaded`].
+    LoadLine {
+        line: ExecutionId,
+        /// Whose it is, where that is known without reading.
+        machine: Option<LineMachine>,
     },
     /// Dispatch an attempt and answer with [`In::Input`].
     Run {
@@ -213,6 +242,14 @@ pub(crate) enum MapRunRequest {
     },
 }
 
+/// Who watches an execution: takes a bounded number of small batches, and reads all else from the store. An empty batch
+/// says that something is there.
+pub(crate) struct Watcher {
+    pub(crate) sender: mpsc::Sender<Vec<HistoryEntry>>,
+    /// A batch found no room.
+    pub(crate) behind: Arc<AtomicBool>,
+}
+
 /// Milliseconds by a clock that nobody sets, from any origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Monotonic(pub(crate) u64);
@@ -237,6 +274,8 @@ pub(crate) struct Info {
     pub(crate) revised_ms: u64,
     /// What its state machine logs of it.
     pub(crate) logging: Option<Logging>,
+    /// Where it waits for its place, when its state machine had a concurrency limit as it started.
+    pub(crate) line: Option<InLine>,
     /// Whether its state machine traces it.
     pub(crate) traced: bool,
 }
@@ -257,7 +296,8 @@ pub(crate) struct Begin {
     pub(crate) id: ExecutionId,
     pub(crate) info: Arc<Info>,
     pub(crate) program: Arc<Program>,
-    pub(crate) start: Box<Start>,
+    /// Its first input.
+    pub(crate) first: Input,
     pub(crate) new: NewExecution,
     pub(crate) mode: Mode,
     pub(crate) reply: StartReply,
@@ -316,8 +356,29 @@ pub(crate) type TakeReply = oneshot::Sender<Option<ActivityGrant>>;
 /// known to have happened.
 pub(crate) type RedriveAnswer = Result<Result<Timestamp, NotRedrivable>, Refused>;
 
-/// Who waits for it.
-pub(crate) type RedriveReply = oneshot::Sender<RedriveAnswer>;
+/// Who waits for it, with the place that the execution has from the call on until the redrive is durable or refused.
+pub(crate) struct RedriveReply {
+    reply: oneshot::Sender<RedriveAnswer>,
+    place: Option<StartPlace>,
+}
+
+impl RedriveReply {
+    pub(crate) fn new(reply: oneshot::Sender<RedriveAnswer>, place: Option<StartPlace>) -> Self {
+        RedriveReply { reply, place }
+    }
+
+    /// Whoever went away needs no answer.
+    pub(super) fn tell(self, answer: RedriveAnswer) {
+        // Whoever is told finds it free.
+        drop(self.place);
+        let _ = self.reply.send(answer);
+    }
+
+    /// The place of an execution whose redrive is durable by now.
+    pub(super) fn take_place(&mut self) -> Option<StartPlace> {
+        self.place.take()
+    }
+}
 
 /// An activity task given to a worker; ActivityStarted is durable.
 pub(crate) struct ActivityGrant {
@@ -387,6 +448,9 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             outcome: answer.outcome(),
         }),
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
+        // As a message, nothing else is one.
+        InboxItem::Admitted => Some(Input::Continue),
+        InboxItem::Line(_) => None,
         InboxItem::Redrive => Some(Input::RedriveAsked {
             token: None,
             by: RedrivenBy::MapRun,
@@ -436,13 +500,14 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
             concurrency,
             tolerated_count,
             tolerated_percentage,
-        } => {
-            let change = MapRunChange {
-                concurrency,
-                tolerated_count,
-                tolerated_percentage,
-            };
-            Some(Input::MapRun(Box::new(MapRunInput::Changed(change))))
-        }
+        } => Some(changed(MapRunChange {
+            concurrency,
+            tolerated_count,
+            tolerated_percentage,
+        })),
     }
+}
+
+fn changed(change: MapRunChange) -> Input {
+    Input::MapRun(Box::new(MapRunInput::Changed(change)))
 }

@@ -63,6 +63,7 @@ impl Shard {
         asked: Monotonic,
     ) {
         self.leases.asked = asked;
+        self.drop_lines(&held);
         let lost = |execution: &ExecutionId| {
             let epoch = held.get(&execution.partition()).copied();
             epoch.is_none() || epoch != self.leases.epoch(*execution)

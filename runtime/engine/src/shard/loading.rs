@@ -205,6 +205,6 @@ impl Shard {
                 | Effect::Finish => {}
             }
         }
-        loaded.goes_on = loaded.run.is_unfinished();
+        loaded.goes_on = loaded.is_unfinished();
     }
 }

@@ -10,8 +10,10 @@
 mod attempts;
 mod audience;
 mod border;
+mod changes;
 mod due;
 mod leases;
+mod lines;
 mod loaded;
 mod loading;
 mod logged;
@@ -43,7 +45,7 @@ use audience::Audience;
 pub(crate) use border::RedriveAnswer;
 pub(crate) use border::{
     ActivityGrant, Begin, CrashRules, Environment, In, Info, LoadError, MapRunRequest, Mode,
-    Monotonic, Out, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
+    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket, Watcher,
 };
 use border::{TakeReply, message_input};
 use due::Due;
@@ -73,6 +75,7 @@ pub(crate) struct Shard {
     writes: Writes,
     audience: Audience,
     owed: Owed,
+    lines: lines::Kept,
     out: Vec<Out>,
 }
 
@@ -92,6 +95,7 @@ impl Shard {
             writes: Writes::default(),
             audience: Audience::default(),
             owed: Owed::default(),
+            lines: lines::Kept::default(),
             out: Vec::new(),
         }
     }
@@ -107,9 +111,11 @@ impl Shard {
                 plugin,
                 usage,
             } => self.spent(now, execution, &info, &plugin, usage),
+            In::Used { key, usage } => self.owed.add(now, vec![(key, usage)]),
             In::Heartbeat { execution, input } => {
                 self.deliver(execution, Waiting::plain(input), true)
             }
+            In::Message(message) if message.to.is_line() => self.line_message(message),
             In::Message(message) => self.message(message),
             In::Take {
                 execution,
@@ -122,7 +128,14 @@ impl Shard {
                 token,
                 reply,
             } => self.redrive(execution, Waiting::redrive(token, reply)),
+            In::Wake(line) if line.is_line() => self.wake_line(line),
             In::Wake(execution) => self.wake(execution),
+            In::OpenLine {
+                line,
+                machine,
+                reply,
+            } => self.call_line(line, machine, reply),
+            In::LineLoaded { line, result } => self.line_loaded(now, line, result),
             In::Loaded {
                 execution,
                 result,
@@ -131,7 +144,7 @@ impl Shard {
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
             In::Wait { execution, .. } if self.damaged.contains(&execution) => {}
             In::Wait { execution, reply } => self.audience.wait(execution, reply),
-            In::Watch { execution, sender } => self.audience.watch(execution, sender),
+            In::Watch { execution, watcher } => self.audience.watch(execution, watcher),
             In::Live { execution, reply } => {
                 let live = self
                     .loaded
@@ -162,7 +175,10 @@ impl Shard {
             }
         }
         while let Some(execution) = self.reloads.pop(now) {
-            self.read(execution);
+            match execution.is_line() {
+                true => self.read_line(execution),
+                false => self.read(execution),
+            }
         }
         if self.owed.due().is_some_and(|due| due <= now) {
             self.pay();
@@ -198,7 +214,7 @@ impl Shard {
 
     /// Whether an append is not yet acknowledged, or usage not yet durable.
     pub(crate) fn has_flights(&self) -> bool {
-        self.writes.has_records() || self.owed.due().is_some()
+        self.writes.has_records() || self.owed.due().is_some() || self.lines.has_writes()
     }
 
     /// When `work` has to be called again though no input came.
@@ -213,7 +229,7 @@ impl Shard {
             id,
             info,
             program,
-            start,
+            first,
             new,
             mode,
             reply,
@@ -226,9 +242,7 @@ impl Shard {
         self.counters.started();
         let mut loaded = Loaded::new(info, program, mode, Subject::default());
         loaded.create = Some((new, reply));
-        loaded
-            .inbox
-            .push_back(Waiting::plain(Input::Started(start)));
+        loaded.inbox.push_back(Waiting::plain(first));
         self.keep(id, loaded);
     }
 
@@ -357,7 +371,8 @@ impl Shard {
         if loaded.has_work() {
             self.ready.push_again(&loaded.info.tenant, execution);
         }
-        if turn.taken.redriven {
+        let redriven = turn.taken.redriven;
+        if redriven {
             self.counters.redriven();
         }
         for usage in &turn.taken.near {
@@ -371,6 +386,13 @@ impl Shard {
         loaded.look_at_activities(&turn.taken, &self.environment.knows_activity);
         let observer = self.environment.observer.as_ref();
         let logged = logged::log_unkept(observer, loaded, &turn.taken);
+        let begins = redriven || loaded.create.is_some();
+        let mut changes = changes::of(loaded, begins);
+        if matches!(loaded.mode, Mode::ExpressSync) {
+            // Nothing of it becomes durable.
+            let told = changes.drain(..);
+            told.for_each(|change| self.environment.feed.push(change));
+        }
         let new_id = &mut *self.environment.new_id;
         match loaded.next_append(now, execution, epoch, turn.taken, new_id) {
             Next::Append { append, flight } => {
@@ -379,6 +401,7 @@ impl Shard {
                 flight.ticket = ticket;
                 flight.counted = own(&append.charges);
                 flight.logged = logged;
+                flight.changes = changes;
                 loaded.in_flight.push_back(flight);
                 self.counters.append(append.segment.bytes.len());
                 self.out.push(Out::Commit {

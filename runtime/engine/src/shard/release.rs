@@ -25,8 +25,10 @@ impl Shard {
                 let _ = reply.send(Some(grant));
             }
             for call in flight.redrives {
-                // Who went away needs no answer.
-                let _ = call.reply.send(Ok(call.answer));
+                call.reply.tell(Ok(call.answer));
+            }
+            for change in flight.changes {
+                self.environment.feed.push(change);
             }
             self.audience.show(execution, &flight.history);
             self.log(execution, flight.history);

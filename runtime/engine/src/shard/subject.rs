@@ -3,7 +3,7 @@
 use stepwell_asl::Program;
 use stepwell_interp::{
     ChildId, Effect, Ending, Env, Event, Input, MapRun, MapRunEnding, NotRedrivable, OpenTask,
-    Redrive, RedrivenBy, Run, TaskId, TimerId, Timestamp, step, step_map_run,
+    Redrive, RedrivenBy, Run, TaskId, TimerId, Timestamp, step, step_held, step_map_run,
 };
 
 use crate::journal::Status;
@@ -35,7 +35,15 @@ impl Subject {
         }
     }
 
-    pub(super) fn execution(&self) -> Option<&Run> {
+    /// The same for an execution that waits before its first state: it runs nothing on.
+    pub(super) fn step_held(&mut self, program: &Program, input: Input, env: Env) -> Vec<Effect> {
+        match self {
+            Subject::Execution(run) => step_held(program, run, input, env),
+            Subject::MapRun(run) => step_map_run(program, run, input, env),
+        }
+    }
+
+    pub(crate) fn execution(&self) -> Option<&Run> {
         match self {
             Subject::Execution(run) => Some(run),
             Subject::MapRun(_) => None,

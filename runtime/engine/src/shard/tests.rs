@@ -76,8 +76,10 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         fresh_ms: u64::MAX,
         knows_activity: Box::new(|_, activity| activity.ends_with("known")),
         recent: Arc::default(),
+        feed: Arc::default(),
         observer,
         allowances: Arc::default(),
+        lines: Arc::default(),
     };
     let mut shard = Shard::new(environment, Arc::default());
     let held = BTreeMap::from([(Partition(0), Epoch(1))]);
@@ -101,6 +103,7 @@ fn info(name: &str) -> Arc<Info> {
             with_data: false,
             group: "g".into(),
         }),
+        line: None,
         traced: false,
     })
 }
@@ -128,6 +131,7 @@ fn start_as(
         express: mode != Mode::Durable,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input: Value::empty_object(),
     };
     let (reply, started) = oneshot::channel();
@@ -135,7 +139,7 @@ fn start_as(
         id,
         info: info(&name),
         program: Arc::new(stepwell_asl::load_stored(definition).unwrap()),
-        start: Box::new(start),
+        first: Input::Started(Box::new(start)),
         new: NewExecution {
             scope: ScopeId(1),
             version: None,
@@ -197,6 +201,7 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             // Nobody works for it.
             Out::ActivityOpened { .. } => {}
             Out::Load { .. }
+            | Out::LoadLine { .. }
             | Out::Begin { .. }
             | Out::Cancel { .. }
             | Out::WakeAt(_)

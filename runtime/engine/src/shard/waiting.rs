@@ -29,7 +29,7 @@ impl Waiting {
     pub(super) fn goes_before_stop(&self) -> bool {
         let begins = match &self.input {
             Input::MapRun(input) => matches!(**input, MapRunInput::Started(_)),
-            input => matches!(input, Input::Started(_)),
+            input => matches!(input, Input::Started(_) | Input::Forked(_)),
         };
         begins || matches!(self.input, Input::StopAsked { .. })
     }
@@ -53,7 +53,7 @@ impl Waiting {
     /// Another node serves the execution.
     pub(super) fn lose(mut self) {
         if let Some(reply) = self.redrive.take() {
-            let _ = reply.send(Err(Refused::LeaseLost));
+            reply.tell(Err(Refused::LeaseLost));
         }
         self.refuse();
     }

@@ -66,6 +66,9 @@ impl Shard {
 
     pub(super) fn committed(&mut self, now: Timestamp, ticket: Ticket, verdict: Verdict) {
         let Some(execution) = self.writes.appends.remove(&ticket) else {
+            let Some(verdict) = self.line_written(now, ticket, verdict) else {
+                return;
+            };
             return match self.writes.charges.remove(&ticket) {
                 Some(charges) => self.paid(now, charges, verdict),
                 None => self.posted(ticket, verdict),
@@ -85,7 +88,7 @@ impl Shard {
                     return;
                 };
                 flight.durable = true;
-                let place = flight.started.as_mut().and_then(StartReply::take_place);
+                let place = flight.take_place();
                 let allowances = &self.environment.allowances;
                 allowances.landed(&loaded.info.tenant, &flight.counted, place);
                 flight.landed = landed.messages;
@@ -146,6 +149,7 @@ impl Shard {
         }
         if matches!(refused, Refused::Broken(_)) {
             loaded.refuse_redrives(&refused);
+            self.environment.feed.doubt(&loaded.info.machine_arn);
         }
         let first = loaded
             .in_flight

@@ -58,6 +58,7 @@ pub fn asked_child(
         express: false,
         raised_limits: false,
         processor_of: None,
+        forked_from: None,
         input,
     })
 }
@@ -250,6 +251,7 @@ impl World {
             revision_id: None,
             revised_ms: 0,
             logging: None,
+            line: None,
             traced: false,
         };
         Some(Begin {
@@ -265,7 +267,7 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            start: Box::new(start),
+            first: Input::Started(Box::new(start)),
             mode: Mode::Durable,
             reply: StartReply::Started(reply, None),
         })
@@ -387,5 +389,6 @@ fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta 
         logging: None,
         traced: false,
         items: 0,
+        line: None,
     }
 }

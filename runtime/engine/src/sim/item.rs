@@ -7,6 +7,7 @@ use stepwell_interp::{Input, TaskId, TaskRequest};
 use super::{outside::Signal, redrives};
 use crate::{
     journal::{ExecutionId, Message, Verdict, Write},
+    record::LineMachine,
     shard::{Info, MapRunRequest, Ticket},
 };
 
@@ -28,6 +29,12 @@ pub(super) enum Item {
         node: usize,
         execution: ExecutionId,
         closed_too: bool,
+    },
+    /// A node wants what is stored of a line.
+    LoadLine {
+        node: usize,
+        line: ExecutionId,
+        machine: Option<LineMachine>,
     },
     /// News of an attempt that runs on a node.
     News {
@@ -89,6 +96,7 @@ impl Item {
             Item::Commit { .. } => "a commit",
             Item::Verdicts { .. } => "verdicts",
             Item::Load { .. } => "a load",
+            Item::LoadLine { .. } => "a load of a line",
             Item::News { .. } => "news of an attempt",
             Item::Work { .. } => "work",
             Item::Turns { .. } => "turns",
@@ -115,6 +123,7 @@ impl Item {
             Item::Commit { node, .. }
             | Item::Verdicts { node, .. }
             | Item::Load { node, .. }
+            | Item::LoadLine { node, .. }
             | Item::News { node, .. }
             | Item::Work { node }
             | Item::Turns { node }

@@ -7,6 +7,7 @@ mod children;
 mod disturbances;
 mod item;
 mod keeper;
+mod lines;
 mod node;
 mod outside;
 mod recent;
@@ -44,6 +45,7 @@ pub use children::{
 };
 
 pub use crate::journal::{ExecutionId, FaultPlan as DiskFaults};
+pub use lines::AtOnce;
 pub use outside::{Script, Signal, Signals};
 pub use store::SimStore;
 
@@ -155,6 +157,7 @@ pub struct World {
     items_of_maps: Items,
     children: Vec<children::Starting>,
     redrives: redrives::Redrives,
+    limited: lines::Limited,
     counter: u16,
     items: u64,
 }
@@ -191,6 +194,7 @@ impl World {
             items_of_maps: Items::new(Some(Storage::memory())),
             children: Vec::new(),
             redrives: redrives::Redrives::default(),
+            limited: lines::Limited::default(),
             counter: 0,
             items: 0,
             options,
@@ -336,6 +340,11 @@ impl World {
                 execution,
                 closed_too,
             } => self.hand_loaded(node, execution, closed_too),
+            Item::LoadLine {
+                node,
+                line,
+                machine,
+            } => self.hand_line(node, line, machine),
             Item::News {
                 node,
                 execution,
@@ -504,15 +513,16 @@ impl World {
                 Out::Load {
                     execution,
                     closed_too,
-                } => {
-                    let delay = self.between(self.options.latency_ms);
-                    let item = Item::Load {
-                        node,
-                        execution,
-                        closed_too,
-                    };
-                    self.agenda.plan(at.plus_ms(delay), item);
-                }
+                } => self.plan_read(Item::Load {
+                    node,
+                    execution,
+                    closed_too,
+                }),
+                Out::LoadLine { line, machine } => self.plan_read(Item::LoadLine {
+                    node,
+                    line,
+                    machine,
+                }),
                 Out::Run {
                     execution,
                     info,
@@ -529,15 +539,11 @@ impl World {
                 } => self.opened(execution, &info.execution_arn, task),
                 Out::WakeAt(wake_at) => self.look_at(node, wake_at),
                 Out::Announce(message) => self.agenda.plan(at, Item::Announce(message)),
-                Out::MapRun { map_run, request } => {
-                    let delay = self.between(self.options.latency_ms);
-                    let item = Item::MapRun {
-                        node,
-                        map_run,
-                        request,
-                    };
-                    self.agenda.plan(at.plus_ms(delay), item);
-                }
+                Out::MapRun { map_run, request } => self.plan_read(Item::MapRun {
+                    node,
+                    map_run,
+                    request,
+                }),
                 Out::MapRunOver(map_run) => self.items_of_maps.close(map_run),
             }
         }
@@ -556,5 +562,11 @@ impl World {
         if let Some(due) = self.nodes[node].next_work(at) {
             self.agenda.plan(due, Item::Work { node });
         }
+    }
+
+    /// Plans what a node waits for, some time from now.
+    fn plan_read(&mut self, item: Item) {
+        let delay = self.between(self.options.latency_ms);
+        self.agenda.plan(self.now().plus_ms(delay), item);
     }
 }

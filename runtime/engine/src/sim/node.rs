@@ -100,8 +100,10 @@ impl SimNode {
                 info.execution_arn.bytes().map(u32::from).sum::<u32>() % 2 == 0
             }),
             recent: self.recent.clone(),
+            feed: Arc::default(),
             observer: None,
             allowances: Arc::default(),
+            lines: Arc::default(),
         };
         self.shard = Some(Shard::new(environment, Arc::new(Counters::default())));
         self.paused_until = Timestamp(0);

@@ -63,6 +63,7 @@ impl World {
             task,
             durable: row.map(|row| row.next - 1),
         });
+        self.count_limited();
         if self.serves(&request) {
             let start = Item::Child {
                 node,
@@ -118,6 +119,7 @@ impl World {
             | Item::Commit { .. }
             | Item::Verdicts { .. }
             | Item::Load { .. }
+            | Item::LoadLine { .. }
             | Item::Work { .. }
             | Item::Keep { .. }
             | Item::Look { .. }

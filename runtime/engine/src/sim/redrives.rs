@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::{Item, RETRY_MS, Seen, World, now};
 use crate::{
     journal::{ExecutionId, Status},
-    shard::{In, RedriveAnswer},
+    shard::{In, RedriveAnswer, RedriveReply},
 };
 
 /// A redrive that is asked for: which one of its execution.
@@ -53,7 +53,7 @@ impl World {
         let redrive = In::Redrive {
             execution: call.execution,
             token: Some(token),
-            reply,
+            reply: RedriveReply::new(reply, None),
         };
         self.hand(node, redrive);
     }

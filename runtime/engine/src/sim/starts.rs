@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::Start;
+use stepwell_interp::{Fork, Input, Start};
 use tokio::sync::oneshot;
 
 use super::{Seen, World, now};
@@ -10,7 +10,7 @@ use crate::{
     dispatch::hex,
     journal::{ExecutionId, NewExecution, Partition, ScopeId},
     programs::Programs,
-    record::{self, Meta},
+    record::{self, InLine, Meta},
     shard::{Begin, In, Info, Mode, StartReply},
 };
 
@@ -21,6 +21,40 @@ impl World {
         node: usize,
         definition: &str,
         start: Start,
+    ) -> Result<ExecutionId, String> {
+        self.start_in(node, definition, start, None)
+    }
+
+    /// The same in a line.
+    pub(super) fn start_in(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        line: Option<InLine>,
+    ) -> Result<ExecutionId, String> {
+        let first = Input::Started(Box::new(start.clone()));
+        self.begin(node, definition, start, first, line)
+    }
+
+    /// Asks a node for an execution of this definition that goes on from another one.
+    pub fn fork(
+        &mut self,
+        node: usize,
+        definition: &str,
+        fork: Fork,
+    ) -> Result<ExecutionId, String> {
+        let start = fork.start.clone();
+        self.begin(node, definition, start, Input::Forked(Arc::new(fork)), None)
+    }
+
+    fn begin(
+        &mut self,
+        node: usize,
+        definition: &str,
+        start: Start,
+        first: Input,
+        line: Option<InLine>,
     ) -> Result<ExecutionId, String> {
         let program = stepwell_asl::load_stored(definition).map_err(|error| error.to_string())?;
         let (hash, blob) = Programs::store(definition);
@@ -47,20 +81,10 @@ impl World {
             logging: None,
             traced: false,
             items: 0,
+            line,
         };
         let (reply, started) = oneshot::channel();
-        let info = Arc::new(Info {
-            tenant: meta.tenant.clone(),
-            execution_arn: start.execution_arn.clone(),
-            machine_arn: start.machine_arn.clone(),
-            trace_header: None,
-            parent: None,
-            definition: meta.definition.as_str().into(),
-            revision_id: None,
-            revised_ms: 0,
-            logging: None,
-            traced: false,
-        });
+        let info = Arc::new(info(&meta, &start));
         self.started.insert(id, start.execution_arn.clone());
         let begin = Begin {
             id,
@@ -75,8 +99,12 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            mode: mode(&start),
-            start: Box::new(start),
+            mode: if start.express {
+                Mode::ExpressAsync
+            } else {
+                Mode::Durable
+            },
+            first,
             reply: StartReply::Started(reply, None),
         };
         self.starts.push((id, started));
@@ -103,10 +131,18 @@ impl World {
     }
 }
 
-fn mode(start: &Start) -> Mode {
-    if start.express {
-        Mode::ExpressAsync
-    } else {
-        Mode::Durable
+fn info(meta: &Meta, start: &Start) -> Info {
+    Info {
+        tenant: meta.tenant.clone(),
+        execution_arn: start.execution_arn.clone(),
+        machine_arn: start.machine_arn.clone(),
+        trace_header: None,
+        parent: None,
+        definition: meta.definition.as_str().into(),
+        revision_id: None,
+        revised_ms: 0,
+        logging: None,
+        line: meta.line.clone(),
+        traced: false,
     }
 }

@@ -133,6 +133,10 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
         }
         What::BranchAborted { index } => w.varint(u64::from(*index)),
         What::ChildStarted { child } => w.varint(child.0),
+        What::Forked { input, assigned } => {
+            values::optional(w, input.as_ref());
+            write_assigned(w, assigned);
+        }
         What::DistributedMapStarted { items } => values::optional(w, items.as_ref()),
         What::MapRunStarted { arn } => w.text(arn),
         What::MapRunRedriven { arn, count } => {
@@ -187,6 +191,7 @@ fn tag(what: &What) -> u8 {
         What::ExecutionRedriven { .. } => 37,
         What::MapRunRedriven { .. } => 38,
         What::Begins => 39,
+        What::Forked { .. } => 40,
     }
 }
 
@@ -329,6 +334,10 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
             count: r.u32()?,
         },
         39 => What::Begins,
+        40 => What::Forked {
+            input: values::read_optional(r)?,
+            assigned: read_assigned(r)?,
+        },
         found => return Err(r.unknown("event", found.into())),
     })
 }

@@ -1,5 +1,7 @@
 //! What several events have: starts, assigned variables, failures, kinds of states and stages of attempts.
 
+use std::sync::Arc;
+
 use super::{
     CodecError,
     bytes::{Reader, Writer},
@@ -8,6 +10,7 @@ use super::{
 use crate::{
     border::Start,
     event::{Assigned, Failure, FailureClass, Stage, StateKind},
+    fork::ForkedFrom,
 };
 
 pub(super) fn write_start(w: &mut Writer, start: &Start) {
@@ -22,6 +25,7 @@ pub(super) fn write_start(w: &mut Writer, start: &Start) {
         express,
         raised_limits,
         processor_of,
+        forked_from,
         input,
     } = start;
     for text in [
@@ -36,10 +40,26 @@ pub(super) fn write_start(w: &mut Writer, start: &Start) {
     w.optional_text(version_arn.as_ref());
     w.optional_text(alias_arn.as_ref());
     let within = processor_of.as_ref();
-    w.byte(u8::from(*express) | u8::from(*raised_limits) << 1 | u8::from(within.is_some()) << 2);
+    let origin = forked_from.as_deref();
+    w.byte(
+        u8::from(*express)
+            | u8::from(*raised_limits) << 1
+            | u8::from(within.is_some()) << 2
+            | u8::from(origin.is_some()) << 3,
+    );
     values::write(w, input);
     if let Some(state) = within {
         w.text(state);
+    }
+    if let Some(origin) = origin {
+        let ForkedFrom {
+            execution_arn,
+            event,
+            changes,
+        } = origin;
+        w.text(execution_arn);
+        w.varint(*event);
+        w.text(changes);
     }
 }
 
@@ -63,6 +83,15 @@ pub(super) fn read_start(r: &mut Reader) -> Result<Start, CodecError> {
             None
         } else {
             Some(r.text()?)
+        },
+        forked_from: if flags & 8 == 0 {
+            None
+        } else {
+            Some(Arc::new(ForkedFrom {
+                execution_arn: r.text()?,
+                event: r.varint()?,
+                changes: r.text()?,
+            }))
         },
     })
 }

@@ -18,6 +18,8 @@ use crate::{
 
 /// Matches all failures but timeouts.
 const TASK_FAILED: &str = "States.TaskFailed";
+/// How the names of the language's own errors begin.
+const RESERVED: &str = "States.";
 const HEARTBEAT_TIMEOUT: &str = "States.HeartbeatTimeout";
 /// Matches a Parallel state whose branch failed.
 const BRANCH_FAILED: &str = "States.BranchFailed";
@@ -224,14 +226,17 @@ fn caught(
     data::check(done, moment, limits)
 }
 
-/// `{"Error", "Cause"}`, with empty texts for what is not told.
+/// `{"Error", "Cause"}`. What whoever failed did not tell is null; a failure of the service's own without a cause (it has a
+/// name then: `States.Timeout`) has an empty one. Recorded.
 fn error_output(failure: &Failure) -> Value {
-    let text = |text: &Option<Arc<str>>| {
-        text.as_ref()
-            .map_or_else(|| Value::from(""), |text| Value::from(text.clone()))
-    };
+    let text = |text: &Arc<str>| Value::from(text.clone());
+    let own = failure
+        .error
+        .as_deref()
+        .is_some_and(|error| error.starts_with(RESERVED));
+    let untold = if own { Value::from("") } else { Value::Null };
     Value::object([
-        ("Error", text(&failure.error)),
-        ("Cause", text(&failure.cause)),
+        ("Error", failure.error.as_ref().map_or(Value::Null, text)),
+        ("Cause", failure.cause.as_ref().map_or(untold, text)),
     ])
 }

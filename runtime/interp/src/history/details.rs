@@ -9,7 +9,10 @@ use super::{
     Field, items_len,
     names::{Family, attempt_types, failed_key, family, resource_names},
 };
-use crate::event::{Assigned, Failure, Scheduled, What};
+use crate::{
+    event::{Assigned, Failure, Scheduled, What},
+    fork::ForkedFrom,
+};
 
 type Fields = Vec<(&'static str, Field)>;
 
@@ -28,6 +31,7 @@ pub(super) fn details(what: &What, data: bool) -> Option<(&'static str, Fields)>
                 "stateMachineAliasArn",
                 start.alias_arn.as_ref(),
             );
+            fields.extend(start.forked_from.as_deref().map(origin));
             Some(("executionStartedEventDetails", fields))
         }
         What::ExecutionSucceeded { output } => Some((
@@ -113,6 +117,7 @@ pub(super) fn details(what: &What, data: bool) -> Option<(&'static str, Fields)>
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }
         | What::ChildStarted { .. }
+        | What::Forked { .. }
         | What::MapRunSucceeded { .. }
         | What::MapRunAborted
         | What::MapRun(_) => None,
@@ -275,6 +280,16 @@ fn errors(error: &Option<Arc<str>>, cause: &Option<Arc<str>>) -> Fields {
     text(&mut fields, "error", error.as_ref());
     text(&mut fields, "cause", cause.as_ref());
     fields
+}
+
+/// Where a fork comes from.
+fn origin(from: &ForkedFrom) -> (&'static str, Field) {
+    let event = i64::try_from(from.event).unwrap_or(i64::MAX);
+    let fields = vec![
+        ("executionArn", Field::Text(from.execution_arn.clone())),
+        ("eventId", Field::Int(event)),
+    ];
+    ("forkedFrom", Field::Object(fields))
 }
 
 fn iteration(name: &Arc<str>, index: u32) -> Fields {

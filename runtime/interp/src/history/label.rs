@@ -61,6 +61,7 @@ pub fn label(event: &Event) -> String {
             with_error(&format!("branch {index} failed"), failure.error.as_deref())
         }
         What::BranchAborted { index } => format!("branch {index} aborted"),
+        What::Forked { .. } => "goes on from here, forked".into(),
         What::ChildStarted { .. } => "waits for its child execution".into(),
         What::DistributedMapStarted { items: Some(items) } => {
             format!("distributed map over {} items started", items_len(items))

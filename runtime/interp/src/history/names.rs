@@ -45,6 +45,7 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }
         | What::ChildStarted { .. }
+        | What::Forked { .. }
         | What::MapRun(_) => return None,
         What::DistributedMapStarted { .. } => "MapStateStarted",
         What::MapRunStarted { .. } => "MapRunStarted",

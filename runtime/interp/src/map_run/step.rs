@@ -71,6 +71,7 @@ impl MapTurn<'_> {
             Input::MapRun(input) => self.take_own(*input),
             Input::StopAsked { .. } => self.stop(),
             Input::Started(_)
+            | Input::Forked(_)
             | Input::Continue
             | Input::TaskStarted { .. }
             | Input::TaskSubmitted { .. }

@@ -29,6 +29,7 @@ fn start(items: u64) -> MapRunStart {
         alias_arn: None,
         express: false,
         processor_of: None,
+        forked_from: None,
         raised_limits: false,
         input: input.clone(),
     };

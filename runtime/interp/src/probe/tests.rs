@@ -31,6 +31,7 @@ fn setup(input: &str) -> Setup {
             alias_arn: None,
             express: true,
             processor_of: None,
+            forked_from: None,
             raised_limits: false,
             input: Value::parse(input).unwrap(),
         },

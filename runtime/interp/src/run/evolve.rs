@@ -157,6 +157,7 @@ impl Run {
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
             What::Begins => self.begins(id),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
+            What::Forked { input, assigned } => self.go_on_with(id, input.as_ref(), assigned),
             What::ChildStarted { child } => self.child_started(id, *child),
             What::DistributedMapStarted { items } => self.set_phase(
                 id,
@@ -280,6 +281,17 @@ impl Run {
                 self.variables_bytes = self.variables_bytes.saturating_sub(old.json_bytes());
             }
         }
+    }
+
+    /// The changes with which a fork goes on.
+    fn go_on_with(&mut self, id: FrameId, input: Option<&Value>, assigned: &Assigned) {
+        if let Some(new) = input
+            && let Some(frame) = self.frames.get_mut(id)
+            && let Stage::Next { input, .. } = &mut frame.stage
+        {
+            *input = new.clone();
+        }
+        self.assign(id, assigned);
     }
 
     fn fail(&mut self, id: FrameId, failure: Failure) {

@@ -278,7 +278,7 @@ impl Items {
         }
     }
 
-    pub(super) fn first(&self) -> Option<&Arc<str>> {
+    pub(crate) fn first(&self) -> Option<&Arc<str>> {
         match self {
             Items::Branches => None,
             Items::Array { first, .. } | Items::Object { first, .. } => Some(first),

@@ -258,6 +258,11 @@ impl Run {
         self.variables_bytes
     }
 
+    /// All states that are entered and not exited, in no order.
+    pub(crate) fn visits(&self) -> impl Iterator<Item = &Visit> {
+        self.frames.iter().filter_map(Frame::visit)
+    }
+
     /// The frame whose turn it is.
     pub(crate) fn next_ready(&self) -> Option<FrameId> {
         self.ready.first_key_value().map(|(_, id)| *id)

@@ -20,6 +20,9 @@ macro_rules! functions {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Function { $($variant,)* }
 
+        /// The names of all intrinsic functions.
+        pub const INTRINSIC_FUNCTIONS: &[&str] = &[$($name),*];
+
         impl Function {
             pub(super) fn named(name: &str) -> Option<Self> {
                 match name { $($name => Some(Self::$variant),)* _ => None }
@@ -27,6 +30,11 @@ macro_rules! functions {
 
             pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            /// How many arguments it takes, in words.
+            pub(super) fn taken(self) -> String {
+                match self { $(Self::$variant => taken($least, $most),)* }
             }
 
             /// Whether it takes this number of arguments.
@@ -56,6 +64,14 @@ functions! {
     MathAdd "States.MathAdd" 2..=2;
     StringSplit "States.StringSplit" 2..=2;
     Uuid "States.UUID" 0..=0;
+}
+
+fn taken(least: usize, most: usize) -> String {
+    match most {
+        usize::MAX => format!("{least} or more"),
+        _ if least == most => least.to_string(),
+        _ => format!("{least} to {most}"),
+    }
 }
 
 type Outcome = Result<Value, String>;

@@ -6,6 +6,7 @@ mod parse;
 use std::sync::Arc;
 
 use functions::Function;
+pub use functions::INTRINSIC_FUNCTIONS;
 
 use crate::path::{Path, PathSyntaxError, push_once};
 use crate::random::Random;

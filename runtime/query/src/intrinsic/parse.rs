@@ -42,7 +42,11 @@ impl CallParser<'_> {
         let length = rest
             .find(|character| !part(character))
             .unwrap_or(rest.len());
-        let Some(function) = Function::named(&rest[..length]) else {
+        let name = &rest[..length];
+        let Some(function) = Function::named(name) else {
+            if name.starts_with("States.") {
+                return fault(format!("There is no intrinsic function '{name}'"), start);
+            }
             return fault(
                 "Expected a path that starts with '$' or an intrinsic function",
                 start,
@@ -57,9 +61,10 @@ impl CallParser<'_> {
         if !function.takes(arguments.len()) {
             return fault(
                 format!(
-                    "{} does not take {} arguments",
+                    "{} does not take {} arguments; it takes {}",
                     function.name(),
-                    arguments.len()
+                    arguments.len(),
+                    function.taken()
                 ),
                 start,
             );

@@ -164,8 +164,13 @@ impl Expression {
         if self.draws() {
             random.fill(&mut seed);
         }
-        let result = self.run_engine(&self.parsed.tree, bindings, seed, None);
-        let result = result.map_err(|error| self.told(&error, bindings, seed))?;
+        let most_ms = bindings.bounds().time_ms;
+        let tree = &self.parsed.tree;
+        let (result, took) = timed(|| self.run_engine(tree, bindings, seed, None, most_ms));
+        // Telling an error has what the evaluation has left: together they take no longer than one may.
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        let left_ms = most_ms.saturating_sub(took_ms);
+        let result = result.map_err(|error| self.told(&error, bindings, seed, left_ms))?;
         convert::from_engine(&result, bindings.bounds().result_bytes)
     }
 
@@ -181,12 +186,13 @@ impl Expression {
         error: &EvaluatorError,
         bindings: &Bindings,
         seed: [u8; 32],
+        left_ms: u64,
     ) -> JsonataFailureKind {
         let mut seen = Seen::default();
-        if witness::can_tell(error.code()) {
+        if left_ms > 0 && witness::can_tell(error.code()) {
             let mut tree = self.parsed.tree.clone();
             let witness = Rc::new(Witness::install(&mut tree));
-            let again = self.run_engine(&tree, bindings, seed, Some(&witness));
+            let again = self.run_engine(&tree, bindings, seed, Some(&witness), left_ms);
             if again.is_err_and(|again| again.message() == error.message()) {
                 seen = witness.seen(&self.parsed.references.ambiguous);
             }
@@ -200,6 +206,7 @@ impl Expression {
         bindings: &Bindings,
         seed: [u8; 32],
         witness: Option<&Rc<Witness>>,
+        most_ms: u64,
     ) -> Result<JValue, EvaluatorError> {
         let Parsed {
             references, guards, ..
@@ -207,7 +214,7 @@ impl Expression {
         let bounds = bindings.bounds();
         let left_ms = bindings.effort().map_or(u64::MAX, Effort::time_left_ms);
         let options = EvaluatorOptions {
-            timeout_ms: Some(bounds.time_ms.min(left_ms)),
+            timeout_ms: Some(most_ms.min(left_ms)),
             cancel: None,
             max_stack_depth: Some(bounds.depth),
             max_sequence_length: Some(bounds.sequence),

@@ -140,6 +140,14 @@ pub(super) fn register(
             })?;
         }
     }
+    for function in guard::BOUNDED {
+        if guards.contains(&function.handed) {
+            let host = Rc::clone(host);
+            evaluator.register_fn_override(function.handed, move |arguments: &[JValue]| {
+                guard::call_named(&host, function, arguments)
+            })?;
+        }
+    }
     if guards.contains(&guard::PARTIAL_TIME) {
         let host = Rc::clone(host);
         let function = move |arguments: &[JValue]| partial_time(&host, arguments);
@@ -200,7 +208,7 @@ fn now(host: &Host, arguments: &[JValue]) -> Outcome {
 
 /// Calls a function of the engine.
 pub(super) fn call_engine(name: &str, arguments: &[JValue]) -> Outcome {
-    let names = ["a", "b", "c"];
+    let names = ["a", "b", "c", "d"];
     let mut context = Context::new();
     for (name, argument) in names.iter().zip(arguments) {
         context.bind((*name).into(), argument.clone());
@@ -220,7 +228,7 @@ pub(super) fn call_engine(name: &str, arguments: &[JValue]) -> Outcome {
 
 /// `$toMillis(text, picture)`. The engine takes the year, or the whole date, that a picture leaves out from its clock;
 /// so it is put in front of both.
-fn partial_time(host: &Host, arguments: &[JValue]) -> Outcome {
+pub(super) fn partial_time(host: &Host, arguments: &[JValue]) -> Outcome {
     let [JValue::String(text), JValue::String(picture)] = arguments else {
         return call_engine("toMillis", arguments);
     };

@@ -4,14 +4,15 @@ use super::loader::Loader;
 use super::{PluginInfo, Upload};
 use crate::cache::hex;
 use crate::code::{Code, Format, Program};
-use crate::compiler::{Blame, Fault};
+use crate::compiler::{Blame, Compiler, Fault};
 use crate::grants::{Ceiling, Effective};
 use crate::limits;
-use crate::machine::Metering;
+use crate::machine::{Machine, Metering};
 use crate::manifest::{Contract, Limits, Manifest, OnCrash};
 use crate::outcome::PluginStamp;
+use crate::precompiled;
 use crate::queue::{Leave, Place as QueuePlace, Seat};
-use crate::scan::{Found, Stamp};
+use crate::scan::{Found, ProgramFile, Stamp};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use sha2::{Digest as _, Sha256};
@@ -220,7 +221,7 @@ impl Entry {
     /// Keeps what the loading gave, if that would be the same another time.
     fn opened(&self, opened: Result<Arc<Loaded>, Fault>) -> Result<Arc<Loaded>, String> {
         let passes = opened.as_ref().is_err_and(|fault| match fault.blame {
-            Blame::File | Blame::Bounds => false,
+            Blame::File | Blame::Bounds | Blame::Operator => false,
             Blame::Circumstances | Blame::Turn(_) => true,
         });
         let opened = opened.map_err(|fault| fault.why);
@@ -262,11 +263,17 @@ impl Entry {
         let (manifest, wasm) = match &self.source {
             Source::Folder { found } => {
                 let files = found.read()?;
-                (files.manifest, files.wasm)
+                match files.program {
+                    ProgramFile::Wasm(wasm) => (files.manifest, wasm),
+                    ProgramFile::Compiled(_) => return Ok(false),
+                }
             }
             // An upload is compiled before it is one.
             Source::Upload(_) => return Ok(false),
         };
+        if matches!(loader.compiler, Compiler::Absent) {
+            return Ok(false);
+        }
         Format::of(&wasm)?;
         let machine = loader.machine(loader.metering(&read_manifest(manifest.as_deref())?))?;
         let sha256 = hex(&Sha256::digest(&wasm));
@@ -277,17 +284,13 @@ impl Entry {
     fn open(&self, loader: &Loader, leave: &mut Leave<'_>) -> Result<Arc<Loaded>, Fault> {
         let Files {
             manifest,
-            wasm,
+            binary,
             folder,
         } = self.files()?;
-        let wasm: &[u8] = (*wasm).as_ref();
-        let sha256 = hex(&Sha256::digest(wasm));
-        self.check_claims(&manifest, &sha256)?;
         let limits = manifest.limits.within(&loader.settings.limits);
         let metering = loader.metering(&manifest);
         let machine = loader.machine(metering)?;
-        let (cache, compiler) = (&loader.cache, &loader.compiler);
-        let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
+        let (sha256, program) = self.program(loader, machine, &manifest, binary, leave)?;
         if let Some(min) = program.memory_min
             && min > limits.memory_bytes
         {
@@ -333,13 +336,46 @@ impl Entry {
         }))
     }
 
+    /// The SHA-256 of the plugin's WebAssembly, and its code.
+    fn program(
+        &self,
+        loader: &Loader,
+        machine: &Machine,
+        manifest: &Manifest,
+        binary: Binary,
+        leave: &mut Leave<'_>,
+    ) -> Result<(String, Program), Fault> {
+        let wasm = match binary {
+            Binary::Wasm(wasm) => wasm,
+            Binary::Compiled(_) if !loader.settings.precompiled => {
+                let why = "it was compiled ahead of time, and such code is run unchecked: allow it with \
+                           `--precompiled also`, or put its .wasm into the plugin directory";
+                return Err(why.to_owned().into());
+            }
+            Binary::Compiled(file) => {
+                let (record, code) = precompiled::load(machine, &file)?;
+                self.check_claims(manifest, &record.wasm_sha256)?;
+                return Ok((record.wasm_sha256, Program::precompiled(machine, code)));
+            }
+        };
+        let wasm: &[u8] = (*wasm).as_ref();
+        let sha256 = hex(&Sha256::digest(wasm));
+        self.check_claims(manifest, &sha256)?;
+        let (cache, compiler) = (&loader.cache, &loader.compiler);
+        let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
+        Ok((sha256, program))
+    }
+
     fn files(&self) -> Result<Files, Fault> {
         Ok(match &self.source {
             Source::Folder { found } => {
                 let files = found.read()?;
                 Files {
                     manifest: read_manifest(files.manifest.as_deref())?,
-                    wasm: Box::new(files.wasm),
+                    binary: match files.program {
+                        ProgramFile::Wasm(wasm) => Binary::Wasm(Box::new(wasm)),
+                        ProgramFile::Compiled(file) => Binary::Compiled(file),
+                    },
                     folder: files.folder,
                 }
             }
@@ -350,7 +386,8 @@ impl Entry {
                 let wasm = code.map_err(Fault::passing)?;
                 Files {
                     manifest,
-                    wasm: Box::new(wasm),
+                    // Of a tenant nothing but WebAssembly is taken, whatever its bytes are.
+                    binary: Binary::Wasm(Box::new(wasm)),
                     folder: None,
                 }
             }
@@ -416,9 +453,16 @@ impl Entry {
 /// What a plugin is made of.
 struct Files {
     manifest: Manifest,
-    wasm: Box<dyn AsRef<[u8]>>,
+    binary: Binary,
     /// The plugin's own folder.
     folder: Option<PathBuf>,
+}
+
+/// A plugin's program as it was found.
+enum Binary {
+    Wasm(Box<dyn AsRef<[u8]>>),
+    /// A file of the plugin folder that was compiled ahead of time.
+    Compiled(PathBuf),
 }
 
 fn read_manifest(text: Option<&str>) -> Result<Manifest, String> {

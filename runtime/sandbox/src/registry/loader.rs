@@ -32,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) limits: Limits,
     pub(crate) instances: u32,
     pub(crate) guarded: Guarded,
+    /// Whether code of the plugin folder that was compiled ahead of time is run.
+    pub(crate) precompiled: bool,
 }
 
 impl Loader {

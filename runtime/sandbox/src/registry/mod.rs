@@ -6,6 +6,7 @@ mod names;
 mod uploads;
 mod watched;
 
+use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::limits;
 use crate::manifest::{Contract, Limits, OnCrash};
@@ -77,8 +78,10 @@ pub(crate) struct Registry {
 impl Registry {
     pub(crate) fn new(folder: Option<&Path>, loader: Loader) -> Result<Self, Error> {
         let default_tenant = &loader.settings.default_tenant;
+        // Where nothing is compiled, WebAssembly is of no use.
+        let prefers_compiled = matches!(loader.compiler, Compiler::Absent);
         let folder = folder
-            .map(|path| Watched::open(path, default_tenant))
+            .map(|path| Watched::open(path, default_tenant, prefers_compiled))
             .transpose()?;
         let registry = Self {
             folder,

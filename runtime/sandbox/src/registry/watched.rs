@@ -20,8 +20,12 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    pub(super) fn open(path: &Path, default_tenant: &str) -> Result<Self, Error> {
-        let folder = PluginFolder::open(path, default_tenant)?;
+    pub(super) fn open(
+        path: &Path,
+        default_tenant: &str,
+        prefers_compiled: bool,
+    ) -> Result<Self, Error> {
+        let folder = PluginFolder::open(path, default_tenant, prefers_compiled)?;
         let dirty = Arc::new(AtomicBool::new(true));
         let watcher = watch(folder.path(), dirty.clone());
         Ok(Self {

@@ -11,5 +11,6 @@ mod grants;
 mod hostile;
 mod inspection;
 mod outcomes;
+mod precompiled;
 mod rig;
 mod steady;

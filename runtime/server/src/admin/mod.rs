@@ -1,6 +1,7 @@
-//! Calls of our own beside AWS's: tenants, their access keys and quotas, what they used, their audit logs. AWS JSON 1.0 under
+//! Calls of our own beside AWS's: tenants, their access keys and quotas, what they used, their audit logs; forks. AWS JSON 1.0 under
 //! the target `Stepwell.`, signed like all others. What it hides: who may make them, and their wire forms.
 
+mod forks;
 mod quotas;
 mod tenants;
 mod usage;
@@ -9,14 +10,15 @@ use std::{future::Future, pin::Pin};
 
 use axum::http::request::Parts;
 use serde::{Serialize, de::DeserializeOwned};
-use stepwell_engine::Role;
+use stepwell_engine::{Caller, Role};
 
 use crate::{
     auth::{Authentication, Identity},
-    aws::Fault,
+    aws::{self, Fault},
     serve::ServerState,
 };
 
+pub(crate) use forks::Origin;
 pub use quotas::{WireQuotas, check_rated};
 pub use usage::Prices;
 
@@ -31,7 +33,18 @@ struct Operation {
     /// What it takes for the caller's own account.
     own: Role,
     audited: bool,
+    /// Which member says whose account it is about.
+    about: Member,
     run: Handler,
+}
+
+/// Members of requests that say whose account they are about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Member {
+    /// `account`, or `accessKeyId`.
+    Account,
+    /// `executionArn`.
+    Execution,
 }
 
 type Handler = for<'a> fn(Call<'a>) -> Reply<'a>;
@@ -40,37 +53,41 @@ type Reply<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, Fault>> + Send + 'a
 /// One request.
 struct Call<'a> {
     state: &'a ServerState,
+    caller: Caller,
     body: &'a [u8],
 }
 
 macro_rules! operations {
-    ($($name:ident $role:ident $own:ident $audited:literal $handler:path;)*) => {
+    ($($name:ident $role:ident $own:ident $audited:literal $about:ident $handler:path;)*) => {
         static OPERATIONS: &[Operation] = &[$(
             Operation {
                 name: stringify!($name),
                 role: Role::$role,
                 own: Role::$own,
                 audited: $audited,
+                about: Member::$about,
                 run: |call| Box::pin($handler(call)),
             },
         )*];
     };
 }
 
-// name             role     own      audited  served by
+// name             role     own      audited about  served by
 operations! {
-    AddAccessKey     Operator Operator true  tenants::add_key;
-    AddTenant        Operator Operator true  tenants::add;
-    DescribeTenant   Operator Read     false tenants::describe;
-    DisableAccessKey Operator Operator true  tenants::disable_key;
-    EnableAccessKey  Operator Operator true  tenants::enable_key;
-    GetAuditLog      Operator Admin    false tenants::audit_log;
-    GetUsage         Operator Admin    false usage::get;
-    ListAccessKeys   Operator Admin    false tenants::keys;
-    ListTenants      Operator Operator false tenants::list;
-    RemoveAccessKey  Operator Operator true  tenants::remove_key;
-    RemoveTenant     Operator Operator true  tenants::remove;
-    SetQuotas        Operator Operator true  tenants::set_quotas;
+    AddAccessKey     Operator Operator true  Account   tenants::add_key;
+    AddTenant        Operator Operator true  Account   tenants::add;
+    DescribeTenant   Operator Read     false Account   tenants::describe;
+    DisableAccessKey Operator Operator true  Account   tenants::disable_key;
+    EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
+    ForkExecution    Operator Run      true  Execution forks::fork;
+    GetAuditLog      Operator Admin    false Account   tenants::audit_log;
+    GetExecutionUsage Operator Read    false Execution usage::of_execution;
+    GetUsage         Operator Admin    false Account   usage::get;
+    ListAccessKeys   Operator Admin    false Account   tenants::keys;
+    ListTenants      Operator Operator false Account   tenants::list;
+    RemoveAccessKey  Operator Operator true  Account   tenants::remove_key;
+    RemoveTenant     Operator Operator true  Account   tenants::remove;
+    SetQuotas        Operator Operator true  Account   tenants::set_quotas;
 }
 
 /// Whether a target is one of ours.
@@ -91,11 +108,16 @@ pub(crate) async fn answer(
     let operation = found.map(|index| &OPERATIONS[index]);
     let operation = operation.map_err(|_| Fault::unknown_operation(target))?;
     let identity = parts.extensions.get::<Identity>();
-    let call = Call { state, body };
+    let caller = aws::caller(&state.config, &parts.headers, identity);
+    let call = Call {
+        state,
+        caller,
+        body,
+    };
     let Some(identity) = identity else {
         return (operation.run)(call).await;
     };
-    let (account, resource) = call.about().await?;
+    let (account, resource) = call.about(operation.about).await?;
     let own = account.as_deref() == Some(&*identity.key.account);
     let needed = if own { operation.own } else { operation.role };
     let action = format!("stepwell:{name}");
@@ -126,15 +148,23 @@ pub(crate) async fn answer(
 struct About {
     account: Option<String>,
     access_key_id: Option<String>,
+    execution_arn: Option<String>,
 }
 
 impl Call<'_> {
     /// The account that the request is about, or that of its key, and what it names; no account when it is about all.
-    async fn about(&self) -> Result<(Option<String>, String), Fault> {
+    async fn about(&self, by: Member) -> Result<(Option<String>, String), Fault> {
         let About {
             account,
             access_key_id,
+            execution_arn,
         } = self.read()?;
+        if by == Member::Execution {
+            let arn = execution_arn.unwrap_or_default();
+            // What is no ARN is of no other account, and refused as what it is.
+            let account = arn.split(':').nth(4).unwrap_or(&self.caller.tenant);
+            return Ok((Some(account.to_owned()), arn));
+        }
         let Some(id) = access_key_id else {
             let named = account.clone().unwrap_or_default();
             return Ok((account, named));

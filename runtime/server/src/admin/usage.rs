@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Amounts, Meter, UsageKey};
+use stepwell_engine::{Amounts, Caller, Meter, UsageKey};
 
 use super::{Call, json};
 use crate::{aws::Fault, limits::USAGE_ROWS_MAX};
@@ -122,6 +122,63 @@ impl Used {
             cost: prices.map(|prices| prices.cost(used)),
         }
     }
+}
+
+/// Request: what one execution used.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct AskedOfExecution {
+    execution_arn: String,
+}
+
+/// Wire form of what an execution used: what its history tells.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct OfExecution<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    currency: Option<&'a str>,
+    execution_arn: &'a str,
+    redrives: u64,
+    transitions: u64,
+    tasks: u64,
+    bytes_in: u64,
+    bytes_out: u64,
+    bytes_stored: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<f64>,
+    /// What it does not tell, and what `cost` is without.
+    not_counted: [&'static str; 2],
+}
+
+/// Region and account of an ARN; empty when it is none.
+pub(super) fn place_of(arn: &str) -> (&str, &str) {
+    let mut parts = arn.split(':').skip(3);
+    let region = parts.next().unwrap_or_default();
+    (region, parts.next().unwrap_or_default())
+}
+
+pub(super) async fn of_execution(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let AskedOfExecution { execution_arn } = call.read()?;
+    let (region, account) = place_of(&execution_arn);
+    let caller = Caller {
+        tenant: account.into(),
+        region: region.into(),
+    };
+    let engine = &call.state.engine;
+    let used = engine.execution_usage(&caller, &execution_arn).await?;
+    let prices = call.state.config.prices.as_ref();
+    json(&OfExecution {
+        currency: prices.map(|prices| prices.currency.as_str()),
+        execution_arn: &execution_arn,
+        redrives: used.get(Meter::Redrives),
+        transitions: used.get(Meter::Transitions),
+        tasks: used.get(Meter::Tasks),
+        bytes_in: used.get(Meter::BytesIn),
+        bytes_out: used.get(Meter::BytesOut),
+        bytes_stored: used.get(Meter::BytesStored),
+        cost: prices.map(|prices| prices.cost(&used)),
+        not_counted: ["cpuMicros", "memoryMibMillis"],
+    })
 }
 
 pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {

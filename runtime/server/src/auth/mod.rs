@@ -33,6 +33,7 @@ pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
 
 use crate::{
     aws::{self, Fault},
+    in_flight::{InFlight, Place},
     lambda,
 };
 use keys::Keys;
@@ -73,15 +74,18 @@ pub(crate) struct Gate {
     authentication: Authentication,
     keys: Keys,
     engine: Engine,
+    /// Counts the bodies that are read.
+    bodies: InFlight,
 }
 
 impl Gate {
-    pub(crate) fn new(authentication: Authentication, engine: Engine) -> Gate {
+    pub(crate) fn new(authentication: Authentication, engine: Engine, bodies: InFlight) -> Gate {
         let keys = Keys::new(engine.clone(), authentication.vault.clone());
         Gate {
             authentication,
             keys,
             engine,
+            bodies,
         }
     }
 
@@ -90,13 +94,15 @@ impl Gate {
         let (mut parts, body) = request.into_parts();
         let address = self.address(&parts);
         let admitted = self.identify(&parts, body, address.clone()).await;
-        let (identity, body) = admitted.inspect_err(|fault| {
+        let (identity, body, place) = admitted.inspect_err(|fault| {
             tracing::warn!(%address, code = fault.code(), "a request was not authenticated");
         })?;
         permit::path(&self.engine, &identity, &parts).await?;
         // The payload is out of its chunks.
         parts.headers.remove(header::CONTENT_LENGTH);
         parts.extensions.insert(identity);
+        // As long as the request is served.
+        parts.extensions.insert(Arc::new(place));
         Ok(Request::from_parts(parts, Body::from(body)))
     }
 
@@ -105,7 +111,7 @@ impl Gate {
         parts: &Parts,
         body: Body,
         address: String,
-    ) -> Result<(Identity, bytes::Bytes), Fault> {
+    ) -> Result<(Identity, bytes::Bytes, Place), Fault> {
         if parts.uri.path() == METRICS
             && let Some(given) = basic(&parts.headers)
         {
@@ -116,7 +122,7 @@ impl Gate {
                 region: Arc::from(""),
                 address,
             };
-            return Ok((identity, bytes::Bytes::new()));
+            return Ok((identity, bytes::Bytes::new(), Place::nowhere()));
         }
         let signed = Signed::read(&parts.headers, &parts.uri)?;
         let of_functions = lambda::is_own_path(parts.uri.path());
@@ -145,7 +151,9 @@ impl Gate {
         } else {
             aws::body_bytes_max(self.engine.raised_limits(&holder.key.account))
         };
-        let body = aws::read_body(body, &parts.headers, body_max).await?;
+        // All that the header alone can show to be wrong was refused by now.
+        let mut place = self.bodies.place(&holder.key.account);
+        let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
         let key = SigningKey::derive(&holder.secret, &signed.day, &signed.region, &signed.service);
         let body = signed.verify(&key, &parts.method, &parts.uri, &parts.headers, body)?;
         let identity = Identity {
@@ -154,7 +162,7 @@ impl Gate {
             region: signed.region.into(),
             address,
         };
-        Ok((identity, body))
+        Ok((identity, body, place))
     }
 
     /// The holder of an access key that counts.

@@ -1,7 +1,7 @@
 //! Executions: start, describe, list, stop, redrive. Wire types of these calls, AWS JSON 1.0.
 
 use serde::Serialize;
-use stepwell_engine::{ChildFilter, Execution, Redrivable, StartRequest, Status};
+use stepwell_engine::{ChildFilter, Execution, Redrivable, StartRequest, Status, Waiting};
 
 use super::{
     fault::Fault,
@@ -9,6 +9,7 @@ use super::{
     operation::Call,
     wire::{Included, Seconds, Text, includes_data, json, page},
 };
+use crate::admin::Origin;
 
 /// The status of a child that waits for its map run to redrive it.
 const PENDING_REDRIVE: &str = "PENDING_REDRIVE";
@@ -67,6 +68,11 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_status: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         redrive_status_reason: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stepwell_waiting: Option<Waits<'a>>,
+        /// Ours; absent but for forks.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        forked_from: Option<Origin<'a>>,
     }
     let with_data = includes_data(&mut call.input);
     let execution = call
@@ -85,6 +91,11 @@ pub(super) async fn describe(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
         redrive_status,
         redrive_status_reason,
+        stepwell_waiting: execution.waiting.as_ref().map(Waits::of),
+        forked_from: execution.forked_from.as_deref().map(|from| Origin {
+            execution_arn: &from.execution_arn,
+            event_id: from.event,
+        }),
     })
 }
 
@@ -110,6 +121,8 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         redrive_count: u32,
         #[serde(skip_serializing_if = "Option::is_none")]
         redrive_date: Option<Seconds>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stepwell_waiting: Option<Waits<'a>>,
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -142,6 +155,7 @@ pub(super) async fn list(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         state_machine_alias_arn: execution.alias_arn.as_deref(),
         redrive_count: execution.redrive_count,
         redrive_date: execution.redriven_at.map(|at| Seconds(at.0)),
+        stepwell_waiting: execution.waiting.as_ref().map(Waits::of),
     });
     json(&Answer {
         executions: executions.collect(),
@@ -184,6 +198,30 @@ pub(super) async fn redrive(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&Answer {
         redrive_date: Seconds(redriven_at.0),
     })
+}
+
+/// Of an execution that has begun and waits for a place. AWS has no member for it; clients pass over what they do not know.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Waits<'a> {
+    since: Seconds,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<u64>,
+}
+
+impl<'a> Waits<'a> {
+    fn of(waiting: &'a Waiting) -> Waits<'a> {
+        Waits {
+            since: Seconds(waiting.since.0),
+            key: waiting.key.as_deref(),
+            position: waiting.position,
+            of: waiting.of,
+        }
+    }
 }
 
 /// What DescribeExecution and StartSyncExecution both show.

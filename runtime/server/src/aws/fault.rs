@@ -7,7 +7,10 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use stepwell_engine::{Code, Error};
 
-use crate::metrics::Outcome;
+use crate::{
+    limits::{BODIES_BYTES_MAX, IN_FLIGHT_SHARE_MAX},
+    metrics::Outcome,
+};
 
 /// Namespaces before the `#` of `__type`; SDKs cut them off.
 const SERVICE: &str = "com.amazonaws.states";
@@ -102,6 +105,15 @@ impl Fault {
             "RequestTimeoutException",
             message,
         )
+    }
+
+    /// A body that finds no room beside those of others.
+    pub(super) fn no_room() -> Fault {
+        let (most, part) = (BODIES_BYTES_MAX >> 20, IN_FLIGHT_SHARE_MAX);
+        let message = format!(
+            "the server reads as many bytes of requests as it may at a time: {most} MiB, 1/{part} of them for one account; try again later"
+        );
+        Fault::from(Error::Busy(message))
     }
 
     /// A body whose chunks are wrong or that ends before its announced length.
@@ -266,6 +278,7 @@ fn code_name(code: Code) -> &'static str {
         Code::ExecutionAlreadyExists => "ExecutionAlreadyExists",
         Code::ExecutionDoesNotExist => "ExecutionDoesNotExist",
         Code::ExecutionLimitExceeded => "ExecutionLimitExceeded",
+        Code::ExecutionNotForkable => "ExecutionNotForkable",
         Code::ExecutionNotRedrivable => "ExecutionNotRedrivable",
         Code::InvalidArn => "InvalidArn",
         Code::InvalidDefinition => "InvalidDefinition",

@@ -16,6 +16,7 @@ pub(super) async fn get(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let reverse = input.boolean("reverseOrder").unwrap_or(false);
     let with_data = input.boolean("includeExecutionData").unwrap_or(true);
     let page = page(input);
+    let _turn = call.state.page_turn().await;
     let found = call
         .state
         .engine

@@ -77,7 +77,9 @@ pub(super) async fn answer(
     request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
-    let body = read_body(body, &parts.headers, body_bytes_max(false)).await?;
+    let mut place = state.body_place(parts);
+    let body_max = body_bytes_max(false);
+    let body = read_body(body, &parts.headers, body_max, &mut place).await?;
     let input: Input = serde_json::from_slice(&body).map_err(|error| Fault::unreadable(&error))?;
     let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
     let identity = parts.extensions.get::<Identity>();

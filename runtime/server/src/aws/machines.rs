@@ -37,7 +37,7 @@ pub(super) async fn create(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
         definition: input.required("definition"),
         role_arn: input.required("roleArn"),
         kind,
-        settings: settings::without_defaults(settings::take(input)?),
+        settings: settings::without_defaults(settings::take(input, &call.caller.tenant)?),
         tags: tags::take(input),
         publish,
     };
@@ -68,7 +68,7 @@ pub(super) async fn update(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let request = UpdateMachine {
         definition: input.text("definition"),
         role_arn: input.text("roleArn"),
-        settings: settings::take(input)?,
+        settings: settings::take(input, &call.caller.tenant)?,
         publish: publication(input)?,
     };
     let changes_settings = request.settings != MachineSettings::default();

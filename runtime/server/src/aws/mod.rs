@@ -46,6 +46,7 @@ use crate::{
     admin,
     auth::{Identity, Permit},
     config::ServerConfig,
+    in_flight::{self, NoRoom, Place},
     limits::{
         BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX,
         REGION_CHARS_MAX,
@@ -83,6 +84,16 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
             .err()
             .unwrap_or_else(|| Fault::unknown_operation(target))),
     };
+    let result = result.and_then(|text| {
+        let identity = parts.extensions.get::<Identity>();
+        let place = match found {
+            Some((_, operation)) if only_looks(operation) => {
+                state.answer_place(identity, text.len())?
+            }
+            Some(_) | None => state.told_place(identity, text.len()),
+        };
+        Ok((text, place))
+    });
     let outcome = match &result {
         Ok(_) => Outcome::Ok,
         Err(fault) => {
@@ -93,22 +104,28 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     if let Some((index, _)) = found {
         state.metrics.observe(index, outcome, started.elapsed());
     }
-    let (status, text) = match result {
-        Ok(text) => (StatusCode::OK, text),
-        Err(fault) => (fault.status, fault.body()),
+    let (status, text, place) = match result {
+        Ok((text, place)) => (StatusCode::OK, text, place),
+        Err(fault) => (fault.status, fault.body(), Place::nowhere()),
     };
     let type_back = if is_type(&parts.headers, JSON_1_1) {
         JSON_1_1
     } else {
         JSON_1_0
     };
-    respond(status, type_back, &request_id, text)
+    respond(status, type_back, &request_id, in_flight::body(text, place))
+}
+
+/// Whether nothing has changed when an operation has run, so that it may be asked for again.
+fn only_looks(operation: &Operation) -> bool {
+    let reads = ["Describe", "List", "GetExecutionHistory"];
+    reads.iter().any(|name| operation.name.starts_with(name))
 }
 
 /// An error that concerns no operation, in the API's form.
 pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
     let request_id = Uuid::new_v4().hyphenated().to_string();
-    respond(fault.status, JSON_1_0, &request_id, fault.body())
+    respond(fault.status, JSON_1_0, &request_id, fault.body().into())
 }
 
 /// On whose behalf a request is made: the account is the access key's, or the server's where none is needed; the region
@@ -149,7 +166,9 @@ async fn run(
         state.engine.admit(&caller.tenant, operation.name)?;
     }
     let raised = state.engine.raised_limits(&caller.tenant);
-    let body = read_body(body, &parts.headers, body_bytes_max(raised)).await?;
+    let mut place = state.body_place(parts);
+    let body_max = body_bytes_max(raised);
+    let body = read_body(body, &parts.headers, body_max, &mut place).await?;
     let input = input::read(&body, operation.input)?;
     constraint::check(&input, raised).map_err(Fault::validation)?;
     let permit = match identity {
@@ -180,7 +199,12 @@ async fn run_own(
     request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     accepted_type(&parts.headers)?;
-    let body = read_body(body, &parts.headers, body_bytes_max(false)).await?;
+    let identity = parts.extensions.get::<Identity>();
+    let caller = caller(&state.config, &parts.headers, identity);
+    let raised = state.engine.raised_limits(&caller.tenant);
+    let mut place = state.body_place(parts);
+    let body_max = body_bytes_max(raised);
+    let body = read_body(body, &parts.headers, body_max, &mut place).await?;
     admin::answer(state, target, parts, &body, request_id).await
 }
 
@@ -228,11 +252,12 @@ pub(crate) fn body_bytes_max(raised: bool) -> usize {
     }
 }
 
-/// The body whole, within its bounds of size and time.
+/// The body whole, within its bounds of size and time, and counted in its place as it comes.
 pub(crate) async fn read_body(
     mut body: Body,
     headers: &HeaderMap,
     bytes_max: usize,
+    place: &mut Place,
 ) -> Result<Bytes, Fault> {
     let announced = headers
         .get(header::CONTENT_LENGTH)
@@ -240,14 +265,14 @@ pub(crate) async fn read_body(
     if announced.is_some_and(|bytes| bytes > BODY_BYTES_DISCARDED_MAX.max(bytes_max)) {
         return Err(Fault::body_too_large(bytes_max));
     }
-    let reading = collect(&mut body, bytes_max);
+    let reading = collect(&mut body, bytes_max, place);
     tokio::time::timeout(BODY_TIME_MAX, reading)
         .await
         .map_err(|_| Fault::body_too_slow())?
 }
 
 /// Reads on after the bound, up to another, so that the client reads the answer instead of a reset connection.
-async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Fault> {
+async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result<Bytes, Fault> {
     let mut first = Bytes::new();
     let mut more = BytesMut::new();
     let mut total = 0;
@@ -256,6 +281,7 @@ async fn collect(body: &mut Body, bytes_max: usize) -> Result<Bytes, Fault> {
             continue;
         };
         total += data.len();
+        place.hold(total).map_err(|NoRoom| Fault::no_room())?;
         if total > bytes_max {
             more = BytesMut::new();
             if total > BODY_BYTES_DISCARDED_MAX {
@@ -296,9 +322,9 @@ fn respond(
     status: StatusCode,
     content_type: &'static str,
     request_id: &str,
-    text: Vec<u8>,
+    body: Body,
 ) -> Response<Body> {
-    let mut response = Response::new(Body::from(text));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -307,4 +333,44 @@ fn respond(
         HeaderValue::from_str(request_id).expect("a UUID is a header value"),
     );
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, sync::Arc};
+
+    use futures_util::stream;
+
+    use super::*;
+    use crate::in_flight::InFlight;
+
+    const MB: usize = 1_048_576;
+
+    fn body(pieces: usize) -> Body {
+        let piece = Ok::<_, Infallible>(Bytes::from(vec![b'x'; MB]));
+        Body::from_stream(stream::iter(vec![piece; pieces]))
+    }
+
+    #[tokio::test]
+    async fn bodies_are_bounded_together_and_by_account() {
+        let bodies = InFlight::new(8 * MB);
+        let accounts: [Arc<str>; 2] = ["a".into(), "b".into()];
+        let headers = HeaderMap::new();
+        let mut place = bodies.place(&accounts[0]);
+        let first = read_body(body(3), &headers, 4 * MB, &mut place).await;
+        assert_eq!(first.map(|bytes| bytes.len()), Ok(3 * MB));
+        let mut other = bodies.place(&accounts[0]);
+        let refused = read_body(body(2), &headers, 4 * MB, &mut other).await;
+        let fault = refused.expect_err("more than half for one account");
+        assert_eq!(fault.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(fault.code(), "ServiceUnavailableException");
+        let mut others = bodies.place(&accounts[1]);
+        let served = read_body(body(2), &headers, 4 * MB, &mut others).await;
+        assert!(served.is_ok(), "another account's");
+        // The first one is served by now.
+        drop((place, other));
+        let mut again = bodies.place(&accounts[0]);
+        let served = read_body(body(2), &headers, 4 * MB, &mut again).await;
+        assert!(served.is_ok());
+    }
 }

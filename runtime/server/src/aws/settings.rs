@@ -9,11 +9,11 @@ use super::{
     input::{Fields, Wire},
 };
 
-/// Takes the blocks of a request. `Err` where they contradict themselves.
-pub(super) fn take(input: &mut Fields<'_>) -> Result<MachineSettings, Fault> {
+/// Takes the blocks of a request of an account. `Err` where they contradict themselves, or name what is another account's.
+pub(super) fn take(input: &mut Fields<'_>, account: &str) -> Result<MachineSettings, Fault> {
     let logging = input
         .structure("loggingConfiguration")
-        .map(logging)
+        .map(|fields| logging(fields, account))
         .transpose()?;
     let tracing = input.structure("tracingConfiguration").map(tracing);
     let encryption = take_encryption(input)?;
@@ -72,7 +72,7 @@ pub(super) fn without_defaults(settings: MachineSettings) -> MachineSettings {
     }
 }
 
-fn logging(mut fields: Fields<'_>) -> Result<Value, Fault> {
+fn logging(mut fields: Fields<'_>, account: &str) -> Result<Value, Fault> {
     let level = fields.text("level").unwrap_or_else(|| "OFF".to_owned());
     let include = fields.boolean("includeExecutionData").unwrap_or(false);
     let destinations = fields.list("destinations");
@@ -85,9 +85,39 @@ fn logging(mut fields: Fields<'_>) -> Result<Value, Fault> {
         ("includeExecutionData", Value::from(include)),
     ];
     if let Some(destinations) = destinations {
-        members.push(("destinations", Wire::List(destinations).to_value()));
+        let destinations = Wire::List(destinations).to_value();
+        if !groups(&destinations).all(|arn| is_group_of(arn, account)) {
+            let message = "Invalid Logging Configuration: Log Destination not found.";
+            return Err(Fault::refused("InvalidLoggingConfiguration", message));
+        }
+        members.push(("destinations", destinations));
     }
     Ok(Value::object(members))
+}
+
+/// The ARNs of the log groups that destinations name; empty where one names none.
+fn groups(destinations: &Value) -> impl Iterator<Item = &str> {
+    let listed = if let Value::Array(items) = destinations {
+        Some(items)
+    } else {
+        None
+    };
+    listed.into_iter().flatten().map(|destination| {
+        let group = destination.get("cloudWatchLogsLogGroup");
+        let arn = group.and_then(|group| group.get("logGroupArn"));
+        arn.and_then(Value::as_str).unwrap_or_default()
+    })
+}
+
+/// Whether an ARN is one of a log group of the account: `arn:aws:logs:REGION:ACCOUNT:log-group:NAME:*`. Whether there is
+/// such a group is not asked: groups are kept for tools alone.
+fn is_group_of(arn: &str, account: &str) -> bool {
+    let parts: Vec<&str> = arn.splitn(7, ':').collect();
+    let [scheme, _, service, _, owner, kind, name] = parts[..] else {
+        return false;
+    };
+    let named = !name.trim_end_matches(":*").is_empty();
+    scheme == "arn" && service == "logs" && owner == account && kind == "log-group" && named
 }
 
 fn tracing(mut fields: Fields<'_>) -> Value {
@@ -95,4 +125,26 @@ fn tracing(mut fields: Fields<'_>) -> Value {
         "enabled",
         Value::from(fields.boolean("enabled").unwrap_or(false)),
     )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_group_of;
+
+    #[test]
+    fn a_log_group_is_of_the_account_that_its_arn_names() {
+        for (arn, own) in [
+            ("arn:aws:logs:eu-west-1:111111111111:log-group:/a/b:*", true),
+            ("arn:aws-cn:logs:cn-north-1:111111111111:log-group:g", true),
+            ("arn:aws:logs:eu-west-1:222222222222:log-group:g:*", false),
+            ("arn:aws:logs:eu-west-1:111111111111:log-group::*", false),
+            ("arn:aws:logs:eu-west-1:111111111111:log-group", false),
+            ("arn:aws:s3:eu-west-1:111111111111:log-group:g:*", false),
+            ("arn:aws:logs:eu-west-1::log-group:g:111111111111", false),
+            ("g:*", false),
+            ("", false),
+        ] {
+            assert_eq!(is_group_of(arn, "111111111111"), own, "{arn}");
+        }
+    }
 }

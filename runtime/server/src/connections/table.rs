@@ -23,6 +23,8 @@ pub(super) struct Bounds {
     pub(super) of_one_peer: usize,
     /// For a request's head, from its first byte, or from the connection's start.
     pub(super) head: Duration,
+    /// For a client to take something of an answer.
+    pub(super) stall: Duration,
     /// Between an answer and the next request.
     pub(super) idle: Duration,
     /// TLS handshakes at a time.
@@ -80,6 +82,8 @@ pub(super) struct Line {
     waiting_since: AtomicU64,
     /// When the first byte of a request's head came; 0 while none has.
     head_since: AtomicU64,
+    /// When its client began to take nothing of what is written; 0 while it takes it.
+    stalled_since: AtomicU64,
     /// Answered a request before: it may rest between two.
     known: AtomicBool,
     /// HTTP/2, whose frames tell nothing about heads from here.
@@ -116,6 +120,7 @@ impl Table {
             whole: AtomicUsize::new(0),
             waiting_since: AtomicU64::new(millis(table.began.elapsed())),
             head_since: AtomicU64::new(0),
+            stalled_since: AtomicU64::new(0),
             known: AtomicBool::new(false),
             http2: AtomicBool::new(false),
             dropped: Notify::new(),
@@ -193,12 +198,17 @@ impl Table {
         } else {
             (waiting_since, self.bounds.head)
         };
-        self.began + Duration::from_millis(since) + patience
+        let deadline = self.began + Duration::from_millis(since) + patience;
+        match line.stalled_since.load(Relaxed) {
+            0 => deadline,
+            since => deadline.min(self.began + Duration::from_millis(since) + self.bounds.stall),
+        }
     }
 
-    /// When to look at the deadline: it moves nearer when a head begins, of which nobody is told.
+    /// When to look at the deadline: it moves nearer when a head begins or a client stalls, of which nobody is told.
     pub(super) fn next_look(&self, line: &Line) -> Instant {
-        self.deadline(line).min(Instant::now() + self.bounds.head)
+        let soon = self.bounds.head.min(self.bounds.stall);
+        self.deadline(line).min(Instant::now() + soon)
     }
 
     fn shed_one(&self, open: &mut Open, of: Option<IpAddr>) -> Option<()> {
@@ -248,10 +258,24 @@ impl Line {
         self.dropped.notified().await;
     }
 
+    /// The connection has to go, whatever it waits for.
+    pub(super) fn hang_up(&self) {
+        self.dropped.notify_one();
+    }
+
     /// Bytes came.
     pub(super) fn heard(&self) {
         if self.asked.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.now().max(1), Relaxed);
+        }
+    }
+
+    /// Something was written, or found no room.
+    pub(super) fn wrote(&self, found_room: bool) {
+        if found_room {
+            self.stalled_since.store(0, Relaxed);
+        } else if self.stalled_since.load(Relaxed) == 0 {
+            self.stalled_since.store(self.now().max(1), Relaxed);
         }
     }
 

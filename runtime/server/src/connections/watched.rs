@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{Request, Response},
+    http::{Request, Response, Version},
 };
 use bytes::Bytes;
 use hyper::{
@@ -52,7 +52,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.line.wrote(polled.is_ready());
+        polled
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -68,7 +70,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.line.wrote(polled.is_ready());
+        polled
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -76,7 +80,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 }
 
-/// The router, which learns nothing of connections but their other end.
+/// Ends the connection that a request came on, whatever it waits for.
+#[derive(Clone)]
+pub(crate) struct HangUp(Arc<Line>);
+
+impl HangUp {
+    pub(crate) fn now(&self) {
+        self.0.hang_up();
+    }
+}
+
+/// The router, which learns nothing of connections but their other end, and how to hang up.
 pub(super) struct WatchedService {
     pub(super) service: TowerToHyperService<Router>,
     pub(super) line: Arc<Line>,
@@ -100,6 +114,10 @@ impl Service<Request<Incoming>> for WatchedService {
             })
         });
         request.extensions_mut().insert(self.peer);
+        // A connection of HTTP/2 has other requests, too.
+        if request.version() < Version::HTTP_2 {
+            request.extensions_mut().insert(HangUp(self.line.clone()));
+        }
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;

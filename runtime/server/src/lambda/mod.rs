@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::{
     auth::{Identity, Permit},
     aws, guard,
+    in_flight::{self, Place},
     limits::{FUNCTION_BODY_BYTES_MAX, INVOCATION_BODY_BYTES_MAX, PAGE_ITEMS_MAX},
     metrics::Outcome,
     serve::ServerState,
@@ -83,8 +84,12 @@ pub(crate) async fn answer(
         state.metrics.observe(index, outcome, started.elapsed());
     }
     match result {
-        Ok(answer) => respond(answer, &request_id),
-        Err(fault) => respond(fault.into(), &request_id),
+        Ok(answer) => {
+            let identity = parts.extensions.get::<Identity>();
+            let place = state.told_place(identity, answer.body.len());
+            respond(answer, place, &request_id)
+        }
+        Err(fault) => respond(fault.into(), Place::nowhere(), &request_id),
     }
 }
 
@@ -105,7 +110,8 @@ async fn run(
     let engine = &state.engine;
     engine.admit(&caller.tenant, route.operation.rated())?;
     let body_max = body_bytes_max(route.operation);
-    let body = aws::read_body(body, &parts.headers, body_max).await?;
+    let mut place = state.body_place(parts);
+    let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
     let permit = match identity {
         Some(identity) => {
             let operation = route.operation;
@@ -236,8 +242,8 @@ impl Answer {
     }
 }
 
-fn respond(answer: Answer, request_id: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(answer.body));
+fn respond(answer: Answer, place: Place, request_id: &str) -> Response<Body> {
+    let mut response = Response::new(in_flight::body(answer.body, place));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     for (name, text) in answer.headers {

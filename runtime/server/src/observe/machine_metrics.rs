@@ -85,7 +85,7 @@ impl Default for MachineMetrics {
 impl Observer for MachineMetrics {
     fn observe(&self, observed: &Arc<Observed>) {
         let machine = self.machine(&observed.tenant, &observed.start.machine_arn);
-        for entry in &observed.entries {
+        for entry in observed.own() {
             let (what, at) = (&entry.event.what, entry.event.at);
             let Some(event_type) = event_type(what) else {
                 continue;
@@ -98,7 +98,7 @@ impl Observer for MachineMetrics {
         let part = self.hasher.hash_one(&*observed.execution_arn) as usize % PARTS;
         let attempts = self.attempts[part].lock();
         let mut attempts = attempts.unwrap_or_else(PoisonError::into_inner);
-        for entry in &observed.entries {
+        for entry in observed.own() {
             let took = |time, ms| machine.took(time, ms);
             follow(&mut attempts, &observed.execution_arn, &entry.event, took);
         }

@@ -53,9 +53,11 @@ pub(super) fn diagnostics(tree: &Tree) -> anyhow::Result<Breaches> {
 pub(super) fn programs(tree: &Tree) -> anyhow::Result<Breaches> {
     let mut breaches = Breaches::new();
     let listed = text("examples/README.md")?;
-    for example in tree.below("examples/", "/machine.asl.json") {
-        let folder = example.trim_end_matches("/machine.asl.json");
-        let name = folder.trim_start_matches("examples/");
+    for example in tree.below("examples/", "/README.md") {
+        let folder = example.trim_end_matches("/README.md");
+        let Some(name) = folder.strip_prefix("examples/") else {
+            continue;
+        };
         if !tree.has(&format!("{folder}/test.toml")) {
             breaches.push(format!(
                 "{folder}/test.toml: is missing, so nothing runs the example"

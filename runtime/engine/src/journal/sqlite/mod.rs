@@ -1,6 +1,7 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `session` (writing) and
 //! `read`, the file's format in `schema`.
 
+mod mark;
 mod place;
 mod queue;
 mod read;
@@ -50,10 +51,12 @@ impl SqliteJournal {
         options: SqliteOptions,
     ) -> Result<SqliteJournal, OpenError> {
         let mut place = Place::lock(directory)?;
+        mark::check(directory)?;
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
         let store = store::SqliteStore::open(&path, options)?;
         schema::check(&path)?;
+        mark::set(directory)?;
         let epoch = store.epoch();
         // Without the log of what is not yet in the database, what was acknowledged is gone as well.
         let log = PathBuf::from(format!("{}-wal", path.display()));

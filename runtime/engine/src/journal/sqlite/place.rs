@@ -42,13 +42,7 @@ impl Place {
     /// Creates the directory where it is missing, and locks it.
     pub(super) fn lock(directory: &Path) -> Result<Place, OpenError> {
         let shown = || directory.display().to_string();
-        let unreadable = |error: std::io::Error| match error.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => schema::full(directory),
-            _ => OpenError::Unreadable {
-                path: shown(),
-                why: error.to_string(),
-            },
-        };
+        let unreadable = |error: std::io::Error| unreadable(directory, &error);
         fs::create_dir_all(directory).map_err(unreadable)?;
         let lock = File::options()
             .create(true)
@@ -102,6 +96,17 @@ impl Place {
             ));
         }
         Ok(())
+    }
+}
+
+/// What it means that the directory cannot be read or written.
+pub(super) fn unreadable(directory: &Path, error: &std::io::Error) -> OpenError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => schema::full(directory),
+        _ => OpenError::Unreadable {
+            path: directory.display().to_string(),
+            why: error.to_string(),
+        },
     }
 }
 

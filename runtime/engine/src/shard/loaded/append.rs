@@ -199,7 +199,10 @@ impl Loaded {
     ) -> Next {
         let first = self.create.is_some();
         let ended = self.run.ending().is_some();
-        let messages = messages_of(&taken.inputs);
+        let mut messages = messages_of(&taken.inputs);
+        // It stays where it is until the end: what begins anew after a crash is told by it that it need not wait.
+        messages.retain(|message| Some(*message) != self.admission);
+        messages.extend(self.admission.filter(|_| ended));
         // A redrive begins it, too.
         let begins = first || taken.redriven;
         self.spent.note(&taken.events);
@@ -251,7 +254,8 @@ impl Loaded {
         };
         reader::seal_segment(id, self.next_position, &mut segment);
         let (open, close) = self.tokens(id, effects, unanswered);
-        let send = self.messages_to_send(id, effects, orphans);
+        let mut send = self.messages_to_send(id, effects, orphans);
+        send.extend(self.messages_to_line(id, events));
         let mut append = Append {
             execution: id,
             epoch,
@@ -344,7 +348,7 @@ impl Loaded {
         let settled = self.inbox.is_empty()
             && !self.goes_on
             && self.unsure.is_empty()
-            && !self.run.is_unfinished()
+            && !self.is_unfinished()
             && !self.run.is_hot();
         let sleeps = !closed && far && settled && !self.heartbeat_seen;
         View {

@@ -11,7 +11,9 @@ use super::{
 };
 use crate::{
     api::HistoryEntry,
+    feed::MachineChange,
     journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused},
+    quotas::StartPlace,
 };
 
 /// An append on its way, with what waits for it.
@@ -28,6 +30,8 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) history: Vec<HistoryEntry>,
     /// Events that are not kept, and that are logged all the same.
     pub(in crate::shard) logged: Vec<HistoryEntry>,
+    /// What listeners to its state machine are told.
+    pub(in crate::shard) changes: Vec<MachineChange>,
     /// Messages that changed nothing, given what these events made of the run.
     pub(in crate::shard) moot: Vec<MessageId>,
     /// Children whose start changed nothing: no task waits for them.
@@ -43,6 +47,18 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) counted: Amounts,
     /// Usage of a synchronous execution, at its end.
     pub(in crate::shard) charges: Charges,
+}
+
+impl Flight {
+    /// The place of an execution that began with it, or goes on: what is durable counts it from now on. Calls that are the
+    /// same one keep theirs until they are answered.
+    pub(in crate::shard) fn take_place(&mut self) -> Option<StartPlace> {
+        if let Some(started) = &mut self.started {
+            return started.take_place();
+        }
+        let mut calls = self.redrives.iter_mut();
+        calls.find_map(|call| call.reply.take_place())
+    }
 }
 
 impl Loaded {
@@ -66,7 +82,7 @@ impl Loaded {
     pub(in crate::shard) fn refuse_redrives(&mut self, refused: &Refused) {
         let flights = self.in_flight.iter_mut();
         for call in flights.flat_map(|flight| flight.redrives.drain(..)) {
-            let _ = call.reply.send(Err(refused.clone()));
+            call.reply.tell(Err(refused.clone()));
         }
     }
 
@@ -83,7 +99,7 @@ impl Loaded {
         let taken = again.into_iter().filter(|(input, _)| {
             !matches!(
                 input,
-                Input::Continue | Input::Started(_) | Input::TimerDue { .. }
+                Input::Continue | Input::Started(_) | Input::Forked(_) | Input::TimerDue { .. }
             )
         });
         // Messages come back from the store itself.
@@ -91,7 +107,8 @@ impl Loaded {
             .filter(|(_, message)| message.is_none())
             .map(|(input, _)| Waiting::plain(input));
         let waiting = self.inbox.into_iter().filter(|waiting| {
-            waiting.message.is_none() && !matches!(waiting.input, Input::Started(_))
+            waiting.message.is_none()
+                && !matches!(waiting.input, Input::Started(_) | Input::Forked(_))
         });
         taken.chain(redrives_again).chain(waiting).collect()
     }

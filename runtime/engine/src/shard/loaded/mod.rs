@@ -47,6 +47,10 @@ pub(super) struct Loaded {
     pub(super) inbox: VecDeque<Waiting>,
     /// It goes on without an input: the last step stopped at its bound, or it was folded in the middle of its work.
     pub(super) goes_on: bool,
+    /// It waits before its first state until it is admitted.
+    held: bool,
+    /// What admitted it, where the store has to keep that: an EXPRESS execution has nothing else there that tells of it.
+    admission: Option<MessageId>,
     /// While a timer is due: how many of the inputs that were there before it have yet to be taken.
     before_timers: Option<usize>,
     pub(super) in_flight: VecDeque<Flight>,
@@ -81,14 +85,20 @@ pub(super) struct Loaded {
     spent: Spent,
 }
 
+/// Where the log of an execution goes on that has begun and done nothing.
+const STARTED_POSITION: u64 = 2;
+
 impl Loaded {
     pub(super) fn new(info: Arc<Info>, program: Arc<Program>, mode: Mode, run: Subject) -> Loaded {
+        let held = info.line.is_some() && run.next_position() <= STARTED_POSITION;
         Loaded {
             info,
             program,
             mode,
             inbox: VecDeque::new(),
             goes_on: false,
+            held,
+            admission: None,
             before_timers: None,
             in_flight: VecDeque::new(),
             create: None,
@@ -168,6 +178,11 @@ impl Loaded {
         }
         self.inbox.insert(at, waiting);
         true
+    }
+
+    /// Whether it goes on without an input, as folded.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.run.is_unfinished() && !self.held
     }
 
     /// Whether there is something to take in another turn.

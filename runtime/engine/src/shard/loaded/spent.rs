@@ -24,7 +24,7 @@ impl Spent {
                 What::StateEntered { .. } | What::RetryPlanned { .. }
             )
         };
-        let transitions = events.iter().filter(counts).count();
+        let transitions = own(events).iter().filter(counts).count();
         self.own.add(Meter::Transitions, transitions as u64);
     }
 
@@ -52,6 +52,7 @@ impl Spent {
         if append.create.is_some() {
             self.one(Meter::Executions);
         }
+        let events = own(events);
         let of =
             |wanted: fn(&What) -> bool| events.iter().filter(|event| wanted(&event.what)).count();
         let ended = of(|what| {
@@ -83,6 +84,13 @@ impl Spent {
         let own = own.filter(|(_, usage)| !usage.is_empty()).into_iter();
         own.chain(self.take_plugins(info, at)).collect()
     }
+}
+
+/// What the execution did itself: what a fork begins with was another one's.
+fn own(events: &[Event]) -> &[Event] {
+    let forked = |event: &Event| matches!(event.what, What::Forked { .. });
+    let past = events.iter().rposition(forked).map_or(0, |at| at + 1);
+    &events[past..]
 }
 
 /// Whose a plugin's part is; with an empty name, the state machine's own.

@@ -1,13 +1,14 @@
 //! What an execution or a map run tells others in an append: parents, children, map runs. Hides which effects are
 //! messages.
 
-use stepwell_interp::{ChildId, Effect, MapRun, MapRunEffect, Timestamp};
+use stepwell_interp::{ChildId, Effect, Event, MapRun, MapRunEffect, Timestamp, What};
 
 use super::Loaded;
 use crate::{
     children,
     journal::{ExecutionId, Outgoing},
     map_run,
+    record::{self, InLine, InboxItem, LineItem, LineMachine},
 };
 
 /// Draws a fresh id on the partition of an execution.
@@ -39,6 +40,40 @@ impl Loaded {
         });
         send.extend(stopped.chain(orphans.iter().copied()).map(children::stop));
         send
+    }
+
+    /// What the line that it stands in is told by these events.
+    pub(super) fn messages_to_line(&self, id: ExecutionId, events: &[Event]) -> Vec<Outgoing> {
+        let Some(InLine { line, key }) = &self.info.line else {
+            return Vec::new();
+        };
+        let (execution, key) = (id.0, key.clone());
+        let machine = || LineMachine {
+            tenant: self.info.tenant.clone(),
+            arn: self.info.machine_arn.clone(),
+        };
+        let asks = self.create.is_some().then(|| LineItem::Asks {
+            execution,
+            key: key.clone(),
+            since_ms: self.run.last_at().0,
+            machine: machine(),
+        });
+        let redriven = |event: &Event| matches!(event.what, What::ExecutionRedriven { .. });
+        let rejoins = events.iter().any(redriven).then(|| LineItem::Rejoins {
+            execution,
+            key: key.clone(),
+            machine: machine(),
+        });
+        let leaves = self
+            .run
+            .is_closed()
+            .then_some(LineItem::Leaves { execution });
+        let news = [asks, rejoins, leaves].into_iter().flatten();
+        news.map(|item| Outgoing {
+            to: ExecutionId(*line),
+            payload: record::encode(&InboxItem::Line(item)),
+        })
+        .collect()
     }
 
     /// What these effects tell map runs, their children and their parents, taken out of them.

@@ -7,7 +7,7 @@ use stepwell_interp::{
 
 use super::{
     super::{
-        border::{ActivityGrant, TakeReply},
+        border::{ActivityGrant, Mode, TakeReply},
         waiting::{Redriving, Waiting},
     },
     Loaded,
@@ -138,14 +138,22 @@ impl Loaded {
         let is_start = matches!(waiting.input, Input::TaskStarted { .. }) && waiting.take.is_none();
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let (mut again, before) = (false, taken.events.len());
+        // The redrives that a fork begins with are those of another execution.
+        let redrives = matches!(waiting.input, Input::RedriveAsked { .. });
         let token = self.token_without_answer(waiting);
-        let effects = self.run.step(&self.program, waiting.input.clone(), env);
+        let input = waiting.input.clone();
+        self.note_admission(waiting);
+        let effects = match self.held {
+            true => self.run.step_held(&self.program, input, env),
+            false => self.run.step(&self.program, input, env),
+        };
         let waits = |effect: &Effect| matches!(effect, Effect::Begin { .. });
         taken.lazy &= (is_start && !effects.iter().any(waits)) || effects.is_empty();
         for effect in effects {
             match effect {
                 Effect::Record(event) => {
-                    taken.redriven |= matches!(event.what, What::ExecutionRedriven { .. });
+                    taken.redriven |=
+                        redrives && matches!(event.what, What::ExecutionRedriven { .. });
                     taken.events.push(event);
                 }
                 Effect::Again => again = true,
@@ -180,6 +188,16 @@ impl Loaded {
             taken.inputs.push((waiting.input.clone(), waiting.message));
         }
         again
+    }
+
+    /// It has a place, and goes on.
+    fn note_admission(&mut self, waiting: &Waiting) {
+        if let (Input::Continue, Some(_)) = (&waiting.input, waiting.message)
+            && std::mem::take(&mut self.held)
+            && matches!(self.mode, Mode::ExpressAsync)
+        {
+            self.admission = waiting.message;
+        }
     }
 
     /// The token of the task that an input other than its answer may end: its request failed, or its job is done.

@@ -55,7 +55,7 @@ pub(crate) fn is_query(headers: &HeaderMap) -> bool {
 pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
     let request_id = Uuid::new_v4().hyphenated().to_string();
     match call(state, request, &request_id).await {
-        Ok(text) => respond(StatusCode::OK, XML, &request_id, text),
+        Ok(text) => respond(StatusCode::OK, XML, &request_id, text.into()),
         Err((api, fault)) => {
             fault.log("query", &request_id);
             error(api, &fault, &request_id)
@@ -70,7 +70,7 @@ pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
 
 fn error(api: &Api, fault: &Fault, request_id: &str) -> Response<Body> {
     let (status, text) = xml::error(api, fault, request_id);
-    respond(status, XML, request_id, text)
+    respond(status, XML, request_id, text.into())
 }
 
 async fn call(
@@ -79,7 +79,9 @@ async fn call(
     request_id: &str,
 ) -> Result<Vec<u8>, (&'static Api, Fault)> {
     let (parts, body) = request.into_parts();
-    let body = read_body(body, &parts.headers, body_bytes_max(false)).await;
+    let mut place = state.body_place(&parts);
+    let body_max = body_bytes_max(false);
+    let body = read_body(body, &parts.headers, body_max, &mut place).await;
     let form = Form::read(&body.map_err(|fault| (&STS, fault))?);
     let action = form.text("Action").unwrap_or_default();
     let version = form.text("Version");

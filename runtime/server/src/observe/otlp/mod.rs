@@ -234,7 +234,11 @@ impl Worker {
             };
             let before = span(&traced);
             if let Some(traced) = &mut traced {
+                let told = ended.len();
                 traced.fold(entry, &mut ended);
+                if observed.is_repeated(entry) {
+                    ended.truncate(told);
+                }
             }
             over = entry.event.what.is_ending();
             if let Some(logs) = logs {

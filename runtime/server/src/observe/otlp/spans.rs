@@ -145,6 +145,7 @@ impl Traced {
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
             | What::Begins
+            | What::Forked { .. }
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
             | What::BranchAborted { .. }

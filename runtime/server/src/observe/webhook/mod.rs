@@ -270,7 +270,7 @@ impl Observer for Webhooks {
         if observed.start.express {
             return;
         }
-        for entry in &observed.entries {
+        for entry in observed.own() {
             let Some(change) = Change::of(observed, entry) else {
                 continue;
             };

@@ -77,6 +77,40 @@ fn sqlite_says_what_it_cannot_open() {
     ));
 }
 
+#[test]
+fn sqlite_does_not_begin_anew_where_a_store_was() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let (path, mark) = (
+        directory.path().join("journal.sqlite"),
+        directory.path().join("STORE"),
+    );
+    let open = || SqliteJournal::open(directory.path(), options(None)).err();
+    let gone = |what| match open() {
+        Some(error @ OpenError::Gone { .. }) => {
+            let text = error.to_string();
+            assert!(text.contains(what), "{text}");
+        }
+        Some(other) => panic!("{other}"),
+        None => panic!("a journal that is {what} opens as a new store"),
+    };
+    drop(sqlite(directory.path()));
+    let whole = std::fs::read(&path).expect("readable");
+    std::fs::write(&path, b"").expect("writable");
+    gone("is empty, but");
+    std::fs::remove_file(&path).expect("there");
+    gone("is missing, but");
+    // A store of an earlier build has no mark, but after a kill its log.
+    std::fs::remove_file(&mark).expect("there");
+    let log = directory.path().join("journal.sqlite-wal");
+    std::fs::write(&log, "what was not yet moved").expect("writable");
+    gone("is missing, but");
+    std::fs::remove_file(&log).expect("there");
+    // A backup that is put into an empty directory.
+    std::fs::write(&path, whole).expect("writable");
+    drop(sqlite(directory.path()));
+    assert!(mark.exists());
+}
+
 /// What version 2 added, taken away again.
 const BEFORE_LISTS: &str = "
     DROP TABLE usage; DROP INDEX executions_of_version; DROP INDEX executions_of_alias;

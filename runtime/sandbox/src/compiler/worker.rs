@@ -2,31 +2,23 @@
 //! answers on its stdout. Hides that process and both ends of the talk with it.
 //!
 //! A few megabytes of WebAssembly can be made to take gigabytes and minutes of a compiler. What a process takes the
-//! system bounds, and nothing else does; the host takes the answer only when it is whole and made for its own engine.
+//! system bounds, and nothing else does; the host takes the answer only when it is whole and made for the engine that it
+//! was asked for.
 
+use super::{Blame, CompileBounds, Fault, Job, engine_hash, precompile};
 use crate::code::{Format, chain};
 use crate::limits;
-use crate::machine::{Metering, config};
+use crate::machine::{Metering, engine_for};
 use crate::overseer::{Ended, Patience, talk};
+use crate::precompiled::{Ahead, Made, Profile};
 use crate::queue::{Lane, Leave};
 use sha2::{Digest as _, Sha256};
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 use wasmtime::Engine;
-
-/// Where plugins are compiled.
-#[derive(Debug, Clone, Default)]
-pub enum Compiler {
-    /// In this process, bounded by nothing: for programs that serve only plugins of their own, and for tests.
-    #[default]
-    InProcess,
-    /// In a process for each.
-    Worker(CompileWorker),
-}
 
 /// A process that compiles one plugin: a program whose `main` hands the one argument that it is given after these to
 /// [`compile_worker`].
@@ -54,89 +46,11 @@ impl CompileWorker {
     }
 }
 
-/// What compiling one plugin may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CompileBounds {
-    /// Address space of the process, in bytes.
-    pub memory_bytes: u64,
-    /// CPU time of all its threads, in whole seconds. Twice as much may pass on the clock, and a process that uses none for
-    /// a while (Linux) is taken to hang.
-    pub cpu: Duration,
-    /// Threads that compile; 0 takes half of the cores.
-    pub threads: usize,
-}
-
-impl Default for CompileBounds {
-    fn default() -> Self {
-        Self {
-            memory_bytes: limits::COMPILE_MEMORY_BYTES_DEFAULT,
-            cpu: limits::COMPILE_CPU_DEFAULT,
-            threads: 0,
-        }
-    }
-}
-
-/// Why there is no compiled code.
-#[derive(Debug, Clone)]
-pub(crate) struct Fault {
-    pub(crate) why: String,
-    pub(crate) blame: Blame,
-}
-
-/// Who can mend a fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blame {
-    /// Whoever made the file.
-    File,
-    /// The same, or the operator, who set the bounds.
-    Bounds,
-    /// Nothing in the file was the reason: the next try may go better.
-    Circumstances,
-    /// Nobody: it takes a seat in that lane.
-    Turn(Lane),
-}
-
-impl From<String> for Fault {
-    fn from(why: String) -> Self {
-        Self {
-            why,
-            blame: Blame::File,
-        }
-    }
-}
-
-impl Fault {
-    pub(crate) fn passing(why: String) -> Self {
-        Self {
-            why,
-            blame: Blame::Circumstances,
-        }
-    }
-
-    /// Compiling it takes a seat.
-    pub(crate) fn takes_turn(lane: Lane) -> Self {
-        Self {
-            why: "it is not compiled yet".to_owned(),
-            blame: Blame::Turn(lane),
-        }
-    }
-
-    fn of_bounds(why: String) -> Self {
-        Self {
-            why,
-            blame: Blame::Bounds,
-        }
-    }
-
-    pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
-        let why = chain(error);
-        format!("the file is not valid WebAssembly for this host: {why}").into()
-    }
-}
-
-/// What a worker is told on its command line, as `off,module,2147483648,120,1`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a worker is told on its command line, as `off,module,2147483648,120,1,here`, or at the end
+/// `…,edge,aarch64-unknown-linux-musl` when it is for another machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Order {
+    made: Made,
     metering: Metering,
     format: Format,
     memory_bytes: u64,
@@ -149,65 +63,28 @@ const MAGIC: &[u8; 8] = b"STEPWLC1";
 /// Magic, whether it is code (0) or a complaint (1), the engine's hash, the length, the SHA-256.
 const HEAD_BYTES: usize = 8 + 1 + 8 + 8 + 32;
 
-/// What distinguishes engines that do not understand each other's code.
-pub(crate) fn engine_hash(engine: &Engine) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// Compiles in this process.
-pub(crate) fn precompile(
-    engine: &Engine,
-    format: Format,
-    wasm: &[u8],
-) -> wasmtime::Result<Vec<u8>> {
-    match format {
-        Format::Component => engine.precompile_component(wasm),
-        Format::Module => engine.precompile_module(wasm),
-    }
-}
-
-impl Compiler {
-    /// The code of a plugin for an engine. Blocks.
-    pub(crate) fn compile(
+impl CompileWorker {
+    /// The code of a plugin for an engine that is configured as `made` says. Blocks.
+    pub(super) fn code(
         &self,
         engine: &Engine,
-        metering: Metering,
-        format: Format,
-        wasm: &[u8],
+        made: &Made,
+        job: &Job<'_>,
         leave: &mut Leave<'_>,
     ) -> Result<Vec<u8>, Fault> {
-        if matches!(leave, Leave::Stored) {
-            return Err(Fault::takes_turn(Lane::Short));
-        }
-        match self {
-            Self::InProcess => {
-                precompile(engine, format, wasm).map_err(|error| Fault::invalid(&error))
-            }
-            Self::Worker(worker) => {
-                let answer = worker.ask(metering, format, wasm, leave)?;
-                open(answer, engine_hash(engine))
-            }
-        }
+        let answer = self.ask(made, job, leave)?;
+        open(answer, engine_hash(engine))
     }
-}
 
-impl CompileWorker {
-    fn ask(
-        &self,
-        metering: Metering,
-        format: Format,
-        wasm: &[u8],
-        leave: &mut Leave<'_>,
-    ) -> Result<Vec<u8>, Fault> {
+    fn ask(&self, made: &Made, job: &Job<'_>, leave: &mut Leave<'_>) -> Result<Vec<u8>, Fault> {
         let threads = match self.bounds.threads {
             0 => std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1)),
             threads => threads,
         };
         let order = Order {
-            metering,
-            format,
+            made: made.clone(),
+            metering: job.metering,
+            format: job.format,
             memory_bytes: self.bounds.memory_bytes,
             cpu_s: self.bounds.cpu.as_secs().max(1),
             threads,
@@ -224,7 +101,7 @@ impl CompileWorker {
             look_every: limits::COMPILE_LOOK_EVERY,
             answer_bytes_max: self.bounds.memory_bytes,
         };
-        let said = talk(child, wasm, &patience, &mut || leave.goes_on());
+        let said = talk(child, job.wasm, &patience, &mut || leave.goes_on());
         let said = said.map_err(|error| {
             Fault::passing(format!(
                 "the process that compiles plugins was lost: {error}"
@@ -275,7 +152,7 @@ impl CompileWorker {
         if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
             use rustix::process::Signal;
             if signal == Signal::XCPU.as_raw() {
-                return Fault::of_bounds(format!(
+                return of_bounds(format!(
                     "compiling it takes more than {} s of CPU time, the bound of one compilation; make the module \
                      smaller, or raise the bound (--compile-cpu)",
                     bounds.cpu.as_secs()
@@ -304,10 +181,17 @@ impl CompileWorker {
 
     fn too_much_memory(&self) -> Fault {
         let mib = self.bounds.memory_bytes >> 20;
-        Fault::of_bounds(format!(
+        of_bounds(format!(
             "compiling it takes more than {mib} MiB of memory, the bound of one compilation; make the module smaller, or \
              raise the bound (--compile-memory)"
         ))
+    }
+}
+
+fn of_bounds(why: String) -> Fault {
+    Fault {
+        why,
+        blame: Blame::Bounds,
     }
 }
 
@@ -367,7 +251,11 @@ impl std::fmt::Display for Order {
             threads,
             ..
         } = self;
-        write!(f, "{metering},{format},{memory_bytes},{cpu_s},{threads}")
+        write!(f, "{metering},{format},{memory_bytes},{cpu_s},{threads},")?;
+        match &self.made {
+            Made::Here => f.write_str("here"),
+            Made::Ahead(ahead) => write!(f, "{},{}", ahead.profile, ahead.target),
+        }
     }
 }
 
@@ -376,10 +264,18 @@ impl std::str::FromStr for Order {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let parts: Vec<&str> = text.split(',').collect();
-        let [metering, format, memory_bytes, cpu_s, threads] = parts.as_slice() else {
+        let [metering, format, memory_bytes, cpu_s, threads, made @ ..] = parts.as_slice() else {
             return Err(());
         };
         Ok(Self {
+            made: match made {
+                ["here"] => Made::Here,
+                [profile, target] => Made::Ahead(Ahead {
+                    profile: Profile::named(profile).ok_or(())?,
+                    target: (*target).to_owned(),
+                }),
+                _ => return Err(()),
+            },
             metering: match *metering {
                 "off" => Metering::Off,
                 "fuel" => Metering::Fuel,
@@ -448,10 +344,8 @@ fn answer(order: &Order) -> std::io::Result<()> {
     let mut wasm = Vec::new();
     let stdin = std::io::stdin().lock();
     stdin.take(limits::WASM_BYTES_MAX).read_to_end(&mut wasm)?;
-    // Without instances: the engine's code is the same, and its address space is not reserved.
-    let mut config = config(order.metering, 0, limits::MEMORY_BYTES_MAX);
-    config.parallel_compilation(order.threads > 1);
-    let engine = Engine::new(&config).map_err(|error| std::io::Error::other(chain(&error)))?;
+    let engine = engine_for(order.metering, &order.made, order.threads > 1)
+        .map_err(|error| std::io::Error::other(chain(&error)))?;
     let compiled = precompile(&engine, order.format, &wasm);
     let compiled = compiled.map_err(|error| Fault::invalid(&error).why);
     let answer = seal(engine_hash(&engine), compiled);
@@ -460,22 +354,22 @@ fn answer(order: &Order) -> std::io::Result<()> {
     stdout.flush()
 }
 
-/// The name of an entry of the cache: whose code it is, and for which engine.
-pub(crate) fn key(engine: &Engine, sha256: &str) -> String {
-    format!("{sha256}-{:016x}", engine_hash(engine))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn orders_are_read_as_they_are_written() {
-        for (metering, format) in [
-            (Metering::Off, Format::Module),
-            (Metering::Fuel, Format::Component),
+        let ahead = Made::Ahead(Ahead {
+            profile: Profile::Edge,
+            target: "aarch64-unknown-linux-musl".to_owned(),
+        });
+        for (metering, format, made) in [
+            (Metering::Off, Format::Module, Made::Here),
+            (Metering::Fuel, Format::Component, ahead),
         ] {
             let order = Order {
+                made,
                 metering,
                 format,
                 memory_bytes: 1 << 31,
@@ -486,10 +380,12 @@ mod tests {
         }
         for text in [
             "",
-            "off,module,1,1",
-            "on,module,1,1,1",
-            "off,module,x,1,1",
-            "off,module,1,1,1,1",
+            "off,module,1,1,1",
+            "on,module,1,1,1,here",
+            "off,module,x,1,1,here",
+            "off,module,1,1,1,there",
+            "off,module,1,1,1,small,x86_64-unknown-linux-gnu",
+            "off,module,1,1,1,edge,x86_64-unknown-linux-gnu,1",
         ] {
             assert_eq!(text.parse::<Order>(), Err(()), "{text}");
         }

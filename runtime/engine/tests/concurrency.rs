@@ -1,0 +1,643 @@
+//! Concurrency limits: who has a place, who waits, who is refused; in memory and over a restart on a real directory.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
+
+use stepwell_engine::{
+    Caller, Code, CreateMachine, Engine, Error, Execution, MachineKind, MachineSettings, Options,
+    PageRequest, PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
+};
+use stepwell_interp::OnCrash;
+use tokio::sync::Semaphore;
+
+/// A slow machine gets there in minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+const WORKS: &str =
+    r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:work","End":true}}}"#;
+
+/// Ends a call for each permit; fails where the input says so. Tells how many ran at a time.
+struct Works {
+    permits: Semaphore,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Default)]
+struct Seen {
+    running: BTreeMap<String, usize>,
+    most: usize,
+    most_of_input: usize,
+    begun: Vec<String>,
+}
+
+impl Works {
+    fn new(permits: usize) -> Arc<Works> {
+        Arc::new(Works {
+            permits: Semaphore::new(permits),
+            seen: Mutex::default(),
+        })
+    }
+
+    fn enters(&self, input: &str) {
+        let mut seen = self.seen.lock().unwrap();
+        seen.begun.push(input.to_owned());
+        let of_input = seen.running.entry(input.to_owned()).or_default();
+        *of_input += 1;
+        let of_input = *of_input;
+        seen.most_of_input = seen.most_of_input.max(of_input);
+        seen.most = seen.most.max(seen.running.values().sum());
+    }
+
+    fn leaves(&self, input: &str) {
+        *self.seen.lock().unwrap().running.get_mut(input).unwrap() -= 1;
+    }
+
+    fn begun(&self) -> Vec<String> {
+        self.seen.lock().unwrap().begun.clone()
+    }
+
+    fn most(&self) -> (usize, usize) {
+        let seen = self.seen.lock().unwrap();
+        (seen.most, seen.most_of_input)
+    }
+}
+
+/// The runner of one engine.
+struct Runner(Arc<Works>);
+
+/// Counts a call for as long as it lives.
+struct Running(Arc<Works>, String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.leaves(&self.1);
+    }
+}
+
+impl TaskRunner for Runner {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        let works = self.0.clone();
+        call.signals.started("1");
+        Box::pin(async move {
+            if let Some(permit) = call.permit {
+                permit.await.expect("the engine lets it begin");
+            }
+            let input = call.input.to_string();
+            works.enters(&input);
+            let _running = Running(works.clone(), input.clone());
+            works.permits.acquire().await.unwrap().forget();
+            if input.contains("fail") {
+                return PluginEnd::Failed {
+                    error: "Wrong".into(),
+                    cause: "it was to fail".into(),
+                };
+            }
+            PluginEnd::Succeeded {
+                output: call.input,
+                log: None,
+            }
+        })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+fn open(store: Store, works: &Arc<Works>) -> Engine {
+    let options = Options {
+        store,
+        raised_limits: false,
+        take_up: true,
+        shards: 3,
+        storage: None,
+        connections: Default::default(),
+        services: Default::default(),
+        observer: None,
+    };
+    Engine::open(options, Arc::new(Runner(works.clone()))).expect("the store is free")
+}
+
+fn caller() -> &'static Caller {
+    static CALLER: LazyLock<Caller> = LazyLock::new(|| Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    });
+    &CALLER
+}
+
+fn owned(tags: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
+    tags.iter().map(owned).collect()
+}
+
+fn machine(
+    name: &str,
+    definition: &str,
+    kind: MachineKind,
+    tags: &[(&str, &str)],
+) -> CreateMachine {
+    CreateMachine {
+        name: name.into(),
+        definition: definition.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind,
+        settings: MachineSettings::default(),
+        tags: owned(tags),
+        publish: None,
+    }
+}
+
+/// An engine with one state machine that has these tags.
+struct Rig {
+    engine: Engine,
+    machine: String,
+    works: Arc<Works>,
+}
+
+impl Rig {
+    async fn new(store: Store, permits: usize, kind: MachineKind, tags: &[(&str, &str)]) -> Rig {
+        Rig::of(store, permits, WORKS, kind, tags).await
+    }
+
+    async fn of(
+        store: Store,
+        permits: usize,
+        definition: &str,
+        kind: MachineKind,
+        tags: &[(&str, &str)],
+    ) -> Rig {
+        let works = Works::new(permits);
+        let engine = open(store, &works);
+        let machine = machine("limited", definition, kind, tags);
+        let created = engine.create_machine(caller(), machine).await.unwrap();
+        Rig {
+            engine,
+            machine: created.machine.arn.to_string(),
+            works,
+        }
+    }
+
+    fn request(&self, name: Option<&str>, input: &str) -> StartRequest {
+        StartRequest {
+            machine_arn: self.machine.clone(),
+            name: name.map(str::to_owned),
+            input: Some(input.to_owned()),
+            trace_header: None,
+        }
+    }
+
+    async fn try_start(&self, name: &str, input: &str) -> Result<StartedExecution, Error> {
+        let request = self.request(Some(name), input);
+        self.engine.start(caller(), request).await
+    }
+
+    async fn start(&self, name: &str, input: &str) -> Arc<str> {
+        self.try_start(name, input).await.unwrap().execution_arn
+    }
+
+    async fn describe(&self, arn: &str) -> Execution {
+        self.engine.execution(caller(), arn).await.unwrap()
+    }
+
+    async fn ended(&self, arn: &str) -> Execution {
+        let waited = self.engine.wait(caller(), arn);
+        tokio::time::timeout(PATIENCE, waited)
+            .await
+            .unwrap()
+            .unwrap()
+    }
+
+    /// Until so many wait and so many have a place.
+    async fn comes_to(&self, waiting: u64, running: u64) {
+        let so = || {
+            let lines = self.engine.lines();
+            lines
+                .first()
+                .is_some_and(|line| (line.waiting, line.running) == (waiting, running))
+        };
+        self.until(so, &format!("{waiting} wait, {running} run"))
+            .await;
+    }
+
+    /// Until so many calls have begun since the engine was opened.
+    async fn begins(&self, calls: usize) {
+        let so = || self.works.begun().len() >= calls;
+        self.until(so, &format!("{calls} calls")).await;
+    }
+
+    async fn until(&self, so: impl Fn() -> bool, what: &str) {
+        let wait = async {
+            while !so() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        assert!(waited.is_ok(), "{what}: {:?}", self.engine.lines());
+    }
+
+    async fn tag(&self, tags: &[(&str, &str)]) {
+        let tagged = self.engine.tag(caller(), &self.machine, owned(tags)).await;
+        tagged.unwrap();
+    }
+}
+
+fn run(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(test);
+}
+
+/// In memory and on a directory.
+fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::Directory(directory.path().join("data"));
+    vec![(Store::Memory, None), (store, Some(directory))]
+}
+
+fn at(directory: &Path) -> Store {
+    Store::Directory(directory.to_owned())
+}
+
+fn refusal<T>(result: Result<T, Error>) -> (Code, String) {
+    match result {
+        Err(Error::Rejected { code, message }) => (code, message),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("it was let through"),
+    }
+}
+
+#[test]
+fn what_exceeds_waits_in_order_and_tells_its_position() {
+    for (store, _directory) in stores() {
+        run(async {
+            let tags = [("stepwell:concurrency", "2")];
+            let rig = Rig::new(store, 0, MachineKind::Standard, &tags).await;
+            let mut started = Vec::new();
+            for n in 0_u64..6 {
+                started.push(rig.start(&format!("e{n}"), &n.to_string()).await);
+                rig.comes_to(n.saturating_sub(1), u64::min(n + 1, 2)).await;
+            }
+            rig.begins(2).await;
+            for (n, arn) in started.iter().enumerate() {
+                let told = rig.describe(arn).await;
+                assert_eq!(told.status, Status::Running);
+                let position = told
+                    .waiting
+                    .as_ref()
+                    .map(|waiting| waiting.position.unwrap());
+                let expected = (n >= 2).then(|| n as u64 - 1);
+                assert_eq!(position, expected, "{n}");
+                if let Some(waiting) = told.waiting {
+                    assert_eq!((waiting.of, waiting.since), (Some(4), told.started_at));
+                }
+            }
+            let page = PageRequest::default();
+            let listed = rig.engine.executions(caller(), &rig.machine, None, page);
+            let listed = listed.await.unwrap().items;
+            let waiting = listed.iter().filter(|item| item.waiting.is_some()).count();
+            assert_eq!(waiting, 4);
+            // One that waits has begun, and done nothing.
+            let page = PageRequest::default();
+            let history = rig.engine.history(caller(), &started[5], false, page);
+            assert_eq!(history.await.unwrap().items.len(), 1);
+
+            rig.works.permits.add_permits(6);
+            for arn in &started {
+                let ended = rig.ended(arn).await;
+                assert_eq!(ended.status, Status::Succeeded);
+                assert_eq!(ended.waiting, None);
+            }
+            rig.comes_to(0, 0).await;
+            assert_eq!(rig.works.most().0, 2);
+            let mut begun = rig.works.begun();
+            assert_eq!(begun.len(), 6);
+            begun[2..].sort();
+            assert_eq!(begun[2..], ["2", "3", "4", "5"]);
+            rig.engine.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn keys_have_their_own_limit_and_take_turns() {
+    run(async {
+        let tags = [
+            ("stepwell:concurrency-key", "{% $states.input %}"),
+            ("stepwell:concurrency-per-key", "1"),
+        ];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let mut started = Vec::new();
+        for (n, input) in [r#""a""#, r#""a""#, r#""a""#, r#""b""#].iter().enumerate() {
+            started.push(rig.start(&format!("e{n}"), input).await);
+        }
+        rig.comes_to(2, 2).await;
+        rig.begins(2).await;
+        let told = rig.describe(&started[2]).await.waiting.unwrap();
+        assert_eq!(told.key.as_deref(), Some("a"));
+        rig.works.permits.add_permits(4);
+        for arn in &started {
+            assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
+        }
+        rig.comes_to(0, 0).await;
+        let (most, of_key) = rig.works.most();
+        assert!(most <= 2 && of_key == 1, "{most} {of_key}");
+        // An input that has no key starts nothing.
+        rig.tag(&[("stepwell:concurrency-key", "{% $states.input.customer %}")])
+            .await;
+        let (code, why) = refusal(rig.try_start("e9", "{}").await);
+        assert_eq!(code, Code::InvalidExecutionInput);
+        assert!(why.contains("$states.input.customer"), "{why}");
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn what_exceeds_is_refused_where_tags_say_so() {
+    run(async {
+        let tags = [
+            ("stepwell:concurrency", "2"),
+            ("stepwell:concurrency-mode", "refuse"),
+        ];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let first = rig.start("e0", "0").await;
+        let second = rig.start("e1", "1").await;
+        let (code, why) = refusal(rig.try_start("e2", "2").await);
+        assert_eq!(code, Code::ThrottlingException);
+        assert!(why.contains("`stepwell:concurrency`"), "{why}");
+        // The same start again is none.
+        assert_eq!(rig.start("e0", "0").await, first);
+        rig.begins(2).await;
+        rig.comes_to(0, 2).await;
+        rig.works.permits.add_permits(1);
+        rig.comes_to(0, 1).await;
+        let third = rig.start("e2", "2").await;
+        refusal(rig.try_start("e3", "3").await);
+        rig.works.permits.add_permits(2);
+        for arn in [first, second, third] {
+            assert_eq!(rig.ended(&arn).await.status, Status::Succeeded);
+        }
+        rig.comes_to(0, 0).await;
+        assert_eq!(rig.works.most().0, 2);
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn limits_change_while_executions_wait() {
+    run(async {
+        let tags = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let mut started = Vec::new();
+        for n in 0..5 {
+            started.push(rig.start(&format!("e{n}"), "1").await);
+        }
+        rig.comes_to(4, 1).await;
+        rig.tag(&[("stepwell:concurrency", "3")]).await;
+        rig.comes_to(2, 3).await;
+        // Fewer than have a place: nobody loses one.
+        rig.tag(&[("stepwell:concurrency", "1")]).await;
+        rig.begins(3).await;
+        rig.comes_to(2, 3).await;
+        let untag = ["stepwell:concurrency".to_owned()];
+        let untagged = rig.engine.untag(caller(), &rig.machine, &untag).await;
+        untagged.unwrap();
+        rig.comes_to(0, 5).await;
+        rig.works.permits.add_permits(6);
+        // Without a limit nobody stands in the line any more.
+        started.push(rig.start("free", "1").await);
+        for arn in &started {
+            assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
+        }
+        rig.comes_to(0, 0).await;
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn who_waits_can_be_stopped_and_times_out() {
+    run(async {
+        let definition = r#"{"StartAt":"A","TimeoutSeconds":2,"States":{"A":{"Type":"Task","Resource":"wasm:work","End":true}}}"#;
+        let tags = [("stepwell:concurrency", "1")];
+        let kind = MachineKind::Standard;
+        let rig = Rig::of(Store::Memory, 0, definition, kind, &tags).await;
+        let runs = rig.start("e0", "0").await;
+        rig.comes_to(0, 1).await;
+        let stopped = rig.start("e1", "1").await;
+        let waits = rig.start("e2", "2").await;
+        rig.comes_to(2, 1).await;
+        let stop = rig
+            .engine
+            .stop(caller(), &stopped, Some("Enough".into()), None);
+        stop.await.unwrap();
+        let told = rig.describe(&stopped).await;
+        assert_eq!((told.status, told.waiting), (Status::Aborted, None));
+        assert_eq!(told.error.as_deref(), Some("Enough"));
+        let page = PageRequest::default();
+        let history = rig.engine.history(caller(), &stopped, false, page).await;
+        assert_eq!(history.unwrap().items.len(), 2);
+        // Their time counts from their start, also while they wait.
+        assert_eq!(rig.ended(&waits).await.status, Status::TimedOut);
+        assert_eq!(rig.ended(&runs).await.status, Status::TimedOut);
+        rig.comes_to(0, 0).await;
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn places_are_given_back_however_executions_end() {
+    run(async {
+        let tags = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let fails = rig.start("e0", r#""fail""#).await;
+        rig.begins(1).await;
+        rig.works.permits.add_permits(1);
+        assert_eq!(rig.ended(&fails).await.status, Status::Failed);
+        rig.comes_to(0, 0).await;
+        let aborted = rig.start("e1", "1").await;
+        rig.begins(2).await;
+        rig.engine
+            .stop(caller(), &aborted, None, None)
+            .await
+            .unwrap();
+        rig.comes_to(0, 0).await;
+        // A redrive takes a place, and waits for none.
+        let runs = rig.start("e2", "2").await;
+        rig.comes_to(0, 1).await;
+        rig.engine.redrive(caller(), &aborted, None).await.unwrap();
+        rig.comes_to(0, 2).await;
+        let last = rig.start("e3", "3").await;
+        rig.comes_to(1, 2).await;
+        rig.works.permits.add_permits(3);
+        for arn in [&runs, &aborted, &last] {
+            assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
+        }
+        rig.comes_to(0, 0).await;
+        // A deleted state machine stops those that run and those that wait.
+        let runs = rig.start("e4", "4").await;
+        let waits = rig.start("e5", "5").await;
+        rig.comes_to(1, 1).await;
+        rig.engine
+            .delete_machine(caller(), &rig.machine)
+            .await
+            .unwrap();
+        for arn in [&runs, &waits] {
+            assert_eq!(rig.ended(arn).await.status, Status::Aborted);
+        }
+        rig.comes_to(0, 0).await;
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn express_executions_wait_or_are_refused() {
+    run(async {
+        let tags = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Express, &tags).await;
+        rig.start("e0", "0").await;
+        rig.comes_to(0, 1).await;
+        rig.start("e1", "1").await;
+        rig.comes_to(1, 1).await;
+        // One that somebody waits for cannot wait itself.
+        let sync = rig
+            .engine
+            .start_sync(caller(), rig.request(None, "2"))
+            .await;
+        let (code, why) = refusal(sync);
+        assert_eq!(code, Code::ThrottlingException);
+        assert!(why.contains("do not wait"), "{why}");
+        rig.works.permits.add_permits(2);
+        rig.comes_to(0, 0).await;
+        rig.works.permits.add_permits(1);
+        let sync = rig
+            .engine
+            .start_sync(caller(), rig.request(None, "2"))
+            .await;
+        assert_eq!(sync.unwrap().execution.status, Status::Succeeded);
+        rig.comes_to(0, 0).await;
+        // While it runs it has the place, and who waits for that gets it.
+        let (engine, request) = (rig.engine.clone(), rig.request(None, "3"));
+        let sync = tokio::spawn(async move { engine.start_sync(caller(), request).await });
+        rig.comes_to(0, 1).await;
+        rig.start("e4", "4").await;
+        rig.comes_to(1, 1).await;
+        rig.works.permits.add_permits(2);
+        assert_eq!(
+            sync.await.unwrap().unwrap().execution.status,
+            Status::Succeeded
+        );
+        rig.comes_to(0, 0).await;
+        assert_eq!(rig.works.most().0, 1);
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_line_outlives_the_process() {
+    for kind in [MachineKind::Standard, MachineKind::Express] {
+        let directory = tempfile::tempdir().unwrap();
+        let tags = [("stepwell:concurrency", "2")];
+        let (machine, started) = {
+            let mut kept = (String::new(), Vec::new());
+            run(async {
+                let rig = Rig::new(at(directory.path()), 0, kind, &tags).await;
+                for n in 0..7 {
+                    kept.1.push(rig.start(&format!("e{n}"), "1").await);
+                }
+                rig.comes_to(5, 2).await;
+                rig.begins(2).await;
+                rig.engine.shutdown().await;
+                kept.0 = rig.machine;
+            });
+            kept
+        };
+        run(async {
+            let works = Works::new(0);
+            let engine = open(at(directory.path()), &works);
+            let rig = Rig {
+                engine,
+                machine,
+                works,
+            };
+            rig.comes_to(5, 2).await;
+            rig.begins(2).await;
+            rig.works.permits.add_permits(7);
+            if kind == MachineKind::Standard {
+                for arn in &started {
+                    assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
+                }
+            }
+            rig.comes_to(0, 0).await;
+            assert_eq!(rig.works.begun().len(), 7);
+            assert_eq!(rig.works.most().0, 2);
+            rig.engine.shutdown().await;
+        });
+    }
+}
+
+#[test]
+fn wrong_tags_are_refused() {
+    run(async {
+        let tags = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let wrong = [("stepwell:concurrency", "none")];
+        let created = machine("other", WORKS, MachineKind::Standard, &wrong);
+        let (code, why) = refusal(rig.engine.create_machine(caller(), created).await);
+        assert_eq!(code, Code::ValidationException);
+        assert!(why.contains("'none'"), "{why}");
+        let per_key = owned(&[("stepwell:concurrency-per-key", "1")]);
+        let tagged = rig.engine.tag(caller(), &rig.machine, per_key).await;
+        assert!(refusal(tagged).1.contains("stepwell:concurrency-key"));
+        // What was refused is not kept.
+        let kept = rig.engine.tags(caller(), &rig.machine).await.unwrap();
+        assert_eq!(kept, owned(&tags));
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn children_stand_in_the_line_of_their_machine() {
+    run(async {
+        let tags = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let parent = format!(
+            r#"{{"StartAt":"A","States":{{"A":{{"Type":"Task","Resource":"arn:aws:states:::states:startExecution.sync:2",
+            "Parameters":{{"StateMachineArn":"{}","Input":{{"a":1}}}},"End":true}}}}}}"#,
+            rig.machine
+        );
+        let parent = machine("parent", &parent, MachineKind::Standard, &[]);
+        let parent = rig.engine.create_machine(caller(), parent).await.unwrap();
+        let mut parents = Vec::new();
+        for _ in 0..3 {
+            let request = StartRequest {
+                machine_arn: parent.machine.arn.to_string(),
+                name: None,
+                input: None,
+                trace_header: None,
+            };
+            let started = rig.engine.start(caller(), request).await.unwrap();
+            parents.push(started.execution_arn);
+        }
+        rig.comes_to(2, 1).await;
+        // A child that waits ends with its parent.
+        let stop = rig.engine.stop(caller(), &parents[0], None, None);
+        stop.await.unwrap();
+        rig.works.permits.add_permits(3);
+        for arn in &parents[1..] {
+            assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
+        }
+        rig.comes_to(0, 0).await;
+        assert_eq!(rig.works.most().0, 1);
+        rig.engine.shutdown().await;
+    });
+}

@@ -1,0 +1,477 @@
+//! Forks on a real directory and in memory: what was done is not done again, what is changed counts, the next life goes on
+//! with them, and usage is what they did themselves.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use stepwell_engine::{
+    Caller, Code, CreateMachine, Engine, Error, Execution, ForkRequest, ForkedExecution,
+    MachineKind, MachineSettings, Meter, Options, PageRequest, PluginCall, PluginEnd, StartRequest,
+    Status, Store, TaskRunner, UpdateMachine,
+};
+use stepwell_interp::{OnCrash, event_type};
+
+/// After this a directory that is still held is a defect.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// `broken` fails, `hang` does not end, every other plugin gives back its input. Notes who was called.
+#[derive(Default)]
+struct Plugins {
+    called: Mutex<Vec<String>>,
+}
+
+impl Plugins {
+    fn called(&self) -> Vec<String> {
+        std::mem::take(&mut self.called.lock().unwrap())
+    }
+}
+
+impl TaskRunner for Plugins {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        self.called.lock().unwrap().push(call.plugin.to_string());
+        call.signals.started("1");
+        Box::pin(async move {
+            match &*call.plugin {
+                "broken" => PluginEnd::Missing {
+                    cause: "it is broken".to_owned(),
+                },
+                "hang" => std::future::pending().await,
+                _ => PluginEnd::Succeeded {
+                    output: call.input,
+                    log: None,
+                },
+            }
+        })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+fn open(store: Store, plugins: &Arc<Plugins>) -> Engine {
+    let begun = Instant::now();
+    loop {
+        let options = Options {
+            store: store.clone(),
+            raised_limits: false,
+            take_up: true,
+            shards: 2,
+            storage: None,
+            connections: Default::default(),
+            services: Default::default(),
+            observer: None,
+        };
+        // An engine that was dropped holds its directory until its threads have ended.
+        match Engine::open(options, plugins.clone()) {
+            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+fn at(directory: &Path) -> Store {
+    Store::Directory(directory.to_owned())
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    }
+}
+
+/// First, then a second task by that plugin, then a last one.
+fn three(second: &str) -> String {
+    let task = |plugin: &str, then: &str| {
+        format!(r#"{{"Type":"Task","Resource":"wasm:{plugin}",{then}}}"#)
+    };
+    format!(
+        r#"{{"StartAt":"First","States":{{"First":{},"Second":{},"Last":{}}}}}"#,
+        task("one", r#""Assign":{"rate":2},"Next":"Second""#),
+        task(second, r#""Next":"Last""#),
+        task("last", r#""End":true"#),
+    )
+}
+
+async fn create(engine: &Engine, name: &str, definition: &str, kind: MachineKind) -> String {
+    let request = CreateMachine {
+        name: name.into(),
+        definition: definition.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    };
+    let changed = engine.create_machine(&caller(), request).await;
+    changed.unwrap().machine.arn.to_string()
+}
+
+async fn start(engine: &Engine, machine: &str) -> String {
+    let request = StartRequest {
+        machine_arn: machine.to_owned(),
+        name: Some("origin".to_owned()),
+        input: Some(r#"{"n":1}"#.to_owned()),
+        trace_header: None,
+    };
+    let started = engine.start(&caller(), request).await.unwrap();
+    started.execution_arn.to_string()
+}
+
+fn fork_of(origin: &str) -> ForkRequest {
+    ForkRequest {
+        execution_arn: origin.to_owned(),
+        name: Some("fork".to_owned()),
+        ..ForkRequest::default()
+    }
+}
+
+async fn fork(engine: &Engine, request: ForkRequest) -> Result<ForkedExecution, Error> {
+    engine.fork(&caller(), request).await
+}
+
+async fn ended(engine: &Engine, arn: &str) -> Execution {
+    engine.wait(&caller(), arn).await.unwrap()
+}
+
+async fn types(engine: &Engine, arn: &str) -> Vec<&'static str> {
+    let page = engine
+        .history(&caller(), arn, false, PageRequest::default())
+        .await;
+    let entries = page.unwrap().items;
+    for (entry, id) in entries.iter().zip(1..) {
+        assert_eq!(entry.id, id);
+        assert!(entry.event.previous < id);
+    }
+    let types = entries
+        .iter()
+        .filter_map(|entry| event_type(&entry.event.what));
+    types.collect()
+}
+
+fn why(refused: Result<ForkedExecution, Error>) -> (Code, String) {
+    match refused.unwrap_err() {
+        Error::Rejected { code, message } => (code, message),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_mended_definition_goes_on_from_before_the_failure() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let machine = create(&engine, "m", &three("broken"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    assert_eq!(ended(&engine, &origin).await.status, Status::Failed);
+    assert_eq!(plugins.called(), ["one", "broken"]);
+
+    // With the definition that it ran it fails again, and calls only what failed.
+    let same = fork(&engine, fork_of(&origin)).await.unwrap();
+    assert_eq!(
+        ended(&engine, &same.execution_arn).await.status,
+        Status::Failed
+    );
+    assert_eq!(plugins.called(), ["broken"]);
+
+    // With the machine's present one.
+    let update = UpdateMachine {
+        definition: Some(three("two")),
+        ..UpdateMachine::default()
+    };
+    engine
+        .update_machine(&caller(), &machine, update)
+        .await
+        .unwrap();
+    let request = ForkRequest {
+        name: Some("present".to_owned()),
+        machine_arn: Some(machine.clone()),
+        ..fork_of(&origin)
+    };
+    let present = fork(&engine, request).await.unwrap();
+    let described = ended(&engine, &present.execution_arn).await;
+    assert_eq!(described.status, Status::Succeeded);
+    assert_eq!(described.input.to_json(), r#"{"n":1}"#);
+    let from = described.forked_from.unwrap();
+    assert_eq!(
+        (&*from.execution_arn, from.event),
+        (&*origin, present.event_id)
+    );
+    assert_eq!(plugins.called(), ["two", "last"]);
+    let (before, after) = (
+        types(&engine, &origin).await,
+        types(&engine, &present.execution_arn).await,
+    );
+    let shared = usize::try_from(present.event_id).unwrap();
+    assert_eq!(after[..shared], before[..shared]);
+    assert_eq!(after.last(), Some(&"ExecutionSucceeded"));
+
+    // And with one that the caller gives, another input and another value of a variable.
+    let given = r#"{"QueryLanguage":"JSONata","StartAt":"Second","States":{
+        "Second":{"Type":"Pass","Output":"{% {'product': $states.input.n * $rate} %}","End":true}}}"#;
+    let request = ForkRequest {
+        name: Some("given".to_owned()),
+        definition: Some(given.to_owned()),
+        input: Some(r#"{"n":5}"#.to_owned()),
+        variables: Some(r#"{"rate":7}"#.to_owned()),
+        ..fork_of(&origin)
+    };
+    let given_fork = fork(&engine, request).await.unwrap();
+    let described = ended(&engine, &given_fork.execution_arn).await;
+    assert_eq!(described.output.unwrap().to_json(), r#"{"product":35}"#);
+    let run = engine
+        .machine_of_execution(&caller(), &given_fork.execution_arn)
+        .await;
+    assert_eq!(&*run.unwrap().definition, given);
+    assert!(plugins.called().is_empty());
+    // The machine's own stays what it is.
+    let kept = engine.machine(&caller(), &machine).await.unwrap();
+    assert_eq!(&*kept.definition, three("two"));
+}
+
+#[tokio::test]
+async fn from_within_a_state_its_work_is_not_done_again() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let shaped = |path: &str| {
+        format!(
+            r#"{{"StartAt":"A","States":{{"A":{{"Type":"Task","Resource":"wasm:one","OutputPath":"{path}","End":true}}}}}}"#
+        )
+    };
+    let machine = create(&engine, "m", &shaped("$.absent"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    assert_eq!(ended(&engine, &origin).await.status, Status::Failed);
+    assert_eq!(plugins.called(), ["one"]);
+    let succeeded = types(&engine, &origin).await;
+    let at = succeeded
+        .iter()
+        .position(|name| *name == "TaskSucceeded" || *name == "LambdaFunctionSucceeded");
+    let request = ForkRequest {
+        event_id: at.map(|at| at as u64 + 1),
+        definition: Some(shaped("$.n")),
+        ..fork_of(&origin)
+    };
+    let forked = fork(&engine, request).await.unwrap();
+    let described = ended(&engine, &forked.execution_arn).await;
+    assert_eq!(described.output.unwrap().to_json(), "1");
+    assert!(plugins.called().is_empty());
+}
+
+#[tokio::test]
+async fn a_point_amid_work_is_refused_with_the_reason() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let definition = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"Both"},
+        "Both":{"Type":"Parallel","End":true,"Branches":[
+            {"StartAt":"Left","States":{"Left":{"Type":"Pass","End":true}}},
+            {"StartAt":"Right","States":{"Right":{"Type":"Task","Resource":"wasm:hang","End":true}}}]}}}"#;
+    let machine = create(&engine, "m", definition, MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    // Its task is in flight when its schedule is durable, and that is when its start was answered.
+    let names = types(&engine, &origin).await;
+    let scheduled = names
+        .iter()
+        .position(|name| name.ends_with("Scheduled"))
+        .unwrap() as u64
+        + 1;
+    let request = ForkRequest {
+        event_id: Some(scheduled),
+        ..fork_of(&origin)
+    };
+    let (code, text) = why(fork(&engine, request).await);
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(
+        text.contains(
+            "a task of the state 'Right' is in flight there; the last one before it is event 3"
+        ),
+        "{text}"
+    );
+    // The left branch has ended and the right one has not begun its work: both go on.
+    let before = ForkRequest {
+        event_id: Some(scheduled - 1),
+        ..fork_of(&origin)
+    };
+    let within = fork(&engine, before.clone()).await.unwrap();
+    assert_eq!(within.event_id, scheduled - 1);
+    // The branches must be those that it is in.
+    let fewer = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"Both"},
+        "Both":{"Type":"Parallel","End":true,"Branches":[
+            {"StartAt":"Right","States":{"Right":{"Type":"Pass","End":true}}}]}}}"#;
+    let request = ForkRequest {
+        definition: Some(fewer.to_owned()),
+        name: None,
+        ..before
+    };
+    let (code, text) = why(fork(&engine, request).await);
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(
+        text.contains("in the state 'Both' with 2 branches, and the definition has 1"),
+        "{text}"
+    );
+    let other = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","Next":"Both"},"Both":{"Type":"Pass","End":true}}}"#;
+    let request = ForkRequest {
+        event_id: Some(4),
+        definition: Some(other.to_owned()),
+        ..fork_of(&origin)
+    };
+    let (_, text) = why(fork(&engine, request).await);
+    assert!(
+        text.contains("'Both', a Parallel state, which is of type Pass"),
+        "{text}"
+    );
+    engine.stop(&caller(), &origin, None, None).await.unwrap();
+    engine
+        .stop(&caller(), &within.execution_arn, None, None)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_next_life_has_the_fork_and_takes_the_same_call_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(at(directory.path()), &plugins);
+    let machine = create(&engine, "m", &three("broken"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    ended(&engine, &origin).await;
+    let request = ForkRequest {
+        definition: Some(three("hang")),
+        ..fork_of(&origin)
+    };
+    let first = fork(&engine, request.clone()).await.unwrap();
+    engine.shutdown().await;
+    drop(engine);
+
+    let engine = open(at(directory.path()), &plugins);
+    let again = fork(&engine, request.clone()).await.unwrap();
+    assert_eq!(again, first);
+    let other = ForkRequest {
+        variables: Some(r#"{"rate":3}"#.to_owned()),
+        ..request
+    };
+    assert_eq!(
+        why(fork(&engine, other).await).0,
+        Code::ExecutionAlreadyExists
+    );
+    // The running fork can be forked itself; its task is another one's.
+    let request = ForkRequest {
+        name: Some("third".to_owned()),
+        definition: Some(three("two")),
+        ..fork_of(&first.execution_arn)
+    };
+    let third = fork(&engine, request).await.unwrap();
+    assert_eq!(third.event_id, first.event_id);
+    let described = ended(&engine, &third.execution_arn).await;
+    assert_eq!(described.status, Status::Succeeded);
+    assert_eq!(
+        described.forked_from.unwrap().execution_arn,
+        first.execution_arn
+    );
+    engine
+        .stop(&caller(), &first.execution_arn, None, None)
+        .await
+        .unwrap();
+    // A fork that ended without success is redriven like any other.
+    let described = engine
+        .execution(&caller(), &first.execution_arn)
+        .await
+        .unwrap();
+    assert_eq!(described.redrivable, stepwell_engine::Redrivable::Yes);
+}
+
+#[tokio::test]
+async fn usage_is_what_a_fork_did_itself() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let machine = create(&engine, "m", &three("broken"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    ended(&engine, &origin).await;
+    let used = async || {
+        let rows = engine.usage(None, (0, u32::MAX), None, 100).await.unwrap();
+        let sum = |meter| rows.iter().map(|(_, used)| used.get(meter)).sum::<u64>();
+        (
+            sum(Meter::Executions),
+            sum(Meter::Transitions),
+            sum(Meter::Ended),
+        )
+    };
+    let before = used().await;
+    let request = ForkRequest {
+        definition: Some(three("two")),
+        ..fork_of(&origin)
+    };
+    let forked = fork(&engine, request).await.unwrap();
+    ended(&engine, &forked.execution_arn).await;
+    let after = used().await;
+    let added = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
+    assert_eq!(
+        added,
+        (1, 2, 1),
+        "one execution, the states Second and Last"
+    );
+}
+
+#[tokio::test]
+async fn children_of_map_runs_are_not_forked() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let definition = r#"{"StartAt":"Each","States":{
+        "Each":{"Type":"Map","ItemsPath":"$.items","Next":"Done","ItemProcessor":{
+            "ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
+            "StartAt":"One","States":{"One":{"Type":"Pass","End":true}}}},
+        "Done":{"Type":"Pass","End":true}}}"#;
+    let machine = create(&engine, "m", definition, MachineKind::Standard).await;
+    let request = StartRequest {
+        machine_arn: machine.clone(),
+        name: Some("origin".to_owned()),
+        input: Some(r#"{"items":[1,2]}"#.to_owned()),
+        trace_header: None,
+    };
+    let origin = engine
+        .start(&caller(), request)
+        .await
+        .unwrap()
+        .execution_arn;
+    assert_eq!(ended(&engine, &origin).await.status, Status::Succeeded);
+    let names = types(&engine, &origin).await;
+    let begun = names
+        .iter()
+        .position(|name| *name == "MapRunStarted")
+        .unwrap() as u64
+        + 1;
+    let request = ForkRequest {
+        event_id: Some(begun),
+        ..fork_of(&origin)
+    };
+    let (code, text) = why(fork(&engine, request).await);
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(text.contains("'Each' has begun a map run"), "{text}");
+    // After the Map state its result is part of the past.
+    let forked = fork(&engine, fork_of(&origin)).await.unwrap();
+    let described = ended(&engine, &forked.execution_arn).await;
+    assert_eq!(described.output.unwrap().to_json(), "[1,2]");
+    let runs = engine
+        .map_runs(&caller(), &origin, PageRequest::default())
+        .await
+        .unwrap();
+    let children = engine
+        .map_run_executions(
+            &caller(),
+            &runs.items[0].arn,
+            Default::default(),
+            PageRequest::default(),
+        )
+        .await
+        .unwrap();
+    let child = children.items[0].arn.to_string();
+    let (code, text) = why(fork(&engine, fork_of(&child)).await);
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(text.contains("a child of a map run"), "{text}");
+}

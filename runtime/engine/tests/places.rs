@@ -1,0 +1,191 @@
+//! The quota of open executions: who takes a place, and who needs none.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use stepwell_engine::{
+    Caller, Code, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
+    PluginEnd, Quotas, StartRequest, StartedExecution, Status, Store, TaskRunner,
+};
+use stepwell_interp::OnCrash;
+
+const ACCOUNT: &str = "111111111111";
+/// A slow machine gets there in minutes.
+const PATIENCE: Duration = Duration::from_secs(300);
+const WAITS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":9999,"End":true}}}"#;
+const FAILS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail","Error":"E"}}}"#;
+
+struct NoPlugins;
+
+impl TaskRunner for NoPlugins {
+    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+/// A tenant with one place, on an engine in memory.
+struct World {
+    engine: Engine,
+    caller: Caller,
+}
+
+impl World {
+    async fn new() -> World {
+        let options = Options {
+            store: Store::Memory,
+            raised_limits: false,
+            take_up: true,
+            shards: 2,
+            storage: None,
+            connections: Default::default(),
+            services: Default::default(),
+            observer: None,
+        };
+        let engine = Engine::open(options, Arc::new(NoPlugins)).unwrap();
+        engine.add_tenant(ACCOUNT, "has one place").await.unwrap();
+        let quotas = Quotas {
+            open_executions: Some(1),
+            ..Quotas::default()
+        };
+        engine.set_quotas(ACCOUNT, quotas).await.unwrap();
+        let caller = Caller {
+            tenant: ACCOUNT.into(),
+            region: "us-east-1".into(),
+        };
+        World { engine, caller }
+    }
+
+    async fn machine(&self, name: &str, definition: &str) -> String {
+        let machine = CreateMachine {
+            name: name.into(),
+            definition: definition.into(),
+            role_arn: "arn:aws:iam::111111111111:role/none".into(),
+            kind: MachineKind::Standard,
+            settings: MachineSettings::default(),
+            tags: Vec::new(),
+            publish: None,
+        };
+        let changed = self.engine.create_machine(&self.caller, machine).await;
+        changed.unwrap().machine.arn.to_string()
+    }
+
+    async fn start(
+        &self,
+        machine_arn: &str,
+        name: &str,
+        input: &str,
+    ) -> Result<StartedExecution, Error> {
+        let request = StartRequest {
+            machine_arn: machine_arn.to_owned(),
+            name: Some(name.to_owned()),
+            input: Some(input.to_owned()),
+            trace_header: None,
+        };
+        self.engine.start(&self.caller, request).await
+    }
+
+    async fn stop(&self, arn: &str) {
+        let stopped = self.engine.stop(&self.caller, arn, None, None).await;
+        stopped.unwrap();
+    }
+
+    /// Ends are seen in the store a moment before they are counted.
+    async fn until_open(&self, wanted: u64) {
+        let counted = async {
+            while self.engine.quotas(ACCOUNT).await.unwrap().1.open_executions != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.unwrap();
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_time().build().unwrap()
+}
+
+fn code<T>(refused: Result<T, Error>) -> Code {
+    match refused {
+        Err(Error::Rejected { code, .. }) => code,
+        Err(other) => panic!("another error: {other}"),
+        Ok(_) => panic!("it was served"),
+    }
+}
+
+#[test]
+fn a_start_that_begins_nothing_needs_no_place() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let machine = world.machine("waits", WAITS).await;
+        let first = world.start(&machine, "one", "{}").await.unwrap();
+        assert_eq!(
+            code(world.start(&machine, "two", "{}").await),
+            Code::ExecutionLimitExceeded
+        );
+        // The same call again, written in another way.
+        let again = world.start(&machine, "one", " { } ").await.unwrap();
+        assert_eq!(again, first);
+        assert_eq!(
+            code(world.start(&machine, "one", "[]").await),
+            Code::ExecutionAlreadyExists
+        );
+        world.until_open(1).await;
+        world.stop(&first.execution_arn).await;
+        let closed = world.start(&machine, "one", "{}").await;
+        assert_eq!(code(closed), Code::ExecutionAlreadyExists);
+        world.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_redrive_takes_a_place_and_the_same_call_again_none() {
+    runtime().block_on(async {
+        let world = World::new().await;
+        let (engine, caller) = (&world.engine, &world.caller);
+        let (fails, waits) = (
+            world.machine("fails", FAILS).await,
+            world.machine("waits", WAITS).await,
+        );
+        let failed = world.start(&fails, "one", "{}").await.unwrap();
+        let failed = failed.execution_arn;
+        engine.wait(caller, &failed).await.unwrap();
+        world.until_open(0).await;
+        let at = engine.redrive(caller, &failed, Some("t")).await.unwrap();
+        let ended = engine.wait(caller, &failed).await.unwrap();
+        assert_eq!((ended.status, ended.redrive_count), (Status::Failed, 1));
+        world.until_open(0).await;
+
+        let open = world.start(&waits, "one", "{}").await.unwrap();
+        for token in [None, Some("other")] {
+            assert_eq!(
+                code(engine.redrive(caller, &failed, token).await),
+                Code::ExecutionLimitExceeded
+            );
+        }
+        let again = engine.redrive(caller, &failed, Some("t")).await;
+        assert_eq!(again.unwrap(), at, "the call that was served before");
+        let described = engine.execution(caller, &failed).await.unwrap();
+        assert_eq!(described.redrive_count, 1);
+        world.until_open(1).await;
+
+        world.stop(&open.execution_arn).await;
+        world.until_open(0).await;
+        engine
+            .redrive(caller, &open.execution_arn, None)
+            .await
+            .unwrap();
+        // It holds the place until it ends.
+        world.until_open(1).await;
+        assert_eq!(
+            code(world.start(&waits, "two", "{}").await),
+            Code::ExecutionLimitExceeded
+        );
+        world.engine.shutdown().await;
+    });
+}

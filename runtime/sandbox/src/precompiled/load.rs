@@ -1,0 +1,113 @@
+//! Compiled code taken from a file: verified, mapped, never copied. Hides the checks.
+
+use super::{CodeRecord, record};
+use crate::cache::{Compiled, hex};
+use crate::code::{Format, chain};
+use crate::machine::{Machine, Metering};
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+use wasmtime::Module;
+use wasmtime::component::Component;
+
+/// A buffer for the checksum.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A program in mapped memory.
+pub(crate) enum Precompiled {
+    Component(Component),
+    Module(Module),
+}
+
+/// Maps the code of a file of the plugin directory. Blocks.
+///
+/// # Errors
+/// Why it is not taken, and what to do about it.
+pub(crate) fn load(machine: &Machine, path: &Path) -> Result<(CodeRecord, Precompiled), String> {
+    let mut file =
+        File::open(path).map_err(|error| format!("{} cannot be read: {error}", shown(path)))?;
+    let at = |why: String| format!("{}: {why}", shown(path));
+    ours_alone(&file, path).map_err(at)?;
+    let found = record(&mut file).map_err(at)?;
+    found.fits().map_err(at)?;
+    counts_as(&found, machine.metering).map_err(at)?;
+    intact(&mut file, &found).map_err(at)?;
+    let mapped = match found.format {
+        Format::Component => Component::map(&machine.engine, path).map(Precompiled::Component),
+        Format::Module => Module::map(&machine.engine, path).map(Precompiled::Module),
+    };
+    match mapped {
+        Ok(code) => Ok((found, code)),
+        Err(error) => Err(at(format!(
+            "its code does not fit this program: {}; compile it anew with this version of `stepwell plugin compile`",
+            chain(&error)
+        ))),
+    }
+}
+
+fn shown(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// A file that others can change is not run.
+fn ours_alone(file: &File, path: &Path) -> Result<(), String> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        const EVERYONE_WRITES: u32 = 0o002;
+        let folder = path.parent().map(std::fs::metadata);
+        for meta in [Some(file.metadata()), folder].into_iter().flatten() {
+            let meta = meta.map_err(|error| format!("it cannot be looked at: {error}"))?;
+            if meta.mode() & EVERYONE_WRITES != 0 {
+                return Err(
+                    "everyone can write to it or to its folder, and it is run unchecked; chmod o-w both, and put the \
+                     file there anew"
+                        .to_owned(),
+                );
+            }
+        }
+    }
+    #[cfg(not(unix))]
+    let _ = (file, path);
+    Ok(())
+}
+
+/// Code counts fuel or does not, whatever the manifest says later.
+fn counts_as(found: &CodeRecord, wanted: Metering) -> Result<(), String> {
+    let (has, why) = match wanted {
+        Metering::Fuel => (
+            found.metered,
+            "a limit of fuel is in force, and the code was compiled without counting any",
+        ),
+        Metering::Off => (
+            !found.metered,
+            "the code counts fuel, and no limit of fuel is in force",
+        ),
+    };
+    if has {
+        return Ok(());
+    }
+    Err(format!(
+        "{why}; compile the plugin's folder with the [limits] that it has now: `stepwell plugin compile FOLDER`"
+    ))
+}
+
+fn intact(file: &mut File, found: &CodeRecord) -> Result<(), String> {
+    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
+    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
+    let mut left = file.take(found.code_bytes);
+    let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK_BYTES]);
+    loop {
+        let read = left.read(&mut chunk).map_err(unreadable)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&chunk[..read]);
+    }
+    if hex(&hasher.finalize()) == found.code_sha256 {
+        return Ok(());
+    }
+    Err("it is damaged: its code is not what was compiled; copy it here anew".to_owned())
+}

@@ -1,0 +1,62 @@
+//! ForkExecution, on the wire. What it hides: nothing but the wire forms.
+
+use serde::{Deserialize, Serialize};
+use stepwell_engine::ForkRequest;
+
+use super::{Call, json};
+use crate::aws::{Fault, Seconds};
+
+/// Request. `input` and `variables` are JSON text, as in the service's own calls.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Asked {
+    execution_arn: String,
+    event_id: Option<u64>,
+    name: Option<String>,
+    input: Option<String>,
+    variables: Option<String>,
+    definition: Option<String>,
+    state_machine_arn: Option<String>,
+    trace_header: Option<String>,
+}
+
+/// Wire form of the answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer<'a> {
+    execution_arn: &'a str,
+    start_date: Seconds,
+    forked_from: Origin<'a>,
+}
+
+/// Wire form of where a fork comes from; DescribeExecution tells it, too.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Origin<'a> {
+    pub(crate) execution_arn: &'a str,
+    pub(crate) event_id: u64,
+}
+
+pub(super) async fn fork(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let asked: Asked = call.read()?;
+    let origin = asked.execution_arn.clone();
+    let request = ForkRequest {
+        execution_arn: asked.execution_arn,
+        event_id: asked.event_id,
+        name: asked.name,
+        input: asked.input,
+        variables: asked.variables,
+        definition: asked.definition,
+        machine_arn: asked.state_machine_arn,
+        trace_header: asked.trace_header,
+    };
+    let forked = call.state.engine.fork(&call.caller, request).await?;
+    json(&Answer {
+        execution_arn: &forked.execution_arn,
+        start_date: Seconds(forked.started_at.0),
+        forked_from: Origin {
+            execution_arn: &origin,
+            event_id: forked.event_id,
+        },
+    })
+}

@@ -1,0 +1,258 @@
+//! Plugins compiled ahead of time, through the program: compiled by one command, served by a server that compiles nothing,
+//! refused where nobody said that they may run, and never taken from who uploads.
+
+use std::{
+    path::Path,
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use libtest_mimic::{Failed, Trial};
+use serde_json::{Value, json};
+use stepwell_tests::{
+    python,
+    server::{self, Server, Turn},
+};
+
+/// How long an execution may take.
+const RUN_MAX: Duration = Duration::from_secs(30);
+
+pub(crate) fn trials() -> Vec<Trial> {
+    let trial = |name: &str, run: fn() -> Result<()>| {
+        Trial::test(format!("precompiled::{name}"), move || {
+            run().map_err(|error| Failed::from(format!("{error:#}")))
+        })
+    };
+    vec![
+        trial("served_without_a_compiler", served_without_a_compiler),
+        trial("refusals", refusals),
+        trial("never_from_an_upload", never_from_an_upload),
+    ]
+}
+
+fn stepwell(folder: &Path, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(server::program()?);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env("XDG_CACHE_HOME", server::root().join("target/suites-cache"))
+        .env_remove("STEPWELL_PRECOMPILED")
+        .stdin(Stdio::null());
+    Ok(command.output()?)
+}
+
+fn well(output: Output) -> Result<String> {
+    ensure!(
+        output.status.success(),
+        "it ended with {}: {}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// It was refused, in words that hold all of these.
+fn refused(output: Output, words: &[&str]) -> Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    ensure!(
+        output.status.code() == Some(2) && words.iter().all(|word| said.contains(word)),
+        "{}, {words:?} expected: {said}",
+        output.status
+    );
+    Ok(())
+}
+
+/// `echo.wasm`, and a folder `slow` whose time is bounded.
+fn sources(folder: &Path) -> Result<()> {
+    std::fs::copy(server::guest("echo")?, folder.join("echo.wasm"))?;
+    server::install(folder, "slow", "behave", "[limits]\ncpu = \"100ms\"")
+}
+
+fn served_without_a_compiler() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    sources(folder)?;
+    let compile = [
+        "plugin",
+        "compile",
+        "echo.wasm",
+        "slow",
+        "--profile",
+        "edge",
+        "-o",
+        "out",
+    ];
+    let said = well(stepwell(folder, &compile)?)?;
+    ensure!(
+        said.lines().count() == 2 && said.contains("edge code for"),
+        "{said}"
+    );
+    let out = folder.join("out");
+    ensure!(
+        out.join("echo.cwasm").is_file() && out.join("slow/plugin.cwasm").is_file(),
+        "{said}"
+    );
+    ensure!(
+        !out.join("slow/plugin.wasm").exists(),
+        "WebAssembly is there as well"
+    );
+    let told = well(stepwell(
+        folder,
+        &["plugin", "inspect", "out/echo.cwasm", "--json"],
+    )?)?;
+    let told: Value = serde_json::from_str(&told)?;
+    ensure!(told["profile"] == "edge" && told["fits"] == true, "{told}");
+    ensure!(
+        told["engine"].as_str().is_some_and(|hash| hash.len() == 16),
+        "{told}"
+    );
+    well(stepwell(folder, &["plugin", "check", "out/echo.cwasm"])?)?;
+
+    serves(folder, &out)
+}
+
+/// A server that compiles nothing runs them, within their limits.
+fn serves(folder: &Path, plugins: &Path) -> Result<()> {
+    let server = Server::start_with(&folder.join("data"), plugins, &["--precompiled", "only"])?;
+    let client = server.client();
+    let machine = json!({
+        "StartAt": "Echo",
+        "States": {
+            "Echo": {"Type": "Task", "Resource": "wasm:echo", "Next": "Slow"},
+            "Slow": {
+                "Type": "Task",
+                "Resource": "wasm:slow",
+                "Parameters": {"do": "loop"},
+                "Catch": [{"ErrorEquals": ["States.ALL"], "ResultPath": "$.caught", "Next": "Done"}],
+                "End": true
+            },
+            "Done": {"Type": "Succeed"}
+        }
+    });
+    let machine = client.create_machine("edge", &machine)?;
+    let execution = client.start(&machine, "one", &json!({"n": 1}))?;
+    let ended = client.ended(&execution, RUN_MAX)?;
+    let output: Value = serde_json::from_str(ended["output"].as_str().context("an output")?)?;
+    ensure!(
+        output["n"] == 1 && output["caught"]["Error"].is_string(),
+        "{output}"
+    );
+    let (_, metrics) = client.get("/metrics")?;
+    let compiled = metrics
+        .lines()
+        .find(|line| line.starts_with("stepwell_sandbox_compiled_total"));
+    ensure!(
+        compiled.is_some_and(|line| line.ends_with(" 0") || line.ends_with(" 0.0")),
+        "{compiled:?}"
+    );
+    server.stop()?;
+    ensure!(!folder.join("data/cache").exists(), "a cache for nothing");
+    Ok(())
+}
+
+fn refusals() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    sources(folder)?;
+    well(stepwell(
+        folder,
+        &["plugin", "compile", "echo.wasm", "-o", "out"],
+    )?)?;
+    let invoke = |plugins: &str, precompiled: &str| {
+        stepwell(
+            folder,
+            &[
+                "plugin",
+                "invoke",
+                "echo",
+                "1",
+                "--plugins",
+                plugins,
+                "--precompiled",
+                precompiled,
+            ],
+        )
+    };
+    ensure!(well(invoke("out", "only")?)?.trim() == "1", "only");
+    ensure!(well(invoke("out", "also")?)?.trim() == "1", "also");
+    refused(invoke("out", "no")?, &["--precompiled also"])?;
+    refused(
+        invoke(".", "only")?,
+        &["stepwell plugin compile FILE --profile edge --target"],
+    )?;
+    // Damaged on the way.
+    let file = folder.join("out/echo.cwasm");
+    let mut bytes = std::fs::read(&file)?;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&file, &bytes)?;
+    refused(invoke("out", "only")?, &["it is damaged"])?;
+    // For another machine: which, and what compiles for it.
+    let other = [
+        "plugin",
+        "compile",
+        "echo.wasm",
+        "--target",
+        "sparc-sun-solaris",
+        "-o",
+        "out",
+    ];
+    refused(stepwell(folder, &other)?, &["sparc-sun-solaris", "`cross`"])?;
+    refused(
+        stepwell(folder, &["plugin", "check", "echo.cwasm"])?,
+        &["cannot be read"],
+    )?;
+    refused(
+        stepwell(folder, &["plugin", "compile", "out/echo.cwasm"])?,
+        &["give the .wasm"],
+    )?;
+    let profile = ["plugin", "compile", "echo.wasm", "--profile", "desktop"];
+    refused(stepwell(folder, &profile)?, &["server, edge"])
+}
+
+fn never_from_an_upload() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    sources(folder)?;
+    well(stepwell(
+        folder,
+        &["plugin", "compile", "echo.wasm", "-o", "out"],
+    )?)?;
+    // As it is, under another name, and in an archive that says that it is WebAssembly.
+    std::fs::copy(folder.join("out/echo.cwasm"), folder.join("evil.wasm"))?;
+    let packed = Command::new(python::interpreter()?)
+        .args(["-m", "zipfile", "-c", "evil.zip", "evil.wasm"])
+        .current_dir(folder)
+        .status()?;
+    ensure!(packed.success(), "the archive is not made: {packed}");
+    let (data, plugins) = (folder.join("data"), folder.join("plugins"));
+    std::fs::create_dir(&plugins)?;
+    let server = Server::start_with(&data, &plugins, &["--precompiled", "also"])?;
+    let endpoint = server.client().endpoint();
+    for file in ["out/echo.cwasm", "evil.wasm", "evil.zip"] {
+        let push = [
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "evil",
+            "--endpoint",
+            &endpoint,
+        ];
+        refused(stepwell(folder, &push)?, &["WebAssembly"]).with_context(|| file.to_owned())?;
+    }
+    let versions = well(stepwell(
+        folder,
+        &["plugin", "versions", "--endpoint", &endpoint],
+    )?)?;
+    ensure!(!versions.contains("evil"), "{versions}");
+    // What is WebAssembly is taken all the same.
+    well(stepwell(
+        folder,
+        &["plugin", "push", "echo.wasm", "--endpoint", &endpoint],
+    )?)?;
+    server.stop()
+}

@@ -116,24 +116,8 @@ impl Host {
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
-        let store = match (store, data) {
-            #[cfg(not(feature = "postgres"))]
-            (Some(StoreUrl(_)), _) => {
-                return Err(Stop::Usage(anyhow!(
-                    "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
-                )));
-            }
-            #[cfg(feature = "postgres")]
-            (Some(StoreUrl(url)), _) => Store::Postgres {
-                url: url.clone(),
-                schema: SCHEMA.to_owned(),
-            },
-            (None, Some(path)) => Store::Directory(path.to_owned()),
-            (None, None) => Store::Memory,
-        };
+        let store = kept_in(store, data)?;
         let log = execution_log(data).runtime()?;
-        let observers = log.clone().map(|log| log as Arc<dyn Observer>);
-        let observers: Vec<_> = observers.into_iter().chain(listeners.observers()).collect();
         let options = Options {
             store,
             raised_limits: limits == LimitsArg::Raised,
@@ -142,8 +126,7 @@ impl Host {
             storage: storage(storage_args, data)?,
             connections: connections.unwrap_or_default(),
             services: services(endpoints)?,
-            observer: (!observers.is_empty())
-                .then(|| Arc::new(Observers(observers)) as Arc<dyn Observer>),
+            observer: observer(log.as_ref(), &listeners),
         };
         let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
             .await
@@ -222,6 +205,25 @@ impl Host {
             // The process may end right after.
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
+    }
+}
+
+/// Where executions are kept: a database that is asked for, or else the data directory, or nowhere.
+fn kept_in(store: Option<&StoreUrl>, data: Option<&Path>) -> Outcome<Store> {
+    match (store, data) {
+        #[cfg(not(feature = "postgres"))]
+        (Some(StoreUrl(_)), _) => {
+            Err(Stop::Usage(anyhow!(
+                "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
+            )))
+        }
+        #[cfg(feature = "postgres")]
+        (Some(StoreUrl(url)), _) => Ok(Store::Postgres {
+            url: url.clone(),
+            schema: SCHEMA.to_owned(),
+        }),
+        (None, Some(path)) => Ok(Store::Directory(path.to_owned())),
+        (None, None) => Ok(Store::Memory),
     }
 }
 
@@ -451,6 +453,13 @@ fn make_folder(path: &Path, role: &str) -> Outcome {
     std::fs::create_dir_all(path)
         .with_context(|| format!("the {role} `{}` cannot be created", path.display()))
         .usage()
+}
+
+/// Whom the engine tells of executions, if there is somebody.
+fn observer(log: Option<&Arc<ExecutionLog>>, listeners: &Listeners) -> Option<Arc<dyn Observer>> {
+    let log = log.map(|log| log.clone() as Arc<dyn Observer>);
+    let all: Vec<_> = log.into_iter().chain(listeners.observers()).collect();
+    (!all.is_empty()).then(|| Arc::new(Observers(all)) as Arc<dyn Observer>)
 }
 
 /// The log of executions in a data directory.

@@ -205,6 +205,9 @@ pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Events that wait in a lane of a webhook; ours. What comes meanwhile is dropped and counted.
 pub(crate) const WEBHOOK_QUEUE_MAX: usize = 1_024;
 
+/// Bytes of inputs and outputs of the events that wait for a webhook; ours. One alone may pass it.
+pub(crate) const WEBHOOK_QUEUE_BYTES_MAX: u64 = 64 << 20;
+
 /// Lanes of a webhook: requests to it at a time; ours. Events of one execution are in one lane.
 pub(crate) const WEBHOOK_LANES: usize = 4;
 

@@ -90,7 +90,10 @@ const BANS: [(&str, &[&str]); 13] = [
     ("parquet", &["stepwell-items"]),
     ("getrandom", &["stepwell-engine"]),
     // A generator that only expands a given seed.
-    ("rand_chacha", &["stepwell-engine", "stepwell-query"]),
+    (
+        "rand_chacha",
+        &["stepwell-engine", "stepwell-query", "stepwell-sandbox"],
+    ),
     ("rand", &["stepwell-engine", "stepwell-query"]),
     ("clap", &["stepwell", "stepwell-bench", "xtask"]),
     (

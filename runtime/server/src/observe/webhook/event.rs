@@ -35,6 +35,8 @@ pub(super) struct Change {
     output: Option<Value>,
     error: Option<Arc<str>>,
     cause: Option<Arc<str>>,
+    /// What it holds in memory while it waits, as JSON.
+    pub(super) bytes: u64,
 }
 
 impl Change {
@@ -70,7 +72,10 @@ impl Change {
         for (byte, hashed) in id.iter_mut().zip(hash.finalize()) {
             *byte = hashed;
         }
+        let data = [Some(&observed.start.input), output.as_ref()];
+        let bytes: usize = data.into_iter().flatten().map(Value::json_bytes).sum();
         Some(Change {
+            bytes: bytes as u64,
             account: observed.tenant.clone(),
             status,
             execution_arn: observed.execution_arn.clone(),
@@ -85,6 +90,27 @@ impl Change {
             error,
             cause,
         })
+    }
+
+    /// A change that holds so many bytes.
+    #[cfg(test)]
+    pub(super) fn of_bytes(bytes: u64) -> Change {
+        Change {
+            account: "1".into(),
+            status: "RUNNING",
+            execution_arn: "arn:e".into(),
+            id: Uuid::nil(),
+            since: Instant::now(),
+            start: Arc::default(),
+            started_at: Timestamp(0),
+            at: Timestamp(0),
+            redrives: 0,
+            redriven_at: None,
+            output: None,
+            error: None,
+            cause: None,
+            bytes,
+        }
     }
 
     /// The event's JSON.

@@ -49,7 +49,7 @@ impl Lane {
                         false => &self.counts.dropped,
                     };
                     counter.fetch_add(1, Relaxed);
-                    self.counts.waiting.fetch_sub(1, Relaxed);
+                    self.counts.left(change.bytes);
                 }
                 Item::Flush(flushed) => {
                     let _ = flushed.send(());

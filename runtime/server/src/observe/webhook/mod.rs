@@ -30,7 +30,8 @@ use tokio::{
 use super::{labelled, runtime};
 use crate::{
     limits::{
-        SENDING_CONNECT_MAX, SENDING_TIME_MAX, WEBHOOK_LANES, WEBHOOK_QUEUE_MAX, WEBHOOKS_MAX,
+        SENDING_CONNECT_MAX, SENDING_TIME_MAX, WEBHOOK_LANES, WEBHOOK_QUEUE_BYTES_MAX,
+        WEBHOOK_QUEUE_MAX, WEBHOOKS_MAX,
     },
     metrics::{Sample, SampleKind},
 };
@@ -105,6 +106,7 @@ struct Counts {
     dropped: AtomicU64,
     failed_tries: AtomicU64,
     waiting: AtomicU64,
+    waiting_bytes: AtomicU64,
 }
 
 /// See the module.
@@ -296,13 +298,14 @@ impl Open {
 
     fn queue(&self, lane: usize, change: Change) {
         let counts = &self.counts;
+        let bytes = change.bytes;
         counts.waiting.fetch_add(1, Relaxed);
-        let sent = self
-            .lanes
-            .get(lane)
-            .map(|lane| lane.try_send(Item::Change(Box::new(change))));
+        let before = counts.waiting_bytes.fetch_add(bytes, Relaxed);
+        let lane = self.lanes.get(lane);
+        let lane = lane.filter(|_| before == 0 || before + bytes <= WEBHOOK_QUEUE_BYTES_MAX);
+        let sent = lane.map(|lane| lane.try_send(Item::Change(Box::new(change))));
         if !matches!(sent, Some(Ok(()))) {
-            counts.waiting.fetch_sub(1, Relaxed);
+            counts.left(bytes);
             if counts.dropped.fetch_add(1, Relaxed) == 0 {
                 let webhook = &*self.origin;
                 tracing::warn!(
@@ -311,6 +314,14 @@ impl Open {
                 );
             }
         }
+    }
+}
+
+impl Counts {
+    /// An event of so many bytes waits no more.
+    fn left(&self, bytes: u64) {
+        self.waiting.fetch_sub(1, Relaxed);
+        self.waiting_bytes.fetch_sub(bytes, Relaxed);
     }
 }
 
@@ -369,6 +380,30 @@ impl Webhook {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes() {
+        let (sender, mut queue) = mpsc::channel(WEBHOOK_QUEUE_MAX);
+        let open = Open {
+            origin: String::new(),
+            account: None,
+            statuses: None,
+            lanes: vec![sender],
+            counts: Arc::default(),
+        };
+        let half = WEBHOOK_QUEUE_BYTES_MAX / 2;
+        for (bytes, dropped) in [(WEBHOOK_QUEUE_BYTES_MAX + 1, 0), (1, 1)] {
+            open.queue(0, Change::of_bytes(bytes));
+            assert_eq!(open.counts.dropped.load(Relaxed), dropped, "{bytes}");
+        }
+        assert!(queue.try_recv().is_ok());
+        open.counts.left(WEBHOOK_QUEUE_BYTES_MAX + 1);
+        for (bytes, dropped) in [(half, 1), (half, 1), (1, 2)] {
+            open.queue(0, Change::of_bytes(bytes));
+            assert_eq!(open.counts.dropped.load(Relaxed), dropped, "{bytes}");
+        }
+        assert_eq!(open.counts.waiting.load(Relaxed), 2);
+    }
 
     #[test]
     fn what_is_wrong_with_a_webhook_is_told() {

@@ -104,21 +104,7 @@ impl Host {
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
-        let store = match (store, data) {
-            #[cfg(not(feature = "postgres"))]
-            (Some(StoreUrl(_)), _) => {
-                return Err(Stop::Usage(anyhow!(
-                    "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
-                )));
-            }
-            #[cfg(feature = "postgres")]
-            (Some(StoreUrl(url)), _) => Store::Postgres {
-                url: url.clone(),
-                schema: SCHEMA.to_owned(),
-            },
-            (None, Some(path)) => Store::Directory(path.to_owned()),
-            (None, None) => Store::Memory,
-        };
+        let store = kept_in(store, data)?;
         let log = execution_log(data).runtime()?;
         let observers = log.clone().map(|log| log as Arc<dyn Observer>);
         let observers: Vec<_> = observers.into_iter().chain(listeners.observers()).collect();
@@ -211,6 +197,25 @@ impl Host {
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
     }
+}
+
+/// Where executions are kept, as the flags say.
+fn kept_in(store: Option<&StoreUrl>, data: Option<&Path>) -> Outcome<Store> {
+    Ok(match (store, data) {
+        #[cfg(not(feature = "postgres"))]
+        (Some(StoreUrl(_)), _) => {
+            return Err(Stop::Usage(anyhow!(
+                "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
+            )));
+        }
+        #[cfg(feature = "postgres")]
+        (Some(StoreUrl(url)), _) => Store::Postgres {
+            url: url.clone(),
+            schema: SCHEMA.to_owned(),
+        },
+        (None, Some(path)) => Store::Directory(path.to_owned()),
+        (None, None) => Store::Memory,
+    })
 }
 
 /// The flags, as they were given, that another command needs to run executions alike. A key is not among them.

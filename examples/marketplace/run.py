@@ -111,7 +111,7 @@ def market(honest, hostile, data):
             raise Failure(f"{result['name']} was got hold of: {result['loot']}")
         print(f"  {result['name']:24} {TELLING.get(result['error'], result['error'])}")
 
-    flood = hostile.start("flood", {"loops": [{"attack": "loop"}] * LOOPS})
+    flood = hostile.start("flood", {"loops": [{"attack": "loop"}] * LOOPS, "enough": False})
     print(f"the hostile one keeps {LOOPS} endless loops running")
     listings = [{"title": f"lamp {n}", "cents": 1000 + 50 * n, "comparable": [1000, 1300, 900]} for n in range(APPRAISALS)]
     orders = [(honest.start("honest", listing), listing) for listing in listings]

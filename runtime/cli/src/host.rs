@@ -208,23 +208,23 @@ impl Host {
     }
 }
 
-/// Where executions are kept: a database that is asked for, or else the data directory, or nowhere.
+/// Where executions are kept, as the flags say.
 fn kept_in(store: Option<&StoreUrl>, data: Option<&Path>) -> Outcome<Store> {
-    match (store, data) {
+    Ok(match (store, data) {
         #[cfg(not(feature = "postgres"))]
         (Some(StoreUrl(_)), _) => {
-            Err(Stop::Usage(anyhow!(
+            return Err(Stop::Usage(anyhow!(
                 "this program was built without the feature `postgres`\nhint: leave --store away to keep executions in the data directory"
-            )))
+            )));
         }
         #[cfg(feature = "postgres")]
-        (Some(StoreUrl(url)), _) => Ok(Store::Postgres {
+        (Some(StoreUrl(url)), _) => Store::Postgres {
             url: url.clone(),
             schema: SCHEMA.to_owned(),
-        }),
-        (None, Some(path)) => Ok(Store::Directory(path.to_owned())),
-        (None, None) => Ok(Store::Memory),
-    }
+        },
+        (None, Some(path)) => Store::Directory(path.to_owned()),
+        (None, None) => Store::Memory,
+    })
 }
 
 /// The flags, as they were given, that another command needs to run executions alike. A key is not among them.

@@ -140,8 +140,9 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Full { .. }
         | OpenError::Locked(_)
         | OpenError::Damaged { .. }
-        | OpenError::Gone { .. }
-        | OpenError::Unreachable { .. } => Error::Unopened(text),
+        | OpenError::Gone { .. } => Error::Unopened(text),
+        #[cfg(feature = "postgres")]
+        OpenError::Unreachable { .. } => Error::Unopened(text),
     }
 }
 

@@ -236,6 +236,10 @@ pub(crate) enum Leave<'a> {
     /// Only what was compiled before is wanted.
     Stored,
     /// It may be compiled on this seat.
+    #[cfg_attr(
+        not(feature = "compiler"),
+        allow(dead_code, reason = "nobody asks for it where nothing is compiled")
+    )]
     Seat(&'a mut Seat),
     /// It may be compiled without one: for who compiles a plugin to look at it.
     Alone,

@@ -7,7 +7,7 @@ use crate::manifest::{Contract, Limits};
 use crate::outcome::{Frame, Outcome};
 use serde::Deserialize;
 use std::time::Duration;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
 /// What a guest that ran to its end gave back.
@@ -96,7 +96,7 @@ impl Seen<'_> {
                 cause: cause.to_owned(),
             };
         }
-        if error.is::<PoolConcurrencyLimitError>() {
+        if pool_is_full(error) {
             return Outcome::TooManyRunning {
                 cause: reason(error),
             };
@@ -188,6 +188,18 @@ impl Seen<'_> {
             },
         }
     }
+}
+
+/// Whether an instance was not made because the pool has no room for it.
+#[cfg(feature = "pool")]
+fn pool_is_full(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::PoolConcurrencyLimitError>()
+}
+
+/// Without a pool there is room until the system says otherwise.
+#[cfg(not(feature = "pool"))]
+fn pool_is_full(_: &wasmtime::Error) -> bool {
+    false
 }
 
 /// The error without its list of frames, which are reported apart.

@@ -1,6 +1,6 @@
 //! `plugin compile`: plugins compiled ahead of time, and what such a file says of itself.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
@@ -107,6 +107,8 @@ pub(super) use whole::compile;
 
 #[cfg(feature = "compiler")]
 mod whole {
+    use std::path::PathBuf;
+
     use super::*;
     use anyhow::Context;
     use stepwell_sandbox::{AheadOfTime, Inspection, Limits, compile_ahead, this_target};

@@ -72,4 +72,5 @@ pub(super) const FULL_BYTES: u64 = 64 << 10;
 pub(super) const MESSAGE_IDS_RESERVED: u64 = 4_096;
 
 /// Attempts of a group of writes that met a concurrent one of another node.
+#[cfg(feature = "postgres")]
 pub(super) const CONFLICT_ATTEMPTS_MAX: u32 = 8;

@@ -556,6 +556,7 @@ pub(crate) enum OpenError {
         found: i64,
         known: i64,
     },
+    #[cfg(feature = "postgres")]
     #[error(
         "the database ({at}) cannot be opened: {why}; check its URL, that it runs, and that it lets this user in"
     )]

@@ -178,9 +178,9 @@ mod tests {
         let pieces = packed.len() / INFLATE_BYTES;
         assert!(pieces >= 40 && (packed.len() as u64) < CHUNK_BYTES);
         let storage = Storage::memory().for_account(&"000000000000".into());
-        let put = storage.put("b", "f.gz", packed).await;
+        let put = storage.put("data", "f.gz", packed).await;
         put.expect("memory has room");
-        let bucket = storage.bucket("b").expect("a bucket");
+        let bucket = storage.bucket("data").expect("a bucket");
         let object = Object::open(&bucket, "f.gz", None, None).await;
         let opened = Text::open(object.expect("it is there"), 0).await;
         let mut opened = opened.expect("it is readable");

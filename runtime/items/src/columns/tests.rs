@@ -36,10 +36,10 @@ fn file(rows: usize, bytes: usize) -> Vec<u8> {
 async fn rows(bytes: Vec<u8>) -> ParquetRows {
     let storage = Storage::memory().for_account(&"000000000000".into());
     storage
-        .put("b", "f.parquet", bytes)
+        .put("data", "f.parquet", bytes)
         .await
         .expect("memory has room");
-    let bucket = storage.bucket("b").expect("a bucket");
+    let bucket = storage.bucket("data").expect("a bucket");
     let object = Object::open(&bucket, "f.parquet", None, None).await;
     ParquetRows::open(object.expect("it is there"), 0)
 }

@@ -397,8 +397,9 @@ impl Engine {
         }
         let once = self.start_once(caller, request).await?;
         if let Some(before) = once.before {
-            let kept = reader::input_of(self.node().journal.as_ref(), before).await?;
-            if kept.is_some_and(|kept| kept.get("body") != input.get("body")) {
+            let journal = self.node().journal.as_ref();
+            let kept = reader::start_of_execution(journal, before).await?;
+            if kept.is_some_and(|kept| kept.input.get("body") != input.get("body")) {
                 let execution_arn = once.started.execution_arn;
                 return Ok(HttpAnswer::OtherRequest { execution_arn });
             }

@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::{
     FiringOutcome, TriggerError, TriggerKind, run_name,
-    schedules::{LastRun, check_description, check_machine, check_name, crossed},
+    schedule::LastRun,
+    schedules::{check_description, check_machine, check_name, crossed},
 };
 use crate::{
     api::{Caller, Execution, Page, PageRequest, StartRequest, StartedExecution},

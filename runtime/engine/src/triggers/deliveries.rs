@@ -20,7 +20,7 @@ use super::{
     queue::{DELIVERING, Due, Queue, delivering},
     rules::{EventTarget, LastRecord, RuleRecord, last_key, rule_arn},
     run_name,
-    schedules::LastRun,
+    schedule::LastRun,
     transform::Around,
 };
 use crate::{

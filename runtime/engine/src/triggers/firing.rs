@@ -6,7 +6,7 @@
 
 use super::{
     FiringOutcome, LastRun, Missed, pause_ms,
-    schedules::{Retry, ScheduleRecord},
+    schedule::{Retry, ScheduleRecord},
     timing::Timing,
 };
 
@@ -163,7 +163,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::triggers::schedules::{ScheduleSpec, ScheduleTarget};
+    use crate::triggers::schedule::{ScheduleSpec, ScheduleTarget};
 
     const MINUTE_MS: u64 = 60_000;
     const HOUR_MS: u64 = 60 * MINUTE_MS;

@@ -301,7 +301,7 @@ fn absent(name: &str) -> TriggerError {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::schedules, *};
+    use super::{super::schedule, *};
 
     #[test]
     fn a_group_is_named_by_its_own_arn_alone() {
@@ -314,7 +314,7 @@ mod tests {
         for other in [
             arn.replace("000000000000", "111111111111"),
             arn.replace("us-east-1", "eu-west-1"),
-            schedules::schedule_arn(&caller, "default", "a"),
+            schedule::schedule_arn(&caller, "default", "a"),
         ] {
             assert!(named(&caller, &other).is_err(), "{other}");
         }

@@ -15,7 +15,8 @@ use uuid::Uuid;
 
 use super::{
     FiringOutcome, TriggerError, TriggerKind, run_name,
-    schedules::{LastRun, check_description, check_machine, check_name, crossed},
+    schedule::LastRun,
+    schedules::{check_description, check_machine, check_name, crossed},
 };
 use crate::{
     api::{Caller, Execution, Page, PageRequest, StartRequest, StartedExecution},
@@ -397,7 +398,8 @@ impl Engine {
         }
         let once = self.start_once(caller, request).await?;
         if let Some(before) = once.before {
-            let kept = reader::start_of_execution(self.node().journal.as_ref(), before).await?;
+            let journal = self.node().journal.as_ref();
+            let kept = reader::start_of_execution(journal, before).await?;
             if kept.is_some_and(|kept| kept.input.get("body") != input.get("body")) {
                 let execution_arn = once.started.execution_arn;
                 return Ok(HttpAnswer::OtherRequest { execution_arn });

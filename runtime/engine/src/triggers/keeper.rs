@@ -23,7 +23,8 @@ use super::{
     iso,
     queue::{Due, Queue},
     run_name,
-    schedules::{self, ScheduleRecord},
+    schedule::ScheduleRecord,
+    schedules,
     timing::Timing,
 };
 use crate::{

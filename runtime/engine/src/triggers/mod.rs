@@ -18,6 +18,7 @@ mod pattern;
 mod queue;
 mod removal;
 mod rules;
+mod schedule;
 mod schedules;
 mod timing;
 mod transform;
@@ -32,7 +33,8 @@ pub use http::{HttpAnswer, HttpMode, HttpTrigger, NewHttpTrigger, SecretChange};
 pub(crate) use keeper::TriggerKeeper;
 pub use pattern::event_matches;
 pub use rules::{EventTarget, NewRule, Rule};
-pub use schedules::{LastRun, Missed, Schedule, ScheduleFilter, ScheduleSpec, ScheduleTarget};
+pub use schedule::{LastRun, Missed, Schedule, ScheduleSpec, ScheduleTarget};
+pub use schedules::ScheduleFilter;
 pub use transform::EventInput;
 
 /// Why a call about triggers was not carried out.

@@ -11,7 +11,8 @@ use uuid::Uuid;
 use super::{
     TriggerError,
     pattern::Pattern,
-    schedules::{LastRun, check_description, check_machine, crossed},
+    schedule::LastRun,
+    schedules::{check_description, check_machine, crossed},
     transform::EventInput,
 };
 use crate::{

@@ -42,7 +42,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Serve the Step Functions API over HTTP
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Run a state machine once and print its output
     Run(RunArgs),
     /// Check state machine definitions

@@ -43,7 +43,7 @@ pub(crate) fn run(command: Command) -> Outcome {
         Command::Validate(args) => validate::validate(&args),
         Command::Explain(args) => validate::explain(&args),
         Command::Test(args) => test::test(&args),
-        Command::Serve(args) => wait(serve::serve(args), "info"),
+        Command::Serve(args) => wait(serve::serve(*args), "info"),
         Command::Run(args) => wait(run::run(args), "error"),
         Command::Graph(args) => wait(graph::graph(args), "error"),
         Command::Execution(command) => wait(execution::execution(command), "error"),

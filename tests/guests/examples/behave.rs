@@ -81,7 +81,7 @@ fn remember(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, Task
         "count" => Ok(json!(CALLS.fetch_add(1, Ordering::Relaxed) + 1)),
         "shout" => {
             for _ in 0..1000 {
-                println!("0123456789");
+                writeln!(std::io::stdout(), "0123456789")?;
                 eprintln!("0123456789");
             }
             Ok(json!("shouted"))

@@ -19,7 +19,8 @@ mod postgres;
 #[cfg(any(test, feature = "sim"))]
 mod sim_vfs;
 mod sqlite;
-#[cfg(all(test, feature = "postgres"))]
+#[cfg(feature = "postgres")]
+#[cfg(test)]
 mod tests;
 mod usage;
 

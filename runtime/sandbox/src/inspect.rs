@@ -205,6 +205,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     }
     inspection.memory_bytes_min = program.memory_min;
     inspection.imports.clone_from(&program.imports);
+    command_ends(inspection);
     missing_grants(inspection);
     if inspection.usable()
         && let Err(why) = program.link(&machine)
@@ -215,6 +216,19 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             what: why,
             hint,
         });
+    }
+}
+
+/// A command cannot be called again.
+fn command_ends(inspection: &mut Inspection) {
+    let asks = inspection.instance.reuse != Reuse::Never;
+    if asks && inspection.contract == Some(Contract::Command) {
+        inspection.instance = Instance::default();
+        warn(
+            &mut inspection.problems,
+            "its instances serve one attempt each: a command ends with its call",
+            "take [instance].reuse out of plugin.toml, or make it a component",
+        );
     }
 }
 

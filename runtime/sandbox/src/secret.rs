@@ -58,7 +58,7 @@ pub(crate) fn fill(
         if find(rest, OPEN).is_none() {
             continue;
         }
-        let mut filled = Vec::new();
+        let (mut filled, mut any) = (Vec::new(), false);
         while let Some(at) = find(rest, OPEN) {
             let (before, from) = rest.split_at(at);
             filled.extend_from_slice(before);
@@ -77,11 +77,12 @@ pub(crate) fn fill(
                 return Err(Unfilled::NoHeader(name));
             }
             used.add(name, secret);
+            any = true;
             rest = &inner[end + CLOSE.len()..];
         }
         filled.extend_from_slice(rest);
         // What stood there was a header's value, and so are the secrets.
-        if let Ok(mut secret) = HeaderValue::from_bytes(&filled) {
+        if any && let Ok(mut secret) = HeaderValue::from_bytes(&filled) {
             secret.set_sensitive(true);
             *value = secret;
         }

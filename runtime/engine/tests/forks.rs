@@ -545,3 +545,34 @@ async fn a_fork_waits_for_a_place_like_any_other_and_over_a_restart() {
         "it had a place when the origin left its own"
     );
 }
+
+#[tokio::test]
+async fn one_that_succeeded_is_forked_before_its_last_state() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let machine = create(&engine, "m", &three("two"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    assert_eq!(ended(&engine, &origin).await.status, Status::Succeeded);
+    assert_eq!(plugins.called(), ["one", "two", "last"]);
+    let forked = fork(&engine, fork_of(&origin)).await.unwrap();
+    ended(&engine, &forked.execution_arn).await;
+    assert_eq!(plugins.called(), ["last"]);
+    // Behind it the fork has nothing to do, and no state has an input.
+    let last = types(&engine, &origin).await.len() as u64 - 1;
+    let request = ForkRequest {
+        event_id: Some(last),
+        name: None,
+        ..fork_of(&origin)
+    };
+    let at_the_end = fork(&engine, request.clone()).await.unwrap();
+    let described = ended(&engine, &at_the_end.execution_arn).await;
+    assert_eq!(described.output.unwrap().to_json(), r#"{"n":1}"#);
+    assert!(plugins.called().is_empty());
+    let request = ForkRequest {
+        input: Some("{}".to_owned()),
+        ..request
+    };
+    let (code, text) = why(fork(&engine, request).await);
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(text.contains("it has left its last state"), "{text}");
+}

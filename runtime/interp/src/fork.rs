@@ -49,6 +49,8 @@ pub enum ForkPoint {
     Between,
     /// It is within that state: nothing is under way there.
     Within(Arc<str>),
+    /// Its last state is left: what is left to do is to succeed.
+    AtTheEnd,
 }
 
 /// Why an execution cannot be forked at an event.
@@ -111,7 +113,8 @@ impl Run {
         }
         Ok(match self.frame(FrameId::ROOT).map(|root| &root.stage) {
             Some(Stage::In(visit)) => ForkPoint::Within(visit.state.clone()),
-            Some(Stage::Next { .. } | Stage::Done { .. }) | None => ForkPoint::Between,
+            Some(Stage::Next { .. }) => ForkPoint::Between,
+            Some(Stage::Done { .. }) | None => ForkPoint::AtTheEnd,
         })
     }
 

@@ -341,10 +341,16 @@ fn check(
         );
         return Err(refused(origin, &why));
     }
-    if let (Some(_), ForkPoint::Within(state)) = (&changes.input, &past.point) {
-        let why = format!(
+    let why = changes.input.as_ref().and_then(|_| match &past.point {
+        ForkPoint::Between => None,
+        ForkPoint::Within(state) => Some(format!(
             "at event {event} it is within the state '{state}', which has its input; its input is changed by a fork before it is entered"
-        );
+        )),
+        ForkPoint::AtTheEnd => Some(format!(
+            "at event {event} it has left its last state, and none is entered that would have an input; fork at an earlier event"
+        )),
+    });
+    if let Some(why) = why {
         return Err(refused(origin, &why));
     }
     // At its start it begins with whatever state the definition begins with.

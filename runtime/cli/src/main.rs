@@ -28,6 +28,7 @@ mod panics;
 mod policy;
 mod progress;
 mod runner;
+mod stopping;
 mod table;
 mod telemetry;
 mod terminal;

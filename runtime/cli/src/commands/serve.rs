@@ -15,6 +15,7 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::given::{self, count};
 use crate::host::{self, Host, Opening};
 use crate::key_file;
+use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
 
@@ -43,6 +44,8 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         secure: secured.is_some(),
         authenticated: authentication.is_some(),
     };
+    // Whoever is told that it serves may stop it.
+    let (mut stop, mut stop_again) = (Stopping::listen(), Stopping::listen());
     announce(&host, &args, &announced)?;
     let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
@@ -58,8 +61,8 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     config.connections_max = config.connections_max.min(connections_max());
     let (engine, metrics) = (host.engine.clone(), host.metrics());
     let serving = async {
-        let told = async {
-            told_to_stop().await;
+        let told = async move {
+            stop.told().await;
             say!(
                 "shutting down: what runs is kept and goes on at the next start; Ctrl-C again leaves at once"
             );
@@ -70,7 +73,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     };
     tokio::select! {
         served = serving => served,
-        () = told_again() => {
+        () = told_again(&mut stop_again) => {
             say!("left at once: the next start takes up what ran, as after a crash");
             Ok(())
         }
@@ -169,12 +172,9 @@ fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {
 }
 
 /// Completes at the Ctrl-C that comes after the server was told to stop.
-async fn told_again() {
-    told_to_stop().await;
-    // Without a handler there is nothing to wait for.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
+async fn told_again(stop: &mut Stopping) {
+    stop.told().await;
+    stop.interrupted().await;
 }
 
 /// Raises this process's limit of open files to what it may have, and leaves a part of it to all but connections.
@@ -269,23 +269,4 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         "export AWS_ENDPOINT_URL_SFN={scheme}://{address}\nexport AWS_ENDPOINT_URL_STS={scheme}://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
          export AWS_DEFAULT_REGION={region}{key}\n"
     ))
-}
-
-/// Completes at Ctrl-C or SIGTERM.
-async fn told_to_stop() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
-                _ = terminate.recv() => {}
-            }
-            return;
-        }
-    }
-    // Without a handler there is nothing to wait for: serve until the process is killed.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
-    }
 }

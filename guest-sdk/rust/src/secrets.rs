@@ -18,7 +18,7 @@ impl std::fmt::Display for SecretError {
             ),
             Self::NotFound(name) => write!(
                 f,
-                "there is no secret `{name}`; set it with `stepwell secret set {name}`"
+                "there is no secret `{name}`; the operator puts it into the file of `--secrets`"
             ),
         }
     }

@@ -24,7 +24,7 @@ struct Advised<'a, 'd> {
     kind: ExecutionType,
 }
 
-/// Warns of what a whole state machine holds. `whole` is its text, which was read without losing a state.
+/// Warns of what a whole state machine holds. `whole` is its text, in which nothing is refused.
 pub(crate) fn advise(whole: &Node, program: &Program, scopes: &Scopes, kind: ExecutionType) {
     let mut variables = variables::Usage::of(program, scopes);
     flow(whole, program, kind, &mut |advised| {

@@ -298,11 +298,11 @@ impl<'d> Node<'d> {
         };
         let mut diagnostic = Diagnostic::at(&place, Code::BadTemplate, message);
         diagnostic.stands_for(&self.place.below(parent, self.value));
-        if diagnostic.message != error.message {
+        if !error.detail.is_empty() {
             diagnostic.detail = Some(format!(
                 "{} is refused: {}",
                 shortened(&error.text),
-                error.message
+                error.detail
             ));
         }
         diagnostic.value = Some(shortened(&error.text));

@@ -81,7 +81,7 @@ pub(crate) fn machine(node: &Node, kind: ExecutionType, extent: Extent) -> Optio
         comment,
     };
     graph::check_scopes(&program, &machine.scopes, node.report);
-    if extent == Extent::Whole {
+    if extent == Extent::Whole && !node.report.has_errors() {
         advise(node, &program, &machine.scopes, kind);
     }
     Some(program)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use stepwell_query::{Array, Object, Value, ValueKind};
 
-use crate::codes::Code;
+use crate::codes::{Code, Severity};
 use crate::diagnostic::{Diagnostic, shortened};
 use crate::hint::nearest;
 use crate::limits::SEARCHED_HINTS_MAX;
@@ -32,6 +32,14 @@ impl Report {
 
     pub(crate) fn add(&self, diagnostic: Diagnostic) {
         self.diagnostics.borrow_mut().push(diagnostic);
+    }
+
+    /// Whether the definition is refused by what was reported so far.
+    pub(crate) fn has_errors(&self) -> bool {
+        let diagnostics = self.diagnostics.borrow();
+        diagnostics
+            .iter()
+            .any(|diagnostic| diagnostic.severity() == Severity::Error)
     }
 
     /// A hint that takes a search, as long as there are few diagnostics: nobody reads the hundredth.

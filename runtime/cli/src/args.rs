@@ -16,11 +16,13 @@ use clap::{Parser, Subcommand};
 pub(crate) use definition::{
     ExplainArgs, GraphArgs, GraphFormat, MachineCommand, TestArgs, ValidateArgs,
 };
-pub(crate) use execution::{ExecutionCommand, ForkArgs, ListArgs, RunArgs, StartArgs, TaskCommand};
+pub(crate) use execution::{
+    ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
+};
 pub(crate) use function::{FunctionCommand, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PrecompiledArg};
+pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PolicyArgs, PrecompiledArg};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};

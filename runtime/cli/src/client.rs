@@ -114,6 +114,7 @@ impl Client {
                 runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
                 false,
             )?,
+            policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
             listeners: Listeners::default(),
         };
@@ -418,6 +419,17 @@ impl Client {
     /// How near an execution is to its limits; nothing from a server that does not tell.
     pub(crate) async fn limits(&self, arn: &str) -> Outcome<Option<Value>> {
         self.told(&format!("/api/executions/{arn}/limits")).await
+    }
+
+    /// A page of what an execution's attempts logged and printed; nothing from a server that does not tell.
+    pub(crate) async fn attempt_logs(
+        &self,
+        arn: &str,
+        token: Option<&str>,
+    ) -> Outcome<Option<Value>> {
+        let token = token.map_or_else(String::new, |token| format!("&nextToken={token}"));
+        self.told(&format!("/api/executions/{arn}/logs?maxResults=100{token}"))
+            .await
     }
 
     /// How far a map run is; nothing from a server that does not tell.

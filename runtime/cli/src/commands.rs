@@ -15,6 +15,7 @@ mod prepare;
 mod run;
 mod serve;
 mod task;
+mod task_logs;
 mod tenant;
 mod tenant_remote;
 mod test;

@@ -120,7 +120,7 @@ fn post() -> String {
     untagged,
     expecting = "a text, { env = \"VARIABLE\" } or { file = \"PATH\" }"
 )]
-enum Text {
+pub(crate) enum Text {
     Plain(String),
     Env(InEnvironment),
     File(InFile),
@@ -128,13 +128,13 @@ enum Text {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct InEnvironment {
+pub(crate) struct InEnvironment {
     env: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct InFile {
+pub(crate) struct InFile {
     file: PathBuf,
 }
 
@@ -202,14 +202,14 @@ fn all(
 }
 
 /// The error with its line's number, and without the line: it may hold a secret.
-fn without_text(error: &toml::de::Error, text: &str) -> anyhow::Error {
+pub(crate) fn without_text(error: &toml::de::Error, text: &str) -> anyhow::Error {
     let at = error.span().map_or(0, |span| span.start);
     let line = text.get(..at).unwrap_or(text).matches('\n').count() + 1;
     anyhow!("line {line}: {}", without_values(error.message()))
 }
 
 /// The message of a reader without the text that it found in the place of something else: it may be the secret itself.
-fn without_values(message: &str) -> String {
+pub(crate) fn without_values(message: &str) -> String {
     let found = message
         .find("string \"")
         .zip(message.rfind("\", expected "));
@@ -296,20 +296,24 @@ fn oauth(grant: Grant, secrets: &Secrets<'_>) -> anyhow::Result<OAuth> {
 }
 
 /// Where texts are that the file only points to.
-struct Secrets<'a> {
-    folder: &'a Path,
-    variable: &'a dyn Fn(&str) -> Option<String>,
+pub(crate) struct Secrets<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
 }
 
 impl Secrets<'_> {
     fn read(&self, text: Text) -> anyhow::Result<Secret> {
-        Ok(Secret::from(match text {
-            Text::Plain(text) => text,
+        self.text(text).map(Secret::from)
+    }
+
+    pub(crate) fn text(&self, text: Text) -> anyhow::Result<String> {
+        match text {
+            Text::Plain(text) => Ok(text),
             Text::Env(InEnvironment { env }) => (self.variable)(&env).with_context(|| {
                 format!("the environment has no variable `{env}` with UTF-8 text")
-            })?,
-            Text::File(InFile { file }) => secret_of(&self.folder.join(file))?,
-        }))
+            }),
+            Text::File(InFile { file }) => secret_of(&self.folder.join(file)),
+        }
     }
 
     fn additions(

@@ -10,14 +10,17 @@ use stepwell_engine::{Engine, Observer, Options, Services, Store};
 use stepwell_items::{S3, Storage};
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
-use stepwell_sandbox::{Compiler, Sandbox, SandboxConfig};
+use stepwell_sandbox::{Compiler, Metrics, Sandbox, SandboxConfig};
 use stepwell_server::{
     ExecutionLog, Observers, Sample, SampleKind, SandboxMetrics, ServerConfig, ServerState,
 };
 
-use crate::args::{CompileArgs, LimitsArg, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl};
+use crate::args::{
+    CompileArgs, LimitsArg, PolicyArgs, PrecompiledArg, ServiceEndpoint, StorageArgs, StoreUrl,
+};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
+use crate::policy::{self, Policy};
 use crate::runner::SandboxRunner;
 use crate::telemetry::Listeners;
 
@@ -51,6 +54,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) endpoints: &'a [ServiceEndpoint],
     /// Where plugins are compiled.
     pub(crate) compiler: CodeFrom,
+    /// What the operator says of plugins.
+    pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
     /// Who hears of executions, beside their log.
@@ -91,16 +96,23 @@ impl Host {
             connections,
             endpoints,
             compiler,
+            policy: policy_args,
             take_up,
             listeners,
         } = opening;
-        let given = given_flags(plugins, storage_args, connections, limits);
+        let given = given_flags(plugins, storage_args, connections, policy_args, limits);
+        let policy = policy_args.map(policy::read).transpose()?;
         let connections = connections.map(connections::read).transpose()?;
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(plugins.as_deref(), data, compiler)?;
+        let sandbox = sandbox(
+            plugins.as_deref(),
+            data,
+            compiler,
+            policy.unwrap_or_default(),
+        )?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
@@ -218,13 +230,18 @@ fn given_flags(
     plugins: Option<&Path>,
     storage: Option<&StorageArgs>,
     connections: Option<&Path>,
+    policy: Option<&PolicyArgs>,
     limits: LimitsArg,
 ) -> String {
+    let ceilings = policy.and_then(|policy| policy.ceilings.as_deref());
+    let secrets = policy.and_then(|policy| policy.secrets.as_deref());
     let path = |path: &Path| path.display().to_string();
     let flags = [
         ("plugins", plugins.map(path)),
         ("storage", storage.and_then(|args| args.storage.clone())),
         ("connections", connections.map(path)),
+        ("ceilings", ceilings.map(path)),
+        ("secrets", secrets.map(path)),
         (
             "limits",
             (limits == LimitsArg::Raised).then(|| "raised".to_owned()),
@@ -309,6 +326,7 @@ pub(crate) fn sandbox(
     plugins: Option<&Path>,
     data: Option<&Path>,
     code: CodeFrom,
+    policy: Policy,
 ) -> Outcome<Sandbox> {
     let cache = data.map(|data| data.join("cache")).or_else(user_cache);
     // What is not compiled is not kept.
@@ -322,6 +340,8 @@ pub(crate) fn sandbox(
         compiler: code.compiler,
         precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
+        ceilings: policy.ceilings,
+        secrets: Arc::new(policy.secrets),
         ..SandboxConfig::default()
     };
     Sandbox::new(config).map_err(|error| match error {
@@ -455,7 +475,33 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             )
         })
         .collect();
-    let numbers = [
+    let counts = [
+        (
+            "sandbox_cpu_seconds",
+            "CPU time of all guests",
+            metrics.cpu.as_secs_f64(),
+        ),
+        (
+            "sandbox_compiled",
+            "Plugins compiled",
+            metrics.compiled as f64,
+        ),
+        (
+            "sandbox_cache_hits",
+            "Plugins taken from the compile cache",
+            metrics.cache_hits as f64,
+        ),
+    ];
+    let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
+    let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
+    samples.extend(gauges(&metrics).map(gauge));
+    samples.extend(counts.map(counter));
+    samples
+}
+
+/// What there is now: name, meaning, number.
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 7] {
+    [
         (
             "sandbox_running",
             "Guests running now",
@@ -477,33 +523,21 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.compiling as f64,
         ),
         (
+            "sandbox_kept",
+            "Instances waiting for another attempt now",
+            metrics.kept as f64,
+        ),
+        (
+            "sandbox_kept_bytes",
+            "Memory of instances that wait for another attempt",
+            metrics.kept_bytes as f64,
+        ),
+        (
             "sandbox_uncompiled",
             "Plugins waiting for the compiler now",
             metrics.uncompiled as f64,
         ),
-    ];
-    let counts = [
-        (
-            "sandbox_cpu_seconds",
-            "CPU time of all guests",
-            metrics.cpu.as_secs_f64(),
-        ),
-        (
-            "sandbox_compiled",
-            "Plugins compiled",
-            metrics.compiled as f64,
-        ),
-        (
-            "sandbox_cache_hits",
-            "Plugins taken from the compile cache",
-            metrics.cache_hits as f64,
-        ),
-    ];
-    let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
-    let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
-    samples.extend(numbers.map(gauge));
-    samples.extend(counts.map(counter));
-    samples
+    ]
 }
 
 fn sample(name: &str, help: &str, kind: SampleKind, value: f64) -> Sample {

@@ -25,6 +25,7 @@ mod meter;
 mod needs;
 mod oci;
 mod panics;
+mod policy;
 mod progress;
 mod runner;
 mod table;

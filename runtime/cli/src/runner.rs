@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_engine::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse,
+    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use stepwell_sandbox::{
-    CallContext, Frame, Outcome, PluginStamp, Sandbox, TaskCall, TaskEnd, Upload, UploadCode, Waits,
+    CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall,
+    TaskEnd, Upload, UploadCode, Waits,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,7 +58,10 @@ impl TaskRunner for SandboxRunner {
             if waits && let Ok(plugin) = begins.try_recv() {
                 signals.started(&plugin.label());
             }
-            log(&end, &*signals);
+            log(&end);
+            if end.plugin.is_some() {
+                signals.logged(said(&end));
+            }
             // What no plugin served used nothing.
             if end.plugin.is_some() {
                 signals.used(PluginUse {
@@ -147,14 +152,35 @@ fn task_call(
     };
     task.deadline = call.remaining;
     task.log_tail = call.log_wanted;
+    task.lowered = call
+        .limits
+        .as_deref()
+        .map(|limits| Arc::new(lowered(limits)));
     task.heartbeats = Some(beat);
     task.started = Some(begun);
     task.permit = call.permit;
     task
 }
 
+/// Limits by tags, in the sandbox's words.
+fn lowered(limits: &TaskLimits) -> Limits {
+    let all = Limits::unlimited();
+    let log = limits.log_bytes.unwrap_or(all.log_bytes);
+    Limits {
+        memory_bytes: limits.memory_bytes.unwrap_or(all.memory_bytes),
+        wall: limits.wall.unwrap_or(all.wall),
+        cpu: limits.cpu.unwrap_or(all.cpu),
+        input_bytes: limits.input_bytes.unwrap_or(all.input_bytes),
+        output_bytes: limits.output_bytes.unwrap_or(all.output_bytes),
+        log_bytes: log,
+        stdout_bytes: log,
+        stderr_bytes: log,
+        ..all
+    }
+}
+
 /// The guest's own lines go to the log of the process.
-fn log(end: &TaskEnd, _signals: &dyn Signals) {
+fn log(end: &TaskEnd) {
     let plugin = end.plugin.as_ref().map_or("", |stamp| stamp.name.as_str());
     for line in &end.logs {
         tracing::debug!(plugin, level = ?line.level, fields = ?line.fields, "{}", line.message);
@@ -164,6 +190,28 @@ fn log(end: &TaskEnd, _signals: &dyn Signals) {
     }
     if let Outcome::HostFault { cause } = &end.outcome {
         tracing::error!(plugin, "a task failed inside the host: {cause}");
+    }
+}
+
+/// What the guest said, in the engine's words. A command's stdout is its output.
+fn said(end: &TaskEnd) -> AttemptLog {
+    let line = |line: &LogLine| TaskLogLine {
+        level: match line.level {
+            LogLevel::Trace => TaskLogLevel::Trace,
+            LogLevel::Debug => TaskLogLevel::Debug,
+            LogLevel::Info => TaskLogLevel::Info,
+            LogLevel::Warn => TaskLogLevel::Warn,
+            LogLevel::Error => TaskLogLevel::Error,
+        },
+        message: line.message.clone(),
+        fields: line.fields.clone(),
+        after_ms: u64::try_from(line.after.as_millis()).unwrap_or(u64::MAX),
+    };
+    AttemptLog {
+        lines: end.logs.iter().map(line).collect(),
+        stdout: end.stdout.text.clone(),
+        stderr: end.stderr.text.clone(),
+        cut: end.logs_cut || end.stdout.truncated || end.stderr.truncated,
     }
 }
 

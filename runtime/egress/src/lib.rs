@@ -11,9 +11,11 @@ mod limits;
 mod rule;
 pub mod sigv4;
 mod tap;
+mod tcp;
 
 pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream, resolves};
 pub use exchange::{Client, Failure, Request, Response};
-pub use rule::{HttpRule, Reach, Target};
+pub use rule::{Apart, HttpRule, Reach, Target};
 pub use sigv4::{Credentials, Scope, sign};
+pub use tcp::{NameRule, TcpRule};
 pub use url::Url;

@@ -48,6 +48,16 @@ pub enum Reach {
     Anywhere,
 }
 
+/// In what two rules part, the widest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Apart {
+    Host,
+    Scheme,
+    Port,
+    Methods,
+    Path,
+}
+
 /// What a rule may name.
 const METHODS: [&str; 10] = [
     "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "*",
@@ -153,6 +163,43 @@ impl HttpRule {
         } else {
             Reach::Public
         })
+    }
+
+    /// In what an asked rule and this one have nothing in common, for people; `None` when some request matches both.
+    pub fn parts_from(&self, asked: &Self) -> Option<Apart> {
+        let host = match (&self.host, &asked.host) {
+            (Host::Any, _) | (_, Host::Any) => true,
+            (Host::Below(mine), Host::Below(other)) => {
+                mine.ends_with(other.as_str()) || other.ends_with(mine.as_str())
+            }
+            (Host::Below(suffix), Host::Exactly(name))
+            | (Host::Exactly(name), Host::Below(suffix)) => {
+                name.len() > suffix.len() && name.ends_with(suffix.as_str())
+            }
+            (Host::Exactly(mine), Host::Exactly(other)) => mine == other,
+        };
+        let number = |port: Port| match port {
+            Port::Any => None,
+            Port::Usual(port) | Port::Named(port) => Some(port),
+        };
+        let port = match (number(self.port), number(asked.port)) {
+            (Some(mine), Some(other)) => mine == other,
+            (Some(_) | None, None) | (None, Some(_)) => true,
+        };
+        let any = self.methods.is_empty() || asked.methods.is_empty();
+        let method = any || asked.methods.iter().any(|m| self.methods.contains(m));
+        let path = self.covers(&asked.path) || asked.covers(&self.path);
+        let order = [
+            (host, Apart::Host),
+            (self.https == asked.https, Apart::Scheme),
+            (port, Apart::Port),
+            (method, Apart::Methods),
+            (path, Apart::Path),
+        ];
+        order
+            .into_iter()
+            .find(|(same, _)| !same)
+            .map(|(_, apart)| apart)
     }
 
     /// `/v1` covers `/v1`, `/v1/x` and `/v1?x`, not `/v10`. Dot segments could lead a server out of the prefix, so
@@ -313,6 +360,32 @@ mod tests {
                 reach,
                 "{rule} {method} {url}"
             );
+        }
+    }
+
+    #[test]
+    fn two_rules_part_in_the_widest_thing() {
+        let asked = |host: &str| rule(host, &["POST"], Some("/v1/pay"));
+        for (allowed, methods, path, host, apart) in [
+            ("https://*.a.example", "", None, "https://x.a.example", None),
+            ("https://*", "POST", Some("/v1"), "https://x", None),
+            ("https://*", "POST", Some("/v1/pay/now"), "https://x", None),
+            (
+                "https://*",
+                "POST",
+                Some("/v2"),
+                "https://x",
+                Some(Apart::Path),
+            ),
+            ("https://*", "GET", None, "https://x", Some(Apart::Methods)),
+            ("https://*", "", None, "https://x:8443", Some(Apart::Port)),
+            ("https://*:*", "", None, "https://x:8443", None),
+            ("http://*", "", None, "https://x", Some(Apart::Scheme)),
+            ("https://y", "", None, "https://x", Some(Apart::Host)),
+        ] {
+            let methods: Vec<&str> = methods.split_whitespace().collect();
+            let allowed = rule(allowed, &methods, path);
+            assert_eq!(allowed.parts_from(&asked(host)), apart, "{allowed} {host}");
         }
     }
 

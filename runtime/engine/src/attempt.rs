@@ -5,6 +5,7 @@ use std::sync::Arc;
 use stepwell_interp::{Input, TaskId};
 
 use crate::{
+    attempt_logs::{AttemptLog, LogSlot},
     dispatch,
     journal::{Amounts, ExecutionId, Meter},
     node::{Seat, now},
@@ -82,6 +83,7 @@ pub(crate) struct AttemptSignals {
     pub(crate) info: Arc<Info>,
     pub(crate) plugin: Arc<str>,
     pub(crate) seat: Arc<Seat>,
+    pub(crate) log: LogSlot,
 }
 
 impl Signals for AttemptSignals {
@@ -115,6 +117,10 @@ impl Signals for AttemptSignals {
             plugin: self.plugin.clone(),
             usage: amounts(used),
         });
+    }
+
+    fn logged(&self, log: AttemptLog) {
+        self.log.put(log);
     }
 
     fn heartbeat(&self) {

@@ -196,6 +196,7 @@ pub(crate) fn call(
             .map(|deadline| Duration::from_millis(deadline.since_ms(now))),
         trace_parent: info.traceparent_of(request).map(Into::into),
         log_wanted: plan.log_wanted,
+        limits: None,
         signals,
         permit: None,
     }
@@ -234,6 +235,10 @@ pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> P
             call.function = Some(Arc::new(function));
         }
         Ok(Resolved::Missing(cause)) => return PluginEnd::Missing { cause },
+        Err(cause) => return PluginEnd::Internal { cause },
+    }
+    match node.task_limits(&call.tenant, &call.machine_arn).await {
+        Ok(limits) => call.limits = limits,
         Err(cause) => return PluginEnd::Internal { cause },
     }
     node.runner.run(call).await

@@ -6,6 +6,7 @@ mod aliases;
 mod api;
 mod arn;
 mod attempt;
+mod attempt_logs;
 mod audit;
 mod backlog;
 mod children;
@@ -57,6 +58,7 @@ pub mod sim;
 mod startable;
 mod starts;
 mod tags;
+mod task_limits;
 mod tenants;
 mod tokens;
 mod trace;
@@ -73,6 +75,7 @@ pub use api::{
     Publish, Redrivable, Route, StartRequest, StartedExecution, Status, SyncResult, UpdateMachine,
     Version, Waiting,
 };
+pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
@@ -97,6 +100,7 @@ pub use runner::{
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
+pub use task_limits::TaskLimits;
 pub use tenants::{AccessKey, Credentials, Role, Tenant};
 pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,

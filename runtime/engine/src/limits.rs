@@ -86,6 +86,15 @@ pub(crate) const FUNCTIONS_KNOWN_MAX: usize = 10_000;
 /// How long they count where other nodes may change them.
 pub(crate) const FUNCTIONS_KNOWN_AGE_MAX: Duration = Duration::from_secs(5);
 
+/// Kept of what one attempt of a task logs and prints: what the sandbox keeps of each by default.
+pub(crate) const ATTEMPT_LOG_BYTES_MAX: usize = 64 << 10;
+
+/// State machines whose tags are in memory for the limits that they set.
+pub(crate) const TASK_LIMITS_KNOWN_MAX: usize = 10_000;
+
+/// How long they count: other nodes may change them.
+pub(crate) const TASK_LIMITS_AGE_MAX: Duration = Duration::from_secs(5);
+
 /// How often a call that nobody waits for is tried again (Lambda: twice), and seconds before the first time (Lambda: 1
 /// minute, then 2).
 pub(crate) const EVENT_RETRIES_MAX: u32 = 2;

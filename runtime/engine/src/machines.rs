@@ -82,6 +82,7 @@ impl Engine {
         self.scope(caller, &arn, request.kind, true).await?;
         self.write(blob).await?;
         let stored = self.create(caller, &arn, machine, more).await?;
+        self.node().tagged_limits.forget(&machine_key(caller, &arn));
         if lines::changes(&[], &stored.tags) {
             // A machine that had the name before may have left its line.
             self.limits_changed(caller, &arn, request.kind).await?;
@@ -452,10 +453,15 @@ pub(crate) fn key_by_arn(tenant: &Arc<str>, arn: &str) -> Option<CatalogKey> {
 }
 
 pub(crate) fn machine_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {
+    key(&caller.tenant, &arn.record_name())
+}
+
+/// By the name of its record.
+pub(crate) fn key(tenant: &Arc<str>, record_name: &Arc<str>) -> CatalogKey {
     CatalogKey {
-        tenant: caller.tenant.clone(),
+        tenant: tenant.clone(),
         kind: KIND.into(),
-        name: arn.record_name(),
+        name: record_name.clone(),
     }
 }
 

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::{
     api::Caller,
     arn::MachineArn,
+    attempt_logs::AttemptLog,
     dispatch,
     engine::Engine,
     error::Error,
@@ -233,4 +234,6 @@ impl Signals for NoSignals {
     fn heartbeat(&self) {}
 
     fn used(&self, _used: PluginUse) {}
+
+    fn logged(&self, _log: AttemptLog) {}
 }

@@ -196,6 +196,16 @@ pub(crate) struct InLine {
     /// Empty where the limit has no key.
     #[serde(rename = "k", default, skip_serializing_if = "str::is_empty")]
     pub(crate) key: Arc<str>,
+    /// Events with which a fork begins; 0 for all others, which begin with one.
+    #[serde(rename = "b", default, skip_serializing_if = "is_zero")]
+    pub(crate) begins: u64,
+}
+
+impl InLine {
+    /// Whether an execution of which this event is the next has done nothing yet but begin.
+    pub(crate) fn is_unbegun(&self, next: u64) -> bool {
+        next <= self.begins.max(1) + 1
+    }
 }
 
 /// Stored form, codec v1: a message in the inbox of a line.
@@ -228,8 +238,8 @@ pub(crate) struct LineMachine {
     pub(crate) arn: Arc<str>,
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// Stored form, codec v1: on whose behalf an execution was started. Two starts with equal parents are one.

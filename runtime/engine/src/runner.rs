@@ -6,6 +6,8 @@ use futures_util::future::BoxFuture;
 use stepwell_interp::OnCrash;
 use tokio::sync::oneshot;
 
+use crate::{attempt_logs::AttemptLog, task_limits::TaskLimits};
+
 /// Runs task attempts for the engine. One implementation calls the sandbox; tests script theirs.
 pub trait TaskRunner: Send + Sync + 'static {
     /// Runs one attempt. Dropping the future cancels it: the guest ends and its instance is freed.
@@ -73,6 +75,8 @@ pub struct PluginCall {
     pub trace_parent: Option<Arc<str>>,
     /// Whether the end of the attempt's log is wanted, if it succeeds.
     pub log_wanted: bool,
+    /// What the state machine's tags leave of the plugin's limits.
+    pub limits: Option<Arc<TaskLimits>>,
     /// Signals of life, for the engine.
     pub signals: Arc<dyn Signals>,
     /// Of an attempt that is dispatched again: after [`Signals::started`] the guest waits for this before it does anything.
@@ -91,6 +95,8 @@ pub trait Signals: Send + Sync {
     fn heartbeat(&self);
     /// What the attempt used; told once, before its end.
     fn used(&self, used: PluginUse);
+    /// What the guest said; told once, before its end.
+    fn logged(&self, log: AttemptLog);
 }
 
 /// What an attempt used.

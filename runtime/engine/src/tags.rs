@@ -11,6 +11,7 @@ use crate::{
     limits::{CHANGE_ATTEMPTS_MAX, TAGS_MAX},
     lines, machines,
     record::{self, ActivityRecord, MachineRecord},
+    task_limits,
 };
 
 /// Keys that begin so are AWS's own.
@@ -64,6 +65,7 @@ impl Engine {
                 .put(&stored.key, Some(stored.revision), Some(tagged.bytes()))
                 .await?;
             if written.is_ok() {
+                self.node().tagged_limits.forget(&stored.key);
                 if let (Resource::Machine(arn), Some(kind), true) =
                     (&resource, tagged.kind(), limits)
                 {
@@ -177,6 +179,7 @@ pub(crate) fn with(mut tags: Tags, more: &[(String, String)]) -> Result<Tags, Er
             );
             return Err(Error::rejected(Code::ValidationException, text));
         }
+        task_limits::check(key, value)?;
         match tags.iter_mut().find(|(known, _)| known == key) {
             Some((_, old)) => old.clone_from(value),
             None => tags.push((key.clone(), value.clone())),

@@ -102,13 +102,26 @@ fn three(second: &str) -> String {
 }
 
 async fn create(engine: &Engine, name: &str, definition: &str, kind: MachineKind) -> String {
+    tagged(engine, name, definition, kind, &[]).await
+}
+
+async fn tagged(
+    engine: &Engine,
+    name: &str,
+    definition: &str,
+    kind: MachineKind,
+    tags: &[(&str, &str)],
+) -> String {
+    let tags = tags.iter();
     let request = CreateMachine {
         name: name.into(),
         definition: definition.into(),
         role_arn: "arn:aws:iam::000000000000:role/none".into(),
         kind,
         settings: MachineSettings::default(),
-        tags: Vec::new(),
+        tags: tags
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect(),
         publish: None,
     };
     let changed = engine.create_machine(&caller(), request).await;
@@ -155,6 +168,21 @@ async fn types(engine: &Engine, arn: &str) -> Vec<&'static str> {
         .iter()
         .filter_map(|entry| event_type(&entry.event.what));
     types.collect()
+}
+
+/// Until it is in its line, which hears of it by a message.
+async fn waits_for_a_place(engine: &Engine, arn: &str) {
+    let wait = async {
+        let waits = async || {
+            let described = engine.execution(&caller(), arn).await;
+            described.unwrap().waiting.is_some()
+        };
+        while !waits().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, wait).await;
+    assert!(waited.is_ok(), "{arn} does not wait");
 }
 
 fn why(refused: Result<ForkedExecution, Error>) -> (Code, String) {
@@ -474,4 +502,46 @@ async fn children_of_map_runs_are_not_forked() {
     let (code, text) = why(fork(&engine, fork_of(&child)).await);
     assert_eq!(code, Code::ExecutionNotForkable);
     assert!(text.contains("a child of a map run"), "{text}");
+}
+
+#[tokio::test]
+async fn a_fork_waits_for_a_place_like_any_other_and_over_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(at(directory.path()), &plugins);
+    let second = |state: &str| {
+        format!(
+            r#"{{"StartAt":"First","States":{{"First":{{"Type":"Pass","Next":"Second"}},"Second":{state}}}}}"#
+        )
+    };
+    let waits = second(r#"{"Type":"Wait","Seconds":100000,"End":true}"#);
+    let one = [("stepwell:concurrency", "1")];
+    let machine = tagged(&engine, "m", &waits, MachineKind::Standard, &one).await;
+    let origin = start(&engine, &machine).await;
+    // The origin has its place when its second state is entered.
+    let begins = async {
+        while types(&engine, &origin).await.len() < 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begins).await.unwrap();
+    let request = ForkRequest {
+        definition: Some(second(r#"{"Type":"Succeed"}"#)),
+        ..fork_of(&origin)
+    };
+    let forked = fork(&engine, request).await.unwrap();
+    waits_for_a_place(&engine, &forked.execution_arn).await;
+    assert_eq!(types(&engine, &forked.execution_arn).await.len(), 3);
+    engine.shutdown().await;
+    drop(engine);
+
+    let engine = open(at(directory.path()), &plugins);
+    waits_for_a_place(&engine, &forked.execution_arn).await;
+    let stopped_at = engine.stop(&caller(), &origin, None, None).await.unwrap();
+    let described = ended(&engine, &forked.execution_arn).await;
+    assert_eq!(described.status, Status::Succeeded);
+    assert!(
+        described.stopped_at >= Some(stopped_at),
+        "it had a place when the origin left its own"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::bindings::TaskPre;
 use crate::bindings::stepwell::task::types::Context;
 use crate::limits;
-use crate::machine::{Metering, config};
+use crate::machine::{EngineKind, config};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker, ResourceTable};
@@ -12,7 +12,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 /// The engine's configuration as the sandbox uses it, unmetered.
 pub fn engine_config(instances: u32) -> Config {
-    config(Metering::Off, instances, limits::MEMORY_BYTES_MAX)
+    config(EngineKind::USUAL, instances, limits::MEMORY_BYTES_MAX)
 }
 
 /// CPU time of this process so far, all threads.

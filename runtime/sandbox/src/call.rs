@@ -1,29 +1,31 @@
 //! One attempt of a task, from its instance to its end. Hides stores, contexts and time keeping.
 
+use crate::bindings::Task;
 use crate::bindings::stepwell::task::types::Context as WireContext;
+use crate::clock;
 use crate::code::{Code, chain};
 use crate::egress::Egress;
 use crate::folders::Opened;
 use crate::guest::{Guest, Log, Meter, Refused};
+use crate::kept::Shelf;
 use crate::limits;
-use crate::machine::Machine;
-use crate::manifest::Contract;
-use crate::outcome::{Outcome, PluginStamp, Tail, TaskEnd, Usage};
+use crate::manifest::{Contract, Limits, Reuse};
+use crate::metered::Metered;
+use crate::outcome::{Frame, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
+use crate::secret::Used;
+use crate::sockets;
 use crate::stdio::{Capture, Keep};
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant, SystemTime};
 use stepwell_egress::Connector;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Sleep;
 use wasmtime::Store;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiView as _};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -43,6 +45,8 @@ pub struct TaskCall {
     pub input: Arc<str>,
     /// What the task is told about the call.
     pub context: CallContext,
+    /// Limits of this call, where they are lower than the plugin's own. Fuel counts for nothing here.
+    pub lowered: Option<Arc<Limits>>,
     /// A wall limit for this call that replaces the plugin's own, as far as the operator's ceiling goes.
     pub wall: Option<Duration>,
     /// Time from now until the call is ended, waiting included. None leaves it to the plugin's limits.
@@ -165,6 +169,7 @@ impl TaskCall {
                 attempt: 1,
                 ..CallContext::default()
             },
+            lowered: None,
             wall: None,
             deadline: None,
             heartbeats: None,
@@ -181,7 +186,7 @@ impl TaskCall {
 pub(crate) struct Services {
     pub(crate) connector: Connector,
     pub(crate) secrets: Arc<dyn SecretSource>,
-    pub(crate) wall_max: Duration,
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// The attempt's end before anything ran.
@@ -210,10 +215,21 @@ pub(crate) fn unstarted(
     }
 }
 
+/// What one attempt may use: the plugin's own limits, or lower ones.
+pub(crate) fn limits_of(plugin: &Loaded, call: &TaskCall) -> Limits {
+    let mut limits = match &call.lowered {
+        Some(lowered) => plugin.limits.within(lowered),
+        None => plugin.limits.clone(),
+    };
+    // Which engine a plugin needs is decided when it is loaded.
+    limits.fuel = plugin.limits.fuel;
+    limits
+}
+
 /// Runs the guest.
 pub(crate) async fn run(
-    machine: &Machine,
     plugin: &Arc<Loaded>,
+    limits: &Limits,
     services: &Services,
     mut call: TaskCall,
     pace: &Pace,
@@ -226,57 +242,180 @@ pub(crate) async fn run(
     let begun = Instant::now();
     let started = SystemTime::now();
     let queued = begun - pace.called;
-    let due = Due::new(plugin, services, &call, pace.called, begun);
+    let due = Due::new(plugin, limits, &call, pace.called, begun);
     pace.set_due(due.at);
-    let stdio = Stdio::new(plugin, call.log_tail);
-    let wasi = match wasi(plugin, &call, &stdio, due.at - begun) {
-        Ok(wasi) => wasi,
+    let attempt = Attempt {
+        plugin,
+        limits,
+        services,
+        call: &call,
+        tenant: &pace.tenant,
+        begun,
+        left: due.at - begun,
+    };
+    let mut instance = match Instance::of(&attempt) {
+        Ok(instance) => instance,
         Err(cause) => {
             let broken = Outcome::PluginBroken { cause };
             return unstarted(broken, Some(plugin), input_bytes, queued);
         }
     };
-    let mut store = store(machine, plugin, services, &call, pace, wasi, begun);
-    store.data_mut().log.copied_to = stdio.log_tail.clone();
     let context = wire(&call.context, due.at - begun);
     let ended = {
-        let guest = drive(&mut store, plugin, &call.input, &context);
-        let metered = Metered::new(guest, pace, plugin.limits.cpu, due.at);
+        let guest = instance.drive(plugin, &call.input, &context);
+        let metered = Metered::new(guest, pace, limits.cpu, due.at);
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
-    let refused = store.data().refused.take();
+    let refused = instance.store.data().refused.take();
     let seen = Seen {
-        plugin,
+        contract: plugin.contract,
+        limits,
         wall: due.wall,
-        exceeded: store.data().meter.exceeded.as_deref(),
-        stdio: &stdio,
+        exceeded: instance.store.data().meter.exceeded.as_deref(),
+        stdio: &instance.stdio,
         refused: &refused,
     };
     let outcome = seen.decide(ended);
-    let fuel = used_fuel(&store, plugin.limits.fuel);
-    let guest = store.into_data();
     let usage = Usage {
         cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
-        memory_bytes_max: guest.meter.memory_max,
+        memory_bytes_max: instance.store.data().meter.memory_max,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
-        fuel,
+        fuel: used_fuel(&instance.store, limits.fuel),
+        reused: instance.calls > 1,
     };
-    TaskEnd {
-        outcome,
-        usage,
+    let end = instance.end(plugin, outcome, usage, frames, refused);
+    let end = TaskEnd {
         started: Some(started),
-        plugin: Some(plugin.stamp.clone()),
-        logs: guest.log.lines,
-        logs_cut: guest.log.cut,
-        stdout: stdio.stdout.tail(),
-        stderr: stdio.stderr.tail(),
-        log_tail: stdio.log_tail.as_ref().map(Capture::tail),
-        frames,
-        refused,
+        ..end
+    };
+    if attempt.may_reuse() && instance.is_sound(&end.outcome) {
+        services.shelf.put(plugin, instance);
+    }
+    end
+}
+
+/// What an instance is made or taken for.
+struct Attempt<'a> {
+    plugin: &'a Arc<Loaded>,
+    limits: &'a Limits,
+    services: &'a Services,
+    call: &'a TaskCall,
+    tenant: &'a Arc<str>,
+    begun: Instant,
+    left: Duration,
+}
+
+impl Attempt<'_> {
+    /// Whether its instance may have served before, and may serve again. What has its memory already keeps to no lower
+    /// limit.
+    fn may_reuse(&self) -> bool {
+        self.plugin.instance.reuse == Reuse::Tenant
+            && self.plugin.contract == Contract::Component
+            && self.call.lowered.is_none()
+    }
+
+    fn stdio(&self) -> Stdio {
+        Stdio::new(self.plugin.contract, self.limits, self.call.log_tail)
+    }
+}
+
+/// A guest's instance, with all that it holds.
+pub(crate) struct Instance {
+    store: Store<Guest>,
+    /// A component that was instantiated and can be called again; not while it runs.
+    task: Option<Task>,
+    stdio: Stdio,
+    pub(crate) made: Instant,
+    /// Calls so far, with the one that runs.
+    pub(crate) calls: u64,
+}
+
+impl Instance {
+    /// One that waits for such an attempt, else a fresh one.
+    fn of(attempt: &Attempt<'_>) -> Result<Box<Self>, String> {
+        if attempt.may_reuse()
+            && let Some(mut kept) = attempt.services.shelf.take(attempt.plugin)
+        {
+            kept.renew(attempt);
+            return Ok(kept);
+        }
+        let stdio = attempt.stdio();
+        let refused = Refused::default();
+        let wasi = wasi(attempt, &stdio, &refused)?;
+        let mut store = store(attempt, wasi, refused);
+        store.data_mut().log.copied_to = stdio.log_tail.clone();
+        Ok(Box::new(Self {
+            store,
+            task: None,
+            stdio,
+            made: attempt.begun,
+            calls: 1,
+        }))
+    }
+
+    /// Makes an instance that has served ready for another attempt: all that is of an attempt is this one's.
+    fn renew(&mut self, attempt: &Attempt<'_>) {
+        let call = attempt.call;
+        self.calls += 1;
+        let tail = || Capture::new(Keep::Tail, limits::LOG_TAIL_BYTES);
+        self.stdio.log_tail = call.log_tail.then(tail);
+        let all = self.stdio.log_tail.as_ref();
+        self.stdio.stdout.renew(all);
+        self.stdio.stderr.renew(all);
+        let guest = self.store.data_mut();
+        guest.log = Log::new(attempt.limits.log_bytes, attempt.begun);
+        guest.log.copied_to = self.stdio.log_tail.clone();
+        guest.meter.renew();
+        guest.heartbeats.clone_from(&call.heartbeats);
+        guest.cancel.clone_from(&call.cancel);
+        guest
+            .egress
+            .idempotency_key
+            .clone_from(&call.context.idempotency_key);
+        // What a request noted after the end of its attempt is not this one's.
+        guest.refused.take();
+        begin(&mut self.store, attempt.limits);
+    }
+
+    /// The attempt's end, with all that was said; secrets that were sent out are not in it.
+    fn end(
+        &mut self,
+        plugin: &Loaded,
+        outcome: Outcome,
+        usage: Usage,
+        frames: Vec<Frame>,
+        refused: Vec<String>,
+    ) -> TaskEnd {
+        let guest = self.store.data_mut();
+        let mut end = TaskEnd {
+            outcome,
+            usage,
+            started: None,
+            plugin: Some(plugin.stamp.clone()),
+            logs: std::mem::take(&mut guest.log.lines),
+            logs_cut: guest.log.cut,
+            stdout: self.stdio.stdout.tail(),
+            stderr: self.stdio.stderr.tail(),
+            log_tail: self.stdio.log_tail.as_ref().map(Capture::tail),
+            frames,
+            refused,
+        };
+        guest.egress.used.mask(&mut end);
+        end
+    }
+
+    /// Whether it may serve another attempt after this end: only who came back of himself.
+    fn is_sound(&self, outcome: &Outcome) -> bool {
+        let came_back = matches!(outcome, Outcome::Ok(_) | Outcome::Failed { .. });
+        came_back && self.task.is_some()
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.store.data().meter.held()
     }
 }
 
@@ -329,15 +468,12 @@ struct Due {
 impl Due {
     fn new(
         plugin: &Loaded,
-        services: &Services,
+        limits: &Limits,
         call: &TaskCall,
         called: Instant,
         begun: Instant,
     ) -> Self {
-        let wall = call
-            .wall
-            .unwrap_or(plugin.limits.wall)
-            .min(services.wall_max);
+        let wall = call.wall.unwrap_or(limits.wall).min(plugin.wall_max);
         let by_wall = Self {
             at: begun + wall,
             wall,
@@ -360,27 +496,23 @@ pub(crate) struct Stdio {
 }
 
 impl Stdio {
-    fn new(plugin: &Loaded, log_tail: bool) -> Self {
-        let log = plugin.limits.log_bytes;
+    fn new(contract: Contract, limits: &Limits, log_tail: bool) -> Self {
         let log_tail = log_tail.then(|| Capture::new(Keep::Tail, limits::LOG_TAIL_BYTES));
-        let stdout = match plugin.contract {
-            Contract::Component => Capture::new(Keep::Tail, log).copied_to(log_tail.as_ref()),
-            Contract::Command => Capture::new(Keep::Head, plugin.limits.output_bytes),
+        let log = |bytes| Capture::new(Keep::Tail, bytes).copied_to(log_tail.as_ref());
+        let stdout = match contract {
+            Contract::Component => log(limits.stdout_bytes),
+            Contract::Command => Capture::new(Keep::Head, limits.output_bytes),
         };
         Self {
             stdout,
-            stderr: Capture::new(Keep::Tail, log).copied_to(log_tail.as_ref()),
+            stderr: log(limits.stderr_bytes),
             log_tail,
         }
     }
 }
 
-fn wasi(
-    plugin: &Loaded,
-    call: &TaskCall,
-    stdio: &Stdio,
-    left: Duration,
-) -> Result<wasmtime_wasi::p1::WasiP1Ctx, String> {
+fn wasi(attempt: &Attempt<'_>, stdio: &Stdio, refused: &Refused) -> Result<WasiP1Ctx, String> {
+    let (plugin, call) = (attempt.plugin, attempt.call);
     let mut builder = WasiCtx::builder();
     builder
         .stdout(stdio.stdout.clone())
@@ -395,10 +527,12 @@ fn wasi(
             .stdin(MemoryInputPipe::new(Bytes::copy_from_slice(
                 call.input.as_bytes(),
             )));
-        for (name, value) in environment(&call.context, left) {
+        for (name, value) in environment(&call.context, attempt.left) {
             builder.env(name, value);
         }
     }
+    sockets::allow(&mut builder, plugin, refused);
+    clock::set(&mut builder, plugin, &call.context.idempotency_key);
     for grant in &plugin.granted.fs {
         let perms = match grant.mode {
             crate::FsMode::ReadOnly => FsPerms::ReadOnly,
@@ -456,19 +590,17 @@ fn wire(context: &CallContext, left: Duration) -> WireContext {
     }
 }
 
-fn store(
-    machine: &Machine,
-    plugin: &Arc<Loaded>,
-    services: &Services,
-    call: &TaskCall,
-    pace: &Pace,
-    mut wasi: wasmtime_wasi::p1::WasiP1Ctx,
-    begun: Instant,
-) -> Store<Guest> {
+fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<Guest> {
+    let Attempt {
+        plugin,
+        limits,
+        services,
+        call,
+        ..
+    } = *attempt;
     wasi.ctx().table.set_max_capacity(limits::RESOURCES_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
-    let refused = Refused::default();
     let guest = Guest {
         wasi,
         http,
@@ -476,113 +608,70 @@ fn store(
             plugin: plugin.clone(),
             refused: refused.clone(),
             connector: services.connector.clone(),
+            tenant: attempt.tenant.clone(),
+            secrets: services.secrets.clone(),
+            used: Used::default(),
+            idempotency_key: call.context.idempotency_key.clone(),
         },
-        meter: Meter::new(plugin.limits.memory_bytes, plugin.limits.table_elements),
-        log: Log::new(plugin.limits.log_bytes, begun),
+        meter: Meter::new(limits.memory_bytes, limits.table_elements),
+        log: Log::new(limits.log_bytes, attempt.begun),
         refused,
         plugin: plugin.clone(),
-        tenant: pace.tenant.clone(),
+        tenant: attempt.tenant.clone(),
         secrets: services.secrets.clone(),
         heartbeats: call.heartbeats.clone(),
         cancel: call.cancel.clone(),
     };
-    let mut store = Store::new(&machine.engine, guest);
+    let mut store = Store::new(&plugin.machine.engine, guest);
     store.limiter(|guest| &mut guest.meter);
-    store.set_epoch_deadline(1);
     store.epoch_deadline_async_yield_and_update(1);
     store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
-    if let Some(fuel) = plugin.limits.fuel {
-        // The engine of a metered plugin counts fuel, so this cannot fail; were it to, the guest would have none.
-        let _ = store.set_fuel(fuel);
-    }
+    begin(&mut store, limits);
     store
 }
 
-async fn drive(
-    store: &mut Store<Guest>,
-    plugin: &Loaded,
-    input: &str,
-    context: &WireContext,
-) -> wasmtime::Result<Returned> {
-    match &plugin.code {
-        Code::Task(pre) => {
-            let task = pre.instantiate_async(&mut *store).await?;
-            let returned = task
-                .stepwell_task_handler()
-                .call_handle(&mut *store, input, context)
-                .await?;
-            Ok(Returned::Task(returned))
-        }
-        Code::Command(pre) => {
-            let command = pre.instantiate_async(&mut *store).await?;
-            Ok(Returned::Command(
-                command.wasi_cli_run().call_run(&mut *store).await?,
-            ))
-        }
-        Code::Module(pre) => {
-            let instance = pre.instantiate_async(&mut *store).await?;
-            let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
-            start.call_async(&mut *store, ()).await?;
-            Ok(Returned::Command(Ok(())))
-        }
+/// Sets what is counted anew for each attempt.
+fn begin(store: &mut Store<Guest>, limits: &Limits) {
+    store.set_epoch_deadline(1);
+    if let Some(fuel) = limits.fuel {
+        // The engine of a metered plugin counts fuel, so this cannot fail; were it to, the guest would have none.
+        let _ = store.set_fuel(fuel);
     }
 }
 
-/// Runs a guest's future and keeps its time. A computing guest yields at each epoch tick; that is when its CPU time and
-/// its deadline are looked at. A parked guest is woken by the timer, which short calls never set.
-struct Metered<'a, F> {
-    guest: Pin<Box<F>>,
-    pace: &'a Pace,
-    cpu_limit: Duration,
-    due: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl<'a, F> Metered<'a, F> {
-    fn new(guest: F, pace: &'a Pace, cpu_limit: Duration, due: Instant) -> Self {
-        Self {
-            guest: Box::pin(guest),
-            pace,
-            cpu_limit,
-            due,
-            timer: None,
-        }
-    }
-}
-
-impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
-    type Output = Ended;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Ended> {
-        let this = &mut *self;
-        // The time may have been over before its turn came.
-        if this.timer.is_some() && Instant::now() >= this.due {
-            return Poll::Ready(Ended::Wall);
-        }
-        let before = thread_cpu();
-        let polled = this.guest.as_mut().poll(cx);
-        let cpu = this.pace.add_cpu(thread_cpu().saturating_sub(before));
-        match polled {
-            Poll::Ready(returned) => Poll::Ready(Ended::Returned(returned)),
-            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu),
-            Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall),
-            Poll::Pending => {
-                let due = this.due.into();
-                let timer = this
-                    .timer
-                    .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-                timer.as_mut().poll(cx).map(|()| Ended::Wall)
+impl Instance {
+    async fn drive(
+        &mut self,
+        plugin: &Loaded,
+        input: &str,
+        context: &WireContext,
+    ) -> wasmtime::Result<Returned> {
+        let store = &mut self.store;
+        match &plugin.code {
+            Code::Task(pre) => {
+                let task = match self.task.take() {
+                    Some(task) => task,
+                    None => pre.instantiate_async(&mut *store).await?,
+                };
+                let returned = task
+                    .stepwell_task_handler()
+                    .call_handle(&mut *store, input, context)
+                    .await?;
+                self.task = Some(task);
+                Ok(Returned::Task(returned))
+            }
+            Code::Command(pre) => {
+                let command = pre.instantiate_async(&mut *store).await?;
+                Ok(Returned::Command(
+                    command.wasi_cli_run().call_run(&mut *store).await?,
+                ))
+            }
+            Code::Module(pre) => {
+                let instance = pre.instantiate_async(&mut *store).await?;
+                let start = instance.get_typed_func::<(), ()>(&mut *store, "_start")?;
+                start.call_async(&mut *store, ()).await?;
+                Ok(Returned::Command(Ok(())))
             }
         }
     }
-}
-
-/// CPU time of this thread so far.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Both parts count up from zero on every system that has this clock.
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

@@ -3,9 +3,12 @@
 use crate::guest::Refused;
 use crate::limits;
 use crate::registry::Loaded;
+use crate::sandbox::SecretSource;
+use crate::secret::{self, Used};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use hyper::header::{HeaderName, HeaderValue};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -23,12 +26,20 @@ pub(crate) struct Egress {
     pub(crate) plugin: Arc<Loaded>,
     pub(crate) refused: Refused,
     pub(crate) connector: Connector,
+    pub(crate) tenant: Arc<str>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
+    /// Secrets that requests carried.
+    pub(crate) used: Used,
+    pub(crate) idempotency_key: String,
 }
+
+/// The header of an idempotency key, as the draft of the IETF has it.
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 impl WasiHttpHooks for Egress {
     fn send_request(
         &mut self,
-        request: hyper::Request<WasiBody>,
+        mut request: hyper::Request<WasiBody>,
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
@@ -46,16 +57,28 @@ impl WasiHttpHooks for Egress {
             method: request.method().as_str(),
             path,
         };
-        let Some(reach) = self.plugin.granted.http.reach(&target) else {
+        let Some(leave) = self.plugin.granted.http.leave(&target) else {
             self.refused
                 .note(format!("http `{} {}`", request.method(), request.uri()));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
+        let look_up = |name: &str| self.secrets.secret(&self.tenant, name);
+        let filled = secret::fill(request.headers_mut(), &leave.secrets, look_up, &self.used);
+        if let Err(why) = filled {
+            self.refused.note(why.to_string());
+            return Box::new(async { Err(Error::HttpRequestDenied) });
+        }
+        if leave.idempotency_key
+            && let Ok(key) = HeaderValue::from_str(&self.idempotency_key)
+        {
+            // The host's word counts: another one of the guest's would be another key at each attempt.
+            request.headers_mut().insert(IDEMPOTENCY_KEY, key);
+        }
         Box::new(send(
             request,
             options.unwrap_or_default(),
             peer,
-            reach,
+            leave.reach,
             self.refused.clone(),
             self.connector.clone(),
         ))

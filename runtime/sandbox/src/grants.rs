@@ -2,8 +2,9 @@
 
 use crate::folders::{self, Denied, Guarded};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use stepwell_egress::{HttpRule, Reach, Target};
+use stepwell_egress::{Apart, HttpRule, NameRule, Reach, Target, TcpRule};
 
 /// A set of capabilities: a plugin's request, or an operator's ceiling.
 #[derive(Debug, Clone, Default)]
@@ -12,12 +13,41 @@ pub struct Grants {
     pub env: BTreeMap<String, String>,
     /// Settings of the config interface. In a ceiling the names count, and a non-empty value replaces the plugin's.
     pub config: BTreeMap<String, String>,
-    /// Names of secrets.
+    /// Names of secrets that the guest may read. In a ceiling also those that requests may carry.
     pub secrets: BTreeSet<String>,
     /// Outgoing HTTP.
-    pub http: Vec<HttpRule>,
+    pub http: Vec<HttpGrant>,
+    /// Connections by TCP.
+    pub tcp: Vec<TcpRule>,
+    /// Names that may be looked up, beside those of `tcp`.
+    pub dns: Vec<NameRule>,
     /// Folders.
     pub fs: Vec<FsGrant>,
+    /// What the clock shows. Nothing that a ceiling could forbid.
+    pub clock: Source,
+    /// Where random numbers come from. Nothing that a ceiling could forbid.
+    pub random: Source,
+}
+
+/// Outgoing HTTP by one rule.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// Which requests.
+    pub rule: HttpRule,
+    /// Names of secrets whose placeholders the host replaces in headers of such requests; the guest sees none of them.
+    pub secrets: BTreeSet<String>,
+    /// Whether the host adds the attempt's idempotency key to such requests.
+    pub idempotency_key: bool,
+}
+
+impl From<HttpRule> for HttpGrant {
+    fn from(rule: HttpRule) -> Self {
+        Self {
+            rule,
+            secrets: BTreeSet::new(),
+            idempotency_key: false,
+        }
+    }
 }
 
 /// What an operator allows to a tenant's plugins.
@@ -53,36 +83,128 @@ pub enum FsMode {
     ReadWrite,
 }
 
+/// Whether a clock or randomness is the world's, or the same for all attempts of one visit to a state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The world's.
+    #[default]
+    Real,
+    /// A clock that stands still, random numbers that follow from the idempotency key.
+    Fixed,
+}
+
 /// What a plugin has after asking and allowing.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Effective {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) config: BTreeMap<String, String>,
     pub(crate) secrets: BTreeSet<String>,
-    pub(crate) http: HttpGrant,
+    pub(crate) http: HttpSides,
+    pub(crate) tcp: TcpSides,
     /// Canonical folders.
     pub(crate) fs: Vec<FsGrant>,
-    /// What was asked for and not allowed, for people.
-    pub(crate) missing: Vec<String>,
+    pub(crate) clock: Source,
+    pub(crate) random: Source,
+    /// What was asked for, each with what became of it.
+    pub(crate) asked: Vec<Asked>,
+}
+
+/// A capability that a plugin asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// What, such as ``secret `KEY` ``.
+    pub what: String,
+    /// Why it has it not, or not whole; none when it has it.
+    pub refused: Option<String>,
+    /// Whether it has none of it.
+    pub wholly: bool,
 }
 
 /// Both sides of outgoing HTTP. A request leaves when a rule of each matches.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct HttpGrant {
-    asked: Vec<HttpRule>,
+pub(crate) struct HttpSides {
+    asked: Vec<HttpGrant>,
     /// None: whatever is asked.
-    allowed: Option<Vec<HttpRule>>,
+    allowed: Option<Vec<HttpGrant>>,
 }
 
-impl HttpGrant {
-    /// How far the request may go, or `None` when it may not leave.
-    pub(crate) fn reach(&self, target: &Target<'_>) -> Option<Reach> {
-        let best = |rules: &[HttpRule]| rules.iter().filter_map(|rule| rule.reach(target)).max();
-        let asked = best(&self.asked)?;
-        match &self.allowed {
-            None => Some(asked),
-            Some(allowed) => Some(asked.min(best(allowed)?)),
+/// How a request may leave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Leave<'a> {
+    pub(crate) reach: Reach,
+    /// Secrets that it may carry.
+    pub(crate) secrets: BTreeSet<&'a str>,
+    pub(crate) idempotency_key: bool,
+}
+
+impl HttpSides {
+    /// How the request may leave, or `None` when it may not.
+    pub(crate) fn leave(&self, target: &Target<'_>) -> Option<Leave<'_>> {
+        let matching = |grants: &'_ [HttpGrant]| -> Option<Reach> {
+            grants
+                .iter()
+                .filter_map(|grant| grant.rule.reach(target))
+                .max()
+        };
+        let mut reach = matching(&self.asked)?;
+        if let Some(allowed) = &self.allowed {
+            reach = reach.min(matching(allowed)?);
         }
+        let of = self
+            .asked
+            .iter()
+            .filter(|grant| grant.rule.reach(target).is_some());
+        let idempotency_key = of.clone().any(|grant| grant.idempotency_key);
+        let secrets = of
+            .flat_map(|grant| &grant.secrets)
+            .map(String::as_str)
+            .collect();
+        Some(Leave {
+            reach,
+            secrets,
+            idempotency_key,
+        })
+    }
+}
+
+/// Both sides of TCP and of names.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TcpSides {
+    asked: (Vec<TcpRule>, Vec<NameRule>),
+    /// None: whatever is asked.
+    allowed: Option<(Vec<TcpRule>, Vec<NameRule>)>,
+}
+
+impl TcpSides {
+    /// Whether nothing was asked for.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.asked.0.is_empty() && self.asked.1.is_empty()
+    }
+
+    pub(crate) async fn connects(&self, address: SocketAddr) -> bool {
+        let mut sides = vec![&self.asked.0];
+        sides.extend(self.allowed.as_ref().map(|(rules, _)| rules));
+        for rules in sides {
+            let mut allowed = false;
+            for rule in rules {
+                allowed = allowed || rule.allows(address).await;
+            }
+            if !allowed {
+                return false;
+            }
+        }
+        true
+    }
+
+    pub(crate) fn looks_up(&self, name: &str) -> bool {
+        let one = |(tcp, names): &(Vec<TcpRule>, Vec<NameRule>)| {
+            names.iter().any(|rule| rule.allows(name))
+                || tcp
+                    .iter()
+                    .filter_map(TcpRule::name)
+                    .any(|own| own.eq_ignore_ascii_case(name.strip_suffix('.').unwrap_or(name)))
+        };
+        one(&self.asked) && self.allowed.as_ref().is_none_or(one)
     }
 }
 
@@ -97,58 +219,80 @@ impl Effective {
         own: Option<&Path>,
         guarded: &Guarded,
     ) -> Result<Self, Vec<String>> {
-        let mut effective = Self::default();
         let only = match ceiling {
             Ceiling::AsAsked => None,
             Ceiling::Nothing => Some(Grants::default()),
             Ceiling::Only(grants) => Some((**grants).clone()),
         };
-        let missing = &mut effective.missing;
-        effective.env = named(&asked.env, only.as_ref().map(|o| &o.env), "env", missing)
-            .into_iter()
-            .collect();
-        effective.config = named(
-            &asked.config,
-            only.as_ref().map(|o| &o.config),
-            "config",
-            missing,
-        );
+        let only = only.as_ref();
+        let mut effective = Self {
+            clock: asked.clock,
+            random: asked.random,
+            ..Self::default()
+        };
+        let told = &mut effective.asked;
+        let env = named(&asked.env, only.map(|only| &only.env), "env", told);
+        effective.env = env.into_iter().collect();
+        effective.config = named(&asked.config, only.map(|only| &only.config), "config", told);
         for name in &asked.secrets {
-            if only.as_ref().is_none_or(|only| only.secrets.contains(name)) {
+            let allowed = only.is_none_or(|only| only.secrets.contains(name));
+            if allowed {
                 effective.secrets.insert(name.clone());
-            } else {
-                missing.push(format!("secret `{name}`"));
             }
+            told.push(Asked::of(format!("secret `{name}`"), allowed, NOT_ALLOWED));
         }
+        effective.http = http(&asked.http, only, told);
+        effective.tcp = tcp(asked, only, told);
         let mut wrong = Vec::new();
         for (index, grant) in asked.fs.iter().enumerate() {
             let name = grant.host.display();
+            let what = format!("fs `{name}`");
             match folders::granted(grant, ceiling, own, guarded) {
-                Ok(host) => effective.fs.push(FsGrant {
-                    host,
-                    ..grant.clone()
-                }),
-                Err(Denied::NotAllowed) => {
-                    missing.push(format!("fs `{name}`: not allowed by the operator"));
+                Ok(host) => {
+                    effective.fs.push(FsGrant {
+                        host,
+                        ..grant.clone()
+                    });
+                    told.push(Asked::of(what, true, ""));
                 }
+                Err(Denied::NotAllowed) => told.push(Asked::of(what, false, NOT_ALLOWED)),
                 Err(Denied::Wrong(why)) => {
                     wrong.push(format!("plugin.toml: grants.fs[{index}]: `{name}`: {why}"));
                 }
             }
         }
-        if !wrong.is_empty() {
-            return Err(wrong);
+        if wrong.is_empty() {
+            Ok(effective)
+        } else {
+            Err(wrong)
         }
-        if let Some(only) = &only
-            && only.http.is_empty()
-        {
-            missing.extend(asked.http.iter().map(|rule| format!("http `{rule}`")));
+    }
+
+    /// What was asked for and is not there at all, for people.
+    pub(crate) fn missing(&self) -> Vec<String> {
+        let missing = self.asked.iter().filter(|asked| asked.wholly);
+        missing.map(Asked::to_string).collect()
+    }
+}
+
+const NOT_ALLOWED: &str = "not allowed by the operator";
+
+impl Asked {
+    fn of(what: String, allowed: bool, why: &str) -> Self {
+        Self {
+            what,
+            refused: (!allowed).then(|| why.to_owned()),
+            wholly: !allowed,
         }
-        effective.http = HttpGrant {
-            asked: asked.http.clone(),
-            allowed: only.map(|only| only.http),
-        };
-        Ok(effective)
+    }
+}
+
+impl std::fmt::Display for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.refused {
+            None => f.write_str(&self.what),
+            Some(why) => write!(f, "{}: {why}", self.what),
+        }
     }
 }
 
@@ -156,29 +300,102 @@ fn named(
     asked: &BTreeMap<String, String>,
     allowed: Option<&BTreeMap<String, String>>,
     kind: &str,
-    missing: &mut Vec<String>,
+    told: &mut Vec<Asked>,
 ) -> BTreeMap<String, String> {
     let mut granted = BTreeMap::new();
     for (name, value) in asked {
-        match allowed.map(|allowed| allowed.get(name)) {
-            None => granted.insert(name.clone(), value.clone()),
-            Some(Some(fixed)) if !fixed.is_empty() => granted.insert(name.clone(), fixed.clone()),
-            Some(Some(_)) => granted.insert(name.clone(), value.clone()),
-            Some(None) => {
-                missing.push(format!("{kind} `{name}`"));
-                None
-            }
+        let what = format!("{kind} `{name}`");
+        let fixed = match allowed.map(|allowed| allowed.get(name)) {
+            None => Some(value),
+            Some(Some(fixed)) if !fixed.is_empty() => Some(fixed),
+            Some(Some(_)) => Some(value),
+            Some(None) => None,
         };
+        told.push(Asked::of(what, fixed.is_some(), NOT_ALLOWED));
+        if let Some(value) = fixed {
+            granted.insert(name.clone(), value.clone());
+        }
     }
     granted
+}
+
+/// Rules of both sides, and of each that is asked whether any request could pass both.
+fn http(asked: &[HttpGrant], only: Option<&Grants>, told: &mut Vec<Asked>) -> HttpSides {
+    let mut sides = HttpSides {
+        asked: asked.to_vec(),
+        allowed: only.map(|only| only.http.clone()),
+    };
+    for grant in &mut sides.asked {
+        let what = format!("http `{}`", grant.rule);
+        let Some(only) = only else {
+            told.push(Asked::of(what, true, ""));
+            continue;
+        };
+        let apart: Option<Vec<Apart>> = {
+            let parts = only
+                .http
+                .iter()
+                .map(|allowed| allowed.rule.parts_from(&grant.rule));
+            parts.collect()
+        };
+        let why = match apart.map(|apart| apart.into_iter().max()) {
+            // Some rule of the ceiling has no part in which it is another.
+            None => String::new(),
+            Some(None) => NOT_ALLOWED.to_owned(),
+            Some(Some(apart)) => format!("the operator allows another {}", part(apart)),
+        };
+        told.push(Asked::of(what, why.is_empty(), &why));
+        for name in &grant.secrets {
+            let allowed = only.secrets.contains(name);
+            let what = format!("secret `{name}` in requests by `{}`", grant.rule);
+            told.push(Asked::of(what, allowed, NOT_ALLOWED));
+        }
+        grant.secrets.retain(|name| only.secrets.contains(name));
+    }
+    sides
+}
+
+fn part(apart: Apart) -> &'static str {
+    match apart {
+        Apart::Scheme => "scheme",
+        Apart::Host => "host",
+        Apart::Port => "port",
+        Apart::Methods => "method",
+        Apart::Path => "path",
+    }
+}
+
+fn tcp(asked: &Grants, only: Option<&Grants>, told: &mut Vec<Asked>) -> TcpSides {
+    let partly = "only as far as the operator's own rules go";
+    let mut tell = |what: String, whole: bool, none: bool| {
+        let why = if none { NOT_ALLOWED } else { partly };
+        let mut asked = Asked::of(what, whole, why);
+        asked.wholly = none;
+        told.push(asked);
+    };
+    for rule in &asked.tcp {
+        let rules = only.map(|only| &only.tcp);
+        let whole = rules.is_none_or(|rules| rules.iter().any(|allowed| allowed.covers(rule)));
+        let none = rules.is_some_and(Vec::is_empty);
+        tell(format!("tcp `{rule}`"), whole, none);
+    }
+    for rule in &asked.dns {
+        let whole = only.is_none_or(|only| only.dns.iter().any(|allowed| allowed.covers(rule)));
+        let none = only.is_some_and(|only| only.dns.is_empty() && only.tcp.is_empty());
+        tell(format!("dns `{rule}`"), whole, none);
+    }
+    TcpSides {
+        asked: (asked.tcp.clone(), asked.dns.clone()),
+        allowed: only.map(|only| (only.tcp.clone(), only.dns.clone())),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(host: &str) -> HttpRule {
-        HttpRule::parse(host, &[], None).unwrap()
+    fn rule(host: &str) -> HttpGrant {
+        HttpRule::parse(host, &[], None).unwrap().into()
     }
 
     const LOOPBACK: Target<'_> = Target {
@@ -193,6 +410,10 @@ mod tests {
         Effective::new(asked, ceiling, None, &Guarded::default()).unwrap()
     }
 
+    fn reach(effective: &Effective) -> Option<Reach> {
+        effective.http.leave(&LOOPBACK).map(|leave| leave.reach)
+    }
+
     #[test]
     fn effective_is_the_intersection() {
         let asked = Grants {
@@ -203,7 +424,7 @@ mod tests {
         };
         let nothing = effective(&asked, &Ceiling::Nothing);
         assert!(nothing.secrets.is_empty() && nothing.config.is_empty());
-        assert_eq!(nothing.missing.len(), 4);
+        assert_eq!(nothing.missing().len(), 4);
         let only = Grants {
             secrets: ["B".to_owned()].into(),
             config: [("region".to_owned(), "us".to_owned())].into(),
@@ -212,9 +433,77 @@ mod tests {
         };
         let some = effective(&asked, &Ceiling::Only(Box::new(only)));
         assert_eq!(some.config["region"], "us");
-        assert_eq!(some.missing, ["secret `A`"]);
-        assert_eq!(some.http.reach(&LOOPBACK), Some(Reach::Public));
+        assert_eq!(some.missing(), ["secret `A`: not allowed by the operator"]);
+        assert_eq!(reach(&some), Some(Reach::Public));
         let all = effective(&asked, &Ceiling::AsAsked);
-        assert_eq!(all.http.reach(&LOOPBACK), Some(Reach::Anywhere));
+        assert_eq!(reach(&all), Some(Reach::Anywhere));
+    }
+
+    #[test]
+    fn the_nearest_rule_says_why_a_request_cannot_leave() {
+        let asked = Grants {
+            http: vec![rule("https://api.example.com"), rule("http://127.0.0.1:80")],
+            ..Grants::default()
+        };
+        let only = Grants {
+            http: vec![
+                rule("https://other.example"),
+                rule("http://api.example.com"),
+            ],
+            ..Grants::default()
+        };
+        let told = effective(&asked, &Ceiling::Only(Box::new(only))).missing();
+        assert_eq!(
+            told,
+            [
+                "http `https://api.example.com`: the operator allows another scheme",
+                "http `http://127.0.0.1:80`: the operator allows another host"
+            ]
+        );
+    }
+
+    #[test]
+    fn requests_carry_the_secrets_of_the_rules_that_match() {
+        let with = |host: &str, secret: &str| HttpGrant {
+            secrets: [secret.to_owned()].into(),
+            ..rule(host)
+        };
+        let asked = Grants {
+            http: vec![with("http://127.0.0.1:80", "A"), with("http://other", "B")],
+            ..Grants::default()
+        };
+        let all = effective(&asked, &Ceiling::AsAsked);
+        let secrets = all.http.leave(&LOOPBACK).unwrap().secrets;
+        assert_eq!(secrets, ["A"].into());
+        let only = Grants {
+            http: vec![rule("http://127.0.0.1:80")],
+            ..Grants::default()
+        };
+        let none = effective(&asked, &Ceiling::Only(Box::new(only)));
+        assert!(none.http.leave(&LOOPBACK).unwrap().secrets.is_empty());
+    }
+
+    #[test]
+    fn names_are_looked_up_when_both_sides_say_so() {
+        let asked = Grants {
+            tcp: vec![TcpRule::parse("db.example:5432", false).unwrap()],
+            dns: vec![NameRule::parse("*.example").unwrap()],
+            ..Grants::default()
+        };
+        let only = Grants {
+            dns: vec![NameRule::parse("db.example").unwrap()],
+            ..Grants::default()
+        };
+        let (all, some) = (
+            effective(&asked, &Ceiling::AsAsked).tcp,
+            effective(&asked, &Ceiling::Only(Box::new(only))).tcp,
+        );
+        for (name, by_all, by_some) in [
+            ("DB.example.", true, true),
+            ("x.example", true, false),
+            ("example.org", false, false),
+        ] {
+            assert_eq!((all.looks_up(name), some.looks_up(name)), (by_all, by_some));
+        }
     }
 }

@@ -113,6 +113,17 @@ impl Meter {
         }
     }
 
+    /// Begins to count for another attempt: what the instance holds, it holds already.
+    pub(crate) fn renew(&mut self) {
+        self.memory_max = self.memory;
+        self.exceeded = None;
+    }
+
+    /// Bytes of memory that are held now.
+    pub(crate) fn held(&self) -> u64 {
+        self.memory
+    }
+
     fn stop(&mut self, why: String) -> wasmtime::Result<bool> {
         self.exceeded = Some(why.clone());
         Err(wasmtime::Error::msg(why))

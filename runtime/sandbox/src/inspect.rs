@@ -4,9 +4,9 @@ use crate::cache::hex;
 use crate::code::{Format, Import, Program};
 use crate::compiler::Blame;
 use crate::error::Error;
-use crate::grants::{Ceiling, Effective, Grants};
+use crate::grants::{Asked, Effective, Grants};
 use crate::limits;
-use crate::manifest::{Contract, Limits, Manifest};
+use crate::manifest::{Contract, Instance, Limits, Manifest, Reuse};
 use crate::manifest_text;
 use crate::queue::Leave;
 use crate::registry::Loader;
@@ -39,6 +39,10 @@ pub struct Inspection {
     pub manifest: Manifest,
     /// The limits that it would run under.
     pub limits: Limits,
+    /// Whether instances would serve more than one attempt.
+    pub instance: Instance,
+    /// What it asks for, each with why it would not have it.
+    pub asked: Vec<Asked>,
     /// What is wrong with it; empty when it is fine.
     pub problems: Vec<Problem>,
 }
@@ -61,22 +65,44 @@ impl Inspection {
     }
 }
 
-pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error> {
+pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Inspection, Error> {
     let mut problems = Vec::new();
     let (manifest, file) = files(path, &mut problems)?;
     let wasm = read(&file, limits::WASM_BYTES_MAX)?;
     let sha256 = hex(&Sha256::digest(&wasm));
     let own = path.is_dir().then_some(path);
     let guarded = &loader.settings.guarded;
-    if let Err(wrong) = Effective::new(&manifest.grants, &Ceiling::AsAsked, own, guarded) {
-        all_fatal(&mut problems, wrong);
-    }
-    let limits = manifest.limits.within(&loader.settings.limits);
-    if limits != manifest.limits {
+    let allowed = loader.allowed(tenant);
+    let asked = match Effective::new(&manifest.grants, &allowed.grants, own, guarded) {
+        Ok(effective) => effective.asked,
+        Err(wrong) => {
+            all_fatal(&mut problems, wrong);
+            Vec::new()
+        }
+    };
+    let limits = manifest.limits.within(&allowed.limits);
+    // A file without limits asks for nothing: what it gets is no disappointment.
+    if limits != manifest.limits && manifest.limits != Limits::default() {
         warn(
             &mut problems,
             "its [limits] go beyond what the operator allows and are cut to that",
             "lower [limits]",
+        );
+    }
+    let refused = asked.iter().filter(|asked| asked.refused.is_some());
+    for refused in refused.map(Asked::to_string) {
+        let what = format!("it asks for {refused}");
+        let hint =
+            "have the operator allow it in the file of --ceilings, or take it out of [grants]";
+        warn(&mut problems, &what, hint);
+    }
+    let instance = allowed.instance(manifest.instance.clone());
+    if instance.reuse == Reuse::Never && manifest.instance.reuse != Reuse::Never {
+        let what = "its instances serve one attempt each: the operator allows no reuse";
+        warn(
+            &mut problems,
+            what,
+            "take [instance].reuse out of plugin.toml",
         );
     }
     if let Some(pin) = &manifest.sha256
@@ -99,6 +125,8 @@ pub(crate) fn inspect(path: &Path, loader: &Loader) -> Result<Inspection, Error>
         sha256,
         manifest,
         limits,
+        instance,
+        asked,
         problems,
     };
     examine(&mut inspection, &wasm, loader);
@@ -132,13 +160,13 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             hint: hint.into(),
         })
     };
-    let machine = match loader.machine(loader.metering(&inspection.manifest)) {
+    let machine = match loader.machine(Loader::kind(&inspection.limits)) {
         Ok(machine) => machine,
         Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
     };
     let (cache, compiler) = (&loader.cache, &loader.compiler);
     let (sha256, mut leave) = (&inspection.sha256, Leave::Alone);
-    let program = match Program::compile(machine, cache, compiler, sha256, wasm, &mut leave) {
+    let program = match Program::compile(&machine, cache, compiler, sha256, wasm, &mut leave) {
         Ok(program) => program,
         Err(fault) => return fatal(fault.why, mend_compiling(fault.blame)),
     };
@@ -179,7 +207,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     inspection.imports.clone_from(&program.imports);
     missing_grants(inspection);
     if inspection.usable()
-        && let Err(why) = program.link(machine)
+        && let Err(why) = program.link(&machine)
     {
         let hint = "build it against the contract in guest-sdk/wit".to_owned();
         inspection.problems.push(Problem {

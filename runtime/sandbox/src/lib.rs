@@ -6,18 +6,23 @@
 mod bindings;
 mod cache;
 mod call;
+mod ceiling;
+mod clock;
 mod code;
 mod compiler;
 mod egress;
 mod error;
 mod folders;
 mod grants;
+mod grants_text;
 mod guest;
 mod inspect;
+mod kept;
 mod limits;
 mod machine;
 mod manifest;
 mod manifest_text;
+mod metered;
 mod outcome;
 #[cfg(feature = "compiler")]
 mod overseer;
@@ -27,27 +32,32 @@ mod registry;
 mod rota;
 mod sandbox;
 mod scan;
+mod secret;
 mod slots;
+mod sockets;
 mod stdio;
 mod turns;
 mod verdict;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
+pub use ceiling::{Allowance, Ceilings};
 pub use code::{Format, Import};
 pub use compiler::{CompileBounds, Compiler};
 #[cfg(feature = "compiler")]
 pub use compiler::{CompileWorker, compile_worker};
 pub use error::Error;
-pub use grants::{Ceiling, FsGrant, FsMode, Grants};
+pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Source};
 pub use inspect::{Inspection, Problem};
-pub use manifest::{Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration};
+pub use manifest::{
+    Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
+};
 pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
 pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
-pub use stepwell_egress::HttpRule;
+pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[cfg(feature = "compiler")]

@@ -43,14 +43,31 @@ pub(crate) const TABLES_PER_CALL: u32 = 4;
 /// Attempts waiting for an instance; more are refused as `TooManyRunning`.
 pub(crate) const QUEUE_MAX: usize = 100_000;
 
+/// Instances that wait for another attempt, over all plugins; beside those that run.
+pub(crate) const KEPT_INSTANCES_MAX: u32 = 100;
+/// Memory that they hold, all together. Who would go beyond it is not kept.
+pub(crate) const KEPT_BYTES_MAX: u64 = 1 << 30;
+/// Attempts that one instance serves when the manifest allows reuse and says no more.
+pub(crate) const REUSE_CALLS_DEFAULT: u64 = 1000;
+/// How long an instance waits for another attempt by default.
+pub(crate) const REUSE_IDLE_DEFAULT: Duration = Duration::from_secs(60);
+/// How long an instance that is reused lives by default.
+pub(crate) const REUSE_AGE_DEFAULT: Duration = Duration::from_secs(600);
+/// Instances of one plugin that wait by default.
+pub(crate) const REUSE_KEPT_DEFAULT: usize = 4;
+/// Those that have waited too long are looked for this often.
+pub(crate) const KEPT_LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// Memory that a pooled slot keeps mapped between calls: saves 44 % of a call (measured).
 pub(crate) const KEEP_RESIDENT_BYTES: usize = 1 << 20;
 /// The same for tables and stacks.
 pub(crate) const KEEP_RESIDENT_SMALL_BYTES: usize = 64 << 10;
 /// Idle slots that keep their memory: bounds what an idle host holds to about 100 MiB.
 pub(crate) const WARM_SLOTS_MAX: u32 = 100;
-/// Wasm stack of a guest.
-pub(crate) const STACK_BYTES: usize = 512 << 10;
+/// Stack of a guest when the manifest says nothing; beside it lies the one that compilers keep in memory.
+pub(crate) const STACK_BYTES: u64 = 512 << 10;
+/// Largest stack that a manifest may ask for: the host's part of a guest's call has as much again.
+pub(crate) const STACK_BYTES_MAX: u64 = 1 << 20;
 
 /// A computing guest yields this often; the clock that CPU limits are checked by.
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
@@ -79,6 +96,10 @@ pub(crate) const HTTP_FIELDS_BYTES_MAX: usize = 128 << 10;
 pub(crate) const HTTP_TIMEOUT: Duration = Duration::from_secs(600);
 /// A heartbeat's note (the contract's 1 KiB).
 pub(crate) const PROGRESS_BYTES_MAX: usize = 1 << 10;
+/// A clock that stands still shows this: seconds from 1970 to 2000, so that no program takes it for no time at all.
+pub(crate) const FIXED_CLOCK: Duration = Duration::from_secs(946_684_800);
+/// A secret that is shorter than this is not looked for in what a task gives back: it would be found everywhere.
+pub(crate) const MASKED_BYTES_MIN: usize = 6;
 /// Refused requests remembered with an attempt.
 pub(crate) const REFUSED_MAX: usize = 20;
 /// ASL's bounds for the texts of a failure, in characters.

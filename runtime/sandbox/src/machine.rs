@@ -5,6 +5,7 @@ use crate::guest::Guest;
 use crate::limits;
 #[cfg(feature = "compiler")]
 use crate::precompiled::{Made, Profile};
+use crate::sockets;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -17,7 +18,7 @@ use wasmtime::{Enabled, InstanceAllocationStrategy, PoolingAllocationConfig};
 use wasmtime_wasi_http::WasiHttpView as _;
 
 /// How compiled code differs: metered code counts fuel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metering {
     Off,
     Fuel,
@@ -26,15 +27,31 @@ pub(crate) enum Metering {
 /// The Wasm runtime's version: code of another one is not understood.
 pub(crate) const RUNTIME: &str = "48.0.8";
 
+/// What engines differ in. Code compiled for one stack runs under another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct EngineKind {
+    pub(crate) metering: Metering,
+    /// One of [`Limits::STACKS`](crate::Limits::STACKS).
+    pub(crate) stack_bytes: u64,
+}
+
+impl EngineKind {
+    /// What most plugins run under.
+    pub(crate) const USUAL: Self = Self {
+        metering: Metering::Off,
+        stack_bytes: limits::STACK_BYTES,
+    };
+}
+
 /// The configuration of every engine here. `instances` of 0 means allocation on demand, as does a build without pools.
-pub(crate) fn config(metering: Metering, instances: u32, memory_bytes_max: u64) -> Config {
+pub(crate) fn config(kind: EngineKind, instances: u32, memory_bytes_max: u64) -> Config {
     let mut config = Config::new();
     config
         // Saves a fifth of a call; guests with the async ABI need an engine of their own.
         .concurrency_support(false)
         .epoch_interruption(true)
-        .consume_fuel(metering == Metering::Fuel)
-        .max_wasm_stack(limits::STACK_BYTES)
+        .consume_fuel(kind.metering == Metering::Fuel)
+        .max_wasm_stack(usize::try_from(kind.stack_bytes).unwrap_or(usize::MAX))
         .memory_init_cow(true)
         .wasm_memory64(false)
         .wasm_component_model_gc(false);
@@ -60,7 +77,11 @@ pub(crate) fn engine_for(
     made: &Made,
     parallel: bool,
 ) -> wasmtime::Result<Engine> {
-    let mut config = config(metering, 0, limits::MEMORY_BYTES_MAX);
+    let kind = EngineKind {
+        metering,
+        ..EngineKind::USUAL
+    };
+    let mut config = config(kind, 0, limits::MEMORY_BYTES_MAX);
     config.parallel_compilation(parallel);
     match made {
         Made::Here => {}
@@ -113,14 +134,14 @@ pub(crate) struct Machine {
 impl Machine {
     /// Falls back to smaller pools, and at last to none, where the address space is limited.
     pub(crate) fn new(
-        metering: Metering,
+        kind: EngineKind,
         instances: u32,
         memory_bytes_max: u64,
     ) -> wasmtime::Result<Self> {
         let mut failure = None;
         for instances in [instances, instances / 8, 0] {
-            match Engine::new(&config(metering, instances, memory_bytes_max)) {
-                Ok(engine) => return Self::link(engine, metering),
+            match Engine::new(&config(kind, instances, memory_bytes_max)) {
+                Ok(engine) => return Self::link(engine, kind.metering),
                 Err(error) => {
                     tracing::warn!(instances, error = %error, "no instance pool of this size; trying a smaller one");
                     failure = Some(error);
@@ -133,6 +154,7 @@ impl Machine {
     fn link(engine: Engine, metering: Metering) -> wasmtime::Result<Self> {
         let mut components = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        sockets::link(&mut components)?;
         wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<
             _,
             wasmtime_wasi_http::WasiHttp,

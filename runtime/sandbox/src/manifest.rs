@@ -21,6 +21,8 @@ pub struct Manifest {
     pub on_crash: OnCrash,
     /// What one attempt may use.
     pub limits: Limits,
+    /// Whether instances serve more than one attempt.
+    pub instance: Instance,
     /// What it asks for.
     pub grants: Grants,
 }
@@ -44,6 +46,43 @@ pub enum OnCrash {
     Fail,
 }
 
+/// Whether an instance serves more than one attempt, and how many and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Who shares one.
+    pub reuse: Reuse,
+    /// Attempts that one instance serves at most.
+    pub calls: u64,
+    /// How long one waits for another attempt.
+    pub idle: Duration,
+    /// How long one lives.
+    pub age: Duration,
+    /// How many wait at most.
+    pub kept: usize,
+}
+
+/// Which attempts may share an instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Reuse {
+    /// None: each has a fresh one.
+    #[default]
+    Never,
+    /// Those of one tenant on one version of the plugin, one after the other.
+    Tenant,
+}
+
+impl Default for Instance {
+    fn default() -> Self {
+        Self {
+            reuse: Reuse::Never,
+            calls: limits::REUSE_CALLS_DEFAULT,
+            idle: limits::REUSE_IDLE_DEFAULT,
+            age: limits::REUSE_AGE_DEFAULT,
+            kept: limits::REUSE_KEPT_DEFAULT,
+        }
+    }
+}
+
 /// What one attempt may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -51,6 +90,8 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Elements, all tables together.
     pub table_elements: u64,
+    /// Bytes of the guest's own stack: one of [`Limits::STACKS`].
+    pub stack_bytes: u64,
     /// Wall time from the guest's start.
     pub wall: Duration,
     /// CPU time.
@@ -61,8 +102,12 @@ pub struct Limits {
     pub input_bytes: u64,
     /// Bytes of output.
     pub output_bytes: u64,
-    /// Bytes of log lines, of stdout and of stderr, each.
+    /// Bytes of log lines.
     pub log_bytes: u64,
+    /// Bytes of a component's stdout; a command's is its output.
+    pub stdout_bytes: u64,
+    /// Bytes of stderr.
+    pub stderr_bytes: u64,
     /// Attempts of this plugin at once; more are refused. None is unbounded.
     pub concurrency: Option<u32>,
 }
@@ -72,31 +117,77 @@ impl Default for Limits {
         Self {
             memory_bytes: limits::MEMORY_BYTES_DEFAULT,
             table_elements: limits::TABLE_ELEMENTS_DEFAULT,
+            stack_bytes: limits::STACK_BYTES,
             wall: limits::WALL_DEFAULT,
             cpu: limits::CPU_DEFAULT,
             fuel: None,
             input_bytes: limits::PAYLOAD_BYTES_DEFAULT,
             output_bytes: limits::PAYLOAD_BYTES_DEFAULT,
             log_bytes: limits::LOG_BYTES_DEFAULT,
+            stdout_bytes: limits::LOG_BYTES_DEFAULT,
+            stderr_bytes: limits::LOG_BYTES_DEFAULT,
             concurrency: None,
         }
     }
 }
 
 impl Limits {
+    /// The sizes that a stack may have. Each is an engine of its own, so there are few.
+    pub const STACKS: [u64; 5] = [64 << 10, 128 << 10, 256 << 10, limits::STACK_BYTES, 1 << 20];
+
     /// The most that a manifest may ask for unless the operator says otherwise.
     pub fn ceiling() -> Self {
         Self {
             memory_bytes: limits::MEMORY_BYTES_MAX,
             table_elements: limits::TABLE_ELEMENTS_DEFAULT,
+            stack_bytes: limits::STACK_BYTES_MAX,
             wall: limits::WALL_MAX,
             cpu: limits::WALL_MAX,
             fuel: None,
             input_bytes: limits::PAYLOAD_BYTES_MAX,
             output_bytes: limits::PAYLOAD_BYTES_MAX,
             log_bytes: limits::LOG_BYTES_MAX,
+            stdout_bytes: limits::LOG_BYTES_MAX,
+            stderr_bytes: limits::LOG_BYTES_MAX,
             concurrency: None,
         }
+    }
+
+    /// No limit at all, to be lowered.
+    pub fn unlimited() -> Self {
+        Self {
+            memory_bytes: u64::MAX,
+            table_elements: u64::MAX,
+            stack_bytes: u64::MAX,
+            wall: Duration::MAX,
+            cpu: Duration::MAX,
+            fuel: None,
+            input_bytes: u64::MAX,
+            output_bytes: u64::MAX,
+            log_bytes: u64::MAX,
+            stdout_bytes: u64::MAX,
+            stderr_bytes: u64::MAX,
+            concurrency: None,
+        }
+    }
+
+    /// Each limit by its key in a manifest, in the form in which it is written there.
+    pub fn rows(&self) -> Vec<(&'static str, String)> {
+        let count = |count: Option<u64>| count.map_or_else(|| "none".to_owned(), |n| n.to_string());
+        vec![
+            ("memory", size(self.memory_bytes)),
+            ("table-elements", self.table_elements.to_string()),
+            ("stack", size(self.stack_bytes)),
+            ("wall", time(self.wall)),
+            ("cpu", time(self.cpu)),
+            ("fuel", count(self.fuel)),
+            ("input", size(self.input_bytes)),
+            ("output", size(self.output_bytes)),
+            ("log", size(self.log_bytes)),
+            ("stdout", size(self.stdout_bytes)),
+            ("stderr", size(self.stderr_bytes)),
+            ("concurrency", count(self.concurrency.map(u64::from))),
+        ]
     }
 
     /// The smaller of both in every respect.
@@ -104,14 +195,35 @@ impl Limits {
         Self {
             memory_bytes: self.memory_bytes.min(ceiling.memory_bytes),
             table_elements: self.table_elements.min(ceiling.table_elements),
+            stack_bytes: self.stack_bytes.min(ceiling.stack_bytes),
             wall: self.wall.min(ceiling.wall),
             cpu: self.cpu.min(ceiling.cpu),
             fuel: smaller(self.fuel, ceiling.fuel),
             input_bytes: self.input_bytes.min(ceiling.input_bytes),
             output_bytes: self.output_bytes.min(ceiling.output_bytes),
             log_bytes: self.log_bytes.min(ceiling.log_bytes),
+            stdout_bytes: self.stdout_bytes.min(ceiling.stdout_bytes),
+            stderr_bytes: self.stderr_bytes.min(ceiling.stderr_bytes),
             concurrency: smaller(self.concurrency, ceiling.concurrency),
         }
+    }
+}
+
+/// `64MiB`, `1KiB`, `100B`: the largest unit that is exact.
+fn size(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let exact = |(bits, _): &(u32, &str)| bytes > 0 && bytes.is_multiple_of(1 << *bits);
+    match units.into_iter().find(exact) {
+        Some((bits, unit)) => format!("{}{unit}", bytes >> bits),
+        None => format!("{bytes}B"),
+    }
+}
+
+/// `30s`, `500ms`.
+fn time(time: Duration) -> String {
+    match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
     }
 }
 

@@ -1,23 +1,23 @@
 //! `plugin.toml` as it is written: keys, types and every slip in it, with its line. Hides TOML.
 
-use crate::grants::{FsGrant, FsMode, Grants};
+use crate::grants::{Grants, Source};
+use crate::limits;
 use crate::manifest::{
-    Contract, Limits, Manifest, OnCrash, parse_bytes, parse_duration, valid_name,
+    Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration, valid_name,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::{Component, Path};
 use std::time::Duration;
-use stepwell_egress::HttpRule;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-const KEYS: [&str; 8] = [
-    "name", "version", "contract", "module", "sha256", "on_crash", "limits", "grants",
+const KEYS: [&str; 9] = [
+    "name", "version", "contract", "module", "sha256", "on_crash", "limits", "instance", "grants",
 ];
-const LIMITS: [&str; 11] = [
+const LIMITS: [&str; 14] = [
     "memory",
     "table-elements",
+    "stack",
     "wall",
     "timeout",
     "cpu",
@@ -26,14 +26,28 @@ const LIMITS: [&str; 11] = [
     "input",
     "output",
     "log",
+    "stdout",
+    "stderr",
     "concurrency",
 ];
-const GRANTS: [&str; 5] = ["env", "config", "secrets", "http", "fs"];
+const INSTANCE: [&str; 5] = ["reuse", "calls", "idle", "age", "kept"];
 
 /// Reads the text; fails with all that is wrong, each with its place.
 pub(crate) fn read(text: &str) -> Result<Manifest, Vec<String>> {
+    read_as("plugin.toml", text, |reader, table| reader.manifest(table))
+}
+
+/// Reads a file of a name by what reads its table.
+pub(crate) fn read_as<T>(
+    file: &str,
+    text: &str,
+    of: impl for<'t> FnOnce(&mut Reader, &'t DeTable<'t>) -> T,
+) -> Result<T, Vec<String>> {
     let (table, errors) = DeTable::parse_recoverable(text);
-    let mut reader = Reader { slips: Vec::new() };
+    let mut reader = Reader {
+        allows: false,
+        slips: Vec::new(),
+    };
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         reader.slips.push((at, error.message().to_owned()));
@@ -44,9 +58,9 @@ pub(crate) fn read(text: &str) -> Result<Manifest, Vec<String>> {
     };
     let broken: BTreeSet<usize> = reader.slips.iter().map(|(at, _)| line(*at)).collect();
     let syntax = reader.slips.len();
-    let manifest = reader.manifest(table.get_ref());
+    let told = of(&mut reader, table.get_ref());
     if reader.slips.is_empty() {
-        return Ok(manifest);
+        return Ok(told);
     }
     // What stands on a line that is no TOML is a guess, and what is wrong with it too.
     let meant = reader.slips.split_off(syntax);
@@ -57,24 +71,26 @@ pub(crate) fn read(text: &str) -> Result<Manifest, Vec<String>> {
     reader.slips.sort_by_key(|(at, _)| *at);
     let placed = reader.slips.iter();
     Err(placed
-        .map(|(at, what)| format!("plugin.toml:{}: {what}", line(*at)))
+        .map(|(at, what)| format!("{file}:{}: {what}", line(*at)))
         .collect())
 }
 
 /// A value and the dotted key that leads to it.
-struct Field<'t> {
-    key: String,
+pub(crate) struct Field<'t> {
+    pub(crate) key: String,
     at: usize,
-    value: &'t DeValue<'t>,
+    pub(crate) value: &'t DeValue<'t>,
 }
 
-struct Reader {
+pub(crate) struct Reader {
+    /// Whether what is read allows rather than asks: where a folder is then called for the guest says nothing.
+    pub(crate) allows: bool,
     /// Where in the text, and what is wrong there.
     slips: Vec<(usize, String)>,
 }
 
 impl<'t> Field<'t> {
-    fn new(key: String, value: &'t Spanned<DeValue<'t>>) -> Self {
+    pub(crate) fn new(key: String, value: &'t Spanned<DeValue<'t>>) -> Self {
         Self {
             key,
             at: value.span().start,
@@ -83,14 +99,14 @@ impl<'t> Field<'t> {
     }
 }
 
-fn at_key<'t>(table: &'t DeTable<'t>, prefix: &str, key: &str) -> Option<Field<'t>> {
+pub(crate) fn at_key<'t>(table: &'t DeTable<'t>, prefix: &str, key: &str) -> Option<Field<'t>> {
     table
         .get(key)
         .map(|value| Field::new(format!("{prefix}{key}"), value))
 }
 
 impl<'t> Reader {
-    fn slip(&mut self, field: &Field<'_>, what: impl Display) {
+    pub(crate) fn slip(&mut self, field: &Field<'_>, what: impl Display) {
         self.slips
             .push((field.at, format!("{}: {what}", field.key)));
     }
@@ -125,6 +141,16 @@ impl<'t> Reader {
             "on_crash",
             &[("retry", OnCrash::Retry), ("fail", OnCrash::Fail)],
         );
+        let grants = at_key(table, "", "grants").map(|field| self.grants(&field));
+        let grants: Grants = grants.unwrap_or_default();
+        let instance = self.instance(table);
+        if let Some(field) = at_key(table, "", "instance")
+            && instance.reuse != Reuse::Never
+            && (grants.random == Source::Fixed || grants.clock == Source::Fixed)
+        {
+            let why = "an instance that was called before does not begin anew; with reuse, clock and random are \"real\"";
+            self.slip(&field, why);
+        }
         Manifest {
             name,
             version: self.checked(table, "version", |_| Ok(())),
@@ -132,13 +158,14 @@ impl<'t> Reader {
             module,
             sha256: sha256.map(|pin| pin.to_ascii_lowercase()),
             on_crash: on_crash.unwrap_or_default(),
-            limits: self.limits(table),
-            grants: self.grants(table),
+            limits: self.limits(table, "", Limits::default()),
+            instance,
+            grants,
         }
     }
 
     /// Refuses the keys that nobody reads.
-    fn only(&mut self, table: &DeTable<'_>, prefix: &str, place: &str, known: &[&str]) {
+    pub(crate) fn only(&mut self, table: &DeTable<'_>, prefix: &str, place: &str, known: &[&str]) {
         for key in table.keys() {
             let name: &str = key.get_ref();
             if !known.contains(&name) {
@@ -150,7 +177,7 @@ impl<'t> Reader {
         }
     }
 
-    fn text(&mut self, field: &Field<'t>) -> Option<&'t str> {
+    pub(crate) fn text(&mut self, field: &Field<'t>) -> Option<&'t str> {
         if let DeValue::String(text) = field.value {
             return Some(text);
         }
@@ -174,7 +201,7 @@ impl<'t> Reader {
     }
 
     /// One of several words.
-    fn word<T: Copy>(
+    pub(crate) fn word<T: Copy>(
         &mut self,
         table: &'t DeTable<'t>,
         key: &str,
@@ -184,7 +211,7 @@ impl<'t> Reader {
         self.word_of(&field, words)
     }
 
-    fn word_of<T: Copy>(&mut self, field: &Field<'t>, words: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn word_of<T: Copy>(&mut self, field: &Field<'t>, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(field)?;
         let known = words.iter().find(|(word, _)| *word == text);
         if known.is_none() {
@@ -197,7 +224,7 @@ impl<'t> Reader {
         known.map(|(_, value)| *value)
     }
 
-    fn table(&mut self, field: &Field<'t>) -> Option<&'t DeTable<'t>> {
+    pub(crate) fn table(&mut self, field: &Field<'t>) -> Option<&'t DeTable<'t>> {
         if let DeValue::Table(table) = field.value {
             return Some(table);
         }
@@ -205,7 +232,7 @@ impl<'t> Reader {
         None
     }
 
-    fn array(&mut self, field: &Field<'t>) -> Vec<Field<'t>> {
+    pub(crate) fn array(&mut self, field: &Field<'t>) -> Vec<Field<'t>> {
         let DeValue::Array(items) = field.value else {
             self.slip(field, "it is an array, in brackets");
             return Vec::new();
@@ -216,13 +243,22 @@ impl<'t> Reader {
             .collect()
     }
 
-    fn limits(&mut self, table: &'t DeTable<'t>) -> Limits {
-        let mut limits = Limits::default();
-        let Some(table) = at_key(table, "", "limits").and_then(|field| self.table(&field)) else {
+    /// The table `limits` of a table; what it does not name is as in `limits`.
+    pub(crate) fn limits(
+        &mut self,
+        table: &'t DeTable<'t>,
+        prefix: &str,
+        mut limits: Limits,
+    ) -> Limits {
+        let Some(field) = at_key(table, prefix, "limits") else {
             return limits;
         };
-        self.only(table, "limits.", "[limits]", &LIMITS);
-        let find = |key: &str| at_key(table, "limits.", key);
+        let Some(table) = self.table(&field) else {
+            return limits;
+        };
+        let prefix = format!("{}.", field.key);
+        self.only(table, &prefix, "[limits]", &LIMITS);
+        let find = |key: &str| at_key(table, &prefix, key);
         let twice = "it is another name of a key above or below; keep one";
         for (one, other) in [("wall", "timeout"), ("cpu", "cpu-time")] {
             if let (Some(_), Some(field)) = (find(one), find(other)) {
@@ -233,19 +269,57 @@ impl<'t> Reader {
         self.size(find("input"), 1, &mut limits.input_bytes);
         self.size(find("output"), 1, &mut limits.output_bytes);
         self.size(find("log"), 0, &mut limits.log_bytes);
+        if find("log").is_some() {
+            // What it says of all three holds where nothing is said of one.
+            (limits.stdout_bytes, limits.stderr_bytes) = (limits.log_bytes, limits.log_bytes);
+        }
+        self.size(find("stdout"), 0, &mut limits.stdout_bytes);
+        self.size(find("stderr"), 0, &mut limits.stderr_bytes);
+        self.stack(find("stack"), &mut limits.stack_bytes);
         self.time(find("wall").or_else(|| find("timeout")), &mut limits.wall);
         self.time(find("cpu").or_else(|| find("cpu-time")), &mut limits.cpu);
         if let Some(elements) = find("table-elements").and_then(|field| self.count(&field, 0)) {
             limits.table_elements = elements;
         }
-        limits.fuel = find("fuel").and_then(|field| self.count(&field, 1));
-        let field = find("concurrency");
-        limits.concurrency = field.and_then(|field| {
-            let count = self.count(&field, 1)?;
+        if let Some(field) = find("fuel") {
+            limits.fuel = self.count(&field, 1);
+        }
+        if let Some(field) = find("concurrency") {
             // More attempts than this cannot run anyway.
-            Some(u32::try_from(count).unwrap_or(u32::MAX))
-        });
+            let count = self.count(&field, 1);
+            limits.concurrency = count.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+        }
         limits
+    }
+
+    fn instance(&mut self, table: &'t DeTable<'t>) -> Instance {
+        let mut instance = Instance::default();
+        let Some(field) = at_key(table, "", "instance") else {
+            return instance;
+        };
+        let Some(table) = self.table(&field) else {
+            return instance;
+        };
+        self.only(table, "instance.", "[instance]", &INSTANCE);
+        let find = |key: &str| at_key(table, "instance.", key);
+        let words = [("never", Reuse::Never), ("tenant", Reuse::Tenant)];
+        if let Some(field) = find("reuse") {
+            instance.reuse = self.word_of(&field, &words).unwrap_or_default();
+        }
+        self.time(find("idle"), &mut instance.idle);
+        self.time(find("age"), &mut instance.age);
+        if let Some(field) = find("calls") {
+            instance.calls = self.count(&field, 1).unwrap_or(instance.calls);
+        }
+        if let Some(field) = find("kept") {
+            let kept = self.count(&field, 1).unwrap_or_default();
+            if kept > u64::from(limits::KEPT_INSTANCES_MAX) {
+                let most = limits::KEPT_INSTANCES_MAX;
+                self.slip(&field, format!("all plugins together keep {most} at most"));
+            }
+            instance.kept = usize::try_from(kept).unwrap_or(usize::MAX);
+        }
+        instance
     }
 
     fn size(&mut self, field: Option<Field<'t>>, min: u64, bytes: &mut u64) {
@@ -263,6 +337,20 @@ impl<'t> Reader {
                 &field,
                 format!("`{text}` is no size; write it like \"64MiB\" or \"256KiB\""),
             ),
+        }
+    }
+
+    fn stack(&mut self, field: Option<Field<'t>>, bytes: &mut u64) {
+        let Some(field) = field else { return };
+        let Some(text) = self.text(&field) else {
+            return;
+        };
+        match parse_bytes(text).filter(|size| Limits::STACKS.contains(size)) {
+            Some(size) => *bytes = size,
+            None => {
+                let sizes = Limits::STACKS.map(|size| format!("\"{}KiB\"", size >> 10));
+                self.slip(&field, format!("`{text}` is none of {}", sizes.join(", ")));
+            }
         }
     }
 
@@ -302,167 +390,12 @@ impl<'t> Reader {
             }
         }
     }
-
-    fn grants(&mut self, table: &'t DeTable<'t>) -> Grants {
-        let mut grants = Grants::default();
-        let Some(table) = at_key(table, "", "grants").and_then(|field| self.table(&field)) else {
-            return grants;
-        };
-        self.only(table, "grants.", "[grants]", &GRANTS);
-        let find = |key: &str| at_key(table, "grants.", key);
-        grants.env = self.pairs(find("env"), variable);
-        grants.config = self.pairs(find("config"), |_, _| Ok(()));
-        grants.secrets = self.secrets(find("secrets"));
-        for field in find("http").map_or_else(Vec::new, |field| self.array(&field)) {
-            grants.http.extend(self.http(&field));
-        }
-        for field in find("fs").map_or_else(Vec::new, |field| self.array(&field)) {
-            if let Some(grant) = self.fs(&field) {
-                if grants.fs.iter().any(|other| other.guest == grant.guest) {
-                    self.slip(
-                        &field,
-                        format!("another folder is `{}` for the guest already", grant.guest),
-                    );
-                }
-                grants.fs.push(grant);
-            }
-        }
-        grants
-    }
-
-    /// A table of texts.
-    fn pairs(
-        &mut self,
-        field: Option<Field<'t>>,
-        check: impl Fn(&str, &str) -> Result<(), String>,
-    ) -> BTreeMap<String, String> {
-        let mut pairs = BTreeMap::new();
-        let Some(field) = field else { return pairs };
-        let Some(table) = self.table(&field) else {
-            return pairs;
-        };
-        for (name, value) in table {
-            let name: &str = name.get_ref();
-            let pair = Field::new(format!("{}.{name}", field.key), value);
-            let Some(text) = self.text(&pair) else {
-                continue;
-            };
-            if let Err(why) = check(name, text) {
-                self.slip(&pair, why);
-            }
-            pairs.insert(name.to_owned(), text.to_owned());
-        }
-        pairs
-    }
-
-    fn secrets(&mut self, field: Option<Field<'t>>) -> BTreeSet<String> {
-        let items = field.map_or_else(Vec::new, |field| self.array(&field));
-        let mut names = BTreeSet::new();
-        for item in items {
-            match self.text(&item) {
-                Some("") => self.slip(&item, "a secret has a name"),
-                Some(name) => drop(names.insert(name.to_owned())),
-                None => {}
-            }
-        }
-        names
-    }
-
-    fn http(&mut self, field: &Field<'t>) -> Option<HttpRule> {
-        let parsed = match field.value {
-            DeValue::String(host) => HttpRule::parse(host, &[], None),
-            DeValue::Table(table) => {
-                self.only(
-                    table,
-                    &format!("{}.", field.key),
-                    "a rule",
-                    &["host", "methods", "path"],
-                );
-                let own = |key: &str| at_key(table, &format!("{}.", field.key), key);
-                let Some(host) = own("host") else {
-                    self.slip(field, "a rule has a `host`");
-                    return None;
-                };
-                let host = self.text(&host)?;
-                let mut methods = Vec::new();
-                for item in own("methods").map_or_else(Vec::new, |field| self.array(&field)) {
-                    methods.push(self.text(&item)?.to_owned());
-                }
-                let path = match own("path") {
-                    Some(field) => Some(self.text(&field)?),
-                    None => None,
-                };
-                HttpRule::parse(host, &methods, path)
-            }
-            DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Array(_) => Err(
-                "a rule is a host in quotes, or a table { host = …, methods = …, path = … }"
-                    .to_owned(),
-            ),
-        };
-        parsed.map_err(|why| self.slip(field, why)).ok()
-    }
-
-    fn fs(&mut self, field: &Field<'t>) -> Option<FsGrant> {
-        let table = self.table(field)?;
-        let prefix = format!("{}.", field.key);
-        self.only(table, &prefix, "a folder", &["host", "guest", "mode"]);
-        let host = self.folder(table, field, "host");
-        let guest = self.folder(table, field, "guest");
-        let modes = [("ro", FsMode::ReadOnly), ("rw", FsMode::ReadWrite)];
-        let mode = at_key(table, &prefix, "mode").and_then(|mode| self.word_of(&mode, &modes));
-        Some(FsGrant {
-            host: host?.into(),
-            guest: guest?.to_owned(),
-            mode: mode.unwrap_or_default(),
-        })
-    }
-
-    /// One side of a folder grant.
-    fn folder(&mut self, table: &'t DeTable<'t>, grant: &Field<'t>, key: &str) -> Option<&'t str> {
-        let Some(field) = at_key(table, &format!("{}.", grant.key), key) else {
-            self.slip(grant, format!("a folder has a `{key}`"));
-            return None;
-        };
-        let path = self.text(&field)?;
-        let leads_up = Path::new(path)
-            .components()
-            .any(|part| part == Component::ParentDir);
-        if path.is_empty() || path.contains('\0') {
-            self.slip(&field, "it is a folder's path");
-        } else if leads_up {
-            self.slip(
-                &field,
-                format!("`{path}` leads up by `..`; name the folder itself"),
-            );
-        }
-        Some(path)
-    }
-}
-
-/// Whether a guest may be given this variable.
-pub(crate) fn variable(name: &str, value: &str) -> Result<(), String> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Err("a variable's name is not empty and has no `=` and no NUL".to_owned());
-    }
-    if name.starts_with("STEPWELL_") || name == "TRACEPARENT" {
-        return Err(
-            "this name belongs to the host, which tells the task of its call by it; choose another"
-                .to_owned(),
-        );
-    }
-    if value.contains('\0') {
-        return Err("a variable's value has no NUL".to_owned());
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grants::FsMode;
 
     #[test]
     fn a_full_manifest() {
@@ -478,13 +411,21 @@ mod tests {
             wall = "90s"
             cpu-time = "500ms"
             log = "0B"
+            stderr = "1KiB"
+            stack = "256KiB"
             fuel = 0x10_00
             concurrency = 3
+            [instance]
+            reuse = "tenant"
+            calls = 10
+            idle = "5s"
             [grants]
+            tcp = ["db.example:5432", { host = "10.0.0.1:*", private = true }]
+            dns = ["*.example"]
             config = { region = "eu" }
             env = { TZ = "UTC" }
             secrets = ["KEY"]
-            http = ["https://a.example", { host = "https://*.example.com:8443", methods = ["post"], path = "/v1" }]
+            http = ["https://a.example", { host = "https://*.example.com:8443", methods = ["post"], path = "/v1", secrets = ["KEY"], idempotency-key = true }]
             [[grants.fs]]
             host = "data"
             guest = "/data"
@@ -499,10 +440,23 @@ mod tests {
         assert_eq!(manifest.limits.wall, Duration::from_secs(90));
         assert_eq!(manifest.limits.cpu, Duration::from_millis(500));
         assert_eq!(manifest.limits.log_bytes, 0);
+        assert_eq!(manifest.limits.stdout_bytes, 0);
+        assert_eq!(manifest.limits.stderr_bytes, 1024);
+        assert_eq!(manifest.limits.stack_bytes, 256 << 10);
         assert_eq!(manifest.limits.fuel, Some(0x1000));
         assert_eq!(manifest.limits.concurrency, Some(3));
         assert_eq!(manifest.on_crash, OnCrash::Fail);
-        assert_eq!(manifest.grants.http.len(), 2);
+        assert_eq!(manifest.instance.reuse, Reuse::Tenant);
+        assert_eq!(manifest.instance.calls, 10);
+        assert_eq!(manifest.instance.idle, Duration::from_secs(5));
+        let http = &manifest.grants.http;
+        assert_eq!(http.len(), 2);
+        assert!(http[0].secrets.is_empty() && !http[0].idempotency_key);
+        assert!(http[1].secrets.contains("KEY") && http[1].idempotency_key);
+        assert_eq!(
+            (manifest.grants.tcp.len(), manifest.grants.dns.len()),
+            (2, 1)
+        );
         let modes: Vec<FsMode> = manifest.grants.fs.iter().map(|grant| grant.mode).collect();
         assert_eq!(modes, [FsMode::ReadOnly, FsMode::ReadWrite]);
     }
@@ -524,6 +478,7 @@ fuel = 0
 concurrency = 0
 table-elements = -1
 input = "0"
+stack = "300KiB"
 [grants]
 env = { STEPWELL_ATTEMPT = "7", "A=B" = "1", "" = "1", NUL = "a\u0000", N = 1 }
 config = ["x"]
@@ -540,7 +495,7 @@ fs = [
         let slips = Manifest::parse(text).unwrap_err();
         let expected = "\
 plugin.toml:1: name: `a b` is not 1 to 64 of A-Z a-z 0-9 - _
-plugin.toml:2: nmae: there is no such key; those of plugin.toml are name, version, contract, module, sha256, on_crash, limits, grants
+plugin.toml:2: nmae: there is no such key; those of plugin.toml are name, version, contract, module, sha256, on_crash, limits, instance, grants
 plugin.toml:3: module: `../x.wasm` is not a .wasm file beside plugin.toml
 plugin.toml:4: sha256: `12` is not 64 hexadecimal digits
 plugin.toml:5: on_crash: `explode` is none of \"retry\", \"fail\"
@@ -553,30 +508,68 @@ plugin.toml:12: limits.fuel: 0 lets nothing run; leave the key out for no bound
 plugin.toml:13: limits.concurrency: 0 lets nothing run; leave the key out for no bound
 plugin.toml:14: limits.table-elements: -1 is not 0 to 18446744073709551615
 plugin.toml:15: limits.input: `0` lets nothing run; leave the key out for the usual bound
+plugin.toml:16: limits.stack: `300KiB` is none of \"64KiB\", \"128KiB\", \"256KiB\", \"512KiB\", \"1024KiB\"
 ";
         assert!(slips.starts_with(expected), "{slips}");
         for part in [
-            "17: grants.env.STEPWELL_ATTEMPT: this name belongs to the host",
-            "17: grants.env.A=B: a variable's name",
-            "17: grants.env.: a variable's name",
-            "17: grants.env.NUL: a variable's value has no NUL",
-            "17: grants.env.N: it is a text in quotes",
-            "18: grants.config: it is a table",
-            "19: grants.secrets[0]: a secret has a name",
-            "19: grants.secrets[1]: it is a text in quotes",
-            "20: grants.http[0]: `ftp://x`",
-            "20: grants.http[1]: `FETCH` is no method of HTTP",
-            "20: grants.http[2]: a rule has a `host`",
-            "20: grants.http[3]: a rule is a host in quotes",
-            "22: grants.fs[0].host: `../up` leads up by `..`",
-            "22: grants.fs[0].mode: `rx` is none of \"ro\", \"rw\"",
-            "23: grants.fs[1].guest: `/x/../y` leads up",
-            "25: grants.fs[3]: another folder is `/z` for the guest already",
-            "26: grants.fs[4].host: it is a folder's path",
-            "26: grants.fs[4]: a folder has a `guest`",
+            "18: grants.env.STEPWELL_ATTEMPT: this name belongs to the host",
+            "18: grants.env.A=B: a variable's name",
+            "18: grants.env.: a variable's name",
+            "18: grants.env.NUL: a variable's value has no NUL",
+            "18: grants.env.N: it is a text in quotes",
+            "19: grants.config: it is a table",
+            "20: grants.secrets[0]: `` is no name of a secret",
+            "20: grants.secrets[1]: it is a text in quotes",
+            "21: grants.http[0]: `ftp://x`",
+            "21: grants.http[1]: `FETCH` is no method of HTTP",
+            "21: grants.http[2]: a rule has a `host`",
+            "21: grants.http[3]: a rule is a host in quotes",
+            "23: grants.fs[0].host: `../up` leads up by `..`",
+            "23: grants.fs[0].mode: `rx` is none of \"ro\", \"rw\"",
+            "24: grants.fs[1].guest: `/x/../y` leads up",
+            "26: grants.fs[3]: another folder is `/z` for the guest already",
+            "27: grants.fs[4].host: it is a folder's path",
+            "27: grants.fs[4]: a folder has a `guest`",
         ] {
             assert!(slips.contains(part), "{part} in\n{slips}");
         }
+    }
+
+    #[test]
+    fn slips_of_instances_and_of_the_newer_grants() {
+        let text = r#"[instance]
+reuse = "always"
+calls = 0
+kept = 1000
+[grants]
+tcp = ["db", { host = "a:1", open = 1 }, { private = true }, { host = "a:1", private = "yes" }]
+dns = ["a/b"]
+clock = "mine"
+http = [{ host = "a", secrets = ["a b"], idempotency-key = 1 }, { host = "b", secrets = [""] }]
+"#;
+        let slips = Manifest::parse(text).unwrap_err();
+        for part in [
+            "2: instance.reuse: `always` is none of \"never\", \"tenant\"",
+            "3: instance.calls: 0 lets nothing run",
+            "4: instance.kept: all plugins together keep 100 at most",
+            "6: grants.tcp[0]: `db` is no `host:port`",
+            "6: grants.tcp[1].open: there is no such key",
+            "6: grants.tcp[2]: a rule has a `host`",
+            "6: grants.tcp[3].private: it is true or false",
+            "7: grants.dns[0]: `a/b` is no name",
+            "8: grants.clock: `mine` is none of \"real\", \"fixed\"",
+            "9: grants.http[0].idempotency-key: it is true or false",
+            "9: grants.http[0].secrets[0]: `a b` is no name of a secret",
+            "9: grants.http[1].secrets[0]: `` is no name of a secret",
+        ] {
+            assert!(slips.contains(part), "{part} in\n{slips}");
+        }
+        let both = "[instance]\nreuse = \"tenant\"\n[grants]\nrandom = \"fixed\"";
+        let slip = Manifest::parse(both).unwrap_err();
+        assert!(
+            slip.starts_with("plugin.toml:1: instance: an instance that was called"),
+            "{slip}"
+        );
     }
 
     #[test]

@@ -180,6 +180,8 @@ pub struct Usage {
     pub output_bytes: u64,
     /// Fuel used, where the plugin asks for metering.
     pub fuel: Option<u64>,
+    /// Whether the instance had served before.
+    pub reused: bool,
 }
 
 /// Which plugin served an attempt.

@@ -1,15 +1,16 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
 use crate::cache::Cache;
-use crate::call::{Services, TaskCall, Waits, run, unstarted};
+use crate::call::{Services, TaskCall, Waits, limits_of, run, unstarted};
+use crate::ceiling::Ceilings;
 use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::folders::Guarded;
-use crate::grants::Ceiling;
 use crate::inspect::{Inspection, inspect};
+use crate::kept::Shelf;
 use crate::limits;
-use crate::machine::{Machine, Metering, Ticker};
-use crate::manifest::{Limits, OnCrash};
+use crate::machine::{EngineKind, Machine, Ticker};
+use crate::manifest::OnCrash;
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::{Slot, Slots, Taken};
@@ -41,12 +42,8 @@ pub struct SandboxConfig {
     pub guarded: Vec<PathBuf>,
     /// The account that the plugin folder's own plugins serve.
     pub default_tenant: String,
-    /// What the default account's plugins may be granted.
-    pub ceiling: Ceiling,
-    /// What other accounts' plugins may be granted; nothing where an account is not listed.
-    pub ceilings: BTreeMap<String, Ceiling>,
-    /// The most that a manifest may ask for; larger wishes are cut to it.
-    pub limits: Limits,
+    /// What the plugins of each account may be granted, and use.
+    pub ceilings: Ceilings,
     /// Guests alive at once, at most 9,000; further calls wait.
     pub instances: u32,
     /// Threads that guests compute on; 0 takes one a core. As many more, of a lower priority where the system has that,
@@ -65,9 +62,7 @@ impl Default for SandboxConfig {
             precompiled: false,
             guarded: Vec::new(),
             default_tenant: "000000000000".into(),
-            ceiling: Ceiling::AsAsked,
-            ceilings: BTreeMap::new(),
-            limits: Limits::ceiling(),
+            ceilings: Ceilings::default(),
             instances: limits::INSTANCES_DEFAULT,
             workers: 0,
             secrets: Arc::new(NoSecrets),
@@ -132,6 +127,10 @@ pub struct Metrics {
     pub compiling: usize,
     /// Plugins that wait for the compiler now.
     pub uncompiled: usize,
+    /// Instances that wait for another attempt now.
+    pub kept: usize,
+    /// Memory that they hold, in bytes.
+    pub kept_bytes: u64,
 }
 
 impl Sandbox {
@@ -153,13 +152,24 @@ impl Sandbox {
                 "each takes six memory mappings; run more processes for more",
             ));
         }
-        let plain = Machine::new(Metering::Off, config.instances, config.limits.memory_bytes)
-            .map_err(|error| {
-                start(
-                    crate::code::chain(&error),
-                    "is the address space of this process limited?",
-                )
-            })?;
+        let settings = Settings {
+            default_tenant: config.default_tenant,
+            ceilings: config.ceilings,
+            instances: config.instances,
+            precompiled: config.precompiled,
+            guarded: Guarded {
+                plugins: config.plugins.clone(),
+                cache: config.cache.clone(),
+                others: config.guarded,
+            },
+        };
+        let (pooled, memory) = (settings.pooled(), settings.memory_bytes_max());
+        let plain = Machine::new(EngineKind::USUAL, pooled, memory).map_err(|error| {
+            start(
+                crate::code::chain(&error),
+                "is the address space of this process limited?",
+            )
+        })?;
         let ticker = Ticker::new(plain.engine.clone())
             .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
         let ticker = Arc::new(ticker);
@@ -170,23 +180,10 @@ impl Sandbox {
         };
         let io = io().map_err(threads)?;
         let turns = Turns::new(workers(config.workers), io.handle()).map_err(threads)?;
-        let settings = Settings {
-            default_tenant: config.default_tenant,
-            ceiling: config.ceiling,
-            ceilings: config.ceilings,
-            instances: config.instances,
-            limits: config.limits,
-            precompiled: config.precompiled,
-            guarded: Guarded {
-                plugins: config.plugins.clone(),
-                cache: config.cache.clone(),
-                others: config.guarded,
-            },
-        };
         let services = Services {
             connector,
             secrets: config.secrets,
-            wall_max: settings.limits.wall,
+            shelf: Shelf::new(io.handle().clone()),
         };
         let slots = Slots::new(settings.instances);
         let clock = ticker.clone();
@@ -307,12 +304,13 @@ impl Sandbox {
         loaded.map_err(|why| Error::Plugin { name, why })
     }
 
-    /// Examines a `.wasm` file, or a folder with `plugin.toml`. Compiles it: call it where blocking is fine.
+    /// Examines a `.wasm` file, or a folder with `plugin.toml`, as one of an account. Compiles it: call it where blocking is
+    /// fine.
     ///
     /// # Errors
     /// The path cannot be read.
-    pub fn inspect(&self, path: &Path) -> Result<Inspection, Error> {
-        inspect(path, self.0.registry.loader())
+    pub fn inspect(&self, path: &Path, tenant: &str) -> Result<Inspection, Error> {
+        inspect(path, tenant, self.0.registry.loader())
     }
 
     /// A snapshot of the counters.
@@ -320,6 +318,7 @@ impl Sandbox {
         let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = self.0.registry.loader();
         let (compiling, uncompiled) = loader.compiling();
+        let (kept, kept_bytes) = self.0.services.shelf.sizes();
         Metrics {
             ended: ends.by_name.clone(),
             cpu: ends.cpu,
@@ -330,6 +329,8 @@ impl Sandbox {
             cache_hits: loader.cache.hits.load(Ordering::Relaxed),
             compiling,
             uncompiled,
+            kept,
+            kept_bytes,
         }
     }
 }
@@ -367,10 +368,11 @@ impl Inner {
             Err(outcome) => return unstarted(outcome, None, bytes, called.elapsed()),
         };
         let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
-        if bytes > plugin.limits.input_bytes {
+        let limits = limits_of(&plugin, &call);
+        if bytes > limits.input_bytes {
             return refuse(Outcome::InputTooLarge {
                 bytes,
-                limit: plugin.limits.input_bytes,
+                limit: limits.input_bytes,
             });
         }
         let Some(_place) = plugin.enter() else {
@@ -383,12 +385,8 @@ impl Inner {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
-        let machine = match self.registry.loader().machine(plugin.metering) {
-            Ok(machine) => machine,
-            Err(cause) => return refuse(Outcome::HostFault { cause }),
-        };
         let _awake = self.ticker.awake();
-        Box::pin(run(machine, &plugin, &self.services, call, pace)).await
+        Box::pin(run(&plugin, &limits, &self.services, call, pace)).await
     }
 
     /// The plugin that the call names; waits while it is compiled, but no longer than the call may.

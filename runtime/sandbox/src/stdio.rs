@@ -51,6 +51,15 @@ impl Capture {
         self
     }
 
+    /// Begins anew, for another attempt.
+    pub(crate) fn renew(&self, all: Option<&Capture>) {
+        self.with(|captured| {
+            captured.kept.clear();
+            captured.total = 0;
+            captured.copied_to = all.cloned();
+        });
+    }
+
     /// Adds to what was captured.
     pub(crate) fn add(&self, bytes: &[u8]) {
         self.with(|captured| captured.add(bytes));

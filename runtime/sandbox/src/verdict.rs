@@ -3,9 +3,8 @@
 use crate::bindings::stepwell::task::types::TaskError;
 use crate::call::Stdio;
 use crate::limits;
-use crate::manifest::Contract;
+use crate::manifest::{Contract, Limits};
 use crate::outcome::{Frame, Outcome};
-use crate::registry::Loaded;
 use serde::Deserialize;
 use std::time::Duration;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
@@ -49,7 +48,9 @@ impl Ended {
 
 /// What is known when a guest has ended.
 pub(crate) struct Seen<'a> {
-    pub(crate) plugin: &'a Loaded,
+    pub(crate) contract: Contract,
+    /// Those in force.
+    pub(crate) limits: &'a Limits,
     /// The wall bound in force.
     pub(crate) wall: Duration,
     /// The sentence of the limiter, if it stopped the guest.
@@ -65,14 +66,14 @@ impl Seen<'_> {
             Ended::Wall => return Outcome::TimedOut { wall: self.wall },
             Ended::Cpu => {
                 return Outcome::CpuTime {
-                    limit: self.plugin.limits.cpu,
+                    limit: self.limits.cpu,
                 };
             }
             Ended::Cancelled => return Outcome::Cancelled,
             Ended::Returned(returned) => returned,
         };
         match returned {
-            Ok(Returned::Task(Ok(output))) => check_output(output, self.plugin.limits.output_bytes),
+            Ok(Returned::Task(Ok(output))) => check_output(output, self.limits.output_bytes),
             Ok(Returned::Task(Err(TaskError { error, cause }))) => failed(&error, &cause),
             Ok(Returned::Command(Ok(()))) => self.command_output(),
             Ok(Returned::Command(Err(()))) => self.exited(1),
@@ -82,7 +83,7 @@ impl Seen<'_> {
 
     fn broke_down(&self, error: &wasmtime::Error) -> Outcome {
         if let Some(exit) = error.downcast_ref::<I32Exit>() {
-            return match (exit.0, self.plugin.contract) {
+            return match (exit.0, self.contract) {
                 (0, Contract::Command) => self.command_output(),
                 (0, Contract::Component) => Outcome::Trapped {
                     cause: "the component left with `exit` instead of returning a result".into(),
@@ -101,13 +102,19 @@ impl Seen<'_> {
             };
         }
         if let (Some(Trap::OutOfFuel), Some(limit)) =
-            (error.downcast_ref::<Trap>(), self.plugin.limits.fuel)
+            (error.downcast_ref::<Trap>(), self.limits.fuel)
         {
             return Outcome::OutOfFuel { limit };
         }
         let stderr = self.stdio.stderr.peek();
         let said = last_lines(&stderr);
-        let reason = reason(error);
+        let reason = match error.downcast_ref::<Trap>() {
+            Some(Trap::StackOverflow) => format!(
+                "the call stack is over; it may have {} KiB, and [limits].stack in plugin.toml raises it",
+                self.limits.stack_bytes >> 10
+            ),
+            _ => reason(error),
+        };
         let cause = if said.is_empty() {
             reason
         } else {
@@ -159,7 +166,7 @@ impl Seen<'_> {
 
     fn command_output(&self) -> Outcome {
         let (bytes, total) = self.stdio.stdout.take();
-        let limit = self.plugin.limits.output_bytes;
+        let limit = self.limits.output_bytes;
         if total > limit {
             return Outcome::OutputTooLarge {
                 bytes: total,

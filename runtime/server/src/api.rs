@@ -12,12 +12,17 @@ use axum::{
     http::{HeaderMap, Response, StatusCode},
 };
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Error, PageRequest};
+use stepwell_engine::{Error, KeptLog, PageRequest, TaskLogLevel, TaskLogLine};
 use stepwell_interp::Usage;
 
 use crate::{
-    auth::Identity, aws, connections::HangUp, in_flight, limits::PAGE_ITEMS_MAX, router,
-    serve::ServerState, streams,
+    auth::Identity,
+    aws::{self, Seconds},
+    in_flight,
+    limits::PAGE_ITEMS_MAX,
+    router,
+    serve::ServerState,
+    streams,
 };
 
 /// Wire form of the query of a history page.
@@ -41,7 +46,6 @@ pub(crate) async fn events(
     query: Result<Query<HistoryQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
-    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -52,8 +56,7 @@ pub(crate) async fn events(
     if streams::is_asked(&headers) {
         let after = query.last_event_id.as_deref();
         let place = streams::place(&headers, after);
-        let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
-        return streams::execution(state, caller, arn, place, hang_up).await;
+        return streams::execution(state, caller, arn, place).await;
     }
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
@@ -141,6 +144,98 @@ pub(crate) async fn limits(
             },
         ),
         Err(error) => problem(error),
+    }
+}
+
+/// Wire form of a page of attempts' logs.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LogsAnswer {
+    attempts: Vec<AttemptAnswer>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token: Option<String>,
+}
+
+/// Wire form of what one attempt said.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AttemptAnswer {
+    state: Arc<str>,
+    attempt: u32,
+    plugin: Arc<str>,
+    ended: Seconds,
+    lines: Vec<LineAnswer>,
+    stdout: String,
+    stderr: String,
+    cut: bool,
+}
+
+/// Wire form of a line that a task logged.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct LineAnswer {
+    level: &'static str,
+    message: String,
+    fields: Vec<(String, String)>,
+    after_ms: u64,
+}
+
+/// `GET /api/executions/{arn}/logs`: what the attempts of its tasks logged and printed, in the order in which they ended.
+pub(crate) async fn logs(
+    State(state): State<Arc<ServerState>>,
+    Path(arn): Path<String>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+    headers: HeaderMap,
+    identity: Option<Extension<Identity>>,
+) -> Response<Body> {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(wrong) => return router::error(wrong.status(), &wrong.body_text()),
+    };
+    let caller = aws::caller(&state.config, &headers, identity.as_deref());
+    let page = PageRequest {
+        max_results: query.max_results.min(PAGE_ITEMS_MAX),
+        next_token: query.next_token,
+    };
+    let _turn = state.page_turn().await;
+    let found = state.engine.attempt_logs(&caller, &arn, &page).await;
+    let answer = found.and_then(|found| {
+        let page = LogsAnswer {
+            attempts: found.items.into_iter().map(attempt).collect(),
+            next_token: found.next_token,
+        };
+        let text = serde_json::to_vec(&page).expect("answers have string keys");
+        let place = state.answer_place(identity.as_deref(), text.len())?;
+        Ok(in_flight::body(text, place))
+    });
+    match answer {
+        Ok(body) => router::json_body(StatusCode::OK, body),
+        Err(error) => problem(error),
+    }
+}
+
+fn attempt(kept: KeptLog) -> AttemptAnswer {
+    let line = |line: TaskLogLine| LineAnswer {
+        level: match line.level {
+            TaskLogLevel::Trace => "trace",
+            TaskLogLevel::Debug => "debug",
+            TaskLogLevel::Info => "info",
+            TaskLogLevel::Warn => "warn",
+            TaskLogLevel::Error => "error",
+        },
+        message: line.message,
+        fields: line.fields,
+        after_ms: line.after_ms,
+    };
+    AttemptAnswer {
+        state: kept.state,
+        attempt: kept.attempt,
+        plugin: kept.plugin,
+        ended: Seconds(kept.at.0),
+        lines: kept.log.lines.into_iter().map(line).collect(),
+        stdout: kept.log.stdout,
+        stderr: kept.log.stderr,
+        cut: kept.log.cut,
     }
 }
 

@@ -30,7 +30,6 @@ use crate::limits::{
 use crate::metrics::ConnectionCounts;
 use crate::tls::Tls;
 use table::{Admitted, Bounds, Line, Table};
-pub(crate) use watched::HangUp;
 use watched::{WatchedService, WatchedStream};
 pub(crate) use workers::Workers;
 

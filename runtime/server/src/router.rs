@@ -46,6 +46,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
+        .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run))

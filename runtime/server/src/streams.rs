@@ -35,16 +35,12 @@ use axum::{
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use stepwell_engine::{Caller, Engine, MachineChange, MachineNews, MachineWatch, Status, Watch};
-use tokio::sync::{
-    mpsc::{self, error::SendTimeoutError},
-    oneshot,
-};
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
 
 use crate::{
     api::problem,
     auth::Identity,
     aws::{self, Seconds},
-    connections::HangUp,
     limits::{
         STREAM_MESSAGES_MAX, STREAM_PLACE_CHARS_MAX, STREAM_SLOW_TIME_MAX, STREAM_TIME_MAX,
         WATCH_KEEP_ALIVE,
@@ -115,7 +111,6 @@ pub(crate) async fn execution(
     caller: Caller,
     arn: String,
     place: Option<&str>,
-    hang_up: Option<HangUp>,
 ) -> Response<Body> {
     let (place, had_end) = match place.map(|place| (place, place.strip_suffix(END))) {
         None => ("0", false),
@@ -131,11 +126,11 @@ pub(crate) async fn execution(
                 StatusCode::NO_CONTENT.into_response()
             }
             // It was redriven.
-            Ok(_) => watched(state, caller, arn, after, hang_up).await,
+            Ok(_) => watched(state, caller, arn, after).await,
             Err(error) => problem(error),
         };
     }
-    watched(state, caller, arn, after, hang_up).await
+    watched(state, caller, arn, after).await
 }
 
 async fn watched(
@@ -143,7 +138,6 @@ async fn watched(
     caller: Caller,
     arn: String,
     after: u64,
-    hang_up: Option<HangUp>,
 ) -> Response<Body> {
     match state.engine.watch(&caller, &arn, after).await {
         Ok(watch) => {
@@ -156,7 +150,7 @@ async fn watched(
                 last: after,
                 over: false,
             };
-            respond(state, source.stream(), hang_up)
+            respond(state, source.stream())
         }
         Err(error) => problem(error),
     }
@@ -228,7 +222,6 @@ pub(crate) async fn machine(
     query: Result<Query<StreamQuery>, QueryRejection>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
-    hang_up: Option<Extension<HangUp>>,
 ) -> Response<Body> {
     let (arn, query) = match (arn, query) {
         (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
@@ -245,10 +238,7 @@ pub(crate) async fn machine(
     }
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     match state.engine.watch_machine(&caller, &arn, place).await {
-        Ok(watch) => {
-            let hang_up = hang_up.map(|Extension(hang_up)| hang_up);
-            respond(state, changes(watch, WATCH_KEEP_ALIVE), hang_up)
-        }
+        Ok(watch) => respond(state, changes(watch, WATCH_KEEP_ALIVE)),
         Err(error) => problem(error),
     }
 }
@@ -317,16 +307,15 @@ fn changed(place: &str, change: &MachineChange) -> Event {
     message("execution", &told).id(place)
 }
 
-/// Streams the messages to a client. A few wait for him; when he takes none for long, the stream ends.
+/// Streams the messages to a client. A few wait for him; when he takes none for long, the stream ends. One that takes not
+/// even that loses his connection, as with any answer.
 fn respond(
     state: Arc<ServerState>,
     messages: impl Stream<Item = Event> + Send + 'static,
-    hang_up: Option<HangUp>,
 ) -> Response<Body> {
     let pump = Pump {
         slow_after: STREAM_SLOW_TIME_MAX,
         over_after: STREAM_TIME_MAX,
-        hang_up,
     };
     let draining = async move { state.draining().await };
     let events = pump.start(messages, draining);
@@ -348,7 +337,6 @@ fn respond(
 struct Pump {
     slow_after: Duration,
     over_after: Duration,
-    hang_up: Option<HangUp>,
 }
 
 impl Pump {
@@ -360,35 +348,25 @@ impl Pump {
     ) -> impl Stream<Item = Event> + Send {
         let (sender, receiver) = mpsc::channel(STREAM_MESSAGES_MAX);
         let slow = Arc::new(AtomicBool::new(false));
-        // Dropped with the answer.
-        let (answer, ended) = oneshot::channel::<()>();
         let told = slow.clone();
-        tokio::spawn(async move {
-            if self.pump(messages, draining, sender, &told).await {
-                self.wait_for(ended).await;
-            }
-        });
-        stream::unfold(
-            (receiver, slow, answer),
-            |(mut receiver, slow, answer)| async {
-                let event = match receiver.recv().await {
-                    Some(event) => event,
-                    None if slow.swap(false, AcqRel) => too_slow(),
-                    None => return None,
-                };
-                Some((event, (receiver, slow, answer)))
-            },
-        )
+        tokio::spawn(async move { self.pump(messages, draining, sender, &told).await });
+        stream::unfold((receiver, slow), |(mut receiver, slow)| async {
+            let event = match receiver.recv().await {
+                Some(event) => event,
+                None if slow.swap(false, AcqRel) => too_slow(),
+                None => return None,
+            };
+            Some((event, (receiver, slow)))
+        })
     }
 
-    /// True when the client was too slow.
     async fn pump(
         &self,
         messages: impl Stream<Item = Event> + Send,
         draining: impl Future<Output = ()> + Send,
         sender: mpsc::Sender<Event>,
         slow: &AtomicBool,
-    ) -> bool {
+    ) {
         let mut messages = pin!(messages);
         let mut over = pin!(tokio::time::sleep(self.over_after));
         let mut draining = pin!(draining);
@@ -399,26 +377,15 @@ impl Pump {
                 () = &mut draining => None,
                 () = &mut over => None,
             };
-            let Some(message) = message else {
-                return false;
-            };
+            let Some(message) = message else { return };
             match sender.send_timeout(message, self.slow_after).await {
                 Ok(()) => {}
                 Err(SendTimeoutError::Timeout(_)) => {
                     slow.store(true, Release);
-                    return true;
+                    return;
                 }
-                Err(SendTimeoutError::Closed(_)) => return false,
+                Err(SendTimeoutError::Closed(_)) => return,
             }
-        }
-    }
-
-    /// What waits for a slow client goes with the connection, if he still takes nothing.
-    async fn wait_for(self, ended: oneshot::Receiver<()>) {
-        if tokio::time::timeout(self.slow_after, ended).await.is_err()
-            && let Some(hang_up) = self.hang_up
-        {
-            hang_up.now();
         }
     }
 }
@@ -472,7 +439,6 @@ mod tests {
         Pump {
             slow_after,
             over_after,
-            hang_up: None,
         }
     }
 
@@ -487,7 +453,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_client_gets_what_waits_and_is_told() {
-        let (done, was_done) = oneshot::channel::<()>();
+        let (done, was_done) = tokio::sync::oneshot::channel::<()>();
         let count = 10 * STREAM_MESSAGES_MAX as u64;
         // Dropped with the pump's messages.
         let messages = numbered(count).map(move |event| {

@@ -22,6 +22,9 @@ use crate::{
 pub(crate) const GROUP: &str = "tasks";
 /// Calls of the sandbox that are under way at once.
 const UNDER_WAY: usize = 64;
+/// The same component with instances that serve many calls.
+const REUSED: &str = "noop-reused";
+const REUSE: &str = "[instance]\nreuse = \"tenant\"\ncalls = 1000000\nage = \"1h\"\nkept = 64\n";
 /// Name of the threads that guests run on.
 const GUESTS: &str = "stepwell-guest";
 /// The account that the plugin folder serves.
@@ -70,8 +73,14 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
         .context("the guests are built by `cargo xtask guests`")?;
     let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
+    let plugins = bench.paths.fresh("plugins-alone")?;
+    let reused = plugins.join(REUSED);
+    std::fs::create_dir_all(&reused)?;
+    std::fs::write(plugins.join("noop.wasm"), &wasm)?;
+    std::fs::write(reused.join("task.wasm"), &wasm)?;
+    std::fs::write(reused.join("plugin.toml"), REUSE)?;
     let sandbox = Sandbox::new(SandboxConfig {
-        plugins: Some(bench.paths.plugins()?),
+        plugins: Some(plugins),
         cache: Some(bench.paths.fresh("cache")?),
         ..SandboxConfig::default()
     })?;
@@ -85,18 +94,33 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
         (15, 4_000)
     };
     let (mut loops, mut one, mut many) = (Rounds::default(), Rounds::default(), Rounds::default());
+    let mut again = Rounds::default();
     runtime.block_on(async {
         bare_calls(&bare, calls).await?;
-        sandbox_calls(&sandbox, calls, UNDER_WAY).await?;
+        sandbox_calls(&sandbox, "noop", calls, UNDER_WAY).await?;
         for _ in 0..rounds {
             loops.round(calls, bare_calls(&bare, calls)).await?;
-            one.round(calls, sandbox_calls(&sandbox, calls, 1)).await?;
-            many.round(calls, sandbox_calls(&sandbox, calls, UNDER_WAY))
+            one.round(calls, sandbox_calls(&sandbox, "noop", calls, 1))
+                .await?;
+            many.round(calls, sandbox_calls(&sandbox, "noop", calls, UNDER_WAY))
+                .await?;
+            again
+                .round(calls, sandbox_calls(&sandbox, REUSED, calls, UNDER_WAY))
                 .await?;
         }
         anyhow::Ok(())
     })?;
     report(bench, &loops, &one, &many);
+    bench.row(
+        GROUP,
+        "sandbox, 64 calls under way, instances reused",
+        (again.cpu(), "µs CPU/call"),
+        Target::None,
+        vec![
+            format!("{:.1} µs of wall time", again.wall()),
+            format!("{:.1} times less than fresh ones", many.cpu() / again.cpu()),
+        ],
+    );
     Ok(())
 }
 
@@ -163,9 +187,14 @@ async fn bare_calls(bare: &BareLoop, calls: usize) -> Result<()> {
     Ok(())
 }
 
-async fn sandbox_calls(sandbox: &Sandbox, calls: usize, under_way: usize) -> Result<()> {
+async fn sandbox_calls(
+    sandbox: &Sandbox,
+    plugin: &str,
+    calls: usize,
+    under_way: usize,
+) -> Result<()> {
     let input: Arc<str> = "{}".into();
-    let call = || sandbox.call(TaskCall::new(TENANT, "noop", input.clone()));
+    let call = || sandbox.call(TaskCall::new(TENANT, plugin, input.clone()));
     let mut left = calls;
     let mut running = FuturesUnordered::new();
     loop {

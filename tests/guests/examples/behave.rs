@@ -2,9 +2,15 @@
 //! a task can do to its host.
 
 use serde_json::{Value, json};
-use std::io::Write as _;
+use std::hash::BuildHasher as _;
+use std::io::{Read as _, Write as _};
+use std::net::ToSocketAddrs as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use stepwell_task::{Context, TaskError, config, heartbeat, http, log, secrets, task};
+
+/// Calls of this instance.
+static CALLS: AtomicU64 = AtomicU64::new(0);
 
 #[task]
 fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
@@ -38,6 +44,7 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
             ))
         }
         "recurse" => Ok(json!(recurse(1))),
+        "deep" => Ok(json!(deep(input["levels"].as_u64().unwrap_or(1)))),
         "large" => Ok(Value::String(
             "a".repeat(usize::try_from(input["bytes"].as_u64().unwrap_or(300_000))?),
         )),
@@ -64,7 +71,27 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
             }
             Ok(json!("logged"))
         }
-        other => reach(other, &input, ctx),
+        other => remember(other, &input, ctx),
+    }
+}
+
+/// What depends on more than the input.
+fn remember(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, TaskError> {
+    match behaviour {
+        "count" => Ok(json!(CALLS.fetch_add(1, Ordering::Relaxed) + 1)),
+        "shout" => {
+            for _ in 0..1000 {
+                println!("0123456789");
+                eprintln!("0123456789");
+            }
+            Ok(json!("shouted"))
+        }
+        "dice" => Ok(json!({
+            "random": std::hash::RandomState::new().hash_one(0_u8).to_string(),
+            "seconds": std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs(),
+            "moved": std::time::Instant::now().elapsed().as_nanos() > 0,
+        })),
+        other => reach(other, input, ctx),
     }
 }
 
@@ -90,11 +117,30 @@ fn reach(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, TaskErr
             std::net::TcpStream::connect(text("address"))?;
             Ok(json!("connected"))
         }
+        "talk" => {
+            let mut stream = std::net::TcpStream::connect(text("address"))?;
+            stream.write_all(text("say").as_bytes())?;
+            let mut heard = String::new();
+            stream.read_to_string(&mut heard)?;
+            Ok(json!(heard))
+        }
+        "listen" => {
+            std::net::TcpListener::bind(text("address"))?;
+            Ok(json!("listening"))
+        }
+        "look-up" => {
+            let found = (text("name").as_str(), 80).to_socket_addrs()?;
+            Ok(json!(
+                found.map(|at| at.ip().to_string()).collect::<Vec<_>>()
+            ))
+        }
         "http" => {
             let method = input.get("method").and_then(Value::as_str).unwrap_or("GET");
-            let reply = http::request(method, text("url"))
-                .body(text("body"))
-                .send()?;
+            let mut request = http::request(method, text("url")).body(text("body"));
+            for (name, value) in input["headers"].as_object().into_iter().flatten() {
+                request = request.header(name, value.as_str().unwrap_or_default());
+            }
+            let reply = request.send()?;
             Ok(json!({ "status": reply.status, "body": reply.text() }))
         }
         "http-or-trap" => {
@@ -150,6 +196,14 @@ fn beat(input: &Value) -> Result<Value, TaskError> {
         heartbeat(format!("{n} of {times}"))?;
     }
     Ok(json!(times))
+}
+
+/// Takes a frame of the stack a level.
+fn deep(levels: u64) -> u64 {
+    if levels == 0 {
+        return 0;
+    }
+    std::hint::black_box(deep(std::hint::black_box(levels - 1))) + 1
 }
 
 #[expect(unconditional_recursion, reason = "this guest exhausts its stack")]

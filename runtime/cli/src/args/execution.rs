@@ -88,6 +88,27 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one
+    #[arg(value_name = "EXECUTION")]
+    pub(crate) execution: String,
+    /// Only attempts of this state
+    #[arg(long)]
+    pub(crate) state: Option<String>,
+    /// Only lines of this level and above; what was printed has none and is left out then
+    #[arg(long, value_parser = ["trace", "debug", "info", "warn", "error"])]
+    pub(crate) level: Option<String>,
+    /// Only lines with this text in message, fields or what was printed
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) contains: Option<String>,
+    /// Print as JSON, a line a line
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ForkArgs {
     /// ARN of the execution to go on from, MACHINE/NAME, or MACHINE for its last one
     #[arg(value_name = "EXECUTION")]
@@ -150,6 +171,8 @@ pub(crate) enum ExecutionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Print what the tasks of an execution logged and printed, an attempt after the other
+    Logs(LogsArgs),
     /// Follow an execution until it ends
     Watch {
         /// ARN of the execution, MACHINE/NAME, or MACHINE for its last one

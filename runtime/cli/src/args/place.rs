@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{plugin::CompileArgs, serve::StorageArgs};
+use super::{
+    plugin::{CompileArgs, PolicyArgs},
+    serve::StorageArgs,
+};
 
 /// Characters of a region's name (ours, as the server has it).
 const REGION_CHARS_MAX: usize = 32;
@@ -93,6 +96,8 @@ pub(crate) struct RuntimeArgs {
     pub(crate) connections: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
     /// Values of the limits
     #[arg(long, value_enum, default_value_t)]
     pub(crate) limits: LimitsArg,

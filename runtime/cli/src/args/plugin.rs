@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, Profile, parse_bytes, parse_duration};
 
 use super::{FunctionCommand, PullArgs};
+use crate::host::TENANT;
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -49,15 +50,20 @@ pub(crate) enum PluginCommand {
         #[command(flatten)]
         compile: CompileArgs,
     },
-    /// Show the contract, imports, grants and limits of a plugin
+    /// Show the contract, imports, grants and limits of a plugin, and what of them the operator allows
     Inspect {
         /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
         path: PathBuf,
+        /// Account whose plugin it is or would be: 12 digits
+        #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
+        tenant: String,
         /// Print as JSON
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// List the plugins of a directory
     List {
@@ -69,6 +75,8 @@ pub(crate) enum PluginCommand {
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Run one task on a plugin
     Invoke {
@@ -92,6 +100,8 @@ pub(crate) enum PluginCommand {
         json: bool,
         #[command(flatten)]
         compile: CompileArgs,
+        #[command(flatten)]
+        policy: PolicyArgs,
     },
     /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
     Compile(AheadArgs),
@@ -99,6 +109,17 @@ pub(crate) enum PluginCommand {
     Pull(PullArgs),
     #[command(flatten)]
     Uploaded(FunctionCommand),
+}
+
+/// What the operator allows to plugins, and the secrets that are for them.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PolicyArgs {
+    /// TOML file with what the plugins of each account may be granted and use
+    #[arg(long, value_name = "FILE", env = "STEPWELL_CEILINGS", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) ceilings: Option<PathBuf>,
+    /// TOML or JSON file with the secrets of tasks, by name
+    #[arg(long, value_name = "FILE", env = "STEPWELL_SECRETS", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) secrets: Option<PathBuf>,
 }
 
 /// What is compiled ahead of time, and for whom.

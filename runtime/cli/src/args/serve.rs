@@ -8,7 +8,11 @@ use stepwell_egress::Url;
 use stepwell_engine::{Endpoint, Rate};
 use stepwell_sandbox::parse_bytes;
 
-use super::{place::LimitsArg, plugin::CompileArgs, telemetry::TelemetryArgs};
+use super::{
+    place::LimitsArg,
+    plugin::{CompileArgs, PolicyArgs},
+    telemetry::TelemetryArgs,
+};
 
 /// How many requests may be made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -51,6 +55,8 @@ pub(crate) struct ServeArgs {
     pub(crate) services: ServicesArgs,
     #[command(flatten)]
     pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
     /// Host name under which web pages may reach the server, beside localhost; may be repeated
     #[arg(long, value_name = "NAME", value_parser = host_name)]
     pub(crate) host: Vec<String>,

@@ -10,6 +10,7 @@ use super::fork;
 use super::map_runs::{self, MapRun};
 use super::prepare::prepare_stored;
 use super::run::express_result;
+use super::task_logs;
 use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
@@ -45,6 +46,12 @@ pub(super) async fn execution(command: ExecutionCommand) -> Outcome {
         } => {
             let (client, arn) = named(&place, Purpose::Look, &execution).await?;
             let outcome = history(&client, &arn, json).await;
+            client.close().await;
+            outcome
+        }
+        ExecutionCommand::Logs(args) => {
+            let (client, arn) = named(&args.place, Purpose::Look, &args.execution).await?;
+            let outcome = task_logs::print(&client, &arn, args).await;
             client.close().await;
             outcome
         }

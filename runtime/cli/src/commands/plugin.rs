@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde_json::{Value, json};
 use stepwell_sandbox::{
-    Contract, Format, FsGrant, Grants, Inspection, Outcome as TaskOutcome, TaskCall, TaskEnd,
+    Asked, Contract, Format, Inspection, Instance, Outcome as TaskOutcome, Reuse, Sandbox,
+    TaskCall, TaskEnd,
 };
 
 use super::{plugin_compile, plugin_project, plugin_registry};
-use crate::args::{CompileArgs, PluginCommand};
+use crate::args::{CompileArgs, PluginCommand, PolicyArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::{self, TENANT, USUAL_DATA};
+use crate::policy::{self, Policy};
 use crate::table::Table;
 use crate::terminal::{Paint, Tone};
 
@@ -35,14 +37,21 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
         PluginCommand::Check { path, compile } => check(&path, None, compile),
         PluginCommand::Inspect {
             path,
+            tenant,
             json,
             compile,
-        } => inspect(&path, json, compile),
+            policy,
+        } => inspect(&path, &tenant, json, compile, &policy),
         PluginCommand::List {
             plugins,
             json,
             compile,
-        } => list(&plugins, json, compile).await,
+            policy,
+        } => {
+            let policy = policy::read(&policy)?;
+            let sandbox = opened(&plugins, compile, policy, "")?;
+            list(&sandbox, &plugins, json).await
+        }
         PluginCommand::Invoke {
             name,
             given,
@@ -50,9 +59,13 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             plugins,
             json,
             compile,
+            policy,
         } => {
             let input = given::json(given.or(input).as_deref().unwrap_or("{}"), "--input")?;
-            invoke(&name, &input, &plugins, json, compile).await
+            let policy = policy::read(&policy)?;
+            let hint = "; `stepwell plugin build` makes one";
+            let sandbox = opened(&plugins, compile, policy, hint)?;
+            invoke(&sandbox, &name, &input, json).await
         }
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
         PluginCommand::Pull(args) => plugin_registry::pull(args).await,
@@ -60,10 +73,25 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     }
 }
 
+/// A sandbox over a plugin directory that is there.
+fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> Outcome<Sandbox> {
+    std::fs::read_dir(plugins)
+        .with_context(|| {
+            format!(
+                "the plugin directory `{}` cannot be read{hint}",
+                plugins.display()
+            )
+        })
+        .usage()?;
+    host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
+}
+
 pub(super) fn inspection(
     path: &Path,
+    tenant: &str,
     plugins: Option<&Path>,
     compile: CompileArgs,
+    policy: Policy,
 ) -> Outcome<Inspection> {
     if path.join("Cargo.toml").is_file() {
         return Err(Stop::Usage(anyhow::anyhow!(
@@ -71,9 +99,9 @@ pub(super) fn inspection(
             at = path.display()
         )));
     }
-    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?)?;
+    let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
     let path = installed(path).unwrap_or_else(|| path.to_owned());
-    tokio::task::block_in_place(|| sandbox.inspect(&path)).usage()
+    tokio::task::block_in_place(|| sandbox.inspect(&path, tenant)).usage()
 }
 
 /// Where the plugin of that name is in the usual plugin directory, when the path itself is not there.
@@ -89,7 +117,7 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     if plugin_compile::is_code(path) {
         return plugin_compile::check(path);
     }
-    let found = inspection(path, plugins, compile)?;
+    let found = inspection(path, TENANT, plugins, compile, Policy::default())?;
     print_problems(&found);
     if !found.usable() {
         return Err(Stop::Refused);
@@ -121,11 +149,17 @@ pub(super) fn print_problems(found: &Inspection) {
     }
 }
 
-fn inspect(path: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
+fn inspect(
+    path: &Path,
+    tenant: &str,
+    as_json: bool,
+    compile: CompileArgs,
+    policy: &PolicyArgs,
+) -> Outcome {
     if plugin_compile::is_code(path) {
         return plugin_compile::inspect(path, as_json);
     }
-    let found = inspection(path, None, compile)?;
+    let found = inspection(path, tenant, None, compile, policy::read(policy)?)?;
     if as_json {
         super::print_json(&inspection_json(&found))?;
     } else {
@@ -154,7 +188,6 @@ pub(super) fn format_name(format: Format) -> &'static str {
 }
 
 fn inspection_text(found: &Inspection) -> String {
-    let limits = &found.limits;
     let named = |text: Option<&str>| text.unwrap_or("-").to_owned();
     let lines = [
         ("file", found.file.display().to_string()),
@@ -168,32 +201,39 @@ fn inspection_text(found: &Inspection) -> String {
             "on crash",
             format!("{:?}", found.manifest.on_crash).to_lowercase(),
         ),
-        (
-            "memory",
-            format!("{} MiB at most", limits.memory_bytes >> 20),
-        ),
-        (
-            "time",
-            format!(
-                "{} s wall, {} s CPU",
-                limits.wall.as_secs_f64(),
-                limits.cpu.as_secs_f64()
-            ),
-        ),
-        (
-            "payload",
-            format!(
-                "{} KiB in, {} KiB out",
-                limits.input_bytes >> 10,
-                limits.output_bytes >> 10
-            ),
-        ),
+        ("reuse", reuse(&found.instance)),
     ];
     let mut out: String = lines
         .iter()
         .map(|(label, value)| format!("{label:<9} {value}\n"))
         .collect();
-    out.push_str(&format!("asks for  {}\n", asked(&found.manifest.grants)));
+    out.push('\n');
+    let mut table = Table::new(&["limit", "in force", "asked for"]);
+    for (limit, asked) in limits(found) {
+        let (name, in_force) = limit;
+        // What is given as asked needs no second look.
+        let asked = if asked == in_force {
+            String::new()
+        } else {
+            asked
+        };
+        table.row([name.to_owned(), in_force, asked]);
+    }
+    out.push_str(&table.to_string());
+    if found.asked.is_empty() {
+        out.push_str("\nasks for no grants\n");
+    } else {
+        out.push('\n');
+        let mut table = Table::new(&["asks for", "granted", "why not"]);
+        for asked in &found.asked {
+            table.row([
+                asked.what.clone(),
+                granted(asked).to_owned(),
+                asked.refused.clone().unwrap_or_default(),
+            ]);
+        }
+        out.push_str(&table.to_string());
+    }
     if !found.imports.is_empty() {
         out.push('\n');
         let mut table = Table::new(&["import", "offered", "needs"]);
@@ -210,22 +250,34 @@ fn inspection_text(found: &Inspection) -> String {
     out
 }
 
-/// What a manifest asks for, on one line.
-fn asked(grants: &Grants) -> String {
-    let mut asked: Vec<String> = grants
-        .http
-        .iter()
-        .map(|rule| format!("http {rule}"))
-        .collect();
-    asked.extend(grants.secrets.iter().map(|name| format!("secret {name}")));
-    asked.extend(grants.config.keys().map(|name| format!("config {name}")));
-    asked.extend(grants.env.keys().map(|name| format!("env {name}")));
-    let folder = |grant: &FsGrant| format!("folder {} as {}", grant.host.display(), grant.guest);
-    asked.extend(grants.fs.iter().map(folder));
-    if asked.is_empty() {
-        "nothing".to_owned()
-    } else {
-        asked.join(", ")
+/// Each limit in force, and what the manifest says of it.
+fn limits(found: &Inspection) -> impl Iterator<Item = ((&'static str, String), String)> {
+    let asked = found.manifest.limits.rows().into_iter();
+    found
+        .limits
+        .rows()
+        .into_iter()
+        .zip(asked.map(|(_, asked)| asked))
+}
+
+fn granted(asked: &Asked) -> &'static str {
+    match (&asked.refused, asked.wholly) {
+        (None, _) => "yes",
+        (Some(_), false) => "partly",
+        (Some(_), true) => "no",
+    }
+}
+
+fn reuse(instance: &Instance) -> String {
+    match instance.reuse {
+        Reuse::Never => "never".to_owned(),
+        Reuse::Tenant => format!(
+            "within the tenant: {} calls, {} s, {} s without a call; {} kept at most",
+            instance.calls,
+            instance.age.as_secs_f64(),
+            instance.idle.as_secs_f64(),
+            instance.kept
+        ),
     }
 }
 
@@ -238,6 +290,16 @@ fn inspection_json(found: &Inspection) -> Value {
         .problems
         .iter()
         .map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
+    let limits: serde_json::Map<String, Value> = limits(found)
+        .map(|((name, in_force), asked)| {
+            let row = json!({"inForce": in_force, "askedFor": asked});
+            (name.to_owned(), row)
+        })
+        .collect();
+    let grants = found
+        .asked
+        .iter()
+        .map(|asked| json!({"what": asked.what, "granted": granted(asked), "why": asked.refused}));
     json!({
         "file": found.file,
         "bytes": found.wasm_bytes,
@@ -247,21 +309,15 @@ fn inspection_json(found: &Inspection) -> Value {
         "name": found.manifest.name,
         "version": found.manifest.version,
         "usable": found.usable(),
+        "limits": limits,
+        "grants": grants.collect::<Vec<_>>(),
+        "reuse": found.instance.reuse == Reuse::Tenant,
         "imports": imports.collect::<Vec<_>>(),
         "problems": problems.collect::<Vec<_>>(),
     })
 }
 
-async fn list(plugins: &Path, as_json: bool, compile: CompileArgs) -> Outcome {
-    std::fs::read_dir(plugins)
-        .with_context(|| {
-            format!(
-                "the plugin directory `{}` cannot be read",
-                plugins.display()
-            )
-        })
-        .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false)?)?;
+async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
     sandbox.warm().await;
     let found = sandbox.list();
     if as_json {
@@ -316,22 +372,7 @@ fn one_line(text: &str) -> String {
 }
 
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
-async fn invoke(
-    name: &str,
-    input: &str,
-    plugins: &Path,
-    as_json: bool,
-    compile: CompileArgs,
-) -> Outcome {
-    std::fs::read_dir(plugins)
-        .with_context(|| {
-            format!(
-                "the plugin directory `{}` cannot be read; `stepwell plugin build` makes one",
-                plugins.display()
-            )
-        })
-        .usage()?;
-    let sandbox = host::sandbox(Some(plugins), None, host::compiler(compile, false)?)?;
+async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Outcome {
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
@@ -442,6 +483,7 @@ fn end_json(end: &TaskEnd) -> Value {
             "inputBytes": end.usage.input_bytes,
             "outputBytes": end.usage.output_bytes,
             "fuel": end.usage.fuel,
+            "reused": end.usage.reused,
         },
         "logs": logs.collect::<Vec<_>>(),
         "stdout": end.stdout.text,

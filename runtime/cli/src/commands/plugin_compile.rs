@@ -112,7 +112,8 @@ mod whole {
     use stepwell_sandbox::{AheadOfTime, Inspection, Limits, compile_ahead, this_target};
 
     use crate::commands::plugin::{inspection, print_problems};
-    use crate::host;
+    use crate::host::{self, TENANT};
+    use crate::policy::Policy;
     use crate::terminal::Waiting;
 
     /// Compiles one after the other; the first that fails ends it.
@@ -126,7 +127,7 @@ mod whole {
         let target = args.target.clone().unwrap_or_else(this_target);
         let count = args.paths.len();
         for (n, path) in args.paths.iter().enumerate() {
-            let found = inspection(path, None, args.compile)?;
+            let found = inspection(path, TENANT, None, args.compile, Policy::default())?;
             print_problems(&found);
             if !found.usable() {
                 return Err(Stop::Refused);

@@ -8,7 +8,9 @@ use stepwell_sandbox::{Contract, Format, Inspection, Manifest};
 use super::plugin::{inspection, print_problems};
 use crate::args::{CompileArgs, PullArgs, PushArgs};
 use crate::exit::{Blame, Outcome, Stop};
+use crate::host::TENANT;
 use crate::oci::{Artifact, Described, Reference, Registry, sha256_hex};
+use crate::policy::Policy;
 use crate::terminal::Waiting;
 
 /// Characters of a plugin's name.
@@ -199,7 +201,13 @@ pub(super) async fn push(args: &PushArgs, to: &Reference) -> Outcome {
             to.repository
         )));
     }
-    let found = inspection(&args.path, None, CompileArgs::default())?;
+    let found = inspection(
+        &args.path,
+        TENANT,
+        None,
+        CompileArgs::default(),
+        Policy::default(),
+    )?;
     print_problems(&found);
     if !found.usable() {
         return Err(Stop::Refused);

@@ -39,6 +39,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         connections: args.runtime.connections.as_deref(),
         endpoints: &args.services.endpoint,
         compiler: host::compiler(args.runtime.compile, false)?,
+        policy: Some(&args.runtime.policy),
         take_up: true,
         listeners: Listeners::default(),
     })

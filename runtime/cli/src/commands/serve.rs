@@ -32,6 +32,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         connections: args.connections.as_deref(),
         endpoints: &args.services.endpoint,
         compiler: host::compiler(args.compile, true)?,
+        policy: Some(&args.policy),
         take_up: true,
         listeners: Listeners::start(&args.telemetry)?,
     };

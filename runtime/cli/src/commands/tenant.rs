@@ -260,6 +260,7 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         connections: None,
         endpoints: &[],
         compiler: host::compiler(CompileArgs::default(), false)?,
+        policy: None,
         take_up: false,
         listeners: Listeners::default(),
     };

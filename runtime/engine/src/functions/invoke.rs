@@ -9,6 +9,7 @@ use super::{FunctionError, Resolved, absent, events};
 use crate::{
     api::Caller,
     attempt,
+    attempt_logs::AttemptLog,
     dispatch::hex,
     engine::Engine,
     journal::UsageKey,
@@ -141,6 +142,7 @@ impl Engine {
             remaining: None,
             trace_parent: None,
             log_wanted: invocation.log_wanted,
+            limits: None,
             signals: Arc::new(signals),
             permit: None,
         };
@@ -172,6 +174,9 @@ impl Signals for Metered {
             usage: attempt::amounts(used),
         });
     }
+
+    // A call that belongs to no execution has no history to keep it with.
+    fn logged(&self, _log: AttemptLog) {}
 }
 
 /// The payload as the function gets it.

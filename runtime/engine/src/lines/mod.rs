@@ -90,8 +90,9 @@ pub(crate) fn address(list: ScopeId) -> ExecutionId {
 
 /// The line of an execution that may wait, by its row: it is open and has done nothing.
 fn line_of(row: &ExecutionRow, meta: &Meta) -> Option<InLine> {
-    let fresh = row.next <= 2 && row.view.status == Status::Running;
-    meta.line.clone().filter(|_| fresh)
+    let open = row.view.status == Status::Running;
+    let line = meta.line.clone();
+    line.filter(|line| open && line.is_unbegun(row.next))
 }
 
 impl Lines {
@@ -170,7 +171,7 @@ impl Lines {
     }
 
     fn told(&self, row: &ExecutionRow, meta: &Meta, counted_max: usize) -> Option<Waiting> {
-        let InLine { line, key } = line_of(row, meta)?;
+        let InLine { line, key, .. } = line_of(row, meta)?;
         let kept = self.kept();
         let line = kept.get(&ExecutionId(line));
         // Another node keeps it: that it waits is all that can be told here.

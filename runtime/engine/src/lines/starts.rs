@@ -41,7 +41,8 @@ impl Engine {
             None => Arc::from(""),
         };
         let line = address(startable.scope).0;
-        Ok(Some(InLine { line, key }))
+        let begins = 0;
+        Ok(Some(InLine { line, key, begins }))
     }
 
     /// Whether an execution may begin, and the place that it has until what is durable tells of it: a synchronous one, and one

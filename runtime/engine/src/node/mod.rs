@@ -44,6 +44,7 @@ use crate::{
     runner::TaskRunner,
     services::Services,
     shard::{In, Monotonic},
+    task_limits::TaggedLimits,
     tenants,
     triggers::TriggerKeeper,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Node {
     pub(crate) programs: Programs,
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
+    /// Limits that tags of state machines set.
+    pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
     pub(crate) allowances: Arc<Allowances>,
     pub(crate) audit_names: AuditNames,
@@ -128,6 +131,7 @@ impl Node {
         let node = Arc::new(Node {
             programs: Programs::new(journal.clone()),
             activities: Activities::default(),
+            tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
             journal,
             runner,

@@ -26,6 +26,7 @@ use super::{
 use crate::{
     activities,
     attempt::{AttemptEnd, AttemptSignals},
+    attempt_logs::{self, LogSlot},
     counters::Counters,
     dispatch,
     integration::{self, Served},
@@ -376,14 +377,15 @@ impl ShardLoop {
             info: info.clone(),
             plugin: plan.plugin.clone(),
             seat: self.seat.clone(),
+            log: LogSlot::default(),
         });
-        let mut call = dispatch::call(info, &request, &plan, now(), signals);
+        let mut call = dispatch::call(info, &request, &plan, now(), signals.clone());
         if request.again {
             let (gate, permit) = oneshot::channel();
             self.gates.insert((execution, task), gate);
             call.permit = Some(permit);
         }
-        let node = self.node.clone();
+        let (node, info) = (self.node.clone(), info.clone());
         let end = self.attempt_end(execution, task);
         let attempt = self.runtime.spawn(async move {
             let ended = match place {
@@ -393,10 +395,18 @@ impl ShardLoop {
                     cause: quotas::tasks_full(most),
                 },
             };
+            let slot = &signals.log;
+            let kept = attempt_logs::keep(&node, execution, &info, &request, &plan.plugin, slot);
             end.tell(match dispatch::meaning(&plan.form, ended) {
                 dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
                 dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
             });
+            if let Some(kept) = kept
+                && let Some(Err(why)) = kept.await.first()
+            {
+                let arn = &info.execution_arn;
+                tracing::warn!(%arn, ?why, "the log of an attempt is not kept");
+            }
         });
         self.attempts
             .insert((execution, task), attempt.abort_handle());

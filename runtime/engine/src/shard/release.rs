@@ -18,6 +18,9 @@ impl Shard {
         for flight in flights {
             // Before anyone hears of it.
             self.remember(execution, flight.closed);
+            for change in flight.changes {
+                self.environment.feed.push(change);
+            }
             if let Some(reply) = flight.started {
                 reply.started();
             }
@@ -26,9 +29,6 @@ impl Shard {
             }
             for call in flight.redrives {
                 call.reply.tell(Ok(call.answer));
-            }
-            for change in flight.changes {
-                self.environment.feed.push(change);
             }
             self.audience.show(execution, &flight.history);
             self.log(execution, flight.history);

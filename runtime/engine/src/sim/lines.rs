@@ -86,6 +86,7 @@ impl World {
         let line = InLine {
             line: address().0,
             key: key.into(),
+            begins: 0,
         };
         let id = self.start_in(node, definition, start, Some(line))?;
         self.limited.keys.insert(id, key.into());

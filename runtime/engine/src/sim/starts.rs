@@ -99,11 +99,7 @@ impl World {
                 started_at: self.now(),
                 meta: record::encode(&meta),
             },
-            mode: if start.express {
-                Mode::ExpressAsync
-            } else {
-                Mode::Durable
-            },
+            mode: mode(&start),
             first,
             reply: StartReply::Started(reply, None),
         };
@@ -144,5 +140,13 @@ fn info(meta: &Meta, start: &Start) -> Info {
         logging: None,
         line: meta.line.clone(),
         traced: false,
+    }
+}
+
+fn mode(start: &Start) -> Mode {
+    if start.express {
+        Mode::ExpressAsync
+    } else {
+        Mode::Durable
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     node,
     programs::Programs,
     reader,
-    record::{self, Meta},
+    record::{self, InLine, Meta},
     redrive,
     startable::{Chosen, Startable},
 };
@@ -282,6 +282,9 @@ impl Engine {
         };
         let input = input.unwrap_or_default();
         let line = self.in_line(&chosen.startable, &input).await?;
+        // Its past, and the event that ends it.
+        let begins = past.events.len() as u64 + 1;
+        let line = line.map(|line| InLine { begins, ..line });
         let at = node::now();
         Ok(Starting {
             machine: chosen.machine,

@@ -7,8 +7,8 @@ use crate::code::{Code, Format, Program};
 use crate::compiler::{Blame, Compiler, Fault};
 use crate::grants::{Ceiling, Effective};
 use crate::limits;
-use crate::machine::{Machine, Metering};
-use crate::manifest::{Contract, Limits, Manifest, OnCrash};
+use crate::machine::Machine;
+use crate::manifest::{Contract, Instance, Limits, Manifest, OnCrash};
 use crate::outcome::PluginStamp;
 use crate::precompiled;
 use crate::queue::{Leave, Place as QueuePlace, Seat};
@@ -19,12 +19,16 @@ use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// A plugin that can be called.
 pub(crate) struct Loaded {
     pub(crate) code: Code,
-    pub(crate) metering: Metering,
+    pub(crate) machine: Arc<Machine>,
     pub(crate) limits: Limits,
+    /// The longest that a call may ask for.
+    pub(crate) wall_max: Duration,
+    pub(crate) instance: Instance,
     pub(crate) granted: Effective,
     pub(crate) stamp: PluginStamp,
     pub(crate) contract: Contract,
@@ -275,7 +279,9 @@ impl Entry {
             return Ok(false);
         }
         Format::of(&wasm)?;
-        let machine = loader.machine(loader.metering(&read_manifest(manifest.as_deref())?))?;
+        let manifest = read_manifest(manifest.as_deref())?;
+        let limits = manifest.limits.within(&loader.allowed(&self.tenant).limits);
+        let machine = loader.machine(Loader::kind(&limits))?;
         let sha256 = hex(&Sha256::digest(&wasm));
         Ok(!loader.cache.has(&machine.engine, &sha256))
     }
@@ -287,10 +293,10 @@ impl Entry {
             binary,
             folder,
         } = self.files()?;
-        let limits = manifest.limits.within(&loader.settings.limits);
-        let metering = loader.metering(&manifest);
-        let machine = loader.machine(metering)?;
-        let (sha256, program) = self.program(loader, machine, &manifest, binary, leave)?;
+        let allowed = loader.allowed(&self.tenant);
+        let limits = manifest.limits.within(&allowed.limits);
+        let machine = loader.machine(Loader::kind(&limits))?;
+        let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
         if let Some(min) = program.memory_min
             && min > limits.memory_bytes
         {
@@ -301,14 +307,14 @@ impl Entry {
             );
             return Err(why.into());
         }
-        let (code, contract) = program.link(machine)?;
+        let (code, contract) = program.link(&machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
             let claimed = manifest.contract;
             let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
             return Err(why.into());
         }
         let ceiling = match &self.source {
-            Source::Folder { .. } => loader.ceiling(&self.tenant),
+            Source::Folder { .. } => &allowed.grants,
             // Its variables are all that it can ask for, and its own.
             Source::Upload(_) => &Ceiling::AsAsked,
         };
@@ -327,8 +333,10 @@ impl Entry {
         };
         Ok(Arc::new(Loaded {
             code,
-            metering,
+            machine,
             limits,
+            wall_max: allowed.limits.wall,
+            instance: allowed.instance(manifest.instance),
             granted,
             stamp,
             contract,
@@ -443,7 +451,7 @@ impl Entry {
             sha256: ready.map(|loaded| loaded.stamp.sha256.clone()),
             limits: ready.map(|loaded| loaded.limits.clone()),
             missing_grants: ready
-                .map(|loaded| loaded.granted.missing.clone())
+                .map(|loaded| loaded.granted.missing())
                 .unwrap_or_default(),
             problem: loaded.and_then(|loaded| loaded.as_ref().err().cloned()),
         }

@@ -1,21 +1,21 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
 use crate::cache::Cache;
+use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
-use crate::grants::Ceiling;
 use crate::limits;
-use crate::machine::{Machine, Metering};
-use crate::manifest::{Limits, Manifest};
+use crate::machine::{EngineKind, Machine, Metering};
+use crate::manifest::Limits;
 use crate::queue::Queue;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
 
 /// Makes a file into a plugin.
 pub(crate) struct Loader {
-    pub(crate) plain: Machine,
-    fuel: OnceLock<Machine>,
+    plain: Arc<Machine>,
+    others: Mutex<BTreeMap<EngineKind, Arc<Machine>>>,
     pub(crate) cache: Cache,
     pub(crate) compiler: Compiler,
     pub(crate) settings: Settings,
@@ -27,13 +27,26 @@ pub(crate) struct Loader {
 /// The operator's side of loading.
 pub(crate) struct Settings {
     pub(crate) default_tenant: String,
-    pub(crate) ceiling: Ceiling,
-    pub(crate) ceilings: BTreeMap<String, Ceiling>,
-    pub(crate) limits: Limits,
+    pub(crate) ceilings: Ceilings,
     pub(crate) instances: u32,
     pub(crate) guarded: Guarded,
     /// Whether code of the plugin folder that was compiled ahead of time is run.
     pub(crate) precompiled: bool,
+}
+
+impl Settings {
+    /// Places of an engine's pool: one for each that runs, and those that are kept for another call.
+    pub(crate) fn pooled(&self) -> u32 {
+        self.instances.saturating_add(limits::KEPT_INSTANCES_MAX)
+    }
+
+    /// The most memory that anybody's task may have.
+    pub(crate) fn memory_bytes_max(&self) -> u64 {
+        let all = self.ceilings.all();
+        all.map(|allowed| allowed.limits.memory_bytes)
+            .max()
+            .unwrap_or(limits::MEMORY_BYTES_MAX)
+    }
 }
 
 impl Loader {
@@ -47,8 +60,8 @@ impl Loader {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let seats = cores.saturating_sub(limits::COMPILE_CORES_LEFT).max(1);
         Self {
-            plain,
-            fuel: OnceLock::new(),
+            plain: Arc::new(plain),
+            others: Mutex::default(),
             cache,
             compiler,
             settings,
@@ -58,29 +71,26 @@ impl Loader {
         }
     }
 
-    /// The engine for a way of metering; that for fuel is made when first needed.
-    pub(crate) fn machine(&self, metering: Metering) -> Result<&Machine, String> {
-        match metering {
-            Metering::Off => Ok(&self.plain),
-            Metering::Fuel => {
-                if let Some(machine) = self.fuel.get() {
-                    return Ok(machine);
-                }
-                let machine = Machine::new(
-                    metering,
-                    self.settings.instances,
-                    self.settings.limits.memory_bytes,
-                )
-                .map_err(|error| {
-                    format!("metering is not available: {}", crate::code::chain(&error))
-                })?;
-                // Two loaders may race here; the loser's engine is dropped unused.
-                Ok(self.fuel.get_or_init(|| {
-                    (self.on_engine)(machine.engine.clone());
-                    machine
-                }))
-            }
+    /// The engine for a kind; but for the usual one they are made when first needed.
+    pub(crate) fn machine(&self, kind: EngineKind) -> Result<Arc<Machine>, String> {
+        if kind == EngineKind::USUAL {
+            return Ok(self.plain.clone());
         }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = others.get(&kind) {
+            return Ok(machine.clone());
+        }
+        // A pool takes terabytes of addresses, so that engines of odd stacks do without: a call takes 30 µs more.
+        let instances = match kind.stack_bytes == EngineKind::USUAL.stack_bytes {
+            true => self.settings.pooled(),
+            false => 0,
+        };
+        let machine = Machine::new(kind, instances, self.settings.memory_bytes_max())
+            .map_err(|error| format!("no engine of its kind: {}", crate::code::chain(&error)))?;
+        (self.on_engine)(machine.engine.clone());
+        let machine = Arc::new(machine);
+        others.insert(kind, machine.clone());
+        Ok(machine)
     }
 
     /// Tells of every change of what a call of a plugin that is not loaded waits for.
@@ -93,21 +103,21 @@ impl Loader {
         self.queue.sizes()
     }
 
-    /// How a plugin's code has to count.
-    pub(crate) fn metering(&self, manifest: &Manifest) -> Metering {
-        match manifest.limits.within(&self.settings.limits).fuel {
-            Some(_) => Metering::Fuel,
-            None => Metering::Off,
-        }
+    /// What is allowed to an account's plugins.
+    pub(crate) fn allowed(&self, tenant: &str) -> &Allowance {
+        let settings = &self.settings;
+        settings.ceilings.of(tenant, &settings.default_tenant)
     }
 
-    pub(super) fn ceiling(&self, tenant: &str) -> &Ceiling {
-        if tenant == self.settings.default_tenant {
-            return &self.settings.ceiling;
+    /// The engine that a plugin needs, as far as its limits say.
+    pub(crate) fn kind(limits: &Limits) -> EngineKind {
+        let metering = match limits.fuel {
+            Some(_) => Metering::Fuel,
+            None => Metering::Off,
+        };
+        EngineKind {
+            metering,
+            stack_bytes: limits.stack_bytes,
         }
-        self.settings
-            .ceilings
-            .get(tenant)
-            .unwrap_or(&Ceiling::Nothing)
     }
 }

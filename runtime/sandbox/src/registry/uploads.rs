@@ -1,9 +1,9 @@
 //! Plugins that a call brings along, instead of naming one in the folder. Hides how many of them are remembered.
 
 use super::entry::Entry;
+use crate::grants_text;
 use crate::limits;
 use crate::manifest::{Limits, Manifest};
-use crate::manifest_text;
 use futures_util::future::BoxFuture;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -43,7 +43,7 @@ impl Upload {
     /// What a manifest would say.
     pub(super) fn manifest(&self) -> Result<Manifest, String> {
         for (name, value) in &self.environment {
-            manifest_text::variable(name, value)
+            grants_text::variable(name, value)
                 .map_err(|why| format!("environment variable `{name}`: {why}"))?;
         }
         let mut manifest = Manifest {
@@ -52,6 +52,7 @@ impl Upload {
                 memory_bytes: self.memory_bytes,
                 wall: self.wall,
                 cpu: self.wall,
+                stack_bytes: limits::STACK_BYTES,
                 ..Limits::ceiling()
             },
             ..Manifest::default()

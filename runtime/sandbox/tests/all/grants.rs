@@ -167,11 +167,15 @@ async fn the_operators_ceiling_holds() {
     let only = Grants {
         secrets: ["KEY".to_owned()].into(),
         config: [("region".to_owned(), "us".to_owned())].into(),
-        http: vec![HttpRule::parse("http://10.0.0.1:80", &[], None).unwrap()],
+        http: vec![
+            HttpRule::parse("http://10.0.0.1:80", &[], None)
+                .unwrap()
+                .into(),
+        ],
         ..Grants::default()
     };
     let rig = Rig::with(|config| {
-        config.ceiling = Ceiling::Only(Box::new(only));
+        config.ceilings.own.grants = Ceiling::Only(Box::new(only));
         config.secrets = Arc::new(OneSecret);
     });
     rig.put_with("task", "behave", &manifest);
@@ -207,7 +211,12 @@ async fn the_operators_ceiling_holds() {
     let info = rig.sandbox.list().remove(0);
     assert_eq!(
         info.missing_grants,
-        ["env `LOG`", "config `mode`", "secret `OTHER`"]
+        [
+            "env `LOG`: not allowed by the operator".to_owned(),
+            "config `mode`: not allowed by the operator".to_owned(),
+            "secret `OTHER`: not allowed by the operator".to_owned(),
+            format!("http `http://{address}`: the operator allows another host"),
+        ]
     );
 }
 
@@ -232,7 +241,7 @@ async fn as_asked_gives_what_the_manifest_says() {
         json!({"LOG": "1"})
     );
     for (plugin, name, part) in [
-        ("task", "ABSENT", "stepwell secret set"),
+        ("task", "ABSENT", "--secrets"),
         ("bare", "KEY", "[grants].secrets"),
     ] {
         match rig
@@ -426,7 +435,7 @@ async fn folders_beyond_the_ceiling_are_missing_and_nothing_else() {
         }],
         ..Grants::default()
     };
-    let rig = Rig::with(|config| config.ceiling = Ceiling::Only(Box::new(only)));
+    let rig = Rig::with(|config| config.ceilings.own.grants = Ceiling::Only(Box::new(only)));
     let below = allowed.join("below");
     let manifest = format!(
         "[grants]\nfs = [{{ host = {below:?}, guest = \"/a\" }}, {{ host = {below:?}, guest = \"/b\", mode = \"rw\" }}, {{ host = \"/nowhere/at/all\", guest = \"/c\" }}]"

@@ -1,6 +1,6 @@
 //! What a check says of a plugin before it is used.
 
-use crate::rig::{Rig, guest};
+use crate::rig::{Rig, TENANT, guest};
 use stepwell_sandbox::{Contract, Format};
 
 #[test]
@@ -13,7 +13,7 @@ fn guests_are_recognised() {
     ] {
         let path = rig.folder.path().join("x.wasm");
         std::fs::write(&path, guest(program)).unwrap();
-        let inspection = rig.sandbox.inspect(&path).unwrap();
+        let inspection = rig.sandbox.inspect(&path, TENANT).unwrap();
         assert_eq!(
             (inspection.format, inspection.contract),
             (Some(format), Some(contract)),
@@ -34,7 +34,7 @@ fn a_components_imports_are_its_request() {
         .put_with("behave", "behave", "");
     let inspect = |name: &str| {
         rig.sandbox
-            .inspect(&rig.folder.path().join(name))
+            .inspect(&rig.folder.path().join(name), TENANT)
             .map(|i| i.imports)
     };
     let wants = |name: &str, grant: &str| {
@@ -47,7 +47,7 @@ fn a_components_imports_are_its_request() {
     assert!(!wants("echo", "http") && !wants("echo", "secrets"));
     let problems = rig
         .sandbox
-        .inspect(&rig.folder.path().join("behave"))
+        .inspect(&rig.folder.path().join("behave"), TENANT)
         .unwrap()
         .problems;
     assert_eq!(problems.len(), 3, "{problems:?}");
@@ -63,11 +63,11 @@ fn what_cannot_run_says_why() {
     let rig = Rig::new();
     let path = rig.folder.path().join("x.wasm");
     std::fs::write(&path, "text").unwrap();
-    let inspection = rig.sandbox.inspect(&path).unwrap();
+    let inspection = rig.sandbox.inspect(&path, TENANT).unwrap();
     assert!(!inspection.usable() && inspection.problems[0].what.contains("not WebAssembly"));
     assert!(
         rig.sandbox
-            .inspect(&rig.folder.path().join("absent.wasm"))
+            .inspect(&rig.folder.path().join("absent.wasm"), TENANT)
             .is_err()
     );
 }
@@ -95,13 +95,17 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
     ] {
         rig.put_with(name, "echo", manifest);
         let folder = rig.folder.path().join(name);
-        let found = rig.sandbox.inspect(&folder).unwrap();
+        let found = rig.sandbox.inspect(&folder, TENANT).unwrap();
         let [problem] = found.problems.as_slice() else {
             panic!("{name}: {:?}", found.problems);
         };
         assert!(problem.fatal && !problem.hint.is_empty() && !found.usable());
         std::fs::remove_file(folder.join("task.wasm")).unwrap();
-        let error = rig.sandbox.inspect(&folder).unwrap_err().to_string();
+        let error = rig
+            .sandbox
+            .inspect(&folder, TENANT)
+            .unwrap_err()
+            .to_string();
         for part in parts {
             assert!(problem.what.contains(part), "{name}: {}", problem.what);
             assert!(error.contains(part), "{name}: {error}");

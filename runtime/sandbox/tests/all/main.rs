@@ -6,11 +6,14 @@
     reason = "helpers of tests are tests too, and the cost of a call is printed"
 )]
 
+mod bounds;
 mod folder;
 mod grants;
 mod hostile;
 mod inspection;
+mod network;
 mod outcomes;
 mod precompiled;
+mod reuse;
 mod rig;
 mod steady;

@@ -258,11 +258,6 @@ impl Line {
         self.dropped.notified().await;
     }
 
-    /// The connection has to go, whatever it waits for.
-    pub(super) fn hang_up(&self) {
-        self.dropped.notify_one();
-    }
-
     /// Bytes came.
     pub(super) fn heard(&self) {
         if self.asked.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {

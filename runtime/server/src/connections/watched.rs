@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{Request, Response, Version},
+    http::{Request, Response},
 };
 use bytes::Bytes;
 use hyper::{
@@ -80,17 +80,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedStream<S> {
     }
 }
 
-/// Ends the connection that a request came on, whatever it waits for.
-#[derive(Clone)]
-pub(crate) struct HangUp(Arc<Line>);
-
-impl HangUp {
-    pub(crate) fn now(&self) {
-        self.0.hang_up();
-    }
-}
-
-/// The router, which learns nothing of connections but their other end, and how to hang up.
+/// The router, which learns nothing of connections but their other end.
 pub(super) struct WatchedService {
     pub(super) service: TowerToHyperService<Router>,
     pub(super) line: Arc<Line>,
@@ -114,10 +104,6 @@ impl Service<Request<Incoming>> for WatchedService {
             })
         });
         request.extensions_mut().insert(self.peer);
-        // A connection of HTTP/2 has other requests, too.
-        if request.version() < Version::HTTP_2 {
-            request.extensions_mut().insert(HangUp(self.line.clone()));
-        }
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;

@@ -5,8 +5,8 @@ use axum::http::request::Parts;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use stepwell_engine::{
-    Caller, Engine, EventInput, HttpMode, HttpTrigger, LastRun, NewHttpTrigger, PageRequest, Rule, Schedule,
-    ScheduleFilter, SecretChange, TriggerError,
+    Caller, Engine, EventInput, HttpMode, HttpTrigger, LastRun, NewHttpTrigger, PageRequest, Rule,
+    Schedule, ScheduleFilter, SecretChange, TriggerError,
 };
 
 use super::{iso, iso_ms};

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use stepwell_tests::{
     otlp::{self, LogRecord, Span},
     receiver::{Received, Receiver},
-    server::{ACCOUNT, Server},
+    server::{ACCOUNT, Client, Server},
 };
 
 use super::{RUN_MAX, Rig, behave, machine, metrics::value, one, start, traced};
@@ -107,6 +107,47 @@ pub(super) fn traces() -> Result<()> {
     let receiver = Receiver::start(&[503])?;
     let server = collected(&rig, &receiver)?;
     let client = server.client();
+    let execution = start_tree(&client)?;
+    let ended = client.ended(&execution, RUN_MAX)?;
+    ensure!(ended["status"] == "FAILED", "{ended}");
+    let spans = spans_of(&receiver, &execution)?;
+    check_tree(&spans)?;
+    ensure!(
+        spans.iter().all(|span| span.trace == TRACE),
+        "another trace"
+    );
+    check_states(&spans)?;
+    let own = check_attempts(&spans)?;
+    let history = client.history(&execution)?;
+    let told = format!("00-{TRACE}-{}-01", own.id);
+    ensure!(
+        Value::Array(history).to_string().contains(&told),
+        "the guest was not given {told}"
+    );
+    // The child's span is below the attempt that started it.
+    let child = named(&spans, "child")?;
+    let starts = named(&spans, "arn:aws:states:::states:startExecution.sync:2")?;
+    ensure!(child.parent == starts.id, "{child:#?}\n{starts:#?}");
+    let first = receiver.all().into_iter().next().context("a request")?;
+    let header = |name: &str| first.headers.get(name).map(String::as_str);
+    ensure!(header("x-key") == Some("a b"), "{:?}", first.headers);
+    ensure!(
+        header("content-type") == Some("application/x-protobuf"),
+        "{:?}",
+        first.headers
+    );
+    let (_, text) = client.get("/metrics")?;
+    let failed = value(
+        &text,
+        "stepwell_otlp_requests_failed_total",
+        "signal=\"traces\"",
+    )?;
+    ensure!(failed == 1.0, "it was busy once: {failed}");
+    server.stop()
+}
+
+/// Starts an execution of a Parallel, a task that is tried again, a child and a failure.
+fn start_tree(client: &Client) -> Result<String> {
     let mut context = behave("context");
     context["End"] = json!(true);
     let mut broken = behave("fail");
@@ -114,7 +155,7 @@ pub(super) fn traces() -> Result<()> {
     broken["Retry"] = json!([{"ErrorEquals": ["Broken"], "MaxAttempts": 1, "IntervalSeconds": 1}]);
     broken["Catch"] = json!([{"ErrorEquals": ["States.ALL"], "Next": "Mended"}]);
     let child = machine(
-        &client,
+        client,
         "child",
         &one("Pass", json!({"End": true})),
         traced(),
@@ -128,18 +169,12 @@ pub(super) fn traces() -> Result<()> {
             "Parameters": {"StateMachineArn": child, "Input": {}}, "Next": "Lost"},
         "Lost": {"Type": "Fail", "Error": "Gone", "Cause": "for good"},
     }});
-    let parent = machine(&client, "parent", &definition, traced())?;
-    let execution = start(&client, &parent, "e", json!({"traceHeader": HEADER}))?;
-    let ended = client.ended(&execution, RUN_MAX)?;
-    ensure!(ended["status"] == "FAILED", "{ended}");
-    let spans = spans_of(&receiver, &execution)?;
-    check_tree(&spans)?;
-    ensure!(
-        spans.iter().all(|span| span.trace == TRACE),
-        "another trace"
-    );
+    let parent = machine(client, "parent", &definition, traced())?;
+    start(client, &parent, "e", json!({"traceHeader": HEADER}))
+}
 
-    let root = named(&spans, "parent")?;
+fn check_states(spans: &[Span]) -> Result<()> {
+    let root = named(spans, "parent")?;
     ensure!(
         root.parent == PARENT && root.kind == 2 && root.status == 2,
         "{root:#?}"
@@ -152,17 +187,17 @@ pub(super) fn traces() -> Result<()> {
         root.attributes["stepwell.execution.status"] == "FAILED",
         "{root:#?}"
     );
-    let both = named(&spans, "Both")?;
+    let both = named(spans, "Both")?;
     ensure!(
         both.parent == root.id && both.status == 1 && both.kind == 1,
         "{both:#?}"
     );
-    let works = named(&spans, "Works")?;
+    let works = named(spans, "Works")?;
     ensure!(
         works.parent == both.id && works.attributes["stepwell.state.flow"] == "0",
         "{works:#?}"
     );
-    let breaks = named(&spans, "Breaks")?;
+    let breaks = named(spans, "Breaks")?;
     ensure!(
         breaks.parent == both.id && breaks.status == 1,
         "it caught: {breaks:#?}"
@@ -171,10 +206,15 @@ pub(super) fn traces() -> Result<()> {
         breaks.attributes["stepwell.state.handled_error"] == "Broken",
         "{breaks:#?}"
     );
-    ensure!(named(&spans, "Mended")?.parent == both.id);
-    let lost = named(&spans, "Lost")?;
+    ensure!(named(spans, "Mended")?.parent == both.id);
+    let lost = named(spans, "Lost")?;
     ensure!(lost.parent == root.id && lost.status == 2, "{lost:#?}");
+    Ok(())
+}
 
+/// Gives the attempt that went well.
+fn check_attempts(spans: &[Span]) -> Result<&Span> {
+    let (works, breaks) = (named(spans, "Works")?, named(spans, "Breaks")?);
     let attempts: Vec<&Span> = spans
         .iter()
         .filter(|span| span.name == "wasm:behave")
@@ -211,32 +251,7 @@ pub(super) fn traces() -> Result<()> {
         own.status == 1 && own.kind == 3 && own.events == ["started"],
         "{own:#?}"
     );
-    let history = client.history(&execution)?;
-    let told = format!("00-{TRACE}-{}-01", own.id);
-    ensure!(
-        Value::Array(history).to_string().contains(&told),
-        "the guest was not given {told}"
-    );
-    // The child's span is below the attempt that started it.
-    let child = named(&spans, "child")?;
-    let starts = named(&spans, "arn:aws:states:::states:startExecution.sync:2")?;
-    ensure!(child.parent == starts.id, "{child:#?}\n{starts:#?}");
-    let first = receiver.all().into_iter().next().context("a request")?;
-    let header = |name: &str| first.headers.get(name).map(String::as_str);
-    ensure!(header("x-key") == Some("a b"), "{:?}", first.headers);
-    ensure!(
-        header("content-type") == Some("application/x-protobuf"),
-        "{:?}",
-        first.headers
-    );
-    let (_, text) = client.get("/metrics")?;
-    let failed = value(
-        &text,
-        "stepwell_otlp_requests_failed_total",
-        "signal=\"traces\"",
-    )?;
-    ensure!(failed == 1.0, "it was busy once: {failed}");
-    server.stop()
+    Ok(own)
 }
 
 pub(super) fn untraced() -> Result<()> {

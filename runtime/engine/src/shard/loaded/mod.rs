@@ -85,12 +85,10 @@ pub(super) struct Loaded {
     spent: Spent,
 }
 
-/// Where the log of an execution goes on that has begun and done nothing.
-const STARTED_POSITION: u64 = 2;
-
 impl Loaded {
     pub(super) fn new(info: Arc<Info>, program: Arc<Program>, mode: Mode, run: Subject) -> Loaded {
-        let held = info.line.is_some() && run.next_position() <= STARTED_POSITION;
+        let line = info.line.as_ref();
+        let held = line.is_some_and(|line| line.is_unbegun(run.next_position()));
         Loaded {
             info,
             program,

@@ -87,7 +87,7 @@ impl Spent {
 }
 
 /// What the execution did itself: what a fork begins with was another one's.
-fn own(events: &[Event]) -> &[Event] {
+pub(super) fn own(events: &[Event]) -> &[Event] {
     let forked = |event: &Event| matches!(event.what, What::Forked { .. });
     let past = events.iter().rposition(forked).map_or(0, |at| at + 1);
     &events[past..]

@@ -3,7 +3,7 @@
 
 use stepwell_interp::{ChildId, Effect, Event, MapRun, MapRunEffect, Timestamp, What};
 
-use super::Loaded;
+use super::{Loaded, spent::own};
 use crate::{
     children,
     journal::{ExecutionId, Outgoing},
@@ -44,7 +44,7 @@ impl Loaded {
 
     /// What the line that it stands in is told by these events.
     pub(super) fn messages_to_line(&self, id: ExecutionId, events: &[Event]) -> Vec<Outgoing> {
-        let Some(InLine { line, key }) = &self.info.line else {
+        let Some(InLine { line, key, .. }) = &self.info.line else {
             return Vec::new();
         };
         let (execution, key) = (id.0, key.clone());
@@ -59,7 +59,7 @@ impl Loaded {
             machine: machine(),
         });
         let redriven = |event: &Event| matches!(event.what, What::ExecutionRedriven { .. });
-        let rejoins = events.iter().any(redriven).then(|| LineItem::Rejoins {
+        let rejoins = own(events).iter().any(redriven).then(|| LineItem::Rejoins {
             execution,
             key: key.clone(),
             machine: machine(),

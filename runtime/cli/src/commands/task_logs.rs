@@ -1,0 +1,222 @@
+//! `execution logs`: what tasks logged and printed, attempt by attempt. Hides the pages of the API.
+
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::args::LogsArgs;
+use crate::client::Client;
+use crate::exit::{Blame, Outcome, Stop};
+
+/// What is looked for.
+struct Wanted {
+    state: Option<String>,
+    level: Option<String>,
+    contains: Option<String>,
+}
+
+/// Wire form of a page.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Page {
+    attempts: Vec<Attempt>,
+    next_token: Option<String>,
+}
+
+/// Wire form of an attempt's log.
+#[derive(Deserialize)]
+struct Attempt {
+    state: String,
+    attempt: u32,
+    plugin: String,
+    lines: Vec<Line>,
+    stdout: String,
+    stderr: String,
+    cut: bool,
+}
+
+/// Wire form of a line.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    level: String,
+    message: String,
+    fields: Vec<(String, String)>,
+    after_ms: u64,
+}
+
+/// Levels, the least first.
+const LEVELS: [&str; 5] = ["trace", "debug", "info", "warn", "error"];
+
+/// Prints all that is wanted.
+pub(super) async fn print(client: &Client, arn: &str, args: LogsArgs) -> Outcome {
+    let as_json = args.json;
+    let wanted = Wanted {
+        state: args.state,
+        level: args.level,
+        contains: args.contains,
+    };
+    let mut token: Option<String> = None;
+    loop {
+        let page = client.attempt_logs(arn, token.as_deref()).await?;
+        let page = page.ok_or_else(|| {
+            Stop::Usage(anyhow::anyhow!(
+                "there are no logs of `{arn}`\nhint: `stepwell execution list MACHINE` names the executions that there are"
+            ))
+        })?;
+        let page: Page = serde_json::from_value(page).runtime()?;
+        let mut text = String::new();
+        for attempt in &page.attempts {
+            text.push_str(&wanted.of(attempt, as_json));
+        }
+        if !super::print_more(&text)? {
+            return Ok(());
+        }
+        token = page.next_token;
+        if token.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+impl Wanted {
+    /// What of an attempt's log is wanted, as text.
+    fn of(&self, attempt: &Attempt, as_json: bool) -> String {
+        if self
+            .state
+            .as_ref()
+            .is_some_and(|state| *state != attempt.state)
+        {
+            return String::new();
+        }
+        let logged = attempt.lines.iter().filter(|line| self.takes(line));
+        let mut text: String = logged.map(|line| attempt.shown(line, as_json)).collect();
+        for (stream, all) in [("stdout", &attempt.stdout), ("stderr", &attempt.stderr)] {
+            let printed = all
+                .lines()
+                .filter(|line| self.level.is_none() && self.has(line));
+            text.extend(printed.map(|line| attempt.shown_printed(stream, line, as_json)));
+        }
+        if attempt.cut && !text.is_empty() && !as_json {
+            text.push_str(&format!(
+                "{}  … more was said than is kept\n",
+                attempt.place()
+            ));
+        }
+        text
+    }
+
+    fn takes(&self, line: &Line) -> bool {
+        let rank = |level: &str| LEVELS.iter().position(|known| *known == level);
+        let high = self
+            .level
+            .as_ref()
+            .is_none_or(|level| rank(&line.level) >= rank(level));
+        high && (self.has(&line.message)
+            || line
+                .fields
+                .iter()
+                .any(|(name, value)| self.has(&format!("{name}={value}"))))
+    }
+
+    fn has(&self, text: &str) -> bool {
+        self.contains
+            .as_ref()
+            .is_none_or(|part| text.contains(part.as_str()))
+    }
+}
+
+impl Attempt {
+    fn place(&self) -> String {
+        format!("{}#{}", self.state, self.attempt)
+    }
+
+    fn shown(&self, line: &Line, as_json: bool) -> String {
+        if as_json {
+            let fields: serde_json::Map<_, _> = line
+                .fields
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect();
+            let line = json!({
+                "state": self.state, "attempt": self.attempt, "plugin": self.plugin, "afterMs": line.after_ms,
+                "level": line.level, "message": line.message, "fields": fields,
+            });
+            return format!("{line}\n");
+        }
+        let fields: String = line
+            .fields
+            .iter()
+            .map(|(name, value)| format!("  {name}={value}"))
+            .collect();
+        let seconds = line.after_ms as f64 / 1_000.0;
+        format!(
+            "{} {seconds:>8.3} {:<5} {}{fields}\n",
+            self.place(),
+            line.level,
+            line.message
+        )
+    }
+
+    fn shown_printed(&self, stream: &str, line: &str, as_json: bool) -> String {
+        if as_json {
+            let line = json!({
+                "state": self.state, "attempt": self.attempt, "plugin": self.plugin, "stream": stream, "message": line,
+            });
+            return format!("{line}\n");
+        }
+        format!("{} {stream:>8} {:<5} {line}\n", self.place(), "")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt() -> Attempt {
+        let line = |level: &str, message: &str| Line {
+            level: level.to_owned(),
+            message: message.to_owned(),
+            fields: vec![("order".to_owned(), "7".to_owned())],
+            after_ms: 1500,
+        };
+        Attempt {
+            state: "Charge".to_owned(),
+            attempt: 2,
+            plugin: "pay".to_owned(),
+            lines: vec![line("info", "begun"), line("error", "declined")],
+            stdout: String::new(),
+            stderr: "one\ntwo\n".to_owned(),
+            cut: true,
+        }
+    }
+
+    fn wanted(state: Option<&str>, level: Option<&str>, contains: Option<&str>) -> String {
+        let own = |text: Option<&str>| text.map(str::to_owned);
+        let wanted = Wanted {
+            state: own(state),
+            level: own(level),
+            contains: own(contains),
+        };
+        wanted.of(&attempt(), false)
+    }
+
+    #[test]
+    fn lines_are_found_by_state_level_and_text() {
+        let all = "Charge#2    1.500 info  begun  order=7\nCharge#2    1.500 error declined  order=7\n\
+                   Charge#2   stderr       one\nCharge#2   stderr       two\n\
+                   Charge#2  … more was said than is kept\n";
+        assert_eq!(wanted(None, None, None), all);
+        assert_eq!(wanted(Some("Ship"), None, None), "");
+        for (level, contains, count) in [
+            (Some("warn"), None, 1),
+            (Some("info"), None, 2),
+            (None, Some("two"), 1),
+            (None, Some("order=7"), 2),
+            (Some("error"), Some("begun"), 0),
+        ] {
+            let lines = wanted(None, level, contains);
+            let found = lines.lines().filter(|line| !line.contains('…')).count();
+            assert_eq!(found, count, "{level:?} {contains:?}: {lines}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Secrets in outgoing requests: a guest writes `{{secret:NAME}}` into a header, the host puts the secret in its place
+//! when the request leaves. Hides the secrets that an attempt used, so that none of them comes out with its end.
+
+use crate::limits;
+use crate::outcome::{Outcome, TaskEnd};
+use hyper::header::{HeaderMap, HeaderValue};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+const OPEN: &[u8] = b"{{secret:";
+const CLOSE: &[u8] = b"}}";
+
+/// The secrets that requests of an attempt carried: name and value. Shared with the requests in flight.
+#[derive(Clone, Default)]
+pub(crate) struct Used(Arc<Mutex<Vec<(String, String)>>>);
+
+/// Why a request with placeholders cannot leave.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Unfilled {
+    NotGranted(String),
+    NotFound(String),
+    /// What it holds cannot stand in a header.
+    NoHeader(String),
+}
+
+impl std::fmt::Display for Unfilled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NotGranted(name) => write!(
+                f,
+                "secret `{name}` in this request; name it in `secrets` of the rule in [grants].http that lets the request go"
+            ),
+            Self::NotFound(name) => {
+                write!(
+                    f,
+                    "secret `{name}` in a request: the operator's file of secrets has none of that name"
+                )
+            }
+            Self::NoHeader(name) => {
+                write!(
+                    f,
+                    "secret `{name}` in a request: it holds what no header may, such as a line break"
+                )
+            }
+        }
+    }
+}
+
+/// Puts secrets in the place of their placeholders in all headers. `granted` are the names that this very request may carry.
+pub(crate) fn fill(
+    headers: &mut HeaderMap,
+    granted: &BTreeSet<&str>,
+    look_up: impl Fn(&str) -> Option<String>,
+    used: &Used,
+) -> Result<(), Unfilled> {
+    for value in headers.values_mut() {
+        let mut rest = value.as_bytes();
+        if find(rest, OPEN).is_none() {
+            continue;
+        }
+        let mut filled = Vec::new();
+        while let Some(at) = find(rest, OPEN) {
+            let (before, from) = rest.split_at(at);
+            filled.extend_from_slice(before);
+            let inner = &from[OPEN.len()..];
+            let Some(end) = find(inner, CLOSE) else {
+                rest = from;
+                break;
+            };
+            let name = String::from_utf8_lossy(&inner[..end]).into_owned();
+            if !granted.contains(name.as_str()) {
+                return Err(Unfilled::NotGranted(name));
+            }
+            let secret = look_up(&name).ok_or_else(|| Unfilled::NotFound(name.clone()))?;
+            filled.extend_from_slice(secret.as_bytes());
+            if HeaderValue::from_str(&secret).is_err() {
+                return Err(Unfilled::NoHeader(name));
+            }
+            used.add(name, secret);
+            rest = &inner[end + CLOSE.len()..];
+        }
+        filled.extend_from_slice(rest);
+        // What stood there was a header's value, and so are the secrets.
+        if let Ok(mut secret) = HeaderValue::from_bytes(&filled) {
+            secret.set_sensitive(true);
+            *value = secret;
+        }
+    }
+    Ok(())
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+impl Used {
+    fn add(&self, name: String, secret: String) {
+        let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if secret.len() >= limits::MASKED_BYTES_MIN && !used.iter().any(|(known, _)| *known == name)
+        {
+            used.push((name, secret));
+        }
+    }
+
+    /// Puts placeholders in the place of secrets in all that an attempt gives back: a server may have echoed one.
+    pub(crate) fn mask(&self, end: &mut TaskEnd) {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if used.is_empty() {
+            return;
+        }
+        let mask = |text: &mut String| {
+            for (name, secret) in &*used {
+                let placeholder = format!("{{{{secret:{name}}}}}");
+                // In JSON some characters are written in another way.
+                let quoted = serde_json::to_string(secret).unwrap_or_default();
+                let quoted = quoted.trim_matches('"');
+                for secret in [secret.as_str(), quoted] {
+                    if !secret.is_empty() && text.contains(secret) {
+                        *text = text.replace(secret, &placeholder);
+                    }
+                }
+            }
+        };
+        match &mut end.outcome {
+            Outcome::Ok(text) => mask(text),
+            Outcome::Failed { error, cause } => [error, cause].into_iter().for_each(mask),
+            Outcome::Exited { cause, .. }
+            | Outcome::Trapped { cause }
+            | Outcome::OutOfMemory { cause }
+            | Outcome::InvalidOutput { cause }
+            | Outcome::GrantRefused { cause }
+            | Outcome::PluginMissing { cause }
+            | Outcome::PluginBroken { cause }
+            | Outcome::TooManyRunning { cause }
+            | Outcome::NotReady { cause }
+            | Outcome::HostFault { cause } => mask(cause),
+            Outcome::TimedOut { .. }
+            | Outcome::CpuTime { .. }
+            | Outcome::OutOfFuel { .. }
+            | Outcome::InputTooLarge { .. }
+            | Outcome::OutputTooLarge { .. }
+            | Outcome::Cancelled => {}
+        }
+        for line in &mut end.logs {
+            mask(&mut line.message);
+            line.fields.iter_mut().for_each(|(_, value)| mask(value));
+        }
+        let tails = [&mut end.stdout, &mut end.stderr]
+            .into_iter()
+            .chain(&mut end.log_tail);
+        tails.for_each(|tail| mask(&mut tail.text));
+        end.refused.iter_mut().for_each(mask);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(value: &str) -> Result<String, Unfilled> {
+        let mut headers = HeaderMap::new();
+        headers.insert("authorization", HeaderValue::from_str(value).unwrap());
+        let look_up = |name: &str| match name {
+            "KEY" => Some("s3cret".to_owned()),
+            "BAD" => Some("a\nb".to_owned()),
+            _ => None,
+        };
+        let granted = ["KEY", "BAD", "GONE"].into();
+        fill(&mut headers, &granted, look_up, &Used::default())?;
+        let value = &headers["authorization"];
+        assert_eq!(value.is_sensitive(), value.as_bytes().ends_with(b"s3cret"));
+        Ok(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn placeholders_are_filled_and_all_else_stays() {
+        for (value, expected) in [
+            ("Bearer {{secret:KEY}}", "Bearer s3cret"),
+            ("{{secret:KEY}}:{{secret:KEY}}", "s3cret:s3cret"),
+            ("Bearer {{secret:KEY", "Bearer {{secret:KEY"),
+            ("{{name}}", "{{name}}"),
+        ] {
+            assert_eq!(filled(value).unwrap(), expected);
+        }
+        for (value, why) in [
+            ("{{secret:OTHER}}", Unfilled::NotGranted("OTHER".into())),
+            ("{{secret:GONE}}", Unfilled::NotFound("GONE".into())),
+            ("{{secret:BAD}}", Unfilled::NoHeader("BAD".into())),
+        ] {
+            assert_eq!(filled(value).unwrap_err(), why);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Limits by the manifest, lowered by the operator and by the call; clock and randomness that stand still.
+
+use crate::rig::{Rig, TENANT, call};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+use stepwell_sandbox::{Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall};
+
+/// A command that asks for 10,000 more elements of its table for ever; `(loop (table.grow …))`.
+const TABLE_BOMB: [u8; 57] = *b"\0asm\x01\0\0\0\
+    \x01\x04\x01\x60\0\0\
+    \x03\x02\x01\0\
+    \x04\x04\x01\x70\0\x01\
+    \x07\x0a\x01\x06_start\0\0\
+    \x0a\x13\x01\x11\0\x03\x40\xd0\x70\x41\x90\xce\0\xfc\x0f\0\x1a\x0c\0\x0b\x0b";
+
+#[tokio::test]
+async fn a_table_bomb_is_out_of_memory() {
+    let rig = Rig::new();
+    let place = rig.folder.path().join("bomb");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("bomb.wasm"), TABLE_BOMB).unwrap();
+    std::fs::write(
+        place.join("plugin.toml"),
+        "[limits]\ntable-elements = 20000",
+    )
+    .unwrap();
+    rig.sandbox.rescan().unwrap();
+    match rig.outcome("bomb", json!(null)).await {
+        Outcome::OutOfMemory { cause } => assert_eq!(
+            cause,
+            "the task needs 20001 table elements and may use 20000; [limits].table-elements raises it"
+        ),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_stack_is_as_deep_as_the_manifest_says() {
+    let rig = Rig::new();
+    rig.put_with("shallow", "behave", "[limits]\nstack = \"64KiB\"")
+        .put_with("deep", "behave", "[limits]\nstack = \"1024KiB\"");
+    let deep = || json!({"do": "deep", "levels": 4000});
+    assert_eq!(rig.output("deep", deep()).await, 4000);
+    match rig.outcome("shallow", deep()).await {
+        Outcome::Trapped { cause } => assert!(
+            cause.contains("it may have 64 KiB, and [limits].stack in plugin.toml raises it"),
+            "{cause}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.output("shallow", json!({"do": "deep"})).await, 1);
+}
+
+#[tokio::test]
+async fn stdout_and_stderr_have_bounds_of_their_own() {
+    let rig = Rig::new();
+    rig.put_with(
+        "task",
+        "behave",
+        "[limits]\nstdout = \"100B\"\nstderr = \"2000B\"",
+    );
+    let end = rig.call("task", json!({"do": "shout"})).await;
+    assert_eq!(end.outcome, Outcome::Ok(r#""shouted""#.into()));
+    assert!(end.stdout.truncated && end.stderr.truncated);
+    let sizes = (end.stdout.text.len(), end.stderr.text.len());
+    assert_eq!(sizes, (100, 2000));
+}
+
+fn tight(limits: Limits) -> Ceilings {
+    let mut ceilings = Ceilings::default();
+    ceilings.accounts.insert(
+        "111111111111".to_owned(),
+        Allowance {
+            limits,
+            ..Allowance::default()
+        },
+    );
+    ceilings
+}
+
+/// Puts the guest into an account's folder.
+fn put_for(rig: &Rig, account: &str, manifest: &str) {
+    let place = rig.folder.path().join(account).join("task");
+    std::fs::create_dir_all(&place).unwrap();
+    std::fs::write(place.join("plugin.toml"), manifest).unwrap();
+    std::fs::write(place.join("task.wasm"), crate::rig::guest("behave")).unwrap();
+    rig.sandbox.rescan().unwrap();
+}
+
+#[tokio::test]
+async fn each_account_is_cut_to_its_own_ceiling() {
+    let limits = Limits {
+        memory_bytes: 8 << 20,
+        cpu: Duration::from_millis(100),
+        output_bytes: 1000,
+        ..Limits::ceiling()
+    };
+    let rig = Rig::with(|config| config.ceilings = tight(limits));
+    let manifest =
+        "[limits]\nmemory = \"64MiB\"\noutput = \"1MiB\"\n[grants]\nconfig = { region = \"eu\" }";
+    rig.put_with("task", "behave", manifest);
+    put_for(&rig, "111111111111", manifest);
+    let outcome = |account: &'static str, input: serde_json::Value| {
+        let sandbox: Sandbox = rig.sandbox.clone();
+        async move {
+            sandbox
+                .call(TaskCall::new(account, "task", input.to_string()))
+                .await
+                .outcome
+        }
+    };
+    let use_memory = || json!({"do": "use", "mib": 16});
+    assert!(matches!(
+        outcome(TENANT, use_memory()).await,
+        Outcome::Ok(_)
+    ));
+    match outcome("111111111111", use_memory()).await {
+        Outcome::OutOfMemory { cause } => assert!(cause.contains("may use 8 MiB"), "{cause}"),
+        other => panic!("{other:?}"),
+    }
+    let endless = outcome("111111111111", json!({"do": "loop"})).await;
+    let limit = Duration::from_millis(100);
+    assert_eq!(endless, Outcome::CpuTime { limit });
+    let large = outcome("111111111111", json!({"do": "large", "bytes": 2000})).await;
+    assert!(
+        matches!(large, Outcome::OutputTooLarge { limit: 1000, .. }),
+        "{large:?}"
+    );
+    let config = || json!({"do": "config", "key": "region"});
+    assert_eq!(
+        outcome(TENANT, config()).await,
+        Outcome::Ok(r#""eu""#.into())
+    );
+    let null = Outcome::Ok("null".into());
+    assert_eq!(outcome("111111111111", config()).await, null);
+}
+
+#[tokio::test]
+async fn an_inspection_tells_what_each_account_would_have() {
+    let limits = Limits {
+        memory_bytes: 8 << 20,
+        ..Limits::ceiling()
+    };
+    let mut ceilings = tight(limits);
+    ceilings.accounts.get_mut("111111111111").unwrap().reuse = false;
+    let rig = Rig::with(|config| config.ceilings = ceilings);
+    let manifest = "[limits]\nmemory = \"100MiB\"\n[instance]\nreuse = \"tenant\"\n[grants]\nconfig = { region = \"eu\" }\nsecrets = [\"KEY\"]\nhttp = [\"https://api.example\"]\ntcp = [\"db.example:5432\"]";
+    rig.put_with("task", "behave", manifest);
+    let path = rig.folder.path().join("task");
+    let own = rig.sandbox.inspect(&path, TENANT).unwrap();
+    assert!(own.problems.is_empty(), "{:?}", own.problems);
+    assert!(own.asked.iter().all(|asked| asked.refused.is_none()));
+    let other = rig.sandbox.inspect(&path, "111111111111").unwrap();
+    let what: Vec<&str> = other
+        .problems
+        .iter()
+        .map(|problem| problem.what.as_str())
+        .collect();
+    assert_eq!(
+        what,
+        [
+            "its [limits] go beyond what the operator allows and are cut to that",
+            "it asks for config `region`: not allowed by the operator",
+            "it asks for secret `KEY`: not allowed by the operator",
+            "it asks for http `https://api.example`: not allowed by the operator",
+            "it asks for tcp `db.example:5432`: not allowed by the operator",
+            "its instances serve one attempt each: the operator allows no reuse",
+        ]
+    );
+    assert!(other.usable());
+    assert_eq!(other.limits.memory_bytes, 8 << 20);
+}
+
+#[tokio::test]
+async fn a_call_lowers_limits_and_never_raises_them() {
+    let rig = Rig::new();
+    rig.put_with("task", "behave", "[limits]\nmemory = \"32MiB\"");
+    let lowered = |memory_bytes: u64, input: serde_json::Value| {
+        let mut task = call("task", input);
+        task.lowered = Some(Arc::new(Limits {
+            memory_bytes,
+            output_bytes: 500,
+            ..Limits::ceiling()
+        }));
+        rig.sandbox.call(task)
+    };
+    let use_memory = |mib: u64| json!({"do": "use", "mib": mib});
+    for (memory, mib, limit) in [(8 << 20, 16, "8 MiB"), (1 << 30, 40, "32 MiB")] {
+        match lowered(memory, use_memory(mib)).await.outcome {
+            Outcome::OutOfMemory { cause } => assert!(cause.contains(limit), "{cause}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    let large = lowered(1 << 30, json!({"do": "large", "bytes": 600}))
+        .await
+        .outcome;
+    assert!(
+        matches!(large, Outcome::OutputTooLarge { limit: 500, .. }),
+        "{large:?}"
+    );
+}
+
+#[tokio::test]
+async fn clock_and_dice_stand_still_where_the_manifest_says_so() {
+    let rig = Rig::new();
+    rig.put_with(
+        "fixed",
+        "behave",
+        "[grants]\nclock = \"fixed\"\nrandom = \"fixed\"",
+    )
+    .put("real", "behave");
+    let dice = async |plugin: &str, key: &str| {
+        let mut task = call(plugin, json!({"do": "dice"}));
+        task.context.idempotency_key = key.to_owned();
+        match rig.sandbox.call(task).await.outcome {
+            Outcome::Ok(output) => serde_json::from_str::<serde_json::Value>(&output).unwrap(),
+            other => panic!("{other:?}"),
+        }
+    };
+    let first = dice("fixed", "a").await;
+    assert_eq!(first["seconds"], 946_684_800);
+    assert_eq!(first["moved"], false);
+    assert_eq!(dice("fixed", "a").await, first);
+    assert_ne!(dice("fixed", "b").await["random"], first["random"]);
+    let real = dice("real", "a").await;
+    assert_ne!(real["random"], dice("real", "a").await["random"]);
+    assert!(real["seconds"].as_u64().unwrap() > 946_684_800);
+}

@@ -330,6 +330,14 @@ pub(crate) const PATTERN_BYTES_MAX: usize = 4_096;
 pub(crate) const TRANSFORM_VARIABLES_MAX: usize = 100;
 pub(crate) const TRANSFORM_TEMPLATE_BYTES_MAX: usize = 8_192;
 
+/// Bytes of a target's constant input, of a path, and of a role's ARN (API model of EventBridge).
+pub(crate) const TARGET_INPUT_BYTES_MAX: usize = 8_192;
+pub(crate) const TARGET_PATH_BYTES_MAX: usize = 256;
+pub(crate) const TRIGGER_ROLE_BYTES_MAX: usize = 1_600;
+
+/// Bytes of what a template comes to (ours: AWS's bound on an execution's input): its variables may be the event, many times.
+pub(crate) const TRANSFORMED_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
+
 /// Depth of an event pattern (ours).
 pub(crate) const PATTERN_DEPTH_MAX: usize = 32;
 

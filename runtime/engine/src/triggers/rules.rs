@@ -12,7 +12,7 @@ use super::{
     TriggerError,
     pattern::Pattern,
     schedule::LastRun,
-    schedules::{check_description, check_machine, crossed},
+    schedules::{check_description, check_length, check_machine, crossed},
     transform::EventInput,
 };
 use crate::{
@@ -358,12 +358,7 @@ fn check_target(caller: &Caller, target: &EventTarget) -> Result<(), TriggerErro
 
 /// What is told back as it came is bounded: all rules are read for each event.
 fn check_role(arn: Option<&str>) -> Result<(), TriggerError> {
-    match arn {
-        Some(arn) if arn.len() > TRIGGER_ROLE_BYTES_MAX => Err(TriggerError::Invalid(format!(
-            "RoleArn has at most {TRIGGER_ROLE_BYTES_MAX} bytes"
-        ))),
-        Some(_) | None => Ok(()),
-    }
+    check_length("RoleArn", arn.unwrap_or_default(), TRIGGER_ROLE_BYTES_MAX)
 }
 
 fn check_rule_name(what: &str, name: &str) -> Result<(), TriggerError> {

@@ -33,6 +33,7 @@ impl Engine {
             self.remove_records(account, kind).await?;
         }
         let _ = self.put(&delivering(&tenant), None, None).await?;
+        self.node().triggers.requests.forget_all(&tenant);
         Ok(())
     }
 

@@ -158,7 +158,7 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 pub(crate) const KEY_CHARS_MAX: usize = 256;
 
 /// Positions in lines longer than this are told of one execution at a time, not in lists.
-pub(crate) const LISTED_POSITIONS_MAX: usize = 10_000;
+pub(crate) const LISTED_POSITIONS_MAX: usize = 1_000;
 
 /// Messages of a line that are known to be taken up.
 pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;

@@ -158,7 +158,7 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 pub(crate) const KEY_CHARS_MAX: usize = 256;
 
 /// Positions in lines longer than this are told of one execution at a time, not in lists.
-pub(crate) const LISTED_POSITIONS_MAX: usize = 10_000;
+pub(crate) const LISTED_POSITIONS_MAX: usize = 1_000;
 
 /// Messages of a line that are known to be taken up.
 pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;
@@ -284,6 +284,9 @@ pub(crate) const SCHEDULE_NAME_CHARS_MAX: usize = 64;
 /// Groups of schedules of an account (AWS quota).
 pub(crate) const SCHEDULE_GROUPS_MAX: usize = 500;
 
+/// Records of schedules and deliveries that are read at a time; each may have an input.
+pub(crate) const TRIGGER_RECORDS_READ_MAX: u32 = 32;
+
 /// Seconds after its time that a run may still be started in, at least and at most (API model).
 pub(crate) const SCHEDULE_AGE_S_MIN: u32 = 60;
 pub(crate) const SCHEDULE_AGE_S_MAX: u32 = 86_400;
@@ -329,6 +332,17 @@ pub(crate) const PATTERN_BYTES_MAX: usize = 4_096;
 /// Variables of an input transformer (AWS quota), and bytes of its template (API model).
 pub(crate) const TRANSFORM_VARIABLES_MAX: usize = 100;
 pub(crate) const TRANSFORM_TEMPLATE_BYTES_MAX: usize = 8_192;
+
+/// Bytes of a schedule's expression (API model of Scheduler).
+pub(crate) const SCHEDULE_EXPRESSION_BYTES_MAX: usize = 256;
+
+/// Bytes of a target's constant input, of a path, and of a role's ARN (API model of EventBridge).
+pub(crate) const TARGET_INPUT_BYTES_MAX: usize = 8_192;
+pub(crate) const TARGET_PATH_BYTES_MAX: usize = 256;
+pub(crate) const TRIGGER_ROLE_BYTES_MAX: usize = 1_600;
+
+/// Bytes of what a template comes to (ours: AWS's bound on an execution's input): its variables may be the event, many times.
+pub(crate) const TRANSFORMED_BYTES_MAX: usize = PAYLOAD_BYTES_MAX;
 
 /// Depth of an event pattern (ours).
 pub(crate) const PATTERN_DEPTH_MAX: usize = 32;

@@ -97,9 +97,10 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 impl Used {
     fn add(&self, name: String, secret: String) {
         let mut used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if secret.len() >= limits::MASKED_BYTES_MIN && !used.iter().any(|(known, _)| *known == name)
-        {
-            used.push((name, secret));
+        let sent = (name, secret);
+        // A source may tell another secret under the same name later on: each that was sent is masked.
+        if sent.1.len() >= limits::MASKED_BYTES_MIN && !used.contains(&sent) {
+            used.push(sent);
         }
     }
 

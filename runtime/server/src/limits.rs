@@ -29,7 +29,10 @@ pub(crate) const IN_FLIGHT_FREE_BYTES: usize = 64 * 1_024;
 /// Bytes of an answer that are given to its connection at a time; ours. A shorter one goes whole.
 pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
 
-/// Pages of histories that are put together at a time; ours. Each may have 33 MB, and as much again while it is written.
+/// Bytes of the trace header of a start (API model).
+pub(crate) const TRACE_HEADER_BYTES_MAX: usize = 256;
+
+/// Pages of histories that are put together, and forks that are made, at a time; ours. Each may have 33 MB, and as much again while it is written.
 pub(crate) const HISTORY_PAGES_MAX: usize = 8;
 
 /// Bytes of a request's body that brings code: Lambda's for CreateFunction.

@@ -23,6 +23,8 @@ const LISTS: [&str; 2] = [
 const VERSION: &str = "org.opencontainers.image.version";
 const DESCRIPTION: &str = "org.opencontainers.image.description";
 const TITLE: &str = "org.opencontainers.image.title";
+/// Characters of a version (ours); what is longer names none.
+const VERSION_CHARS_MAX: usize = 128;
 /// When artifacts were made, as far as they tell: the same plugin gives the same digest whenever it is pushed.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
@@ -88,9 +90,18 @@ impl Described {
                 digest: digest.to_owned(),
                 bytes,
             },
-            version: manifest["annotations"][VERSION].as_str().map(str::to_owned),
+            version: manifest["annotations"][VERSION]
+                .as_str()
+                .filter(|version| is_version(version))
+                .map(str::to_owned),
         })
     }
+}
+
+/// Whether an annotation is the name of a version: it becomes one line of a manifest, in which nobody else may write others.
+fn is_version(text: &str) -> bool {
+    let shown = |c: char| !c.is_control() && !matches!(c, '"' | '\'' | '\\');
+    (1..=VERSION_CHARS_MAX).contains(&text.chars().count()) && text.chars().all(shown)
 }
 
 /// A plugin that is to be pushed.
@@ -213,6 +224,17 @@ mod tests {
                 .to_string()
                 .contains("no JSON")
         );
+        let told = |version: &str| {
+            let manifest =
+                json!({"layers": [layer(LAYER, &sha)], "annotations": {VERSION: version}});
+            Described::read(manifest.to_string().as_bytes())
+                .unwrap()
+                .version
+        };
+        assert_eq!(told("1.2.0-rc.1+a b").as_deref(), Some("1.2.0-rc.1+a b"));
+        for version in ["", "1\n[grants]\nhttp = []", "\"1", &"1".repeat(129)] {
+            assert_eq!(told(version), None, "{version}");
+        }
         let older = json!({"layers": [layer(OLDER_LAYERS[0], &sha)]});
         assert_eq!(
             Described::read(older.to_string().as_bytes())

@@ -13,6 +13,8 @@ use crate::exit::{Blame, Outcome, Stop};
 
 const USER: &str = "STEPWELL_REGISTRY_USER";
 const PASSWORD: &str = "STEPWELL_REGISTRY_PASSWORD";
+/// Docker's own registry, and what Docker's configuration and helpers call it.
+const HUB: [&str; 2] = ["docker.io", "https://index.docker.io/v1/"];
 
 /// See the module. Shown nowhere.
 #[derive(Clone, PartialEq, Eq)]
@@ -56,11 +58,21 @@ pub(super) fn of(registry: &str) -> Outcome<Option<Credentials>> {
     let config: Value = serde_json::from_str(&text)
         .with_context(|| format!("`{}` is no JSON", path.display()))
         .usage()?;
-    match helper(&config, registry) {
-        Some(helper) => ask(&helper, registry),
-        None => stored(&config, registry)
+    let known_as = known_as(registry);
+    match helper(&config, known_as) {
+        Some(helper) => ask(&helper, known_as),
+        None => stored(&config, known_as)
             .with_context(|| format!("`{}`", path.display()))
             .usage(),
+    }
+}
+
+/// What Docker's configuration calls a registry.
+fn known_as(registry: &str) -> &str {
+    let [hub, of_hub] = HUB;
+    match registry == hub {
+        true => of_hub,
+        false => registry,
     }
 }
 
@@ -163,5 +175,7 @@ mod tests {
             assert_eq!(helper(&config, registry).as_deref(), program, "{registry}");
         }
         assert_eq!(helper(&json!({}), "reg.io"), None);
+        assert_eq!(known_as("docker.io"), "https://index.docker.io/v1/");
+        assert_eq!(known_as("reg.io"), "reg.io");
     }
 }

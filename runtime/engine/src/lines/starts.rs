@@ -30,7 +30,7 @@ impl Engine {
         let key = match &concurrency.key {
             Some(expression) => {
                 let (expression, input) = (expression.clone(), input.clone());
-                // It may compute for a second, on a thread that serves others.
+                // It may compute for a quarter of a second, on a thread that serves others.
                 let found = tokio::task::spawn_blocking(move || key::of(&expression, &input)).await;
                 let found = found.map_err(|error| Error::Broken(error.to_string()))?;
                 found.map_err(|why| {

@@ -191,11 +191,16 @@ impl Engine {
             })
             .collect();
         let now = node::now();
-        let mut batch = Batch::default();
-        let answers: Vec<Accepted> = events
-            .into_iter()
-            .map(|event| batch.take(caller, &rules, event, now))
-            .collect();
+        let by = caller.clone();
+        // Hundreds of patterns over large events may take long, on a thread that serves others.
+        let taking = tokio::task::spawn_blocking(move || {
+            let mut batch = Batch::default();
+            let take = |event| batch.take(&by, &rules, event, now);
+            let answers: Vec<Accepted> = events.into_iter().map(take).collect();
+            (batch, answers)
+        });
+        let taken = taking.await;
+        let (mut batch, answers) = taken.map_err(|error| Error::Broken(error.to_string()))?;
         let due = !batch.writes.is_empty();
         if due {
             batch.writes.push(CatalogWrite {
@@ -324,12 +329,14 @@ impl Batch {
             Err((code, why)) => return no(code, why),
         };
         let (writes, bytes, failed) = (self.writes.len(), self.bytes, self.failed.len());
-        for (rule, pattern) in rules {
-            if !pattern.matches(&value) {
-                continue;
-            }
-            for target in &rule.targets {
-                self.deliver(caller, rule, target, (&id, &value), now);
+        let matching = rules.iter().filter(|(_, pattern)| pattern.matches(&value));
+        let targets =
+            matching.flat_map(|(rule, _)| rule.targets.iter().map(move |target| (rule, target)));
+        for (rule, target) in targets {
+            self.deliver(caller, rule, target, (&id, &value), now);
+            // The rest would only be thrown away.
+            if self.bytes > DELIVERIES_BYTES_MAX {
+                break;
             }
         }
         if self.bytes > DELIVERIES_BYTES_MAX {

@@ -11,7 +11,7 @@ use crate::{
     api::{Caller, Page, PageRequest},
     engine::Engine,
     journal::CatalogKey,
-    limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX, SCHEDULE_GROUPS_MAX, TAGS_MAX},
+    limits::{CHANGE_ATTEMPTS_MAX, SCHEDULE_GROUPS_MAX, TAGS_MAX, TRIGGER_RECORDS_READ_MAX},
     node, pages, reader, record,
 };
 
@@ -177,7 +177,8 @@ impl Engine {
     ) -> Result<(), TriggerError> {
         loop {
             let journal = &self.node().journal;
-            let found = journal.scan(&caller.tenant, SCHEDULE, prefix, None, ROWS_MAX);
+            let most = TRIGGER_RECORDS_READ_MAX;
+            let found = journal.scan(&caller.tenant, SCHEDULE, prefix, None, most);
             let found = found.await.map_err(reader::broken)?;
             for stored in &found {
                 match self.delete_schedule_at(&stored.key).await {
@@ -186,7 +187,7 @@ impl Engine {
                     Err(error) => return Err(error),
                 }
             }
-            if found.len() < ROWS_MAX as usize {
+            if found.len() < most as usize {
                 return Ok(());
             }
         }

@@ -151,6 +151,16 @@ impl LastRequests {
     fn get(&self, key: &LastKey) -> LastPair {
         self.lock().get(key).cloned().unwrap_or_default()
     }
+
+    /// A trigger is gone: what has its name later is another one.
+    fn forget(&self, key: &LastKey) {
+        self.lock().remove(key);
+    }
+
+    /// All triggers of a tenant are gone.
+    pub(super) fn forget_all(&self, tenant: &Arc<str>) {
+        self.lock().retain(|(of, _), _| of != tenant);
+    }
 }
 
 impl HttpTrigger {
@@ -306,6 +316,8 @@ impl Engine {
             return Err(absent(name));
         }
         let _ = self.put(&key, None, None).await?;
+        let requests = &self.node().triggers.requests;
+        requests.forget(&(caller.tenant.clone(), name.into()));
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use crate::{
     engine::Engine,
     error::Error,
     journal::{CatalogRecord, CatalogWrite, Write},
-    limits::ROWS_MAX,
+    limits::TRIGGER_RECORDS_READ_MAX,
     reader,
 };
 
@@ -33,15 +33,16 @@ impl Engine {
             self.remove_records(account, kind).await?;
         }
         let _ = self.put(&delivering(&tenant), None, None).await?;
+        self.node().triggers.requests.forget_all(&tenant);
         Ok(())
     }
 
     async fn remove_records(&self, tenant: &str, kind: &str) -> Result<(), Error> {
         loop {
             let journal = &self.node().journal;
-            let page = journal.scan(tenant, kind, "", None, ROWS_MAX);
+            let page = journal.scan(tenant, kind, "", None, TRIGGER_RECORDS_READ_MAX);
             let page: Vec<CatalogRecord> = page.await.map_err(reader::broken)?;
-            let whole = page.len() == ROWS_MAX as usize;
+            let whole = page.len() == TRIGGER_RECORDS_READ_MAX as usize;
             let removal = |record: CatalogRecord| CatalogWrite {
                 key: record.key,
                 expected: None,

@@ -12,7 +12,7 @@ use super::{
     TriggerError,
     pattern::Pattern,
     schedule::LastRun,
-    schedules::{check_description, check_machine, crossed},
+    schedules::{check_description, check_length, check_machine, crossed},
     transform::EventInput,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
     journal::{CatalogKey, CatalogWrite, Write},
     limits::{
         CHANGE_ATTEMPTS_MAX, RULE_NAME_CHARS_MAX, RULE_TARGETS_MAX, RULES_MAX, SCHEDULE_AGE_S_MAX,
-        SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX,
+        SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, TRIGGER_ROLE_BYTES_MAX,
     },
     node, pages, reader, record,
 };
@@ -144,6 +144,7 @@ impl Engine {
     pub async fn put_rule(&self, caller: &Caller, new: NewRule) -> Result<String, TriggerError> {
         check_rule_name("rule", &new.name)?;
         check_description(&new.description)?;
+        check_role(new.role_arn.as_deref())?;
         Pattern::parse(&new.pattern).map_err(TriggerError::Invalid)?;
         let key = key(caller, &new.name);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
@@ -339,6 +340,7 @@ impl Engine {
 fn check_target(caller: &Caller, target: &EventTarget) -> Result<(), TriggerError> {
     check_rule_name("target", &target.id)?;
     check_machine(caller, &target.arn)?;
+    check_role(target.role_arn.as_deref())?;
     let invalid = |text: String| TriggerError::Invalid(format!("Target {}: {text}", target.id));
     target.input.check().map_err(invalid)?;
     if !(SCHEDULE_AGE_S_MIN..=SCHEDULE_AGE_S_MAX).contains(&target.age_s_max) {
@@ -352,6 +354,11 @@ fn check_target(caller: &Caller, target: &EventTarget) -> Result<(), TriggerErro
         )));
     }
     Ok(())
+}
+
+/// What is told back as it came is bounded: all rules are read for each event.
+fn check_role(arn: Option<&str>) -> Result<(), TriggerError> {
+    check_length("RoleArn", arn.unwrap_or_default(), TRIGGER_ROLE_BYTES_MAX)
 }
 
 fn check_rule_name(what: &str, name: &str) -> Result<(), TriggerError> {

@@ -20,9 +20,10 @@ use crate::{
     error::Error,
     journal::{CatalogKey, CatalogRecord, CatalogWrite, Write},
     limits::{
-        CHANGE_ATTEMPTS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, ROWS_MAX,
-        SCHEDULE_AGE_S_MAX, SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, SCHEDULE_NAME_CHARS_MAX,
-        SCHEDULE_WINDOW_MINUTES_MAX, TRIGGER_DESCRIPTION_CHARS_MAX,
+        CHANGE_ATTEMPTS_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED, SCHEDULE_AGE_S_MAX,
+        SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, SCHEDULE_EXPRESSION_BYTES_MAX,
+        SCHEDULE_NAME_CHARS_MAX, SCHEDULE_WINDOW_MINUTES_MAX, TRIGGER_DESCRIPTION_CHARS_MAX,
+        TRIGGER_RECORDS_READ_MAX, TRIGGER_ROLE_BYTES_MAX,
     },
     node, pages, reader, record,
 };
@@ -191,7 +192,7 @@ impl Engine {
         Ok(record.shown(caller))
     }
 
-    /// A page of the region's schedules, by group and name.
+    /// A page of the region's schedules, by group and name, without their inputs.
     pub async fn schedules(
         &self,
         caller: &Caller,
@@ -211,10 +212,12 @@ impl Engine {
         let mut found: Vec<(Arc<str>, Schedule)> = Vec::new();
         while found.len() <= size as usize {
             let journal = &self.node().journal;
-            let scanned = journal.scan(&caller.tenant, KIND, &prefix, after.as_deref(), ROWS_MAX);
+            let (from, most) = (after.as_deref(), TRIGGER_RECORDS_READ_MAX);
+            let scanned = journal.scan(&caller.tenant, KIND, &prefix, from, most);
             let scanned = scanned.await.map_err(reader::broken)?;
             for stored in &scanned {
-                let schedule = record::decode::<ScheduleRecord>(&stored.bytes)?.shown(caller);
+                let mut schedule = record::decode::<ScheduleRecord>(&stored.bytes)?.shown(caller);
+                schedule.spec.target.input = None;
                 let wanted = schedule.spec.name.starts_with(&filter.name_prefix)
                     && filter
                         .enabled
@@ -224,7 +227,7 @@ impl Engine {
                 }
             }
             after = scanned.last().map(|stored| stored.key.name.to_string());
-            if scanned.len() < ROWS_MAX as usize {
+            if scanned.len() < TRIGGER_RECORDS_READ_MAX as usize {
                 break;
             }
         }
@@ -255,6 +258,17 @@ impl Engine {
         check_name("schedule", &spec.name)?;
         check_name("schedule group", &spec.group)?;
         check_description(&spec.description)?;
+        let most = SCHEDULE_EXPRESSION_BYTES_MAX;
+        check_length("ScheduleExpression", &spec.expression, most)?;
+        // These are told back as they came.
+        let (key, token) = (spec.key_arn.as_deref(), spec.client_token.as_deref());
+        for (name, text) in [
+            ("Target.RoleArn", Some(&*spec.target.role_arn)),
+            ("KmsKeyArn", key),
+            ("ClientToken", token),
+        ] {
+            check_length(name, text.unwrap_or_default(), TRIGGER_ROLE_BYTES_MAX)?;
+        }
         Expression::parse(&spec.expression).map_err(TriggerError::Invalid)?;
         timing::zone(&spec.timezone).map_err(TriggerError::Invalid)?;
         if spec
@@ -341,6 +355,16 @@ pub(super) fn check_description(text: &str) -> Result<(), TriggerError> {
     Err(TriggerError::Invalid(format!(
         "a description has at most {TRIGGER_DESCRIPTION_CHARS_MAX} characters"
     )))
+}
+
+/// Refuses a text of more bytes than that.
+pub(super) fn check_length(name: &str, text: &str, most: usize) -> Result<(), TriggerError> {
+    match text.len() <= most {
+        true => Ok(()),
+        false => Err(TriggerError::Invalid(format!(
+            "{name} has at most {most} bytes"
+        ))),
+    }
 }
 
 /// `name` may be that of a record.

@@ -114,7 +114,9 @@ impl Timing {
             return Some(at.as_second()).filter(|at| *at > after_s);
         }
         // A run is never before the start.
-        let after_s = self.start_s.map_or(after_s, |start| after_s.max(start - 1));
+        let after_s = self
+            .start_s
+            .map_or(after_s, |start| after_s.max(start.saturating_sub(1)));
         let next = match &self.expression {
             Expression::Rate { seconds } => {
                 let anchor = self.start_s.unwrap_or(self.anchor_s);

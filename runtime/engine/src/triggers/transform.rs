@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use stepwell_query::Value;
 
-use crate::limits::{TRANSFORM_TEMPLATE_BYTES_MAX, TRANSFORM_VARIABLES_MAX};
+use crate::limits::{
+    TARGET_INPUT_BYTES_MAX, TARGET_PATH_BYTES_MAX, TRANSFORM_TEMPLATE_BYTES_MAX,
+    TRANSFORM_VARIABLES_MAX, TRANSFORMED_BYTES_MAX,
+};
 
 /// What a target gets. Stored form, codec v1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ impl EventInput {
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             EventInput::Event => Ok(()),
+            EventInput::Constant(text) if text.len() > TARGET_INPUT_BYTES_MAX => {
+                Err(format!("Input has at most {TARGET_INPUT_BYTES_MAX} bytes"))
+            }
             EventInput::Constant(text) => Value::parse(text).map(drop).map_err(|error| {
                 format!("JSON syntax error in input for target: {}", error.message)
             }),
@@ -156,6 +162,11 @@ fn filled(
                     (Some((_, after)), Some(value)) => {
                         put(&mut text, &value, quoted);
                         rest = after;
+                        if text.len() > TRANSFORMED_BYTES_MAX {
+                            return Err(format!(
+                                "what the InputTemplate comes to has more than {TRANSFORMED_BYTES_MAX} bytes"
+                            ));
+                        }
                     }
                     (Some((name, _)), None) if is_name(name) => {
                         return Err(format!(
@@ -203,6 +214,9 @@ enum Step<'a> {
 
 /// `$.detail.items[0]['a b']`.
 fn steps(path: &str) -> Result<Vec<Step<'_>>, String> {
+    if path.len() > TARGET_PATH_BYTES_MAX {
+        return Err(format!("a path has at most {TARGET_PATH_BYTES_MAX} bytes"));
+    }
     let wrong = || format!("Invalid path {path}: it is one such as $.detail.items[0].name");
     let mut rest = path.strip_prefix('$').ok_or_else(wrong)?;
     let mut steps = Vec::new();
@@ -321,6 +335,14 @@ mod tests {
             (template("{\"a\":"), "no JSON"),
             (template(""), "InputTemplate"),
             (EventInput::Constant("{".into()), "JSON"),
+            (
+                EventInput::Constant("1".repeat(TARGET_INPUT_BYTES_MAX + 1)),
+                "at most",
+            ),
+            (
+                EventInput::Path(format!("$.{}", "a".repeat(TARGET_PATH_BYTES_MAX))),
+                "at most",
+            ),
             (EventInput::Path("detail".into()), "Invalid path"),
             (EventInput::Path("$.a[x]".into()), "Invalid path"),
             (EventInput::Path("$.a..b".into()), "Invalid path"),
@@ -328,6 +350,19 @@ mod tests {
             let wrong = input.check().unwrap_err();
             assert!(wrong.contains(told), "{input:?}: {wrong}");
         }
+    }
+
+    #[test]
+    fn what_a_template_comes_to_is_bounded() {
+        let text = "[<aws.events.event.json>]";
+        let event = Value::string("x".repeat(TRANSFORMED_BYTES_MAX));
+        let around = Around {
+            rule_arn: "",
+            rule_name: "",
+            time: "",
+        };
+        let wrong = template(text).of(&event, &around).unwrap_err();
+        assert!(wrong.contains("more than"), "{wrong}");
     }
 
     #[test]

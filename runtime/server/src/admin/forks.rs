@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 use stepwell_engine::ForkRequest;
 
 use super::{Call, json};
-use crate::aws::{Fault, Seconds};
+use crate::{
+    aws::{Fault, Seconds},
+    limits::TRACE_HEADER_BYTES_MAX,
+};
 
 /// Request. `input` and `variables` are JSON text, as in the service's own calls.
 #[derive(Deserialize)]
@@ -39,6 +42,12 @@ pub(crate) struct Origin<'a> {
 
 pub(super) async fn fork(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let asked: Asked = call.read()?;
+    let header = asked.trace_header.as_deref().unwrap_or_default();
+    if header.len() > TRACE_HEADER_BYTES_MAX || !header.is_ascii() {
+        return Err(Fault::validation(format!(
+            "traceHeader is ASCII of at most {TRACE_HEADER_BYTES_MAX} bytes"
+        )));
+    }
     let origin = asked.execution_arn.clone();
     let request = ForkRequest {
         execution_arn: asked.execution_arn,
@@ -50,6 +59,8 @@ pub(super) async fn fork(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         machine_arn: asked.state_machine_arn,
         trace_header: asked.trace_header,
     };
+    // What it repeats may be as large as pages of a history, and is held until it is written.
+    let _turn = call.state.page_turn().await;
     let forked = call.state.engine.fork(&call.caller, request).await?;
     json(&Answer {
         execution_arn: &forked.execution_arn,

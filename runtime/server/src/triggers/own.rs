@@ -24,15 +24,15 @@ const DEFAULT_GROUP: &str = "default";
 /// Times that a schedule is shown to run next.
 const NEXT_SHOWN: usize = 5;
 
-/// Operations by name, with what each takes.
-const OPERATIONS: &[(&str, Right)] = &[
-    ("DeleteTrigger", CHANGE),
-    ("DescribeTrigger", LOOK),
-    ("DisableTrigger", CHANGE),
-    ("EnableTrigger", CHANGE),
-    ("ListTriggers", LOOK),
-    ("PutHttpTrigger", CHANGE),
-    ("PutSchedule", CHANGE),
+/// Operations by name, with what each takes and what it is counted as against rates: there is no way around those.
+const OPERATIONS: &[(&str, Right, &str)] = &[
+    ("DeleteTrigger", CHANGE, "scheduler:DeleteSchedule"),
+    ("DescribeTrigger", LOOK, "scheduler:GetSchedule"),
+    ("DisableTrigger", CHANGE, "scheduler:UpdateSchedule"),
+    ("EnableTrigger", CHANGE, "scheduler:UpdateSchedule"),
+    ("ListTriggers", LOOK, "scheduler:ListSchedules"),
+    ("PutHttpTrigger", CHANGE, "scheduler:CreateSchedule"),
+    ("PutSchedule", CHANGE, "scheduler:CreateSchedule"),
 ];
 
 /// Wire form of what names a trigger.
@@ -77,10 +77,11 @@ pub(crate) async fn answer(
     request_id: &str,
 ) -> Result<Vec<u8>, Fault> {
     let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
-    let found = OPERATIONS.binary_search_by(|(name, _)| (*name).cmp(operation));
-    let (_, right) = OPERATIONS[found.map_err(|_| Fault::unknown_operation(target))?];
+    let found = OPERATIONS.binary_search_by(|(name, _, _)| (*name).cmp(operation));
+    let (_, right, rated) = OPERATIONS[found.map_err(|_| Fault::unknown_operation(target))?];
     let identity = parts.extensions.get::<Identity>();
     let caller = aws::caller(&state.config, &parts.headers, identity);
+    state.engine.admit(&caller.tenant, rated)?;
     let permit = match identity {
         Some(identity) => {
             let named: Named = serde_json::from_slice(body).unwrap_or_default();
@@ -476,9 +477,12 @@ fn runs(shown: &mut Value, told: &(Option<LastRun>, Option<LastRun>)) {
 #[cfg(test)]
 mod tests {
     use super::OPERATIONS;
+    use crate::scheduler;
 
     #[test]
     fn the_table_is_in_order() {
         assert!(OPERATIONS.is_sorted_by(|a, b| a.0 < b.0));
+        let mut rated = OPERATIONS.iter().map(|(_, _, rated)| rated);
+        assert!(rated.all(|rated| scheduler::RATED.contains(rated)));
     }
 }

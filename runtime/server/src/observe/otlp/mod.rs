@@ -63,10 +63,10 @@ pub struct OtlpTarget {
     pub gzip: bool,
 }
 
-/// Headers hold keys.
+/// Headers hold keys, and so may the URL.
 impl fmt::Debug for OtlpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OtlpTarget({})", self.url)
+        write!(f, "OtlpTarget({})", self.url.origin().ascii_serialization())
     }
 }
 

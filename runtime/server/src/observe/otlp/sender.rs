@@ -307,10 +307,11 @@ impl Sender {
     fn failed(&self, why: &str) {
         self.outbox.failed_requests.fetch_add(1, Relaxed);
         if !self.failing.swap(true, Relaxed) {
-            let url = self.target.url.as_str();
+            // The rest of its URL may hold a key.
+            let collector = self.target.url.origin().ascii_serialization();
             tracing::warn!(
                 signal = self.outbox.signal,
-                url,
+                collector,
                 "a collector takes no telemetry: {why}; stepwell_otlp_dropped_total counts what is given up"
             );
         }

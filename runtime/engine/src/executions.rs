@@ -14,6 +14,7 @@ use crate::{
     journal::{
         ExecutionId, ExecutionRow, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict, Write,
     },
+    limits::CLOSED_LOOK,
     map_run, node, pages, reader,
     record::{self, Child, InboxItem, Meta},
     redrive,
@@ -195,21 +196,23 @@ impl Engine {
         Ok(closed)
     }
 
+    /// Waits for a shard's word, and looks into the store now and then: the execution may have closed while the shard had not
+    /// yet heard who waits.
     async fn await_closed(
         &self,
         execution: ExecutionId,
-        closed: oneshot::Receiver<()>,
+        mut closed: oneshot::Receiver<()>,
     ) -> Result<(), Error> {
-        let row = self
-            .node()
-            .journal
-            .execution(execution)
-            .await
-            .map_err(reader::broken)?;
-        if row.is_some_and(|row| row.view.status == Status::Running) {
-            closed.await.map_err(|_| self.node().let_go())?;
+        loop {
+            let row = self.node().journal.execution(execution).await;
+            let row = row.map_err(reader::broken)?;
+            if row.is_none_or(|row| row.view.status != Status::Running) {
+                return Ok(());
+            }
+            if let Ok(told) = tokio::time::timeout(CLOSED_LOOK, &mut closed).await {
+                return told.map_err(|_| self.node().let_go());
+            }
         }
-        Ok(())
     }
 
     /// Answers when the execution is closed.

@@ -36,6 +36,8 @@ pub(super) struct Kept {
 #[derive(Default)]
 struct Open {
     stage: Stage,
+    /// Whose it is, once that is known: a line that nobody stands in has nothing stored that tells.
+    machine: Option<LineMachine>,
     /// Of the record of those that have a place.
     revision: u64,
     /// Messages that no round has dealt with.
@@ -206,7 +208,8 @@ impl Shard {
 
     /// Has a line read that waits for that.
     pub(super) fn read_line(&mut self, line: ExecutionId) {
-        let machine = None;
+        let open = self.lines.open.get(&line);
+        let machine = open.and_then(|open| open.machine.clone());
         self.out.push(Out::LoadLine { line, machine });
     }
 
@@ -241,10 +244,16 @@ impl Shard {
             }
         };
         let Some(machine) = stored.machine else {
-            // Nothing is stored of it: nobody waits.
-            self.lines.open.remove(&line);
+            // What came meanwhile lies in the inbox by now, and says whose it is.
+            open.machine = open.news.values().find_map(machine_of).cloned();
+            match open.machine {
+                Some(_) => self.read_line(line),
+                // Nothing is stored of it: nobody waits.
+                None => drop(self.lines.open.remove(&line)),
+            }
             return;
         };
+        open.machine = Some(machine.clone());
         let mut kept = Line::new(machine, stored.limits);
         for (execution, key) in stored.running {
             kept.hold(ExecutionId(execution), key);
@@ -432,6 +441,15 @@ impl Open {
             self.seen.pop_first();
         }
         fresh
+    }
+}
+
+fn machine_of(item: &LineItem) -> Option<&LineMachine> {
+    match item {
+        LineItem::Asks { machine, .. }
+        | LineItem::Rejoins { machine, .. }
+        | LineItem::Changed { machine } => Some(machine),
+        LineItem::Leaves { .. } => None,
     }
 }
 

@@ -14,7 +14,6 @@ use crate::{
     journal::{
         ExecutionId, ExecutionRow, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict, Write,
     },
-    limits::CLOSED_LOOK,
     map_run, node, pages, reader,
     record::{self, Child, InboxItem, Meta},
     redrive,
@@ -190,29 +189,29 @@ impl Engine {
         Ok(())
     }
 
-    fn closed(&self, execution: ExecutionId) -> Result<oneshot::Receiver<()>, Error> {
-        let (reply, closed) = oneshot::channel();
-        self.node().send(execution, In::Wait { execution, reply })?;
-        Ok(closed)
+    /// Has its end told. The shard says when it has heard that: from then on an end is told, and one from before is in the
+    /// store.
+    fn closed(&self, execution: ExecutionId) -> Result<Closed, Error> {
+        let (heard, listens) = oneshot::channel();
+        let (reply, told) = oneshot::channel();
+        let wait = In::Wait {
+            execution,
+            heard,
+            reply,
+        };
+        self.node().send(execution, wait)?;
+        Ok(Closed { listens, told })
     }
 
-    /// Waits for a shard's word, and looks into the store now and then: the execution may have closed while the shard had not
-    /// yet heard who waits.
-    async fn await_closed(
-        &self,
-        execution: ExecutionId,
-        mut closed: oneshot::Receiver<()>,
-    ) -> Result<(), Error> {
-        loop {
-            let row = self.node().journal.execution(execution).await;
-            let row = row.map_err(reader::broken)?;
-            if row.is_none_or(|row| row.view.status != Status::Running) {
-                return Ok(());
-            }
-            if let Ok(told) = tokio::time::timeout(CLOSED_LOOK, &mut closed).await {
-                return told.map_err(|_| self.node().let_go());
-            }
+    async fn await_closed(&self, execution: ExecutionId, closed: Closed) -> Result<(), Error> {
+        let Closed { listens, told } = closed;
+        listens.await.map_err(|_| self.node().let_go())?;
+        let row = self.node().journal.execution(execution).await;
+        let row = row.map_err(reader::broken)?;
+        if row.is_some_and(|row| row.view.status == Status::Running) {
+            told.await.map_err(|_| self.node().let_go())?;
         }
+        Ok(())
     }
 
     /// Answers when the execution is closed.
@@ -224,6 +223,12 @@ impl Engine {
         }
         self.execution(caller, arn).await
     }
+}
+
+/// A shard's word that an execution is closed.
+struct Closed {
+    listens: oneshot::Receiver<()>,
+    told: oneshot::Receiver<()>,
 }
 
 /// Whether an execution that was found by its name is the one of that ARN. EXPRESS executions have others, and are

@@ -148,9 +148,6 @@ pub(crate) const ITEMS_A_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Partitions of an installation: the most nodes it can grow to.
 pub(crate) const PARTITIONS: u16 = 16;
 
-/// Between two looks into the store of who waits for the end of an execution.
-pub(crate) const CLOSED_LOOK: Duration = Duration::from_secs(1);
-
 /// Executions of a state machine that have a place at a time, where that is limited (ours): their list is written at each change.
 pub(crate) const CONCURRENCY_MAX: u32 = 10_000;
 

@@ -172,8 +172,9 @@ impl Engine {
         caller: &Caller,
         request: StartRequest,
     ) -> Result<StartedExecution, Error> {
-        let starting = self.starting(caller, request).await?;
+        let mut starting = self.starting(caller, request).await?;
         self.admit(&caller.tenant, starting.operation())?;
+        self.line_up(&mut starting).await?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started),
             Begun::Before(execution, arn) => self.started_before(execution, &arn, &starting).await,
@@ -187,8 +188,9 @@ impl Engine {
         caller: &Caller,
         request: StartRequest,
     ) -> Result<StartedOnce, Error> {
-        let starting = self.starting(caller, request).await?;
+        let mut starting = self.starting(caller, request).await?;
         self.admit(&caller.tenant, starting.operation())?;
+        self.line_up(&mut starting).await?;
         if starting.startable.express {
             let scope = starting.startable.scope;
             let found = self.node().journal.find(scope, &starting.name).await;
@@ -236,6 +238,7 @@ impl Engine {
             return Err(wrong_type());
         }
         self.admit(&caller.tenant, starting.operation())?;
+        self.line_up(&mut starting).await?;
         if express && let Some(started) = self.own_express(&starting, parent).await? {
             return Ok(started);
         }
@@ -282,6 +285,7 @@ impl Engine {
         if !starting.startable.express {
             return Err(wrong_type());
         }
+        self.line_up(&mut starting).await?;
         let reservation = self.place_in_line(caller, &starting, true).await?;
         // It does not wait, and nothing durable is to tell of it.
         starting.line = None;
@@ -344,7 +348,6 @@ impl Engine {
         };
         let text = request.input.as_deref().unwrap_or("{}");
         let input = self.checked_input(caller, text)?;
-        let line = self.in_line(&chosen.startable, &input).await?;
         let at = node::now();
         let id = self.node().new_execution_id(at)?;
         Ok(Starting {
@@ -357,9 +360,15 @@ impl Engine {
             parent: None,
             at,
             id,
-            line,
+            line: None,
             fork: None,
         })
+    }
+
+    /// Finds the line that it stands in, once the rates let it start: its key may take long to compute.
+    async fn line_up(&self, starting: &mut Starting) -> Result<(), Error> {
+        starting.line = self.in_line(&starting.startable, &starting.input).await?;
+        Ok(())
     }
 
     /// The input of an execution, within its bound.

@@ -145,7 +145,7 @@ impl Engine {
     ) -> Result<Timestamp, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         if row.view.status == Status::Running {
-            let closed = self.closed(row.id)?;
+            let closed = self.closed(row.id).await?;
             self.post_stop(row.id, error.map(Into::into), cause.map(Into::into))
                 .await?;
             // It answers at once when the execution is closed by now, or else when the shard has closed it.
@@ -189,10 +189,22 @@ impl Engine {
         Ok(())
     }
 
-    fn closed(&self, execution: ExecutionId) -> Result<oneshot::Receiver<()>, Error> {
+    async fn closed(&self, execution: ExecutionId) -> Result<oneshot::Receiver<()>, Error> {
         let (reply, closed) = oneshot::channel();
         self.node().send(execution, In::Wait { execution, reply })?;
+        self.taken(execution).await?;
         Ok(closed)
+    }
+
+    /// Answers when the shard has taken what was sent to it before. A commit's verdict goes before what is queued, so a look into
+    /// the store tells what a listener was not told only when it comes after this.
+    pub(crate) async fn taken(&self, execution: ExecutionId) -> Result<(), Error> {
+        let (reply, taken) = oneshot::channel();
+        self.node().send(execution, In::Live { execution, reply })?;
+        match taken.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.node().let_go()),
+        }
     }
 
     async fn await_closed(
@@ -216,7 +228,7 @@ impl Engine {
     pub async fn wait(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         if row.view.status == Status::Running {
-            let closed = self.closed(row.id)?;
+            let closed = self.closed(row.id).await?;
             self.await_closed(row.id, closed).await?;
         }
         self.execution(caller, arn).await

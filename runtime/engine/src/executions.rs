@@ -145,7 +145,7 @@ impl Engine {
     ) -> Result<Timestamp, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         if row.view.status == Status::Running {
-            let closed = self.closed(row.id)?;
+            let closed = self.closed(row.id).await?;
             self.post_stop(row.id, error.map(Into::into), cause.map(Into::into))
                 .await?;
             // It answers at once when the execution is closed by now, or else when the shard has closed it.
@@ -189,27 +189,37 @@ impl Engine {
         Ok(())
     }
 
-    /// Has its end told. The shard says when it has heard that: from then on an end is told, and one from before is in the
-    /// store.
-    fn closed(&self, execution: ExecutionId) -> Result<Closed, Error> {
-        let (heard, listens) = oneshot::channel();
-        let (reply, told) = oneshot::channel();
-        let wait = In::Wait {
-            execution,
-            heard,
-            reply,
-        };
-        self.node().send(execution, wait)?;
-        Ok(Closed { listens, told })
+    async fn closed(&self, execution: ExecutionId) -> Result<oneshot::Receiver<()>, Error> {
+        let (reply, closed) = oneshot::channel();
+        self.node().send(execution, In::Wait { execution, reply })?;
+        self.taken(execution).await?;
+        Ok(closed)
     }
 
-    async fn await_closed(&self, execution: ExecutionId, closed: Closed) -> Result<(), Error> {
-        let Closed { listens, told } = closed;
-        listens.await.map_err(|_| self.node().let_go())?;
-        let row = self.node().journal.execution(execution).await;
-        let row = row.map_err(reader::broken)?;
+    /// Answers when the shard has taken what was sent to it before. A commit's verdict goes before what is queued, so a look into
+    /// the store tells what a listener was not told only when it comes after this.
+    pub(crate) async fn taken(&self, execution: ExecutionId) -> Result<(), Error> {
+        let (reply, taken) = oneshot::channel();
+        self.node().send(execution, In::Live { execution, reply })?;
+        match taken.await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(self.node().let_go()),
+        }
+    }
+
+    async fn await_closed(
+        &self,
+        execution: ExecutionId,
+        closed: oneshot::Receiver<()>,
+    ) -> Result<(), Error> {
+        let row = self
+            .node()
+            .journal
+            .execution(execution)
+            .await
+            .map_err(reader::broken)?;
         if row.is_some_and(|row| row.view.status == Status::Running) {
-            told.await.map_err(|_| self.node().let_go())?;
+            closed.await.map_err(|_| self.node().let_go())?;
         }
         Ok(())
     }
@@ -218,17 +228,11 @@ impl Engine {
     pub async fn wait(&self, caller: &Caller, arn: &str) -> Result<Execution, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         if row.view.status == Status::Running {
-            let closed = self.closed(row.id)?;
+            let closed = self.closed(row.id).await?;
             self.await_closed(row.id, closed).await?;
         }
         self.execution(caller, arn).await
     }
-}
-
-/// A shard's word that an execution is closed.
-struct Closed {
-    listens: oneshot::Receiver<()>,
-    told: oneshot::Receiver<()>,
 }
 
 /// Whether an execution that was found by its name is the one of that ARN. EXPRESS executions have others, and are

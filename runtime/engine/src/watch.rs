@@ -47,6 +47,7 @@ impl Engine {
             };
             self.node()
                 .send(execution, In::Watch { execution, watcher })?;
+            self.taken(execution).await?;
         }
         Ok(Watch {
             engine: self.clone(),

@@ -112,10 +112,9 @@ pub(crate) enum In {
     },
     /// The answer to [`Out::Commit`].
     Committed { ticket: Ticket, verdict: Verdict },
-    /// Tell when the execution is closed. The caller looks into the store once this is heard, in case it was already.
+    /// Tell when the execution is closed. The caller looks into the store once this is taken, in case it was already.
     Wait {
         execution: ExecutionId,
-        heard: oneshot::Sender<()>,
         reply: oneshot::Sender<()>,
     },
     /// Tell of durable public events from now on; the stream ends with the execution.

@@ -143,15 +143,7 @@ impl Shard {
             } => self.fold(now, execution, result, &on_crash),
             In::Committed { ticket, verdict } => self.committed(now, ticket, verdict),
             In::Wait { execution, .. } if self.damaged.contains(&execution) => {}
-            In::Wait {
-                execution,
-                heard,
-                reply,
-            } => {
-                self.audience.wait(execution, reply);
-                // Who asked may have gone.
-                let _ = heard.send(());
-            }
+            In::Wait { execution, reply } => self.audience.wait(execution, reply),
             In::Watch { execution, watcher } => self.audience.watch(execution, watcher),
             In::Live { execution, reply } => {
                 let live = self

@@ -26,7 +26,7 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
         "echo" => Ok(input.clone()),
         "context" => Ok(context(ctx)),
         "fail" => Err(TaskError::new(text("error"), text("cause"))),
-        "panic" => panic!("the guest gave up"),
+        "panic" => give_up(),
         "loop" => loop {
             std::hint::black_box(());
         },
@@ -73,6 +73,12 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
         }
         other => remember(other, &input, ctx),
     }
+}
+
+/// A frame of its own, which the trap's trace is to name.
+#[inline(never)]
+fn give_up() -> ! {
+    panic!("the guest gave up")
 }
 
 /// What depends on more than the input.

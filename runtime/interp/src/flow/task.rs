@@ -377,10 +377,33 @@ fn role_arn(
 fn draw_token(random: &mut Random) -> TaskToken {
     let mut bytes = [0; TOKEN_BYTES];
     random.fill(&mut bytes);
+    token_of(bytes)
+}
+
+/// Never begins with `-`, which the AWS CLI takes for an option.
+fn token_of(mut bytes: [u8; TOKEN_BYTES]) -> TaskToken {
+    const DASH: u8 = 62;
+    if bytes[0] >> 2 == DASH {
+        bytes[0] ^= 0x80;
+    }
     TaskToken(URL_SAFE_NO_PAD.encode(bytes).into())
 }
 
 /// The region in an execution's ARN.
 fn region_of(arn: &str) -> Arc<str> {
     arn.split(':').nth(3).unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_begins_as_an_option_does() {
+        for first in 0..=u8::MAX {
+            let mut bytes = [0; TOKEN_BYTES];
+            bytes[0] = first;
+            assert!(!token_of(bytes).0.starts_with('-'), "{first}");
+        }
+    }
 }

@@ -53,7 +53,7 @@ pub(crate) enum Command {
     Test(TestArgs),
     /// Draw a state machine, or what an execution did with it
     Graph(GraphArgs),
-    /// Start, list, show, follow, stop and redrive executions
+    /// Start, list, show, follow, stop, redrive and fork executions
     #[command(subcommand)]
     Execution(ExecutionCommand),
     /// Answer tasks that wait for their token
@@ -62,7 +62,7 @@ pub(crate) enum Command {
     /// List, put and delete state machines
     #[command(subcommand)]
     Machine(MachineCommand),
-    /// Write, build, check and call plugins
+    /// Write, build, check, call and hand on plugins
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Start executions by schedules, HTTP requests and events

@@ -259,8 +259,10 @@ impl Client {
         } else {
             serde_json::from_slice(&bytes)
                 .with_context(|| {
+                    let text = String::from_utf8_lossy(&bytes);
+                    let begins: String = text.trim().chars().take(100).collect();
                     format!(
-                        "the answer to {operation} is not JSON ({status}); is it a Stepwell server?"
+                        "the answer to {operation} is not JSON ({status}) but `{begins}`; is it a Stepwell server?"
                     )
                 })
                 .runtime()?
@@ -280,10 +282,17 @@ impl Client {
             .next()
             .unwrap_or_default()
             .to_owned();
-        let refused = Refused {
+        let mut refused = Refused {
             code,
             message: text("message"),
         };
+        if refused.code == "IncompleteSignatureException"
+            && matches!(self, Client::Server { key: None, .. })
+        {
+            refused.message.push_str(
+                "\nhint: the server asks for an access key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            );
+        }
         if status.is_server_error() {
             return Err(Stop::Runtime(anyhow!("{operation} failed: {refused}")));
         }

@@ -9,6 +9,7 @@ use stepwell_server::{
 };
 
 use crate::args::{CompressionArg, ProtocolArg, TelemetryArgs};
+use crate::connections::without_text;
 use crate::exit::{Outcome, Stop};
 use crate::given;
 
@@ -106,10 +107,11 @@ fn webhooks(args: &TelemetryArgs) -> Outcome<Option<Webhooks>> {
         return Ok(None);
     };
     let shown = path.display();
-    let config: WebhookConfig = toml::from_str(&given::read(path)?).map_err(|error| {
+    let text = given::read(path)?;
+    let config: WebhookConfig = toml::from_str(&text).map_err(|error| {
         // The text around it may hold a secret.
-        let (why, at) = (error.message(), error.span().map_or(0, |span| span.start));
-        Stop::Usage(anyhow!("`{shown}` holds no webhooks: {why} (byte {at})"))
+        let why = without_text(&error, &text);
+        Stop::Usage(anyhow!("`{shown}` holds no webhooks: {why}"))
     })?;
     let started = Webhooks::start(config).map_err(|error| match error {
         WebhookError::Wrong(..) => Stop::Usage(anyhow!("`{shown}`: {error}")),

@@ -16,6 +16,9 @@ use crate::{
 
 /// Keys that begin so are AWS's own.
 const RESERVED: &str = "aws:";
+/// Keys that begin so set something, and with what those begin that do.
+const OURS: &str = "stepwell:";
+const KNOWN: [&str; 2] = ["stepwell:concurrency", "stepwell:limit:"];
 
 /// Key and value, in the order given.
 type Tags = Vec<(String, String)>;
@@ -179,6 +182,12 @@ pub(crate) fn with(mut tags: Tags, more: &[(String, String)]) -> Result<Tags, Er
             );
             return Err(Error::rejected(Code::ValidationException, text));
         }
+        if key.starts_with(OURS) && !KNOWN.iter().any(|known| key.starts_with(known)) {
+            let text = format!(
+                "The tag '{key}' sets nothing: tags that begin with `{OURS}` are `stepwell:concurrency`, `stepwell:concurrency-…` and `stepwell:limit:…`"
+            );
+            return Err(Error::rejected(Code::ValidationException, text));
+        }
         task_limits::check(key, value)?;
         match tags.iter_mut().find(|(known, _)| known == key) {
             Some((_, old)) => old.clone_from(value),
@@ -228,7 +237,7 @@ mod tests {
 
     #[test]
     fn reserved_keys_and_too_many_are_refused() {
-        for key in ["aws:x", "AWS:x", "aws:", ""] {
+        for key in ["aws:x", "AWS:x", "aws:", "", "stepwell:concurency"] {
             assert!(with(Tags::new(), &tags(&[(key, "")])).is_err(), "{key}");
         }
         assert!(with(Tags::new(), &tags(&[("aws", ""), ("awsx", "")])).is_ok());

@@ -16,7 +16,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 const MEND_MANIFEST: &str =
-    "mend plugin.toml; every field is in docs/guest-contracts.md, and none is needed";
+    "mend plugin.toml; every field is in docs/plugins.md, and none is needed";
 
 /// What a plugin's files say.
 #[derive(Debug, Clone)]

@@ -53,19 +53,19 @@ pub(crate) struct QuotaArgs {
     #[arg(long, value_name = "OPERATION=BUCKET/SECOND", value_parser = rate)]
     pub(crate) rate: Vec<(String, Rate)>,
     /// Executions that have not ended
-    #[arg(long, value_name = "COUNT", value_parser = count)]
+    #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) open_executions: Option<Most>,
     /// Attempts of plugins that run at a time
-    #[arg(long, value_name = "COUNT", value_parser = count)]
+    #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) running_tasks: Option<Most>,
     /// Bytes of events and large values, such as 10GiB
-    #[arg(long, value_name = "SIZE", value_parser = size)]
+    #[arg(long, value_name = "SIZE|none", value_parser = size)]
     pub(crate) stored_bytes: Option<Most>,
     /// State machines
-    #[arg(long, value_name = "COUNT", value_parser = count)]
+    #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) state_machines: Option<Most>,
     /// Activities
-    #[arg(long, value_name = "COUNT", value_parser = count)]
+    #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) activities: Option<Most>,
 }
 

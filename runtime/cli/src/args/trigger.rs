@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 
 use super::PlaceArgs;
 
@@ -76,6 +76,7 @@ pub(crate) enum MissedArg {
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("when").required(true).args(["every", "cron", "at"])))]
 pub(crate) struct ScheduleArgs {
     /// Name of the schedule
     pub(crate) name: String,
@@ -83,10 +84,10 @@ pub(crate) struct ScheduleArgs {
     #[arg(long, value_name = "MACHINE")]
     pub(crate) machine: String,
     /// A rate such as '5 minutes', from now or --start on
-    #[arg(long, value_name = "RATE", required_unless_present_any = ["cron", "at"], conflicts_with_all = ["cron", "at"])]
+    #[arg(long, alias = "rate", value_name = "RATE")]
     pub(crate) every: Option<String>,
     /// AWS's six fields: minutes hours day-of-month month day-of-week year, such as '0 8 ? * MON-FRI *'
-    #[arg(long, value_name = "FIELDS", conflicts_with = "at")]
+    #[arg(long, value_name = "FIELDS")]
     pub(crate) cron: Option<String>,
     /// Once, at a local time such as 2026-12-24T18:00:00
     #[arg(long, value_name = "TIME")]

@@ -291,7 +291,14 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
         Ok(_) => Ok(()),
         Err(refused) if refused.code == "ResourceNotFoundException" => {
             let new = json!({"Name": alias, "FunctionVersion": version});
-            accepted(client.functions(Method::POST, &path, Some(&new)).await?).map(drop)
+            match client.functions(Method::POST, &path, Some(&new)).await? {
+                Ok(_) => Ok(()),
+                // The alias is there, and the version is not.
+                Err(other) if other.code == "ResourceConflictException" => {
+                    Err(refused_by(&refused))
+                }
+                Err(other) => Err(refused_by(&other)),
+            }
         }
         Err(refused) => Err(refused_by(&refused)),
     }

@@ -36,6 +36,8 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             given::warn_unserved(&file, &program, &definition);
             let client = Client::open(&place, Purpose::Look).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
+            // The same definition again is no change: the call that creates answers as if it had.
+            let known = client.machine_arn(&name).await.is_ok();
             let put = put_machine(&client, &name, &definition, express).await;
             let tagged = match &put {
                 Ok(put) => give_tags(&client, &put.arn, &tag).await,
@@ -43,7 +45,12 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             };
             client.close().await;
             let put = put?;
-            say!("{}", if put.is_new { "created" } else { "updated" });
+            let done = match (put.is_new, known) {
+                (true, true) => "unchanged",
+                (true, false) => "created",
+                (false, _) => "updated",
+            };
+            say!("{done}");
             tagged?;
             super::print(&format!("{}\n", put.arn))
         }

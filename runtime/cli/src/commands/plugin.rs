@@ -94,9 +94,16 @@ pub(super) fn inspection(
     policy: Policy,
 ) -> Outcome<Inspection> {
     if path.join("Cargo.toml").is_file() {
+        let at = path.display();
+        let built = path
+            .file_name()
+            .map(|name| Path::new(USUAL_DATA).join("plugins").join(name));
+        let hint = match built.filter(|built| built.exists()) {
+            Some(built) => format!("what was built of them is `{}`", built.display()),
+            None => format!("`stepwell plugin build {at}` builds, installs and checks it"),
+        };
         return Err(Stop::Usage(anyhow::anyhow!(
-            "`{at}` holds a plugin's sources\nhint: `stepwell plugin build {at}` builds, installs and checks it",
-            at = path.display()
+            "`{at}` holds a plugin's sources\nhint: {hint}"
         )));
     }
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;

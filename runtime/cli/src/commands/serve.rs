@@ -252,7 +252,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         "any credentials"
     };
     say!(
-        "AWS clients find it with these variables, and {credentials}; the second is needed because clients put"
+        "AWS clients find it with these variables, and {credentials}; AWS_DISABLE_HOST_PREFIX_INJECTION because clients put"
     );
     say!(
         "`sync-` before the host of StartSyncExecution and TestState, and `sync-127.0.0.1` is no host:"

@@ -56,6 +56,7 @@ pub(super) async fn print(client: &Client, arn: &str, args: LogsArgs) -> Outcome
         contains: args.contains,
     };
     let mut token: Option<String> = None;
+    let mut said = false;
     loop {
         let page = client.attempt_logs(arn, token.as_deref()).await?;
         let page = page.ok_or_else(|| {
@@ -68,11 +69,15 @@ pub(super) async fn print(client: &Client, arn: &str, args: LogsArgs) -> Outcome
         for attempt in &page.attempts {
             text.push_str(&wanted.of(attempt, as_json));
         }
+        said |= !text.is_empty();
         if !super::print_more(&text)? {
             return Ok(());
         }
         token = page.next_token;
         if token.is_none() {
+            if !said {
+                say!("its tasks logged and printed nothing of what is asked for");
+            }
             return Ok(());
         }
     }

@@ -191,9 +191,15 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         None => "the server's",
     };
     table.row(["limits".to_owned(), limits.to_owned(), String::new()]);
-    let rates = match &quotas["rates"] {
-        Value::Null => "the server's".to_owned(),
-        other => text(other),
+    let rates = match (&quotas["rates"], quotas["rates"]["set"].as_object()) {
+        (_, Some(set)) => {
+            let rate = |(operation, rate): (&String, &Value)| {
+                format!("{operation}={}/{}", rate["bucket"], rate["perSecond"])
+            };
+            set.iter().map(rate).collect::<Vec<_>>().join(" ")
+        }
+        (Value::Null, None) => "the server's".to_owned(),
+        (other, None) => text(other),
     };
     table.row(["rates".to_owned(), rates, String::new()]);
     for (name, key) in [

@@ -130,7 +130,13 @@ async fn http(client: &Client, args: &HttpArgs) -> Outcome {
             );
             super::print(&format!("{secret}\n"))
         }
-        None => Ok(()),
+        None if args.open => Ok(()),
+        None => {
+            say!(
+                "it asks for the secret that it asked for before, or for none as before; --new-secret draws one"
+            );
+            Ok(())
+        }
     }
 }
 

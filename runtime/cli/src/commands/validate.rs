@@ -22,9 +22,11 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
         ..given::options(kind, args.limits)
     };
     let (mut errors, mut warnings) = (0, 0);
+    let mut unfilled = false;
     let mut found = Vec::new();
     for path in &args.files {
         let text = given::read(path)?;
+        unfilled |= text.contains("${");
         let file = path.display().to_string();
         let loaded = stepwell_asl::load(&text, &options);
         let unserved = loaded
@@ -52,6 +54,11 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
             count(errors, "error"),
             count(warnings, "warning")
         );
+        if errors > 0 && unfilled && !args.substitutions {
+            say!(
+                "hint: --substitutions leaves alone what `${{…}}` stands for until it is deployed"
+            );
+        }
     }
     if errors > 0 {
         Err(Stop::Refused)

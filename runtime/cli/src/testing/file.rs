@@ -76,6 +76,16 @@ pub(crate) struct Read<'a> {
     pub(crate) program: &'a Program,
 }
 
+/// The members of such files; the last two are for people and editors.
+const MEMBERS: [&str; 6] = [
+    "StateMachines",
+    "MockedResponses",
+    "Expectations",
+    "StateTests",
+    "Comment",
+    "$schema",
+];
+
 /// The tests of the machine, or all that is wrong with them, a line each.
 pub(crate) fn read(from: &Read<'_>) -> Result<Tests, Vec<String>> {
     let mut reader = Reader {
@@ -83,10 +93,15 @@ pub(crate) fn read(from: &Read<'_>) -> Result<Tests, Vec<String>> {
         program: from.program,
         faults: Vec::new(),
     };
+    reader.known_members(from.mocks.1, "", &MEMBERS);
     let responses = reader.responses(from.mocks.1);
     let mut cases = reader.cases(from.mocks.1, from.machine, &responses);
     let (file, value) = from.expected.unwrap_or(from.mocks);
     reader.file = file;
+    if from.expected.is_some() {
+        reader.known_members(value, "", &MEMBERS);
+    }
+    reader.known_machines(value, from.mocks.1);
     let at = format!("/Expectations/{}", pointer(from.machine));
     let expectations = reader.members(value, &["Expectations", from.machine]);
     for (name, value) in expectations {
@@ -376,6 +391,19 @@ impl Reader<'_> {
         for name in object.keys().filter(|name| !known.contains(&&***name)) {
             let what = format!("is not known; known are {}", known.join(", "));
             self.fault(&format!("{at}/{}", pointer(name)), what);
+        }
+    }
+
+    /// What is expected of a state machine that has no test cases is a slip in its name.
+    fn known_machines(&mut self, value: &Value, mocks: &Value) {
+        let machines = mocks.get("StateMachines");
+        for member in ["Expectations", "StateTests"] {
+            for (name, _) in self.members(value, &[member]) {
+                if machines.is_none_or(|machines| machines.get(&name).is_none()) {
+                    let at = format!("/{member}/{}", pointer(&name));
+                    self.fault(&at, "is not among the StateMachines".to_owned());
+                }
+            }
         }
     }
 

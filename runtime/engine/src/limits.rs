@@ -353,6 +353,11 @@ pub(crate) const WILDCARDS_MAX: usize = 32;
 /// Bytes of an event (AWS quota of an entry of PutEvents: 256 KB).
 pub(crate) const EVENT_BYTES_MAX: usize = 262_144;
 
+/// What an event may be compared with until it is refused (ours): tests of patterns, of which one that reads a long text counts
+/// as many as its bytes by `COMPARED_BYTES`.
+pub(crate) const EVENT_COMPARISONS_MAX: u64 = 4_000_000;
+pub(crate) const COMPARED_BYTES: usize = 128;
+
 /// Bytes of all that the events of one call start (ours): they are one commit.
 pub(crate) const DELIVERIES_BYTES_MAX: usize = 16 * 1024 * 1024;
 

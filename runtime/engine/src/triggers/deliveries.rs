@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::{
     Attempted, FiringOutcome, TriggerError, TriggerKind, iso,
     keeper::or_later,
-    pattern::Pattern,
+    pattern::{Budget, Pattern, TOO_COSTLY},
     pause_ms,
     queue::{DELIVERING, Due, Queue, delivering},
     rules::{EventTarget, LastRecord, RuleRecord, last_key, rule_arn},
@@ -329,20 +329,26 @@ impl Batch {
             Err((code, why)) => return no(code, why),
         };
         let (writes, bytes, failed) = (self.writes.len(), self.bytes, self.failed.len());
-        let matching = rules.iter().filter(|(_, pattern)| pattern.matches(&value));
-        let targets =
-            matching.flat_map(|(rule, _)| rule.targets.iter().map(move |target| (rule, target)));
-        for (rule, target) in targets {
+        let budget = Budget::default();
+        let matched = rules
+            .iter()
+            .filter(|(_, pattern)| pattern.matches(&value, &budget) && !budget.is_spent())
+            .flat_map(|(rule, _)| rule.targets.iter().map(move |target| (rule, target)));
+        for (rule, target) in matched {
             self.deliver(caller, rule, target, (&id, &value), now);
-            // The rest would only be thrown away.
+            // No more of it is held in memory than shows that it is too much.
             if self.bytes > DELIVERIES_BYTES_MAX {
                 break;
             }
         }
-        if self.bytes > DELIVERIES_BYTES_MAX {
+        let costly = budget.is_spent();
+        if costly || self.bytes > DELIVERIES_BYTES_MAX {
             self.writes.truncate(writes);
             self.failed.truncate(failed);
             self.bytes = bytes;
+            if costly {
+                return no("LimitExceededException", TOO_COSTLY.to_owned());
+            }
             let why = format!(
                 "what the events of this call start has more than {DELIVERIES_BYTES_MAX} bytes; send fewer at a time, or have fewer rules match"
             );

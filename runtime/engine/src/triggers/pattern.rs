@@ -3,14 +3,43 @@
 //! Source: EventBridge, user guide, "Event patterns" and "Comparison operators". A value of the event that is an array matches
 //! when one of its elements does; elements that are objects match as wholes. Ours is the bound on depth.
 
-use std::net::IpAddr;
+use std::{cell::Cell, net::IpAddr};
 
 use stepwell_query::{Object, Value};
 
 use super::TriggerError;
-use crate::limits::{PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX, WILDCARDS_MAX};
+use crate::limits::{
+    COMPARED_BYTES, EVENT_COMPARISONS_MAX, PATTERN_BYTES_MAX, PATTERN_DEPTH_MAX, WILDCARDS_MAX,
+};
 
 const OR: &str = "$or";
+/// Why an event is refused whose budget is spent.
+pub(super) const TOO_COSTLY: &str = "the event takes too many comparisons with the pattern; send one with shorter arrays, or ask for fewer values";
+
+/// Comparisons that one event may cost, over all the patterns that it is compared with: a pattern of thousands of values and an
+/// event of as many elements would keep a thread for minutes. Once it is spent the comparison is cut short, and its result says
+/// nothing.
+pub(super) struct Budget(Cell<u64>);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget(Cell::new(EVENT_COMPARISONS_MAX))
+    }
+}
+
+impl Budget {
+    pub(super) fn is_spent(&self) -> bool {
+        self.0.get() == 0
+    }
+
+    /// Takes of it what one comparison costs; false once it is spent.
+    fn take(&self, bytes: usize) -> bool {
+        let cost = u64::try_from(bytes / COMPARED_BYTES).unwrap_or(u64::MAX);
+        let left = self.0.get().saturating_sub(cost.saturating_add(1));
+        self.0.set(left);
+        left > 0
+    }
+}
 
 /// A pattern that was checked.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,15 +113,16 @@ impl Pattern {
         Ok(Pattern(node))
     }
 
-    pub(super) fn matches(&self, event: &Value) -> bool {
-        self.0.matches(Some(event))
+    /// Not to be believed when the budget is spent afterwards.
+    pub(super) fn matches(&self, event: &Value, budget: &Budget) -> bool {
+        self.0.matches(Some(event), budget)
     }
 }
 
 /// Whether an event matches a pattern, both JSON texts.
 ///
 /// # Errors
-/// Says which of them is none.
+/// Says which of them is none, or that the two take too long.
 pub fn event_matches(pattern: &str, event: &str) -> Result<bool, TriggerError> {
     let pattern = Pattern::parse(pattern).map_err(TriggerError::Invalid)?;
     let event = Value::parse(event).map_err(|error| {
@@ -101,7 +131,12 @@ pub fn event_matches(pattern: &str, event: &str) -> Result<bool, TriggerError> {
             error.message
         ))
     })?;
-    Ok(pattern.matches(&event))
+    let budget = Budget::default();
+    let matched = pattern.matches(&event, &budget);
+    if budget.is_spent() {
+        return Err(TriggerError::Invalid(TOO_COSTLY.to_owned()));
+    }
+    Ok(matched)
 }
 
 impl Node {
@@ -144,16 +179,22 @@ impl Node {
     }
 
     /// Whether a value, or the absence of one, is like it.
-    fn matches(&self, value: Option<&Value>) -> bool {
+    fn matches(&self, value: Option<&Value>, budget: &Budget) -> bool {
+        if !budget.take(0) {
+            return false;
+        }
         if let Some(Value::Array(elements)) = value {
-            return elements.iter().any(|element| self.matches(Some(element)));
+            return elements
+                .iter()
+                .any(|element| self.matches(Some(element), budget));
         }
         let member = |key: &str| value.and_then(|value| value.get(key));
         let all = self.members.iter().all(|(key, wanted)| match wanted {
-            Member::Node(node) => node.matches(member(key)),
-            Member::Leaf(tests) => tests.iter().any(|test| test.matches(member(key))),
+            Member::Node(node) => node.matches(member(key), budget),
+            Member::Leaf(tests) => tests.iter().any(|test| test.matches(member(key), budget)),
         });
-        all && (self.any_of.is_empty() || self.any_of.iter().any(|node| node.matches(value)))
+        let mut any_of = self.any_of.iter();
+        all && (self.any_of.is_empty() || any_of.any(|node| node.matches(value, budget)))
     }
 }
 
@@ -243,7 +284,7 @@ impl Test {
         read().ok_or_else(|| format!("{at}: cidr is a range such as 10.0.0.0/24"))
     }
 
-    fn matches(&self, value: Option<&Value>) -> bool {
+    fn matches(&self, value: Option<&Value>, budget: &Budget) -> bool {
         if let Test::Exists(wanted) = self {
             // It speaks of leaves.
             let there = value.is_some_and(|value| !matches!(value, Value::Object(_)));
@@ -252,29 +293,49 @@ impl Test {
         match value {
             None => false,
             Some(Value::Array(elements)) => match self {
-                Test::But(tests) => !elements.is_empty() && !none_of(elements, tests),
+                Test::But(tests) => !elements.is_empty() && !none_of(elements, tests, budget),
                 Test::Equals(_)
                 | Test::Text(_)
                 | Test::Numeric(_)
                 | Test::Exists(_)
-                | Test::Cidr(..) => elements.iter().any(|element| self.holds(element)),
+                | Test::Cidr(..) => elements
+                    .iter()
+                    .any(|element| budget.is_spent() || self.holds(element, budget)),
             },
-            Some(value) => self.holds(value),
+            Some(value) => self.holds(value, budget),
+        }
+    }
+
+    /// Bytes of a value that it reads, where these may be many more than its own.
+    fn reads(&self, value: &Value) -> usize {
+        match self {
+            Test::Text(text) if text.reads_all() => value.as_str().map_or(0, str::len),
+            // It may have to be written.
+            Test::Equals(Value::Number(_)) => COMPARED_BYTES,
+            Test::Equals(_)
+            | Test::Text(_)
+            | Test::But(_)
+            | Test::Numeric(_)
+            | Test::Exists(_)
+            | Test::Cidr(..) => 0,
         }
     }
 
     /// Of one value.
-    fn holds(&self, value: &Value) -> bool {
+    fn holds(&self, value: &Value, budget: &Budget) -> bool {
+        if !budget.take(self.reads(value)) {
+            return false;
+        }
         match self {
-            // Numbers are what they are written as.
-            Test::Equals(Value::Number(wanted)) => value
-                .as_number()
-                .is_some_and(|_| Value::from(wanted.clone()).to_json() == value.to_json()),
+            // Numbers are what they are written as; those that differ are not written for it.
+            Test::Equals(Value::Number(wanted)) => value.as_number().is_some_and(|number| {
+                number == wanted && Value::from(wanted.clone()).to_json() == value.to_json()
+            }),
             Test::Equals(wanted) => wanted == value,
             Test::Text(text) => value.as_str().is_some_and(|value| text.holds(value)),
             Test::But(tests) => {
                 let leaf = !matches!(value, Value::Object(_) | Value::Array(_));
-                leaf && !tests.iter().any(|test| test.holds(value))
+                leaf && !tests.iter().any(|test| test.holds(value, budget))
             }
             Test::Numeric(relations) => value.as_f64().is_some_and(|value| {
                 relations
@@ -291,10 +352,10 @@ impl Test {
 }
 
 /// Whether each element is one of those that are excluded.
-fn none_of(elements: &[Value], tests: &[Test]) -> bool {
+fn none_of(elements: &[Value], tests: &[Test], budget: &Budget) -> bool {
     elements
         .iter()
-        .all(|element| tests.iter().any(|test| test.holds(element)))
+        .all(|element| tests.iter().any(|test| test.holds(element, budget)))
 }
 
 impl Text {
@@ -312,6 +373,11 @@ impl Text {
             }
             _ => Err(format!("{at}: Unrecognized match type {operator}")),
         }
+    }
+
+    /// Whether it looks at the whole of a text, however short it is itself.
+    fn reads_all(&self) -> bool {
+        !matches!(self, Text::Prefix(_) | Text::Suffix(_))
     }
 
     fn holds(&self, value: &str) -> bool {
@@ -562,9 +628,24 @@ mod tests {
     fn events_match_as_the_guide_says() {
         for (pattern, event, wanted) in CASES {
             let parsed = Pattern::parse(pattern).unwrap();
-            let matched = parsed.matches(&Value::parse(event).unwrap());
+            let budget = Budget::default();
+            let matched = parsed.matches(&Value::parse(event).unwrap(), &budget);
+            assert!(!budget.is_spent());
             assert_eq!(matched, *wanted, "{pattern} {event}");
         }
+    }
+
+    #[test]
+    fn what_takes_too_many_comparisons_is_refused() {
+        let values = |value: &str, count: usize| vec![value; count].join(",");
+        let event = format!(r#"{{"a":[{}]}}"#, values("2", 100_000));
+        for test in ["1", r#"{"anything-but":[3,4,5]}"#] {
+            let few = format!(r#"{{"a":[{test}]}}"#);
+            assert!(event_matches(&few, &event).is_ok(), "{few}");
+        }
+        let many = format!(r#"{{"a":[{}]}}"#, values("1", 1_000));
+        let wrong = event_matches(&many, &event).unwrap_err();
+        assert!(wrong.to_string().contains("too many comparisons"));
     }
 
     #[test]

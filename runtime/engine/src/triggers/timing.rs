@@ -123,7 +123,7 @@ impl Timing {
                 match after_s < anchor {
                     true => anchor,
                     false => {
-                        let passed = (after_s - anchor) / seconds + 1;
+                        let passed = after_s.saturating_sub(anchor) / seconds + 1;
                         anchor.checked_add(passed.checked_mul(*seconds)?)?
                     }
                 }
@@ -204,6 +204,18 @@ mod tests {
             anchor_s: seconds("2026-01-01T00:00:30Z"),
             start_s: optional(start),
             end_s: optional(end),
+        }
+    }
+
+    #[test]
+    fn a_start_before_all_times_breaks_nothing() {
+        for expression in ["rate(1 minute)", "cron(* * * * ? *)"] {
+            let mut timing = timing(expression, "UTC", "", "");
+            for start_s in [i64::MIN, i64::MIN + 1, i64::MAX] {
+                timing.start_s = Some(start_s);
+                let next = timing.after(0);
+                assert!(next.is_none_or(|next| next > 0), "{expression} {start_s}");
+            }
         }
     }
 

@@ -161,12 +161,13 @@ fn filled(
                 match (named, value) {
                     (Some((_, after)), Some(value)) => {
                         put(&mut text, &value, quoted);
-                        rest = after;
+                        // A template names a large part of the event as often as it likes.
                         if text.len() > TRANSFORMED_BYTES_MAX {
                             return Err(format!(
                                 "what the InputTemplate comes to has more than {TRANSFORMED_BYTES_MAX} bytes"
                             ));
                         }
+                        rest = after;
                     }
                     (Some((name, _)), None) if is_name(name) => {
                         return Err(format!(
@@ -290,6 +291,22 @@ mod tests {
             time: "2026-01-01T00:00:00Z",
         };
         input.of(&Value::parse(EVENT).unwrap(), &around)
+    }
+
+    #[test]
+    fn a_template_does_not_grow_without_bound() {
+        let event = Value::object([("a", Value::from("y".repeat(100_000)))]);
+        let large = EventInput::Template {
+            paths: [("a".to_owned(), "$.a".to_owned())].into(),
+            template: format!("\"{}\"", "<a>".repeat(1_000)),
+        };
+        let around = Around {
+            rule_arn: "",
+            rule_name: "",
+            time: "",
+        };
+        let wrong = large.of(&event, &around).unwrap_err();
+        assert!(wrong.contains("has more than"), "{wrong}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl<'a> Permit<'a> {
         body: &[u8],
         request_id: &str,
     ) -> Result<Permit<'a>, Fault> {
-        let right = rights::right(operation);
+        let right = rights::right_of(operation, body);
         let resource = || rights::resource(body);
         let action = format!("states:{operation}");
         Permit::of(

@@ -73,8 +73,25 @@ const RIGHTS: &[(&str, Right)] = &[
     ("ValidateStateMachineDefinition", LOOK),
 ];
 
+/// Member of TestState that asks for the secrets of a connection.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Reveals {
+    reveal_secrets: Option<bool>,
+}
+
+/// What a request takes: to be shown the secrets of connections more than to run tasks with them. It is a permission of its own on
+/// AWS, too (`states:RevealSecrets`).
+pub(super) fn right_of(operation: &str, body: &[u8]) -> Right {
+    let reveals = operation == "TestState"
+        // What cannot be read here asks for them, for all that is known.
+        && serde_json::from_slice::<Reveals>(body)
+            .map_or(true, |asked| asked.reveal_secrets.unwrap_or(false));
+    if reveals { CHANGE } else { right(operation) }
+}
+
 /// What an operation takes. What is in no line takes the most.
-pub(super) fn right(operation: &str) -> Right {
+fn right(operation: &str) -> Right {
     let found = RIGHTS.binary_search_by(|(name, _)| (*name).cmp(operation));
     found.map_or(
         Right {
@@ -130,12 +147,29 @@ pub(super) fn resource(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{RIGHTS, resource};
+    use super::{CHANGE, RIGHTS, STEER, resource, right_of};
 
     #[test]
     fn the_table_is_that_of_the_operations() {
         let names: Vec<&str> = RIGHTS.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, crate::aws::operation_names());
+    }
+
+    #[test]
+    fn secrets_take_more_than_a_test_of_a_state() {
+        for (body, wanted) in [
+            (r#"{"definition":"{}"}"#, STEER),
+            (r#"{"revealSecrets":false}"#, STEER),
+            (r#"{"revealSecrets":null}"#, STEER),
+            (r#"{"revealSecrets":true}"#, CHANGE),
+            (r#"{"reveal\u0053ecrets":true}"#, CHANGE),
+            (r#"{"revealSecrets":false,"revealSecrets":true}"#, CHANGE),
+            (r#"{"revealSecrets":"true"}"#, CHANGE),
+        ] {
+            assert_eq!(right_of("TestState", body.as_bytes()), wanted, "{body}");
+        }
+        let other = right_of("StartExecution", br#"{"revealSecrets":true}"#);
+        assert_eq!(other, STEER);
     }
 
     #[test]

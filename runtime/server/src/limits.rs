@@ -115,8 +115,9 @@ pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Messages of a live stream that wait for its client; ours.
-pub(crate) const STREAM_MESSAGES_MAX: usize = 16;
+/// Messages of a live stream that wait for its client; ours. What is read at a time of a history and is small is not counted among
+/// the answers that wait, so they are few.
+pub(crate) const STREAM_MESSAGES_MAX: usize = 4;
 
 /// A live stream ends when its client takes none of them for so long; ours.
 pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);

@@ -128,6 +128,9 @@ pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
 /// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
 pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
 
+/// Characters of what a request is about in the audit log, the rest is cut off; ours. A refused request names what it likes.
+pub(crate) const AUDIT_RESOURCE_CHARS_MAX: usize = 1_024;
+
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;
 

@@ -118,8 +118,9 @@ pub(crate) const DIAGNOSTICS_MAX: usize = 100;
 /// Silence after which a live watch sends a comment, so that proxies keep it open; ours.
 pub(crate) const WATCH_KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Messages of a live stream that wait for its client; ours.
-pub(crate) const STREAM_MESSAGES_MAX: usize = 16;
+/// Messages of a live stream that wait for its client; ours. What is read at a time of a history and is small is not counted among
+/// the answers that wait, so they are few.
+pub(crate) const STREAM_MESSAGES_MAX: usize = 4;
 
 /// A live stream ends when its client takes none of them for so long; ours.
 pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);
@@ -129,6 +130,9 @@ pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
 
 /// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
 pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
+
+/// Characters of what a request is about in the audit log, the rest is cut off; ours. A refused request names what it likes.
+pub(crate) const AUDIT_RESOURCE_CHARS_MAX: usize = 1_024;
 
 /// Characters of a region's name in a credential scope; ours. Anything longer is no region.
 pub(crate) const REGION_CHARS_MAX: usize = 32;

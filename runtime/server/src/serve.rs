@@ -112,6 +112,11 @@ impl ServerState {
         self.answers.place(account)
     }
 
+    /// The place of what a stream of the account tells, until its client has taken it.
+    pub(crate) fn stream_place(&self, account: &Arc<str>) -> Place {
+        self.answers.place(account)
+    }
+
     /// Waits for the turn to put together a page of a history, which may be large.
     pub(crate) async fn page_turn(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.

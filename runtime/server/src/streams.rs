@@ -34,13 +34,14 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Caller, Engine, MachineChange, MachineNews, MachineWatch, Status, Watch};
+use stepwell_engine::{Caller, MachineChange, MachineNews, MachineWatch, Status, Watch};
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 
 use crate::{
     api::problem,
     auth::Identity,
     aws::{self, Seconds},
+    in_flight::{NoRoom, Place},
     limits::{
         STREAM_MESSAGES_MAX, STREAM_PLACE_CHARS_MAX, STREAM_SLOW_TIME_MAX, STREAM_TIME_MAX,
         WATCH_KEEP_ALIVE,
@@ -141,9 +142,8 @@ async fn watched(
 ) -> Response<Body> {
     match state.engine.watch(&caller, &arn, after).await {
         Ok(watch) => {
-            let engine = state.engine.clone();
             let source = Source {
-                engine,
+                state: state.clone(),
                 caller,
                 arn,
                 watch,
@@ -156,9 +156,25 @@ async fn watched(
     }
 }
 
+/// A message, and the place that it has among the answers that wait for their clients, until its client takes it.
+struct Message {
+    event: Event,
+    _place: Arc<Place>,
+}
+
+impl From<Event> for Message {
+    /// One that is small.
+    fn from(event: Event) -> Message {
+        Message {
+            event,
+            _place: Arc::new(Place::nowhere()),
+        }
+    }
+}
+
 /// Where the messages of an execution's stream come from.
 struct Source {
-    engine: Engine,
+    state: Arc<ServerState>,
     caller: Caller,
     arn: String,
     watch: Watch,
@@ -168,7 +184,7 @@ struct Source {
 }
 
 impl Source {
-    fn stream(self) -> impl Stream<Item = Event> + Send {
+    fn stream(self) -> impl Stream<Item = Message> + Send {
         stream::unfold(self, |mut source| async {
             let messages = source.next().await?;
             Some((messages, source))
@@ -176,28 +192,45 @@ impl Source {
         .flat_map(stream::iter)
     }
 
-    async fn next(&mut self) -> Option<Vec<Event>> {
+    async fn next(&mut self) -> Option<Vec<Message>> {
         if self.over {
             return None;
         }
         if let Some(entries) = self.watch.next().await {
             self.last = entries.last().map_or(self.last, |last| last.id);
-            let events = entries.iter().filter_map(|entry| {
-                let event = aws::WireEvent::of(entry, true)?;
-                Some(message("history", &event).id(entry.id.to_string()))
+            let mut bytes = 0;
+            let mut events = Vec::new();
+            for entry in &entries {
+                if let Some(event) = aws::WireEvent::of(entry, true) {
+                    let text = json(&event);
+                    bytes += text.len();
+                    events.push(written("history", &text).id(entry.id.to_string()));
+                }
+            }
+            let mut place = self.state.stream_place(&self.caller.tenant);
+            if place.hold(bytes) == Err(NoRoom) {
+                self.over = true;
+                return Some(vec![no_room().into()]);
+            }
+            // They are given back together, when the last of them is taken.
+            let place = Arc::new(place);
+            let messages = events.into_iter().map(|event| Message {
+                event,
+                _place: place.clone(),
             });
-            return Some(events.collect());
+            return Some(messages.collect());
         }
         self.over = true;
         // What breaks off without an end is asked for again.
         if !self.watch.is_closed() {
             return None;
         }
-        Some(vec![self.end().await])
+        Some(vec![self.end().await.into()])
     }
 
     async fn end(&self) -> Event {
-        let end = match self.engine.execution(&self.caller, &self.arn).await {
+        let engine = &self.state.engine;
+        let end = match engine.execution(&self.caller, &self.arn).await {
             Ok(execution) => {
                 let stop_date = execution.stopped_at.map(|at| Seconds(at.0));
                 let status = aws::status_name(execution.status);
@@ -238,7 +271,7 @@ pub(crate) async fn machine(
     }
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     match state.engine.watch_machine(&caller, &arn, place).await {
-        Ok(watch) => respond(state, changes(watch, WATCH_KEEP_ALIVE)),
+        Ok(watch) => respond(state, changes(watch, WATCH_KEEP_ALIVE).map(Message::from)),
         Err(error) => problem(error),
     }
 }
@@ -311,7 +344,7 @@ fn changed(place: &str, change: &MachineChange) -> Event {
 /// even that loses his connection, as with any answer.
 fn respond(
     state: Arc<ServerState>,
-    messages: impl Stream<Item = Event> + Send + 'static,
+    messages: impl Stream<Item = Message> + Send + 'static,
 ) -> Response<Body> {
     let pump = Pump {
         slow_after: STREAM_SLOW_TIME_MAX,
@@ -343,7 +376,7 @@ impl Pump {
     /// The messages as the client gets them: to their end, or to the message that he is too slow.
     fn start(
         self,
-        messages: impl Stream<Item = Event> + Send + 'static,
+        messages: impl Stream<Item = Message> + Send + 'static,
         draining: impl Future<Output = ()> + Send + 'static,
     ) -> impl Stream<Item = Event> + Send {
         let (sender, receiver) = mpsc::channel(STREAM_MESSAGES_MAX);
@@ -352,7 +385,7 @@ impl Pump {
         tokio::spawn(async move { self.pump(messages, draining, sender, &told).await });
         stream::unfold((receiver, slow), |(mut receiver, slow)| async {
             let event = match receiver.recv().await {
-                Some(event) => event,
+                Some(message) => message.event,
                 None if slow.swap(false, AcqRel) => too_slow(),
                 None => return None,
             };
@@ -362,9 +395,9 @@ impl Pump {
 
     async fn pump(
         &self,
-        messages: impl Stream<Item = Event> + Send,
+        messages: impl Stream<Item = Message> + Send,
         draining: impl Future<Output = ()> + Send,
-        sender: mpsc::Sender<Event>,
+        sender: mpsc::Sender<Message>,
         slow: &AtomicBool,
     ) {
         let mut messages = pin!(messages);
@@ -398,6 +431,11 @@ fn too_slow() -> Event {
     message("dropped", &Reason { reason: &reason })
 }
 
+fn no_room() -> Event {
+    let reason = "too much waits for the clients of this account: take what was asked for, then ask again with the id of the last message as Last-Event-ID";
+    message("dropped", &Reason { reason })
+}
+
 fn wrong_place(what: &str) -> Response<Body> {
     let why =
         format!("Last-Event-ID is {what}, as a stream gave it; without one the stream begins anew");
@@ -405,17 +443,23 @@ fn wrong_place(what: &str) -> Response<Body> {
 }
 
 fn message(name: &str, data: &impl Serialize) -> Event {
-    Event::default()
-        .event(name)
-        .data(serde_json::to_string(data).expect("messages have string keys"))
+    written(name, &json(data))
+}
+
+fn json(data: &impl Serialize) -> String {
+    serde_json::to_string(data).expect("messages have string keys")
+}
+
+fn written(name: &str, data: &str) -> Event {
+    Event::default().event(name).data(data)
 }
 
 #[cfg(test)]
 mod tests {
     use axum::body::to_bytes;
     use stepwell_engine::{
-        Caller, CreateMachine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd, Store,
-        TaskRunner,
+        Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall,
+        PluginEnd, Store, TaskRunner,
     };
     use stepwell_interp::OnCrash;
 
@@ -425,8 +469,9 @@ mod tests {
     const SHORT: Duration = Duration::from_millis(1);
     const LONG: Duration = Duration::from_secs(3_600);
 
-    fn numbered(count: u64) -> impl Stream<Item = Event> + Send {
-        stream::iter((0..count).map(|id| Event::default().id(id.to_string()).data("x")))
+    fn numbered(count: u64) -> impl Stream<Item = Message> + Send {
+        let event = |id: u64| Event::default().id(id.to_string()).data("x");
+        stream::iter((0..count).map(move |id| Message::from(event(id))))
     }
 
     async fn text(events: impl Stream<Item = Event> + Send + 'static) -> String {
@@ -470,7 +515,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_ends_after_its_time_and_when_the_server_does() {
-        let silence = || stream::pending::<Event>();
+        let silence = || stream::pending::<Message>();
         let over = pump(LONG, SHORT).start(silence(), std::future::pending());
         assert_eq!(text(over).await, "");
         let drained = pump(LONG, LONG).start(silence(), std::future::ready(()));

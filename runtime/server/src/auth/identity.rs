@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc};
 use sha2::{Digest, Sha256};
 use stepwell_engine::{AccessKey, Assumed, AuditEntry, Role, Session};
 
-use crate::aws::Fault;
+use crate::{aws::Fault, limits::AUDIT_RESOURCE_CHARS_MAX};
 
 /// Characters of the id of a role (IAM user guide: `AROA` and 17 more).
 const ROLE_ID_CHARS: usize = 17;
@@ -78,7 +78,7 @@ impl Identity {
             key,
             address: self.address.clone(),
             operation: operation.to_owned(),
-            resource: resource.to_owned(),
+            resource: resource.chars().take(AUDIT_RESOURCE_CHARS_MAX).collect(),
             request_id: request_id.to_owned(),
             refused: None,
         }

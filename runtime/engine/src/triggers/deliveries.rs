@@ -198,6 +198,8 @@ impl Engine {
             .collect();
         let due = !batch.writes.is_empty();
         if due {
+            // What they start would be refused, and lie in the store until it is given up.
+            self.node().allowances.has_room(&caller.tenant)?;
             batch.writes.push(CatalogWrite {
                 key: delivering(&caller.tenant),
                 expected: None,

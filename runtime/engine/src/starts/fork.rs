@@ -100,6 +100,7 @@ impl Engine {
         let raised = self.raised_limits(&caller.tenant);
         check(origin, &past, &changes, &runs.chosen.startable, raised)?;
         if let Some(definition) = runs.fresh {
+            self.node().allowances.has_room(&caller.tenant)?;
             self.write(definition).await?;
         }
         let from = ForkedFrom {

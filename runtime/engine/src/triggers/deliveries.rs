@@ -203,6 +203,8 @@ impl Engine {
         let (mut batch, answers) = taken.map_err(|error| Error::Broken(error.to_string()))?;
         let due = !batch.writes.is_empty();
         if due {
+            // What they start would be refused, and lie in the store until it is given up.
+            self.node().allowances.has_room(&caller.tenant)?;
             batch.writes.push(CatalogWrite {
                 key: delivering(&caller.tenant),
                 expected: None,

@@ -157,8 +157,10 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 /// Characters of a key by which executions are limited; a longer one is told by its hash.
 pub(crate) const KEY_CHARS_MAX: usize = 256;
 
-/// Positions in lines longer than this are told of one execution at a time, not in lists.
-pub(crate) const LISTED_POSITIONS_MAX: usize = 1_000;
+/// Executions that wait before a state machine up to which places in the line are told, of one execution and in lists (ours): each
+/// is counted anew, while nobody else's line is looked at.
+pub(crate) const TOLD_POSITIONS_MAX: usize = 10_000;
+pub(crate) const LISTED_POSITIONS_MAX: usize = 500;
 
 /// Messages of a line that are known to be taken up.
 pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;

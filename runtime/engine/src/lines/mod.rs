@@ -23,7 +23,7 @@ use stepwell_interp::Timestamp;
 use crate::{
     api::{LineCount, Waiting},
     journal::{ExecutionId, ExecutionRow, Partition, ScopeId, Status},
-    limits::{LISTED_POSITIONS_MAX, PARTITIONS, WAITING_MAX},
+    limits::{LISTED_POSITIONS_MAX, PARTITIONS, TOLD_POSITIONS_MAX, WAITING_MAX},
     record::{InLine, Meta},
 };
 
@@ -162,7 +162,7 @@ impl Lines {
 
     /// What there is to say of an execution that waits; `None` when it does not.
     pub(crate) fn waiting(&self, row: &ExecutionRow, meta: &Meta) -> Option<Waiting> {
-        self.told(row, meta, usize::MAX)
+        self.told(row, meta, TOLD_POSITIONS_MAX)
     }
 
     /// The same in a list: positions are told of shorter lines alone, since each of them is counted.

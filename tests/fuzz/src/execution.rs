@@ -44,8 +44,8 @@ pub(crate) fn step(data: &[u8]) {
         let effects = advance(&program, &mut run, input, env);
         next = Effect::keep_events(effects, &mut events).then_some(Input::Continue);
     }
-    // Heartbeats are no history, nor is what an attempt waits for.
-    if has_beaten {
+    // Heartbeats are no history, nor is what an attempt waits for, nor how far an evaluation has come that goes on.
+    if has_beaten || run.is_unfinished() {
         return;
     }
     let stored = decode(&encode(&events)).expect("what was encoded can be decoded");

@@ -29,7 +29,7 @@ const KEY: &str = "idempotency-key";
 const EXECUTION: &str = "x-stepwell-execution";
 const REPLAYED: &str = "idempotency-replayed";
 /// Headers that say nothing to a workflow, or too much.
-const KEPT_BACK: [&str; 10] = [
+const KEPT_BACK: [&str; 12] = [
     "authorization",
     "connection",
     "content-length",
@@ -40,6 +40,8 @@ const KEPT_BACK: [&str; 10] = [
     "te",
     "transfer-encoding",
     SECRET,
+    "x-amz-security-token",
+    "x-api-key",
 ];
 
 /// Whether a path is an HTTP trigger's.

@@ -60,17 +60,28 @@ struct QueueState {
     waiting: VecDeque<(ExecutionId, TaskId)>,
     /// The same, so that nothing is queued twice.
     known: BTreeSet<(ExecutionId, TaskId)>,
-    /// The store may hold tasks that are not in `waiting`.
     look: Look,
+    /// One was left in the store behind where it is read on.
+    left_behind: bool,
     pollers: usize,
 }
 
+/// Where a reading of the store's open tasks goes on.
+type Place = (stepwell_interp::Timestamp, TokenHash);
+
 /// Whether the store must be read before the queue can be said to be empty.
-#[derive(Default, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Look {
-    #[default]
-    Needed,
+    /// Behind that place, or from the first one on: it may hold tasks that are not in `waiting`. Those under way are read as
+    /// well, so a reading that always began anew would never come past as many as are queued at a time.
+    Behind(Option<Place>),
     Done,
+}
+
+impl Default for Look {
+    fn default() -> Look {
+        Look::Behind(None)
+    }
 }
 
 impl QueueState {
@@ -163,7 +174,11 @@ impl Activities {
         let queue = self.queue(tenant, activity);
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.waiting.len() >= ACTIVITY_QUEUE_MAX {
-            state.look = Look::Needed;
+            match state.look {
+                Look::Done => state.look = Look::Behind(None),
+                // It is behind that place, unless the clock went back.
+                Look::Behind(_) => state.left_behind = true,
+            }
         } else if state.known.insert((execution, task)) {
             state.waiting.push_back((execution, task));
         }
@@ -176,7 +191,7 @@ impl Queue {
     /// The store may hold tasks that are not queued: whoever polls reads it again.
     fn look_again(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.look = Look::Needed;
+        state.look = Look::Behind(None);
         drop(state);
         self.arrived.notify_one();
     }
@@ -401,26 +416,35 @@ impl Engine {
         queue: &Queue,
         activity: &str,
     ) -> Result<Option<(ExecutionId, TaskId)>, Error> {
-        {
+        let after = {
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(next) = state.pop() {
                 return Ok(Some(next));
             }
-            if state.look == Look::Done {
-                return Ok(None);
+            match std::mem::replace(&mut state.look, Look::Done) {
+                Look::Done => return Ok(None),
+                Look::Behind(place) => place,
             }
-            state.look = Look::Done;
-        }
+        };
         let under_way = UnderWay::new(queue);
-        self.fill(queue, activity).await?;
+        self.fill(queue, activity, after).await?;
         under_way.settled();
         let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(state.pop())
+        let next = state.pop();
+        if !state.waiting.is_empty() {
+            // Who came while it was read found nothing and waits.
+            queue.arrived.notify_waiters();
+        }
+        Ok(next)
     }
 
     /// Queues the store's open tasks of an activity. Those already begun are found out when they are taken.
-    async fn fill(&self, queue: &Queue, activity: &str) -> Result<(), Error> {
-        let mut after: Option<(stepwell_interp::Timestamp, TokenHash)> = None;
+    async fn fill(
+        &self,
+        queue: &Queue,
+        activity: &str,
+        mut after: Option<Place>,
+    ) -> Result<(), Error> {
         loop {
             let rows = self
                 .node()
@@ -435,12 +459,22 @@ impl Engine {
                     state.waiting.push_back((row.execution, task.into()));
                 }
             }
-            if state.waiting.len() >= ACTIVITY_QUEUE_MAX {
-                state.look = Look::Needed;
+            after = rows
+                .last()
+                .map(|row| (row.scheduled_at, row.token))
+                .or(after);
+            let whole = rows.len() < ROWS_MAX as usize;
+            if whole && std::mem::take(&mut state.left_behind) {
+                state.look = Look::Behind(None);
+            }
+            if !whole && state.waiting.len() >= ACTIVITY_QUEUE_MAX {
+                // Unless it has to be read from the first one on by now.
+                if let Look::Done = state.look {
+                    state.look = Look::Behind(after);
+                }
                 return Ok(());
             }
-            after = rows.last().map(|row| (row.scheduled_at, row.token));
-            if rows.len() < ROWS_MAX as usize {
+            if whole {
                 return Ok(());
             }
         }

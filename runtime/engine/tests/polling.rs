@@ -1,0 +1,105 @@
+//! Tasks of activities that were open before anybody who knows of them polls: they are read from the store, for all who wait.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+
+use stepwell_engine::{
+    Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd,
+    StartRequest, Store, TaskRunner,
+};
+use stepwell_interp::OnCrash;
+
+/// How long a worker asks for a task that is there.
+const POLL: Duration = Duration::from_secs(10);
+
+struct NoPlugins;
+
+impl TaskRunner for NoPlugins {
+    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        let cause = "there are no plugins".to_owned();
+        Box::pin(async { PluginEnd::Missing { cause } })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+fn open(directory: &Path) -> Engine {
+    let options = Options {
+        store: Store::Directory(directory.to_owned()),
+        raised_limits: false,
+        take_up: true,
+        shards: 2,
+        storage: None,
+        connections: Default::default(),
+        services: Default::default(),
+        observer: None,
+    };
+    Engine::open(options, Arc::new(NoPlugins)).expect("the directory is free")
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    }
+}
+
+/// Has so many executions wait for a worker of the activity, whose ARN it gives.
+async fn waiting(engine: &Engine, executions: usize) -> String {
+    let caller = caller();
+    let activity = engine.create_activity(&caller, "wait", None, Vec::new());
+    let activity = activity.await.unwrap().arn.to_string();
+    let definition = format!(
+        r#"{{"StartAt":"Wait","States":{{"Wait":{{"Type":"Task","Resource":"{activity}","End":true}}}}}}"#
+    );
+    let request = CreateMachine {
+        name: "waits".into(),
+        definition,
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind: MachineKind::Standard,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    };
+    let made = engine.create_machine(&caller, request).await.unwrap();
+    for _ in 0..executions {
+        let request = StartRequest {
+            machine_arn: made.machine.arn.to_string(),
+            name: None,
+            input: None,
+            trace_header: None,
+        };
+        engine.start(&caller, request).await.unwrap();
+    }
+    activity
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().build().unwrap()
+}
+
+#[test]
+fn all_who_poll_a_new_process_at_once_are_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let activity = runtime().block_on(async {
+        let engine = open(directory.path());
+        let activity = waiting(&engine, 3).await;
+        engine.shutdown().await;
+        activity
+    });
+    runtime().block_on(async {
+        let engine = open(directory.path());
+        let (caller, poll) = (caller(), |caller| {
+            engine.activity_task(caller, &activity, None, POLL)
+        });
+        let (one, two, three) = tokio::join!(poll(&caller), poll(&caller), poll(&caller));
+        for task in [one, two, three] {
+            assert!(task.unwrap().is_some(), "a task waits for whoever polls");
+        }
+        engine.shutdown().await;
+    });
+}

@@ -32,6 +32,30 @@ use crate::{
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
+        .route("/trigger/{account}/{name}", any(triggers::endpoint))
+        .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
+        .route("/metrics", get(metrics))
+        .route("/api/executions/{arn}/events", get(api::events))
+        .route("/api/executions/{arn}/limits", get(api::limits))
+        .route("/api/executions/{arn}/logs", get(api::logs))
+        .route("/api/machines/{arn}/events", get(streams::machine))
+        // Its ARN has a slash.
+        .route("/api/map-runs/{*arn}", get(api::map_run));
+    #[cfg(feature = "services")]
+    let router = router.merge(services());
+    let router = router
+        .fallback(unknown)
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn_with_state(state.clone(), guarded))
+        // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
+        .route("/health", get(health));
+    router.with_state(state)
+}
+
+/// The paths of services that have paths of their own.
+#[cfg(feature = "services")]
+fn services() -> Router<Arc<ServerState>> {
+    Router::new()
         .route("/2015-03-31/{*path}", any(lambda::answer))
         .route("/2017-03-31/{*path}", any(lambda::answer))
         .route("/2019-09-30/{*path}", any(lambda::answer))
@@ -41,21 +65,6 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/schedule-groups", any(scheduler::answer))
         .route("/schedule-groups/{name}", any(scheduler::answer))
         .route("/tags/{*arn}", any(scheduler::answer))
-        .route("/trigger/{account}/{name}", any(triggers::endpoint))
-        .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
-        .route("/metrics", get(metrics))
-        .route("/api/executions/{arn}/events", get(api::events))
-        .route("/api/executions/{arn}/limits", get(api::limits))
-        .route("/api/executions/{arn}/logs", get(api::logs))
-        .route("/api/machines/{arn}/events", get(streams::machine))
-        // Its ARN has a slash.
-        .route("/api/map-runs/{*arn}", get(api::map_run))
-        .fallback(unknown)
-        .method_not_allowed_fallback(other_method)
-        .layer(middleware::from_fn_with_state(state.clone(), guarded))
-        // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
-        .route("/health", get(health));
-    router.with_state(state)
 }
 
 async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
@@ -133,9 +142,15 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
 }
 
 async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
+    let path = uri.path();
+    if cfg!(not(feature = "services"))
+        && (lambda::is_own_path(path) || scheduler::is_own_path(path))
+    {
+        let what = format!("{method} {path}");
+        return error(StatusCode::NOT_FOUND, &aws::left_out(&what));
+    }
     let message = format!(
-        "there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics",
-        uri.path()
+        "there is nothing at {method} {path}; the AWS API is POST /, and there are /health and /metrics"
     );
     error(StatusCode::NOT_FOUND, &message)
 }

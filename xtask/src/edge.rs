@@ -4,7 +4,7 @@
 mod measure;
 mod tried;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -159,11 +159,6 @@ fn added(target: &str) -> Result<()> {
         bail!("Rust's target {target} is missing; install it with: rustup target add {target}");
     }
     Ok(())
-}
-
-/// A program as a word of a command line.
-fn word(program: &Path) -> String {
-    format!("'{}'", program.display())
 }
 
 #[cfg(test)]

@@ -77,6 +77,22 @@ const PARTS: &[Part] = &[
         ]),
     },
     Part {
+        name: "edge",
+        what: "clippy of what small machines have",
+        work: Work::Cargo(&[
+            "clippy",
+            "--quiet",
+            "--package",
+            "stepwell",
+            "--no-default-features",
+            "--features",
+            "edge",
+            "--",
+            "--deny",
+            "warnings",
+        ]),
+    },
+    Part {
         name: "compile",
         what: "all tests",
         work: Work::Compile,

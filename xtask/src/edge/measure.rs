@@ -1,7 +1,7 @@
 //! What a program for small machines takes: bytes, time until it listens, memory. Hides how a server is started and asked.
 
 use std::io::{BufRead as _, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,12 +39,8 @@ fn missed(is: bool) -> &'static str {
 /// Prints size, time to listen and idle memory.
 pub(super) fn measure(program: &Path) -> Result<()> {
     eprintln!("{}", size(program)?);
-    let scratch = std::env::temp_dir().join(format!("stepwell-edge-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch)?;
-    let measured = starts(program, &scratch);
-    // What is left in the temporary directory does no harm.
-    let _ = std::fs::remove_dir_all(&scratch);
-    let (median, memory_kib) = measured?;
+    let scratch = Scratch::new()?;
+    let (median, memory_kib) = starts(program, scratch.path())?;
     eprintln!(
         "listens after {:.1} ms (median of {STARTS}, aim {}){}",
         median.as_secs_f64() * 1e3,
@@ -68,6 +64,7 @@ pub(super) fn measure(program: &Path) -> Result<()> {
 
 /// The median time until it listens, on a data directory that is there already, and the memory of the last one.
 fn starts(program: &Path, scratch: &Path) -> Result<(Duration, Option<u64>)> {
+    let program = &[&*program.to_string_lossy()];
     Served::start(program, scratch)?.stop()?;
     let mut times = Vec::new();
     let mut memory = None;
@@ -84,30 +81,58 @@ fn starts(program: &Path, scratch: &Path) -> Result<(Duration, Option<u64>)> {
     Ok((times[STARTS / 2], memory))
 }
 
+/// A folder that is removed when dropped.
+pub(super) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(super) fn new() -> Result<Scratch> {
+        let folder = std::env::temp_dir().join(format!("stepwell-edge-{}", std::process::id()));
+        std::fs::create_dir_all(&folder)?;
+        Ok(Scratch(folder))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left in the temporary directory does no harm.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
 /// A running server; ended when dropped.
-struct Served {
+pub(super) struct Served {
     child: Child,
     took: Duration,
+    /// Host and port.
+    pub(super) address: String,
 }
 
 impl Served {
-    fn start(program: &Path, scratch: &Path) -> Result<Served> {
+    /// Of a program and the words that stand before its arguments.
+    pub(super) fn start(program: &[&str], scratch: &Path) -> Result<Served> {
         let begun = Instant::now();
-        let mut child = Command::new(program)
+        let mut child = Command::new(program[0])
+            .args(&program[1..])
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(scratch.join("data"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
-            .with_context(|| format!("{} cannot be started", tools::shown(program)))?;
+            .with_context(|| format!("`{}` cannot be started", program.join(" ")))?;
         let stdout = child.stdout.take().context("its stdout is piped")?;
         let mut served = Served {
             child,
             took: Duration::ZERO,
+            address: String::new(),
         };
         for line in BufReader::new(stdout).lines() {
-            if line?.contains("AWS_ENDPOINT_URL_SFN=") {
+            if let Some((_, address)) = line?.split_once("AWS_ENDPOINT_URL_SFN=http://") {
+                served.address = address.to_owned();
                 served.took = begun.elapsed();
                 return Ok(served);
             }
@@ -122,7 +147,7 @@ impl Served {
     }
 
     /// In order, so that the next start has nothing to mend.
-    fn stop(mut self) -> Result<()> {
+    pub(super) fn stop(mut self) -> Result<()> {
         let pid = self.child.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
         self.child.wait()?;

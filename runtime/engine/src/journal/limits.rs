@@ -34,11 +34,19 @@ pub(super) const CHECKPOINT_PASSES_MAX: u32 = 4;
 /// Page size of a new database file, bytes; SQLite's default, and the block size of common file systems.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
-/// Memory for pages of one writing connection, KiB.
+/// Memory for pages of one writing connection, KiB, where there is enough.
 pub(super) const WRITER_CACHE_KIB: u32 = 65_536;
 
-/// Memory for pages of one reading connection, KiB.
+/// Memory for pages of one reading connection, KiB, where there is enough.
 pub(super) const READER_CACHE_KIB: u32 = 8_192;
+
+/// One part in so many of a smaller machine's memory for the pages of a writing and of a reading connection (ours): those are
+/// what a machine of 2 GiB has enough for.
+pub(super) const WRITER_CACHE_SHARE: u64 = 32;
+pub(super) const READER_CACHE_SHARE: u64 = 256;
+
+/// Less memory for pages saves none that counts, KiB (ours).
+pub(super) const CACHE_KIB_MIN: u32 = 512;
 
 /// Threads that serve reads of an embedded journal.
 pub(super) const READERS: usize = 2;

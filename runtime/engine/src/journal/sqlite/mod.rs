@@ -2,6 +2,7 @@
 //! `read`, the file's format in `schema`.
 
 mod mark;
+mod memory;
 mod place;
 mod queue;
 mod read;

@@ -10,11 +10,9 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::super::{
     OpenError,
-    limits::{
-        BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, READER_CACHE_KIB,
-        STATEMENTS_CACHED, WRITER_CACHE_KIB,
-    },
+    limits::{BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, STATEMENTS_CACHED},
 };
+use super::memory;
 
 /// `STPW`: tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x5354_5057;
@@ -105,7 +103,7 @@ pub(super) fn open_writer(path: &Path, vfs: Option<&str>) -> Result<Connection, 
 pub(super) fn open_reader(path: &Path, vfs: Option<&str>) -> rusqlite::Result<Connection> {
     let conn = connect(path, vfs, OpenFlags::empty())?;
     conn.pragma_update(None, "query_only", true)?;
-    conn.pragma_update(None, "cache_size", -i64::from(READER_CACHE_KIB))?;
+    conn.pragma_update(None, "cache_size", -i64::from(memory::of_reader()))?;
     Ok(conn)
 }
 
@@ -134,7 +132,7 @@ fn configure_writer(conn: &Connection) -> rusqlite::Result<()> {
     conn.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.query_row("PRAGMA wal_autocheckpoint = 0", [], |_| Ok(()))?;
-    conn.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))
+    conn.pragma_update(None, "cache_size", -i64::from(memory::of_writer()))
 }
 
 fn identity(conn: &Connection) -> rusqlite::Result<(i64, i64)> {

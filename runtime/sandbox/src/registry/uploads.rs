@@ -76,6 +76,12 @@ struct Known {
 }
 
 impl Uploads {
+    /// Forgets the uploads of some accounts.
+    pub(super) fn forget(&self, concerns: impl Fn(&str) -> bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entries.retain(|(of, _, _), _| !concerns(of));
+    }
+
     /// The entry of an upload, made when it is not remembered.
     pub(super) fn entry(&self, tenant: &str, name: &str, upload: &Upload) -> Arc<Entry> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

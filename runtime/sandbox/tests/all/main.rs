@@ -17,3 +17,4 @@ mod precompiled;
 mod reuse;
 mod rig;
 mod steady;
+mod stored;

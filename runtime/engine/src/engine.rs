@@ -29,6 +29,7 @@ use crate::{
     runner::TaskRunner,
     services::Services,
     startable::MachineCache,
+    vault::Vault,
 };
 
 /// Where executions are kept.
@@ -161,6 +162,16 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
+        Engine::open_with(options, None, runner)
+    }
+
+    /// The same with the keys by which secrets and connections in the store are sealed; without them none is kept, and none that
+    /// is there opens.
+    pub fn open_with(
+        options: Options,
+        vault: Option<Vault>,
+        runner: Arc<dyn TaskRunner>,
+    ) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
         let mut connections = None;
@@ -183,7 +194,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, shards)?;
+        let node = Node::start(journal, runner, &options, vault, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),

@@ -9,6 +9,7 @@ mod attempt;
 mod attempt_logs;
 mod audit;
 mod backlog;
+mod ceilings;
 mod children;
 mod companions;
 mod connections;
@@ -50,6 +51,7 @@ mod redrive;
 mod runner;
 mod scopes;
 mod seal;
+mod sealed;
 mod services;
 mod sessions;
 mod shard;
@@ -59,6 +61,7 @@ mod startable;
 mod starts;
 mod tags;
 mod task_limits;
+mod task_secrets;
 mod tenants;
 mod tokens;
 mod trace;
@@ -78,7 +81,10 @@ pub use api::{
 pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
-pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
+pub use connections::{
+    Additions, AllowForm, ApiKeyForm, Authorization, BasicForm, Connection, ConnectionForm,
+    ConnectionSummary, Connections, KeptConnection, OAuth, OAuthForm, RuleForm, Secret,
+};
 pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch};
@@ -95,8 +101,10 @@ pub use observer::{Observed, Observer};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals,
+    TaskRunner, TaskSecrets,
 };
+pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};

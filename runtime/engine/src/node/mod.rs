@@ -24,7 +24,8 @@ use crate::{
     activities::Activities,
     audit::AuditNames,
     backlog::Backlog,
-    connections::Connections,
+    ceilings,
+    connections::{Connections, StoredConnections},
     counters::Counters,
     deletion,
     engine::{Engine, Options, WeakEngine},
@@ -42,11 +43,13 @@ use crate::{
     reader,
     recent::Recent,
     runner::TaskRunner,
+    sealed::SealedStore,
     services::Services,
     shard::{In, Monotonic},
     task_limits::TaggedLimits,
     tenants,
     triggers::TriggerKeeper,
+    vault::Vault,
 };
 
 use ids::Ids;
@@ -71,6 +74,9 @@ pub(crate) struct Node {
     pub(crate) audit_names: AuditNames,
     pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
+    /// Connections that tenants keep in the store.
+    pub(crate) stored_connections: StoredConnections,
+    pub(crate) sealed: Arc<SealedStore>,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
     pub(crate) triggers: TriggerKeeper,
@@ -124,6 +130,7 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
+        vault: Option<Vault>,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -133,12 +140,14 @@ impl Node {
             activities: Activities::default(),
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
+            sealed: SealedStore::new(journal.clone(), vault),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
             audit_names: AuditNames::default(),
             lines: Arc::default(),
             connections: options.connections.clone(),
+            stored_connections: StoredConnections::default(),
             services: options.services.clone(),
             health: StoreHealth::default(),
             triggers: TriggerKeeper::default(),
@@ -241,12 +250,15 @@ impl Node {
         });
     }
 
-    /// What tenants may have and have, from the store.
+    /// What tenants may have and have, and what their plugins may, from the store.
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
             self.allowances.set(&tenant, quotas);
+        }
+        for (tenant, ceiling) in ceilings::all(self.journal.as_ref()).await? {
+            self.runner.set_ceiling(&tenant, Some(&ceiling));
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ mod serve;
 mod streams;
 mod tls;
 mod triggers;
+mod warnings;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
@@ -35,3 +36,4 @@ pub use observe::{
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
+pub use warnings::Warnings;

@@ -35,6 +35,7 @@ mod terminal;
 mod testing;
 mod timeline;
 mod tls;
+mod watched;
 mod waterfall;
 
 use std::panic::catch_unwind;

@@ -18,6 +18,7 @@ use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
+use crate::watched;
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
@@ -36,6 +37,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         policy: Some(&args.policy),
         take_up: true,
         listeners: Listeners::start(&args.telemetry)?,
+        vault: key_file::named_or_beside(args.key_file.as_deref(), &args.data)?,
     };
     let host = Host::open(opening).await?;
     let authentication = authentication(&host, &args).await?;
@@ -53,6 +55,9 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
     config.prices = prices(args.prices.as_deref())?;
+    if let Some(files) = host.files.clone() {
+        tokio::spawn(watched::keep_current(files, config.warnings.clone()));
+    }
     bound_tenants(&host, &args);
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());

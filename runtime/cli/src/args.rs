@@ -3,6 +3,7 @@
 mod definition;
 mod execution;
 mod function;
+mod moment;
 mod oci;
 mod place;
 mod plugin;

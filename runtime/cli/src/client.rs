@@ -558,7 +558,7 @@ fn region_alone(region: &str) -> Outcome<HeaderValue> {
 }
 
 /// A server may hold the directory; then it is the one to ask.
-fn or_endpoint(stop: Stop) -> Stop {
+pub(crate) fn or_endpoint(stop: Stop) -> Stop {
     match stop {
         Stop::Runtime(error) => Stop::Runtime(anyhow!(
             "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"

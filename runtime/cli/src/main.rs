@@ -22,6 +22,7 @@ mod graph;
 mod host;
 mod key_file;
 mod meter;
+mod near;
 mod needs;
 mod oci;
 mod panics;

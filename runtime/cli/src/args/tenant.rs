@@ -7,7 +7,7 @@ use stepwell_engine::Rate;
 use stepwell_sandbox::parse_bytes;
 use stepwell_server::check_rated;
 
-use super::{PlaceArgs, place::usual_endpoint};
+use super::{PlaceArgs, moment::moment, place::usual_endpoint};
 use crate::host::USUAL_DATA;
 
 /// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
@@ -184,8 +184,8 @@ pub(crate) enum TenantCommand {
     Audit {
         /// Account: 12 digits
         account: String,
-        /// Only from this time on, such as 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
+        /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
+        #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
         /// Print as JSON, a line an entry
         #[arg(long)]

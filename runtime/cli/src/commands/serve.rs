@@ -1,7 +1,7 @@
 //! `serve`: the runtime behind the Step Functions API until it is told to stop.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -21,6 +21,7 @@ use crate::tls;
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
+    let prices = prices(args.prices.as_deref())?;
     let secured = tls::read(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().runtime()?;
@@ -52,7 +53,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     tokio::spawn(async move { sandbox.warm().await });
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
-    config.prices = prices(args.prices.as_deref())?;
+    config.prices = prices;
     bound_tenants(&host, &args);
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());
@@ -211,6 +212,16 @@ struct Announced {
     authenticated: bool,
 }
 
+/// Where programs on this machine reach what listens there: all addresses are none that one can connect to everywhere.
+fn reached_here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// What clients need goes to stdout, so that a shell can take it; the rest is talk.
 fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
     let Announced {
@@ -219,6 +230,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         authenticated,
     } = *announced;
     let scheme = if secure { "https" } else { "http" };
+    let near = reached_here(address);
     let found = host.sandbox.list();
     let plugins = host
         .plugins
@@ -240,7 +252,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
             plugin.problem.as_deref().unwrap_or_default()
         );
     }
-    say!("  metrics  {scheme}://{address}/metrics");
+    say!("  metrics  {scheme}://{near}/metrics");
     if secure {
         say!(
             "  TLS      AWS_CA_BUNDLE names the authority's certificate to AWS clients that do not know it"
@@ -266,7 +278,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
     };
     super::print(&format!(
-        "export AWS_ENDPOINT_URL_SFN={scheme}://{address}\nexport AWS_ENDPOINT_URL_STS={scheme}://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
+        "export AWS_ENDPOINT_URL_SFN={scheme}://{near}\nexport AWS_ENDPOINT_URL_STS={scheme}://{near}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
          export AWS_DEFAULT_REGION={region}{key}\n"
     ))
 }

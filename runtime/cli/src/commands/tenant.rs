@@ -13,6 +13,7 @@ use super::tenant_remote;
 use crate::args::{
     CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, TenantCommand, TenantPlace,
 };
+use crate::client::or_endpoint;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening};
 use crate::key_file;
@@ -252,7 +253,7 @@ async fn keys(command: KeysCommand) -> Outcome {
 }
 
 async fn open(place: &TenantPlace) -> Outcome<Host> {
-    open_at(&place.data()).await
+    open_at(&place.data()).await.map_err(or_endpoint)
 }
 
 /// The store alone: executions that were running stay as they are.

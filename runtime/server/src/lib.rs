@@ -16,6 +16,7 @@ mod limits;
 mod lines;
 mod metrics;
 mod observe;
+mod rest;
 mod router;
 mod scheduler;
 mod serve;

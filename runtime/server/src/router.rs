@@ -20,7 +20,7 @@ use crate::{
     aws::{self, Fault},
     guard, lambda,
     metrics::{self, METRICS_TYPE},
-    scheduler,
+    rest, scheduler,
     serve::ServerState,
     streams,
     tls::Tls,
@@ -32,15 +32,36 @@ use crate::{
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
-        .route("/2015-03-31/{*path}", any(lambda::answer))
-        .route("/2017-03-31/{*path}", any(lambda::answer))
-        .route("/2019-09-30/{*path}", any(lambda::answer))
-        .route("/2020-06-30/{*path}", any(lambda::answer))
-        .route("/schedules", any(scheduler::answer))
-        .route("/schedules/{name}", any(scheduler::answer))
-        .route("/schedule-groups", any(scheduler::answer))
-        .route("/schedule-groups/{name}", any(scheduler::answer))
-        .route("/tags/{*arn}", any(scheduler::answer))
+        .route(
+            "/2015-03-31/{*path}",
+            any(rest::answer::<lambda::Functions>),
+        )
+        .route(
+            "/2017-03-31/{*path}",
+            any(rest::answer::<lambda::Functions>),
+        )
+        .route(
+            "/2019-09-30/{*path}",
+            any(rest::answer::<lambda::Functions>),
+        )
+        .route(
+            "/2020-06-30/{*path}",
+            any(rest::answer::<lambda::Functions>),
+        )
+        .route("/schedules", any(rest::answer::<scheduler::Schedules>))
+        .route(
+            "/schedules/{name}",
+            any(rest::answer::<scheduler::Schedules>),
+        )
+        .route(
+            "/schedule-groups",
+            any(rest::answer::<scheduler::Schedules>),
+        )
+        .route(
+            "/schedule-groups/{name}",
+            any(rest::answer::<scheduler::Schedules>),
+        )
+        .route("/tags/{*arn}", any(rest::answer::<scheduler::Schedules>))
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 use stepwell_engine::{Missed, Schedule, ScheduleFilter, ScheduleSpec, ScheduleTarget};
 
-use super::{Call, Fault, json};
+use super::{Answer, Call, Fault, json};
 use crate::{
     aws::Seconds,
     limits::{SCHEDULE_AGE_S, SCHEDULE_RETRIES},
@@ -248,29 +248,29 @@ impl Call<'_> {
     }
 
     fn group(&self) -> &str {
-        self.route.query("groupName").unwrap_or(DEFAULT_GROUP)
+        self.route.query.get("groupName").unwrap_or(DEFAULT_GROUP)
     }
 }
 
-pub(super) async fn create(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn create(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let made = engine.create_schedule(&call.caller, call.spec()?).await?;
     json(&object!({"ScheduleArn": made}))
 }
 
-pub(super) async fn update(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn update(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let changed = engine.update_schedule(&call.caller, call.spec()?).await?;
     json(&object!({"ScheduleArn": changed}))
 }
 
-pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let found = engine.schedule(&call.caller, call.group(), call.named());
     json(&WireSchedule::from(found.await?))
 }
 
-pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     engine
         .delete_schedule(&call.caller, call.group(), call.named())
@@ -278,7 +278,7 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({}))
 }
 
-pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Fault> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Target {
@@ -295,7 +295,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         last_modification_date: Seconds,
         target: Target,
     }
-    let query = |name: &str| call.route.query(name);
+    let query = |name: &str| call.route.query.get(name);
     let enabled = match query("State") {
         Some(told) => {
             let words = [("ENABLED", true), ("DISABLED", false)];

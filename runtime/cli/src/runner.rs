@@ -113,7 +113,7 @@ impl TaskRunner for SandboxRunner {
 fn tell(signals: &dyn Signals, told: &mut Heartbeat, latest: Heartbeat) {
     if latest.beats > told.beats {
         let note = latest.progress.as_deref();
-        signals.heartbeat(note.filter(|note| told.progress.as_deref() != Some(note)));
+        signals.heartbeat(note.filter(|note| told.progress.as_deref() != Some(*note)));
         *told = latest;
     }
 }

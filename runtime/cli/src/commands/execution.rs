@@ -12,7 +12,7 @@ use super::prepare::prepare_stored;
 use super::run::express_result;
 use super::task_logs;
 use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
-use crate::client::{Client, Purpose};
+use crate::client::{Attempts, Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::graph::clip;
@@ -302,21 +302,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         )?;
     }
     if json {
-        let mut execution = execution;
-        if let Some(limits) = limits {
-            execution["limits"] = limits;
-        }
-        for (key, list) in [
-            ("attempts", attempts.ended),
-            ("progress", attempts.progress),
-        ] {
-            if !list.is_empty() {
-                execution[key] = Value::Array(list);
-            }
-        }
-        if !map_runs.is_empty() {
-            execution["mapRuns"] = map_runs.iter().map(MapRun::json).collect();
-        }
+        let execution = whole(execution, limits, attempts, &map_runs);
         return super::print_json(&execution);
     }
     let mut out = String::new();
@@ -356,6 +342,30 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         out.push_str(&map_run.text(&client.flags()));
     }
     super::print(&out)
+}
+
+/// What DescribeExecution gives, with what only our own API tells.
+fn whole(
+    mut execution: Value,
+    limits: Option<Value>,
+    attempts: Attempts,
+    map_runs: &[MapRun],
+) -> Value {
+    if let Some(limits) = limits {
+        execution["limits"] = limits;
+    }
+    for (key, list) in [
+        ("attempts", attempts.ended),
+        ("progress", attempts.progress),
+    ] {
+        if !list.is_empty() {
+            execution[key] = Value::Array(list);
+        }
+    }
+    if !map_runs.is_empty() {
+        execution["mapRuns"] = map_runs.iter().map(MapRun::json).collect();
+    }
+    execution
 }
 
 /// `Import#2: 3 of 10 files`: the latest note of a running attempt.

@@ -90,7 +90,6 @@ struct Account {
 
 impl Account {
     fn count(&mut self, event: &Event) {
-        let place = &event.place;
         match &event.what {
             What::ExecutionStarted { .. } => self.used.add(Meter::Executions, 1),
             // What it begins with was done by the execution that it comes from.
@@ -108,40 +107,13 @@ impl Account {
             What::StateEntered { .. } | What::RetryPlanned { .. } => {
                 self.used.add(Meter::Transitions, 1);
             }
-            What::Scheduled(scheduled) => {
-                if let Some(part) = Part::of(&scheduled.resource.target) {
-                    let bytes = part.bytes(&scheduled.parameters);
-                    self.given.insert(place.clone(), bytes);
-                }
-            }
-            What::Used { measures, .. } => {
-                self.given.remove(place);
-                self.used += amounts(measures);
-            }
-            What::Submitted { resource, output } => {
-                self.answered(place, &resource.target, true, Some(output));
-            }
-            What::Succeeded { resource, output } => {
-                self.answered(place, &resource.target, false, Some(output));
-            }
-            What::Failed {
-                resource,
-                stage: Stage::Run,
-                ..
-            }
-            | What::TimedOut {
-                resource,
-                heartbeat: false,
-                ..
-            } => self.answered(place, &resource.target, false, None),
-            What::Failed {
-                resource,
-                stage: Stage::Submit,
-                ..
-            } => self.answered(place, &resource.target, true, None),
-            What::Failed { .. }
-            | What::TimedOut { .. }
-            | What::WaitPlanned { .. }
+            What::Scheduled(_)
+            | What::Used { .. }
+            | What::Submitted { .. }
+            | What::Succeeded { .. }
+            | What::Failed { .. }
+            | What::TimedOut { .. } => self.count_attempt(&event.place, &event.what),
+            What::WaitPlanned { .. }
             | What::Redispatched { .. }
             | What::Begins
             | What::StateExited { .. }
@@ -167,6 +139,38 @@ impl Account {
             | What::MapRunFailed { .. }
             | What::MapRunAborted
             | What::MapRun(_) => {}
+        }
+    }
+
+    /// An event of an attempt.
+    fn count_attempt(&mut self, place: &Place, what: &What) {
+        if let What::Scheduled(scheduled) = what {
+            if let Some(part) = Part::of(&scheduled.resource.target) {
+                let bytes = part.bytes(&scheduled.parameters);
+                self.given.insert(place.clone(), bytes);
+            }
+        } else if let What::Used { measures, .. } = what {
+            self.given.remove(place);
+            self.used += amounts(measures);
+        } else if let What::Submitted { resource, output } = what {
+            self.answered(place, &resource.target, true, Some(output));
+        } else if let What::Succeeded { resource, output } = what {
+            self.answered(place, &resource.target, false, Some(output));
+        } else if let What::Failed {
+            resource,
+            stage: stage @ (Stage::Run | Stage::Submit),
+            ..
+        } = what
+        {
+            let submitted = *stage == Stage::Submit;
+            self.answered(place, &resource.target, submitted, None);
+        } else if let What::TimedOut {
+            resource,
+            heartbeat: false,
+            ..
+        } = what
+        {
+            self.answered(place, &resource.target, false, None);
         }
     }
 

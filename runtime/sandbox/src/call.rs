@@ -284,12 +284,10 @@ pub(crate) async fn run(
         cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
-        memory_bytes_max: instance.store.data().meter.memory_max,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
         fuel: used_fuel(&instance.store, limits.fuel),
-        reused: instance.calls > 1,
-        host: instance.store.data().tally.take(),
+        ..instance.usage()
     };
     let end = instance.end(plugin, outcome, usage, frames, refused);
     let end = TaskEnd {
@@ -412,6 +410,17 @@ impl Instance {
         };
         guest.egress.used.mask(&mut end);
         end
+    }
+
+    /// What it knows of the attempt's use.
+    fn usage(&self) -> Usage {
+        let guest = self.store.data();
+        Usage {
+            memory_bytes_max: guest.meter.memory_max,
+            reused: self.calls > 1,
+            host: guest.tally.take(),
+            ..Usage::default()
+        }
     }
 
     /// Whether it may serve another attempt after this end: only who came back of himself.

@@ -74,8 +74,8 @@ impl Engine {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ExecutionUse {
     pub used: Amounts,
-    /// Attempts that are counted and of which the history tells neither time nor memory: of a version that did not
-    /// measure them, or cut off before their end.
+    /// Attempts that are counted and of which the history tells neither time nor memory: no plugin came to run, they were
+    /// cut off, or a version ran them that did not measure.
     pub unmeasured: u64,
 }
 

@@ -501,11 +501,46 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.cache_hits as f64,
         ),
     ];
+    samples.extend(host_use(&metrics));
     let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
     let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
     samples.extend(gauges(&metrics).map(gauge));
     samples.extend(counts.map(counter));
     samples
+}
+
+/// What guests did with their host: calls by kind, bytes by way.
+fn host_use(metrics: &Metrics) -> impl Iterator<Item = Sample> + use<> {
+    let host = metrics.host;
+    let counter = |name: &str, help: &str, (label, of): (&str, &str), value: u64| Sample {
+        labels: vec![(label.to_owned(), of.to_owned())],
+        ..sample(name, help, SampleKind::Counter, value as f64)
+    };
+    let calls = host.calls().map(|(kind, count)| {
+        let help = "Calls that guests made of their host, by kind";
+        counter("sandbox_host_calls", help, ("kind", kind), count)
+    });
+    let sent = [("http", host.http_bytes_sent), ("tcp", host.tcp_bytes_sent)];
+    let sent = sent.map(|(over, bytes)| {
+        let help = "Bytes that guests sent, by protocol";
+        counter("sandbox_bytes_sent", help, ("over", over), bytes)
+    });
+    let received = [
+        ("http", host.http_bytes_received),
+        ("tcp", host.tcp_bytes_received),
+    ];
+    let received = received.map(|(over, bytes)| {
+        let help = "Bytes that guests received, by protocol";
+        counter("sandbox_bytes_received", help, ("over", over), bytes)
+    });
+    let fuel = sample(
+        "sandbox_fuel",
+        "Fuel of guests that are bounded by it",
+        SampleKind::Counter,
+        metrics.fuel as f64,
+    );
+    let counts = calls.into_iter().chain(sent).chain(received);
+    counts.chain([fuel])
 }
 
 /// What there is now: name, meaning, number.

@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_engine::{
-    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse,
+    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
     TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner,
 };
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measure, Measures, OnCrash};
 use stepwell_sandbox::{
-    CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall,
-    TaskEnd, Upload, UploadCode, Waits,
+    CallContext, Frame, Heartbeat, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox,
+    TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 
-/// Heartbeats under way from a guest to the engine; later ones are merged (ours).
-const HEARTBEATS_MAX: usize = 4;
 /// Frames of a trap's stack that its cause shows (ours).
 const FRAMES_MAX: usize = 12;
 
@@ -30,7 +28,8 @@ impl TaskRunner for SandboxRunner {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         let sandbox = self.sandbox.clone();
         Box::pin(async move {
-            let (beat, mut beats) = mpsc::channel(HEARTBEATS_MAX);
+            let (beat, mut beats) = watch::channel(Heartbeat::default());
+            let mut heard = Heartbeat::default();
             let (begun, mut begins) = oneshot::channel();
             let remaining = call.remaining;
             let signals = call.signals.clone();
@@ -51,26 +50,24 @@ impl TaskRunner for SandboxRunner {
                             signals.started(&plugin.label());
                         }
                     }
-                    Some(_) = beats.recv() => signals.heartbeat(),
+                    Ok(()) = beats.changed() => {
+                        let latest = beats.borrow_and_update().clone();
+                        tell(&*signals, &mut heard, latest);
+                    }
                 }
             };
             // A short task may end before its start was seen.
             if waits && let Ok(plugin) = begins.try_recv() {
                 signals.started(&plugin.label());
             }
+            // Nor its last note.
+            let latest = beats.borrow().clone();
+            tell(&*signals, &mut heard, latest);
             log(&end);
-            if end.plugin.is_some() {
-                signals.logged(said(&end));
-            }
             // What no plugin served used nothing.
             if end.plugin.is_some() {
-                signals.used(PluginUse {
-                    cpu: end.usage.cpu,
-                    wall: end.usage.wall,
-                    memory_bytes_max: end.usage.memory_bytes_max,
-                    input_bytes: end.usage.input_bytes,
-                    output_bytes: end.usage.output_bytes,
-                });
+                signals.logged(said(&end));
+                signals.used(measures(&end.usage));
             }
             plugin_end(end, remaining)
         })
@@ -112,6 +109,41 @@ impl TaskRunner for SandboxRunner {
     }
 }
 
+/// Tells of signs of life that were not told of, with the last note where that is another one than before.
+fn tell(signals: &dyn Signals, told: &mut Heartbeat, latest: Heartbeat) {
+    if latest.beats > told.beats {
+        let note = latest.progress.as_deref();
+        signals.heartbeat(note.filter(|note| told.progress.as_deref() != Some(*note)));
+        *told = latest;
+    }
+}
+
+/// What an attempt used, in the engine's words.
+fn measures(used: &Usage) -> Measures {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let host = &used.host;
+    Measures::of(&[
+        (Measure::Cpu, micros(used.cpu)),
+        (Measure::Wall, micros(used.wall)),
+        (Measure::Queued, micros(used.queued)),
+        (Measure::Memory, used.memory_bytes_max),
+        (Measure::Fuel, used.fuel.unwrap_or(0)),
+        (Measure::BytesIn, used.input_bytes),
+        (Measure::BytesOut, used.output_bytes),
+        (Measure::HttpSent, host.http_bytes_sent),
+        (Measure::HttpReceived, host.http_bytes_received),
+        (Measure::TcpSent, host.tcp_bytes_sent),
+        (Measure::TcpReceived, host.tcp_bytes_received),
+        (Measure::Logs, host.logs),
+        (Measure::Heartbeats, host.heartbeats),
+        (Measure::Configs, host.configs),
+        (Measure::Secrets, host.secrets),
+        (Measure::HttpRequests, host.http_requests),
+        (Measure::TcpConnections, host.tcp_connections),
+        (Measure::Files, host.files),
+    ])
+}
+
 /// A function in the sandbox's words.
 fn upload(function: &FunctionVersion) -> Upload {
     Upload {
@@ -134,7 +166,7 @@ impl UploadCode for Code {
 
 fn task_call(
     call: PluginCall,
-    beat: mpsc::Sender<stepwell_sandbox::Heartbeat>,
+    beat: watch::Sender<Heartbeat>,
     begun: oneshot::Sender<PluginStamp>,
 ) -> TaskCall {
     let text = |text: &Arc<str>| text.to_string();

@@ -33,6 +33,13 @@ pub struct AttemptLog {
     pub cut: bool,
 }
 
+/// What an attempt leaves behind.
+pub(crate) struct Said<'a> {
+    pub(crate) log: &'a LogSlot,
+    /// Its last note on its progress.
+    pub(crate) progress: Option<Arc<str>>,
+}
+
 /// A line that a task logged. Stored form, codec v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskLogLine {
@@ -71,6 +78,8 @@ pub struct KeptLog {
     /// When the attempt had ended.
     pub at: Timestamp,
     pub log: AttemptLog,
+    /// Its last note on its progress, if it gave one.
+    pub progress: Option<Arc<str>>,
 }
 
 /// Stored form, codec v1.
@@ -92,6 +101,8 @@ struct Stored {
     stderr: String,
     #[serde(rename = "c", default)]
     cut: bool,
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    progress: Option<Arc<str>>,
 }
 
 /// Takes an attempt's log until the attempt has ended.
@@ -115,9 +126,9 @@ pub(crate) fn keep(
     info: &Info,
     request: &TaskRequest,
     plugin: &Arc<str>,
-    slot: &LogSlot,
+    said: Said<'_>,
 ) -> Option<Answer<Vec<Verdict>>> {
-    let log = slot.take().map(bounded)?;
+    let log = said.log.take().map(bounded)?;
     let silent = log.lines.is_empty() && log.stdout.is_empty() && log.stderr.is_empty();
     let express = info.execution_arn.split(':').nth(5) == Some("express");
     if silent || express {
@@ -139,6 +150,7 @@ pub(crate) fn keep(
         stdout: log.stdout,
         stderr: log.stderr,
         cut: log.cut,
+        progress: said.progress,
     };
     let write = CatalogWrite {
         key: CatalogKey {
@@ -205,6 +217,7 @@ impl Engine {
                 stdout,
                 stderr,
                 cut,
+                progress,
             } = record::decode(&record.bytes)?;
             Ok(KeptLog {
                 state,
@@ -217,6 +230,7 @@ impl Engine {
                     stderr,
                     cut,
                 },
+                progress,
             })
         })
     }

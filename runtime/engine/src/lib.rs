@@ -34,8 +34,10 @@ mod machine_of_execution;
 mod machines;
 mod map_run;
 mod map_runs;
+mod measured;
 mod near;
 mod node;
+mod notes;
 mod objects;
 mod observer;
 mod pages;
@@ -91,11 +93,13 @@ pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use measured::MeasuredAttempt;
+pub use notes::{NoteWatch, ProgressNote};
 pub use observer::{Observed, Observer};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
 };
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
@@ -110,5 +114,6 @@ pub use triggers::{
     LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
     ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
 };
+pub use usage::ExecutionUse;
 pub use vault::Vault;
 pub use watch::Watch;

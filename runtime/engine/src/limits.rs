@@ -368,3 +368,10 @@ pub(crate) const HTTP_KEY_CHARS_MAX: usize = 255;
 
 /// HTTP triggers whose last requests are remembered (ours).
 pub(crate) const HTTP_LAST_KEPT_MAX: usize = 10_000;
+
+/// Bytes of a note on an attempt's progress (task.wit).
+pub(crate) const NOTE_BYTES_MAX: usize = 1_024;
+
+/// Notes of an execution that are told at a time (ours), and how often who looks on is told of them (ours).
+pub(crate) const NOTES_TOLD_MAX: usize = 100;
+pub(crate) const NOTES_EVERY: Duration = Duration::from_millis(300);

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
-use stepwell_interp::{BlobHash, Event, NotRedrivable, Start, Timestamp, What};
+use stepwell_interp::{BlobHash, Event, Measures, NotRedrivable, Place, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
@@ -286,16 +286,38 @@ fn damaged(id: &ExecutionId, why: &dyn Display) -> Error {
     ))
 }
 
-/// The public ones of these events with their ids.
+/// The public ones of these events with their ids, outcomes with what their attempts used: that is recorded before them.
 pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
-    let public = events.iter().filter(|event| event.what.is_public());
-    public
-        .zip(first_public..)
-        .map(|(event, id)| HistoryEntry {
-            id,
+    let mut entries = Vec::new();
+    let mut measured: Vec<(&Place, &Arc<Measures>)> = Vec::new();
+    for event in events {
+        if let What::Used { measures, .. } = &event.what {
+            measured.retain(|(place, _)| **place != event.place);
+            measured.push((&event.place, measures));
+        }
+        if !event.what.is_public() {
+            continue;
+        }
+        let of_it = |(place, _): &(&Place, _)| is_outcome(&event.what) && **place == event.place;
+        let used = measured.iter().position(of_it);
+        entries.push(HistoryEntry {
+            id: first_public + entries.len() as u64,
             event: event.clone(),
-        })
-        .collect()
+            used: used.map(|at| measured.swap_remove(at).1.clone()),
+        });
+    }
+    entries
+}
+
+/// Whether it says how an attempt ended, or its request.
+fn is_outcome(what: &What) -> bool {
+    matches!(
+        what,
+        What::Submitted { .. }
+            | What::Succeeded { .. }
+            | What::Failed { .. }
+            | What::TimedOut { .. }
+    )
 }
 
 /// An error unless the entry is the one expected.

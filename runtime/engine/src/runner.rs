@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measures, OnCrash};
 use tokio::sync::oneshot;
 
 use crate::{attempt_logs::AttemptLog, task_limits::TaskLimits};
@@ -91,26 +91,12 @@ pub trait Signals: Send + Sync {
     /// The guest cannot be instantiated yet, and what it waits for: the last such text is the cause of a timeout that
     /// comes before the guest.
     fn waits(&self, why: &str);
-    /// The guest called `heartbeat`.
-    fn heartbeat(&self);
+    /// The guest called `heartbeat`, with a note on its progress where it gave one.
+    fn heartbeat(&self, note: Option<&str>);
     /// What the attempt used; told once, before its end.
-    fn used(&self, used: PluginUse);
+    fn used(&self, used: Measures);
     /// What the guest said; told once, before its end.
     fn logged(&self, log: AttemptLog);
-}
-
-/// What an attempt used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PluginUse {
-    /// CPU time of the guest and of the host on its behalf.
-    pub cpu: Duration,
-    /// From the guest's start to its end.
-    pub wall: Duration,
-    /// Most memory held at once.
-    pub memory_bytes_max: u64,
-    /// Bytes of the input and of the output, JSON.
-    pub input_bytes: u64,
-    pub output_bytes: u64,
 }
 
 /// The end of an attempt's log, and what the attempt used.

@@ -36,6 +36,7 @@ mod secret;
 mod slots;
 mod sockets;
 mod stdio;
+mod tally;
 mod turns;
 mod verdict;
 
@@ -51,7 +52,7 @@ pub use inspect::{Inspection, Problem};
 pub use manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
 };
-pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
+pub use outcome::{Frame, HostUse, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
 pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};

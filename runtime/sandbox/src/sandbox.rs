@@ -11,7 +11,7 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
-use crate::outcome::{Outcome, TaskEnd};
+use crate::outcome::{HostUse, Outcome, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
@@ -104,6 +104,8 @@ struct Inner {
 struct Ends {
     by_name: BTreeMap<&'static str, u64>,
     cpu: Duration,
+    fuel: u64,
+    host: HostUse,
 }
 
 /// A snapshot for /metrics.
@@ -113,6 +115,10 @@ pub struct Metrics {
     pub ended: BTreeMap<&'static str, u64>,
     /// CPU time of all guests since the start.
     pub cpu: Duration,
+    /// Fuel used since the start, of plugins that are bounded by it.
+    pub fuel: u64,
+    /// What all guests did with their host since the start.
+    pub host: HostUse,
     /// Guests running now.
     pub running: usize,
     /// Calls waiting for an instance now.
@@ -322,6 +328,8 @@ impl Sandbox {
         Metrics {
             ended: ends.by_name.clone(),
             cpu: ends.cpu,
+            fuel: ends.fuel,
+            host: ends.host,
             running: self.0.ticker.running(),
             waiting: self.0.slots.waiting(),
             instances: loader.settings.instances,
@@ -357,6 +365,8 @@ impl Inner {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         *ends.by_name.entry(end.outcome.name()).or_default() += 1;
         ends.cpu += end.usage.cpu;
+        ends.fuel = ends.fuel.saturating_add(end.usage.fuel.unwrap_or(0));
+        ends.host.add(&end.usage.host);
         end
     }
 

@@ -4,6 +4,7 @@
 
 mod admin;
 mod api;
+mod attempts;
 mod auth;
 mod aws;
 mod config;

@@ -15,7 +15,7 @@ use serde::Serialize;
 use stepwell_engine::Role;
 
 use crate::{
-    api,
+    api, attempts,
     auth::Identity,
     aws::{self, Fault},
     guard, lambda,
@@ -65,6 +65,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
+        .route("/api/executions/{arn}/attempts", get(attempts::attempts))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))

@@ -17,7 +17,7 @@ use crate::{
     node::{Seat, now},
     programs::sha256,
     quotas,
-    runner::{PluginCall, PluginEnd, PluginUse, Signals},
+    runner::{PluginCall, PluginEnd, Signals},
     shard::In,
 };
 
@@ -162,16 +162,16 @@ impl Signals for Metered {
 
     fn waits(&self, _why: &str) {}
 
-    fn heartbeat(&self) {}
+    fn heartbeat(&self, _note: Option<&str>) {}
 
-    fn used(&self, used: PluginUse) {
+    fn used(&self, used: Measures) {
         let day = UsageKey::day_of(now());
         self.seat.leave(In::Used {
             key: UsageKey {
                 day,
                 ..self.key.clone()
             },
-            usage: attempt::amounts(used),
+            usage: attempt::amounts(&used),
         });
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use stepwell_asl::Program;
 use stepwell_interp::{
-    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
+    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, Measures, NotRedrivable,
+    OnCrash, Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -73,12 +73,12 @@ pub(crate) enum In {
         execution: ExecutionId,
         input: Input,
     },
-    /// What an attempt of a plugin used; comes before its end.
-    Spent {
+    /// The end of an attempt of this process, or of its request, with what a plugin used for it.
+    Ended {
         execution: ExecutionId,
-        info: Arc<Info>,
-        plugin: Arc<str>,
-        usage: Amounts,
+        task: TaskId,
+        spent: Option<Box<Spending>>,
+        input: Input,
     },
     /// What a call of a plugin used that belongs to no execution.
     Used { key: UsageKey, usage: Amounts },
@@ -153,6 +153,13 @@ pub(crate) enum In {
         held: BTreeMap<Partition, Epoch>,
         asked: Monotonic,
     },
+}
+
+/// What an attempt of a plugin used.
+pub(crate) struct Spending {
+    pub(crate) info: Arc<Info>,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) measures: Arc<Measures>,
 }
 
 /// Something to do. Each is safe to do: what caused it is durable.

@@ -7,19 +7,21 @@ use std::{
 
 use futures_util::FutureExt;
 use stepwell_interp::{
-    Event, Input, Start, StateKind, TaskId, TaskOutcome, Timestamp, What, event_type,
+    Event, Input, Measure, Measures, Start, StateKind, TaskId, TaskOutcome, Timestamp, What,
+    event_type,
 };
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    Begin, CrashRules, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored,
-    StoredOpen, Subject, Ticket,
+    Begin, CrashRules, Environment, In, Info, Mode, Monotonic, Out, Shard, Spending, StartReply,
+    Stored, StoredOpen, Subject, Ticket,
 };
 use crate::{
+    attempt::amounts,
     journal::{
-        Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, Meter,
-        NewExecution, Partition, Refused, ScopeId, StoredSegment, Write,
+        Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, NewExecution,
+        Partition, Refused, ScopeId, StoredSegment, Write,
     },
     limits::{OWED_MS_MAX, TURN_MS_MAX},
     logging::{LogLevel, Logging},
@@ -723,20 +725,87 @@ fn an_express_execution_goes_on_when_its_start_is_durable() {
     }
 }
 
+/// An attempt ends, for which the plugin `t` used something.
+fn ends(execution: ExecutionId, task: TaskId, used: Option<Arc<Measures>>) -> In {
+    let output = Value::empty_object();
+    let spending = |measures| {
+        Box::new(Spending {
+            info: info("e1"),
+            plugin: "t".into(),
+            measures,
+        })
+    };
+    In::Ended {
+        execution,
+        task,
+        spent: used.map(spending),
+        input: Input::TaskEnded {
+            task,
+            outcome: TaskOutcome::Succeeded { output },
+        },
+    }
+}
+
+#[test]
+fn what_an_attempt_used_is_recorded_and_charged_in_the_append_of_its_outcome() {
+    let mut shard = shard(0);
+    let (execution, _started) = start(&mut shard, 1, CHEAP);
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7), (Measure::Files, 2)]));
+    let (mut attempts, mut appends) = (0, 0);
+    loop {
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        if outs.is_empty() {
+            break;
+        }
+        for out in outs {
+            match out {
+                Out::Commit {
+                    ticket,
+                    write: Write::Append(append),
+                } => {
+                    appends += 1;
+                    let stored = StoredSegment {
+                        first: append.expected_next,
+                        segment: append.segment,
+                    };
+                    let events = decode(execution, &stored);
+                    let at = |wanted: fn(&What) -> bool| {
+                        events.iter().position(|event| wanted(&event.what))
+                    };
+                    let used = at(|what| matches!(what, What::Used { .. }));
+                    let outcome = at(|what| matches!(what, What::Succeeded { .. }));
+                    assert_eq!(used.map(|used| used + 2), outcome, "{events:?}");
+                    let charged = append.charges.iter();
+                    let charged = charged.filter(|(key, _)| &*key.plugin == "t");
+                    let charged: Vec<_> = charged.map(|(_, used)| *used).collect();
+                    let wanted = used.map(|_| amounts(&measures));
+                    assert_eq!(charged, Vec::from_iter(wanted));
+                    let verdict = Ok(Landed::default());
+                    shard.handle(AT, In::Committed { ticket, verdict });
+                }
+                Out::Run { request, .. } => {
+                    attempts += 1;
+                    let used = Some(measures.clone());
+                    shard.handle(AT, ends(execution, request.task, used));
+                }
+                _ => panic!("nothing else is needed here"),
+            }
+        }
+    }
+    // One for the start, and one for each attempt.
+    assert_eq!((attempts, appends), (3, 4));
+}
+
 /// What an attempt of a plugin used.
 fn used(shard: &mut Shard, execution: ExecutionId) -> Amounts {
-    let usage = Amounts::of(&[(Meter::Tasks, 1), (Meter::CpuMicros, 7)]);
-    let plugin = "t".into();
-    let info = info("e1");
-    shard.handle(
-        AT,
-        In::Spent {
-            execution,
-            info,
-            plugin,
-            usage,
-        },
-    );
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7)]));
+    let usage = amounts(&measures);
+    let task = TaskId {
+        entry: 2,
+        attempt: 1,
+    };
+    shard.handle(AT, ends(execution, task, Some(measures)));
     usage
 }
 

@@ -11,6 +11,7 @@ mod folder;
 mod grants;
 mod hostile;
 mod inspection;
+mod measured;
 mod network;
 mod outcomes;
 mod precompiled;

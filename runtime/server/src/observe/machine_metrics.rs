@@ -301,6 +301,7 @@ mod tests {
                     place: Place::default(),
                     what,
                 },
+                used: None,
             });
         Arc::new(Observed {
             tenant: account.into(),

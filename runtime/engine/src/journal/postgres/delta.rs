@@ -129,17 +129,20 @@ impl Delta {
             })
             .collect();
         let sql = "INSERT INTO usage (day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks,
-                cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored)
+                cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored, fuel, host_calls, bytes_sent, bytes_received)
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
                 $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-                $14::bigint[])
+                $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
             ON CONFLICT (day, tenant, machine, plugin) DO UPDATE SET
                 executions = usage.executions + excluded.executions, redrives = usage.redrives + excluded.redrives,
                 ended = usage.ended + excluded.ended, transitions = usage.transitions + excluded.transitions,
                 tasks = usage.tasks + excluded.tasks, cpu_micros = usage.cpu_micros + excluded.cpu_micros,
                 memory_time = usage.memory_time + excluded.memory_time, bytes_in = usage.bytes_in + excluded.bytes_in,
                 bytes_out = usage.bytes_out + excluded.bytes_out,
-                bytes_stored = usage.bytes_stored + excluded.bytes_stored";
+                bytes_stored = usage.bytes_stored + excluded.bytes_stored, fuel = usage.fuel + excluded.fuel,
+                host_calls = usage.host_calls + excluded.host_calls,
+                bytes_sent = usage.bytes_sent + excluded.bytes_sent,
+                bytes_received = usage.bytes_received + excluded.bytes_received";
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&days, &tenants, &machines, &plugins];
         values.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
         session.run(sql, &values).await?;

@@ -38,6 +38,7 @@ mod near;
 mod node;
 mod objects;
 mod observer;
+mod outbox;
 mod pages;
 mod probe;
 mod programs;
@@ -92,6 +93,7 @@ pub use journal::{Amounts, Meter, UsageKey};
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
 pub use observer::{Observed, Observer};
+pub use outbox::{Outbox, StatusChange, StatusEvent};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{

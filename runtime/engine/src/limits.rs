@@ -202,6 +202,9 @@ pub(crate) const TURN_MS_MAX: u64 = 5;
 /// Inputs queued for a shard before calls are refused as busy.
 pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
 
+/// How long after an append of unknown fate its outbox is looked up (ours).
+pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
+
 /// How long after a failed append an execution is folded anew.
 pub(crate) const RELOAD_AFTER_MS: u64 = 200;
 

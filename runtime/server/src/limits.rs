@@ -209,14 +209,38 @@ pub(crate) const SENDING_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Bytes that are read of the answer of a collector or a webhook; ours.
 pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Events that wait in a lane of a webhook; ours. What comes meanwhile is dropped and counted.
-pub(crate) const WEBHOOK_QUEUE_MAX: usize = 1_024;
+/// Events of an account that wait for webhooks; ours. They are in the store and, some 300 bytes each, in memory. What comes
+/// meanwhile is dropped and counted.
+pub(crate) const WEBHOOK_WAITING_MAX: usize = 100_000;
 
-/// Bytes of inputs and outputs of the events that wait for a webhook; ours. One alone may pass it.
-pub(crate) const WEBHOOK_QUEUE_BYTES_MAX: u64 = 64 << 20;
+/// Events of all accounts that wait for webhooks on a node, and how many an account may have all the same when there are as
+/// many; ours.
+pub(crate) const WEBHOOK_WAITING_ALL_MAX: usize = 500_000;
+pub(crate) const WEBHOOK_WAITING_MIN: usize = 1_000;
 
-/// Lanes of a webhook: requests to it at a time; ours. Events of one execution are in one lane.
-pub(crate) const WEBHOOK_LANES: usize = 4;
+/// Requests to a webhook at a time, of all accounts and of one; ours. Each is of another execution.
+pub(crate) const WEBHOOK_REQUESTS_MAX: usize = 32;
+pub(crate) const WEBHOOK_TENANT_REQUESTS_MAX: usize = 8;
+
+/// Of these, so many are of events that failed before, or of accounts whose events fail; ours.
+pub(crate) const WEBHOOK_RETRIES_MAX: usize = 16;
+pub(crate) const WEBHOOK_TENANT_RETRIES_MAX: usize = 4;
+
+/// After so many tries in a row that failed, an account's events are tried one at a time, with pauses; ours.
+pub(crate) const WEBHOOK_FAILING_AFTER: u32 = 16;
+
+/// Events that are dropped for their age at a time; ours.
+pub(crate) const WEBHOOK_EXPIRED_AT_A_TIME: usize = 1_000;
+
+/// Events that are done with and remembered as such, so that a late look into the store brings none of them again; ours.
+pub(crate) const WEBHOOK_SETTLED_KEPT: usize = 65_536;
+
+/// Events that are forgotten in one write; ours.
+pub(crate) const WEBHOOK_SETTLED_AT_A_TIME: usize = 1_000;
+
+/// How soon a write that forgets events is tried again, and how often the log says that events are dropped; ours.
+pub(crate) const WEBHOOK_SETTLE_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const WEBHOOK_WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Webhooks of an installation; ours.
 pub(crate) const WEBHOOKS_MAX: usize = 100;
@@ -227,8 +251,9 @@ pub(crate) const WEBHOOK_DATA_BYTES_MAX: usize = 248 * 1024;
 /// Time for a webhook's answer; ours.
 pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// How long an event is tried, the pause before the second try, which doubles, and at most; ours.
-pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How long an event waits for its receiver (EventBridge: 24 hours), the pause before the second try, which doubles, and at
+/// most; ours.
+pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
 

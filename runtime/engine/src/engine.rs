@@ -229,6 +229,11 @@ impl Engine {
         }
     }
 
+    /// What an operator has to look after while the engine works, if there is something.
+    pub fn warning(&self) -> Option<String> {
+        self.0.node.wrong_triggers()
+    }
+
     async fn store_health(&self) -> Result<(), String> {
         let health = &self.0.node.health;
         if let Some(known) = health.fresh() {

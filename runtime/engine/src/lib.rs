@@ -26,6 +26,7 @@ mod http_task;
 mod integration;
 mod items;
 mod journal;
+mod keeping;
 mod lambda;
 mod limits;
 mod lines;
@@ -108,9 +109,10 @@ pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };
 pub use triggers::{
-    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
-    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
-    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAdmission, HttpAnswer, HttpMode,
+    HttpTrigger, LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter,
+    ScheduleGroup, ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind,
+    event_matches,
 };
 pub use vault::Vault;
 pub use watch::Watch;

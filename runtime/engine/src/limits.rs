@@ -318,6 +318,15 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
 
+/// How soon after a look that panicked another one is taken (ours).
+pub(crate) const TRIGGERS_REST_BROKEN: Duration = Duration::from_secs(5);
+
+/// How long a look at what is due may take, or fail to come, before that is told (ours): a start waits for the store alone.
+pub(crate) const TRIGGERS_SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Requests without an HTTP trigger's secret are told to the log once in this time (ours).
+pub(crate) const HTTP_DENIED_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// HTTP triggers of an account (ours).
 pub(crate) const HTTP_TRIGGERS_MAX: usize = 1_000;
 

@@ -497,7 +497,9 @@ pub(crate) async fn status_change(
     let mut decoder = Decoder::new(journal);
     let range = SegmentRange::From { first: 1 };
     let first = journal.segments(id, range, 1).await.map_err(broken)?;
-    let first = first.first().ok_or_else(|| damaged(&id, &"it has no events"))?;
+    let first = first
+        .first()
+        .ok_or_else(|| damaged(&id, &"it has no events"))?;
     let begun = decoder.events(id, first).await?;
     let start = start_of(&begun).ok_or_else(|| damaged(&id, &"it has no start"))?;
     let of_segment = |events: &[Event], stored: &StoredSegment| {

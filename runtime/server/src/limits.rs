@@ -167,8 +167,10 @@ pub(crate) const LOG_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Files of it that are put aside before the oldest is replaced; ours.
 pub(crate) const LOG_FILES: u32 = 4;
 
-/// State machines with series of their own in `/metrics`; ours. Those of later ones are those of `other`.
-pub(crate) const METRIC_MACHINES_MAX: usize = 1_000;
+/// State machines with series of their own in `/metrics`; ours. An account has series for as many as are left for others,
+/// so that none of them takes all, and for so many whatever others have. All else is counted as its `other`.
+pub(crate) const METRIC_MACHINES_MAX: usize = 2_000;
+pub(crate) const METRIC_MACHINES_MIN: usize = 10;
 
 /// Executions whose attempts are measured at a time; ours. Attempts of others are counted alone.
 pub(crate) const METRIC_ATTEMPTS_MAX: usize = 160_000;
@@ -256,6 +258,11 @@ pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
 pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Dates of a schedule, seconds since 1970: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, what RFC 3339 can write (ours; the
+/// API model has no bounds).
+pub(crate) const SCHEDULE_DATE_S_MIN: f64 = -62_135_596_800.0;
+pub(crate) const SCHEDULE_DATE_S_MAX: f64 = 253_402_300_799.0;
 
 /// Schedules of a page (API model of Scheduler).
 pub(crate) const SCHEDULES_PAGE_MAX: u32 = 100;

@@ -92,7 +92,8 @@ impl Node {
         let unbroken = now_held
             .iter()
             .filter(|(partition, epoch)| before.get(partition) == Some(epoch));
-        self.outboxes.keep(unbroken.map(|(partition, _)| *partition));
+        self.outboxes
+            .keep(unbroken.map(|(partition, _)| *partition));
         for seat in &self.seats {
             let held = now_held.clone();
             seat.put_when_room(In::Leases { held, asked }).await;

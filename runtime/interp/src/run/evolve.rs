@@ -157,7 +157,10 @@ impl Run {
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
             What::Begins => self.begins(id),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
-            What::Forked { input, assigned } => self.go_on_with(id, input.as_ref(), assigned),
+            What::Forked { input, assigned } => {
+                self.forget_redrives();
+                self.go_on_with(id, input.as_ref(), assigned);
+            }
             What::ChildStarted { child } => self.child_started(id, *child),
             What::DistributedMapStarted { items } => self.set_phase(
                 id,

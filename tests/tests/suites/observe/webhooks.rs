@@ -231,7 +231,9 @@ fn all_told(receiver: &Receiver, executions: &[String], expected: &[&str]) -> Re
         let wanted = executions.len() * expected.len();
         let told = receiver.wait("an event", |received| {
             let told = taken(received).ok()?;
-            let own = executions.iter().filter_map(|execution| told.get(execution));
+            let own = executions
+                .iter()
+                .filter_map(|execution| told.get(execution));
             (own.map(Vec::len).sum::<usize>() >= wanted).then_some(told)
         });
         match told {
@@ -315,7 +317,10 @@ pub(super) fn poisonous() -> Result<()> {
     let poison = client.start(&fail, "poison", &json!({}))?;
     client.ended(&poison, RUN_MAX)?;
     receiver.wait("the poisonous event", |received| {
-        received.iter().find(|request| request.status == 500).map(drop)
+        received
+            .iter()
+            .find(|request| request.status == 500)
+            .map(drop)
     })?;
     let begun = Instant::now();
     let others = start_many(&client, &fail, "other", MANY)?;

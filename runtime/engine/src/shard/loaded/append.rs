@@ -146,7 +146,9 @@ impl Loaded {
         );
         append.send.extend(send);
         if let Some(outbox) = outbox {
-            append.send.extend(self.messages_to_outbox(id, &events, first_public, outbox));
+            append
+                .send
+                .extend(self.messages_to_outbox(id, &events, first_public, outbox));
         }
         let flight = Flight {
             closed: self.closed(&append),

@@ -354,13 +354,16 @@ impl Shared {
 
     fn samples(&self) -> Vec<Sample> {
         let state = self.state();
-        let depths: Vec<u64> = state.queues.iter().map(|queue| queue.len() as u64).collect();
+        let depths: Vec<u64> = state
+            .queues
+            .iter()
+            .map(|queue| queue.len() as u64)
+            .collect();
         let oldest: Vec<Option<u64>> = state.queues.iter().map(Queue::oldest_ms).collect();
         drop(state);
         let now_ms = self.now().wall_ms;
-        let age_s = |oldest: &Option<u64>| {
-            oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest) / 1_000)
-        };
+        let age_s =
+            |oldest: &Option<u64>| oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest) / 1_000);
         let ages: Vec<u64> = oldest.iter().map(age_s).collect();
         let mut samples = Vec::new();
         let mut add = |kind, name, help, value: &dyn Fn(usize, &Counts) -> u64| {
@@ -379,9 +382,12 @@ impl Shared {
             counts.failed_tries.load(Relaxed)
         });
         let help = "Events that wait for a webhook";
-        add(SampleKind::Gauge, "webhook_queue_depth", help, &|index, _| {
-            depths.get(index).copied().unwrap_or(0)
-        });
+        add(
+            SampleKind::Gauge,
+            "webhook_queue_depth",
+            help,
+            &|index, _| depths.get(index).copied().unwrap_or(0),
+        );
         let help = "Age of the oldest event that waits for a webhook";
         add(
             SampleKind::Gauge,

@@ -461,4 +461,3 @@ fn pause_ms(tries: u32) -> u64 {
     let first = u64::try_from(WEBHOOK_PAUSE.as_millis()).unwrap_or(u64::MAX);
     first.saturating_mul(1 << tries.min(20)).min(most)
 }
-

@@ -162,7 +162,9 @@ fn tenants_whose_events_hang_take_a_part_of_the_requests_and_no_more() {
     };
     let begun = all(&mut queue, at(0));
     assert_eq!(begun.len(), WEBHOOK_REQUESTS_MAX);
-    let most = begun.iter().filter(|sending| &*sending.event.tenant == "bad0");
+    let most = begun
+        .iter()
+        .filter(|sending| &*sending.event.tenant == "bad0");
     assert!(most.count() <= WEBHOOK_TENANT_REQUESTS_MAX);
     for sending in &begun {
         queue.done(sending, Outcome::Failed, at(15_000));

@@ -437,10 +437,96 @@ impl State {
     /// Takes out the events without a webhook that are too old.
     fn expired_strangers(&mut self, now: Now) -> Vec<u64> {
         let age = u64::try_from(WEBHOOK_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
-        let young = self
-            .strangers
-            .split_off(&(now.wall_ms.saturating_sub(age), 0));
+        let from = (now.wall_ms.saturating_sub(age), 0);
+        if self.strangers.first().is_none_or(|first| *first >= from) {
+            return Vec::new();
+        }
+        let young = self.strangers.split_off(&from);
         let old = std::mem::replace(&mut self.strangers, young);
         old.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stepwell_interp::Timestamp;
+
+    use super::*;
+
+    fn config(text: &str) -> Vec<Target> {
+        let config: WebhookConfig = serde_json::from_str(text).expect("it is JSON");
+        config.targets().expect("they are webhooks")
+    }
+
+    fn event(tenant: &str, queue: &Arc<str>, id: u64) -> StatusEvent {
+        StatusEvent {
+            id,
+            queue: queue.clone(),
+            tenant: tenant.into(),
+            execution: id,
+            partition: 0,
+            event: 1,
+            status: Status::Running,
+            at: Timestamp(u64::MAX / 2),
+            redrives: 0,
+            redriven_at: None,
+        }
+    }
+
+    const ONE: &str =
+        r#"{"webhook":[{"url":"https://one.example/","secret":"0123456789abcdef"}]}"#;
+
+    fn dropped(shared: &Shared, why: Dropped) -> u64 {
+        let counts = shared.webhooks[0].counts.dropped.iter();
+        let mut own = Dropped::ALL.iter().zip(counts);
+        own.find(|(reason, _)| **reason == why)
+            .map_or(0, |(_, count)| count.load(Relaxed))
+    }
+
+    #[test]
+    fn what_waits_is_bounded_by_account_and_nobody_is_kept_out() {
+        let shared = Shared::new(config(ONE));
+        let queue = shared.webhooks[0].queue.clone();
+        let mut id = 0;
+        let mut fill = |tenant: &str, many: usize| {
+            for _ in 0..many {
+                id += 1;
+                shared.put(event(tenant, &queue, id));
+            }
+        };
+        let may = |tenant: &str| !shared.queues(tenant, Status::Running).is_empty();
+        fill("a", WEBHOOK_WAITING_MAX);
+        assert!(!may("a") && may("b"));
+        assert_eq!(dropped(&shared, Dropped::Full), 1);
+        for tenant in ["b", "c", "d", "e"] {
+            fill(tenant, WEBHOOK_WAITING_MAX);
+        }
+        assert!(may("f"), "it has none");
+        fill("f", WEBHOOK_WAITING_MIN);
+        assert!(!may("f"));
+        assert_eq!(dropped(&shared, Dropped::Full), 2);
+    }
+
+    #[test]
+    fn events_of_a_webhook_that_left_the_file_wait_and_grow_too_old() {
+        let shared = Shared::new(config(ONE));
+        let stranger: Arc<str> = "another".into();
+        let now = shared.now().wall_ms;
+        let day = u64::try_from(WEBHOOK_AGE_MAX.as_millis()).unwrap();
+        for (id, at) in [(1, now - day - 1_000), (2, now)] {
+            shared.put(StatusEvent {
+                at: Timestamp(at),
+                ..event("a", &stranger, id)
+            });
+        }
+        let (sendings, _) = shared.next();
+        assert_eq!(sendings, []);
+        let mut state = shared.state();
+        assert_eq!(state.settled.take(), [1]);
+        assert_eq!(state.strangers.len(), 1);
+        drop(state);
+        // It is not put again by a read that was under way.
+        shared.put(event("a", &stranger, 1));
+        assert_eq!(shared.state().strangers.len(), 1);
     }
 }

@@ -128,9 +128,11 @@ impl Host {
             services: services(endpoints)?,
             observer: observer(log.as_ref(), &listeners),
         };
-        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
-            .await
-            .runtime()?;
+        let outbox = listeners.outbox();
+        let opened =
+            tokio::task::spawn_blocking(move || Engine::open_with(options, runner, outbox))
+                .await
+                .runtime()?;
         let engine = opened.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),

@@ -13,6 +13,7 @@ use crate::{
     engine::Engine,
     error::Error,
     journal::{Answer, CatalogKey, CatalogWrite, ExecutionId, Verdict, Write},
+    keeping,
     limits::ATTEMPT_LOG_BYTES_MAX,
     node::{Node, now},
     pages, record,
@@ -131,7 +132,9 @@ pub(crate) fn keep(
     let log = said.log.take().map(bounded)?;
     let silent = log.lines.is_empty() && log.stdout.is_empty() && log.stderr.is_empty();
     let express = info.execution_arn.split(':').nth(5) == Some("express");
-    if silent || express {
+    // What a tenant's tasks say is not kept any more where it has stored its part.
+    let full = node.allowances.has_room(&info.tenant).is_err();
+    if silent || express || full {
         return None;
     }
     let (at, attempt) = (now(), request.retry_count.saturating_add(1));
@@ -152,6 +155,8 @@ pub(crate) fn keep(
         cut: log.cut,
         progress: said.progress,
     };
+    let bytes = record::encode(&stored);
+    let size = bytes.len() as u64;
     let write = CatalogWrite {
         key: CatalogKey {
             tenant: info.tenant.clone(),
@@ -159,9 +164,12 @@ pub(crate) fn keep(
             name: name.into(),
         },
         expected: None,
-        bytes: Some(record::encode(&stored)),
+        bytes: Some(bytes),
     };
-    Some(node.journal.commit(vec![Write::Catalog(vec![write])]))
+    node.allowances.stored(&info.tenant, size);
+    let charge = keeping::charge(&info.tenant, &info.machine_arn, size);
+    let writes = vec![Write::Catalog(vec![write]), charge];
+    Some(node.journal.commit(writes))
 }
 
 /// Names of an execution's records, which are in order of time behind it.

@@ -23,6 +23,7 @@ use crate::{
     limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
     observer::Observer,
+    outbox::Outbox,
     pages::PageKey,
     quotas::{Quotas, Rates},
     reader,
@@ -161,6 +162,15 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
+        Engine::open_with(options, runner, None)
+    }
+
+    /// The same, with somebody who must be told of changes of status, whatever crashes.
+    pub fn open_with(
+        options: Options,
+        runner: Arc<dyn TaskRunner>,
+        outbox: Option<Arc<dyn Outbox>>,
+    ) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
         let mut connections = None;
@@ -183,7 +193,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, shards)?;
+        let node = Node::start(journal, runner, &options, outbox, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
@@ -217,6 +227,11 @@ impl Engine {
             Some(wrong) => Err(wrong),
             None => self.store_health().await,
         }
+    }
+
+    /// What an operator has to look after while the engine works, if there is something.
+    pub fn warning(&self) -> Option<String> {
+        self.0.node.wrong_triggers()
     }
 
     async fn store_health(&self) -> Result<(), String> {

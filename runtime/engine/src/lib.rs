@@ -26,6 +26,7 @@ mod http_task;
 mod integration;
 mod items;
 mod journal;
+mod keeping;
 mod lambda;
 mod limits;
 mod lines;
@@ -40,6 +41,7 @@ mod node;
 mod notes;
 mod objects;
 mod observer;
+mod outbox;
 mod pages;
 mod probe;
 mod programs;
@@ -96,6 +98,7 @@ pub use map_runs::ChildFilter;
 pub use measured::MeasuredAttempt;
 pub use notes::{NoteWatch, ProgressNote};
 pub use observer::{Observed, Observer};
+pub use outbox::{Outbox, StatusChange, StatusEvent};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
@@ -110,9 +113,10 @@ pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };
 pub use triggers::{
-    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
-    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
-    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAdmission, HttpAnswer, HttpMode,
+    HttpTrigger, LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter,
+    ScheduleGroup, ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind,
+    event_matches,
 };
 pub use usage::ExecutionUse;
 pub use vault::Vault;

@@ -202,6 +202,9 @@ pub(crate) const TURN_MS_MAX: u64 = 5;
 /// Inputs queued for a shard before calls are refused as busy.
 pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
 
+/// How long after an append of unknown fate its outbox is looked up (ours).
+pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
+
 /// How long after a failed append an execution is folded anew.
 pub(crate) const RELOAD_AFTER_MS: u64 = 200;
 
@@ -314,6 +317,15 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 /// clocks leap.
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
+
+/// How soon after a look that panicked another one is taken (ours).
+pub(crate) const TRIGGERS_REST_BROKEN: Duration = Duration::from_secs(5);
+
+/// How long a look at what is due may take, or fail to come, before that is told (ours): a start waits for the store alone.
+pub(crate) const TRIGGERS_SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Requests without an HTTP trigger's secret are told to the log once in this time (ours).
+pub(crate) const HTTP_DENIED_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// HTTP triggers of an account (ours).
 pub(crate) const HTTP_TRIGGERS_MAX: usize = 1_000;

@@ -20,6 +20,7 @@ use crate::{
     },
     limits::READ_BYTES_MAX,
     map_run,
+    outbox::StatusChange,
     programs::{Programs, from_hex},
     record::{self, Child, ChildStart, InboxItem, MapRunBegin, Meta},
     seal,
@@ -106,6 +107,7 @@ fn beginning(message: &Message) -> Option<Beginning> {
         InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
         InboxItem::Admitted
         | InboxItem::Line(_)
+        | InboxItem::Status(_)
         | InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
         | InboxItem::Redrive
@@ -503,6 +505,46 @@ fn start_of(events: &[Event]) -> Option<&Start> {
         What::ExecutionStarted { start, .. } => Some(start),
         _ => None,
     }
+}
+
+/// What there is to say of the change of status that an execution's event of that id is.
+pub(crate) async fn status_change(
+    journal: &dyn Journal,
+    id: ExecutionId,
+    public: u64,
+) -> Result<StatusChange, Error> {
+    let row = journal.execution(id).await.map_err(broken)?;
+    let row = row.ok_or_else(|| damaged(&id, &"it is not there"))?;
+    let meta = meta(&row)?;
+    let mut decoder = Decoder::new(journal);
+    let range = SegmentRange::From { first: 1 };
+    let first = journal.segments(id, range, 1).await.map_err(broken)?;
+    let first = first
+        .first()
+        .ok_or_else(|| damaged(&id, &"it has no events"))?;
+    let begun = decoder.events(id, first).await?;
+    let start = start_of(&begun).ok_or_else(|| damaged(&id, &"it has no start"))?;
+    let of_segment = |events: &[Event], stored: &StoredSegment| {
+        let mut entries = public_entries(events, stored.segment.first_public).into_iter();
+        entries.find(|entry| entry.id == public)
+    };
+    let found = match of_segment(&begun, first) {
+        Some(found) => Some(found),
+        None => {
+            let range = SegmentRange::Forward { public };
+            let segments = journal.segments(id, range, 1).await.map_err(broken)?;
+            match segments.first() {
+                Some(stored) => of_segment(&decoder.events(id, stored).await?, stored),
+                None => None,
+            }
+        }
+    };
+    Ok(StatusChange {
+        execution_arn: execution_arn(&meta, &row.new.name),
+        start: start.clone(),
+        started_at: row.new.started_at,
+        event: found.ok_or_else(|| lacks(id, public))?.event,
+    })
 }
 
 /// A failed read is the runtime's failure.

@@ -144,7 +144,12 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     };
     let version = env!("CARGO_PKG_VERSION");
     let problem = state.config.tls.as_ref().and_then(Tls::problem);
-    let warning = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let certificate = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let warnings: Vec<String> = certificate
+        .into_iter()
+        .chain(state.engine.warning())
+        .collect();
+    let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     let health = Health {
         status,
         reason,

@@ -5,6 +5,7 @@
 mod ids;
 mod io_runtime;
 mod leases;
+mod outbox;
 mod seat;
 mod shard_loop;
 mod shutdown;
@@ -38,6 +39,7 @@ use crate::{
     lines::Lines,
     notes::Notes,
     observer::Observer,
+    outbox::{Outbox, Outboxes},
     programs::Programs,
     quotas::Allowances,
     reader,
@@ -87,6 +89,7 @@ pub(crate) struct Node {
     recent: Arc<Recent>,
     pub(crate) feed: Arc<Feed>,
     observer: Option<Arc<dyn Observer>>,
+    pub(crate) outboxes: Outboxes,
     /// The origin of its monotonic time.
     began: Instant,
     /// The engine that this node is of: tasks may call its API.
@@ -127,6 +130,7 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
+        outbox: Option<Arc<dyn Outbox>>,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -156,6 +160,7 @@ impl Node {
             recent: Arc::default(),
             feed: Arc::default(),
             observer: options.observer.clone(),
+            outboxes: Outboxes::new(outbox),
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
@@ -237,8 +242,13 @@ impl Node {
             self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
-                ((), (), ()) = async {
-                    tokio::join!(self.keep_leases(), self.keep_waking(), self.finish_deletions())
+                ((), (), (), ()) = async {
+                    tokio::join!(
+                        self.keep_leases(),
+                        self.keep_waking(),
+                        self.keep_outbox(),
+                        self.finish_deletions()
+                    )
                 } => {}
                 () = ended(&mut closed) => {}
             }

@@ -102,6 +102,7 @@ impl ShardLoop {
             recent: node.recent.clone(),
             feed: node.feed.clone(),
             observer: node.observer.clone(),
+            outbox: node.outboxes.outbox.clone(),
             allowances: node.allowances.clone(),
             lines: node.lines.clone(),
         };
@@ -255,6 +256,7 @@ impl ShardLoop {
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
+                Out::Doubt(execution) => self.node.outboxes.doubt(execution),
                 Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
                 Out::MapRunOver(map_run) => {
                     self.node.items.close(map_run);

@@ -27,6 +27,7 @@ use crate::{
     logging::Logging,
     map_run,
     observer::Observer,
+    outbox::Outbox,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
@@ -55,6 +56,8 @@ pub(crate) struct Environment {
     pub(crate) feed: Arc<Feed>,
     /// Who is told of what happens.
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Who must be told of changes of status.
+    pub(crate) outbox: Option<Arc<dyn Outbox>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
     /// Who waits for a place, for all to see.
@@ -217,6 +220,8 @@ pub(crate) enum Out {
     MapRunOver(ExecutionId),
     /// This message is in its inbox: tell whoever serves its execution.
     Announce(Message),
+    /// Whether an append of this execution landed is not known, nor therefore what its outbox has.
+    Doubt(ExecutionId),
 }
 
 /// What a map run wants of the object storage.
@@ -457,7 +462,7 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
         // As a message, nothing else is one.
         InboxItem::Admitted => Some(Input::Continue),
-        InboxItem::Line(_) => None,
+        InboxItem::Line(_) | InboxItem::Status(_) => None,
         InboxItem::Redrive => Some(Input::RedriveAsked {
             token: None,
             by: RedrivenBy::MapRun,

@@ -406,7 +406,8 @@ impl Shard {
             told.for_each(|change| self.environment.feed.push(change));
         }
         let new_id = &mut *self.environment.new_id;
-        match loaded.next_append(now, execution, epoch, turn.taken, new_id) {
+        let outbox = self.environment.outbox.as_deref();
+        match loaded.next_append(now, execution, epoch, turn.taken, new_id, outbox) {
             Next::Append { append, flight } => {
                 let ticket = self.writes.append(execution);
                 let mut flight = *flight;

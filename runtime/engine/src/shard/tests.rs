@@ -1,7 +1,7 @@
 //! How executions of one shard share it. Commits and tasks are answered at once, in the order in which the shard asks.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
@@ -21,11 +21,12 @@ use crate::{
     attempt::amounts,
     journal::{
         Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, NewExecution,
-        Partition, Refused, ScopeId, StoredSegment, Write,
+        Partition, Refused, ScopeId, Status, StoredSegment, Write,
     },
     limits::{OWED_MS_MAX, TURN_MS_MAX},
     logging::{LogLevel, Logging},
     observer::{Observed, Observer},
+    outbox::{Outbox, StatusEvent},
     reader::Decoder,
     record::{self, InboxItem},
 };
@@ -61,6 +62,15 @@ fn shard(step_ms: u64) -> Shard {
 
 /// The same, which tells somebody of what is logged.
 fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
+    told(step_ms, observer, None)
+}
+
+/// The same, which must tell somebody of changes of status.
+fn told(
+    step_ms: u64,
+    observer: Option<Arc<dyn Observer>>,
+    outbox: Option<Arc<dyn Outbox>>,
+) -> Shard {
     let mut passed = 0;
     let environment = Environment {
         opened_at: AT,
@@ -80,6 +90,7 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         recent: Arc::default(),
         feed: Arc::default(),
         observer,
+        outbox,
         allowances: Arc::default(),
         lines: Arc::default(),
     };
@@ -209,7 +220,8 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             | Out::WakeAt(_)
             | Out::MapRun { .. }
             | Out::MapRunOver(_)
-            | Out::Announce(_) => {
+            | Out::Announce(_)
+            | Out::Doubt(_) => {
                 panic!("nothing of the kind is needed here")
             }
         }
@@ -853,4 +865,89 @@ fn what_is_used_beside_the_last_append_is_charged_and_a_refused_charge_again() {
     shard.handle(later(2), In::Committed { ticket, verdict });
     assert!(!shard.has_flights());
     assert!(charged(&mut shard, later(9)).is_none());
+}
+
+/// Two who want to hear of the end, one of the beginning.
+#[derive(Debug)]
+struct Wanting;
+
+impl Outbox for Wanting {
+    fn queues(&self, tenant: &str, status: Status) -> Vec<Arc<str>> {
+        assert_eq!(tenant, "000000000000");
+        match status {
+            Status::Running => vec!["one".into()],
+            Status::Succeeded | Status::Failed | Status::TimedOut | Status::Aborted => {
+                vec!["one".into(), "two".into()]
+            }
+        }
+    }
+
+    fn put(&self, _: StatusEvent) {}
+    fn keep(&self, _: &BTreeSet<u16>) {}
+    fn hold(&self, _: u64) {}
+    fn release(&self, _: u64) {}
+}
+
+/// What the first append of an execution sends to outboxes: the queue, the event and the status.
+fn posted(outbox: Option<Arc<dyn Outbox>>, mode: Mode) -> Vec<(String, u64, u8)> {
+    const ONE: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+    let mut shard = told(0, None, outbox);
+    let (execution, _) = start_as(&mut shard, 1, ONE, mode);
+    shard.work(AT, TURNS);
+    let mut posted = Vec::new();
+    for out in shard.take_out() {
+        let Out::Commit {
+            write: Write::Append(append),
+            ..
+        } = out
+        else {
+            continue;
+        };
+        for message in append.send {
+            assert_eq!(message.to, execution.outbox());
+            assert!(message.to.is_outbox() && !message.to.is_line());
+            assert_eq!(message.to.partition(), execution.partition());
+            let item = record::decode(&message.payload).expect("a message");
+            let InboxItem::Status(item) = item else {
+                panic!("it tells of no status: {item:?}");
+            };
+            assert_eq!(item.execution, execution.0);
+            posted.push((item.queue.to_string(), item.event, item.status));
+        }
+    }
+    posted
+}
+
+#[test]
+fn changes_of_status_are_posted_in_the_append_that_makes_them_and_only_for_who_wants_them() {
+    let wanting = || Some(Arc::new(Wanting) as Arc<dyn Outbox>);
+    let of_all = posted(wanting(), Mode::Durable);
+    let expected = [("one", 1, 0), ("one", 4, 1), ("two", 4, 1)];
+    let expected = expected.map(|(queue, event, status)| (queue.to_owned(), event, status));
+    assert_eq!(of_all, expected);
+    assert_eq!(posted(None, Mode::Durable), []);
+    assert_eq!(posted(wanting(), Mode::ExpressAsync), []);
+}
+
+#[test]
+fn after_an_append_of_unknown_fate_the_outbox_is_looked_up() {
+    const ONE: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+    for (refused, doubted) in [
+        (Refused::Broken("the store is gone".to_owned()), true),
+        (Refused::Full("no space".to_owned()), false),
+    ] {
+        let mut shard = told(0, None, Some(Arc::new(Wanting)));
+        let (execution, _) = start(&mut shard, 1, ONE);
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+            panic!("its only append");
+        };
+        let (ticket, verdict) = (*ticket, Err(refused));
+        shard.handle(AT, In::Committed { ticket, verdict });
+        let outs = shard.take_out();
+        let mut doubts = outs.iter();
+        let found = doubts.any(|out| matches!(out, Out::Doubt(other) if *other == execution));
+        assert_eq!(found, doubted);
+    }
 }

@@ -158,7 +158,10 @@ impl Run {
             What::Begins => self.begins(id),
             What::Used { task, .. } => self.measured(id, *task),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
-            What::Forked { input, assigned } => self.go_on_with(id, input.as_ref(), assigned),
+            What::Forked { input, assigned } => {
+                self.forget_redrives();
+                self.go_on_with(id, input.as_ref(), assigned);
+            }
             What::ChildStarted { child } => self.child_started(id, *child),
             What::DistributedMapStarted { items } => self.set_phase(
                 id,

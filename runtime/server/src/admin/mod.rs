@@ -28,6 +28,8 @@ const TARGET_PREFIX: &str = "Stepwell.";
 /// One call.
 struct Operation {
     name: &'static str,
+    /// What it is counted as against rates.
+    rated: &'static str,
     /// What it takes for another account than the caller's, or for all.
     role: Role,
     /// What it takes for the caller's own account.
@@ -59,9 +61,13 @@ struct Call<'a> {
 
 macro_rules! operations {
     ($($name:ident $role:ident $own:ident $audited:literal $about:ident $handler:path;)*) => {
+        /// Operations that a rate can be set for.
+        pub(crate) const RATED: &[&str] = &[$(concat!("stepwell:", stringify!($name))),*];
+
         static OPERATIONS: &[Operation] = &[$(
             Operation {
                 name: stringify!($name),
+                rated: concat!("stepwell:", stringify!($name)),
                 role: Role::$role,
                 own: Role::$own,
                 audited: $audited,
@@ -93,6 +99,20 @@ operations! {
 /// Whether a target is one of ours.
 pub(crate) fn is_ours(target: &str) -> bool {
     target.starts_with(TARGET_PREFIX)
+}
+
+/// Counts a call against the caller's rates, before anything of it is read. What reads a whole history, or starts an
+/// execution, is counted as that, too.
+pub(crate) fn admit(state: &ServerState, target: &str, caller: &Caller) -> Result<(), Fault> {
+    let name = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
+    let found = OPERATIONS.binary_search_by(|operation| operation.name.cmp(name));
+    let operation = found.map_err(|_| Fault::unknown_operation(target))?;
+    let operation = &OPERATIONS[operation];
+    state.engine.admit(&caller.tenant, operation.rated)?;
+    if operation.name == "GetExecutionUsage" {
+        state.engine.admit(&caller.tenant, "GetExecutionHistory")?;
+    }
+    Ok(())
 }
 
 /// Answers one call; `Ok` is the JSON text of the answer.

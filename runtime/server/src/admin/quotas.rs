@@ -67,12 +67,17 @@ impl WireQuotas {
 /// Says what the name is not, for people.
 pub fn check_rated(operation: &str) -> Result<(), String> {
     let of_steps = aws::operation_names();
-    let others = [lambda::RATED, scheduler::RATED, &[aws::PUT_EVENTS]];
+    let others = [
+        lambda::RATED,
+        scheduler::RATED,
+        super::RATED,
+        &[aws::PUT_EVENTS],
+    ];
     if of_steps.contains(&operation) || others.concat().contains(&operation) {
         return Ok(());
     }
     Err(format!(
-        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, those of the function service as lambda:NAME, such as lambda:Invoke, those of the scheduler as scheduler:NAME, and events:PutEvents"
+        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, those of the function service as lambda:NAME, such as lambda:Invoke, those of the scheduler as scheduler:NAME, events:PutEvents, and our own as stepwell:NAME, such as stepwell:GetUsage"
     ))
 }
 
@@ -173,7 +178,7 @@ mod tests {
         for operation in ["StartExecutions", "Invoke", "lambda:Invokes", ""] {
             assert!(check_rated(operation).is_err(), "{operation}");
         }
-        for operation in ["StartExecution", "lambda:Invoke"] {
+        for operation in ["StartExecution", "lambda:Invoke", "stepwell:GetUsage"] {
             assert_eq!(check_rated(operation), Ok(()));
         }
     }

@@ -209,6 +209,9 @@ async fn run_own(
     accepted_type(&parts.headers)?;
     let identity = parts.extensions.get::<Identity>();
     let caller = caller(&state.config, &parts.headers, identity);
+    if admin::is_ours(target) {
+        admin::admit(state, target, &caller)?;
+    }
     let raised = state.engine.raised_limits(&caller.tenant);
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(raised);

@@ -12,7 +12,7 @@ use stepwell_engine::{
 use stepwell_interp::OnCrash;
 use stepwell_sandbox::{
     CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall,
-    TaskEnd, Upload, UploadCode, Waits,
+    TaskEnd, Upload, UploadCode, Waits, Weight,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,6 +78,13 @@ impl TaskRunner for SandboxRunner {
 
     fn serves(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
         self.sandbox.has(tenant, plugin, version)
+    }
+
+    fn weigh(&self, tenant: &str, weight: u32) {
+        // The engine refuses what is none.
+        if let Some(weight) = Weight::new(weight) {
+            self.sandbox.weigh(tenant, weight);
+        }
     }
 
     fn check(

@@ -38,6 +38,7 @@ mod sockets;
 mod stdio;
 mod turns;
 mod verdict;
+mod weight;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
 pub use ceiling::{Allowance, Ceilings};
@@ -58,6 +59,7 @@ pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_tar
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
+pub use weight::Weight;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[cfg(feature = "compiler")]

@@ -3,12 +3,14 @@
 //! engine; this crate only translates.
 
 mod admin;
+mod admission;
 mod api;
 mod auth;
 mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod fair;
 mod guard;
 mod in_flight;
 mod lambda;

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Identity, Permit},
-    aws, guard,
+    aws, fair, guard,
     in_flight::{self, Place},
     limits::{FUNCTION_BODY_BYTES_MAX, INVOCATION_BODY_BYTES_MAX, PAGE_ITEMS_MAX},
     metrics::Outcome,
@@ -89,7 +89,12 @@ pub(crate) async fn answer(
             let place = state.told_place(identity, answer.body.len());
             respond(answer, place, &request_id)
         }
-        Err(fault) => respond(fault.into(), Place::nowhere(), &request_id),
+        Err(fault) => {
+            let code = fault.code().to_owned();
+            let mut response = respond(fault.into(), Place::nowhere(), &request_id);
+            fair::mark(&mut response, &code);
+            response
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Identity, Permit},
-    aws, guard, lambda,
+    aws, fair, guard, lambda,
     limits::SCHEDULES_PAGE_MAX,
     metrics::Outcome,
     serve::ServerState,
@@ -70,7 +70,12 @@ pub(crate) async fn answer(
     }
     match result {
         Ok(text) => respond(StatusCode::OK, None, text, &request_id),
-        Err(fault) => respond(fault.status, Some(fault.code()), fault.body(), &request_id),
+        Err(fault) => {
+            let code = fault.code();
+            let mut response = respond(fault.status, Some(code), fault.body(), &request_id);
+            fair::mark(&mut response, code);
+            response
+        }
     }
 }
 

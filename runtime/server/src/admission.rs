@@ -76,10 +76,16 @@ async fn prove(
     if let Some(key_id) = &asked.key_id {
         asked.known.prove(key_id, &account);
     }
-    let weight = state.engine.weight(&account);
     let whose = Whose::Account(account);
-    let Ok(turn) = turn.proved(&whose, weight).await else {
-        return (aws::refuse(&Fault::crowded()), whose);
+    let turn = match turn.is_of(&whose) {
+        true => turn,
+        false => {
+            drop(turn);
+            match enter(state, &whose).await {
+                Ok(turn) => turn,
+                Err(Crowded) => return (aws::refuse(&Fault::crowded()), whose),
+            }
+        }
     };
     let turn = Arc::new(turn);
     request.extensions_mut().insert(turn.clone());
@@ -110,7 +116,7 @@ impl Asked {
         let key_id = claimed_key(request.headers());
         let whose = match key_id.and_then(|key_id| known.account(key_id)) {
             Some(account) => Whose::Account(account),
-            None => Whose::stranger(gate.from(request.headers(), request.extensions())),
+            None => Whose::stranger(gate.origin(request.headers(), request.extensions())),
         };
         Asked {
             known,

@@ -238,12 +238,12 @@ impl Gate {
 
     /// Where a request comes from.
     pub(crate) fn address(&self, parts: &Parts) -> String {
-        self.from(&parts.headers, &parts.extensions)
+        self.origin(&parts.headers, &parts.extensions)
             .map_or_else(|| "-".to_owned(), |address| address.to_string())
     }
 
     /// The same as a number; `None` of a call within the process.
-    pub(crate) fn from(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+    pub(crate) fn origin(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
         let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
         let forwarded = forwarded
             .filter(|_| self.authentication.behind_proxy)

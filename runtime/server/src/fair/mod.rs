@@ -192,14 +192,9 @@ impl Turn {
         }
     }
 
-    /// The same request's turn once it has proved whose it is: one of those of that account.
-    pub(crate) async fn proved(self, whose: &Whose, weight: u32) -> Result<Turn, Crowded> {
-        if self.whose == *whose {
-            return Ok(self);
-        }
-        let turns = self.turns.clone();
-        drop(self);
-        turns.enter(whose, weight).await
+    /// Whether it is one of theirs.
+    pub(crate) fn is_of(&self, whose: &Whose) -> bool {
+        self.whose == *whose
     }
 }
 
@@ -380,21 +375,6 @@ mod tests {
         assert!(turns.look());
         drop(computing);
         assert!(next.now_or_never().expect("its turn").is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_request_that_proves_its_account_takes_one_of_its_places() {
-        let (turns, a) = (turns(), account("a"));
-        let stranger = Whose::stranger(None);
-        let _held: Vec<Turn> = (0..PLACES / 2).map(|_| now(&turns, &a)).collect();
-        let turn = now(&turns, &stranger);
-        assert!(turn.proved(&a, 100).now_or_never().is_none());
-        let turn = now(&turns, &stranger);
-        let turn = turn.proved(&account("b"), 100).now_or_never();
-        assert_eq!(
-            turn.map(|turn| turn.expect("few wait").whose),
-            Some(account("b"))
-        );
     }
 
     #[test]

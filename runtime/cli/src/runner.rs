@@ -12,7 +12,7 @@ use stepwell_engine::{
 use stepwell_interp::{Measure, Measures, OnCrash};
 use stepwell_sandbox::{
     CallContext, Frame, Heartbeat, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox,
-    TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits,
+    TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits, Weight,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -75,6 +75,13 @@ impl TaskRunner for SandboxRunner {
 
     fn serves(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
         self.sandbox.has(tenant, plugin, version)
+    }
+
+    fn weigh(&self, tenant: &str, weight: u32) {
+        // The engine refuses what is none.
+        if let Some(weight) = Weight::new(weight) {
+            self.sandbox.weigh(tenant, weight);
+        }
     }
 
     fn check(

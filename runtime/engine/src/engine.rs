@@ -252,6 +252,11 @@ impl Engine {
         self.0.node.allowances.raised(tenant)
     }
 
+    /// A tenant's part, in proportion to the others', of what several want at a time.
+    pub fn weight(&self, tenant: &Arc<str>) -> u32 {
+        self.0.node.allowances.weight(tenant)
+    }
+
     /// The rates of tenants whose quotas have none.
     pub fn usual_rates(&self, rates: Rates) {
         self.0.node.allowances.usual_rates(rates);

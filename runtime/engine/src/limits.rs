@@ -41,6 +41,10 @@ pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;
 /// The same beyond AWS's walls.
 pub(crate) const NESTED_SYNC_MAX_RAISED: u64 = 10_000;
 
+/// A tenant's weight at most, and when none is set; ours: a hundred times less and ten times more than usual can be said.
+pub(crate) const WEIGHT_MAX: u32 = 1_000;
+pub(crate) const WEIGHT_USUAL: u32 = 100;
+
 /// Bytes of log in `LogResult`, before base64 (Lambda's `LogType: "Tail"`: the last 4 KB).
 pub(crate) const LOG_RESULT_BYTES_MAX: usize = 4_096;
 

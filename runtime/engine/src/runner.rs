@@ -22,6 +22,10 @@ pub trait TaskRunner: Send + Sync + 'static {
         false
     }
 
+    /// A tenant's part, in proportion to the others', of what its tasks run on, from now on: from 1 to 1,000, and 100 of a
+    /// tenant that nobody gave another one.
+    fn weigh(&self, _tenant: &str, _weight: u32) {}
+
     /// Looks whether a function can be called, and makes it ready; an error says why not and how to mend it.
     fn check(
         &self,

@@ -39,6 +39,7 @@ mod stdio;
 mod tally;
 mod turns;
 mod verdict;
+mod weight;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
 pub use ceiling::{Allowance, Ceilings};
@@ -59,6 +60,7 @@ pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_tar
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
+pub use weight::Weight;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[cfg(feature = "compiler")]

@@ -15,6 +15,7 @@ use crate::outcome::{HostUse, Outcome, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
+use crate::weight::{Weight, Weights};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -93,6 +94,7 @@ struct Inner {
     services: Services,
     ticker: Arc<Ticker>,
     slots: Arc<Slots>,
+    weights: Weights,
     ends: Mutex<Ends>,
     turns: Turns,
     /// For timers, sockets and files. Taken out only when the sandbox goes.
@@ -158,7 +160,9 @@ impl Sandbox {
                 "each takes six memory mappings; run more processes for more",
             ));
         }
+        let weights = Weights::default();
         let settings = Settings {
+            weights: weights.clone(),
             default_tenant: config.default_tenant,
             ceilings: config.ceilings,
             instances: config.instances,
@@ -207,6 +211,7 @@ impl Sandbox {
             services,
             ticker,
             slots,
+            weights,
             ends: Mutex::default(),
             turns,
             handle: io.handle().clone(),
@@ -219,7 +224,9 @@ impl Sandbox {
     pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
-        let pace = Arc::new(Pace::new(call.tenant.as_str().into(), call.deadline));
+        let weight = inner.weights.of(&call.tenant);
+        let pace = Pace::new(call.tenant.as_str().into(), weight, call.deadline);
+        let pace = Arc::new(pace);
         let attempt = {
             let pace = pace.clone();
             Box::pin(async move { inner.call(call, &pace).await })
@@ -228,6 +235,12 @@ impl Sandbox {
             begun: self.0.turns.begin(pace, attempt),
             input_bytes,
         }
+    }
+
+    /// Gives a tenant another part of instances, threads and the compiler where others want them too. It counts for calls that
+    /// come from now on.
+    pub fn weigh(&self, tenant: &str, weight: Weight) {
+        self.0.weights.set(tenant, weight);
     }
 
     /// What a plugin's manifest says of an attempt that a crash interrupted; that it runs again when there is no such
@@ -467,7 +480,10 @@ impl Inner {
 
     /// Waits for an instance.
     async fn slot(&self, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
-        let waiting = match self.slots.take(&pace.tenant, limits::QUEUE_MAX) {
+        let waiting = match self
+            .slots
+            .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
+        {
             Ok(Taken::Now(slot)) => return Ok(slot),
             Ok(Taken::Later(waiting)) => waiting,
             Err(waiting) => {

@@ -3,6 +3,7 @@
 //! engine; this crate only translates.
 
 mod admin;
+mod admission;
 mod api;
 mod attempts;
 mod auth;
@@ -10,6 +11,7 @@ mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod fair;
 mod guard;
 mod in_flight;
 mod lambda;

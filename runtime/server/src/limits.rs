@@ -32,6 +32,34 @@ pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
 /// Bytes of the trace header of a start (API model).
 pub(crate) const TRACE_HEADER_BYTES_MAX: usize = 256;
 
+/// Requests that are handled at a time for each core where several tenants ask; ours (measured: docs/performance.md).
+pub(crate) const REQUESTS_A_CORE: usize = 8;
+
+/// The weight of an address that has not proved a key yet; ours, a tenant's usual one.
+pub(crate) const STRANGERS_WEIGHT: u32 = 100;
+
+/// Requests of one tenant that wait for their turn; ours. Each holds a connection, or a stream of one, anyway.
+pub(crate) const REQUESTS_WAITING_MAX: usize = 8_192;
+
+/// A request that takes longer than this, up to twice as long, waits for something and is no longer counted among those that
+/// are handled; ours, above what a durable start takes.
+pub(crate) const TURN_TICK: Duration = Duration::from_millis(5);
+
+/// How long after a request its tenant counts as one that asks; ours.
+pub(crate) const TENANT_RECENT: Duration = Duration::from_secs(10);
+
+/// How often a tenant past its rate, or an address that proves no key, is told so, over all its connections; how many times at
+/// once after a rest; and the longest pause before it; ours.
+pub(crate) const REFUSAL_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const REFUSALS_AT_ONCE: u32 = 100;
+pub(crate) const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Refusals that wait to be told at a time; ours. Each holds a connection, or a stream of one.
+pub(crate) const REFUSALS_PAUSED_MAX: i64 = 10_000;
+
+/// Those of whose refusals something is remembered; ours.
+pub(crate) const REFUSED_KEPT_MAX: usize = 10_000;
+
 /// Pages of histories that are put together, and forks that are made, at a time; ours. Each may have 33 MB, and as much again while it is written.
 pub(crate) const HISTORY_PAGES_MAX: usize = 8;
 

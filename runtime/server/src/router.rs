@@ -15,7 +15,7 @@ use serde::Serialize;
 use stepwell_engine::Role;
 
 use crate::{
-    api, attempts,
+    admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
     guard, lambda,
@@ -92,16 +92,7 @@ async fn guarded(
     next: Next,
 ) -> Response<Body> {
     if let Some(gate) = &state.gate {
-        if triggers::is_endpoint(request.uri().path()) {
-            // Each trigger has a secret of its own.
-            return next.run(request).await;
-        }
-        let query = aws::query::is_query(request.headers());
-        return match gate.admit(request).await {
-            Ok(request) => next.run(request).await,
-            Err(fault) if query => aws::query::refuse(&fault),
-            Err(fault) => aws::refuse(&fault),
-        };
+        return admission::serve(&state, gate, request, next).await;
     }
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,

@@ -5,6 +5,7 @@ mod disk;
 mod distributed;
 mod executions;
 mod fair;
+mod flood;
 mod http;
 mod languages;
 mod listing;

@@ -65,6 +65,9 @@ impl Paths {
     }
 }
 
+/// Accounts that have those plugins too.
+pub(crate) const TENANTS: [&str; 2] = ["111111111111", "222222222222"];
+
 /// Plugins of one program, `behave`, under different limits.
 const BEHAVING: [(&str, &str); 3] = [
     ("short", ""),
@@ -73,11 +76,14 @@ const BEHAVING: [(&str, &str); 3] = [
 ];
 
 impl Paths {
-    /// A plugin folder with `short`, `endless` and `bounded`, which do what their input says.
+    /// A plugin folder with `short`, `endless` and `bounded`, which do what their input says, for the default account and
+    /// those of [`TENANTS`].
     pub(crate) fn behaving(&self) -> Result<PathBuf> {
         let folder = self.scratch.join("plugins-behaving");
-        for (name, limits) in BEHAVING {
-            let plugin = folder.join(name);
+        let accounts = ["."].into_iter().chain(TENANTS);
+        let plugins = accounts.flat_map(|account| BEHAVING.map(|plugin| (account, plugin)));
+        for (account, (name, limits)) in plugins {
+            let plugin = folder.join(account).join(name);
             std::fs::create_dir_all(&plugin)?;
             std::fs::write(plugin.join("plugin.toml"), limits)?;
             std::fs::copy(self.guests.join("behave.wasm"), plugin.join("behave.wasm"))

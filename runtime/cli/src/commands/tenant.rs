@@ -171,6 +171,9 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
             *quota = most;
         }
     }
+    if let Some(Most(weight)) = changed.weight {
+        quotas.weight = weight.and_then(|weight| u32::try_from(weight).ok());
+    }
     quotas
 }
 
@@ -213,6 +216,11 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
     }
+    let weight = match &quotas["weight"] {
+        Value::Null => "100, the usual one".to_owned(),
+        other => text(other),
+    };
+    table.row(["weight".to_owned(), weight, String::new()]);
     super::print(&table.take(None))
 }
 

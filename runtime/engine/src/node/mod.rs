@@ -41,7 +41,7 @@ use crate::{
     observer::Observer,
     outbox::{Outbox, Outboxes},
     programs::Programs,
-    quotas::Allowances,
+    quotas::{Allowances, Quotas},
     reader,
     recent::Recent,
     runner::TaskRunner,
@@ -260,9 +260,15 @@ impl Node {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
-            self.allowances.set(&tenant, quotas);
+            self.set_quotas(&tenant, quotas);
         }
         Ok(())
+    }
+
+    /// Has a tenant's quotas count from now on, here and where its tasks are run.
+    pub(crate) fn set_quotas(&self, tenant: &Arc<str>, quotas: Quotas) {
+        self.allowances.set(tenant, quotas);
+        self.runner.weigh(tenant, self.allowances.weight(tenant));
     }
 
     /// Ends what a process that died had begun to delete.

@@ -8,6 +8,7 @@ use crate::limits;
 use crate::machine::{EngineKind, Machine, Metering};
 use crate::manifest::Limits;
 use crate::queue::Queue;
+use crate::weight::Weights;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
@@ -32,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) guarded: Guarded,
     /// Whether code of the plugin folder that was compiled ahead of time is run.
     pub(crate) precompiled: bool,
+    pub(crate) weights: Weights,
 }
 
 impl Settings {
@@ -59,13 +61,14 @@ impl Loader {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let seats = cores.saturating_sub(limits::COMPILE_CORES_LEFT).max(1);
+        let queue = Queue::new(seats, settings.weights.clone());
         Self {
             plain: Arc::new(plain),
             others: Mutex::default(),
             cache,
             compiler,
             settings,
-            queue: Queue::new(seats),
+            queue,
             reading: Semaphore::new(limits::LOADS_MAX),
             on_engine,
         }

@@ -29,6 +29,8 @@ pub struct WireQuotas {
     state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activities: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
 }
 
 /// Wire form of rates: `"off"`, `"aws"` or `{"set": {OPERATION: …}}`.
@@ -91,6 +93,7 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
         } = quotas;
         WireQuotas {
             raised_limits,
@@ -100,6 +103,7 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
         }
     }
 }
@@ -114,6 +118,7 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
         } = quotas;
         Quotas {
             raised_limits,
@@ -123,6 +128,7 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
         }
     }
 }
@@ -157,7 +163,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5}"#;
+        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5,"weight":6}"#;
         let quotas: WireQuotas = serde_json::from_str(text).unwrap();
         let quotas = WireQuotas::from(Quotas::from(quotas));
         assert!(quotas.check().is_ok());
@@ -169,6 +175,7 @@ mod tests {
         for text in [
             r#"{"openExecution": 1}"#,
             r#"{"open_executions": 1}"#,
+            r#"{"weight": -1}"#,
             r#"{"rates": "none"}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1}}}}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1, "perSecond": 1, "burst": 2}}}}"#,

@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{Identity, Permit},
-    aws, guard,
+    aws, fair, guard,
     in_flight::{self, Place},
     metrics::Outcome,
     serve::ServerState,
@@ -156,7 +156,12 @@ pub(crate) async fn answer<A: Api>(
             let place = state.told_place(identity, answer.body.len());
             respond(answer, place, &request_id)
         }
-        Err(fault) => respond(fault.into(), Place::nowhere(), &request_id),
+        Err(fault) => {
+            let code = fault.code().to_owned();
+            let mut response = respond(fault.into(), Place::nowhere(), &request_id);
+            fair::mark(&mut response, &code);
+            response
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod machine;
 mod map_runs;
 mod plugin;
 mod plugin_compile;
+mod plugin_gc;
 mod plugin_project;
 mod plugin_registry;
 mod prepare;

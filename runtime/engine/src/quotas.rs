@@ -330,6 +330,13 @@ impl Allowances {
         self.lock().account(tenant).taken.stored_bytes += bytes;
     }
 
+    /// Bytes that were stored are gone, or went before the start.
+    pub(crate) fn freed(&self, tenant: &Arc<str>, bytes: u64) {
+        let mut state = self.lock();
+        let taken = &mut state.account(tenant).taken;
+        taken.stored_bytes = taken.stored_bytes.saturating_sub(bytes);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -447,6 +454,9 @@ mod tests {
         all.load(vec![(tenant.clone(), amounts(Meter::BytesStored, 99))]);
         assert!(all.has_room(&tenant).is_ok());
         all.landed(&tenant, &amounts(Meter::BytesStored, 1), None);
+        all.freed(&tenant, 1);
+        assert!(all.has_room(&tenant).is_ok(), "what is gone makes room");
+        all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
         assert!(matches!(
             error,

@@ -52,6 +52,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
+        FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,
             version,

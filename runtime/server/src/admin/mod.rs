@@ -1,6 +1,7 @@
 //! Calls of our own beside AWS's: tenants, their access keys and quotas, what they used, their audit logs; forks. AWS JSON 1.0 under
 //! the target `Stepwell.`, signed like all others. What it hides: who may make them, and their wire forms.
 
+mod code;
 mod forks;
 mod quotas;
 mod tenants;
@@ -76,6 +77,7 @@ macro_rules! operations {
 operations! {
     AddAccessKey     Operator Operator true  Account   tenants::add_key;
     AddTenant        Operator Operator true  Account   tenants::add;
+    CollectCode      Operator Operator true  Account   code::collect;
     DescribeTenant   Operator Read     false Account   tenants::describe;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;

@@ -81,6 +81,10 @@ const CASES: [Case; 26] = [
         catalog::blobs_of_appends,
     ),
     (
+        "code goes with its records, or not at all",
+        catalog::code_with_records,
+    ),
+    (
         "usage is added by writes that land, and by no others",
         usage::lands_with_its_write,
     ),

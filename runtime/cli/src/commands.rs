@@ -23,6 +23,7 @@ mod test;
 mod trigger;
 mod usage;
 mod validate;
+mod waited;
 
 #[cfg(test)]
 pub(crate) use execution::history_table;

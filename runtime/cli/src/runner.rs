@@ -104,6 +104,10 @@ impl TaskRunner for SandboxRunner {
         })
     }
 
+    fn waits_for(&self, tenant: &str, plugin: &str, function: &FunctionVersion) -> Option<String> {
+        Some(self.sandbox.waits_for(tenant, plugin, &upload(function)))
+    }
+
     fn forget(&self, wasm_sha256: &str) -> Pin<Box<dyn Future<Output = ()> + Send>> {
         let (sandbox, sha256) = (self.sandbox.clone(), wasm_sha256.to_owned());
         Box::pin(async move {

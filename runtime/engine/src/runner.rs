@@ -32,6 +32,16 @@ pub trait TaskRunner: Send + Sync + 'static {
         Box::pin(async { Err("functions are not run here".to_owned()) })
     }
 
+    /// What a function that is looked at waits for, for people.
+    fn waits_for(
+        &self,
+        _tenant: &str,
+        _plugin: &str,
+        _function: &FunctionVersion,
+    ) -> Option<String> {
+        None
+    }
+
     /// Nobody has a function's code any more, by its lower-case hex SHA-256: what was made of it goes as well. What runs
     /// goes on.
     fn forget(&self, _wasm_sha256: &str) -> BoxFuture<'static, ()> {

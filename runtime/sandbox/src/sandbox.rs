@@ -309,6 +309,11 @@ impl Sandbox {
         loaded.map_err(|why| Error::Plugin { name, why })
     }
 
+    /// What a plugin that is looked at by [`Sandbox::check`] waits for, for people.
+    pub fn waits_for(&self, tenant: &str, name: &str, upload: &Upload) -> String {
+        self.0.registry.waits_for(tenant, name, Some(upload))
+    }
+
     /// Nobody will bring along the plugin of that SHA-256 any more: takes it out of memory, as far as nobody runs it, and what
     /// was compiled of it out of the cache. Blocks.
     pub fn forget(&self, wasm_sha256: &str) {

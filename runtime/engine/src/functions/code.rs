@@ -91,8 +91,9 @@ impl Engine {
         name: &str,
         version: FunctionVersion,
     ) -> Result<(), FunctionError> {
-        let runner = &self.node().runner;
-        let checked = runner.check(&caller.tenant, name, Arc::new(version)).await;
+        let (node, version) = (self.node(), Arc::new(version));
+        let _checked = node.checking.begin(&caller.tenant, name, &version);
+        let checked = node.runner.check(&caller.tenant, name, version).await;
         checked.map_err(FunctionError::Invalid)
     }
 

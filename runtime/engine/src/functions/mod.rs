@@ -5,6 +5,7 @@
 //! never changes; its code is kept by its hash.
 
 mod aliases;
+mod checking;
 mod code;
 mod collect;
 mod events;
@@ -31,6 +32,7 @@ use crate::{
 };
 
 pub use aliases::{AliasChange, FunctionAlias};
+pub(crate) use checking::Checking;
 pub use collect::{CodeCollection, CollectedCode, UnusedCode};
 pub(crate) use holds::all_freed;
 pub(crate) use in_use::CodeInUse;

@@ -31,7 +31,7 @@ use crate::{
     error::Error,
     executions,
     feed::Feed,
-    functions::{self, CodeInUse, Functions},
+    functions::{self, Checking, CodeInUse, Functions},
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
@@ -65,6 +65,8 @@ pub(crate) struct Node {
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
     pub(crate) code_in_use: Arc<CodeInUse>,
+    /// Uploads that are looked at.
+    pub(crate) checking: Arc<Checking>,
     /// Limits that tags of state machines set.
     pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
@@ -135,6 +137,7 @@ impl Node {
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
             code_in_use: Arc::default(),
+            checking: Arc::default(),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),

@@ -1,4 +1,5 @@
-//! The collection of code that no function has, over the wire. What it hides: its wire form.
+//! What becomes of uploaded code, over the wire: what an upload waits for, and the collection of code that no function has.
+//! What it hides: the wire forms.
 
 use std::time::Duration;
 
@@ -74,5 +75,29 @@ pub(super) async fn collect(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         code,
         waiting,
         more,
+    })
+}
+
+/// Request: an upload that is under way.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct AskedUpload {
+    function_name: String,
+}
+
+/// Wire form of what it is at.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Upload {
+    /// For people; absent when there is none under way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<String>,
+}
+
+pub(super) async fn upload(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    let AskedUpload { function_name } = call.read()?;
+    let engine = &call.state.engine;
+    json(&Upload {
+        waits_for: engine.upload_waits_for(&call.caller, &function_name),
     })
 }

@@ -46,6 +46,8 @@ enum Member {
     Account,
     /// `executionArn`.
     Execution,
+    /// None: it is about the caller's own account.
+    Own,
 }
 
 type Handler = for<'a> fn(Call<'a>) -> Reply<'a>;
@@ -79,6 +81,7 @@ operations! {
     AddTenant        Operator Operator true  Account   tenants::add;
     CollectCode      Operator Operator true  Account   code::collect;
     DescribeTenant   Operator Read     false Account   tenants::describe;
+    DescribeUpload   Operator Read     false Own       code::upload;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
     ForkExecution    Operator Run      true  Execution forks::fork;
@@ -161,6 +164,9 @@ impl Call<'_> {
             access_key_id,
             execution_arn,
         } = self.read()?;
+        if by == Member::Own {
+            return Ok((Some(self.caller.tenant.to_string()), String::new()));
+        }
         if by == Member::Execution {
             let arn = execution_arn.unwrap_or_default();
             // What is no ARN is of no other account, and refused as what it is.

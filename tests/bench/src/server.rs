@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) traced: bool,
     /// With the plugins of [`Paths::behaving`] instead of `noop`.
     pub(crate) behaving: bool,
+    /// With the plugins of [`Paths::many`] instead.
+    pub(crate) many: bool,
 }
 
 /// See the module. Dropping it kills the process.
@@ -61,6 +63,15 @@ impl Paths {
             std::fs::copy(self.guests.join("noop.wasm"), &to)
                 .context("the guests are built by `cargo xtask guests`")?;
         }
+        Ok(folder)
+    }
+}
+
+impl Paths {
+    /// A plugin folder that a row fills itself.
+    pub(crate) fn many(&self) -> Result<PathBuf> {
+        let folder = self.scratch.join("plugins-many");
+        std::fs::create_dir_all(&folder)?;
         Ok(folder)
     }
 }
@@ -106,10 +117,10 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--plugins")
-            .arg(if setup.behaving {
-                paths.behaving()?
-            } else {
-                paths.plugins()?
+            .arg(match (setup.many, setup.behaving) {
+                (true, _) => paths.many()?,
+                (false, true) => paths.behaving()?,
+                (false, false) => paths.plugins()?,
             })
             .args(["--limits", if setup.raised { "raised" } else { "strict" }])
             .stdin(Stdio::null())

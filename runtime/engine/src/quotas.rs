@@ -361,7 +361,7 @@ impl Account {
             return Ok(());
         }
         let text = format!(
-            "the tenant's executions have stored {} bytes, and its quota is {most}; what is stored stays, so have the quota raised",
+            "the tenant has stored {} bytes, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays",
             self.taken.stored_bytes
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))

@@ -217,7 +217,9 @@ impl Client {
         let body = match transfer {
             Some(transfer) => {
                 // A body that is counted does not say how long it is.
-                parts.headers.insert(header::CONTENT_LENGTH, body.len().into());
+                parts
+                    .headers
+                    .insert(header::CONTENT_LENGTH, body.len().into());
                 transfer.body(body)
             }
             None => Body::from(body),

@@ -56,7 +56,9 @@ struct Identity {
 impl Cache {
     /// Without a folder everything is compiled in each process.
     pub(crate) fn new(folder: Option<&Path>, bytes_max: u64) -> Result<Self, Error> {
-        let folder = folder.map(|path| Folder::open(path, bytes_max)).transpose()?;
+        let folder = folder
+            .map(|path| Folder::open(path, bytes_max))
+            .transpose()?;
         Ok(Self {
             folder,
             hits: AtomicU64::new(0),

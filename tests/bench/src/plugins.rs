@@ -154,10 +154,7 @@ async fn loaded(sandbox: &Sandbox, name: &str) -> Result<f64> {
 /// What an instance that runs holds.
 fn running(bench: &mut Bench) -> Result<()> {
     let plugins = bench.paths.fresh("plugins-running")?;
-    std::fs::write(
-        plugins.join("behave.wasm"),
-        guest(&bench.paths, "behave")?,
-    )?;
+    std::fs::write(plugins.join("behave.wasm"), guest(&bench.paths, "behave")?)?;
     let sandbox = sandbox(&plugins, &bench.paths.fresh("cache-running")?)?;
     let pid = std::process::id();
     let held = runtime()?.block_on(async {
@@ -182,7 +179,9 @@ fn running(bench: &mut Bench) -> Result<()> {
         "memory, per running instance",
         (held / 1e3 / RUNNING as f64, "kB"),
         Target::None,
-        vec![format!("{RUNNING} components that sleep, each in memory of its own")],
+        vec![format!(
+            "{RUNNING} components that sleep, each in memory of its own"
+        )],
     );
     Ok(())
 }

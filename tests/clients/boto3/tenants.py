@@ -611,8 +611,12 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         ("DescribeTenant", {"account": b}),
         ("ListAccessKeys", {"account": b}),
         ("GetAuditLog", {"account": b}),
+        ("CollectCode", {}),
+        ("CollectCode", {"dryRun": True}),
     ]:
         same(w.own("a-admin", operation, **body), denied, operation)
+    true("code" in w.own("b-operator", "CollectCode", dryRun=True))
+    same(w.own("a-read", "DescribeUpload", functionName="none"), {}, "nobody uploads it")
     for operation in ("GetUsage", "ListAccessKeys", "GetAuditLog"):
         same(w.own("a-run", operation, account=a), denied, f"{operation} of the own account")
         true(isinstance(w.own("a-admin", operation, account=a), dict), f"{operation} of the own account")

@@ -107,7 +107,11 @@ pub(crate) fn wasm(data: &[u8]) {
                 "{:?}",
                 end.outcome
             );
-            assert!(end.usage.memory_bytes_max <= MEMORY_BYTES, "{:?}", end.usage);
+            assert!(
+                end.usage.memory_bytes_max <= MEMORY_BYTES,
+                "{:?}",
+                end.usage
+            );
         }
     }
 }
@@ -211,7 +215,10 @@ mod tests {
     #[test]
     fn some_seeds_are_good() {
         let taken = |seed: &Vec<u8>| stepwell_server::fuzzing::wasm_of_package(seed).is_some();
-        assert_eq!(seeds("package").iter().filter(|seed| taken(seed)).count(), 4);
+        assert_eq!(
+            seeds("package").iter().filter(|seed| taken(seed)).count(),
+            4
+        );
         let whole = String::from_utf8(seeds("manifest").remove(0)).unwrap();
         Manifest::parse(&whole).unwrap();
         let whole = String::from_utf8(seeds("ceilings").remove(0)).unwrap();

@@ -121,7 +121,11 @@ fn go_back_while_a_task_runs() -> Result<()> {
     ensure!(now(&client)? == one, "the first version again");
     // The newest code goes back as well, by the same upload.
     push(folder, &client, "behave", &[])?;
-    told(folder, &client, &["plugin", "alias", "pay", "live", "$LATEST"])?;
+    told(
+        folder,
+        &client,
+        &["plugin", "alias", "pay", "live", "$LATEST"],
+    )?;
     ensure!(now(&client)? == one, "the first code again");
     let ended = client.ended(&running, PATIENCE)?;
     ensure!(
@@ -148,10 +152,16 @@ fn are_collected() -> Result<()> {
     };
     // On a server there is a minute of grace, whatever is asked for.
     let found = gc(&["--dry-run"])?;
-    ensure!(found["code"] == json!([]) && found["waiting"] == 1, "{found}");
+    ensure!(
+        found["code"] == json!([]) && found["waiting"] == 1,
+        "{found}"
+    );
     told(folder, &client, &["plugin", "remove", "pay"])?;
     let found = gc(&[])?;
-    ensure!(found["code"] == json!([]) && found["waiting"] == 2, "{found}");
+    ensure!(
+        found["code"] == json!([]) && found["waiting"] == 2,
+        "{found}"
+    );
     let compiled = || -> Result<usize> { Ok(std::fs::read_dir(data.join("cache"))?.count()) };
     ensure!(compiled()? == 4, "{} files of compiled code", compiled()?);
     server.stop()?;

@@ -62,7 +62,9 @@ enum There {
     /// What came from the same repository.
     Older,
     /// What came from another one.
-    Foreign { origin: String },
+    Foreign {
+        origin: String,
+    },
     /// What nobody pulled: a folder, or a file beside.
     Own(PathBuf),
 }
@@ -418,7 +420,10 @@ mod tests {
         assert_eq!(there(), There::Older);
         assert_eq!(refused(&there(), false), "");
         for (text, word) in [
-            ("# oci: reg.io/other/resize@sha256:1\n", "from reg.io/other/resize@sha256:1"),
+            (
+                "# oci: reg.io/other/resize@sha256:1\n",
+                "from reg.io/other/resize@sha256:1",
+            ),
             ("[limits]\nmemory = \"32MiB\"\n", "that nobody pulled"),
         ] {
             says(text);

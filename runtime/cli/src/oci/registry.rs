@@ -292,9 +292,7 @@ impl Registry {
         }
         // A body that is counted does not say how long it is.
         let request = request.header(header::CONTENT_LENGTH, call.body.len());
-        request
-            .body(self.transfer.body(call.body.to_vec()))
-            .usage()
+        request.body(self.transfer.body(call.body.to_vec())).usage()
     }
 
     /// The answer to a request with a body of so many bytes, or why there is none.

@@ -65,9 +65,7 @@ impl Engine {
             }
         };
         let (node, tenant) = (self.node(), &caller.tenant);
-        let is_new = node
-            .hold_code(tenant, hash, &package.wasm, charges)
-            .await?;
+        let is_new = node.hold_code(tenant, hash, &package.wasm, charges).await?;
         if is_new && !paid {
             node.allowances.stored(tenant, bytes);
         }

@@ -288,7 +288,8 @@ mod tests {
     use super::*;
     use crate::{
         Caller, Change, FunctionSettings, FunctionVersion, NewFunction, Options, Package,
-        PluginCall, PluginEnd, PublishFunction, Store, TaskRunner, journal::Write, programs::sha256,
+        PluginCall, PluginEnd, PublishFunction, Store, TaskRunner, journal::Write,
+        programs::sha256,
     };
 
     const ALL: Bounds = Bounds {
@@ -374,20 +375,22 @@ mod tests {
                 tags: Vec::new(),
                 publish: false,
             };
-            let created = self.engine.create_function(&caller(tenant), new);
+            let caller = caller(tenant);
+            let created = self.engine.create_function(&caller, new);
             self.runtime.block_on(created).unwrap();
         }
 
         fn update(&self, name: &str, code: &[u8]) {
-            let wanted = Change::default();
-            let updated =
-                self.engine
-                    .update_function_code(&caller("1"), name, package(code), wanted);
+            let (caller, wanted) = (caller("1"), Change::default());
+            let updated = self
+                .engine
+                .update_function_code(&caller, name, package(code), wanted);
             self.runtime.block_on(updated).unwrap();
         }
 
         fn delete(&self, tenant: &str, name: &str, version: Option<&str>) {
-            let deleted = self.engine.delete_function(&caller(tenant), name, version);
+            let caller = caller(tenant);
+            let deleted = self.engine.delete_function(&caller, name, version);
             self.runtime.block_on(deleted).unwrap();
         }
 
@@ -397,8 +400,8 @@ mod tests {
                 grace: GRACE,
                 dry_run,
             };
-            let node = self.engine.node();
-            let pass = node.collect_code(how, Timestamp(at_ms), ALL, &mut None);
+            let (node, mut cursor) = (self.engine.node(), None);
+            let pass = node.collect_code(how, Timestamp(at_ms), ALL, &mut cursor);
             self.runtime.block_on(pass).unwrap()
         }
 
@@ -441,8 +444,8 @@ mod tests {
     fn code_goes_when_nothing_has_it_for_the_grace_time() {
         let rig = Rig::new(Store::Memory);
         rig.create("1", "pay", b"one");
-        let publish = PublishFunction::default();
-        let published = rig.engine.publish_function(&caller("1"), "pay", publish);
+        let (caller, publish) = (caller("1"), PublishFunction::default());
+        let published = rig.engine.publish_function(&caller, "pay", publish);
         rig.runtime.block_on(published).unwrap();
         rig.update("pay", b"second");
         rig.update("pay", b"third");

@@ -12,7 +12,9 @@ use crate::{
     dispatch::hex,
     error::Error,
     executions::refusal,
-    journal::{CatalogKey, CatalogRecord, CatalogWrite, Charges, CodeWrite, Journal, Refused, Write},
+    journal::{
+        CatalogKey, CatalogRecord, CatalogWrite, Charges, CodeWrite, Journal, Refused, Write,
+    },
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX},
     node::{Node, now},
     programs::from_hex,
@@ -235,7 +237,9 @@ impl Node {
             .as_ref()
             .map(|found| stored::decode::<CodeRecord>(&found.bytes))
             .transpose()?;
-        let holders = now.map_or(0, |now| now.holders).saturating_add_signed(change);
+        let holders = now
+            .map_or(0, |now| now.holders)
+            .saturating_add_signed(change);
         let record = (holders > 0).then_some(CodeRecord { holders });
         let revision = found.map_or(0, |found| found.revision);
         Ok(write(key, revision, record.as_ref()))
@@ -279,7 +283,9 @@ impl Hold {
 pub(crate) async fn all_freed(journal: &dyn Journal) -> Result<Vec<(Arc<str>, u64)>, Error> {
     let (mut all, mut after) = (Vec::new(), None::<Arc<str>>);
     loop {
-        let page = journal.scan("", FREED, "", after.as_deref(), ROWS_MAX).await;
+        let page = journal
+            .scan("", FREED, "", after.as_deref(), ROWS_MAX)
+            .await;
         let page = page.map_err(reader::broken)?;
         for found in &page {
             let record: FreedRecord = stored::decode(&found.bytes)?;

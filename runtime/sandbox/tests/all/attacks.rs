@@ -23,14 +23,7 @@ fn section(id: u8, body: &[u8]) -> Vec<u8> {
 fn command(code: &[u8], note: &str) -> Vec<u8> {
     let (host, clock) = (b"wasi_snapshot_preview1", b"clock_time_get");
     let import = [&[1, 22], &host[..], &[14], &clock[..], &[0, 1]].concat();
-    let exports = [
-        &[2, 6][..],
-        b"_start",
-        &[0, 1, 6],
-        b"memory",
-        &[2, 0],
-    ]
-    .concat();
+    let exports = [&[2, 6][..], b"_start", &[0, 1, 6], b"memory", &[2, 0]].concat();
     let length = u8::try_from(code.len() + 2).unwrap();
     let body = [&[1, length, 0], code, &[0x0b]].concat();
     let own = [&[u8::try_from(note.len()).unwrap()], note.as_bytes()].concat();
@@ -135,7 +128,13 @@ async fn a_name_that_leads_home_is_no_way_in() {
     let rig = Rig::new();
     // The rule allows every name; what the name stands for is looked at when the request leaves.
     rig.put_with("task", "behave", "[grants]\nhttp = [\"http://*:*\"]");
-    for host in ["localhost", "127.0.0.1", "[::1]", "0.0.0.0", "[::ffff:127.0.0.1]"] {
+    for host in [
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "0.0.0.0",
+        "[::ffff:127.0.0.1]",
+    ] {
         let url = format!("http://{host}:{port}/");
         let end = rig.call("task", json!({"do": "http", "url": url})).await;
         let refused = matches!(end.outcome, Outcome::Failed { .. });

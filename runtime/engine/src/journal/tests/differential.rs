@@ -14,8 +14,8 @@ use super::{
     },
 };
 use crate::journal::{
-    Append, CodeWrite, Epoch, ExecutionId, Journal, Landed, List, ListQuery, MessageId, NewExecution,
-    Partition, Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
+    Append, CodeWrite, Epoch, ExecutionId, Journal, Landed, List, ListQuery, MessageId,
+    NewExecution, Partition, Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
 };
 
 /// Executions, names, tokens and records that the sequences choose from: few, so that they meet.

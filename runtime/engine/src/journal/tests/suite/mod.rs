@@ -19,7 +19,7 @@ use crate::journal::Journal;
 
 type Case = (&'static str, fn(&dyn Journal));
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     ("an execution's row is what its appends say", appends::row),
     (
         "the log refuses gaps, overlaps and doubles",

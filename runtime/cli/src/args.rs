@@ -20,7 +20,7 @@ pub(crate) use definition::{
 pub(crate) use execution::{
     ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
 };
-pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use function::{FunctionCommand, GcArgs, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PolicyArgs, PrecompiledArg};

@@ -23,6 +23,7 @@ use crate::host::{self, Host, Opening, USUAL_DATA};
 use crate::telemetry::Listeners;
 use crate::timeline::{HistoryEvent, Note};
 use crate::tls;
+use crate::transfer::Transfer;
 
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
@@ -186,6 +187,16 @@ impl Client {
     }
 
     async fn send_to(&self, service: &str, request: Request<Vec<u8>>) -> Outcome<Response<Body>> {
+        self.send_counted(service, request, None).await
+    }
+
+    /// The same, and counts how much of the body has gone.
+    async fn send_counted(
+        &self,
+        service: &str,
+        request: Request<Vec<u8>>,
+        transfer: Option<&Transfer>,
+    ) -> Outcome<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         match self {
             Client::Server { key: Some(key), .. } => {
@@ -203,7 +214,17 @@ impl Client {
                 parts.headers.insert(header::AUTHORIZATION, region);
             }
         }
-        let request = Request::from_parts(parts, Body::from(body));
+        let body = match transfer {
+            Some(transfer) => {
+                // A body that is counted does not say how long it is.
+                parts
+                    .headers
+                    .insert(header::CONTENT_LENGTH, body.len().into());
+                transfer.body(body)
+            }
+            None => Body::from(body),
+        };
+        let request = Request::from_parts(parts, body);
         match self {
             Client::Server { http, endpoint, .. } => {
                 let answer = http.request(request).await;

@@ -67,6 +67,8 @@ pub(crate) struct CodeFrom {
     pub(crate) compiler: Compiler,
     /// Whether code of the plugin directory is run as well that was compiled ahead of time.
     precompiled: bool,
+    /// Bytes that compiled plugins may have on disk.
+    cache_bytes: u64,
 }
 
 /// See the module.
@@ -341,6 +343,7 @@ pub(crate) fn sandbox(
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
+        cache_bytes: code.cache_bytes,
         compiler: code.compiler,
         precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
@@ -370,6 +373,7 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Outcome<CodeFrom> {
             false => own_compiler(args, serves),
         },
         precompiled: args.precompiled != PrecompiledArg::No,
+        cache_bytes: args.cache_bytes,
     })
 }
 
@@ -546,8 +550,13 @@ fn host_use(metrics: &Metrics) -> impl Iterator<Item = Sample> + use<> {
 }
 
 /// What there is now: name, meaning, number.
-fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 7] {
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 8] {
     [
+        (
+            "sandbox_loaded",
+            "Plugins in memory now",
+            metrics.loaded as f64,
+        ),
         (
             "sandbox_running",
             "Guests running now",

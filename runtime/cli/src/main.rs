@@ -36,6 +36,7 @@ mod terminal;
 mod testing;
 mod timeline;
 mod tls;
+mod transfer;
 mod waterfall;
 
 use std::panic::catch_unwind;

@@ -108,6 +108,18 @@ impl TaskRunner for SandboxRunner {
         })
     }
 
+    fn waits_for(&self, tenant: &str, plugin: &str, function: &FunctionVersion) -> Option<String> {
+        Some(self.sandbox.waits_for(tenant, plugin, &upload(function)))
+    }
+
+    fn forget(&self, wasm_sha256: &str) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (sandbox, sha256) = (self.sandbox.clone(), wasm_sha256.to_owned());
+        Box::pin(async move {
+            // A failure has been logged by then.
+            let _ = tokio::task::spawn_blocking(move || sandbox.forget(&sha256)).await;
+        })
+    }
+
     fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
         match self.sandbox.on_crash(tenant, plugin) {
             stepwell_sandbox::OnCrash::Fail => OnCrash::Fail,
@@ -168,6 +180,10 @@ struct Code(Arc<dyn FunctionCode>);
 impl UploadCode for Code {
     fn wasm(&self) -> Pin<Box<dyn Future<Output = Result<Arc<[u8]>, String>> + Send>> {
         self.0.wasm()
+    }
+
+    fn sha256(&self) -> Option<String> {
+        self.0.sha256()
     }
 }
 

@@ -87,8 +87,9 @@ pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
-    AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
-    Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
+    AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
+    FunctionFault, FunctionSettings, Invocation, Invoked, NewFunction, Package, PublishFunction,
+    SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};

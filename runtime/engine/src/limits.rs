@@ -84,6 +84,26 @@ pub(crate) const CODE_BYTES_MAX_RAISED: u64 = 10 * CODE_BYTES_MAX;
 /// Records of functions that are read at a time; one with all its versions has half a megabyte.
 pub(crate) const FUNCTION_RECORDS_READ_MAX: u32 = 32;
 
+/// How long no function must have had code before it is removed: longer than a task of another node may wait for its
+/// place at the compiler, and than an upload that was meant to go back takes.
+pub(crate) const CODE_GRACE: Duration = Duration::from_secs(3_600);
+
+/// The shortest such time where executions run: an upload keeps its code a moment before its function has it.
+pub(crate) const CODE_GRACE_MIN: Duration = Duration::from_secs(60);
+
+/// After the start, and then so often, unused code is looked for.
+pub(crate) const CODE_COLLECT_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const CODE_COLLECT_EVERY: Duration = Duration::from_secs(600);
+
+/// The pause between two steps of it, the codes that one removes and the accounts that one looks at: 50 MB is the largest
+/// upload, and the store's only writer removes it.
+pub(crate) const CODE_COLLECT_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const CODE_STEP_MAX: usize = 4;
+pub(crate) const CODE_STEP_TENANTS_MAX: usize = 100;
+
+/// Codes that one call removes.
+pub(crate) const CODE_COLLECTED_MAX: usize = 1_000;
+
 /// Functions and names that are none, in memory.
 pub(crate) const FUNCTIONS_KNOWN_MAX: usize = 10_000;
 

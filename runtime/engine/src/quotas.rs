@@ -355,6 +355,13 @@ impl Allowances {
         self.lock().account(tenant).taken.stored_bytes += bytes;
     }
 
+    /// Bytes that were stored are gone, or went before the start.
+    pub(crate) fn freed(&self, tenant: &Arc<str>, bytes: u64) {
+        let mut state = self.lock();
+        let taken = &mut state.account(tenant).taken;
+        taken.stored_bytes = taken.stored_bytes.saturating_sub(bytes);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -379,7 +386,7 @@ impl Account {
             return Ok(());
         }
         let text = format!(
-            "the tenant's executions have stored {} bytes, and its quota is {most}; what is stored stays, so have the quota raised",
+            "the tenant has stored {} bytes, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays",
             self.taken.stored_bytes
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))
@@ -472,6 +479,9 @@ mod tests {
         all.load(vec![(tenant.clone(), amounts(Meter::BytesStored, 99))]);
         assert!(all.has_room(&tenant).is_ok());
         all.landed(&tenant, &amounts(Meter::BytesStored, 1), None);
+        all.freed(&tenant, 1);
+        assert!(all.has_room(&tenant).is_ok(), "what is gone makes room");
+        all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
         assert!(matches!(
             error,

@@ -35,6 +35,22 @@ pub trait TaskRunner: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         Box::pin(async { Err("functions are not run here".to_owned()) })
     }
+
+    /// What a function that is looked at waits for, for people.
+    fn waits_for(
+        &self,
+        _tenant: &str,
+        _plugin: &str,
+        _function: &FunctionVersion,
+    ) -> Option<String> {
+        None
+    }
+
+    /// Nobody has a function's code any more, by its lower-case hex SHA-256: what was made of it goes as well. What runs
+    /// goes on.
+    fn forget(&self, _wasm_sha256: &str) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// A function as it was uploaded, with what it is called with.
@@ -54,6 +70,11 @@ pub struct FunctionVersion {
 pub trait FunctionCode: Send + Sync {
     /// The `.wasm`; an error says why it cannot be had.
     fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>>;
+
+    /// Its SHA-256 in lower-case hex, where that is certain: what was made of it before is found by that.
+    fn sha256(&self) -> Option<String> {
+        None
+    }
 }
 
 /// One attempt, as the plugin sees it.

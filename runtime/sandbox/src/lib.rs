@@ -22,6 +22,7 @@ mod limits;
 mod machine;
 mod manifest;
 mod manifest_text;
+mod mapped;
 mod metered;
 mod outcome;
 #[cfg(feature = "compiler")]

@@ -33,6 +33,8 @@ pub struct SandboxConfig {
     pub plugins: Option<PathBuf>,
     /// The folder for compiled plugins; none compiles in each process. Tenants must not be able to write to it.
     pub cache: Option<PathBuf>,
+    /// Bytes that it may have; past it what was not of use for longest goes.
+    pub cache_bytes: u64,
     /// Where plugins are compiled.
     pub compiler: Compiler,
     /// Whether code of the plugin folder that was compiled ahead of time (`NAME.cwasm`) is run. It is run unchecked: whoever
@@ -59,6 +61,7 @@ impl Default for SandboxConfig {
         Self {
             plugins: None,
             cache: None,
+            cache_bytes: limits::CACHE_BYTES_DEFAULT,
             compiler: Compiler::default(),
             precompiled: false,
             guarded: Vec::new(),
@@ -139,6 +142,8 @@ pub struct Metrics {
     pub kept: usize,
     /// Memory that they hold, in bytes.
     pub kept_bytes: u64,
+    /// Plugins in memory now.
+    pub loaded: usize,
 }
 
 impl Sandbox {
@@ -200,7 +205,7 @@ impl Sandbox {
         let on_engine = Box::new(move |engine| clock.add(engine));
         let loader = Loader::new(
             plain,
-            Cache::new(config.cache.as_deref())?,
+            Cache::new(config.cache.as_deref(), config.cache_bytes)?,
             config.compiler,
             settings,
             on_engine,
@@ -323,6 +328,17 @@ impl Sandbox {
         loaded.map_err(|why| Error::Plugin { name, why })
     }
 
+    /// What a plugin that is looked at by [`Sandbox::check`] waits for, for people.
+    pub fn waits_for(&self, tenant: &str, name: &str, upload: &Upload) -> String {
+        self.0.registry.waits_for(tenant, name, Some(upload))
+    }
+
+    /// Nobody will bring along the plugin of that SHA-256 any more: takes it out of memory, as far as nobody runs it, and what
+    /// was compiled of it out of the cache. Blocks.
+    pub fn forget(&self, wasm_sha256: &str) {
+        self.0.registry.forget_code(wasm_sha256);
+    }
+
     /// Examines a `.wasm` file, or a folder with `plugin.toml`, as one of an account. Compiles it: call it where blocking is
     /// fine.
     ///
@@ -352,6 +368,7 @@ impl Sandbox {
             uncompiled,
             kept,
             kept_bytes,
+            loaded: loader.resident.count(),
         }
     }
 }

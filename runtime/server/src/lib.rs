@@ -39,3 +39,9 @@ pub use observe::{
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
+
+/// For the fuzzer alone: readers of bytes that come over the wire.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::lambda::wasm_of_package;
+}

@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) traced: bool,
     /// With the plugins of [`Paths::behaving`] instead of `noop`.
     pub(crate) behaving: bool,
+    /// With the plugins of [`Paths::many`] instead.
+    pub(crate) many: bool,
 }
 
 /// See the module. Dropping it kills the process.
@@ -67,6 +69,14 @@ impl Paths {
 
 /// Accounts that have those plugins too.
 pub(crate) const TENANTS: [&str; 2] = ["111111111111", "222222222222"];
+impl Paths {
+    /// A plugin folder that a row fills itself.
+    pub(crate) fn many(&self) -> Result<PathBuf> {
+        let folder = self.scratch.join("plugins-many");
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
 
 /// Plugins of one program, `behave`, under different limits.
 const BEHAVING: [(&str, &str); 3] = [
@@ -112,10 +122,10 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--plugins")
-            .arg(if setup.behaving {
-                paths.behaving()?
-            } else {
-                paths.plugins()?
+            .arg(match (setup.many, setup.behaving) {
+                (true, _) => paths.many()?,
+                (false, true) => paths.behaving()?,
+                (false, false) => paths.plugins()?,
             })
             .args(["--limits", if setup.raised { "raised" } else { "strict" }])
             .stdin(Stdio::null())

@@ -3,9 +3,11 @@
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use stepwell_engine::{Quotas, Rates};
+use stepwell_sandbox::Sandbox;
 use stepwell_server::{Authentication, Prices};
 use tokio::net::TcpListener;
 
@@ -18,6 +20,9 @@ use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
+
+/// How often it is told how far the compiling of the folder's plugins is.
+const WARM_TOLD_EVERY: Duration = Duration::from_secs(2);
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
@@ -48,9 +53,8 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     // Whoever is told that it serves may stop it.
     let (mut stop, mut stop_again) = (Stopping::listen(), Stopping::listen());
     announce(&host, &args, &announced)?;
-    let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
-    tokio::spawn(async move { sandbox.warm().await });
+    tokio::spawn(warm(host.sandbox.clone()));
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
     config.prices = prices;
@@ -78,6 +82,38 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
             say!("left at once: the next start takes up what ran, as after a crash");
             Ok(())
         }
+    }
+}
+
+/// Compiles the plugins of the folder, and tells how far that is where it takes a while.
+async fn warm(sandbox: Sandbox) {
+    let began = Instant::now();
+    let before = sandbox.metrics().compiled;
+    let mut warmed = std::pin::pin!(sandbox.warm());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut warmed => break,
+            () = tokio::time::sleep(WARM_TOLD_EVERY) => {}
+        }
+        let metrics = sandbox.metrics();
+        let (compiling, waiting) = (metrics.compiling, metrics.uncompiled);
+        let compiled = metrics.compiled.saturating_sub(before);
+        if compiling + waiting > 0 {
+            tracing::info!(
+                compiled,
+                compiling,
+                waiting,
+                "plugins are compiled; the first tasks of those that wait take longer"
+            );
+            told = true;
+        }
+    }
+    if told {
+        let compiled = sandbox.metrics().compiled.saturating_sub(before);
+        let seconds = began.elapsed().as_secs();
+        tracing::info!(compiled, seconds, "all plugins are compiled");
     }
 }
 

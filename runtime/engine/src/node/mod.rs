@@ -32,7 +32,7 @@ use crate::{
     error::Error,
     executions,
     feed::Feed,
-    functions::Functions,
+    functions::{self, Checking, CodeInUse, Functions},
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
@@ -67,6 +67,9 @@ pub(crate) struct Node {
     pub(crate) programs: Programs,
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
+    pub(crate) code_in_use: Arc<CodeInUse>,
+    /// Uploads that are looked at.
+    pub(crate) checking: Arc<Checking>,
     /// Limits that tags of state machines set.
     pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
@@ -140,6 +143,8 @@ impl Node {
             activities: Activities::default(),
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
+            code_in_use: Arc::default(),
+            checking: Arc::default(),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
@@ -242,12 +247,13 @@ impl Node {
             self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
-                ((), (), (), ()) = async {
+                ((), (), (), (), ()) = async {
                     tokio::join!(
                         self.keep_leases(),
                         self.keep_waking(),
                         self.keep_outbox(),
-                        self.finish_deletions()
+                        self.finish_deletions(),
+                        self.keep_collecting_code()
                     )
                 } => {}
                 () = ended(&mut closed) => {}
@@ -259,6 +265,9 @@ impl Node {
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
+        for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
+            self.allowances.freed(&tenant, bytes);
+        }
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
             self.set_quotas(&tenant, quotas);
         }
@@ -360,6 +369,11 @@ impl Node {
         let why =
             "what is stored of the execution is damaged; an earlier line of this log says where";
         Error::Damaged(why.to_owned())
+    }
+
+    /// Whether executions run here.
+    pub(crate) fn takes_up(&self) -> bool {
+        self.take_up
     }
 
     /// Names the engine whose API this node's tasks call.

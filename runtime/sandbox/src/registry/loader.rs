@@ -1,5 +1,6 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
+use super::resident::Resident;
 use crate::cache::Cache;
 use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
@@ -22,6 +23,7 @@ pub(crate) struct Loader {
     pub(crate) settings: Settings,
     pub(super) queue: Arc<Queue>,
     pub(super) reading: Semaphore,
+    pub(crate) resident: Resident,
     on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
 }
 
@@ -70,6 +72,7 @@ impl Loader {
             settings,
             queue,
             reading: Semaphore::new(limits::LOADS_MAX),
+            resident: Resident::default(),
             on_engine,
         }
     }

@@ -6,6 +6,7 @@
     reason = "helpers of tests are tests too, and the cost of a call is printed"
 )]
 
+mod attacks;
 mod bounds;
 mod folder;
 mod grants;

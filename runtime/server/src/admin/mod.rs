@@ -1,6 +1,7 @@
 //! Calls of our own beside AWS's: tenants, their access keys and quotas, what they used, their audit logs; forks. AWS JSON 1.0 under
 //! the target `Stepwell.`, signed like all others. What it hides: who may make them, and their wire forms.
 
+mod code;
 mod forks;
 mod quotas;
 mod tenants;
@@ -47,6 +48,8 @@ enum Member {
     Account,
     /// `executionArn`.
     Execution,
+    /// None: it is about the caller's own account.
+    Own,
 }
 
 type Handler = for<'a> fn(Call<'a>) -> Reply<'a>;
@@ -82,7 +85,9 @@ macro_rules! operations {
 operations! {
     AddAccessKey     Operator Operator true  Account   tenants::add_key;
     AddTenant        Operator Operator true  Account   tenants::add;
+    CollectCode      Operator Operator true  Account   code::collect;
     DescribeTenant   Operator Read     false Account   tenants::describe;
+    DescribeUpload   Operator Read     false Own       code::upload;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
     ForkExecution    Operator Run      true  Execution forks::fork;
@@ -179,6 +184,9 @@ impl Call<'_> {
             access_key_id,
             execution_arn,
         } = self.read()?;
+        if by == Member::Own {
+            return Ok((Some(self.caller.tenant.to_string()), String::new()));
+        }
         if by == Member::Execution {
             let arn = execution_arn.unwrap_or_default();
             // What is no ARN is of no other account, and refused as what it is.

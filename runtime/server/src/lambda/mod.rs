@@ -21,6 +21,7 @@ use crate::{
     serve::ServerState,
 };
 use fault::Fault;
+pub use package::wasm_of_package;
 use route::{Operation, Route};
 
 pub(crate) use route::{RATED, is_own_path, names as operation_names};

@@ -33,6 +33,8 @@ pub(super) struct Delta {
     /// Records that were there, and are locked.
     known: BTreeSet<CatalogKey>,
     blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
+    /// Blobs that go; what a later write of the group keeps is in `blobs` as well.
+    removed_blobs: BTreeSet<[u8; 32]>,
     usage: BTreeMap<UsageKey, Amounts>,
 }
 
@@ -78,6 +80,11 @@ impl Changes for Delta {
         self.blobs.insert(hash, bytes.clone());
     }
 
+    fn blob_removed(&mut self, hash: [u8; 32]) {
+        self.blobs.remove(&hash);
+        self.removed_blobs.insert(hash);
+    }
+
     fn charged(&mut self, charges: &Charges) {
         usage::add(&mut self.usage, charges);
     }
@@ -100,6 +107,15 @@ impl Delta {
         self.write_messages(session, facts).await?;
         self.write_records(session, facts).await?;
         self.write_usage(session).await?;
+        self.write_blobs(session).await
+    }
+
+    async fn write_blobs(&self, session: &Session) -> Result<(), Error> {
+        if !self.removed_blobs.is_empty() {
+            let hashes: Vec<&[u8]> = self.removed_blobs.iter().map(|hash| &hash[..]).collect();
+            let sql = "DELETE FROM blobs WHERE hash = ANY($1)";
+            session.run(sql, &[&hashes]).await?;
+        }
         if self.blobs.is_empty() {
             return Ok(());
         }

@@ -105,6 +105,17 @@ impl Session<'_> {
                 usage::add(&mut self.usage, charges);
                 Ok(Landed::default())
             }
+            Write::Code(code) => {
+                let landed = self.records(&code.records)?;
+                if let Some(hash) = &code.remove {
+                    self.run("DELETE FROM blobs WHERE hash = ?1", params![hash])?;
+                }
+                if let Some((hash, bytes)) = &code.keep {
+                    self.insert_blob(hash, bytes)?;
+                }
+                usage::add(&mut self.usage, &code.charges);
+                Ok(landed)
+            }
         }
     }
 

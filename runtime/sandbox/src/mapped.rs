@@ -142,7 +142,8 @@ impl CodeFile {
     }
 }
 
-#[cfg(all(test, feature = "compiler"))]
+#[cfg(test)]
+#[cfg(feature = "compiler")]
 mod tests {
     use super::*;
 

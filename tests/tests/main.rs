@@ -21,6 +21,7 @@ fn main() {
     trials.extend(suites::concurrency::trials());
     trials.extend(suites::hostile::trials());
     trials.extend(suites::policy::trials());
+    trials.extend(suites::sealed::trials());
     trials.extend(suites::http_tasks::trials());
     trials.extend(suites::services::trials());
     trials.extend(suites::examples::trials());

@@ -20,6 +20,7 @@ use tower::ServiceExt;
 use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening, USUAL_DATA};
+use crate::key_file;
 use crate::telemetry::Listeners;
 use crate::timeline::{HistoryEvent, Note};
 use crate::tls;
@@ -118,6 +119,7 @@ impl Client {
             policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
             listeners: Listeners::default(),
+            vault: key_file::beside(&data)?,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host, place.region.asked()))

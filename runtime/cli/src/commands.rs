@@ -10,10 +10,12 @@ mod map_runs;
 mod plugin;
 mod plugin_compile;
 mod plugin_gc;
+mod plugin_known;
 mod plugin_project;
 mod plugin_registry;
 mod prepare;
 mod run;
+mod sealed;
 mod serve;
 mod task;
 mod task_logs;
@@ -58,6 +60,8 @@ pub(crate) fn run(command: Command) -> Outcome {
             std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))
         }
         Command::Trigger(command) => wait(trigger::trigger(command), "error"),
+        Command::Secret(command) => wait(sealed::secret(command), "error"),
+        Command::Connection(command) => wait(sealed::connection(command), "error"),
         Command::Tenant(command) => wait(tenant::tenant(command), "error"),
         Command::Usage(args) => wait(usage::usage(args), "error"),
     }

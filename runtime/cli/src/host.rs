@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Engine, Observer, Options, Services, Store};
+use stepwell_engine::{Connections, Engine, Extras, Observer, Options, Services, Store, Vault};
 use stepwell_items::{S3, Storage};
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
@@ -23,6 +23,7 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::policy::{self, Policy};
 use crate::runner::SandboxRunner;
 use crate::telemetry::Listeners;
+use crate::watched::{OperatorFiles, Seen, Stamps};
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
@@ -60,6 +61,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) take_up: bool,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
+    /// The keys of the operator's key file; without them nothing that is sealed opens.
+    pub(crate) vault: Option<Vault>,
 }
 
 /// Where the code of plugins comes from.
@@ -84,6 +87,8 @@ pub(crate) struct Host {
     /// What state machines log.
     log: Option<Arc<ExecutionLog>>,
     listeners: Listeners,
+    /// The operator's files, to be looked at while it runs.
+    pub(crate) files: Option<Arc<OperatorFiles>>,
 }
 
 impl Host {
@@ -101,20 +106,16 @@ impl Host {
             policy: policy_args,
             take_up,
             listeners,
+            vault,
         } = opening;
         let given = given_flags(plugins, storage_args, connections, policy_args, limits);
-        let policy = policy_args.map(policy::read).transpose()?;
-        let connections = connections.map(connections::read).transpose()?;
+        let (policy, opened, stamps) = operators(policy_args, connections)?;
+        let secrets = policy.secrets.clone();
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(
-            plugins.as_deref(),
-            data,
-            compiler,
-            policy.unwrap_or_default(),
-        )?;
+        let sandbox = sandbox(plugins.as_deref(), data, compiler, policy)?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
@@ -126,24 +127,35 @@ impl Host {
             take_up,
             shards: 0,
             storage: storage(storage_args, data)?,
-            connections: connections.unwrap_or_default(),
+            connections: opened.clone(),
             services: services(endpoints)?,
             observer: observer(log.as_ref(), &listeners),
         };
-        let outbox = listeners.outbox();
-        let opened =
-            tokio::task::spawn_blocking(move || Engine::open_with(options, runner, outbox))
-                .await
-                .runtime()?;
-        let engine = opened.map_err(|error| match error {
+        let extras = Extras {
+            vault,
+            outbox: listeners.outbox(),
+        };
+        let engine = tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
+        let engine = engine.await.runtime()?.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),
         });
         let engine = engine?;
         listeners.attach(&engine);
+        let files = policy_args.map(|args| {
+            Arc::new(OperatorFiles {
+                policy: args.clone(),
+                connections: connections.map(Path::to_owned),
+                secrets,
+                opened,
+                sandbox: sandbox.clone(),
+                stamps,
+            })
+        });
         Ok(Host {
             engine,
             sandbox,
+            files,
             plugins,
             data: data.map(Path::to_owned),
             given,
@@ -210,6 +222,21 @@ impl Host {
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
     }
+}
+
+/// What the operator's files say, and the files.
+fn operators(
+    policy: Option<&PolicyArgs>,
+    connections: Option<&Path>,
+) -> Outcome<(Policy, Connections, Stamps)> {
+    let seen = Seen::default();
+    let policy = policy.map(|args| policy::read_from(args, &seen));
+    let connections = connections.map(|path| connections::read(path, &seen));
+    Ok((
+        policy.transpose()?.unwrap_or_default(),
+        connections.transpose()?.unwrap_or_default(),
+        seen.stamps(),
+    ))
 }
 
 /// Where executions are kept, as the flags say.

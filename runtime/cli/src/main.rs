@@ -37,6 +37,7 @@ mod testing;
 mod timeline;
 mod tls;
 mod transfer;
+mod watched;
 mod waterfall;
 
 use std::panic::catch_unwind;

@@ -1,5 +1,6 @@
 //! The engine's tasks on the sandbox. Hides how the two describe one attempt and its end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,12 +8,13 @@ use std::time::Duration;
 
 use stepwell_engine::{
     AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
-    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner,
+    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner, TaskSecrets,
 };
 use stepwell_interp::{Measure, Measures, OnCrash};
 use stepwell_sandbox::{
-    CallContext, Frame, Heartbeat, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox,
-    TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits, Weight,
+    Allowance, CallContext, CallSecrets, Frame, Heartbeat, Limits, LogLevel, LogLine, Outcome,
+    PluginStamp, Sandbox, StoredSecrets, TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits,
+    Weight,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -71,6 +73,31 @@ impl TaskRunner for SandboxRunner {
             }
             plugin_end(end, remaining)
         })
+    }
+
+    fn has_secret(&self, tenant: &str, name: &str) -> bool {
+        self.sandbox.has_secret(tenant, name)
+    }
+
+    fn check_ceiling(&self, tenant: &str, text: &str) -> Result<(), String> {
+        let read = self.sandbox.parse_ceiling(tenant, "the ceiling", text);
+        read.map(drop)
+            .map_err(|slips| format!("{slips}\nhint: docs/plugins.md has a ceiling whole"))
+    }
+
+    fn set_ceiling(&self, tenant: &str, text: Option<&str>) {
+        let read = text.map(|text| self.sandbox.parse_ceiling(tenant, "the ceiling", text));
+        let own = read.map(|read| {
+            read.unwrap_or_else(|slips| {
+                tracing::error!(
+                    tenant,
+                    slips,
+                    "the ceiling of a tenant cannot be read; its plugins are granted nothing until it is set again"
+                );
+                Allowance::default()
+            })
+        });
+        self.sandbox.set_ceiling(tenant, own);
     }
 
     fn serves(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
@@ -163,6 +190,18 @@ fn measures(used: &Usage) -> Measures {
     ])
 }
 
+/// The store's secrets, in the sandbox's words.
+struct Secrets(Arc<dyn TaskSecrets>);
+
+impl StoredSecrets for Secrets {
+    fn open(
+        &self,
+        names: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<BTreeMap<String, String>, String>> + Send>> {
+        self.0.open(names)
+    }
+}
+
 /// A function in the sandbox's words.
 fn upload(function: &FunctionVersion) -> Upload {
     Upload {
@@ -196,6 +235,7 @@ fn task_call(
     let mut task = TaskCall::new(&*call.tenant, &*call.plugin, call.input);
     task.version = call.version.as_ref().map(text);
     task.upload = call.function.as_deref().map(upload);
+    task.secrets = call.secrets.map(|stored| CallSecrets::new(Secrets(stored)));
     task.context = CallContext {
         execution_id: call.execution_arn.to_string(),
         state_machine: call.machine_arn.to_string(),

@@ -197,6 +197,7 @@ pub(crate) fn call(
         trace_parent: info.traceparent_of(request).map(Into::into),
         log_wanted: plan.log_wanted,
         limits: None,
+        secrets: None,
         signals,
         permit: None,
     }
@@ -243,6 +244,7 @@ pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> P
         Ok(limits) => call.limits = limits,
         Err(cause) => return PluginEnd::Internal { cause },
     }
+    call.secrets = Some(node.secrets_of(&call.tenant));
     node.runner.run(call).await
 }
 

@@ -30,6 +30,7 @@ use crate::{
     runner::TaskRunner,
     services::Services,
     startable::MachineCache,
+    vault::Vault,
 };
 
 /// Where executions are kept.
@@ -147,6 +148,16 @@ fn not_opened(error: OpenError) -> Error {
     }
 }
 
+/// What an engine may be given beside its options and what carries out its tasks.
+#[derive(Default)]
+pub struct Extras {
+    /// The keys by which secrets and connections in the store are sealed; without them none is kept, and none that is there
+    /// opens.
+    pub vault: Option<Vault>,
+    /// Who must be told of changes of status, whatever crashes.
+    pub outbox: Option<Arc<dyn Outbox>>,
+}
+
 impl Store {
     /// Whether other processes may write to it while this one runs.
     pub(crate) fn is_shared(&self) -> bool {
@@ -162,14 +173,14 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
-        Engine::open_with(options, runner, None)
+        Engine::open_with(options, Extras::default(), runner)
     }
 
-    /// The same, with somebody who must be told of changes of status, whatever crashes.
+    /// The same with more than an engine needs.
     pub fn open_with(
         options: Options,
+        extras: Extras,
         runner: Arc<dyn TaskRunner>,
-        outbox: Option<Arc<dyn Outbox>>,
     ) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
@@ -193,7 +204,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, outbox, shards)?;
+        let node = Node::start(journal, runner, &options, extras, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),

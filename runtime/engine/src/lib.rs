@@ -9,6 +9,7 @@ mod attempt;
 mod attempt_logs;
 mod audit;
 mod backlog;
+mod ceilings;
 mod children;
 mod companions;
 mod connections;
@@ -54,6 +55,7 @@ mod redrive;
 mod runner;
 mod scopes;
 mod seal;
+mod sealed;
 mod services;
 mod sessions;
 mod shard;
@@ -63,6 +65,7 @@ mod startable;
 mod starts;
 mod tags;
 mod task_limits;
+mod task_secrets;
 mod tenants;
 mod tokens;
 mod trace;
@@ -82,8 +85,11 @@ pub use api::{
 pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
-pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store};
+pub use connections::{
+    Additions, AllowForm, ApiKeyForm, Authorization, BasicForm, Connection, ConnectionForm,
+    ConnectionSummary, Connections, KeptConnection, OAuth, OAuthForm, RuleForm, Secret,
+};
+pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
@@ -104,7 +110,9 @@ pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
     FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
+    TaskSecrets,
 };
+pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};

@@ -142,6 +142,27 @@ pub(crate) const ALIAS_WEIGHTS: u32 = 100;
 /// Tags of a resource (AWS quota: 50), strict and raised: AWS's tools count on it.
 pub(crate) const TAGS_MAX: usize = 50;
 
+/// Secrets of tasks, and connections, that an account keeps in the store (ours), strict.
+pub(crate) const SEALED_MAX: usize = 500;
+
+/// The same beyond AWS's walls.
+pub(crate) const SEALED_MAX_RAISED: usize = 10_000;
+
+/// Bytes of one of them (Secrets Manager: 65,536).
+pub(crate) const SEALED_BYTES_MAX: usize = 65_536;
+
+/// Characters of its name: a placeholder's in a request, and a connection's (API model of EventBridge).
+pub(crate) const SEALED_NAME_CHARS_MAX: usize = 64;
+
+/// Records of them that are read at a time; each may have 88 KiB.
+pub(crate) const SEALED_READ_MAX: u32 = 32;
+
+/// Connections of the store that are kept open with their tokens (ours).
+pub(crate) const CONNECTIONS_OPEN_MAX: usize = 1_000;
+
+/// Bytes of the text of a tenant's ceiling (ours, as of a manifest).
+pub(crate) const CEILING_BYTES_MAX: usize = 65_536;
+
 /// Roles, policies or log groups of an account (IAM's usual quota of roles).
 pub(crate) const COMPANIONS_MAX: usize = 1_000;
 

@@ -117,8 +117,7 @@ impl Engine {
                 raised_limits: self.raised_limits(&info.tenant),
                 reveals_secrets,
             };
-            let connections = &self.node().connections;
-            let done = http_task::serve(connections, info, request, settings).await;
+            let done = http_task::serve(self.node(), info, request, settings).await;
             *exchange = done.exchange;
             let outcome = done.outcome;
             return Input::TaskEnded { task, outcome };

@@ -26,6 +26,23 @@ pub trait TaskRunner: Send + Sync + 'static {
     /// tenant that nobody gave another one.
     fn weigh(&self, _tenant: &str, _weight: u32) {}
 
+    /// Whether the operator has set a secret of that name for the account, which then counts before the store's.
+    fn has_secret(&self, _tenant: &str, _name: &str) -> bool {
+        false
+    }
+
+    /// Whether a text can be what an account's plugins may be granted and use.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    fn check_ceiling(&self, _tenant: &str, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What an account's plugins may be granted and use from now on, beside what the operator's file says; `None` leaves it to
+    /// that. Told for each account that has one before the first attempt, and at every change.
+    fn set_ceiling(&self, _tenant: &str, _text: Option<&str>) {}
+
     /// Looks whether a function can be called, and makes it ready; an error says why not and how to mend it.
     fn check(
         &self,
@@ -77,6 +94,15 @@ pub trait FunctionCode: Send + Sync {
     }
 }
 
+/// Where an attempt finds the secrets of its account that are kept in the store.
+pub trait TaskSecrets: Send + Sync {
+    /// Those of these names that there are, with their values. An error says why they cannot be had, and shows none.
+    fn open(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'static, Result<BTreeMap<String, String>, String>>;
+}
+
 /// One attempt, as the plugin sees it.
 pub struct PluginCall {
     pub tenant: Arc<str>,
@@ -102,6 +128,8 @@ pub struct PluginCall {
     pub log_wanted: bool,
     /// What the state machine's tags leave of the plugin's limits.
     pub limits: Option<Arc<TaskLimits>>,
+    /// Secrets that the operator's own file does not have; asked before the guest begins, and only for those that it may use.
+    pub secrets: Option<Arc<dyn TaskSecrets>>,
     /// Signals of life, for the engine.
     pub signals: Arc<dyn Signals>,
     /// Of an attempt that is dispatched again: after [`Signals::started`] the guest waits for this before it does anything.

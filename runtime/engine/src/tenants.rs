@@ -193,6 +193,8 @@ impl Engine {
             }
         }
         self.remove_triggers(account).await?;
+        self.remove_sealed(account).await?;
+        self.forget_ceiling(account).await?;
         let _ = self.put(&key(QUOTAS, account), None, None).await?;
         let _ = self.put(&key(TENANT, account), None, None).await?;
         self.node().set_quotas(&account.into(), Quotas::default());
@@ -298,8 +300,14 @@ impl Engine {
         Ok(record.key(id))
     }
 
-    /// Seals every secret anew by the vault's newest key; tells how many were not yet.
+    /// Seals everything anew by the vault's newest key: secrets of access keys and what tenants keep sealed. Tells how many
+    /// were not yet.
     pub async fn reseal(&self, vault: &Vault) -> Result<usize, Error> {
+        let kept = self.reseal_kept(vault).await?;
+        Ok(kept + self.reseal_access_keys(vault).await?)
+    }
+
+    async fn reseal_access_keys(&self, vault: &Vault) -> Result<usize, Error> {
         let ids: Vec<(Arc<str>, KeyRecord)> = self.all(ACCESS_KEY).await?;
         let mut resealed = 0;
         for (id, _) in ids {
@@ -315,7 +323,12 @@ impl Engine {
         Ok(resealed)
     }
 
-    async fn tenant(&self, account: &str) -> Result<CatalogRecord, Error> {
+    /// Whether an account was added.
+    pub(crate) async fn is_tenant(&self, account: &str) -> Result<bool, Error> {
+        Ok(self.record(&key(TENANT, account)).await?.is_some())
+    }
+
+    pub(crate) async fn tenant(&self, account: &str) -> Result<CatalogRecord, Error> {
         self.record(&key(TENANT, account)).await?.ok_or_else(|| {
             let text =
                 format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");

@@ -14,7 +14,7 @@ use crate::metered::Metered;
 use crate::outcome::{Frame, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
-use crate::secret::Used;
+use crate::secret::{CallSecrets, Had, Used};
 use crate::sockets;
 use crate::stdio::{Capture, Keep};
 use crate::tally::Tally;
@@ -42,6 +42,8 @@ pub struct TaskCall {
     pub version: Option<String>,
     /// The plugin itself, when it is kept elsewhere than in the folder; `version` counts for nothing then.
     pub upload: Option<Upload>,
+    /// Where secrets are that the operator's file does not have; none has no others.
+    pub secrets: Option<CallSecrets>,
     /// One JSON text.
     pub input: Arc<str>,
     /// What the task is told about the call.
@@ -167,6 +169,7 @@ impl TaskCall {
             plugin: plugin.into(),
             version: None,
             upload: None,
+            secrets: None,
             input: input.into(),
             context: CallContext {
                 attempt: 1,
@@ -234,6 +237,7 @@ pub(crate) async fn run(
     plugin: &Arc<Loaded>,
     limits: &Limits,
     services: &Services,
+    secrets: Had,
     mut call: TaskCall,
     pace: &Pace,
 ) -> TaskEnd {
@@ -242,8 +246,7 @@ pub(crate) async fn run(
         let queued = pace.called.elapsed();
         return unstarted(Outcome::Cancelled, Some(plugin), input_bytes, queued);
     }
-    let begun = Instant::now();
-    let started = SystemTime::now();
+    let (begun, started) = (Instant::now(), SystemTime::now());
     let queued = begun - pace.called;
     let due = Due::new(plugin, limits, &call, pace.called, begun);
     pace.set_due(due.at);
@@ -252,7 +255,7 @@ pub(crate) async fn run(
         limits,
         services,
         call: &call,
-        tenant: &pace.tenant,
+        secrets,
         begun,
         left: due.at - begun,
     };
@@ -306,7 +309,7 @@ struct Attempt<'a> {
     limits: &'a Limits,
     services: &'a Services,
     call: &'a TaskCall,
-    tenant: &'a Arc<str>,
+    secrets: Had,
     begun: Instant,
     left: Duration,
 }
@@ -374,6 +377,8 @@ impl Instance {
         guest.meter.renew();
         // What came in between was nobody's.
         guest.tally.take();
+        guest.secrets = attempt.secrets.clone();
+        guest.egress.secrets = attempt.secrets.clone();
         guest.heartbeats.clone_from(&call.heartbeats);
         guest.cancel.clone_from(&call.cancel);
         guest
@@ -606,13 +611,13 @@ fn wire(context: &CallContext, left: Duration) -> WireContext {
 }
 
 fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<Guest> {
-    let Attempt {
+    let &Attempt {
         plugin,
         limits,
         services,
         call,
         ..
-    } = *attempt;
+    } = attempt;
     wasi.ctx().table.set_max_capacity(limits::RESOURCES_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
@@ -624,8 +629,7 @@ fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<
             plugin: plugin.clone(),
             refused: refused.clone(),
             connector: services.connector.clone(),
-            tenant: attempt.tenant.clone(),
-            secrets: services.secrets.clone(),
+            secrets: attempt.secrets.clone(),
             used: Used::default(),
             idempotency_key: call.context.idempotency_key.clone(),
             tally: tally.clone(),
@@ -635,8 +639,7 @@ fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<
         log: Log::new(limits.log_bytes, attempt.begun),
         refused,
         plugin: plugin.clone(),
-        tenant: attempt.tenant.clone(),
-        secrets: services.secrets.clone(),
+        secrets: attempt.secrets.clone(),
         heartbeats: call.heartbeats.clone(),
         cancel: call.cancel.clone(),
     };

@@ -3,8 +3,7 @@
 use crate::guest::Refused;
 use crate::limits;
 use crate::registry::Loaded;
-use crate::sandbox::SecretSource;
-use crate::secret::{self, Used};
+use crate::secret::{self, Had, Used};
 use crate::tally::{Count, Counted, Tally};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -27,8 +26,7 @@ pub(crate) struct Egress {
     pub(crate) plugin: Arc<Loaded>,
     pub(crate) refused: Refused,
     pub(crate) connector: Connector,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) secrets: Had,
     /// Secrets that requests carried.
     pub(crate) used: Used,
     pub(crate) idempotency_key: String,
@@ -65,7 +63,7 @@ impl WasiHttpHooks for Egress {
                 .note(format!("http `{} {}`", request.method(), request.uri()));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
-        let look_up = |name: &str| self.secrets.secret(&self.tenant, name);
+        let look_up = |name: &str| self.secrets.get(name);
         let filled = secret::fill(request.headers_mut(), &leave.secrets, look_up, &self.used);
         if let Err(why) = filled {
             self.refused.note(why.to_string());

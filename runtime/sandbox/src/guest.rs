@@ -6,7 +6,7 @@ use crate::egress::Egress;
 use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
 use crate::registry::Loaded;
-use crate::sandbox::SecretSource;
+use crate::secret::Had;
 use crate::stdio::Capture;
 use crate::tally::{Count, Tally};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,7 +28,7 @@ pub(crate) struct Guest {
     pub(crate) refused: Refused,
     pub(crate) plugin: Arc<Loaded>,
     pub(crate) tenant: Arc<str>,
-    pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) secrets: Had,
     pub(crate) heartbeats: Option<watch::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,
 }
@@ -242,7 +242,7 @@ impl wit::secrets::Host for Guest {
             return Err(wit::secrets::SecretError::NotGranted);
         }
         self.secrets
-            .secret(&self.tenant, &name)
+            .get(&name)
             .ok_or(wit::secrets::SecretError::NotFound)
     }
 }

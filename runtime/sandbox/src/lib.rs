@@ -3,6 +3,7 @@
 //! [`Sandbox::call`] runs one attempt in a fresh instance and answers with a [`TaskEnd`], whatever the guest does.
 //! Nothing here knows of state machines or executions.
 
+mod allowed;
 mod bindings;
 mod cache;
 mod call;
@@ -43,7 +44,7 @@ mod verdict;
 mod weight;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
-pub use ceiling::{Allowance, Ceilings};
+pub use ceiling::{Allowance, Ceilings, Written};
 pub use code::{Format, Import};
 pub use compiler::{CompileBounds, Compiler};
 #[cfg(feature = "compiler")]
@@ -60,6 +61,7 @@ pub use precompiled::{AheadOfTime, compile_ahead};
 pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
+pub use secret::{CallSecrets, StoredSecrets};
 pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
 pub use weight::Weight;
 

@@ -1,8 +1,9 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
+use crate::allowed::Ceilinged;
 use crate::cache::Cache;
 use crate::call::{Services, TaskCall, Waits, limits_of, run, unstarted};
-use crate::ceiling::Ceilings;
+use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::folders::Guarded;
@@ -13,6 +14,7 @@ use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
 use crate::outcome::{HostUse, Outcome, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::secret::Had;
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
 use crate::weight::{Weight, Weights};
@@ -74,9 +76,10 @@ impl Default for SandboxConfig {
     }
 }
 
-/// The operator's store of secrets.
+/// The operator's own secrets.
 pub trait SecretSource: Send + Sync {
-    /// A secret's current value, or none when there is no such secret. Called on a guest's thread: answer from memory.
+    /// A secret's current value, or none when there is no such secret. Called for each that a guest may use, before it begins:
+    /// answer from memory.
     fn secret(&self, tenant: &str, name: &str) -> Option<String>;
 }
 
@@ -168,8 +171,7 @@ impl Sandbox {
         let weights = Weights::default();
         let settings = Settings {
             weights: weights.clone(),
-            default_tenant: config.default_tenant,
-            ceilings: config.ceilings,
+            ceilings: Ceilinged::new(config.ceilings, config.default_tenant),
             instances: config.instances,
             precompiled: config.precompiled,
             guarded: Guarded {
@@ -178,7 +180,7 @@ impl Sandbox {
                 others: config.guarded,
             },
         };
-        let (pooled, memory) = (settings.pooled(), settings.memory_bytes_max());
+        let (pooled, memory) = (settings.pooled(), settings.ceilings.memory_bytes_max());
         let plain = Machine::new(EngineKind::USUAL, pooled, memory).map_err(|error| {
             start(
                 crate::code::chain(&error),
@@ -258,6 +260,37 @@ impl Sandbox {
     /// but compiles nothing; a manifest that is unusable has none.
     pub fn has(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
         self.0.registry.has(tenant, plugin, version)
+    }
+
+    /// Takes other ceilings in the place of those that it was set up with. They count for attempts that begin from now on; more
+    /// memory than any of the first ones allowed is had only after a restart.
+    pub fn set_ceilings(&self, ceilings: Ceilings) {
+        self.ceilings().set_file(ceilings);
+        self.0.registry.reload(None);
+    }
+
+    /// Gives an account a ceiling of its own, or takes it away. Where the operator's ceilings say something of the account, a
+    /// capability has to be in both, and of the limits the smaller holds.
+    pub fn set_ceiling(&self, tenant: &str, own: Option<Allowance>) {
+        self.ceilings().set_own(tenant, own);
+        self.0.registry.reload(Some(tenant));
+    }
+
+    /// Reads the ceiling of an account: what a file of ceilings has in the account's section. `name` stands in messages.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each on a line.
+    pub fn parse_ceiling(&self, tenant: &str, name: &str, text: &str) -> Result<Allowance, String> {
+        Allowance::parse(name, text, &self.ceilings().usual(tenant))
+    }
+
+    fn ceilings(&self) -> &Ceilinged {
+        &self.0.registry.loader().settings.ceilings
+    }
+
+    /// Whether the operator has set a secret of that name for an account.
+    pub fn has_secret(&self, tenant: &str, name: &str) -> bool {
+        self.0.services.secrets.secret(tenant, name).is_some()
     }
 
     /// All plugins of all tenants, by tenant and name.
@@ -425,8 +458,22 @@ impl Inner {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
+        let secrets = match self.secrets(&plugin, &call).await {
+            Ok(secrets) => secrets,
+            Err(cause) => return refuse(Outcome::HostFault { cause }),
+        };
         let _awake = self.ticker.awake();
-        Box::pin(run(&plugin, &limits, &self.services, call, pace)).await
+        Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
+    }
+
+    /// The secrets that the plugin may use, as they are now.
+    async fn secrets(&self, plugin: &Loaded, call: &TaskCall) -> Result<Had, String> {
+        let names = plugin.granted.secret_names();
+        if names.is_empty() {
+            return Ok(Had::default());
+        }
+        let operators = self.services.secrets.as_ref();
+        Had::gather(names, &call.tenant, operators, call.secrets.as_ref()).await
     }
 
     /// The plugin that the call names; waits while it is compiled, but no longer than the call may.

@@ -26,6 +26,7 @@ mod serve;
 mod streams;
 mod tls;
 mod triggers;
+mod warnings;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
@@ -39,6 +40,7 @@ pub use observe::{
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
+pub use warnings::Warnings;
 
 /// For the fuzzer alone: readers of bytes that come over the wire.
 #[doc(hidden)]

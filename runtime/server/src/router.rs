@@ -139,6 +139,7 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     let warnings: Vec<String> = certificate
         .into_iter()
         .chain(state.engine.warning())
+        .chain(state.config.warnings.all())
         .collect();
     let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     let health = Health {

@@ -24,6 +24,7 @@ pub(crate) mod recorded_wire;
 pub(crate) mod registry;
 pub(crate) mod replay;
 pub(crate) mod runs;
+pub(crate) mod sealed;
 pub(crate) mod segments;
 pub(crate) mod services;
 pub(crate) mod tenants;

@@ -17,6 +17,8 @@ use stepwell_tests::{
 
 pub(super) const A: &str = "111111111111";
 pub(super) const B: &str = "222222222222";
+/// What tenant `a` keeps as a secret (tenants.py): it is never found in clear.
+const HIDDEN: &str = "of-tenant-a-7f3c9b21";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -62,6 +64,10 @@ fn tenants() -> Result<()> {
     let own = plugins.join(A);
     std::fs::create_dir_all(&own)?;
     std::fs::copy(server::guest("echo")?, own.join("echo.wasm"))?;
+    for account in [A, B] {
+        let manifest = "[grants]\nsecrets = [\"KEY\"]";
+        server::install(&plugins.join(account), "reads", "behave", manifest)?;
+    }
 
     let connections = scratch.path().join("connections.toml");
     std::fs::write(
@@ -92,6 +98,13 @@ fn tenants() -> Result<()> {
             !store.iter().any(|file| holds(file, secret)),
             "the store holds the secret of {name}"
         );
+    }
+    for (what, bytes) in store
+        .iter()
+        .map(|file| ("store", file))
+        .chain([("log", &log)])
+    {
+        ensure!(!holds(bytes, HIDDEN), "the {what} holds a tenant's secret");
     }
     outlive_rotation(&data, &plugins, &keys)
 }

@@ -48,26 +48,16 @@ pub(crate) enum PluginCommand {
     },
     /// Check that a file or plugin folder can be served
     Check {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
+        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
         path: PathBuf,
+        /// The plugin directory; ./stepwell-data/plugins when absent
+        #[arg(long, value_name = "DIR")]
+        plugins: Option<PathBuf>,
         #[command(flatten)]
         compile: CompileArgs,
     },
     /// Show the contract, imports, grants and limits of a plugin, and what of them the operator allows
-    Inspect {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
-        path: PathBuf,
-        /// Account whose plugin it is or would be: 12 digits
-        #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
-        tenant: String,
-        /// Print as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        compile: CompileArgs,
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
+    Inspect(Box<InspectArgs>),
     /// List the plugins of a directory
     List {
         /// The plugin directory
@@ -112,6 +102,39 @@ pub(crate) enum PluginCommand {
     Pull(PullArgs),
     #[command(flatten)]
     Uploaded(FunctionCommand),
+}
+
+/// What is inspected, and by whose rules.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+    pub(crate) path: PathBuf,
+    /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Account whose plugin it is or would be: 12 digits
+    #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
+    pub(crate) tenant: String,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}
+
+/// Where the account's ceiling and secrets are asked for. No variable names a server here: a plugin can be inspected without one.
+#[derive(Debug, Args)]
+pub(crate) struct KnownArgs {
+    /// Address of a running server, which is asked for the account's ceiling and secrets
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) endpoint: Option<String>,
+    /// Data directory that no server holds, which is asked for them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// What the operator allows to plugins, and the secrets that are for them.

@@ -21,7 +21,7 @@ pub(crate) struct TenantPlace {
     /// Data directory, created when missing; ./stepwell-data when neither this nor a server is named
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// File with the keys that seal the secrets of access keys; made when missing; DIR.key beside the data directory when
+    /// File with the keys that seal what is secret in the store; made when missing; DIR.key beside the data directory when
     /// absent
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
@@ -71,6 +71,17 @@ pub(crate) struct QuotaArgs {
     /// compiler; 100 when none is set
     #[arg(long, value_name = "1..1000|none", value_parser = weight)]
     pub(crate) weight: Option<Most>,
+}
+
+/// What the plugins of a tenant may be granted and use.
+#[derive(Debug, Args)]
+pub(crate) struct CeilingArgs {
+    /// TOML file with the ceiling of its plugins: `limits`, `grants` and `reuse`, as a section of the file of --ceilings
+    #[arg(long, value_name = "FILE", conflicts_with = "no_ceiling", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) ceiling: Option<PathBuf>,
+    /// Take its ceiling away: the file of --ceilings alone counts
+    #[arg(long)]
+    pub(crate) no_ceiling: bool,
 }
 
 /// A quota, or none.
@@ -166,16 +177,18 @@ pub(crate) enum TenantCommand {
         #[command(flatten)]
         place: TenantPlace,
     },
-    /// Change quotas of a tenant
+    /// Change quotas of a tenant, and what its plugins may be granted and use
     Set {
         /// Account: 12 digits
         account: String,
         #[command(flatten)]
         quotas: QuotaArgs,
         #[command(flatten)]
+        ceiling: CeilingArgs,
+        #[command(flatten)]
         place: TenantPlace,
     },
-    /// Show the quotas of a tenant, and how much of them it has taken
+    /// Show the quotas of a tenant, how much of them it has taken, and the ceiling of its plugins
     Show {
         /// Account: 12 digits
         account: String,
@@ -188,6 +201,11 @@ pub(crate) enum TenantCommand {
     /// Add, list, disable and remove access keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make the key file, if there is none: what is secret in the store is sealed by it
+    KeyFile {
+        #[command(flatten)]
+        place: TenantPlace,
+    },
     /// Make a new key in the key file, and seal all secrets anew by it
     Rotate {
         #[command(flatten)]

@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::host::{self, Host, Opening};
+use crate::key_file;
 use crate::telemetry::Listeners;
 
 /// A role for the API, which wants one; nothing here resolves it.
@@ -43,6 +44,10 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         policy: Some(&args.runtime.policy),
         take_up: true,
         listeners: Listeners::default(),
+        vault: match &args.data {
+            Some(data) => key_file::beside(data)?,
+            None => None,
+        },
     })
     .await?;
     prepare(&host, &program, &definition, args.quiet).await?;

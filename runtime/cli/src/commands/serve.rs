@@ -20,6 +20,7 @@ use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
+use crate::watched;
 
 /// How often it is told how far the compiling of the folder's plugins is.
 const WARM_TOLD_EVERY: Duration = Duration::from_secs(2);
@@ -42,6 +43,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         policy: Some(&args.policy),
         take_up: true,
         listeners: Listeners::start(&args.telemetry)?,
+        vault: key_file::named_or_beside(args.key_file.as_deref(), &args.data)?,
     };
     let host = Host::open(opening).await?;
     let authentication = authentication(&host, &args).await?;
@@ -58,6 +60,9 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
     config.prices = prices;
+    if let Some(files) = host.files.clone() {
+        tokio::spawn(watched::keep_current(files, config.warnings.clone()));
+    }
     bound_tenants(&host, &args);
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());

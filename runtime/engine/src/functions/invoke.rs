@@ -143,6 +143,7 @@ impl Engine {
             trace_parent: None,
             log_wanted: invocation.log_wanted,
             limits: None,
+            secrets: Some(node.secrets_of(tenant)),
             signals: Arc::new(signals),
             permit: None,
         };

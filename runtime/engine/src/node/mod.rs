@@ -25,10 +25,11 @@ use crate::{
     activities::Activities,
     audit::AuditNames,
     backlog::Backlog,
-    connections::Connections,
+    ceilings,
+    connections::{Connections, StoredConnections},
     counters::Counters,
     deletion,
-    engine::{Engine, Options, WeakEngine},
+    engine::{Engine, Extras, Options, WeakEngine},
     error::Error,
     executions,
     feed::Feed,
@@ -45,11 +46,13 @@ use crate::{
     reader,
     recent::Recent,
     runner::TaskRunner,
+    sealed::SealedStore,
     services::Services,
     shard::{In, Monotonic},
     task_limits::TaggedLimits,
     tenants,
     triggers::TriggerKeeper,
+    vault::Vault,
 };
 
 use ids::Ids;
@@ -77,6 +80,9 @@ pub(crate) struct Node {
     pub(crate) audit_names: AuditNames,
     pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
+    /// Connections that tenants keep in the store.
+    pub(crate) stored_connections: StoredConnections,
+    pub(crate) sealed: Arc<SealedStore>,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
     pub(crate) triggers: TriggerKeeper,
@@ -133,7 +139,7 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
-        outbox: Option<Arc<dyn Outbox>>,
+        Extras { vault, outbox }: Extras,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -145,12 +151,14 @@ impl Node {
             functions: Functions::new(options.store.is_shared()),
             code_in_use: Arc::default(),
             checking: Arc::default(),
+            sealed: SealedStore::new(journal.clone(), vault),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits)),
             audit_names: AuditNames::default(),
             lines: Arc::default(),
             connections: options.connections.clone(),
+            stored_connections: StoredConnections::default(),
             services: options.services.clone(),
             health: StoreHealth::default(),
             triggers: TriggerKeeper::default(),
@@ -261,7 +269,7 @@ impl Node {
         });
     }
 
-    /// What tenants may have and have, from the store.
+    /// What tenants may have and have, and what their plugins may, from the store.
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
@@ -270,6 +278,9 @@ impl Node {
         }
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
             self.set_quotas(&tenant, quotas);
+        }
+        for (tenant, ceiling) in ceilings::all(self.journal.as_ref()).await? {
+            self.runner.set_ceiling(&tenant, Some(&ceiling));
         }
         Ok(())
     }

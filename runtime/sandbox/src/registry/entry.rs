@@ -135,6 +135,7 @@ enum Stage {
     Compiling,
 }
 
+#[derive(Clone)]
 enum Source {
     Folder { found: Found },
     Upload(Upload),
@@ -160,6 +161,11 @@ impl Entry {
 
     pub(super) fn uploaded(tenant: &str, name: &str, upload: Upload) -> Self {
         Self::new(tenant.into(), name.into(), Source::Upload(upload))
+    }
+
+    /// The same plugin, to be loaded anew: what is allowed to it has changed.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.tenant.clone(), self.name.clone(), self.source.clone())
     }
 
     pub(super) fn stamp(&self) -> Option<&Stamp> {
@@ -398,7 +404,8 @@ impl Entry {
         }
         Format::of(&wasm)?;
         let manifest = read_manifest(manifest.as_deref())?;
-        let limits = manifest.limits.within(&loader.allowed(&self.tenant).limits);
+        let allowed = loader.allowed(&self.tenant);
+        let limits = manifest.limits.within(&allowed.limits());
         let machine = loader.machine(Loader::kind(&limits))?;
         let sha256 = hex(&Sha256::digest(&wasm));
         Ok(!loader.cache.has(&machine.engine, &sha256))
@@ -412,7 +419,8 @@ impl Entry {
             folder,
         } = self.files()?;
         let allowed = loader.allowed(&self.tenant);
-        let limits = manifest.limits.within(&allowed.limits);
+        let most = allowed.limits();
+        let limits = manifest.limits.within(&most);
         let machine = loader.machine(Loader::kind(&limits))?;
         let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
         if let Some(min) = program.memory_min
@@ -431,14 +439,14 @@ impl Entry {
             let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
             return Err(why.into());
         }
-        let ceiling = match &self.source {
-            Source::Folder { .. } => &allowed.grants,
+        let ceilings = match &self.source {
+            Source::Folder { .. } => allowed.grants(),
             // Its variables are all that it can ask for, and its own.
-            Source::Upload(_) => &Ceiling::AsAsked,
+            Source::Upload(_) => vec![&Ceiling::AsAsked],
         };
         let granted = Effective::new(
             &manifest.grants,
-            ceiling,
+            &ceilings,
             folder.as_deref(),
             &loader.settings.guarded,
         )
@@ -453,7 +461,7 @@ impl Entry {
             code,
             machine,
             limits,
-            wall_max: allowed.limits.wall,
+            wall_max: most.wall,
             instance: allowed.instance(manifest.instance),
             granted,
             stamp,

@@ -1,8 +1,8 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
 use super::resident::Resident;
+use crate::allowed::{Allowed, Ceilinged};
 use crate::cache::Cache;
-use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
 use crate::limits;
@@ -29,8 +29,7 @@ pub(crate) struct Loader {
 
 /// The operator's side of loading.
 pub(crate) struct Settings {
-    pub(crate) default_tenant: String,
-    pub(crate) ceilings: Ceilings,
+    pub(crate) ceilings: Ceilinged,
     pub(crate) instances: u32,
     pub(crate) guarded: Guarded,
     /// Whether code of the plugin folder that was compiled ahead of time is run.
@@ -42,14 +41,6 @@ impl Settings {
     /// Places of an engine's pool: one for each that runs, and those that are kept for another call.
     pub(crate) fn pooled(&self) -> u32 {
         self.instances.saturating_add(limits::KEPT_INSTANCES_MAX)
-    }
-
-    /// The most memory that anybody's task may have.
-    pub(crate) fn memory_bytes_max(&self) -> u64 {
-        let all = self.ceilings.all();
-        all.map(|allowed| allowed.limits.memory_bytes)
-            .max()
-            .unwrap_or(limits::MEMORY_BYTES_MAX)
     }
 }
 
@@ -91,7 +82,7 @@ impl Loader {
             true => self.settings.pooled(),
             false => 0,
         };
-        let machine = Machine::new(kind, instances, self.settings.memory_bytes_max())
+        let machine = Machine::new(kind, instances, self.settings.ceilings.memory_bytes_max())
             .map_err(|error| format!("no engine of its kind: {}", crate::code::chain(&error)))?;
         (self.on_engine)(machine.engine.clone());
         let machine = Arc::new(machine);
@@ -109,10 +100,9 @@ impl Loader {
         self.queue.sizes()
     }
 
-    /// What is allowed to an account's plugins.
-    pub(crate) fn allowed(&self, tenant: &str) -> &Allowance {
-        let settings = &self.settings;
-        settings.ceilings.of(tenant, &settings.default_tenant)
+    /// What is allowed to an account's plugins now.
+    pub(crate) fn allowed(&self, tenant: &str) -> Allowed {
+        self.settings.ceilings.of(tenant)
     }
 
     /// The engine that a plugin needs, as far as its limits say.

@@ -83,11 +83,17 @@ struct Known {
 
 impl Uploads {
     /// Forgets all that have that code; a running attempt keeps what it runs.
-    pub(super) fn forget(&self, sha256: &str) {
+    pub(super) fn forget_code(&self, sha256: &str) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
             .entries
             .retain(|_, (entry, _)| !entry.has_code(sha256));
+    }
+
+    /// Forgets the uploads of some accounts.
+    pub(super) fn forget(&self, concerns: impl Fn(&str) -> bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entries.retain(|(of, _, _), _| !concerns(of));
     }
 
     /// The entry of an upload, made when it is not remembered.

@@ -19,3 +19,4 @@ mod precompiled;
 mod reuse;
 mod rig;
 mod steady;
+mod stored;

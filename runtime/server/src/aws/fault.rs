@@ -295,6 +295,7 @@ fn code_name(code: Code) -> &'static str {
         Code::InvalidOutput => "InvalidOutput",
         Code::InvalidToken => "InvalidToken",
         Code::MissingRequiredParameter => "MissingRequiredParameter",
+        Code::ResourceAlreadyExists => "ResourceAlreadyExistsException",
         Code::ResourceNotFound => "ResourceNotFound",
         Code::ServiceQuotaExceededException => "ServiceQuotaExceededException",
         Code::StateMachineAlreadyExists => "StateMachineAlreadyExists",

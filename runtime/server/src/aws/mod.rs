@@ -3,6 +3,7 @@
 
 mod activities;
 mod aliases;
+mod connections;
 mod constraint;
 mod events;
 mod executions;

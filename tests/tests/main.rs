@@ -33,6 +33,7 @@ fn main() {
     trials.extend(suites::recorded_wire::trials());
     trials.extend(suites::precompiled::trials());
     trials.extend(suites::registry::trials());
+    trials.extend(suites::uploads::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
     trials.extend(suites::triggers::trials());

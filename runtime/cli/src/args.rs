@@ -3,6 +3,7 @@
 mod definition;
 mod execution;
 mod function;
+mod moment;
 mod oci;
 mod place;
 mod plugin;
@@ -20,7 +21,7 @@ pub(crate) use definition::{
 pub(crate) use execution::{
     ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
 };
-pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use function::{FunctionCommand, GcArgs, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{

@@ -9,6 +9,7 @@ mod machine;
 mod map_runs;
 mod plugin;
 mod plugin_compile;
+mod plugin_gc;
 mod plugin_known;
 mod plugin_project;
 mod plugin_registry;
@@ -24,6 +25,7 @@ mod test;
 mod trigger;
 mod usage;
 mod validate;
+mod waited;
 
 #[cfg(test)]
 pub(crate) use execution::history_table;

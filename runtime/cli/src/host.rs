@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Connections, Engine, Observer, Options, Services, Store, Vault};
+use stepwell_engine::{Connections, Engine, Extras, Observer, Options, Services, Store, Vault};
 use stepwell_items::{S3, Storage};
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
@@ -70,6 +70,8 @@ pub(crate) struct CodeFrom {
     pub(crate) compiler: Compiler,
     /// Whether code of the plugin directory is run as well that was compiled ahead of time.
     precompiled: bool,
+    /// Bytes that compiled plugins may have on disk.
+    cache_bytes: u64,
 }
 
 /// See the module.
@@ -129,7 +131,11 @@ impl Host {
             services: services(endpoints)?,
             observer: observer(log.as_ref(), &listeners),
         };
-        let engine = tokio::task::spawn_blocking(move || Engine::open_with(options, vault, runner));
+        let extras = Extras {
+            vault,
+            outbox: listeners.outbox(),
+        };
+        let engine = tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
         let engine = engine.await.runtime()?.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),
@@ -364,6 +370,7 @@ pub(crate) fn sandbox(
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
+        cache_bytes: code.cache_bytes,
         compiler: code.compiler,
         precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
@@ -393,6 +400,7 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Outcome<CodeFrom> {
             false => own_compiler(args, serves),
         },
         precompiled: args.precompiled != PrecompiledArg::No,
+        cache_bytes: args.cache_bytes,
     })
 }
 
@@ -526,6 +534,7 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.cache_hits as f64,
         ),
     ];
+    samples.extend(host_use(&metrics));
     let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
     let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
     samples.extend(gauges(&metrics).map(gauge));
@@ -533,9 +542,48 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
     samples
 }
 
+/// What guests did with their host: calls by kind, bytes by way.
+fn host_use(metrics: &Metrics) -> impl Iterator<Item = Sample> + use<> {
+    let host = metrics.host;
+    let counter = |name: &str, help: &str, (label, of): (&str, &str), value: u64| Sample {
+        labels: vec![(label.to_owned(), of.to_owned())],
+        ..sample(name, help, SampleKind::Counter, value as f64)
+    };
+    let calls = host.calls().map(|(kind, count)| {
+        let help = "Calls that guests made of their host, by kind";
+        counter("sandbox_host_calls", help, ("kind", kind), count)
+    });
+    let sent = [("http", host.http_bytes_sent), ("tcp", host.tcp_bytes_sent)];
+    let sent = sent.map(|(over, bytes)| {
+        let help = "Bytes that guests sent, by protocol";
+        counter("sandbox_bytes_sent", help, ("over", over), bytes)
+    });
+    let received = [
+        ("http", host.http_bytes_received),
+        ("tcp", host.tcp_bytes_received),
+    ];
+    let received = received.map(|(over, bytes)| {
+        let help = "Bytes that guests received, by protocol";
+        counter("sandbox_bytes_received", help, ("over", over), bytes)
+    });
+    let fuel = sample(
+        "sandbox_fuel",
+        "Fuel of guests that are bounded by it",
+        SampleKind::Counter,
+        metrics.fuel as f64,
+    );
+    let counts = calls.into_iter().chain(sent).chain(received);
+    counts.chain([fuel])
+}
+
 /// What there is now: name, meaning, number.
-fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 7] {
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 8] {
     [
+        (
+            "sandbox_loaded",
+            "Plugins in memory now",
+            metrics.loaded as f64,
+        ),
         (
             "sandbox_running",
             "Guests running now",

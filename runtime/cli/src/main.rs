@@ -22,6 +22,7 @@ mod graph;
 mod host;
 mod key_file;
 mod meter;
+mod near;
 mod needs;
 mod oci;
 mod panics;
@@ -35,6 +36,7 @@ mod terminal;
 mod testing;
 mod timeline;
 mod tls;
+mod transfer;
 mod watched;
 mod waterfall;
 

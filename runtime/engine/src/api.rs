@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, ForkedFrom, Limit, NotRedrivable, Progress, Timestamp, Usage};
+use stepwell_interp::{
+    Event, ForkedFrom, Limit, Measures, NotRedrivable, Progress, Timestamp, Usage,
+};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -305,6 +307,8 @@ pub struct SyncResult {
 pub struct HistoryEntry {
     pub id: u64,
     pub event: Event,
+    /// Of the outcome of a plugin's attempt: what that used. AWS's history does not have it.
+    pub used: Option<Arc<Measures>>,
 }
 
 /// How near an execution is to its limits, as its stored history tells.

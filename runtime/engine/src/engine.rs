@@ -23,6 +23,7 @@ use crate::{
     limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
     observer::Observer,
+    outbox::Outbox,
     pages::PageKey,
     quotas::{Quotas, Rates},
     reader,
@@ -147,6 +148,16 @@ fn not_opened(error: OpenError) -> Error {
     }
 }
 
+/// What an engine may be given beside its options and what carries out its tasks.
+#[derive(Default)]
+pub struct Extras {
+    /// The keys by which secrets and connections in the store are sealed; without them none is kept, and none that is there
+    /// opens.
+    pub vault: Option<Vault>,
+    /// Who must be told of changes of status, whatever crashes.
+    pub outbox: Option<Arc<dyn Outbox>>,
+}
+
 impl Store {
     /// Whether other processes may write to it while this one runs.
     pub(crate) fn is_shared(&self) -> bool {
@@ -162,14 +173,13 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
-        Engine::open_with(options, None, runner)
+        Engine::open_with(options, Extras::default(), runner)
     }
 
-    /// The same with the keys by which secrets and connections in the store are sealed; without them none is kept, and none that
-    /// is there opens.
+    /// The same with more than an engine needs.
     pub fn open_with(
         options: Options,
-        vault: Option<Vault>,
+        extras: Extras,
         runner: Arc<dyn TaskRunner>,
     ) -> Result<Engine, Error> {
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
@@ -194,7 +204,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, vault, shards)?;
+        let node = Node::start(journal, runner, &options, extras, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
@@ -230,6 +240,11 @@ impl Engine {
         }
     }
 
+    /// What an operator has to look after while the engine works, if there is something.
+    pub fn warning(&self) -> Option<String> {
+        self.0.node.wrong_triggers()
+    }
+
     async fn store_health(&self) -> Result<(), String> {
         let health = &self.0.node.health;
         if let Some(known) = health.fresh() {
@@ -246,6 +261,11 @@ impl Engine {
     /// Whether a tenant has the raised limits.
     pub fn raised_limits(&self, tenant: &Arc<str>) -> bool {
         self.0.node.allowances.raised(tenant)
+    }
+
+    /// A tenant's part, in proportion to the others', of what several want at a time.
+    pub fn weight(&self, tenant: &Arc<str>) -> u32 {
+        self.0.node.allowances.weight(tenant)
     }
 
     /// The rates of tenants whose quotas have none.

@@ -27,6 +27,7 @@ mod http_task;
 mod integration;
 mod items;
 mod journal;
+mod keeping;
 mod lambda;
 mod limits;
 mod lines;
@@ -35,10 +36,13 @@ mod machine_of_execution;
 mod machines;
 mod map_run;
 mod map_runs;
+mod measured;
 mod near;
 mod node;
+mod notes;
 mod objects;
 mod observer;
+mod outbox;
 mod pages;
 mod probe;
 mod programs;
@@ -85,24 +89,28 @@ pub use connections::{
     Additions, AllowForm, ApiKeyForm, Authorization, BasicForm, Connection, ConnectionForm,
     ConnectionSummary, Connections, KeptConnection, OAuth, OAuthForm, RuleForm, Secret,
 };
-pub use engine::{Engine, Options, Store};
+pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch};
 pub use functions::{
-    AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
-    Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
+    AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
+    FunctionFault, FunctionSettings, Invocation, Invoked, NewFunction, Package, PublishFunction,
+    SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use measured::MeasuredAttempt;
+pub use notes::{NoteWatch, ProgressNote};
 pub use observer::{Observed, Observer};
+pub use outbox::{Outbox, StatusChange, StatusEvent};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals,
-    TaskRunner, TaskSecrets,
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
+    TaskSecrets,
 };
 pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
@@ -114,9 +122,11 @@ pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };
 pub use triggers::{
-    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
-    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
-    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAdmission, HttpAnswer, HttpMode,
+    HttpTrigger, LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter,
+    ScheduleGroup, ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind,
+    event_matches,
 };
+pub use usage::ExecutionUse;
 pub use vault::Vault;
 pub use watch::Watch;

@@ -41,6 +41,10 @@ pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;
 /// The same beyond AWS's walls.
 pub(crate) const NESTED_SYNC_MAX_RAISED: u64 = 10_000;
 
+/// A tenant's weight at most, and when none is set; ours: a hundred times less and ten times more than usual can be said.
+pub(crate) const WEIGHT_MAX: u32 = 1_000;
+pub(crate) const WEIGHT_USUAL: u32 = 100;
+
 /// Bytes of log in `LogResult`, before base64 (Lambda's `LogType: "Tail"`: the last 4 KB).
 pub(crate) const LOG_RESULT_BYTES_MAX: usize = 4_096;
 
@@ -79,6 +83,26 @@ pub(crate) const CODE_BYTES_MAX_RAISED: u64 = 10 * CODE_BYTES_MAX;
 
 /// Records of functions that are read at a time; one with all its versions has half a megabyte.
 pub(crate) const FUNCTION_RECORDS_READ_MAX: u32 = 32;
+
+/// How long no function must have had code before it is removed: longer than a task of another node may wait for its
+/// place at the compiler, and than an upload that was meant to go back takes.
+pub(crate) const CODE_GRACE: Duration = Duration::from_secs(3_600);
+
+/// The shortest such time where executions run: an upload keeps its code a moment before its function has it.
+pub(crate) const CODE_GRACE_MIN: Duration = Duration::from_secs(60);
+
+/// After the start, and then so often, unused code is looked for.
+pub(crate) const CODE_COLLECT_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const CODE_COLLECT_EVERY: Duration = Duration::from_secs(600);
+
+/// The pause between two steps of it, the codes that one removes and the accounts that one looks at: 50 MB is the largest
+/// upload, and the store's only writer removes it.
+pub(crate) const CODE_COLLECT_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const CODE_STEP_MAX: usize = 4;
+pub(crate) const CODE_STEP_TENANTS_MAX: usize = 100;
+
+/// Codes that one call removes.
+pub(crate) const CODE_COLLECTED_MAX: usize = 1_000;
 
 /// Functions and names that are none, in memory.
 pub(crate) const FUNCTIONS_KNOWN_MAX: usize = 10_000;
@@ -223,6 +247,9 @@ pub(crate) const TURN_MS_MAX: u64 = 5;
 /// Inputs queued for a shard before calls are refused as busy.
 pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
 
+/// How long after an append of unknown fate its outbox is looked up (ours).
+pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
+
 /// How long after a failed append an execution is folded anew.
 pub(crate) const RELOAD_AFTER_MS: u64 = 200;
 
@@ -336,6 +363,15 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
 
+/// How soon after a look that panicked another one is taken (ours).
+pub(crate) const TRIGGERS_REST_BROKEN: Duration = Duration::from_secs(5);
+
+/// How long a look at what is due may take, or fail to come, before that is told (ours): a start waits for the store alone.
+pub(crate) const TRIGGERS_SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Requests without an HTTP trigger's secret are told to the log once in this time (ours).
+pub(crate) const HTTP_DENIED_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// HTTP triggers of an account (ours).
 pub(crate) const HTTP_TRIGGERS_MAX: usize = 1_000;
 
@@ -389,3 +425,10 @@ pub(crate) const HTTP_KEY_CHARS_MAX: usize = 255;
 
 /// HTTP triggers whose last requests are remembered (ours).
 pub(crate) const HTTP_LAST_KEPT_MAX: usize = 10_000;
+
+/// Bytes of a note on an attempt's progress (task.wit).
+pub(crate) const NOTE_BYTES_MAX: usize = 1_024;
+
+/// Notes of an execution that are told at a time (ours), and how often who looks on is told of them (ours).
+pub(crate) const NOTES_TOLD_MAX: usize = 100;
+pub(crate) const NOTES_EVERY: Duration = Duration::from_millis(300);

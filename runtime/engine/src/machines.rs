@@ -15,6 +15,7 @@ use crate::{
     engine::Engine,
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, CatalogWrite, RESTORE, Write},
+    keeping,
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX},
     lines, node, pages,
     programs::{Programs, from_hex},
@@ -46,7 +47,7 @@ impl Engine {
         self.node().allowances.has_room(&caller.tenant)?;
         let program = self.check(caller, &request.definition, request.kind)?;
         let arn = MachineArn::new(caller, &request.name);
-        let (hash, blob) = Programs::store(&request.definition);
+        let (hash, _) = Programs::store(&request.definition);
         let at = node::now().0;
         let first_version = request.publish.map(|publish| FirstVersion {
             description: publish.description.map(Into::into),
@@ -80,7 +81,8 @@ impl Engine {
             .programs
             .remember(hash, text.clone(), Arc::new(program));
         self.scope(caller, &arn, request.kind, true).await?;
-        self.write(blob).await?;
+        self.keep_definition(&caller.tenant, &arn.to_string(), &text)
+            .await?;
         let stored = self.create(caller, &arn, machine, more).await?;
         self.node().tagged_limits.forget(&machine_key(caller, &arn));
         if lines::changes(&[], &stored.tags) {
@@ -151,6 +153,8 @@ impl Engine {
         writes.extend(more);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             if self.verdict(Write::Catalog(writes.clone())).await?.is_ok() {
+                let bytes = keeping::bytes_of_new(&writes);
+                self.count_kept(&caller.tenant, &machine.arn, bytes).await?;
                 return Ok(machine);
             }
             let Some(stored) = self.record(&machine_key(caller, arn)).await? else {
@@ -250,9 +254,14 @@ impl Engine {
             bytes: Some(record::encode(&held.record)),
         }];
         writes.extend(more);
+        let bytes = keeping::bytes_of_new(&writes);
         let written = self.verdict(Write::Catalog(writes)).await?.is_ok();
         self.machines_cache()
             .forget(&caller.tenant, &arn.record_name());
+        if written {
+            let machine = arn.to_string();
+            self.count_kept(&caller.tenant, &machine, bytes).await?;
+        }
         Ok(written)
     }
 
@@ -266,12 +275,13 @@ impl Engine {
         let mut after = before.clone();
         if let Some(definition) = &request.definition {
             let program = self.check(caller, definition, before.kind())?;
-            let (hash, blob) = Programs::store(definition);
+            let hash = self
+                .keep_definition(&caller.tenant, &before.arn, definition)
+                .await?;
             after.definition = hex(&hash);
             self.node()
                 .programs
                 .remember(hash, definition.as_str().into(), Arc::new(program));
-            self.write(blob).await?;
         }
         if let Some(role_arn) = &request.role_arn {
             after.role_arn = role_arn.as_str().into();

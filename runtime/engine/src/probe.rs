@@ -20,7 +20,7 @@ use crate::{
     http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
-    runner::{PluginUse, Signals},
+    runner::Signals,
     shard::Info,
 };
 
@@ -230,9 +230,9 @@ impl Signals for NoSignals {
 
     fn waits(&self, _why: &str) {}
 
-    fn heartbeat(&self) {}
+    fn heartbeat(&self, _note: Option<&str>) {}
 
-    fn used(&self, _used: PluginUse) {}
+    fn used(&self, _used: Measures) {}
 
     fn logged(&self, _log: AttemptLog) {}
 }

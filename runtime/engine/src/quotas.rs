@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
-    limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED},
+    limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL},
     lines::Reservation,
 };
 use rates::Bucket;
@@ -47,6 +47,24 @@ pub struct Quotas {
     pub state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activities: Option<u64>,
+    /// Its part, in proportion to the others', of what several tenants want at a time: [`WEIGHT_USUAL`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+}
+
+impl Quotas {
+    /// Whether the weight is one.
+    ///
+    /// # Errors
+    /// Says what it is, for people.
+    pub fn check(&self) -> Result<(), String> {
+        match self.weight {
+            Some(weight) if !(1..=WEIGHT_MAX).contains(&weight) => Err(format!(
+                "{weight} is no weight: it is a number from 1 to {WEIGHT_MAX}, and {WEIGHT_USUAL} when none is set"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// How much of its quotas a tenant has taken.
@@ -215,6 +233,13 @@ impl Allowances {
         self.lock().most(tenant, |quotas| quotas.activities)
     }
 
+    /// A tenant's part of what several want.
+    pub(crate) fn weight(&self, tenant: &Arc<str>) -> u32 {
+        let mut state = self.lock();
+        let weight = state.account(tenant).quotas.weight;
+        weight.unwrap_or(WEIGHT_USUAL)
+    }
+
     /// Counts a request, or refuses it.
     pub(crate) fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
         let mut state = self.lock();
@@ -330,6 +355,13 @@ impl Allowances {
         self.lock().account(tenant).taken.stored_bytes += bytes;
     }
 
+    /// Bytes that were stored are gone, or went before the start.
+    pub(crate) fn freed(&self, tenant: &Arc<str>, bytes: u64) {
+        let mut state = self.lock();
+        let taken = &mut state.account(tenant).taken;
+        taken.stored_bytes = taken.stored_bytes.saturating_sub(bytes);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -354,7 +386,7 @@ impl Account {
             return Ok(());
         }
         let text = format!(
-            "the tenant's executions have stored {} bytes, and its quota is {most}; what is stored stays, so have the quota raised",
+            "the tenant has stored {} bytes, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays",
             self.taken.stored_bytes
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))
@@ -447,6 +479,9 @@ mod tests {
         all.load(vec![(tenant.clone(), amounts(Meter::BytesStored, 99))]);
         assert!(all.has_room(&tenant).is_ok());
         all.landed(&tenant, &amounts(Meter::BytesStored, 1), None);
+        all.freed(&tenant, 1);
+        assert!(all.has_room(&tenant).is_ok(), "what is gone makes room");
+        all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
         assert!(matches!(
             error,
@@ -486,6 +521,22 @@ mod tests {
         );
         all.stored(&other, 100);
         assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
+    }
+
+    #[test]
+    fn weights_are_within_their_range_and_the_usual_one_when_none_is_set() {
+        let weight = |weight| Quotas {
+            weight,
+            ..Quotas::default()
+        };
+        for (number, is_one) in [(0, false), (1, true), (1_000, true), (1_001, false)] {
+            assert_eq!(weight(Some(number)).check().is_ok(), is_one, "{number}");
+        }
+        let (all, own) = allowances(weight(Some(300)));
+        let other: Arc<str> = "b".into();
+        assert_eq!([&own, &other].map(|of| all.weight(of)), [300, 100]);
+        all.set(&own, weight(None));
+        assert_eq!(all.weight(&own), 100);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measures, OnCrash};
 use tokio::sync::oneshot;
 
 use crate::{attempt_logs::AttemptLog, task_limits::TaskLimits};
@@ -21,6 +21,10 @@ pub trait TaskRunner: Send + Sync + 'static {
     fn serves(&self, _tenant: &str, _plugin: &str, _version: Option<&str>) -> bool {
         false
     }
+
+    /// A tenant's part, in proportion to the others', of what its tasks run on, from now on: from 1 to 1,000, and 100 of a
+    /// tenant that nobody gave another one.
+    fn weigh(&self, _tenant: &str, _weight: u32) {}
 
     /// Whether the operator has set a secret of that name for the account, which then counts before the store's.
     fn has_secret(&self, _tenant: &str, _name: &str) -> bool {
@@ -48,6 +52,22 @@ pub trait TaskRunner: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         Box::pin(async { Err("functions are not run here".to_owned()) })
     }
+
+    /// What a function that is looked at waits for, for people.
+    fn waits_for(
+        &self,
+        _tenant: &str,
+        _plugin: &str,
+        _function: &FunctionVersion,
+    ) -> Option<String> {
+        None
+    }
+
+    /// Nobody has a function's code any more, by its lower-case hex SHA-256: what was made of it goes as well. What runs
+    /// goes on.
+    fn forget(&self, _wasm_sha256: &str) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// A function as it was uploaded, with what it is called with.
@@ -67,6 +87,11 @@ pub struct FunctionVersion {
 pub trait FunctionCode: Send + Sync {
     /// The `.wasm`; an error says why it cannot be had.
     fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>>;
+
+    /// Its SHA-256 in lower-case hex, where that is certain: what was made of it before is found by that.
+    fn sha256(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where an attempt finds the secrets of its account that are kept in the store.
@@ -119,26 +144,12 @@ pub trait Signals: Send + Sync {
     /// The guest cannot be instantiated yet, and what it waits for: the last such text is the cause of a timeout that
     /// comes before the guest.
     fn waits(&self, why: &str);
-    /// The guest called `heartbeat`.
-    fn heartbeat(&self);
+    /// The guest called `heartbeat`, with a note on its progress where it gave one.
+    fn heartbeat(&self, note: Option<&str>);
     /// What the attempt used; told once, before its end.
-    fn used(&self, used: PluginUse);
+    fn used(&self, used: Measures);
     /// What the guest said; told once, before its end.
     fn logged(&self, log: AttemptLog);
-}
-
-/// What an attempt used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PluginUse {
-    /// CPU time of the guest and of the host on its behalf.
-    pub cpu: Duration,
-    /// From the guest's start to its end.
-    pub wall: Duration,
-    /// Most memory held at once.
-    pub memory_bytes_max: u64,
-    /// Bytes of the input and of the output, JSON.
-    pub input_bytes: u64,
-    pub output_bytes: u64,
 }
 
 /// The end of an attempt's log, and what the attempt used.

@@ -188,8 +188,26 @@ impl Engine {
         caller: &Caller,
         request: StartRequest,
     ) -> Result<StartedOnce, Error> {
-        let mut starting = self.starting(caller, request).await?;
+        let starting = self.starting(caller, request).await?;
         self.admit(&caller.tenant, starting.operation())?;
+        self.begun_once(caller, starting).await
+    }
+
+    /// The same for a start that was counted against the rates before.
+    pub(crate) async fn start_once_admitted(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<StartedOnce, Error> {
+        let starting = self.starting(caller, request).await?;
+        self.begun_once(caller, starting).await
+    }
+
+    async fn begun_once(
+        &self,
+        caller: &Caller,
+        mut starting: Starting,
+    ) -> Result<StartedOnce, Error> {
         self.line_up(&mut starting).await?;
         if starting.startable.express {
             let scope = starting.startable.scope;

@@ -197,9 +197,7 @@ impl Engine {
         self.forget_ceiling(account).await?;
         let _ = self.put(&key(QUOTAS, account), None, None).await?;
         let _ = self.put(&key(TENANT, account), None, None).await?;
-        self.node()
-            .allowances
-            .set(&account.into(), Quotas::default());
+        self.node().set_quotas(&account.into(), Quotas::default());
         Ok(())
     }
 
@@ -215,9 +213,10 @@ impl Engine {
     /// Gives a tenant other quotas; they count from now on.
     pub async fn set_quotas(&self, account: &str, quotas: Quotas) -> Result<(), Error> {
         self.tenant(account).await?;
+        quotas.check().map_err(invalid)?;
         let bytes = record::encode(&quotas);
         let _ = self.put(&key(QUOTAS, account), None, Some(bytes)).await?;
-        self.node().allowances.set(&account.into(), quotas);
+        self.node().set_quotas(&account.into(), quotas);
         Ok(())
     }
 

@@ -12,7 +12,7 @@ use std::{
 
 use stepwell_engine::{
     AllowForm, Caller, Code, ConnectionForm, CreateMachine, Engine, Error, KeptConnection,
-    MachineKind, MachineSettings, Options, PluginCall, PluginEnd, StartRequest, Store, TaskRunner,
+    Extras, MachineKind, MachineSettings, Options, PluginCall, PluginEnd, StartRequest, Store, TaskRunner,
     TaskSecrets, Vault,
 };
 use stepwell_interp::OnCrash;
@@ -77,7 +77,11 @@ fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine 
         services: Default::default(),
         observer: None,
     };
-    Engine::open_with(options, vault, runner).expect("the store is free")
+    let extras = Extras {
+        vault,
+        ..Extras::default()
+    };
+    Engine::open_with(options, extras, runner).expect("the store is free")
 }
 
 fn open(directory: &Path, vault: Option<Vault>) -> Engine {

@@ -17,13 +17,14 @@ use crate::sandbox::SecretSource;
 use crate::secret::{CallSecrets, Had, Used};
 use crate::sockets;
 use crate::stdio::{Capture, Keep};
+use crate::tally::Tally;
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use stepwell_egress::Connector;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use wasmtime::Store;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
@@ -53,8 +54,8 @@ pub struct TaskCall {
     pub wall: Option<Duration>,
     /// Time from now until the call is ended, waiting included. None leaves it to the plugin's limits.
     pub deadline: Option<Duration>,
-    /// Receives the guest's signs of life; beats that find it full are merged.
-    pub heartbeats: Option<mpsc::Sender<Heartbeat>>,
+    /// Has the guest's signs of life: those that come faster than it is looked at are merged.
+    pub heartbeats: Option<watch::Sender<Heartbeat>>,
     /// Told when the guest begins to run, and which plugin that is.
     pub started: Option<oneshot::Sender<PluginStamp>>,
     /// After `started` the guest waits for this; an error cancels the call.
@@ -107,11 +108,13 @@ impl std::fmt::Debug for Waits {
     }
 }
 
-/// A sign of life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The signs of life of a call so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The guest's note, at most 1 KiB.
-    pub progress: Option<String>,
+    /// How many there were.
+    pub beats: u64,
+    /// The last note that came with one, at most 1 KiB.
+    pub progress: Option<Arc<str>>,
 }
 
 /// Why a call is cancelled.
@@ -284,11 +287,10 @@ pub(crate) async fn run(
         cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
-        memory_bytes_max: instance.store.data().meter.memory_max,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
         fuel: used_fuel(&instance.store, limits.fuel),
-        reused: instance.calls > 1,
+        ..instance.usage()
     };
     let end = instance.end(plugin, outcome, usage, frames, refused);
     let end = TaskEnd {
@@ -373,6 +375,8 @@ impl Instance {
         guest.log = Log::new(attempt.limits.log_bytes, attempt.begun);
         guest.log.copied_to = self.stdio.log_tail.clone();
         guest.meter.renew();
+        // What came in between was nobody's.
+        guest.tally.take();
         guest.secrets = attempt.secrets.clone();
         guest.egress.secrets = attempt.secrets.clone();
         guest.heartbeats.clone_from(&call.heartbeats);
@@ -411,6 +415,17 @@ impl Instance {
         };
         guest.egress.used.mask(&mut end);
         end
+    }
+
+    /// What it knows of the attempt's use.
+    fn usage(&self) -> Usage {
+        let guest = self.store.data();
+        Usage {
+            memory_bytes_max: guest.meter.memory_max,
+            reused: self.calls > 1,
+            host: guest.tally.take(),
+            ..Usage::default()
+        }
     }
 
     /// Whether it may serve another attempt after this end: only who came back of himself.
@@ -606,6 +621,7 @@ fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<
     wasi.ctx().table.set_max_capacity(limits::RESOURCES_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
+    let tally = Tally::default();
     let guest = Guest {
         wasi,
         http,
@@ -616,7 +632,9 @@ fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<
             secrets: attempt.secrets.clone(),
             used: Used::default(),
             idempotency_key: call.context.idempotency_key.clone(),
+            tally: tally.clone(),
         },
+        tally,
         meter: Meter::new(limits.memory_bytes, limits.table_elements),
         log: Log::new(limits.log_bytes, attempt.begun),
         refused,

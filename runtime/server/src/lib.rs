@@ -3,12 +3,15 @@
 //! engine; this crate only translates.
 
 mod admin;
+mod admission;
 mod api;
+mod attempts;
 mod auth;
 mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod fair;
 mod guard;
 mod in_flight;
 mod lambda;
@@ -16,6 +19,7 @@ mod limits;
 mod lines;
 mod metrics;
 mod observe;
+mod rest;
 mod router;
 mod scheduler;
 mod serve;
@@ -37,3 +41,9 @@ pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
 pub use warnings::Warnings;
+
+/// For the fuzzer alone: readers of bytes that come over the wire.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::lambda::wasm_of_package;
+}

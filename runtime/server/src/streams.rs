@@ -34,11 +34,14 @@ use axum::{
 };
 use futures_util::{Stream, StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Caller, MachineChange, MachineNews, MachineWatch, Status, Watch};
+use stepwell_engine::{
+    Caller, MachineChange, MachineNews, MachineWatch, NoteWatch, ProgressNote, Status, Watch,
+};
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 
 use crate::{
     api::problem,
+    attempts,
     auth::Identity,
     aws::{self, Seconds},
     in_flight::{NoRoom, Place},
@@ -105,7 +108,8 @@ pub(crate) fn place<'a>(headers: &'a HeaderMap, query: Option<&'a str>) -> Optio
 }
 
 /// The events of an execution as they are committed (`event: history`, its id, its JSON), from the first one or behind
-/// the one that was received last; when it has ended, `event: end`. Whoever has that is answered 204, which tells a
+/// the one that was received last, and what its running attempts say of their progress (`event: progress`, which has no id:
+/// the latest note of an attempt is told again to who comes back); when it has ended, `event: end`. Whoever has that is answered 204, which tells a
 /// browser to ask no more.
 pub(crate) async fn execution(
     state: Arc<ServerState>,
@@ -146,6 +150,7 @@ async fn watched(
                 state: state.clone(),
                 caller,
                 arn,
+                notes: watch.notes(),
                 watch,
                 last: after,
                 over: false,
@@ -178,6 +183,7 @@ struct Source {
     caller: Caller,
     arn: String,
     watch: Watch,
+    notes: NoteWatch,
     /// Id of the last event.
     last: u64,
     over: bool,
@@ -196,12 +202,20 @@ impl Source {
         if self.over {
             return None;
         }
-        if let Some(entries) = self.watch.next().await {
+        let entries = tokio::select! {
+            // What became durable before a note comes before it.
+            biased;
+            entries = self.watch.next() => entries,
+            notes = self.notes.next() => {
+                return Some(notes.iter().map(progress).map(Message::from).collect());
+            }
+        };
+        if let Some(entries) = entries {
             self.last = entries.last().map_or(self.last, |last| last.id);
             let mut bytes = 0;
             let mut events = Vec::new();
             for entry in &entries {
-                if let Some(event) = aws::WireEvent::of(entry, true) {
+                if let Some(event) = aws::WireEvent::told(entry) {
                     let text = json(&event);
                     bytes += text.len();
                     events.push(written("history", &text).id(entry.id.to_string()));
@@ -244,6 +258,10 @@ impl Source {
         };
         end.id(format!("{}{END}", self.last))
     }
+}
+
+fn progress(note: &ProgressNote) -> Event {
+    message("progress", &attempts::Progress::of(note))
 }
 
 /// `GET /api/machines/{arn}/events`: the starts, redrives and ends of a state machine's executions as they become durable

@@ -765,8 +765,12 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         ("DescribeTenant", {"account": b}),
         ("ListAccessKeys", {"account": b}),
         ("GetAuditLog", {"account": b}),
+        ("CollectCode", {}),
+        ("CollectCode", {"dryRun": True}),
     ]:
         same(w.own("a-admin", operation, **body), denied, operation)
+    true("code" in w.own("b-operator", "CollectCode", dryRun=True))
+    same(w.own("a-read", "DescribeUpload", functionName="none"), {}, "nobody uploads it")
     for operation in ("GetUsage", "ListAccessKeys", "GetAuditLog"):
         same(w.own("a-run", operation, account=a), denied, f"{operation} of the own account")
         true(isinstance(w.own("a-admin", operation, account=a), dict), f"{operation} of the own account")
@@ -860,7 +864,7 @@ def quotas_hold_at_the_limit_and_not_before(w):
         w.b.create_activity(name="one-more")
 
     quotas(storedBytes=1)
-    with refused("ServiceQuotaExceededException", "the tenant's executions have stored * bytes, and its quota is 1; *"):
+    with refused("ServiceQuotaExceededException", "the tenant has stored * bytes, and its quota is 1; *"):
         w.b.start_execution(stateMachineArn=waits)
     quotas(rates={"set": {"ListActivities": {"bucket": 2, "perSecond": 0}}})
     w.b.list_activities()

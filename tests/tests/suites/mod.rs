@@ -31,5 +31,6 @@ pub(crate) mod tenants;
 pub(crate) mod tidy;
 pub(crate) mod tls;
 pub(crate) mod triggers;
+pub(crate) mod uploads;
 pub(crate) mod walls;
 pub(crate) mod workflows;

@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stepwell_sandbox::{CompileBounds, Profile, parse_bytes, parse_duration};
+use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
 use super::{FunctionCommand, PullArgs};
 use crate::host::TENANT;
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
+
+/// Less does not hold one large plugin (ours).
+const CACHE_BYTES_MIN: u64 = 64 << 20;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
@@ -211,6 +214,15 @@ pub(crate) struct CompileArgs {
         value_parser = compile_cpu
     )]
     pub(crate) compile_cpu: Duration,
+    /// Bytes that compiled plugins may have on disk, such as 2GiB; past it those go that were not used for longest
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STEPWELL_CACHE_BYTES",
+        default_value = "10GiB",
+        value_parser = cache_bytes
+    )]
+    pub(crate) cache_bytes: u64,
     /// Whether plugins are run that `plugin compile` made: unchecked code, that whoever writes to the plugin directory chooses
     #[arg(
         long,
@@ -228,6 +240,7 @@ impl Default for CompileArgs {
         Self {
             compile_memory: bounds.memory_bytes,
             compile_cpu: bounds.cpu,
+            cache_bytes: SandboxConfig::default().cache_bytes,
             precompiled: PrecompiledArg::USUAL,
         }
     }
@@ -235,6 +248,12 @@ impl Default for CompileArgs {
 
 fn compile_memory(text: &str) -> Result<u64, String> {
     let least = COMPILE_MEMORY_BYTES_MIN;
+    let size = parse_bytes(text).filter(|size| *size >= least);
+    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+}
+
+fn cache_bytes(text: &str) -> Result<u64, String> {
+    let least = CACHE_BYTES_MIN;
     let size = parse_bytes(text).filter(|size| *size >= least);
     size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stepwell_engine::Rate;
-use stepwell_sandbox::parse_bytes;
+use stepwell_sandbox::{Weight, parse_bytes};
 use stepwell_server::check_rated;
 
-use super::{PlaceArgs, place::usual_endpoint};
+use super::{PlaceArgs, moment::moment, place::usual_endpoint};
 use crate::host::USUAL_DATA;
 
 /// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
@@ -67,6 +67,10 @@ pub(crate) struct QuotaArgs {
     /// Activities
     #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) activities: Option<Most>,
+    /// Its part, in proportion to the other tenants', of what several want at a time: requests, threads of tasks, the
+    /// compiler; 100 when none is set
+    #[arg(long, value_name = "1..1000|none", value_parser = weight)]
+    pub(crate) weight: Option<Most>,
 }
 
 /// What the plugins of a tenant may be granted and use.
@@ -92,6 +96,15 @@ fn count(text: &str) -> Result<Most, &'static str> {
     }
     let count = text.parse().map_err(|_| "it is a number, or `none`")?;
     Ok(Most(Some(count)))
+}
+
+fn weight(text: &str) -> Result<Most, &'static str> {
+    let told = "it is a number from 1 to 1000, or `none`";
+    let weight = count(text).map_err(|_| told)?;
+    match weight.0 {
+        Some(number) if Weight::new(u32::try_from(number).unwrap_or(0)).is_none() => Err(told),
+        Some(_) | None => Ok(weight),
+    }
 }
 
 fn size(text: &str) -> Result<Most, &'static str> {
@@ -202,8 +215,8 @@ pub(crate) enum TenantCommand {
     Audit {
         /// Account: 12 digits
         account: String,
-        /// Only from this time on, such as 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
+        /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
+        #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
         /// Print as JSON, a line an entry
         #[arg(long)]

@@ -9,7 +9,9 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
-use super::{plugin_compile, plugin_known::Known, plugin_project, plugin_registry};
+use super::{
+    plugin_compile, plugin_known::Known, plugin_project, plugin_registry, waited::waited,
+};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -428,6 +430,7 @@ fn one_line(text: &str) -> String {
 
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
 async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Outcome {
+    compile_first(sandbox, name, as_json).await?;
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
@@ -460,6 +463,21 @@ async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Ou
         | TaskOutcome::NotReady { .. }
         | TaskOutcome::Cancelled => Err(Stop::Failed),
     }
+}
+
+/// Compiles a plugin that was not called before, under a sign that it goes on. Why it cannot be, the call says.
+async fn compile_first(sandbox: &Sandbox, name: &str, quiet: bool) -> Outcome {
+    let (asked, plugin) = (sandbox.clone(), name.to_owned());
+    let slow = tokio::task::spawn_blocking(move || asked.needs_compiling(TENANT, &plugin));
+    if !slow.await.runtime()? {
+        return Ok(());
+    }
+    let what = format!("compiling plugin {name} (first use)");
+    let compiled = async {
+        let _ = sandbox.prepare(TENANT, name).await;
+        Ok(())
+    };
+    waited(what, quiet, || None, compiled).await
 }
 
 fn tell(end: &TaskEnd) {

@@ -15,6 +15,7 @@ use super::tenant_remote;
 use crate::args::{
     CeilingArgs, CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, TenantCommand, TenantPlace,
 };
+use crate::client::or_endpoint;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::{self, Host, Opening};
@@ -203,6 +204,9 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
             *quota = most;
         }
     }
+    if let Some(Most(weight)) = changed.weight {
+        quotas.weight = weight.and_then(|weight| u32::try_from(weight).ok());
+    }
     quotas
 }
 
@@ -245,6 +249,11 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
     }
+    let weight = match &quotas["weight"] {
+        Value::Null => "100, the usual one".to_owned(),
+        other => text(other),
+    };
+    table.row(["weight".to_owned(), weight, String::new()]);
     let mut shown = table.take(None);
     match described["ceiling"].as_str() {
         Some(text) => {
@@ -295,7 +304,7 @@ async fn keys(command: KeysCommand) -> Outcome {
 }
 
 async fn open(place: &TenantPlace) -> Outcome<Host> {
-    open_at(&place.data()).await
+    open_at(&place.data()).await.map_err(or_endpoint)
 }
 
 /// The store alone: executions that were running stay as they are.

@@ -5,8 +5,12 @@
 //! never changes; its code is kept by its hash.
 
 mod aliases;
+mod checking;
 mod code;
+mod collect;
 mod events;
+mod holds;
+mod in_use;
 mod invoke;
 mod known;
 mod record;
@@ -28,6 +32,10 @@ use crate::{
 };
 
 pub use aliases::{AliasChange, FunctionAlias};
+pub(crate) use checking::Checking;
+pub use collect::{CodeCollection, CollectedCode, UnusedCode};
+pub(crate) use holds::all_freed;
+pub(crate) use in_use::CodeInUse;
 pub use invoke::{FunctionFault, Invocation, Invoked};
 pub(crate) use known::Functions;
 use record::{Build, FunctionRecord};
@@ -265,7 +273,8 @@ impl Engine {
         Ok(shown?)
     }
 
-    /// Deletes a function with its versions and aliases, or one version. What runs goes on; its code stays in the store.
+    /// Deletes a function with its versions and aliases, or one version. What runs goes on; its code goes with the next
+    /// collections, unless another function of the account has it.
     pub async fn delete_function(
         &self,
         caller: &Caller,

@@ -5,6 +5,7 @@
 mod ids;
 mod io_runtime;
 mod leases;
+mod outbox;
 mod seat;
 mod shard_loop;
 mod shutdown;
@@ -28,18 +29,20 @@ use crate::{
     connections::{Connections, StoredConnections},
     counters::Counters,
     deletion,
-    engine::{Engine, Options, WeakEngine},
+    engine::{Engine, Extras, Options, WeakEngine},
     error::Error,
     executions,
     feed::Feed,
-    functions::Functions,
+    functions::{self, Checking, CodeInUse, Functions},
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
     lines::Lines,
+    notes::Notes,
     observer::Observer,
+    outbox::{Outbox, Outboxes},
     programs::Programs,
-    quotas::Allowances,
+    quotas::{Allowances, Quotas},
     reader,
     recent::Recent,
     runner::TaskRunner,
@@ -67,6 +70,9 @@ pub(crate) struct Node {
     pub(crate) programs: Programs,
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
+    pub(crate) code_in_use: Arc<CodeInUse>,
+    /// Uploads that are looked at.
+    pub(crate) checking: Arc<Checking>,
     /// Limits that tags of state machines set.
     pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
@@ -80,6 +86,8 @@ pub(crate) struct Node {
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
     pub(crate) triggers: TriggerKeeper,
+    /// What running attempts say of their progress.
+    pub(crate) notes: Arc<Notes>,
     take_up: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
@@ -90,6 +98,7 @@ pub(crate) struct Node {
     recent: Arc<Recent>,
     pub(crate) feed: Arc<Feed>,
     observer: Option<Arc<dyn Observer>>,
+    pub(crate) outboxes: Outboxes,
     /// The origin of its monotonic time.
     began: Instant,
     /// The engine that this node is of: tasks may call its API.
@@ -130,7 +139,7 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
-        vault: Option<Vault>,
+        Extras { vault, outbox }: Extras,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -140,6 +149,8 @@ impl Node {
             activities: Activities::default(),
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
+            code_in_use: Arc::default(),
+            checking: Arc::default(),
             sealed: SealedStore::new(journal.clone(), vault),
             journal,
             runner,
@@ -151,6 +162,7 @@ impl Node {
             services: options.services.clone(),
             health: StoreHealth::default(),
             triggers: TriggerKeeper::default(),
+            notes: Arc::default(),
             take_up: options.take_up,
             seats,
             counters: counters.clone(),
@@ -161,6 +173,7 @@ impl Node {
             recent: Arc::default(),
             feed: Arc::default(),
             observer: options.observer.clone(),
+            outboxes: Outboxes::new(outbox),
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
@@ -242,8 +255,14 @@ impl Node {
             self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
-                ((), (), ()) = async {
-                    tokio::join!(self.keep_leases(), self.keep_waking(), self.finish_deletions())
+                ((), (), (), (), ()) = async {
+                    tokio::join!(
+                        self.keep_leases(),
+                        self.keep_waking(),
+                        self.keep_outbox(),
+                        self.finish_deletions(),
+                        self.keep_collecting_code()
+                    )
                 } => {}
                 () = ended(&mut closed) => {}
             }
@@ -254,13 +273,22 @@ impl Node {
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
+        for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
+            self.allowances.freed(&tenant, bytes);
+        }
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
-            self.allowances.set(&tenant, quotas);
+            self.set_quotas(&tenant, quotas);
         }
         for (tenant, ceiling) in ceilings::all(self.journal.as_ref()).await? {
             self.runner.set_ceiling(&tenant, Some(&ceiling));
         }
         Ok(())
+    }
+
+    /// Has a tenant's quotas count from now on, here and where its tasks are run.
+    pub(crate) fn set_quotas(&self, tenant: &Arc<str>, quotas: Quotas) {
+        self.allowances.set(tenant, quotas);
+        self.runner.weigh(tenant, self.allowances.weight(tenant));
     }
 
     /// Ends what a process that died had begun to delete.
@@ -352,6 +380,11 @@ impl Node {
         let why =
             "what is stored of the execution is damaged; an earlier line of this log says where";
         Error::Damaged(why.to_owned())
+    }
+
+    /// Whether executions run here.
+    pub(crate) fn takes_up(&self) -> bool {
+        self.take_up
     }
 
     /// Names the engine whose API this node's tasks call.

@@ -456,7 +456,8 @@ fn machine_of(item: &LineItem) -> Option<&LineMachine> {
 fn line_item(message: &Message) -> Option<LineItem> {
     match record::decode(&message.payload).ok()? {
         InboxItem::Line(item) => Some(item),
-        InboxItem::Answer { .. }
+        InboxItem::Status(_)
+        | InboxItem::Answer { .. }
         | InboxItem::Admitted
         | InboxItem::Redrive
         | InboxItem::RedriveMapRun { .. }

@@ -545,6 +545,8 @@ impl World {
                     request,
                 }),
                 Out::MapRunOver(map_run) => self.items_of_maps.close(map_run),
+                // Nobody is told.
+                Out::Doubt(_) => {}
             }
         }
         if !writes.is_empty() {

@@ -17,7 +17,7 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
-    journal::{ExecutionId, ExecutionRow, Write},
+    journal::{ExecutionId, ExecutionRow},
     limits::FORK_BYTES_MAX,
     node,
     programs::Programs,
@@ -65,7 +65,7 @@ struct Changes {
 struct Runs {
     chosen: Chosen,
     /// A definition that the store may not have.
-    fresh: Option<Write>,
+    fresh: Option<Arc<str>>,
 }
 
 /// The events of the other execution up to the point, and what they fold to.
@@ -100,8 +100,9 @@ impl Engine {
         let raised = self.raised_limits(&caller.tenant);
         check(origin, &past, &changes, &runs.chosen.startable, raised)?;
         if let Some(definition) = runs.fresh {
-            self.node().allowances.has_room(&caller.tenant)?;
-            self.write(definition).await?;
+            let machine = &runs.chosen.startable.arn;
+            self.keep_definition(&caller.tenant, machine, &definition)
+                .await?;
         }
         let from = ForkedFrom {
             execution_arn: origin.into(),
@@ -224,7 +225,7 @@ impl Engine {
             });
         };
         let program = Arc::new(self.check_standard(caller, text)?);
-        let (hash, write) = Programs::store(text);
+        let (hash, _) = Programs::store(text);
         self.node()
             .programs
             .remember(hash, text.into(), program.clone());
@@ -241,7 +242,7 @@ impl Engine {
                 startable,
                 ..chosen
             },
-            fresh: Some(write),
+            fresh: Some(text.into()),
         })
     }
 

@@ -154,7 +154,7 @@ impl Engine {
                     "The requested resource exceeds the maximum number allowed: {RULES_MAX} rules."
                 )));
             }
-            let revision = old.as_ref().map_or(0, |(_, revision)| *revision);
+            let before = grown_from(old.as_ref());
             let old = old.map(|(record, _)| record);
             let record = RuleRecord {
                 uid: old.as_ref().map_or_else(
@@ -169,9 +169,9 @@ impl Engine {
                 created_ms: old.as_ref().map_or(node::now().0, |old| old.created_ms),
                 targets: old.map(|old| old.targets).unwrap_or_default(),
             };
-            let bytes = record::encode(&record);
-            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
-                return Ok(rule_arn(caller, &new.name));
+            let (arn, bytes) = (rule_arn(caller, &new.name), record::encode(&record));
+            if self.put_grown(&key, &arn, before, bytes).await? {
+                return Ok(arn);
             }
         }
         Err(crossed(&new.name))
@@ -303,10 +303,11 @@ impl Engine {
         let key = key(caller, name);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let found = self.stored_rule(&key).await?;
-            let (mut rule, revision) = found.ok_or_else(|| absent(name))?;
+            let before = grown_from(found.as_ref());
+            let (mut rule, _) = found.ok_or_else(|| absent(name))?;
             change(&mut rule)?;
-            let bytes = record::encode(&rule);
-            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
+            let (arn, bytes) = (rule_arn(caller, name), record::encode(&rule));
+            if self.put_grown(&key, &arn, before, bytes).await? {
                 return Ok(());
             }
         }
@@ -335,6 +336,13 @@ impl Engine {
         };
         Ok(Some((record::decode(&stored.bytes)?, stored.revision)))
     }
+}
+
+/// Bytes and revision of a rule that is changed.
+fn grown_from(old: Option<&(RuleRecord, u64)>) -> (u64, u64) {
+    old.map_or((0, 0), |(record, revision)| {
+        (record::encode(record).len() as u64, *revision)
+    })
 }
 
 fn check_target(caller: &Caller, target: &EventTarget) -> Result<(), TriggerError> {

@@ -1,5 +1,6 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
+use super::resident::Resident;
 use crate::allowed::{Allowed, Ceilinged};
 use crate::cache::Cache;
 use crate::compiler::Compiler;
@@ -8,6 +9,7 @@ use crate::limits;
 use crate::machine::{EngineKind, Machine, Metering};
 use crate::manifest::Limits;
 use crate::queue::Queue;
+use crate::weight::Weights;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
@@ -21,6 +23,7 @@ pub(crate) struct Loader {
     pub(crate) settings: Settings,
     pub(super) queue: Arc<Queue>,
     pub(super) reading: Semaphore,
+    pub(crate) resident: Resident,
     on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
 }
 
@@ -31,6 +34,7 @@ pub(crate) struct Settings {
     pub(crate) guarded: Guarded,
     /// Whether code of the plugin folder that was compiled ahead of time is run.
     pub(crate) precompiled: bool,
+    pub(crate) weights: Weights,
 }
 
 impl Settings {
@@ -50,14 +54,16 @@ impl Loader {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let seats = cores.saturating_sub(limits::COMPILE_CORES_LEFT).max(1);
+        let queue = Queue::new(seats, settings.weights.clone());
         Self {
             plain: Arc::new(plain),
             others: Mutex::default(),
             cache,
             compiler,
             settings,
-            queue: Queue::new(seats),
+            queue,
             reading: Semaphore::new(limits::LOADS_MAX),
+            resident: Resident::default(),
             on_engine,
         }
     }

@@ -3,6 +3,7 @@
 mod entry;
 mod loader;
 mod names;
+mod resident;
 mod uploads;
 mod watched;
 
@@ -224,6 +225,12 @@ impl Registry {
         let entry = self.find(tenant, name);
         let manifest = entry.map(|entry| entry.on_crash());
         manifest.and_then(Result::ok).unwrap_or_default()
+    }
+
+    /// See [`crate::Sandbox::forget`].
+    pub(crate) fn forget_code(&self, sha256: &str) {
+        self.uploads.forget_code(sha256);
+        self.loader.cache.forget(sha256);
     }
 
     /// Makes the next look open the file anew even when its stamp is the same.

@@ -6,11 +6,13 @@
     reason = "helpers of tests are tests too, and the cost of a call is printed"
 )]
 
+mod attacks;
 mod bounds;
 mod folder;
 mod grants;
 mod hostile;
 mod inspection;
+mod measured;
 mod network;
 mod outcomes;
 mod precompiled;

@@ -2,6 +2,7 @@
 //! their audit logs; forks. AWS JSON 1.0 under
 //! the target `Stepwell.`, signed like all others. What it hides: who may make them, and their wire forms.
 
+mod code;
 mod connections;
 mod forks;
 mod quotas;
@@ -33,6 +34,8 @@ const TARGET_PREFIX: &str = "Stepwell.";
 /// One call.
 struct Operation {
     name: &'static str,
+    /// What it is counted as against rates.
+    rated: &'static str,
     /// What it takes for another account than the caller's, or for all.
     role: Role,
     /// What it takes for the caller's own account.
@@ -68,9 +71,13 @@ struct Call<'a> {
 
 macro_rules! operations {
     ($($name:ident $role:ident $own:ident $audited:literal $about:ident $handler:path;)*) => {
+        /// Operations that a rate can be set for.
+        pub(crate) const RATED: &[&str] = &[$(concat!("stepwell:", stringify!($name))),*];
+
         static OPERATIONS: &[Operation] = &[$(
             Operation {
                 name: stringify!($name),
+                rated: concat!("stepwell:", stringify!($name)),
                 role: Role::$role,
                 own: Role::$own,
                 audited: $audited,
@@ -85,9 +92,11 @@ macro_rules! operations {
 operations! {
     AddAccessKey     Operator Operator true  Account   tenants::add_key;
     AddTenant        Operator Operator true  Account   tenants::add;
+    CollectCode      Operator Operator true  Account   code::collect;
     DeleteConnection Operator Admin    true  Own       connections::delete;
     DeleteSecret     Operator Admin    true  Own       secrets::delete;
     DescribeTenant   Operator Read     false Account   tenants::describe;
+    DescribeUpload   Operator Read     false Own       code::upload;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
     ForkExecution    Operator Run      true  Execution forks::fork;
@@ -109,6 +118,20 @@ operations! {
 /// Whether a target is one of ours.
 pub(crate) fn is_ours(target: &str) -> bool {
     target.starts_with(TARGET_PREFIX)
+}
+
+/// Counts a call against the caller's rates, before anything of it is read. What reads a whole history, or starts an
+/// execution, is counted as that, too.
+pub(crate) fn admit(state: &ServerState, target: &str, caller: &Caller) -> Result<(), Fault> {
+    let name = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
+    let found = OPERATIONS.binary_search_by(|operation| operation.name.cmp(name));
+    let operation = found.map_err(|_| Fault::unknown_operation(target))?;
+    let operation = &OPERATIONS[operation];
+    state.engine.admit(&caller.tenant, operation.rated)?;
+    if operation.name == "GetExecutionUsage" {
+        state.engine.admit(&caller.tenant, "GetExecutionHistory")?;
+    }
+    Ok(())
 }
 
 /// Answers one call; `Ok` is the JSON text of the answer.

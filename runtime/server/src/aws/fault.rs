@@ -8,7 +8,7 @@ use serde::Serialize;
 use stepwell_engine::{Code, Error};
 
 use crate::{
-    limits::{BODIES_BYTES_MAX, IN_FLIGHT_SHARE_MAX},
+    limits::{BODIES_BYTES_MAX, IN_FLIGHT_SHARE_MAX, REQUESTS_WAITING_MAX},
     metrics::Outcome,
 };
 
@@ -112,6 +112,14 @@ impl Fault {
         let (most, part) = (BODIES_BYTES_MAX >> 20, IN_FLIGHT_SHARE_MAX);
         let message = format!(
             "the server reads as many bytes of requests as it may at a time: {most} MiB, 1/{part} of them for one account; try again later"
+        );
+        Fault::from(Error::Busy(message))
+    }
+
+    /// A request that finds no room among those of its account that wait.
+    pub(crate) fn crowded() -> Fault {
+        let message = format!(
+            "{REQUESTS_WAITING_MAX} requests of this account, or of this address, wait for their turn while other tenants ask too; try again later"
         );
         Fault::from(Error::Busy(message))
     }

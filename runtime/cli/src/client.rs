@@ -119,7 +119,11 @@ impl Client {
             policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
             listeners: Listeners::default(),
-            vault: key_file::beside(&data)?,
+            // Who only looks opens nothing that is sealed.
+            vault: match runtime {
+                Some(_) => key_file::beside(&data)?,
+                None => None,
+            },
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host, place.region.asked()))

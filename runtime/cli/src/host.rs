@@ -135,7 +135,8 @@ impl Host {
             vault,
             outbox: listeners.outbox(),
         };
-        let engine = tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
+        let engine =
+            tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
         let engine = engine.await.runtime()?.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),

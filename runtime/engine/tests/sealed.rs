@@ -11,8 +11,8 @@ use std::{
 };
 
 use stepwell_engine::{
-    AllowForm, Caller, Code, ConnectionForm, CreateMachine, Engine, Error, KeptConnection,
-    Extras, MachineKind, MachineSettings, Options, PluginCall, PluginEnd, StartRequest, Store, TaskRunner,
+    AllowForm, Caller, Code, ConnectionForm, CreateMachine, Engine, Error, Extras, KeptConnection,
+    MachineKind, MachineSettings, Options, PluginCall, PluginEnd, StartRequest, Store, TaskRunner,
     TaskSecrets, Vault,
 };
 use stepwell_interp::OnCrash;

@@ -9,9 +9,7 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
-use super::{
-    plugin_compile, plugin_known::Known, plugin_project, plugin_registry, waited::waited,
-};
+use super::{plugin_compile, plugin_known::Known, plugin_project, plugin_registry, waited::waited};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;

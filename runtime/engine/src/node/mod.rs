@@ -40,7 +40,7 @@ use crate::{
     lines::Lines,
     notes::Notes,
     observer::Observer,
-    outbox::{Outbox, Outboxes},
+    outbox::Outboxes,
     programs::Programs,
     quotas::{Allowances, Quotas},
     reader,
@@ -52,7 +52,6 @@ use crate::{
     task_limits::TaggedLimits,
     tenants,
     triggers::TriggerKeeper,
-    vault::Vault,
 };
 
 use ids::Ids;

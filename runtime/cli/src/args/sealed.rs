@@ -23,6 +23,9 @@ pub(crate) enum SecretCommand {
     Put {
         /// Its name: 1 to 64 letters, digits, `.`, `-` and `_`
         name: String,
+        /// A value that stands where others could see it: taken to be refused without being repeated
+        #[arg(hide = true)]
+        misplaced: Vec<String>,
         /// File with the value; stdin when absent
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
         file: Option<PathBuf>,

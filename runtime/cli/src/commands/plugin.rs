@@ -201,7 +201,9 @@ async fn inspect(args: InspectArgs) -> Outcome {
     known.note_missing(&mut found, &tenant, secrets.as_ref());
     if as_json {
         let mut told = inspection_json(&found);
-        told["ceiling"] = json!(known.ceiling);
+        if let Some(ceiling) = &known.ceiling {
+            told["ceiling"] = json!(ceiling);
+        }
         super::print_json(&told)?;
     } else {
         let mut text = inspection_text(&found);

@@ -21,10 +21,18 @@ const CONNECTION_BYTES_MAX: u64 = 1 << 20;
 
 pub(super) async fn secret(command: SecretCommand) -> Outcome {
     match command {
-        SecretCommand::Put { name, file, owner } => {
+        SecretCommand::Put {
+            name,
+            misplaced,
+            file,
+            owner,
+        } => {
             let how = format!(
                 "the secret is no argument, which others could see: `stepwell secret put {name} --file FILE`, or from stdin: `stepwell secret put {name} < FILE`"
             );
+            if !misplaced.is_empty() {
+                return Err(Stop::Usage(anyhow!(how)));
+            }
             let value = text(file.as_deref(), SECRET_BYTES_MAX, &how)?;
             let value = value.trim_end_matches(['\r', '\n']);
             let body = json!({"name": name, "value": value});

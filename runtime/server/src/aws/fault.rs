@@ -39,6 +39,11 @@ struct FaultBody<'a> {
     reason: Option<&'a str>,
 }
 
+/// What is said of an operation, or a path, of the services that this program was built without.
+pub(crate) fn left_out(what: &str) -> String {
+    format!("{what} is not served: this program was built without the feature `services`")
+}
+
 impl Fault {
     /// A refusal that the service's API model names.
     pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
@@ -72,6 +77,17 @@ impl Fault {
             FRAMEWORK,
             "UnknownOperationException",
             message,
+        )
+    }
+
+    /// An operation of what this program was built without.
+    #[cfg(not(feature = "services"))]
+    pub(super) fn left_out(operation: &str) -> Fault {
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "UnknownOperationException",
+            left_out(operation),
         )
     }
 

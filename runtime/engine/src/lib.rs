@@ -81,7 +81,7 @@ pub use companions::{CompanionError, CompanionKind};
 pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
 pub use engine::{Engine, Options, Store};
 pub use error::{Code, Error};
-pub use feed::{MachineChange, MachineNews, MachineWatch};
+pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
     AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
     Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,

@@ -20,6 +20,7 @@ use crate::{
     metrics::Metrics,
     router::router,
     scheduler,
+    streams::Streams,
 };
 
 /// What all requests share.
@@ -31,6 +32,7 @@ pub struct ServerState {
     pub(crate) gate: Option<Gate>,
     bodies: InFlight,
     answers: InFlight,
+    pub(crate) streams: Streams,
     /// Taken by whoever puts together a page of a history.
     pages: Semaphore,
     /// Becomes true when the server shuts down.
@@ -61,6 +63,7 @@ impl ServerState {
             gate,
             bodies,
             answers: InFlight::new(ANSWERS_BYTES_MAX),
+            streams: Streams::default(),
             pages: Semaphore::new(HISTORY_PAGES_MAX),
             config,
             engine,

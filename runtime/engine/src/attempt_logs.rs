@@ -15,7 +15,7 @@ use crate::{
     journal::{Answer, CatalogKey, CatalogWrite, ExecutionId, Verdict, Write},
     limits::ATTEMPT_LOG_BYTES_MAX,
     node::{Node, now},
-    pages, record,
+    record,
     shard::Info,
 };
 
@@ -195,7 +195,7 @@ impl Engine {
     ) -> Result<Page<KeptLog>, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let found = self.scan_page(caller, KIND, &prefix(row.id), page).await?;
-        pages::try_map(found, |record| {
+        self.shown(found, |record| {
             let Stored {
                 state,
                 attempt,

@@ -161,6 +161,17 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
+        Engine::open_bounded(options, Quotas::default(), runner)
+    }
+
+    /// The same with the numbers of tenants whose quotas have none, which count for what is taken up as well; their limits and
+    /// rates count for nothing.
+    pub fn open_bounded(
+        options: Options,
+        usual: Quotas,
+        runner: Arc<dyn TaskRunner>,
+    ) -> Result<Engine, Error> {
+        usual.check()?;
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
         let mut connections = None;
@@ -183,7 +194,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, shards)?;
+        let node = Node::start(journal, runner, &options, usual, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
@@ -191,9 +202,7 @@ impl Engine {
             #[cfg(feature = "postgres")]
             connections,
         }));
-        engine
-            .node()
-            .serve_by(WeakEngine(Arc::downgrade(&engine.0)));
+        engine.node().serve_by(engine.weak());
         Ok(engine)
     }
 
@@ -206,6 +215,7 @@ impl Engine {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             queue_depth: self.0.node.queue_depth(),
+            records_damaged: self.0.node.damaged_records.count(),
             ..Counters::sum(self.0.node.counters())
         }
     }
@@ -242,15 +252,14 @@ impl Engine {
         self.0.node.allowances.usual_rates(rates);
     }
 
-    /// The numbers of tenants whose quotas have none; its limits and rates count for nothing.
-    pub fn usual_quotas(&self, quotas: Quotas) {
-        self.0.node.allowances.usual_quotas(quotas);
-    }
-
     /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.
     /// StartExecution counts itself.
     pub fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
         self.0.node.allowances.admit(tenant, operation)
+    }
+
+    pub(crate) fn weak(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn node(&self) -> &Node {

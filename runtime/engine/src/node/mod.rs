@@ -2,6 +2,7 @@
 //! its own, on which it waits for reads and the ends of its task attempts, and works as far as its callers do not; the
 //! waker and the keeper of leases share one more.
 
+mod deletions;
 mod ids;
 mod io_runtime;
 mod leases;
@@ -26,7 +27,8 @@ use crate::{
     backlog::Backlog,
     connections::Connections,
     counters::Counters,
-    deletion,
+    damaged::DamagedRecords,
+    deletion::Deletions,
     engine::{Engine, Options, WeakEngine},
     error::Error,
     executions,
@@ -38,7 +40,7 @@ use crate::{
     lines::Lines,
     observer::Observer,
     programs::Programs,
-    quotas::Allowances,
+    quotas::{Allowances, Quotas},
     reader,
     recent::Recent,
     runner::TaskRunner,
@@ -73,7 +75,9 @@ pub(crate) struct Node {
     pub(crate) connections: Connections,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
+    pub(crate) damaged_records: DamagedRecords,
     pub(crate) triggers: TriggerKeeper,
+    pub(crate) deletions: Arc<Deletions>,
     take_up: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
@@ -124,6 +128,7 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
+        usual: Quotas,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -135,13 +140,15 @@ impl Node {
             functions: Functions::new(options.store.is_shared()),
             journal,
             runner,
-            allowances: Arc::new(Allowances::new(options.raised_limits)),
+            allowances: Arc::new(Allowances::new(options.raised_limits, usual)),
             audit_names: AuditNames::default(),
             lines: Arc::default(),
             connections: options.connections.clone(),
             services: options.services.clone(),
             health: StoreHealth::default(),
+            damaged_records: DamagedRecords::default(),
             triggers: TriggerKeeper::default(),
+            deletions: Arc::default(),
             take_up: options.take_up,
             seats,
             counters: counters.clone(),
@@ -234,7 +241,7 @@ impl Node {
             let mut closed = self.shutdown.closed();
             tokio::select! {
                 ((), (), ()) = async {
-                    tokio::join!(self.keep_leases(), self.keep_waking(), self.finish_deletions())
+                    tokio::join!(self.keep_leases(), self.keep_waking(), self.keep_deletions())
                 } => {}
                 () = ended(&mut closed) => {}
             }
@@ -249,16 +256,6 @@ impl Node {
             self.allowances.set(&tenant, quotas);
         }
         Ok(())
-    }
-
-    /// Ends what a process that died had begun to delete.
-    async fn finish_deletions(&self) {
-        let Some(engine) = self.engine().await else {
-            return;
-        };
-        if let Err(error) = deletion::finish_all(&engine).await {
-            tracing::error!(%error, "the deletion of a state machine is not finished; the next start tries again");
-        }
     }
 
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
@@ -324,6 +321,13 @@ impl Node {
             Some(verdict) => Ok(verdict),
             None => Err(Error::Broken("the store gave no verdict".to_owned())),
         }
+    }
+
+    /// Commits several writes at once, each with a verdict.
+    pub(crate) async fn write_all(&self, writes: Vec<Write>) -> Vec<Verdict> {
+        let verdicts = self.journal.commit(writes).await;
+        self.health.note(&verdicts);
+        verdicts
     }
 
     /// Where usage is left that belongs to no execution.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Quotas, Rate, Rates};
+use stepwell_engine::{Exceeding, Quotas, Rate, Rates};
 
 use crate::{
     aws::{self, Fault},
@@ -29,6 +29,10 @@ pub struct WireQuotas {
     state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activities: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency_mode: Option<Exceeding>,
 }
 
 /// Wire form of rates: `"off"`, `"aws"` or `{"set": {OPERATION: …}}`.
@@ -86,6 +90,8 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         WireQuotas {
             raised_limits,
@@ -95,6 +101,8 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -109,6 +117,8 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         Quotas {
             raised_limits,
@@ -118,6 +128,8 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -152,7 +164,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5}"#;
+        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5,"machineConcurrency":6,"machineConcurrencyMode":"refuse"}"#;
         let quotas: WireQuotas = serde_json::from_str(text).unwrap();
         let quotas = WireQuotas::from(Quotas::from(quotas));
         assert!(quotas.check().is_ok());
@@ -165,6 +177,7 @@ mod tests {
             r#"{"openExecution": 1}"#,
             r#"{"open_executions": 1}"#,
             r#"{"rates": "none"}"#,
+            r#"{"machineConcurrencyMode": "drop"}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1}}}}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1, "perSecond": 1, "burst": 2}}}}"#,
         ] {

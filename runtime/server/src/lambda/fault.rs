@@ -196,18 +196,20 @@ impl From<Error> for Fault {
             Error::Busy(message) => {
                 Fault::new(StatusCode::SERVICE_UNAVAILABLE, "ServiceException", message)
             }
-            Error::Broken(internal)
-            | Error::Damaged(internal)
-            | Error::Unopened(internal)
-            | Error::Unusable(internal) => {
+            Error::Damaged(internal) => internal_failure(aws::DAMAGED, internal),
+            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
-                let status = StatusCode::INTERNAL_SERVER_ERROR;
-                Fault {
-                    internal: Some(internal),
-                    ..Fault::new(status, "ServiceException", message)
-                }
+                internal_failure(message, internal)
             }
         }
+    }
+}
+
+fn internal_failure(message: &'static str, internal: String) -> Fault {
+    let status = StatusCode::INTERNAL_SERVER_ERROR;
+    Fault {
+        internal: Some(internal),
+        ..Fault::new(status, "ServiceException", message)
     }
 }
 

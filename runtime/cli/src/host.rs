@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Engine, Observer, Options, Services, Store};
+use stepwell_engine::{Engine, Observer, Options, Quotas, Services, Store};
 use stepwell_items::{S3, Storage};
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
@@ -58,6 +58,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// The numbers of tenants whose quotas have none.
+    pub(crate) usual: Quotas,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
 }
@@ -98,6 +100,7 @@ impl Host {
             compiler,
             policy: policy_args,
             take_up,
+            usual,
             listeners,
         } = opening;
         let given = given_flags(plugins, storage_args, connections, policy_args, limits);
@@ -128,9 +131,8 @@ impl Host {
             services: services(endpoints)?,
             observer: observer(log.as_ref(), &listeners),
         };
-        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
-            .await
-            .runtime()?;
+        let opening = move || Engine::open_bounded(options, usual, runner);
+        let opened = tokio::task::spawn_blocking(opening).await.runtime()?;
         let engine = opened.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),

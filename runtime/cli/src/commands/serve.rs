@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use stepwell_engine::{Quotas, Rates};
@@ -18,6 +19,8 @@ use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
@@ -35,6 +38,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         compiler: host::compiler(args.compile, true)?,
         policy: Some(&args.policy),
         take_up: true,
+        usual: usual_quotas(&args.quotas),
         listeners: Listeners::start(&args.telemetry)?,
     };
     let host = Host::open(opening).await?;
@@ -53,7 +57,10 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
     config.prices = prices(args.prices.as_deref())?;
-    bound_tenants(&host, &args);
+    host.engine.usual_rates(usual_rates(&args));
+    if let Some(days) = args.audit_days {
+        host.engine.keep_audit_for(DAY * days);
+    }
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());
         tokio::spawn(tls::keep_current(tls, files));
@@ -134,29 +141,36 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     }))
 }
 
-/// What tenants may do whose quotas say nothing.
-fn bound_tenants(host: &Host, args: &ServeArgs) {
-    let rates = match (args.rates, args.rate.as_slice()) {
+/// The rates of tenants whose quotas have none.
+fn usual_rates(args: &ServeArgs) -> Rates {
+    match (args.rates, args.rate.as_slice()) {
         (RatesArg::Aws, _) => Rates::Aws,
         (RatesArg::Off, []) => Rates::Off,
         (RatesArg::Off, rates) => Rates::Set(rates.iter().cloned().collect()),
-    };
-    host.engine.usual_rates(rates);
+    }
+}
+
+/// The numbers of tenants whose quotas have none.
+fn usual_quotas(args: &UsualQuotas) -> Quotas {
     let UsualQuotas {
         tenant_open_executions,
         tenant_running_tasks,
         tenant_stored_bytes,
         tenant_state_machines,
         tenant_activities,
-    } = args.quotas;
-    host.engine.usual_quotas(Quotas {
+        machine_concurrency,
+        machine_concurrency_mode,
+    } = *args;
+    Quotas {
         open_executions: tenant_open_executions,
         running_tasks: tenant_running_tasks,
         stored_bytes: tenant_stored_bytes,
         state_machines: tenant_state_machines,
         activities: tenant_activities,
+        machine_concurrency,
+        machine_concurrency_mode,
         ..Quotas::default()
-    });
+    }
 }
 
 fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {

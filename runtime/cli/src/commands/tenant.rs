@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_engine::{AccessKey, AuditEntry, Audited, Engine, Error, Quotas, Rates, Role, Taken};
+use stepwell_engine::{
+    AccessKey, AuditEntry, Audited, Engine, Error, Exceeding, Quotas, Rates, Role, Taken,
+};
 use stepwell_server::WireQuotas;
 use uuid::Uuid;
 
 use super::tenant_remote;
 use crate::args::{
-    CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, TenantCommand, TenantPlace,
+    CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, StoreUrl, TenantCommand, TenantPlace,
 };
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening};
@@ -164,11 +166,19 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
         (&mut quotas.stored_bytes, changed.stored_bytes),
         (&mut quotas.state_machines, changed.state_machines),
         (&mut quotas.activities, changed.activities),
+        (&mut quotas.machine_concurrency, changed.machine_concurrency),
     ];
     for (quota, changed) in counts {
         if let Some(Most(most)) = changed {
             *quota = most;
         }
+    }
+    if let Some(mode) = &changed.machine_concurrency_mode {
+        quotas.machine_concurrency_mode = match mode.as_str() {
+            "wait" => Some(Exceeding::Wait),
+            "refuse" => Some(Exceeding::Refuse),
+            _ => None,
+        };
     }
     quotas
 }
@@ -208,6 +218,8 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         ("stored bytes", "storedBytes"),
         ("state machines", "stateMachines"),
         ("activities", "activities"),
+        ("machine concurrency", "machineConcurrency"),
+        ("beyond it", "machineConcurrencyMode"),
     ] {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
@@ -251,15 +263,17 @@ async fn keys(command: KeysCommand) -> Outcome {
     }
 }
 
+/// The store alone: executions that were running stay as they are.
 async fn open(place: &TenantPlace) -> Outcome<Host> {
-    open_at(&place.data()).await
+    let store = place.store();
+    let store = store.map_err(|why| Stop::Usage(anyhow!("{why}")))?;
+    open_at(&place.data(), store.as_ref()).await
 }
 
-/// The store alone: executions that were running stay as they are.
-async fn open_at(data: &Path) -> Outcome<Host> {
+async fn open_at(data: &Path, store: Option<&StoreUrl>) -> Outcome<Host> {
     let opening = Opening {
         data: Some(data),
-        store: None,
+        store,
         plugins: None,
         limits: LimitsArg::Strict,
         storage: None,
@@ -268,6 +282,7 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         compiler: host::compiler(CompileArgs::default(), false)?,
         policy: None,
         take_up: false,
+        usual: Quotas::default(),
         listeners: Listeners::default(),
     };
     Host::open(opening).await
@@ -528,7 +543,7 @@ mod tests {
     async fn a_change_is_told_before_it_is_made_and_again_when_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let account = "111111111111";
-        let Ok(host) = open_at(folder.path()).await else {
+        let Ok(host) = open_at(folder.path(), None).await else {
             panic!("a fresh directory opens");
         };
         let engine = &host.engine;

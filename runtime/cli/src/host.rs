@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Connections, Engine, Extras, Observer, Options, Services, Store, Vault};
+use stepwell_engine::{
+    Connections, Engine, Extras, Observer, Options, Quotas, Services, Store, Vault,
+};
 #[cfg(feature = "s3")]
 use stepwell_items::S3;
 use stepwell_items::Storage;
@@ -61,6 +63,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// The numbers of tenants whose quotas have none.
+    pub(crate) usual: Quotas,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
     /// The keys of the operator's key file; without them nothing that is sealed opens.
@@ -107,6 +111,7 @@ impl Host {
             compiler,
             policy: policy_args,
             take_up,
+            usual,
             listeners,
             vault,
         } = opening;
@@ -134,6 +139,7 @@ impl Host {
             observer: observer(log.as_ref(), &listeners),
         };
         let extras = Extras {
+            usual,
             vault,
             outbox: listeners.outbox(),
         };

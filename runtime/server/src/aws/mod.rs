@@ -43,7 +43,7 @@ use uuid::Uuid;
 
 pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
-pub(crate) use fault::{Fault, left_out};
+pub(crate) use fault::{DAMAGED, Fault, left_out};
 pub(crate) use history::{HistoryPage, WireEvent, WireFields, WireMeasures};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;

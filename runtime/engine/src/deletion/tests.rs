@@ -1,3 +1,5 @@
+//! What is left of a state machine when its deletion is answered, and after it: with few executions, with many, over a restart.
+
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use stepwell_interp::OnCrash;

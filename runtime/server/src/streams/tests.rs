@@ -1,3 +1,5 @@
+//! Whom the pump serves and for how long, and that all clients of a state machine are sent the same.
+
 use std::future::Future;
 
 use stepwell_engine::{

@@ -13,6 +13,9 @@ mod telemetry;
 mod tenant;
 mod trigger;
 
+#[cfg(not(feature = "tools"))]
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 pub(crate) use definition::{
@@ -57,8 +60,10 @@ pub(crate) enum Command {
     /// Explain the code of a diagnostic, or the name of an error
     Explain(ExplainArgs),
     /// Test a state machine with mocked tasks, in virtual time
+    #[cfg(feature = "tools")]
     Test(TestArgs),
     /// Draw a state machine, or what an execution did with it
+    #[cfg(feature = "tools")]
     Graph(GraphArgs),
     /// Start, list, show, follow, stop, redrive and fork executions
     #[command(subcommand)]
@@ -73,6 +78,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Plugin(PluginCommand),
     /// Start executions by schedules, HTTP requests and events
+    #[cfg(feature = "tools")]
     #[command(subcommand)]
     Trigger(TriggerCommand),
     /// Keep secrets of tasks sealed in the store
@@ -85,6 +91,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Tenant(TenantCommand),
     /// Tell what tenants used by day, state machine and plugin, and what it costs
+    #[cfg(feature = "tools")]
     Usage(UsageArgs),
     /// Compile one plugin for a process of this program that waits for it
     #[cfg(feature = "compiler")]
@@ -93,4 +100,41 @@ pub(crate) enum Command {
         /// What to do
         order: String,
     },
+    /// Any other word.
+    #[cfg(not(feature = "tools"))]
+    #[command(external_subcommand)]
+    Other(Vec<OsString>),
+}
+
+/// Commands of the feature `tools`.
+pub(crate) const TOOLS: [&str; 12] = [
+    "graph",
+    "plugin alias",
+    "plugin build",
+    "plugin new",
+    "plugin pull",
+    "plugin push",
+    "plugin remove",
+    "plugin rollback",
+    "plugin versions",
+    "test",
+    "trigger",
+    "usage",
+];
+
+#[cfg(all(test, feature = "tools"))]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{Cli, TOOLS};
+
+    #[test]
+    fn what_may_be_left_out_is_there() {
+        let whole = Cli::command();
+        for tool in TOOLS {
+            let mut words = tool.split(' ');
+            let found = words.try_fold(&whole, |command, word| command.find_subcommand(word));
+            assert!(found.is_some(), "{tool}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::Signer;
+use stepwell_engine::Quotas;
 use tower::ServiceExt;
 
 use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
@@ -118,6 +119,7 @@ impl Client {
             )?,
             policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
+            usual: Quotas::default(),
             listeners: Listeners::default(),
             // Who only looks opens nothing that is sealed.
             vault: match runtime {

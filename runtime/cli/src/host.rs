@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Connections, Engine, Extras, Observer, Options, Services, Store, Vault};
-use stepwell_items::{S3, Storage};
+use stepwell_engine::{
+    Connections, Engine, Extras, Observer, Options, Quotas, Services, Store, Vault,
+};
+#[cfg(feature = "s3")]
+use stepwell_items::S3;
+use stepwell_items::Storage;
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
 use stepwell_sandbox::{Compiler, Metrics, Sandbox, SandboxConfig};
@@ -59,6 +63,8 @@ pub(crate) struct Opening<'a> {
     pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// The numbers of tenants whose quotas have none.
+    pub(crate) usual: Quotas,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
     /// The keys of the operator's key file; without them nothing that is sealed opens.
@@ -105,6 +111,7 @@ impl Host {
             compiler,
             policy: policy_args,
             take_up,
+            usual,
             listeners,
             vault,
         } = opening;
@@ -132,6 +139,7 @@ impl Host {
             observer: observer(log.as_ref(), &listeners),
         };
         let extras = Extras {
+            usual,
             vault,
             outbox: listeners.outbox(),
         };
@@ -308,6 +316,20 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
         }
         return Ok(Some(Storage::folder(named, TENANT)));
     }
+    endpoint(args, named, url).map(Some)
+}
+
+/// The buckets of an S3 endpoint.
+#[cfg(not(feature = "s3"))]
+fn endpoint(_: &StorageArgs, named: &str, _: bool) -> Outcome<Storage> {
+    Err(Stop::Usage(anyhow!(
+        "this program was built without the feature `s3` and cannot reach `{named}`\nhint: --storage DIR takes a directory with buckets in it"
+    )))
+}
+
+/// The same.
+#[cfg(feature = "s3")]
+fn endpoint(args: &StorageArgs, named: &str, url: bool) -> Outcome<Storage> {
     let Some(key) = &args.storage_key else {
         return Err(Stop::Usage(anyhow!(
             "the S3 endpoint `{named}` needs a key\nhint: --storage-key ID:SECRET, or STEPWELL_STORAGE_KEY in the environment"
@@ -320,7 +342,7 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
         secret_access_key: key.secret.clone(),
         session_token: key.token.clone(),
     };
-    Ok(Some(Storage::s3(settings, TENANT)))
+    Ok(Storage::s3(settings, TENANT))
 }
 
 /// The AWS services that the arguments name, with the key that AWS's own tools take from the environment.

@@ -1,5 +1,13 @@
 //! The binary `stepwell`: arguments in, one command out, an exit code.
 
+#![cfg_attr(
+    not(feature = "tools"),
+    allow(
+        dead_code,
+        reason = "commands that are left out are not called, and the linker drops them"
+    )
+)]
+
 /// A line of talk on stderr. Unlike `eprintln!` it does not panic when nobody reads it any more (`2>&1 | head`).
 macro_rules! say {
     ($($text:tt)*) => {{

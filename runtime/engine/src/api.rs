@@ -59,6 +59,17 @@ pub struct MachineSettings {
     pub encryption: Option<Value>,
 }
 
+/// A state machine in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineSummary {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub kind: MachineKind,
+    pub created_at: Timestamp,
+    /// It takes no more executions and changes, and is going to be gone.
+    pub deleting: bool,
+}
+
 /// What UpdateStateMachine changes; `None` leaves a field as it is.
 #[derive(Clone, Debug, Default)]
 pub struct UpdateMachine {
@@ -370,6 +381,8 @@ pub struct Metrics {
     pub executions_loaded: u64,
     /// Executions of which something stored was found damaged since the engine was opened.
     pub executions_damaged: u64,
+    /// Records (state machines, activities, functions, triggers, …) of which what is stored is damaged, as far as met.
+    pub records_damaged: u64,
     pub tasks_dispatched: u64,
     pub tasks_running: u64,
     pub commits: u64,

@@ -16,7 +16,7 @@ use crate::{
     keeping,
     limits::ATTEMPT_LOG_BYTES_MAX,
     node::{Node, now},
-    pages, record,
+    record,
     shard::Info,
 };
 
@@ -215,7 +215,7 @@ impl Engine {
     ) -> Result<Page<KeptLog>, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let found = self.scan_page(caller, KIND, &prefix(row.id), page).await?;
-        pages::try_map(found, |record| {
+        self.shown(found, |record| {
             let Stored {
                 state,
                 attempt,

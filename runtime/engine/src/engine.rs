@@ -151,6 +151,9 @@ fn not_opened(error: OpenError) -> Error {
 /// What an engine may be given beside its options and what carries out its tasks.
 #[derive(Default)]
 pub struct Extras {
+    /// The numbers of tenants whose quotas have none, which count for what is taken up as well; their limits and rates count
+    /// for nothing.
+    pub usual: Quotas,
     /// The keys by which secrets and connections in the store are sealed; without them none is kept, and none that is there
     /// opens.
     pub vault: Option<Vault>,
@@ -182,6 +185,7 @@ impl Engine {
         extras: Extras,
         runner: Arc<dyn TaskRunner>,
     ) -> Result<Engine, Error> {
+        extras.usual.check()?;
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
         let mut connections = None;
@@ -212,9 +216,7 @@ impl Engine {
             #[cfg(feature = "postgres")]
             connections,
         }));
-        engine
-            .node()
-            .serve_by(WeakEngine(Arc::downgrade(&engine.0)));
+        engine.node().serve_by(engine.weak());
         Ok(engine)
     }
 
@@ -227,6 +229,7 @@ impl Engine {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             queue_depth: self.0.node.queue_depth(),
+            records_damaged: self.0.node.damaged_records.count(),
             ..Counters::sum(self.0.node.counters())
         }
     }
@@ -273,15 +276,14 @@ impl Engine {
         self.0.node.allowances.usual_rates(rates);
     }
 
-    /// The numbers of tenants whose quotas have none; its limits and rates count for nothing.
-    pub fn usual_quotas(&self, quotas: Quotas) {
-        self.0.node.allowances.usual_quotas(quotas);
-    }
-
     /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.
     /// StartExecution counts itself.
     pub fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
         self.0.node.allowances.admit(tenant, operation)
+    }
+
+    pub(crate) fn weak(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn node(&self) -> &Node {

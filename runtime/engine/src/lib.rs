@@ -8,12 +8,14 @@ mod arn;
 mod attempt;
 mod attempt_logs;
 mod audit;
+mod audit_retention;
 mod backlog;
 mod ceilings;
 mod children;
 mod companions;
 mod connections;
 mod counters;
+mod damaged;
 mod deletion;
 mod dispatch;
 mod engine;
@@ -91,7 +93,7 @@ pub use connections::{
 };
 pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
-pub use feed::{MachineChange, MachineNews, MachineWatch};
+pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
     AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
     FunctionFault, FunctionSettings, Invocation, Invoked, NewFunction, Package, PublishFunction,
@@ -100,6 +102,7 @@ pub use functions::{
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
+pub use lines::Exceeding;
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
 pub use measured::MeasuredAttempt;

@@ -139,6 +139,21 @@ pub(crate) const ALIASES_MAX_RAISED: u32 = 1_000;
 /// What the weights of an alias add up to (API model).
 pub(crate) const ALIAS_WEIGHTS: u32 = 100;
 
+/// Executions that a state machine's deletion stops at a time (ours), in one commit: a machine with fewer running is gone when
+/// the call is answered.
+pub(crate) const DELETION_STOPS_MAX: u32 = 128;
+
+/// Deletions that stop executions at the same time (ours), all others wait for their turn.
+pub(crate) const DELETIONS_AT_A_TIME: usize = 4;
+
+/// How long a deletion waits for the executions that it asked to stop before it asks more (ours), and how often it looks: one of
+/// them may be damaged, and never end.
+pub(crate) const DELETION_STOP_TIME: Duration = Duration::from_secs(1);
+pub(crate) const DELETION_LOOK: Duration = Duration::from_millis(10);
+
+/// How often who keeps the installation looks for deletions that nobody goes on with (ours): another node may have begun them.
+pub(crate) const DELETIONS_REST: Duration = Duration::from_secs(30);
+
 /// Tags of a resource (AWS quota: 50), strict and raised: AWS's tools count on it.
 pub(crate) const TAGS_MAX: usize = 50;
 
@@ -202,10 +217,12 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 /// Characters of a key by which executions are limited; a longer one is told by its hash.
 pub(crate) const KEY_CHARS_MAX: usize = 256;
 
-/// Executions that wait before a state machine up to which places in the line are told, of one execution and in lists (ours): each
-/// is counted anew, while nobody else's line is looked at.
-pub(crate) const TOLD_POSITIONS_MAX: usize = 10_000;
-pub(crate) const LISTED_POSITIONS_MAX: usize = 500;
+/// Executions that a line lets in at a time (ours): each is told by a write of its own, and all of them at once when a limit is
+/// taken away.
+pub(crate) const ADMITTED_A_ROUND_MAX: usize = 1_000;
+
+/// Lines of a shard in memory beyond which those in which nobody stands are let go of (ours).
+pub(crate) const LINES_AT_REST_MAX: usize = 1_000;
 
 /// Messages of a line that are known to be taken up.
 pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;
@@ -230,6 +247,16 @@ pub(crate) const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes of one of them; a larger one is read from the store.
 pub(crate) const RECENT_ENTRY_BYTES_MAX: usize = 64 * 1024;
+
+/// Entries of an audit log that are removed at a time (ours), in one commit, and the pause between two of these.
+pub(crate) const AUDIT_REMOVED_AT_A_TIME: u32 = 256;
+pub(crate) const AUDIT_REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often audit logs are looked through for entries that are too old (ours): they may be kept so much longer.
+pub(crate) const AUDIT_REST: Duration = Duration::from_secs(3_600);
+
+/// Damaged records that are told of (ours): each is named in the log once.
+pub(crate) const DAMAGED_RECORDS_MAX: usize = 10_000;
 
 /// Rows that recovery and the waker read at a time.
 pub(crate) const ROWS_MAX: u32 = 1_000;

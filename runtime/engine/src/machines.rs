@@ -7,8 +7,8 @@ use stepwell_asl::{ExecutionType, Limits, Program};
 
 use crate::{
     api::{
-        Caller, Changed, CreateMachine, Machine, MachineKind, MachineSettings, Page, PageRequest,
-        UpdateMachine,
+        Caller, Changed, CreateMachine, Machine, MachineKind, MachineSettings, MachineSummary,
+        Page, PageRequest, UpdateMachine,
     },
     arn::{self, MachineArn, Qualifier},
     dispatch::hex,
@@ -85,9 +85,11 @@ impl Engine {
             .await?;
         let stored = self.create(caller, &arn, machine, more).await?;
         self.node().tagged_limits.forget(&machine_key(caller, &arn));
+        // A machine that had the name before may have left its line.
         if lines::changes(&[], &stored.tags) {
-            // A machine that had the name before may have left its line.
             self.limits_changed(caller, &arn, request.kind).await?;
+        } else if let Some(_usual) = self.node().allowances.machine_concurrency(&caller.tenant) {
+            self.reconsider_lines(caller, &arn).await?;
         }
         Ok(Changed {
             version_arn: stored
@@ -315,7 +317,8 @@ impl Engine {
         let number = match arn.qualified() {
             Qualifier::Nothing => {
                 let stored = self.machine_record(caller, &arn).await?;
-                let (text, _) = self.definition(&stored.definition).await?;
+                let text = self.definition(&stored.definition).await;
+                let (text, _) = text.map_err(|error| reader::named(arn_text, error))?;
                 return Ok(shown(stored, &arn, text));
             }
             Qualifier::Version(number) => number,
@@ -329,30 +332,24 @@ impl Engine {
         self.described_version(caller, &arn, number).await
     }
 
-    /// The caller's state machines in its region, by name.
+    /// The caller's state machines in its region, by name. Their definitions are not looked at.
     pub async fn machines(
         &self,
         caller: &Caller,
         page: PageRequest,
-    ) -> Result<Page<Machine>, Error> {
+    ) -> Result<Page<MachineSummary>, Error> {
         let prefix = format!("{}/", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        let mut machines = Vec::with_capacity(found.items.len());
-        for item in found.items {
-            let stored: MachineRecord = record::decode(&item.bytes)?;
-            let arn = MachineArn::new(
-                caller,
-                item.key
-                    .name
-                    .strip_prefix(&*prefix)
-                    .unwrap_or(&item.key.name),
-            );
-            let (text, _) = self.definition(&stored.definition).await?;
-            machines.push(shown(stored, &arn, text));
-        }
-        Ok(Page {
-            items: machines,
-            next_token: found.next_token,
+        self.shown(found, |CatalogRecord { key, bytes, .. }| {
+            let stored: MachineRecord = record::decode(bytes)?;
+            let name = key.name.strip_prefix(&*prefix).unwrap_or(&key.name);
+            Ok(MachineSummary {
+                kind: stored.kind(),
+                arn: stored.arn,
+                name: name.into(),
+                created_at: record::time(stored.created_ms),
+                deleting: stored.deleting,
+            })
         })
     }
 
@@ -403,7 +400,7 @@ impl Engine {
             .record(&machine_key(caller, arn))
             .await?
             .ok_or_else(|| absent(&arn.to_string()))?;
-        record::decode(&stored.bytes)
+        record::decode(&stored.bytes).map_err(|error| reader::named(&arn.to_string(), error))
     }
 
     pub(crate) async fn definition(&self, hash: &str) -> Result<(Arc<str>, Arc<Program>), Error> {

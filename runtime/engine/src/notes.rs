@@ -312,10 +312,9 @@ mod tests {
 
     /// One that gathers for so long.
     fn watch(notes: &Arc<Notes>, every: Duration) -> NoteWatch {
-        NoteWatch {
-            every,
-            ..NoteWatch::new(notes.clone(), ExecutionId(7))
-        }
+        let mut watch = NoteWatch::new(notes.clone(), ExecutionId(7));
+        watch.every = every;
+        watch
     }
 
     /// What is told without waiting.

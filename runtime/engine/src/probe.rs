@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use stepwell_asl::{Program, Target};
 use stepwell_interp::{
-    Env, Input, Inspection, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest, TimerId,
-    Timestamp,
+    Env, Input, Inspection, Measures, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest,
+    TimerId, Timestamp,
 };
 use stepwell_query::Value;
 use uuid::Uuid;

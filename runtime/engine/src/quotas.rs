@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
-    limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL},
-    lines::Reservation,
+    limits::{
+        CONCURRENCY_MAX, NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL,
+    },
+    lines::{Exceeding, Reservation, UsualConcurrency},
 };
 use rates::Bucket;
 pub(crate) use rates::START_EXPRESS;
@@ -47,19 +49,29 @@ pub struct Quotas {
     pub state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activities: Option<u64>,
+    /// Executions of one state machine that have a place at a time; its tags may say less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_concurrency: Option<u64>,
+    /// What becomes of those that exceed: they wait when this is absent. A state machine's tag counts first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_concurrency_mode: Option<Exceeding>,
     /// Its part, in proportion to the others', of what several tenants want at a time: [`WEIGHT_USUAL`] when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
 }
 
 impl Quotas {
-    /// Whether the weight is one.
-    ///
-    /// # Errors
-    /// Says what it is, for people.
-    pub fn check(&self) -> Result<(), String> {
+    /// Refuses numbers that are none.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |text: String| Err(Error::rejected(Code::ValidationException, text));
+        let most = u64::from(CONCURRENCY_MAX);
+        if let Some(number) = self.machine_concurrency.filter(|n| !(1..=most).contains(n)) {
+            return wrong(format!(
+                "the executions of a state machine that have a place at a time are a number from 1 to {most}, or no quota; {number} was given"
+            ));
+        }
         match self.weight {
-            Some(weight) if !(1..=WEIGHT_MAX).contains(&weight) => Err(format!(
+            Some(weight) if !(1..=WEIGHT_MAX).contains(&weight) => wrong(format!(
                 "{weight} is no weight: it is a number from 1 to {WEIGHT_MAX}, and {WEIGHT_USUAL} when none is set"
             )),
             Some(_) | None => Ok(()),
@@ -168,10 +180,12 @@ impl State {
 }
 
 impl Allowances {
-    pub(crate) fn new(raised_limits: bool) -> Allowances {
+    /// `quotas` are the numbers of those whose own have none.
+    pub(crate) fn new(raised_limits: bool, quotas: Quotas) -> Allowances {
         let usual = Usual {
             raised_limits,
-            ..Usual::default()
+            quotas,
+            rates: Rates::default(),
         };
         Allowances(Mutex::new(State {
             usual,
@@ -182,11 +196,6 @@ impl Allowances {
     /// The rates of those whose quotas have none.
     pub(crate) fn usual_rates(&self, rates: Rates) {
         self.lock().usual.rates = rates;
-    }
-
-    /// The numbers of those whose quotas have none.
-    pub(crate) fn usual_quotas(&self, quotas: Quotas) {
-        self.lock().usual.quotas = quotas;
     }
 
     /// What the store says at the start.
@@ -238,6 +247,18 @@ impl Allowances {
         let mut state = self.lock();
         let weight = state.account(tenant).quotas.weight;
         weight.unwrap_or(WEIGHT_USUAL)
+    }
+
+    /// The limit of every state machine of a tenant.
+    pub(crate) fn machine_concurrency(&self, tenant: &Arc<str>) -> Option<UsualConcurrency> {
+        let mut state = self.lock();
+        let usual = state.usual.quotas.machine_concurrency_mode;
+        let most = state.most(tenant, |quotas| quotas.machine_concurrency)?;
+        let own = state.account(tenant).quotas.machine_concurrency_mode;
+        Some(UsualConcurrency {
+            most: u32::try_from(most).unwrap_or(CONCURRENCY_MAX),
+            mode: own.or(usual),
+        })
     }
 
     /// Counts a request, or refuses it.
@@ -403,7 +424,7 @@ mod tests {
     use super::*;
 
     fn allowances(quotas: Quotas) -> (Arc<Allowances>, Arc<str>) {
-        let (all, tenant) = (Arc::new(Allowances::new(false)), Arc::from("a"));
+        let (all, tenant) = (Arc::new(Allowances::default()), Arc::from("a"));
         all.set(&tenant, quotas);
         (all, tenant)
     }
@@ -494,20 +515,25 @@ mod tests {
 
     #[test]
     fn the_usual_quotas_count_where_a_tenants_say_nothing() {
-        let (all, own) = allowances(Quotas {
-            open_executions: Some(2),
-            activities: Some(7),
-            ..Quotas::default()
-        });
-        let other: Arc<str> = "b".into();
-        all.usual_quotas(Quotas {
+        let usual = Quotas {
             open_executions: Some(1),
             running_tasks: Some(1),
             stored_bytes: Some(100),
             state_machines: Some(3),
             activities: Some(4),
+            machine_concurrency: Some(5),
+            machine_concurrency_mode: Some(Exceeding::Refuse),
             ..Quotas::default()
-        });
+        };
+        let all = Arc::new(Allowances::new(false, usual));
+        let (own, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let quotas = Quotas {
+            open_executions: Some(2),
+            activities: Some(7),
+            machine_concurrency: Some(9),
+            ..Quotas::default()
+        };
+        all.set(&own, quotas);
         let held = [all.start(&own), all.start(&own), all.start(&other)];
         assert!(held.iter().all(Result::is_ok));
         assert!(all.start(&own).is_err() && all.start(&other).is_err());
@@ -519,6 +545,13 @@ mod tests {
             [&own, &other].map(|tenant| all.activities(tenant)),
             [Some(7), Some(4)]
         );
+        let concurrency = |tenant| {
+            let found = all.machine_concurrency(tenant);
+            found.map(|found| (found.most, found.mode))
+        };
+        let refuse = Some(Exceeding::Refuse);
+        assert_eq!(concurrency(&own), Some((9, refuse)));
+        assert_eq!(concurrency(&other), Some((5, refuse)));
         all.stored(&other, 100);
         assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
     }
@@ -537,6 +570,20 @@ mod tests {
         assert_eq!([&own, &other].map(|of| all.weight(of)), [300, 100]);
         all.set(&own, weight(None));
         assert_eq!(all.weight(&own), 100);
+    }
+
+    #[test]
+    fn a_concurrency_that_is_none_is_refused() {
+        let quotas = |machine_concurrency| Quotas {
+            machine_concurrency,
+            ..Quotas::default()
+        };
+        for wrong in [0, 10_001] {
+            assert!(quotas(Some(wrong)).check().is_err(), "{wrong}");
+        }
+        for right in [None, Some(1), Some(10_000)] {
+            assert!(quotas(right).check().is_ok(), "{right:?}");
+        }
     }
 
     #[test]

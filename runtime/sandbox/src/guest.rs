@@ -27,7 +27,6 @@ pub(crate) struct Guest {
     pub(crate) log: Log,
     pub(crate) refused: Refused,
     pub(crate) plugin: Arc<Loaded>,
-    pub(crate) tenant: Arc<str>,
     pub(crate) secrets: Had,
     pub(crate) heartbeats: Option<watch::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,

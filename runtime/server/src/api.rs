@@ -282,15 +282,15 @@ pub(crate) fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
-        Error::Broken(internal)
-        | Error::Damaged(internal)
-        | Error::Unopened(internal)
-        | Error::Unusable(internal) => {
-            tracing::error!(error = %internal, "a request failed");
-            router::error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the request failed inside the runtime; its log has the cause",
-            )
-        }
+        Error::Damaged(internal) => failed(aws::DAMAGED, &internal),
+        Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => failed(
+            "the request failed inside the runtime; its log has the cause",
+            &internal,
+        ),
     }
+}
+
+fn failed(message: &str, internal: &str) -> Response<Body> {
+    tracing::error!(error = %internal, "a request failed");
+    router::error(StatusCode::INTERNAL_SERVER_ERROR, message)
 }

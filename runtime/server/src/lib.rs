@@ -2,6 +2,14 @@
 //! on one port. What it hides: HTTP, wire types and their validation. What is said over the wire is decided by the
 //! engine; this crate only translates.
 
+#![cfg_attr(
+    not(all(feature = "http2", feature = "services")),
+    allow(
+        dead_code,
+        reason = "what is left out is not called, and the linker drops it"
+    )
+)]
+
 mod admin;
 mod admission;
 mod api;

@@ -156,6 +156,9 @@ pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);
 /// A live stream ends after so long, so that whoever listens proves his key again; ours.
 pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
 
+/// Live streams of an account at a time; ours. Each is a connection, a task, and a look at whatever is new.
+pub(crate) const STREAMS_OF_ACCOUNT_MAX: usize = 1_000;
+
 /// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
 pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
 

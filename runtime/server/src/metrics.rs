@@ -385,6 +385,11 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             "Executions of which something stored was found damaged; the log names them",
             metrics.executions_damaged,
         ),
+        gauge(
+            "records_damaged",
+            "State machines, activities, functions, triggers and the like that were found damaged; the log names them",
+            metrics.records_damaged,
+        ),
         counter(
             "tasks_dispatched",
             "Task attempts dispatched",

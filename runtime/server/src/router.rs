@@ -32,36 +32,6 @@ use crate::{
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
-        .route(
-            "/2015-03-31/{*path}",
-            any(rest::answer::<lambda::Functions>),
-        )
-        .route(
-            "/2017-03-31/{*path}",
-            any(rest::answer::<lambda::Functions>),
-        )
-        .route(
-            "/2019-09-30/{*path}",
-            any(rest::answer::<lambda::Functions>),
-        )
-        .route(
-            "/2020-06-30/{*path}",
-            any(rest::answer::<lambda::Functions>),
-        )
-        .route("/schedules", any(rest::answer::<scheduler::Schedules>))
-        .route(
-            "/schedules/{name}",
-            any(rest::answer::<scheduler::Schedules>),
-        )
-        .route(
-            "/schedule-groups",
-            any(rest::answer::<scheduler::Schedules>),
-        )
-        .route(
-            "/schedule-groups/{name}",
-            any(rest::answer::<scheduler::Schedules>),
-        )
-        .route("/tags/{*arn}", any(rest::answer::<scheduler::Schedules>))
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
@@ -71,13 +41,33 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
-        .route("/api/map-runs/{*arn}", get(api::map_run))
+        .route("/api/map-runs/{*arn}", get(api::map_run));
+    #[cfg(feature = "services")]
+    let router = router.merge(services());
+    let router = router
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(state.clone(), guarded))
         // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
         .route("/health", get(health));
     router.with_state(state)
+}
+
+/// The paths of services that have paths of their own.
+#[cfg(feature = "services")]
+fn services() -> Router<Arc<ServerState>> {
+    let functions = || any(rest::answer::<lambda::Functions>);
+    let schedules = || any(rest::answer::<scheduler::Schedules>);
+    Router::new()
+        .route("/2015-03-31/{*path}", functions())
+        .route("/2017-03-31/{*path}", functions())
+        .route("/2019-09-30/{*path}", functions())
+        .route("/2020-06-30/{*path}", functions())
+        .route("/schedules", schedules())
+        .route("/schedules/{name}", schedules())
+        .route("/schedule-groups", schedules())
+        .route("/schedule-groups/{name}", schedules())
+        .route("/tags/{*arn}", schedules())
 }
 
 async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
@@ -152,9 +142,15 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
 }
 
 async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
+    let path = uri.path();
+    if cfg!(not(feature = "services"))
+        && (lambda::is_own_path(path) || scheduler::is_own_path(path))
+    {
+        let what = format!("{method} {path}");
+        return error(StatusCode::NOT_FOUND, &aws::left_out(&what));
+    }
     let message = format!(
-        "there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics",
-        uri.path()
+        "there is nothing at {method} {path}; the AWS API is POST /, and there are /health and /metrics"
     );
     error(StatusCode::NOT_FOUND, &message)
 }

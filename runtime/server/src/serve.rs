@@ -24,6 +24,7 @@ use crate::{
     metrics::Metrics,
     router::router,
     scheduler,
+    streams::Streams,
 };
 
 /// What all requests share.
@@ -38,6 +39,7 @@ pub struct ServerState {
     pub(crate) refusals: Refusals,
     bodies: InFlight,
     answers: InFlight,
+    pub(crate) streams: Streams,
     /// Taken by whoever puts together a page of a history.
     pages: Semaphore,
     /// Becomes true when the server shuts down.
@@ -72,6 +74,7 @@ impl ServerState {
             refusals: Refusals::new(metrics.turns.clone()),
             bodies,
             answers: InFlight::new(ANSWERS_BYTES_MAX),
+            streams: Streams::default(),
             pages: Semaphore::new(HISTORY_PAGES_MAX),
             config,
             engine,

@@ -2,8 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's helpers panic as its cases do")]
 
-mod support;
-
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use axum::{
@@ -69,7 +67,7 @@ impl Asked {
             observer: None,
         };
         let engine = Engine::open(options, Arc::new(Steps(steps.clone()))).unwrap();
-        let state = ServerState::new(ServerConfig::default(), engine, support::sandbox());
+        let state = ServerState::new(ServerConfig::default(), engine, Arc::new(Vec::new));
         Asked(router(Arc::new(state)))
     }
 

@@ -890,6 +890,10 @@ def quotas_hold_at_the_limit_and_not_before(w):
         ended = until(lambda: w.a.describe_execution(executionArn=execution), lambda answer: answer["status"] != "RUNNING")
         same(ended.get("error"), error, ended)
     quotas(account=a)
+    for weight in (0, 1001):
+        same(w.own(operator, "SetQuotas", account=b, quotas={"weight": weight}), "ValidationException")
+    quotas(weight=1000)
+    same(w.own(operator, "DescribeTenant", account=b)["quotas"], {"weight": 1000})
     # A quota that is looked at after the restart.
     quotas(activities=1000)
 

@@ -255,8 +255,19 @@ fn asked_by_the_program(server: &Server, key: &Value) -> Result<Value> {
     ask(&[&set[..], &["--rate", "StartExecution=10/1"]].concat())?;
     ask(&["tenant", "set", third, "--stored-bytes", "1GiB"])?;
     let shown = ask(&["tenant", "show", third])?;
-    for part in ["StartExecution", "1073741824", "open executions"] {
+    ensure!(shown.contains("100, the usual one"), "tenant show: {shown}");
+    ask(&["tenant", "set", third, "--weight", "357"])?;
+    let shown = ask(&["tenant", "show", third])?;
+    for part in ["StartExecution", "1073741824", "open executions", "357"] {
         ensure!(shown.contains(part), "tenant show: {shown}");
+    }
+    for weight in ["0", "1001", "much"] {
+        let set = ask(&["tenant", "set", third, "--weight", weight]);
+        let told = set.err().map(|error| error.to_string());
+        ensure!(
+            told.is_some_and(|text| text.contains("1 to 1000")),
+            "{weight}"
+        );
     }
     let made: Value = serde_json::from_str(&ask(&[
         "tenant", "keys", "add", third, "--role", "run", "--json",

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
+#[cfg(feature = "tools")]
 use super::{FunctionCommand, PullArgs};
 use crate::host::TENANT;
 
@@ -18,6 +19,7 @@ const CACHE_BYTES_MIN: u64 = 64 << 20;
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Write a new plugin in Rust, with tests
+    #[cfg(feature = "tools")]
     New {
         /// Name of the plugin; also of its folder
         name: String,
@@ -29,6 +31,7 @@ pub(crate) enum PluginCommand {
         sdk: Option<PathBuf>,
     },
     /// Build the plugin in this folder and install it in a plugin directory
+    #[cfg(feature = "tools")]
     Build {
         /// Folder of the plugin
         #[arg(default_value = ".")]
@@ -99,9 +102,15 @@ pub(crate) enum PluginCommand {
     /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
     Compile(AheadArgs),
     /// Fetch a plugin from an OCI registry into a plugin directory, pinned to what was fetched
+    #[cfg(feature = "tools")]
     Pull(PullArgs),
+    #[cfg(feature = "tools")]
     #[command(flatten)]
     Uploaded(FunctionCommand),
+    /// Any other word.
+    #[cfg(not(feature = "tools"))]
+    #[command(external_subcommand)]
+    Other(Vec<std::ffi::OsString>),
 }
 
 /// What is inspected, and by whose rules.

@@ -281,12 +281,20 @@ async fn uploaded(
             tokio::select! {
                 biased;
                 answer = &mut sent => break answer,
-                at = stage(client, name) => waiting.tells(at),
+                at = stage(client, name) => match at.as_deref().is_some_and(is_queued) {
+                    true => waiting.tells(at),
+                    false => waiting.is_at(at),
+                },
             }
         }
     };
     waiting.over();
     active(client, name, accepted(answer?)?).await
+}
+
+/// Whether that is worth a line where there is no terminal: others have their turn before. That it is compiled was said.
+fn is_queued(stage: &str) -> bool {
+    stage.contains("waits for the compiler")
 }
 
 /// What the server is at with an upload, in its words; nothing of one that does not tell.

@@ -9,7 +9,9 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
-use super::{plugin_compile, plugin_known::Known, plugin_project, plugin_registry, waited::waited};
+#[cfg(feature = "tools")]
+use super::plugin_project;
+use super::{plugin_compile, plugin_known::Known, waited::waited};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
@@ -20,9 +22,11 @@ use crate::terminal::{Paint, Tone};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
+        #[cfg(feature = "tools")]
         PluginCommand::New { name, path, sdk } => {
             plugin_project::new(&name, path.as_deref(), sdk.as_deref())
         }
+        #[cfg(feature = "tools")]
         PluginCommand::Build {
             path,
             plugins,
@@ -69,8 +73,12 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             invoke(&sandbox, &name, &input, json).await
         }
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
-        PluginCommand::Pull(args) => plugin_registry::pull(args).await,
+        #[cfg(feature = "tools")]
+        PluginCommand::Pull(args) => super::plugin_registry::pull(args).await,
+        #[cfg(feature = "tools")]
         PluginCommand::Uploaded(command) => super::function::function(command).await,
+        #[cfg(not(feature = "tools"))]
+        PluginCommand::Other(words) => super::left_out("plugin ", &words),
     }
 }
 

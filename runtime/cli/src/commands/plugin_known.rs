@@ -32,7 +32,7 @@ impl Known {
                     data.display()
                 )));
             }
-            (None, Some(data)) => Client::here(tenant::open_with(data, None).await?, None),
+            (None, Some(data)) => Client::here(tenant::open_with(data, None, None).await?, None),
             (None, None) => return Ok(Known::default()),
         };
         let known = Known::ask(&client, account).await;

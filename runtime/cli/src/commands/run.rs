@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_asl::ExecutionType;
+use stepwell_engine::Quotas;
 
 use super::follow::{self, Followed, Since};
 use super::prepare::prepare;
@@ -43,6 +44,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         compiler: host::compiler(args.runtime.compile, false)?,
         policy: Some(&args.runtime.policy),
         take_up: true,
+        usual: Quotas::default(),
         listeners: Listeners::default(),
         vault: match &args.data {
             Some(data) => key_file::beside(data)?,

@@ -137,7 +137,7 @@ async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
     let path = key_file::place(place.key_file.as_deref(), &data);
     if seals && !path.exists() {
         // A new key must not leave closed what is there.
-        let host = tenant::open_with(&data, None).await?;
+        let host = tenant::open_with(&data, None, None).await?;
         let made = tenant::vault_for(&host.engine, &path).await;
         host.close().await;
         made?;
@@ -146,7 +146,7 @@ async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
         true => Some(key_file::read(&path)?),
         false => None,
     };
-    let host = tenant::open_with(&data, vault).await?;
+    let host = tenant::open_with(&data, None, vault).await?;
     Ok(Client::here(host, None))
 }
 

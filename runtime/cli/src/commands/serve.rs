@@ -25,6 +25,8 @@ use crate::watched;
 /// How often it is told how far the compiling of the folder's plugins is.
 const WARM_TOLD_EVERY: Duration = Duration::from_secs(2);
 
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
     let prices = prices(args.prices.as_deref())?;
@@ -42,6 +44,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         compiler: host::compiler(args.compile, true)?,
         policy: Some(&args.policy),
         take_up: true,
+        usual: usual_quotas(&args.quotas),
         listeners: Listeners::start(&args.telemetry)?,
         vault: key_file::named_or_beside(args.key_file.as_deref(), &args.data)?,
     };
@@ -63,7 +66,10 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     if let Some(files) = host.files.clone() {
         tokio::spawn(watched::keep_current(files, config.warnings.clone()));
     }
-    bound_tenants(&host, &args);
+    host.engine.usual_rates(usual_rates(&args));
+    if let Some(days) = args.audit_days {
+        host.engine.keep_audit_for(DAY * days);
+    }
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());
         tokio::spawn(tls::keep_current(tls, files));
@@ -176,29 +182,36 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     }))
 }
 
-/// What tenants may do whose quotas say nothing.
-fn bound_tenants(host: &Host, args: &ServeArgs) {
-    let rates = match (args.rates, args.rate.as_slice()) {
+/// The rates of tenants whose quotas have none.
+fn usual_rates(args: &ServeArgs) -> Rates {
+    match (args.rates, args.rate.as_slice()) {
         (RatesArg::Aws, _) => Rates::Aws,
         (RatesArg::Off, []) => Rates::Off,
         (RatesArg::Off, rates) => Rates::Set(rates.iter().cloned().collect()),
-    };
-    host.engine.usual_rates(rates);
+    }
+}
+
+/// The numbers of tenants whose quotas have none.
+fn usual_quotas(args: &UsualQuotas) -> Quotas {
     let UsualQuotas {
         tenant_open_executions,
         tenant_running_tasks,
         tenant_stored_bytes,
         tenant_state_machines,
         tenant_activities,
-    } = args.quotas;
-    host.engine.usual_quotas(Quotas {
+        machine_concurrency,
+        machine_concurrency_mode,
+    } = *args;
+    Quotas {
         open_executions: tenant_open_executions,
         running_tasks: tenant_running_tasks,
         stored_bytes: tenant_stored_bytes,
         state_machines: tenant_state_machines,
         activities: tenant_activities,
+        machine_concurrency,
+        machine_concurrency_mode,
         ..Quotas::default()
-    });
+    }
 }
 
 fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {

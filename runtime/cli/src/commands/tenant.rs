@@ -6,14 +6,15 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_engine::{
-    AccessKey, AuditEntry, Audited, Engine, Error, Quotas, Rates, Role, Taken, Vault,
+    AccessKey, AuditEntry, Audited, Engine, Error, Exceeding, Quotas, Rates, Role, Taken, Vault,
 };
 use stepwell_server::WireQuotas;
 use uuid::Uuid;
 
 use super::tenant_remote;
 use crate::args::{
-    CeilingArgs, CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, TenantCommand, TenantPlace,
+    CeilingArgs, CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, StoreUrl, TenantCommand,
+    TenantPlace,
 };
 use crate::client::or_endpoint;
 use crate::exit::{Blame, Outcome, Stop};
@@ -198,6 +199,7 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
         (&mut quotas.stored_bytes, changed.stored_bytes),
         (&mut quotas.state_machines, changed.state_machines),
         (&mut quotas.activities, changed.activities),
+        (&mut quotas.machine_concurrency, changed.machine_concurrency),
     ];
     for (quota, changed) in counts {
         if let Some(Most(most)) = changed {
@@ -206,6 +208,13 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
     }
     if let Some(Most(weight)) = changed.weight {
         quotas.weight = weight.and_then(|weight| u32::try_from(weight).ok());
+    }
+    if let Some(mode) = &changed.machine_concurrency_mode {
+        quotas.machine_concurrency_mode = match mode.as_str() {
+            "wait" => Some(Exceeding::Wait),
+            "refuse" => Some(Exceeding::Refuse),
+            _ => None,
+        };
     }
     quotas
 }
@@ -245,6 +254,8 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         ("stored bytes", "storedBytes"),
         ("state machines", "stateMachines"),
         ("activities", "activities"),
+        ("machine concurrency", "machineConcurrency"),
+        ("beyond it", "machineConcurrencyMode"),
     ] {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
@@ -303,20 +314,23 @@ async fn keys(command: KeysCommand) -> Outcome {
     }
 }
 
-async fn open(place: &TenantPlace) -> Outcome<Host> {
-    open_at(&place.data()).await.map_err(or_endpoint)
-}
-
 /// The store alone: executions that were running stay as they are.
-async fn open_at(data: &Path) -> Outcome<Host> {
-    open_with(data, None).await
+async fn open(place: &TenantPlace) -> Outcome<Host> {
+    let store = place.store();
+    let store = store.map_err(|why| Stop::Usage(anyhow!("{why}")))?;
+    let opened = open_with(&place.data(), store.as_ref(), None).await;
+    opened.map_err(or_endpoint)
 }
 
 /// The same with the keys of the key file.
-pub(super) async fn open_with(data: &Path, vault: Option<Vault>) -> Outcome<Host> {
+pub(super) async fn open_with(
+    data: &Path,
+    store: Option<&StoreUrl>,
+    vault: Option<Vault>,
+) -> Outcome<Host> {
     let opening = Opening {
         data: Some(data),
-        store: None,
+        store,
         plugins: None,
         limits: LimitsArg::Strict,
         storage: None,
@@ -325,6 +339,7 @@ pub(super) async fn open_with(data: &Path, vault: Option<Vault>) -> Outcome<Host
         compiler: host::compiler(CompileArgs::default(), false)?,
         policy: None,
         take_up: false,
+        usual: Quotas::default(),
         listeners: Listeners::default(),
         vault,
     };
@@ -591,7 +606,7 @@ mod tests {
     async fn a_change_is_told_before_it_is_made_and_again_when_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let account = "111111111111";
-        let Ok(host) = open_at(folder.path()).await else {
+        let Ok(host) = open_with(folder.path(), None, None).await else {
             panic!("a fresh directory opens");
         };
         let engine = &host.engine;

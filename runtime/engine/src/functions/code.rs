@@ -127,8 +127,10 @@ impl Engine {
                 .await
                 .map_err(reader::broken)?;
             for found in &page {
-                let record: FunctionRecord = stored::decode(&found.bytes)?;
-                bytes = bytes.saturating_add(record.package_bytes());
+                let record = stored::decode::<FunctionRecord>(&found.bytes);
+                if let Some(record) = self.unless_damaged(&found.key, record)? {
+                    bytes = bytes.saturating_add(record.package_bytes());
+                }
             }
             after = page.last().map(|found| found.key.name.clone());
             if page.len() < limit as usize {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use stepwell_interp::Measures;
 use stepwell_query::Value;
 
 use super::{FunctionError, Resolved, absent, events, in_use::CodeUse};

@@ -28,7 +28,7 @@ use crate::{
     error::Error,
     journal::{CatalogKey, CatalogRecord},
     limits::{CHANGE_ATTEMPTS_MAX, FUNCTION_NAME_CHARS_MAX},
-    node, pages, record as stored, tags,
+    node, record as stored, tags,
 };
 
 pub use aliases::{AliasChange, FunctionAlias};
@@ -266,8 +266,8 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<Function>, FunctionError> {
         let found = self.scan_page(caller, KIND, "", &page).await?;
-        let shown = pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
-            let record: FunctionRecord = stored::decode(&bytes)?;
+        let shown = self.shown(found, |CatalogRecord { key, bytes, .. }| {
+            let record: FunctionRecord = stored::decode(bytes)?;
             Ok(record.latest.shown(&key.name, None))
         });
         Ok(shown?)

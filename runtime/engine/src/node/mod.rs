@@ -2,6 +2,7 @@
 //! its own, on which it waits for reads and the ends of its task attempts, and works as far as its callers do not; the
 //! waker and the keeper of leases share one more.
 
+mod deletions;
 mod ids;
 mod io_runtime;
 mod leases;
@@ -28,7 +29,8 @@ use crate::{
     ceilings,
     connections::{Connections, StoredConnections},
     counters::Counters,
-    deletion,
+    damaged::DamagedRecords,
+    deletion::Deletions,
     engine::{Engine, Extras, Options, WeakEngine},
     error::Error,
     executions,
@@ -40,7 +42,7 @@ use crate::{
     lines::Lines,
     notes::Notes,
     observer::Observer,
-    outbox::{Outbox, Outboxes},
+    outbox::Outboxes,
     programs::Programs,
     quotas::{Allowances, Quotas},
     reader,
@@ -52,7 +54,6 @@ use crate::{
     task_limits::TaggedLimits,
     tenants,
     triggers::TriggerKeeper,
-    vault::Vault,
 };
 
 use ids::Ids;
@@ -85,9 +86,11 @@ pub(crate) struct Node {
     pub(crate) sealed: Arc<SealedStore>,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
+    pub(crate) damaged_records: DamagedRecords,
     pub(crate) triggers: TriggerKeeper,
     /// What running attempts say of their progress.
     pub(crate) notes: Arc<Notes>,
+    pub(crate) deletions: Arc<Deletions>,
     take_up: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
@@ -139,7 +142,11 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
-        Extras { vault, outbox }: Extras,
+        Extras {
+            usual,
+            vault,
+            outbox,
+        }: Extras,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -154,15 +161,17 @@ impl Node {
             sealed: SealedStore::new(journal.clone(), vault),
             journal,
             runner,
-            allowances: Arc::new(Allowances::new(options.raised_limits)),
+            allowances: Arc::new(Allowances::new(options.raised_limits, usual)),
             audit_names: AuditNames::default(),
             lines: Arc::default(),
             connections: options.connections.clone(),
             stored_connections: StoredConnections::default(),
             services: options.services.clone(),
             health: StoreHealth::default(),
+            damaged_records: DamagedRecords::default(),
             triggers: TriggerKeeper::default(),
             notes: Arc::default(),
+            deletions: Arc::default(),
             take_up: options.take_up,
             seats,
             counters: counters.clone(),
@@ -260,7 +269,7 @@ impl Node {
                         self.keep_leases(),
                         self.keep_waking(),
                         self.keep_outbox(),
-                        self.finish_deletions(),
+                        self.keep_deletions(),
                         self.keep_collecting_code()
                     )
                 } => {}
@@ -289,16 +298,6 @@ impl Node {
     pub(crate) fn set_quotas(&self, tenant: &Arc<str>, quotas: Quotas) {
         self.allowances.set(tenant, quotas);
         self.runner.weigh(tenant, self.allowances.weight(tenant));
-    }
-
-    /// Ends what a process that died had begun to delete.
-    async fn finish_deletions(&self) {
-        let Some(engine) = self.engine().await else {
-            return;
-        };
-        if let Err(error) = deletion::finish_all(&engine).await {
-            tracing::error!(%error, "the deletion of a state machine is not finished; the next start tries again");
-        }
     }
 
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
@@ -364,6 +363,13 @@ impl Node {
             Some(verdict) => Ok(verdict),
             None => Err(Error::Broken("the store gave no verdict".to_owned())),
         }
+    }
+
+    /// Commits several writes at once, each with a verdict.
+    pub(crate) async fn write_all(&self, writes: Vec<Write>) -> Vec<Verdict> {
+        let verdicts = self.journal.commit(writes).await;
+        self.health.note(&verdicts);
+        verdicts
     }
 
     /// Where usage is left that belongs to no execution.

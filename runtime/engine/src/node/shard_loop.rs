@@ -296,7 +296,8 @@ impl ShardLoop {
     fn load_line(&self, line: ExecutionId, machine: Option<LineMachine>) {
         let (node, seat) = (self.node.clone(), self.seat.clone());
         self.runtime.spawn(async move {
-            let result = lines::stored(node.journal.as_ref(), line, machine).await;
+            let (journal, allowances) = (node.journal.as_ref(), &node.allowances);
+            let result = lines::stored(journal, allowances, line, machine).await;
             seat.tell(In::LineLoaded { line, result });
         });
     }

@@ -16,11 +16,16 @@ use crate::{
 const KEEPERS: Partition = Partition(0);
 
 impl Node {
+    /// Whether this node does what is done once for all nodes.
+    pub(crate) fn keeps_installation(&self) -> bool {
+        self.leases.partitions().contains(&KEEPERS)
+    }
+
     /// Fires what is due until the node closes. The engine is held only while something is done, so that its last handle
     /// can go.
     pub(super) async fn keep_triggers(self: Arc<Node>) {
         while !self.shutdown.is_closing() {
-            let rest = if self.leases.partitions().contains(&KEEPERS) {
+            let rest = if self.keeps_installation() {
                 let Some(engine) = self.engine().await else {
                     return;
                 };

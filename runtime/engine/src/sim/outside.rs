@@ -343,7 +343,7 @@ impl World {
     }
 
     /// Tells the node that serves the execution, if one is up; otherwise its messages are found by looking.
-    fn announce_all(
+    pub(super) fn announce_all(
         &mut self,
         ids: Vec<crate::journal::MessageId>,
         to: ExecutionId,

@@ -110,7 +110,7 @@ impl Engine {
             changes: digest(&request, &changes).into(),
         };
         let starting = self
-            .forking(request, runs.chosen, past, changes, from)
+            .forking(caller, request, runs.chosen, past, changes, from)
             .await?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(ForkedExecution {
@@ -262,6 +262,7 @@ impl Engine {
 
     async fn forking(
         &self,
+        caller: &Caller,
         request: ForkRequest,
         chosen: Chosen,
         past: Past,
@@ -283,7 +284,7 @@ impl Engine {
             changed => (input, changed),
         };
         let input = input.unwrap_or_default();
-        let line = self.in_line(&chosen.startable, &input).await?;
+        let line = self.in_line(caller, &chosen.startable, &input).await?;
         // Its past, and the event that ends it.
         let begins = past.events.len() as u64 + 1;
         let line = line.map(|line| InLine { begins, ..line });

@@ -28,7 +28,7 @@ use crate::{
         CHANGE_ATTEMPTS_MAX, HTTP_DENIED_TOLD_EVERY, HTTP_KEY_CHARS_MAX, HTTP_LAST_KEPT_MAX,
         HTTP_TRIGGERS_MAX, HTTP_WAIT_S_MAX,
     },
-    node, pages,
+    node,
     programs::sha256,
     quotas::START_EXPRESS,
     reader, record,
@@ -311,7 +311,7 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<HttpTrigger>, TriggerError> {
         let found = self.scan_page(caller, KIND, "", &page).await?;
-        let shown = pages::try_map(found, |stored| {
+        let shown = self.shown(found, |stored| {
             let record = record::decode(&stored.bytes)?;
             Ok(self.shown_http(&caller.tenant, &stored.key.name, record))
         });

@@ -24,7 +24,7 @@ use crate::{
         CHANGE_ATTEMPTS_MAX, RULE_NAME_CHARS_MAX, RULE_TARGETS_MAX, RULES_MAX, SCHEDULE_AGE_S_MAX,
         SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, TRIGGER_ROLE_BYTES_MAX,
     },
-    node, pages, reader, record,
+    node, reader, record,
 };
 
 /// Kinds of the records, which belong to their tenant: rules, and how their last deliveries went.
@@ -210,7 +210,7 @@ impl Engine {
     ) -> Result<Page<Rule>, TriggerError> {
         let prefix = format!("{}/{name_prefix}", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        let rules = pages::try_map(found, |stored| {
+        let rules = self.shown(found, |stored| {
             Ok(record::decode::<RuleRecord>(&stored.bytes)?.shown(caller))
         });
         Ok(rules?)
@@ -323,8 +323,12 @@ impl Engine {
             .scan(&caller.tenant, KIND, &prefix, None, most)
             .await;
         let found = found.map_err(reader::broken)?;
-        let rules = found.iter().map(|stored| record::decode(&stored.bytes));
-        rules.collect()
+        let mut rules = Vec::with_capacity(found.len());
+        for stored in &found {
+            // An event goes to all others.
+            rules.extend(self.unless_damaged(&stored.key, record::decode(&stored.bytes))?);
+        }
+        Ok(rules)
     }
 
     async fn stored_rule(

@@ -223,7 +223,11 @@ impl Engine {
             let scanned = journal.scan(&caller.tenant, KIND, &prefix, from, most);
             let scanned = scanned.await.map_err(reader::broken)?;
             for stored in &scanned {
-                let mut schedule = record::decode::<ScheduleRecord>(&stored.bytes)?.shown(caller);
+                let record = record::decode::<ScheduleRecord>(&stored.bytes);
+                let Some(record) = self.unless_damaged(&stored.key, record)? else {
+                    continue;
+                };
+                let mut schedule = record.shown(caller);
                 schedule.spec.target.input = None;
                 let wanted = schedule.spec.name.starts_with(&filter.name_prefix)
                     && filter

@@ -37,7 +37,8 @@ impl Resident {
                 break;
             };
             oldest.unload();
-            loaded.retain(|other| !Weak::ptr_eq(other, &Arc::downgrade(&oldest)));
+            // Whoever began to call it at this very moment keeps it.
+            loaded.retain(|other| other.upgrade().is_some_and(|other| other.is_loaded()));
         }
         loaded.push(Arc::downgrade(entry));
     }

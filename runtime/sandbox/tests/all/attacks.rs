@@ -118,7 +118,7 @@ async fn headers_are_bounded_both_ways() {
     // Headers that never end are not taken for ever.
     let outcome = rig.outcome("task", json!({"do": "http", "url": url})).await;
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
-    assert_eq!(met.load(Ordering::SeqCst), 1);
+    assert!(met.load(Ordering::SeqCst) > 0, "nobody came");
 }
 
 #[tokio::test]

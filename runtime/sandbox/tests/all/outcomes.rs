@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stepwell_sandbox::{
-    CallContext, CancelHandle, CancelReason, LogLevel, OnCrash, Outcome, TaskCall,
+    CallContext, CancelHandle, CancelReason, Heartbeat, LogLevel, OnCrash, Outcome, TaskCall,
 };
 use tokio::sync::{oneshot, watch};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Quotas, Rate, Rates};
+use stepwell_engine::{Exceeding, Quotas, Rate, Rates};
 
 use crate::{
     aws::{self, Fault},
@@ -31,6 +31,10 @@ pub struct WireQuotas {
     activities: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency_mode: Option<Exceeding>,
 }
 
 /// Wire form of rates: `"off"`, `"aws"` or `{"set": {OPERATION: …}}`.
@@ -94,6 +98,8 @@ impl From<Quotas> for WireQuotas {
             state_machines,
             activities,
             weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         WireQuotas {
             raised_limits,
@@ -104,6 +110,8 @@ impl From<Quotas> for WireQuotas {
             state_machines,
             activities,
             weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -119,6 +127,8 @@ impl From<WireQuotas> for Quotas {
             state_machines,
             activities,
             weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         Quotas {
             raised_limits,
@@ -129,6 +139,8 @@ impl From<WireQuotas> for Quotas {
             state_machines,
             activities,
             weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -163,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5,"weight":6}"#;
+        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5,"weight":6,"machineConcurrency":7,"machineConcurrencyMode":"refuse"}"#;
         let quotas: WireQuotas = serde_json::from_str(text).unwrap();
         let quotas = WireQuotas::from(Quotas::from(quotas));
         assert!(quotas.check().is_ok());
@@ -177,6 +189,7 @@ mod tests {
             r#"{"open_executions": 1}"#,
             r#"{"weight": -1}"#,
             r#"{"rates": "none"}"#,
+            r#"{"machineConcurrencyMode": "drop"}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1}}}}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1, "perSecond": 1, "burst": 2}}}}"#,
         ] {

@@ -39,6 +39,11 @@ struct FaultBody<'a> {
     reason: Option<&'a str>,
 }
 
+/// What is said of an operation, or a path, of the services that this program was built without.
+pub(crate) fn left_out(what: &str) -> String {
+    format!("{what} is not served: this program was built without the feature `services`")
+}
+
 impl Fault {
     /// A refusal that the service's API model names.
     pub(super) fn refused(code: &'static str, message: impl Into<Cow<'static, str>>) -> Fault {
@@ -72,6 +77,17 @@ impl Fault {
             FRAMEWORK,
             "UnknownOperationException",
             message,
+        )
+    }
+
+    /// An operation of what this program was built without.
+    #[cfg(not(feature = "services"))]
+    pub(super) fn left_out(operation: &str) -> Fault {
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "UnknownOperationException",
+            left_out(operation),
         )
     }
 
@@ -256,23 +272,28 @@ impl From<Error> for Fault {
                 "ServiceUnavailableException",
                 message,
             ),
-            Error::Broken(internal)
-            | Error::Damaged(internal)
-            | Error::Unopened(internal)
-            | Error::Unusable(internal) => {
+            Error::Damaged(internal) => internal_failure(DAMAGED, internal),
+            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
-                let fault = Fault::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    FRAMEWORK,
-                    "InternalFailure",
-                    message,
-                );
-                Fault {
-                    internal: Some(internal),
-                    ..fault
-                }
+                internal_failure(message, internal)
             }
         }
+    }
+}
+
+/// What callers are told of what is damaged in the store.
+pub(crate) const DAMAGED: &str = "what is stored of it is damaged, and was not used: the server's log says what and where, and who runs the server restores the store from a backup";
+
+fn internal_failure(message: &'static str, internal: String) -> Fault {
+    let fault = Fault::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        FRAMEWORK,
+        "InternalFailure",
+        message,
+    );
+    Fault {
+        internal: Some(internal),
+        ..fault
     }
 }
 

@@ -19,6 +19,10 @@ mod settings;
 mod shapes;
 mod tags;
 mod tasks;
+#[cfg(feature = "services")]
+mod test_state;
+#[cfg(not(feature = "services"))]
+#[path = "test_state/left_out.rs"]
 mod test_state;
 mod validate;
 mod versions;
@@ -39,7 +43,7 @@ use uuid::Uuid;
 
 pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
-pub(crate) use fault::Fault;
+pub(crate) use fault::{DAMAGED, Fault, left_out};
 pub(crate) use history::{HistoryPage, WireEvent, WireFields, WireMeasures};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;
@@ -90,9 +94,15 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let found = target.strip_prefix(TARGET_PREFIX).and_then(operation::find);
     let result = match found {
         Some((_, operation)) => run(state, operation, &parts, body, &request_id).await,
+        #[cfg(not(feature = "services"))]
+        None if log_groups::is_its(target) || events::is_its(target) => {
+            Err(Fault::left_out(target))
+        }
+        #[cfg(feature = "services")]
         None if log_groups::is_its(target) => {
             log_groups::answer(state, target, &parts, body, &request_id).await
         }
+        #[cfg(feature = "services")]
         None if events::is_its(target) => {
             events::answer(state, target, &parts, body, &request_id).await
         }

@@ -36,13 +36,11 @@ impl<A: Api> Fault<A> {
     }
 
     /// What went wrong inside, which the caller is not told.
-    pub(crate) fn inside(code: &'static str, internal: String) -> Fault<A> {
-        let message =
-            "the request failed inside the runtime; its log has the cause under the request's id";
+    fn inside(message: &'static str, internal: String) -> Fault<A> {
         let status = StatusCode::INTERNAL_SERVER_ERROR;
         Fault {
             internal: Some(internal),
-            ..Fault::new(status, code, message)
+            ..Fault::new(status, A::FAILED, message)
         }
     }
 
@@ -82,10 +80,11 @@ impl<A: Api> From<Error> for Fault<A> {
         match error {
             Error::Rejected { code, message } => A::rejected(code, message),
             Error::Busy(message) => Fault::new(StatusCode::SERVICE_UNAVAILABLE, A::FAILED, message),
-            Error::Broken(internal)
-            | Error::Damaged(internal)
-            | Error::Unopened(internal)
-            | Error::Unusable(internal) => Fault::inside(A::FAILED, internal),
+            Error::Damaged(internal) => Fault::inside(aws::DAMAGED, internal),
+            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
+                let message = "the request failed inside the runtime; its log has the cause under the request's id";
+                Fault::inside(message, internal)
+            }
         }
     }
 }

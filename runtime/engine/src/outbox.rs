@@ -135,7 +135,7 @@ fn event_of(message: &Message) -> Option<StatusEvent> {
     let InboxItem::Status(item) = item else {
         return None;
     };
-    let execution = ExecutionId(item.execution);
+    let (execution, status) = (ExecutionId(item.execution), item.status()?);
     Some(StatusEvent {
         id: message.id.0,
         queue: item.queue,
@@ -143,7 +143,7 @@ fn event_of(message: &Message) -> Option<StatusEvent> {
         execution: execution.0,
         partition: execution.partition().0,
         event: item.event,
-        status: item.status()?,
+        status,
         at: Timestamp(item.at_ms),
         redrives: item.redrives,
         redriven_at: item.redriven_ms.map(Timestamp),

@@ -138,13 +138,17 @@ fn schedule(name: &str, machine: &str, input: &str) -> ScheduleSpec {
 }
 
 async fn put_schedule(engine: &Engine, name: &str, machine: &str) -> Result<(), TriggerError> {
-    let made = engine.create_schedule(&caller(), schedule(name, machine, "{}"));
-    made.await.map(drop)
+    let made = engine
+        .create_schedule(&caller(), schedule(name, machine, "{}"))
+        .await;
+    made.map(drop)
 }
 
 async fn grow_schedule(engine: &Engine, machine: &str, input: &str) -> Result<(), TriggerError> {
-    let changed = engine.update_schedule(&caller(), schedule("s", machine, input));
-    changed.await.map(drop)
+    let changed = engine
+        .update_schedule(&caller(), schedule("s", machine, input))
+        .await;
+    changed.map(drop)
 }
 
 async fn put_rule(engine: &Engine, name: &str) -> Result<(), TriggerError> {
@@ -252,8 +256,10 @@ async fn definitions_versions_and_triggers_count_and_are_refused_when_they_are_t
     update(&engine, &machine, "one").await.unwrap();
     full(publish(&engine, &machine).await);
     grow_schedule(&engine, &machine, "[]").await.unwrap();
-    let disabled = engine.enable_schedule(&caller(), "default", "s", false);
-    disabled.await.unwrap();
+    engine
+        .enable_schedule(&caller(), "default", "s", false)
+        .await
+        .unwrap();
     put_event(&engine, "nobody listens").await.unwrap();
     assert_eq!(stored(&engine).await, before);
     let none = engine.schedule(&caller(), "default", "another").await;

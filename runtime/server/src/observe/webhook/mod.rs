@@ -473,8 +473,7 @@ mod tests {
         }
     }
 
-    const ONE: &str =
-        r#"{"webhook":[{"url":"https://one.example/","secret":"0123456789abcdef"}]}"#;
+    const ONE: &str = r#"{"webhook":[{"url":"https://one.example/","secret":"0123456789abcdef"}]}"#;
 
     fn dropped(shared: &Shared, why: Dropped) -> u64 {
         let counts = shared.webhooks[0].counts.dropped.iter();

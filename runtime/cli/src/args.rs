@@ -3,9 +3,11 @@
 mod definition;
 mod execution;
 mod function;
+mod moment;
 mod oci;
 mod place;
 mod plugin;
+mod sealed;
 mod serve;
 mod telemetry;
 mod tenant;
@@ -22,13 +24,18 @@ pub(crate) use definition::{
 pub(crate) use execution::{
     ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
 };
-pub(crate) use function::{FunctionCommand, PushArgs, within_api};
+pub(crate) use function::{FunctionCommand, GcArgs, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
-pub(crate) use plugin::{AheadArgs, CompileArgs, PluginCommand, PolicyArgs, PrecompiledArg};
+pub(crate) use plugin::{
+    AheadArgs, CompileArgs, InspectArgs, KnownArgs, PluginCommand, PolicyArgs, PrecompiledArg,
+};
+pub(crate) use sealed::{ConnectionCommand, OwnerArgs, SecretCommand};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
-pub(crate) use tenant::{KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs};
+pub(crate) use tenant::{
+    CeilingArgs, KeysCommand, Most, QuotaArgs, TenantCommand, TenantPlace, UsageArgs,
+};
 pub(crate) use trigger::{HttpArgs, MissedArg, RuleArgs, ScheduleArgs, TriggerCommand};
 
 /// Stepwell runs Amazon States Language workflows durably and every task as a sandboxed WebAssembly plugin.
@@ -74,6 +81,12 @@ pub(crate) enum Command {
     #[cfg(feature = "tools")]
     #[command(subcommand)]
     Trigger(TriggerCommand),
+    /// Keep secrets of tasks sealed in the store
+    #[command(subcommand)]
+    Secret(SecretCommand),
+    /// Keep connections of HTTP tasks sealed in the store
+    #[command(subcommand)]
+    Connection(ConnectionCommand),
     /// Add, list and remove tenants and their access keys, set their quotas; read the audit log
     #[command(subcommand)]
     Tenant(TenantCommand),

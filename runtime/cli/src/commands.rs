@@ -9,10 +9,13 @@ mod machine;
 mod map_runs;
 mod plugin;
 mod plugin_compile;
+mod plugin_gc;
+mod plugin_known;
 mod plugin_project;
 mod plugin_registry;
 mod prepare;
 mod run;
+mod sealed;
 mod serve;
 mod task;
 mod task_logs;
@@ -22,6 +25,7 @@ mod test;
 mod trigger;
 mod usage;
 mod validate;
+mod waited;
 
 #[cfg(test)]
 pub(crate) use execution::history_table;
@@ -61,6 +65,8 @@ pub(crate) fn run(command: Command) -> Outcome {
         }
         #[cfg(feature = "tools")]
         Command::Trigger(command) => wait(trigger::trigger(command), "error"),
+        Command::Secret(command) => wait(sealed::secret(command), "error"),
+        Command::Connection(command) => wait(sealed::connection(command), "error"),
         Command::Tenant(command) => wait(tenant::tenant(command), "error"),
         #[cfg(feature = "tools")]
         Command::Usage(args) => wait(usage::usage(args), "error"),

@@ -30,6 +30,7 @@ mod graph;
 mod host;
 mod key_file;
 mod meter;
+mod near;
 mod needs;
 mod oci;
 mod panics;
@@ -43,6 +44,8 @@ mod terminal;
 mod testing;
 mod timeline;
 mod tls;
+mod transfer;
+mod watched;
 mod waterfall;
 
 use std::panic::catch_unwind;

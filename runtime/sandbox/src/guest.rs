@@ -6,11 +6,12 @@ use crate::egress::Egress;
 use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
 use crate::registry::Loaded;
-use crate::sandbox::SecretSource;
+use crate::secret::Had;
 use crate::stdio::Capture;
+use crate::tally::{Count, Tally};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxView, WasiView};
@@ -22,12 +23,12 @@ pub(crate) struct Guest {
     pub(crate) http: WasiHttpCtx,
     pub(crate) egress: Egress,
     pub(crate) meter: Meter,
+    pub(crate) tally: Tally,
     pub(crate) log: Log,
     pub(crate) refused: Refused,
     pub(crate) plugin: Arc<Loaded>,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) secrets: Arc<dyn SecretSource>,
-    pub(crate) heartbeats: Option<mpsc::Sender<Heartbeat>>,
+    pub(crate) secrets: Had,
+    pub(crate) heartbeats: Option<watch::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,
 }
 
@@ -213,6 +214,7 @@ impl wit::types::Host for Guest {}
 
 impl wit::log::Host for Guest {
     fn emit(&mut self, level: wit::log::Level, message: String, fields: Vec<(String, String)>) {
+        self.tally.one(Count::Logs);
         let level = match level {
             wit::log::Level::Trace => LogLevel::Trace,
             wit::log::Level::Debug => LogLevel::Debug,
@@ -226,28 +228,35 @@ impl wit::log::Host for Guest {
 
 impl wit::config::Host for Guest {
     fn get(&mut self, key: String) -> Option<String> {
+        self.tally.one(Count::Configs);
         self.plugin.granted.config.get(&key).cloned()
     }
 }
 
 impl wit::secrets::Host for Guest {
     fn get(&mut self, name: String) -> Result<String, wit::secrets::SecretError> {
+        self.tally.one(Count::Secrets);
         if !self.plugin.granted.secrets.contains(&name) {
             self.refused.note(format!("secret `{name}`"));
             return Err(wit::secrets::SecretError::NotGranted);
         }
         self.secrets
-            .secret(&self.tenant, &name)
+            .get(&name)
             .ok_or(wit::secrets::SecretError::NotFound)
     }
 }
 
 impl wit::heartbeat::Host for Guest {
     fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
+        self.tally.one(Count::Heartbeats);
         if let Some(heartbeats) = &self.heartbeats {
             let progress = progress.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
-            // A full queue means that the receiver has unread beats: this one adds nothing.
-            let _ = heartbeats.try_send(Heartbeat { progress });
+            heartbeats.send_modify(|latest| {
+                latest.beats += 1;
+                if let Some(progress) = progress {
+                    latest.progress = Some(progress.into());
+                }
+            });
         }
         match self.cancel.as_ref().and_then(CancelHandle::reason) {
             None => Ok(()),

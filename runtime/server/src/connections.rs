@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::auth::Peer;
+use crate::fair::Known;
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPT_SHED, ANSWER_STALL_MAX, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX,
     HANDSHAKES_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX, PEER_SHARE_MAX,
@@ -144,6 +145,7 @@ impl Connections {
             service: WatchedService {
                 service: TowerToHyperService::new(self.router.clone()),
                 peer: Peer(line.peer()),
+                known: Known::default(),
                 line: line.clone(),
             },
         };

@@ -11,12 +11,15 @@
 )]
 
 mod admin;
+mod admission;
 mod api;
+mod attempts;
 mod auth;
 mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod fair;
 mod guard;
 mod in_flight;
 mod lambda;
@@ -24,12 +27,14 @@ mod limits;
 mod lines;
 mod metrics;
 mod observe;
+mod rest;
 mod router;
 mod scheduler;
 mod serve;
 mod streams;
 mod tls;
 mod triggers;
+mod warnings;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
@@ -43,3 +48,10 @@ pub use observe::{
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
+pub use warnings::Warnings;
+
+/// For the fuzzer alone: readers of bytes that come over the wire.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::lambda::wasm_of_package;
+}

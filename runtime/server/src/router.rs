@@ -15,12 +15,12 @@ use serde::Serialize;
 use stepwell_engine::Role;
 
 use crate::{
-    api,
+    admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
     guard, lambda,
     metrics::{self, METRICS_TYPE},
-    scheduler,
+    rest, scheduler,
     serve::ServerState,
     streams,
     tls::Tls,
@@ -35,6 +35,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
+        .route("/api/executions/{arn}/attempts", get(attempts::attempts))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))
@@ -55,16 +56,18 @@ pub fn router(state: Arc<ServerState>) -> Router {
 /// The paths of services that have paths of their own.
 #[cfg(feature = "services")]
 fn services() -> Router<Arc<ServerState>> {
+    let functions = || any(rest::answer::<lambda::Functions>);
+    let schedules = || any(rest::answer::<scheduler::Schedules>);
     Router::new()
-        .route("/2015-03-31/{*path}", any(lambda::answer))
-        .route("/2017-03-31/{*path}", any(lambda::answer))
-        .route("/2019-09-30/{*path}", any(lambda::answer))
-        .route("/2020-06-30/{*path}", any(lambda::answer))
-        .route("/schedules", any(scheduler::answer))
-        .route("/schedules/{name}", any(scheduler::answer))
-        .route("/schedule-groups", any(scheduler::answer))
-        .route("/schedule-groups/{name}", any(scheduler::answer))
-        .route("/tags/{*arn}", any(scheduler::answer))
+        .route("/2015-03-31/{*path}", functions())
+        .route("/2017-03-31/{*path}", functions())
+        .route("/2019-09-30/{*path}", functions())
+        .route("/2020-06-30/{*path}", functions())
+        .route("/schedules", schedules())
+        .route("/schedules/{name}", schedules())
+        .route("/schedule-groups", schedules())
+        .route("/schedule-groups/{name}", schedules())
+        .route("/tags/{*arn}", schedules())
 }
 
 async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
@@ -79,16 +82,7 @@ async fn guarded(
     next: Next,
 ) -> Response<Body> {
     if let Some(gate) = &state.gate {
-        if triggers::is_endpoint(request.uri().path()) {
-            // Each trigger has a secret of its own.
-            return next.run(request).await;
-        }
-        let query = aws::query::is_query(request.headers());
-        return match gate.admit(request).await {
-            Ok(request) => next.run(request).await,
-            Err(fault) if query => aws::query::refuse(&fault),
-            Err(fault) => aws::refuse(&fault),
-        };
+        return admission::serve(&state, gate, request, next).await;
     }
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
@@ -131,7 +125,13 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     };
     let version = env!("CARGO_PKG_VERSION");
     let problem = state.config.tls.as_ref().and_then(Tls::problem);
-    let warning = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let certificate = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let warnings: Vec<String> = certificate
+        .into_iter()
+        .chain(state.engine.warning())
+        .chain(state.config.warnings.all())
+        .collect();
+    let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     let health = Health {
         status,
         reason,

@@ -3,7 +3,8 @@
 //!
 //! A guest that computes gives its thread back at each epoch tick; what it does until then is a turn. Attempts that have
 //! computed little (*young*) and those that computed for long have threads of their own, so that a short task is never
-//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too.
+//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too. On the
+//! threads of either kind tenants take turns by weight and by the CPU time that these take.
 
 mod job;
 mod pace;
@@ -11,7 +12,7 @@ mod ready;
 
 use crate::limits;
 use job::{After, Attempt, Job};
-use ready::{Come, Kind, Ready};
+use ready::{Come, Kind, Ready, Turn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake as _;
@@ -70,10 +71,7 @@ impl Drop for Turns {
     fn drop(&mut self) {
         let mut ready = self.0.ready();
         ready.stopped = true;
-        let mut jobs: Vec<_> = ready.woken.drain(..).collect();
-        jobs.extend(ready.yielded.drain(..));
-        jobs.extend(std::iter::from_fn(|| ready.long.pop()));
-        ready.due.clear();
+        let jobs = ready.drain();
         drop(ready);
         self.0.young.notify_all();
         self.0.long.notify_all();
@@ -120,9 +118,12 @@ impl Shared {
     /// What a thread does. Waking a caller costs as much as half a short call, so ends are told in groups: only while
     /// others are there to run at once, and none waits longer than one turn.
     fn work(&self, kind: Kind) {
-        let (mut back, mut ended) = (None, Vec::new());
-        while let Some(job) = self.take(kind, back.take(), &mut ended) {
-            match job.turn() {
+        let (mut back, mut over, mut ended) = (None, None, Vec::new());
+        while let Some(job) = self.take(kind, (back.take(), over.take()), &mut ended) {
+            let turn = Turn::of(&job);
+            let after = job.turn();
+            over = Some(turn.end());
+            match after {
                 After::Parked => {}
                 After::Ended => {
                     ended.push(job);
@@ -138,14 +139,18 @@ impl Shared {
         tell(&mut ended);
     }
 
-    /// Puts back the job whose turn is over, and takes the next: in one go, so that no other thread gets it between.
+    /// Counts the turn that is over, puts back its job, and takes the next: in one go, so that no other thread gets it
+    /// between.
     fn take(
         &self,
         kind: Kind,
-        back: Option<Arc<Job>>,
+        (back, over): (Option<Arc<Job>>, Option<Turn>),
         ended: &mut Vec<Arc<Job>>,
     ) -> Option<Arc<Job>> {
         let mut ready = self.ready();
+        if let Some(turn) = over {
+            ready.charge(&turn);
+        }
         if let Some(job) = back {
             let other = ready.push(job, Come::Yielded);
             if other != kind && ready.call(other) {

@@ -3,6 +3,7 @@
 
 mod activities;
 mod aliases;
+mod connections;
 mod constraint;
 mod events;
 mod executions;
@@ -42,8 +43,8 @@ use uuid::Uuid;
 
 pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
-pub(crate) use fault::{Fault, left_out};
-pub(crate) use history::{HistoryPage, WireEvent, WireFields};
+pub(crate) use fault::{DAMAGED, Fault, left_out};
+pub(crate) use history::{HistoryPage, WireEvent, WireFields, WireMeasures};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;
 pub(crate) use wire::Seconds;
@@ -52,6 +53,7 @@ use crate::{
     admin,
     auth::{Identity, Permit},
     config::ServerConfig,
+    fair::{self, Turn},
     in_flight::{self, NoRoom, Place},
     limits::{
         BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX,
@@ -69,6 +71,15 @@ const TARGET: HeaderName = HeaderName::from_static("x-amz-target");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const JSON_1_0: &str = "application/x-amz-json-1.0";
 const JSON_1_1: &str = "application/x-amz-json-1.1";
+
+/// Operations that take as long as the definition in them is large: other tenants' requests wait for no more of them than for
+/// short ones.
+const COMPUTING: [&str; 4] = [
+    "CreateStateMachine",
+    "TestState",
+    "UpdateStateMachine",
+    "ValidateStateMachineDefinition",
+];
 
 /// Answers one request to the AWS API. Every answer carries a request id.
 pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
@@ -122,16 +133,18 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     if let Some((index, _)) = found {
         state.metrics.observe(index, outcome, started.elapsed());
     }
-    let (status, text, place) = match result {
-        Ok((text, place)) => (StatusCode::OK, text, place),
-        Err(fault) => (fault.status, fault.body(), Place::nowhere()),
+    let (status, text, place, code) = match result {
+        Ok((text, place)) => (StatusCode::OK, text, place, ""),
+        Err(fault) => (fault.status, fault.body(), Place::nowhere(), fault.code()),
     };
     let type_back = if is_type(&parts.headers, JSON_1_1) {
         JSON_1_1
     } else {
         JSON_1_0
     };
-    respond(status, type_back, &request_id, in_flight::body(text, place))
+    let mut response = respond(status, type_back, &request_id, in_flight::body(text, place));
+    fair::mark(&mut response, code);
+    response
 }
 
 /// Whether nothing has changed when an operation has run, so that it may be asked for again.
@@ -201,6 +214,11 @@ async fn run(
         input,
         headers: &parts.headers,
     };
+    if COMPUTING.contains(&operation.name)
+        && let Some(turn) = parts.extensions.get::<Arc<Turn>>()
+    {
+        turn.keep();
+    }
     let served = (operation.run)(call).await;
     if let (Some(permit), Err(fault)) = (permit, &served) {
         permit.failed(fault.code()).await?;
@@ -219,6 +237,9 @@ async fn run_own(
     accepted_type(&parts.headers)?;
     let identity = parts.extensions.get::<Identity>();
     let caller = caller(&state.config, &parts.headers, identity);
+    if admin::is_ours(target) {
+        admin::admit(state, target, &caller)?;
+    }
     let raised = state.engine.raised_limits(&caller.tenant);
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(raised);

@@ -107,10 +107,11 @@ pub(crate) enum Command {
 }
 
 /// Commands of the feature `tools`.
-pub(crate) const TOOLS: [&str; 12] = [
+pub(crate) const TOOLS: [&str; 13] = [
     "graph",
     "plugin alias",
     "plugin build",
+    "plugin gc",
     "plugin new",
     "plugin pull",
     "plugin push",

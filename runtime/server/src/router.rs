@@ -14,13 +14,15 @@ use axum::{
 use serde::Serialize;
 use stepwell_engine::Role;
 
+#[cfg(feature = "services")]
+use crate::rest;
 use crate::{
     admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
     guard, lambda,
     metrics::{self, METRICS_TYPE},
-    rest, scheduler,
+    scheduler,
     serve::ServerState,
     streams,
     tls::Tls,

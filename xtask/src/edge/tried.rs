@@ -18,9 +18,15 @@ const LEFT_OUT: [(&[&str], &str); 7] = [
     (&["plugin", "new", "a"], "tools"),
     (&["plugin", "push", "a.wasm"], "tools"),
     (&["plugin", "compile", "a.wasm"], "compiler"),
-    (&["plugin", "list", "--plugins=.", "--precompiled=no"], "compiler"),
+    (
+        &["plugin", "list", "--plugins=.", "--precompiled=no"],
+        "compiler",
+    ),
     (&["serve", PORT, "--storage=http://127.0.0.1:9"], "s3"),
-    (&["serve", PORT, "--store=postgres://127.0.0.1:9/a"], "postgres"),
+    (
+        &["serve", PORT, "--store=postgres://127.0.0.1:9/a"],
+        "postgres",
+    ),
 ];
 
 /// Whichever port is free.

@@ -107,6 +107,7 @@ pub(crate) enum Command {
 }
 
 /// Commands of the feature `tools`.
+#[cfg(any(test, not(feature = "tools")))]
 pub(crate) const TOOLS: [&str; 13] = [
     "graph",
     "plugin alias",

@@ -40,6 +40,10 @@ pub(crate) fn bytes_of_new(writes: &[CatalogWrite]) -> u64 {
     records.map(|bytes| bytes.len() as u64).sum()
 }
 
+/// Bytes by which a record may differ because a flag of it was turned, which takes no room: `false` is longer than `true`, and
+/// who has stored enough may still switch a trigger off.
+const FLAG_BYTES_MAX: u64 = 8;
+
 impl Node {
     /// Commits a write that nothing can refuse but the store, with the charge for its bytes.
     pub(crate) async fn write_counted(
@@ -108,9 +112,10 @@ impl Engine {
         bytes: usize,
     ) -> Result<u64, Error> {
         let growth = (bytes as u64).saturating_sub(before);
-        if growth > 0 {
-            self.node().allowances.has_room(tenant)?;
+        if growth <= FLAG_BYTES_MAX {
+            return Ok(0);
         }
+        self.node().allowances.has_room(tenant)?;
         Ok(growth)
     }
 

@@ -386,6 +386,9 @@ fn title(execution: &Value) -> String {
     )
 }
 
+/// What a column tells of what a visit used.
+type ColumnOf = fn(&Used) -> String;
+
 /// A row a visit, with its failure below; iterations of Maps are left to `history`.
 fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
     let ending = timeline.ending.as_ref();
@@ -393,7 +396,7 @@ fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
     let used = |visit: &Visit| visit.used().unwrap_or_default();
     let all = || timeline.visits.iter().filter_map(Visit::used);
     // Columns of what nothing was used of are left out.
-    let columns_of: [(&str, fn(&Used) -> String, bool); 4] = [
+    let columns_of: [(&str, ColumnOf, bool); 4] = [
         ("cpu>", Used::cpu, all().next().is_some()),
         ("memory>", Used::memory, all().next().is_some()),
         ("calls>", Used::calls, all().any(|used| used.calls() != "0")),

@@ -169,7 +169,11 @@ async fn a_secret_goes_out_and_never_comes_in() {
             "{{secret:OTHER}}",
             "name it in `secrets` of the rule",
         ),
-        ("task", "{{secret:GONE}}", "file of secrets has none"),
+        (
+            "task",
+            "{{secret:GONE}}",
+            "`stepwell secret put GONE` sets it",
+        ),
     ] {
         let end = rig.call(plugin, ask(value)).await;
         assert!(failed(&end.outcome), "{plugin} {value}: {:?}", end.outcome);

@@ -345,7 +345,7 @@ impl Entry {
             Blame::File | Blame::Bounds | Blame::Operator => false,
             Blame::Circumstances | Blame::Turn(_) => true,
         });
-        let opened = opened.map_err(|fault| fault.why);
+        let opened = opened.map_err(|fault| bounded(fault.why));
         if !passes {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             *state = match &opened {
@@ -591,6 +591,15 @@ impl Entry {
             problem,
         }
     }
+}
+
+/// At most so much of it.
+fn bounded(mut why: String) -> String {
+    if why.len() > limits::WHY_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(limits::WHY_BYTES_MAX));
+        why.push('…');
+    }
+    why
 }
 
 /// What a plugin is made of.

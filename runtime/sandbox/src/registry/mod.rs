@@ -286,10 +286,17 @@ impl Registry {
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let names = known.names(tenant);
-        let place = folder.place_of(tenant);
+        let instead = names::instead(name, &names);
+        // Where the directory lies on the host is told to who put it there, and to no tenant.
+        if tenant != self.loader.settings.ceilings.default_tenant() {
+            return format!(
+                "account {tenant} has no plugin `{name}` in its part of the plugin directory{instead}; upload it with `stepwell plugin \
+                 push`, or ask the operator for it"
+            );
+        }
+        let place = folder.place();
         format!(
-            "account {tenant} has no plugin `{name}` in the plugin directory {place}{}; put {name}.wasm there",
-            names::instead(name, &names)
+            "account {tenant} has no plugin `{name}` in the plugin directory {place}{instead}; put {name}.wasm there"
         )
     }
 

@@ -12,7 +12,10 @@ use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+use stepwell_tests::{
+    python,
+    server::{self, Client, ROLE, Server, Turn},
+};
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -46,6 +49,25 @@ fn stepwell(folder: &Path, arguments: &[&str]) -> Result<Command> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// The same on a wide terminal, which Python brings along: its exit code, and all that it shows.
+fn on_a_terminal(folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    const SPAWN: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    const WIDE: &str = r#"stty cols 200 rows 50; exec "$0" "$@""#;
+    let output = Command::new(python::interpreter()?)
+        .args(["-c", SPAWN, "sh", "-c", WIDE])
+        .arg(server::program()?)
+        .args(arguments)
+        .current_dir(folder)
+        .env("TERM", "xterm")
+        .env("XDG_CACHE_HOME", folder.join("user-cache"))
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .stdin(Stdio::null())
+        .output()?;
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code(), shown))
 }
 
 fn well(output: Output) -> Result<String> {
@@ -277,14 +299,18 @@ fn end_with_the_compilers_time() -> Result<()> {
         "--endpoint",
         &endpoint,
     ];
-    let refused = stepwell(folder, &again)?.output()?;
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    let (code, shown) = on_a_terminal(folder, &again)?;
     ensure!(
-        refused.status.code() == Some(2)
-            && said.contains("more than 5 s of CPU time")
-            && said.contains("--compile-cpu"),
-        "{}: {said}",
-        refused.status
+        code == Some(2)
+            && shown.contains("more than 5 s of CPU time")
+            && shown.contains("--compile-cpu"),
+        "{code:?}: {shown}"
+    );
+    // Meanwhile a line was drawn again and again: what it is at, and for how long.
+    let drawn = shown.matches("\u{1b}[1A\r\u{1b}[J").count();
+    ensure!(
+        drawn > 5 && shown.contains("plugin `pay` is being compiled") && shown.contains("  3 s"),
+        "drawn {drawn} times: {shown}"
     );
     let path = "/2015-03-31/functions/pay/invocations";
     let (status, answer) = client.post(path, &[], "7")?;

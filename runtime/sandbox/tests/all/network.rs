@@ -295,6 +295,33 @@ async fn a_name_is_looked_up_once_and_what_it_stands_for_later_counts_for_nothin
     assert!(!none_came());
 }
 
+/// To whom a request goes, and where it ends, is said by the connection and by nobody else.
+#[tokio::test]
+async fn a_request_is_framed_by_the_host_alone() {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let address = echo_and_note(true, noted.clone());
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{address}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = |name: &str, value: &str| {
+        let url = format!("http://{address}/");
+        json!({"do": "http", "url": url, "headers": {name: value}})
+    };
+    for (name, value) in [
+        ("host", "inside.example"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "upgrade"),
+        ("x-split", "a\r\nhost: inside.example"),
+        ("x split", "a"),
+    ] {
+        let outcome = rig.outcome("task", ask(name, value)).await;
+        assert!(failed(&outcome), "{name}: {outcome:?}");
+    }
+    assert!(noted.lock().unwrap().is_empty(), "somebody came");
+    let answer = rig.output("task", ask("x-plain", "a")).await;
+    assert_eq!(answer["status"], 200);
+}
+
 /// A server that sends everyone elsewhere.
 fn redirects(to: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -2,7 +2,13 @@
 //! table says in both forms of a resource; who may catch it catches it; and its cause tells what the guest said last and where
 //! it was, and nothing of the host.
 
-use std::{collections::BTreeSet, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{Read, Write},
+    net::TcpListener,
+    path::Path,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Failed, Trial};
@@ -32,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("as_the_table_says", as_the_table_says),
         trial("causes", causes),
+        trial("a_broken_reply", a_broken_reply),
         trial("missed_heartbeat", missed_heartbeat),
         trial("no_place", no_place),
         trial(
@@ -333,6 +340,36 @@ fn causes() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// What goes wrong in the host on a guest's behalf is told to the guest without the host's trace.
+fn a_broken_reply() -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let address = listener.local_addr()?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
+        }
+    });
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let plugins = scratch.path().join("plugins");
+    let grant = format!("[grants]\nhttp = [\"http://{address}\"]");
+    server::install(&plugins, "asks", "behave", &grant)?;
+    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let input = json!({ "do": "http", "url": format!("http://{address}/") });
+    let definition = catching("wasm:asks", "States.TaskFailed");
+    let end = run(&server.client(), "asks", &definition, &input)?;
+    ensure!(
+        end.caught && end.error == "HttpError" && end.cause.contains("broke off"),
+        "{end:?}"
+    );
+    ensure!(
+        !tells_of_the_host(&end.cause) && end.cause.len() < 1_000,
+        "{end:?}"
+    );
+    server.stop()
 }
 
 /// No sign of life for HeartbeatSeconds is a timeout, which its own name and `States.Timeout` match.

@@ -116,6 +116,8 @@ impl Server {
             .arg("--plugins")
             .arg(plugins)
             .args(flags)
+            // What it tells its callers is judged where there would be most to tell.
+            .env("RUST_BACKTRACE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors);

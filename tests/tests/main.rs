@@ -20,6 +20,7 @@ fn main() {
     trials.extend(suites::kill::trials());
     trials.extend(suites::concurrency::trials());
     trials.extend(suites::hostile::trials());
+    trials.extend(suites::outcomes::trials());
     trials.extend(suites::policy::trials());
     trials.extend(suites::sealed::trials());
     trials.extend(suites::http_tasks::trials());

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::terminal::{Paint, Tone};
+use crate::terminal::{Paint, Tone, shown_lines};
 
 /// Why a command did not succeed. The message goes to stderr; an empty one when all was said before.
 #[derive(Debug)]
@@ -51,7 +51,9 @@ pub(crate) fn finish(outcome: Outcome) -> ExitCode {
         Err(Stop::Runtime(error)) => (3, Some(error)),
     };
     if let Some(error) = error {
-        say!("{} {error:#}", Paint::stderr().paint(Tone::Bad, "error:"));
+        // A server, a plugin's file or a task may have a word in it.
+        let error = shown_lines(&format!("{error:#}"));
+        say!("{} {error}", Paint::stderr().paint(Tone::Bad, "error:"));
     }
     ExitCode::from(code)
 }

@@ -18,8 +18,10 @@ use stepwell_sandbox::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// Frames of a trap's stack that its cause shows (ours).
+/// Frames of a guest's stack that a cause shows (ours).
 const FRAMES_MAX: usize = 12;
+/// Bytes of the end of stderr that a cause shows (ours).
+const SAID_BYTES_MAX: usize = 2 << 10;
 
 /// See the module.
 pub(crate) struct SandboxRunner {
@@ -310,9 +312,12 @@ fn said(end: &TaskEnd) -> AttemptLog {
     }
 }
 
-/// The sandbox's outcome in the engine's words.
+/// The sandbox's outcome in the engine's words. The cause of a guest that broke down or was stopped tells what it said last and
+/// in which functions it was; a trap's has what it said already, before the reason.
 fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
     let explained = end.outcome.explain();
+    let worded = |cause: String| with_said(cause, &end.stderr.text);
+    let stopped = |cause: String| with_frames(worded(cause), &end.frames);
     match end.outcome {
         Outcome::Ok(output) => PluginEnd::Succeeded {
             output,
@@ -329,14 +334,28 @@ fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
         },
         // The sandbox names the nearer of plugin's limit and state's timeout.
         Outcome::TimedOut { wall } if remaining == Some(wall) => PluginEnd::Deadline,
-        Outcome::TimedOut { .. } => PluginEnd::WallTime { cause: explained },
-        Outcome::CpuTime { .. } => PluginEnd::CpuTime { cause: explained },
-        Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel { cause: explained },
-        Outcome::OutOfMemory { cause } => PluginEnd::OutOfMemory { cause },
+        Outcome::TimedOut { .. } => PluginEnd::WallTime {
+            cause: stopped(explained),
+        },
+        Outcome::CpuTime { .. } => PluginEnd::CpuTime {
+            cause: stopped(explained),
+        },
+        Outcome::OutOfFuel { .. } => PluginEnd::OutOfFuel {
+            cause: stopped(explained),
+        },
+        Outcome::OutOfMemory { cause } => PluginEnd::OutOfMemory {
+            cause: stopped(cause),
+        },
         Outcome::InputTooLarge { .. } => PluginEnd::InputTooLarge { cause: explained },
-        Outcome::OutputTooLarge { .. } => PluginEnd::OutputTooLarge { cause: explained },
-        Outcome::InvalidOutput { cause } => PluginEnd::InvalidOutput { cause },
-        Outcome::GrantRefused { cause } => PluginEnd::GrantRefused { cause },
+        Outcome::OutputTooLarge { .. } => PluginEnd::OutputTooLarge {
+            cause: worded(explained),
+        },
+        Outcome::InvalidOutput { cause } => PluginEnd::InvalidOutput {
+            cause: worded(cause),
+        },
+        Outcome::GrantRefused { cause } => PluginEnd::GrantRefused {
+            cause: with_frames(cause, &end.frames),
+        },
         Outcome::PluginMissing { cause } => PluginEnd::Missing { cause },
         Outcome::PluginBroken { cause } => PluginEnd::Broken { cause },
         Outcome::NotReady { cause } => PluginEnd::NotReady { cause },
@@ -346,10 +365,124 @@ fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
     }
 }
 
+/// A cause, and behind it the end of what the guest wrote to stderr.
+fn with_said(cause: String, stderr: &str) -> String {
+    let said = stderr.trim();
+    if said.is_empty() {
+        return cause;
+    }
+    let from = said.ceil_char_boundary(said.len().saturating_sub(SAID_BYTES_MAX));
+    format!("{cause}\nstderr: {}", &said[from..])
+}
+
 fn with_frames(cause: String, frames: &[Frame]) -> String {
     let names = frames
         .iter()
         .take(FRAMES_MAX)
         .map(|frame| format!("\n  at {}", frame.function));
     std::iter::once(cause).chain(names).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use stepwell_sandbox::Tail;
+
+    /// The cause of a guest that ended so, after it wrote to stderr and in two functions.
+    fn cause(outcome: Outcome) -> Option<String> {
+        let frame = |function: &str| Frame {
+            function: function.to_owned(),
+            offset: None,
+        };
+        let end = TaskEnd {
+            outcome,
+            usage: Usage::default(),
+            started: None,
+            plugin: None,
+            logs: Vec::new(),
+            logs_cut: false,
+            stdout: Tail::default(),
+            stderr: Tail {
+                text: "the last words\n".to_owned(),
+                truncated: false,
+            },
+            log_tail: None,
+            frames: vec![frame("inner"), frame("outer")],
+            refused: Vec::new(),
+        };
+        match plugin_end(end, None) {
+            PluginEnd::Succeeded { .. } | PluginEnd::Deadline | PluginEnd::Cancelled => None,
+            PluginEnd::Failed { cause, .. }
+            | PluginEnd::Exited { cause }
+            | PluginEnd::InputTooLarge { cause }
+            | PluginEnd::OutputTooLarge { cause }
+            | PluginEnd::InvalidOutput { cause }
+            | PluginEnd::Trapped { cause }
+            | PluginEnd::OutOfMemory { cause }
+            | PluginEnd::OutOfFuel { cause }
+            | PluginEnd::CpuTime { cause }
+            | PluginEnd::WallTime { cause }
+            | PluginEnd::NotReady { cause }
+            | PluginEnd::GrantRefused { cause }
+            | PluginEnd::TooManyRunning { cause }
+            | PluginEnd::Missing { cause }
+            | PluginEnd::Broken { cause }
+            | PluginEnd::Internal { cause } => Some(cause),
+        }
+    }
+
+    #[test]
+    fn who_was_stopped_tells_what_it_said_and_where_it_was() {
+        let limit = Duration::from_secs(1);
+        let memory = || "too much".to_owned();
+        for outcome in [
+            Outcome::CpuTime { limit },
+            Outcome::TimedOut { wall: limit },
+            Outcome::OutOfFuel { limit: 1 },
+            Outcome::OutOfMemory { cause: memory() },
+        ] {
+            let wanted = format!(
+                "{}\nstderr: the last words\n  at inner\n  at outer",
+                outcome.explain()
+            );
+            assert_eq!(cause(outcome), Some(wanted));
+        }
+        // The sandbox puts the words of who traps before the trap.
+        let cause_of = |text: &str| text.to_owned();
+        for outcome in [
+            Outcome::Trapped {
+                cause: cause_of("words\nthen: a trap"),
+            },
+            Outcome::GrantRefused {
+                cause: cause_of("words\nthen: a trap"),
+            },
+        ] {
+            let wanted = "words\nthen: a trap\n  at inner\n  at outer";
+            assert_eq!(cause(outcome).as_deref(), Some(wanted));
+        }
+        let garbage = Outcome::InvalidOutput { cause: memory() };
+        assert_eq!(
+            cause(garbage).as_deref(),
+            Some("too much\nstderr: the last words")
+        );
+        // What is its own is told as it is.
+        let own = Outcome::Failed {
+            error: "Own".to_owned(),
+            cause: memory(),
+        };
+        assert_eq!(cause(own).as_deref(), Some("too much"));
+    }
+
+    #[test]
+    fn a_cause_is_bounded_whatever_the_guest_wrote() {
+        let flood = "\u{e9}".repeat(100_000);
+        let told = with_said("why".to_owned(), &flood);
+        assert!(told.len() <= "why\nstderr: ".len() + SAID_BYTES_MAX);
+        let frame = Frame {
+            function: "f".to_owned(),
+            offset: None,
+        };
+        let told = with_frames(String::new(), &vec![frame; 1_000]);
+        assert_eq!(told.lines().count(), FRAMES_MAX + 1);
+    }
 }

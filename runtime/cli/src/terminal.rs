@@ -218,6 +218,13 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().map(mark).collect()
 }
 
+/// The same of a text of several lines, which stay lines.
+pub(crate) fn shown_lines(text: &str) -> String {
+    let kept = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let mark = |c: char| if kept(c) { c } else { '\u{fffd}' };
+    text.chars().map(mark).collect()
+}
+
 /// At most `columns` visible characters of a line, the last one an ellipsis when there were more; escape sequences
 /// count nothing and are kept.
 fn cut(line: &str, columns: usize) -> String {
@@ -263,6 +270,15 @@ mod tests {
             waiting_line('◐', "pushing", Some("3 before\x1b it"), 2),
             "◐ pushing  3 before\u{fffd} it  2 s"
         );
+    }
+
+    #[test]
+    fn what_comes_from_elsewhere_moves_no_cursor() {
+        let evil = "a\u{1b}[2J\rb\n\tc\u{9b}1A\u{7f}";
+        let marked = "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}1A\u{fffd}";
+        assert_eq!(shown(evil), marked);
+        let marked = "a\u{fffd}[2J\u{fffd}b\n\tc\u{fffd}1A\u{fffd}";
+        assert_eq!(shown_lines(evil), marked);
     }
 
     #[test]

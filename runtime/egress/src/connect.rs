@@ -16,7 +16,11 @@ use tokio_rustls::{
     },
 };
 
-use crate::{address::is_public, rule::Reach};
+use crate::{
+    address::is_public,
+    resolve::{Resolve, SystemResolver},
+    rule::Reach,
+};
 
 /// Where a connection goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,7 +66,10 @@ pub struct BadRoots(String);
 
 /// Makes connections: public roots, no client certificates. Cheap to clone.
 #[derive(Clone)]
-pub struct Connector(TlsConnector);
+pub struct Connector {
+    tls: TlsConnector,
+    names: Arc<dyn Resolve>,
+}
 
 impl Connector {
     /// Trusts the public certificate authorities alone.
@@ -101,7 +108,16 @@ impl Connector {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Connector(TlsConnector::from(Arc::new(config))))
+        Ok(Connector {
+            tls: TlsConnector::from(Arc::new(config)),
+            names: Arc::new(SystemResolver),
+        })
+    }
+
+    /// Looks names up there instead of asking the system.
+    #[must_use]
+    pub fn resolving(self, names: Arc<dyn Resolve>) -> Connector {
+        Connector { names, ..self }
     }
 
     /// Connects to the first address that is within reach; `within` bounds the connection and the TLS handshake each.
@@ -115,7 +131,7 @@ impl Connector {
         within: Duration,
     ) -> Result<Stream, ConnectError> {
         let connecting = async {
-            let address = resolve(peer, reach).await?;
+            let address = resolve(&*self.names, peer, reach).await?;
             let stream = TcpStream::connect(address)
                 .await
                 .map_err(ConnectError::Connect)?;
@@ -131,7 +147,7 @@ impl Connector {
         }
         let name = ServerName::try_from(peer.host.clone())
             .map_err(|_| ConnectError::Name(peer.host.clone()))?;
-        let stream = timeout(within, self.0.connect(name, stream))
+        let stream = timeout(within, self.tls.connect(name, stream))
             .await
             .map_err(|_| ConnectError::Late)?
             .map_err(ConnectError::Tls)?;
@@ -151,8 +167,13 @@ pub async fn resolves(host: &str, port: u16) -> io::Result<()> {
 
 /// The first address within reach. The connection goes to that very address, so a name that resolves differently a
 /// moment later gains nothing.
-async fn resolve(peer: &Peer, reach: Reach) -> Result<SocketAddr, ConnectError> {
-    let found = tokio::net::lookup_host((peer.host.as_str(), peer.port))
+async fn resolve(
+    names: &dyn Resolve,
+    peer: &Peer,
+    reach: Reach,
+) -> Result<SocketAddr, ConnectError> {
+    let found = names
+        .resolve(&peer.host, peer.port)
         .await
         .map_err(ConnectError::Resolve)?;
     let mut none = ConnectError::NoAddress;
@@ -163,4 +184,53 @@ async fn resolve(peer: &Peer, reach: Reach) -> Result<SocketAddr, ConnectError> 
         none = ConnectError::Private;
     }
     Err(none)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::resolve::Addresses;
+
+    /// Has these addresses for every name.
+    struct Always(&'static [&'static str]);
+
+    impl Resolve for Always {
+        fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Addresses<'a> {
+            let address = |text: &&str| SocketAddr::new(text.parse().unwrap(), port);
+            let found: Vec<SocketAddr> = self.0.iter().map(address).collect();
+            Box::pin(async move { Ok(found) })
+        }
+    }
+
+    #[tokio::test]
+    async fn of_all_addresses_the_first_within_reach_is_taken() {
+        let peer = Peer {
+            https: false,
+            host: "a.example".to_owned(),
+            port: 80,
+        };
+        let taken = async |found: &'static [&'static str], reach: Reach| {
+            let address = resolve(&Always(found), &peer, reach).await;
+            address.map(|address| address.ip().to_string())
+        };
+        let mixed = &["10.0.0.1", "::ffff:127.0.0.1", "8.8.8.8", "1.1.1.1"];
+        assert_eq!(taken(mixed, Reach::Public).await.unwrap(), "8.8.8.8");
+        assert_eq!(taken(mixed, Reach::Anywhere).await.unwrap(), "10.0.0.1");
+        let private = taken(&["169.254.169.254", "::1"], Reach::Public).await;
+        assert!(matches!(private, Err(ConnectError::Private)));
+        let none = taken(&[], Reach::Anywhere).await;
+        assert!(matches!(none, Err(ConnectError::NoAddress)));
+    }
+
+    #[tokio::test]
+    async fn the_system_knows_this_machine() {
+        let found = SystemResolver.resolve("localhost", 7).await.unwrap();
+        let home = |address: &SocketAddr| address.ip().is_loopback() && address.port() == 7;
+        assert!(!found.is_empty() && found.iter().all(home), "{found:?}");
+        let literal = SystemResolver.resolve("192.0.2.1", 7).await.unwrap();
+        let wanted: IpAddr = "192.0.2.1".parse().unwrap();
+        assert_eq!(literal, [SocketAddr::new(wanted, 7)]);
+    }
 }

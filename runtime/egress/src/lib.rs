@@ -8,6 +8,7 @@ mod address;
 mod connect;
 mod exchange;
 mod limits;
+mod resolve;
 mod rule;
 pub mod sigv4;
 mod tap;
@@ -15,6 +16,7 @@ mod tcp;
 
 pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream, resolves};
 pub use exchange::{Client, Failure, Request, Response};
+pub use resolve::{Addresses, Resolve, SystemResolver};
 pub use rule::{Apart, HttpRule, Reach, Target};
 pub use sigv4::{Credentials, Scope, sign};
 pub use tcp::{NameRule, TcpRule};

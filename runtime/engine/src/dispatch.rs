@@ -353,6 +353,119 @@ mod tests {
         assert_eq!(function_parts("0:function:pay:live"), ("pay", Some("live")));
     }
 
+    const TABLE: &str = include_str!("../../../docs/errors.md");
+
+    /// What the table for people says of an end: the names in a Lambda form and in `wasm:`.
+    fn told(row: &str) -> [String; 2] {
+        let line = TABLE
+            .lines()
+            .find(|line| line.starts_with(&format!("| {row} |")))
+            .unwrap_or_else(|| panic!("docs/errors.md has no row `{row}`"));
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        [cells[1], cells[2]].map(|cell| cell.trim().trim_matches('`').to_owned())
+    }
+
+    /// The row of an end; those of a state's own time have none.
+    fn row(end: &PluginEnd) -> Option<&'static str> {
+        Some(match end {
+            PluginEnd::Succeeded { .. } | PluginEnd::Deadline | PluginEnd::NotReady { .. } => {
+                return None;
+            }
+            PluginEnd::Failed { .. } => "fails with an error of its own",
+            PluginEnd::Exited { .. } => {
+                "leaves with an exit code other than 0 and no error of its own"
+            }
+            PluginEnd::InputTooLarge { .. } => "is given more input than `[limits].input`",
+            PluginEnd::OutputTooLarge { .. } => "returns more than `[limits].output`",
+            PluginEnd::InvalidOutput { .. } => "returns no JSON",
+            PluginEnd::Trapped { .. } => "traps (panic, `unreachable`, stack)",
+            PluginEnd::OutOfMemory { .. } => "needs more memory than it may use",
+            PluginEnd::OutOfFuel { .. } => "runs out of fuel",
+            PluginEnd::CpuTime { .. } => "computes for longer than `[limits].cpu`",
+            PluginEnd::WallTime { .. } => "takes longer than `[limits].wall`",
+            PluginEnd::GrantRefused { .. } => "breaks down over a refused grant",
+            PluginEnd::TooManyRunning { .. } => {
+                "finds no place (`[limits].concurrency`, the host's queue)"
+            }
+            PluginEnd::Missing { .. } => "has no plugin",
+            PluginEnd::Broken { .. } => "has a plugin that cannot be used",
+            PluginEnd::Cancelled => "is cancelled",
+            PluginEnd::Internal { .. } => "meets a failure of the host",
+        })
+    }
+
+    /// One of each kind that fails a task.
+    fn ends() -> Vec<PluginEnd> {
+        let cause = || "c".to_owned();
+        vec![
+            PluginEnd::Failed {
+                error: "CardDeclined".to_owned(),
+                cause: cause(),
+            },
+            PluginEnd::Exited { cause: cause() },
+            PluginEnd::InputTooLarge { cause: cause() },
+            PluginEnd::OutputTooLarge { cause: cause() },
+            PluginEnd::InvalidOutput { cause: cause() },
+            PluginEnd::Trapped { cause: cause() },
+            PluginEnd::OutOfMemory { cause: cause() },
+            PluginEnd::OutOfFuel { cause: cause() },
+            PluginEnd::CpuTime { cause: cause() },
+            PluginEnd::WallTime { cause: cause() },
+            PluginEnd::GrantRefused { cause: cause() },
+            PluginEnd::TooManyRunning { cause: cause() },
+            PluginEnd::Missing { cause: cause() },
+            PluginEnd::Broken { cause: cause() },
+            PluginEnd::Cancelled,
+            PluginEnd::Internal { cause: cause() },
+        ]
+    }
+
+    #[test]
+    fn an_end_has_the_names_that_people_are_told() {
+        let lambda = Form::Lambda(Function {
+            arn: "f".into(),
+            resource: "f".into(),
+        });
+        let invoke = Form::Invoke {
+            function: Function {
+                arn: "f".into(),
+                resource: "f".into(),
+            },
+            version: None,
+            waits_for_token: false,
+        };
+        let mut rows = std::collections::BTreeSet::new();
+        for end in ends() {
+            let row = row(&end).unwrap();
+            rows.insert(row);
+            let own = matches!(end, PluginEnd::Failed { .. });
+            let [of_lambda, of_wasm] = match own {
+                true => ["CardDeclined", "CardDeclined"].map(str::to_owned),
+                false => told(row),
+            };
+            for (form, wanted) in [
+                (&lambda, &of_lambda),
+                (&invoke, &of_lambda),
+                (&Form::Wasm, &of_wasm),
+            ] {
+                let Meaning::Ended(TaskOutcome::Failed { error, cause, .. }) =
+                    meaning(form, end.clone())
+                else {
+                    panic!("{row} is no failure")
+                };
+                assert_eq!(error.as_deref(), Some(wanted.as_str()), "{row}");
+                assert!(cause.is_some_and(|cause| !cause.is_empty()), "{row}");
+            }
+        }
+        // Each row is lived through but that of a process that is lost, which no runner tells of.
+        let table = TABLE.split_once("| the attempt |").unwrap().1;
+        let told = table
+            .lines()
+            .skip(2)
+            .take_while(|line| line.starts_with('|'));
+        assert_eq!(told.count(), rows.len() + 1);
+    }
+
     #[test]
     fn the_same_end_has_the_names_of_its_form() {
         let name = |form: &Form, end: PluginEnd| match meaning(form, end) {

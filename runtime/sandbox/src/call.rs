@@ -10,7 +10,7 @@ use crate::guest::{Guest, Log, Meter, Refused};
 use crate::kept::Shelf;
 use crate::limits;
 use crate::manifest::{Contract, Limits, Reuse};
-use crate::metered::Metered;
+use crate::metered::{Brake, Metered};
 use crate::outcome::{Frame, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
@@ -268,8 +268,9 @@ pub(crate) async fn run(
     };
     let context = wire(&call.context, due.at - begun);
     let ended = {
+        let brake = instance.brake.clone();
         let guest = instance.drive(plugin, &call.input, &context);
-        let metered = Metered::new(guest, pace, limits.cpu, due.at);
+        let metered = Metered::new(guest, pace, brake, limits.cpu, due.at);
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
@@ -333,6 +334,8 @@ pub(crate) struct Instance {
     store: Store<Guest>,
     /// A component that was instantiated and can be called again; not while it runs.
     task: Option<Task>,
+    /// One that was stopped by it serves nobody again.
+    brake: Brake,
     stdio: Stdio,
     pub(crate) made: Instant,
     /// Calls so far, with the one that runs.
@@ -351,11 +354,13 @@ impl Instance {
         let stdio = attempt.stdio();
         let refused = Refused::default();
         let wasi = wasi(attempt, &stdio, &refused)?;
-        let mut store = store(attempt, wasi, refused);
+        let brake = Brake::default();
+        let mut store = store(attempt, wasi, refused, brake.clone());
         store.data_mut().log.copied_to = stdio.log_tail.clone();
         Ok(Box::new(Self {
             store,
             task: None,
+            brake,
             stdio,
             made: attempt.begun,
             calls: 1,
@@ -610,7 +615,12 @@ fn wire(context: &CallContext, left: Duration) -> WireContext {
     }
 }
 
-fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<Guest> {
+fn store(
+    attempt: &Attempt<'_>,
+    mut wasi: WasiP1Ctx,
+    refused: Refused,
+    brake: Brake,
+) -> Store<Guest> {
     let &Attempt {
         plugin,
         limits,
@@ -645,7 +655,7 @@ fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<
     };
     let mut store = Store::new(&plugin.machine.engine, guest);
     store.limiter(|guest| &mut guest.meter);
-    store.epoch_deadline_async_yield_and_update(1);
+    store.epoch_deadline_callback(move |_| Ok(brake.at_tick()));
     store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
     begin(&mut store, limits);
     store

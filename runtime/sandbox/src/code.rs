@@ -214,17 +214,8 @@ impl Program {
     /// Imports that this host does not have, or a missing export.
     pub(crate) fn link(self, machine: &Machine) -> Result<(Code, Contract), String> {
         let contract = self.contract?;
-        let unknown: Vec<&str> = self
-            .imports
-            .iter()
-            .filter(|i| !i.offered)
-            .map(|i| i.name.as_str())
-            .collect();
-        if !unknown.is_empty() {
-            return Err(format!(
-                "it imports what this host does not have: {}",
-                unknown.join(", ")
-            ));
+        if let Some(why) = not_offered(&self.imports) {
+            return Err(why);
         }
         let code =
             match self.kind {
@@ -240,6 +231,32 @@ impl Program {
         code.map(|code| (code, contract))
             .map_err(|error| format!("it cannot be linked: {}", chain(&error)))
     }
+}
+
+/// What of the imports this host does not have; there may be a million of them.
+fn not_offered(imports: &[Import]) -> Option<String> {
+    let unknown = || imports.iter().filter(|import| !import.offered);
+    let told = unknown().take(limits::IMPORTS_TOLD_MAX);
+    let told: Vec<String> = told
+        .map(|import| format!("`{}`", shown(&import.name)))
+        .collect();
+    let more = match unknown().count() - told.len() {
+        _ if told.is_empty() => return None,
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let told = told.join(", ");
+    Some(format!(
+        "it imports what this host does not have: {told}{more}; WASI 0.2, preview 1 and stepwell:task@0.1 are offered: build it \
+         without the others"
+    ))
+}
+
+/// A name of the file's own, short and without what moves a cursor or begins a line.
+pub(crate) fn shown(name: &str) -> String {
+    let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let name = name.chars().take(limits::SHOWN_NAME_CHARS_MAX);
+    name.map(plain).collect()
 }
 
 /// The runtime counts memories in pages.

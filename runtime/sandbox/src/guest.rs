@@ -102,6 +102,19 @@ impl ResourceLimiter for Meter {
         self.tables = wanted;
         Ok(true)
     }
+
+    // Where there is a pool, what has more is not even loaded.
+    fn instances(&self) -> usize {
+        limits::CORE_INSTANCES_PER_CALL as usize
+    }
+
+    fn memories(&self) -> usize {
+        limits::MEMORIES_PER_CALL as usize
+    }
+
+    fn tables(&self) -> usize {
+        limits::TABLES_PER_CALL as usize
+    }
 }
 
 impl Meter {
@@ -250,7 +263,9 @@ impl wit::heartbeat::Host for Guest {
     fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
         self.tally.one(Count::Heartbeats);
         if let Some(heartbeats) = &self.heartbeats {
-            let progress = progress.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
+            // Notes are seen at once, so they cannot wait for the end of the attempt to be masked.
+            let masked = progress.map(|note| self.egress.used.masked(note));
+            let progress = masked.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
             heartbeats.send_modify(|latest| {
                 latest.beats += 1;
                 if let Some(progress) = progress {

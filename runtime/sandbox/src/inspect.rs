@@ -1,7 +1,7 @@
 //! A plugin examined before it is used: what it is, what it wants, what is wrong with it.
 
 use crate::cache::hex;
-use crate::code::{Format, Import, Program};
+use crate::code::{Format, Import, Program, shown};
 use crate::compiler::Blame;
 use crate::error::Error;
 use crate::grants::{Asked, Effective, Grants};
@@ -182,15 +182,9 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
         Ok(contract) => inspection.contract = Some(*contract),
         Err(why) => fatal(why.clone(), "export one of the two contracts"),
     }
-    let unknown = program.imports.iter().filter(|import| !import.offered);
-    for import in unknown {
-        fatal(
-            format!(
-                "it imports `{}`, which this host does not have",
-                import.name
-            ),
-            "build it without that interface; WASI 0.2, preview 1 and stepwell:task@0.1 are offered",
-        );
+    for what in foreign(&program.imports) {
+        let hint = "build it without that interface; WASI 0.2, preview 1 and stepwell:task@0.1 are offered";
+        fatal(what, hint);
     }
     if let Some(claimed) = inspection.manifest.contract
         && inspection
@@ -225,6 +219,24 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             hint,
         });
     }
+}
+
+/// Imports that this host does not have, the first ones by name.
+fn foreign(imports: &[Import]) -> Vec<String> {
+    let unknown = || imports.iter().filter(|import| !import.offered);
+    let told = unknown().take(limits::IMPORTS_TOLD_MAX);
+    let lacks = |import: &Import| {
+        let name = shown(&import.name);
+        format!("it imports `{name}`, which this host does not have")
+    };
+    let mut told: Vec<String> = told.map(lacks).collect();
+    let more = unknown().count() - told.len();
+    if more > 0 {
+        told.push(format!(
+            "it imports {more} more that this host does not have"
+        ));
+    }
+    told
 }
 
 /// A command cannot be called again.

@@ -62,7 +62,7 @@ pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_tar
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use secret::{CallSecrets, StoredSecrets};
-pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
+pub use stepwell_egress::{Addresses, HttpRule, NameRule, Resolve, SystemResolver, TcpRule};
 pub use weight::Weight;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.

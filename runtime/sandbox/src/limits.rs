@@ -36,8 +36,9 @@ pub(crate) const LOG_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const INSTANCES_DEFAULT: u32 = 1000;
 /// Instances alive at once at most: what `vm.max_map_count` leaves room for, less a margin.
 pub(crate) const INSTANCES_MAX: u32 = 9000;
-/// Core instances, memories and tables that one instance may need: QuickJS components have 9, 2 and 3.
-pub(crate) const CORE_INSTANCES_PER_CALL: u32 = 10;
+/// Core instances, memories and tables that one plugin may have: QuickJS components have 9, 2 and 3, those that are linked of
+/// shared libraries an instance for each. The pool holds as many for every attempt, so that none takes them from another.
+pub(crate) const CORE_INSTANCES_PER_CALL: u32 = 64;
 pub(crate) const MEMORIES_PER_CALL: u32 = 2;
 pub(crate) const TABLES_PER_CALL: u32 = 4;
 /// Attempts waiting for an instance; more are refused as `TooManyRunning`.
@@ -107,9 +108,17 @@ pub(crate) const ERROR_CHARS_MAX: usize = 256;
 pub(crate) const CAUSE_CHARS_MAX: usize = 32_768;
 /// Wasm frames kept of a trap.
 pub(crate) const FRAMES_MAX: usize = 20;
+/// A name that a plugin's file chose, of a function in a frame or of an import, where people read it.
+pub(crate) const SHOWN_NAME_CHARS_MAX: usize = 200;
+/// Of a name as it was compiled what is read: that of a generic Rust function has some hundred.
+pub(crate) const MANGLED_BYTES_MAX: usize = 4 << 10;
 
 /// A page of a guest's memory (WebAssembly's).
 pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
+/// Imports that a refusal names, of those that this host does not have.
+pub(crate) const IMPORTS_TOLD_MAX: usize = 8;
+/// Why a plugin cannot be called, as it is kept and told: names in it are the file's own.
+pub(crate) const WHY_BYTES_MAX: usize = 4 << 10;
 /// A plugin's file: the largest Python components have 40 MiB.
 pub(crate) const WASM_BYTES_MAX: u64 = 100 << 20;
 /// Code that was compiled ahead of time: several times the largest plugin's file.

@@ -1,31 +1,91 @@
-//! The time of one attempt: CPU and wall, kept while its guest runs. Hides the thread's clock.
+//! The time of one attempt: CPU and wall, kept while its guest runs. Hides the thread's clock, and how a guest that
+//! computes is stopped so that it can be told where it was.
 
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned};
 use rustix::time::{ClockId, clock_gettime};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 use tokio::time::Sleep;
+use wasmtime::UpdateDeadline;
+
+/// What an instance's engine asks at each epoch tick. Clones are the same one.
+#[derive(Clone, Default)]
+pub(crate) struct Brake(Arc<Braking>);
+
+#[derive(Default)]
+struct Braking {
+    stops: AtomicBool,
+    /// Whether the guest yielded since that was last asked.
+    yielded: AtomicBool,
+}
+
+impl Brake {
+    /// What becomes of a guest that computes: it yields, or traps where it is.
+    pub(crate) fn at_tick(&self) -> UpdateDeadline {
+        if self.0.stops.load(Ordering::Relaxed) {
+            return UpdateDeadline::Interrupt;
+        }
+        self.0.yielded.store(true, Ordering::Relaxed);
+        UpdateDeadline::Yield(1)
+    }
+}
 
 /// Runs a guest's future and keeps its time. A computing guest yields at each epoch tick; that is when its CPU time and
 /// its deadline are looked at. A parked guest is woken by the timer, which short calls never set.
 pub(crate) struct Metered<'a, F> {
     guest: Pin<Box<F>>,
     pub(crate) pace: &'a Pace,
+    brake: Brake,
     cpu_limit: Duration,
     due: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    /// Whether it yielded at the end of its last turn, else it waits for its host.
+    computes: bool,
 }
 
-impl<'a, F> Metered<'a, F> {
-    pub(crate) fn new(guest: F, pace: &'a Pace, cpu_limit: Duration, due: Instant) -> Self {
+impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
+    pub(crate) fn new(
+        guest: F,
+        pace: &'a Pace,
+        brake: Brake,
+        cpu_limit: Duration,
+        due: Instant,
+    ) -> Self {
         Self {
             guest: Box::pin(guest),
             pace,
+            brake,
             cpu_limit,
             due,
             timer: None,
+            computes: false,
+        }
+    }
+
+    /// Lets the guest run until it yields, waits or ends; gives its CPU time in all.
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> (Poll<wasmtime::Result<Returned>>, Duration) {
+        self.brake.0.yielded.store(false, Ordering::Relaxed);
+        let before = thread_cpu();
+        let polled = self.guest.as_mut().poll(cx);
+        let cpu = self.pace.add_cpu(thread_cpu().saturating_sub(before));
+        self.computes = self.brake.0.yielded.load(Ordering::Relaxed);
+        (polled, cpu)
+    }
+
+    /// The trap of a guest that computes and whose time is over: it has one tick more, at the end of which it is stopped where it
+    /// is. One that waits for its host is dropped there, and what it gives back now counts for nothing.
+    fn stop(&mut self, cx: &mut TaskContext<'_>) -> Option<wasmtime::Error> {
+        if !self.computes {
+            return None;
+        }
+        self.brake.0.stops.store(true, Ordering::Relaxed);
+        match self.turn(cx).0 {
+            Poll::Ready(Err(trap)) => Some(trap),
+            Poll::Ready(Ok(_)) | Poll::Pending => None,
         }
     }
 }
@@ -37,21 +97,19 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
         let this = &mut *self;
         // The time may have been over before its turn came.
         if this.timer.is_some() && Instant::now() >= this.due {
-            return Poll::Ready(Ended::Wall);
+            return Poll::Ready(Ended::Wall(this.stop(cx)));
         }
-        let before = thread_cpu();
-        let polled = this.guest.as_mut().poll(cx);
-        let cpu = this.pace.add_cpu(thread_cpu().saturating_sub(before));
+        let (polled, cpu) = this.turn(cx);
         match polled {
             Poll::Ready(returned) => Poll::Ready(Ended::Returned(returned)),
-            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu),
-            Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall),
+            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu(this.stop(cx))),
+            Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall(this.stop(cx))),
             Poll::Pending => {
                 let due = this.due.into();
                 let timer = this
                     .timer
                     .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
-                timer.as_mut().poll(cx).map(|()| Ended::Wall)
+                timer.as_mut().poll(cx).map(|()| Ended::Wall(None))
             }
         }
     }

@@ -157,7 +157,7 @@ pub struct TaskEnd {
     /// The last 4 KiB of stdout, stderr and log lines together, in the order in which they were written; none unless the
     /// call asks for it. A command's stdout is its output and no part of it.
     pub log_tail: Option<Tail>,
-    /// Wasm frames of a trap, innermost first. Never host frames.
+    /// Wasm frames of a trap, or of where a guest computed when its time was over; innermost first. Never host frames.
     pub frames: Vec<Frame>,
     /// What was asked for during the call and refused, for people.
     pub refused: Vec<String>,
@@ -321,7 +321,7 @@ pub enum LogLevel {
 /// A function on the guest's stack.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// The function, demangled, or its index.
+    /// The function, demangled, or its index: at most 200 characters, none of them a control character.
     pub function: String,
     /// The offset in the module, where known.
     pub offset: Option<u64>,

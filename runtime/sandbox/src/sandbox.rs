@@ -25,7 +25,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use stepwell_egress::Connector;
+use stepwell_egress::{Connector, Resolve, SystemResolver};
 use tokio::runtime::Runtime;
 
 /// How a sandbox is set up. `SandboxConfig::default()` has no plugin folder, no cache and the default ceilings.
@@ -56,6 +56,8 @@ pub struct SandboxConfig {
     pub workers: usize,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
+    /// Where the names of guests' HTTP requests are looked up.
+    pub names: Arc<dyn Resolve>,
 }
 
 impl Default for SandboxConfig {
@@ -72,6 +74,7 @@ impl Default for SandboxConfig {
             instances: limits::INSTANCES_DEFAULT,
             workers: 0,
             secrets: Arc::new(NoSecrets),
+            names: Arc::new(SystemResolver),
         }
     }
 }
@@ -191,7 +194,8 @@ impl Sandbox {
             .map_err(|error| start(error.to_string(), "the process may start no more threads"))?;
         let ticker = Arc::new(ticker);
         let connector = Connector::new()
-            .map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?;
+            .map_err(|error| start(error.to_string(), "the TLS library is unusable here"))?
+            .resolving(config.names);
         let threads = |error: std::io::Error| {
             start(error.to_string(), "the process may start no more threads")
         };

@@ -178,14 +178,6 @@ impl PluginFolder {
         })
     }
 
-    /// Where a tenant's plugins lie, for people.
-    pub(crate) fn place_of(&self, tenant: &str) -> String {
-        if tenant == self.default_tenant {
-            return self.path.display().to_string();
-        }
-        self.path.join(tenant).display().to_string()
-    }
-
     /// All plugins in the folder. Files that come and go meanwhile are left to the next look. What is wrong is logged
     /// when it is new, since the folder is looked at again at each call of a plugin that is not there.
     pub(crate) fn scan(&self) -> Result<Vec<Found>, String> {

@@ -167,25 +167,20 @@ impl Used {
         }
     }
 
+    /// A text that comes out before the attempt's end, with placeholders in the place of secrets.
+    pub(crate) fn masked(&self, mut text: String) -> String {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        put_back(&mut text, &used);
+        text
+    }
+
     /// Puts placeholders in the place of secrets in all that an attempt gives back: a server may have echoed one.
     pub(crate) fn mask(&self, end: &mut TaskEnd) {
         let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if used.is_empty() {
             return;
         }
-        let mask = |text: &mut String| {
-            for (name, secret) in &*used {
-                let placeholder = format!("{{{{secret:{name}}}}}");
-                // In JSON some characters are written in another way.
-                let quoted = serde_json::to_string(secret).unwrap_or_default();
-                let quoted = quoted.trim_matches('"');
-                for secret in [secret.as_str(), quoted] {
-                    if !secret.is_empty() && text.contains(secret) {
-                        *text = text.replace(secret, &placeholder);
-                    }
-                }
-            }
-        };
+        let mask = |text: &mut String| put_back(text, &used);
         match &mut end.outcome {
             Outcome::Ok(text) => mask(text),
             Outcome::Failed { error, cause } => [error, cause].into_iter().for_each(mask),
@@ -208,13 +203,31 @@ impl Used {
         }
         for line in &mut end.logs {
             mask(&mut line.message);
-            line.fields.iter_mut().for_each(|(_, value)| mask(value));
+            for (name, value) in &mut line.fields {
+                mask(name);
+                mask(value);
+            }
         }
         let tails = [&mut end.stdout, &mut end.stderr]
             .into_iter()
             .chain(&mut end.log_tail);
         tails.for_each(|tail| mask(&mut tail.text));
         end.refused.iter_mut().for_each(mask);
+    }
+}
+
+/// Puts placeholders in the place of the secrets of a text.
+fn put_back(text: &mut String, used: &[(String, String)]) {
+    for (name, secret) in used {
+        let placeholder = format!("{{{{secret:{name}}}}}");
+        // In JSON some characters are written in another way.
+        let quoted = serde_json::to_string(secret).unwrap_or_default();
+        let quoted = quoted.trim_matches('"');
+        for secret in [secret.as_str(), quoted] {
+            if !secret.is_empty() && text.contains(secret) {
+                *text = text.replace(secret, &placeholder);
+            }
+        }
     }
 }
 

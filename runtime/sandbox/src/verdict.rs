@@ -2,6 +2,7 @@
 
 use crate::bindings::stepwell::task::types::TaskError;
 use crate::call::Stdio;
+use crate::code::shown;
 use crate::limits;
 use crate::manifest::{Contract, Limits};
 use crate::outcome::{Frame, Outcome};
@@ -19,16 +20,20 @@ pub(crate) enum Returned {
 /// How the guest's future ended.
 pub(crate) enum Ended {
     Returned(wasmtime::Result<Returned>),
-    Wall,
-    Cpu,
+    /// Its time was over; with the trap by which it was stopped, where it computed.
+    Wall(Option<wasmtime::Error>),
+    Cpu(Option<wasmtime::Error>),
     Cancelled,
 }
 
 impl Ended {
     /// Wasm frames of a trap, innermost first.
     pub(crate) fn frames(&self) -> Vec<Frame> {
-        let Self::Returned(Err(error)) = self else {
-            return Vec::new();
+        let error = match self {
+            Self::Returned(Err(error)) | Self::Wall(Some(error)) | Self::Cpu(Some(error)) => error,
+            Self::Returned(Ok(_)) | Self::Wall(None) | Self::Cpu(None) | Self::Cancelled => {
+                return Vec::new();
+            }
         };
         let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else {
             return Vec::new();
@@ -37,13 +42,19 @@ impl Ended {
         frames
             .map(|frame| Frame {
                 function: match frame.func_name() {
-                    Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+                    Some(name) => function_name(name),
                     None => format!("function {}", frame.func_index()),
                 },
                 offset: frame.module_offset().map(|offset| offset as u64),
             })
             .collect()
     }
+}
+
+/// A function's name for people.
+fn function_name(raw: &str) -> String {
+    let raw = &raw[..raw.floor_char_boundary(limits::MANGLED_BYTES_MAX)];
+    shown(&format!("{:#}", rustc_demangle::demangle(raw)))
 }
 
 /// What is known when a guest has ended.
@@ -63,8 +74,8 @@ impl Seen<'_> {
     /// The one place where an outcome is decided.
     pub(crate) fn decide(&self, ended: Ended) -> Outcome {
         let returned = match ended {
-            Ended::Wall => return Outcome::TimedOut { wall: self.wall },
-            Ended::Cpu => {
+            Ended::Wall(_) => return Outcome::TimedOut { wall: self.wall },
+            Ended::Cpu(_) => {
                 return Outcome::CpuTime {
                     limit: self.limits.cpu,
                 };
@@ -153,14 +164,13 @@ impl Seen<'_> {
         if let Ok(own) = serde_json::from_str::<Own>(last) {
             return failed(&own.error, &own.cause);
         }
+        let cause = last_lines(&stderr).to_owned();
+        let exited = Outcome::Exited { code, cause };
         match self.refusal() {
             Some(what) => Outcome::GrantRefused {
-                cause: format!("{what}; then the task left with exit code {code}"),
+                cause: format!("{what}; then {}", exited.explain()),
             },
-            None => Outcome::Exited {
-                code,
-                cause: last_lines(&stderr).to_owned(),
-            },
+            None => exited,
         }
     }
 
@@ -237,6 +247,30 @@ fn check_output(output: String, limit: u64) -> Outcome {
             Outcome::InvalidOutput {
                 cause: format!("the output is not JSON: {error}; it begins with `{start}`"),
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::function_name;
+    use crate::limits;
+
+    #[test]
+    fn names_of_functions_are_short_and_plain() {
+        assert_eq!(
+            function_name("_ZN6behave7give_up17h0123456789abcdefE"),
+            "behave::give_up"
+        );
+        assert_eq!(function_name("main"), "main");
+        assert_eq!(
+            function_name("evil\u{1b}[2J\n  at main"),
+            "evil\u{fffd}[2J\u{fffd}  at main"
+        );
+        // As long as the Wasm runtime lets a name be, and one whose cut would fall into a character.
+        for long in ["a".repeat(100_000), "\u{e9}".repeat(50_000)] {
+            let shown = function_name(&long).chars().count();
+            assert_eq!(shown, limits::SHOWN_NAME_CHARS_MAX);
         }
     }
 }

@@ -27,9 +27,7 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
         "context" => Ok(context(ctx)),
         "fail" => Err(TaskError::new(text("error"), text("cause"))),
         "panic" => give_up(),
-        "loop" => loop {
-            std::hint::black_box(());
-        },
+        "loop" => spin(),
         "bomb" => {
             let mut hoard: Vec<Vec<u8>> = Vec::new();
             loop {
@@ -79,6 +77,14 @@ fn behave(input: Value, ctx: &Context) -> Result<Value, TaskError> {
 #[inline(never)]
 fn give_up() -> ! {
     panic!("the guest gave up")
+}
+
+/// The same, for whoever is stopped.
+#[inline(never)]
+fn spin() -> ! {
+    loop {
+        std::hint::black_box(());
+    }
 }
 
 /// What depends on more than the input.

@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+use stepwell_tests::server::{self, CallError, Client, ROLE, Server, Turn};
 
 const CPU: Duration = Duration::from_millis(200);
 const WALL: Duration = Duration::from_millis(500);
@@ -31,6 +31,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         }),
         Trial::test("hostile::short_beside_endless", move || {
             short_beside_endless().map_err(failed)
+        }),
+        Trial::test("hostile::forged_tokens", move || {
+            forged_tokens().map_err(failed)
         }),
     ]
 }
@@ -298,6 +301,79 @@ fn percentiles(client: &Client, machine: &str) -> Result<[f64; 2]> {
     }
     took.sort_by(f64::total_cmp);
     Ok([took[SAMPLES / 2], took[SAMPLES * 99 / 100]])
+}
+
+/// Who has a task token has one task, and by it no other: tokens that are like it answer nothing, and the true one still does.
+fn forged_tokens() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let plugins = scratch.path().join("plugins");
+    std::fs::create_dir_all(&plugins)?;
+    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let client = server.client();
+    let activity = client.call("CreateActivity", &json!({ "name": "work" }))?;
+    let work = json!({ "StartAt": "W", "States": { "W": {
+        "Type": "Task", "Resource": activity["activityArn"], "End": true } } });
+    let machine = client.create_machine("works", &work)?;
+    let mut tokens = Vec::new();
+    let executions = [
+        client.start(&machine, "one", &json!({}))?,
+        client.start(&machine, "two", &json!({}))?,
+    ];
+    for _ in &executions {
+        let arn = json!({ "activityArn": activity["activityArn"] });
+        let task = client.call("GetActivityTask", &arn)?;
+        tokens.push(task["taskToken"].as_str().context("a token")?.to_owned());
+    }
+    for forged in &forgeries(&tokens[0], &tokens[1]) {
+        for (operation, more) in [
+            ("SendTaskSuccess", json!({ "output": "\"forged\"" })),
+            ("SendTaskFailure", json!({ "error": "Forged" })),
+            ("SendTaskHeartbeat", json!({})),
+        ] {
+            let mut request = more;
+            request["taskToken"] = json!(forged);
+            match client.call(operation, &request) {
+                Err(CallError::Refused { code, .. })
+                    if ["InvalidToken", "TaskTimedOut"].contains(&code.as_str()) => {}
+                other => anyhow::bail!("{operation} with {forged}: {other:?}"),
+            }
+        }
+    }
+    for (execution, token) in executions.iter().zip(&tokens) {
+        let answer = json!({ "taskToken": token, "output": "\"true\"" });
+        client.call("SendTaskSuccess", &answer)?;
+        let ended = client.ended(execution, PATIENCE)?;
+        ensure!(ended["output"] == "\"true\"", "{ended}");
+    }
+    server.stop()
+}
+
+/// Texts that are like a token.
+fn forgeries(good: &str, other: &str) -> Vec<String> {
+    let changed = |at: usize| {
+        let mut forged = good.to_owned();
+        let letter = if good[at..].starts_with('A') {
+            "B"
+        } else {
+            "A"
+        };
+        forged.replace_range(at..=at, letter);
+        forged
+    };
+    let middle = good.len() / 2;
+    vec![
+        changed(0),
+        changed(middle),
+        changed(good.len() - 1),
+        "A".repeat(good.len()),
+        // One half each of two that are good.
+        format!("{}{}", &good[..middle], &other[middle..]),
+        format!("{good}A"),
+        good[1..].to_owned(),
+        format!(" {}", &good[1..]),
+        good.chars().rev().collect(),
+    ]
 }
 
 fn one_task(plugin: &str) -> Value {

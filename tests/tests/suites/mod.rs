@@ -14,6 +14,7 @@ pub(crate) mod http_tasks;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod observe;
+pub(crate) mod outcomes;
 pub(crate) mod policy;
 pub(crate) mod precompiled;
 pub(crate) mod random;

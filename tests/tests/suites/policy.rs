@@ -22,6 +22,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         Trial::test("policy::ceilings_and_secrets", move || {
             ceilings_and_secrets().map_err(failed)
         }),
+        Trial::test("policy::what_an_attempt_used", move || {
+            what_an_attempt_used().map_err(failed)
+        }),
     ]
 }
 
@@ -183,6 +186,58 @@ fn ceilings_and_secrets() -> Result<()> {
     ensure!(
         status == "FAILED" && cause.contains("not granted") && !cause.contains("not for tasks"),
         "{status}: {cause}"
+    );
+    server.stop()
+}
+
+/// One attempt is told alike by its own record, by the usage of the day and by the metrics.
+fn what_an_attempt_used() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let plugins = scratch.path().join("plugins");
+    let manifest = "[limits]\nfuel = 100000000";
+    server::install(&plugins, "task", "behave", manifest)?;
+    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let client = server.client();
+    let machine = create(&client, "m", &[])?;
+    let input = json!({ "do": "beat", "times": 7 });
+    let execution = client.start(&machine, "one", &input)?;
+    let ended = client.ended(&execution, PATIENCE)?;
+    ensure!(ended["output"] == "7", "{ended}");
+    let (status, text) = client.get(&format!("/api/executions/{execution}/attempts"))?;
+    ensure!(status == 200, "{status}: {text}");
+    let told: Value = serde_json::from_str(&text)?;
+    let used = &told["attempts"][0]["usage"];
+    ensure!(
+        used["heartbeatCalls"] == 7
+            && used["bytesIn"] == input.to_string().len()
+            && used["bytesOut"] == 1
+            && ["cpuMicros", "wallMicros", "memoryBytesMax", "fuel"]
+                .iter()
+                .all(|measure| used[measure].as_u64() > Some(0)),
+        "{told}"
+    );
+    let days = client.call("Stepwell.GetUsage", &json!({}))?;
+    let rows = days["usage"].as_array().context("rows")?;
+    let day = rows.iter().find(|row| row["plugin"] == "task");
+    let day = day.with_context(|| days.to_string())?;
+    for measure in ["cpuMicros", "fuel", "bytesIn", "bytesOut"] {
+        ensure!(day[measure] == used[measure], "{measure}: {used}, {day}");
+    }
+    ensure!(
+        day["tasks"] == 1 && day["hostCalls"].as_u64() >= Some(7),
+        "{day}"
+    );
+    let (_, metrics) = client.get("/metrics")?;
+    let metric = |name: &str| -> Option<f64> {
+        let line = metrics.lines().find(|line| line.starts_with(name))?;
+        line.rsplit(' ').next()?.parse().ok()
+    };
+    ensure!(
+        metric("stepwell_sandbox_host_calls_total{kind=\"heartbeat\"}") == Some(7.0)
+            && metric("stepwell_sandbox_fuel_total ") == used["fuel"].as_f64()
+            && metric("stepwell_sandbox_cpu_seconds_total ") > Some(0.0),
+        "{metrics}"
     );
     server.stop()
 }

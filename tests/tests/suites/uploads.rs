@@ -1,5 +1,6 @@
 //! The life of uploaded plugins through the command line and a server: back to an earlier version while a task runs, the
-//! collection of code that nothing has, and a server that is told to stop while it compiles.
+//! collection of code that nothing has, a server that is told to stop while it compiles, and uploads that mean harm: one that a
+//! compiler has no end with, and a thousand in a row.
 
 use std::{
     path::Path,
@@ -8,9 +9,13 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use libtest_mimic::{Failed, Trial};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+use stepwell_tests::{
+    python,
+    server::{self, Client, ROLE, Server, Turn},
+};
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +32,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("go_back_while_a_task_runs", go_back_while_a_task_runs),
         trial("are_collected", are_collected),
         trial("stop_with_the_server", stop_with_the_server),
+        trial("end_with_the_compilers_time", end_with_the_compilers_time),
+        trial("a_thousand_in_a_row", a_thousand_in_a_row),
     ]
 }
 
@@ -42,6 +49,25 @@ fn stepwell(folder: &Path, arguments: &[&str]) -> Result<Command> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     Ok(command)
+}
+
+/// The same on a wide terminal, which Python brings along: its exit code, and all that it shows.
+fn on_a_terminal(folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+    const SPAWN: &str =
+        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
+    const WIDE: &str = r#"stty cols 200 rows 50; exec "$0" "$@""#;
+    let output = Command::new(python::interpreter()?)
+        .args(["-c", SPAWN, "sh", "-c", WIDE])
+        .arg(server::program()?)
+        .args(arguments)
+        .current_dir(folder)
+        .env("TERM", "xterm")
+        .env("XDG_CACHE_HOME", folder.join("user-cache"))
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .stdin(Stdio::null())
+        .output()?;
+    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok((output.status.code(), shown))
 }
 
 fn well(output: Output) -> Result<String> {
@@ -249,6 +275,132 @@ fn compiling(folder: &Path) -> Result<Option<String>> {
         }
     }
     Ok(None)
+}
+
+/// A plugin that takes minutes to compile is refused by the bound's name; what it was to replace goes on, and so does the server.
+fn end_with_the_compilers_time() -> Result<()> {
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    let plugins = folder.join("plugins");
+    std::fs::create_dir(&plugins)?;
+    let flags = ["--compile-cpu", "5s"];
+    let server = Server::start_with(&folder.join("data"), &plugins, &flags)?;
+    let client = server.client();
+    push(folder, &client, "echo", &[])?;
+    std::fs::write(folder.join("slow.wasm"), slow())?;
+    let endpoint = client.endpoint();
+    let again = [
+        "plugin",
+        "push",
+        "slow.wasm",
+        "--name",
+        "pay",
+        "--endpoint",
+        &endpoint,
+    ];
+    let (code, shown) = on_a_terminal(folder, &again)?;
+    ensure!(
+        code == Some(2)
+            && shown.contains("more than 5 s of CPU time")
+            && shown.contains("--compile-cpu"),
+        "{code:?}: {shown}"
+    );
+    // Meanwhile a line was drawn again and again: what it is at, and for how long.
+    let drawn = shown.matches("\u{1b}[1A\r\u{1b}[J").count();
+    ensure!(
+        drawn > 5 && shown.contains("plugin `pay` is being compiled") && shown.contains("  3 s"),
+        "drawn {drawn} times: {shown}"
+    );
+    let path = "/2015-03-31/functions/pay/invocations";
+    let (status, answer) = client.post(path, &[], "7")?;
+    ensure!(status == 200 && answer == "7", "{status}: {answer}");
+    push(folder, &client, "noop", &[])?;
+    server.stop()
+}
+
+/// Functions of different content, one after the other: all are there, each is what was sent, and the server serves.
+fn a_thousand_in_a_row() -> Result<()> {
+    const COUNT: usize = 1_000;
+    let _turn = Turn::take()?;
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    let plugins = folder.join("plugins");
+    std::fs::create_dir(&plugins)?;
+    let server = Server::start(&folder.join("data"), &plugins)?;
+    let client = server.client();
+    for number in 0..COUNT {
+        let code = STANDARD.encode(small(number));
+        let request = json!({
+            "FunctionName": format!("task-{number}"), "Role": ROLE, "Code": {"ZipFile": code},
+        });
+        let headers = [("Content-Type", "application/json")];
+        let answer = client.post("/2015-03-31/functions", &headers, &request.to_string())?;
+        ensure!(answer.0 == 201, "{number}: {answer:?}");
+    }
+    for number in [0, COUNT / 2, COUNT - 1] {
+        let path = format!("/2015-03-31/functions/task-{number}/invocations");
+        let (status, answer) = client.post(&path, &[], "null")?;
+        ensure!(
+            status == 200 && answer == number.to_string(),
+            "{number}: {status}: {answer}"
+        );
+    }
+    let (mut found, mut page) = (0, String::new());
+    loop {
+        let path = format!("/2015-03-31/functions?MaxItems=50{page}");
+        let (status, answer) = client.get(&path)?;
+        ensure!(status == 200, "{status}: {answer}");
+        let answer: Value = serde_json::from_str(&answer)?;
+        found += answer["Functions"].as_array().map_or(0, Vec::len);
+        match answer["NextMarker"].as_str() {
+            Some(marker) => {
+                let coded: String = marker.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                page = format!("&Marker={coded}");
+            }
+            None => break,
+        }
+    }
+    ensure!(found == COUNT, "{found} functions are listed");
+    let (_, metrics) = client.get("/metrics")?;
+    let loaded = metrics
+        .lines()
+        .find(|line| line.starts_with("stepwell_sandbox_loaded "));
+    let loaded = loaded.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    ensure!(
+        loaded.is_some_and(|loaded| loaded <= 1_000.0),
+        "{loaded:?} plugins are in memory"
+    );
+    server.stop()
+}
+
+/// A command that writes a number of its own.
+fn small(number_of_it: usize) -> Vec<u8> {
+    let text = number_of_it.to_string();
+    let mut wasm = b"\0asm\x01\0\0\0".to_vec();
+    // Types: (i32 i32 i32 i32) -> i32, () -> ()
+    let types = b"\x02\x60\x04\x7f\x7f\x7f\x7f\x01\x7f\x60\0\0";
+    section(&mut wasm, 1, types);
+    let mut import = vec![1, 22];
+    import.extend(b"wasi_snapshot_preview1");
+    import.push(8);
+    import.extend(b"fd_write\0\0");
+    section(&mut wasm, 2, &import);
+    section(&mut wasm, 3, b"\x01\x01");
+    section(&mut wasm, 5, b"\x01\0\x01");
+    section(&mut wasm, 7, b"\x02\x06memory\x02\0\x06_start\0\x01");
+    let mut code = vec![1];
+    // fd_write(1, iovec at 0, 1, written at 8); drop
+    body(&mut code, b"\x41\x01\x41\0\x41\x01\x41\x08\x10\0\x1a");
+    section(&mut wasm, 10, &code);
+    // At 0: the iovec (16, its length); at 16: the text.
+    let mut data = b"\x02\0\x41\0\x0b\x08\x10\0\0\0".to_vec();
+    data.extend([text.len() as u8, 0, 0, 0]);
+    data.extend(b"\0\x41\x10\x0b");
+    data.push(text.len() as u8);
+    data.extend(text.as_bytes());
+    section(&mut wasm, 11, &data);
+    wasm
 }
 
 /// A command that takes a compiler minutes: functions that each do a lot, and none of which is called.

@@ -18,7 +18,7 @@ use crate::given;
 use crate::host::{self, TENANT, USUAL_DATA};
 use crate::policy::{self, Policy};
 use crate::table::Table;
-use crate::terminal::{Paint, Tone};
+use crate::terminal::{Paint, Tone, shown, shown_lines};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
@@ -169,10 +169,10 @@ pub(super) fn print_problems(found: &Inspection) {
         say!(
             "{} {}",
             paint.paint(tone, &format!("{word}:")),
-            problem.what
+            shown_lines(&problem.what)
         );
         if !problem.hint.is_empty() {
-            say!("  hint: {}", problem.hint);
+            say!("  hint: {}", shown_lines(&problem.hint));
         }
     }
 }
@@ -219,7 +219,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
                 text.push_str(&format!("    {line}\n"));
             }
         }
-        super::print(&text)?;
+        super::print(&shown_lines(&text))?;
         print_problems(&found);
     }
     if found.usable() {
@@ -492,28 +492,29 @@ fn tell(end: &TaskEnd) {
         let fields: String = line
             .fields
             .iter()
-            .map(|(name, value)| format!("  {name}={value}"))
+            .map(|(name, value)| format!("  {}={}", shown(name), shown(value)))
             .collect();
         let level = format!("{:?}", line.level).to_lowercase();
         say!(
             "{:>9.3} {level:<5} {}{fields}",
             line.after.as_secs_f64(),
-            line.message
+            shown(&line.message)
         );
     }
     for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
         for line in tail.text.lines() {
-            say!("{name}: {line}");
+            say!("{name}: {}", shown(line));
         }
     }
     for refused in &end.refused {
+        let refused = shown(refused);
         say!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
     }
     if !matches!(end.outcome, TaskOutcome::Ok(_)) {
         say!(
             "{} {}",
             paint.paint(Tone::Bad, "error:"),
-            end.outcome.explain()
+            shown_lines(&end.outcome.explain())
         );
         for frame in &end.frames {
             say!("  at {}", frame.function);

@@ -6,6 +6,7 @@ use serde_json::json;
 use crate::args::LogsArgs;
 use crate::client::Client;
 use crate::exit::{Blame, Outcome, Stop};
+use crate::terminal;
 
 /// What is looked for.
 struct Wanted {
@@ -137,7 +138,7 @@ impl Wanted {
 
 impl Attempt {
     fn place(&self) -> String {
-        format!("{}#{}", self.state, self.attempt)
+        format!("{}#{}", terminal::shown(&self.state), self.attempt)
     }
 
     fn shown(&self, line: &Line, as_json: bool) -> String {
@@ -159,12 +160,9 @@ impl Attempt {
             .map(|(name, value)| format!("  {name}={value}"))
             .collect();
         let seconds = line.after_ms as f64 / 1_000.0;
-        format!(
-            "{} {seconds:>8.3} {:<5} {}{fields}\n",
-            self.place(),
-            line.level,
-            line.message
-        )
+        // What a task says moves no cursor, and makes no line of its own.
+        let said = terminal::shown(&format!("{}{fields}", line.message));
+        format!("{} {seconds:>8.3} {:<5} {said}\n", self.place(), line.level)
     }
 
     fn shown_printed(&self, stream: &str, line: &str, as_json: bool) -> String {
@@ -174,6 +172,7 @@ impl Attempt {
             });
             return format!("{line}\n");
         }
+        let line = terminal::shown(line);
         format!("{} {stream:>8} {:<5} {line}\n", self.place(), "")
     }
 }
@@ -229,5 +228,27 @@ mod tests {
             let found = lines.lines().filter(|line| !line.contains('…')).count();
             assert_eq!(found, count, "{level:?} {contains:?}: {lines}");
         }
+    }
+
+    #[test]
+    fn what_a_task_says_moves_no_cursor_and_makes_no_line() {
+        let mut hostile = attempt();
+        hostile.lines.truncate(1);
+        hostile.lines[0].message = "\u{1b}[2J\nCharge#3    0.000 info  paid".to_owned();
+        hostile.lines[0].fields = vec![("a\r".to_owned(), "\u{9b}1A".to_owned())];
+        hostile.stderr = "\u{1b}]0;title\u{7}".to_owned();
+        (hostile.progress, hostile.cut) = (Some("\u{8}\u{8}done".to_owned()), false);
+        let all = Wanted {
+            state: None,
+            level: None,
+            contains: None,
+        };
+        let told = all.of(&hostile, false);
+        assert_eq!(told.lines().count(), 3, "{told}");
+        let moves = |c: char| c.is_control() && c != '\n';
+        assert!(!told.contains(moves), "{told:?}");
+        // As JSON it is as it was, escaped.
+        let told = all.of(&hostile, true);
+        assert!(told.contains(r"\u001b[2J\nCharge#3"), "{told}");
     }
 }

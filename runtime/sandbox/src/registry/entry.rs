@@ -18,7 +18,7 @@ use futures_util::future::{BoxFuture, Shared};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 /// A plugin that can be called.
@@ -32,6 +32,8 @@ pub(crate) struct Loaded {
     pub(crate) granted: Effective,
     pub(crate) stamp: PluginStamp,
     pub(crate) contract: Contract,
+    /// SHA-256 of the text of its manifest, where it has one.
+    manifest: Option<[u8; 32]>,
     running: AtomicU32,
 }
 
@@ -63,6 +65,8 @@ pub(super) struct Entry {
     source: Source,
     /// What it became, when that lasts.
     state: RwLock<State>,
+    /// What served under its name before its file was another one; none any more once this one is loaded.
+    before: Mutex<Option<Arc<Loaded>>>,
     /// The number of its last call; see [`super::resident::Resident`].
     last_call: AtomicU64,
     /// Its loading, while that is under way. Goes on when nobody waits for it any more: the next call wants it.
@@ -148,15 +152,20 @@ impl Entry {
             name,
             source,
             state: RwLock::default(),
+            before: Mutex::default(),
             last_call: AtomicU64::new(0),
             opening: Mutex::default(),
             stage: Mutex::default(),
         }
     }
 
-    pub(super) fn found(found: Found) -> Self {
+    /// One of the plugin folder, in the place of what serves under that name.
+    pub(super) fn found(found: Found, before: Option<Arc<Loaded>>) -> Self {
         let (tenant, name) = (found.tenant.clone(), found.name.clone());
-        Self::new(tenant, name, Source::Folder { found })
+        Self {
+            before: Mutex::new(before),
+            ..Self::new(tenant, name, Source::Folder { found })
+        }
     }
 
     pub(super) fn uploaded(tenant: &str, name: &str, upload: Upload) -> Self {
@@ -166,6 +175,37 @@ impl Entry {
     /// The same plugin, to be loaded anew: what is allowed to it has changed.
     pub(super) fn anew(&self) -> Self {
         Self::new(self.tenant.clone(), self.name.clone(), self.source.clone())
+    }
+
+    /// The same file, to be opened once more.
+    pub(super) fn again(&self) -> Self {
+        Self {
+            before: Mutex::new(self.before().clone()),
+            ..self.anew()
+        }
+    }
+
+    fn before(&self) -> MutexGuard<'_, Option<Arc<Loaded>>> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What serves under its name: itself once it is loaded, else what did before.
+    pub(super) fn serving(&self) -> Option<Arc<Loaded>> {
+        match self.kept() {
+            Some(Ok(loaded)) => Some(loaded),
+            Some(Err(_)) | None => self.before().clone(),
+        }
+    }
+
+    /// What goes on serving when this file cannot be used: what did before, unless the manifest is another one by now. Then what
+    /// was granted before may be too much.
+    pub(super) fn stand_in(&self) -> Option<Arc<Loaded>> {
+        let before = self.before().clone()?;
+        let Source::Folder { found } = &self.source else {
+            return None;
+        };
+        let manifest = found.manifest().ok()?;
+        (digest(manifest.as_deref()) == before.manifest).then_some(before)
     }
 
     pub(super) fn stamp(&self) -> Option<&Stamp> {
@@ -345,7 +385,7 @@ impl Entry {
             Blame::File | Blame::Bounds | Blame::Operator => false,
             Blame::Circumstances | Blame::Turn(_) => true,
         });
-        let opened = opened.map_err(|fault| fault.why);
+        let opened = opened.map_err(|fault| bounded(fault.why));
         if !passes {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
             *state = match &opened {
@@ -353,8 +393,20 @@ impl Entry {
                 Err(why) => State::Broken(why.clone()),
             };
         }
-        if opened.is_ok() {
-            loader.resident.loaded(self);
+        match &opened {
+            Ok(_) => {
+                *self.before() = None;
+                loader.resident.loaded(self);
+            }
+            Err(why) if !passes && self.stand_in().is_some() => {
+                let (tenant, plugin) = (&self.tenant, &self.name);
+                tracing::warn!(
+                    tenant,
+                    plugin,
+                    "a file was put in a plugin's place and is none, {STANDS_IN}: {why}"
+                );
+            }
+            Err(_) => {}
         }
         // Only now: who comes from here on finds what it became.
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -415,6 +467,7 @@ impl Entry {
     fn open(&self, loader: &Loader, leave: &mut Leave<'_>) -> Result<Arc<Loaded>, Fault> {
         let Files {
             manifest,
+            manifest_sha256,
             binary,
             folder,
         } = self.files()?;
@@ -466,6 +519,7 @@ impl Entry {
             granted,
             stamp,
             contract,
+            manifest: manifest_sha256,
             running: AtomicU32::new(0),
         }))
     }
@@ -513,6 +567,7 @@ impl Entry {
                 let files = found.read()?;
                 Files {
                     manifest: read_manifest(files.manifest.as_deref())?,
+                    manifest_sha256: digest(files.manifest.as_deref()),
                     binary: match files.program {
                         ProgramFile::Wasm(wasm) => Binary::Wasm(Box::new(wasm)),
                         ProgramFile::Compiled(file) => Binary::Compiled(file),
@@ -523,6 +578,7 @@ impl Entry {
             Source::Upload(upload) => {
                 Files {
                     manifest: upload.manifest()?,
+                    manifest_sha256: None,
                     // Of a tenant nothing but WebAssembly is taken, whatever its bytes are.
                     binary: match upload.code.sha256() {
                         Some(sha256) => Binary::Kept {
@@ -568,10 +624,16 @@ impl Entry {
     }
 
     pub(super) fn info(&self) -> PluginInfo {
-        let (problem, told) = {
+        let (mut problem, mut told) = {
             let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
             (state.kept().and_then(Result::err), state.told())
         };
+        if let Some(why) = &problem
+            && let Some(before) = self.stand_in()
+        {
+            problem = Some(format!("{why}; {STANDS_IN}"));
+            told = Some(Told::of(&before));
+        }
         let version = match &told {
             Some(told) => told.stamp.version.clone(),
             None => self.declared_version().map(ToOwned::to_owned),
@@ -593,9 +655,27 @@ impl Entry {
     }
 }
 
+/// What is said of a file that is not taken in the place of another one.
+const STANDS_IN: &str = "what was there before goes on serving";
+
+/// SHA-256 of a text.
+fn digest(text: Option<&str>) -> Option<[u8; 32]> {
+    text.map(|text| Sha256::digest(text).into())
+}
+
+/// At most so much of it.
+fn bounded(mut why: String) -> String {
+    if why.len() > limits::WHY_BYTES_MAX {
+        why.truncate(why.floor_char_boundary(limits::WHY_BYTES_MAX));
+        why.push('…');
+    }
+    why
+}
+
 /// What a plugin is made of.
 struct Files {
     manifest: Manifest,
+    manifest_sha256: Option<[u8; 32]>,
     binary: Binary,
     /// The plugin's own folder.
     folder: Option<PathBuf>,

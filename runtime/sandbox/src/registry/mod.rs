@@ -116,7 +116,8 @@ impl Registry {
                 .and_then(|plugins| plugins.get(&found.name));
             let entry = match old {
                 Some(entry) if entry.stamp() == Some(&found.stamp) && same => entry.clone(),
-                Some(_) | None => Arc::new(Entry::found(found)),
+                Some(entry) if same => Arc::new(Entry::found(found, entry.serving())),
+                Some(_) | None => Arc::new(Entry::found(found, None)),
             };
             next.entry(entry.tenant.clone())
                 .or_default()
@@ -186,7 +187,12 @@ impl Registry {
                     self.forget(&entry);
                     self.look_again();
                 }
-                Err(why) => return Err(Refusal::Broken(format!("plugin `{name}`: {why}"))),
+                Err(why) => {
+                    return match entry.stand_in() {
+                        Some(before) => fits(before, version),
+                        None => Err(Refusal::Broken(format!("plugin `{name}`: {why}"))),
+                    };
+                }
             }
         }
     }
@@ -236,12 +242,11 @@ impl Registry {
     /// Makes the next look open the file anew even when its stamp is the same.
     fn forget(&self, entry: &Arc<Entry>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(plugins) = known.found.get_mut(&entry.tenant)
-            && plugins
-                .get(&entry.name)
-                .is_some_and(|current| Arc::ptr_eq(current, entry))
+        let plugins = known.found.get_mut(&entry.tenant);
+        if let Some(current) = plugins.and_then(|plugins| plugins.get_mut(&entry.name))
+            && Arc::ptr_eq(current, entry)
         {
-            plugins.remove(&entry.name);
+            *current = Arc::new(entry.again());
         }
     }
 
@@ -281,10 +286,17 @@ impl Registry {
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let names = known.names(tenant);
-        let place = folder.place_of(tenant);
+        let instead = names::instead(name, &names);
+        // Where the directory lies on the host is told to who put it there, and to no tenant.
+        if tenant != self.loader.settings.ceilings.default_tenant() {
+            return format!(
+                "account {tenant} has no plugin `{name}` in its part of the plugin directory{instead}; upload it with `stepwell plugin \
+                 push`, or ask the operator for it"
+            );
+        }
+        let place = folder.place();
         format!(
-            "account {tenant} has no plugin `{name}` in the plugin directory {place}{}; put {name}.wasm there",
-            names::instead(name, &names)
+            "account {tenant} has no plugin `{name}` in the plugin directory {place}{instead}; put {name}.wasm there"
         )
     }
 

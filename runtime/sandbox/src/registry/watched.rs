@@ -36,9 +36,9 @@ impl Watched {
         })
     }
 
-    /// Where an account's plugins are, for people.
-    pub(super) fn place_of(&self, tenant: &str) -> String {
-        self.folder.place_of(tenant)
+    /// Where it is, for people.
+    pub(super) fn place(&self) -> String {
+        self.folder.path().display().to_string()
     }
 
     /// Why what is there under a plugin's name is none, if something is.

@@ -1,6 +1,7 @@
 //! What hostile programs try beside computing for ever: host calls without end, handles and headers by the thousand, links and
 //! names that lead elsewhere, uploads one after the other. Each test fails without its wall.
 
+use crate::modules::command;
 use crate::rig::{Rig, TENANT, call};
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -11,34 +12,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use stepwell_sandbox::{Outcome, TaskCall, Upload, UploadCode};
-
-/// A section of a module; all of ours are short.
-fn section(id: u8, body: &[u8]) -> Vec<u8> {
-    let length = u8::try_from(body.len()).unwrap();
-    assert!(length < 128);
-    [&[id, length], body].concat()
-}
-
-/// A command of that code, with one import of the system interface: `(clock id, precision, where to) -> errno`.
-fn command(code: &[u8], note: &str) -> Vec<u8> {
-    let (host, clock) = (b"wasi_snapshot_preview1", b"clock_time_get");
-    let import = [&[1, 22], &host[..], &[14], &clock[..], &[0, 1]].concat();
-    let exports = [&[2, 6][..], b"_start", &[0, 1, 6], b"memory", &[2, 0]].concat();
-    let length = u8::try_from(code.len() + 2).unwrap();
-    let body = [&[1, length, 0], code, &[0x0b]].concat();
-    let own = [&[u8::try_from(note.len()).unwrap()], note.as_bytes()].concat();
-    [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, b"\x02\x60\0\0\x60\x03\x7f\x7e\x7f\x01\x7f"),
-        section(2, &import),
-        section(3, b"\x01\0"),
-        section(5, b"\x01\0\x01"),
-        section(7, &exports),
-        section(10, &body),
-        section(0, &own),
-    ]
-    .concat()
-}
 
 /// `(loop (drop (call $clock_time_get …)) (br 0))`: it computes next to nothing itself.
 const ASKS_FOR_EVER: &[u8] = b"\x03\x40\x41\0\x42\x01\x41\x08\x10\0\x1a\x0c\0\x0b";

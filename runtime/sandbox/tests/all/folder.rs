@@ -4,10 +4,13 @@ use crate::rig::{Rig, TENANT, call, guest};
 use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-use stepwell_sandbox::{Error, Outcome, Sandbox, SandboxConfig, TaskCall, Upload, UploadCode};
+use std::time::{Duration, Instant, SystemTime};
+use stepwell_sandbox::{
+    Ceilings, Error, Outcome, Sandbox, SandboxConfig, TaskCall, Upload, UploadCode,
+};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
@@ -126,6 +129,102 @@ async fn a_broken_plugin_says_what_is_wrong() {
             "{name}: {cause}"
         );
     }
+}
+
+/// Puts a file that was changed so many hours ago: a fresh one that is broken might be half-written.
+fn put_old(path: &Path, bytes: &[u8], hours: u64) {
+    std::fs::write(path, bytes).unwrap();
+    let file = std::fs::File::options().write(true).open(path).unwrap();
+    let then = SystemTime::now() - Duration::from_secs(3600 * hours);
+    file.set_modified(then).unwrap();
+}
+
+#[tokio::test]
+async fn a_broken_file_does_not_take_the_place_of_one_that_works() {
+    let rig = Rig::new();
+    let path = rig.folder.path().join("task.wasm");
+    rig.put("task", "echo");
+    assert_eq!(rig.output("task", json!(0)).await, 0);
+    let echo = guest("echo");
+    let broken = [
+        &b"this is a text"[..],
+        b"",
+        b"\0asm\x01\0\0\0",
+        &echo[..5_000],
+    ];
+    for (hours, bytes) in (1..).zip(broken) {
+        put_old(&path, bytes, hours);
+        rig.sandbox.rescan().unwrap();
+        assert_eq!(rig.output("task", json!(hours)).await, hours);
+        let told = rig.sandbox.list().remove(0);
+        let problem = told.problem.unwrap();
+        assert!(
+            problem.ends_with("what was there before goes on serving"),
+            "{problem}"
+        );
+        assert_eq!(told.sha256.map(|sha256| sha256.len()), Some(64));
+    }
+    // One that works does, and is kept in its turn.
+    rig.put("task", "hello-world-object");
+    let hello = json!({"Return": "HelloWorld"});
+    assert_eq!(rig.output("task", json!(1)).await, hello);
+    assert_eq!(rig.sandbox.list()[0].problem, None);
+    put_old(&path, b"this is a text", 9);
+    rig.sandbox.rescan().unwrap();
+    assert_eq!(rig.output("task", json!(1)).await, hello);
+    // Another process does not know what was there.
+    let next = Rig::with(|config| config.plugins = Some(rig.folder.path().to_owned()));
+    let outcome = next.outcome("task", json!(1)).await;
+    assert!(
+        matches!(outcome, Outcome::PluginBroken { .. }),
+        "{outcome:?}"
+    );
+    // Nor does what is gone come back.
+    std::fs::remove_file(&path).unwrap();
+    rig.sandbox.rescan().unwrap();
+    let outcome = rig.outcome("task", json!(1)).await;
+    assert!(
+        matches!(outcome, Outcome::PluginMissing { .. }),
+        "{outcome:?}"
+    );
+}
+
+/// What was granted before may be what a new manifest takes away.
+#[tokio::test]
+async fn nothing_stands_in_for_another_manifest() {
+    let rig = Rig::new();
+    let asks = "[grants]\nconfig = { region = \"eu\" }";
+    rig.put_with("task", "behave", asks);
+    let region = || json!({"do": "config", "key": "region"});
+    assert_eq!(rig.output("task", region()).await, "eu");
+    let place = rig.folder.path().join("task");
+    let mut hours = 0;
+    let mut changed = |manifest: &str| {
+        hours += 1;
+        put_old(&place.join("plugin.toml"), manifest.as_bytes(), hours);
+        put_old(&place.join("task.wasm"), b"this is a text", hours);
+        rig.sandbox.rescan().unwrap();
+    };
+    changed(asks);
+    assert_eq!(rig.output("task", region()).await, "eu");
+    for manifest in ["", "[grants]\nconfig = { region = "] {
+        changed(manifest);
+        let outcome = rig.outcome("task", region()).await;
+        assert!(
+            matches!(outcome, Outcome::PluginBroken { .. }),
+            "{manifest}: {outcome:?}"
+        );
+    }
+    // Neither does it where what is allowed has changed.
+    changed(asks);
+    assert_eq!(rig.output("task", region()).await, "eu");
+    rig.sandbox
+        .set_ceilings(Ceilings::parse("file", "[default]\ngrants = \"nothing\"").unwrap());
+    let outcome = rig.outcome("task", region()).await;
+    assert!(
+        matches!(outcome, Outcome::PluginBroken { .. }),
+        "{outcome:?}"
+    );
 }
 
 #[tokio::test]

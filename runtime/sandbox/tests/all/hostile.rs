@@ -114,6 +114,40 @@ async fn a_panic_traps_with_its_message_and_names() {
     assert!(end.stderr.text.contains("the guest gave up"));
 }
 
+/// Whatever ends a guest that computes, its functions are told; of the host's nothing is.
+#[tokio::test]
+async fn where_it_was_is_told_of_whoever_is_stopped() {
+    let rig = Rig::new();
+    rig.put_with("cpu", "behave", CPU)
+        .put_with(
+            "wall",
+            "behave",
+            "[limits]\nwall = \"500ms\"\ncpu = \"60s\"",
+        )
+        .put_with("fuel", "behave", "[limits]\nfuel = 50000000");
+    for (plugin, behaviour, function) in [
+        ("cpu", "loop", "behave::spin"),
+        ("wall", "loop", "behave::spin"),
+        ("fuel", "loop", "behave::spin"),
+        ("cpu", "panic", "behave::give_up"),
+        ("cpu", "recurse", "behave::recurse"),
+        ("cpu", "bomb", ""),
+    ] {
+        let end = rig.call(plugin, json!({"do": behaviour})).await;
+        assert!(!matches!(end.outcome, Outcome::Ok(_)), "{behaviour}");
+        let frames = &end.frames;
+        let told = frames.iter().any(|frame| frame.function.contains(function));
+        assert!(told, "{plugin} {behaviour}: {frames:?}");
+        let hosts = |text: &str| text.contains("wasmtime") || text.contains("stepwell_sandbox");
+        let leaks = frames.iter().any(|frame| hosts(&frame.function));
+        assert!(!leaks, "{plugin} {behaviour}: {frames:?}");
+    }
+    // Who waits for its host is in no function of its own.
+    let asleep = rig.call("wall", json!({"do": "sleep"})).await;
+    assert!(matches!(asleep.outcome, Outcome::TimedOut { .. }));
+    assert!(asleep.frames.is_empty(), "{:?}", asleep.frames);
+}
+
 #[tokio::test]
 async fn output_floods_cost_the_flooder_alone() {
     let stopped =

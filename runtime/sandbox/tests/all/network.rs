@@ -3,9 +3,10 @@
 use crate::rig::{Rig, TENANT};
 use serde_json::json;
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use stepwell_sandbox::{Ceiling, Grants, Outcome, SecretSource, TcpRule};
+use stepwell_sandbox::{Addresses, Ceiling, Grants, Outcome, Resolve, SecretSource, TcpRule};
 
 struct Secrets;
 
@@ -198,4 +199,163 @@ async fn the_idempotency_key_goes_along_where_the_rule_says_so() {
     let output = outcome.output().unwrap();
     assert!(output.contains("idempotency-key: 0123abcd"), "{output}");
     assert!(!output.contains("mine"), "{output}");
+    // A rule that says nothing of it leaves the request as it is.
+    rig.put_with(
+        "plain",
+        "behave",
+        &format!("[grants]\nhttp = [\"http://{address}\"]"),
+    );
+    for (headers, kept) in [
+        (json!({"idempotency-key": "mine"}), "idempotency-key: mine"),
+        (json!({}), "GET / "),
+    ] {
+        let ask = json!({"do": "http", "url": format!("http://{address}/"), "headers": headers});
+        let mut task = crate::rig::call("plain", ask);
+        task.context.idempotency_key = "0123abcd".into();
+        let outcome = rig.sandbox.call(task).await.outcome;
+        let output = outcome.output().unwrap();
+        assert!(
+            output.contains(kept) && !output.contains("0123abcd"),
+            "{output}"
+        );
+    }
+}
+
+/// Says in turn what a name stands for, as a server of names does that means harm.
+struct Rebinds {
+    answers: Mutex<Vec<Vec<&'static str>>>,
+    asked: AtomicUsize,
+}
+
+impl Rebinds {
+    fn new(answers: &[&[&'static str]]) -> Arc<Self> {
+        let answers = answers.iter().rev().map(|answer| answer.to_vec());
+        Arc::new(Self {
+            answers: Mutex::new(answers.collect()),
+            asked: AtomicUsize::new(0),
+        })
+    }
+}
+
+impl Resolve for Rebinds {
+    fn resolve<'a>(&'a self, _: &'a str, port: u16) -> Addresses<'a> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let answer = self.answers.lock().unwrap().pop().unwrap_or_default();
+        let addresses = answer
+            .iter()
+            .map(|address| SocketAddr::new(address.parse().unwrap(), port));
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        Box::pin(async move { Ok(addresses) })
+    }
+}
+
+/// A public address that leads nowhere: nobody was given one of this range.
+const NOWHERE: &str = "2000::1";
+const HOME: &str = "127.0.0.1";
+
+#[tokio::test]
+async fn a_name_is_looked_up_once_and_what_it_stands_for_later_counts_for_nothing() {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let address = echo_and_note(true, noted.clone());
+    let port = address.rsplit_once(':').unwrap().1;
+    // By the second answer the name leads home: whoever asked again when connecting would go there.
+    let names = Rebinds::new(&[&[NOWHERE], &[HOME], &[HOME], &[HOME, NOWHERE], &[HOME]]);
+    let asked = names.clone();
+    let rig = Rig::with(|config| config.names = names);
+    let short = "[limits]\nwall = \"500ms\"";
+    rig.put_with(
+        "any",
+        "behave",
+        &format!("{short}\n[grants]\nhttp = [\"http://*:*\"]"),
+    )
+    .put_with(
+        "named",
+        "behave",
+        &format!("[grants]\nhttp = [\"http://rebound.example:{port}\"]"),
+    );
+    // Loaded first, so that no compilation is measured.
+    rig.output("any", json!({"do": "echo"})).await;
+    let ask = || json!({"do": "http", "url": format!("http://rebound.example:{port}/")});
+    let none_came = || noted.lock().unwrap().is_empty();
+    let lookups = || asked.asked.load(Ordering::SeqCst);
+    for (lookup, private) in [(1, false), (2, true), (3, true), (4, false)] {
+        let end = rig.call("any", ask()).await;
+        assert!(
+            failed(&end.outcome) || matches!(end.outcome, Outcome::TimedOut { .. }),
+            "{lookup}: {:?}",
+            end.outcome
+        );
+        let refused = end
+            .refused
+            .iter()
+            .any(|why| why.contains("private address"));
+        assert_eq!(refused, private, "{lookup}: {:?}", end.refused);
+        assert_eq!(lookups(), lookup, "a request looks its name up once");
+        assert!(none_came(), "{lookup}: {}", noted.lock().unwrap());
+    }
+    // A rule that names this very host and port means it.
+    assert_eq!(rig.output("named", ask()).await["status"], 200);
+    assert_eq!(lookups(), 5);
+    assert!(!none_came());
+}
+
+/// To whom a request goes, and where it ends, is said by the connection and by nobody else.
+#[tokio::test]
+async fn a_request_is_framed_by_the_host_alone() {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let address = echo_and_note(true, noted.clone());
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{address}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = |name: &str, value: &str| {
+        let url = format!("http://{address}/");
+        json!({"do": "http", "url": url, "headers": {name: value}})
+    };
+    for (name, value) in [
+        ("host", "inside.example"),
+        ("transfer-encoding", "chunked"),
+        ("connection", "upgrade"),
+        ("x-split", "a\r\nhost: inside.example"),
+        ("x split", "a"),
+    ] {
+        let outcome = rig.outcome("task", ask(name, value)).await;
+        assert!(failed(&outcome), "{name}: {outcome:?}");
+    }
+    assert!(noted.lock().unwrap().is_empty(), "somebody came");
+    let answer = rig.output("task", ask("x-plain", "a")).await;
+    assert_eq!(answer["status"], 200);
+}
+
+/// A server that sends everyone elsewhere.
+fn redirects(to: &str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let reply = format!(
+        "HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(reply.as_bytes());
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_like_another() {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let inside = echo_and_note(true, noted.clone());
+    let outside = redirects(&format!("http://{inside}/"));
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{outside}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = |address: &str| json!({"do": "http", "url": format!("http://{address}/")});
+    assert_eq!(rig.output("task", ask(&outside)).await["status"], 302);
+    // Who follows it asks again, and is asked for its grant again.
+    let end = rig.call("task", ask(&inside)).await;
+    assert!(failed(&end.outcome), "{:?}", end.outcome);
+    assert!(end.refused[0].contains(&inside), "{:?}", end.refused);
+    assert!(noted.lock().unwrap().is_empty(), "somebody came");
 }

@@ -1,0 +1,219 @@
+//! Files that are no programs, or programs that want what none may have: each is refused with a reason that says what it is, or
+//! ends by its limits; none is served, and whoever comes next is.
+
+use crate::modules::{
+    COMPONENT, FOR_EVER, MODULE, command, component, count, function, idle, importing,
+    loops_at_its_start, name, number, section,
+};
+use crate::rig::{Rig, TENANT, call, guest};
+use futures_util::future::BoxFuture;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use stepwell_sandbox::{Error, Outcome, TaskCall, Upload, UploadCode};
+
+struct Bytes(Arc<[u8]>);
+
+impl UploadCode for Bytes {
+    fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+        let wasm = self.0.clone();
+        Box::pin(async { Ok(wasm) })
+    }
+}
+
+fn upload(id: &str, wasm: &[u8]) -> Upload {
+    Upload {
+        id: id.into(),
+        version: None,
+        memory_bytes: 64 << 20,
+        wall: Duration::from_millis(300),
+        environment: BTreeMap::new(),
+        code: Arc::new(Bytes(wasm.into())),
+    }
+}
+
+/// Nothing that is compiled here is to lie among the guests.
+fn rig() -> (Rig, tempfile::TempDir) {
+    let cache = tempfile::tempdir().unwrap();
+    let rig = Rig::with(|config| config.cache = Some(cache.path().to_owned()));
+    rig.put("echo", "echo");
+    (rig, cache)
+}
+
+/// Why a file is not taken.
+async fn refusal(rig: &Rig, id: &str, wasm: &[u8]) -> Option<String> {
+    match rig.sandbox.check(TENANT, "task", upload(id, wasm)).await {
+        Ok(()) => None,
+        Err(Error::Plugin { why, .. }) => Some(why),
+        Err(other) => panic!("{id}: {other}"),
+    }
+}
+
+async fn outcome(rig: &Rig, id: &str, wasm: &[u8]) -> Outcome {
+    let called = TaskCall {
+        upload: Some(upload(id, wasm)),
+        ..call("task", json!(null))
+    };
+    rig.sandbox.call(called).await.outcome
+}
+
+#[tokio::test]
+async fn a_file_that_is_cut_off_anywhere_is_none() {
+    let (rig, _cache) = rig();
+    let whole = command(b"", "the last section");
+    assert_eq!(refusal(&rig, "whole", &whole).await, None);
+    // What is left without the last section, which says nothing, is whole too.
+    let without = whole.len() - section(0, &name("the last section")).len();
+    for length in 0..whole.len() {
+        let id = format!("cut at {length}");
+        let why = refusal(&rig, &id, &whole[..length]).await;
+        assert_eq!(why.is_none(), length == without, "{id}: {why:?}");
+    }
+    // The same of one that is large, at some places.
+    let whole = guest("echo");
+    for part in 1..16 {
+        let length = whole.len() * part / 16;
+        let id = format!("echo, {part} of 16 parts");
+        let why = refusal(&rig, &id, &whole[..length]).await;
+        assert!(why.is_some(), "{id}");
+    }
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+#[tokio::test]
+async fn what_is_no_program_is_told_what_it_is() {
+    let (rig, _cache) = rig();
+    // A section that says that it is longer than all there is, and one of more functions than it holds.
+    let endless = [MODULE, &[1, 0xff, 0xff, 0xff, 0xff, 0x0f][..]].concat();
+    let hollow = [MODULE, &section(10, &count(1 << 30))].concat();
+    // A body whose result is not what its type says.
+    let wrong = [
+        MODULE,
+        &section(1, b"\x01\x60\0\x01\x7f"),
+        &section(3, b"\x01\0"),
+        &section(7, &[&[1][..], &name("_start"), b"\0\0"].concat()),
+        &section(10, &[&[1][..], &function(b"")].concat()),
+    ]
+    .concat();
+    let zip = b"PK\x03\x04 and so on".to_vec();
+    let elf = b"\x7fELF\x02\x01\x01\0and so on".to_vec();
+    let invalid = "not valid WebAssembly for this host";
+    for (id, wasm, part) in [
+        ("nothing", vec![], "not WebAssembly"),
+        ("a text", b"hello".to_vec(), "not WebAssembly"),
+        ("an archive", zip, "not WebAssembly"),
+        ("a program of a machine", elf, "compiled for a machine"),
+        (
+            "another version",
+            b"\0asm\x07\0\0\0".to_vec(),
+            "unknown version",
+        ),
+        ("no code", MODULE.to_vec(), "_start"),
+        ("no component's code", COMPONENT.to_vec(), "exports neither"),
+        ("an endless section", endless, invalid),
+        ("a hollow section", hollow, invalid),
+        ("a wrong body", wrong, invalid),
+    ] {
+        let why = refusal(&rig, id, &wasm).await.unwrap_or_default();
+        assert!(why.contains(part), "{id}: {why}");
+        // Who calls it all the same hears the same.
+        match outcome(&rig, id, &wasm).await {
+            Outcome::PluginBroken { cause } => assert!(cause.contains(part), "{id}: {cause}"),
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+#[tokio::test]
+async fn imports_that_nobody_has_are_named_but_not_all() {
+    let (rig, _cache) = rig();
+    let one = importing(&["secret_door".to_owned()]);
+    let why = refusal(&rig, "one", &one).await.unwrap();
+    assert!(
+        why.contains("what this host does not have: `env.secret_door`;"),
+        "{why}"
+    );
+    // Names as long as they may be, that move the cursor of who reads them.
+    let many: Vec<String> = (0..1_000)
+        .map(|n| format!("{n}\u{1b}[2J\n{}", "x".repeat(10_000)))
+        .collect();
+    let why = refusal(&rig, "many", &importing(&many)).await;
+    let why = why.unwrap();
+    assert!(why.len() < 5_000, "{} bytes are told", why.len());
+    assert!(why.contains(" and 992 more"), "{why}");
+    assert!(!why.contains(['\u{1b}', '\n']), "{why}");
+    let path = rig.folder.path().join("many.wasm");
+    std::fs::write(&path, importing(&many)).unwrap();
+    let inspected = rig.sandbox.inspect(&path, TENANT).unwrap();
+    let told: Vec<String> = inspected.problems.into_iter().map(|p| p.what).collect();
+    assert_eq!(told.len(), 9, "{told:?}");
+    assert!(told[8].contains("992 more"), "{told:?}");
+}
+
+/// No plugin has so many parts that others find no place in the pool.
+#[tokio::test]
+async fn parts_of_a_plugin_are_bounded() {
+    let (rig, _cache) = rig();
+    let memory = section(5, b"\x01\0\x01");
+    let table = section(4, b"\x01\x70\0\x01");
+    for (id, few, many, module, part) in [
+        ("instances", 64, 65, vec![], "core module instances"),
+        ("memories", 2, 3, memory, "linear memories"),
+        ("tables", 4, 5, table, "tables"),
+    ] {
+        let why = refusal(&rig, &format!("few {id}"), &component(few, &module)).await;
+        // It is loaded, and has no contract.
+        assert!(why.unwrap().contains("exports neither"), "{id}");
+        let why = refusal(&rig, &format!("many {id}"), &component(many, &module)).await;
+        let why = why.unwrap();
+        assert!(why.contains(part), "{id}: {why}");
+    }
+    // One module with more than one memory.
+    let two = idle(&section(5, b"\x02\0\x01\0\x01"));
+    assert!(refusal(&rig, "two memories", &two).await.is_some());
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+#[tokio::test]
+async fn what_it_needs_to_begin_with_counts() {
+    let (rig, _cache) = rig();
+    // 128 MiB of the 64 that it may have, and all that there can be.
+    for (pages, part) in [(2_048, "raise MemorySize"), (65_536, "memory")] {
+        let memory = idle(&section(5, &[&[1, 0][..], &number(pages)].concat()));
+        let why = refusal(&rig, &format!("{pages} pages"), &memory).await;
+        assert!(why.unwrap().contains(part), "{pages}");
+    }
+    let table = idle(&section(
+        4,
+        &[&[1, 0x70, 0][..], &number(1_000_000)].concat(),
+    ));
+    match outcome(&rig, "a table", &table).await {
+        Outcome::PluginBroken { cause } | Outcome::OutOfMemory { cause } => {
+            assert!(cause.contains("1000000"), "{cause}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Its limits hold before its first instruction as a task.
+#[tokio::test]
+async fn a_loop_at_the_start_runs_out_of_its_time() {
+    let (rig, _cache) = rig();
+    let looping = loops_at_its_start();
+    assert_eq!(refusal(&rig, "start", &looping).await, None);
+    let ended = outcome(&rig, "start", &looping).await;
+    assert!(
+        matches!(ended, Outcome::CpuTime { .. } | Outcome::TimedOut { .. }),
+        "{ended:?}"
+    );
+    // Another one, as a command.
+    let looping = command(FOR_EVER, "loops");
+    let ended = outcome(&rig, "loops", &looping).await;
+    assert!(
+        matches!(ended, Outcome::CpuTime { .. } | Outcome::TimedOut { .. }),
+        "{ended:?}"
+    );
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}

@@ -1,9 +1,9 @@
 //! Outgoing HTTP of guests. Hides the allow-list and the client.
 
+use crate::call::Outside;
 use crate::guest::Refused;
 use crate::limits;
 use crate::registry::Loaded;
-use crate::sandbox::SecretSource;
 use crate::secret::{self, Used};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -25,9 +25,8 @@ type Answer = Result<(hyper::Response<WasiBody>, Closing), Error>;
 pub(crate) struct Egress {
     pub(crate) plugin: Arc<Loaded>,
     pub(crate) refused: Refused,
-    pub(crate) connector: Connector,
+    pub(crate) outside: Arc<Outside>,
     pub(crate) tenant: Arc<str>,
-    pub(crate) secrets: Arc<dyn SecretSource>,
     /// Secrets that requests carried.
     pub(crate) used: Used,
     pub(crate) idempotency_key: String,
@@ -62,7 +61,7 @@ impl WasiHttpHooks for Egress {
                 .note(format!("http `{} {}`", request.method(), request.uri()));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
-        let look_up = |name: &str| self.secrets.secret(&self.tenant, name);
+        let look_up = |name: &str| self.outside.secrets.secret(&self.tenant, name);
         let filled = secret::fill(request.headers_mut(), &leave.secrets, look_up, &self.used);
         if let Err(why) = filled {
             self.refused.note(why.to_string());
@@ -80,7 +79,7 @@ impl WasiHttpHooks for Egress {
             peer,
             leave.reach,
             self.refused.clone(),
-            self.connector.clone(),
+            self.outside.connector.clone(),
         ))
     }
 }

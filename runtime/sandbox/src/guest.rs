@@ -5,8 +5,6 @@ use crate::call::{CancelHandle, CancelReason, Heartbeat};
 use crate::egress::Egress;
 use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
-use crate::registry::Loaded;
-use crate::sandbox::SecretSource;
 use crate::stdio::Capture;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -20,13 +18,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub(crate) struct Guest {
     pub(crate) wasi: WasiP1Ctx,
     pub(crate) http: WasiHttpCtx,
+    /// Outgoing HTTP; and the plugin, the tenant and what is refused for the other imports too.
     pub(crate) egress: Egress,
     pub(crate) meter: Meter,
     pub(crate) log: Log,
-    pub(crate) refused: Refused,
-    pub(crate) plugin: Arc<Loaded>,
-    pub(crate) tenant: Arc<str>,
-    pub(crate) secrets: Arc<dyn SecretSource>,
     pub(crate) heartbeats: Option<mpsc::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,
 }
@@ -226,18 +221,20 @@ impl wit::log::Host for Guest {
 
 impl wit::config::Host for Guest {
     fn get(&mut self, key: String) -> Option<String> {
-        self.plugin.granted.config.get(&key).cloned()
+        self.egress.plugin.granted.config.get(&key).cloned()
     }
 }
 
 impl wit::secrets::Host for Guest {
     fn get(&mut self, name: String) -> Result<String, wit::secrets::SecretError> {
-        if !self.plugin.granted.secrets.contains(&name) {
-            self.refused.note(format!("secret `{name}`"));
+        let of = &self.egress;
+        if !of.plugin.granted.secrets.contains(&name) {
+            of.refused.note(format!("secret `{name}`"));
             return Err(wit::secrets::SecretError::NotGranted);
         }
-        self.secrets
-            .secret(&self.tenant, &name)
+        of.outside
+            .secrets
+            .secret(&of.tenant, &name)
             .ok_or(wit::secrets::SecretError::NotFound)
     }
 }

@@ -36,6 +36,7 @@ mod secret;
 mod slots;
 mod sockets;
 mod stdio;
+mod stopwatch;
 mod turns;
 mod verdict;
 

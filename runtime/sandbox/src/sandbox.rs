@@ -1,7 +1,7 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
 use crate::cache::Cache;
-use crate::call::{Services, TaskCall, Waits, limits_of, run, unstarted};
+use crate::call::{Outside, Services, TaskCall, Waits, limits_of, run, unstarted};
 use crate::ceiling::Ceilings;
 use crate::compiler::Compiler;
 use crate::error::Error;
@@ -11,15 +11,15 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
-use crate::outcome::{Outcome, TaskEnd};
+use crate::outcome::{Outcome, SUCCEEDED, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use stepwell_egress::Connector;
@@ -91,19 +91,46 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     registry: Registry,
     services: Services,
-    ticker: Arc<Ticker>,
     slots: Arc<Slots>,
-    ends: Mutex<Ends>,
+    ends: Ends,
     turns: Turns,
     /// For timers, sockets and files. Taken out only when the sandbox goes.
     io: Option<Runtime>,
     handle: tokio::runtime::Handle,
 }
 
+/// Counts ends. Nearly all of them succeed, on all threads at once: those take no lock.
 #[derive(Default)]
 struct Ends {
-    by_name: BTreeMap<&'static str, u64>,
-    cpu: Duration,
+    succeeded: AtomicU64,
+    others: Mutex<BTreeMap<&'static str, u64>>,
+    cpu_ns: AtomicU64,
+}
+
+impl Ends {
+    fn count(&self, end: &TaskEnd) {
+        let cpu_ns = u64::try_from(end.usage.cpu.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        match &end.outcome {
+            Outcome::Ok(_) => {
+                self.succeeded.fetch_add(1, Ordering::Relaxed);
+            }
+            other => *self.others().entry(other.name()).or_default() += 1,
+        }
+    }
+
+    fn by_name(&self) -> BTreeMap<&'static str, u64> {
+        let mut by_name = self.others().clone();
+        let succeeded = self.succeeded.load(Ordering::Relaxed);
+        if succeeded > 0 {
+            by_name.insert(SUCCEEDED, succeeded);
+        }
+        by_name
+    }
+
+    fn others(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A snapshot for /metrics.
@@ -179,15 +206,16 @@ impl Sandbox {
             start(error.to_string(), "the process may start no more threads")
         };
         let io = io().map_err(threads)?;
-        let turns = Turns::new(workers(config.workers), io.handle()).map_err(threads)?;
+        let turns = Turns::new(workers(config.workers), io.handle(), &ticker).map_err(threads)?;
         let services = Services {
-            connector,
-            secrets: config.secrets,
+            outside: Arc::new(Outside {
+                connector,
+                secrets: config.secrets,
+            }),
             shelf: Shelf::new(io.handle().clone()),
         };
         let slots = Slots::new(settings.instances);
-        let clock = ticker.clone();
-        let on_engine = Box::new(move |engine| clock.add(engine));
+        let on_engine = Box::new(move |engine| ticker.add(engine));
         let loader = Loader::new(
             plain,
             Cache::new(config.cache.as_deref())?,
@@ -199,9 +227,8 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             registry,
             services,
-            ticker,
             slots,
-            ends: Mutex::default(),
+            ends: Ends::default(),
             turns,
             handle: io.handle().clone(),
             io: Some(io),
@@ -213,7 +240,7 @@ impl Sandbox {
     pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
-        let pace = Arc::new(Pace::new(call.tenant.as_str().into(), call.deadline));
+        let pace = Arc::new(Pace::new(call.tenant.clone(), call.deadline));
         let attempt = {
             let pace = pace.clone();
             Box::pin(async move { inner.call(call, &pace).await })
@@ -315,14 +342,13 @@ impl Sandbox {
 
     /// A snapshot of the counters.
     pub fn metrics(&self) -> Metrics {
-        let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = self.0.registry.loader();
         let (compiling, uncompiled) = loader.compiling();
         let (kept, kept_bytes) = self.0.services.shelf.sizes();
         Metrics {
-            ended: ends.by_name.clone(),
-            cpu: ends.cpu,
-            running: self.0.ticker.running(),
+            ended: self.0.ends.by_name(),
+            cpu: Duration::from_nanos(self.0.ends.cpu_ns.load(Ordering::Relaxed)),
+            running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
@@ -354,9 +380,7 @@ fn workers(configured: usize) -> usize {
 impl Inner {
     async fn call(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
         let end = self.attempt(call, pace).await;
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        *ends.by_name.entry(end.outcome.name()).or_default() += 1;
-        ends.cpu += end.usage.cpu;
+        self.ends.count(&end);
         end
     }
 
@@ -385,7 +409,6 @@ impl Inner {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
-        let _awake = self.ticker.awake();
         Box::pin(run(&plugin, &limits, &self.services, call, pace)).await
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 pub(crate) struct Slots(Mutex<State>);
 
 struct State {
+    all: u32,
     free: u32,
     /// Empty while any is free.
     waiting: Rota<oneshot::Sender<Slot>>,
@@ -19,9 +20,16 @@ pub(crate) struct Slot(Arc<Slots>);
 impl Slots {
     pub(crate) fn new(slots: u32) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
+            all: slots,
             free: slots,
             waiting: Rota::default(),
         })))
+    }
+
+    /// Instances that are taken now.
+    pub(crate) fn taken(&self) -> u32 {
+        let state = self.state();
+        state.all - state.free
     }
 
     /// Calls that wait for an instance now.

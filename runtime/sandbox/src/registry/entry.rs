@@ -30,19 +30,19 @@ pub(crate) struct Loaded {
     pub(crate) wall_max: Duration,
     pub(crate) instance: Instance,
     pub(crate) granted: Effective,
-    pub(crate) stamp: PluginStamp,
+    pub(crate) stamp: Arc<PluginStamp>,
     pub(crate) contract: Contract,
     running: AtomicU32,
 }
 
 /// A place among a plugin's concurrent attempts.
-pub(crate) struct Place(Arc<Loaded>);
+pub(crate) struct Place<'a>(&'a Loaded);
 
 impl Loaded {
     /// Takes a place, or `None` when the plugin's own concurrency is used up.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn enter(&self) -> Option<Place<'_>> {
         let now = self.running.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
+        let place = Place(self);
         self.limits
             .concurrency
             .is_none_or(|bound| now < bound)
@@ -50,7 +50,7 @@ impl Loaded {
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -325,12 +325,12 @@ impl Entry {
             &loader.settings.guarded,
         )
         .map_err(|wrong| wrong.join("\n"))?;
-        let stamp = PluginStamp {
+        let stamp = Arc::new(PluginStamp {
             name: self.name.clone(),
             version: manifest.version,
             sha256,
             on_crash: manifest.on_crash,
-        };
+        });
         Ok(Arc::new(Loaded {
             code,
             machine,

@@ -5,6 +5,7 @@ use super::ready::{Come, Kind};
 use super::{Begun, Lost, Pace, Shared, Turns};
 use crate::call::unstarted;
 use crate::limits;
+use crate::machine::Ticker;
 use crate::outcome::{Outcome, TaskEnd};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
@@ -55,6 +56,10 @@ impl Table {
         let mut begun = self.begun.iter();
         begun.find(|(_, b)| Arc::ptr_eq(&b.0, &job)).unwrap().0
     }
+}
+
+fn ticker() -> Arc<Ticker> {
+    Arc::new(Ticker::new(wasmtime::Engine::default()).unwrap())
 }
 
 const TICK: Duration = limits::EPOCH_TICK;
@@ -145,7 +150,7 @@ fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let turns = Turns::new(1, io.handle()).unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
     let begin = |attempt: Attempt, pace: Pace| turns.begin(Arc::new(pace), attempt);
     let pace = || Pace::new("t".into(), None);
     let (holds, held) = mpsc::channel();
@@ -182,7 +187,7 @@ fn a_panic_ends_its_attempt_alone() {
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let turns = Turns::new(1, io.handle()).unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
     let pace = || Arc::new(Pace::new("t".into(), None));
     let panics = turns.begin(pace(), Box::pin(async { panic!("on purpose") }));
     assert_eq!(

@@ -135,7 +135,7 @@ impl Shared {
                     // Callers that wait for their ends bring no more.
                     let woken = self.woken.load(Ordering::Relaxed);
                     let more = kind == Kind::Young && woken > desk.ended.jobs.len();
-                    desk.ended.push(job, more);
+                    desk.ended.push(job, more, Instant::now);
                 }
                 After::Yielded => {
                     back = Some(job);
@@ -215,12 +215,12 @@ impl Untold {
     }
 
     /// Adds one, and tells of all unless `more` will end soon.
-    fn push(&mut self, job: Arc<Job>, more: bool) {
+    fn push(&mut self, job: Arc<Job>, more: bool, now: impl FnOnce() -> Instant) {
         self.jobs.push(job);
         if !more || self.jobs.len() >= limits::TOLD_AT_ONCE_MAX {
             return self.tell();
         }
-        let now = Instant::now();
+        let now = now();
         let since = *self.since.get_or_insert(now);
         if now.saturating_duration_since(since) >= limits::TOLD_WITHIN {
             self.tell();

@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """A gateway without a compiler and, for a while, without a network. Prints what it does and checks that nothing is lost.
 
-STEPWELL names the program that compiles, STEPWELL_EDGE the one on the gateway (the same when absent), PLUGINS the folder
-with the built tasks; Python's standard library is all it takes.
+STEPWELL names the program that compiles, STEPWELL_EDGE the one on the gateway (the same when absent; before it may stand an
+emulator), STEPWELL_TARGET the gateway's kind of machine as Rust names it (this one's when absent), PLUGINS the folder with the
+built tasks; Python's standard library is all it takes.
 """
 
 import http.server
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,8 +18,9 @@ import threading
 import time
 
 HERE = pathlib.Path(__file__).resolve().parent
-STEPWELL = os.environ.get("STEPWELL", "stepwell")
-GATEWAY = os.environ.get("STEPWELL_EDGE", STEPWELL)
+STEPWELL = [os.environ.get("STEPWELL", "stepwell")]
+GATEWAY = shlex.split(os.environ.get("STEPWELL_EDGE", "")) or STEPWELL
+TARGET = os.environ.get("STEPWELL_TARGET", "")
 PLUGINS = pathlib.Path(os.environ.get("PLUGINS", HERE / "../../target/examples/edge-gateway/plugins")).resolve()
 # In the grants of `forward`.
 PORT = 18474
@@ -33,7 +36,7 @@ class Failure(Exception):
 def run(program, *arguments):
     """A command's stdout."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    done = subprocess.run([program, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
+    done = subprocess.run([*program, *map(str, arguments)], env=environment, stdin=subprocess.DEVNULL,
                           capture_output=True, text=True, check=False)
     if done.returncode:
         raise Failure(f"{arguments} ended with {done.returncode}: {done.stderr}")
@@ -46,7 +49,7 @@ class Gateway:
     def __init__(self, scratch):
         self.log = open(scratch / "gateway.log", "a", encoding="utf-8")
         self.process = subprocess.Popen(
-            [GATEWAY, "serve", "--listen", "127.0.0.1:0", "--data", scratch / "data",
+            [*GATEWAY, "serve", "--listen", "127.0.0.1:0", "--data", scratch / "data",
              "--plugins", scratch / "plugins", "--precompiled", "only"],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
         for line in self.process.stdout:
@@ -154,7 +157,7 @@ def main():
     with tempfile.TemporaryDirectory(prefix="gateway-") as folder:
         scratch = pathlib.Path(folder)
         run(STEPWELL, "plugin", "compile", PLUGINS / "condense.wasm", PLUGINS / "forward",
-            "--profile", "edge", "-o", scratch / "plugins")
+            "--profile", "edge", *(["--target", TARGET] if TARGET else []), "-o", scratch / "plugins")
         wasm = list((scratch / "plugins").rglob("*.wasm"))
         if wasm:
             raise Failure(f"WebAssembly is on the gateway: {wasm}")

@@ -112,7 +112,11 @@ pub fn told(events: &[Event]) -> Vec<Event> {
 pub fn comparable(events: &[Event], random: bool) -> String {
     let same_time: Vec<Event> = events
         .iter()
-        .filter(|event| !matches!(event.what, What::Redispatched { .. } | What::Begins))
+        .filter(|event| {
+            let of_crashes = matches!(event.what, What::Redispatched { .. } | What::Begins);
+            // Those that are compared with measure nothing.
+            !of_crashes && !matches!(event.what, What::Used { .. })
+        })
         .map(|event| Event {
             at: events[0].at,
             ..event.clone()

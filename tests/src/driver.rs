@@ -485,6 +485,7 @@ fn task_of(input: &Input) -> Option<TaskId> {
         | Input::ChildStarted { task, .. }
         | Input::ChildEnded { task, .. }
         | Input::MapRunEnded { run: task, .. }
+        | Input::TaskUsed { task, .. }
         | Input::TaskLost { task, .. }
         | Input::TaskWaits { task, .. }
         | Input::Heartbeat { task } => Some(*task),

@@ -42,6 +42,8 @@ struct Shared {
 struct State {
     received: Vec<Received>,
     statuses: VecDeque<u16>,
+    /// Requests whose bodies hold this text are answered with 500.
+    poison: Option<String>,
 }
 
 impl Receiver {
@@ -50,10 +52,33 @@ impl Receiver {
     /// # Errors
     /// When there is no port.
     pub fn start(statuses: &[u16]) -> Result<Receiver> {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let receiver = Receiver::start_at(any)?;
+        receiver.shared.state().statuses.extend(statuses);
+        Ok(receiver)
+    }
+
+    /// An address of which nobody listens at the moment.
+    ///
+    /// # Errors
+    /// When there is no port.
+    pub fn nobody() -> Result<SocketAddr> {
+        Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    }
+
+    /// From now on requests whose bodies hold this text are answered with 500.
+    pub fn refuse(&self, poison: &str) {
+        self.shared.state().poison = Some(poison.to_owned());
+    }
+
+    /// Listens at an address.
+    ///
+    /// # Errors
+    /// When somebody else does.
+    pub fn start_at(address: SocketAddr) -> Result<Receiver> {
+        let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::<Shared>::default();
-        shared.state().statuses.extend(statuses);
         let receiver = Receiver {
             address,
             shared: shared.clone(),
@@ -123,7 +148,12 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     reader.read_exact(&mut received.body)?;
     let status = {
         let mut state = shared.state();
-        received.status = state.statuses.pop_front().unwrap_or(200);
+        let body = String::from_utf8_lossy(&received.body);
+        let poison = state.poison.as_deref();
+        received.status = match poison.is_some_and(|poison| body.contains(poison)) {
+            true => 500,
+            false => state.statuses.pop_front().unwrap_or(200),
+        };
         let status = received.status;
         state.received.push(received);
         status

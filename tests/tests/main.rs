@@ -21,6 +21,7 @@ fn main() {
     trials.extend(suites::concurrency::trials());
     trials.extend(suites::hostile::trials());
     trials.extend(suites::policy::trials());
+    trials.extend(suites::sealed::trials());
     trials.extend(suites::http_tasks::trials());
     trials.extend(suites::services::trials());
     trials.extend(suites::examples::trials());
@@ -32,6 +33,7 @@ fn main() {
     trials.extend(suites::recorded_wire::trials());
     trials.extend(suites::precompiled::trials());
     trials.extend(suites::registry::trials());
+    trials.extend(suites::uploads::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
     trials.extend(suites::triggers::trials());

@@ -1,49 +1,81 @@
-//! The build for small machines: made, for this machine or static for others, and measured. Hides cargo's flags and how
-//! the cross-compiler is fetched.
+//! The build for small machines: made, for this machine or static for others, measured, and tried. Hides cargo's flags and
+//! how the compiler of C for other machines is fetched.
 
-use std::io::{BufRead as _, BufReader};
+mod measure;
+mod tried;
+
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::tools;
+use measure::{measure, size};
 
 /// Static builds, by the names that Rust has for them.
 const STATIC: [&str; 2] = ["x86_64-unknown-linux-musl", "aarch64-unknown-linux-musl"];
-/// What links for other machines: cargo-zigbuild, and the compiler that it drives, as packages of Python.
-const ZIG_PACKAGES: [&str; 2] = ["cargo-zigbuild==0.24.1", "ziglang==0.15.2"];
-/// Starts that are timed; the median is told.
-const STARTS: usize = 9;
-/// How long an idle server settles before its memory is read.
-const SETTLES: Duration = Duration::from_secs(2);
-/// What is aimed at: bytes of the program, time until it listens, KiB of memory when idle.
-const SIZE_AIM: u64 = 12_000_000;
-const START_AIM: Duration = Duration::from_millis(20);
-const MEMORY_KIB_AIM: u64 = 15_000;
 
-/// Builds for the targets, `static` standing for all static ones, and for this machine when there are none. Measures what
-/// runs here; with `program` that one alone, and builds nothing.
-pub(crate) fn edge(targets: &[String], program: Option<PathBuf>) -> Result<()> {
-    if let Some(program) = program {
+/// What compiles the C of SQLite and ring for other machines, as packages of Python.
+const ZIG_PACKAGES: [&str; 2] = ["cargo-zigbuild==0.24.1", "ziglang==0.15.2"];
+
+/// How static programs are linked: by the linker and the libraries that Rust brings along, since zig's knows no relocations
+/// in a few bits each (without them the addresses of a program that is loaded anywhere take a tenth of it), and equal
+/// functions as one.
+const LINK: [&str; 6] = [
+    "-Clinker-flavor=ld.lld",
+    "-Clink-self-contained=yes",
+    "-Clink-arg=--icf=all",
+    "-Clink-arg=-O2",
+    "-Clink-arg=-z",
+    "-Clink-arg=pack-relative-relocs",
+];
+
+/// SQLite without what nothing here asks of it: searching text and regions, statistics of pages, extensions.
+const SQLITE: &str = "-DHAVE_FDATASYNC=1 -USQLITE_ENABLE_FTS3 -USQLITE_ENABLE_FTS3_PARENTHESIS -USQLITE_ENABLE_FTS5 -USQLITE_ENABLE_RTREE \
+     -USQLITE_ENABLE_STAT4 -USQLITE_ENABLE_DBSTAT_VTAB -USQLITE_SOUNDEX -USQLITE_ENABLE_LOAD_EXTENSION -DSQLITE_OMIT_LOAD_EXTENSION";
+
+/// What is done.
+pub(crate) struct Edge {
+    /// What is built for, `static` standing for all static ones; this machine when there are none.
+    pub(crate) targets: Vec<String>,
+    /// Runs the gateway's example with each program, an emulator's where this machine runs it not.
+    pub(crate) tried: bool,
+    /// Measured instead.
+    pub(crate) program: Option<PathBuf>,
+}
+
+/// Builds, measures what runs here, and tries what is to be tried.
+pub(crate) fn edge(what: Edge) -> Result<()> {
+    if let Some(program) = what.program {
         return measure(&program);
     }
-    if targets.is_empty() {
-        return measure(&build(None)?);
+    if what.targets.is_empty() {
+        let program = build(None)?;
+        measure(&program)?;
+        return if what.tried {
+            tried::here(&program)
+        } else {
+            Ok(())
+        };
     }
-    let all = targets.iter().any(|target| target == "static");
-    let named = targets.iter().filter(|target| *target != "static");
+    let all = what.targets.iter().any(|target| target == "static");
+    let named = what.targets.iter().filter(|target| *target != "static");
     let known = STATIC
         .iter()
         .filter(|_| all)
         .map(|target| (*target).to_owned());
     for target in known.chain(named.cloned()) {
         let program = build(Some(&target))?;
-        if runs_here(&target) {
+        let here = runs_here(&target);
+        if here {
             measure(&program)?;
         } else {
             eprintln!("{}", size(&program)?);
+        }
+        match (what.tried, here) {
+            (false, _) => {}
+            (true, true) => tried::here(&program)?,
+            (true, false) => tried::emulated(&program, &target)?,
         }
     }
     Ok(())
@@ -58,6 +90,7 @@ fn runs_here(target: &str) -> bool {
 /// Builds the program. Gives its path.
 fn build(target: Option<&str>) -> Result<PathBuf> {
     let mut cargo = tools::cargo();
+    cargo.env("LIBSQLITE3_FLAGS", SQLITE);
     match target {
         None => {
             cargo.arg("build");
@@ -67,8 +100,11 @@ fn build(target: Option<&str>) -> Result<PathBuf> {
             added(target)?;
             let path = std::env::var_os("PATH").unwrap_or_default();
             let paths = std::iter::once(bin).chain(std::env::split_paths(&path));
+            let of_target = |name| format!("CARGO_TARGET_{}_{name}", in_variables(target));
             cargo
                 .env("PATH", std::env::join_paths(paths)?)
+                .env(of_target("LINKER"), "rust-lld")
+                .env(of_target("RUSTFLAGS"), LINK.join(" "))
                 .args(["zigbuild", "--target", target]);
         }
     }
@@ -79,6 +115,11 @@ fn build(target: Option<&str>) -> Result<PathBuf> {
     Ok(folder
         .join("edge")
         .join(format!("stepwell{}", std::env::consts::EXE_SUFFIX)))
+}
+
+/// A target as cargo has it in names of variables.
+fn in_variables(target: &str) -> String {
+    target.to_uppercase().replace(['-', '.'], "_")
 }
 
 /// The folder with cargo-zigbuild and zig, fetched from PyPI into `target/zig` when it is not there.
@@ -92,16 +133,13 @@ fn zig() -> Result<PathBuf> {
         "fetching {} from PyPI into target/zig",
         ZIG_PACKAGES.join(" and ")
     );
-    let made = Command::new("python3")
-        .args(["-m", "venv"])
-        .arg(&folder)
-        .status();
-    let fetched = made.is_ok_and(|status| status.success())
-        && Command::new(bin.join("python3"))
-            .args(["-m", "pip", "install", "--quiet"])
-            .args(ZIG_PACKAGES)
-            .status()
-            .is_ok_and(|status| status.success());
+    let done = |command: &mut Command| command.status().is_ok_and(|status| status.success());
+    let fetched = done(Command::new("python3").args(["-m", "venv"]).arg(&folder))
+        && done(
+            Command::new(bin.join("python3"))
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(ZIG_PACKAGES),
+        );
     if !fetched {
         bail!(
             "building for other machines takes {} (python3 with venv and pip, and PyPI within reach, fetch them)",
@@ -123,121 +161,9 @@ fn added(target: &str) -> Result<()> {
     Ok(())
 }
 
-/// One line on a program's size.
-fn size(program: &Path) -> Result<String> {
-    let bytes = std::fs::metadata(program)
-        .with_context(|| format!("{} was not built", tools::shown(program)))?
-        .len();
-    Ok(format!(
-        "{}: {:.2} MB (aim {:.0}){}",
-        tools::shown(program),
-        bytes as f64 / 1e6,
-        SIZE_AIM as f64 / 1e6,
-        missed(bytes > SIZE_AIM)
-    ))
-}
-
-fn missed(is: bool) -> &'static str {
-    if is { "  MISSED" } else { "" }
-}
-
-/// Prints size, time to listen and idle memory.
-fn measure(program: &Path) -> Result<()> {
-    eprintln!("{}", size(program)?);
-    let scratch = std::env::temp_dir().join(format!("stepwell-edge-{}", std::process::id()));
-    std::fs::create_dir_all(&scratch)?;
-    let measured = starts(program, &scratch);
-    // What is left in the temporary directory does no harm.
-    let _ = std::fs::remove_dir_all(&scratch);
-    let (median, memory_kib) = measured?;
-    eprintln!(
-        "listens after {:.1} ms (median of {STARTS}, aim {}){}",
-        median.as_secs_f64() * 1e3,
-        START_AIM.as_millis(),
-        missed(median > START_AIM)
-    );
-    match memory_kib {
-        Some(kib) => eprintln!(
-            "idle: {:.1} MB resident (aim {:.0}){}",
-            kib as f64 / 1e3,
-            MEMORY_KIB_AIM as f64 / 1e3,
-            missed(kib > MEMORY_KIB_AIM)
-        ),
-        None => eprintln!("idle: this system does not tell its memory"),
-    }
-    Ok(())
-}
-
-/// The median time until it listens, on a data directory that is there already, and the memory of the last one.
-fn starts(program: &Path, scratch: &Path) -> Result<(Duration, Option<u64>)> {
-    Served::start(program, scratch)?.stop()?;
-    let mut times = Vec::new();
-    let mut memory = None;
-    for n in 1..=STARTS {
-        let served = Served::start(program, scratch)?;
-        times.push(served.took);
-        if n == STARTS {
-            std::thread::sleep(SETTLES);
-            memory = served.memory_kib();
-        }
-        served.stop()?;
-    }
-    times.sort();
-    Ok((times[STARTS / 2], memory))
-}
-
-/// A running server; ended when dropped.
-struct Served {
-    child: Child,
-    took: Duration,
-}
-
-impl Served {
-    fn start(program: &Path, scratch: &Path) -> Result<Served> {
-        let begun = Instant::now();
-        let mut child = Command::new(program)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(scratch.join("data"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .with_context(|| format!("{} cannot be started", tools::shown(program)))?;
-        let stdout = child.stdout.take().context("its stdout is piped")?;
-        let mut served = Served {
-            child,
-            took: Duration::ZERO,
-        };
-        for line in BufReader::new(stdout).lines() {
-            if line?.contains("AWS_ENDPOINT_URL_SFN=") {
-                served.took = begun.elapsed();
-                return Ok(served);
-            }
-        }
-        bail!("the server ended before it listened; start it by hand to see why")
-    }
-
-    fn memory_kib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-        line.split_whitespace().nth(1)?.parse().ok()
-    }
-
-    /// In order, so that the next start has nothing to mend.
-    fn stop(mut self) -> Result<()> {
-        let pid = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &pid]).status()?;
-        self.child.wait()?;
-        Ok(())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It has ended already, or ends now: both leave nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// A program as a word of a command line.
+fn word(program: &Path) -> String {
+    format!("'{}'", program.display())
 }
 
 #[cfg(test)]
@@ -250,5 +176,10 @@ mod tests {
         assert!(runs_here(&format!("{arch}-unknown-{os}-musl")));
         assert!(!runs_here("riscv64gc-unknown-linux-musl"));
         assert!(!runs_here(&format!("{arch}-unknown-plan9")));
+    }
+
+    #[test]
+    fn targets_are_named_as_cargo_does() {
+        assert_eq!(in_variables(STATIC[0]), "X86_64_UNKNOWN_LINUX_MUSL");
     }
 }

@@ -9,14 +9,22 @@ use anyhow::{Context, Result, bail};
 use crate::tools;
 
 /// The targets, with the folders of what they start from.
-const TARGETS: [(&str, &[&str]); 6] = [
+const TARGETS: [(&str, &[&str]); 10] = [
     ("json", &["runtime/asl/tests/good"]),
     ("path", &["tests/fuzz/seeds/path"]),
     ("intrinsic", &["tests/fuzz/seeds/intrinsic"]),
     ("jsonata", &["tests/fuzz/seeds/jsonata"]),
     ("asl", &["runtime/asl/tests/good", "runtime/asl/tests/bad"]),
     ("step", &[]),
+    ("package", &["tests/fuzz/seeds/package"]),
+    ("manifest", &["tests/fuzz/seeds/manifest"]),
+    ("ceilings", &["tests/fuzz/seeds/ceilings"]),
+    ("wasm", &["tests/fuzz/seeds/wasm"]),
 ];
+
+/// Those that take the Wasm runtime and the server, which with the fuzzer's flags are minutes to build: the tests run them
+/// on changed seeds instead.
+const OF_PLUGINS: [&str; 4] = ["package", "manifest", "ceilings", "wasm"];
 
 /// What has the compiler count which code is reached and which values are compared; all of it works on stable Rust.
 const FLAGS: [&str; 6] = [
@@ -39,9 +47,15 @@ const MEMORY_MB_MAX: u32 = 4_096;
 /// Bytes of one input.
 const INPUT_BYTES_MAX: u32 = 4_096;
 
-/// The part of the tests: each target for a few seconds.
+/// The part of the tests: each target for a few seconds, but those of plugins.
 pub(crate) fn briefly() -> Result<()> {
-    fuzz(None, SECONDS_IN_TESTS, Some(SEED_IN_TESTS), None)
+    let program = build(false)?;
+    for (name, seeds) in TARGETS {
+        if !OF_PLUGINS.contains(&name) {
+            run(&program, name, seeds, SECONDS_IN_TESTS, SEED_IN_TESTS)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs the API's fuzzer against a server for that many seconds: a client that follows the API's model. It is one of the
@@ -74,7 +88,7 @@ pub(crate) fn fuzz(
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         bail!("there is no such target; targets are: {}", names.join(", "));
     }
-    let program = build()?;
+    let program = build(chosen.iter().any(|(name, _)| OF_PLUGINS.contains(name)))?;
     if let Some(input) = replay {
         let Some(target) = target else {
             bail!("say which target the input is for: cargo xtask fuzz TARGET --replay FILE");
@@ -93,7 +107,11 @@ pub(crate) fn fuzz(
 }
 
 /// Builds the fuzzer apart from everything else, since its flags are its own.
-fn build() -> Result<PathBuf> {
+fn build(plugins: bool) -> Result<PathBuf> {
+    let features = match plugins {
+        true => "libfuzzer,plugins",
+        false => "libfuzzer",
+    };
     let host = host()?;
     let folder = tools::root().join("target/fuzz");
     let mut cargo = tools::cargo();
@@ -102,8 +120,9 @@ fn build() -> Result<PathBuf> {
             "build",
             "--package",
             "stepwell-fuzz",
+            "--no-default-features",
             "--features",
-            "libfuzzer",
+            features,
         ])
         .args(["--target", &host])
         .env("CARGO_TARGET_DIR", &folder)

@@ -52,8 +52,11 @@ enum Chore {
     Edge {
         /// Static for another machine, as aarch64-unknown-linux-musl; `static` stands for all of them
         targets: Vec<String>,
+        /// Run the gateway's example with it, in qemu where this machine does not run it
+        #[arg(long = "try")]
+        tried: bool,
         /// Measure this program instead
-        #[arg(long, value_name = "FILE", conflicts_with = "targets")]
+        #[arg(long, value_name = "FILE", conflicts_with_all = ["targets", "tried"])]
         program: Option<PathBuf>,
     },
     /// Measure executions, tasks and the process in release; `-- --help` tells the options
@@ -117,7 +120,15 @@ fn main() -> Result<()> {
             eprintln!("guests are in {}", tools::shown(&guests::build()?));
             Ok(())
         }
-        Chore::Edge { targets, program } => edge::edge(&targets, program),
+        Chore::Edge {
+            targets,
+            tried,
+            program,
+        } => edge::edge(edge::Edge {
+            targets,
+            tried,
+            program,
+        }),
         Chore::Bench { arguments } => bench::bench(&arguments),
         Chore::Differential { pairs, seed } => differential(pairs, seed),
         Chore::Fuzz {

@@ -18,7 +18,7 @@ impl std::fmt::Display for SecretError {
             ),
             Self::NotFound(name) => write!(
                 f,
-                "there is no secret `{name}`; the operator puts it into the file of `--secrets`"
+                "the secret `{name}` is not set; `stepwell secret put {name}` sets it, or the operator's file of `--secrets`"
             ),
         }
     }

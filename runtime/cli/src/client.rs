@@ -15,14 +15,17 @@ use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::Signer;
+use stepwell_engine::Quotas;
 use tower::ServiceExt;
 
 use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening, USUAL_DATA};
+use crate::key_file;
 use crate::telemetry::Listeners;
-use crate::timeline::HistoryEvent;
+use crate::timeline::{HistoryEvent, Note};
 use crate::tls;
+use crate::transfer::Transfer;
 
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
@@ -116,7 +119,13 @@ impl Client {
             )?,
             policy: runtime.map(|runtime| &runtime.policy),
             take_up: runtime.is_some(),
+            usual: Quotas::default(),
             listeners: Listeners::default(),
+            // Who only looks opens nothing that is sealed.
+            vault: match runtime {
+                Some(_) => key_file::beside(&data)?,
+                None => None,
+            },
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host, place.region.asked()))
@@ -186,6 +195,16 @@ impl Client {
     }
 
     async fn send_to(&self, service: &str, request: Request<Vec<u8>>) -> Outcome<Response<Body>> {
+        self.send_counted(service, request, None).await
+    }
+
+    /// The same, and counts how much of the body has gone.
+    async fn send_counted(
+        &self,
+        service: &str,
+        request: Request<Vec<u8>>,
+        transfer: Option<&Transfer>,
+    ) -> Outcome<Response<Body>> {
         let (mut parts, body) = request.into_parts();
         match self {
             Client::Server { key: Some(key), .. } => {
@@ -203,7 +222,17 @@ impl Client {
                 parts.headers.insert(header::AUTHORIZATION, region);
             }
         }
-        let request = Request::from_parts(parts, Body::from(body));
+        let body = match transfer {
+            Some(transfer) => {
+                // A body that is counted does not say how long it is.
+                parts
+                    .headers
+                    .insert(header::CONTENT_LENGTH, body.len().into());
+                transfer.body(body)
+            }
+            None => Body::from(body),
+        };
+        let request = Request::from_parts(parts, body);
         match self {
             Client::Server { http, endpoint, .. } => {
                 let answer = http.request(request).await;
@@ -323,17 +352,27 @@ impl Client {
         }
     }
 
-    /// A page of the history of an execution, and the token of the next one.
+    /// A page of the history of an execution, and the token of the next one. Outcomes of attempts have what these used,
+    /// where the server tells.
     pub(crate) async fn history_page(
         &self,
         arn: &str,
         token: Option<String>,
     ) -> Outcome<(Vec<Value>, Option<String>)> {
-        let mut body = json!({"executionArn": arn, "maxResults": PAGE_MAX});
-        if let Some(token) = token {
-            body["nextToken"] = json!(token);
-        }
-        let mut page = self.call("GetExecutionHistory", body).await?;
+        let after = token
+            .as_ref()
+            .map_or_else(String::new, |token| format!("&nextToken={token}"));
+        let path = format!("/api/executions/{arn}/events?maxResults={PAGE_MAX}{after}");
+        let mut page = match self.told(&path).await? {
+            Some(page) => page,
+            None => {
+                let mut body = json!({"executionArn": arn, "maxResults": PAGE_MAX});
+                if let Some(token) = token {
+                    body["nextToken"] = json!(token);
+                }
+                self.call("GetExecutionHistory", body).await?
+            }
+        };
         let events = match page.get_mut("events").map(Value::take) {
             Some(Value::Array(events)) => events,
             Some(_) | None => Vec::new(),
@@ -439,6 +478,28 @@ impl Client {
         let token = token.map_or_else(String::new, |token| format!("&nextToken={token}"));
         self.told(&format!("/api/executions/{arn}/logs?maxResults=100{token}"))
             .await
+    }
+
+    /// What the attempts of an execution used, and the notes of those that run; nothing from a server that does not tell.
+    pub(crate) async fn attempts(&self, arn: &str) -> Outcome<Option<Attempts>> {
+        let mut all = Attempts::default();
+        let mut token = String::new();
+        loop {
+            let path = format!("/api/executions/{arn}/attempts?maxResults={PAGE_MAX}{token}");
+            let Some(mut page) = self.told(&path).await? else {
+                return Ok(None);
+            };
+            let list = |page: &mut Value, key: &str| match page[key].take() {
+                Value::Array(list) => list,
+                _ => Vec::new(),
+            };
+            all.ended.extend(list(&mut page, "attempts"));
+            all.progress = list(&mut page, "progress");
+            match page["nextToken"].as_str() {
+                Some(next) => token = format!("&nextToken={next}"),
+                None => return Ok(Some(all)),
+            }
+        }
     }
 
     /// How far a map run is; nothing from a server that does not tell.
@@ -558,13 +619,29 @@ fn region_alone(region: &str) -> Outcome<HeaderValue> {
 }
 
 /// A server may hold the directory; then it is the one to ask.
-fn or_endpoint(stop: Stop) -> Stop {
+pub(crate) fn or_endpoint(stop: Stop) -> Stop {
     match stop {
         Stop::Runtime(error) => Stop::Runtime(anyhow!(
             "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
         )),
         Stop::Failed | Stop::Refused | Stop::Usage(_) | Stop::Panicked => stop,
     }
+}
+
+/// What the API tells of an execution's attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Attempts {
+    pub(crate) ended: Vec<Value>,
+    /// Latest notes of those that run.
+    pub(crate) progress: Vec<Value>,
+}
+
+/// What a stream told: events, and notes of running attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) events: Vec<HistoryEvent>,
+    pub(crate) notes: Vec<Note>,
+    ended: bool,
 }
 
 /// The events of one execution. Ends when the execution is closed.
@@ -574,8 +651,8 @@ pub(crate) struct EventStream {
 }
 
 impl EventStream {
-    /// The next events, at least one; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Outcome<Option<Vec<HistoryEvent>>> {
+    /// The next events or notes, at least one; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Outcome<Option<Heard>> {
         loop {
             let mut stream = (&mut self.body).into_data_stream();
             let Some(chunk) = stream.next().await else {
@@ -586,11 +663,11 @@ impl EventStream {
                     .context("the connection to the server broke off")
                     .runtime()?,
             );
-            let (events, ended) = self.take_messages()?;
-            if !events.is_empty() {
-                return Ok(Some(events));
+            let heard = self.take_messages()?;
+            if !heard.events.is_empty() || !heard.notes.is_empty() {
+                return Ok(Some(heard));
             }
-            if ended {
+            if heard.ended {
                 return Ok(None);
             }
             if self.rest.len() > STREAM_LINE_BYTES_MAX {
@@ -602,9 +679,8 @@ impl EventStream {
     }
 
     /// The whole messages received so far: `event:` and `data:` lines up to an empty one.
-    fn take_messages(&mut self) -> Outcome<(Vec<HistoryEvent>, bool)> {
-        let mut events = Vec::new();
-        let mut ended = false;
+    fn take_messages(&mut self) -> Outcome<Heard> {
+        let mut heard = Heard::default();
         while let Some(end) = self.rest.windows(2).position(|pair| pair == b"\n\n") {
             let message: Vec<u8> = self.rest.drain(..end + 2).collect();
             let message = String::from_utf8_lossy(&message);
@@ -622,13 +698,17 @@ impl EventStream {
                     let event: Value = serde_json::from_str(&field("data"))
                         .context("an event of the stream is not JSON")
                         .runtime()?;
-                    events.push(HistoryEvent::read(&event).runtime()?);
+                    heard.events.push(HistoryEvent::read(&event).runtime()?);
                 }
-                "end" => ended = true,
+                "progress" => {
+                    let note = serde_json::from_str(&field("data")).ok();
+                    heard.notes.extend(note.as_ref().and_then(Note::read));
+                }
+                "end" => heard.ended = true,
                 _ => {}
             }
         }
-        Ok((events, ended))
+        Ok(heard)
     }
 }
 

@@ -9,10 +9,13 @@ mod machine;
 mod map_runs;
 mod plugin;
 mod plugin_compile;
+mod plugin_gc;
+mod plugin_known;
 mod plugin_project;
 mod plugin_registry;
 mod prepare;
 mod run;
+mod sealed;
 mod serve;
 mod task;
 mod task_logs;
@@ -22,6 +25,7 @@ mod test;
 mod trigger;
 mod usage;
 mod validate;
+mod waited;
 
 #[cfg(test)]
 pub(crate) use execution::history_table;
@@ -32,7 +36,9 @@ use std::io::{IsTerminal, Write};
 
 use anyhow::Context;
 use serde_json::Value;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::Command;
 use crate::exit::{Blame, Outcome};
@@ -42,9 +48,11 @@ pub(crate) fn run(command: Command) -> Outcome {
     match command {
         Command::Validate(args) => validate::validate(&args),
         Command::Explain(args) => validate::explain(&args),
+        #[cfg(feature = "tools")]
         Command::Test(args) => test::test(&args),
         Command::Serve(args) => wait(serve::serve(*args), "info"),
         Command::Run(args) => wait(run::run(args), "error"),
+        #[cfg(feature = "tools")]
         Command::Graph(args) => wait(graph::graph(args), "error"),
         Command::Execution(command) => wait(execution::execution(command), "error"),
         Command::Task(command) => wait(task::task(command), "error"),
@@ -55,23 +63,44 @@ pub(crate) fn run(command: Command) -> Outcome {
             // Its exit code speaks to the process that started it, in words of the sandbox.
             std::process::exit(i32::from(stepwell_sandbox::compile_worker(&order)))
         }
+        #[cfg(feature = "tools")]
         Command::Trigger(command) => wait(trigger::trigger(command), "error"),
+        Command::Secret(command) => wait(sealed::secret(command), "error"),
+        Command::Connection(command) => wait(sealed::connection(command), "error"),
         Command::Tenant(command) => wait(tenant::tenant(command), "error"),
+        #[cfg(feature = "tools")]
         Command::Usage(args) => wait(usage::usage(args), "error"),
+        #[cfg(not(feature = "tools"))]
+        Command::Other(words) => left_out("", &words),
     }
+}
+
+/// Says of a command whether this program was built without it, or nobody knows it. `before` is what stands before the
+/// words.
+#[cfg(not(feature = "tools"))]
+fn left_out(before: &str, words: &[std::ffi::OsString]) -> Outcome {
+    let word = words.first().map(|word| word.to_string_lossy());
+    let name = format!("{before}{}", word.unwrap_or_default());
+    let error = if crate::args::TOOLS.contains(&&*name) {
+        anyhow::anyhow!(
+            "this program was built without the feature `tools`, of which `{name}` is\nhint: a program with it works on this one's server: `stepwell {name} --help` tells of --endpoint"
+        )
+    } else {
+        anyhow::anyhow!("there is no command `{name}`\nhint: `stepwell {before}--help` lists them")
+    };
+    Err(crate::exit::Stop::Usage(error))
 }
 
 /// Runs a command that waits for something. `level` is what the log shows unless `STEPWELL_LOG` says otherwise.
 fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
     let filter = log_filter(level)?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // Without a reader of stderr the log is lost, not the process.
-    log.with_ansi(std::io::stderr().is_terminal())
+    let log = log
+        .with_ansi(std::io::stderr().is_terminal())
         .log_internal_errors(false)
-        .with_target(false)
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(log).with(filter).init();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -84,12 +113,11 @@ fn wait(work: impl Future<Output = Outcome>, level: &str) -> Outcome {
 }
 
 /// What `STEPWELL_LOG` asks for, or all from `level` on.
-fn log_filter(level: &str) -> Outcome<EnvFilter> {
+fn log_filter(level: &str) -> Outcome<Targets> {
     let asked = std::env::var("STEPWELL_LOG").unwrap_or_default();
-    if asked.is_empty() {
-        return Ok(EnvFilter::new(level));
-    }
-    EnvFilter::try_new(&asked)
+    let asked = if asked.is_empty() { level } else { &asked };
+    asked
+        .parse()
         .with_context(|| {
             format!("`{asked}` of the variable STEPWELL_LOG is no filter such as `warn` or `stepwell_engine=debug`")
         })

@@ -217,8 +217,13 @@ impl File<'_> {
         let parsed = self.command.clone().try_get_matches_from(all);
         let why = |error: clap::Error| {
             let text = without_secrets(error).to_string();
-            let first = text.lines().next().unwrap_or_default();
-            anyhow!("{}", first.trim_start_matches("error: ").to_owned())
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            let values = lines.find_map(|line| line.trim().strip_prefix("[possible values: "));
+            let values = values.map_or_else(String::new, |values| {
+                format!("\nhint: it is one of {}", values.trim_end_matches(']'))
+            });
+            anyhow!("{}{values}", first.trim_start_matches("error: "))
         };
         parsed
             .map(drop)
@@ -345,7 +350,7 @@ mod tests {
             ),
             (
                 "\nlimits = \"loose\"",
-                "etc/stepwell.toml:2: invalid value 'loose' for '--limits <LIMITS>'",
+                "etc/stepwell.toml:2: invalid value 'loose' for '--limits <LIMITS>'\nhint: it is one of strict, raised",
             ),
             (
                 "listen = 8083",

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
-use stepwell_egress::{Connector, HttpRule, Url};
-use stepwell_engine::{Additions, Authorization, Connection, Connections, OAuth, Secret};
+use stepwell_egress::Connector;
+use stepwell_engine::{Connection, ConnectionForm, Connections};
 
 use crate::exit::{Blame, Outcome};
 use crate::given;
 use crate::host::TENANT;
+use crate::watched::Seen;
 
 /// The longest secret in a file of its own, as Secrets Manager has it.
 const SECRET_BYTES_MAX: u64 = 65_536;
@@ -25,7 +26,7 @@ struct File {
     trust: Option<PathBuf>,
     /// The default account's.
     #[serde(default)]
-    connection: BTreeMap<String, Written>,
+    connection: BTreeMap<String, ConnectionForm<Text>>,
     #[serde(default)]
     account: BTreeMap<String, OfAccount>,
 }
@@ -33,85 +34,7 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct OfAccount {
-    connection: BTreeMap<String, Written>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "a connection: { allow = [\"https://…\"], … }"
-)]
-struct Written {
-    allow: Vec<Allowed>,
-    api_key: Option<ApiKey>,
-    basic: Option<Basic>,
-    oauth: Option<Grant>,
-    #[serde(default)]
-    headers: BTreeMap<String, Text>,
-    #[serde(default)]
-    query: BTreeMap<String, Text>,
-    #[serde(default)]
-    body: BTreeMap<String, Text>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    untagged,
-    expecting = "an origin such as \"https://api.example.com\", or { origin = \"…\", methods = [\"GET\"], path = \"/v1\" }"
-)]
-enum Allowed {
-    Origin(String),
-    Rule(Rule),
-}
-
-/// Of its own, so that a slip in a key is an error and not a rule that allows more than it says.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rule {
-    origin: String,
-    #[serde(default)]
-    methods: Vec<String>,
-    path: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "{ header = \"X-Api-Key\", value = … }"
-)]
-struct ApiKey {
-    header: String,
-    value: Text,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "{ username = \"…\", password = … }")]
-struct Basic {
-    username: String,
-    password: Text,
-}
-
-#[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "{ endpoint = \"https://…\", client_id = \"…\", client_secret = … }"
-)]
-struct Grant {
-    endpoint: String,
-    #[serde(default = "post")]
-    method: String,
-    client_id: String,
-    client_secret: Text,
-    #[serde(default)]
-    headers: BTreeMap<String, Text>,
-    #[serde(default)]
-    query: BTreeMap<String, Text>,
-    #[serde(default)]
-    body: BTreeMap<String, Text>,
-}
-
-fn post() -> String {
-    "POST".to_owned()
+    connection: BTreeMap<String, ConnectionForm<Text>>,
 }
 
 /// A text, or where it is.
@@ -138,11 +61,36 @@ pub(crate) struct InFile {
     file: PathBuf,
 }
 
-/// The connections of a file.
-pub(crate) fn read(path: &Path) -> Outcome<Connections> {
+/// The connections of a file; `seen` gets the files that belong to it.
+pub(crate) fn read(path: &Path, seen: &Seen) -> Outcome<Connections> {
+    seen.add(path);
     let text = given::read(path)?;
-    parse(path, &text, &|name| std::env::var(name).ok())
+    parse(path, &text, &|name| std::env::var(name).ok(), seen)
         .with_context(|| format!("the connections of `{}`", path.display()))
+        .usage()
+}
+
+/// One connection as the file has it below `[connection.NAME]`, TOML or JSON, with its texts read from where they are.
+pub(crate) fn one(origin: &str, folder: &Path, text: &str) -> Outcome<ConnectionForm> {
+    let json = text.trim_start().starts_with('{');
+    let written = match json {
+        true => {
+            serde_json::from_str(text).map_err(|error| anyhow!(without_values(&error.to_string())))
+        }
+        false => toml::from_str(text).map_err(|error| without_text(&error, text)),
+    };
+    let secrets = Secrets {
+        folder,
+        variable: &|name| std::env::var(name).ok(),
+        seen: &Seen::default(),
+    };
+    let read = written.and_then(|written| connection(written, &secrets));
+    let checked = read.and_then(|form| match form.clone().check() {
+        Ok(_) => Ok(form),
+        Err(why) => Err(anyhow!(why)),
+    });
+    checked
+        .with_context(|| format!("the connection of {origin}"))
         .usage()
 }
 
@@ -151,6 +99,7 @@ fn parse(
     path: &Path,
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
+    seen: &Seen,
 ) -> anyhow::Result<Connections> {
     let json = path
         .extension()
@@ -161,11 +110,16 @@ fn parse(
         false => toml::from_str(text).map_err(|error| without_text(&error, text))?,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let secrets = Secrets { folder, variable };
+    let secrets = Secrets {
+        folder,
+        variable,
+        seen,
+    };
     let connector = match &file.trust {
         None => Connector::new()?,
         Some(trust) => {
             let path = folder.join(trust);
+            seen.add(&path);
             let pem = std::fs::read(&path)
                 .with_context(|| format!("trust: `{}` cannot be read", path.display()))?;
             Connector::trusting(&pem).with_context(|| format!("trust: `{}`", path.display()))?
@@ -190,11 +144,13 @@ fn parse(
 }
 
 fn all(
-    written: BTreeMap<String, Written>,
+    written: BTreeMap<String, ConnectionForm<Text>>,
     secrets: &Secrets<'_>,
 ) -> anyhow::Result<BTreeMap<String, Connection>> {
     let read = written.into_iter().map(|(name, written)| {
-        let read = connection(written, secrets).with_context(|| format!("connection.{name}"))?;
+        let read = connection(written, secrets);
+        let read = read.and_then(|form| form.check().map_err(|why| anyhow!(why)));
+        let read = read.with_context(|| format!("connection.{name}"))?;
         check_name(&name)?;
         Ok((name, read))
     });
@@ -230,110 +186,36 @@ fn check_name(name: &str) -> anyhow::Result<()> {
     bail!("`{name}` is no name of a connection: it has 1 to 64 letters, digits, `.`, `-` and `_`")
 }
 
-fn connection(written: Written, secrets: &Secrets<'_>) -> anyhow::Result<Connection> {
-    if written.allow.is_empty() {
-        bail!(
-            "allow: it names nothing, so no request could be made\nhint: allow = [\"https://api.example.com\"]"
-        );
-    }
-    let given = [
-        written.api_key.is_some(),
-        written.basic.is_some(),
-        written.oauth.is_some(),
-    ];
-    if given.iter().filter(|given| **given).count() > 1 {
-        bail!("api_key, basic and oauth exclude each other");
-    }
-    let allow = written.allow.into_iter().map(rule);
-    let authorization = match (written.api_key, written.basic, written.oauth) {
-        (Some(key), _, _) => Authorization::ApiKey {
-            header: key.header,
-            value: secrets.read(key.value).context("api_key.value")?,
-        },
-        (_, Some(basic), _) => Authorization::Basic {
-            username: basic.username,
-            password: secrets.read(basic.password).context("basic.password")?,
-        },
-        (_, _, Some(grant)) => Authorization::OAuth(oauth(grant, secrets).context("oauth")?),
-        (None, None, None) => Authorization::None,
-    };
-    Ok(Connection {
-        allow: allow.collect::<anyhow::Result<_>>().context("allow")?,
-        authorization,
-        additions: secrets.additions(written.headers, written.query, written.body)?,
-    })
-}
-
-fn rule(allowed: Allowed) -> anyhow::Result<HttpRule> {
-    let (origin, methods, path) = match allowed {
-        Allowed::Origin(origin) => (origin, Vec::new(), None),
-        Allowed::Rule(rule) => (rule.origin, rule.methods, rule.path),
-    };
-    HttpRule::parse(&origin, &methods, path.as_deref()).map_err(|why| anyhow!(why))
-}
-
-fn oauth(grant: Grant, secrets: &Secrets<'_>) -> anyhow::Result<OAuth> {
-    let endpoint = Url::parse(&grant.endpoint)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "https" | "http") && url.host_str().is_some());
-    // Neither is repeated here: a URL may hold a secret.
-    let endpoint = endpoint.context("endpoint: it is no URL with https or http and a host")?;
-    if !endpoint.username().is_empty() || endpoint.password().is_some() {
-        bail!(
-            "endpoint: its URL holds a user name or a password; give client_id and client_secret"
-        );
-    }
-    if !matches!(grant.method.as_str(), "GET" | "POST" | "PUT") {
-        bail!("method: `{}` is none of GET, POST, PUT", grant.method);
-    }
-    Ok(OAuth {
-        endpoint,
-        method: grant.method,
-        client_id: grant.client_id,
-        client_secret: secrets.read(grant.client_secret).context("client_secret")?,
-        additions: secrets.additions(grant.headers, grant.query, grant.body)?,
-    })
+/// One connection with its texts read from where they are.
+fn connection(
+    written: ConnectionForm<Text>,
+    secrets: &Secrets<'_>,
+) -> anyhow::Result<ConnectionForm> {
+    written
+        .with_texts(&mut |place: &str, text| secrets.text(text).with_context(|| place.to_owned()))
 }
 
 /// Where texts are that the file only points to.
 pub(crate) struct Secrets<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// Gets the files that are read.
+    pub(crate) seen: &'a Seen,
 }
 
 impl Secrets<'_> {
-    fn read(&self, text: Text) -> anyhow::Result<Secret> {
-        self.text(text).map(Secret::from)
-    }
-
     pub(crate) fn text(&self, text: Text) -> anyhow::Result<String> {
         match text {
             Text::Plain(text) => Ok(text),
             Text::Env(InEnvironment { env }) => (self.variable)(&env).with_context(|| {
                 format!("the environment has no variable `{env}` with UTF-8 text")
             }),
-            Text::File(InFile { file }) => secret_of(&self.folder.join(file)),
+            Text::File(InFile { file }) => {
+                let path = self.folder.join(file);
+                self.seen.add(&path);
+                secret_of(&path)
+            }
         }
-    }
-
-    fn additions(
-        &self,
-        headers: BTreeMap<String, Text>,
-        query: BTreeMap<String, Text>,
-        body: BTreeMap<String, Text>,
-    ) -> anyhow::Result<Additions> {
-        let all = |texts: BTreeMap<String, Text>| {
-            let read = texts.into_iter().map(|(name, text)| {
-                let secret = self.read(text).with_context(|| name.clone())?;
-                Ok((name, secret))
-            });
-            read.collect::<anyhow::Result<Vec<_>>>()
-        };
-        Ok(Additions {
-            headers: all(headers).context("headers")?,
-            query: all(query).context("query")?,
-            body: all(body).context("body")?,
-        })
     }
 }
 
@@ -361,7 +243,7 @@ mod tests {
 
     fn parsed(name: &str, text: &str) -> Result<String, String> {
         let variable = |name: &str| (name == "KEY").then(|| "hidden".to_owned());
-        parse(Path::new(name), text, &variable)
+        parse(Path::new(name), text, &variable, &Seen::default())
             .map(|connections| format!("{connections:?}"))
             .map_err(|error| format!("{error:#}"))
     }

@@ -19,7 +19,7 @@ const TEXT_BYTES_MAX: u64 = 64 << 20;
 pub(crate) fn json(given: &str, flag: &str) -> Outcome<String> {
     let (text, origin) = match given.strip_prefix('@') {
         Some(path) => (read(Path::new(path))?, path.to_owned()),
-        None if given == "-" => {
+        None if given == STDIN => {
             let text = bounded(std::io::stdin().lock(), "stdin")?;
             (text, "stdin".to_owned())
         }
@@ -48,8 +48,23 @@ pub(crate) fn json(given: &str, flag: &str) -> Outcome<String> {
     }
 }
 
-/// A text file, or whatever else can be read at that path, up to a bound.
+/// What stands for stdin where a file is expected.
+const STDIN: &str = "-";
+
+/// How messages call what a path names.
+pub(crate) fn label(path: &Path) -> String {
+    if path == Path::new(STDIN) {
+        "stdin".to_owned()
+    } else {
+        path.display().to_string()
+    }
+}
+
+/// A text file, whatever else can be read at that path, or stdin as `-`; up to a bound.
 pub(crate) fn read(path: &Path) -> Outcome<String> {
+    if path == Path::new(STDIN) {
+        return bounded(std::io::stdin().lock(), "stdin");
+    }
     let name = format!("`{}`", path.display());
     let file = std::fs::File::open(path)
         .with_context(|| format!("{name} cannot be read"))
@@ -76,6 +91,18 @@ fn bounded(source: impl Read, name: &str) -> Outcome<String> {
         .usage()
 }
 
+/// Refuses to read two things from stdin.
+pub(crate) fn stdin_once(definition: Option<&Path>, texts: &[Option<&str>]) -> Outcome {
+    let definition = usize::from(definition.is_some_and(|path| path == Path::new(STDIN)));
+    let texts = texts.iter().filter(|text| **text == Some(STDIN)).count();
+    if definition + texts > 1 {
+        return Err(Stop::Usage(anyhow!(
+            "`-` is given twice, and stdin can be read only once\nhint: keep one of them in a file"
+        )));
+    }
+    Ok(())
+}
+
 /// A definition and what it says: its diagnostics are printed to stderr, and errors refuse it.
 pub(crate) fn definition(
     path: &Path,
@@ -85,7 +112,7 @@ pub(crate) fn definition(
 ) -> Outcome<(String, Program)> {
     let text = read(path)?;
     let loaded = stepwell_asl::load(&text, &options(kind, limits));
-    let file = path.display().to_string();
+    let file = label(path);
     for diagnostic in &loaded.diagnostics {
         if warn || diagnostic.severity() == Severity::Error {
             say!("{}\n", diagnostic.show(&file));
@@ -111,7 +138,7 @@ pub(crate) fn definition(
 
 /// Warns of the tasks whose resource nobody serves here.
 pub(crate) fn warn_unserved(path: &Path, program: &Program, definition: &str) {
-    let file = path.display().to_string();
+    let file = label(path);
     for warning in needs::unserved(program, definition) {
         say!("{}\n", warning.show(&file));
     }

@@ -9,7 +9,7 @@ use crate::commands::marks;
 use crate::graph::{Chart, mermaid, svg};
 use crate::progress::Progress;
 use crate::terminal::Paint;
-use crate::timeline::{HistoryEvent, Timeline};
+use crate::timeline::{HistoryEvent, Note, Timeline};
 use crate::waterfall::waterfall;
 
 fn folder() -> PathBuf {
@@ -123,6 +123,71 @@ fn executions_are_told_and_drawn_over_time() {
             &crate::commands::history_table(&events(&name)).to_string(),
         );
     }
+}
+
+#[test]
+fn what_a_running_state_says_is_beside_it_until_its_attempt_ends() {
+    let events = events("order");
+    let mut progress = Progress::new(Paint::OFF);
+    let note = |entered_id, text: &str| Note {
+        entered_id,
+        text: text.to_owned(),
+    };
+    drop(progress.take(&events[..4]));
+    progress.take_notes(vec![note(2, "3 of 10"), note(99, "of no state")]);
+    progress.take_notes(vec![note(2, "4 of 10")]);
+    let live = progress.live(now(progress.timeline()));
+    assert!(
+        live[0].contains("Validate") && live[0].ends_with("4 of 10"),
+        "{live:?}"
+    );
+    // `Invoice` fails once, and its second attempt has said nothing yet.
+    drop(progress.take(&events[4..44]));
+    progress.take_notes(vec![note(42, "printing")]);
+    let lines = |progress: &Progress| progress.live(now(progress.timeline())).join("\n");
+    assert!(lines(&progress).contains("printing"));
+    drop(progress.take(&events[44..47]));
+    assert!(
+        !lines(&progress).contains("printing"),
+        "{}",
+        lines(&progress)
+    );
+}
+
+#[test]
+fn what_attempts_used_is_told_where_they_are_shown() {
+    let used =
+        serde_json::json!({"cpuMicros": 850, "memoryBytesMax": 1_114_112, "httpRequests": 1});
+    let text = "cpu 850 µs, 1.1 MiB, 1 host call";
+    let outcome = serde_json::json!({
+        "id": 5, "previousEventId": 4, "type": "TaskSucceeded", "timestamp": 1.5, "usage": used,
+    });
+    let event = HistoryEvent::read(&outcome).unwrap();
+    assert_eq!(event.summary(), format!("used {text}"));
+    let mut timeline = Timeline::of(&events("order"));
+    assert!(timeline.visits.iter().all(|visit| visit.used().is_none()));
+    let told =
+        serde_json::json!({"state": "Invoice", "enteredEventId": 42, "attempt": 2, "usage": used});
+    let of_none =
+        serde_json::json!({"state": "Invoice", "enteredEventId": 42, "attempt": 9, "usage": used});
+    timeline.take_usage(&[told.clone(), of_none]);
+    let attempts = |timeline: &Timeline| {
+        let visit = timeline
+            .visits
+            .iter()
+            .find(|visit| visit.state == "Invoice");
+        let attempts = visit.unwrap().attempts.iter();
+        attempts
+            .map(|attempt| attempt.used.map(|used| used.to_string()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(attempts(&timeline), [None, Some(text.to_owned())]);
+    let picture = waterfall(&timeline, "order", now(&timeline));
+    assert_eq!(picture.matches(text).count(), 1);
+    // One that was dispatched again used something each time.
+    timeline.take_usage(&[told]);
+    let twice = "cpu 1.70 ms, 1.1 MiB, 2 host calls".to_owned();
+    assert_eq!(attempts(&timeline), [None, Some(twice)]);
 }
 
 /// 300 states that lead to 40 others each: what the layout may cost is bounded, and so is what it writes. Without the

@@ -6,8 +6,12 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use stepwell_egress::{Connector, Credentials};
-use stepwell_engine::{Engine, Observer, Options, Services, Store};
-use stepwell_items::{S3, Storage};
+use stepwell_engine::{
+    Connections, Engine, Extras, Observer, Options, Quotas, Services, Store, Vault,
+};
+#[cfg(feature = "s3")]
+use stepwell_items::S3;
+use stepwell_items::Storage;
 #[cfg(feature = "compiler")]
 use stepwell_sandbox::{CompileBounds, CompileWorker};
 use stepwell_sandbox::{Compiler, Metrics, Sandbox, SandboxConfig};
@@ -23,6 +27,7 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::policy::{self, Policy};
 use crate::runner::SandboxRunner;
 use crate::telemetry::Listeners;
+use crate::watched::{OperatorFiles, Seen, Stamps};
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
@@ -58,8 +63,12 @@ pub(crate) struct Opening<'a> {
     pub(crate) policy: Option<&'a PolicyArgs>,
     /// Whether executions that were running go on.
     pub(crate) take_up: bool,
+    /// The numbers of tenants whose quotas have none.
+    pub(crate) usual: Quotas,
     /// Who hears of executions, beside their log.
     pub(crate) listeners: Listeners,
+    /// The keys of the operator's key file; without them nothing that is sealed opens.
+    pub(crate) vault: Option<Vault>,
 }
 
 /// Where the code of plugins comes from.
@@ -67,6 +76,8 @@ pub(crate) struct CodeFrom {
     pub(crate) compiler: Compiler,
     /// Whether code of the plugin directory is run as well that was compiled ahead of time.
     precompiled: bool,
+    /// Bytes that compiled plugins may have on disk.
+    cache_bytes: u64,
 }
 
 /// See the module.
@@ -82,6 +93,8 @@ pub(crate) struct Host {
     /// What state machines log.
     log: Option<Arc<ExecutionLog>>,
     listeners: Listeners,
+    /// The operator's files, to be looked at while it runs.
+    pub(crate) files: Option<Arc<OperatorFiles>>,
 }
 
 impl Host {
@@ -98,21 +111,18 @@ impl Host {
             compiler,
             policy: policy_args,
             take_up,
+            usual,
             listeners,
+            vault,
         } = opening;
         let given = given_flags(plugins, storage_args, connections, policy_args, limits);
-        let policy = policy_args.map(policy::read).transpose()?;
-        let connections = connections.map(connections::read).transpose()?;
+        let (policy, opened, stamps) = operators(policy_args, connections)?;
+        let secrets = policy.secrets.clone();
         if let Some(data) = data {
             make_folder(data, "data directory")?;
         }
         let plugins = plugin_folder(data, plugins)?;
-        let sandbox = sandbox(
-            plugins.as_deref(),
-            data,
-            compiler,
-            policy.unwrap_or_default(),
-        )?;
+        let sandbox = sandbox(plugins.as_deref(), data, compiler, policy)?;
         let runner = Arc::new(SandboxRunner {
             sandbox: sandbox.clone(),
         });
@@ -124,22 +134,37 @@ impl Host {
             take_up,
             shards: 0,
             storage: storage(storage_args, data)?,
-            connections: connections.unwrap_or_default(),
+            connections: opened.clone(),
             services: services(endpoints)?,
             observer: observer(log.as_ref(), &listeners),
         };
-        let opened = tokio::task::spawn_blocking(move || Engine::open(options, runner))
-            .await
-            .runtime()?;
-        let engine = opened.map_err(|error| match error {
+        let extras = Extras {
+            usual,
+            vault,
+            outbox: listeners.outbox(),
+        };
+        let engine =
+            tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
+        let engine = engine.await.runtime()?.map_err(|error| match error {
             stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
             error => Stop::Runtime(anyhow!("{error}")),
         });
         let engine = engine?;
         listeners.attach(&engine);
+        let files = policy_args.map(|args| {
+            Arc::new(OperatorFiles {
+                policy: args.clone(),
+                connections: connections.map(Path::to_owned),
+                secrets,
+                opened,
+                sandbox: sandbox.clone(),
+                stamps,
+            })
+        });
         Ok(Host {
             engine,
             sandbox,
+            files,
             plugins,
             data: data.map(Path::to_owned),
             given,
@@ -206,6 +231,21 @@ impl Host {
             let _ = tokio::task::spawn_blocking(move || log.flush()).await;
         }
     }
+}
+
+/// What the operator's files say, and the files.
+fn operators(
+    policy: Option<&PolicyArgs>,
+    connections: Option<&Path>,
+) -> Outcome<(Policy, Connections, Stamps)> {
+    let seen = Seen::default();
+    let policy = policy.map(|args| policy::read_from(args, &seen));
+    let connections = connections.map(|path| connections::read(path, &seen));
+    Ok((
+        policy.transpose()?.unwrap_or_default(),
+        connections.transpose()?.unwrap_or_default(),
+        seen.stamps(),
+    ))
 }
 
 /// Where executions are kept, as the flags say.
@@ -276,6 +316,20 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
         }
         return Ok(Some(Storage::folder(named, TENANT)));
     }
+    endpoint(args, named, url).map(Some)
+}
+
+/// The buckets of an S3 endpoint.
+#[cfg(not(feature = "s3"))]
+fn endpoint(_: &StorageArgs, named: &str, _: bool) -> Outcome<Storage> {
+    Err(Stop::Usage(anyhow!(
+        "this program was built without the feature `s3` and cannot reach `{named}`\nhint: --storage DIR takes a directory with buckets in it"
+    )))
+}
+
+/// The same.
+#[cfg(feature = "s3")]
+fn endpoint(args: &StorageArgs, named: &str, url: bool) -> Outcome<Storage> {
     let Some(key) = &args.storage_key else {
         return Err(Stop::Usage(anyhow!(
             "the S3 endpoint `{named}` needs a key\nhint: --storage-key ID:SECRET, or STEPWELL_STORAGE_KEY in the environment"
@@ -288,7 +342,7 @@ fn storage(args: Option<&StorageArgs>, data: Option<&Path>) -> Outcome<Option<St
         secret_access_key: key.secret.clone(),
         session_token: key.token.clone(),
     };
-    Ok(Some(Storage::s3(settings, TENANT)))
+    Ok(Storage::s3(settings, TENANT))
 }
 
 /// The AWS services that the arguments name, with the key that AWS's own tools take from the environment.
@@ -339,6 +393,7 @@ pub(crate) fn sandbox(
     let config = SandboxConfig {
         plugins: plugins.map(Path::to_owned),
         cache,
+        cache_bytes: code.cache_bytes,
         compiler: code.compiler,
         precompiled: code.precompiled,
         guarded: data.map(Path::to_owned).into_iter().collect(),
@@ -368,6 +423,7 @@ pub(crate) fn compiler(args: CompileArgs, serves: bool) -> Outcome<CodeFrom> {
             false => own_compiler(args, serves),
         },
         precompiled: args.precompiled != PrecompiledArg::No,
+        cache_bytes: args.cache_bytes,
     })
 }
 
@@ -501,6 +557,7 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.cache_hits as f64,
         ),
     ];
+    samples.extend(host_use(&metrics));
     let gauge = |(name, help, value)| sample(name, help, SampleKind::Gauge, value);
     let counter = |(name, help, value)| sample(name, help, SampleKind::Counter, value);
     samples.extend(gauges(&metrics).map(gauge));
@@ -508,9 +565,48 @@ fn samples(sandbox: &Sandbox) -> Vec<Sample> {
     samples
 }
 
+/// What guests did with their host: calls by kind, bytes by way.
+fn host_use(metrics: &Metrics) -> impl Iterator<Item = Sample> + use<> {
+    let host = metrics.host;
+    let counter = |name: &str, help: &str, (label, of): (&str, &str), value: u64| Sample {
+        labels: vec![(label.to_owned(), of.to_owned())],
+        ..sample(name, help, SampleKind::Counter, value as f64)
+    };
+    let calls = host.calls().map(|(kind, count)| {
+        let help = "Calls that guests made of their host, by kind";
+        counter("sandbox_host_calls", help, ("kind", kind), count)
+    });
+    let sent = [("http", host.http_bytes_sent), ("tcp", host.tcp_bytes_sent)];
+    let sent = sent.map(|(over, bytes)| {
+        let help = "Bytes that guests sent, by protocol";
+        counter("sandbox_bytes_sent", help, ("over", over), bytes)
+    });
+    let received = [
+        ("http", host.http_bytes_received),
+        ("tcp", host.tcp_bytes_received),
+    ];
+    let received = received.map(|(over, bytes)| {
+        let help = "Bytes that guests received, by protocol";
+        counter("sandbox_bytes_received", help, ("over", over), bytes)
+    });
+    let fuel = sample(
+        "sandbox_fuel",
+        "Fuel of guests that are bounded by it",
+        SampleKind::Counter,
+        metrics.fuel as f64,
+    );
+    let counts = calls.into_iter().chain(sent).chain(received);
+    counts.chain([fuel])
+}
+
 /// What there is now: name, meaning, number.
-fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 7] {
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 8] {
     [
+        (
+            "sandbox_loaded",
+            "Plugins in memory now",
+            metrics.loaded as f64,
+        ),
         (
             "sandbox_running",
             "Guests running now",

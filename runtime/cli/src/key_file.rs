@@ -23,13 +23,27 @@ pub(crate) fn place(given: Option<&Path>, data: &Path) -> PathBuf {
     data.with_file_name(name)
 }
 
+/// The keys of the file beside a data directory, if there is one.
+pub(crate) fn beside(data: &Path) -> Outcome<Option<Vault>> {
+    let path = place(None, data);
+    path.exists().then(|| read(&path)).transpose()
+}
+
+/// The keys of a file that was named, or of the one beside a data directory, if that is there.
+pub(crate) fn named_or_beside(given: Option<&Path>, data: &Path) -> Outcome<Option<Vault>> {
+    match given {
+        Some(path) => read(path).map(Some),
+        None => beside(data),
+    }
+}
+
 /// The keys of a file that only its owner may read.
 pub(crate) fn read(path: &Path) -> Outcome<Vault> {
     let text = match given::read(path) {
         Ok(text) => text,
         Err(Stop::Usage(error)) => {
             return Err(Stop::Usage(anyhow!(
-                "{error:#}\nhint: it opens the secrets of access keys; --key-file names it where it is"
+                "{error:#}\nhint: it opens what is sealed in the store, such as access keys; --key-file names it where it is, and `stepwell tenant key-file` makes a new one where nothing is sealed yet"
             )));
         }
         Err(other) => return Err(other),
@@ -47,10 +61,23 @@ pub(crate) fn read_or_make(path: &Path) -> Outcome<Vault> {
     let vault = Vault::fresh();
     write(path, &vault)?;
     say!(
-        "made the key file {}: without it no access key works, so keep a copy, apart from the data",
+        "made the key file {}: without it no access key works and no secret opens, so keep a copy, apart from the data",
         path.display()
     );
     Ok(vault)
+}
+
+/// Makes a file where there is none.
+pub(crate) fn make(path: &Path) -> Outcome {
+    if path.exists() {
+        read(path)?;
+        say!(
+            "there is the key file {} already; it stays as it is",
+            path.display()
+        );
+        return Ok(());
+    }
+    read_or_make(path).map(drop)
 }
 
 /// Replaces the file whole.

@@ -1,5 +1,13 @@
 //! The binary `stepwell`: arguments in, one command out, an exit code.
 
+#![cfg_attr(
+    not(feature = "tools"),
+    allow(
+        dead_code,
+        reason = "commands that are left out are not called, and the linker drops them"
+    )
+)]
+
 /// A line of talk on stderr. Unlike `eprintln!` it does not panic when nobody reads it any more (`2>&1 | head`).
 macro_rules! say {
     ($($text:tt)*) => {{
@@ -22,6 +30,7 @@ mod graph;
 mod host;
 mod key_file;
 mod meter;
+mod near;
 mod needs;
 mod oci;
 mod panics;
@@ -35,6 +44,8 @@ mod terminal;
 mod testing;
 mod timeline;
 mod tls;
+mod transfer;
+mod watched;
 mod waterfall;
 
 use std::panic::catch_unwind;

@@ -118,7 +118,8 @@ impl Meter {
     }
 }
 
-fn bar(share: f64) -> String {
+/// A share from 0 to 1 as a bar.
+pub(crate) fn bar(share: f64) -> String {
     let full = (share * BAR_CHARS as f64).floor() as usize;
     format!(
         "{}{}",

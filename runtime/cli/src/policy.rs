@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use anyhow::{Context, anyhow, bail};
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use crate::connections::{Secrets, Text, without_text, without_values};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::TENANT;
+use crate::watched::Seen;
 
 /// What the operator says of plugins.
 #[derive(Clone, Default)]
@@ -22,13 +23,29 @@ pub(crate) struct Policy {
     pub(crate) secrets: TaskSecrets,
 }
 
-/// Secrets by account and name.
+/// Secrets by account and name. Clones are the same, also when they are replaced.
 #[derive(Clone, Default)]
-pub(crate) struct TaskSecrets(Arc<BTreeMap<String, BTreeMap<String, String>>>);
+pub(crate) struct TaskSecrets(Arc<RwLock<ByAccount>>);
+
+type ByAccount = BTreeMap<String, BTreeMap<String, String>>;
+
+impl TaskSecrets {
+    fn new(all: ByAccount) -> TaskSecrets {
+        TaskSecrets(Arc::new(RwLock::new(all)))
+    }
+
+    /// Takes others in the place of these.
+    pub(crate) fn replace(&self, others: &TaskSecrets) {
+        let others = others.0.read().unwrap_or_else(PoisonError::into_inner);
+        let others = others.clone();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+}
 
 impl SecretSource for TaskSecrets {
     fn secret(&self, tenant: &str, name: &str) -> Option<String> {
-        self.0.get(tenant)?.get(name).cloned()
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.get(tenant)?.get(name).cloned()
     }
 }
 
@@ -51,8 +68,14 @@ struct OfAccount {
 
 /// What the flags name; nothing is read that they do not.
 pub(crate) fn read(args: &PolicyArgs) -> Outcome<Policy> {
+    read_from(args, &Seen::default())
+}
+
+/// The same; `seen` gets the files that belong to it.
+pub(crate) fn read_from(args: &PolicyArgs, seen: &Seen) -> Outcome<Policy> {
     let mut policy = Policy::default();
     if let Some(path) = &args.ceilings {
+        seen.add(path);
         let text = given::read(path)?;
         policy.ceilings = Ceilings::parse(&path.display().to_string(), &text).map_err(|slips| {
             Stop::Usage(anyhow!(
@@ -61,8 +84,9 @@ pub(crate) fn read(args: &PolicyArgs) -> Outcome<Policy> {
         })?;
     }
     if let Some(path) = &args.secrets {
+        seen.add(path);
         let text = given::read(path)?;
-        policy.secrets = parse(path, &text, &|name| std::env::var(name).ok())
+        policy.secrets = parse(path, &text, &|name| std::env::var(name).ok(), seen)
             .with_context(|| format!("the secrets of `{}`", path.display()))
             .usage()?;
     }
@@ -74,6 +98,7 @@ fn parse(
     path: &Path,
     text: &str,
     variable: &dyn Fn(&str) -> Option<String>,
+    seen: &Seen,
 ) -> anyhow::Result<TaskSecrets> {
     let json = path
         .extension()
@@ -84,7 +109,11 @@ fn parse(
         false => toml::from_str(text).map_err(|error| without_text(&error, text))?,
     };
     let folder = path.parent().unwrap_or(Path::new(""));
-    let place = Secrets { folder, variable };
+    let place = Secrets {
+        folder,
+        variable,
+        seen,
+    };
     let mut all = BTreeMap::from([(TENANT.to_owned(), named(file.secret, &place)?)]);
     for (account, of) in file.account {
         let digits = account.len() == TENANT.len() && account.bytes().all(|b| b.is_ascii_digit());
@@ -96,7 +125,7 @@ fn parse(
         let its = named(of.secret, &place).with_context(|| format!("account.{account}"))?;
         all.insert(account, its);
     }
-    Ok(TaskSecrets(Arc::new(all)))
+    Ok(TaskSecrets::new(all))
 }
 
 fn named(
@@ -116,7 +145,8 @@ mod tests {
 
     fn parsed(name: &str, text: &str) -> Result<TaskSecrets, String> {
         let variable = |name: &str| (name == "KEY").then(|| "hidden".to_owned());
-        parse(Path::new(name), text, &variable).map_err(|error| format!("{error:#}"))
+        parse(Path::new(name), text, &variable, &Seen::default())
+            .map_err(|error| format!("{error:#}"))
     }
 
     #[test]

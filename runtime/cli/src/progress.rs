@@ -8,10 +8,14 @@ use serde_json::Value;
 use crate::graph::clip;
 use crate::meter::Meter;
 use crate::terminal::{Paint, Tone, shown};
-use crate::timeline::{Change, HistoryEvent, StateType, Status, Timeline, Visit, duration_text};
+use crate::timeline::{
+    Change, HistoryEvent, Note, StateType, Status, Timeline, Visit, duration_text,
+};
 
 /// Characters of an error on a line.
 const ERROR_CHARS_MAX: usize = 160;
+/// Characters of a note on a line.
+const NOTE_CHARS_MAX: usize = 80;
 /// Time after a failed attempt from which on its state is said to wait.
 const WAITING_MIN_MS: u64 = 250;
 /// Lines of running states that are shown at once.
@@ -23,6 +27,8 @@ pub(crate) struct Progress {
     paint: Paint,
     /// By the ARN of the map run.
     meters: BTreeMap<String, Meter>,
+    /// What running states say of their progress, by the event that entered them.
+    notes: BTreeMap<u64, String>,
 }
 
 impl Progress {
@@ -31,6 +37,7 @@ impl Progress {
             timeline: Timeline::new(),
             paint,
             meters: BTreeMap::new(),
+            notes: BTreeMap::new(),
         }
     }
 
@@ -54,6 +61,19 @@ impl Progress {
         meter.take(at_ms, told);
     }
 
+    /// Takes what running attempts say of their progress.
+    pub(crate) fn take_notes(&mut self, notes: Vec<Note>) {
+        self.notes
+            .extend(notes.into_iter().map(|note| (note.entered_id, note.text)));
+    }
+
+    /// Forgets the note of an attempt that has ended.
+    fn forget_note(&mut self, change: Change) {
+        if let Change::AttemptFailed(index) | Change::Ended(index) = change {
+            self.notes.remove(&self.timeline.visits[index].entered_id);
+        }
+    }
+
     fn meter(&self, visit: &Visit) -> Option<&Meter> {
         self.meters.get(visit.map_run.as_deref()?)
     }
@@ -67,6 +87,7 @@ impl Progress {
         let mut lines = Vec::new();
         for event in events {
             let changes = self.timeline.fold(event);
+            changes.iter().for_each(|change| self.forget_note(*change));
             lines.extend(
                 changes
                     .iter()
@@ -212,6 +233,9 @@ impl Progress {
                     .is_some_and(|ended| ended + WAITING_MIN_MS < now_ms)
         }) {
             what.push_str("  waits to try again");
+        }
+        if let Some(note) = self.notes.get(&visit.entered_id) {
+            what.push_str(&format!("  {}", clip(note, NOTE_CHARS_MAX)));
         }
         if visit.kind == StateType::Map {
             let known = self.meter(visit).is_some();

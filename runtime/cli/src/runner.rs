@@ -1,23 +1,23 @@
 //! The engine's tasks on the sandbox. Hides how the two describe one attempt and its end.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_engine::{
-    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse,
-    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner,
+    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
+    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner, TaskSecrets,
 };
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measure, Measures, OnCrash};
 use stepwell_sandbox::{
-    CallContext, Frame, Limits, LogLevel, LogLine, Outcome, PluginStamp, Sandbox, TaskCall,
-    TaskEnd, Upload, UploadCode, Waits,
+    Allowance, CallContext, CallSecrets, Frame, Heartbeat, Limits, LogLevel, LogLine, Outcome,
+    PluginStamp, Sandbox, StoredSecrets, TaskCall, TaskEnd, Upload, UploadCode, Usage, Waits,
+    Weight,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 
-/// Heartbeats under way from a guest to the engine; later ones are merged (ours).
-const HEARTBEATS_MAX: usize = 4;
 /// Frames of a trap's stack that its cause shows (ours).
 const FRAMES_MAX: usize = 12;
 
@@ -30,7 +30,8 @@ impl TaskRunner for SandboxRunner {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         let sandbox = self.sandbox.clone();
         Box::pin(async move {
-            let (beat, mut beats) = mpsc::channel(HEARTBEATS_MAX);
+            let (beat, mut beats) = watch::channel(Heartbeat::default());
+            let mut heard = Heartbeat::default();
             let (begun, mut begins) = oneshot::channel();
             let remaining = call.remaining;
             let signals = call.signals.clone();
@@ -51,33 +52,63 @@ impl TaskRunner for SandboxRunner {
                             signals.started(&plugin.label());
                         }
                     }
-                    Some(_) = beats.recv() => signals.heartbeat(),
+                    Ok(()) = beats.changed() => {
+                        let latest = beats.borrow_and_update().clone();
+                        tell(&*signals, &mut heard, latest);
+                    }
                 }
             };
             // A short task may end before its start was seen.
             if waits && let Ok(plugin) = begins.try_recv() {
                 signals.started(&plugin.label());
             }
+            // Nor its last note.
+            let latest = beats.borrow().clone();
+            tell(&*signals, &mut heard, latest);
             log(&end);
-            if end.plugin.is_some() {
-                signals.logged(said(&end));
-            }
             // What no plugin served used nothing.
             if end.plugin.is_some() {
-                signals.used(PluginUse {
-                    cpu: end.usage.cpu,
-                    wall: end.usage.wall,
-                    memory_bytes_max: end.usage.memory_bytes_max,
-                    input_bytes: end.usage.input_bytes,
-                    output_bytes: end.usage.output_bytes,
-                });
+                signals.logged(said(&end));
+                signals.used(measures(&end.usage));
             }
             plugin_end(end, remaining)
         })
     }
 
+    fn has_secret(&self, tenant: &str, name: &str) -> bool {
+        self.sandbox.has_secret(tenant, name)
+    }
+
+    fn check_ceiling(&self, tenant: &str, text: &str) -> Result<(), String> {
+        let read = self.sandbox.parse_ceiling(tenant, "the ceiling", text);
+        read.map(drop)
+            .map_err(|slips| format!("{slips}\nhint: docs/plugins.md has a ceiling whole"))
+    }
+
+    fn set_ceiling(&self, tenant: &str, text: Option<&str>) {
+        let read = text.map(|text| self.sandbox.parse_ceiling(tenant, "the ceiling", text));
+        let own = read.map(|read| {
+            read.unwrap_or_else(|slips| {
+                tracing::error!(
+                    tenant,
+                    slips,
+                    "the ceiling of a tenant cannot be read; its plugins are granted nothing until it is set again"
+                );
+                Allowance::default()
+            })
+        });
+        self.sandbox.set_ceiling(tenant, own);
+    }
+
     fn serves(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
         self.sandbox.has(tenant, plugin, version)
+    }
+
+    fn weigh(&self, tenant: &str, weight: u32) {
+        // The engine refuses what is none.
+        if let Some(weight) = Weight::new(weight) {
+            self.sandbox.weigh(tenant, weight);
+        }
     }
 
     fn check(
@@ -104,11 +135,70 @@ impl TaskRunner for SandboxRunner {
         })
     }
 
+    fn waits_for(&self, tenant: &str, plugin: &str, function: &FunctionVersion) -> Option<String> {
+        Some(self.sandbox.waits_for(tenant, plugin, &upload(function)))
+    }
+
+    fn forget(&self, wasm_sha256: &str) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let (sandbox, sha256) = (self.sandbox.clone(), wasm_sha256.to_owned());
+        Box::pin(async move {
+            // A failure has been logged by then.
+            let _ = tokio::task::spawn_blocking(move || sandbox.forget(&sha256)).await;
+        })
+    }
+
     fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash {
         match self.sandbox.on_crash(tenant, plugin) {
             stepwell_sandbox::OnCrash::Fail => OnCrash::Fail,
             stepwell_sandbox::OnCrash::Retry => OnCrash::Redispatch,
         }
+    }
+}
+
+/// Tells of signs of life that were not told of, with the last note where that is another one than before.
+fn tell(signals: &dyn Signals, told: &mut Heartbeat, latest: Heartbeat) {
+    if latest.beats > told.beats {
+        let note = latest.progress.as_deref();
+        signals.heartbeat(note.filter(|note| told.progress.as_deref() != Some(*note)));
+        *told = latest;
+    }
+}
+
+/// What an attempt used, in the engine's words.
+fn measures(used: &Usage) -> Measures {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let host = &used.host;
+    Measures::of(&[
+        (Measure::Cpu, micros(used.cpu)),
+        (Measure::Wall, micros(used.wall)),
+        (Measure::Queued, micros(used.queued)),
+        (Measure::Memory, used.memory_bytes_max),
+        (Measure::Fuel, used.fuel.unwrap_or(0)),
+        (Measure::BytesIn, used.input_bytes),
+        (Measure::BytesOut, used.output_bytes),
+        (Measure::HttpSent, host.http_bytes_sent),
+        (Measure::HttpReceived, host.http_bytes_received),
+        (Measure::TcpSent, host.tcp_bytes_sent),
+        (Measure::TcpReceived, host.tcp_bytes_received),
+        (Measure::Logs, host.logs),
+        (Measure::Heartbeats, host.heartbeats),
+        (Measure::Configs, host.configs),
+        (Measure::Secrets, host.secrets),
+        (Measure::HttpRequests, host.http_requests),
+        (Measure::TcpConnections, host.tcp_connections),
+        (Measure::Files, host.files),
+    ])
+}
+
+/// The store's secrets, in the sandbox's words.
+struct Secrets(Arc<dyn TaskSecrets>);
+
+impl StoredSecrets for Secrets {
+    fn open(
+        &self,
+        names: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<BTreeMap<String, String>, String>> + Send>> {
+        self.0.open(names)
     }
 }
 
@@ -130,17 +220,22 @@ impl UploadCode for Code {
     fn wasm(&self) -> Pin<Box<dyn Future<Output = Result<Arc<[u8]>, String>> + Send>> {
         self.0.wasm()
     }
+
+    fn sha256(&self) -> Option<String> {
+        self.0.sha256()
+    }
 }
 
 fn task_call(
     call: PluginCall,
-    beat: mpsc::Sender<stepwell_sandbox::Heartbeat>,
+    beat: watch::Sender<Heartbeat>,
     begun: oneshot::Sender<Arc<PluginStamp>>,
 ) -> TaskCall {
     let text = |text: &Arc<str>| text.to_string();
     let mut task = TaskCall::new(call.tenant, call.plugin, call.input);
     task.version = call.version.as_ref().map(text);
     task.upload = call.function.as_deref().map(upload);
+    task.secrets = call.secrets.map(|stored| CallSecrets::new(Secrets(stored)));
     task.context = CallContext {
         execution_id: call.execution_arn.to_string(),
         state_machine: call.machine_arn.to_string(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use stepwell_engine::{Engine, Observer};
+use stepwell_engine::{Engine, Observer, Outbox};
 use stepwell_server::{
     MachineMetrics, OtlpSettings, Sample, Telemetry, WebhookConfig, WebhookError, Webhooks,
 };
@@ -36,16 +36,22 @@ impl Listeners {
         let metrics = metrics.map(|metrics| metrics as Arc<dyn Observer>);
         let telemetry = self.telemetry.clone();
         let telemetry = telemetry.map(|telemetry| telemetry as Arc<dyn Observer>);
+        metrics.into_iter().chain(telemetry).collect()
+    }
+
+    /// Whom the engine must tell of changes of status, if there is somebody.
+    pub(crate) fn outbox(&self) -> Option<Arc<dyn Outbox>> {
         let webhooks = self.webhooks.clone();
-        let webhooks = webhooks.map(|webhooks| webhooks as Arc<dyn Observer>);
-        let all = metrics.into_iter().chain(telemetry).chain(webhooks);
-        all.collect()
+        webhooks.map(|webhooks| webhooks as Arc<dyn Outbox>)
     }
 
     /// Tells those who need it where earlier events are.
     pub(crate) fn attach(&self, engine: &Engine) {
         if let Some(telemetry) = &self.telemetry {
             telemetry.attach(engine.clone());
+        }
+        if let Some(webhooks) = &self.webhooks {
+            webhooks.attach(engine.clone());
         }
     }
 

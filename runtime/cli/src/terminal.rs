@@ -2,7 +2,7 @@
 //! escape sequences.
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A colour by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +74,9 @@ pub(crate) fn columns() -> Option<usize> {
 pub(crate) struct Waiting {
     block: LiveBlock,
     what: String,
+    /// What it is at, where that is known.
+    at: Option<String>,
+    since: Instant,
     turns: usize,
     quiet: bool,
 }
@@ -91,6 +94,8 @@ impl Waiting {
         let mut waiting = Waiting {
             block,
             what,
+            at: None,
+            since: Instant::now(),
             turns: 0,
             quiet,
         };
@@ -101,8 +106,29 @@ impl Waiting {
     fn draw(&mut self) {
         if !self.quiet {
             let sign = Self::SIGNS[self.turns % Self::SIGNS.len()];
-            self.block.draw(&[], &[format!("{sign} {}", self.what)]);
+            let seconds = self.since.elapsed().as_secs();
+            let line = waiting_line(sign, &self.what, self.at.as_deref(), seconds);
+            self.block.draw(&[], &[line]);
         }
+    }
+
+    /// Shows what it is at now: on a terminal at once; elsewhere a line for each that is told by [`Self::tells`].
+    pub(crate) fn is_at(&mut self, at: Option<String>) {
+        if self.at != at {
+            self.at = at;
+            self.draw();
+        }
+    }
+
+    /// The same, and says it in a line of its own where there is no terminal.
+    pub(crate) fn tells(&mut self, at: Option<String>) {
+        if let Some(at) = at.as_ref().filter(|at| self.at.as_ref() != Some(at))
+            && !self.quiet
+            && !self.block.is_live()
+        {
+            say!("{at}");
+        }
+        self.is_at(at);
     }
 
     /// Completes when it is time for the next turn, and takes it.
@@ -116,6 +142,16 @@ impl Waiting {
     pub(crate) fn over(mut self) {
         self.block.draw(&[], &[]);
     }
+}
+
+/// `◐ WHAT  WHERE IT IS  3 s`; the first second is not told.
+fn waiting_line(sign: char, what: &str, at: Option<&str>, seconds: u64) -> String {
+    let at = at.map_or_else(String::new, |at| format!("  {}", shown(at)));
+    let since = match seconds {
+        0 => String::new(),
+        seconds => format!("  {seconds} s"),
+    };
+    format!("{sign} {what}{at}{since}")
 }
 
 /// Lines at the end of stderr that are drawn again and again while others scroll past above them.
@@ -219,6 +255,15 @@ fn visible(line: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_waits_sees_what_it_is_at_and_since_when() {
+        assert_eq!(waiting_line('◐', "pushing", None, 0), "◐ pushing");
+        assert_eq!(
+            waiting_line('◐', "pushing", Some("3 before\x1b it"), 2),
+            "◐ pushing  3 before\u{fffd} it  2 s"
+        );
+    }
 
     #[test]
     fn cuts_what_is_seen_and_keeps_the_colours() {

@@ -3,8 +3,10 @@
 
 mod event;
 mod fold;
+mod used;
 
-pub(crate) use event::HistoryEvent;
+pub(crate) use event::{HistoryEvent, Note};
+pub(crate) use used::Used;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -50,6 +52,8 @@ pub(crate) struct Visit {
     pub(crate) frame: usize,
     /// Milliseconds since the Unix epoch, here and below.
     pub(crate) entered_ms: u64,
+    /// Id of the event that entered it.
+    pub(crate) entered_id: u64,
     pub(crate) ended_ms: Option<u64>,
     pub(crate) status: Status,
     /// Attempts at a task; runs of the branches or iterations of a Parallel or Map.
@@ -72,6 +76,8 @@ pub(crate) struct Attempt {
     pub(crate) failure: Option<Failure>,
     /// It was open when its state was aborted, and had no end of its own.
     pub(crate) is_stopped: bool,
+    /// What it used, where that is told.
+    pub(crate) used: Option<Used>,
 }
 
 /// The iterations of a Map, counted.
@@ -194,6 +200,28 @@ impl Timeline {
         path
     }
 
+    /// Takes what attempts used, as the API lists it: `state`, `enteredEventId`, `attempt` and `usage` of each.
+    pub(crate) fn take_usage(&mut self, attempts: &[serde_json::Value]) {
+        let entered = self.visits.iter().enumerate();
+        let visits: HashMap<u64, usize> =
+            entered.map(|(at, visit)| (visit.entered_id, at)).collect();
+        for told in attempts {
+            let number = |key: &str| told.get(key).and_then(serde_json::Value::as_u64);
+            let visit = number("enteredEventId").and_then(|id| visits.get(&id));
+            let attempt = number("attempt").and_then(|number| usize::try_from(number).ok());
+            let (Some(visit), Some(attempt)) = (visit, attempt) else {
+                continue;
+            };
+            let attempts = &mut self.visits[*visit].attempts;
+            let Some(attempt) = attempts.get_mut(attempt.wrapping_sub(1)) else {
+                continue;
+            };
+            // One that was dispatched again used something each time.
+            let more = told.get("usage").and_then(Used::read);
+            attempt.used = attempt.used.into_iter().chain(more).reduce(Used::and);
+        }
+    }
+
     /// The visits of each state by its name, in order.
     pub(crate) fn by_state(&self) -> BTreeMap<&str, Vec<&Visit>> {
         let mut states: BTreeMap<&str, Vec<&Visit>> = BTreeMap::new();
@@ -205,6 +233,12 @@ impl Timeline {
 }
 
 impl Visit {
+    /// What its attempts used together; none when that of none is told.
+    pub(crate) fn used(&self) -> Option<Used> {
+        let told = self.attempts.iter().filter_map(|attempt| attempt.used);
+        told.reduce(Used::and)
+    }
+
     /// Milliseconds from the entry to the end, or to `now_ms` while it runs.
     pub(crate) fn duration_ms(&self, now_ms: u64) -> u64 {
         self.ended_ms

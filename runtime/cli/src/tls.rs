@@ -14,7 +14,7 @@ use crate::exit::{Blame, Outcome, Stop};
 
 /// Between two looks at the files (ours). They are looked at rather than subscribed to: a mounted secret changes by a link
 /// several folders away.
-const LOOK: Duration = Duration::from_secs(2);
+pub(crate) const LOOK: Duration = Duration::from_secs(2);
 /// The variable in which AWS's clients read a file of authorities.
 const AUTHORITIES: &str = "AWS_CA_BUNDLE";
 
@@ -106,14 +106,14 @@ pub(crate) async fn keep_current(tls: Tls, files: Files) {
 }
 
 /// SIGHUP, where there is such a thing.
-struct Hangup {
+pub(crate) struct Hangup {
     #[cfg(unix)]
     signal: Option<tokio::signal::unix::Signal>,
 }
 
 impl Hangup {
     #[cfg(unix)]
-    fn new() -> Hangup {
+    pub(crate) fn new() -> Hangup {
         use tokio::signal::unix::{SignalKind, signal};
         let signal = signal(SignalKind::hangup())
             .inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be listened to"));
@@ -123,11 +123,11 @@ impl Hangup {
     }
 
     #[cfg(not(unix))]
-    fn new() -> Hangup {
+    pub(crate) fn new() -> Hangup {
         Hangup {}
     }
 
-    async fn heard(&mut self) {
+    pub(crate) async fn heard(&mut self) {
         #[cfg(unix)]
         if let Some(signal) = &mut self.signal
             && signal.recv().await.is_some()

@@ -406,6 +406,8 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale<'_>) {
             .as_ref()
             .map_or_else(|| unfailed(attempt).to_owned(), ToString::to_string);
         let took = duration_text(to.saturating_sub(attempt.scheduled_ms));
+        let used = attempt.used.map(|used| format!(", {used}"));
+        let used = used.unwrap_or_default();
         let number = at + 1;
         if began > attempt.scheduled_ms {
             bar(
@@ -421,7 +423,7 @@ fn bars(out: &mut String, visit: &Visit, y: f64, scale: &Scale<'_>) {
             began,
             to,
             &FULL,
-            &format!("attempt {number}: {outcome}, {took}"),
+            &format!("attempt {number}: {outcome}, {took}{used}"),
         );
     }
     retries(out, visit, y, scale);

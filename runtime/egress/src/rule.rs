@@ -8,6 +8,8 @@ pub struct HttpRule {
     port: Port,
     methods: Vec<String>,
     path: String,
+    /// Leads to public addresses alone, whatever it names.
+    public: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +138,16 @@ impl HttpRule {
             port,
             methods,
             path,
+            public: false,
         })
+    }
+
+    /// The same rule for public addresses alone, though it may name a private one.
+    pub fn public(self) -> Self {
+        Self {
+            public: true,
+            ..self
+        }
     }
 
     /// How far the rule lets a request go; `None` when it says nothing about it.
@@ -158,7 +169,7 @@ impl HttpRule {
             return None;
         }
         let literal = matches!(self.host, Host::Exactly(_)) && matches!(self.port, Port::Named(_));
-        Some(if literal {
+        Some(if literal && !self.public {
             Reach::Anywhere
         } else {
             Reach::Public

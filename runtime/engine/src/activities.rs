@@ -22,7 +22,7 @@ use crate::{
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, ExecutionId, Journal, ScopeId, TokenHash},
     limits::{ACTIVITIES_KNOWN_MAX, ACTIVITY_POLLERS_MAX, ACTIVITY_QUEUE_MAX, ROWS_MAX},
-    node, pages, reader,
+    node, reader,
     record::{self, ActivityRecord, TaskKey},
     shard::{ActivityGrant, In},
     tags,
@@ -331,9 +331,9 @@ impl Engine {
     ) -> Result<Page<Activity>, Error> {
         let prefix = format!("{}/", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
+        self.shown(found, |CatalogRecord { key, bytes, .. }| {
             let name = key.name.strip_prefix(&*prefix).unwrap_or(&key.name);
-            Ok(shown(record::decode(&bytes)?, name))
+            Ok(shown(record::decode(bytes)?, name))
         })
     }
 

@@ -8,7 +8,7 @@ use crate::{
     arn::{self, MachineArn, Qualifier},
     engine::Engine,
     error::{Code, Error},
-    journal::{CatalogKey, CatalogWrite},
+    journal::{CatalogKey, CatalogRecord, CatalogWrite},
     limits::{ALIAS_WEIGHTS, ALIASES_MAX, ALIASES_MAX_RAISED, CHANGE_ATTEMPTS_MAX},
     machines::crossed,
     node, pages, reader,
@@ -160,7 +160,13 @@ impl Engine {
         };
         let list = self.list(caller, &[KIND, &arn.to_string()]);
         let after = list.position(&page).await?;
-        let mut found = self.aliases_of(caller, &machine).await?;
+        let mut found = Vec::new();
+        for stored in self.alias_records(caller, &machine).await? {
+            let alias = record::decode::<AliasRecord>(&stored.bytes);
+            if let Some(alias) = self.unless_damaged(&stored.key, alias)? {
+                found.push((alias_name(&machine, &stored), alias));
+            }
+        }
         found.retain(|(_, alias)| {
             let routes = |number| alias.routes.iter().any(|(version, _)| *version == number);
             of_version.is_none_or(routes)
@@ -184,23 +190,24 @@ impl Engine {
         caller: &Caller,
         machine: &MachineArn,
     ) -> Result<Vec<(String, AliasRecord)>, Error> {
+        let found = self.alias_records(caller, machine).await?;
+        let decoded = found.iter().map(|stored| {
+            let alias = record::decode(&stored.bytes)?;
+            Ok((alias_name(machine, stored), alias))
+        });
+        decoded.collect()
+    }
+
+    /// The records of all aliases of a machine.
+    pub(crate) async fn alias_records(
+        &self,
+        caller: &Caller,
+        machine: &MachineArn,
+    ) -> Result<Vec<CatalogRecord>, Error> {
         let prefix = versions::prefix(machine);
         let journal = &self.node().journal;
         let found = journal.scan(&caller.tenant, KIND, &prefix, None, ALIASES_MAX_RAISED);
-        let decoded = found
-            .await
-            .map_err(reader::broken)?
-            .into_iter()
-            .map(|item| {
-                let name = item
-                    .key
-                    .name
-                    .strip_prefix(&*prefix)
-                    .unwrap_or(&item.key.name);
-                let alias = record::decode(&item.bytes)?;
-                Ok((name.to_owned(), alias))
-            });
-        decoded.collect()
+        found.await.map_err(reader::broken)
     }
 
     pub(crate) async fn alias_record(
@@ -306,13 +313,10 @@ fn alias_key(caller: &Caller, arn: &MachineArn) -> CatalogKey {
     }
 }
 
-/// What an alias belongs to is gone with it.
-pub(crate) fn deletion(caller: &Caller, machine: &MachineArn, name: &str) -> CatalogWrite {
-    CatalogWrite {
-        key: alias_key(caller, &machine.alias(name)),
-        expected: None,
-        bytes: None,
-    }
+/// The name of a machine's alias by its record.
+fn alias_name(machine: &MachineArn, stored: &CatalogRecord) -> String {
+    let (prefix, name) = (versions::prefix(machine), &stored.key.name);
+    name.strip_prefix(&*prefix).unwrap_or(name).to_owned()
 }
 
 fn shown(arn: &MachineArn, alias: AliasRecord) -> Alias {

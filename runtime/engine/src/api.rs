@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, ForkedFrom, Limit, NotRedrivable, Progress, Timestamp, Usage};
+use stepwell_interp::{
+    Event, ForkedFrom, Limit, Measures, NotRedrivable, Progress, Timestamp, Usage,
+};
 use stepwell_query::Value;
 
 pub use crate::journal::Status;
@@ -55,6 +57,17 @@ pub struct MachineSettings {
     pub logging: Option<Value>,
     pub tracing: Option<Value>,
     pub encryption: Option<Value>,
+}
+
+/// A state machine in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MachineSummary {
+    pub arn: Arc<str>,
+    pub name: Arc<str>,
+    pub kind: MachineKind,
+    pub created_at: Timestamp,
+    /// It takes no more executions and changes, and is going to be gone.
+    pub deleting: bool,
 }
 
 /// What UpdateStateMachine changes; `None` leaves a field as it is.
@@ -305,6 +318,8 @@ pub struct SyncResult {
 pub struct HistoryEntry {
     pub id: u64,
     pub event: Event,
+    /// Of the outcome of a plugin's attempt: what that used. AWS's history does not have it.
+    pub used: Option<Arc<Measures>>,
 }
 
 /// How near an execution is to its limits, as its stored history tells.
@@ -366,6 +381,8 @@ pub struct Metrics {
     pub executions_loaded: u64,
     /// Executions of which something stored was found damaged since the engine was opened.
     pub executions_damaged: u64,
+    /// Records (state machines, activities, functions, triggers, …) of which what is stored is damaged, as far as met.
+    pub records_damaged: u64,
     pub tasks_dispatched: u64,
     pub tasks_running: u64,
     pub commits: u64,

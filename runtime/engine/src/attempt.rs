@@ -1,31 +1,39 @@
 //! What an attempt tells its shard: that it began, that it lives, how it ended. Hides that an end is told however it comes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use stepwell_interp::{Input, TaskId};
+use stepwell_interp::{Input, Measure, Measures, TaskId};
 
 use crate::{
     attempt_logs::{AttemptLog, LogSlot},
     dispatch,
     journal::{Amounts, ExecutionId, Meter},
     node::{Seat, now},
-    runner::{PluginUse, Signals},
-    shard::{In, Info},
+    notes::AttemptNotes,
+    runner::Signals,
+    shard::{In, Info, Spending},
 };
 
 /// Byte microseconds of a MiB millisecond.
 const MEMORY_TIME: u128 = (1 << 20) * 1_000;
 
 /// What an attempt of a plugin counts as.
-pub(crate) fn amounts(used: PluginUse) -> Amounts {
-    let whole = |count: u128| u64::try_from(count).unwrap_or(u64::MAX);
-    let memory_time = u128::from(used.memory_bytes_max) * used.wall.as_micros() / MEMORY_TIME;
+pub(crate) fn amounts(used: &Measures) -> Amounts {
+    let of = |measure| used.get(measure);
+    let memory_time = u128::from(of(Measure::Memory)) * u128::from(of(Measure::Wall)) / MEMORY_TIME;
     Amounts::of(&[
         (Meter::Tasks, 1),
-        (Meter::CpuMicros, whole(used.cpu.as_micros())),
-        (Meter::MemoryTime, whole(memory_time)),
-        (Meter::BytesIn, used.input_bytes),
-        (Meter::BytesOut, used.output_bytes),
+        (Meter::CpuMicros, of(Measure::Cpu)),
+        (
+            Meter::MemoryTime,
+            u64::try_from(memory_time).unwrap_or(u64::MAX),
+        ),
+        (Meter::BytesIn, of(Measure::BytesIn)),
+        (Meter::BytesOut, of(Measure::BytesOut)),
+        (Meter::Fuel, of(Measure::Fuel)),
+        (Meter::HostCalls, used.host_calls()),
+        (Meter::BytesSent, used.bytes_sent()),
+        (Meter::BytesReceived, used.bytes_received()),
     ])
 }
 
@@ -47,9 +55,16 @@ impl AttemptEnd {
         }
     }
 
-    pub(crate) fn tell(mut self, input: Input) {
-        self.tells = Some(In::Input {
+    pub(crate) fn tell(self, input: Input) {
+        self.tell_with(input, None);
+    }
+
+    /// The end of an attempt for which a plugin used something.
+    pub(crate) fn tell_with(mut self, input: Input, spent: Option<Spending>) {
+        self.tells = Some(In::Ended {
             execution: self.execution,
+            task: self.task,
+            spent: spent.map(Box::new),
             input,
         });
     }
@@ -65,8 +80,10 @@ impl AttemptEnd {
 
 impl Drop for AttemptEnd {
     fn drop(&mut self) {
-        let tells = self.tells.take().unwrap_or_else(|| In::Input {
+        let tells = self.tells.take().unwrap_or_else(|| In::Ended {
             execution: self.execution,
+            task: self.task,
+            spent: None,
             input: Input::TaskEnded {
                 task: self.task,
                 outcome: dispatch::lost(),
@@ -84,6 +101,21 @@ pub(crate) struct AttemptSignals {
     pub(crate) plugin: Arc<str>,
     pub(crate) seat: Arc<Seat>,
     pub(crate) log: LogSlot,
+    pub(crate) progress: AttemptNotes,
+    /// Until the end is told.
+    pub(crate) spent: Mutex<Option<Measures>>,
+}
+
+impl AttemptSignals {
+    /// What the attempt used, if a plugin served it.
+    pub(crate) fn spent(&self) -> Option<Spending> {
+        let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Spending {
+            info: self.info.clone(),
+            plugin: self.plugin.clone(),
+            measures: Arc::new(spent.take()?),
+        })
+    }
 }
 
 impl Signals for AttemptSignals {
@@ -110,20 +142,18 @@ impl Signals for AttemptSignals {
         });
     }
 
-    fn used(&self, used: PluginUse) {
-        self.seat.leave(In::Spent {
-            execution: self.execution,
-            info: self.info.clone(),
-            plugin: self.plugin.clone(),
-            usage: amounts(used),
-        });
+    fn used(&self, used: Measures) {
+        *self.spent.lock().unwrap_or_else(PoisonError::into_inner) = Some(used);
     }
 
     fn logged(&self, log: AttemptLog) {
         self.log.put(log);
     }
 
-    fn heartbeat(&self) {
+    fn heartbeat(&self, note: Option<&str>) {
+        if let Some(note) = note {
+            self.progress.note(note);
+        }
         let input = Input::Heartbeat { task: self.task };
         self.seat.leave(In::Input {
             execution: self.execution,

@@ -13,9 +13,10 @@ use crate::{
     engine::Engine,
     error::Error,
     journal::{Answer, CatalogKey, CatalogWrite, ExecutionId, Verdict, Write},
+    keeping,
     limits::ATTEMPT_LOG_BYTES_MAX,
     node::{Node, now},
-    pages, record,
+    record,
     shard::Info,
 };
 
@@ -31,6 +32,13 @@ pub struct AttemptLog {
     pub stderr: String,
     /// Whether something is missing.
     pub cut: bool,
+}
+
+/// What an attempt leaves behind.
+pub(crate) struct Said<'a> {
+    pub(crate) log: &'a LogSlot,
+    /// Its last note on its progress.
+    pub(crate) progress: Option<Arc<str>>,
 }
 
 /// A line that a task logged. Stored form, codec v1.
@@ -71,6 +79,8 @@ pub struct KeptLog {
     /// When the attempt had ended.
     pub at: Timestamp,
     pub log: AttemptLog,
+    /// Its last note on its progress, if it gave one.
+    pub progress: Option<Arc<str>>,
 }
 
 /// Stored form, codec v1.
@@ -92,6 +102,8 @@ struct Stored {
     stderr: String,
     #[serde(rename = "c", default)]
     cut: bool,
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    progress: Option<Arc<str>>,
 }
 
 /// Takes an attempt's log until the attempt has ended.
@@ -115,12 +127,14 @@ pub(crate) fn keep(
     info: &Info,
     request: &TaskRequest,
     plugin: &Arc<str>,
-    slot: &LogSlot,
+    said: Said<'_>,
 ) -> Option<Answer<Vec<Verdict>>> {
-    let log = slot.take().map(bounded)?;
+    let log = said.log.take().map(bounded)?;
     let silent = log.lines.is_empty() && log.stdout.is_empty() && log.stderr.is_empty();
     let express = info.execution_arn.split(':').nth(5) == Some("express");
-    if silent || express {
+    // What a tenant's tasks say is not kept any more where it has stored its part.
+    let full = node.allowances.has_room(&info.tenant).is_err();
+    if silent || express || full {
         return None;
     }
     let (at, attempt) = (now(), request.retry_count.saturating_add(1));
@@ -139,7 +153,10 @@ pub(crate) fn keep(
         stdout: log.stdout,
         stderr: log.stderr,
         cut: log.cut,
+        progress: said.progress,
     };
+    let bytes = record::encode(&stored);
+    let size = bytes.len() as u64;
     let write = CatalogWrite {
         key: CatalogKey {
             tenant: info.tenant.clone(),
@@ -147,9 +164,12 @@ pub(crate) fn keep(
             name: name.into(),
         },
         expected: None,
-        bytes: Some(record::encode(&stored)),
+        bytes: Some(bytes),
     };
-    Some(node.journal.commit(vec![Write::Catalog(vec![write])]))
+    node.allowances.stored(&info.tenant, size);
+    let charge = keeping::charge(&info.tenant, &info.machine_arn, size);
+    let writes = vec![Write::Catalog(vec![write]), charge];
+    Some(node.journal.commit(writes))
 }
 
 /// Names of an execution's records, which are in order of time behind it.
@@ -195,7 +215,7 @@ impl Engine {
     ) -> Result<Page<KeptLog>, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let found = self.scan_page(caller, KIND, &prefix(row.id), page).await?;
-        pages::try_map(found, |record| {
+        self.shown(found, |record| {
             let Stored {
                 state,
                 attempt,
@@ -205,6 +225,7 @@ impl Engine {
                 stdout,
                 stderr,
                 cut,
+                progress,
             } = record::decode(&record.bytes)?;
             Ok(KeptLog {
                 state,
@@ -217,6 +238,7 @@ impl Engine {
                     stderr,
                     cut,
                 },
+                progress,
             })
         })
     }

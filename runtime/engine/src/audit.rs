@@ -1,5 +1,6 @@
 //! The audit log: what was asked for, by which key, from where. Hides that its entries are records of their tenant,
-//! each written once, in order of time; no call changes or deletes one.
+//! each written once, in order of time; no call changes or deletes one (`audit_retention` removes the oldest, where the operator
+//! says so).
 
 use std::sync::{
     Arc,
@@ -13,9 +14,14 @@ use crate::{
     engine::Engine, error::Error, journal::CatalogKey, limits::PAGE_MAX, node, reader, record,
 };
 
-const KIND: &str = "audit";
+pub(crate) const KIND: &str = "audit";
 /// Digits of the time that a record's name begins with: enough until the year 5138.
 const TIME_DIGITS: usize = 14;
+
+/// Before all names of entries from that time on, and behind all earlier ones.
+pub(crate) fn names_from(at: Timestamp) -> String {
+    format!("{:0TIME_DIGITS$}", at.0)
+}
 
 /// Gives names in order: those of one millisecond by when this process made them. Entries of other processes at the same
 /// store stand between them in any order, told apart by chance.
@@ -49,6 +55,20 @@ pub struct AuditEntry {
     pub refused: Option<String>,
 }
 
+impl AuditEntry {
+    /// In place of one that cannot be read.
+    fn damaged() -> AuditEntry {
+        AuditEntry {
+            key: "-".to_owned(),
+            address: "-".to_owned(),
+            operation: "stepwell:DamagedEntry".to_owned(),
+            resource: String::new(),
+            request_id: String::new(),
+            refused: None,
+        }
+    }
+}
+
 /// An entry with its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audited {
@@ -61,7 +81,16 @@ pub struct Audited {
 impl Engine {
     /// Adds an entry to a tenant's log; durable when this answers.
     pub async fn audit(&self, account: &str, entry: &AuditEntry) -> Result<(), Error> {
-        let name = self.node().audit_names.next(node::now());
+        self.audit_at(node::now(), account, entry).await
+    }
+
+    pub(crate) async fn audit_at(
+        &self,
+        at: Timestamp,
+        account: &str,
+        entry: &AuditEntry,
+    ) -> Result<(), Error> {
+        let name = self.node().audit_names.next(at);
         let key = CatalogKey {
             tenant: account.into(),
             kind: KIND.into(),
@@ -80,7 +109,7 @@ impl Engine {
         since: Timestamp,
         after: Option<&str>,
     ) -> Result<Vec<Audited>, Error> {
-        let start = format!("{:0TIME_DIGITS$}", since.0);
+        let start = names_from(since);
         let after = after.unwrap_or(&start);
         let found = self
             .node()
@@ -90,9 +119,11 @@ impl Engine {
         let found = found.map_err(reader::broken)?;
         let entries = found.iter().map(|found| {
             let time = found.key.name.split('-').next().unwrap_or_default();
+            let entry = self.unless_damaged(&found.key, record::decode(&found.bytes))?;
             Ok(Audited {
                 at: Timestamp(time.parse().unwrap_or(0)),
-                entry: record::decode(&found.bytes)?,
+                // That there was one is told all the same.
+                entry: entry.unwrap_or_else(AuditEntry::damaged),
                 place: found.key.name.clone(),
             })
         });

@@ -11,7 +11,7 @@ use crate::{
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord},
     limits::{CHANGE_ATTEMPTS_MAX, COMPANIONS_MAX},
-    pages, record,
+    record,
 };
 
 /// What a companion is.
@@ -92,7 +92,7 @@ impl Engine {
         let found = self
             .scan_page(caller, kind.record(), &prefix, &page)
             .await?;
-        pages::try_map(found, |record| shown(&record))
+        self.shown(found, shown)
     }
 
     /// Adds a companion under a name that no other of its kind has.

@@ -197,6 +197,7 @@ pub(crate) fn call(
         trace_parent: info.traceparent_of(request).map(Into::into),
         log_wanted: plan.log_wanted,
         limits: None,
+        secrets: None,
         signals,
         permit: None,
     }
@@ -225,9 +226,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Runs the call of a plan: on what was uploaded under the plugin's name, or on the folder's plugin.
 pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> PluginEnd {
     let (tenant, version) = (&call.tenant, plan.version.as_deref());
+    let mut _in_use = None;
     match node.resolve_function(tenant, &plan.plugin, version).await {
         Ok(Resolved::Folder) => {}
-        Ok(Resolved::Function(function)) => {
+        Ok(Resolved::Function(function, in_use)) => {
+            _in_use = Some(in_use);
             if let Form::Invoke { version, .. } = &mut plan.form {
                 // An alias does not tell which version it chose.
                 *version = function.version.map(|number| number.to_string().into());
@@ -241,6 +244,7 @@ pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> P
         Ok(limits) => call.limits = limits,
         Err(cause) => return PluginEnd::Internal { cause },
     }
+    call.secrets = Some(node.secrets_of(&call.tenant));
     node.runner.run(call).await
 }
 

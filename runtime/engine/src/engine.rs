@@ -23,12 +23,14 @@ use crate::{
     limits::{HEALTH_WAIT_MAX, SHUTDOWN_PATIENCE},
     node::{self, Node},
     observer::Observer,
+    outbox::Outbox,
     pages::PageKey,
     quotas::{Quotas, Rates},
     reader,
     runner::TaskRunner,
     services::Services,
     startable::MachineCache,
+    vault::Vault,
 };
 
 /// Where executions are kept.
@@ -146,6 +148,19 @@ fn not_opened(error: OpenError) -> Error {
     }
 }
 
+/// What an engine may be given beside its options and what carries out its tasks.
+#[derive(Default)]
+pub struct Extras {
+    /// The numbers of tenants whose quotas have none, which count for what is taken up as well; their limits and rates count
+    /// for nothing.
+    pub usual: Quotas,
+    /// The keys by which secrets and connections in the store are sealed; without them none is kept, and none that is there
+    /// opens.
+    pub vault: Option<Vault>,
+    /// Who must be told of changes of status, whatever crashes.
+    pub outbox: Option<Arc<dyn Outbox>>,
+}
+
 impl Store {
     /// Whether other processes may write to it while this one runs.
     pub(crate) fn is_shared(&self) -> bool {
@@ -161,6 +176,16 @@ impl Engine {
     /// Opens the store and takes up what was running: what was in memory at once, the rest as it becomes due.
     /// Blocks while the store is opened; call it outside an async runtime's worker, or accept that.
     pub fn open(options: Options, runner: Arc<dyn TaskRunner>) -> Result<Engine, Error> {
+        Engine::open_with(options, Extras::default(), runner)
+    }
+
+    /// The same with more than an engine needs.
+    pub fn open_with(
+        options: Options,
+        extras: Extras,
+        runner: Arc<dyn TaskRunner>,
+    ) -> Result<Engine, Error> {
+        extras.usual.check()?;
         let clock: Arc<dyn Fn() -> stepwell_interp::Timestamp + Send + Sync> = Arc::new(node::now);
         #[cfg(feature = "postgres")]
         let mut connections = None;
@@ -183,7 +208,7 @@ impl Engine {
         } else {
             options.shards
         };
-        let node = Node::start(journal, runner, &options, shards)?;
+        let node = Node::start(journal, runner, &options, extras, shards)?;
         let engine = Engine(Arc::new(Inner {
             node,
             machines: MachineCache::default(),
@@ -191,9 +216,7 @@ impl Engine {
             #[cfg(feature = "postgres")]
             connections,
         }));
-        engine
-            .node()
-            .serve_by(WeakEngine(Arc::downgrade(&engine.0)));
+        engine.node().serve_by(engine.weak());
         Ok(engine)
     }
 
@@ -206,6 +229,7 @@ impl Engine {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             queue_depth: self.0.node.queue_depth(),
+            records_damaged: self.0.node.damaged_records.count(),
             ..Counters::sum(self.0.node.counters())
         }
     }
@@ -217,6 +241,11 @@ impl Engine {
             Some(wrong) => Err(wrong),
             None => self.store_health().await,
         }
+    }
+
+    /// What an operator has to look after while the engine works, if there is something.
+    pub fn warning(&self) -> Option<String> {
+        self.0.node.wrong_triggers()
     }
 
     async fn store_health(&self) -> Result<(), String> {
@@ -237,20 +266,24 @@ impl Engine {
         self.0.node.allowances.raised(tenant)
     }
 
+    /// A tenant's part, in proportion to the others', of what several want at a time.
+    pub fn weight(&self, tenant: &Arc<str>) -> u32 {
+        self.0.node.allowances.weight(tenant)
+    }
+
     /// The rates of tenants whose quotas have none.
     pub fn usual_rates(&self, rates: Rates) {
         self.0.node.allowances.usual_rates(rates);
-    }
-
-    /// The numbers of tenants whose quotas have none; its limits and rates count for nothing.
-    pub fn usual_quotas(&self, quotas: Quotas) {
-        self.0.node.allowances.usual_quotas(quotas);
     }
 
     /// Counts a request of a tenant, or refuses it; an operation of the function service is named `lambda:NAME`.
     /// StartExecution counts itself.
     pub fn admit(&self, tenant: &Arc<str>, operation: &'static str) -> Result<(), Error> {
         self.0.node.allowances.admit(tenant, operation)
+    }
+
+    pub(crate) fn weak(&self) -> WeakEngine {
+        WeakEngine(Arc::downgrade(&self.0))
     }
 
     pub(crate) fn node(&self) -> &Node {

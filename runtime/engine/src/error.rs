@@ -44,6 +44,8 @@ pub enum Code {
     InvalidOutput,
     InvalidToken,
     MissingRequiredParameter,
+    /// Of EventBridge.
+    ResourceAlreadyExists,
     ResourceNotFound,
     ServiceQuotaExceededException,
     StateMachineAlreadyExists,

@@ -130,7 +130,7 @@ impl Engine {
         let mut summary = reader::summary(row)?;
         if row.view.status == Status::Running {
             let meta: Meta = record::decode(&row.new.meta)?;
-            summary.waiting = self.node().lines.listed(row, &meta);
+            summary.waiting = self.node().lines.waiting(row, &meta);
         }
         Ok(summary)
     }

@@ -6,7 +6,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
 use stepwell_interp::Timestamp;
@@ -31,11 +31,37 @@ pub struct MachineChange {
     pub redrive_count: u32,
 }
 
+/// A change as all listeners of its state machine are given it: one and the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldChange {
+    pub change: MachineChange,
+    /// Of the process that tells it.
+    life: Arc<str>,
+    number: u64,
+    shown: OnceLock<Arc<[u8]>>,
+}
+
+impl ToldChange {
+    /// The place behind it, to go on from.
+    pub fn place(&self) -> String {
+        place(&self.life, self.number)
+    }
+
+    /// What it looks like to whoever listens: made by the first who asks, and kept for all.
+    pub fn shown(&self, show: impl FnOnce(&ToldChange) -> Vec<u8>) -> Arc<[u8]> {
+        self.shown.get_or_init(|| show(self).into()).clone()
+    }
+}
+
+fn place(life: &str, number: u64) -> String {
+    format!("{life}-{number}")
+}
+
 /// What a listener gets next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MachineNews {
-    /// In the order in which they became durable, each with the place behind it.
-    Changes(Vec<(String, Arc<MachineChange>)>),
+    /// In the order in which they became durable.
+    Changes(Vec<Arc<ToldChange>>),
     /// It was too slow: what comes next is forgotten.
     Gone,
 }
@@ -43,7 +69,7 @@ pub enum MachineNews {
 /// See the module.
 pub(crate) struct Feed {
     /// Of this process: places of others are none here.
-    life: String,
+    life: Arc<str>,
     known: Mutex<Known>,
 }
 
@@ -58,7 +84,7 @@ struct Known {
 }
 
 struct Machine {
-    changes: VecDeque<(u64, Arc<MachineChange>)>,
+    changes: VecDeque<Arc<ToldChange>>,
     /// The newest of its changes that was forgotten, or an earlier one of any machine.
     lost: u64,
     listeners: usize,
@@ -68,7 +94,7 @@ struct Machine {
 impl Default for Feed {
     fn default() -> Feed {
         Feed {
-            life: uuid::Uuid::new_v4().simple().to_string(),
+            life: uuid::Uuid::new_v4().simple().to_string().into(),
             known: Mutex::new(Known {
                 next: 1,
                 lost: 0,
@@ -87,7 +113,12 @@ impl Feed {
         let name = change.machine_arn.clone();
         known.order.push_back(name.clone());
         let machine = known.machine(&name);
-        machine.changes.push_back((number, Arc::new(change)));
+        machine.changes.push_back(Arc::new(ToldChange {
+            change,
+            life: self.life.clone(),
+            number,
+            shown: OnceLock::new(),
+        }));
         machine.news.send_replace(number);
         if known.order.len() > FEED_CHANGES_MAX {
             known.forget_oldest();
@@ -116,7 +147,7 @@ impl Feed {
         let place = after.map(|after| {
             let (life, number) = after.rsplit_once('-')?;
             let number = number.parse::<u64>().ok()?;
-            let kept = life == self.life && (entry.lost..now).contains(&number);
+            let kept = *life == *self.life && (entry.lost..now).contains(&number);
             kept.then_some(number + 1)
         });
         let news = entry.news.subscribe();
@@ -136,15 +167,16 @@ impl Feed {
         if entry.lost >= from {
             return (Some(MachineNews::Gone), from);
         }
-        let first = entry.changes.partition_point(|(number, _)| *number < from);
-        let page: Vec<_> = entry.changes.range(first..).take(FEED_PAGE_MAX).collect();
-        let Some((last, _)) = page.last() else {
-            return (None, known.next);
-        };
-        let next = last + 1;
-        let page = page.into_iter();
-        let changes = page.map(|(number, change)| (self.place(*number), change.clone()));
-        (Some(MachineNews::Changes(changes.collect())), next)
+        let first = entry.changes.partition_point(|told| told.number < from);
+        let page = entry.changes.range(first..).take(FEED_PAGE_MAX);
+        let page: Vec<_> = page.cloned().collect();
+        match page.last() {
+            None => (None, known.next),
+            Some(last) => {
+                let next = last.number + 1;
+                (Some(MachineNews::Changes(page)), next)
+            }
+        }
     }
 
     fn leave(&self, machine: &str) {
@@ -157,7 +189,7 @@ impl Feed {
 
     /// The place behind a change.
     fn place(&self, number: u64) -> String {
-        format!("{}-{number}", self.life)
+        place(&self.life, number)
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -183,10 +215,10 @@ impl Known {
             return;
         };
         if let Some(machine) = self.machines.get_mut(&name)
-            && let Some((number, _)) = machine.changes.pop_front()
+            && let Some(told) = machine.changes.pop_front()
         {
-            machine.lost = machine.lost.max(number);
-            self.lost = self.lost.max(number);
+            machine.lost = machine.lost.max(told.number);
+            self.lost = self.lost.max(told.number);
         }
         self.forget_if_idle(&name);
     }
@@ -291,7 +323,7 @@ mod tests {
             Some(MachineNews::Changes(changes)) => {
                 let changes = changes.iter();
                 changes
-                    .map(|(_, change)| change.execution_arn.to_string())
+                    .map(|told| told.change.execution_arn.to_string())
                     .collect()
             }
             Some(MachineNews::Gone) => vec!["gone".to_owned()],
@@ -314,6 +346,37 @@ mod tests {
         assert_eq!(told(&feed, "a", place), ["3"]);
         // It has got to the newest of all.
         assert_eq!(feed.read("a", 4), (None, 4));
+    }
+
+    #[test]
+    fn what_one_makes_of_a_change_is_made_for_all() {
+        let feed = Feed::default();
+        let (from, ..) = feed.listen("a".into(), None);
+        feed.push(change("a", 1));
+        feed.push(change("a", 2));
+        let made = std::cell::Cell::new(0);
+        let shown = || {
+            let Some(MachineNews::Changes(changes)) = feed.read("a", from).0 else {
+                panic!("there are changes")
+            };
+            let show = |told: &ToldChange| {
+                made.set(made.get() + 1);
+                format!("{} {}", told.place(), told.change.execution_arn).into_bytes()
+            };
+            changes.iter().map(|told| told.shown(show)).collect()
+        };
+        let first: Vec<Arc<[u8]>> = shown();
+        assert_eq!(*first[1], *format!("{} 2", feed.place(2)).as_bytes());
+        for _ in 0..1_000 {
+            let again: Vec<Arc<[u8]>> = shown();
+            assert!(
+                again
+                    .iter()
+                    .zip(&first)
+                    .all(|(one, other)| Arc::ptr_eq(one, other))
+            );
+        }
+        assert_eq!(made.get(), 2);
     }
 
     #[test]

@@ -143,8 +143,7 @@ pub(crate) async fn serve(
                 raised_limits: engine.raised_limits(&info.tenant),
                 reveals_secrets: false,
             };
-            let connections = &engine.node().connections;
-            let done = http_task::serve(connections, info, request, settings).await;
+            let done = http_task::serve(engine.node(), info, request, settings).await;
             Served::Ended(done.outcome)
         }
         Target::LambdaFunction { .. }

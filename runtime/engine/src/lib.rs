@@ -8,11 +8,14 @@ mod arn;
 mod attempt;
 mod attempt_logs;
 mod audit;
+mod audit_retention;
 mod backlog;
+mod ceilings;
 mod children;
 mod companions;
 mod connections;
 mod counters;
+mod damaged;
 mod deletion;
 mod dispatch;
 mod engine;
@@ -26,6 +29,7 @@ mod http_task;
 mod integration;
 mod items;
 mod journal;
+mod keeping;
 mod lambda;
 mod limits;
 mod lines;
@@ -34,10 +38,13 @@ mod machine_of_execution;
 mod machines;
 mod map_run;
 mod map_runs;
+mod measured;
 mod near;
 mod node;
+mod notes;
 mod objects;
 mod observer;
+mod outbox;
 mod pages;
 mod probe;
 mod programs;
@@ -50,6 +57,7 @@ mod redrive;
 mod runner;
 mod scopes;
 mod seal;
+mod sealed;
 mod services;
 mod sessions;
 mod shard;
@@ -59,6 +67,7 @@ mod startable;
 mod starts;
 mod tags;
 mod task_limits;
+mod task_secrets;
 mod tenants;
 mod tokens;
 mod trace;
@@ -78,25 +87,35 @@ pub use api::{
 pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
 pub use audit::{AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
-pub use connections::{Additions, Authorization, Connection, Connections, OAuth, Secret};
-pub use engine::{Engine, Options, Store};
+pub use connections::{
+    Additions, AllowForm, ApiKeyForm, Authorization, BasicForm, Connection, ConnectionForm,
+    ConnectionSummary, Connections, KeptConnection, OAuth, OAuthForm, RuleForm, Secret,
+};
+pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
-pub use feed::{MachineChange, MachineNews, MachineWatch};
+pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, Change, Function, FunctionAlias, FunctionError, FunctionFault, FunctionSettings,
-    Invocation, Invoked, NewFunction, Package, PublishFunction, SettingsChange,
+    AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
+    FunctionFault, FunctionSettings, Invocation, Invoked, NewFunction, Package, PublishFunction,
+    SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
 pub use journal::{Amounts, Meter, UsageKey};
+pub use lines::Exceeding;
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;
+pub use measured::MeasuredAttempt;
+pub use notes::{NoteWatch, ProgressNote};
 pub use observer::{Observed, Observer};
+pub use outbox::{Outbox, StatusChange, StatusEvent};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, PluginUse, Signals, TaskRunner,
+    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
+    TaskSecrets,
 };
+pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
@@ -106,9 +125,11 @@ pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };
 pub use triggers::{
-    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
-    LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter, ScheduleGroup,
-    ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind, event_matches,
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAdmission, HttpAnswer, HttpMode,
+    HttpTrigger, LastRun, Missed, NewHttpTrigger, NewRule, Rule, Schedule, ScheduleFilter,
+    ScheduleGroup, ScheduleSpec, ScheduleTarget, SecretChange, TriggerError, TriggerKind,
+    event_matches,
 };
+pub use usage::ExecutionUse;
 pub use vault::Vault;
 pub use watch::Watch;

@@ -41,6 +41,10 @@ pub(crate) const NESTED_SYNC_MAX: u64 = 1_000;
 /// The same beyond AWS's walls.
 pub(crate) const NESTED_SYNC_MAX_RAISED: u64 = 10_000;
 
+/// A tenant's weight at most, and when none is set; ours: a hundred times less and ten times more than usual can be said.
+pub(crate) const WEIGHT_MAX: u32 = 1_000;
+pub(crate) const WEIGHT_USUAL: u32 = 100;
+
 /// Bytes of log in `LogResult`, before base64 (Lambda's `LogType: "Tail"`: the last 4 KB).
 pub(crate) const LOG_RESULT_BYTES_MAX: usize = 4_096;
 
@@ -80,6 +84,26 @@ pub(crate) const CODE_BYTES_MAX_RAISED: u64 = 10 * CODE_BYTES_MAX;
 /// Records of functions that are read at a time; one with all its versions has half a megabyte.
 pub(crate) const FUNCTION_RECORDS_READ_MAX: u32 = 32;
 
+/// How long no function must have had code before it is removed: longer than a task of another node may wait for its
+/// place at the compiler, and than an upload that was meant to go back takes.
+pub(crate) const CODE_GRACE: Duration = Duration::from_secs(3_600);
+
+/// The shortest such time where executions run: an upload keeps its code a moment before its function has it.
+pub(crate) const CODE_GRACE_MIN: Duration = Duration::from_secs(60);
+
+/// After the start, and then so often, unused code is looked for.
+pub(crate) const CODE_COLLECT_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const CODE_COLLECT_EVERY: Duration = Duration::from_secs(600);
+
+/// The pause between two steps of it, the codes that one removes and the accounts that one looks at: 50 MB is the largest
+/// upload, and the store's only writer removes it.
+pub(crate) const CODE_COLLECT_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const CODE_STEP_MAX: usize = 4;
+pub(crate) const CODE_STEP_TENANTS_MAX: usize = 100;
+
+/// Codes that one call removes.
+pub(crate) const CODE_COLLECTED_MAX: usize = 1_000;
+
 /// Functions and names that are none, in memory.
 pub(crate) const FUNCTIONS_KNOWN_MAX: usize = 10_000;
 
@@ -115,8 +139,44 @@ pub(crate) const ALIASES_MAX_RAISED: u32 = 1_000;
 /// What the weights of an alias add up to (API model).
 pub(crate) const ALIAS_WEIGHTS: u32 = 100;
 
+/// Executions that a state machine's deletion stops at a time (ours), in one commit: a machine with fewer running is gone when
+/// the call is answered.
+pub(crate) const DELETION_STOPS_MAX: u32 = 128;
+
+/// Deletions that stop executions at the same time (ours), all others wait for their turn.
+pub(crate) const DELETIONS_AT_A_TIME: usize = 4;
+
+/// How long a deletion waits for the executions that it asked to stop before it asks more (ours), and how often it looks: one of
+/// them may be damaged, and never end.
+pub(crate) const DELETION_STOP_TIME: Duration = Duration::from_secs(1);
+pub(crate) const DELETION_LOOK: Duration = Duration::from_millis(10);
+
+/// How often who keeps the installation looks for deletions that nobody goes on with (ours): another node may have begun them.
+pub(crate) const DELETIONS_REST: Duration = Duration::from_secs(30);
+
 /// Tags of a resource (AWS quota: 50), strict and raised: AWS's tools count on it.
 pub(crate) const TAGS_MAX: usize = 50;
+
+/// Secrets of tasks, and connections, that an account keeps in the store (ours), strict.
+pub(crate) const SEALED_MAX: usize = 500;
+
+/// The same beyond AWS's walls.
+pub(crate) const SEALED_MAX_RAISED: usize = 10_000;
+
+/// Bytes of one of them (Secrets Manager: 65,536).
+pub(crate) const SEALED_BYTES_MAX: usize = 65_536;
+
+/// Characters of its name: a placeholder's in a request, and a connection's (API model of EventBridge).
+pub(crate) const SEALED_NAME_CHARS_MAX: usize = 64;
+
+/// Records of them that are read at a time; each may have 88 KiB.
+pub(crate) const SEALED_READ_MAX: u32 = 32;
+
+/// Connections of the store that are kept open with their tokens (ours).
+pub(crate) const CONNECTIONS_OPEN_MAX: usize = 1_000;
+
+/// Bytes of the text of a tenant's ceiling (ours, as of a manifest).
+pub(crate) const CEILING_BYTES_MAX: usize = 65_536;
 
 /// Roles, policies or log groups of an account (IAM's usual quota of roles).
 pub(crate) const COMPANIONS_MAX: usize = 1_000;
@@ -157,10 +217,12 @@ pub(crate) const WAITING_MAX: usize = 100_000;
 /// Characters of a key by which executions are limited; a longer one is told by its hash.
 pub(crate) const KEY_CHARS_MAX: usize = 256;
 
-/// Executions that wait before a state machine up to which places in the line are told, of one execution and in lists (ours): each
-/// is counted anew, while nobody else's line is looked at.
-pub(crate) const TOLD_POSITIONS_MAX: usize = 10_000;
-pub(crate) const LISTED_POSITIONS_MAX: usize = 500;
+/// Executions that a line lets in at a time (ours): each is told by a write of its own, and all of them at once when a limit is
+/// taken away.
+pub(crate) const ADMITTED_A_ROUND_MAX: usize = 1_000;
+
+/// Lines of a shard in memory beyond which those in which nobody stands are let go of (ours).
+pub(crate) const LINES_AT_REST_MAX: usize = 1_000;
 
 /// Messages of a line that are known to be taken up.
 pub(crate) const LINE_MESSAGES_SEEN_MAX: usize = 2 * WAITING_MAX;
@@ -186,6 +248,16 @@ pub(crate) const RECENT_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of one of them; a larger one is read from the store.
 pub(crate) const RECENT_ENTRY_BYTES_MAX: usize = 64 * 1024;
 
+/// Entries of an audit log that are removed at a time (ours), in one commit, and the pause between two of these.
+pub(crate) const AUDIT_REMOVED_AT_A_TIME: u32 = 256;
+pub(crate) const AUDIT_REMOVAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often audit logs are looked through for entries that are too old (ours): they may be kept so much longer.
+pub(crate) const AUDIT_REST: Duration = Duration::from_secs(3_600);
+
+/// Damaged records that are told of (ours): each is named in the log once.
+pub(crate) const DAMAGED_RECORDS_MAX: usize = 10_000;
+
 /// Rows that recovery and the waker read at a time.
 pub(crate) const ROWS_MAX: u32 = 1_000;
 
@@ -201,6 +273,9 @@ pub(crate) const TURN_MS_MAX: u64 = 5;
 
 /// Inputs queued for a shard before calls are refused as busy.
 pub(crate) const SHARD_QUEUE_MAX: usize = 65_536;
+
+/// How long after an append of unknown fate its outbox is looked up (ours).
+pub(crate) const DOUBT_AFTER: Duration = Duration::from_secs(1);
 
 /// How long after a failed append an execution is folded anew.
 pub(crate) const RELOAD_AFTER_MS: u64 = 200;
@@ -315,6 +390,15 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
 
+/// How soon after a look that panicked another one is taken (ours).
+pub(crate) const TRIGGERS_REST_BROKEN: Duration = Duration::from_secs(5);
+
+/// How long a look at what is due may take, or fail to come, before that is told (ours): a start waits for the store alone.
+pub(crate) const TRIGGERS_SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// Requests without an HTTP trigger's secret are told to the log once in this time (ours).
+pub(crate) const HTTP_DENIED_TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// HTTP triggers of an account (ours).
 pub(crate) const HTTP_TRIGGERS_MAX: usize = 1_000;
 
@@ -368,3 +452,10 @@ pub(crate) const HTTP_KEY_CHARS_MAX: usize = 255;
 
 /// HTTP triggers whose last requests are remembered (ours).
 pub(crate) const HTTP_LAST_KEPT_MAX: usize = 10_000;
+
+/// Bytes of a note on an attempt's progress (task.wit).
+pub(crate) const NOTE_BYTES_MAX: usize = 1_024;
+
+/// Notes of an execution that are told at a time (ours), and how often who looks on is told of them (ours).
+pub(crate) const NOTES_TOLD_MAX: usize = 100;
+pub(crate) const NOTES_EVERY: Duration = Duration::from_millis(300);

@@ -7,14 +7,15 @@ use stepwell_asl::{ExecutionType, Limits, Program};
 
 use crate::{
     api::{
-        Caller, Changed, CreateMachine, Machine, MachineKind, MachineSettings, Page, PageRequest,
-        UpdateMachine,
+        Caller, Changed, CreateMachine, Machine, MachineKind, MachineSettings, MachineSummary,
+        Page, PageRequest, UpdateMachine,
     },
     arn::{self, MachineArn, Qualifier},
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, CatalogWrite, RESTORE, Write},
+    keeping,
     limits::{CHANGE_ATTEMPTS_MAX, ROWS_MAX},
     lines, node, pages,
     programs::{Programs, from_hex},
@@ -46,7 +47,7 @@ impl Engine {
         self.node().allowances.has_room(&caller.tenant)?;
         let program = self.check(caller, &request.definition, request.kind)?;
         let arn = MachineArn::new(caller, &request.name);
-        let (hash, blob) = Programs::store(&request.definition);
+        let (hash, _) = Programs::store(&request.definition);
         let at = node::now().0;
         let first_version = request.publish.map(|publish| FirstVersion {
             description: publish.description.map(Into::into),
@@ -80,12 +81,15 @@ impl Engine {
             .programs
             .remember(hash, text.clone(), Arc::new(program));
         self.scope(caller, &arn, request.kind, true).await?;
-        self.write(blob).await?;
+        self.keep_definition(&caller.tenant, &arn.to_string(), &text)
+            .await?;
         let stored = self.create(caller, &arn, machine, more).await?;
         self.node().tagged_limits.forget(&machine_key(caller, &arn));
+        // A machine that had the name before may have left its line.
         if lines::changes(&[], &stored.tags) {
-            // A machine that had the name before may have left its line.
             self.limits_changed(caller, &arn, request.kind).await?;
+        } else if let Some(_usual) = self.node().allowances.machine_concurrency(&caller.tenant) {
+            self.reconsider_lines(caller, &arn).await?;
         }
         Ok(Changed {
             version_arn: stored
@@ -151,6 +155,8 @@ impl Engine {
         writes.extend(more);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             if self.verdict(Write::Catalog(writes.clone())).await?.is_ok() {
+                let bytes = keeping::bytes_of_new(&writes);
+                self.count_kept(&caller.tenant, &machine.arn, bytes).await?;
                 return Ok(machine);
             }
             let Some(stored) = self.record(&machine_key(caller, arn)).await? else {
@@ -250,9 +256,14 @@ impl Engine {
             bytes: Some(record::encode(&held.record)),
         }];
         writes.extend(more);
+        let bytes = keeping::bytes_of_new(&writes);
         let written = self.verdict(Write::Catalog(writes)).await?.is_ok();
         self.machines_cache()
             .forget(&caller.tenant, &arn.record_name());
+        if written {
+            let machine = arn.to_string();
+            self.count_kept(&caller.tenant, &machine, bytes).await?;
+        }
         Ok(written)
     }
 
@@ -266,12 +277,13 @@ impl Engine {
         let mut after = before.clone();
         if let Some(definition) = &request.definition {
             let program = self.check(caller, definition, before.kind())?;
-            let (hash, blob) = Programs::store(definition);
+            let hash = self
+                .keep_definition(&caller.tenant, &before.arn, definition)
+                .await?;
             after.definition = hex(&hash);
             self.node()
                 .programs
                 .remember(hash, definition.as_str().into(), Arc::new(program));
-            self.write(blob).await?;
         }
         if let Some(role_arn) = &request.role_arn {
             after.role_arn = role_arn.as_str().into();
@@ -305,7 +317,8 @@ impl Engine {
         let number = match arn.qualified() {
             Qualifier::Nothing => {
                 let stored = self.machine_record(caller, &arn).await?;
-                let (text, _) = self.definition(&stored.definition).await?;
+                let text = self.definition(&stored.definition).await;
+                let (text, _) = text.map_err(|error| reader::named(arn_text, error))?;
                 return Ok(shown(stored, &arn, text));
             }
             Qualifier::Version(number) => number,
@@ -319,30 +332,24 @@ impl Engine {
         self.described_version(caller, &arn, number).await
     }
 
-    /// The caller's state machines in its region, by name.
+    /// The caller's state machines in its region, by name. Their definitions are not looked at.
     pub async fn machines(
         &self,
         caller: &Caller,
         page: PageRequest,
-    ) -> Result<Page<Machine>, Error> {
+    ) -> Result<Page<MachineSummary>, Error> {
         let prefix = format!("{}/", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        let mut machines = Vec::with_capacity(found.items.len());
-        for item in found.items {
-            let stored: MachineRecord = record::decode(&item.bytes)?;
-            let arn = MachineArn::new(
-                caller,
-                item.key
-                    .name
-                    .strip_prefix(&*prefix)
-                    .unwrap_or(&item.key.name),
-            );
-            let (text, _) = self.definition(&stored.definition).await?;
-            machines.push(shown(stored, &arn, text));
-        }
-        Ok(Page {
-            items: machines,
-            next_token: found.next_token,
+        self.shown(found, |CatalogRecord { key, bytes, .. }| {
+            let stored: MachineRecord = record::decode(bytes)?;
+            let name = key.name.strip_prefix(&*prefix).unwrap_or(&key.name);
+            Ok(MachineSummary {
+                kind: stored.kind(),
+                arn: stored.arn,
+                name: name.into(),
+                created_at: record::time(stored.created_ms),
+                deleting: stored.deleting,
+            })
         })
     }
 
@@ -393,7 +400,7 @@ impl Engine {
             .record(&machine_key(caller, arn))
             .await?
             .ok_or_else(|| absent(&arn.to_string()))?;
-        record::decode(&stored.bytes)
+        record::decode(&stored.bytes).map_err(|error| reader::named(&arn.to_string(), error))
     }
 
     pub(crate) async fn definition(&self, hash: &str) -> Result<(Arc<str>, Arc<Program>), Error> {

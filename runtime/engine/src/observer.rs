@@ -36,14 +36,19 @@ impl Observed {
 
     /// Whether that event only repeats, at the beginning of a fork, what another execution did.
     pub fn is_repeated(&self, entry: &HistoryEntry) -> bool {
-        let from = self.start.forked_from.as_ref();
-        entry.id > 1 && from.is_some_and(|from| entry.id <= from.event)
+        is_repeated(&self.start, entry.id)
     }
 
     /// The events that this execution did itself.
     pub fn own(&self) -> impl Iterator<Item = &HistoryEntry> {
         self.entries.iter().filter(|entry| !self.is_repeated(entry))
     }
+}
+
+/// Whether the event of that id only repeats what the execution did that this one is a fork of.
+pub(crate) fn is_repeated(start: &Start, id: u64) -> bool {
+    let from = start.forked_from.as_ref();
+    id > 1 && from.is_some_and(|from| id <= from.event)
 }
 
 /// Is told of the events of all executions.

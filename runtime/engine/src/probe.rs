@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use stepwell_asl::{Program, Target};
 use stepwell_interp::{
-    Env, Input, Inspection, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest, TimerId,
-    Timestamp,
+    Env, Input, Inspection, Measures, Mock, Probe, Probed, Refusal, Setup, Start, TaskRequest,
+    TimerId, Timestamp,
 };
 use stepwell_query::Value;
 use uuid::Uuid;
@@ -20,7 +20,7 @@ use crate::{
     http_task::{self, HttpExchange},
     integration::{self, Served},
     node::{self, os_seed},
-    runner::{PluginUse, Signals},
+    runner::Signals,
     shard::Info,
 };
 
@@ -117,8 +117,7 @@ impl Engine {
                 raised_limits: self.raised_limits(&info.tenant),
                 reveals_secrets,
             };
-            let connections = &self.node().connections;
-            let done = http_task::serve(connections, info, request, settings).await;
+            let done = http_task::serve(self.node(), info, request, settings).await;
             *exchange = done.exchange;
             let outcome = done.outcome;
             return Input::TaskEnded { task, outcome };
@@ -231,9 +230,9 @@ impl Signals for NoSignals {
 
     fn waits(&self, _why: &str) {}
 
-    fn heartbeat(&self) {}
+    fn heartbeat(&self, _note: Option<&str>) {}
 
-    fn used(&self, _used: PluginUse) {}
+    fn used(&self, _used: Measures) {}
 
     fn logged(&self, _log: AttemptLog) {}
 }

@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
-    limits::{NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED},
-    lines::Reservation,
+    limits::{CONCURRENCY_MAX, NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL},
+    lines::{Exceeding, Reservation, UsualConcurrency},
 };
 use rates::Bucket;
 pub(crate) use rates::START_EXPRESS;
@@ -47,6 +47,34 @@ pub struct Quotas {
     pub state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activities: Option<u64>,
+    /// Executions of one state machine that have a place at a time; its tags may say less.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_concurrency: Option<u64>,
+    /// What becomes of those that exceed: they wait when this is absent. A state machine's tag counts first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub machine_concurrency_mode: Option<Exceeding>,
+    /// Its part, in proportion to the others', of what several tenants want at a time: [`WEIGHT_USUAL`] when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u32>,
+}
+
+impl Quotas {
+    /// Refuses numbers that are none.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let wrong = |text: String| Err(Error::rejected(Code::ValidationException, text));
+        let most = u64::from(CONCURRENCY_MAX);
+        if let Some(number) = self.machine_concurrency.filter(|n| !(1..=most).contains(n)) {
+            return wrong(format!(
+                "the executions of a state machine that have a place at a time are a number from 1 to {most}, or no quota; {number} was given"
+            ));
+        }
+        match self.weight {
+            Some(weight) if !(1..=WEIGHT_MAX).contains(&weight) => wrong(format!(
+                "{weight} is no weight: it is a number from 1 to {WEIGHT_MAX}, and {WEIGHT_USUAL} when none is set"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// How much of its quotas a tenant has taken.
@@ -150,10 +178,12 @@ impl State {
 }
 
 impl Allowances {
-    pub(crate) fn new(raised_limits: bool) -> Allowances {
+    /// `quotas` are the numbers of those whose own have none.
+    pub(crate) fn new(raised_limits: bool, quotas: Quotas) -> Allowances {
         let usual = Usual {
             raised_limits,
-            ..Usual::default()
+            quotas,
+            rates: Rates::default(),
         };
         Allowances(Mutex::new(State {
             usual,
@@ -164,11 +194,6 @@ impl Allowances {
     /// The rates of those whose quotas have none.
     pub(crate) fn usual_rates(&self, rates: Rates) {
         self.lock().usual.rates = rates;
-    }
-
-    /// The numbers of those whose quotas have none.
-    pub(crate) fn usual_quotas(&self, quotas: Quotas) {
-        self.lock().usual.quotas = quotas;
     }
 
     /// What the store says at the start.
@@ -213,6 +238,25 @@ impl Allowances {
     /// How many activities.
     pub(crate) fn activities(&self, tenant: &Arc<str>) -> Option<u64> {
         self.lock().most(tenant, |quotas| quotas.activities)
+    }
+
+    /// A tenant's part of what several want.
+    pub(crate) fn weight(&self, tenant: &Arc<str>) -> u32 {
+        let mut state = self.lock();
+        let weight = state.account(tenant).quotas.weight;
+        weight.unwrap_or(WEIGHT_USUAL)
+    }
+
+    /// The limit of every state machine of a tenant.
+    pub(crate) fn machine_concurrency(&self, tenant: &Arc<str>) -> Option<UsualConcurrency> {
+        let mut state = self.lock();
+        let usual = state.usual.quotas.machine_concurrency_mode;
+        let most = state.most(tenant, |quotas| quotas.machine_concurrency)?;
+        let own = state.account(tenant).quotas.machine_concurrency_mode;
+        Some(UsualConcurrency {
+            most: u32::try_from(most).unwrap_or(CONCURRENCY_MAX),
+            mode: own.or(usual),
+        })
     }
 
     /// Counts a request, or refuses it.
@@ -330,6 +374,13 @@ impl Allowances {
         self.lock().account(tenant).taken.stored_bytes += bytes;
     }
 
+    /// Bytes that were stored are gone, or went before the start.
+    pub(crate) fn freed(&self, tenant: &Arc<str>, bytes: u64) {
+        let mut state = self.lock();
+        let taken = &mut state.account(tenant).taken;
+        taken.stored_bytes = taken.stored_bytes.saturating_sub(bytes);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -354,7 +405,7 @@ impl Account {
             return Ok(());
         }
         let text = format!(
-            "the tenant's executions have stored {} bytes, and its quota is {most}; what is stored stays, so have the quota raised",
+            "the tenant has stored {} bytes, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays",
             self.taken.stored_bytes
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))
@@ -371,7 +422,7 @@ mod tests {
     use super::*;
 
     fn allowances(quotas: Quotas) -> (Arc<Allowances>, Arc<str>) {
-        let (all, tenant) = (Arc::new(Allowances::new(false)), Arc::from("a"));
+        let (all, tenant) = (Arc::new(Allowances::default()), Arc::from("a"));
         all.set(&tenant, quotas);
         (all, tenant)
     }
@@ -447,6 +498,9 @@ mod tests {
         all.load(vec![(tenant.clone(), amounts(Meter::BytesStored, 99))]);
         assert!(all.has_room(&tenant).is_ok());
         all.landed(&tenant, &amounts(Meter::BytesStored, 1), None);
+        all.freed(&tenant, 1);
+        assert!(all.has_room(&tenant).is_ok(), "what is gone makes room");
+        all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
         assert!(matches!(
             error,
@@ -459,20 +513,25 @@ mod tests {
 
     #[test]
     fn the_usual_quotas_count_where_a_tenants_say_nothing() {
-        let (all, own) = allowances(Quotas {
-            open_executions: Some(2),
-            activities: Some(7),
-            ..Quotas::default()
-        });
-        let other: Arc<str> = "b".into();
-        all.usual_quotas(Quotas {
+        let usual = Quotas {
             open_executions: Some(1),
             running_tasks: Some(1),
             stored_bytes: Some(100),
             state_machines: Some(3),
             activities: Some(4),
+            machine_concurrency: Some(5),
+            machine_concurrency_mode: Some(Exceeding::Refuse),
             ..Quotas::default()
-        });
+        };
+        let all = Arc::new(Allowances::new(false, usual));
+        let (own, other): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
+        let quotas = Quotas {
+            open_executions: Some(2),
+            activities: Some(7),
+            machine_concurrency: Some(9),
+            ..Quotas::default()
+        };
+        all.set(&own, quotas);
         let held = [all.start(&own), all.start(&own), all.start(&other)];
         assert!(held.iter().all(Result::is_ok));
         assert!(all.start(&own).is_err() && all.start(&other).is_err());
@@ -484,8 +543,45 @@ mod tests {
             [&own, &other].map(|tenant| all.activities(tenant)),
             [Some(7), Some(4)]
         );
+        let concurrency = |tenant| {
+            let found = all.machine_concurrency(tenant);
+            found.map(|found| (found.most, found.mode))
+        };
+        let refuse = Some(Exceeding::Refuse);
+        assert_eq!(concurrency(&own), Some((9, refuse)));
+        assert_eq!(concurrency(&other), Some((5, refuse)));
         all.stored(&other, 100);
         assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
+    }
+
+    #[test]
+    fn weights_are_within_their_range_and_the_usual_one_when_none_is_set() {
+        let weight = |weight| Quotas {
+            weight,
+            ..Quotas::default()
+        };
+        for (number, is_one) in [(0, false), (1, true), (1_000, true), (1_001, false)] {
+            assert_eq!(weight(Some(number)).check().is_ok(), is_one, "{number}");
+        }
+        let (all, own) = allowances(weight(Some(300)));
+        let other: Arc<str> = "b".into();
+        assert_eq!([&own, &other].map(|of| all.weight(of)), [300, 100]);
+        all.set(&own, weight(None));
+        assert_eq!(all.weight(&own), 100);
+    }
+
+    #[test]
+    fn a_concurrency_that_is_none_is_refused() {
+        let quotas = |machine_concurrency| Quotas {
+            machine_concurrency,
+            ..Quotas::default()
+        };
+        for wrong in [0, 10_001] {
+            assert!(quotas(Some(wrong)).check().is_err(), "{wrong}");
+        }
+        for right in [None, Some(1), Some(10_000)] {
+            assert!(quotas(right).check().is_ok(), "{right:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use stepwell_asl::Program;
-use stepwell_interp::{BlobHash, Event, NotRedrivable, Start, Timestamp, What};
+use stepwell_interp::{BlobHash, Event, Measures, NotRedrivable, Place, Start, Timestamp, What};
 use stepwell_query::Value;
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     },
     limits::READ_BYTES_MAX,
     map_run,
+    outbox::StatusChange,
     programs::{Programs, from_hex},
     record::{self, Child, ChildStart, InboxItem, MapRunBegin, Meta},
     seal,
@@ -106,6 +107,7 @@ fn beginning(message: &Message) -> Option<Beginning> {
         InboxItem::BeginMapRun(begin) => Some(Beginning::MapRun(begin)),
         InboxItem::Admitted
         | InboxItem::Line(_)
+        | InboxItem::Status(_)
         | InboxItem::Answer { .. }
         | InboxItem::Stop { .. }
         | InboxItem::Redrive
@@ -286,16 +288,38 @@ fn damaged(id: &ExecutionId, why: &dyn Display) -> Error {
     ))
 }
 
-/// The public ones of these events with their ids.
+/// The public ones of these events with their ids, outcomes with what their attempts used: that is recorded before them.
 pub(crate) fn public_entries(events: &[Event], first_public: u64) -> Vec<HistoryEntry> {
-    let public = events.iter().filter(|event| event.what.is_public());
-    public
-        .zip(first_public..)
-        .map(|(event, id)| HistoryEntry {
-            id,
+    let mut entries = Vec::new();
+    let mut measured: Vec<(&Place, &Arc<Measures>)> = Vec::new();
+    for event in events {
+        if let What::Used { measures, .. } = &event.what {
+            measured.retain(|(place, _)| **place != event.place);
+            measured.push((&event.place, measures));
+        }
+        if !event.what.is_public() {
+            continue;
+        }
+        let of_it = |(place, _): &(&Place, _)| is_outcome(&event.what) && **place == event.place;
+        let used = measured.iter().position(of_it);
+        entries.push(HistoryEntry {
+            id: first_public + entries.len() as u64,
             event: event.clone(),
-        })
-        .collect()
+            used: used.map(|at| measured.swap_remove(at).1.clone()),
+        });
+    }
+    entries
+}
+
+/// Whether it says how an attempt ended, or its request.
+fn is_outcome(what: &What) -> bool {
+    matches!(
+        what,
+        What::Submitted { .. }
+            | What::Succeeded { .. }
+            | What::Failed { .. }
+            | What::TimedOut { .. }
+    )
 }
 
 /// An error unless the entry is the one expected.
@@ -481,6 +505,46 @@ fn start_of(events: &[Event]) -> Option<&Start> {
         What::ExecutionStarted { start, .. } => Some(start),
         _ => None,
     }
+}
+
+/// What there is to say of the change of status that an execution's event of that id is.
+pub(crate) async fn status_change(
+    journal: &dyn Journal,
+    id: ExecutionId,
+    public: u64,
+) -> Result<StatusChange, Error> {
+    let row = journal.execution(id).await.map_err(broken)?;
+    let row = row.ok_or_else(|| damaged(&id, &"it is not there"))?;
+    let meta = meta(&row)?;
+    let mut decoder = Decoder::new(journal);
+    let range = SegmentRange::From { first: 1 };
+    let first = journal.segments(id, range, 1).await.map_err(broken)?;
+    let first = first
+        .first()
+        .ok_or_else(|| damaged(&id, &"it has no events"))?;
+    let begun = decoder.events(id, first).await?;
+    let start = start_of(&begun).ok_or_else(|| damaged(&id, &"it has no start"))?;
+    let of_segment = |events: &[Event], stored: &StoredSegment| {
+        let mut entries = public_entries(events, stored.segment.first_public).into_iter();
+        entries.find(|entry| entry.id == public)
+    };
+    let found = match of_segment(&begun, first) {
+        Some(found) => Some(found),
+        None => {
+            let range = SegmentRange::Forward { public };
+            let segments = journal.segments(id, range, 1).await.map_err(broken)?;
+            match segments.first() {
+                Some(stored) => of_segment(&decoder.events(id, stored).await?, stored),
+                None => None,
+            }
+        }
+    };
+    Ok(StatusChange {
+        execution_arn: execution_arn(&meta, &row.new.name),
+        start: start.clone(),
+        started_at: row.new.started_at,
+        event: found.ok_or_else(|| lacks(id, public))?.event,
+    })
 }
 
 /// A failed read is the runtime's failure.

@@ -287,6 +287,8 @@ pub(crate) enum InboxItem {
     Admitted,
     /// To a line.
     Line(LineItem),
+    /// To an outbox.
+    Status(StatusItem),
     /// To a closed child of a map run: it goes on, or starts anew.
     Redrive,
     /// To a map run: its execution goes on, and it does with it.
@@ -327,6 +329,29 @@ pub(crate) enum InboxItem {
         tolerated_count: Option<u64>,
         tolerated_percentage: Option<f64>,
     },
+}
+
+/// Stored form, codec v1: a change of an execution's status that somebody must be told of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StatusItem {
+    #[serde(rename = "q")]
+    pub(crate) queue: Arc<str>,
+    #[serde(rename = "t")]
+    pub(crate) tenant: Arc<str>,
+    #[serde(rename = "x")]
+    pub(crate) execution: u64,
+    /// Id of the change in the history.
+    #[serde(rename = "e")]
+    pub(crate) event: u64,
+    /// By its stored number.
+    #[serde(rename = "s")]
+    pub(crate) status: u8,
+    #[serde(rename = "a")]
+    pub(crate) at_ms: u64,
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    pub(crate) redrives: u32,
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) redriven_ms: Option<u64>,
 }
 
 /// Stored form, codec v1: all that a map run is made of.

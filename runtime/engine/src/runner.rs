@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measures, OnCrash};
 use tokio::sync::oneshot;
 
 use crate::{attempt_logs::AttemptLog, task_limits::TaskLimits};
@@ -22,6 +22,27 @@ pub trait TaskRunner: Send + Sync + 'static {
         false
     }
 
+    /// A tenant's part, in proportion to the others', of what its tasks run on, from now on: from 1 to 1,000, and 100 of a
+    /// tenant that nobody gave another one.
+    fn weigh(&self, _tenant: &str, _weight: u32) {}
+
+    /// Whether the operator has set a secret of that name for the account, which then counts before the store's.
+    fn has_secret(&self, _tenant: &str, _name: &str) -> bool {
+        false
+    }
+
+    /// Whether a text can be what an account's plugins may be granted and use.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    fn check_ceiling(&self, _tenant: &str, _text: &str) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// What an account's plugins may be granted and use from now on, beside what the operator's file says; `None` leaves it to
+    /// that. Told for each account that has one before the first attempt, and at every change.
+    fn set_ceiling(&self, _tenant: &str, _text: Option<&str>) {}
+
     /// Looks whether a function can be called, and makes it ready; an error says why not and how to mend it.
     fn check(
         &self,
@@ -30,6 +51,22 @@ pub trait TaskRunner: Send + Sync + 'static {
         _function: Arc<FunctionVersion>,
     ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         Box::pin(async { Err("functions are not run here".to_owned()) })
+    }
+
+    /// What a function that is looked at waits for, for people.
+    fn waits_for(
+        &self,
+        _tenant: &str,
+        _plugin: &str,
+        _function: &FunctionVersion,
+    ) -> Option<String> {
+        None
+    }
+
+    /// Nobody has a function's code any more, by its lower-case hex SHA-256: what was made of it goes as well. What runs
+    /// goes on.
+    fn forget(&self, _wasm_sha256: &str) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
     }
 }
 
@@ -50,6 +87,20 @@ pub struct FunctionVersion {
 pub trait FunctionCode: Send + Sync {
     /// The `.wasm`; an error says why it cannot be had.
     fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>>;
+
+    /// Its SHA-256 in lower-case hex, where that is certain: what was made of it before is found by that.
+    fn sha256(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Where an attempt finds the secrets of its account that are kept in the store.
+pub trait TaskSecrets: Send + Sync {
+    /// Those of these names that there are, with their values. An error says why they cannot be had, and shows none.
+    fn open(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'static, Result<BTreeMap<String, String>, String>>;
 }
 
 /// One attempt, as the plugin sees it.
@@ -77,6 +128,8 @@ pub struct PluginCall {
     pub log_wanted: bool,
     /// What the state machine's tags leave of the plugin's limits.
     pub limits: Option<Arc<TaskLimits>>,
+    /// Secrets that the operator's own file does not have; asked before the guest begins, and only for those that it may use.
+    pub secrets: Option<Arc<dyn TaskSecrets>>,
     /// Signals of life, for the engine.
     pub signals: Arc<dyn Signals>,
     /// Of an attempt that is dispatched again: after [`Signals::started`] the guest waits for this before it does anything.
@@ -91,26 +144,12 @@ pub trait Signals: Send + Sync {
     /// The guest cannot be instantiated yet, and what it waits for: the last such text is the cause of a timeout that
     /// comes before the guest.
     fn waits(&self, why: &str);
-    /// The guest called `heartbeat`.
-    fn heartbeat(&self);
+    /// The guest called `heartbeat`, with a note on its progress where it gave one.
+    fn heartbeat(&self, note: Option<&str>);
     /// What the attempt used; told once, before its end.
-    fn used(&self, used: PluginUse);
+    fn used(&self, used: Measures);
     /// What the guest said; told once, before its end.
     fn logged(&self, log: AttemptLog);
-}
-
-/// What an attempt used.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PluginUse {
-    /// CPU time of the guest and of the host on its behalf.
-    pub cpu: Duration,
-    /// From the guest's start to its end.
-    pub wall: Duration,
-    /// Most memory held at once.
-    pub memory_bytes_max: u64,
-    /// Bytes of the input and of the output, JSON.
-    pub input_bytes: u64,
-    pub output_bytes: u64,
 }
 
 /// The end of an attempt's log, and what the attempt used.

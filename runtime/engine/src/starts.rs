@@ -174,7 +174,7 @@ impl Engine {
     ) -> Result<StartedExecution, Error> {
         let mut starting = self.starting(caller, request).await?;
         self.admit(&caller.tenant, starting.operation())?;
-        self.line_up(&mut starting).await?;
+        self.line_up(caller, &mut starting).await?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(started),
             Begun::Before(execution, arn) => self.started_before(execution, &arn, &starting).await,
@@ -188,9 +188,27 @@ impl Engine {
         caller: &Caller,
         request: StartRequest,
     ) -> Result<StartedOnce, Error> {
-        let mut starting = self.starting(caller, request).await?;
+        let starting = self.starting(caller, request).await?;
         self.admit(&caller.tenant, starting.operation())?;
-        self.line_up(&mut starting).await?;
+        self.begun_once(caller, starting).await
+    }
+
+    /// The same for a start that was counted against the rates before.
+    pub(crate) async fn start_once_admitted(
+        &self,
+        caller: &Caller,
+        request: StartRequest,
+    ) -> Result<StartedOnce, Error> {
+        let starting = self.starting(caller, request).await?;
+        self.begun_once(caller, starting).await
+    }
+
+    async fn begun_once(
+        &self,
+        caller: &Caller,
+        mut starting: Starting,
+    ) -> Result<StartedOnce, Error> {
+        self.line_up(caller, &mut starting).await?;
         if starting.startable.express {
             let scope = starting.startable.scope;
             let found = self.node().journal.find(scope, &starting.name).await;
@@ -238,7 +256,7 @@ impl Engine {
             return Err(wrong_type());
         }
         self.admit(&caller.tenant, starting.operation())?;
-        self.line_up(&mut starting).await?;
+        self.line_up(caller, &mut starting).await?;
         if express && let Some(started) = self.own_express(&starting, parent).await? {
             return Ok(started);
         }
@@ -285,7 +303,7 @@ impl Engine {
         if !starting.startable.express {
             return Err(wrong_type());
         }
-        self.line_up(&mut starting).await?;
+        self.line_up(caller, &mut starting).await?;
         let reservation = self.place_in_line(caller, &starting, true).await?;
         // It does not wait, and nothing durable is to tell of it.
         starting.line = None;
@@ -366,8 +384,10 @@ impl Engine {
     }
 
     /// Finds the line that it stands in, once the rates let it start: its key may take long to compute.
-    async fn line_up(&self, starting: &mut Starting) -> Result<(), Error> {
-        starting.line = self.in_line(&starting.startable, &starting.input).await?;
+    async fn line_up(&self, caller: &Caller, starting: &mut Starting) -> Result<(), Error> {
+        starting.line = self
+            .in_line(caller, &starting.startable, &starting.input)
+            .await?;
         Ok(())
     }
 

@@ -140,13 +140,19 @@ impl KeyRecord {
 impl Engine {
     /// All tenants, by account.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, Error> {
-        let found: Vec<(Arc<str>, TenantRecord)> = self.all(TENANT).await?;
-        let tenants = found.into_iter().map(|(account, record)| Tenant {
-            account,
-            name: record.name,
-            created_at: Timestamp(record.created_ms),
-        });
-        Ok(tenants.collect())
+        let mut tenants = Vec::new();
+        for stored in self.all_records(TENANT).await? {
+            let record = record::decode::<TenantRecord>(&stored.bytes);
+            let Some(record) = self.unless_damaged(&stored.key, record)? else {
+                continue;
+            };
+            tenants.push(Tenant {
+                account: stored.key.name,
+                name: record.name,
+                created_at: Timestamp(record.created_ms),
+            });
+        }
+        Ok(tenants)
     }
 
     /// Makes an account a tenant.
@@ -193,11 +199,11 @@ impl Engine {
             }
         }
         self.remove_triggers(account).await?;
+        self.remove_sealed(account).await?;
+        self.forget_ceiling(account).await?;
         let _ = self.put(&key(QUOTAS, account), None, None).await?;
         let _ = self.put(&key(TENANT, account), None, None).await?;
-        self.node()
-            .allowances
-            .set(&account.into(), Quotas::default());
+        self.node().set_quotas(&account.into(), Quotas::default());
         Ok(())
     }
 
@@ -213,10 +219,16 @@ impl Engine {
     /// Gives a tenant other quotas; they count from now on.
     pub async fn set_quotas(&self, account: &str, quotas: Quotas) -> Result<(), Error> {
         self.tenant(account).await?;
+        quotas.check()?;
         let bytes = record::encode(&quotas);
         let _ = self.put(&key(QUOTAS, account), None, Some(bytes)).await?;
-        self.node().allowances.set(&account.into(), quotas);
-        Ok(())
+        let (account, node): (Arc<str>, _) = (account.into(), self.node());
+        let before = node.allowances.machine_concurrency(&account);
+        node.set_quotas(&account, quotas);
+        match before == node.allowances.machine_concurrency(&account) {
+            true => Ok(()),
+            false => self.usual_limits_changed(&account).await,
+        }
     }
 
     /// Access keys of a tenant, or of all.
@@ -299,8 +311,14 @@ impl Engine {
         Ok(record.key(id))
     }
 
-    /// Seals every secret anew by the vault's newest key; tells how many were not yet.
+    /// Seals everything anew by the vault's newest key: secrets of access keys and what tenants keep sealed. Tells how many
+    /// were not yet.
     pub async fn reseal(&self, vault: &Vault) -> Result<usize, Error> {
+        let kept = self.reseal_kept(vault).await?;
+        Ok(kept + self.reseal_access_keys(vault).await?)
+    }
+
+    async fn reseal_access_keys(&self, vault: &Vault) -> Result<usize, Error> {
         let ids: Vec<(Arc<str>, KeyRecord)> = self.all(ACCESS_KEY).await?;
         let mut resealed = 0;
         for (id, _) in ids {
@@ -316,7 +334,12 @@ impl Engine {
         Ok(resealed)
     }
 
-    async fn tenant(&self, account: &str) -> Result<CatalogRecord, Error> {
+    /// Whether an account was added.
+    pub(crate) async fn is_tenant(&self, account: &str) -> Result<bool, Error> {
+        Ok(self.record(&key(TENANT, account)).await?.is_some())
+    }
+
+    pub(crate) async fn tenant(&self, account: &str) -> Result<CatalogRecord, Error> {
         self.record(&key(TENANT, account)).await?.ok_or_else(|| {
             let text =
                 format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");
@@ -352,24 +375,38 @@ impl Engine {
         })
     }
 
-    /// All records of a kind of the installation.
+    /// All records of a kind of the installation; none of them may be damaged.
     async fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(Arc<str>, T)>, Error> {
-        let mut all = Vec::new();
-        let mut after: Option<Arc<str>> = None;
-        loop {
-            let page = self
-                .node()
-                .journal
-                .scan("", kind, "", after.as_deref(), ROWS_MAX)
-                .await;
-            let page = page.map_err(reader::broken)?;
-            for found in &page {
-                all.push((found.key.name.clone(), record::decode(&found.bytes)?));
-            }
-            after = page.last().map(|found| found.key.name.clone());
-            if page.len() < ROWS_MAX as usize {
-                return Ok(all);
-            }
+        let found = self.all_records(kind).await?;
+        let decoded = found
+            .into_iter()
+            .map(|stored| Ok((stored.key.name, record::decode(&stored.bytes)?)));
+        decoded.collect()
+    }
+
+    async fn all_records(&self, kind: &str) -> Result<Vec<CatalogRecord>, Error> {
+        records(self.node().journal.as_ref(), kind).await
+    }
+}
+
+/// The numbers of all tenants.
+pub(crate) async fn accounts(journal: &dyn Journal) -> Result<Vec<Arc<str>>, Error> {
+    let found = records(journal, TENANT).await?;
+    Ok(found.into_iter().map(|stored| stored.key.name).collect())
+}
+
+/// All records of a kind of the installation.
+async fn records(journal: &dyn Journal, kind: &str) -> Result<Vec<CatalogRecord>, Error> {
+    let mut all = Vec::new();
+    let mut after: Option<Arc<str>> = None;
+    loop {
+        let page = journal.scan("", kind, "", after.as_deref(), ROWS_MAX).await;
+        let page = page.map_err(reader::broken)?;
+        let last = page.len() < ROWS_MAX as usize;
+        after = page.last().map(|found| found.key.name.clone());
+        all.extend(page);
+        if last {
+            return Ok(all);
         }
     }
 }

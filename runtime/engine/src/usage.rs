@@ -1,11 +1,14 @@
 //! Calls that tell what was used: by day, a page at a time, and by an execution, from its history.
 
+use std::collections::BTreeMap;
+
 use stepwell_asl::{Reply, Target};
-use stepwell_interp::{Event, Stage, What};
+use stepwell_interp::{Event, Place, Stage, What};
 use stepwell_query::Value;
 
 use crate::{
     api::Caller,
+    attempt::amounts,
     engine::Engine,
     error::Error,
     journal::{Amounts, Meter, SegmentRange, UsageKey, UsageQuery},
@@ -34,15 +37,20 @@ impl Engine {
         page.map_err(reader::broken)
     }
 
-    /// What a STANDARD execution used, as far as its history tells: neither CPU time nor memory. Large values, which may be
-    /// others' as well, are not among what it stores. Its children are executions of their own. Reads all of its history.
-    pub async fn execution_usage(&self, caller: &Caller, arn: &str) -> Result<Amounts, Error> {
+    /// What a STANDARD execution used, as far as its history tells. Large values, which may be others' as well, are not
+    /// among what it stores. Its children are executions of their own. Reads all of its history.
+    pub async fn execution_usage(&self, caller: &Caller, arn: &str) -> Result<ExecutionUse, Error> {
         let (row, _) = self.execution_row(caller, arn).await?;
         let journal = self.node().journal.as_ref();
         let named = |error| reader::named(arn, error);
-        let mut used = Amounts::default();
-        let counted = reader::each_event(journal, &row, |event| count(&mut used, event));
+        let mut account = Account::default();
+        let counted = reader::each_event(journal, &row, |event| account.count(event));
         counted.await.map_err(named)?;
+        let Account {
+            mut used,
+            unmeasured,
+            ..
+        } = account;
         let mut first = 1;
         while first < row.next {
             let range = SegmentRange::From { first };
@@ -58,86 +66,134 @@ impl Engine {
                 break;
             }
         }
-        Ok(used)
+        Ok(ExecutionUse { used, unmeasured })
     }
 }
 
-fn count(used: &mut Amounts, event: &Event) {
-    match &event.what {
-        What::ExecutionStarted { .. } => used.add(Meter::Executions, 1),
-        // What it begins with was done by the execution that it comes from.
-        What::Forked { .. } => *used = Amounts::of(&[(Meter::Executions, 1)]),
-        What::ExecutionRedriven { .. } => used.add(Meter::Redrives, 1),
-        What::ExecutionSucceeded { .. }
-        | What::ExecutionFailed { .. }
-        | What::ExecutionTimedOut { .. }
-        | What::ExecutionAborted { .. } => used.add(Meter::Ended, 1),
-        What::StateEntered { .. } | What::RetryPlanned { .. } => used.add(Meter::Transitions, 1),
-        What::Scheduled(scheduled) => {
-            if let Some(part) = Part::of(&scheduled.resource.target) {
-                used.add(Meter::BytesIn, part.bytes(&scheduled.parameters));
+/// What an execution used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ExecutionUse {
+    pub used: Amounts,
+    /// Attempts that are counted and of which the history tells neither time nor memory: no plugin came to run, they were
+    /// cut off, or a version ran them that did not measure.
+    pub unmeasured: u64,
+}
+
+/// The fold of a history to what was used.
+#[derive(Default)]
+struct Account {
+    used: Amounts,
+    unmeasured: u64,
+    /// Bytes of the input of the attempt at a place; none once it was measured.
+    given: BTreeMap<Place, u64>,
+}
+
+impl Account {
+    fn count(&mut self, event: &Event) {
+        match &event.what {
+            What::ExecutionStarted { .. } => self.used.add(Meter::Executions, 1),
+            // What it begins with was done by the execution that it comes from.
+            What::Forked { .. } => {
+                *self = Account {
+                    used: Amounts::of(&[(Meter::Executions, 1)]),
+                    ..Account::default()
+                }
             }
+            What::ExecutionRedriven { .. } => self.used.add(Meter::Redrives, 1),
+            What::ExecutionSucceeded { .. }
+            | What::ExecutionFailed { .. }
+            | What::ExecutionTimedOut { .. }
+            | What::ExecutionAborted { .. } => self.used.add(Meter::Ended, 1),
+            What::StateEntered { .. } | What::RetryPlanned { .. } => {
+                self.used.add(Meter::Transitions, 1);
+            }
+            What::Scheduled(_)
+            | What::Used { .. }
+            | What::Submitted { .. }
+            | What::Succeeded { .. }
+            | What::Failed { .. }
+            | What::TimedOut { .. } => self.count_attempt(&event.place, &event.what),
+            What::WaitPlanned { .. }
+            | What::Redispatched { .. }
+            | What::Begins
+            | What::StateExited { .. }
+            | What::StateAborted { .. }
+            | What::StateFailed { .. }
+            | What::EvaluationFailed { .. }
+            | What::Started { .. }
+            | What::ParallelStarted { .. }
+            | What::MapStarted { .. }
+            | What::FlowsSucceeded { .. }
+            | What::FlowsFailed { .. }
+            | What::IterationStarted { .. }
+            | What::IterationSucceeded { .. }
+            | What::IterationFailed { .. }
+            | What::IterationAborted { .. }
+            | What::BranchFailed { .. }
+            | What::BranchAborted { .. }
+            | What::ChildStarted { .. }
+            | What::DistributedMapStarted { .. }
+            | What::MapRunStarted { .. }
+            | What::MapRunRedriven { .. }
+            | What::MapRunSucceeded { .. }
+            | What::MapRunFailed { .. }
+            | What::MapRunAborted
+            | What::MapRun(_) => {}
         }
-        What::Submitted { resource, output } => {
-            answered(used, &resource.target, true, Some(output))
-        }
-        What::Succeeded { resource, output } => {
-            answered(used, &resource.target, false, Some(output));
-        }
-        What::Failed {
+    }
+
+    /// An event of an attempt.
+    fn count_attempt(&mut self, place: &Place, what: &What) {
+        if let What::Scheduled(scheduled) = what {
+            if let Some(part) = Part::of(&scheduled.resource.target) {
+                let bytes = part.bytes(&scheduled.parameters);
+                self.given.insert(place.clone(), bytes);
+            }
+        } else if let What::Used { measures, .. } = what {
+            self.given.remove(place);
+            self.used += amounts(measures);
+        } else if let What::Submitted { resource, output } = what {
+            self.answered(place, &resource.target, true, Some(output));
+        } else if let What::Succeeded { resource, output } = what {
+            self.answered(place, &resource.target, false, Some(output));
+        } else if let What::Failed {
             resource,
-            stage: Stage::Run,
+            stage: stage @ (Stage::Run | Stage::Submit),
             ..
-        }
-        | What::TimedOut {
+        } = what
+        {
+            let submitted = *stage == Stage::Submit;
+            self.answered(place, &resource.target, submitted, None);
+        } else if let What::TimedOut {
             resource,
             heartbeat: false,
             ..
-        } => answered(used, &resource.target, false, None),
-        What::Failed {
-            resource,
-            stage: Stage::Submit,
-            ..
-        } => answered(used, &resource.target, true, None),
-        What::Failed { .. }
-        | What::TimedOut { .. }
-        | What::WaitPlanned { .. }
-        | What::Redispatched { .. }
-        | What::Begins
-        | What::StateExited { .. }
-        | What::StateAborted { .. }
-        | What::StateFailed { .. }
-        | What::EvaluationFailed { .. }
-        | What::Started { .. }
-        | What::ParallelStarted { .. }
-        | What::MapStarted { .. }
-        | What::FlowsSucceeded { .. }
-        | What::FlowsFailed { .. }
-        | What::IterationStarted { .. }
-        | What::IterationSucceeded { .. }
-        | What::IterationFailed { .. }
-        | What::IterationAborted { .. }
-        | What::BranchFailed { .. }
-        | What::BranchAborted { .. }
-        | What::ChildStarted { .. }
-        | What::DistributedMapStarted { .. }
-        | What::MapRunStarted { .. }
-        | What::MapRunRedriven { .. }
-        | What::MapRunSucceeded { .. }
-        | What::MapRunFailed { .. }
-        | What::MapRunAborted
-        | What::MapRun(_) => {}
+        } = what
+        {
+            self.answered(place, &resource.target, false, None);
+        }
     }
-}
 
-/// The end of an attempt, of its request alone when it was `submitted`; of a callback that is the plugin's end.
-fn answered(used: &mut Amounts, target: &Target, submitted: bool, output: Option<&Value>) {
-    if let Some(part) = Part::of(target).filter(|part| part.calls_back == submitted) {
-        used.add(Meter::Tasks, 1);
-        used.add(
-            Meter::BytesOut,
-            output.map_or(0, |output| part.bytes(output)),
-        );
+    /// The end of an attempt, of its request alone when it was `submitted`; of a callback that is the plugin's end. One
+    /// that was measured is counted by then.
+    fn answered(
+        &mut self,
+        place: &Place,
+        target: &Target,
+        submitted: bool,
+        output: Option<&Value>,
+    ) {
+        let Some(part) = Part::of(target).filter(|part| part.calls_back == submitted) else {
+            return;
+        };
+        let Some(given) = self.given.remove(place) else {
+            return;
+        };
+        self.unmeasured += 1;
+        self.used.add(Meter::Tasks, 1);
+        self.used.add(Meter::BytesIn, given);
+        let given_back = output.map_or(0, |output| part.bytes(output));
+        self.used.add(Meter::BytesOut, given_back);
     }
 }
 

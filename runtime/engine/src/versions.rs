@@ -11,7 +11,7 @@ use crate::{
     journal::{CatalogKey, CatalogRecord, CatalogWrite},
     limits::{CHANGE_ATTEMPTS_MAX, VERSIONS_MAX, VERSIONS_MAX_RAISED},
     machines::{absent, crossed},
-    node, pages,
+    node,
     record::{self, MachineRecord, VersionRecord},
 };
 
@@ -80,6 +80,7 @@ impl Engine {
             );
             return Err(Error::rejected(Code::ServiceQuotaExceededException, text));
         }
+        self.node().allowances.has_room(&caller.tenant)?;
         let number = machine.last_version + 1;
         machine.last_version = number;
         machine.versions += 1;
@@ -116,9 +117,9 @@ impl Engine {
             return Err(absent(machine_arn));
         }
         let found = self.scan_page(caller, KIND, &prefix(&arn), &page).await?;
-        pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
+        self.shown(found, |CatalogRecord { key, bytes, .. }| {
             let number = number_of(&key.name)?;
-            let version = record::decode(&bytes)?;
+            let version = record::decode(bytes)?;
             Ok(shown(&arn, number, version))
         })
     }

@@ -14,6 +14,7 @@ use crate::{
     error::Error,
     journal::ExecutionId,
     limits::{WATCH_BATCHES_MAX, WATCH_LOOK, WATCH_PAGE_BYTES_MAX, WATCH_PAGE_MAX},
+    notes::NoteWatch,
     shard::{In, Watcher},
 };
 
@@ -86,6 +87,11 @@ impl Watch {
                 return Some(fresh);
             }
         }
+    }
+
+    /// What running attempts say of their progress meanwhile.
+    pub fn notes(&self) -> NoteWatch {
+        NoteWatch::new(self.engine.node().notes.clone(), self.execution)
     }
 
     /// Whether the execution is closed and all its events were given.

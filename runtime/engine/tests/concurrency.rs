@@ -12,8 +12,9 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, Code, CreateMachine, Engine, Error, Execution, MachineKind, MachineSettings, Options,
-    PageRequest, PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
+    Caller, Code, CreateMachine, Engine, Error, Exceeding, Execution, Extras, MachineKind,
+    MachineSettings, Options, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest,
+    StartedExecution, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;
@@ -113,6 +114,10 @@ impl TaskRunner for Runner {
 }
 
 fn open(store: Store, works: &Arc<Works>) -> Engine {
+    open_bounded(store, Quotas::default(), works)
+}
+
+fn open_bounded(store: Store, usual: Quotas, works: &Arc<Works>) -> Engine {
     let options = Options {
         store,
         raised_limits: false,
@@ -123,7 +128,12 @@ fn open(store: Store, works: &Arc<Works>) -> Engine {
         services: Default::default(),
         observer: None,
     };
-    Engine::open(options, Arc::new(Runner(works.clone()))).expect("the store is free")
+    let runner = Arc::new(Runner(works.clone()));
+    let extras = Extras {
+        usual,
+        ..Extras::default()
+    };
+    Engine::open_with(options, extras, runner).expect("the store is free")
 }
 
 fn caller() -> &'static Caller {
@@ -178,6 +188,17 @@ impl Rig {
         let works = Works::new(permits);
         let engine = open(store, &works);
         let machine = machine("limited", definition, kind, tags);
+        Rig::over(engine, works, machine).await
+    }
+
+    /// With numbers of tenants whose quotas have none.
+    async fn bounded(store: Store, usual: Quotas, kind: MachineKind, tags: &[(&str, &str)]) -> Rig {
+        let works = Works::new(0);
+        let engine = open_bounded(store, usual, &works);
+        Rig::over(engine, works, machine("limited", WORKS, kind, tags)).await
+    }
+
+    async fn over(engine: Engine, works: Arc<Works>, machine: CreateMachine) -> Rig {
         let created = engine.create_machine(caller(), machine).await.unwrap();
         Rig {
             engine,
@@ -226,6 +247,12 @@ impl Rig {
         };
         self.until(so, &format!("{waiting} wait, {running} run"))
             .await;
+    }
+
+    /// Until nothing of the line is in memory.
+    async fn is_let_go_of(&self) {
+        let so = || self.engine.lines().is_empty();
+        self.until(so, "its line is gone").await;
     }
 
     /// Until so many calls have begun since the engine was opened.
@@ -419,7 +446,8 @@ fn limits_change_while_executions_wait() {
         for arn in &started {
             assert_eq!(rig.ended(arn).await.status, Status::Succeeded);
         }
-        rig.comes_to(0, 0).await;
+        // Nor is anything kept of it.
+        rig.is_let_go_of().await;
         rig.engine.shutdown().await;
     });
 }
@@ -494,7 +522,93 @@ fn places_are_given_back_however_executions_end() {
         for arn in [&runs, &waits] {
             assert_eq!(rig.ended(arn).await.status, Status::Aborted);
         }
+        // With it goes all that was kept of its line.
+        rig.is_let_go_of().await;
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn what_is_usual_bounds_all_machines_and_tags_may_say_less() {
+    run(async {
+        let usual = Quotas {
+            machine_concurrency: Some(2),
+            ..Quotas::default()
+        };
+        let rig = Rig::bounded(Store::Memory, usual, MachineKind::Standard, &[]).await;
+        for n in 0..6 {
+            rig.start(&format!("e{n}"), "1").await;
+        }
+        rig.comes_to(4, 2).await;
+        // More than is usual is none.
+        rig.tag(&[("stepwell:concurrency", "5")]).await;
+        rig.start("e6", "1").await;
+        rig.comes_to(5, 2).await;
+        rig.tag(&[("stepwell:concurrency", "1")]).await;
+        rig.works.permits.add_permits(1);
+        rig.comes_to(5, 1).await;
+        let untag = ["stepwell:concurrency".to_owned()];
+        let untagged = rig.engine.untag(caller(), &rig.machine, &untag).await;
+        untagged.unwrap();
+        rig.comes_to(4, 2).await;
+        // The account's own says more, and is told at once to those that wait.
+        let account = &*caller().tenant;
+        rig.engine.add_tenant(account, "").await.unwrap();
+        let own = |machine_concurrency, machine_concurrency_mode| Quotas {
+            machine_concurrency,
+            machine_concurrency_mode,
+            ..Quotas::default()
+        };
+        rig.engine
+            .set_quotas(account, own(Some(4), None))
+            .await
+            .unwrap();
+        rig.comes_to(2, 4).await;
+        let refuse = Some(Exceeding::Refuse);
+        let refusing = own(Some(4), refuse);
+        rig.engine.set_quotas(account, refusing).await.unwrap();
+        let (code, why) = refusal(rig.try_start("e7", "1").await);
+        assert_eq!(code, Code::ThrottlingException);
+        assert!(why.contains("`machine-concurrency`"), "{why}");
+        let (code, _) = refusal(rig.engine.set_quotas(account, own(Some(0), None)).await);
+        assert_eq!(code, Code::ValidationException);
+        rig.works.permits.add_permits(6);
         rig.comes_to(0, 0).await;
+        rig.engine.shutdown().await;
+    });
+}
+
+#[test]
+fn what_is_usual_counts_for_what_is_taken_up() {
+    let usual = || Quotas {
+        machine_concurrency: Some(1),
+        ..Quotas::default()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let mut machine = String::new();
+    run(async {
+        let store = at(directory.path());
+        let rig = Rig::bounded(store, usual(), MachineKind::Standard, &[]).await;
+        for n in 0..4 {
+            rig.start(&format!("e{n}"), "1").await;
+        }
+        rig.comes_to(3, 1).await;
+        rig.begins(1).await;
+        rig.engine.shutdown().await;
+        machine = rig.machine;
+    });
+    run(async {
+        let works = Works::new(0);
+        let engine = open_bounded(at(directory.path()), usual(), &works);
+        let rig = Rig {
+            engine,
+            machine,
+            works,
+        };
+        rig.comes_to(3, 1).await;
+        rig.works.permits.add_permits(4);
+        rig.comes_to(0, 0).await;
+        assert_eq!(rig.works.most().0, 1);
         rig.engine.shutdown().await;
     });
 }

@@ -317,6 +317,70 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
     });
 }
 
+#[test]
+fn a_damaged_definition_or_record_ends_no_list() {
+    let runtime = runtime();
+    let directory = tempfile::tempdir().unwrap();
+    let machines = runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let mut machines = Vec::new();
+        for (name, definition) in [("a", PASSES), ("b", TASKS), ("c", HANGS)] {
+            let execution = start(&engine, name, definition).await;
+            let machine = execution.replace(":execution:", ":stateMachine:");
+            machines.push(machine.replace(":one", ""));
+        }
+        for name in ["x", "y"] {
+            let caller = caller();
+            let created = engine.create_activity(&caller, name, None, Vec::new());
+            created.await.unwrap();
+            let group = engine.create_schedule_group(&caller, name, Vec::new(), None);
+            group.await.unwrap();
+        }
+        engine.add_tenant("111111111111", "one").await.unwrap();
+        engine.add_tenant("222222222222", "two").await.unwrap();
+        engine.shutdown().await;
+        machines
+    });
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let damage = [
+        // The definition of b alone, and whole records.
+        "UPDATE blobs SET bytes = CAST(replace(CAST(bytes AS TEXT), 'echo', 'ECHO') AS BLOB)",
+        "UPDATE records SET bytes = x'00' WHERE kind = 'state-machine' AND name LIKE '%/c'",
+        "UPDATE records SET bytes = x'00' WHERE kind = 'activity' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = x'00' WHERE kind LIKE '%group%' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = x'00' WHERE kind = 'tenant' AND name = '222222222222'",
+    ];
+    for change in damage {
+        assert!(conn.execute(change, []).unwrap() > 0, "{change}");
+    }
+    drop(conn);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+        for _ in 0..2 {
+            let page = PageRequest::default;
+            let listed = engine.machines(&caller(), page()).await.unwrap();
+            let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
+            assert_eq!(names, ["a", "b"], "a list takes no definition");
+            let listed = engine.activities(&caller(), page()).await.unwrap();
+            let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
+            assert_eq!(names, ["x"]);
+            let listed = engine.schedule_groups(&caller(), "", page()).await.unwrap();
+            let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
+            assert_eq!(names, ["default", "x"]);
+            let tenants = engine.tenants().await.unwrap();
+            let names: Vec<_> = tenants.iter().map(|tenant| &*tenant.name).collect();
+            assert_eq!(names, ["one"]);
+            assert_eq!(engine.metrics().records_damaged, 4);
+        }
+        engine.machine(&caller(), &machines[0]).await.unwrap();
+        for (machine, part) in [(&machines[1], "the definition"), (&machines[2], "record")] {
+            let described = engine.machine(&caller(), machine).await;
+            assert_damaged(described, &[machine, part]);
+        }
+        engine.shutdown().await;
+    });
+}
+
 fn first_execution(directory: &Path) -> i64 {
     let conn = Connection::open(directory.join("journal.sqlite")).unwrap();
     conn.query_row("SELECT min(id) FROM executions", [], |row| row.get(0))

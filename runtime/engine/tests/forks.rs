@@ -16,7 +16,7 @@ use stepwell_engine::{
     MachineKind, MachineSettings, Meter, Options, PageRequest, PluginCall, PluginEnd, StartRequest,
     Status, Store, TaskRunner, UpdateMachine,
 };
-use stepwell_interp::{OnCrash, event_type};
+use stepwell_interp::{OnCrash, What, event_type};
 
 /// After this a directory that is still held is a defect.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -412,6 +412,45 @@ async fn the_next_life_has_the_fork_and_takes_the_same_call_for_it() {
         .await
         .unwrap();
     assert_eq!(described.redrivable, stepwell_engine::Redrivable::Yes);
+}
+
+/// The other execution's redrives are not the fork's; its own are counted from 0.
+#[tokio::test]
+async fn redrives_of_the_origin_are_not_the_forks() {
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(Store::Memory, &plugins);
+    let machine = create(&engine, "m", &three("broken"), MachineKind::Standard).await;
+    let origin = start(&engine, &machine).await;
+    let redrive = async |arn: &str| {
+        let described = ended(&engine, arn).await;
+        assert_eq!(described.status, Status::Failed);
+        engine.redrive(&caller(), arn, None).await.unwrap();
+        ended(&engine, arn).await.redrive_count
+    };
+    assert_eq!(redrive(&origin).await, 1);
+    // From its last event on at which it can go on: behind the redrive.
+    let events = engine
+        .history(&caller(), &origin, true, PageRequest::default())
+        .await
+        .unwrap();
+    let redriven = events
+        .items
+        .iter()
+        .find(|entry| matches!(entry.event.what, What::ExecutionRedriven { .. }));
+    let redriven = redriven.expect("it was redriven").id;
+    let request = ForkRequest {
+        event_id: Some(redriven),
+        definition: Some(three("broken")),
+        ..fork_of(&origin)
+    };
+    let forked = fork(&engine, request).await.unwrap().execution_arn;
+    let described = ended(&engine, &forked).await;
+    assert_eq!(
+        (described.redrive_count, described.redriven_at),
+        (0, None),
+        "the origin was redriven, and not the fork"
+    );
+    assert_eq!(redrive(&forked).await, 1);
 }
 
 #[tokio::test]

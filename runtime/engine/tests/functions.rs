@@ -12,10 +12,10 @@ use std::{
 
 use stepwell_engine::{
     Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion,
-    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, PluginUse, Quotas,
-    Store, TaskRunner, UsageKey,
+    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, Quotas, Store,
+    TaskRunner, UsageKey,
 };
-use stepwell_interp::OnCrash;
+use stepwell_interp::{Measure, Measures, OnCrash};
 use tokio::sync::Semaphore;
 
 const ACCOUNT: &str = "111111111111";
@@ -36,13 +36,19 @@ impl TaskRunner for Runner {
             if &*call.plugin == "waits" {
                 ends.acquire().await.expect("it stays open").forget();
             }
-            call.signals.used(PluginUse {
-                cpu: Duration::from_micros(30),
-                wall: Duration::from_millis(2),
-                memory_bytes_max: 3 << 20,
-                input_bytes: call.input.len() as u64,
-                output_bytes: 1,
-            });
+            call.signals.used(Measures::of(&[
+                (Measure::Cpu, 30),
+                (Measure::Wall, 2_000),
+                (Measure::Memory, 3 << 20),
+                (Measure::BytesIn, call.input.len() as u64),
+                (Measure::BytesOut, 1),
+                (Measure::Fuel, 500),
+                (Measure::Logs, 2),
+                (Measure::Files, 1),
+                (Measure::HttpSent, 10),
+                (Measure::TcpSent, 5),
+                (Measure::HttpReceived, 7),
+            ]));
             PluginEnd::Succeeded {
                 output: "1".to_owned(),
                 log: None,
@@ -166,10 +172,15 @@ async fn a_direct_call_is_metered_as_a_task_is() {
                 Meter::BytesIn,
                 Meter::BytesOut,
                 Meter::Executions,
+                Meter::Fuel,
+                Meter::HostCalls,
+                Meter::BytesSent,
+                Meter::BytesReceived,
             ]
             .map(|meter| amounts.get(meter))
         };
-        if found.is_some_and(|(_, amounts)| counts(amounts) == [2, 60, 12, 4, 2, 0]) {
+        let both = [2, 60, 12, 4, 2, 0, 1_000, 6, 30, 14];
+        if found.is_some_and(|(_, amounts)| counts(amounts) == both) {
             return;
         }
         assert!(asked.elapsed() < PATIENCE, "usage is {used:?}");

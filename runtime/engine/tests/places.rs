@@ -1,8 +1,13 @@
-//! The quota of open executions: who takes a place, and who needs none.
+//! The quota of open executions: who takes a place, and who needs none. And the weight of a tenant: who is told of it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use stepwell_engine::{
     Caller, Code, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
@@ -187,5 +192,72 @@ fn a_redrive_takes_a_place_and_the_same_call_again_none() {
             Code::ExecutionLimitExceeded
         );
         world.engine.shutdown().await;
+    });
+}
+
+/// Keeps what it is told of weights.
+#[derive(Default)]
+struct Weighed(Mutex<Vec<(String, u32)>>);
+
+impl TaskRunner for Weighed {
+    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+
+    fn weigh(&self, tenant: &str, weight: u32) {
+        self.0.lock().unwrap().push((tenant.to_owned(), weight));
+    }
+}
+
+/// At each change, and at each start of what the store has.
+#[test]
+fn whoever_runs_tasks_is_told_of_weights() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || {
+        let runner = Arc::new(Weighed::default());
+        let options = Options {
+            store: Store::Directory(directory.path().join("data")),
+            raised_limits: false,
+            take_up: true,
+            shards: 1,
+            storage: None,
+            connections: Default::default(),
+            services: Default::default(),
+            observer: None,
+        };
+        (Engine::open(options, runner.clone()).unwrap(), runner)
+    };
+    let told = |runner: &Weighed| std::mem::take(&mut *runner.0.lock().unwrap());
+    let weight = |weight| Quotas {
+        weight,
+        ..Quotas::default()
+    };
+    let of = |number| vec![(ACCOUNT.to_owned(), number)];
+    runtime().block_on(async {
+        let (engine, runner) = open();
+        engine.add_tenant(ACCOUNT, "weighs").await.unwrap();
+        for wrong in [0, 1_001] {
+            let set = engine.set_quotas(ACCOUNT, weight(Some(wrong))).await;
+            let error = set.unwrap_err().to_string();
+            assert!(error.contains("from 1 to 1000"), "{error}");
+        }
+        assert_eq!(told(&runner), []);
+        engine.set_quotas(ACCOUNT, weight(Some(7))).await.unwrap();
+        assert_eq!(told(&runner), of(7));
+        engine.shutdown().await;
+    });
+    runtime().block_on(async {
+        let (engine, runner) = open();
+        assert_eq!(told(&runner), of(7));
+        assert_eq!(engine.weight(&ACCOUNT.into()), 7);
+        engine.set_quotas(ACCOUNT, weight(None)).await.unwrap();
+        engine.set_quotas(ACCOUNT, weight(Some(9))).await.unwrap();
+        engine.remove_tenant(ACCOUNT).await.unwrap();
+        assert_eq!(told(&runner), [of(100), of(9), of(100)].concat());
+        engine.shutdown().await;
     });
 }

@@ -10,6 +10,7 @@ use crate::{
     event::Event,
     fork::{Fork, ForkedFrom},
     map_run::{MapRunEffect, MapRunEnding, MapRunInput, MapRunStart},
+    measure::Measures,
 };
 
 /// What the caller brings to every step: the time and fresh randomness. Equal arguments, equal results.
@@ -51,6 +52,13 @@ pub enum Input {
     ChildEnded { task: TaskId, outcome: TaskOutcome },
     /// A task attempt ended.
     TaskEnded { task: TaskId, outcome: TaskOutcome },
+    /// What an attempt used, told before it ends; once of each time that it was dispatched.
+    TaskUsed {
+        task: TaskId,
+        /// The plugin that served it.
+        plugin: Arc<str>,
+        measures: Arc<Measures>,
+    },
     /// The process that ran an attempt is gone. Redispatches the attempt, counted by an internal event; the
     /// `REDISPATCH_MAX + 1`th time it fails instead, as it does at once with [`OnCrash::Fail`]. A redispatch whose guest
     /// never began is not counted: it only waited for a compiler or a place. Whether the first dispatch came to that is

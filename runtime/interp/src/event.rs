@@ -11,8 +11,9 @@ use stepwell_query::Value;
 
 use crate::{
     Timestamp,
-    border::{ChildId, Start, TaskToken},
+    border::{ChildId, Start, TaskId, TaskToken},
     map_run::MapRunEvent,
+    measure::Measures,
 };
 
 /// One entry of an execution's log.
@@ -187,6 +188,13 @@ pub enum What {
     },
     /// The guest of an attempt that was dispatched again is about to begin.
     Begins,
+    /// What an attempt used that a plugin ended, told before its outcome; once more of one that was dispatched again.
+    Used {
+        task: TaskId,
+        /// The plugin's name.
+        plugin: Arc<str>,
+        measures: Arc<Measures>,
+    },
     /// The state's work failed without a public event that says so.
     StateFailed {
         failure: Failure,
@@ -338,6 +346,7 @@ impl What {
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
             | What::Begins
+            | What::Used { .. }
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
             | What::BranchAborted { .. }
@@ -423,6 +432,7 @@ impl What {
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
             | What::Begins
+            | What::Used { .. }
             | What::StateFailed { .. }
             | What::BranchAborted { .. }
             | What::ChildStarted { .. }

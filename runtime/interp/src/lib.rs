@@ -13,6 +13,7 @@ mod given;
 mod history;
 mod limits;
 mod map_run;
+mod measure;
 mod near;
 mod probe;
 mod redrive;
@@ -41,6 +42,7 @@ pub use map_run::{
     MapRunEvent, MapRunInput, MapRunStart, MapRunView, NewChild, Part, PartKind, Progress, Reading,
     ResultWrite, step_map_run,
 };
+pub use measure::{Measure, Measures};
 pub use near::{Limit, Usage, usage};
 pub use probe::{
     ErrorDetails, Inspection, InspectionData, Mock, Probe, Probed, Refusal, Setup, Verdict,

@@ -156,6 +156,7 @@ fn payload(what: &What) -> Option<&Value> {
         | What::RetryPlanned { .. }
         | What::Redispatched { .. }
         | What::Begins
+        | What::Used { .. }
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }

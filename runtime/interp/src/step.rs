@@ -116,6 +116,11 @@ impl<'a> Turn<'a> {
                 ending,
             } => self.map_run_ended(run, redrive, ending),
             Input::MapRun(_) => {}
+            Input::TaskUsed {
+                task,
+                plugin,
+                measures,
+            } => self.task_used(task, plugin, measures),
             Input::TaskLost { task, on_crash } => self.task_lost(task, on_crash),
             Input::TimerDue { timer } => self.timer_due(timer),
             Input::Heartbeat { task } => self.run.beat(task, self.at),

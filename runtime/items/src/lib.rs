@@ -7,9 +7,15 @@
 //! The crate hides the storage, the formats and compression; it knows nothing of executions. It alone names
 //! `object_store`, `csv` and `parquet`.
 
+#![cfg_attr(
+    not(feature = "s3"),
+    allow(dead_code, reason = "bounds and errors of S3 have no use without it")
+)]
+
 mod chunks;
 #[cfg(feature = "parquet")]
 mod columns;
+#[cfg(feature = "s3")]
 mod connect;
 mod csv;
 mod cursor;
@@ -22,6 +28,8 @@ mod manifest;
 mod object;
 mod reader;
 mod results;
+#[cfg(feature = "s3")]
+mod s3;
 mod source;
 mod storage;
 
@@ -30,5 +38,7 @@ pub use error::Error;
 pub use limits::{CHUNK_BYTES, ITEM_BYTES_MAX};
 pub use reader::{Item, Page, PageSize, Reader};
 pub use results::{Manifest, PartFile, ResultFolder, ResultKind};
+#[cfg(feature = "s3")]
+pub use s3::S3;
 pub use source::{Content, CsvHeader, Format, Source};
-pub use storage::{Fetched, S3, Storage};
+pub use storage::{Fetched, Storage};

@@ -5,26 +5,18 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use bytes::Bytes;
 use object_store::{
-    Attribute, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, RetryConfig,
-    aws::{AmazonS3, AmazonS3Builder},
-    list::PaginatedListStore,
-    local::LocalFileSystem,
-    memory::InMemory,
+    Attribute, GetOptions, ObjectStore, ObjectStoreExt, PutPayload, list::PaginatedListStore,
+    local::LocalFileSystem, memory::InMemory,
 };
 use stepwell_query::Value;
 
-use crate::{
-    connect::Connector,
-    error::Error,
-    limits::{KEY_BYTES_MAX, RETRIES_MAX, RETRY_MS_MAX},
-    listing,
-    object::key_path,
-};
+#[cfg(feature = "s3")]
+use crate::s3::{Endpoint, S3};
+use crate::{error::Error, limits::KEY_BYTES_MAX, listing, object::key_path};
 
 /// The object storage of an installation. Cheap to clone.
 #[derive(Clone)]
@@ -38,27 +30,10 @@ enum Kind {
     /// A folder a bucket: those of `own` lie in the root, those of another account in a folder of its id.
     Folder { root: PathBuf, own: Arc<str> },
     /// One endpoint with one set of credentials, for one account.
+    #[cfg(feature = "s3")]
     S3(Box<Endpoint>),
     /// Nothing outlives the process; a bucket is made by the first object put into it.
     Memory(Mutex<BTreeMap<String, Arc<InMemory>>>),
-}
-
-struct Endpoint {
-    settings: S3,
-    own: Arc<str>,
-    connector: Connector,
-    buckets: Mutex<BTreeMap<String, Arc<AmazonS3>>>,
-}
-
-/// An endpoint that speaks S3's protocol.
-#[derive(Clone, PartialEq, Eq)]
-pub struct S3 {
-    /// Such as `http://127.0.0.1:9000`; none is AWS.
-    pub endpoint: Option<String>,
-    pub region: String,
-    pub access_key_id: String,
-    pub secret_access_key: String,
-    pub session_token: Option<String>,
 }
 
 /// An object that was read whole.
@@ -84,10 +59,8 @@ impl fmt::Debug for Storage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.kind {
             Kind::Folder { root, .. } => write!(f, "folders below {}", root.display()),
-            Kind::S3(endpoint) => {
-                let settings = &endpoint.settings;
-                write!(f, "S3 at {}", settings.endpoint.as_deref().unwrap_or("AWS"))
-            }
+            #[cfg(feature = "s3")]
+            Kind::S3(endpoint) => write!(f, "S3 at {}", endpoint.place()),
             Kind::Memory(_) => write!(f, "memory"),
         }
     }
@@ -102,14 +75,10 @@ impl Storage {
     }
 
     /// The buckets that an endpoint's credentials open. They are those of the account `own`; no other sees them.
+    #[cfg(feature = "s3")]
     pub fn s3(settings: S3, own: impl Into<Arc<str>>) -> Storage {
         let own = own.into();
-        let endpoint = Endpoint {
-            settings,
-            own: own.clone(),
-            connector: Connector::default(),
-            buckets: Mutex::default(),
-        };
+        let endpoint = Endpoint::new(settings, own.clone());
         Storage::of(Kind::S3(Box::new(endpoint)), own)
     }
 
@@ -144,7 +113,9 @@ impl Storage {
         let path = key_path(key)?;
         let store = match &*self.kind {
             Kind::Memory(buckets) => memory_bucket(buckets, &self.memory_name(bucket)),
-            Kind::Folder { .. } | Kind::S3(_) => self.bucket(bucket)?.store,
+            Kind::Folder { .. } => self.bucket(bucket)?.store,
+            #[cfg(feature = "s3")]
+            Kind::S3(_) => self.bucket(bucket)?.store,
         };
         let payload = PutPayload::from_bytes(Bytes::from(bytes));
         let put = store.put(&path, payload).await;
@@ -197,6 +168,7 @@ impl Storage {
     /// Whether the storage itself gives objects their tags.
     fn has_tags(&self) -> bool {
         match &*self.kind {
+            #[cfg(feature = "s3")]
             Kind::S3(_) => true,
             Kind::Folder { .. } | Kind::Memory(_) => false,
         }
@@ -231,11 +203,9 @@ impl Storage {
                         None,
                     )
                 }
-                Kind::S3(endpoint) if self.account != endpoint.own => {
-                    return Err(Error::AccessDenied);
-                }
+                #[cfg(feature = "s3")]
                 Kind::S3(endpoint) => {
-                    let store = endpoint.bucket(name)?;
+                    let store = endpoint.bucket(name, &self.account)?;
                     (store.clone(), Some(store))
                 }
                 Kind::Memory(buckets) => {
@@ -262,41 +232,6 @@ fn memory_bucket(
 ) -> Arc<dyn ObjectStore> {
     let mut buckets = buckets.lock().unwrap_or_else(PoisonError::into_inner);
     buckets.entry(name.to_owned()).or_default().clone()
-}
-
-impl Endpoint {
-    fn bucket(&self, name: &str) -> Result<Arc<AmazonS3>, Error> {
-        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(store) = buckets.get(name) {
-            return Ok(store.clone());
-        }
-        let settings = &self.settings;
-        let retry = RetryConfig {
-            max_retries: RETRIES_MAX,
-            retry_timeout: Duration::from_millis(RETRY_MS_MAX),
-            ..RetryConfig::default()
-        };
-        let mut builder = AmazonS3Builder::new()
-            .with_bucket_name(name)
-            .with_region(&settings.region)
-            .with_access_key_id(&settings.access_key_id)
-            .with_secret_access_key(&settings.secret_access_key)
-            .with_http_connector(self.connector.clone())
-            .with_retry(retry)
-            .with_allow_http(true)
-            // Names with dots are no names of a wildcard certificate, and other servers have no such hosts.
-            .with_virtual_hosted_style_request(false);
-        if let Some(endpoint) = &settings.endpoint {
-            builder = builder.with_endpoint(endpoint.trim_end_matches('/'));
-        }
-        if let Some(token) = &settings.session_token {
-            builder = builder.with_token(token);
-        }
-        let store = builder.build().map_err(|error| Error::of_storage(&error))?;
-        let store = Arc::new(store);
-        buckets.insert(name.to_owned(), store.clone());
-        Ok(store)
-    }
 }
 
 /// Names as S3 allows them, so that none is a path. One of twelve digits is an account's folder.

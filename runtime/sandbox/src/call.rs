@@ -14,16 +14,17 @@ use crate::metered::Metered;
 use crate::outcome::{Frame, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 use crate::registry::{Loaded, Upload};
 use crate::sandbox::SecretSource;
-use crate::secret::Used;
+use crate::secret::{CallSecrets, Had, Used};
 use crate::sockets;
 use crate::stdio::{Capture, Keep};
+use crate::tally::Tally;
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use stepwell_egress::Connector;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use wasmtime::Store;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::pipe::MemoryInputPipe;
@@ -41,6 +42,8 @@ pub struct TaskCall {
     pub version: Option<String>,
     /// The plugin itself, when it is kept elsewhere than in the folder; `version` counts for nothing then.
     pub upload: Option<Upload>,
+    /// Where secrets are that the operator's file does not have; none has no others.
+    pub secrets: Option<CallSecrets>,
     /// One JSON text.
     pub input: Arc<str>,
     /// What the task is told about the call.
@@ -51,8 +54,8 @@ pub struct TaskCall {
     pub wall: Option<Duration>,
     /// Time from now until the call is ended, waiting included. None leaves it to the plugin's limits.
     pub deadline: Option<Duration>,
-    /// Receives the guest's signs of life; beats that find it full are merged.
-    pub heartbeats: Option<mpsc::Sender<Heartbeat>>,
+    /// Has the guest's signs of life: those that come faster than it is looked at are merged.
+    pub heartbeats: Option<watch::Sender<Heartbeat>>,
     /// Told when the guest begins to run, and which plugin that is.
     pub started: Option<oneshot::Sender<Arc<PluginStamp>>>,
     /// After `started` the guest waits for this; an error cancels the call.
@@ -105,11 +108,13 @@ impl std::fmt::Debug for Waits {
     }
 }
 
-/// A sign of life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The signs of life of a call so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The guest's note, at most 1 KiB.
-    pub progress: Option<String>,
+    /// How many there were.
+    pub beats: u64,
+    /// The last note that came with one, at most 1 KiB.
+    pub progress: Option<Arc<str>>,
 }
 
 /// Why a call is cancelled.
@@ -164,6 +169,7 @@ impl TaskCall {
             plugin: plugin.into(),
             version: None,
             upload: None,
+            secrets: None,
             input: input.into(),
             context: CallContext {
                 attempt: 1,
@@ -184,14 +190,9 @@ impl TaskCall {
 
 /// The host's part in an attempt.
 pub(crate) struct Services {
-    pub(crate) outside: Arc<Outside>,
-    pub(crate) shelf: Arc<Shelf>,
-}
-
-/// What a guest may be let out to.
-pub(crate) struct Outside {
     pub(crate) connector: Connector,
     pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) shelf: Arc<Shelf>,
 }
 
 /// The attempt's end before anything ran.
@@ -236,6 +237,7 @@ pub(crate) async fn run(
     plugin: &Arc<Loaded>,
     limits: &Limits,
     services: &Services,
+    secrets: Had,
     mut call: TaskCall,
     pace: &Pace,
 ) -> TaskEnd {
@@ -244,8 +246,7 @@ pub(crate) async fn run(
         let queued = pace.called.elapsed();
         return unstarted(Outcome::Cancelled, Some(plugin), input_bytes, queued);
     }
-    let begun = Instant::now();
-    let started = SystemTime::now();
+    let (begun, started) = (Instant::now(), SystemTime::now());
     let queued = begun - pace.called;
     let due = Due::new(plugin, limits, &call, pace.called, begun);
     pace.set_due(due.at);
@@ -254,7 +255,7 @@ pub(crate) async fn run(
         limits,
         services,
         call: &call,
-        tenant: &pace.tenant,
+        secrets,
         begun,
         left: due.at - begun,
     };
@@ -287,11 +288,10 @@ pub(crate) async fn run(
         cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
-        memory_bytes_max: instance.store.data().meter.memory_max,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
         fuel: used_fuel(&instance.store, limits.fuel),
-        reused: instance.calls > 1,
+        ..instance.usage()
     };
     let end = instance.end(plugin, outcome, usage, frames, refused);
     let end = TaskEnd {
@@ -310,7 +310,7 @@ struct Attempt<'a> {
     limits: &'a Limits,
     services: &'a Services,
     call: &'a TaskCall,
-    tenant: &'a Arc<str>,
+    secrets: Had,
     begun: Instant,
     left: Duration,
 }
@@ -376,6 +376,9 @@ impl Instance {
         guest.log = Log::new(attempt.limits.log_bytes, attempt.begun);
         guest.log.copied_to = self.stdio.log_tail.clone();
         guest.meter.renew();
+        // What came in between was nobody's.
+        guest.egress.tally.take();
+        guest.egress.secrets = attempt.secrets.clone();
         guest.heartbeats.clone_from(&call.heartbeats);
         guest.cancel.clone_from(&call.cancel);
         guest
@@ -412,6 +415,17 @@ impl Instance {
         };
         guest.egress.used.mask(&mut end);
         end
+    }
+
+    /// What it knows of the attempt's use.
+    fn usage(&self) -> Usage {
+        let guest = self.store.data();
+        Usage {
+            memory_bytes_max: guest.meter.memory_max,
+            reused: self.calls > 1,
+            host: guest.egress.tally.take(),
+            ..Usage::default()
+        }
     }
 
     /// Whether it may serve another attempt after this end: only who came back of himself.
@@ -597,26 +611,28 @@ fn wire(context: CallContext, left: Duration) -> WireContext {
 }
 
 fn store(attempt: &Attempt<'_>, mut wasi: WasiP1Ctx, refused: Refused) -> Store<Guest> {
-    let Attempt {
+    let &Attempt {
         plugin,
         limits,
         services,
         call,
         ..
-    } = *attempt;
+    } = attempt;
     wasi.ctx().table.set_max_capacity(limits::RESOURCES_MAX);
     let mut http = WasiHttpCtx::new();
     http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
+    let tally = Tally::default();
     let guest = Guest {
         wasi,
         http,
         egress: Egress {
             plugin: plugin.clone(),
             refused,
-            outside: services.outside.clone(),
-            tenant: attempt.tenant.clone(),
+            connector: services.connector.clone(),
+            secrets: attempt.secrets.clone(),
             used: Used::default(),
             idempotency_key: call.context.idempotency_key.clone(),
+            tally,
         },
         meter: Meter::new(limits.memory_bytes, limits.table_elements),
         log: Log::new(limits.log_bytes, attempt.begun),

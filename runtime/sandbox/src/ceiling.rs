@@ -1,7 +1,7 @@
 //! What the operator allows to the plugins of each account, and the file that says so. Hides TOML.
 
 use crate::grants::{Ceiling, Source};
-use crate::manifest::{Instance, Limits};
+use crate::manifest::Limits;
 use crate::manifest_text::{Field, Reader, at_key, read_as};
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
@@ -26,6 +26,18 @@ pub struct Ceilings {
     pub others: Allowance,
     /// That of accounts by their digits.
     pub accounts: BTreeMap<String, Allowance>,
+    /// Whether `own` was written, and `others`: where the operator wrote nothing of an account, a ceiling of the account's own
+    /// takes the place of what is usual.
+    pub written: Written,
+}
+
+/// What of the usual ceilings was replaced.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// That of the default account.
+    pub own: bool,
+    /// That of accounts which are not named.
+    pub others: bool,
 }
 
 impl Default for Ceilings {
@@ -37,6 +49,7 @@ impl Default for Ceilings {
             },
             others: Allowance::default(),
             accounts: BTreeMap::new(),
+            written: Written::default(),
         }
     }
 }
@@ -52,12 +65,16 @@ impl Default for Allowance {
 }
 
 impl Allowance {
-    /// What a manifest says of instances, as far as it is allowed.
-    pub(crate) fn instance(&self, asked: Instance) -> Instance {
-        match self.reuse {
-            true => asked,
-            false => Instance::default(),
-        }
+    /// Reads the ceiling of one account: what a file of ceilings has in the account's section.
+    ///
+    /// # Errors
+    /// As [`Ceilings::parse`].
+    pub fn parse(name: &str, text: &str, usual: &Allowance) -> Result<Self, String> {
+        let read = read_as(name, text, |reader, table| {
+            reader.allows = true;
+            reader.allowance_of(table, "", usual)
+        });
+        read.map_err(|slips| slips.join("\n"))
     }
 }
 
@@ -74,6 +91,14 @@ impl Ceilings {
     pub fn parse(name: &str, text: &str) -> Result<Self, String> {
         let read = read_as(name, text, |reader, table| reader.ceilings(table));
         read.map_err(|slips| slips.join("\n"))
+    }
+
+    /// Whether the operator wrote what is allowed to an account.
+    pub(crate) fn is_written(&self, account: &str, default_account: &str) -> bool {
+        match account == default_account {
+            true => self.written.own,
+            false => self.written.others || self.accounts.contains_key(account),
+        }
     }
 
     /// What is allowed to an account.
@@ -98,9 +123,11 @@ impl<'t> Reader {
         let mut ceilings = Ceilings::default();
         if let Some(field) = at_key(table, "", "default") {
             ceilings.own = self.allowance(&field, &ceilings.own);
+            ceilings.written.own = true;
         }
         if let Some(field) = at_key(table, "", "others") {
             ceilings.others = self.allowance(&field, &ceilings.others);
+            ceilings.written.others = true;
         }
         let accounts = at_key(table, "", "account").and_then(|field| self.table(&field));
         for (account, value) in accounts.into_iter().flatten() {
@@ -118,18 +145,27 @@ impl<'t> Reader {
     }
 
     fn allowance(&mut self, field: &Field<'t>, usual: &Allowance) -> Allowance {
-        let mut allowed = usual.clone();
         let Some(table) = self.table(field) else {
-            return allowed;
+            return usual.clone();
         };
-        let prefix = format!("{}.", field.key);
-        self.only(table, &prefix, "a ceiling", &ALLOWANCE);
-        allowed.limits = self.limits(table, &prefix, allowed.limits);
-        if let Some(field) = at_key(table, &prefix, "reuse") {
+        self.allowance_of(table, &format!("{}.", field.key), usual)
+    }
+
+    /// The same of a table whose keys are behind a prefix.
+    fn allowance_of(
+        &mut self,
+        table: &'t DeTable<'t>,
+        prefix: &str,
+        usual: &Allowance,
+    ) -> Allowance {
+        let mut allowed = usual.clone();
+        self.only(table, prefix, "a ceiling", &ALLOWANCE);
+        allowed.limits = self.limits(table, prefix, allowed.limits);
+        if let Some(field) = at_key(table, prefix, "reuse") {
             allowed.reuse =
                 self.word_of(&field, &[("never", false), ("tenant", true)]) != Some(false);
         }
-        let Some(field) = at_key(table, &prefix, "grants") else {
+        let Some(field) = at_key(table, prefix, "grants") else {
             return allowed;
         };
         if let DeValue::String(_) = field.value {

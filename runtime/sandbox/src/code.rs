@@ -146,7 +146,7 @@ impl Program {
         }
     }
 
-    /// What was compiled ahead of time.
+    /// What was compiled before, here or ahead of time.
     pub(crate) fn precompiled(machine: &Machine, code: Precompiled) -> Self {
         match code {
             Precompiled::Component(component) => Self::component(&machine.engine, component),

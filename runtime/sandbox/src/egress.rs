@@ -1,10 +1,10 @@
 //! Outgoing HTTP of guests. Hides the allow-list and the client.
 
-use crate::call::Outside;
 use crate::guest::Refused;
 use crate::limits;
 use crate::registry::Loaded;
-use crate::secret::{self, Used};
+use crate::secret::{self, Had, Used};
+use crate::tally::{Count, Counted, Tally};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -25,11 +25,12 @@ type Answer = Result<(hyper::Response<WasiBody>, Closing), Error>;
 pub(crate) struct Egress {
     pub(crate) plugin: Arc<Loaded>,
     pub(crate) refused: Refused,
-    pub(crate) outside: Arc<Outside>,
-    pub(crate) tenant: Arc<str>,
+    pub(crate) connector: Connector,
+    pub(crate) secrets: Had,
     /// Secrets that requests carried.
     pub(crate) used: Used,
     pub(crate) idempotency_key: String,
+    pub(crate) tally: Tally,
 }
 
 /// The header of an idempotency key, as the draft of the IETF has it.
@@ -42,6 +43,7 @@ impl WasiHttpHooks for Egress {
         options: Option<RequestOptions>,
         _sent: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Answer> + Send> {
+        self.tally.one(Count::HttpRequests);
         let Some(peer) = peer_of(&request) else {
             return Box::new(async { Err(Error::HttpRequestUriInvalid) });
         };
@@ -61,7 +63,7 @@ impl WasiHttpHooks for Egress {
                 .note(format!("http `{} {}`", request.method(), request.uri()));
             return Box::new(async { Err(Error::HttpRequestDenied) });
         };
-        let look_up = |name: &str| self.outside.secrets.secret(&self.tenant, name);
+        let look_up = |name: &str| self.secrets.get(name);
         let filled = secret::fill(request.headers_mut(), &leave.secrets, look_up, &self.used);
         if let Err(why) = filled {
             self.refused.note(why.to_string());
@@ -76,10 +78,13 @@ impl WasiHttpHooks for Egress {
         Box::new(send(
             request,
             options.unwrap_or_default(),
-            peer,
-            leave.reach,
-            self.refused.clone(),
-            self.outside.connector.clone(),
+            Way {
+                peer,
+                reach: leave.reach,
+                refused: self.refused.clone(),
+                connector: self.connector.clone(),
+                tally: self.tally.clone(),
+            },
         ))
     }
 }
@@ -105,14 +110,23 @@ fn peer_of<B>(request: &hyper::Request<B>) -> Option<Peer> {
     Some(Peer { https, host, port })
 }
 
-async fn send(
-    mut request: hyper::Request<WasiBody>,
-    options: RequestOptions,
+/// How a request leaves.
+struct Way {
     peer: Peer,
     reach: Reach,
     refused: Refused,
     connector: Connector,
-) -> Answer {
+    tally: Tally,
+}
+
+async fn send(mut request: hyper::Request<WasiBody>, options: RequestOptions, way: Way) -> Answer {
+    let Way {
+        peer,
+        reach,
+        refused,
+        connector,
+        tally,
+    } = way;
     let within = options.connect_timeout.unwrap_or(limits::HTTP_TIMEOUT);
     let connected = connector.connect(&peer, reach, within).await;
     let stream = connected.map_err(|error| unconnected(error, &peer, &refused))?;
@@ -123,7 +137,7 @@ async fn send(
         .map_or("/", |path| path.as_str())
         .to_owned();
     *request.uri_mut() = path.parse().map_err(|_| Error::HttpRequestUriInvalid)?;
-    exchange(request, options, stream).await
+    exchange(request, options, Counted { stream, tally }).await
 }
 
 /// The guest's word for a connection that was not made.

@@ -27,15 +27,16 @@ pub(crate) struct Guarded {
     pub(crate) others: Vec<PathBuf>,
 }
 
-/// The canonical folder of a grant. A relative one stays inside the plugin's own folder, `own`.
+/// The canonical folder of a grant that each ceiling allows. A relative one stays inside the plugin's own folder, `own`.
 pub(crate) fn granted(
     grant: &FsGrant,
-    ceiling: &Ceiling,
+    ceilings: &[&Ceiling],
     own: Option<&Path>,
     guarded: &Guarded,
 ) -> Result<PathBuf, Denied> {
     let wrong = |why: &str| Denied::Wrong(why.to_owned());
-    if grant.host.is_absolute() && !may_be_named(&grant.host, ceiling) {
+    let named = |ceiling: &&Ceiling| may_be_named(&grant.host, ceiling);
+    if grant.host.is_absolute() && !ceilings.iter().all(named) {
         // Not even whether it is there is told.
         return Err(Denied::NotAllowed);
     }
@@ -68,7 +69,10 @@ pub(crate) fn granted(
              own for what it writes, or take mode = \"ro\""
         )));
     }
-    if allows(ceiling, &host, grant.mode) {
+    if ceilings
+        .iter()
+        .all(|ceiling| allows(ceiling, &host, grant.mode))
+    {
         Ok(host)
     } else {
         Err(Denied::NotAllowed)

@@ -118,14 +118,18 @@ pub struct Asked {
     pub refused: Option<String>,
     /// Whether it has none of it.
     pub wholly: bool,
+    /// The name of the secret that it is.
+    pub secret: Option<String>,
+    /// That nobody set the secret, and how to set it; told by who knows what is set.
+    pub unset: Option<String>,
 }
 
-/// Both sides of outgoing HTTP. A request leaves when a rule of each matches.
+/// All sides of outgoing HTTP. A request leaves when a rule of each matches.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HttpSides {
     asked: Vec<HttpGrant>,
-    /// None: whatever is asked.
-    allowed: Option<Vec<HttpGrant>>,
+    /// What each ceiling allows that does not allow whatever is asked.
+    allowed: Vec<Vec<HttpGrant>>,
 }
 
 /// How a request may leave.
@@ -147,7 +151,7 @@ impl HttpSides {
                 .max()
         };
         let mut reach = matching(&self.asked)?;
-        if let Some(allowed) = &self.allowed {
+        for allowed in &self.allowed {
             reach = reach.min(matching(allowed)?);
         }
         let of = self
@@ -167,12 +171,12 @@ impl HttpSides {
     }
 }
 
-/// Both sides of TCP and of names.
+/// All sides of TCP and of names.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TcpSides {
     asked: (Vec<TcpRule>, Vec<NameRule>),
-    /// None: whatever is asked.
-    allowed: Option<(Vec<TcpRule>, Vec<NameRule>)>,
+    /// What each ceiling allows that does not allow whatever is asked.
+    allowed: Vec<(Vec<TcpRule>, Vec<NameRule>)>,
 }
 
 impl TcpSides {
@@ -183,7 +187,7 @@ impl TcpSides {
 
     pub(crate) async fn connects(&self, address: SocketAddr) -> bool {
         let mut sides = vec![&self.asked.0];
-        sides.extend(self.allowed.as_ref().map(|(rules, _)| rules));
+        sides.extend(self.allowed.iter().map(|(rules, _)| rules));
         for rules in sides {
             let mut allowed = false;
             for rule in rules {
@@ -204,50 +208,50 @@ impl TcpSides {
                     .filter_map(TcpRule::name)
                     .any(|own| own.eq_ignore_ascii_case(name.strip_suffix('.').unwrap_or(name)))
         };
-        one(&self.asked) && self.allowed.as_ref().is_none_or(one)
+        one(&self.asked) && self.allowed.iter().all(one)
     }
 }
 
 impl Effective {
-    /// What is both asked for and allowed. `own` is the plugin's own folder; folders are looked up now.
+    /// What is asked for and allowed by each ceiling. `own` is the plugin's own folder; folders are looked up now.
     ///
     /// # Errors
     /// Folders that cannot be granted to anybody, each with why.
     pub(crate) fn new(
         asked: &Grants,
-        ceiling: &Ceiling,
+        ceilings: &[&Ceiling],
         own: Option<&Path>,
         guarded: &Guarded,
     ) -> Result<Self, Vec<String>> {
-        let only = match ceiling {
-            Ceiling::AsAsked => None,
-            Ceiling::Nothing => Some(Grants::default()),
-            Ceiling::Only(grants) => Some((**grants).clone()),
-        };
-        let only = only.as_ref();
+        let only: Vec<Grants> = ceilings
+            .iter()
+            .filter_map(|ceiling| ceiling.only())
+            .collect();
         let mut effective = Self {
             clock: asked.clock,
             random: asked.random,
             ..Self::default()
         };
         let told = &mut effective.asked;
-        let env = named(&asked.env, only.map(|only| &only.env), "env", told);
+        let env = only.iter().map(|only| &only.env);
+        let env = named(&asked.env, &env.collect::<Vec<_>>(), "env", told);
         effective.env = env.into_iter().collect();
-        effective.config = named(&asked.config, only.map(|only| &only.config), "config", told);
+        let config = only.iter().map(|only| &only.config);
+        effective.config = named(&asked.config, &config.collect::<Vec<_>>(), "config", told);
         for name in &asked.secrets {
-            let allowed = only.is_none_or(|only| only.secrets.contains(name));
+            let allowed = only.iter().all(|only| only.secrets.contains(name));
             if allowed {
                 effective.secrets.insert(name.clone());
             }
-            told.push(Asked::of(format!("secret `{name}`"), allowed, NOT_ALLOWED));
+            told.push(Asked::of_secret(name, format!("secret `{name}`"), allowed));
         }
-        effective.http = http(&asked.http, only, told);
-        effective.tcp = tcp(asked, only, told);
+        effective.http = http(&asked.http, &only, told);
+        effective.tcp = tcp(asked, &only, told);
         let mut wrong = Vec::new();
         for (index, grant) in asked.fs.iter().enumerate() {
             let name = grant.host.display();
             let what = format!("fs `{name}`");
-            match folders::granted(grant, ceiling, own, guarded) {
+            match folders::granted(grant, ceilings, own, guarded) {
                 Ok(host) => {
                     effective.fs.push(FsGrant {
                         host,
@@ -268,6 +272,13 @@ impl Effective {
         }
     }
 
+    /// Names of secrets that the guest may read or that its requests may carry.
+    pub(crate) fn secret_names(&self) -> BTreeSet<&str> {
+        let of_requests = self.http.asked.iter().flat_map(|grant| &grant.secrets);
+        let all = self.secrets.iter().chain(of_requests);
+        all.map(String::as_str).collect()
+    }
+
     /// What was asked for and is not there at all, for people.
     pub(crate) fn missing(&self) -> Vec<String> {
         let missing = self.asked.iter().filter(|asked| asked.wholly);
@@ -277,12 +288,32 @@ impl Effective {
 
 const NOT_ALLOWED: &str = "not allowed by the operator";
 
+impl Ceiling {
+    /// All that it allows; `None` when that is whatever is asked.
+    fn only(&self) -> Option<Grants> {
+        match self {
+            Ceiling::AsAsked => None,
+            Ceiling::Nothing => Some(Grants::default()),
+            Ceiling::Only(grants) => Some((**grants).clone()),
+        }
+    }
+}
+
 impl Asked {
     fn of(what: String, allowed: bool, why: &str) -> Self {
         Self {
             what,
             refused: (!allowed).then(|| why.to_owned()),
             wholly: !allowed,
+            secret: None,
+            unset: None,
+        }
+    }
+
+    fn of_secret(name: &str, what: String, allowed: bool) -> Self {
+        Self {
+            secret: Some(name.to_owned()),
+            ..Self::of(what, allowed, NOT_ALLOWED)
         }
     }
 }
@@ -298,61 +329,54 @@ impl std::fmt::Display for Asked {
 
 fn named(
     asked: &BTreeMap<String, String>,
-    allowed: Option<&BTreeMap<String, String>>,
+    allowed: &[&BTreeMap<String, String>],
     kind: &str,
     told: &mut Vec<Asked>,
 ) -> BTreeMap<String, String> {
     let mut granted = BTreeMap::new();
     for (name, value) in asked {
         let what = format!("{kind} `{name}`");
-        let fixed = match allowed.map(|allowed| allowed.get(name)) {
-            None => Some(value),
-            Some(Some(fixed)) if !fixed.is_empty() => Some(fixed),
-            Some(Some(_)) => Some(value),
-            Some(None) => None,
-        };
+        let fixed: Option<Vec<&String>> = allowed.iter().map(|allowed| allowed.get(name)).collect();
         told.push(Asked::of(what, fixed.is_some(), NOT_ALLOWED));
-        if let Some(value) = fixed {
-            granted.insert(name.clone(), value.clone());
+        if let Some(fixed) = fixed {
+            // Of several values the first counts: that of the operator's file.
+            let fixed = fixed.into_iter().find(|fixed| !fixed.is_empty());
+            granted.insert(name.clone(), fixed.unwrap_or(value).clone());
         }
     }
     granted
 }
 
-/// Rules of both sides, and of each that is asked whether any request could pass both.
-fn http(asked: &[HttpGrant], only: Option<&Grants>, told: &mut Vec<Asked>) -> HttpSides {
+/// Rules of all sides, and of each that is asked whether any request could pass each ceiling.
+fn http(asked: &[HttpGrant], only: &[Grants], told: &mut Vec<Asked>) -> HttpSides {
     let mut sides = HttpSides {
         asked: asked.to_vec(),
-        allowed: only.map(|only| only.http.clone()),
+        allowed: only.iter().map(|only| only.http.clone()).collect(),
     };
     for grant in &mut sides.asked {
         let what = format!("http `{}`", grant.rule);
-        let Some(only) = only else {
-            told.push(Asked::of(what, true, ""));
-            continue;
-        };
-        let apart: Option<Vec<Apart>> = {
-            let parts = only
-                .http
-                .iter()
-                .map(|allowed| allowed.rule.parts_from(&grant.rule));
-            parts.collect()
-        };
-        let why = match apart.map(|apart| apart.into_iter().max()) {
-            // Some rule of the ceiling has no part in which it is another.
-            None => String::new(),
-            Some(None) => NOT_ALLOWED.to_owned(),
-            Some(Some(apart)) => format!("the operator allows another {}", part(apart)),
-        };
+        let why = only.iter().find_map(|only| apart(&grant.rule, &only.http));
+        let why = why.unwrap_or_default();
         told.push(Asked::of(what, why.is_empty(), &why));
+        let allowed = |name: &String| only.iter().all(|only| only.secrets.contains(name));
         for name in &grant.secrets {
-            let allowed = only.secrets.contains(name);
             let what = format!("secret `{name}` in requests by `{}`", grant.rule);
-            told.push(Asked::of(what, allowed, NOT_ALLOWED));
+            told.push(Asked::of_secret(name, what, allowed(name)));
         }
-        grant.secrets.retain(|name| only.secrets.contains(name));
+        grant.secrets.retain(allowed);
     }
     sides
+}
+
+/// Why no request of an asked rule passes those that a ceiling allows, if so.
+fn apart(asked: &HttpRule, allowed: &[HttpGrant]) -> Option<String> {
+    let parts = allowed.iter().map(|allowed| allowed.rule.parts_from(asked));
+    // Some rule of the ceiling may have no part in which it is another.
+    let apart: Vec<Apart> = parts.collect::<Option<_>>()?;
+    Some(match apart.into_iter().max() {
+        None => NOT_ALLOWED.to_owned(),
+        Some(apart) => format!("the operator allows another {}", part(apart)),
+    })
 }
 
 fn part(apart: Apart) -> &'static str {
@@ -365,7 +389,7 @@ fn part(apart: Apart) -> &'static str {
     }
 }
 
-fn tcp(asked: &Grants, only: Option<&Grants>, told: &mut Vec<Asked>) -> TcpSides {
+fn tcp(asked: &Grants, only: &[Grants], told: &mut Vec<Asked>) -> TcpSides {
     let partly = "only as far as the operator's own rules go";
     let mut tell = |what: String, whole: bool, none: bool| {
         let why = if none { NOT_ALLOWED } else { partly };
@@ -374,19 +398,24 @@ fn tcp(asked: &Grants, only: Option<&Grants>, told: &mut Vec<Asked>) -> TcpSides
         told.push(asked);
     };
     for rule in &asked.tcp {
-        let rules = only.map(|only| &only.tcp);
-        let whole = rules.is_none_or(|rules| rules.iter().any(|allowed| allowed.covers(rule)));
-        let none = rules.is_some_and(Vec::is_empty);
+        let covers = |only: &Grants| only.tcp.iter().any(|allowed| allowed.covers(rule));
+        let whole = only.iter().all(covers);
+        let none = only.iter().any(|only| only.tcp.is_empty());
         tell(format!("tcp `{rule}`"), whole, none);
     }
     for rule in &asked.dns {
-        let whole = only.is_none_or(|only| only.dns.iter().any(|allowed| allowed.covers(rule)));
-        let none = only.is_some_and(|only| only.dns.is_empty() && only.tcp.is_empty());
+        let covers = |only: &Grants| only.dns.iter().any(|allowed| allowed.covers(rule));
+        let whole = only.iter().all(covers);
+        let closed = |only: &Grants| only.dns.is_empty() && only.tcp.is_empty();
+        let none = only.iter().any(closed);
         tell(format!("dns `{rule}`"), whole, none);
     }
     TcpSides {
         asked: (asked.tcp.clone(), asked.dns.clone()),
-        allowed: only.map(|only| (only.tcp.clone(), only.dns.clone())),
+        allowed: only
+            .iter()
+            .map(|only| (only.tcp.clone(), only.dns.clone()))
+            .collect(),
     }
 }
 
@@ -407,7 +436,7 @@ mod tests {
     };
 
     fn effective(asked: &Grants, ceiling: &Ceiling) -> Effective {
-        Effective::new(asked, ceiling, None, &Guarded::default()).unwrap()
+        Effective::new(asked, &[ceiling], None, &Guarded::default()).unwrap()
     }
 
     fn reach(effective: &Effective) -> Option<Reach> {
@@ -437,6 +466,44 @@ mod tests {
         assert_eq!(reach(&some), Some(Reach::Public));
         let all = effective(&asked, &Ceiling::AsAsked);
         assert_eq!(reach(&all), Some(Reach::Anywhere));
+    }
+
+    #[test]
+    fn what_one_of_two_ceilings_lacks_is_not_there() {
+        let asked = Grants {
+            secrets: ["A".to_owned(), "B".to_owned()].into(),
+            config: [("region".to_owned(), "eu".to_owned())].into(),
+            http: vec![HttpGrant {
+                secrets: ["A".to_owned(), "B".to_owned()].into(),
+                ..rule("http://127.0.0.1:80")
+            }],
+            tcp: vec![TcpRule::parse("db.example:5432", false).unwrap()],
+            ..Grants::default()
+        };
+        let ceiling = |secret: &str, region: &str, host: &str, tcp: &str| {
+            Ceiling::Only(Box::new(Grants {
+                secrets: [secret.to_owned(), "A".to_owned()].into(),
+                config: [("region".to_owned(), region.to_owned())].into(),
+                http: vec![rule(host)],
+                tcp: vec![TcpRule::parse(tcp, false).unwrap()],
+                ..Grants::default()
+            }))
+        };
+        let one = ceiling("B", "", "http://*", "db.example:5432");
+        let other = ceiling("C", "us", "http://127.0.0.1:80", "db.example:*");
+        for ceilings in [[&one, &other], [&other, &one]] {
+            let both = Effective::new(&asked, &ceilings, None, &Guarded::default()).unwrap();
+            assert_eq!(both.secrets, ["A".to_owned()].into());
+            assert_eq!(both.secret_names(), ["A"].into());
+            assert_eq!(both.config["region"], "us");
+            assert_eq!(reach(&both), Some(Reach::Public));
+            assert!(both.tcp.looks_up("db.example"));
+        }
+        let nothing = [&one, &Ceiling::Nothing];
+        let none = Effective::new(&asked, &nothing, None, &Guarded::default()).unwrap();
+        assert_eq!(reach(&none), None);
+        assert!(none.secret_names().is_empty() && none.config.is_empty());
+        assert!(!none.tcp.looks_up("db.example"));
     }
 
     #[test]

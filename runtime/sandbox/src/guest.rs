@@ -6,9 +6,10 @@ use crate::egress::Egress;
 use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
 use crate::stdio::Capture;
+use crate::tally::Count;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
-use tokio::sync::mpsc;
+use tokio::sync::watch;
 use wasmtime::ResourceLimiter;
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxView, WasiView};
@@ -18,11 +19,11 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub(crate) struct Guest {
     pub(crate) wasi: WasiP1Ctx,
     pub(crate) http: WasiHttpCtx,
-    /// Outgoing HTTP; and the plugin, the tenant and what is refused for the other imports too.
+    /// Outgoing HTTP; and for the other imports too the plugin, its secrets, what is refused and what is counted.
     pub(crate) egress: Egress,
     pub(crate) meter: Meter,
     pub(crate) log: Log,
-    pub(crate) heartbeats: Option<mpsc::Sender<Heartbeat>>,
+    pub(crate) heartbeats: Option<watch::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,
 }
 
@@ -208,6 +209,7 @@ impl wit::types::Host for Guest {}
 
 impl wit::log::Host for Guest {
     fn emit(&mut self, level: wit::log::Level, message: String, fields: Vec<(String, String)>) {
+        self.egress.tally.one(Count::Logs);
         let level = match level {
             wit::log::Level::Trace => LogLevel::Trace,
             wit::log::Level::Debug => LogLevel::Debug,
@@ -221,6 +223,7 @@ impl wit::log::Host for Guest {
 
 impl wit::config::Host for Guest {
     fn get(&mut self, key: String) -> Option<String> {
+        self.egress.tally.one(Count::Configs);
         self.egress.plugin.granted.config.get(&key).cloned()
     }
 }
@@ -228,23 +231,28 @@ impl wit::config::Host for Guest {
 impl wit::secrets::Host for Guest {
     fn get(&mut self, name: String) -> Result<String, wit::secrets::SecretError> {
         let of = &self.egress;
+        of.tally.one(Count::Secrets);
         if !of.plugin.granted.secrets.contains(&name) {
             of.refused.note(format!("secret `{name}`"));
             return Err(wit::secrets::SecretError::NotGranted);
         }
-        of.outside
-            .secrets
-            .secret(&of.tenant, &name)
+        of.secrets
+            .get(&name)
             .ok_or(wit::secrets::SecretError::NotFound)
     }
 }
 
 impl wit::heartbeat::Host for Guest {
     fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
+        self.egress.tally.one(Count::Heartbeats);
         if let Some(heartbeats) = &self.heartbeats {
             let progress = progress.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
-            // A full queue means that the receiver has unread beats: this one adds nothing.
-            let _ = heartbeats.try_send(Heartbeat { progress });
+            heartbeats.send_modify(|latest| {
+                latest.beats += 1;
+                if let Some(progress) = progress {
+                    latest.progress = Some(progress.into());
+                }
+            });
         }
         match self.cancel.as_ref().and_then(CancelHandle::reason) {
             None => Ok(()),

@@ -63,6 +63,15 @@ impl Inspection {
     pub fn usable(&self) -> bool {
         !self.problems.iter().any(|problem| problem.fatal)
     }
+
+    /// Adds what may disappoint and was found elsewhere.
+    pub fn warn(&mut self, what: String) {
+        self.problems.push(Problem {
+            fatal: false,
+            what,
+            hint: String::new(),
+        });
+    }
 }
 
 pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Inspection, Error> {
@@ -73,14 +82,14 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
     let own = path.is_dir().then_some(path);
     let guarded = &loader.settings.guarded;
     let allowed = loader.allowed(tenant);
-    let asked = match Effective::new(&manifest.grants, &allowed.grants, own, guarded) {
+    let asked = match Effective::new(&manifest.grants, &allowed.grants(), own, guarded) {
         Ok(effective) => effective.asked,
         Err(wrong) => {
             all_fatal(&mut problems, wrong);
             Vec::new()
         }
     };
-    let limits = manifest.limits.within(&allowed.limits);
+    let limits = manifest.limits.within(&allowed.limits());
     // A file without limits asks for nothing: what it gets is no disappointment.
     if limits != manifest.limits && manifest.limits != Limits::default() {
         warn(
@@ -92,8 +101,7 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
     let refused = asked.iter().filter(|asked| asked.refused.is_some());
     for refused in refused.map(Asked::to_string) {
         let what = format!("it asks for {refused}");
-        let hint =
-            "have the operator allow it in the file of --ceilings, or take it out of [grants]";
+        let hint = "have the operator allow it, by `tenant set --ceiling` or in the file of --ceilings, or take it out of [grants]";
         warn(&mut problems, &what, hint);
     }
     let instance = allowed.instance(manifest.instance.clone());

@@ -3,6 +3,7 @@
 //! [`Sandbox::call`] runs one attempt in a fresh instance and answers with a [`TaskEnd`], whatever the guest does.
 //! Nothing here knows of state machines or executions.
 
+mod allowed;
 mod bindings;
 mod cache;
 mod call;
@@ -22,6 +23,7 @@ mod limits;
 mod machine;
 mod manifest;
 mod manifest_text;
+mod mapped;
 mod metered;
 mod outcome;
 #[cfg(feature = "compiler")]
@@ -37,11 +39,13 @@ mod slots;
 mod sockets;
 mod stdio;
 mod stopwatch;
+mod tally;
 mod turns;
 mod verdict;
+mod weight;
 
 pub use call::{CallContext, CancelHandle, CancelReason, Heartbeat, TaskCall, Waits};
-pub use ceiling::{Allowance, Ceilings};
+pub use ceiling::{Allowance, Ceilings, Written};
 pub use code::{Format, Import};
 pub use compiler::{CompileBounds, Compiler};
 #[cfg(feature = "compiler")]
@@ -52,13 +56,15 @@ pub use inspect::{Inspection, Problem};
 pub use manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
 };
-pub use outcome::{Frame, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
+pub use outcome::{Frame, HostUse, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
 pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
+pub use secret::{CallSecrets, StoredSecrets};
 pub use stepwell_egress::{HttpRule, NameRule, TcpRule};
+pub use weight::Weight;
 
 /// For the benchmarks alone: what a bare loop over the Wasm runtime costs under the same knobs.
 #[cfg(feature = "compiler")]

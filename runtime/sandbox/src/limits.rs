@@ -132,6 +132,17 @@ pub(crate) const COMPILE_CORES_LEFT: usize = 1;
 pub(crate) const COMPILE_SHARE: Duration = Duration::from_secs(10);
 /// Uploaded plugins that are kept ready, over all tenants; others are taken from the compile cache again.
 pub(crate) const UPLOADS_KEPT_MAX: usize = 1_000;
+/// Plugins in memory, over all tenants and the plugin folder; the one that has not been called for longest is unloaded.
+/// Small ones take some hundred KiB each.
+pub(crate) const LOADED_MAX: usize = 1_000;
+/// Compiled plugins on disk by default: a thousand of the largest, or some ten thousand small ones.
+pub(crate) const CACHE_BYTES_DEFAULT: u64 = 10 << 30;
+/// What is left of the bound when the cache makes room, in percent: it does not make room for each plugin anew.
+pub(crate) const CACHE_KEPT_PERCENT: u64 = 90;
+/// A file of the cache that was begun so long ago is never finished.
+pub(crate) const CACHE_LEFTOVER_AGE: Duration = Duration::from_secs(3_600);
+/// Entries of the cache that are remembered as whole.
+pub(crate) const CACHE_VERIFIED_MAX: usize = 10_000;
 /// A call that waits for the compiler is told of its place no more often than this.
 pub(crate) const WAITS_TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Plugin files that are read and looked for in the cache at once.

@@ -6,6 +6,7 @@ use crate::limits;
 #[cfg(feature = "compiler")]
 use crate::precompiled::{Made, Profile};
 use crate::sockets;
+use crate::tally;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -155,6 +156,7 @@ impl Machine {
         let mut components = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         sockets::link(&mut components)?;
+        tally::link(&mut components)?;
         wasmtime_wasi_http::p2::bindings::http::outgoing_handler::add_to_linker::<
             _,
             wasmtime_wasi_http::WasiHttp,

@@ -186,6 +186,77 @@ pub struct Usage {
     pub fuel: Option<u64>,
     /// Whether the instance had served before.
     pub reused: bool,
+    /// What it did with its host.
+    pub host: HostUse,
+}
+
+/// What an attempt did with its host: calls by kind, and bytes over the network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct HostUse {
+    /// Lines given to the log interface, those beyond its bound too.
+    pub logs: u64,
+    /// Signs of life.
+    pub heartbeats: u64,
+    /// Values asked for of the configuration.
+    pub configs: u64,
+    /// Secrets asked for, refused ones too.
+    pub secrets: u64,
+    /// HTTP requests, refused ones too.
+    pub http_requests: u64,
+    /// TCP connections begun, refused ones too.
+    pub tcp_connections: u64,
+    /// Files and folders opened by a component, refused ones too. Those of a preview 1 module are not counted.
+    pub files: u64,
+    /// Bytes of HTTP requests, heads and bodies; of HTTPS before they are encrypted.
+    pub http_bytes_sent: u64,
+    /// Bytes of HTTP replies, as far as they came before the attempt ended.
+    pub http_bytes_received: u64,
+    /// Bytes written to TCP connections.
+    pub tcp_bytes_sent: u64,
+    /// Bytes read from TCP connections.
+    pub tcp_bytes_received: u64,
+}
+
+impl HostUse {
+    /// Calls by kind, with the names that metrics have for them.
+    pub fn calls(&self) -> [(&'static str, u64); 7] {
+        [
+            ("log", self.logs),
+            ("heartbeat", self.heartbeats),
+            ("config", self.configs),
+            ("secret", self.secrets),
+            ("http", self.http_requests),
+            ("tcp", self.tcp_connections),
+            ("file", self.files),
+        ]
+    }
+
+    pub(crate) fn add(&mut self, more: &HostUse) {
+        let HostUse {
+            logs,
+            heartbeats,
+            configs,
+            secrets,
+            http_requests,
+            tcp_connections,
+            files,
+            http_bytes_sent,
+            http_bytes_received,
+            tcp_bytes_sent,
+            tcp_bytes_received,
+        } = more;
+        self.logs += logs;
+        self.heartbeats += heartbeats;
+        self.configs += configs;
+        self.secrets += secrets;
+        self.http_requests += http_requests;
+        self.tcp_connections += tcp_connections;
+        self.files += files;
+        self.http_bytes_sent += http_bytes_sent;
+        self.http_bytes_received += http_bytes_received;
+        self.tcp_bytes_sent += tcp_bytes_sent;
+        self.tcp_bytes_received += tcp_bytes_received;
+    }
 }
 
 /// Which plugin served an attempt.

@@ -1,4 +1,4 @@
-//! The queue for the compiler: fair by tenant, with a lane of its own for what takes long. Hides who waits where.
+//! The queue for the compiler: fair by tenant and weight, with a lane of its own for what takes long. Hides who waits where.
 //!
 //! A plugin is compiled on a seat of the short lane. One that holds its seat for longer than its share goes on in the long
 //! lane as soon as that has a free seat; while it has none and others wait, it is ended, and begins again in the long lane
@@ -6,7 +6,9 @@
 //! than a share.
 
 use crate::rota::Rota;
+use crate::weight::{Weight, Weights};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
 /// Where a plugin is compiled.
@@ -21,6 +23,7 @@ pub(crate) enum Lane {
 /// See the module.
 pub(crate) struct Queue {
     state: Mutex<State>,
+    weights: Weights,
     /// Changes whenever somebody's place does.
     moves: watch::Sender<u64>,
 }
@@ -34,18 +37,27 @@ struct Seats {
     all: usize,
     free: usize,
     /// Empty while any seat is free.
-    waiting: Rota<oneshot::Sender<Seat>>,
+    waiting: Rota<Next>,
 }
 
-/// A seat at the compiler; goes to the next who waits when dropped.
+/// Who waits for a seat.
+struct Next {
+    tenant: Arc<str>,
+    sender: oneshot::Sender<Seat>,
+}
+
+/// A seat at the compiler; goes to the next who waits when dropped. What it costs is the time for which it is held.
 pub(crate) struct Seat {
     queue: Arc<Queue>,
     lane: Lane,
+    tenant: Arc<str>,
+    weight: Weight,
+    since: Instant,
 }
 
 impl Queue {
     /// With so many seats in each lane.
-    pub(crate) fn new(seats: usize) -> Arc<Self> {
+    pub(crate) fn new(seats: usize, weights: Weights) -> Arc<Self> {
         let seats = || Seats {
             all: seats,
             free: seats,
@@ -56,6 +68,7 @@ impl Queue {
                 short: seats(),
                 long: seats(),
             }),
+            weights,
             moves: watch::Sender::new(0),
         })
     }
@@ -81,16 +94,23 @@ impl Queue {
     /// Takes a seat, or a place in the queue for one.
     pub(crate) fn enter(self: &Arc<Self>, lane: Lane, tenant: &Arc<str>) -> Waiting {
         let (sender, given) = oneshot::channel();
+        let weight = self.weights.of(tenant);
         let mut state = self.state();
         let seats = state.lane(lane);
         let ticket = match seats.free.checked_sub(1) {
             Some(left) => {
                 seats.free = left;
                 // The receiver is at hand.
-                let _ = sender.send(self.seat(lane));
+                let _ = sender.send(self.seat(lane, tenant));
                 None
             }
-            None => Some(seats.waiting.push(tenant, sender)),
+            None => {
+                let next = Next {
+                    tenant: tenant.clone(),
+                    sender,
+                };
+                Some(seats.waiting.push(tenant, weight, next))
+            }
         };
         drop(state);
         self.moved();
@@ -105,27 +125,35 @@ impl Queue {
         }
     }
 
-    fn seat(self: &Arc<Self>, lane: Lane) -> Seat {
+    fn seat(self: &Arc<Self>, lane: Lane, tenant: &Arc<str>) -> Seat {
         Seat {
             queue: self.clone(),
             lane,
+            tenant: tenant.clone(),
+            weight: self.weights.of(tenant),
+            since: Instant::now(),
         }
     }
 
     /// Gives a seat to the next who waits for one.
-    fn leave(self: &Arc<Self>, lane: Lane) {
+    fn leave(self: &Arc<Self>, seat: &Seat) {
+        let lane = seat.lane;
         let next = {
             let mut state = self.state();
             let seats = state.lane(lane);
             let next = seats.waiting.pop();
-            if next.is_none() {
-                seats.free += 1;
+            match next {
+                Some(_) => {
+                    let cost = seat.since.elapsed();
+                    seats.waiting.charge(&seat.tenant, seat.weight, cost);
+                }
+                None => seats.free += 1,
             }
             next
         };
         if let Some(next) = next {
             // Whoever gave up at this very moment drops it, and so hands it on.
-            let _ = next.send(self.seat(lane));
+            let _ = next.sender.send(self.seat(lane, &next.tenant));
         }
         self.moved();
     }
@@ -219,15 +247,16 @@ impl Seat {
         };
         state.long.free = left;
         drop(state);
+        self.queue.leave(self);
         self.lane = Lane::Long;
-        self.queue.leave(Lane::Short);
+        self.since = Instant::now();
         true
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.queue.leave(self.lane);
+        self.queue.leave(self);
     }
 }
 
@@ -261,6 +290,7 @@ impl Leave<'_> {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::time::Duration;
 
     fn tenant(name: &str) -> Arc<str> {
         name.into()
@@ -278,7 +308,7 @@ mod tests {
     #[test]
     fn a_tenant_with_one_plugin_waits_for_one_of_each_other() {
         let (many, one) = (tenant("many"), tenant("one"));
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, Weights::default());
         let seat = now(queue.enter(Lane::Short, &many));
         let waits = [&many, &many, &many, &one].map(|of| queue.enter(Lane::Short, of));
         assert_eq!(
@@ -308,9 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_whose_plugins_take_long_waits_behind_the_others() {
+        let (slow, quick) = (tenant("slow"), tenant("quick"));
+        let queue = Queue::new(1, Weights::default());
+        let mut seat = now(queue.enter(Lane::Short, &slow));
+        seat.since = seat.since.checked_sub(Duration::from_secs(2)).unwrap();
+        let waits = [&slow, &slow, &quick, &quick].map(|of| queue.enter(Lane::Short, of));
+        drop(seat);
+        let [first, second, of_quick, last] = waits;
+        let _seat = now_or_given(first);
+        assert_eq!(
+            [&second, &of_quick, &last].map(before),
+            [Some(3), Some(1), Some(2)]
+        );
+    }
+
+    #[test]
     fn what_exceeds_its_share_leaves_the_short_lane() {
         let of = tenant("t");
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, Weights::default());
         let mut slow = now(queue.enter(Lane::Short, &of));
         let next = queue.enter(Lane::Short, &of);
         assert_eq!(before(&next), Some(1));
@@ -334,7 +380,7 @@ mod tests {
     #[test]
     fn every_move_is_told() {
         let of = tenant("t");
-        let queue = Queue::new(1);
+        let queue = Queue::new(1, Weights::default());
         let mut moves = queue.moves();
         let seat = now(queue.enter(Lane::Short, &of));
         assert!(moves.has_changed().unwrap());

@@ -1,8 +1,9 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
+use crate::allowed::Ceilinged;
 use crate::cache::Cache;
-use crate::call::{Outside, Services, TaskCall, Waits, limits_of, run, unstarted};
-use crate::ceiling::Ceilings;
+use crate::call::{Services, TaskCall, Waits, limits_of, run, unstarted};
+use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::folders::Guarded;
@@ -11,10 +12,12 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
-use crate::outcome::{Outcome, SUCCEEDED, TaskEnd};
+use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::secret::Had;
 use crate::slots::{Slot, Slots, Taken};
 use crate::turns::{Begun, Lost, Pace, Turns};
+use crate::weight::{Weight, Weights};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -32,6 +35,8 @@ pub struct SandboxConfig {
     pub plugins: Option<PathBuf>,
     /// The folder for compiled plugins; none compiles in each process. Tenants must not be able to write to it.
     pub cache: Option<PathBuf>,
+    /// Bytes that it may have; past it what was not of use for longest goes.
+    pub cache_bytes: u64,
     /// Where plugins are compiled.
     pub compiler: Compiler,
     /// Whether code of the plugin folder that was compiled ahead of time (`NAME.cwasm`) is run. It is run unchecked: whoever
@@ -58,6 +63,7 @@ impl Default for SandboxConfig {
         Self {
             plugins: None,
             cache: None,
+            cache_bytes: limits::CACHE_BYTES_DEFAULT,
             compiler: Compiler::default(),
             precompiled: false,
             guarded: Vec::new(),
@@ -70,9 +76,10 @@ impl Default for SandboxConfig {
     }
 }
 
-/// The operator's store of secrets.
+/// The operator's own secrets.
 pub trait SecretSource: Send + Sync {
-    /// A secret's current value, or none when there is no such secret. Called on a guest's thread: answer from memory.
+    /// A secret's current value, or none when there is no such secret. Called for each that a guest may use, before it begins:
+    /// answer from memory.
     fn secret(&self, tenant: &str, name: &str) -> Option<String>;
 }
 
@@ -92,6 +99,7 @@ struct Inner {
     registry: Registry,
     services: Services,
     slots: Arc<Slots>,
+    weights: Weights,
     ends: Ends,
     turns: Turns,
     /// For timers, sockets and files. Taken out only when the sandbox goes.
@@ -103,24 +111,40 @@ struct Inner {
 #[derive(Default)]
 struct Ends {
     succeeded: AtomicU64,
-    others: Mutex<BTreeMap<&'static str, u64>>,
     cpu_ns: AtomicU64,
+    others: Mutex<Others>,
+}
+
+/// What few attempts have anything of.
+#[derive(Default)]
+struct Others {
+    by_name: BTreeMap<&'static str, u64>,
+    fuel: u64,
+    host: HostUse,
 }
 
 impl Ends {
     fn count(&self, end: &TaskEnd) {
-        let cpu_ns = u64::try_from(end.usage.cpu.as_nanos()).unwrap_or(u64::MAX);
+        let usage = &end.usage;
+        let cpu_ns = u64::try_from(usage.cpu.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
-        match &end.outcome {
-            Outcome::Ok(_) => {
-                self.succeeded.fetch_add(1, Ordering::Relaxed);
-            }
-            other => *self.others().entry(other.name()).or_default() += 1,
+        let succeeded = matches!(end.outcome, Outcome::Ok(_));
+        if succeeded {
+            self.succeeded.fetch_add(1, Ordering::Relaxed);
         }
+        if succeeded && usage.fuel.is_none() && usage.host == HostUse::default() {
+            return;
+        }
+        let mut others = self.others();
+        if !succeeded {
+            *others.by_name.entry(end.outcome.name()).or_default() += 1;
+        }
+        others.fuel = others.fuel.saturating_add(usage.fuel.unwrap_or(0));
+        others.host.add(&usage.host);
     }
 
     fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        let mut by_name = self.others().clone();
+        let mut by_name = self.others().by_name.clone();
         let succeeded = self.succeeded.load(Ordering::Relaxed);
         if succeeded > 0 {
             by_name.insert(SUCCEEDED, succeeded);
@@ -128,7 +152,7 @@ impl Ends {
         by_name
     }
 
-    fn others(&self) -> MutexGuard<'_, BTreeMap<&'static str, u64>> {
+    fn others(&self) -> MutexGuard<'_, Others> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -140,6 +164,10 @@ pub struct Metrics {
     pub ended: BTreeMap<&'static str, u64>,
     /// CPU time of all guests since the start.
     pub cpu: Duration,
+    /// Fuel used since the start, of plugins that are bounded by it.
+    pub fuel: u64,
+    /// What all guests did with their host since the start.
+    pub host: HostUse,
     /// Guests running now.
     pub running: usize,
     /// Calls waiting for an instance now.
@@ -158,6 +186,8 @@ pub struct Metrics {
     pub kept: usize,
     /// Memory that they hold, in bytes.
     pub kept_bytes: u64,
+    /// Plugins in memory now.
+    pub loaded: usize,
 }
 
 impl Sandbox {
@@ -179,9 +209,10 @@ impl Sandbox {
                 "each takes six memory mappings; run more processes for more",
             ));
         }
+        let weights = Weights::default();
         let settings = Settings {
-            default_tenant: config.default_tenant,
-            ceilings: config.ceilings,
+            weights: weights.clone(),
+            ceilings: Ceilinged::new(config.ceilings, config.default_tenant),
             instances: config.instances,
             precompiled: config.precompiled,
             guarded: Guarded {
@@ -190,7 +221,7 @@ impl Sandbox {
                 others: config.guarded,
             },
         };
-        let (pooled, memory) = (settings.pooled(), settings.memory_bytes_max());
+        let (pooled, memory) = (settings.pooled(), settings.ceilings.memory_bytes_max());
         let plain = Machine::new(EngineKind::USUAL, pooled, memory).map_err(|error| {
             start(
                 crate::code::chain(&error),
@@ -208,17 +239,15 @@ impl Sandbox {
         let io = io().map_err(threads)?;
         let turns = Turns::new(workers(config.workers), io.handle(), &ticker).map_err(threads)?;
         let services = Services {
-            outside: Arc::new(Outside {
-                connector,
-                secrets: config.secrets,
-            }),
+            connector,
+            secrets: config.secrets,
             shelf: Shelf::new(io.handle().clone()),
         };
         let slots = Slots::new(settings.instances);
         let on_engine = Box::new(move |engine| ticker.add(engine));
         let loader = Loader::new(
             plain,
-            Cache::new(config.cache.as_deref())?,
+            Cache::new(config.cache.as_deref(), config.cache_bytes)?,
             config.compiler,
             settings,
             on_engine,
@@ -228,6 +257,7 @@ impl Sandbox {
             registry,
             services,
             slots,
+            weights,
             ends: Ends::default(),
             turns,
             handle: io.handle().clone(),
@@ -240,7 +270,8 @@ impl Sandbox {
     pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
-        let pace = Arc::new(Pace::new(call.tenant.clone(), call.deadline));
+        let weight = inner.weights.of(&call.tenant);
+        let pace = Arc::new(Pace::new(call.tenant.clone(), weight, call.deadline));
         let attempt = {
             let pace = pace.clone();
             Box::pin(async move { inner.call(call, &pace).await })
@@ -249,6 +280,12 @@ impl Sandbox {
             begun: self.0.turns.begin(pace, attempt),
             input_bytes,
         }
+    }
+
+    /// Gives a tenant another part of instances, threads and the compiler where others want them too. It counts for calls that
+    /// come from now on.
+    pub fn weigh(&self, tenant: &str, weight: Weight) {
+        self.0.weights.set(tenant, weight);
     }
 
     /// What a plugin's manifest says of an attempt that a crash interrupted; that it runs again when there is no such
@@ -261,6 +298,37 @@ impl Sandbox {
     /// but compiles nothing; a manifest that is unusable has none.
     pub fn has(&self, tenant: &str, plugin: &str, version: Option<&str>) -> bool {
         self.0.registry.has(tenant, plugin, version)
+    }
+
+    /// Takes other ceilings in the place of those that it was set up with. They count for attempts that begin from now on; more
+    /// memory than any of the first ones allowed is had only after a restart.
+    pub fn set_ceilings(&self, ceilings: Ceilings) {
+        self.ceilings().set_file(ceilings);
+        self.0.registry.reload(None);
+    }
+
+    /// Gives an account a ceiling of its own, or takes it away. Where the operator's ceilings say something of the account, a
+    /// capability has to be in both, and of the limits the smaller holds.
+    pub fn set_ceiling(&self, tenant: &str, own: Option<Allowance>) {
+        self.ceilings().set_own(tenant, own);
+        self.0.registry.reload(Some(tenant));
+    }
+
+    /// Reads the ceiling of an account: what a file of ceilings has in the account's section. `name` stands in messages.
+    ///
+    /// # Errors
+    /// All that is wrong with it, each on a line.
+    pub fn parse_ceiling(&self, tenant: &str, name: &str, text: &str) -> Result<Allowance, String> {
+        Allowance::parse(name, text, &self.ceilings().usual(tenant))
+    }
+
+    fn ceilings(&self) -> &Ceilinged {
+        &self.0.registry.loader().settings.ceilings
+    }
+
+    /// Whether the operator has set a secret of that name for an account.
+    pub fn has_secret(&self, tenant: &str, name: &str) -> bool {
+        self.0.services.secrets.secret(tenant, name).is_some()
     }
 
     /// All plugins of all tenants, by tenant and name.
@@ -331,6 +399,17 @@ impl Sandbox {
         loaded.map_err(|why| Error::Plugin { name, why })
     }
 
+    /// What a plugin that is looked at by [`Sandbox::check`] waits for, for people.
+    pub fn waits_for(&self, tenant: &str, name: &str, upload: &Upload) -> String {
+        self.0.registry.waits_for(tenant, name, Some(upload))
+    }
+
+    /// Nobody will bring along the plugin of that SHA-256 any more: takes it out of memory, as far as nobody runs it, and what
+    /// was compiled of it out of the cache. Blocks.
+    pub fn forget(&self, wasm_sha256: &str) {
+        self.0.registry.forget_code(wasm_sha256);
+    }
+
     /// Examines a `.wasm` file, or a folder with `plugin.toml`, as one of an account. Compiles it: call it where blocking is
     /// fine.
     ///
@@ -345,9 +424,15 @@ impl Sandbox {
         let loader = self.0.registry.loader();
         let (compiling, uncompiled) = loader.compiling();
         let (kept, kept_bytes) = self.0.services.shelf.sizes();
+        let (fuel, host) = {
+            let others = self.0.ends.others();
+            (others.fuel, others.host)
+        };
         Metrics {
             ended: self.0.ends.by_name(),
             cpu: Duration::from_nanos(self.0.ends.cpu_ns.load(Ordering::Relaxed)),
+            fuel,
+            host,
             running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),
             instances: loader.settings.instances,
@@ -357,6 +442,7 @@ impl Sandbox {
             uncompiled,
             kept,
             kept_bytes,
+            loaded: loader.resident.count(),
         }
     }
 }
@@ -409,7 +495,21 @@ impl Inner {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
-        Box::pin(run(&plugin, &limits, &self.services, call, pace)).await
+        let secrets = match self.secrets(&plugin, &call).await {
+            Ok(secrets) => secrets,
+            Err(cause) => return refuse(Outcome::HostFault { cause }),
+        };
+        Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
+    }
+
+    /// The secrets that the plugin may use, as they are now.
+    async fn secrets(&self, plugin: &Loaded, call: &TaskCall) -> Result<Had, String> {
+        let names = plugin.granted.secret_names();
+        if names.is_empty() {
+            return Ok(Had::default());
+        }
+        let operators = self.services.secrets.as_ref();
+        Had::gather(names, &call.tenant, operators, call.secrets.as_ref()).await
     }
 
     /// The plugin that the call names; waits while it is compiled, but no longer than the call may.
@@ -480,7 +580,10 @@ impl Inner {
 
     /// Waits for an instance.
     async fn slot(&self, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
-        let waiting = match self.slots.take(&pace.tenant, limits::QUEUE_MAX) {
+        let waiting = match self
+            .slots
+            .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
+        {
             Ok(Taken::Now(slot)) => return Ok(slot),
             Ok(Taken::Later(waiting)) => waiting,
             Err(waiting) => {

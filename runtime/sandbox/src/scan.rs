@@ -39,6 +39,7 @@ struct Complaint {
 }
 
 /// A plugin in the folder, not opened yet.
+#[derive(Clone)]
 pub(crate) struct Found {
     pub(crate) tenant: String,
     pub(crate) name: String,

@@ -1,14 +1,77 @@
-//! Secrets in outgoing requests: a guest writes `{{secret:NAME}}` into a header, the host puts the secret in its place
-//! when the request leaves. Hides the secrets that an attempt used, so that none of them comes out with its end.
+//! Secrets of an attempt: those that its plugin may use are gathered before the guest begins, from the operator's file or from where the
+//! call says. The guest reads them by name; or it writes `{{secret:NAME}}` into a header of a request, and the host puts the
+//! secret in its place when the request leaves. Hides the secrets that an attempt used, so that none of them comes out with
+//! its end.
 
 use crate::limits;
 use crate::outcome::{Outcome, TaskEnd};
+use crate::sandbox::SecretSource;
+use futures_util::future::BoxFuture;
 use hyper::header::{HeaderMap, HeaderValue};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 const OPEN: &[u8] = b"{{secret:";
 const CLOSE: &[u8] = b"}}";
+
+/// Where a call finds secrets that the operator's file does not have.
+pub trait StoredSecrets: Send + Sync {
+    /// Those of these names that there are, with their values. Asked once a call, before the guest begins, for what it may use.
+    /// An error says why they cannot be had, and shows none.
+    fn open(
+        &self,
+        names: Vec<String>,
+    ) -> BoxFuture<'static, Result<BTreeMap<String, String>, String>>;
+}
+
+/// The same, as a call brings it along.
+#[derive(Clone)]
+pub struct CallSecrets(Arc<dyn StoredSecrets>);
+
+impl CallSecrets {
+    /// Asks this.
+    pub fn new(stored: impl StoredSecrets + 'static) -> Self {
+        Self(Arc::new(stored))
+    }
+}
+
+impl std::fmt::Debug for CallSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallSecrets")
+    }
+}
+
+/// What an attempt may use, with its values as they were when it began.
+#[derive(Clone, Default)]
+pub(crate) struct Had(Option<Arc<BTreeMap<String, String>>>);
+
+impl Had {
+    /// The operator's own come first, so that nobody else's word replaces them.
+    pub(crate) async fn gather(
+        names: BTreeSet<&str>,
+        tenant: &str,
+        operators: &dyn SecretSource,
+        stored: Option<&CallSecrets>,
+    ) -> Result<Self, String> {
+        let (mut had, mut others) = (BTreeMap::new(), Vec::new());
+        for name in names {
+            match operators.secret(tenant, name) {
+                Some(value) => drop(had.insert(name.to_owned(), value)),
+                None => others.push(name.to_owned()),
+            }
+        }
+        if let Some(CallSecrets(stored)) = stored
+            && !others.is_empty()
+        {
+            had.extend(stored.open(others).await?);
+        }
+        Ok(Self(Some(Arc::new(had))))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<String> {
+        self.0.as_ref()?.get(name).cloned()
+    }
+}
 
 /// The secrets that requests of an attempt carried: name and value. Shared with the requests in flight.
 #[derive(Clone, Default)]
@@ -33,7 +96,7 @@ impl std::fmt::Display for Unfilled {
             Self::NotFound(name) => {
                 write!(
                     f,
-                    "secret `{name}` in a request: the operator's file of secrets has none of that name"
+                    "secret `{name}` in a request: it is not set; `stepwell secret put {name}` sets it, or the operator's file of --secrets"
                 )
             }
             Self::NoHeader(name) => {

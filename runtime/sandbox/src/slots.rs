@@ -1,7 +1,9 @@
 //! Instances: how many guests may be alive at once, and who gets the next that is free.
 
 use crate::rota::Rota;
+use crate::weight::Weight;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// The instances that there are.
@@ -11,11 +13,29 @@ struct State {
     all: u32,
     free: u32,
     /// Empty while any is free.
-    waiting: Rota<oneshot::Sender<Slot>>,
+    waiting: Rota<Next>,
 }
 
-/// One of the instances; goes to the next who waits when dropped.
-pub(crate) struct Slot(Arc<Slots>);
+/// Who waits for an instance.
+struct Next {
+    tenant: Arc<str>,
+    weight: Weight,
+    sender: oneshot::Sender<Slot>,
+}
+
+/// One of the instances; goes to the next who waits when dropped. What it costs is the time for which it is held: a tenant's
+/// calls that take long are the fewer.
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    of: Holder,
+}
+
+/// Who holds an instance, and since when.
+struct Holder {
+    tenant: Arc<str>,
+    weight: Weight,
+    since: Instant,
+}
 
 impl Slots {
     pub(crate) fn new(slots: u32) -> Arc<Self> {
@@ -43,20 +63,26 @@ impl Slots {
     /// So many wait already, which is as many as may.
     pub(crate) fn take(
         self: &Arc<Self>,
-        tenant: &Arc<str>,
+        (tenant, weight): (&Arc<str>, Weight),
         waiting_max: usize,
     ) -> Result<Taken, usize> {
         let mut state = self.state();
         if let Some(left) = state.free.checked_sub(1) {
             state.free = left;
-            return Ok(Taken::Now(Slot(self.clone())));
+            drop(state);
+            return Ok(Taken::Now(Slot::of(self, tenant, weight)));
         }
         let waiting = state.waiting.len();
         if waiting >= waiting_max {
             return Err(waiting);
         }
         let (sender, given) = oneshot::channel();
-        let ticket = state.waiting.push(tenant, sender);
+        let next = Next {
+            tenant: tenant.clone(),
+            weight,
+            sender,
+        };
+        let ticket = state.waiting.push(tenant, weight, next);
         Ok(Taken::Later(Waiting {
             slots: self.clone(),
             tenant: tenant.clone(),
@@ -98,16 +124,37 @@ impl Drop for Waiting {
     }
 }
 
+impl Slot {
+    /// One that is held from now on.
+    fn of(slots: &Arc<Slots>, tenant: &Arc<str>, weight: Weight) -> Slot {
+        Slot {
+            slots: slots.clone(),
+            of: Holder {
+                tenant: tenant.clone(),
+                weight,
+                since: Instant::now(),
+            },
+        }
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.slots.state();
         let Some(next) = state.waiting.pop() else {
             state.free += 1;
             return;
         };
+        let Holder {
+            tenant,
+            weight,
+            since,
+        } = &self.of;
+        state.waiting.charge(tenant, *weight, since.elapsed());
         drop(state);
         // Whoever gave up at this very moment drops it, and so hands it on.
-        let _ = next.send(Slot(self.0.clone()));
+        let slot = Slot::of(&self.slots, &next.tenant, next.weight);
+        let _ = next.sender.send(slot);
     }
 }
 
@@ -115,16 +162,17 @@ impl Drop for Slot {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::time::Duration;
 
     fn now(slots: &Arc<Slots>, tenant: &Arc<str>) -> Slot {
-        match slots.take(tenant, 10) {
+        match slots.take((tenant, Weight::USUAL), 10) {
             Ok(Taken::Now(slot)) => slot,
             Ok(Taken::Later(_)) | Err(_) => panic!("none is free"),
         }
     }
 
     fn later(slots: &Arc<Slots>, tenant: &Arc<str>) -> Waiting {
-        match slots.take(tenant, 10) {
+        match slots.take((tenant, Weight::USUAL), 10) {
             Ok(Taken::Later(waiting)) => waiting,
             Ok(Taken::Now(_)) | Err(_) => panic!("one is free"),
         }
@@ -157,6 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_whose_calls_take_long_has_fewer_of_them() {
+        let (long, short): (Arc<str>, Arc<str>) = ("long".into(), "short".into());
+        let slots = Slots::new(1);
+        let mut slot = now(&slots, &long);
+        slot.of.since = slot.of.since.checked_sub(Duration::from_secs(2)).unwrap();
+        let mut waiting: Vec<_> = [&long, &long, &short, &short]
+            .map(|tenant| Some(Box::pin(later(&slots, tenant).slot())))
+            .into();
+        let mut order = Vec::new();
+        while slots.waiting() > 0 {
+            drop(slot);
+            let given = waiting.iter_mut().enumerate().find_map(|(at, waiting)| {
+                let slot = waiting.as_mut()?.now_or_never()??;
+                Some((at, slot))
+            });
+            let (at, next) = given.unwrap();
+            waiting[at] = None;
+            order.push(at);
+            slot = next;
+        }
+        // The first one was chosen before it was known what the call before it had taken.
+        assert_eq!(order, [0, 2, 3, 1]);
+    }
+
+    #[test]
     fn who_gives_up_holds_nobody_up() {
         let tenant: Arc<str> = "t".into();
         let slots = Slots::new(1);
@@ -181,7 +254,7 @@ mod tests {
         let tenant: Arc<str> = "t".into();
         let slots = Slots::new(1);
         let _slot = now(&slots, &tenant);
-        let _waiting = slots.take(&tenant, 1);
-        assert!(matches!(slots.take(&tenant, 1), Err(1)));
+        let _waiting = slots.take((&tenant, Weight::USUAL), 1);
+        assert!(matches!(slots.take((&tenant, Weight::USUAL), 1), Err(1)));
     }
 }

@@ -68,7 +68,7 @@ pub(crate) async fn events(
         .history(&caller, &arn, query.reverse, page)
         .await;
     let answer = found.and_then(|found| {
-        let page = aws::HistoryPage::of(&found.items, found.next_token.as_deref(), true);
+        let page = aws::HistoryPage::told(&found.items, found.next_token.as_deref());
         let text = serde_json::to_vec(&page).expect("answers have string keys");
         let place = state.answer_place(identity.as_deref(), text.len())?;
         Ok(in_flight::body(text, place))
@@ -168,6 +168,9 @@ struct AttemptAnswer {
     stdout: String,
     stderr: String,
     cut: bool,
+    /// The last note that the attempt gave of its progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<Arc<str>>,
 }
 
 /// Wire form of a line that a task logged.
@@ -236,6 +239,7 @@ fn attempt(kept: KeptLog) -> AttemptAnswer {
         stdout: kept.log.stdout,
         stderr: kept.log.stderr,
         cut: kept.log.cut,
+        progress: kept.progress,
     }
 }
 
@@ -278,15 +282,15 @@ pub(crate) fn problem(error: Error) -> Response<Body> {
     match error {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
-        Error::Broken(internal)
-        | Error::Damaged(internal)
-        | Error::Unopened(internal)
-        | Error::Unusable(internal) => {
-            tracing::error!(error = %internal, "a request failed");
-            router::error(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "the request failed inside the runtime; its log has the cause",
-            )
-        }
+        Error::Damaged(internal) => failed(aws::DAMAGED, &internal),
+        Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => failed(
+            "the request failed inside the runtime; its log has the cause",
+            &internal,
+        ),
     }
+}
+
+fn failed(message: &str, internal: &str) -> Response<Body> {
+    tracing::error!(error = %internal, "a request failed");
+    router::error(StatusCode::INTERNAL_SERVER_ERROR, message)
 }

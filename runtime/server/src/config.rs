@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     admin::Prices, auth::Authentication, limits::CONNECTIONS_MAX, metrics::Sample,
-    observe::MachineMetrics, tls::Tls,
+    observe::MachineMetrics, tls::Tls, warnings::Warnings,
 };
 
 /// Reads the sandbox's counters; called once a scrape of `/metrics`.
@@ -24,6 +24,8 @@ pub struct ServerConfig {
     pub prices: Option<Prices>,
     /// What is counted by state machine; without it `/metrics` has none of it.
     pub machine_metrics: Option<Arc<MachineMetrics>>,
+    /// What `/health` tells an operator to look after.
+    pub warnings: Warnings,
     /// Account whose resources every request sees that is not authenticated, 12 digits.
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
@@ -40,6 +42,7 @@ impl Default for ServerConfig {
             tls: None,
             prices: None,
             machine_metrics: None,
+            warnings: Warnings::default(),
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
             connections_max: CONNECTIONS_MAX,

@@ -10,11 +10,8 @@ use std::{io, net::IpAddr, pin::pin, sync::Arc};
 
 use axum::Router;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{
-        conn::auto::Builder,
-        graceful::{GracefulShutdown, Watcher},
-    },
+    rt::{TokioIo, TokioTimer},
+    server::graceful::{GracefulShutdown, Watcher},
     service::TowerToHyperService,
 };
 use tokio::{
@@ -23,6 +20,7 @@ use tokio::{
 };
 
 use crate::auth::Peer;
+use crate::fair::Known;
 use crate::limits::{
     ACCEPT_PAUSE, ACCEPT_SHED, ANSWER_STALL_MAX, DRAIN_TIME_MAX, HANDSHAKE_TIME_MAX,
     HANDSHAKES_MAX, HEAD_TIME_MAX, IDLE_TIME_MAX, PEER_SHARE_MAX,
@@ -39,10 +37,17 @@ const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r
 /// Errors of accept that say that the process, or the system, has no file descriptors left: EMFILE and ENFILE.
 const NO_DESCRIPTORS: [i32; 2] = [24, 23];
 
+/// What speaks HTTP/1.1 and HTTP/2, whichever the client begins with.
+#[cfg(feature = "http2")]
+type Builder = hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>;
+/// What speaks HTTP/1.1.
+#[cfg(not(feature = "http2"))]
+type Builder = hyper::server::conn::http1::Builder;
+
 /// The open connections and how they are served.
 pub(crate) struct Connections {
     router: Router,
-    builder: Builder<TokioExecutor>,
+    builder: Builder,
     graceful: GracefulShutdown,
     table: Arc<Table>,
     tls: Option<Tls>,
@@ -75,16 +80,9 @@ impl Connections {
         counts: ConnectionCounts,
         tls: Option<Tls>,
     ) -> Connections {
-        let mut builder = Builder::new(TokioExecutor::new());
-        // The table's bounds hold from the first byte on, hyper's from the first line on.
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(None);
-        builder.http2().timer(TokioTimer::new());
         Connections {
             router,
-            builder,
+            builder: builder(),
             graceful: GracefulShutdown::new(),
             table: Arc::new(Table::new(bounds, counts)),
             tls,
@@ -147,6 +145,7 @@ impl Connections {
             service: WatchedService {
                 service: TowerToHyperService::new(self.router.clone()),
                 peer: Peer(line.peer()),
+                known: Known::default(),
                 line: line.clone(),
             },
         };
@@ -182,6 +181,25 @@ impl Connections {
     }
 }
 
+// The table's bounds hold from the first byte on, hyper's from the first line on.
+#[cfg(feature = "http2")]
+fn builder() -> Builder {
+    let mut builder = Builder::new(hyper_util::rt::TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(None);
+    builder.http2().timer(TokioTimer::new());
+    builder
+}
+
+#[cfg(not(feature = "http2"))]
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+}
+
 /// Tells a connection that there is no room for it.
 fn refuse(stream: &TcpStream, peer: IpAddr) {
     tracing::warn!(%peer, "a connection found no room: all others wait for answers");
@@ -191,7 +209,7 @@ fn refuse(stream: &TcpStream, peer: IpAddr) {
 
 /// HTTP over one connection.
 struct Http {
-    builder: Builder<TokioExecutor>,
+    builder: Builder,
     watcher: Watcher,
     service: WatchedService,
 }
@@ -204,8 +222,9 @@ impl Http {
         };
         let connection = self
             .builder
-            .serve_connection(TokioIo::new(stream), self.service)
-            .into_owned();
+            .serve_connection(TokioIo::new(stream), self.service);
+        #[cfg(feature = "http2")]
+        let connection = connection.into_owned();
         if let Err(error) = self.watcher.watch(connection).await {
             tracing::debug!(%error, "a connection ended early");
         }

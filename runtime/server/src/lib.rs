@@ -2,13 +2,24 @@
 //! on one port. What it hides: HTTP, wire types and their validation. What is said over the wire is decided by the
 //! engine; this crate only translates.
 
+#![cfg_attr(
+    not(all(feature = "http2", feature = "services")),
+    allow(
+        dead_code,
+        reason = "what is left out is not called, and the linker drops it"
+    )
+)]
+
 mod admin;
+mod admission;
 mod api;
+mod attempts;
 mod auth;
 mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod fair;
 mod guard;
 mod in_flight;
 mod lambda;
@@ -16,12 +27,14 @@ mod limits;
 mod lines;
 mod metrics;
 mod observe;
+mod rest;
 mod router;
 mod scheduler;
 mod serve;
 mod streams;
 mod tls;
 mod triggers;
+mod warnings;
 
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
@@ -35,3 +48,10 @@ pub use observe::{
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};
+pub use warnings::Warnings;
+
+/// For the fuzzer alone: readers of bytes that come over the wire.
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::lambda::wasm_of_package;
+}

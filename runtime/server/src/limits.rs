@@ -32,6 +32,34 @@ pub(crate) const ANSWER_PIECE_BYTES: usize = 64 * 1_024;
 /// Bytes of the trace header of a start (API model).
 pub(crate) const TRACE_HEADER_BYTES_MAX: usize = 256;
 
+/// Requests that are handled at a time for each core where several tenants ask; ours (measured: docs/performance.md).
+pub(crate) const REQUESTS_A_CORE: usize = 8;
+
+/// The weight of an address that has not proved a key yet; ours, a tenant's usual one.
+pub(crate) const STRANGERS_WEIGHT: u32 = 100;
+
+/// Requests of one tenant that wait for their turn; ours. Each holds a connection, or a stream of one, anyway.
+pub(crate) const REQUESTS_WAITING_MAX: usize = 8_192;
+
+/// A request that takes longer than this, up to twice as long, waits for something and is no longer counted among those that
+/// are handled; ours, above what a durable start takes.
+pub(crate) const TURN_TICK: Duration = Duration::from_millis(5);
+
+/// How long after a request its tenant counts as one that asks; ours.
+pub(crate) const TENANT_RECENT: Duration = Duration::from_secs(10);
+
+/// How often a tenant past its rate, or an address that proves no key, is told so, over all its connections; how many times at
+/// once after a rest; and the longest pause before it; ours.
+pub(crate) const REFUSAL_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const REFUSALS_AT_ONCE: u32 = 100;
+pub(crate) const REFUSAL_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Refusals that wait to be told at a time; ours. Each holds a connection, or a stream of one.
+pub(crate) const REFUSALS_PAUSED_MAX: i64 = 10_000;
+
+/// Those of whose refusals something is remembered; ours.
+pub(crate) const REFUSED_KEPT_MAX: usize = 10_000;
+
 /// Pages of histories that are put together, and forks that are made, at a time; ours. Each may have 33 MB, and as much again while it is written.
 pub(crate) const HISTORY_PAGES_MAX: usize = 8;
 
@@ -128,6 +156,9 @@ pub(crate) const STREAM_SLOW_TIME_MAX: Duration = Duration::from_secs(30);
 /// A live stream ends after so long, so that whoever listens proves his key again; ours.
 pub(crate) const STREAM_TIME_MAX: Duration = Duration::from_secs(3_600);
 
+/// Live streams of an account at a time; ours. Each is a connection, a task, and a look at whatever is new.
+pub(crate) const STREAMS_OF_ACCOUNT_MAX: usize = 1_000;
+
 /// Characters of `Last-Event-ID`; ours, above those of any that the server gives.
 pub(crate) const STREAM_PLACE_CHARS_MAX: usize = 128;
 
@@ -167,8 +198,10 @@ pub(crate) const LOG_FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Files of it that are put aside before the oldest is replaced; ours.
 pub(crate) const LOG_FILES: u32 = 4;
 
-/// State machines with series of their own in `/metrics`; ours. Those of later ones are those of `other`.
-pub(crate) const METRIC_MACHINES_MAX: usize = 1_000;
+/// State machines with series of their own in `/metrics`; ours. An account has series for as many as are left for others,
+/// so that none of them takes all, and for so many whatever others have. All else is counted as its `other`.
+pub(crate) const METRIC_MACHINES_MAX: usize = 2_000;
+pub(crate) const METRIC_MACHINES_MIN: usize = 10;
 
 /// Executions whose attempts are measured at a time; ours. Attempts of others are counted alone.
 pub(crate) const METRIC_ATTEMPTS_MAX: usize = 160_000;
@@ -209,14 +242,38 @@ pub(crate) const SENDING_CONNECT_MAX: Duration = Duration::from_secs(5);
 /// Bytes that are read of the answer of a collector or a webhook; ours.
 pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
-/// Events that wait in a lane of a webhook; ours. What comes meanwhile is dropped and counted.
-pub(crate) const WEBHOOK_QUEUE_MAX: usize = 1_024;
+/// Events of an account that wait for webhooks; ours. They are in the store and, some 300 bytes each, in memory. What comes
+/// meanwhile is dropped and counted.
+pub(crate) const WEBHOOK_WAITING_MAX: usize = 100_000;
 
-/// Bytes of inputs and outputs of the events that wait for a webhook; ours. One alone may pass it.
-pub(crate) const WEBHOOK_QUEUE_BYTES_MAX: u64 = 64 << 20;
+/// Events of all accounts that wait for webhooks on a node, and how many an account may have all the same when there are as
+/// many; ours.
+pub(crate) const WEBHOOK_WAITING_ALL_MAX: usize = 500_000;
+pub(crate) const WEBHOOK_WAITING_MIN: usize = 1_000;
 
-/// Lanes of a webhook: requests to it at a time; ours. Events of one execution are in one lane.
-pub(crate) const WEBHOOK_LANES: usize = 4;
+/// Requests to a webhook at a time, of all accounts and of one; ours. Each is of another execution.
+pub(crate) const WEBHOOK_REQUESTS_MAX: usize = 32;
+pub(crate) const WEBHOOK_TENANT_REQUESTS_MAX: usize = 8;
+
+/// Of these, so many are of events that failed before, or of accounts whose events fail; ours.
+pub(crate) const WEBHOOK_RETRIES_MAX: usize = 16;
+pub(crate) const WEBHOOK_TENANT_RETRIES_MAX: usize = 4;
+
+/// After so many tries in a row that failed, an account's events are tried one at a time, with pauses; ours.
+pub(crate) const WEBHOOK_FAILING_AFTER: u32 = 16;
+
+/// Events that are dropped for their age at a time; ours.
+pub(crate) const WEBHOOK_EXPIRED_AT_A_TIME: usize = 1_000;
+
+/// Events that are done with and remembered as such, so that a late look into the store brings none of them again; ours.
+pub(crate) const WEBHOOK_SETTLED_KEPT: usize = 65_536;
+
+/// Events that are forgotten in one write; ours.
+pub(crate) const WEBHOOK_SETTLED_AT_A_TIME: usize = 1_000;
+
+/// How soon a write that forgets events is tried again, and how often the log says that events are dropped; ours.
+pub(crate) const WEBHOOK_SETTLE_AGAIN: Duration = Duration::from_secs(1);
+pub(crate) const WEBHOOK_WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// Webhooks of an installation; ours.
 pub(crate) const WEBHOOKS_MAX: usize = 100;
@@ -227,10 +284,16 @@ pub(crate) const WEBHOOK_DATA_BYTES_MAX: usize = 248 * 1024;
 /// Time for a webhook's answer; ours.
 pub(crate) const WEBHOOK_ANSWER_MAX: Duration = Duration::from_secs(15);
 
-/// How long an event is tried, the pause before the second try, which doubles, and at most; ours.
-pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(3_600);
+/// How long an event waits for its receiver (EventBridge: 24 hours), the pause before the second try, which doubles, and at
+/// most; ours.
+pub(crate) const WEBHOOK_AGE_MAX: Duration = Duration::from_secs(86_400);
 pub(crate) const WEBHOOK_PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const WEBHOOK_PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// Dates of a schedule, seconds since 1970: 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, what RFC 3339 can write (ours; the
+/// API model has no bounds).
+pub(crate) const SCHEDULE_DATE_S_MIN: f64 = -62_135_596_800.0;
+pub(crate) const SCHEDULE_DATE_S_MAX: f64 = 253_402_300_799.0;
 
 /// Schedules of a page (API model of Scheduler).
 pub(crate) const SCHEDULES_PAGE_MAX: u32 = 100;

@@ -69,6 +69,14 @@ pub(crate) struct Metrics {
     operations: Vec<OperationMetrics>,
     open_requests: Gauge,
     pub(crate) connections: ConnectionCounts,
+    pub(crate) turns: TurnCounts,
+}
+
+/// Counts of requests that wait for others' sake, kept by those who let them wait.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TurnCounts {
+    pub(crate) waiting: Gauge,
+    pub(crate) paused: Gauge,
 }
 
 /// Counts of connections, kept by those who hold them.
@@ -138,6 +146,17 @@ impl Metrics {
             "Silent connections that had to make room",
             connections.dropped.clone(),
         );
+        let turns = TurnCounts::default();
+        registry.register(
+            "requests_waiting",
+            "Requests that wait for their tenant's turn",
+            turns.waiting.clone(),
+        );
+        registry.register(
+            "requests_paused",
+            "Refused requests whose answer waits, since their tenant or address asks on",
+            turns.paused.clone(),
+        );
         let counted = engine.clone();
         registry.register_collector(Box::new(Borrowed(Arc::new(move || {
             let mut samples = engine_samples(&counted);
@@ -151,6 +170,7 @@ impl Metrics {
             operations,
             open_requests,
             connections,
+            turns,
         }
     }
 
@@ -364,6 +384,11 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             "executions_damaged",
             "Executions of which something stored was found damaged; the log names them",
             metrics.executions_damaged,
+        ),
+        gauge(
+            "records_damaged",
+            "State machines, activities, functions, triggers and the like that were found damaged; the log names them",
+            metrics.records_damaged,
         ),
         counter(
             "tasks_dispatched",

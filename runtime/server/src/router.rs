@@ -15,12 +15,12 @@ use serde::Serialize;
 use stepwell_engine::Role;
 
 use crate::{
-    api,
+    admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
     guard, lambda,
     metrics::{self, METRICS_TYPE},
-    scheduler,
+    rest, scheduler,
     serve::ServerState,
     streams,
     tls::Tls,
@@ -32,30 +32,42 @@ use crate::{
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api))
-        .route("/2015-03-31/{*path}", any(lambda::answer))
-        .route("/2017-03-31/{*path}", any(lambda::answer))
-        .route("/2019-09-30/{*path}", any(lambda::answer))
-        .route("/2020-06-30/{*path}", any(lambda::answer))
-        .route("/schedules", any(scheduler::answer))
-        .route("/schedules/{name}", any(scheduler::answer))
-        .route("/schedule-groups", any(scheduler::answer))
-        .route("/schedule-groups/{name}", any(scheduler::answer))
-        .route("/tags/{*arn}", any(scheduler::answer))
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
+        .route("/api/executions/{arn}/attempts", get(attempts::attempts))
         .route("/api/executions/{arn}/events", get(api::events))
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
         // Its ARN has a slash.
-        .route("/api/map-runs/{*arn}", get(api::map_run))
+        .route("/api/map-runs/{*arn}", get(api::map_run));
+    #[cfg(feature = "services")]
+    let router = router.merge(services());
+    let router = router
         .fallback(unknown)
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(state.clone(), guarded))
         // Outside of the guard: it tells nothing, and whoever watches the server may send any Host.
         .route("/health", get(health));
     router.with_state(state)
+}
+
+/// The paths of services that have paths of their own.
+#[cfg(feature = "services")]
+fn services() -> Router<Arc<ServerState>> {
+    let functions = || any(rest::answer::<lambda::Functions>);
+    let schedules = || any(rest::answer::<scheduler::Schedules>);
+    Router::new()
+        .route("/2015-03-31/{*path}", functions())
+        .route("/2017-03-31/{*path}", functions())
+        .route("/2019-09-30/{*path}", functions())
+        .route("/2020-06-30/{*path}", functions())
+        .route("/schedules", schedules())
+        .route("/schedules/{name}", schedules())
+        .route("/schedule-groups", schedules())
+        .route("/schedule-groups/{name}", schedules())
+        .route("/tags/{*arn}", schedules())
 }
 
 async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
@@ -70,16 +82,7 @@ async fn guarded(
     next: Next,
 ) -> Response<Body> {
     if let Some(gate) = &state.gate {
-        if triggers::is_endpoint(request.uri().path()) {
-            // Each trigger has a secret of its own.
-            return next.run(request).await;
-        }
-        let query = aws::query::is_query(request.headers());
-        return match gate.admit(request).await {
-            Ok(request) => next.run(request).await,
-            Err(fault) if query => aws::query::refuse(&fault),
-            Err(fault) => aws::refuse(&fault),
-        };
+        return admission::serve(&state, gate, request, next).await;
     }
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
@@ -122,7 +125,13 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     };
     let version = env!("CARGO_PKG_VERSION");
     let problem = state.config.tls.as_ref().and_then(Tls::problem);
-    let warning = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let certificate = problem.map(|why| format!("the TLS certificate was not replaced: {why}"));
+    let warnings: Vec<String> = certificate
+        .into_iter()
+        .chain(state.engine.warning())
+        .chain(state.config.warnings.all())
+        .collect();
+    let warning = (!warnings.is_empty()).then(|| warnings.join("; "));
     let health = Health {
         status,
         reason,
@@ -133,9 +142,15 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
 }
 
 async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
+    let path = uri.path();
+    if cfg!(not(feature = "services"))
+        && (lambda::is_own_path(path) || scheduler::is_own_path(path))
+    {
+        let what = format!("{method} {path}");
+        return error(StatusCode::NOT_FOUND, &aws::left_out(&what));
+    }
     let message = format!(
-        "there is nothing at {method} {}; the AWS API is POST /, and there are /health and /metrics",
-        uri.path()
+        "there is nothing at {method} {path}; the AWS API is POST /, and there are /health and /metrics"
     );
     error(StatusCode::NOT_FOUND, &message)
 }

@@ -14,12 +14,17 @@ use crate::{
     aws,
     config::{SandboxMetrics, ServerConfig},
     connections::{Connections, Workers},
+    fair::{Refusals, Turns},
     in_flight::{InFlight, NoRoom, Place},
     lambda,
-    limits::{ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, HISTORY_PAGES_MAX, IN_FLIGHT_SHARE_MAX},
+    limits::{
+        ANSWERS_BYTES_MAX, BODIES_BYTES_MAX, HISTORY_PAGES_MAX, IN_FLIGHT_SHARE_MAX,
+        REQUESTS_A_CORE,
+    },
     metrics::Metrics,
     router::router,
     scheduler,
+    streams::Streams,
 };
 
 /// What all requests share.
@@ -29,8 +34,12 @@ pub struct ServerState {
     pub(crate) metrics: Metrics,
     /// Through it every request goes, but those for the health, when requests are authenticated.
     pub(crate) gate: Option<Gate>,
+    /// Whose requests are handled when, where several tenants ask.
+    pub(crate) turns: Turns,
+    pub(crate) refusals: Refusals,
     bodies: InFlight,
     answers: InFlight,
+    pub(crate) streams: Streams,
     /// Taken by whoever puts together a page of a history.
     pages: Semaphore,
     /// Becomes true when the server shuts down.
@@ -56,11 +65,16 @@ impl ServerState {
         }
         let authentication = config.authentication.clone();
         let bodies = InFlight::new(BODIES_BYTES_MAX);
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let places = u32::try_from(cores * REQUESTS_A_CORE).unwrap_or(u32::MAX);
         let gate = authentication.map(|how| Gate::new(how, engine.clone(), bodies.clone()));
         ServerState {
             gate,
+            turns: Turns::new(places, metrics.turns.clone()),
+            refusals: Refusals::new(metrics.turns.clone()),
             bodies,
             answers: InFlight::new(ANSWERS_BYTES_MAX),
+            streams: Streams::default(),
             pages: Semaphore::new(HISTORY_PAGES_MAX),
             config,
             engine,

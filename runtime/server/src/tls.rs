@@ -17,7 +17,10 @@ use tokio_rustls::rustls::{
 };
 
 /// The protocols within TLS, the liked one first.
+#[cfg(feature = "http2")]
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+#[cfg(not(feature = "http2"))]
+const PROTOCOLS: [&[u8]; 1] = [b"http/1.1"];
 /// What a private key that asks for a password begins with.
 const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
 

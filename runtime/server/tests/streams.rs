@@ -357,3 +357,27 @@ async fn express_executions_are_told_and_a_shutdown_ends_the_streams() {
     state.drain();
     assert_eq!(stream.next().await, None);
 }
+
+#[tokio::test]
+async fn an_account_has_a_thousand_streams_and_is_told_when_it_wants_more() {
+    const MOST: usize = 1_000;
+    let (asked, _) = Asked::new();
+    let machine = asked.machine("waits", waits()).await;
+    let path = format!("/api/machines/{machine}/events");
+    let mut open = Vec::new();
+    for _ in 0..MOST - 1 {
+        open.push(asked.listen(&path, None).await);
+    }
+    let execution = events(&asked.start(&machine, "e").await);
+    open.push(asked.listen(&execution, None).await);
+    for path in [&path, &execution] {
+        let refused = asked.get(path, None).await;
+        assert_eq!(refused.status(), 429);
+        let text = to_bytes(refused.into_body(), usize::MAX).await.unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        assert!(text.contains("1000 live streams"), "{text}");
+    }
+    // Whoever goes away makes room.
+    open.pop();
+    asked.listen(&path, None).await.any().await.unwrap();
+}

@@ -1,17 +1,22 @@
 //! What computing guests cost others: how long a short task takes beside endless ones, and how late an attempt ends when
 //! many compute.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
-use futures_util::future::join_all;
+use futures_util::{FutureExt, future::join_all};
 use serde_json::{Value, json};
-use stepwell_sandbox::{Outcome, Sandbox, SandboxConfig, TaskCall};
+use stepwell_sandbox::{Outcome, Sandbox, SandboxConfig, TaskCall, Weight};
 
 use crate::{
     Bench,
+    flood::{FLOODING, Flood, tenant},
     http::Connection,
-    server::{Server, Setup},
+    median,
+    server::{Server, Setup, TENANTS},
     spread::Spread,
     table::Target,
     tasks::{GROUP, TENANT},
@@ -22,6 +27,14 @@ const BESIDE: usize = 2;
 /// A short task may take so many times what it takes alone, and one turn of a computing guest more.
 const TIMES_MAX: f64 = 5.0;
 const TICK_MS: f64 = 10.0;
+/// A quiet tenant's task may take so many times what it takes alone, whatever another tenant does.
+const QUIET_TIMES_MAX: f64 = 2.0;
+/// Endless guests of each of two tenants, for how long, the weight of one (the other has the usual one, 100), and how many
+/// times the other's CPU time it has at least.
+const BY_WEIGHT: usize = 16;
+const BY_WEIGHT_WALL: Duration = Duration::from_secs(4);
+const HEAVY: u32 = 300;
+const HEAVY_TIMES_MIN: f64 = 2.7;
 /// Guests that compute at once until their wall limit, and that limit (of the plugin `bounded`).
 const ENDLESS: usize = 200;
 const WALL: Duration = Duration::from_millis(500);
@@ -35,6 +48,12 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     }
     if bench.wants(GROUP, "200 endless guests") {
         latest_end(bench).await?;
+    }
+    if bench.wants(GROUP, "a quiet tenant's task") {
+        beside_hostile(bench).await?;
+    }
+    if bench.wants(GROUP, "CPU of two flooding tenants") {
+        by_weight(bench).await?;
     }
     Ok(())
 }
@@ -97,6 +116,102 @@ async fn beside_endless(bench: &mut Bench) -> Result<()> {
         (beside.p99, "ms"),
         Target::AtMost(most),
         note(&beside),
+    );
+    Ok(())
+}
+
+/// A task that sleeps for a millisecond, called by a quiet tenant over HTTP, by turns alone and while another tenant keeps
+/// as many endless guests under way as it has connections: each is ended by its limit and comes anew.
+async fn beside_hostile(bench: &mut Bench) -> Result<()> {
+    let samples = if bench.size.quick { 100 } else { 300 };
+    let data = bench.paths.fresh("data-hostile")?;
+    let stepwell = &bench.paths.stepwell;
+    let [quiet, hostile] = TENANTS.map(|account| tenant(stepwell, &data, account, None));
+    let (quiet, hostile) = (quiet?, hostile?);
+    let setup = Setup {
+        behaving: true,
+        ..Setup::default()
+    };
+    let server = Server::start(&bench.paths, &data, setup)?;
+    let mut client = Connection::signed(server.address, quiet).await?;
+    let short = client.machine("short", "EXPRESS", &one("short")).await?;
+    let mut other = Connection::signed(server.address, hostile.clone()).await?;
+    let endless = other.machine("endless", "EXPRESS", &one("bounded")).await?;
+    let input = json!({"do": "loop"}).to_string();
+    let flooding = json!({"stateMachineArn": endless, "input": input}).to_string();
+    let flooding: Arc<[u8]> = flooding.into_bytes().into();
+    let (mut alone, mut beside, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    // Loads the plugins.
+    short_tasks(&mut client, &short, samples).await?;
+    for _ in 0..bench.size.repeats {
+        alone.extend(short_tasks(&mut client, &short, samples).await?);
+        let flood = Flood::begin(&server, &hostile, "StartSyncExecution", flooding.clone()).await?;
+        beside.extend(short_tasks(&mut client, &short, samples).await?);
+        answers.push(flood.end()?);
+    }
+    server.stop()?;
+    let (alone, beside) = (Spread::of(alone), Spread::of(beside));
+    let note = |spread: &Spread| format!("one client over HTTP; median {:.2} ms", spread.median);
+    bench.row(
+        GROUP,
+        "a quiet tenant's task of 1 ms alone, 99 %",
+        (alone.p99, "ms"),
+        Target::None,
+        vec![note(&alone)],
+    );
+    bench.row(
+        GROUP,
+        "a quiet tenant's task of 1 ms beside a tenant's flood of endless ones, 99 %",
+        (beside.p99, "ms"),
+        Target::AtMost(alone.p99 * QUIET_TIMES_MAX),
+        vec![
+            note(&beside),
+            format!(
+                "{FLOODING} endless ones under way, {:.0} a second ended by their limit",
+                median(answers)
+            ),
+        ],
+    );
+    Ok(())
+}
+
+/// Two tenants whose guests compute for as long as they are let, one of three times the other's weight.
+async fn by_weight(bench: &mut Bench) -> Result<()> {
+    let sandbox = Sandbox::new(SandboxConfig {
+        plugins: Some(bench.paths.behaving()?),
+        cache: Some(bench.paths.fresh("cache-weights")?),
+        ..SandboxConfig::default()
+    })?;
+    sandbox.warm().await;
+    let [light, heavy] = TENANTS;
+    sandbox.weigh(heavy, Weight::new(HEAVY).context("a weight")?);
+    let input = json!({"do": "loop"}).to_string();
+    let calls = (0..2 * BY_WEIGHT).map(|number| {
+        let tenant = TENANTS[number % 2];
+        let call = TaskCall {
+            wall: Some(BY_WEIGHT_WALL),
+            ..TaskCall::new(tenant, "endless", &*input)
+        };
+        sandbox
+            .call(call)
+            .map(move |end| (tenant, end.usage.cpu.as_secs_f64()))
+    });
+    let ends = join_all(calls).await;
+    let of = |tenant| -> f64 {
+        let own = ends.iter().filter(|(of, _)| *of == tenant);
+        own.map(|(_, cpu)| cpu).sum()
+    };
+    bench.row(
+        GROUP,
+        "CPU of two flooding tenants, the one of weight 300 to the one of 100",
+        (of(heavy) / of(light), "times"),
+        Target::AtLeast(HEAVY_TIMES_MIN),
+        vec![format!(
+            "{BY_WEIGHT} endless guests each for {} s; {:.2} and {:.2} s of CPU",
+            BY_WEIGHT_WALL.as_secs(),
+            of(heavy),
+            of(light)
+        )],
     );
     Ok(())
 }

@@ -78,7 +78,25 @@ impl Connection {
         Ok(&self.read[body])
     }
 
-    /// The same with the answer read as JSON.
+    /// One call of a REST API, such as the function service's; an answer that is no success is an error with its body.
+    pub(crate) async fn rest(&mut self, method: &str, path: &str, body: &[u8]) -> Result<&[u8]> {
+        let (host, length) = (&self.host, body.len());
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+        );
+        self.out.clear();
+        self.out.extend_from_slice(head.as_bytes());
+        self.out.extend_from_slice(body);
+        self.stream.write_all(&self.out).await?;
+        let (status, body) = self.answer().await?;
+        if !(200..300).contains(&status) {
+            let text = String::from_utf8_lossy(&self.read[body]).into_owned();
+            bail!("{method} {path} was answered with {status}: {text}");
+        }
+        Ok(&self.read[body])
+    }
+
+    /// One operation with the answer read as JSON.
     pub(crate) async fn ask<T: DeserializeOwned>(
         &mut self,
         operation: &str,

@@ -5,12 +5,14 @@ mod disk;
 mod distributed;
 mod executions;
 mod fair;
+mod flood;
 mod http;
 mod languages;
 mod listing;
 mod load;
 mod map;
 mod plot;
+mod plugins;
 mod process;
 mod procfs;
 mod server;
@@ -45,7 +47,7 @@ const APPENDS: usize = 200;
     about = "Measure what executions, tasks and the process cost"
 )]
 struct Arguments {
-    /// Only rows whose name begins so, or groups: languages, executions, service, tasks, map, distributed,
+    /// Only rows whose name begins so, or groups: languages, executions, service, tasks, plugins, map, distributed,
     /// process
     rows: Vec<String>,
     /// Short loads and one repetition: for a look, not for a page
@@ -168,12 +170,14 @@ fn main() -> Result<()> {
     // What needs no server first: nothing else runs in this process then.
     languages::measure(&mut bench)?;
     tasks::alone(&mut bench)?;
+    plugins::alone(&mut bench)?;
     runtime.block_on(async {
         executions::measure(&mut bench).await?;
         service::measure(&mut bench).await?;
         listing::measure(&mut bench).await?;
         tenants::measure(&mut bench).await?;
         tasks::in_workflows(&mut bench).await?;
+        plugins::served(&mut bench).await?;
         fair::measure(&mut bench).await?;
         map::measure(&mut bench).await?;
         distributed::measure(&mut bench).await?;
@@ -202,6 +206,7 @@ fn draw(rows: &[Row], head: &str, folder: &Path) -> Result<()> {
         ("executions", "Executions over HTTP"),
         ("service", "The service with much in it"),
         ("tasks", "Calls of a component"),
+        ("plugins", "Plugins and what they hold"),
         ("map", "An inline Map with a Wasm task an item"),
         ("distributed", "A distributed Map over a CSV"),
         ("process", "The process"),

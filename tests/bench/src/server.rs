@@ -31,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) traced: bool,
     /// With the plugins of [`Paths::behaving`] instead of `noop`.
     pub(crate) behaving: bool,
+    /// With the plugins of [`Paths::many`] instead.
+    pub(crate) many: bool,
 }
 
 /// See the module. Dropping it kills the process.
@@ -65,6 +67,17 @@ impl Paths {
     }
 }
 
+/// Accounts that have those plugins too.
+pub(crate) const TENANTS: [&str; 2] = ["111111111111", "222222222222"];
+impl Paths {
+    /// A plugin folder that a row fills itself.
+    pub(crate) fn many(&self) -> Result<PathBuf> {
+        let folder = self.scratch.join("plugins-many");
+        std::fs::create_dir_all(&folder)?;
+        Ok(folder)
+    }
+}
+
 /// Plugins of one program, `behave`, under different limits.
 const BEHAVING: [(&str, &str); 3] = [
     ("short", ""),
@@ -73,11 +86,14 @@ const BEHAVING: [(&str, &str); 3] = [
 ];
 
 impl Paths {
-    /// A plugin folder with `short`, `endless` and `bounded`, which do what their input says.
+    /// A plugin folder with `short`, `endless` and `bounded`, which do what their input says, for the default account and
+    /// those of [`TENANTS`].
     pub(crate) fn behaving(&self) -> Result<PathBuf> {
         let folder = self.scratch.join("plugins-behaving");
-        for (name, limits) in BEHAVING {
-            let plugin = folder.join(name);
+        let accounts = ["."].into_iter().chain(TENANTS);
+        let plugins = accounts.flat_map(|account| BEHAVING.map(|plugin| (account, plugin)));
+        for (account, (name, limits)) in plugins {
+            let plugin = folder.join(account).join(name);
             std::fs::create_dir_all(&plugin)?;
             std::fs::write(plugin.join("plugin.toml"), limits)?;
             std::fs::copy(self.guests.join("behave.wasm"), plugin.join("behave.wasm"))
@@ -106,10 +122,10 @@ impl Server {
             .args(["serve", "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .arg("--plugins")
-            .arg(if setup.behaving {
-                paths.behaving()?
-            } else {
-                paths.plugins()?
+            .arg(match (setup.many, setup.behaving) {
+                (true, _) => paths.many()?,
+                (false, true) => paths.behaving()?,
+                (false, false) => paths.plugins()?,
             })
             .args(["--limits", if setup.raised { "raised" } else { "strict" }])
             .stdin(Stdio::null())

@@ -226,6 +226,160 @@ def connections_are_the_tenants(w):
         same(tested.get("error"), error, tested)
 
 
+# what tenants.rs looks for in the store and in the log
+HIDDEN = "of-tenant-a-7f3c9b21"
+
+
+def ended(w, name, machine, given):
+    client = w.client(name)
+    execution = client.start_execution(stateMachineArn=machine, input=json.dumps(given))["executionArn"]
+    return until(lambda: client.describe_execution(executionArn=execution), lambda answer: answer["status"] != "RUNNING")
+
+
+@case
+def secrets_are_the_tenants(w):
+    """The plugin `reads` of both tenants asks for the secret KEY; whether it has it is the operator's to say, at once."""
+    accounts = {"a-admin": w.keys["a-admin"]["account"], "b-admin": w.keys["b-admin"]["account"]}
+    a, b = accounts.values()
+    denied = "AccessDeniedException"
+    task = chain(("Read", {"Type": "Task", "Resource": "wasm:reads"}))
+    machines = {
+        name: w.machine(w.client(name), w.role(name), "reads", task)["stateMachineArn"] for name in accounts
+    }
+
+    def reads(name):
+        return ended(w, name, machines[name], {"do": "secret", "name": "KEY"})
+
+    same(w.own("a-admin", "PutSecret", name="KEY", value=HIDDEN), {"created": True, "hidden": False})
+    true("not granted" in reads("a-admin")["cause"], "without a ceiling it is granted nothing")
+    same(w.own("a-admin", "SetCeiling", account=a, ceiling='grants = "as asked"'), denied)
+    same(w.own("b-operator", "SetCeiling", account=a, ceiling="grants = 1"), "ValidationException")
+    for account in (a, b):
+        same(w.own("b-operator", "SetCeiling", account=account, ceiling='grants = { secrets = ["KEY"] }'), {})
+    true("KEY" in w.own("a-read", "DescribeTenant", account=a)["ceiling"])
+    same(reads("a-admin").get("output"), json.dumps(HIDDEN))
+    failed = reads("b-admin")
+    true(failed["status"] == "FAILED" and "is not set" in failed["cause"], failed)
+
+    put = {"name": "KEY", "value": "x"}
+    asked = [("PutSecret", put), ("ListSecrets", {}), ("DeleteSecret", {"name": "KEY"})]
+    for operation, body in asked:
+        for name in ("a-read", "a-run"):
+            same(w.own(name, operation, **body), denied, f"{operation} of {name}")
+        same(w.own("b-admin", operation, account=a, **body), denied, f"{operation} of another tenant")
+    same(w.own("b-admin", "DeleteSecret", name="KEY"), "ResourceNotFound", "under its own account")
+    same(w.own("b-admin", "ListSecrets")["secrets"], [])
+    listed = w.own("a-admin", "ListSecrets")
+    same([each["name"] for each in listed["secrets"]], ["KEY"])
+    same(set(listed["secrets"][0]), {"name", "creationDate", "lastModifiedDate", "hidden"})
+    for body in ({"name": "KEY", "value": {"x": HIDDEN}}, {"name": "KEY", "value": HIDDEN, "more": HIDDEN}, {"name": "a/b", "value": HIDDEN}):
+        headers = {"x-amz-target": "Stepwell.PutSecret"}
+        status, text = w.signed("a-admin", headers=headers, body=json.dumps(body).encode())
+        true(status == 400 and HIDDEN not in text, text)
+
+    same(w.own("b-operator", "PutSecret", account=b, name="KEY", value="of-b")["created"], True)
+    same(reads("b-admin").get("output"), '"of-b"')
+    same(reads("a-admin").get("output"), json.dumps(HIDDEN))
+    same(w.own("a-admin", "PutSecret", name="KEY", value="another")["created"], False)
+    same(reads("a-admin").get("output"), '"another"', "the next attempt has the new one")
+    same(w.own("a-admin", "DeleteSecret", name="KEY"), {})
+    true("is not set" in reads("a-admin")["cause"])
+    for account in (a, b):
+        same(w.own("b-operator", "SetCeiling", account=account, ceiling=None), {})
+    true("ceiling" not in w.own("a-read", "DescribeTenant", account=a))
+    true("not granted" in reads("b-admin")["cause"], "what is taken away counts at once")
+    same(w.own("a-admin", "PutSecret", name="KEPT", value=HIDDEN)["created"], True)
+
+
+def asks(w, name, connection):
+    """The error of a task that asks with a connection for an address at which nobody listens."""
+    parameters = {
+        "ApiEndpoint": "http://127.0.0.1:9/",
+        "Method": "GET",
+        "InvocationConfig": {"ConnectionArn": f"arn:aws:events:{REGION}:1:connection/{connection}/1"},
+    }
+    task = {"Type": "Task", "Resource": "arn:aws:states:::http:invoke", "Parameters": parameters, "End": True}
+    return w.client(name).test_state(definition=json.dumps(task), roleArn=w.role(name)).get("error")
+
+
+@case
+def kept_connections_are_the_tenants(w):
+    a = w.keys["a-admin"]["account"]
+    denied, missing = "AccessDeniedException", "Events.ConnectionResource.ResourceNotFound"
+    form = {"allow": ["http://127.0.0.1:9"], "basic": {"username": "u", "password": HIDDEN}}
+    put = {"name": "kept", "connection": form}
+    for operation, body in [("PutConnection", put), ("DeleteConnection", {"name": "kept"})]:
+        for name in ("a-read", "a-run"):
+            same(w.own(name, operation, **body), denied, f"{operation} of {name}")
+        same(w.own("b-admin", operation, account=a, **body), denied, operation)
+    same(w.own("b-admin", "ListConnections", account=a), denied)
+    same(w.own("a-admin", "PutConnection", **put, private=True), denied, "private addresses are the operator's")
+    same(w.own("a-admin", "PutConnection", **put), {"created": True, "hidden": False})
+    same(asks(w, "a-admin", "kept"), "States.Http.AccessDenied", "a private address")
+    same(w.own("b-operator", "PutConnection", account=a, **put, private=True)["created"], False)
+    same(asks(w, "a-admin", "kept"), "States.Http.Socket", "it was tried")
+    same(asks(w, "b-admin", "kept"), missing)
+    same(w.own("b-admin", "ListConnections")["connections"], [])
+    listed = w.own("a-read", "ListConnections")["connections"]
+    same([(each["name"], each["authorization"], each["private"]) for each in listed], [("kept", "BASIC", True)])
+    true(HIDDEN not in json.dumps(listed), listed)
+    # The operator's own file comes first.
+    same(w.own("a-admin", "PutConnection", name="api", connection=form)["hidden"], True)
+    same(w.own("a-admin", "DeleteConnection", name="api"), {})
+    wrong = {"allow": [], "basic": {"username": "u", "password": HIDDEN}}
+    for body in ({"name": "kept", "connection": wrong}, {"name": "kept", "connection": {**form, "basic": HIDDEN}}):
+        status, text = w.signed("a-admin", headers={"x-amz-target": "Stepwell.PutConnection"}, body=json.dumps(body).encode())
+        true(status == 400 and HIDDEN not in text, text)
+
+
+@case
+def connections_of_eventbridge_are_kept(w):
+    key = {"ApiKeyAuthParameters": {"ApiKeyName": "X-Key", "ApiKeyValue": HIDDEN}}
+    made = {"Name": "stripe", "AuthorizationType": "API_KEY", "AuthParameters": key}
+    a, b = w.client("a-admin", service="events"), w.client("b-admin", service="events")
+    for name in ("a-read", "a-run"):
+        with refused("AccessDeniedException"):
+            w.client(name, service="events").create_connection(**made)
+    arn = a.create_connection(**made)["ConnectionArn"]
+    true(f":{w.keys['a-admin']['account']}:connection/stripe/" in arn, arn)
+    with refused("ResourceAlreadyExistsException"):
+        a.create_connection(**made)
+    described = w.client("a-read", service="events").describe_connection(Name="stripe")
+    same((described["ConnectionArn"], described["ConnectionState"]), (arn, "AUTHORIZED"))
+    same(described["AuthParameters"], {"ApiKeyAuthParameters": {"ApiKeyName": "X-Key"}})
+    true("SecretArn" in described and HIDDEN not in repr(described), described)
+    same(asks(w, "a-admin", "stripe"), "States.Http.AccessDenied", "https and public addresses alone")
+    same([each["Name"] for each in a.list_connections(NamePrefix="str")["Connections"]], ["stripe"])
+    page = a.list_connections(Limit=1)
+    same([each["Name"] for each in page["Connections"]], ["kept"])
+    same([each["Name"] for each in a.list_connections(NextToken=page["NextToken"])["Connections"]], ["stripe"])
+    same(b.list_connections()["Connections"], [])
+    for call_ in (b.describe_connection, b.delete_connection):
+        with refused("ResourceNotFoundException"):
+            call_(Name="stripe")
+    oauth = {
+        "OAuthParameters": {
+            "AuthorizationEndpoint": "https://id.example/token",
+            "HttpMethod": "POST",
+            "ClientParameters": {"ClientID": "flows", "ClientSecret": HIDDEN},
+            "OAuthHttpParameters": {"BodyParameters": [{"Key": "scope", "Value": "read", "IsValueSecret": False}]},
+        },
+        "InvocationHttpParameters": {"HeaderParameters": [{"Key": "X-A", "Value": HIDDEN, "IsValueSecret": True}]},
+    }
+    a.update_connection(Name="stripe", AuthorizationType="OAUTH_CLIENT_CREDENTIALS", AuthParameters=oauth)
+    described = a.describe_connection(Name="stripe")
+    same(described["ConnectionArn"], arn, "it is the same connection")
+    same(described["AuthorizationType"], "OAUTH_CLIENT_CREDENTIALS")
+    shown = described["AuthParameters"]
+    same(shown["OAuthParameters"]["ClientParameters"], {"ClientID": "flows"})
+    same(shown["OAuthParameters"]["OAuthHttpParameters"]["BodyParameters"][0]["Value"], "read")
+    same(shown["InvocationHttpParameters"]["HeaderParameters"], [{"Key": "X-A", "IsValueSecret": True}])
+    true(HIDDEN not in repr(described), described)
+    same(a.delete_connection(Name="stripe")["ConnectionState"], "DELETING")
+    with refused("ResourceNotFoundException"):
+        a.update_connection(Name="stripe", Description="gone")
+
+
 @case
 def companions_are_the_tenants(w):
     """Roles and log groups of one tenant are neither seen nor in the way at the other."""
@@ -611,8 +765,12 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         ("DescribeTenant", {"account": b}),
         ("ListAccessKeys", {"account": b}),
         ("GetAuditLog", {"account": b}),
+        ("CollectCode", {}),
+        ("CollectCode", {"dryRun": True}),
     ]:
         same(w.own("a-admin", operation, **body), denied, operation)
+    true("code" in w.own("b-operator", "CollectCode", dryRun=True))
+    same(w.own("a-read", "DescribeUpload", functionName="none"), {}, "nobody uploads it")
     for operation in ("GetUsage", "ListAccessKeys", "GetAuditLog"):
         same(w.own("a-run", operation, account=a), denied, f"{operation} of the own account")
         true(isinstance(w.own("a-admin", operation, account=a), dict), f"{operation} of the own account")
@@ -706,7 +864,7 @@ def quotas_hold_at_the_limit_and_not_before(w):
         w.b.create_activity(name="one-more")
 
     quotas(storedBytes=1)
-    with refused("ServiceQuotaExceededException", "the tenant's executions have stored * bytes, and its quota is 1; *"):
+    with refused("ServiceQuotaExceededException", "the tenant has stored * bytes, and its quota is 1; *"):
         w.b.start_execution(stateMachineArn=waits)
     quotas(rates={"set": {"ListActivities": {"bucket": 2, "perSecond": 0}}})
     w.b.list_activities()
@@ -732,6 +890,10 @@ def quotas_hold_at_the_limit_and_not_before(w):
         ended = until(lambda: w.a.describe_execution(executionArn=execution), lambda answer: answer["status"] != "RUNNING")
         same(ended.get("error"), error, ended)
     quotas(account=a)
+    for weight in (0, 1001):
+        same(w.own(operator, "SetQuotas", account=b, quotas={"weight": weight}), "ValidationException")
+    quotas(weight=1000)
+    same(w.own(operator, "DescribeTenant", account=b)["quotas"], {"weight": 1000})
     # A quota that is looked at after the restart.
     quotas(activities=1000)
 

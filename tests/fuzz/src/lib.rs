@@ -3,6 +3,8 @@
 
 mod definition;
 mod execution;
+#[cfg(feature = "plugins")]
+mod plugins;
 
 use stepwell_asl::{Options, load, load_state, load_stored};
 use stepwell_query::{
@@ -14,13 +16,21 @@ use stepwell_query::{
 pub type Target = fn(&[u8]);
 
 /// The targets by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: &[(&str, Target)] = &[
     ("json", json),
     ("path", path),
     ("intrinsic", intrinsic),
     ("jsonata", jsonata),
     ("asl", asl),
     ("step", execution::step),
+    #[cfg(feature = "plugins")]
+    ("package", plugins::package),
+    #[cfg(feature = "plugins")]
+    ("manifest", plugins::manifest),
+    #[cfg(feature = "plugins")]
+    ("ceilings", plugins::ceilings),
+    #[cfg(feature = "plugins")]
+    ("wasm", plugins::wasm),
 ];
 
 /// A document that has something of everything.

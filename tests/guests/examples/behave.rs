@@ -118,6 +118,13 @@ fn reach(behaviour: &str, input: &Value, ctx: &Context) -> Result<Value, TaskErr
         )),
         "read" => Ok(json!(std::fs::read_to_string(text("path"))?)),
         "write" => Ok(json!(std::fs::write(text("path"), "written")?)),
+        "open" => {
+            let count = input["count"].as_u64().unwrap_or(1);
+            let held: Result<Vec<_>, _> = (0..count)
+                .map(|_| std::fs::File::open(text("path")))
+                .collect();
+            Ok(json!(held?.len()))
+        }
         "append" => append(input, ctx),
         "connect" => {
             std::net::TcpStream::connect(text("address"))?;

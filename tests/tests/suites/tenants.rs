@@ -17,6 +17,8 @@ use stepwell_tests::{
 
 pub(super) const A: &str = "111111111111";
 pub(super) const B: &str = "222222222222";
+/// What tenant `a` keeps as a secret (tenants.py): it is never found in clear.
+const HIDDEN: &str = "of-tenant-a-7f3c9b21";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -62,6 +64,10 @@ fn tenants() -> Result<()> {
     let own = plugins.join(A);
     std::fs::create_dir_all(&own)?;
     std::fs::copy(server::guest("echo")?, own.join("echo.wasm"))?;
+    for account in [A, B] {
+        let manifest = "[grants]\nsecrets = [\"KEY\"]";
+        server::install(&plugins.join(account), "reads", "behave", manifest)?;
+    }
 
     let connections = scratch.path().join("connections.toml");
     std::fs::write(
@@ -92,6 +98,13 @@ fn tenants() -> Result<()> {
             !store.iter().any(|file| holds(file, secret)),
             "the store holds the secret of {name}"
         );
+    }
+    for (what, bytes) in store
+        .iter()
+        .map(|file| ("store", file))
+        .chain([("log", &log)])
+    {
+        ensure!(!holds(bytes, HIDDEN), "the {what} holds a tenant's secret");
     }
     outlive_rotation(&data, &plugins, &keys)
 }
@@ -242,8 +255,19 @@ fn asked_by_the_program(server: &Server, key: &Value) -> Result<Value> {
     ask(&[&set[..], &["--rate", "StartExecution=10/1"]].concat())?;
     ask(&["tenant", "set", third, "--stored-bytes", "1GiB"])?;
     let shown = ask(&["tenant", "show", third])?;
-    for part in ["StartExecution", "1073741824", "open executions"] {
+    ensure!(shown.contains("100, the usual one"), "tenant show: {shown}");
+    ask(&["tenant", "set", third, "--weight", "357"])?;
+    let shown = ask(&["tenant", "show", third])?;
+    for part in ["StartExecution", "1073741824", "open executions", "357"] {
         ensure!(shown.contains(part), "tenant show: {shown}");
+    }
+    for weight in ["0", "1001", "much"] {
+        let set = ask(&["tenant", "set", third, "--weight", weight]);
+        let told = set.err().map(|error| error.to_string());
+        ensure!(
+            told.is_some_and(|text| text.contains("1 to 1000")),
+            "{weight}"
+        );
     }
     let made: Value = serde_json::from_str(&ask(&[
         "tenant", "keys", "add", third, "--role", "run", "--json",

@@ -265,6 +265,12 @@ fn http_endpoints() -> Result<()> {
     let (_, metrics) = client.get("/metrics")?;
     let line = r#"stepwell_triggers_fired_total{kind="http",outcome="repeated"} 2"#;
     ensure!(metrics.contains(line), "the metrics do not say {line}");
+    let line = r#"stepwell_triggers_fired_total{kind="http",outcome="denied"} 2"#;
+    ensure!(metrics.contains(line), "the metrics do not say {line}");
+    server.says(
+        "requests are refused that do not have an HTTP trigger's secret",
+        1,
+    )?;
     server.stop()
 }
 
@@ -375,6 +381,7 @@ fn are_a_tenants_own() -> Result<()> {
     let runs = add_key(&data, A, "run", "t")?;
     let other = add_key(&data, B, "admin", "b")?;
     let reads = add_key(&data, B, "read", "r")?;
+    told(&data, &["tenant", "set", B, "--rate", "StartExecution=2/1"])?;
     let definition = scratch.path().join("m.asl.json");
     std::fs::write(&definition, pass().to_string())?;
     let server = Server::start_with(&data, &plugins, &["--auth"])?;
@@ -438,7 +445,14 @@ fn are_a_tenants_own() -> Result<()> {
         );
         Ok((count == 2).then_some(()))
     })?;
+    let started = unsigned_requests(&server, &other, &definition)?;
     server.stop()?;
+    let log = told(&data, &["tenant", "audit", B, "--json"])?;
+    let entries = log.matches("triggers:Fire").count();
+    ensure!(
+        entries == started,
+        "{entries} entries of {started} requests that started something: {log}"
+    );
     let log = told(&data, &["tenant", "audit", A, "--json"])?;
     for wanted in [
         "events:PutEvents",
@@ -449,6 +463,30 @@ fn are_a_tenants_own() -> Result<()> {
         ensure!(log.contains(wanted), "no {wanted} in the audit log: {log}");
     }
     Ok(())
+}
+
+/// Sends more requests than the rate allows to a trigger without a secret; how many of them started something.
+fn unsigned_requests(server: &Server, key: &Value, definition: &str) -> Result<usize> {
+    let ours = |arguments: &[&str]| {
+        let (done, said) = program(server, key, arguments)?;
+        ensure!(done, "{arguments:?}: {said}");
+        Ok(said)
+    };
+    let machine = ours(&["machine", "put", definition])?;
+    let machine = machine.lines().next().context("an ARN")?;
+    ours(&["trigger", "http", "open", "--machine", machine, "--open"])?;
+    let statuses = (0..20).map(|_| {
+        let (status, answer) =
+            server
+                .client()
+                .post(&format!("/trigger/{B}/open"), &[JSON], "{}")?;
+        ensure!(status == 202 || status == 429, "{status} {answer}");
+        Ok(status)
+    });
+    let statuses = statuses.collect::<Result<Vec<_>>>()?;
+    let started = statuses.iter().filter(|status| **status == 202).count();
+    ensure!((2..20).contains(&started), "{statuses:?}");
+    Ok(started)
 }
 
 /// Neither the other tenant nor a key that reads gets at what is not theirs.

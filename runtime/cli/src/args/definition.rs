@@ -8,7 +8,7 @@ use super::place::{LimitsArg, PlaceArgs};
 
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
-    /// Definitions
+    /// Definitions; - is one from stdin
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
     /// Check as the definition of an EXPRESS state machine
@@ -108,7 +108,7 @@ pub(crate) enum MachineCommand {
     },
     /// Create a state machine, or replace the definition of one
     Put {
-        /// The definition
+        /// The definition; - reads it from stdin
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// Its name; the file's name up to the first dot when absent, the folder's for machine.asl.json

@@ -24,7 +24,7 @@ pub(crate) struct InputArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
-    /// The definition
+    /// The definition; - reads it from stdin
     #[arg(value_name = "MACHINE.asl.json")]
     pub(crate) machine: PathBuf,
     #[command(flatten)]

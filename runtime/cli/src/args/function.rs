@@ -48,6 +48,8 @@ pub(crate) enum FunctionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// Remove code that was uploaded and that nothing has any more: no plugin, no version
+    Gc(GcArgs),
     /// Remove what was uploaded: all of a plugin, or one version
     Remove {
         /// Name of the plugin
@@ -58,6 +60,27 @@ pub(crate) enum FunctionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GcArgs {
+    /// Tell what would be removed, and remove nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// How long nothing must have had the code, such as 1h; on a running server a minute at least
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = grace_s)]
+    pub(crate) grace: u64,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
+}
+
+/// Seconds.
+fn grace_s(text: &str) -> Result<u64, &'static str> {
+    let time = parse_duration(text).map(|time| time.as_millis().div_ceil(1_000) as u64);
+    time.ok_or("it is a time, such as 1h or 0s")
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,10 @@ pub(crate) struct PullArgs {
     /// Plugin directory to keep it in
     #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
     pub(crate) plugins: PathBuf,
+    /// Replace a plugin of that name that came from elsewhere; the new one asks for nothing, and what plugin.toml said is kept
+    /// as plugin.toml.before
+    #[arg(long)]
+    pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) registry: RegistryArgs,
 }

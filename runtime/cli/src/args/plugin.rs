@@ -4,17 +4,22 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stepwell_sandbox::{CompileBounds, Profile, parse_bytes, parse_duration};
+use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
+#[cfg(feature = "tools")]
 use super::{FunctionCommand, PullArgs};
 use crate::host::TENANT;
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
 
+/// Less does not hold one large plugin (ours).
+const CACHE_BYTES_MIN: u64 = 64 << 20;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum PluginCommand {
     /// Write a new plugin in Rust, with tests
+    #[cfg(feature = "tools")]
     New {
         /// Name of the plugin; also of its folder
         name: String,
@@ -26,6 +31,7 @@ pub(crate) enum PluginCommand {
         sdk: Option<PathBuf>,
     },
     /// Build the plugin in this folder and install it in a plugin directory
+    #[cfg(feature = "tools")]
     Build {
         /// Folder of the plugin
         #[arg(default_value = ".")]
@@ -45,26 +51,16 @@ pub(crate) enum PluginCommand {
     },
     /// Check that a file or plugin folder can be served
     Check {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
+        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
         path: PathBuf,
+        /// The plugin directory; ./stepwell-data/plugins when absent
+        #[arg(long, value_name = "DIR")]
+        plugins: Option<PathBuf>,
         #[command(flatten)]
         compile: CompileArgs,
     },
     /// Show the contract, imports, grants and limits of a plugin, and what of them the operator allows
-    Inspect {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in ./stepwell-data/plugins
-        path: PathBuf,
-        /// Account whose plugin it is or would be: 12 digits
-        #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
-        tenant: String,
-        /// Print as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        compile: CompileArgs,
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
+    Inspect(Box<InspectArgs>),
     /// List the plugins of a directory
     List {
         /// The plugin directory
@@ -106,9 +102,48 @@ pub(crate) enum PluginCommand {
     /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
     Compile(AheadArgs),
     /// Fetch a plugin from an OCI registry into a plugin directory, pinned to what was fetched
+    #[cfg(feature = "tools")]
     Pull(PullArgs),
+    #[cfg(feature = "tools")]
     #[command(flatten)]
     Uploaded(FunctionCommand),
+    /// Any other word.
+    #[cfg(not(feature = "tools"))]
+    #[command(external_subcommand)]
+    Other(Vec<std::ffi::OsString>),
+}
+
+/// What is inspected, and by whose rules.
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+    pub(crate) path: PathBuf,
+    /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Account whose plugin it is or would be: 12 digits
+    #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
+    pub(crate) tenant: String,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) known: KnownArgs,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}
+
+/// Where the account's ceiling and secrets are asked for. No variable names a server here: a plugin can be inspected without one.
+#[derive(Debug, Args)]
+pub(crate) struct KnownArgs {
+    /// Address of a running server, which is asked for the account's ceiling and secrets
+    #[arg(long, value_name = "URL", conflicts_with = "data")]
+    pub(crate) endpoint: Option<String>,
+    /// Data directory that no server holds, which is asked for them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// What the operator allows to plugins, and the secrets that are for them.
@@ -188,6 +223,15 @@ pub(crate) struct CompileArgs {
         value_parser = compile_cpu
     )]
     pub(crate) compile_cpu: Duration,
+    /// Bytes that compiled plugins may have on disk, such as 2GiB; past it those go that were not used for longest
+    #[arg(
+        long,
+        value_name = "SIZE",
+        env = "STEPWELL_CACHE_BYTES",
+        default_value = "10GiB",
+        value_parser = cache_bytes
+    )]
+    pub(crate) cache_bytes: u64,
     /// Whether plugins are run that `plugin compile` made: unchecked code, that whoever writes to the plugin directory chooses
     #[arg(
         long,
@@ -205,6 +249,7 @@ impl Default for CompileArgs {
         Self {
             compile_memory: bounds.memory_bytes,
             compile_cpu: bounds.cpu,
+            cache_bytes: SandboxConfig::default().cache_bytes,
             precompiled: PrecompiledArg::USUAL,
         }
     }
@@ -212,6 +257,12 @@ impl Default for CompileArgs {
 
 fn compile_memory(text: &str) -> Result<u64, String> {
     let least = COMPILE_MEMORY_BYTES_MIN;
+    let size = parse_bytes(text).filter(|size| *size >= least);
+    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+}
+
+fn cache_bytes(text: &str) -> Result<u64, String> {
+    let least = CACHE_BYTES_MIN;
     let size = parse_bytes(text).filter(|size| *size >= least);
     size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use stepwell_egress::Url;
-use stepwell_engine::{Endpoint, Rate};
+use stepwell_engine::{Endpoint, Exceeding, Rate};
 use stepwell_sandbox::parse_bytes;
 
 use super::{
@@ -84,6 +84,9 @@ pub(crate) struct ServeArgs {
     pub(crate) rate: Vec<(String, Rate)>,
     #[command(flatten)]
     pub(crate) quotas: UsualQuotas,
+    /// Days after which entries of tenants' audit logs are removed; they are kept for ever when absent
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    pub(crate) audit_days: Option<u32>,
     /// TOML file with what usage costs
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) prices: Option<PathBuf>,
@@ -112,6 +115,12 @@ pub(crate) struct UsualQuotas {
     /// Activities of a tenant without a quota of its own
     #[arg(long, value_name = "COUNT")]
     pub(crate) tenant_activities: Option<u64>,
+    /// Executions of one state machine that are at work at a time, where the tenant's quotas say nothing; its tags may say less
+    #[arg(long, value_name = "COUNT", value_parser = super::tenant::concurrency)]
+    pub(crate) machine_concurrency: Option<u64>,
+    /// What becomes of those that exceed it, where neither the state machine nor the tenant's quotas say: wait or refuse
+    #[arg(long, value_name = "wait|refuse", value_parser = super::tenant::exceeding)]
+    pub(crate) machine_concurrency_mode: Option<Exceeding>,
 }
 
 fn bytes(text: &str) -> Result<u64, &'static str> {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use stepwell_engine::Rate;
-use stepwell_sandbox::parse_bytes;
+use stepwell_engine::{Exceeding, Rate};
+use stepwell_sandbox::{Weight, parse_bytes};
 use stepwell_server::check_rated;
 
-use super::{PlaceArgs, place::usual_endpoint};
+use super::{PlaceArgs, moment::moment, place::usual_endpoint, serve::StoreUrl};
 use crate::host::USUAL_DATA;
 
 /// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
@@ -16,27 +16,44 @@ pub(crate) struct TenantPlace {
     /// Address of a running server, such as https://flows.example:8443, which is asked with an operator's access key; when
     /// neither this nor --data or --key-file is given, that of AWS_ENDPOINT_URL_SFN, else AWS_ENDPOINT_URL, else
     /// STEPWELL_ENDPOINT
-    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "key_file"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "key_file", "store"])]
     endpoint: Option<String>,
     /// Data directory, created when missing; ./stepwell-data when neither this nor a server is named
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// File with the keys that seal the secrets of access keys; made when missing; DIR.key beside the data directory when
+    /// Database that keeps the store instead, as `serve --store` has it: postgres://USER@HOST/DATABASE; that of STEPWELL_STORE
+    /// when absent and no server is named
+    #[arg(long, value_name = "URL")]
+    store: Option<StoreUrl>,
+    /// File with the keys that seal what is secret in the store; made when missing; DIR.key beside the data directory when
     /// absent
     #[arg(long, value_name = "FILE")]
     pub(crate) key_file: Option<PathBuf>,
 }
 
 impl TenantPlace {
-    /// The server that is meant. A data directory or key file that was named wins over the variables.
+    /// The server that is meant. A data directory, database or key file that was named wins over the variables.
     pub(crate) fn endpoint(&self) -> Option<String> {
         let asked = self.endpoint.clone();
-        let is_here = self.data.is_some() || self.key_file.is_some();
+        let is_here = self.data.is_some() || self.key_file.is_some() || self.store.is_some();
         asked.or_else(|| (!is_here).then(usual_endpoint).flatten())
     }
 
     pub(crate) fn data(&self) -> PathBuf {
         self.data.clone().unwrap_or_else(|| USUAL_DATA.into())
+    }
+
+    /// The database that keeps the store instead of the data directory, when no server is meant.
+    pub(crate) fn store(&self) -> Result<Option<StoreUrl>, String> {
+        if self.store.is_some() {
+            return Ok(self.store.clone());
+        }
+        let told = std::env::var("STEPWELL_STORE").ok();
+        let told = told.filter(|url| !url.is_empty());
+        let parsed = told.map(|url| url.parse::<StoreUrl>());
+        parsed
+            .transpose()
+            .map_err(|why| format!("STEPWELL_STORE: {why}"))
     }
 }
 
@@ -67,6 +84,27 @@ pub(crate) struct QuotaArgs {
     /// Activities
     #[arg(long, value_name = "COUNT|none", value_parser = count)]
     pub(crate) activities: Option<Most>,
+    /// Executions of one state machine that are at work at a time; its tags may say less
+    #[arg(long, value_name = "COUNT|none", value_parser = count)]
+    pub(crate) machine_concurrency: Option<Most>,
+    /// What becomes of those that exceed it, where the state machine does not say: wait, refuse, or as the server says
+    #[arg(long, value_parser = ["wait", "refuse", "server"])]
+    pub(crate) machine_concurrency_mode: Option<String>,
+    /// Its part, in proportion to the other tenants', of what several want at a time: requests, threads of tasks, the
+    /// compiler; 100 when none is set
+    #[arg(long, value_name = "1..1000|none", value_parser = weight)]
+    pub(crate) weight: Option<Most>,
+}
+
+/// What the plugins of a tenant may be granted and use.
+#[derive(Debug, Args)]
+pub(crate) struct CeilingArgs {
+    /// TOML file with the ceiling of its plugins: `limits`, `grants` and `reuse`, as a section of the file of --ceilings
+    #[arg(long, value_name = "FILE", conflicts_with = "no_ceiling", value_hint = clap::ValueHint::AnyPath)]
+    pub(crate) ceiling: Option<PathBuf>,
+    /// Take its ceiling away: the file of --ceilings alone counts
+    #[arg(long)]
+    pub(crate) no_ceiling: bool,
 }
 
 /// A quota, or none.
@@ -83,12 +121,38 @@ fn count(text: &str) -> Result<Most, &'static str> {
     Ok(Most(Some(count)))
 }
 
+fn weight(text: &str) -> Result<Most, &'static str> {
+    let told = "it is a number from 1 to 1000, or `none`";
+    let weight = count(text).map_err(|_| told)?;
+    match weight.0 {
+        Some(number) if Weight::new(u32::try_from(number).unwrap_or(0)).is_none() => Err(told),
+        Some(_) | None => Ok(weight),
+    }
+}
+
 fn size(text: &str) -> Result<Most, &'static str> {
     if text == NONE {
         return Ok(Most(None));
     }
     let size = parse_bytes(text).ok_or("it is a size such as 10GiB, or `none`")?;
     Ok(Most(Some(size)))
+}
+
+/// How many executions of a state machine are at work at a time.
+pub(super) fn concurrency(text: &str) -> Result<u64, &'static str> {
+    let count = text.parse().ok();
+    count
+        .filter(|count| (1..=10_000).contains(count))
+        .ok_or("it is a number from 1 to 10000")
+}
+
+/// What becomes of executions beyond a limit.
+pub(super) fn exceeding(text: &str) -> Result<Exceeding, &'static str> {
+    match text {
+        "wait" => Ok(Exceeding::Wait),
+        "refuse" => Ok(Exceeding::Refuse),
+        _ => Err("it is `wait` or `refuse`"),
+    }
 }
 
 pub(super) fn rate(text: &str) -> Result<(String, Rate), String> {
@@ -153,16 +217,18 @@ pub(crate) enum TenantCommand {
         #[command(flatten)]
         place: TenantPlace,
     },
-    /// Change quotas of a tenant
+    /// Change quotas of a tenant, and what its plugins may be granted and use
     Set {
         /// Account: 12 digits
         account: String,
         #[command(flatten)]
         quotas: QuotaArgs,
         #[command(flatten)]
+        ceiling: CeilingArgs,
+        #[command(flatten)]
         place: TenantPlace,
     },
-    /// Show the quotas of a tenant, and how much of them it has taken
+    /// Show the quotas of a tenant, how much of them it has taken, and the ceiling of its plugins
     Show {
         /// Account: 12 digits
         account: String,
@@ -175,6 +241,11 @@ pub(crate) enum TenantCommand {
     /// Add, list, disable and remove access keys
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Make the key file, if there is none: what is secret in the store is sealed by it
+    KeyFile {
+        #[command(flatten)]
+        place: TenantPlace,
+    },
     /// Make a new key in the key file, and seal all secrets anew by it
     Rotate {
         #[command(flatten)]
@@ -184,8 +255,8 @@ pub(crate) enum TenantCommand {
     Audit {
         /// Account: 12 digits
         account: String,
-        /// Only from this time on, such as 2026-01-31T12:00:00Z
-        #[arg(long, value_name = "TIME")]
+        /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
+        #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
         /// Print as JSON, a line an entry
         #[arg(long)]

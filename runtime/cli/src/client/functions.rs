@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Client, Refused};
 use crate::exit::{Blame, Outcome, Stop};
+use crate::transfer::Transfer;
 
 /// Before the paths of all calls.
 const VERSION: &str = "/2015-03-31";
@@ -19,6 +20,28 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Outcome<Result<Value, Refused>> {
+        self.function_call(method, path, body, None).await
+    }
+
+    /// The same with a body that may be large, whose way is counted.
+    pub(crate) async fn upload(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        transfer: &Transfer,
+    ) -> Outcome<Result<Value, Refused>> {
+        let call = self.function_call(method, path, Some(body), Some(transfer));
+        call.await
+    }
+
+    async fn function_call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        transfer: Option<&Transfer>,
+    ) -> Outcome<Result<Value, Refused>> {
         let request = Request::builder()
             .method(method)
             .uri(self.url(&format!("{VERSION}/{path}")))
@@ -28,7 +51,7 @@ impl Client {
                     .unwrap_or_default(),
             )
             .usage()?;
-        let response = self.send_to("lambda", request).await?;
+        let response = self.send_counted("lambda", request, transfer).await?;
         let (parts, body) = response.into_parts();
         let bytes = body
             .collect()

@@ -12,13 +12,13 @@ use super::prepare::prepare_stored;
 use super::run::express_result;
 use super::task_logs;
 use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
-use crate::client::{Client, Purpose};
+use crate::client::{Attempts, Client, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::graph::clip;
 use crate::table::Table;
 use crate::terminal::{shown, stdout_columns};
-use crate::timeline::{Failure, HistoryEvent, Status, Timeline, Visit, duration_text};
+use crate::timeline::{Failure, HistoryEvent, Status, Timeline, Used, Visit, duration_text};
 use crate::waterfall::waterfall;
 
 /// Characters of what a table says of an event.
@@ -291,7 +291,9 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         .await?;
     let events = client.history(arn).await?;
     let limits = client.limits(arn).await?;
-    let timeline = timeline(&events)?;
+    let mut timeline = timeline(&events)?;
+    let attempts = client.attempts(arn).await?.unwrap_or_default();
+    timeline.take_usage(&attempts.ended);
     let map_runs = map_runs::of(client, &timeline).await?;
     if let Some(svg) = svg {
         super::graph::write(
@@ -300,13 +302,7 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
         )?;
     }
     if json {
-        let mut execution = execution;
-        if let Some(limits) = limits {
-            execution["limits"] = limits;
-        }
-        if !map_runs.is_empty() {
-            execution["mapRuns"] = map_runs.iter().map(MapRun::json).collect();
-        }
+        let execution = whole(execution, limits, attempts, &map_runs);
         return super::print_json(&execution);
     }
     let mut out = String::new();
@@ -337,12 +333,46 @@ async fn show(client: &Client, arn: &str, svg: Option<&Path>, json: bool) -> Out
     for usage in near(limits.as_ref(), "usage") {
         out.push_str(&format!("{:<10} {}\n", "near", used(usage)));
     }
+    for note in &attempts.progress {
+        out.push_str(&format!("{:<10} {}\n", "progress", shown(&progress(note))));
+    }
     out.push('\n');
     out.push_str(&states(&timeline, super::now_ms(), stdout_columns()));
     for map_run in &map_runs {
         out.push_str(&map_run.text(&client.flags()));
     }
     super::print(&out)
+}
+
+/// What DescribeExecution gives, with what only our own API tells.
+fn whole(
+    mut execution: Value,
+    limits: Option<Value>,
+    attempts: Attempts,
+    map_runs: &[MapRun],
+) -> Value {
+    if let Some(limits) = limits {
+        execution["limits"] = limits;
+    }
+    for (key, list) in [
+        ("attempts", attempts.ended),
+        ("progress", attempts.progress),
+    ] {
+        if !list.is_empty() {
+            execution[key] = Value::Array(list);
+        }
+    }
+    if !map_runs.is_empty() {
+        execution["mapRuns"] = map_runs.iter().map(MapRun::json).collect();
+    }
+    execution
+}
+
+/// `Import#2: 3 of 10 files`: the latest note of a running attempt.
+fn progress(note: &Value) -> String {
+    let attempt = note.get("attempt").and_then(Value::as_u64).unwrap_or(1);
+    let (state, text) = (super::text(note, "state"), super::text(note, "note"));
+    format!("{state}#{attempt}: {text}")
 }
 
 /// `order · first: SUCCEEDED`.
@@ -360,7 +390,23 @@ fn title(execution: &Value) -> String {
 fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
     let ending = timeline.ending.as_ref();
     let until_ms = ending.map_or(now_ms.max(timeline.last_ms), |ending| ending.at_ms);
-    let mut table = Table::new(&["state", "type", "status", "time>", "attempts>"]);
+    let used = |visit: &Visit| visit.used().unwrap_or_default();
+    let all = || timeline.visits.iter().filter_map(Visit::used);
+    // Columns of what nothing was used of are left out.
+    let columns_of: [(&str, fn(&Used) -> String, bool); 4] = [
+        ("cpu>", Used::cpu, all().next().is_some()),
+        ("memory>", Used::memory, all().next().is_some()),
+        ("calls>", Used::calls, all().any(|used| used.calls() != "0")),
+        (
+            "sent / received>",
+            Used::network,
+            all().any(|used| !used.network().is_empty()),
+        ),
+    ];
+    let measured = columns_of.iter().filter(|(_, _, told)| *told);
+    let mut head = vec!["state", "type", "status", "time>", "attempts>"];
+    head.extend(measured.clone().map(|(name, _, _)| *name));
+    let mut table = Table::new(&head);
     let mut failures = Vec::new();
     for visit in &timeline.visits {
         if timeline.frames[visit.frame].in_map {
@@ -381,13 +427,19 @@ fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
         } else {
             visit.kind.name().to_owned()
         };
-        table.row([
+        let mut row = vec![
             format!("{}{}", "  ".repeat(frame.depth), visit.state),
             kind,
             status.to_owned(),
             duration_text(visit.duration_ms(until_ms)),
             visit.attempts.len().to_string(),
-        ]);
+        ];
+        let is_told = visit.used().is_some();
+        row.extend(measured.clone().map(|(_, told, _)| match is_told {
+            true => told(&used(visit)),
+            false => String::new(),
+        }));
+        table.row(row);
         let indent = "  ".repeat(frame.depth + 2);
         failures.push(failure_of(visit).map(|failure| format!("{indent}{failure}")));
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::prepare;
-use crate::client::Client;
+use crate::client::{Client, Heard};
 use crate::exit::{Outcome, Stop};
 use crate::progress::Progress;
 use crate::terminal::{LiveBlock, Paint, Tone, shown};
@@ -65,7 +65,12 @@ pub(super) async fn follow(
     loop {
         tokio::select! {
             next = events.next() => match next? {
-                Some(events) => {
+                Some(Heard { events, notes, .. }) => {
+                    progress.take_notes(notes);
+                    if events.is_empty() {
+                        draw(&mut block, &progress, quiet);
+                        continue;
+                    }
                     if !quiet {
                         count(client, &mut progress, &events).await?;
                     }

@@ -15,6 +15,10 @@ use crate::given;
 type Given = (String, Program);
 
 pub(super) async fn fork_at(args: ForkArgs) -> Outcome {
+    given::stdin_once(
+        args.definition.as_deref(),
+        &[args.input.as_deref(), args.variables.as_deref()],
+    )?;
     let definition = match &args.definition {
         Some(file) => {
             let standard = ExecutionType::Standard;

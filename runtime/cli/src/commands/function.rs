@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use axum::http::Method;
@@ -15,10 +16,15 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
 use crate::table::Table;
 use crate::terminal::{Waiting, columns};
+use crate::transfer::Transfer;
 
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
+/// How often a server is asked what it is at with an upload.
+const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
+/// How long one may not be active that was taken: more than its compiler may take.
+const ACTIVE_TIME_MAX: Duration = Duration::from_secs(600);
 
 pub(super) async fn function(command: FunctionCommand) -> Outcome {
     match command {
@@ -52,6 +58,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
+        FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,
             version,
@@ -166,13 +173,13 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
     let code = json!({"ZipFile": STANDARD.encode(&package.wasm)});
     let kilobytes = package.wasm.len().div_ceil(1_000);
     let what = format!("{name}: {kilobytes} kB go up, are checked and compiled");
+    let shown = (name.as_str(), what, args.json);
     let stored = client.functions(Method::GET, &path, None).await?;
     let mut told = match stored {
         Ok(_) => {
             let change = json!({"ZipFile": code["ZipFile"]});
             let code_path = format!("{path}/code");
-            let sent = client.functions(Method::PUT, &code_path, Some(&change));
-            let told = waited(what, sent).await?;
+            let told = uploaded(client, shown, (Method::PUT, &code_path, &change)).await?;
             if settings.as_object().is_some_and(serde_json::Map::is_empty) {
                 told
             } else {
@@ -190,8 +197,7 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
             new["Code"] = code;
             // Nobody takes a role on here; the API wants one.
             new["Role"] = "arn:aws:iam::000000000000:role/stepwell".into();
-            let sent = client.functions(Method::POST, "functions", Some(&new));
-            waited(what, sent).await?
+            uploaded(client, shown, (Method::POST, "functions", &new)).await?
         }
         Err(refused) => return Err(refused_by(&refused)),
     };
@@ -247,22 +253,105 @@ fn settings(args: &PushArgs, manifest: Option<&Manifest>) -> Value {
     settings
 }
 
-/// A call that takes a while, under a sign that it goes on.
-async fn waited(
-    what: String,
-    call: impl Future<Output = Outcome<Result<Value, Refused>>>,
+/// An upload, under a sign of how far it is: bytes that have gone, then what the server is at.
+async fn uploaded(
+    client: &Client,
+    (name, what, quiet): (&str, String, bool),
+    (method, path, body): (Method, &str, &Value),
 ) -> Outcome<Value> {
-    let mut waiting = Waiting::new(what, false);
-    let mut call = std::pin::pin!(call);
+    let transfer = Transfer::default();
+    let sent = client.upload(method, path, body, &transfer);
+    let mut waiting = Waiting::new(what, quiet);
+    let mut sent = std::pin::pin!(sent);
+    let mut asked = Instant::now();
     let answer = loop {
         tokio::select! {
             biased;
-            answer = &mut call => break answer,
+            answer = &mut sent => break answer,
+            _ = tokio::signal::ctrl_c() => break Err(Stop::Runtime(anyhow!(
+                "interrupted; `stepwell plugin versions {name}` tells whether the server has it"
+            ))),
             () = waiting.turn() => {}
+        }
+        if let Some(shown) = transfer.shown() {
+            waiting.is_at(Some(shown));
+        } else if asked.elapsed() >= STAGE_ASKED_EVERY {
+            asked = Instant::now();
+            // While the answer to this is awaited, the upload goes on.
+            tokio::select! {
+                biased;
+                answer = &mut sent => break answer,
+                at = stage(client, name) => match at.as_deref().is_some_and(is_queued) {
+                    true => waiting.tells(at),
+                    false => waiting.is_at(at),
+                },
+            }
         }
     };
     waiting.over();
-    accepted(answer?)
+    active(client, name, accepted(answer?)?).await
+}
+
+/// Whether that is worth a line where there is no terminal: others have their turn before. That it is compiled was said.
+fn is_queued(stage: &str) -> bool {
+    stage.contains("waits for the compiler")
+}
+
+/// What the server is at with an upload, in its words; nothing of one that does not tell.
+async fn stage(client: &Client, name: &str) -> Option<String> {
+    let asked = client.try_call("Stepwell.DescribeUpload", json!({"functionName": name}));
+    let told = asked.await.ok()?.ok()?;
+    told["waitsFor"].as_str().map(str::to_owned)
+}
+
+/// What was uploaded, once it can be called: a server may answer before.
+async fn active(client: &Client, name: &str, mut told: Value) -> Outcome<Value> {
+    let end = Instant::now() + ACTIVE_TIME_MAX;
+    let path = format!("functions/{name}/configuration");
+    loop {
+        match Readiness::of(&told) {
+            Readiness::Active => return Ok(told),
+            Readiness::Failed(why) => {
+                return Err(Stop::Usage(anyhow!("{name} cannot be called: {why}")));
+            }
+            Readiness::Pending if Instant::now() > end => {
+                return Err(Stop::Runtime(anyhow!(
+                    "{name} was uploaded and is not active after {} s\nhint: `stepwell plugin versions {name}` tells what is served",
+                    ACTIVE_TIME_MAX.as_secs()
+                )));
+            }
+            Readiness::Pending => {}
+        }
+        tokio::time::sleep(STAGE_ASKED_EVERY).await;
+        told = accepted(client.functions(Method::GET, &path, None).await?)?;
+    }
+}
+
+/// What State and LastUpdateStatus say together.
+#[derive(Debug, PartialEq)]
+enum Readiness {
+    Active,
+    Pending,
+    Failed(String),
+}
+
+impl Readiness {
+    fn of(told: &Value) -> Readiness {
+        for (status, reason) in [
+            ("State", "StateReason"),
+            ("LastUpdateStatus", "LastUpdateStatusReason"),
+        ] {
+            match told[status].as_str() {
+                Some("Failed") => {
+                    let reason = told[reason].as_str().unwrap_or("no reason was told");
+                    return Readiness::Failed(reason.to_owned());
+                }
+                Some("Pending" | "InProgress") => return Readiness::Pending,
+                Some(_) | None => {}
+            }
+        }
+        Readiness::Active
+    }
 }
 
 fn accepted(answer: Result<Value, Refused>) -> Outcome<Value> {
@@ -418,4 +507,27 @@ fn changed(of: &Value) -> String {
 fn hex(base64: &str) -> String {
     let bytes = STANDARD.decode(base64).unwrap_or_default();
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_is_active_when_state_and_last_update_say_so() {
+        let active = json!({"State": "Active", "LastUpdateStatus": "Successful"});
+        let before = json!({});
+        let new = json!({"State": "Pending", "StateReason": "The function is being created."});
+        let changed = json!({"State": "Active", "LastUpdateStatus": "InProgress"});
+        let broken = json!({"State": "Active", "LastUpdateStatus": "Failed", "LastUpdateStatusReason": "no _start"});
+        for (told, wanted) in [
+            (active, Readiness::Active),
+            (before, Readiness::Active),
+            (new, Readiness::Pending),
+            (changed, Readiness::Pending),
+            (broken, Readiness::Failed("no _start".to_owned())),
+        ] {
+            assert_eq!(Readiness::of(&told), wanted, "{told}");
+        }
+    }
 }

@@ -72,7 +72,7 @@ fn drawable(path: &Path) -> Outcome<Program> {
             ..standard
         },
     );
-    let file = path.display().to_string();
+    let file = given::label(path);
     for diagnostic in loaded
         .diagnostics
         .iter()

@@ -38,11 +38,7 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             let name = name.unwrap_or_else(|| machine_name(&file));
             // The same definition again is no change: the call that creates answers as if it had.
             let known = client.machine_arn(&name).await.is_ok();
-            let put = put_machine(&client, &name, &definition, express).await;
-            let tagged = match &put {
-                Ok(put) => give_tags(&client, &put.arn, &tag).await,
-                Err(_) => Ok(()),
-            };
+            let put = put_machine(&client, &name, &definition, express, &tag).await;
             client.close().await;
             let put = put?;
             let done = match (put.is_new, known) {
@@ -51,7 +47,6 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
                 (false, _) => "updated",
             };
             say!("{done}");
-            tagged?;
             super::print(&format!("{}\n", put.arn))
         }
         MachineCommand::Delete { machine, place } => {
@@ -61,17 +56,6 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             outcome
         }
     }
-}
-
-async fn give_tags(client: &Client, arn: &str, tags: &[(String, String)]) -> Outcome {
-    if tags.is_empty() {
-        return Ok(());
-    }
-    let tag = |(key, value): &(String, String)| json!({"key": key, "value": value});
-    let tags: Vec<Value> = tags.iter().map(tag).collect();
-    let request = json!({"resourceArn": arn, "tags": tags});
-    client.call("TagResource", request).await?;
-    Ok(())
 }
 
 fn list(machines: &[Value], json: bool) -> Outcome {

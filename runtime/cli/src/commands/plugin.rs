@@ -9,8 +9,10 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
-use super::{plugin_compile, plugin_project, plugin_registry};
-use crate::args::{CompileArgs, PluginCommand, PolicyArgs};
+#[cfg(feature = "tools")]
+use super::plugin_project;
+use super::{plugin_compile, plugin_known::Known, waited::waited};
+use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::{self, TENANT, USUAL_DATA};
@@ -20,9 +22,11 @@ use crate::terminal::{Paint, Tone};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
+        #[cfg(feature = "tools")]
         PluginCommand::New { name, path, sdk } => {
             plugin_project::new(&name, path.as_deref(), sdk.as_deref())
         }
+        #[cfg(feature = "tools")]
         PluginCommand::Build {
             path,
             plugins,
@@ -34,14 +38,15 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             let installed = plugin_project::build(&path, &plugins, &profile, target.as_deref())?;
             check(&installed, Some(&plugins), compile)
         }
-        PluginCommand::Check { path, compile } => check(&path, None, compile),
-        PluginCommand::Inspect {
+        PluginCommand::Check {
             path,
-            tenant,
-            json,
+            plugins,
             compile,
-            policy,
-        } => inspect(&path, &tenant, json, compile, &policy),
+        } => {
+            let path = named(&path, plugins.as_deref(), None);
+            check(&path, plugins.as_deref(), compile)
+        }
+        PluginCommand::Inspect(args) => inspect(*args).await,
         PluginCommand::List {
             plugins,
             json,
@@ -68,8 +73,12 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             invoke(&sandbox, &name, &input, json).await
         }
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
-        PluginCommand::Pull(args) => plugin_registry::pull(args).await,
+        #[cfg(feature = "tools")]
+        PluginCommand::Pull(args) => super::plugin_registry::pull(args).await,
+        #[cfg(feature = "tools")]
         PluginCommand::Uploaded(command) => super::function::function(command).await,
+        #[cfg(not(feature = "tools"))]
+        PluginCommand::Other(words) => super::left_out("plugin ", &words),
     }
 }
 
@@ -86,13 +95,8 @@ fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> O
     host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
 }
 
-pub(super) fn inspection(
-    path: &Path,
-    tenant: &str,
-    plugins: Option<&Path>,
-    compile: CompileArgs,
-    policy: Policy,
-) -> Outcome<Inspection> {
+/// Refuses a folder that holds a plugin's sources, and says where what was built of them is.
+fn check_no_sources(path: &Path) -> Outcome {
     if path.join("Cargo.toml").is_file() {
         let at = path.display();
         let built = path
@@ -106,17 +110,34 @@ pub(super) fn inspection(
             "`{at}` holds a plugin's sources\nhint: {hint}"
         )));
     }
+    Ok(())
+}
+
+pub(super) fn inspection(
+    path: &Path,
+    tenant: &str,
+    plugins: Option<&Path>,
+    compile: CompileArgs,
+    policy: Policy,
+) -> Outcome<Inspection> {
+    check_no_sources(path)?;
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
-    let path = installed(path).unwrap_or_else(|| path.to_owned());
+    let path = named(path, plugins, None);
     tokio::task::block_in_place(|| sandbox.inspect(&path, tenant)).usage()
 }
 
-/// Where the plugin of that name is in the usual plugin directory, when the path itself is not there.
-fn installed(path: &Path) -> Option<PathBuf> {
-    let name = path.to_str().filter(|_| !path.exists())?;
-    let plugins = Path::new(USUAL_DATA).join("plugins");
-    let places = [plugins.join(name), plugins.join(format!("{name}.wasm"))];
-    places.into_iter().find(|place| place.exists())
+/// What a path or name means: where the plugin of that name is in a plugin directory, when the path itself is not there. An
+/// account's plugins are one level deeper than those of the default one.
+fn named(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
+    let Some(name) = path.to_str().filter(|_| !path.exists()) else {
+        return path.to_owned();
+    };
+    let usual = Path::new(USUAL_DATA).join("plugins");
+    let mut folder = plugins.unwrap_or(&usual).to_owned();
+    folder.extend(account.filter(|account| *account != TENANT));
+    let places = [folder.join(name), folder.join(format!("{name}.wasm"))];
+    let there = places.into_iter().find(|place| place.exists());
+    there.unwrap_or_else(|| path.to_owned())
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
@@ -156,21 +177,49 @@ pub(super) fn print_problems(found: &Inspection) {
     }
 }
 
-fn inspect(
-    path: &Path,
-    tenant: &str,
-    as_json: bool,
-    compile: CompileArgs,
-    policy: &PolicyArgs,
-) -> Outcome {
-    if plugin_compile::is_code(path) {
-        return plugin_compile::inspect(path, as_json);
+async fn inspect(args: InspectArgs) -> Outcome {
+    let InspectArgs {
+        path,
+        plugins,
+        tenant,
+        json: as_json,
+        known,
+        compile,
+        policy,
+    } = args;
+    let of_data = known.data.as_ref().map(|data| data.join("plugins"));
+    let plugins = plugins.or(of_data);
+    let path = named(&path, plugins.as_deref(), Some(&tenant));
+    if plugin_compile::is_code(&path) {
+        return plugin_compile::inspect(&path, as_json);
     }
-    let found = inspection(path, tenant, None, compile, policy::read(policy)?)?;
+    check_no_sources(&path)?;
+    let with_secrets = policy.secrets.is_some();
+    let policy = policy::read(&policy)?;
+    let secrets = with_secrets.then(|| policy.secrets.clone());
+    let known = Known::of(&known, &tenant).await?;
+    let plugins = plugins.filter(|plugins| plugins.is_dir());
+    let code = host::compiler(compile, false)?;
+    let sandbox = host::sandbox(plugins.as_deref(), None, code, policy)?;
+    known.apply(&sandbox, &tenant)?;
+    let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
+    let mut found = inspected.usage()?;
+    known.note_missing(&mut found, &tenant, secrets.as_ref());
     if as_json {
-        super::print_json(&inspection_json(&found))?;
+        let mut told = inspection_json(&found);
+        if let Some(ceiling) = &known.ceiling {
+            told["ceiling"] = json!(ceiling);
+        }
+        super::print_json(&told)?;
     } else {
-        super::print(&inspection_text(&found))?;
+        let mut text = inspection_text(&found);
+        if let Some(ceiling) = &known.ceiling {
+            text.push_str(&format!("\nceiling of account {tenant}\n"));
+            for line in ceiling.trim_end().lines() {
+                text.push_str(&format!("    {line}\n"));
+            }
+        }
+        super::print(&text)?;
         print_problems(&found);
     }
     if found.usable() {
@@ -236,7 +285,7 @@ fn inspection_text(found: &Inspection) -> String {
             table.row([
                 asked.what.clone(),
                 granted(asked).to_owned(),
-                asked.refused.clone().unwrap_or_default(),
+                why_not(asked),
             ]);
         }
         out.push_str(&table.to_string());
@@ -267,8 +316,15 @@ fn limits(found: &Inspection) -> impl Iterator<Item = ((&'static str, String), S
         .zip(asked.map(|(_, asked)| asked))
 }
 
+/// Why it does not have it, or why that is of no use.
+fn why_not(asked: &Asked) -> String {
+    let why = asked.refused.as_ref().or(asked.unset.as_ref());
+    why.cloned().unwrap_or_default()
+}
+
 fn granted(asked: &Asked) -> &'static str {
     match (&asked.refused, asked.wholly) {
+        (None, _) if asked.unset.is_some() => "not set",
         (None, _) => "yes",
         (Some(_), false) => "partly",
         (Some(_), true) => "no",
@@ -306,7 +362,7 @@ fn inspection_json(found: &Inspection) -> Value {
     let grants = found
         .asked
         .iter()
-        .map(|asked| json!({"what": asked.what, "granted": granted(asked), "why": asked.refused}));
+        .map(|asked| json!({"what": asked.what, "granted": granted(asked), "why": asked.refused.as_ref().or(asked.unset.as_ref())}));
     json!({
         "file": found.file,
         "bytes": found.wasm_bytes,
@@ -380,6 +436,7 @@ fn one_line(text: &str) -> String {
 
 /// Runs one task: its output goes to stdout, its logs and usage to stderr.
 async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Outcome {
+    compile_first(sandbox, name, as_json).await?;
     let end = tokio::select! {
         end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
@@ -412,6 +469,21 @@ async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Ou
         | TaskOutcome::NotReady { .. }
         | TaskOutcome::Cancelled => Err(Stop::Failed),
     }
+}
+
+/// Compiles a plugin that was not called before, under a sign that it goes on. Why it cannot be, the call says.
+async fn compile_first(sandbox: &Sandbox, name: &str, quiet: bool) -> Outcome {
+    let (asked, plugin) = (sandbox.clone(), name.to_owned());
+    let slow = tokio::task::spawn_blocking(move || asked.needs_compiling(TENANT, &plugin));
+    if !slow.await.runtime()? {
+        return Ok(());
+    }
+    let what = format!("compiling plugin {name} (first use)");
+    let compiled = async {
+        let _ = sandbox.prepare(TENANT, name).await;
+        Ok(())
+    };
+    waited(what, quiet, || None, compiled).await
 }
 
 fn tell(end: &TaskEnd) {

@@ -6,12 +6,12 @@ use anyhow::{Context, anyhow};
 use stepwell_sandbox::{Contract, Format, Inspection, Manifest};
 
 use super::plugin::{inspection, print_problems};
+use super::waited::waited;
 use crate::args::{CompileArgs, PullArgs, PushArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::TENANT;
 use crate::oci::{Artifact, Described, Reference, Registry, sha256_hex};
 use crate::policy::Policy;
-use crate::terminal::Waiting;
 
 /// Characters of a plugin's name.
 const NAME_CHARS_MAX: usize = 64;
@@ -31,8 +31,12 @@ pub(super) async fn pull(args: PullArgs) -> Outcome {
     {
         return told(name, &folder, &reference.pinned(digest), "is there already");
     }
+    let there = There::find(&args.plugins, name, reference)?;
+    there.check(name, args.replace)?;
     let mut registry = Registry::open(reference, args.registry.plain_http)?;
-    let fetched = waited(format!("pulling {reference}"), async {
+    let transfer = registry.transfer();
+    let at = || transfer.shown();
+    let fetched = waited(format!("pulling {reference}"), false, at, async {
         let (described, digest) = registry.describe().await?;
         let origin = reference.pinned(&digest);
         if is_kept(&folder, &origin) {
@@ -46,8 +50,102 @@ pub(super) async fn pull(args: PullArgs) -> Outcome {
         return told(name, &folder, &origin, "is there already");
     };
     check_format(&wasm, reference)?;
+    there.make_way(&folder)?;
     keep(&folder, name, &wasm, &described, &origin)?;
     told(name, &folder, &origin, "was pulled")
+}
+
+/// What stands under the plugin's name before it is fetched.
+#[derive(Debug, PartialEq)]
+enum There {
+    Nothing,
+    /// What came from the same repository.
+    Older,
+    /// What came from another one.
+    Foreign {
+        origin: String,
+    },
+    /// What nobody pulled: a folder, or a file beside.
+    Own(PathBuf),
+}
+
+impl There {
+    fn find(plugins: &Path, name: &str, reference: &Reference) -> Outcome<There> {
+        for extension in ["wasm", "cwasm"] {
+            let file = plugins.join(format!("{name}.{extension}"));
+            if file.exists() {
+                return Ok(There::Own(file));
+            }
+        }
+        let folder = plugins.join(name);
+        let text = match std::fs::read_to_string(folder.join("plugin.toml")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut files = std::fs::read_dir(&folder).into_iter().flatten();
+                return Ok(match files.next() {
+                    Some(_) => There::Own(folder),
+                    None => There::Nothing,
+                });
+            }
+            Err(error) => {
+                return Err(error)
+                    .with_context(|| format!("`{}` cannot be read", folder.display()))
+                    .usage();
+            }
+        };
+        let origin = text.lines().find_map(|line| line.strip_prefix(ORIGIN));
+        let Some(origin) = origin else {
+            return Ok(There::Own(folder));
+        };
+        let repository = |origin: &str| origin.split('@').next().map(str::to_owned);
+        if repository(origin) == repository(&reference.pinned("")) {
+            return Ok(There::Older);
+        }
+        Ok(There::Foreign {
+            origin: origin.to_owned(),
+        })
+    }
+
+    /// Refuses to take the place of what came from elsewhere: its limits and grants were given to that.
+    fn check(&self, name: &str, replace: bool) -> Outcome {
+        let (what, hint) = match self {
+            There::Nothing | There::Older => return Ok(()),
+            There::Foreign { .. } | There::Own(_) if replace && !self.is_file() => return Ok(()),
+            There::Foreign { origin } => (format!("from {origin}"), ""),
+            There::Own(path) if self.is_file() => (
+                format!("that nobody pulled: {}", path.display()),
+                "take the file away, or ",
+            ),
+            There::Own(path) => (format!("that nobody pulled: {}", path.display()), ""),
+        };
+        let replaced = match self.is_file() {
+            true => "",
+            false => "; --replace puts this one in its place, which then asks for nothing",
+        };
+        Err(Stop::Usage(anyhow!(
+            "there is a plugin `{name}` {what}\nhint: {hint}give this one another name with --name{replaced}"
+        )))
+    }
+
+    fn is_file(&self) -> bool {
+        matches!(self, There::Own(path) if path.is_file())
+    }
+
+    /// Puts what the operator said of another plugin aside, before this one takes its place.
+    fn make_way(&self, folder: &Path) -> Outcome {
+        match self {
+            There::Nothing | There::Older => return Ok(()),
+            There::Foreign { .. } | There::Own(_) => {}
+        }
+        let manifest = folder.join("plugin.toml");
+        let moved = std::fs::rename(&manifest, folder.join("plugin.toml.before"));
+        match moved {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error)
+                .with_context(|| format!("`{}` cannot be put aside", manifest.display()))
+                .usage(),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
 }
 
 fn told(name: &str, folder: &Path, origin: &str, what: &str) -> Outcome {
@@ -219,7 +317,9 @@ pub(super) async fn push(args: &PushArgs, to: &Reference) -> Outcome {
     let mut registry = Registry::open(to, args.registry.plain_http)?;
     let kilobytes = artifact.wasm.len().div_ceil(1_000);
     let what = format!("pushing {to} ({kilobytes} kB)");
-    let digest = waited(what, registry.push(&artifact)).await?;
+    let transfer = registry.transfer();
+    let at = || transfer.shown();
+    let digest = waited(what, args.json, at, registry.push(&artifact)).await?;
     super::print(&format!("{to} was pushed: {}\n", to.pinned(&digest)))
 }
 
@@ -243,22 +343,6 @@ fn artifact(args: &PushArgs, to: &Reference, found: Inspection, wasm: Vec<u8>) -
         version: manifest.version,
         description: args.description.clone(),
     }
-}
-
-/// Work under a sign that it goes on.
-async fn waited<T>(what: String, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    let mut waiting = Waiting::new(what, false);
-    let mut work = std::pin::pin!(work);
-    let done = loop {
-        tokio::select! {
-            biased;
-            done = &mut work => break done,
-            _ = tokio::signal::ctrl_c() => break Err(Stop::Runtime(anyhow!("interrupted"))),
-            () = waiting.turn() => {}
-        }
-    };
-    waiting.over();
-    done
 }
 
 #[cfg(test)]
@@ -315,6 +399,44 @@ mod tests {
         assert_eq!(manifest.version.as_deref(), Some("2"));
         let why = format!("{:#}", pulled(Some("memory = 1\n")).unwrap_err());
         assert!(why.contains("pull again"), "{why}");
+    }
+
+    #[test]
+    fn what_came_from_elsewhere_is_not_replaced_unasked() {
+        let scratch = tempfile::tempdir().unwrap();
+        let plugins = scratch.path();
+        let reference: Reference = "reg.io/acme/resize:2".parse().unwrap();
+        let there = || There::find(plugins, "resize", &reference).unwrap();
+        let refused = |there: &There, replace| match there.check("resize", replace) {
+            Ok(()) => String::new(),
+            Err(Stop::Usage(why)) => format!("{why:#}"),
+            Err(other) => panic!("{other:?}"),
+        };
+        assert_eq!(there(), There::Nothing);
+        let folder = plugins.join("resize");
+        std::fs::create_dir(&folder).unwrap();
+        let says = |text: &str| std::fs::write(folder.join("plugin.toml"), text).unwrap();
+        says("# oci: reg.io/acme/resize@sha256:1\n");
+        assert_eq!(there(), There::Older);
+        assert_eq!(refused(&there(), false), "");
+        for (text, word) in [
+            (
+                "# oci: reg.io/other/resize@sha256:1\n",
+                "from reg.io/other/resize@sha256:1",
+            ),
+            ("[limits]\nmemory = \"32MiB\"\n", "that nobody pulled"),
+        ] {
+            says(text);
+            let why = refused(&there(), false);
+            assert!(why.contains(word) && why.contains("--replace"), "{why}");
+            assert_eq!(refused(&there(), true), "");
+        }
+        there().make_way(&folder).unwrap();
+        let before = std::fs::read_to_string(folder.join("plugin.toml.before")).unwrap();
+        assert!(before.starts_with("[limits]"), "{before}");
+        std::fs::write(plugins.join("resize.wasm"), "").unwrap();
+        let why = refused(&there(), true);
+        assert!(why.contains("take the file away"), "{why}");
     }
 
     #[test]

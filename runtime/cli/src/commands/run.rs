@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_asl::ExecutionType;
+use stepwell_engine::Quotas;
 
 use super::follow::{self, Followed, Since};
 use super::prepare::prepare;
@@ -13,6 +14,7 @@ use crate::client::Client;
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::host::{self, Host, Opening};
+use crate::key_file;
 use crate::telemetry::Listeners;
 
 /// A role for the API, which wants one; nothing here resolves it.
@@ -24,6 +26,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
     } else {
         ExecutionType::Standard
     };
+    given::stdin_once(Some(&args.machine), &[Some(&args.input.input)])?;
     let (definition, program) =
         given::definition(&args.machine, kind, args.runtime.limits, !args.quiet)?;
     if !args.quiet {
@@ -41,7 +44,12 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         compiler: host::compiler(args.runtime.compile, false)?,
         policy: Some(&args.runtime.policy),
         take_up: true,
+        usual: Quotas::default(),
         listeners: Listeners::default(),
+        vault: match &args.data {
+            Some(data) => key_file::beside(data)?,
+            None => None,
+        },
     })
     .await?;
     prepare(&host, &program, &definition, args.quiet).await?;
@@ -56,7 +64,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
 }
 
 async fn express(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
-    let machine = put_machine(client, &machine_name(&args.machine), definition, true)
+    let machine = put_machine(client, &machine_name(&args.machine), definition, true, &[])
         .await?
         .arn;
     let request = json!({"stateMachineArn": machine, "input": input});
@@ -101,7 +109,7 @@ pub(super) async fn express_result(
 }
 
 async fn standard(client: &Client, args: &RunArgs, definition: &str, input: &str) -> Outcome {
-    let machine = put_machine(client, &machine_name(&args.machine), definition, false)
+    let machine = put_machine(client, &machine_name(&args.machine), definition, false, &[])
         .await?
         .arn;
     let name = args
@@ -178,15 +186,27 @@ pub(super) struct Put {
     pub(super) is_new: bool,
 }
 
-/// Creates the state machine of that name, or gives it this definition.
+/// Creates the state machine of that name, or gives it this definition; a tag that is refused leaves it as it was.
 pub(super) async fn put_machine(
     client: &Client,
     name: &str,
     definition: &str,
     express: bool,
+    tags: &[(String, String)],
 ) -> Outcome<Put> {
     let kind = if express { "EXPRESS" } else { "STANDARD" };
-    let create = json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
+    let tag = |(key, value): &(String, String)| json!({"key": key, "value": value});
+    let tags: Vec<Value> = tags.iter().map(tag).collect();
+    // Of one that is there, this call changes no tags.
+    if let (false, Ok(arn)) = (tags.is_empty(), client.machine_arn(name).await) {
+        let request = json!({"resourceArn": arn, "tags": tags});
+        client.call("TagResource", request).await?;
+    }
+    let mut create =
+        json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
+    if !tags.is_empty() {
+        create["tags"] = json!(tags);
+    }
     let refused = match client.try_call("CreateStateMachine", create).await? {
         Ok(created) => {
             let arn = super::text(&created, "stateMachineArn").to_owned();
@@ -216,8 +236,12 @@ pub(super) async fn put_machine(
     Ok(Put { arn, is_new: false })
 }
 
-/// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`.
+/// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`,
+/// `stdin` for what is read from there.
 pub(super) fn machine_name(path: &Path) -> String {
+    if path == Path::new("-") {
+        return given::label(path);
+    }
     let stem = |path: &Path| {
         let name = path
             .file_name()
@@ -259,6 +283,7 @@ mod tests {
     fn names_machines_after_their_files() {
         assert_eq!(machine_name(Path::new("x/order.asl.json")), "order");
         assert_eq!(machine_name(Path::new("a b.json")), "a-b");
+        assert_eq!(machine_name(Path::new("-")), "stdin");
         assert!(same_json("{\"a\": 1}", "{\"a\":1}"));
     }
 }

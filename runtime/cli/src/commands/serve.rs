@@ -1,11 +1,13 @@
 //! `serve`: the runtime behind the Step Functions API until it is told to stop.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use stepwell_engine::{Quotas, Rates};
+use stepwell_sandbox::Sandbox;
 use stepwell_server::{Authentication, Prices};
 use tokio::net::TcpListener;
 
@@ -18,9 +20,16 @@ use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
 use crate::tls;
+use crate::watched;
+
+/// How often it is told how far the compiling of the folder's plugins is.
+const WARM_TOLD_EVERY: Duration = Duration::from_secs(2);
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 pub(super) async fn serve(args: ServeArgs) -> Outcome {
     check_reach(&args)?;
+    let prices = prices(args.prices.as_deref())?;
     let secured = tls::read(args.tls_cert.as_deref(), args.tls_key.as_deref())?;
     let listener = bind(args.listen).await?;
     let address = listener.local_addr().runtime()?;
@@ -35,7 +44,9 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         compiler: host::compiler(args.compile, true)?,
         policy: Some(&args.policy),
         take_up: true,
+        usual: usual_quotas(&args.quotas),
         listeners: Listeners::start(&args.telemetry)?,
+        vault: key_file::named_or_beside(args.key_file.as_deref(), &args.data)?,
     };
     let host = Host::open(opening).await?;
     let authentication = authentication(&host, &args).await?;
@@ -47,13 +58,18 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     // Whoever is told that it serves may stop it.
     let (mut stop, mut stop_again) = (Stopping::listen(), Stopping::listen());
     announce(&host, &args, &announced)?;
-    let sandbox = host.sandbox.clone();
     // Plugins are compiled ahead, so that the first tasks need not wait for it.
-    tokio::spawn(async move { sandbox.warm().await });
+    tokio::spawn(warm(host.sandbox.clone()));
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
-    config.prices = prices(args.prices.as_deref())?;
-    bound_tenants(&host, &args);
+    config.prices = prices;
+    if let Some(files) = host.files.clone() {
+        tokio::spawn(watched::keep_current(files, config.warnings.clone()));
+    }
+    host.engine.usual_rates(usual_rates(&args));
+    if let Some(days) = args.audit_days {
+        host.engine.keep_audit_for(DAY * days);
+    }
     if let Some((tls, files)) = secured {
         config.tls = Some(tls.clone());
         tokio::spawn(tls::keep_current(tls, files));
@@ -77,6 +93,38 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
             say!("left at once: the next start takes up what ran, as after a crash");
             Ok(())
         }
+    }
+}
+
+/// Compiles the plugins of the folder, and tells how far that is where it takes a while.
+async fn warm(sandbox: Sandbox) {
+    let began = Instant::now();
+    let before = sandbox.metrics().compiled;
+    let mut warmed = std::pin::pin!(sandbox.warm());
+    let mut told = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut warmed => break,
+            () = tokio::time::sleep(WARM_TOLD_EVERY) => {}
+        }
+        let metrics = sandbox.metrics();
+        let (compiling, waiting) = (metrics.compiling, metrics.uncompiled);
+        let compiled = metrics.compiled.saturating_sub(before);
+        if compiling + waiting > 0 {
+            tracing::info!(
+                compiled,
+                compiling,
+                waiting,
+                "plugins are compiled; the first tasks of those that wait take longer"
+            );
+            told = true;
+        }
+    }
+    if told {
+        let compiled = sandbox.metrics().compiled.saturating_sub(before);
+        let seconds = began.elapsed().as_secs();
+        tracing::info!(compiled, seconds, "all plugins are compiled");
     }
 }
 
@@ -134,29 +182,36 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     }))
 }
 
-/// What tenants may do whose quotas say nothing.
-fn bound_tenants(host: &Host, args: &ServeArgs) {
-    let rates = match (args.rates, args.rate.as_slice()) {
+/// The rates of tenants whose quotas have none.
+fn usual_rates(args: &ServeArgs) -> Rates {
+    match (args.rates, args.rate.as_slice()) {
         (RatesArg::Aws, _) => Rates::Aws,
         (RatesArg::Off, []) => Rates::Off,
         (RatesArg::Off, rates) => Rates::Set(rates.iter().cloned().collect()),
-    };
-    host.engine.usual_rates(rates);
+    }
+}
+
+/// The numbers of tenants whose quotas have none.
+fn usual_quotas(args: &UsualQuotas) -> Quotas {
     let UsualQuotas {
         tenant_open_executions,
         tenant_running_tasks,
         tenant_stored_bytes,
         tenant_state_machines,
         tenant_activities,
-    } = args.quotas;
-    host.engine.usual_quotas(Quotas {
+        machine_concurrency,
+        machine_concurrency_mode,
+    } = *args;
+    Quotas {
         open_executions: tenant_open_executions,
         running_tasks: tenant_running_tasks,
         stored_bytes: tenant_stored_bytes,
         state_machines: tenant_state_machines,
         activities: tenant_activities,
+        machine_concurrency,
+        machine_concurrency_mode,
         ..Quotas::default()
-    });
+    }
 }
 
 fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {
@@ -211,6 +266,16 @@ struct Announced {
     authenticated: bool,
 }
 
+/// Where programs on this machine reach what listens there: all addresses are none that one can connect to everywhere.
+fn reached_here(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        IpAddr::V4(_) | IpAddr::V6(_) => address.ip(),
+    };
+    SocketAddr::new(ip, address.port())
+}
+
 /// What clients need goes to stdout, so that a shell can take it; the rest is talk.
 fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
     let Announced {
@@ -219,6 +284,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         authenticated,
     } = *announced;
     let scheme = if secure { "https" } else { "http" };
+    let near = reached_here(address);
     let found = host.sandbox.list();
     let plugins = host
         .plugins
@@ -240,7 +306,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
             plugin.problem.as_deref().unwrap_or_default()
         );
     }
-    say!("  metrics  {scheme}://{address}/metrics");
+    say!("  metrics  {scheme}://{near}/metrics");
     if secure {
         say!(
             "  TLS      AWS_CA_BUNDLE names the authority's certificate to AWS clients that do not know it"
@@ -266,7 +332,7 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
         " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
     };
     super::print(&format!(
-        "export AWS_ENDPOINT_URL_SFN={scheme}://{address}\nexport AWS_ENDPOINT_URL_STS={scheme}://{address}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
+        "export AWS_ENDPOINT_URL_SFN={scheme}://{near}\nexport AWS_ENDPOINT_URL_STS={scheme}://{near}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
          export AWS_DEFAULT_REGION={region}{key}\n"
     ))
 }

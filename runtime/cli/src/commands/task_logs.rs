@@ -32,6 +32,8 @@ struct Attempt {
     stdout: String,
     stderr: String,
     cut: bool,
+    /// The last note that it gave of its progress.
+    progress: Option<String>,
 }
 
 /// Wire form of a line.
@@ -101,6 +103,9 @@ impl Wanted {
                 .filter(|line| self.level.is_none() && self.has(line));
             text.extend(printed.map(|line| attempt.shown_printed(stream, line, as_json)));
         }
+        let noted = attempt.progress.iter();
+        let noted = noted.filter(|note| self.level.is_none() && self.has(note));
+        text.extend(noted.map(|note| attempt.shown_printed("progress", note, as_json)));
         if attempt.cut && !text.is_empty() && !as_json {
             text.push_str(&format!(
                 "{}  … more was said than is kept\n",
@@ -192,6 +197,7 @@ mod tests {
             stdout: String::new(),
             stderr: "one\ntwo\n".to_owned(),
             cut: true,
+            progress: Some("2 of 3".to_owned()),
         }
     }
 
@@ -208,7 +214,7 @@ mod tests {
     #[test]
     fn lines_are_found_by_state_level_and_text() {
         let all = "Charge#2    1.500 info  begun  order=7\nCharge#2    1.500 error declined  order=7\n\
-                   Charge#2   stderr       one\nCharge#2   stderr       two\n\
+                   Charge#2   stderr       one\nCharge#2   stderr       two\nCharge#2 progress       2 of 3\n\
                    Charge#2  … more was said than is kept\n";
         assert_eq!(wanted(None, None, None), all);
         assert_eq!(wanted(Some("Ship"), None, None), "");

@@ -5,15 +5,20 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_engine::{AccessKey, AuditEntry, Audited, Engine, Error, Quotas, Rates, Role, Taken};
+use stepwell_engine::{
+    AccessKey, AuditEntry, Audited, Engine, Error, Exceeding, Quotas, Rates, Role, Taken, Vault,
+};
 use stepwell_server::WireQuotas;
 use uuid::Uuid;
 
 use super::tenant_remote;
 use crate::args::{
-    CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, TenantCommand, TenantPlace,
+    CeilingArgs, CompileArgs, KeysCommand, LimitsArg, Most, QuotaArgs, StoreUrl, TenantCommand,
+    TenantPlace,
 };
+use crate::client::or_endpoint;
 use crate::exit::{Blame, Outcome, Stop};
+use crate::given;
 use crate::host::{self, Host, Opening};
 use crate::key_file;
 use crate::table::Table;
@@ -47,6 +52,10 @@ pub(super) async fn tenant(command: TenantCommand) -> Outcome {
             removed
         }
         TenantCommand::Keys(command) => keys(command).await,
+        TenantCommand::KeyFile { place } => {
+            let path = key_file::place(place.key_file.as_deref(), &place.data());
+            key_file::make(&path)
+        }
         TenantCommand::Rotate { place } => {
             let host = open(&place).await?;
             let rotated = rotate(
@@ -60,8 +69,9 @@ pub(super) async fn tenant(command: TenantCommand) -> Outcome {
         TenantCommand::Set {
             account,
             quotas,
+            ceiling,
             place,
-        } => set(&account, &quotas, &place).await,
+        } => set(&account, &quotas, &ceiling, &place).await,
         TenantCommand::Show {
             account,
             json,
@@ -91,6 +101,7 @@ fn place(command: &TenantCommand) -> &TenantPlace {
         | TenantCommand::Set { place, .. }
         | TenantCommand::Show { place, .. }
         | TenantCommand::Rotate { place }
+        | TenantCommand::KeyFile { place }
         | TenantCommand::Audit { place, .. }
         | TenantCommand::Keys(
             KeysCommand::Add { place, .. }
@@ -102,13 +113,26 @@ fn place(command: &TenantCommand) -> &TenantPlace {
     }
 }
 
-async fn set(account: &str, changed: &QuotaArgs, place: &TenantPlace) -> Outcome {
+async fn set(
+    account: &str,
+    changed: &QuotaArgs,
+    ceiling: &CeilingArgs,
+    place: &TenantPlace,
+) -> Outcome {
+    let ceiling = new_ceiling(ceiling)?;
     let host = open(place).await?;
     let engine = &host.engine;
     let set = async {
+        if let Some(text) = &ceiling {
+            let change = engine.set_ceiling(account, text.as_deref());
+            noted(engine, account, "stepwell:SetCeiling", account, change).await?;
+        }
         let (quotas, _) = engine.quotas(account).await.map_err(told)?;
-        let quotas = changed_quotas(quotas, changed);
-        let change = engine.set_quotas(account, quotas);
+        let changed = changed_quotas(quotas.clone(), changed);
+        if changed == quotas {
+            return Ok(());
+        }
+        let change = engine.set_quotas(account, changed);
         noted(engine, account, "stepwell:SetQuotas", account, change).await
     };
     let set = set.await;
@@ -119,8 +143,10 @@ async fn set(account: &str, changed: &QuotaArgs, place: &TenantPlace) -> Outcome
 async fn show_here(account: &str, json: bool, place: &TenantPlace) -> Outcome {
     let host = open(place).await?;
     let found = host.engine.quotas(account).await;
+    let ceiling = host.engine.ceiling(account).await;
     host.close().await;
     let (quotas, taken) = found.map_err(told)?;
+    let ceiling = ceiling.map_err(told)?;
     let quotas = serde_json::to_value(WireQuotas::from(quotas)).runtime()?;
     let Taken {
         open_executions,
@@ -129,9 +155,18 @@ async fn show_here(account: &str, json: bool, place: &TenantPlace) -> Outcome {
     } = taken;
     let taken = json!({"openExecutions": open_executions, "runningTasks": running_tasks, "storedBytes": stored_bytes});
     show(
-        &json!({"account": account, "quotas": quotas, "taken": taken}),
+        &json!({"account": account, "quotas": quotas, "taken": taken, "ceiling": ceiling}),
         json,
     )
+}
+
+/// The text of the ceiling that the arguments name, or that there shall be none; nothing when they name neither.
+pub(super) fn new_ceiling(args: &CeilingArgs) -> Outcome<Option<Option<String>>> {
+    match (&args.ceiling, args.no_ceiling) {
+        (Some(path), _) => Ok(Some(Some(given::read(path)?))),
+        (None, true) => Ok(Some(None)),
+        (None, false) => Ok(None),
+    }
 }
 
 /// The quotas with those changed that the arguments name.
@@ -164,11 +199,22 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
         (&mut quotas.stored_bytes, changed.stored_bytes),
         (&mut quotas.state_machines, changed.state_machines),
         (&mut quotas.activities, changed.activities),
+        (&mut quotas.machine_concurrency, changed.machine_concurrency),
     ];
     for (quota, changed) in counts {
         if let Some(Most(most)) = changed {
             *quota = most;
         }
+    }
+    if let Some(Most(weight)) = changed.weight {
+        quotas.weight = weight.and_then(|weight| u32::try_from(weight).ok());
+    }
+    if let Some(mode) = &changed.machine_concurrency_mode {
+        quotas.machine_concurrency_mode = match mode.as_str() {
+            "wait" => Some(Exceeding::Wait),
+            "refuse" => Some(Exceeding::Refuse),
+            _ => None,
+        };
     }
     quotas
 }
@@ -208,11 +254,28 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         ("stored bytes", "storedBytes"),
         ("state machines", "stateMachines"),
         ("activities", "activities"),
+        ("machine concurrency", "machineConcurrency"),
+        ("beyond it", "machineConcurrencyMode"),
     ] {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
     }
-    super::print(&table.take(None))
+    let weight = match &quotas["weight"] {
+        Value::Null => "100, the usual one".to_owned(),
+        other => text(other),
+    };
+    table.row(["weight".to_owned(), weight, String::new()]);
+    let mut shown = table.take(None);
+    match described["ceiling"].as_str() {
+        Some(text) => {
+            shown.push_str("\nceiling of its plugins\n");
+            for line in text.trim_end().lines() {
+                shown.push_str(&format!("    {line}\n"));
+            }
+        }
+        None => shown.push_str("\nits plugins have no ceiling of their own\n"),
+    }
+    super::print(&shown)
 }
 
 async fn keys(command: KeysCommand) -> Outcome {
@@ -251,15 +314,23 @@ async fn keys(command: KeysCommand) -> Outcome {
     }
 }
 
+/// The store alone: executions that were running stay as they are.
 async fn open(place: &TenantPlace) -> Outcome<Host> {
-    open_at(&place.data()).await
+    let store = place.store();
+    let store = store.map_err(|why| Stop::Usage(anyhow!("{why}")))?;
+    let opened = open_with(&place.data(), store.as_ref(), None).await;
+    opened.map_err(or_endpoint)
 }
 
-/// The store alone: executions that were running stay as they are.
-async fn open_at(data: &Path) -> Outcome<Host> {
+/// The same with the keys of the key file.
+pub(super) async fn open_with(
+    data: &Path,
+    store: Option<&StoreUrl>,
+    vault: Option<Vault>,
+) -> Outcome<Host> {
     let opening = Opening {
         data: Some(data),
-        store: None,
+        store,
         plugins: None,
         limits: LimitsArg::Strict,
         storage: None,
@@ -268,7 +339,9 @@ async fn open_at(data: &Path) -> Outcome<Host> {
         compiler: host::compiler(CompileArgs::default(), false)?,
         policy: None,
         take_up: false,
+        usual: Quotas::default(),
         listeners: Listeners::default(),
+        vault,
     };
     Host::open(opening).await
 }
@@ -320,13 +393,7 @@ async fn add_key(
 ) -> Outcome {
     let role = Role::ALL.into_iter().find(|known| known.name() == role);
     let role = role.ok_or_else(|| Stop::Usage(anyhow!("there is no such role")))?;
-    if !path.exists() && engine.has_access_keys().await.map_err(told)? {
-        return Err(Stop::Usage(anyhow!(
-            "the key file `{}` is missing, and there are access keys that it sealed\nhint: --key-file names it where it is; if it is lost, remove these keys first",
-            path.display()
-        )));
-    }
-    let vault = key_file::read_or_make(path)?;
+    let vault = vault_for(engine, path).await?;
     let change = engine.add_access_key(&vault, account, role, description);
     // Its id is not known before it is made, and the entry is written before.
     let made = noted(engine, account, "stepwell:AddAccessKey", account, change).await?;
@@ -340,6 +407,17 @@ async fn add_key(
         "export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\n",
         made.key.id, made.secret
     ))
+}
+
+/// The keys of the key file, which is made when it is missing; not where something is sealed that a new one would not open.
+pub(super) async fn vault_for(engine: &Engine, path: &Path) -> Outcome<Vault> {
+    if !path.exists() && engine.has_sealed().await.map_err(told)? {
+        return Err(Stop::Usage(anyhow!(
+            "the key file `{}` is missing, and there are access keys, secrets or connections that it sealed\nhint: --key-file names it where it is; if it is lost, remove these first",
+            path.display()
+        )));
+    }
+    key_file::read_or_make(path)
 }
 
 fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
@@ -528,7 +606,7 @@ mod tests {
     async fn a_change_is_told_before_it_is_made_and_again_when_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let account = "111111111111";
-        let Ok(host) = open_at(folder.path()).await else {
+        let Ok(host) = open_with(folder.path(), None, None).await else {
             panic!("a fresh directory opens");
         };
         let engine = &host.engine;

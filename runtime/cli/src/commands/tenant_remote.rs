@@ -2,9 +2,10 @@
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
+use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
-use super::tenant::{changed_quotas, show};
+use super::tenant::{changed_quotas, new_ceiling, show};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
 use crate::exit::{Blame, Outcome, Stop};
@@ -32,13 +33,24 @@ pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
             Ok(())
         }
         TenantCommand::Set {
-            account, quotas, ..
-        } => set(&client, &account, &quotas).await,
+            account,
+            quotas,
+            ceiling,
+            ..
+        } => {
+            if let Some(text) = new_ceiling(&ceiling)? {
+                call("SetCeiling", json!({"account": account, "ceiling": text})).await?;
+            }
+            set(&client, &account, &quotas).await
+        }
         TenantCommand::Show { account, json, .. } => show(
             &call("DescribeTenant", json!({"account": account})).await?,
             json,
         ),
         TenantCommand::Keys(command) => keys(&client, command).await,
+        TenantCommand::KeyFile { .. } => Err(Stop::Usage(anyhow!(
+            "the key file is beside the server\nhint: make it there, with --data or --key-file, and start the server anew"
+        ))),
         TenantCommand::Rotate { .. } => Err(Stop::Usage(anyhow!(
             "the key file is beside the server\nhint: stop the server and rotate there, with --data"
         ))),
@@ -60,7 +72,12 @@ async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome {
         .await?;
     // A quota that this version does not know is an error here: it would be lifted.
     let quotas: WireQuotas = serde_json::from_value(described["quotas"].clone()).runtime()?;
-    let quotas = WireQuotas::from(changed_quotas(quotas.into(), changed));
+    let quotas = Quotas::from(quotas);
+    let changed = changed_quotas(quotas.clone(), changed);
+    if changed == quotas {
+        return Ok(());
+    }
+    let quotas = WireQuotas::from(changed);
     let body = json!({"account": account, "quotas": quotas});
     client.call("Stepwell.SetQuotas", body).await.map(drop)
 }

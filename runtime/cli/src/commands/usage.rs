@@ -51,18 +51,47 @@ fn lines(told: &Value) -> String {
         ("redrives", "redrives"),
         ("transitions", "transitions"),
         ("tasks", "tasks"),
+    ] {
+        table.row(vec![name.to_owned(), count(told, key).to_string()]);
+    }
+    table.row(vec!["cpu".to_owned(), cpu(told)]);
+    table.row(vec!["memory".to_owned(), memory(told)]);
+    for (name, key) in [
+        ("fuel", "fuel"),
+        ("host calls", "hostCalls"),
         ("bytes in", "bytesIn"),
         ("bytes out", "bytesOut"),
+        ("bytes sent", "bytesSent"),
+        ("bytes received", "bytesReceived"),
         ("bytes stored", "bytesStored"),
     ] {
-        let count = told[key].as_u64().unwrap_or(0);
-        table.row(vec![name.to_owned(), count.to_string()]);
+        table.row(vec![name.to_owned(), count(told, key).to_string()]);
+    }
+    let unmeasured = count(told, "unmeasuredTasks");
+    if unmeasured > 0 {
+        let name = "tasks of which no more is known".to_owned();
+        table.row(vec![name, unmeasured.to_string()]);
     }
     if let Some(cost) = told["cost"].as_f64() {
         let cost = format!("{cost:.6} {}", super::text(told, "currency"));
-        table.row(vec!["cost without CPU and memory".to_owned(), cost]);
+        table.row(vec!["cost".to_owned(), cost]);
     }
     table.take(None)
+}
+
+fn count(used: &Value, key: &str) -> u64 {
+    used[key].as_u64().unwrap_or(0)
+}
+
+fn cpu(used: &Value) -> String {
+    format!("{:.3} s", count(used, "cpuMicros") as f64 / 1_000_000.0)
+}
+
+fn memory(used: &Value) -> String {
+    format!(
+        "{:.3} GiB s",
+        count(used, "memoryMibMillis") as f64 / 1_024_000.0
+    )
 }
 
 /// All pages as one answer.
@@ -129,6 +158,10 @@ fn table(told: &Value) -> String {
         "memory>",
         "in>",
         "out>",
+        "sent>",
+        "received>",
+        "calls>",
+        "fuel>",
         "stored>",
     ];
     if currency.is_some() {
@@ -149,21 +182,27 @@ fn table(told: &Value) -> String {
 }
 
 fn line(table: &mut Table, used: &Value, day: &str, machine: &str, currency: Option<&str>) {
-    let count = |key: &str| used[key].as_u64().unwrap_or(0);
     let mut cells = vec![
         day.to_owned(),
         super::text(used, "account").to_owned(),
         machine.to_owned(),
         super::text(used, "plugin").to_owned(),
-        count("executions").to_string(),
-        count("transitions").to_string(),
-        count("tasks").to_string(),
-        format!("{:.3} s", count("cpuMicros") as f64 / 1_000_000.0),
-        format!("{:.3} GiB s", count("memoryMibMillis") as f64 / 1_024_000.0),
-        count("bytesIn").to_string(),
-        count("bytesOut").to_string(),
-        count("bytesStored").to_string(),
+        count(used, "executions").to_string(),
+        count(used, "transitions").to_string(),
+        count(used, "tasks").to_string(),
+        cpu(used),
+        memory(used),
     ];
+    let counts = [
+        "bytesIn",
+        "bytesOut",
+        "bytesSent",
+        "bytesReceived",
+        "hostCalls",
+        "fuel",
+        "bytesStored",
+    ];
+    cells.extend(counts.map(|key| count(used, key).to_string()));
     if let Some(cost) = used["cost"].as_f64() {
         cells.push(format!("{cost:.6} {}", currency.unwrap_or_default()));
     }

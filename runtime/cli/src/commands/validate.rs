@@ -7,6 +7,7 @@ use crate::args::{ExplainArgs, ValidateArgs};
 use crate::error_names;
 use crate::exit::{Outcome, Stop};
 use crate::given::{self, count};
+use crate::near;
 use crate::needs;
 use crate::table::Table;
 
@@ -27,7 +28,7 @@ pub(super) fn validate(args: &ValidateArgs) -> Outcome {
     for path in &args.files {
         let text = given::read(path)?;
         unfilled |= text.contains("${");
-        let file = path.display().to_string();
+        let file = given::label(path);
         let loaded = stepwell_asl::load(&text, &options);
         let unserved = loaded
             .program
@@ -92,6 +93,14 @@ fn table(codes: &[Code]) -> String {
     table.to_string()
 }
 
+/// All that has a page: codes, ours and the service's, and error names.
+fn explained() -> impl Iterator<Item = &'static str> {
+    let codes = stepwell_asl::codes().iter();
+    codes
+        .flat_map(|code| [code.id(), code.aws()])
+        .chain(error_names::all())
+}
+
 /// Prints the page of a code, ours or the service's, or of an error name, or a list of those that are meant; of all
 /// without one.
 pub(super) fn explain(args: &ExplainArgs) -> Outcome {
@@ -105,9 +114,13 @@ pub(super) fn explain(args: &ExplainArgs) -> Outcome {
         return super::print(&format!("{}\n", page.trim_end()));
     }
     match stepwell_asl::codes_of_service(code).as_slice() {
-        [] => Err(Stop::Usage(anyhow::anyhow!(
-            "there is no code and no error name `{code}`\nhint: `stepwell explain` lists all; the name of a task's own error is explained by its cause"
-        ))),
+        [] => {
+            let guess = near::nearest(code, explained());
+            let guess = guess.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+            Err(Stop::Usage(anyhow::anyhow!(
+                "there is no code and no error name `{code}`\nhint: {guess}`stepwell explain` lists all; the name of a task's own error is explained by its cause"
+            )))
+        }
         [only] => {
             let page = stepwell_asl::explain(only.id()).unwrap_or_default();
             super::print(&format!("{}\n", page.trim_end()))

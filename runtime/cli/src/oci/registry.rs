@@ -4,7 +4,6 @@
 use anyhow::{Context, anyhow};
 use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
 use serde_json::Value;
 use stepwell_egress::Url;
 
@@ -14,6 +13,7 @@ use super::credentials::{self, Credentials};
 use super::{Reference, digest};
 use crate::client::{HttpsClient, https_client, root_cause};
 use crate::exit::{Blame, Outcome, Stop};
+use crate::transfer::{Patience, Transfer, Unreceived, received, time_for};
 
 /// Bytes of a manifest (the protocol's least that every registry takes).
 const MANIFEST_BYTES_MAX: usize = 4 << 20;
@@ -32,6 +32,8 @@ pub(crate) struct Registry {
     credentials: Option<Credentials>,
     /// The header that answered the last challenge.
     authorization: Option<String>,
+    /// How far the plugin is on its way.
+    transfer: Transfer,
 }
 
 /// One request; its body is sent anew when authorization is asked for.
@@ -70,7 +72,13 @@ impl Registry {
             credentials: credentials::of(&reference.registry)?,
             reference: reference.clone(),
             authorization: None,
+            transfer: Transfer::default(),
         })
+    }
+
+    /// How far the plugin is on its way, now and later.
+    pub(crate) fn transfer(&self) -> Transfer {
+        self.transfer.clone()
     }
 
     /// What the reference stands for now, and the manifest's digest.
@@ -119,6 +127,7 @@ impl Registry {
             answer_bytes_max: usize::try_from(blob.bytes).unwrap_or(usize::MAX),
             ..self.call(Method::GET, &format!("blobs/{}", blob.digest))?
         };
+        self.transfer.begin(blob.bytes);
         let answer = self.asked(call).await?;
         let answer = self.good(answer, StatusCode::OK)?;
         let found = digest(&answer.body);
@@ -226,7 +235,8 @@ impl Registry {
         if let Some(credentials) = &self.credentials {
             request = request.header(header::AUTHORIZATION, credentials.basic());
         }
-        let response = self.exchanged(request.body(Body::empty()).usage()?).await?;
+        let request = request.body(Body::empty()).usage()?;
+        let response = self.exchanged(request, 0).await?;
         let answer = self.read(response, ANSWER_BYTES_MAX).await?;
         if answer.status != StatusCode::OK {
             return Err(self.unknown());
@@ -244,7 +254,8 @@ impl Registry {
     async fn sent(&self, call: &Call<'_>) -> Outcome<Answer> {
         let mut url = call.url.clone();
         for _ in 0..=REDIRECTS_MAX {
-            let response = self.exchanged(self.request(call, &url)?).await?;
+            let request = self.request(call, &url)?;
+            let response = self.exchanged(request, call.body.len()).await?;
             let location = response.headers().get(header::LOCATION);
             let location = location.and_then(|location| location.to_str().ok());
             let next = match (response.status().is_redirection(), location) {
@@ -276,12 +287,22 @@ impl Registry {
         if let Some(authorization) = self.authorization.as_ref().filter(|_| at_home) {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        request.body(Body::from(call.body.to_vec())).usage()
+        if call.body.is_empty() {
+            return request.body(Body::empty()).usage();
+        }
+        // A body that is counted does not say how long it is.
+        let request = request.header(header::CONTENT_LENGTH, call.body.len());
+        request.body(self.transfer.body(call.body.to_vec())).usage()
     }
 
-    async fn exchanged(&self, request: Request<Body>) -> Outcome<Response<Body>> {
+    /// The answer to a request with a body of so many bytes, or why there is none.
+    async fn exchanged(&self, request: Request<Body>, bytes: usize) -> Outcome<Response<Body>> {
         let host = request.uri().authority().map(ToString::to_string);
-        let answer = self.http.request(request).await;
+        let time = time_for(bytes as u64);
+        let answer = match tokio::time::timeout(time, self.http.request(request)).await {
+            Ok(answer) => answer,
+            Err(_) => return Err(self.slow(&format!("no answer within {} s", time.as_secs()))),
+        };
         let answer = answer.map_err(|error| {
             anyhow!(
                 "no answer from {}: {}\nhint: what was pulled before needs no registry; --plain-http speaks to one without TLS",
@@ -299,19 +320,25 @@ impl Registry {
             true => bytes_max,
             false => ANSWER_BYTES_MAX,
         };
-        let body = Limited::new(body, bytes_max).collect().await;
-        let body = body
-            .map_err(|error| {
-                anyhow!(
-                    "the answer of {} broke off or is too long: {error}",
-                    self.reference.registry
-                )
-            })
-            .runtime()?;
+        let patience = Patience::for_bytes(bytes_max as u64);
+        let body = received(body, bytes_max, patience, &self.transfer).await;
+        let registry = &self.reference.registry;
+        let body = body.map_err(|error| match error {
+            Unreceived::Slow { bytes, time } => self.slow(&format!(
+                "{bytes} bytes of an answer came in {} s, and no more was waited for",
+                time.as_secs()
+            )),
+            Unreceived::TooLong => Stop::Runtime(anyhow!(
+                "the answer of {registry} is too long: more than {bytes_max} bytes"
+            )),
+            Unreceived::Broken(why) => {
+                Stop::Runtime(anyhow!("the answer of {registry} broke off: {why}"))
+            }
+        });
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,
-            body: body.to_bytes().to_vec(),
+            body: body?,
         })
     }
 
@@ -342,6 +369,13 @@ impl Registry {
         Stop::Usage(anyhow!(
             "{registry} {known} at `{}`\nhint: `docker login {registry}`, or STEPWELL_REGISTRY_USER and STEPWELL_REGISTRY_PASSWORD in the environment",
             self.reference.repository
+        ))
+    }
+
+    fn slow(&self, what: &str) -> Stop {
+        Stop::Runtime(anyhow!(
+            "the registry {} is too slow: {what}; nothing was kept\nhint: try again later, or fetch it from another registry",
+            self.reference.registry
         ))
     }
 

@@ -3,6 +3,8 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::Used;
+
 /// A public event of an execution.
 #[derive(Clone, Debug)]
 pub(crate) struct HistoryEvent {
@@ -14,6 +16,26 @@ pub(crate) struct HistoryEvent {
     pub(crate) kind: String,
     /// The one details object, or null.
     pub(crate) details: Value,
+    /// Of an attempt's outcome: what it used, where that is told.
+    pub(crate) used: Option<Used>,
+}
+
+/// The latest note of a running attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// Id of the event that entered its state.
+    pub(crate) entered_id: u64,
+    pub(crate) text: String,
+}
+
+impl Note {
+    /// Reads one as a stream or a list has it.
+    pub(crate) fn read(note: &Value) -> Option<Note> {
+        Some(Note {
+            entered_id: note.get("enteredEventId")?.as_u64()?,
+            text: note.get("note")?.as_str()?.to_owned(),
+        })
+    }
 }
 
 impl HistoryEvent {
@@ -38,6 +60,7 @@ impl HistoryEvent {
                 .context("a history event has no `type`")?
                 .to_owned(),
             details: details.map_or(Value::Null, |(_, details)| details.clone()),
+            used: event.get("usage").and_then(Used::read),
         })
     }
 
@@ -94,6 +117,7 @@ impl HistoryEvent {
                 }
             }));
         }
+        parts.extend(self.used.map(|used| format!("used {used}")));
         parts
             .join("  ")
             .split(['\n', '\r'])

@@ -158,6 +158,7 @@ impl Timeline {
             kind,
             frame,
             entered_ms: event.at_ms,
+            entered_id: event.id,
             ended_ms: None,
             status: Status::Running,
             attempts: Vec::new(),
@@ -310,6 +311,7 @@ impl Timeline {
             Meaning::Succeeded => {
                 if let Some(attempt) = visit.attempts.last_mut() {
                     attempt.ended_ms = Some(event.at_ms);
+                    attempt.used = event.used.or(attempt.used);
                 }
             }
             Meaning::Failed | Meaning::TimedOut => {
@@ -321,6 +323,7 @@ impl Timeline {
                 let visit = &mut self.visits[index];
                 if let Some(attempt) = visit.attempts.last_mut() {
                     attempt.ended_ms = Some(event.at_ms);
+                    attempt.used = event.used.or(attempt.used);
                     attempt.failure = Some(failed.clone());
                 }
                 visit.failure = Some(failed);
@@ -536,6 +539,7 @@ impl Attempt {
             ended_ms: None,
             failure: None,
             is_stopped: false,
+            used: None,
         }
     }
 }

@@ -1,28 +1,39 @@
 //! Connections: what HTTP tasks are authorized with and where they may go, by account and name. Hides secrets: they leave
 //! this module in requests alone.
 
+mod form;
+mod stored;
 mod token;
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use stepwell_egress::{Client, Connector, HttpRule, Url};
 
 use crate::limits::HTTP_CONNECT_TIME;
+pub use form::{AllowForm, ApiKeyForm, BasicForm, ConnectionForm, OAuthForm, RuleForm};
+pub(crate) use stored::StoredConnections;
+pub use stored::{ConnectionSummary, KeptConnection};
 use token::Tokens;
 pub(crate) use token::Unauthorized;
 
-/// The connections of an installation. Cheap to clone; the default has none.
+/// The operator's own connections. Cheap to clone; all clones are the same, also when they are replaced. The default has none.
 #[derive(Clone, Default)]
-pub struct Connections(Option<Arc<Known>>);
+pub struct Connections(Arc<RwLock<Option<Arc<Known>>>>);
 
 struct Known {
     client: Client,
-    by_account: BTreeMap<String, BTreeMap<String, Opened>>,
+    by_account: BTreeMap<String, BTreeMap<String, Arc<Opened>>>,
 }
 
 /// A connection with the tokens that were fetched for it.
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
+    /// Whether it leads to public addresses alone, whatever its rules name.
+    pub(crate) public: bool,
     tokens: Tokens,
 }
 
@@ -48,7 +59,7 @@ pub enum Authorization {
 /// OAuth's client credentials grant.
 #[derive(Clone, Debug)]
 pub struct OAuth {
-    /// Where tokens come from; it may be a private address.
+    /// Where tokens come from; of an operator's connection it may be a private address.
     pub endpoint: Url,
     /// GET, POST or PUT.
     pub method: String,
@@ -90,7 +101,8 @@ impl fmt::Debug for Secret {
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.0.iter().flat_map(|known| known.by_account.iter());
+        let known = self.known();
+        let known = known.iter().flat_map(|known| known.by_account.iter());
         let names = known.map(|(account, named)| (account, named.keys().collect::<Vec<_>>()));
         f.debug_map().entries(names).finish()
     }
@@ -102,31 +114,59 @@ impl Connections {
         by_account: BTreeMap<String, BTreeMap<String, Connection>>,
         connector: Connector,
     ) -> Connections {
-        let opened = |connection| Opened {
-            connection,
-            tokens: Tokens::default(),
-        };
+        let opened = |connection| Arc::new(Opened::new(connection, false));
         let by_account = by_account.into_iter().map(|(account, by_name)| {
             let by_name = by_name.into_iter();
             let opened = by_name.map(|(name, connection)| (name, opened(connection)));
             (account, opened.collect())
         });
-        Connections(Some(Arc::new(Known {
+        let known = Known {
             client: Client::new(connector, HTTP_CONNECT_TIME),
             by_account: by_account.collect(),
-        })))
+        };
+        Connections(Arc::new(RwLock::new(Some(Arc::new(known)))))
+    }
+
+    /// Takes others in the place of these; requests under way end as they began.
+    pub fn replace(&self, others: &Connections) {
+        let others = others.known();
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = others;
+    }
+
+    fn known(&self) -> Option<Arc<Known>> {
+        self.0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The account's connection of an ARN or a name, with the client for its requests. The ARN's own account counts for
     /// nothing: a definition runs here with the connections of who runs it.
-    pub(crate) fn find(&self, account: &str, named: &str) -> Option<(&Opened, &Client)> {
-        let known = self.0.as_deref()?;
+    pub(crate) fn find(&self, account: &str, named: &str) -> Option<(Arc<Opened>, Client)> {
+        let known = self.known()?;
         let opened = known.by_account.get(account)?.get(name_of(named))?;
-        Some((opened, &known.client))
+        Some((opened.clone(), known.client.clone()))
     }
 }
 
 impl Opened {
+    fn new(connection: Connection, public: bool) -> Opened {
+        Opened {
+            connection,
+            public,
+            tokens: Tokens::default(),
+        }
+    }
+
+    /// One of the store, whose rules open private addresses only when an operator said so.
+    fn stored(mut connection: Connection, private: bool) -> Opened {
+        if !private {
+            let rules = connection.allow.into_iter();
+            connection.allow = rules.map(HttpRule::public).collect();
+        }
+        Opened::new(connection, !private)
+    }
+
     /// A token for a connection that is authorized by OAuth; `spent` is one that was refused.
     pub(crate) async fn token(
         &self,
@@ -135,7 +175,7 @@ impl Opened {
     ) -> Result<Option<Arc<str>>, Unauthorized> {
         match &self.connection.authorization {
             Authorization::OAuth(oauth) => {
-                let token = self.tokens.get(client, oauth, spent).await?;
+                let token = self.tokens.get(client, oauth, self.public, spent).await?;
                 Ok(Some(token))
             }
             Authorization::None | Authorization::ApiKey { .. } | Authorization::Basic { .. } => {

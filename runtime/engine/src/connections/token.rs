@@ -52,6 +52,7 @@ impl Tokens {
         &self,
         client: &Client,
         oauth: &OAuth,
+        public: bool,
         spent: Option<&str>,
     ) -> Result<Arc<str>, Unauthorized> {
         let came = Instant::now();
@@ -59,7 +60,7 @@ impl Tokens {
         if let Some(answer) = kept.as_ref().and_then(|kept| kept.answer(came, spent)) {
             return answer;
         }
-        let result = fetch(client, oauth).await;
+        let result = fetch(client, oauth, public).await;
         let at = Instant::now();
         let answer = result.as_ref().map(|token| token.text.clone());
         let answer = answer.map_err(Unauthorized::clone);
@@ -68,7 +69,7 @@ impl Tokens {
     }
 }
 
-async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
+async fn fetch(client: &Client, oauth: &OAuth, public: bool) -> Result<Token, Unauthorized> {
     let endpoint = &oauth.endpoint;
     let unusable = |why: String| {
         // Without the query, which may hold a key.
@@ -76,6 +77,7 @@ async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
         Unauthorized(format!("No token from {origin}{path}: {why}"))
     };
     let rule = rule_for(oauth).map_err(unusable)?;
+    let rule = if public { rule.public() } else { rule };
     let request = request(oauth);
     let reply = client
         .exchange(&request, &[rule], TOKEN_REPLY_BYTES_MAX)
@@ -105,7 +107,7 @@ async fn fetch(client: &Client, oauth: &OAuth) -> Result<Token, Unauthorized> {
     })
 }
 
-/// The operator wrote the endpoint down: it may be reached wherever it is.
+/// Where an operator wrote the endpoint down, it may be reached wherever it is.
 fn rule_for(oauth: &OAuth) -> Result<HttpRule, String> {
     let endpoint = &oauth.endpoint;
     let host = endpoint.host_str().unwrap_or_default();

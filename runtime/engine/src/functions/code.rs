@@ -12,8 +12,7 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::Error,
-    executions::refusal,
-    journal::{Amounts, Meter, UsageKey, Write},
+    journal::{Amounts, Meter, UsageKey},
     limits::{CODE_BYTES_MAX, CODE_BYTES_MAX_RAISED, FUNCTION_RECORDS_READ_MAX},
     node,
     programs::sha256,
@@ -32,12 +31,16 @@ impl Engine {
     ) -> Result<(), FunctionError> {
         // Before the compiler is asked for what would not be kept.
         self.require_code_room(caller, package.bytes).await?;
-        let code = resolve::Given(package.wasm.clone());
-        let version = build.version(None, Arc::new(code));
+        let kept = resolve::Kept::new(self.node(), build)?;
+        let code = Arc::new(resolve::Given::new(package.wasm.clone(), kept));
+        // Also when nobody waits for the answer any more.
+        let _at_hand = resolve::AtHand(code.clone());
+        let version = build.version(None, code);
         self.check_version(caller, name, version).await
     }
 
-    /// Keeps code that was looked at, and counts its bytes; `known` is the function as it was, whose code is kept already.
+    /// Keeps code that was looked at, also while it is collected, and counts its bytes where the account did not have it;
+    /// `known` is the function as it was.
     pub(super) async fn keep_code(
         &self,
         caller: &Caller,
@@ -46,29 +49,26 @@ impl Engine {
         known: Option<&FunctionRecord>,
     ) -> Result<(), FunctionError> {
         let hash = sha256(&package.wasm);
-        if known.is_some_and(|known| known.has_code(&hex(&hash))) {
-            return Ok(());
-        }
         let bytes = package.wasm.len() as u64;
-        let key = UsageKey {
-            day: UsageKey::day_of(node::now()),
-            tenant: caller.tenant.clone(),
-            machine: events::machine(caller, name).to_string().into(),
-            plugin: name.into(),
+        // Paid for before there were holds.
+        let paid = known.is_some_and(|known| known.has_code(&hex(&hash)));
+        let charges = match paid {
+            true => Vec::new(),
+            false => {
+                let key = UsageKey {
+                    day: UsageKey::day_of(node::now()),
+                    tenant: caller.tenant.clone(),
+                    machine: events::machine(caller, name).to_string().into(),
+                    plugin: name.into(),
+                };
+                vec![(key, Amounts::of(&[(Meter::BytesStored, bytes)]))]
+            }
         };
-        let amounts = Amounts::of(&[(Meter::BytesStored, bytes)]);
-        let kept = Write::Blob {
-            hash,
-            bytes: package.wasm.clone(),
-        };
-        let writes = vec![kept, Write::Charge(vec![(key, amounts)])];
-        let node = self.node();
-        let verdicts = node.journal.commit(writes).await;
-        node.health.note(&verdicts);
-        for verdict in verdicts {
-            verdict.map_err(refusal)?;
+        let (node, tenant) = (self.node(), &caller.tenant);
+        let is_new = node.hold_code(tenant, hash, &package.wasm, charges).await?;
+        if is_new && !paid {
+            node.allowances.stored(tenant, bytes);
         }
-        node.allowances.stored(&caller.tenant, bytes);
         Ok(())
     }
 
@@ -89,8 +89,9 @@ impl Engine {
         name: &str,
         version: FunctionVersion,
     ) -> Result<(), FunctionError> {
-        let runner = &self.node().runner;
-        let checked = runner.check(&caller.tenant, name, Arc::new(version)).await;
+        let (node, version) = (self.node(), Arc::new(version));
+        let _checked = node.checking.begin(&caller.tenant, name, &version);
+        let checked = node.runner.check(&caller.tenant, name, version).await;
         checked.map_err(FunctionError::Invalid)
     }
 
@@ -126,8 +127,10 @@ impl Engine {
                 .await
                 .map_err(reader::broken)?;
             for found in &page {
-                let record: FunctionRecord = stored::decode(&found.bytes)?;
-                bytes = bytes.saturating_add(record.package_bytes());
+                let record = stored::decode::<FunctionRecord>(&found.bytes);
+                if let Some(record) = self.unless_damaged(&found.key, record)? {
+                    bytes = bytes.saturating_add(record.package_bytes());
+                }
             }
             after = page.last().map(|found| found.key.name.clone());
             if page.len() < limit as usize {

@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use stepwell_interp::Measures;
 use stepwell_query::Value;
 
-use super::{FunctionError, Resolved, absent, events};
+use super::{FunctionError, Resolved, absent, events, in_use::CodeUse};
 use crate::{
     api::Caller,
     attempt,
@@ -17,7 +18,7 @@ use crate::{
     node::{Seat, now},
     programs::sha256,
     quotas,
-    runner::{PluginCall, PluginEnd, PluginUse, Signals},
+    runner::{PluginCall, PluginEnd, Signals},
     shard::In,
 };
 
@@ -62,7 +63,7 @@ impl Engine {
         invocation: Invocation,
     ) -> Result<Invoked, FunctionError> {
         let payload = check_payload(&invocation.payload, REQUEST_BYTES_MAX)?;
-        let (call, version) = self.call_of(caller, &invocation, payload).await?;
+        let (call, version, _in_use) = self.call_of(caller, &invocation, payload).await?;
         let end = match self.node().allowances.begin_task(&caller.tenant) {
             // Held until it has ended, or nobody waits for it any more.
             Ok(_place) => self.node().runner.run(call).await,
@@ -86,7 +87,7 @@ impl Engine {
             .resolve_function(tenant, &plugin, qualifier)
             .await;
         match resolved.map_err(unreadable)? {
-            Resolved::Function(_) => Ok(()),
+            Resolved::Function(..) => Ok(()),
             Resolved::Missing(_) => Err(absent(caller, name, qualifier)),
             Resolved::Folder => {
                 let version = qualifier.filter(|text| *text != LATEST);
@@ -103,15 +104,15 @@ impl Engine {
         caller: &Caller,
         invocation: &Invocation,
         input: String,
-    ) -> Result<(PluginCall, String), FunctionError> {
+    ) -> Result<(PluginCall, String, Option<CodeUse>), FunctionError> {
         let plugin: Arc<str> = invocation.name.as_str().into();
         let qualifier = invocation.qualifier.as_deref();
         let (tenant, node) = (&caller.tenant, self.node());
         let resolved = node.resolve_function(tenant, &plugin, qualifier).await;
-        let (function, version) = match resolved.map_err(unreadable)? {
+        let (function, version, in_use) = match resolved.map_err(unreadable)? {
             Resolved::Missing(_) => return Err(absent(caller, &plugin, qualifier)),
-            Resolved::Folder => (None, qualifier.filter(|text| *text != LATEST)),
-            Resolved::Function(function) => (Some(function), None),
+            Resolved::Folder => (None, qualifier.filter(|text| *text != LATEST), None),
+            Resolved::Function(function, in_use) => (Some(function), None, Some(in_use)),
         };
         let executed = match (&function, version) {
             (Some(function), _) => function.version.map(|number| number.to_string()),
@@ -143,10 +144,12 @@ impl Engine {
             trace_parent: None,
             log_wanted: invocation.log_wanted,
             limits: None,
+            secrets: Some(node.secrets_of(tenant)),
             signals: Arc::new(signals),
             permit: None,
         };
-        Ok((call, executed.unwrap_or_else(|| LATEST.to_owned())))
+        let executed = executed.unwrap_or_else(|| LATEST.to_owned());
+        Ok((call, executed, in_use))
     }
 }
 
@@ -162,16 +165,16 @@ impl Signals for Metered {
 
     fn waits(&self, _why: &str) {}
 
-    fn heartbeat(&self) {}
+    fn heartbeat(&self, _note: Option<&str>) {}
 
-    fn used(&self, used: PluginUse) {
+    fn used(&self, used: Measures) {
         let day = UsageKey::day_of(now());
         self.seat.leave(In::Used {
             key: UsageKey {
                 day,
                 ..self.key.clone()
             },
-            usage: attempt::amounts(used),
+            usage: attempt::amounts(&used),
         });
     }
 

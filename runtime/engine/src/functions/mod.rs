@@ -5,8 +5,12 @@
 //! never changes; its code is kept by its hash.
 
 mod aliases;
+mod checking;
 mod code;
+mod collect;
 mod events;
+mod holds;
+mod in_use;
 mod invoke;
 mod known;
 mod record;
@@ -24,10 +28,14 @@ use crate::{
     error::Error,
     journal::{CatalogKey, CatalogRecord},
     limits::{CHANGE_ATTEMPTS_MAX, FUNCTION_NAME_CHARS_MAX},
-    node, pages, record as stored, tags,
+    node, record as stored, tags,
 };
 
 pub use aliases::{AliasChange, FunctionAlias};
+pub(crate) use checking::Checking;
+pub use collect::{CodeCollection, CollectedCode, UnusedCode};
+pub(crate) use holds::all_freed;
+pub(crate) use in_use::CodeInUse;
 pub use invoke::{FunctionFault, Invocation, Invoked};
 pub(crate) use known::Functions;
 use record::{Build, FunctionRecord};
@@ -258,14 +266,15 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<Function>, FunctionError> {
         let found = self.scan_page(caller, KIND, "", &page).await?;
-        let shown = pages::try_map(found, |CatalogRecord { key, bytes, .. }| {
-            let record: FunctionRecord = stored::decode(&bytes)?;
+        let shown = self.shown(found, |CatalogRecord { key, bytes, .. }| {
+            let record: FunctionRecord = stored::decode(bytes)?;
             Ok(record.latest.shown(&key.name, None))
         });
         Ok(shown?)
     }
 
-    /// Deletes a function with its versions and aliases, or one version. What runs goes on; its code stays in the store.
+    /// Deletes a function with its versions and aliases, or one version. What runs goes on; its code goes with the next
+    /// collections, unless another function of the account has it.
     pub async fn delete_function(
         &self,
         caller: &Caller,

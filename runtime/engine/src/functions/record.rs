@@ -105,10 +105,15 @@ impl FunctionRecord {
             .fold(0, |sum: u64, bytes| sum.saturating_add(*bytes))
     }
 
+    /// The code of its versions and its latest, by its hash.
+    pub(super) fn code(&self) -> impl Iterator<Item = &str> {
+        let builds = self.versions.values().chain([&self.latest]);
+        builds.map(|build| build.wasm.as_str())
+    }
+
     /// Whether one of them has that code.
     pub(super) fn has_code(&self, wasm: &str) -> bool {
-        let mut builds = self.versions.values().chain([&self.latest]);
-        builds.any(|build| build.wasm == wasm)
+        self.code().any(|code| code == wasm)
     }
 
     /// Makes that the latest.

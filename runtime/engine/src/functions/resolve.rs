@@ -1,12 +1,14 @@
 //! From a name and a qualifier to the version that serves a call. A name that was uploaded wins over the plugin folder's.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
+    in_use::CodeUse,
     known::Known,
     record::{Build, FunctionRecord},
 };
 use crate::{
+    dispatch::hex,
     error::Error,
     journal::{Answer, Journal},
     lambda::LATEST,
@@ -20,7 +22,8 @@ use crate::{
 pub(crate) enum Resolved {
     /// A plugin of the folder, if there is one.
     Folder,
-    Function(FunctionVersion),
+    /// An upload; its code is in use for as long as that is held.
+    Function(FunctionVersion, CodeUse),
     /// The function is there, and not what the call asks for; for people.
     Missing(String),
 }
@@ -50,7 +53,9 @@ impl Node {
             return Ok(Resolved::Missing(missing()));
         };
         let code = Kept::new(self, build).map_err(|error| error.to_string())?;
-        Ok(Resolved::Function(build.version(version, Arc::new(code))))
+        let in_use = self.code_in_use.begin(code.hash);
+        let function = build.version(version, Arc::new(code));
+        Ok(Resolved::Function(function, in_use))
     }
 
     async fn known_function(&self, tenant: &Arc<str>, name: &Arc<str>) -> Result<Known, String> {
@@ -100,13 +105,46 @@ fn draw() -> f64 {
     f64::from(u32::from_le_bytes([a, b, c, d])) / (f64::from(u32::MAX) + 1.0)
 }
 
-/// Code that is at hand.
-pub(super) struct Given(pub(super) Arc<[u8]>);
+/// Code that is at hand while it is looked at, and in the store afterwards: whoever looked at it may remember where it is,
+/// and must not hold the bytes of all uploads.
+pub(super) struct Given {
+    bytes: Mutex<Option<Arc<[u8]>>>,
+    kept: Kept,
+}
+
+impl Given {
+    pub(super) fn new(wasm: Arc<[u8]>, kept: Kept) -> Given {
+        Given {
+            bytes: Mutex::new(Some(wasm)),
+            kept,
+        }
+    }
+
+    fn let_go(&self) {
+        *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}
+
+/// While it lives, the code is at hand.
+pub(super) struct AtHand(pub(super) Arc<Given>);
+
+impl Drop for AtHand {
+    fn drop(&mut self) {
+        self.0.let_go();
+    }
+}
 
 impl FunctionCode for Given {
     fn wasm(&self) -> Answer<Result<Arc<[u8]>, String>> {
-        let wasm = self.0.clone();
-        Box::pin(async { Ok(wasm) })
+        let at_hand = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        match at_hand.clone() {
+            Some(wasm) => Box::pin(async { Ok(wasm) }),
+            None => self.kept.wasm(),
+        }
+    }
+
+    fn sha256(&self) -> Option<String> {
+        self.kept.sha256()
     }
 }
 
@@ -138,6 +176,10 @@ impl FunctionCode for Kept {
             }
             Ok(wasm)
         })
+    }
+
+    fn sha256(&self) -> Option<String> {
+        Some(hex(&self.hash))
     }
 }
 

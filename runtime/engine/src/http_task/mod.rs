@@ -4,16 +4,17 @@ pub(crate) mod form;
 mod request;
 mod response;
 
-use std::{fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use stepwell_egress::{Client, ConnectError, Failure, Request, Response};
 use stepwell_interp::{FailedAt, TaskOutcome, TaskRequest};
 use stepwell_query::Value;
 
 use crate::{
-    connections::{self, Connections, Opened},
+    connections::{self, Opened},
     dispatch::{failed, too_large},
     limits::{HTTP_TASK_TIME, HTTP_TASK_TIME_RAISED, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED},
+    node::Node,
     shard::Info,
 };
 use request::Call;
@@ -73,7 +74,7 @@ enum Trouble {
 
 /// Serves one attempt.
 pub(crate) async fn serve(
-    connections: &Connections,
+    node: &Node,
     info: &Info,
     request: &TaskRequest,
     settings: Settings,
@@ -84,7 +85,7 @@ pub(crate) async fn serve(
         HTTP_TASK_TIME
     };
     let mut exchange = None;
-    let attempt = attempt(connections, info, request, settings, &mut exchange);
+    let attempt = attempt(node, info, request, settings, &mut exchange);
     let made = match tokio::time::timeout(time, attempt).await {
         Ok(made) => made,
         Err(_) => Err(Trouble::late(time)),
@@ -96,25 +97,20 @@ pub(crate) async fn serve(
 }
 
 async fn attempt(
-    connections: &Connections,
+    node: &Node,
     info: &Info,
     request: &TaskRequest,
     settings: Settings,
     exchange: &mut Option<Box<HttpExchange>>,
 ) -> Result<TaskOutcome, Trouble> {
     let arguments = &request.parameters;
-    let named = connection_of(arguments);
-    let Some((opened, client)) = connections.find(&info.tenant, named) else {
-        return Err(Trouble::NoConnection(format!(
-            "There is no connection '{}' of account {}: the connections are those of the file that --connections names.",
-            connections::name_of(named),
-            info.tenant
-        )));
-    };
+    let (opened, client) = connection(node, info, connection_of(arguments)).await?;
+    let (opened, client) = (&*opened, &client);
     let trace = info.trace_header_of(request);
     let mut call = Call {
         arguments,
         connection: &opened.connection,
+        public: opened.public,
         token: None,
         region: info.execution_arn.split(':').nth(3).unwrap_or_default(),
         trace: trace.as_deref(),
@@ -137,6 +133,28 @@ async fn attempt(
         }
     }
     response::outcome(&response)
+}
+
+/// The connection that a task names, with the client for its requests.
+async fn connection(
+    node: &Node,
+    info: &Info,
+    named: &str,
+) -> Result<(Arc<Opened>, Client), Trouble> {
+    let name = connections::name_of(named);
+    let found = node.connection(&info.tenant, named).await;
+    let found = found.map_err(|error| {
+        tracing::error!(account = &*info.tenant, connection = name, %error, "a task does not get its connection");
+        Trouble::Unauthorized(format!(
+            "The connection '{name}' cannot be had now; the server's log says why."
+        ))
+    })?;
+    found.ok_or_else(|| {
+        Trouble::NoConnection(format!(
+            "There is no connection '{name}' of account {}: `stepwell connection put` makes one, and the operator's are those of the file that --connections names.",
+            info.tenant
+        ))
+    })
 }
 
 async fn authorize(
@@ -193,6 +211,9 @@ impl Trouble {
         match failure {
             Failure::Refused => Trouble::Refused(format!(
                 "The connection does not allow the {method} request to {endpoint}: its `allow` names no origin, method and path that match."
+            )),
+            Failure::Connect(ConnectError::Private) if call.public => Trouble::Refused(format!(
+                "The connection does not allow the {method} request to {endpoint}: it leads to a private address, which a connection of the store opens only when an operator keeps it there with --private."
             )),
             Failure::Connect(ConnectError::Private) => Trouble::Refused(format!(
                 "The connection does not allow the {method} request to {endpoint}: it leads to a private address, which `allow` has to name with its port."

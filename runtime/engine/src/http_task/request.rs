@@ -15,6 +15,8 @@ const REDACTED: &str = "[REDACTED]";
 pub(super) struct Call<'a> {
     pub(super) arguments: &'a Value,
     pub(super) connection: &'a Connection,
+    /// Whether it leads to public addresses alone.
+    pub(super) public: bool,
     /// The token of a connection with OAuth.
     pub(super) token: Option<Arc<str>>,
     pub(super) region: &'a str,

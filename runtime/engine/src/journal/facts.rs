@@ -49,6 +49,7 @@ pub(super) trait Changes {
     fn message_consumed(&mut self, message: &Message);
     fn record(&mut self, key: &CatalogKey);
     fn blob(&mut self, hash: [u8; 32], bytes: &Arc<[u8]>);
+    fn blob_removed(&mut self, hash: [u8; 32]);
     fn charged(&mut self, charges: &Charges);
 }
 
@@ -75,6 +76,17 @@ impl Facts {
             Write::Charge(charges) => {
                 changes.charged(charges);
                 Ok(Landed::default())
+            }
+            Write::Code(code) => {
+                let landed = self.records(&code.records, changes)?;
+                if let Some(hash) = code.remove {
+                    changes.blob_removed(hash);
+                }
+                if let Some((hash, bytes)) = &code.keep {
+                    changes.blob(*hash, bytes);
+                }
+                changes.charged(&code.charges);
+                Ok(landed)
             }
         }
     }

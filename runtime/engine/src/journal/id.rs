@@ -47,14 +47,26 @@ impl ExecutionId {
     /// The address of the line before the executions of a list: no execution has it. It has an inbox as executions have.
     pub(crate) fn line(list: ScopeId, partition: Partition) -> ExecutionId {
         let bits = LINE_BIT - PARTITION_BITS;
-        let stem = (list.0 >> PARTITION_BITS) & ((1 << bits) - 1);
+        // The last one is the outbox's.
+        let stem = ((list.0 >> PARTITION_BITS) & ((1 << bits) - 1)).min((1 << bits) - 2);
         let partition = u64::from(partition.0) & ((1 << PARTITION_BITS) - 1);
         ExecutionId(1 << LINE_BIT | stem << PARTITION_BITS | partition)
     }
 
     /// Whether it is the address of a line.
     pub(crate) fn is_line(self) -> bool {
-        self.0 >> LINE_BIT & 1 == 1
+        self.0 >> LINE_BIT & 1 == 1 && !self.is_outbox()
+    }
+
+    /// The address of the outbox of this execution's partition: no execution and no line has it.
+    pub(crate) fn outbox(self) -> ExecutionId {
+        let stem = (1 << (LINE_BIT - PARTITION_BITS)) - 1;
+        ExecutionId(1 << LINE_BIT | stem << PARTITION_BITS | u64::from(self.partition().0))
+    }
+
+    /// Whether it is the address of an outbox.
+    pub(crate) fn is_outbox(self) -> bool {
+        self == self.outbox()
     }
 
     /// The partition that serves this execution.

@@ -474,6 +474,10 @@ impl Changes for Indexes {
         self.blobs.entry(hash).or_insert_with(|| bytes.clone());
     }
 
+    fn blob_removed(&mut self, hash: [u8; 32]) {
+        self.blobs.remove(&hash);
+    }
+
     fn charged(&mut self, charges: &Charges) {
         usage::add(&mut self.usage, charges);
     }

@@ -78,6 +78,20 @@ pub(crate) enum Write {
     Blob { hash: [u8; 32], bytes: Arc<[u8]> },
     /// Amounts of what appends nothing.
     Charge(Charges),
+    /// Code of functions, kept or removed together with the records that say whose it is: all of it, or nothing.
+    Code(CodeWrite),
+}
+
+/// See [`Write::Code`].
+#[derive(Clone, Debug)]
+pub(crate) struct CodeWrite {
+    /// As in [`Write::Catalog`]; one that conflicts refuses the whole.
+    pub records: Vec<CatalogWrite>,
+    /// Bytes by their SHA-256; what is there already stays.
+    pub keep: Option<([u8; 32], Arc<[u8]>)>,
+    /// Bytes that go; that they are gone already is no error.
+    pub remove: Option<[u8; 32]>,
+    pub charges: Charges,
 }
 
 /// Events appended to one execution's log, with all that must be true from the same moment on.
@@ -587,16 +601,22 @@ fn weight(write: &Write) -> usize {
             append.segment.bytes.len() + blobs + sent + opened + created
         }
         Write::Answer { message, .. } | Write::Post(message) => message.payload.len(),
-        Write::Catalog(records) => records
-            .iter()
-            .filter_map(|record| record.bytes.as_ref())
-            .map(|bytes| bytes.len())
-            .sum(),
+        Write::Catalog(records) => records_bytes(records),
         Write::Discard(_) => 0,
         Write::Charge(charges) => charges.len() * limits::WRITE_OVERHEAD_BYTES,
         Write::Blob { bytes, .. } => bytes.len(),
+        Write::Code(code) => {
+            let kept = code.keep.as_ref().map_or(0, |(_, bytes)| bytes.len());
+            let charged = code.charges.len() * limits::WRITE_OVERHEAD_BYTES;
+            records_bytes(&code.records) + kept + charged
+        }
     };
     payload + limits::WRITE_OVERHEAD_BYTES
+}
+
+fn records_bytes(records: &[CatalogWrite]) -> usize {
+    let bytes = records.iter().filter_map(|record| record.bytes.as_ref());
+    bytes.map(|bytes| bytes.len()).sum()
 }
 
 /// Takes segments until `bytes_max` is reached, but at least one.

@@ -32,11 +32,19 @@ pub enum Meter {
     BytesOut,
     /// Bytes stored: events and large values.
     BytesStored,
+    /// Fuel of plugins that are bounded by it.
+    Fuel,
+    /// Calls that plugins made of their host: log, heartbeat, config, secrets, HTTP requests, TCP connections, files.
+    HostCalls,
+    /// Bytes that plugins sent over HTTP and TCP.
+    BytesSent,
+    /// Bytes that plugins received over HTTP and TCP.
+    BytesReceived,
 }
 
 impl Meter {
     /// All meters, in the order in which they are stored.
-    pub const ALL: [Meter; 10] = [
+    pub const ALL: [Meter; 14] = [
         Meter::Executions,
         Meter::Redrives,
         Meter::Ended,
@@ -47,6 +55,10 @@ impl Meter {
         Meter::BytesIn,
         Meter::BytesOut,
         Meter::BytesStored,
+        Meter::Fuel,
+        Meter::HostCalls,
+        Meter::BytesSent,
+        Meter::BytesReceived,
     ];
 }
 

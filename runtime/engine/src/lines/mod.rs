@@ -9,35 +9,36 @@
 
 mod key;
 mod order;
+mod ranked;
 mod settings;
 mod starts;
 mod stored;
+mod turns;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use stepwell_interp::Timestamp;
-
 use crate::{
     api::{LineCount, Waiting},
     journal::{ExecutionId, ExecutionRow, Partition, ScopeId, Status},
-    limits::{LISTED_POSITIONS_MAX, PARTITIONS, TOLD_POSITIONS_MAX, WAITING_MAX},
-    record::{InLine, Meta},
+    limits::{PARTITIONS, WAITING_MAX},
+    record::{InLine, LineMachine, Meta},
 };
 
 pub(crate) use order::{Asked, Line};
-pub(crate) use settings::{Concurrency, changes, of_tags};
+pub use settings::Exceeding;
+pub(crate) use settings::{Concurrency, UsualConcurrency, changes, of_tags, within};
 pub(crate) use stored::{LineRecord, StoredLine, record_key, stored};
 
 /// Calls a line's shard to look again.
 type Nudge = Box<dyn Fn(ExecutionId) + Send + Sync>;
 
-/// The lines that this node keeps. See the module.
+/// The lines that this node keeps. Each has a lock of its own, so that nobody waits for another one's line. See the module.
 #[derive(Default)]
 pub(crate) struct Lines {
-    kept: Mutex<HashMap<ExecutionId, Line>>,
+    kept: Mutex<HashMap<ExecutionId, Arc<Mutex<Line>>>>,
     nudge: OnceLock<Nudge>,
 }
 
@@ -72,11 +73,11 @@ impl Drop for Reservation {
         if self.settled {
             return;
         }
-        let mut kept = self.lines.kept();
-        let line = kept.get_mut(&self.line);
-        let given_back = line.is_some_and(|line| line.give_back(self.execution));
-        drop(kept);
-        if let (true, Some(nudge)) = (given_back, self.lines.nudge.get()) {
+        let execution = self.execution;
+        let given_back = self
+            .lines
+            .change(self.line, |line| line.give_back(execution));
+        if let (Some(true), Some(nudge)) = (given_back, self.lines.nudge.get()) {
             nudge(self.line);
         }
     }
@@ -96,8 +97,12 @@ fn line_of(row: &ExecutionRow, meta: &Meta) -> Option<InLine> {
 }
 
 impl Lines {
-    fn kept(&self) -> MutexGuard<'_, HashMap<ExecutionId, Line>> {
+    fn kept(&self) -> MutexGuard<'_, HashMap<ExecutionId, Arc<Mutex<Line>>>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn line(&self, address: ExecutionId) -> Option<Arc<Mutex<Line>>> {
+        self.kept().get(&address).cloned()
     }
 
     /// Who is called when there is room that no message tells of. Once, before the first line.
@@ -107,19 +112,52 @@ impl Lines {
 
     /// Keeps a line as the store has it. Places that nothing durable tells of stay taken.
     pub(crate) fn put(&self, address: ExecutionId, mut line: Line) {
-        let mut kept = self.kept();
-        if let Some(before) = kept.remove(&address) {
-            line.take_reserved(before);
-        }
-        kept.insert(address, line);
+        let before = {
+            let mut kept = self.kept();
+            let Some(before) = kept.get(&address) else {
+                kept.insert(address, Arc::new(Mutex::new(line)));
+                return;
+            };
+            before.clone()
+        };
+        // In its place: who has found it already must not take a place in one that nobody looks at any more.
+        let mut before = locked(&before);
+        line.take_reserved(&mut before);
+        *before = line;
     }
 
     pub(crate) fn remove(&self, address: ExecutionId) {
         self.kept().remove(&address);
     }
 
+    /// Lets go of a line in which nobody stands; whether it did.
+    pub(crate) fn remove_empty(&self, address: ExecutionId) -> bool {
+        let mut kept = self.kept();
+        let empty = kept
+            .get(&address)
+            // Who has found it may be about to take a place in it.
+            .is_some_and(|line| Arc::strong_count(line) == 1 && locked(line).is_empty());
+        if empty {
+            kept.remove(&address);
+        }
+        empty
+    }
+
     pub(crate) fn knows(&self, address: ExecutionId) -> bool {
         self.kept().contains_key(&address)
+    }
+
+    /// The lines of an account, with their state machines.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Vec<(ExecutionId, LineMachine)> {
+        let kept = self.kept();
+        let lines: Vec<_> = kept.iter().map(|(at, line)| (*at, line.clone())).collect();
+        drop(kept);
+        let machines = lines
+            .into_iter()
+            .map(|(at, line)| (at, locked(&line).machine().clone()));
+        machines
+            .filter(|(_, machine)| *machine.tenant == *tenant)
+            .collect()
     }
 
     /// Changes a line, or does nothing when it is not kept here.
@@ -128,7 +166,9 @@ impl Lines {
         address: ExecutionId,
         change: impl FnOnce(&mut Line) -> T,
     ) -> Option<T> {
-        self.kept().get_mut(&address).map(change)
+        let line = self.line(address)?;
+        let changed = change(&mut locked(&line));
+        Some(changed)
     }
 
     /// Takes a place at once; `None` when the line is not kept here, so that nobody here can tell.
@@ -138,11 +178,10 @@ impl Lines {
         execution: ExecutionId,
         key: &Arc<str>,
     ) -> Result<Option<Reservation>, NoRoom> {
-        let mut kept = self.kept();
-        let Some(line) = kept.get_mut(&address) else {
+        let Some(reserved) = self.change(address, |line| line.reserve(execution, key)) else {
             return Ok(None);
         };
-        line.reserve(execution, key)?;
+        reserved?;
         Ok(Some(Reservation {
             lines: self.clone(),
             line: address,
@@ -153,7 +192,8 @@ impl Lines {
 
     /// Refuses one more where as many wait as may.
     pub(crate) fn has_room_to_wait(&self, address: ExecutionId) -> Result<(), NoRoom> {
-        let waiting = self.kept().get(&address).map_or(0, Line::waiting);
+        let line = self.line(address);
+        let waiting = line.map_or(0, |line| locked(&line).waiting());
         match waiting < WAITING_MAX {
             true => Ok(()),
             false => Err(NoRoom::Waiting(waiting)),
@@ -162,29 +202,15 @@ impl Lines {
 
     /// What there is to say of an execution that waits; `None` when it does not.
     pub(crate) fn waiting(&self, row: &ExecutionRow, meta: &Meta) -> Option<Waiting> {
-        self.told(row, meta, TOLD_POSITIONS_MAX)
-    }
-
-    /// The same in a list: positions are told of shorter lines alone, since each of them is counted.
-    pub(crate) fn listed(&self, row: &ExecutionRow, meta: &Meta) -> Option<Waiting> {
-        self.told(row, meta, LISTED_POSITIONS_MAX)
-    }
-
-    fn told(&self, row: &ExecutionRow, meta: &Meta, counted_max: usize) -> Option<Waiting> {
         let InLine { line, key, .. } = line_of(row, meta)?;
-        let kept = self.kept();
-        let line = kept.get(&ExecutionId(line));
-        // Another node keeps it: that it waits is all that can be told here.
-        let (position, of) = match line {
+        let (position, of) = match self.line(ExecutionId(line)) {
+            // Another node keeps it: that it waits is all that can be told here.
             None => (None, None),
-            Some(line) if line.waiting() <= counted_max => {
+            Some(line) => {
+                let line = locked(&line);
                 (Some(line.position(row.id)?), Some(line.waiting() as u64))
             }
-            Some(line) => (None, line.waits(row.id).then(|| line.waiting() as u64)),
         };
-        if line.is_some() && of.is_none() {
-            return None;
-        }
         Some(Waiting {
             since: row.new.started_at,
             key: Some(key).filter(|key| !key.is_empty()),
@@ -195,9 +221,8 @@ impl Lines {
 
     /// How many wait before each state machine, and how many have a place; the longest line first.
     pub(crate) fn counts(&self) -> Vec<LineCount> {
-        let kept = self.kept();
-        let mut counts: Vec<LineCount> = kept.values().map(Line::count).collect();
-        drop(kept);
+        let lines: Vec<_> = self.kept().values().cloned().collect();
+        let mut counts: Vec<LineCount> = lines.iter().map(|line| locked(line).count()).collect();
         counts.sort_by(|one, other| {
             let by_length = other.waiting.cmp(&one.waiting);
             by_length.then_with(|| one.machine_arn.cmp(&other.machine_arn))
@@ -206,7 +231,6 @@ impl Lines {
     }
 }
 
-/// Since when the first of a line waits.
-fn oldest(since: impl Iterator<Item = Timestamp>) -> Option<Timestamp> {
-    since.min()
+fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,14 +1,14 @@
-//! The order of one line. Hides how the keys take turns: each in its turn admits its oldest, and one that has as many
-//! running as it may is passed over until one of them ends.
+//! The state of one line: who has a place, and who waits for one. Hides how places are given: each key in its turn admits its
+//! oldest, and one that has as many running as it may is passed over until one of them ends.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap},
     sync::Arc,
 };
 
 use stepwell_interp::Timestamp;
 
-use super::{Concurrency, LineRecord, NoRoom, oldest};
+use super::{Concurrency, LineRecord, NoRoom, turns::Turns};
 use crate::{
     api::LineCount,
     journal::{ExecutionId, MessageId},
@@ -16,11 +16,12 @@ use crate::{
 };
 
 /// An execution that waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Waiter {
     pub(crate) execution: ExecutionId,
     /// By which it asked: it lies in the inbox for as long as it waits.
     pub(crate) message: MessageId,
+    key: Arc<str>,
     since: Timestamp,
 }
 
@@ -48,13 +49,9 @@ pub(crate) struct Line {
     reserved: BTreeMap<ExecutionId, Arc<str>>,
     /// How many of either there are of each key.
     taken: HashMap<Arc<str>, u32>,
-    /// By key, in the order of their starts.
-    waiting: BTreeMap<Arc<str>, BTreeMap<ExecutionId, Waiter>>,
-    keys: HashMap<ExecutionId, Arc<str>>,
-    /// Keys of which somebody waits, in the order of their turns.
-    turns: VecDeque<Arc<str>>,
-    /// Those that have to wait for one of their own to end.
-    full: BTreeSet<Arc<str>>,
+    /// In the order of their starts.
+    waiting: BTreeMap<ExecutionId, Waiter>,
+    turns: Turns,
 }
 
 impl Line {
@@ -66,9 +63,7 @@ impl Line {
             reserved: BTreeMap::new(),
             taken: HashMap::new(),
             waiting: BTreeMap::new(),
-            keys: HashMap::new(),
-            turns: VecDeque::new(),
-            full: BTreeSet::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -80,8 +75,8 @@ impl Line {
     }
 
     /// Takes over the places of a former state of the line of which nothing durable tells.
-    pub(super) fn take_reserved(&mut self, before: Line) {
-        for (execution, key) in before.reserved {
+    pub(super) fn take_reserved(&mut self, before: &mut Line) {
+        for (execution, key) in std::mem::take(&mut before.reserved) {
             if !self.running.contains_key(&execution) {
                 *self.taken.entry(key.clone()).or_default() += 1;
                 self.reserved.insert(execution, key);
@@ -104,20 +99,21 @@ impl Line {
             self.running.insert(execution, key);
             return Asked::Reserved;
         }
-        if self.keys.contains_key(&execution) {
-            return Asked::Twice;
+        if let Some(waiter) = self.waiting.get(&execution) {
+            // The message by which it waits may be announced once more, and has to stay where it is.
+            return match waiter.message == message {
+                true => Asked::Waits,
+                false => Asked::Twice,
+            };
         }
-        self.keys.insert(execution, key.clone());
-        let of_key = self.waiting.entry(key.clone()).or_default();
-        if of_key.is_empty() {
-            self.turns.push_back(key);
-        }
+        self.turns.push(execution, &key);
         let waiter = Waiter {
             execution,
             message,
+            key,
             since,
         };
-        of_key.insert(execution, waiter);
+        self.waiting.insert(execution, waiter);
         Asked::Waits
     }
 
@@ -128,37 +124,27 @@ impl Line {
             return None;
         }
         self.give_back(execution);
-        let key = self.keys.remove(&execution)?;
-        let of_key = self.waiting.get_mut(&key)?;
-        let waiter = of_key.remove(&execution)?;
-        if of_key.is_empty() {
-            self.forget(&key);
-        }
+        let waiter = self.waiting.remove(&execution)?;
+        self.turns.remove(execution, &waiter.key);
         Some(waiter.message)
     }
 
-    /// Gives places to those whose turn it is, as far as there is room.
-    pub(crate) fn admit(&mut self) -> Vec<Waiter> {
+    /// Gives places to those whose turn it is, as far as there is room, and to so many at most.
+    pub(crate) fn admit(&mut self, most: usize) -> Vec<Waiter> {
         let mut admitted = Vec::new();
-        while self.room().is_ok() {
-            let Some(key) = self.turns.pop_front() else {
+        while admitted.len() < most && self.room().is_ok() {
+            let Some(key) = self.turns.first().cloned() else {
                 break;
             };
             if self.room_of(&key).is_err() {
-                self.full.insert(key);
+                self.turns.pass_over(&key);
                 continue;
             }
-            let of_key = self.waiting.get_mut(&key);
-            let Some((execution, waiter)) = of_key.and_then(BTreeMap::pop_first) else {
+            let first = self.turns.pop(&key);
+            let Some(waiter) = first.and_then(|first| self.waiting.remove(&first)) else {
                 continue;
             };
-            self.keys.remove(&execution);
-            if self.waiting.get(&key).is_some_and(BTreeMap::is_empty) {
-                self.waiting.remove(&key);
-            } else {
-                self.turns.push_back(key.clone());
-            }
-            self.hold(execution, key);
+            self.hold(waiter.execution, key);
             admitted.push(waiter);
         }
         admitted
@@ -183,36 +169,37 @@ impl Line {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.keys.len()
-    }
-
-    pub(super) fn waits(&self, execution: ExecutionId) -> bool {
-        self.keys.contains_key(&execution)
+        self.waiting.len()
     }
 
     /// The place of an execution among those that wait, from 1, as if no key were full.
     pub(super) fn position(&self, execution: ExecutionId) -> Option<u64> {
-        let own = self.keys.get(&execution)?;
-        let rounds = self.waiting.get(own)?.range(..execution).count();
-        let others = self.waiting.iter().filter(|(key, _)| *key != own);
-        let before: usize = others.map(|(_, of_key)| of_key.len().min(rounds)).sum();
-        // Those whose turn in the last round comes first; that of a full key comes after all that are not.
-        let ahead = self.turns.iter().take_while(|key| *key != own);
-        let has_more = |key: &&Arc<str>| self.waiting.get(*key).is_some_and(|of| of.len() > rounds);
-        let last = ahead.filter(has_more).count();
-        Some((rounds + before + last + 1) as u64)
+        let waiter = self.waiting.get(&execution)?;
+        self.turns.position(execution, &waiter.key)
+    }
+
+    pub(super) fn machine(&self) -> &LineMachine {
+        &self.machine
     }
 
     pub(super) fn count(&self) -> LineCount {
-        let of_all = self.waiting.values();
-        let first = of_all.filter_map(|of_key| of_key.values().next());
         LineCount {
             tenant: self.machine.tenant.clone(),
             machine_arn: self.machine.arn.clone(),
-            waiting: self.keys.len() as u64,
+            waiting: self.waiting.len() as u64,
             running: (self.running.len() + self.reserved.len()) as u64,
-            oldest: oldest(first.map(|waiter| waiter.since)),
+            oldest: self.waiting.values().next().map(|first| first.since),
         }
+    }
+
+    /// Whether nobody stands in it: nothing has to be known of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.reserved.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Whether the state machine has no limit, or is not there any more.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.limits.is_none()
     }
 
     /// What is stored of it: who has a place.
@@ -255,16 +242,7 @@ impl Line {
                 self.taken.remove(key);
             }
         }
-        if self.full.remove(key) {
-            self.turns.push_back(key.clone());
-        }
-    }
-
-    /// Nobody of that key waits any more.
-    fn forget(&mut self, key: &Arc<str>) {
-        self.waiting.remove(key);
-        self.full.remove(key);
-        self.turns.retain(|other| other != key);
+        self.turns.bring_back(key);
     }
 }
 
@@ -286,7 +264,8 @@ mod tests {
             most,
             per_key,
             key: None,
-            refuses: false,
+            mode: None,
+            usual: false,
         })
     }
 
@@ -310,7 +289,7 @@ mod tests {
     }
 
     fn admitted(line: &mut Line) -> Vec<u64> {
-        line.admit()
+        line.admit(usize::MAX)
             .iter()
             .map(|waiter| waiter.execution.0)
             .collect()
@@ -401,10 +380,40 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_all_are_admitted() {
+    fn without_limits_all_are_admitted_some_at_a_time() {
         let mut line = line(None);
         asked(&mut line, "aabb");
-        assert_eq!(admitted(&mut line), [1, 3, 2, 4]);
+        let three: Vec<u64> = line.admit(3).iter().map(|one| one.execution.0).collect();
+        assert_eq!(three, [1, 3, 2]);
+        assert_eq!(admitted(&mut line), [4]);
+    }
+
+    #[test]
+    fn the_message_by_which_one_waits_may_come_twice() {
+        let mut line = line(limits(Some(1), None));
+        asked(&mut line, "aa");
+        let same = line.ask(ExecutionId(2), "a".into(), MessageId(2), Timestamp(2));
+        assert_eq!(same, Asked::Waits);
+        assert_eq!(line.waiting(), 2);
+    }
+
+    #[test]
+    fn it_is_empty_when_nobody_stands_in_it() {
+        let mut line = line(limits(Some(1), None));
+        assert!(line.is_empty());
+        asked(&mut line, "a");
+        assert!(!line.is_empty(), "one waits");
+        assert_eq!(admitted(&mut line), [1]);
+        assert!(!line.is_empty(), "it has a place");
+        line.leave(ExecutionId(1));
+        assert!(line.is_empty());
+        assert_eq!(line.reserve(ExecutionId(2), &"a".into()), Ok(()));
+        assert!(
+            !line.is_empty(),
+            "it has one of which nothing durable tells"
+        );
+        line.give_back(ExecutionId(2));
+        assert!(line.is_empty());
     }
 
     #[test]

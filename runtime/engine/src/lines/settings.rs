@@ -1,5 +1,6 @@
 //! The concurrency limit of a state machine, as its tags say it. Hides their names and their rules.
 
+use serde::{Deserialize, Serialize};
 use stepwell_query::Expression;
 
 use crate::limits::CONCURRENCY_MAX;
@@ -23,19 +24,70 @@ pub(crate) struct Concurrency {
     /// How many of one key.
     pub(crate) per_key: Option<u32>,
     pub(crate) key: Option<Expression>,
-    /// What exceeds is refused, and does not wait.
-    pub(crate) refuses: bool,
+    /// What becomes of those that exceed, where that is said.
+    pub(crate) mode: Option<Exceeding>,
+    /// `most` is what holds for every state machine of the account, and not the machine's own.
+    pub(crate) usual: bool,
+}
+
+/// What becomes of executions beyond a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exceeding {
+    /// They wait until others have ended.
+    Wait,
+    /// They are refused.
+    Refuse,
+}
+
+/// The limit of every state machine of an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct UsualConcurrency {
+    pub(crate) most: u32,
+    pub(crate) mode: Option<Exceeding>,
+}
+
+impl Concurrency {
+    /// Whether what exceeds is refused, and does not wait.
+    pub(crate) fn refuses(&self) -> bool {
+        self.mode == Some(Exceeding::Refuse)
+    }
+}
+
+/// What counts of a state machine whose tags set `own`: they may say less than what is usual, and not more.
+pub(crate) fn within(
+    own: Option<Concurrency>,
+    usual: Option<UsualConcurrency>,
+) -> Option<Concurrency> {
+    let Some(usual) = usual else { return own };
+    let of_usual = Concurrency {
+        most: Some(usual.most),
+        per_key: None,
+        key: None,
+        mode: usual.mode,
+        usual: true,
+    };
+    let Some(own) = own else {
+        return Some(of_usual);
+    };
+    let less = own.most.filter(|most| *most <= usual.most);
+    Some(Concurrency {
+        most: less.or(Some(usual.most)),
+        mode: own.mode.or(usual.mode),
+        usual: less.is_none(),
+        ..own
+    })
 }
 
 /// The limit that tags set; `None` when they set none. What is wrong is said with its tag and how to mend it.
 pub(crate) fn of_tags(tags: &[(String, String)]) -> Result<Option<Concurrency>, String> {
-    let (mut most, mut per_key, mut key, mut refuses) = (None, None, None, None);
+    let (mut most, mut per_key, mut key, mut exceeding) = (None, None, None, None);
     for (name, value) in tags.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         match name.as_str() {
             ALL => most = Some(number(name, value)?),
             PER_KEY => per_key = Some(number(name, value)?),
             KEY => key = Some(expression(value)?),
-            MODE => refuses = Some(mode(value)?),
+            MODE => exceeding = Some(mode(value)?),
             other => {
                 return Err(format!(
                     "The tag '{other}' sets nothing: tags that begin with `{PREFIX}` are `{ALL}`, `{KEY}`, `{PER_KEY}` and `{MODE}`"
@@ -49,7 +101,7 @@ pub(crate) fn of_tags(tags: &[(String, String)]) -> Result<Option<Concurrency>, 
         ));
     }
     if most.is_none() && per_key.is_none() {
-        let lonely = match (&key, refuses) {
+        let lonely = match (&key, exceeding) {
             (Some(_), _) => KEY,
             (None, Some(_)) => MODE,
             (None, None) => return Ok(None),
@@ -62,7 +114,8 @@ pub(crate) fn of_tags(tags: &[(String, String)]) -> Result<Option<Concurrency>, 
         most,
         per_key,
         key,
-        refuses: refuses.unwrap_or(false),
+        mode: exceeding,
+        usual: false,
     }))
 }
 
@@ -88,10 +141,10 @@ fn number(name: &str, value: &str) -> Result<u32, String> {
         })
 }
 
-fn mode(value: &str) -> Result<bool, String> {
+fn mode(value: &str) -> Result<Exceeding, String> {
     match value.trim() {
-        "wait" => Ok(false),
-        "refuse" => Ok(true),
+        "wait" => Ok(Exceeding::Wait),
+        "refuse" => Ok(Exceeding::Refuse),
         _ => Err(format!(
             "The tag `{MODE}` is `wait` or `refuse`. Received: '{value}'"
         )),
@@ -132,7 +185,7 @@ fn expression(value: &str) -> Result<Expression, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Concurrency, changes, of_tags};
+    use super::{Concurrency, Exceeding, UsualConcurrency, changes, of_tags, within};
 
     fn tags(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         let owned = pairs
@@ -157,13 +210,49 @@ mod tests {
         ]);
         let set = set.expect("they are right").expect("they set limits");
         assert_eq!(
-            (set.most, set.per_key, set.refuses),
+            (set.most, set.per_key, set.refuses()),
             (Some(5), Some(1), true)
         );
         assert!(set.key.is_some());
         let alone = limits(&[("stepwell:concurrency", "10000")]);
         let alone = alone.expect("it is right").expect("it sets a limit");
-        assert_eq!((alone.per_key, alone.refuses), (None, false));
+        assert_eq!((alone.per_key, alone.mode), (None, None));
+        assert!(!alone.refuses() && !alone.usual);
+    }
+
+    #[test]
+    fn tags_may_say_less_than_what_is_usual() {
+        let usual = |most, mode| Some(UsualConcurrency { most, mode });
+        let own = |text: &str| limits(&[("stepwell:concurrency", text)]).expect("it is right");
+        let told = |counts: Option<Concurrency>| {
+            counts.map(|counts| (counts.most, counts.refuses(), counts.usual))
+        };
+        let refuse = Some(Exceeding::Refuse);
+        let cases = [
+            (None, None, None),
+            (own("5"), None, Some((Some(5), false, false))),
+            (None, usual(3, None), Some((Some(3), false, true))),
+            (None, usual(3, refuse), Some((Some(3), true, true))),
+            (own("2"), usual(3, refuse), Some((Some(2), true, false))),
+            (own("3"), usual(3, None), Some((Some(3), false, false))),
+            (own("4"), usual(3, None), Some((Some(3), false, true))),
+        ];
+        for (own, usual, expected) in cases {
+            assert_eq!(told(within(own, usual)), expected, "{usual:?}");
+        }
+        let keyed = limits(&[
+            ("stepwell:concurrency-key", "{% $states.input.customer %}"),
+            ("stepwell:concurrency-per-key", "1"),
+            ("stepwell:concurrency-mode", "wait"),
+        ]);
+        let keyed = keyed.expect("they are right");
+        let counts = within(keyed, usual(3, refuse)).expect("there is a limit");
+        assert_eq!((counts.most, counts.per_key), (Some(3), Some(1)));
+        assert!(counts.key.is_some(), "its key stays");
+        assert!(
+            !counts.refuses(),
+            "it says itself what becomes of the others"
+        );
     }
 
     #[test]

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Concurrency, of_tags};
+use super::{Concurrency, of_tags, within};
 use crate::{
     journal::{CatalogKey, ExecutionId, Journal, Message},
-    machines, reader,
+    machines,
+    quotas::Allowances,
+    reader,
     record::{self, InboxItem, LineItem, LineMachine, MachineRecord},
     shard::LoadError,
 };
@@ -45,6 +47,7 @@ pub(crate) fn record_key(line: ExecutionId) -> CatalogKey {
 /// Reads a line. `machine` says whose it is, where that is known.
 pub(crate) async fn stored(
     journal: &dyn Journal,
+    allowances: &Allowances,
     line: ExecutionId,
     machine: Option<LineMachine>,
 ) -> Result<StoredLine, LoadError> {
@@ -66,7 +69,7 @@ pub(crate) async fn stored(
     };
     let machine = machine.or(of_record).or_else(asked);
     let limits = match &machine {
-        Some(machine) => limits(journal, machine).await?,
+        Some(machine) => limits(journal, allowances, machine).await?,
         None => None,
     };
     Ok(StoredLine {
@@ -78,27 +81,30 @@ pub(crate) async fn stored(
     })
 }
 
-/// The limits of a state machine by now; none when it is gone.
+/// The limits of a state machine by now; none when it is gone or being deleted: its executions were asked to stop, and who is
+/// left shall not wait for ever.
 async fn limits(
     journal: &dyn Journal,
+    allowances: &Allowances,
     machine: &LineMachine,
 ) -> Result<Option<Concurrency>, LoadError> {
     let Some(key) = machines::key_by_arn(&machine.tenant, &machine.arn) else {
         return Ok(None);
     };
     let stored = journal.get(&key).await.map_err(reader::broken)?;
-    let Some(stored) = stored else {
+    let record = stored.map(|stored| record::decode::<MachineRecord>(&stored.bytes));
+    let Some(record) = record.transpose()?.filter(|record| !record.deleting) else {
         return Ok(None);
     };
-    let record: MachineRecord = record::decode(&stored.bytes)?;
-    Ok(of_tags(&record.tags).unwrap_or_else(|why| {
+    let own = of_tags(&record.tags).unwrap_or_else(|why| {
         tracing::error!(
             machine = &*machine.arn,
             why,
             "tags set no limit: they are wrong"
         );
         None
-    }))
+    });
+    Ok(within(own, allowances.machine_concurrency(&machine.tenant)))
 }
 
 fn machine_of(message: &Message) -> Option<LineMachine> {

@@ -88,6 +88,12 @@ impl Node {
             .collect();
         let before = std::mem::replace(&mut *self.leases.held(), now_held.clone());
         self.leases.asked_ms.store(asked.0, SeqCst);
+        // Before what shards append from now on is put there.
+        let unbroken = now_held
+            .iter()
+            .filter(|(partition, epoch)| before.get(partition) == Some(epoch));
+        self.outboxes
+            .keep(unbroken.map(|(partition, _)| *partition));
         for seat in &self.seats {
             let held = now_held.clone();
             seat.put_when_room(In::Leases { held, asked }).await;
@@ -162,7 +168,9 @@ impl Node {
             let mut woken = None;
             for message in &unread {
                 // A line may have thousands in a row.
-                if woken.replace(message.to) != Some(message.to) {
+                if message.to.is_outbox() {
+                    self.put_in_outbox(message);
+                } else if woken.replace(message.to) != Some(message.to) {
                     self.wake(message.to).await;
                 }
                 after = after.max(message.id);

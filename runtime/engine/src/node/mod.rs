@@ -2,9 +2,11 @@
 //! its own, on which it waits for reads and the ends of its task attempts, and works as far as its callers do not; the
 //! waker and the keeper of leases share one more.
 
+mod deletions;
 mod ids;
 mod io_runtime;
 mod leases;
+mod outbox;
 mod seat;
 mod shard_loop;
 mod shutdown;
@@ -24,24 +26,29 @@ use crate::{
     activities::Activities,
     audit::AuditNames,
     backlog::Backlog,
-    connections::Connections,
+    ceilings,
+    connections::{Connections, StoredConnections},
     counters::Counters,
-    deletion,
-    engine::{Engine, Options, WeakEngine},
+    damaged::DamagedRecords,
+    deletion::Deletions,
+    engine::{Engine, Extras, Options, WeakEngine},
     error::Error,
     executions,
     feed::Feed,
-    functions::Functions,
+    functions::{self, Checking, CodeInUse, Functions},
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
     lines::Lines,
+    notes::Notes,
     observer::Observer,
+    outbox::Outboxes,
     programs::Programs,
-    quotas::Allowances,
+    quotas::{Allowances, Quotas},
     reader,
     recent::Recent,
     runner::TaskRunner,
+    sealed::SealedStore,
     services::Services,
     shard::{In, Monotonic},
     task_limits::TaggedLimits,
@@ -64,6 +71,9 @@ pub(crate) struct Node {
     pub(crate) programs: Programs,
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
+    pub(crate) code_in_use: Arc<CodeInUse>,
+    /// Uploads that are looked at.
+    pub(crate) checking: Arc<Checking>,
     /// Limits that tags of state machines set.
     pub(crate) tagged_limits: TaggedLimits,
     pub(crate) runner: Arc<dyn TaskRunner>,
@@ -71,9 +81,16 @@ pub(crate) struct Node {
     pub(crate) audit_names: AuditNames,
     pub(crate) lines: Arc<Lines>,
     pub(crate) connections: Connections,
+    /// Connections that tenants keep in the store.
+    pub(crate) stored_connections: StoredConnections,
+    pub(crate) sealed: Arc<SealedStore>,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
+    pub(crate) damaged_records: DamagedRecords,
     pub(crate) triggers: TriggerKeeper,
+    /// What running attempts say of their progress.
+    pub(crate) notes: Arc<Notes>,
+    pub(crate) deletions: Arc<Deletions>,
     take_up: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
@@ -84,6 +101,7 @@ pub(crate) struct Node {
     recent: Arc<Recent>,
     pub(crate) feed: Arc<Feed>,
     observer: Option<Arc<dyn Observer>>,
+    pub(crate) outboxes: Outboxes,
     /// The origin of its monotonic time.
     began: Instant,
     /// The engine that this node is of: tasks may call its API.
@@ -124,6 +142,11 @@ impl Node {
         journal: Arc<dyn Journal>,
         runner: Arc<dyn TaskRunner>,
         options: &Options,
+        Extras {
+            usual,
+            vault,
+            outbox,
+        }: Extras,
         shards: usize,
     ) -> Result<Arc<Node>, Error> {
         let (seats, inboxes): (Vec<_>, Vec<_>) = (0..shards.max(1)).map(|_| Seat::new()).unzip();
@@ -133,15 +156,22 @@ impl Node {
             activities: Activities::default(),
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
+            code_in_use: Arc::default(),
+            checking: Arc::default(),
+            sealed: SealedStore::new(journal.clone(), vault),
             journal,
             runner,
-            allowances: Arc::new(Allowances::new(options.raised_limits)),
+            allowances: Arc::new(Allowances::new(options.raised_limits, usual)),
             audit_names: AuditNames::default(),
             lines: Arc::default(),
             connections: options.connections.clone(),
+            stored_connections: StoredConnections::default(),
             services: options.services.clone(),
             health: StoreHealth::default(),
+            damaged_records: DamagedRecords::default(),
             triggers: TriggerKeeper::default(),
+            notes: Arc::default(),
+            deletions: Arc::default(),
             take_up: options.take_up,
             seats,
             counters: counters.clone(),
@@ -152,6 +182,7 @@ impl Node {
             recent: Arc::default(),
             feed: Arc::default(),
             observer: options.observer.clone(),
+            outboxes: Outboxes::new(outbox),
             began: Instant::now(),
             engine: watch::Sender::new(None),
             items: Items::new(options.storage.clone()),
@@ -233,32 +264,40 @@ impl Node {
             self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
-                ((), (), ()) = async {
-                    tokio::join!(self.keep_leases(), self.keep_waking(), self.finish_deletions())
+                ((), (), (), (), ()) = async {
+                    tokio::join!(
+                        self.keep_leases(),
+                        self.keep_waking(),
+                        self.keep_outbox(),
+                        self.keep_deletions(),
+                        self.keep_collecting_code()
+                    )
                 } => {}
                 () = ended(&mut closed) => {}
             }
         });
     }
 
-    /// What tenants may have and have, from the store.
+    /// What tenants may have and have, and what their plugins may, from the store.
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
         self.allowances.load(used.map_err(reader::broken)?);
+        for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
+            self.allowances.freed(&tenant, bytes);
+        }
         for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
-            self.allowances.set(&tenant, quotas);
+            self.set_quotas(&tenant, quotas);
+        }
+        for (tenant, ceiling) in ceilings::all(self.journal.as_ref()).await? {
+            self.runner.set_ceiling(&tenant, Some(&ceiling));
         }
         Ok(())
     }
 
-    /// Ends what a process that died had begun to delete.
-    async fn finish_deletions(&self) {
-        let Some(engine) = self.engine().await else {
-            return;
-        };
-        if let Err(error) = deletion::finish_all(&engine).await {
-            tracing::error!(%error, "the deletion of a state machine is not finished; the next start tries again");
-        }
+    /// Has a tenant's quotas count from now on, here and where its tasks are run.
+    pub(crate) fn set_quotas(&self, tenant: &Arc<str>, quotas: Quotas) {
+        self.allowances.set(tenant, quotas);
+        self.runner.weigh(tenant, self.allowances.weight(tenant));
     }
 
     pub(crate) fn counters(&self) -> impl Iterator<Item = &Counters> {
@@ -326,6 +365,13 @@ impl Node {
         }
     }
 
+    /// Commits several writes at once, each with a verdict.
+    pub(crate) async fn write_all(&self, writes: Vec<Write>) -> Vec<Verdict> {
+        let verdicts = self.journal.commit(writes).await;
+        self.health.note(&verdicts);
+        verdicts
+    }
+
     /// Where usage is left that belongs to no execution.
     pub(crate) fn usage_seat(&self) -> Arc<Seat> {
         // There is a shard at least.
@@ -340,6 +386,11 @@ impl Node {
         let why =
             "what is stored of the execution is damaged; an earlier line of this log says where";
         Error::Damaged(why.to_owned())
+    }
+
+    /// Whether executions run here.
+    pub(crate) fn takes_up(&self) -> bool {
+        self.take_up
     }
 
     /// Names the engine whose API this node's tasks call.

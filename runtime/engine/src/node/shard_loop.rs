@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::{Context, Poll, Waker},
     time::Instant,
 };
@@ -32,6 +32,7 @@ use crate::{
     integration::{self, Served},
     journal::{Answer, ExecutionId, Verdict},
     lines,
+    notes::AttemptNotes,
     pulse::Pulse,
     quotas, reader,
     record::LineMachine,
@@ -101,6 +102,7 @@ impl ShardLoop {
             recent: node.recent.clone(),
             feed: node.feed.clone(),
             observer: node.observer.clone(),
+            outbox: node.outboxes.outbox.clone(),
             allowances: node.allowances.clone(),
             lines: node.lines.clone(),
         };
@@ -194,6 +196,9 @@ impl ShardLoop {
             execution,
             input: Input::TaskEnded { task, .. } | Input::TaskSubmitted { task, .. },
         }
+        | In::Ended {
+            execution, task, ..
+        }
         | In::Served { execution, task } = &input
         {
             self.attempts.remove(&(*execution, *task));
@@ -251,6 +256,7 @@ impl ShardLoop {
                 }
                 Out::WakeAt(at) => self.node.wake_at(at),
                 Out::Announce(message) => self.node.announce(message),
+                Out::Doubt(execution) => self.node.outboxes.doubt(execution),
                 Out::MapRun { map_run, request } => self.serve_map_run(map_run, request),
                 Out::MapRunOver(map_run) => {
                     self.node.items.close(map_run);
@@ -290,7 +296,8 @@ impl ShardLoop {
     fn load_line(&self, line: ExecutionId, machine: Option<LineMachine>) {
         let (node, seat) = (self.node.clone(), self.seat.clone());
         self.runtime.spawn(async move {
-            let result = lines::stored(node.journal.as_ref(), line, machine).await;
+            let (journal, allowances) = (node.journal.as_ref(), &node.allowances);
+            let result = lines::stored(journal, allowances, line, machine).await;
             seat.tell(In::LineLoaded { line, result });
         });
     }
@@ -378,6 +385,13 @@ impl ShardLoop {
             plugin: plan.plugin.clone(),
             seat: self.seat.clone(),
             log: LogSlot::default(),
+            progress: AttemptNotes::new(
+                self.node.notes.clone(),
+                execution,
+                &request,
+                plan.plugin.clone(),
+            ),
+            spent: Mutex::default(),
         });
         let mut call = dispatch::call(info, &request, &plan, now(), signals.clone());
         if request.again {
@@ -395,12 +409,17 @@ impl ShardLoop {
                     cause: quotas::tasks_full(most),
                 },
             };
-            let slot = &signals.log;
-            let kept = attempt_logs::keep(&node, execution, &info, &request, &plan.plugin, slot);
-            end.tell(match dispatch::meaning(&plan.form, ended) {
+            signals.progress.end();
+            let said = attempt_logs::Said {
+                log: &signals.log,
+                progress: signals.progress.last(),
+            };
+            let kept = attempt_logs::keep(&node, execution, &info, &request, &plan.plugin, said);
+            let input = match dispatch::meaning(&plan.form, ended) {
                 dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
                 dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
-            });
+            };
+            end.tell_with(input, signals.spent());
             if let Some(kept) = kept
                 && let Some(Err(why)) = kept.await.first()
             {

@@ -102,7 +102,7 @@ impl Shutdown {
 impl Node {
     /// Runs what waits for the network or for object storage, until the node is closed: what it holds of the node must
     /// not keep the store open.
-    pub(super) fn spawn_io(
+    pub(crate) fn spawn_io(
         &self,
         work: impl Future<Output = ()> + Send + 'static,
     ) -> Option<AbortHandle> {

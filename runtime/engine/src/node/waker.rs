@@ -112,6 +112,9 @@ impl Node {
     /// Tells the execution of a message that is in its inbox. When the queue is full the waker brings it later.
     pub(crate) fn announce(&self, message: Message) {
         let execution = message.to;
+        if execution.is_outbox() {
+            return self.put_in_outbox(&message);
+        }
         if self.send(execution, In::Message(message)).is_err() {
             self.waker.untold().insert(execution);
             self.waker.called.notify_one();

@@ -93,6 +93,14 @@ const LAMBDA_AWS: [(&str, Rate); 3] = [
 ];
 const LAMBDA_REST: Rate = even(15);
 
+/// What the names of our own operations begin with, and the bucket that they share (ours, AWS has none of them): scripts that
+/// set up tenants make hundreds of calls.
+const STEPWELL: &str = "stepwell:";
+const STEPWELL_RATE: Rate = Rate {
+    bucket: 1_000,
+    per_second: 50,
+};
+
 /// So many a second, and no more of them at once.
 const fn even(per_second: u32) -> Rate {
     Rate {
@@ -111,6 +119,7 @@ impl Rates {
                 let own = LAMBDA_AWS.iter().find(|(name, _)| *name == operation);
                 Some(own.copied().unwrap_or((LAMBDA, LAMBDA_REST)))
             }
+            Rates::Aws if operation.starts_with(STEPWELL) => Some((STEPWELL, STEPWELL_RATE)),
             Rates::Aws => {
                 let found = AWS.binary_search_by(|(name, _, _)| (*name).cmp(operation));
                 found.ok().map(|index| {
@@ -198,6 +207,7 @@ mod tests {
         assert_eq!(Rates::Off.of("StartExecution"), None);
         assert_eq!(rate("lambda:Invoke"), Some((10_000, 10_000)));
         assert_eq!(rate("lambda:TagResource"), Some((15, 15)));
+        assert_eq!(rate("stepwell:GetUsage"), Some((1_000, 50)));
     }
 
     #[test]

@@ -134,6 +134,7 @@ mod tests {
                 place: Place::default(),
                 what: What::ExecutionSucceeded { output },
             },
+            used: None,
         }
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use stepwell_asl::Program;
 use stepwell_interp::{
-    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, NotRedrivable, OnCrash,
-    Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
+    ChildId, Input, MapRunChange, MapRunInput, MapRunStart, MapRunView, Measures, NotRedrivable,
+    OnCrash, Part, PartKind, RedrivenBy, TaskId, TaskRequest, Timestamp,
 };
 use stepwell_query::Value;
 use tokio::sync::{mpsc, oneshot};
@@ -27,6 +27,7 @@ use crate::{
     logging::Logging,
     map_run,
     observer::Observer,
+    outbox::Outbox,
     quotas::{Allowances, StartPlace},
     reader,
     recent::Recent,
@@ -55,6 +56,8 @@ pub(crate) struct Environment {
     pub(crate) feed: Arc<Feed>,
     /// Who is told of what happens.
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    /// Who must be told of changes of status.
+    pub(crate) outbox: Option<Arc<dyn Outbox>>,
     /// Told of what is durable.
     pub(crate) allowances: Arc<Allowances>,
     /// Who waits for a place, for all to see.
@@ -73,12 +76,12 @@ pub(crate) enum In {
         execution: ExecutionId,
         input: Input,
     },
-    /// What an attempt of a plugin used; comes before its end.
-    Spent {
+    /// The end of an attempt of this process, or of its request, with what a plugin used for it.
+    Ended {
         execution: ExecutionId,
-        info: Arc<Info>,
-        plugin: Arc<str>,
-        usage: Amounts,
+        task: TaskId,
+        spent: Option<Box<Spending>>,
+        input: Input,
     },
     /// What a call of a plugin used that belongs to no execution.
     Used { key: UsageKey, usage: Amounts },
@@ -155,6 +158,13 @@ pub(crate) enum In {
     },
 }
 
+/// What an attempt of a plugin used.
+pub(crate) struct Spending {
+    pub(crate) info: Arc<Info>,
+    pub(crate) plugin: Arc<str>,
+    pub(crate) measures: Arc<Measures>,
+}
+
 /// Something to do. Each is safe to do: what caused it is durable.
 #[expect(
     clippy::large_enum_variant,
@@ -210,6 +220,8 @@ pub(crate) enum Out {
     MapRunOver(ExecutionId),
     /// This message is in its inbox: tell whoever serves its execution.
     Announce(Message),
+    /// Whether an append of this execution landed is not known, nor therefore what its outbox has.
+    Doubt(ExecutionId),
 }
 
 /// What a map run wants of the object storage.
@@ -450,7 +462,7 @@ pub(super) fn message_input(message: &Message) -> Option<Input> {
         InboxItem::Stop { error, cause } => Some(Input::StopAsked { error, cause }),
         // As a message, nothing else is one.
         InboxItem::Admitted => Some(Input::Continue),
-        InboxItem::Line(_) => None,
+        InboxItem::Line(_) | InboxItem::Status(_) => None,
         InboxItem::Redrive => Some(Input::RedriveAsked {
             token: None,
             by: RedrivenBy::MapRun,

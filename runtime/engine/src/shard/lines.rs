@@ -5,6 +5,9 @@
 //! lost a line to another without knowing gives no place any more, and drops no news: the write is refused, and the line is read
 //! anew. What a round has dealt with leaves the inbox when those that it let in are told; a crash before that has them told once
 //! more, which changes nothing.
+//!
+//! A line in which nobody stands and whose state machine has no limit, or is gone, leaves nothing behind: neither a record nor
+//! memory. Whoever comes later finds it as a line that never was.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -20,7 +23,7 @@ use crate::{
         CatalogWrite, Epoch, ExecutionId, Message, MessageId, Outgoing, Partition, Refused,
         Verdict, Write,
     },
-    limits::{LINE_MESSAGES_SEEN_MAX, RELOAD_AFTER_MS},
+    limits::{ADMITTED_A_ROUND_MAX, LINE_MESSAGES_SEEN_MAX, LINES_AT_REST_MAX, RELOAD_AFTER_MS},
     lines::{Asked, Line, StoredLine, record_key},
     record::{self, InboxItem, LineItem, LineMachine},
 };
@@ -30,6 +33,8 @@ use crate::{
 pub(super) struct Kept {
     open: HashMap<ExecutionId, Open>,
     writes: HashMap<Ticket, (ExecutionId, Written)>,
+    /// Messages that lines had taken up of which nothing is left: they may be announced once more, too.
+    past: BTreeSet<MessageId>,
 }
 
 /// A line in memory. Who has a place and who waits stands in `Environment::lines`.
@@ -133,7 +138,7 @@ impl Round {
 
     /// Lets in whose turn it is.
     fn admit(&mut self, line: &mut Line) {
-        for waiter in line.admit() {
+        for waiter in line.admit(ADMITTED_A_ROUND_MAX) {
             self.admitted.push(waiter.execution);
             self.done.push(waiter.message);
             self.writes = true;
@@ -155,6 +160,9 @@ impl Shard {
             );
             return self.discard(vec![id]);
         };
+        if self.lines.past.contains(&id) {
+            return;
+        }
         match self.lines.open.get_mut(&line) {
             None => self.open_line(line, None),
             Some(open) => {
@@ -170,6 +178,7 @@ impl Shard {
     pub(super) fn wake_line(&mut self, line: ExecutionId) {
         if self.lines.open.contains_key(&line) {
             self.line_round(line);
+            self.let_line_go(line, true);
         } else if self.leases.hold(line) {
             self.open_line(line, None);
         }
@@ -275,6 +284,8 @@ impl Shard {
         }
         self.discard(unread);
         self.line_round(line);
+        // Somebody may have called it to take a place.
+        self.let_line_go(line, false);
     }
 
     /// Deals with a line's news, and lets in whose turn it is.
@@ -295,7 +306,12 @@ impl Shard {
             if !round.reloads {
                 round.admit(kept);
             }
-            let record = round.writes.then(|| record::encode(&kept.record()));
+            let over = !round.reloads && kept.is_empty() && kept.is_unlimited();
+            let record = match (over, round.writes) {
+                // Also where there is none: what was dealt with counts only if this node has the line.
+                (true, writes) => (writes || revision > 0).then_some(None),
+                (false, writes) => writes.then(|| Some(kept.record())),
+            };
             (round, record)
         });
         match decided {
@@ -303,7 +319,7 @@ impl Shard {
                 let write = Write::Catalog(vec![CatalogWrite {
                     key: record_key(line),
                     expected: Some(revision),
-                    bytes: Some(record),
+                    bytes: record.map(|record| record::encode(&record)),
                 }]);
                 open.stage = Stage::Writing(round);
                 self.write_for_line(line, Written::Record, write);
@@ -332,6 +348,28 @@ impl Shard {
                 0 => Stage::Rests,
                 left => Stage::Telling { left, reloads },
             };
+        }
+    }
+
+    /// Lets go of a line that rests and in which nobody stands: where the state machine has no limit by now, and of others
+    /// `at_rest` when there are many of them. What is stored of such a line is nothing, or that nobody stands in it.
+    fn let_line_go(&mut self, line: ExecutionId, at_rest: bool) {
+        let many = self.lines.open.len() > LINES_AT_REST_MAX;
+        let Some(open) = self.lines.open.get(&line) else {
+            return;
+        };
+        if !matches!(open.stage, Stage::Rests) || !open.news.is_empty() {
+            return;
+        }
+        let lines = &self.environment.lines;
+        let unlimited = lines.change(line, |kept| kept.is_unlimited()) == Some(true);
+        let over = unlimited && open.revision == 0;
+        if (over || (at_rest && many)) && lines.remove_empty(line) {
+            let open = self.lines.open.remove(&line).unwrap_or_default();
+            self.lines.past.extend(open.seen);
+            while self.lines.past.len() > LINE_MESSAGES_SEEN_MAX {
+                self.lines.past.pop_first();
+            }
         }
     }
 
@@ -373,6 +411,7 @@ impl Shard {
             Written::Discarded => self.told_one(line),
         }
         self.line_round(line);
+        self.let_line_go(line, true);
         None
     }
 
@@ -456,7 +495,8 @@ fn machine_of(item: &LineItem) -> Option<&LineMachine> {
 fn line_item(message: &Message) -> Option<LineItem> {
     match record::decode(&message.payload).ok()? {
         InboxItem::Line(item) => Some(item),
-        InboxItem::Answer { .. }
+        InboxItem::Status(_)
+        | InboxItem::Answer { .. }
         | InboxItem::Admitted
         | InboxItem::Redrive
         | InboxItem::RedriveMapRun { .. }

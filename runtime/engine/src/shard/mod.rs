@@ -34,6 +34,7 @@ use std::{
 use stepwell_interp::{Input, TaskId, Timestamp, Usage};
 
 use crate::{
+    attempt::amounts,
     counters::Counters,
     journal::{Amounts, Charges, Epoch, ExecutionId, Message, Refused, Write},
     limits::{TURN_INPUTS_MAX, TURN_MS_MAX},
@@ -45,7 +46,8 @@ use audience::Audience;
 pub(crate) use border::RedriveAnswer;
 pub(crate) use border::{
     ActivityGrant, Begin, CrashRules, Environment, In, Info, LoadError, MapRunRequest, Mode,
-    Monotonic, Out, RedriveReply, StartReply, Stored, StoredOpen, SyncEnd, Ticket, Watcher,
+    Monotonic, Out, RedriveReply, Spending, StartReply, Stored, StoredOpen, SyncEnd, Ticket,
+    Watcher,
 };
 use border::{TakeReply, message_input};
 use due::Due;
@@ -105,12 +107,17 @@ impl Shard {
         match input {
             In::Start(begin) => self.start(*begin),
             In::Input { execution, input } => self.attempt_input(execution, input),
-            In::Spent {
+            In::Ended {
                 execution,
-                info,
-                plugin,
-                usage,
-            } => self.spent(now, execution, &info, &plugin, usage),
+                task,
+                spent,
+                input,
+            } => {
+                if let Some(spent) = spent {
+                    self.spent(now, execution, task, *spent);
+                }
+                self.attempt_input(execution, input);
+            }
             In::Used { key, usage } => self.owed.add(now, vec![(key, usage)]),
             In::Heartbeat { execution, input } => {
                 self.deliver(execution, Waiting::plain(input), true)
@@ -265,22 +272,27 @@ impl Shard {
         self.deliver(execution, Waiting::plain(input), load);
     }
 
-    /// An attempt used something: its execution tells of it in its next append, if it is still there.
-    fn spent(
-        &mut self,
-        now: Timestamp,
-        execution: ExecutionId,
-        info: &Info,
-        plugin: &Arc<str>,
-        usage: Amounts,
-    ) {
-        match self.loaded.get_mut(&execution) {
-            Some(loaded) => loaded.spend(plugin, usage),
-            None => {
-                let key = loaded::usage_key(info, plugin, now);
-                self.owed.add(now, vec![(key, usage)]);
-            }
+    /// An attempt used something: its execution records it with the end that follows, and charges for it in the same
+    /// append. Of an attempt that is not open any more nobody records anything: it is charged for on its own.
+    fn spent(&mut self, now: Timestamp, execution: ExecutionId, task: TaskId, spent: Spending) {
+        let Spending {
+            info,
+            plugin,
+            measures,
+        } = spent;
+        let loaded = self.loaded.get(&execution);
+        let recorded = loaded.is_some_and(|loaded| loaded.run.open_task(task).is_some())
+            || self.loading.contains_key(&execution);
+        if recorded {
+            let used = Input::TaskUsed {
+                task,
+                plugin,
+                measures,
+            };
+            return self.deliver(execution, Waiting::plain(used), false);
         }
+        let key = loaded::usage_key(&info, &plugin, now);
+        self.owed.add(now, vec![(key, amounts(&measures))]);
     }
 
     fn message(&mut self, message: Message) {
@@ -394,7 +406,8 @@ impl Shard {
             told.for_each(|change| self.environment.feed.push(change));
         }
         let new_id = &mut *self.environment.new_id;
-        match loaded.next_append(now, execution, epoch, turn.taken, new_id) {
+        let outbox = self.environment.outbox.as_deref();
+        match loaded.next_append(now, execution, epoch, turn.taken, new_id, outbox) {
             Next::Append { append, flight } => {
                 let ticket = self.writes.append(execution);
                 let mut flight = *flight;

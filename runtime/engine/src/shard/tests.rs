@@ -1,29 +1,32 @@
 //! How executions of one shard share it. Commits and tasks are answered at once, in the order in which the shard asks.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
 };
 
 use futures_util::FutureExt;
 use stepwell_interp::{
-    Event, Input, Start, StateKind, TaskId, TaskOutcome, Timestamp, What, event_type,
+    Event, Input, Measure, Measures, Start, StateKind, TaskId, TaskOutcome, Timestamp, What,
+    event_type,
 };
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    Begin, CrashRules, Environment, In, Info, Mode, Monotonic, Out, Shard, StartReply, Stored,
-    StoredOpen, Subject, Ticket,
+    Begin, CrashRules, Environment, In, Info, Mode, Monotonic, Out, Shard, Spending, StartReply,
+    Stored, StoredOpen, Subject, Ticket,
 };
 use crate::{
+    attempt::amounts,
     journal::{
-        Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, Meter,
-        NewExecution, Partition, Refused, ScopeId, StoredSegment, Write,
+        Amounts, Epoch, ExecutionId, Landed, MemoryJournal, Message, MessageId, NewExecution,
+        Partition, Refused, ScopeId, Status, StoredSegment, Write,
     },
     limits::{OWED_MS_MAX, TURN_MS_MAX},
     logging::{LogLevel, Logging},
     observer::{Observed, Observer},
+    outbox::{Outbox, StatusEvent},
     reader::Decoder,
     record::{self, InboxItem},
 };
@@ -59,6 +62,15 @@ fn shard(step_ms: u64) -> Shard {
 
 /// The same, which tells somebody of what is logged.
 fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
+    told(step_ms, observer, None)
+}
+
+/// The same, which must tell somebody of changes of status.
+fn told(
+    step_ms: u64,
+    observer: Option<Arc<dyn Observer>>,
+    outbox: Option<Arc<dyn Outbox>>,
+) -> Shard {
     let mut passed = 0;
     let environment = Environment {
         opened_at: AT,
@@ -78,6 +90,7 @@ fn observed(step_ms: u64, observer: Option<Arc<dyn Observer>>) -> Shard {
         recent: Arc::default(),
         feed: Arc::default(),
         observer,
+        outbox,
         allowances: Arc::default(),
         lines: Arc::default(),
     };
@@ -207,7 +220,8 @@ fn work_at(shard: &mut Shard, at: Timestamp) -> Vec<(ExecutionId, Vec<Event>)> {
             | Out::WakeAt(_)
             | Out::MapRun { .. }
             | Out::MapRunOver(_)
-            | Out::Announce(_) => {
+            | Out::Announce(_)
+            | Out::Doubt(_) => {
                 panic!("nothing of the kind is needed here")
             }
         }
@@ -723,20 +737,87 @@ fn an_express_execution_goes_on_when_its_start_is_durable() {
     }
 }
 
+/// An attempt ends, for which the plugin `t` used something.
+fn ends(execution: ExecutionId, task: TaskId, used: Option<Arc<Measures>>) -> In {
+    let output = Value::empty_object();
+    let spending = |measures| {
+        Box::new(Spending {
+            info: info("e1"),
+            plugin: "t".into(),
+            measures,
+        })
+    };
+    In::Ended {
+        execution,
+        task,
+        spent: used.map(spending),
+        input: Input::TaskEnded {
+            task,
+            outcome: TaskOutcome::Succeeded { output },
+        },
+    }
+}
+
+#[test]
+fn what_an_attempt_used_is_recorded_and_charged_in_the_append_of_its_outcome() {
+    let mut shard = shard(0);
+    let (execution, _started) = start(&mut shard, 1, CHEAP);
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7), (Measure::Files, 2)]));
+    let (mut attempts, mut appends) = (0, 0);
+    loop {
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        if outs.is_empty() {
+            break;
+        }
+        for out in outs {
+            match out {
+                Out::Commit {
+                    ticket,
+                    write: Write::Append(append),
+                } => {
+                    appends += 1;
+                    let stored = StoredSegment {
+                        first: append.expected_next,
+                        segment: append.segment,
+                    };
+                    let events = decode(execution, &stored);
+                    let at = |wanted: fn(&What) -> bool| {
+                        events.iter().position(|event| wanted(&event.what))
+                    };
+                    let used = at(|what| matches!(what, What::Used { .. }));
+                    let outcome = at(|what| matches!(what, What::Succeeded { .. }));
+                    assert_eq!(used.map(|used| used + 2), outcome, "{events:?}");
+                    let charged = append.charges.iter();
+                    let charged = charged.filter(|(key, _)| &*key.plugin == "t");
+                    let charged: Vec<_> = charged.map(|(_, used)| *used).collect();
+                    let wanted = used.map(|_| amounts(&measures));
+                    assert_eq!(charged, Vec::from_iter(wanted));
+                    let verdict = Ok(Landed::default());
+                    shard.handle(AT, In::Committed { ticket, verdict });
+                }
+                Out::Run { request, .. } => {
+                    attempts += 1;
+                    let used = Some(measures.clone());
+                    shard.handle(AT, ends(execution, request.task, used));
+                }
+                _ => panic!("nothing else is needed here"),
+            }
+        }
+    }
+    // One for the start, and one for each attempt.
+    assert_eq!((attempts, appends), (3, 4));
+}
+
 /// What an attempt of a plugin used.
 fn used(shard: &mut Shard, execution: ExecutionId) -> Amounts {
-    let usage = Amounts::of(&[(Meter::Tasks, 1), (Meter::CpuMicros, 7)]);
-    let plugin = "t".into();
-    let info = info("e1");
-    shard.handle(
-        AT,
-        In::Spent {
-            execution,
-            info,
-            plugin,
-            usage,
-        },
-    );
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7)]));
+    let usage = amounts(&measures);
+    let task = TaskId {
+        entry: 2,
+        attempt: 1,
+    };
+    shard.handle(AT, ends(execution, task, Some(measures)));
     usage
 }
 
@@ -784,4 +865,89 @@ fn what_is_used_beside_the_last_append_is_charged_and_a_refused_charge_again() {
     shard.handle(later(2), In::Committed { ticket, verdict });
     assert!(!shard.has_flights());
     assert!(charged(&mut shard, later(9)).is_none());
+}
+
+/// Two who want to hear of the end, one of the beginning.
+#[derive(Debug)]
+struct Wanting;
+
+impl Outbox for Wanting {
+    fn queues(&self, tenant: &str, status: Status) -> Vec<Arc<str>> {
+        assert_eq!(tenant, "000000000000");
+        match status {
+            Status::Running => vec!["one".into()],
+            Status::Succeeded | Status::Failed | Status::TimedOut | Status::Aborted => {
+                vec!["one".into(), "two".into()]
+            }
+        }
+    }
+
+    fn put(&self, _: StatusEvent) {}
+    fn keep(&self, _: &BTreeSet<u16>) {}
+    fn hold(&self, _: u64) {}
+    fn release(&self, _: u64) {}
+}
+
+/// What the first append of an execution sends to outboxes: the queue, the event and the status.
+fn posted(outbox: Option<Arc<dyn Outbox>>, mode: Mode) -> Vec<(String, u64, u8)> {
+    const ONE: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+    let mut shard = told(0, None, outbox);
+    let (execution, _) = start_as(&mut shard, 1, ONE, mode);
+    shard.work(AT, TURNS);
+    let mut posted = Vec::new();
+    for out in shard.take_out() {
+        let Out::Commit {
+            write: Write::Append(append),
+            ..
+        } = out
+        else {
+            continue;
+        };
+        for message in append.send {
+            assert_eq!(message.to, execution.outbox());
+            assert!(message.to.is_outbox() && !message.to.is_line());
+            assert_eq!(message.to.partition(), execution.partition());
+            let item = record::decode(&message.payload).expect("a message");
+            let InboxItem::Status(item) = item else {
+                panic!("it tells of no status: {item:?}");
+            };
+            assert_eq!(item.execution, execution.0);
+            posted.push((item.queue.to_string(), item.event, item.status));
+        }
+    }
+    posted
+}
+
+#[test]
+fn changes_of_status_are_posted_in_the_append_that_makes_them_and_only_for_who_wants_them() {
+    let wanting = || Some(Arc::new(Wanting) as Arc<dyn Outbox>);
+    let of_all = posted(wanting(), Mode::Durable);
+    let expected = [("one", 1, 0), ("one", 4, 1), ("two", 4, 1)];
+    let expected = expected.map(|(queue, event, status)| (queue.to_owned(), event, status));
+    assert_eq!(of_all, expected);
+    assert_eq!(posted(None, Mode::Durable), []);
+    assert_eq!(posted(wanting(), Mode::ExpressAsync), []);
+}
+
+#[test]
+fn after_an_append_of_unknown_fate_the_outbox_is_looked_up() {
+    const ONE: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Pass", "End": true}}}"#;
+    for (refused, doubted) in [
+        (Refused::Broken("the store is gone".to_owned()), true),
+        (Refused::Full("no space".to_owned()), false),
+    ] {
+        let mut shard = told(0, None, Some(Arc::new(Wanting)));
+        let (execution, _) = start(&mut shard, 1, ONE);
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+            panic!("its only append");
+        };
+        let (ticket, verdict) = (*ticket, Err(refused));
+        shard.handle(AT, In::Committed { ticket, verdict });
+        let outs = shard.take_out();
+        let mut doubts = outs.iter();
+        let found = doubts.any(|out| matches!(out, Out::Doubt(other) if *other == execution));
+        assert_eq!(found, doubted);
+    }
 }

@@ -150,6 +150,9 @@ impl Shard {
         if matches!(refused, Refused::Broken(_)) {
             loaded.refuse_redrives(&refused);
             self.environment.feed.doubt(&loaded.info.machine_arn);
+            if self.environment.outbox.is_some() {
+                self.out.push(Out::Doubt(execution));
+            }
         }
         let first = loaded
             .in_flight

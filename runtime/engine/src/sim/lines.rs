@@ -8,10 +8,11 @@ use stepwell_interp::Start;
 
 use super::{World, now};
 use crate::{
-    journal::{CatalogWrite, ExecutionId, Partition, ScopeId, Status, Write},
+    journal::{CatalogWrite, ExecutionId, Outgoing, Partition, ScopeId, Status, Write},
     lines::{self, LineRecord},
     machines,
-    record::{self, InLine, LineMachine, MachineRecord, Meta},
+    quotas::{Allowances, Quotas},
+    record::{self, InLine, InboxItem, LineItem, LineMachine, MachineRecord, Meta},
     shard::{In, LoadError},
 };
 
@@ -63,6 +64,7 @@ impl World {
         let mut machine = MachineRecord::deleted(&meta, false);
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
         machine.tags = tags.iter().map(owned).collect();
+        machine.deleting = false;
         lines::of_tags(&machine.tags)?;
         let write = Write::Catalog(vec![CatalogWrite {
             key,
@@ -73,6 +75,50 @@ impl World {
         verdicts
             .into_iter()
             .try_for_each(|verdict| verdict.map(drop).map_err(|refused| refused.to_string()))
+    }
+
+    /// Bounds the executions of each state machine, whatever its tags say.
+    pub fn usual_concurrency(&mut self, most: u32) {
+        let quotas = Quotas {
+            machine_concurrency: Some(most.into()),
+            ..Quotas::default()
+        };
+        self.allowances = Arc::new(Allowances::new(false, quotas));
+    }
+
+    /// Deletes the state machine of that ARN, and tells its line.
+    pub fn delete_limited(&mut self, machine_arn: &str) -> Result<(), String> {
+        let tenant: Arc<str> = TENANT.into();
+        let key = machines::key_by_arn(&tenant, machine_arn).ok_or("no ARN of a state machine")?;
+        let gone = Write::Catalog(vec![CatalogWrite {
+            key,
+            expected: None,
+            bytes: None,
+        }]);
+        let machine = LineMachine {
+            tenant,
+            arn: machine_arn.into(),
+        };
+        let payload = record::encode(&InboxItem::Line(LineItem::Changed { machine }));
+        let told = Write::Post(Outgoing {
+            to: address(),
+            payload: payload.clone(),
+        });
+        for write in [gone, told] {
+            let verdicts = now(self.journal()?.commit(vec![write]));
+            for verdict in verdicts {
+                let landed = verdict.map_err(|refused| refused.to_string())?;
+                self.announce_all(landed.messages, address(), &payload);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the store holds a record of the line.
+    pub fn line_is_stored(&mut self) -> Result<bool, String> {
+        let stored = now(self.journal()?.get(&lines::record_key(address())));
+        let stored = stored.map_err(|error| error.to_string())?;
+        Ok(stored.is_some())
     }
 
     /// Asks a node for an execution of a state machine with a limit.
@@ -142,8 +188,9 @@ impl World {
         machine: Option<LineMachine>,
     ) {
         let journal = self.journal().map_err(LoadError::Unreadable);
+        let allowances = self.allowances.clone();
         let result = journal.and_then(|journal| {
-            lines::stored(journal.as_ref(), line, machine)
+            lines::stored(journal.as_ref(), &allowances, line, machine)
                 .now_or_never()
                 .expect("the simulated stores answer at once")
         });

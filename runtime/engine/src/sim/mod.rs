@@ -32,6 +32,7 @@ use tokio::sync::oneshot;
 use crate::{
     items::Items,
     journal::{Answer, FaultPlan, Refused, Status, Verdict, Write},
+    quotas::Allowances,
     shard::{CrashRules, In, MapRunRequest, Out, Ticket},
 };
 
@@ -158,6 +159,8 @@ pub struct World {
     children: Vec<children::Starting>,
     redrives: redrives::Redrives,
     limited: lines::Limited,
+    /// What is usual for all tenants.
+    allowances: Arc<Allowances>,
     counter: u16,
     items: u64,
 }
@@ -195,6 +198,7 @@ impl World {
             children: Vec::new(),
             redrives: redrives::Redrives::default(),
             limited: lines::Limited::default(),
+            allowances: Arc::default(),
             counter: 0,
             items: 0,
             options,
@@ -545,6 +549,8 @@ impl World {
                     request,
                 }),
                 Out::MapRunOver(map_run) => self.items_of_maps.close(map_run),
+                // Nobody is told.
+                Out::Doubt(_) => {}
             }
         }
         if !writes.is_empty() {

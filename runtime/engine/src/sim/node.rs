@@ -102,6 +102,7 @@ impl SimNode {
             recent: self.recent.clone(),
             feed: Arc::default(),
             observer: None,
+            outbox: None,
             allowances: Arc::default(),
             lines: Arc::default(),
         };

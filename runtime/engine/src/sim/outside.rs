@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Input, OnCrash, Run, TaskId, TaskOutcome, TaskRequest};
+use stepwell_interp::{Input, Measure, Measures, OnCrash, Run, TaskId, TaskOutcome, TaskRequest};
 use tokio::sync::oneshot;
 
 use super::{Item, RETRY_MS, Seen, World, now};
@@ -80,7 +80,10 @@ impl World {
                 Signal::Submitted(output) => Input::TaskSubmitted { task, output },
                 // A callback's client lives outside.
                 Signal::Heartbeat if request.token.is_none() => Input::Heartbeat { task },
-                Signal::Ended(outcome) => Input::TaskEnded { task, outcome },
+                Signal::Ended(outcome) => {
+                    self.agenda.plan(due, used(node, execution, &request));
+                    Input::TaskEnded { task, outcome }
+                }
                 Signal::Lost(on_crash) => Input::TaskLost { task, on_crash },
                 signal @ (Signal::Heartbeat | Signal::Taken { .. } | Signal::Answered(_)) => {
                     let item = Item::Outside {
@@ -111,6 +114,7 @@ impl World {
                     Input::TaskStarted { task: id, .. }
                     | Input::TaskEnded { task: id, .. }
                     | Input::TaskSubmitted { task: id, .. }
+                    | Input::TaskUsed { task: id, .. }
                     | Input::TaskLost { task: id, .. }
                     | Input::TaskWaits { task: id, .. }
                     | Input::Heartbeat { task: id },
@@ -339,7 +343,7 @@ impl World {
     }
 
     /// Tells the node that serves the execution, if one is up; otherwise its messages are found by looking.
-    fn announce_all(
+    pub(super) fn announce_all(
         &mut self,
         ids: Vec<crate::journal::MessageId>,
         to: ExecutionId,
@@ -352,5 +356,19 @@ impl World {
             let payload = payload.clone();
             self.hand(node, In::Message(Message { id, to, payload }));
         }
+    }
+}
+
+/// What an attempt used, told right before its end.
+fn used(node: usize, execution: ExecutionId, request: &TaskRequest) -> Item {
+    let measures = Measures::of(&[(Measure::Cpu, 1), (Measure::Logs, 2)]);
+    Item::News {
+        node,
+        execution,
+        input: Input::TaskUsed {
+            task: request.task,
+            plugin: "p".into(),
+            measures: Arc::new(measures),
+        },
     }
 }

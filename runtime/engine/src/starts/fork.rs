@@ -17,7 +17,7 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
-    journal::{ExecutionId, ExecutionRow, Write},
+    journal::{ExecutionId, ExecutionRow},
     limits::FORK_BYTES_MAX,
     node,
     programs::Programs,
@@ -65,7 +65,7 @@ struct Changes {
 struct Runs {
     chosen: Chosen,
     /// A definition that the store may not have.
-    fresh: Option<Write>,
+    fresh: Option<Arc<str>>,
 }
 
 /// The events of the other execution up to the point, and what they fold to.
@@ -100,8 +100,9 @@ impl Engine {
         let raised = self.raised_limits(&caller.tenant);
         check(origin, &past, &changes, &runs.chosen.startable, raised)?;
         if let Some(definition) = runs.fresh {
-            self.node().allowances.has_room(&caller.tenant)?;
-            self.write(definition).await?;
+            let machine = &runs.chosen.startable.arn;
+            self.keep_definition(&caller.tenant, machine, &definition)
+                .await?;
         }
         let from = ForkedFrom {
             execution_arn: origin.into(),
@@ -109,7 +110,7 @@ impl Engine {
             changes: digest(&request, &changes).into(),
         };
         let starting = self
-            .forking(request, runs.chosen, past, changes, from)
+            .forking(caller, request, runs.chosen, past, changes, from)
             .await?;
         match self.begun(caller, &starting).await? {
             Begun::Now(started) => Ok(ForkedExecution {
@@ -224,7 +225,7 @@ impl Engine {
             });
         };
         let program = Arc::new(self.check_standard(caller, text)?);
-        let (hash, write) = Programs::store(text);
+        let (hash, _) = Programs::store(text);
         self.node()
             .programs
             .remember(hash, text.into(), program.clone());
@@ -241,7 +242,7 @@ impl Engine {
                 startable,
                 ..chosen
             },
-            fresh: Some(write),
+            fresh: Some(text.into()),
         })
     }
 
@@ -261,6 +262,7 @@ impl Engine {
 
     async fn forking(
         &self,
+        caller: &Caller,
         request: ForkRequest,
         chosen: Chosen,
         past: Past,
@@ -282,7 +284,7 @@ impl Engine {
             changed => (input, changed),
         };
         let input = input.unwrap_or_default();
-        let line = self.in_line(&chosen.startable, &input).await?;
+        let line = self.in_line(caller, &chosen.startable, &input).await?;
         // Its past, and the event that ends it.
         let begins = past.events.len() as u64 + 1;
         let line = line.map(|line| InLine { begins, ..line });

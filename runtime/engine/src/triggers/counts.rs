@@ -23,6 +23,8 @@ pub enum FiringOutcome {
     Failed,
     /// It was due while nobody looked, and the policy passes over it.
     Missed,
+    /// The request did not have the trigger's secret.
+    Denied,
 }
 
 impl TriggerKind {
@@ -40,12 +42,13 @@ impl TriggerKind {
 }
 
 impl FiringOutcome {
-    pub const ALL: [FiringOutcome; 5] = [
+    pub const ALL: [FiringOutcome; 6] = [
         FiringOutcome::Started,
         FiringOutcome::Repeated,
         FiringOutcome::Retried,
         FiringOutcome::Failed,
         FiringOutcome::Missed,
+        FiringOutcome::Denied,
     ];
 
     /// As it is written.
@@ -56,6 +59,7 @@ impl FiringOutcome {
             FiringOutcome::Retried => "retried",
             FiringOutcome::Failed => "failed",
             FiringOutcome::Missed => "missed",
+            FiringOutcome::Denied => "denied",
         }
     }
 }

@@ -84,6 +84,8 @@ struct Delivery {
 struct Batch {
     writes: Vec<CatalogWrite>,
     bytes: usize,
+    /// What the first of them starts: its usage tells of their bytes.
+    arn: Option<String>,
     /// Deliveries that cannot be: the rule, when, and why.
     failed: Vec<(String, String)>,
 }
@@ -220,7 +222,14 @@ impl Engine {
             let last = self.last_of(&key).await?;
             batch.writes.push(told(key, last, run));
         }
-        if !batch.writes.is_empty() {
+        if due {
+            let arn = batch.arn.unwrap_or_default();
+            let (bytes, write) = (batch.bytes as u64, Write::Catalog(batch.writes));
+            let tenant = &caller.tenant;
+            self.node()
+                .write_counted(tenant, &arn, bytes, write)
+                .await?;
+        } else if !batch.writes.is_empty() {
             self.write(Write::Catalog(batch.writes)).await?;
         }
         if due {
@@ -404,6 +413,7 @@ impl Batch {
         };
         let bytes = record::encode(&delivery);
         self.bytes = self.bytes.saturating_add(bytes.len());
+        self.arn.get_or_insert_with(|| target.arn.clone());
         self.writes.push(Queue::Deliveries.put(&due, bytes));
     }
 }

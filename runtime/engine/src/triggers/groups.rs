@@ -12,7 +12,7 @@ use crate::{
     engine::Engine,
     journal::CatalogKey,
     limits::{CHANGE_ATTEMPTS_MAX, SCHEDULE_GROUPS_MAX, TAGS_MAX, TRIGGER_RECORDS_READ_MAX},
-    node, pages, reader, record,
+    node, reader, record,
 };
 
 /// Kind of the records, which belong to their tenant.
@@ -137,7 +137,7 @@ impl Engine {
         let prefix = format!("{}/{name_prefix}", caller.region);
         let first = page.next_token.is_none();
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        let mut groups = pages::try_map(found, |stored| {
+        let mut groups = self.shown(found, |stored| {
             Ok(record::decode::<GroupRecord>(&stored.bytes)?.shown(caller))
         })?;
         if first && DEFAULT_GROUP.starts_with(name_prefix) {

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -25,11 +25,12 @@ use crate::{
     error::Error,
     journal::CatalogKey,
     limits::{
-        CHANGE_ATTEMPTS_MAX, HTTP_KEY_CHARS_MAX, HTTP_LAST_KEPT_MAX, HTTP_TRIGGERS_MAX,
-        HTTP_WAIT_S_MAX,
+        CHANGE_ATTEMPTS_MAX, HTTP_DENIED_TOLD_EVERY, HTTP_KEY_CHARS_MAX, HTTP_LAST_KEPT_MAX,
+        HTTP_TRIGGERS_MAX, HTTP_WAIT_S_MAX,
     },
-    node, pages,
+    node,
     programs::sha256,
+    quotas::START_EXPRESS,
     reader, record,
 };
 
@@ -124,6 +125,32 @@ struct HttpRecord {
     modified_ms: u64,
 }
 
+/// That a request may start the execution of its trigger: it is counted against the rates, and there was room.
+#[derive(Debug)]
+pub struct HttpAdmission {
+    /// It waits for a synchronous EXPRESS execution.
+    sync: bool,
+}
+
+/// Requests that came without a trigger's secret. Told to the log now and then.
+#[derive(Default)]
+pub(crate) struct Denied(Mutex<(u64, Option<Instant>)>);
+
+impl Denied {
+    /// How many there were since that was last told, when it is time to tell.
+    fn add(&self, now: Instant) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (count, told) = &mut *state;
+        *count += 1;
+        let recent = |told: Instant| now.saturating_duration_since(told) < HTTP_DENIED_TOLD_EVERY;
+        if told.is_some_and(recent) {
+            return None;
+        }
+        *told = Some(now);
+        Some(std::mem::take(count))
+    }
+}
+
 /// How the last requests of triggers went, in memory: each is an execution, and a record of it would be a commit more.
 #[derive(Default)]
 pub(crate) struct LastRequests(Mutex<BTreeMap<LastKey, LastPair>>);
@@ -171,6 +198,14 @@ impl HttpTrigger {
             (Some(_), None) => false,
             // Of what is compared whoever sends chooses nothing but a hash's input.
             (Some(kept), Some(secret)) => *kept == hex(&sha256(secret.as_bytes())),
+        }
+    }
+
+    /// On whose behalf its executions start.
+    fn caller(&self, tenant: &Arc<str>) -> Caller {
+        Caller {
+            tenant: tenant.clone(),
+            region: self.region.as_str().into(),
         }
     }
 }
@@ -236,8 +271,10 @@ impl Engine {
                 created_ms: before.as_ref().map_or(now, |old| old.created_ms),
                 modified_ms: now,
             };
-            let bytes = record::encode(&record);
-            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
+            let size = |record: &HttpRecord| record::encode(record).len() as u64;
+            let from = (before.as_ref().map_or(0, size), revision);
+            let (arn, bytes) = (&record.machine_arn, record::encode(&record));
+            if self.put_grown(&key, arn, from, bytes).await? {
                 return Ok(drawn);
             }
         }
@@ -274,7 +311,7 @@ impl Engine {
         page: PageRequest,
     ) -> Result<Page<HttpTrigger>, TriggerError> {
         let found = self.scan_page(caller, KIND, "", &page).await?;
-        let shown = pages::try_map(found, |stored| {
+        let shown = self.shown(found, |stored| {
             let record = record::decode(&stored.bytes)?;
             Ok(self.shown_http(&caller.tenant, &stored.key.name, record))
         });
@@ -321,6 +358,86 @@ impl Engine {
         Ok(())
     }
 
+    /// Counts a request of a trigger against the rates, and looks whether its execution may start, before anything is read of
+    /// the request or written about it.
+    pub async fn admit_http(
+        &self,
+        tenant: &Arc<str>,
+        trigger: &HttpTrigger,
+    ) -> Result<HttpAdmission, TriggerError> {
+        let caller = trigger.caller(tenant);
+        let admitted = self.admitted(&caller, trigger).await;
+        if let Err(error) = &admitted {
+            self.note_request(
+                tenant,
+                trigger,
+                FiringOutcome::Failed,
+                Err(error.to_string()),
+            );
+        }
+        Ok(admitted?)
+    }
+
+    async fn admitted(
+        &self,
+        caller: &Caller,
+        trigger: &HttpTrigger,
+    ) -> Result<HttpAdmission, Error> {
+        let chosen = self.startable(caller, &trigger.machine_arn).await?;
+        let express = chosen.startable.express;
+        let sync = express && matches!(trigger.mode, HttpMode::Wait { .. });
+        let operation = match (sync, express) {
+            (true, _) => "StartSyncExecution",
+            (false, true) => START_EXPRESS,
+            (false, false) => "StartExecution",
+        };
+        self.admit(&caller.tenant, operation)?;
+        // Given back at once: the start takes its own.
+        drop(self.node().allowances.start(&caller.tenant)?);
+        Ok(HttpAdmission { sync })
+    }
+
+    /// A request came without a trigger's secret, or with another one.
+    pub fn denied_http(&self, tenant: &Arc<str>, trigger: &HttpTrigger) {
+        let triggers = &self.node().triggers;
+        triggers
+            .counts
+            .add(TriggerKind::Http, FiringOutcome::Denied, 1);
+        if let Some(requests) = triggers.denied.add(Instant::now()) {
+            tracing::warn!(
+                tenant = &**tenant,
+                trigger = trigger.name,
+                requests,
+                "requests are refused that do not have an HTTP trigger's secret; this is the last one"
+            );
+        }
+    }
+
+    fn note_request(
+        &self,
+        tenant: &Arc<str>,
+        trigger: &HttpTrigger,
+        outcome: FiringOutcome,
+        ended: Result<Option<String>, String>,
+    ) {
+        let triggers = &self.node().triggers;
+        triggers.counts.add(TriggerKind::Http, outcome, 1);
+        let (execution_arn, error) = match ended {
+            Ok(None) => return,
+            Ok(Some(arn)) => (Some(arn), None),
+            Err(error) => (None, Some(error)),
+        };
+        let now = node::now();
+        let run = LastRun {
+            due_s: i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX),
+            at_ms: now.0,
+            execution_arn,
+            error,
+        };
+        let key = (tenant.clone(), trigger.name.as_str().into());
+        triggers.requests.put(key, run);
+    }
+
     /// Starts the execution of a request, whose JSON it gets as its input. With the key of one that came before it finds that
     /// one's.
     ///
@@ -330,45 +447,33 @@ impl Engine {
         &self,
         tenant: &Arc<str>,
         trigger: &HttpTrigger,
+        admission: HttpAdmission,
         input: Value,
         key: Option<&str>,
     ) -> Result<HttpAnswer, TriggerError> {
-        let caller = Caller {
-            tenant: tenant.clone(),
-            region: trigger.region.as_str().into(),
-        };
-        let fired = self.fire_request(&caller, trigger, input, key).await;
-        let (outcome, arn, error) = match &fired {
+        let caller = trigger.caller(tenant);
+        let request = (input, key);
+        let fired = self
+            .fire_request(&caller, trigger, admission, request)
+            .await;
+        let (outcome, ended) = match &fired {
             Ok(HttpAnswer::Started {
                 started,
                 before: false,
             })
-            | Ok(HttpAnswer::Running(started)) => (
-                FiringOutcome::Started,
-                Some(started.execution_arn.to_string()),
-                None,
-            ),
+            | Ok(HttpAnswer::Running(started)) => {
+                let arn = started.execution_arn.to_string();
+                (FiringOutcome::Started, Ok(Some(arn)))
+            }
             Ok(HttpAnswer::Ended(ended)) => {
-                (FiringOutcome::Started, Some(ended.arn.to_string()), None)
+                (FiringOutcome::Started, Ok(Some(ended.arn.to_string())))
             }
             Ok(HttpAnswer::Started { before: true, .. } | HttpAnswer::OtherRequest { .. }) => {
-                (FiringOutcome::Repeated, None, None)
+                (FiringOutcome::Repeated, Ok(None))
             }
-            Err(error) => (FiringOutcome::Failed, None, Some(error.to_string())),
+            Err(error) => (FiringOutcome::Failed, Err(error.to_string())),
         };
-        let triggers = &self.node().triggers;
-        triggers.counts.add(TriggerKind::Http, outcome, 1);
-        if arn.is_some() || error.is_some() {
-            let now = node::now();
-            let run = LastRun {
-                due_s: i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX),
-                at_ms: now.0,
-                execution_arn: arn,
-                error,
-            };
-            let key = (tenant.clone(), trigger.name.as_str().into());
-            triggers.requests.put(key, run);
-        }
+        self.note_request(tenant, trigger, outcome, ended);
         fired
     }
 
@@ -376,8 +481,8 @@ impl Engine {
         &self,
         caller: &Caller,
         trigger: &HttpTrigger,
-        input: Value,
-        key: Option<&str>,
+        admission: HttpAdmission,
+        (input, key): (Value, Option<&str>),
     ) -> Result<HttpAnswer, TriggerError> {
         if let Some(key) = key {
             check_key(key)?;
@@ -397,18 +502,17 @@ impl Engine {
             HttpMode::Start => None,
             HttpMode::Wait { seconds } => Some(seconds),
         };
-        if seconds.is_some() && self.is_express(caller, trigger).await? {
+        if admission.sync {
             if key.is_some() {
                 return Err(TriggerError::Invalid(
                     "nothing is kept of a synchronous EXPRESS execution that an Idempotency-Key could find: send the request without one, or have the trigger start a STANDARD state machine"
                         .to_owned(),
                 ));
             }
-            self.admit(&caller.tenant, "StartSyncExecution")?;
             let ended = self.start_sync(caller, request).await?;
             return Ok(HttpAnswer::Ended(Box::new(ended.execution)));
         }
-        let once = self.start_once(caller, request).await?;
+        let once = self.start_once_admitted(caller, request).await?;
         if let Some(before) = once.before {
             let journal = self.node().journal.as_ref();
             let kept = reader::start_of_execution(journal, before).await?;
@@ -428,11 +532,6 @@ impl Engine {
             Ok(ended) => Ok(HttpAnswer::Ended(Box::new(ended?))),
             Err(_) => Ok(HttpAnswer::Running(once.started)),
         }
-    }
-
-    async fn is_express(&self, caller: &Caller, trigger: &HttpTrigger) -> Result<bool, Error> {
-        let chosen = self.startable(caller, &trigger.machine_arn).await?;
-        Ok(chosen.startable.express)
     }
 
     fn shown_http(&self, tenant: &Arc<str>, name: &str, record: HttpRecord) -> HttpTrigger {
@@ -477,4 +576,19 @@ fn check_key(key: &str) -> Result<(), TriggerError> {
 
 fn absent(name: &str) -> TriggerError {
     TriggerError::NotFound(format!("there is no HTTP trigger `{name}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_without_the_secret_are_told_now_and_then_with_how_many_there_were() {
+        let (denied, began) = (Denied::default(), Instant::now());
+        assert_eq!(denied.add(began), Some(1));
+        for _ in 0..5 {
+            assert_eq!(denied.add(began), None);
+        }
+        assert_eq!(denied.add(began + HTTP_DENIED_TOLD_EVERY), Some(6));
+    }
 }

@@ -4,6 +4,7 @@
 //! executions under the same names, and one of them finds its record changed.
 
 use std::{
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::SeqCst},
@@ -11,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, stream};
+use futures_util::{FutureExt, StreamExt, stream};
 use stepwell_interp::Timestamp;
 use tokio::sync::Notify;
 
@@ -19,8 +20,9 @@ use super::{
     Attempted, Counts, FiringOutcome, TriggerKind,
     deliveries::Quiet,
     firing::{self, Ended, Step},
-    http::LastRequests,
+    http::{Denied, LastRequests},
     iso,
+    look::LookPulse,
     queue::{Due, Queue},
     run_name,
     schedule::ScheduleRecord,
@@ -46,6 +48,8 @@ pub(crate) struct TriggerKeeper {
     /// When it looks again without being called.
     next_ms: AtomicU64,
     pub(super) counts: Counts,
+    pub(crate) pulse: LookPulse,
+    pub(super) denied: Denied,
     pub(super) requests: LastRequests,
     pub(super) quiet: Quiet,
 }
@@ -108,13 +112,25 @@ impl Engine {
         let page = page.map_err(reader::broken)?;
         let (due, mut next) = queue.due(page, DUE_PAGE, now);
         let fired = stream::iter(due)
-            .map(|(entry, _)| async move { self.fire_schedule(&entry, now).await });
+            .map(|(entry, _)| async move { self.fire_or_put_aside(&entry, now).await });
         let mut fired = fired.buffer_unordered(DUE_AT_A_TIME);
         while let Some(again) = fired.next().await {
             // What one leads to, another run or another try, may be due before what was seen.
             next = next.into_iter().chain(or_later(again, now)).min();
         }
         Ok(next)
+    }
+
+    /// The same for one schedule; one that panics holds up no others.
+    async fn fire_or_put_aside(&self, entry: &Due, now: Timestamp) -> Result<Option<u64>, Error> {
+        let fired = AssertUnwindSafe(self.fire_schedule(entry, now)).catch_unwind();
+        match fired.await {
+            Ok(fired) => fired,
+            Err(_) => {
+                let why = "it broke down; a line before this one says where".to_owned();
+                self.put_aside(entry, now, &Error::Broken(why)).await
+            }
+        }
     }
 
     /// Does what is to be done about one schedule; tells when it is due again.
@@ -256,7 +272,7 @@ impl Engine {
             %error,
             tenant = &*entry.tenant,
             schedule = &*entry.name,
-            "a schedule cannot be read and does not run"
+            "a schedule cannot be dealt with and does not run; it is tried again in an hour"
         );
         let later = Due {
             at_ms: now.0 + ASIDE_MS,

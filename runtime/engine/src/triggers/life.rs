@@ -5,13 +5,15 @@ use std::{future::Future, pin::Pin, sync::Arc};
 use stepwell_interp::{OnCrash, Timestamp};
 
 use super::{
-    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, Missed,
-    NewHttpTrigger, NewRule, ScheduleFilter, ScheduleSpec, ScheduleTarget, SecretChange,
+    Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
+    Missed, NewHttpTrigger, NewRule, ScheduleFilter, ScheduleSpec, ScheduleTarget, SecretChange,
     TriggerError, TriggerKind, queue::Queue, schedules,
 };
 use crate::{
     api::{Caller, CreateMachine, MachineKind, MachineSettings, PageRequest},
     engine::{Engine, Options, Store},
+    error::{Code, Error},
+    quotas::{Quotas, Rate, Rates},
     runner::{PluginCall, PluginEnd, TaskRunner},
 };
 
@@ -351,31 +353,28 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
     let one = input(r#"{"body":1,"headers":{"date":"a"}}"#);
     let same = input(r#"{"body":1,"headers":{"date":"b"}}"#);
     let other = input(r#"{"body":2}"#);
-    let first = engine
-        .fire_http(&tenant, &trigger, one, Some("k"))
-        .await
-        .unwrap();
+    let fire = async |input| {
+        let admission = engine.admit_http(&tenant, &trigger).await?;
+        let fired = engine.fire_http(&tenant, &trigger, admission, input, Some("k"));
+        fired.await
+    };
+    let first = fire(one).await.unwrap();
     assert!(
         matches!(first, HttpAnswer::Started { before: false, .. }),
         "{first:?}"
     );
-    let again = engine
-        .fire_http(&tenant, &trigger, same, Some("k"))
-        .await
-        .unwrap();
+    let again = fire(same).await.unwrap();
     assert!(
         matches!(again, HttpAnswer::Started { before: true, .. }),
         "{again:?}"
     );
-    let other = engine
-        .fire_http(&tenant, &trigger, other, Some("k"))
-        .await
-        .unwrap();
+    let other = fire(other).await.unwrap();
     assert!(
         matches!(other, HttpAnswer::OtherRequest { .. }),
         "{other:?}"
     );
     assert_eq!(count(&engine, &machine).await, 1);
+    refused_before_all_else(&engine, &tenant, &trigger).await;
 
     rule(&engine, &[&machine]).await;
     engine
@@ -414,4 +413,47 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
         .unwrap();
     let next = engine.http_trigger(&tenant, "h").await.unwrap();
     assert_eq!((next.last, next.last_failed), (None, None));
+}
+
+/// How often requests to HTTP triggers came to that.
+fn requests(engine: &Engine, outcome: FiringOutcome) -> u64 {
+    let counts = engine.trigger_counts().into_iter();
+    let mut own = counts.filter(|(kind, of, _)| (*kind, *of) == (TriggerKind::Http, outcome));
+    own.next().map_or(0, |(_, _, count)| count)
+}
+
+/// What exceeds a rate or a quota is refused by the admission, which writes nothing; that, and a wrong secret, is counted.
+async fn refused_before_all_else(engine: &Engine, tenant: &Arc<str>, trigger: &HttpTrigger) {
+    let rates = |rates| Quotas {
+        rates: Some(rates),
+        ..Quotas::default()
+    };
+    let none = Rate {
+        bucket: 0,
+        per_second: 0,
+    };
+    let started = [("StartExecution".to_owned(), none)];
+    for (quotas, code) in [
+        (rates(Rates::Set(started.into())), Code::ThrottlingException),
+        (
+            Quotas {
+                open_executions: Some(0),
+                ..rates(Rates::Off)
+            },
+            Code::ExecutionLimitExceeded,
+        ),
+    ] {
+        engine.node().allowances.set(tenant, quotas);
+        let before = requests(engine, FiringOutcome::Failed);
+        let refused = engine.admit_http(tenant, trigger).await.unwrap_err();
+        assert!(
+            matches!(&refused, TriggerError::Engine(Error::Rejected { code: found, .. }) if *found == code),
+            "{refused:?}"
+        );
+        assert_eq!(requests(engine, FiringOutcome::Failed), before + 1);
+    }
+    engine.node().allowances.set(tenant, rates(Rates::Off));
+    assert!(engine.admit_http(tenant, trigger).await.is_ok());
+    engine.denied_http(tenant, trigger);
+    assert_eq!(requests(engine, FiringOutcome::Denied), 1);
 }

@@ -14,6 +14,7 @@ mod http;
 mod keeper;
 #[cfg(test)]
 mod life;
+mod look;
 mod pattern;
 mod queue;
 mod removal;
@@ -29,8 +30,9 @@ pub(crate) use counts::Counts;
 pub use counts::{FiringOutcome, TriggerKind};
 pub use deliveries::{Accepted, Event};
 pub use groups::ScheduleGroup;
-pub use http::{HttpAnswer, HttpMode, HttpTrigger, NewHttpTrigger, SecretChange};
+pub use http::{HttpAdmission, HttpAnswer, HttpMode, HttpTrigger, NewHttpTrigger, SecretChange};
 pub(crate) use keeper::TriggerKeeper;
+pub(crate) use look::LookPulse;
 pub use pattern::event_matches;
 pub use rules::{EventTarget, NewRule, Rule};
 pub use schedule::{LastRun, Missed, Schedule, ScheduleSpec, ScheduleTarget};

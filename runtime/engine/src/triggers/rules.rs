@@ -24,7 +24,7 @@ use crate::{
         CHANGE_ATTEMPTS_MAX, RULE_NAME_CHARS_MAX, RULE_TARGETS_MAX, RULES_MAX, SCHEDULE_AGE_S_MAX,
         SCHEDULE_AGE_S_MIN, SCHEDULE_ATTEMPTS_MAX, TRIGGER_ROLE_BYTES_MAX,
     },
-    node, pages, reader, record,
+    node, reader, record,
 };
 
 /// Kinds of the records, which belong to their tenant: rules, and how their last deliveries went.
@@ -154,7 +154,7 @@ impl Engine {
                     "The requested resource exceeds the maximum number allowed: {RULES_MAX} rules."
                 )));
             }
-            let revision = old.as_ref().map_or(0, |(_, revision)| *revision);
+            let before = grown_from(old.as_ref());
             let old = old.map(|(record, _)| record);
             let record = RuleRecord {
                 uid: old.as_ref().map_or_else(
@@ -169,9 +169,9 @@ impl Engine {
                 created_ms: old.as_ref().map_or(node::now().0, |old| old.created_ms),
                 targets: old.map(|old| old.targets).unwrap_or_default(),
             };
-            let bytes = record::encode(&record);
-            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
-                return Ok(rule_arn(caller, &new.name));
+            let (arn, bytes) = (rule_arn(caller, &new.name), record::encode(&record));
+            if self.put_grown(&key, &arn, before, bytes).await? {
+                return Ok(arn);
             }
         }
         Err(crossed(&new.name))
@@ -210,7 +210,7 @@ impl Engine {
     ) -> Result<Page<Rule>, TriggerError> {
         let prefix = format!("{}/{name_prefix}", caller.region);
         let found = self.scan_page(caller, KIND, &prefix, &page).await?;
-        let rules = pages::try_map(found, |stored| {
+        let rules = self.shown(found, |stored| {
             Ok(record::decode::<RuleRecord>(&stored.bytes)?.shown(caller))
         });
         Ok(rules?)
@@ -303,10 +303,11 @@ impl Engine {
         let key = key(caller, name);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let found = self.stored_rule(&key).await?;
-            let (mut rule, revision) = found.ok_or_else(|| absent(name))?;
+            let before = grown_from(found.as_ref());
+            let (mut rule, _) = found.ok_or_else(|| absent(name))?;
             change(&mut rule)?;
-            let bytes = record::encode(&rule);
-            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
+            let (arn, bytes) = (rule_arn(caller, name), record::encode(&rule));
+            if self.put_grown(&key, &arn, before, bytes).await? {
                 return Ok(());
             }
         }
@@ -322,8 +323,12 @@ impl Engine {
             .scan(&caller.tenant, KIND, &prefix, None, most)
             .await;
         let found = found.map_err(reader::broken)?;
-        let rules = found.iter().map(|stored| record::decode(&stored.bytes));
-        rules.collect()
+        let mut rules = Vec::with_capacity(found.len());
+        for stored in &found {
+            // An event goes to all others.
+            rules.extend(self.unless_damaged(&stored.key, record::decode(&stored.bytes))?);
+        }
+        Ok(rules)
     }
 
     async fn stored_rule(
@@ -335,6 +340,13 @@ impl Engine {
         };
         Ok(Some((record::decode(&stored.bytes)?, stored.revision)))
     }
+}
+
+/// Bytes and revision of a rule that is changed.
+fn grown_from(old: Option<&(RuleRecord, u64)>) -> (u64, u64) {
+    old.map_or((0, 0), |(record, revision)| {
+        (record::encode(record).len() as u64, *revision)
+    })
 }
 
 fn check_target(caller: &Caller, target: &EventTarget) -> Result<(), TriggerError> {

@@ -87,8 +87,11 @@ impl Engine {
         let key = key(caller, &spec.group, &spec.name);
         let arn = schedule_arn(caller, &spec.group, &spec.name);
         let made = ScheduleRecord::new(spec, node::now().0).map_err(TriggerError::Invalid)?;
+        let growth = self.growth(&caller.tenant, 0, record::encode(&made).len())?;
         if self.verdict(writes(&key, None, Some(&made))).await?.is_ok() {
             self.call_keeper(made.due_ms());
+            let machine = &made.spec.target.arn;
+            self.count_kept(&caller.tenant, machine, growth).await?;
             return Ok(arn);
         }
         let there = self.stored_schedule(&key).await?;
@@ -147,9 +150,13 @@ impl Engine {
             let new = old
                 .changed(spec, node::now().0)
                 .map_err(TriggerError::Invalid)?;
+            let before = record::encode(&old.spec).len() as u64;
+            let growth = self.growth(&key.tenant, before, record::encode(&new.spec).len())?;
             let write = writes(key, Some((&old, revision)), Some(&new));
             if self.verdict(write).await?.is_ok() {
                 self.call_keeper(new.due_ms());
+                let machine = &new.spec.target.arn;
+                self.count_kept(&key.tenant, machine, growth).await?;
                 return Ok(());
             }
         }
@@ -216,7 +223,11 @@ impl Engine {
             let scanned = journal.scan(&caller.tenant, KIND, &prefix, from, most);
             let scanned = scanned.await.map_err(reader::broken)?;
             for stored in &scanned {
-                let mut schedule = record::decode::<ScheduleRecord>(&stored.bytes)?.shown(caller);
+                let record = record::decode::<ScheduleRecord>(&stored.bytes);
+                let Some(record) = self.unless_damaged(&stored.key, record)? else {
+                    continue;
+                };
+                let mut schedule = record.shown(caller);
                 schedule.spec.target.input = None;
                 let wanted = schedule.spec.name.starts_with(&filter.name_prefix)
                     && filter

@@ -5,8 +5,8 @@ use super::{
     bytes::{Reader, Writer},
     map_run,
     parts::{
-        kind_number, read_assigned, read_failure, read_kind, read_stage, read_start, stage_number,
-        write_assigned, write_failure, write_start,
+        kind_number, read_assigned, read_failure, read_kind, read_stage, read_start, read_used,
+        stage_number, write_assigned, write_failure, write_start, write_used,
     },
     resource, values,
 };
@@ -126,6 +126,11 @@ pub(super) fn write(w: &mut Writer, event: &Event) {
         }
         What::Redispatched { count } => w.varint(u64::from(*count)),
         What::Begins => {}
+        What::Used {
+            task,
+            plugin,
+            measures,
+        } => write_used(w, *task, plugin, measures),
         What::StateFailed { failure } => write_failure(w, failure),
         What::BranchFailed { index, failure } => {
             w.varint(u64::from(*index));
@@ -192,6 +197,7 @@ fn tag(what: &What) -> u8 {
         What::MapRunRedriven { .. } => 38,
         What::Begins => 39,
         What::Forked { .. } => 40,
+        What::Used { .. } => 41,
     }
 }
 
@@ -338,6 +344,7 @@ fn read_what(r: &mut Reader, tag: u8) -> Result<What, CodecError> {
             input: values::read_optional(r)?,
             assigned: read_assigned(r)?,
         },
+        41 => read_used(r)?,
         found => return Err(r.unknown("event", found.into())),
     })
 }

@@ -8,9 +8,10 @@ use super::{
     values,
 };
 use crate::{
-    border::Start,
-    event::{Assigned, Failure, FailureClass, Stage, StateKind},
+    border::{Start, TaskId},
+    event::{Assigned, Failure, FailureClass, Stage, StateKind, What},
     fork::ForkedFrom,
+    measure::{Measure, Measures},
 };
 
 pub(super) fn write_start(w: &mut Writer, start: &Start) {
@@ -135,6 +136,39 @@ pub(super) fn read_failure(r: &mut Reader) -> Result<Failure, CodecError> {
         error,
         cause,
         class,
+    })
+}
+
+/// Measures by their numbers, those that are not 0.
+pub(super) fn write_used(w: &mut Writer, task: TaskId, plugin: &Arc<str>, measures: &Measures) {
+    w.varint(task.entry);
+    w.varint(u64::from(task.attempt));
+    w.text(plugin);
+    w.count(measures.iter().count());
+    for (measure, value) in measures.iter() {
+        w.byte(measure.number());
+        w.varint(value);
+    }
+}
+
+/// What a newer program measured besides is passed over.
+pub(super) fn read_used(r: &mut Reader) -> Result<What, CodecError> {
+    let task = TaskId {
+        entry: r.varint()?,
+        attempt: r.u32()?,
+    };
+    let plugin = r.text()?;
+    let mut measures = Measures::default();
+    for _ in 0..r.count()? {
+        let (number, value) = (r.byte()?, r.varint()?);
+        if let Some(measure) = Measure::numbered(number) {
+            measures.set(measure, value);
+        }
+    }
+    Ok(What::Used {
+        task,
+        plugin,
+        measures: Arc::new(measures),
     })
 }
 

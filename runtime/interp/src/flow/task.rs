@@ -16,6 +16,7 @@ use crate::{
     },
     given,
     limits::{CAUSE_CHARS_MAX, ERROR_CHARS_MAX, REDISPATCH_MAX, SECONDS_MAX, TOKEN_BYTES},
+    measure::Measures,
     run::{FrameId, Phase, attempt_effects, needs_token},
     scope::Moment,
     step::Turn,
@@ -117,6 +118,25 @@ impl Turn<'_> {
         if !started {
             let at = at.clamp(self.run.last_at(), self.at);
             self.record_at(id, What::Started { resource, by }, at);
+        }
+    }
+
+    /// What an attempt used. It is recorded once: whoever says it again may not know that it was taken.
+    pub(crate) fn task_used(&mut self, task: TaskId, plugin: Arc<str>, measures: Arc<Measures>) {
+        let Some(id) = self.run.task_frame(task) else {
+            return;
+        };
+        let visit = self.run.frame(id).and_then(|frame| frame.visit());
+        let Some(Phase::Attempt(attempt)) = visit.map(|visit| &visit.phase) else {
+            return;
+        };
+        if attempt.id == task && !attempt.measured {
+            let used = What::Used {
+                task,
+                plugin,
+                measures,
+            };
+            self.record(id, used);
         }
     }
 

@@ -113,6 +113,7 @@ pub(super) fn details(what: &What, data: bool) -> Option<(&'static str, Fields)>
         | What::RetryPlanned { .. }
         | What::Redispatched { .. }
         | What::Begins
+        | What::Used { .. }
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }

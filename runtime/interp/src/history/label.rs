@@ -56,6 +56,7 @@ pub fn label(event: &Event) -> String {
             crate::REDISPATCH_MAX
         ),
         What::Begins => "begins again".into(),
+        What::Used { plugin, .. } => format!("use of {plugin} measured"),
         What::StateFailed { failure } => with_error("state failed", failure.error.as_deref()),
         What::BranchFailed { index, failure } => {
             with_error(&format!("branch {index} failed"), failure.error.as_deref())

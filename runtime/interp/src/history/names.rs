@@ -41,6 +41,7 @@ pub fn event_type(what: &What) -> Option<&'static str> {
         | What::RetryPlanned { .. }
         | What::Redispatched { .. }
         | What::Begins
+        | What::Used { .. }
         | What::StateFailed { .. }
         | What::BranchFailed { .. }
         | What::BranchAborted { .. }

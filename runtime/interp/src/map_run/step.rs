@@ -78,6 +78,7 @@ impl MapTurn<'_> {
             | Input::ChildStarted { .. }
             | Input::TaskEnded { .. }
             | Input::ChildEnded { .. }
+            | Input::TaskUsed { .. }
             | Input::TaskLost { .. }
             | Input::MapRunEnded { .. }
             | Input::TimerDue { .. }

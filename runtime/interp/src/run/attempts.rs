@@ -42,6 +42,7 @@ impl Run {
             child: None,
             redispatches: 0,
             begun: false,
+            measured: false,
         };
         self.set_phase(id, Phase::Attempt(Box::new(attempt)));
     }
@@ -60,6 +61,7 @@ impl Run {
         self.change_attempt(id, |attempt| {
             attempt.redispatches = count;
             attempt.begun = false;
+            attempt.measured = false;
             attempt.awaits = None;
             attempt.deadline = attempt.timeout_s.map(|s| at.plus_secs(s.into()));
             attempt.heartbeat_due = attempt.heartbeat_s.map(|s| at.plus_secs(s.into()));
@@ -68,6 +70,10 @@ impl Run {
 
     pub(super) fn begins(&mut self, id: FrameId) {
         self.change_attempt(id, |attempt| attempt.begun = true);
+    }
+
+    pub(super) fn measured(&mut self, id: FrameId, task: TaskId) {
+        self.change_attempt(id, |attempt| attempt.measured |= attempt.id == task);
     }
 
     /// A sign of life: moves the heartbeat's deadline. Not an event.

@@ -156,8 +156,12 @@ impl Run {
             What::RetryPlanned { retrier, fire_at } => self.plan_retry(id, *retrier, *fire_at),
             What::Redispatched { count } => self.redispatched(id, *count, event.at),
             What::Begins => self.begins(id),
+            What::Used { task, .. } => self.measured(id, *task),
             What::StateFailed { failure } => self.fail(id, failure.clone()),
-            What::Forked { input, assigned } => self.go_on_with(id, input.as_ref(), assigned),
+            What::Forked { input, assigned } => {
+                self.forget_redrives();
+                self.go_on_with(id, input.as_ref(), assigned);
+            }
             What::ChildStarted { child } => self.child_started(id, *child),
             What::DistributedMapStarted { items } => self.set_phase(
                 id,

@@ -212,6 +212,8 @@ pub(crate) struct Attempt {
     pub(crate) redispatches: u32,
     /// Its guest has begun since it was dispatched again.
     pub(crate) begun: bool,
+    /// What it used was recorded since it was dispatched.
+    pub(crate) measured: bool,
 }
 
 /// The branches of a Parallel state or the iterations of a Map.

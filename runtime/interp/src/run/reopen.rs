@@ -38,6 +38,13 @@ impl Run {
         self.reopen(FrameId::ROOT, &mut 0);
     }
 
+    /// Those so far were of the execution that this one is a fork of.
+    pub(super) fn forget_redrives(&mut self) {
+        self.redrives = 0;
+        self.redriven_at = None;
+        self.redrive_tokens.clear();
+    }
+
     /// Of the run that a map run remembers of its execution: that was redriven.
     pub(crate) fn note_redrive(&mut self, count: u32, at: Timestamp) {
         self.redrives = count;

@@ -1,18 +1,13 @@
 //! Compiled code taken from a file: verified, mapped, never copied. Hides the checks.
 
 use super::{CodeRecord, record};
-use crate::cache::{Compiled, hex};
 use crate::code::{Format, chain};
 use crate::machine::{Machine, Metering};
-use sha2::{Digest as _, Sha256};
+use crate::mapped::CodeFile;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use wasmtime::Module;
 use wasmtime::component::Component;
-
-/// A buffer for the checksum.
-const CHUNK_BYTES: usize = 64 << 10;
 
 /// A program in mapped memory.
 pub(crate) enum Precompiled {
@@ -32,10 +27,13 @@ pub(crate) fn load(machine: &Machine, path: &Path) -> Result<(CodeRecord, Precom
     let found = record(&mut file).map_err(at)?;
     found.fits().map_err(at)?;
     counts_as(&found, machine.metering).map_err(at)?;
-    intact(&mut file, &found).map_err(at)?;
+    // The file that was looked at is mapped, also when its name stands for another one by now.
+    let code = CodeFile::new(file, path.to_owned());
+    intact(&code, &found).map_err(at)?;
+    let engine = &machine.engine;
     let mapped = match found.format {
-        Format::Component => Component::map(&machine.engine, path).map(Precompiled::Component),
-        Format::Module => Module::map(&machine.engine, path).map(Precompiled::Module),
+        Format::Component => code.map::<Component>(engine).map(Precompiled::Component),
+        Format::Module => code.map::<Module>(engine).map(Precompiled::Module),
     };
     match mapped {
         Ok(code) => Ok((found, code)),
@@ -94,19 +92,11 @@ fn counts_as(found: &CodeRecord, wanted: Metering) -> Result<(), String> {
     ))
 }
 
-fn intact(file: &mut File, found: &CodeRecord) -> Result<(), String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read: {error}");
-    file.seek(SeekFrom::Start(0)).map_err(unreadable)?;
-    let mut left = file.take(found.code_bytes);
-    let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK_BYTES]);
-    loop {
-        let read = left.read(&mut chunk).map_err(unreadable)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&chunk[..read]);
-    }
-    if hex(&hasher.finalize()) == found.code_sha256 {
+fn intact(code: &CodeFile, found: &CodeRecord) -> Result<(), String> {
+    let sha256 = code
+        .sha256(found.code_bytes)
+        .map_err(|error| format!("it cannot be read: {error}"))?;
+    if sha256 == found.code_sha256 {
         return Ok(());
     }
     Err("it is damaged: its code is not what was compiled; copy it here anew".to_owned())

@@ -1,7 +1,7 @@
 //! One version of a plugin's file, and what it becomes when it is first called. Hides where the file comes from.
 
 use super::loader::Loader;
-use super::{PluginInfo, Upload};
+use super::{PluginInfo, Upload, UploadCode};
 use crate::cache::hex;
 use crate::code::{Code, Format, Program};
 use crate::compiler::{Blame, Compiler, Fault};
@@ -17,8 +17,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use sha2::{Digest as _, Sha256};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 /// A plugin that can be called.
@@ -62,7 +62,9 @@ pub(super) struct Entry {
     pub(super) name: String,
     source: Source,
     /// What it became, when that lasts.
-    cell: OnceLock<Result<Arc<Loaded>, String>>,
+    state: RwLock<State>,
+    /// The number of its last call; see [`super::resident::Resident`].
+    last_call: AtomicU64,
     /// Its loading, while that is under way. Goes on when nobody waits for it any more: the next call wants it.
     opening: Mutex<Option<Opening>>,
     /// How far that is.
@@ -70,6 +72,57 @@ pub(super) struct Entry {
 }
 
 type Opening = Shared<BoxFuture<'static, Result<Arc<Loaded>, String>>>;
+
+/// What a plugin's file has become.
+#[derive(Default)]
+enum State {
+    #[default]
+    Unread,
+    Loaded(Arc<Loaded>),
+    /// It was loaded, and is not any more.
+    Unloaded(Box<Told>),
+    /// It never can be.
+    Broken(String),
+}
+
+/// What a plugin says of itself once it was loaded.
+#[derive(Clone)]
+struct Told {
+    stamp: PluginStamp,
+    contract: Contract,
+    limits: Limits,
+    missing_grants: Vec<String>,
+}
+
+impl Told {
+    fn of(loaded: &Loaded) -> Self {
+        Self {
+            stamp: loaded.stamp.clone(),
+            contract: loaded.contract,
+            limits: loaded.limits.clone(),
+            missing_grants: loaded.granted.missing(),
+        }
+    }
+}
+
+impl State {
+    /// What lasts of it for a call.
+    fn kept(&self) -> Option<Result<Arc<Loaded>, String>> {
+        match self {
+            Self::Loaded(loaded) => Some(Ok(loaded.clone())),
+            Self::Broken(why) => Some(Err(why.clone())),
+            Self::Unread | Self::Unloaded(_) => None,
+        }
+    }
+
+    fn told(&self) -> Option<Told> {
+        match self {
+            Self::Loaded(loaded) => Some(Told::of(loaded)),
+            Self::Unloaded(told) => Some((**told).clone()),
+            Self::Unread | Self::Broken(_) => None,
+        }
+    }
+}
 
 /// How far the loading of a plugin is.
 #[derive(Default)]
@@ -82,6 +135,7 @@ enum Stage {
     Compiling,
 }
 
+#[derive(Clone)]
 enum Source {
     Folder { found: Found },
     Upload(Upload),
@@ -93,7 +147,8 @@ impl Entry {
             tenant,
             name,
             source,
-            cell: OnceLock::new(),
+            state: RwLock::default(),
+            last_call: AtomicU64::new(0),
             opening: Mutex::default(),
             stage: Mutex::default(),
         }
@@ -106,6 +161,11 @@ impl Entry {
 
     pub(super) fn uploaded(tenant: &str, name: &str, upload: Upload) -> Self {
         Self::new(tenant.into(), name.into(), Source::Upload(upload))
+    }
+
+    /// The same plugin, to be loaded anew: what is allowed to it has changed.
+    pub(super) fn anew(&self) -> Self {
+        Self::new(self.tenant.clone(), self.name.clone(), self.source.clone())
     }
 
     pub(super) fn stamp(&self) -> Option<&Stamp> {
@@ -131,10 +191,58 @@ impl Entry {
         self: &Arc<Self>,
         loader: &Arc<Loader>,
     ) -> Result<Arc<Loaded>, String> {
-        if let Some(loaded) = self.cell.get() {
-            return loaded.clone();
+        self.last_call
+            .store(loader.resident.call(), Ordering::Relaxed);
+        if let Some(kept) = self.kept() {
+            return kept;
         }
         self.opening(loader).await
+    }
+
+    fn kept(&self) -> Option<Result<Arc<Loaded>, String>> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.kept()
+    }
+
+    /// What its stamp says, once it was loaded.
+    fn of_stamp<T>(&self, of: impl FnOnce(&PluginStamp) -> T) -> Option<T> {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        match &*state {
+            State::Loaded(loaded) => Some(of(&loaded.stamp)),
+            State::Unloaded(told) => Some(of(&told.stamp)),
+            State::Unread | State::Broken(_) => None,
+        }
+    }
+
+    /// Whether it was made of that file, as far as it was loaded.
+    pub(super) fn has_code(&self, sha256: &str) -> bool {
+        self.of_stamp(|stamp| stamp.sha256 == sha256)
+            .unwrap_or(false)
+    }
+
+    pub(super) fn last_call(&self) -> u64 {
+        self.last_call.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_loaded(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*state, State::Loaded(_))
+    }
+
+    /// Whether it is loaded, and nobody runs it, waits for it or keeps an instance of it.
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        matches!(&*state, State::Loaded(loaded) if Arc::strong_count(loaded) == 1)
+    }
+
+    /// Takes it out of memory, unless somebody has begun to use it.
+    pub(super) fn unload(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let State::Loaded(loaded) = &*state
+            && Arc::strong_count(loaded) == 1
+        {
+            *state = State::Unloaded(Box::new(Told::of(loaded)));
+        }
     }
 
     fn opening(self: &Arc<Self>, loader: &Arc<Loader>) -> Opening {
@@ -142,10 +250,15 @@ impl Entry {
         if let Some(opening) = &*under_way {
             return opening.clone();
         }
+        if let Some(kept) = self.kept() {
+            // It was loaded a moment ago.
+            let kept: BoxFuture<'static, _> = Box::pin(std::future::ready(kept));
+            return kept.shared();
+        }
         let (entry, loader) = (self.clone(), loader.clone());
         let task = tokio::spawn(async move {
             let opened = entry.open_in_turn(&loader).await;
-            entry.opened(opened)
+            entry.opened(&loader, opened)
         });
         let opening: BoxFuture<'static, _> = Box::pin(async move {
             task.await
@@ -223,32 +336,43 @@ impl Entry {
     }
 
     /// Keeps what the loading gave, if that would be the same another time.
-    fn opened(&self, opened: Result<Arc<Loaded>, Fault>) -> Result<Arc<Loaded>, String> {
+    fn opened(
+        self: &Arc<Self>,
+        loader: &Loader,
+        opened: Result<Arc<Loaded>, Fault>,
+    ) -> Result<Arc<Loaded>, String> {
         let passes = opened.as_ref().is_err_and(|fault| match fault.blame {
             Blame::File | Blame::Bounds | Blame::Operator => false,
             Blame::Circumstances | Blame::Turn(_) => true,
         });
         let opened = opened.map_err(|fault| fault.why);
         if !passes {
-            // Whoever set it meanwhile has loaded the same file.
-            return self.cell.get_or_init(|| opened).clone();
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            *state = match &opened {
+                Ok(loaded) => State::Loaded(loaded.clone()),
+                Err(why) => State::Broken(why.clone()),
+            };
         }
+        if opened.is_ok() {
+            loader.resident.loaded(self);
+        }
+        // Only now: who comes from here on finds what it became.
         *self.opening.lock().unwrap_or_else(PoisonError::into_inner) = None;
         opened
     }
 
     /// From what is loaded, else from the manifest alone.
     pub(super) fn on_crash(&self) -> Result<OnCrash, String> {
-        if let Some(Ok(loaded)) = self.cell.get() {
-            return Ok(loaded.stamp.on_crash);
+        if let Some(on_crash) = self.of_stamp(|stamp| stamp.on_crash) {
+            return Ok(on_crash);
         }
         Ok(self.manifest()?.on_crash)
     }
 
     /// The same of its version.
     pub(super) fn version(&self) -> Result<Option<String>, String> {
-        if let Some(Ok(loaded)) = self.cell.get() {
-            return Ok(loaded.stamp.version.clone());
+        if let Some(version) = self.of_stamp(|stamp| stamp.version.clone()) {
+            return Ok(version);
         }
         Ok(self.manifest()?.version)
     }
@@ -261,7 +385,7 @@ impl Entry {
     }
 
     pub(super) fn needs_compiling(&self, loader: &Loader) -> Result<bool, String> {
-        if self.cell.get().is_some() {
+        if self.kept().is_some() {
             return Ok(false);
         }
         let (manifest, wasm) = match &self.source {
@@ -280,7 +404,8 @@ impl Entry {
         }
         Format::of(&wasm)?;
         let manifest = read_manifest(manifest.as_deref())?;
-        let limits = manifest.limits.within(&loader.allowed(&self.tenant).limits);
+        let allowed = loader.allowed(&self.tenant);
+        let limits = manifest.limits.within(&allowed.limits());
         let machine = loader.machine(Loader::kind(&limits))?;
         let sha256 = hex(&Sha256::digest(&wasm));
         Ok(!loader.cache.has(&machine.engine, &sha256))
@@ -294,7 +419,8 @@ impl Entry {
             folder,
         } = self.files()?;
         let allowed = loader.allowed(&self.tenant);
-        let limits = manifest.limits.within(&allowed.limits);
+        let most = allowed.limits();
+        let limits = manifest.limits.within(&most);
         let machine = loader.machine(Loader::kind(&limits))?;
         let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
         if let Some(min) = program.memory_min
@@ -313,14 +439,14 @@ impl Entry {
             let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
             return Err(why.into());
         }
-        let ceiling = match &self.source {
-            Source::Folder { .. } => &allowed.grants,
+        let ceilings = match &self.source {
+            Source::Folder { .. } => allowed.grants(),
             // Its variables are all that it can ask for, and its own.
-            Source::Upload(_) => &Ceiling::AsAsked,
+            Source::Upload(_) => vec![&Ceiling::AsAsked],
         };
         let granted = Effective::new(
             &manifest.grants,
-            ceiling,
+            &ceilings,
             folder.as_deref(),
             &loader.settings.guarded,
         )
@@ -335,7 +461,7 @@ impl Entry {
             code,
             machine,
             limits,
-            wall_max: allowed.limits.wall,
+            wall_max: most.wall,
             instance: allowed.instance(manifest.instance),
             granted,
             stamp,
@@ -359,6 +485,13 @@ impl Entry {
                 let why = "it was compiled ahead of time, and such code is run unchecked: allow it with \
                            `--precompiled also`, or put its .wasm into the plugin directory";
                 return Err(why.to_owned().into());
+            }
+            Binary::Kept { sha256, fetch } => {
+                self.check_claims(manifest, &sha256)?;
+                if let Some(code) = loader.cache.stored_code(&machine.engine, &sha256) {
+                    return Ok((sha256, Program::precompiled(machine, code)));
+                }
+                fetched(&*fetch)?
             }
             Binary::Compiled(file) => {
                 let (record, code) = precompiled::load(machine, &file)?;
@@ -388,14 +521,16 @@ impl Entry {
                 }
             }
             Source::Upload(upload) => {
-                let manifest = upload.manifest()?;
-                // Files are read on threads that may block.
-                let code = tokio::runtime::Handle::current().block_on(upload.code.wasm());
-                let wasm = code.map_err(Fault::passing)?;
                 Files {
-                    manifest,
+                    manifest: upload.manifest()?,
                     // Of a tenant nothing but WebAssembly is taken, whatever its bytes are.
-                    binary: Binary::Wasm(Box::new(wasm)),
+                    binary: match upload.code.sha256() {
+                        Some(sha256) => Binary::Kept {
+                            sha256,
+                            fetch: upload.code.clone(),
+                        },
+                        None => Binary::Wasm(fetched(&*upload.code)?),
+                    },
                     folder: None,
                 }
             }
@@ -433,10 +568,12 @@ impl Entry {
     }
 
     pub(super) fn info(&self) -> PluginInfo {
-        let loaded = self.cell.get();
-        let ready = loaded.and_then(|loaded| loaded.as_ref().ok());
-        let version = match ready {
-            Some(loaded) => loaded.stamp.version.clone(),
+        let (problem, told) = {
+            let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+            (state.kept().and_then(Result::err), state.told())
+        };
+        let version = match &told {
+            Some(told) => told.stamp.version.clone(),
             None => self.declared_version().map(ToOwned::to_owned),
         };
         PluginInfo {
@@ -447,13 +584,11 @@ impl Entry {
                 Source::Folder { found } => found.place.clone(),
                 Source::Upload(_) => "upload".into(),
             },
-            contract: ready.map(|loaded| loaded.contract),
-            sha256: ready.map(|loaded| loaded.stamp.sha256.clone()),
-            limits: ready.map(|loaded| loaded.limits.clone()),
-            missing_grants: ready
-                .map(|loaded| loaded.granted.missing())
-                .unwrap_or_default(),
-            problem: loaded.and_then(|loaded| loaded.as_ref().err().cloned()),
+            contract: told.as_ref().map(|told| told.contract),
+            sha256: told.as_ref().map(|told| told.stamp.sha256.clone()),
+            limits: told.as_ref().map(|told| told.limits.clone()),
+            missing_grants: told.map(|told| told.missing_grants).unwrap_or_default(),
+            problem,
         }
     }
 }
@@ -469,8 +604,20 @@ struct Files {
 /// A plugin's program as it was found.
 enum Binary {
     Wasm(Box<dyn AsRef<[u8]>>),
+    /// WebAssembly that is kept elsewhere under its hash: it may be compiled already.
+    Kept {
+        sha256: String,
+        fetch: Arc<dyn UploadCode>,
+    },
     /// A file of the plugin folder that was compiled ahead of time.
     Compiled(PathBuf),
+}
+
+/// Fetches the WebAssembly of an upload, on a thread that may block.
+fn fetched(code: &dyn UploadCode) -> Result<Box<dyn AsRef<[u8]>>, Fault> {
+    let wasm = tokio::runtime::Handle::current().block_on(code.wasm());
+    let wasm = wasm.map_err(Fault::passing)?;
+    Ok(Box::new(wasm))
 }
 
 fn read_manifest(text: Option<&str>) -> Result<Manifest, String> {

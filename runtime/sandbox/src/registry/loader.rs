@@ -1,13 +1,15 @@
 //! What makes a file into a plugin: engines, the compiler, the cache, and the operator's side of it.
 
+use super::resident::Resident;
+use crate::allowed::{Allowed, Ceilinged};
 use crate::cache::Cache;
-use crate::ceiling::{Allowance, Ceilings};
 use crate::compiler::Compiler;
 use crate::folders::Guarded;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Metering};
 use crate::manifest::Limits;
 use crate::queue::Queue;
+use crate::weight::Weights;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Semaphore, watch};
@@ -21,31 +23,24 @@ pub(crate) struct Loader {
     pub(crate) settings: Settings,
     pub(super) queue: Arc<Queue>,
     pub(super) reading: Semaphore,
+    pub(crate) resident: Resident,
     on_engine: Box<dyn Fn(wasmtime::Engine) + Send + Sync>,
 }
 
 /// The operator's side of loading.
 pub(crate) struct Settings {
-    pub(crate) default_tenant: String,
-    pub(crate) ceilings: Ceilings,
+    pub(crate) ceilings: Ceilinged,
     pub(crate) instances: u32,
     pub(crate) guarded: Guarded,
     /// Whether code of the plugin folder that was compiled ahead of time is run.
     pub(crate) precompiled: bool,
+    pub(crate) weights: Weights,
 }
 
 impl Settings {
     /// Places of an engine's pool: one for each that runs, and those that are kept for another call.
     pub(crate) fn pooled(&self) -> u32 {
         self.instances.saturating_add(limits::KEPT_INSTANCES_MAX)
-    }
-
-    /// The most memory that anybody's task may have.
-    pub(crate) fn memory_bytes_max(&self) -> u64 {
-        let all = self.ceilings.all();
-        all.map(|allowed| allowed.limits.memory_bytes)
-            .max()
-            .unwrap_or(limits::MEMORY_BYTES_MAX)
     }
 }
 
@@ -59,14 +54,16 @@ impl Loader {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let seats = cores.saturating_sub(limits::COMPILE_CORES_LEFT).max(1);
+        let queue = Queue::new(seats, settings.weights.clone());
         Self {
             plain: Arc::new(plain),
             others: Mutex::default(),
             cache,
             compiler,
             settings,
-            queue: Queue::new(seats),
+            queue,
             reading: Semaphore::new(limits::LOADS_MAX),
+            resident: Resident::default(),
             on_engine,
         }
     }
@@ -85,7 +82,7 @@ impl Loader {
             true => self.settings.pooled(),
             false => 0,
         };
-        let machine = Machine::new(kind, instances, self.settings.memory_bytes_max())
+        let machine = Machine::new(kind, instances, self.settings.ceilings.memory_bytes_max())
             .map_err(|error| format!("no engine of its kind: {}", crate::code::chain(&error)))?;
         (self.on_engine)(machine.engine.clone());
         let machine = Arc::new(machine);
@@ -103,10 +100,9 @@ impl Loader {
         self.queue.sizes()
     }
 
-    /// What is allowed to an account's plugins.
-    pub(crate) fn allowed(&self, tenant: &str) -> &Allowance {
-        let settings = &self.settings;
-        settings.ceilings.of(tenant, &settings.default_tenant)
+    /// What is allowed to an account's plugins now.
+    pub(crate) fn allowed(&self, tenant: &str) -> Allowed {
+        self.settings.ceilings.of(tenant)
     }
 
     /// The engine that a plugin needs, as far as its limits say.

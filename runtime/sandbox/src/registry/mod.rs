@@ -3,6 +3,7 @@
 mod entry;
 mod loader;
 mod names;
+mod resident;
 mod uploads;
 mod watched;
 
@@ -77,7 +78,7 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new(folder: Option<&Path>, loader: Loader) -> Result<Self, Error> {
-        let default_tenant = &loader.settings.default_tenant;
+        let default_tenant = loader.settings.ceilings.default_tenant();
         // Where nothing is compiled, WebAssembly is of no use.
         let prefers_compiled = matches!(loader.compiler, Compiler::Absent);
         let folder = folder
@@ -226,6 +227,12 @@ impl Registry {
         manifest.and_then(Result::ok).unwrap_or_default()
     }
 
+    /// See [`crate::Sandbox::forget`].
+    pub(crate) fn forget_code(&self, sha256: &str) {
+        self.uploads.forget_code(sha256);
+        self.loader.cache.forget(sha256);
+    }
+
     /// Makes the next look open the file anew even when its stamp is the same.
     fn forget(&self, entry: &Arc<Entry>) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
@@ -236,6 +243,21 @@ impl Registry {
         {
             plugins.remove(&entry.name);
         }
+    }
+
+    /// Has the plugins of an account, or of all, loaded anew by their next call: what is allowed to them has changed. What runs
+    /// goes on as it began.
+    pub(crate) fn reload(&self, tenant: Option<&str>) {
+        let concerns = |of: &str| tenant.is_none_or(|tenant| tenant == of);
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        for (of, plugins) in &mut known.found {
+            if concerns(of) {
+                for entry in plugins.values_mut() {
+                    *entry = Arc::new(entry.anew());
+                }
+            }
+        }
+        self.uploads.forget(concerns);
     }
 
     /// Why no plugin was found.

@@ -30,6 +30,12 @@ pub struct Upload {
 pub trait UploadCode: Send + Sync {
     /// The file; an error says why it cannot be had now.
     fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>>;
+
+    /// SHA-256 of the file in lower-case hex, where that is known for certain: then it is not fetched when it is compiled
+    /// already.
+    fn sha256(&self) -> Option<String> {
+        None
+    }
 }
 
 impl std::fmt::Debug for Upload {
@@ -76,6 +82,20 @@ struct Known {
 }
 
 impl Uploads {
+    /// Forgets all that have that code; a running attempt keeps what it runs.
+    pub(super) fn forget_code(&self, sha256: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .entries
+            .retain(|_, (entry, _)| !entry.has_code(sha256));
+    }
+
+    /// Forgets the uploads of some accounts.
+    pub(super) fn forget(&self, concerns: impl Fn(&str) -> bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entries.retain(|(of, _, _), _| !concerns(of));
+    }
+
     /// The entry of an upload, made when it is not remembered.
     pub(super) fn entry(&self, tenant: &str, name: &str, upload: &Upload) -> Arc<Entry> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

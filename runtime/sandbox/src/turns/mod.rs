@@ -3,7 +3,8 @@
 //!
 //! A guest that computes gives its thread back at each epoch tick; what it does until then is a turn. Attempts that have
 //! computed little (*young*) and those that computed for long have threads of their own, so that a short task is never
-//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too.
+//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too. On the
+//! threads of either kind tenants take turns by weight and by the CPU time that these take.
 
 mod job;
 mod pace;
@@ -12,7 +13,7 @@ mod ready;
 use crate::limits;
 use crate::machine::{Awake, Ticker};
 use job::{After, Attempt, Job};
-use ready::{Come, Kind, Ready};
+use ready::{Come, Kind, Ready, Turn};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake as _;
@@ -72,10 +73,7 @@ impl Drop for Turns {
     fn drop(&mut self) {
         let mut ready = self.0.ready();
         ready.stopped = true;
-        let mut jobs: Vec<_> = ready.woken.drain(..).collect();
-        jobs.extend(ready.yielded.drain(..));
-        jobs.extend(std::iter::from_fn(|| ready.long.pop()));
-        ready.due.clear();
+        let jobs = ready.drain();
         drop(ready);
         self.0.young.notify_all();
         self.0.long.notify_all();
@@ -125,11 +123,15 @@ impl Shared {
             kind,
             ticker,
             awake: Some(ticker.awake()),
+            over: None,
             ended: Untold::default(),
         };
         let mut back = None;
         while let Some(job) = self.take(&mut desk, back.take()) {
-            match job.turn() {
+            let turn = Turn::of(&job);
+            let after = job.turn();
+            desk.over = Some(turn.end());
+            match after {
                 After::Parked => desk.ended.tell(),
                 After::Ended => {
                     // Callers that wait for their ends bring no more.
@@ -146,10 +148,14 @@ impl Shared {
         desk.ended.tell();
     }
 
-    /// Puts back the job whose turn is over, and takes the next: in one go, so that no other thread gets it between.
+    /// Counts the turn that is over, puts back its job, and takes the next: in one go, so that no other thread gets it
+    /// between.
     fn take(&self, desk: &mut Desk<'_>, back: Option<Arc<Job>>) -> Option<Arc<Job>> {
         let kind = desk.kind;
         let mut ready = self.ready();
+        if let Some(turn) = desk.over.take() {
+            ready.charge(&turn);
+        }
         if let Some(job) = back {
             let other = ready.push(job, Come::Yielded);
             if other != kind && ready.call(other) {
@@ -198,6 +204,8 @@ struct Desk<'a> {
     ticker: &'a Arc<Ticker>,
     /// While it does not sleep.
     awake: Option<Awake>,
+    /// The turn that was taken last, until it is counted.
+    over: Option<Turn>,
     ended: Untold,
 }
 

@@ -1,5 +1,6 @@
 //! What an attempt shows of itself, by which its turns are given.
 
+use crate::weight::Weight;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 /// See the module.
 pub(crate) struct Pace {
     pub(crate) tenant: Arc<str>,
+    pub(crate) weight: Weight,
     /// When the call arrived.
     pub(crate) called: Instant,
     cpu_ns: AtomicU64,
@@ -16,9 +18,10 @@ pub(crate) struct Pace {
 
 impl Pace {
     /// Of a call that arrives now. `deadline`: when it must have ended, if that is known already.
-    pub(crate) fn new(tenant: Arc<str>, deadline: Option<Duration>) -> Self {
+    pub(crate) fn new(tenant: Arc<str>, weight: Weight, deadline: Option<Duration>) -> Self {
         Self {
             tenant,
+            weight,
             called: Instant::now(),
             cpu_ns: AtomicU64::new(0),
             due_ns: AtomicU64::new(deadline.map_or(u64::MAX, nanoseconds)),

@@ -1,12 +1,13 @@
 //! The queue of jobs that could run now, and which kind of thread takes which of them.
 
 use super::job::Job;
+use super::pace::Pace;
 use crate::limits;
 use crate::rota::Rota;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What a job waits in the queue as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,15 +25,17 @@ pub(super) enum Kind {
     Long,
 }
 
-/// The jobs that could run now.
+/// The jobs that could run now. In each of the queues tenants take turns, by the CPU time that these take.
 #[derive(Default)]
 pub(super) struct Ready {
+    /// Those that nobody wants any more, before all others: nothing is left to do but to free their instances.
+    gone: VecDeque<Arc<Job>>,
     /// Young ones that have not run since they were woken: for a thread of the young ones.
-    pub(super) woken: VecDeque<Arc<Job>>,
+    pub(super) woken: Rota<Arc<Job>>,
     /// Young ones whose turn a tick ended: for the same, after the woken ones. Threads of the long ones help with
     /// them, since without an end of woken ones they would never get a turn.
-    pub(super) yielded: VecDeque<Arc<Job>>,
-    /// Long ones, by turns of tenants.
+    pub(super) yielded: Rota<Arc<Job>>,
+    /// Long ones.
     pub(super) long: Rota<Arc<Job>>,
     /// Those of all of these that must end at some time. They go first once it is there, so that they end then and not
     /// when all others had their turn.
@@ -43,6 +46,41 @@ pub(super) struct Ready {
     young_threads: Sleepers,
     long_threads: Sleepers,
     pub(super) stopped: bool,
+}
+
+/// A turn that is over.
+pub(super) struct Turn {
+    pace: Arc<Pace>,
+    /// What its attempt was when it began.
+    kind: Kind,
+    /// The attempt's before it, then that of the turn alone.
+    cpu: Duration,
+}
+
+impl Turn {
+    /// Begins.
+    pub(super) fn of(job: &Job) -> Turn {
+        let cpu = job.pace.cpu();
+        Turn {
+            pace: job.pace.clone(),
+            kind: kind_of(cpu),
+            cpu,
+        }
+    }
+
+    /// Is over.
+    pub(super) fn end(mut self) -> Turn {
+        self.cpu = self.pace.cpu().saturating_sub(self.cpu);
+        self
+    }
+}
+
+/// What an attempt is that has computed for so long.
+fn kind_of(cpu: Duration) -> Kind {
+    match cpu >= limits::YOUNG_CPU {
+        true => Kind::Long,
+        false => Kind::Young,
+    }
 }
 
 /// Threads of one kind that found nothing to do.
@@ -57,8 +95,7 @@ impl Ready {
     /// Queues a job; returns the kind of thread that may have to be woken for it.
     pub(super) fn push(&mut self, job: Arc<Job>, come: Come) -> Kind {
         if job.cancelled.load(Ordering::SeqCst) {
-            // Nothing is left to do but to free its instance.
-            self.woken.push_front(job);
+            self.gone.push_back(job);
             return Kind::Young;
         }
         if let Some(due) = job.pace.due() {
@@ -66,16 +103,39 @@ impl Ready {
             job.ticket.store(self.tickets, Ordering::Relaxed);
             self.due.insert((due, self.tickets), job.clone());
         }
-        if job.pace.cpu() >= limits::YOUNG_CPU {
-            let tenant = job.pace.tenant.clone();
-            self.long.push(&tenant, job);
-            return Kind::Long;
+        let pace = job.pace.clone();
+        let kind = kind_of(pace.cpu());
+        let queue = match (kind, come) {
+            (Kind::Long, _) => &mut self.long,
+            (Kind::Young, Come::Woken) => &mut self.woken,
+            (Kind::Young, Come::Yielded) => &mut self.yielded,
+        };
+        queue.push(&pace.tenant, pace.weight, job);
+        kind
+    }
+
+    /// Counts what a turn cost among those who wait for the same threads.
+    pub(super) fn charge(&mut self, turn: &Turn) {
+        let queues: &mut [&mut Rota<Arc<Job>>] = match turn.kind {
+            Kind::Young => &mut [&mut self.woken, &mut self.yielded],
+            Kind::Long => &mut [&mut self.long],
+        };
+        for queue in queues {
+            // Nobody is the later for what nobody waited for.
+            if queue.len() > 0 {
+                queue.charge(&turn.pace.tenant, turn.pace.weight, turn.cpu);
+            }
         }
-        match come {
-            Come::Woken => self.woken.push_back(job),
-            Come::Yielded => self.yielded.push_back(job),
+    }
+
+    /// All that wait, to be ended.
+    pub(super) fn drain(&mut self) -> Vec<Arc<Job>> {
+        let mut jobs: Vec<_> = self.gone.drain(..).collect();
+        for queue in [&mut self.woken, &mut self.yielded, &mut self.long] {
+            jobs.extend(std::iter::from_fn(|| queue.pop()));
         }
-        Kind::Young
+        self.due.clear();
+        jobs
     }
 
     /// Takes the job whose turn it is on a thread of this kind.
@@ -105,13 +165,17 @@ impl Ready {
 
     fn pop(&mut self, kind: Kind) -> Option<Arc<Job>> {
         match kind {
-            Kind::Young => self.woken.pop_front().or_else(|| self.yielded.pop_front()),
+            Kind::Young => {
+                let gone = self.gone.pop_front();
+                let woken = gone.or_else(|| self.woken.pop());
+                woken.or_else(|| self.yielded.pop())
+            }
             Kind::Long => {
                 self.helps = !self.helps;
                 if self.helps {
-                    self.yielded.pop_front().or_else(|| self.long.pop())
+                    self.yielded.pop().or_else(|| self.long.pop())
                 } else {
-                    self.long.pop().or_else(|| self.yielded.pop_front())
+                    self.long.pop().or_else(|| self.yielded.pop())
                 }
             }
         }

@@ -1,12 +1,13 @@
 //! Whose turn it is: on a queue that no thread takes from, and on threads.
 
 use super::job::{After, Attempt, Job};
-use super::ready::{Come, Kind};
+use super::ready::{Come, Kind, Turn};
 use super::{Begun, Lost, Pace, Shared, Turns, Untold};
 use crate::call::unstarted;
 use crate::limits;
 use crate::machine::Ticker;
 use crate::outcome::{Outcome, TaskEnd};
+use crate::weight::Weight;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -27,7 +28,16 @@ struct Table {
 impl Table {
     /// A call arrives.
     fn come(&mut self, name: &'static str, tenant: &str, deadline: Option<Duration>) {
-        let pace = Arc::new(Pace::new(tenant.into(), deadline));
+        self.come_as(name, (tenant, Weight::USUAL), deadline);
+    }
+
+    fn come_as(
+        &mut self,
+        name: &'static str,
+        (tenant, weight): (&str, Weight),
+        deadline: Option<Duration>,
+    ) {
+        let pace = Arc::new(Pace::new(tenant.into(), weight, deadline));
         let turns = Turns(self.shared.clone());
         let begun = turns.begin(pace, Box::pin(std::future::pending()));
         std::mem::forget(turns);
@@ -37,9 +47,12 @@ impl Table {
     /// The turn of that call is over: it computed for so long.
     fn yields(&mut self, name: &'static str, cpu: Duration) {
         let job = self.job(name);
+        let turn = Turn::of(&job);
         job.pace.add_cpu(cpu);
         assert!(job.yields(), "{name} has no turn");
-        self.shared.ready().push(job, Come::Yielded);
+        let mut ready = self.shared.ready();
+        ready.charge(&turn.end());
+        ready.push(job, Come::Yielded);
     }
 
     fn job(&self, name: &str) -> Arc<Job> {
@@ -99,6 +112,54 @@ fn long_ones_take_turns_by_tenant_and_help_the_young_that_yielded() {
     }
     let turns = [0; 7].map(|_| table.turn(Kind::Long));
     assert_eq!(turns, ["y1", "a1", "y2", "b1", "a2", "a3", "nobody"]);
+}
+
+/// What each of these has of the CPU time when all compute for as long as they are let.
+fn parts(kind: Kind, tenants: &[(&'static str, u32, Duration)]) -> Vec<Duration> {
+    let mut table = Table::default();
+    for (name, weight, _) in tenants {
+        let weight = Weight::new(*weight).unwrap();
+        table.come_as(name, (name, weight), None);
+        assert_eq!(table.turn(Kind::Young), *name);
+        if kind == Kind::Long {
+            table.yields(name, TICK);
+        } else {
+            table.yields(name, Duration::ZERO);
+        }
+    }
+    let mut had = vec![Duration::ZERO; tenants.len()];
+    for _ in 0..if kind == Kind::Long { 4_000 } else { 40 } {
+        let name = table.turn(kind);
+        let at = tenants.iter().position(|of| of.0 == name).unwrap();
+        had[at] += tenants[at].2;
+        table.yields(name, tenants[at].2);
+    }
+    had
+}
+
+#[test]
+fn turns_are_given_by_weight_and_by_what_they_take() {
+    let short = TICK / 10;
+    // A short turn of one and a long one of another are not the same.
+    let had = parts(Kind::Long, &[("a", 100, TICK), ("b", 300, short)]);
+    let times = had[1].as_secs_f64() / had[0].as_secs_f64();
+    assert!((2.97..3.03).contains(&times), "{had:?}");
+    // Young ones have no more than a tick altogether: the weights count from the first microsecond on.
+    let little = Duration::from_micros(10);
+    let had = parts(Kind::Young, &[("a", 100, little), ("b", 300, little)]);
+    assert!((9 * little..=11 * little).contains(&had[0]), "{had:?}");
+}
+
+/// Thousands of calls of one tenant that have not begun yet are no line for another's.
+#[test]
+fn a_flood_of_new_calls_leaves_another_tenant_its_turn() {
+    let mut table = Table::default();
+    for name in ["f1", "f2", "f3", "f4"] {
+        table.come(name, "flood", None);
+    }
+    table.come("quiet", "other", None);
+    let turns = [0; 5].map(|_| table.turn(Kind::Young));
+    assert_eq!(turns, ["f1", "quiet", "f2", "f3", "f4"]);
 }
 
 #[test]
@@ -194,7 +255,7 @@ fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
         .unwrap();
     let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
     let begin = |attempt: Attempt, pace: Pace| turns.begin(Arc::new(pace), attempt);
-    let pace = || Pace::new("t".into(), None);
+    let pace = || Pace::new("t".into(), Weight::USUAL, None);
     let (holds, held) = mpsc::channel();
     let mut releases = Vec::new();
     let mut long = Vec::new();
@@ -230,7 +291,7 @@ fn a_panic_ends_its_attempt_alone() {
         .build()
         .unwrap();
     let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
-    let pace = || Arc::new(Pace::new("t".into(), None));
+    let pace = || Arc::new(Pace::new("t".into(), Weight::USUAL, None));
     let panics = turns.begin(pace(), Box::pin(async { panic!("on purpose") }));
     assert_eq!(
         io.block_on(panics).map(|end| end.outcome),

@@ -6,14 +6,17 @@
     reason = "helpers of tests are tests too, and the cost of a call is printed"
 )]
 
+mod attacks;
 mod bounds;
 mod folder;
 mod grants;
 mod hostile;
 mod inspection;
+mod measured;
 mod network;
 mod outcomes;
 mod precompiled;
 mod reuse;
 mod rig;
 mod steady;
+mod stored;

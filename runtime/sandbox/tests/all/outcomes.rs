@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use stepwell_sandbox::{
-    CallContext, CancelHandle, CancelReason, LogLevel, OnCrash, Outcome, TaskCall,
+    CallContext, CancelHandle, CancelReason, Heartbeat, LogLevel, OnCrash, Outcome, TaskCall,
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{oneshot, watch};
 
 #[tokio::test]
 async fn both_contracts_return_their_output() {
@@ -300,7 +300,7 @@ async fn the_end_of_the_log_is_one_text_in_the_order_of_writing() {
 async fn heartbeats_and_the_start_are_heard() {
     let rig = Rig::new();
     rig.put("behave", "behave");
-    let (heartbeats, mut heard) = mpsc::channel(8);
+    let (heartbeats, heard) = watch::channel(Heartbeat::default());
     let (started, start) = oneshot::channel();
     let mut task = call("behave", json!({"do": "beat", "times": 3}));
     (task.heartbeats, task.started) = (Some(heartbeats), Some(started));
@@ -313,11 +313,11 @@ async fn heartbeats_and_the_start_are_heard() {
         begun.label()
     );
     assert_eq!(Some(begun), end.plugin);
-    let mut notes = Vec::new();
-    while let Some(beat) = heard.recv().await {
-        notes.push(beat.progress.unwrap());
-    }
-    assert_eq!(notes, ["1 of 3", "2 of 3", "3 of 3"]);
+    let latest = heard.borrow();
+    assert_eq!(
+        (latest.beats, latest.progress.as_deref()),
+        (3, Some("3 of 3"))
+    );
 }
 
 #[tokio::test]
@@ -327,7 +327,7 @@ async fn a_guest_waits_for_its_permit() {
     for permitted in [true, false] {
         let (started, start) = oneshot::channel();
         let (permit, waits) = oneshot::channel();
-        let (heartbeats, mut heard) = mpsc::channel(8);
+        let (heartbeats, heard) = watch::channel(Heartbeat::default());
         let mut task = call("behave", json!({"do": "beat", "times": 1}));
         (task.started, task.permit) = (Some(started), Some(waits));
         task.heartbeats = Some(heartbeats);
@@ -336,7 +336,7 @@ async fn a_guest_waits_for_its_permit() {
         // In the time in which another one runs from its start to its end, this one has done nothing.
         let other = rig.output("behave", json!({"do": "beat", "times": 1}));
         assert_eq!(other.await, json!(1));
-        assert!(heard.try_recv().is_err(), "it has not begun");
+        assert_eq!(heard.borrow().beats, 0, "it has not begun");
         let outcome = match permitted {
             true => {
                 permit.send(()).unwrap();

@@ -1,8 +1,12 @@
-//! Calls of our own beside AWS's: tenants, their access keys and quotas, what they used, their audit logs; forks. AWS JSON 1.0 under
+//! Calls of our own beside AWS's: tenants, their access keys, quotas and ceilings, their secrets and connections, what they used,
+//! their audit logs; forks. AWS JSON 1.0 under
 //! the target `Stepwell.`, signed like all others. What it hides: who may make them, and their wire forms.
 
+mod code;
+mod connections;
 mod forks;
 mod quotas;
+mod secrets;
 mod tenants;
 mod usage;
 
@@ -10,11 +14,13 @@ use std::{future::Future, pin::Pin};
 
 use axum::http::request::Parts;
 use serde::{Serialize, de::DeserializeOwned};
-use stepwell_engine::{Caller, Role};
+use stepwell_engine::{AuditEntry, Caller, Error, Role};
+use uuid::Uuid;
 
 use crate::{
     auth::{Authentication, Identity},
     aws::{self, Fault},
+    limits::AUDIT_RESOURCE_CHARS_MAX,
     serve::ServerState,
 };
 
@@ -28,6 +34,8 @@ const TARGET_PREFIX: &str = "Stepwell.";
 /// One call.
 struct Operation {
     name: &'static str,
+    /// What it is counted as against rates.
+    rated: &'static str,
     /// What it takes for another account than the caller's, or for all.
     role: Role,
     /// What it takes for the caller's own account.
@@ -45,6 +53,8 @@ enum Member {
     Account,
     /// `executionArn`.
     Execution,
+    /// `account`, the caller's own when absent; `name` is what it names.
+    Own,
 }
 
 type Handler = for<'a> fn(Call<'a>) -> Reply<'a>;
@@ -54,14 +64,20 @@ type Reply<'a> = Pin<Box<dyn Future<Output = Result<Vec<u8>, Fault>> + Send + 'a
 struct Call<'a> {
     state: &'a ServerState,
     caller: Caller,
+    /// Who proved an access key, where one is needed.
+    identity: Option<&'a Identity>,
     body: &'a [u8],
 }
 
 macro_rules! operations {
     ($($name:ident $role:ident $own:ident $audited:literal $about:ident $handler:path;)*) => {
+        /// Operations that a rate can be set for.
+        pub(crate) const RATED: &[&str] = &[$(concat!("stepwell:", stringify!($name))),*];
+
         static OPERATIONS: &[Operation] = &[$(
             Operation {
                 name: stringify!($name),
+                rated: concat!("stepwell:", stringify!($name)),
                 role: Role::$role,
                 own: Role::$own,
                 audited: $audited,
@@ -76,7 +92,11 @@ macro_rules! operations {
 operations! {
     AddAccessKey     Operator Operator true  Account   tenants::add_key;
     AddTenant        Operator Operator true  Account   tenants::add;
+    CollectCode      Operator Operator true  Account   code::collect;
+    DeleteConnection Operator Admin    true  Own       connections::delete;
+    DeleteSecret     Operator Admin    true  Own       secrets::delete;
     DescribeTenant   Operator Read     false Account   tenants::describe;
+    DescribeUpload   Operator Read     false Own       code::upload;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
     ForkExecution    Operator Run      true  Execution forks::fork;
@@ -84,15 +104,34 @@ operations! {
     GetExecutionUsage Operator Read    false Execution usage::of_execution;
     GetUsage         Operator Admin    false Account   usage::get;
     ListAccessKeys   Operator Admin    false Account   tenants::keys;
+    ListConnections  Operator Read     false Own       connections::list;
+    ListSecrets      Operator Admin    false Own       secrets::list;
     ListTenants      Operator Operator false Account   tenants::list;
+    PutConnection    Operator Admin    true  Own       connections::put;
+    PutSecret        Operator Admin    true  Own       secrets::put;
     RemoveAccessKey  Operator Operator true  Account   tenants::remove_key;
     RemoveTenant     Operator Operator true  Account   tenants::remove;
+    SetCeiling       Operator Operator true  Account   tenants::set_ceiling;
     SetQuotas        Operator Operator true  Account   tenants::set_quotas;
 }
 
 /// Whether a target is one of ours.
 pub(crate) fn is_ours(target: &str) -> bool {
     target.starts_with(TARGET_PREFIX)
+}
+
+/// Counts a call against the caller's rates, before anything of it is read. What reads a whole history, or starts an
+/// execution, is counted as that, too.
+pub(crate) fn admit(state: &ServerState, target: &str, caller: &Caller) -> Result<(), Fault> {
+    let name = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
+    let found = OPERATIONS.binary_search_by(|operation| operation.name.cmp(name));
+    let operation = found.map_err(|_| Fault::unknown_operation(target))?;
+    let operation = &OPERATIONS[operation];
+    state.engine.admit(&caller.tenant, operation.rated)?;
+    if operation.name == "GetExecutionUsage" {
+        state.engine.admit(&caller.tenant, "GetExecutionHistory")?;
+    }
+    Ok(())
 }
 
 /// Answers one call; `Ok` is the JSON text of the answer.
@@ -112,6 +151,7 @@ pub(crate) async fn answer(
     let call = Call {
         state,
         caller,
+        identity,
         body,
     };
     let Some(identity) = identity else {
@@ -149,6 +189,7 @@ struct About {
     account: Option<String>,
     access_key_id: Option<String>,
     execution_arn: Option<String>,
+    name: Option<String>,
 }
 
 impl Call<'_> {
@@ -158,7 +199,11 @@ impl Call<'_> {
             account,
             access_key_id,
             execution_arn,
+            name,
         } = self.read()?;
+        if by == Member::Own {
+            return Ok((Some(self.account(account)), name.unwrap_or_default()));
+        }
         if by == Member::Execution {
             let arn = execution_arn.unwrap_or_default();
             // What is no ARN is of no other account, and refused as what it is.
@@ -172,6 +217,47 @@ impl Call<'_> {
         let keys = self.state.engine.access_keys(None).await?;
         let key = keys.iter().find(|key| *key.id == *id);
         Ok((key.map(|key| key.account.to_string()), id))
+    }
+
+    /// The account that a request names, else the caller's.
+    fn account(&self, named: Option<String>) -> String {
+        named.unwrap_or_else(|| self.caller.tenant.to_string())
+    }
+
+    /// What the caller may do: everything, where no access key is asked for.
+    fn role(&self) -> Role {
+        self.identity
+            .map_or(Role::Operator, |identity| identity.key.role)
+    }
+
+    /// Makes a change once the account's audit log tells of it. Who proved a key is in the log by then; this is for those of whom
+    /// none is asked, and for commands at the data directory.
+    async fn noted<T>(
+        &self,
+        account: &str,
+        operation: &str,
+        resource: &str,
+        change: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Fault> {
+        if self.identity.is_some() {
+            return Ok(change.await?);
+        }
+        let mut entry = AuditEntry {
+            key: "-".to_owned(),
+            address: "-".to_owned(),
+            operation: operation.to_owned(),
+            resource: resource.chars().take(AUDIT_RESOURCE_CHARS_MAX).collect(),
+            request_id: Uuid::new_v4().hyphenated().to_string(),
+            refused: None,
+        };
+        let engine = &self.state.engine;
+        engine.audit(account, &entry).await?;
+        let changed = change.await.map_err(Fault::from);
+        if let Err(fault) = &changed {
+            entry.refused = Some(fault.code().to_owned());
+            engine.audit(account, &entry).await?;
+        }
+        changed
     }
 
     /// The request.

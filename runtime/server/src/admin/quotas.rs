@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Quotas, Rate, Rates};
+use stepwell_engine::{Exceeding, Quotas, Rate, Rates};
 
 use crate::{
     aws::{self, Fault},
@@ -29,6 +29,12 @@ pub struct WireQuotas {
     state_machines: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     activities: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine_concurrency_mode: Option<Exceeding>,
 }
 
 /// Wire form of rates: `"off"`, `"aws"` or `{"set": {OPERATION: …}}`.
@@ -67,12 +73,17 @@ impl WireQuotas {
 /// Says what the name is not, for people.
 pub fn check_rated(operation: &str) -> Result<(), String> {
     let of_steps = aws::operation_names();
-    let others = [lambda::RATED, scheduler::RATED, &[aws::PUT_EVENTS]];
+    let others = [
+        lambda::RATED,
+        scheduler::RATED,
+        super::RATED,
+        &[aws::PUT_EVENTS],
+    ];
     if of_steps.contains(&operation) || others.concat().contains(&operation) {
         return Ok(());
     }
     Err(format!(
-        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, those of the function service as lambda:NAME, such as lambda:Invoke, those of the scheduler as scheduler:NAME, and events:PutEvents"
+        "`{operation}` is no operation that a rate can be set for: those are the operations of Step Functions, such as StartExecution, those of the function service as lambda:NAME, such as lambda:Invoke, those of the scheduler as scheduler:NAME, events:PutEvents, and our own as stepwell:NAME, such as stepwell:GetUsage"
     ))
 }
 
@@ -86,6 +97,9 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         WireQuotas {
             raised_limits,
@@ -95,6 +109,9 @@ impl From<Quotas> for WireQuotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -109,6 +126,9 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         } = quotas;
         Quotas {
             raised_limits,
@@ -118,6 +138,9 @@ impl From<WireQuotas> for Quotas {
             stored_bytes,
             state_machines,
             activities,
+            weight,
+            machine_concurrency,
+            machine_concurrency_mode,
         }
     }
 }
@@ -152,7 +175,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5}"#;
+        let text = r#"{"raisedLimits":true,"rates":{"set":{"StartExecution":{"bucket":2,"perSecond":1}}},"openExecutions":1,"runningTasks":2,"storedBytes":3,"stateMachines":4,"activities":5,"weight":6,"machineConcurrency":7,"machineConcurrencyMode":"refuse"}"#;
         let quotas: WireQuotas = serde_json::from_str(text).unwrap();
         let quotas = WireQuotas::from(Quotas::from(quotas));
         assert!(quotas.check().is_ok());
@@ -164,7 +187,9 @@ mod tests {
         for text in [
             r#"{"openExecution": 1}"#,
             r#"{"open_executions": 1}"#,
+            r#"{"weight": -1}"#,
             r#"{"rates": "none"}"#,
+            r#"{"machineConcurrencyMode": "drop"}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1}}}}"#,
             r#"{"rates": {"set": {"StartExecution": {"bucket": 1, "perSecond": 1, "burst": 2}}}}"#,
         ] {
@@ -173,7 +198,7 @@ mod tests {
         for operation in ["StartExecutions", "Invoke", "lambda:Invokes", ""] {
             assert!(check_rated(operation).is_err(), "{operation}");
         }
-        for operation in ["StartExecution", "lambda:Invoke"] {
+        for operation in ["StartExecution", "lambda:Invoke", "stepwell:GetUsage"] {
             assert_eq!(check_rated(operation), Ok(()));
         }
     }

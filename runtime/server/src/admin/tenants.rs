@@ -48,6 +48,15 @@ struct NewQuotas {
     quotas: WireQuotas,
 }
 
+/// Request: the ceiling of an account's plugins as TOML; null takes it away.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewCeiling {
+    account: String,
+    #[serde(deserialize_with = "Option::deserialize")]
+    ceiling: Option<String>,
+}
+
 /// Request: a page of a log.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,6 +115,9 @@ struct Described<'a> {
     account: &'a str,
     quotas: WireQuotas,
     taken: TakenAnswer,
+    /// TOML, as it was set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ceiling: Option<String>,
 }
 
 /// Wire form of what a tenant has.
@@ -180,7 +192,9 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 
 pub(super) async fn describe(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let Named { account } = call.read()?;
-    let (quotas, taken) = call.state.engine.quotas(&account).await?;
+    let engine = &call.state.engine;
+    let (quotas, taken) = engine.quotas(&account).await?;
+    let ceiling = engine.ceiling(&account).await?;
     let Taken {
         open_executions,
         running_tasks,
@@ -194,7 +208,16 @@ pub(super) async fn describe(call: Call<'_>) -> Result<Vec<u8>, Fault> {
             running_tasks,
             stored_bytes,
         },
+        ceiling,
     })
+}
+
+pub(super) async fn set_ceiling(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+    call.authentication()?;
+    let NewCeiling { account, ceiling } = call.read()?;
+    let engine = &call.state.engine;
+    engine.set_ceiling(&account, ceiling.as_deref()).await?;
+    json(&Done {})
 }
 
 pub(super) async fn set_quotas(call: Call<'_>) -> Result<Vec<u8>, Fault> {

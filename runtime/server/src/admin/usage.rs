@@ -23,9 +23,15 @@ pub struct Prices {
     pub gib_out: f64,
     /// Of what was stored that day: once, not for each day that it is kept.
     pub gib_stored: f64,
+    pub million_fuel: f64,
+    pub host_call: f64,
+    /// Over HTTP and TCP.
+    pub gib_sent: f64,
+    pub gib_received: f64,
 }
 
 const GIB: f64 = 1_073_741_824.0;
+const MILLION: f64 = 1_000_000.0;
 
 impl Prices {
     fn cost(&self, used: &Amounts) -> f64 {
@@ -38,6 +44,10 @@ impl Prices {
             + self.gib_in * of(Meter::BytesIn) / GIB
             + self.gib_out * of(Meter::BytesOut) / GIB
             + self.gib_stored * of(Meter::BytesStored) / GIB
+            + self.million_fuel * of(Meter::Fuel) / MILLION
+            + self.host_call * of(Meter::HostCalls)
+            + self.gib_sent * of(Meter::BytesSent) / GIB
+            + self.gib_received * of(Meter::BytesReceived) / GIB
     }
 }
 
@@ -102,6 +112,10 @@ struct Used {
     bytes_in: u64,
     bytes_out: u64,
     bytes_stored: u64,
+    fuel: u64,
+    host_calls: u64,
+    bytes_sent: u64,
+    bytes_received: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<f64>,
 }
@@ -119,6 +133,10 @@ impl Used {
             bytes_in: used.get(Meter::BytesIn),
             bytes_out: used.get(Meter::BytesOut),
             bytes_stored: used.get(Meter::BytesStored),
+            fuel: used.get(Meter::Fuel),
+            host_calls: used.get(Meter::HostCalls),
+            bytes_sent: used.get(Meter::BytesSent),
+            bytes_received: used.get(Meter::BytesReceived),
             cost: prices.map(|prices| prices.cost(used)),
         }
     }
@@ -138,17 +156,23 @@ struct OfExecution<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     currency: Option<&'a str>,
     execution_arn: &'a str,
-    redrives: u64,
-    transitions: u64,
-    tasks: u64,
-    bytes_in: u64,
-    bytes_out: u64,
-    bytes_stored: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost: Option<f64>,
-    /// What it does not tell, and what `cost` is without.
-    not_counted: [&'static str; 2],
+    #[serde(flatten)]
+    used: Used,
+    /// Attempts of which the history does not tell what is in `notCounted`.
+    unmeasured_tasks: u64,
+    /// What it does not tell of all attempts, and what `cost` is without.
+    not_counted: &'static [&'static str],
 }
+
+/// What of an attempt is known only by measuring it.
+const MEASURED: [&str; 6] = [
+    "cpuMicros",
+    "memoryMibMillis",
+    "fuel",
+    "hostCalls",
+    "bytesSent",
+    "bytesReceived",
+];
 
 /// Region and account of an ARN; empty when it is none.
 pub(super) fn place_of(arn: &str) -> (&str, &str) {
@@ -165,19 +189,17 @@ pub(super) async fn of_execution(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         region: region.into(),
     };
     let engine = &call.state.engine;
-    let used = engine.execution_usage(&caller, &execution_arn).await?;
+    let found = engine.execution_usage(&caller, &execution_arn).await?;
     let prices = call.state.config.prices.as_ref();
     json(&OfExecution {
         currency: prices.map(|prices| prices.currency.as_str()),
         execution_arn: &execution_arn,
-        redrives: used.get(Meter::Redrives),
-        transitions: used.get(Meter::Transitions),
-        tasks: used.get(Meter::Tasks),
-        bytes_in: used.get(Meter::BytesIn),
-        bytes_out: used.get(Meter::BytesOut),
-        bytes_stored: used.get(Meter::BytesStored),
-        cost: prices.map(|prices| prices.cost(&used)),
-        not_counted: ["cpuMicros", "memoryMibMillis"],
+        used: Used::of(&found.used, prices),
+        unmeasured_tasks: found.unmeasured,
+        not_counted: match found.unmeasured {
+            0 => &[],
+            _ => &MEASURED,
+        },
     })
 }
 
@@ -312,5 +334,19 @@ mod tests {
             (Meter::Tasks, 7),
         ]);
         assert!((prices.cost(&used) - 8.0).abs() < 1e-9);
+        let of_hosts = Prices {
+            million_fuel: 0.5,
+            host_call: 0.01,
+            gib_sent: 3.0,
+            gib_received: 1.0,
+            ..Prices::default()
+        };
+        let used = Amounts::of(&[
+            (Meter::Fuel, 4_000_000),
+            (Meter::HostCalls, 100),
+            (Meter::BytesSent, 1 << 29),
+            (Meter::BytesReceived, 1 << 31),
+        ]);
+        assert!((of_hosts.cost(&used) - 6.5).abs() < 1e-9);
     }
 }

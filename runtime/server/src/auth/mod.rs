@@ -19,7 +19,7 @@ use std::{
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Request, header, request::Parts},
+    http::{Extensions, HeaderMap, Request, header, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -238,15 +238,18 @@ impl Gate {
 
     /// Where a request comes from.
     pub(crate) fn address(&self, parts: &Parts) -> String {
-        let forwarded = parts.headers.get_all("x-forwarded-for").iter().next_back();
+        self.origin(&parts.headers, &parts.extensions)
+            .map_or_else(|| "-".to_owned(), |address| address.to_string())
+    }
+
+    /// The same as a number; `None` of a call within the process.
+    pub(crate) fn origin(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<IpAddr> {
+        let forwarded = headers.get_all("x-forwarded-for").iter().next_back();
         let forwarded = forwarded
             .filter(|_| self.authentication.behind_proxy)
             .and_then(|value| value.to_str().ok()?.rsplit(',').next())
             .and_then(|address| address.trim().parse::<IpAddr>().ok());
-        let peer = parts.extensions.get::<Peer>().map(|peer| peer.0);
-        forwarded
-            .or(peer)
-            .map_or_else(|| "-".to_owned(), |address| address.to_string())
+        forwarded.or_else(|| extensions.get::<Peer>().map(|peer| peer.0))
     }
 }
 

@@ -1,4 +1,5 @@
-//! EventBridge: events, rules and their targets, on the bus `default`. AWS JSON 1.1. What it hides: the calls and their wire types.
+//! EventBridge: events, rules and their targets, on the bus `default`; connections stand beside. AWS JSON 1.1. What it hides: the
+//! calls and their wire types.
 //!
 //! Source: EventBridge, API reference (2015-10-07).
 
@@ -8,11 +9,11 @@ use axum::{body::Body, http::request::Parts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepwell_engine::{
-    Accepted, Caller, Engine, Event, EventInput, EventTarget, NewRule, PageRequest, Rule,
+    Accepted, Caller, Engine, Event, EventInput, EventTarget, NewRule, PageRequest, Role, Rule,
     TriggerError, event_matches,
 };
 
-use super::{Fault, accepted_type, body_bytes_max, caller, read_body};
+use super::{Fault, accepted_type, body_bytes_max, caller, connections, read_body};
 use crate::{
     auth::{CHANGE, Identity, LOOK, Permit, Right, STEER},
     limits::{EVENTS_MAX, RULES_PAGE_MAX, SCHEDULE_AGE_S, SCHEDULE_RETRIES},
@@ -25,11 +26,15 @@ const BUS: &str = "default";
 
 /// Operations by name, with what each takes and the name that it is counted under.
 const OPERATIONS: &[(&str, Right, &str)] = &[
+    ("CreateConnection", CHANGE, "events:CreateConnection"),
+    ("DeleteConnection", CHANGE, "events:DeleteConnection"),
     ("DeleteRule", CHANGE, "events:DeleteRule"),
+    ("DescribeConnection", LOOK, "events:DescribeConnection"),
     ("DescribeEventBus", LOOK, "events:DescribeEventBus"),
     ("DescribeRule", LOOK, "events:DescribeRule"),
     ("DisableRule", CHANGE, "events:DisableRule"),
     ("EnableRule", CHANGE, "events:EnableRule"),
+    ("ListConnections", LOOK, "events:ListConnections"),
     ("ListRules", LOOK, "events:ListRules"),
     ("ListTagsForResource", LOOK, "events:ListTagsForResource"),
     ("ListTargetsByRule", LOOK, "events:ListTargetsByRule"),
@@ -38,6 +43,7 @@ const OPERATIONS: &[(&str, Right, &str)] = &[
     ("PutTargets", CHANGE, "events:PutTargets"),
     ("RemoveTargets", CHANGE, "events:RemoveTargets"),
     ("TestEventPattern", LOOK, "events:TestEventPattern"),
+    ("UpdateConnection", CHANGE, "events:UpdateConnection"),
 ];
 /// What events are counted as, whichever way they come.
 pub(crate) const PUT_EVENTS: &str = "events:PutEvents";
@@ -151,11 +157,19 @@ pub(super) async fn answer(
         }
         None => None,
     };
-    let call = Call {
-        engine: &state.engine,
-        caller: &caller,
+    let served = if connections::is_its(operation) {
+        let role = identity.map(|identity| identity.key.role);
+        let operator = role.is_none_or(|role| role >= Role::Operator);
+        let engine = &state.engine;
+        let served = connections::serve(engine, &caller, operator, operation, &body);
+        served.await.map(Some)
+    } else {
+        let call = Call {
+            engine: &state.engine,
+            caller: &caller,
+        };
+        call.serve(operation, input).await
     };
-    let served = call.serve(operation, input).await;
     if let (Some(permit), Err(fault)) = (permit, &served) {
         permit.failed(fault.code()).await?;
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use stepwell_engine::{Code, Error};
 
 use crate::{
-    limits::{BODIES_BYTES_MAX, IN_FLIGHT_SHARE_MAX},
+    limits::{BODIES_BYTES_MAX, IN_FLIGHT_SHARE_MAX, REQUESTS_WAITING_MAX},
     metrics::Outcome,
 };
 
@@ -37,6 +37,11 @@ struct FaultBody<'a> {
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
+}
+
+/// What is said of an operation, or a path, of the services that this program was built without.
+pub(crate) fn left_out(what: &str) -> String {
+    format!("{what} is not served: this program was built without the feature `services`")
 }
 
 impl Fault {
@@ -72,6 +77,17 @@ impl Fault {
             FRAMEWORK,
             "UnknownOperationException",
             message,
+        )
+    }
+
+    /// An operation of what this program was built without.
+    #[cfg(not(feature = "services"))]
+    pub(super) fn left_out(operation: &str) -> Fault {
+        Fault::new(
+            StatusCode::BAD_REQUEST,
+            FRAMEWORK,
+            "UnknownOperationException",
+            left_out(operation),
         )
     }
 
@@ -112,6 +128,14 @@ impl Fault {
         let (most, part) = (BODIES_BYTES_MAX >> 20, IN_FLIGHT_SHARE_MAX);
         let message = format!(
             "the server reads as many bytes of requests as it may at a time: {most} MiB, 1/{part} of them for one account; try again later"
+        );
+        Fault::from(Error::Busy(message))
+    }
+
+    /// A request that finds no room among those of its account that wait.
+    pub(crate) fn crowded() -> Fault {
+        let message = format!(
+            "{REQUESTS_WAITING_MAX} requests of this account, or of this address, wait for their turn while other tenants ask too; try again later"
         );
         Fault::from(Error::Busy(message))
     }
@@ -248,23 +272,28 @@ impl From<Error> for Fault {
                 "ServiceUnavailableException",
                 message,
             ),
-            Error::Broken(internal)
-            | Error::Damaged(internal)
-            | Error::Unopened(internal)
-            | Error::Unusable(internal) => {
+            Error::Damaged(internal) => internal_failure(DAMAGED, internal),
+            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
-                let fault = Fault::new(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    FRAMEWORK,
-                    "InternalFailure",
-                    message,
-                );
-                Fault {
-                    internal: Some(internal),
-                    ..fault
-                }
+                internal_failure(message, internal)
             }
         }
+    }
+}
+
+/// What callers are told of what is damaged in the store.
+pub(crate) const DAMAGED: &str = "what is stored of it is damaged, and was not used: the server's log says what and where, and who runs the server restores the store from a backup";
+
+fn internal_failure(message: &'static str, internal: String) -> Fault {
+    let fault = Fault::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        FRAMEWORK,
+        "InternalFailure",
+        message,
+    );
+    Fault {
+        internal: Some(internal),
+        ..fault
     }
 }
 
@@ -287,6 +316,7 @@ fn code_name(code: Code) -> &'static str {
         Code::InvalidOutput => "InvalidOutput",
         Code::InvalidToken => "InvalidToken",
         Code::MissingRequiredParameter => "MissingRequiredParameter",
+        Code::ResourceAlreadyExists => "ResourceAlreadyExistsException",
         Code::ResourceNotFound => "ResourceNotFound",
         Code::ServiceQuotaExceededException => "ServiceQuotaExceededException",
         Code::StateMachineAlreadyExists => "StateMachineAlreadyExists",

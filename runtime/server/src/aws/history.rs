@@ -1,8 +1,10 @@
 //! GetExecutionHistory, and the wire form of an event. AWS JSON 1.0.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use stepwell_engine::HistoryEntry;
-use stepwell_interp::{Field, HistoryView, history_view};
+use stepwell_interp::{Field, HistoryView, Measures, history_view};
 
 use super::{
     fault::Fault,
@@ -52,21 +54,40 @@ impl<'a> HistoryPage<'a> {
             next_token,
         }
     }
+
+    /// The same for our own API, which also tells what attempts used.
+    pub(crate) fn told(entries: &[HistoryEntry], next_token: Option<&'a str>) -> HistoryPage<'a> {
+        HistoryPage {
+            events: entries.iter().filter_map(WireEvent::told).collect(),
+            next_token,
+        }
+    }
 }
 
 /// One event, as the wire has it.
-pub(crate) struct WireEvent(HistoryView);
+pub(crate) struct WireEvent {
+    view: HistoryView,
+    /// Of the outcome of an attempt. AWS's API has no such member.
+    usage: Option<Arc<Measures>>,
+}
 
 impl WireEvent {
     /// `None` for events that the public history does not show.
     pub(crate) fn of(entry: &HistoryEntry, with_data: bool) -> Option<WireEvent> {
-        history_view(entry.id, &entry.event, with_data).map(WireEvent)
+        let view = history_view(entry.id, &entry.event, with_data)?;
+        Some(WireEvent { view, usage: None })
+    }
+
+    /// The same for our own API.
+    pub(crate) fn told(entry: &HistoryEntry) -> Option<WireEvent> {
+        let usage = entry.used.clone();
+        WireEvent::of(entry, true).map(|event| WireEvent { usage, ..event })
     }
 }
 
 impl Serialize for WireEvent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let view = &self.0;
+        let view = &self.view;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("timestamp", &Seconds(view.at.0))?;
         map.serialize_entry("type", view.event_type)?;
@@ -75,7 +96,20 @@ impl Serialize for WireEvent {
         if let Some((key, fields)) = &view.details {
             map.serialize_entry(key, &WireFields(fields))?;
         }
+        if let Some(measures) = &self.usage {
+            map.serialize_entry("usage", &WireMeasures(measures))?;
+        }
         map.end()
+    }
+}
+
+/// What an attempt used, by the names of what is measured; what is 0 is left out.
+pub(crate) struct WireMeasures<'a>(pub(crate) &'a Measures);
+
+impl Serialize for WireMeasures<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let measures = self.0.iter();
+        serializer.collect_map(measures.map(|(measure, value)| (measure.name(), value)))
     }
 }
 

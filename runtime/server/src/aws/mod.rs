@@ -3,6 +3,7 @@
 
 mod activities;
 mod aliases;
+mod connections;
 mod constraint;
 mod events;
 mod executions;
@@ -18,6 +19,10 @@ mod settings;
 mod shapes;
 mod tags;
 mod tasks;
+#[cfg(feature = "services")]
+mod test_state;
+#[cfg(not(feature = "services"))]
+#[path = "test_state/left_out.rs"]
 mod test_state;
 mod validate;
 mod versions;
@@ -38,8 +43,8 @@ use uuid::Uuid;
 
 pub(crate) use events::PUT_EVENTS;
 pub(crate) use executions::status_name;
-pub(crate) use fault::Fault;
-pub(crate) use history::{HistoryPage, WireEvent, WireFields};
+pub(crate) use fault::{DAMAGED, Fault, left_out};
+pub(crate) use history::{HistoryPage, WireEvent, WireFields, WireMeasures};
 pub(crate) use map_runs::Counts as MapRunCounts;
 pub(crate) use operation::names as operation_names;
 pub(crate) use wire::Seconds;
@@ -48,6 +53,7 @@ use crate::{
     admin,
     auth::{Identity, Permit},
     config::ServerConfig,
+    fair::{self, Turn},
     in_flight::{self, NoRoom, Place},
     limits::{
         BODY_BYTES_DISCARDED_MAX, BODY_BYTES_MAX, BODY_BYTES_MAX_RAISED, BODY_TIME_MAX,
@@ -66,6 +72,15 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const JSON_1_0: &str = "application/x-amz-json-1.0";
 const JSON_1_1: &str = "application/x-amz-json-1.1";
 
+/// Operations that take as long as the definition in them is large: other tenants' requests wait for no more of them than for
+/// short ones.
+const COMPUTING: [&str; 4] = [
+    "CreateStateMachine",
+    "TestState",
+    "UpdateStateMachine",
+    "ValidateStateMachineDefinition",
+];
+
 /// Answers one request to the AWS API. Every answer carries a request id.
 pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
     if query::is_query(request.headers()) {
@@ -79,9 +94,15 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     let found = target.strip_prefix(TARGET_PREFIX).and_then(operation::find);
     let result = match found {
         Some((_, operation)) => run(state, operation, &parts, body, &request_id).await,
+        #[cfg(not(feature = "services"))]
+        None if log_groups::is_its(target) || events::is_its(target) => {
+            Err(Fault::left_out(target))
+        }
+        #[cfg(feature = "services")]
         None if log_groups::is_its(target) => {
             log_groups::answer(state, target, &parts, body, &request_id).await
         }
+        #[cfg(feature = "services")]
         None if events::is_its(target) => {
             events::answer(state, target, &parts, body, &request_id).await
         }
@@ -112,16 +133,18 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     if let Some((index, _)) = found {
         state.metrics.observe(index, outcome, started.elapsed());
     }
-    let (status, text, place) = match result {
-        Ok((text, place)) => (StatusCode::OK, text, place),
-        Err(fault) => (fault.status, fault.body(), Place::nowhere()),
+    let (status, text, place, code) = match result {
+        Ok((text, place)) => (StatusCode::OK, text, place, ""),
+        Err(fault) => (fault.status, fault.body(), Place::nowhere(), fault.code()),
     };
     let type_back = if is_type(&parts.headers, JSON_1_1) {
         JSON_1_1
     } else {
         JSON_1_0
     };
-    respond(status, type_back, &request_id, in_flight::body(text, place))
+    let mut response = respond(status, type_back, &request_id, in_flight::body(text, place));
+    fair::mark(&mut response, code);
+    response
 }
 
 /// Whether nothing has changed when an operation has run, so that it may be asked for again.
@@ -191,6 +214,11 @@ async fn run(
         input,
         headers: &parts.headers,
     };
+    if COMPUTING.contains(&operation.name)
+        && let Some(turn) = parts.extensions.get::<Arc<Turn>>()
+    {
+        turn.keep();
+    }
     let served = (operation.run)(call).await;
     if let (Some(permit), Err(fault)) = (permit, &served) {
         permit.failed(fault.code()).await?;
@@ -209,6 +237,9 @@ async fn run_own(
     accepted_type(&parts.headers)?;
     let identity = parts.extensions.get::<Identity>();
     let caller = caller(&state.config, &parts.headers, identity);
+    if admin::is_ours(target) {
+        admin::admit(state, target, &caller)?;
+    }
     let raised = state.engine.raised_limits(&caller.tenant);
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(raised);

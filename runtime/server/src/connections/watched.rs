@@ -23,7 +23,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::table::{Exchange, Line};
-use crate::auth::Peer;
+use crate::{auth::Peer, fair::Known};
 
 /// The socket, or the plain side of TLS over it.
 pub(super) struct WatchedStream<S> {
@@ -85,6 +85,8 @@ pub(super) struct WatchedService {
     pub(super) service: TowerToHyperService<Router>,
     pub(super) line: Arc<Line>,
     pub(super) peer: Peer,
+    /// What was proved on the connection.
+    pub(super) known: Known,
 }
 
 impl Service<Request<Incoming>> for WatchedService {
@@ -104,6 +106,7 @@ impl Service<Request<Incoming>> for WatchedService {
             })
         });
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.known.clone());
         let answer = self.service.call(request);
         Box::pin(async move {
             let answer = answer.await?;

@@ -140,7 +140,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Answer, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_marker: Option<String>,
     }
-    if call.route.query("FunctionVersion").is_some() {
+    if call.route.query.get("FunctionVersion").is_some() {
         return Err(Fault::invalid(
             "FunctionVersion is not offered; ListVersionsByFunction lists the versions of a function",
         ));

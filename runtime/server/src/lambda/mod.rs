@@ -11,131 +11,71 @@ mod tags;
 mod versions;
 mod zip;
 
-use std::{sync::Arc, time::Instant};
-
-use axum::{
-    body::Body,
-    extract::State,
-    http::{
-        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
-    },
-};
-use bytes::Bytes;
-use serde::{Serialize, de::DeserializeOwned};
-use stepwell_engine::{Caller, PageRequest};
-use uuid::Uuid;
+use axum::http::{Method, Uri};
+use stepwell_engine::{Caller, Code, PageRequest};
 
 use crate::{
-    auth::{Identity, Permit},
-    aws, guard,
-    in_flight::{self, Place},
+    aws,
     limits::{FUNCTION_BODY_BYTES_MAX, INVOCATION_BODY_BYTES_MAX, PAGE_ITEMS_MAX},
-    metrics::Outcome,
+    rest::{self, Answer, Api},
     serve::ServerState,
 };
 use fault::Fault;
+pub use package::wasm_of_package;
 use route::{Operation, Route};
 
 pub(crate) use route::{RATED, is_own_path, names as operation_names};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
+/// The function service's API.
+#[derive(Debug)]
+pub(crate) struct Functions;
 
 /// One request that may be carried out.
-struct Call<'a> {
-    state: &'a ServerState,
-    caller: Caller,
-    route: &'a Route,
-    headers: &'a HeaderMap,
-    body: Bytes,
-    request_id: &'a str,
-}
+type Call<'a> = rest::Call<'a, Functions>;
 
-/// An answer that is no error.
-struct Answer {
-    status: StatusCode,
-    headers: Vec<(HeaderName, String)>,
-    body: Vec<u8>,
-}
+impl Api for Functions {
+    const FAILED: &'static str = "ServiceException";
+    const NOT_FOR_PAGES: &'static str = "a web page sent this request, and without authentication none may upload or call functions; use an SDK or the command line";
 
-/// Answers one request to the function service's API. Every answer carries a request id.
-pub(crate) async fn answer(
-    State(state): State<Arc<ServerState>>,
-    request: Request<Body>,
-) -> Response<Body> {
-    let started = Instant::now();
-    let _open = state.metrics.open();
-    let (parts, body) = request.into_parts();
-    let request_id = Uuid::new_v4().hyphenated().to_string();
-    let route = route::find(&parts.method, &parts.uri);
-    let operation = route.as_ref().ok().map(|route| route.operation);
-    let result = match route {
-        Ok(route) => run(&state, &route, &parts, body, &request_id).await,
-        Err(fault) => Err(fault),
-    };
-    let outcome = match &result {
-        Ok(_) => Outcome::Ok,
-        Err(fault) => {
-            fault.log(operation.map_or("", Operation::name), &request_id);
-            fault.outcome()
-        }
-    };
-    if let Some(operation) = operation {
-        let index = aws::operation_names().len() + operation.index();
-        state.metrics.observe(index, outcome, started.elapsed());
-    }
-    match result {
-        Ok(answer) => {
-            let identity = parts.extensions.get::<Identity>();
-            let place = state.told_place(identity, answer.body.len());
-            respond(answer, place, &request_id)
-        }
-        Err(fault) => respond(fault.into(), Place::nowhere(), &request_id),
-    }
-}
+    type Operation = Operation;
+    type Route = Route;
 
-async fn run(
-    state: &ServerState,
-    route: &Route,
-    parts: &Parts,
-    body: Body,
-    request_id: &str,
-) -> Result<Answer, Fault> {
-    let identity = parts.extensions.get::<Identity>();
-    if identity.is_none() && guard::is_of_page(&parts.headers) {
-        // Without authentication any page could send code here, or run it.
-        return Err(Fault::of_page());
+    fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
+        route::find(method, uri)
     }
-    let caller = aws::caller(&state.config, &parts.headers, identity);
-    // Before anything is read of what is refused.
-    let engine = &state.engine;
-    engine.admit(&caller.tenant, route.operation.rated())?;
-    let body_max = body_bytes_max(route.operation);
-    let mut place = state.body_place(parts);
-    let body = aws::read_body(body, &parts.headers, body_max, &mut place).await?;
-    let permit = match identity {
-        Some(identity) => {
-            let operation = route.operation;
-            let action = format!("lambda:{}", operation.name());
-            let about = route.about(&body);
-            let right = operation.right();
-            Some(Permit::ask_for(state, identity, &action, right, &about, request_id).await?)
-        }
-        None => None,
-    };
-    route.check_account(&caller)?;
-    let call = Call {
-        state,
-        caller,
-        route,
-        headers: &parts.headers,
-        body,
-        request_id,
-    };
-    let served = serve(call).await;
-    if let (Some(permit), Err(fault)) = (permit, &served) {
-        permit.failed(fault.code()).await?;
+
+    fn operation(route: &Route) -> Operation {
+        route.operation
     }
-    served
+
+    fn about(route: &Route, body: &[u8]) -> String {
+        route.about(body)
+    }
+
+    fn body_bytes_max(_: &ServerState, _: &Caller, operation: Operation) -> usize {
+        body_bytes_max(operation)
+    }
+
+    fn operations_before() -> usize {
+        aws::operation_names().len()
+    }
+
+    fn rejected(code: Code, message: String) -> Fault {
+        fault::rejected(code, message)
+    }
+
+    fn unreadable(error: &serde_json::Error) -> Fault {
+        Fault::not_json(&error.to_string())
+    }
+
+    fn body(fault: &Fault) -> Vec<u8> {
+        fault::body(fault)
+    }
+
+    async fn serve(call: Call<'_>) -> Result<Answer, Fault> {
+        call.route.check_account(&call.caller)?;
+        serve(call).await
+    }
 }
 
 /// Bytes of a request's body: code comes in few, payloads in many.
@@ -197,18 +137,9 @@ async fn serve(call: Call<'_>) -> Result<Answer, Fault> {
 }
 
 impl Call<'_> {
-    /// The body as the operation's wire type; no body is an empty one.
-    fn input<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        let body: &[u8] = match self.body.is_empty() {
-            true => b"{}",
-            false => &self.body,
-        };
-        serde_json::from_slice(body).map_err(|error| Fault::unreadable(&error))
-    }
-
     /// The page that a list asks for.
     fn page(&self) -> Result<PageRequest, Fault> {
-        let items = self.route.query("MaxItems");
+        let items = self.route.query.get("MaxItems");
         let items = items.map(|text| {
             let number = text.parse::<u32>().ok().filter(|number| *number > 0);
             number.ok_or_else(|| {
@@ -219,42 +150,7 @@ impl Call<'_> {
         });
         Ok(PageRequest {
             max_results: items.transpose()?.unwrap_or(0).min(PAGE_ITEMS_MAX),
-            next_token: self.route.query("Marker").map(str::to_owned),
+            next_token: self.route.query.get("Marker").map(str::to_owned),
         })
     }
-}
-
-impl Answer {
-    fn json(status: StatusCode, answer: &impl Serialize) -> Answer {
-        Answer {
-            status,
-            headers: vec![(header::CONTENT_TYPE, "application/json".to_owned())],
-            body: serde_json::to_vec(answer).expect("answers have string keys"),
-        }
-    }
-
-    fn nothing() -> Answer {
-        Answer {
-            status: StatusCode::NO_CONTENT,
-            headers: Vec::new(),
-            body: Vec::new(),
-        }
-    }
-}
-
-fn respond(answer: Answer, place: Place, request_id: &str) -> Response<Body> {
-    let mut response = Response::new(in_flight::body(answer.body, place));
-    *response.status_mut() = answer.status;
-    let headers = response.headers_mut();
-    for (name, text) in answer.headers {
-        // Texts of others may have what no header holds.
-        if let Ok(value) = HeaderValue::from_str(&text) {
-            headers.insert(name, value);
-        }
-    }
-    headers.insert(
-        REQUEST_ID,
-        HeaderValue::from_str(request_id).expect("a UUID is a header value"),
-    );
-    response
 }

@@ -43,6 +43,12 @@ impl Code {
     }
 }
 
+/// The `.wasm` of a package, if it holds one.
+pub fn wasm_of_package(bytes: &[u8]) -> Option<Vec<u8>> {
+    let package = unpacked(bytes.to_vec()).ok()?;
+    Some(package.wasm.to_vec())
+}
+
 fn unpacked(bytes: Vec<u8>) -> Result<Package, Fault> {
     if bytes.len() > PACKAGE_BYTES_MAX {
         return Err(Fault::too_large(format!(

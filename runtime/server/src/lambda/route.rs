@@ -2,7 +2,6 @@
 //! a function is named.
 
 use axum::http::{Method, Uri};
-use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use stepwell_engine::Caller;
 
@@ -10,6 +9,7 @@ use super::fault::Fault;
 use crate::{
     auth::{CHANGE, LOOK, Right, STEER},
     limits::QUALIFIER_CHARS_MAX,
+    rest::{Operation as _, Query, operations, segments},
 };
 
 /// Dates that the paths of this API begin with.
@@ -21,20 +21,8 @@ pub(crate) fn is_own_path(path: &str) -> bool {
     first.is_some_and(|first| DATES.contains(&first))
 }
 
-macro_rules! operations {
-    ($($name:ident $right:ident)*) => {
-        /// What a request asks for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Operation { $($name),* }
-
-        const OPERATIONS: &[(Operation, &str, Right)] = &[$((Operation::$name, stringify!($name), $right)),*];
-
-        /// Names by which requests are counted against rates, in the order of the operations.
-        pub(crate) const RATED: &[&str] = &[$(concat!("lambda:", stringify!($name))),*];
-    };
-}
-
 operations! {
+    "lambda"
     CreateAlias CHANGE
     CreateFunction CHANGE
     DeleteAlias CHANGE
@@ -59,38 +47,18 @@ operations! {
 
 /// Names for the metrics, in the order of the operations.
 pub(crate) fn names() -> Vec<&'static str> {
-    OPERATIONS.iter().map(|(_, name, _)| *name).collect()
-}
-
-impl Operation {
-    /// Its place in the table, which is that of its name in [`names`].
-    pub(super) fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        OPERATIONS[self.index()].1
-    }
-
-    pub(super) fn rated(self) -> &'static str {
-        RATED[self.index()]
-    }
-
-    pub(super) fn right(self) -> Right {
-        OPERATIONS[self.index()].2
-    }
+    OPERATIONS.iter().map(|(name, _)| *name).collect()
 }
 
 /// What a request asks for, and of what.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     pub(super) operation: Operation,
     /// The function as the request names it.
     function: Option<Named>,
     /// The alias in the path.
     pub(super) alias: Option<String>,
-    /// Names and values.
-    query: Vec<(String, String)>,
+    pub(super) query: Query,
 }
 
 /// A function by its name, a partial or a whole ARN.
@@ -134,23 +102,12 @@ impl Route {
     pub(super) fn qualifier(&self) -> Result<Option<&str>, Fault> {
         let named = self.function.as_ref();
         let own = named.and_then(|named| named.qualifier.as_deref());
-        match (own, self.query("Qualifier")) {
+        match (own, self.query.get("Qualifier")) {
             (Some(own), Some(other)) if own != other => Err(Fault::invalid(
                 "The derived qualifier from the function name does not match the specified qualifier.",
             )),
             (own, other) => own.or(other).map(check_qualifier).transpose(),
         }
-    }
-
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// All values of a name.
-    pub(super) fn queries(&self, name: &str) -> Vec<String> {
-        let found = self.query.iter().filter(|(key, _)| key == name);
-        found.map(|(_, value)| value.clone()).collect()
     }
 
     /// What the audit log says that a request is about.
@@ -216,12 +173,7 @@ fn check_qualifier(qualifier: &str) -> Result<&str, Fault> {
 
 /// The operation of a method and path.
 pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
-    let segments: Vec<String> = uri
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .map(decoded)
-        .collect();
+    let segments = segments(uri);
     let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let of = |operation, name: &str| Some((operation, Some(Named::of(name)), None));
     let found = match (method.as_str(), &segments[..]) {
@@ -244,7 +196,7 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
         operation,
         function,
         alias: alias.map(str::to_owned),
-        query: pairs(uri.query().unwrap_or_default()),
+        query: Query::of(uri),
     })
 }
 
@@ -276,23 +228,6 @@ fn unknown(method: &Method, uri: &Uri) -> Fault {
         "{method} {} is no operation of the function service that this version of Stepwell serves; docs/functions.md lists them",
         uri.path()
     ))
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain = |text: &str| decoded(&text.replace('+', " "));
-        (plain(name), plain(value))
-    };
-    query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(pair)
-        .collect()
 }
 
 #[cfg(test)]
@@ -399,11 +334,5 @@ mod tests {
     #[test]
     fn operations_are_in_the_order_of_their_names() {
         assert!(names().is_sorted());
-        assert!(
-            OPERATIONS
-                .iter()
-                .enumerate()
-                .all(|(index, (own, ..))| own.index() == index)
-        );
     }
 }

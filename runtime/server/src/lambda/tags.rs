@@ -37,7 +37,7 @@ pub(super) async fn add(call: Call<'_>) -> Result<Answer, Fault> {
 }
 
 pub(super) async fn remove(call: Call<'_>) -> Result<Answer, Fault> {
-    let keys = call.route.queries("tagKeys");
+    let keys = call.route.query.all("tagKeys");
     let function = call.route.function();
     call.state
         .engine

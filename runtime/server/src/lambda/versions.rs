@@ -191,7 +191,7 @@ pub(super) async fn list_aliases(call: Call<'_>) -> Result<Answer, Fault> {
         next_marker: Option<String>,
     }
     let (engine, function) = (&call.state.engine, call.route.function());
-    let version = call.route.query("FunctionVersion");
+    let version = call.route.query.get("FunctionVersion");
     let found = engine
         .function_aliases(&call.caller, function, version, call.page()?)
         .await?;

@@ -19,9 +19,9 @@ use super::{
     cloudwatch::{BILLED_TIME, COUNTS, EXECUTION_TIME, Family, TIMES, When, snake},
     exposition::{describe, histogram, line},
 };
-use crate::limits::{METRIC_ATTEMPTS_MAX, METRIC_MACHINES_MAX};
+use crate::limits::{METRIC_ATTEMPTS_MAX, METRIC_MACHINES_MAX, METRIC_MACHINES_MIN};
 
-/// The state machine of series that are those of several: of machines that were first seen when there were enough.
+/// The state machine of series that are those of several: of machines that were first seen when their account had enough.
 const OTHERS: &str = "other";
 /// Attempts that are measured, in so many parts with a lock each.
 const PARTS: usize = 16;
@@ -38,6 +38,37 @@ const BOUNDS_MS: [u64; 12] = [
 struct Key {
     account: Arc<str>,
     machine_arn: Arc<str>,
+}
+
+/// Those that have series.
+#[derive(Debug, Default)]
+struct Machines {
+    known: BTreeMap<Key, Arc<Machine>>,
+    /// How many have their own, of each account and of all.
+    own: BTreeMap<Arc<str>, usize>,
+    all: usize,
+}
+
+impl Machines {
+    /// The machine of that key, or the one that stands for all without series.
+    fn of(&mut self, key: Key) -> Arc<Machine> {
+        if let Some(machine) = self.known.get(&key) {
+            return machine.clone();
+        }
+        let own = self.own.entry(key.account.clone()).or_default();
+        let left = METRIC_MACHINES_MAX.saturating_sub(self.all);
+        let key = if *own < left || *own < METRIC_MACHINES_MIN {
+            *own += 1;
+            self.all += 1;
+            key
+        } else {
+            Key {
+                machine_arn: OTHERS.into(),
+                ..key
+            }
+        };
+        self.known.entry(key).or_default().clone()
+    }
 }
 
 /// Of one state machine.
@@ -67,7 +98,7 @@ struct Attempt {
 /// See the module.
 #[derive(Debug)]
 pub struct MachineMetrics {
-    machines: RwLock<BTreeMap<Key, Arc<Machine>>>,
+    machines: RwLock<Machines>,
     attempts: [Mutex<Attempts>; PARTS],
     hasher: RandomState,
 }
@@ -113,21 +144,13 @@ impl MachineMetrics {
         };
         let known = self.machines.read();
         let known = known.unwrap_or_else(PoisonError::into_inner);
-        if let Some(machine) = known.get(&key) {
+        if let Some(machine) = known.known.get(&key) {
             return machine.clone();
         }
         drop(known);
         let machines = self.machines.write();
         let mut machines = machines.unwrap_or_else(PoisonError::into_inner);
-        let key = if machines.len() < METRIC_MACHINES_MAX || machines.contains_key(&key) {
-            key
-        } else {
-            Key {
-                machine_arn: OTHERS.into(),
-                ..key
-            }
-        };
-        machines.entry(key).or_default().clone()
+        machines.of(key)
     }
 
     /// Appends the series of that account to an exposition, or those of all.
@@ -135,7 +158,7 @@ impl MachineMetrics {
         let machines = self.machines.read();
         let machines = machines.unwrap_or_else(PoisonError::into_inner);
         let seen = || {
-            let all = machines.iter();
+            let all = machines.known.iter();
             all.filter(move |(key, _)| account.is_none_or(|account| *key.account == *account))
         };
         if seen().next().is_none() {
@@ -301,6 +324,7 @@ mod tests {
                     place: Place::default(),
                     what,
                 },
+                used: None,
             });
         Arc::new(Observed {
             tenant: account.into(),
@@ -363,25 +387,49 @@ mod tests {
         assert_eq!(text(&metrics, Some("3")), "");
     }
 
-    #[test]
-    fn the_series_are_bounded() {
-        let metrics = MachineMetrics::default();
-        for number in 0..METRIC_MACHINES_MAX + 2 {
-            metrics.observe(&told(
-                &format!("arn:{number}"),
-                "1",
-                0,
-                vec![(1, started())],
-            ));
-        }
-        metrics.observe(&told("arn:0", "1", 0, vec![(1, started())]));
-        let all = text(&metrics, None);
-        let series = all
+    /// How many state machines of an account have series of their own.
+    fn own_series(metrics: &MachineMetrics, account: &str) -> usize {
+        let text = text(metrics, Some(account));
+        let started = text
             .lines()
             .filter(|line| line.starts_with("aws_states_executions_started_total"));
-        assert_eq!(series.count(), METRIC_MACHINES_MAX + 1);
-        assert!(all.contains("started_total{account=\"1\",state_machine_arn=\"other\"} 2"));
-        assert!(all.contains("started_total{account=\"1\",state_machine_arn=\"arn:0\"} 2"));
+        started.filter(|line| !line.contains("\"other\"")).count()
+    }
+
+    #[test]
+    fn the_series_are_bounded_and_no_account_takes_all() {
+        let metrics = MachineMetrics::default();
+        let half = METRIC_MACHINES_MAX / 2;
+        let start = |account: &str, number: usize| {
+            let machine = format!("arn:{number}");
+            metrics.observe(&told(&machine, account, 0, vec![(1, started())]));
+        };
+        for number in 0..METRIC_MACHINES_MAX {
+            start("greedy", number);
+        }
+        assert_eq!(own_series(&metrics, "greedy"), half);
+        // Those that have series go on, the others are one.
+        start("greedy", 0);
+        start("greedy", METRIC_MACHINES_MAX);
+        let own = text(&metrics, Some("greedy"));
+        let series = |machine: &str, count: usize| {
+            format!("started_total{{account=\"greedy\",state_machine_arn=\"{machine}\"}} {count}\n")
+        };
+        assert!(own.contains(&series("arn:0", 2)), "{own}");
+        assert!(own.contains(&series("other", half + 1)));
+        for number in 0..half {
+            start("later", number);
+        }
+        assert_eq!(own_series(&metrics, "later"), half / 2);
+        // However many come, each has some.
+        for account in 0..100 {
+            for number in 0..2 * METRIC_MACHINES_MIN {
+                start(&format!("a{account}"), number);
+            }
+        }
+        let last = own_series(&metrics, "a99");
+        assert_eq!(last, METRIC_MACHINES_MIN);
+        assert_eq!(own_series(&metrics, "greedy"), half);
     }
 
     #[test]

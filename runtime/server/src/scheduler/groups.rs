@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 use stepwell_engine::ScheduleGroup;
 
-use super::{Call, Fault, json};
+use super::{Answer, Call, Fault, json};
 use crate::aws::Seconds;
 
 /// Wire form of a tag.
@@ -50,7 +50,7 @@ fn pairs(tags: Vec<Tag>) -> Vec<(String, String)> {
     tags.into_iter().map(|tag| (tag.key, tag.value)).collect()
 }
 
-pub(super) async fn create(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn create(call: Call<'_>) -> Result<Answer, Fault> {
     let input: Tagged = call.input()?;
     let engine = &call.state.engine;
     let made = engine.create_schedule_group(
@@ -62,13 +62,13 @@ pub(super) async fn create(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({"ScheduleGroupArn": made.await?}))
 }
 
-pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let found = engine.schedule_group(&call.caller, call.named()).await?;
     json(&Group::from(found))
 }
 
-pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     engine
         .delete_schedule_group(&call.caller, call.named())
@@ -76,7 +76,7 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({}))
 }
 
-pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Fault> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Listed {
@@ -84,7 +84,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next_token: Option<String>,
     }
-    let prefix = call.route.query("NamePrefix").unwrap_or_default();
+    let prefix = call.route.query.get("NamePrefix").unwrap_or_default();
     let engine = &call.state.engine;
     let found = engine.schedule_groups(&call.caller, prefix, call.page()?);
     let found = found.await?;
@@ -94,7 +94,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     })
 }
 
-pub(super) async fn tags(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn tags(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let tags = engine
         .schedule_group_tags(&call.caller, call.named())
@@ -106,7 +106,7 @@ pub(super) async fn tags(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({"Tags": tags}))
 }
 
-pub(super) async fn tag(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn tag(call: Call<'_>) -> Result<Answer, Fault> {
     let input: Tagged = call.input()?;
     let engine = &call.state.engine;
     engine
@@ -115,8 +115,8 @@ pub(super) async fn tag(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({}))
 }
 
-pub(super) async fn untag(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    let keys = call.route.queries("TagKeys");
+pub(super) async fn untag(call: Call<'_>) -> Result<Answer, Fault> {
+    let keys = call.route.query.all("TagKeys");
     let engine = &call.state.engine;
     engine
         .tag_schedule_group(&call.caller, call.named(), Vec::new(), &keys)

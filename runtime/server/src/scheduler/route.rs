@@ -1,10 +1,12 @@
 //! From a path to an operation and what it is about. What it hides: paths and queries.
 
 use axum::http::{Method, Uri};
-use percent_encoding::percent_decode_str;
 
 use super::fault::Fault;
-use crate::auth::{CHANGE, LOOK, Right};
+use crate::{
+    auth::{CHANGE, LOOK, Right},
+    rest::{Query, operations, segments},
+};
 
 /// What the paths of this API begin with.
 const STEMS: [&str; 3] = ["schedules", "schedule-groups", "tags"];
@@ -15,23 +17,8 @@ pub(crate) fn is_own_path(path: &str) -> bool {
     first.is_some_and(|first| STEMS.contains(&first))
 }
 
-macro_rules! operations {
-    ($($name:ident $right:ident)*) => {
-        /// What a request asks for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Operation { $($name),* }
-
-        const OPERATIONS: &[(&str, Right)] = &[$((stringify!($name), $right)),*];
-
-        /// Names by which requests are counted against rates, in the order of the operations.
-        pub(crate) const RATED: &[&str] = &[$(concat!("scheduler:", stringify!($name))),*];
-
-        /// Names for the metrics, in the order of the operations. Those that another API has too say whose they are.
-        const METERED: &[&str] = RATED;
-    };
-}
-
 operations! {
+    "scheduler"
     CreateSchedule CHANGE
     CreateScheduleGroup CHANGE
     DeleteSchedule CHANGE
@@ -46,59 +33,24 @@ operations! {
     UpdateSchedule CHANGE
 }
 
-/// Names for the metrics, in the order of the operations.
+/// Names for the metrics, in the order of the operations. Those that another API has too say whose they are.
 pub(crate) fn names() -> Vec<&'static str> {
-    METERED.to_vec()
-}
-
-impl Operation {
-    /// Its place in the table, which is that of its name in [`names`].
-    pub(super) fn index(self) -> usize {
-        self as usize
-    }
-
-    pub(super) fn name(self) -> &'static str {
-        OPERATIONS[self.index()].0
-    }
-
-    pub(super) fn rated(self) -> &'static str {
-        RATED[self.index()]
-    }
-
-    pub(super) fn right(self) -> Right {
-        OPERATIONS[self.index()].1
-    }
+    RATED.to_vec()
 }
 
 /// What a request asks for, and of what.
 #[derive(Debug)]
-pub(super) struct Route {
+pub(crate) struct Route {
     pub(super) operation: Operation,
     /// The name or ARN in the path.
     pub(super) named: Option<String>,
-    query: Vec<(String, String)>,
-}
-
-impl Route {
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
-        let found = self.query.iter().find(|(key, _)| key == name);
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// All values of a name.
-    pub(super) fn queries(&self, name: &str) -> Vec<String> {
-        let found = self.query.iter().filter(|(key, _)| key == name);
-        found.map(|(_, value)| value.clone()).collect()
-    }
+    pub(super) query: Query,
 }
 
 /// The operation of a method and path.
 pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
-    let segments: Vec<&str> = uri
-        .path()
-        .split('/')
-        .filter(|segment| !segment.is_empty())
-        .collect();
+    let segments = segments(uri);
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let (operation, named) = match (method.as_str(), &segments[..]) {
         ("GET", ["schedules"]) => (Operation::ListSchedules, None),
         ("POST", ["schedules", name]) => (Operation::CreateSchedule, Some(*name)),
@@ -116,8 +68,8 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
     };
     Ok(Route {
         operation,
-        named: named.map(decoded),
-        query: pairs(uri.query().unwrap_or_default()),
+        named: named.map(str::to_owned),
+        query: Query::of(uri),
     })
 }
 
@@ -126,23 +78,6 @@ fn unknown(method: &Method, uri: &Uri) -> Fault {
         "{method} {} is no operation of the scheduler that this version of Stepwell serves; docs/triggers.md lists them",
         uri.path()
     ))
-}
-
-fn decoded(text: &str) -> String {
-    percent_decode_str(text).decode_utf8_lossy().into_owned()
-}
-
-fn pairs(query: &str) -> Vec<(String, String)> {
-    let pair = |pair: &str| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain = |text: &str| decoded(&text.replace('+', " "));
-        (plain(name), plain(value))
-    };
-    query
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .map(pair)
-        .collect()
 }
 
 #[cfg(test)]
@@ -185,7 +120,7 @@ mod tests {
             route.named.as_deref(),
             Some("arn:aws:scheduler:r:1:schedule-group/a")
         );
-        assert_eq!(route.queries("TagKeys"), ["x", "y z"]);
+        assert_eq!(route.query.all("TagKeys"), ["x", "y z"]);
         assert!(is_own_path("/schedules/a") && !is_own_path("/schedule"));
     }
 }

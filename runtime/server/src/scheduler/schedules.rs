@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json as object;
 use stepwell_engine::{Missed, Schedule, ScheduleFilter, ScheduleSpec, ScheduleTarget};
 
-use super::{Call, Fault, json};
+use super::{Answer, Call, Fault, json};
 use crate::{
     aws::Seconds,
-    limits::{SCHEDULE_AGE_S, SCHEDULE_RETRIES},
+    limits::{SCHEDULE_AGE_S, SCHEDULE_DATE_S_MAX, SCHEDULE_DATE_S_MIN, SCHEDULE_RETRIES},
 };
 
 const DEFAULT_GROUP: &str = "default";
@@ -145,8 +145,8 @@ pub(crate) fn spec_of(wire: WireSchedule, name: &str) -> Result<ScheduleSpec, St
         timezone: wire
             .schedule_expression_timezone
             .unwrap_or_else(|| "UTC".to_owned()),
-        start_s: wire.start_date.map(whole),
-        end_s: wire.end_date.map(whole),
+        start_s: date("StartDate", wire.start_date)?,
+        end_s: date("EndDate", wire.end_date)?,
         description: wire.description.unwrap_or_default(),
         enabled,
         window_minutes,
@@ -189,10 +189,17 @@ fn word<T: Copy>(member: &str, told: Option<&str>, words: &[(&str, T)]) -> Resul
     })
 }
 
-/// Whole seconds.
-fn whole(seconds: f64) -> i64 {
-    // A cast ends at the bounds of the type, and is 0 for what is no number.
-    seconds.round() as i64
+/// A date in whole seconds.
+fn date(member: &str, told: Option<f64>) -> Result<Option<i64>, String> {
+    let Some(told) = told else {
+        return Ok(None);
+    };
+    if (SCHEDULE_DATE_S_MIN..=SCHEDULE_DATE_S_MAX).contains(&told) {
+        return Ok(Some(told.round() as i64));
+    }
+    Err(format!(
+        "{member} is a date from the year 1 to the year 9999, in seconds since 1970, and not {told:e}"
+    ))
 }
 
 fn seconds(at: i64) -> f64 {
@@ -248,29 +255,29 @@ impl Call<'_> {
     }
 
     fn group(&self) -> &str {
-        self.route.query("groupName").unwrap_or(DEFAULT_GROUP)
+        self.route.query.get("groupName").unwrap_or(DEFAULT_GROUP)
     }
 }
 
-pub(super) async fn create(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn create(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let made = engine.create_schedule(&call.caller, call.spec()?).await?;
     json(&object!({"ScheduleArn": made}))
 }
 
-pub(super) async fn update(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn update(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let changed = engine.update_schedule(&call.caller, call.spec()?).await?;
     json(&object!({"ScheduleArn": changed}))
 }
 
-pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     let found = engine.schedule(&call.caller, call.group(), call.named());
     json(&WireSchedule::from(found.await?))
 }
 
-pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn delete(call: Call<'_>) -> Result<Answer, Fault> {
     let engine = &call.state.engine;
     engine
         .delete_schedule(&call.caller, call.group(), call.named())
@@ -278,7 +285,7 @@ pub(super) async fn delete(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     json(&object!({}))
 }
 
-pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
+pub(super) async fn list(call: Call<'_>) -> Result<Answer, Fault> {
     #[derive(Serialize)]
     #[serde(rename_all = "PascalCase")]
     struct Target {
@@ -295,7 +302,7 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         last_modification_date: Seconds,
         target: Target,
     }
-    let query = |name: &str| call.route.query(name);
+    let query = |name: &str| call.route.query.get(name);
     let enabled = match query("State") {
         Some(told) => {
             let words = [("ENABLED", true), ("DISABLED", false)];
@@ -360,6 +367,22 @@ mod tests {
     }
 
     #[test]
+    fn dates_are_whole_seconds_to_the_year_9999() {
+        let dates = |start: &str, end: &str| {
+            let text = format!(
+                r#"{{"ScheduleExpression":"rate(1 day)","FlexibleTimeWindow":{{"Mode":"OFF"}},"Target":{{"Arn":"a"}},"StartDate":{start},"EndDate":{end}}}"#
+            );
+            let spec = spec(&text).unwrap();
+            (spec.start_s, spec.end_s)
+        };
+        assert_eq!(
+            dates("1769860800.4", "253402300799"),
+            (Some(1_769_860_800), Some(253_402_300_799))
+        );
+        assert_eq!(dates("-62135596800", "0"), (Some(-62_135_596_800), Some(0)));
+    }
+
+    #[test]
     fn members_that_are_wrong_are_named() {
         let window = r#""FlexibleTimeWindow":{"Mode":"OFF"}"#;
         let target = r#""Target":{"Arn":"a"}"#;
@@ -395,6 +418,18 @@ mod tests {
                     r#""Target":{"Arn":"a","DeadLetterConfig":{"Arn":"q"}}"#,
                 ],
                 "DeadLetterConfig",
+            ),
+            (
+                vec![rate, window, target, r#""StartDate":9e18"#],
+                "StartDate is a date from the year 1 to the year 9999",
+            ),
+            (
+                vec![rate, window, target, r#""EndDate":253402300800"#],
+                "EndDate is a date",
+            ),
+            (
+                vec![rate, window, target, r#""EndDate":-9e18"#],
+                "EndDate is a date",
             ),
         ] {
             let wrong = spec(&format!("{{{}}}", members.join(","))).unwrap_err();

@@ -69,6 +69,11 @@ pub(crate) async fn answer(
         Ok(trigger) => trigger,
         Err((status, text)) => return router::error(status, &text),
     };
+    // Before anything is read of it or written about it: who has no secret to prove must not fill the store.
+    let admission = match state.engine.admit_http(&account, &trigger).await {
+        Ok(admission) => admission,
+        Err(error) => return refused(&error),
+    };
     let body_max = aws::body_bytes_max(state.engine.raised_limits(&account));
     let mut place = state.body_place_of(&account);
     let body = match aws::read_body(body, &parts.headers, body_max, &mut place).await {
@@ -97,8 +102,10 @@ pub(crate) async fn answer(
         }
     };
     let input = input(&trigger, &parts.uri, &parts.headers, &body);
-    let fired = state.engine.fire_http(&account, &trigger, input, key).await;
-    match fired {
+    let fired = state
+        .engine
+        .fire_http(&account, &trigger, admission, input, key);
+    match fired.await {
         Ok(answer) => answered(answer),
         Err(error) => refused(&error),
     }
@@ -120,6 +127,7 @@ async fn admitted(
         other => told(&other),
     })?;
     if !trigger.admits(secret(headers)) {
+        state.engine.denied_http(account, &trigger);
         return Err((
             StatusCode::UNAUTHORIZED,
             format!(

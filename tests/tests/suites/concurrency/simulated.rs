@@ -106,7 +106,13 @@ fn world(seed: u64, dice: &mut Dice) -> Result<World, String> {
         ..WorldOptions::default()
     };
     let mut world = World::new(options, Box::new(Tasks));
-    let (most, of_key) = (MOST.to_string(), MOST_OF_KEY.to_string());
+    let usual = dice.roll(0..3) == 0;
+    // More than is usual, where something is.
+    let most = if usual { 10 * MOST } else { MOST }.to_string();
+    let of_key = MOST_OF_KEY.to_string();
+    if usual {
+        world.usual_concurrency(u32::try_from(MOST).map_err(|error| error.to_string())?);
+    }
     let tags = [
         ("stepwell:concurrency", most.as_str()),
         ("stepwell:concurrency-key", "{% $states.input %}"),
@@ -239,8 +245,29 @@ fn judge(
     if left != (0, 0) {
         return Err(format!("{left:?} places and messages are left in the line"));
     }
+    leaves_nothing(world)?;
     Ok(Came {
         crashes,
         most: if redrives { 0 } else { most.all },
     })
+}
+
+/// With its state machine a line goes, whatever it had.
+fn leaves_nothing(world: &mut World) -> Result<(), String> {
+    // The disk may refuse it; deleting is tried until it is done.
+    let mut deleted = Err(String::new());
+    for _ in 0..100 {
+        deleted = world.delete_limited(MACHINE);
+        if deleted.is_ok() {
+            break;
+        }
+    }
+    deleted?;
+    for _ in 0..1_000 {
+        if !world.line_is_stored()? && world.left_in_line()? == (0, 0) {
+            return Ok(());
+        }
+        world.run(1_000)?;
+    }
+    Err("the line of a deleted state machine is kept".to_owned())
 }

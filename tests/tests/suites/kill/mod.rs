@@ -3,6 +3,7 @@
 
 mod machines;
 mod map_run;
+mod measured;
 mod outside;
 mod redrive;
 mod verdict;
@@ -40,6 +41,9 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
         Trial::test("kill::map_run", move || map_run::goes_on().map_err(failed)),
+        Trial::test("kill::measured", move || {
+            measured::adds_up().map_err(failed)
+        }),
         Trial::test("kill::redrive", move || redrive::goes_on().map_err(failed)),
         Trial::test("kill::the_judge_sees", move || {
             verdict::sees_what_is_wrong().map_err(failed)

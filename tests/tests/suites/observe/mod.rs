@@ -48,6 +48,18 @@ pub(crate) fn trials() -> Vec<Trial> {
             webhooks::delivered,
         ),
         trial(
+            "no event of a webhook is lost by a crash or by a receiver that is away",
+            webhooks::kept,
+        ),
+        trial(
+            "an event that a receiver never takes delays no other execution",
+            webhooks::poisonous,
+        ),
+        trial(
+            "a webhook that leaves the file and comes back gets what waited",
+            webhooks::comes_back,
+        ),
+        trial(
             "a webhook at a private address gets nothing unasked",
             webhooks::private,
         ),

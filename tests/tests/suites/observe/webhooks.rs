@@ -1,6 +1,11 @@
 //! Receivers of events: which come, in which order, signed how, and again after a refusal.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -9,10 +14,15 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 use stepwell_tests::{
     receiver::{Received, Receiver},
-    server::ACCOUNT,
+    server::{ACCOUNT, Client},
 };
 
 use super::{RUN_MAX, Rig, machine, one};
+
+/// Executions that are under way when the server is killed.
+const MANY: usize = 40;
+/// A receiver that was away is tried again within a minute; this is longer.
+const COMES_MAX: Duration = Duration::from_secs(90);
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -190,5 +200,175 @@ pub(super) fn private() -> Result<()> {
     )?;
     server.stop()?;
     ensure!(receiver.all().is_empty(), "a request came");
+    Ok(())
+}
+
+fn webhook_at(address: SocketAddr) -> String {
+    format!(
+        "[[webhook]]\nurl = \"http://{address}/in?token=t\"\nsecret = \"{SECRET}\"\nprivate = true\n"
+    )
+}
+
+/// The statuses that were taken, by execution, in the order in which they came; an event that came again counts once.
+fn taken(received: &[Received]) -> Result<BTreeMap<String, Vec<String>>> {
+    let mut statuses = BTreeMap::<String, Vec<String>>::new();
+    let mut seen = BTreeSet::new();
+    for request in received.iter().filter(|request| request.status == 200) {
+        let event: Value = serde_json::from_slice(&request.body)?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        if seen.insert(text(&event["id"])) {
+            let own = statuses.entry(text(&event["subject"])).or_default();
+            own.push(text(&event["data"]["status"]));
+        }
+    }
+    Ok(statuses)
+}
+
+/// Waits until each of these executions has had these statuses told, and nothing else.
+fn all_told(receiver: &Receiver, executions: &[String], expected: &[&str]) -> Result<()> {
+    let begun = Instant::now();
+    loop {
+        let wanted = executions.len() * expected.len();
+        let told = receiver.wait("an event", |received| {
+            let told = taken(received).ok()?;
+            let own = executions
+                .iter()
+                .filter_map(|execution| told.get(execution));
+            (own.map(Vec::len).sum::<usize>() >= wanted).then_some(told)
+        });
+        match told {
+            Ok(told) => {
+                for execution in executions {
+                    ensure!(told[execution] == expected, "{execution}: {told:#?}");
+                }
+                return Ok(());
+            }
+            Err(error) if begun.elapsed() > COMES_MAX => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+/// Starts that many executions and gives their ARNs.
+fn start_many(client: &Client, machine: &str, name: &str, many: usize) -> Result<Vec<String>> {
+    let numbers = 0..many;
+    let started = numbers.map(|number| {
+        let execution = client.start(machine, &format!("{name}{number}"), &json!({}))?;
+        Ok(execution)
+    });
+    started.collect()
+}
+
+pub(super) fn kept() -> Result<()> {
+    let rig = Rig::new()?;
+    let address = Receiver::nobody()?;
+    let file = write_webhooks(&rig.path("webhooks.toml"), &webhook_at(address))?;
+    let flags = ["--webhooks", &file];
+    let server = rig.start(&flags)?;
+    let client = server.client();
+    let pass = one("Pass", json!({"End": true}));
+    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let wait = one("Wait", json!({"Seconds": 3_600, "End": true}));
+    let wait = machine(&client, "wait", &wait, json!({}))?;
+    let ended = start_many(&client, &pass, "p", MANY)?;
+    for execution in &ended {
+        client.ended(execution, RUN_MAX)?;
+    }
+    let waiting = start_many(&client, &wait, "w", MANY)?;
+    // At once after the last answer.
+    server.kill()?;
+    let server = rig.start(&flags)?;
+    let stopped = server.client();
+    for execution in &waiting {
+        stopped.call("StopExecution", &json!({"executionArn": execution}))?;
+    }
+    server.kill()?;
+
+    let server = rig.start(&flags)?;
+    let receiver = Receiver::start_at(address)?;
+    all_told(&receiver, &ended, &["RUNNING", "SUCCEEDED"])?;
+    all_told(&receiver, &waiting, &["RUNNING", "ABORTED"])?;
+    for request in &receiver.all() {
+        check_signature(request)?;
+    }
+    server.stop()?;
+
+    // What was taken is not sent again.
+    let before = receiver.all().len();
+    let server = rig.start(&flags)?;
+    let last = start_many(&server.client(), &pass, "last", 1)?;
+    all_told(&receiver, &last, &["RUNNING", "SUCCEEDED"])?;
+    server.stop()?;
+    let after = receiver.all().len();
+    ensure!(after == before + 2, "{before} requests, then {after}");
+    Ok(())
+}
+
+pub(super) fn poisonous() -> Result<()> {
+    let rig = Rig::new()?;
+    let receiver = Receiver::start(&[])?;
+    receiver.refuse(":execution:fail:poison\"");
+    let text = webhook_at(receiver.address);
+    let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
+    let server = rig.start(&["--webhooks", &file])?;
+    let client = server.client();
+    let fail = one("Fail", json!({"Error": "E"}));
+    let fail = machine(&client, "fail", &fail, json!({}))?;
+    let poison = client.start(&fail, "poison", &json!({}))?;
+    client.ended(&poison, RUN_MAX)?;
+    receiver.wait("the poisonous event", |received| {
+        received
+            .iter()
+            .find(|request| request.status == 500)
+            .map(drop)
+    })?;
+    let begun = Instant::now();
+    let others = start_many(&client, &fail, "other", MANY)?;
+    all_told(&receiver, &others, &["RUNNING", "FAILED"])?;
+    ensure!(begun.elapsed() < RUN_MAX, "it took {:?}", begun.elapsed());
+    let told = taken(&receiver.all())?;
+    ensure!(!told.contains_key(&poison), "{told:#?}");
+    // The server may not have heard the last answers yet.
+    loop {
+        let (_, metrics) = client.get("/metrics")?;
+        let mut lines = metrics.lines();
+        let depth = lines.find(|line| line.starts_with("stepwell_webhook_queue_depth{"));
+        if depth.context("the depth of the queue")?.ends_with(" 2") {
+            break;
+        }
+        ensure!(begun.elapsed() < RUN_MAX, "{depth:?}");
+    }
+    // It is taken at last, the first before the second.
+    receiver.refuse("nothing");
+    all_told(&receiver, &[poison], &["RUNNING", "FAILED"])?;
+    server.stop()
+}
+
+pub(super) fn comes_back() -> Result<()> {
+    let rig = Rig::new()?;
+    let (one_address, other) = (Receiver::nobody()?, Receiver::start(&[])?);
+    let both = webhook_at(other.address) + &webhook_at(one_address);
+    let both = write_webhooks(&rig.path("both.toml"), &both)?;
+    let server = rig.start(&["--webhooks", &both])?;
+    let client = server.client();
+    let pass = one("Pass", json!({"End": true}));
+    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let first = start_many(&client, &pass, "first", 3)?;
+    all_told(&other, &first, &["RUNNING", "SUCCEEDED"])?;
+    server.stop()?;
+    let without = write_webhooks(&rig.path("other.toml"), &webhook_at(other.address))?;
+    let server = rig.start(&["--webhooks", &without])?;
+    let second = start_many(&server.client(), &pass, "second", 3)?;
+    all_told(&other, &second, &["RUNNING", "SUCCEEDED"])?;
+    server.stop()?;
+    // Now the first of the file.
+    let again = webhook_at(one_address) + &webhook_at(other.address);
+    let again = write_webhooks(&rig.path("again.toml"), &again)?;
+    let receiver = Receiver::start_at(one_address)?;
+    let server = rig.start(&["--webhooks", &again])?;
+    all_told(&receiver, &first, &["RUNNING", "SUCCEEDED"])?;
+    server.stop()?;
+    let told = taken(&receiver.all())?;
+    ensure!(told.len() == first.len(), "{told:#?}");
     Ok(())
 }

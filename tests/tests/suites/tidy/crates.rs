@@ -72,7 +72,13 @@ const EDGES: [(&str, &[&str]); 14] = [
     ),
     (
         "stepwell-fuzz",
-        &["stepwell-asl", "stepwell-interp", "stepwell-query"],
+        &[
+            "stepwell-asl",
+            "stepwell-interp",
+            "stepwell-query",
+            "stepwell-sandbox",
+            "stepwell-server",
+        ],
     ),
     ("xtask", &[]),
 ];

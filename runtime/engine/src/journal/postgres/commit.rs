@@ -152,6 +152,9 @@ impl<'a> Keys<'a> {
                     .records
                     .extend(records.iter().map(|record| &record.key)),
                 Write::Discard(ids) => keys.messages.extend(ids),
+                Write::Code(code) => keys
+                    .records
+                    .extend(code.records.iter().map(|record| &record.key)),
                 Write::Blob { .. } | Write::Charge(_) => {}
             }
         }

@@ -33,6 +33,8 @@ pub(super) struct Delta {
     /// Records that were there, and are locked.
     known: BTreeSet<CatalogKey>,
     blobs: BTreeMap<[u8; 32], Arc<[u8]>>,
+    /// Blobs that go; what a later write of the group keeps is in `blobs` as well.
+    removed_blobs: BTreeSet<[u8; 32]>,
     usage: BTreeMap<UsageKey, Amounts>,
 }
 
@@ -78,6 +80,11 @@ impl Changes for Delta {
         self.blobs.insert(hash, bytes.clone());
     }
 
+    fn blob_removed(&mut self, hash: [u8; 32]) {
+        self.blobs.remove(&hash);
+        self.removed_blobs.insert(hash);
+    }
+
     fn charged(&mut self, charges: &Charges) {
         usage::add(&mut self.usage, charges);
     }
@@ -100,6 +107,15 @@ impl Delta {
         self.write_messages(session, facts).await?;
         self.write_records(session, facts).await?;
         self.write_usage(session).await?;
+        self.write_blobs(session).await
+    }
+
+    async fn write_blobs(&self, session: &Session) -> Result<(), Error> {
+        if !self.removed_blobs.is_empty() {
+            let hashes: Vec<&[u8]> = self.removed_blobs.iter().map(|hash| &hash[..]).collect();
+            let sql = "DELETE FROM blobs WHERE hash = ANY($1)";
+            session.run(sql, &[&hashes]).await?;
+        }
         if self.blobs.is_empty() {
             return Ok(());
         }
@@ -129,17 +145,20 @@ impl Delta {
             })
             .collect();
         let sql = "INSERT INTO usage (day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks,
-                cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored)
+                cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored, fuel, host_calls, bytes_sent, bytes_received)
             SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[],
                 $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[],
-                $14::bigint[])
+                $14::bigint[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[])
             ON CONFLICT (day, tenant, machine, plugin) DO UPDATE SET
                 executions = usage.executions + excluded.executions, redrives = usage.redrives + excluded.redrives,
                 ended = usage.ended + excluded.ended, transitions = usage.transitions + excluded.transitions,
                 tasks = usage.tasks + excluded.tasks, cpu_micros = usage.cpu_micros + excluded.cpu_micros,
                 memory_time = usage.memory_time + excluded.memory_time, bytes_in = usage.bytes_in + excluded.bytes_in,
                 bytes_out = usage.bytes_out + excluded.bytes_out,
-                bytes_stored = usage.bytes_stored + excluded.bytes_stored";
+                bytes_stored = usage.bytes_stored + excluded.bytes_stored, fuel = usage.fuel + excluded.fuel,
+                host_calls = usage.host_calls + excluded.host_calls,
+                bytes_sent = usage.bytes_sent + excluded.bytes_sent,
+                bytes_received = usage.bytes_received + excluded.bytes_received";
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&days, &tenants, &machines, &plugins];
         values.extend(counts.iter().map(|count| count as &(dyn ToSql + Sync)));
         session.run(sql, &values).await?;

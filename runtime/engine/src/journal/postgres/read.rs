@@ -383,7 +383,7 @@ fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
 
 pub(super) async fn usage(link: &Link, query: &UsageQuery) -> Read<Vec<(UsageKey, Amounts)>> {
     let sql = "SELECT day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks, cpu_micros,
-            memory_time, bytes_in, bytes_out, bytes_stored
+            memory_time, bytes_in, bytes_out, bytes_stored, fuel, host_calls, bytes_sent, bytes_received
         FROM usage WHERE (day, tenant, machine, plugin) >= ($1, $2, $3, $4) AND NOT (day, tenant, machine, plugin) = ($5, $6, $7, $8)
             AND day <= $9 AND ($10::text IS NULL OR tenant = $10)
         ORDER BY day, tenant, machine, plugin LIMIT $11";
@@ -427,7 +427,8 @@ pub(super) async fn usage(link: &Link, query: &UsageQuery) -> Read<Vec<(UsageKey
 pub(super) async fn usage_of_tenants(link: &Link) -> Read<Vec<(Arc<str>, Amounts)>> {
     let sql = "SELECT tenant, sum(executions)::bigint, sum(redrives)::bigint, sum(ended)::bigint,
             sum(transitions)::bigint, sum(tasks)::bigint, sum(cpu_micros)::bigint, sum(memory_time)::bigint,
-            sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum(bytes_stored)::bigint
+            sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum(bytes_stored)::bigint,
+            sum(fuel)::bigint, sum(host_calls)::bigint, sum(bytes_sent)::bigint, sum(bytes_received)::bigint
         FROM usage GROUP BY tenant ORDER BY tenant";
     let found = rows(link, sql, &[]).await?;
     let sums = found

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 /// The format this version writes.
-pub(super) const FORMAT: i64 = 3;
+pub(super) const FORMAT: i64 = 4;
 
 /// Serialises the making of tables by several nodes that start at once: `STPW`.
 const ADVISORY_KEY: i64 = 0x5354_5057;
@@ -73,6 +73,15 @@ CREATE TABLE IF NOT EXISTS usage (
 UPDATE meta SET value = 3 WHERE key = 'format';
 "#;
 
+/// What version 4 added: what plugins do with their host.
+const HOST_USE: &str = "
+ALTER TABLE usage ADD COLUMN IF NOT EXISTS fuel bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS host_calls bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS bytes_sent bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS bytes_received bigint NOT NULL DEFAULT 0;
+UPDATE meta SET value = 4 WHERE key = 'format';
+";
+
 /// Makes the schema and its tables where they are missing, and answers the format they have.
 pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_postgres::Error> {
     client.batch_execute("BEGIN").await?;
@@ -100,6 +109,10 @@ pub(super) async fn prepare(client: &Client, schema: &str) -> Result<i64, tokio_
     }
     if format == 2 {
         client.batch_execute(USAGE).await?;
+        format = 3;
+    }
+    if format == 3 {
+        client.batch_execute(HOST_USE).await?;
         format = FORMAT;
     }
     client.batch_execute("COMMIT").await?;

@@ -373,6 +373,10 @@ const COUNTS: [&str; Meter::ALL.len()] = [
     "bytes_in",
     "bytes_out",
     "bytes_stored",
+    "fuel",
+    "host_calls",
+    "bytes_sent",
+    "bytes_received",
 ];
 
 pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey, Amounts)>> {

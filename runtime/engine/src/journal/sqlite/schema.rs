@@ -32,7 +32,7 @@ const TABLES: [&str; 8] = [
 ];
 
 /// The format this version writes.
-const FORMAT: i64 = 3;
+const FORMAT: i64 = 4;
 
 /// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
 /// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
@@ -83,6 +83,11 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
         tasks INTEGER NOT NULL, cpu_micros INTEGER NOT NULL, memory_time INTEGER NOT NULL, bytes_in INTEGER NOT NULL,
         bytes_out INTEGER NOT NULL, bytes_stored INTEGER NOT NULL,
         PRIMARY KEY (day, tenant, machine, plugin)) WITHOUT ROWID;
+", "
+    ALTER TABLE usage ADD COLUMN fuel INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE usage ADD COLUMN host_calls INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE usage ADD COLUMN bytes_sent INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE usage ADD COLUMN bytes_received INTEGER NOT NULL DEFAULT 0;
 "];
 
 /// Opens the file for writing, creates or migrates its tables.
@@ -261,7 +266,35 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
 
 #[cfg(test)]
 mod tests {
-    use super::explain;
+    use rusqlite::Connection;
+
+    use super::{APPLICATION_ID, MIGRATIONS, explain, open_writer};
+
+    /// Formats differ in tables and columns alone, which each step adds to the ones before.
+    #[test]
+    fn what_a_store_of_an_earlier_format_counted_is_there_in_the_newest() {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let path = directory.path().join("journal.sqlite");
+        let old = Connection::open(&path).expect("a new file");
+        for step in &MIGRATIONS[..3] {
+            old.execute_batch(step).expect("format 3");
+        }
+        let filled = old.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; INSERT INTO meta VALUES ('format', 3);
+             INSERT INTO usage VALUES (1, 't', 'm', 'p', 0, 0, 0, 0, 4, 5, 6, 7, 8, 0)"
+        ));
+        filled.expect("a row of usage");
+        drop(old);
+        let new = open_writer(&path, None).expect("it is brought to the newest");
+        let sql =
+            "SELECT tasks, bytes_out, fuel, host_calls, bytes_sent, bytes_received FROM usage";
+        let counts = new.query_row(sql, [], |row| {
+            (0..6)
+                .map(|column| row.get(column))
+                .collect::<Result<Vec<i64>, _>>()
+        });
+        assert_eq!(counts.expect("one row"), [4, 8, 0, 0, 0, 0]);
+    }
 
     #[test]
     fn a_full_disk_is_told_with_what_to_do() {

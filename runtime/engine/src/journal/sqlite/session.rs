@@ -62,14 +62,16 @@ const UPDATE_STATUS: &str =
 
 /// Counts are added; there is a row from the first one on.
 const CHARGE: &str = "INSERT INTO usage (day, tenant, machine, plugin, executions, redrives, ended, transitions, tasks,
-    cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+    cpu_micros, memory_time, bytes_in, bytes_out, bytes_stored, fuel, host_calls, bytes_sent, bytes_received)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)
     ON CONFLICT (day, tenant, machine, plugin) DO UPDATE SET executions = executions + excluded.executions,
     redrives = redrives + excluded.redrives, ended = ended + excluded.ended,
     transitions = transitions + excluded.transitions, tasks = tasks + excluded.tasks,
     cpu_micros = cpu_micros + excluded.cpu_micros, memory_time = memory_time + excluded.memory_time,
     bytes_in = bytes_in + excluded.bytes_in, bytes_out = bytes_out + excluded.bytes_out,
-    bytes_stored = bytes_stored + excluded.bytes_stored";
+    bytes_stored = bytes_stored + excluded.bytes_stored, fuel = fuel + excluded.fuel,
+    host_calls = host_calls + excluded.host_calls, bytes_sent = bytes_sent + excluded.bytes_sent,
+    bytes_received = bytes_received + excluded.bytes_received";
 
 /// What an append needs to know of the row it changes.
 struct Stored {
@@ -102,6 +104,17 @@ impl Session<'_> {
             Write::Charge(charges) => {
                 usage::add(&mut self.usage, charges);
                 Ok(Landed::default())
+            }
+            Write::Code(code) => {
+                let landed = self.records(&code.records)?;
+                if let Some(hash) = &code.remove {
+                    self.run("DELETE FROM blobs WHERE hash = ?1", params![hash])?;
+                }
+                if let Some((hash, bytes)) = &code.keep {
+                    self.insert_blob(hash, bytes)?;
+                }
+                usage::add(&mut self.usage, &code.charges);
+                Ok(landed)
             }
         }
     }

@@ -14,8 +14,8 @@ use super::{
     },
 };
 use crate::journal::{
-    Append, Epoch, ExecutionId, Journal, Landed, List, ListQuery, MessageId, NewExecution,
-    Partition, Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
+    Append, CodeWrite, Epoch, ExecutionId, Journal, Landed, List, ListQuery, MessageId,
+    NewExecution, Partition, Refused, ScopeId, Segment, SegmentRange, Status, View, Write,
 };
 
 /// Executions, names, tokens and records that the sequences choose from: few, so that they meet.
@@ -48,6 +48,8 @@ enum Act {
     Discard(Vec<usize>),
     Catalog(Vec<(u8, Option<u64>, Option<u8>)>),
     Blob(u8),
+    /// A record, a blob that is kept and one that goes.
+    Code((u8, Option<u64>), Option<u8>, Option<u8>),
 }
 
 fn appends() -> impl Strategy<Value = Act> {
@@ -108,6 +110,12 @@ fn acts() -> impl Strategy<Value = Act> {
         1 => prop::collection::vec(0..20usize, 0..3).prop_map(Act::Discard),
         2 => prop::collection::vec(records, 1..4).prop_map(Act::Catalog),
         1 => (0..3u8).prop_map(Act::Blob),
+        2 => (
+            (0..4u8, prop::option::of(0..3u64)),
+            prop::option::of(0..3u8),
+            prop::option::of(0..3u8),
+        )
+            .prop_map(|(record, keep, remove)| Act::Code(record, keep, remove)),
     ]
 }
 
@@ -165,6 +173,12 @@ impl Store {
                 hash: [*number; 32],
                 bytes: bytes(&number.to_string()),
             },
+            Act::Code((name, expected), keep, remove) => Write::Code(CodeWrite {
+                records: vec![record(&format!("record/{name}"), *expected, Some("code"))],
+                keep: keep.map(|number| ([number; 32], bytes(&number.to_string()))),
+                remove: remove.map(|number| [number; 32]),
+                charges: Vec::new(),
+            }),
         }
     }
 

@@ -18,6 +18,7 @@ use crate::{
         OpenTask, Segment, Status, StoredSegment, View,
     },
     limits::EVICT_AFTER_MS,
+    outbox::Outbox,
     reader,
     record::{self, TaskKey},
     tokens,
@@ -49,9 +50,10 @@ impl Loaded {
         epoch: Epoch,
         taken: Taken,
         new_id: &mut NewId,
+        outbox: Option<&dyn Outbox>,
     ) -> Next {
         match self.mode {
-            Mode::Durable => self.durable_append(now, id, epoch, taken, new_id),
+            Mode::Durable => self.durable_append(now, id, epoch, taken, new_id, outbox),
             Mode::ExpressAsync => self.express_append(now, id, epoch, taken),
             Mode::ExpressSync => {
                 if let Some((_, StartReply::Ended(reply, place))) = self.create.take() {
@@ -114,6 +116,7 @@ impl Loaded {
         epoch: Epoch,
         mut taken: Taken,
         new_id: &mut NewId,
+        outbox: Option<&dyn Outbox>,
     ) -> Next {
         let messages = messages_of(&taken.inputs);
         if taken.events.is_empty() {
@@ -142,6 +145,11 @@ impl Loaded {
             messages,
         );
         append.send.extend(send);
+        if let Some(outbox) = outbox {
+            append
+                .send
+                .extend(self.messages_to_outbox(id, &events, first_public, outbox));
+        }
         let flight = Flight {
             closed: self.closed(&append),
             history: reader::public_entries(&events, first_public),

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     api::HistoryEntry,
-    journal::{Amounts, Charges, MessageId, NewExecution},
+    journal::{Charges, MessageId, NewExecution},
     limits::SEEN_MESSAGES_MAX,
     near::Noticed,
     quotas::StartPlace,
@@ -58,7 +58,7 @@ pub(super) struct Loaded {
     pub(super) create: Option<(NewExecution, StartReply)>,
     /// The registered timer of the run.
     pub(super) timer: Option<Timestamp>,
-    /// Recorded, not yet appended: starts of attempts, which need no commit of their own.
+    /// Recorded, not yet appended: starts of attempts and what they used, which need no commit of their own.
     unflushed: Vec<Event>,
     /// The inputs they came from.
     unflushed_inputs: Vec<(Input, Option<MessageId>)>,
@@ -240,11 +240,6 @@ impl Loaded {
         self.unsure.retain(|(task, activity)| {
             run.open_task(*task).is_some_and(|open| !open.started) && !knows(info, activity)
         });
-    }
-
-    /// An attempt of a plugin used something.
-    pub(super) fn spend(&mut self, plugin: &Arc<str>, usage: Amounts) {
-        self.spent.plugin(plugin, usage);
     }
 
     /// What attempts of plugins used that no append carries.

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use stepwell_interp::{Event, Timestamp, What};
 
 use super::super::border::Info;
-use crate::journal::{Amounts, Append, Charges, Meter, UsageKey};
+use crate::{
+    attempt::amounts,
+    journal::{Amounts, Append, Charges, Meter, UsageKey},
+};
 
 /// See the module.
 #[derive(Default)]
@@ -16,20 +19,29 @@ pub(super) struct Spent {
 }
 
 impl Spent {
-    /// Counts what was recorded: states entered, and retries.
+    /// Counts what was recorded: states entered and retries, and what attempts of plugins used.
     pub(super) fn note(&mut self, events: &[Event]) {
+        let events = own(events);
         let counts = |event: &&Event| {
             matches!(
                 event.what,
                 What::StateEntered { .. } | What::RetryPlanned { .. }
             )
         };
-        let transitions = own(events).iter().filter(counts).count();
+        let transitions = events.iter().filter(counts).count();
         self.own.add(Meter::Transitions, transitions as u64);
+        for event in events {
+            if let What::Used {
+                plugin, measures, ..
+            } = &event.what
+            {
+                self.plugin(plugin, amounts(measures));
+            }
+        }
     }
 
     /// Counts an attempt that a plugin ended.
-    pub(super) fn plugin(&mut self, plugin: &Arc<str>, usage: Amounts) {
+    fn plugin(&mut self, plugin: &Arc<str>, usage: Amounts) {
         match self.plugins.iter_mut().find(|(known, _)| known == plugin) {
             Some((_, sum)) => *sum += usage,
             None => self.plugins.push((plugin.clone(), usage)),

@@ -1,14 +1,16 @@
 //! What an execution or a map run tells others in an append: parents, children, map runs. Hides which effects are
 //! messages.
 
-use stepwell_interp::{ChildId, Effect, Event, MapRun, MapRunEffect, Timestamp, What};
+use stepwell_interp::{ChildId, Effect, Event, MapRun, MapRunEffect, Run, Timestamp, What};
 
 use super::{Loaded, spent::own};
 use crate::{
     children,
-    journal::{ExecutionId, Outgoing},
+    journal::{ExecutionId, Outgoing, Status},
     map_run,
-    record::{self, InLine, InboxItem, LineItem, LineMachine},
+    observer::is_repeated,
+    outbox::Outbox,
+    record::{self, InLine, InboxItem, LineItem, LineMachine, StatusItem},
 };
 
 /// Draws a fresh id on the partition of an execution.
@@ -76,6 +78,46 @@ impl Loaded {
         .collect()
     }
 
+    /// What the outbox is told: each change of the status that somebody wants to hear of. What a fork repeats is none.
+    pub(super) fn messages_to_outbox(
+        &self,
+        id: ExecutionId,
+        events: &[Event],
+        first_public: u64,
+        outbox: &dyn Outbox,
+    ) -> Vec<Outgoing> {
+        let Some(start) = self.run.execution().and_then(Run::start) else {
+            return Vec::new();
+        };
+        let public = events.iter().filter(|event| event.what.is_public());
+        let numbered = public.zip(first_public..);
+        let changes = numbered.filter_map(|(event, number)| {
+            let status = status_after(&event.what)?;
+            (!is_repeated(start, number)).then_some((status, number, event.at))
+        });
+        let mut send = Vec::new();
+        for (status, event, at) in changes {
+            let queues = outbox.queues(&self.info.tenant, status).into_iter();
+            send.extend(queues.map(|queue| {
+                let item = StatusItem {
+                    queue,
+                    tenant: self.info.tenant.clone(),
+                    execution: id.0,
+                    event,
+                    status: status as u8,
+                    at_ms: at.0,
+                    redrives: self.run.redrives(),
+                    redriven_ms: self.run.redriven_at().map(|at| at.0),
+                };
+                Outgoing {
+                    to: id.outbox(),
+                    payload: record::encode(&InboxItem::Status(item)),
+                }
+            }));
+        }
+        send
+    }
+
     /// What these effects tell map runs, their children and their parents, taken out of them.
     pub(super) fn messages_of_map_runs(
         &self,
@@ -130,5 +172,28 @@ impl Loaded {
         }
         *effects = kept;
         send
+    }
+}
+
+/// The status that an event changes an execution's to.
+fn status_after(what: &What) -> Option<Status> {
+    let begins = matches!(
+        what,
+        What::ExecutionStarted { .. } | What::ExecutionRedriven { .. }
+    );
+    begins.then_some(Status::Running).or_else(|| ended_as(what))
+}
+
+fn ended_as(what: &What) -> Option<Status> {
+    if matches!(what, What::ExecutionSucceeded { .. }) {
+        Some(Status::Succeeded)
+    } else if matches!(what, What::ExecutionFailed { .. }) {
+        Some(Status::Failed)
+    } else if matches!(what, What::ExecutionTimedOut { .. }) {
+        Some(Status::TimedOut)
+    } else if matches!(what, What::ExecutionAborted { .. }) {
+        Some(Status::Aborted)
+    } else {
+        None
     }
 }

@@ -37,7 +37,7 @@ pub(in crate::shard) struct Taken {
     pub(in crate::shard) near: Vec<Usage>,
     /// It was redriven.
     pub(in crate::shard) redriven: bool,
-    /// Only starts of attempts were recorded.
+    /// Only what needs no commit of its own was recorded.
     pub(super) lazy: bool,
 }
 
@@ -56,10 +56,12 @@ impl Loaded {
         if self.awaits_start() || self.awaits_end() {
             return turn;
         }
-        for _ in 0..inputs_max {
+        let mut inputs = 0;
+        while inputs < inputs_max {
             let Some(mut waiting) = self.next_input(now) else {
                 break;
             };
+            inputs += 1;
             let grant = waiting
                 .take
                 .as_ref()
@@ -81,6 +83,11 @@ impl Loaded {
                 (None, _) => {}
             }
             self.goes_on = again;
+            if matches!(waiting.input, Input::TaskUsed { .. }) {
+                // The end of the attempt follows, and goes in the same append.
+                inputs -= 1;
+                continue;
+            }
             let enough = turn.taken.events.len() >= STEP_EVENTS_MAX as usize;
             if enough
                 || (recorded && self.run.is_closed())
@@ -135,7 +142,10 @@ impl Loaded {
 
     /// Steps one input; true when the interpreter wants to go on in another turn.
     fn step_one(&mut self, waiting: &Waiting, env: Env, taken: &mut Taken) -> bool {
-        let is_start = matches!(waiting.input, Input::TaskStarted { .. }) && waiting.take.is_none();
+        let is_news = matches!(
+            waiting.input,
+            Input::TaskStarted { .. } | Input::TaskUsed { .. }
+        ) && waiting.take.is_none();
         self.heartbeat_seen |= matches!(waiting.input, Input::Heartbeat { .. });
         let (mut again, before) = (false, taken.events.len());
         // The redrives that a fork begins with are those of another execution.
@@ -147,8 +157,7 @@ impl Loaded {
             true => self.run.step_held(&self.program, input, env),
             false => self.run.step(&self.program, input, env),
         };
-        let waits = |effect: &Effect| matches!(effect, Effect::Begin { .. });
-        taken.lazy &= (is_start && !effects.iter().any(waits)) || effects.is_empty();
+        taken.lazy &= effects.is_empty() || (is_news && effects.iter().all(needs_no_commit));
         for effect in effects {
             match effect {
                 Effect::Record(event) => {
@@ -220,4 +229,12 @@ impl Loaded {
             input: open.parameters.clone(),
         })
     }
+}
+
+/// The start of an attempt and what it used are recorded with its outcome: nobody waits for them.
+fn needs_no_commit(effect: &Effect) -> bool {
+    let Effect::Record(event) = effect else {
+        return false;
+    };
+    matches!(event.what, What::Started { .. } | What::Used { .. })
 }

@@ -13,6 +13,8 @@ use axum::{
 use stepwell_engine::Caller;
 use uuid::Uuid;
 
+#[cfg(not(feature = "services"))]
+use super::left_out;
 use super::{Fault, body_bytes_max, caller, read_body, respond};
 use crate::{auth::Identity, serve::ServerState};
 use form::Form;
@@ -96,7 +98,12 @@ async fn call(
         request_id,
     };
     let (api, found) = match version {
+        #[cfg(feature = "services")]
         Some(version) if version == IAM.version => (&IAM, iam::call(query).await),
+        #[cfg(not(feature = "services"))]
+        Some(version) if version == IAM.version => {
+            (&IAM, Err(Fault::refused("InvalidAction", left_out(action))))
+        }
         Some(version) if version != STS.version => (&STS, Ok(None)),
         Some(_) | None => (&STS, sts::call(query).await),
     };

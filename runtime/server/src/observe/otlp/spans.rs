@@ -145,6 +145,7 @@ impl Traced {
             | What::RetryPlanned { .. }
             | What::Redispatched { .. }
             | What::Begins
+            | What::Used { .. }
             | What::Forked { .. }
             | What::StateFailed { .. }
             | What::BranchFailed { .. }
@@ -506,6 +507,7 @@ mod tests {
                     place: Place(place.into()),
                     what,
                 },
+                used: None,
             });
         let observed = Observed {
             tenant: "1".into(),

@@ -1,455 +1,531 @@
 //! Events of executions' status to webhooks: CloudEvents with what EventBridge's events of Step Functions say, signed.
-//! What it hides: the lanes in which they are sent, one event of an execution after the other.
+//! What it hides: the queue of each webhook, and the thread that sends.
 //!
-//! They are sent as long as the process lives, and tried again while a receiver is away; what a crash or a full queue takes
-//! with it is not sent, and the full queue's part is counted. Executions never wait for a receiver.
+//! The engine keeps what waits (`stepwell_engine::Outbox`): an event is durable with the change that it tells of, and is
+//! forgotten when a receiver took it, refused it, or was away for too long. In memory is which events wait; what they say is
+//! read when they are sent. Executions never wait for a receiver.
 
+mod config;
 mod event;
-mod lane;
+mod queue;
+#[cfg(test)]
+mod queue_tests;
+mod request;
+mod sender;
+mod settled;
 
 use std::{
-    collections::hash_map::RandomState,
-    fmt,
-    hash::BuildHasher,
-    io,
+    collections::BTreeSet,
+    fmt, io,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde::Deserialize;
-use stepwell_egress::{Client, Connector, HttpRule, Url};
-use stepwell_engine::{Observed, Observer};
+use stepwell_egress::{Client, Connector};
+use stepwell_engine::{Engine, Outbox, Status, StatusEvent};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, watch},
     time::timeout,
 };
 
 use super::{labelled, runtime};
 use crate::{
     limits::{
-        SENDING_CONNECT_MAX, SENDING_TIME_MAX, WEBHOOK_LANES, WEBHOOK_QUEUE_BYTES_MAX,
-        WEBHOOK_QUEUE_MAX, WEBHOOKS_MAX,
+        SENDING_CONNECT_MAX, SENDING_TIME_MAX, WEBHOOK_AGE_MAX, WEBHOOK_WAITING_ALL_MAX,
+        WEBHOOK_WAITING_MAX, WEBHOOK_WAITING_MIN, WEBHOOK_WARN_EVERY,
     },
     metrics::{Sample, SampleKind},
 };
 
-use event::Change;
-use lane::Lane;
+use config::Target;
+use queue::{Now, Queue, Sending};
+use settled::Settled;
 
-/// Bytes of a secret at least; ours. The form's own specification asks for 24 to 64.
-const SECRET_BYTES_MIN: usize = 16;
+pub use config::{WebhookConfig, WebhookError};
 
-/// What webhooks there are. Configuration file: an array of tables `webhook`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct WebhookConfig {
-    #[serde(default, rename = "webhook")]
-    webhooks: Vec<Webhook>,
+/// See the module.
+pub struct Webhooks {
+    shared: Arc<Shared>,
+    engine: watch::Sender<Option<Engine>>,
+    closing: watch::Sender<bool>,
+    /// Becomes true when the thread has nothing more to do.
+    idle: watch::Receiver<bool>,
 }
 
-/// One of them.
-#[derive(Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Webhook {
-    url: String,
-    /// `whsec_` and base64, or any text.
-    secret: String,
-    /// Whose executions; all when absent.
-    account: Option<String>,
-    /// Which statuses; all when absent.
-    statuses: Option<Vec<String>>,
-    /// It may be at a private address, and without TLS.
-    #[serde(default)]
-    private: bool,
-}
-
-/// It holds a secret, and its URL may.
-impl fmt::Debug for Webhook {
+impl fmt::Debug for Webhooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Webhook")
+        f.write_str("Webhooks")
     }
 }
 
-/// What is wrong with a webhook of the file.
-#[derive(Debug)]
-pub enum WebhookError {
-    /// Its number in the file, from 1, and what is wrong.
-    Wrong(usize, String),
-    Start(io::Error),
+/// What the engine's threads, the sending thread and `/metrics` share.
+struct Shared {
+    webhooks: Vec<Open>,
+    state: Mutex<State>,
+    /// Something waits, or is done with.
+    news: Notify,
+    began: Instant,
 }
 
-impl fmt::Display for WebhookError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WebhookError::Wrong(number, why) => write!(f, "webhook {number}: {why}"),
-            WebhookError::Start(error) => write!(f, "webhooks cannot be served: {error}"),
-        }
-    }
-}
-
-impl std::error::Error for WebhookError {}
-
-/// Where events go.
-struct Target {
-    url: Url,
-    secret: Vec<u8>,
-    rules: [HttpRule; 1],
+/// A webhook that is served.
+struct Open {
+    target: Target,
+    /// The name of its queue.
+    queue: Arc<str>,
+    counts: Counts,
 }
 
 /// What is counted of a webhook.
 #[derive(Debug, Default)]
 struct Counts {
     delivered: AtomicU64,
-    dropped: AtomicU64,
     failed_tries: AtomicU64,
-    waiting: AtomicU64,
-    waiting_bytes: AtomicU64,
+    dropped: [AtomicU64; Dropped::ALL.len()],
+    /// When the log last said that events are dropped, in seconds since the beginning; 0 for never.
+    warned_s: AtomicU64,
 }
 
-/// See the module.
-#[derive(Debug)]
-pub struct Webhooks {
-    webhooks: Vec<Open>,
-    closing: watch::Sender<bool>,
-    hasher: RandomState,
+/// Why an event is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Dropped {
+    /// Too many waited.
+    Full,
+    Refused,
+    /// It waited too long.
+    Old,
+    /// What it is to say cannot be read.
+    Unreadable,
 }
 
-/// A webhook that is served.
-#[derive(Debug)]
-struct Open {
-    /// Scheme, host and port.
-    origin: String,
-    account: Option<String>,
-    statuses: Option<Vec<String>>,
-    lanes: Vec<mpsc::Sender<Item>>,
-    counts: Arc<Counts>,
+impl Dropped {
+    const ALL: [Dropped; 4] = [
+        Dropped::Full,
+        Dropped::Refused,
+        Dropped::Old,
+        Dropped::Unreadable,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Dropped::Full => "full",
+            Dropped::Refused => "refused",
+            Dropped::Old => "old",
+            Dropped::Unreadable => "unreadable",
+        }
+    }
 }
 
-#[derive(Debug)]
-enum Item {
-    Change(Box<Change>),
-    /// Answered when all before it is sent or given up.
-    Flush(oneshot::Sender<()>),
+#[derive(Default)]
+struct State {
+    /// In the order of the webhooks.
+    queues: Vec<Queue>,
+    /// Events for webhooks that the file does not have any more, with their times. They wait for it to have them again, as
+    /// long as events do.
+    strangers: BTreeSet<(u64, u64)>,
+    settled: Settled,
 }
 
 impl Webhooks {
-    /// Begins to serve them; the receivers need not be there.
+    /// Begins to serve them; the receivers need not be there. They wait for the engine.
     ///
     /// # Errors
     /// When one of them is wrong, and when no thread can be started.
     pub fn start(config: WebhookConfig) -> Result<Webhooks, WebhookError> {
-        if config.webhooks.len() > WEBHOOKS_MAX {
-            let why = format!("there are at most {WEBHOOKS_MAX} webhooks");
-            return Err(WebhookError::Wrong(WEBHOOKS_MAX + 1, why));
-        }
+        let targets = config.targets()?;
         let connector =
             Connector::new().map_err(|error| WebhookError::Start(io::Error::other(error)))?;
         let client = Client::new(connector, SENDING_CONNECT_MAX);
+        let shared = Arc::new(Shared::new(targets));
+        let engine = watch::Sender::new(None);
         let closing = watch::Sender::new(false);
-        let (mut webhooks, mut lanes) = (Vec::new(), Vec::new());
-        for (webhook, number) in config.webhooks.into_iter().zip(1..) {
-            let target = webhook
-                .target()
-                .map_err(|why| WebhookError::Wrong(number, why))?;
-            let (target, counts) = (Arc::new(target), Arc::<Counts>::default());
-            let mut senders = Vec::new();
-            for _ in 0..WEBHOOK_LANES {
-                let (sender, queue) = mpsc::channel(WEBHOOK_QUEUE_MAX);
-                let lane = Lane {
-                    target: target.clone(),
-                    client: client.clone(),
-                    counts: counts.clone(),
-                    closing: closing.subscribe(),
-                    failing: false,
-                };
-                senders.push(sender);
-                lanes.push((lane, queue));
-            }
-            webhooks.push(Open {
-                origin: target.url.origin().ascii_serialization(),
-                account: webhook.account,
-                statuses: webhook.statuses,
-                lanes: senders,
-                counts,
-            });
-        }
-        runtime::start("stepwell-webhook", move || async move {
-            let running = lanes
-                .into_iter()
-                .map(|(lane, queue)| tokio::spawn(lane.run(queue)));
-            futures_util::future::join_all(running).await;
-        })
-        .map_err(WebhookError::Start)?;
+        let (idle_sender, idle) = watch::channel(false);
+        let sender = sender::Sender {
+            shared: shared.clone(),
+            client,
+            engine: engine.subscribe(),
+            closing: closing.subscribe(),
+            idle: idle_sender,
+        };
+        runtime::start("stepwell-webhook", move || sender.run()).map_err(WebhookError::Start)?;
         Ok(Webhooks {
-            webhooks,
+            shared,
+            engine,
             closing,
-            hasher: RandomState::new(),
+            idle,
         })
     }
 
-    /// Sends what waits, each event once more, but not for long.
+    /// Tells where the executions are that events tell of.
+    pub fn attach(&self, engine: Engine) {
+        self.engine.send_replace(Some(engine));
+    }
+
+    /// Sends what can be sent, but not for long. What is left is sent after the next start.
     pub async fn close(&self) {
         self.closing.send_replace(true);
-        let flushing = async {
-            let lanes = self.webhooks.iter().flat_map(|webhook| &webhook.lanes);
-            for lane in lanes {
-                let (sent, is_sent) = oneshot::channel();
-                if lane.send(Item::Flush(sent)).await.is_ok() {
-                    let _ = is_sent.await;
-                }
-            }
-        };
-        if timeout(SENDING_TIME_MAX, flushing).await.is_err() {
-            let waiting = self
-                .webhooks
-                .iter()
-                .map(|webhook| webhook.counts.waiting.load(Relaxed));
-            let events: u64 = waiting.sum();
-            tracing::warn!(events, "events that waited for a webhook are not sent");
+        let mut idle = self.idle.clone();
+        let ended = idle.wait_for(|idle| *idle);
+        let in_time = timeout(SENDING_TIME_MAX, ended).await.is_ok();
+        let left: usize = self.shared.state().queues.iter().map(Queue::len).sum();
+        if left > 0 || !in_time {
+            tracing::info!(
+                events = left,
+                "events wait for webhooks; the next start sends them"
+            );
+        }
+        // The engine, which tells this outbox, is to be let go of.
+        self.engine.send_replace(None);
+    }
+
+    /// Their counts, by number and origin.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.shared.samples()
+    }
+}
+
+impl Outbox for Webhooks {
+    fn queues(&self, tenant: &str, status: Status) -> Vec<Arc<str>> {
+        self.shared.queues(tenant, status)
+    }
+
+    fn put(&self, event: StatusEvent) {
+        self.shared.put(event);
+    }
+
+    fn keep(&self, partitions: &BTreeSet<u16>) {
+        let mut state = self.shared.state();
+        for queue in &mut state.queues {
+            queue.keep(partitions);
         }
     }
 
-    /// Their counts, by origin.
-    pub fn samples(&self) -> Vec<Sample> {
+    fn hold(&self, execution: u64) {
+        let mut state = self.shared.state();
+        for queue in &mut state.queues {
+            queue.hold(execution);
+        }
+    }
+
+    fn release(&self, execution: u64) {
+        let mut state = self.shared.state();
+        for queue in &mut state.queues {
+            queue.release(execution);
+        }
+        drop(state);
+        self.shared.news.notify_one();
+    }
+}
+
+impl Shared {
+    fn new(targets: Vec<Target>) -> Shared {
+        let webhooks: Vec<Open> = targets
+            .into_iter()
+            .map(|target| Open {
+                queue: target.queue.as_str().into(),
+                target,
+                counts: Counts::default(),
+            })
+            .collect();
+        let state = State {
+            queues: webhooks.iter().map(|_| Queue::default()).collect(),
+            ..State::default()
+        };
+        Shared {
+            webhooks,
+            state: Mutex::new(state),
+            news: Notify::new(),
+            began: Instant::now(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Now {
+            steady_ms: ms(self.began.elapsed()),
+            wall_ms: ms(since.unwrap_or_default()),
+        }
+    }
+
+    fn queues(&self, tenant: &str, status: Status) -> Vec<Arc<str>> {
+        let wanting = self.webhooks.iter();
+        let mut wanting = wanting
+            .filter(|open| open.target.wants(tenant, status))
+            .peekable();
+        if wanting.peek().is_none() {
+            return Vec::new();
+        }
+        let has_room = self.state().has_room(tenant);
+        let mut queues = Vec::new();
+        for open in wanting {
+            match has_room {
+                true => queues.push(open.queue.clone()),
+                false => self.dropped(open, Dropped::Full, 1),
+            }
+        }
+        queues
+    }
+
+    fn put(&self, event: StatusEvent) {
+        let mut state = self.state();
+        if state.settled.has(event.id) {
+            return;
+        }
+        let number = self
+            .webhooks
+            .iter()
+            .position(|open| open.queue == event.queue);
+        match number.and_then(|number| state.queues.get_mut(number)) {
+            Some(queue) => queue.put(event),
+            None => drop(state.strangers.insert((event.at.0, event.id))),
+        }
+        drop(state);
+        self.news.notify_one();
+    }
+
+    /// What is to be sent now, and when there is more. What is too old is given up.
+    fn next(&self) -> (Vec<(usize, Sending)>, Option<u64>) {
+        let now = self.now();
+        let (mut sendings, mut due, mut all_expired) = (Vec::new(), None, Vec::new());
+        let mut state = self.state();
+        for (number, queue) in state.queues.iter_mut().enumerate() {
+            let mut expired = Vec::new();
+            loop {
+                match queue.next(now, &mut expired) {
+                    Ok(sending) => sendings.push((number, sending)),
+                    Err(later) => {
+                        due = due.into_iter().chain(later).min();
+                        break;
+                    }
+                }
+            }
+            all_expired.push(expired);
+        }
+        let strangers = state.expired_strangers(now);
+        let expired = all_expired.iter().flatten().map(|event| event.id);
+        let gone: Vec<u64> = expired.chain(strangers.iter().copied()).collect();
+        state.settled.add(gone);
+        drop(state);
+        for (open, expired) in self.webhooks.iter().zip(&all_expired) {
+            if !expired.is_empty() {
+                self.dropped(open, Dropped::Old, expired.len() as u64);
+            }
+        }
+        if !strangers.is_empty() {
+            tracing::warn!(
+                events = strangers.len(),
+                "events are dropped that waited for webhooks which the file does not have any more"
+            );
+        }
+        (sendings, due)
+    }
+
+    /// Events of a webhook are given up; the log says so now and then.
+    fn dropped(&self, open: &Open, why: Dropped, events: u64) {
+        let counts = &open.counts;
+        let counted = Dropped::ALL.iter().zip(&counts.dropped);
+        for (_, count) in counted.filter(|(reason, _)| **reason == why) {
+            count.fetch_add(events, Relaxed);
+        }
+        let now_s = self.began.elapsed().as_secs() + 1;
+        let warned = counts.warned_s.load(Relaxed);
+        let silent = warned == 0 || now_s >= warned + WEBHOOK_WARN_EVERY.as_secs();
+        if silent
+            && counts
+                .warned_s
+                .compare_exchange(warned, now_s, Relaxed, Relaxed)
+                .is_ok()
+        {
+            let (webhook, reason) = (open.target.origin(), why.name());
+            tracing::warn!(
+                webhook,
+                reason,
+                "events for a webhook are dropped: stepwell_webhook_dropped_total counts them"
+            );
+        }
+    }
+
+    fn samples(&self) -> Vec<Sample> {
+        let state = self.state();
+        let depths: Vec<u64> = state
+            .queues
+            .iter()
+            .map(|queue| queue.len() as u64)
+            .collect();
+        let oldest: Vec<Option<u64>> = state.queues.iter().map(Queue::oldest_ms).collect();
+        drop(state);
+        let now_ms = self.now().wall_ms;
+        let age_s =
+            |oldest: &Option<u64>| oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest) / 1_000);
+        let ages: Vec<u64> = oldest.iter().map(age_s).collect();
         let mut samples = Vec::new();
-        for (kind, name, help, value) in NUMBERS {
-            samples.extend(self.webhooks.iter().zip(1_u32..).map(|(webhook, number)| {
-                let number = number.to_string();
-                let labels = [("webhook", &*number), ("origin", &*webhook.origin)];
-                labelled(
-                    kind,
-                    name,
-                    help,
-                    &labels,
-                    value(&webhook.counts).load(Relaxed),
-                )
-            }));
+        let mut add = |kind, name, help, value: &dyn Fn(usize, &Counts) -> u64| {
+            for (index, open) in self.webhooks.iter().enumerate() {
+                let value = value(index, &open.counts);
+                samples.push(open.sample(index, (kind, name, help), None, value));
+            }
+        };
+        let counter = SampleKind::Counter;
+        let help = "Events that a webhook took";
+        add(counter, "webhook_delivered", help, &|_, counts| {
+            counts.delivered.load(Relaxed)
+        });
+        let help = "Requests to a webhook that failed, each try";
+        add(counter, "webhook_requests_failed", help, &|_, counts| {
+            counts.failed_tries.load(Relaxed)
+        });
+        let help = "Events that wait for a webhook";
+        add(
+            SampleKind::Gauge,
+            "webhook_queue_depth",
+            help,
+            &|index, _| depths.get(index).copied().unwrap_or(0),
+        );
+        let help = "Age of the oldest event that waits for a webhook";
+        add(
+            SampleKind::Gauge,
+            "webhook_queue_oldest_seconds",
+            help,
+            &|index, _| ages.get(index).copied().unwrap_or(0),
+        );
+        let told = (
+            counter,
+            "webhook_dropped",
+            "Events that were given up, by why: no room, refused, too old, unreadable",
+        );
+        for (index, open) in self.webhooks.iter().enumerate() {
+            for (why, count) in Dropped::ALL.iter().zip(&open.counts.dropped) {
+                let value = count.load(Relaxed);
+                samples.push(open.sample(index, told, Some(why.name()), value));
+            }
         }
         samples
     }
 }
 
-type Number = (
-    SampleKind,
-    &'static str,
-    &'static str,
-    fn(&Counts) -> &AtomicU64,
-);
-
-const NUMBERS: [Number; 4] = [
-    (
-        SampleKind::Counter,
-        "webhook_delivered",
-        "Events that a webhook took",
-        |counts| &counts.delivered,
-    ),
-    (
-        SampleKind::Counter,
-        "webhook_dropped",
-        "Events that were given up: no room, refused, or too old",
-        |counts| &counts.dropped,
-    ),
-    (
-        SampleKind::Counter,
-        "webhook_requests_failed",
-        "Requests to a webhook that failed, each try",
-        |counts| &counts.failed_tries,
-    ),
-    (
-        SampleKind::Gauge,
-        "webhook_queue_depth",
-        "Events that wait for a webhook",
-        |counts| &counts.waiting,
-    ),
-];
-
-impl Observer for Webhooks {
-    fn observe(&self, observed: &Arc<Observed>) {
-        // As on AWS, EXPRESS executions have no events.
-        if observed.start.express {
-            return;
-        }
-        for entry in observed.own() {
-            let Some(change) = Change::of(observed, entry) else {
-                continue;
-            };
-            let lane = self.hasher.hash_one(&*observed.execution_arn) as usize % WEBHOOK_LANES;
-            for webhook in self
-                .webhooks
-                .iter()
-                .filter(|webhook| webhook.wants(&change))
-            {
-                webhook.queue(lane, change.clone());
-            }
-        }
-    }
-}
-
 impl Open {
-    fn wants(&self, change: &Change) -> bool {
-        let account = self.account.as_deref();
-        let statuses = self.statuses.as_ref();
-        account.is_none_or(|account| *account == *change.account)
-            && statuses.is_none_or(|statuses| statuses.iter().any(|status| status == change.status))
-    }
-
-    fn queue(&self, lane: usize, change: Change) {
-        let counts = &self.counts;
-        let bytes = change.bytes;
-        counts.waiting.fetch_add(1, Relaxed);
-        let before = counts.waiting_bytes.fetch_add(bytes, Relaxed);
-        let lane = self.lanes.get(lane);
-        let lane = lane.filter(|_| before == 0 || before + bytes <= WEBHOOK_QUEUE_BYTES_MAX);
-        let sent = lane.map(|lane| lane.try_send(Item::Change(Box::new(change))));
-        if !matches!(sent, Some(Ok(()))) {
-            counts.left(bytes);
-            if counts.dropped.fetch_add(1, Relaxed) == 0 {
-                let webhook = &*self.origin;
-                tracing::warn!(
-                    webhook,
-                    "events for a webhook are missing: stepwell_webhook_dropped_total counts them"
-                );
-            }
-        }
+    fn sample(
+        &self,
+        index: usize,
+        (kind, name, help): (SampleKind, &str, &str),
+        reason: Option<&str>,
+        value: u64,
+    ) -> Sample {
+        let (number, origin) = ((index + 1).to_string(), self.target.origin());
+        let mut labels = vec![("webhook", number.as_str()), ("origin", origin.as_str())];
+        labels.extend(reason.map(|reason| ("reason", reason)));
+        labelled(kind, name, help, &labels, value)
     }
 }
 
-impl Counts {
-    /// An event of so many bytes waits no more.
-    fn left(&self, bytes: u64) {
-        self.waiting.fetch_sub(1, Relaxed);
-        self.waiting_bytes.fetch_sub(bytes, Relaxed);
+impl State {
+    /// Whether one more event of that tenant may wait.
+    fn has_room(&self, tenant: &str) -> bool {
+        let own: usize = self.queues.iter().map(|queue| queue.len_of(tenant)).sum();
+        let all: usize = self.queues.iter().map(Queue::len).sum();
+        let crowded = all + self.strangers.len() >= WEBHOOK_WAITING_ALL_MAX;
+        own < WEBHOOK_WAITING_MAX && (!crowded || own < WEBHOOK_WAITING_MIN)
     }
-}
 
-/// Statuses that an event tells.
-const STATUSES: [&str; 5] = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"];
-
-impl Webhook {
-    fn target(&self) -> Result<Target, String> {
-        // Not repeated: a URL may hold a token.
-        let url = Url::parse(&self.url).map_err(|error| format!("`url` is no URL: {error}"))?;
-        let host = url.host_str().ok_or("`url` has no host")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("`url` holds a user name; the events are signed instead".to_owned());
+    /// Takes out the events without a webhook that are too old.
+    fn expired_strangers(&mut self, now: Now) -> Vec<u64> {
+        let age = u64::try_from(WEBHOOK_AGE_MAX.as_millis()).unwrap_or(u64::MAX);
+        let from = (now.wall_ms.saturating_sub(age), 0);
+        if self.strangers.first().is_none_or(|first| *first >= from) {
+            return Vec::new();
         }
-        let port = url.port_or_known_default();
-        let rule = match (url.scheme(), port, self.private) {
-            ("https" | "http", Some(port), true) => format!("{}://{host}:{port}", url.scheme()),
-            ("https", _, false) => format!("https://{host}:*"),
-            ("http", _, false) => {
-                return Err("`url` is no https; that takes `private = true`".to_owned());
-            }
-            _ => return Err("`url` is neither http nor https".to_owned()),
-        };
-        let rule = HttpRule::parse(&rule, &["POST".to_owned()], None)?;
-        let secret = match self.secret.strip_prefix("whsec_") {
-            Some(encoded) => STANDARD
-                .decode(encoded)
-                .map_err(|_| "`secret` begins with `whsec_` and goes on with no base64")?,
-            None => self.secret.as_bytes().to_vec(),
-        };
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(format!(
-                "`secret` is short: it takes {SECRET_BYTES_MIN} bytes"
-            ));
-        }
-        if let Some(account) = &self.account
-            && !(account.len() == 12 && account.bytes().all(|digit| digit.is_ascii_digit()))
-        {
-            return Err(format!("`account` is 12 digits, not `{account}`"));
-        }
-        let mut named = self.statuses.iter().flatten();
-        if let Some(other) = named.find(|status| !STATUSES.contains(&status.as_str())) {
-            let known = STATUSES.join(", ");
-            return Err(format!(
-                "`{other}` is no status of an execution; they are {known}"
-            ));
-        }
-        Ok(Target {
-            url,
-            secret,
-            rules: [rule],
-        })
+        let young = self.strangers.split_off(&from);
+        let old = std::mem::replace(&mut self.strangers, young);
+        old.into_iter().map(|(_, id)| id).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use stepwell_interp::Timestamp;
+
     use super::*;
 
-    #[test]
-    fn what_waits_is_bounded_in_bytes() {
-        let (sender, mut queue) = mpsc::channel(WEBHOOK_QUEUE_MAX);
-        let open = Open {
-            origin: String::new(),
-            account: None,
-            statuses: None,
-            lanes: vec![sender],
-            counts: Arc::default(),
-        };
-        let half = WEBHOOK_QUEUE_BYTES_MAX / 2;
-        for (bytes, dropped) in [(WEBHOOK_QUEUE_BYTES_MAX + 1, 0), (1, 1)] {
-            open.queue(0, Change::of_bytes(bytes));
-            assert_eq!(open.counts.dropped.load(Relaxed), dropped, "{bytes}");
+    fn config(text: &str) -> Vec<Target> {
+        let config: WebhookConfig = serde_json::from_str(text).expect("it is JSON");
+        config.targets().expect("they are webhooks")
+    }
+
+    fn event(tenant: &str, queue: &Arc<str>, id: u64) -> StatusEvent {
+        StatusEvent {
+            id,
+            queue: queue.clone(),
+            tenant: tenant.into(),
+            execution: id,
+            partition: 0,
+            event: 1,
+            status: Status::Running,
+            at: Timestamp(u64::MAX / 2),
+            redrives: 0,
+            redriven_at: None,
         }
-        assert!(queue.try_recv().is_ok());
-        open.counts.left(WEBHOOK_QUEUE_BYTES_MAX + 1);
-        for (bytes, dropped) in [(half, 1), (half, 1), (1, 2)] {
-            open.queue(0, Change::of_bytes(bytes));
-            assert_eq!(open.counts.dropped.load(Relaxed), dropped, "{bytes}");
-        }
-        assert_eq!(open.counts.waiting.load(Relaxed), 2);
+    }
+
+    const ONE: &str = r#"{"webhook":[{"url":"https://one.example/","secret":"0123456789abcdef"}]}"#;
+
+    fn dropped(shared: &Shared, why: Dropped) -> u64 {
+        let counts = shared.webhooks[0].counts.dropped.iter();
+        let mut own = Dropped::ALL.iter().zip(counts);
+        own.find(|(reason, _)| **reason == why)
+            .map_or(0, |(_, count)| count.load(Relaxed))
     }
 
     #[test]
-    fn what_is_wrong_with_a_webhook_is_told() {
-        let webhook = |url: &str, secret: &str| Webhook {
-            url: url.to_owned(),
-            secret: secret.to_owned(),
-            account: None,
-            statuses: None,
-            private: false,
-        };
-        let secret = "0123456789abcdef";
-        for (url, secret, why) in [
-            ("https://hooks.example/x", secret, None),
-            (
-                "https://hooks.example/x",
-                "whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
-                None,
-            ),
-            ("https://hooks.example/x", "whsec_MDEy", Some("is short")),
-            ("https://hooks.example/x", "whsec_?", Some("no base64")),
-            ("https://hooks.example/x", "short", Some("is short")),
-            ("hooks.example", secret, Some("is no URL")),
-            ("http://hooks.example/x", secret, Some("private = true")),
-            (
-                "ftp://hooks.example/x",
-                secret,
-                Some("neither http nor https"),
-            ),
-            ("https://u:p@hooks.example/x", secret, Some("a user name")),
-        ] {
-            let told = webhook(url, secret).target().err();
-            match (why, told) {
-                (None, None) => {}
-                (Some(why), Some(told)) => assert!(told.contains(why), "{url}: {told}"),
-                (why, told) => panic!("{url}: {why:?} {told:?}"),
+    fn what_waits_is_bounded_by_account_and_nobody_is_kept_out() {
+        let shared = Shared::new(config(ONE));
+        let queue = shared.webhooks[0].queue.clone();
+        let mut id = 0;
+        let mut fill = |tenant: &str, many: usize| {
+            for _ in 0..many {
+                id += 1;
+                shared.put(event(tenant, &queue, id));
             }
+        };
+        let may = |tenant: &str| !shared.queues(tenant, Status::Running).is_empty();
+        fill("a", WEBHOOK_WAITING_MAX);
+        assert!(!may("a") && may("b"));
+        assert_eq!(dropped(&shared, Dropped::Full), 1);
+        for tenant in ["b", "c", "d", "e"] {
+            fill(tenant, WEBHOOK_WAITING_MAX);
         }
-        let other = Webhook {
-            statuses: Some(vec!["DONE".to_owned()]),
-            ..webhook("https://hooks.example/x", secret)
-        };
-        assert!(other.target().is_err_and(|why| why.contains("`DONE`")));
-        let other = Webhook {
-            account: Some("1".to_owned()),
-            ..webhook("https://hooks.example/x", secret)
-        };
-        assert!(other.target().is_err_and(|why| why.contains("12 digits")));
+        assert!(may("f"), "it has none");
+        fill("f", WEBHOOK_WAITING_MIN);
+        assert!(!may("f"));
+        assert_eq!(dropped(&shared, Dropped::Full), 2);
+    }
+
+    #[test]
+    fn events_of_a_webhook_that_left_the_file_wait_and_grow_too_old() {
+        let shared = Shared::new(config(ONE));
+        let stranger: Arc<str> = "another".into();
+        let now = shared.now().wall_ms;
+        let day = u64::try_from(WEBHOOK_AGE_MAX.as_millis()).unwrap();
+        for (id, at) in [(1, now - day - 1_000), (2, now)] {
+            shared.put(StatusEvent {
+                at: Timestamp(at),
+                ..event("a", &stranger, id)
+            });
+        }
+        let (sendings, _) = shared.next();
+        assert_eq!(sendings, []);
+        let mut state = shared.state();
+        assert_eq!(state.settled.take(), [1]);
+        assert_eq!(state.strangers.len(), 1);
+        drop(state);
+        // It is not put again by a read that was under way.
+        shared.put(event("a", &stranger, 1));
+        assert_eq!(shared.state().strangers.len(), 1);
     }
 }

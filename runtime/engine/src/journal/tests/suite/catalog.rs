@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::super::support::{
     begin, bytes, commit, epoch, id, key, land, one, proceed, record, wait,
 };
-use crate::journal::{Append, CatalogWrite, Journal, Landed, Refused, Write};
+use crate::journal::{Append, CatalogWrite, CodeWrite, Journal, Landed, Refused, Write};
 
 pub(super) fn revisions(journal: &dyn Journal) {
     let write = |expected, text| one(journal, Write::Catalog(vec![record("m", expected, text)]));
@@ -193,4 +193,39 @@ pub(super) fn blobs(journal: &dyn Journal) {
         },
     );
     assert_eq!(wait(journal.blob([8; 32])), Ok(Some(large)));
+}
+
+pub(super) fn code_with_records(journal: &dyn Journal) {
+    let hash = [9; 32];
+    let code = |expected, text: Option<&str>, keep: bool| {
+        Write::Code(CodeWrite {
+            records: vec![record("hold", Some(expected), text)],
+            keep: keep.then(|| (hash, bytes("code"))),
+            remove: (!keep).then_some(hash),
+            charges: Vec::new(),
+        })
+    };
+    assert_eq!(land(journal, code(0, Some("a"), true)).revisions, [1]);
+    assert_eq!(wait(journal.blob(hash)), Ok(Some(bytes("code"))));
+    // Somebody else changed the record: nothing of it is done.
+    let verdicts = commit(journal, vec![code(7, None, false)]);
+    let conflict = Refused::Conflict {
+        record: 0,
+        revision: Some(1),
+    };
+    assert_eq!(verdicts, [Err(conflict)]);
+    assert_eq!(wait(journal.blob(hash)), Ok(Some(bytes("code"))));
+    assert_eq!(land(journal, code(1, None, false)).revisions, [0]);
+    assert_eq!(wait(journal.blob(hash)), Ok(None));
+    // In one batch the last one counts.
+    let verdicts = commit(
+        journal,
+        vec![
+            code(0, Some("a"), true),
+            code(1, None, false),
+            code(0, Some("b"), true),
+        ],
+    );
+    assert!(verdicts.iter().all(Result::is_ok), "{verdicts:?}");
+    assert_eq!(wait(journal.blob(hash)), Ok(Some(bytes("code"))));
 }

@@ -19,7 +19,7 @@ use crate::journal::Journal;
 
 type Case = (&'static str, fn(&dyn Journal));
 
-const CASES: [Case; 26] = [
+const CASES: [Case; 27] = [
     ("an execution's row is what its appends say", appends::row),
     (
         "the log refuses gaps, overlaps and doubles",
@@ -79,6 +79,10 @@ const CASES: [Case; 26] = [
     (
         "blobs of an append are there with it, or not at all",
         catalog::blobs_of_appends,
+    ),
+    (
+        "code goes with its records, or not at all",
+        catalog::code_with_records,
     ),
     (
         "usage is added by writes that land, and by no others",

@@ -1,0 +1,77 @@
+//! Records whose content is not what was stored. Hides that each is told once: lists leave it out, the log names it, and who asks
+//! for it alone gets an error.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Mutex, PoisonError},
+};
+
+use crate::{
+    api::Page,
+    engine::Engine,
+    error::Error,
+    journal::{CatalogKey, CatalogRecord},
+    limits::DAMAGED_RECORDS_MAX,
+};
+
+/// Those that were met since the engine was opened.
+#[derive(Default)]
+pub(crate) struct DamagedRecords(Mutex<BTreeSet<CatalogKey>>);
+
+impl DamagedRecords {
+    /// Takes note of one; false when it was known, or too many are.
+    fn note(&self, key: &CatalogKey) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < DAMAGED_RECORDS_MAX && known.insert(key.clone())
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() as u64
+    }
+}
+
+impl Engine {
+    /// What is made of a record, or `None` when it is damaged: the others of its list are none the worse for it.
+    ///
+    /// # Errors
+    /// Those that say nothing of the record.
+    pub(crate) fn unless_damaged<T>(
+        &self,
+        key: &CatalogKey,
+        made: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        match made {
+            Ok(made) => Ok(Some(made)),
+            Err(why @ Error::Damaged(_)) => {
+                if self.node().damaged_records.note(key) {
+                    tracing::error!(
+                        tenant = &*key.tenant,
+                        kind = &*key.kind,
+                        name = &*key.name,
+                        %why,
+                        "a record is left out of lists"
+                    );
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A page of what records show, without the damaged ones.
+    pub(crate) fn shown<T>(
+        &self,
+        page: Page<CatalogRecord>,
+        mut show: impl FnMut(&CatalogRecord) -> Result<T, Error>,
+    ) -> Result<Page<T>, Error> {
+        let mut items = Vec::with_capacity(page.items.len());
+        for record in &page.items {
+            items.extend(self.unless_damaged(&record.key, show(record))?);
+        }
+        Ok(Page {
+            items,
+            next_token: page.next_token,
+        })
+    }
+}

@@ -1,0 +1,222 @@
+//! What is left of a state machine when its deletion is answered, and after it: with few executions, with many, over a restart.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use stepwell_interp::OnCrash;
+
+use super::Engine;
+use crate::{
+    Caller, Code, CreateMachine, Error, MachineKind, MachineSettings, Options, PageRequest,
+    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner, UpdateMachine, arn,
+    limits::DELETION_STOPS_MAX,
+};
+
+const HANGS: &str =
+    r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
+
+struct Hangs;
+
+impl TaskRunner for Hangs {
+    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    }
+}
+
+fn open(directory: &std::path::Path) -> Engine {
+    let options = Options {
+        store: Store::Directory(directory.to_owned()),
+        raised_limits: false,
+        take_up: true,
+        shards: 1,
+        storage: None,
+        connections: Default::default(),
+        services: Default::default(),
+        observer: None,
+    };
+    Engine::open(options, Arc::new(Hangs)).unwrap()
+}
+
+fn machine() -> CreateMachine {
+    CreateMachine {
+        name: "m".into(),
+        definition: HANGS.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind: MachineKind::Standard,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    }
+}
+
+fn request(machine_arn: &str) -> StartRequest {
+    StartRequest {
+        machine_arn: machine_arn.into(),
+        name: None,
+        input: None,
+        trace_header: None,
+    }
+}
+
+fn update() -> UpdateMachine {
+    UpdateMachine {
+        role_arn: Some("arn:aws:iam::000000000000:role/other".into()),
+        ..UpdateMachine::default()
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap()
+}
+
+async fn started(engine: &Engine, machine_arn: &str, count: u32) -> Vec<Arc<str>> {
+    let mut arns = Vec::new();
+    for _ in 0..count {
+        let started = engine.start(&caller(), request(machine_arn)).await;
+        arns.push(started.unwrap().execution_arn);
+    }
+    arns
+}
+
+fn code<T: std::fmt::Debug>(answer: Result<T, Error>) -> Code {
+    match answer {
+        Err(Error::Rejected { code, .. }) => code,
+        other => panic!("it is no refusal: {other:?}"),
+    }
+}
+
+/// The machine is gone with its executions, and its name is free.
+async fn is_over(engine: &Engine, machine_arn: &str, executions: &[Arc<str>]) {
+    for arn in executions {
+        let stopped = engine.wait(&caller(), arn).await.unwrap();
+        assert_eq!(stopped.status, Status::Aborted);
+    }
+    let gone = code(engine.machine(&caller(), machine_arn).await);
+    assert_eq!(gone, Code::StateMachineDoesNotExist);
+    engine.create_machine(&caller(), machine()).await.unwrap();
+    engine.take_up_deletions().await.unwrap();
+    engine.node().deletions.are_over().await;
+    engine.machine(&caller(), machine_arn).await.unwrap();
+}
+
+#[test]
+fn the_next_start_finishes_a_deletion() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let (machine_arn, executions) = runtime.block_on(async {
+        let engine = open(directory.path());
+        let created = engine.create_machine(&caller(), machine()).await.unwrap();
+        let created = created.machine;
+        let executions = started(&engine, &created.arn, 1).await;
+        // As far as a process comes that is killed then.
+        let arn = arn::machine(&caller(), &created.arn).unwrap();
+        assert!(engine.mark_deleting(&caller(), &arn).await.unwrap());
+        engine.shutdown().await;
+        (created.arn, executions)
+    });
+    runtime.block_on(async {
+        let engine = open(directory.path());
+        // The start begins it; where that was not yet, this does.
+        engine.take_up_deletions().await.unwrap();
+        engine.node().deletions.are_over().await;
+        is_over(&engine, &machine_arn, &executions).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let (machine_arn, executions) = runtime.block_on(async {
+        let engine = open(directory.path());
+        let created = engine.create_machine(&caller(), machine()).await.unwrap();
+        let arn = created.machine.arn;
+        let executions = started(&engine, &arn, 2 * DELETION_STOPS_MAX + 1).await;
+        let held = engine.node().deletions.hold_back().await;
+        engine.delete_machine(&caller(), &arn).await.unwrap();
+
+        let described = engine.machine(&caller(), &arn).await.unwrap();
+        assert!(described.deleting);
+        let listed = engine.machines(&caller(), PageRequest::default()).await;
+        assert!(listed.unwrap().items.iter().all(|found| found.deleting));
+        let deleting = Code::StateMachineDeleting;
+        let start = engine.start(&caller(), request(&arn)).await;
+        assert_eq!(code(start), deleting);
+        let updated = engine.update_machine(&caller(), &arn, update()).await;
+        assert_eq!(code(updated), deleting);
+        let created = engine.create_machine(&caller(), machine()).await;
+        assert_eq!(code(created), deleting);
+        engine.delete_machine(&caller(), &arn).await.unwrap();
+        assert!(engine.machine(&caller(), &arn).await.unwrap().deleting);
+        engine.shutdown().await;
+        drop(held);
+        (arn, executions)
+    });
+    runtime.block_on(async {
+        let engine = open(directory.path());
+        engine.take_up_deletions().await.unwrap();
+        engine.node().deletions.are_over().await;
+        is_over(&engine, &machine_arn, &executions).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_machine_of_few_executions_is_gone_when_the_call_is_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let engine = open(directory.path());
+        let created = engine.create_machine(&caller(), machine()).await.unwrap();
+        let arn = created.machine.arn;
+        let executions = started(&engine, &arn, 3).await;
+        // Nothing of it needs the background.
+        let held = engine.node().deletions.hold_back().await;
+        engine.delete_machine(&caller(), &arn).await.unwrap();
+        let gone = code(engine.machine(&caller(), &arn).await);
+        assert_eq!(gone, Code::StateMachineDoesNotExist);
+        drop(held);
+        is_over(&engine, &arn, &executions).await;
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn a_deletion_that_cannot_be_read_holds_up_no_other() {
+    use crate::journal::{CatalogKey, CatalogWrite, Write};
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let engine = open(directory.path());
+        let created = engine.create_machine(&caller(), machine()).await.unwrap();
+        let arn = created.machine.arn;
+        let parsed = arn::machine(&caller(), &arn).unwrap();
+        let damaged = CatalogWrite {
+            key: CatalogKey {
+                tenant: "".into(),
+                kind: super::KIND.into(),
+                name: "".into(),
+            },
+            expected: None,
+            bytes: Some(Arc::from(&b"damaged"[..])),
+        };
+        engine.write(Write::Catalog(vec![damaged])).await.unwrap();
+        assert!(engine.mark_deleting(&caller(), &parsed).await.unwrap());
+        engine.take_up_deletions().await.unwrap();
+        engine.node().deletions.are_over().await;
+        is_over(&engine, &arn, &[]).await;
+        engine.shutdown().await;
+    });
+}

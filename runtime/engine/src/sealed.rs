@@ -1,0 +1,403 @@
+//! What tenants keep sealed: secrets of tasks and connections, records whose content opens under the operator's key file
+//! alone. Hides where they lie, what they are sealed for, and how many there may be.
+//!
+//! They are records of the installation, named `ACCOUNT/NAME`, so that all of them are found when they are sealed anew.
+//! Nothing of them is kept in memory once it is opened: each use reads the store, so a change counts from then on, and on
+//! every node.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use stepwell_interp::Timestamp;
+
+use crate::{
+    engine::Engine,
+    error::{Code, Error},
+    journal::{CatalogKey, CatalogRecord, CatalogWrite, Journal, Write},
+    limits::{
+        CHANGE_ATTEMPTS_MAX, SEALED_BYTES_MAX, SEALED_MAX, SEALED_MAX_RAISED,
+        SEALED_NAME_CHARS_MAX, SEALED_READ_MAX,
+    },
+    node, reader, record,
+    vault::{Sealed, Vault},
+};
+
+/// The account that is there without having been added.
+const DEFAULT_ACCOUNT: &str = "000000000000";
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SealedKind {
+    Secret,
+    Connection,
+}
+
+impl SealedKind {
+    const ALL: [SealedKind; 2] = [SealedKind::Secret, SealedKind::Connection];
+
+    /// Kind of the records, and what one is called.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            SealedKind::Secret => "secret",
+            SealedKind::Connection => "connection",
+        }
+    }
+}
+
+/// Stored form, codec v1: a sealed content; account and name are the record's name.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SealedRecord {
+    content: Sealed,
+    /// Tells it from others that had its name.
+    pub(crate) uid: String,
+    pub(crate) created_ms: u64,
+    pub(crate) changed_ms: u64,
+}
+
+/// What is told of one without opening it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub name: Arc<str>,
+    pub created_at: Timestamp,
+    pub changed_at: Timestamp,
+    /// The operator's own file has one of that name, which counts before this one.
+    pub hidden: bool,
+}
+
+/// A page of what is kept, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptPage<T> {
+    pub items: Vec<T>,
+    /// The name after which the next page begins, if there may be one.
+    pub after: Option<Arc<str>>,
+}
+
+/// One of an account's, as it was read.
+pub(crate) struct Found {
+    pub(crate) name: Arc<str>,
+    pub(crate) record: SealedRecord,
+    revision: u64,
+}
+
+impl Found {
+    fn of(stored: &CatalogRecord) -> Result<Found, Error> {
+        let name = stored.key.name.split_once('/').map(|(_, name)| name);
+        Ok(Found {
+            name: name.unwrap_or(&stored.key.name).into(),
+            record: record::decode(&stored.bytes)?,
+            revision: stored.revision,
+        })
+    }
+}
+
+/// What opens them: the store and the operator's keys.
+pub(crate) struct SealedStore {
+    journal: Arc<dyn Journal>,
+    /// Without it nothing is sealed and nothing opens.
+    vault: Option<Vault>,
+}
+
+impl SealedStore {
+    pub(crate) fn new(journal: Arc<dyn Journal>, vault: Option<Vault>) -> Arc<SealedStore> {
+        Arc::new(SealedStore { journal, vault })
+    }
+
+    /// One as it is stored; `None` when there is none of that name.
+    pub(crate) async fn find(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        name: &str,
+    ) -> Result<Option<SealedRecord>, Error> {
+        let stored = self.journal.get(&key(kind, account, name)).await;
+        let stored = stored.map_err(reader::broken)?;
+        stored
+            .map(|stored| record::decode(&stored.bytes))
+            .transpose()
+    }
+
+    /// The content of a record.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] when it does not open, with a text that shows nothing of it.
+    pub(crate) fn open(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        name: &str,
+        record: &SealedRecord,
+    ) -> Result<String, Error> {
+        let noun = kind.name();
+        let vault = self.vault.as_ref().ok_or_else(|| {
+            Error::Broken(format!(
+                "the {noun} `{name}` cannot be opened: the server was started without the key file that seals it; start it with --key-file"
+            ))
+        })?;
+        open(vault, kind, account, name, record)
+    }
+}
+
+impl Engine {
+    /// Keeps a content under a name; `change` makes it of the one that was there, if that opens. Tells whether the name is
+    /// new.
+    pub(crate) async fn put_sealed(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        name: &str,
+        change: impl Fn(Option<Result<String, Error>>) -> Result<String, Error>,
+    ) -> Result<bool, Error> {
+        check_name(kind, name)?;
+        self.check_account(account).await?;
+        let vault = self.vault(kind)?;
+        let key = key(kind, account, name);
+        for _ in 0..CHANGE_ATTEMPTS_MAX {
+            let stored = self.record(&key).await?;
+            let found = stored.as_ref().map(Found::of).transpose()?;
+            let old = match &found {
+                Some(found) => Some(open(vault, kind, account, name, &found.record)),
+                None => {
+                    self.check_room(kind, account).await?;
+                    None
+                }
+            };
+            let content = change(old)?;
+            if content.len() > SEALED_BYTES_MAX {
+                return Err(invalid(format!(
+                    "a {} has at most {SEALED_BYTES_MAX} bytes, and not {}",
+                    kind.name(),
+                    content.len()
+                )));
+            }
+            let now = node::now().0;
+            let record = SealedRecord {
+                content: vault.seal(&place(kind, account, name), &content),
+                uid: found.as_ref().map_or_else(
+                    || uuid::Uuid::new_v4().hyphenated().to_string(),
+                    |found| found.record.uid.clone(),
+                ),
+                created_ms: found.as_ref().map_or(now, |found| found.record.created_ms),
+                changed_ms: now,
+            };
+            let revision = found.as_ref().map_or(0, |found| found.revision);
+            let bytes = record::encode(&record);
+            if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
+                return Ok(found.is_none());
+            }
+        }
+        Err(crossed(name))
+    }
+
+    /// What an account keeps, by name, from after a name on.
+    pub(crate) async fn list_sealed(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        after: Option<&str>,
+    ) -> Result<KeptPage<Found>, Error> {
+        let after = after.map(|name| format!("{account}/{name}"));
+        let page = self.scan_sealed(kind, account, after.as_deref()).await?;
+        let whole = page.len() == SEALED_READ_MAX as usize;
+        let items = page.iter().map(Found::of).collect::<Result<Vec<_>, _>>()?;
+        let after = items.last().filter(|_| whole);
+        let after = after.map(|last| last.name.clone());
+        Ok(KeptPage { items, after })
+    }
+
+    /// Forgets one.
+    pub(crate) async fn delete_sealed(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        name: &str,
+    ) -> Result<SealedRecord, Error> {
+        let key = key(kind, account, name);
+        let stored = self.record(&key).await?.ok_or_else(|| {
+            let text = format!("there is no {} `{name}` of account {account}", kind.name());
+            Error::rejected(Code::ResourceNotFound, text)
+        })?;
+        let _ = self.put(&key, None, None).await?;
+        Ok(Found::of(&stored)?.record)
+    }
+
+    /// Forgets all that an account keeps.
+    pub(crate) async fn remove_sealed(&self, account: &str) -> Result<(), Error> {
+        for kind in SealedKind::ALL {
+            loop {
+                let page = self.scan_sealed(kind, account, None).await?;
+                if page.is_empty() {
+                    break;
+                }
+                let removal = |record: CatalogRecord| CatalogWrite {
+                    key: record.key,
+                    expected: None,
+                    bytes: None,
+                };
+                let writes = page.into_iter().map(removal).collect();
+                self.write(Write::Catalog(writes)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything is sealed that a lost key file would leave closed for ever.
+    pub async fn has_sealed(&self) -> Result<bool, Error> {
+        for kind in SealedKind::ALL {
+            let found = self.node().journal.scan("", kind.name(), "", None, 1).await;
+            if !found.map_err(reader::broken)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        self.has_access_keys().await
+    }
+
+    /// Seals anew what the vault's newest key has not sealed; tells how many.
+    pub(crate) async fn reseal_kept(&self, vault: &Vault) -> Result<usize, Error> {
+        let mut resealed = 0;
+        for kind in SealedKind::ALL {
+            let mut after: Option<Arc<str>> = None;
+            loop {
+                let journal = &self.node().journal;
+                let page = journal.scan("", kind.name(), "", after.as_deref(), SEALED_READ_MAX);
+                let page = page.await.map_err(reader::broken)?;
+                for stored in &page {
+                    resealed += usize::from(self.reseal_one(vault, kind, stored).await?);
+                }
+                after = page.last().map(|last| last.key.name.clone());
+                if page.len() < SEALED_READ_MAX as usize {
+                    break;
+                }
+            }
+        }
+        Ok(resealed)
+    }
+
+    async fn reseal_one(
+        &self,
+        vault: &Vault,
+        kind: SealedKind,
+        stored: &CatalogRecord,
+    ) -> Result<bool, Error> {
+        let mut found = Found::of(stored)?;
+        if vault.is_newest(&found.record.content) {
+            return Ok(false);
+        }
+        let account = stored.key.name.split('/').next().unwrap_or_default();
+        let content = open(vault, kind, account, &found.name, &found.record)?;
+        found.record.content = vault.seal(&place(kind, account, &found.name), &content);
+        let bytes = record::encode(&found.record);
+        let written = self.put(&stored.key, Some(stored.revision), Some(bytes));
+        written.await?.map_err(|()| crossed(&found.name))?;
+        Ok(true)
+    }
+
+    async fn scan_sealed(
+        &self,
+        kind: SealedKind,
+        account: &str,
+        after: Option<&str>,
+    ) -> Result<Vec<CatalogRecord>, Error> {
+        let prefix = format!("{account}/");
+        let journal = &self.node().journal;
+        let page = journal.scan("", kind.name(), &prefix, after, SEALED_READ_MAX);
+        page.await.map_err(reader::broken)
+    }
+
+    async fn check_room(&self, kind: SealedKind, account: &str) -> Result<(), Error> {
+        let most = match self.raised_limits(&account.into()) {
+            true => SEALED_MAX_RAISED,
+            false => SEALED_MAX,
+        };
+        let mut count = 0;
+        let mut after: Option<Arc<str>> = None;
+        loop {
+            let page = self.list_sealed(kind, account, after.as_deref()).await?;
+            count += page.items.len();
+            if count >= most {
+                let noun = kind.name();
+                return Err(Error::rejected(
+                    Code::ServiceQuotaExceededException,
+                    format!(
+                        "account {account} has {count} {noun}s, which is as many as there may be; delete some, or have the operator raise its limits"
+                    ),
+                ));
+            }
+            after = page.after;
+            if after.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The keys that seal, or how to come by them.
+    fn vault(&self, kind: SealedKind) -> Result<&Vault, Error> {
+        self.node().sealed.vault.as_ref().ok_or_else(|| {
+            invalid(format!(
+                "there is no key file that a {} could be sealed by, so none is kept: `stepwell tenant key-file` makes one (DIR.key beside the data directory, or where --key-file says); then start the server anew, which finds it there, or by --key-file",
+                kind.name()
+            ))
+        })
+    }
+}
+
+fn open(
+    vault: &Vault,
+    kind: SealedKind,
+    account: &str,
+    name: &str,
+    record: &SealedRecord,
+) -> Result<String, Error> {
+    let opened = vault.open(&place(kind, account, name), &record.content);
+    opened.map_err(|why| {
+        Error::Broken(format!(
+            "the {} `{name}` of account {account} cannot be opened: {why}",
+            kind.name()
+        ))
+    })
+}
+
+/// What a content is sealed for: it opens for no other account, under no other name and as nothing else.
+fn place(kind: SealedKind, account: &str, name: &str) -> String {
+    format!("{}/{account}/{name}", kind.name())
+}
+
+fn key(kind: SealedKind, account: &str, name: &str) -> CatalogKey {
+    CatalogKey {
+        tenant: "".into(),
+        kind: kind.name().into(),
+        name: format!("{account}/{name}").into(),
+    }
+}
+
+/// Names as placeholders and ARNs can have them.
+fn check_name(kind: SealedKind, name: &str) -> Result<(), Error> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if (1..=SEALED_NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "`{name}` is no name of a {}: it has 1 to {SEALED_NAME_CHARS_MAX} letters, digits, `.`, `-` and `_`",
+        kind.name()
+    )))
+}
+
+pub(crate) fn crossed(name: &str) -> Error {
+    let text = format!("`{name}` is being changed by another request: try again");
+    Error::rejected(Code::ConflictException, text)
+}
+
+pub(crate) fn invalid(text: String) -> Error {
+    Error::rejected(Code::ValidationException, text)
+}
+
+impl Engine {
+    /// Refuses an account that nobody added; the default one is there anyway.
+    pub(crate) async fn check_account(&self, account: &str) -> Result<(), Error> {
+        if account == DEFAULT_ACCOUNT || self.is_tenant(account).await? {
+            return Ok(());
+        }
+        let text =
+            format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");
+        Err(Error::rejected(Code::ResourceNotFound, text))
+    }
+}

@@ -1,0 +1,315 @@
+//! What attempts used, in the history and in the usage of the day: the same, over retries, forks, redrives and lives, and
+//! nothing of it in the public history.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
+
+use stepwell_engine::{
+    Amounts, Caller, CreateMachine, Engine, Error, ForkRequest, MachineKind, MachineSettings,
+    MeasuredAttempt, Meter, Options, PageRequest, PluginCall, PluginEnd, StartRequest, Status,
+    Store, TaskRunner,
+};
+use stepwell_interp::{Measure, Measures, OnCrash, What};
+
+/// After this what has not happened is a defect.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
+
+/// Each call uses another amount of everything. `once` fails its first attempts, `mended` until it is mended.
+#[derive(Default)]
+struct Plugins {
+    calls: AtomicU64,
+    is_mended: AtomicBool,
+}
+
+impl TaskRunner for Plugins {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        let number = self.calls.fetch_add(1, SeqCst) + 1;
+        let fails = match &*call.plugin {
+            "once" => call.attempt == 1,
+            "mended" => !self.is_mended.load(SeqCst),
+            _ => false,
+        };
+        Box::pin(async move {
+            call.signals.started(&format!("{}@1", call.plugin));
+            let used = Measure::ALL.map(|measure| (measure, number << 10));
+            call.signals.used(Measures::of(&used));
+            match fails {
+                true => PluginEnd::Failed {
+                    error: "Broken".to_owned(),
+                    cause: "it fails".to_owned(),
+                },
+                false => PluginEnd::Succeeded {
+                    output: call.input,
+                    log: None,
+                },
+            }
+        })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
+}
+
+fn open(directory: &Path, plugins: &Arc<Plugins>) -> Engine {
+    let begun = Instant::now();
+    loop {
+        let options = Options {
+            store: Store::Directory(directory.to_owned()),
+            raised_limits: false,
+            take_up: true,
+            shards: 2,
+            storage: None,
+            connections: Default::default(),
+            services: Default::default(),
+            observer: None,
+        };
+        // An engine that was dropped holds its directory until its threads have ended.
+        match Engine::open(options, plugins.clone()) {
+            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
+}
+
+fn caller() -> Caller {
+    Caller {
+        tenant: "000000000000".into(),
+        region: "us-east-1".into(),
+    }
+}
+
+/// A task that is tried again, five side by side, and one that is mended later.
+const DEFINITION: &str = r#"{"StartAt": "First", "States": {
+    "First": {"Type": "Task", "Resource": "wasm:once", "Next": "Each",
+        "Retry": [{"ErrorEquals": ["Broken"], "IntervalSeconds": 1, "BackoffRate": 1}]},
+    "Each": {"Type": "Map", "ItemsPath": "$.items", "Next": "Last", "ItemProcessor": {"StartAt": "One", "States": {
+        "One": {"Type": "Task", "Resource": "wasm:one", "End": true}}}},
+    "Last": {"Type": "Task", "Resource": "wasm:mended", "End": true}}}"#;
+
+async fn create(engine: &Engine) {
+    let request = CreateMachine {
+        name: "m".into(),
+        definition: DEFINITION.into(),
+        role_arn: "arn:aws:iam::000000000000:role/none".into(),
+        kind: MachineKind::Standard,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    };
+    engine.create_machine(&caller(), request).await.unwrap();
+}
+
+async fn start(engine: &Engine) -> String {
+    let request = StartRequest {
+        machine_arn: MACHINE.to_owned(),
+        name: Some("origin".to_owned()),
+        input: Some(r#"{"items":[1,2,3,4,5]}"#.to_owned()),
+        trace_header: None,
+    };
+    let started = engine.start(&caller(), request).await.unwrap();
+    started.execution_arn.to_string()
+}
+
+async fn status(engine: &Engine, arn: &str) -> Status {
+    engine.wait(&caller(), arn).await.unwrap().status
+}
+
+/// All its attempts, a page of two at a time.
+async fn attempts(engine: &Engine, arn: &str) -> Vec<MeasuredAttempt> {
+    let mut all = Vec::new();
+    let mut page = PageRequest {
+        max_results: 2,
+        next_token: None,
+    };
+    loop {
+        let found = engine.measured_attempts(&caller(), arn, &page).await;
+        let found = found.unwrap();
+        assert!(found.items.len() <= 2);
+        all.extend(found.items);
+        match found.next_token {
+            Some(token) => page.next_token = Some(token),
+            None => return all,
+        }
+    }
+}
+
+/// What plugins used by day, in all.
+async fn of_plugins(engine: &Engine) -> BTreeMap<String, [u64; 9]> {
+    let rows = engine.usage(None, (0, u32::MAX), None, 100).await.unwrap();
+    let of_plugins = rows.iter().filter(|(key, _)| !key.plugin.is_empty());
+    let mut sums: BTreeMap<String, [u64; 9]> = BTreeMap::new();
+    for (key, used) in of_plugins {
+        let sum = sums.entry(key.plugin.to_string()).or_default();
+        for (sum, count) in sum.iter_mut().zip(counts(used)) {
+            *sum += count;
+        }
+    }
+    sums
+}
+
+const METERS: [Meter; 9] = [
+    Meter::Tasks,
+    Meter::CpuMicros,
+    Meter::MemoryTime,
+    Meter::BytesIn,
+    Meter::BytesOut,
+    Meter::Fuel,
+    Meter::HostCalls,
+    Meter::BytesSent,
+    Meter::BytesReceived,
+];
+
+fn counts(used: &Amounts) -> [u64; 9] {
+    METERS.map(|meter| used.get(meter))
+}
+
+/// What these attempts used, in the same form.
+fn sums(attempts: &[MeasuredAttempt]) -> BTreeMap<String, [u64; 9]> {
+    let mut sums: BTreeMap<String, [u64; 9]> = BTreeMap::new();
+    for MeasuredAttempt {
+        plugin, measures, ..
+    } in attempts
+    {
+        let of = |measure| measures.get(measure);
+        let memory_time = of(Measure::Memory) * of(Measure::Wall) / (1 << 20) / 1_000;
+        let used = [
+            1,
+            of(Measure::Cpu),
+            memory_time,
+            of(Measure::BytesIn),
+            of(Measure::BytesOut),
+            of(Measure::Fuel),
+            measures.host_calls(),
+            measures.bytes_sent(),
+            measures.bytes_received(),
+        ];
+        let sum = sums.entry(plugin.to_string()).or_default();
+        for (sum, more) in sum.iter_mut().zip(used) {
+            *sum += more;
+        }
+    }
+    sums
+}
+
+#[tokio::test]
+async fn attempts_and_days_add_up_over_retries_redrives_and_lives() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(directory.path(), &plugins);
+    create(&engine).await;
+    let arn = start(&engine).await;
+    assert_eq!(status(&engine, &arn).await, Status::Failed);
+    let first = attempts(&engine, &arn).await;
+    let places: Vec<_> = first
+        .iter()
+        .map(|attempt| (&*attempt.state, attempt.attempt))
+        .collect();
+    let one = ("One", 1);
+    let wanted = [
+        ("First", 1),
+        ("First", 2),
+        one,
+        one,
+        one,
+        one,
+        one,
+        ("Last", 1),
+    ];
+    assert_eq!(places, wanted);
+    let ids: BTreeSet<u64> = first.iter().map(|attempt| attempt.entered_id).collect();
+    assert_eq!((ids.len(), ids.first()), (7, Some(&2)));
+    assert_eq!(first[0].version.as_deref(), Some("once@1"));
+    assert_eq!(of_plugins(&engine).await, sums(&first));
+    // All that the history has of it is internal: the public ids go on without a gap, and outcomes carry it beside.
+    let page = PageRequest::default();
+    let shown = engine.history(&caller(), &arn, false, page).await.unwrap();
+    let events = shown.items.iter();
+    assert!(events.clone().zip(1..).all(|(entry, id)| entry.id == id));
+    let used = events.filter_map(|entry| {
+        let outcome = matches!(
+            entry.event.what,
+            What::Succeeded { .. } | What::Failed { .. }
+        );
+        assert_eq!(outcome, entry.used.is_some(), "{:?}", entry.event.what);
+        entry.used.clone()
+    });
+    let measured: Vec<_> = first
+        .iter()
+        .map(|attempt| attempt.measures.clone())
+        .collect();
+    assert_eq!(used.collect::<Vec<_>>(), measured);
+
+    drop(engine);
+    let engine = open(directory.path(), &plugins);
+    assert_eq!(attempts(&engine, &arn).await, first);
+    plugins.is_mended.store(true, SeqCst);
+    engine.redrive(&caller(), &arn, None).await.unwrap();
+    assert_eq!(status(&engine, &arn).await, Status::Succeeded);
+    let again = attempts(&engine, &arn).await;
+    assert_eq!((&again[..8], again.len()), (&first[..], 9));
+    assert_eq!((&*again[8].state, again[8].attempt), ("Last", 2));
+    assert_eq!(of_plugins(&engine).await, sums(&again));
+    let told = engine.execution_usage(&caller(), &arn).await.unwrap();
+    let mut whole = [0; 9];
+    for used in sums(&again).values() {
+        whole
+            .iter_mut()
+            .zip(used)
+            .for_each(|(sum, more)| *sum += more);
+    }
+    assert_eq!((counts(&told.used), told.unmeasured), (whole, 0));
+}
+
+#[tokio::test]
+async fn a_fork_has_none_of_what_its_origin_used() {
+    let directory = tempfile::tempdir().unwrap();
+    let plugins = Arc::new(Plugins::default());
+    let engine = open(directory.path(), &plugins);
+    create(&engine).await;
+    let arn = start(&engine).await;
+    assert_eq!(status(&engine, &arn).await, Status::Failed);
+    let origins = attempts(&engine, &arn).await;
+    plugins.is_mended.store(true, SeqCst);
+    let request = ForkRequest {
+        execution_arn: arn.clone(),
+        name: Some("fork".to_owned()),
+        ..ForkRequest::default()
+    };
+    let forked = engine.fork(&caller(), request).await.unwrap().execution_arn;
+    assert_eq!(status(&engine, &forked).await, Status::Succeeded);
+    let own = attempts(&engine, &forked).await;
+    let states: Vec<_> = own.iter().map(|attempt| &*attempt.state).collect();
+    assert_eq!(states, ["Last"], "it went on from before the last state");
+    let both = [origins, own].concat();
+    assert_eq!(of_plugins(&engine).await, sums(&both));
+    let told = engine.execution_usage(&caller(), &forked).await.unwrap();
+    assert_eq!(told.used.get(Meter::Tasks), 1);
+    // Another tenant is told of neither.
+    let other = Caller {
+        tenant: "111111111111".into(),
+        ..caller()
+    };
+    let page = PageRequest::default();
+    for refused in [
+        engine
+            .measured_attempts(&other, &arn, &page)
+            .await
+            .map(drop),
+        engine.progress(&other, &arn).await.map(drop),
+    ] {
+        assert!(matches!(refused, Err(Error::Rejected { .. })));
+    }
+}

@@ -1,0 +1,190 @@
+//! Compiled code in a file that is open: what was looked at is what is mapped, whatever its name stands for by then. Hides
+//! how a file is mapped by its handle, and the unsafe calls of this crate, all of one kind: code that this host, or its
+//! operator, had compiled is taken as such.
+
+use crate::cache::hex;
+use crate::code::Format;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module};
+
+/// A buffer for the checksum.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What is compiled: the two binary formats have two compiled types.
+pub(crate) trait Compiled: Sized {
+    const FORMAT: Format;
+    /// Maps a file that was verified.
+    fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
+    /// Takes code that a compiler just gave, or that was verified.
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
+}
+
+impl Compiled for Component {
+    const FORMAT: Format = Format::Component;
+
+    #[allow(
+        unsafe_code,
+        reason = "mapping compiled code is one of the two things here that the type system cannot check"
+    )]
+    fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: the file's bytes were just compared with the checksum that was stored when they were compiled, in a
+        // folder that only the operator can write; entries are replaced by rename and never changed in place. The
+        // operator vouches for files that another program of ours compiled ahead of time (`precompiled`).
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+
+    #[allow(
+        unsafe_code,
+        reason = "taking compiled code is the other thing here that the type system cannot check"
+    )]
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: the bytes come from this process or from one that runs this program, whole by their checksum.
+        unsafe { Self::deserialize(engine, code) }
+    }
+}
+
+impl Compiled for Module {
+    const FORMAT: Format = Format::Module;
+
+    #[allow(
+        unsafe_code,
+        reason = "mapping compiled code is one of the two things here that the type system cannot check"
+    )]
+    fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
+        // SAFETY: as for components, above.
+        unsafe { Self::deserialize_file(engine, path) }
+    }
+
+    #[allow(
+        unsafe_code,
+        reason = "taking compiled code is the other thing here that the type system cannot check"
+    )]
+    fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
+        // SAFETY: as for components, above.
+        unsafe { Self::deserialize(engine, code) }
+    }
+}
+
+/// See the module.
+pub(crate) struct CodeFile {
+    file: File,
+    /// What it was found by.
+    path: PathBuf,
+}
+
+impl CodeFile {
+    pub(crate) fn new(file: File, path: PathBuf) -> Self {
+        Self { file, path }
+    }
+
+    /// SHA-256 of its first bytes, all of them when there are fewer, in lower-case hex.
+    pub(crate) fn sha256(&self, bytes: u64) -> std::io::Result<String> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let mut left = file.take(bytes);
+        let (mut hasher, mut chunk) = (Sha256::new(), vec![0; CHUNK_BYTES]);
+        loop {
+            let read = left.read(&mut chunk)?;
+            if read == 0 {
+                return Ok(hex(&hasher.finalize()));
+            }
+            hasher.update(&chunk[..read]);
+        }
+    }
+
+    /// Maps the very file that is open.
+    pub(crate) fn map<C: Compiled>(&self, engine: &Engine) -> wasmtime::Result<C> {
+        match self.by_handle() {
+            Some(path) => C::map(engine, &path),
+            // No system of ours is without names for open files, unless they are hidden: then it is read.
+            None if cfg!(unix) => C::take(engine, &self.bytes()?),
+            // Elsewhere a file that is open is not replaced.
+            None => C::map(engine, &self.path),
+        }
+    }
+
+    /// Which of the two formats it was compiled of; runs nothing.
+    pub(crate) fn format(&self) -> Option<Format> {
+        let path = self.by_handle().unwrap_or_else(|| self.path.clone());
+        match Engine::detect_precompiled_file(path).ok()?? {
+            wasmtime::Precompiled::Component => Some(Format::Component),
+            wasmtime::Precompiled::Module => Some(Format::Module),
+        }
+    }
+
+    fn bytes(&self) -> std::io::Result<Vec<u8>> {
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(0))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// A path that leads to the open file, also when another one has its name.
+    #[cfg(unix)]
+    fn by_handle(&self) -> Option<PathBuf> {
+        use std::os::fd::AsRawFd as _;
+        let folder = match cfg!(target_os = "linux") {
+            true => "/proc/self/fd",
+            false => "/dev/fd",
+        };
+        let path = Path::new(folder).join(self.file.as_raw_fd().to_string());
+        path.exists().then_some(path)
+    }
+
+    #[cfg(not(unix))]
+    fn by_handle(&self) -> Option<PathBuf> {
+        None
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "compiler")]
+mod tests {
+    use super::*;
+
+    /// A compiled module that exports one function of that name.
+    fn code(engine: &Engine, export: &str) -> Vec<u8> {
+        // Type, function, export and code section, by hand: `(module (func (export NAME)))`.
+        let mut wasm = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0".to_vec();
+        let name = u8::try_from(export.len()).unwrap();
+        wasm.extend([7, name + 4, 1, name]);
+        wasm.extend(export.as_bytes());
+        wasm.extend([0, 0, 10, 4, 1, 2, 0, 11]);
+        engine.precompile_module(&wasm).unwrap()
+    }
+
+    fn exports(module: &Module) -> Vec<String> {
+        let exports = module.exports();
+        exports.map(|export| export.name().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_was_looked_at_is_mapped() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("task.cwasm");
+        let engine = Engine::default();
+        let (one, other) = (code(&engine, "one"), code(&engine, "other"));
+        std::fs::write(&path, &one).unwrap();
+        let opened = CodeFile::new(File::open(&path).unwrap(), path.clone());
+        let length = one.len() as u64;
+        assert_eq!(
+            opened.sha256(length).unwrap(),
+            hex(&Sha256::digest(&one)),
+            "looked at"
+        );
+        // Somebody puts another file in its place before it is mapped.
+        let beside = scratch.path().join("beside");
+        std::fs::write(&beside, &other).unwrap();
+        std::fs::rename(&beside, &path).unwrap();
+        let mapped: Module = opened.map(&engine).unwrap();
+        assert_eq!(exports(&mapped), ["one"]);
+        let renamed = CodeFile::new(File::open(&path).unwrap(), path);
+        let mapped: Module = renamed.map(&engine).unwrap();
+        assert_eq!(exports(&mapped), ["other"]);
+    }
+}

@@ -1,0 +1,347 @@
+//! What a request goes through where access keys are asked for: its tenant's turn, the proof of its key, and a pause before it is
+//! told that it asks for too much. What it hides: in which order, and that a pause holds up nobody else.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{Response, StatusCode},
+    middleware::Next,
+};
+
+use crate::{
+    auth::{Gate, Identity},
+    aws::{self, Fault},
+    fair::{Crowded, Known, Refusal, Turn, Whose, claimed_key},
+    limits::STRANGERS_WEIGHT,
+    serve::ServerState,
+    triggers,
+};
+
+/// Serves a request, or refuses it.
+pub(crate) async fn serve(
+    state: &Arc<ServerState>,
+    gate: &Gate,
+    request: Request,
+    next: Next,
+) -> Response<Body> {
+    let asked = Asked::of(gate, &request);
+    let Ok(turn) = enter(state, &asked.whose).await else {
+        return aws::refuse(&Fault::crowded());
+    };
+    // Each trigger has a secret of its own.
+    let (response, whose) = match triggers::is_endpoint(request.uri().path()) {
+        true => {
+            let response = next.run(request).await;
+            drop(turn);
+            (response, asked.whose)
+        }
+        false => prove(state, gate, request, (asked, turn), next).await,
+    };
+    if response.extensions().get::<Refusal>().is_some() {
+        // The turn is another's by now.
+        state.refusals.pause(&whose, state.draining()).await;
+    }
+    response
+}
+
+/// The same of a request that has to prove a key.
+async fn prove(
+    state: &Arc<ServerState>,
+    gate: &Gate,
+    request: Request,
+    (asked, turn): (Asked, Turn),
+    next: Next,
+) -> (Response<Body>, Whose) {
+    let query = aws::query::is_query(request.headers());
+    let mut request = match gate.admit(request).await {
+        Ok(request) => request,
+        Err(fault) => {
+            asked.known.forget();
+            let mut response = match query {
+                true => aws::query::refuse(&fault),
+                false => aws::refuse(&fault),
+            };
+            if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+                response.extensions_mut().insert(Refusal);
+            }
+            return (response, asked.whose);
+        }
+    };
+    let account = request.extensions().get::<Identity>();
+    let Some(account) = account.map(|identity| identity.key.account.clone()) else {
+        return (next.run(request).await, asked.whose);
+    };
+    if let Some(key_id) = &asked.key_id {
+        asked.known.prove(key_id, &account);
+    }
+    let whose = Whose::Account(account);
+    let turn = match turn.is_of(&whose) {
+        true => turn,
+        false => {
+            drop(turn);
+            match enter(state, &whose).await {
+                Ok(turn) => turn,
+                Err(Crowded) => return (aws::refuse(&Fault::crowded()), whose),
+            }
+        }
+    };
+    let turn = Arc::new(turn);
+    request.extensions_mut().insert(turn.clone());
+    let response = next.run(request).await;
+    drop(turn);
+    (response, whose)
+}
+
+async fn enter(state: &ServerState, whose: &Whose) -> Result<Turn, Crowded> {
+    let weight = match whose {
+        Whose::Account(account) => state.engine.weight(account),
+        Whose::Address(_) => STRANGERS_WEIGHT,
+    };
+    state.turns.enter(whose, weight).await
+}
+
+/// What is known of a request before it is proved.
+struct Asked {
+    known: Known,
+    key_id: Option<Box<str>>,
+    whose: Whose,
+}
+
+impl Asked {
+    fn of(gate: &Gate, request: &Request) -> Asked {
+        let known = request.extensions().get::<Known>();
+        let known = known.cloned().unwrap_or_default();
+        let key_id = claimed_key(request.headers());
+        let whose = match key_id.and_then(|key_id| known.account(key_id)) {
+            Some(account) => Whose::Account(account),
+            None => Whose::stranger(gate.origin(request.headers(), request.extensions())),
+        };
+        Asked {
+            known,
+            key_id: key_id.map(Into::into),
+            whose,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        pin::Pin,
+        time::{SystemTime, UNIX_EPOCH},
+    };
+
+    use axum::{
+        Router,
+        http::{HeaderMap, HeaderValue, Method, Uri},
+    };
+    use bytes::Bytes;
+    use futures_util::stream;
+    use stepwell_egress::sigv4::Signer;
+    use stepwell_engine::{
+        Engine, Options, PluginCall, PluginEnd, Quotas, Rate, Rates, Role, Store, TaskRunner, Vault,
+    };
+    use stepwell_interp::OnCrash;
+    use tokio::task::JoinSet;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::{
+        auth::Authentication, config::ServerConfig, limits::REFUSALS_AT_ONCE, metrics::TurnCounts,
+        router::router,
+    };
+
+    const A: &str = "111111111111";
+    const B: &str = "222222222222";
+
+    struct NoPlugins;
+
+    impl TaskRunner for NoPlugins {
+        fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+            let cause = "there are no plugins".to_owned();
+            Box::pin(async { PluginEnd::Missing { cause } })
+        }
+
+        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+            OnCrash::Redispatch
+        }
+    }
+
+    struct Rig {
+        engine: Engine,
+        router: Router,
+        counts: TurnCounts,
+        a: Client,
+        b: Client,
+    }
+
+    /// A tenant on one connection.
+    #[derive(Clone)]
+    struct Client {
+        signer: Signer,
+        known: Known,
+    }
+
+    impl Client {
+        async fn new(engine: &Engine, vault: &Vault, account: &str) -> Client {
+            engine.add_tenant(account, "").await.unwrap();
+            let made = engine.add_access_key(vault, account, Role::Admin, "").await;
+            let made = made.unwrap();
+            Client {
+                signer: Signer {
+                    key_id: made.key.id.to_string(),
+                    secret: made.secret,
+                    session_token: None,
+                    region: "us-east-1".to_owned(),
+                    service: "states".to_owned(),
+                },
+                known: Known::default(),
+            }
+        }
+
+        /// The status of the answer to ListActivities.
+        async fn ask(&self, router: &Router, body: Body) -> StatusCode {
+            let uri = Uri::from_static("http://localhost/");
+            let mut headers = HeaderMap::new();
+            for (name, value) in [
+                ("content-type", "application/x-amz-json-1.0"),
+                ("x-amz-target", "AWSStepFunctions.ListActivities"),
+            ] {
+                headers.insert(name, HeaderValue::from_static(value));
+            }
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let now_s = i64::try_from(now.as_secs()).unwrap();
+            let signed = self
+                .signer
+                .sign(&Method::POST, &uri, &mut headers, b"{}", now_s);
+            signed.unwrap();
+            let mut request = Request::post("/").body(body).unwrap();
+            *request.headers_mut() = headers;
+            request.extensions_mut().insert(self.known.clone());
+            let answer = router.clone().oneshot(request).await;
+            answer.unwrap().status()
+        }
+    }
+
+    impl Rig {
+        /// Both tenants have asked something.
+        async fn new() -> Rig {
+            let options = Options {
+                store: Store::Memory,
+                raised_limits: false,
+                take_up: true,
+                shards: 1,
+                storage: None,
+                connections: Default::default(),
+                services: Default::default(),
+                observer: None,
+            };
+            let engine = Engine::open(options, Arc::new(NoPlugins)).unwrap();
+            let vault = Vault::fresh();
+            let a = Client::new(&engine, &vault, A).await;
+            let b = Client::new(&engine, &vault, B).await;
+            let config = ServerConfig {
+                authentication: Some(Authentication {
+                    vault,
+                    behind_proxy: false,
+                }),
+                ..ServerConfig::default()
+            };
+            let state = ServerState::new(config, engine.clone(), Arc::new(Vec::new));
+            let counts = state.metrics.turns.clone();
+            let rig = Rig {
+                engine,
+                router: router(Arc::new(state)),
+                counts,
+                a,
+                b,
+            };
+            assert_eq!(rig.asks(&rig.a).await, StatusCode::OK);
+            assert_eq!(rig.asks(&rig.b).await, StatusCode::OK);
+            rig
+        }
+
+        async fn asks(&self, client: &Client) -> StatusCode {
+            client.ask(&self.router, Body::from("{}")).await
+        }
+
+        /// So many requests of the first tenant at once.
+        fn flood(&self, count: usize, body: fn() -> Body) -> JoinSet<StatusCode> {
+            let mut requests = JoinSet::new();
+            for _ in 0..count {
+                let (client, router) = (self.a.clone(), self.router.clone());
+                requests.spawn(async move { client.ask(&router, body()).await });
+            }
+            requests
+        }
+    }
+
+    /// Their bodies never come, and they hold their places for as long as they may: more of them than have turns in the time
+    /// that another tenant's request takes.
+    #[tokio::test]
+    async fn a_flood_waits_and_another_tenant_does_not() {
+        let rig = Rig::new().await;
+        let never = || Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        let mut flood = rig.flood(8_000, never);
+        while rig.counts.waiting.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.asks(&rig.b).await, StatusCode::OK);
+        assert!(rig.counts.waiting.get() > 0, "the flood waits still");
+        // Its connections go away.
+        flood.shutdown().await;
+        assert_eq!(rig.counts.waiting.get(), 0);
+        assert_eq!(rig.asks(&rig.a).await, StatusCode::OK);
+        rig.engine.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn refusals_of_who_does_not_stop_wait_and_another_tenant_does_not() {
+        let rig = Rig::new().await;
+        let rate = Rate {
+            bucket: 0,
+            per_second: 0,
+        };
+        let rates = Rates::Set([("ListActivities".to_owned(), rate)].into());
+        let quotas = Quotas {
+            rates: Some(rates),
+            ..Quotas::default()
+        };
+        rig.engine.set_quotas(A, quotas).await.unwrap();
+        for _ in 0..REFUSALS_AT_ONCE {
+            assert_eq!(rig.asks(&rig.a).await, StatusCode::BAD_REQUEST);
+        }
+        let mut flood = rig.flood(2_000, || Body::from("{}"));
+        while rig.counts.paused.get() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(rig.asks(&rig.b).await, StatusCode::OK);
+        flood.shutdown().await;
+        assert_eq!(rig.counts.paused.get(), 0);
+        rig.engine.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_only_claimed_is_nobodys() {
+        let rig = Rig::new().await;
+        let forged = Client {
+            signer: Signer {
+                secret: "forged".to_owned(),
+                ..rig.a.signer.clone()
+            },
+            known: rig.a.known.clone(),
+        };
+        let key_id = forged.signer.key_id.clone();
+        assert_eq!(rig.a.known.account(&key_id).as_deref(), Some(A));
+        let refused = rig.asks(&forged).await;
+        assert!(refused.is_client_error(), "{refused}");
+        // On that connection nothing is believed until it is proved again.
+        assert_eq!(rig.a.known.account(&key_id), None);
+        assert_eq!(rig.asks(&rig.a).await, StatusCode::OK);
+        assert_eq!(rig.a.known.account(&key_id).as_deref(), Some(A));
+        rig.engine.shutdown().await;
+    }
+}

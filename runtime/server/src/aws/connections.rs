@@ -1,0 +1,633 @@
+//! EventBridge: connections, as tools make them beside the state machines that use them. What it hides: the calls and their wire
+//! types, and that a secret that was given is told to nobody.
+//!
+//! Source: EventBridge, API reference (2015-10-07). On AWS a connection does not say where it may go; the policy of a role
+//! may. One that is made by these calls may go to every public address by https; `stepwell connection put` narrows that,
+//! and an update leaves it as it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use stepwell_engine::{
+    AllowForm, ApiKeyForm, BasicForm, Caller, Code, ConnectionForm, ConnectionSummary, Engine,
+    Error, KeptConnection, OAuthForm,
+};
+
+use super::{Fault, Seconds};
+use crate::limits::RULES_PAGE_MAX;
+
+/// Where a connection may go whose maker could not say it.
+const ANYWHERE: &str = "https://*";
+/// The one state that they have: nothing is asked of anybody when one is made.
+const STATE: &str = "AUTHORIZED";
+const DELETING: &str = "DELETING";
+
+/// Operations that are served here.
+const OPERATIONS: [&str; 5] = [
+    "CreateConnection",
+    "DeleteConnection",
+    "DescribeConnection",
+    "ListConnections",
+    "UpdateConnection",
+];
+
+/// Members of all calls. What is not offered is read to be refused.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Input {
+    name: String,
+    description: Option<String>,
+    authorization_type: Option<String>,
+    auth_parameters: Option<Parameters>,
+    invocation_connectivity_parameters: Option<Value>,
+    kms_key_identifier: Option<String>,
+    name_prefix: String,
+    connection_state: Option<String>,
+    limit: Option<u32>,
+    next_token: Option<String>,
+}
+
+/// Wire form of what a request is authorized by.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Parameters {
+    basic_auth_parameters: Option<Basic>,
+    #[serde(rename = "OAuthParameters")]
+    oauth_parameters: Option<OAuth>,
+    api_key_auth_parameters: Option<ApiKey>,
+    invocation_http_parameters: Option<Additions>,
+    connectivity_parameters: Option<Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Basic {
+    username: Option<String>,
+    password: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct ApiKey {
+    api_key_name: Option<String>,
+    api_key_value: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct OAuth {
+    client_parameters: Option<ClientParameters>,
+    authorization_endpoint: Option<String>,
+    http_method: Option<String>,
+    #[serde(rename = "OAuthHttpParameters")]
+    oauth_http_parameters: Option<Additions>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct ClientParameters {
+    #[serde(rename = "ClientID")]
+    client_id: Option<String>,
+    #[serde(rename = "ClientSecret")]
+    client_secret: Option<String>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Additions {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    header_parameters: Vec<Addition>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    query_string_parameters: Vec<Addition>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    body_parameters: Vec<Addition>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Addition {
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    is_value_secret: bool,
+}
+
+/// Whether an operation of EventBridge is one of these.
+pub(super) fn is_its(operation: &str) -> bool {
+    OPERATIONS.contains(&operation)
+}
+
+/// Answers one call. `operator` says whether the caller may let a connection reach private addresses.
+pub(super) async fn serve(
+    engine: &Engine,
+    caller: &Caller,
+    operator: bool,
+    operation: &str,
+    body: &[u8],
+) -> Result<Value, Fault> {
+    // What the reader says of a value that is none may repeat a secret.
+    let input: Input = serde_json::from_slice(body).map_err(|_| {
+        invalid("the request is no JSON object with the members that the API reference gives")
+    })?;
+    if input.invocation_connectivity_parameters.is_some() || input.kms_key_identifier.is_some() {
+        return Err(invalid(
+            "InvocationConnectivityParameters and KmsKeyIdentifier are not offered; leave them out",
+        ));
+    }
+    let call = Call { engine, caller };
+    match operation {
+        "CreateConnection" => {
+            let name = input.name.clone();
+            let kept = created(input)?;
+            call.put(&name, |old| match old {
+                None => Ok(kept.clone()),
+                Some(_) => Err(exists(&name)),
+            })
+            .await?;
+            Ok(call.summary(&call.found(&name).await?))
+        }
+        "UpdateConnection" => {
+            let name = input.name.clone();
+            call.found(&name).await?;
+            call.put(&name, |old| match old {
+                Some(old) => updated(old, &input, operator),
+                None => Err(missing(&name)),
+            })
+            .await?;
+            Ok(call.summary(&call.found(&name).await?))
+        }
+        "DescribeConnection" => {
+            let found = call.found(&input.name).await?;
+            let mut described = call.summary(&found);
+            described["AuthParameters"] = told(&found.connection);
+            described["SecretArn"] = call.secret_arn(&found).into();
+            if !found.connection.description.is_empty() {
+                described["Description"] = found.connection.description.into();
+            }
+            Ok(described)
+        }
+        "DeleteConnection" => {
+            let found = call.found(&input.name).await?;
+            let deleting = engine.delete_connection(&caller.tenant, &input.name);
+            deleting.await.map_err(fault)?;
+            let mut deleted = call.summary(&found);
+            deleted["ConnectionState"] = DELETING.into();
+            Ok(deleted)
+        }
+        _ => call.list(input).await,
+    }
+}
+
+struct Call<'a> {
+    engine: &'a Engine,
+    caller: &'a Caller,
+}
+
+impl Call<'_> {
+    async fn put(
+        &self,
+        name: &str,
+        change: impl Fn(Option<KeptConnection>) -> Result<KeptConnection, Error>,
+    ) -> Result<(), Fault> {
+        let put = self
+            .engine
+            .put_connection(&self.caller.tenant, name, change);
+        put.await.map(drop).map_err(fault)
+    }
+
+    async fn found(&self, name: &str) -> Result<ConnectionSummary, Fault> {
+        let found = self.engine.connection(&self.caller.tenant, name).await;
+        found.map_err(fault)?.ok_or_else(|| fault(missing(name)))
+    }
+
+    async fn list(&self, input: Input) -> Result<Value, Fault> {
+        let most = input.limit.unwrap_or(RULES_PAGE_MAX);
+        let most = usize::try_from(most.clamp(1, RULES_PAGE_MAX)).unwrap_or(1);
+        let other_state = input.connection_state.is_some_and(|state| state != STATE);
+        let mut listed: Vec<ConnectionSummary> = Vec::new();
+        let mut after = input.next_token;
+        while listed.len() <= most && !other_state {
+            let page = self
+                .engine
+                .connections(&self.caller.tenant, after.as_deref())
+                .await
+                .map_err(fault)?;
+            let named = page.items.into_iter();
+            listed.extend(named.filter(|found| found.kept.name.starts_with(&input.name_prefix)));
+            after = page.after.map(|after| after.to_string());
+            if after.is_none() {
+                break;
+            }
+        }
+        let more = listed.len() > most || after.is_some();
+        listed.truncate(most);
+        let shown: Vec<Value> = listed.iter().map(|found| self.summary(found)).collect();
+        let mut answer = json!({"Connections": shown});
+        if let Some(last) = listed.last().filter(|_| more) {
+            answer["NextToken"] = last.kept.name.to_string().into();
+        }
+        Ok(answer)
+    }
+
+    fn summary(&self, found: &ConnectionSummary) -> Value {
+        let changed = Seconds(found.kept.changed_at.0);
+        let Caller { tenant, region } = self.caller;
+        let (name, uid) = (&found.kept.name, &found.uid);
+        let mut shown = json!({
+            "ConnectionArn": format!("arn:aws:events:{region}:{tenant}:connection/{name}/{uid}"),
+            "Name": &**name,
+            "ConnectionState": STATE,
+            "CreationTime": Seconds(found.kept.created_at.0),
+            "LastModifiedTime": changed,
+            "LastAuthorizedTime": changed,
+        });
+        let kind = found.connection.form.kind();
+        if !kind.is_empty() {
+            shown["AuthorizationType"] = kind.into();
+        }
+        shown
+    }
+
+    /// The secret that AWS would keep for it. It is in the connection's own record here; no other call knows it.
+    fn secret_arn(&self, found: &ConnectionSummary) -> String {
+        let Caller { tenant, region } = self.caller;
+        let (name, uid) = (&found.kept.name, &found.uid);
+        format!("arn:aws:secretsmanager:{region}:{tenant}:secret:events!connection/{name}/{uid}")
+    }
+}
+
+fn created(input: Input) -> Result<KeptConnection, Fault> {
+    let Some(kind) = &input.authorization_type else {
+        return Err(invalid("AuthorizationType is missing"));
+    };
+    if input.auth_parameters.is_none() {
+        return Err(invalid("AuthParameters is missing"));
+    }
+    let fresh = KeptConnection {
+        form: ConnectionForm {
+            allow: vec![AllowForm::Origin(ANYWHERE.to_owned())],
+            api_key: None,
+            basic: None,
+            oauth: None,
+            headers: BTreeMap::new(),
+            query: BTreeMap::new(),
+            body: BTreeMap::new(),
+        },
+        description: input.description.clone().unwrap_or_default(),
+        private: false,
+        shown: BTreeSet::new(),
+    };
+    authorized(fresh, kind, input.auth_parameters.as_ref()).map_err(fault)
+}
+
+/// What is left out stays, as far as it fits the kind of authorization.
+fn updated(old: KeptConnection, input: &Input, operator: bool) -> Result<KeptConnection, Error> {
+    let was = old.form.kind();
+    let kind = input
+        .authorization_type
+        .as_deref()
+        .unwrap_or(was)
+        .to_owned();
+    let mut next = KeptConnection {
+        // Another's change must not keep what an operator alone may say.
+        private: old.private && operator,
+        ..old
+    };
+    if let Some(description) = &input.description {
+        next.description.clone_from(description);
+    }
+    if input.auth_parameters.is_none() && kind == was {
+        return Ok(next);
+    }
+    authorized(next, &kind, input.auth_parameters.as_ref())
+}
+
+/// The connection with another authorization; what the parameters leave out is as it was.
+fn authorized(
+    mut kept: KeptConnection,
+    kind: &str,
+    parameters: Option<&Parameters>,
+) -> Result<KeptConnection, Error> {
+    let none = Parameters::default();
+    let parameters = parameters.unwrap_or(&none);
+    if parameters.connectivity_parameters.is_some() {
+        let text = "ConnectivityParameters are not offered; leave them out";
+        return Err(wrong(text.to_owned()));
+    }
+    let form = &mut kept.form;
+    let (api_key, basic, oauth) = (form.api_key.take(), form.basic.take(), form.oauth.take());
+    match kind {
+        "API_KEY" => {
+            let given = parameters.api_key_auth_parameters.as_ref();
+            let (name, value) = given.map_or((None, None), |given| {
+                (given.api_key_name.clone(), given.api_key_value.clone())
+            });
+            let (header, kept) =
+                api_key.map_or((None, None), |key| (Some(key.header), Some(key.value)));
+            form.api_key = Some(ApiKeyForm {
+                header: needed(name.or(header), "ApiKeyName")?,
+                value: needed(value.or(kept), "ApiKeyValue")?,
+            });
+        }
+        "BASIC" => {
+            let given = parameters.basic_auth_parameters.as_ref();
+            let (name, word) = given.map_or((None, None), |given| {
+                (given.username.clone(), given.password.clone())
+            });
+            let (username, kept) = basic.map_or((None, None), |basic| {
+                (Some(basic.username), Some(basic.password))
+            });
+            form.basic = Some(BasicForm {
+                username: needed(name.or(username), "Username")?,
+                password: needed(word.or(kept), "Password")?,
+            });
+        }
+        "OAUTH_CLIENT_CREDENTIALS" => {
+            let given = parameters.oauth_parameters.as_ref();
+            form.oauth = Some(granted(oauth, given, &mut kept.shown)?);
+        }
+        other => {
+            return Err(wrong(format!(
+                "AuthorizationType is BASIC, OAUTH_CLIENT_CREDENTIALS or API_KEY, and not `{other}`"
+            )));
+        }
+    }
+    if let Some(additions) = &parameters.invocation_http_parameters {
+        let form = &mut kept.form;
+        let shown = &mut kept.shown;
+        form.headers = pairs("headers", &additions.header_parameters, shown)?;
+        form.query = pairs("query", &additions.query_string_parameters, shown)?;
+        form.body = pairs("body", &additions.body_parameters, shown)?;
+    }
+    Ok(kept)
+}
+
+fn granted(
+    old: Option<OAuthForm>,
+    given: Option<&OAuth>,
+    shown: &mut BTreeSet<String>,
+) -> Result<OAuthForm, Error> {
+    let none = OAuth::default();
+    let given = given.unwrap_or(&none);
+    let client = given.client_parameters.as_ref();
+    let (id, secret) = client.map_or((None, None), |client| {
+        (client.client_id.clone(), client.client_secret.clone())
+    });
+    let of = |part: fn(&OAuthForm) -> &String| old.as_ref().map(|old| part(old).clone());
+    let mut form = OAuthForm {
+        endpoint: needed(
+            given
+                .authorization_endpoint
+                .clone()
+                .or_else(|| of(|old| &old.endpoint)),
+            "AuthorizationEndpoint",
+        )?,
+        method: needed(
+            given.http_method.clone().or_else(|| of(|old| &old.method)),
+            "HttpMethod",
+        )?,
+        client_id: needed(id.or_else(|| of(|old| &old.client_id)), "ClientID")?,
+        client_secret: needed(
+            secret.or_else(|| of(|old| &old.client_secret)),
+            "ClientSecret",
+        )?,
+        headers: BTreeMap::new(),
+        query: BTreeMap::new(),
+        body: BTreeMap::new(),
+    };
+    match (&given.oauth_http_parameters, old) {
+        (Some(additions), _) => {
+            form.headers = pairs("oauth.headers", &additions.header_parameters, shown)?;
+            form.query = pairs("oauth.query", &additions.query_string_parameters, shown)?;
+            form.body = pairs("oauth.body", &additions.body_parameters, shown)?;
+        }
+        (None, Some(old)) => {
+            (form.headers, form.query, form.body) = (old.headers, old.query, old.body);
+        }
+        (None, None) => {}
+    }
+    Ok(form)
+}
+
+/// Parameters by name; which of them may be shown is noted.
+fn pairs(
+    place: &str,
+    given: &[Addition],
+    shown: &mut BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, Error> {
+    let prefix = format!("{place}.");
+    shown.retain(|name| !name.starts_with(&prefix));
+    let mut pairs = BTreeMap::new();
+    for Addition {
+        key,
+        value,
+        is_value_secret,
+    } in given
+    {
+        let value = value.clone().unwrap_or_default();
+        if pairs.insert(key.clone(), value).is_some() {
+            return Err(wrong(format!("the parameter `{key}` is given twice")));
+        }
+        if !is_value_secret {
+            shown.insert(format!("{prefix}{key}"));
+        }
+    }
+    Ok(pairs)
+}
+
+/// AuthParameters as DescribeConnection tells them: without what is secret.
+fn told(kept: &KeptConnection) -> Value {
+    let form = &kept.form;
+    let additions = |place: &str, of: [&BTreeMap<String, String>; 3]| {
+        let all = |part: &str, pairs: &BTreeMap<String, String>| {
+            let told = pairs.iter().map(|(key, value)| {
+                let shown = kept.shown.contains(&format!("{place}{part}.{key}"));
+                Addition {
+                    key: key.clone(),
+                    value: shown.then(|| value.clone()),
+                    is_value_secret: !shown,
+                }
+            });
+            told.collect()
+        };
+        let [headers, query, body] = of;
+        Additions {
+            header_parameters: all("headers", headers),
+            query_string_parameters: all("query", query),
+            body_parameters: all("body", body),
+        }
+    };
+    let mut told = json!({});
+    if let Some(key) = &form.api_key {
+        told["ApiKeyAuthParameters"] = json!({"ApiKeyName": key.header});
+    }
+    if let Some(basic) = &form.basic {
+        told["BasicAuthParameters"] = json!({"Username": basic.username});
+    }
+    if let Some(grant) = &form.oauth {
+        let mut shown = json!({
+            "ClientParameters": {"ClientID": grant.client_id},
+            "AuthorizationEndpoint": grant.endpoint,
+            "HttpMethod": grant.method,
+        });
+        if !(grant.headers.is_empty() && grant.query.is_empty() && grant.body.is_empty()) {
+            let of = [&grant.headers, &grant.query, &grant.body];
+            shown["OAuthHttpParameters"] = json!(additions("oauth.", of));
+        }
+        told["OAuthParameters"] = shown;
+    }
+    if !(form.headers.is_empty() && form.query.is_empty() && form.body.is_empty()) {
+        let of = [&form.headers, &form.query, &form.body];
+        told["InvocationHttpParameters"] = json!(additions("", of));
+    }
+    told
+}
+
+fn needed(given: Option<String>, what: &str) -> Result<String, Error> {
+    given
+        .filter(|text| !text.is_empty())
+        .ok_or_else(|| wrong(format!("{what} is missing")))
+}
+
+fn wrong(message: String) -> Error {
+    Error::Rejected {
+        code: Code::ValidationException,
+        message,
+    }
+}
+
+fn exists(name: &str) -> Error {
+    Error::Rejected {
+        code: Code::ResourceAlreadyExists,
+        message: format!("Connection {name} already exists."),
+    }
+}
+
+fn missing(name: &str) -> Error {
+    Error::Rejected {
+        code: Code::ResourceNotFound,
+        message: format!(
+            "Failed to describe the connection(s). Connection '{name}' does not exist."
+        ),
+    }
+}
+
+fn invalid(text: &'static str) -> Fault {
+    Fault::refused("ValidationException", text)
+}
+
+/// The engine's refusals under EventBridge's codes.
+fn fault(error: Error) -> Fault {
+    let Error::Rejected { code, message } = error else {
+        return error.into();
+    };
+    let named = CODES.iter().find(|(known, _)| *known == code);
+    Fault::refused(
+        named.map_or("ValidationException", |(_, name)| name),
+        message,
+    )
+}
+
+/// EventBridge's codes for those of the engine; all others say that the request is wrong.
+const CODES: [(Code, &str); 4] = [
+    (Code::ResourceNotFound, "ResourceNotFoundException"),
+    (
+        Code::ResourceAlreadyExists,
+        "ResourceAlreadyExistsException",
+    ),
+    (
+        Code::ServiceQuotaExceededException,
+        "LimitExceededException",
+    ),
+    (Code::ConflictException, "ConcurrentModificationException"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(text: &str) -> Input {
+        serde_json::from_str(text).unwrap()
+    }
+
+    const OAUTH: &str = r#"{"Name": "a", "AuthorizationType": "OAUTH_CLIENT_CREDENTIALS", "AuthParameters": {
+        "OAuthParameters": {"ClientParameters": {"ClientID": "id", "ClientSecret": "hidden1"},
+            "AuthorizationEndpoint": "https://a.example/token", "HttpMethod": "POST",
+            "OAuthHttpParameters": {"BodyParameters": [{"Key": "scope", "Value": "read", "IsValueSecret": false}]}},
+        "InvocationHttpParameters": {"HeaderParameters": [{"Key": "X-A", "Value": "hidden2", "IsValueSecret": true},
+            {"Key": "X-B", "Value": "plain", "IsValueSecret": false}]}}}"#;
+
+    #[test]
+    fn what_is_told_has_no_secret() {
+        let kept = created(input(OAUTH)).unwrap();
+        assert!(kept.form.clone().check().is_ok());
+        let told = told(&kept);
+        assert!(!told.to_string().contains("hidden"), "{told}");
+        let wanted = json!({
+            "OAuthParameters": {
+                "ClientParameters": {"ClientID": "id"},
+                "AuthorizationEndpoint": "https://a.example/token",
+                "HttpMethod": "POST",
+                "OAuthHttpParameters": {"BodyParameters": [{"Key": "scope", "Value": "read", "IsValueSecret": false}]},
+            },
+            "InvocationHttpParameters": {"HeaderParameters": [
+                {"Key": "X-A", "IsValueSecret": true},
+                {"Key": "X-B", "Value": "plain", "IsValueSecret": false},
+            ]},
+        });
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn an_update_changes_what_it_names() {
+        let kept = created(input(OAUTH)).unwrap();
+        let renamed = updated(kept.clone(), &input(r#"{"Description": "new"}"#), false).unwrap();
+        assert_eq!(renamed.description, "new");
+        assert!(renamed.form == kept.form);
+        let endpoint = r#"{"AuthParameters": {"OAuthParameters": {"AuthorizationEndpoint": "https://b.example/"}}}"#;
+        let moved = updated(kept.clone(), &input(endpoint), false).unwrap();
+        let grant = moved.form.oauth.as_ref().unwrap();
+        assert_eq!(grant.endpoint, "https://b.example/");
+        assert_eq!(
+            (grant.client_secret.as_str(), grant.body.len()),
+            ("hidden1", 1)
+        );
+        let other = r#"{"AuthorizationType": "BASIC", "AuthParameters": {"BasicAuthParameters": {"Username": "u", "Password": "p"}}}"#;
+        let other = updated(kept, &input(other), false).unwrap();
+        assert_eq!(other.form.kind(), "BASIC");
+        assert!(other.form.oauth.is_none() && other.form.headers.len() == 2);
+    }
+
+    #[test]
+    fn private_addresses_stay_open_by_an_operators_change_alone() {
+        let mut kept = created(input(OAUTH)).unwrap();
+        kept.private = true;
+        let change = input(r#"{"Description": "new"}"#);
+        assert!(updated(kept.clone(), &change, true).unwrap().private);
+        assert!(!updated(kept, &change, false).unwrap().private);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (text, part) in [
+            (r#"{}"#, "AuthorizationType"),
+            (r#"{"AuthorizationType": "BASIC"}"#, "AuthParameters"),
+            (
+                r#"{"AuthorizationType": "BASIC", "AuthParameters": {}}"#,
+                "Username",
+            ),
+            (
+                r#"{"AuthorizationType": "TOKEN", "AuthParameters": {}}"#,
+                "`TOKEN`",
+            ),
+            (
+                r#"{"AuthorizationType": "API_KEY", "AuthParameters": {"ApiKeyAuthParameters": {"ApiKeyName": "X"}}}"#,
+                "ApiKeyValue",
+            ),
+        ] {
+            let fault = created(input(text)).err().unwrap();
+            assert!(fault.message.contains(part), "{text}: {}", fault.message);
+        }
+    }
+}

@@ -88,7 +88,7 @@ enum State {
 /// What a plugin says of itself once it was loaded.
 #[derive(Clone)]
 struct Told {
-    stamp: PluginStamp,
+    stamp: Arc<PluginStamp>,
     contract: Contract,
     limits: Limits,
     missing_grants: Vec<String>,

@@ -231,10 +231,10 @@ impl UploadCode for Code {
 fn task_call(
     call: PluginCall,
     beat: watch::Sender<Heartbeat>,
-    begun: oneshot::Sender<PluginStamp>,
+    begun: oneshot::Sender<Arc<PluginStamp>>,
 ) -> TaskCall {
     let text = |text: &Arc<str>| text.to_string();
-    let mut task = TaskCall::new(&*call.tenant, &*call.plugin, call.input);
+    let mut task = TaskCall::new(call.tenant, call.plugin, call.input);
     task.version = call.version.as_ref().map(text);
     task.upload = call.function.as_deref().map(upload);
     task.secrets = call.secrets.map(|stored| CallSecrets::new(Secrets(stored)));

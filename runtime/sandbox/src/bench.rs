@@ -1,4 +1,8 @@
 //! A bare loop over the Wasm runtime with the sandbox's knobs: what a call costs at least. For benchmarks alone.
+//!
+//! It sets what the sandbox sets at the Wasm runtime for each call: the engine's configuration, the epoch's deadline, a
+//! limiter, bounds of handles and of what host calls may take, WASI with its streams captured, outgoing HTTP's part. It has none of what
+//! is the sandbox's own: no registry, queue, threads, clocks, meters and no check of the output.
 
 use crate::bindings::TaskPre;
 use crate::bindings::stepwell::task::types::Context;
@@ -8,7 +12,9 @@ use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, Store, StoreLimits, StoreLimitsBuilder};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::WasiHttpCtx;
 
 /// The engine's configuration as the sandbox uses it, unmetered.
 pub fn engine_config(instances: u32) -> Config {
@@ -24,6 +30,9 @@ pub fn process_cpu() -> Duration {
     )
 }
 
+/// What is kept of a stream.
+const CAPTURED_BYTES: usize = limits::LOG_BYTES_DEFAULT as usize;
+
 /// A component ready to be called over and over, a fresh instance each time.
 pub struct BareLoop {
     engine: Engine,
@@ -34,6 +43,8 @@ pub struct BareLoop {
 struct State {
     wasi: WasiCtx,
     table: ResourceTable,
+    /// What outgoing HTTP keeps in each store; this guest asks for none.
+    _http: WasiHttpCtx,
     limits: StoreLimits,
 }
 
@@ -80,16 +91,28 @@ impl BareLoop {
     /// # Errors
     /// The guest trapped or failed.
     pub async fn call(&self, input: &str) -> wasmtime::Result<String> {
+        let captured = || MemoryOutputPipe::new(CAPTURED_BYTES);
+        let wasi = WasiCtx::builder()
+            .stdout(captured())
+            .stderr(captured())
+            .max_random_size(limits::RANDOM_BYTES_MAX)
+            .build();
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(limits::RESOURCES_MAX);
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(limits::HTTP_FIELDS_BYTES_MAX);
         let state = State {
-            wasi: WasiCtx::builder().build(),
-            table: ResourceTable::new(),
+            wasi,
+            table,
+            _http: http,
             limits: StoreLimitsBuilder::new()
-                .memory_size(64 << 20)
+                .memory_size(limits::MEMORY_BYTES_DEFAULT as usize)
                 .trap_on_grow_failure(true)
                 .build(),
         };
         let mut store = Store::new(&self.engine, state);
         store.limiter(|state| &mut state.limits);
+        store.set_hostcall_fuel(limits::HOSTCALL_BYTES);
         store.set_epoch_deadline(1);
         store.epoch_deadline_async_yield_and_update(1);
         let task = self.pre.instantiate_async(&mut store).await?;

@@ -35,9 +35,9 @@ use wasmtime_wasi_http::WasiHttpCtx;
 #[derive(Debug)]
 pub struct TaskCall {
     /// The account whose plugin and grants are used: 12 digits.
-    pub tenant: String,
+    pub tenant: Arc<str>,
     /// The plugin's name.
-    pub plugin: String,
+    pub plugin: Arc<str>,
     /// The version wanted; none or `$LATEST` takes what there is.
     pub version: Option<String>,
     /// The plugin itself, when it is kept elsewhere than in the folder; `version` counts for nothing then.
@@ -57,7 +57,7 @@ pub struct TaskCall {
     /// Has the guest's signs of life: those that come faster than it is looked at are merged.
     pub heartbeats: Option<watch::Sender<Heartbeat>>,
     /// Told when the guest begins to run, and which plugin that is.
-    pub started: Option<oneshot::Sender<PluginStamp>>,
+    pub started: Option<oneshot::Sender<Arc<PluginStamp>>>,
     /// After `started` the guest waits for this; an error cancels the call.
     pub permit: Option<oneshot::Receiver<()>>,
     /// Told what the call waits for while its plugin is not loaded, again whenever that changes.
@@ -160,8 +160,8 @@ impl CancelHandle {
 impl TaskCall {
     /// A call with no bounds of its own.
     pub fn new(
-        tenant: impl Into<String>,
-        plugin: impl Into<String>,
+        tenant: impl Into<Arc<str>>,
+        plugin: impl Into<Arc<str>>,
         input: impl Into<Arc<str>>,
     ) -> Self {
         Self {
@@ -259,6 +259,7 @@ pub(crate) async fn run(
         begun,
         left: due.at - begun,
     };
+    let may_reuse = attempt.may_reuse();
     let mut instance = match Instance::of(&attempt) {
         Ok(instance) => instance,
         Err(cause) => {
@@ -266,15 +267,15 @@ pub(crate) async fn run(
             return unstarted(broken, Some(plugin), input_bytes, queued);
         }
     };
-    let context = wire(&call.context, due.at - begun);
+    let context = wire(std::mem::take(&mut call.context), due.at - begun);
     let ended = {
         let brake = instance.brake.clone();
-        let guest = instance.drive(plugin, &call.input, &context);
+        let guest = std::pin::pin!(instance.drive(plugin, &call.input, &context));
         let metered = Metered::new(guest, pace, brake, limits.cpu, due.at);
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
-    let refused = instance.store.data().refused.take();
+    let refused = instance.store.data().egress.refused.take();
     let seen = Seen {
         contract: plugin.contract,
         limits,
@@ -298,7 +299,7 @@ pub(crate) async fn run(
         started: Some(started),
         ..end
     };
-    if attempt.may_reuse() && instance.is_sound(&end.outcome) {
+    if may_reuse && instance.is_sound(&end.outcome) {
         services.shelf.put(plugin, instance);
     }
     end
@@ -344,7 +345,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// One that waits for such an attempt, else a fresh one.
-    fn of(attempt: &Attempt<'_>) -> Result<Box<Self>, String> {
+    fn of(attempt: &Attempt<'_>) -> Result<Self, String> {
         if attempt.may_reuse()
             && let Some(mut kept) = attempt.services.shelf.take(attempt.plugin)
         {
@@ -357,14 +358,14 @@ impl Instance {
         let brake = Brake::default();
         let mut store = store(attempt, wasi, refused, brake.clone());
         store.data_mut().log.copied_to = stdio.log_tail.clone();
-        Ok(Box::new(Self {
+        Ok(Self {
             store,
             task: None,
             brake,
             stdio,
             made: attempt.begun,
             calls: 1,
-        }))
+        })
     }
 
     /// Makes an instance that has served ready for another attempt: all that is of an attempt is this one's.
@@ -381,8 +382,7 @@ impl Instance {
         guest.log.copied_to = self.stdio.log_tail.clone();
         guest.meter.renew();
         // What came in between was nobody's.
-        guest.tally.take();
-        guest.secrets = attempt.secrets.clone();
+        guest.egress.tally.take();
         guest.egress.secrets = attempt.secrets.clone();
         guest.heartbeats.clone_from(&call.heartbeats);
         guest.cancel.clone_from(&call.cancel);
@@ -391,7 +391,7 @@ impl Instance {
             .idempotency_key
             .clone_from(&call.context.idempotency_key);
         // What a request noted after the end of its attempt is not this one's.
-        guest.refused.take();
+        guest.egress.refused.take();
         begin(&mut self.store, attempt.limits);
     }
 
@@ -428,7 +428,7 @@ impl Instance {
         Usage {
             memory_bytes_max: guest.meter.memory_max,
             reused: self.calls > 1,
-            host: guest.tally.take(),
+            host: guest.egress.tally.take(),
             ..Usage::default()
         }
     }
@@ -602,16 +602,16 @@ fn environment(context: &CallContext, left: Duration) -> Vec<(&'static str, Stri
     environment
 }
 
-fn wire(context: &CallContext, left: Duration) -> WireContext {
+fn wire(context: CallContext, left: Duration) -> WireContext {
     WireContext {
-        execution_id: context.execution_id.clone(),
-        state_machine: context.state_machine.clone(),
-        state_name: context.state_name.clone(),
+        execution_id: context.execution_id,
+        state_machine: context.state_machine,
+        state_name: context.state_name,
         attempt: context.attempt,
-        idempotency_key: context.idempotency_key.clone(),
-        task_token: context.task_token.clone(),
+        idempotency_key: context.idempotency_key,
+        task_token: context.task_token,
         deadline_ms: u32::try_from(left.as_millis()).ok(),
-        trace_parent: context.trace_parent.clone(),
+        trace_parent: context.trace_parent,
     }
 }
 
@@ -637,19 +637,15 @@ fn store(
         http,
         egress: Egress {
             plugin: plugin.clone(),
-            refused: refused.clone(),
+            refused,
             connector: services.connector.clone(),
             secrets: attempt.secrets.clone(),
             used: Used::default(),
             idempotency_key: call.context.idempotency_key.clone(),
-            tally: tally.clone(),
+            tally,
         },
-        tally,
         meter: Meter::new(limits.memory_bytes, limits.table_elements),
         log: Log::new(limits.log_bytes, attempt.begun),
-        refused,
-        plugin: plugin.clone(),
-        secrets: attempt.secrets.clone(),
         heartbeats: call.heartbeats.clone(),
         cancel: call.cancel.clone(),
     };

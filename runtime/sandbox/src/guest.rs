@@ -5,10 +5,8 @@ use crate::call::{CancelHandle, CancelReason, Heartbeat};
 use crate::egress::Egress;
 use crate::limits;
 use crate::outcome::{LogLevel, LogLine};
-use crate::registry::Loaded;
-use crate::secret::Had;
 use crate::stdio::Capture;
-use crate::tally::{Count, Tally};
+use crate::tally::Count;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::watch;
@@ -21,13 +19,10 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 pub(crate) struct Guest {
     pub(crate) wasi: WasiP1Ctx,
     pub(crate) http: WasiHttpCtx,
+    /// Outgoing HTTP; and for the other imports too the plugin, its secrets, what is refused and what is counted.
     pub(crate) egress: Egress,
     pub(crate) meter: Meter,
-    pub(crate) tally: Tally,
     pub(crate) log: Log,
-    pub(crate) refused: Refused,
-    pub(crate) plugin: Arc<Loaded>,
-    pub(crate) secrets: Had,
     pub(crate) heartbeats: Option<watch::Sender<Heartbeat>>,
     pub(crate) cancel: Option<CancelHandle>,
 }
@@ -227,7 +222,7 @@ impl wit::types::Host for Guest {}
 
 impl wit::log::Host for Guest {
     fn emit(&mut self, level: wit::log::Level, message: String, fields: Vec<(String, String)>) {
-        self.tally.one(Count::Logs);
+        self.egress.tally.one(Count::Logs);
         let level = match level {
             wit::log::Level::Trace => LogLevel::Trace,
             wit::log::Level::Debug => LogLevel::Debug,
@@ -241,19 +236,20 @@ impl wit::log::Host for Guest {
 
 impl wit::config::Host for Guest {
     fn get(&mut self, key: String) -> Option<String> {
-        self.tally.one(Count::Configs);
-        self.plugin.granted.config.get(&key).cloned()
+        self.egress.tally.one(Count::Configs);
+        self.egress.plugin.granted.config.get(&key).cloned()
     }
 }
 
 impl wit::secrets::Host for Guest {
     fn get(&mut self, name: String) -> Result<String, wit::secrets::SecretError> {
-        self.tally.one(Count::Secrets);
-        if !self.plugin.granted.secrets.contains(&name) {
-            self.refused.note(format!("secret `{name}`"));
+        let of = &self.egress;
+        of.tally.one(Count::Secrets);
+        if !of.plugin.granted.secrets.contains(&name) {
+            of.refused.note(format!("secret `{name}`"));
             return Err(wit::secrets::SecretError::NotGranted);
         }
-        self.secrets
+        of.secrets
             .get(&name)
             .ok_or(wit::secrets::SecretError::NotFound)
     }
@@ -261,7 +257,7 @@ impl wit::secrets::Host for Guest {
 
 impl wit::heartbeat::Host for Guest {
     fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
-        self.tally.one(Count::Heartbeats);
+        self.egress.tally.one(Count::Heartbeats);
         if let Some(heartbeats) = &self.heartbeats {
             // Notes are seen at once, so they cannot wait for the end of the attempt to be masked.
             let masked = progress.map(|note| self.egress.used.masked(note));

@@ -26,7 +26,7 @@ struct Waiting {
 }
 
 struct Kept {
-    instance: Box<Instance>,
+    instance: Instance,
     bytes: u64,
     since: Instant,
     /// When it is thrown away.
@@ -42,7 +42,7 @@ impl Shelf {
     }
 
     /// An instance of a plugin that has served before.
-    pub(crate) fn take(&self, plugin: &Arc<Loaded>) -> Option<Box<Instance>> {
+    pub(crate) fn take(&self, plugin: &Arc<Loaded>) -> Option<Instance> {
         let now = Instant::now();
         // Declared before the lock, so that instances go after it.
         let mut over = Vec::new();
@@ -57,7 +57,7 @@ impl Shelf {
     }
 
     /// Keeps an instance that has served, as far as its manifest and the bounds of all allow; throws it away otherwise.
-    pub(crate) fn put(self: &Arc<Self>, plugin: &Arc<Loaded>, instance: Box<Instance>) {
+    pub(crate) fn put(self: &Arc<Self>, plugin: &Arc<Loaded>, instance: Instance) {
         let (now, of) = (Instant::now(), &plugin.instance);
         let until = (now + of.idle).min(instance.made + of.age);
         let bytes = instance.memory_bytes();

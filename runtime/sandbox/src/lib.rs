@@ -38,6 +38,7 @@ mod secret;
 mod slots;
 mod sockets;
 mod stdio;
+mod stopwatch;
 mod tally;
 mod turns;
 mod verdict;

@@ -75,7 +75,14 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// An attempt that has computed for this long is a long one: it leaves the threads of the short ones.
 pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
 /// Ends of calls that a thread tells of at once, while there are others to run.
-pub(crate) const TOLD_AT_ONCE_MAX: usize = 8;
+pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
+/// An end is told no later than after the turn at whose end it is this old: what some short calls take.
+pub(crate) const TOLD_WITHIN: Duration = Duration::from_micros(100);
+/// What takes no longer than this counts as computed through: a thread that loses its core is away for longer (Linux lets a
+/// thread run for some hundreds of microseconds at least).
+pub(crate) const CPU_UNREAD: Duration = Duration::from_micros(50);
+/// The clock of a thread's CPU time is read after so much time all the same.
+pub(crate) const CPU_UNREAD_SUM: Duration = Duration::from_millis(1);
 /// What is added to the niceness of the threads that long attempts compute on (Linux): such a thread gets about a ninth of
 /// a core that another thread wants as well.
 #[cfg(target_os = "linux")]

@@ -181,7 +181,7 @@ impl Machine {
     }
 }
 
-/// Advances the engines' epoch every 10 ms while a guest runs; sleeps when none does.
+/// Advances the engines' epoch every 10 ms while any thread is at work on guests; sleeps when none is.
 pub(crate) struct Ticker {
     shared: Arc<Ticking>,
     thread: Option<JoinHandle<()>>,
@@ -194,7 +194,7 @@ struct Ticking {
     stop: AtomicBool,
 }
 
-/// Held while a guest runs.
+/// Held by a thread while it is at work.
 pub(crate) struct Awake(Arc<Ticking>);
 
 impl Drop for Awake {
@@ -238,10 +238,6 @@ impl Ticker {
             thread.thread().unpark();
         }
         Awake(self.shared.clone())
-    }
-
-    pub(crate) fn running(&self) -> usize {
-        self.shared.running.load(Ordering::SeqCst)
     }
 }
 

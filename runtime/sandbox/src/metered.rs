@@ -1,9 +1,9 @@
-//! The time of one attempt: CPU and wall, kept while its guest runs. Hides the thread's clock, and how a guest that
-//! computes is stopped so that it can be told where it was.
+//! The time of one attempt: CPU and wall, kept while its guest runs. Hides how a guest that computes is stopped so that it can
+//! be told where it was.
 
+use crate::stopwatch;
 use crate::turns::Pace;
 use crate::verdict::{Ended, Returned};
-use rustix::time::{ClockId, clock_gettime};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl Brake {
 /// Runs a guest's future and keeps its time. A computing guest yields at each epoch tick; that is when its CPU time and
 /// its deadline are looked at. A parked guest is woken by the timer, which short calls never set.
 pub(crate) struct Metered<'a, F> {
-    guest: Pin<Box<F>>,
+    guest: Pin<&'a mut F>,
     pub(crate) pace: &'a Pace,
     brake: Brake,
     cpu_limit: Duration,
@@ -47,16 +47,25 @@ pub(crate) struct Metered<'a, F> {
     computes: bool,
 }
 
+/// What came of a turn.
+struct Turn {
+    polled: Poll<wasmtime::Result<Returned>>,
+    /// The attempt's CPU time in all.
+    cpu: Duration,
+    /// When it was over.
+    at: Instant,
+}
+
 impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
     pub(crate) fn new(
-        guest: F,
+        guest: Pin<&'a mut F>,
         pace: &'a Pace,
         brake: Brake,
         cpu_limit: Duration,
         due: Instant,
     ) -> Self {
         Self {
-            guest: Box::pin(guest),
+            guest,
             pace,
             brake,
             cpu_limit,
@@ -66,14 +75,16 @@ impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
         }
     }
 
-    /// Lets the guest run until it yields, waits or ends; gives its CPU time in all.
-    fn turn(&mut self, cx: &mut TaskContext<'_>) -> (Poll<wasmtime::Result<Returned>>, Duration) {
+    /// Lets the guest run until it yields, waits or ends.
+    fn turn(&mut self, cx: &mut TaskContext<'_>) -> Turn {
         self.brake.0.yielded.store(false, Ordering::Relaxed);
-        let before = thread_cpu();
-        let polled = self.guest.as_mut().poll(cx);
-        let cpu = self.pace.add_cpu(thread_cpu().saturating_sub(before));
+        let timed = stopwatch::time(|| self.guest.as_mut().poll(cx));
         self.computes = self.brake.0.yielded.load(Ordering::Relaxed);
-        (polled, cpu)
+        Turn {
+            polled: timed.value,
+            cpu: self.pace.add_cpu(timed.cpu),
+            at: timed.at,
+        }
     }
 
     /// The trap of a guest that computes and whose time is over: it has one tick more, at the end of which it is stopped where it
@@ -83,7 +94,7 @@ impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
             return None;
         }
         self.brake.0.stops.store(true, Ordering::Relaxed);
-        match self.turn(cx).0 {
+        match self.turn(cx).polled {
             Poll::Ready(Err(trap)) => Some(trap),
             Poll::Ready(Ok(_)) | Poll::Pending => None,
         }
@@ -99,11 +110,11 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
         if this.timer.is_some() && Instant::now() >= this.due {
             return Poll::Ready(Ended::Wall(this.stop(cx)));
         }
-        let (polled, cpu) = this.turn(cx);
-        match polled {
+        let turn = this.turn(cx);
+        match turn.polled {
             Poll::Ready(returned) => Poll::Ready(Ended::Returned(returned)),
-            Poll::Pending if cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu(this.stop(cx))),
-            Poll::Pending if Instant::now() >= this.due => Poll::Ready(Ended::Wall(this.stop(cx))),
+            Poll::Pending if turn.cpu >= this.cpu_limit => Poll::Ready(Ended::Cpu(this.stop(cx))),
+            Poll::Pending if turn.at >= this.due => Poll::Ready(Ended::Wall(this.stop(cx))),
             Poll::Pending => {
                 let due = this.due.into();
                 let timer = this
@@ -113,14 +124,4 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
             }
         }
     }
-}
-
-/// CPU time of this thread so far.
-fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Both parts count up from zero on every system that has this clock.
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or(0),
-        u32::try_from(time.tv_nsec).unwrap_or(0),
-    )
 }

@@ -1,6 +1,7 @@
 //! How an attempt ended. Decided in this crate and nowhere else; hides what the Wasm runtime reports.
 
 use crate::limits;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// The end of one attempt.
@@ -44,11 +45,14 @@ pub enum Outcome {
     HostFault { cause: String },
 }
 
+/// The name of the outcome of a task that succeeded.
+pub(crate) const SUCCEEDED: &str = "ok";
+
 impl Outcome {
     /// A short stable name, for metrics and logs.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Ok(_) => "ok",
+            Self::Ok(_) => SUCCEEDED,
             Self::Failed { .. } => "failed",
             Self::Exited { .. } => "exited",
             Self::Trapped { .. } => "trapped",
@@ -145,7 +149,7 @@ pub struct TaskEnd {
     /// When the guest began to run, after any waiting; none when it never did.
     pub started: Option<SystemTime>,
     /// The plugin that served it; none when there was none.
-    pub plugin: Option<PluginStamp>,
+    pub plugin: Option<Arc<PluginStamp>>,
     /// Lines from the log interface, in order.
     pub logs: Vec<LogLine>,
     /// Whether lines were dropped at the log limit.

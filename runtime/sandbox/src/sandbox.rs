@@ -12,7 +12,7 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
-use crate::outcome::{HostUse, Outcome, TaskEnd};
+use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::secret::Had;
 use crate::slots::{Slot, Slots, Taken};
@@ -21,8 +21,8 @@ use crate::weight::{Weight, Weights};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use stepwell_egress::{Connector, Resolve, SystemResolver};
@@ -101,22 +101,63 @@ pub struct Sandbox(Arc<Inner>);
 struct Inner {
     registry: Registry,
     services: Services,
-    ticker: Arc<Ticker>,
     slots: Arc<Slots>,
     weights: Weights,
-    ends: Mutex<Ends>,
+    ends: Ends,
     turns: Turns,
     /// For timers, sockets and files. Taken out only when the sandbox goes.
     io: Option<Runtime>,
     handle: tokio::runtime::Handle,
 }
 
+/// Counts ends. Nearly all of them succeed, on all threads at once: those take no lock.
 #[derive(Default)]
 struct Ends {
+    succeeded: AtomicU64,
+    cpu_ns: AtomicU64,
+    others: Mutex<Others>,
+}
+
+/// What few attempts have anything of.
+#[derive(Default)]
+struct Others {
     by_name: BTreeMap<&'static str, u64>,
-    cpu: Duration,
     fuel: u64,
     host: HostUse,
+}
+
+impl Ends {
+    fn count(&self, end: &TaskEnd) {
+        let usage = &end.usage;
+        let cpu_ns = u64::try_from(usage.cpu.as_nanos()).unwrap_or(u64::MAX);
+        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        let succeeded = matches!(end.outcome, Outcome::Ok(_));
+        if succeeded {
+            self.succeeded.fetch_add(1, Ordering::Relaxed);
+        }
+        if succeeded && usage.fuel.is_none() && usage.host == HostUse::default() {
+            return;
+        }
+        let mut others = self.others();
+        if !succeeded {
+            *others.by_name.entry(end.outcome.name()).or_default() += 1;
+        }
+        others.fuel = others.fuel.saturating_add(usage.fuel.unwrap_or(0));
+        others.host.add(&usage.host);
+    }
+
+    fn by_name(&self) -> BTreeMap<&'static str, u64> {
+        let mut by_name = self.others().by_name.clone();
+        let succeeded = self.succeeded.load(Ordering::Relaxed);
+        if succeeded > 0 {
+            by_name.insert(SUCCEEDED, succeeded);
+        }
+        by_name
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A snapshot for /metrics.
@@ -200,15 +241,14 @@ impl Sandbox {
             start(error.to_string(), "the process may start no more threads")
         };
         let io = io().map_err(threads)?;
-        let turns = Turns::new(workers(config.workers), io.handle()).map_err(threads)?;
+        let turns = Turns::new(workers(config.workers), io.handle(), &ticker).map_err(threads)?;
         let services = Services {
             connector,
             secrets: config.secrets,
             shelf: Shelf::new(io.handle().clone()),
         };
         let slots = Slots::new(settings.instances);
-        let clock = ticker.clone();
-        let on_engine = Box::new(move |engine| clock.add(engine));
+        let on_engine = Box::new(move |engine| ticker.add(engine));
         let loader = Loader::new(
             plain,
             Cache::new(config.cache.as_deref(), config.cache_bytes)?,
@@ -220,10 +260,9 @@ impl Sandbox {
         Ok(Self(Arc::new(Inner {
             registry,
             services,
-            ticker,
             slots,
             weights,
-            ends: Mutex::default(),
+            ends: Ends::default(),
             turns,
             handle: io.handle().clone(),
             io: Some(io),
@@ -236,8 +275,7 @@ impl Sandbox {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
         let weight = inner.weights.of(&call.tenant);
-        let pace = Pace::new(call.tenant.as_str().into(), weight, call.deadline);
-        let pace = Arc::new(pace);
+        let pace = Arc::new(Pace::new(call.tenant.clone(), weight, call.deadline));
         let attempt = {
             let pace = pace.clone();
             Box::pin(async move { inner.call(call, &pace).await })
@@ -387,16 +425,19 @@ impl Sandbox {
 
     /// A snapshot of the counters.
     pub fn metrics(&self) -> Metrics {
-        let ends = self.0.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let loader = self.0.registry.loader();
         let (compiling, uncompiled) = loader.compiling();
         let (kept, kept_bytes) = self.0.services.shelf.sizes();
+        let (fuel, host) = {
+            let others = self.0.ends.others();
+            (others.fuel, others.host)
+        };
         Metrics {
-            ended: ends.by_name.clone(),
-            cpu: ends.cpu,
-            fuel: ends.fuel,
-            host: ends.host,
-            running: self.0.ticker.running(),
+            ended: self.0.ends.by_name(),
+            cpu: Duration::from_nanos(self.0.ends.cpu_ns.load(Ordering::Relaxed)),
+            fuel,
+            host,
+            running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
@@ -429,11 +470,7 @@ fn workers(configured: usize) -> usize {
 impl Inner {
     async fn call(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
         let end = self.attempt(call, pace).await;
-        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        *ends.by_name.entry(end.outcome.name()).or_default() += 1;
-        ends.cpu += end.usage.cpu;
-        ends.fuel = ends.fuel.saturating_add(end.usage.fuel.unwrap_or(0));
-        ends.host.add(&end.usage.host);
+        self.ends.count(&end);
         end
     }
 
@@ -466,7 +503,6 @@ impl Inner {
             Ok(secrets) => secrets,
             Err(cause) => return refuse(Outcome::HostFault { cause }),
         };
-        let _awake = self.ticker.awake();
         Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
     }
 

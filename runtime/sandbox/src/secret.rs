@@ -43,7 +43,7 @@ impl std::fmt::Debug for CallSecrets {
 
 /// What an attempt may use, with its values as they were when it began.
 #[derive(Clone, Default)]
-pub(crate) struct Had(Arc<BTreeMap<String, String>>);
+pub(crate) struct Had(Option<Arc<BTreeMap<String, String>>>);
 
 impl Had {
     /// The operator's own come first, so that nobody else's word replaces them.
@@ -65,11 +65,11 @@ impl Had {
         {
             had.extend(stored.open(others).await?);
         }
-        Ok(Self(Arc::new(had)))
+        Ok(Self(Some(Arc::new(had))))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).cloned()
+        self.0.as_ref()?.get(name).cloned()
     }
 }
 

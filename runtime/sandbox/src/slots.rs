@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 pub(crate) struct Slots(Mutex<State>);
 
 struct State {
+    all: u32,
     free: u32,
     /// Empty while any is free.
     waiting: Rota<Next>,
@@ -39,9 +40,16 @@ struct Holder {
 impl Slots {
     pub(crate) fn new(slots: u32) -> Arc<Self> {
         Arc::new(Self(Mutex::new(State {
+            all: slots,
             free: slots,
             waiting: Rota::default(),
         })))
+    }
+
+    /// Instances that are taken now.
+    pub(crate) fn taken(&self) -> u32 {
+        let state = self.state();
+        state.all - state.free
     }
 
     /// Calls that wait for an instance now.

@@ -55,8 +55,8 @@ async fn may(plugin: &Loaded, refused: &Refused, address: SocketAddr, used: Sock
 pub(crate) fn link(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     ip_name_lookup::add_to_linker::<Guest, Lookup>(linker, |guest| Names {
-        plugin: guest.plugin.clone(),
-        refused: guest.refused.clone(),
+        plugin: guest.egress.plugin.clone(),
+        refused: guest.egress.refused.clone(),
         sockets: guest.sockets(),
     })?;
     linker.allow_shadowing(false);

@@ -55,7 +55,11 @@ impl Tally {
 
     /// All of it; counts anew from here.
     pub(crate) fn take(&self) -> HostUse {
-        let of = |count: Count| self.0[count as usize].swap(0, Ordering::Relaxed);
+        // Nearly all are zero, and to look is cheaper than to swap.
+        let of = |count: Count| match self.0[count as usize].load(Ordering::Relaxed) {
+            0 => 0,
+            _ => self.0[count as usize].swap(0, Ordering::Relaxed),
+        };
         HostUse {
             logs: of(Count::Logs),
             heartbeats: of(Count::Heartbeats),
@@ -162,7 +166,7 @@ async fn open(
     (folder, path_flags, path, open_flags, flags): Opens,
 ) -> wasmtime::Result<(Result<Resource<Descriptor>, files::ErrorCode>,)> {
     let guest = caller.data_mut();
-    guest.tally.one(Count::Files);
+    guest.egress.tally.one(Count::Files);
     let mut host = guest.filesystem();
     let opened = host.open_at(folder, path_flags, path, open_flags, flags);
     Ok((match opened.await {
@@ -186,7 +190,7 @@ fn start_connect(
     (socket, network, address): (Resource<TcpSocket>, Resource<Network>, IpSocketAddress),
 ) -> Answer<()> {
     let guest = caller.data_mut();
-    guest.tally.one(Count::TcpConnections);
+    guest.egress.tally.one(Count::TcpConnections);
     answer(guest.sockets().start_connect(socket, network, address))
 }
 
@@ -195,7 +199,7 @@ fn finish_connect(
     (socket,): (Resource<TcpSocket>,),
 ) -> Answer<(Resource<DynInputStream>, Resource<DynOutputStream>)> {
     let guest = caller.data_mut();
-    let tally = guest.tally.clone();
+    let tally = guest.egress.tally.clone();
     let mut host = guest.sockets();
     let connected = host.finish_connect(socket);
     if let Ok((input, output)) = &connected {

@@ -320,7 +320,7 @@ fn compilers_that_hang_hold_nobody_up() -> Result<(), Failed> {
     let hung: Vec<_> = hanging
         .iter()
         .flat_map(|name| [(TENANT, name), (OTHER, name)])
-        .map(|(tenant, name)| sandbox.call(TaskCall::new(tenant, name, "1")))
+        .map(|(tenant, name)| sandbox.call(TaskCall::new(tenant, name.as_str(), "1")))
         .collect();
     until(&sandbox, hung.len());
     let small = run(sandbox.call(TaskCall::new(TENANT, "small", "1")));
@@ -356,7 +356,7 @@ fn who_waits_is_told_what_for() -> Result<(), Failed> {
     );
     let mut calls = Vec::new();
     for (at, name) in seated.iter().enumerate() {
-        calls.push(sandbox.call(TaskCall::new(TENANT, name, "1")));
+        calls.push(sandbox.call(TaskCall::new(TENANT, name.as_str(), "1")));
         until(&sandbox, at + 1);
     }
     let before = |count: usize| match count {

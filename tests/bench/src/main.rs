@@ -34,6 +34,10 @@ use clap::Parser;
 use server::Paths;
 use table::{Row, Target};
 
+/// The binary's own, so that the sandbox and the bare loop allocate here as they do there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Appends by which the disk is measured.
 const APPENDS: usize = 200;
 

@@ -84,22 +84,21 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
         cache: Some(bench.paths.fresh("cache")?),
         ..SandboxConfig::default()
     })?;
-    // As the engine's shards call: a runtime that waits for no sockets, so that a wake-up is no write to one.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()?;
+    let runtime = runtime()?;
     let (rounds, calls) = if bench.size.quick {
         (5, 1_000)
     } else {
         (15, 4_000)
     };
-    let (mut loops, mut one, mut many) = (Rounds::default(), Rounds::default(), Rounds::default());
-    let mut again = Rounds::default();
+    let [mut loops, mut beside, mut one, mut many, mut again] = [(); 5].map(|()| Rounds::default());
     runtime.block_on(async {
         bare_calls(&bare, calls).await?;
         sandbox_calls(&sandbox, "noop", calls, UNDER_WAY).await?;
         for _ in 0..rounds {
             loops.round(calls, bare_calls(&bare, calls)).await?;
+            beside
+                .round(calls, async { bare_on_all_cores(&bare, calls) })
+                .await?;
             one.round(calls, sandbox_calls(&sandbox, "noop", calls, 1))
                 .await?;
             many.round(calls, sandbox_calls(&sandbox, "noop", calls, UNDER_WAY))
@@ -110,7 +109,7 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
         }
         anyhow::Ok(())
     })?;
-    report(bench, &loops, &one, &many);
+    report(bench, &loops, &beside, &one, &many);
     bench.row(
         GROUP,
         "sandbox, 64 calls under way, instances reused",
@@ -124,7 +123,7 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn report(bench: &mut Bench, loops: &Rounds, one: &Rounds, many: &Rounds) {
+fn report(bench: &mut Bench, loops: &Rounds, on_all: &Rounds, one: &Rounds, many: &Rounds) {
     let bare = loops.cpu();
     let beside = |rounds: &Rounds| {
         vec![format!(
@@ -140,6 +139,13 @@ fn report(bench: &mut Bench, loops: &Rounds, one: &Rounds, many: &Rounds) {
         (bare, us),
         Target::None,
         beside(loops),
+    );
+    bench.row(
+        GROUP,
+        "bare wasmtime loops, one a core",
+        (on_all.cpu(), us),
+        Target::None,
+        beside(on_all),
     );
     bench.row(
         GROUP,
@@ -160,6 +166,13 @@ fn report(bench: &mut Bench, loops: &Rounds, one: &Rounds, many: &Rounds) {
         "sandbox / bare loop, 64 under way",
         (many.cpu() / bare, "times"),
         Target::AtMost(1.3),
+        vec!["the caller's thread included".to_owned()],
+    );
+    bench.row(
+        GROUP,
+        "sandbox / bare loops, 64 under way, each on all cores",
+        (many.cpu() / on_all.cpu(), "times"),
+        Target::None,
         vec!["the caller's thread included".to_owned()],
     );
     bench.row(
@@ -187,14 +200,35 @@ async fn bare_calls(bare: &BareLoop, calls: usize) -> Result<()> {
     Ok(())
 }
 
+/// As many loops as the sandbox has threads for short tasks, each with its part of the calls: what cores cost each other that
+/// work on one process is in both then.
+fn bare_on_all_cores(bare: &BareLoop, calls: usize) -> Result<()> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let loops: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| runtime()?.block_on(bare_calls(bare, calls / threads))))
+            .collect();
+        let mut ends = loops.into_iter().map(|of| of.join());
+        ends.try_for_each(|end| end.map_err(|_| anyhow!("a bare loop panicked"))?)
+    })
+}
+
+/// As the engine's shards call: a runtime that waits for no sockets, so that a wake-up is no write to one.
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?)
+}
+
 async fn sandbox_calls(
     sandbox: &Sandbox,
     plugin: &str,
     calls: usize,
     under_way: usize,
 ) -> Result<()> {
-    let input: Arc<str> = "{}".into();
-    let call = || sandbox.call(TaskCall::new(TENANT, plugin, input.clone()));
+    // Shared texts, as the engine's are.
+    let [tenant, plugin, input] = [TENANT, plugin, "{}"].map(Arc::<str>::from);
+    let call = || sandbox.call(TaskCall::new(tenant.clone(), plugin.clone(), input.clone()));
     let mut left = calls;
     let mut running = FuturesUnordered::new();
     loop {

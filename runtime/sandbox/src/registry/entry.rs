@@ -30,7 +30,7 @@ pub(crate) struct Loaded {
     pub(crate) wall_max: Duration,
     pub(crate) instance: Instance,
     pub(crate) granted: Effective,
-    pub(crate) stamp: PluginStamp,
+    pub(crate) stamp: Arc<PluginStamp>,
     pub(crate) contract: Contract,
     /// SHA-256 of the text of its manifest, where it has one.
     manifest: Option<[u8; 32]>,
@@ -38,13 +38,13 @@ pub(crate) struct Loaded {
 }
 
 /// A place among a plugin's concurrent attempts.
-pub(crate) struct Place(Arc<Loaded>);
+pub(crate) struct Place<'a>(&'a Loaded);
 
 impl Loaded {
     /// Takes a place, or `None` when the plugin's own concurrency is used up.
-    pub(crate) fn enter(self: &Arc<Self>) -> Option<Place> {
+    pub(crate) fn enter(&self) -> Option<Place<'_>> {
         let now = self.running.fetch_add(1, Ordering::Relaxed);
-        let place = Place(self.clone());
+        let place = Place(self);
         self.limits
             .concurrency
             .is_none_or(|bound| now < bound)
@@ -52,7 +52,7 @@ impl Loaded {
     }
 }
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
@@ -92,7 +92,7 @@ enum State {
 /// What a plugin says of itself once it was loaded.
 #[derive(Clone)]
 struct Told {
-    stamp: PluginStamp,
+    stamp: Arc<PluginStamp>,
     contract: Contract,
     limits: Limits,
     missing_grants: Vec<String>,
@@ -504,12 +504,12 @@ impl Entry {
             &loader.settings.guarded,
         )
         .map_err(|wrong| wrong.join("\n"))?;
-        let stamp = PluginStamp {
+        let stamp = Arc::new(PluginStamp {
             name: self.name.clone(),
             version: manifest.version,
             sha256,
             on_crash: manifest.on_crash,
-        };
+        });
         Ok(Arc::new(Loaded {
             code,
             machine,

@@ -5,9 +5,9 @@ use crate::limits;
 use crate::scan::{Found, PluginFolder, Whereabouts};
 use notify::Watcher as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the module.
 pub(super) struct Watched {
@@ -15,8 +15,9 @@ pub(super) struct Watched {
     /// Something in the folder changed since the last look.
     dirty: Arc<AtomicBool>,
     watcher: Mutex<Option<notify::RecommendedWatcher>>,
-    /// When it was last seen where the folder is.
-    looked_for: Mutex<Instant>,
+    /// When it was last seen where the folder is: milliseconds since `opened`.
+    looked_for_ms: AtomicU64,
+    opened: Instant,
 }
 
 impl Watched {
@@ -32,7 +33,8 @@ impl Watched {
             folder,
             dirty,
             watcher: Mutex::new(watcher),
-            looked_for: Mutex::new(Instant::now()),
+            looked_for_ms: AtomicU64::new(0),
+            opened: Instant::now(),
         })
     }
 
@@ -87,16 +89,19 @@ impl Watched {
 
     /// Whether it is time to look where the folder is: when one above it is moved, no watcher tells.
     fn is_due(&self) -> bool {
-        // Whoever finds the lock taken leaves it to the other.
-        let Ok(mut last) = self.looked_for.try_lock() else {
-            return false;
-        };
-        let due = last.elapsed() >= limits::FOLDER_LOOK_EVERY;
-        if due {
-            *last = Instant::now();
-        }
-        due
+        let now = milliseconds(self.opened.elapsed());
+        let last = self.looked_for_ms.load(Ordering::Relaxed);
+        // Of those who see this at once one looks.
+        now.saturating_sub(last) >= milliseconds(limits::FOLDER_LOOK_EVERY)
+            && self
+                .looked_for_ms
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn watch(path: &Path, dirty: Arc<AtomicBool>) -> Option<notify::RecommendedWatcher> {

@@ -11,6 +11,7 @@ mod pace;
 mod ready;
 
 use crate::limits;
+use crate::machine::{Awake, Ticker};
 use job::{After, Attempt, Job};
 use ready::{Come, Kind, Ready, Turn};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,15 +36,16 @@ struct Shared {
 }
 
 impl Turns {
-    /// Starts so many threads of each kind. Timers and sockets of guests belong to `io`.
-    pub(crate) fn new(threads: usize, io: &Handle) -> std::io::Result<Self> {
+    /// Starts so many threads of each kind. Timers and sockets of guests belong to `io`; `ticker` ticks while any of the
+    /// threads is at work.
+    pub(crate) fn new(threads: usize, io: &Handle, ticker: &Arc<Ticker>) -> std::io::Result<Self> {
         let turns = Self(Arc::default());
         for (kind, name) in [
             (Kind::Young, "stepwell-guest"),
             (Kind::Long, "stepwell-long"),
         ] {
             for _ in 0..threads {
-                let (shared, io) = (turns.0.clone(), io.clone());
+                let (shared, io, ticker) = (turns.0.clone(), io.clone(), ticker.clone());
                 std::thread::Builder::new()
                     .name(name.into())
                     .spawn(move || {
@@ -51,7 +53,7 @@ impl Turns {
                         if kind == Kind::Long {
                             give_way();
                         }
-                        shared.work(kind);
+                        shared.work(kind, &ticker);
                     })?;
             }
         }
@@ -115,40 +117,43 @@ impl Shared {
         }
     }
 
-    /// What a thread does. Waking a caller costs as much as half a short call, so ends are told in groups: only while
-    /// others are there to run at once, and none waits longer than one turn.
-    fn work(&self, kind: Kind) {
-        let (mut back, mut over, mut ended) = (None, None, Vec::new());
-        while let Some(job) = self.take(kind, (back.take(), over.take()), &mut ended) {
+    /// What a thread does.
+    fn work(&self, kind: Kind, ticker: &Arc<Ticker>) {
+        let mut desk = Desk {
+            kind,
+            ticker,
+            awake: Some(ticker.awake()),
+            over: None,
+            ended: Untold::default(),
+        };
+        let mut back = None;
+        while let Some(job) = self.take(&mut desk, back.take()) {
             let turn = Turn::of(&job);
             let after = job.turn();
-            over = Some(turn.end());
+            desk.over = Some(turn.end());
             match after {
-                After::Parked => {}
+                After::Parked => desk.ended.tell(),
                 After::Ended => {
-                    ended.push(job);
-                    let more = kind == Kind::Young && self.woken.load(Ordering::Relaxed) > 0;
-                    if more && ended.len() < limits::TOLD_AT_ONCE_MAX {
-                        continue;
-                    }
+                    // Callers that wait for their ends bring no more.
+                    let woken = self.woken.load(Ordering::Relaxed);
+                    let more = kind == Kind::Young && woken > desk.ended.jobs.len();
+                    desk.ended.push(job, more, Instant::now);
                 }
-                After::Yielded => back = Some(job),
+                After::Yielded => {
+                    back = Some(job);
+                    desk.ended.tell();
+                }
             }
-            tell(&mut ended);
         }
-        tell(&mut ended);
+        desk.ended.tell();
     }
 
     /// Counts the turn that is over, puts back its job, and takes the next: in one go, so that no other thread gets it
     /// between.
-    fn take(
-        &self,
-        kind: Kind,
-        (back, over): (Option<Arc<Job>>, Option<Turn>),
-        ended: &mut Vec<Arc<Job>>,
-    ) -> Option<Arc<Job>> {
+    fn take(&self, desk: &mut Desk<'_>, back: Option<Arc<Job>>) -> Option<Arc<Job>> {
+        let kind = desk.kind;
         let mut ready = self.ready();
-        if let Some(turn) = over {
+        if let Some(turn) = desk.over.take() {
             ready.charge(&turn);
         }
         if let Some(job) = back {
@@ -166,11 +171,13 @@ impl Shared {
             if next.is_some() {
                 return next;
             }
-            if ended.is_empty() {
+            if desk.ended.is_empty() {
+                desk.awake = None;
                 ready = self.sleep(ready, kind);
+                desk.awake = Some(desk.ticker.awake());
             } else {
                 drop(ready);
-                tell(ended);
+                desk.ended.tell();
                 ready = self.ready();
             }
         }
@@ -191,10 +198,49 @@ impl Shared {
     }
 }
 
-/// Wakes the callers of these.
-fn tell(ended: &mut Vec<Arc<Job>>) {
-    for job in ended.drain(..) {
-        job.caller.wake();
+/// What a thread has about it.
+struct Desk<'a> {
+    kind: Kind,
+    ticker: &'a Arc<Ticker>,
+    /// While it does not sleep.
+    awake: Option<Awake>,
+    /// The turn that was taken last, until it is counted.
+    over: Option<Turn>,
+    ended: Untold,
+}
+
+/// Jobs whose ends their callers do not know of yet. Waking a caller costs as much as half a short call, so they are told in
+/// groups: only while others are there to run at once, and only for as long as some short calls take.
+#[derive(Default)]
+struct Untold {
+    jobs: Vec<Arc<Job>>,
+    since: Option<Instant>,
+}
+
+impl Untold {
+    fn is_empty(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    /// Adds one, and tells of all unless `more` will end soon.
+    fn push(&mut self, job: Arc<Job>, more: bool, now: impl FnOnce() -> Instant) {
+        self.jobs.push(job);
+        if !more || self.jobs.len() >= limits::TOLD_AT_ONCE_MAX {
+            return self.tell();
+        }
+        let now = now();
+        let since = *self.since.get_or_insert(now);
+        if now.saturating_duration_since(since) >= limits::TOLD_WITHIN {
+            self.tell();
+        }
+    }
+
+    /// Wakes the callers.
+    fn tell(&mut self) {
+        self.since = None;
+        for job in self.jobs.drain(..) {
+            job.caller.wake();
+        }
     }
 }
 

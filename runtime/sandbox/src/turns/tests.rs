@@ -2,12 +2,16 @@
 
 use super::job::{After, Attempt, Job};
 use super::ready::{Come, Kind, Turn};
-use super::{Begun, Lost, Pace, Shared, Turns};
+use super::{Begun, Lost, Pace, Shared, Turns, Untold};
 use crate::call::unstarted;
 use crate::limits;
+use crate::machine::Ticker;
 use crate::outcome::{Outcome, TaskEnd};
 use crate::weight::Weight;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 
 fn end() -> TaskEnd {
@@ -68,6 +72,10 @@ impl Table {
         let mut begun = self.begun.iter();
         begun.find(|(_, b)| Arc::ptr_eq(&b.0, &job)).unwrap().0
     }
+}
+
+fn ticker() -> Arc<Ticker> {
+    Arc::new(Ticker::new(wasmtime::Engine::default()).unwrap())
 }
 
 const TICK: Duration = limits::EPOCH_TICK;
@@ -200,13 +208,52 @@ fn who_is_dropped_is_freed_next() {
     assert!(table.shared.ready().due.is_empty());
 }
 
+/// Counts how often callers are woken.
+#[derive(Default)]
+struct Told(AtomicUsize);
+
+impl Wake for Told {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn ends_are_told_together_unless_nothing_follows_or_one_is_old() {
+    let now = Instant::now();
+    let late = now + limits::TOLD_WITHIN;
+    let most = limits::TOLD_AT_ONCE_MAX;
+    // What ends, whether more will, and when; and how many are told of then.
+    for (ends, told) in [
+        (vec![(true, now); 3], vec![0, 0, 0]),
+        (vec![(true, now), (true, now), (false, now)], vec![0, 0, 3]),
+        (vec![(true, now), (true, late), (true, late)], vec![0, 2, 2]),
+        (
+            vec![(true, now); most],
+            [vec![0; most - 1], vec![most]].concat(),
+        ),
+    ] {
+        let (mut table, mut untold) = (Table::default(), Untold::default());
+        let woken = Arc::new(Told::default());
+        let waker = Waker::from(woken.clone());
+        let counts = ends.into_iter().map(|(more, at)| {
+            table.come("one", "t", None);
+            let (_, begun) = table.begun.last_mut().unwrap();
+            let _ = Pin::new(&mut *begun).poll(&mut Context::from_waker(&waker));
+            untold.push(begun.0.clone(), more, || at);
+            woken.0.load(Ordering::SeqCst)
+        });
+        assert_eq!(counts.collect::<Vec<_>>(), told);
+    }
+}
+
 /// Each of the long ones holds its thread until the short one has ended: on shared threads nobody would ever.
 #[test]
 fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let turns = Turns::new(1, io.handle()).unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
     let begin = |attempt: Attempt, pace: Pace| turns.begin(Arc::new(pace), attempt);
     let pace = || Pace::new("t".into(), Weight::USUAL, None);
     let (holds, held) = mpsc::channel();
@@ -243,7 +290,7 @@ fn a_panic_ends_its_attempt_alone() {
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let turns = Turns::new(1, io.handle()).unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
     let pace = || Arc::new(Pace::new("t".into(), Weight::USUAL, None));
     let panics = turns.begin(pace(), Box::pin(async { panic!("on purpose") }));
     assert_eq!(

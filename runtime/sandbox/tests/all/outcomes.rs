@@ -33,8 +33,8 @@ async fn both_contracts_return_their_output() {
         assert_eq!(end.usage.output_bytes, output.len() as u64);
         let stamp = end.plugin.unwrap();
         assert_eq!(
-            (stamp.name, stamp.version, stamp.sha256.len()),
-            (name, None, 64)
+            (stamp.name.as_str(), &stamp.version, stamp.sha256.len()),
+            (name.as_str(), &None, 64)
         );
     }
 }

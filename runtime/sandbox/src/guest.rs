@@ -250,7 +250,11 @@ impl wit::heartbeat::Host for Guest {
     fn beat(&mut self, progress: Option<String>) -> Result<(), wit::heartbeat::Cancelled> {
         self.tally.one(Count::Heartbeats);
         if let Some(heartbeats) = &self.heartbeats {
-            let progress = progress.map(|note| shorten(note, limits::PROGRESS_BYTES_MAX));
+            let progress = progress.map(|mut note| {
+                // Whoever looks on sees it: a server may have echoed a secret of a request.
+                self.egress.used.mask_text(&mut note);
+                shorten(note, limits::PROGRESS_BYTES_MAX)
+            });
             heartbeats.send_modify(|latest| {
                 latest.beats += 1;
                 if let Some(progress) = progress {

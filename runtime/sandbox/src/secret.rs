@@ -163,8 +163,16 @@ impl Used {
         let sent = (name, secret);
         // A source may tell another secret under the same name later on: each that was sent is masked.
         if sent.1.len() >= limits::MASKED_BYTES_MIN && !used.contains(&sent) {
-            used.push(sent);
+            // Longer ones come first: one may begin with another.
+            let at = used.partition_point(|(_, other)| other.len() >= sent.1.len());
+            used.insert(at, sent);
         }
+    }
+
+    /// Puts placeholders in the place of secrets in a text that leaves before the attempt's end.
+    pub(crate) fn mask_text(&self, text: &mut String) {
+        let used = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hide(&used, text);
     }
 
     /// Puts placeholders in the place of secrets in all that an attempt gives back: a server may have echoed one.
@@ -173,19 +181,7 @@ impl Used {
         if used.is_empty() {
             return;
         }
-        let mask = |text: &mut String| {
-            for (name, secret) in &*used {
-                let placeholder = format!("{{{{secret:{name}}}}}");
-                // In JSON some characters are written in another way.
-                let quoted = serde_json::to_string(secret).unwrap_or_default();
-                let quoted = quoted.trim_matches('"');
-                for secret in [secret.as_str(), quoted] {
-                    if !secret.is_empty() && text.contains(secret) {
-                        *text = text.replace(secret, &placeholder);
-                    }
-                }
-            }
-        };
+        let mask = |text: &mut String| hide(&used, text);
         match &mut end.outcome {
             Outcome::Ok(text) => mask(text),
             Outcome::Failed { error, cause } => [error, cause].into_iter().for_each(mask),
@@ -215,6 +211,21 @@ impl Used {
             .chain(&mut end.log_tail);
         tails.for_each(|tail| mask(&mut tail.text));
         end.refused.iter_mut().for_each(mask);
+    }
+}
+
+/// Puts the placeholders of secrets, names with their values, in their place.
+fn hide(used: &[(String, String)], text: &mut String) {
+    for (name, secret) in used {
+        let placeholder = format!("{{{{secret:{name}}}}}");
+        // In JSON some characters are written in another way.
+        let quoted = serde_json::to_string(secret).unwrap_or_default();
+        let quoted = quoted.trim_matches('"');
+        for secret in [secret.as_str(), quoted] {
+            if !secret.is_empty() && text.contains(secret) {
+                *text = text.replace(secret, &placeholder);
+            }
+        }
     }
 }
 
@@ -254,5 +265,16 @@ mod tests {
         ] {
             assert_eq!(filled(value).unwrap_err(), why);
         }
+    }
+
+    #[test]
+    fn a_secret_that_begins_with_another_one_is_masked_whole() {
+        let used = Used::default();
+        for (name, secret) in [("SHORT", "12345678"), ("LONG", "12345678-abcd")] {
+            used.add(name.to_owned(), secret.to_owned());
+        }
+        let mut text = "12345678-abcd 12345678".to_owned();
+        used.mask_text(&mut text);
+        assert_eq!(text, "{{secret:LONG}} {{secret:SHORT}}");
     }
 }

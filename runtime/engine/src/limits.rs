@@ -390,6 +390,9 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
 
+/// How soon what a node does beside its leases begins again after it panicked (ours).
+pub(crate) const KEEPING_REST_BROKEN: Duration = Duration::from_secs(5);
+
 /// How soon after a look that panicked another one is taken (ours).
 pub(crate) const TRIGGERS_REST_BROKEN: Duration = Duration::from_secs(5);
 

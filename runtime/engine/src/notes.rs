@@ -5,10 +5,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -45,8 +42,9 @@ pub struct ProgressNote {
 #[derive(Default)]
 pub(crate) struct Notes {
     executions: Mutex<HashMap<ExecutionId, Told>>,
-    /// Notes so far: each has a number of its own.
-    last: AtomicU64,
+    /// Notes so far: each has a number of its own. Held until the note has its place, so that whoever was told of a number was
+    /// told of all before it.
+    last: Mutex<u64>,
 }
 
 /// What of an execution is there: its attempts that gave a note, and who listens.
@@ -75,14 +73,20 @@ impl Notes {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn last(&self) -> MutexGuard<'_, u64> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Those after that number, in the order in which they were given, and not too many at a time.
     fn after(&self, execution: ExecutionId, number: u64) -> Vec<(u64, ProgressNote)> {
         let slots: Vec<Arc<Slot>> = match self.executions().get(&execution) {
             Some(told) => told.attempts.values().cloned().collect(),
             None => return Vec::new(),
         };
+        let last = self.last();
         let latest = slots.iter().map(|slot| slot.latest());
         let mut fresh: Vec<_> = latest.filter(|(of, _)| *of > number).collect();
+        drop(last);
         fresh.sort_by_key(|(of, _)| *of);
         fresh.truncate(NOTES_TOLD_MAX);
         fresh
@@ -160,7 +164,9 @@ impl AttemptNotes {
     /// Takes a note in the place of the one before.
     pub(crate) fn note(&self, note: &str) {
         let note = &note[..note.floor_char_boundary(NOTE_BYTES_MAX)];
-        let number = self.notes.last.fetch_add(1, Relaxed) + 1;
+        let mut last = self.notes.last();
+        *last += 1;
+        let number = *last;
         let latest = ProgressNote {
             state: self.state.clone(),
             entered_id: self.entered_id,
@@ -177,6 +183,7 @@ impl AttemptNotes {
             }
             None => self.slot.get_or_init(|| self.begin(number, latest)),
         };
+        drop(last);
         slot.news.send_replace(());
     }
 

@@ -7,7 +7,7 @@
 //! and when something is sent again, is the [`Outbox`]'s affair.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -73,8 +73,8 @@ pub struct StatusChange {
 /// What a node has to do with its outboxes.
 pub(crate) struct Outboxes {
     pub(crate) outbox: Option<Arc<dyn Outbox>>,
-    /// Executions of which it is not known what became durable.
-    doubted: Mutex<BTreeSet<ExecutionId>>,
+    /// Executions of which it is not known what became durable, each with how often it came to that.
+    doubted: Mutex<BTreeMap<ExecutionId, u64>>,
     pub(crate) called: Notify,
 }
 
@@ -107,25 +107,32 @@ impl Outboxes {
     /// What became durable of an execution is looked up, and its events wait for that.
     pub(crate) fn doubt(&self, execution: ExecutionId) {
         if let Some(outbox) = &self.outbox {
+            let mut doubted = self.doubted();
             outbox.hold(execution.0);
-            self.doubted().insert(execution);
+            *doubted.entry(execution).or_default() += 1;
+            drop(doubted);
             self.called.notify_one();
         }
     }
 
-    pub(crate) fn all_doubted(&self) -> Vec<ExecutionId> {
-        self.doubted().iter().copied().collect()
+    pub(crate) fn all_doubted(&self) -> BTreeMap<ExecutionId, u64> {
+        self.doubted().clone()
     }
 
-    /// What became durable of it was put.
-    pub(crate) fn known(&self, execution: ExecutionId) {
-        self.doubted().remove(&execution);
+    /// What became durable of it was put, unless it came in doubt once more since it was `seen`.
+    pub(crate) fn known(&self, execution: ExecutionId, seen: u64) {
+        let mut doubted = self.doubted();
+        if doubted.get(&execution) != Some(&seen) {
+            return;
+        }
+        doubted.remove(&execution);
+        // Under the lock: a doubt that comes now holds it after this.
         if let Some(outbox) = &self.outbox {
             outbox.release(execution.0);
         }
     }
 
-    fn doubted(&self) -> MutexGuard<'_, BTreeSet<ExecutionId>> {
+    fn doubted(&self) -> MutexGuard<'_, BTreeMap<ExecutionId, u64>> {
         self.doubted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

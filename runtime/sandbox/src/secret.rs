@@ -163,7 +163,9 @@ impl Used {
         let sent = (name, secret);
         // A source may tell another secret under the same name later on: each that was sent is masked.
         if sent.1.len() >= limits::MASKED_BYTES_MIN && !used.contains(&sent) {
-            used.push(sent);
+            // Longer ones come first: one may begin with another.
+            let at = used.partition_point(|(_, other)| other.len() >= sent.1.len());
+            used.insert(at, sent);
         }
     }
 
@@ -267,5 +269,15 @@ mod tests {
         ] {
             assert_eq!(filled(value).unwrap_err(), why);
         }
+    }
+
+    #[test]
+    fn a_secret_that_begins_with_another_one_is_masked_whole() {
+        let used = Used::default();
+        for (name, secret) in [("SHORT", "12345678"), ("LONG", "12345678-abcd")] {
+            used.add(name.to_owned(), secret.to_owned());
+        }
+        let text = "12345678-abcd 12345678".to_owned();
+        assert_eq!(used.masked(text), "{{secret:LONG}} {{secret:SHORT}}");
     }
 }

@@ -56,13 +56,15 @@ impl Engine {
             );
             return Err(Error::rejected(Code::ValidationException, text));
         }
-        let Some(turn) = self.node().deletions.begin(&intent_name(caller, &arn)) else {
-            // It goes on in the background.
-            return Ok(());
-        };
+        let turn = self.node().deletions.begin(&intent_name(caller, &arn));
+        // Also when another call has the turn: it may fail before it has marked the machine, or be over but for its turn.
         if !self.mark_deleting(caller, &arn).await? {
             return Ok(());
         }
+        let Some(turn) = turn else {
+            // Who has the turn goes on with it, or whoever keeps the installation.
+            return Ok(());
+        };
         let mut stopping = self.stopping(caller, &arn).await?;
         for _ in 0..stopping.lists.len() {
             self.stop_some(&mut stopping).await?;

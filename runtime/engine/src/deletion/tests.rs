@@ -194,6 +194,27 @@ fn a_machine_of_few_executions_is_gone_when_the_call_is_answered() {
     });
 }
 
+/// Whoever has the turn may be about to fail, or to be over: what was answered is durable all the same.
+#[test]
+fn a_machine_is_marked_while_another_call_has_the_turn() {
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let engine = open(directory.path());
+        let created = engine.create_machine(&caller(), machine()).await.unwrap();
+        let arn = created.machine.arn;
+        let parsed = arn::machine(&caller(), &arn).unwrap();
+        let name = super::intent_name(&caller(), &parsed);
+        let turn = engine.node().deletions.begin(&name).unwrap();
+        engine.delete_machine(&caller(), &arn).await.unwrap();
+        assert!(engine.machine(&caller(), &arn).await.unwrap().deleting);
+        drop(turn);
+        engine.take_up_deletions().await.unwrap();
+        engine.node().deletions.are_over().await;
+        is_over(&engine, &arn, &[]).await;
+        engine.shutdown().await;
+    });
+}
+
 #[test]
 fn a_deletion_that_cannot_be_read_holds_up_no_other() {
     use crate::journal::{CatalogKey, CatalogWrite, Write};

@@ -158,8 +158,14 @@ impl Node {
                 *cursor = None;
                 return Ok(pass.found);
             };
-            if pass.tenant(&tenant).await?.is_break() {
-                break;
+            match pass.tenant(&tenant).await {
+                Ok(ControlFlow::Break(())) => break,
+                Ok(ControlFlow::Continue(())) => {}
+                // What its functions have is not known, so all of its code stays; the others' is none the worse for it.
+                Err(error @ Error::Damaged(_)) => {
+                    tracing::error!(tenant = &*tenant, %error, "no code of the account is collected");
+                }
+                Err(error) => return Err(error),
             }
             *cursor = Some(tenant);
         }

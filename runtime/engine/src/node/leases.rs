@@ -1,7 +1,7 @@
 //! The partitions that a node holds: taken, renewed, and recovered when they are new. Hides their clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{
@@ -27,6 +27,8 @@ pub(super) const FRESH_MS: u64 = LEASE_MS * 2 / 3;
 pub(super) struct Leases {
     owner: String,
     held: Mutex<BTreeMap<Partition, Epoch>>,
+    /// Those of them that are still to be recovered: the store could not be read.
+    unrecovered: Mutex<BTreeSet<Partition>>,
     /// When they were asked for, by the node's monotonic time.
     asked_ms: AtomicU64,
     next_partition: AtomicU64,
@@ -37,6 +39,7 @@ impl Leases {
         Leases {
             owner: uuid::Uuid::new_v4().to_string(),
             held: Mutex::default(),
+            unrecovered: Mutex::default(),
             asked_ms: AtomicU64::new(0),
             next_partition: AtomicU64::new(0),
         }
@@ -60,6 +63,12 @@ impl Leases {
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<Partition, Epoch>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unrecovered(&self) -> MutexGuard<'_, BTreeSet<Partition>> {
+        self.unrecovered
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -98,18 +107,27 @@ impl Node {
             let held = now_held.clone();
             seat.put_when_room(In::Leases { held, asked }).await;
         }
-        if before == now_held {
+        if before != now_held {
+            self.backlog.keep(&self.leases.partitions());
+            // Those that the node before knew of were in its memory.
+            self.activities.look_again();
+        }
+        let due: Vec<Partition> = {
+            let mut unrecovered = self.leases.unrecovered();
+            unrecovered.retain(|partition| now_held.contains_key(partition));
+            let new = now_held
+                .iter()
+                .filter(|(partition, epoch)| before.get(partition) != Some(epoch));
+            unrecovered.extend(new.map(|(partition, _)| *partition));
+            unrecovered.iter().copied().collect()
+        };
+        if due.is_empty() {
             return Ok(());
         }
-        self.backlog.keep(&self.leases.partitions());
-        let new: Vec<Partition> = now_held
-            .iter()
-            .filter(|(partition, epoch)| before.get(partition) != Some(epoch))
-            .map(|(partition, _)| *partition)
-            .collect();
-        // Those that the node before knew of were in its memory.
-        self.activities.look_again();
-        self.recover(&new).await
+        // What fails here is done again with the next renewal: nobody else would.
+        self.recover(&due).await?;
+        self.leases.unrecovered().clear();
+        Ok(())
     }
 
     /// What the store holds of the execution of that name: from memory when it closed a moment ago.

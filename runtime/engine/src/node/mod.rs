@@ -2,6 +2,7 @@
 //! its own, on which it waits for reads and the ends of its task attempts, and works as far as its callers do not; the
 //! waker and the keeper of leases share one more.
 
+mod again;
 mod deletions;
 mod ids;
 mod io_runtime;
@@ -56,6 +57,7 @@ use crate::{
     triggers::TriggerKeeper,
 };
 
+use again::again;
 use ids::Ids;
 use io_runtime::IoRuntime;
 use leases::Leases;
@@ -268,9 +270,9 @@ impl Node {
                     tokio::join!(
                         self.keep_leases(),
                         self.keep_waking(),
-                        self.keep_outbox(),
-                        self.keep_deletions(),
-                        self.keep_collecting_code()
+                        again("outboxes", async || self.keep_outbox().await),
+                        again("deletions", async || self.keep_deletions().await),
+                        again("code", async || self.keep_collecting_code().await)
                     )
                 } => {}
                 () = ended(&mut closed) => {}

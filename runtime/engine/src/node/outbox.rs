@@ -1,7 +1,7 @@
 //! Brings what lies in the outboxes of this node's partitions to whom it is for. Hides how it is found again when it is not
 //! known what became durable.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use tokio::time::{sleep, timeout};
 
@@ -37,18 +37,28 @@ impl Node {
             }
             // What is on its way gets the time to land.
             sleep(DOUBT_AFTER).await;
-            for execution in doubted {
-                match self.look_up(execution).await {
-                    Ok(()) => self.outboxes.known(execution),
+            // Once for all of a partition: a store that was away leaves many in doubt.
+            let mut by_outbox: BTreeMap<ExecutionId, Vec<(ExecutionId, u64)>> = BTreeMap::new();
+            for (execution, seen) in doubted {
+                let of_partition = by_outbox.entry(execution.outbox()).or_default();
+                of_partition.push((execution, seen));
+            }
+            for (outbox, doubted) in by_outbox {
+                match self.look_up(outbox).await {
+                    Ok(()) => {
+                        for (execution, seen) in doubted {
+                            self.outboxes.known(execution, seen);
+                        }
+                    }
                     Err(error) => tracing::error!(%error, "an outbox cannot be read; trying again"),
                 }
             }
         }
     }
 
-    /// Puts all that the outbox of an execution's partition has.
-    async fn look_up(&self, execution: ExecutionId) -> Result<(), ReadError> {
-        let (partition, outbox): (Partition, _) = (execution.partition(), execution.outbox());
+    /// Puts all that an outbox has.
+    async fn look_up(&self, outbox: ExecutionId) -> Result<(), ReadError> {
+        let partition: Partition = outbox.partition();
         let mut after = MessageId(0);
         loop {
             let page = self

@@ -59,6 +59,8 @@ pub(super) struct Queue {
     crowded: Vec<Arc<str>>,
     /// Executions whose events are in doubt.
     held: HashSet<u64>,
+    /// Partitions of those that wait, with how many are of each: that none was lost is seen without looking at them all.
+    partitions: BTreeMap<u16, usize>,
     waiting: usize,
     sending: usize,
     again: usize,
@@ -129,11 +131,12 @@ impl Queue {
 
     /// Takes an event, unless it has it.
     pub(super) fn put(&mut self, event: StatusEvent) {
-        let name = event.tenant.clone();
+        let (name, partition) = (event.tenant.clone(), event.partition);
         let held = self.held.contains(&event.execution);
         let tenant = self.tenants.entry(name.clone()).or_default();
         if tenant.put(event, held) {
             self.waiting += 1;
+            *self.partitions.entry(partition).or_default() += 1;
             self.give_turn(&name);
         }
     }
@@ -161,6 +164,9 @@ impl Queue {
             let before = expired.len();
             let more = tenant.expire(now, expired);
             self.waiting -= expired.len() - before;
+            for event in &expired[before..] {
+                one_less(&mut self.partitions, event.partition);
+            }
             let pick = tenant.pick(now, self.again < WEBHOOK_RETRIES_MAX);
             if more {
                 self.give_turn(&name);
@@ -191,13 +197,20 @@ impl Queue {
         let name = &sending.event.tenant;
         let held = self.held.contains(&sending.event.execution);
         if let Some(tenant) = self.tenants.get_mut(name) {
-            self.waiting -= usize::from(tenant.done(sending, outcome, held, now));
+            if tenant.done(sending, outcome, held, now) {
+                self.waiting -= 1;
+                one_less(&mut self.partitions, sending.event.partition);
+            }
             self.give_turn(name);
         }
     }
 
     /// Drops the events of other partitions.
     pub(super) fn keep(&mut self, partitions: &BTreeSet<u16>) {
+        if self.partitions.keys().all(|own| partitions.contains(own)) {
+            return;
+        }
+        self.partitions.retain(|own, _| partitions.contains(own));
         for tenant in self.tenants.values_mut() {
             let gone: Vec<Place> = tenant
                 .waiting
@@ -452,6 +465,16 @@ impl Tenant {
     /// Whether nothing of it is worth keeping.
     fn is_over(&self) -> bool {
         self.is_empty() && self.sending == 0
+    }
+}
+
+/// One event less of that partition waits.
+fn one_less(partitions: &mut BTreeMap<u16, usize>, partition: u16) {
+    if let Some(count) = partitions.get_mut(&partition) {
+        *count -= 1;
+        if *count == 0 {
+            partitions.remove(&partition);
+        }
     }
 }
 

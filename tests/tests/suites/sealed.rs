@@ -192,7 +192,7 @@ fn secrets() -> Result<()> {
     let place = Place::new()?;
     let (first, second) = ("first-5b1e77f0", "second-9c40d2aa");
     place.told(
-        &["secret", "put", "KEY", "--data", "data"],
+        &["secret", "put", "KEY", "--file", "-", "--data", "data"],
         &format!("{first}\n"),
     )?;
     ensure!(place.path("data.key").exists(), "no key file was made");

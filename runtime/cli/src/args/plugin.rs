@@ -214,7 +214,7 @@ pub(crate) struct CompileArgs {
         value_parser = compile_memory
     )]
     pub(crate) compile_memory: u64,
-    /// CPU time that compiling one plugin may take, such as 2m; four times as much may pass on the clock
+    /// CPU time that compiling one plugin may take, such as 2m; twice as much may pass on the clock
     #[arg(
         long,
         value_name = "TIME",

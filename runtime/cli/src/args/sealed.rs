@@ -26,7 +26,7 @@ pub(crate) enum SecretCommand {
         /// A value that stands where others could see it: taken to be refused without being repeated
         #[arg(hide = true)]
         misplaced: Vec<String>,
-        /// File with the value; stdin when absent
+        /// File with the value; stdin when absent, or as `-`
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
         file: Option<PathBuf>,
         #[command(flatten)]
@@ -55,7 +55,8 @@ pub(crate) enum ConnectionCommand {
     Put {
         /// Its name: 1 to 64 letters, digits, `.`, `-` and `_`
         name: String,
-        /// TOML or JSON file with what the file of --connections has below [connection.NAME]; stdin when absent
+        /// TOML or JSON file with what the file of --connections has below [connection.NAME]; stdin when absent, or
+        /// as `-`
         #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
         file: Option<PathBuf>,
         /// What it is for; shown in lists

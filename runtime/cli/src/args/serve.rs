@@ -63,7 +63,8 @@ pub(crate) struct ServeArgs {
     /// Serve requests that prove an access key, and no others; also without it once there is an access key
     #[arg(long)]
     pub(crate) auth: bool,
-    /// File with the keys that open the secrets of access keys; DIR.key beside the data directory when absent
+    /// File with the keys that open what is sealed in the store: access keys, secrets, connections; DIR.key beside the data
+    /// directory when absent
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) key_file: Option<PathBuf>,
     /// PEM file with the server's certificate and those up to its authority's; taken again when it changes and at SIGHUP

@@ -13,9 +13,9 @@ use crate::host::USUAL_DATA;
 /// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
 #[derive(Debug, Args)]
 pub(crate) struct TenantPlace {
-    /// Address of a running server, such as https://flows.example:8443, which is asked with an operator's access key; when
-    /// neither this nor --data or --key-file is given, that of AWS_ENDPOINT_URL_SFN, else AWS_ENDPOINT_URL, else
-    /// STEPWELL_ENDPOINT
+    /// Address of a running server, such as https://flows.example:8443, which is asked with the access key of the environment:
+    /// an operator's, or an admin's for secrets and connections; when neither this nor --data or --key-file is given, that of
+    /// AWS_ENDPOINT_URL_SFN, else AWS_ENDPOINT_URL, else STEPWELL_ENDPOINT
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "key_file", "store"])]
     endpoint: Option<String>,
     /// Data directory, created when missing; ./stepwell-data when neither this nor a server is named

@@ -42,7 +42,8 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             client.close().await;
             let put = put?;
             let done = match (put.is_new, known) {
-                (true, true) => "unchanged",
+                (true, true) if tag.is_empty() => "unchanged",
+                (true, true) => "unchanged, tags set",
                 (true, false) => "created",
                 (false, _) => "updated",
             };

@@ -2,7 +2,7 @@
 //! the same calls.
 
 use std::io::{IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ pub(super) async fn secret(command: SecretCommand) -> Outcome {
             if !misplaced.is_empty() {
                 return Err(Stop::Usage(anyhow!(how)));
             }
+            let file = named(file);
             let value = text(file.as_deref(), SECRET_BYTES_MAX, &how)?;
             let value = value.trim_end_matches(['\r', '\n']);
             let body = json!({"name": name, "value": value});
@@ -70,6 +71,7 @@ pub(super) async fn connection(command: ConnectionCommand) -> Outcome {
             let how = format!(
                 "the connection is read from a file: `stepwell connection put {name} --file FILE`; docs/http-tasks.md has what it may hold"
             );
+            let file = named(file);
             let text = text(file.as_deref(), CONNECTION_BYTES_MAX, &how)?;
             let origin = file.as_deref().map_or_else(
                 || "stdin".to_owned(),
@@ -96,6 +98,11 @@ pub(super) async fn connection(command: ConnectionCommand) -> Outcome {
         }
         ConnectionCommand::Delete { name, owner } => delete(&owner, "Connection", &name).await,
     }
+}
+
+/// The file that was named; `-` stands for stdin, as elsewhere.
+fn named(file: Option<PathBuf>) -> Option<PathBuf> {
+    file.filter(|file| file.as_path() != Path::new("-"))
 }
 
 /// The text of a file, or of stdin where somebody wrote into that; `how` says how to give it.

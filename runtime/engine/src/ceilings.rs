@@ -35,7 +35,7 @@ impl Engine {
     }
 
     /// Sets what a tenant's plugins may be granted and use, or leaves it to the operator's file. It counts for attempts that
-    /// begin from now on; other nodes learn of it at their start.
+    /// begin from now on; other nodes learn of it within half a minute.
     pub async fn set_ceiling(&self, account: &str, text: Option<&str>) -> Result<(), Error> {
         self.tenant(account).await?;
         let runner = &self.node().runner;

@@ -390,6 +390,9 @@ pub(crate) const DELIVERIES_AT_A_TIME: usize = 16;
 pub(crate) const TRIGGERS_REST_MAX: Duration = Duration::from_secs(1);
 pub(crate) const TRIGGERS_REST_MIN: Duration = Duration::from_millis(2);
 
+/// How often what the operator set of tenants is read again where other nodes may set it (ours).
+pub(crate) const TENANTS_REREAD: Duration = Duration::from_secs(30);
+
 /// How soon what a node does beside its leases begins again after it panicked (ours).
 pub(crate) const KEEPING_REST_BROKEN: Duration = Duration::from_secs(5);
 

@@ -392,7 +392,7 @@ pub(crate) fn invalid(text: String) -> Error {
 
 impl Engine {
     /// Refuses an account that nobody added; the default one is there anyway.
-    pub(crate) async fn check_account(&self, account: &str) -> Result<(), Error> {
+    pub async fn check_account(&self, account: &str) -> Result<(), Error> {
         if account == DEFAULT_ACCOUNT || self.is_tenant(account).await? {
             return Ok(());
         }

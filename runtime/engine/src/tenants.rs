@@ -203,6 +203,8 @@ impl Engine {
         self.forget_ceiling(account).await?;
         let _ = self.put(&key(QUOTAS, account), None, None).await?;
         let _ = self.put(&key(TENANT, account), None, None).await?;
+        // Whoever looked whether there is such a tenant before that may have put some since.
+        self.remove_sealed(account).await?;
         self.node().set_quotas(&account.into(), Quotas::default());
         Ok(())
     }

@@ -9,6 +9,7 @@ mod io_runtime;
 mod leases;
 mod outbox;
 mod seat;
+mod settings;
 mod shard_loop;
 mod shutdown;
 mod triggers;
@@ -27,7 +28,6 @@ use crate::{
     activities::Activities,
     audit::AuditNames,
     backlog::Backlog,
-    ceilings,
     connections::{Connections, StoredConnections},
     counters::Counters,
     damaged::DamagedRecords,
@@ -53,7 +53,6 @@ use crate::{
     services::Services,
     shard::{In, Monotonic},
     task_limits::TaggedLimits,
-    tenants,
     triggers::TriggerKeeper,
 };
 
@@ -63,6 +62,7 @@ use io_runtime::IoRuntime;
 use leases::Leases;
 pub(crate) use seat::Seat;
 use seat::{Inboxes, Refusal};
+use settings::Settings;
 use shard_loop::ShardLoop;
 use shutdown::{Shutdown, ended};
 use waker::Waker;
@@ -94,6 +94,8 @@ pub(crate) struct Node {
     pub(crate) notes: Arc<Notes>,
     pub(crate) deletions: Arc<Deletions>,
     take_up: bool,
+    /// Whether other nodes write to the store.
+    is_shared: bool,
     seats: Vec<Arc<Seat>>,
     counters: Vec<Arc<Counters>>,
     leases: Leases,
@@ -175,6 +177,7 @@ impl Node {
             notes: Arc::default(),
             deletions: Arc::default(),
             take_up: options.take_up,
+            is_shared: options.store.is_shared(),
             seats,
             counters: counters.clone(),
             leases: Leases::new(),
@@ -266,13 +269,14 @@ impl Node {
             self.spawn_io(self.clone().keep_triggers());
             let mut closed = self.shutdown.closed();
             tokio::select! {
-                ((), (), (), (), ()) = async {
+                ((), (), (), (), (), ()) = async {
                     tokio::join!(
                         self.keep_leases(),
                         self.keep_waking(),
                         again("outboxes", async || self.keep_outbox().await),
                         again("deletions", async || self.keep_deletions().await),
-                        again("code", async || self.keep_collecting_code().await)
+                        again("code", async || self.keep_collecting_code().await),
+                        again("tenants", async || self.keep_tenants().await)
                     )
                 } => {}
                 () = ended(&mut closed) => {}
@@ -287,13 +291,7 @@ impl Node {
         for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
             self.allowances.freed(&tenant, bytes);
         }
-        for (tenant, quotas) in tenants::all_quotas(self.journal.as_ref()).await? {
-            self.set_quotas(&tenant, quotas);
-        }
-        for (tenant, ceiling) in ceilings::all(self.journal.as_ref()).await? {
-            self.runner.set_ceiling(&tenant, Some(&ceiling));
-        }
-        Ok(())
+        self.settle_tenants(&Settings::default()).await.map(drop)
     }
 
     /// Has a tenant's quotas count from now on, here and where its tasks are run.

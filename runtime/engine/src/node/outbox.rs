@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Node;
 use crate::{
-    journal::{ExecutionId, Message, MessageId, Partition, ReadError, Write},
+    journal::{ExecutionId, Message, MessageId, Partition, ReadError},
     limits::{DOUBT_AFTER, ROWS_MAX},
 };
 
@@ -18,12 +18,11 @@ impl Node {
     /// An event that somebody waits for is durable.
     pub(super) fn put_in_outbox(&self, message: &Message) {
         if let Some(unread) = self.outboxes.put(message) {
+            // A newer program may have written it, and reads it when it comes to the partition.
             tracing::error!(
                 message = unread.0,
-                "a message in an outbox cannot be read; it is dropped"
+                "a message in an outbox cannot be read; it stays there"
             );
-            let discard = self.journal.commit(vec![Write::Discard(vec![unread])]);
-            self.spawn_io(async move { drop(discard.await) });
         }
     }
 

@@ -251,6 +251,8 @@ impl Call<'_> {
             refused: None,
         };
         let engine = &self.state.engine;
+        // No log is begun for accounts that nobody has.
+        engine.check_account(account).await?;
         engine.audit(account, &entry).await?;
         let changed = change.await.map_err(Fault::from);
         if let Err(fault) = &changed {

@@ -22,7 +22,7 @@ use stepwell_query::Value;
 use uuid::Uuid;
 
 use super::iso_ms;
-use crate::{aws, guard, router, serve::ServerState};
+use crate::{aws, fair, guard, router, serve::ServerState};
 
 const SECRET: &str = "x-stepwell-secret";
 const KEY: &str = "idempotency-key";
@@ -67,7 +67,14 @@ pub(crate) async fn answer(
     let admitted = admitted(&state, &account, &name, &parts.headers).await;
     let trigger = match admitted {
         Ok(trigger) => trigger,
-        Err((status, text)) => return router::error(status, &text),
+        Err((status, text)) => {
+            let mut response = router::error(status, &text);
+            if status == StatusCode::UNAUTHORIZED {
+                // Who guesses secrets is told late.
+                response.extensions_mut().insert(fair::Refusal);
+            }
+            return response;
+        }
     };
     // Before anything is read of it or written about it: who has no secret to prove must not fill the store.
     let admission = match state.engine.admit_http(&account, &trigger).await {

@@ -102,8 +102,12 @@ impl Sender {
                             shared.state().settled.give_back(ids);
                         }
                     }
-                    // Those that send catch what they throw.
-                    Some(Err(error)) => tracing::error!(%error, "a task of the webhooks ended"),
+                    // Those that send catch what they throw, so it was the one that forgets; the store keeps what it had, and
+                    // sends it again at the next start.
+                    Some(Err(error)) => {
+                        tracing::error!(%error, "events that were delivered are not forgotten");
+                        settling = false;
+                    }
                     None => {}
                 },
                 () = shared.news.notified() => {}

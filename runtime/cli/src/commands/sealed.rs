@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::tenant;
 use crate::args::{ConnectionCommand, OwnerArgs, SecretCommand};
-use crate::client::Client;
+use crate::client::{Client, or_endpoint};
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::key_file;
@@ -140,11 +140,14 @@ async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
     if let Some(endpoint) = place.endpoint() {
         return Client::server(&endpoint, None);
     }
+    let store = place.store();
+    let store = store.map_err(|why| Stop::Usage(anyhow!("{why}")))?;
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);
     if seals && !path.exists() {
         // A new key must not leave closed what is there.
-        let host = tenant::open_with(&data, None, None).await?;
+        let opened = tenant::open_with(&data, store.as_ref(), None).await;
+        let host = opened.map_err(or_endpoint)?;
         let made = tenant::vault_for(&host.engine, &path).await;
         host.close().await;
         made?;
@@ -153,8 +156,8 @@ async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
         true => Some(key_file::read(&path)?),
         false => None,
     };
-    let host = tenant::open_with(&data, None, vault).await?;
-    Ok(Client::here(host, None))
+    let opened = tenant::open_with(&data, store.as_ref(), vault).await;
+    Ok(Client::here(opened.map_err(or_endpoint)?, None))
 }
 
 fn of_owner(owner: &OwnerArgs, mut body: Value) -> Value {

@@ -52,10 +52,7 @@ pub(super) async fn tenant(command: TenantCommand) -> Outcome {
             removed
         }
         TenantCommand::Keys(command) => keys(command).await,
-        TenantCommand::KeyFile { place } => {
-            let path = key_file::place(place.key_file.as_deref(), &place.data());
-            key_file::make(&path)
-        }
+        TenantCommand::KeyFile { place } => make_key_file(&place).await,
         TenantCommand::Rotate { place } => {
             let host = open(&place).await?;
             let rotated = rotate(
@@ -255,7 +252,7 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         ("state machines", "stateMachines"),
         ("activities", "activities"),
         ("machine concurrency", "machineConcurrency"),
-        ("beyond it", "machineConcurrencyMode"),
+        ("what exceeds it", "machineConcurrencyMode"),
     ] {
         let taken = taken.get(key).map_or_else(String::new, text);
         table.row([name.to_owned(), text(&quotas[key]), taken]);
@@ -418,6 +415,24 @@ pub(super) async fn vault_for(engine: &Engine, path: &Path) -> Outcome<Vault> {
         )));
     }
     key_file::read_or_make(path)
+}
+
+/// Makes the key file where there is none, and where none is missed. A store that a server holds is not looked at: that server has the
+/// key file, or refuses to seal.
+async fn make_key_file(place: &TenantPlace) -> Outcome {
+    let data = place.data();
+    let path = key_file::place(place.key_file.as_deref(), &data);
+    let has_store = data.exists() || place.store().is_ok_and(|store| store.is_some());
+    let opened = match has_store && !path.exists() {
+        true => open(place).await.ok(),
+        false => None,
+    };
+    let Some(host) = opened else {
+        return key_file::make(&path);
+    };
+    let made = vault_for(&host.engine, &path).await;
+    host.close().await;
+    made.map(drop)
 }
 
 fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {

@@ -132,12 +132,18 @@ fn named(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> PathBuf 
     let Some(name) = path.to_str().filter(|_| !path.exists()) else {
         return path.to_owned();
     };
-    let usual = Path::new(USUAL_DATA).join("plugins");
-    let mut folder = plugins.unwrap_or(&usual).to_owned();
-    folder.extend(account.filter(|account| *account != TENANT));
+    let folder = folder_of(plugins, account);
     let places = [folder.join(name), folder.join(format!("{name}.wasm"))];
     let there = places.into_iter().find(|place| place.exists());
     there.unwrap_or_else(|| path.to_owned())
+}
+
+/// The folder with an account's plugins.
+fn folder_of(plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
+    let usual = Path::new(USUAL_DATA).join("plugins");
+    let mut folder = plugins.unwrap_or(&usual).to_owned();
+    folder.extend(account.filter(|account| *account != TENANT));
+    folder
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
@@ -193,7 +199,15 @@ async fn inspect(args: InspectArgs) -> Outcome {
     if plugin_compile::is_code(&path) {
         return plugin_compile::inspect(&path, as_json);
     }
+    if !path.exists() {
+        return Err(Stop::Usage(anyhow::anyhow!(
+            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
+            path.display(),
+            folder_of(plugins.as_deref(), Some(&tenant)).display()
+        )));
+    }
     check_no_sources(&path)?;
+    let asks_nobody = known.endpoint.is_none() && known.data.is_none();
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());
@@ -221,6 +235,11 @@ async fn inspect(args: InspectArgs) -> Outcome {
         }
         super::print(&shown_lines(&text))?;
         print_problems(&found);
+        if asks_nobody && tenant != TENANT {
+            say!(
+                "the tenant's own ceiling and secrets were not asked for; --endpoint or --data says where they are"
+            );
+        }
     }
     if found.usable() {
         Ok(())

@@ -417,8 +417,8 @@ pub(super) async fn vault_for(engine: &Engine, path: &Path) -> Outcome<Vault> {
     key_file::read_or_make(path)
 }
 
-/// Makes the key file where there is none, and where none is missed. A store that a server holds is not looked at: that server has the
-/// key file, or refuses to seal.
+/// Makes the key file where there is none, and where none is missed. A store that a server holds is not looked at: that
+/// server has the key file, or refuses to seal.
 async fn make_key_file(place: &TenantPlace) -> Outcome {
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);

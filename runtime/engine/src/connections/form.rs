@@ -304,11 +304,26 @@ mod tests {
             form.check().map(drop)
         };
         for (more, part) in [
-            (r#""headers": {"X\r\nY": "s3cret"}"#, "is no name of a header"),
-            (r#""headers": {"X-Y": "s3cret\r\nZ: 1"}"#, "`X-Y` has line breaks"),
-            (r#""headers": {"Transfer-Encoding": "s3cret"}"#, "cannot be set"),
-            (r#""api_key": {"header": "Host", "value": "s3cret"}"#, "cannot be set"),
-            (r#""api_key": {"header": "", "value": "s3cret"}"#, "is no name of a header"),
+            (
+                r#""headers": {"X\r\nY": "s3cret"}"#,
+                "is no name of a header",
+            ),
+            (
+                r#""headers": {"X-Y": "s3cret\r\nZ: 1"}"#,
+                "`X-Y` has line breaks",
+            ),
+            (
+                r#""headers": {"Transfer-Encoding": "s3cret"}"#,
+                "cannot be set",
+            ),
+            (
+                r#""api_key": {"header": "Host", "value": "s3cret"}"#,
+                "cannot be set",
+            ),
+            (
+                r#""api_key": {"header": "", "value": "s3cret"}"#,
+                "is no name of a header",
+            ),
             (
                 r#""oauth": {"endpoint": "https://a.example", "client_id": "a", "client_secret": "s3cret", "headers": {"A B": "s3cret"}}"#,
                 "oauth: headers: `A B`",

@@ -294,7 +294,13 @@ mod tests {
     #[test]
     fn a_log_is_an_accounts() {
         assert!(may_be_account("111111111111"));
-        for text in ["", "11111111111", "1111111111111", "11111111111a", "１１１１"] {
+        for text in [
+            "",
+            "11111111111",
+            "1111111111111",
+            "11111111111a",
+            "１１１１",
+        ] {
             assert!(!may_be_account(text), "{text}");
         }
     }

@@ -212,15 +212,21 @@ pub(crate) fn stdout_columns() -> Option<usize> {
     })
 }
 
-/// The text with a mark in place of each control character: what comes from a task or a caller moves no cursor.
+/// The text with a mark in place of each control character: what comes from a task or a caller moves no cursor, and reads in
+/// the order in which it is written.
 pub(crate) fn shown(text: &str) -> String {
-    let mark = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mark = |c: char| if moves(c) { '\u{fffd}' } else { c };
     text.chars().map(mark).collect()
+}
+
+/// Whether a character is a control, or one of those by which Unicode turns the order of what follows.
+fn moves(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The same of a text of several lines, which stay lines.
 pub(crate) fn shown_lines(text: &str) -> String {
-    let kept = |c: char| matches!(c, '\n' | '\t') || !c.is_control();
+    let kept = |c: char| matches!(c, '\n' | '\t') || !moves(c);
     let mark = |c: char| if kept(c) { c } else { '\u{fffd}' };
     text.chars().map(mark).collect()
 }
@@ -274,10 +280,10 @@ mod tests {
 
     #[test]
     fn what_comes_from_elsewhere_moves_no_cursor() {
-        let evil = "a\u{1b}[2J\rb\n\tc\u{9b}1A\u{7f}";
-        let marked = "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}1A\u{fffd}";
+        let evil = "a\u{1b}[2J\rb\n\tc\u{9b}1A\u{7f}\u{202e}d\u{2066}";
+        let marked = "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}";
         assert_eq!(shown(evil), marked);
-        let marked = "a\u{fffd}[2J\u{fffd}b\n\tc\u{fffd}1A\u{fffd}";
+        let marked = "a\u{fffd}[2J\u{fffd}b\n\tc\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}";
         assert_eq!(shown_lines(evil), marked);
     }
 

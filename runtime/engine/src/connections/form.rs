@@ -167,11 +167,15 @@ impl ConnectionForm {
         }
         let rules = self.allow.iter().map(AllowForm::rule);
         let allow = rules.collect::<Result<_, _>>();
+        check_headers("headers", &self.headers)?;
         let authorization = match (self.api_key, self.basic, self.oauth) {
-            (Some(key), None, None) => Authorization::ApiKey {
-                header: key.header,
-                value: key.value.into(),
-            },
+            (Some(key), None, None) => {
+                check_header("api_key", &key.header, &key.value)?;
+                Authorization::ApiKey {
+                    header: key.header,
+                    value: key.value.into(),
+                }
+            }
             (None, Some(basic), None) => Authorization::Basic {
                 username: basic.username,
                 password: basic.password.into(),
@@ -230,6 +234,7 @@ impl OAuthForm {
                 self.method
             ));
         }
+        check_headers("headers", &self.headers)?;
         Ok(OAuth {
             endpoint,
             method: self.method,
@@ -238,6 +243,36 @@ impl OAuthForm {
             additions: additions(self.headers, self.query, self.body),
         })
     }
+}
+
+/// Headers that follow from the request: a connection's would not be sent.
+const FRAMING: [&str; 3] = ["host", "content-length", "transfer-encoding"];
+
+fn check_headers(place: &str, headers: &BTreeMap<String, String>) -> Result<(), String> {
+    let mut headers = headers.iter();
+    headers.try_for_each(|(name, value)| check_header(place, name, value))
+}
+
+/// What cannot be sent is told when the connection is made, and not by each task that uses it. The value is not repeated.
+fn check_header(place: &str, name: &str, value: &str) -> Result<(), String> {
+    let in_names = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(in_names) {
+        return Err(format!(
+            "{place}: `{}` is no name of a header: it has letters, digits and `-`",
+            name.escape_debug()
+        ));
+    }
+    if FRAMING.iter().any(|own| name.eq_ignore_ascii_case(own)) {
+        return Err(format!(
+            "{place}: `{name}` follows from the request and cannot be set"
+        ));
+    }
+    if !value.chars().all(|c| c == '\t' || (' '..='~').contains(&c)) {
+        return Err(format!(
+            "{place}: the value of `{name}` has line breaks or characters beyond ASCII, which no header has"
+        ));
+    }
+    Ok(())
 }
 
 fn additions(
@@ -255,5 +290,50 @@ fn additions(
         headers: all(headers),
         query: all(query),
         body: all(body),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_header_is_refused_without_its_value() {
+        let check = |text: &str| {
+            let form: ConnectionForm = serde_json::from_str(text).expect("a connection");
+            form.check().map(drop)
+        };
+        for (more, part) in [
+            (
+                r#""headers": {"X\r\nY": "s3cret"}"#,
+                "is no name of a header",
+            ),
+            (
+                r#""headers": {"X-Y": "s3cret\r\nZ: 1"}"#,
+                "`X-Y` has line breaks",
+            ),
+            (
+                r#""headers": {"Transfer-Encoding": "s3cret"}"#,
+                "cannot be set",
+            ),
+            (
+                r#""api_key": {"header": "Host", "value": "s3cret"}"#,
+                "cannot be set",
+            ),
+            (
+                r#""api_key": {"header": "", "value": "s3cret"}"#,
+                "is no name of a header",
+            ),
+            (
+                r#""oauth": {"endpoint": "https://a.example", "client_id": "a", "client_secret": "s3cret", "headers": {"A B": "s3cret"}}"#,
+                "oauth: headers: `A B`",
+            ),
+        ] {
+            let why = check(&format!(r#"{{"allow": ["https://a.example"], {more}}}"#));
+            let why = why.expect_err(more);
+            assert!(why.contains(part) && !why.contains("s3cret"), "{why}");
+        }
+        let good = r#"{"allow": ["https://a.example"], "headers": {"X-Team": "a b\tc"}}"#;
+        assert_eq!(check(good), Ok(()));
     }
 }

@@ -5,6 +5,7 @@
 //! Each message has an id, and a stream that is asked for with the id of the last message that was received
 //! (`Last-Event-ID`) begins behind it. Comments keep a silent stream open.
 
+mod early;
 mod message;
 mod open;
 mod pump;
@@ -42,6 +43,7 @@ use crate::{
     serve::ServerState,
 };
 
+use early::Early;
 use message::Message;
 pub(crate) use open::Streams;
 use open::{OpenStream, TooMany};
@@ -149,6 +151,7 @@ async fn watched(
                 caller,
                 arn,
                 notes: watch.notes(),
+                early: Early::default(),
                 watch,
                 last: after,
                 over: false,
@@ -166,6 +169,8 @@ struct Source {
     arn: String,
     watch: Watch,
     notes: NoteWatch,
+    /// Notes that came before the entry of their state was told.
+    early: Early,
     /// Id of the last event.
     last: u64,
     over: bool,
@@ -184,12 +189,15 @@ impl Source {
         if self.over {
             return None;
         }
-        let entries = tokio::select! {
-            // What became durable before a note comes before it.
-            biased;
-            entries = self.watch.next() => entries,
-            notes = self.notes.next() => {
+        let entries = loop {
+            let notes = self.early.take(self.last);
+            if !notes.is_empty() {
                 return Some(notes.iter().map(progress).map(Message::from).collect());
+            }
+            tokio::select! {
+                biased;
+                entries = self.watch.next() => break entries,
+                notes = self.notes.next() => self.early.put(notes),
             }
         };
         if let Some(entries) = entries {

@@ -471,6 +471,7 @@ def forks_are_the_tenants_and_take_the_role_of_a_start(w):
         same(w.own(name, "ForkExecution", executionArn=execution), code, name)
     # Another account's member says nothing of whose execution it is.
     same(w.own("a-run", "ForkExecution", executionArn=execution, account="1"), "SerializationException")
+    same(w.own("a-run", "ForkExecution", executionArn=execution, definition=PASS), "AccessDeniedException")
     forked = w.own("a-run", "ForkExecution", executionArn=execution)
     same(forked["forkedFrom"], {"executionArn": execution, "eventId": 1})
     fork = forked["executionArn"]

@@ -1,7 +1,7 @@
 //! ForkExecution, on the wire. What it hides: nothing but the wire forms.
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::ForkRequest;
+use stepwell_engine::{ForkRequest, Role};
 
 use super::{Call, json};
 use crate::{
@@ -47,6 +47,14 @@ pub(super) async fn fork(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         return Err(Fault::validation(format!(
             "traceHeader is ASCII of at most {TRACE_HEADER_BYTES_MAX} bytes"
         )));
+    }
+    // Who runs a definition of its own leads the account's credentials wherever it likes, as who writes state machines can.
+    let role = call.identity.map(|identity| identity.key.role);
+    if asked.definition.is_some() && role.is_some_and(|role| role < Role::Admin) {
+        return Err(Fault::denied(
+            "a fork with a definition of its own takes an access key with the role `admin`; without `definition`, or with `stateMachineArn`, the role `run` is enough"
+                .to_owned(),
+        ));
     }
     let origin = asked.execution_arn.clone();
     let request = ForkRequest {

@@ -1,6 +1,7 @@
 //! What each operation takes: one table, a line each. What it hides: nothing.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 use stepwell_engine::Role;
 
 /// What an operation takes of a key, and whether the audit log has it.
@@ -73,11 +74,40 @@ const RIGHTS: &[(&str, Right)] = &[
     ("ValidateStateMachineDefinition", LOOK),
 ];
 
-/// Member of TestState that asks for the secrets of a connection.
+/// Members of TestState that decide what it takes.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Reveals {
+struct Tested {
     reveal_secrets: Option<bool>,
+    mock: Option<IgnoredAny>,
+    definition: Option<String>,
+}
+
+impl Tested {
+    /// Whether it may tell the secrets of connections: it asks for them, or makes a request with one to wherever the definition
+    /// says, as only who may write state machines can.
+    fn reveals(&self) -> bool {
+        let asks = self.reveal_secrets.unwrap_or(false);
+        let definition = self.definition.as_deref().filter(|_| self.mock.is_none());
+        // What cannot be read here makes some, for all that is known.
+        let makes = |text| {
+            serde_json::from_str(text).map_or(true, |definition| makes_requests(&definition))
+        };
+        asks || definition.is_some_and(makes)
+    }
+}
+
+/// Whether a state of a definition, at any depth, is an HTTP task.
+fn makes_requests(definition: &Value) -> bool {
+    match definition {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            let is_resource = name == "Resource";
+            let resource = value.as_str().filter(|_| is_resource);
+            resource.is_some_and(|text| text.contains("http:invoke")) || makes_requests(value)
+        }),
+        Value::Array(items) => items.iter().any(makes_requests),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
 }
 
 /// What a request takes: to be shown the secrets of connections more than to run tasks with them. It is a permission of its own on
@@ -85,8 +115,7 @@ struct Reveals {
 pub(super) fn right_of(operation: &str, body: &[u8]) -> Right {
     let reveals = operation == "TestState"
         // What cannot be read here asks for them, for all that is known.
-        && serde_json::from_slice::<Reveals>(body)
-            .map_or(true, |asked| asked.reveal_secrets.unwrap_or(false));
+        && serde_json::from_slice::<Tested>(body).map_or(true, |asked| asked.reveals());
     if reveals { CHANGE } else { right(operation) }
 }
 
@@ -165,6 +194,26 @@ mod tests {
             (r#"{"reveal\u0053ecrets":true}"#, CHANGE),
             (r#"{"revealSecrets":false,"revealSecrets":true}"#, CHANGE),
             (r#"{"revealSecrets":"true"}"#, CHANGE),
+            (
+                r#"{"definition":"{\"Resource\":\"arn:aws:states:::http:invoke\"}"}"#,
+                CHANGE,
+            ),
+            (
+                r#"{"definition":"{\"Resource\":\"arn:aws:states:::http\\u003ainvoke\"}"}"#,
+                CHANGE,
+            ),
+            (
+                r#"{"definition":"{\"States\":{\"A\":{\"Branches\":[{\"Resource\":\"arn:aws:states:::http:invoke\"}]}}}","mock":null}"#,
+                CHANGE,
+            ),
+            (
+                r#"{"definition":"{\"Resource\":\"arn:aws:states:::http:invoke\"}","mock":{"result":"{}"}}"#,
+                STEER,
+            ),
+            (
+                r#"{"definition":"{\"Resource\":\"arn:aws:states:::lambda:invoke\",\"Comment\":\"http:invoke\"}"}"#,
+                STEER,
+            ),
         ] {
             assert_eq!(right_of("TestState", body.as_bytes()), wanted, "{body}");
         }

@@ -42,7 +42,7 @@ pub(crate) fn bytes_of_new(writes: &[CatalogWrite]) -> u64 {
 
 /// Bytes by which a record may differ because a flag of it was turned, which takes no room: `false` is longer than `true`, and
 /// who has stored enough may still switch a trigger off.
-const FLAG_BYTES_MAX: u64 = 8;
+const FLAG_BYTES_MAX: u64 = 2;
 
 impl Node {
     /// Commits a write that nothing can refuse but the store, with the charge for its bytes.

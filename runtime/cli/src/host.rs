@@ -97,6 +97,15 @@ pub(crate) struct Host {
     pub(crate) files: Option<Arc<OperatorFiles>>,
 }
 
+/// Opens the store.
+async fn engine(options: Options, extras: Extras, runner: Arc<SandboxRunner>) -> Outcome<Engine> {
+    let opened = tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
+    opened.await.runtime()?.map_err(|error| match error {
+        stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
+        error => Stop::Runtime(anyhow!("{error}")),
+    })
+}
+
 impl Host {
     /// Opens the store, and a sandbox with the plugins beside it.
     pub(crate) async fn open(opening: Opening<'_>) -> Outcome<Host> {
@@ -143,13 +152,7 @@ impl Host {
             vault,
             outbox: listeners.outbox(),
         };
-        let engine =
-            tokio::task::spawn_blocking(move || Engine::open_with(options, extras, runner));
-        let engine = engine.await.runtime()?.map_err(|error| match error {
-            stepwell_engine::Error::Unusable(why) => Stop::Usage(anyhow!(why)),
-            error => Stop::Runtime(anyhow!("{error}")),
-        });
-        let engine = engine?;
+        let engine = engine(options, extras, runner).await?;
         listeners.attach(&engine);
         let files = policy_args.map(|args| {
             Arc::new(OperatorFiles {

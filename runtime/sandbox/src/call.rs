@@ -294,10 +294,9 @@ pub(crate) async fn run(
         fuel: used_fuel(&instance.store, limits.fuel),
         ..instance.usage()
     };
-    let end = instance.end(plugin, outcome, usage, frames, refused);
     let end = TaskEnd {
         started: Some(started),
-        ..end
+        ..instance.end(plugin, outcome, usage, frames, refused)
     };
     if may_reuse && instance.is_sound(&end.outcome) {
         services.shelf.put(plugin, instance);

@@ -135,28 +135,8 @@ impl Metrics {
             "Requests to the AWS API being answered",
             open_requests.clone(),
         );
-        let connections = ConnectionCounts::default();
-        registry.register(
-            "connections_open",
-            "Open connections",
-            connections.open.clone(),
-        );
-        registry.register(
-            "connections_dropped",
-            "Silent connections that had to make room",
-            connections.dropped.clone(),
-        );
-        let turns = TurnCounts::default();
-        registry.register(
-            "requests_waiting",
-            "Requests that wait for their tenant's turn",
-            turns.waiting.clone(),
-        );
-        registry.register(
-            "requests_paused",
-            "Refused requests whose answer waits, since their tenant or address asks on",
-            turns.paused.clone(),
-        );
+        let connections = connection_counts(&mut registry);
+        let turns = turn_counts(&mut registry);
         let counted = engine.clone();
         registry.register_collector(Box::new(Borrowed(Arc::new(move || {
             let mut samples = engine_samples(&counted);
@@ -351,6 +331,48 @@ fn trigger_samples(engine: &Engine) -> impl Iterator<Item = Sample> {
     })
 }
 
+fn damaged_samples(metrics: &EngineMetrics) -> [Sample; 2] {
+    let gauge = |name, help, value| sample(SampleKind::Gauge, name, help, value);
+    [
+        gauge(
+            "executions_damaged",
+            "Executions of which something stored was found damaged; the log names them",
+            metrics.executions_damaged,
+        ),
+        gauge(
+            "records_damaged",
+            "State machines, activities, functions, triggers and the like that were found damaged; the log names them",
+            metrics.records_damaged,
+        ),
+    ]
+}
+
+fn connection_counts(registry: &mut Registry) -> ConnectionCounts {
+    let counts = ConnectionCounts::default();
+    registry.register("connections_open", "Open connections", counts.open.clone());
+    registry.register(
+        "connections_dropped",
+        "Silent connections that had to make room",
+        counts.dropped.clone(),
+    );
+    counts
+}
+
+fn turn_counts(registry: &mut Registry) -> TurnCounts {
+    let counts = TurnCounts::default();
+    registry.register(
+        "requests_waiting",
+        "Requests that wait for their tenant's turn",
+        counts.waiting.clone(),
+    );
+    registry.register(
+        "requests_paused",
+        "Refused requests whose answer waits, since their tenant or address asks on",
+        counts.paused.clone(),
+    );
+    counts
+}
+
 fn engine_samples(engine: &Engine) -> Vec<Sample> {
     let metrics = engine.metrics();
     let ended = [
@@ -369,6 +391,7 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
     )];
     samples.extend(ended);
     samples.extend(neared_samples(&metrics));
+    samples.extend(damaged_samples(&metrics));
     samples.extend([
         counter(
             "executions_redriven",
@@ -379,16 +402,6 @@ fn engine_samples(engine: &Engine) -> Vec<Sample> {
             "executions_loaded",
             "Executions held in memory",
             metrics.executions_loaded,
-        ),
-        gauge(
-            "executions_damaged",
-            "Executions of which something stored was found damaged; the log names them",
-            metrics.executions_damaged,
-        ),
-        gauge(
-            "records_damaged",
-            "State machines, activities, functions, triggers and the like that were found damaged; the log names them",
-            metrics.records_damaged,
         ),
         counter(
             "tasks_dispatched",

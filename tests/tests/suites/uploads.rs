@@ -139,7 +139,9 @@ fn go_back_while_a_task_runs() -> Result<()> {
     let running = client.start(&durable, "running", &json!({"do": "sleep", "ms": 3_000}))?;
     until("the task", || {
         let history = client.history(&running)?;
-        Ok(history.iter().any(|event| event["type"] == "TaskStarted"))
+        Ok(history
+            .iter()
+            .any(|event| event["type"] == "LambdaFunctionStarted"))
     })?;
     push(folder, &client, "noop", &live)?;
     ensure!(now(&client)? == Value::Null, "the second version");

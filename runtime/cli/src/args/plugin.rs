@@ -1,5 +1,7 @@
 //! The commands of `stepwell plugin`, and what compiling a plugin may take.
 
+#[cfg(not(feature = "tools"))]
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,7 +112,7 @@ pub(crate) enum PluginCommand {
     /// Any other word.
     #[cfg(not(feature = "tools"))]
     #[command(external_subcommand)]
-    Other(Vec<std::ffi::OsString>),
+    Other(Vec<OsString>),
 }
 
 /// What is inspected, and by whose rules.

@@ -22,8 +22,7 @@ mod tasks;
 #[cfg(feature = "services")]
 mod test_state;
 #[cfg(not(feature = "services"))]
-#[path = "test_state/left_out.rs"]
-mod test_state;
+mod test_state_left_out;
 mod validate;
 mod versions;
 mod wire;

@@ -5,6 +5,10 @@ use std::{future::Future, pin::Pin};
 use axum::http::HeaderMap;
 use stepwell_engine::Caller;
 
+#[cfg(feature = "services")]
+use super::test_state;
+#[cfg(not(feature = "services"))]
+use super::test_state_left_out as test_state;
 use super::{
     activities, aliases,
     constraint::Member,
@@ -20,7 +24,7 @@ use super::{
         REDRIVE_FILTER, REVISION, ROUTING, SEVERITY, SHARE, STATE_CONFIGURATION, STATE_NAME,
         STATUS, TAG_KEYS, TAGS, TASK_TOKEN, TRACE_HEADER, TRACING, may, must,
     },
-    tags, tasks, test_state, validate, versions,
+    tags, tasks, validate, versions,
 };
 use crate::serve::ServerState;
 

@@ -333,7 +333,7 @@ pub(super) fn poisonous() -> Result<()> {
         let (_, metrics) = client.get("/metrics")?;
         let mut lines = metrics.lines();
         let depth = lines.find(|line| line.starts_with("stepwell_webhook_queue_depth{"));
-        if depth.context("the depth of the queue")?.ends_with(" 2") {
+        if depth.context("the depth of the queue")?.ends_with(" 2.0") {
             break;
         }
         ensure!(begun.elapsed() < RUN_MAX, "{depth:?}");

@@ -61,6 +61,7 @@ fn services() -> Router<Arc<ServerState>> {
     Router::new()
         .route("/2015-03-31/{*path}", functions())
         .route("/2017-03-31/{*path}", functions())
+        .route("/2017-10-31/{*path}", functions())
         .route("/2019-09-30/{*path}", functions())
         .route("/2020-06-30/{*path}", functions())
         .route("/schedules", schedules())

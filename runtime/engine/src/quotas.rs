@@ -17,9 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
-    limits::{
-        CONCURRENCY_MAX, NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL,
-    },
+    limits::{CONCURRENCY_MAX, NESTED_SYNC_MAX, NESTED_SYNC_MAX_RAISED, WEIGHT_MAX, WEIGHT_USUAL},
     lines::{Exceeding, Reservation, UsualConcurrency},
 };
 use rates::Bucket;

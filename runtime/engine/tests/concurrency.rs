@@ -12,9 +12,9 @@ use std::{
 };
 
 use stepwell_engine::{
-    Caller, Code, CreateMachine, Engine, Error, Exceeding, Execution, MachineKind, MachineSettings,
-    Options, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, StartedExecution, Status,
-    Store, TaskRunner,
+    Caller, Code, CreateMachine, Engine, Error, Exceeding, Execution, Extras, MachineKind,
+    MachineSettings, Options, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest,
+    StartedExecution, Status, Store, TaskRunner,
 };
 use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;

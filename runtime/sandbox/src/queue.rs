@@ -290,6 +290,7 @@ impl Leave<'_> {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::time::Duration;
 
     fn tenant(name: &str) -> Arc<str> {
         name.into()
@@ -334,6 +335,22 @@ mod tests {
 
     fn now_or_given(waiting: Waiting) -> Seat {
         waiting.seat().now_or_never().flatten().unwrap()
+    }
+
+    #[test]
+    fn a_tenant_whose_plugins_take_long_waits_behind_the_others() {
+        let (slow, quick) = (tenant("slow"), tenant("quick"));
+        let queue = Queue::new(1, Weights::default());
+        let mut seat = now(queue.enter(Lane::Short, &slow));
+        seat.since = seat.since.checked_sub(Duration::from_secs(2)).unwrap();
+        let waits = [&slow, &slow, &quick, &quick].map(|of| queue.enter(Lane::Short, of));
+        drop(seat);
+        let [first, second, of_quick, last] = waits;
+        let _seat = now_or_given(first);
+        assert_eq!(
+            [&second, &of_quick, &last].map(before),
+            [Some(3), Some(1), Some(2)]
+        );
     }
 
     #[test]

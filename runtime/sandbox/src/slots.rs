@@ -154,6 +154,7 @@ impl Drop for Slot {
 mod tests {
     use super::*;
     use futures_util::FutureExt as _;
+    use std::time::Duration;
 
     fn now(slots: &Arc<Slots>, tenant: &Arc<str>) -> Slot {
         match slots.take((tenant, Weight::USUAL), 10) {
@@ -193,6 +194,31 @@ mod tests {
             slot = next;
         }
         assert_eq!(order, [0, 3, 1, 2, 4]);
+    }
+
+    #[test]
+    fn a_tenant_whose_calls_take_long_has_fewer_of_them() {
+        let (long, short): (Arc<str>, Arc<str>) = ("long".into(), "short".into());
+        let slots = Slots::new(1);
+        let mut slot = now(&slots, &long);
+        slot.of.since = slot.of.since.checked_sub(Duration::from_secs(2)).unwrap();
+        let mut waiting: Vec<_> = [&long, &long, &short, &short]
+            .map(|tenant| Some(Box::pin(later(&slots, tenant).slot())))
+            .into();
+        let mut order = Vec::new();
+        while slots.waiting() > 0 {
+            drop(slot);
+            let given = waiting.iter_mut().enumerate().find_map(|(at, waiting)| {
+                let slot = waiting.as_mut()?.now_or_never()??;
+                Some((at, slot))
+            });
+            let (at, next) = given.unwrap();
+            waiting[at] = None;
+            order.push(at);
+            slot = next;
+        }
+        // The first one was chosen before it was known what the call before it had taken.
+        assert_eq!(order, [0, 2, 3, 1]);
     }
 
     #[test]

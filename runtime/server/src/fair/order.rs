@@ -219,8 +219,10 @@ impl Order {
         self.swept = tick;
         let (accounts, weights) = (&mut self.accounts, &mut self.weights);
         self.parties.retain(|_, party| {
-            let asked = tick.saturating_sub(party.asked) < RECENT_TICKS;
-            let stays = asked || party.taken.kept > 0 || !party.waiting.is_empty();
+            party.taken.roll(tick);
+            // Accounts are few; strangers may be any number.
+            let recent = party.counts && tick.saturating_sub(party.asked) < RECENT_TICKS;
+            let stays = recent || party.taken.count() > 0 || !party.waiting.is_empty();
             if !stays && party.counts {
                 *accounts -= 1;
                 *weights -= u64::from(party.weight);
@@ -341,6 +343,25 @@ mod tests {
         assert_eq!(order.enter(&busy, 100, later), Entry::Now);
         assert!(order.parties.len() == 1 && order.weights == 100);
         assert_eq!(flood(&mut order, &idle, 100, 100, later), PLACES / 2);
+    }
+
+    #[test]
+    fn strangers_are_forgotten_soon() {
+        let mut order = Order::new(PLACES);
+        for number in 0..1_000 {
+            let address = Whose::Address(IpAddr::from([
+                192,
+                0,
+                (number / 250) as u8,
+                (number % 250) as u8,
+            ]));
+            if order.enter(&address, 100, 0) == Entry::Now {
+                order.leave(&address, 0, 0);
+            }
+        }
+        assert_eq!(order.parties.len(), 1_000);
+        order.enter(&account("a"), 100, SWEEP_TICKS);
+        assert_eq!(order.parties.len(), 1);
     }
 
     #[test]

@@ -18,9 +18,16 @@ use crate::metrics::TurnCounts;
 
 /// See the module.
 pub(crate) struct Refusals {
-    /// When each would have been told of all its refusals, had it been told of them one after another.
-    told_by: Mutex<BTreeMap<Whose, Instant>>,
+    told: Mutex<Told>,
     paused: Gauge,
+}
+
+#[derive(Default)]
+struct Told {
+    /// When each would have been told of all its refusals, had it been told of them one after another.
+    by: BTreeMap<Whose, Instant>,
+    /// When those were last forgotten that have been told of all.
+    swept: Option<Instant>,
 }
 
 /// Counts one that pauses, until it is dropped.
@@ -35,7 +42,7 @@ impl Drop for Paused<'_> {
 impl Refusals {
     pub(crate) fn new(counts: TurnCounts) -> Refusals {
         Refusals {
-            told_by: Mutex::default(),
+            told: Mutex::default(),
             paused: counts.paused,
         }
     }
@@ -59,18 +66,29 @@ impl Refusals {
 
     /// The pause before the next refusal of these.
     fn next(&self, whose: &Whose, now: Instant) -> Duration {
-        let mut told_by = self.told_by.lock().unwrap_or_else(PoisonError::into_inner);
-        if told_by.len() >= REFUSED_KEPT_MAX && !told_by.contains_key(whose) {
-            told_by.retain(|_, by| *by > now);
-            if told_by.len() >= REFUSED_KEPT_MAX {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.by.len() >= REFUSED_KEPT_MAX && !told.by.contains_key(whose) {
+            told.sweep(now);
+            if told.by.len() >= REFUSED_KEPT_MAX {
                 // So many ask at once what they are not given: none of them is told apart.
                 return REFUSAL_PAUSE_MAX;
             }
         }
-        let by = told_by.entry(whose.clone()).or_insert(now);
+        let by = told.by.entry(whose.clone()).or_insert(now);
         let at_once = REFUSALS_AT_ONCE * REFUSAL_EVERY;
         *by = ((*by).max(now) + REFUSAL_EVERY).min(now + at_once + REFUSAL_PAUSE_MAX);
         by.duration_since(now).saturating_sub(at_once)
+    }
+}
+
+impl Told {
+    /// Forgets whoever has been told of all, once in a while: there are many to look at.
+    fn sweep(&mut self, now: Instant) {
+        let swept = self.swept.map(|swept| now.saturating_duration_since(swept));
+        if swept.is_none_or(|since| since >= REFUSAL_EVERY) {
+            self.swept = Some(now);
+            self.by.retain(|_, by| *by > now);
+        }
     }
 }
 
@@ -179,7 +197,7 @@ mod tests {
         for number in 0..2 * REFUSED_KEPT_MAX {
             refusals.next(&account(&number.to_string()), began);
         }
-        let kept = || refusals.told_by.lock().unwrap().len();
+        let kept = || refusals.told.lock().unwrap().by.len();
         assert_eq!(kept(), REFUSED_KEPT_MAX);
         refusals.next(&account("later"), began + 2 * REFUSAL_EVERY);
         assert_eq!(kept(), 1);

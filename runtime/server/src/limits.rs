@@ -141,6 +141,16 @@ pub(crate) const ACTIVITY_POLL_TIME: Duration = Duration::from_secs(60);
 /// Items of a list that are asked for in an unsigned `maxResults` of the JSON API; AWS's for the calls beneath.
 pub(crate) const PAGE_ITEMS_MAX: u32 = 1_000;
 
+/// Items of a page when nothing is said; AWS's too.
+pub(crate) const PAGE_ITEMS_USUAL: u32 = 100;
+
+/// Age to which what is kept of an EXPRESS execution is told, from its start, and how often what is older is dropped; ours.
+pub(crate) const EXPRESS_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+pub(crate) const EXPRESS_SWEEP_MS: u64 = 60_000;
+
+/// Bytes of memory that the events of one EXPRESS execution take at most; its first ones go then. Ours.
+pub(crate) const EXPRESS_BYTES_EACH_MAX: u64 = 1 << 20;
+
 /// Rows of an answer to GetUsage; ours.
 pub(crate) const USAGE_ROWS_MAX: u32 = 1_000;
 

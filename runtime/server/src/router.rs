@@ -18,7 +18,7 @@ use crate::{
     admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
-    guard, lambda,
+    express, guard, lambda,
     metrics::{self, METRICS_TYPE},
     rest, scheduler,
     serve::ServerState,
@@ -40,6 +40,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
+        .route("/api/machines/{arn}/express", get(express::list))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run));
     #[cfg(feature = "services")]

@@ -204,9 +204,8 @@ fn check_told(name: &str, block: &Value) -> Result<(), Fault> {
 
 fn check_group(group: Option<&Value>) -> Result<(), Fault> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#".contains(c);
-    let sound = |text: &str| {
-        (1..=LOG_GROUP_CHARS_MAX).contains(&text.len()) && text.chars().all(allowed)
-    };
+    let sound =
+        |text: &str| (1..=LOG_GROUP_CHARS_MAX).contains(&text.len()) && text.chars().all(allowed);
     match group {
         None | Some(Value::Null) => Ok(()),
         Some(Value::String(text)) if sound(text) => Ok(()),
@@ -429,7 +428,10 @@ mod tests {
             of(LOGGING, json!({"LogFormat": "Text", "LogGroup": "/g"})),
             json!({"LogFormat": "JSON", "LogGroup": "/g"})
         );
-        assert_eq!(shown(&BTreeMap::new(), TRACING, json!({"a": 1})), json!({"a": 1}));
+        assert_eq!(
+            shown(&BTreeMap::new(), TRACING, json!({"a": 1})),
+            json!({"a": 1})
+        );
         for wrong in [
             r#"{"TracingConfig": {"Mode": "On"}}"#,
             r#"{"TracingConfig": "Active"}"#,
@@ -439,7 +441,11 @@ mod tests {
             r#"{"LoggingConfig": {"LogGroup": "a b"}}"#,
             r#"{"LoggingConfig": {"SystemLogLevel": "ERROR"}}"#,
         ] {
-            assert_eq!(settings(wrong).unwrap_err(), "ValidationException", "{wrong}");
+            assert_eq!(
+                settings(wrong).unwrap_err(),
+                "ValidationException",
+                "{wrong}"
+            );
         }
     }
 

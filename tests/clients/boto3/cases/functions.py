@@ -146,8 +146,12 @@ def settings_become_the_plugins(context):
     same(answer["FunctionError"], "Unhandled")
     failed = json.loads(answer["Payload"].read())
     same(failed["errorType"], "Sandbox.Timedout", failed)
-    changed = client.update_function_configuration(FunctionName=name, Timeout=5, Description="more", MemorySize=192)
-    same((changed["Timeout"], changed["Description"], changed["MemorySize"]), (5, "more", 192))
+    much = {"do": "use", "mib": 150}
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(much))
+    same((answer["FunctionError"], json.loads(answer["Payload"].read())["errorType"]), ("Unhandled", "Runtime.ExitError"))
+    changed = client.update_function_configuration(FunctionName=name, Timeout=5, Description="more", MemorySize=256)
+    same((changed["Timeout"], changed["Description"], changed["MemorySize"]), (5, "more", 256))
+    same(invoke(client, name, much), 150 << 20, "there is room now")
     same(changed["CodeSha256"], made["CodeSha256"])
 
 

@@ -136,13 +136,16 @@ class Sequence:
         for phase in self.phases:
             for number, step in enumerate(phase["calls"], 1):
                 try:
-                    self.step(step)
+                    for _ in range(step.get("times", 1)):
+                        self.step(step)
                 except Exception as error:
                     raise AssertionError(f"{phase['phase']}, call {number}, {step['call']}: {error}") from error
 
     def step(self, step):
         request = self.filled(step.get("with", {}), step_is_request=True)
         service = getattr(self.wire, step.get("service", "states"))
+        if "gone" in step:
+            return gone(step["gone"], lambda: service(step["call"], request))
         if "refused" in step:
             return refused(step["refused"], step.get("status", 400), lambda: service(step["call"], request))
         wanted = self.filled(step.get("until", step.get("answer", {})))
@@ -202,6 +205,20 @@ def at(answer, path):
     for key in path.split("."):
         answer = answer[int(key)] if isinstance(answer, list) else answer[key]
     return answer
+
+
+def gone(expected, call):
+    """What is deleted is looked at until it is gone, and is nothing else meanwhile than what the provider waits for."""
+    end = time.monotonic() + UNTIL_SECONDS_MAX
+    while time.monotonic() < end:
+        try:
+            status = call()["status"]
+        except Refused as error:
+            return same((error.status, error.code), (400, expected), f"error ({error.message})")
+        if status not in ("ACTIVE", "DELETING"):
+            raise AssertionError(f"{status} is none of the states that are waited for")
+        time.sleep(LOOK_SECONDS)
+    raise AssertionError(f"it is not gone within {UNTIL_SECONDS_MAX} s")
 
 
 def refused(expected, status, call):

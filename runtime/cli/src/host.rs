@@ -181,6 +181,7 @@ impl Host {
         ServerConfig {
             hosts: hosts.to_vec(),
             machine_metrics: self.listeners.machine_metrics.clone(),
+            express_histories: self.listeners.express_histories.clone(),
             ..ServerConfig::default()
         }
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use stepwell_engine::{Engine, Observer, Outbox};
 use stepwell_server::{
-    MachineMetrics, OtlpSettings, Sample, Telemetry, WebhookConfig, WebhookError, Webhooks,
+    ExpressHistories, MachineMetrics, OtlpSettings, Sample, Telemetry, WebhookConfig, WebhookError,
+    Webhooks,
 };
 
 use crate::args::{CompressionArg, ProtocolArg, TelemetryArgs};
@@ -17,6 +18,7 @@ use crate::given;
 #[derive(Clone, Default)]
 pub(crate) struct Listeners {
     pub(crate) machine_metrics: Option<Arc<MachineMetrics>>,
+    pub(crate) express_histories: Option<Arc<ExpressHistories>>,
     telemetry: Option<Arc<Telemetry>>,
     webhooks: Option<Arc<Webhooks>>,
 }
@@ -26,6 +28,7 @@ impl Listeners {
     pub(crate) fn start(args: &TelemetryArgs) -> Outcome<Listeners> {
         Ok(Listeners {
             machine_metrics: Some(Arc::default()),
+            express_histories: express_histories(args.express_history),
             telemetry: telemetry(args)?.map(Arc::new),
             webhooks: webhooks(args)?.map(Arc::new),
         })
@@ -36,7 +39,10 @@ impl Listeners {
         let metrics = metrics.map(|metrics| metrics as Arc<dyn Observer>);
         let telemetry = self.telemetry.clone();
         let telemetry = telemetry.map(|telemetry| telemetry as Arc<dyn Observer>);
-        metrics.into_iter().chain(telemetry).collect()
+        let histories = self.express_histories.clone();
+        let histories = histories.map(|histories| histories as Arc<dyn Observer>);
+        let all = metrics.into_iter().chain(telemetry);
+        all.chain(histories).collect()
     }
 
     /// Whom the engine must tell of changes of status, if there is somebody.
@@ -79,6 +85,10 @@ impl Listeners {
         };
         tokio::join!(telemetry, webhooks);
     }
+}
+
+fn express_histories(bytes_max: u64) -> Option<Arc<ExpressHistories>> {
+    (bytes_max > 0).then(|| Arc::new(ExpressHistories::new(bytes_max)))
 }
 
 fn telemetry(args: &TelemetryArgs) -> Outcome<Option<Telemetry>> {

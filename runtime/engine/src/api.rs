@@ -309,7 +309,7 @@ pub struct SyncResult {
     pub execution: Execution,
     /// Wall time rounded up to 100 ms, as AWS bills it.
     pub billed_duration_ms: u64,
-    /// Memory in steps of 64 MB.
+    /// The most memory that an attempt of its tasks held, in steps of 64 MB; one at least.
     pub billed_memory_mb: u64,
 }
 

@@ -238,6 +238,7 @@ pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> P
             call.function = Some(Arc::new(function));
         }
         Ok(Resolved::Missing(cause)) => return PluginEnd::Missing { cause },
+        Ok(Resolved::Off(cause)) => return PluginEnd::TooManyRunning { cause },
         Err(cause) => return PluginEnd::Internal { cause },
     }
     match node.task_limits(&call.tenant, &call.machine_arn).await {

@@ -96,8 +96,8 @@ pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
     AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
-    FunctionFault, FunctionSettings, Invocation, Invoked, NewFunction, Package, PublishFunction,
-    SettingsChange, UnusedCode,
+    FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked, NewFunction, Package,
+    Permission, PublishFunction, SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};

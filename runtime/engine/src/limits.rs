@@ -75,6 +75,12 @@ pub(crate) const FUNCTION_VERSIONS_MAX_RAISED: usize = 10_000;
 /// Aliases of a function (ours).
 pub(crate) const FUNCTION_ALIASES_MAX: usize = 100;
 
+/// Bytes of the policy of a function, a version or an alias (AWS quota: 20 KB).
+pub(crate) const FUNCTION_POLICY_BYTES_MAX: usize = 20_480;
+
+/// Policies of a function, its own and those of its versions and aliases (ours; they are kept in one record).
+pub(crate) const FUNCTION_POLICIES_MAX: usize = 20;
+
 /// Bytes of the packages of an account's functions (AWS quota: 75 GB of function and layer storage), strict.
 pub(crate) const CODE_BYTES_MAX: u64 = 75 * 1024 * 1024 * 1024;
 

@@ -320,10 +320,11 @@ impl Engine {
             .await
             .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
         let duration_ms = end.stopped_at.since_ms(starting.at);
+        let memory_steps = end.memory_bytes_max.div_ceil(BILLED_STEP_MB << 20).max(1);
         Ok(SyncResult {
             execution: starting.ended(execution_arn, end),
             billed_duration_ms: duration_ms.div_ceil(BILLED_STEP_MS).max(1) * BILLED_STEP_MS,
-            billed_memory_mb: BILLED_STEP_MB,
+            billed_memory_mb: memory_steps * BILLED_STEP_MB,
         })
     }
 

@@ -221,6 +221,7 @@ async fn create(engine: &Engine, package: Package) -> Result<(), FunctionError> 
             timeout_s: 3,
             memory_mb: 128,
             environment: Default::default(),
+            told: Default::default(),
         },
         package,
         tags: Vec::new(),

@@ -26,7 +26,8 @@ use stepwell_interp::{Measure, Measures, OnCrash, What};
 const PATIENCE: Duration = Duration::from_secs(60);
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
 
-/// Each call uses another amount of everything. `once` fails its first attempts, `mended` until it is mended.
+/// Each call uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
+/// mended.
 #[derive(Default)]
 struct Plugins {
     calls: AtomicU64,
@@ -41,9 +42,16 @@ impl TaskRunner for Plugins {
             "mended" => !self.is_mended.load(SeqCst),
             _ => false,
         };
+        let memory = match &*call.plugin {
+            "large" => 100 << 20,
+            _ => number << 10,
+        };
         Box::pin(async move {
             call.signals.started(&format!("{}@1", call.plugin));
-            let used = Measure::ALL.map(|measure| (measure, number << 10));
+            let used = Measure::ALL.map(|measure| match measure == Measure::Memory {
+                true => (measure, memory),
+                false => (measure, number << 10),
+            });
             call.signals.used(Measures::of(&used));
             match fails {
                 true => PluginEnd::Failed {
@@ -100,11 +108,15 @@ const DEFINITION: &str = r#"{"StartAt": "First", "States": {
     "Last": {"Type": "Task", "Resource": "wasm:mended", "End": true}}}"#;
 
 async fn create(engine: &Engine) {
+    create_of(engine, "m", MachineKind::Standard, DEFINITION).await;
+}
+
+async fn create_of(engine: &Engine, name: &str, kind: MachineKind, definition: &str) {
     let request = CreateMachine {
-        name: "m".into(),
-        definition: DEFINITION.into(),
+        name: name.into(),
+        definition: definition.into(),
         role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
+        kind,
         settings: MachineSettings::default(),
         tags: Vec::new(),
         publish: None,
@@ -311,5 +323,32 @@ async fn a_fork_has_none_of_what_its_origin_used() {
         engine.progress(&other, &arn).await.map(drop),
     ] {
         assert!(matches!(refused, Err(Error::Rejected { .. })));
+    }
+}
+
+/// A synchronous execution tells its caller what it held: nothing of it is kept anywhere else.
+#[tokio::test]
+async fn a_synchronous_execution_is_billed_for_the_memory_of_its_tasks() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path(), &Arc::default());
+    for (name, plugins, billed) in [
+        ("small", ["one", "one"], 64),
+        ("large", ["large", "one"], 128),
+    ] {
+        let [first, second] = plugins;
+        let definition = format!(
+            r#"{{"StartAt": "A", "States": {{"A": {{"Type": "Task", "Resource": "wasm:{first}", "Next": "B"}},
+            "B": {{"Type": "Task", "Resource": "wasm:{second}", "End": true}}}}}}"#
+        );
+        create_of(&engine, name, MachineKind::Express, &definition).await;
+        let request = StartRequest {
+            machine_arn: MACHINE.replace(":m", &format!(":{name}")),
+            name: None,
+            input: None,
+            trace_header: None,
+        };
+        let ended = engine.start_sync(&caller(), request).await.unwrap();
+        assert_eq!(ended.execution.status, Status::Succeeded, "{name}");
+        assert_eq!(ended.billed_memory_mb, billed, "{name}");
     }
 }

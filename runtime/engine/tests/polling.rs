@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
 
-use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::future::{join, join_all};
 use stepwell_engine::{
     Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd,
     StartRequest, Store, TaskRunner,
@@ -12,6 +13,10 @@ use stepwell_interp::OnCrash;
 
 /// How long a worker asks for a task that is there.
 const POLL: Duration = Duration::from_secs(10);
+/// How long one asks for a task that comes: after this it is a defect that it did not.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Workers that may ask for the tasks of one activity at a time.
+const WORKERS_MAX: usize = 1_000;
 
 struct NoPlugins;
 
@@ -49,14 +54,21 @@ fn caller() -> Caller {
 
 /// Has so many executions wait for a worker of the activity, whose ARN it gives.
 async fn waiting(engine: &Engine, executions: usize) -> String {
+    let (activity, machine) = asking(engine, "wait").await;
+    start(engine, &machine, executions).await;
+    activity
+}
+
+/// An activity and a state machine that asks its workers, by their ARNs.
+async fn asking(engine: &Engine, name: &str) -> (String, String) {
     let caller = caller();
-    let activity = engine.create_activity(&caller, "wait", None, Vec::new());
+    let activity = engine.create_activity(&caller, name, None, Vec::new());
     let activity = activity.await.unwrap().arn.to_string();
     let definition = format!(
         r#"{{"StartAt":"Wait","States":{{"Wait":{{"Type":"Task","Resource":"{activity}","End":true}}}}}}"#
     );
     let request = CreateMachine {
-        name: "waits".into(),
+        name: name.into(),
         definition,
         role_arn: "arn:aws:iam::000000000000:role/none".into(),
         kind: MachineKind::Standard,
@@ -65,16 +77,24 @@ async fn waiting(engine: &Engine, executions: usize) -> String {
         publish: None,
     };
     let made = engine.create_machine(&caller, request).await.unwrap();
-    for _ in 0..executions {
+    (activity, made.machine.arn.to_string())
+}
+
+/// All at once, so that they share commits.
+async fn start(engine: &Engine, machine: &str, executions: usize) {
+    let caller = caller();
+    let starts = (0..executions).map(|_| {
         let request = StartRequest {
-            machine_arn: made.machine.arn.to_string(),
+            machine_arn: machine.to_owned(),
             name: None,
             input: None,
             trace_header: None,
         };
-        engine.start(&caller, request).await.unwrap();
+        engine.start(&caller, request)
+    });
+    for started in join_all(starts).await {
+        started.unwrap();
     }
-    activity
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -100,6 +120,36 @@ fn all_who_poll_a_new_process_at_once_are_served() {
         for task in [one, two, three] {
             assert!(task.unwrap().is_some(), "a task waits for whoever polls");
         }
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn thousands_of_workers_wait_and_each_gets_a_task_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    runtime().block_on(async {
+        let engine = open(directory.path());
+        let mut asked = Vec::new();
+        for name in ["one", "two", "three"] {
+            asked.push(asking(&engine, name).await);
+        }
+        let caller = caller();
+        let workers = asked
+            .iter()
+            .flat_map(|(activity, _)| std::iter::repeat_n(activity, WORKERS_MAX));
+        let workers =
+            workers.map(|activity| engine.activity_task(&caller, activity, None, PATIENCE));
+        let news = async {
+            for (_, machine) in &asked {
+                start(&engine, machine, WORKERS_MAX).await;
+            }
+        };
+        let (tasks, ()) = join(join_all(workers), news).await;
+        let tokens = tasks.into_iter().map(|task| {
+            let task = task.unwrap().expect("there is a task for each worker");
+            task.token.to_string()
+        });
+        assert_eq!(tokens.collect::<BTreeSet<_>>().len(), 3 * WORKERS_MAX);
         engine.shutdown().await;
     });
 }

@@ -18,7 +18,7 @@ use stepwell_interp::Usage;
 use crate::{
     auth::Identity,
     aws::{self, Seconds},
-    in_flight,
+    express, in_flight,
     limits::PAGE_ITEMS_MAX,
     router,
     serve::ServerState,
@@ -62,6 +62,10 @@ pub(crate) async fn events(
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
         next_token: query.next_token,
     };
+    let asked = (query.reverse, &page);
+    if let Some(kept) = express::page(&state, identity.as_deref(), &caller, &arn, asked) {
+        return kept.unwrap_or_else(problem);
+    }
     let _turn = state.page_turn().await;
     let found = state
         .engine
@@ -75,6 +79,9 @@ pub(crate) async fn events(
     });
     match answer {
         Ok(body) => router::json_body(StatusCode::OK, body),
+        Err(error @ Error::Rejected { .. }) => {
+            express::unkept(&state, &arn).unwrap_or_else(|| problem(error))
+        }
         Err(error) => problem(error),
     }
 }

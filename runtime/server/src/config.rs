@@ -3,8 +3,13 @@
 use std::sync::Arc;
 
 use crate::{
-    admin::Prices, auth::Authentication, limits::CONNECTIONS_MAX, metrics::Sample,
-    observe::MachineMetrics, tls::Tls, warnings::Warnings,
+    admin::Prices,
+    auth::Authentication,
+    limits::CONNECTIONS_MAX,
+    metrics::Sample,
+    observe::{ExpressHistories, MachineMetrics},
+    tls::Tls,
+    warnings::Warnings,
 };
 
 /// Reads the sandbox's counters; called once a scrape of `/metrics`.
@@ -24,6 +29,8 @@ pub struct ServerConfig {
     pub prices: Option<Prices>,
     /// What is counted by state machine; without it `/metrics` has none of it.
     pub machine_metrics: Option<Arc<MachineMetrics>>,
+    /// What is kept of EXPRESS executions; without it nothing is.
+    pub express_histories: Option<Arc<ExpressHistories>>,
     /// What `/health` tells an operator to look after.
     pub warnings: Warnings,
     /// Account whose resources every request sees that is not authenticated, 12 digits.
@@ -42,6 +49,7 @@ impl Default for ServerConfig {
             tls: None,
             prices: None,
             machine_metrics: None,
+            express_histories: None,
             warnings: Warnings::default(),
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),

@@ -19,6 +19,7 @@ mod aws;
 mod config;
 mod connections;
 mod execution_log;
+mod express;
 mod fair;
 mod guard;
 mod in_flight;
@@ -42,8 +43,8 @@ pub use config::{SandboxMetrics, ServerConfig};
 pub use execution_log::ExecutionLog;
 pub use metrics::{Sample, SampleKind};
 pub use observe::{
-    MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry, WebhookConfig,
-    WebhookError, Webhooks,
+    ExpressHistories, MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry,
+    WebhookConfig, WebhookError, Webhooks,
 };
 pub use router::router;
 pub use serve::{ServerState, serve};

@@ -91,6 +91,13 @@ pub(crate) const FUNCTION_MEMORY_MB: u32 = 128;
 pub(crate) const FUNCTION_MEMORY_MB_MIN: u32 = 128;
 pub(crate) const FUNCTION_MEMORY_MB_MAX: u32 = 10_240;
 
+/// MiB of a function's temporary storage, which none has here; Lambda's.
+pub(crate) const EPHEMERAL_MB_MIN: i64 = 512;
+pub(crate) const EPHEMERAL_MB_MAX: i64 = 10_240;
+
+/// Characters of the name of the log group that a function is told to log to; Lambda's.
+pub(crate) const LOG_GROUP_CHARS_MAX: usize = 512;
+
 /// Bytes of a function's environment variables, names and values; Lambda's (4 KB).
 pub(crate) const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4_096;
 
@@ -133,6 +140,16 @@ pub(crate) const ACTIVITY_POLL_TIME: Duration = Duration::from_secs(60);
 
 /// Items of a list that are asked for in an unsigned `maxResults` of the JSON API; AWS's for the calls beneath.
 pub(crate) const PAGE_ITEMS_MAX: u32 = 1_000;
+
+/// Items of a page when nothing is said; AWS's too.
+pub(crate) const PAGE_ITEMS_USUAL: u32 = 100;
+
+/// Age to which what is kept of an EXPRESS execution is told, from its start, and how often what is older is dropped; ours.
+pub(crate) const EXPRESS_AGE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+pub(crate) const EXPRESS_SWEEP_MS: u64 = 60_000;
+
+/// Bytes of memory that the events of one EXPRESS execution take at most; its first ones go then. Ours.
+pub(crate) const EXPRESS_BYTES_EACH_MAX: u64 = 1 << 20;
 
 /// Rows of an answer to GetUsage; ours.
 pub(crate) const USAGE_ROWS_MAX: u32 = 1_000;
@@ -309,3 +326,9 @@ pub(crate) const CLOUD_EVENTS_MAX: usize = 100;
 
 /// Rules of a page (API model of EventBridge).
 pub(crate) const RULES_PAGE_MAX: u32 = 100;
+
+/// Characters of the id of a statement of a function's policy; AWS's.
+pub(crate) const STATEMENT_ID_CHARS_MAX: usize = 100;
+
+/// Characters that the refusal of a text of one repeats (ours).
+pub(crate) const REFUSED_CHARS_SHOWN: usize = 256;

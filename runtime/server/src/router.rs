@@ -20,7 +20,7 @@ use crate::{
     admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
-    guard, lambda,
+    express, guard, lambda,
     metrics::{self, METRICS_TYPE},
     scheduler,
     serve::ServerState,
@@ -42,6 +42,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/api/executions/{arn}/limits", get(api::limits))
         .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
+        .route("/api/machines/{arn}/express", get(express::list))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run));
     #[cfg(feature = "services")]
@@ -63,6 +64,7 @@ fn services() -> Router<Arc<ServerState>> {
     Router::new()
         .route("/2015-03-31/{*path}", functions())
         .route("/2017-03-31/{*path}", functions())
+        .route("/2017-10-31/{*path}", functions())
         .route("/2019-09-30/{*path}", functions())
         .route("/2020-06-30/{*path}", functions())
         .route("/schedules", schedules())

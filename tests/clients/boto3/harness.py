@@ -26,12 +26,12 @@ def guest(name):
     return (GUESTS / f"{name}.wasm").read_bytes()
 
 
-def case(requires=()):
-    """Registers a function of one argument, the Context, as a case. `requires` are features of the server."""
+def case():
+    """Registers a function of one argument, the Context, as a case."""
 
     def register(function):
         name = f"{function.__module__.rsplit('.', 1)[-1]}.{function.__name__}"
-        CASES.append((name, tuple(requires), function))
+        CASES.append((name, function))
         return function
 
     return register

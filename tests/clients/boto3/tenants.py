@@ -453,6 +453,22 @@ def pages_beside_the_api_do_not_cross(w):
 
 
 @case
+def histories_of_express_executions_are_the_tenants(w):
+    execution = w.a.start_sync_execution(stateMachineArn=w.express, name="told")["executionArn"]
+    path, listed = f"/api/executions/{execution}/events", f"/api/machines/{w.express}/express"
+    status, text = w.signed("a-read", path, "GET", b"")
+    same((status, len(json.loads(text)["events"])), (200, 4))
+    status, text = w.signed("a-read", listed, "GET", b"")
+    true(execution in [each["executionArn"] for each in json.loads(text)["executions"]], text)
+    status, text = w.signed("b-operator", path, "GET", b"")
+    true(status == 404 and "events" not in json.loads(text), f"{status} {text}")
+    same(json.loads(w.signed("b-operator", listed, "GET", b"")[1]), {"executions": []})
+    # The same under the caller's own account names nothing.
+    theirs, mine = w.keys["a-admin"]["account"], w.keys["b-admin"]["account"]
+    same(w.signed("b-operator", path.replace(theirs, mine), "GET", b"")[0], 404)
+
+
+@case
 def live_streams_do_not_cross(w):
     stream = {"accept": "text/event-stream"}
     for path in (f"executions/{w.execution}/events", f"machines/{w.arn}/events"):

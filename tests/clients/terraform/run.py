@@ -5,7 +5,10 @@ The requests are written and signed as the provider's SDK writes them, the answe
 of another type than the provider decodes shows. Where the server is, the region and the key come from the environment."""
 
 import argparse
+import base64
+import hashlib
 import http.client
+import io
 import json
 import pathlib
 import re
@@ -14,9 +17,11 @@ import time
 import urllib.parse
 import uuid
 import xml.etree.ElementTree
+import zipfile
 
 import botocore.auth
 import botocore.awsrequest
+import botocore.serialize
 import botocore.session
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -39,11 +44,13 @@ class Wire:
 
     def __init__(self, endpoint, region):
         self.endpoint, self.region = endpoint, region
-        self.credentials = botocore.session.get_session().get_credentials().get_frozen_credentials()
+        session = botocore.session.get_session()
+        self.credentials = session.get_credentials().get_frozen_credentials()
+        self.lambda_model = session.get_service_model("lambda")
         parts = urllib.parse.urlsplit(endpoint)
         self.connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=75)
 
-    def send(self, service, headers, body):
+    def send(self, service, headers, body, method="POST", path="/"):
         headers = {
             "User-Agent": AGENT,
             "Accept-Encoding": "gzip",
@@ -51,34 +58,49 @@ class Wire:
             "Amz-Sdk-Request": "attempt=1; max=25",
             **headers,
         }
-        request = botocore.awsrequest.AWSRequest("POST", self.endpoint + "/", headers=headers, data=body)
+        request = botocore.awsrequest.AWSRequest(method, self.endpoint + path, headers=headers, data=body)
         botocore.auth.SigV4Auth(self.credentials, service, self.region).add_auth(request)
         try:
-            answer = self.exchange(request, body)
+            answer = self.exchange(request, path, body)
         except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
             # A kept connection was closed meanwhile: SDKs open another one.
             self.connection.close()
-            answer = self.exchange(request, body)
+            answer = self.exchange(request, path, body)
         text = answer.read().decode()
         if not answer.headers["x-amzn-RequestId"]:
             raise AssertionError("an answer without x-amzn-RequestId")
-        return answer.status, answer.headers["Content-Type"], text
+        return answer.status, answer.headers, text
 
-    def exchange(self, request, body):
-        self.connection.request("POST", "/", body, dict(request.headers.items()))
+    def exchange(self, request, path, body):
+        self.connection.request(request.method, path, body, dict(request.headers.items()))
         return self.connection.getresponse()
 
     def states(self, operation, request):
         kind = "application/x-amz-json-1.0"
         headers = {"Content-Type": kind, "X-Amz-Target": f"AWSStepFunctions.{operation}"}
         status, answered, text = self.send("states", headers, json.dumps(request).encode())
-        same(answered, kind, "Content-Type")
+        same(answered["Content-Type"], kind, "Content-Type")
         answer = json.loads(text)
         if status == 200:
             return answer
         # `namespace#Code`, as the SDK cuts it.
         code = answer["__type"].rsplit("#", 1)[-1]
         raise Refused(status, code, answer.get("message") or answer.get("Message"))
+
+    # The service's name is a word of Python's.
+    def functions(self, operation, request):
+        """REST by the API's model, of which the provider's SDK is made too."""
+        model = self.lambda_model.operation_model(operation)
+        made = botocore.serialize.create_serializer("rest-json").serialize_to_request(request, model)
+        query = urllib.parse.urlencode(made["query_string"], doseq=True, quote_via=urllib.parse.quote)
+        path = made["url_path"] + ("?" + query if query else "")
+        headers = {"Content-Type": "application/json", **made["headers"]}
+        status, answered, text = self.send("lambda", headers, made["body"], made["method"], path)
+        answer = json.loads(text or "{}")
+        if status < 300:
+            same(status, model.http["responseCode"], "status")
+            return answer
+        raise Refused(status, answered["X-Amzn-ErrorType"], answer.get("Message") or answer.get("message"))
 
     def sts(self, operation, request):
         return self.query("sts", "2011-06-15", operation, request)
@@ -114,15 +136,18 @@ class Sequence:
         for phase in self.phases:
             for number, step in enumerate(phase["calls"], 1):
                 try:
-                    self.step(step)
+                    for _ in range(step.get("times", 1)):
+                        self.step(step)
                 except Exception as error:
                     raise AssertionError(f"{phase['phase']}, call {number}, {step['call']}: {error}") from error
 
     def step(self, step):
         request = self.filled(step.get("with", {}), step_is_request=True)
         service = getattr(self.wire, step.get("service", "states"))
+        if "gone" in step:
+            return gone(step["gone"], lambda: service(step["call"], request))
         if "refused" in step:
-            return refused(step["refused"], lambda: service(step["call"], request))
+            return refused(step["refused"], step.get("status", 400), lambda: service(step["call"], request))
         wanted = self.filled(step.get("until", step.get("answer", {})))
         end = time.monotonic() + (UNTIL_SECONDS_MAX if "until" in step else 0)
         while True:
@@ -153,7 +178,27 @@ class Sequence:
         if not isinstance(value, dict):
             return value
         filled = {key: self.filled(inner, step_is_request) for key, inner in value.items()}
-        return json.dumps(filled["json"]) if step_is_request and set(filled) == {"json"} else filled
+        if step_is_request and set(filled) == {"json"}:
+            return json.dumps(filled["json"])
+        return package(filled["zip"]) if step_is_request and set(filled) == {"zip"} else filled
+
+
+def package(word):
+    """An archive with a program that does nothing, as `filename` names one; another word, other code."""
+    section = lambda number, content: bytes([number, len(content)]) + content
+    note = bytes([len(word)]) + word.encode()
+    module = b"\0asm\1\0\0\0" + b"".join([
+        section(1, b"\1\x60\0\0"),
+        section(3, b"\1\0"),
+        section(5, b"\1\0\1"),
+        section(7, b"\2\6memory\2\0\6_start\0\0"),
+        section(10, b"\1\2\0\x0b"),
+        section(0, note),
+    ])
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("task.wasm"), module)
+    return stream.getvalue()
 
 
 def at(answer, path):
@@ -162,13 +207,27 @@ def at(answer, path):
     return answer
 
 
-def refused(expected, call):
+def gone(expected, call):
+    """What is deleted is looked at until it is gone, and is nothing else meanwhile than what the provider waits for."""
+    end = time.monotonic() + UNTIL_SECONDS_MAX
+    while time.monotonic() < end:
+        try:
+            status = call()["status"]
+        except Refused as error:
+            return same((error.status, error.code), (400, expected), f"error ({error.message})")
+        if status not in ("ACTIVE", "DELETING"):
+            raise AssertionError(f"{status} is none of the states that are waited for")
+        time.sleep(LOOK_SECONDS)
+    raise AssertionError(f"it is not gone within {UNTIL_SECONDS_MAX} s")
+
+
+def refused(expected, status, call):
     try:
         answer = call()
     except Refused as error:
         # `*` where the provider goes on whatever the error is.
         if expected != "*":
-            same((error.status, error.code), (400, expected), f"error ({error.message})")
+            same((error.status, error.code), (status, expected), f"error ({error.message})")
         return
     raise AssertionError(f"{expected} is expected, not {answer}")
 
@@ -200,6 +259,11 @@ def differences(found, expected, path):
         # Seconds as a number: the SDK refuses a text.
         if isinstance(found, bool) or not isinstance(found, (int, float)) or abs(time.time() - found) > 600:
             yield f"{path}: a time of these minutes as a number is expected, not {found!r}"
+    elif set(expected) == {"sha256"}:
+        # `source_code_hash`, which the provider compares.
+        wanted = base64.b64encode(hashlib.sha256(package(expected["sha256"])).digest()).decode()
+        if found != wanted:
+            yield f"{path}: the hash {wanted} of the archive is expected, not {found!r}"
     elif set(expected) == {"holds"}:
         if not isinstance(found, str) or expected["holds"] not in found:
             yield f"{path}: {expected['holds']!r} is expected within {found!r}"

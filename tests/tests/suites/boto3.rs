@@ -9,8 +9,6 @@ use stepwell_tests::{
     server::{self, Server, Turn},
 };
 
-/// What the server does not offer, in the client's words; said whenever the suite runs.
-const WITHOUT: [&str; 1] = ["nested-executions"];
 /// Guests that the server serves.
 const GUESTS: [&str; 4] = ["behave", "command", "echo", "noop"];
 
@@ -35,9 +33,6 @@ fn cases() -> Result<()> {
         .args(["--endpoint", &server.client().endpoint()])
         .arg("--guests")
         .arg(&plugins);
-    for feature in WITHOUT {
-        run.args(["--without", feature]);
-    }
     let output = run.output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let of = |verdict: &str| -> Vec<&str> {
@@ -46,16 +41,11 @@ fn cases() -> Result<()> {
             .filter(|line| line.split(' ').next() == Some(verdict))
             .collect()
     };
-    let (passed, failed, skipped) = (of("ok"), of("FAIL"), of("skip"));
-    for line in &skipped {
-        println!("left out: {}", line.trim_start_matches("skip").trim());
-    }
+    let (passed, failed) = (of("ok"), of("FAIL"));
     println!(
-        "boto3 cases: {}/{}, {} left out (the server is without {})",
+        "boto3 cases: {}/{}",
         passed.len(),
-        passed.len() + failed.len(),
-        skipped.len(),
-        WITHOUT.join(", ")
+        passed.len() + failed.len()
     );
     if !failed.is_empty() {
         bail!("{} cases failed:\n{}", failed.len(), failed.join("\n"));

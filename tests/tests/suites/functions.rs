@@ -233,8 +233,11 @@ fn rates(read: &Aws) -> Result<()> {
 /// The other tenant finds nothing of it, by name or by ARN, and has its own under the same name.
 fn walls(other: &Aws, owner: &Aws) -> Result<()> {
     let arn = format!("arn:aws:lambda:us-east-1:{A}:function:pay");
-    let calls: [&[&str]; 4] = [
+    let calls: [&[&str]; 7] = [
         &["get-function", "--function-name"],
+        &["get-policy", "--function-name"],
+        &["get-function-concurrency", "--function-name"],
+        &["delete-function-concurrency", "--function-name"],
         &["delete-function", "--function-name"],
         &["list-versions-by-function", "--function-name"],
         &["publish-version", "--function-name"],

@@ -124,7 +124,7 @@ pub(crate) struct UsualQuotas {
     pub(crate) machine_concurrency_mode: Option<Exceeding>,
 }
 
-fn bytes(text: &str) -> Result<u64, &'static str> {
+pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
     parse_bytes(text).ok_or("it is a size such as 10GiB")
 }
 

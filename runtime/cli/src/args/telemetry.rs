@@ -118,4 +118,7 @@ pub(crate) struct TelemetryArgs {
     /// TOML file with the webhooks that get an event for each change of an execution's status
     #[arg(long, value_name = "FILE", env = "STEPWELL_WEBHOOKS", value_hint = clap::ValueHint::AnyPath)]
     pub(crate) webhooks: Option<PathBuf>,
+    /// Memory for the histories of EXPRESS executions, which are kept nowhere else; 0 keeps none
+    #[arg(long, value_name = "SIZE", value_parser = super::serve::bytes, default_value = "16MiB")]
+    pub(crate) express_history: u64,
 }

@@ -153,6 +153,7 @@ impl Engine {
     ) -> Result<(), FunctionError> {
         self.change_function(caller, function, |record| {
             record.aliases.remove(name);
+            record.policies.remove(name);
             Ok(())
         })
         .await

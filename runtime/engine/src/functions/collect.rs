@@ -376,6 +376,7 @@ mod tests {
                     timeout_s: 3,
                     memory_mb: 128,
                     environment: BTreeMap::new(),
+                    told: BTreeMap::new(),
                 },
                 package: package(code),
                 tags: Vec::new(),

@@ -89,6 +89,7 @@ impl Engine {
         match resolved.map_err(unreadable)? {
             Resolved::Function(..) => Ok(()),
             Resolved::Missing(_) => Err(absent(caller, name, qualifier)),
+            Resolved::Off(why) => Err(FunctionError::TooMany(format!("Rate Exceeded: {why}"))),
             Resolved::Folder => {
                 let version = qualifier.filter(|text| *text != LATEST);
                 match self.node().runner.serves(tenant, name, version) {
@@ -111,6 +112,9 @@ impl Engine {
         let resolved = node.resolve_function(tenant, &plugin, qualifier).await;
         let (function, version, in_use) = match resolved.map_err(unreadable)? {
             Resolved::Missing(_) => return Err(absent(caller, &plugin, qualifier)),
+            Resolved::Off(why) => {
+                return Err(FunctionError::TooMany(format!("Rate Exceeded: {why}")));
+            }
             Resolved::Folder => (None, qualifier.filter(|text| *text != LATEST), None),
             Resolved::Function(function, in_use) => (Some(function), None, Some(in_use)),
         };

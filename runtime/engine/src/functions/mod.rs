@@ -13,6 +13,7 @@ mod holds;
 mod in_use;
 mod invoke;
 mod known;
+mod policies;
 mod record;
 mod resolve;
 mod versions;
@@ -38,6 +39,7 @@ pub(crate) use holds::all_freed;
 pub(crate) use in_use::CodeInUse;
 pub use invoke::{FunctionFault, Invocation, Invoked};
 pub(crate) use known::Functions;
+pub use policies::{FunctionPolicy, Permission};
 use record::{Build, FunctionRecord};
 pub(crate) use resolve::Resolved;
 pub use versions::PublishFunction;
@@ -63,6 +65,9 @@ pub enum FunctionError {
     /// A quota is used up.
     #[error("{0}")]
     Full(String),
+    /// A policy would be longer than it may be.
+    #[error("{0}")]
+    LongPolicy(String),
     /// The payload is larger than it may be.
     #[error("{0}")]
     TooLarge(String),
@@ -94,6 +99,8 @@ pub struct FunctionSettings {
     /// MiB.
     pub memory_mb: u32,
     pub environment: BTreeMap<String, String>,
+    /// Settings that count for nothing here, by their names: JSON text, told back as it came.
+    pub told: BTreeMap<String, String>,
 }
 
 /// What UpdateFunctionConfiguration changes; `None` leaves a field as it is.
@@ -106,6 +113,8 @@ pub struct SettingsChange {
     pub timeout_s: Option<u32>,
     pub memory_mb: Option<u32>,
     pub environment: Option<BTreeMap<String, String>>,
+    /// Those of [`FunctionSettings::told`] that change.
+    pub told: BTreeMap<String, String>,
 }
 
 /// Code as it was uploaded.
@@ -191,8 +200,9 @@ impl Engine {
     ) -> Result<Function, FunctionError> {
         let (current, _) = self.function_record(caller, name).await?;
         stale(&current, wanted.revision_id)?;
-        let settings = current.latest.settings.clone().into();
-        let build = Build::new(settings, &package);
+        let settings = current.latest.settings.clone();
+        let settings = settings.built_for(wanted.architecture);
+        let build = Build::new(settings.into(), &package);
         self.check_code(caller, name, &build, &package).await?;
         if wanted.dry_run {
             return Ok(build.shown(name, None));
@@ -205,7 +215,8 @@ impl Engine {
             let same = record.latest.revision_id == current.latest.revision_id;
             let mut build = build.clone();
             if !same {
-                build.settings = record.latest.settings.clone();
+                let settings = record.latest.settings.clone();
+                build.settings = settings.built_for(wanted.architecture);
                 build.revision_id = fresh_revision();
             }
             record.change(build);
@@ -317,6 +328,30 @@ impl Engine {
         .await
     }
 
+    /// How many calls were reserved for a function, if anything was said of it.
+    pub async fn function_concurrency(
+        &self,
+        caller: &Caller,
+        name: &str,
+    ) -> Result<Option<u32>, FunctionError> {
+        let (record, _) = self.function_record(caller, name).await?;
+        Ok(record.reserved_concurrency)
+    }
+
+    /// Keeps how many calls are reserved for a function. Nothing is bounded by that number, but that 0 calls it no more.
+    pub async fn reserve_function_concurrency(
+        &self,
+        caller: &Caller,
+        name: &str,
+        reserved: Option<u32>,
+    ) -> Result<(), FunctionError> {
+        self.change_function(caller, name, |record| {
+            record.reserved_concurrency = reserved;
+            Ok(())
+        })
+        .await
+    }
+
     async fn function_record(
         &self,
         caller: &Caller,
@@ -358,6 +393,8 @@ pub struct Change<'a> {
     pub publish: bool,
     /// Looks whether it can be called, and changes nothing.
     pub dry_run: bool,
+    /// Told back from now on.
+    pub architecture: Option<&'a str>,
 }
 
 /// The function after a change, or the version that was asked for with it.

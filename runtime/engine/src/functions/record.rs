@@ -28,6 +28,12 @@ pub(super) struct FunctionRecord {
     pub(super) aliases: BTreeMap<String, AliasRecord>,
     #[serde(default)]
     pub(super) tags: Vec<(String, String)>,
+    /// By version or alias; the function's own is the one without a name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) policies: BTreeMap<String, PolicyRecord>,
+    /// What PutFunctionConcurrency said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reserved_concurrency: Option<u32>,
 }
 
 /// Code with what it is called with.
@@ -56,6 +62,22 @@ pub(super) struct Settings {
     memory_mb: u32,
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    told: BTreeMap<String, String>,
+}
+
+/// Never without a statement.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct PolicyRecord {
+    pub(super) statements: Vec<StatementRecord>,
+    pub(super) revision_id: String,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StatementRecord {
+    pub(super) id: String,
+    /// JSON text, told back.
+    pub(super) text: String,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -79,6 +101,8 @@ impl FunctionRecord {
             published: None,
             aliases: BTreeMap::new(),
             tags,
+            policies: BTreeMap::new(),
+            reserved_concurrency: None,
         }
     }
 
@@ -160,6 +184,7 @@ impl Build {
         if let Some(environment) = &change.environment {
             settings.environment.clone_from(environment);
         }
+        settings.told.extend(change.told.clone());
         changed.revision_id = fresh_revision();
         changed
     }
@@ -197,6 +222,14 @@ impl Settings {
     pub(super) fn describe(&mut self, description: String) {
         self.description = description;
     }
+
+    /// With code that was built for something else.
+    pub(super) fn built_for(mut self, architecture: Option<&str>) -> Settings {
+        if let Some(architecture) = architecture {
+            architecture.clone_into(&mut self.architecture);
+        }
+        self
+    }
 }
 
 impl From<FunctionSettings> for Settings {
@@ -210,6 +243,7 @@ impl From<FunctionSettings> for Settings {
             timeout_s,
             memory_mb,
             environment,
+            told,
         } = settings;
         Settings {
             role,
@@ -220,6 +254,7 @@ impl From<FunctionSettings> for Settings {
             timeout_s,
             memory_mb,
             environment,
+            told,
         }
     }
 }
@@ -235,6 +270,7 @@ impl From<Settings> for FunctionSettings {
             timeout_s,
             memory_mb,
             environment,
+            told,
         } = settings;
         FunctionSettings {
             role,
@@ -245,6 +281,7 @@ impl From<Settings> for FunctionSettings {
             timeout_s,
             memory_mb,
             environment,
+            told,
         }
     }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Resolved {
     Function(FunctionVersion, CodeUse),
     /// The function is there, and not what the call asks for; for people.
     Missing(String),
+    /// The function takes no calls until that is changed; for people.
+    Off(String),
 }
 
 impl Node {
@@ -52,6 +54,11 @@ impl Node {
         let Some(build) = record.build(version) else {
             return Ok(Resolved::Missing(missing()));
         };
+        if record.reserved_concurrency == Some(0) {
+            return Ok(Resolved::Off(format!(
+                "the reserved concurrency of the function `{name}` is 0, so it is not called; `aws lambda delete-function-concurrency` lets it be called again"
+            )));
+        }
         let code = Kept::new(self, build).map_err(|error| error.to_string())?;
         let in_use = self.code_in_use.begin(code.hash);
         let function = build.version(version, Arc::new(code));

@@ -92,6 +92,7 @@ impl Engine {
             if record.versions.remove(&number).is_none() {
                 return Err(absent(caller, name, Some(qualifier)));
             }
+            record.policies.remove(&number.to_string());
             record.published = record.published.filter(|published| *published != number);
             Ok(())
         })

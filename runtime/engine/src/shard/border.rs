@@ -358,6 +358,8 @@ impl StartReply {
 pub(crate) struct SyncEnd {
     pub(crate) ending: stepwell_interp::Ending,
     pub(crate) stopped_at: Timestamp,
+    /// The most memory that an attempt of its tasks held.
+    pub(crate) memory_bytes_max: u64,
 }
 
 /// The answer to a worker: the task, or `None` when it is no longer to be had here. Dropped without an answer when its start

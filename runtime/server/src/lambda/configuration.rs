@@ -3,14 +3,33 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use stepwell_engine::{Caller, Function, FunctionSettings, SettingsChange};
 
 use super::fault::Fault;
 use crate::limits::{
-    FUNCTION_ENVIRONMENT_BYTES_MAX, FUNCTION_MEMORY_MB, FUNCTION_MEMORY_MB_MAX,
-    FUNCTION_MEMORY_MB_MIN, FUNCTION_TIMEOUT_S, FUNCTION_TIMEOUT_S_MAX,
+    EPHEMERAL_MB_MAX, EPHEMERAL_MB_MIN, FUNCTION_ENVIRONMENT_BYTES_MAX, FUNCTION_MEMORY_MB,
+    FUNCTION_MEMORY_MB_MAX, FUNCTION_MEMORY_MB_MIN, FUNCTION_TIMEOUT_S, FUNCTION_TIMEOUT_S_MAX,
+    LOG_GROUP_CHARS_MAX,
 };
+
+/// Members that count for nothing here and are told back, as tools compare them with what they sent; each with its own members.
+const TOLD: [(&str, &[&str]); 3] = [
+    (EPHEMERAL_STORAGE, &["Size"]),
+    (
+        LOGGING,
+        &[
+            "LogFormat",
+            "LogGroup",
+            "ApplicationLogLevel",
+            "SystemLogLevel",
+        ],
+    ),
+    (TRACING, &["Mode"]),
+];
+const EPHEMERAL_STORAGE: &str = "EphemeralStorage";
+const LOGGING: &str = "LoggingConfig";
+const TRACING: &str = "TracingConfig";
 
 /// Wire form of the settings in CreateFunction and UpdateFunctionConfiguration.
 #[derive(Default, Deserialize)]
@@ -79,6 +98,7 @@ impl Settings {
             timeout_s: change.timeout_s.unwrap_or(FUNCTION_TIMEOUT_S),
             memory_mb: change.memory_mb.unwrap_or(FUNCTION_MEMORY_MB),
             environment: change.environment.unwrap_or_default(),
+            told: change.told,
         })
     }
 
@@ -107,6 +127,7 @@ impl Settings {
                 "the runtime `{runtime}` is not here: functions are WebAssembly of any language; say `provided.al2023`, or leave it out, and upload a `.wasm`"
             )));
         }
+        let told = told(&self.others)?;
         let (timeout, memory) = (self.timeout, self.memory_size);
         let environment = self.environment.map(|environment| environment.variables);
         if let Some(variables) = &environment {
@@ -125,7 +146,72 @@ impl Settings {
                 FUNCTION_MEMORY_MB_MAX,
             )?,
             environment,
+            told,
         })
+    }
+}
+
+/// The members that are told back, as far as the API's model takes them.
+fn told(others: &BTreeMap<String, Value>) -> Result<BTreeMap<String, String>, Fault> {
+    let mut told = BTreeMap::new();
+    for (name, members) in TOLD {
+        let Some(block) = others.get(name).filter(|block| !block.is_null()) else {
+            continue;
+        };
+        check_told(name, block)?;
+        let known = members.iter().filter_map(|member| {
+            let value = block.get(member).filter(|value| !value.is_null())?;
+            Some(((*member).to_owned(), value.clone()))
+        });
+        let known: Map<String, Value> = known.collect();
+        told.insert(name.to_owned(), Value::Object(known).to_string());
+    }
+    Ok(told)
+}
+
+fn check_told(name: &str, block: &Value) -> Result<(), Fault> {
+    let one_of = |member: &str, values: &[&str]| match block.get(member) {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(text)) if values.contains(&text.as_str()) => Ok(()),
+        Some(other) => Err(Fault::validation(&format!(
+            "Value '{other}' at '{name}.{member}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
+            values.join(", ")
+        ))),
+    };
+    if !block.is_object() {
+        return Err(Fault::validation(&format!(
+            "Value at '{name}' failed to satisfy constraint: Member must be a structure"
+        )));
+    }
+    if name == TRACING {
+        return one_of("Mode", &["Active", "PassThrough"]);
+    }
+    if name == LOGGING {
+        one_of("LogFormat", &["JSON", "Text"])?;
+        let levels = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL"];
+        one_of("ApplicationLogLevel", &levels)?;
+        one_of("SystemLogLevel", &["DEBUG", "INFO", "WARN"])?;
+        return check_group(block.get("LogGroup"));
+    }
+    let size = block.get("Size").and_then(Value::as_i64);
+    let sound = |size: &i64| (EPHEMERAL_MB_MIN..=EPHEMERAL_MB_MAX).contains(size);
+    size.filter(sound).map(drop).ok_or_else(|| {
+        Fault::validation(&format!(
+            "Value at 'ephemeralStorage.size' failed to satisfy constraint: Member must have value from {EPHEMERAL_MB_MIN} to {EPHEMERAL_MB_MAX}"
+        ))
+    })
+}
+
+fn check_group(group: Option<&Value>) -> Result<(), Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || ".-_/#".contains(c);
+    let sound =
+        |text: &str| (1..=LOG_GROUP_CHARS_MAX).contains(&text.len()) && text.chars().all(allowed);
+    match group {
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(text)) if sound(text) => Ok(()),
+        Some(_) => Err(Fault::validation(&format!(
+            "Value at 'loggingConfig.logGroup' failed to satisfy constraint: Member must be 1 to {LOG_GROUP_CHARS_MAX} characters of the regular expression pattern: [\\.\\-_/#A-Za-z0-9]+"
+        ))),
     }
 }
 
@@ -189,13 +275,14 @@ pub(super) struct Configuration {
     version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<Variables>,
-    tracing_config: Mode,
+    tracing_config: Value,
     revision_id: String,
     state: &'static str,
     last_update_status: &'static str,
     package_type: &'static str,
     architectures: [String; 1],
-    ephemeral_storage: Size,
+    ephemeral_storage: Value,
+    logging_config: Value,
     snap_start: SnapStart,
 }
 
@@ -203,18 +290,6 @@ pub(super) struct Configuration {
 #[serde(rename_all = "PascalCase")]
 struct Variables {
     variables: BTreeMap<String, String>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Mode {
-    mode: &'static str,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Size {
-    size: u32,
 }
 
 #[derive(Serialize)]
@@ -242,7 +317,12 @@ impl Configuration {
         } = function;
         let version = version_text(version);
         let environment = settings.environment;
+        let told = |member: &str, default: Value| shown(&settings.told, member, default);
+        let group = format!("/aws/lambda/{name}");
         Configuration {
+            tracing_config: told(TRACING, json!({"Mode": "PassThrough"})),
+            ephemeral_storage: told(EPHEMERAL_STORAGE, json!({"Size": EPHEMERAL_MB_MIN})),
+            logging_config: told(LOGGING, json!({"LogFormat": "Text", "LogGroup": group})),
             function_arn: arn(caller, &name, qualifier),
             function_name: name.to_string(),
             runtime: settings.runtime,
@@ -259,15 +339,11 @@ impl Configuration {
             environment: (!environment.is_empty()).then_some(Variables {
                 variables: environment,
             }),
-            tracing_config: Mode {
-                mode: "PassThrough",
-            },
             revision_id,
             state: "Active",
             last_update_status: "Successful",
             package_type: "Zip",
             architectures: [settings.architecture],
-            ephemeral_storage: Size { size: 512 },
             snap_start: SnapStart {
                 apply_on: "None",
                 optimization_status: "Off",
@@ -280,6 +356,16 @@ impl Configuration {
         let version = function.version.map(|number| number.to_string());
         Configuration::of(caller, function, version.as_deref())
     }
+}
+
+/// A block as it is told: what was given, over what there is when nothing is said.
+fn shown(told: &BTreeMap<String, String>, member: &str, mut default: Value) -> Value {
+    let given = told.get(member);
+    let given = given.and_then(|text| serde_json::from_str::<Map<String, Value>>(text).ok());
+    if let (Some(block), Some(given)) = (default.as_object_mut(), given) {
+        block.extend(given);
+    }
+    default
 }
 
 /// A number, or what is the latest.
@@ -320,6 +406,45 @@ mod tests {
                 settings(text).unwrap_err(),
                 "InvalidParameterValueException",
                 "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_counts_for_nothing_is_told_back() {
+        let text = r#"{"TracingConfig": {"Mode": "Active"}, "EphemeralStorage": {"Size": 1024},
+            "LoggingConfig": {"LogFormat": "JSON", "ApplicationLogLevel": null}}"#;
+        let told = settings(text).unwrap().told;
+        let of = |member, default| shown(&told, member, default);
+        assert_eq!(
+            of(TRACING, json!({"Mode": "PassThrough"})),
+            json!({"Mode": "Active"})
+        );
+        assert_eq!(
+            of(EPHEMERAL_STORAGE, json!({"Size": 512})),
+            json!({"Size": 1024})
+        );
+        assert_eq!(
+            of(LOGGING, json!({"LogFormat": "Text", "LogGroup": "/g"})),
+            json!({"LogFormat": "JSON", "LogGroup": "/g"})
+        );
+        assert_eq!(
+            shown(&BTreeMap::new(), TRACING, json!({"a": 1})),
+            json!({"a": 1})
+        );
+        for wrong in [
+            r#"{"TracingConfig": {"Mode": "On"}}"#,
+            r#"{"TracingConfig": "Active"}"#,
+            r#"{"EphemeralStorage": {}}"#,
+            r#"{"EphemeralStorage": {"Size": 511}}"#,
+            r#"{"LoggingConfig": {"LogFormat": "XML"}}"#,
+            r#"{"LoggingConfig": {"LogGroup": "a b"}}"#,
+            r#"{"LoggingConfig": {"SystemLogLevel": "ERROR"}}"#,
+        ] {
+            assert_eq!(
+                settings(wrong).unwrap_err(),
+                "ValidationException",
+                "{wrong}"
             );
         }
     }

@@ -113,6 +113,11 @@ impl From<FunctionError> for Fault {
                 "CodeStorageExceededException",
                 text,
             ),
+            FunctionError::LongPolicy(text) => Fault::new(
+                StatusCode::BAD_REQUEST,
+                "PolicyLengthExceededException",
+                text,
+            ),
             FunctionError::TooLarge(text) => Fault::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "RequestTooLargeException",

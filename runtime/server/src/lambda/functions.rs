@@ -8,6 +8,7 @@ use stepwell_engine::{Change, NewFunction};
 
 use super::{
     Answer, Call,
+    concurrency::Reserved,
     configuration::{Configuration, Settings},
     fault::Fault,
     package::Code,
@@ -56,6 +57,7 @@ struct UpdateCode {
     publish: bool,
     dry_run: bool,
     revision_id: Option<String>,
+    architectures: Vec<String>,
 }
 
 pub(super) async fn update_code(call: Call<'_>) -> Result<Answer, Fault> {
@@ -65,6 +67,7 @@ pub(super) async fn update_code(call: Call<'_>) -> Result<Answer, Fault> {
         revision_id: update.revision_id.as_deref(),
         publish: update.publish,
         dry_run: update.dry_run,
+        architecture: update.architectures.first().map(String::as_str),
     };
     let engine = &call.state.engine;
     let changed =
@@ -104,13 +107,13 @@ pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
         code: Location,
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
         tags: BTreeMap<String, String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        concurrency: Option<Reserved>,
     }
     let qualifier = call.route.qualifier()?;
-    let engine = &call.state.engine;
-    let found = engine
-        .function(&call.caller, call.route.function(), qualifier)
-        .await?;
-    let (function, tags) = found;
+    let (engine, name) = (&call.state.engine, call.route.function());
+    let (function, tags) = engine.function(&call.caller, name, qualifier).await?;
+    let reserved = engine.function_concurrency(&call.caller, name).await?;
     let got = Got {
         configuration: Configuration::of(&call.caller, function, qualifier),
         // The code is kept in the store, and not given back.
@@ -118,6 +121,7 @@ pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
             repository_type: "Stepwell",
         },
         tags: tags.into_iter().collect(),
+        concurrency: reserved.map(Reserved::of),
     };
     Ok(Answer::json(StatusCode::OK, &got))
 }
@@ -182,13 +186,4 @@ pub(super) async fn code_signing(call: Call<'_>) -> Result<Answer, Fault> {
         function_name: name,
     };
     Ok(Answer::json(StatusCode::OK, &unsigned))
-}
-
-/// Functions have no policies: the roles of access keys are what allows.
-pub(super) async fn policy(call: Call<'_>) -> Result<Answer, Fault> {
-    let name = call.route.function();
-    call.state.engine.function(&call.caller, name, None).await?;
-    Err(Fault::not_found(
-        "The resource you requested does not exist.",
-    ))
 }

@@ -1,11 +1,13 @@
 //! The function service's API: uploads plugins and calls them, for the tools that AWS Lambda has. What it hides from the rest
 //! of the server: its REST paths, wire types, packages, and the texts of its errors.
 
+mod concurrency;
 mod configuration;
 mod fault;
 mod functions;
 mod invoke;
 mod package;
+mod policies;
 mod route;
 mod tags;
 mod versions;
@@ -91,12 +93,15 @@ fn body_bytes_max(operation: Operation) -> usize {
     match operation {
         Operation::CreateFunction | Operation::UpdateFunctionCode => FUNCTION_BODY_BYTES_MAX,
         Operation::Invoke
+        | Operation::AddPermission
         | Operation::CreateAlias
         | Operation::DeleteAlias
         | Operation::DeleteFunction
+        | Operation::DeleteFunctionConcurrency
         | Operation::GetAlias
         | Operation::GetFunction
         | Operation::GetFunctionCodeSigningConfig
+        | Operation::GetFunctionConcurrency
         | Operation::GetFunctionConfiguration
         | Operation::GetPolicy
         | Operation::ListAliases
@@ -104,6 +109,8 @@ fn body_bytes_max(operation: Operation) -> usize {
         | Operation::ListTags
         | Operation::ListVersionsByFunction
         | Operation::PublishVersion
+        | Operation::PutFunctionConcurrency
+        | Operation::RemovePermission
         | Operation::TagResource
         | Operation::UntagResource
         | Operation::UpdateAlias
@@ -113,21 +120,26 @@ fn body_bytes_max(operation: Operation) -> usize {
 
 async fn serve(call: Call<'_>) -> Result<Answer, Fault> {
     match call.route.operation {
+        Operation::AddPermission => policies::add(call).await,
         Operation::CreateAlias => versions::create_alias(call).await,
         Operation::CreateFunction => functions::create(call).await,
         Operation::DeleteAlias => versions::delete_alias(call).await,
         Operation::DeleteFunction => functions::delete(call).await,
+        Operation::DeleteFunctionConcurrency => concurrency::remove(call).await,
         Operation::GetAlias => versions::get_alias(call).await,
         Operation::GetFunction => functions::get(call).await,
         Operation::GetFunctionCodeSigningConfig => functions::code_signing(call).await,
+        Operation::GetFunctionConcurrency => concurrency::get(call).await,
         Operation::GetFunctionConfiguration => functions::get_configuration(call).await,
-        Operation::GetPolicy => functions::policy(call).await,
+        Operation::GetPolicy => policies::get(call).await,
         Operation::Invoke => invoke::invoke(call).await,
         Operation::ListAliases => versions::list_aliases(call).await,
         Operation::ListFunctions => functions::list(call).await,
         Operation::ListTags => tags::list(call).await,
         Operation::ListVersionsByFunction => versions::list(call).await,
         Operation::PublishVersion => versions::publish(call).await,
+        Operation::PutFunctionConcurrency => concurrency::put(call).await,
+        Operation::RemovePermission => policies::remove(call).await,
         Operation::TagResource => tags::add(call).await,
         Operation::UntagResource => tags::remove(call).await,
         Operation::UpdateAlias => versions::update_alias(call).await,

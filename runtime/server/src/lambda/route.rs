@@ -13,7 +13,13 @@ use crate::{
 };
 
 /// Dates that the paths of this API begin with.
-const DATES: [&str; 4] = ["2015-03-31", "2017-03-31", "2019-09-30", "2020-06-30"];
+const DATES: [&str; 5] = [
+    "2015-03-31",
+    "2017-03-31",
+    "2017-10-31",
+    "2019-09-30",
+    "2020-06-30",
+];
 
 /// Whether a path is this API's.
 pub(crate) fn is_own_path(path: &str) -> bool {
@@ -23,13 +29,16 @@ pub(crate) fn is_own_path(path: &str) -> bool {
 
 operations! {
     "lambda"
+    AddPermission CHANGE
     CreateAlias CHANGE
     CreateFunction CHANGE
     DeleteAlias CHANGE
     DeleteFunction CHANGE
+    DeleteFunctionConcurrency CHANGE
     GetAlias LOOK
     GetFunction LOOK
     GetFunctionCodeSigningConfig LOOK
+    GetFunctionConcurrency LOOK
     GetFunctionConfiguration LOOK
     GetPolicy LOOK
     Invoke STEER
@@ -38,6 +47,8 @@ operations! {
     ListTags LOOK
     ListVersionsByFunction LOOK
     PublishVersion CHANGE
+    PutFunctionConcurrency CHANGE
+    RemovePermission CHANGE
     TagResource CHANGE
     UntagResource CHANGE
     UpdateAlias CHANGE
@@ -56,8 +67,8 @@ pub(crate) struct Route {
     pub(super) operation: Operation,
     /// The function as the request names it.
     function: Option<Named>,
-    /// The alias in the path.
-    pub(super) alias: Option<String>,
+    /// The alias or the statement in the path.
+    pub(super) part: Option<String>,
     pub(super) query: Query,
 }
 
@@ -181,7 +192,16 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
         ("GET", ["2015-03-31", "functions"]) => Some((Operation::ListFunctions, None, None)),
         (_, ["2015-03-31", "functions", name, rest @ ..]) => {
             let found = of_function(method, rest);
-            found.map(|(operation, alias)| (operation, Some(Named::of(name)), alias))
+            found.map(|(operation, part)| (operation, Some(Named::of(name)), part))
+        }
+        ("PUT", ["2017-10-31", "functions", name, "concurrency"]) => {
+            of(Operation::PutFunctionConcurrency, name)
+        }
+        ("DELETE", ["2017-10-31", "functions", name, "concurrency"]) => {
+            of(Operation::DeleteFunctionConcurrency, name)
+        }
+        ("GET", ["2019-09-30", "functions", name, "concurrency"]) => {
+            of(Operation::GetFunctionConcurrency, name)
         }
         ("GET", ["2020-06-30", "functions", name, "code-signing-config"]) => {
             of(Operation::GetFunctionCodeSigningConfig, name)
@@ -191,16 +211,16 @@ pub(super) fn find(method: &Method, uri: &Uri) -> Result<Route, Fault> {
         ("GET", ["2017-03-31", "tags", arn]) => of(Operation::ListTags, arn),
         _ => None,
     };
-    let (operation, function, alias) = found.ok_or_else(|| unknown(method, uri))?;
+    let (operation, function, part) = found.ok_or_else(|| unknown(method, uri))?;
     Ok(Route {
         operation,
         function,
-        alias: alias.map(str::to_owned),
+        part: part.map(str::to_owned),
         query: Query::of(uri),
     })
 }
 
-/// What is asked of a function, and the alias that it is about.
+/// What is asked of a function, and the alias or statement that it is about.
 fn of_function<'a>(method: &Method, rest: &[&'a str]) -> Option<(Operation, Option<&'a str>)> {
     let method = method.as_str();
     let of = |operation| Some((operation, None));
@@ -211,6 +231,8 @@ fn of_function<'a>(method: &Method, rest: &[&'a str]) -> Option<(Operation, Opti
         ("PUT", ["configuration"]) => of(Operation::UpdateFunctionConfiguration),
         ("GET", ["configuration"]) => of(Operation::GetFunctionConfiguration),
         ("GET", ["policy"]) => of(Operation::GetPolicy),
+        ("POST", ["policy"]) => of(Operation::AddPermission),
+        ("DELETE", ["policy", id]) => Some((Operation::RemovePermission, Some(id))),
         ("POST", ["invocations"]) => of(Operation::Invoke),
         ("POST", ["versions"]) => of(Operation::PublishVersion),
         ("GET", ["versions"]) => of(Operation::ListVersionsByFunction),
@@ -284,6 +306,17 @@ mod tests {
             ),
             ("PATCH", "/2015-03-31/functions/pay", None),
             ("GET", "/2015-03-31/layers", None),
+            (
+                "DELETE",
+                "/2015-03-31/functions/pay/policy/s",
+                Some(Operation::RemovePermission),
+            ),
+            (
+                "PUT",
+                "/2017-10-31/functions/pay/concurrency",
+                Some(Operation::PutFunctionConcurrency),
+            ),
+            ("GET", "/2017-10-31/functions/pay/concurrency", None),
             (
                 "DELETE",
                 "/2015-03-31/functions/pay/aliases/a",

@@ -137,7 +137,7 @@ impl Call<'_> {
     }
 
     fn alias(&self) -> &str {
-        self.route.alias.as_deref().unwrap_or_default()
+        self.route.part.as_deref().unwrap_or_default()
     }
 }
 

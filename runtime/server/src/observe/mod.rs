@@ -1,8 +1,9 @@
-//! Who watches the executions: counts under AWS's names, traces and logs by OTLP, events to webhooks. What it hides: that
-//! there are several, and that none of them may hold up what it watches.
+//! Who watches the executions: counts under AWS's names, traces and logs by OTLP, events to webhooks, histories of EXPRESS ones. What
+//! it hides: that there are several, and that none of them may hold up what it watches.
 
 mod cloudwatch;
 pub(crate) mod exposition;
+mod express;
 mod machine_metrics;
 mod otlp;
 mod runtime;
@@ -14,6 +15,8 @@ use stepwell_engine::{Observed, Observer};
 
 use crate::metrics::{Sample, SampleKind};
 
+pub use express::ExpressHistories;
+pub(crate) use express::{ExpressExecution, ExpressPage};
 pub use machine_metrics::MachineMetrics;
 pub use otlp::{OtlpConfig, OtlpSettings, OtlpTarget, Telemetry};
 pub use webhook::{WebhookConfig, WebhookError, Webhooks};

@@ -26,7 +26,7 @@ def token_of(context, child):
     return json.loads(context.client.describe_execution(executionArn=listed[0]["executionArn"])["input"])["token"]
 
 
-@case(requires=["nested-executions"])
+@case()
 def callback_succeeds(context):
     parent, child = asking(context)
     execution = context.start(parent)
@@ -55,7 +55,7 @@ def callback_succeeds(context):
         context.client.send_task_success(taskToken=token, output="1")
 
 
-@case(requires=["nested-executions"])
+@case()
 def callback_fails(context):
     parent, child = asking(context)
     execution = context.start(parent)

@@ -146,8 +146,12 @@ def settings_become_the_plugins(context):
     same(answer["FunctionError"], "Unhandled")
     failed = json.loads(answer["Payload"].read())
     same(failed["errorType"], "Sandbox.Timedout", failed)
-    changed = client.update_function_configuration(FunctionName=name, Timeout=5, Description="more", MemorySize=192)
-    same((changed["Timeout"], changed["Description"], changed["MemorySize"]), (5, "more", 192))
+    much = {"do": "use", "mib": 150}
+    answer = client.invoke(FunctionName=name, Payload=json.dumps(much))
+    same((answer["FunctionError"], json.loads(answer["Payload"].read())["errorType"]), ("Unhandled", "Runtime.ExitError"))
+    changed = client.update_function_configuration(FunctionName=name, Timeout=5, Description="more", MemorySize=256)
+    same((changed["Timeout"], changed["Description"], changed["MemorySize"]), (5, "more", 256))
+    same(invoke(client, name, much), 150 << 20, "there is room now")
     same(changed["CodeSha256"], made["CodeSha256"])
 
 
@@ -286,6 +290,108 @@ def what_infrastructure_tools_ask_is_answered(context):
     same(client.get_function_code_signing_config(FunctionName=name)["FunctionName"], name)
     with refused("ResourceNotFoundException", status=404):
         client.get_policy(FunctionName=name)
+
+
+@case()
+def permissions_are_kept_and_given_back(context):
+    client, made = create(context, Publish=True)
+    name, arn = made["FunctionName"], f"{PREFIX}:{made['FunctionName']}"
+    rule = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/r"
+    call = {"FunctionName": name, "Action": "lambda:InvokeFunction"}
+    added = client.add_permission(StatementId="first", Principal="events.amazonaws.com", SourceArn=rule, **call)
+    same(added["ResponseMetadata"]["HTTPStatusCode"], 201)
+    first = {
+        "Sid": "first",
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "lambda:InvokeFunction",
+        "Resource": arn,
+        "Condition": {"ArnLike": {"AWS:SourceArn": rule}},
+    }
+    same(json.loads(added["Statement"]), first)
+    told = client.get_policy(FunctionName=arn)
+    same(json.loads(told["Policy"]), {"Version": "2012-10-17", "Id": "default", "Statement": [first]})
+    with refused("ResourceConflictException", "The statement id (first) provided already exists*", status=409):
+        client.add_permission(StatementId="first", Principal="*", **call)
+    with refused("PreconditionFailedException", status=412):
+        client.add_permission(StatementId="second", Principal="*", RevisionId=str(uuid.uuid4()), **call)
+    client.add_permission(StatementId="second", Principal=ACCOUNT, RevisionId=told["RevisionId"], **call)
+    policy = client.get_policy(FunctionName=name)
+    true(policy["RevisionId"] != told["RevisionId"], "a policy that changed has another revision")
+    ids = [statement["Sid"] for statement in json.loads(policy["Policy"])["Statement"]]
+    same(ids, ["first", "second"])
+    client.remove_permission(FunctionName=name, StatementId="first")
+    with refused("ResourceNotFoundException", "Statement first is not found in resource policy.", status=404):
+        client.remove_permission(FunctionName=name, StatementId="first")
+    client.remove_permission(FunctionName=name, StatementId="second")
+    with refused("ResourceNotFoundException", status=404):
+        client.get_policy(FunctionName=name)
+
+
+@case()
+def versions_and_aliases_have_permissions_of_their_own(context):
+    client, made = create(context, Publish=True)
+    name = made["FunctionName"]
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    call = {"FunctionName": name, "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com", "StatementId": "s"}
+    for qualifier in ("live", "1"):
+        client.add_permission(Qualifier=qualifier, **call)
+        policy = json.loads(client.get_policy(FunctionName=name, Qualifier=qualifier)["Policy"])
+        same(policy["Statement"][0]["Resource"], f"{PREFIX}:{name}:{qualifier}")
+    with refused("ResourceNotFoundException", status=404):
+        client.get_policy(FunctionName=name)
+    with refused("InvalidParameterValueException", "We currently do not support adding policies for $LATEST."):
+        client.add_permission(Qualifier="$LATEST", **call)
+    for qualifier in ("dead", "01", "9"):
+        with refused("ResourceNotFoundException", status=404):
+            client.add_permission(Qualifier=qualifier, **call)
+    client.delete_alias(FunctionName=name, Name="live")
+    client.create_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    with refused("ResourceNotFoundException", status=404):
+        client.get_policy(FunctionName=name, Qualifier="live")
+    long = {**call, "SourceArn": "arn:aws:s3:::" + "b" * 20_400}
+    with refused("PolicyLengthExceededException", "The final policy size * is bigger than the limit (20480)."):
+        client.add_permission(**long)
+
+
+@case()
+def reserved_concurrency_is_kept_and_nought_stops_a_function(context):
+    client, made = create(context)
+    name = made["FunctionName"]
+    true("Concurrency" not in client.get_function(FunctionName=name), "nothing was said of it")
+    true("ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name), "nor there")
+    same(client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=5)["ReservedConcurrentExecutions"], 5)
+    same(client.get_function(FunctionName=name)["Concurrency"], {"ReservedConcurrentExecutions": 5})
+    same(invoke(client, name, 1), 1)
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=0)
+    for kind in ("RequestResponse", "Event", "DryRun"):
+        with refused("TooManyRequestsException", "*reserved concurrency*", status=429):
+            client.invoke(FunctionName=name, InvocationType=kind, Payload=b"1")
+    done = context.run(chain(("Call", {"Type": "Task", "Resource": f"{PREFIX}:{name}"})), {})
+    same((done["status"], done["error"]), ("FAILED", "Lambda.TooManyRequestsException"))
+    client.delete_function_concurrency(FunctionName=name)
+    true("ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name), "it is forgotten")
+    same(invoke(client, name, 1), 1)
+    with refused("ResourceNotFoundException", status=404):
+        client.get_function_concurrency(FunctionName=name + "-missing")
+
+
+@case()
+def what_counts_for_nothing_is_told_back(context):
+    storage, tracing = {"Size": 2048}, {"Mode": "Active"}
+    logging = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO", "LogGroup": "/own/group"}
+    client, made = create(context, EphemeralStorage=storage, TracingConfig=tracing, LoggingConfig=logging)
+    name = made["FunctionName"]
+    blocks = lambda told: (told["EphemeralStorage"], told["TracingConfig"], told["LoggingConfig"])
+    same(blocks(made), (storage, tracing, logging))
+    client.update_function_configuration(FunctionName=name, TracingConfig={"Mode": "PassThrough"})
+    told = client.get_function_configuration(FunctionName=name)
+    same(blocks(told), (storage, {"Mode": "PassThrough"}, logging))
+    _, plain = create(context)
+    group = f"/aws/lambda/{plain['FunctionName']}"
+    same(blocks(plain), ({"Size": 512}, {"Mode": "PassThrough"}, {"LogFormat": "Text", "LogGroup": group}))
+    changed = client.update_function_code(FunctionName=name, ZipFile=package("noop"), Architectures=["arm64"])
+    same((changed["Architectures"], blocks(changed)), (["arm64"], blocks(told)))
 
 
 @case()

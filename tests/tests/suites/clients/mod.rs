@@ -102,6 +102,7 @@ impl Served {
             .env("AWS_CONFIG_FILE", &none)
             .env("AWS_SHARED_CREDENTIALS_FILE", &none)
             .env("AWS_ENDPOINT_URL_SFN", self.endpoint())
+            .env("AWS_ENDPOINT_URL_LAMBDA", self.endpoint())
             .env("AWS_REGION", "us-east-1")
             .env("AWS_DEFAULT_REGION", "us-east-1")
             .env("AWS_ACCESS_KEY_ID", &self.key.0)
@@ -164,6 +165,17 @@ fn javascript() -> Result<()> {
                 let mut command = served.command("node");
                 command.arg(modules.join("run.js")).args(flags);
                 command.arg("--cases").arg(server::root().join(CASES));
+                command.args(["--account", served.account]);
+                Ok(command)
+            },
+        )?;
+        both(
+            &format!("the SDK for JavaScript with functions over {protocol}"),
+            |served| {
+                let mut command = served.command("node");
+                command.arg(modules.join("functions.js")).args(flags);
+                command.arg("--echo").arg(server::guest("echo")?);
+                command.arg("--other").arg(server::guest("noop")?);
                 command.args(["--account", served.account]);
                 Ok(command)
             },

@@ -268,6 +268,7 @@ impl Loaded {
             let _ = reply.send(SyncEnd {
                 ending: ending.clone(),
                 stopped_at: self.run.last_at(),
+                memory_bytes_max: self.spent.memory_bytes_max(),
             });
         }
     }

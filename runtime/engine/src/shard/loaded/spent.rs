@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stepwell_interp::{Event, Timestamp, What};
+use stepwell_interp::{Event, Measure, Timestamp, What};
 
 use super::super::border::Info;
 use crate::{
@@ -16,6 +16,8 @@ pub(super) struct Spent {
     own: Amounts,
     /// By plugin; an execution has few of them.
     plugins: Vec<(Arc<str>, Amounts)>,
+    /// The most memory that one of its attempts held, since it is in memory.
+    memory_bytes_max: u64,
 }
 
 impl Spent {
@@ -36,6 +38,8 @@ impl Spent {
             } = &event.what
             {
                 self.plugin(plugin, amounts(measures));
+                let memory = measures.get(Measure::Memory);
+                self.memory_bytes_max = self.memory_bytes_max.max(memory);
             }
         }
     }
@@ -46,6 +50,11 @@ impl Spent {
             Some((_, sum)) => *sum += usage,
             None => self.plugins.push((plugin.clone(), usage)),
         }
+    }
+
+    /// The most memory that an attempt held, of all that was noted.
+    pub(super) fn memory_bytes_max(&self) -> u64 {
+        self.memory_bytes_max
     }
 
     /// Counts one of a kind.

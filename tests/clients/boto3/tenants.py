@@ -487,7 +487,7 @@ def forks_are_the_tenants_and_take_the_role_of_a_start(w):
         same(w.own(name, "ForkExecution", executionArn=execution), code, name)
     # Another account's member says nothing of whose execution it is.
     same(w.own("a-run", "ForkExecution", executionArn=execution, account="1"), "SerializationException")
-    same(w.own("a-run", "ForkExecution", executionArn=execution, definition=PASS), "AccessDeniedException")
+    same(w.own("a-run", "ForkExecution", executionArn=execution, definition=json.dumps(PASS)), "AccessDeniedException")
     forked = w.own("a-run", "ForkExecution", executionArn=execution)
     same(forked["forkedFrom"], {"executionArn": execution, "eventId": 1})
     fork = forked["executionArn"]
@@ -699,7 +699,7 @@ def denied_operations(w, name, reason):
         "CreateStateMachine": {"name": "x", "definition": "{", "roleArn": w.role()},
         "ListActivities": {},
         "ListStateMachines": {},
-        "TestState": {"definition": "{", "roleArn": w.role()},
+        "TestState": {"definition": "{}", "roleArn": w.role()},
         "ValidateStateMachineDefinition": {"definition": "{}"},
     }
     # What would be carried out names nothing that is there, or is left out.

@@ -128,10 +128,10 @@ class World:
         body = sent(body) if sent else body
         return self.http(path, method, headers, body if method == "POST" else None)
 
-    def own(self, name, operation, **body):
+    def own(self, key, operation, /, **body):
         """A call of the server's own, which no SDK knows. Answers its JSON, or the error's code."""
         headers = {"x-amz-target": f"Stepwell.{operation}", "content-type": "application/x-amz-json-1.0"}
-        status, text = self.signed(name, headers=headers, body=json.dumps(body).encode())
+        status, text = self.signed(key, headers=headers, body=json.dumps(body).encode())
         return json.loads(text) if status == 200 else code((status, text))
 
     def http(self, path, method="GET", headers=None, body=None):

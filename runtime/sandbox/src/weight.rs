@@ -1,6 +1,7 @@
 //! The weights of tenants: whose turns are how many. Hides where they are kept.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -34,24 +35,34 @@ impl Default for Weight {
 
 /// The weights of all tenants that have another than the usual one. Clones share them.
 #[derive(Clone, Default)]
-pub(crate) struct Weights(Arc<RwLock<HashMap<Arc<str>, Weight>>>);
+pub(crate) struct Weights(Arc<Unusual>);
+
+#[derive(Default)]
+struct Unusual {
+    /// Whether there are any: each call asks, and then takes no lock for nothing.
+    any: AtomicBool,
+    by_tenant: RwLock<HashMap<Arc<str>, Weight>>,
+}
 
 impl Weights {
     pub(crate) fn of(&self, tenant: &str) -> Weight {
-        let weights = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if weights.is_empty() {
+        if !self.0.any.load(Ordering::Relaxed) {
             return Weight::USUAL;
         }
+        let weights = &self.0.by_tenant;
+        let weights = weights.read().unwrap_or_else(PoisonError::into_inner);
         weights.get(tenant).copied().unwrap_or_default()
     }
 
     /// Counts from the next turn that somebody asks for on.
     pub(crate) fn set(&self, tenant: &str, weight: Weight) {
-        let mut weights = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let weights = &self.0.by_tenant;
+        let mut weights = weights.write().unwrap_or_else(PoisonError::into_inner);
         if weight == Weight::USUAL {
             weights.remove(tenant);
         } else {
             weights.insert(tenant.into(), weight);
         }
+        self.0.any.store(!weights.is_empty(), Ordering::Relaxed);
     }
 }

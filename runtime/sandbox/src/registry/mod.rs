@@ -169,8 +169,7 @@ impl Registry {
     ) -> Result<Arc<Loaded>, Refusal> {
         let version = version.filter(|version| *version != "$LATEST");
         self.look_if_dirty();
-        let give_up = Instant::now() + limits::HALF_WRITTEN_AGE;
-        let mut looked_again = false;
+        let (mut give_up, mut looked_again) = (None, false);
         loop {
             let Some(entry) = self.find(tenant, name) else {
                 if looked_again || self.folder.is_none() {
@@ -182,7 +181,7 @@ impl Registry {
             };
             match entry.load(&self.loader).await {
                 Ok(loaded) => return fits(loaded, version),
-                Err(_) if entry.may_be_half_written() && Instant::now() < give_up => {
+                Err(_) if entry.may_be_half_written() && is_before(&mut give_up) => {
                     tokio::time::sleep(limits::HALF_WRITTEN_PAUSE).await;
                     self.forget(&entry);
                     self.look_again();
@@ -333,6 +332,12 @@ impl Registry {
             })
             .await;
     }
+}
+
+/// Whether a file that is broken may still be looked at again: for as long as one may be half-written, from the first time on.
+fn is_before(give_up: &mut Option<Instant>) -> bool {
+    let now = Instant::now();
+    now < *give_up.get_or_insert(now + limits::HALF_WRITTEN_AGE)
 }
 
 fn fits(loaded: Arc<Loaded>, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {

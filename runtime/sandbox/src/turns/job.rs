@@ -180,8 +180,15 @@ impl Future for Begun {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.caller.register(cx.waker());
-        let mut end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
-        end.take().map_or(Poll::Pending, Poll::Ready)
+        let end = {
+            let mut end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
+            end.take()
+        };
+        let Some(end) = end else {
+            return Poll::Pending;
+        };
+        self.0.shared.telling.go_on();
+        Poll::Ready(end)
     }
 }
 

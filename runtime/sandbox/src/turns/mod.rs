@@ -9,6 +9,7 @@
 mod job;
 mod pace;
 mod ready;
+mod told;
 
 use crate::limits;
 use crate::machine::{Awake, Ticker};
@@ -19,6 +20,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake as _;
 use std::time::Instant;
 use tokio::runtime::Handle;
+use told::{Telling, Untold};
 
 pub(crate) use job::{Begun, Lost};
 pub(crate) use pace::Pace;
@@ -33,6 +35,7 @@ struct Shared {
     woken: AtomicUsize,
     young: Condvar,
     long: Condvar,
+    telling: Telling,
 }
 
 impl Turns {
@@ -132,20 +135,22 @@ impl Shared {
             let after = job.turn();
             desk.over = Some(turn.end());
             match after {
-                After::Parked => desk.ended.tell(),
+                After::Parked => self.telling.tell(&mut desk.ended),
                 After::Ended => {
                     // Callers that wait for their ends bring no more.
                     let woken = self.woken.load(Ordering::Relaxed);
-                    let more = kind == Kind::Young && woken > desk.ended.jobs.len();
-                    desk.ended.push(job, more, Instant::now);
+                    let more = kind == Kind::Young && woken > desk.ended.len();
+                    if desk.ended.push(job, more, Instant::now) {
+                        self.telling.tell(&mut desk.ended);
+                    }
                 }
                 After::Yielded => {
                     back = Some(job);
-                    desk.ended.tell();
+                    self.telling.tell(&mut desk.ended);
                 }
             }
         }
-        desk.ended.tell();
+        self.telling.tell(&mut desk.ended);
     }
 
     /// Counts the turn that is over, puts back its job, and takes the next: in one go, so that no other thread gets it
@@ -171,13 +176,13 @@ impl Shared {
             if next.is_some() {
                 return next;
             }
-            if desk.ended.is_empty() {
+            if desk.ended.len() == 0 {
                 desk.awake = None;
                 ready = self.sleep(ready, kind);
                 desk.awake = Some(desk.ticker.awake());
             } else {
                 drop(ready);
-                desk.ended.tell();
+                self.telling.tell(&mut desk.ended);
                 ready = self.ready();
             }
         }
@@ -207,41 +212,6 @@ struct Desk<'a> {
     /// The turn that was taken last, until it is counted.
     over: Option<Turn>,
     ended: Untold,
-}
-
-/// Jobs whose ends their callers do not know of yet. Waking a caller costs as much as half a short call, so they are told in
-/// groups: only while others are there to run at once, and only for as long as some short calls take.
-#[derive(Default)]
-struct Untold {
-    jobs: Vec<Arc<Job>>,
-    since: Option<Instant>,
-}
-
-impl Untold {
-    fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
-    }
-
-    /// Adds one, and tells of all unless `more` will end soon.
-    fn push(&mut self, job: Arc<Job>, more: bool, now: impl FnOnce() -> Instant) {
-        self.jobs.push(job);
-        if !more || self.jobs.len() >= limits::TOLD_AT_ONCE_MAX {
-            return self.tell();
-        }
-        let now = now();
-        let since = *self.since.get_or_insert(now);
-        if now.saturating_duration_since(since) >= limits::TOLD_WITHIN {
-            self.tell();
-        }
-    }
-
-    /// Wakes the callers.
-    fn tell(&mut self) {
-        self.since = None;
-        for job in self.jobs.drain(..) {
-            job.caller.wake();
-        }
-    }
 }
 
 /// Lowers the calling thread's priority, where that is possible.

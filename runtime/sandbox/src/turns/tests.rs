@@ -2,13 +2,14 @@
 
 use super::job::{After, Attempt, Job};
 use super::ready::{Come, Kind, Turn};
-use super::{Begun, Lost, Pace, Shared, Turns, Untold};
+use super::told::Untold;
+use super::{Begun, Lost, Pace, Shared, Turns};
 use crate::call::unstarted;
 use crate::limits;
 use crate::machine::Ticker;
 use crate::outcome::{Outcome, TaskEnd};
 use crate::weight::Weight;
-use std::pin::Pin;
+use futures_util::FutureExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
@@ -223,28 +224,53 @@ fn ends_are_told_together_unless_nothing_follows_or_one_is_old() {
     let now = Instant::now();
     let late = now + limits::TOLD_WITHIN;
     let most = limits::TOLD_AT_ONCE_MAX;
-    // What ends, whether more will, and when; and how many are told of then.
+    // What ends, whether more will, and when; and when all are told.
     for (ends, told) in [
-        (vec![(true, now); 3], vec![0, 0, 0]),
-        (vec![(true, now), (true, now), (false, now)], vec![0, 0, 3]),
-        (vec![(true, now), (true, late), (true, late)], vec![0, 2, 2]),
+        (vec![(true, now); 3], vec![false; 3]),
+        (
+            vec![(true, now), (true, now), (false, now)],
+            vec![false, false, true],
+        ),
+        (vec![(true, now), (true, late)], vec![false, true]),
         (
             vec![(true, now); most],
-            [vec![0; most - 1], vec![most]].concat(),
+            (1..=most).map(|ended| ended == most).collect(),
         ),
     ] {
         let (mut table, mut untold) = (Table::default(), Untold::default());
-        let woken = Arc::new(Told::default());
-        let waker = Waker::from(woken.clone());
-        let counts = ends.into_iter().map(|(more, at)| {
+        let pushed = ends.into_iter().map(|(more, at)| {
             table.come("one", "t", None);
-            let (_, begun) = table.begun.last_mut().unwrap();
-            let _ = Pin::new(&mut *begun).poll(&mut Context::from_waker(&waker));
-            untold.push(begun.0.clone(), more, || at);
-            woken.0.load(Ordering::SeqCst)
+            untold.push(table.job("one"), more, || at)
         });
-        assert_eq!(counts.collect::<Vec<_>>(), told);
+        assert_eq!(pushed.collect::<Vec<_>>(), told);
     }
+}
+
+/// The thread that tells is held up at the first caller whom it wakes; that one tells the others.
+#[test]
+fn whoever_takes_its_end_tells_the_rest_of_its_group() {
+    let mut table = Table::default();
+    let told = [(); 3].map(|()| Arc::new(Told::default()));
+    let mut untold = Untold::default();
+    for (name, told) in ["a", "b", "c"].into_iter().zip(&told) {
+        table.come(name, "t", None);
+        let (_, begun) = table.begun.last_mut().unwrap();
+        let waker = Waker::from(told.clone());
+        assert!(
+            begun
+                .poll_unpin(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        begun.0.finish(Ok(end()));
+        untold.push(begun.0.clone(), true, Instant::now);
+    }
+    let counts = || told.each_ref().map(|told| told.0.load(Ordering::SeqCst));
+    table.shared.telling.begin(&mut untold);
+    assert_eq!(counts(), [0; 3]);
+    let (_, first) = table.begun.first_mut().unwrap();
+    assert!(first.now_or_never().is_some());
+    // Its own is not waited for any more.
+    assert_eq!(counts()[1..], [1; 2]);
 }
 
 /// Each of the long ones holds its thread until the short one has ended: on shared threads nobody would ever.

@@ -238,23 +238,23 @@ pub(crate) async fn run(
     limits: &Limits,
     services: &Services,
     secrets: Had,
-    mut call: TaskCall,
+    call: &mut TaskCall,
     pace: &Pace,
 ) -> TaskEnd {
     let input_bytes = call.input.len() as u64;
-    if !may_begin(plugin, &mut call).await {
+    if !may_begin(plugin, call).await {
         let queued = pace.called.elapsed();
         return unstarted(Outcome::Cancelled, Some(plugin), input_bytes, queued);
     }
     let (begun, started) = (Instant::now(), SystemTime::now());
     let queued = begun - pace.called;
-    let due = Due::new(plugin, limits, &call, pace.called, begun);
+    let due = Due::new(plugin, limits, call, pace.called, begun);
     pace.set_due(due.at);
     let attempt = Attempt {
         plugin,
         limits,
         services,
-        call: &call,
+        call: &*call,
         secrets,
         begun,
         left: due.at - begun,
@@ -294,10 +294,8 @@ pub(crate) async fn run(
         fuel: used_fuel(&instance.store, limits.fuel),
         ..instance.usage()
     };
-    let end = TaskEnd {
-        started: Some(started),
-        ..instance.end(plugin, outcome, usage, frames, refused)
-    };
+    let mut end = instance.end(plugin, outcome, usage, frames, refused);
+    end.started = Some(started);
     if may_reuse && instance.is_sound(&end.outcome) {
         services.shelf.put(plugin, instance);
     }

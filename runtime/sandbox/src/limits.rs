@@ -76,8 +76,9 @@ pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
 /// Ends of calls that a thread tells of at once, while there are others to run.
 pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
-/// An end is told no later than after the turn at whose end it is this old: what some short calls take.
-pub(crate) const TOLD_WITHIN: Duration = Duration::from_micros(100);
+/// An end is told no later than after the turn at whose end it is this old: less than what those who come last in the queue
+/// wait for their turns by then.
+pub(crate) const TOLD_WITHIN: Duration = Duration::from_micros(250);
 /// What takes no longer than this counts as computed through: a thread that loses its core is away for longer (Linux lets a
 /// thread run for some hundreds of microseconds at least).
 pub(crate) const CPU_UNREAD: Duration = Duration::from_micros(50);

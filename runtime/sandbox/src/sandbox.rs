@@ -15,10 +15,10 @@ use crate::manifest::OnCrash;
 use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd};
 use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::secret::Had;
-use crate::slots::{Slot, Slots, Taken};
+use crate::slots::{Slot, Slots, Taken, Waiting};
 use crate::turns::{Begun, Lost, Pace, Turns};
 use crate::weight::{Weight, Weights};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -271,14 +271,15 @@ impl Sandbox {
 
     /// Runs a task once, in a fresh instance, on the sandbox's own threads. Dropping the returned future ends the guest
     /// and frees its instance. Never fails: whatever happens is an [`Outcome`].
-    pub fn call(&self, call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
+    pub fn call(&self, mut call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
         let weight = inner.weights.of(&call.tenant);
         let pace = Arc::new(Pace::new(call.tenant.clone(), weight, call.deadline));
         let attempt = {
             let pace = pace.clone();
-            Box::pin(async move { inner.call(call, &pace).await })
+            // Moved here once; what runs it has it by reference.
+            Box::pin(async move { inner.call(&mut call, &pace).await })
         };
         Call {
             begun: self.0.turns.begin(pace, attempt),
@@ -374,7 +375,10 @@ impl Sandbox {
         let (tenant, name) = (tenant.to_owned(), plugin.to_owned());
         // On the sandbox's own threads, so that it works under any executor.
         let loading = self.0.handle.spawn(async move {
-            let loaded = inner.registry.resolve(&tenant, &name, None).await;
+            let loaded = inner
+                .registry
+                .resolve(&tenant, &name, None, Instant::now())
+                .await;
             loaded.map(drop).map_err(|refusal| match refusal {
                 Refusal::Missing(why) | Refusal::Broken(why) => Error::Plugin { name, why },
             })
@@ -468,21 +472,26 @@ fn workers(configured: usize) -> usize {
 }
 
 impl Inner {
-    async fn call(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
+    async fn call(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
         let end = self.attempt(call, pace).await;
         self.ends.count(&end);
         end
     }
 
-    async fn attempt(self: &Arc<Self>, call: TaskCall, pace: &Pace) -> TaskEnd {
+    /// What an attempt may have to wait for is boxed, and only when it has to: there may be very many that wait, and most do
+    /// not.
+    async fn attempt(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
         let called = pace.called;
         let bytes = call.input.len() as u64;
-        let plugin = match self.plugin(&call, called).await {
-            Ok(plugin) => plugin,
-            Err(outcome) => return unstarted(outcome, None, bytes, called.elapsed()),
+        let plugin = match self.ready_plugin(call, called) {
+            Some(plugin) => plugin,
+            None => match Box::pin(self.plugin(call, called)).await {
+                Ok(plugin) => plugin,
+                Err(outcome) => return unstarted(outcome, None, bytes, called.elapsed()),
+            },
         };
         let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
-        let limits = limits_of(&plugin, &call);
+        let limits = limits_of(&plugin, call);
         if bytes > limits.input_bytes {
             return refuse(Outcome::InputTooLarge {
                 bytes,
@@ -495,25 +504,43 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
             return refuse(Outcome::TooManyRunning { cause });
         };
-        let _slot = match self.slot(&call, pace).await {
+        let slot = match self
+            .slots
+            .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
+        {
+            Ok(Taken::Now(slot)) => Ok(slot),
+            Ok(Taken::Later(waiting)) => Box::pin(slot(waiting, call, pace)).await,
+            Err(waiting) => Err(Outcome::TooManyRunning {
+                cause: format!("{waiting} calls wait for an instance already; try again later"),
+            }),
+        };
+        let _slot = match slot {
             Ok(slot) => slot,
             Err(outcome) => return refuse(outcome),
         };
-        let secrets = match self.secrets(&plugin, &call).await {
-            Ok(secrets) => secrets,
-            Err(cause) => return refuse(Outcome::HostFault { cause }),
+        let secrets = match plugin.granted.secret_names() {
+            names if names.is_empty() => Had::default(),
+            names => match Box::pin(self.secrets(names, call)).await {
+                Ok(secrets) => secrets,
+                Err(cause) => return refuse(Outcome::HostFault { cause }),
+            },
         };
         Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
     }
 
-    /// The secrets that the plugin may use, as they are now.
-    async fn secrets(&self, plugin: &Loaded, call: &TaskCall) -> Result<Had, String> {
-        let names = plugin.granted.secret_names();
-        if names.is_empty() {
-            return Ok(Had::default());
-        }
+    /// The secrets of these names, as they are now.
+    async fn secrets(&self, names: BTreeSet<&str>, call: &TaskCall) -> Result<Had, String> {
         let operators = self.services.secrets.as_ref();
         Had::gather(names, &call.tenant, operators, call.secrets.as_ref()).await
+    }
+
+    /// The plugin that the call names, if it is in memory.
+    fn ready_plugin(&self, call: &TaskCall, called: Instant) -> Option<Arc<Loaded>> {
+        let (tenant, name, version) = (&call.tenant, &call.plugin, call.version.as_deref());
+        match &call.upload {
+            Some(upload) => self.registry.ready_upload(tenant, name, upload),
+            None => self.registry.ready(tenant, name, version, called),
+        }
     }
 
     /// The plugin that the call names; waits while it is compiled, but no longer than the call may.
@@ -527,7 +554,7 @@ impl Inner {
                 }
                 None => {
                     let version = call.version.as_deref();
-                    self.registry.resolve(tenant, name, version).await
+                    self.registry.resolve(tenant, name, version, called).await
                 }
             }
         };
@@ -581,35 +608,23 @@ impl Inner {
             }
         }
     }
+}
 
-    /// Waits for an instance.
-    async fn slot(&self, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
-        let waiting = match self
-            .slots
-            .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
-        {
-            Ok(Taken::Now(slot)) => return Ok(slot),
-            Ok(Taken::Later(waiting)) => waiting,
-            Err(waiting) => {
-                let cause =
-                    format!("{waiting} calls wait for an instance already; try again later");
-                return Err(Outcome::TooManyRunning { cause });
+/// Waits for an instance.
+async fn slot(waiting: Waiting, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
+    let slot = match call.deadline {
+        None => waiting.slot().await,
+        Some(deadline) => {
+            let due = (pace.called + deadline).into();
+            match tokio::time::timeout_at(due, waiting.slot()).await {
+                Ok(slot) => slot,
+                Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
             }
-        };
-        let slot = match call.deadline {
-            None => waiting.slot().await,
-            Some(deadline) => {
-                let due = (pace.called + deadline).into();
-                match tokio::time::timeout_at(due, waiting.slot()).await {
-                    Ok(slot) => slot,
-                    Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
-                }
-            }
-        };
-        slot.ok_or_else(|| Outcome::HostFault {
-            cause: STOPPING.into(),
-        })
-    }
+        }
+    };
+    slot.ok_or_else(|| Outcome::HostFault {
+        cause: STOPPING.into(),
+    })
 }
 
 const STOPPING: &str = "the sandbox is shutting down";

@@ -88,6 +88,9 @@ impl Capture {
     /// What was kept, as text; it is gone from here then.
     pub(crate) fn tail(&self) -> Tail {
         let (bytes, total) = self.take();
+        if total == 0 {
+            return Tail::default();
+        }
         let truncated = total > bytes.len() as u64;
         // A cut may have fallen inside of a character.
         let start = if truncated {

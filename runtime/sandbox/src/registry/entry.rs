@@ -227,6 +227,13 @@ impl Entry {
             .is_some_and(|stamp| stamp.age() < limits::HALF_WRITTEN_AGE)
     }
 
+    /// What is called now, if it is in memory.
+    pub(super) fn ready(&self, loader: &Loader) -> Option<Arc<Loaded>> {
+        self.last_call
+            .store(loader.resident.call(), Ordering::Relaxed);
+        self.kept()?.ok()
+    }
+
     pub(super) async fn load(
         self: &Arc<Self>,
         loader: &Arc<Loader>,

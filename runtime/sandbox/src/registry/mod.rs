@@ -127,8 +127,11 @@ impl Registry {
         Ok(())
     }
 
-    fn look_if_dirty(&self) {
-        if self.folder.as_ref().is_some_and(Watched::is_dirty)
+    fn look_if_dirty(&self, now: Instant) {
+        if self
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.is_dirty(now))
             && let Err(error) = self.rescan()
         {
             tracing::error!("{error}");
@@ -140,13 +143,37 @@ impl Registry {
         if let Some(folder) = &self.folder {
             folder.dirty();
         }
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
     }
 
     fn find(&self, tenant: &str, name: &str) -> Option<Arc<Entry>> {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let plugins = known.found.get(tenant)?;
         plugins.get(name).cloned()
+    }
+
+    /// The plugin that a call brings along, if it is in memory.
+    pub(crate) fn ready_upload(
+        &self,
+        tenant: &str,
+        name: &str,
+        upload: &Upload,
+    ) -> Option<Arc<Loaded>> {
+        let entry = self.uploads.entry(tenant, name, upload);
+        entry.ready(&self.loader)
+    }
+
+    /// The plugin that serves a call that was made then, if it is in memory.
+    pub(crate) fn ready(
+        &self,
+        tenant: &str,
+        name: &str,
+        version: Option<&str>,
+        called: Instant,
+    ) -> Option<Arc<Loaded>> {
+        self.look_if_dirty(called);
+        let loaded = self.find(tenant, name)?.ready(&self.loader)?;
+        fits(loaded, numbered(version)).ok()
     }
 
     /// The plugin that a call brings along, or why it cannot be called.
@@ -160,15 +187,16 @@ impl Registry {
         entry.load(&self.loader).await
     }
 
-    /// The plugin that serves a call now.
+    /// The plugin that serves a call that was made then.
     pub(crate) async fn resolve(
         &self,
         tenant: &str,
         name: &str,
         version: Option<&str>,
+        called: Instant,
     ) -> Result<Arc<Loaded>, Refusal> {
-        let version = version.filter(|version| *version != "$LATEST");
-        self.look_if_dirty();
+        let version = numbered(version);
+        self.look_if_dirty(called);
         let (mut give_up, mut looked_again) = (None, false);
         loop {
             let Some(entry) = self.find(tenant, name) else {
@@ -210,7 +238,7 @@ impl Registry {
 
     /// See [`crate::Sandbox::has`].
     pub(crate) fn has(&self, tenant: &str, name: &str, version: Option<&str>) -> bool {
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
         let Some(entry) = self.find(tenant, name) else {
             return false;
         };
@@ -219,14 +247,14 @@ impl Registry {
 
     /// See [`crate::Sandbox::needs_compiling`].
     pub(crate) fn needs_compiling(&self, tenant: &str, name: &str) -> bool {
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
         let entry = self.find(tenant, name);
         entry.is_some_and(|entry| entry.needs_compiling(&self.loader).unwrap_or(false))
     }
 
     /// What the manifest of a plugin's newest version says; see [`crate::Sandbox::on_crash`].
     pub(crate) fn on_crash(&self, tenant: &str, name: &str) -> OnCrash {
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
         let entry = self.find(tenant, name);
         let manifest = entry.map(|entry| entry.on_crash());
         manifest.and_then(Result::ok).unwrap_or_default()
@@ -300,7 +328,7 @@ impl Registry {
     }
 
     pub(crate) fn list(&self) -> Vec<PluginInfo> {
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let found = known.found.values().flat_map(BTreeMap::values);
         let mut list: Vec<PluginInfo> = found.map(|entry| entry.info()).collect();
@@ -312,7 +340,7 @@ impl Registry {
 
     /// Loads whatever is not loaded yet, as many at a time as the compiler takes.
     pub(crate) async fn warm(&self) {
-        self.look_if_dirty();
+        self.look_if_dirty(Instant::now());
         let entries: Vec<Arc<Entry>> = {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             known
@@ -338,6 +366,11 @@ impl Registry {
 fn is_before(give_up: &mut Option<Instant>) -> bool {
     let now = Instant::now();
     now < *give_up.get_or_insert(now + limits::HALF_WRITTEN_AGE)
+}
+
+/// The version that is wanted, if any one in particular is.
+fn numbered(version: Option<&str>) -> Option<&str> {
+    version.filter(|version| *version != "$LATEST")
 }
 
 fn fits(loaded: Arc<Loaded>, version: Option<&str>) -> Result<Arc<Loaded>, Refusal> {

@@ -83,13 +83,13 @@ impl Watched {
     }
 
     /// Whether something in it changed, or it is another by now.
-    pub(super) fn is_dirty(&self) -> bool {
-        self.dirty.load(Ordering::SeqCst) || (self.is_due() && self.folder.has_moved())
+    pub(super) fn is_dirty(&self, now: Instant) -> bool {
+        self.dirty.load(Ordering::SeqCst) || (self.is_due(now) && self.folder.has_moved())
     }
 
     /// Whether it is time to look where the folder is: when one above it is moved, no watcher tells.
-    fn is_due(&self) -> bool {
-        let now = milliseconds(self.opened.elapsed());
+    fn is_due(&self, now: Instant) -> bool {
+        let now = milliseconds(now.saturating_duration_since(self.opened));
         let last = self.looked_for_ms.load(Ordering::Relaxed);
         // Of those who see this at once one looks.
         now.saturating_sub(last) >= milliseconds(limits::FOLDER_LOOK_EVERY)

@@ -114,6 +114,7 @@ struct Inner {
 #[derive(Default)]
 struct Ends {
     succeeded: AtomicU64,
+    expected_long: AtomicU64,
     cpu_ns: AtomicU64,
     others: Mutex<Others>,
 }
@@ -175,6 +176,8 @@ pub struct Metrics {
     pub running: usize,
     /// Calls waiting for an instance now.
     pub waiting: usize,
+    /// Attempts since the start that were taken for long ones from their beginning, by what their plugin's had been.
+    pub expected_long: u64,
     /// Guests that may run at once.
     pub instances: u32,
     /// Plugins compiled since the start.
@@ -443,6 +446,7 @@ impl Sandbox {
             host,
             running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),
+            expected_long: self.0.ends.expected_long.load(Ordering::Relaxed),
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
             cache_hits: loader.cache.hits.load(Ordering::Relaxed),
@@ -504,6 +508,12 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
             return refuse(Outcome::TooManyRunning { cause });
         };
+        if plugin.habit.lasts() {
+            pace.expect_long();
+            self.ends.expected_long.fetch_add(1, Ordering::Relaxed);
+            // Goes on at a thread of the long ones.
+            tokio::task::yield_now().await;
+        }
         let slot = match self
             .slots
             .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
@@ -525,6 +535,7 @@ impl Inner {
                 Err(cause) => return refuse(Outcome::HostFault { cause }),
             },
         };
+        let _noted = Noted(&plugin, pace);
         Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
     }
 
@@ -607,6 +618,15 @@ impl Inner {
                 tokio::time::sleep(limits::WAITS_TOLD_EVERY).await;
             }
         }
+    }
+}
+
+/// Notes for the next attempts what this one was, also when nobody waits for its end any more.
+struct Noted<'a>(&'a Loaded, &'a Pace);
+
+impl Drop for Noted<'_> {
+    fn drop(&mut self) {
+        self.0.habit.note(self.1);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::outcome::PluginStamp;
 use crate::precompiled;
 use crate::queue::{Leave, Place as QueuePlace, Seat};
 use crate::scan::{Found, ProgramFile, Stamp};
+use crate::turns::Habit;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use sha2::{Digest as _, Sha256};
@@ -35,6 +36,8 @@ pub(crate) struct Loaded {
     /// SHA-256 of the text of its manifest, where it has one.
     manifest: Option<[u8; 32]>,
     running: AtomicU32,
+    /// What its attempts have been.
+    pub(crate) habit: Habit,
 }
 
 /// A place among a plugin's concurrent attempts.
@@ -528,6 +531,7 @@ impl Entry {
             contract,
             manifest: manifest_sha256,
             running: AtomicU32::new(0),
+            habit: Habit::default(),
         }))
     }
 

@@ -3,8 +3,9 @@
 //!
 //! A guest that computes gives its thread back at each epoch tick; what it does until then is a turn. Attempts that have
 //! computed little (*young*) and those that computed for long have threads of their own, so that a short task is never
-//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too. On the
-//! threads of either kind tenants take turns by weight and by the CPU time that these take.
+//! queued behind endless ones; the threads of the long ones give way to all others at the operating system too. An
+//! attempt of a plugin whose last ones were long is long from its beginning (*habit*). On the threads of either kind
+//! tenants take turns by weight and by the CPU time that these take.
 
 mod job;
 mod pace;
@@ -23,7 +24,7 @@ use tokio::runtime::Handle;
 use told::{Telling, Untold};
 
 pub(crate) use job::{Begun, Lost};
-pub(crate) use pace::Pace;
+pub(crate) use pace::{Habit, Pace};
 
 /// The threads that guests compute on.
 pub(crate) struct Turns(Arc<Shared>);

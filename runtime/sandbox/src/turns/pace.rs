@@ -1,8 +1,9 @@
 //! What an attempt shows of itself, by which its turns are given.
 
+use crate::limits;
 use crate::weight::Weight;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -12,6 +13,8 @@ pub(crate) struct Pace {
     /// When the call arrived.
     pub(crate) called: Instant,
     cpu_ns: AtomicU64,
+    /// It is taken for a long one before it has computed for long.
+    expected: AtomicBool,
     /// From `called`.
     due_ns: AtomicU64,
 }
@@ -24,6 +27,7 @@ impl Pace {
             weight,
             called: Instant::now(),
             cpu_ns: AtomicU64::new(0),
+            expected: AtomicBool::new(false),
             due_ns: AtomicU64::new(deadline.map_or(u64::MAX, nanoseconds)),
         }
     }
@@ -37,6 +41,16 @@ impl Pace {
 
     pub(crate) fn cpu(&self) -> Duration {
         Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
+    }
+
+    /// Takes it for a long one from now on.
+    pub(crate) fn expect_long(&self) {
+        self.expected.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it computed for long, or is expected to.
+    pub(crate) fn is_long(&self) -> bool {
+        self.expected.load(Ordering::Relaxed) || self.cpu() >= limits::YOUNG_CPU
     }
 
     /// Sets when the attempt must have ended.
@@ -53,6 +67,72 @@ impl Pace {
     }
 }
 
+/// What the attempts of a plugin have been, by which the next one is taken: else each new one of a flood of endless
+/// guests would be a young one for its first turn, before short tasks of others. Two of a kind turn the judgement, as
+/// predictors of branches do it, so that one odd call does not.
+#[derive(Default)]
+pub(crate) struct Habit(AtomicU8);
+
+impl Habit {
+    const LASTING: u8 = 2;
+    const MAX: u8 = 3;
+
+    /// Notes what an attempt was that has ended.
+    pub(crate) fn note(&self, pace: &Pace) {
+        let long = pace.cpu() >= limits::YOUNG_CPU;
+        let noted = |level: u8| match long {
+            true => level.saturating_add(1).min(Self::MAX),
+            false => level.saturating_sub(1),
+        };
+        let level = self.0.load(Ordering::Relaxed);
+        // Written seldom: most plugins stay what they are. Of two that write at once one may be lost.
+        if noted(level) != level {
+            self.0.store(noted(level), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the next attempt will compute for long, as far as one can tell.
+    pub(crate) fn lasts(&self) -> bool {
+        self.0.load(Ordering::Relaxed) >= Self::LASTING
+    }
+}
+
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(cpu: Duration) -> Pace {
+        let pace = Pace::new("t".into(), Weight::USUAL, None);
+        pace.add_cpu(cpu);
+        pace
+    }
+
+    #[test]
+    fn two_of_a_kind_turn_the_judgement() {
+        let (short, long) = (of(Duration::ZERO), of(limits::YOUNG_CPU));
+        let habit = Habit::default();
+        let seen = |paces: &[&Pace]| {
+            paces.iter().for_each(|pace| habit.note(pace));
+            habit.lasts()
+        };
+        assert!(!seen(&[]), "new");
+        assert!(!seen(&[&long]), "one odd call");
+        assert!(seen(&[&long, &long, &long]));
+        assert!(seen(&[&short]), "one odd call");
+        assert!(!seen(&[&short]));
+    }
+
+    #[test]
+    fn what_is_expected_to_be_long_is_long() {
+        let pace = of(Duration::ZERO);
+        assert!(!pace.is_long());
+        pace.expect_long();
+        assert!(pace.is_long());
+        assert_eq!(pace.cpu(), Duration::ZERO, "nothing is counted for it");
+        assert!(of(limits::YOUNG_CPU).is_long());
+    }
 }

@@ -2,7 +2,6 @@
 
 use super::job::Job;
 use super::pace::Pace;
-use crate::limits;
 use crate::rota::Rota;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,11 +59,10 @@ pub(super) struct Turn {
 impl Turn {
     /// Begins.
     pub(super) fn of(job: &Job) -> Turn {
-        let cpu = job.pace.cpu();
         Turn {
             pace: job.pace.clone(),
-            kind: kind_of(cpu),
-            cpu,
+            kind: kind_of(&job.pace),
+            cpu: job.pace.cpu(),
         }
     }
 
@@ -75,9 +73,9 @@ impl Turn {
     }
 }
 
-/// What an attempt is that has computed for so long.
-fn kind_of(cpu: Duration) -> Kind {
-    match cpu >= limits::YOUNG_CPU {
+/// What an attempt is now.
+fn kind_of(pace: &Pace) -> Kind {
+    match pace.is_long() {
         true => Kind::Long,
         false => Kind::Young,
     }
@@ -104,7 +102,7 @@ impl Ready {
             self.due.insert((due, self.tickets), job.clone());
         }
         let pace = job.pace.clone();
-        let kind = kind_of(pace.cpu());
+        let kind = kind_of(&pace);
         let queue = match (kind, come) {
             (Kind::Long, _) => &mut self.long,
             (Kind::Young, Come::Woken) => &mut self.woken,

@@ -99,6 +99,18 @@ fn who_has_not_run_goes_before_who_yielded_and_never_behind_long_ones() {
 }
 
 #[test]
+fn who_is_expected_to_compute_for_long_waits_with_the_long_ones() {
+    let mut table = Table::default();
+    table.come("expected", "t", None);
+    assert_eq!(table.turn(Kind::Young), "expected");
+    // It learned of its plugin, and computed nothing.
+    table.job("expected").pace.expect_long();
+    table.yields("expected", Duration::ZERO);
+    assert_eq!(table.turn(Kind::Young), "nobody");
+    assert_eq!(table.turn(Kind::Long), "expected");
+}
+
+#[test]
 fn long_ones_take_turns_by_tenant_and_help_the_young_that_yielded() {
     let mut table = Table::default();
     for (name, tenant) in [("a1", "a"), ("a2", "a"), ("a3", "a"), ("b1", "b")] {

@@ -76,3 +76,27 @@ async fn dropping_a_call_frees_its_instance() {
     );
     assert_eq!(rig.sandbox.metrics().ended, [("ok", 1)].into());
 }
+
+/// A flood of endless guests is no flood of short ones: by what they were, others of their plugin are taken.
+#[tokio::test]
+async fn who_computes_for_long_again_and_again_is_expected_to() {
+    let rig = Rig::new();
+    rig.put_with("behave", "behave", "[limits]\ncpu = \"30ms\"");
+    let expected = async |behaviour: &str| {
+        let before = rig.sandbox.metrics().expected_long;
+        rig.outcome("behave", json!({"do": behaviour})).await;
+        rig.sandbox.metrics().expected_long - before
+    };
+    let long = [
+        expected("loop").await,
+        expected("loop").await,
+        expected("loop").await,
+    ];
+    assert_eq!(long, [0, 0, 1]);
+    let short = [
+        expected("echo").await,
+        expected("echo").await,
+        expected("echo").await,
+    ];
+    assert_eq!(short, [1, 1, 0]);
+}

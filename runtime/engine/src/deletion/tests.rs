@@ -1,30 +1,15 @@
 //! What is left of a state machine when its deletion is answered, and after it: with few executions, with many, over a restart.
 
-use std::{future::Future, pin::Pin, sync::Arc};
-
-use stepwell_interp::OnCrash;
+use std::sync::Arc;
 
 use super::Engine;
 use crate::{
     Caller, Code, CreateMachine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner, UpdateMachine, arn,
-    limits::DELETION_STOPS_MAX,
+    StartRequest, Status, Store, UpdateMachine, arn, limits::DELETION_STOPS_MAX, runner::Hangs,
 };
 
 const HANGS: &str =
     r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
-
-struct Hangs;
-
-impl TaskRunner for Hangs {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
 
 fn caller() -> Caller {
     Caller {
@@ -35,14 +20,8 @@ fn caller() -> Caller {
 
 fn open(directory: &std::path::Path) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Directory(directory.to_owned()))
     };
     Engine::open(options, Arc::new(Hangs)).unwrap()
 }

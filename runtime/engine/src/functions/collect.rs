@@ -289,7 +289,6 @@ mod tests {
     };
 
     use futures_util::future::BoxFuture;
-    use stepwell_interp::OnCrash;
 
     use super::*;
     use crate::{
@@ -312,10 +311,6 @@ mod tests {
     impl TaskRunner for Notes {
         fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
             Box::pin(std::future::pending())
-        }
-
-        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-            OnCrash::Redispatch
         }
 
         fn check(
@@ -343,14 +338,9 @@ mod tests {
     impl Rig {
         fn new(store: Store) -> Rig {
             let options = Options {
-                store,
-                raised_limits: false,
                 take_up: false,
                 shards: 1,
-                storage: None,
-                connections: Default::default(),
-                services: Default::default(),
-                observer: None,
+                ..Options::of(store)
             };
             let notes = Arc::new(Notes::default());
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,59 +1,28 @@
 //! The shards of one engine: what goes wrong in one of them is no matter of the others, nor of the store's threads.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     collections::BTreeSet,
-    future::Future,
     path::Path,
-    pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
-    time::Duration,
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Observed, Observer,
-    Options, PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
+    CreateMachine, Engine, Error, MachineKind, MachineSettings, Observed, Observer, Options,
+    StartedExecution, Status,
 };
-use stepwell_interp::{OnCrash, What};
+use stepwell_interp::What;
 use stepwell_query::Value;
 
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// Serves no tasks.
-struct Nobody;
-
-impl TaskRunner for Nobody {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
+use crate::support::{Echo, PATIENCE, at, caller, machine, named, runtime};
 
 fn open(directory: &Path, observer: Arc<dyn Observer>) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
         observer: Some(observer),
+        ..Options::of(at(directory))
     };
-    Engine::open(options, Arc::new(Nobody)).expect("the directory is free")
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
+    Engine::open(options, Arc::new(Echo)).expect("the directory is free")
 }
 
 /// A state machine that logs everything; its ARN.
@@ -68,34 +37,19 @@ async fn create(engine: &Engine, kind: MachineKind, definition: &str) -> String 
         ("destinations", Value::array([destination])),
     ]);
     let machine = CreateMachine {
-        name: "m".into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind,
         settings: MachineSettings {
             logging: Some(logging),
             ..MachineSettings::default()
         },
-        tags: Vec::new(),
-        publish: None,
+        ..machine("m", kind, definition)
     };
-    let changed = engine.create_machine(&caller(), machine).await.unwrap();
+    let changed = engine.create_machine(caller(), machine).await.unwrap();
     changed.machine.arn.to_string()
 }
 
 async fn start(engine: &Engine, machine: &str, name: &str) -> Result<StartedExecution, Error> {
-    let request = StartRequest {
-        machine_arn: machine.to_owned(),
-        name: Some(name.to_owned()),
-        input: None,
-        trace_header: None,
-    };
-    engine.start(&caller(), request).await
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().unwrap()
+    let request = named(name, machine);
+    engine.start(caller(), request).await
 }
 
 /// Breaks the shard that tells of an execution of that name.
@@ -128,7 +82,7 @@ fn a_shard_that_fails_ends_alone() {
             match start(&engine, &machine, &format!("e{number}")).await {
                 Ok(started) => {
                     let arn = started.execution_arn.to_string();
-                    let execution = engine.wait(&caller(), &arn).await.unwrap();
+                    let execution = engine.wait(caller(), &arn).await.unwrap();
                     assert_eq!(execution.status, Status::Succeeded);
                     served += 1;
                 }

@@ -1,50 +1,21 @@
 //! Versions and aliases on a real directory: numbers, what a start runs, and what a process leaves to the next one.
 
-use std::{
-    collections::BTreeSet,
-    future::Future,
-    path::Path,
-    pin::Pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Instant};
 
 use stepwell_engine::{
-    Caller, Code, CreateAlias, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options,
-    PageRequest, PluginCall, PluginEnd, Publish, Route, StartRequest, Store, TaskRunner,
-    UpdateMachine,
+    Code, CreateAlias, CreateMachine, Engine, Error, MachineKind, Options, PageRequest, Publish,
+    Route, Store, UpdateMachine,
 };
-use stepwell_interp::OnCrash;
 use stepwell_query::Value;
 
-/// After this a directory that is still held is a defect.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        let cause = "there are no plugins".to_owned();
-        Box::pin(async { PluginEnd::Missing { cause } })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
+use crate::support::{Echo, PATIENCE, at, caller, machine, start_of};
 
 fn try_open(store: Store) -> Result<Engine, Error> {
     let options = Options {
-        store,
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(store)
     };
-    Engine::open(options, Arc::new(NoPlugins))
+    Engine::open(options, Arc::new(Echo))
 }
 
 fn open(store: Store) -> Engine {
@@ -55,19 +26,12 @@ fn open(store: Store) -> Engine {
 async fn open_at(directory: &Path) -> Engine {
     let begun = Instant::now();
     loop {
-        match try_open(Store::Directory(directory.to_owned())) {
+        match try_open(at(directory)) {
             Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => {
                 tokio::task::yield_now().await;
             }
             opened => return opened.expect("the store opens"),
         }
-    }
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
     }
 }
 
@@ -79,15 +43,10 @@ fn says(word: &str) -> String {
 /// A machine that says `one`; its ARN.
 async fn create(engine: &Engine, publish: bool) -> String {
     let request = CreateMachine {
-        name: "says".into(),
-        definition: says("one"),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
         publish: publish.then(Publish::default),
+        ..machine("says", MachineKind::Standard, &says("one"))
     };
-    let changed = engine.create_machine(&caller(), request).await;
+    let changed = engine.create_machine(caller(), request).await;
     changed.expect("it is new").machine.arn.to_string()
 }
 
@@ -97,33 +56,26 @@ async fn update(engine: &Engine, arn: &str, word: &str, publish: bool) -> Option
         publish: publish.then(Publish::default),
         ..UpdateMachine::default()
     };
-    let changed = engine.update_machine(&caller(), arn, request).await;
+    let changed = engine.update_machine(caller(), arn, request).await;
     let version = changed.expect("it is there").version_arn;
     version.map(|arn| arn.to_string())
 }
 
 async fn publish(engine: &Engine, arn: &str) -> String {
-    let version = engine.publish_version(&caller(), arn, None, None).await;
+    let version = engine.publish_version(caller(), arn, None, None).await;
     version.expect("it is there").arn.to_string()
 }
 
 /// What an execution started by that ARN says.
 async fn said(engine: &Engine, arn: &str) -> Value {
-    let request = StartRequest {
-        machine_arn: arn.to_owned(),
-        name: None,
-        input: None,
-        trace_header: None,
-    };
-    let started = engine.start(&caller(), request).await.expect("it starts");
-    let ended = engine.wait(&caller(), &started.execution_arn).await;
+    let request = start_of(arn);
+    let started = engine.start(caller(), request).await.expect("it starts");
+    let ended = engine.wait(caller(), &started.execution_arn).await;
     ended.expect("it ends").output.expect("it succeeds")
 }
 
 async fn versions(engine: &Engine, arn: &str) -> Vec<String> {
-    let page = engine
-        .versions(&caller(), arn, PageRequest::default())
-        .await;
+    let page = engine.versions(caller(), arn, PageRequest::default()).await;
     let items = page.expect("readable").items.into_iter();
     items.map(|version| version.arn.to_string()).collect()
 }
@@ -146,7 +98,7 @@ async fn a_number_is_never_given_twice_over_deletions_and_lives() {
     );
     let second = format!("{arn}:2");
     engine
-        .delete_version(&caller(), &second)
+        .delete_version(caller(), &second)
         .await
         .expect("deletable");
     assert_eq!(
@@ -155,7 +107,7 @@ async fn a_number_is_never_given_twice_over_deletions_and_lives() {
         "of the same revision"
     );
     engine
-        .delete_version(&caller(), &format!("{arn}:3"))
+        .delete_version(caller(), &format!("{arn}:3"))
         .await
         .expect("deletable");
     // No shutdown: the process dies.
@@ -217,33 +169,28 @@ async fn a_change_of_the_machine_reaches_what_follows_it_and_no_version() {
         routes: vec![route(&version, 100)],
     };
     let alias = engine
-        .create_alias(&caller(), request)
+        .create_alias(caller(), request)
         .await
         .expect("it is new");
     assert_eq!(said(&engine, &alias.arn).await, Value::from("one"));
     let second = publish(&engine, &arn).await;
     let routes = Some(vec![route(&second, 100)]);
     let moved = engine
-        .update_alias(&caller(), &alias.arn, None, routes)
+        .update_alias(caller(), &alias.arn, None, routes)
         .await;
     moved.expect("it is there");
     assert_eq!(said(&engine, &alias.arn).await, Value::from("two"));
-    let refused = engine.delete_version(&caller(), &second).await;
+    let refused = engine.delete_version(caller(), &second).await;
     assert!(
         matches!(&refused, Err(Error::Rejected { code: Code::ConflictException, message }) if message.ends_with("[live]")),
         "{refused:?}"
     );
     engine
-        .delete_version(&caller(), &version)
+        .delete_version(caller(), &version)
         .await
         .expect("nobody refers to it");
-    let gone = StartRequest {
-        machine_arn: version,
-        name: None,
-        input: None,
-        trace_header: None,
-    };
-    let refused = engine.start(&caller(), gone).await;
+    let gone = start_of(&version);
+    let refused = engine.start(caller(), gone).await;
     assert!(
         matches!(
             &refused,
@@ -268,7 +215,7 @@ async fn starts_are_listed_by_what_they_were_started_with() {
         routes: vec![route(&first, 50), route(&second, 50)],
     };
     let alias = engine
-        .create_alias(&caller(), request)
+        .create_alias(caller(), request)
         .await
         .expect("it is new")
         .arn;
@@ -289,7 +236,7 @@ async fn starts_are_listed_by_what_they_were_started_with() {
     );
     let count = async |arn: &str| {
         let page = engine
-            .executions(&caller(), arn, None, PageRequest::default())
+            .executions(caller(), arn, None, PageRequest::default())
             .await;
         page.expect("readable").items.len()
     };
@@ -298,7 +245,7 @@ async fn starts_are_listed_by_what_they_were_started_with() {
     assert_eq!(count(&first).await, ones + 1);
     assert_eq!(count(&second).await, 64 - ones);
     let page = engine
-        .executions(&caller(), &alias, None, PageRequest::default())
+        .executions(caller(), &alias, None, PageRequest::default())
         .await;
     for execution in page.expect("readable").items {
         assert_eq!(execution.alias_arn.as_ref(), Some(&alias));
@@ -322,13 +269,13 @@ async fn a_deleted_machine_takes_its_versions_and_aliases_along() {
         routes: vec![route(&version, 100)],
     };
     let alias = engine
-        .create_alias(&caller(), request)
+        .create_alias(caller(), request)
         .await
         .expect("it is new")
         .arn;
     said(&engine, &alias).await;
     for qualified in [&*version, &*alias] {
-        let refused = engine.delete_machine(&caller(), qualified).await;
+        let refused = engine.delete_machine(caller(), qualified).await;
         assert!(
             matches!(
                 &refused,
@@ -341,15 +288,15 @@ async fn a_deleted_machine_takes_its_versions_and_aliases_along() {
         );
     }
     engine
-        .delete_machine(&caller(), &arn)
+        .delete_machine(caller(), &arn)
         .await
         .expect("deletable");
     let again = create(&engine, false).await;
     assert_eq!(again, arn);
     assert_eq!(versions(&engine, &arn).await, [""; 0]);
-    assert!(engine.alias(&caller(), &alias).await.is_err());
+    assert!(engine.alias(caller(), &alias).await.is_err());
     for gone in [&*version, &*alias] {
-        assert!(engine.machine(&caller(), gone).await.is_err(), "{gone}");
+        assert!(engine.machine(caller(), gone).await.is_err(), "{gone}");
     }
     assert_eq!(
         publish(&engine, &arn).await,

@@ -1,30 +1,13 @@
 //! Items that cannot be read fail their map run, and say why.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+use std::sync::Arc;
 
-use std::{future::Future, pin::Pin, sync::Arc};
-
-use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PageRequest, PluginCall,
-    PluginEnd, StartRequest, Status, Store, TaskRunner,
-};
-use stepwell_interp::OnCrash;
+use stepwell_engine::{Engine, MachineKind, Options, PageRequest, Status, Store};
 use stepwell_items::Storage;
 
-const ACCOUNT: &str = "000000000000";
+use crate::support::{Echo, caller, machine, runtime, start_of};
+
 const BUCKET: &str = "items";
-
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
 
 /// A Parquet file of one row, `day`, with the last day that its type can hold: over it the library panics. Written by hand:
 /// a page, the foot, and the foot's length.
@@ -77,46 +60,26 @@ fn what_the_reader_cannot_read_fails_the_map_run() {
             "The JSON file is not valid at byte 7: the file goes on after its end",
         ),
     ];
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    let runtime = builder.enable_time().build().unwrap();
-    runtime.block_on(async {
+    runtime().block_on(async {
         let storage = Storage::memory();
         let options = Options {
-            store: Store::Memory,
-            raised_limits: false,
-            take_up: true,
             shards: 1,
             storage: Some(storage.clone()),
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(Store::Memory)
         };
-        let engine = Engine::open(options, Arc::new(NoPlugins)).unwrap();
-        let caller = Caller {
-            tenant: ACCOUNT.into(),
-            region: "us-east-1".into(),
-        };
-        let storage = storage.for_account(&caller.tenant);
+        let engine = Engine::open(options, Arc::new(Echo)).unwrap();
+        let storage = storage.for_account(&caller().tenant);
         for (index, (key, bytes, config, cause)) in cases.into_iter().enumerate() {
             storage.put(BUCKET, key, bytes.to_vec()).await.unwrap();
-            let request = CreateMachine {
-                name: format!("m{index}"),
-                definition: map(key, config),
-                role_arn: "arn:aws:iam::000000000000:role/none".into(),
-                kind: MachineKind::Standard,
-                settings: MachineSettings::default(),
-                tags: Vec::new(),
-                publish: None,
-            };
-            let made = engine.create_machine(&caller, request).await.unwrap();
-            let request = StartRequest {
-                machine_arn: made.machine.arn.to_string(),
-                name: None,
-                input: None,
-                trace_header: None,
-            };
-            let started = engine.start(&caller, request).await.unwrap();
-            let ended = engine.wait(&caller, &started.execution_arn).await.unwrap();
+            let request = machine(
+                &format!("m{index}"),
+                MachineKind::Standard,
+                &map(key, config),
+            );
+            let made = engine.create_machine(caller(), request).await.unwrap();
+            let request = start_of(&made.machine.arn);
+            let started = engine.start(caller(), request).await.unwrap();
+            let ended = engine.wait(caller(), &started.execution_arn).await.unwrap();
             assert_eq!(ended.status, Status::Failed, "{key}");
             assert_eq!(
                 ended.error.as_deref(),
@@ -125,9 +88,11 @@ fn what_the_reader_cannot_read_fails_the_map_run() {
             );
             assert_eq!(ended.cause.as_deref(), Some(cause), "{key}");
             let page = PageRequest::default();
-            let runs = engine.map_runs(&caller, &started.execution_arn, page).await;
+            let runs = engine
+                .map_runs(caller(), &started.execution_arn, page)
+                .await;
             let arn = runs.unwrap().items[0].arn.clone();
-            let run = engine.map_run(&caller, &arn).await.unwrap();
+            let run = engine.map_run(caller(), &arn).await.unwrap();
             assert_eq!(run.status, Status::Failed, "{key}");
         }
         engine.shutdown().await;

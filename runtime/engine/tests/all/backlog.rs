@@ -1,78 +1,38 @@
 //! As many map runs are open as an account may have; the next one waits, begun and with nothing read, until one has ended.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, MapRunDescription, Options,
-    PageRequest, PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
+    Engine, MachineKind, MapRunDescription, Options, PageRequest, StartRequest, Status, Store,
 };
-use stepwell_interp::OnCrash;
+
+use crate::support::{Echo, PATIENCE, caller, machine, runtime, start_of};
 
 /// AWS's quota.
 const OPEN_MAX: usize = 1_000;
-
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 const WAITS: &str = r#"{"StartAt":"M","States":{"M":{"Type":"Map","ItemsPath":"$","End":true,
     "ItemProcessor":{"ProcessorConfig":{"Mode":"DISTRIBUTED","ExecutionType":"STANDARD"},
         "StartAt":"W","States":{"W":{"Type":"Wait","Seconds":1000000,"End":true}}}}}}"#;
 
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
-}
-
 fn open() -> Engine {
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
-    Engine::open(options, Arc::new(NoPlugins)).unwrap()
+    Engine::open(options, Arc::new(Echo)).unwrap()
 }
 
 async fn start(engine: &Engine, count: usize) -> Vec<String> {
-    let request = CreateMachine {
-        name: "m".into(),
-        definition: WAITS.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
-    let made = engine.create_machine(&caller(), request).await.unwrap();
+    let request = machine("m", MachineKind::Standard, WAITS);
+    let made = engine.create_machine(caller(), request).await.unwrap();
     let mut started = Vec::new();
     for _ in 0..count {
         let request = StartRequest {
-            machine_arn: made.machine.arn.to_string(),
-            name: None,
             input: Some("[1]".into()),
-            trace_header: None,
+            ..start_of(&made.machine.arn)
         };
-        let execution = engine.start(&caller(), request).await.unwrap();
+        let execution = engine.start(caller(), request).await.unwrap();
         started.push(execution.execution_arn.to_string());
     }
     started
@@ -80,10 +40,9 @@ async fn start(engine: &Engine, count: usize) -> Vec<String> {
 
 /// The map run of an execution, once there is one that has begun.
 async fn map_run(engine: &Engine, execution: &str) -> Option<MapRunDescription> {
-    let caller = caller();
-    let listed = engine.map_runs(&caller, execution, PageRequest::default());
+    let listed = engine.map_runs(caller(), execution, PageRequest::default());
     let arn = listed.await.unwrap().items.first()?.arn.clone();
-    engine.map_run(&caller, &arn).await.ok()
+    engine.map_run(caller(), &arn).await.ok()
 }
 
 async fn runs(engine: &Engine, execution: &str) -> bool {
@@ -124,16 +83,12 @@ fn the_next_map_run_waits_until_one_has_ended() {
             .iter()
             .find(|execution| *execution != last)
             .unwrap();
-        engine.stop(&caller(), other, None, None).await.unwrap();
+        engine.stop(caller(), other, None, None).await.unwrap();
         while !runs(&engine, last).await {
             tokio::task::yield_now().await;
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime
+    runtime()
         .block_on(async { tokio::time::timeout(PATIENCE, told).await })
         .unwrap();
 }

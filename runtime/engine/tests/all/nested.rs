@@ -1,20 +1,13 @@
 //! Executions that tasks of other executions start and wait for.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
+use std::sync::Arc;
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
-
-use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd,
-    Quotas, StartRequest, Status, Store, TaskRunner,
-};
-use stepwell_interp::OnCrash;
+use stepwell_engine::{Engine, MachineKind, Options, Quotas, Status, Store};
 use stepwell_query::Value;
 
-const ACCOUNT: &str = "111111111111";
+use crate::support::{Echo, PATIENCE, caller_of, machine, runtime, start_of};
 
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
+const ACCOUNT: &str = "111111111111";
 
 /// Calls itself and tells how that ended.
 const CALLS_ITSELF: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Task",
@@ -22,30 +15,12 @@ const CALLS_ITSELF: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Task",
     "Parameters": {"StateMachineArn.$": "$$.StateMachine.Id", "Input": {}},
     "ResultSelector": {"status.$": "$.Status"}, "End": true}}}"#;
 
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
-
 fn open() -> Engine {
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
-    Engine::open(options, Arc::new(NoPlugins)).unwrap()
+    Engine::open(options, Arc::new(Echo)).unwrap()
 }
 
 #[test]
@@ -60,26 +35,10 @@ fn an_execution_that_calls_itself_comes_to_an_end() {
             };
             engine.add_tenant(ACCOUNT, "calls itself").await.unwrap();
             engine.set_quotas(ACCOUNT, quotas).await.unwrap();
-            let caller = Caller {
-                tenant: ACCOUNT.into(),
-                region: "us-east-1".into(),
-            };
-            let machine = CreateMachine {
-                name: "m".into(),
-                definition: CALLS_ITSELF.into(),
-                role_arn: "arn:aws:iam::111111111111:role/none".into(),
-                kind: MachineKind::Express,
-                settings: MachineSettings::default(),
-                tags: Vec::new(),
-                publish: None,
-            };
+            let caller = caller_of(ACCOUNT);
+            let machine = machine("m", MachineKind::Express, CALLS_ITSELF);
             let changed = engine.create_machine(&caller, machine).await.unwrap();
-            let request = StartRequest {
-                machine_arn: changed.machine.arn.to_string(),
-                name: None,
-                input: None,
-                trace_header: None,
-            };
+            let request = start_of(&changed.machine.arn);
             for round in 1..=2 {
                 let ended = engine.start_sync(&caller, request.clone()).await.unwrap();
                 let execution = ended.execution;
@@ -93,11 +52,7 @@ fn an_execution_that_calls_itself_comes_to_an_end() {
                 assert_eq!(taken.open_executions, 0, "all places are free again");
             }
         };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()
-            .unwrap();
-        runtime
+        runtime()
             .block_on(async { tokio::time::timeout(PATIENCE, called).await })
             .unwrap();
     }

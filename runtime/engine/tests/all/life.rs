@@ -1,7 +1,5 @@
 //! The engine on a real directory: what one life began, the next one ends.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     future::Future,
     path::Path,
@@ -10,18 +8,15 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering::SeqCst},
     },
-    time::Duration,
 };
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, StartRequest, StartedExecution, Status, Store, TaskRunner,
+    Engine, Error, MachineKind, Options, PageRequest, PluginCall, PluginEnd, StartedExecution,
+    Status, Store, TaskRunner,
 };
-use stepwell_interp::OnCrash;
 use stepwell_query::Value;
 
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::support::{PATIENCE, at, caller, machine, named, named_with, runtime, succeeded};
 
 /// Hangs in its first call, succeeds in every later one.
 #[derive(Default)]
@@ -56,69 +51,36 @@ impl TaskRunner for HangsOnce {
             if first {
                 std::future::pending::<()>().await;
             }
-            PluginEnd::Succeeded {
-                output: call.input,
-                log: None,
-            }
+            succeeded(call.input)
         })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
     }
 }
 
 fn open(directory: &Path, runner: Arc<HangsOnce>, take_up: bool) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
         take_up,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(at(directory))
     };
     Engine::open(options, runner).expect("the directory is free")
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
 }
 
 #[test]
 fn the_next_life_takes_up_what_the_last_one_left() {
     let directory = tempfile::tempdir().unwrap();
     let runner = Arc::new(HangsOnce::default());
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    let machine = CreateMachine {
-        name: "echo".into(),
-        definition:
-            r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","End":true}}}"#
-                .into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
+    let runtime = runtime();
+    let machine = machine(
+        "echo",
+        MachineKind::Standard,
+        r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","End":true}}}"#,
+    );
     let arn = runtime.block_on(async {
         let engine = open(directory.path(), runner.clone(), true);
-        let changed = engine.create_machine(&caller(), machine).await.unwrap();
-        let request = StartRequest {
-            machine_arn: changed.machine.arn.to_string(),
-            name: Some("one".into()),
-            input: Some(r#"{"n":1}"#.into()),
-            trace_header: None,
-        };
-        let first = engine.start(&caller(), request.clone()).await.unwrap();
-        let again = engine.start(&caller(), request).await.unwrap();
+        let changed = engine.create_machine(caller(), machine).await.unwrap();
+        let request = named_with("one", r#"{"n":1}"#, &changed.machine.arn);
+        let first = engine.start(caller(), request.clone()).await.unwrap();
+        let again = engine.start(caller(), request).await.unwrap();
         assert_eq!(
             first, again,
             "the same name and input is the same execution"
@@ -129,14 +91,9 @@ fn the_next_life_takes_up_what_the_last_one_left() {
     });
     let looked_at = runtime.block_on(async {
         let engine = open(directory.path(), runner.clone(), false);
-        let looked_at = engine.execution(&caller(), &arn).await.unwrap();
-        let request = StartRequest {
-            machine_arn: looked_at.machine_arn.to_string(),
-            name: Some("two".into()),
-            input: None,
-            trace_header: None,
-        };
-        let refused = engine.start(&caller(), request).await;
+        let looked_at = engine.execution(caller(), &arn).await.unwrap();
+        let request = named("two", &looked_at.machine_arn);
+        let refused = engine.start(caller(), request).await;
         assert!(matches!(refused, Err(Error::Busy(_))), "{refused:?}");
         engine.shutdown().await;
         looked_at
@@ -145,7 +102,7 @@ fn the_next_life_takes_up_what_the_last_one_left() {
     assert_eq!(runner.calls.load(SeqCst), 1, "looking runs nothing");
     let execution = runtime.block_on(async {
         let engine = open(directory.path(), runner.clone(), true);
-        let execution = engine.wait(&caller(), &arn).await.unwrap();
+        let execution = engine.wait(caller(), &arn).await.unwrap();
         engine.shutdown().await;
         execution
     });
@@ -165,23 +122,6 @@ const BUSY: &str = r#"{"QueryLanguage":"JSONata","StartAt":"A","States":{"A":{"T
     "B":{"Type":"Choice","Choices":[{"Condition":"{% $states.input < 0 %}","Next":"C"}],"Default":"A"},
     "C":{"Type":"Succeed"}}}"#;
 
-fn machine(name: &str, kind: MachineKind, definition: &str) -> CreateMachine {
-    CreateMachine {
-        name: name.into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().unwrap()
-}
-
 async fn start(engine: &Engine, machine_arn: &str, name: &str) -> String {
     let started = start_named(engine, machine_arn, name).await;
     started.unwrap().execution_arn.to_string()
@@ -192,13 +132,8 @@ async fn start_named(
     machine_arn: &str,
     name: &str,
 ) -> Result<StartedExecution, Error> {
-    let request = StartRequest {
-        machine_arn: machine_arn.to_owned(),
-        name: Some(name.into()),
-        input: Some(format!(r#"{{"of":"{name}"}}"#)),
-        trace_header: None,
-    };
-    engine.start(&caller(), request).await
+    let request = named_with(name, &format!(r#"{{"of":"{name}"}}"#), machine_arn);
+    engine.start(caller(), request).await
 }
 
 #[test]
@@ -207,7 +142,7 @@ fn work_without_end_ends_neither_late_nor_for_good_at_a_shutdown() {
     let arns = runtime().block_on(async {
         let engine = open(directory.path(), Arc::default(), true);
         let busy = machine("busy", MachineKind::Standard, BUSY);
-        let changed = engine.create_machine(&caller(), busy).await.unwrap();
+        let changed = engine.create_machine(caller(), busy).await.unwrap();
         let machine_arn = changed.machine.arn.to_string();
         let mut arns = Vec::new();
         for name in ["one", "two", "three"] {
@@ -219,8 +154,8 @@ fn work_without_end_ends_neither_late_nor_for_good_at_a_shutdown() {
     runtime().block_on(async {
         let engine = open(directory.path(), Arc::default(), true);
         for arn in &arns {
-            engine.stop(&caller(), arn, None, None).await.unwrap();
-            let execution = engine.execution(&caller(), arn).await.unwrap();
+            engine.stop(caller(), arn, None, None).await.unwrap();
+            let execution = engine.execution(caller(), arn).await.unwrap();
             // It had neither ended nor come to the end of its history.
             assert_eq!(execution.status, Status::Aborted, "{execution:?}");
         }
@@ -236,35 +171,29 @@ fn executions_outlive_a_change_of_their_machines_type() {
         let engine = open(directory.path(), Arc::default(), true);
         let create = async |kind| {
             let machine = machine("both", kind, PASS);
-            let changed = engine.create_machine(&caller(), machine).await.unwrap();
+            let changed = engine.create_machine(caller(), machine).await.unwrap();
             changed.machine.arn.to_string()
         };
         let machine_arn = create(MachineKind::Standard).await;
         let standard = start(&engine, &machine_arn, "e").await;
-        engine.wait(&caller(), &standard).await.unwrap();
-        engine
-            .delete_machine(&caller(), &machine_arn)
-            .await
-            .unwrap();
+        engine.wait(caller(), &standard).await.unwrap();
+        engine.delete_machine(caller(), &machine_arn).await.unwrap();
 
         create(MachineKind::Express).await;
         let express = start(&engine, &machine_arn, "e").await;
         assert!(express.contains(":express:both:e:"), "{express}");
-        let described = engine.execution(&caller(), &standard).await.unwrap();
+        let described = engine.execution(caller(), &standard).await.unwrap();
         assert_eq!(&*described.arn, &*standard);
         assert_eq!(described.input, Value::parse(r#"{"of":"e"}"#).unwrap());
-        let ran = engine.machine_of_execution(&caller(), &standard).await;
+        let ran = engine.machine_of_execution(caller(), &standard).await;
         assert_eq!(ran.unwrap().kind, MachineKind::Standard);
-        engine
-            .delete_machine(&caller(), &machine_arn)
-            .await
-            .unwrap();
+        engine.delete_machine(caller(), &machine_arn).await.unwrap();
 
         create(MachineKind::Standard).await;
         // The name is free but for what ran as a STANDARD one.
         start(&engine, &machine_arn, "f").await;
         let page = PageRequest::default();
-        let listed = engine.executions(&caller(), &machine_arn, None, page).await;
+        let listed = engine.executions(caller(), &machine_arn, None, page).await;
         let names: Vec<String> = listed
             .unwrap()
             .items
@@ -298,33 +227,22 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
     runtime().block_on(async {
         let engine = open(&directory, Arc::default(), true);
         let machine = machine("pass", MachineKind::Standard, PASS);
-        let changed = engine.create_machine(&caller(), machine).await.unwrap();
+        let changed = engine.create_machine(caller(), machine).await.unwrap();
         let machine_arn = changed.machine.arn.to_string();
         assert_eq!(engine.health().await, Ok(()));
 
         // Without its file the lock holds all the same.
         std::fs::remove_file(directory.join("LOCK")).unwrap();
         let options = Options {
-            store: Store::Directory(directory.clone()),
-            raised_limits: false,
-            take_up: true,
             shards: 2,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(Store::Directory(directory.clone()))
         };
         let second = Engine::open(options, Arc::<HangsOnce>::default());
         assert!(matches!(second, Err(Error::Unopened(_))));
 
         std::fs::rename(&directory, &away).unwrap();
-        let request = StartRequest {
-            machine_arn: machine_arn.clone(),
-            name: Some("lost".into()),
-            input: None,
-            trace_header: None,
-        };
-        engine.start(&caller(), request).await.unwrap_err();
+        let request = named("lost", &machine_arn);
+        engine.start(caller(), request).await.unwrap_err();
         let why = engine.health().await.unwrap_err();
         assert!(why.contains("journal.sqlite was removed"), "{why}");
 
@@ -341,7 +259,7 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
 
         std::fs::rename(&away, &directory).unwrap();
         let arn = start(&engine, &machine_arn, "kept").await;
-        let execution = engine.wait(&caller(), &arn).await.unwrap();
+        let execution = engine.wait(caller(), &arn).await.unwrap();
         assert_eq!(execution.status, Status::Succeeded);
         assert_eq!(engine.health().await, Ok(()));
         engine.shutdown().await;

@@ -1,16 +1,15 @@
 //! What tenants store beside their executions: each of it counts, and what would be more is refused before it is written.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{fmt::Debug, future::Future, pin::Pin, sync::Arc};
 
 use stepwell_engine::{
-    AttemptLog, Caller, Code, CreateMachine, Engine, Error, Event, EventInput, EventTarget,
-    HttpMode, MachineKind, MachineSettings, Meter, NewHttpTrigger, NewRule, Options, PageRequest,
-    PluginCall, PluginEnd, Quotas, ScheduleSpec, ScheduleTarget, SecretChange, StartRequest, Store,
-    TaskRunner, TriggerError, UpdateMachine,
+    AttemptLog, Caller, Code, Engine, Error, Event, EventInput, EventTarget, HttpMode, MachineKind,
+    MachineSettings, Meter, NewHttpTrigger, NewRule, Options, PageRequest, PluginCall, PluginEnd,
+    Quotas, ScheduleSpec, ScheduleTarget, SecretChange, Store, TaskRunner, TriggerError,
+    UpdateMachine,
 };
-use stepwell_interp::OnCrash;
+
+use crate::support::{at, caller_of, machine, named, succeeded};
 
 const ACCOUNT: &str = "111111111111";
 
@@ -23,29 +22,14 @@ impl TaskRunner for Talks {
             stdout: "a line".to_owned(),
             ..AttemptLog::default()
         });
-        Box::pin(async move {
-            PluginEnd::Succeeded {
-                output: call.input,
-                log: None,
-            }
-        })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
+        Box::pin(async move { succeeded(call.input) })
     }
 }
 
 async fn opened() -> Engine {
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
     let engine = Engine::open(options, Arc::new(Talks)).unwrap();
     engine.add_tenant(ACCOUNT, "").await.unwrap();
@@ -53,10 +37,7 @@ async fn opened() -> Engine {
 }
 
 fn caller() -> Caller {
-    Caller {
-        tenant: ACCOUNT.into(),
-        region: "us-east-1".into(),
-    }
+    caller_of(ACCOUNT)
 }
 
 /// A definition that is told from others by this text.
@@ -83,15 +64,7 @@ async fn stored(engine: &Engine) -> u64 {
 }
 
 async fn put_machine(engine: &Engine, comment: &str) -> Result<String, Error> {
-    let request = CreateMachine {
-        name: "m".into(),
-        definition: definition(comment),
-        role_arn: "arn:aws:iam::111111111111:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
+    let request = machine("m", MachineKind::Standard, &definition(comment));
     let made = engine.create_machine(&caller(), request).await?;
     Ok(made.machine.arn.to_string())
 }
@@ -283,12 +256,7 @@ async fn definitions_versions_and_triggers_count_and_are_refused_when_they_are_t
 
 /// What a task's log adds, and how many logs are kept of an execution under that quota.
 async fn logged(engine: &Engine, machine: &str, name: &str) -> usize {
-    let request = StartRequest {
-        machine_arn: machine.to_owned(),
-        name: Some(name.to_owned()),
-        input: None,
-        trace_header: None,
-    };
+    let request = named(name, machine);
     let started = engine.start(&caller(), request).await.unwrap();
     engine
         .wait(&caller(), &started.execution_arn)

@@ -1,52 +1,25 @@
 //! What an execution runs is settled when it starts: machine, version and alias may change, processes come and go, and
 //! a redrive goes on with the same definition.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-use std::{future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use stepwell_engine::{
-    Caller, CreateAlias, CreateMachine, Engine, Execution, MachineKind, MachineSettings, Options,
-    PluginCall, PluginEnd, Publish, Route, StartRequest, Status, Store, TaskRunner, UpdateMachine,
+    CreateAlias, CreateMachine, Engine, Execution, MachineKind, Options, Publish, Route, Status,
+    UpdateMachine,
 };
-use stepwell_interp::OnCrash;
 use stepwell_query::Value;
+
+use crate::support::{Echo, at, caller, machine, runtime, start_of};
 
 /// How long a worker asks for a task that is there.
 const POLL: Duration = Duration::from_secs(60);
 
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        let cause = "there are no plugins".to_owned();
-        Box::pin(async { PluginEnd::Missing { cause } })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
-
 fn open(directory: &Path) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(at(directory))
     };
-    Engine::open(options, Arc::new(NoPlugins)).expect("the directory is free")
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
+    Engine::open(options, Arc::new(Echo)).expect("the directory is free")
 }
 
 /// A definition whose executions wait for a worker, which takes them out of memory, and then say which one it is.
@@ -67,26 +40,21 @@ struct Three {
 impl Three {
     async fn make(engine: &Engine) -> Three {
         let activity = engine
-            .create_activity(&caller(), "wait", None, Vec::new())
+            .create_activity(caller(), "wait", None, Vec::new())
             .await;
         let activity = activity.unwrap().arn.to_string();
         let request = CreateMachine {
-            name: "says".into(),
-            definition: says("one", &activity),
-            role_arn: "arn:aws:iam::000000000000:role/none".into(),
-            kind: MachineKind::Standard,
-            settings: MachineSettings::default(),
-            tags: Vec::new(),
             publish: Some(Publish::default()),
+            ..machine("says", MachineKind::Standard, &says("one", &activity))
         };
-        let made = engine.create_machine(&caller(), request).await.unwrap();
+        let made = engine.create_machine(caller(), request).await.unwrap();
         let version = made.version_arn.unwrap().to_string();
         let request = CreateAlias {
             name: "live".into(),
             description: None,
             routes: vec![route(&version)],
         };
-        let alias = engine.create_alias(&caller(), request).await.unwrap();
+        let alias = engine.create_alias(caller(), request).await.unwrap();
         Three {
             activity,
             machine: made.machine.arn.to_string(),
@@ -102,24 +70,18 @@ impl Three {
             publish: Some(Publish::default()),
             ..UpdateMachine::default()
         };
-        let caller = caller();
-        let changed = engine.update_machine(&caller, &self.machine, request);
+        let changed = engine.update_machine(caller(), &self.machine, request);
         let version = changed.await.unwrap().version_arn.unwrap().to_string();
         let routes = Some(vec![route(&version)]);
-        let changed = engine.update_alias(&caller, &self.alias, None, routes);
+        let changed = engine.update_alias(caller(), &self.alias, None, routes);
         changed.await.unwrap();
     }
 
     async fn start_all(&self, engine: &Engine) -> Vec<Arc<str>> {
         let mut started = Vec::new();
         for arn in [&self.machine, &self.version, &self.alias] {
-            let request = StartRequest {
-                machine_arn: arn.clone(),
-                name: None,
-                input: None,
-                trace_header: None,
-            };
-            let execution = engine.start(&caller(), request).await.unwrap();
+            let request = start_of(arn);
+            let execution = engine.start(caller(), request).await.unwrap();
             started.push(execution.execution_arn);
         }
         started
@@ -128,10 +90,9 @@ impl Three {
     /// Serves so many tasks.
     async fn work(&self, engine: &Engine, tasks: usize) {
         for _ in 0..tasks {
-            let caller = caller();
-            let task = engine.activity_task(&caller, &self.activity, None, POLL);
+            let task = engine.activity_task(caller(), &self.activity, None, POLL);
             let task = task.await.unwrap().expect("a task waits");
-            let sent = engine.send_task_success(&caller, &task.token, "null");
+            let sent = engine.send_task_success(caller(), &task.token, "null");
             sent.await.unwrap();
         }
     }
@@ -140,7 +101,7 @@ impl Three {
     async fn said_one(&self, engine: &Engine, executions: &[Arc<str>], redrives: u32) {
         let mut ended: Vec<Execution> = Vec::new();
         for arn in executions {
-            ended.push(engine.wait(&caller(), arn).await.unwrap());
+            ended.push(engine.wait(caller(), arn).await.unwrap());
         }
         for execution in &ended {
             assert_eq!(execution.output, Some(Value::from("one")), "{execution:?}");
@@ -163,11 +124,6 @@ fn route(version: &str) -> Route {
         version_arn: version.into(),
         weight: 100,
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_time().build().unwrap()
 }
 
 #[test]
@@ -212,14 +168,14 @@ fn a_redrive_keeps_it_in_this_process_and_the_next() {
         let three = Three::make(&engine).await;
         let executions = three.start_all(&engine).await;
         for arn in &executions {
-            engine.stop(&caller(), arn, None, None).await.unwrap();
+            engine.stop(caller(), arn, None, None).await.unwrap();
         }
         three.change(&engine, "two").await;
         for arn in &executions {
-            engine.redrive(&caller(), arn, None).await.unwrap();
-            let execution = engine.execution(&caller(), arn).await.unwrap();
+            engine.redrive(caller(), arn, None).await.unwrap();
+            let execution = engine.execution(caller(), arn).await.unwrap();
             assert_eq!(execution.status, Status::Running);
-            engine.stop(&caller(), arn, None, None).await.unwrap();
+            engine.stop(caller(), arn, None, None).await.unwrap();
         }
         engine.shutdown().await;
         (three, executions)
@@ -228,7 +184,7 @@ fn a_redrive_keeps_it_in_this_process_and_the_next() {
         let engine = open(directory.path());
         three.change(&engine, "three").await;
         for arn in &executions {
-            engine.redrive(&caller(), arn, None).await.unwrap();
+            engine.redrive(caller(), arn, None).await.unwrap();
         }
         three.work(&engine, 3).await;
         three.said_one(&engine, &executions, 2).await;

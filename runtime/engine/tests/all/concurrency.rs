@@ -1,26 +1,20 @@
 //! Concurrency limits: who has a place, who waits, who is refused; in memory and over a restart on a real directory.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     collections::BTreeMap,
     future::Future,
-    path::Path,
     pin::Pin,
-    sync::{Arc, LazyLock, Mutex},
-    time::Duration,
+    sync::{Arc, Mutex},
 };
 
 use stepwell_engine::{
-    Caller, Code, CreateMachine, Engine, Error, Exceeding, Execution, Extras, MachineKind,
-    MachineSettings, Options, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest,
-    StartedExecution, Status, Store, TaskRunner,
+    Code, CreateMachine, Engine, Error, Exceeding, Execution, Extras, MachineKind, Options,
+    PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, StartedExecution, Status, Store,
+    TaskRunner,
 };
-use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;
 
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
+use crate::support::{PATIENCE, at, caller, machine, runtime, start_of, succeeded, tags};
 
 const WORKS: &str =
     r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:work","End":true}}}"#;
@@ -101,15 +95,8 @@ impl TaskRunner for Runner {
                     cause: "it was to fail".into(),
                 };
             }
-            PluginEnd::Succeeded {
-                output: call.input,
-                log: None,
-            }
+            succeeded(call.input)
         })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
     }
 }
 
@@ -119,14 +106,8 @@ fn open(store: Store, works: &Arc<Works>) -> Engine {
 
 fn open_bounded(store: Store, usual: Quotas, works: &Arc<Works>) -> Engine {
     let options = Options {
-        store,
-        raised_limits: false,
-        take_up: true,
         shards: 3,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(store)
     };
     let runner = Arc::new(Runner(works.clone()));
     let extras = Extras {
@@ -136,33 +117,11 @@ fn open_bounded(store: Store, usual: Quotas, works: &Arc<Works>) -> Engine {
     Engine::open_with(options, extras, runner).expect("the store is free")
 }
 
-fn caller() -> &'static Caller {
-    static CALLER: LazyLock<Caller> = LazyLock::new(|| Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    });
-    &CALLER
-}
-
-fn owned(tags: &[(&str, &str)]) -> Vec<(String, String)> {
-    let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());
-    tags.iter().map(owned).collect()
-}
-
-fn machine(
-    name: &str,
-    definition: &str,
-    kind: MachineKind,
-    tags: &[(&str, &str)],
-) -> CreateMachine {
+/// A state machine with tags.
+fn tagged(name: &str, definition: &str, kind: MachineKind, with: &[(&str, &str)]) -> CreateMachine {
     CreateMachine {
-        name: name.into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind,
-        settings: MachineSettings::default(),
-        tags: owned(tags),
-        publish: None,
+        tags: tags(with),
+        ..machine(name, kind, definition)
     }
 }
 
@@ -187,7 +146,7 @@ impl Rig {
     ) -> Rig {
         let works = Works::new(permits);
         let engine = open(store, &works);
-        let machine = machine("limited", definition, kind, tags);
+        let machine = tagged("limited", definition, kind, tags);
         Rig::over(engine, works, machine).await
     }
 
@@ -195,7 +154,7 @@ impl Rig {
     async fn bounded(store: Store, usual: Quotas, kind: MachineKind, tags: &[(&str, &str)]) -> Rig {
         let works = Works::new(0);
         let engine = open_bounded(store, usual, &works);
-        Rig::over(engine, works, machine("limited", WORKS, kind, tags)).await
+        Rig::over(engine, works, tagged("limited", WORKS, kind, tags)).await
     }
 
     async fn over(engine: Engine, works: Arc<Works>, machine: CreateMachine) -> Rig {
@@ -209,10 +168,9 @@ impl Rig {
 
     fn request(&self, name: Option<&str>, input: &str) -> StartRequest {
         StartRequest {
-            machine_arn: self.machine.clone(),
             name: name.map(str::to_owned),
             input: Some(input.to_owned()),
-            trace_header: None,
+            ..start_of(&self.machine)
         }
     }
 
@@ -271,18 +229,14 @@ impl Rig {
         assert!(waited.is_ok(), "{what}: {:?}", self.engine.lines());
     }
 
-    async fn tag(&self, tags: &[(&str, &str)]) {
-        let tagged = self.engine.tag(caller(), &self.machine, owned(tags)).await;
+    async fn tag(&self, with: &[(&str, &str)]) {
+        let tagged = self.engine.tag(caller(), &self.machine, tags(with)).await;
         tagged.unwrap();
     }
 }
 
 fn run(test: impl Future<Output = ()>) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap();
-    runtime.block_on(test);
+    runtime().block_on(test);
 }
 
 /// In memory and on a directory.
@@ -290,10 +244,6 @@ fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::Directory(directory.path().join("data"));
     vec![(Store::Memory, None), (store, Some(directory))]
-}
-
-fn at(directory: &Path) -> Store {
-    Store::Directory(directory.to_owned())
 }
 
 fn refusal<T>(result: Result<T, Error>) -> (Code, String) {
@@ -705,7 +655,7 @@ fn wrong_tags_are_refused() {
         let tags = [("stepwell:concurrency", "1")];
         let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
         let wrong = [("stepwell:concurrency", "none")];
-        let created = machine("other", WORKS, MachineKind::Standard, &wrong);
+        let created = tagged("other", WORKS, MachineKind::Standard, &wrong);
         let (code, why) = refusal(rig.engine.create_machine(caller(), created).await);
         assert_eq!(code, Code::ValidationException);
         assert!(why.contains("'none'"), "{why}");
@@ -729,16 +679,11 @@ fn children_stand_in_the_line_of_their_machine() {
             "Parameters":{{"StateMachineArn":"{}","Input":{{"a":1}}}},"End":true}}}}}}"#,
             rig.machine
         );
-        let parent = machine("parent", &parent, MachineKind::Standard, &[]);
+        let parent = machine("parent", MachineKind::Standard, &parent);
         let parent = rig.engine.create_machine(caller(), parent).await.unwrap();
         let mut parents = Vec::new();
         for _ in 0..3 {
-            let request = StartRequest {
-                machine_arn: parent.machine.arn.to_string(),
-                name: None,
-                input: None,
-                trace_header: None,
-            };
+            let request = start_of(&parent.machine.arn);
             let started = rig.engine.start(caller(), request).await.unwrap();
             parents.push(started.execution_arn);
         }

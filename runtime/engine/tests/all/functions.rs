@@ -7,7 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use stepwell_engine::{
@@ -15,12 +15,12 @@ use stepwell_engine::{
     Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, Quotas, Store,
     TaskRunner, UsageKey,
 };
-use stepwell_interp::{Measure, Measures, OnCrash};
+use stepwell_interp::{Measure, Measures};
 use tokio::sync::Semaphore;
 
+use crate::support::{PATIENCE, caller_of};
+
 const ACCOUNT: &str = "111111111111";
-/// After this what has not happened is a defect.
-const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Takes any code; calls of `waits` end when there is a permit, all others at once.
 struct Runner {
@@ -56,10 +56,6 @@ impl TaskRunner for Runner {
         })
     }
 
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-
     fn serves(&self, _: &str, _: &str, version: Option<&str>) -> bool {
         version.is_none_or(|version| version == "2")
     }
@@ -80,14 +76,8 @@ async fn opened() -> (Engine, Arc<Runner>) {
         ends: Arc::new(Semaphore::new(0)),
     });
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
     let engine = Engine::open(options, runner.clone()).expect("memory is always there");
     engine.add_tenant(ACCOUNT, "").await.expect("it is new");
@@ -95,10 +85,7 @@ async fn opened() -> (Engine, Arc<Runner>) {
 }
 
 fn caller() -> Caller {
-    Caller {
-        tenant: ACCOUNT.into(),
-        region: "us-east-1".into(),
-    }
+    caller_of(ACCOUNT)
 }
 
 async fn may_have(engine: &Engine, quotas: Quotas) {

@@ -1,38 +1,16 @@
 //! A store whose content is not what was stored: noticed when it is read, told with what to do, and no one else's
 //! concern.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{future::Future, path::Path, pin::Pin, sync::Arc};
 
 use rusqlite::{Connection, params};
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, Quotas, StartRequest, Status, Store, TaskRunner,
+    Engine, Error, MachineKind, Options, PageRequest, PluginCall, PluginEnd, Quotas, Status,
+    TaskRunner,
 };
-use stepwell_interp::OnCrash;
 use tokio::runtime::Runtime;
 
-/// Never ends a task of the plugin `hang`, and all others at once.
-struct Hangs;
-
-impl TaskRunner for Hangs {
-    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        if &*call.plugin == "hang" {
-            return Box::pin(std::future::pending());
-        }
-        Box::pin(async move {
-            PluginEnd::Succeeded {
-                output: call.input,
-                log: None,
-            }
-        })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
+use crate::support::{Echo, at, caller, machine, named, named_with, runtime, succeeded};
 
 const PASSES: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 const TASKS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","Next":"B"},
@@ -45,42 +23,17 @@ const HANGS: &str =
 
 fn options(directory: &Path, take_up: bool) -> Options {
     Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
         take_up,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(at(directory))
     }
 }
 
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
-}
-
-async fn start(engine: &Engine, machine: &str, definition: &str) -> Arc<str> {
-    let machine = CreateMachine {
-        name: machine.into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
-    let machine = engine.create_machine(&caller(), machine).await.unwrap();
-    let request = StartRequest {
-        machine_arn: machine.machine.arn.to_string(),
-        name: Some("one".into()),
-        input: Some(r#"{"text":"what was stored"}"#.into()),
-        trace_header: None,
-    };
-    let started = engine.start(&caller(), request).await.unwrap();
+async fn start(engine: &Engine, name: &str, definition: &str) -> Arc<str> {
+    let machine = machine(name, MachineKind::Standard, definition);
+    let machine = engine.create_machine(caller(), machine).await.unwrap();
+    let request = named_with("one", r#"{"text":"what was stored"}"#, &machine.machine.arn);
+    let started = engine.start(caller(), request).await.unwrap();
     started.execution_arn
 }
 
@@ -88,21 +41,14 @@ async fn start(engine: &Engine, machine: &str, definition: &str) -> Arc<str> {
 fn store(runtime: &Runtime) -> (tempfile::TempDir, Arc<str>, Arc<str>) {
     let directory = tempfile::tempdir().unwrap();
     let arns = runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
         let closed = start(&engine, "passes", PASSES).await;
-        engine.wait(&caller(), &closed).await.unwrap();
+        engine.wait(caller(), &closed).await.unwrap();
         let running = start(&engine, "hangs", HANGS).await;
         engine.shutdown().await;
         (closed, running)
     });
     (directory, arns.0, arns.1)
-}
-
-fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
 }
 
 /// Changes one byte of a value.
@@ -140,11 +86,11 @@ fn a_damaged_segment_is_told_and_nothing_is_made_of_it() {
     for at in (0..usize::try_from(bytes).unwrap()).step_by(7) {
         flip(directory.path(), "segments", "bytes", 1, at);
         runtime.block_on(async {
-            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
             let parts = [&*closed, "begins with event 1"];
-            assert_damaged(engine.execution(&caller(), &closed).await, &parts);
+            assert_damaged(engine.execution(caller(), &closed).await, &parts);
             let page = PageRequest::default();
-            let history = engine.history(&caller(), &closed, false, page).await;
+            let history = engine.history(caller(), &closed, false, page).await;
             assert_damaged(history, &parts);
             engine.shutdown().await;
         });
@@ -168,8 +114,8 @@ fn a_row_that_says_otherwise_than_its_log_is_told() {
         assert!(conn.execute(change, []).unwrap() > 0, "{change}");
         drop(conn);
         runtime.block_on(async {
-            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
-            assert_damaged(engine.execution(&caller(), &closed).await, &[&closed]);
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
+            assert_damaged(engine.execution(caller(), &closed).await, &[&closed]);
             engine.shutdown().await;
         });
     }
@@ -181,19 +127,19 @@ fn a_large_value_that_is_damaged_or_gone_is_told() {
     let directory = tempfile::tempdir().unwrap();
     let look = |part: Option<&str>| {
         runtime.block_on(async {
-            let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+            let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
             let arn = match part {
                 None => start(&engine, "large", LARGE).await,
                 Some(_) => "arn:aws:states:us-east-1:000000000000:execution:large:one".into(),
             };
             match part {
                 None => {
-                    let ended = engine.wait(&caller(), &arn).await.unwrap();
+                    let ended = engine.wait(caller(), &arn).await.unwrap();
                     let output = ended.output.map(|output| output.to_json().len());
                     assert_eq!(output, Some(108_895));
                 }
                 Some(part) => {
-                    let answer = engine.execution(&caller(), &arn).await;
+                    let answer = engine.execution(caller(), &arn).await;
                     assert_damaged(answer, &[&arn, part]);
                 }
             }
@@ -217,9 +163,9 @@ fn a_log_with_a_hole_is_told() {
     for hole in [1, 2, 3] {
         let directory = tempfile::tempdir().unwrap();
         let arn = runtime.block_on(async {
-            let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+            let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
             let arn = start(&engine, "tasks", TASKS).await;
-            engine.wait(&caller(), &arn).await.unwrap();
+            engine.wait(caller(), &arn).await.unwrap();
             engine.shutdown().await;
             arn
         });
@@ -228,10 +174,10 @@ fn a_log_with_a_hole_is_told() {
         assert_eq!(deleted, Ok(1));
         drop(conn);
         runtime.block_on(async {
-            let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+            let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
             for reverse in [false, true] {
                 let page = PageRequest::default();
-                let history = engine.history(&caller(), &arn, reverse, page).await;
+                let history = engine.history(caller(), &arn, reverse, page).await;
                 assert_damaged(history, &[]);
             }
             engine.shutdown().await;
@@ -245,13 +191,13 @@ fn a_damaged_execution_ends_no_other() {
     let (directory, closed, running) = store(&runtime);
     flip(directory.path(), "segments", "bytes", 2, 30);
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
-        let waited = engine.wait(&caller(), &running).await;
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let waited = engine.wait(caller(), &running).await;
         assert!(matches!(waited, Err(Error::Damaged(_))), "{waited:?}");
-        let other = engine.execution(&caller(), &closed).await.unwrap();
+        let other = engine.execution(caller(), &closed).await.unwrap();
         assert_eq!(other.status, Status::Succeeded);
         let fresh = start(&engine, "fresh", PASSES).await;
-        let fresh = engine.wait(&caller(), &fresh).await.unwrap();
+        let fresh = engine.wait(caller(), &fresh).await.unwrap();
         assert_eq!(fresh.status, Status::Succeeded);
         engine.shutdown().await;
     });
@@ -269,8 +215,8 @@ fn a_damaged_record_is_told() {
         20,
     );
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
-        assert_damaged(engine.execution(&caller(), &closed).await, &[]);
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
+        assert_damaged(engine.execution(caller(), &closed).await, &[]);
         engine.shutdown().await;
     });
 }
@@ -280,18 +226,13 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
     let runtime = runtime();
     let (directory, first) = runtime.block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
         let first = start(&engine, "passes", PASSES).await;
+        let machine = first.replace(":execution:", ":stateMachine:");
+        let machine = machine.replace(":one", "");
         for name in ["two", "three"] {
-            let request = StartRequest {
-                machine_arn: first
-                    .replace(":execution:", ":stateMachine:")
-                    .replace(":one", ""),
-                name: Some(name.into()),
-                input: None,
-                trace_header: None,
-            };
-            engine.start(&caller(), request).await.unwrap();
+            let request = named(name, &machine);
+            engine.start(caller(), request).await.unwrap();
         }
         engine.shutdown().await;
         (directory, first)
@@ -302,11 +243,11 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
         .replace(":execution:", ":stateMachine:")
         .replace(":one", "");
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
         for _ in 0..2 {
             let page = PageRequest::default();
             let listed = engine
-                .executions(&caller(), &machine, None, page)
+                .executions(caller(), &machine, None, page)
                 .await
                 .unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
@@ -322,7 +263,7 @@ fn a_damaged_definition_or_record_ends_no_list() {
     let runtime = runtime();
     let directory = tempfile::tempdir().unwrap();
     let machines = runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
         let mut machines = Vec::new();
         for (name, definition) in [("a", PASSES), ("b", TASKS), ("c", HANGS)] {
             let execution = start(&engine, name, definition).await;
@@ -330,10 +271,9 @@ fn a_damaged_definition_or_record_ends_no_list() {
             machines.push(machine.replace(":one", ""));
         }
         for name in ["x", "y"] {
-            let caller = caller();
-            let created = engine.create_activity(&caller, name, None, Vec::new());
+            let created = engine.create_activity(caller(), name, None, Vec::new());
             created.await.unwrap();
-            let group = engine.create_schedule_group(&caller, name, Vec::new(), None);
+            let group = engine.create_schedule_group(caller(), name, Vec::new(), None);
             group.await.unwrap();
         }
         engine.add_tenant("111111111111", "one").await.unwrap();
@@ -355,16 +295,16 @@ fn a_damaged_definition_or_record_ends_no_list() {
     }
     drop(conn);
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), false), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
         for _ in 0..2 {
             let page = PageRequest::default;
-            let listed = engine.machines(&caller(), page()).await.unwrap();
+            let listed = engine.machines(caller(), page()).await.unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
             assert_eq!(names, ["a", "b"], "a list takes no definition");
-            let listed = engine.activities(&caller(), page()).await.unwrap();
+            let listed = engine.activities(caller(), page()).await.unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
             assert_eq!(names, ["x"]);
-            let listed = engine.schedule_groups(&caller(), "", page()).await.unwrap();
+            let listed = engine.schedule_groups(caller(), "", page()).await.unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
             assert_eq!(names, ["default", "x"]);
             let tenants = engine.tenants().await.unwrap();
@@ -372,9 +312,9 @@ fn a_damaged_definition_or_record_ends_no_list() {
             assert_eq!(names, ["one"]);
             assert_eq!(engine.metrics().records_damaged, 4);
         }
-        engine.machine(&caller(), &machines[0]).await.unwrap();
+        engine.machine(caller(), &machines[0]).await.unwrap();
         for (machine, part) in [(&machines[1], "the definition"), (&machines[2], "record")] {
-            let described = engine.machine(&caller(), machine).await;
+            let described = engine.machine(caller(), machine).await;
             assert_damaged(described, &[machine, part]);
         }
         engine.shutdown().await;
@@ -396,7 +336,7 @@ fn a_file_damaged_in_the_middle_is_not_served() {
     let middle = file.len() / 2 / 4096 * 4096;
     file[middle..middle + 4096].fill(0xaa);
     std::fs::write(&path, &file).unwrap();
-    let Err(Error::Unopened(text)) = Engine::open(options(directory.path(), true), Arc::new(Hangs))
+    let Err(Error::Unopened(text)) = Engine::open(options(directory.path(), true), Arc::new(Echo))
     else {
         panic!("it is served");
     };
@@ -414,7 +354,7 @@ fn damaged_quotas_keep_nobody_from_being_served() {
         ..Quotas::default()
     };
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
         for account in [first, second] {
             engine.add_tenant(account, "one of two").await.unwrap();
             engine.set_quotas(account, quotas.clone()).await.unwrap();
@@ -427,8 +367,8 @@ fn damaged_quotas_keep_nobody_from_being_served() {
     drop(conn);
     flip(directory.path(), "records", "bytes", row, 10);
     runtime.block_on(async {
-        let engine = Engine::open(options(directory.path(), true), Arc::new(Hangs)).unwrap();
-        let execution = engine.execution(&caller(), &closed).await.unwrap();
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let execution = engine.execution(caller(), &closed).await.unwrap();
         assert_eq!(execution.status, Status::Succeeded);
         assert_damaged(engine.quotas(first).await, &[]);
         assert_eq!(engine.quotas(second).await.unwrap().0, quotas);
@@ -448,17 +388,17 @@ fn a_directory_is_free_after_an_opening_that_failed() {
         conn.execute(&sql, []).unwrap();
     };
     rename("tasks", "was_tasks");
-    let failed = Engine::open(options(directory.path(), true), Arc::new(Hangs));
+    let failed = Engine::open(options(directory.path(), true), Arc::new(Echo));
     assert!(failed.is_err(), "usage is read");
     rename("was_tasks", "tasks");
     runtime.block_on(async {
         // Its threads end without anyone waiting for them.
         let opened = (0..600).find_map(|_| {
-            let opened = Engine::open(options(directory.path(), true), Arc::new(Hangs));
+            let opened = Engine::open(options(directory.path(), true), Arc::new(Echo));
             opened.ok()
         });
         let engine = opened.expect("the lock is let go");
-        let execution = engine.execution(&caller(), &closed).await.unwrap();
+        let execution = engine.execution(caller(), &closed).await.unwrap();
         assert_eq!(execution.status, Status::Succeeded);
         engine.shutdown().await;
     });

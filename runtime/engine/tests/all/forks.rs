@@ -1,25 +1,19 @@
 //! Forks on a real directory and in memory: what was done is not done again, what is changed counts, the next life goes on
 //! with them, and usage is what they did themselves.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     future::Future,
-    path::Path,
     pin::Pin,
     sync::{Arc, Mutex},
-    time::{Duration, Instant},
 };
 
 use stepwell_engine::{
-    Caller, Code, CreateMachine, Engine, Error, Execution, ForkRequest, ForkedExecution,
-    MachineKind, MachineSettings, Meter, Options, PageRequest, PluginCall, PluginEnd, StartRequest,
-    Status, Store, TaskRunner, UpdateMachine,
+    Code, CreateMachine, Engine, Error, Execution, ForkRequest, ForkedExecution, MachineKind,
+    Meter, Options, PageRequest, PluginCall, PluginEnd, Status, Store, TaskRunner, UpdateMachine,
 };
-use stepwell_interp::{OnCrash, What, event_type};
+use stepwell_interp::{What, event_type};
 
-/// After this a directory that is still held is a defect.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{PATIENCE, at, caller, machine, named_with, open_again, succeeded, tags};
 
 /// `broken` fails, `hang` does not end, every other plugin gives back its input. Notes who was called.
 #[derive(Default)]
@@ -43,49 +37,18 @@ impl TaskRunner for Plugins {
                     cause: "it is broken".to_owned(),
                 },
                 "hang" => std::future::pending().await,
-                _ => PluginEnd::Succeeded {
-                    output: call.input,
-                    log: None,
-                },
+                _ => succeeded(call.input),
             }
         })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
     }
 }
 
 fn open(store: Store, plugins: &Arc<Plugins>) -> Engine {
-    let begun = Instant::now();
-    loop {
-        let options = Options {
-            store: store.clone(),
-            raised_limits: false,
-            take_up: true,
-            shards: 2,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
-        };
-        // An engine that was dropped holds its directory until its threads have ended.
-        match Engine::open(options, plugins.clone()) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
-            opened => return opened.unwrap(),
-        }
-    }
-}
-
-fn at(directory: &Path) -> Store {
-    Store::Directory(directory.to_owned())
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
+    let options = Options {
+        shards: 2,
+        ..Options::of(store)
+    };
+    open_again(options, plugins.clone())
 }
 
 /// First, then a second task by that plugin, then a last one.
@@ -110,32 +73,19 @@ async fn tagged(
     name: &str,
     definition: &str,
     kind: MachineKind,
-    tags: &[(&str, &str)],
+    with: &[(&str, &str)],
 ) -> String {
-    let tags = tags.iter();
     let request = CreateMachine {
-        name: name.into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind,
-        settings: MachineSettings::default(),
-        tags: tags
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect(),
-        publish: None,
+        tags: tags(with),
+        ..machine(name, kind, definition)
     };
-    let changed = engine.create_machine(&caller(), request).await;
+    let changed = engine.create_machine(caller(), request).await;
     changed.unwrap().machine.arn.to_string()
 }
 
 async fn start(engine: &Engine, machine: &str) -> String {
-    let request = StartRequest {
-        machine_arn: machine.to_owned(),
-        name: Some("origin".to_owned()),
-        input: Some(r#"{"n":1}"#.to_owned()),
-        trace_header: None,
-    };
-    let started = engine.start(&caller(), request).await.unwrap();
+    let request = named_with("origin", r#"{"n":1}"#, machine);
+    let started = engine.start(caller(), request).await.unwrap();
     started.execution_arn.to_string()
 }
 
@@ -148,16 +98,16 @@ fn fork_of(origin: &str) -> ForkRequest {
 }
 
 async fn fork(engine: &Engine, request: ForkRequest) -> Result<ForkedExecution, Error> {
-    engine.fork(&caller(), request).await
+    engine.fork(caller(), request).await
 }
 
 async fn ended(engine: &Engine, arn: &str) -> Execution {
-    engine.wait(&caller(), arn).await.unwrap()
+    engine.wait(caller(), arn).await.unwrap()
 }
 
 async fn types(engine: &Engine, arn: &str) -> Vec<&'static str> {
     let page = engine
-        .history(&caller(), arn, false, PageRequest::default())
+        .history(caller(), arn, false, PageRequest::default())
         .await;
     let entries = page.unwrap().items;
     for (entry, id) in entries.iter().zip(1..) {
@@ -174,7 +124,7 @@ async fn types(engine: &Engine, arn: &str) -> Vec<&'static str> {
 async fn waits_for_a_place(engine: &Engine, arn: &str) {
     let wait = async {
         let waits = async || {
-            let described = engine.execution(&caller(), arn).await;
+            let described = engine.execution(caller(), arn).await;
             described.unwrap().waiting.is_some()
         };
         while !waits().await {
@@ -215,7 +165,7 @@ async fn a_mended_definition_goes_on_from_before_the_failure() {
         ..UpdateMachine::default()
     };
     engine
-        .update_machine(&caller(), &machine, update)
+        .update_machine(caller(), &machine, update)
         .await
         .unwrap();
     let request = ForkRequest {
@@ -255,12 +205,12 @@ async fn a_mended_definition_goes_on_from_before_the_failure() {
     let described = ended(&engine, &given_fork.execution_arn).await;
     assert_eq!(described.output.unwrap().to_json(), r#"{"product":35}"#);
     let run = engine
-        .machine_of_execution(&caller(), &given_fork.execution_arn)
+        .machine_of_execution(caller(), &given_fork.execution_arn)
         .await;
     assert_eq!(&*run.unwrap().definition, given);
     assert!(plugins.called().is_empty());
     // The machine's own stays what it is.
-    let kept = engine.machine(&caller(), &machine).await.unwrap();
+    let kept = engine.machine(caller(), &machine).await.unwrap();
     assert_eq!(&*kept.definition, three("two"));
 }
 
@@ -354,9 +304,9 @@ async fn a_point_amid_work_is_refused_with_the_reason() {
         text.contains("'Both', a Parallel state, which is of type Pass"),
         "{text}"
     );
-    engine.stop(&caller(), &origin, None, None).await.unwrap();
+    engine.stop(caller(), &origin, None, None).await.unwrap();
     engine
-        .stop(&caller(), &within.execution_arn, None, None)
+        .stop(caller(), &within.execution_arn, None, None)
         .await
         .unwrap();
 }
@@ -403,12 +353,12 @@ async fn the_next_life_has_the_fork_and_takes_the_same_call_for_it() {
         first.execution_arn
     );
     engine
-        .stop(&caller(), &first.execution_arn, None, None)
+        .stop(caller(), &first.execution_arn, None, None)
         .await
         .unwrap();
     // A fork that ended without success is redriven like any other.
     let described = engine
-        .execution(&caller(), &first.execution_arn)
+        .execution(caller(), &first.execution_arn)
         .await
         .unwrap();
     assert_eq!(described.redrivable, stepwell_engine::Redrivable::Yes);
@@ -424,13 +374,13 @@ async fn redrives_of_the_origin_are_not_the_forks() {
     let redrive = async |arn: &str| {
         let described = ended(&engine, arn).await;
         assert_eq!(described.status, Status::Failed);
-        engine.redrive(&caller(), arn, None).await.unwrap();
+        engine.redrive(caller(), arn, None).await.unwrap();
         ended(&engine, arn).await.redrive_count
     };
     assert_eq!(redrive(&origin).await, 1);
     // From its last event on at which it can go on: behind the redrive.
     let events = engine
-        .history(&caller(), &origin, true, PageRequest::default())
+        .history(caller(), &origin, true, PageRequest::default())
         .await
         .unwrap();
     let redriven = events
@@ -495,17 +445,8 @@ async fn children_of_map_runs_are_not_forked() {
             "StartAt":"One","States":{"One":{"Type":"Pass","End":true}}}},
         "Done":{"Type":"Pass","End":true}}}"#;
     let machine = create(&engine, "m", definition, MachineKind::Standard).await;
-    let request = StartRequest {
-        machine_arn: machine.clone(),
-        name: Some("origin".to_owned()),
-        input: Some(r#"{"items":[1,2]}"#.to_owned()),
-        trace_header: None,
-    };
-    let origin = engine
-        .start(&caller(), request)
-        .await
-        .unwrap()
-        .execution_arn;
+    let request = named_with("origin", r#"{"items":[1,2]}"#, &machine);
+    let origin = engine.start(caller(), request).await.unwrap().execution_arn;
     assert_eq!(ended(&engine, &origin).await.status, Status::Succeeded);
     let names = types(&engine, &origin).await;
     let begun = names
@@ -525,12 +466,12 @@ async fn children_of_map_runs_are_not_forked() {
     let described = ended(&engine, &forked.execution_arn).await;
     assert_eq!(described.output.unwrap().to_json(), "[1,2]");
     let runs = engine
-        .map_runs(&caller(), &origin, PageRequest::default())
+        .map_runs(caller(), &origin, PageRequest::default())
         .await
         .unwrap();
     let children = engine
         .map_run_executions(
-            &caller(),
+            caller(),
             &runs.items[0].arn,
             Default::default(),
             PageRequest::default(),
@@ -576,7 +517,7 @@ async fn a_fork_waits_for_a_place_like_any_other_and_over_a_restart() {
 
     let engine = open(at(directory.path()), &plugins);
     waits_for_a_place(&engine, &forked.execution_arn).await;
-    let stopped_at = engine.stop(&caller(), &origin, None, None).await.unwrap();
+    let stopped_at = engine.stop(caller(), &origin, None, None).await.unwrap();
     let described = ended(&engine, &forked.execution_arn).await;
     assert_eq!(described.status, Status::Succeeded);
     assert!(

@@ -1,15 +1,11 @@
 //! Tasks of activities that were open before anybody who knows of them polls: they are read from the store, for all who wait.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-use std::{collections::BTreeSet, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::Path, sync::Arc, time::Duration};
 
 use futures_util::future::{join, join_all};
-use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, Options, PluginCall, PluginEnd,
-    StartRequest, Store, TaskRunner,
-};
-use stepwell_interp::OnCrash;
+use stepwell_engine::{Engine, MachineKind, Options};
+
+use crate::support::{Echo, at, caller, machine, runtime, start_of};
 
 /// How long a worker asks for a task that is there.
 const POLL: Duration = Duration::from_secs(10);
@@ -18,38 +14,12 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Workers that may ask for the tasks of one activity at a time.
 const WORKERS_MAX: usize = 1_000;
 
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        let cause = "there are no plugins".to_owned();
-        Box::pin(async { PluginEnd::Missing { cause } })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
-
 fn open(directory: &Path) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
-        take_up: true,
         shards: 2,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(at(directory))
     };
-    Engine::open(options, Arc::new(NoPlugins)).expect("the directory is free")
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
+    Engine::open(options, Arc::new(Echo)).expect("the directory is free")
 }
 
 /// Has so many executions wait for a worker of the activity, whose ARN it gives.
@@ -61,45 +31,22 @@ async fn waiting(engine: &Engine, executions: usize) -> String {
 
 /// An activity and a state machine that asks its workers, by their ARNs.
 async fn asking(engine: &Engine, name: &str) -> (String, String) {
-    let caller = caller();
-    let activity = engine.create_activity(&caller, name, None, Vec::new());
+    let activity = engine.create_activity(caller(), name, None, Vec::new());
     let activity = activity.await.unwrap().arn.to_string();
     let definition = format!(
         r#"{{"StartAt":"Wait","States":{{"Wait":{{"Type":"Task","Resource":"{activity}","End":true}}}}}}"#
     );
-    let request = CreateMachine {
-        name: name.into(),
-        definition,
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind: MachineKind::Standard,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
-    let made = engine.create_machine(&caller, request).await.unwrap();
+    let request = machine(name, MachineKind::Standard, &definition);
+    let made = engine.create_machine(caller(), request).await.unwrap();
     (activity, made.machine.arn.to_string())
 }
 
 /// All at once, so that they share commits.
 async fn start(engine: &Engine, machine: &str, executions: usize) {
-    let caller = caller();
-    let starts = (0..executions).map(|_| {
-        let request = StartRequest {
-            machine_arn: machine.to_owned(),
-            name: None,
-            input: None,
-            trace_header: None,
-        };
-        engine.start(&caller, request)
-    });
+    let starts = (0..executions).map(|_| engine.start(caller(), start_of(machine)));
     for started in join_all(starts).await {
         started.unwrap();
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut runtime = tokio::runtime::Builder::new_current_thread();
-    runtime.enable_time().build().unwrap()
 }
 
 #[test]
@@ -113,10 +60,8 @@ fn all_who_poll_a_new_process_at_once_are_served() {
     });
     runtime().block_on(async {
         let engine = open(directory.path());
-        let (caller, poll) = (caller(), |caller| {
-            engine.activity_task(caller, &activity, None, POLL)
-        });
-        let (one, two, three) = tokio::join!(poll(&caller), poll(&caller), poll(&caller));
+        let poll = || engine.activity_task(caller(), &activity, None, POLL);
+        let (one, two, three) = tokio::join!(poll(), poll(), poll());
         for task in [one, two, three] {
             assert!(task.unwrap().is_some(), "a task waits for whoever polls");
         }
@@ -133,12 +78,11 @@ fn thousands_of_workers_wait_and_each_gets_a_task_of_its_own() {
         for name in ["one", "two", "three"] {
             asked.push(asking(&engine, name).await);
         }
-        let caller = caller();
         let workers = asked
             .iter()
             .flat_map(|(activity, _)| std::iter::repeat_n(activity, WORKERS_MAX));
         let workers =
-            workers.map(|activity| engine.activity_task(&caller, activity, None, PATIENCE));
+            workers.map(|activity| engine.activity_task(caller(), activity, None, PATIENCE));
         let news = async {
             for (_, machine) in &asked {
                 start(&engine, machine, WORKERS_MAX).await;

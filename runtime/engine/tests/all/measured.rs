@@ -1,8 +1,6 @@
 //! What attempts used, in the history and in the usage of the day: the same, over retries, forks, redrives and lives, and
 //! nothing of it in the public history.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
@@ -12,18 +10,16 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, Instant},
 };
 
 use stepwell_engine::{
-    Amounts, Caller, CreateMachine, Engine, Error, ForkRequest, MachineKind, MachineSettings,
-    MeasuredAttempt, Meter, Options, PageRequest, PluginCall, PluginEnd, StartRequest, Status,
-    Store, TaskRunner,
+    Amounts, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter, Options,
+    PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
 };
-use stepwell_interp::{Measure, Measures, OnCrash, What};
+use stepwell_interp::{Measure, Measures, What};
 
-/// After this what has not happened is a defect.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::support::{at, caller, machine, named_with, open_again, start_of, succeeded};
+
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
 
 /// Each call uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
@@ -58,45 +54,18 @@ impl TaskRunner for Plugins {
                     error: "Broken".to_owned(),
                     cause: "it fails".to_owned(),
                 },
-                false => PluginEnd::Succeeded {
-                    output: call.input,
-                    log: None,
-                },
+                false => succeeded(call.input),
             }
         })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
     }
 }
 
 fn open(directory: &Path, plugins: &Arc<Plugins>) -> Engine {
-    let begun = Instant::now();
-    loop {
-        let options = Options {
-            store: Store::Directory(directory.to_owned()),
-            raised_limits: false,
-            take_up: true,
-            shards: 2,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
-        };
-        // An engine that was dropped holds its directory until its threads have ended.
-        match Engine::open(options, plugins.clone()) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
-            opened => return opened.unwrap(),
-        }
-    }
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: "000000000000".into(),
-        region: "us-east-1".into(),
-    }
+    let options = Options {
+        shards: 2,
+        ..Options::of(at(directory))
+    };
+    open_again(options, plugins.clone())
 }
 
 /// A task that is tried again, five side by side, and one that is mended later.
@@ -112,31 +81,18 @@ async fn create(engine: &Engine) {
 }
 
 async fn create_of(engine: &Engine, name: &str, kind: MachineKind, definition: &str) {
-    let request = CreateMachine {
-        name: name.into(),
-        definition: definition.into(),
-        role_arn: "arn:aws:iam::000000000000:role/none".into(),
-        kind,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
-    engine.create_machine(&caller(), request).await.unwrap();
+    let request = machine(name, kind, definition);
+    engine.create_machine(caller(), request).await.unwrap();
 }
 
 async fn start(engine: &Engine) -> String {
-    let request = StartRequest {
-        machine_arn: MACHINE.to_owned(),
-        name: Some("origin".to_owned()),
-        input: Some(r#"{"items":[1,2,3,4,5]}"#.to_owned()),
-        trace_header: None,
-    };
-    let started = engine.start(&caller(), request).await.unwrap();
+    let request = named_with("origin", r#"{"items":[1,2,3,4,5]}"#, MACHINE);
+    let started = engine.start(caller(), request).await.unwrap();
     started.execution_arn.to_string()
 }
 
 async fn status(engine: &Engine, arn: &str) -> Status {
-    engine.wait(&caller(), arn).await.unwrap().status
+    engine.wait(caller(), arn).await.unwrap().status
 }
 
 /// All its attempts, a page of two at a time.
@@ -147,7 +103,7 @@ async fn attempts(engine: &Engine, arn: &str) -> Vec<MeasuredAttempt> {
         next_token: None,
     };
     loop {
-        let found = engine.measured_attempts(&caller(), arn, &page).await;
+        let found = engine.measured_attempts(caller(), arn, &page).await;
         let found = found.unwrap();
         assert!(found.items.len() <= 2);
         all.extend(found.items);
@@ -247,7 +203,7 @@ async fn attempts_and_days_add_up_over_retries_redrives_and_lives() {
     assert_eq!(of_plugins(&engine).await, sums(&first));
     // All that the history has of it is internal: the public ids go on without a gap, and outcomes carry it beside.
     let page = PageRequest::default();
-    let shown = engine.history(&caller(), &arn, false, page).await.unwrap();
+    let shown = engine.history(caller(), &arn, false, page).await.unwrap();
     let events = shown.items.iter();
     assert!(events.clone().zip(1..).all(|(entry, id)| entry.id == id));
     let used = events.filter_map(|entry| {
@@ -268,13 +224,13 @@ async fn attempts_and_days_add_up_over_retries_redrives_and_lives() {
     let engine = open(directory.path(), &plugins);
     assert_eq!(attempts(&engine, &arn).await, first);
     plugins.is_mended.store(true, SeqCst);
-    engine.redrive(&caller(), &arn, None).await.unwrap();
+    engine.redrive(caller(), &arn, None).await.unwrap();
     assert_eq!(status(&engine, &arn).await, Status::Succeeded);
     let again = attempts(&engine, &arn).await;
     assert_eq!((&again[..8], again.len()), (&first[..], 9));
     assert_eq!((&*again[8].state, again[8].attempt), ("Last", 2));
     assert_eq!(of_plugins(&engine).await, sums(&again));
-    let told = engine.execution_usage(&caller(), &arn).await.unwrap();
+    let told = engine.execution_usage(caller(), &arn).await.unwrap();
     let mut whole = [0; 9];
     for used in sums(&again).values() {
         whole
@@ -300,19 +256,19 @@ async fn a_fork_has_none_of_what_its_origin_used() {
         name: Some("fork".to_owned()),
         ..ForkRequest::default()
     };
-    let forked = engine.fork(&caller(), request).await.unwrap().execution_arn;
+    let forked = engine.fork(caller(), request).await.unwrap().execution_arn;
     assert_eq!(status(&engine, &forked).await, Status::Succeeded);
     let own = attempts(&engine, &forked).await;
     let states: Vec<_> = own.iter().map(|attempt| &*attempt.state).collect();
     assert_eq!(states, ["Last"], "it went on from before the last state");
     let both = [origins, own].concat();
     assert_eq!(of_plugins(&engine).await, sums(&both));
-    let told = engine.execution_usage(&caller(), &forked).await.unwrap();
+    let told = engine.execution_usage(caller(), &forked).await.unwrap();
     assert_eq!(told.used.get(Meter::Tasks), 1);
     // Another tenant is told of neither.
     let other = Caller {
         tenant: "111111111111".into(),
-        ..caller()
+        ..caller().clone()
     };
     let page = PageRequest::default();
     for refused in [
@@ -341,13 +297,8 @@ async fn a_synchronous_execution_is_billed_for_the_memory_of_its_tasks() {
             "B": {{"Type": "Task", "Resource": "wasm:{second}", "End": true}}}}}}"#
         );
         create_of(&engine, name, MachineKind::Express, &definition).await;
-        let request = StartRequest {
-            machine_arn: MACHINE.replace(":m", &format!(":{name}")),
-            name: None,
-            input: None,
-            trace_header: None,
-        };
-        let ended = engine.start_sync(&caller(), request).await.unwrap();
+        let request = start_of(&MACHINE.replace(":m", &format!(":{name}")));
+        let ended = engine.start_sync(caller(), request).await.unwrap();
         assert_eq!(ended.execution.status, Status::Succeeded, "{name}");
         assert_eq!(ended.billed_memory_mb, billed, "{name}");
     }

@@ -1,59 +1,27 @@
 //! What a map run that failed or was stopped never started is listed in PENDING files, page by page, and nothing of it is
 //! lost to a redrive.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use stepwell_engine::{
-    Caller, CreateMachine, Engine, MachineKind, MachineSettings, MapRunDescription, Options,
-    PageRequest, PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner,
+    Engine, MachineKind, MapRunDescription, Options, PageRequest, Status, Store,
 };
-use stepwell_interp::OnCrash;
 use stepwell_items::Storage;
 use stepwell_query::Value;
 
-const ACCOUNT: &str = "000000000000";
+use crate::support::{Echo, caller, machine, named_with, runtime};
+
 const BUCKET: &str = "results";
 /// More than are read ahead.
 const ITEMS: i64 = 3_500;
 
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
-
-fn caller() -> Caller {
-    Caller {
-        tenant: ACCOUNT.into(),
-        region: "us-east-1".into(),
-    }
-}
-
 fn open(storage: &Storage) -> Engine {
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 1,
         storage: Some(storage.clone()),
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
-    Engine::open(options, Arc::new(NoPlugins)).unwrap()
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().unwrap()
+    Engine::open(options, Arc::new(Echo)).unwrap()
 }
 
 /// A distributed Map, one child at a time, with these states for an item and these fields more.
@@ -76,26 +44,13 @@ struct Ran {
 impl Ran {
     async fn start(storage: Storage, definition: String, input: String) -> Ran {
         let engine = open(&storage);
-        let request = CreateMachine {
-            name: "m".into(),
-            definition,
-            role_arn: "arn:aws:iam::000000000000:role/none".into(),
-            kind: MachineKind::Standard,
-            settings: MachineSettings::default(),
-            tags: Vec::new(),
-            publish: None,
-        };
-        let made = engine.create_machine(&caller(), request).await.unwrap();
-        let request = StartRequest {
-            machine_arn: made.machine.arn.to_string(),
-            name: Some("e".into()),
-            input: Some(input),
-            trace_header: None,
-        };
-        let started = engine.start(&caller(), request).await.unwrap();
+        let request = machine("m", MachineKind::Standard, &definition);
+        let made = engine.create_machine(caller(), request).await.unwrap();
+        let request = named_with("e", &input, &made.machine.arn);
+        let started = engine.start(caller(), request).await.unwrap();
         Ran {
             engine,
-            storage: storage.for_account(&ACCOUNT.into()),
+            storage: storage.for_account(&caller().tenant),
             execution: started.execution_arn.to_string(),
         }
     }
@@ -106,10 +61,9 @@ impl Ran {
 
     async fn found_map_run(&self) -> Option<MapRunDescription> {
         let page = PageRequest::default();
-        let caller = caller();
-        let listed = self.engine.map_runs(&caller, &self.execution, page).await;
+        let listed = self.engine.map_runs(caller(), &self.execution, page).await;
         let arn = listed.unwrap().items.first()?.arn.clone();
-        Some(self.engine.map_run(&caller, &arn).await.unwrap())
+        Some(self.engine.map_run(caller(), &arn).await.unwrap())
     }
 
     /// Stops the execution when a child runs, and waits until its map run has closed.
@@ -118,8 +72,7 @@ impl Ran {
         while !self.found_map_run().await.is_some_and(runs) {
             tokio::task::yield_now().await;
         }
-        let caller = caller();
-        let stopped = self.engine.stop(&caller, &self.execution, None, None);
+        let stopped = self.engine.stop(caller(), &self.execution, None, None);
         stopped.await.unwrap();
         while self.map_run().await.status == Status::Running {
             tokio::task::yield_now().await;
@@ -164,7 +117,7 @@ fn all_that_was_not_started_is_listed_in_order() {
     runtime().block_on(async {
         let input = format!("[{}]", numbers(0, ITEMS).join(","));
         let ran = Ran::start(Storage::memory(), map(FAILS, ""), input).await;
-        let ended = ran.engine.wait(&caller(), &ran.execution).await.unwrap();
+        let ended = ran.engine.wait(caller(), &ran.execution).await.unwrap();
         assert_eq!(ended.status, Status::Failed);
         assert_eq!(ran.listed("", "FAILED").await.len(), 1);
         let expected: Vec<Value> = numbers(1, ITEMS).iter().map(|n| pending(n)).collect();
@@ -186,11 +139,11 @@ fn batches_are_listed_as_their_children_would_have_got_them() {
             "ItemReader":{"Resource":"arn:aws:states:::s3:getObject","ReaderConfig":{"InputType":"JSONL"},
                 "Parameters":{"Bucket":"results","Key":"items.jsonl"}},"#;
         let storage = Storage::memory();
-        let of_account = storage.for_account(&ACCOUNT.into());
+        let of_account = storage.for_account(&caller().tenant);
         let lines = b"1\n2\n3\n4\n5\n".to_vec();
         of_account.put(BUCKET, "items.jsonl", lines).await.unwrap();
         let ran = Ran::start(storage, map(FAILS, batcher), "{}".into()).await;
-        ran.engine.wait(&caller(), &ran.execution).await.unwrap();
+        ran.engine.wait(caller(), &ran.execution).await.unwrap();
         let expected = [
             pending(r#"{"BatchInput":{"b":1},"Items":[3,4]}"#),
             pending(r#"{"BatchInput":{"b":1},"Items":[5]}"#),
@@ -211,7 +164,7 @@ fn a_redrive_starts_what_a_stop_left_pending() {
         assert!(ran.listed("", "SUCCEEDED").await.is_empty());
         // The child waits again: another stop ends it, and nothing is listed twice under one name.
         ran.engine
-            .redrive(&caller(), &ran.execution, None)
+            .redrive(caller(), &ran.execution, None)
             .await
             .unwrap();
         ran.stop_when_running().await;

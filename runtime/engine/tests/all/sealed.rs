@@ -1,7 +1,5 @@
 //! What tenants keep sealed: secrets of tasks and connections, with the operator's keys and without them.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     collections::BTreeMap,
     future::Future,
@@ -11,11 +9,11 @@ use std::{
 };
 
 use stepwell_engine::{
-    AllowForm, Caller, Code, ConnectionForm, CreateMachine, Engine, Error, Extras, KeptConnection,
-    MachineKind, MachineSettings, Options, PluginCall, PluginEnd, StartRequest, Store, TaskRunner,
-    TaskSecrets, Vault,
+    AllowForm, Code, ConnectionForm, Engine, Error, Extras, KeptConnection, MachineKind, Options,
+    PluginCall, PluginEnd, Store, TaskRunner, TaskSecrets, Vault,
 };
-use stepwell_interp::OnCrash;
+
+use crate::support::{at, caller_of, machine, start_of};
 
 const OWN: &str = "000000000000";
 const A: &str = "111111111111";
@@ -42,10 +40,6 @@ impl TaskRunner for Runner {
         })
     }
 
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-
     fn has_secret(&self, tenant: &str, name: &str) -> bool {
         tenant == OWN && name == "OPERATORS"
     }
@@ -68,14 +62,8 @@ impl TaskRunner for Runner {
 
 fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine {
     let options = Options {
-        store,
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(store)
     };
     let extras = Extras {
         vault,
@@ -85,11 +73,7 @@ fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine 
 }
 
 fn open(directory: &Path, vault: Option<Vault>) -> Engine {
-    open_with(
-        Store::Directory(directory.to_owned()),
-        vault,
-        Arc::default(),
-    )
+    open_with(at(directory), vault, Arc::default())
 }
 
 fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> (Code, String) {
@@ -101,28 +85,14 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> (Code, String) {
 
 /// What an attempt of an account's task finds.
 async fn found_by_a_task(engine: &Engine, account: &str) -> Result<String, String> {
-    let caller = Caller {
-        tenant: account.into(),
-        region: "us-east-1".into(),
-    };
-    let request = CreateMachine {
-        name: "reads".into(),
-        definition:
-            r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:task","End":true}}}"#
-                .into(),
-        role_arn: format!("arn:aws:iam::{account}:role/none"),
-        kind: MachineKind::Express,
-        settings: MachineSettings::default(),
-        tags: Vec::new(),
-        publish: None,
-    };
+    let caller = caller_of(account);
+    let request = machine(
+        "reads",
+        MachineKind::Express,
+        r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:task","End":true}}}"#,
+    );
     let made = engine.create_machine(&caller, request).await.unwrap();
-    let request = StartRequest {
-        machine_arn: made.machine.arn.to_string(),
-        name: None,
-        input: None,
-        trace_header: None,
-    };
+    let request = start_of(&made.machine.arn);
     let ended = engine.start_sync(&caller, request).await.unwrap().execution;
     match ended.output {
         Some(output) => Ok(output.to_json()),

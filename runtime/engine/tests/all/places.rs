@@ -1,37 +1,21 @@
 //! The quota of open executions: who takes a place, and who needs none. And the weight of a tenant: who is told of it.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests fail like tests")]
-
 use std::{
     future::Future,
     pin::Pin,
     sync::{Arc, Mutex},
-    time::Duration,
 };
 
 use stepwell_engine::{
-    Caller, Code, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
-    PluginEnd, Quotas, StartRequest, StartedExecution, Status, Store, TaskRunner,
+    Caller, Code, Engine, Error, MachineKind, Options, PluginCall, PluginEnd, Quotas,
+    StartedExecution, Status, Store, TaskRunner,
 };
-use stepwell_interp::OnCrash;
+
+use crate::support::{Echo, PATIENCE, caller_of, machine, named_with, runtime};
 
 const ACCOUNT: &str = "111111111111";
-/// A slow machine gets there in minutes.
-const PATIENCE: Duration = Duration::from_secs(300);
 const WAITS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Wait","Seconds":9999,"End":true}}}"#;
 const FAILS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Fail","Error":"E"}}}"#;
-
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
 
 /// A tenant with one place, on an engine in memory.
 struct World {
@@ -42,39 +26,22 @@ struct World {
 impl World {
     async fn new() -> World {
         let options = Options {
-            store: Store::Memory,
-            raised_limits: false,
-            take_up: true,
             shards: 2,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(Store::Memory)
         };
-        let engine = Engine::open(options, Arc::new(NoPlugins)).unwrap();
+        let engine = Engine::open(options, Arc::new(Echo)).unwrap();
         engine.add_tenant(ACCOUNT, "has one place").await.unwrap();
         let quotas = Quotas {
             open_executions: Some(1),
             ..Quotas::default()
         };
         engine.set_quotas(ACCOUNT, quotas).await.unwrap();
-        let caller = Caller {
-            tenant: ACCOUNT.into(),
-            region: "us-east-1".into(),
-        };
+        let caller = caller_of(ACCOUNT);
         World { engine, caller }
     }
 
     async fn machine(&self, name: &str, definition: &str) -> String {
-        let machine = CreateMachine {
-            name: name.into(),
-            definition: definition.into(),
-            role_arn: "arn:aws:iam::111111111111:role/none".into(),
-            kind: MachineKind::Standard,
-            settings: MachineSettings::default(),
-            tags: Vec::new(),
-            publish: None,
-        };
+        let machine = machine(name, MachineKind::Standard, definition);
         let changed = self.engine.create_machine(&self.caller, machine).await;
         changed.unwrap().machine.arn.to_string()
     }
@@ -85,12 +52,7 @@ impl World {
         name: &str,
         input: &str,
     ) -> Result<StartedExecution, Error> {
-        let request = StartRequest {
-            machine_arn: machine_arn.to_owned(),
-            name: Some(name.to_owned()),
-            input: Some(input.to_owned()),
-            trace_header: None,
-        };
+        let request = named_with(name, input, machine_arn);
         self.engine.start(&self.caller, request).await
     }
 
@@ -108,11 +70,6 @@ impl World {
         };
         tokio::time::timeout(PATIENCE, counted).await.unwrap();
     }
-}
-
-fn runtime() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_time().build().unwrap()
 }
 
 fn code<T>(refused: Result<T, Error>) -> Code {
@@ -204,10 +161,6 @@ impl TaskRunner for Weighed {
         Box::pin(std::future::pending())
     }
 
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-
     fn weigh(&self, tenant: &str, weight: u32) {
         self.0.lock().unwrap().push((tenant.to_owned(), weight));
     }
@@ -220,14 +173,8 @@ fn whoever_runs_tasks_is_told_of_weights() {
     let open = || {
         let runner = Arc::new(Weighed::default());
         let options = Options {
-            store: Store::Directory(directory.path().join("data")),
-            raised_limits: false,
-            take_up: true,
             shards: 1,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(Store::Directory(directory.path().join("data")))
         };
         (Engine::open(options, runner.clone()).unwrap(), runner)
     };

@@ -1,258 +1,12 @@
 //! Concurrency limits: who has a place, who waits, who is refused; in memory and over a restart on a real directory.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    pin::Pin,
-    sync::{Arc, Mutex},
-};
+mod rig;
+mod usual;
 
-use stepwell_engine::{
-    Code, CreateMachine, Engine, Error, Exceeding, Execution, Extras, MachineKind, Options,
-    PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, StartedExecution, Status, Store,
-    TaskRunner,
-};
-use tokio::sync::Semaphore;
+use stepwell_engine::{Code, MachineKind, PageRequest, Status, Store};
 
-use crate::support::{PATIENCE, at, caller, machine, runtime, start_of, succeeded, tags};
-
-const WORKS: &str =
-    r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:work","End":true}}}"#;
-
-/// Ends a call for each permit; fails where the input says so. Tells how many ran at a time.
-struct Works {
-    permits: Semaphore,
-    seen: Mutex<Seen>,
-}
-
-#[derive(Default)]
-struct Seen {
-    running: BTreeMap<String, usize>,
-    most: usize,
-    most_of_input: usize,
-    begun: Vec<String>,
-}
-
-impl Works {
-    fn new(permits: usize) -> Arc<Works> {
-        Arc::new(Works {
-            permits: Semaphore::new(permits),
-            seen: Mutex::default(),
-        })
-    }
-
-    fn enters(&self, input: &str) {
-        let mut seen = self.seen.lock().unwrap();
-        seen.begun.push(input.to_owned());
-        let of_input = seen.running.entry(input.to_owned()).or_default();
-        *of_input += 1;
-        let of_input = *of_input;
-        seen.most_of_input = seen.most_of_input.max(of_input);
-        seen.most = seen.most.max(seen.running.values().sum());
-    }
-
-    fn leaves(&self, input: &str) {
-        *self.seen.lock().unwrap().running.get_mut(input).unwrap() -= 1;
-    }
-
-    fn begun(&self) -> Vec<String> {
-        self.seen.lock().unwrap().begun.clone()
-    }
-
-    fn most(&self) -> (usize, usize) {
-        let seen = self.seen.lock().unwrap();
-        (seen.most, seen.most_of_input)
-    }
-}
-
-/// The runner of one engine.
-struct Runner(Arc<Works>);
-
-/// Counts a call for as long as it lives.
-struct Running(Arc<Works>, String);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.0.leaves(&self.1);
-    }
-}
-
-impl TaskRunner for Runner {
-    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        let works = self.0.clone();
-        call.signals.started("1");
-        Box::pin(async move {
-            if let Some(permit) = call.permit {
-                permit.await.expect("the engine lets it begin");
-            }
-            let input = call.input.to_string();
-            works.enters(&input);
-            let _running = Running(works.clone(), input.clone());
-            works.permits.acquire().await.unwrap().forget();
-            if input.contains("fail") {
-                return PluginEnd::Failed {
-                    error: "Wrong".into(),
-                    cause: "it was to fail".into(),
-                };
-            }
-            succeeded(call.input)
-        })
-    }
-}
-
-fn open(store: Store, works: &Arc<Works>) -> Engine {
-    open_bounded(store, Quotas::default(), works)
-}
-
-fn open_bounded(store: Store, usual: Quotas, works: &Arc<Works>) -> Engine {
-    let options = Options {
-        shards: 3,
-        ..Options::of(store)
-    };
-    let runner = Arc::new(Runner(works.clone()));
-    let extras = Extras {
-        usual,
-        ..Extras::default()
-    };
-    Engine::open_with(options, extras, runner).expect("the store is free")
-}
-
-/// A state machine with tags.
-fn tagged(name: &str, definition: &str, kind: MachineKind, with: &[(&str, &str)]) -> CreateMachine {
-    CreateMachine {
-        tags: tags(with),
-        ..machine(name, kind, definition)
-    }
-}
-
-/// An engine with one state machine that has these tags.
-struct Rig {
-    engine: Engine,
-    machine: String,
-    works: Arc<Works>,
-}
-
-impl Rig {
-    async fn new(store: Store, permits: usize, kind: MachineKind, tags: &[(&str, &str)]) -> Rig {
-        Rig::of(store, permits, WORKS, kind, tags).await
-    }
-
-    async fn of(
-        store: Store,
-        permits: usize,
-        definition: &str,
-        kind: MachineKind,
-        tags: &[(&str, &str)],
-    ) -> Rig {
-        let works = Works::new(permits);
-        let engine = open(store, &works);
-        let machine = tagged("limited", definition, kind, tags);
-        Rig::over(engine, works, machine).await
-    }
-
-    /// With numbers of tenants whose quotas have none.
-    async fn bounded(store: Store, usual: Quotas, kind: MachineKind, tags: &[(&str, &str)]) -> Rig {
-        let works = Works::new(0);
-        let engine = open_bounded(store, usual, &works);
-        Rig::over(engine, works, tagged("limited", WORKS, kind, tags)).await
-    }
-
-    async fn over(engine: Engine, works: Arc<Works>, machine: CreateMachine) -> Rig {
-        let created = engine.create_machine(caller(), machine).await.unwrap();
-        Rig {
-            engine,
-            machine: created.machine.arn.to_string(),
-            works,
-        }
-    }
-
-    fn request(&self, name: Option<&str>, input: &str) -> StartRequest {
-        StartRequest {
-            name: name.map(str::to_owned),
-            input: Some(input.to_owned()),
-            ..start_of(&self.machine)
-        }
-    }
-
-    async fn try_start(&self, name: &str, input: &str) -> Result<StartedExecution, Error> {
-        let request = self.request(Some(name), input);
-        self.engine.start(caller(), request).await
-    }
-
-    async fn start(&self, name: &str, input: &str) -> Arc<str> {
-        self.try_start(name, input).await.unwrap().execution_arn
-    }
-
-    async fn describe(&self, arn: &str) -> Execution {
-        self.engine.execution(caller(), arn).await.unwrap()
-    }
-
-    async fn ended(&self, arn: &str) -> Execution {
-        let waited = self.engine.wait(caller(), arn);
-        tokio::time::timeout(PATIENCE, waited)
-            .await
-            .unwrap()
-            .unwrap()
-    }
-
-    /// Until so many wait and so many have a place.
-    async fn comes_to(&self, waiting: u64, running: u64) {
-        let so = || {
-            let lines = self.engine.lines();
-            lines
-                .first()
-                .is_some_and(|line| (line.waiting, line.running) == (waiting, running))
-        };
-        self.until(so, &format!("{waiting} wait, {running} run"))
-            .await;
-    }
-
-    /// Until nothing of the line is in memory.
-    async fn is_let_go_of(&self) {
-        let so = || self.engine.lines().is_empty();
-        self.until(so, "its line is gone").await;
-    }
-
-    /// Until so many calls have begun since the engine was opened.
-    async fn begins(&self, calls: usize) {
-        let so = || self.works.begun().len() >= calls;
-        self.until(so, &format!("{calls} calls")).await;
-    }
-
-    async fn until(&self, so: impl Fn() -> bool, what: &str) {
-        let wait = async {
-            while !so() {
-                tokio::task::yield_now().await;
-            }
-        };
-        let waited = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(waited.is_ok(), "{what}: {:?}", self.engine.lines());
-    }
-
-    async fn tag(&self, with: &[(&str, &str)]) {
-        let tagged = self.engine.tag(caller(), &self.machine, tags(with)).await;
-        tagged.unwrap();
-    }
-}
-
-fn run(test: impl Future<Output = ()>) {
-    runtime().block_on(test);
-}
-
-/// In memory and on a directory.
-fn stores() -> Vec<(Store, Option<tempfile::TempDir>)> {
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::Directory(directory.path().join("data"));
-    vec![(Store::Memory, None), (store, Some(directory))]
-}
-
-fn refusal<T>(result: Result<T, Error>) -> (Code, String) {
-    match result {
-        Err(Error::Rejected { code, message }) => (code, message),
-        Err(other) => panic!("{other}"),
-        Ok(_) => panic!("it was let through"),
-    }
-}
+use crate::support::{at, caller, machine, start_of, tags};
+use rig::{Rig, WORKS, Works, open, refusal, run, stores, tagged};
 
 #[test]
 fn what_exceeds_waits_in_order_and_tells_its_position() {
@@ -479,91 +233,6 @@ fn places_are_given_back_however_executions_end() {
 }
 
 #[test]
-fn what_is_usual_bounds_all_machines_and_tags_may_say_less() {
-    run(async {
-        let usual = Quotas {
-            machine_concurrency: Some(2),
-            ..Quotas::default()
-        };
-        let rig = Rig::bounded(Store::Memory, usual, MachineKind::Standard, &[]).await;
-        for n in 0..6 {
-            rig.start(&format!("e{n}"), "1").await;
-        }
-        rig.comes_to(4, 2).await;
-        // More than is usual is none.
-        rig.tag(&[("stepwell:concurrency", "5")]).await;
-        rig.start("e6", "1").await;
-        rig.comes_to(5, 2).await;
-        rig.tag(&[("stepwell:concurrency", "1")]).await;
-        rig.works.permits.add_permits(1);
-        rig.comes_to(5, 1).await;
-        let untag = ["stepwell:concurrency".to_owned()];
-        let untagged = rig.engine.untag(caller(), &rig.machine, &untag).await;
-        untagged.unwrap();
-        rig.comes_to(4, 2).await;
-        // The account's own says more, and is told at once to those that wait.
-        let account = &*caller().tenant;
-        rig.engine.add_tenant(account, "").await.unwrap();
-        let own = |machine_concurrency, machine_concurrency_mode| Quotas {
-            machine_concurrency,
-            machine_concurrency_mode,
-            ..Quotas::default()
-        };
-        rig.engine
-            .set_quotas(account, own(Some(4), None))
-            .await
-            .unwrap();
-        rig.comes_to(2, 4).await;
-        let refuse = Some(Exceeding::Refuse);
-        let refusing = own(Some(4), refuse);
-        rig.engine.set_quotas(account, refusing).await.unwrap();
-        let (code, why) = refusal(rig.try_start("e7", "1").await);
-        assert_eq!(code, Code::ThrottlingException);
-        assert!(why.contains("`machine-concurrency`"), "{why}");
-        let (code, _) = refusal(rig.engine.set_quotas(account, own(Some(0), None)).await);
-        assert_eq!(code, Code::ValidationException);
-        rig.works.permits.add_permits(6);
-        rig.comes_to(0, 0).await;
-        rig.engine.shutdown().await;
-    });
-}
-
-#[test]
-fn what_is_usual_counts_for_what_is_taken_up() {
-    let usual = || Quotas {
-        machine_concurrency: Some(1),
-        ..Quotas::default()
-    };
-    let directory = tempfile::tempdir().unwrap();
-    let mut machine = String::new();
-    run(async {
-        let store = at(directory.path());
-        let rig = Rig::bounded(store, usual(), MachineKind::Standard, &[]).await;
-        for n in 0..4 {
-            rig.start(&format!("e{n}"), "1").await;
-        }
-        rig.comes_to(3, 1).await;
-        rig.begins(1).await;
-        rig.engine.shutdown().await;
-        machine = rig.machine;
-    });
-    run(async {
-        let works = Works::new(0);
-        let engine = open_bounded(at(directory.path()), usual(), &works);
-        let rig = Rig {
-            engine,
-            machine,
-            works,
-        };
-        rig.comes_to(3, 1).await;
-        rig.works.permits.add_permits(4);
-        rig.comes_to(0, 0).await;
-        assert_eq!(rig.works.most().0, 1);
-        rig.engine.shutdown().await;
-    });
-}
-
-#[test]
 fn express_executions_wait_or_are_refused() {
     run(async {
         let tags = [("stepwell:concurrency", "1")];
@@ -652,19 +321,19 @@ fn a_line_outlives_the_process() {
 #[test]
 fn wrong_tags_are_refused() {
     run(async {
-        let tags = [("stepwell:concurrency", "1")];
-        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &tags).await;
+        let limit = [("stepwell:concurrency", "1")];
+        let rig = Rig::new(Store::Memory, 0, MachineKind::Standard, &limit).await;
         let wrong = [("stepwell:concurrency", "none")];
         let created = tagged("other", WORKS, MachineKind::Standard, &wrong);
         let (code, why) = refusal(rig.engine.create_machine(caller(), created).await);
         assert_eq!(code, Code::ValidationException);
         assert!(why.contains("'none'"), "{why}");
-        let per_key = owned(&[("stepwell:concurrency-per-key", "1")]);
+        let per_key = tags(&[("stepwell:concurrency-per-key", "1")]);
         let tagged = rig.engine.tag(caller(), &rig.machine, per_key).await;
         assert!(refusal(tagged).1.contains("stepwell:concurrency-key"));
         // What was refused is not kept.
         let kept = rig.engine.tags(caller(), &rig.machine).await.unwrap();
-        assert_eq!(kept, owned(&tags));
+        assert_eq!(kept, tags(&limit));
         rig.engine.shutdown().await;
     });
 }

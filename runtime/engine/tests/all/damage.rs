@@ -1,16 +1,13 @@
 //! A store whose content is not what was stored: noticed when it is read, told with what to do, and no one else's
 //! concern.
 
-use std::{future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, params};
-use stepwell_engine::{
-    Engine, Error, MachineKind, Options, PageRequest, PluginCall, PluginEnd, Quotas, Status,
-    TaskRunner,
-};
+use stepwell_engine::{Engine, Error, MachineKind, Options, PageRequest, Quotas, Status};
 use tokio::runtime::Runtime;
 
-use crate::support::{Echo, at, caller, machine, named, named_with, runtime, succeeded};
+use crate::support::{Echo, at, caller, machine, named, named_with, runtime};
 
 const PASSES: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 const TASKS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","Next":"B"},

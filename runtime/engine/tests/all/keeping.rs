@@ -9,7 +9,7 @@ use stepwell_engine::{
     UpdateMachine,
 };
 
-use crate::support::{at, caller_of, machine, named, succeeded};
+use crate::support::{caller_of, machine, named, succeeded};
 
 const ACCOUNT: &str = "111111111111";
 

@@ -4,7 +4,7 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
     python,
@@ -16,12 +16,12 @@ use super::{
     tenants::{A, B, add_key, told},
 };
 
+use super::trial;
+
 const ROLE: &str = "arn:aws:iam::111111111111:role/tests";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("awscli::life_of_a_function", || {
-        life().map_err(|error| Failed::from(format!("{error:#}")))
-    })]
+    vec![trial("awscli::life_of_a_function", life)]
 }
 
 /// The tenants' keys.

@@ -11,9 +11,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,19 +32,14 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("outcomes::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("as_the_table_says", as_the_table_says),
-        trial("causes", causes),
-        trial("a_broken_reply", a_broken_reply),
-        trial("missed_heartbeat", missed_heartbeat),
-        trial("no_place", no_place),
+        trial("outcomes::as_the_table_says", as_the_table_says),
+        trial("outcomes::causes", causes),
+        trial("outcomes::a_broken_reply", a_broken_reply),
+        trial("outcomes::missed_heartbeat", missed_heartbeat),
+        trial("outcomes::no_place", no_place),
         trial(
-            "a_stopped_execution_has_no_other_end",
+            "outcomes::a_stopped_execution_has_no_other_end",
             a_stopped_execution_has_no_other_end,
         ),
     ]

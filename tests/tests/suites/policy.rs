@@ -3,28 +3,21 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, CallError, Client, ROLE, Server, Turn};
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("policy::tags_lower_limits", move || {
-            tags_lower_limits().map_err(failed)
-        }),
-        Trial::test("policy::logs_are_kept", move || {
-            logs_are_kept().map_err(failed)
-        }),
-        Trial::test("policy::ceilings_and_secrets", move || {
-            ceilings_and_secrets().map_err(failed)
-        }),
-        Trial::test("policy::what_an_attempt_used", move || {
-            what_an_attempt_used().map_err(failed)
-        }),
+        trial("policy::tags_lower_limits", tags_lower_limits),
+        trial("policy::logs_are_kept", logs_are_kept),
+        trial("policy::ceilings_and_secrets", ceilings_and_secrets),
+        trial("policy::what_an_attempt_used", what_an_attempt_used),
     ]
 }
 

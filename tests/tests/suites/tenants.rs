@@ -8,12 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
     python,
     server::{self, CallError, Server, Turn},
 };
+
+use super::trial;
 
 pub(super) const A: &str = "111111111111";
 pub(super) const B: &str = "222222222222";
@@ -22,12 +24,11 @@ const HIDDEN: &str = "of-tenant-a-7f3c9b21";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("boto3::tenants", || {
-            tenants().map_err(|error| Failed::from(format!("{error:#}")))
-        }),
-        Trial::test("tenants::usual quotas of the configuration file", || {
-            usual_quotas().map_err(|error| Failed::from(format!("{error:#}")))
-        }),
+        trial("boto3::tenants", tenants),
+        trial(
+            "tenants::usual quotas of the configuration file",
+            usual_quotas,
+        ),
     ]
 }
 

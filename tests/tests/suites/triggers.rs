@@ -7,11 +7,17 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, ACCOUNT, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, ACCOUNT, CallError, Client, Server},
+};
 
-use super::tenants::{A, B, add_key, told};
+use super::{
+    tenants::{A, B, add_key, told},
+    trial,
+};
 
 /// Schedules and events that are accepted while the server is killed again and again.
 const SCHEDULES: usize = 40;
@@ -24,20 +30,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("triggers::start_once_over_kills", move || {
-            start_once_over_kills().map_err(failed)
-        }),
-        Trial::test("triggers::http_endpoints", move || {
-            http_endpoints().map_err(failed)
-        }),
-        Trial::test("triggers::cloud_events", move || {
-            cloud_events().map_err(failed)
-        }),
-        Trial::test("triggers::are_a_tenants_own", move || {
-            are_a_tenants_own().map_err(failed)
-        }),
+        trial("triggers::start_once_over_kills", start_once_over_kills),
+        trial("triggers::http_endpoints", http_endpoints),
+        trial("triggers::cloud_events", cloud_events),
+        trial("triggers::are_a_tenants_own", are_a_tenants_own),
     ]
 }
 
@@ -98,11 +95,8 @@ fn events(client: &Client, number: u64) -> Result<usize> {
 }
 
 fn start_once_over_kills() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let mut server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let mut server = place.serve(&[])?;
     let client = server.client();
     let scheduled = client.create_machine("scheduled", &pass())?;
     let evented = client.create_machine("evented", &pass())?;
@@ -130,7 +124,7 @@ fn start_once_over_kills() -> Result<()> {
             std::thread::sleep(LOOK);
         }
         server.kill()?;
-        server = Server::start(&data, &plugins)?;
+        server = place.serve(&[])?;
     }
     let client = server.client();
     let names = until("all schedules", || {
@@ -172,11 +166,8 @@ fn start_once_over_kills() -> Result<()> {
 }
 
 fn http_endpoints() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = client.create_machine("orders", &pass())?;
     let fails = json!({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Sold.Out", "Cause": "none left"}}});
@@ -288,11 +279,8 @@ fn secrets(client: &Client, path: &str, secret: &str) -> Result<()> {
 }
 
 fn cloud_events() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = client.create_machine("m", &pass())?;
     let rule = json!({"Name": "made", "EventPattern": r#"{"detail-type":[{"prefix":"order."}]}"#});
@@ -370,21 +358,21 @@ fn program(server: &Server, key: &Value, arguments: &[&str]) -> Result<(bool, St
 }
 
 fn are_a_tenants_own() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
+    let place = Place::new()?;
     for account in [A, B] {
-        told(&data, &["tenant", "add", account])?;
+        told(&place.data, &["tenant", "add", account])?;
     }
-    let admin = add_key(&data, A, "admin", "a")?;
-    let runs = add_key(&data, A, "run", "t")?;
-    let other = add_key(&data, B, "admin", "b")?;
-    let reads = add_key(&data, B, "read", "r")?;
-    told(&data, &["tenant", "set", B, "--rate", "StartExecution=2/1"])?;
-    let definition = scratch.path().join("m.asl.json");
+    let admin = add_key(&place.data, A, "admin", "a")?;
+    let runs = add_key(&place.data, A, "run", "t")?;
+    let other = add_key(&place.data, B, "admin", "b")?;
+    let reads = add_key(&place.data, B, "read", "r")?;
+    told(
+        &place.data,
+        &["tenant", "set", B, "--rate", "StartExecution=2/1"],
+    )?;
+    let definition = place.folder().join("m.asl.json");
     std::fs::write(&definition, pass().to_string())?;
-    let server = Server::start_with(&data, &plugins, &["--auth"])?;
+    let server = place.serve(&["--auth"])?;
     let client = server.client();
     let ours = |arguments: &[&str]| -> Result<String> {
         let (done, said) = program(&server, &admin, arguments)?;
@@ -447,13 +435,13 @@ fn are_a_tenants_own() -> Result<()> {
     })?;
     let started = unsigned_requests(&server, &other, &definition)?;
     server.stop()?;
-    let log = told(&data, &["tenant", "audit", B, "--json"])?;
+    let log = told(&place.data, &["tenant", "audit", B, "--json"])?;
     let entries = log.matches("triggers:Fire").count();
     ensure!(
         entries == started,
         "{entries} entries of {started} requests that started something: {log}"
     );
-    let log = told(&data, &["tenant", "audit", A, "--json"])?;
+    let log = told(&place.data, &["tenant", "audit", A, "--json"])?;
     for wanted in [
         "events:PutEvents",
         "events:PutRule",

@@ -16,10 +16,11 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, CallError, Client, Dice, Server, Turn};
 
+use super::trial;
 use machines::Kind;
 use outside::World;
 use verdict::{Call, Ended, Life};
@@ -37,17 +38,12 @@ const END_MAX: Duration = Duration::from_secs(60);
 const WORKERS: usize = 3;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
-        Trial::test("kill::map_run", move || map_run::goes_on().map_err(failed)),
-        Trial::test("kill::measured", move || {
-            measured::adds_up().map_err(failed)
-        }),
-        Trial::test("kill::redrive", move || redrive::goes_on().map_err(failed)),
-        Trial::test("kill::the_judge_sees", move || {
-            verdict::sees_what_is_wrong().map_err(failed)
-        }),
+        trial("kill::twenty_times", twenty_times),
+        trial("kill::map_run", map_run::goes_on),
+        trial("kill::measured", measured::adds_up),
+        trial("kill::redrive", redrive::goes_on),
+        trial("kill::the_judge_sees", verdict::sees_what_is_wrong),
     ]
 }
 

@@ -252,17 +252,15 @@ fn ends(client: &Client, attack: &Attack, n: usize) -> Result<Duration> {
 }
 
 fn short_beside_endless() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
+    let place = Place::new()?;
     server::install(
-        &plugins,
+        &place.plugins,
         "endless",
         "behave",
         "[limits]\nwall = \"300s\"\ncpu = \"300s\"",
     )?;
-    server::install(&plugins, "short", "behave", "")?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    server::install(&place.plugins, "short", "behave", "")?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let short = express(&client, "short", "short")?;
     let alone = percentiles(&client, &short)?;

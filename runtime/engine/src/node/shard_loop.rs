@@ -501,17 +501,6 @@ fn crash_rules(node: &Node, open: &StoredOpen) -> CrashRules {
         Some((request.task, rule))
     };
     let pending = open.subject.pending().into_iter();
-    let requests = pending.filter_map(|effect| match effect {
-        Effect::RunTask(request) => Some(request),
-        Effect::Record(_)
-        | Effect::Begin { .. }
-        | Effect::OpenToken { .. }
-        | Effect::CancelTask { .. }
-        | Effect::StartMapRun(_)
-        | Effect::RedriveMapRun { .. }
-        | Effect::MapRun(_)
-        | Effect::Again
-        | Effect::Finish => None,
-    });
+    let requests = pending.filter_map(Effect::into_attempt);
     requests.filter_map(rule).collect()
 }

@@ -10,7 +10,7 @@ mod verdict;
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::{Duration, Instant, UNIX_EPOCH},
 };
@@ -18,7 +18,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, Dice, Server},
+};
 
 use super::trial;
 use machines::Kind;
@@ -68,27 +71,31 @@ fn warm(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Gives a server the plugin of these machines, which notes its calls; the folder where it does.
+fn noted(place: &Place) -> Result<PathBuf> {
+    let notes = place.folder().join("notes");
+    std::fs::create_dir(&notes)?;
+    let grant =
+        format!("[grants]\nfs = [{{ host = {notes:?}, guest = \"/notes\", mode = \"rw\" }}]");
+    server::install(&place.plugins, machines::PLUGIN, "behave", &grant)?;
+    Ok(notes)
+}
+
+/// The folder of a bucket that its executions have.
+fn bucket(place: &Place, name: &str) -> Result<PathBuf> {
+    let bucket = place.data.join("buckets").join(name);
+    std::fs::create_dir_all(&bucket)?;
+    Ok(bucket)
+}
+
 fn twenty_times() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
     let begun = Instant::now();
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins, notes) = (
-        scratch.path().join("data"),
-        scratch.path().join("plugins"),
-        scratch.path().join("notes"),
-    );
-    std::fs::create_dir_all(&notes)?;
-    std::fs::create_dir_all(&data)?;
-    let grant = format!(
-        "[grants]\nfs = [{{ host = {:?}, guest = \"/notes\", mode = \"rw\" }}]",
-        notes
-    );
-    server::install(&plugins, machines::PLUGIN, "behave", &grant)?;
-    let calls = notes.join("calls");
+    let place = Place::new()?;
+    let calls = noted(&place)?.join("calls");
 
-    let server = Server::start(&data, &plugins)?;
+    let server = place.serve(&[])?;
     let client = server.client();
     warm(&client)?;
     let activity = client.call("CreateActivity", &json!({ "name": "outside" }))?;
@@ -100,8 +107,7 @@ fn twenty_times() -> Result<()> {
     let asked = executions(&client, &kinds, &mut dice)?;
     let world = World::new();
     let mut all = Killed {
-        data: &data,
-        plugins: &plugins,
+        place: &place,
         calls: &calls,
         world: &world,
         asked: &asked,
@@ -183,8 +189,7 @@ fn starter(world: &World, asked: &[Asked], kinds: &[Kind]) {
 
 /// The server's lives, and what it told in them.
 struct Killed<'a> {
-    data: &'a Path,
-    plugins: &'a Path,
+    place: &'a Place,
     calls: &'a Path,
     world: &'a World,
     asked: &'a [Asked],
@@ -201,7 +206,7 @@ impl Killed<'_> {
         for _ in 0..KILLS {
             let mut running = match server.take() {
                 Some(running) => running,
-                None => Server::spawn(self.data, self.plugins)?,
+                None => Server::spawn(&self.place.data, &self.place.plugins)?,
             };
             let early = !self.lives.is_empty() && dice.roll(0..EARLY) == 0;
             if early {
@@ -217,13 +222,13 @@ impl Killed<'_> {
                 calls_bytes: std::fs::metadata(self.calls).map_or(0, |meta| meta.len()),
             });
         }
-        let server = Server::start(self.data, self.plugins)?;
+        let server = self.place.serve(&[])?;
         self.publish(Some(server.client()));
         let histories = self.all_ended(&server.client())?;
         // A clean stop and one more start change nothing.
         self.publish(None);
         server.stop()?;
-        let server = Server::start(self.data, self.plugins)?;
+        let server = self.place.serve(&[])?;
         for (asked, history) in self.asked.iter().zip(&histories) {
             let again = server.client().history(&asked.arn)?;
             ensure!(

@@ -126,6 +126,12 @@ fn one(kind: &str, more: Value) -> Value {
     json!({"StartAt": "S", "States": {"S": state}})
 }
 
+/// A state machine that passes its input on, by that name.
+fn passing(client: &Client) -> Result<String> {
+    let definition = one("Pass", json!({"End": true}));
+    machine(client, "pass", &definition, json!({}))
+}
+
 fn behave(what: &str) -> Value {
     json!({"Type": "Task", "Resource": "wasm:behave", "Parameters": {"do": what, "error": "Broken", "cause": "on purpose"}})
 }

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
+use base64::engine::general_purpose::STANDARD;
+use hmac::Hmac;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use stepwell_tests::{
@@ -17,7 +17,7 @@ use stepwell_tests::{
     server::{ACCOUNT, Client},
 };
 
-use super::{RUN_MAX, Rig, machine, one};
+use super::{RUN_MAX, Rig, machine, one, passing};
 
 /// Executions that are under way when the server is killed.
 const MANY: usize = 40;
@@ -57,12 +57,7 @@ pub(super) fn delivered() -> Result<()> {
     client.ended(&execution, RUN_MAX)?;
     client.call("RedriveExecution", &json!({"executionArn": execution}))?;
     client.ended(&execution, RUN_MAX)?;
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let other = client.start(&pass, "p", &json!({"a": 1}))?;
     client.ended(&other, RUN_MAX)?;
 
@@ -186,12 +181,7 @@ pub(super) fn private() -> Result<()> {
     let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
     let server = rig.start(&["--webhooks", &file])?;
     let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let execution = client.start(&pass, "p", &json!({}))?;
     client.ended(&execution, RUN_MAX)?;
     server.says(

@@ -11,7 +11,7 @@ use crate::{
     limits::{CONCURRENCY_MAX, WEIGHT_MAX, WEIGHT_USUAL},
     lines::Exceeding,
 };
-pub(crate) use allowances::{Allowances, StartPlace};
+pub(crate) use allowances::{Allowances, StartPlace, TaskPlace};
 pub(crate) use rates::START_EXPRESS;
 pub use rates::{Rate, Rates};
 

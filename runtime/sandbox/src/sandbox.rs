@@ -57,17 +57,7 @@ impl Sandbox {
     /// A folder cannot be used, or the machine cannot run the engine.
     pub fn new(config: SandboxConfig) -> Result<Self, Error> {
         let start = |why: String, hint| Error::Start { why, hint };
-        if !(1..=limits::INSTANCES_MAX).contains(&config.instances) {
-            let why = format!(
-                "{} instances are not 1 to {}",
-                config.instances,
-                limits::INSTANCES_MAX
-            );
-            return Err(start(
-                why,
-                "each takes six memory mappings; run more processes for more",
-            ));
-        }
+        check_instances(config.instances)?;
         let weights = Weights::default();
         let settings = Settings {
             weights: weights.clone(),
@@ -306,6 +296,17 @@ impl Sandbox {
             loaded: loader.resident.count(),
         }
     }
+}
+
+fn check_instances(instances: u32) -> Result<(), Error> {
+    let most = limits::INSTANCES_MAX;
+    if (1..=most).contains(&instances) {
+        return Ok(());
+    }
+    Err(Error::Start {
+        why: format!("{instances} instances are not 1 to {most}"),
+        hint: "each takes six memory mappings; run more processes for more",
+    })
 }
 
 /// Drives timers and sockets, and has threads for files and compilers. Guests compute elsewhere: it is never late.

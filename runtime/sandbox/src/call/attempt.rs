@@ -3,7 +3,6 @@
 use super::instance::Instance;
 use super::{CallContext, CancelHandle, TaskCall};
 use crate::bindings::stepwell::task::types::Context as WireContext;
-use crate::guest::Guest;
 use crate::kept::Shelf;
 use crate::limits;
 use crate::manifest::{Contract, Limits, Reuse};
@@ -13,11 +12,10 @@ use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
 use crate::secret::Had;
 use crate::turns::Pace;
-use crate::verdict::{Ended, Returned, Seen};
+use crate::verdict::{Ended, Returned};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 use stepwell_egress::Connector;
-use wasmtime::Store;
 
 /// The host's part in an attempt.
 pub(crate) struct Services {
@@ -106,23 +104,14 @@ pub(crate) async fn run(
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
-    let refused = instance.store.data().egress.refused.take();
-    let seen = Seen {
-        contract: plugin.contract,
-        limits,
-        wall: due.wall,
-        exceeded: instance.store.data().meter.exceeded.as_deref(),
-        stdio: &instance.stdio,
-        refused: &refused,
-    };
-    let outcome = seen.decide(ended);
+    let (outcome, refused) = instance.outcome(plugin, limits, due.wall, ended);
     let usage = Usage {
         cpu: pace.cpu(),
         wall: begun.elapsed(),
         queued,
         input_bytes,
         output_bytes: outcome.output().map_or(0, |output| output.len() as u64),
-        fuel: used_fuel(&instance.store, limits.fuel),
+        fuel: instance.used_fuel(limits.fuel),
         ..instance.usage()
     };
     let mut end = instance.end(plugin, outcome, usage, frames, refused);
@@ -164,13 +153,6 @@ async fn may_begin(plugin: &Loaded, call: &mut TaskCall) -> bool {
         Some(permit) => permit.await.is_ok(),
         None => true,
     }
-}
-
-/// Fuel used of a limit, where there is one.
-fn used_fuel(store: &Store<Guest>, limit: Option<u64>) -> Option<u64> {
-    let limit = limit?;
-    let left = store.get_fuel().ok()?;
-    Some(limit.saturating_sub(left))
 }
 
 /// Waits for the guest, and for whoever cancels it.

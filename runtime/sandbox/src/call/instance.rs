@@ -18,7 +18,7 @@ use crate::secret::Used;
 use crate::sockets;
 use crate::stdio::{Capture, Keep};
 use crate::tally::Tally;
-use crate::verdict::Returned;
+use crate::verdict::{Ended, Returned, Seen};
 use bytes::Bytes;
 use std::time::{Duration, Instant};
 use wasmtime::Store;
@@ -29,12 +29,12 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 /// A guest's instance, with all that it holds.
 pub(crate) struct Instance {
-    pub(super) store: Store<Guest>,
+    store: Store<Guest>,
     /// A component that was instantiated and can be called again; not while it runs.
     task: Option<Task>,
     /// One that was stopped by it serves nobody again.
     pub(super) brake: Brake,
-    pub(super) stdio: Stdio,
+    stdio: Stdio,
     pub(crate) made: Instant,
     /// Calls so far, with the one that runs.
     pub(crate) calls: u64,
@@ -118,6 +118,34 @@ impl Instance {
         };
         guest.egress.used.mask(&mut end);
         end
+    }
+
+    /// What the attempt comes to, and what it was refused meanwhile.
+    pub(super) fn outcome(
+        &self,
+        plugin: &Loaded,
+        limits: &Limits,
+        wall: Duration,
+        ended: Ended,
+    ) -> (Outcome, Vec<String>) {
+        let guest = self.store.data();
+        let refused = guest.egress.refused.take();
+        let seen = Seen {
+            contract: plugin.contract,
+            limits,
+            wall,
+            exceeded: guest.meter.exceeded.as_deref(),
+            stdio: &self.stdio,
+            refused: &refused,
+        };
+        (seen.decide(ended), refused)
+    }
+
+    /// Fuel used of a limit, where there is one.
+    pub(super) fn used_fuel(&self, limit: Option<u64>) -> Option<u64> {
+        let limit = limit?;
+        let left = self.store.get_fuel().ok()?;
+        Some(limit.saturating_sub(left))
     }
 
     /// What it knows of the attempt's use.

@@ -5,7 +5,10 @@ use std::{fs, time::Duration};
 use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::{place::Place, server::{self, CallError, Client, ROLE}};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, ROLE},
+};
 
 use super::trial;
 

@@ -65,22 +65,7 @@ pub(super) fn delivered() -> Result<()> {
     let received = all.wait("the events", |received| {
         (received.len() >= 8).then(|| received.to_vec())
     })?;
-    let mut taken = Vec::new();
-    for request in &received {
-        check_signature(request)?;
-        if request.status == 200 {
-            taken.push(serde_json::from_slice::<Value>(&request.body)?);
-        }
-    }
-    let id = |request: &Received| request.headers["webhook-id"].clone();
-    let (first, later): (BTreeSet<_>, BTreeSet<_>) = (
-        received[..2].iter().map(id).collect(),
-        received[2..].iter().map(id).collect(),
-    );
-    ensure!(
-        first.is_subset(&later) && later.len() == 6,
-        "{first:?} {later:?}"
-    );
+    let taken = taken_once(&received)?;
     let of = |arn: &str| {
         taken
             .iter()
@@ -104,7 +89,35 @@ pub(super) fn delivered() -> Result<()> {
         "{failed:#}"
     );
     server.stop()?;
-    let failed: Vec<Value> = failures
+    only_failures(&failures)?;
+    ensure!(others.all().is_empty(), "another account's");
+    Ok(())
+}
+
+/// The events that were taken: six, each signed, after two that were asked to come again.
+fn taken_once(received: &[Received]) -> Result<Vec<Value>> {
+    let mut taken = Vec::new();
+    for request in received {
+        check_signature(request)?;
+        if request.status == 200 {
+            taken.push(serde_json::from_slice::<Value>(&request.body)?);
+        }
+    }
+    let id = |request: &Received| request.headers["webhook-id"].clone();
+    let (first, later): (BTreeSet<_>, BTreeSet<_>) = (
+        received[..2].iter().map(id).collect(),
+        received[2..].iter().map(id).collect(),
+    );
+    ensure!(
+        first.is_subset(&later) && later.len() == 6,
+        "{first:?} {later:?}"
+    );
+    Ok(taken)
+}
+
+/// Who wants failures alone gets them alone.
+fn only_failures(receiver: &Receiver) -> Result<()> {
+    let failed: Vec<Value> = receiver
         .all()
         .iter()
         .map(|request| serde_json::from_slice(&request.body))
@@ -116,7 +129,6 @@ pub(super) fn delivered() -> Result<()> {
             .all(|event| event["data"]["status"] == "FAILED"),
         "{failed:#?}"
     );
-    ensure!(others.all().is_empty(), "another account's");
     Ok(())
 }
 

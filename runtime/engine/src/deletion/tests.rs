@@ -61,6 +61,17 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+async fn created(engine: &Engine) -> Arc<str> {
+    let created = engine.create_machine(&caller(), machine()).await.unwrap();
+    created.machine.arn
+}
+
+/// The start of an engine begins what is left of deletions; where that was not yet, this does.
+async fn finished(engine: &Engine) {
+    engine.take_up_deletions().await.unwrap();
+    engine.node().deletions.are_over().await;
+}
+
 async fn started(engine: &Engine, machine_arn: &str, count: u32) -> Vec<Arc<str>> {
     let mut arns = Vec::new();
     for _ in 0..count {
@@ -86,8 +97,7 @@ async fn is_over(engine: &Engine, machine_arn: &str, executions: &[Arc<str>]) {
     let gone = code(engine.machine(&caller(), machine_arn).await);
     assert_eq!(gone, Code::StateMachineDoesNotExist);
     engine.create_machine(&caller(), machine()).await.unwrap();
-    engine.take_up_deletions().await.unwrap();
-    engine.node().deletions.are_over().await;
+    finished(engine).await;
     engine.machine(&caller(), machine_arn).await.unwrap();
 }
 
@@ -97,20 +107,17 @@ fn the_next_start_finishes_a_deletion() {
     let runtime = runtime();
     let (machine_arn, executions) = runtime.block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let created = created.machine;
-        let executions = started(&engine, &created.arn, 1).await;
+        let machine_arn = created(&engine).await;
+        let executions = started(&engine, &machine_arn, 1).await;
         // As far as a process comes that is killed then.
-        let arn = arn::machine(&caller(), &created.arn).unwrap();
-        assert!(engine.mark_deleting(&caller(), &arn).await.unwrap());
+        let parsed = arn::machine(&caller(), &machine_arn).unwrap();
+        assert!(engine.mark_deleting(&caller(), &parsed).await.unwrap());
         engine.shutdown().await;
-        (created.arn, executions)
+        (machine_arn, executions)
     });
     runtime.block_on(async {
         let engine = open(directory.path());
-        // The start begins it; where that was not yet, this does.
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &machine_arn, &executions).await;
         engine.shutdown().await;
     });
@@ -122,8 +129,7 @@ fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
     let runtime = runtime();
     let (machine_arn, executions) = runtime.block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let executions = started(&engine, &arn, 2 * DELETION_STOPS_MAX + 1).await;
         let held = engine.node().deletions.hold_back().await;
         engine.delete_machine(&caller(), &arn).await.unwrap();
@@ -147,8 +153,7 @@ fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
     });
     runtime.block_on(async {
         let engine = open(directory.path());
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &machine_arn, &executions).await;
         engine.shutdown().await;
     });
@@ -159,8 +164,7 @@ fn a_machine_of_few_executions_is_gone_when_the_call_is_answered() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let executions = started(&engine, &arn, 3).await;
         // Nothing of it needs the background.
         let held = engine.node().deletions.hold_back().await;
@@ -179,16 +183,14 @@ fn a_machine_is_marked_while_another_call_has_the_turn() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let parsed = arn::machine(&caller(), &arn).unwrap();
         let name = super::intent_name(&caller(), &parsed);
         let turn = engine.node().deletions.begin(&name).unwrap();
         engine.delete_machine(&caller(), &arn).await.unwrap();
         assert!(engine.machine(&caller(), &arn).await.unwrap().deleting);
         drop(turn);
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &arn, &[]).await;
         engine.shutdown().await;
     });
@@ -200,8 +202,7 @@ fn a_deletion_that_cannot_be_read_holds_up_no_other() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let parsed = arn::machine(&caller(), &arn).unwrap();
         let damaged = CatalogWrite {
             key: CatalogKey {
@@ -214,8 +215,7 @@ fn a_deletion_that_cannot_be_read_holds_up_no_other() {
         };
         engine.write(Write::Catalog(vec![damaged])).await.unwrap();
         assert!(engine.mark_deleting(&caller(), &parsed).await.unwrap());
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &arn, &[]).await;
         engine.shutdown().await;
     });

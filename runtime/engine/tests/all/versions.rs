@@ -87,6 +87,16 @@ fn route(version_arn: &str, weight: u32) -> Route {
     }
 }
 
+async fn aliased(engine: &Engine, name: &str, routes: Vec<Route>) -> Arc<str> {
+    let request = CreateAlias {
+        name: name.into(),
+        description: None,
+        routes,
+    };
+    let alias = engine.create_alias(caller(), request).await;
+    alias.expect("it is new").arn
+}
+
 #[tokio::test]
 async fn a_number_is_never_given_twice_over_deletions_and_lives() {
     let directory = tempfile::tempdir().expect("a folder");
@@ -163,23 +173,13 @@ async fn a_change_of_the_machine_reaches_what_follows_it_and_no_version() {
     update(&engine, &arn, "two", false).await;
     assert_eq!(said(&engine, &arn).await, Value::from("two"));
     assert_eq!(said(&engine, &version).await, Value::from("one"));
-    let request = CreateAlias {
-        name: "live".into(),
-        description: None,
-        routes: vec![route(&version, 100)],
-    };
-    let alias = engine
-        .create_alias(caller(), request)
-        .await
-        .expect("it is new");
-    assert_eq!(said(&engine, &alias.arn).await, Value::from("one"));
+    let alias = aliased(&engine, "live", vec![route(&version, 100)]).await;
+    assert_eq!(said(&engine, &alias).await, Value::from("one"));
     let second = publish(&engine, &arn).await;
     let routes = Some(vec![route(&second, 100)]);
-    let moved = engine
-        .update_alias(caller(), &alias.arn, None, routes)
-        .await;
+    let moved = engine.update_alias(caller(), &alias, None, routes).await;
     moved.expect("it is there");
-    assert_eq!(said(&engine, &alias.arn).await, Value::from("two"));
+    assert_eq!(said(&engine, &alias).await, Value::from("two"));
     let refused = engine.delete_version(caller(), &second).await;
     assert!(
         matches!(&refused, Err(Error::Rejected { code: Code::ConflictException, message }) if message.ends_with("[live]")),
@@ -209,16 +209,8 @@ async fn starts_are_listed_by_what_they_were_started_with() {
     let arn = create(&engine, true).await;
     let (first, second) = (format!("{arn}:1"), update(&engine, &arn, "two", true).await);
     let second = second.expect("published");
-    let request = CreateAlias {
-        name: "both".into(),
-        description: None,
-        routes: vec![route(&first, 50), route(&second, 50)],
-    };
-    let alias = engine
-        .create_alias(caller(), request)
-        .await
-        .expect("it is new")
-        .arn;
+    let both = vec![route(&first, 50), route(&second, 50)];
+    let alias = aliased(&engine, "both", both).await;
     said(&engine, &arn).await;
     said(&engine, &first).await;
     let mut words = Vec::new();
@@ -263,16 +255,7 @@ async fn a_deleted_machine_takes_its_versions_and_aliases_along() {
     let engine = open(Store::Memory);
     let arn = create(&engine, true).await;
     let version = format!("{arn}:1");
-    let request = CreateAlias {
-        name: "live".into(),
-        description: None,
-        routes: vec![route(&version, 100)],
-    };
-    let alias = engine
-        .create_alias(caller(), request)
-        .await
-        .expect("it is new")
-        .arn;
+    let alias = aliased(&engine, "live", vec![route(&version, 100)]).await;
     said(&engine, &alias).await;
     for qualified in [&*version, &*alias] {
         let refused = engine.delete_machine(caller(), qualified).await;

@@ -3,6 +3,7 @@
 
 pub mod aws;
 pub mod case;
+pub mod command;
 pub mod corpus;
 pub mod crashing;
 pub mod driver;
@@ -11,6 +12,7 @@ mod map_runs;
 pub mod moto;
 pub mod node;
 pub mod otlp;
+pub mod place;
 pub mod print;
 pub mod python;
 pub mod receiver;

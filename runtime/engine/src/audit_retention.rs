@@ -107,25 +107,9 @@ async fn remove(engine: &WeakEngine, before: Timestamp, pause: Duration) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, pin::Pin};
-
-    use stepwell_interp::OnCrash;
 
     use super::*;
-    use crate::{AuditEntry, Options, PluginCall, PluginEnd, Store, TaskRunner};
-
-    struct NoPlugins;
-
-    impl TaskRunner for NoPlugins {
-        fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-            let cause = "there are no plugins".to_owned();
-            Box::pin(async { PluginEnd::Missing { cause } })
-        }
-
-        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-            OnCrash::Redispatch
-        }
-    }
+    use crate::{AuditEntry, Options, Store, runner::Hangs};
 
     fn entry(resource: u64) -> AuditEntry {
         AuditEntry {
@@ -141,16 +125,10 @@ mod tests {
     #[tokio::test]
     async fn old_entries_go_a_few_at_a_time_and_the_others_stay() {
         let options = Options {
-            store: Store::Memory,
-            raised_limits: false,
-            take_up: true,
             shards: 1,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(Store::Memory)
         };
-        let engine = Engine::open(options, Arc::new(NoPlugins)).expect("memory is there");
+        let engine = Engine::open(options, Arc::new(Hangs)).expect("memory is there");
         let (account, other) = ("111111111111", "222222222222");
         for account in [account, other] {
             engine.add_tenant(account, "").await.expect("it is new");

@@ -69,6 +69,22 @@ pub struct Options {
     pub observer: Option<Arc<dyn Observer>>,
 }
 
+impl Options {
+    /// AWS's limits, and what was running goes on; a thread a core, and nothing else connected.
+    pub fn of(store: Store) -> Options {
+        Options {
+            store,
+            raised_limits: false,
+            take_up: true,
+            shards: 0,
+            storage: None,
+            connections: Connections::default(),
+            services: Services::default(),
+            observer: None,
+        }
+    }
+}
+
 /// See the module.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);

@@ -113,30 +113,14 @@ impl Items {
                 items,
                 redrive,
             } => {
-                let write = ResultWrite::Part {
-                    redrive: *redrive,
+                let part = Unwritten {
                     kind: *kind,
                     number: *number,
+                    results,
                     executions: *executions,
                     items: *items,
                 };
-                let part = async {
-                    let folder = self.folder(tenant, start, *redrive)?;
-                    let file = folder.write_part(result_kind(*kind), *number, results);
-                    let PartFile { key, bytes } = file.await?;
-                    Ok::<Part, Error>(Part {
-                        kind: *kind,
-                        key,
-                        bytes,
-                        results: results.len() as u64,
-                        executions: *executions,
-                        items: *items,
-                    })
-                };
-                match part.await {
-                    Ok(part) => MapRunInput::PartWritten { write, part },
-                    Err(error) => failed(write, &error),
-                }
+                self.write_part(tenant, start, part, *redrive).await
             }
             MapRunRequest::WriteManifest {
                 start,
@@ -209,6 +193,48 @@ impl Items {
         folder(self.needed(tenant)?, start, redrive)
     }
 
+    async fn write_part(
+        &self,
+        tenant: &Arc<str>,
+        start: &MapRunStart,
+        part: Unwritten<'_>,
+        redrive: u32,
+    ) -> MapRunInput {
+        let Unwritten {
+            kind,
+            number,
+            results,
+            executions,
+            items,
+        } = part;
+        let write = ResultWrite::Part {
+            redrive,
+            kind,
+            number,
+            executions,
+            items,
+        };
+        let file = async {
+            let folder = self.folder(tenant, start, redrive)?;
+            let file = folder.write_part(result_kind(kind), number, results);
+            Ok::<PartFile, Error>(file.await?)
+        };
+        match file.await {
+            Ok(PartFile { key, bytes }) => {
+                let part = Part {
+                    kind,
+                    key,
+                    bytes,
+                    results: results.len() as u64,
+                    executions,
+                    items,
+                };
+                MapRunInput::PartWritten { write, part }
+            }
+            Err(error) => failed(write, &error),
+        }
+    }
+
     async fn write_manifest(
         &self,
         tenant: &Arc<str>,
@@ -245,6 +271,15 @@ impl Items {
             Error::Storage(text.to_owned())
         })
     }
+}
+
+/// Results that are to be a file.
+struct Unwritten<'a> {
+    kind: PartKind,
+    number: u32,
+    results: &'a [Value],
+    executions: u64,
+    items: u64,
 }
 
 fn failed(write: ResultWrite, error: &Error) -> MapRunInput {

@@ -163,41 +163,19 @@ fn invalid() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::Future, pin::Pin};
-
-    use stepwell_interp::OnCrash;
 
     use super::*;
     use crate::{
         engine::{Options, Store},
-        runner::{PluginCall, PluginEnd, TaskRunner},
+        runner::Hangs,
     };
-
-    struct NoPlugins;
-
-    impl TaskRunner for NoPlugins {
-        fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-            let cause = "there are no plugins".to_owned();
-            Box::pin(async { PluginEnd::Missing { cause } })
-        }
-
-        fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-            OnCrash::Redispatch
-        }
-    }
 
     fn engine(store: Store) -> Engine {
         let options = Options {
-            store,
-            raised_limits: false,
-            take_up: true,
             shards: 1,
-            storage: None,
-            connections: Default::default(),
-            services: Default::default(),
-            observer: None,
+            ..Options::of(store)
         };
-        Engine::open(options, Arc::new(NoPlugins)).expect("the store opens")
+        Engine::open(options, Arc::new(Hangs)).expect("the store opens")
     }
 
     fn caller(tenant: &str, region: &str) -> Caller {

@@ -13,8 +13,10 @@ pub trait TaskRunner: Send + Sync + 'static {
     /// Runs one attempt. Dropping the future cancels it: the guest ends and its instance is freed.
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>>;
 
-    /// What the plugin's manifest says of an attempt that a crash interrupted.
-    fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash;
+    /// What the plugin's manifest says of an attempt that a crash interrupted. Where nothing is said it is dispatched again.
+    fn on_crash(&self, _tenant: &str, _plugin: &str) -> OnCrash {
+        OnCrash::Redispatch
+    }
 
     /// Whether a plugin that is no function is there, in that version where one is given; asked before a call that nobody
     /// waits for.
@@ -234,4 +236,15 @@ pub enum PluginEnd {
     Internal {
         cause: String,
     },
+}
+
+/// Ends no task: for unit tests whose executions run none, or only begin one.
+#[cfg(test)]
+pub(crate) struct Hangs;
+
+#[cfg(test)]
+impl TaskRunner for Hangs {
+    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        Box::pin(std::future::pending())
+    }
 }

@@ -1,56 +1,31 @@
 //! Calls that start executions. Hides what a second start under a taken name comes to.
 
 mod fork;
+mod starting;
+mod sync;
 
 use std::sync::Arc;
 
-use stepwell_interp::{Ending, Input, NotRedrivable, Start, Timestamp};
+use stepwell_interp::{Input, Start};
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use self::fork::Forking;
 use crate::{
-    api::{Caller, Execution, Redrivable, StartRequest, StartedExecution, Status, SyncResult},
-    arn::{self, MachineArn},
+    api::{Caller, StartRequest, StartedExecution, Status},
+    arn,
     engine::Engine,
     error::{Code, Error},
     executions::refusal,
     journal::{ExecutionId, NewExecution, Refused},
     limits::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MAX_RAISED},
     lines::Reservation,
-    node,
-    quotas::{Allowances, START_EXPRESS, StartPlace},
-    reader,
-    record::{self, Child, InLine, Meta, Parent},
-    shard::{Begin, In, Info, Mode, StartReply, SyncEnd},
-    startable::{Chosen, Qualified, Startable},
+    node, reader,
+    record::{self, Child, Meta, Parent},
+    shard::{Begin, In, Mode, StartReply},
+    startable::Chosen,
 };
-
-/// Milliseconds of wall time that a synchronous execution is billed in steps of.
-const BILLED_STEP_MS: u64 = 100;
-/// Megabytes of memory that a synchronous execution is billed in steps of.
-const BILLED_STEP_MB: u64 = 64;
-
-/// An execution about to start.
-struct Starting {
-    machine: MachineArn,
-    startable: Arc<Startable>,
-    alias: Option<Qualified>,
-    name: Arc<str>,
-    input: Value,
-    trace_header: Option<Arc<str>>,
-    parent: Option<Parent>,
-    at: Timestamp,
-    id: ExecutionId,
-    /// Where it waits for a place.
-    line: Option<InLine>,
-    /// It goes on from another one.
-    fork: Option<Box<Forking>>,
-}
-
-/// How a synchronous execution takes its place.
-type TakePlace = fn(&Arc<Allowances>, &Arc<str>) -> Result<StartPlace, Error>;
+use starting::Starting;
 
 /// A start under a name that is its own: whoever has the name was started by the same.
 pub(crate) struct StartedOnce {
@@ -64,104 +39,6 @@ enum Begun {
     Now(StartedExecution),
     /// That execution has the name; the ARN is the one both have.
     Before(ExecutionId, Arc<str>),
-}
-
-impl Starting {
-    fn version_arn(&self) -> Option<Arc<str>> {
-        let version = self.startable.version.as_ref();
-        version.map(|version| version.arn.clone())
-    }
-
-    fn info(&self, caller: &Caller, execution_arn: &Arc<str>) -> Info {
-        let startable = &self.startable;
-        Info {
-            tenant: caller.tenant.clone(),
-            execution_arn: execution_arn.clone(),
-            machine_arn: startable.arn.clone(),
-            trace_header: self.trace_header.clone(),
-            parent: self.parent,
-            definition: startable.definition.as_str().into(),
-            revision_id: startable.revision_id.clone(),
-            revised_ms: startable.revised_ms,
-            logging: startable.logging.clone(),
-            line: self.line.clone(),
-            traced: startable.traced,
-        }
-    }
-
-    /// Whether that execution of its name was begun by the same call.
-    fn is_again(&self, known: &Start) -> bool {
-        match (&self.fork, &known.forked_from) {
-            (None, None) => known.input == self.input,
-            (Some(fork), Some(from)) => fork.is_again(from),
-            (Some(_), None) | (None, Some(_)) => false,
-        }
-    }
-
-    /// The operation that its start counts as.
-    fn operation(&self) -> &'static str {
-        match self.startable.express {
-            true => START_EXPRESS,
-            false => "StartExecution",
-        }
-    }
-
-    fn alias_arn(&self) -> Option<Arc<str>> {
-        self.alias.as_ref().map(|alias| alias.arn.clone())
-    }
-
-    fn meta(&self, caller: &Caller, express_run: Option<Arc<str>>) -> Meta {
-        let startable = &self.startable;
-        Meta {
-            tenant: caller.tenant.clone(),
-            machine_arn: startable.arn.clone(),
-            definition: startable.definition.clone(),
-            express_run,
-            version_arn: self.version_arn(),
-            alias_arn: self.alias_arn(),
-            revision_id: startable.revision_id.clone(),
-            revised_ms: startable.revised_ms,
-            trace_header: self.trace_header.clone(),
-            parent: self.parent,
-            map_run: None,
-            logging: startable.logging.clone(),
-            traced: startable.traced,
-            items: 0,
-            line: self.line.clone(),
-        }
-    }
-
-    /// A synchronous execution as it ended.
-    fn ended(self, arn: Arc<str>, end: SyncEnd) -> Execution {
-        let (status, output, error, cause) = match end.ending {
-            Ending::Succeeded { output } => (Status::Succeeded, Some(output), None, None),
-            Ending::Failed { error, cause } => (Status::Failed, None, error, cause),
-            Ending::TimedOut { error, cause } => (Status::TimedOut, None, error, cause),
-            Ending::Aborted { error, cause } => (Status::Aborted, None, error, cause),
-        };
-        Execution {
-            arn,
-            machine_arn: self.startable.arn.clone(),
-            version_arn: self.version_arn(),
-            alias_arn: self.alias_arn(),
-            name: self.name,
-            status,
-            started_at: self.at,
-            stopped_at: Some(end.stopped_at),
-            input: self.input,
-            output,
-            error,
-            cause,
-            trace_header: self.trace_header,
-            map_run_arn: None,
-            forked_from: None,
-            redrive_count: 0,
-            redriven_at: None,
-            redrivable: Redrivable::No(NotRedrivable::Express),
-            pending_redrive: false,
-            waiting: None,
-        }
-    }
 }
 
 impl Engine {
@@ -271,61 +148,6 @@ impl Engine {
             return Err(already_exists(&arn));
         }
         self.started_before(execution, &arn, &starting).await
-    }
-
-    /// Runs an EXPRESS execution and answers with its end. A failed workflow is an answer, not an error.
-    pub async fn start_sync(
-        &self,
-        caller: &Caller,
-        request: StartRequest,
-    ) -> Result<SyncResult, Error> {
-        self.run_sync(caller, request, Allowances::start).await
-    }
-
-    /// The same for a task of another execution, which waits for it.
-    pub(crate) async fn start_sync_nested(
-        &self,
-        caller: &Caller,
-        request: StartRequest,
-    ) -> Result<SyncResult, Error> {
-        self.admit(&caller.tenant, "StartSyncExecution")?;
-        self.run_sync(caller, request, Allowances::start_nested)
-            .await
-    }
-
-    async fn run_sync(
-        &self,
-        caller: &Caller,
-        request: StartRequest,
-        place: TakePlace,
-    ) -> Result<SyncResult, Error> {
-        let mut starting = self.starting(caller, request).await?;
-        if !starting.startable.express {
-            return Err(wrong_type());
-        }
-        self.line_up(caller, &mut starting).await?;
-        let reservation = self.place_in_line(caller, &starting, true).await?;
-        // It does not wait, and nothing durable is to tell of it.
-        starting.line = None;
-        let place = place(&self.node().allowances, &caller.tenant)?.with(reservation);
-        let (reply, ended) = oneshot::channel();
-        let (execution_arn, begin) = self.begin(
-            caller,
-            &starting,
-            Mode::ExpressSync,
-            StartReply::Ended(reply, Some(place)),
-        );
-        self.node().send(starting.id, In::Start(Box::new(begin)))?;
-        let end = ended
-            .await
-            .map_err(|_| Error::Busy("the server is shutting down".to_owned()))?;
-        let duration_ms = end.stopped_at.since_ms(starting.at);
-        let memory_steps = end.memory_bytes_max.div_ceil(BILLED_STEP_MB << 20).max(1);
-        Ok(SyncResult {
-            execution: starting.ended(execution_arn, end),
-            billed_duration_ms: duration_ms.div_ceil(BILLED_STEP_MS).max(1) * BILLED_STEP_MS,
-            billed_memory_mb: memory_steps * BILLED_STEP_MB,
-        })
     }
 
     /// Starts an execution of what the engine chose itself, under a name of its own; gives its ARN.

@@ -137,6 +137,22 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// The attempt that it asks for, if it asks for one.
+    pub fn into_attempt(self) -> Option<TaskRequest> {
+        match self {
+            Effect::RunTask(request) => Some(request),
+            Effect::Record(_)
+            | Effect::Begin { .. }
+            | Effect::OpenToken { .. }
+            | Effect::CancelTask { .. }
+            | Effect::StartMapRun(_)
+            | Effect::RedriveMapRun { .. }
+            | Effect::MapRun(_)
+            | Effect::Again
+            | Effect::Finish => None,
+        }
+    }
+
     /// Keeps the events of a step and says whether it has to go on, for whoever does nothing else of what it wants done.
     pub fn keep_events(effects: Vec<Effect>, events: &mut Vec<Event>) -> bool {
         let mut again = false;

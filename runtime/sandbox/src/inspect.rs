@@ -90,29 +90,8 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
         }
     };
     let limits = manifest.limits.within(&allowed.limits());
-    // A file without limits asks for nothing: what it gets is no disappointment.
-    if limits != manifest.limits && manifest.limits != Limits::default() {
-        warn(
-            &mut problems,
-            "its [limits] go beyond what the operator allows and are cut to that",
-            "lower [limits]",
-        );
-    }
-    let refused = asked.iter().filter(|asked| asked.refused.is_some());
-    for refused in refused.map(Asked::to_string) {
-        let what = format!("it asks for {refused}");
-        let hint = "have the operator allow it, by `tenant set --ceiling` or in the file of --ceilings, or take it out of [grants]";
-        warn(&mut problems, &what, hint);
-    }
     let instance = allowed.instance(manifest.instance.clone());
-    if instance.reuse == Reuse::Never && manifest.instance.reuse != Reuse::Never {
-        let what = "its instances serve one attempt each: the operator allows no reuse";
-        warn(
-            &mut problems,
-            what,
-            "take [instance].reuse out of plugin.toml",
-        );
-    }
+    cut_down(&mut problems, &manifest, &limits, &instance, &asked);
     if let Some(pin) = &manifest.sha256
         && *pin != sha256
     {
@@ -139,6 +118,34 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
     };
     examine(&mut inspection, &wasm, loader);
     Ok(inspection)
+}
+
+/// Warns of what the operator leaves of what the manifest asks for.
+fn cut_down(
+    problems: &mut Vec<Problem>,
+    manifest: &Manifest,
+    limits: &Limits,
+    instance: &Instance,
+    asked: &[Asked],
+) {
+    // A file without limits asks for nothing: what it gets is no disappointment.
+    if *limits != manifest.limits && manifest.limits != Limits::default() {
+        warn(
+            problems,
+            "its [limits] go beyond what the operator allows and are cut to that",
+            "lower [limits]",
+        );
+    }
+    let refused = asked.iter().filter(|asked| asked.refused.is_some());
+    for refused in refused.map(Asked::to_string) {
+        let what = format!("it asks for {refused}");
+        let hint = "have the operator allow it, by `tenant set --ceiling` or in the file of --ceilings, or take it out of [grants]";
+        warn(problems, &what, hint);
+    }
+    if instance.reuse == Reuse::Never && manifest.instance.reuse != Reuse::Never {
+        let what = "its instances serve one attempt each: the operator allows no reuse";
+        warn(problems, what, "take [instance].reuse out of plugin.toml");
+    }
 }
 
 /// The manifest and the program of a `.wasm` file, or of a folder with `plugin.toml`.

@@ -1,10 +1,13 @@
 //! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
 
+mod config;
+mod counts;
+mod waiting;
+
 use crate::allowed::Ceilinged;
 use crate::cache::Cache;
-use crate::call::{Services, TaskCall, Waits, limits_of, run, unstarted};
+use crate::call::{Services, TaskCall, unstarted};
 use crate::ceiling::{Allowance, Ceilings};
-use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::folders::Guarded;
 use crate::inspect::{Inspection, inspect};
@@ -12,87 +15,23 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
-use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd};
-use crate::registry::{Loaded, Loader, PluginInfo, Refusal, Registry, Settings, Upload};
-use crate::secret::Had;
-use crate::slots::{Slot, Slots, Taken, Waiting};
+use crate::outcome::{Outcome, TaskEnd};
+use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::slots::Slots;
 use crate::turns::{Begun, Lost, Pace, Turns};
 use crate::weight::{Weight, Weights};
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use counts::Ends;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-use stepwell_egress::{Connector, Resolve, SystemResolver};
+use stepwell_egress::Connector;
 use tokio::runtime::Runtime;
 
-/// How a sandbox is set up. `SandboxConfig::default()` has no plugin folder, no cache and the default ceilings.
-#[derive(Clone)]
-pub struct SandboxConfig {
-    /// The plugin folder; none serves uploads only.
-    pub plugins: Option<PathBuf>,
-    /// The folder for compiled plugins; none compiles in each process. Tenants must not be able to write to it.
-    pub cache: Option<PathBuf>,
-    /// Bytes that it may have; past it what was not of use for longest goes.
-    pub cache_bytes: u64,
-    /// Where plugins are compiled.
-    pub compiler: Compiler,
-    /// Whether code of the plugin folder that was compiled ahead of time (`NAME.cwasm`) is run. It is run unchecked: whoever
-    /// can write to that folder can then do all that this process can.
-    pub precompiled: bool,
-    /// Folders of the host that no guest may be granted for writing, nor what holds them; the plugin folder and the
-    /// cache are such folders anyway.
-    pub guarded: Vec<PathBuf>,
-    /// The account that the plugin folder's own plugins serve.
-    pub default_tenant: String,
-    /// What the plugins of each account may be granted, and use.
-    pub ceilings: Ceilings,
-    /// Guests alive at once, at most 9,000; further calls wait.
-    pub instances: u32,
-    /// Threads that guests compute on; 0 takes one a core. As many more, of a lower priority where the system has that,
-    /// are for guests that compute for long.
-    pub workers: usize,
-    /// Where secrets come from.
-    pub secrets: Arc<dyn SecretSource>,
-    /// Where the names of guests' HTTP requests are looked up.
-    pub names: Arc<dyn Resolve>,
-}
-
-impl Default for SandboxConfig {
-    fn default() -> Self {
-        Self {
-            plugins: None,
-            cache: None,
-            cache_bytes: limits::CACHE_BYTES_DEFAULT,
-            compiler: Compiler::default(),
-            precompiled: false,
-            guarded: Vec::new(),
-            default_tenant: "000000000000".into(),
-            ceilings: Ceilings::default(),
-            instances: limits::INSTANCES_DEFAULT,
-            workers: 0,
-            secrets: Arc::new(NoSecrets),
-            names: Arc::new(SystemResolver),
-        }
-    }
-}
-
-/// The operator's own secrets.
-pub trait SecretSource: Send + Sync {
-    /// A secret's current value, or none when there is no such secret. Called for each that a guest may use, before it begins:
-    /// answer from memory.
-    fn secret(&self, tenant: &str, name: &str) -> Option<String>;
-}
-
-struct NoSecrets;
-
-impl SecretSource for NoSecrets {
-    fn secret(&self, _: &str, _: &str) -> Option<String> {
-        None
-    }
-}
+pub use config::{SandboxConfig, SecretSource};
+pub use counts::Metrics;
 
 /// Runs tasks. A handle: clones share everything.
 #[derive(Clone)]
@@ -110,92 +49,6 @@ struct Inner {
     handle: tokio::runtime::Handle,
 }
 
-/// Counts ends. Nearly all of them succeed, on all threads at once: those take no lock.
-#[derive(Default)]
-struct Ends {
-    succeeded: AtomicU64,
-    expected_long: AtomicU64,
-    cpu_ns: AtomicU64,
-    others: Mutex<Others>,
-}
-
-/// What few attempts have anything of.
-#[derive(Default)]
-struct Others {
-    by_name: BTreeMap<&'static str, u64>,
-    fuel: u64,
-    host: HostUse,
-}
-
-impl Ends {
-    fn count(&self, end: &TaskEnd) {
-        let usage = &end.usage;
-        let cpu_ns = u64::try_from(usage.cpu.as_nanos()).unwrap_or(u64::MAX);
-        self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
-        let succeeded = matches!(end.outcome, Outcome::Ok(_));
-        if succeeded {
-            self.succeeded.fetch_add(1, Ordering::Relaxed);
-        }
-        if succeeded && usage.fuel.is_none() && usage.host == HostUse::default() {
-            return;
-        }
-        let mut others = self.others();
-        if !succeeded {
-            *others.by_name.entry(end.outcome.name()).or_default() += 1;
-        }
-        others.fuel = others.fuel.saturating_add(usage.fuel.unwrap_or(0));
-        others.host.add(&usage.host);
-    }
-
-    fn by_name(&self) -> BTreeMap<&'static str, u64> {
-        let mut by_name = self.others().by_name.clone();
-        let succeeded = self.succeeded.load(Ordering::Relaxed);
-        if succeeded > 0 {
-            by_name.insert(SUCCEEDED, succeeded);
-        }
-        by_name
-    }
-
-    fn others(&self) -> MutexGuard<'_, Others> {
-        self.others.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A snapshot for /metrics.
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {
-    /// Attempts ended since the start, by the outcome's name.
-    pub ended: BTreeMap<&'static str, u64>,
-    /// CPU time of all guests since the start.
-    pub cpu: Duration,
-    /// Fuel used since the start, of plugins that are bounded by it.
-    pub fuel: u64,
-    /// What all guests did with their host since the start.
-    pub host: HostUse,
-    /// Guests running now.
-    pub running: usize,
-    /// Calls waiting for an instance now.
-    pub waiting: usize,
-    /// Attempts since the start that were taken for long ones from their beginning, by what their plugin's had been.
-    pub expected_long: u64,
-    /// Guests that may run at once.
-    pub instances: u32,
-    /// Plugins compiled since the start.
-    pub compiled: u64,
-    /// Plugins taken from the cache since the start.
-    pub cache_hits: u64,
-    /// Plugins that are being compiled now.
-    pub compiling: usize,
-    /// Plugins that wait for the compiler now.
-    pub uncompiled: usize,
-    /// Instances that wait for another attempt now.
-    pub kept: usize,
-    /// Memory that they hold, in bytes.
-    pub kept_bytes: u64,
-    /// Plugins in memory now.
-    pub loaded: usize,
-}
-
 impl Sandbox {
     /// Sets everything up: engine, threads, cache; looks at the plugin folder and watches it. Plugins are loaded when
     /// first called, or by [`Sandbox::warm`].
@@ -204,17 +57,7 @@ impl Sandbox {
     /// A folder cannot be used, or the machine cannot run the engine.
     pub fn new(config: SandboxConfig) -> Result<Self, Error> {
         let start = |why: String, hint| Error::Start { why, hint };
-        if !(1..=limits::INSTANCES_MAX).contains(&config.instances) {
-            let why = format!(
-                "{} instances are not 1 to {}",
-                config.instances,
-                limits::INSTANCES_MAX
-            );
-            return Err(start(
-                why,
-                "each takes six memory mappings; run more processes for more",
-            ));
-        }
+        check_instances(config.instances)?;
         let weights = Weights::default();
         let settings = Settings {
             weights: weights.clone(),
@@ -435,18 +278,15 @@ impl Sandbox {
         let loader = self.0.registry.loader();
         let (compiling, uncompiled) = loader.compiling();
         let (kept, kept_bytes) = self.0.services.shelf.sizes();
-        let (fuel, host) = {
-            let others = self.0.ends.others();
-            (others.fuel, others.host)
-        };
+        let (fuel, host) = self.0.ends.fuel_and_host();
         Metrics {
             ended: self.0.ends.by_name(),
-            cpu: Duration::from_nanos(self.0.ends.cpu_ns.load(Ordering::Relaxed)),
+            cpu: self.0.ends.cpu(),
             fuel,
             host,
             running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),
-            expected_long: self.0.ends.expected_long.load(Ordering::Relaxed),
+            expected_long: self.0.ends.expected_long(),
             instances: loader.settings.instances,
             compiled: loader.cache.compiled.load(Ordering::Relaxed),
             cache_hits: loader.cache.hits.load(Ordering::Relaxed),
@@ -457,6 +297,17 @@ impl Sandbox {
             loaded: loader.resident.count(),
         }
     }
+}
+
+fn check_instances(instances: u32) -> Result<(), Error> {
+    let most = limits::INSTANCES_MAX;
+    if (1..=most).contains(&instances) {
+        return Ok(());
+    }
+    Err(Error::Start {
+        why: format!("{instances} instances are not 1 to {most}"),
+        hint: "each takes six memory mappings; run more processes for more",
+    })
 }
 
 /// Drives timers and sockets, and has threads for files and compilers. Guests compute elsewhere: it is never late.
@@ -473,178 +324,6 @@ fn workers(configured: usize) -> usize {
         return configured;
     }
     std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-impl Inner {
-    async fn call(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
-        let end = self.attempt(call, pace).await;
-        self.ends.count(&end);
-        end
-    }
-
-    /// What an attempt may have to wait for is boxed, and only when it has to: there may be very many that wait, and most do
-    /// not.
-    async fn attempt(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
-        let called = pace.called;
-        let bytes = call.input.len() as u64;
-        let plugin = match self.ready_plugin(call, called) {
-            Some(plugin) => plugin,
-            None => match Box::pin(self.plugin(call, called)).await {
-                Ok(plugin) => plugin,
-                Err(outcome) => return unstarted(outcome, None, bytes, called.elapsed()),
-            },
-        };
-        let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
-        let limits = limits_of(&plugin, call);
-        if bytes > limits.input_bytes {
-            return refuse(Outcome::InputTooLarge {
-                bytes,
-                limit: limits.input_bytes,
-            });
-        }
-        let Some(_place) = plugin.enter() else {
-            let name = &plugin.stamp.name;
-            let cause =
-                format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
-            return refuse(Outcome::TooManyRunning { cause });
-        };
-        if plugin.habit.lasts() {
-            pace.expect_long();
-            self.ends.expected_long.fetch_add(1, Ordering::Relaxed);
-            // Goes on at a thread of the long ones.
-            tokio::task::yield_now().await;
-        }
-        let slot = match self
-            .slots
-            .take((&pace.tenant, pace.weight), limits::QUEUE_MAX)
-        {
-            Ok(Taken::Now(slot)) => Ok(slot),
-            Ok(Taken::Later(waiting)) => Box::pin(slot(waiting, call, pace)).await,
-            Err(waiting) => Err(Outcome::TooManyRunning {
-                cause: format!("{waiting} calls wait for an instance already; try again later"),
-            }),
-        };
-        let _slot = match slot {
-            Ok(slot) => slot,
-            Err(outcome) => return refuse(outcome),
-        };
-        let secrets = match plugin.granted.secret_names() {
-            names if names.is_empty() => Had::default(),
-            names => match Box::pin(self.secrets(names, call)).await {
-                Ok(secrets) => secrets,
-                Err(cause) => return refuse(Outcome::HostFault { cause }),
-            },
-        };
-        let _noted = Noted(&plugin, pace);
-        Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
-    }
-
-    /// The secrets of these names, as they are now.
-    async fn secrets(&self, names: BTreeSet<&str>, call: &TaskCall) -> Result<Had, String> {
-        let operators = self.services.secrets.as_ref();
-        Had::gather(names, &call.tenant, operators, call.secrets.as_ref()).await
-    }
-
-    /// The plugin that the call names, if it is in memory.
-    fn ready_plugin(&self, call: &TaskCall, called: Instant) -> Option<Arc<Loaded>> {
-        let (tenant, name, version) = (&call.tenant, &call.plugin, call.version.as_deref());
-        match &call.upload {
-            Some(upload) => self.registry.ready_upload(tenant, name, upload),
-            None => self.registry.ready(tenant, name, version, called),
-        }
-    }
-
-    /// The plugin that the call names; waits while it is compiled, but no longer than the call may.
-    async fn plugin(&self, call: &TaskCall, called: Instant) -> Result<Arc<Loaded>, Outcome> {
-        let resolved = async {
-            let (tenant, name) = (&call.tenant, &call.plugin);
-            match &call.upload {
-                Some(upload) => {
-                    let loaded = self.registry.uploaded(tenant, name, upload).await;
-                    loaded.map_err(|why| Refusal::Broken(format!("plugin `{name}`: {why}")))
-                }
-                None => {
-                    let version = call.version.as_deref();
-                    self.registry.resolve(tenant, name, version, called).await
-                }
-            }
-        };
-        let cancelled = async {
-            match &call.cancel {
-                Some(cancel) => cancel.cancelled().await,
-                None => std::future::pending().await,
-            }
-        };
-        let late = async {
-            match call.deadline {
-                Some(deadline) => tokio::time::sleep_until((called + deadline).into()).await,
-                None => std::future::pending().await,
-            }
-        };
-        let told = async {
-            match &call.waits {
-                Some(tell) => self.tell_waits(call, tell).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            resolved = resolved => resolved.map_err(|refusal| match refusal {
-                Refusal::Missing(cause) => Outcome::PluginMissing { cause },
-                Refusal::Broken(cause) => Outcome::PluginBroken { cause },
-            }),
-            () = cancelled => Err(Outcome::Cancelled),
-            () = late => Err(Outcome::NotReady { cause: self.waits_for(call) }),
-            () = told => Err(Outcome::Cancelled),
-        }
-    }
-
-    fn waits_for(&self, call: &TaskCall) -> String {
-        let upload = call.upload.as_ref();
-        self.registry.waits_for(&call.tenant, &call.plugin, upload)
-    }
-
-    /// Tells what a call waits for whenever that changes; ends when the sandbox does.
-    async fn tell_waits(&self, call: &TaskCall, tell: &Waits) {
-        let mut moves = self.registry.loader().moves();
-        let mut told = self.waits_for(call);
-        tell.tell(&told);
-        while moves.changed().await.is_ok() {
-            let why = self.waits_for(call);
-            if why != told {
-                tell.tell(&why);
-                told = why;
-                // Thousands may wait, and each plugin that is compiled moves them all.
-                tokio::time::sleep(limits::WAITS_TOLD_EVERY).await;
-            }
-        }
-    }
-}
-
-/// Notes for the next attempts what this one was, also when nobody waits for its end any more.
-struct Noted<'a>(&'a Loaded, &'a Pace);
-
-impl Drop for Noted<'_> {
-    fn drop(&mut self) {
-        self.0.habit.note(self.1);
-    }
-}
-
-/// Waits for an instance.
-async fn slot(waiting: Waiting, call: &TaskCall, pace: &Pace) -> Result<Slot, Outcome> {
-    let slot = match call.deadline {
-        None => waiting.slot().await,
-        Some(deadline) => {
-            let due = (pace.called + deadline).into();
-            match tokio::time::timeout_at(due, waiting.slot()).await {
-                Ok(slot) => slot,
-                Err(_) => return Err(Outcome::TimedOut { wall: deadline }),
-            }
-        }
-    };
-    slot.ok_or_else(|| Outcome::HostFault {
-        cause: STOPPING.into(),
-    })
 }
 
 const STOPPING: &str = "the sandbox is shutting down";

@@ -6,23 +6,47 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::{
-    python,
-    server::{Server, Turn},
-};
+use stepwell_tests::{place::Place, python};
 
-use super::tenants::{A, B, add_key, told};
+use super::{
+    tenants::{A, B, add_key, told},
+    trial,
+};
 
 const ROLE: &str = "arn:aws:iam::111111111111:role/tests";
 /// Between two looks at an execution; each look starts a program, which takes longer.
 const LOOKS_MAX: usize = 60;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("awscli::life_of_a_workflow", || {
-        life().map_err(|error| Failed::from(format!("{error:#}")))
-    })]
+    vec![trial("awscli::life_of_a_workflow", life)]
+}
+
+/// Has a client of AWS run in a folder, ask this server with this key, and know no other configuration.
+pub(super) fn configure(
+    command: &mut Command,
+    folder: &Path,
+    endpoint: &str,
+    key: &Value,
+) -> Result<()> {
+    let text = |name: &str| key[name].as_str().context("a key");
+    command
+        .current_dir(folder)
+        .env("AWS_CONFIG_FILE", folder.join("none"))
+        .env("AWS_SHARED_CREDENTIALS_FILE", folder.join("none"))
+        .env("AWS_ENDPOINT_URL_SFN", endpoint)
+        .env("AWS_ENDPOINT_URL_LAMBDA", endpoint)
+        .env("AWS_DISABLE_HOST_PREFIX_INJECTION", "true")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", text("accessKeyId")?)
+        .env("AWS_SECRET_ACCESS_KEY", text("secretAccessKey")?)
+        .env("AWS_MAX_ATTEMPTS", "1")
+        .env("AWS_PAGER", "")
+        .env_remove("AWS_REGION")
+        .env_remove("AWS_SESSION_TOKEN")
+        .env_remove("AWS_PROFILE");
+    Ok(())
 }
 
 /// The program with one tenant's key.
@@ -37,27 +61,12 @@ pub(super) struct Aws {
 
 impl Aws {
     pub(super) fn output(&self, arguments: &[&str]) -> Result<Output> {
-        let text = |name: &str| self.key[name].as_str().context("a key").map(str::to_owned);
-        let output = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args([self.service, "--output", "json"])
-            .args(arguments)
-            .current_dir(&self.folder)
-            // No configuration but this.
-            .env("AWS_CONFIG_FILE", self.folder.join("none"))
-            .env("AWS_SHARED_CREDENTIALS_FILE", self.folder.join("none"))
-            .env("AWS_ENDPOINT_URL_SFN", &self.endpoint)
-            .env("AWS_ENDPOINT_URL_LAMBDA", &self.endpoint)
-            .env("AWS_DISABLE_HOST_PREFIX_INJECTION", "true")
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", text("accessKeyId")?)
-            .env("AWS_SECRET_ACCESS_KEY", text("secretAccessKey")?)
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_PAGER", "")
-            .env_remove("AWS_REGION")
-            .env_remove("AWS_SESSION_TOKEN")
-            .env_remove("AWS_PROFILE")
-            .output()?;
-        Ok(output)
+            .args(arguments);
+        configure(&mut command, &self.folder, &self.endpoint, &self.key)?;
+        Ok(command.output()?)
     }
 
     /// The answer of a command that succeeds; null when it prints nothing.
@@ -135,22 +144,19 @@ impl Aws {
 }
 
 fn life() -> Result<()> {
-    let _turn = Turn::take()?;
+    let place = Place::new()?;
     let program = python::aws_cli()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
     for account in [A, B] {
-        told(&data, &["tenant", "add", account])?;
+        told(&place.data, &["tenant", "add", account])?;
     }
-    let key = |account: &str| add_key(&data, account, "admin", "the AWS CLI");
+    let key = |account: &str| add_key(&place.data, account, "admin", "the AWS CLI");
     let (key, other) = (key(A)?, key(B)?);
-    let server = Server::start_with(&data, &plugins, &["--auth"])?;
+    let server = place.serve(&["--auth"])?;
     let with = |key: Value| Aws {
         program: program.clone(),
         endpoint: server.client().endpoint(),
         key,
-        folder: scratch.path().to_owned(),
+        folder: place.folder().to_owned(),
         service: "stepfunctions",
     };
     let aws = with(key);
@@ -160,7 +166,7 @@ fn life() -> Result<()> {
     fails(&aws, &machine)?;
     stops(&aws)?;
     answers_a_task(&aws)?;
-    runs_at_once(&aws, scratch.path())?;
+    runs_at_once(&aws, place.folder())?;
     is_another_tenants(&with(other), &machine)?;
     cleans_up(&aws, &machine)?;
     server.stop()

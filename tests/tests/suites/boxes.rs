@@ -13,11 +13,13 @@
 
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_asl::{Options, load, refusal};
 use stepwell_interp::What;
 use stepwell_query::{Object, Value};
 use stepwell_tests::{driver, script::Script};
+
+use super::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("boxes");
@@ -30,9 +32,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         .into_iter()
         .map(|file| {
             let name = file.file_stem().expect("a name").to_string_lossy();
-            Trial::test(format!("interp::boxes::{name}"), move || {
-                judge(&file).map_err(Failed::from)
-            })
+            trial(format!("interp::boxes::{name}"), move || judge(&file))
         })
         .collect()
 }

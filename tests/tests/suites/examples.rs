@@ -9,10 +9,12 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, Client, Server, Turn};
+
+use super::trial;
 
 /// How long a run with answers may take.
 const RUN_MAX: Duration = Duration::from_secs(60);
@@ -40,13 +42,11 @@ pub(crate) fn trials() -> Vec<Trial> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     names.sort();
-    let trial = |name: String| {
+    let of = |name: String| {
         let folder = folder.join(&name);
-        Trial::test(format!("examples::{name}"), move || {
-            example(&folder, &name).map_err(|error| Failed::from(format!("{error:#}")))
-        })
+        trial(format!("examples::{name}"), move || example(&folder, &name))
     };
-    names.into_iter().map(trial).collect()
+    names.into_iter().map(of).collect()
 }
 
 /// `test.toml`, as `examples/README.md` describes it.

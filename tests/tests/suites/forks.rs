@@ -5,20 +5,19 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_engine::sim::SimStore;
 use stepwell_interp::{Event, Fork, ForkPoint, Run, What};
 use stepwell_tests::{
-    case,
-    case::{Case, difference},
-    crashing, driver,
-    driver::Driven,
+    case::{self, Case, difference},
+    crashing,
+    driver::{self, Driven},
+    place::Place,
     script::Script,
-    server::{Server, Turn},
 };
 
-use super::replay;
+use super::{replay, trial};
 
 /// All cases together have more points than this.
 const POINTS_MIN: usize = 300;
@@ -27,16 +26,12 @@ const END_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        Trial::test("forks::from_every_point", || {
-            from_every_point().map_err(Failed::from)
-        }),
-        Trial::test("forks::killed", || {
-            killed().map_err(|error| Failed::from(format!("{error:#}")))
-        }),
+        trial("forks::from_every_point", from_every_point),
+        trial("forks::killed", killed),
     ];
     for (name, store) in [("memory", SimStore::Memory), ("sqlite", SimStore::Disk)] {
-        trials.push(Trial::test(format!("forks::crashed::{name}"), move || {
-            crashed(store).map_err(Failed::from)
+        trials.push(trial(format!("forks::crashed::{name}"), move || {
+            crashed(store)
         }));
     }
     trials
@@ -204,11 +199,8 @@ fn crashed(store: SimStore) -> Result<(), String> {
 
 /// What a fork was answered is there after the server was killed, goes on, and has its past and its origin.
 fn killed() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = client.create_machine("forked", &broken())?;
     let origin = client.start(&machine, "first", &json!({ "n": 1 }))?;
@@ -221,7 +213,7 @@ fn killed() -> Result<()> {
     let forked = client.call("Stepwell.ForkExecution", &request)?;
     server.kill()?;
 
-    let server = Server::start(&data, &plugins)?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let fork = forked["executionArn"].as_str().unwrap_or_default();
     let ended = client.ended(fork, END_MAX)?;

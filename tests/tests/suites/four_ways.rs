@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_engine::sim::SimStore;
 use stepwell_interp::Event;
 use stepwell_tests::{
@@ -11,6 +11,8 @@ use stepwell_tests::{
     case::{Case, difference},
     crashing, driver,
 };
+
+use super::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
     let stores = [("memory", SimStore::Memory), ("sqlite", SimStore::Disk)];
@@ -23,9 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 .to_string_lossy()
                 .into_owned();
             let name = format!("engine::{store_name}::{case_name}");
-            trials.push(Trial::test(name, move || {
-                run(&Case::read(&dir), store).map_err(Failed::from)
-            }));
+            trials.push(trial(name, move || run(&Case::read(&dir), store)));
         }
     }
     trials

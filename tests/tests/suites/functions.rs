@@ -4,11 +4,12 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
+    place::Place,
     python,
-    server::{self, Server, Turn},
+    server::{self, Server},
 };
 
 use super::{
@@ -16,12 +17,12 @@ use super::{
     tenants::{A, B, add_key, told},
 };
 
+use super::trial;
+
 const ROLE: &str = "arn:aws:iam::111111111111:role/tests";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("awscli::life_of_a_function", || {
-        life().map_err(|error| Failed::from(format!("{error:#}")))
-    })]
+    vec![trial("awscli::life_of_a_function", life)]
 }
 
 /// The tenants' keys.
@@ -33,46 +34,44 @@ struct Keys {
 }
 
 fn life() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    let own = plugins.join(A);
+    let place = Place::new()?;
+    let own = place.plugins.join(A);
     std::fs::create_dir_all(&own)?;
     std::fs::copy(server::guest("echo")?, own.join("shelved.wasm"))?;
     for account in [A, B] {
-        told(&data, &["tenant", "add", account])?;
+        told(&place.data, &["tenant", "add", account])?;
     }
     // A rate that is used up by the first request.
     told(
-        &data,
+        &place.data,
         &["tenant", "set", A, "--rate", "lambda:GetPolicy=1/0"],
     )?;
     let keys = Keys {
-        admin: add_key(&data, A, "admin", "a")?,
-        run: add_key(&data, A, "run", "a")?,
-        read: add_key(&data, A, "read", "a")?,
-        other: add_key(&data, B, "admin", "b")?,
+        admin: add_key(&place.data, A, "admin", "a")?,
+        run: add_key(&place.data, A, "run", "a")?,
+        read: add_key(&place.data, A, "read", "a")?,
+        other: add_key(&place.data, B, "admin", "b")?,
     };
-    pack(scratch.path(), "echo")?;
-    pack(scratch.path(), "noop")?;
+    pack(place.folder(), "echo")?;
+    pack(place.folder(), "noop")?;
 
-    let server = Server::start_with(&data, &plugins, &["--auth"])?;
-    let lambda = |key: &Value| client(&server, scratch.path(), key, "lambda");
+    let server = place.serve(&["--auth"])?;
+    let lambda = |key: &Value| client(&server, place.folder(), key, "lambda");
     upload(&lambda(&keys.admin)?)?;
     rights(&lambda(&keys.run)?, &lambda(&keys.read)?)?;
     unknown_qualifiers(&lambda(&keys.run)?)?;
     rates(&lambda(&keys.read)?)?;
     walls(&lambda(&keys.other)?, &lambda(&keys.admin)?)?;
-    let workflow = workflow(&server, scratch.path(), &keys)?;
+    let workflow = workflow(&server, place.folder(), &keys)?;
     server.stop()?;
 
-    let server = Server::start_with(&data, &plugins, &["--auth"])?;
-    let lambda = client(&server, scratch.path(), &keys.admin, "lambda")?;
+    let server = place.serve(&["--auth"])?;
+    let lambda = client(&server, place.folder(), &keys.admin, "lambda")?;
     ensure!(
         invoke(&lambda, "pay:live")? == json!({"n": 1}),
         "after a restart"
     );
-    let steps = client(&server, scratch.path(), &keys.admin, "stepfunctions")?;
+    let steps = client(&server, place.folder(), &keys.admin, "stepfunctions")?;
     let again = steps.start(&workflow, "again", r#"{"n": 2}"#)?;
     ensure!(
         steps.closed(&again)?["status"] == "SUCCEEDED",
@@ -84,7 +83,7 @@ fn life() -> Result<()> {
         "ResourceNotFoundException",
     )?;
     server.stop()?;
-    audited(&data)
+    audited(&place.data)
 }
 
 fn client(server: &Server, folder: &Path, key: &Value, service: &'static str) -> Result<Aws> {

@@ -9,9 +9,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, ROLE, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, ROLE, Server, Turn},
+};
+
+use super::trial;
 
 const CPU: Duration = Duration::from_millis(200);
 const WALL: Duration = Duration::from_millis(500);
@@ -24,17 +29,10 @@ const SAMPLES: usize = 300;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("hostile::each_ends_alone", move || {
-            each_ends_alone().map_err(failed)
-        }),
-        Trial::test("hostile::short_beside_endless", move || {
-            short_beside_endless().map_err(failed)
-        }),
-        Trial::test("hostile::forged_tokens", move || {
-            forged_tokens().map_err(failed)
-        }),
+        trial("hostile::each_ends_alone", each_ends_alone),
+        trial("hostile::short_beside_endless", short_beside_endless),
+        trial("hostile::forged_tokens", forged_tokens),
     ]
 }
 
@@ -254,17 +252,15 @@ fn ends(client: &Client, attack: &Attack, n: usize) -> Result<Duration> {
 }
 
 fn short_beside_endless() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
+    let place = Place::new()?;
     server::install(
-        &plugins,
+        &place.plugins,
         "endless",
         "behave",
         "[limits]\nwall = \"300s\"\ncpu = \"300s\"",
     )?;
-    server::install(&plugins, "short", "behave", "")?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    server::install(&place.plugins, "short", "behave", "")?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let short = express(&client, "short", "short")?;
     let alone = percentiles(&client, &short)?;
@@ -305,11 +301,8 @@ fn percentiles(client: &Client, machine: &str) -> Result<[f64; 2]> {
 
 /// Who has a task token has one task, and by it no other: tokens that are like it answer nothing, and the true one still does.
 fn forged_tokens() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let activity = client.call("CreateActivity", &json!({ "name": "work" }))?;
     let work = json!({ "StartAt": "W", "States": { "W": {

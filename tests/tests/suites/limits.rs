@@ -1,11 +1,13 @@
 //! Every limit of an execution at its last value and one past it, under both sets of limits: the largest that is let
 //! through and the smallest that is not.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_asl::{Limits as DefinitionLimits, Options, load};
 use stepwell_interp::{Ending, Env, Input, Limits, Run, STEP_EVENTS_MAX, What, step};
 use stepwell_query::Value;
 use stepwell_tests::{case, driver, script::Script};
+
+use super::trial;
 
 const LOOP: &str = r#"{"StartAt": "A", "States": {"A": {"Type": "Choice", "Choices": [
     {"Variable": "$.never", "IsPresent": true, "Next": "E"}], "Default": "A"}, "E": {"Type": "Succeed"}}}"#;
@@ -15,21 +17,15 @@ const DATA_LIMIT: &str = "States.DataLimitExceeded";
 
 pub(crate) fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        Trial::test("interp::history of 25000 events", || {
-            history().map_err(Failed::from)
-        }),
-        Trial::test("interp::express ends after five minutes", || {
-            express().map_err(Failed::from)
-        }),
-        Trial::test("interp::map of 10000 items", || {
-            wide().map_err(Failed::from)
-        }),
+        trial("interp::history of 25000 events", history),
+        trial("interp::express ends after five minutes", express),
+        trial("interp::map of 10000 items", wide),
     ];
     for raised in [false, true] {
         let set = if raised { "raised" } else { "strict" };
         let mut add = |what: &str, check: fn(bool) -> Result<(), String>| {
-            trials.push(Trial::test(format!("limits::{what}, {set}"), move || {
-                check(raised).map_err(Failed::from)
+            trials.push(trial(format!("limits::{what}, {set}"), move || {
+                check(raised)
             }));
         };
         add("a state's output", state_output);

@@ -35,3 +35,17 @@ pub(crate) mod triggers;
 pub(crate) mod uploads;
 pub(crate) mod walls;
 pub(crate) mod workflows;
+
+use std::fmt::Display;
+
+use libtest_mimic::{Failed, Trial};
+
+/// A trial of a suite; what fails it is told with all its causes.
+pub(crate) fn trial<E: Display>(
+    name: impl Into<String>,
+    run: impl FnOnce() -> Result<(), E> + Send + 'static,
+) -> Trial {
+    Trial::test(name, move || {
+        run().map_err(|error| Failed::from(format!("{error:#}")))
+    })
+}

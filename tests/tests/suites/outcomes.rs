@@ -11,9 +11,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, Client, ROLE},
+};
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,19 +35,14 @@ const ELSEWHERE: [(&str, &str); 3] = [
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("outcomes::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("as_the_table_says", as_the_table_says),
-        trial("causes", causes),
-        trial("a_broken_reply", a_broken_reply),
-        trial("missed_heartbeat", missed_heartbeat),
-        trial("no_place", no_place),
+        trial("outcomes::as_the_table_says", as_the_table_says),
+        trial("outcomes::causes", causes),
+        trial("outcomes::a_broken_reply", a_broken_reply),
+        trial("outcomes::missed_heartbeat", missed_heartbeat),
+        trial("outcomes::no_place", no_place),
         trial(
-            "a_stopped_execution_has_no_other_end",
+            "outcomes::a_stopped_execution_has_no_other_end",
             a_stopped_execution_has_no_other_end,
         ),
     ]
@@ -153,11 +153,9 @@ fn install(plugins: &Path) -> Result<()> {
 }
 
 fn with_server(judge: impl FnOnce(&Client) -> Result<()>) -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
-    install(&plugins)?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let place = Place::new()?;
+    install(&place.plugins)?;
+    let server = place.serve(&[])?;
     judge(&server.client())?;
     server.stop()
 }
@@ -352,12 +350,10 @@ fn a_broken_reply() -> Result<()> {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf");
         }
     });
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
+    let place = Place::new()?;
     let grant = format!("[grants]\nhttp = [\"http://{address}\"]");
-    server::install(&plugins, "asks", "behave", &grant)?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    server::install(&place.plugins, "asks", "behave", &grant)?;
+    let server = place.serve(&[])?;
     let input = json!({ "do": "http", "url": format!("http://{address}/") });
     let definition = catching("wasm:asks", "States.TaskFailed");
     let end = run(&server.client(), "asks", &definition, &input)?;

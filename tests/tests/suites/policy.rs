@@ -3,28 +3,24 @@
 use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, ROLE, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, ROLE},
+};
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("policy::tags_lower_limits", move || {
-            tags_lower_limits().map_err(failed)
-        }),
-        Trial::test("policy::logs_are_kept", move || {
-            logs_are_kept().map_err(failed)
-        }),
-        Trial::test("policy::ceilings_and_secrets", move || {
-            ceilings_and_secrets().map_err(failed)
-        }),
-        Trial::test("policy::what_an_attempt_used", move || {
-            what_an_attempt_used().map_err(failed)
-        }),
+        trial("policy::tags_lower_limits", tags_lower_limits),
+        trial("policy::logs_are_kept", logs_are_kept),
+        trial("policy::ceilings_and_secrets", ceilings_and_secrets),
+        trial("policy::what_an_attempt_used", what_an_attempt_used),
     ]
 }
 
@@ -58,11 +54,14 @@ fn end(
 }
 
 fn tags_lower_limits() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
-    server::install(&plugins, "task", "behave", "[limits]\nmemory = \"32MiB\"")?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    let place = Place::new()?;
+    server::install(
+        &place.plugins,
+        "task",
+        "behave",
+        "[limits]\nmemory = \"32MiB\"",
+    )?;
+    let server = place.serve(&[])?;
     let client = server.client();
     for (key, value) in [
         ("stepwell:limit:memory", "much"),
@@ -104,21 +103,16 @@ fn tags_lower_limits() -> Result<()> {
 }
 
 fn logs_are_kept() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
-    server::install(&plugins, "task", "behave", "")?;
-    let (data, server) = {
-        let data = scratch.path().join("data");
-        (data.clone(), Server::start(&data, &plugins)?)
-    };
+    let place = Place::new()?;
+    server::install(&place.plugins, "task", "behave", "")?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = create(&client, "m", &[])?;
     let execution = client.start(&machine, "said", &json!({ "do": "log" }))?;
     client.ended(&execution, PATIENCE)?;
     // After a crash as well: who sees the end finds the log.
     server.kill()?;
-    let server = Server::start(&data, &plugins)?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let (status, text) = client.get(&format!("/api/executions/{execution}/logs"))?;
     ensure!(status == 200, "{status}: {text}");
@@ -146,12 +140,10 @@ fn logs_are_kept() -> Result<()> {
 }
 
 fn ceilings_and_secrets() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
+    let place = Place::new()?;
     let manifest = "[limits]\nmemory = \"64MiB\"\n[grants]\nsecrets = [\"KEY\", \"OTHER\"]";
-    server::install(&plugins, "task", "behave", manifest)?;
-    let path = |name: &str| scratch.path().join(name);
+    server::install(&place.plugins, "task", "behave", manifest)?;
+    let path = |name: &str| place.folder().join(name);
     fs::write(
         path("ceilings.toml"),
         "[default]\nlimits = { memory = \"8MiB\" }\ngrants = { secrets = [\"KEY\"] }\n",
@@ -165,7 +157,7 @@ fn ceilings_and_secrets() -> Result<()> {
     let text = |path: &std::path::Path| path.to_str().map(str::to_owned).context("UTF-8");
     let (ceilings, secrets) = (text(&ceilings)?, text(&secrets)?);
     let flags = ["--ceilings", &ceilings, "--secrets", &secrets];
-    let server = Server::start_with(&path("data"), &plugins, &flags)?;
+    let server = place.serve(&flags)?;
     let client = server.client();
     let machine = create(&client, "m", &[])?;
     let (_, error, cause) = end(
@@ -192,12 +184,10 @@ fn ceilings_and_secrets() -> Result<()> {
 
 /// One attempt is told alike by its own record, by the usage of the day and by the metrics.
 fn what_an_attempt_used() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let plugins = scratch.path().join("plugins");
+    let place = Place::new()?;
     let manifest = "[limits]\nfuel = 100000000";
-    server::install(&plugins, "task", "behave", manifest)?;
-    let server = Server::start(&scratch.path().join("data"), &plugins)?;
+    server::install(&place.plugins, "task", "behave", manifest)?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = create(&client, "m", &[])?;
     let input = json!({ "do": "beat", "times": 7 });

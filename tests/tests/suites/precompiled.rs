@@ -1,66 +1,32 @@
 //! Plugins compiled ahead of time, through the program: compiled by one command, served by a server that compiles nothing,
 //! refused where nobody said that they may run, and never taken from who uploads.
 
-use std::{
-    path::Path,
-    process::{Command, Output, Stdio},
-    time::Duration,
-};
+use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
+    command::{refused, run, well},
+    place::Place,
     python,
-    server::{self, Server, Turn},
+    server::{self, Server},
 };
+
+use super::trial;
 
 /// How long an execution may take.
 const RUN_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("precompiled::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("served_without_a_compiler", served_without_a_compiler),
-        trial("refusals", refusals),
-        trial("never_from_an_upload", never_from_an_upload),
+        trial(
+            "precompiled::served_without_a_compiler",
+            served_without_a_compiler,
+        ),
+        trial("precompiled::refusals", refusals),
+        trial("precompiled::never_from_an_upload", never_from_an_upload),
     ]
-}
-
-fn stepwell(folder: &Path, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(server::program()?);
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env("XDG_CACHE_HOME", server::root().join("target/suites-cache"))
-        .env_remove("STEPWELL_PRECOMPILED")
-        .stdin(Stdio::null());
-    Ok(command.output()?)
-}
-
-fn well(output: Output) -> Result<String> {
-    ensure!(
-        output.status.success(),
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// It was refused, in words that hold all of these.
-fn refused(output: Output, words: &[&str]) -> Result<()> {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(
-        output.status.code() == Some(2) && words.iter().all(|word| said.contains(word)),
-        "{}, {words:?} expected: {said}",
-        output.status
-    );
-    Ok(())
 }
 
 /// `echo.wasm`, and a folder `slow` whose time is bounded.
@@ -70,9 +36,8 @@ fn sources(folder: &Path) -> Result<()> {
 }
 
 fn served_without_a_compiler() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
+    let place = Place::new()?;
+    let folder = place.folder();
     sources(folder)?;
     let compile = [
         "plugin",
@@ -84,7 +49,7 @@ fn served_without_a_compiler() -> Result<()> {
         "-o",
         "out",
     ];
-    let said = well(stepwell(folder, &compile)?)?;
+    let said = well(run(folder, &compile)?)?;
     ensure!(
         said.lines().count() == 2 && said.contains("edge code for"),
         "{said}"
@@ -98,7 +63,7 @@ fn served_without_a_compiler() -> Result<()> {
         !out.join("slow/plugin.wasm").exists(),
         "WebAssembly is there as well"
     );
-    let told = well(stepwell(
+    let told = well(run(
         folder,
         &["plugin", "inspect", "out/echo.cwasm", "--json"],
     )?)?;
@@ -108,7 +73,7 @@ fn served_without_a_compiler() -> Result<()> {
         told["engine"].as_str().is_some_and(|hash| hash.len() == 16),
         "{told}"
     );
-    well(stepwell(folder, &["plugin", "check", "out/echo.cwasm"])?)?;
+    well(run(folder, &["plugin", "check", "out/echo.cwasm"])?)?;
 
     serves(folder, &out)
 }
@@ -156,12 +121,12 @@ fn refusals() -> Result<()> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path();
     sources(folder)?;
-    well(stepwell(
+    well(run(
         folder,
         &["plugin", "compile", "echo.wasm", "-o", "out"],
     )?)?;
     let invoke = |plugins: &str, precompiled: &str| {
-        stepwell(
+        run(
             folder,
             &[
                 "plugin",
@@ -177,9 +142,10 @@ fn refusals() -> Result<()> {
     };
     ensure!(well(invoke("out", "only")?)?.trim() == "1", "only");
     ensure!(well(invoke("out", "also")?)?.trim() == "1", "also");
-    refused(invoke("out", "no")?, &["--precompiled also"])?;
+    refused(&invoke("out", "no")?, 2, &["--precompiled also"])?;
     refused(
-        invoke(".", "only")?,
+        &invoke(".", "only")?,
+        2,
         &["stepwell plugin compile FILE --profile edge --target"],
     )?;
     // Damaged on the way.
@@ -188,7 +154,7 @@ fn refusals() -> Result<()> {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&file, &bytes)?;
-    refused(invoke("out", "only")?, &["it is damaged"])?;
+    refused(&invoke("out", "only")?, 2, &["it is damaged"])?;
     // For another machine: which, and what compiles for it.
     let other = [
         "plugin",
@@ -199,25 +165,26 @@ fn refusals() -> Result<()> {
         "-o",
         "out",
     ];
-    refused(stepwell(folder, &other)?, &["sparc-sun-solaris", "`cross`"])?;
+    refused(&run(folder, &other)?, 2, &["sparc-sun-solaris", "`cross`"])?;
     refused(
-        stepwell(folder, &["plugin", "check", "echo.cwasm"])?,
+        &run(folder, &["plugin", "check", "echo.cwasm"])?,
+        2,
         &["cannot be read"],
     )?;
     refused(
-        stepwell(folder, &["plugin", "compile", "out/echo.cwasm"])?,
+        &run(folder, &["plugin", "compile", "out/echo.cwasm"])?,
+        2,
         &["give the .wasm"],
     )?;
     let profile = ["plugin", "compile", "echo.wasm", "--profile", "desktop"];
-    refused(stepwell(folder, &profile)?, &["server, edge"])
+    refused(&run(folder, &profile)?, 2, &["server, edge"])
 }
 
 fn never_from_an_upload() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
+    let place = Place::new()?;
+    let folder = place.folder();
     sources(folder)?;
-    well(stepwell(
+    well(run(
         folder,
         &["plugin", "compile", "echo.wasm", "-o", "out"],
     )?)?;
@@ -228,9 +195,7 @@ fn never_from_an_upload() -> Result<()> {
         .current_dir(folder)
         .status()?;
     ensure!(packed.success(), "the archive is not made: {packed}");
-    let (data, plugins) = (folder.join("data"), folder.join("plugins"));
-    std::fs::create_dir(&plugins)?;
-    let server = Server::start_with(&data, &plugins, &["--precompiled", "also"])?;
+    let server = place.serve(&["--precompiled", "also"])?;
     let endpoint = server.client().endpoint();
     for file in ["out/echo.cwasm", "evil.wasm", "evil.zip"] {
         let push = [
@@ -242,15 +207,15 @@ fn never_from_an_upload() -> Result<()> {
             "--endpoint",
             &endpoint,
         ];
-        refused(stepwell(folder, &push)?, &["WebAssembly"]).with_context(|| file.to_owned())?;
+        refused(&run(folder, &push)?, 2, &["WebAssembly"]).with_context(|| file.to_owned())?;
     }
-    let versions = well(stepwell(
+    let versions = well(run(
         folder,
         &["plugin", "versions", "--endpoint", &endpoint],
     )?)?;
     ensure!(!versions.contains("evil"), "{versions}");
     // What is WebAssembly is taken all the same.
-    well(stepwell(
+    well(run(
         folder,
         &["plugin", "push", "echo.wasm", "--endpoint", &endpoint],
     )?)?;

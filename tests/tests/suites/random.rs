@@ -1,6 +1,6 @@
 //! Whatever is fed in whatever order: the interpreter does not panic, and the fold of its events is its state.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use proptest::{
     prelude::{Just, Strategy, any, prop_oneof},
     test_runner::{Config, TestRunner},
@@ -15,13 +15,13 @@ use stepwell_tests::{
     driver,
 };
 
+use super::trial;
+
 const CASES: u32 = 2_000;
 const INPUTS_MAX: usize = 40;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::any inputs", || {
-        check().map_err(Failed::from)
-    })]
+    vec![trial("interp::any inputs", check)]
 }
 
 fn check() -> Result<(), String> {

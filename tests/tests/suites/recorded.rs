@@ -1,7 +1,7 @@
 //! Executions that the real service recorded, on the bare interpreter. Exceptions are listed in `recorded.exceptions`:
 //! the case's name, a tab, and where and why it differs.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_query::Value;
 use stepwell_tests::{
     aws, case,
@@ -9,14 +9,12 @@ use stepwell_tests::{
     driver, judge, print,
 };
 
-use super::replay;
+use super::{replay, trial};
 
 const EXCEPTIONS: &str = include_str!("recorded.exceptions");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::recorded", || {
-        judge_all().map_err(Failed::from)
-    })]
+    vec![trial("interp::recorded", judge_all)]
 }
 
 fn judge_all() -> Result<(), String> {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, path::Path, process::Command};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::Value;
 use stepwell_tests::{
     corpus,
@@ -14,7 +14,7 @@ use stepwell_tests::{
     server::{self, Server, Turn},
 };
 
-use super::{recorded_services, recorded_storage};
+use super::{recorded_services, recorded_storage, trial};
 
 const EXPECTED: &str = include_str!("recorded_wire.expected");
 const KINDS: &str = "validate,express_sync,teststate,execution";
@@ -24,17 +24,12 @@ const JOBS: &str = "24";
 const CASE_SECONDS_MAX: &str = "100";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name, runner: Runner| {
-        Trial::test(name, move || {
-            cases(runner).map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("recorded_wire::cases", Runner::Corpus),
-        trial("recorded_wire::sequences", Runner::Sequences),
-        trial("recorded_wire::storage", Runner::Storage),
-        trial("recorded_wire::services", Runner::Services),
-        trial("recorded_wire::queues", Runner::Queues),
+        trial("recorded_wire::cases", || cases(Runner::Corpus)),
+        trial("recorded_wire::sequences", || cases(Runner::Sequences)),
+        trial("recorded_wire::storage", || cases(Runner::Storage)),
+        trial("recorded_wire::services", || cases(Runner::Services)),
+        trial("recorded_wire::queues", || cases(Runner::Queues)),
     ]
 }
 

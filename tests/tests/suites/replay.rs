@@ -75,10 +75,8 @@ fn goes_on(program: &Program, driven: &Driven, prefix: usize, random: bool) -> R
         if run.ending().is_some() && !matches!(fed.input, Input::RedriveAsked { .. }) {
             continue;
         }
-        take(
-            &mut events,
-            step(program, &mut run, fed.input.clone(), fed.env),
-        );
+        let effects = step(program, &mut run, fed.input.clone(), fed.env);
+        Effect::keep_events(effects, &mut events);
     }
     // A token is drawn from a stream that begins with each step.
     if strip(&events) != strip(&driven.events) {
@@ -107,19 +105,4 @@ pub(crate) fn fold(events: &[Event]) -> Run {
     let mut run = Run::default();
     events.iter().for_each(|event| run.evolve(event));
     run
-}
-
-fn take(events: &mut Vec<Event>, effects: Vec<Effect>) {
-    events.extend(effects.into_iter().filter_map(|effect| match effect {
-        Effect::Record(event) => Some(event),
-        Effect::RunTask(_)
-        | Effect::Begin { .. }
-        | Effect::OpenToken { .. }
-        | Effect::CancelTask { .. }
-        | Effect::StartMapRun(_)
-        | Effect::RedriveMapRun { .. }
-        | Effect::MapRun(_)
-        | Effect::Again
-        | Effect::Finish => None,
-    }));
 }

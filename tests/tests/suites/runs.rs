@@ -1,10 +1,10 @@
 //! The cases of `runs/`, on the bare interpreter.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_interp::Input;
 use stepwell_tests::{case, case::Case, driver, print};
 
-use super::replay;
+use super::{replay, trial};
 
 pub(crate) fn trials() -> Vec<Trial> {
     let cases = case::cases().into_iter();
@@ -15,9 +15,7 @@ pub(crate) fn trials() -> Vec<Trial> {
                 .expect("a case has a name")
                 .to_string_lossy()
                 .into_owned();
-            Trial::test(format!("interp::{name}"), move || {
-                run(&Case::read(&dir)).map_err(Failed::from)
-            })
+            trial(format!("interp::{name}"), move || run(&Case::read(&dir)))
         })
         .collect()
 }

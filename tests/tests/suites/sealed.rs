@@ -12,26 +12,23 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, CallError, Client, Server, Turn};
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("sealed::secrets", move || secrets().map_err(failed)),
-        Trial::test("sealed::connections", move || connections().map_err(failed)),
-        Trial::test("sealed::without_a_key_file", move || {
-            without_a_key_file().map_err(failed)
-        }),
-        Trial::test("sealed::files_are_taken_again", move || {
-            files_are_taken_again().map_err(failed)
-        }),
-        Trial::test("sealed::inspected", move || inspected().map_err(failed)),
+        trial("sealed::secrets", secrets),
+        trial("sealed::connections", connections),
+        trial("sealed::without_a_key_file", without_a_key_file),
+        trial("sealed::files_are_taken_again", files_are_taken_again),
+        trial("sealed::inspected", inspected),
     ]
 }
 

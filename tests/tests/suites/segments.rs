@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_interp::{Run, decode, encode};
 use stepwell_tests::{
     case::{self, Case},
     driver, print,
 };
+
+use super::trial;
 
 /// Cases whose logs are kept.
 const KEPT: [&str; 6] = [
@@ -21,10 +23,8 @@ const KEPT: [&str; 6] = [
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("interp::segments of v1", || check().map_err(Failed::from)),
-        Trial::test("interp::damaged segments", || {
-            damaged().map_err(Failed::from)
-        }),
+        trial("interp::segments of v1", check),
+        trial("interp::damaged segments", damaged),
     ]
 }
 

@@ -8,12 +8,15 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
+    place::Place,
     python,
     server::{self, CallError, Server, Turn},
 };
+
+use super::trial;
 
 pub(super) const A: &str = "111111111111";
 pub(super) const B: &str = "222222222222";
@@ -22,12 +25,11 @@ const HIDDEN: &str = "of-tenant-a-7f3c9b21";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
-        Trial::test("boto3::tenants", || {
-            tenants().map_err(|error| Failed::from(format!("{error:#}")))
-        }),
-        Trial::test("tenants::usual quotas of the configuration file", || {
-            usual_quotas().map_err(|error| Failed::from(format!("{error:#}")))
-        }),
+        trial("boto3::tenants", tenants),
+        trial(
+            "tenants::usual quotas of the configuration file",
+            usual_quotas,
+        ),
     ]
 }
 
@@ -57,40 +59,38 @@ fn usual_quotas() -> Result<()> {
 }
 
 fn tenants() -> Result<()> {
-    let _turn = Turn::take()?;
     let python = python::interpreter()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    let own = plugins.join(A);
+    let place = Place::new()?;
+    let own = place.plugins.join(A);
     std::fs::create_dir_all(&own)?;
     std::fs::copy(server::guest("echo")?, own.join("echo.wasm"))?;
     for account in [A, B] {
         let manifest = "[grants]\nsecrets = [\"KEY\"]";
-        server::install(&plugins.join(account), "reads", "behave", manifest)?;
+        server::install(&place.plugins.join(account), "reads", "behave", manifest)?;
     }
 
-    let connections = scratch.path().join("connections.toml");
+    let connections = place.folder().join("connections.toml");
     std::fs::write(
         &connections,
         format!("[account.{A}.connection.api]\nallow = [\"http://127.0.0.1:9\"]\n"),
     )?;
 
-    let keys = make_keys(&data)?;
+    let keys = make_keys(&place.data)?;
     let named = connections.to_string_lossy();
-    let prices = scratch.path().join("prices.toml");
+    let prices = place.folder().join("prices.toml");
     std::fs::write(&prices, "currency = \"EUR\"\nexecution = 1.0\n")?;
     let prices = prices.to_string_lossy();
     let flags = ["--auth", "--connections", &named, "--prices", &prices];
-    let server = Server::start_with(&data, &plugins, &flags)?;
+    let server = place.serve(&flags)?;
     judge(&run(&python, &server, &keys)?)?;
     listed_by_the_program(&server, &keys)?;
     let used = asked_by_the_program(&server, &keys["b-operator"])?;
     server.stop()?;
-    outlives_a_restart(&data, &used)?;
+    outlives_a_restart(&place.data, &used)?;
 
-    check_audit(&data, &keys)?;
-    let log = std::fs::read(data.with_extension("log"))?;
-    let store = files(&data)?;
+    check_audit(&place.data, &keys)?;
+    let log = std::fs::read(place.data.with_extension("log"))?;
+    let store = files(&place.data)?;
     for (name, key) in keys.as_object().context("keys by name")? {
         let secret = key["secretAccessKey"].as_str().context("a secret")?;
         ensure!(!holds(&log, secret), "the log holds the secret of {name}");
@@ -106,7 +106,7 @@ fn tenants() -> Result<()> {
     {
         ensure!(!holds(bytes, HIDDEN), "the {what} holds a tenant's secret");
     }
-    outlive_rotation(&data, &plugins, &keys)
+    outlive_rotation(&place.data, &place.plugins, &keys)
 }
 
 /// The program at the data directory; its stdout.

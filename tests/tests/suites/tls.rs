@@ -10,10 +10,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, ServerName},
 };
 use serde_json::Value;
 use stepwell_tests::{
@@ -21,21 +21,20 @@ use stepwell_tests::{
     server::{self, Server, Turn},
 };
 
-use super::tenants::{A, add_key, told};
+use super::{
+    awscli::configure,
+    tenants::{A, add_key, told},
+    trial,
+};
 
 /// Two pairs of certificate and key, good for a hundred years, each its own authority.
 const FIRST: &str = "tests/http/tls";
 const SECOND: &str = "tests/tls";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("tls::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("clients", clients),
-        trial("certificates_are_replaced", certificates_are_replaced),
+        trial("tls::clients", clients),
+        trial("tls::certificates_are_replaced", certificates_are_replaced),
     ]
 }
 
@@ -85,24 +84,9 @@ fn clients() -> Result<()> {
     let server = files.serve(scratch.path(), &["--auth"])?;
     let endpoint = server.client().endpoint().replace("http://", "https://");
     let with = |program: &Path, arguments: &[&str], authority: Option<&Path>| -> Result<Output> {
-        let text = |name: &str| key[name].as_str().context("a key");
         let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .current_dir(scratch.path())
-            .env("AWS_CONFIG_FILE", scratch.path().join("none"))
-            .env("AWS_SHARED_CREDENTIALS_FILE", scratch.path().join("none"))
-            .env("AWS_ENDPOINT_URL_SFN", &endpoint)
-            .env("AWS_DISABLE_HOST_PREFIX_INJECTION", "true")
-            .env("AWS_DEFAULT_REGION", "us-east-1")
-            .env("AWS_ACCESS_KEY_ID", text("accessKeyId")?)
-            .env("AWS_SECRET_ACCESS_KEY", text("secretAccessKey")?)
-            .env("AWS_MAX_ATTEMPTS", "1")
-            .env("AWS_PAGER", "")
-            .env_remove("AWS_REGION")
-            .env_remove("AWS_SESSION_TOKEN")
-            .env_remove("AWS_PROFILE")
-            .env_remove("AWS_CA_BUNDLE");
+        command.args(arguments).env_remove("AWS_CA_BUNDLE");
+        configure(&mut command, scratch.path(), &endpoint, &key)?;
         if let Some(authority) = authority {
             command.env("AWS_CA_BUNDLE", authority);
         }

@@ -3,15 +3,22 @@
 
 use std::{
     collections::BTreeMap,
+    path::Path,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, ACCOUNT, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, ACCOUNT, CallError, Client, Server},
+};
 
-use super::tenants::{A, B, add_key, told};
+use super::{
+    tenants::{A, B, add_key, told},
+    trial,
+};
 
 /// Schedules and events that are accepted while the server is killed again and again.
 const SCHEDULES: usize = 40;
@@ -24,20 +31,11 @@ const LOOK: Duration = Duration::from_millis(50);
 const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("triggers::start_once_over_kills", move || {
-            start_once_over_kills().map_err(failed)
-        }),
-        Trial::test("triggers::http_endpoints", move || {
-            http_endpoints().map_err(failed)
-        }),
-        Trial::test("triggers::cloud_events", move || {
-            cloud_events().map_err(failed)
-        }),
-        Trial::test("triggers::are_a_tenants_own", move || {
-            are_a_tenants_own().map_err(failed)
-        }),
+        trial("triggers::start_once_over_kills", start_once_over_kills),
+        trial("triggers::http_endpoints", http_endpoints),
+        trial("triggers::cloud_events", cloud_events),
+        trial("triggers::are_a_tenants_own", are_a_tenants_own),
     ]
 }
 
@@ -98,11 +96,8 @@ fn events(client: &Client, number: u64) -> Result<usize> {
 }
 
 fn start_once_over_kills() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let mut server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let mut server = place.serve(&[])?;
     let client = server.client();
     let scheduled = client.create_machine("scheduled", &pass())?;
     let evented = client.create_machine("evented", &pass())?;
@@ -130,7 +125,7 @@ fn start_once_over_kills() -> Result<()> {
             std::thread::sleep(LOOK);
         }
         server.kill()?;
-        server = Server::start(&data, &plugins)?;
+        server = place.serve(&[])?;
     }
     let client = server.client();
     let names = until("all schedules", || {
@@ -172,11 +167,8 @@ fn start_once_over_kills() -> Result<()> {
 }
 
 fn http_endpoints() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = client.create_machine("orders", &pass())?;
     let fails = json!({"StartAt": "F", "States": {"F": {"Type": "Fail", "Error": "Sold.Out", "Cause": "none left"}}});
@@ -196,7 +188,38 @@ fn http_endpoints() -> Result<()> {
     let post = |path: &str, headers: &[(&str, &str)], body: &str| client.post(path, headers, body);
 
     secrets(&client, path, secret)?;
-    let (status, answer) = post(
+    starts(&client, path, own, &machine)?;
+    waits_for_the_end(&client, &put, [&machine, &fails])?;
+
+    client.call(
+        "StepwellTriggers.DisableTrigger",
+        &json!({"kind": "http", "name": "orders"}),
+    )?;
+    ensure!(post(path, &[own, JSON], "{}")?.0 == 403, "it is disabled");
+    client.call(
+        "StepwellTriggers.DeleteTrigger",
+        &json!({"kind": "http", "name": "orders"}),
+    )?;
+    ensure!(post(path, &[own, JSON], "{}")?.0 == 404, "it is gone");
+    let large = "x".repeat(300_000);
+    let waits = format!("/trigger/{ACCOUNT}/waits");
+    let (status, _) = post(&waits, &[("Content-Type", "text/plain")], &large)?;
+    ensure!(status == 413, "{status}");
+    let (_, metrics) = client.get("/metrics")?;
+    let line = r#"stepwell_triggers_fired_total{kind="http",outcome="repeated"} 2"#;
+    ensure!(metrics.contains(line), "the metrics do not say {line}");
+    let line = r#"stepwell_triggers_fired_total{kind="http",outcome="denied"} 2"#;
+    ensure!(metrics.contains(line), "the metrics do not say {line}");
+    server.says(
+        "requests are refused that do not have an HTTP trigger's secret",
+        1,
+    )?;
+    server.stop()
+}
+
+/// A request is the execution's input, but for its secret; with a key it is one however often it comes.
+fn starts(client: &Client, path: &str, own: (&str, &str), machine: &str) -> Result<()> {
+    let (status, answer) = client.post(
         &format!("{path}?a=1"),
         &[own, JSON, ("X-Own", "y")],
         r#"{"n":1}"#,
@@ -214,64 +237,45 @@ fn http_endpoints() -> Result<()> {
     ensure!(input["headers"].get("authorization").is_none(), "{input}");
 
     let key = ("Idempotency-Key", "k1");
-    let first = post(path, &[own, JSON, key], r#"{"n":2}"#)?;
-    let again = post(path, &[own, JSON, key], r#"{"n":2}"#)?;
+    let first = client.post(path, &[own, JSON, key], r#"{"n":2}"#)?;
+    let again = client.post(path, &[own, JSON, key], r#"{"n":2}"#)?;
     ensure!(first == again && first.0 == 202, "{first:?} {again:?}");
-    let other = post(path, &[own, JSON, key], r#"{"n":3}"#)?;
+    let other = client.post(path, &[own, JSON, key], r#"{"n":3}"#)?;
     ensure!(other.0 == 422, "{other:?}");
     ensure!(
-        executions(&client, &machine)?.len() == 3,
+        executions(client, machine)?.len() == 3,
         "one a key, beside two without one"
     );
+    Ok(())
+}
 
+/// The answer is the output, or how the execution failed; a page in a browser fires nothing that has no secret.
+fn waits_for_the_end(
+    client: &Client,
+    put: impl Fn(&str, &str, Value) -> Result<Value, CallError>,
+    [machine, fails]: [&str; 2],
+) -> Result<()> {
     put(
         "waits",
-        &machine,
+        machine,
         json!({"waitSeconds": 30, "secret": "none"}),
     )?;
     let waits = format!("/trigger/{ACCOUNT}/waits");
-    let (status, output) = post(&waits, &[JSON], r#"{"n":4}"#)?;
+    let (status, output) = client.post(&waits, &[JSON], r#"{"n":4}"#)?;
     let output: Value = serde_json::from_str(&output)?;
     ensure!(
         status == 200 && output["body"]["n"] == 4,
         "{status} {output}"
     );
-    put(
-        "waits",
-        &fails,
-        json!({"waitSeconds": 30, "secret": "none"}),
-    )?;
-    let (status, told) = post(&waits, &[JSON], "{}")?;
+    put("waits", fails, json!({"waitSeconds": 30, "secret": "none"}))?;
+    let (status, told) = client.post(&waits, &[JSON], "{}")?;
     ensure!(
         status == 502 && told.contains("Sold.Out"),
         "{status} {told}"
     );
-    let page = post(&waits, &[JSON, ("Origin", "http://evil.example")], "{}")?;
+    let page = client.post(&waits, &[JSON, ("Origin", "http://evil.example")], "{}")?;
     ensure!(page.0 == 403, "a page fires what has no secret: {page:?}");
-
-    client.call(
-        "StepwellTriggers.DisableTrigger",
-        &json!({"kind": "http", "name": "orders"}),
-    )?;
-    ensure!(post(path, &[own, JSON], "{}")?.0 == 403, "it is disabled");
-    client.call(
-        "StepwellTriggers.DeleteTrigger",
-        &json!({"kind": "http", "name": "orders"}),
-    )?;
-    ensure!(post(path, &[own, JSON], "{}")?.0 == 404, "it is gone");
-    let large = "x".repeat(300_000);
-    let (status, _) = post(&waits, &[("Content-Type", "text/plain")], &large)?;
-    ensure!(status == 413, "{status}");
-    let (_, metrics) = client.get("/metrics")?;
-    let line = r#"stepwell_triggers_fired_total{kind="http",outcome="repeated"} 2"#;
-    ensure!(metrics.contains(line), "the metrics do not say {line}");
-    let line = r#"stepwell_triggers_fired_total{kind="http",outcome="denied"} 2"#;
-    ensure!(metrics.contains(line), "the metrics do not say {line}");
-    server.says(
-        "requests are refused that do not have an HTTP trigger's secret",
-        1,
-    )?;
-    server.stop()
+    Ok(())
 }
 
 fn secrets(client: &Client, path: &str, secret: &str) -> Result<()> {
@@ -288,11 +292,8 @@ fn secrets(client: &Client, path: &str, secret: &str) -> Result<()> {
 }
 
 fn cloud_events() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     let machine = client.create_machine("m", &pass())?;
     let rule = json!({"Name": "made", "EventPattern": r#"{"detail-type":[{"prefix":"order."}]}"#});
@@ -370,21 +371,21 @@ fn program(server: &Server, key: &Value, arguments: &[&str]) -> Result<(bool, St
 }
 
 fn are_a_tenants_own() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
+    let place = Place::new()?;
     for account in [A, B] {
-        told(&data, &["tenant", "add", account])?;
+        told(&place.data, &["tenant", "add", account])?;
     }
-    let admin = add_key(&data, A, "admin", "a")?;
-    let runs = add_key(&data, A, "run", "t")?;
-    let other = add_key(&data, B, "admin", "b")?;
-    let reads = add_key(&data, B, "read", "r")?;
-    told(&data, &["tenant", "set", B, "--rate", "StartExecution=2/1"])?;
-    let definition = scratch.path().join("m.asl.json");
+    let admin = add_key(&place.data, A, "admin", "a")?;
+    let runs = add_key(&place.data, A, "run", "t")?;
+    let other = add_key(&place.data, B, "admin", "b")?;
+    let reads = add_key(&place.data, B, "read", "r")?;
+    told(
+        &place.data,
+        &["tenant", "set", B, "--rate", "StartExecution=2/1"],
+    )?;
+    let definition = place.folder().join("m.asl.json");
     std::fs::write(&definition, pass().to_string())?;
-    let server = Server::start_with(&data, &plugins, &["--auth"])?;
+    let server = place.serve(&["--auth"])?;
     let client = server.client();
     let ours = |arguments: &[&str]| -> Result<String> {
         let (done, said) = program(&server, &admin, arguments)?;
@@ -394,15 +395,9 @@ fn are_a_tenants_own() -> Result<()> {
     let definition = definition.to_string_lossy();
     let machine = ours(&["machine", "put", &definition])?;
     let machine = machine.lines().next().context("an ARN")?;
-    ours(&[
-        "trigger",
-        "schedule",
-        "s",
-        "--machine",
-        machine,
-        "--at",
-        "2190-01-01T00:00:00",
-    ])?;
+    let at = "2190-01-01T00:00:00";
+    ours(&["trigger", "schedule", "s", "--machine", machine, "--at", at])?;
+    let pattern = r#"{"source":["/s"]}"#;
     ours(&[
         "trigger",
         "rule",
@@ -410,7 +405,7 @@ fn are_a_tenants_own() -> Result<()> {
         "--machine",
         machine,
         "--pattern",
-        r#"{"source":["/s"]}"#,
+        pattern,
     ])?;
     let secret = ours(&["trigger", "http", "h", "--machine", machine])?;
     let secret = secret.lines().next().context("a secret")?;
@@ -447,13 +442,18 @@ fn are_a_tenants_own() -> Result<()> {
     })?;
     let started = unsigned_requests(&server, &other, &definition)?;
     server.stop()?;
-    let log = told(&data, &["tenant", "audit", B, "--json"])?;
+    audited(&place.data, started)
+}
+
+/// What was changed and fired is in the audit logs, each in its account's.
+fn audited(data: &Path, started: usize) -> Result<()> {
+    let log = told(data, &["tenant", "audit", B, "--json"])?;
     let entries = log.matches("triggers:Fire").count();
     ensure!(
         entries == started,
         "{entries} entries of {started} requests that started something: {log}"
     );
-    let log = told(&data, &["tenant", "audit", A, "--json"])?;
+    let log = told(data, &["tenant", "audit", A, "--json"])?;
     for wanted in [
         "events:PutEvents",
         "events:PutRule",

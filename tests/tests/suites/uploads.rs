@@ -4,18 +4,22 @@
 
 use std::{
     path::Path,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::{
+    command::{self, well},
+    place::Place,
     python,
-    server::{self, Client, ROLE, Server, Turn},
+    server::{self, Client, ROLE},
 };
+
+use super::trial;
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,31 +27,25 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("uploads::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("go_back_while_a_task_runs", go_back_while_a_task_runs),
-        trial("are_collected", are_collected),
-        trial("stop_with_the_server", stop_with_the_server),
-        trial("end_with_the_compilers_time", end_with_the_compilers_time),
-        trial("a_thousand_in_a_row", a_thousand_in_a_row),
+        trial(
+            "uploads::go_back_while_a_task_runs",
+            go_back_while_a_task_runs,
+        ),
+        trial("uploads::are_collected", are_collected),
+        trial("uploads::stop_with_the_server", stop_with_the_server),
+        trial(
+            "uploads::end_with_the_compilers_time",
+            end_with_the_compilers_time,
+        ),
+        trial("uploads::a_thousand_in_a_row", a_thousand_in_a_row),
     ]
 }
 
-/// The program, with its flags after the place.
+/// The program, with its flags after the place. What was compiled in other tests is not compiled here.
 fn stepwell(folder: &Path, arguments: &[&str]) -> Result<Command> {
-    let mut command = Command::new(server::program()?);
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env("XDG_CACHE_HOME", folder.join("user-cache"))
-        .env_remove("AWS_ACCESS_KEY_ID")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    let mut command = command::stepwell(folder, arguments)?;
+    command.env("XDG_CACHE_HOME", folder.join("user-cache"));
     Ok(command)
 }
 
@@ -68,16 +66,6 @@ fn on_a_terminal(folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, Stri
         .output()?;
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     Ok((output.status.code(), shown))
-}
-
-fn well(output: Output) -> Result<String> {
-    ensure!(
-        output.status.success(),
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// A command on a running server that must succeed, and what it prints.
@@ -106,12 +94,9 @@ fn until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
 }
 
 fn go_back_while_a_task_runs() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let plugins = folder.join("plugins");
-    std::fs::create_dir(&plugins)?;
-    let server = Server::start(&folder.join("data"), &plugins)?;
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
     let client = server.client();
     let live = ["--publish", "--alias", "live"];
     push(folder, &client, "behave", &live)?;
@@ -164,12 +149,9 @@ fn go_back_while_a_task_runs() -> Result<()> {
 }
 
 fn are_collected() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let (data, plugins) = (folder.join("data"), folder.join("plugins"));
-    std::fs::create_dir(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
     let client = server.client();
     push(folder, &client, "noop", &[])?;
     push(folder, &client, "identity", &[])?;
@@ -190,12 +172,12 @@ fn are_collected() -> Result<()> {
         found["code"] == json!([]) && found["waiting"] == 2,
         "{found}"
     );
-    let compiled = || -> Result<usize> { Ok(std::fs::read_dir(data.join("cache"))?.count()) };
+    let compiled = || -> Result<usize> { Ok(std::fs::read_dir(place.data.join("cache"))?.count()) };
     ensure!(compiled()? == 4, "{} files of compiled code", compiled()?);
     server.stop()?;
-    let place = ["--grace", "0s", "--data", "data"];
+    let offline = ["--grace", "0s", "--data", "data"];
     let told_here = |first: &[&str]| -> Result<String> {
-        well(stepwell(folder, &[first, &place].concat())?.output()?)
+        well(stepwell(folder, &[first, &offline].concat())?.output()?)
     };
     let said = told_here(&["plugin", "gc", "--dry-run"])?;
     ensure!(said.contains("2 codes would go"), "{said}");
@@ -210,19 +192,16 @@ fn are_collected() -> Result<()> {
     let said = told_here(&["plugin", "gc"])?;
     ensure!(said == "no code went, 0 bytes\n", "{said}");
     // And it comes again as if it had never been there.
-    let server = Server::start(&data, &plugins)?;
+    let server = place.serve(&[])?;
     push(folder, &server.client(), "noop", &[])?;
     server.stop()
 }
 
 /// The server ends within its time, and nothing compiles on after it.
 fn stop_with_the_server() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let (data, plugins) = (folder.join("data"), folder.join("plugins"));
-    std::fs::create_dir(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
     std::fs::write(folder.join("slow.wasm"), slow())?;
     let endpoint = server.client().endpoint();
     let push = ["plugin", "push", "slow.wasm", "--endpoint", &endpoint];
@@ -281,13 +260,9 @@ fn compiling(folder: &Path) -> Result<Option<String>> {
 
 /// A plugin that takes minutes to compile is refused by the bound's name; what it was to replace goes on, and so does the server.
 fn end_with_the_compilers_time() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let plugins = folder.join("plugins");
-    std::fs::create_dir(&plugins)?;
-    let flags = ["--compile-cpu", "5s"];
-    let server = Server::start_with(&folder.join("data"), &plugins, &flags)?;
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&["--compile-cpu", "5s"])?;
     let client = server.client();
     push(folder, &client, "echo", &[])?;
     std::fs::write(folder.join("slow.wasm"), slow())?;
@@ -324,12 +299,9 @@ fn end_with_the_compilers_time() -> Result<()> {
 /// Functions of different content, one after the other: all are there, each is what was sent, and the server serves.
 fn a_thousand_in_a_row() -> Result<()> {
     const COUNT: usize = 1_000;
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let folder = scratch.path();
-    let plugins = folder.join("plugins");
-    std::fs::create_dir(&plugins)?;
-    let server = Server::start(&folder.join("data"), &plugins)?;
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
     let client = server.client();
     for number in 0..COUNT {
         let code = STANDARD.encode(small(number));

@@ -4,9 +4,14 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client},
+};
+
+use super::trial;
 
 /// How long an execution may take.
 const RUN_MAX: Duration = Duration::from_secs(60);
@@ -15,30 +20,24 @@ const STRICT: usize = 262_144;
 const RAISED: usize = 16 * 1_048_576;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, check: fn() -> Result<()>| {
-        Trial::test(format!("walls::{name}"), move || {
-            check().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("an execution's input, a token's answer, strict", || {
-            payloads(&[], STRICT)
-        }),
-        trial("an execution's input, a token's answer, raised", || {
-            payloads(&["--limits", "raised"], RAISED)
-        }),
-        trial("what is near a limit is told", near),
-        trial("a large value is stored once", stored_once),
+        trial(
+            "walls::an execution's input, a token's answer, strict",
+            || payloads(&[], STRICT),
+        ),
+        trial(
+            "walls::an execution's input, a token's answer, raised",
+            || payloads(&["--limits", "raised"], RAISED),
+        ),
+        trial("walls::what is near a limit is told", near),
+        trial("walls::a large value is stored once", stored_once),
     ]
 }
 
 fn with_server(flags: &[&str], check: impl FnOnce(&Client, &Path) -> Result<()>) -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start_with(&data, &plugins, flags)?;
-    check(&server.client(), &data)?;
+    let place = Place::new()?;
+    let server = place.serve(flags)?;
+    check(&server.client(), &place.data)?;
     server.stop()
 }
 

@@ -1,7 +1,7 @@
 //! Public sample workflows with tasks that answer `{}`: whatever they do with that, they go on or end, and their
 //! events rebuild them.
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use stepwell_interp::{Input, TaskOutcome, TaskRequest};
 use stepwell_query::Value;
 use stepwell_tests::{
@@ -10,15 +10,13 @@ use stepwell_tests::{
     script::Act,
 };
 
-use super::replay;
+use super::{replay, trial};
 
 /// Milliseconds after which a workflow that loops is stopped.
 const STOP_AFTER_MS: u64 = 3_600_000;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    vec![Trial::test("interp::workflows", || {
-        check().map_err(Failed::from)
-    })]
+    vec![trial("interp::workflows", check)]
 }
 
 fn check() -> Result<(), String> {

@@ -1,30 +1,15 @@
 //! What is left of a state machine when its deletion is answered, and after it: with few executions, with many, over a restart.
 
-use std::{future::Future, pin::Pin, sync::Arc};
-
-use stepwell_interp::OnCrash;
+use std::sync::Arc;
 
 use super::Engine;
 use crate::{
     Caller, Code, CreateMachine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    PluginCall, PluginEnd, StartRequest, Status, Store, TaskRunner, UpdateMachine, arn,
-    limits::DELETION_STOPS_MAX,
+    StartRequest, Status, Store, UpdateMachine, arn, limits::DELETION_STOPS_MAX, runner::Hangs,
 };
 
 const HANGS: &str =
     r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:hang","End":true}}}"#;
-
-struct Hangs;
-
-impl TaskRunner for Hangs {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        Box::pin(std::future::pending())
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
 
 fn caller() -> Caller {
     Caller {
@@ -35,14 +20,8 @@ fn caller() -> Caller {
 
 fn open(directory: &std::path::Path) -> Engine {
     let options = Options {
-        store: Store::Directory(directory.to_owned()),
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Directory(directory.to_owned()))
     };
     Engine::open(options, Arc::new(Hangs)).unwrap()
 }
@@ -82,6 +61,17 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
+async fn created(engine: &Engine) -> Arc<str> {
+    let created = engine.create_machine(&caller(), machine()).await.unwrap();
+    created.machine.arn
+}
+
+/// The start of an engine begins what is left of deletions; where that was not yet, this does.
+async fn finished(engine: &Engine) {
+    engine.take_up_deletions().await.unwrap();
+    engine.node().deletions.are_over().await;
+}
+
 async fn started(engine: &Engine, machine_arn: &str, count: u32) -> Vec<Arc<str>> {
     let mut arns = Vec::new();
     for _ in 0..count {
@@ -107,8 +97,7 @@ async fn is_over(engine: &Engine, machine_arn: &str, executions: &[Arc<str>]) {
     let gone = code(engine.machine(&caller(), machine_arn).await);
     assert_eq!(gone, Code::StateMachineDoesNotExist);
     engine.create_machine(&caller(), machine()).await.unwrap();
-    engine.take_up_deletions().await.unwrap();
-    engine.node().deletions.are_over().await;
+    finished(engine).await;
     engine.machine(&caller(), machine_arn).await.unwrap();
 }
 
@@ -118,20 +107,17 @@ fn the_next_start_finishes_a_deletion() {
     let runtime = runtime();
     let (machine_arn, executions) = runtime.block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let created = created.machine;
-        let executions = started(&engine, &created.arn, 1).await;
+        let machine_arn = created(&engine).await;
+        let executions = started(&engine, &machine_arn, 1).await;
         // As far as a process comes that is killed then.
-        let arn = arn::machine(&caller(), &created.arn).unwrap();
-        assert!(engine.mark_deleting(&caller(), &arn).await.unwrap());
+        let parsed = arn::machine(&caller(), &machine_arn).unwrap();
+        assert!(engine.mark_deleting(&caller(), &parsed).await.unwrap());
         engine.shutdown().await;
-        (created.arn, executions)
+        (machine_arn, executions)
     });
     runtime.block_on(async {
         let engine = open(directory.path());
-        // The start begins it; where that was not yet, this does.
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &machine_arn, &executions).await;
         engine.shutdown().await;
     });
@@ -143,8 +129,7 @@ fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
     let runtime = runtime();
     let (machine_arn, executions) = runtime.block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let executions = started(&engine, &arn, 2 * DELETION_STOPS_MAX + 1).await;
         let held = engine.node().deletions.hold_back().await;
         engine.delete_machine(&caller(), &arn).await.unwrap();
@@ -168,8 +153,7 @@ fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
     });
     runtime.block_on(async {
         let engine = open(directory.path());
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &machine_arn, &executions).await;
         engine.shutdown().await;
     });
@@ -180,8 +164,7 @@ fn a_machine_of_few_executions_is_gone_when_the_call_is_answered() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let executions = started(&engine, &arn, 3).await;
         // Nothing of it needs the background.
         let held = engine.node().deletions.hold_back().await;
@@ -200,16 +183,14 @@ fn a_machine_is_marked_while_another_call_has_the_turn() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let parsed = arn::machine(&caller(), &arn).unwrap();
         let name = super::intent_name(&caller(), &parsed);
         let turn = engine.node().deletions.begin(&name).unwrap();
         engine.delete_machine(&caller(), &arn).await.unwrap();
         assert!(engine.machine(&caller(), &arn).await.unwrap().deleting);
         drop(turn);
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &arn, &[]).await;
         engine.shutdown().await;
     });
@@ -221,8 +202,7 @@ fn a_deletion_that_cannot_be_read_holds_up_no_other() {
     let directory = tempfile::tempdir().unwrap();
     runtime().block_on(async {
         let engine = open(directory.path());
-        let created = engine.create_machine(&caller(), machine()).await.unwrap();
-        let arn = created.machine.arn;
+        let arn = created(&engine).await;
         let parsed = arn::machine(&caller(), &arn).unwrap();
         let damaged = CatalogWrite {
             key: CatalogKey {
@@ -235,8 +215,7 @@ fn a_deletion_that_cannot_be_read_holds_up_no_other() {
         };
         engine.write(Write::Catalog(vec![damaged])).await.unwrap();
         assert!(engine.mark_deleting(&caller(), &parsed).await.unwrap());
-        engine.take_up_deletions().await.unwrap();
-        engine.node().deletions.are_over().await;
+        finished(&engine).await;
         is_over(&engine, &arn, &[]).await;
         engine.shutdown().await;
     });

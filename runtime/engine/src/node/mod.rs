@@ -4,6 +4,7 @@
 
 mod again;
 mod deletions;
+mod dispatched;
 mod ids;
 mod io_runtime;
 mod leases;
@@ -194,12 +195,7 @@ impl Node {
             backlog: Backlog::default(),
             io_runtime: IoRuntime::new()?,
         });
-        let nudged = Arc::downgrade(&node);
-        node.lines.on_room(Box::new(move |line| {
-            if let Some(node) = nudged.upgrade() {
-                node.nudge(line);
-            }
-        }));
+        node.hear_of_room();
         match node.start_threads(inboxes, counters) {
             Ok(()) => Ok(node),
             Err(error) => {
@@ -208,6 +204,16 @@ impl Node {
                 Err(error)
             }
         }
+    }
+
+    /// Has a line looked at when there is room in it.
+    fn hear_of_room(self: &Arc<Node>) {
+        let nudged = Arc::downgrade(self);
+        self.lines.on_room(Box::new(move |line| {
+            if let Some(node) = nudged.upgrade() {
+                node.nudge(line);
+            }
+        }));
     }
 
     fn start_threads(

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Node,
+    dispatched::Dispatched,
     leases::FRESH_MS,
     now, os_seed,
     seat::{Inboxes, Seat},
@@ -26,7 +27,7 @@ use super::{
 use crate::{
     activities,
     attempt::{AttemptEnd, AttemptSignals},
-    attempt_logs::{self, LogSlot},
+    attempt_logs::LogSlot,
     counters::Counters,
     dispatch,
     integration::{self, Served},
@@ -34,9 +35,8 @@ use crate::{
     lines,
     notes::AttemptNotes,
     pulse::Pulse,
-    quotas, reader,
+    reader,
     record::LineMachine,
-    runner::PluginEnd,
     shard::{
         CrashRules, Environment, In, Info, MapRunRequest, Out, Shard, Stored, StoredOpen, Ticket,
     },
@@ -367,7 +367,7 @@ impl ShardLoop {
         if integration::is_own(&request.resource.target) {
             return self.serve(execution, info.clone(), request);
         }
-        let mut plan = match dispatch::plan(info, &request) {
+        let plan = match dispatch::plan(info, &request) {
             Ok(plan) => plan,
             Err(outcome) => {
                 self.seat.leave(In::Input {
@@ -399,34 +399,16 @@ impl ShardLoop {
             self.gates.insert((execution, task), gate);
             call.permit = Some(permit);
         }
-        let (node, info) = (self.node.clone(), info.clone());
-        let end = self.attempt_end(execution, task);
-        let attempt = self.runtime.spawn(async move {
-            let ended = match place {
-                // Held until it has ended, or is cut off.
-                Ok(_place) => dispatch::run(&node, &mut plan, call).await,
-                Err(most) => PluginEnd::TooManyRunning {
-                    cause: quotas::tasks_full(most),
-                },
-            };
-            signals.progress.end();
-            let said = attempt_logs::Said {
-                log: &signals.log,
-                progress: signals.progress.last(),
-            };
-            let kept = attempt_logs::keep(&node, execution, &info, &request, &plan.plugin, said);
-            let input = match dispatch::meaning(&plan.form, ended) {
-                dispatch::Meaning::Ended(outcome) => Input::TaskEnded { task, outcome },
-                dispatch::Meaning::Submitted(output) => Input::TaskSubmitted { task, output },
-            };
-            end.tell_with(input, signals.spent());
-            if let Some(kept) = kept
-                && let Some(Err(why)) = kept.await.first()
-            {
-                let arn = &info.execution_arn;
-                tracing::warn!(%arn, ?why, "the log of an attempt is not kept");
-            }
-        });
+        let dispatched = Dispatched {
+            node: self.node.clone(),
+            execution,
+            info: info.clone(),
+            request,
+            plan,
+            signals,
+            end: self.attempt_end(execution, task),
+        };
+        let attempt = self.runtime.spawn(dispatched.run(call, place));
         self.attempts
             .insert((execution, task), attempt.abort_handle());
     }
@@ -501,17 +483,6 @@ fn crash_rules(node: &Node, open: &StoredOpen) -> CrashRules {
         Some((request.task, rule))
     };
     let pending = open.subject.pending().into_iter();
-    let requests = pending.filter_map(|effect| match effect {
-        Effect::RunTask(request) => Some(request),
-        Effect::Record(_)
-        | Effect::Begin { .. }
-        | Effect::OpenToken { .. }
-        | Effect::CancelTask { .. }
-        | Effect::StartMapRun(_)
-        | Effect::RedriveMapRun { .. }
-        | Effect::MapRun(_)
-        | Effect::Again
-        | Effect::Finish => None,
-    });
+    let requests = pending.filter_map(Effect::into_attempt);
     requests.filter_map(rule).collect()
 }

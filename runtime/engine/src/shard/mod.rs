@@ -52,7 +52,7 @@ pub(crate) use border::{
 use border::{TakeReply, message_input};
 use due::Due;
 use leases::Leases;
-use loaded::{Loaded, Next};
+use loaded::{Loaded, Next, Taken};
 use owed::Owed;
 use ready::Ready;
 pub(crate) use subject::Subject;
@@ -153,13 +153,9 @@ impl Shard {
             In::Wait { execution, reply } => self.audience.wait(execution, reply),
             In::Watch { execution, watcher } => self.audience.watch(execution, watcher),
             In::Live { execution, reply } => {
-                let live = self
-                    .loaded
-                    .get(&execution)
-                    .map(Loaded::live)
-                    .unwrap_or_default();
+                let live = self.loaded.get(&execution).map(Loaded::live);
                 // A reader that went away needs no answer.
-                let _ = reply.send(live);
+                let _ = reply.send(live.unwrap_or_default());
             }
             // Its attempt counts as running until the message comes.
             In::Served { .. } => {}
@@ -383,14 +379,7 @@ impl Shard {
         if loaded.has_work() {
             self.ready.push_again(&loaded.info.tenant, execution);
         }
-        let redriven = turn.taken.redriven;
-        if redriven {
-            self.counters.redriven();
-        }
-        for usage in &turn.taken.near {
-            self.counters.neared(usage.limit);
-            warn_of(usage, &loaded.info);
-        }
+        count(&turn.taken, &loaded.info, &self.counters);
         for refused in turn.refused {
             // The activity task was taken or closed before: the worker asks for the next one.
             let _ = refused.send(None);
@@ -398,7 +387,7 @@ impl Shard {
         loaded.look_at_activities(&turn.taken, &self.environment.knows_activity);
         let observer = self.environment.observer.as_ref();
         let logged = logged::log_unkept(observer, loaded, &turn.taken);
-        let begins = redriven || loaded.create.is_some();
+        let begins = turn.taken.redriven || loaded.create.is_some();
         let mut changes = changes::of(loaded, begins);
         if matches!(loaded.mode, Mode::ExpressSync) {
             // Nothing of it becomes durable.
@@ -474,6 +463,17 @@ fn own(charges: &Charges) -> Amounts {
     let own = charges.iter().filter(|(key, _)| key.plugin.is_empty());
     own.for_each(|(_, amounts)| sum += *amounts);
     sum
+}
+
+/// Counts what the operator is told of in a turn.
+fn count(taken: &Taken, info: &Info, counters: &Counters) {
+    if taken.redriven {
+        counters.redriven();
+    }
+    for usage in &taken.near {
+        counters.neared(usage.limit);
+        warn_of(usage, info);
+    }
 }
 
 /// Tells the operator that an execution came near a limit.

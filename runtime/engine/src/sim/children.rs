@@ -11,7 +11,7 @@ use stepwell_interp::{
 use stepwell_query::Value;
 use tokio::sync::oneshot;
 
-use super::{Item, RETRY_MS, World, now};
+use super::{Item, RETRY_MS, World, now, starts::meta};
 use crate::{
     activities, children,
     integration::{self, Api},
@@ -370,25 +370,5 @@ impl World {
             request: Box::new(request),
         };
         self.agenda.plan(self.now().plus_ms(RETRY_MS), item);
-    }
-}
-
-fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta {
-    Meta {
-        tenant: "000000000000".into(),
-        machine_arn,
-        definition: crate::dispatch::hex(hash),
-        express_run: None,
-        version_arn: None,
-        alias_arn: None,
-        revision_id: None,
-        revised_ms: 0,
-        trace_header: None,
-        parent,
-        map_run: None,
-        logging: None,
-        traced: false,
-        items: 0,
-        line: None,
     }
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures_util::FutureExt;
 use stepwell_interp::Start;
 
-use super::{World, now};
+use super::{World, now, starts::meta};
 use crate::{
     journal::{CatalogWrite, ExecutionId, Outgoing, Partition, ScopeId, Status, Write},
     lines::{self, LineRecord},
@@ -45,21 +45,8 @@ impl World {
         let tenant: Arc<str> = TENANT.into();
         let key = machines::key_by_arn(&tenant, machine_arn).ok_or("no ARN of a state machine")?;
         let meta = Meta {
-            tenant,
-            machine_arn: machine_arn.into(),
             definition: String::new(),
-            express_run: None,
-            version_arn: None,
-            alias_arn: None,
-            revision_id: None,
-            revised_ms: 0,
-            trace_header: None,
-            parent: None,
-            map_run: None,
-            logging: None,
-            items: 0,
-            line: None,
-            traced: false,
+            ..meta(&[0; 32], machine_arn.into(), None)
         };
         let mut machine = MachineRecord::deleted(&meta, false);
         let owned = |(key, value): &(&str, &str)| (key.to_string(), value.to_string());

@@ -553,21 +553,24 @@ impl World {
                 Out::Doubt(_) => {}
             }
         }
-        if !writes.is_empty() {
-            let delay = self.between(self.options.latency_ms);
-            self.plan_ordered(
-                node,
-                delay,
-                Item::Commit {
-                    node,
-                    tickets,
-                    writes,
-                },
-            );
-        }
+        self.plan_commit(node, tickets, writes);
         if let Some(due) = self.nodes[node].next_work(at) {
             self.agenda.plan(due, Item::Work { node });
         }
+    }
+
+    /// Plans the commit of what a node wrote, after those before it.
+    fn plan_commit(&mut self, node: usize, tickets: Vec<Ticket>, writes: Vec<Write>) {
+        if writes.is_empty() {
+            return;
+        }
+        let delay = self.between(self.options.latency_ms);
+        let commit = Item::Commit {
+            node,
+            tickets,
+            writes,
+        };
+        self.plan_ordered(node, delay, commit);
     }
 
     /// Plans what a node waits for, some time from now.

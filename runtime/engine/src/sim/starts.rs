@@ -10,7 +10,7 @@ use crate::{
     dispatch::hex,
     journal::{ExecutionId, NewExecution, Partition, ScopeId},
     programs::Programs,
-    record::{self, InLine, Meta},
+    record::{self, InLine, Meta, Parent},
     shard::{Begin, In, Info, Mode, StartReply},
 };
 
@@ -67,21 +67,9 @@ impl World {
             .ok_or("the node holds no partition")?;
         let id = self.next_id(partition);
         let meta = Meta {
-            tenant: "000000000000".into(),
-            machine_arn: start.machine_arn.clone(),
-            definition: hex(&hash),
             express_run: start.express.then(|| "run".into()),
-            version_arn: None,
-            alias_arn: None,
-            revision_id: None,
-            revised_ms: 0,
-            trace_header: None,
-            parent: None,
-            map_run: None,
-            logging: None,
-            traced: false,
-            items: 0,
             line,
+            ..meta(&hash, start.machine_arn.clone(), None)
         };
         let (reply, started) = oneshot::channel();
         let info = Arc::new(info(&meta, &start));
@@ -124,6 +112,27 @@ impl World {
             }
         }
         self.starts.extend(waiting);
+    }
+}
+
+/// What a row has of an execution that nothing else is said of.
+pub(super) fn meta(hash: &[u8; 32], machine_arn: Arc<str>, parent: Option<Parent>) -> Meta {
+    Meta {
+        tenant: "000000000000".into(),
+        machine_arn,
+        definition: hex(hash),
+        express_run: None,
+        version_arn: None,
+        alias_arn: None,
+        revision_id: None,
+        revised_ms: 0,
+        trace_header: None,
+        parent,
+        map_run: None,
+        logging: None,
+        traced: false,
+        items: 0,
+        line: None,
     }
 }
 

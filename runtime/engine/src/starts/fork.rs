@@ -68,6 +68,18 @@ struct Runs {
     fresh: Option<Arc<str>>,
 }
 
+impl Runs {
+    fn of(chosen: Chosen, startable: Startable, fresh: Option<Arc<str>>) -> Runs {
+        Runs {
+            chosen: Chosen {
+                startable: Arc::new(startable),
+                ..chosen
+            },
+            fresh,
+        }
+    }
+}
+
 /// The events of the other execution up to the point, and what they fold to.
 struct Past {
     run: Run,
@@ -206,24 +218,27 @@ impl Engine {
                 fresh: None,
             });
         }
-        let Some(text) = request.definition.as_deref() else {
-            let (_, program) = self.definition(&meta.definition).await?;
-            let startable = Startable {
-                definition: meta.definition.clone(),
-                program,
-                revision_id: meta.revision_id.clone(),
-                revised_ms: meta.revised_ms,
-                ..(*chosen.startable).clone()
-            };
-            let startable = Arc::new(startable);
-            return Ok(Runs {
-                chosen: Chosen {
-                    startable,
-                    ..chosen
-                },
-                fresh: None,
-            });
+        match request.definition.as_deref() {
+            Some(text) => self.runs_text(caller, chosen, text),
+            None => self.runs_on(chosen, meta).await,
+        }
+    }
+
+    /// The definition that the other execution runs.
+    async fn runs_on(&self, chosen: Chosen, meta: &Meta) -> Result<Runs, Error> {
+        let (_, program) = self.definition(&meta.definition).await?;
+        let startable = Startable {
+            definition: meta.definition.clone(),
+            program,
+            revision_id: meta.revision_id.clone(),
+            revised_ms: meta.revised_ms,
+            ..(*chosen.startable).clone()
         };
+        Ok(Runs::of(chosen, startable, None))
+    }
+
+    /// A definition that the caller brings.
+    fn runs_text(&self, caller: &Caller, chosen: Chosen, text: &str) -> Result<Runs, Error> {
         let program = Arc::new(self.check_standard(caller, text)?);
         let (hash, _) = Programs::store(text);
         self.node()
@@ -236,14 +251,7 @@ impl Engine {
             revised_ms: 0,
             ..(*chosen.startable).clone()
         };
-        let startable = Arc::new(startable);
-        Ok(Runs {
-            chosen: Chosen {
-                startable,
-                ..chosen
-            },
-            fresh: Some(text.into()),
-        })
+        Ok(Runs::of(chosen, startable, Some(text.into())))
     }
 
     /// The other execution's events up to that one, or up to the last after which it was about to enter a state.

@@ -1,5 +1,5 @@
-//! Events: accepted with a delivery for each target of each rule that they match, in one commit; delivered from the queue of what
-//! is due. Hides the deliveries.
+//! Deliveries: starts that events are to make, each an entry of the queue of what is due. Hides their records, how often one is
+//! tried, and which tenants have none.
 
 use std::{
     collections::BTreeMap,
@@ -9,58 +9,28 @@ use std::{
 use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use stepwell_interp::Timestamp;
-use stepwell_query::Value;
-use uuid::Uuid;
 
 use super::{
-    Attempted, FiringOutcome, TriggerError, TriggerKind, iso,
+    Attempted, FiringOutcome, TriggerKind,
     keeper::or_later,
-    pattern::{Budget, Pattern, TOO_COSTLY},
     pause_ms,
-    queue::{DELIVERING, Due, Queue, delivering},
-    rules::{EventTarget, LastRecord, RuleRecord, last_key, rule_arn},
+    queue::{DELIVERING, Due, Queue},
+    rules::{EventTarget, LastRecord, RuleRecord, last_key},
     run_name,
     schedule::LastRun,
-    transform::Around,
 };
 use crate::{
     api::{Caller, StartRequest},
     engine::Engine,
-    error::{Code, Error},
+    error::Error,
     journal::{CatalogRecord, CatalogWrite, Write},
-    limits::{
-        DELIVERIES_A_TURN, DELIVERIES_AT_A_TIME, DELIVERIES_BYTES_MAX, DUE_AT_A_TIME,
-        EVENT_BYTES_MAX, ROWS_MAX,
-    },
-    node, reader, record,
+    limits::{DELIVERIES_A_TURN, DELIVERIES_AT_A_TIME, DUE_AT_A_TIME, ROWS_MAX},
+    reader, record,
 };
 
 /// Characters of a rule's name and of an event's id in the names of executions.
 const RULE_CHARS: usize = 20;
 const ID_CHARS: usize = 23;
-
-/// An event as it comes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Event {
-    /// With its source it says which event this is, and one that comes again starts nothing anew; drawn when absent.
-    pub id: Option<String>,
-    pub source: String,
-    pub detail_type: String,
-    /// JSON text of an object.
-    pub detail: String,
-    pub resources: Vec<String>,
-    /// Seconds since the Unix epoch; now when absent.
-    pub time_s: Option<i64>,
-}
-
-/// What became of one event of several.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Accepted {
-    /// It is durable, and will start what it matches.
-    Yes { id: String },
-    /// It is refused, with EventBridge's code and why.
-    No { code: &'static str, why: String },
-}
 
 /// Stored form, codec v1: a start that an event is to make. It is an entry of the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,17 +47,6 @@ struct Delivery {
     retries_max: u32,
     #[serde(default)]
     attempts: u32,
-}
-
-/// What is to be written of the events of one call.
-#[derive(Default)]
-struct Batch {
-    writes: Vec<CatalogWrite>,
-    bytes: usize,
-    /// What the first of them starts: its usage tells of their bytes.
-    arn: Option<String>,
-    /// Deliveries that cannot be: the rule, when, and why.
-    failed: Vec<(String, String)>,
 }
 
 /// Which tenants have nothing due, as of what the record that names them holds: who puts events writes something new there.
@@ -175,67 +134,6 @@ impl Engine {
             next = next.into_iter().chain(or_later(again, now)).min();
         }
         Ok(next)
-    }
-
-    /// Takes events; those that are accepted are durable when this answers, with all that they start.
-    pub async fn put_events(
-        &self,
-        caller: &Caller,
-        events: Vec<Event>,
-    ) -> Result<Vec<Accepted>, TriggerError> {
-        let rules = self.all_rules(caller).await?;
-        let rules: Vec<(RuleRecord, Pattern)> = rules
-            .into_iter()
-            .filter(|rule| rule.enabled)
-            .filter_map(|rule| {
-                let pattern = Pattern::parse(&rule.pattern).ok()?;
-                Some((rule, pattern))
-            })
-            .collect();
-        let now = node::now();
-        let by = caller.clone();
-        // Hundreds of patterns over large events may take long, on a thread that serves others.
-        let taking = tokio::task::spawn_blocking(move || {
-            let mut batch = Batch::default();
-            let take = |event| batch.take(&by, &rules, event, now);
-            let answers: Vec<Accepted> = events.into_iter().map(take).collect();
-            (batch, answers)
-        });
-        let taken = taking.await;
-        let (mut batch, answers) = taken.map_err(|error| Error::Broken(error.to_string()))?;
-        let due = !batch.writes.is_empty();
-        if due {
-            // What they start would be refused, and lie in the store until it is given up.
-            self.node().allowances.has_room(&caller.tenant)?;
-            batch.writes.push(CatalogWrite {
-                key: delivering(&caller.tenant),
-                expected: None,
-                bytes: Some(Uuid::new_v4().as_bytes()[..].into()),
-            });
-        }
-        let counts = &self.node().triggers.counts;
-        let failed = u64::try_from(batch.failed.len()).unwrap_or(u64::MAX);
-        counts.add(TriggerKind::Event, FiringOutcome::Failed, failed);
-        for (rule, why) in std::mem::take(&mut batch.failed) {
-            let key = last_key(&caller.tenant, &caller.region, &rule);
-            let run = run_of(now, now, None, Some(why));
-            let last = self.last_of(&key).await?;
-            batch.writes.push(told(key, last, run));
-        }
-        if due {
-            let arn = batch.arn.unwrap_or_default();
-            let (bytes, write) = (batch.bytes as u64, Write::Catalog(batch.writes));
-            let tenant = &caller.tenant;
-            self.node()
-                .write_counted(tenant, &arn, bytes, write)
-                .await?;
-        } else if !batch.writes.is_empty() {
-            self.write(Write::Catalog(batch.writes)).await?;
-        }
-        if due {
-            self.call_keeper(Some(now.0));
-        }
-        Ok(answers)
     }
 
     /// Makes one delivery, or another attempt at it; tells when it is due again.
@@ -326,145 +224,40 @@ impl Delivery {
     }
 }
 
-impl Batch {
-    fn take(
-        &mut self,
-        caller: &Caller,
-        rules: &[(RuleRecord, Pattern)],
-        event: Event,
-        now: Timestamp,
-    ) -> Accepted {
-        let no = |code, why: String| Accepted::No { code, why };
-        let (id, value) = match whole(caller, event, now) {
-            Ok(whole) => whole,
-            Err((code, why)) => return no(code, why),
-        };
-        let (writes, bytes, failed) = (self.writes.len(), self.bytes, self.failed.len());
-        let budget = Budget::default();
-        let matched = rules
-            .iter()
-            .filter(|(_, pattern)| pattern.matches(&value, &budget) && !budget.is_spent())
-            .flat_map(|(rule, _)| rule.targets.iter().map(move |target| (rule, target)));
-        for (rule, target) in matched {
-            self.deliver(caller, rule, target, (&id, &value), now);
-            // No more of it is held in memory than shows that it is too much.
-            if self.bytes > DELIVERIES_BYTES_MAX {
-                break;
-            }
-        }
-        let costly = budget.is_spent();
-        if costly || self.bytes > DELIVERIES_BYTES_MAX {
-            self.writes.truncate(writes);
-            self.failed.truncate(failed);
-            self.bytes = bytes;
-            if costly {
-                return no("LimitExceededException", TOO_COSTLY.to_owned());
-            }
-            let why = format!(
-                "what the events of this call start has more than {DELIVERIES_BYTES_MAX} bytes; send fewer at a time, or have fewer rules match"
-            );
-            return no("LimitExceededException", why);
-        }
-        Accepted::Yes { id }
-    }
-
-    fn deliver(
-        &mut self,
-        caller: &Caller,
-        rule: &RuleRecord,
-        target: &EventTarget,
-        event: (&str, &Value),
-        now: Timestamp,
-    ) {
-        let (id, value) = event;
-        let source = value.get("source").and_then(Value::as_str);
-        let source = source.unwrap_or_default();
-        let around = Around {
-            rule_arn: &rule_arn(caller, &rule.name),
-            rule_name: &rule.name,
-            time: &iso(i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX)),
-        };
-        let input = match target.input.of(value, &around) {
-            Ok(input) => input,
-            Err(why) => {
-                self.failed.push((rule.name.clone(), why));
-                return;
-            }
-        };
-        let short: String = rule.name.chars().take(RULE_CHARS).collect();
-        let told: String = id.chars().take(ID_CHARS).collect();
-        let parts = ["event", source, id, &rule.uid, &target.id];
-        let name = run_name(&format!("{short}-{told}"), &parts);
-        let due = Due {
-            at_ms: now.0,
-            tenant: caller.tenant.clone(),
-            name: name.as_str().into(),
-        };
-        let delivery = Delivery {
-            region: caller.region.to_string(),
-            rule: rule.name.clone(),
-            arn: target.arn.clone(),
-            name,
-            input,
-            accepted_ms: now.0,
-            age_s_max: target.age_s_max,
-            retries_max: target.retries_max,
-            attempts: 0,
-        };
-        let bytes = record::encode(&delivery);
-        self.bytes = self.bytes.saturating_add(bytes.len());
-        self.arn.get_or_insert_with(|| target.arn.clone());
-        self.writes.push(Queue::Deliveries.put(&due, bytes));
-    }
-}
-
-/// The event as targets get it, with its id; or the code and the text of its refusal.
-fn whole(
+/// The write of what an event starts of a rule's target: a delivery that is due at once. The same event has the same ones.
+pub(super) fn first(
     caller: &Caller,
-    event: Event,
+    rule: &RuleRecord,
+    target: &EventTarget,
+    (id, source): (&str, &str),
+    input: String,
     now: Timestamp,
-) -> Result<(String, Value), (&'static str, String)> {
-    let invalid = |why: &str| Err(("InvalidArgument", why.to_owned()));
-    if event.source.is_empty() {
-        return invalid("Parameter Source is not valid. Reason: Source is a required argument.");
-    }
-    if event.detail_type.is_empty() {
-        return invalid(
-            "Parameter DetailType is not valid. Reason: DetailType is a required argument.",
-        );
-    }
-    if event.source.starts_with("aws.") {
-        return Err((
-            "NotAuthorizedForSourceException",
-            "Not authorized for the source.".to_owned(),
-        ));
-    }
-    let detail = match Value::parse(&event.detail) {
-        Ok(detail @ Value::Object(_)) => detail,
-        Ok(_) | Err(_) => return Err(("MalformedDetail", "Detail is malformed.".to_owned())),
+) -> CatalogWrite {
+    let short: String = rule.name.chars().take(RULE_CHARS).collect();
+    let told: String = id.chars().take(ID_CHARS).collect();
+    let parts = ["event", source, id, &rule.uid, &target.id];
+    let name = run_name(&format!("{short}-{told}"), &parts);
+    let due = Due {
+        at_ms: now.0,
+        tenant: caller.tenant.clone(),
+        name: name.as_str().into(),
     };
-    let id = event.id.unwrap_or_else(|| Uuid::new_v4().to_string());
-    let now_s = i64::try_from(now.0 / 1_000).unwrap_or(i64::MAX);
-    let resources = event.resources.into_iter().map(Value::from);
-    let value = Value::object([
-        ("version", Value::from("0")),
-        ("id", Value::from(id.as_str())),
-        ("detail-type", Value::from(event.detail_type)),
-        ("source", Value::from(event.source)),
-        ("account", Value::from(&*caller.tenant)),
-        ("time", Value::from(iso(event.time_s.unwrap_or(now_s)))),
-        ("region", Value::from(&*caller.region)),
-        ("resources", Value::array(resources)),
-        ("detail", detail),
-    ]);
-    if value.json_bytes() > EVENT_BYTES_MAX {
-        let why = format!("The event is larger than {EVENT_BYTES_MAX} bytes.");
-        return Err(("LimitExceededException", why));
-    }
-    Ok((id, value))
+    let delivery = Delivery {
+        region: caller.region.to_string(),
+        rule: rule.name.clone(),
+        arn: target.arn.clone(),
+        name,
+        input,
+        accepted_ms: now.0,
+        age_s_max: target.age_s_max,
+        retries_max: target.retries_max,
+        attempts: 0,
+    };
+    Queue::Deliveries.put(&due, record::encode(&delivery))
 }
 
-fn run_of(
+/// How a delivery went.
+pub(super) fn run_of(
     due: Timestamp,
     now: Timestamp,
     execution_arn: Option<String>,
@@ -479,7 +272,11 @@ fn run_of(
 }
 
 /// The write that tells how a rule's last delivery went.
-fn told(key: crate::journal::CatalogKey, last: LastRecord, run: LastRun) -> CatalogWrite {
+pub(super) fn told(
+    key: crate::journal::CatalogKey,
+    last: LastRecord,
+    run: LastRun,
+) -> CatalogWrite {
     let last_failed = match run.error {
         Some(_) => Some(run.clone()),
         None => last.last_failed,
@@ -495,85 +292,16 @@ fn told(key: crate::journal::CatalogKey, last: LastRecord, run: LastRun) -> Cata
     }
 }
 
-/// A refusal of a call of events, by whoever translates it.
-impl From<TriggerError> for Error {
-    fn from(error: TriggerError) -> Error {
-        match error {
-            TriggerError::NotFound(text) => Error::rejected(Code::ResourceNotFound, text),
-            TriggerError::Conflict(text) => Error::rejected(Code::ConflictException, text),
-            TriggerError::Invalid(text) => Error::rejected(Code::ValidationException, text),
-            TriggerError::Full(text) => Error::rejected(Code::ServiceQuotaExceededException, text),
-            TriggerError::Engine(error) => error,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::triggers::transform::EventInput;
-
-    fn caller() -> Caller {
-        Caller {
-            tenant: "000000000000".into(),
-            region: "us-east-1".into(),
-        }
-    }
-
-    fn event(id: Option<&str>) -> Event {
-        Event {
-            id: id.map(str::to_owned),
-            source: "shop".into(),
-            detail_type: "order".into(),
-            detail: r#"{"n":1}"#.into(),
-            resources: vec!["r".into()],
-            time_s: Some(0),
-        }
-    }
-
-    fn rule(targets: &[(&str, EventInput)]) -> (RuleRecord, Pattern) {
-        let targets = targets.iter().map(|(id, input)| EventTarget {
-            id: (*id).to_owned(),
-            arn: "arn:m".into(),
-            role_arn: None,
-            input: input.clone(),
-            age_s_max: 60,
-            retries_max: 3,
-        });
-        let pattern = r#"{"source":["shop"]}"#;
-        let record: RuleRecord = record::decode(&record::encode(&serde_json::json!({
-            "uid": "u", "name": "orders", "pattern": pattern, "enabled": true, "createdMs": 1,
-            "targets": targets.collect::<Vec<_>>(),
-        })))
-        .unwrap();
-        (record, Pattern::parse(pattern).unwrap())
-    }
-
-    #[test]
-    fn an_event_is_one_delivery_for_each_target_and_the_same_event_the_same_ones() {
-        let rules = [rule(&[
-            ("a", EventInput::Event),
-            ("b", EventInput::Constant("1".into())),
-        ])];
-        let names = |id: Option<&str>| {
-            let mut batch = Batch::default();
-            let answer = batch.take(&caller(), &rules, event(id), Timestamp(5));
-            assert!(matches!(answer, Accepted::Yes { .. }), "{answer:?}");
-            let names = batch.writes.iter().map(|write| write.key.name.clone());
-            names.collect::<Vec<_>>()
-        };
-        assert_eq!(names(Some("7")).len(), 2);
-        assert_eq!(names(Some("7")), names(Some("7")));
-        assert_ne!(names(Some("7"))[0], names(Some("7"))[1]);
-        assert_ne!(names(Some("7")), names(Some("8")));
-        assert_ne!(names(None), names(None));
-    }
+    use crate::triggers::queue::delivering;
 
     #[test]
     fn a_tenant_is_left_alone_until_its_next_delivery_or_new_events() {
         let quiet = Quiet::default();
         let named = |mark: &str| CatalogRecord {
-            key: delivering(&caller().tenant),
+            key: delivering(&"000000000000".into()),
             revision: 1,
             bytes: mark.as_bytes().into(),
         };
@@ -592,41 +320,5 @@ mod tests {
             None,
             "one is due again"
         );
-    }
-
-    #[test]
-    fn a_target_that_gets_nothing_fails_alone() {
-        let nothing = EventInput::Path("$.detail.absent".into());
-        let rules = [rule(&[("a", nothing), ("b", EventInput::Event)])];
-        let mut batch = Batch::default();
-        batch.take(&caller(), &rules, event(None), Timestamp(5));
-        assert_eq!((batch.writes.len(), batch.failed.len()), (1, 1));
-    }
-
-    #[test]
-    fn what_is_no_event_is_refused_with_the_services_codes() {
-        type Break = fn(&mut Event);
-        let breaks: [(Break, &str); 5] = [
-            (|event| event.source.clear(), "InvalidArgument"),
-            (|event| event.detail_type.clear(), "InvalidArgument"),
-            (|event| event.detail = "[]".into(), "MalformedDetail"),
-            (
-                |event| event.source = "aws.ec2".into(),
-                "NotAuthorizedForSourceException",
-            ),
-            (
-                |event| event.detail = format!("{{\"a\":\"{}\"}}", "x".repeat(EVENT_BYTES_MAX)),
-                "LimitExceededException",
-            ),
-        ];
-        for (change, wanted) in breaks {
-            let mut event = event(None);
-            change(&mut event);
-            let answer = Batch::default().take(&caller(), &[], event, Timestamp(5));
-            assert!(
-                matches!(answer, Accepted::No { code, .. } if code == wanted),
-                "{answer:?}"
-            );
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Triggers on an engine under times that the test says: what is due starts once, whatever is repeated.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
-use stepwell_interp::{OnCrash, Timestamp};
+use stepwell_interp::Timestamp;
 
 use super::{
     Accepted, Event, EventInput, EventTarget, FiringOutcome, HttpAnswer, HttpMode, HttpTrigger,
@@ -14,26 +14,13 @@ use crate::{
     engine::{Engine, Options, Store},
     error::{Code, Error},
     quotas::{Quotas, Rate, Rates},
-    runner::{PluginCall, PluginEnd, TaskRunner},
+    runner::Hangs,
 };
 
 const PASS: &str = r#"{"StartAt":"P","States":{"P":{"Type":"Pass","End":true}}}"#;
 const ACCOUNT: &str = "111111111111";
 /// 2100-01-01T00:00:00Z: no clock of a machine that runs the tests is there.
 const BEGIN_S: i64 = 4_102_444_800;
-
-struct NoPlugins;
-
-impl TaskRunner for NoPlugins {
-    fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
-        let cause = "there are no plugins".to_owned();
-        Box::pin(async { PluginEnd::Missing { cause } })
-    }
-
-    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
-}
 
 fn caller() -> Caller {
     Caller {
@@ -44,16 +31,10 @@ fn caller() -> Caller {
 
 fn open() -> Engine {
     let options = Options {
-        store: Store::Memory,
-        raised_limits: false,
-        take_up: true,
         shards: 1,
-        storage: None,
-        connections: Default::default(),
-        services: Default::default(),
-        observer: None,
+        ..Options::of(Store::Memory)
     };
-    Engine::open(options, Arc::new(NoPlugins)).expect("memory is always there")
+    Engine::open(options, Arc::new(Hangs)).expect("memory is always there")
 }
 
 async fn machine(engine: &Engine, kind: MachineKind) -> String {
@@ -383,6 +364,19 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
         .unwrap();
     engine.delete_machine(&caller(), &machine).await.unwrap();
     engine.remove_tenant(ACCOUNT).await.unwrap();
+    no_trigger_is_left(&engine).await;
+
+    // Whoever has the account next does not see what became of former requests.
+    engine.add_tenant(ACCOUNT, "").await.unwrap();
+    engine
+        .put_http_trigger(&caller(), new(SecretChange::Keep))
+        .await
+        .unwrap();
+    let next = engine.http_trigger(&tenant, "h").await.unwrap();
+    assert_eq!((next.last, next.last_failed), (None, None));
+}
+
+async fn no_trigger_is_left(engine: &Engine) {
     let page = PageRequest::default;
     let filter = ScheduleFilter::default();
     assert_eq!(
@@ -404,15 +398,6 @@ async fn requests_with_a_key_are_one_and_all_triggers_go_with_their_tenant() {
         .scan("", Queue::Schedules.kind(), "", None, 10)
         .await;
     assert_eq!(due.unwrap(), []);
-
-    // Whoever has the account next does not see what became of former requests.
-    engine.add_tenant(ACCOUNT, "").await.unwrap();
-    engine
-        .put_http_trigger(&caller(), new(SecretChange::Keep))
-        .await
-        .unwrap();
-    let next = engine.http_trigger(&tenant, "h").await.unwrap();
-    assert_eq!((next.last, next.last_failed), (None, None));
 }
 
 /// How often requests to HTTP triggers came to that.

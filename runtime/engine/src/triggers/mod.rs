@@ -8,6 +8,7 @@
 mod counts;
 mod cron;
 mod deliveries;
+mod events;
 mod firing;
 mod groups;
 mod http;
@@ -28,7 +29,7 @@ use crate::error::{Code, Error};
 
 pub(crate) use counts::Counts;
 pub use counts::{FiringOutcome, TriggerKind};
-pub use deliveries::{Accepted, Event};
+pub use events::{Accepted, Event};
 pub use groups::ScheduleGroup;
 pub use http::{HttpAdmission, HttpAnswer, HttpMode, HttpTrigger, NewHttpTrigger, SecretChange};
 pub(crate) use keeper::TriggerKeeper;
@@ -57,6 +58,19 @@ pub enum TriggerError {
     /// Anything else.
     #[error(transparent)]
     Engine(#[from] Error),
+}
+
+/// A refusal of a call of events, by whoever translates it.
+impl From<TriggerError> for Error {
+    fn from(error: TriggerError) -> Error {
+        match error {
+            TriggerError::NotFound(text) => Error::rejected(Code::ResourceNotFound, text),
+            TriggerError::Conflict(text) => Error::rejected(Code::ConflictException, text),
+            TriggerError::Invalid(text) => Error::rejected(Code::ValidationException, text),
+            TriggerError::Full(text) => Error::rejected(Code::ServiceQuotaExceededException, text),
+            TriggerError::Engine(error) => error,
+        }
+    }
 }
 
 /// What became of an attempt to start an execution.

@@ -182,19 +182,11 @@ impl Turn<'_> {
                 at: FailedAt::Run,
             },
             None => {
-                let request = self.effects.drain(..).find_map(|effect| match effect {
-                    Effect::RunTask(request) => Some(Probed::Task(Box::new(request))),
-                    Effect::Record(_)
-                    | Effect::Begin { .. }
-                    | Effect::OpenToken { .. }
-                    | Effect::CancelTask { .. }
-                    | Effect::StartMapRun(_)
-                    | Effect::RedriveMapRun { .. }
-                    | Effect::MapRun(_)
-                    | Effect::Again
-                    | Effect::Finish => None,
+                let request = self.effects.drain(..).find_map(Effect::into_attempt);
+                return Some(match request {
+                    Some(request) => Probed::Task(Box::new(request)),
+                    None => Probed::Refused(Refusal::NoMock),
                 });
-                return request.or(Some(Probed::Refused(Refusal::NoMock)));
             }
         };
         self.task_ended(task, outcome);

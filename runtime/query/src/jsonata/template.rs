@@ -170,6 +170,8 @@ impl Builder {
     }
 }
 
+// The walk has a twin in `crate::template`: the two differ in what a leaf is, what it is evaluated with and how it fails, which
+// is all that there is to them but the walk.
 impl Node {
     fn evaluate(&self, bindings: &Bindings, random: &mut Random) -> Result<Value, JsonataFailure> {
         match self {

@@ -1,6 +1,7 @@
 //! Which plugin answers to a name. Hides the plugin folder, its watching, uploads and lazy loading.
 
 mod entry;
+mod loaded;
 mod loader;
 mod names;
 mod resident;
@@ -20,7 +21,7 @@ use std::time::Instant;
 use uploads::Uploads;
 use watched::Watched;
 
-pub(crate) use entry::Loaded;
+pub(crate) use loaded::{Loaded, Noted};
 pub(crate) use loader::{Loader, Settings};
 pub use uploads::{Upload, UploadCode};
 

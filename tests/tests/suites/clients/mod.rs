@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::Value;
 use stepwell_tests::{
     node, python,
@@ -18,7 +18,10 @@ use stepwell_tests::{
 };
 use tempfile::TempDir;
 
-use super::tenants::{A, add_key, told};
+use super::{
+    tenants::{A, add_key, told},
+    trial,
+};
 
 /// What every SDK runs.
 const CASES: &str = "tests/clients/cases";
@@ -28,17 +31,12 @@ const FUZZ_REQUESTS: &str = "2500";
 const FUZZ_SEED: &str = "1";
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("clients::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("javascript", javascript),
-        trial("rust", rust),
-        trial("terraform", terraform),
-        trial("snippets", snippets::run),
-        trial("fuzz", fuzz),
+        trial("clients::javascript", javascript),
+        trial("clients::rust", rust),
+        trial("clients::terraform", terraform),
+        trial("clients::snippets", snippets::run),
+        trial("clients::fuzz", fuzz),
     ]
 }
 
@@ -130,7 +128,7 @@ fn both(client: &str, run: impl Fn(&Served) -> Result<Command>) -> Result<()> {
 }
 
 /// A client prints `ok` or `FAIL` before each of its cases.
-fn judge(client: &str, output: &Output) -> Result<()> {
+pub(super) fn judge(client: &str, output: &Output) -> Result<()> {
     let text = String::from_utf8_lossy(&output.stdout);
     let of = |verdict: &str| -> Vec<&str> {
         let lines = text.lines();

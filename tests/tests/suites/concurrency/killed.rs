@@ -8,7 +8,10 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, Client, Dice},
+};
 
 const EXECUTIONS: usize = 100;
 const MOST: usize = 3;
@@ -19,13 +22,11 @@ const KILLS: usize = 8;
 const END_MAX: Duration = Duration::from_secs(120);
 
 pub(super) fn ends_right() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("concurrency: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    server::install(&plugins, "work", "behave", "")?;
-    let mut server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    server::install(&place.plugins, "work", "behave", "")?;
+    let mut server = place.serve(&[])?;
     let machine = machine(&server.client())?;
     let mut started = 0;
     for _ in 0..KILLS {
@@ -39,7 +40,7 @@ pub(super) fn ends_right() -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(dice.roll(20..700)));
         server.kill()?;
-        server = Server::start(&data, &plugins)?;
+        server = place.serve(&[])?;
     }
     let client = server.client();
     while started < EXECUTIONS {

@@ -5,19 +5,14 @@ mod killed;
 mod simulated;
 mod wire;
 
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
+
+use super::trial;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("concurrency::simulated", || {
-            simulated::all_seeds().map_err(Failed::from)
-        }),
-        Trial::test("concurrency::killed", move || {
-            killed::ends_right().map_err(failed)
-        }),
-        Trial::test("concurrency::wire", move || {
-            wire::tells_and_refuses().map_err(failed)
-        }),
+        trial("concurrency::simulated", simulated::all_seeds),
+        trial("concurrency::killed", killed::ends_right),
+        trial("concurrency::wire", wire::tells_and_refuses),
     ]
 }

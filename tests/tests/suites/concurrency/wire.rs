@@ -4,7 +4,10 @@ use std::{process::Command, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client},
+};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/tests";
 const END_MAX: Duration = Duration::from_secs(60);
@@ -13,11 +16,8 @@ const LOOKS_MAX: usize = 600;
 const LOOK: Duration = Duration::from_millis(50);
 
 pub(super) fn tells_and_refuses() -> Result<()> {
-    let _turn = Turn::take()?;
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    std::fs::create_dir_all(&plugins)?;
-    let server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
     let client = server.client();
     wrong_tags(&client)?;
     waits(&client)?;

@@ -7,22 +7,22 @@ mod provider;
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
 
+use super::trial;
 use provider::{Provider, Reply};
 
 /// Who waits longer for an execution waits in vain.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("http_tasks::cases", move || cases().map_err(failed)),
-        Trial::test("http_tasks::stopped", move || stopped().map_err(failed)),
-        Trial::test("http_tasks::killed", move || killed().map_err(failed)),
+        trial("http_tasks::cases", cases),
+        trial("http_tasks::stopped", stopped),
+        trial("http_tasks::killed", killed),
     ]
 }
 

@@ -9,11 +9,15 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
-use stepwell_tests::server::{self, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, Client, Dice},
+};
 
 use super::{
+    bucket,
     machines::{self, Kind},
-    made,
+    made, noted,
     verdict::{self, Call, Ended, Life},
 };
 
@@ -30,27 +34,18 @@ const LOOK: Duration = Duration::from_millis(10);
 const BUCKET: &str = "rows";
 
 pub(super) fn goes_on() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
-    let scratch = tempfile::tempdir()?;
-    let at = |name: &str| scratch.path().join(name);
-    let (data, plugins, notes) = (at("data"), at("plugins"), at("notes"));
-    let bucket = data.join("buckets").join(BUCKET);
-    std::fs::create_dir_all(&notes)?;
-    std::fs::create_dir_all(&bucket)?;
+    let place = Place::new()?;
+    let (calls, bucket) = (noted(&place)?.join("calls"), bucket(&place, BUCKET)?);
     let rows: String = (0..ROWS).map(|row| format!("{row},a\n")).collect();
     std::fs::write(bucket.join("rows.csv"), format!("id,kind\n{rows}"))?;
-    let grant =
-        format!("[grants]\nfs = [{{ host = {notes:?}, guest = \"/notes\", mode = \"rw\" }}]");
-    server::install(&plugins, machines::PLUGIN, "behave", &grant)?;
 
-    let mut server = Server::start(&data, &plugins)?;
+    let mut server = place.serve(&[])?;
     let machine = server.client().create_machine("rows", &definition())?;
     let start = json!({ "stateMachineArn": machine, "name": "e", "input": "{}" });
     let started = server.client().call("StartExecution", &start)?;
     let execution = started["executionArn"].as_str().context("an ARN")?;
-    let calls = notes.join("calls");
     let mut lives = Vec::new();
     for kill in 1..=KILLS {
         called(&calls, kill * ROWS / (KILLS + 2))?;
@@ -60,7 +55,7 @@ pub(super) fn goes_on() -> Result<()> {
             died_ms: u64::try_from(UNIX_EPOCH.elapsed()?.as_millis())?,
             calls_bytes: std::fs::metadata(&calls).map_or(0, |meta| meta.len()),
         });
-        server = Server::start(&data, &plugins)?;
+        server = place.serve(&[])?;
     }
     let client = server.client();
     client.ended(execution, END_MAX)?;

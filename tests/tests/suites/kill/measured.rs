@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, Client, Dice},
+};
 
 use super::machines;
 
@@ -16,19 +19,17 @@ const KILL_WITHIN_MS: u64 = 400;
 const END_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn adds_up() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins) = (scratch.path().join("data"), scratch.path().join("plugins"));
-    server::install(&plugins, machines::PLUGIN, "behave", "")?;
-    let mut server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    server::install(&place.plugins, machines::PLUGIN, "behave", "")?;
+    let mut server = place.serve(&[])?;
     super::warm(&server.client())?;
     let executions = start(&server.client())?;
     for _ in 0..KILLS {
         std::thread::sleep(Duration::from_millis(dice.roll(0..KILL_WITHIN_MS)));
         server.kill()?;
-        server = Server::start(&data, &plugins)?;
+        server = place.serve(&[])?;
     }
     let client = server.client();
     let warm = "arn:aws:states:us-east-1:000000000000:execution:warm:once".to_owned();

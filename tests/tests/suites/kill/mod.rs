@@ -10,16 +10,20 @@ mod verdict;
 
 use std::{
     collections::{HashMap, HashSet},
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, Dice, Server},
+};
 
+use super::trial;
 use machines::Kind;
 use outside::World;
 use verdict::{Call, Ended, Life};
@@ -37,17 +41,12 @@ const END_MAX: Duration = Duration::from_secs(60);
 const WORKERS: usize = 3;
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let failed = |error: anyhow::Error| Failed::from(format!("{error:#}"));
     vec![
-        Trial::test("kill::twenty_times", move || twenty_times().map_err(failed)),
-        Trial::test("kill::map_run", move || map_run::goes_on().map_err(failed)),
-        Trial::test("kill::measured", move || {
-            measured::adds_up().map_err(failed)
-        }),
-        Trial::test("kill::redrive", move || redrive::goes_on().map_err(failed)),
-        Trial::test("kill::the_judge_sees", move || {
-            verdict::sees_what_is_wrong().map_err(failed)
-        }),
+        trial("kill::twenty_times", twenty_times),
+        trial("kill::map_run", map_run::goes_on),
+        trial("kill::measured", measured::adds_up),
+        trial("kill::redrive", redrive::goes_on),
+        trial("kill::the_judge_sees", verdict::sees_what_is_wrong),
     ]
 }
 
@@ -72,27 +71,31 @@ fn warm(client: &Client) -> Result<()> {
     Ok(())
 }
 
+/// Gives a server the plugin of these machines, which notes its calls; the folder where it does.
+fn noted(place: &Place) -> Result<PathBuf> {
+    let notes = place.folder().join("notes");
+    std::fs::create_dir(&notes)?;
+    let grant =
+        format!("[grants]\nfs = [{{ host = {notes:?}, guest = \"/notes\", mode = \"rw\" }}]");
+    server::install(&place.plugins, machines::PLUGIN, "behave", &grant)?;
+    Ok(notes)
+}
+
+/// The folder of a bucket that its executions have.
+fn bucket(place: &Place, name: &str) -> Result<PathBuf> {
+    let bucket = place.data.join("buckets").join(name);
+    std::fs::create_dir_all(&bucket)?;
+    Ok(bucket)
+}
+
 fn twenty_times() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
     let begun = Instant::now();
-    let scratch = tempfile::tempdir()?;
-    let (data, plugins, notes) = (
-        scratch.path().join("data"),
-        scratch.path().join("plugins"),
-        scratch.path().join("notes"),
-    );
-    std::fs::create_dir_all(&notes)?;
-    std::fs::create_dir_all(&data)?;
-    let grant = format!(
-        "[grants]\nfs = [{{ host = {:?}, guest = \"/notes\", mode = \"rw\" }}]",
-        notes
-    );
-    server::install(&plugins, machines::PLUGIN, "behave", &grant)?;
-    let calls = notes.join("calls");
+    let place = Place::new()?;
+    let calls = noted(&place)?.join("calls");
 
-    let server = Server::start(&data, &plugins)?;
+    let server = place.serve(&[])?;
     let client = server.client();
     warm(&client)?;
     let activity = client.call("CreateActivity", &json!({ "name": "outside" }))?;
@@ -104,8 +107,7 @@ fn twenty_times() -> Result<()> {
     let asked = executions(&client, &kinds, &mut dice)?;
     let world = World::new();
     let mut all = Killed {
-        data: &data,
-        plugins: &plugins,
+        place: &place,
         calls: &calls,
         world: &world,
         asked: &asked,
@@ -187,8 +189,7 @@ fn starter(world: &World, asked: &[Asked], kinds: &[Kind]) {
 
 /// The server's lives, and what it told in them.
 struct Killed<'a> {
-    data: &'a Path,
-    plugins: &'a Path,
+    place: &'a Place,
     calls: &'a Path,
     world: &'a World,
     asked: &'a [Asked],
@@ -205,7 +206,7 @@ impl Killed<'_> {
         for _ in 0..KILLS {
             let mut running = match server.take() {
                 Some(running) => running,
-                None => Server::spawn(self.data, self.plugins)?,
+                None => Server::spawn(&self.place.data, &self.place.plugins)?,
             };
             let early = !self.lives.is_empty() && dice.roll(0..EARLY) == 0;
             if early {
@@ -221,13 +222,13 @@ impl Killed<'_> {
                 calls_bytes: std::fs::metadata(self.calls).map_or(0, |meta| meta.len()),
             });
         }
-        let server = Server::start(self.data, self.plugins)?;
+        let server = self.place.serve(&[])?;
         self.publish(Some(server.client()));
         let histories = self.all_ended(&server.client())?;
         // A clean stop and one more start change nothing.
         self.publish(None);
         server.stop()?;
-        let server = Server::start(self.data, self.plugins)?;
+        let server = self.place.serve(&[])?;
         for (asked, history) in self.asked.iter().zip(&histories) {
             let again = server.client().history(&asked.arn)?;
             ensure!(

@@ -10,10 +10,13 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Dice, Server, Turn};
+use stepwell_tests::{
+    place::Place,
+    server::{self, CallError, Client, Dice, Server},
+};
 
 use super::{
-    machines, made,
+    bucket, machines, made, noted,
     verdict::{self, Call, Life},
 };
 
@@ -31,19 +34,11 @@ const KILL_WITHIN_MS: u64 = 60;
 const END_MAX: Duration = Duration::from_secs(60);
 
 pub(super) fn goes_on() -> Result<()> {
-    let _turn = Turn::take()?;
     let (seed, mut dice) = Dice::seeded()?;
     println!("kill: seed {seed} (STEPWELL_SEED={seed} repeats its moments)");
-    let scratch = tempfile::tempdir()?;
-    let at = |name: &str| scratch.path().join(name);
-    let (data, plugins, notes) = (at("data"), at("plugins"), at("notes"));
-    let bucket = data.join("buckets").join(BUCKET);
-    std::fs::create_dir_all(&notes)?;
-    std::fs::create_dir_all(&bucket)?;
-    let grant =
-        format!("[grants]\nfs = [{{ host = {notes:?}, guest = \"/notes\", mode = \"rw\" }}]");
-    server::install(&plugins, machines::PLUGIN, "behave", &grant)?;
-    let mut server = Server::start(&data, &plugins)?;
+    let place = Place::new()?;
+    let (calls, bucket) = (noted(&place)?.join("calls"), bucket(&place, BUCKET)?);
+    let mut server = place.serve(&[])?;
     super::warm(&server.client())?;
     let executions = start(&server.client())?;
     let mut lives = Vec::new();
@@ -64,12 +59,12 @@ pub(super) fn goes_on() -> Result<()> {
             executions: &failed,
         };
         let first = round.redrive_and_kill(server, wait)?;
-        lives.push(life(&notes.join("calls"))?);
-        server = Server::start(&data, &plugins)?;
+        lives.push(life(&calls)?);
+        server = place.serve(&[])?;
         repeated += round.repeat(&server.client(), &first)?;
     }
     let client = server.client();
-    let made = made(&notes.join("calls"), &lives)?;
+    let made = made(&calls, &lives)?;
     let mut wrong = Vec::new();
     for execution in &executions {
         wrong.extend(judge(&client, execution, &made, &bucket)?);

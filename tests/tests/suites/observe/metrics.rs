@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use stepwell_tests::server::{ACCOUNT, Client};
 
-use super::{RUN_MAX, Rig, behave, machine, one};
+use super::{RUN_MAX, Rig, behave, machine, one, passing};
 
 /// Between two looks at what is counted.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,12 +26,7 @@ pub(super) fn told() -> Result<()> {
     let rig = Rig::new()?;
     let server = rig.start(&[])?;
     let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let fail = machine(
         &client,
         "fail",

@@ -8,59 +8,56 @@ mod webhooks;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
 use stepwell_tests::server::{self, Client, ROLE, Server, Turn};
+
+use super::trial;
 
 /// How long an execution may take.
 const RUN_MAX: Duration = Duration::from_secs(60);
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, check: fn() -> Result<()>| {
-        Trial::test(format!("observe::{name}"), move || {
-            check().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("metrics tell what was run", metrics::told),
+        trial("observe::metrics tell what was run", metrics::told),
         trial(
-            "spans form the tree of states and attempts",
+            "observe::spans form the tree of states and attempts",
             telemetry::traces,
         ),
         trial(
-            "what is not traced or not sampled has no spans",
+            "observe::what is not traced or not sampled has no spans",
             telemetry::untraced,
         ),
         trial(
-            "a trace goes on over a crash and a redrive",
+            "observe::a trace goes on over a crash and a redrive",
             telemetry::traces_over_a_crash,
         ),
         trial(
-            "log records are those that the machine logs",
+            "observe::log records are those that the machine logs",
             telemetry::logs,
         ),
         trial(
-            "a collector that is away holds up nothing",
+            "observe::a collector that is away holds up nothing",
             telemetry::no_collector,
         ),
         trial(
-            "a webhook gets each change, signed, in order",
+            "observe::a webhook gets each change, signed, in order",
             webhooks::delivered,
         ),
         trial(
-            "no event of a webhook is lost by a crash or by a receiver that is away",
+            "observe::no event of a webhook is lost by a crash or by a receiver that is away",
             webhooks::kept,
         ),
         trial(
-            "an event that a receiver never takes delays no other execution",
+            "observe::an event that a receiver never takes delays no other execution",
             webhooks::poisonous,
         ),
         trial(
-            "a webhook that leaves the file and comes back gets what waited",
+            "observe::a webhook that leaves the file and comes back gets what waited",
             webhooks::comes_back,
         ),
         trial(
-            "a webhook at a private address gets nothing unasked",
+            "observe::a webhook at a private address gets nothing unasked",
             webhooks::private,
         ),
     ]
@@ -127,6 +124,12 @@ fn one(kind: &str, more: Value) -> Value {
         state.extend(more);
     }
     json!({"StartAt": "S", "States": {"S": state}})
+}
+
+/// A state machine that passes its input on, by that name.
+fn passing(client: &Client) -> Result<String> {
+    let definition = one("Pass", json!({"End": true}));
+    machine(client, "pass", &definition, json!({}))
 }
 
 fn behave(what: &str) -> Value {

@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use base64::{Engine, engine::general_purpose::STANDARD};
-use hmac::{Hmac, KeyInit, Mac};
+use base64::engine::general_purpose::STANDARD;
+use hmac::Hmac;
 use serde_json::{Value, json};
 use sha2::Sha256;
 use stepwell_tests::{
@@ -17,7 +17,7 @@ use stepwell_tests::{
     server::{ACCOUNT, Client},
 };
 
-use super::{RUN_MAX, Rig, machine, one};
+use super::{RUN_MAX, Rig, machine, one, passing};
 
 /// Executions that are under way when the server is killed.
 const MANY: usize = 40;
@@ -57,12 +57,7 @@ pub(super) fn delivered() -> Result<()> {
     client.ended(&execution, RUN_MAX)?;
     client.call("RedriveExecution", &json!({"executionArn": execution}))?;
     client.ended(&execution, RUN_MAX)?;
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let other = client.start(&pass, "p", &json!({"a": 1}))?;
     client.ended(&other, RUN_MAX)?;
 
@@ -70,22 +65,7 @@ pub(super) fn delivered() -> Result<()> {
     let received = all.wait("the events", |received| {
         (received.len() >= 8).then(|| received.to_vec())
     })?;
-    let mut taken = Vec::new();
-    for request in &received {
-        check_signature(request)?;
-        if request.status == 200 {
-            taken.push(serde_json::from_slice::<Value>(&request.body)?);
-        }
-    }
-    let id = |request: &Received| request.headers["webhook-id"].clone();
-    let (first, later): (BTreeSet<_>, BTreeSet<_>) = (
-        received[..2].iter().map(id).collect(),
-        received[2..].iter().map(id).collect(),
-    );
-    ensure!(
-        first.is_subset(&later) && later.len() == 6,
-        "{first:?} {later:?}"
-    );
+    let taken = taken_once(&received)?;
     let of = |arn: &str| {
         taken
             .iter()
@@ -109,7 +89,35 @@ pub(super) fn delivered() -> Result<()> {
         "{failed:#}"
     );
     server.stop()?;
-    let failed: Vec<Value> = failures
+    only_failures(&failures)?;
+    ensure!(others.all().is_empty(), "another account's");
+    Ok(())
+}
+
+/// The events that were taken: six, each signed, after two that were asked to come again.
+fn taken_once(received: &[Received]) -> Result<Vec<Value>> {
+    let mut taken = Vec::new();
+    for request in received {
+        check_signature(request)?;
+        if request.status == 200 {
+            taken.push(serde_json::from_slice::<Value>(&request.body)?);
+        }
+    }
+    let id = |request: &Received| request.headers["webhook-id"].clone();
+    let (first, later): (BTreeSet<_>, BTreeSet<_>) = (
+        received[..2].iter().map(id).collect(),
+        received[2..].iter().map(id).collect(),
+    );
+    ensure!(
+        first.is_subset(&later) && later.len() == 6,
+        "{first:?} {later:?}"
+    );
+    Ok(taken)
+}
+
+/// Who wants failures alone gets them alone.
+fn only_failures(receiver: &Receiver) -> Result<()> {
+    let failed: Vec<Value> = receiver
         .all()
         .iter()
         .map(|request| serde_json::from_slice(&request.body))
@@ -121,7 +129,6 @@ pub(super) fn delivered() -> Result<()> {
             .all(|event| event["data"]["status"] == "FAILED"),
         "{failed:#?}"
     );
-    ensure!(others.all().is_empty(), "another account's");
     Ok(())
 }
 
@@ -186,12 +193,7 @@ pub(super) fn private() -> Result<()> {
     let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
     let server = rig.start(&["--webhooks", &file])?;
     let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let execution = client.start(&pass, "p", &json!({}))?;
     client.ended(&execution, RUN_MAX)?;
     server.says(

@@ -9,22 +9,24 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
+use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server as program;
+use stepwell_tests::{
+    command::{self, refused, well},
+    server as program,
+};
 
+use super::trial;
 use server::{PASSWORD, Registry, USER};
 
 pub(crate) fn trials() -> Vec<Trial> {
-    let trial = |name: &str, run: fn() -> Result<()>| {
-        Trial::test(format!("registry::{name}"), move || {
-            run().map_err(|error| Failed::from(format!("{error:#}")))
-        })
-    };
     vec![
-        trial("push_and_pull", push_and_pull),
-        trial("what_is_false_is_not_kept", what_is_false_is_not_kept),
-        trial("who_may_not_is_told", who_may_not_is_told),
+        trial("registry::push_and_pull", push_and_pull),
+        trial(
+            "registry::what_is_false_is_not_kept",
+            what_is_false_is_not_kept,
+        ),
+        trial("registry::who_may_not_is_told", who_may_not_is_told),
     ]
 }
 
@@ -49,45 +51,14 @@ fn digest(bytes: &[u8]) -> String {
 
 /// The program in a folder of its own, as a user with a password or without.
 fn stepwell(folder: &Path, password: Option<&str>, arguments: &[&str]) -> Result<Output> {
-    let mut command = Command::new(program::program()?);
-    command
-        .args(arguments)
-        .current_dir(folder)
-        .env("DOCKER_CONFIG", folder.join("docker"))
-        .env(
-            "XDG_CACHE_HOME",
-            program::root().join("target/suites-cache"),
-        )
-        .env_remove("STEPWELL_REGISTRY_USER")
-        .env_remove("STEPWELL_REGISTRY_PASSWORD")
-        .stdin(Stdio::null());
+    let mut command = command::stepwell(folder, arguments)?;
+    command.env("DOCKER_CONFIG", folder.join("docker"));
     if let Some(password) = password {
         command
             .env("STEPWELL_REGISTRY_USER", USER)
             .env("STEPWELL_REGISTRY_PASSWORD", password);
     }
     Ok(command.output()?)
-}
-
-fn well(output: Output) -> Result<String> {
-    ensure!(
-        output.status.success(),
-        "it ended with {}: {}",
-        output.status,
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-/// What it said, which has to be a refusal that names `word`.
-fn refused(output: Output, code: i32, word: &str) -> Result<()> {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    ensure!(
-        output.status.code() == Some(code) && said.contains(word),
-        "{}, {code} and `{word}` expected: {said}",
-        output.status
-    );
-    Ok(())
 }
 
 /// A plugin's folder to push from.
@@ -296,9 +267,9 @@ fn what_is_false_is_not_kept() -> Result<()> {
     };
     registry.kept().lies = true;
     refused(
-        pull(&format!("{base}:1"))?,
+        &pull(&format!("{base}:1"))?,
         3,
-        "is not what its digest says",
+        &["is not what its digest says"],
     )?;
     registry.kept().lies = false;
     // A manifest under a digest that is not its own.
@@ -309,9 +280,9 @@ fn what_is_false_is_not_kept() -> Result<()> {
         .manifests
         .insert(("open/echo".to_owned(), other.clone()), text);
     refused(
-        pull(&format!("{base}@{other}"))?,
+        &pull(&format!("{base}@{other}"))?,
         3,
-        "is not what its digest says",
+        &["is not what its digest says"],
     )?;
     // An image of a container.
     let image = json!({"layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": other, "size": 1}]});
@@ -321,12 +292,12 @@ fn what_is_false_is_not_kept() -> Result<()> {
         .manifests
         .insert(("open/echo".to_owned(), "image".to_owned()), text);
     refused(
-        pull(&format!("{base}:image"))?,
+        &pull(&format!("{base}:image"))?,
         2,
-        "no artifact of one plugin",
+        &["no artifact of one plugin"],
     )?;
-    refused(pull(&format!("{base}:none"))?, 2, "has no `none`")?;
-    refused(pull("resize:1")?, 2, "with the registry's host")?;
+    refused(&pull(&format!("{base}:none"))?, 2, &["has no `none`"])?;
+    refused(&pull("resize:1")?, 2, &["with the registry's host"])?;
     ensure!(!folder.join("plugins").exists(), "something was kept");
     // A broken plugin is not pushed.
     std::fs::write(folder.join("no.wasm"), "no")?;
@@ -335,7 +306,7 @@ fn what_is_false_is_not_kept() -> Result<()> {
         Some(PASSWORD),
         &["plugin", "push", "no.wasm", &format!("oci://{base}:2")],
     )?;
-    refused(push, 2, "is not WebAssembly")
+    refused(&push, 2, &["is not WebAssembly"])
 }
 
 fn who_may_not_is_told() -> Result<()> {
@@ -346,11 +317,11 @@ fn who_may_not_is_told() -> Result<()> {
     source(folder, "1", "echo")?;
     let target = format!("oci://{reference}");
     let push = |password| stepwell(folder, password, &["plugin", "push", "echo", &target]);
-    refused(push(None)?, 2, "docker login")?;
-    refused(push(Some("wrong"))?, 2, "does not let this user")?;
+    refused(&push(None)?, 2, &["docker login"])?;
+    refused(&push(Some("wrong"))?, 2, &["does not let this user"])?;
     well(push(Some(PASSWORD))?)?;
     let pull = ["plugin", "pull", &reference, "--plugins", "plugins"];
-    refused(stepwell(folder, None, &pull)?, 2, "docker login")?;
+    refused(&stepwell(folder, None, &pull)?, 2, &["docker login"])?;
     // As `docker login` keeps it.
     std::fs::create_dir(folder.join("docker"))?;
     let auths =

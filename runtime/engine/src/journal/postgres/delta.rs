@@ -166,11 +166,7 @@ impl Delta {
     }
 
     async fn write_created(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        let rows: Vec<&ExecutionRow> = self
-            .created
-            .iter()
-            .filter_map(|id| facts.rows.get(id))
-            .collect();
+        let rows = rows(&self.created, facts);
         if rows.is_empty() {
             return Ok(());
         }
@@ -208,11 +204,7 @@ impl Delta {
     }
 
     async fn write_updated(&self, session: &Session, facts: &Facts) -> Result<(), Error> {
-        let rows: Vec<&ExecutionRow> = self
-            .updated
-            .iter()
-            .filter_map(|id| facts.rows.get(id))
-            .collect();
+        let rows = rows(&self.updated, facts);
         if rows.is_empty() {
             return Ok(());
         }
@@ -387,6 +379,11 @@ fn columns<'a>(keys: &[&'a CatalogKey]) -> (Vec<&'a str>, Vec<&'a str>, Vec<&'a 
         column(|key| &key.kind),
         column(|key| &key.name),
     )
+}
+
+/// The rows of these executions, as they are after the writes.
+fn rows<'f>(ids: &BTreeSet<ExecutionId>, facts: &'f Facts) -> Vec<&'f ExecutionRow> {
+    ids.iter().filter_map(|id| facts.rows.get(id)).collect()
 }
 
 /// The columns of rows that change.

@@ -290,30 +290,7 @@ impl Store {
             dump.push_str(&format!("{what}: {value:?}\n"))
         };
         for number in 0..FEW {
-            let id = place(number);
-            add("execution", &wait(journal.execution(id)));
-            add("find", &wait(journal.find(SCOPE, &number.to_string())));
-            add("look", &wait(journal.look(SCOPE, &number.to_string())));
-            for start in [0, 1, 2, 4, 9] {
-                for bytes_max in [0, 40, usize::MAX] {
-                    for range in [
-                        SegmentRange::From { first: start },
-                        SegmentRange::Forward { public: start },
-                        SegmentRange::Backward { public: start },
-                    ] {
-                        add("segments", &wait(journal.segments(id, range, bytes_max)));
-                    }
-                }
-            }
-            add("last", &wait(journal.segments(id, SegmentRange::Last, 0)));
-            let inbox = wait(journal.inbox(id)).expect("readable");
-            add(
-                "inbox",
-                &inbox
-                    .iter()
-                    .map(|message| self.order(message.id))
-                    .collect::<Vec<_>>(),
-            );
+            self.dump_execution(number, &mut add);
         }
         for partition in 0..3 {
             let found = wait(journal.messages(&cursors(&[partition]), 7)).expect("readable");
@@ -365,6 +342,34 @@ impl Store {
             &wait(journal.scan("000000000000", "machine", "record/", Some("record/0"), 2)),
         );
         dump
+    }
+
+    fn dump_execution(&self, number: u64, add: &mut dyn FnMut(&str, &dyn std::fmt::Debug)) {
+        let journal = &self.journal;
+        let id = place(number);
+        add("execution", &wait(journal.execution(id)));
+        add("find", &wait(journal.find(SCOPE, &number.to_string())));
+        add("look", &wait(journal.look(SCOPE, &number.to_string())));
+        for start in [0, 1, 2, 4, 9] {
+            for bytes_max in [0, 40, usize::MAX] {
+                for range in [
+                    SegmentRange::From { first: start },
+                    SegmentRange::Forward { public: start },
+                    SegmentRange::Backward { public: start },
+                ] {
+                    add("segments", &wait(journal.segments(id, range, bytes_max)));
+                }
+            }
+        }
+        add("last", &wait(journal.segments(id, SegmentRange::Last, 0)));
+        let inbox = wait(journal.inbox(id)).expect("readable");
+        add(
+            "inbox",
+            &inbox
+                .iter()
+                .map(|message| self.order(message.id))
+                .collect::<Vec<_>>(),
+        );
     }
 
     fn order(&self, id: MessageId) -> Option<usize> {

@@ -7,8 +7,8 @@ use super::super::support::{
     refusal, segment, task, texts, token, wait,
 };
 use crate::journal::{
-    Append, Epoch, Journal, MessageId, Partition, Refused, ScopeId, SegmentRange, Status, View,
-    Write,
+    Append, Epoch, Journal, MessageId, Partition, Refused, ScopeId, SegmentRange, Status, Verdict,
+    View, Write,
 };
 
 pub(super) fn row(journal: &dyn Journal) {
@@ -129,6 +129,12 @@ pub(super) fn names(journal: &dyn Journal) {
             Write::Append(begin(id(9, 0), epoch, "both")),
         ],
     );
+    why_refused(&verdicts);
+    left_no_trace(journal);
+}
+
+/// Each for its own reason.
+fn why_refused(verdicts: &[Verdict]) {
     assert_eq!(
         verdicts[1],
         Err(Refused::NameTaken {
@@ -218,7 +224,10 @@ pub(super) fn neighbours(journal: &dyn Journal) {
             revision: None
         })
     );
+}
 
+/// Of all that was refused beside its neighbours.
+fn left_no_trace(journal: &dyn Journal) {
     let all = [0, 1, 2, 3].map(Partition);
     assert_eq!(
         texts(&wait(journal.messages(&cursors(&[0, 1, 2, 3]), 10)).expect("readable")),

@@ -1,0 +1,70 @@
+//! The catalog: small records beside the executions. Hides where a scan of names begins.
+
+use std::sync::Arc;
+
+use super::{Answer, ReadError};
+
+/// Small records by (tenant, kind, name), each with a revision: state machines, versions, aliases, activities, tags,
+/// plugins, keys, roles, usage. Written through [`super::Write::Catalog`].
+pub(crate) trait Catalog {
+    /// One record.
+    fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>>;
+
+    /// Records of a tenant and kind whose name starts with `prefix`, in order of name, after `after`.
+    fn scan(
+        &self,
+        tenant: &str,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Answer<Result<Vec<CatalogRecord>, ReadError>>;
+}
+
+/// Name of a record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CatalogKey {
+    pub tenant: Arc<str>,
+    /// `state-machine`, `activity`, …; the empty tenant holds what belongs to the installation.
+    pub kind: Arc<str>,
+    pub name: Arc<str>,
+}
+
+impl CatalogKey {
+    /// Where a scan begins, and whether a record of that name is part of it.
+    pub(super) fn scanned_first(
+        tenant: &str,
+        kind: &str,
+        prefix: &str,
+        after: Option<&str>,
+    ) -> (CatalogKey, bool) {
+        let (name, included) = match after {
+            Some(after) if after >= prefix => (after, false),
+            Some(_) | None => (prefix, true),
+        };
+        let key = CatalogKey {
+            tenant: tenant.into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
+        (key, included)
+    }
+}
+
+/// A record as stored. Revisions start at 1 and grow by 1 with each write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CatalogRecord {
+    pub key: CatalogKey,
+    pub revision: u64,
+    pub bytes: Arc<[u8]>,
+}
+
+/// One compare-and-set of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CatalogWrite {
+    pub key: CatalogKey,
+    /// The revision it must have: `Some(0)` that it must not exist, `None` any.
+    pub expected: Option<u64>,
+    /// `None` deletes.
+    pub bytes: Option<Arc<[u8]>>,
+}

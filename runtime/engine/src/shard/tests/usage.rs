@@ -1,0 +1,143 @@
+//! What attempts used: charged in the append of their outcome, or soon after.
+
+use std::sync::Arc;
+
+use stepwell_interp::{Input, Measure, Measures, TaskId, TaskOutcome, Timestamp, What};
+use stepwell_query::Value;
+
+use super::rig::{AT, CHEAP, ONE, TURNS, decode, info, shard, start};
+use crate::{
+    attempt::amounts,
+    journal::{Amounts, ExecutionId, Landed, Refused, StoredSegment, Write},
+    limits::OWED_MS_MAX,
+    shard::{In, Out, Shard, Spending, Ticket},
+};
+
+/// An attempt ends, for which the plugin `t` used something.
+fn ends(execution: ExecutionId, task: TaskId, used: Option<Arc<Measures>>) -> In {
+    let output = Value::empty_object();
+    let spending = |measures| {
+        Box::new(Spending {
+            info: info("e1"),
+            plugin: "t".into(),
+            measures,
+        })
+    };
+    In::Ended {
+        execution,
+        task,
+        spent: used.map(spending),
+        input: Input::TaskEnded {
+            task,
+            outcome: TaskOutcome::Succeeded { output },
+        },
+    }
+}
+
+#[test]
+fn what_an_attempt_used_is_recorded_and_charged_in_the_append_of_its_outcome() {
+    let mut shard = shard(0);
+    let (execution, _started) = start(&mut shard, 1, CHEAP);
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7), (Measure::Files, 2)]));
+    let (mut attempts, mut appends) = (0, 0);
+    loop {
+        shard.work(AT, TURNS);
+        let outs = shard.take_out();
+        if outs.is_empty() {
+            break;
+        }
+        for out in outs {
+            match out {
+                Out::Commit {
+                    ticket,
+                    write: Write::Append(append),
+                } => {
+                    appends += 1;
+                    let stored = StoredSegment {
+                        first: append.expected_next,
+                        segment: append.segment,
+                    };
+                    let events = decode(execution, &stored);
+                    let at = |wanted: fn(&What) -> bool| {
+                        events.iter().position(|event| wanted(&event.what))
+                    };
+                    let used = at(|what| matches!(what, What::Used { .. }));
+                    let outcome = at(|what| matches!(what, What::Succeeded { .. }));
+                    assert_eq!(used.map(|used| used + 2), outcome, "{events:?}");
+                    let charged = append.charges.iter();
+                    let charged = charged.filter(|(key, _)| &*key.plugin == "t");
+                    let charged: Vec<_> = charged.map(|(_, used)| *used).collect();
+                    let wanted = used.map(|_| amounts(&measures));
+                    assert_eq!(charged, Vec::from_iter(wanted));
+                    let verdict = Ok(Landed::default());
+                    shard.handle(AT, In::Committed { ticket, verdict });
+                }
+                Out::Run { request, .. } => {
+                    attempts += 1;
+                    let used = Some(measures.clone());
+                    shard.handle(AT, ends(execution, request.task, used));
+                }
+                _ => panic!("nothing else is needed here"),
+            }
+        }
+    }
+    // One for the start, and one for each attempt.
+    assert_eq!((attempts, appends), (3, 4));
+}
+
+/// What an attempt of a plugin used.
+fn used(shard: &mut Shard, execution: ExecutionId) -> Amounts {
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7)]));
+    let usage = amounts(&measures);
+    let task = TaskId {
+        entry: 2,
+        attempt: 1,
+    };
+    shard.handle(AT, ends(execution, task, Some(measures)));
+    usage
+}
+
+/// The next commit, which has usage alone; none when nothing is committed.
+fn charged(shard: &mut Shard, at: Timestamp) -> Option<(Ticket, Vec<Amounts>)> {
+    shard.work(at, TURNS);
+    let outs = shard.take_out();
+    let [Out::Commit { ticket, write }] = outs.as_slice() else {
+        assert!(outs.is_empty(), "nothing else is committed");
+        return None;
+    };
+    let Write::Charge(charges) = write else {
+        panic!("usage is committed");
+    };
+    let plugins = charges.iter().filter(|(key, _)| &*key.plugin == "t");
+    Some((*ticket, plugins.map(|(_, usage)| *usage).collect()))
+}
+
+#[test]
+fn what_is_used_beside_the_last_append_is_charged_and_a_refused_charge_again() {
+    let mut shard = shard(0);
+    let (execution, mut started) = start(&mut shard, 1, ONE);
+    shard.work(AT, TURNS);
+    let outs = shard.take_out();
+    let [Out::Commit { ticket, .. }] = outs.as_slice() else {
+        panic!("its only append");
+    };
+    let (ticket, verdict) = (*ticket, Ok(Landed::default()));
+    let usage = used(&mut shard, execution);
+    shard.handle(AT, In::Committed { ticket, verdict });
+    assert!(started.try_recv().unwrap().is_ok());
+    let later = |times: u64| AT.plus_ms(times * OWED_MS_MAX);
+    let (ticket, charges) = charged(&mut shard, later(1)).expect("it is owed");
+    assert_eq!(charges, [usage]);
+    assert!(shard.has_flights(), "a shutdown waits for it");
+    let at = later(1);
+    let verdict = Err(Refused::Full("no space".to_owned()));
+    shard.handle(at, In::Committed { ticket, verdict });
+    assert!(charged(&mut shard, at).is_none(), "the store is full");
+    assert!(shard.has_flights());
+    let (ticket, charges) = charged(&mut shard, later(2)).expect("it is owed still");
+    assert_eq!(charges, [usage]);
+    let verdict = Ok(Landed::default());
+    shard.handle(later(2), In::Committed { ticket, verdict });
+    assert!(!shard.has_flights());
+    assert!(charged(&mut shard, later(9)).is_none());
+}

@@ -1,0 +1,306 @@
+//! What an account may have of functions: calls at a time, code, and nothing left behind by a tenant that is removed.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Instant,
+};
+
+use stepwell_engine::{
+    Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion,
+    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, Quotas, Store,
+    TaskRunner, UsageKey,
+};
+use stepwell_interp::{Measure, Measures};
+use tokio::sync::Semaphore;
+
+use crate::support::{PATIENCE, caller_of};
+
+const ACCOUNT: &str = "111111111111";
+
+/// Takes any code; calls of `waits` end when there is a permit, all others at once.
+struct Runner {
+    begun: AtomicUsize,
+    ends: Arc<Semaphore>,
+}
+
+impl TaskRunner for Runner {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        self.begun.fetch_add(1, SeqCst);
+        let ends = self.ends.clone();
+        Box::pin(async move {
+            if &*call.plugin == "waits" {
+                ends.acquire().await.expect("it stays open").forget();
+            }
+            call.signals.used(Measures::of(&[
+                (Measure::Cpu, 30),
+                (Measure::Wall, 2_000),
+                (Measure::Memory, 3 << 20),
+                (Measure::BytesIn, call.input.len() as u64),
+                (Measure::BytesOut, 1),
+                (Measure::Fuel, 500),
+                (Measure::Logs, 2),
+                (Measure::Files, 1),
+                (Measure::HttpSent, 10),
+                (Measure::TcpSent, 5),
+                (Measure::HttpReceived, 7),
+            ]));
+            PluginEnd::Succeeded {
+                output: "1".to_owned(),
+                log: None,
+            }
+        })
+    }
+
+    fn serves(&self, _: &str, _: &str, version: Option<&str>) -> bool {
+        version.is_none_or(|version| version == "2")
+    }
+
+    fn check(
+        &self,
+        _: &str,
+        _: &str,
+        _: Arc<FunctionVersion>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+async fn opened() -> (Engine, Arc<Runner>) {
+    let runner = Arc::new(Runner {
+        begun: AtomicUsize::new(0),
+        ends: Arc::new(Semaphore::new(0)),
+    });
+    let options = Options {
+        shards: 1,
+        ..Options::of(Store::Memory)
+    };
+    let engine = Engine::open(options, runner.clone()).expect("memory is always there");
+    engine.add_tenant(ACCOUNT, "").await.expect("it is new");
+    (engine, runner)
+}
+
+fn caller() -> Caller {
+    caller_of(ACCOUNT)
+}
+
+async fn may_have(engine: &Engine, quotas: Quotas) {
+    let set = engine.set_quotas(ACCOUNT, quotas).await;
+    set.expect("there is such a tenant");
+}
+
+async fn called(engine: &Engine, name: &str) -> Result<String, FunctionError> {
+    let invocation = Invocation {
+        name: name.to_owned(),
+        qualifier: None,
+        payload: String::new(),
+        log_wanted: false,
+        request_id: "r".to_owned(),
+    };
+    let invoked = engine.invoke(&caller(), invocation).await;
+    invoked.map(|invoked| invoked.payload)
+}
+
+async fn called_later(engine: &Engine, qualifier: &str) -> Result<Arc<str>, FunctionError> {
+    let (caller, id) = (caller(), "request-of-some-id");
+    let called = engine.invoke_later(&caller, "plain", Some(qualifier), "{}", id);
+    called.await
+}
+
+#[tokio::test]
+async fn calls_count_as_running_tasks() {
+    let (engine, runner) = opened().await;
+    let most = Quotas {
+        running_tasks: Some(1),
+        ..Quotas::default()
+    };
+    may_have(&engine, most).await;
+    let first = tokio::spawn({
+        let engine = engine.clone();
+        async move { called(&engine, "waits").await }
+    });
+    let asked = Instant::now();
+    while runner.begun.load(SeqCst) == 0 {
+        assert!(asked.elapsed() < PATIENCE, "the first call does not begin");
+        tokio::task::yield_now().await;
+    }
+    let refused = called(&engine, "quick").await;
+    let text = "Rate Exceeded: the tenant's quota of 1 running tasks is reached";
+    assert_eq!(refused, Err(FunctionError::TooMany(text.to_owned())));
+    runner.ends.add_permits(1);
+    assert_eq!(first.await.expect("it ends"), Ok("1".to_owned()));
+    assert_eq!(called(&engine, "quick").await, Ok("1".to_owned()));
+}
+
+#[tokio::test]
+async fn a_direct_call_is_metered_as_a_task_is() {
+    let (engine, _) = opened().await;
+    for _ in 0..2 {
+        assert_eq!(called(&engine, "quick").await, Ok("1".to_owned()));
+    }
+    let asked = Instant::now();
+    loop {
+        let used = engine.usage(Some(ACCOUNT), (0, u32::MAX), None, 1_000);
+        let used = used.await.expect("readable");
+        // A call that nobody waits for is counted in the same row.
+        let of = |key: &UsageKey| {
+            key.machine.ends_with(":stateMachine:$lambda-quick") && &*key.plugin == "quick"
+        };
+        let found = used.iter().find(|(key, _)| of(key));
+        let counts = |amounts: &Amounts| {
+            [
+                Meter::Tasks,
+                Meter::CpuMicros,
+                Meter::MemoryTime,
+                Meter::BytesIn,
+                Meter::BytesOut,
+                Meter::Executions,
+                Meter::Fuel,
+                Meter::HostCalls,
+                Meter::BytesSent,
+                Meter::BytesReceived,
+            ]
+            .map(|meter| amounts.get(meter))
+        };
+        let both = [2, 60, 12, 4, 2, 0, 1_000, 6, 30, 14];
+        if found.is_some_and(|(_, amounts)| counts(amounts) == both) {
+            return;
+        }
+        assert!(asked.elapsed() < PATIENCE, "usage is {used:?}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_is_not_there_is_not_called_later() {
+    let (engine, _) = opened().await;
+    for qualifier in ["3", r#"x","End":true},"E":{"Type":"Pass","#] {
+        let refused = called_later(&engine, qualifier).await;
+        assert!(
+            matches!(refused, Err(FunctionError::NotFound(_))),
+            "{qualifier}: {refused:?}"
+        );
+    }
+    assert!(called_later(&engine, "2").await.is_ok());
+}
+
+fn code(text: &str) -> Package {
+    Package {
+        wasm: text.as_bytes().into(),
+        sha256: text.to_owned(),
+        bytes: text.len() as u64,
+    }
+}
+
+async fn create(engine: &Engine, package: Package) -> Result<(), FunctionError> {
+    let new = NewFunction {
+        name: "pay".to_owned(),
+        settings: FunctionSettings {
+            role: "arn:aws:iam::111111111111:role/r".to_owned(),
+            runtime: None,
+            handler: None,
+            architecture: "x86_64".to_owned(),
+            description: String::new(),
+            timeout_s: 3,
+            memory_mb: 128,
+            environment: Default::default(),
+            told: Default::default(),
+        },
+        package,
+        tags: Vec::new(),
+        publish: false,
+    };
+    engine.create_function(&caller(), new).await.map(drop)
+}
+
+async fn update(engine: &Engine, text: &str, dry_run: bool) -> Result<(), FunctionError> {
+    let change = Change {
+        dry_run,
+        ..Change::default()
+    };
+    let updated = engine
+        .update_function_code(&caller(), "pay", code(text), change)
+        .await;
+    updated.map(drop)
+}
+
+async fn stored(engine: &Engine) -> u64 {
+    let (_, taken) = engine.quotas(ACCOUNT).await.expect("readable");
+    let used = engine.usage(Some(ACCOUNT), (0, u32::MAX), None, 1_000);
+    let used = used.await.expect("readable");
+    let sum: u64 = used
+        .iter()
+        .map(|(_, amounts)| amounts.get(Meter::BytesStored))
+        .sum();
+    assert_eq!(sum, taken.stored_bytes, "what is told is what counts");
+    sum
+}
+
+#[tokio::test]
+async fn code_is_counted_when_it_is_kept() {
+    let (engine, _) = opened().await;
+    create(&engine, code("12345")).await.expect("it is new");
+    assert_eq!(stored(&engine).await, 5);
+    update(&engine, "123456789", true).await.expect("it fits");
+    assert_eq!(stored(&engine).await, 5, "a dry run keeps nothing");
+    update(&engine, "12345", false).await.expect("it fits");
+    assert_eq!(stored(&engine).await, 5, "the same code is kept once");
+    update(&engine, "123", false).await.expect("it fits");
+    assert_eq!(stored(&engine).await, 8);
+    let most = Quotas {
+        stored_bytes: Some(8),
+        ..Quotas::default()
+    };
+    may_have(&engine, most).await;
+    for dry_run in [true, false] {
+        let refused = update(&engine, "1", dry_run).await;
+        assert!(
+            matches!(refused, Err(FunctionError::Full(_))),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(stored(&engine).await, 8);
+}
+
+#[tokio::test]
+async fn an_account_has_as_much_code_as_aws_lets_it() {
+    let (engine, _) = opened().await;
+    let large = |bytes| Package {
+        bytes,
+        ..code("12345")
+    };
+    let most: u64 = 75 << 30;
+    let refused = create(&engine, large(most + 1)).await;
+    assert!(
+        matches!(refused, Err(FunctionError::Full(_))),
+        "{refused:?}"
+    );
+    assert_eq!(stored(&engine).await, 0, "what is refused is not kept");
+    create(&engine, large(most)).await.expect("it is just that");
+    let refused = update(&engine, "1", false).await;
+    assert!(
+        matches!(&refused, Err(FunctionError::Full(text)) if text.starts_with("Code storage limit exceeded.")),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_tenant_with_functions_is_not_removed() {
+    let (engine, _) = opened().await;
+    create(&engine, code("1")).await.expect("it is new");
+    let refused = engine.remove_tenant(ACCOUNT).await;
+    assert!(
+        matches!(&refused, Err(Error::Rejected { message, .. }) if message.contains("functions")),
+        "{refused:?}"
+    );
+    let deleted = engine.delete_function(&caller(), "pay", None).await;
+    deleted.expect("it is there");
+    engine
+        .remove_tenant(ACCOUNT)
+        .await
+        .expect("it has nothing any more");
+}

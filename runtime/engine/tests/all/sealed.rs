@@ -1,0 +1,273 @@
+//! What tenants keep sealed: secrets of tasks and connections, with the operator's keys and without them.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::Path,
+    pin::Pin,
+    sync::{Arc, Mutex},
+};
+
+use stepwell_engine::{
+    AllowForm, Code, ConnectionForm, Engine, Error, Extras, KeptConnection, MachineKind, Options,
+    PluginCall, PluginEnd, Store, TaskRunner, TaskSecrets, Vault,
+};
+
+use crate::support::{at, caller_of, machine, start_of};
+
+const OWN: &str = "000000000000";
+const A: &str = "111111111111";
+const B: &str = "222222222222";
+
+/// Gives back the secrets that its attempts find, and keeps the ceilings that it is told.
+#[derive(Default)]
+struct Runner {
+    ceilings: Mutex<BTreeMap<String, String>>,
+}
+
+impl TaskRunner for Runner {
+    fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        Box::pin(async move {
+            let secrets: Arc<dyn TaskSecrets> = call.secrets.expect("an attempt has a source");
+            let names = ["KEY", "ABSENT"].map(str::to_owned).to_vec();
+            match secrets.open(names).await {
+                Ok(found) => PluginEnd::Succeeded {
+                    output: serde_json::to_string(&found).unwrap(),
+                    log: None,
+                },
+                Err(cause) => PluginEnd::Internal { cause },
+            }
+        })
+    }
+
+    fn has_secret(&self, tenant: &str, name: &str) -> bool {
+        tenant == OWN && name == "OPERATORS"
+    }
+
+    fn check_ceiling(&self, _: &str, text: &str) -> Result<(), String> {
+        match text {
+            "wrong" => Err("it is wrong".to_owned()),
+            _ => Ok(()),
+        }
+    }
+
+    fn set_ceiling(&self, tenant: &str, text: Option<&str>) {
+        let mut ceilings = self.ceilings.lock().unwrap();
+        match text {
+            Some(text) => ceilings.insert(tenant.to_owned(), text.to_owned()),
+            None => ceilings.remove(tenant),
+        };
+    }
+}
+
+fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine {
+    let options = Options {
+        shards: 1,
+        ..Options::of(store)
+    };
+    let extras = Extras {
+        vault,
+        ..Extras::default()
+    };
+    Engine::open_with(options, extras, runner).expect("the store is free")
+}
+
+fn open(directory: &Path, vault: Option<Vault>) -> Engine {
+    open_with(at(directory), vault, Arc::default())
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, Error>) -> (Code, String) {
+    match answer {
+        Err(Error::Rejected { code, message }) => (code, message),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// What an attempt of an account's task finds.
+async fn found_by_a_task(engine: &Engine, account: &str) -> Result<String, String> {
+    let caller = caller_of(account);
+    let request = machine(
+        "reads",
+        MachineKind::Express,
+        r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:task","End":true}}}"#,
+    );
+    let made = engine.create_machine(&caller, request).await.unwrap();
+    let request = start_of(&made.machine.arn);
+    let ended = engine.start_sync(&caller, request).await.unwrap().execution;
+    match ended.output {
+        Some(output) => Ok(output.to_json()),
+        None => Err(ended.cause.unwrap_or_default().to_string()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_finds_its_accounts_secrets_as_they_are_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::fresh();
+    let engine = open(directory.path(), Some(vault.clone()));
+    for account in [A, B] {
+        engine.add_tenant(account, "").await.unwrap();
+    }
+    assert!(engine.put_secret(A, "KEY", "of-a-hidden").await.unwrap());
+    let found = found_by_a_task(&engine, A).await;
+    assert_eq!(found, Ok(r#"{"KEY":"of-a-hidden"}"#.into()));
+    assert_eq!(found_by_a_task(&engine, B).await, Ok("{}".into()));
+    assert!(!engine.put_secret(A, "KEY", "another-hidden").await.unwrap());
+    let found = found_by_a_task(&engine, A).await;
+    assert_eq!(found, Ok(r#"{"KEY":"another-hidden"}"#.into()));
+    let page = engine.secrets(A, None).await.unwrap();
+    assert_eq!((&*page.items[0].name, page.after), ("KEY", None));
+    assert!(engine.secrets(B, None).await.unwrap().items.is_empty());
+    // The operator's own comes first, and whoever lists is told.
+    engine.put_secret(OWN, "OPERATORS", "x").await.unwrap();
+    assert!(engine.secrets(OWN, None).await.unwrap().items[0].hidden);
+
+    // With another key, or none, it does not open; what is told shows nothing of it.
+    engine.shutdown().await;
+    drop(engine);
+    for vault in [None, Some(Vault::fresh())] {
+        let engine = open(directory.path(), vault);
+        let cause = found_by_a_task(&engine, A).await.unwrap_err();
+        assert!(cause.contains("`KEY` cannot be had"), "{cause}");
+        // Names are told all the same.
+        assert_eq!(engine.secrets(A, None).await.unwrap().items.len(), 1);
+        engine.shutdown().await;
+    }
+    let engine = open(directory.path(), Some(vault));
+    engine.delete_secret(A, "KEY").await.unwrap();
+    assert_eq!(found_by_a_task(&engine, A).await, Ok("{}".into()));
+    let (code, _) = refused(engine.delete_secret(A, "KEY").await);
+    assert_eq!(code, Code::ResourceNotFound);
+    engine.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_kept_is_refused_with_why() {
+    let engine = open_with(Store::Memory, None, Arc::default());
+    let (code, why) = refused(engine.put_secret(OWN, "KEY", "hidden").await);
+    assert_eq!(code, Code::ValidationException);
+    assert!(why.contains("`stepwell tenant key-file` makes one") && !why.contains("hidden"));
+    assert!(!engine.has_sealed().await.unwrap());
+
+    let engine = open_with(Store::Memory, Some(Vault::fresh()), Arc::default());
+    let large = "x".repeat(65_536);
+    assert!(engine.put_secret(OWN, "LARGE", &large).await.unwrap());
+    assert!(engine.has_sealed().await.unwrap());
+    for (account, name, value, part) in [
+        (OWN, "", "x", "is no name"),
+        (OWN, "a/b", "x", "is no name"),
+        (OWN, &"n".repeat(65), "x", "is no name"),
+        (OWN, "EMPTY", "", "is empty"),
+        (OWN, "LARGER", &format!("{large}x"), "at most 65536 bytes"),
+        (A, "KEY", "x", "no tenant"),
+    ] {
+        let (_, why) = refused(engine.put_secret(account, name, value).await);
+        assert!(why.contains(part), "{part} in {why}");
+    }
+    for index in 1..500 {
+        let name = format!("KEY-{index}");
+        engine.put_secret(OWN, &name, "x").await.unwrap();
+    }
+    let (code, why) = refused(engine.put_secret(OWN, "ONE-MORE", "x").await);
+    assert_eq!(code, Code::ServiceQuotaExceededException, "{why}");
+    assert!(!engine.put_secret(OWN, "KEY-1", "another").await.unwrap());
+    let (mut names, mut after) = (0, None);
+    loop {
+        let page = engine.secrets(OWN, after.as_deref()).await.unwrap();
+        names += page.items.len();
+        after = page.after;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_seals_all_of_it_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let old = Vault::fresh();
+    let engine = open(directory.path(), Some(old.clone()));
+    engine.add_tenant(A, "").await.unwrap();
+    engine.put_secret(A, "KEY", "kept").await.unwrap();
+    engine.put_secret(OWN, "KEY", "own").await.unwrap();
+    let put = engine.put_connection(A, "api", |_| Ok(connection()));
+    assert!(put.await.unwrap());
+    let both = old.rotated();
+    assert_eq!(engine.reseal(&both).await, Ok(3));
+    assert_eq!(engine.reseal(&both).await, Ok(0));
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(directory.path(), Some(both.newest()));
+    let found = found_by_a_task(&engine, A).await;
+    assert_eq!(found, Ok(r#"{"KEY":"kept"}"#.into()));
+    assert!(engine.connection(A, "api").await.unwrap().is_some());
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(directory.path(), Some(old));
+    assert!(found_by_a_task(&engine, A).await.is_err());
+    assert!(engine.connection(A, "api").await.is_err());
+    engine.shutdown().await;
+}
+
+fn connection() -> KeptConnection {
+    KeptConnection {
+        form: ConnectionForm {
+            allow: vec![AllowForm::Origin("https://api.example".into())],
+            api_key: None,
+            basic: None,
+            oauth: None,
+            headers: [("X-Key".to_owned(), "hidden".to_owned())].into(),
+            query: BTreeMap::new(),
+            body: BTreeMap::new(),
+        },
+        description: String::new(),
+        private: false,
+        shown: Default::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_removed_leaves_nothing_behind() {
+    let runner = Arc::new(Runner::default());
+    let vault = Some(Vault::fresh());
+    let engine = open_with(Store::Memory, vault, runner.clone());
+    engine.add_tenant(A, "").await.unwrap();
+    engine.put_secret(A, "KEY", "kept").await.unwrap();
+    let put = engine.put_connection(A, "api", |_| Ok(connection()));
+    put.await.unwrap();
+    engine.set_ceiling(A, Some("limits = {}")).await.unwrap();
+    let (_, why) = refused(engine.set_ceiling(A, Some("wrong")).await);
+    assert_eq!(why, "it is wrong");
+    assert_eq!(engine.ceiling(A).await, Ok(Some("limits = {}".into())));
+    let told = |account: &str| runner.ceilings.lock().unwrap().get(account).cloned();
+    assert_eq!(told(A).as_deref(), Some("limits = {}"));
+    engine.remove_tenant(A).await.unwrap();
+    assert_eq!(told(A), None);
+    assert!(!engine.has_sealed().await.unwrap());
+    engine.add_tenant(A, "").await.unwrap();
+    assert!(engine.secrets(A, None).await.unwrap().items.is_empty());
+    assert_eq!(engine.ceiling(A).await, Ok(None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ceilings_are_told_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path(), None);
+    engine.add_tenant(A, "").await.unwrap();
+    engine
+        .set_ceiling(A, Some("reuse = \"never\""))
+        .await
+        .unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let runner = Arc::new(Runner::default());
+    let store = Store::Directory(directory.path().to_owned());
+    let engine = open_with(store, None, runner.clone());
+    let told = runner.ceilings.lock().unwrap().clone();
+    assert_eq!(
+        told,
+        [(A.to_owned(), "reuse = \"never\"".to_owned())].into()
+    );
+    engine.shutdown().await;
+}

@@ -1,0 +1,252 @@
+//! How a plugin becomes one that can be called: read, checked, compiled as far as there is leave to, linked. Hides what its file
+//! holds, and where an upload's is.
+
+use super::{Entry, Source};
+use crate::cache::hex;
+use crate::code::{Format, Program};
+use crate::compiler::{Compiler, Fault};
+use crate::grants::{Ceiling, Effective};
+use crate::machine::Machine;
+use crate::manifest::Manifest;
+use crate::outcome::PluginStamp;
+use crate::precompiled;
+use crate::queue::Leave;
+use crate::registry::UploadCode;
+use crate::registry::loaded::Loaded;
+use crate::registry::loader::Loader;
+use crate::scan::ProgramFile;
+use crate::turns::Habit;
+use sha2::{Digest as _, Sha256};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+impl Entry {
+    pub(in crate::registry) fn needs_compiling(&self, loader: &Loader) -> Result<bool, String> {
+        if self.kept().is_some() {
+            return Ok(false);
+        }
+        let (manifest, wasm) = match &self.source {
+            Source::Folder { found } => {
+                let files = found.read()?;
+                match files.program {
+                    ProgramFile::Wasm(wasm) => (files.manifest, wasm),
+                    ProgramFile::Compiled(_) => return Ok(false),
+                }
+            }
+            // An upload is compiled before it is one.
+            Source::Upload(_) => return Ok(false),
+        };
+        if matches!(loader.compiler, Compiler::Absent) {
+            return Ok(false);
+        }
+        Format::of(&wasm)?;
+        let manifest = read_manifest(manifest.as_deref())?;
+        let allowed = loader.allowed(&self.tenant);
+        let limits = manifest.limits.within(&allowed.limits());
+        let machine = loader.machine(Loader::kind(&limits))?;
+        let sha256 = hex(&Sha256::digest(&wasm));
+        Ok(!loader.cache.has(&machine.engine, &sha256))
+    }
+
+    /// Reads, checks, compiles as far as there is leave to, and links. Blocks.
+    pub(super) fn open(
+        &self,
+        loader: &Loader,
+        leave: &mut Leave<'_>,
+    ) -> Result<Arc<Loaded>, Fault> {
+        let Files {
+            manifest,
+            manifest_sha256,
+            binary,
+            folder,
+        } = self.files()?;
+        let allowed = loader.allowed(&self.tenant);
+        let most = allowed.limits();
+        let limits = manifest.limits.within(&most);
+        let machine = loader.machine(Loader::kind(&limits))?;
+        let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
+        if let Some(min) = program.memory_min
+            && min > limits.memory_bytes
+        {
+            let why = format!(
+                "it begins with {min} bytes of memory and may have {}; raise {}",
+                limits.memory_bytes,
+                self.memory_setting()
+            );
+            return Err(why.into());
+        }
+        let (code, contract) = program.link(&machine)?;
+        if manifest.contract.is_some_and(|claimed| claimed != contract) {
+            let claimed = manifest.contract;
+            let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
+            return Err(why.into());
+        }
+        let ceilings = match &self.source {
+            Source::Folder { .. } => allowed.grants(),
+            // Its variables are all that it can ask for, and its own.
+            Source::Upload(_) => vec![&Ceiling::AsAsked],
+        };
+        let granted = Effective::new(
+            &manifest.grants,
+            &ceilings,
+            folder.as_deref(),
+            &loader.settings.guarded,
+        )
+        .map_err(|wrong| wrong.join("\n"))?;
+        let stamp = Arc::new(PluginStamp {
+            name: self.name.clone(),
+            version: manifest.version,
+            sha256,
+            on_crash: manifest.on_crash,
+        });
+        Ok(Arc::new(Loaded {
+            code,
+            machine,
+            limits,
+            wall_max: most.wall,
+            instance: allowed.instance(manifest.instance),
+            granted,
+            stamp,
+            contract,
+            manifest: manifest_sha256,
+            running: AtomicU32::new(0),
+            habit: Habit::default(),
+        }))
+    }
+
+    /// The SHA-256 of the plugin's WebAssembly, and its code.
+    fn program(
+        &self,
+        loader: &Loader,
+        machine: &Machine,
+        manifest: &Manifest,
+        binary: Binary,
+        leave: &mut Leave<'_>,
+    ) -> Result<(String, Program), Fault> {
+        let wasm = match binary {
+            Binary::Wasm(wasm) => wasm,
+            Binary::Compiled(_) if !loader.settings.precompiled => {
+                let why = "it was compiled ahead of time, and such code is run unchecked: allow it with \
+                           `--precompiled also`, or put its .wasm into the plugin directory";
+                return Err(why.to_owned().into());
+            }
+            Binary::Kept { sha256, fetch } => {
+                self.check_claims(manifest, &sha256)?;
+                if let Some(code) = loader.cache.stored_code(&machine.engine, &sha256) {
+                    return Ok((sha256, Program::precompiled(machine, code)));
+                }
+                fetched(&*fetch)?
+            }
+            Binary::Compiled(file) => {
+                let (record, code) = precompiled::load(machine, &file)?;
+                self.check_claims(manifest, &record.wasm_sha256)?;
+                return Ok((record.wasm_sha256, Program::precompiled(machine, code)));
+            }
+        };
+        let wasm: &[u8] = (*wasm).as_ref();
+        let sha256 = hex(&Sha256::digest(wasm));
+        self.check_claims(manifest, &sha256)?;
+        let (cache, compiler) = (&loader.cache, &loader.compiler);
+        let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
+        Ok((sha256, program))
+    }
+
+    fn files(&self) -> Result<Files, Fault> {
+        Ok(match &self.source {
+            Source::Folder { found } => {
+                let files = found.read()?;
+                Files {
+                    manifest: read_manifest(files.manifest.as_deref())?,
+                    manifest_sha256: digest(files.manifest.as_deref()),
+                    binary: match files.program {
+                        ProgramFile::Wasm(wasm) => Binary::Wasm(Box::new(wasm)),
+                        ProgramFile::Compiled(file) => Binary::Compiled(file),
+                    },
+                    folder: files.folder,
+                }
+            }
+            Source::Upload(upload) => {
+                Files {
+                    manifest: upload.manifest()?,
+                    manifest_sha256: None,
+                    // Of a tenant nothing but WebAssembly is taken, whatever its bytes are.
+                    binary: match upload.code.sha256() {
+                        Some(sha256) => Binary::Kept {
+                            sha256,
+                            fetch: upload.code.clone(),
+                        },
+                        None => Binary::Wasm(fetched(&*upload.code)?),
+                    },
+                    folder: None,
+                }
+            }
+        })
+    }
+
+    /// What raises its memory.
+    fn memory_setting(&self) -> &'static str {
+        match &self.source {
+            Source::Folder { .. } => "[limits].memory in plugin.toml",
+            Source::Upload(_) => "MemorySize",
+        }
+    }
+
+    /// Checks what the manifest says of the plugin's name and its file.
+    fn check_claims(&self, manifest: &Manifest, sha256: &str) -> Result<(), String> {
+        if let Some(name) = &manifest.name
+            && name != &self.name
+        {
+            let why = format!(
+                "plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same",
+                self.name
+            );
+            return Err(why);
+        }
+        if let Some(pin) = &manifest.sha256
+            && pin != sha256
+        {
+            let why = format!(
+                "its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"
+            );
+            return Err(why);
+        }
+        Ok(())
+    }
+}
+
+/// What a plugin is made of.
+struct Files {
+    manifest: Manifest,
+    manifest_sha256: Option<[u8; 32]>,
+    binary: Binary,
+    /// The plugin's own folder.
+    folder: Option<PathBuf>,
+}
+
+/// A plugin's program as it was found.
+enum Binary {
+    Wasm(Box<dyn AsRef<[u8]>>),
+    /// WebAssembly that is kept elsewhere under its hash: it may be compiled already.
+    Kept {
+        sha256: String,
+        fetch: Arc<dyn UploadCode>,
+    },
+    /// A file of the plugin folder that was compiled ahead of time.
+    Compiled(PathBuf),
+}
+
+/// Fetches the WebAssembly of an upload, on a thread that may block.
+fn fetched(code: &dyn UploadCode) -> Result<Box<dyn AsRef<[u8]>>, Fault> {
+    let wasm = tokio::runtime::Handle::current().block_on(code.wasm());
+    let wasm = wasm.map_err(Fault::passing)?;
+    Ok(Box::new(wasm))
+}
+
+pub(super) fn read_manifest(text: Option<&str>) -> Result<Manifest, String> {
+    text.map_or_else(|| Ok(Manifest::default()), Manifest::parse)
+}
+/// SHA-256 of a text.
+pub(super) fn digest(text: Option<&str>) -> Option<[u8; 32]> {
+    text.map(|text| Sha256::digest(text).into())
+}

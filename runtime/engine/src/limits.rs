@@ -130,6 +130,12 @@ pub(crate) const TASK_LIMITS_AGE_MAX: Duration = Duration::from_secs(5);
 pub(crate) const EVENT_RETRIES_MAX: u32 = 2;
 pub(crate) const EVENT_RETRY_AFTER_S: u32 = 60;
 
+/// The same of one that finds no place: after a second, then twice as long each time up to 5 minutes, for 6 hours in all
+/// (Lambda's).
+pub(crate) const EVENT_FULL_RETRIES_MAX: u32 = 79;
+pub(crate) const EVENT_FULL_RETRY_AFTER_S: u32 = 1;
+pub(crate) const EVENT_FULL_RETRY_AFTER_S_MAX: u32 = 300;
+
 /// Versions of a state machine (AWS quota: 1,000), strict.
 pub(crate) const VERSIONS_MAX: u32 = 1_000;
 

@@ -15,6 +15,8 @@ pub(crate) struct Fault<A> {
     pub(crate) status: StatusCode,
     code: Cow<'static, str>,
     message: String,
+    /// Why, in a word of the service, where it has one.
+    reason: Option<&'static str>,
     /// For the operator's log, never for the wire.
     internal: Option<String>,
     api: PhantomData<A>,
@@ -30,6 +32,7 @@ impl<A: Api> Fault<A> {
             status,
             code: code.into(),
             message: message.into(),
+            reason: None,
             internal: None,
             api: PhantomData,
         }
@@ -58,6 +61,18 @@ impl<A: Api> Fault<A> {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same with the service's word for why.
+    pub(crate) fn because(self, reason: &'static str) -> Fault<A> {
+        Fault {
+            reason: Some(reason),
+            ..self
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -100,6 +115,7 @@ impl<A: Api> From<aws::Fault> for Fault<A> {
             status,
             code: fault.code().to_owned().into(),
             message: fault.message().to_owned(),
+            reason: None,
             internal: None,
             api: PhantomData,
         }

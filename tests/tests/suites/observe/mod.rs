@@ -60,6 +60,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             webhooks::comes_back,
         ),
         trial(
+            "a receiver whose answer never ends has taken the event",
+            webhooks::endless,
+        ),
+        trial(
             "a webhook at a private address gets nothing unasked",
             webhooks::private,
         ),

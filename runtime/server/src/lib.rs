@@ -28,6 +28,7 @@ mod limits;
 mod lines;
 mod metrics;
 mod observe;
+mod protocol;
 mod rest;
 mod router;
 mod scheduler;

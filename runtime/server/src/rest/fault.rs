@@ -9,6 +9,15 @@ use stepwell_engine::Error;
 use super::Api;
 use crate::{aws, metrics::Outcome};
 
+/// Codes of keys that prove nothing or may too little: AWS's REST APIs have another status for them than those in AWS JSON.
+const REFUSED_KEYS: [&str; 5] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+];
+
 /// An error as the wire of an API shows it.
 #[derive(Debug)]
 pub(crate) struct Fault<A> {
@@ -107,9 +116,9 @@ impl<A: Api> From<Error> for Fault<A> {
 /// Errors that come before the API: of the body's size, of a key's rights.
 impl<A: Api> From<aws::Fault> for Fault<A> {
     fn from(fault: aws::Fault) -> Fault<A> {
-        let status = match fault.code() {
-            "AccessDeniedException" => StatusCode::FORBIDDEN,
-            _ => fault.status,
+        let status = match REFUSED_KEYS.contains(&fault.code()) {
+            true => StatusCode::FORBIDDEN,
+            false => fault.status,
         };
         Fault {
             status,

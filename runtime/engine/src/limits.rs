@@ -184,6 +184,9 @@ pub(crate) const SEALED_NAME_CHARS_MAX: usize = 64;
 /// Records of them that are read at a time; each may have 88 KiB.
 pub(crate) const SEALED_READ_MAX: u32 = 32;
 
+/// Records that cannot be sealed anew which are told one by one; ours. All are counted.
+pub(crate) const RESEALED_TOLD_MAX: usize = 1_000;
+
 /// Connections of the store that are kept open with their tokens (ours).
 pub(crate) const CONNECTIONS_OPEN_MAX: usize = 1_000;
 

@@ -20,6 +20,7 @@ mod config;
 mod connections;
 mod execution_log;
 mod express;
+mod extract;
 mod fair;
 mod guard;
 mod in_flight;

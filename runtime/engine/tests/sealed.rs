@@ -350,6 +350,29 @@ fn connection() -> KeptConnection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_place_in_a_list_leads_to_another_account() {
+    let engine = open_with(Store::Memory, Some(Vault::fresh()), Arc::default());
+    for account in [A, B] {
+        engine.add_tenant(account, "").await.unwrap();
+        engine.put_secret(account, account, "x").await.unwrap();
+        let put = engine.put_connection(account, account, |_| Ok(connection()));
+        put.await.unwrap();
+    }
+    let others = format!("{B}/");
+    for after in ["", "/", "0", "~", "../", A, B, &others] {
+        let secrets = engine.secrets(A, Some(after)).await.unwrap().items;
+        assert!(secrets.iter().all(|kept| &*kept.name == A), "{after}");
+        let connections = engine.connections(A, Some(after)).await.unwrap().items;
+        assert!(
+            connections.iter().all(|found| &*found.kept.name == A),
+            "{after}"
+        );
+    }
+    let first = engine.secrets(A, Some("")).await.unwrap();
+    assert_eq!(first.items.len(), 1, "what is the account's is there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_that_is_removed_leaves_nothing_behind() {
     let runner = Arc::new(Runner::default());
     let vault = Some(Vault::fresh());

@@ -198,8 +198,9 @@ async fn no_more_calls_run_than_are_reserved() {
     create_named(&engine, "waits", code("1"))
         .await
         .expect("it is new");
+    let caller = caller();
     let reserve = async |reserved| {
-        let done = engine.reserve_function_concurrency(&caller(), "waits", reserved);
+        let done = engine.reserve_function_concurrency(&caller, "waits", reserved);
         done.await.expect("it is there");
     };
     // What runs before the number is set counts too.
@@ -226,11 +227,11 @@ async fn no_more_calls_run_than_are_reserved() {
     assert_eq!(task_error(&engine, "room").await, None);
     reserve(Some(1)).await;
     let last = begun(&engine, &runner).await;
-    let event = engine.invoke_later(&caller(), "waits", None, "{}", "an-event");
+    let event = engine.invoke_later(&caller, "waits", None, "{}", "an-event");
     let event = event.await.expect("it waits for its place");
     runner.ends.add_permits(2);
     assert_eq!(last.await.expect("it ends"), Ok("1".to_owned()));
-    let ended = engine.wait(&caller(), &event).await.expect("it is there");
+    let ended = engine.wait(&caller, &event).await.expect("it is there");
     assert_eq!(ended.error, None);
 }
 

@@ -371,7 +371,8 @@ mod tests {
             // As many wait as may.
             loop {
                 let mut next = Box::pin(rig.state.turns.enter(&whose, STRANGERS_WEIGHT));
-                match next.as_mut().now_or_never() {
+                let entered = next.as_mut().now_or_never();
+                match entered {
                     Some(Ok(turn)) => turns.push(turn),
                     Some(Err(Crowded)) => break,
                     None => waiting.push(next),

@@ -42,6 +42,8 @@ struct Shared {
 struct State {
     received: Vec<Received>,
     statuses: VecDeque<u16>,
+    /// Answers have a head, and a body that never comes.
+    endless: bool,
     /// Requests whose bodies hold this text are answered with 500.
     poison: Option<String>,
 }
@@ -64,6 +66,11 @@ impl Receiver {
     /// When there is no port.
     pub fn nobody() -> Result<SocketAddr> {
         Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    }
+
+    /// From now on the bodies of answers never end.
+    pub fn never_ends(&self) {
+        self.shared.state().endless = true;
     }
 
     /// From now on requests whose bodies hold this text are answered with 500.
@@ -146,7 +153,7 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
     let length: usize = length.map_or(Ok(0), |length| length.parse())?;
     received.body = vec![0; length];
     reader.read_exact(&mut received.body)?;
-    let status = {
+    let (status, endless) = {
         let mut state = shared.state();
         let body = String::from_utf8_lossy(&received.body);
         let poison = state.poison.as_deref();
@@ -156,10 +163,19 @@ fn serve(stream: &TcpStream, shared: &Shared) -> Result<()> {
         };
         let status = received.status;
         state.received.push(received);
-        status
+        (status, state.endless)
     };
     shared.news.notify_all();
     let mut stream = stream;
+    if endless {
+        write!(
+            stream,
+            "HTTP/1.1 {status} S\r\nContent-Length: 10\r\n\r\nbegun"
+        )?;
+        // Until the client goes.
+        reader.read_to_end(&mut Vec::new())?;
+        return Ok(());
+    }
     write!(
         stream,
         "HTTP/1.1 {status} S\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

@@ -79,6 +79,26 @@ impl Client {
         rules: &[HttpRule],
         body_bytes_max: usize,
     ) -> Result<Response, Failure> {
+        let (head, rest, _driven) = self.send(request, rules).await?;
+        let body = body(rest, body_bytes_max).await?;
+        Ok(Response { body, ..head })
+    }
+
+    /// The same for whom the status says all: the reply's body is not waited for, and is empty here.
+    ///
+    /// # Errors
+    /// See [`Failure`]; [`Failure::TooLarge`] is none of them.
+    pub async fn head(&self, request: &Request, rules: &[HttpRule]) -> Result<Response, Failure> {
+        let (head, _, _) = self.send(request, rules).await?;
+        Ok(head)
+    }
+
+    /// The head of the reply, its body, and what that comes by.
+    async fn send(
+        &self,
+        request: &Request,
+        rules: &[HttpRule],
+    ) -> Result<(Response, hyper::body::Incoming, Driven), Failure> {
         let (peer, reach) = admitted(request, rules)?;
         let message = message(request)?;
         let stream = self
@@ -87,7 +107,7 @@ impl Client {
             .await?;
         let (tap, copied) = Tap::new(stream);
         let (mut sender, connection) = http1::handshake(TokioIo::new(tap)).await.map_err(broken)?;
-        let _driven = Driven(tokio::spawn(async move {
+        let driven = Driven(tokio::spawn(async move {
             // What goes wrong with the connection is the reply's error too.
             let _ = connection.await;
         }));
@@ -98,13 +118,13 @@ impl Client {
             Some(head) => (head.reason, head.fields),
             None => (String::new(), fields(reply.headers())),
         };
-        let body = body(reply.into_body(), body_bytes_max).await?;
-        Ok(Response {
+        let head = Response {
             status,
             reason,
             headers,
-            body,
-        })
+            body: Vec::new(),
+        };
+        Ok((head, reply.into_body(), driven))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
     error::{Code, Error},
     journal::{CatalogKey, CatalogRecord, CatalogWrite},
     limits::{ALIAS_WEIGHTS, ALIASES_MAX, ALIASES_MAX_RAISED, CHANGE_ATTEMPTS_MAX},
-    machines::crossed,
+    machines::{being_deleted, crossed},
     node, pages, reader,
     record::{self, AliasRecord},
     versions,
@@ -147,8 +147,10 @@ impl Engine {
     ) -> Result<Page<Alias>, Error> {
         let arn = arn::machine(caller, machine_arn)?;
         let machine = arn.unqualified();
-        // A machine that does not exist has to be said; one that is being deleted still has its aliases.
-        self.machine_record(caller, &machine).await?;
+        // A machine that does not exist has to be said, and one that is being deleted, as AWS's model has it.
+        if self.machine_record(caller, &machine).await?.deleting {
+            return Err(being_deleted(&machine));
+        }
         let of_version = match arn.qualified() {
             Qualifier::Nothing => None,
             Qualifier::Version(number) => {

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    functions::Resolved,
+    functions::{Callable, Resolved},
     lambda::{self, Function, LATEST},
     node::Node,
     runner::{PluginCall, PluginEnd, Signals},
@@ -226,11 +226,18 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// Runs the call of a plan: on what was uploaded under the plugin's name, or on the folder's plugin.
 pub(crate) async fn run(node: &Node, plan: &mut Plan, mut call: PluginCall) -> PluginEnd {
     let (tenant, version) = (&call.tenant, plan.version.as_deref());
-    let mut _in_use = None;
+    let mut _held = None;
     match node.resolve_function(tenant, &plan.plugin, version).await {
         Ok(Resolved::Folder) => {}
-        Ok(Resolved::Function(function, in_use)) => {
-            _in_use = Some(in_use);
+        Ok(Resolved::Function(Callable {
+            version: function,
+            in_use,
+            entrance,
+        })) => {
+            match entrance.enter() {
+                Ok(place) => _held = Some((in_use, place)),
+                Err(cause) => return PluginEnd::TooManyRunning { cause },
+            }
             if let Form::Invoke { version, .. } = &mut plan.form {
                 // An alias does not tell which version it chose.
                 *version = function.version.map(|number| number.to_string().into());

@@ -54,6 +54,7 @@ mod reader;
 mod recent;
 mod record;
 mod redrive;
+mod reseal;
 mod runner;
 mod scopes;
 mod seal;
@@ -115,6 +116,7 @@ pub use runner::{
     FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
     TaskSecrets,
 };
+pub use reseal::Resealed;
 pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};

@@ -130,6 +130,12 @@ pub(crate) const TASK_LIMITS_AGE_MAX: Duration = Duration::from_secs(5);
 pub(crate) const EVENT_RETRIES_MAX: u32 = 2;
 pub(crate) const EVENT_RETRY_AFTER_S: u32 = 60;
 
+/// The same of one that finds no place: after a second, then twice as long each time up to 5 minutes, for 6 hours in all
+/// (Lambda's).
+pub(crate) const EVENT_FULL_RETRIES_MAX: u32 = 79;
+pub(crate) const EVENT_FULL_RETRY_AFTER_S: u32 = 1;
+pub(crate) const EVENT_FULL_RETRY_AFTER_S_MAX: u32 = 300;
+
 /// Versions of a state machine (AWS quota: 1,000), strict.
 pub(crate) const VERSIONS_MAX: u32 = 1_000;
 
@@ -177,6 +183,9 @@ pub(crate) const SEALED_NAME_CHARS_MAX: usize = 64;
 
 /// Records of them that are read at a time; each may have 88 KiB.
 pub(crate) const SEALED_READ_MAX: u32 = 32;
+
+/// Records that cannot be sealed anew which are told one by one; ours. All are counted.
+pub(crate) const RESEALED_TOLD_MAX: usize = 1_000;
 
 /// Connections of the store that are kept open with their tokens (ours).
 pub(crate) const CONNECTIONS_OPEN_MAX: usize = 1_000;

@@ -19,6 +19,7 @@ use crate::{
         SEALED_NAME_CHARS_MAX, SEALED_READ_MAX,
     },
     node, reader, record,
+    reseal::Sealing,
     vault::{Sealed, Vault},
 };
 
@@ -33,7 +34,7 @@ pub(crate) enum SealedKind {
 }
 
 impl SealedKind {
-    const ALL: [SealedKind; 2] = [SealedKind::Secret, SealedKind::Connection];
+    pub(crate) const ALL: [SealedKind; 2] = [SealedKind::Secret, SealedKind::Connection];
 
     /// Kind of the records, and what one is called.
     pub(crate) fn name(self) -> &'static str {
@@ -76,7 +77,6 @@ pub struct KeptPage<T> {
 pub(crate) struct Found {
     pub(crate) name: Arc<str>,
     pub(crate) record: SealedRecord,
-    revision: u64,
 }
 
 impl Found {
@@ -85,7 +85,6 @@ impl Found {
         Ok(Found {
             name: name.unwrap_or(&stored.key.name).into(),
             record: record::decode(&stored.bytes)?,
-            revision: stored.revision,
         })
     }
 }
@@ -153,14 +152,18 @@ impl Engine {
         let key = key(kind, account, name);
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let stored = self.record(&key).await?;
-            let found = stored.as_ref().map(Found::of).transpose()?;
-            let old = match &found {
-                Some(found) => Some(open(vault, kind, account, name, &found.record)),
+            let found = match stored.as_ref().map(Found::of) {
+                Some(Ok(found)) => Some(found),
+                // Whoever puts another one in its place mends it.
+                Some(Err(Error::Damaged(_))) => None,
+                Some(Err(error)) => return Err(error),
                 None => {
                     self.check_room(kind, account).await?;
                     None
                 }
             };
+            let old = found.as_ref();
+            let old = old.map(|found| open(vault, kind, account, name, &found.record));
             let content = change(old)?;
             if content.len() > SEALED_BYTES_MAX {
                 return Err(invalid(format!(
@@ -179,7 +182,7 @@ impl Engine {
                 created_ms: found.as_ref().map_or(now, |found| found.record.created_ms),
                 changed_ms: now,
             };
-            let revision = found.as_ref().map_or(0, |found| found.revision);
+            let revision = stored.as_ref().map_or(0, |stored| stored.revision);
             let bytes = record::encode(&record);
             if self.put(&key, Some(revision), Some(bytes)).await?.is_ok() {
                 return Ok(found.is_none());
@@ -188,7 +191,7 @@ impl Engine {
         Err(crossed(name))
     }
 
-    /// What an account keeps, by name, from after a name on.
+    /// What an account keeps, by name, from after a name on, without what is damaged.
     pub(crate) async fn list_sealed(
         &self,
         kind: SealedKind,
@@ -197,27 +200,32 @@ impl Engine {
     ) -> Result<KeptPage<Found>, Error> {
         let after = after.map(|name| format!("{account}/{name}"));
         let page = self.scan_sealed(kind, account, after.as_deref()).await?;
-        let whole = page.len() == SEALED_READ_MAX as usize;
-        let items = page.iter().map(Found::of).collect::<Result<Vec<_>, _>>()?;
-        let after = items.last().filter(|_| whole);
-        let after = after.map(|last| last.name.clone());
+        let last = page
+            .last()
+            .filter(|_| page.len() == SEALED_READ_MAX as usize);
+        let after = last.and_then(|last| last.key.name.split_once('/'));
+        let after = after.map(|(_, name)| name.into());
+        let mut items = Vec::with_capacity(page.len());
+        for stored in &page {
+            items.extend(self.unless_damaged(&stored.key, Found::of(stored))?);
+        }
         Ok(KeptPage { items, after })
     }
 
-    /// Forgets one.
+    /// Forgets one, damaged or not.
     pub(crate) async fn delete_sealed(
         &self,
         kind: SealedKind,
         account: &str,
         name: &str,
-    ) -> Result<SealedRecord, Error> {
+    ) -> Result<(), Error> {
         let key = key(kind, account, name);
-        let stored = self.record(&key).await?.ok_or_else(|| {
+        if self.record(&key).await?.is_none() {
             let text = format!("there is no {} `{name}` of account {account}", kind.name());
-            Error::rejected(Code::ResourceNotFound, text)
-        })?;
+            return Err(Error::rejected(Code::ResourceNotFound, text));
+        }
         let _ = self.put(&key, None, None).await?;
-        Ok(Found::of(&stored)?.record)
+        Ok(())
     }
 
     /// Forgets all that an account keeps.
@@ -251,44 +259,39 @@ impl Engine {
         self.has_access_keys().await
     }
 
-    /// Seals anew what the vault's newest key has not sealed; tells how many.
-    pub(crate) async fn reseal_kept(&self, vault: &Vault) -> Result<usize, Error> {
-        let mut resealed = 0;
-        for kind in SealedKind::ALL {
-            let mut after: Option<Arc<str>> = None;
-            loop {
-                let journal = &self.node().journal;
-                let page = journal.scan("", kind.name(), "", after.as_deref(), SEALED_READ_MAX);
-                let page = page.await.map_err(reader::broken)?;
-                for stored in &page {
-                    resealed += usize::from(self.reseal_one(vault, kind, stored).await?);
-                }
-                after = page.last().map(|last| last.key.name.clone());
-                if page.len() < SEALED_READ_MAX as usize {
-                    break;
-                }
-            }
-        }
-        Ok(resealed)
-    }
-
-    async fn reseal_one(
+    /// Seals one anew by the vault's newest key, if it opens.
+    pub(crate) async fn reseal_kept(
         &self,
         vault: &Vault,
         kind: SealedKind,
         stored: &CatalogRecord,
-    ) -> Result<bool, Error> {
-        let mut found = Found::of(stored)?;
-        if vault.is_newest(&found.record.content) {
-            return Ok(false);
-        }
+    ) -> Result<Sealing, Error> {
         let account = stored.key.name.split('/').next().unwrap_or_default();
-        let content = open(vault, kind, account, &found.name, &found.record)?;
+        let mut found = match Found::of(stored) {
+            Ok(found) => found,
+            Err(Error::Damaged(why)) => {
+                let name = stored.key.name.trim_start_matches(account);
+                let (noun, name) = (kind.name(), name.trim_start_matches('/'));
+                return Ok(Sealing::Left(format!(
+                    "the {noun} `{name}` of account {account} cannot be read: {why}"
+                )));
+            }
+            Err(error) => return Err(error),
+        };
+        if vault.is_newest(&found.record.content) {
+            return Ok(Sealing::Already);
+        }
+        let content = match open(vault, kind, account, &found.name, &found.record) {
+            Ok(content) => content,
+            Err(why) => return Ok(Sealing::Left(why.to_string())),
+        };
         found.record.content = vault.seal(&place(kind, account, &found.name), &content);
         let bytes = record::encode(&found.record);
         let written = self.put(&stored.key, Some(stored.revision), Some(bytes));
-        written.await?.map_err(|()| crossed(&found.name))?;
-        Ok(true)
+        Ok(match written.await? {
+            Ok(_) => Sealing::Anew,
+            Err(()) => Sealing::Left(crossed(&found.name).to_string()),
+        })
     }
 
     async fn scan_sealed(

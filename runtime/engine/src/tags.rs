@@ -60,6 +60,11 @@ impl Engine {
         let resource = Resource::of(caller, resource_arn)?;
         for _ in 0..CHANGE_ATTEMPTS_MAX {
             let (stored, mut tagged) = self.tagged(caller, &resource, resource_arn).await?;
+            if let (Resource::Machine(arn), Tagged::Machine(record)) = (&resource, &tagged)
+                && record.deleting
+            {
+                return Err(machines::being_deleted(arn));
+            }
             let before = tagged.tags().clone();
             *tagged.tags() = change(std::mem::take(tagged.tags()))?;
             tagged.check()?;

@@ -57,9 +57,7 @@ impl Engine {
 
     /// Forgets a secret of an account; attempts that run keep what they began with.
     pub async fn delete_secret(&self, account: &str, name: &str) -> Result<(), Error> {
-        self.delete_sealed(SealedKind::Secret, account, name)
-            .await
-            .map(drop)
+        self.delete_sealed(SealedKind::Secret, account, name).await
     }
 }
 

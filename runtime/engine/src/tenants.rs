@@ -15,6 +15,7 @@ use crate::{
     node::{self, os_seed},
     quotas::{Quotas, Taken},
     reader, record,
+    reseal::Sealing,
     vault::{Sealed, Vault},
 };
 
@@ -313,27 +314,41 @@ impl Engine {
         Ok(record.key(id))
     }
 
-    /// Seals everything anew by the vault's newest key: secrets of access keys and what tenants keep sealed. Tells how many
-    /// were not yet.
-    pub async fn reseal(&self, vault: &Vault) -> Result<usize, Error> {
-        let kept = self.reseal_kept(vault).await?;
-        Ok(kept + self.reseal_access_keys(vault).await?)
+    /// The records of all access keys.
+    pub(crate) async fn access_key_records(&self) -> Result<Vec<CatalogRecord>, Error> {
+        self.all_records(ACCESS_KEY).await
     }
 
-    async fn reseal_access_keys(&self, vault: &Vault) -> Result<usize, Error> {
-        let ids: Vec<(Arc<str>, KeyRecord)> = self.all(ACCESS_KEY).await?;
-        let mut resealed = 0;
-        for (id, _) in ids {
-            let (found, mut record) = self.key_record(&id).await?;
-            if vault.is_newest(&record.secret) {
-                continue;
+    /// Seals the secret of one anew by the vault's newest key, if it opens.
+    pub(crate) async fn reseal_access_key(
+        &self,
+        vault: &Vault,
+        stored: &CatalogRecord,
+    ) -> Result<Sealing, Error> {
+        let id = &stored.key.name;
+        let mut record: KeyRecord = match record::decode(&stored.bytes) {
+            Ok(record) => record,
+            Err(Error::Damaged(why)) => {
+                return Ok(Sealing::Left(format!(
+                    "access key {id} cannot be read: {why}"
+                )));
             }
-            let secret = open(vault, &id, &record)?;
-            record.secret = vault.seal(&record.place(&id), &secret);
-            self.replace(&found, Some(&record)).await?;
-            resealed += 1;
+            Err(error) => return Err(error),
+        };
+        if vault.is_newest(&record.secret) {
+            return Ok(Sealing::Already);
         }
-        Ok(resealed)
+        let secret = match open(vault, id, &record) {
+            Ok(secret) => secret,
+            Err(why) => return Ok(Sealing::Left(why.to_string())),
+        };
+        record.secret = vault.seal(&record.place(id), &secret);
+        let bytes = record::encode(&record);
+        let written = self.put(&stored.key, Some(stored.revision), Some(bytes));
+        Ok(match written.await? {
+            Ok(_) => Sealing::Anew,
+            Err(()) => Sealing::Left(format!("access key {id} was changed meanwhile")),
+        })
     }
 
     /// Whether an account was added.

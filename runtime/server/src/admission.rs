@@ -12,9 +12,10 @@ use axum::{
 
 use crate::{
     auth::{Gate, Identity},
-    aws::{self, Fault},
+    aws::Fault,
     fair::{Crowded, Known, Refusal, Turn, Whose, claimed_key},
     limits::STRANGERS_WEIGHT,
+    protocol::Protocol,
     serve::ServerState,
     triggers,
 };
@@ -28,7 +29,7 @@ pub(crate) async fn serve(
 ) -> Response<Body> {
     let asked = Asked::of(gate, &request);
     let Ok(turn) = enter(state, &asked.whose).await else {
-        return aws::refuse(&Fault::crowded());
+        return asked.protocol.refuse(Fault::crowded());
     };
     // Each trigger has a secret of its own.
     let (response, whose) = match triggers::is_endpoint(request.uri().path()) {
@@ -54,15 +55,11 @@ async fn prove(
     (asked, turn): (Asked, Turn),
     next: Next,
 ) -> (Response<Body>, Whose) {
-    let query = aws::query::is_query(request.headers());
     let mut request = match gate.admit(request).await {
         Ok(request) => request,
         Err(fault) => {
             asked.known.forget();
-            let mut response = match query {
-                true => aws::query::refuse(&fault),
-                false => aws::refuse(&fault),
-            };
+            let mut response = asked.protocol.refuse(fault);
             if response.status() != StatusCode::SERVICE_UNAVAILABLE {
                 response.extensions_mut().insert(Refusal);
             }
@@ -83,7 +80,7 @@ async fn prove(
             drop(turn);
             match enter(state, &whose).await {
                 Ok(turn) => turn,
-                Err(Crowded) => return (aws::refuse(&Fault::crowded()), whose),
+                Err(Crowded) => return (asked.protocol.refuse(Fault::crowded()), whose),
             }
         }
     };
@@ -107,6 +104,7 @@ struct Asked {
     known: Known,
     key_id: Option<Box<str>>,
     whose: Whose,
+    protocol: Protocol,
 }
 
 impl Asked {
@@ -122,6 +120,7 @@ impl Asked {
             known,
             key_id: key_id.map(Into::into),
             whose,
+            protocol: Protocol::of(request.uri(), request.headers()),
         }
     }
 }
@@ -136,10 +135,10 @@ mod tests {
 
     use axum::{
         Router,
-        http::{HeaderMap, HeaderValue, Method, Uri},
+        http::{HeaderMap, HeaderValue, Method, Uri, header},
     };
     use bytes::Bytes;
-    use futures_util::stream;
+    use futures_util::{FutureExt, stream};
     use stepwell_egress::sigv4::Signer;
     use stepwell_engine::{
         Engine, Options, PluginCall, PluginEnd, Quotas, Rate, Rates, Role, Store, TaskRunner, Vault,
@@ -172,6 +171,7 @@ mod tests {
 
     struct Rig {
         engine: Engine,
+        state: Arc<ServerState>,
         router: Router,
         counts: TurnCounts,
         a: Client,
@@ -251,10 +251,12 @@ mod tests {
                 ..ServerConfig::default()
             };
             let state = ServerState::new(config, engine.clone(), Arc::new(Vec::new));
+            let state = Arc::new(state);
             let counts = state.metrics.turns.clone();
             let rig = Rig {
                 engine,
-                router: router(Arc::new(state)),
+                router: router(state.clone()),
+                state,
                 counts,
                 a,
                 b,
@@ -295,6 +297,100 @@ mod tests {
         flood.shutdown().await;
         assert_eq!(rig.counts.waiting.get(), 0);
         assert_eq!(rig.asks(&rig.a).await, StatusCode::OK);
+        rig.engine.shutdown().await;
+    }
+
+    /// The head of a request that claims the first tenant's key, and of its answer: status, content type, and the body.
+    async fn refused(
+        rig: &Rig,
+        (path, kind, service): (&str, &str, &str),
+    ) -> (u16, String, String) {
+        let key = &rig.a.signer.key_id;
+        let claim = format!(
+            "AWS4-HMAC-SHA256 Credential={key}/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none"
+        );
+        let request = Request::post(path)
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::AUTHORIZATION, claim)
+            .extension(rig.a.known.clone())
+            .body(Body::empty());
+        let answer = rig.router.clone().oneshot(request.unwrap()).await.unwrap();
+        let (head, body) = answer.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        let kind = head.headers[header::CONTENT_TYPE].to_str().unwrap();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        (head.status.as_u16(), kind.to_owned(), body)
+    }
+
+    const ASKED: [((&str, &str, &str), &str, &str); 7] = {
+        let json = r#"{"__type":"com.amazon.coral.service#"#;
+        let form = "application/x-www-form-urlencoded";
+        let (one, other) = ("application/x-amz-json-1.0", "application/x-amz-json-1.1");
+        [
+            (("/", one, "states"), one, json),
+            (("/", other, "events"), other, json),
+            (
+                ("/", form, "sts"),
+                "text/xml",
+                r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">"#,
+            ),
+            (
+                ("/", form, "iam"),
+                "text/xml",
+                r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">"#,
+            ),
+            (
+                ("/2015-03-31/functions", "", "lambda"),
+                "application/json",
+                r#"{"Type":""#,
+            ),
+            (
+                ("/schedules/a", "", "scheduler"),
+                "application/json",
+                r#"{"Message":""#,
+            ),
+            (
+                ("/api/executions/a/limits", "", "states"),
+                "application/json",
+                r#"{"error":""#,
+            ),
+        ]
+    };
+
+    #[tokio::test]
+    async fn a_refusal_has_the_form_of_the_api_that_was_asked() {
+        let rig = Rig::new().await;
+        let whose = Whose::Account(A.into());
+        let (mut waiting, mut turns) = (Vec::new(), Vec::new());
+        // As long as another tenant has a turn the first one has a part alone.
+        let other = Whose::Account(B.into());
+        let other = rig.state.turns.enter(&other, STRANGERS_WEIGHT).await;
+        let other = other.expect("nobody waits");
+        other.keep();
+        for (asked, kind, begins) in ASKED {
+            // As many wait as may.
+            loop {
+                let mut next = Box::pin(rig.state.turns.enter(&whose, STRANGERS_WEIGHT));
+                let entered = next.as_mut().now_or_never();
+                match entered {
+                    Some(Ok(turn)) => turns.push(turn),
+                    Some(Err(Crowded)) => break,
+                    None => waiting.push(next),
+                }
+            }
+            let (status, found, body) = refused(&rig, asked).await;
+            assert_eq!((status, found.as_str()), (503, kind), "{asked:?}");
+            assert!(body.starts_with(begins), "{asked:?}: {body}");
+            assert!(body.contains("wait for their turn"), "{asked:?}: {body}");
+        }
+        drop((waiting, turns, other));
+        // There is room, and the signature is none.
+        for (asked, kind, begins) in ASKED {
+            let (status, found, body) = refused(&rig, asked).await;
+            assert!((400..500).contains(&status), "{asked:?}: {status}");
+            assert_eq!(found, kind, "{asked:?}");
+            assert!(body.starts_with(begins), "{asked:?}: {body}");
+        }
         rig.engine.shutdown().await;
     }
 

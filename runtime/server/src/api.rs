@@ -5,10 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::State,
     http::{HeaderMap, Response, StatusCode},
 };
 use serde::{Deserialize, Serialize};
@@ -18,7 +15,9 @@ use stepwell_interp::Usage;
 use crate::{
     auth::Identity,
     aws::{self, Seconds},
-    express, in_flight,
+    express,
+    extract::{InPath, InQuery},
+    in_flight,
     limits::PAGE_ITEMS_MAX,
     router,
     serve::ServerState,
@@ -42,16 +41,11 @@ pub(crate) struct HistoryQuery {
 /// events as they are committed ([`streams::execution`]).
 pub(crate) async fn events(
     State(state): State<Arc<ServerState>>,
-    arn: Result<Path<String>, PathRejection>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
+    InPath(arn): InPath<String>,
+    InQuery(query): InQuery<HistoryQuery>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let (arn, query) = match (arn, query) {
-        (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
-        (Err(wrong), _) => return router::error(wrong.status(), &wrong.body_text()),
-        (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
-    };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     if streams::is_asked(&headers) {
         let after = query.last_event_id.as_deref();
@@ -129,7 +123,7 @@ struct LimitsAnswer {
 /// `GET /api/executions/{arn}/limits`: the most that was used of each limit, and the events that came near one.
 pub(crate) async fn limits(
     State(state): State<Arc<ServerState>>,
-    Path(arn): Path<String>,
+    InPath(arn): InPath<String>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
@@ -193,15 +187,11 @@ struct LineAnswer {
 /// `GET /api/executions/{arn}/logs`: what the attempts of its tasks logged and printed, in the order in which they ended.
 pub(crate) async fn logs(
     State(state): State<Arc<ServerState>>,
-    Path(arn): Path<String>,
-    query: Result<Query<HistoryQuery>, QueryRejection>,
+    InPath(arn): InPath<String>,
+    InQuery(query): InQuery<HistoryQuery>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(wrong) => return router::error(wrong.status(), &wrong.body_text()),
-    };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),
@@ -265,7 +255,7 @@ struct MapRunAnswer {
 /// are read, seem to be.
 pub(crate) async fn map_run(
     State(state): State<Arc<ServerState>>,
-    Path(arn): Path<String>,
+    InPath(arn): InPath<String>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {

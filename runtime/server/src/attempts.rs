@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension,
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::State,
     http::{HeaderMap, Response, StatusCode},
 };
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,7 @@ use crate::{
     api::problem,
     auth::Identity,
     aws::{self, Seconds, WireMeasures},
+    extract::{InPath, InQuery},
     in_flight,
     limits::PAGE_ITEMS_MAX,
     router,
@@ -98,15 +99,11 @@ impl<'a> Progress<'a> {
 /// what each used; and the latest notes of those that run.
 pub(crate) async fn attempts(
     State(state): State<Arc<ServerState>>,
-    Path(arn): Path<String>,
-    query: Result<Query<AttemptsQuery>, QueryRejection>,
+    InPath(arn): InPath<String>,
+    InQuery(query): InQuery<AttemptsQuery>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let query = match query {
-        Ok(Query(query)) => query,
-        Err(wrong) => return router::error(wrong.status(), &wrong.body_text()),
-    };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     let page = PageRequest {
         max_results: query.max_results.min(PAGE_ITEMS_MAX),

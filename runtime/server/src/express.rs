@@ -9,10 +9,7 @@ use std::{
 use axum::{
     Extension,
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::State,
     http::{HeaderMap, Response, StatusCode},
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +19,7 @@ use stepwell_interp::Timestamp;
 use crate::{
     auth::Identity,
     aws::{self, Seconds},
+    extract::{InPath, InQuery},
     in_flight,
     limits::{EXPRESS_AGE_MS_MAX, PAGE_ITEMS_MAX, PAGE_ITEMS_USUAL},
     observe::{ExpressExecution, ExpressPage},
@@ -133,16 +131,11 @@ impl ExecutionAnswer {
 /// `GET /api/machines/{arn}/express`: the executions of an EXPRESS state machine whose histories are kept, the newest first.
 pub(crate) async fn list(
     State(state): State<Arc<ServerState>>,
-    arn: Result<Path<String>, PathRejection>,
-    query: Result<Query<ListQuery>, QueryRejection>,
+    InPath(arn): InPath<String>,
+    InQuery(query): InQuery<ListQuery>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let (arn, query) = match (arn, query) {
-        (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
-        (Err(wrong), _) => return router::error(wrong.status(), &wrong.body_text()),
-        (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
-    };
     let caller = aws::caller(&state.config, &headers, identity.as_deref());
     let most = match query.max_results {
         0 => PAGE_ITEMS_USUAL,

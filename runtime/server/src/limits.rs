@@ -256,7 +256,7 @@ pub(crate) const SPAN_MESSAGE_CHARS_MAX: usize = 1_024;
 /// Time to connect to a collector or a webhook; ours.
 pub(crate) const SENDING_CONNECT_MAX: Duration = Duration::from_secs(5);
 
-/// Bytes that are read of the answer of a collector or a webhook; ours.
+/// Bytes that are read of the answer of a collector; ours.
 pub(crate) const SENDING_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Events of an account that wait for webhooks; ours. They are in the store and, some 300 bytes each, in memory. What comes

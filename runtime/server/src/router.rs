@@ -22,6 +22,7 @@ use crate::{
     aws::{self, Fault},
     express, guard, lambda,
     metrics::{self, METRICS_TYPE},
+    protocol::Protocol,
     scheduler,
     serve::ServerState,
     streams,
@@ -90,7 +91,9 @@ async fn guarded(
     }
     match guard::check(request.headers(), request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
-        Err(guard::ForeignHost(host)) => aws::refuse(&Fault::foreign_host(&host)),
+        Err(guard::ForeignHost(host)) => {
+            Protocol::of(request.uri(), request.headers()).refuse(Fault::foreign_host(&host))
+        }
     }
 }
 

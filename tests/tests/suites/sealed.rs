@@ -29,6 +29,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("sealed::without_a_key_file", without_a_key_file),
         trial("sealed::files_are_taken_again", files_are_taken_again),
         trial("sealed::inspected", inspected),
+        trial(
+            "sealed::a_rotation_says_what_it_leaves",
+            a_rotation_says_what_it_leaves,
+        ),
     ]
 }
 
@@ -258,6 +262,33 @@ fn secrets() -> Result<()> {
     let cause = end["cause"].as_str().unwrap_or_default();
     ensure!(cause.contains("secret put KEY"), "{end}");
     server.stop()
+}
+
+/// What another key file has sealed does not open: the rest is sealed anew, and the old keys stay until nothing is left.
+fn a_rotation_says_what_it_leaves() -> Result<()> {
+    let place = Place::new()?;
+    place.told(&["secret", "put", "FOREIGN", "--data", "data"], "x")?;
+    place.told(&["tenant", "key-file", "--data", "other"], "")?;
+    let ours = ["--data", "data", "--key-file", "other.key"];
+    let run = |arguments: &[&str], stdin: &str| place.run(&[arguments, &ours].concat(), stdin);
+    ensure!(run(&["secret", "put", "KEY"], "y")?.status.success());
+    let keys = || -> Result<usize> {
+        let text = fs::read_to_string(place.path("other.key"))?;
+        Ok(text.lines().filter(|line| !line.starts_with('#')).count())
+    };
+    for keys_then in [2, 3] {
+        let rotated = run(&["tenant", "rotate"], "")?;
+        let errors = String::from_utf8_lossy(&rotated.stderr);
+        ensure!(rotated.status.code() == Some(3), "{errors}");
+        for part in ["sealed 1 secret anew", "`FOREIGN`", "1 secret could not be"] {
+            ensure!(errors.contains(part), "{part} in {errors}");
+        }
+        ensure!(keys()? == keys_then, "the old keys stay");
+    }
+    ensure!(run(&["secret", "delete", "FOREIGN"], "")?.status.success());
+    ensure!(run(&["tenant", "rotate"], "")?.status.success());
+    ensure!(keys()? == 1, "nothing needs the old keys");
+    Ok(())
 }
 
 /// A connection of the store carries its credentials, and opens no private address unless an operator said so.

@@ -483,17 +483,33 @@ async fn remove_key(engine: &Engine, id: &str) -> Outcome {
     noted_of_key(engine, "stepwell:RemoveAccessKey", id, change).await
 }
 
-/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it.
+/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
+/// with secrets that cannot be opened, which stay as they are.
 async fn rotate(engine: &Engine, path: &Path) -> Outcome {
     let vault = key_file::read(path)?.rotated();
     key_file::write(path, &vault)?;
     let resealed = engine.reseal(&vault).await.map_err(told)?;
-    key_file::write(path, &vault.newest())?;
-    say!(
-        "sealed {} anew; the old key opens nothing any more: copies of the store from before need the old key file",
-        crate::given::count(resealed, "secret")
-    );
-    Ok(())
+    let sealed = crate::given::count(resealed.sealed, "secret");
+    if resealed.left == 0 {
+        key_file::write(path, &vault.newest())?;
+        say!(
+            "sealed {sealed} anew; the old key opens nothing any more: copies of the store from before need the old key file"
+        );
+        return Ok(());
+    }
+    say!("sealed {sealed} anew; what is left stays as it was:");
+    for why in &resealed.told {
+        say!("  {why}");
+    }
+    let more = resealed.left - resealed.told.len();
+    if more > 0 {
+        say!("  and {more} more");
+    }
+    Err(Stop::Runtime(anyhow!(
+        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
+        crate::given::count(resealed.left, "secret"),
+        path.display()
+    )))
 }
 
 async fn audit(engine: &Engine, account: &str, since: u64, json: bool) -> Outcome {

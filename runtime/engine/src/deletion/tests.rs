@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::Engine;
 use crate::{
-    Caller, Code, CreateMachine, Error, MachineKind, MachineSettings, Options, PageRequest,
-    StartRequest, Status, Store, UpdateMachine, arn, limits::DELETION_STOPS_MAX, runner::Hangs,
+    Caller, Code, CreateAlias, CreateMachine, Error, MachineKind, MachineSettings, Options,
+    PageRequest, Route, StartRequest, Status, Store, UpdateMachine, arn,
+    limits::DELETION_STOPS_MAX, runner::Hangs,
 };
 
 const HANGS: &str =
@@ -123,6 +124,59 @@ fn the_next_start_finishes_a_deletion() {
     });
 }
 
+/// What else is refused of a machine that is being deleted, and what is told of it all the same.
+async fn takes_no_change(engine: &Engine, arn: &str) {
+    let (caller, deleting) = (&caller(), Code::StateMachineDeleting);
+    let route = Route {
+        version_arn: format!("{arn}:1").into(),
+        weight: 100,
+    };
+    let tag = vec![("team".to_owned(), "orders".to_owned())];
+    let alias = CreateAlias {
+        name: "live".into(),
+        description: None,
+        routes: vec![route.clone()],
+    };
+    let keys = ["team".to_owned()];
+    let alias_arn = format!("{arn}:live");
+    for (what, found) in [
+        ("tag", code(engine.tag(caller, arn, tag).await)),
+        ("untag", code(engine.untag(caller, arn, &keys).await)),
+        (
+            "publish",
+            code(engine.publish_version(caller, arn, None, None).await),
+        ),
+        ("alias", code(engine.create_alias(caller, alias).await)),
+        (
+            "another route",
+            code(
+                engine
+                    .update_alias(caller, &alias_arn, None, Some(vec![route]))
+                    .await,
+            ),
+        ),
+        (
+            "aliases",
+            code(engine.aliases(caller, arn, PageRequest::default()).await),
+        ),
+        (
+            "a start of a version",
+            code(engine.start(caller, request(&format!("{arn}:1"))).await),
+        ),
+    ] {
+        assert_eq!(found, deleting, "{what}");
+    }
+    assert_eq!(engine.tags(caller, arn).await, Ok(Vec::new()));
+    let versions = engine.versions(caller, arn, PageRequest::default()).await;
+    assert!(versions.is_ok(), "{versions:?}");
+    // What would be deleted goes anyway.
+    assert_eq!(
+        engine.delete_version(caller, &format!("{arn}:1")).await,
+        Ok(())
+    );
+    assert_eq!(engine.delete_alias(caller, &alias_arn).await, Ok(()));
+}
+
 #[test]
 fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
     let directory = tempfile::tempdir().unwrap();
@@ -145,6 +199,7 @@ fn a_machine_of_many_executions_is_deleting_when_the_call_is_answered() {
         assert_eq!(code(updated), deleting);
         let created = engine.create_machine(&caller(), machine()).await;
         assert_eq!(code(created), deleting);
+        takes_no_change(&engine, &arn).await;
         engine.delete_machine(&caller(), &arn).await.unwrap();
         assert!(engine.machine(&caller(), &arn).await.unwrap().deleting);
         engine.shutdown().await;

@@ -11,7 +11,10 @@ use crate::{
     arn::MachineArn,
     engine::Engine,
     lambda::EVENT_BYTES_MAX,
-    limits::{EVENT_RETRIES_MAX, EVENT_RETRY_AFTER_S},
+    limits::{
+        EVENT_FULL_RETRIES_MAX, EVENT_FULL_RETRY_AFTER_S, EVENT_FULL_RETRY_AFTER_S_MAX,
+        EVENT_RETRIES_MAX, EVENT_RETRY_AFTER_S,
+    },
     programs::Programs,
     startable::{Chosen, Startable},
 };
@@ -81,11 +84,15 @@ pub(super) fn machine(caller: &Caller, name: &str) -> MachineArn {
     MachineArn::new(caller, &format!("{PREFIX}{name}"))
 }
 
-/// Calls the function, and twice more when it fails, as the function service does with what nobody waits for.
+/// Calls the function, and twice more when it fails, as the function service does with what nobody waits for; while there is
+/// no place for the call, for hours.
 fn definition(function: &str) -> String {
     let retry = json!({"ErrorEquals": ["States.ALL"], "IntervalSeconds": EVENT_RETRY_AFTER_S,
         "MaxAttempts": EVENT_RETRIES_MAX, "BackoffRate": 2});
-    let invoke = json!({"Type": "Task", "Resource": function, "Retry": [retry], "End": true});
+    let full = json!({"ErrorEquals": ["Lambda.TooManyRequestsException"], "IntervalSeconds": EVENT_FULL_RETRY_AFTER_S,
+        "MaxAttempts": EVENT_FULL_RETRIES_MAX, "BackoffRate": 2, "MaxDelaySeconds": EVENT_FULL_RETRY_AFTER_S_MAX});
+    let retries = [full, retry];
+    let invoke = json!({"Type": "Task", "Resource": function, "Retry": retries, "End": true});
     json!({"StartAt": "Invoke", "States": {"Invoke": invoke}}).to_string()
 }
 
@@ -98,6 +105,21 @@ mod tests {
         let text = definition("arn:aws:lambda:us-east-1:000000000000:function:pay:live");
         let loaded = stepwell_asl::load(&text, &stepwell_asl::Options::default());
         assert!(loaded.program.is_some(), "{:?}", loaded.diagnostics);
+    }
+
+    #[test]
+    fn a_call_without_a_place_is_tried_for_six_hours() {
+        let read: serde_json::Value = serde_json::from_str(&definition("pay")).unwrap();
+        let full = &read["States"]["Invoke"]["Retry"][0];
+        assert_eq!(
+            full["ErrorEquals"],
+            serde_json::json!(["Lambda.TooManyRequestsException"])
+        );
+        let number = |field: &str| full[field].as_u64().unwrap();
+        let (first, most) = (number("IntervalSeconds"), number("MaxDelaySeconds"));
+        let waits = (0..number("MaxAttempts")).map(|retry| (first << retry.min(20)).min(most));
+        let hours = waits.sum::<u64>() as f64 / 3_600.0;
+        assert!((5.9..6.1).contains(&hours), "{hours}");
     }
 
     #[test]

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use stepwell_interp::Measures;
 use stepwell_query::Value;
 
-use super::{FunctionError, Resolved, absent, events, in_use::CodeUse};
+use super::{
+    Callable, FunctionError, Resolved, absent, calls::FunctionCall, events, in_use::CodeUse,
+};
 use crate::{
     api::Caller,
     attempt,
@@ -63,7 +65,7 @@ impl Engine {
         invocation: Invocation,
     ) -> Result<Invoked, FunctionError> {
         let payload = check_payload(&invocation.payload, REQUEST_BYTES_MAX)?;
-        let (call, version, _in_use) = self.call_of(caller, &invocation, payload).await?;
+        let (call, version, _held) = self.call_of(caller, &invocation, payload).await?;
         let end = match self.node().allowances.begin_task(&caller.tenant) {
             // Held until it has ended, or nobody waits for it any more.
             Ok(_place) => self.node().runner.run(call).await,
@@ -87,9 +89,10 @@ impl Engine {
             .resolve_function(tenant, &plugin, qualifier)
             .await;
         match resolved.map_err(unreadable)? {
-            Resolved::Function(..) => Ok(()),
+            // A call that nobody waits for waits for its place.
+            Resolved::Function(_) => Ok(()),
             Resolved::Missing(_) => Err(absent(caller, name, qualifier)),
-            Resolved::Off(why) => Err(FunctionError::TooMany(format!("Rate Exceeded: {why}"))),
+            Resolved::Off(why) => Err(reserved_taken(&why)),
             Resolved::Folder => {
                 let version = qualifier.filter(|text| *text != LATEST);
                 match self.node().runner.serves(tenant, name, version) {
@@ -105,18 +108,23 @@ impl Engine {
         caller: &Caller,
         invocation: &Invocation,
         input: String,
-    ) -> Result<(PluginCall, String, Option<CodeUse>), FunctionError> {
+    ) -> Result<(PluginCall, String, Option<Held>), FunctionError> {
         let plugin: Arc<str> = invocation.name.as_str().into();
         let qualifier = invocation.qualifier.as_deref();
         let (tenant, node) = (&caller.tenant, self.node());
         let resolved = node.resolve_function(tenant, &plugin, qualifier).await;
-        let (function, version, in_use) = match resolved.map_err(unreadable)? {
+        let (function, version, held) = match resolved.map_err(unreadable)? {
             Resolved::Missing(_) => return Err(absent(caller, &plugin, qualifier)),
-            Resolved::Off(why) => {
-                return Err(FunctionError::TooMany(format!("Rate Exceeded: {why}")));
-            }
+            Resolved::Off(why) => return Err(reserved_taken(&why)),
             Resolved::Folder => (None, qualifier.filter(|text| *text != LATEST), None),
-            Resolved::Function(function, in_use) => (Some(function), None, Some(in_use)),
+            Resolved::Function(Callable {
+                version,
+                in_use,
+                entrance,
+            }) => {
+                let place = entrance.enter().map_err(|why| reserved_taken(&why))?;
+                (Some(version), None, Some((in_use, place)))
+            }
         };
         let executed = match (&function, version) {
             (Some(function), _) => function.version.map(|number| number.to_string()),
@@ -153,9 +161,12 @@ impl Engine {
             permit: None,
         };
         let executed = executed.unwrap_or_else(|| LATEST.to_owned());
-        Ok((call, executed, in_use))
+        Ok((call, executed, held))
     }
 }
+
+/// What a call of a function has for as long as it runs: its code, and its place.
+type Held = (CodeUse, FunctionCall);
 
 /// Nobody waits for signs of life; what was used is counted as that of a call that nobody waits for is.
 struct Metered {
@@ -269,6 +280,10 @@ fn answer(
             return Err(FunctionError::Engine(crate::error::Error::Broken(cause)));
         }
     })
+}
+
+fn reserved_taken(why: &str) -> FunctionError {
+    FunctionError::ReservedTaken(format!("Rate Exceeded: {why}"))
 }
 
 fn unreadable(why: String) -> FunctionError {

@@ -5,6 +5,7 @@
 //! never changes; its code is kept by its hash.
 
 mod aliases;
+mod calls;
 mod checking;
 mod code;
 mod collect;
@@ -33,6 +34,7 @@ use crate::{
 };
 
 pub use aliases::{AliasChange, FunctionAlias};
+pub(crate) use calls::FunctionCalls;
 pub(crate) use checking::Checking;
 pub use collect::{CodeCollection, CollectedCode, UnusedCode};
 pub(crate) use holds::all_freed;
@@ -41,7 +43,7 @@ pub use invoke::{FunctionFault, Invocation, Invoked};
 pub(crate) use known::Functions;
 pub use policies::{FunctionPolicy, Permission};
 use record::{Build, FunctionRecord};
-pub(crate) use resolve::Resolved;
+pub(crate) use resolve::{Callable, Resolved};
 pub use versions::PublishFunction;
 
 /// Kind of the catalog's records.
@@ -77,6 +79,9 @@ pub enum FunctionError {
     /// The function cannot be called just now; later it can.
     #[error("{0}")]
     TooMany(String),
+    /// As many of its calls run as are reserved for it; later it can be called.
+    #[error("{0}")]
+    ReservedTaken(String),
     /// Its code cannot be called at all.
     #[error("{0}")]
     Unusable(String),
@@ -328,7 +333,7 @@ impl Engine {
         .await
     }
 
-    /// How many calls were reserved for a function, if anything was said of it.
+    /// How many calls are reserved for a function, if anything was said of it.
     pub async fn function_concurrency(
         &self,
         caller: &Caller,
@@ -338,7 +343,7 @@ impl Engine {
         Ok(record.reserved_concurrency)
     }
 
-    /// Keeps how many calls are reserved for a function. Nothing is bounded by that number, but that 0 calls it no more.
+    /// Reserves calls for a function: so many run at a time on a node, and with 0 none. Those that run go on.
     pub async fn reserve_function_concurrency(
         &self,
         caller: &Caller,

@@ -31,7 +31,7 @@ pub(super) struct FunctionRecord {
     /// By version or alias; the function's own is the one without a name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) policies: BTreeMap<String, PolicyRecord>,
-    /// What PutFunctionConcurrency said.
+    /// How many of its calls may run at once, as PutFunctionConcurrency said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reserved_concurrency: Option<u32>,
 }

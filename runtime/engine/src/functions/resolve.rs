@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
+    calls::Entrance,
     in_use::CodeUse,
     known::Known,
     record::{Build, FunctionRecord},
@@ -18,12 +19,20 @@ use crate::{
     runner::{FunctionCode, FunctionVersion},
 };
 
+/// An upload that serves a call.
+pub(crate) struct Callable {
+    pub(crate) version: FunctionVersion,
+    /// Its code stays for as long as that is held.
+    pub(crate) in_use: CodeUse,
+    pub(crate) entrance: Entrance,
+}
+
 /// What serves a call.
 pub(crate) enum Resolved {
     /// A plugin of the folder, if there is one.
     Folder,
-    /// An upload; its code is in use for as long as that is held.
-    Function(FunctionVersion, CodeUse),
+    /// An upload.
+    Function(Callable),
     /// The function is there, and not what the call asks for; for people.
     Missing(String),
     /// The function takes no calls until that is changed; for people.
@@ -61,8 +70,16 @@ impl Node {
         }
         let code = Kept::new(self, build).map_err(|error| error.to_string())?;
         let in_use = self.code_in_use.begin(code.hash);
-        let function = build.version(version, Arc::new(code));
-        Ok(Resolved::Function(function, in_use))
+        Ok(Resolved::Function(Callable {
+            version: build.version(version, Arc::new(code)),
+            in_use,
+            entrance: Entrance {
+                all: self.function_calls.clone(),
+                tenant: tenant.clone(),
+                name: name.clone(),
+                reserved: record.reserved_concurrency,
+            },
+        }))
     }
 
     async fn known_function(&self, tenant: &Arc<str>, name: &Arc<str>) -> Result<Known, String> {

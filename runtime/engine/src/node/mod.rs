@@ -37,7 +37,7 @@ use crate::{
     error::Error,
     executions,
     feed::Feed,
-    functions::{self, Checking, CodeInUse, Functions},
+    functions::{self, Checking, CodeInUse, FunctionCalls, Functions},
     health::StoreHealth,
     items::Items,
     journal::{ExecutionId, ExecutionRow, Journal, Refused, Verdict, Write},
@@ -75,6 +75,7 @@ pub(crate) struct Node {
     pub(crate) activities: Activities,
     pub(crate) functions: Functions,
     pub(crate) code_in_use: Arc<CodeInUse>,
+    pub(crate) function_calls: Arc<FunctionCalls>,
     /// Uploads that are looked at.
     pub(crate) checking: Arc<Checking>,
     /// Limits that tags of state machines set.
@@ -162,6 +163,7 @@ impl Node {
             tagged_limits: TaggedLimits::default(),
             functions: Functions::new(options.store.is_shared()),
             code_in_use: Arc::default(),
+            function_calls: Arc::default(),
             checking: Arc::default(),
             sealed: SealedStore::new(journal.clone(), vault),
             journal,

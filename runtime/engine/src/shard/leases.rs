@@ -9,6 +9,7 @@ use super::{
     Shard,
     border::{Monotonic, Out},
     loaded::Loaded,
+    waiting::Waiting,
 };
 use crate::journal::{Epoch, ExecutionId, Partition};
 
@@ -72,7 +73,7 @@ impl Shard {
         gone.sort_unstable();
         for execution in gone {
             if let Some(loaded) = self.forget(now, execution) {
-                self.drop_execution(execution, loaded);
+                self.drop_execution(now, execution, loaded);
             }
         }
         self.leases.held = held;
@@ -80,14 +81,21 @@ impl Shard {
         let gone = self
             .loading
             .extract_if(|execution, _| !leases.hold(*execution));
-        for waiting in gone.flat_map(|(_, waiting)| waiting) {
-            waiting.lose();
-        }
+        let mut gone: Vec<Waiting> = gone.flat_map(|(_, waiting)| waiting).collect();
+        self.charge_untaken(now, &mut gone);
+        gone.into_iter().for_each(Waiting::lose);
+        let leases = &self.leases;
         self.reloads.retain(|execution| leases.hold(execution));
     }
 
     /// Another node goes on with it.
-    pub(super) fn drop_execution(&mut self, execution: ExecutionId, loaded: Loaded) {
+    pub(super) fn drop_execution(
+        &mut self,
+        now: Timestamp,
+        execution: ExecutionId,
+        mut loaded: Loaded,
+    ) {
+        self.charge_untaken(now, &mut loaded.inbox);
         let mine = self.attempts.end_all(execution).into_iter();
         self.out
             .extend(mine.map(|task| Out::Cancel { execution, task }));

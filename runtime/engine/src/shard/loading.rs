@@ -65,7 +65,7 @@ impl Shard {
         };
         let stored = match result {
             Ok(stored) => stored,
-            Err(LoadError::Damaged(why)) => return self.give_up(execution, &why, waiting),
+            Err(LoadError::Damaged(why)) => return self.give_up(now, execution, &why, waiting),
             Err(LoadError::Unreadable(error)) => {
                 tracing::error!(
                     execution = execution.0,
@@ -81,7 +81,7 @@ impl Shard {
             Stored::Closed { messages, exists } => {
                 self.too_late(messages);
                 self.audience.close(execution);
-                self.refuse_or_reopen(execution, waiting, exists);
+                self.refuse_or_reopen(now, execution, waiting, exists);
             }
             Stored::Open(open) => {
                 let StoredOpen {
@@ -107,10 +107,12 @@ impl Shard {
     /// It is closed: only who wants to redrive it is of any use, and has it read once more.
     pub(super) fn refuse_or_reopen(
         &mut self,
+        now: Timestamp,
         execution: ExecutionId,
-        waiting: Vec<Waiting>,
+        mut waiting: Vec<Waiting>,
         exists: bool,
     ) {
+        self.charge_untaken(now, &mut waiting);
         let reopens = |waiting: &Waiting| exists && waiting.is_redrive();
         let (redrives, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(reopens);
         for waiting in others {
@@ -147,6 +149,7 @@ impl Shard {
                 message: Some(id),
                 take: None,
                 redrive: None,
+                spent: None,
             });
         }
         for input in waiting {
@@ -157,7 +160,14 @@ impl Shard {
     }
 
     /// What is stored of it is damaged: it stays where it is until another start of the program. Who waits is let go.
-    fn give_up(&mut self, execution: ExecutionId, why: &str, waiting: Vec<Waiting>) {
+    fn give_up(
+        &mut self,
+        now: Timestamp,
+        execution: ExecutionId,
+        why: &str,
+        mut waiting: Vec<Waiting>,
+    ) {
+        self.charge_untaken(now, &mut waiting);
         tracing::error!(why, "an execution does not go on");
         self.damaged.insert(execution);
         self.counters.damaged(execution);

@@ -269,7 +269,8 @@ impl Shard {
     }
 
     /// An attempt used something: its execution records it with the end that follows, and charges for it in the same
-    /// append. Of an attempt that is not open any more nobody records anything: it is charged for on its own.
+    /// append. Of an attempt that is not open any more nobody records anything: it is charged for on its own, and of one
+    /// whose execution is being loaded so is what that does not record when it is there.
     fn spent(&mut self, now: Timestamp, execution: ExecutionId, task: TaskId, spent: Spending) {
         let Spending {
             info,
@@ -277,6 +278,7 @@ impl Shard {
             measures,
         } = spent;
         let loaded = self.loaded.get(&execution);
+        let charge = (loaded::usage_key(&info, &plugin, now), amounts(&measures));
         let recorded = loaded.is_some_and(|loaded| loaded.run.open_task(task).is_some())
             || self.loading.contains_key(&execution);
         if recorded {
@@ -285,10 +287,25 @@ impl Shard {
                 plugin,
                 measures,
             };
-            return self.deliver(execution, Waiting::plain(used), false);
+            let waiting = Waiting {
+                spent: Some(Box::new(charge)),
+                ..Waiting::plain(used)
+            };
+            return self.deliver(execution, waiting, false);
         }
-        let key = loaded::usage_key(&info, &plugin, now);
-        self.owed.add(now, vec![(key, amounts(&measures))]);
+        self.owed.add(now, vec![charge]);
+    }
+
+    /// These inputs will not be taken: what attempts used is charged for on its own.
+    fn charge_untaken<'a>(
+        &mut self,
+        now: Timestamp,
+        inputs: impl IntoIterator<Item = &'a mut Waiting>,
+    ) {
+        let spent = inputs
+            .into_iter()
+            .filter_map(|waiting| waiting.spent.take());
+        self.owed.add(now, spent.map(|spent| *spent).collect());
     }
 
     fn message(&mut self, message: Message) {
@@ -306,6 +323,7 @@ impl Shard {
             message: Some(message.id),
             take: None,
             redrive: None,
+            spent: None,
         };
         self.deliver(message.to, waiting, true);
     }
@@ -380,6 +398,7 @@ impl Shard {
             self.ready.push_again(&loaded.info.tenant, execution);
         }
         count(&turn.taken, &loaded.info, &self.counters);
+        self.owed.add(now, turn.unrecorded);
         for refused in turn.refused {
             // The activity task was taken or closed before: the worker asks for the next one.
             let _ = refused.send(None);

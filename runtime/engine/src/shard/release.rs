@@ -135,7 +135,7 @@ impl Shard {
         loaded.end();
         self.discard(moot);
         self.audience.close(execution);
-        self.refuse_or_reopen(execution, inbox, true);
+        self.refuse_or_reopen(now, execution, inbox, true);
     }
 
     fn evict(&mut self, now: Timestamp, execution: ExecutionId, wake_at: Option<Timestamp>) {

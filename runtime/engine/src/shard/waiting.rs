@@ -5,7 +5,7 @@ use std::sync::Arc;
 use stepwell_interp::{Input, MapRunInput, NotRedrivable, RedrivenBy, TaskId, Timestamp};
 
 use super::border::{RedriveReply, TakeReply};
-use crate::journal::{MessageId, Refused};
+use crate::journal::{Amounts, MessageId, Refused, UsageKey};
 
 /// An input with what hangs on it.
 pub(super) struct Waiting {
@@ -13,6 +13,9 @@ pub(super) struct Waiting {
     pub(super) message: Option<MessageId>,
     pub(super) take: Option<(TaskId, TakeReply)>,
     pub(super) redrive: Option<RedriveReply>,
+    /// Of what an attempt used: what is charged for it if its execution does not record it. An input that is given again has
+    /// it no more: the append that it went with before may have carried it.
+    pub(super) spent: Option<Box<(UsageKey, Amounts)>>,
 }
 
 impl Waiting {
@@ -22,6 +25,7 @@ impl Waiting {
             message: None,
             take: None,
             redrive: None,
+            spent: None,
         }
     }
 

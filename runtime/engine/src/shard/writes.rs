@@ -178,7 +178,7 @@ impl Shard {
         }
         let delay_ms = match refused {
             Refused::LeaseLost if !self.leases.hold(execution) => {
-                self.drop_execution(execution, loaded);
+                self.drop_execution(now, execution, loaded);
                 return;
             }
             // A lease that was lost and taken again has a new epoch by now.

@@ -11,9 +11,9 @@ use std::{
 };
 
 use stepwell_engine::{
-    Amounts, Caller, Change, Engine, Error, FunctionError, FunctionSettings, FunctionVersion,
-    Invocation, Meter, NewFunction, Options, Package, PluginCall, PluginEnd, Quotas, Store,
-    TaskRunner, UsageKey,
+    Amounts, Caller, Change, CreateMachine, Engine, Error, FunctionError, FunctionSettings,
+    FunctionVersion, Invocation, MachineKind, MachineSettings, Meter, NewFunction, Options,
+    Package, PluginCall, PluginEnd, Quotas, StartRequest, Store, TaskRunner, UsageKey,
 };
 use stepwell_interp::{Measure, Measures};
 use tokio::sync::Semaphore;
@@ -136,6 +136,92 @@ async fn calls_count_as_running_tasks() {
     assert_eq!(called(&engine, "quick").await, Ok("1".to_owned()));
 }
 
+/// A call of `waits` that has begun.
+async fn begun(
+    engine: &Engine,
+    runner: &Runner,
+) -> tokio::task::JoinHandle<Result<String, FunctionError>> {
+    let before = runner.begun.load(SeqCst);
+    let call = tokio::spawn({
+        let engine = engine.clone();
+        async move { called(&engine, "waits").await }
+    });
+    let asked = Instant::now();
+    while runner.begun.load(SeqCst) == before {
+        assert!(asked.elapsed() < PATIENCE, "the call does not begin");
+        tokio::task::yield_now().await;
+    }
+    call
+}
+
+/// The error of an execution whose one task calls `waits`.
+async fn task_error(engine: &Engine, name: &str) -> Option<Arc<str>> {
+    let machine = CreateMachine {
+        name: "calls".into(),
+        definition:
+            r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:waits","End":true}}}"#
+                .into(),
+        role_arn: "arn:aws:iam::111111111111:role/none".into(),
+        kind: MachineKind::Standard,
+        settings: MachineSettings::default(),
+        tags: Vec::new(),
+        publish: None,
+    };
+    let made = engine.create_machine(&caller(), machine).await;
+    let request = StartRequest {
+        machine_arn: made.expect("it is sound").machine.arn.to_string(),
+        name: Some(name.to_owned()),
+        input: None,
+        trace_header: None,
+    };
+    let started = engine.start(&caller(), request).await.expect("it starts");
+    let ended = engine.wait(&caller(), &started.execution_arn).await;
+    ended.expect("it is there").error
+}
+
+#[tokio::test]
+async fn no_more_calls_run_than_are_reserved() {
+    let (engine, runner) = opened().await;
+    create_named(&engine, "waits", code("1"))
+        .await
+        .expect("it is new");
+    let caller = caller();
+    let reserve = async |reserved| {
+        let done = engine.reserve_function_concurrency(&caller, "waits", reserved);
+        done.await.expect("it is there");
+    };
+    // What runs before the number is set counts too.
+    let first = begun(&engine, &runner).await;
+    reserve(Some(2)).await;
+    let second = begun(&engine, &runner).await;
+    let refused = called(&engine, "waits").await;
+    assert!(
+        matches!(&refused, Err(FunctionError::ReservedTaken(text)) if text.contains("`waits` is 2")),
+        "{refused:?}"
+    );
+    let error = task_error(&engine, "full").await;
+    assert_eq!(error.as_deref(), Some("Stepwell.TooManyRunning"));
+    let other = called(&engine, "quick").await;
+    assert_eq!(other, Ok("1".to_owned()), "other names are not counted");
+
+    reserve(Some(3)).await;
+    let third = begun(&engine, &runner).await;
+    reserve(None).await;
+    runner.ends.add_permits(4);
+    for call in [first, second, third] {
+        assert_eq!(call.await.expect("it ends"), Ok("1".to_owned()));
+    }
+    assert_eq!(task_error(&engine, "room").await, None);
+    reserve(Some(1)).await;
+    let last = begun(&engine, &runner).await;
+    let event = engine.invoke_later(&caller, "waits", None, "{}", "an-event");
+    let event = event.await.expect("it waits for its place");
+    runner.ends.add_permits(2);
+    assert_eq!(last.await.expect("it ends"), Ok("1".to_owned()));
+    let ended = engine.wait(&caller, &event).await.expect("it is there");
+    assert_eq!(ended.error, None);
+}
+
 #[tokio::test]
 async fn a_direct_call_is_metered_as_a_task_is() {
     let (engine, _) = opened().await;
@@ -197,8 +283,12 @@ fn code(text: &str) -> Package {
 }
 
 async fn create(engine: &Engine, package: Package) -> Result<(), FunctionError> {
+    create_named(engine, "pay", package).await
+}
+
+async fn create_named(engine: &Engine, name: &str, package: Package) -> Result<(), FunctionError> {
     let new = NewFunction {
-        name: "pay".to_owned(),
+        name: name.to_owned(),
         settings: FunctionSettings {
             role: "arn:aws:iam::111111111111:role/r".to_owned(),
             runtime: None,

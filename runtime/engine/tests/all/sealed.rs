@@ -10,7 +10,7 @@ use std::{
 
 use stepwell_engine::{
     AllowForm, Code, ConnectionForm, Engine, Error, Extras, KeptConnection, MachineKind, Options,
-    PluginCall, PluginEnd, Store, TaskRunner, TaskSecrets, Vault,
+    PluginCall, PluginEnd, Resealed, Role, Store, TaskRunner, TaskSecrets, Vault,
 };
 
 use crate::support::{at, caller_of, machine, start_of};
@@ -194,8 +194,13 @@ async fn a_rotation_seals_all_of_it_anew() {
     let put = engine.put_connection(A, "api", |_| Ok(connection()));
     assert!(put.await.unwrap());
     let both = old.rotated();
-    assert_eq!(engine.reseal(&both).await, Ok(3));
-    assert_eq!(engine.reseal(&both).await, Ok(0));
+    for sealed in [3, 0] {
+        let all = Resealed {
+            sealed,
+            ..Resealed::default()
+        };
+        assert_eq!(engine.reseal(&both).await, Ok(all));
+    }
     engine.shutdown().await;
     drop(engine);
     let engine = open(directory.path(), Some(both.newest()));
@@ -207,6 +212,93 @@ async fn a_rotation_seals_all_of_it_anew() {
     let engine = open(directory.path(), Some(old));
     assert!(found_by_a_task(&engine, A).await.is_err());
     assert!(engine.connection(A, "api").await.is_err());
+    engine.shutdown().await;
+}
+
+/// The bytes of all sealed records, by kind and name.
+fn records(directory: &Path) -> BTreeMap<(String, String), Vec<u8>> {
+    let conn = rusqlite::Connection::open(directory.join("journal.sqlite")).unwrap();
+    let sql = "SELECT kind, name, bytes FROM records WHERE kind IN ('secret', 'connection', 'access-key')";
+    let mut rows = conn.prepare(sql).unwrap();
+    let rows = rows.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)));
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
+/// Changes a byte of what is stored of a record.
+fn damage(directory: &Path, kind: &str, name: &str) {
+    let mut bytes = records(directory)[&(kind.to_owned(), name.to_owned())].clone();
+    bytes[20] ^= 0x04;
+    let conn = rusqlite::Connection::open(directory.join("journal.sqlite")).unwrap();
+    let sql = "UPDATE records SET bytes = ?1 WHERE kind = ?2 AND name = ?3";
+    let changed = conn.execute(sql, rusqlite::params![bytes, kind, name]);
+    assert_eq!(changed, Ok(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_passes_by_what_does_not_open_and_leaves_it_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let old = Vault::fresh();
+    let engine = open(directory, Some(Vault::fresh()));
+    engine.add_tenant(A, "").await.unwrap();
+    engine
+        .put_secret(A, "FOREIGN", "of another key")
+        .await
+        .unwrap();
+    engine.shutdown().await;
+    drop(engine);
+    let engine = open(directory, Some(old.clone()));
+    for name in ["BEFORE", "KEY"] {
+        engine.put_secret(A, name, "kept").await.unwrap();
+    }
+    let put = engine.put_connection(A, "api", |_| Ok(connection()));
+    put.await.unwrap();
+    let mut keys = Vec::new();
+    for _ in 0..2 {
+        let made = engine.add_access_key(&old, A, Role::Read, "").await;
+        keys.push(made.unwrap().key.id);
+    }
+    engine.shutdown().await;
+    drop(engine);
+    let left = [
+        ("secret", format!("{A}/BEFORE"), "BEFORE"),
+        ("secret", format!("{A}/FOREIGN"), "FOREIGN"),
+        ("access-key", keys[0].to_string(), &*keys[0]),
+    ];
+    damage(directory, left[0].0, &left[0].1);
+    damage(directory, left[2].0, &left[2].1);
+    let before = records(directory);
+
+    let both = old.rotated();
+    let engine = open(directory, Some(both.clone()));
+    for sealed in [3, 0] {
+        let all = engine.reseal(&both).await.unwrap();
+        assert_eq!((all.sealed, all.left), (sealed, 3), "{:?}", all.told);
+        for (told, (_, _, name)) in all.told.iter().zip(&left) {
+            assert!(told.contains(name), "{name}: {told}");
+        }
+    }
+    let found = found_by_a_task(&engine, A).await;
+    assert_eq!(found, Ok(r#"{"KEY":"kept"}"#.into()));
+    let credentials = engine.credentials(&both.newest(), &keys[1]).await;
+    assert!(credentials.unwrap().is_some());
+    // A list names what can be read, and what is put takes the place of what cannot.
+    let listed = engine.secrets(A, None).await.unwrap().items;
+    let names: Vec<&str> = listed.iter().map(|kept| &*kept.name).collect();
+    assert_eq!(names, ["FOREIGN", "KEY"]);
+    engine.shutdown().await;
+    drop(engine);
+    let after = records(directory);
+    for (kind, name, _) in &left {
+        let key = ((*kind).to_owned(), name.clone());
+        assert_eq!(before[&key], after[&key], "{key:?} is as it was");
+    }
+
+    let engine = open(directory, Some(both.clone()));
+    engine.put_secret(A, "BEFORE", "again").await.unwrap();
+    engine.delete_secret(A, "FOREIGN").await.unwrap();
+    let all = engine.reseal(&both).await.unwrap();
+    assert_eq!((all.sealed, all.left), (0, 1), "{:?}", all.told);
     engine.shutdown().await;
 }
 
@@ -225,6 +317,29 @@ fn connection() -> KeptConnection {
         private: false,
         shown: Default::default(),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_place_in_a_list_leads_to_another_account() {
+    let engine = open_with(Store::Memory, Some(Vault::fresh()), Arc::default());
+    for account in [A, B] {
+        engine.add_tenant(account, "").await.unwrap();
+        engine.put_secret(account, account, "x").await.unwrap();
+        let put = engine.put_connection(account, account, |_| Ok(connection()));
+        put.await.unwrap();
+    }
+    let others = format!("{B}/");
+    for after in ["", "/", "0", "~", "../", A, B, &others] {
+        let secrets = engine.secrets(A, Some(after)).await.unwrap().items;
+        assert!(secrets.iter().all(|kept| &*kept.name == A), "{after}");
+        let connections = engine.connections(A, Some(after)).await.unwrap().items;
+        assert!(
+            connections.iter().all(|found| &*found.kept.name == A),
+            "{after}"
+        );
+    }
+    let first = engine.secrets(A, Some("")).await.unwrap();
+    assert_eq!(first.items.len(), 1, "what is the account's is there");
 }
 
 #[tokio::test(flavor = "multi_thread")]

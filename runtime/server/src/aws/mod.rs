@@ -136,11 +136,7 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
         Ok((text, place)) => (StatusCode::OK, text, place, ""),
         Err(fault) => (fault.status, fault.body(), Place::nowhere(), fault.code()),
     };
-    let type_back = if is_type(&parts.headers, JSON_1_1) {
-        JSON_1_1
-    } else {
-        JSON_1_0
-    };
+    let type_back = json_type(&parts.headers);
     let mut response = respond(status, type_back, &request_id, in_flight::body(text, place));
     fair::mark(&mut response, code);
     response
@@ -153,9 +149,18 @@ fn only_looks(operation: &Operation) -> bool {
 }
 
 /// An error that concerns no operation, in the API's form.
-pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
+pub(crate) fn refuse(fault: &Fault, content_type: &'static str) -> Response<Body> {
     let request_id = Uuid::new_v4().hyphenated().to_string();
-    respond(fault.status, JSON_1_0, &request_id, fault.body().into())
+    respond(fault.status, content_type, &request_id, fault.body().into())
+}
+
+/// The content type of the answer: the version that the request is in.
+pub(crate) fn json_type(headers: &HeaderMap) -> &'static str {
+    if is_type(headers, JSON_1_1) {
+        JSON_1_1
+    } else {
+        JSON_1_0
+    }
 }
 
 /// On whose behalf a request is made: the account is the access key's, or the server's where none is needed; the region
@@ -350,13 +355,17 @@ async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result
     }
 }
 
-/// The region of the credential scope: `Credential=KEY/20260131/us-east-1/states/aws4_request`.
+/// The region of the credential scope.
 fn region(headers: &HeaderMap) -> Option<&str> {
+    let region = scope(headers)?.rsplit('/').nth(2)?;
+    is_region(region).then_some(region)
+}
+
+/// The credential with its scope: `KEY/20260131/us-east-1/states/aws4_request`.
+fn scope(headers: &HeaderMap) -> Option<&str> {
     let authorization = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (_, credential) = authorization.split_once("Credential=")?;
-    let scope = credential.split(',').next()?.trim();
-    let region = scope.rsplit('/').nth(2)?;
-    is_region(region).then_some(region)
+    Some(credential.split(',').next()?.trim())
 }
 
 fn is_region(region: &str) -> bool {

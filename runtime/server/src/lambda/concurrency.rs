@@ -1,4 +1,4 @@
-//! The calls that are reserved for a function, as tools keep them. Wire types, REST JSON.
+//! The calls that are reserved for a function: how many may run at once. Wire types, REST JSON.
 
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -58,6 +58,8 @@ impl Fault {
 /// Wire form of an error. The service writes its text as `Message` in some and as `message` in others; clients read both.
 #[derive(Serialize)]
 struct FaultBody<'a> {
+    #[serde(rename = "Reason", skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
     #[serde(rename = "Type")]
     kind: &'static str,
     #[serde(rename = "Message")]
@@ -73,6 +75,7 @@ pub(super) fn body(fault: &Fault) -> Vec<u8> {
         false => "User",
     };
     let body = FaultBody {
+        reason: fault.reason(),
         kind,
         message: fault.message(),
         same: fault.message(),
@@ -129,6 +132,9 @@ impl From<FunctionError> for Fault {
                 text,
             ),
             FunctionError::TooMany(text) => Fault::too_many(text),
+            FunctionError::ReservedTaken(text) => {
+                Fault::too_many(text).because("ReservedFunctionConcurrentInvocationLimitExceeded")
+            }
             FunctionError::Unusable(text) => {
                 Fault::new(StatusCode::BAD_GATEWAY, "InvalidZipFileException", text)
             }

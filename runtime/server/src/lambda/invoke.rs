@@ -1,6 +1,6 @@
 //! Invoke: a function called now, later, or not at all. Wire headers of REST JSON.
 
-use axum::http::{HeaderName, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use stepwell_engine::{FunctionFault, Invocation};
 
 use super::{Answer, Call, configuration::LATEST, fault::Fault};
@@ -17,7 +17,7 @@ pub(super) async fn invoke(call: Call<'_>) -> Result<Answer, Fault> {
     let payload = std::str::from_utf8(&call.body).map_err(|error| {
         Fault::not_json(&format!("it is not UTF-8 at byte {}", error.valid_up_to()))
     })?;
-    match header_text(&call, &INVOCATION_TYPE).unwrap_or("RequestResponse") {
+    match header_text(&call, &INVOCATION_TYPE)?.unwrap_or("RequestResponse") {
         "RequestResponse" => {}
         "Event" => {
             engine
@@ -35,7 +35,7 @@ pub(super) async fn invoke(call: Call<'_>) -> Result<Answer, Fault> {
             )));
         }
     }
-    let log_wanted = match header_text(&call, &LOG_TYPE) {
+    let log_wanted = match header_text(&call, &LOG_TYPE)? {
         None | Some("None") => false,
         Some("Tail") => true,
         Some(other) => {
@@ -67,8 +67,13 @@ pub(super) async fn invoke(call: Call<'_>) -> Result<Answer, Fault> {
     })
 }
 
-fn header_text<'a>(call: &Call<'a>, name: &HeaderName) -> Option<&'a str> {
-    call.headers.get(name)?.to_str().ok()
+fn header_text<'a>(call: &Call<'a>, name: &HeaderName) -> Result<Option<&'a str>, Fault> {
+    let value = call.headers.get(name).map(HeaderValue::to_str);
+    value.transpose().map_err(|_| {
+        Fault::validation(&format!(
+            "the header {name} has other characters than those of ASCII"
+        ))
+    })
 }
 
 /// The answer of a call that is not waited for.

@@ -9,12 +9,23 @@ use stepwell_engine::Error;
 use super::Api;
 use crate::{aws, metrics::Outcome};
 
+/// Codes of keys that prove nothing or may too little: AWS's REST APIs have another status for them than those in AWS JSON.
+const REFUSED_KEYS: [&str; 5] = [
+    "AccessDeniedException",
+    "ExpiredTokenException",
+    "InvalidSignatureException",
+    "MissingAuthenticationTokenException",
+    "UnrecognizedClientException",
+];
+
 /// An error as the wire of an API shows it.
 #[derive(Debug)]
 pub(crate) struct Fault<A> {
     pub(crate) status: StatusCode,
     code: Cow<'static, str>,
     message: String,
+    /// Why, in a word of the service, where it has one.
+    reason: Option<&'static str>,
     /// For the operator's log, never for the wire.
     internal: Option<String>,
     api: PhantomData<A>,
@@ -30,6 +41,7 @@ impl<A: Api> Fault<A> {
             status,
             code: code.into(),
             message: message.into(),
+            reason: None,
             internal: None,
             api: PhantomData,
         }
@@ -58,6 +70,18 @@ impl<A: Api> Fault<A> {
 
     pub(crate) fn message(&self) -> &str {
         &self.message
+    }
+
+    /// The same with the service's word for why.
+    pub(crate) fn because(self, reason: &'static str) -> Fault<A> {
+        Fault {
+            reason: Some(reason),
+            ..self
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.reason
     }
 
     pub(crate) fn outcome(&self) -> Outcome {
@@ -92,14 +116,15 @@ impl<A: Api> From<Error> for Fault<A> {
 /// Errors that come before the API: of the body's size, of a key's rights.
 impl<A: Api> From<aws::Fault> for Fault<A> {
     fn from(fault: aws::Fault) -> Fault<A> {
-        let status = match fault.code() {
-            "AccessDeniedException" => StatusCode::FORBIDDEN,
-            _ => fault.status,
+        let status = match REFUSED_KEYS.contains(&fault.code()) {
+            true => StatusCode::FORBIDDEN,
+            false => fault.status,
         };
         Fault {
             status,
             code: fault.code().to_owned().into(),
             message: fault.message().to_owned(),
+            reason: None,
             internal: None,
             api: PhantomData,
         }

@@ -165,6 +165,13 @@ pub(crate) async fn answer<A: Api>(
     }
 }
 
+/// A refusal before the API looked at the request.
+pub(crate) fn refuse<A: Api>(fault: aws::Fault) -> Response<Body> {
+    let request_id = Uuid::new_v4().hyphenated().to_string();
+    let fault = Fault::<A>::from(fault);
+    respond(fault.into(), Place::nowhere(), &request_id)
+}
+
 async fn run<A: Api>(
     state: &ServerState,
     route: &A::Route,

@@ -15,10 +15,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use axum::{
     Extension,
     body::Body,
-    extract::{
-        Path, Query, State,
-        rejection::{PathRejection, QueryRejection},
-    },
+    extract::State,
     http::{HeaderMap, HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
@@ -34,6 +31,7 @@ use crate::{
     attempts,
     auth::Identity,
     aws::{self, Seconds},
+    extract::{InPath, InQuery},
     in_flight::NoRoom,
     limits::{
         STREAM_PLACE_CHARS_MAX, STREAM_SLOW_TIME_MAX, STREAM_TIME_MAX, STREAMS_OF_ACCOUNT_MAX,
@@ -254,16 +252,11 @@ fn progress(note: &ProgressNote) -> Bytes {
 /// first where that cannot be told: the client lists the executions anew and goes on from there.
 pub(crate) async fn machine(
     State(state): State<Arc<ServerState>>,
-    arn: Result<Path<String>, PathRejection>,
-    query: Result<Query<StreamQuery>, QueryRejection>,
+    InPath(arn): InPath<String>,
+    InQuery(query): InQuery<StreamQuery>,
     headers: HeaderMap,
     identity: Option<Extension<Identity>>,
 ) -> Response<Body> {
-    let (arn, query) = match (arn, query) {
-        (Ok(Path(arn)), Ok(Query(query))) => (arn, query),
-        (Err(wrong), _) => return router::error(wrong.status(), &wrong.body_text()),
-        (_, Err(wrong)) => return router::error(wrong.status(), &wrong.body_text()),
-    };
     if !is_asked(&headers) {
         let why = "this is a live stream: ask for it with `Accept: text/event-stream`; ListExecutions lists what there is";
         return router::error(StatusCode::NOT_ACCEPTABLE, why);

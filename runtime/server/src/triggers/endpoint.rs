@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -22,7 +22,7 @@ use stepwell_query::Value;
 use uuid::Uuid;
 
 use super::iso_ms;
-use crate::{aws, fair, guard, router, serve::ServerState};
+use crate::{aws, extract::InPath, fair, guard, router, serve::ServerState};
 
 const SECRET: &str = "x-stepwell-secret";
 const KEY: &str = "idempotency-key";
@@ -55,7 +55,7 @@ type Refusal = (StatusCode, String);
 /// Answers one request.
 pub(crate) async fn answer(
     State(state): State<Arc<ServerState>>,
-    Path((account, name)): Path<(String, String)>,
+    InPath((account, name)): InPath<(String, String)>,
     request: Request<Body>,
 ) -> Response<Body> {
     let (parts, body) = request.into_parts();

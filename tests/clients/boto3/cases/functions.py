@@ -377,6 +377,27 @@ def reserved_concurrency_is_kept_and_nought_stops_a_function(context):
 
 
 @case()
+def no_more_calls_run_than_are_reserved(context):
+    client, made = create(context, package("command"), Timeout=900)
+    name = made["FunctionName"]
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=1)
+    machine = context.machine(chain(("Call", {"Type": "Task", "Resource": f"{PREFIX}:{name}"})))
+    sleeps = context.start(machine, {"do": "sleep"})
+    until(lambda: context.types(sleeps), lambda types: "LambdaFunctionStarted" in types)
+    try:
+        client.invoke(FunctionName=name, Payload=b'{"do": "echo"}')
+        raise AssertionError("the call has no place")
+    except client.exceptions.TooManyRequestsException as error:
+        same(error.response["Reason"], "ReservedFunctionConcurrentInvocationLimitExceeded")
+        same(error.response["ResponseMetadata"]["HTTPStatusCode"], 429)
+    done = context.closed(context.start(machine, {"do": "echo"}))
+    same((done["status"], done["error"]), ("FAILED", "Lambda.TooManyRequestsException"))
+    client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2)
+    same(invoke(client, name, {"do": "echo"}), {"do": "echo"})
+    context.client.stop_execution(executionArn=sleeps)
+
+
+@case()
 def what_counts_for_nothing_is_told_back(context):
     storage, tracing = {"Size": 2048}, {"Mode": "Active"}
     logging = {"LogFormat": "JSON", "ApplicationLogLevel": "WARN", "SystemLogLevel": "INFO", "LogGroup": "/own/group"}

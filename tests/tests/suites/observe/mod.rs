@@ -57,6 +57,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             webhooks::comes_back,
         ),
         trial(
+            "observe::a receiver whose answer never ends has taken the event",
+            webhooks::endless,
+        ),
+        trial(
             "observe::a webhook at a private address gets nothing unasked",
             webhooks::private,
         ),

@@ -205,6 +205,35 @@ pub(super) fn private() -> Result<()> {
     Ok(())
 }
 
+pub(super) fn endless() -> Result<()> {
+    let rig = Rig::new()?;
+    let receiver = Receiver::start(&[])?;
+    receiver.never_ends();
+    let file = write_webhooks(&rig.path("webhooks.toml"), &webhook_at(receiver.address))?;
+    let server = rig.start(&["--webhooks", &file])?;
+    let client = server.client();
+    let pass = machine(
+        &client,
+        "pass",
+        &one("Pass", json!({"End": true})),
+        json!({}),
+    )?;
+    let execution = client.start(&pass, "p", &json!({}))?;
+    client.ended(&execution, RUN_MAX)?;
+    // The second event is sent once the first is taken; else the first comes again.
+    let received = receiver.wait("both events", |received| {
+        (received.len() >= 2).then(|| received.to_vec())
+    })?;
+    let statuses: Vec<Value> = received
+        .iter()
+        .map(|request| {
+            Ok(serde_json::from_slice::<Value>(&request.body)?["data"]["status"].clone())
+        })
+        .collect::<Result<_>>()?;
+    ensure!(statuses == ["RUNNING", "SUCCEEDED"], "{statuses:?}");
+    server.stop()
+}
+
 fn webhook_at(address: SocketAddr) -> String {
     format!(
         "[[webhook]]\nurl = \"http://{address}/in?token=t\"\nsecret = \"{SECRET}\"\nprivate = true\n"

@@ -12,12 +12,14 @@ use super::{
     },
     Loaded,
 };
-use crate::journal::MessageId;
+use crate::journal::{Charges, MessageId};
 
 /// What a turn made of the inputs.
 #[derive(Default)]
 pub(in crate::shard) struct Turn {
     pub(in crate::shard) refused: Vec<TakeReply>,
+    /// What attempts used that are not open any more.
+    pub(in crate::shard) unrecorded: Charges,
     pub(in crate::shard) taken: Taken,
 }
 
@@ -75,6 +77,10 @@ impl Loaded {
             let before = turn.taken.events.len();
             let again = self.step_one(&waiting, env, &mut turn.taken);
             let recorded = turn.taken.events.len() > before;
+            if !recorded {
+                let spent = waiting.spent.take();
+                turn.unrecorded.extend(spent.map(|spent| *spent));
+            }
             match (waiting.take, grant) {
                 (Some((_, reply)), Some(grant)) if recorded => {
                     turn.taken.takes.push((reply, grant))

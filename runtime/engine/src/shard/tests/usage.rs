@@ -5,12 +5,12 @@ use std::sync::Arc;
 use stepwell_interp::{Input, Measure, Measures, TaskId, TaskOutcome, Timestamp, What};
 use stepwell_query::Value;
 
-use super::rig::{AT, CHEAP, ONE, TURNS, decode, info, shard, start};
+use super::rig::{AT, CHEAP, ONE, TURNS, decode, info, shard, start, take_up};
 use crate::{
     attempt::amounts,
     journal::{Amounts, ExecutionId, Landed, Refused, StoredSegment, Write},
     limits::OWED_MS_MAX,
-    shard::{In, Out, Shard, Spending, Ticket},
+    shard::{CrashRules, In, LoadError, Out, Shard, Spending, Stored, Ticket},
 };
 
 /// An attempt ends, for which the plugin `t` used something.
@@ -110,6 +110,58 @@ fn charged(shard: &mut Shard, at: Timestamp) -> Option<(Ticket, Vec<Amounts>)> {
     };
     let plugins = charges.iter().filter(|(key, _)| &*key.plugin == "t");
     Some((*ticket, plugins.map(|(_, usage)| *usage).collect()))
+}
+
+#[test]
+fn what_is_used_while_an_execution_is_loaded_is_charged_however_that_ends() {
+    const WAITS: &str =
+        r#"{"StartAt": "A", "States": {"A": {"Type": "Wait", "Seconds": 3600, "End": true}}}"#;
+    let mut first = shard(0);
+    let (execution, _started) = start(&mut first, 1, WAITS);
+    first.work(AT, TURNS);
+    let outs = first.take_out();
+    let [
+        Out::Commit {
+            write: Write::Append(append),
+            ..
+        },
+    ] = outs.as_slice()
+    else {
+        panic!("one append");
+    };
+    let stored = StoredSegment {
+        first: append.expected_next,
+        segment: append.segment.clone(),
+    };
+    let events = decode(execution, &stored);
+    let closed = Ok(Stored::Closed {
+        messages: Vec::new(),
+        exists: true,
+    });
+    let damaged = Err(LoadError::Damaged("a byte".to_owned()));
+    // The attempt is none of those that are open where it is there.
+    for result in [Some(closed), Some(damaged), None] {
+        let mut shard = shard(0);
+        shard.handle(AT, In::Wake(execution));
+        assert!(matches!(shard.take_out().as_slice(), [Out::Load { .. }]));
+        let usage = used(&mut shard, execution);
+        assert!(!shard.has_flights(), "what becomes of it is not known");
+        match result {
+            Some(result) => shard.handle(
+                AT,
+                In::Loaded {
+                    execution,
+                    result,
+                    on_crash: CrashRules::new(),
+                },
+            ),
+            None => take_up(&mut shard, execution, WAITS, &events, Vec::new()),
+        }
+        shard.work(AT, TURNS);
+        assert!(shard.take_out().is_empty());
+        let (_, charges) = charged(&mut shard, AT.plus_ms(OWED_MS_MAX)).expect("it is owed");
+        assert_eq!(charges, [usage]);
+    }
 }
 
 #[test]

@@ -15,19 +15,21 @@ use uuid::Uuid;
 
 #[cfg(not(feature = "services"))]
 use super::left_out;
-use super::{Fault, body_bytes_max, caller, read_body, respond};
+use super::{Fault, body_bytes_max, caller, read_body, respond, scope};
 use crate::{auth::Identity, serve::ServerState};
 use form::Form;
-use xml::{Api, Element};
+use xml::Element;
+
+pub(crate) use xml::Api as QueryApi;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const XML: &str = "text/xml";
 
-const STS: Api = Api {
+const STS: QueryApi = QueryApi {
     version: "2011-06-15",
     namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
 };
-const IAM: Api = Api {
+const IAM: QueryApi = QueryApi {
     version: "2010-05-08",
     namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
 };
@@ -65,12 +67,21 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     }
 }
 
-/// A refusal before the call was looked at.
-pub(crate) fn refuse(fault: &Fault) -> Response<Body> {
-    error(&STS, fault, &Uuid::new_v4().hyphenated().to_string())
+/// The service that a request was signed for, as long as its form is not read.
+pub(crate) fn api(headers: &HeaderMap) -> &'static QueryApi {
+    let service = scope(headers).and_then(|scope| scope.rsplit('/').nth(1));
+    match service {
+        Some("iam") => &IAM,
+        Some(_) | None => &STS,
+    }
 }
 
-fn error(api: &Api, fault: &Fault, request_id: &str) -> Response<Body> {
+/// A refusal before the call was looked at.
+pub(crate) fn refuse(api: &QueryApi, fault: &Fault) -> Response<Body> {
+    error(api, fault, &Uuid::new_v4().hyphenated().to_string())
+}
+
+fn error(api: &QueryApi, fault: &Fault, request_id: &str) -> Response<Body> {
     let (status, text) = xml::error(api, fault, request_id);
     respond(status, XML, request_id, text.into())
 }
@@ -79,7 +90,7 @@ async fn call(
     state: &ServerState,
     request: Request<Body>,
     request_id: &str,
-) -> Result<Vec<u8>, (&'static Api, Fault)> {
+) -> Result<Vec<u8>, (&'static QueryApi, Fault)> {
     let (parts, body) = request.into_parts();
     let mut place = state.body_place(&parts);
     let body_max = body_bytes_max(false);

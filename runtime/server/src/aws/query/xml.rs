@@ -6,7 +6,7 @@ use stepwell_egress::sigv4;
 use super::Fault;
 
 /// One service of the protocol.
-pub(super) struct Api {
+pub(crate) struct Api {
     pub(super) version: &'static str,
     pub(super) namespace: &'static str,
 }

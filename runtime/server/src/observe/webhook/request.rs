@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::config::Target;
-use crate::limits::{SENDING_ANSWER_BYTES_MAX, WEBHOOK_ANSWER_MAX};
+use crate::limits::WEBHOOK_ANSWER_MAX;
 
 /// What became of a try.
 pub(super) enum Tried {
@@ -23,21 +23,21 @@ pub(super) enum Tried {
 /// Sends an event once.
 pub(super) async fn send(client: &Client, target: &Target, id: Uuid, body: &str) -> Tried {
     let request = request(target, &id.to_string(), body, now_s());
-    let exchange = client.exchange(&request, &target.rules, SENDING_ANSWER_BYTES_MAX);
-    let response = match timeout(WEBHOOK_ANSWER_MAX, exchange).await {
+    // The status decides: a receiver may say more, and for as long as it likes.
+    let answer = client.head(&request, &target.rules);
+    let response = match timeout(WEBHOOK_ANSWER_MAX, answer).await {
         Ok(Ok(response)) => response,
         Ok(Err(Failure::Connect(ConnectError::Private))) => {
             return Tried::Busy(
                 "it is at a private address; `private = true` lets events go there".to_owned(),
             );
         }
-        // It took the event, and said more than is read.
-        Ok(Err(Failure::TooLarge(_))) => return Tried::Taken,
         Ok(Err(
             failure @ (Failure::Refused
             | Failure::Malformed(_)
             | Failure::Connect(_)
-            | Failure::Broken(_)),
+            | Failure::Broken(_)
+            | Failure::TooLarge(_)),
         )) => return Tried::Busy(failure.to_string()),
         Err(_) => return Tried::Busy("it did not answer in time".to_owned()),
     };

@@ -315,7 +315,7 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
             observer: None,
         };
         let second = Engine::open(options, Arc::<HangsOnce>::default());
-        assert!(matches!(second, Err(Error::Unopened(_))));
+        assert!(matches!(second, Err(Error::Held(_))));
 
         std::fs::rename(&directory, &away).unwrap();
         let request = StartRequest {

@@ -86,7 +86,7 @@ fn open(directory: &Path, plugins: &Arc<Plugins>) -> Engine {
         };
         // An engine that was dropped holds its directory until its threads have ended.
         match Engine::open(options, plugins.clone()) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
+            Err(Error::Held(_)) if begun.elapsed() < PATIENCE => std::thread::yield_now(),
             opened => return opened.unwrap(),
         }
     }

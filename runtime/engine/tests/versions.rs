@@ -56,7 +56,7 @@ async fn open_at(directory: &Path) -> Engine {
     let begun = Instant::now();
     loop {
         match try_open(Store::Directory(directory.to_owned())) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => {
+            Err(Error::Held(_)) if begun.elapsed() < PATIENCE => {
                 tokio::task::yield_now().await;
             }
             opened => return opened.expect("the store opens"),

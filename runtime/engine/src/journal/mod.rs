@@ -34,6 +34,7 @@ pub(crate) use memory::MemoryJournal;
 pub(crate) use postgres::{PostgresJournal, PostgresOptions};
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;
+pub use sqlite::make_data_directory;
 pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
 
 #[allow(unreachable_pub, reason = "the simulation alone shows it")]

@@ -30,7 +30,7 @@ pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{
     AheadArgs, CompileArgs, InspectArgs, KnownArgs, PluginCommand, PolicyArgs, PrecompiledArg,
 };
-pub(crate) use sealed::{ConnectionCommand, OwnerArgs, SecretCommand};
+pub(crate) use sealed::{AllKept, ConnectionCommand, OneKept, OwnerArgs, SecretCommand};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};
 pub(crate) use telemetry::{CompressionArg, ProtocolArg, TelemetryArgs};
 pub(crate) use tenant::{

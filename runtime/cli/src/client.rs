@@ -2,20 +2,23 @@
 //! spoken to in AWS's JSON protocol and answer alike.
 
 mod functions;
+mod named;
+mod stream;
+mod told;
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::body::Body;
-use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
-use futures_util::StreamExt;
+use axum::http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::Signer;
-use stepwell_engine::Quotas;
+use stepwell_engine::{Error, Quotas};
 use tower::ServiceExt;
 
 use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
@@ -23,19 +26,17 @@ use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening, USUAL_DATA};
 use crate::key_file;
 use crate::telemetry::Listeners;
-use crate::timeline::{HistoryEvent, Note};
 use crate::tls;
 use crate::transfer::Transfer;
 
+pub(crate) use stream::Heard;
+pub(crate) use told::Attempts;
+
 /// Events of one page (the API's largest).
 const PAGE_MAX: u64 = 1_000;
-/// State machines that a hint names.
-const NAMES_SHOWN_MAX: usize = 10;
 /// The region of who asks for none.
 pub(crate) const USUAL_REGION: &str = "us-east-1";
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
-/// Bytes of one line of a stream of events (ours; an event holds one payload, of 16 MiB with raised limits, escaped).
-const STREAM_LINE_BYTES_MAX: usize = 64 << 20;
 
 /// What a data directory is opened for.
 #[derive(Clone, Copy)]
@@ -99,10 +100,7 @@ impl Client {
         }
         let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
         if !data.is_dir() {
-            let path = data.display();
-            return Err(Stop::Usage(anyhow!(
-                "there is no data directory `{path}`\nhint: name one with --data DIR, or a running server with --endpoint URL"
-            )));
+            return Err(no_data(&data));
         }
         let opening = Opening {
             data: Some(&data),
@@ -126,6 +124,7 @@ impl Client {
                 Some(_) => key_file::beside(&data)?,
                 None => None,
             },
+            no_vault: None,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
         Ok(Client::here(host, place.region.asked()))
@@ -351,196 +350,6 @@ impl Client {
             }
         }
     }
-
-    /// A page of the history of an execution, and the token of the next one. Outcomes of attempts have what these used,
-    /// where the server tells.
-    pub(crate) async fn history_page(
-        &self,
-        arn: &str,
-        token: Option<String>,
-    ) -> Outcome<(Vec<Value>, Option<String>)> {
-        let after = token
-            .as_ref()
-            .map_or_else(String::new, |token| format!("&nextToken={token}"));
-        let path = format!("/api/executions/{arn}/events?maxResults={PAGE_MAX}{after}");
-        let mut page = match self.told(&path).await? {
-            Some(page) => page,
-            None => {
-                let mut body = json!({"executionArn": arn, "maxResults": PAGE_MAX});
-                if let Some(token) = token {
-                    body["nextToken"] = json!(token);
-                }
-                self.call("GetExecutionHistory", body).await?
-            }
-        };
-        let events = match page.get_mut("events").map(Value::take) {
-            Some(Value::Array(events)) => events,
-            Some(_) | None => Vec::new(),
-        };
-        let next = page.get("nextToken").and_then(Value::as_str);
-        Ok((events, next.map(str::to_owned)))
-    }
-
-    /// The whole history of an execution, as the API gives it.
-    pub(crate) async fn history(&self, arn: &str) -> Outcome<Vec<Value>> {
-        self.list(
-            "GetExecutionHistory",
-            json!({"executionArn": arn}),
-            "events",
-            usize::MAX,
-        )
-        .await
-    }
-
-    /// All state machines of the region, as the API lists them.
-    async fn machines(&self) -> Outcome<Vec<Value>> {
-        self.list("ListStateMachines", json!({}), "stateMachines", usize::MAX)
-            .await
-    }
-
-    /// ARN of a state machine given by its name or ARN.
-    pub(crate) async fn machine_arn(&self, machine: &str) -> Outcome<String> {
-        if machine.starts_with("arn:") {
-            return Ok(machine.to_owned());
-        }
-        let machines = self.machines().await?;
-        match machine_named(&machines, machine) {
-            Some(arn) => Ok(arn),
-            None => Err(Stop::Usage(anyhow!(
-                "there is no state machine `{machine}` in {}\nhint: {}",
-                self.region(),
-                known_machines(&machines)
-            ))),
-        }
-    }
-
-    /// ARN of an execution given by its ARN, as `MACHINE/NAME`, by the name of its state machine, whose last one it is,
-    /// or by a name that only one state machine has an execution of.
-    pub(crate) async fn execution_arn(&self, execution: &str) -> Outcome<String> {
-        if execution.starts_with("arn:") {
-            return Ok(execution.to_owned());
-        }
-        if let Some((machine, name)) = execution.split_once('/') {
-            return Ok(execution_of(&self.machine_arn(machine).await?, name));
-        }
-        let machines = self.machines().await?;
-        if let Some(arn) = machine_named(&machines, execution) {
-            return self.last_execution(execution, &arn).await;
-        }
-        let mut found = Vec::new();
-        for machine in &machines {
-            let arn = machine.get("stateMachineArn").and_then(Value::as_str);
-            let arn = execution_of(arn.unwrap_or_default(), execution);
-            let request = json!({"executionArn": arn});
-            if self.try_call("DescribeExecution", request).await?.is_ok() {
-                found.push(arn);
-            }
-        }
-        match found.as_slice() {
-            [only] => Ok(only.clone()),
-            [] => Err(Stop::Usage(anyhow!(
-                "`{execution}` is neither an execution nor a state machine in {}\nhint: an execution is named by its \
-                 ARN or as MACHINE/NAME, the last one of a state machine by MACHINE; {}",
-                self.region(),
-                known_machines(&machines)
-            ))),
-            several => Err(Stop::Usage(anyhow!(
-                "several executions are named `{execution}`:\n  {}\nhint: name one as MACHINE/{execution}",
-                several.join("\n  ")
-            ))),
-        }
-    }
-
-    async fn last_execution(&self, machine: &str, arn: &str) -> Outcome<String> {
-        let request = json!({"stateMachineArn": arn});
-        let last = self
-            .list("ListExecutions", request, "executions", 1)
-            .await?;
-        let arn = last
-            .first()
-            .and_then(|last| last.get("executionArn")?.as_str());
-        arn.map(str::to_owned)
-            .with_context(|| format!("the state machine `{machine}` has no execution yet\nhint: `stepwell execution start {machine}` starts one"))
-            .usage()
-    }
-
-    /// How near an execution is to its limits; nothing from a server that does not tell.
-    pub(crate) async fn limits(&self, arn: &str) -> Outcome<Option<Value>> {
-        self.told(&format!("/api/executions/{arn}/limits")).await
-    }
-
-    /// A page of what an execution's attempts logged and printed; nothing from a server that does not tell.
-    pub(crate) async fn attempt_logs(
-        &self,
-        arn: &str,
-        token: Option<&str>,
-    ) -> Outcome<Option<Value>> {
-        let token = token.map_or_else(String::new, |token| format!("&nextToken={token}"));
-        self.told(&format!("/api/executions/{arn}/logs?maxResults=100{token}"))
-            .await
-    }
-
-    /// What the attempts of an execution used, and the notes of those that run; nothing from a server that does not tell.
-    pub(crate) async fn attempts(&self, arn: &str) -> Outcome<Option<Attempts>> {
-        let mut all = Attempts::default();
-        let mut token = String::new();
-        loop {
-            let path = format!("/api/executions/{arn}/attempts?maxResults={PAGE_MAX}{token}");
-            let Some(mut page) = self.told(&path).await? else {
-                return Ok(None);
-            };
-            let list = |page: &mut Value, key: &str| match page[key].take() {
-                Value::Array(list) => list,
-                _ => Vec::new(),
-            };
-            all.ended.extend(list(&mut page, "attempts"));
-            all.progress = list(&mut page, "progress");
-            match page["nextToken"].as_str() {
-                Some(next) => token = format!("&nextToken={next}"),
-                None => return Ok(Some(all)),
-            }
-        }
-    }
-
-    /// How far a map run is; nothing from a server that does not tell.
-    pub(crate) async fn map_run(&self, arn: &str) -> Outcome<Option<Value>> {
-        self.told(&format!("/api/map-runs/{arn}")).await
-    }
-
-    async fn told(&self, path: &str) -> Outcome<Option<Value>> {
-        let request = Request::get(self.url(path)).body(Vec::new()).runtime()?;
-        let response = self.send(request).await?;
-        if response.status() != StatusCode::OK {
-            return Ok(None);
-        }
-        let bytes = response.into_body().collect().await.runtime()?.to_bytes();
-        Ok(serde_json::from_slice(&bytes).ok())
-    }
-
-    /// The events of an execution as they are committed, from the first one on.
-    pub(crate) async fn watch(&self, arn: &str) -> Outcome<EventStream> {
-        let path = self.url(&format!("/api/executions/{arn}/events"));
-        let request = Request::get(path)
-            .header(header::ACCEPT, "text/event-stream")
-            .body(Vec::new())
-            .runtime()?;
-        let response = self.send(request).await?;
-        if response.status() != StatusCode::OK {
-            let bytes = response.into_body().collect().await.runtime()?.to_bytes();
-            let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-            let message = ["message", "error"]
-                .iter()
-                .find_map(|key| answer.get(*key)?.as_str().map(str::to_owned));
-            return Err(Stop::Usage(anyhow!(
-                "{}",
-                message.unwrap_or_else(|| format!("`{arn}` cannot be watched"))
-            )));
-        }
-        Ok(EventStream {
-            body: response.into_body(),
-            rest: Vec::new(),
-        })
-    }
 }
 
 /// The service that a call's signature is scoped to.
@@ -557,42 +366,6 @@ fn target(operation: &str) -> String {
         operation.to_owned()
     } else {
         format!("AWSStepFunctions.{operation}")
-    }
-}
-
-/// ARN of the state machine of that name.
-fn machine_named(machines: &[Value], name: &str) -> Option<String> {
-    let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
-    let found = machines
-        .iter()
-        .find(|item| text(item, "name").as_deref() == Some(name))?;
-    text(found, "stateMachineArn")
-}
-
-/// ARN of an execution by that of its state machine.
-fn execution_of(machine: &str, name: &str) -> String {
-    let execution = machine.replacen(":stateMachine:", ":execution:", 1);
-    format!("{execution}:{name}")
-}
-
-/// The names that there are, as a hint.
-fn known_machines(machines: &[Value]) -> String {
-    let names: Vec<String> = machines
-        .iter()
-        .filter_map(|item| Some(format!("`{}`", item.get("name")?.as_str()?)))
-        .collect();
-    let more = match names.len().saturating_sub(NAMES_SHOWN_MAX) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    match names.as_slice() {
-        [] => "there are none yet; `stepwell machine put FILE` creates one, and another region is named with --region"
-            .to_owned(),
-        [only] => format!("there is only {only}"),
-        several => {
-            let shown = &several[..several.len().min(NAMES_SHOWN_MAX)];
-            format!("there are {}{more}", shown.join(", "))
-        }
     }
 }
 
@@ -621,95 +394,21 @@ fn region_alone(region: &str) -> Outcome<HeaderValue> {
 /// A server may hold the directory; then it is the one to ask.
 pub(crate) fn or_endpoint(stop: Stop) -> Stop {
     match stop {
-        Stop::Runtime(error) => Stop::Runtime(anyhow!(
-            "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
-        )),
-        Stop::Failed | Stop::Refused | Stop::Usage(_) | Stop::Panicked => stop,
-    }
-}
-
-/// What the API tells of an execution's attempts.
-#[derive(Debug, Default)]
-pub(crate) struct Attempts {
-    pub(crate) ended: Vec<Value>,
-    /// Latest notes of those that run.
-    pub(crate) progress: Vec<Value>,
-}
-
-/// What a stream told: events, and notes of running attempts.
-#[derive(Debug, Default)]
-pub(crate) struct Heard {
-    pub(crate) events: Vec<HistoryEvent>,
-    pub(crate) notes: Vec<Note>,
-    ended: bool,
-}
-
-/// The events of one execution. Ends when the execution is closed.
-pub(crate) struct EventStream {
-    body: Body,
-    rest: Vec<u8>,
-}
-
-impl EventStream {
-    /// The next events or notes, at least one; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Outcome<Option<Heard>> {
-        loop {
-            let mut stream = (&mut self.body).into_data_stream();
-            let Some(chunk) = stream.next().await else {
-                return Ok(None);
-            };
-            self.rest.extend_from_slice(
-                &chunk
-                    .context("the connection to the server broke off")
-                    .runtime()?,
-            );
-            let heard = self.take_messages()?;
-            if !heard.events.is_empty() || !heard.notes.is_empty() {
-                return Ok(Some(heard));
-            }
-            if heard.ended {
-                return Ok(None);
-            }
-            if self.rest.len() > STREAM_LINE_BYTES_MAX {
-                return Err(Stop::Runtime(anyhow!(
-                    "an event of the stream is larger than {STREAM_LINE_BYTES_MAX} bytes"
-                )));
-            }
+        Stop::Runtime(error) if matches!(error.downcast_ref(), Some(Error::Held(_))) => {
+            Stop::Runtime(anyhow!(
+                "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
+            ))
         }
+        Stop::Runtime(_) | Stop::Failed | Stop::Refused | Stop::Usage(_) | Stop::Panicked => stop,
     }
+}
 
-    /// The whole messages received so far: `event:` and `data:` lines up to an empty one.
-    fn take_messages(&mut self) -> Outcome<Heard> {
-        let mut heard = Heard::default();
-        while let Some(end) = self.rest.windows(2).position(|pair| pair == b"\n\n") {
-            let message: Vec<u8> = self.rest.drain(..end + 2).collect();
-            let message = String::from_utf8_lossy(&message);
-            let field = |name: &str| {
-                let lines = message
-                    .lines()
-                    .filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-                lines
-                    .map(|line| line.strip_prefix(' ').unwrap_or(line))
-                    .collect::<Vec<_>>()
-                    .join("\n")
-            };
-            match field("event").as_str() {
-                "history" => {
-                    let event: Value = serde_json::from_str(&field("data"))
-                        .context("an event of the stream is not JSON")
-                        .runtime()?;
-                    heard.events.push(HistoryEvent::read(&event).runtime()?);
-                }
-                "progress" => {
-                    let note = serde_json::from_str(&field("data")).ok();
-                    heard.notes.extend(note.as_ref().and_then(Note::read));
-                }
-                "end" => heard.ended = true,
-                _ => {}
-            }
-        }
-        Ok(heard)
-    }
+/// That a command that makes no data directory finds none.
+pub(crate) fn no_data(data: &Path) -> Stop {
+    Stop::Usage(anyhow!(
+        "there is no data directory `{}`\nhint: name one with --data DIR, or a running server with --endpoint URL",
+        data.display()
+    ))
 }
 
 /// A call that the API refused: AWS's code and text.
@@ -745,4 +444,23 @@ pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_kept_out_by_a_server_is_told_how_it_is_asked() {
+        let told = |error: Error| match or_endpoint(Stop::Runtime(error.into())) {
+            Stop::Runtime(error) => format!("{error:#}"),
+            other => panic!("{other:?}"),
+        };
+        let held = told(Error::Held("it is in use".to_owned()));
+        assert!(held.starts_with("it is in use\nhint: ") && held.contains("--endpoint"));
+        for error in [Error::Unopened, Error::Broken, Error::Damaged] {
+            let told = told(error("it is damaged".to_owned()));
+            assert!(!told.contains("--endpoint"), "{told}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The commands, one file a noun. Hides the async runtime and the log that they run under.
 
+mod at_rest;
 mod execution;
 mod follow;
 mod fork;
@@ -20,7 +21,6 @@ mod serve;
 mod task;
 mod task_logs;
 mod tenant;
-mod tenant_remote;
 mod test;
 mod trigger;
 mod usage;

@@ -37,6 +37,14 @@ pub(crate) fn named_or_beside(given: Option<&Path>, data: &Path) -> Outcome<Opti
     }
 }
 
+/// What a server says that finds no key file where something is sealed.
+pub(crate) fn needed(given: Option<&Path>, data: &Path) -> String {
+    format!(
+        "the store holds secrets, connections or access keys that a key file sealed, and there is none at `{}`\nhint: --key-file names it where it is; if it is lost, `stepwell secret delete`, `stepwell connection delete` and `stepwell tenant keys remove` take away what only it opens",
+        place(given, data).display()
+    )
+}
+
 /// The keys of a file that only its owner may read.
 pub(crate) fn read(path: &Path) -> Outcome<Vault> {
     let text = match given::read(path) {

@@ -17,6 +17,7 @@ macro_rules! say {
 }
 
 mod args;
+mod cells;
 mod client;
 mod commands;
 mod config;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::graph::clip;
+use crate::cells::{cells, clip};
 use crate::meter::Meter;
 use crate::terminal::{Paint, Tone, shown};
 use crate::timeline::{
@@ -178,7 +178,7 @@ impl Progress {
             self.paint.paint(tone, sign),
             self.paint.paint(Tone::Bold, &name)
         );
-        let pad = 30_usize.saturating_sub(indent.chars().count() + visit.state.chars().count());
+        let pad = 30_usize.saturating_sub(cells(&indent) + cells(&visit.state));
         let clock = format!("{:>9.3}", since as f64 / 1_000.0);
         format!(
             "{} {name}{}  {what}",

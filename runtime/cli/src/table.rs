@@ -1,6 +1,6 @@
 //! Aligned text tables for stdout. Hides the measuring of columns.
 
-use crate::graph::clip;
+use crate::cells::{cells, clip};
 use crate::terminal::shown;
 
 /// A table with a head; columns are as wide as their widest cell.
@@ -44,7 +44,7 @@ impl Table {
         }
         for row in &rows {
             for (width, cell) in self.widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cells(cell));
             }
         }
         let lines = rows.iter().map(|row| {
@@ -54,10 +54,32 @@ impl Table {
         lines.collect()
     }
 
+    /// All rows below the head. A column in which no row has anything is left out; with `columns` as [`Table::take`] has it.
+    pub(crate) fn whole(mut self, columns: Option<usize>) -> String {
+        let rows = std::mem::take(&mut self.rows);
+        let is_told = |column: usize| {
+            let mut cells = rows.iter().map(|row| row.get(column));
+            rows.is_empty() || cells.any(|cell| cell.is_some_and(|cell| !cell.is_empty()))
+        };
+        let told: Vec<usize> = (0..self.head.len()).filter(|n| is_told(*n)).collect();
+        let cell = |row: &Vec<String>, n: &usize| row.get(*n).cloned().unwrap_or_default();
+        let rows = rows
+            .iter()
+            .map(|row| told.iter().map(|n| cell(row, n)).collect());
+        let mut table = Table {
+            head: told.iter().map(|n| self.head[*n]).collect(),
+            rows: rows.collect(),
+            right: told.iter().map(|n| self.right[*n]).collect(),
+            widths: vec![0; told.len()],
+            begun: false,
+        };
+        table.take(columns)
+    }
+
     fn line(&self, row: &[String]) -> String {
         let mut line = String::new();
         for (column, cell) in row.iter().enumerate() {
-            let blanks = " ".repeat(self.widths[column] - cell.chars().count());
+            let blanks = " ".repeat(self.widths[column] - cells(cell));
             match self.right[column] {
                 true => line.push_str(&format!("{blanks}{cell}  ")),
                 false => line.push_str(&format!("{cell}{blanks}  ")),
@@ -92,6 +114,30 @@ mod tests {
             table.to_string(),
             "  ID  NAME   WHAT\n   7  größe  a\n1234  b\n"
         );
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_terminals_show_them() {
+        let mut table = Table::new(&["name", "what"]);
+        table.row(["注文", "a"].map(str::to_owned));
+        table.row(["gro\u{308}ße", "b"].map(str::to_owned));
+        let aligned = "NAME   WHAT\n注文   a\ngro\u{308}ße  b\n";
+        assert_eq!(table.to_string(), aligned);
+    }
+
+    #[test]
+    fn what_no_row_has_is_left_out() {
+        let mut table = Table::new(&["name", "note", "count>"]);
+        assert_eq!(table.clone().whole(None), "NAME  NOTE  COUNT\n");
+        table.row(["a", "", "10"].map(str::to_owned));
+        table.row(["longer", "", "2"].map(str::to_owned));
+        assert_eq!(
+            table.clone().whole(None),
+            "NAME    COUNT\na          10\nlonger      2\n"
+        );
+        table.row(["b", "n", "3"].map(str::to_owned));
+        let whole = table.whole(None);
+        assert!(whole.starts_with("NAME    NOTE  COUNT\n"), "{whole}");
     }
 
     #[test]

@@ -4,6 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use crate::cells;
+
 /// A colour by its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tone {
@@ -63,7 +65,7 @@ fn allowed() -> bool {
 }
 
 /// Columns of the terminal on stderr; `None` when stderr is none.
-pub(crate) fn columns() -> Option<usize> {
+fn columns() -> Option<usize> {
     io::stderr().is_terminal().then(|| {
         terminal_size::terminal_size_of(io::stderr())
             .map_or(80, |(width, _)| usize::from(width.0).max(20))
@@ -231,12 +233,17 @@ pub(crate) fn shown_lines(text: &str) -> String {
     text.chars().map(mark).collect()
 }
 
-/// At most `columns` visible characters of a line, the last one an ellipsis when there were more; escape sequences
-/// count nothing and are kept.
+/// At most `columns` cells of a line, the last one an ellipsis when there were more; escape sequences take none and are kept.
 fn cut(line: &str, columns: usize) -> String {
     let mut out = String::new();
-    let (mut seen, mut escape) = (0, false);
-    let all = visible(line);
+    let (mut taken, mut escape) = (0, false);
+    let fits = visible(line) <= columns;
+    let room = if fits {
+        columns
+    } else {
+        columns.saturating_sub(1)
+    };
+    let mut is_cut = false;
     for c in line.chars() {
         escape |= c == '\x1b';
         if escape {
@@ -244,16 +251,18 @@ fn cut(line: &str, columns: usize) -> String {
             escape = !c.is_ascii_alphabetic();
             continue;
         }
-        if seen + 1 == columns && all > columns {
-            out.push('…');
-        } else if seen < columns {
+        taken += cells::of(c);
+        if taken <= room {
             out.push(c);
+        } else if !is_cut {
+            out.push('…');
+            is_cut = true;
         }
-        seen += 1;
     }
     out
 }
 
+/// Cells that a line takes.
 fn visible(line: &str) -> usize {
     let mut escape = false;
     let seen = line.chars().filter(|c| {
@@ -262,7 +271,7 @@ fn visible(line: &str) -> usize {
         escape &= !c.is_ascii_alphabetic();
         counts
     });
-    seen.count()
+    seen.map(cells::of).sum()
 }
 
 #[cfg(test)]
@@ -291,6 +300,8 @@ mod tests {
     fn cuts_what_is_seen_and_keeps_the_colours() {
         assert_eq!(cut("abcdef", 4), "abc…");
         assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("注文を受ける", 12), "注文を受ける");
+        assert_eq!(cut("注文を受ける", 8), "注文を…");
         assert_eq!(cut("\x1b[32mabcdef\x1b[0m", 4), "\x1b[32mabc…\x1b[0m");
         assert_eq!(cut("\x1b[32mabcd\x1b[0m", 4), "\x1b[32mabcd\x1b[0m");
     }

@@ -155,10 +155,10 @@ fn not_opened(error: OpenError) -> Error {
         OpenError::Unreadable { .. } | OpenError::Foreign(_) | OpenError::Newer { .. } => {
             Error::Unusable(text)
         }
-        OpenError::Full { .. }
-        | OpenError::Locked(_)
-        | OpenError::Damaged { .. }
-        | OpenError::Gone { .. } => Error::Unopened(text),
+        OpenError::Locked(_) => Error::Held(text),
+        OpenError::Full { .. } | OpenError::Damaged { .. } | OpenError::Gone { .. } => {
+            Error::Unopened(text)
+        }
         #[cfg(feature = "postgres")]
         OpenError::Unreachable { .. } => Error::Unopened(text),
     }
@@ -173,6 +173,9 @@ pub struct Extras {
     /// The keys by which secrets and connections in the store are sealed; without them none is kept, and none that is there
     /// opens.
     pub vault: Option<Vault>,
+    /// What is told where the store has something sealed and there are no keys: such a store is not opened then, and nothing of
+    /// it is taken up. Without a text it is opened, and what is sealed in it stays closed.
+    pub no_vault: Option<String>,
     /// Who must be told of changes of status, whatever crashes.
     pub outbox: Option<Arc<dyn Outbox>>,
 }

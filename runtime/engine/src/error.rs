@@ -9,6 +9,9 @@ pub enum Error {
     /// Nothing was done and the same call may succeed later (full disk, full queue, shutting down).
     #[error("busy: {0}")]
     Busy(String),
+    /// Another process has the store, which is the one to ask then; told at the start.
+    #[error("{0}")]
+    Held(String),
     /// The store could not be opened: the operator's to mend, told at the start.
     #[error("{0}")]
     Unopened(String),

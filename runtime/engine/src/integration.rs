@@ -219,7 +219,12 @@ impl Call<'_> {
                         ..
                     },
                 ) => {}
-                Err(error @ (Error::Broken(_) | Error::Unopened(_) | Error::Unusable(_))) => {
+                Err(
+                    error @ (Error::Broken(_)
+                    | Error::Held(_)
+                    | Error::Unopened(_)
+                    | Error::Unusable(_)),
+                ) => {
                     broken += 1;
                     if broken == START_TRIES_MAX {
                         return Err(Refusal::Error(error));

@@ -223,6 +223,7 @@ pub(crate) fn named(arn: &str, error: Error) -> Error {
         Error::Damaged(why) => Error::Damaged(format!("{arn}: {why}")),
         error @ (Error::Rejected { .. }
         | Error::Busy(_)
+        | Error::Held(_)
         | Error::Unopened(_)
         | Error::Unusable(_)
         | Error::Broken(_)) => error,

@@ -20,6 +20,7 @@ use crate::{
     },
     node, reader, record,
     reseal::Sealing,
+    tenants::{self, ACCESS_KEY},
     vault::{Sealed, Vault},
 };
 
@@ -63,6 +64,8 @@ pub struct Kept {
     pub changed_at: Timestamp,
     /// The operator's own file has one of that name, which counts before this one.
     pub hidden: bool,
+    /// Whether there is the key that sealed it; it can be used no other way.
+    pub opens: bool,
 }
 
 /// A page of what is kept, by name.
@@ -94,11 +97,53 @@ pub(crate) struct SealedStore {
     journal: Arc<dyn Journal>,
     /// Without it nothing is sealed and nothing opens.
     vault: Option<Vault>,
+    /// Why a store with something sealed is not served without it.
+    no_vault: Option<String>,
 }
 
 impl SealedStore {
-    pub(crate) fn new(journal: Arc<dyn Journal>, vault: Option<Vault>) -> Arc<SealedStore> {
-        Arc::new(SealedStore { journal, vault })
+    pub(crate) fn new(
+        journal: Arc<dyn Journal>,
+        vault: Option<Vault>,
+        no_vault: Option<String>,
+    ) -> Arc<SealedStore> {
+        Arc::new(SealedStore {
+            journal,
+            vault,
+            no_vault,
+        })
+    }
+
+    /// Refuses a store with something sealed where the keys are missing and must not be.
+    pub(crate) async fn check_keys(&self) -> Result<(), Error> {
+        match &self.no_vault {
+            Some(why) if self.vault.is_none() && self.has_any().await? => {
+                Err(Error::Unusable(why.clone()))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether anything is sealed: something that is kept, or the secret of an access key.
+    async fn has_any(&self) -> Result<bool, Error> {
+        for kind in SealedKind::ALL
+            .map(SealedKind::name)
+            .into_iter()
+            .chain([ACCESS_KEY])
+        {
+            let found = self.journal.scan("", kind, "", None, 1).await;
+            if !found.map_err(reader::broken)?.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether there is the key that sealed a record.
+    pub(crate) fn opens(&self, record: &SealedRecord) -> bool {
+        self.vault
+            .as_ref()
+            .is_some_and(|vault| vault.has_key_of(&record.content))
     }
 
     /// One as it is stored; `None` when there is none of that name.
@@ -250,13 +295,7 @@ impl Engine {
 
     /// Whether anything is sealed that a lost key file would leave closed for ever.
     pub async fn has_sealed(&self) -> Result<bool, Error> {
-        for kind in SealedKind::ALL {
-            let found = self.node().journal.scan("", kind.name(), "", None, 1).await;
-            if !found.map_err(reader::broken)?.is_empty() {
-                return Ok(true);
-            }
-        }
-        self.has_access_keys().await
+        self.node().sealed.has_any().await
     }
 
     /// Seals one anew by the vault's newest key, if it opens.
@@ -399,8 +438,6 @@ impl Engine {
         if account == DEFAULT_ACCOUNT || self.is_tenant(account).await? {
             return Ok(());
         }
-        let text =
-            format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");
-        Err(Error::rejected(Code::ResourceNotFound, text))
+        Err(tenants::missing(account))
     }
 }

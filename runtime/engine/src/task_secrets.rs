@@ -40,6 +40,7 @@ impl Engine {
         let page = self.list_sealed(SealedKind::Secret, account, after).await?;
         let kept = page.items.into_iter().map(|found| Kept {
             hidden: self.hides_secret(account, &found.name),
+            opens: self.node().sealed.opens(&found.record),
             name: found.name,
             created_at: Timestamp(found.record.created_ms),
             changed_at: Timestamp(found.record.changed_ms),

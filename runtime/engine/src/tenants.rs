@@ -21,7 +21,7 @@ use crate::{
 
 /// Kinds of records, which belong to the installation.
 const TENANT: &str = "tenant";
-const ACCESS_KEY: &str = "access-key";
+pub(crate) const ACCESS_KEY: &str = "access-key";
 const QUOTAS: &str = "quotas";
 /// What a tenant may have that its removal would leave behind.
 const BELONGINGS: [&str; 3] = ["state-machine", "activity", functions::KIND];
@@ -158,11 +158,7 @@ impl Engine {
 
     /// Makes an account a tenant.
     pub async fn add_tenant(&self, account: &str, name: &str) -> Result<(), Error> {
-        if account.len() != ACCOUNT_DIGITS || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(invalid(format!(
-                "`{account}` is no account: an account has {ACCOUNT_DIGITS} digits"
-            )));
-        }
+        check_account_digits(account)?;
         check_text("name", name)?;
         let record = TenantRecord {
             name: name.into(),
@@ -241,12 +237,6 @@ impl Engine {
         Ok(keys
             .filter(|key| account.is_none_or(|account| *key.account == *account))
             .collect())
-    }
-
-    /// Whether there is any access key.
-    pub async fn has_access_keys(&self) -> Result<bool, Error> {
-        let found = self.node().journal.scan("", ACCESS_KEY, "", None, 1).await;
-        Ok(!found.map_err(reader::broken)?.is_empty())
     }
 
     /// Makes an access key of a tenant. Its secret is told now and never again but to who verifies requests.
@@ -357,11 +347,8 @@ impl Engine {
     }
 
     pub(crate) async fn tenant(&self, account: &str) -> Result<CatalogRecord, Error> {
-        self.record(&key(TENANT, account)).await?.ok_or_else(|| {
-            let text =
-                format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");
-            Error::rejected(Code::ResourceNotFound, text)
-        })
+        let found = self.record(&key(TENANT, account)).await?;
+        found.ok_or_else(|| missing(account))
     }
 
     async fn key_record(&self, id: &str) -> Result<(CatalogRecord, KeyRecord), Error> {
@@ -404,6 +391,24 @@ impl Engine {
     async fn all_records(&self, kind: &str) -> Result<Vec<CatalogRecord>, Error> {
         records(self.node().journal.as_ref(), kind).await
     }
+}
+
+/// That nobody added an account, or that none can have this name.
+pub(crate) fn missing(account: &str) -> Error {
+    let text = format!("there is no tenant {account}; `stepwell tenant add {account}` makes one");
+    match check_account_digits(account) {
+        Ok(()) => Error::rejected(Code::ResourceNotFound, text),
+        Err(no_account) => no_account,
+    }
+}
+
+fn check_account_digits(account: &str) -> Result<(), Error> {
+    if account.len() == ACCOUNT_DIGITS && account.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "`{account}` is no account: an account has {ACCOUNT_DIGITS} digits"
+    )))
 }
 
 /// The numbers of all tenants.

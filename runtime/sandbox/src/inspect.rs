@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 const MEND_MANIFEST: &str =
     "mend plugin.toml; every field is in docs/plugins.md, and none is needed";
 
+/// What to do with a folder that is none.
+const NO_MANIFEST: &str = "the folder has no plugin.toml, by which a folder is a plugin\nhint: put one beside its .wasm file, an empty one if it asks for nothing, or name the .wasm file itself; a plugin's sources are built by `stepwell plugin build`";
+
 /// What a plugin's files say.
 #[derive(Debug, Clone)]
 pub struct Inspection {
@@ -331,7 +334,11 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
         name: path.display().to_string(),
         why,
     };
-    let text = read(&path.join("plugin.toml"), limits::MANIFEST_BYTES_MAX)?;
+    let manifest = path.join("plugin.toml");
+    if !manifest.exists() {
+        return Err(broken(NO_MANIFEST.to_owned()));
+    }
+    let text = read(&manifest, limits::MANIFEST_BYTES_MAX)?;
     let parsed = match std::str::from_utf8(&text) {
         Ok(text) => manifest_text::read(text),
         Err(error) => Err(vec![format!(

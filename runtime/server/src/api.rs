@@ -280,7 +280,10 @@ pub(crate) fn problem(error: Error) -> Response<Body> {
         Error::Rejected { message, .. } => router::error(StatusCode::BAD_REQUEST, &message),
         Error::Busy(message) => router::error(StatusCode::SERVICE_UNAVAILABLE, &message),
         Error::Damaged(internal) => failed(aws::DAMAGED, &internal),
-        Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => failed(
+        Error::Broken(internal)
+        | Error::Held(internal)
+        | Error::Unopened(internal)
+        | Error::Unusable(internal) => failed(
             "the request failed inside the runtime; its log has the cause",
             &internal,
         ),

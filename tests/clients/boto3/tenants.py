@@ -273,7 +273,8 @@ def secrets_are_the_tenants(w):
     same(w.own("b-admin", "ListSecrets")["secrets"], [])
     listed = w.own("a-admin", "ListSecrets")
     same([each["name"] for each in listed["secrets"]], ["KEY"])
-    same(set(listed["secrets"][0]), {"name", "creationDate", "lastModifiedDate", "hidden"})
+    same(set(listed["secrets"][0]), {"name", "creationDate", "lastModifiedDate", "hidden", "opens"})
+    true(listed["secrets"][0]["opens"], "by the server's key")
     for body in ({"name": "KEY", "value": {"x": HIDDEN}}, {"name": "KEY", "value": HIDDEN, "more": HIDDEN}, {"name": "a/b", "value": HIDDEN}):
         headers = {"x-amz-target": "Stepwell.PutSecret"}
         status, text = w.signed("a-admin", headers=headers, body=json.dumps(body).encode())
@@ -794,6 +795,7 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         same(w.own("a-run", operation, account=a), denied, f"{operation} of the own account")
         true(isinstance(w.own("a-admin", operation, account=a), dict), f"{operation} of the own account")
     true("quotas" in w.own("a-read", "DescribeTenant", account=a))
+    same(w.own("a-read", "DescribeTenant")["account"], a, "the key's own")
     true("quotas" in w.own("b-operator", "DescribeTenant", account=a))
     same(w.own("b-operator", "Gone"), "UnknownOperationException")
     same(w.own("b-operator", "SetQuotas", account=b, quotas={}, more=1), "SerializationException")

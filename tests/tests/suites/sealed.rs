@@ -33,6 +33,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             "sealed::a_rotation_says_what_it_leaves",
             a_rotation_says_what_it_leaves,
         ),
+        trial("sealed::inspected_by_a_tenant", inspected_by_a_tenant),
+        trial("sealed::held_by_a_server", held_by_a_server),
     ]
 }
 
@@ -66,11 +68,19 @@ impl Place {
 
     /// The program, which reads `stdin`.
     fn run(&self, arguments: &[&str], stdin: &str) -> Result<Output> {
+        self.run_by(None, arguments, stdin)
+    }
+
+    /// The same with an access key.
+    fn run_by(&self, key: Option<&Value>, arguments: &[&str], stdin: &str) -> Result<Output> {
+        let part = |name: &str| key.and_then(|key| key[name].as_str()).unwrap_or_default();
         let mut child = Command::new(server::program()?)
             .args(arguments)
             .env_remove("AWS_ENDPOINT_URL_SFN")
             .env_remove("AWS_ENDPOINT_URL")
             .env_remove("STEPWELL_ENDPOINT")
+            .env("AWS_ACCESS_KEY_ID", part("accessKeyId"))
+            .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey"))
             .current_dir(self.scratch.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -197,6 +207,16 @@ fn secrets() -> Result<()> {
         &format!("{first}\n"),
     )?;
     ensure!(place.path("data.key").exists(), "no key file was made");
+    #[cfg(unix)]
+    for (made, mode) in [
+        ("data", 0o700),
+        ("data.key", 0o600),
+        ("data/journal.sqlite", 0o600),
+    ] {
+        use std::os::unix::fs::PermissionsExt;
+        let found = fs::metadata(place.path(made))?.permissions().mode() & 0o777;
+        ensure!(found == mode, "{made} has the mode {found:o}");
+    }
     let server = place.serve(&[])?;
     let client = server.client();
     let machine = task(&client)?;
@@ -392,8 +412,22 @@ fn without_a_key_file() -> Result<()> {
         !again.status.success() && errors.contains("is missing") && !errors.contains(value),
         "{errors}"
     );
-    // A task that cannot have it fails and says nothing of it.
-    let server = place.serve(&[])?;
+    // No server takes up what would fail for the want of it.
+    let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
+    let refused = place.run(&listens, "")?;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    ensure!(
+        refused.status.code() == Some(2) && errors.contains("--key-file"),
+        "it serves without the key file: {errors}"
+    );
+    // With another key file a task that cannot have it fails and says nothing of it, and the list tells.
+    let other = ["--data", "elsewhere", "--key-file", "other.key"];
+    place.told(&[&["tenant", "key-file"][..], &other].concat(), "")?;
+    let other = place.path("other.key");
+    let server = place.serve(&["--key-file", &other.to_string_lossy()])?;
+    let endpoint = server.client().endpoint();
+    let listed = place.told(&["secret", "list", "--endpoint", &endpoint], "")?;
+    ensure!(listed.contains("does not open"), "{listed}");
     let machine = task(&server.client())?;
     let end = ended(&server.client(), &machine, &reads())?;
     ensure!(end["status"] == "FAILED", "{end}");
@@ -531,5 +565,75 @@ fn inspected() -> Result<()> {
     );
     let check = place.told(&["plugin", "check", "task", "--plugins", "plugins"], "")?;
     ensure!(check.contains("is a plugin"), "{check}");
+    Ok(())
+}
+
+/// Whoever inspects a plugin by a tenant's key is told of the tenant's own ceiling and secrets, without naming its account.
+fn inspected_by_a_tenant() -> Result<()> {
+    let _turn = Turn::take()?;
+    let place = Place::new()?;
+    let account = "111111111111";
+    server::install(
+        &place.path("plugins").join(account),
+        "theirs",
+        "behave",
+        "[grants]\nsecrets = [\"KEY\"]",
+    )?;
+    place.told(&["tenant", "add", account, "--data", "data"], "")?;
+    let add = ["tenant", "keys", "add", account, "--role", "admin"];
+    let made = place.told(&[&add[..], &["--json", "--data", "data"]].concat(), "")?;
+    let key: Value = serde_json::from_str(&made)?;
+    fs::write(
+        place.path("ceiling.toml"),
+        "grants = { secrets = [\"KEY\"] }\n",
+    )?;
+    let set = ["tenant", "set", account, "--ceiling", "ceiling.toml"];
+    place.told(&[&set[..], &["--data", "data"]].concat(), "")?;
+    let server = place.serve(&["--auth"])?;
+    let endpoint = server.client().endpoint();
+    let inspect = |more: &[&str]| -> Result<Output> {
+        let base = ["plugin", "inspect", "theirs", "--json", "--plugins"];
+        let at = ["plugins", "--endpoint", &endpoint];
+        place.run_by(Some(&key), &[&base[..], &at, more].concat(), "")
+    };
+    let output = inspect(&[])?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let told: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| errors.into_owned())?;
+    let why = told["grants"][0]["why"].to_string();
+    ensure!(
+        told["grants"][0]["granted"] == "not set" && why.contains(account),
+        "{told}"
+    );
+    ensure!(told["ceiling"].is_string(), "{told}");
+    let foreign = inspect(&["--tenant", "222222222222"])?;
+    ensure!(!foreign.status.success(), "another tenant's are told");
+    server.stop()
+}
+
+/// Where a server holds the data directory, commands say how it is asked.
+fn held_by_a_server() -> Result<()> {
+    let _turn = Turn::take()?;
+    let place = Place::new()?;
+    let server = place.serve(&[])?;
+    for command in [&["machine", "list"][..], &["secret", "list"]] {
+        let held = place.run(&[command, &["--data", "data"]].concat(), "")?;
+        let errors = String::from_utf8_lossy(&held.stderr);
+        ensure!(
+            held.status.code() == Some(3)
+                && errors.contains("is in use")
+                && errors.contains("--endpoint"),
+            "{errors}"
+        );
+    }
+    server.stop()?;
+    // What cannot be opened otherwise is no server's.
+    fs::write(place.path("data/journal.sqlite"), "")?;
+    let gone = place.run(&["machine", "list", "--data", "data"], "")?;
+    let errors = String::from_utf8_lossy(&gone.stderr);
+    ensure!(
+        errors.contains("restore the file") && !errors.contains("--endpoint"),
+        "{errors}"
+    );
     Ok(())
 }

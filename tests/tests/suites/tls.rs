@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use libtest_mimic::Trial;
 use rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    pki_types::{CertificateDer, ServerName},
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use serde_json::Value;
 use stepwell_tests::{

@@ -300,7 +300,6 @@ fn end_with_the_compilers_time() -> Result<()> {
 fn a_thousand_in_a_row() -> Result<()> {
     const COUNT: usize = 1_000;
     let place = Place::new()?;
-    let folder = place.folder();
     let server = place.serve(&[])?;
     let client = server.client();
     for number in 0..COUNT {

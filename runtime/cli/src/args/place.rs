@@ -12,6 +12,9 @@ use super::{
 /// Characters of a region's name (ours, as the server has it).
 const REGION_CHARS_MAX: usize = 32;
 
+/// Digits of an account, as on AWS.
+const ACCOUNT_DIGITS: usize = 12;
+
 /// Whose resources are meant: a region has its own, as on AWS.
 #[derive(Debug, Default, Args)]
 pub(crate) struct RegionArgs {
@@ -29,6 +32,15 @@ impl RegionArgs {
             .filter_map(|name| std::env::var(name).ok())
             .filter(|region| region_name(region).is_ok());
         self.region.clone().or_else(|| told.next())
+    }
+}
+
+/// The account of a tenant.
+pub(super) fn account(text: &str) -> Result<String, &'static str> {
+    if text.len() == ACCOUNT_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(text.to_owned())
+    } else {
+        Err("an account has 12 digits, such as 111111111111")
     }
 }
 

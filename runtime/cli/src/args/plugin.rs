@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
+use super::place::account;
 #[cfg(feature = "tools")]
 use super::{FunctionCommand, PullArgs};
-use crate::host::TENANT;
 
 /// Less memory does not hold the compiler itself (ours).
 const COMPILE_MEMORY_BYTES_MIN: u64 = 64 << 20;
@@ -123,9 +123,9 @@ pub(crate) struct InspectArgs {
     /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
     #[arg(long, value_name = "DIR")]
     pub(crate) plugins: Option<PathBuf>,
-    /// Account whose plugin it is or would be: 12 digits
-    #[arg(long, value_name = "ACCOUNT", default_value = TENANT)]
-    pub(crate) tenant: String,
+    /// Account whose plugin it is or would be: 12 digits; that of the access key with --endpoint, else the default one, when absent
+    #[arg(long, value_name = "ACCOUNT", value_parser = account)]
+    pub(crate) tenant: Option<String>,
     /// Print as JSON
     #[arg(long)]
     pub(crate) json: bool,

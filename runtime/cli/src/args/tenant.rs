@@ -7,7 +7,12 @@ use stepwell_engine::{Exceeding, Rate};
 use stepwell_sandbox::{Weight, parse_bytes};
 use stepwell_server::check_rated;
 
-use super::{PlaceArgs, moment::moment, place::usual_endpoint, serve::StoreUrl};
+use super::{
+    PlaceArgs,
+    moment::moment,
+    place::{account, usual_endpoint},
+    serve::StoreUrl,
+};
 use crate::host::USUAL_DATA;
 
 /// Where tenants are kept: a running server that asks for access keys, or a data directory that no server holds.
@@ -18,7 +23,7 @@ pub(crate) struct TenantPlace {
     /// AWS_ENDPOINT_URL_SFN, else AWS_ENDPOINT_URL, else STEPWELL_ENDPOINT
     #[arg(long, value_name = "URL", conflicts_with_all = ["data", "key_file", "store"])]
     endpoint: Option<String>,
-    /// Data directory, created when missing; ./stepwell-data when neither this nor a server is named
+    /// Data directory, created when missing by what adds something; ./stepwell-data when neither this nor a server is named
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Database that keeps the store instead, as `serve --store` has it: postgres://USER@HOST/DATABASE; that of STEPWELL_STORE
@@ -172,7 +177,7 @@ pub(super) fn rate(text: &str) -> Result<(String, Rate), String> {
 #[derive(Debug, Args)]
 pub(crate) struct UsageArgs {
     /// Account of a tenant; all of them when absent
-    #[arg(long, value_name = "ACCOUNT")]
+    #[arg(long, value_name = "ACCOUNT", value_parser = account)]
     pub(crate) tenant: Option<String>,
     /// What one execution used: its ARN, MACHINE/NAME, or MACHINE for its last one
     #[arg(long, conflicts_with_all = ["tenant", "from", "to"])]
@@ -195,6 +200,7 @@ pub(crate) enum TenantCommand {
     /// Add a tenant
     Add {
         /// Account: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         /// Name to show in lists
         #[arg(long, default_value = "")]
@@ -213,6 +219,7 @@ pub(crate) enum TenantCommand {
     /// Remove a tenant that has no access keys, state machines, activities and functions
     Remove {
         /// Account: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         #[command(flatten)]
         place: TenantPlace,
@@ -220,6 +227,7 @@ pub(crate) enum TenantCommand {
     /// Change quotas of a tenant, and what its plugins may be granted and use
     Set {
         /// Account: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         #[command(flatten)]
         quotas: QuotaArgs,
@@ -231,6 +239,7 @@ pub(crate) enum TenantCommand {
     /// Show the quotas of a tenant, how much of them it has taken, and the ceiling of its plugins
     Show {
         /// Account: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         /// Print as JSON
         #[arg(long)]
@@ -254,6 +263,7 @@ pub(crate) enum TenantCommand {
     /// Print the audit log of a tenant, oldest first
     Audit {
         /// Account: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
         #[arg(long, value_name = "TIME", value_parser = moment)]
@@ -271,6 +281,7 @@ pub(crate) enum KeysCommand {
     /// Add an access key and print its secret, which is not shown again
     Add {
         /// Account of the tenant: 12 digits
+        #[arg(value_parser = account)]
         account: String,
         /// What it may do; each role may do all that those before it may
         #[arg(long, value_parser = ["read", "run", "admin", "operator"])]
@@ -287,6 +298,7 @@ pub(crate) enum KeysCommand {
     /// List access keys
     List {
         /// Account of a tenant; all of them when absent
+        #[arg(value_parser = account)]
         account: Option<String>,
         /// Print as JSON
         #[arg(long)]

@@ -15,7 +15,7 @@ use crate::client::{Client, Purpose, Refused};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
 use crate::table::Table;
-use crate::terminal::{Waiting, columns};
+use crate::terminal::{Waiting, stdout_columns};
 use crate::transfer::Transfer;
 
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
@@ -466,7 +466,7 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
             text(one, "Description"),
         ]);
     }
-    super::print(&table.take(columns()))
+    super::print(&table.whole(stdout_columns()))
 }
 
 async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
@@ -491,7 +491,7 @@ async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
             text(one, "Description"),
         ]);
     }
-    super::print(&table.take(columns()))
+    super::print(&table.whole(stdout_columns()))
 }
 
 fn text(of: &Value, key: &str) -> String {

@@ -77,7 +77,7 @@ fn list(machines: &[Value], json: bool) -> Outcome {
         say!("there are no state machines yet; `stepwell machine put FILE` creates one");
         return Ok(());
     }
-    super::print(&table.to_string())
+    super::print(&table.whole(None))
 }
 
 async fn delete(client: &Client, machine: &str) -> Outcome {

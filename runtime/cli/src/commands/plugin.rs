@@ -195,6 +195,9 @@ async fn inspect(args: InspectArgs) -> Outcome {
     } = args;
     let of_data = known.data.as_ref().map(|data| data.join("plugins"));
     let plugins = plugins.or(of_data);
+    let asks_nobody = known.endpoint.is_none() && known.data.is_none();
+    let known = Known::of(&known, tenant.as_deref()).await?;
+    let tenant = known.account.clone();
     let path = named(&path, plugins.as_deref(), Some(&tenant));
     if plugin_compile::is_code(&path) {
         return plugin_compile::inspect(&path, as_json);
@@ -207,18 +210,16 @@ async fn inspect(args: InspectArgs) -> Outcome {
         )));
     }
     check_no_sources(&path)?;
-    let asks_nobody = known.endpoint.is_none() && known.data.is_none();
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());
-    let known = Known::of(&known, &tenant).await?;
     let plugins = plugins.filter(|plugins| plugins.is_dir());
     let code = host::compiler(compile, false)?;
     let sandbox = host::sandbox(plugins.as_deref(), None, code, policy)?;
-    known.apply(&sandbox, &tenant)?;
+    known.apply(&sandbox)?;
     let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
     let mut found = inspected.usage()?;
-    known.note_missing(&mut found, &tenant, secrets.as_ref());
+    known.note_missing(&mut found, secrets.as_ref());
     if as_json {
         let mut told = inspection_json(&found);
         if let Some(ceiling) = &known.ceiling {
@@ -445,7 +446,7 @@ async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
         );
         return Ok(());
     }
-    super::print(&table.to_string())
+    super::print(&table.whole(None))
 }
 
 /// A problem of several lines, such as the place in a manifest, within a table's cell.

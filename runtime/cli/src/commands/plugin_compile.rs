@@ -221,7 +221,7 @@ mod whole {
         fn write(&self, path: &Path, bytes: &[u8]) -> Outcome {
             let folder = self.file.parent().unwrap_or(Path::new("."));
             let unwritten = || format!("`{}` cannot be written", self.file.display());
-            std::fs::create_dir_all(folder)
+            host::make_plugin_folder(folder)
                 .with_context(unwritten)
                 .usage()?;
             let same = path.canonicalize().ok() == folder.canonicalize().ok();

@@ -6,7 +6,7 @@ use crate::args::GcArgs;
 use crate::client::{Client, Purpose};
 use crate::exit::Outcome;
 use crate::table::Table;
-use crate::terminal::columns;
+use crate::terminal::stdout_columns;
 
 pub(super) async fn gc(args: &GcArgs) -> Outcome {
     let client = Client::open(&args.place, Purpose::Look).await?;
@@ -52,7 +52,7 @@ fn text(told: &Value, dry_run: bool) -> String {
                 super::time(one, "idleSince"),
             ]);
         }
-        out.push_str(&table.take(columns()));
+        out.push_str(&table.whole(stdout_columns()));
     }
     let count = match code.len() {
         0 => "no code".to_owned(),

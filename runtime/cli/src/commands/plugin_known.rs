@@ -3,18 +3,21 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use stepwell_sandbox::{Asked, Inspection, Sandbox, SecretSource};
 
-use super::{sealed, tenant};
+use super::at_rest::{self, Missing};
+use super::sealed;
 use crate::args::KnownArgs;
 use crate::client::Client;
 use crate::exit::{Outcome, Stop};
+use crate::host::TENANT;
 use crate::policy::TaskSecrets;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Known {
+    /// Whose plugins they are.
+    pub(super) account: String,
     /// TOML, as `tenant set` has it.
     pub(super) ceiling: Option<String>,
     /// Names in the store, where they could be read.
@@ -22,44 +25,55 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// What the installation that was named has; nothing where none was.
-    pub(super) async fn of(place: &KnownArgs, account: &str) -> Outcome<Known> {
+    /// What the installation that was named has; nothing where none was. Without an account it is that of whoever asks.
+    pub(super) async fn of(place: &KnownArgs, account: Option<&str>) -> Outcome<Known> {
         let client = match (&place.endpoint, &place.data) {
             (Some(endpoint), _) => Client::server(endpoint, None)?,
-            (None, Some(data)) if !data.is_dir() => {
-                return Err(Stop::Usage(anyhow::anyhow!(
-                    "there is no data directory `{}`\nhint: name one with --data DIR, or a running server with --endpoint URL",
-                    data.display()
-                )));
+            (None, Some(data)) => {
+                let host = at_rest::open_at(data, None, None, Missing::Refused).await?;
+                Client::here(host, None)
             }
-            (None, Some(data)) => Client::here(tenant::open_with(data, None, None).await?, None),
-            (None, None) => return Ok(Known::default()),
+            (None, None) => {
+                return Ok(Known {
+                    account: account.unwrap_or(TENANT).to_owned(),
+                    ceiling: None,
+                    secrets: None,
+                });
+            }
         };
         let known = Known::ask(&client, account).await;
         client.close().await;
         known
     }
 
-    async fn ask(client: &Client, account: &str) -> Outcome<Known> {
-        let whose = json!({"account": account});
+    async fn ask(client: &Client, account: Option<&str>) -> Outcome<Known> {
+        let whose = account.map_or_else(|| json!({}), |account| json!({"account": account}));
         let described = client.try_call("Stepwell.DescribeTenant", whose.clone());
-        let ceiling = match described.await? {
-            Ok(described) => described["ceiling"].as_str().map(str::to_owned),
+        let described = match described.await? {
+            Ok(described) => described,
             // The default account is there without having been added.
-            Err(refused) if refused.code == "ResourceNotFound" => None,
+            Err(refused) if refused.code == "ResourceNotFound" => Value::Null,
             Err(refused) => return Err(Stop::Usage(anyhow::anyhow!("{refused}"))),
         };
+        let ceiling = described["ceiling"].as_str().map(str::to_owned);
+        let account = account.or(described["account"].as_str());
+        let account = account.unwrap_or(TENANT).to_owned();
         let listed = sealed::all(client, whose, "Stepwell.ListSecrets", "secrets").await;
         // A key that may not list them is no reason to show nothing else.
         let secrets = listed.ok().map(|secrets| {
             let names = secrets.iter().map(|secret| super::text(secret, "name"));
             names.map(str::to_owned).collect()
         });
-        Ok(Known { ceiling, secrets })
+        Ok(Known {
+            account,
+            ceiling,
+            secrets,
+        })
     }
 
     /// Has the account's own ceiling count in a sandbox.
-    pub(super) fn apply(&self, sandbox: &Sandbox, account: &str) -> Outcome {
+    pub(super) fn apply(&self, sandbox: &Sandbox) -> Outcome {
+        let account = &self.account;
         let Some(text) = &self.ceiling else {
             return Ok(());
         };
@@ -70,12 +84,8 @@ impl Known {
     }
 
     /// Notes of each granted secret that it is not set, as far as anybody looked.
-    pub(super) fn note_missing(
-        &self,
-        found: &mut Inspection,
-        account: &str,
-        file: Option<&TaskSecrets>,
-    ) {
+    pub(super) fn note_missing(&self, found: &mut Inspection, file: Option<&TaskSecrets>) {
+        let account = &self.account;
         if file.is_none() && self.secrets.is_none() {
             return;
         }
@@ -113,7 +123,7 @@ fn unset(asked: &Asked) -> Option<String> {
 }
 
 fn of(account: &str) -> String {
-    match account == crate::host::TENANT {
+    match account == TENANT {
         true => String::new(),
         false => format!(" --tenant {account}"),
     }

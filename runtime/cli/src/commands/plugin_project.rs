@@ -9,6 +9,7 @@ use serde_json::Value;
 use stepwell_sandbox::Manifest;
 
 use crate::exit::{Blame, Outcome, Stop};
+use crate::host::make_plugin_folder;
 
 const TARGET: &str = "wasm32-wasip2";
 /// Characters of a plugin's name.
@@ -163,7 +164,7 @@ fn install(path: &Path, package: &Package, built: &Path, plugins: &Path) -> Outc
         .clone()
         .unwrap_or_else(|| format!("{name}.wasm"));
     let folder = plugins.join(&name);
-    std::fs::create_dir_all(&folder)
+    make_plugin_folder(&folder)
         .with_context(|| format!("`{}` cannot be created", folder.display()))
         .usage()?;
     let wasm = std::fs::read(built)

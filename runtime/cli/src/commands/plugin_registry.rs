@@ -9,7 +9,7 @@ use super::plugin::{inspection, print_problems};
 use super::waited::waited;
 use crate::args::{CompileArgs, PullArgs, PushArgs};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::host::TENANT;
+use crate::host::{TENANT, make_plugin_folder};
 use crate::oci::{Artifact, Described, Reference, Registry, sha256_hex};
 use crate::policy::Policy;
 
@@ -192,9 +192,7 @@ fn is_kept(folder: &Path, origin: &str) -> bool {
 /// Puts the file under a name of its own and the manifest last: whoever calls the plugin meanwhile finds the old or the new.
 fn keep(folder: &Path, name: &str, wasm: &[u8], described: &Described, origin: &str) -> Outcome {
     let unwritten = || format!("the plugin cannot be kept in `{}`", folder.display());
-    std::fs::create_dir_all(folder)
-        .with_context(unwritten)
-        .usage()?;
+    make_plugin_folder(folder).with_context(unwritten).usage()?;
     let sha256 = sha256_hex(wasm);
     let module = format!("{name}-{}.wasm", &sha256[..FILE_DIGITS]);
     let old = match std::fs::read_to_string(folder.join("plugin.toml")) {

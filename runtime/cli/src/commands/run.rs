@@ -50,6 +50,7 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
             Some(data) => key_file::beside(data)?,
             None => None,
         },
+        no_vault: None,
     })
     .await?;
     prepare(&host, &program, &definition, args.quiet).await?;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
+use super::at_rest::{self, Missing};
 use super::tenant;
-use crate::args::{ConnectionCommand, OwnerArgs, SecretCommand};
-use crate::client::{Client, or_endpoint};
+use crate::args::{AllKept, ConnectionCommand, OneKept, OwnerArgs, SecretCommand};
+use crate::client::Client;
 use crate::connections;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::key_file;
@@ -22,10 +23,9 @@ const CONNECTION_BYTES_MAX: u64 = 1 << 20;
 pub(super) async fn secret(command: SecretCommand) -> Outcome {
     match command {
         SecretCommand::Put {
-            name,
+            one: OneKept { name, owner },
             misplaced,
             file,
-            owner,
         } => {
             let how = format!(
                 "the secret is no argument, which others could see: `stepwell secret put {name} --file FILE`, or from stdin: `stepwell secret put {name} < FILE`"
@@ -39,34 +39,30 @@ pub(super) async fn secret(command: SecretCommand) -> Outcome {
             let body = json!({"name": name, "value": value});
             put(&owner, "Secret", &name, body).await
         }
-        SecretCommand::List { json, owner } => {
-            let secrets = list(&owner, "Stepwell.ListSecrets", "secrets").await?;
-            show(
-                &secrets,
-                json,
-                &["name", "changed", "created", "note"],
-                |secret| {
-                    vec![
-                        super::text(secret, "name").to_owned(),
-                        super::time(secret, "lastModifiedDate"),
-                        super::time(secret, "creationDate"),
-                        note(secret, "--secrets"),
-                    ]
-                },
-            )
+        SecretCommand::List(all) => {
+            let secrets = list(&all.owner, "Stepwell.ListSecrets", "secrets").await?;
+            let closed = closed(&all.owner, "put it anew");
+            let columns = ["name", "changed", "created", "note"];
+            show(&secrets, &all, "secret", &columns, |secret| {
+                vec![
+                    super::text(secret, "name").to_owned(),
+                    super::time(secret, "lastModifiedDate"),
+                    super::time(secret, "creationDate"),
+                    note(secret, "--secrets", &closed),
+                ]
+            })
         }
-        SecretCommand::Delete { name, owner } => delete(&owner, "Secret", &name).await,
+        SecretCommand::Delete(OneKept { name, owner }) => delete(&owner, "Secret", &name).await,
     }
 }
 
 pub(super) async fn connection(command: ConnectionCommand) -> Outcome {
     match command {
         ConnectionCommand::Put {
-            name,
+            one: OneKept { name, owner },
             file,
             description,
             private,
-            owner,
         } => {
             let how = format!(
                 "the connection is read from a file: `stepwell connection put {name} --file FILE`; docs/http-tasks.md has what it may hold"
@@ -83,20 +79,23 @@ pub(super) async fn connection(command: ConnectionCommand) -> Outcome {
             let body = json!({"name": name, "connection": form, "description": description, "private": private});
             put(&owner, "Connection", &name, body).await
         }
-        ConnectionCommand::List { json, owner } => {
-            let connections = list(&owner, "Stepwell.ListConnections", "connections").await?;
+        ConnectionCommand::List(all) => {
+            let connections = list(&all.owner, "Stepwell.ListConnections", "connections").await?;
+            let closed = closed(&all.owner, "delete it and put it anew");
             let columns = ["name", "authorization", "allow", "changed", "note"];
-            show(&connections, json, &columns, |connection| {
+            show(&connections, &all, "connection", &columns, |connection| {
                 vec![
                     super::text(connection, "name").to_owned(),
                     super::text(connection, "authorization").to_owned(),
                     origins(&connection["allow"]),
                     super::time(connection, "lastModifiedDate"),
-                    note(connection, "--connections"),
+                    note(connection, "--connections", &closed),
                 ]
             })
         }
-        ConnectionCommand::Delete { name, owner } => delete(&owner, "Connection", &name).await,
+        ConnectionCommand::Delete(OneKept { name, owner }) => {
+            delete(&owner, "Connection", &name).await
+        }
     }
 }
 
@@ -134,20 +133,22 @@ fn text(file: Option<&Path>, bytes_max: u64, how: &str) -> Outcome<String> {
         .map_err(|_| Stop::Usage(anyhow!("{name} is not UTF-8 text")))
 }
 
-/// What is asked; `seals` where the key file is needed for it.
+/// What is asked; `seals` where the key file is needed for it, which is made then, and so is the data directory.
 async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
     let place = &owner.place;
     if let Some(endpoint) = place.endpoint() {
         return Client::server(&endpoint, None);
     }
-    let store = place.store();
-    let store = store.map_err(|why| Stop::Usage(anyhow!("{why}")))?;
+    let store = at_rest::store(place)?;
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);
+    let missing = match seals {
+        true => Missing::Made,
+        false => Missing::Refused,
+    };
     if seals && !path.exists() {
         // A new key must not leave closed what is there.
-        let opened = tenant::open_with(&data, store.as_ref(), None).await;
-        let host = opened.map_err(or_endpoint)?;
+        let host = at_rest::open_at(&data, store.as_ref(), None, missing).await?;
         let made = tenant::vault_for(&host.engine, &path).await;
         host.close().await;
         made?;
@@ -156,8 +157,8 @@ async fn client(owner: &OwnerArgs, seals: bool) -> Outcome<Client> {
         true => Some(key_file::read(&path)?),
         false => None,
     };
-    let opened = tenant::open_with(&data, store.as_ref(), vault).await;
-    Ok(Client::here(opened.map_err(or_endpoint)?, None))
+    let host = at_rest::open_at(&data, store.as_ref(), vault, missing).await?;
+    Ok(Client::here(host, None))
 }
 
 fn of_owner(owner: &OwnerArgs, mut body: Value) -> Value {
@@ -222,28 +223,57 @@ pub(super) async fn all(
 
 fn show(
     items: &[Value],
-    as_json: bool,
+    all: &AllKept,
+    noun: &str,
     columns: &[&'static str],
     row: impl Fn(&Value) -> Vec<String>,
 ) -> Outcome {
-    if as_json {
+    if all.json {
         return super::print_json(&json!(items));
+    }
+    if items.is_empty() {
+        say!("there are no {noun}s; `stepwell {noun} put NAME --file FILE` keeps one");
+        return Ok(());
     }
     let mut table = Table::new(columns);
     for item in items {
         table.row(row(item));
     }
-    super::print(&table.take(None))
+    super::print(&table.whole(None))
+}
+
+/// What is said of one that does not open, and how that is mended.
+fn closed(owner: &OwnerArgs, anew: &str) -> String {
+    let place = &owner.place;
+    let path = key_file::place(place.key_file.as_deref(), &place.data());
+    match place.endpoint() {
+        Some(_) => {
+            format!("does not open: another key sealed it than the server's key file has; {anew}")
+        }
+        None if path.exists() => format!(
+            "does not open: another key sealed it than `{}` has; name the one that did with --key-file, or {anew}",
+            path.display()
+        ),
+        None => format!(
+            "does not open: there is no key file `{}`; name the one that sealed it with --key-file",
+            path.display()
+        ),
+    }
 }
 
 /// Why one that is there counts for nothing, or that it may do more than others.
-fn note(item: &Value, flag: &str) -> String {
-    let hidden = item["hidden"].as_bool().unwrap_or(false);
-    let private = item["private"].as_bool().unwrap_or(false);
-    match (hidden, private) {
-        (true, _) => format!("hidden by the file of {flag}"),
-        (false, true) => "may reach private addresses".to_owned(),
-        (false, false) => String::new(),
+fn note(item: &Value, flag: &str, closed: &str) -> String {
+    let is = |key: &str| item[key].as_bool().unwrap_or(false);
+    // A server of before does not tell.
+    let opens = item["opens"].as_bool().unwrap_or(true);
+    if is("hidden") {
+        format!("hidden by the file of {flag}")
+    } else if !opens {
+        closed.to_owned()
+    } else if is("private") {
+        "may reach private addresses".to_owned()
+    } else {
+        String::new()
     }
 }
 

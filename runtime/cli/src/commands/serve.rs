@@ -47,6 +47,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
         usual: usual_quotas(&args.quotas),
         listeners: Listeners::start(&args.telemetry)?,
         vault: key_file::named_or_beside(args.key_file.as_deref(), &args.data)?,
+        no_vault: Some(key_file::needed(args.key_file.as_deref(), &args.data)),
     };
     let host = Host::open(opening).await?;
     let authentication = authentication(&host, &args).await?;

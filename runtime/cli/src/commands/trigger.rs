@@ -8,7 +8,7 @@ use crate::client::{Client, Purpose};
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::table::Table;
-use crate::terminal::columns;
+use crate::terminal::{shown as marked, stdout_columns};
 
 /// Kinds of triggers, as they stand before names.
 const KINDS: [&str; 3] = ["schedule", "http", "rule"];
@@ -211,7 +211,7 @@ async fn list(client: &Client, as_json: bool) -> Outcome {
             text("when"),
         ]);
     }
-    super::print(&table.take(columns()))
+    super::print(&table.whole(stdout_columns()))
 }
 
 /// The names in ARNs of state machines.
@@ -241,7 +241,7 @@ async fn show(client: &Client, trigger: &str, as_json: bool) -> Outcome {
             }
             other => other.to_string(),
         };
-        lines.push_str(&format!("{key:<26}{shown}\n"));
+        lines.push_str(&format!("{key:<26}{}\n", marked(&shown)));
     }
     super::print(&lines)
 }

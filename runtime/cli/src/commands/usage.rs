@@ -35,6 +35,10 @@ pub(super) async fn usage(args: UsageArgs) -> Outcome {
     if args.json {
         return super::print_json(&told);
     }
+    if told["usage"].as_array().is_none_or(Vec::is_empty) {
+        say!("nothing was used then");
+        return Ok(());
+    }
     super::print(&table(&told))
 }
 
@@ -143,70 +147,68 @@ fn add(sum: &mut Value, more: &Value) {
     }
 }
 
+/// A count of the table: its head, its key, and how it is shown.
+type Column = (&'static str, &'static str, fn(&Value, &str) -> String);
+
+/// Counts that are always told.
+const ALWAYS: [Column; 3] = [
+    ("executions>", "executions", plain),
+    ("transitions>", "transitions", plain),
+    ("tasks>", "tasks", plain),
+];
+
+/// Counts whose columns are left out where all of them are 0.
+const WHERE_USED: [Column; 9] = [
+    ("cpu>", "cpuMicros", |used, _| cpu(used)),
+    ("memory>", "memoryMibMillis", |used, _| memory(used)),
+    ("in>", "bytesIn", plain),
+    ("out>", "bytesOut", plain),
+    ("sent>", "bytesSent", plain),
+    ("received>", "bytesReceived", plain),
+    ("calls>", "hostCalls", plain),
+    ("fuel>", "fuel", plain),
+    ("stored>", "bytesStored", plain),
+];
+
+fn plain(used: &Value, key: &str) -> String {
+    count(used, key).to_string()
+}
+
 /// A line for each day, state machine and plugin, and one for each tenant.
 fn table(told: &Value) -> String {
-    let currency = told["currency"].as_str();
-    let mut columns = vec![
-        "day",
-        "tenant",
-        "state machine",
-        "plugin",
-        "executions>",
-        "transitions>",
-        "tasks>",
-        "cpu>",
-        "memory>",
-        "in>",
-        "out>",
-        "sent>",
-        "received>",
-        "calls>",
-        "fuel>",
-        "stored>",
-    ];
-    if currency.is_some() {
-        columns.push("cost>");
-    }
-    let mut table = Table::new(&columns);
-    for row in told["usage"].as_array().into_iter().flatten() {
+    let list = |key: &str| told[key].as_array().map_or(&[][..], Vec::as_slice);
+    let (rows, totals) = (list("usage"), list("totals"));
+    let is_used = |key: &str| rows.iter().chain(totals).any(|used| count(used, key) > 0);
+    let used = WHERE_USED.into_iter().filter(|(_, key, _)| is_used(key));
+    let counts: Vec<Column> = ALWAYS.into_iter().chain(used).collect();
+    let mut head = vec!["day", "tenant", "state machine", "plugin"];
+    head.extend(counts.iter().map(|(name, _, _)| *name));
+    head.push("cost>");
+    let mut table = Table::new(&head);
+    let currency = told["currency"].as_str().unwrap_or_default();
+    let mut line = |used: &Value, day: &str, machine: &str| {
+        let mut cells = vec![
+            day.to_owned(),
+            super::text(used, "account").to_owned(),
+            machine.to_owned(),
+            super::text(used, "plugin").to_owned(),
+        ];
+        cells.extend(counts.iter().map(|(_, key, shown)| shown(used, key)));
+        let cost = used["cost"].as_f64();
+        cells.push(cost.map_or_else(String::new, |cost| format!("{cost:.6} {currency}")));
+        table.row(cells);
+    };
+    for row in rows {
         let machine = super::text(row, "stateMachineArn");
         let machine = machine
             .split_once(":stateMachine:")
             .map_or(machine, |(_, name)| name);
-        line(&mut table, row, super::text(row, "day"), machine, currency);
+        line(row, super::text(row, "day"), machine);
     }
-    for total in told["totals"].as_array().into_iter().flatten() {
-        line(&mut table, total, "all", "", currency);
+    for total in totals {
+        line(total, "all", "");
     }
-    table.take(None)
-}
-
-fn line(table: &mut Table, used: &Value, day: &str, machine: &str, currency: Option<&str>) {
-    let mut cells = vec![
-        day.to_owned(),
-        super::text(used, "account").to_owned(),
-        machine.to_owned(),
-        super::text(used, "plugin").to_owned(),
-        count(used, "executions").to_string(),
-        count(used, "transitions").to_string(),
-        count(used, "tasks").to_string(),
-        cpu(used),
-        memory(used),
-    ];
-    let counts = [
-        "bytesIn",
-        "bytesOut",
-        "bytesSent",
-        "bytesReceived",
-        "hostCalls",
-        "fuel",
-        "bytesStored",
-    ];
-    cells.extend(counts.map(|key| count(used, key).to_string()));
-    if let Some(cost) = used["cost"].as_f64() {
-        cells.push(format!("{cost:.6} {}", currency.unwrap_or_default()));
-    }
-    table.row(cells);
+    table.whole(None)
 }
 
 #[cfg(test)]
@@ -223,5 +225,28 @@ mod tests {
             whole,
             json!({"usage": [1, 2, 3], "after": null, "totals": totals})
         );
+    }
+
+    #[test]
+    fn counts_that_are_all_zero_take_no_column() {
+        let rows = json!([
+            {"day": "2026-01-31", "account": "111111111111", "stateMachineArn": "arn:aws:states:us-east-1:111111111111:stateMachine:注文",
+             "executions": 2, "transitions": 4, "tasks": 0, "bytesStored": 900},
+            {"day": "2026-01-31", "account": "111111111111", "stateMachineArn": "arn:aws:states:us-east-1:111111111111:stateMachine:orders",
+             "executions": 1, "transitions": 3, "tasks": 0, "bytesStored": 40},
+        ]);
+        let mut told = json!({"usage": rows, "totals": []});
+        assert_eq!(
+            table(&told),
+            "DAY         TENANT        STATE MACHINE  EXECUTIONS  TRANSITIONS  TASKS  STORED\n\
+             2026-01-31  111111111111  注文                    2            4      0     900\n\
+             2026-01-31  111111111111  orders                  1            3      0      40\n"
+        );
+        told["currency"] = json!("EUR");
+        told["usage"][0]["cost"] = json!(0.5);
+        told["usage"][0]["plugin"] = json!("pay");
+        let with_costs = table(&told);
+        assert!(with_costs.contains("0.500000 EUR"), "{with_costs}");
+        assert!(with_costs.contains("PLUGIN"), "{with_costs}");
     }
 }

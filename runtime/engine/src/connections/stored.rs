@@ -39,7 +39,8 @@ pub struct ConnectionSummary {
     pub kept: Kept,
     /// Stands behind its name in its ARN.
     pub uid: String,
-    pub connection: KeptConnection,
+    /// `None` where the key that sealed it is not there.
+    pub connection: Option<KeptConnection>,
 }
 
 impl KeptConnection {
@@ -119,11 +120,19 @@ impl Engine {
         name: Arc<str>,
         record: SealedRecord,
     ) -> Result<ConnectionSummary, Error> {
-        let content = self.node().sealed.open(KIND, account, &name, &record)?;
-        let connection = KeptConnection::read(&name, &content)?;
+        let sealed = &self.node().sealed;
+        let opens = sealed.opens(&record);
+        let connection = match opens {
+            true => {
+                let content = sealed.open(KIND, account, &name, &record)?;
+                Some(KeptConnection::read(&name, &content)?)
+            }
+            false => None,
+        };
         Ok(ConnectionSummary {
             kept: Kept {
                 hidden: self.hides_connection(account, &name),
+                opens,
                 name,
                 created_at: Timestamp(record.created_ms),
                 changed_at: Timestamp(record.changed_ms),

@@ -51,6 +51,7 @@ pub(crate) use rows::{
 };
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;
+pub use sqlite::make_data_directory;
 pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
 pub use usage::{Amounts, Meter, UsageKey};
 pub(crate) use usage::{Charges, UsageQuery};

@@ -151,6 +151,7 @@ impl Node {
         Extras {
             usual,
             vault,
+            no_vault,
             outbox,
         }: Extras,
         shards: usize,
@@ -165,7 +166,7 @@ impl Node {
             code_in_use: Arc::default(),
             function_calls: Arc::default(),
             checking: Arc::default(),
-            sealed: SealedStore::new(journal.clone(), vault),
+            sealed: SealedStore::new(journal.clone(), vault, no_vault),
             journal,
             runner,
             allowances: Arc::new(Allowances::new(options.raised_limits, usual)),
@@ -261,7 +262,10 @@ impl Node {
                 return;
             }
         };
-        let loaded = runtime.block_on(self.load_allowances());
+        let loaded = runtime.block_on(async {
+            self.sealed.check_keys().await?;
+            self.load_allowances().await
+        });
         if !self.take_up || loaded.is_err() {
             // Without leases there is nothing to serve, and nothing to keep.
             let _ = ready.send(loaded);

@@ -434,6 +434,7 @@ impl From<Error> for LoadError {
             Error::Damaged(why) => LoadError::Damaged(why),
             error @ (Error::Rejected { .. }
             | Error::Busy(_)
+            | Error::Held(_)
             | Error::Unopened(_)
             | Error::Unusable(_)
             | Error::Broken(_)) => LoadError::Unreadable(error.to_string()),

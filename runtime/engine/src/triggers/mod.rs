@@ -99,6 +99,7 @@ impl Attempted {
             Error::Rejected { code, message } => Attempted::Never(format!("{code:?}: {message}")),
             Error::Broken(why)
             | Error::Damaged(why)
+            | Error::Held(why)
             | Error::Unopened(why)
             | Error::Unusable(why) => {
                 tracing::error!(error = %why, "a trigger could not start its execution");

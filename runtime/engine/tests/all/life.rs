@@ -238,7 +238,7 @@ fn a_directory_that_is_taken_away_acknowledges_nothing() {
             ..Options::of(Store::Directory(directory.clone()))
         };
         let second = Engine::open(options, Arc::<HangsOnce>::default());
-        assert!(matches!(second, Err(Error::Unopened(_))));
+        assert!(matches!(second, Err(Error::Held(_))));
 
         std::fs::rename(&directory, &away).unwrap();
         let request = named("lost", &machine_arn);

@@ -60,16 +60,19 @@ impl TaskRunner for Runner {
     }
 }
 
-fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine {
-    let options = Options {
+fn options(store: Store) -> Options {
+    Options {
         shards: 1,
         ..Options::of(store)
-    };
+    }
+}
+
+fn open_with(store: Store, vault: Option<Vault>, runner: Arc<Runner>) -> Engine {
     let extras = Extras {
         vault,
         ..Extras::default()
     };
-    Engine::open_with(options, extras, runner).expect("the store is free")
+    Engine::open_with(options(store), extras, runner).expect("the store is free")
 }
 
 fn open(directory: &Path, vault: Option<Vault>) -> Engine {
@@ -211,7 +214,24 @@ async fn a_rotation_seals_all_of_it_anew() {
     drop(engine);
     let engine = open(directory.path(), Some(old));
     assert!(found_by_a_task(&engine, A).await.is_err());
-    assert!(engine.connection(A, "api").await.is_err());
+    // What is told of one that does not open is its name and that; the others are listed beside it.
+    let closed = engine.connection(A, "api").await.unwrap().unwrap();
+    assert!(closed.connection.is_none() && !closed.kept.opens);
+    engine
+        .put_connection(A, "later", |_| Ok(connection()))
+        .await
+        .unwrap();
+    let page = engine.connections(A, None).await.unwrap();
+    let listed = page.items.iter();
+    let listed: Vec<(&str, bool)> = listed
+        .map(|one| (&*one.kept.name, one.connection.is_some()))
+        .collect();
+    assert_eq!(listed, [("api", false), ("later", true)]);
+    let page = engine.secrets(A, None).await.unwrap();
+    assert!(!page.items[0].opens);
+    engine.put_secret(A, "KEY", "anew").await.unwrap();
+    let page = engine.secrets(A, None).await.unwrap();
+    assert!(page.items[0].opens, "what is put anew opens");
     engine.shutdown().await;
 }
 
@@ -300,6 +320,57 @@ async fn a_rotation_passes_by_what_does_not_open_and_leaves_it_as_it_was() {
     let all = engine.reseal(&both).await.unwrap();
     assert_eq!((all.sealed, all.left), (0, 1), "{:?}", all.told);
     engine.shutdown().await;
+}
+
+/// A store with something sealed is not taken up where its keys are missing and have to be there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_something_sealed_is_refused_without_its_keys() {
+    const WHY: &str = "there is no key file";
+    let needs = |directory: &Path, vault: Option<Vault>| {
+        // Who had it before lets go of it in a moment.
+        for _ in 0..100 {
+            let options = options(at(directory));
+            let extras = Extras {
+                vault: vault.clone(),
+                no_vault: Some(WHY.to_owned()),
+                ..Extras::default()
+            };
+            match Engine::open_with(options, extras, Arc::new(Runner::default())) {
+                Err(Error::Held(_)) => {}
+                opened => return opened,
+            }
+        }
+        panic!("the store stays held")
+    };
+    let vault = Vault::fresh();
+    for what in ["nothing", "secret", "connection", "access key"] {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = open(directory.path(), Some(vault.clone()));
+        engine.add_tenant(A, "").await.unwrap();
+        match what {
+            "secret" => assert!(engine.put_secret(A, "KEY", "kept").await.unwrap()),
+            "connection" => {
+                let put = engine.put_connection(A, "api", |_| Ok(connection()));
+                assert!(put.await.unwrap());
+            }
+            "access key" => {
+                let added = engine.add_access_key(&vault, A, Role::Read, "");
+                added.await.unwrap();
+            }
+            _ => {}
+        }
+        engine.shutdown().await;
+        drop(engine);
+        match needs(directory.path(), None) {
+            Ok(_) => assert_eq!(what, "nothing"),
+            Err(error) => {
+                assert_ne!(what, "nothing");
+                assert_eq!(error, Error::Unusable(WHY.to_owned()), "{what}");
+            }
+        }
+        let opened = needs(directory.path(), Some(vault.clone()));
+        assert!(opened.is_ok(), "{what}");
+    }
 }
 
 fn connection() -> KeptConnection {

@@ -56,7 +56,7 @@ pub(crate) fn open_again(options: Options, runner: Arc<dyn TaskRunner>) -> Engin
     let begun = Instant::now();
     loop {
         match Engine::open(options.clone(), runner.clone()) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => thread::yield_now(),
+            Err(Error::Held(_)) if begun.elapsed() < PATIENCE => thread::yield_now(),
             opened => return opened.unwrap(),
         }
     }

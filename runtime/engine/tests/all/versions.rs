@@ -27,7 +27,7 @@ async fn open_at(directory: &Path) -> Engine {
     let begun = Instant::now();
     loop {
         match try_open(at(directory)) {
-            Err(Error::Unopened(_)) if begun.elapsed() < PATIENCE => {
+            Err(Error::Held(_)) if begun.elapsed() < PATIENCE => {
                 tokio::task::yield_now().await;
             }
             opened => return opened.expect("the store opens"),

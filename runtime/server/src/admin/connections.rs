@@ -24,7 +24,7 @@ struct Put {
     private: bool,
 }
 
-/// Wire form of a connection without its secrets.
+/// Wire form of a connection without its secrets; of one that does not open all but its name and dates is empty.
 #[derive(Serialize)]
 struct ConnectionAnswer {
     #[serde(flatten)]
@@ -39,18 +39,27 @@ struct ConnectionAnswer {
 
 impl From<ConnectionSummary> for ConnectionAnswer {
     fn from(summary: ConnectionSummary) -> ConnectionAnswer {
-        let KeptConnection {
-            form,
-            description,
-            private,
-            shown: _,
-        } = summary.connection;
-        ConnectionAnswer {
-            kept: summary.kept.into(),
-            authorization: form.kind(),
-            allow: form.allow,
-            description,
-            private,
+        let kept = summary.kept.into();
+        match summary.connection {
+            Some(KeptConnection {
+                form,
+                description,
+                private,
+                shown: _,
+            }) => ConnectionAnswer {
+                kept,
+                authorization: form.kind(),
+                allow: form.allow,
+                description,
+                private,
+            },
+            None => ConnectionAnswer {
+                kept,
+                authorization: "",
+                allow: Vec::new(),
+                description: String::new(),
+                private: false,
+            },
         }
     }
 }

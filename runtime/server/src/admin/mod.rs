@@ -53,7 +53,7 @@ enum Member {
     Account,
     /// `executionArn`.
     Execution,
-    /// `account`, the caller's own when absent; `name` is what it names.
+    /// `account`, the caller's own when absent; `name` is what it names, if it names something.
     Own,
 }
 
@@ -95,7 +95,7 @@ operations! {
     CollectCode      Operator Operator true  Account   code::collect;
     DeleteConnection Operator Admin    true  Own       connections::delete;
     DeleteSecret     Operator Admin    true  Own       secrets::delete;
-    DescribeTenant   Operator Read     false Account   tenants::describe;
+    DescribeTenant   Operator Read     false Own       tenants::describe;
     DescribeUpload   Operator Read     false Own       code::upload;
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
@@ -203,7 +203,9 @@ impl Call<'_> {
             name,
         } = self.read()?;
         if by == Member::Own {
-            return Ok((Some(self.account(account)), name.unwrap_or_default()));
+            let account = self.account(account);
+            let named = name.unwrap_or_else(|| account.clone());
+            return Ok((Some(account), named));
         }
         if by == Member::Execution {
             let arn = execution_arn.unwrap_or_default();

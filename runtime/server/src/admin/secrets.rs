@@ -50,6 +50,8 @@ pub(super) struct KeptAnswer {
     creation_date: Seconds,
     last_modified_date: Seconds,
     hidden: bool,
+    /// Whether the server has the key that sealed it.
+    opens: bool,
 }
 
 impl From<Kept> for KeptAnswer {
@@ -59,6 +61,7 @@ impl From<Kept> for KeptAnswer {
             creation_date: Seconds(kept.created_at.0),
             last_modified_date: Seconds(kept.changed_at.0),
             hidden: kept.hidden,
+            opens: kept.opens,
         }
     }
 }

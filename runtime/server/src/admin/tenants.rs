@@ -23,6 +23,13 @@ struct Named {
     account: String,
 }
 
+/// Request: an account, or none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Of {
+    account: Option<String>,
+}
+
 /// Request: an access key.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -191,7 +198,8 @@ pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 }
 
 pub(super) async fn describe(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    let Named { account } = call.read()?;
+    let Of { account } = call.read()?;
+    let account = call.account(account);
     let engine = &call.state.engine;
     let (quotas, taken) = engine.quotas(&account).await?;
     let ceiling = engine.ceiling(&account).await?;
@@ -244,11 +252,6 @@ pub(super) async fn add_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 }
 
 pub(super) async fn keys(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
-    struct Of {
-        account: Option<String>,
-    }
     let Of { account } = call.read()?;
     let keys = call.state.engine.access_keys(account.as_deref()).await?;
     let keys: Vec<KeyAnswer<'_>> = keys.iter().map(|key| KeyAnswer::of(key, None)).collect();

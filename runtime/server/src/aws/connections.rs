@@ -21,8 +21,9 @@ use parameters::{Parameters, authorized, told};
 
 /// Where a connection may go whose maker could not say it.
 const ANYWHERE: &str = "https://*";
-/// The one state that they have: nothing is asked of anybody when one is made.
-const STATE: &str = "AUTHORIZED";
+/// Their state from the start: nothing is asked of anybody when one is made.
+const AUTHORIZED: &str = "AUTHORIZED";
+const DEAUTHORIZED: &str = "DEAUTHORIZED";
 const DELETING: &str = "DELETING";
 
 /// Operations that are served here.
@@ -97,10 +98,12 @@ pub(super) async fn serve(
         "DescribeConnection" => {
             let found = call.found(&input.name).await?;
             let mut described = call.summary(&found);
-            described["AuthParameters"] = told(&found.connection);
             described["SecretArn"] = call.secret_arn(&found).into();
-            if !found.connection.description.is_empty() {
-                described["Description"] = found.connection.description.into();
+            if let Some(connection) = found.connection {
+                described["AuthParameters"] = told(&connection);
+                if !connection.description.is_empty() {
+                    described["Description"] = connection.description.into();
+                }
             }
             Ok(described)
         }
@@ -141,17 +144,20 @@ impl Call<'_> {
     async fn list(&self, input: Input) -> Result<Value, Fault> {
         let most = input.limit.unwrap_or(RULES_PAGE_MAX);
         let most = usize::try_from(most.clamp(1, RULES_PAGE_MAX)).unwrap_or(1);
-        let other_state = input.connection_state.is_some_and(|state| state != STATE);
+        let asked = input.connection_state.as_deref();
+        let is_asked = |found: &ConnectionSummary| asked.is_none_or(|asked| asked == state(found));
         let mut listed: Vec<ConnectionSummary> = Vec::new();
         let mut after = input.next_token;
-        while listed.len() <= most && !other_state {
+        while listed.len() <= most {
             let page = self
                 .engine
                 .connections(&self.caller.tenant, after.as_deref())
                 .await
                 .map_err(fault)?;
             let named = page.items.into_iter();
-            listed.extend(named.filter(|found| found.kept.name.starts_with(&input.name_prefix)));
+            listed.extend(named.filter(|found| {
+                found.kept.name.starts_with(&input.name_prefix) && is_asked(found)
+            }));
             after = page.after.map(|after| after.to_string());
             if after.is_none() {
                 break;
@@ -174,12 +180,13 @@ impl Call<'_> {
         let mut shown = json!({
             "ConnectionArn": format!("arn:aws:events:{region}:{tenant}:connection/{name}/{uid}"),
             "Name": &**name,
-            "ConnectionState": STATE,
+            "ConnectionState": state(found),
             "CreationTime": Seconds(found.kept.created_at.0),
             "LastModifiedTime": changed,
             "LastAuthorizedTime": changed,
         });
-        let kind = found.connection.form.kind();
+        let form = found.connection.as_ref().map(|connection| &connection.form);
+        let kind = form.map_or("", ConnectionForm::kind);
         if !kind.is_empty() {
             shown["AuthorizationType"] = kind.into();
         }
@@ -191,6 +198,14 @@ impl Call<'_> {
         let Caller { tenant, region } = self.caller;
         let (name, uid) = (&found.kept.name, &found.uid);
         format!("arn:aws:secretsmanager:{region}:{tenant}:secret:events!connection/{name}/{uid}")
+    }
+}
+
+/// Whether requests can be authorized by it: not where the key that sealed it is not there.
+fn state(found: &ConnectionSummary) -> &'static str {
+    match found.connection {
+        Some(_) => AUTHORIZED,
+        None => DEAUTHORIZED,
     }
 }
 

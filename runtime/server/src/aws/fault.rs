@@ -273,7 +273,10 @@ impl From<Error> for Fault {
                 message,
             ),
             Error::Damaged(internal) => internal_failure(DAMAGED, internal),
-            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
+            Error::Broken(internal)
+            | Error::Held(internal)
+            | Error::Unopened(internal)
+            | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
                 internal_failure(message, internal)
             }

@@ -105,7 +105,10 @@ impl<A: Api> From<Error> for Fault<A> {
             Error::Rejected { code, message } => A::rejected(code, message),
             Error::Busy(message) => Fault::new(StatusCode::SERVICE_UNAVAILABLE, A::FAILED, message),
             Error::Damaged(internal) => Fault::inside(aws::DAMAGED, internal),
-            Error::Broken(internal) | Error::Unopened(internal) | Error::Unusable(internal) => {
+            Error::Broken(internal)
+            | Error::Held(internal)
+            | Error::Unopened(internal)
+            | Error::Unusable(internal) => {
                 let message = "the request failed inside the runtime; its log has the cause under the request's id";
                 Fault::inside(message, internal)
             }

@@ -312,8 +312,11 @@ fn told(error: &TriggerError) -> Refusal {
         }
         TriggerError::Engine(Error::Busy(text)) => (StatusCode::SERVICE_UNAVAILABLE, text.clone()),
         TriggerError::Engine(
-            error
-            @ (Error::Broken(_) | Error::Damaged(_) | Error::Unopened(_) | Error::Unusable(_)),
+            error @ (Error::Broken(_)
+            | Error::Damaged(_)
+            | Error::Held(_)
+            | Error::Unopened(_)
+            | Error::Unusable(_)),
         ) => {
             tracing::error!(%error, "a request to an HTTP trigger failed");
             let text = "the request failed inside the runtime; its log has the cause".to_owned();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use stepwell_tests::{
     place::Place,
-    server::{self, Client, Dice},
+    server::{Client, Dice},
 };
 
 use super::{

@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use stepwell_tests::{
     place::Place,
-    server::{self, CallError, Client, Dice, Server},
+    server::{CallError, Client, Dice, Server},
 };
 
 use super::{

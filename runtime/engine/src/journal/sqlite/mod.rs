@@ -30,6 +30,8 @@ use super::{
     ScopeId, SegmentRange, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, Verdict,
     Write, ready,
 };
+pub use place::make_data_directory;
+
 use place::Place;
 use threads::Threads;
 
@@ -55,6 +57,9 @@ impl SqliteJournal {
         mark::check(directory)?;
         let path = directory.join(FILE);
         let (clock, vfs) = (options.clock.clone(), options.vfs.clone());
+        if vfs.is_none() {
+            place::make_file(&path).map_err(|error| place::unreadable(directory, &error))?;
+        }
         let store = store::SqliteStore::open(&path, options)?;
         schema::check(&path)?;
         mark::set(directory)?;

@@ -2,8 +2,8 @@
 //! that it is no longer where it was.
 
 use std::{
-    fs::{self, File, Metadata, TryLockError},
-    io::ErrorKind,
+    fs::{self, DirBuilder, File, Metadata, OpenOptions, TryLockError},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
     thread,
     time::Instant,
@@ -43,7 +43,7 @@ impl Place {
     pub(super) fn lock(directory: &Path) -> Result<Place, OpenError> {
         let shown = || directory.display().to_string();
         let unreadable = |error: std::io::Error| unreadable(directory, &error);
-        fs::create_dir_all(directory).map_err(unreadable)?;
+        make_data_directory(directory).map_err(unreadable)?;
         let lock = File::options()
             .create(true)
             .truncate(false)
@@ -99,6 +99,38 @@ impl Place {
     }
 }
 
+/// Creates a data directory that its owner alone may enter, and the directories above it as usual. One that is there stays as it
+/// is.
+pub fn make_data_directory(directory: &Path) -> io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = directory.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut builder = DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(directory) {
+        // Another process was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => Ok(()),
+        made => made,
+    }
+}
+
+/// Creates a file of the store that its owner alone may read, empty, unless it is there: SQLite gives the files beside it the same
+/// permissions.
+pub(super) fn make_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
 /// What it means that the directory cannot be read or written.
 pub(super) fn unreadable(directory: &Path, error: &std::io::Error) -> OpenError {
     match error.kind() {
@@ -150,6 +182,29 @@ mod tests {
     use std::fs;
 
     use super::{LOCK, OpenError, Place};
+
+    /// Also in a directory that others may enter, and the parents stay usual ones.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_made_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode =
+            |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("above/data");
+        let usual = parent.path().join("usual");
+        fs::create_dir(&usual).unwrap();
+        let beside = mode(&usual);
+        drop(Place::lock(&directory).ok().unwrap());
+        assert_eq!(mode(&directory), 0o700);
+        assert_eq!(mode(&parent.path().join("above")), beside);
+        fs::set_permissions(&usual, fs::Permissions::from_mode(0o750)).unwrap();
+        drop(Place::lock(&usual).ok().unwrap());
+        assert_eq!(mode(&usual), 0o750, "one that is there stays as it is");
+        super::make_file(&usual.join("file")).unwrap();
+        super::make_file(&usual.join("file")).unwrap();
+        assert_eq!(mode(&usual.join("file")), 0o600);
+    }
 
     #[test]
     fn a_directory_has_one_owner_even_without_its_lock_file() {

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
-use super::tenant::{changed_quotas, new_ceiling, show};
+use super::quotas::{changed_quotas, new_ceiling, show, tell};
+use super::{audit as log, say_none};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
+use crate::commands::{print, print_json, print_more, text, time};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::table::Table;
 
@@ -38,10 +40,13 @@ pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
             ceiling,
             ..
         } => {
-            if let Some(text) = new_ceiling(&ceiling)? {
+            let ceiling = new_ceiling(&ceiling)?;
+            if let Some(text) = &ceiling {
                 call("SetCeiling", json!({"account": account, "ceiling": text})).await?;
             }
-            set(&client, &account, &quotas).await
+            let is_changed = set(&client, &account, &quotas).await? || ceiling.is_some();
+            let described = call("DescribeTenant", json!({"account": account})).await?;
+            tell(&account, is_changed, &described)
         }
         TenantCommand::Show { account, json, .. } => show(
             &call("DescribeTenant", json!({"account": account})).await?,
@@ -66,7 +71,8 @@ pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
     }
 }
 
-async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome {
+/// Whether any quota was changed.
+async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome<bool> {
     let described = client
         .call("Stepwell.DescribeTenant", json!({"account": account}))
         .await?;
@@ -75,27 +81,32 @@ async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome {
     let quotas = Quotas::from(quotas);
     let changed = changed_quotas(quotas.clone(), changed);
     if changed == quotas {
-        return Ok(());
+        return Ok(false);
     }
     let quotas = WireQuotas::from(changed);
     let body = json!({"account": account, "quotas": quotas});
-    client.call("Stepwell.SetQuotas", body).await.map(drop)
+    client.call("Stepwell.SetQuotas", body).await?;
+    Ok(true)
 }
 
 fn list(tenants: &Value, json: bool) -> Outcome {
     if json {
-        return super::print_json(tenants);
+        return print_json(tenants);
+    }
+    if tenants.as_array().is_none_or(Vec::is_empty) {
+        say_none();
+        return Ok(());
     }
     let mut table = Table::new(&["account", "name", "keys>", "created"]);
     for tenant in tenants.as_array().into_iter().flatten() {
         table.row([
-            super::text(tenant, "account").to_owned(),
-            super::text(tenant, "name").to_owned(),
+            text(tenant, "account").to_owned(),
+            text(tenant, "name").to_owned(),
             tenant["accessKeys"].to_string(),
-            super::time(tenant, "creationDate"),
+            time(tenant, "creationDate"),
         ]);
     }
-    super::print(&table.take(None))
+    print(&table.whole(None))
 }
 
 async fn keys(client: &Client, command: KeysCommand) -> Outcome {
@@ -128,13 +139,13 @@ async fn keys(client: &Client, command: KeysCommand) -> Outcome {
 
 fn show_key(made: &Value, json: bool) -> Outcome {
     say!("the secret is kept sealed and not shown again");
-    let text = |key: &str| super::text(made, key);
+    let text = |key: &str| text(made, key);
     if json {
-        return super::print_json(
+        return print_json(
             &json!({"accessKeyId": text("accessKeyId"), "secretAccessKey": text("secretAccessKey"), "account": text("account"), "role": text("role")}),
         );
     }
-    super::print(&format!(
+    print(&format!(
         "export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\n",
         text("accessKeyId"),
         text("secretAccessKey")
@@ -143,7 +154,7 @@ fn show_key(made: &Value, json: bool) -> Outcome {
 
 fn list_keys(keys: &Value, json: bool) -> Outcome {
     if json {
-        return super::print_json(keys);
+        return print_json(keys);
     }
     let mut table = Table::new(&[
         "access key",
@@ -154,38 +165,40 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
         "description",
     ]);
     for key in keys.as_array().into_iter().flatten() {
-        let text = |name: &str| super::text(key, name).to_owned();
+        let text = |name: &str| text(key, name).to_owned();
         let disabled = key["disabled"].as_bool().unwrap_or(false);
         table.row([
             text("accessKeyId"),
             text("account"),
             text("role"),
             if disabled { "disabled" } else { "enabled" }.to_owned(),
-            super::time(key, "creationDate"),
+            time(key, "creationDate"),
             text("description"),
         ]);
     }
-    super::print(&table.take(None))
+    print(&table.whole(None))
 }
 
 async fn audit(client: &Client, account: &str, since: f64, json: bool) -> Outcome {
-    let mut table = Table::new(&["time", "key", "address", "operation", "resource", "refused"]);
-    let mut after = Value::Null;
+    let mut table = log::table();
+    let (mut after, mut begun) = (Value::Null, false);
     loop {
         let mut body = json!({"account": account, "since": since});
         if !after.is_null() {
             body["after"] = after;
         }
         let page = client.call("Stepwell.GetAuditLog", body).await?;
-        for entry in page["entries"].as_array().into_iter().flatten() {
-            let text = |name: &str| super::text(entry, name).to_owned();
+        let entries = page["entries"].as_array().map_or(&[][..], Vec::as_slice);
+        let mut lines = String::new();
+        for entry in entries {
+            let text = |name: &str| text(entry, name).to_owned();
             if json {
-                let line = json!({"time": super::time(entry, "time"), "key": text("key"), "address": text("address"), "operation": text("operation"), "resource": text("resource"), "requestId": text("requestId"), "refused": entry["refused"]});
-                super::print(&format!("{line}\n"))?;
+                let line = json!({"time": time(entry, "time"), "key": text("key"), "address": text("address"), "operation": text("operation"), "resource": text("resource"), "requestId": text("requestId"), "refused": entry["refused"]});
+                lines.push_str(&format!("{line}\n"));
                 continue;
             }
             table.row([
-                super::time(entry, "time"),
+                time(entry, "time"),
                 text("key"),
                 text("address"),
                 text("operation"),
@@ -193,13 +206,19 @@ async fn audit(client: &Client, account: &str, since: f64, json: bool) -> Outcom
                 text("refused"),
             ]);
         }
+        begun |= !entries.is_empty();
+        if !json && !entries.is_empty() {
+            lines = table.take(None);
+        }
+        if !print_more(&lines)? {
+            return Ok(());
+        }
         after = page["after"].clone();
         if after.is_null() {
-            return if json {
-                Ok(())
-            } else {
-                super::print(&table.take(None))
-            };
+            if !begun {
+                log::say_nothing(account);
+            }
+            return Ok(());
         }
     }
 }

@@ -1,0 +1,72 @@
+//! The store of an installation that no server holds, as commands open it that look at records or change them. Hides that a whole
+//! runtime is opened for it; executions that were running stay as they are.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use stepwell_engine::{Quotas, Vault};
+
+use crate::args::{LimitsArg, StoreUrl, TenantPlace};
+use crate::client::{no_data, or_endpoint};
+use crate::exit::{Outcome, Stop};
+use crate::host::{self, Host, Opening};
+use crate::telemetry::Listeners;
+
+/// What becomes of a data directory that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    Made,
+    Refused,
+}
+
+/// A store that is there.
+pub(super) async fn open(place: &TenantPlace) -> Outcome<Host> {
+    open_at(
+        &place.data(),
+        store(place)?.as_ref(),
+        None,
+        Missing::Refused,
+    )
+    .await
+}
+
+/// The same, and the data directory is made when it is not there.
+pub(super) async fn open_or_make(place: &TenantPlace) -> Outcome<Host> {
+    open_at(&place.data(), store(place)?.as_ref(), None, Missing::Made).await
+}
+
+/// The database that a command names.
+pub(super) fn store(place: &TenantPlace) -> Outcome<Option<StoreUrl>> {
+    let store = place.store();
+    store.map_err(|why| Stop::Usage(anyhow!("{why}")))
+}
+
+/// A store with the keys that open what is sealed in it. Of a database the data directory is not needed, and never made.
+pub(super) async fn open_at(
+    data: &Path,
+    store: Option<&StoreUrl>,
+    vault: Option<Vault>,
+    missing: Missing,
+) -> Outcome<Host> {
+    if store.is_none() && missing == Missing::Refused && !data.exists() {
+        return Err(no_data(data));
+    }
+    let opening = Opening {
+        data: (store.is_none() || data.is_dir()).then_some(data),
+        store,
+        plugins: None,
+        limits: LimitsArg::Strict,
+        storage: None,
+        connections: None,
+        endpoints: &[],
+        // Nothing runs here.
+        compiler: host::no_compiler(),
+        policy: None,
+        take_up: false,
+        usual: Quotas::default(),
+        listeners: Listeners::default(),
+        vault,
+        no_vault: None,
+    };
+    Host::open(opening).await.map_err(or_endpoint)
+}

@@ -1,0 +1,195 @@
+//! Access keys of tenants, and the key file that seals their secrets: `tenant keys`, `tenant key-file` and `tenant rotate`. Hides when a
+//! key file may be made.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use serde_json::json;
+use stepwell_engine::{AccessKey, Engine, Role, Vault};
+
+use super::audit::{noted, noted_of_key};
+use super::{time, told};
+use crate::args::{KeysCommand, TenantPlace};
+use crate::commands::{at_rest, print, print_json};
+use crate::exit::{Outcome, Stop};
+use crate::key_file;
+use crate::table::Table;
+
+pub(super) async fn keys(command: KeysCommand) -> Outcome {
+    match command {
+        KeysCommand::Add {
+            account,
+            role,
+            description,
+            json,
+            place,
+        } => {
+            let host = at_rest::open(&place).await?;
+            let path = key_file::place(place.key_file.as_deref(), &place.data());
+            let added = add_key(&host.engine, &path, (&account, &role, &description), json).await;
+            host.close().await;
+            added
+        }
+        KeysCommand::List {
+            account,
+            json,
+            place,
+        } => {
+            let host = at_rest::open(&place).await?;
+            let found = host.engine.access_keys(account.as_deref()).await;
+            host.close().await;
+            list_keys(&found.map_err(told)?, json)
+        }
+        KeysCommand::Disable { id, place } => disable(&id, true, &place).await,
+        KeysCommand::Enable { id, place } => disable(&id, false, &place).await,
+        KeysCommand::Remove { id, place } => {
+            let host = at_rest::open(&place).await?;
+            let removed = remove_key(&host.engine, &id).await;
+            host.close().await;
+            removed
+        }
+    }
+}
+
+async fn add_key(
+    engine: &Engine,
+    path: &Path,
+    (account, role, description): (&str, &str, &str),
+    json: bool,
+) -> Outcome {
+    let role = Role::ALL.into_iter().find(|known| known.name() == role);
+    let role = role.ok_or_else(|| Stop::Usage(anyhow!("there is no such role")))?;
+    let vault = vault_for(engine, path).await?;
+    let change = engine.add_access_key(&vault, account, role, description);
+    // Its id is not known before it is made, and the entry is written before.
+    let made = noted(engine, account, "stepwell:AddAccessKey", account, change).await?;
+    say!("the secret is kept sealed and not shown again");
+    if json {
+        return print_json(
+            &json!({"accessKeyId": made.key.id, "secretAccessKey": made.secret, "account": account, "role": role.name()}),
+        );
+    }
+    print(&format!(
+        "export AWS_ACCESS_KEY_ID={}\nexport AWS_SECRET_ACCESS_KEY={}\n",
+        made.key.id, made.secret
+    ))
+}
+
+/// The keys of the key file, which is made when it is missing; not where something is sealed that a new one would not open.
+pub(in crate::commands) async fn vault_for(engine: &Engine, path: &Path) -> Outcome<Vault> {
+    if !path.exists() && engine.has_sealed().await.map_err(told)? {
+        return Err(Stop::Usage(anyhow!(
+            "the key file `{}` is missing, and there are access keys, secrets or connections that it sealed\nhint: --key-file names it where it is; if it is lost, remove these first",
+            path.display()
+        )));
+    }
+    key_file::read_or_make(path)
+}
+
+/// Makes the key file where there is none, and where none is missed. A store that a server holds is not looked at: that
+/// server has the key file, or refuses to seal.
+pub(super) async fn make_key_file(place: &TenantPlace) -> Outcome {
+    let data = place.data();
+    let path = key_file::place(place.key_file.as_deref(), &data);
+    let has_store = data.exists() || place.store().is_ok_and(|store| store.is_some());
+    let opened = match has_store && !path.exists() {
+        true => at_rest::open(place).await.ok(),
+        false => None,
+    };
+    let Some(host) = opened else {
+        return key_file::make(&path);
+    };
+    let made = vault_for(&host.engine, &path).await;
+    host.close().await;
+    made.map(drop)
+}
+
+fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
+    let state = |key: &AccessKey| if key.disabled { "disabled" } else { "enabled" };
+    if json {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| json!({"accessKeyId": key.id, "account": key.account, "role": key.role.name(), "state": state(key), "created": time(key.created_at.0), "description": key.description}))
+            .collect();
+        return print_json(&json!(keys));
+    }
+    if keys.is_empty() {
+        say!("there are no access keys; `stepwell tenant keys add` makes one");
+        return Ok(());
+    }
+    let mut table = Table::new(&[
+        "access key",
+        "account",
+        "role",
+        "state",
+        "created",
+        "description",
+    ]);
+    for key in keys {
+        table.row([
+            key.id.to_string(),
+            key.account.to_string(),
+            key.role.name().to_owned(),
+            state(key).to_owned(),
+            time(key.created_at.0),
+            key.description.to_string(),
+        ]);
+    }
+    print(&table.whole(None))
+}
+
+async fn disable(id: &str, disabled: bool, place: &TenantPlace) -> Outcome {
+    let host = at_rest::open(place).await?;
+    let operation = if disabled {
+        "stepwell:DisableAccessKey"
+    } else {
+        "stepwell:EnableAccessKey"
+    };
+    let change = host.engine.disable_access_key(id, disabled);
+    let changed = noted_of_key(&host.engine, operation, id, change).await;
+    host.close().await;
+    changed
+}
+
+pub(super) async fn remove_key(engine: &Engine, id: &str) -> Outcome {
+    let change = engine.remove_access_key(id);
+    noted_of_key(engine, "stepwell:RemoveAccessKey", id, change).await
+}
+
+/// Makes a new key, and seals all that is sealed anew by it.
+pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
+    let host = at_rest::open(place).await?;
+    let path = key_file::place(place.key_file.as_deref(), &place.data());
+    let rotated = rotate_in(&host.engine, &path).await;
+    host.close().await;
+    rotated
+}
+
+/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
+/// with secrets that cannot be opened, which stay as they are.
+async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
+    let vault = key_file::read(path)?.rotated();
+    key_file::write(path, &vault)?;
+    let resealed = engine.reseal(&vault).await.map_err(told)?;
+    let sealed = crate::given::count(resealed.sealed, "secret");
+    if resealed.left == 0 {
+        key_file::write(path, &vault.newest())?;
+        say!(
+            "sealed {sealed} anew; the old key opens nothing any more: copies of the store from before need the old key file"
+        );
+        return Ok(());
+    }
+    say!("sealed {sealed} anew; what is left stays as it was:");
+    for why in &resealed.told {
+        say!("  {why}");
+    }
+    let more = resealed.left - resealed.told.len();
+    if more > 0 {
+        say!("  and {more} more");
+    }
+    Err(Stop::Runtime(anyhow!(
+        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
+        crate::given::count(resealed.left, "secret"),
+        path.display()
+    )))
+}

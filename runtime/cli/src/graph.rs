@@ -11,4 +11,4 @@ mod text;
 pub(crate) use chart::{Chart, Mark, MarkStatus, Way};
 pub(crate) use mermaid::mermaid;
 pub(crate) use svg::svg;
-pub(crate) use text::{clip, escape, fit, width};
+pub(crate) use text::{escape, fit, width};

@@ -112,11 +112,11 @@ pub use observer::{Observed, Observer};
 pub use outbox::{Outbox, StatusChange, StatusEvent};
 pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
+pub use reseal::Resealed;
 pub use runner::{
     FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
     TaskSecrets,
 };
-pub use reseal::Resealed;
 pub use sealed::{Kept, KeptPage};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};

@@ -107,7 +107,6 @@ async fn remove(engine: &WeakEngine, before: Timestamp, pause: Duration) -> Resu
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::{AuditEntry, Options, Store, runner::Hangs};
 

@@ -163,7 +163,6 @@ fn invalid() -> Error {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
     use crate::{
         engine::{Options, Store},

@@ -1,4 +1,5 @@
-//! Why a store cannot be opened or read, and what to do about it. What a write was refused for is its verdict.
+//! Why a store cannot be opened or read, and what to do about it. Hides the errors of databases and files: they are text here.
+//! What a write was refused for is its verdict.
 
 /// A failed read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

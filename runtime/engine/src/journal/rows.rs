@@ -1,5 +1,5 @@
-//! What a store keeps of one execution: its row, its segments, its open tasks, its messages. Hides nothing; the stores give them
-//! their columns.
+//! What a store keeps of one execution: its row, its segments, its open tasks, its messages. Hides what of them is opaque bytes to a
+//! store; the stores give them their columns.
 
 use std::sync::Arc;
 

@@ -301,14 +301,20 @@ mod tests {
     }
 
     /// The head of a request that claims the first tenant's key, and of its answer: status, content type, and the body.
-    async fn refused(
-        rig: &Rig,
-        (path, kind, service): (&str, &str, &str),
-    ) -> (u16, String, String) {
-        let key = &rig.a.signer.key_id;
+    async fn refused(rig: &Rig, asked: (&str, &str, &str)) -> (u16, String, String) {
+        let (key, service) = (&rig.a.signer.key_id, asked.2);
         let claim = format!(
             "AWS4-HMAC-SHA256 Credential={key}/20260131/us-east-1/{service}/aws4_request, SignedHeaders=host, Signature=none"
         );
+        answered(rig, asked, &claim).await
+    }
+
+    /// The same with another header of authorization.
+    async fn answered(
+        rig: &Rig,
+        (path, kind, _): (&str, &str, &str),
+        claim: &str,
+    ) -> (u16, String, String) {
         let request = Request::post(path)
             .header(header::CONTENT_TYPE, kind)
             .header(header::AUTHORIZATION, claim)
@@ -390,6 +396,23 @@ mod tests {
             assert!((400..500).contains(&status), "{asked:?}: {status}");
             assert_eq!(found, kind, "{asked:?}");
             assert!(body.starts_with(begins), "{asked:?}: {body}");
+        }
+        // What is no signature at all proves as little.
+        for (path, expected) in [
+            ("/", 400),
+            ("/2015-03-31/functions", 403),
+            ("/schedules/a", 403),
+        ] {
+            let (asked, _, _) = ASKED
+                .into_iter()
+                .find(|((of, _, _), _, _)| *of == path)
+                .expect("it is one of them");
+            let (status, _, body) = answered(&rig, asked, "AWS4-HMAC-SHA256 nothing").await;
+            assert_eq!(status, expected, "{asked:?}: {body}");
+            assert!(
+                body.contains("Authorization header requires"),
+                "{asked:?}: {body}"
+            );
         }
         rig.engine.shutdown().await;
     }

@@ -10,9 +10,10 @@ use super::Api;
 use crate::{aws, metrics::Outcome};
 
 /// Codes of keys that prove nothing or may too little: AWS's REST APIs have another status for them than those in AWS JSON.
-const REFUSED_KEYS: [&str; 5] = [
+const REFUSED_KEYS: [&str; 6] = [
     "AccessDeniedException",
     "ExpiredTokenException",
+    "IncompleteSignatureException",
     "InvalidSignatureException",
     "MissingAuthenticationTokenException",
     "UnrecognizedClientException",

@@ -13,10 +13,9 @@ pub trait TaskRunner: Send + Sync + 'static {
     /// Runs one attempt. Dropping the future cancels it: the guest ends and its instance is freed.
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>>;
 
-    /// What the plugin's manifest says of an attempt that a crash interrupted. Where nothing is said it is dispatched again.
-    fn on_crash(&self, _tenant: &str, _plugin: &str) -> OnCrash {
-        OnCrash::Redispatch
-    }
+    /// What the plugin's manifest says of an attempt that a crash interrupted. Where nothing is said it is dispatched again;
+    /// there is no default here, since a runner around another one that forgot to ask it would run twice what may run once.
+    fn on_crash(&self, tenant: &str, plugin: &str) -> OnCrash;
 
     /// Whether a plugin that is no function is there, in that version where one is given; asked before a call that nobody
     /// waits for.
@@ -246,5 +245,9 @@ pub(crate) struct Hangs;
 impl TaskRunner for Hangs {
     fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }

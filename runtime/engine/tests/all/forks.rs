@@ -11,7 +11,7 @@ use stepwell_engine::{
     Code, CreateMachine, Engine, Error, Execution, ForkRequest, ForkedExecution, MachineKind,
     Meter, Options, PageRequest, PluginCall, PluginEnd, Status, Store, TaskRunner, UpdateMachine,
 };
-use stepwell_interp::{What, event_type};
+use stepwell_interp::{OnCrash, What, event_type};
 
 use crate::support::{PATIENCE, at, caller, machine, named_with, open_again, succeeded, tags};
 
@@ -40,6 +40,10 @@ impl TaskRunner for Plugins {
                 _ => succeeded(call.input),
             }
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

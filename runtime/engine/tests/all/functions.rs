@@ -15,7 +15,7 @@ use stepwell_engine::{
     FunctionVersion, Invocation, MachineKind, MachineSettings, Meter, NewFunction, Options,
     Package, PluginCall, PluginEnd, Quotas, StartRequest, Store, TaskRunner, UsageKey,
 };
-use stepwell_interp::{Measure, Measures};
+use stepwell_interp::{Measure, Measures, OnCrash};
 use tokio::sync::Semaphore;
 
 use crate::support::{PATIENCE, caller_of};
@@ -54,6 +54,10 @@ impl TaskRunner for Runner {
                 log: None,
             }
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 
     fn serves(&self, _: &str, _: &str, version: Option<&str>) -> bool {

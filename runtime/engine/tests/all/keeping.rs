@@ -8,6 +8,7 @@ use stepwell_engine::{
     Quotas, ScheduleSpec, ScheduleTarget, SecretChange, Store, TaskRunner, TriggerError,
     UpdateMachine,
 };
+use stepwell_interp::OnCrash;
 
 use crate::support::{caller_of, machine, named, succeeded};
 
@@ -23,6 +24,10 @@ impl TaskRunner for Talks {
             ..AttemptLog::default()
         });
         Box::pin(async move { succeeded(call.input) })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

@@ -14,6 +14,7 @@ use stepwell_engine::{
     Engine, Error, MachineKind, Options, PageRequest, PluginCall, PluginEnd, StartedExecution,
     Status, Store, TaskRunner,
 };
+use stepwell_interp::OnCrash;
 use stepwell_query::Value;
 
 use crate::support::{PATIENCE, at, caller, machine, named, named_with, runtime, succeeded};
@@ -53,6 +54,10 @@ impl TaskRunner for HangsOnce {
             }
             succeeded(call.input)
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

@@ -16,7 +16,7 @@ use stepwell_engine::{
     Amounts, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter, Options,
     PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
 };
-use stepwell_interp::{Measure, Measures, What};
+use stepwell_interp::{Measure, Measures, OnCrash, What};
 
 use crate::support::{at, caller, machine, named_with, open_again, start_of, succeeded};
 
@@ -57,6 +57,10 @@ impl TaskRunner for Plugins {
                 false => succeeded(call.input),
             }
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

@@ -10,6 +10,7 @@ use stepwell_engine::{
     Caller, Code, Engine, Error, MachineKind, Options, PluginCall, PluginEnd, Quotas,
     StartedExecution, Status, Store, TaskRunner,
 };
+use stepwell_interp::OnCrash;
 
 use crate::support::{Echo, PATIENCE, caller_of, machine, named_with, runtime};
 
@@ -159,6 +160,10 @@ struct Weighed(Mutex<Vec<(String, u32)>>);
 impl TaskRunner for Weighed {
     fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 
     fn weigh(&self, tenant: &str, weight: u32) {

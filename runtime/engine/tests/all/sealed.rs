@@ -12,6 +12,7 @@ use stepwell_engine::{
     AllowForm, Code, ConnectionForm, Engine, Error, Extras, KeptConnection, MachineKind, Options,
     PluginCall, PluginEnd, Resealed, Role, Store, TaskRunner, TaskSecrets, Vault,
 };
+use stepwell_interp::OnCrash;
 
 use crate::support::{at, caller_of, machine, start_of};
 
@@ -38,6 +39,10 @@ impl TaskRunner for Runner {
                 Err(cause) => PluginEnd::Internal { cause },
             }
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 
     fn has_secret(&self, tenant: &str, name: &str) -> bool {

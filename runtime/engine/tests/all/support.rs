@@ -14,6 +14,7 @@ use stepwell_engine::{
     Caller, CreateMachine, Engine, Error, MachineKind, MachineSettings, Options, PluginCall,
     PluginEnd, StartRequest, Store, TaskRunner,
 };
+use stepwell_interp::OnCrash;
 
 /// A slow machine gets there in minutes.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -27,6 +28,10 @@ impl TaskRunner for Echo {
             return Box::pin(std::future::pending());
         }
         Box::pin(std::future::ready(succeeded(call.input)))
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures_util::future::BoxFuture;
+use stepwell_interp::OnCrash;
 
 use super::*;
 use crate::{
@@ -29,6 +30,10 @@ struct Notes(Mutex<Vec<String>>);
 impl TaskRunner for Notes {
     fn run(&self, _: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
         Box::pin(std::future::pending())
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 
     fn check(

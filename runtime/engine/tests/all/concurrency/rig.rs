@@ -12,6 +12,7 @@ use stepwell_engine::{
     Code, CreateMachine, Engine, Error, Execution, Extras, MachineKind, Options, PluginCall,
     PluginEnd, Quotas, StartRequest, StartedExecution, Store, TaskRunner,
 };
+use stepwell_interp::OnCrash;
 use tokio::sync::Semaphore;
 
 use crate::support::{PATIENCE, caller, machine, runtime, start_of, succeeded, tags};
@@ -97,6 +98,10 @@ impl TaskRunner for Runner {
             }
             succeeded(call.input)
         })
+    }
+
+    fn on_crash(&self, _: &str, _: &str) -> OnCrash {
+        OnCrash::Redispatch
     }
 }
 

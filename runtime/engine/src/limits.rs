@@ -130,9 +130,9 @@ pub(crate) const TASK_LIMITS_AGE_MAX: Duration = Duration::from_secs(5);
 pub(crate) const EVENT_RETRIES_MAX: u32 = 2;
 pub(crate) const EVENT_RETRY_AFTER_S: u32 = 60;
 
-/// The same of one that finds no place: after a second, then twice as long each time up to 5 minutes, for 6 hours in all
-/// (Lambda's).
-pub(crate) const EVENT_FULL_RETRIES_MAX: u32 = 79;
+/// The same of one that finds no place: after a second at most, then after twice as long at most each time, up to 5 minutes.
+/// Each wait is drawn anew and is half of its most in the mean, so that it comes to Lambda's 6 hours in all.
+pub(crate) const EVENT_FULL_RETRIES_MAX: u32 = 151;
 pub(crate) const EVENT_FULL_RETRY_AFTER_S: u32 = 1;
 pub(crate) const EVENT_FULL_RETRY_AFTER_S_MAX: u32 = 300;
 

@@ -85,12 +85,13 @@ pub(super) fn machine(caller: &Caller, name: &str) -> MachineArn {
 }
 
 /// Calls the function, and twice more when it fails, as the function service does with what nobody waits for; while there is
-/// no place for the call, for hours.
+/// no place for the call, for hours, at times that are drawn: those that wait would all come at once, and all but few in vain.
 fn definition(function: &str) -> String {
     let retry = json!({"ErrorEquals": ["States.ALL"], "IntervalSeconds": EVENT_RETRY_AFTER_S,
         "MaxAttempts": EVENT_RETRIES_MAX, "BackoffRate": 2});
     let full = json!({"ErrorEquals": ["Lambda.TooManyRequestsException"], "IntervalSeconds": EVENT_FULL_RETRY_AFTER_S,
-        "MaxAttempts": EVENT_FULL_RETRIES_MAX, "BackoffRate": 2, "MaxDelaySeconds": EVENT_FULL_RETRY_AFTER_S_MAX});
+        "MaxAttempts": EVENT_FULL_RETRIES_MAX, "BackoffRate": 2, "MaxDelaySeconds": EVENT_FULL_RETRY_AFTER_S_MAX,
+        "JitterStrategy": "FULL"});
     let retries = [full, retry];
     let invoke = json!({"Type": "Task", "Resource": function, "Retry": retries, "End": true});
     json!({"StartAt": "Invoke", "States": {"Invoke": invoke}}).to_string()
@@ -118,7 +119,9 @@ mod tests {
         let number = |field: &str| full[field].as_u64().unwrap();
         let (first, most) = (number("IntervalSeconds"), number("MaxDelaySeconds"));
         let waits = (0..number("MaxAttempts")).map(|retry| (first << retry.min(20)).min(most));
-        let hours = waits.sum::<u64>() as f64 / 3_600.0;
+        // With full jitter a wait is half of that in the mean, and those that wait do not come all at once.
+        assert_eq!(full["JitterStrategy"], "FULL");
+        let hours = waits.sum::<u64>() as f64 / 2.0 / 3_600.0;
         assert!((5.9..6.1).contains(&hours), "{hours}");
     }
 

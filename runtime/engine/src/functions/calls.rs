@@ -1,5 +1,5 @@
 //! Calls of functions that run now, and what is reserved for them. Hides how they are counted: of all versions of a function
-//! together, by this process alone.
+//! together, by this process alone, and only of functions that something is reserved for.
 
 use std::{
     collections::HashMap,
@@ -15,8 +15,8 @@ pub(crate) struct FunctionCalls(Mutex<HashMap<Named, u32>>);
 
 /// One call; over when it is dropped.
 pub(crate) struct FunctionCall {
-    all: Arc<FunctionCalls>,
-    named: Named,
+    /// Where it is counted, if it is.
+    counted: Option<(Arc<FunctionCalls>, Named)>,
 }
 
 /// A call that may begin if there is a place for it.
@@ -31,23 +31,23 @@ pub(crate) struct Entrance {
 impl Entrance {
     /// Takes a place; an error says to people why there is none.
     pub(crate) fn enter(self) -> Result<FunctionCall, String> {
+        // Most functions have none: their calls wait for no lock.
+        let Some(reserved) = self.reserved else {
+            return Ok(FunctionCall { counted: None });
+        };
         let named = (self.tenant, self.name);
         let mut running = self.all.lock();
         let count = running.get(&named).copied().unwrap_or(0);
-        if let Some(reserved) = self.reserved
-            && count >= reserved
-        {
+        if count >= reserved {
             return Err(format!(
                 "the reserved concurrency of the function `{}` is {reserved}, and as many of its calls run; call it again later, or reserve more with `aws lambda put-function-concurrency`",
                 named.1
             ));
         }
-        // What runs is counted without a bound too: one may be set meanwhile.
         running.insert(named.clone(), count.saturating_add(1));
         drop(running);
         Ok(FunctionCall {
-            all: self.all,
-            named,
+            counted: Some((self.all, named)),
         })
     }
 }
@@ -60,11 +60,14 @@ impl FunctionCalls {
 
 impl Drop for FunctionCall {
     fn drop(&mut self) {
-        let mut running = self.all.lock();
-        if let Some(count) = running.get_mut(&self.named) {
+        let Some((all, named)) = &self.counted else {
+            return;
+        };
+        let mut running = all.lock();
+        if let Some(count) = running.get_mut(named) {
             *count = count.saturating_sub(1);
             if *count == 0 {
-                running.remove(&self.named);
+                running.remove(named);
             }
         }
     }
@@ -86,13 +89,18 @@ mod tests {
             };
             entrance.enter()
         };
-        let unbounded = enter("1", "pay", None).ok();
-        assert!(unbounded.is_some());
+        let unbounded = enter("1", "pay", None);
+        assert!(unbounded.is_ok());
+        assert!(all.lock().is_empty(), "nothing is reserved for it");
+        let first = enter("1", "pay", Some(1));
+        assert!(first.is_ok());
         let why = enter("1", "pay", Some(1)).err().unwrap();
         assert!(why.contains("`pay` is 1"), "{why}");
         let others = [enter("2", "pay", Some(1)), enter("1", "ship", Some(1))];
         assert!(others.iter().all(Result::is_ok));
         drop(unbounded);
+        assert!(enter("1", "pay", Some(1)).is_err(), "the first one runs");
+        drop(first);
         let second = enter("1", "pay", Some(1));
         assert!(second.is_ok());
         drop((second, others));

@@ -194,8 +194,9 @@ async fn no_more_calls_run_than_are_reserved() {
         let done = engine.reserve_function_concurrency(&caller, "waits", reserved);
         done.await.expect("it is there");
     };
-    // What runs before the number is set counts too.
+    reserve(Some(1)).await;
     let first = begun(&engine, &runner).await;
+    // What began under another number counts too.
     reserve(Some(2)).await;
     let second = begun(&engine, &runner).await;
     let refused = called(&engine, "waits").await;

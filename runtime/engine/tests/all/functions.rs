@@ -7,20 +7,22 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use stepwell_engine::{
     Amounts, Caller, Change, CreateMachine, Engine, Error, FunctionError, FunctionSettings,
     FunctionVersion, Invocation, MachineKind, MachineSettings, Meter, NewFunction, Options,
-    Package, PluginCall, PluginEnd, Quotas, StartRequest, Store, TaskRunner, UsageKey,
+    Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, Store, TaskRunner, UsageKey,
 };
-use stepwell_interp::{Measure, Measures, OnCrash};
+use stepwell_interp::{Measure, Measures, OnCrash, event_type};
 use tokio::sync::Semaphore;
 
 use crate::support::{PATIENCE, caller_of};
 
 const ACCOUNT: &str = "111111111111";
+/// When a call that nobody waits for is tried again if it had a place and failed.
+const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// Takes any code; calls of `waits` end when there is a permit, all others at once.
 struct Runner {
@@ -183,6 +185,24 @@ async fn task_error(engine: &Engine, name: &str) -> Option<Arc<str>> {
     ended.expect("it is there").error
 }
 
+/// Waits until an attempt of an execution's task has failed.
+async fn has_failed(engine: &Engine, arn: &str) {
+    let asked = Instant::now();
+    loop {
+        let page = PageRequest::default();
+        let history = engine.history(&caller(), arn, false, page).await;
+        let events = history.expect("it is there").items;
+        let mut types = events
+            .iter()
+            .filter_map(|entry| event_type(&entry.event.what));
+        if types.any(|name| name.starts_with("LambdaFunction") && name.ends_with("Failed")) {
+            return;
+        }
+        assert!(asked.elapsed() < PATIENCE, "no attempt fails");
+        tokio::task::yield_now().await;
+    }
+}
+
 #[tokio::test]
 async fn no_more_calls_run_than_are_reserved() {
     let (engine, runner) = opened().await;
@@ -221,10 +241,17 @@ async fn no_more_calls_run_than_are_reserved() {
     let last = begun(&engine, &runner).await;
     let event = engine.invoke_later(&caller, "waits", None, "{}", "an-event");
     let event = event.await.expect("it waits for its place");
+    has_failed(&engine, &event).await;
+    let failed = Instant::now();
     runner.ends.add_permits(2);
     assert_eq!(last.await.expect("it ends"), Ok("1".to_owned()));
     let ended = engine.wait(&caller, &event).await.expect("it is there");
     assert_eq!(ended.error, None);
+    let took = failed.elapsed();
+    assert!(
+        took < FAILED_AGAIN_AFTER / 2,
+        "{took:?}: it is tried again as one that has failed is"
+    );
 }
 
 #[tokio::test]

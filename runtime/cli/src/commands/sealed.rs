@@ -41,7 +41,7 @@ pub(super) async fn secret(command: SecretCommand) -> Outcome {
         }
         SecretCommand::List(all) => {
             let secrets = list(&all.owner, "Stepwell.ListSecrets", "secrets").await?;
-            let closed = closed(&all.owner, "put it anew");
+            let closed = closed(&all.owner);
             let columns = ["name", "changed", "created", "note"];
             show(&secrets, &all, "secret", &columns, |secret| {
                 vec![
@@ -81,7 +81,7 @@ pub(super) async fn connection(command: ConnectionCommand) -> Outcome {
         }
         ConnectionCommand::List(all) => {
             let connections = list(&all.owner, "Stepwell.ListConnections", "connections").await?;
-            let closed = closed(&all.owner, "delete it and put it anew");
+            let closed = closed(&all.owner);
             let columns = ["name", "authorization", "allow", "changed", "note"];
             show(&connections, &all, "connection", &columns, |connection| {
                 vec![
@@ -243,15 +243,16 @@ fn show(
 }
 
 /// What is said of one that does not open, and how that is mended.
-fn closed(owner: &OwnerArgs, anew: &str) -> String {
+fn closed(owner: &OwnerArgs) -> String {
     let place = &owner.place;
     let path = key_file::place(place.key_file.as_deref(), &place.data());
     match place.endpoint() {
         Some(_) => {
-            format!("does not open: another key sealed it than the server's key file has; {anew}")
+            "does not open: another key sealed it than the server's key file has; put it anew"
+                .to_owned()
         }
         None if path.exists() => format!(
-            "does not open: another key sealed it than `{}` has; name the one that did with --key-file, or {anew}",
+            "does not open: another key sealed it than `{}` has; name the one that did with --key-file, or put it anew",
             path.display()
         ),
         None => format!(

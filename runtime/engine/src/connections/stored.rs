@@ -64,8 +64,8 @@ impl KeptConnection {
 }
 
 impl Engine {
-    /// Keeps a connection of an account; `change` makes it of the one that was there, with its record. Tells whether the name
-    /// is new.
+    /// Keeps a connection of an account; `change` makes it of the one that was there, or of why that does not open. Tells
+    /// whether the name is new.
     ///
     /// # Errors
     /// Of no error the text has a secret.
@@ -73,14 +73,11 @@ impl Engine {
         &self,
         account: &str,
         name: &str,
-        change: impl Fn(Option<KeptConnection>) -> Result<KeptConnection, Error>,
+        change: impl Fn(Option<Result<KeptConnection, Error>>) -> Result<KeptConnection, Error>,
     ) -> Result<bool, Error> {
         let changed = |old: Option<Result<String, Error>>| {
-            let old = match old {
-                Some(content) => Some(KeptConnection::read(name, &content?)?),
-                None => None,
-            };
-            let connection = change(old)?;
+            let read = |content: String| KeptConnection::read(name, &content);
+            let connection = change(old.map(|content| content.and_then(read)))?;
             connection.check()?;
             Ok(connection.write())
         };

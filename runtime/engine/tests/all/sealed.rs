@@ -232,6 +232,13 @@ async fn a_rotation_seals_all_of_it_anew() {
         .map(|one| (&*one.kept.name, one.connection.is_some()))
         .collect();
     assert_eq!(listed, [("api", false), ("later", true)]);
+    let put = engine.put_connection(A, "api", |old| {
+        assert!(matches!(old, Some(Err(Error::Broken(_)))), "it is closed");
+        Ok(connection())
+    });
+    assert!(!put.await.unwrap(), "it is replaced");
+    let opened = engine.connection(A, "api").await.unwrap().unwrap();
+    assert!(opened.connection.is_some() && opened.kept.opens);
     let page = engine.secrets(A, None).await.unwrap();
     assert!(!page.items[0].opens);
     engine.put_secret(A, "KEY", "anew").await.unwrap();

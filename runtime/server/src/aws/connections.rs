@@ -88,11 +88,8 @@ pub(super) async fn serve(
         "UpdateConnection" => {
             let name = input.name.clone();
             call.found(&name).await?;
-            call.put(&name, |old| match old {
-                Some(old) => updated(old, &input, operator),
-                None => Err(missing(&name)),
-            })
-            .await?;
+            call.put(&name, |old| changed(old, &input, operator))
+                .await?;
             Ok(call.summary(&call.found(&name).await?))
         }
         "DescribeConnection" => {
@@ -128,7 +125,7 @@ impl Call<'_> {
     async fn put(
         &self,
         name: &str,
-        change: impl Fn(Option<KeptConnection>) -> Result<KeptConnection, Error>,
+        change: impl Fn(Option<Result<KeptConnection, Error>>) -> Result<KeptConnection, Error>,
     ) -> Result<(), Fault> {
         let put = self
             .engine
@@ -233,6 +230,22 @@ fn created(input: Input) -> Result<KeptConnection, Fault> {
     authorized(fresh, kind, input.auth_parameters.as_ref()).map_err(fault)
 }
 
+/// An update needs what was there: of one that does not open nobody knows what is left out.
+fn changed(
+    old: Option<Result<KeptConnection, Error>>,
+    input: &Input,
+    operator: bool,
+) -> Result<KeptConnection, Error> {
+    match old {
+        Some(Ok(old)) => updated(old, input, operator),
+        Some(Err(error)) => {
+            tracing::warn!(connection = input.name, %error, "a connection is not updated");
+            Err(closed(&input.name))
+        }
+        None => Err(missing(&input.name)),
+    }
+}
+
 /// What is left out stays, as far as it fits the kind of authorization.
 fn updated(old: KeptConnection, input: &Input, operator: bool) -> Result<KeptConnection, Error> {
     let was = old.form.kind();
@@ -259,6 +272,15 @@ fn exists(name: &str) -> Error {
     Error::Rejected {
         code: Code::ResourceAlreadyExists,
         message: format!("Connection {name} already exists."),
+    }
+}
+
+fn closed(name: &str) -> Error {
+    Error::Rejected {
+        code: Code::ValidationException,
+        message: format!(
+            "Connection {name} does not open, so it is not known what this would change: another key sealed it than the server has, or it is damaged. Delete it and create it anew."
+        ),
     }
 }
 
@@ -307,6 +329,22 @@ mod tests {
 
     fn input(text: &str) -> Input {
         serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn one_that_does_not_open_is_not_updated() {
+        let input = input(r#"{"Name": "a", "Description": "of it"}"#);
+        let broken = Error::Broken("inside".to_owned());
+        let refused = changed(Some(Err(broken)), &input, true).err();
+        let Some(Error::Rejected { code, message }) = refused else {
+            panic!("it is not refused: {refused:?}");
+        };
+        assert_eq!(code, Code::ValidationException);
+        assert!(
+            message.contains("Delete it and create it anew"),
+            "{message}"
+        );
+        assert!(!message.contains("inside"), "{message}");
     }
 
     const OAUTH: &str = r#"{"Name": "a", "AuthorizationType": "OAUTH_CLIENT_CREDENTIALS", "AuthParameters": {

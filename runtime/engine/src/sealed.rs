@@ -56,7 +56,7 @@ pub(crate) struct SealedRecord {
     pub(crate) changed_ms: u64,
 }
 
-/// What is told of one without opening it.
+/// What is told of one without its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     pub name: Arc<str>,
@@ -64,7 +64,7 @@ pub struct Kept {
     pub changed_at: Timestamp,
     /// The operator's own file has one of that name, which counts before this one.
     pub hidden: bool,
-    /// Whether there is the key that sealed it; it can be used no other way.
+    /// Whether it opens: there is the key that sealed it, and it is as it was sealed. It can be used no other way.
     pub opens: bool,
 }
 
@@ -137,13 +137,6 @@ impl SealedStore {
             }
         }
         Ok(false)
-    }
-
-    /// Whether there is the key that sealed a record.
-    pub(crate) fn opens(&self, record: &SealedRecord) -> bool {
-        self.vault
-            .as_ref()
-            .is_some_and(|vault| vault.has_key_of(&record.content))
     }
 
     /// One as it is stored; `None` when there is none of that name.
@@ -439,5 +432,82 @@ impl Engine {
             return Ok(());
         }
         Err(tenants::missing(account))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        connections::{AllowForm, ConnectionForm, KeptConnection},
+        engine::{Extras, Options, Store},
+        runner::Hangs,
+    };
+
+    const NAMES: [&str; 2] = ["changed", "whole"];
+
+    fn connection() -> KeptConnection {
+        KeptConnection {
+            form: ConnectionForm {
+                allow: vec![AllowForm::Origin("https://api.example".to_owned())],
+                api_key: None,
+                basic: None,
+                oauth: None,
+                headers: Default::default(),
+                query: Default::default(),
+                body: Default::default(),
+            },
+            description: String::new(),
+            private: false,
+            shown: Default::default(),
+        }
+    }
+
+    /// Changes a character of what is sealed, behind its nonce, so that it can be read and does not open.
+    async fn change(engine: &Engine, kind: SealedKind) {
+        let key = key(kind, DEFAULT_ACCOUNT, NAMES[0]);
+        let stored = engine.record(&key).await.unwrap().unwrap();
+        let mut record: SealedRecord = record::decode(&stored.bytes).unwrap();
+        let other = match &record.content.text[20..21] {
+            "A" => "B",
+            _ => "A",
+        };
+        record.content.text.replace_range(20..21, other);
+        let bytes = record::encode(&record);
+        let put = engine.put(&key, Some(stored.revision), Some(bytes));
+        assert!(put.await.unwrap().is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_in_the_store_is_listed_as_closed_beside_the_others() {
+        let options = Options {
+            shards: 1,
+            ..Options::of(Store::Memory)
+        };
+        let extras = Extras {
+            vault: Some(Vault::fresh()),
+            ..Extras::default()
+        };
+        let engine = Engine::open_with(options, extras, Arc::new(Hangs)).unwrap();
+        for name in NAMES {
+            let put = engine.put_secret(DEFAULT_ACCOUNT, name, "a value");
+            put.await.unwrap();
+            let put = engine.put_connection(DEFAULT_ACCOUNT, name, |_| Ok(connection()));
+            put.await.unwrap();
+        }
+        for kind in SealedKind::ALL {
+            change(&engine, kind).await;
+        }
+        let expected = [(NAMES[0], false), (NAMES[1], true)];
+        let secrets = engine.secrets(DEFAULT_ACCOUNT, None).await.unwrap().items;
+        let listed = secrets.iter().map(|kept| (&*kept.name, kept.opens));
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+        let connections = engine.connections(DEFAULT_ACCOUNT, None).await.unwrap();
+        let listed = connections.items.iter();
+        let listed = listed.map(|one| (&*one.kept.name, one.kept.opens));
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+        let one = engine.connection(DEFAULT_ACCOUNT, NAMES[0]).await.unwrap();
+        assert!(one.is_some_and(|one| one.connection.is_none()));
+        engine.shutdown().await;
     }
 }

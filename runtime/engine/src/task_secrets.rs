@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     node::Node,
     runner::TaskSecrets,
-    sealed::{Kept, KeptPage, SealedKind, SealedStore, invalid},
+    sealed::{Found, Kept, KeptPage, SealedKind, SealedStore, invalid},
 };
 
 impl Engine {
@@ -38,9 +38,18 @@ impl Engine {
         after: Option<&str>,
     ) -> Result<KeptPage<Kept>, Error> {
         let page = self.list_sealed(SealedKind::Secret, account, after).await?;
+        let sealed = &self.node().sealed;
+        let opens = |found: &Found| {
+            let value = sealed.open(SealedKind::Secret, account, &found.name, &found.record);
+            value
+                .inspect_err(
+                    |error| tracing::warn!(%error, "a secret is listed that does not open"),
+                )
+                .is_ok()
+        };
         let kept = page.items.into_iter().map(|found| Kept {
             hidden: self.hides_secret(account, &found.name),
-            opens: self.node().sealed.opens(&found.record),
+            opens: opens(&found),
             name: found.name,
             created_at: Timestamp(found.record.created_ms),
             changed_at: Timestamp(found.record.changed_ms),

@@ -144,11 +144,6 @@ impl Vault {
         String::from_utf8(opened.to_vec()).map_err(|_| damaged())
     }
 
-    /// Whether it has the key that sealed a secret.
-    pub(crate) fn has_key_of(&self, sealed: &Sealed) -> bool {
-        self.0.iter().any(|key| key.id == sealed.key)
-    }
-
     /// Whether a secret is sealed by the newest key.
     pub(crate) fn is_newest(&self, sealed: &Sealed) -> bool {
         self.0.first().is_some_and(|key| key.id == sealed.key)

@@ -39,7 +39,7 @@ pub struct ConnectionSummary {
     pub kept: Kept,
     /// Stands behind its name in its ARN.
     pub uid: String,
-    /// `None` where the key that sealed it is not there.
+    /// `None` where it does not open: the key that sealed it is not there, or it is damaged.
     pub connection: Option<KeptConnection>,
 }
 
@@ -91,8 +91,7 @@ impl Engine {
         name: &str,
     ) -> Result<Option<ConnectionSummary>, Error> {
         let found = self.node().sealed.find(KIND, account, name).await?;
-        let summary = found.map(|record| self.connection_summary(account, name.into(), record));
-        summary.transpose()
+        Ok(found.map(|record| self.connection_summary(account, name.into(), record)))
     }
 
     /// A page of an account's connections, by name, with their secrets.
@@ -106,7 +105,7 @@ impl Engine {
         let items = summaries
             .map(|Found { name, record, .. }| self.connection_summary(account, name, record));
         Ok(KeptPage {
-            items: items.collect::<Result<_, _>>()?,
+            items: items.collect(),
             after: page.after,
         })
     }
@@ -116,27 +115,25 @@ impl Engine {
         account: &str,
         name: Arc<str>,
         record: SealedRecord,
-    ) -> Result<ConnectionSummary, Error> {
-        let sealed = &self.node().sealed;
-        let opens = sealed.opens(&record);
-        let connection = match opens {
-            true => {
-                let content = sealed.open(KIND, account, &name, &record)?;
-                Some(KeptConnection::read(&name, &content)?)
-            }
-            false => None,
-        };
-        Ok(ConnectionSummary {
+    ) -> ConnectionSummary {
+        let content = self.node().sealed.open(KIND, account, &name, &record);
+        let connection = content
+            .and_then(|content| KeptConnection::read(&name, &content))
+            .inspect_err(
+                |error| tracing::warn!(%error, "a connection is listed that does not open"),
+            )
+            .ok();
+        ConnectionSummary {
             kept: Kept {
                 hidden: self.hides_connection(account, &name),
-                opens,
+                opens: connection.is_some(),
                 name,
                 created_at: Timestamp(record.created_ms),
                 changed_at: Timestamp(record.changed_ms),
             },
             uid: record.uid,
             connection,
-        })
+        }
     }
 
     /// Whether the operator's own file has a connection of that name, which counts before the store's.

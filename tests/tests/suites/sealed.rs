@@ -626,6 +626,8 @@ fn held_by_a_server() -> Result<()> {
             "{errors}"
         );
     }
+    let key_file = ["tenant", "key-file", "--data", "data"];
+    place.told(&[&key_file[..], &["--key-file", "held.key"]].concat(), "")?;
     server.stop()?;
     // What cannot be opened otherwise is no server's.
     fs::write(place.path("data/journal.sqlite"), "")?;
@@ -634,6 +636,11 @@ fn held_by_a_server() -> Result<()> {
     ensure!(
         errors.contains("restore the file") && !errors.contains("--endpoint"),
         "{errors}"
+    );
+    let refused = place.run(&key_file, "")?;
+    ensure!(
+        refused.status.code() == Some(3) && !place.path("data.key").exists(),
+        "a key file is made beside a store that nobody could read"
     );
     Ok(())
 }

@@ -10,6 +10,7 @@ use stepwell_engine::{AccessKey, Engine, Role, Vault};
 use super::audit::{noted, noted_of_key};
 use super::{time, told};
 use crate::args::{KeysCommand, TenantPlace};
+use crate::client::held_by_another;
 use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
@@ -91,9 +92,14 @@ pub(in crate::commands) async fn vault_for(engine: &Engine, path: &Path) -> Outc
 pub(super) async fn make_key_file(place: &TenantPlace) -> Outcome {
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);
-    let has_store = data.exists() || place.store().is_ok_and(|store| store.is_some());
+    let has_store = at_rest::store(place)?.is_some() || data.exists();
     let opened = match has_store && !path.exists() {
-        true => at_rest::open(place).await.ok(),
+        true => match at_rest::open(place).await {
+            Ok(host) => Some(host),
+            Err(Stop::Runtime(error)) if held_by_another(&error) => None,
+            // It may hold what a fresh key file would not open.
+            Err(stop) => return Err(stop),
+        },
         false => None,
     };
     let Some(host) = opened else {

@@ -305,6 +305,11 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
         }
         ensure!(keys()? == keys_then, "the old keys stay");
     }
+    // By a new key that seals nothing nobody is served.
+    ensure!(run(&["secret", "delete", "KEY"], "")?.status.success());
+    let rotated = run(&["tenant", "rotate"], "")?;
+    ensure!(rotated.status.code() == Some(3), "FOREIGN is left");
+    ensure!(keys()? == 3, "a key is added that sealed nothing");
     ensure!(run(&["secret", "delete", "FOREIGN"], "")?.status.success());
     ensure!(run(&["tenant", "rotate"], "")?.status.success());
     ensure!(keys()? == 1, "nothing needs the old keys");

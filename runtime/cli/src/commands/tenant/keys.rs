@@ -172,9 +172,11 @@ pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
 }
 
 /// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
-/// with secrets that cannot be opened, which stay as they are.
+/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay: a rotation
+/// that fails again and again adds none.
 async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
-    let vault = key_file::read(path)?.rotated();
+    let before = key_file::read(path)?;
+    let vault = before.rotated();
     key_file::write(path, &vault)?;
     let resealed = engine.reseal(&vault).await.map_err(told)?;
     let sealed = crate::given::count(resealed.sealed, "secret");
@@ -184,6 +186,9 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
             "sealed {sealed} anew; the old key opens nothing any more: copies of the store from before need the old key file"
         );
         return Ok(());
+    }
+    if resealed.sealed == 0 {
+        key_file::write(path, &before)?;
     }
     say!("sealed {sealed} anew; what is left stays as it was:");
     for why in &resealed.told {

@@ -300,7 +300,7 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
         let rotated = run(&["tenant", "rotate"], "")?;
         let errors = String::from_utf8_lossy(&rotated.stderr);
         ensure!(rotated.status.code() == Some(3), "{errors}");
-        for part in ["sealed 1 secret anew", "`FOREIGN`", "1 secret could not be"] {
+        for part in ["sealed 1 record anew", "`FOREIGN`", "1 record could not be"] {
             ensure!(errors.contains(part), "{part} in {errors}");
         }
         ensure!(keys()? == keys_then, "the old keys stay");

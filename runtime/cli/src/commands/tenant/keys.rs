@@ -179,7 +179,7 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     let vault = before.rotated();
     key_file::write(path, &vault)?;
     let resealed = engine.reseal(&vault).await.map_err(told)?;
-    let sealed = crate::given::count(resealed.sealed, "secret");
+    let sealed = crate::given::count(resealed.sealed, "record");
     if resealed.left == 0 {
         key_file::write(path, &vault.newest())?;
         say!(
@@ -200,7 +200,7 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     }
     Err(Stop::Runtime(anyhow!(
         "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
-        crate::given::count(resealed.left, "secret"),
+        crate::given::count(resealed.left, "record"),
         path.display()
     )))
 }

@@ -212,12 +212,7 @@ pub(super) fn endless() -> Result<()> {
     let file = write_webhooks(&rig.path("webhooks.toml"), &webhook_at(receiver.address))?;
     let server = rig.start(&["--webhooks", &file])?;
     let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let execution = client.start(&pass, "p", &json!({}))?;
     client.ended(&execution, RUN_MAX)?;
     // The second event is sent once the first is taken; else the first comes again.

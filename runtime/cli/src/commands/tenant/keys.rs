@@ -120,7 +120,7 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
         return print_json(&json!(keys));
     }
     if keys.is_empty() {
-        say!("there are no access keys; `stepwell tenant keys add` makes one");
+        say_no_keys();
         return Ok(());
     }
     let mut table = Table::new(&[
@@ -142,6 +142,10 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
         ]);
     }
     print(&table.whole(None))
+}
+
+pub(super) fn say_no_keys() {
+    say!("there are no access keys; `stepwell tenant keys add` makes one");
 }
 
 async fn disable(id: &str, disabled: bool, place: &TenantPlace) -> Outcome {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
+use super::keys::say_no_keys;
 use super::quotas::{changed_quotas, new_ceiling, show, tell};
 use super::{audit as log, say_none};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
@@ -155,6 +156,10 @@ fn show_key(made: &Value, json: bool) -> Outcome {
 fn list_keys(keys: &Value, json: bool) -> Outcome {
     if json {
         return print_json(keys);
+    }
+    if keys.as_array().is_none_or(Vec::is_empty) {
+        say_no_keys();
+        return Ok(());
     }
     let mut table = Table::new(&[
         "access key",

@@ -596,12 +596,12 @@ fn inspected_by_a_tenant() -> Result<()> {
     place.told(&[&set[..], &["--data", "data"]].concat(), "")?;
     let server = place.serve(&["--auth"])?;
     let endpoint = server.client().endpoint();
-    let inspect = |more: &[&str]| -> Result<Output> {
-        let base = ["plugin", "inspect", "theirs", "--json", "--plugins"];
+    let inspect = |plugin: &str, more: &[&str]| -> Result<Output> {
+        let base = ["plugin", "inspect", plugin, "--json", "--plugins"];
         let at = ["plugins", "--endpoint", &endpoint];
         place.run_by(Some(&key), &[&base[..], &at, more].concat(), "")
     };
-    let output = inspect(&[])?;
+    let output = inspect("theirs", &[])?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let told: Value =
         serde_json::from_slice(&output.stdout).with_context(|| errors.into_owned())?;
@@ -611,9 +611,23 @@ fn inspected_by_a_tenant() -> Result<()> {
         "{told}"
     );
     ensure!(told["ceiling"].is_string(), "{told}");
-    let foreign = inspect(&["--tenant", "222222222222"])?;
+    // By its path: the folder of that account has no such plugin, of which the server is not asked.
+    let path = format!("plugins/{account}/theirs");
+    let another = ["--tenant", "222222222222"];
+    let foreign = inspect(&path, &another)?;
     ensure!(!foreign.status.success(), "another tenant's are told");
-    server.stop()
+    server.stop()?;
+    // What is wrong with a path or name is told without the server, which is gone.
+    fs::write(place.path("broken.cwasm"), "no code")?;
+    for (plugin, more) in [("theirs", &another[..]), ("broken.cwasm", &[][..])] {
+        let refused = inspect(plugin, more)?;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        ensure!(
+            refused.status.code() == Some(2) && !errors.contains("no answer from"),
+            "{plugin}: {errors}"
+        );
+    }
+    Ok(())
 }
 
 /// Where a server holds the data directory, commands say how it is asked.

@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    command, place,
+    server::{self, CallError, Client, Server},
+};
 
 use super::trial;
 
@@ -38,32 +41,32 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A data directory with the plugin `task`, which may have the secret KEY and ask the API with it.
+/// A place for a server with the plugin `task`, which may have the secret KEY and ask the API with it.
 struct Place {
-    scratch: tempfile::TempDir,
+    place: place::Place,
     api: Api,
 }
 
 impl Place {
     fn new() -> Result<Place> {
         let place = Place {
-            scratch: tempfile::tempdir()?,
+            place: place::Place::new()?,
             api: Api::start()?,
         };
         let manifest = format!(
             "[grants]\nsecrets = [\"KEY\"]\nhttp = [{{ host = \"{}\", secrets = [\"KEY\"] }}]",
             place.api.origin
         );
-        server::install(&place.path("plugins"), "task", "behave", &manifest)?;
+        server::install(&place.place.plugins, "task", "behave", &manifest)?;
         Ok(place)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.place.folder().join(name)
     }
 
     fn serve(&self, flags: &[&str]) -> Result<Server> {
-        Server::start_with(&self.path("data"), &self.path("plugins"), flags)
+        self.place.serve(flags)
     }
 
     /// The program, which reads `stdin`.
@@ -73,22 +76,33 @@ impl Place {
 
     /// The same with an access key.
     fn run_by(&self, key: Option<&Value>, arguments: &[&str], stdin: &str) -> Result<Output> {
-        let part = |name: &str| key.and_then(|key| key[name].as_str()).unwrap_or_default();
-        let mut child = Command::new(server::program()?)
-            .args(arguments)
-            .env_remove("AWS_ENDPOINT_URL_SFN")
-            .env_remove("AWS_ENDPOINT_URL")
-            .env_remove("STEPWELL_ENDPOINT")
-            .env("AWS_ACCESS_KEY_ID", part("accessKeyId"))
-            .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey"))
-            .current_dir(self.scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut command = command::stepwell(self.place.folder(), arguments)?;
+        if let Some(key) = key {
+            let part = |name: &str| key[name].as_str().unwrap_or_default();
+            command
+                .env("AWS_ACCESS_KEY_ID", part("accessKeyId"))
+                .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey"));
+        }
+        let mut child = command.stdin(Stdio::piped()).spawn()?;
         let mut pipe = child.stdin.take().context("a pipe")?;
         pipe.write_all(stdin.as_bytes())?;
         drop(pipe);
+        Ok(child.wait_with_output()?)
+    }
+
+    /// The end of a server that has to be refused; one that goes on is ended.
+    fn refused_to_serve(&self) -> Result<Output> {
+        let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
+        let mut child = command::stepwell(self.place.folder(), &listens)?.spawn()?;
+        let begun = Instant::now();
+        while child.try_wait()?.is_none() {
+            if begun.elapsed() > PATIENCE {
+                child.kill()?;
+                child.wait()?;
+                bail!("it serves");
+            }
+            std::thread::sleep(LOOK);
+        }
         Ok(child.wait_with_output()?)
     }
 
@@ -199,7 +213,6 @@ fn reads() -> Value {
 /// Put at the data directory and on the running server, read by a guest and put into its request, sealed anew, and nowhere in
 /// clear.
 fn secrets() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let (first, second) = ("first-5b1e77f0", "second-9c40d2aa");
     place.told(
@@ -318,7 +331,6 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
 
 /// A connection of the store carries its credentials, and opens no private address unless an operator said so.
 fn connections() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     place.told(&["tenant", "key-file", "--data", "data"], "")?;
     let server = place.serve(&[])?;
@@ -396,7 +408,6 @@ fn connections() -> Result<()> {
 
 /// What is refused says how to make the key file; one that is lost is not made anew over what it sealed.
 fn without_a_key_file() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let server = place.serve(&[])?;
     let value = "never-kept-0d9f";
@@ -418,8 +429,7 @@ fn without_a_key_file() -> Result<()> {
         "{errors}"
     );
     // No server takes up what would fail for the want of it.
-    let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
-    let refused = place.run(&listens, "")?;
+    let refused = place.refused_to_serve()?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
         refused.status.code() == Some(2) && errors.contains("--key-file"),
@@ -449,7 +459,6 @@ fn without_a_key_file() -> Result<()> {
 
 /// Files of secrets and ceilings count again when they change; one that is broken replaces nothing and is told.
 fn files_are_taken_again() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let (secrets, ceilings) = (place.path("secrets.toml"), place.path("ceilings.toml"));
     fs::write(&secrets, "[secret]\nKEY = { file = \"key.txt\" }\n")?;
@@ -496,7 +505,6 @@ fn until(mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// `plugin inspect` says which secrets are not set, where that can be known, and what the account's own ceiling leaves.
 fn inspected() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let other = "111111111111";
     server::install(
@@ -575,7 +583,6 @@ fn inspected() -> Result<()> {
 
 /// Whoever inspects a plugin by a tenant's key is told of the tenant's own ceiling and secrets, without naming its account.
 fn inspected_by_a_tenant() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let account = "111111111111";
     server::install(
@@ -632,7 +639,6 @@ fn inspected_by_a_tenant() -> Result<()> {
 
 /// Where a server holds the data directory, commands say how it is asked.
 fn held_by_a_server() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let server = place.serve(&[])?;
     for command in [&["machine", "list"][..], &["secret", "list"]] {

@@ -292,8 +292,7 @@ pub(super) fn kept() -> Result<()> {
     let flags = ["--webhooks", &file];
     let server = rig.start(&flags)?;
     let client = server.client();
-    let pass = one("Pass", json!({"End": true}));
-    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let pass = passing(&client)?;
     let wait = one("Wait", json!({"Seconds": 3_600, "End": true}));
     let wait = machine(&client, "wait", &wait, json!({}))?;
     let ended = start_many(&client, &pass, "p", MANY)?;
@@ -377,8 +376,7 @@ pub(super) fn comes_back() -> Result<()> {
     let both = write_webhooks(&rig.path("both.toml"), &both)?;
     let server = rig.start(&["--webhooks", &both])?;
     let client = server.client();
-    let pass = one("Pass", json!({"End": true}));
-    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let pass = passing(&client)?;
     let first = start_many(&client, &pass, "first", 3)?;
     all_told(&other, &first, &["RUNNING", "SUCCEEDED"])?;
     server.stop()?;

@@ -1,4 +1,5 @@
-//! `tenant` on a running server: the same commands by its API, with an operator's access key.
+//! `tenant` on a running server: the same commands by its API, with an operator's access key. Hides the operations' names and
+//! the shape of their answers; says which commands are left to whoever is beside the server.
 
 use anyhow::anyhow;
 use serde_json::{Value, json};

@@ -394,13 +394,20 @@ fn region_alone(region: &str) -> Outcome<HeaderValue> {
 /// A server may hold the directory; then it is the one to ask.
 pub(crate) fn or_endpoint(stop: Stop) -> Stop {
     match stop {
-        Stop::Runtime(error) if matches!(error.downcast_ref(), Some(Error::Held(_))) => {
-            Stop::Runtime(anyhow!(
+        Stop::Runtime(error) if held_by_another(&error) => {
+            let told = format!(
                 "{error:#}\nhint: a server that holds the directory is asked with --endpoint URL"
-            ))
+            );
+            // Still of its kind: a caller may go on without the store.
+            Stop::Runtime(Error::Held(told).into())
         }
         Stop::Runtime(_) | Stop::Failed | Stop::Refused | Stop::Usage(_) | Stop::Panicked => stop,
     }
+}
+
+/// Whether it is that another process has the store.
+pub(crate) fn held_by_another(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Error::Held(_)))
 }
 
 /// That a command that makes no data directory finds none.
@@ -458,6 +465,8 @@ mod tests {
         };
         let held = told(Error::Held("it is in use".to_owned()));
         assert!(held.starts_with("it is in use\nhint: ") && held.contains("--endpoint"));
+        let stop = or_endpoint(Stop::Runtime(Error::Held(String::new()).into()));
+        assert!(matches!(stop, Stop::Runtime(error) if held_by_another(&error)));
         for error in [Error::Unopened, Error::Broken, Error::Damaged] {
             let told = told(error("it is damaged".to_owned()));
             assert!(!told.contains("--endpoint"), "{told}");

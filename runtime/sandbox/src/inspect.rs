@@ -12,7 +12,7 @@ use crate::queue::Leave;
 use crate::registry::Loader;
 use crate::scan::module;
 use sha2::{Digest as _, Sha256};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 const MEND_MANIFEST: &str =
@@ -335,7 +335,9 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
         why,
     };
     let manifest = path.join("plugin.toml");
-    if !manifest.exists() {
+    // One that may not be looked at is there: reading it says why not.
+    let missing = |error: std::io::Error| error.kind() == ErrorKind::NotFound;
+    if std::fs::metadata(&manifest).is_err_and(missing) {
         return Err(broken(NO_MANIFEST.to_owned()));
     }
     let text = read(&manifest, limits::MANIFEST_BYTES_MAX)?;

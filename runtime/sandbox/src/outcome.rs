@@ -73,6 +73,31 @@ impl Outcome {
         }
     }
 
+    /// Whether the guest came to its end, or to a bound of what it computes and holds; not whether it was cut off, or never
+    /// ran.
+    pub(crate) fn is_guests_own(&self) -> bool {
+        match self {
+            Self::Ok(_)
+            | Self::Failed { .. }
+            | Self::Exited { .. }
+            | Self::Trapped { .. }
+            | Self::CpuTime { .. }
+            | Self::OutOfFuel { .. }
+            | Self::OutOfMemory { .. }
+            | Self::OutputTooLarge { .. }
+            | Self::InvalidOutput { .. }
+            | Self::GrantRefused { .. } => true,
+            Self::TimedOut { .. }
+            | Self::InputTooLarge { .. }
+            | Self::PluginMissing { .. }
+            | Self::PluginBroken { .. }
+            | Self::TooManyRunning { .. }
+            | Self::NotReady { .. }
+            | Self::Cancelled
+            | Self::HostFault { .. } => false,
+        }
+    }
+
     /// The output of a task that succeeded.
     pub fn output(&self) -> Option<&str> {
         if let Self::Ok(output) = self {

@@ -1,4 +1,5 @@
-//! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on.
+//! The sandbox: a cloneable handle over the plugins, the engine and the threads that guests run on. Hides that guests have
+//! threads and timers of their own, apart from the caller's runtime, and in which order all of it is set up and taken down.
 
 mod config;
 mod counts;

@@ -226,7 +226,8 @@ fn what_an_attempt_used() -> Result<()> {
     ensure!(
         metric("stepwell_sandbox_host_calls_total{kind=\"heartbeat\"}") == Some(7.0)
             && metric("stepwell_sandbox_fuel_total ") == used["fuel"].as_f64()
-            && metric("stepwell_sandbox_cpu_seconds_total ") > Some(0.0),
+            && metric("stepwell_sandbox_cpu_seconds_total ") > Some(0.0)
+            && metric("stepwell_sandbox_expected_long_total ").is_some(),
         "{metrics}"
     );
     server.stop()

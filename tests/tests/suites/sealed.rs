@@ -6,7 +6,7 @@ use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Output, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -14,7 +14,10 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
-use stepwell_tests::server::{self, CallError, Client, Server, Turn};
+use stepwell_tests::{
+    command, place,
+    server::{self, CallError, Client, Server},
+};
 
 use super::trial;
 
@@ -38,32 +41,32 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-/// A data directory with the plugin `task`, which may have the secret KEY and ask the API with it.
+/// A place for a server with the plugin `task`, which may have the secret KEY and ask the API with it.
 struct Place {
-    scratch: tempfile::TempDir,
+    place: place::Place,
     api: Api,
 }
 
 impl Place {
     fn new() -> Result<Place> {
         let place = Place {
-            scratch: tempfile::tempdir()?,
+            place: place::Place::new()?,
             api: Api::start()?,
         };
         let manifest = format!(
             "[grants]\nsecrets = [\"KEY\"]\nhttp = [{{ host = \"{}\", secrets = [\"KEY\"] }}]",
             place.api.origin
         );
-        server::install(&place.path("plugins"), "task", "behave", &manifest)?;
+        server::install(&place.place.plugins, "task", "behave", &manifest)?;
         Ok(place)
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.scratch.path().join(name)
+        self.place.folder().join(name)
     }
 
     fn serve(&self, flags: &[&str]) -> Result<Server> {
-        Server::start_with(&self.path("data"), &self.path("plugins"), flags)
+        self.place.serve(flags)
     }
 
     /// The program, which reads `stdin`.
@@ -73,22 +76,33 @@ impl Place {
 
     /// The same with an access key.
     fn run_by(&self, key: Option<&Value>, arguments: &[&str], stdin: &str) -> Result<Output> {
-        let part = |name: &str| key.and_then(|key| key[name].as_str()).unwrap_or_default();
-        let mut child = Command::new(server::program()?)
-            .args(arguments)
-            .env_remove("AWS_ENDPOINT_URL_SFN")
-            .env_remove("AWS_ENDPOINT_URL")
-            .env_remove("STEPWELL_ENDPOINT")
-            .env("AWS_ACCESS_KEY_ID", part("accessKeyId"))
-            .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey"))
-            .current_dir(self.scratch.path())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
+        let mut command = command::stepwell(self.place.folder(), arguments)?;
+        if let Some(key) = key {
+            let part = |name: &str| key[name].as_str().unwrap_or_default();
+            command
+                .env("AWS_ACCESS_KEY_ID", part("accessKeyId"))
+                .env("AWS_SECRET_ACCESS_KEY", part("secretAccessKey"));
+        }
+        let mut child = command.stdin(Stdio::piped()).spawn()?;
         let mut pipe = child.stdin.take().context("a pipe")?;
         pipe.write_all(stdin.as_bytes())?;
         drop(pipe);
+        Ok(child.wait_with_output()?)
+    }
+
+    /// The end of a server that has to be refused; one that goes on is ended.
+    fn refused_to_serve(&self) -> Result<Output> {
+        let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
+        let mut child = command::stepwell(self.place.folder(), &listens)?.spawn()?;
+        let begun = Instant::now();
+        while child.try_wait()?.is_none() {
+            if begun.elapsed() > PATIENCE {
+                child.kill()?;
+                child.wait()?;
+                bail!("it serves");
+            }
+            std::thread::sleep(LOOK);
+        }
         Ok(child.wait_with_output()?)
     }
 
@@ -199,7 +213,6 @@ fn reads() -> Value {
 /// Put at the data directory and on the running server, read by a guest and put into its request, sealed anew, and nowhere in
 /// clear.
 fn secrets() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let (first, second) = ("first-5b1e77f0", "second-9c40d2aa");
     place.told(
@@ -300,11 +313,16 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
         let rotated = run(&["tenant", "rotate"], "")?;
         let errors = String::from_utf8_lossy(&rotated.stderr);
         ensure!(rotated.status.code() == Some(3), "{errors}");
-        for part in ["sealed 1 secret anew", "`FOREIGN`", "1 secret could not be"] {
+        for part in ["sealed 1 record anew", "`FOREIGN`", "1 record could not be"] {
             ensure!(errors.contains(part), "{part} in {errors}");
         }
         ensure!(keys()? == keys_then, "the old keys stay");
     }
+    // By a new key that seals nothing nobody is served.
+    ensure!(run(&["secret", "delete", "KEY"], "")?.status.success());
+    let rotated = run(&["tenant", "rotate"], "")?;
+    ensure!(rotated.status.code() == Some(3), "FOREIGN is left");
+    ensure!(keys()? == 3, "a key is added that sealed nothing");
     ensure!(run(&["secret", "delete", "FOREIGN"], "")?.status.success());
     ensure!(run(&["tenant", "rotate"], "")?.status.success());
     ensure!(keys()? == 1, "nothing needs the old keys");
@@ -313,7 +331,6 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
 
 /// A connection of the store carries its credentials, and opens no private address unless an operator said so.
 fn connections() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     place.told(&["tenant", "key-file", "--data", "data"], "")?;
     let server = place.serve(&[])?;
@@ -391,7 +408,6 @@ fn connections() -> Result<()> {
 
 /// What is refused says how to make the key file; one that is lost is not made anew over what it sealed.
 fn without_a_key_file() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let server = place.serve(&[])?;
     let value = "never-kept-0d9f";
@@ -413,8 +429,7 @@ fn without_a_key_file() -> Result<()> {
         "{errors}"
     );
     // No server takes up what would fail for the want of it.
-    let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
-    let refused = place.run(&listens, "")?;
+    let refused = place.refused_to_serve()?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
         refused.status.code() == Some(2) && errors.contains("--key-file"),
@@ -444,7 +459,6 @@ fn without_a_key_file() -> Result<()> {
 
 /// Files of secrets and ceilings count again when they change; one that is broken replaces nothing and is told.
 fn files_are_taken_again() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let (secrets, ceilings) = (place.path("secrets.toml"), place.path("ceilings.toml"));
     fs::write(&secrets, "[secret]\nKEY = { file = \"key.txt\" }\n")?;
@@ -491,7 +505,6 @@ fn until(mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
 
 /// `plugin inspect` says which secrets are not set, where that can be known, and what the account's own ceiling leaves.
 fn inspected() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let other = "111111111111";
     server::install(
@@ -570,7 +583,6 @@ fn inspected() -> Result<()> {
 
 /// Whoever inspects a plugin by a tenant's key is told of the tenant's own ceiling and secrets, without naming its account.
 fn inspected_by_a_tenant() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let account = "111111111111";
     server::install(
@@ -591,12 +603,12 @@ fn inspected_by_a_tenant() -> Result<()> {
     place.told(&[&set[..], &["--data", "data"]].concat(), "")?;
     let server = place.serve(&["--auth"])?;
     let endpoint = server.client().endpoint();
-    let inspect = |more: &[&str]| -> Result<Output> {
-        let base = ["plugin", "inspect", "theirs", "--json", "--plugins"];
+    let inspect = |plugin: &str, more: &[&str]| -> Result<Output> {
+        let base = ["plugin", "inspect", plugin, "--json", "--plugins"];
         let at = ["plugins", "--endpoint", &endpoint];
         place.run_by(Some(&key), &[&base[..], &at, more].concat(), "")
     };
-    let output = inspect(&[])?;
+    let output = inspect("theirs", &[])?;
     let errors = String::from_utf8_lossy(&output.stderr);
     let told: Value =
         serde_json::from_slice(&output.stdout).with_context(|| errors.into_owned())?;
@@ -606,14 +618,31 @@ fn inspected_by_a_tenant() -> Result<()> {
         "{told}"
     );
     ensure!(told["ceiling"].is_string(), "{told}");
-    let foreign = inspect(&["--tenant", "222222222222"])?;
-    ensure!(!foreign.status.success(), "another tenant's are told");
-    server.stop()
+    // By its path: the folder of that account has no such plugin, of which the server is not asked.
+    let path = format!("plugins/{account}/theirs");
+    let another = ["--tenant", "222222222222"];
+    let foreign = inspect(&path, &another)?;
+    let errors = String::from_utf8_lossy(&foreign.stderr);
+    ensure!(
+        !foreign.status.success() && errors.contains("AccessDenied"),
+        "another tenant's are told: {errors}"
+    );
+    server.stop()?;
+    // What is wrong with a path or name is told without the server, which is gone.
+    fs::write(place.path("broken.cwasm"), "no code")?;
+    for (plugin, more) in [("theirs", &another[..]), ("broken.cwasm", &[][..])] {
+        let refused = inspect(plugin, more)?;
+        let errors = String::from_utf8_lossy(&refused.stderr);
+        ensure!(
+            refused.status.code() == Some(2) && !errors.contains("no answer from"),
+            "{plugin}: {errors}"
+        );
+    }
+    Ok(())
 }
 
 /// Where a server holds the data directory, commands say how it is asked.
 fn held_by_a_server() -> Result<()> {
-    let _turn = Turn::take()?;
     let place = Place::new()?;
     let server = place.serve(&[])?;
     for command in [&["machine", "list"][..], &["secret", "list"]] {
@@ -626,6 +655,8 @@ fn held_by_a_server() -> Result<()> {
             "{errors}"
         );
     }
+    let key_file = ["tenant", "key-file", "--data", "data"];
+    place.told(&[&key_file[..], &["--key-file", "held.key"]].concat(), "")?;
     server.stop()?;
     // What cannot be opened otherwise is no server's.
     fs::write(place.path("data/journal.sqlite"), "")?;
@@ -634,6 +665,11 @@ fn held_by_a_server() -> Result<()> {
     ensure!(
         errors.contains("restore the file") && !errors.contains("--endpoint"),
         "{errors}"
+    );
+    let refused = place.run(&key_file, "")?;
+    ensure!(
+        !refused.status.success() && !place.path("data.key").exists(),
+        "a key file is made beside a store that nobody could read"
     );
     Ok(())
 }

@@ -183,33 +183,57 @@ pub(super) fn print_problems(found: &Inspection) {
     }
 }
 
+/// The plugin that a path or name means, which is there, and no sources. Of compiled code its reader says whether it is there.
+fn existing(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> Outcome<PathBuf> {
+    let path = named(path, plugins, account);
+    if plugin_compile::is_code(&path) {
+        return Ok(path);
+    }
+    if !path.exists() {
+        return Err(Stop::Usage(anyhow::anyhow!(
+            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
+            path.display(),
+            folder_of(plugins, account).display()
+        )));
+    }
+    check_no_sources(&path)?;
+    Ok(path)
+}
+
 async fn inspect(args: InspectArgs) -> Outcome {
     let InspectArgs {
         path,
         plugins,
         tenant,
         json: as_json,
-        known,
+        known: place,
         compile,
         policy,
     } = args;
-    let of_data = known.data.as_ref().map(|data| data.join("plugins"));
+    let of_data = place.data.as_ref().map(|data| data.join("plugins"));
     let plugins = plugins.or(of_data);
-    let asks_nobody = known.endpoint.is_none() && known.data.is_none();
-    let known = Known::of(&known, tenant.as_deref()).await?;
+    let asks_nobody = place.endpoint.is_none() && place.data.is_none();
+    let account = tenant.as_deref().or(asks_nobody.then_some(TENANT));
+    // A name is looked up in the folder of an account; without one of those, whose key it is has to be asked first.
+    let there = match account.is_some() || path.exists() {
+        true => Some(existing(&path, plugins.as_deref(), account)?),
+        false => None,
+    };
+    if let Some(code) = there
+        .as_deref()
+        .filter(|path| plugin_compile::is_code(path))
+    {
+        return plugin_compile::inspect(code, as_json);
+    }
+    let known = Known::of(&place, tenant.as_deref()).await?;
     let tenant = known.account.clone();
-    let path = named(&path, plugins.as_deref(), Some(&tenant));
+    let path = match there {
+        Some(path) => path,
+        None => existing(&path, plugins.as_deref(), Some(&tenant))?,
+    };
     if plugin_compile::is_code(&path) {
         return plugin_compile::inspect(&path, as_json);
     }
-    if !path.exists() {
-        return Err(Stop::Usage(anyhow::anyhow!(
-            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
-            path.display(),
-            folder_of(plugins.as_deref(), Some(&tenant)).display()
-        )));
-    }
-    check_no_sources(&path)?;
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());

@@ -25,6 +25,11 @@ pub(super) fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.cpu.as_secs_f64(),
         ),
         (
+            "sandbox_expected_long",
+            "Attempts taken for long ones from their beginning, by what their plugin's had been",
+            metrics.expected_long as f64,
+        ),
+        (
             "sandbox_compiled",
             "Plugins compiled",
             metrics.compiled as f64,

@@ -4,7 +4,7 @@ use crate::code::Code;
 use crate::grants::Effective;
 use crate::machine::Machine;
 use crate::manifest::{Contract, Instance, Limits};
-use crate::outcome::PluginStamp;
+use crate::outcome::{Outcome, PluginStamp};
 use crate::turns::{Habit, Pace};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -44,11 +44,31 @@ impl Loaded {
 }
 
 /// Notes for the next attempts what this one was, also when nobody waits for its end any more.
-pub(crate) struct Noted<'a>(pub(crate) &'a Loaded, pub(crate) &'a Pace);
+pub(crate) struct Noted<'a> {
+    plugin: &'a Loaded,
+    pace: &'a Pace,
+    ended_by_itself: bool,
+}
+
+impl<'a> Noted<'a> {
+    /// Of an attempt that begins.
+    pub(crate) fn new(plugin: &'a Loaded, pace: &'a Pace) -> Self {
+        Self {
+            plugin,
+            pace,
+            ended_by_itself: false,
+        }
+    }
+
+    /// The attempt has ended so.
+    pub(crate) fn ended(mut self, outcome: &Outcome) {
+        self.ended_by_itself = outcome.is_guests_own();
+    }
+}
 
 impl Drop for Noted<'_> {
     fn drop(&mut self) {
-        self.0.habit.note(self.1);
+        self.plugin.habit.note(self.pace, self.ended_by_itself);
     }
 }
 

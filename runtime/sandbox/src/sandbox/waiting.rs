@@ -74,8 +74,10 @@ impl Inner {
                 Err(cause) => return refuse(Outcome::HostFault { cause }),
             },
         };
-        let _noted = Noted(&plugin, pace);
-        Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await
+        let noted = Noted::new(&plugin, pace);
+        let end = Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await;
+        noted.ended(&end.outcome);
+        end
     }
 
     /// The secrets of these names, as they are now.

@@ -77,12 +77,14 @@ impl Habit {
     const LASTING: u8 = 2;
     const MAX: u8 = 3;
 
-    /// Notes what an attempt was that has ended.
-    pub(crate) fn note(&self, pace: &Pace) {
+    /// Notes what an attempt was. One that was cut off before it had computed for long says nothing: it may have had no
+    /// turn, as happens in a flood, which would else undo what is known of it.
+    pub(crate) fn note(&self, pace: &Pace, ended_by_itself: bool) {
         let long = pace.cpu() >= limits::YOUNG_CPU;
-        let noted = |level: u8| match long {
-            true => level.saturating_add(1).min(Self::MAX),
-            false => level.saturating_sub(1),
+        let noted = |level: u8| match (long, ended_by_itself) {
+            (true, _) => level.saturating_add(1).min(Self::MAX),
+            (false, true) => level.saturating_sub(1),
+            (false, false) => level,
         };
         let level = self.0.load(Ordering::Relaxed);
         // Written seldom: most plugins stay what they are. Of two that write at once one may be lost.
@@ -116,7 +118,7 @@ mod tests {
         let (short, long) = (of(Duration::ZERO), of(limits::YOUNG_CPU));
         let habit = Habit::default();
         let seen = |paces: &[&Pace]| {
-            paces.iter().for_each(|pace| habit.note(pace));
+            paces.iter().for_each(|pace| habit.note(pace, true));
             habit.lasts()
         };
         assert!(!seen(&[]), "new");
@@ -124,6 +126,18 @@ mod tests {
         assert!(seen(&[&long, &long, &long]));
         assert!(seen(&[&short]), "one odd call");
         assert!(!seen(&[&short]));
+    }
+
+    #[test]
+    fn what_was_cut_off_says_nothing_unless_it_was_long() {
+        let (short, long) = (of(Duration::ZERO), of(limits::YOUNG_CPU));
+        let habit = Habit::default();
+        (0..3).for_each(|_| habit.note(&long, false));
+        assert!(habit.lasts(), "long, however it ended");
+        (0..3).for_each(|_| habit.note(&short, false));
+        assert!(habit.lasts(), "it may have had no turn");
+        (0..2).for_each(|_| habit.note(&short, true));
+        assert!(!habit.lasts());
     }
 
     #[test]

@@ -212,12 +212,7 @@ pub(super) fn endless() -> Result<()> {
     let file = write_webhooks(&rig.path("webhooks.toml"), &webhook_at(receiver.address))?;
     let server = rig.start(&["--webhooks", &file])?;
     let client = server.client();
-    let pass = machine(
-        &client,
-        "pass",
-        &one("Pass", json!({"End": true})),
-        json!({}),
-    )?;
+    let pass = passing(&client)?;
     let execution = client.start(&pass, "p", &json!({}))?;
     client.ended(&execution, RUN_MAX)?;
     // The second event is sent once the first is taken; else the first comes again.
@@ -297,8 +292,7 @@ pub(super) fn kept() -> Result<()> {
     let flags = ["--webhooks", &file];
     let server = rig.start(&flags)?;
     let client = server.client();
-    let pass = one("Pass", json!({"End": true}));
-    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let pass = passing(&client)?;
     let wait = one("Wait", json!({"Seconds": 3_600, "End": true}));
     let wait = machine(&client, "wait", &wait, json!({}))?;
     let ended = start_many(&client, &pass, "p", MANY)?;
@@ -382,8 +376,7 @@ pub(super) fn comes_back() -> Result<()> {
     let both = write_webhooks(&rig.path("both.toml"), &both)?;
     let server = rig.start(&["--webhooks", &both])?;
     let client = server.client();
-    let pass = one("Pass", json!({"End": true}));
-    let pass = machine(&client, "pass", &pass, json!({}))?;
+    let pass = passing(&client)?;
     let first = start_many(&client, &pass, "first", 3)?;
     all_told(&other, &first, &["RUNNING", "SUCCEEDED"])?;
     server.stop()?;

@@ -10,6 +10,7 @@ use stepwell_engine::{AccessKey, Engine, Role, Vault};
 use super::audit::{noted, noted_of_key};
 use super::{time, told};
 use crate::args::{KeysCommand, TenantPlace};
+use crate::client::held_by_another;
 use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
@@ -91,9 +92,14 @@ pub(in crate::commands) async fn vault_for(engine: &Engine, path: &Path) -> Outc
 pub(super) async fn make_key_file(place: &TenantPlace) -> Outcome {
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);
-    let has_store = data.exists() || place.store().is_ok_and(|store| store.is_some());
+    let has_store = at_rest::store(place)?.is_some() || data.exists();
     let opened = match has_store && !path.exists() {
-        true => at_rest::open(place).await.ok(),
+        true => match at_rest::open(place).await {
+            Ok(host) => Some(host),
+            Err(Stop::Runtime(error)) if held_by_another(&error) => None,
+            // It may hold what a fresh key file would not open.
+            Err(stop) => return Err(stop),
+        },
         false => None,
     };
     let Some(host) = opened else {
@@ -114,7 +120,7 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
         return print_json(&json!(keys));
     }
     if keys.is_empty() {
-        say!("there are no access keys; `stepwell tenant keys add` makes one");
+        say_no_keys();
         return Ok(());
     }
     let mut table = Table::new(&[
@@ -136,6 +142,10 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
         ]);
     }
     print(&table.whole(None))
+}
+
+pub(super) fn say_no_keys() {
+    say!("there are no access keys; `stepwell tenant keys add` makes one");
 }
 
 async fn disable(id: &str, disabled: bool, place: &TenantPlace) -> Outcome {
@@ -166,18 +176,23 @@ pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
 }
 
 /// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
-/// with secrets that cannot be opened, which stay as they are.
+/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay: a rotation
+/// that fails again and again adds none.
 async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
-    let vault = key_file::read(path)?.rotated();
+    let before = key_file::read(path)?;
+    let vault = before.rotated();
     key_file::write(path, &vault)?;
     let resealed = engine.reseal(&vault).await.map_err(told)?;
-    let sealed = crate::given::count(resealed.sealed, "secret");
+    let sealed = crate::given::count(resealed.sealed, "record");
     if resealed.left == 0 {
         key_file::write(path, &vault.newest())?;
         say!(
             "sealed {sealed} anew; the old key opens nothing any more: copies of the store from before need the old key file"
         );
         return Ok(());
+    }
+    if resealed.sealed == 0 {
+        key_file::write(path, &before)?;
     }
     say!("sealed {sealed} anew; what is left stays as it was:");
     for why in &resealed.told {
@@ -189,7 +204,7 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     }
     Err(Stop::Runtime(anyhow!(
         "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
-        crate::given::count(resealed.left, "secret"),
+        crate::given::count(resealed.left, "record"),
         path.display()
     )))
 }

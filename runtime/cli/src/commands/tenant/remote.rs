@@ -1,10 +1,12 @@
-//! `tenant` on a running server: the same commands by its API, with an operator's access key.
+//! `tenant` on a running server: the same commands by its API, with an operator's access key. Hides the operations' names and
+//! the shape of their answers; says which commands are left to whoever is beside the server.
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
+use super::keys::say_no_keys;
 use super::quotas::{changed_quotas, new_ceiling, show, tell};
 use super::{audit as log, say_none};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
@@ -155,6 +157,10 @@ fn show_key(made: &Value, json: bool) -> Outcome {
 fn list_keys(keys: &Value, json: bool) -> Outcome {
     if json {
         return print_json(keys);
+    }
+    if keys.as_array().is_none_or(Vec::is_empty) {
+        say_no_keys();
+        return Ok(());
     }
     let mut table = Table::new(&[
         "access key",

@@ -265,6 +265,9 @@ fn command_ends(inspection: &mut Inspection) {
 fn mend_compiling(blame: Blame) -> &'static str {
     match blame {
         Blame::File => "build it for wasm32-wasip2 or wasm32-wasip1",
+        Blame::Toolchain => {
+            "have its toolchain build it another way: docs/guest-contracts.md has what each makes"
+        }
         Blame::Operator => "let a program with a compiler make its .cwasm, and give that",
         Blame::Bounds => "an optimised build is smaller: opt-level = \"s\", lto, strip",
         Blame::Circumstances | Blame::Turn(_) => "try again",

@@ -34,13 +34,20 @@ pub(crate) const LOG_BYTES_MAX: u64 = 1 << 20;
 
 /// Instances alive at once by default. Each takes 6 memory mappings of Linux's 65,530.
 pub(crate) const INSTANCES_DEFAULT: u32 = 1000;
-/// Instances alive at once at most: what `vm.max_map_count` leaves room for, less a margin.
-pub(crate) const INSTANCES_MAX: u32 = 9000;
-/// Core instances, memories and tables that one plugin may have: QuickJS components have 9, 2 and 3, those that are linked of
-/// shared libraries an instance for each. The pool holds as many for every attempt, so that none takes them from another.
-pub(crate) const CORE_INSTANCES_PER_CALL: u32 = 64;
-pub(crate) const MEMORIES_PER_CALL: u32 = 2;
-pub(crate) const TABLES_PER_CALL: u32 = 4;
+/// Instances alive at once at most. Each reserves 4 GiB of addresses for each of its memories, in one piece for all: with those
+/// that are kept 80 TiB, of 85 that Linux leaves below a program (x86-64).
+pub(crate) const INSTANCES_MAX: u32 = 5000;
+/// Core instances of one plugin. Python has 14, and one more for each native module (NumPy 20, pandas 45) and each interface
+/// of WASI that is stubbed (24). The pool counts them and reserves nothing for them.
+pub(crate) const CORE_INSTANCES_PER_CALL: u32 = 128;
+/// Memories of one plugin: QuickJS has 2, and 3 where WASI is stubbed. The pool has as many for every attempt, and tables
+/// too, so that none takes them from another.
+pub(crate) const MEMORIES_PER_CALL: u32 = 4;
+/// Tables of one plugin: most components have two for each memory, their own and one of the functions that they import.
+pub(crate) const TABLES_PER_CALL: u32 = 8;
+/// Memory of the host that the instances of one attempt take beside their memories and tables: a function that something refers
+/// to has 32 bytes, a function or global that is imported 24. Python has 0.4 MiB, with NumPy and pandas some 1.1.
+pub(crate) const STATE_BYTES_PER_CALL: usize = 2 << 20;
 /// Attempts waiting for an instance; more are refused as `TooManyRunning`.
 pub(crate) const QUEUE_MAX: usize = 100_000;
 

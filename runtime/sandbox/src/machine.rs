@@ -113,6 +113,10 @@ fn pool(instances: u32, memory_bytes_max: u64) -> PoolingAllocationConfig {
         .max_core_instances_per_component(limits::CORE_INSTANCES_PER_CALL)
         .max_memories_per_component(limits::MEMORIES_PER_CALL)
         .max_tables_per_component(limits::TABLES_PER_CALL)
+        .max_memories_per_module(limits::MEMORIES_PER_CALL)
+        .max_tables_per_module(limits::TABLES_PER_CALL)
+        .max_component_instance_size(limits::STATE_BYTES_PER_CALL)
+        .max_core_instance_size(limits::STATE_BYTES_PER_CALL)
         .total_stacks(instances)
         .max_memory_size(memory)
         .table_elements(elements)
@@ -284,7 +288,42 @@ impl Drop for Ticker {
 
 #[cfg(test)]
 mod tests {
-    use super::RUNTIME;
+    use super::*;
+
+    /// One attempt takes no more of the pool than what lies there for it, whatever its plugin is made of.
+    #[cfg(feature = "pool")]
+    #[test]
+    fn the_pool_has_for_each_attempt_what_a_plugin_may_have() {
+        let pool = pool(7, limits::MEMORY_BYTES_MAX);
+        for (all, most) in [
+            (
+                pool.get_total_core_instances(),
+                pool.get_max_core_instances_per_component(),
+            ),
+            (
+                pool.get_total_memories(),
+                pool.get_max_memories_per_component(),
+            ),
+            (
+                pool.get_total_memories(),
+                pool.get_max_memories_per_module(),
+            ),
+            (pool.get_total_tables(), pool.get_max_tables_per_component()),
+            (pool.get_total_tables(), pool.get_max_tables_per_module()),
+        ] {
+            assert_eq!(all, 7 * most);
+        }
+    }
+
+    /// The addresses of the largest pool fit into those of a process, in one piece.
+    #[cfg(all(feature = "pool", target_os = "linux", target_pointer_width = "64"))]
+    #[test]
+    fn there_are_addresses_for_the_largest_pool() {
+        let places = limits::INSTANCES_MAX + limits::KEPT_INSTANCES_MAX;
+        let largest = config(EngineKind::USUAL, places, limits::MEMORY_BYTES_MAX);
+        let made = Engine::new(&largest);
+        assert!(made.is_ok(), "{:?}", made.err());
+    }
 
     #[test]
     fn the_version_is_the_one_that_is_built() {

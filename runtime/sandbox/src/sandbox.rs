@@ -307,7 +307,7 @@ fn check_instances(instances: u32) -> Result<(), Error> {
     }
     Err(Error::Start {
         why: format!("{instances} instances are not 1 to {most}"),
-        hint: "each takes six memory mappings; run more processes for more",
+        hint: "each takes addresses for the memories that a plugin may have; run more processes for more",
     })
 }
 

@@ -82,6 +82,8 @@ pub(crate) struct Fault {
 pub(crate) enum Blame {
     /// Whoever made the file.
     File,
+    /// The same, by the way in which the toolchain built it.
+    Toolchain,
     /// The same, or the operator, who set the bounds.
     Bounds,
     /// The operator alone, who chose a program that does not compile.
@@ -92,12 +94,19 @@ pub(crate) enum Blame {
     Turn(Lane),
 }
 
+/// What is said of files that a toolchain builds another way when told to.
+const ASYNC: &str = "it has async functions of the component model, which this host does not run";
+const PARTS: &str = "it needs more than one plugin may have";
+
 impl From<String> for Fault {
     fn from(why: String) -> Self {
-        Self {
-            why,
-            blame: Blame::File,
-        }
+        // The process that compiles plugins hands on the text alone.
+        let built_so = [ASYNC, PARTS].iter().any(|said| why.starts_with(said));
+        let blame = match built_so {
+            true => Blame::Toolchain,
+            false => Blame::File,
+        };
+        Self { why, blame }
     }
 }
 
@@ -131,10 +140,34 @@ impl Fault {
         }
     }
 
+    /// What the Wasm runtime refused.
     pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
         let why = chain(error);
-        format!("the file is not valid WebAssembly for this host: {why}").into()
+        let told = if why.contains("requires the component model async") {
+            format!(
+                "{ASYNC}: build it without them (componentize-qjs: --sync; jco: --backend-qjs-disable-async)"
+            )
+        } else if why.contains("pooling allocator") {
+            too_much(error)
+        } else {
+            format!("the file is not valid WebAssembly for this host: {why}")
+        };
+        told.into()
     }
+}
+
+/// What a plugin may be made of, and what it has too much of: the innermost cause up to its details, which are many lines.
+fn too_much(error: &wasmtime::Error) -> String {
+    let innermost = error.chain().last().map(ToString::to_string);
+    let innermost = innermost.unwrap_or_default();
+    let detail = innermost.split([';', '\n']).next().unwrap_or_default();
+    let instances = limits::CORE_INSTANCES_PER_CALL;
+    let (memories, tables) = (limits::MEMORIES_PER_CALL, limits::TABLES_PER_CALL);
+    let state = limits::STATE_BYTES_PER_CALL >> 20;
+    format!(
+        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables, and {state} MiB of the host's memory \
+         beside them): {detail}"
+    )
 }
 
 /// What distinguishes engines that do not understand each other's code.

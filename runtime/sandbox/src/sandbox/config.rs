@@ -28,7 +28,7 @@ pub struct SandboxConfig {
     pub default_tenant: String,
     /// What the plugins of each account may be granted, and use.
     pub ceilings: Ceilings,
-    /// Guests alive at once, at most 9,000; further calls wait.
+    /// Guests alive at once, at most 5,000; further calls wait.
     pub instances: u32,
     /// Threads that guests compute on; 0 takes one a core. As many more, of a lower priority where the system has that,
     /// are for guests that compute for long.

@@ -158,22 +158,75 @@ async fn parts_of_a_plugin_are_bounded() {
     let (rig, _cache) = rig();
     let memory = section(5, b"\x01\0\x01");
     let table = section(4, b"\x01\x70\0\x01");
-    for (id, few, many, module, part) in [
-        ("instances", 64, 65, vec![], "core module instances"),
-        ("memories", 2, 3, memory, "linear memories"),
-        ("tables", 4, 5, table, "tables"),
+    let nothing = Vec::new();
+    for (id, most, module, part) in [
+        ("instances", 128, &nothing, "129 core module instances"),
+        ("memories", 4, &memory, "5 Wasm linear memories"),
+        ("tables", 8, &table, "9 tables"),
     ] {
-        let why = refusal(&rig, &format!("few {id}"), &component(few, &module)).await;
+        let why = refusal(&rig, &format!("few {id}"), &component(most, module)).await;
         // It is loaded, and has no contract.
         assert!(why.unwrap().contains("exports neither"), "{id}");
-        let why = refusal(&rig, &format!("many {id}"), &component(many, &module)).await;
+        let many = component(most + 1, module);
+        let why = refusal(&rig, &format!("many {id}"), &many).await;
         let why = why.unwrap();
-        assert!(why.contains(part), "{id}: {why}");
+        let told = why.contains("128 instances of modules, 4 memories, 8 tables, and 2 MiB");
+        assert!(told && why.contains(part), "{id}: {why}");
     }
-    // One module with more than one memory.
-    let two = idle(&section(5, b"\x02\0\x01\0\x01"));
-    assert!(refusal(&rig, "two memories", &two).await.is_some());
+    // The same of one module alone.
+    for (id, most, of, one) in [("memories", 4, 5, &memory), ("tables", 8, 4, &table)] {
+        let module = |parts: usize| {
+            let each = &one[3..];
+            idle(&section(
+                of,
+                &[&count(parts)[..], &each.repeat(parts)].concat(),
+            ))
+        };
+        let few = refusal(&rig, &format!("{most} {id} in one"), &module(most)).await;
+        assert_eq!(few, None, "{id}");
+        let why = refusal(&rig, &format!("too many {id} in one"), &module(most + 1)).await;
+        assert!(
+            why.unwrap().contains("more than one plugin may have"),
+            "{id}"
+        );
+    }
     assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+/// What the host keeps for an attempt's instances is no memory of the guest's, and bounded all the same. A global has 16 bytes.
+#[tokio::test]
+async fn what_the_host_keeps_for_a_plugin_is_bounded() {
+    let (rig, _cache) = rig();
+    let globals = |of: usize| {
+        let each = b"\x7f\0\x41\0\x0b".repeat(of);
+        idle(&section(6, &[&count(of)[..], &each].concat()))
+    };
+    // 1.9 MiB of the 2, and some more.
+    assert_eq!(refusal(&rig, "few globals", &globals(124_500)).await, None);
+    let why = refusal(&rig, "many globals", &globals(132_000)).await;
+    let why = why.unwrap();
+    assert!(why.contains("more than one plugin may have"), "{why}");
+    assert!(why.contains("2097152 bytes"), "{why}");
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+/// What componentize-qjs makes when nobody tells it otherwise: the refusal has how to mend it.
+#[tokio::test]
+async fn async_functions_are_told_by_name() {
+    let (rig, _cache) = rig();
+    // `(canon task.cancel)`.
+    let cancels = [COMPONENT, &section(8, b"\x01\x05")].concat();
+    let why = refusal(&rig, "cancels", &cancels).await.unwrap();
+    assert!(why.contains("async functions"), "{why}");
+    assert!(why.contains("--sync"), "{why}");
+    let path = rig.folder.path().join("cancels.wasm");
+    std::fs::write(&path, cancels).unwrap();
+    let problems = rig.sandbox.inspect(&path, TENANT).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].hint.contains("docs/guest-contracts.md"),
+        "{problems:?}"
+    );
 }
 
 #[tokio::test]

@@ -169,7 +169,7 @@ pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
 /// CPU time of one compilation by default.
 pub(crate) const COMPILE_CPU_DEFAULT: Duration = Duration::from_secs(120);
 /// A compilation that takes so many times its CPU time on the clock is given up.
-pub(crate) const COMPILE_WALL_FACTOR: u32 = 2;
+pub(crate) const COMPILE_WALL_FACTOR: u32 = 4;
 /// How often a process that compiles is looked at.
 pub(crate) const COMPILE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many looks in a row at which it has used no CPU time say that it hangs.

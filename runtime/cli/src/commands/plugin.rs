@@ -244,33 +244,38 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
     let mut found = inspected.usage()?;
     known.note_missing(&mut found, secrets.as_ref());
-    if as_json {
-        let mut told = inspection_json(&found);
-        if let Some(ceiling) = &known.ceiling {
-            told["ceiling"] = json!(ceiling);
-        }
-        super::print_json(&told)?;
-    } else {
-        let mut text = inspection_text(&found);
-        if let Some(ceiling) = &known.ceiling {
-            text.push_str(&format!("\nceiling of account {tenant}\n"));
-            for line in ceiling.trim_end().lines() {
-                text.push_str(&format!("    {line}\n"));
-            }
-        }
-        super::print(&shown_lines(&text))?;
-        print_problems(&found);
-        if asks_nobody && tenant != TENANT {
-            say!(
-                "the tenant's own ceiling and secrets were not asked for; --endpoint or --data says where they are"
-            );
-        }
+    tell(&found, &known, as_json)?;
+    if !as_json && asks_nobody && tenant != TENANT {
+        say!(
+            "the tenant's own ceiling and secrets were not asked for; --endpoint or --data says where they are"
+        );
     }
     if found.usable() {
         Ok(())
     } else {
         Err(Stop::Refused)
     }
+}
+
+/// What was found, with the ceiling where that is known.
+fn tell(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
+    if as_json {
+        let mut told = inspection_json(found);
+        if let Some(ceiling) = &known.ceiling {
+            told["ceiling"] = json!(ceiling);
+        }
+        return super::print_json(&told);
+    }
+    let mut text = inspection_text(found);
+    if let Some(ceiling) = &known.ceiling {
+        text.push_str(&format!("\nceiling of account {}\n", known.account));
+        for line in ceiling.trim_end().lines() {
+            text.push_str(&format!("    {line}\n"));
+        }
+    }
+    super::print(&shown_lines(&text))?;
+    print_problems(found);
+    Ok(())
 }
 
 fn contract_name(contract: Contract) -> &'static str {

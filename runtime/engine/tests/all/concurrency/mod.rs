@@ -74,8 +74,12 @@ fn keys_have_their_own_limit_and_take_turns() {
         }
         rig.comes_to(2, 2).await;
         rig.begins(2).await;
-        let told = rig.describe(&started[2]).await.waiting.unwrap();
-        assert_eq!(told.key.as_deref(), Some("a"));
+        // Whichever two of the three: those that start within a moment have no order.
+        let mut keys = Vec::new();
+        for arn in &started {
+            keys.extend(rig.describe(arn).await.waiting.map(|told| told.key));
+        }
+        assert_eq!(keys, [Some("a".into()), Some("a".into())]);
         rig.works.permits.add_permits(4);
         for arn in &started {
             assert_eq!(rig.ended(arn).await.status, Status::Succeeded);

@@ -129,12 +129,6 @@ pub(super) fn names(journal: &dyn Journal) {
             Write::Append(begin(id(9, 0), epoch, "both")),
         ],
     );
-    why_refused(&verdicts);
-    left_no_trace(journal);
-}
-
-/// Each for its own reason.
-fn why_refused(verdicts: &[Verdict]) {
     assert_eq!(
         verdicts[1],
         Err(Refused::NameTaken {
@@ -206,6 +200,12 @@ pub(super) fn neighbours(journal: &dyn Journal) {
             true, false, false, false, false, false, false, false, true, true, true
         ]
     );
+    why_refused(&verdicts);
+    left_no_trace(journal);
+}
+
+/// Each for its own reason.
+fn why_refused(verdicts: &[Verdict]) {
     assert_eq!(
         verdicts[1],
         Err(Refused::NameTaken {

@@ -244,7 +244,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
     let mut found = inspected.usage()?;
     known.note_missing(&mut found, secrets.as_ref());
-    tell(&found, &known, as_json)?;
+    tell_inspected(&found, &known, as_json)?;
     if !as_json && asks_nobody && tenant != TENANT {
         say!(
             "the tenant's own ceiling and secrets were not asked for; --endpoint or --data says where they are"
@@ -258,7 +258,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
 }
 
 /// What was found, with the ceiling where that is known.
-fn tell(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
+fn tell_inspected(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
     if as_json {
         let mut told = inspection_json(found);
         if let Some(ceiling) = &known.ceiling {

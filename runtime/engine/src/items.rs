@@ -216,8 +216,7 @@ impl Items {
         };
         let file = async {
             let folder = self.folder(tenant, start, redrive)?;
-            let file = folder.write_part(result_kind(kind), number, results);
-            Ok::<PartFile, Error>(file.await?)
+            folder.write_part(result_kind(kind), number, results).await
         };
         match file.await {
             Ok(PartFile { key, bytes }) => {

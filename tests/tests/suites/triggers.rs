@@ -189,7 +189,7 @@ fn http_endpoints() -> Result<()> {
 
     secrets(&client, path, secret)?;
     starts(&client, path, own, &machine)?;
-    waits_for_the_end(&client, &put, [&machine, &fails])?;
+    waits_for_the_end(&client, put, [&machine, &fails])?;
 
     client.call(
         "StepwellTriggers.DisableTrigger",

@@ -227,8 +227,6 @@ async fn a_body_is_read_of_those_alone_whose_header_may_be_right() {
             .unwrap();
         *request.headers_mut() = headers;
         let answer = served.clone().oneshot(request).await.unwrap();
-        let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        assert!(text.contains(code), "{code}: {text}");
+        assert_eq!(answer.headers()["x-amzn-errortype"], code);
     }
 }

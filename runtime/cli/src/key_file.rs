@@ -88,8 +88,10 @@ pub(crate) fn make(path: &Path) -> Outcome {
     read_or_make(path).map(drop)
 }
 
-/// Replaces the file whole.
+/// Replaces the file whole; of a link the file that it leads to, which may lie apart from the data on purpose.
 pub(crate) fn write(path: &Path, vault: &Vault) -> Outcome {
+    let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let path = real.as_path();
     let mut name = path.as_os_str().to_owned();
     name.push(".new");
     let fresh = PathBuf::from(name);
@@ -132,4 +134,26 @@ fn check_owner(path: &Path) -> Outcome {
 #[cfg(not(unix))]
 fn check_owner(_: &Path) -> Outcome {
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_stays_one_and_what_it_leads_to_is_replaced() {
+        let scratch = tempfile::tempdir().unwrap();
+        let (apart, link) = (
+            scratch.path().join("apart"),
+            scratch.path().join("data.key"),
+        );
+        std::fs::create_dir(&apart).unwrap();
+        let real = apart.join("real.key");
+        write(&real, &Vault::fresh()).unwrap_or_else(|_| panic!("written"));
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let fresh = Vault::fresh();
+        write(&link, &fresh).unwrap_or_else(|_| panic!("written"));
+        assert_eq!(std::fs::read_link(&link).unwrap(), real);
+        assert_eq!(std::fs::read_to_string(&real).unwrap(), fresh.to_text());
+    }
 }

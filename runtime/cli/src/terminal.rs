@@ -223,7 +223,11 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// Whether a character is a control, or one of those by which Unicode turns the order of what follows.
 fn moves(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// The same of a text of several lines, which stay lines.
@@ -289,10 +293,11 @@ mod tests {
 
     #[test]
     fn what_comes_from_elsewhere_moves_no_cursor() {
-        let evil = "a\u{1b}[2J\rb\n\tc\u{9b}1A\u{7f}\u{202e}d\u{2066}";
-        let marked = "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}";
+        let evil = "a\u{1b}[2J\rb\n\tc\u{9b}1A\u{7f}\u{202e}d\u{2066}e\u{200f}";
+        let marked =
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}\u{fffd}c\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}e\u{fffd}";
         assert_eq!(shown(evil), marked);
-        let marked = "a\u{fffd}[2J\u{fffd}b\n\tc\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}";
+        let marked = "a\u{fffd}[2J\u{fffd}b\n\tc\u{fffd}1A\u{fffd}\u{fffd}d\u{fffd}e\u{fffd}";
         assert_eq!(shown_lines(evil), marked);
     }
 

@@ -15,6 +15,7 @@ use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
 use crate::table::Table;
+use crate::terminal::shown;
 
 pub(super) async fn keys(command: KeysCommand) -> Outcome {
     match command {
@@ -196,7 +197,7 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     }
     say!("sealed {sealed} anew; what is left stays as it was:");
     for why in &resealed.told {
-        say!("  {why}");
+        say!("  {}", shown(why));
     }
     let more = resealed.left - resealed.told.len();
     if more > 0 {

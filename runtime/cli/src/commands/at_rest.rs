@@ -41,14 +41,6 @@ pub(super) fn store(place: &TenantPlace) -> Outcome<Option<StoreUrl>> {
     store.map_err(|why| Stop::Usage(anyhow!("{why}")))
 }
 
-/// Whether there is no data directory, or an empty one, which a slip of the path may lead to.
-fn has_nothing(data: &Path) -> bool {
-    match std::fs::read_dir(data) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    }
-}
-
 /// A store with the keys that open what is sealed in it. Of a database the data directory is not needed, and never made.
 pub(super) async fn open_at(
     data: &Path,
@@ -56,7 +48,7 @@ pub(super) async fn open_at(
     vault: Option<Vault>,
     missing: Missing,
 ) -> Outcome<Host> {
-    if store.is_none() && missing == Missing::Refused && has_nothing(data) {
+    if store.is_none() && missing == Missing::Refused && !data.exists() {
         return Err(no_data(data));
     }
     let opening = Opening {

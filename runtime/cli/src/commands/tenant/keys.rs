@@ -177,8 +177,8 @@ pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
 }
 
 /// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
-/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay: a rotation
-/// that fails again and again adds none.
+/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay, so that it adds none to
+/// rotate again and again; but it stays when the store fails, since some may have been sealed by then.
 async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     let before = key_file::read(path)?;
     let vault = before.rotated();

@@ -33,6 +33,8 @@ pub(crate) async fn measure(bench: &mut Bench) -> Result<()> {
     let clients = service::connections(&server, CLIENTS).await?;
     let each = executions / CLIENTS;
     service::start_all(clients, &service::start_of(&machine), each).await?;
+    // The starts may take longer than the server keeps a connection on which nothing comes.
+    let mut connection = Connection::open(server.address).await?;
     let (mut pages, mut listed) = (Vec::new(), 0);
     let mut request = json!({
         "stateMachineArn": machine, "statusFilter": "SUCCEEDED", "maxResults": 1_000

@@ -118,6 +118,11 @@ impl Fault {
         }
     }
 
+    /// Whether the file has more parts, or larger ones, than there are for an attempt.
+    pub(crate) fn is_of_parts(&self) -> bool {
+        self.why.starts_with(PARTS)
+    }
+
     /// Compiling it takes a seat.
     pub(crate) fn takes_turn(lane: Lane) -> Self {
         Self {
@@ -163,10 +168,11 @@ fn too_much(error: &wasmtime::Error) -> String {
     let detail = innermost.split([';', '\n']).next().unwrap_or_default();
     let instances = limits::CORE_INSTANCES_PER_CALL;
     let (memories, tables) = (limits::MEMORIES_PER_CALL, limits::TABLES_PER_CALL);
+    let elements = limits::TABLE_ELEMENTS_DEFAULT;
     let state = limits::STATE_BYTES_PER_CALL >> 20;
     format!(
-        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables, and {state} MiB of the host's memory \
-         beside them): {detail}"
+        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables of {elements} elements, and {state} MiB \
+         of the host's memory beside them): {detail}"
     )
 }
 

@@ -172,8 +172,10 @@ pub(crate) const LOADS_MAX: usize = 4;
 pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
 /// CPU time of one compilation by default.
 pub(crate) const COMPILE_CPU_DEFAULT: Duration = Duration::from_secs(120);
-/// A compilation that takes so many times its CPU time on the clock is given up.
+/// A compilation that takes so many times its CPU time on the clock is given up …
 pub(crate) const COMPILE_WALL_FACTOR: u32 = 4;
+/// … though not before this: who may compute for a second only is not late because others have the cores.
+pub(crate) const COMPILE_WALL_MIN: Duration = Duration::from_secs(300);
 /// How often a process that compiles is looked at.
 pub(crate) const COMPILE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many looks in a row at which it has used no CPU time say that it hangs.

@@ -285,8 +285,10 @@ fn end_with_the_compilers_time() -> Result<()> {
     );
     // Meanwhile a line was drawn again and again: what it is at, and for how long.
     let drawn = shown.matches("\u{1b}[1A\r\u{1b}[J").count();
+    // Which of the seconds are shown is the machine's affair.
+    let counts = (3..=PATIENCE.as_secs()).any(|s| shown.contains(&format!("  {s} s")));
     ensure!(
-        drawn > 5 && shown.contains("plugin `pay` is being compiled") && shown.contains("  3 s"),
+        drawn > 5 && shown.contains("plugin `pay` is being compiled") && counts,
         "drawn {drawn} times: {shown}"
     );
     let path = "/2015-03-31/functions/pay/invocations";

@@ -277,10 +277,12 @@ async fn who_has_more_weight_has_more_of_the_threads() {
     rig.put_with("spin", "behave", limits)
         .put_with(&format!("{OTHER}/spin"), "behave", limits);
     rig.sandbox.weigh(OTHER, Weight::MAX);
+    // Nobody computes while another one is compiled.
+    for tenant in [TENANT, OTHER] {
+        rig.sandbox.prepare(tenant, "spin").await.unwrap();
+    }
     let mut running = Vec::new();
     for tenant in [TENANT, OTHER] {
-        // Loaded first: nobody waits for a compiler.
-        rig.sandbox.prepare(tenant, "spin").await.unwrap();
         let (started, start) = oneshot::channel();
         let mut task = TaskCall::new(tenant, "spin", json!({"do": "loop"}).to_string());
         task.started = Some(started);

@@ -7,6 +7,7 @@ use crate::guest::Guest;
 use crate::limits;
 use crate::machine::Machine;
 use crate::manifest::Contract;
+use crate::needs::Known;
 use crate::precompiled::Precompiled;
 use crate::queue::Leave;
 use wasmtime::component::{Component, types::ComponentItem};
@@ -116,8 +117,8 @@ impl Format {
 pub(crate) struct Program {
     pub(crate) contract: Result<Contract, String>,
     pub(crate) imports: Vec<Import>,
-    /// Bytes of its memories at the start, where known without running it.
-    pub(crate) memory_min: Option<u64>,
+    /// What it takes at the start, as far as its code says.
+    pub(crate) known: Known,
     kind: Kind,
 }
 
@@ -170,13 +171,10 @@ impl Program {
                 contract = Ok(Contract::Command);
             }
         }
-        let needs = component.resources_required();
-        let memory_min = needs.and_then(|needs| needs.max_initial_memory_size);
-        let memory_min = memory_min.map(in_bytes);
         Self {
             contract,
             imports,
-            memory_min,
+            known: Known::told(component.resources_required()),
             kind: Kind::Component(component),
         }
     }
@@ -198,12 +196,10 @@ impl Program {
                     .to_owned(),
             ),
         };
-        let memory_min = module.resources_required().max_initial_memory_size;
-        let memory_min = memory_min.map(in_bytes);
         Self {
             contract,
             imports,
-            memory_min,
+            known: Known::told(Some(module.resources_required())),
             kind: Kind::Module(module),
         }
     }
@@ -257,11 +253,6 @@ pub(crate) fn shown(name: &str) -> String {
     let plain = |c: char| if c.is_control() { '\u{fffd}' } else { c };
     let name = name.chars().take(limits::SHOWN_NAME_CHARS_MAX);
     name.map(plain).collect()
-}
-
-/// The runtime counts memories in pages.
-fn in_bytes(pages: u64) -> u64 {
-    pages.saturating_mul(limits::WASM_PAGE_BYTES)
 }
 
 fn offered(name: &str) -> Import {

@@ -8,6 +8,7 @@ use crate::grants::{Asked, Effective, Grants};
 use crate::limits;
 use crate::manifest::{Contract, Instance, Limits, Manifest, Reuse};
 use crate::manifest_text;
+use crate::needs::{Needs, Setting};
 use crate::queue::Leave;
 use crate::registry::Loader;
 use crate::scan::module;
@@ -36,7 +37,7 @@ pub struct Inspection {
     pub contract: Option<Contract>,
     /// Everything it imports.
     pub imports: Vec<Import>,
-    /// Its memory at the start, in bytes, where known without running it.
+    /// Its memories at the start, in bytes all together, where known without running it.
     pub memory_bytes_min: Option<u64>,
     /// Its manifest, or the defaults.
     pub manifest: Manifest,
@@ -182,10 +183,19 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
         Ok(machine) => machine,
         Err(why) => return fatal(why, "run the check on a machine that can run plugins"),
     };
+    let needs = Needs::of(wasm);
+    inspection.memory_bytes_min = needs.map(|needs| needs.memory_bytes);
+    let beyond = needs.map(|needs| needs.beyond(&inspection.limits));
+    let beyond = beyond.unwrap_or_default();
+    for excess in &beyond {
+        fatal(excess.to_string(), excess.mend(Setting::Manifest));
+    }
     let (cache, compiler) = (&loader.cache, &loader.compiler);
     let (sha256, mut leave) = (&inspection.sha256, Leave::Alone);
     let program = match Program::compile(&machine, cache, compiler, sha256, wasm, &mut leave) {
         Ok(program) => program,
+        // That one part is too large was said, and how large it may be.
+        Err(fault) if fault.is_of_parts() && !beyond.is_empty() => return,
         Err(fault) => return fatal(fault.why, mend_compiling(fault.blame)),
     };
     match &program.contract {
@@ -206,16 +216,6 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
             "write contract = \"auto\"",
         );
     }
-    if let Some(min) = program.memory_min
-        && min > inspection.limits.memory_bytes
-    {
-        let limit = inspection.limits.memory_bytes;
-        fatal(
-            format!("it begins with {min} bytes of memory and may have {limit}"),
-            "raise [limits].memory",
-        );
-    }
-    inspection.memory_bytes_min = program.memory_min;
     inspection.imports.clone_from(&program.imports);
     command_ends(inspection);
     missing_grants(inspection);

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub(crate) const MEMORY_BYTES_DEFAULT: u64 = 64 << 20;
 /// Largest memory that an operator's ceiling may allow by default; also the size of a pooled memory.
 pub(crate) const MEMORY_BYTES_MAX: u64 = 1 << 30;
-/// Table elements of one attempt, all tables together. CPython needs about 10,000.
+/// Table elements of one attempt, all tables together; also the size of a pooled table. CPython needs about 10,000.
 pub(crate) const TABLE_ELEMENTS_DEFAULT: u64 = 50_000;
 /// Wall time of one attempt when the manifest says nothing (the contract's default).
 pub(crate) const WALL_DEFAULT: Duration = Duration::from_secs(30);
@@ -130,6 +130,10 @@ pub(crate) const MANGLED_BYTES_MAX: usize = 4 << 10;
 
 /// A page of a guest's memory (WebAssembly's).
 pub(crate) const WASM_PAGE_BYTES: u64 = 64 << 10;
+/// Components that lie in each other in a file, as deep as is looked for what they declare (ours; a toolchain's has one or two).
+pub(crate) const NESTED_PARTS_MAX: usize = 100;
+/// Modules, and components, of one component whose needs are told apart: as many as the Wasm runtime takes.
+pub(crate) const PARTS_KNOWN_MAX: usize = 1_000;
 /// Imports that a refusal names, of those that this host does not have.
 pub(crate) const IMPORTS_TOLD_MAX: usize = 8;
 /// Why a plugin cannot be called, as it is kept and told: names in it are the file's own.
@@ -168,8 +172,10 @@ pub(crate) const LOADS_MAX: usize = 4;
 pub(crate) const COMPILE_MEMORY_BYTES_DEFAULT: u64 = 2 << 30;
 /// CPU time of one compilation by default.
 pub(crate) const COMPILE_CPU_DEFAULT: Duration = Duration::from_secs(120);
-/// A compilation that takes so many times its CPU time on the clock is given up.
+/// A compilation that takes so many times its CPU time on the clock is given up …
 pub(crate) const COMPILE_WALL_FACTOR: u32 = 4;
+/// … though not before this: who may compute for a second only is not late because others have the cores.
+pub(crate) const COMPILE_WALL_MIN: Duration = Duration::from_secs(300);
 /// How often a process that compiles is looked at.
 pub(crate) const COMPILE_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// So many looks in a row at which it has used no CPU time say that it hangs.

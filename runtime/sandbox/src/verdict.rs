@@ -212,11 +212,21 @@ fn pool_is_full(_: &wasmtime::Error) -> bool {
     false
 }
 
+/// What the Wasm runtime says of who hands its host more than it holds for one call. That error has no name outside of it.
+const HANDED_TOO_MUCH: &str = "fuel allocated for hostcalls";
+
 /// The error without its list of frames, which are reported apart.
 fn reason(error: &wasmtime::Error) -> String {
-    match error.downcast_ref::<Trap>() {
-        Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+    if let Some(trap) = error.downcast_ref::<Trap>() {
+        return trap.to_string();
+    }
+    let root = error.root_cause().to_string();
+    match root.contains(HANDED_TOO_MUCH) {
+        true => format!(
+            "it hands the host more than {} MiB in one call, be it a result or the text of a log line; hand over less at a time",
+            limits::HOSTCALL_BYTES >> 20
+        ),
+        false => root,
     }
 }
 

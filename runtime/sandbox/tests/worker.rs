@@ -236,6 +236,7 @@ fn bounds_are_named() -> Result<(), Failed> {
         cpu: Duration::from_secs(1),
         memory_bytes: 8 << 30,
         threads: 1,
+        ..CompileBounds::default()
     };
     let cause = broken(&module(2_000, 2_000), worker(COMPILE, short));
     if !(cause.contains("more than 1 s of CPU time") && cause.contains("--compile-cpu")) {
@@ -389,7 +390,7 @@ fn who_waits_is_told_what_for() -> Result<(), Failed> {
 
 fn what_takes_too_long_by_the_clock_is_given_up() -> Result<(), Failed> {
     let short = CompileBounds {
-        cpu: Duration::from_secs(1),
+        wall: Duration::from_secs(4),
         ..CompileBounds::default()
     };
     let cause = broken(&module(1, 1), worker(NEVER, short));

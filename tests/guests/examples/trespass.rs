@@ -31,9 +31,23 @@ fn trespass(input: Value, _: &Context) -> Result<Value, TaskError> {
         "hard-link" => Ok(json!(std::fs::hard_link(from, to)?)),
         "soft-link" => soft_link(&from, &to),
         "tell-secret" => tell_secret(&text("url")),
+        "fail-with-secret" => {
+            let heard = echoed(&text("url"))?;
+            let line = heard.lines().find(|line| line.contains("Bearer"));
+            Err(TaskError::new(line.unwrap_or_default(), heard.as_str()))
+        }
+        "panic-with-secret" => panic!("{}", echoed(&text("url"))?),
         "beat-for-ever" => loop {
             heartbeat("still here")?;
         },
+        "note-at-length" => {
+            heartbeat("\u{e9}".repeat(100_000))?;
+            Ok(Value::Null)
+        }
+        "send-datagram" => {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
+            Ok(json!(socket.send_to(b"hello", to)?))
+        }
         "boast" => Err(TaskError::new(
             "E".repeat(100_000),
             "because ".repeat(100_000),
@@ -54,10 +68,15 @@ fn soft_link(from: &str, to: &str) -> Result<Value, TaskError> {
     Ok(json!(std::fs::soft_link(from, to)?))
 }
 
-/// Sends a secret that it may not read to a server that echoes it, and hands on what it got by all ways that there are.
-fn tell_secret(url: &str) -> Result<Value, TaskError> {
+/// Sends a secret that it may not read to a server that echoes it: what it got.
+fn echoed(url: &str) -> Result<String, TaskError> {
     let request = http::get(url).header("authorization", "Bearer {{secret:KEY}}");
-    let heard = request.send()?.text();
+    Ok(request.send()?.text())
+}
+
+/// Hands on what it got by all ways that there are for who ends well.
+fn tell_secret(url: &str) -> Result<Value, TaskError> {
+    let heard = echoed(url)?;
     heartbeat(heard.as_str())?;
     log::info(&heard, &[("heard", &heard), (heard.as_str(), &"heard")]);
     writeln!(std::io::stdout(), "{heard}")?;

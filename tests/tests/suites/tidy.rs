@@ -38,7 +38,7 @@ type Breaches = Vec<String>;
 /// A rule; fails when the tree cannot be read.
 type Rule = fn(&Tree) -> anyhow::Result<Breaches>;
 
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 15] = [
     ("root", root),
     ("crates_name_only_whom_they_may", crates::edges),
     ("bans_hold", crates::bans),
@@ -53,6 +53,7 @@ const RULES: [(&str, Rule); 14] = [
     ("diagnostics_have_pages_and_cases", enrolled::diagnostics),
     ("examples_and_guests_are_used", enrolled::programs),
     ("one_contract", enrolled::contract),
+    ("walls_are_where_it_is_written", enrolled::walls),
 ];
 
 pub(crate) fn trials() -> Vec<Trial> {

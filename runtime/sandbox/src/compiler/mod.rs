@@ -49,9 +49,10 @@ impl Default for Compiler {
 pub struct CompileBounds {
     /// Address space of the process, in bytes.
     pub memory_bytes: u64,
-    /// CPU time of all its threads, in whole seconds. Twice as much may pass on the clock, and a process that uses none for
-    /// a while (Linux) is taken to hang.
+    /// CPU time of all its threads, in whole seconds. A process that uses none for a while (Linux) is taken to hang.
     pub cpu: Duration,
+    /// By the clock: usually [`CompileBounds::wall_for`] that CPU time.
+    pub wall: Duration,
     /// Threads that compile; 0 takes half of the cores.
     pub threads: usize,
 }
@@ -61,8 +62,17 @@ impl Default for CompileBounds {
         Self {
             memory_bytes: limits::COMPILE_MEMORY_BYTES_DEFAULT,
             cpu: limits::COMPILE_CPU_DEFAULT,
+            wall: Self::wall_for(limits::COMPILE_CPU_DEFAULT),
             threads: 0,
         }
+    }
+}
+
+impl CompileBounds {
+    /// How long may pass on the clock until so much CPU time is used: the process has the lowest priority of all.
+    pub fn wall_for(cpu: Duration) -> Duration {
+        let usual = cpu.saturating_mul(limits::COMPILE_WALL_FACTOR);
+        usual.max(limits::COMPILE_WALL_MIN)
     }
 }
 
@@ -118,6 +128,11 @@ impl Fault {
         }
     }
 
+    /// Whether the file has more parts, or larger ones, than there are for an attempt.
+    pub(crate) fn is_of_parts(&self) -> bool {
+        self.why.starts_with(PARTS)
+    }
+
     /// Compiling it takes a seat.
     pub(crate) fn takes_turn(lane: Lane) -> Self {
         Self {
@@ -163,10 +178,11 @@ fn too_much(error: &wasmtime::Error) -> String {
     let detail = innermost.split([';', '\n']).next().unwrap_or_default();
     let instances = limits::CORE_INSTANCES_PER_CALL;
     let (memories, tables) = (limits::MEMORIES_PER_CALL, limits::TABLES_PER_CALL);
+    let elements = limits::TABLE_ELEMENTS_DEFAULT;
     let state = limits::STATE_BYTES_PER_CALL >> 20;
     format!(
-        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables, and {state} MiB of the host's memory \
-         beside them): {detail}"
+        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables of {elements} elements, and {state} MiB \
+         of the host's memory beside them): {detail}"
     )
 }
 
@@ -260,6 +276,20 @@ pub(crate) fn key(engine: &Engine, sha256: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn little_cpu_time_is_not_little_time() {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        for (cpu, wall) in [
+            (Duration::from_secs(1), 5),
+            (minutes(2), 8),
+            (minutes(10), 40),
+        ] {
+            assert_eq!(CompileBounds::wall_for(cpu), minutes(wall), "{cpu:?}");
+        }
+        assert_eq!(CompileBounds::default().wall, minutes(8));
+        assert_eq!(CompileBounds::wall_for(Duration::MAX), Duration::MAX);
+    }
 
     #[test]
     fn without_a_compiler_the_command_that_has_one_is_named() {

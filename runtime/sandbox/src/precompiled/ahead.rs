@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::inspect::examined;
 use crate::machine::{Metering, RUNTIME, engine_for};
 use crate::manifest::Limits;
+use crate::needs::{Needs, Setting};
 use crate::queue::Leave;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -26,7 +27,8 @@ pub struct AheadOfTime {
 }
 
 /// Compiles a `.wasm` file, or a folder with `plugin.toml`: the bytes of a file `NAME.cwasm`, and what they say of
-/// themselves. Whether the plugin fits the contract is not looked at. Blocks, for as long as the compiler takes.
+/// themselves. Whether the plugin fits the contract is not looked at; whether it can begin within its limits is. Blocks, for as
+/// long as the compiler takes.
 ///
 /// # Errors
 /// The plugin cannot be read or compiled, or this build has no back end for the target.
@@ -37,7 +39,12 @@ pub fn compile_ahead(path: &Path, how: &AheadOfTime) -> Result<(CodeRecord, Vec<
     };
     let (manifest, wasm) = examined(path)?;
     let format = Format::of(&wasm).map_err(broken)?;
-    let metering = match manifest.limits.within(&how.limits).fuel {
+    let limits = manifest.limits.within(&how.limits);
+    // The manifest of a lone file may come later.
+    let most = if path.is_dir() { &limits } else { &how.limits };
+    let needs = Needs::of(&wasm).unwrap_or_default();
+    needs.fit(most, Setting::Manifest).map_err(broken)?;
+    let metering = match limits.fuel {
         Some(_) => Metering::Fuel,
         None => Metering::Off,
     };

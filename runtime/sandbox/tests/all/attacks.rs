@@ -1,7 +1,7 @@
 //! What hostile programs try beside computing for ever: host calls without end, handles and headers by the thousand, links and
 //! names that lead elsewhere, uploads one after the other. Each test fails without its wall.
 
-use crate::modules::command;
+use crate::modules::{asks_for_random_bytes, command};
 use crate::rig::{Rig, TENANT, call};
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -51,6 +51,50 @@ async fn handles_are_bounded() {
         "{outcome:?}"
     );
     assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+/// Of what a guest hands over at once the host holds so much, whatever else it may: a copy of each of many guests' is memory too.
+#[tokio::test]
+async fn one_call_hands_over_so_much_and_no_more() {
+    let rig = Rig::new();
+    rig.put("echo", "echo");
+    let limits = "[limits]\nmemory = \"256MiB\"\noutput = \"6MiB\"";
+    rig.put_with("task", "behave", limits);
+    let large = |bytes: u64| json!({"do": "large", "bytes": bytes});
+    let outcome = rig.outcome("task", large(7_000_000)).await;
+    let over = matches!(
+        outcome,
+        Outcome::OutputTooLarge {
+            bytes: 7_000_002,
+            ..
+        }
+    );
+    assert!(over, "{outcome:?}");
+    match rig.outcome("task", large(9_000_000)).await {
+        Outcome::Trapped { cause } => {
+            assert!(cause.contains("more than 8 MiB in one call"), "{cause}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(rig.output("echo", json!("alive")).await, "alive");
+}
+
+/// Random bytes are made by the host, for who asks, before they are the guest's.
+#[tokio::test]
+async fn random_bytes_are_bounded() {
+    let rig = Rig::new();
+    put(&rig, "some", &asks_for_random_bytes(65_536), "");
+    put(&rig, "many", &asks_for_random_bytes(65_537), "");
+    // It has them, and writes nothing.
+    let outcome = rig.outcome("some", json!(null)).await;
+    assert!(
+        matches!(outcome, Outcome::InvalidOutput { .. }),
+        "{outcome:?}"
+    );
+    match rig.outcome("many", json!(null)).await {
+        Outcome::Trapped { cause } => assert!(cause.contains("exceeds limit 65536"), "{cause}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A server that counts who comes, and answers each with these bytes again and again, until they are taken no more.

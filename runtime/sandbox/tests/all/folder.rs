@@ -3,7 +3,7 @@
 use crate::rig::{Rig, TENANT, call, guest};
 use futures_util::future::BoxFuture;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -393,6 +393,44 @@ async fn compiled_plugins_are_cached_and_damage_is_mended() {
     let third = sandbox();
     use_both(&third).await;
     assert_eq!(counts(&third), (2, 0));
+}
+
+/// Code of another engine is not run, whoever put it in the place of an entry: it is compiled anew.
+#[tokio::test]
+async fn compiled_code_of_another_engine_is_made_anew() {
+    let cache = TempDir::new().unwrap();
+    let use_both = async || {
+        let rig = Rig::with(|config| config.cache = Some(cache.path().to_owned()));
+        rig.put("plain", "echo")
+            .put_with("metered", "echo", "[limits]\nfuel = 100000000");
+        for plugin in ["plain", "metered"] {
+            let end = rig.call(plugin, json!(1)).await;
+            assert_eq!(end.outcome, Outcome::Ok("1".into()), "{plugin}");
+            assert_eq!(end.usage.fuel.is_some(), plugin == "metered");
+        }
+        let metrics = rig.sandbox.metrics();
+        (metrics.compiled, metrics.cache_hits)
+    };
+    assert_eq!(use_both().await, (2, 0));
+    assert_eq!(use_both().await, (0, 2));
+    let entries = std::fs::read_dir(cache.path()).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let keys: BTreeSet<String> = names
+        .map(|name| name.rsplit_once('.').unwrap().0.to_owned())
+        .collect();
+    let keys: Vec<String> = keys.into_iter().collect();
+    let [one, other] = keys.as_slice() else {
+        panic!("{keys:?}")
+    };
+    // Each whole, with its checksum, under the other's name.
+    for kind in ["cwasm", "sha256"] {
+        let at = |key: &str| cache.path().join(format!("{key}.{kind}"));
+        std::fs::rename(at(one), at("aside")).unwrap();
+        std::fs::rename(at(other), at(one)).unwrap();
+        std::fs::rename(at("aside"), at(other)).unwrap();
+    }
+    assert_eq!(use_both().await, (2, 0));
+    assert_eq!(use_both().await, (0, 2));
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! Programs that mean harm: each ends with its own precise error, and harms nobody else. How soon after its limit is
 //! measured by the bench.
 
-use crate::rig::{Rig, call};
+use crate::rig::{Rig, TENANT, call};
 use serde_json::json;
 use std::time::Duration;
-use stepwell_sandbox::{Outcome, TaskEnd};
+use stepwell_sandbox::{Outcome, TaskCall, TaskEnd, Weight};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -266,6 +266,34 @@ async fn short_guests_are_served_before_endless_ones_are_over() {
             }
         );
     }
+}
+
+/// A guest of more weight that comes last has used up its CPU time first; were all alike, who came first would be.
+#[tokio::test]
+async fn who_has_more_weight_has_more_of_the_threads() {
+    const OTHER: &str = "111111111111";
+    let rig = Rig::with(|config| config.workers = 1);
+    let limits = "[limits]\nwall = \"900s\"\ncpu = \"500ms\"";
+    rig.put_with("spin", "behave", limits)
+        .put_with(&format!("{OTHER}/spin"), "behave", limits);
+    rig.sandbox.weigh(OTHER, Weight::MAX);
+    // Nobody computes while another one is compiled.
+    for tenant in [TENANT, OTHER] {
+        rig.sandbox.prepare(tenant, "spin").await.unwrap();
+    }
+    let mut running = Vec::new();
+    for tenant in [TENANT, OTHER] {
+        let (started, start) = oneshot::channel();
+        let mut task = TaskCall::new(tenant, "spin", json!({"do": "loop"}).to_string());
+        task.started = Some(started);
+        running.push(tokio::spawn(rig.sandbox.call(task)));
+        start.await.unwrap();
+    }
+    let (light, heavy) = (running.remove(0), running.remove(0));
+    let limit = Duration::from_millis(500);
+    assert_eq!(heavy.await.unwrap().outcome, Outcome::CpuTime { limit });
+    assert!(!light.is_finished(), "it had as much");
+    assert_eq!(light.await.unwrap().outcome, Outcome::CpuTime { limit });
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::modules::{
 use crate::rig::{Rig, TENANT, call, guest};
 use futures_util::future::BoxFuture;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,7 +171,9 @@ async fn parts_of_a_plugin_are_bounded() {
         let many = component(most + 1, module);
         let why = refusal(&rig, &format!("many {id}"), &many).await;
         let why = why.unwrap();
-        let told = why.contains("128 instances of modules, 4 memories, 8 tables, and 2 MiB");
+        let told = why.contains(
+            "128 instances of modules, 4 memories, 8 tables of 50000 elements, and 2 MiB",
+        );
         assert!(told && why.contains(part), "{id}: {why}");
     }
     // The same of one module alone.
@@ -229,25 +232,213 @@ async fn async_functions_are_told_by_name() {
     );
 }
 
+/// So many memories of so many pages each.
+fn memories(of: usize, pages: u32) -> Vec<u8> {
+    let each = [&[0][..], &number(pages)].concat();
+    section(5, &[count(of), each.repeat(of)].concat())
+}
+
+/// So many tables of so many elements each.
+fn tables(of: usize, elements: u32) -> Vec<u8> {
+    let each = [&[0x70, 0][..], &number(elements)].concat();
+    section(4, &[count(of), each.repeat(of)].concat())
+}
+
+/// What a call would be refused at its first instruction is refused as an upload: the sum over all parts, as it is counted then.
 #[tokio::test]
 async fn what_it_needs_to_begin_with_counts() {
     let (rig, _cache) = rig();
-    // 128 MiB of the 64 that it may have, and all that there can be.
-    for (pages, part) in [(2_048, "raise MemorySize"), (65_536, "memory")] {
-        let memory = idle(&section(5, &[&[1, 0][..], &number(pages)].concat()));
-        let why = refusal(&rig, &format!("{pages} pages"), &memory).await;
-        assert!(why.unwrap().contains(part), "{pages}");
-    }
-    let table = idle(&section(
-        4,
-        &[&[1, 0x70, 0][..], &number(1_000_000)].concat(),
-    ));
-    match outcome(&rig, "a table", &table).await {
-        Outcome::PluginBroken { cause } | Outcome::OutOfMemory { cause } => {
-            assert!(cause.contains("1000000"), "{cause}");
+    let memory = |bytes: u64| {
+        format!("it begins with {bytes} bytes of memory and may have 67108864; raise MemorySize")
+    };
+    let table = |elements: u64| {
+        format!(
+            "it begins with {elements} elements of tables, all tables together, and may have 50000; build it with smaller \
+             tables: a function has no setting for them"
+        )
+    };
+    // Whatever it is called with, a component without a contract is no plugin.
+    let no_contract = || "the component exports neither".to_owned();
+    for (id, wasm, wanted) in [
+        ("1 memory", idle(&memories(1, 1_024)), None),
+        (
+            "1 memory more",
+            idle(&memories(1, 1_025)),
+            Some(memory(67_174_400)),
+        ),
+        ("4 memories", idle(&memories(4, 256)), None),
+        (
+            "4 memories more",
+            idle(&memories(4, 257)),
+            Some(memory(67_371_008)),
+        ),
+        (
+            "all there can be",
+            idle(&memories(1, 65_536)),
+            Some(memory(1 << 32)),
+        ),
+        (
+            "4 with one",
+            component(4, &memories(1, 256)),
+            Some(no_contract()),
+        ),
+        (
+            "4 with one more",
+            component(4, &memories(1, 257)),
+            Some(memory(67_371_008)),
+        ),
+        ("1 table", idle(&tables(1, 50_000)), None),
+        (
+            "1 table more",
+            idle(&tables(1, 50_001)),
+            Some(table(50_001)),
+        ),
+        (
+            "1 huge table",
+            idle(&tables(1, 1_000_000)),
+            Some(table(1_000_000)),
+        ),
+        ("8 tables", idle(&tables(8, 6_250)), None),
+        (
+            "8 large tables",
+            idle(&tables(8, 49_999)),
+            Some(table(399_992)),
+        ),
+        (
+            "8 with one",
+            component(8, &tables(1, 6_250)),
+            Some(no_contract()),
+        ),
+        (
+            "8 with one more",
+            component(8, &tables(1, 6_251)),
+            Some(table(50_008)),
+        ),
+        (
+            "8 with a large one",
+            component(8, &tables(1, 49_999)),
+            Some(table(399_992)),
+        ),
+    ] {
+        let why = refusal(&rig, id, &wasm).await;
+        match wanted {
+            None => assert_eq!(why, None, "{id}"),
+            Some(wanted) => {
+                let why = why.unwrap_or_default();
+                assert!(why.starts_with(&wanted), "{id}: {why}");
+            }
         }
-        other => panic!("{other:?}"),
     }
+    // Both at once, and nothing was compiled of what cannot begin.
+    let compiled = rig.sandbox.metrics().compiled;
+    let both = [tables(2, 40_000), memories(2, 1_024)].concat();
+    let why = refusal(&rig, "both", &idle(&both)).await.unwrap();
+    assert!(
+        why.contains(&memory(1 << 27)) && why.contains(&table(80_000)),
+        "{why}"
+    );
+    assert_eq!(rig.sandbox.metrics().compiled, compiled);
+}
+
+/// Code that is kept under its hash, as functions have it.
+struct Kept(Arc<[u8]>);
+
+impl UploadCode for Kept {
+    fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+        Bytes(self.0.clone()).wasm()
+    }
+
+    fn sha256(&self) -> Option<String> {
+        let digest = Sha256::digest(&*self.0);
+        Some(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// What was compiled once is held against each setting anew, without being compiled again.
+#[tokio::test]
+async fn compiled_code_is_held_against_another_setting() {
+    let (rig, _cache) = rig();
+    // 100 MiB in four parts: what is known of the compiled form alone would leave 64 MiB open.
+    let wasm: Arc<[u8]> = idle(&memories(4, 400)).into();
+    let with = |mib: u64| Upload {
+        memory_bytes: mib << 20,
+        code: Arc::new(Kept(wasm.clone())),
+        ..upload(&format!("{mib} MiB"), b"")
+    };
+    let checked = async |mib: u64| rig.sandbox.check(TENANT, "task", with(mib)).await;
+    checked(128).await.unwrap();
+    let compiled = rig.sandbox.metrics().compiled;
+    for (mib, part) in [(64, "104857600 bytes"), (16, "26214400 bytes")] {
+        match checked(mib).await {
+            Err(Error::Plugin { why, .. }) => {
+                assert!(
+                    why.contains(part) && why.contains("raise MemorySize"),
+                    "{why}"
+                );
+            }
+            other => panic!("{mib}: {other:?}"),
+        }
+    }
+    checked(100).await.unwrap();
+    assert_eq!(rig.sandbox.metrics().compiled, compiled);
+}
+
+/// Where the operator allows more elements, each table has its bound all the same, and the refusal names it.
+#[tokio::test]
+async fn tables_are_bounded_one_by_one_too() {
+    let cache = tempfile::tempdir().unwrap();
+    let rig = Rig::with(|config| {
+        config.cache = Some(cache.path().to_owned());
+        config.ceilings.own.limits.table_elements = 400_000;
+    });
+    let put = |name: &str, manifest: &str, wasm: &[u8]| {
+        let place = rig.folder.path().join(name);
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(place.join("plugin.toml"), manifest).unwrap();
+        std::fs::write(place.join("task.wasm"), wasm).unwrap();
+        rig.sandbox.rescan().unwrap();
+    };
+    let more = "[limits]\ntable-elements = 400000";
+    put("eight", more, &idle(&tables(8, 49_999)));
+    put("huge", more, &idle(&tables(1, 60_000)));
+    put("usual", "", &idle(&tables(8, 49_999)));
+    // It begins, and writes nothing.
+    let begun = rig.outcome("eight", json!(null)).await;
+    assert!(matches!(begun, Outcome::InvalidOutput { .. }), "{begun:?}");
+    let refused = async |name: &str| match rig.outcome(name, json!(null)).await {
+        Outcome::PluginBroken { cause } => cause,
+        other => panic!("{name}: {other:?}"),
+    };
+    let huge = refused("huge").await;
+    assert!(
+        huge.contains("8 tables of 50000 elements") && huge.contains("60000"),
+        "{huge}"
+    );
+    let usual = refused("usual").await;
+    assert!(
+        usual.contains("399992 elements")
+            && usual.contains("may have 50000; raise [limits].table-elements in plugin.toml"),
+        "{usual}"
+    );
+    // An inspection says it once, and goes on.
+    let path = rig.folder.path().join("usual");
+    let problems = rig.sandbox.inspect(&path, TENANT).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(
+        problems[0].fatal && problems[0].what.contains("399992 elements"),
+        "{problems:?}"
+    );
+    assert!(
+        problems[0]
+            .hint
+            .starts_with("raise [limits].table-elements"),
+        "{problems:?}"
+    );
+    let one = rig.folder.path().join("one.wasm");
+    std::fs::write(&one, idle(&tables(1, 1_000_000))).unwrap();
+    let problems = rig.sandbox.inspect(&one, TENANT).unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].what.contains("may have 50000"), "{problems:?}");
 }
 
 /// Its limits hold before its first instruction as a task.

@@ -71,6 +71,30 @@ pub(crate) fn command(code: &[u8], note: &str) -> Vec<u8> {
     .concat()
 }
 
+/// A command that asks once for so many random bytes, and writes nothing.
+pub(crate) fn asks_for_random_bytes(bytes: u32) -> Vec<u8> {
+    let import = [
+        &[1][..],
+        &name("wasi_snapshot_preview1"),
+        &name("random_get"),
+        &[0, 1],
+    ]
+    .concat();
+    let exports = [&[2][..], &name("_start"), &[0, 1], &name("memory"), &[2, 0]].concat();
+    // `(drop (call 0 (i32.const 0) (i32.const bytes)))`: the number is positive as a signed one too.
+    let code = [&[0x41, 0, 0x41][..], &number(bytes), &[0x10, 0, 0x1a]].concat();
+    [
+        MODULE,
+        &section(1, b"\x02\x60\0\0\x60\x02\x7f\x7f\x01\x7f"),
+        &section(2, &import),
+        &section(3, b"\x01\0"),
+        &section(5, b"\x01\0\x02"),
+        &section(7, &exports),
+        &section(10, &[&[1][..], &function(&code)].concat()),
+    ]
+    .concat()
+}
+
 /// `(loop (br 0))`.
 pub(crate) const FOR_EVER: &[u8] = b"\x03\x40\x0c\0\x0b";
 

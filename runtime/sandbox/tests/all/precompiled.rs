@@ -1,6 +1,7 @@
 //! Plugins that were compiled ahead of time: they run where nothing is compiled, and only what fits is taken, from the
 //! operator alone.
 
+use crate::modules::{idle, number, section};
 use crate::rig::{Rig, guest};
 use futures_util::future::BoxFuture;
 use serde_json::json;
@@ -97,6 +98,27 @@ async fn limits_hold_for_compiled_code() {
     rig.sandbox.rescan().unwrap();
     let outcome = rig.outcome("behave", json!({"do": "loop"})).await;
     assert!(matches!(outcome, Outcome::CpuTime { .. }), "{outcome:?}");
+}
+
+/// A machine without a compiler gets no code that cannot begin there.
+#[test]
+fn what_cannot_begin_is_not_compiled_ahead() {
+    let place = tempfile::tempdir().unwrap();
+    // `(table 30000 funcref)` twice.
+    let two = [
+        &[2][..],
+        &[&[0x70, 0][..], &number(30_000)].concat().repeat(2),
+    ]
+    .concat();
+    let wasm = idle(&section(4, &two));
+    std::fs::write(place.path().join("task.wasm"), wasm).unwrap();
+    std::fs::write(place.path().join("plugin.toml"), "").unwrap();
+    let why = compile_ahead(place.path(), &how(Profile::Edge)).unwrap_err();
+    let why = why.to_string();
+    assert!(
+        why.contains("60000 elements") && why.contains("may have 50000"),
+        "{why}"
+    );
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 
 use crate::rig::{Rig, TENANT, call};
 use serde_json::{Value, json};
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,6 +237,65 @@ async fn an_echoed_secret_comes_out_nowhere() {
         assert!(!text.contains("s3cret"), "{way}: {text}");
     }
     assert!(!format!("{end:?}").contains("s3cret"), "{end:?}");
+}
+
+/// Nor does it come out of who fails by it, or breaks down over it.
+#[tokio::test]
+async fn an_echoed_secret_is_in_no_error() {
+    let address = echo();
+    let rig = Rig::with(|config| config.secrets = Arc::new(Secrets));
+    let manifest =
+        format!("[grants]\nhttp = [{{ host = \"http://{address}\", secrets = [\"KEY\"] }}]");
+    rig.put_with("task", "trespass", &manifest);
+    for what in ["fail-with-secret", "panic-with-secret"] {
+        let does = json!({"do": what, "url": format!("http://{address}/")});
+        let end = rig.call("task", does).await;
+        let told: Vec<&str> = match &end.outcome {
+            Outcome::Failed { error, cause } => vec![error.as_str(), cause.as_str()],
+            Outcome::Trapped { cause } => vec![cause.as_str(), end.stderr.text.as_str()],
+            other => panic!("{what}: {other:?}"),
+        };
+        for text in told {
+            assert!(text.contains("Bearer {{secret:KEY}}"), "{what}: {text}");
+        }
+        assert!(!format!("{end:?}").contains("s3cret"), "{what}: {end:?}");
+    }
+}
+
+/// Notes are kept while it runs, of every task that does.
+#[tokio::test]
+async fn a_note_is_as_long_as_a_note_may_be() {
+    let rig = Rig::new();
+    rig.put("task", "trespass");
+    let (heartbeats, notes) = watch::channel(Heartbeat::default());
+    let mut task = call("task", does("note-at-length", "", ""));
+    task.heartbeats = Some(heartbeats);
+    let end = rig.sandbox.call(task).await;
+    assert_eq!(end.outcome, Outcome::Ok("null".into()));
+    let note = notes.borrow().progress.clone().unwrap_or_default();
+    assert_eq!(&*note, "\u{e9}".repeat(512));
+}
+
+/// Whatever it may connect to, it sends no datagrams: nobody looks where these go.
+#[tokio::test]
+async fn datagrams_go_nowhere() {
+    let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+    receiver.set_nonblocking(true).unwrap();
+    let address = receiver.local_addr().unwrap().to_string();
+    let rig = Rig::new();
+    let granted = format!("[grants]\ntcp = [\"{address}\"]");
+    rig.put("bare", "trespass")
+        .put_with("granted", "trespass", &granted);
+    for plugin in ["bare", "granted"] {
+        let send = does("send-datagram", "", &address);
+        match rig.outcome(plugin, send).await {
+            // The system has them, and says no.
+            Outcome::Failed { cause, .. } => assert!(!cause.contains("support"), "{cause}"),
+            other => panic!("{plugin}: {other:?}"),
+        }
+    }
+    let came = receiver.recv(&mut [0; 16]);
+    assert_eq!(came.unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[tokio::test]

@@ -93,6 +93,36 @@ pub(super) fn programs(tree: &Tree) -> anyhow::Result<Breaches> {
     Ok(breaches)
 }
 
+/// What the security model names as the place of a wall, or of what judges it, is there.
+pub(super) fn walls(tree: &Tree) -> anyhow::Result<Breaches> {
+    const PAGE: &str = "docs/security.md";
+    let page = text(PAGE)?;
+    let before = |line: &&str| !line.starts_with("## Where the walls are");
+    let rows: Vec<&str> = page
+        .lines()
+        .skip_while(before)
+        .skip(1)
+        .take_while(|line| !line.starts_with("## "))
+        .filter(|line| line.starts_with("| ") && line.contains('`'))
+        .collect();
+    let mut breaches = Breaches::new();
+    if rows.is_empty() {
+        breaches.push(format!("{PAGE}: the table of walls is gone; put it back"));
+    }
+    let named = rows
+        .iter()
+        .flat_map(|row| row.split('`').skip(1).step_by(2));
+    for name in named.filter(|name| name.ends_with(".rs") || name.ends_with('/')) {
+        let is_there = |path: &&str| path.starts_with(name) || path.contains(&format!("/{name}"));
+        if !tree.below("", "").any(|path| is_there(&path)) {
+            breaches.push(format!(
+                "{PAGE}: a wall is in `{name}`, which is not there; name the file that has it now"
+            ));
+        }
+    }
+    Ok(breaches)
+}
+
 pub(super) fn contract(tree: &Tree) -> anyhow::Result<Breaches> {
     let mut copies = Vec::new();
     for path in tree.below("", ".wit") {

@@ -7,7 +7,8 @@ use crate::code::{Format, Program};
 use crate::compiler::{Compiler, Fault};
 use crate::grants::{Ceiling, Effective};
 use crate::machine::Machine;
-use crate::manifest::Manifest;
+use crate::manifest::{Limits, Manifest};
+use crate::needs::{Known, Needs, Setting};
 use crate::outcome::PluginStamp;
 use crate::precompiled;
 use crate::queue::Leave;
@@ -65,17 +66,8 @@ impl Entry {
         let most = allowed.limits();
         let limits = manifest.limits.within(&most);
         let machine = loader.machine(Loader::kind(&limits))?;
-        let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
-        if let Some(min) = program.memory_min
-            && min > limits.memory_bytes
-        {
-            let why = format!(
-                "it begins with {min} bytes of memory and may have {}; raise {}",
-                limits.memory_bytes,
-                self.memory_setting()
-            );
-            return Err(why.into());
-        }
+        let (sha256, program) =
+            self.program(loader, &machine, &manifest, &limits, binary, leave)?;
         let (code, contract) = program.link(&machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
             let claimed = manifest.contract;
@@ -115,12 +107,13 @@ impl Entry {
         }))
     }
 
-    /// The SHA-256 of the plugin's WebAssembly, and its code.
+    /// The SHA-256 of the plugin's WebAssembly, and its code, which can begin under these limits.
     fn program(
         &self,
         loader: &Loader,
         machine: &Machine,
         manifest: &Manifest,
+        limits: &Limits,
         binary: Binary,
         leave: &mut Leave<'_>,
     ) -> Result<(String, Program), Fault> {
@@ -134,21 +127,29 @@ impl Entry {
             Binary::Kept { sha256, fetch } => {
                 self.check_claims(manifest, &sha256)?;
                 if let Some(code) = loader.cache.stored_code(&machine.engine, &sha256) {
-                    return Ok((sha256, Program::precompiled(machine, code)));
+                    let program = Program::precompiled(machine, code);
+                    self.begins_within(limits, program.known, &*fetch)?;
+                    return Ok((sha256, program));
                 }
                 fetched(&*fetch)?
             }
             Binary::Compiled(file) => {
                 let (record, code) = precompiled::load(machine, &file)?;
                 self.check_claims(manifest, &record.wasm_sha256)?;
-                return Ok((record.wasm_sha256, Program::precompiled(machine, code)));
+                let program = Program::precompiled(machine, code);
+                program.known.least.fit(limits, self.setting())?;
+                return Ok((record.wasm_sha256, program));
             }
         };
         let wasm: &[u8] = (*wasm).as_ref();
         let sha256 = hex(&Sha256::digest(wasm));
         self.check_claims(manifest, &sha256)?;
+        // Before it is compiled, which may take minutes.
+        let needs = Needs::of(wasm).unwrap_or_default();
+        needs.fit(limits, self.setting())?;
         let (cache, compiler) = (&loader.cache, &loader.compiler);
         let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
+        program.known.least.fit(limits, self.setting())?;
         Ok((sha256, program))
     }
 
@@ -184,11 +185,28 @@ impl Entry {
         })
     }
 
-    /// What raises its memory.
-    fn memory_setting(&self) -> &'static str {
+    /// Checks what code that is kept begins with. Its file is looked at only where the number of its memories and tables, and the
+    /// size of the largest, leave it open.
+    fn begins_within(
+        &self,
+        limits: &Limits,
+        known: Known,
+        file: &dyn UploadCode,
+    ) -> Result<(), Fault> {
+        known.least.fit(limits, self.setting())?;
+        if known.most.beyond(limits).is_empty() {
+            return Ok(());
+        }
+        let wasm = fetched(file)?;
+        let needs = Needs::of((*wasm).as_ref()).unwrap_or_default();
+        needs.fit(limits, self.setting()).map_err(Fault::from)
+    }
+
+    /// Where its limits are written.
+    fn setting(&self) -> Setting {
         match &self.source {
-            Source::Folder { .. } => "[limits].memory in plugin.toml",
-            Source::Upload(_) => "MemorySize",
+            Source::Folder { .. } => Setting::Manifest,
+            Source::Upload(_) => Setting::Function,
         }
     }
 

@@ -202,8 +202,9 @@ impl Node {
         let after = after.map(|tenant| format!("{tenant}0"));
         let page = self.journal.scan("", HOLD, "", after.as_deref(), 1).await;
         let page = page.map_err(reader::broken)?;
-        let first = page.first().map(Hold::read).transpose()?;
-        Ok(first.map(|hold| hold.tenant))
+        // By its name alone: a damaged one is that account's concern.
+        let first = page.first().map(|found| &found.key.name);
+        Ok(first.map(|name| name.split('/').next().unwrap_or(name).into()))
     }
 
     /// Whether all code of functions is known to be held.
@@ -288,8 +289,16 @@ pub(crate) async fn all_freed(journal: &dyn Journal) -> Result<Vec<(Arc<str>, u6
             .await;
         let page = page.map_err(reader::broken)?;
         for found in &page {
-            let record: FreedRecord = stored::decode(&found.bytes)?;
-            all.push((found.key.name.clone(), record.bytes));
+            let tenant = &found.key.name;
+            match stored::decode::<FreedRecord>(&found.bytes) {
+                Ok(record) => all.push((tenant.clone(), record.bytes)),
+                // It counts as if nothing had gone, and the others are served as before.
+                Err(error) => tracing::error!(
+                    %error,
+                    tenant = &**tenant,
+                    "how much code of a tenant was removed cannot be read; it counts as stored"
+                ),
+            }
         }
         after = page.last().map(|found| found.key.name.clone());
         if page.len() < ROWS_MAX as usize {

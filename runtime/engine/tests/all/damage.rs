@@ -237,6 +237,11 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
         (directory, first)
     });
     let row = first_execution(directory.path());
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    // One whose bytes changed, and one with something else in their place.
+    let other = "UPDATE executions SET meta = 'text' WHERE name = 'two'";
+    assert_eq!(conn.execute(other, []), Ok(1));
+    drop(conn);
     flip(directory.path(), "executions", "meta", row, 20);
     let machine = first
         .replace(":execution:", ":stateMachine:")
@@ -250,8 +255,8 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
                 .await
                 .unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
-            assert_eq!(names, ["three", "two"]);
-            assert_eq!(engine.metrics().executions_damaged, 1);
+            assert_eq!(names, ["three"]);
+            assert_eq!(engine.metrics().executions_damaged, 2);
         }
         engine.shutdown().await;
     });
@@ -285,8 +290,8 @@ fn a_damaged_definition_or_record_ends_no_list() {
         // The definition of b alone, and whole records.
         "UPDATE blobs SET bytes = CAST(replace(CAST(bytes AS TEXT), 'echo', 'ECHO') AS BLOB)",
         "UPDATE records SET bytes = x'00' WHERE kind = 'state-machine' AND name LIKE '%/c'",
-        "UPDATE records SET bytes = x'00' WHERE kind = 'activity' AND name LIKE '%/y'",
-        "UPDATE records SET bytes = x'00' WHERE kind LIKE '%group%' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = 'text' WHERE kind = 'activity' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = 17 WHERE kind LIKE '%group%' AND name LIKE '%/y'",
         "UPDATE records SET bytes = x'00' WHERE kind = 'tenant' AND name = '222222222222'",
     ];
     for change in damage {

@@ -117,7 +117,7 @@ pub use runner::{
     FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
     TaskSecrets,
 };
-pub use sealed::{Kept, KeptPage};
+pub use sealed::{Kept, KeptPage, WhyClosed};
 pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};

@@ -16,7 +16,7 @@ use crate::{
     quotas::{Quotas, Taken},
     reader, record,
     reseal::Sealing,
-    vault::{Sealed, Vault},
+    vault::{Closed, Sealed, Vault},
 };
 
 /// Kinds of records, which belong to the installation.
@@ -283,7 +283,10 @@ impl Engine {
                 continue;
             }
             let closed = match (&record, vault) {
-                (Some(record), Some(vault)) => open(vault, id, record).err(),
+                (Some(record), Some(vault)) => {
+                    let closed = open(vault, id, record).err();
+                    closed.map(|why| why.to_string())
+                }
                 (Some(_), None) => None,
                 (None, _) => damage,
             };
@@ -346,7 +349,7 @@ impl Engine {
                 return Ok(None);
             }
         }
-        let secret = open(vault, id, &record).map_err(Error::Damaged);
+        let secret = open(vault, id, &record).map_err(|why| Error::Damaged(why.to_string()));
         let secret = self.unless_damaged(&found.key, secret)?;
         Ok(secret.map(|secret| Credentials {
             key: record.key(id),
@@ -403,9 +406,8 @@ impl Engine {
         let secret = match open(vault, id, &record) {
             Ok(secret) => secret,
             Err(why) => {
-                return Ok(Sealing::Left(format!(
-                    "access key {id} cannot be opened: {why}"
-                )));
+                let text = format!("access key {id} cannot be opened: {why}");
+                return Ok(Sealing::closed(&why, text));
             }
         };
         record.secret = vault.seal(&record.place(id), &secret);
@@ -529,7 +531,7 @@ fn quotas_of(stored: &CatalogRecord) -> Quotas {
 }
 
 /// The secret of an access key, or why it does not open.
-fn open(vault: &Vault, id: &str, record: &KeyRecord) -> Result<String, String> {
+fn open(vault: &Vault, id: &str, record: &KeyRecord) -> Result<String, Closed> {
     vault.open(&record.place(id), &record.secret)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
-use stepwell_engine::{AccessKey, Engine, ListedKey, Role, Vault};
+use stepwell_engine::{AccessKey, Engine, ListedKey, Resealed, Role, Vault};
 
 use super::audit::{noted, noted_of_key};
 use super::{time, told};
@@ -220,13 +220,21 @@ pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
     rotated
 }
 
-/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
-/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay, so that it adds none to
-/// rotate again and again; but it stays when the store fails, since some may have been sealed by then.
+/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation goes on with the key that
+/// this one added. So it is with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed
+/// does not stay; but it stays when the store fails, since some may have been sealed by then.
 async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     let before = key_file::read(path)?;
-    let vault = before.rotated();
-    key_file::write(path, &vault)?;
+    let goes_on = before.is_rotating();
+    let vault = match goes_on {
+        true => before.clone(),
+        false => before.rotated(),
+    };
+    if goes_on {
+        say!("a rotation has not ended: this one goes on with its key, and adds none");
+    } else {
+        key_file::write(path, &vault)?;
+    }
     let resealed = engine.reseal(&vault).await.map_err(told)?;
     let sealed = crate::given::count(resealed.sealed, "record");
     if resealed.left == 0 {
@@ -236,8 +244,11 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
         );
         return Ok(());
     }
-    if resealed.sealed == 0 {
+    if resealed.sealed == 0 && !goes_on {
         key_file::write(path, &before)?;
+    }
+    if resealed.is_of_other_keys() {
+        return Err(other_keys(path, &before, &resealed));
     }
     say!("sealed {sealed} anew; what is left stays as it was:");
     for why in &resealed.told {
@@ -248,8 +259,19 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
         say!("  and {more} more");
     }
     Err(Stop::Runtime(anyhow!(
-        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
+        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, restore it from a backup, or add the line of the key that sealed it to the key file; then rotate again, which goes on with the new key",
         crate::given::count(resealed.left, "record"),
         path.display()
     )))
+}
+
+/// The key file is another store's, or one of before.
+fn other_keys(path: &Path, vault: &Vault, resealed: &Resealed) -> Stop {
+    let keys: Vec<String> = vault.ids().map(|id| format!("`{}`", shown(id))).collect();
+    Stop::Usage(anyhow!(
+        "the key file `{}` does not hold the key that sealed what is in the store, and nothing was changed: it has {}, and {}\nhint: --key-file names the one that does; if it is lost, `stepwell secret delete`, `stepwell connection delete` and `stepwell tenant keys remove` take away what only it opens",
+        path.display(),
+        keys.join(", "),
+        shown(resealed.told.first().map_or("", String::as_str))
+    ))
 }

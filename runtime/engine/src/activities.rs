@@ -454,7 +454,14 @@ impl Engine {
                 .map_err(reader::broken)?;
             let mut state = queue.state.lock().unwrap_or_else(PoisonError::into_inner);
             for row in &rows {
-                let task: TaskKey = record::decode(&row.task)?;
+                let task: TaskKey = match record::decode(&row.task) {
+                    Ok(task) => task,
+                    // The others of the activity are handed out.
+                    Err(error) => {
+                        tracing::error!(execution = row.execution.0, activity, %error, "an open task cannot be read, and no worker gets it");
+                        continue;
+                    }
+                };
                 if state.known.insert((row.execution, task.into())) {
                     state.waiting.push_back((row.execution, task.into()));
                 }

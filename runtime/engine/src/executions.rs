@@ -108,20 +108,30 @@ impl Engine {
             limit: size + 1,
         });
         let rows = rows.await.map_err(reader::broken)?;
-        let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
-        let mut items = Vec::new();
+        let mut found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
         // Stores of earlier builds have EXPRESS executions in the list of their machine's name, which may be STANDARD now.
-        for row in found.items.into_iter().filter(|row| row.new.unique_name) {
-            match self.summary(&row) {
-                Ok(summary) => items.push(summary),
-                // The others are shown; whoever asks for this one is told.
-                Err(why @ Error::Damaged(_)) => self.node().note_damaged(&row, &why),
+        found.items.retain(|row| row.new.unique_name);
+        self.shown_rows(found, |row| self.summary(row))
+    }
+
+    /// A page of what rows of executions show, without the damaged ones: the others are shown, and whoever asks for such a one
+    /// is told.
+    pub(crate) fn shown_rows<T>(
+        &self,
+        page: Page<ExecutionRow>,
+        mut show: impl FnMut(&ExecutionRow) -> Result<T, Error>,
+    ) -> Result<Page<T>, Error> {
+        let mut items = Vec::with_capacity(page.items.len());
+        for row in &page.items {
+            match show(row) {
+                Ok(shown) => items.push(shown),
+                Err(why @ Error::Damaged(_)) => self.node().note_damaged(row, &why),
                 Err(error) => return Err(error),
             }
         }
         Ok(Page {
             items,
-            next_token: found.next_token,
+            next_token: page.next_token,
         })
     }
 

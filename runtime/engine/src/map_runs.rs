@@ -83,7 +83,7 @@ impl Engine {
         });
         let rows = rows.await.map_err(reader::broken)?;
         let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
-        pages::try_map(found, |row| {
+        self.shown_rows(found, |row| {
             let meta: Meta = record::decode(&row.new.meta)?;
             Ok(MapRunSummary {
                 arn: reader::execution_arn(&meta, &row.new.name),
@@ -116,8 +116,8 @@ impl Engine {
         });
         let rows = rows.await.map_err(reader::broken)?;
         let found = list.cut(rows, size, |row| row.id.0.to_string()).await?;
-        let mut found = pages::try_map(found, |row| {
-            let mut summary = reader::summary(&row)?;
+        let mut found = self.shown_rows(found, |row| {
+            let mut summary = reader::summary(row)?;
             summary.pending_redrive = waiting.contains(&row.new.name);
             Ok(summary)
         })?;

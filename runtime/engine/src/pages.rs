@@ -12,13 +12,15 @@ use crate::{
     api::{Caller, Page, PageRequest},
     engine::Engine,
     error::{Code, Error},
-    journal::CatalogKey,
+    journal::{CatalogKey, RESTORE},
     limits::{PAGE_DEFAULT, PAGE_MAX, PAGE_TOKEN_LIFE_MS},
     node,
 };
 
 /// Bytes of the hash in a token: half of SHA-256's, which nobody guesses.
 const TAG_BYTES: usize = 16;
+/// Bytes of the store's key: a seed of the system's.
+const KEY_BYTES: usize = 32;
 
 /// Items that a page shall hold.
 pub(crate) fn size(request: &PageRequest) -> u32 {
@@ -69,6 +71,11 @@ impl Engine {
             let stored = self.record(&record).await?;
             let key =
                 stored.ok_or_else(|| Error::Broken("the key of page tokens is gone".into()))?;
+            // It has no seal of its own, and what stands for bytes that cannot be read is known to everybody.
+            if key.bytes.len() != KEY_BYTES {
+                let text = format!("the key of page tokens is damaged; {RESTORE}");
+                return Err(Error::Damaged(text));
+            }
             Hmac::new_from_slice(&key.bytes).map_err(|error| Error::Broken(error.to_string()))
         });
         made.await.cloned()

@@ -50,6 +50,17 @@ pub struct Quotas {
 }
 
 impl Quotas {
+    /// What counts for a tenant whose quotas cannot be read: it starts and keeps nothing more.
+    pub(crate) fn closed() -> Quotas {
+        Quotas {
+            open_executions: Some(0),
+            stored_bytes: Some(0),
+            state_machines: Some(0),
+            activities: Some(0),
+            ..Quotas::default()
+        }
+    }
+
     /// Refuses numbers that are none.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let wrong = |text: String| Err(Error::rejected(Code::ValidationException, text));

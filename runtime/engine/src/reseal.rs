@@ -9,7 +9,7 @@ use crate::{
     limits::{RESEALED_TOLD_MAX, SEALED_READ_MAX},
     reader,
     sealed::SealedKind,
-    vault::Vault,
+    vault::{Closed, Vault},
 };
 
 /// What sealing all anew came to.
@@ -17,8 +17,12 @@ use crate::{
 pub struct Resealed {
     /// Records that were sealed anew.
     pub sealed: usize,
+    /// Records that the newest key had sealed before.
+    pub already: usize,
     /// Records that could not be, and are as they were.
     pub left: usize,
+    /// Those of them that a key sealed which is not there.
+    pub no_key: usize,
     /// Which those are and why, of as many as are told.
     pub told: Vec<String>,
 }
@@ -30,20 +34,43 @@ pub(crate) enum Sealing {
     Already,
     /// It is as it was; says which it is, and why.
     Left(String),
+    /// The same of one that a key sealed which is not there.
+    NoKey(String),
+}
+
+impl Sealing {
+    /// Of a record that did not open, with what people are told of it.
+    pub(crate) fn closed(why: &Closed, told: String) -> Sealing {
+        match why {
+            Closed::NoKey(_) => Sealing::NoKey(told),
+            Closed::Changed(_) => Sealing::Left(told),
+        }
+    }
 }
 
 impl Resealed {
     fn note(&mut self, sealing: Sealing) {
         match sealing {
             Sealing::Anew => self.sealed += 1,
-            Sealing::Already => {}
-            Sealing::Left(why) => {
-                self.left += 1;
-                if self.told.len() < RESEALED_TOLD_MAX {
-                    self.told.push(why);
-                }
+            Sealing::Already => self.already += 1,
+            Sealing::Left(why) => self.leave(why),
+            Sealing::NoKey(why) => {
+                self.no_key += 1;
+                self.leave(why);
             }
         }
+    }
+
+    fn leave(&mut self, why: String) {
+        self.left += 1;
+        if self.told.len() < RESEALED_TOLD_MAX {
+            self.told.push(why);
+        }
+    }
+
+    /// Whether the keys are none of this store's: all that could be looked at was sealed by others.
+    pub fn is_of_other_keys(&self) -> bool {
+        self.no_key > 0 && self.sealed + self.already == 0
     }
 }
 

@@ -36,6 +36,11 @@ pub(crate) fn open<'a>(place: &[u64], sealed: &'a [u8]) -> Result<&'a [u8], Brok
     }
 }
 
+/// Bytes that open nowhere: they stand for what is stored and is none.
+pub(crate) fn unreadable() -> std::sync::Arc<[u8]> {
+    [MARK].into()
+}
+
 fn checksum(place: &[u64], bytes: &[u8]) -> u32 {
     let mut hash = crc32fast::Hasher::new();
     for number in place {
@@ -47,7 +52,7 @@ fn checksum(place: &[u64], bytes: &[u8]) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Broken, open, seal};
+    use super::{Broken, open, seal, unreadable};
 
     #[test]
     fn whatever_changes_is_noticed() {
@@ -62,5 +67,6 @@ mod tests {
             assert_eq!(open(&place, &sealed[..at]), Err(Broken), "cut at {at}");
         }
         assert_eq!(open(&place, b"{}"), Ok(&b"{}"[..]), "stored without a seal");
+        assert_eq!(open(&place, &unreadable()), Err(Broken));
     }
 }

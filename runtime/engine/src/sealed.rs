@@ -21,7 +21,7 @@ use crate::{
     node, reader, record,
     reseal::Sealing,
     tenants::{self, ACCESS_KEY},
-    vault::{Sealed, Vault},
+    vault::{Closed, Sealed, Vault},
 };
 
 /// The account that is there without having been added.
@@ -64,8 +64,44 @@ pub struct Kept {
     pub changed_at: Timestamp,
     /// The operator's own file has one of that name, which counts before this one.
     pub hidden: bool,
-    /// Whether it opens: there is the key that sealed it, and it is as it was sealed. It can be used no other way.
-    pub opens: bool,
+    /// Why it does not open, if so: it can be used no other way.
+    pub closed: Option<WhyClosed>,
+}
+
+/// Why something that is kept does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyClosed {
+    /// The key that sealed it is not there.
+    NoKey,
+    /// There is the key, and it is not as that sealed it.
+    Changed,
+    /// This version does not know its form.
+    Form,
+}
+
+impl WhyClosed {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            WhyClosed::NoKey => "no-key",
+            WhyClosed::Changed => "changed",
+            WhyClosed::Form => "form",
+        }
+    }
+}
+
+/// What did not open: why, for programs and for people. The text shows nothing of it.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub(crate) struct NotOpened {
+    pub(crate) why: WhyClosed,
+    text: String,
+}
+
+impl From<NotOpened> for Error {
+    fn from(not_opened: NotOpened) -> Error {
+        Error::Broken(not_opened.text)
+    }
 }
 
 /// A page of what is kept, by name.
@@ -154,23 +190,28 @@ impl SealedStore {
     }
 
     /// The content of a record.
-    ///
-    /// # Errors
-    /// [`Error::Broken`] when it does not open, with a text that shows nothing of it.
     pub(crate) fn open(
         &self,
         kind: SealedKind,
         account: &str,
         name: &str,
         record: &SealedRecord,
-    ) -> Result<String, Error> {
+    ) -> Result<String, NotOpened> {
         let noun = kind.name();
-        let vault = self.vault.as_ref().ok_or_else(|| {
-            Error::Broken(format!(
+        let vault = self.vault.as_ref().ok_or_else(|| NotOpened {
+            why: WhyClosed::NoKey,
+            text: format!(
                 "the {noun} `{name}` cannot be opened: the server was started without the key file that seals it; start it with --key-file"
-            ))
+            ),
         })?;
-        open(vault, kind, account, name, record)
+        let opened = open(vault, kind, account, name, record);
+        opened.map_err(|why| NotOpened {
+            text: not_opened(kind, account, name, &why),
+            why: match why {
+                Closed::NoKey(_) => WhyClosed::NoKey,
+                Closed::Changed(_) => WhyClosed::Changed,
+            },
+        })
     }
 }
 
@@ -201,7 +242,9 @@ impl Engine {
                 }
             };
             let old = found.as_ref();
-            let old = old.map(|found| open(vault, kind, account, name, &found.record));
+            let closed = |why| Error::Broken(not_opened(kind, account, name, &why));
+            let old =
+                old.map(|found| open(vault, kind, account, name, &found.record).map_err(closed));
             let content = change(old)?;
             if content.len() > SEALED_BYTES_MAX {
                 return Err(invalid(format!(
@@ -315,7 +358,10 @@ impl Engine {
         }
         let content = match open(vault, kind, account, &found.name, &found.record) {
             Ok(content) => content,
-            Err(why) => return Ok(Sealing::Left(why.to_string())),
+            Err(why) => {
+                let text = not_opened(kind, account, &found.name, &why);
+                return Ok(Sealing::closed(&why, text));
+            }
         };
         found.record.content = vault.seal(&place(kind, account, &found.name), &content);
         let bytes = record::encode(&found.record);
@@ -381,14 +427,14 @@ fn open(
     account: &str,
     name: &str,
     record: &SealedRecord,
-) -> Result<String, Error> {
-    let opened = vault.open(&place(kind, account, name), &record.content);
-    opened.map_err(|why| {
-        Error::Broken(format!(
-            "the {} `{name}` of account {account} cannot be opened: {why}",
-            kind.name()
-        ))
-    })
+) -> Result<String, Closed> {
+    vault.open(&place(kind, account, name), &record.content)
+}
+
+/// What is said of one that does not open.
+fn not_opened(kind: SealedKind, account: &str, name: &str, why: &Closed) -> String {
+    let noun = kind.name();
+    format!("the {noun} `{name}` of account {account} cannot be opened: {why}")
 }
 
 /// What a content is sealed for: it opens for no other account, under no other name and as nothing else.
@@ -498,13 +544,14 @@ mod tests {
         for kind in SealedKind::ALL {
             change(&engine, kind).await;
         }
-        let expected = [(NAMES[0], false), (NAMES[1], true)];
+        // There is the key that sealed it: that it has another one would be wrong to say.
+        let expected = [(NAMES[0], Some(WhyClosed::Changed)), (NAMES[1], None)];
         let secrets = engine.secrets(DEFAULT_ACCOUNT, None).await.unwrap().items;
-        let listed = secrets.iter().map(|kept| (&*kept.name, kept.opens));
+        let listed = secrets.iter().map(|kept| (&*kept.name, kept.closed));
         assert_eq!(listed.collect::<Vec<_>>(), expected);
         let connections = engine.connections(DEFAULT_ACCOUNT, None).await.unwrap();
         let listed = connections.items.iter();
-        let listed = listed.map(|one| (&*one.kept.name, one.kept.opens));
+        let listed = listed.map(|one| (&*one.kept.name, one.kept.closed));
         assert_eq!(listed.collect::<Vec<_>>(), expected);
         let one = engine.connection(DEFAULT_ACCOUNT, NAMES[0]).await.unwrap();
         assert!(one.is_some_and(|one| one.connection.is_none()));

@@ -39,17 +39,15 @@ impl Engine {
     ) -> Result<KeptPage<Kept>, Error> {
         let page = self.list_sealed(SealedKind::Secret, account, after).await?;
         let sealed = &self.node().sealed;
-        let opens = |found: &Found| {
+        let closed = |found: &Found| {
             let value = sealed.open(SealedKind::Secret, account, &found.name, &found.record);
-            value
-                .inspect_err(
-                    |error| tracing::warn!(%error, "a secret is listed that does not open"),
-                )
-                .is_ok()
+            let error = value.err()?;
+            tracing::warn!(%error, "a secret is listed that does not open");
+            Some(error.why)
         };
         let kept = page.items.into_iter().map(|found| Kept {
             hidden: self.hides_secret(account, &found.name),
-            opens: opens(&found),
+            closed: closed(&found),
             name: found.name,
             created_at: Timestamp(found.record.created_ms),
             changed_at: Timestamp(found.record.changed_ms),
@@ -113,5 +111,5 @@ async fn secret(sealed: &SealedStore, account: &str, name: &str) -> Result<Optio
     let kind = SealedKind::Secret;
     let found = sealed.find(kind, account, name).await?;
     let opened = found.map(|record| sealed.open(kind, account, name, &record));
-    opened.transpose()
+    Ok(opened.transpose()?)
 }

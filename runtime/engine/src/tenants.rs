@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 use stepwell_interp::Timestamp;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     quotas::{Quotas, Taken},
     reader, record,
     reseal::Sealing,
-    vault::{Sealed, Vault},
+    vault::{Closed, Sealed, Vault},
 };
 
 /// Kinds of records, which belong to the installation.
@@ -72,6 +72,15 @@ pub struct Tenant {
     pub created_at: Timestamp,
 }
 
+/// A tenant in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedTenant {
+    /// 12 digits.
+    pub account: Arc<str>,
+    /// `None` when its record is damaged: its access keys are refused until it is added again.
+    pub tenant: Option<Tenant>,
+}
+
 /// An access key without its secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessKey {
@@ -83,6 +92,16 @@ pub struct AccessKey {
     pub created_at: Timestamp,
     /// Is refused like one that is not known.
     pub disabled: bool,
+}
+
+/// An access key in a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedKey {
+    pub id: Arc<str>,
+    /// `None` when its record is damaged: nobody knows whose it was, and nobody is let in by it.
+    pub key: Option<AccessKey>,
+    /// Why nobody is let in by it, disabled or not; for the operator.
+    pub closed: Option<String>,
 }
 
 /// An access key with its secret.
@@ -139,24 +158,32 @@ impl KeyRecord {
 }
 
 impl Engine {
-    /// All tenants, by account.
+    /// All tenants, by account, without those whose records are damaged.
     pub async fn tenants(&self) -> Result<Vec<Tenant>, Error> {
-        let mut tenants = Vec::new();
-        for stored in self.all_records(TENANT).await? {
-            let record = record::decode::<TenantRecord>(&stored.bytes);
-            let Some(record) = self.unless_damaged(&stored.key, record)? else {
-                continue;
-            };
-            tenants.push(Tenant {
-                account: stored.key.name,
-                name: record.name,
-                created_at: Timestamp(record.created_ms),
-            });
-        }
-        Ok(tenants)
+        let listed = self.listed_tenants().await?.into_iter();
+        Ok(listed.filter_map(|listed| listed.tenant).collect())
     }
 
-    /// Makes an account a tenant.
+    /// All tenants, by account, the damaged ones too.
+    pub async fn listed_tenants(&self) -> Result<Vec<ListedTenant>, Error> {
+        let mut listed = Vec::new();
+        for stored in self.all_records(TENANT).await? {
+            let record = record::decode::<TenantRecord>(&stored.bytes);
+            let record = self.unless_damaged(&stored.key, record)?;
+            let account = stored.key.name;
+            listed.push(ListedTenant {
+                tenant: record.map(|record| Tenant {
+                    account: account.clone(),
+                    name: record.name,
+                    created_at: Timestamp(record.created_ms),
+                }),
+                account,
+            });
+        }
+        Ok(listed)
+    }
+
+    /// Makes an account a tenant, and takes the place of a record that is damaged.
     pub async fn add_tenant(&self, account: &str, name: &str) -> Result<(), Error> {
         check_account_digits(account)?;
         check_text("name", name)?;
@@ -164,13 +191,15 @@ impl Engine {
             name: name.into(),
             created_ms: node::now().0,
         };
-        let added = self
-            .put(
-                &key(TENANT, account),
-                Some(0),
-                Some(record::encode(&record)),
-            )
-            .await?;
+        let key = key(TENANT, account);
+        let before = self.record(&key).await?;
+        let damaged = before.filter(|before| {
+            let read = record::decode::<TenantRecord>(&before.bytes);
+            matches!(read, Err(Error::Damaged(_)))
+        });
+        let expected = damaged.map_or(0, |damaged| damaged.revision);
+        let bytes = record::encode(&record);
+        let added = self.put(&key, Some(expected), Some(bytes)).await?;
         added.map(drop).map_err(|()| {
             Error::rejected(
                 Code::ConflictException,
@@ -206,13 +235,13 @@ impl Engine {
         Ok(())
     }
 
-    /// A tenant's quotas, and how much of them it has taken.
+    /// A tenant's quotas as they count, and how much of them it has taken.
     pub async fn quotas(&self, account: &str) -> Result<(Quotas, Taken), Error> {
         self.tenant(account).await?;
         let stored = self.record(&key(QUOTAS, account)).await?;
-        let quotas = stored.map(|stored| record::decode(&stored.bytes));
+        let quotas = stored.as_ref().map(quotas_of).unwrap_or_default();
         let taken = self.node().allowances.taken(&account.into());
-        Ok((quotas.transpose()?.unwrap_or_default(), taken))
+        Ok((quotas, taken))
     }
 
     /// Gives a tenant other quotas; they count from now on.
@@ -230,13 +259,44 @@ impl Engine {
         }
     }
 
-    /// Access keys of a tenant, or of all.
+    /// Access keys of a tenant, or of all, without those whose records are damaged.
     pub async fn access_keys(&self, account: Option<&str>) -> Result<Vec<AccessKey>, Error> {
-        let found: Vec<(Arc<str>, KeyRecord)> = self.all(ACCESS_KEY).await?;
-        let keys = found.iter().map(|(id, record)| record.key(id));
-        Ok(keys
-            .filter(|key| account.is_none_or(|account| *key.account == *account))
-            .collect())
+        let listed = self.listed_access_keys(None, account).await?.into_iter();
+        Ok(listed.filter_map(|listed| listed.key).collect())
+    }
+
+    /// Access keys of a tenant; or of all, the damaged ones too. With the keys of a key file, it is told of each whether
+    /// that opens it.
+    pub async fn listed_access_keys(
+        &self,
+        vault: Option<&Vault>,
+        account: Option<&str>,
+    ) -> Result<Vec<ListedKey>, Error> {
+        let mut listed = Vec::new();
+        for stored in self.all_records(ACCESS_KEY).await? {
+            let id = &stored.key.name;
+            let read = record::decode::<KeyRecord>(&stored.bytes);
+            let damage = read.as_ref().err().map(ToString::to_string);
+            let record = self.unless_damaged(&stored.key, read)?;
+            let is_theirs = |record: &KeyRecord| account.is_none_or(|own| *record.account == *own);
+            if !record.as_ref().map_or(account.is_none(), is_theirs) {
+                continue;
+            }
+            let closed = match (&record, vault) {
+                (Some(record), Some(vault)) => {
+                    let closed = open(vault, id, record).err();
+                    closed.map(|why| why.to_string())
+                }
+                (Some(_), None) => None,
+                (None, _) => damage,
+            };
+            listed.push(ListedKey {
+                key: record.map(|record| record.key(id)),
+                closed,
+                id: id.clone(),
+            });
+        }
+        Ok(listed)
     }
 
     /// Makes an access key of a tenant. Its secret is told now and never again but to who verifies requests.
@@ -273,17 +333,25 @@ impl Engine {
         })
     }
 
-    /// An access key with its secret; `None` when there is none of that id.
-    ///
-    /// # Errors
-    /// [`Error::Broken`] when the vault does not open its secret.
+    /// An access key with its secret; `None` when there is none of that id, or none that lets anybody in: its record or its
+    /// tenant's is damaged, or the vault does not open it. The log says which.
     pub async fn credentials(&self, vault: &Vault, id: &str) -> Result<Option<Credentials>, Error> {
         let Some(found) = self.record(&key(ACCESS_KEY, id)).await? else {
             return Ok(None);
         };
-        let record: KeyRecord = record::decode(&found.bytes)?;
-        let secret = open(vault, id, &record)?;
-        Ok(Some(Credentials {
+        let record = record::decode::<KeyRecord>(&found.bytes);
+        let Some(record) = self.unless_damaged(&found.key, record)? else {
+            return Ok(None);
+        };
+        if let Some(tenant) = self.record(&key(TENANT, &record.account)).await? {
+            let read = record::decode::<TenantRecord>(&tenant.bytes);
+            if self.unless_damaged(&tenant.key, read)?.is_none() {
+                return Ok(None);
+            }
+        }
+        let secret = open(vault, id, &record).map_err(|why| Error::Damaged(why.to_string()));
+        let secret = self.unless_damaged(&found.key, secret)?;
+        Ok(secret.map(|secret| Credentials {
             key: record.key(id),
             secret,
         }))
@@ -291,17 +359,24 @@ impl Engine {
 
     /// Disables an access key, or enables it again.
     pub async fn disable_access_key(&self, id: &str, disabled: bool) -> Result<AccessKey, Error> {
-        let (found, record) = self.key_record(id).await?;
+        let found = self.key_record(id).await?;
+        let record = record::decode::<KeyRecord>(&found.bytes);
+        let record = self.unless_damaged(&found.key, record)?.ok_or_else(|| {
+            invalid(format!(
+                "the record of access key {id} is damaged, so it is refused anyway: remove it, and make another one"
+            ))
+        })?;
         let record = KeyRecord { disabled, ..record };
         self.replace(&found, Some(&record)).await?;
         Ok(record.key(id))
     }
 
-    /// Forgets an access key.
-    pub async fn remove_access_key(&self, id: &str) -> Result<AccessKey, Error> {
-        let (found, record) = self.key_record(id).await?;
+    /// Forgets an access key, damaged or not; answers what it was, if that can be read.
+    pub async fn remove_access_key(&self, id: &str) -> Result<Option<AccessKey>, Error> {
+        let found = self.key_record(id).await?;
         self.replace(&found, None).await?;
-        Ok(record.key(id))
+        let record = record::decode::<KeyRecord>(&found.bytes);
+        Ok(record.ok().map(|record| record.key(id)))
     }
 
     /// The records of all access keys.
@@ -330,7 +405,10 @@ impl Engine {
         }
         let secret = match open(vault, id, &record) {
             Ok(secret) => secret,
-            Err(why) => return Ok(Sealing::Left(why.to_string())),
+            Err(why) => {
+                let text = format!("access key {id} cannot be opened: {why}");
+                return Ok(Sealing::closed(&why, text));
+            }
         };
         record.secret = vault.seal(&record.place(id), &secret);
         let bytes = record::encode(&record);
@@ -351,16 +429,14 @@ impl Engine {
         found.ok_or_else(|| missing(account))
     }
 
-    async fn key_record(&self, id: &str) -> Result<(CatalogRecord, KeyRecord), Error> {
+    async fn key_record(&self, id: &str) -> Result<CatalogRecord, Error> {
         let found = self.record(&key(ACCESS_KEY, id)).await?;
-        let found = found.ok_or_else(|| {
+        found.ok_or_else(|| {
             Error::rejected(
                 Code::ResourceNotFound,
                 format!("there is no access key {id}"),
             )
-        })?;
-        let record = record::decode(&found.bytes)?;
-        Ok((found, record))
+        })
     }
 
     /// Writes or deletes a record as it was seen.
@@ -377,15 +453,6 @@ impl Engine {
                 format!("{} was changed meanwhile; try again", found.key.name),
             )
         })
-    }
-
-    /// All records of a kind of the installation; none of them may be damaged.
-    async fn all<T: DeserializeOwned>(&self, kind: &str) -> Result<Vec<(Arc<str>, T)>, Error> {
-        let found = self.all_records(kind).await?;
-        let decoded = found
-            .into_iter()
-            .map(|stored| Ok((stored.key.name, record::decode(&stored.bytes)?)));
-        decoded.collect()
     }
 
     async fn all_records(&self, kind: &str) -> Result<Vec<CatalogRecord>, Error> {
@@ -442,18 +509,8 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
             .scan("", QUOTAS, "", after.as_deref(), ROWS_MAX)
             .await;
         let page = page.map_err(reader::broken)?;
-        for found in &page {
-            let tenant = &found.key.name;
-            match record::decode(&found.bytes) {
-                Ok(quotas) => all.push((tenant.clone(), quotas)),
-                // The others are served as before.
-                Err(error) => tracing::error!(
-                    %error,
-                    tenant = &**tenant,
-                    "the quotas of a tenant cannot be read; it has none until they are set again"
-                ),
-            }
-        }
+        let quotas = page.iter();
+        all.extend(quotas.map(|found| (found.key.name.clone(), quotas_of(found))));
         after = page.last().map(|found| found.key.name.clone());
         if page.len() < ROWS_MAX as usize {
             return Ok(all);
@@ -461,9 +518,21 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
     }
 }
 
-fn open(vault: &Vault, id: &str, record: &KeyRecord) -> Result<String, Error> {
-    let opened = vault.open(&record.place(id), &record.secret);
-    opened.map_err(|why| Error::Broken(format!("the secret of access key {id}: {why}")))
+/// The quotas of a record. A damaged one lifts none: others are served as before.
+fn quotas_of(stored: &CatalogRecord) -> Quotas {
+    record::decode(&stored.bytes).unwrap_or_else(|error| {
+        tracing::error!(
+            %error,
+            tenant = &*stored.key.name,
+            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again"
+        );
+        Quotas::closed()
+    })
+}
+
+/// The secret of an access key, or why it does not open.
+fn open(vault: &Vault, id: &str, record: &KeyRecord) -> Result<String, Closed> {
+    vault.open(&record.place(id), &record.secret)
 }
 
 fn key(kind: &str, name: &str) -> CatalogKey {

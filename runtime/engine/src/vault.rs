@@ -37,6 +37,17 @@ pub(crate) struct Sealed {
     pub(crate) text: String,
 }
 
+/// Why something that is sealed does not open. Both name the key that sealed it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Closed {
+    #[error("the key `{0}` sealed it, which the key file does not have")]
+    NoKey(String),
+    #[error(
+        "it is not as the key `{0}` sealed it: it was changed in the store since, or the line of that key was in the key file"
+    )]
+    Changed(String),
+}
+
 impl Vault {
     /// One fresh key.
     pub fn fresh() -> Vault {
@@ -98,6 +109,16 @@ impl Vault {
         Vault(self.0.iter().take(1).cloned().collect())
     }
 
+    /// Whether there are keys beside the newest one: a rotation has not ended.
+    pub fn is_rotating(&self) -> bool {
+        self.0.len() > 1
+    }
+
+    /// Ids of the keys, the newest first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|key| &*key.id)
+    }
+
     /// Seals a secret for one place: it opens nowhere else.
     pub(crate) fn seal(&self, place: &str, secret: &str) -> Sealed {
         let key = self.0.first().expect("a vault has a key");
@@ -120,17 +141,10 @@ impl Vault {
     }
 
     /// The secret, or why it does not open.
-    pub(crate) fn open(&self, place: &str, sealed: &Sealed) -> Result<String, String> {
+    pub(crate) fn open(&self, place: &str, sealed: &Sealed) -> Result<String, Closed> {
         let key = self.0.iter().find(|key| key.id == sealed.key);
-        let key = key.ok_or_else(|| {
-            format!(
-                "it was sealed by the key `{}`, which the key file does not have",
-                sealed.key
-            )
-        })?;
-        let damaged = || {
-            "it does not open: the store was changed, or the key file's key is another of the same name".to_owned()
-        };
+        let key = key.ok_or_else(|| Closed::NoKey(sealed.key.clone()))?;
+        let damaged = || Closed::Changed(sealed.key.clone());
         let bytes = STANDARD_NO_PAD
             .decode(&sealed.text)
             .map_err(|_| damaged())?;
@@ -179,7 +193,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
-    use super::Vault;
+    use super::{Closed, Vault};
 
     #[test]
     fn a_secret_opens_in_its_place_under_its_key() {
@@ -187,7 +201,8 @@ mod tests {
         let sealed = vault.seal("here", "the secret");
         assert_eq!(vault.open("here", &sealed), Ok("the secret".to_owned()));
         assert!(vault.open("there", &sealed).is_err(), "another place");
-        assert!(Vault::fresh().open("here", &sealed).is_err(), "another key");
+        let another = Vault::fresh().open("here", &sealed);
+        assert_eq!(another, Err(Closed::NoKey(sealed.key.clone())));
         assert_ne!(
             vault.seal("here", "the secret"),
             sealed,
@@ -202,7 +217,8 @@ mod tests {
                 "A"
             },
         );
-        assert!(vault.open("here", &changed).is_err(), "changed");
+        let changed = vault.open("here", &changed);
+        assert_eq!(changed, Err(Closed::Changed(sealed.key)));
     }
 
     #[test]
@@ -212,6 +228,8 @@ mod tests {
         let both = Vault::parse(&old.rotated().to_text()).expect("a key file");
         assert_eq!(both.open("here", &sealed), Ok("x".to_owned()));
         assert!(!both.is_newest(&sealed));
+        assert!(both.is_rotating() && !both.newest().is_rotating());
+        assert_eq!(both.ids().nth(1), old.ids().next());
         assert!(both.newest().open("here", &sealed).is_err());
         assert!(both.newest().open("here", &both.seal("here", "y")).is_ok());
     }

@@ -38,6 +38,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("sealed::inspected_by_a_tenant", inspected_by_a_tenant),
         trial("sealed::held_by_a_server", held_by_a_server),
+        trial("sealed::damaged_access_keys", damaged_access_keys),
     ]
 }
 
@@ -309,20 +310,39 @@ fn a_rotation_says_what_it_leaves() -> Result<()> {
         let text = fs::read_to_string(place.path("other.key"))?;
         Ok(text.lines().filter(|line| !line.starts_with('#')).count())
     };
-    for keys_then in [2, 3] {
+    let mut newest = None;
+    for sealed in ["sealed 1 record anew", "sealed 0 records anew"] {
         let rotated = run(&["tenant", "rotate"], "")?;
         let errors = String::from_utf8_lossy(&rotated.stderr);
         ensure!(rotated.status.code() == Some(3), "{errors}");
-        for part in ["sealed 1 record anew", "`FOREIGN`", "1 record could not be"] {
+        for part in [sealed, "`FOREIGN`", "1 record could not be"] {
             ensure!(errors.contains(part), "{part} in {errors}");
         }
-        ensure!(keys()? == keys_then, "the old keys stay");
+        ensure!(!errors.contains("internal failure"), "{errors}");
+        ensure!(
+            keys()? == 2,
+            "the old key stays, and the new one is used on"
+        );
+        let text = fs::read_to_string(place.path("other.key"))?;
+        let first = text.lines().nth(1).map(str::to_owned);
+        ensure!(newest.is_none() || newest == first, "another new key");
+        newest = first;
     }
-    // By a new key that seals nothing nobody is served.
+    // Of a store that another key sealed nothing is rotated, and it is said which is wrong.
     ensure!(run(&["secret", "delete", "KEY"], "")?.status.success());
-    let rotated = run(&["tenant", "rotate"], "")?;
-    ensure!(rotated.status.code() == Some(3), "FOREIGN is left");
-    ensure!(keys()? == 3, "a key is added that sealed nothing");
+    let mut keys_before = 2;
+    for _ in 0..2 {
+        let rotated = run(&["tenant", "rotate"], "")?;
+        let errors = String::from_utf8_lossy(&rotated.stderr);
+        let told =
+            errors.contains("does not hold the key that sealed") && errors.contains("`FOREIGN`");
+        ensure!(rotated.status.code() == Some(2) && told, "{errors}");
+        ensure!(keys()? == keys_before, "a key is added that sealed nothing");
+        let text = fs::read_to_string(place.path("other.key"))?;
+        let alone: Vec<&str> = text.lines().take(2).collect();
+        fs::write(place.path("other.key"), alone.join("\n"))?;
+        keys_before = 1;
+    }
     ensure!(run(&["secret", "delete", "FOREIGN"], "")?.status.success());
     ensure!(run(&["tenant", "rotate"], "")?.status.success());
     ensure!(keys()? == 1, "nothing needs the old keys");
@@ -638,6 +658,83 @@ fn inspected_by_a_tenant() -> Result<()> {
             "{plugin}: {errors}"
         );
     }
+    Ok(())
+}
+
+/// An access key that was damaged in the store is refused and named, and keeps nobody else out; a store in which none is whole
+/// is not served, least of all without asking for keys.
+fn damaged_access_keys() -> Result<()> {
+    const MARKS: [&str; 2] = ["first-mark", "other-mark"];
+    let place = Place::new()?;
+    let data = ["--data", "data"];
+    let tenant = |arguments: &[&str]| place.told(&[&["tenant"][..], arguments, &data].concat(), "");
+    tenant(&["add", server::ACCOUNT])?;
+    let mut keys = Vec::new();
+    for mark in MARKS {
+        let of = ["keys", "add", server::ACCOUNT, "--role", "operator"];
+        let made = tenant(&[&of[..], &["--description", mark, "--json"]].concat())?;
+        keys.push(serde_json::from_str::<Value>(&made)?);
+    }
+    let ids = keys.iter().map(|key| key["accessKeyId"].as_str());
+    let ids: Vec<&str> = ids.collect::<Option<_>>().context("ids")?;
+    damage(&place, MARKS[0])?;
+    let listed = tenant(&["keys", "list"])?;
+    let remove = format!("stepwell tenant keys remove {}", ids[0]);
+    for part in [&*remove, "damaged", ids[1]] {
+        ensure!(listed.contains(part), "{part} in {listed}");
+    }
+    let server = place.serve(&[])?;
+    let endpoint = server.client().endpoint();
+    let list = ["tenant", "keys", "list", "--endpoint", &endpoint];
+    let by_a_damaged_one = place.run_by(Some(&keys[0]), &list, "")?;
+    ensure!(!by_a_damaged_one.status.success(), "a damaged key counts");
+    let listed = place.run_by(Some(&keys[1]), &list, "")?;
+    let listed = String::from_utf8(listed.stdout)?;
+    ensure!(
+        listed.contains(&remove) && listed.contains(ids[1]),
+        "{listed}"
+    );
+    server.stop()?;
+
+    damage(&place, MARKS[1])?;
+    let refused = place.refused_to_serve()?;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    ensure!(
+        refused.status.code() == Some(2) && errors.contains("no access key opens"),
+        "{errors}"
+    );
+    for id in ids {
+        tenant(&["keys", "remove", id])?;
+    }
+    let audit = tenant(&["audit", server::ACCOUNT])?;
+    let removed = audit.matches("stepwell:RemoveAccessKey").count();
+    ensure!(removed == 2, "{audit}");
+    place.serve(&[])?.stop()
+}
+
+/// Changes the first byte of a text wherever the store has it.
+fn damage(place: &Place, text: &str) -> Result<()> {
+    let mut found = 0;
+    for entry in fs::read_dir(place.path("data"))? {
+        let path = entry?.path();
+        if !path.is_file() {
+            continue;
+        }
+        let mut bytes = fs::read(&path)?;
+        let windows = bytes.windows(text.len()).enumerate();
+        let at: Vec<usize> = windows
+            .filter(|(_, window)| *window == text.as_bytes())
+            .map(|(at, _)| at)
+            .collect();
+        for at in &at {
+            bytes[*at] ^= 0x01;
+        }
+        found += at.len();
+        if !at.is_empty() {
+            fs::write(&path, bytes)?;
+        }
+    }
+    ensure!(found > 0, "the store has no `{text}`");
     Ok(())
 }
 

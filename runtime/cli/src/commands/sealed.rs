@@ -242,17 +242,17 @@ fn show(
     super::print(&table.whole(None))
 }
 
-/// What is said of one that does not open, and how that is mended.
+/// What is said of one that the key does not open, and how that is mended.
 fn closed(owner: &OwnerArgs) -> String {
     let place = &owner.place;
     let path = key_file::place(place.key_file.as_deref(), &place.data());
     match place.endpoint() {
         Some(_) => {
-            "does not open: another key sealed it than the server's key file has; put it anew"
+            "does not open: the server's key file does not have the key that sealed it; put it anew"
                 .to_owned()
         }
         None if path.exists() => format!(
-            "does not open: another key sealed it than `{}` has; name the one that did with --key-file, or put it anew",
+            "does not open: `{}` does not have the key that sealed it; name the key file that has it with --key-file, or put it anew",
             path.display()
         ),
         None => format!(
@@ -270,7 +270,13 @@ fn note(item: &Value, flag: &str, closed: &str) -> String {
     if is("hidden") {
         format!("hidden by the file of {flag}")
     } else if !opens {
-        closed.to_owned()
+        match item["closed"].as_str() {
+            Some("changed") => "does not open: it was changed in the store since it was sealed; put it anew, or restore the store from a backup",
+            Some("form") => "does not open: this version does not know its form; put it anew, or use the version that did",
+            // No key, or a server of before, which says no more.
+            Some(_) | None => closed,
+        }
+        .to_owned()
     } else if is("private") {
         "may reach private addresses".to_owned()
     } else {
@@ -293,4 +299,22 @@ fn origins(allow: &Value) -> String {
     };
     let all: Vec<String> = allow.as_array().into_iter().flatten().map(one).collect();
     all.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_changed_in_the_store_is_no_matter_of_keys() {
+        let said = |closed: Value| {
+            let item = json!({"opens": false, "closed": closed});
+            note(&item, "--secrets", "no such key")
+        };
+        assert!(said(json!("changed")).contains("changed in the store"));
+        assert!(said(json!("form")).contains("does not know its form"));
+        for key in [json!("no-key"), Value::Null] {
+            assert_eq!(said(key), "no such key");
+        }
+    }
 }

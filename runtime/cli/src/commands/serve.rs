@@ -154,9 +154,9 @@ fn check_reach(args: &ServeArgs) -> Outcome {
     }
 }
 
-/// How requests are authenticated: not at all as long as there is no access key.
+/// How requests are authenticated: not at all as long as there is no access key. A damaged one is one.
 async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authentication>> {
-    let keys = host.engine.access_keys(None).await.runtime()?;
+    let keys = host.engine.listed_access_keys(None, None).await.runtime()?;
     if keys.is_empty() {
         if args.auth {
             return Err(Stop::Usage(anyhow!(
@@ -167,15 +167,27 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     }
     let path = key_file::place(args.key_file.as_deref(), &args.data);
     let vault = key_file::read(&path)?;
-    for key in &keys {
-        // Better now than at its first request.
-        let opened = host.engine.credentials(&vault, &key.id).await;
-        opened.map_err(|error| {
-            Stop::Usage(anyhow!(
-                "{error}\nhint: --key-file names the key file; here it is {}",
-                path.display()
-            ))
-        })?;
+    let keys = host.engine.listed_access_keys(Some(&vault), None).await;
+    let keys = keys.runtime()?;
+    // Better now than at the first request.
+    if let Some(first) = keys.first()
+        && keys.iter().all(|key| key.closed.is_some())
+    {
+        return Err(Stop::Usage(anyhow!(
+            "no access key opens, so nobody could ask for anything; {}: {}\nhint: --key-file names the key file, which here is `{}`; if there is no better one, `stepwell tenant keys remove` takes the keys away, and `stepwell tenant keys add` makes others",
+            first.id,
+            first.closed.as_deref().unwrap_or_default(),
+            path.display()
+        )));
+    }
+    for key in keys {
+        if let Some(why) = key.closed {
+            tracing::error!(
+                access_key = &*key.id,
+                why,
+                "an access key does not open, so nobody is let in by it: `stepwell tenant keys remove` takes it away"
+            );
+        }
     }
     Ok(Some(Authentication {
         vault,

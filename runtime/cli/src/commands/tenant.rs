@@ -7,7 +7,7 @@ mod remote;
 
 use anyhow::anyhow;
 use serde_json::json;
-use stepwell_engine::{Engine, Error};
+use stepwell_engine::{Engine, Error, ListedTenant, Tenant};
 
 use super::at_rest;
 use crate::args::{KeysCommand, TenantCommand, TenantPlace};
@@ -98,13 +98,18 @@ async fn add(engine: &Engine, account: &str, name: &str) -> Outcome {
 }
 
 async fn list(engine: &Engine, json: bool) -> Outcome {
-    let tenants = engine.tenants().await.map_err(told)?;
+    let tenants = engine.listed_tenants().await.map_err(told)?;
     let keys = engine.access_keys(None).await.map_err(told)?;
     let count = |account: &str| keys.iter().filter(|key| &*key.account == account).count();
     if json {
         let tenants: Vec<_> = tenants
             .iter()
-            .map(|tenant| json!({"account": tenant.account, "name": tenant.name, "created": time(tenant.created_at.0), "accessKeys": count(&tenant.account)}))
+            .map(|ListedTenant { account, tenant }| match tenant {
+                Some(Tenant { name, created_at, .. }) => {
+                    json!({"account": account, "name": name, "created": time(created_at.0), "accessKeys": count(account)})
+                }
+                None => json!({"account": account, "accessKeys": count(account), "damaged": true}),
+            })
             .collect();
         return super::print_json(&json!(tenants));
     }
@@ -112,16 +117,34 @@ async fn list(engine: &Engine, json: bool) -> Outcome {
         say_none();
         return Ok(());
     }
-    let mut table = Table::new(&["account", "name", "keys>", "created"]);
-    for tenant in &tenants {
+    let mut table = tenants_table();
+    for ListedTenant { account, tenant } in &tenants {
+        let (name, created) = tenant.as_ref().map_or_else(Default::default, |tenant| {
+            (tenant.name.to_string(), time(tenant.created_at.0))
+        });
         table.row([
-            tenant.account.to_string(),
-            tenant.name.to_string(),
-            count(&tenant.account).to_string(),
-            time(tenant.created_at.0),
+            account.to_string(),
+            name,
+            count(account).to_string(),
+            created,
+            damaged_note(account, tenant.is_none()),
         ]);
     }
     super::print(&table.whole(None))
+}
+
+fn tenants_table() -> Table {
+    Table::new(&["account", "name", "keys>", "created", "note"])
+}
+
+/// What is said of a tenant whose record is damaged, and how that is mended.
+fn damaged_note(account: &str, is_damaged: bool) -> String {
+    match is_damaged {
+        true => format!(
+            "its record is damaged, so its access keys are refused: `stepwell tenant add {account}` mends it"
+        ),
+        false => String::new(),
+    }
 }
 
 fn say_none() {

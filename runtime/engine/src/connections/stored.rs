@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt::Display,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     error::Error,
     limits::{CONNECTIONS_OPEN_MAX, HTTP_CONNECT_TIME},
     node::Node,
-    sealed::{Found, Kept, KeptPage, SealedKind, SealedRecord, invalid},
+    sealed::{Found, Kept, KeptPage, SealedKind, SealedRecord, WhyClosed, invalid},
 };
 
 const KIND: SealedKind = SealedKind::Connection;
@@ -116,17 +117,24 @@ impl Engine {
         name: Arc<str>,
         record: SealedRecord,
     ) -> ConnectionSummary {
-        let content = self.node().sealed.open(KIND, account, &name, &record);
-        let connection = content
-            .and_then(|content| KeptConnection::read(&name, &content))
-            .inspect_err(
-                |error| tracing::warn!(%error, "a connection is listed that does not open"),
-            )
-            .ok();
+        let warn = |error: &dyn Display| tracing::warn!(%error, "a connection is listed that does not open");
+        let (connection, closed) = match self.node().sealed.open(KIND, account, &name, &record) {
+            Ok(content) => match KeptConnection::read(&name, &content) {
+                Ok(connection) => (Some(connection), None),
+                Err(error) => {
+                    warn(&error);
+                    (None, Some(WhyClosed::Form))
+                }
+            },
+            Err(error) => {
+                warn(&error);
+                (None, Some(error.why))
+            }
+        };
         ConnectionSummary {
             kept: Kept {
                 hidden: self.hides_connection(account, &name),
-                opens: connection.is_some(),
+                closed,
                 name,
                 created_at: Timestamp(record.created_ms),
                 changed_at: Timestamp(record.changed_ms),

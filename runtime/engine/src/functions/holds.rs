@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dispatch::hex,
-    error::Error,
+    error::{Code, Error},
     executions::refusal,
     journal::{
         CatalogKey, CatalogRecord, CatalogWrite, Charges, CodeWrite, Journal, Refused, Write,
@@ -27,6 +27,10 @@ const CODE: &str = "code";
 const HOLD: &str = "code-hold";
 const FREED: &str = "code-freed";
 const ADOPTED: &str = "code-adopted";
+
+/// Where this version looks for code that is in use: the records of functions. One that keeps code elsewhere too has a higher
+/// number, so that this one, beside it on the same store, does not take that for unused.
+const PLACES: u32 = 1;
 
 /// SHA-256 of a `.wasm`.
 pub(super) type CodeHash = [u8; 32];
@@ -51,6 +55,15 @@ pub(super) struct HoldRecord {
 #[derive(Default, Serialize, Deserialize)]
 struct FreedRecord {
     bytes: u64,
+}
+
+/// Stored form, codec v1: that all code has its holds, as it was looked for.
+#[derive(Serialize, Deserialize)]
+struct AdoptedRecord {
+    at_ms: u64,
+    /// [`PLACES`] of who looked; of the first ones it was not noted.
+    #[serde(default)]
+    places: u32,
 }
 
 /// A hold as it was read.
@@ -202,22 +215,37 @@ impl Node {
         let after = after.map(|tenant| format!("{tenant}0"));
         let page = self.journal.scan("", HOLD, "", after.as_deref(), 1).await;
         let page = page.map_err(reader::broken)?;
-        let first = page.first().map(Hold::read).transpose()?;
-        Ok(first.map(|hold| hold.tenant))
+        // By its name alone: a damaged one is that account's concern.
+        let first = page.first().map(|found| &found.key.name);
+        Ok(first.map(|name| name.split('/').next().unwrap_or(name).into()))
     }
 
     /// Whether all code of functions is known to be held.
+    ///
+    /// # Errors
+    /// A version that keeps code where this one does not look has used the store: whatever is unused is for that to say.
     pub(super) async fn is_adopted(&self) -> Result<bool, Error> {
         let found = self.journal.get(&key(ADOPTED, "all")).await;
-        Ok(found.map_err(reader::broken)?.is_some())
+        let Some(found) = found.map_err(reader::broken)? else {
+            return Ok(false);
+        };
+        let noted: AdoptedRecord = stored::decode(&found.bytes)?;
+        if noted.places > PLACES {
+            let text = "a newer version of the server uses this store and keeps code where this one does not look, so this one removes none: have that one collect it";
+            return Err(Error::rejected(Code::ConflictException, text));
+        }
+        Ok(noted.places == PLACES)
     }
 
     pub(super) async fn note_adopted(&self) -> Result<(), Error> {
-        let at = serde_json::json!({ "at_ms": now().0 });
+        let noted = AdoptedRecord {
+            at_ms: now().0,
+            places: PLACES,
+        };
         let noted = CatalogWrite {
             key: key(ADOPTED, "all"),
             expected: None,
-            bytes: Some(stored::encode(&at)),
+            bytes: Some(stored::encode(&noted)),
         };
         let written = self.write(Write::Catalog(vec![noted])).await?;
         written.map(drop).map_err(refusal)
@@ -288,8 +316,16 @@ pub(crate) async fn all_freed(journal: &dyn Journal) -> Result<Vec<(Arc<str>, u6
             .await;
         let page = page.map_err(reader::broken)?;
         for found in &page {
-            let record: FreedRecord = stored::decode(&found.bytes)?;
-            all.push((found.key.name.clone(), record.bytes));
+            let tenant = &found.key.name;
+            match stored::decode::<FreedRecord>(&found.bytes) {
+                Ok(record) => all.push((tenant.clone(), record.bytes)),
+                // It counts as if nothing had gone, and the others are served as before.
+                Err(error) => tracing::error!(
+                    %error,
+                    tenant = &**tenant,
+                    "how much code of a tenant was removed cannot be read; it counts as stored"
+                ),
+            }
         }
         after = page.last().map(|found| found.key.name.clone());
         if page.len() < ROWS_MAX as usize {

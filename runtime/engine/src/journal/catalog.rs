@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Answer, ReadError};
+use crate::seal;
 
 /// Small records by (tenant, kind, name), each with a revision: state machines, versions, aliases, activities, tags,
 /// plugins, keys, roles, usage. Written through [`super::Write::Catalog`].
@@ -10,7 +11,8 @@ pub(crate) trait Catalog {
     /// One record.
     fn get(&self, key: &CatalogKey) -> Answer<Result<Option<CatalogRecord>, ReadError>>;
 
-    /// Records of a tenant and kind whose name starts with `prefix`, in order of name, after `after`.
+    /// Records of a tenant and kind whose name starts with `prefix`, in order of name, after `after`. One that is damaged is among
+    /// them: the others of its page are none the worse for it.
     fn scan(
         &self,
         tenant: &str,
@@ -51,7 +53,25 @@ impl CatalogKey {
     }
 }
 
-/// A record as stored. Revisions start at 1 and grow by 1 with each write.
+/// The name that stands for all names that cannot be read. It comes behind all others.
+const UNNAMED: &str = "\u{10ffff}";
+
+impl CatalogRecord {
+    /// What a scan that began there ends with where names cannot be read: that there is something is told, once. `None` when it
+    /// was told on a page before, or when it is not what was asked for.
+    pub(super) fn unnamed(start: &CatalogKey, prefix: &str) -> Option<CatalogRecord> {
+        (prefix.is_empty() && *start.name < *UNNAMED).then(|| CatalogRecord {
+            key: CatalogKey {
+                name: UNNAMED.into(),
+                ..start.clone()
+            },
+            revision: 0,
+            bytes: seal::unreadable(),
+        })
+    }
+}
+
+/// A record as stored; one that cannot be read has bytes that open nowhere. Revisions start at 1 and grow by 1 with each write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CatalogRecord {
     pub key: CatalogKey,

@@ -123,7 +123,7 @@ pub(crate) trait Journal: Catalog + Send + Sync + 'static {
     /// What describing an execution of that name takes, in one read: a closed loop of polls meets it most.
     fn look(&self, scope: ScopeId, name: &str) -> Answer<Result<Option<Look>, ReadError>>;
 
-    /// A page of executions, newest first.
+    /// A page of executions, newest first. One whose row is damaged is among them.
     fn list(&self, query: ListQuery) -> Answer<Result<Vec<ExecutionRow>, ReadError>>;
 
     /// Segments of an execution, at most `bytes_max` bytes of them but at least one when there is any.

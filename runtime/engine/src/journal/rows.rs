@@ -6,6 +6,7 @@ use std::sync::Arc;
 use stepwell_interp::Timestamp;
 
 use super::{ExecutionId, List, MessageId, ScopeId, TokenHash};
+use crate::seal;
 
 /// The events of one append: opaque bytes with the two counts that pages and checks need.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,6 +123,27 @@ pub(crate) struct ExecutionRow {
     pub next: u64,
     /// Public id of the next public event.
     pub next_public: u64,
+}
+
+impl ExecutionRow {
+    /// What stands in a list for an execution whose row cannot be read: nothing but its id is known.
+    pub(super) fn unreadable(id: ExecutionId) -> ExecutionRow {
+        ExecutionRow {
+            id,
+            new: NewExecution {
+                scope: ScopeId(0),
+                version: None,
+                alias: None,
+                name: Arc::from(""),
+                unique_name: true,
+                started_at: Timestamp(0),
+                meta: seal::unreadable(),
+            },
+            view: View::default(),
+            next: 1,
+            next_public: 1,
+        }
+    }
 }
 
 /// A stored segment with its place in the log.

@@ -96,6 +96,14 @@ impl Shard {
         mut loaded: Loaded,
     ) {
         self.charge_untaken(now, &mut loaded.inbox);
+        self.owed.add(now, loaded.take_unflushed_spent());
+        for flight in loaded.in_flight.iter_mut().filter(|flight| !flight.durable) {
+            let spent = flight.take_spent();
+            match self.writes.is_under_way(flight.ticket) {
+                true => self.writes.keep_spent(flight.ticket, spent),
+                false => self.owed.add(now, spent),
+            }
+        }
         let mine = self.attempts.end_all(execution).into_iter();
         self.out
             .extend(mine.map(|task| Out::Cancel { execution, task }));

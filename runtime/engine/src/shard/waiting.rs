@@ -14,8 +14,25 @@ pub(super) struct Waiting {
     pub(super) take: Option<(TaskId, TakeReply)>,
     pub(super) redrive: Option<RedriveReply>,
     /// Of what an attempt used: what is charged for it if its execution does not record it. An input that is given again has
-    /// it no more: the append that it went with before may have carried it.
+    /// it no more where the append that it went with before may have carried it.
     pub(super) spent: Option<Box<(UsageKey, Amounts)>>,
+}
+
+/// An input that was taken, for another try.
+pub(super) struct Given {
+    pub(super) input: Input,
+    pub(super) message: Option<MessageId>,
+    /// As in [`Waiting`], when the append carries it.
+    pub(super) spent: Option<Box<(UsageKey, Amounts)>>,
+}
+
+impl Given {
+    pub(super) fn again(self) -> Waiting {
+        Waiting {
+            spent: self.spent,
+            ..Waiting::plain(self.input)
+        }
+    }
 }
 
 impl Waiting {

@@ -21,6 +21,8 @@ pub(super) struct Writes {
     posts: HashMap<Ticket, (Outgoing, Vec<MessageId>)>,
     /// Usage that no append carries.
     pub(super) charges: HashMap<Ticket, Charges>,
+    /// What appends charge for attempts whose execution is no longer in memory.
+    spent: HashMap<Ticket, Charges>,
     last: u64,
 }
 
@@ -35,6 +37,18 @@ impl Writes {
         let ticket = self.ticket();
         self.appends.insert(ticket, execution);
         ticket
+    }
+
+    /// Whether an append has no verdict yet.
+    pub(super) fn is_under_way(&self, append: Ticket) -> bool {
+        self.appends.contains_key(&append)
+    }
+
+    /// What an append charges for attempts, to be owed if it does not land.
+    pub(super) fn keep_spent(&mut self, append: Ticket, spent: Charges) {
+        if !spent.is_empty() {
+            self.spent.insert(append, spent);
+        }
     }
 
     /// Whether an append, or usage, is not yet acknowledged.
@@ -74,6 +88,11 @@ impl Shard {
                 None => self.posted(ticket, verdict),
             };
         };
+        if let Some(spent) = self.writes.spent.remove(&ticket)
+            && verdict.as_ref().is_err_and(has_not_landed)
+        {
+            self.owed.add(now, spent);
+        }
         let Some(loaded) = self.loaded.get_mut(&execution) else {
             // Nobody waits for it any more, but for whom it sent messages to: they are in their inboxes.
             return;
@@ -144,8 +163,15 @@ impl Shard {
         let Some(mut loaded) = self.forget(now, execution) else {
             return;
         };
-        for flight in &loaded.in_flight {
+        let has_not_landed = has_not_landed(&refused);
+        for flight in &mut loaded.in_flight {
             self.writes.appends.remove(&flight.ticket);
+            if has_not_landed && !flight.durable {
+                self.owed.add(now, std::mem::take(&mut flight.earlier));
+            } else {
+                // It may have been charged.
+                drop(flight.take_spent());
+            }
         }
         if matches!(refused, Refused::Broken(_)) {
             loaded.refuse_redrives(&refused);
@@ -192,5 +218,19 @@ impl Shard {
         tracing::debug!(execution = execution.0, %refused, "an append was refused; folding anew");
         self.loading.insert(execution, loaded.inputs_again());
         self.reloads.insert(now.plus_ms(delay_ms), execution);
+    }
+}
+
+/// Whether an append that was refused is known not to have landed; none that was behind it has, either.
+fn has_not_landed(refused: &Refused) -> bool {
+    match refused {
+        Refused::Broken(_) => false,
+        Refused::LeaseLost
+        | Refused::Full(_)
+        | Refused::NameTaken { .. }
+        | Refused::WrongPosition { .. }
+        | Refused::TokenGone
+        | Refused::MessageGone
+        | Refused::Conflict { .. } => true,
     }
 }

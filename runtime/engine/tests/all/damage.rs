@@ -4,10 +4,12 @@
 use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, params};
-use stepwell_engine::{Engine, Error, MachineKind, Options, PageRequest, Quotas, Status};
+use stepwell_engine::{
+    Engine, Error, MachineKind, Options, PageRequest, Quotas, Role, Status, Vault,
+};
 use tokio::runtime::Runtime;
 
-use crate::support::{Echo, at, caller, machine, named, named_with, runtime};
+use crate::support::{Echo, at, caller, caller_of, machine, named, named_with, runtime};
 
 const PASSES: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Pass","End":true}}}"#;
 const TASKS: &str = r#"{"StartAt":"A","States":{"A":{"Type":"Task","Resource":"wasm:echo","Next":"B"},
@@ -235,6 +237,11 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
         (directory, first)
     });
     let row = first_execution(directory.path());
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    // One whose bytes changed, and one with something else in their place.
+    let other = "UPDATE executions SET meta = 'text' WHERE name = 'two'";
+    assert_eq!(conn.execute(other, []), Ok(1));
+    drop(conn);
     flip(directory.path(), "executions", "meta", row, 20);
     let machine = first
         .replace(":execution:", ":stateMachine:")
@@ -248,8 +255,8 @@ fn a_list_leaves_out_what_is_damaged_and_counts_it() {
                 .await
                 .unwrap();
             let names: Vec<_> = listed.items.iter().map(|item| &*item.name).collect();
-            assert_eq!(names, ["three", "two"]);
-            assert_eq!(engine.metrics().executions_damaged, 1);
+            assert_eq!(names, ["three"]);
+            assert_eq!(engine.metrics().executions_damaged, 2);
         }
         engine.shutdown().await;
     });
@@ -283,8 +290,8 @@ fn a_damaged_definition_or_record_ends_no_list() {
         // The definition of b alone, and whole records.
         "UPDATE blobs SET bytes = CAST(replace(CAST(bytes AS TEXT), 'echo', 'ECHO') AS BLOB)",
         "UPDATE records SET bytes = x'00' WHERE kind = 'state-machine' AND name LIKE '%/c'",
-        "UPDATE records SET bytes = x'00' WHERE kind = 'activity' AND name LIKE '%/y'",
-        "UPDATE records SET bytes = x'00' WHERE kind LIKE '%group%' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = 'text' WHERE kind = 'activity' AND name LIKE '%/y'",
+        "UPDATE records SET bytes = 17 WHERE kind LIKE '%group%' AND name LIKE '%/y'",
         "UPDATE records SET bytes = x'00' WHERE kind = 'tenant' AND name = '222222222222'",
     ];
     for change in damage {
@@ -314,6 +321,125 @@ fn a_damaged_definition_or_record_ends_no_list() {
             let described = engine.machine(caller(), machine).await;
             assert_damaged(described, &[machine, part]);
         }
+        engine.shutdown().await;
+    });
+}
+
+/// Changes one byte of a record of the installation.
+fn flip_record(directory: &Path, kind: &str, name: &str) {
+    let conn = Connection::open(directory.join("journal.sqlite")).unwrap();
+    let sql = "SELECT rowid FROM records WHERE tenant = '' AND kind = ?1 AND name = ?2";
+    let row = conn.query_row(sql, [kind, name], |row| row.get(0));
+    drop(conn);
+    flip(directory, "records", "bytes", row.unwrap(), 10);
+}
+
+#[test]
+fn a_damaged_access_key_lets_nobody_in_and_ends_no_list() {
+    let runtime = runtime();
+    let directory = tempfile::tempdir().unwrap();
+    let (account, vault) = ("111111111111", Vault::fresh());
+    let ids: Vec<Arc<str>> = runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        engine.add_tenant(account, "one").await.unwrap();
+        let mut ids = Vec::new();
+        for sealed_by in [&vault, &vault, &Vault::fresh()] {
+            let made = engine.add_access_key(sealed_by, account, Role::Admin, "");
+            ids.push(made.await.unwrap().key.id);
+        }
+        engine.shutdown().await;
+        ids
+    });
+    let [damaged, whole, foreign] = &ids[..] else {
+        panic!("three keys: {ids:?}");
+    };
+    flip_record(directory.path(), "access-key", damaged);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let mut listed = engine.listed_access_keys(Some(&vault), None).await.unwrap();
+        listed.sort_by_key(|listed| ids.iter().position(|id| *id == listed.id));
+        let told: Vec<_> = listed
+            .iter()
+            .map(|listed| (listed.key.is_some(), listed.closed.is_some()))
+            .collect();
+        assert_eq!(told, [(false, true), (true, false), (true, true)]);
+        // Whose the damaged one was is not known, so no tenant is shown it.
+        let own = engine.access_keys(Some(account)).await.unwrap();
+        assert!(own.iter().all(|key| key.id != *damaged) && own.len() == 2);
+        for (id, opens) in [(damaged, false), (whole, true), (foreign, false)] {
+            let found = engine.credentials(&vault, id).await.unwrap();
+            assert_eq!(found.is_some(), opens, "{id}");
+        }
+        let changed = engine.disable_access_key(damaged, true).await;
+        assert!(
+            matches!(changed, Err(Error::Rejected { .. })),
+            "{changed:?}"
+        );
+        assert_eq!(engine.remove_access_key(damaged).await, Ok(None));
+        let again = engine.remove_access_key(damaged).await;
+        assert!(matches!(again, Err(Error::Rejected { .. })), "{again:?}");
+        let removed = engine.remove_access_key(foreign).await.unwrap();
+        assert_eq!(removed.map(|key| key.id).as_ref(), Some(foreign));
+        assert_eq!(engine.access_keys(None).await.unwrap().len(), 1);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn the_keys_of_a_damaged_tenant_are_refused_until_it_is_added_again() {
+    let runtime = runtime();
+    let directory = tempfile::tempdir().unwrap();
+    let (first, second) = ("111111111111", "222222222222");
+    let vault = Vault::fresh();
+    let ids: Vec<Arc<str>> = runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let mut ids = Vec::new();
+        for account in [first, second] {
+            engine.add_tenant(account, "one of two").await.unwrap();
+            let made = engine.add_access_key(&vault, account, Role::Admin, "");
+            ids.push(made.await.unwrap().key.id);
+        }
+        engine.shutdown().await;
+        ids
+    });
+    flip_record(directory.path(), "tenant", first);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let listed = engine.listed_tenants().await.unwrap();
+        let told: Vec<_> = listed
+            .iter()
+            .map(|listed| (&*listed.account, listed.tenant.is_some()))
+            .collect();
+        assert_eq!(told, [(first, false), (second, true)]);
+        for (id, opens) in ids.iter().zip([false, true]) {
+            let found = engine.credentials(&vault, id).await.unwrap();
+            assert_eq!(found.is_some(), opens);
+        }
+        engine.add_tenant(first, "anew").await.unwrap();
+        let refused = engine.add_tenant(first, "twice").await;
+        assert!(
+            matches!(refused, Err(Error::Rejected { .. })),
+            "{refused:?}"
+        );
+        let found = engine.credentials(&vault, &ids[0]).await.unwrap();
+        assert!(found.is_some(), "its keys count again");
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn what_was_freed_of_a_tenant_keeps_nobody_from_being_served_when_it_is_damaged() {
+    let runtime = runtime();
+    let (directory, closed, _) = store(&runtime);
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let sql = "INSERT INTO records (tenant, kind, name, revision, bytes)
+        VALUES ('', 'code-freed', '111111111111', 1, x'c5')";
+    assert_eq!(conn.execute(sql, []), Ok(1));
+    drop(conn);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let execution = engine.execution(caller(), &closed).await.unwrap();
+        assert_eq!(execution.status, Status::Succeeded);
         engine.shutdown().await;
     });
 }
@@ -358,19 +484,28 @@ fn damaged_quotas_keep_nobody_from_being_served() {
         }
         engine.shutdown().await;
     });
-    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
-    let sql = "SELECT rowid FROM records WHERE kind = 'quotas' AND name = ?1";
-    let row: i64 = conn.query_row(sql, [first], |row| row.get(0)).unwrap();
-    drop(conn);
-    flip(directory.path(), "records", "bytes", row, 10);
+    flip_record(directory.path(), "quotas", first);
     runtime.block_on(async {
         let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
         let execution = engine.execution(caller(), &closed).await.unwrap();
         assert_eq!(execution.status, Status::Succeeded);
-        assert_damaged(engine.quotas(first).await, &[]);
         assert_eq!(engine.quotas(second).await.unwrap().0, quotas);
+        // It has not become one without quotas.
+        let closed = engine.quotas(first).await.unwrap().0;
+        assert_eq!(
+            (closed.open_executions, closed.stored_bytes),
+            (Some(0), Some(0))
+        );
+        let theirs = caller_of(first);
+        let passes = machine("passes", MachineKind::Standard, PASSES);
+        let refused = engine.create_machine(&theirs, passes.clone()).await;
+        assert!(
+            matches!(refused, Err(Error::Rejected { .. })),
+            "{refused:?}"
+        );
         engine.set_quotas(first, quotas.clone()).await.unwrap();
         assert_eq!(engine.quotas(first).await.unwrap().0, quotas);
+        engine.create_machine(&theirs, passes).await.unwrap();
         engine.shutdown().await;
     });
 }

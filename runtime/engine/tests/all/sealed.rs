@@ -10,7 +10,7 @@ use std::{
 
 use stepwell_engine::{
     AllowForm, Code, ConnectionForm, Engine, Error, Extras, KeptConnection, MachineKind, Options,
-    PluginCall, PluginEnd, Resealed, Role, Store, TaskRunner, TaskSecrets, Vault,
+    PluginCall, PluginEnd, Resealed, Role, Store, TaskRunner, TaskSecrets, Vault, WhyClosed,
 };
 use stepwell_interp::OnCrash;
 
@@ -202,9 +202,10 @@ async fn a_rotation_seals_all_of_it_anew() {
     let put = engine.put_connection(A, "api", |_| Ok(connection()));
     assert!(put.await.unwrap());
     let both = old.rotated();
-    for sealed in [3, 0] {
+    for (sealed, already) in [(3, 0), (0, 3)] {
         let all = Resealed {
             sealed,
+            already,
             ..Resealed::default()
         };
         assert_eq!(engine.reseal(&both).await, Ok(all));
@@ -221,7 +222,7 @@ async fn a_rotation_seals_all_of_it_anew() {
     assert!(found_by_a_task(&engine, A).await.is_err());
     // What is told of one that does not open is its name and that; the others are listed beside it.
     let closed = engine.connection(A, "api").await.unwrap().unwrap();
-    assert!(closed.connection.is_none() && !closed.kept.opens);
+    assert!(closed.connection.is_none() && closed.kept.closed == Some(WhyClosed::NoKey));
     engine
         .put_connection(A, "later", |_| Ok(connection()))
         .await
@@ -238,12 +239,12 @@ async fn a_rotation_seals_all_of_it_anew() {
     });
     assert!(!put.await.unwrap(), "it is replaced");
     let opened = engine.connection(A, "api").await.unwrap().unwrap();
-    assert!(opened.connection.is_some() && opened.kept.opens);
+    assert!(opened.connection.is_some() && opened.kept.closed.is_none());
     let page = engine.secrets(A, None).await.unwrap();
-    assert!(!page.items[0].opens);
+    assert_eq!(page.items[0].closed, Some(WhyClosed::NoKey));
     engine.put_secret(A, "KEY", "anew").await.unwrap();
     let page = engine.secrets(A, None).await.unwrap();
-    assert!(page.items[0].opens, "what is put anew opens");
+    assert_eq!(page.items[0].closed, None, "what is put anew opens");
     engine.shutdown().await;
 }
 
@@ -301,11 +302,25 @@ async fn a_rotation_passes_by_what_does_not_open_and_leaves_it_as_it_was() {
     damage(directory, left[2].0, &left[2].1);
     let before = records(directory);
 
+    let engine = open(directory, Some(Vault::fresh()));
+    let all = engine.reseal(&Vault::fresh().rotated()).await.unwrap();
+    assert!(all.is_of_other_keys() && all.sealed == 0, "{:?}", all.told);
+    engine.shutdown().await;
+    drop(engine);
+    assert_eq!(
+        records(directory),
+        before,
+        "nothing is changed by other keys"
+    );
+
     let both = old.rotated();
     let engine = open(directory, Some(both.clone()));
     for sealed in [3, 0] {
         let all = engine.reseal(&both).await.unwrap();
         assert_eq!((all.sealed, all.left), (sealed, 3), "{:?}", all.told);
+        assert_eq!((all.no_key, all.is_of_other_keys()), (1, false));
+        let internal = all.told.iter().any(|told| told.contains("internal"));
+        assert!(!internal, "{:?}", all.told);
         for (told, (_, _, name)) in all.told.iter().zip(&left) {
             assert!(told.contains(name), "{name}: {told}");
         }

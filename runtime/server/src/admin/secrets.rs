@@ -2,7 +2,7 @@
 //! repeats a part of a request that may be one.
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::Kept;
+use stepwell_engine::{Kept, WhyClosed};
 
 use super::{Call, json};
 use crate::aws::{Fault, Seconds};
@@ -50,8 +50,10 @@ pub(super) struct KeptAnswer {
     creation_date: Seconds,
     last_modified_date: Seconds,
     hidden: bool,
-    /// Whether the server has the key that sealed it.
     opens: bool,
+    /// Why it does not: the key that sealed it is not there, it was changed since, or its form is of another version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<&'static str>,
 }
 
 impl From<Kept> for KeptAnswer {
@@ -61,7 +63,8 @@ impl From<Kept> for KeptAnswer {
             creation_date: Seconds(kept.created_at.0),
             last_modified_date: Seconds(kept.changed_at.0),
             hidden: kept.hidden,
-            opens: kept.opens,
+            opens: kept.closed.is_none(),
+            closed: kept.closed.map(WhyClosed::name),
         }
     }
 }

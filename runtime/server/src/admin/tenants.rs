@@ -1,7 +1,7 @@
 //! Tenants, their access keys, quotas and audit logs over the wire. What it hides: the forms of requests and answers.
 
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{AccessKey, Role, Taken, Tenant};
+use stepwell_engine::{AccessKey, ListedKey, ListedTenant, Role, Taken};
 use stepwell_interp::Timestamp;
 
 use super::{Call, json, quotas::WireQuotas};
@@ -82,8 +82,12 @@ struct LogPage {
 struct TenantAnswer<'a> {
     account: &'a str,
     name: &'a str,
-    creation_date: Seconds,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    creation_date: Option<Seconds>,
     access_keys: usize,
+    /// Nothing else of it can be read.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
 }
 
 /// Wire form of an access key.
@@ -99,6 +103,46 @@ struct KeyAnswer<'a> {
     /// Told when the key is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret_access_key: Option<&'a str>,
+    /// Why nobody is let in by it, disabled or not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<&'a str>,
+}
+
+/// Wire form of an access key of which nothing can be read.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DamagedKeyAnswer<'a> {
+    access_key_id: &'a str,
+    damaged: bool,
+}
+
+/// Wire form of an access key in a list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ListedKeyAnswer<'a> {
+    Read(KeyAnswer<'a>),
+    Damaged(DamagedKeyAnswer<'a>),
+}
+
+impl<'a> ListedKeyAnswer<'a> {
+    fn of(listed: &'a ListedKey) -> ListedKeyAnswer<'a> {
+        match &listed.key {
+            Some(key) => ListedKeyAnswer::Read(KeyAnswer {
+                closed: listed.closed.as_deref(),
+                ..KeyAnswer::of(key, None)
+            }),
+            None => ListedKeyAnswer::Damaged(DamagedKeyAnswer::of(&listed.id)),
+        }
+    }
+}
+
+impl<'a> DamagedKeyAnswer<'a> {
+    fn of(id: &'a str) -> DamagedKeyAnswer<'a> {
+        DamagedKeyAnswer {
+            access_key_id: id,
+            damaged: true,
+        }
+    }
 }
 
 impl<'a> KeyAnswer<'a> {
@@ -111,6 +155,7 @@ impl<'a> KeyAnswer<'a> {
             disabled: key.disabled,
             creation_date: Seconds(key.created_at.0),
             secret_access_key: secret,
+            closed: None,
         }
     }
 }
@@ -177,22 +222,17 @@ pub(super) async fn remove(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    let tenants = call.state.engine.tenants().await?;
+    let tenants = call.state.engine.listed_tenants().await?;
     let keys = call.state.engine.access_keys(None).await?;
     let shown: Vec<TenantAnswer<'_>> = tenants
         .iter()
-        .map(
-            |Tenant {
-                 account,
-                 name,
-                 created_at,
-             }| TenantAnswer {
-                account,
-                name,
-                creation_date: Seconds(created_at.0),
-                access_keys: keys.iter().filter(|key| key.account == *account).count(),
-            },
-        )
+        .map(|ListedTenant { account, tenant }| TenantAnswer {
+            account,
+            name: tenant.as_ref().map_or("", |tenant| &tenant.name),
+            creation_date: tenant.as_ref().map(|tenant| Seconds(tenant.created_at.0)),
+            access_keys: keys.iter().filter(|key| key.account == *account).count(),
+            damaged: tenant.is_none(),
+        })
         .collect();
     json(&serde_json::json!({ "tenants": shown }))
 }
@@ -253,8 +293,11 @@ pub(super) async fn add_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 
 pub(super) async fn keys(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let Of { account } = call.read()?;
-    let keys = call.state.engine.access_keys(account.as_deref()).await?;
-    let keys: Vec<KeyAnswer<'_>> = keys.iter().map(|key| KeyAnswer::of(key, None)).collect();
+    let authentication = call.state.config.authentication.as_ref();
+    let vault = authentication.map(|authentication| &authentication.vault);
+    let engine = &call.state.engine;
+    let listed = engine.listed_access_keys(vault, account.as_deref()).await?;
+    let keys: Vec<ListedKeyAnswer<'_>> = listed.iter().map(ListedKeyAnswer::of).collect();
     json(&serde_json::json!({ "accessKeys": keys }))
 }
 
@@ -280,7 +323,10 @@ pub(super) async fn remove_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let NamedKey { access_key_id } = call.read()?;
     let key = call.state.engine.remove_access_key(&access_key_id).await?;
     call.forget_key(&access_key_id);
-    json(&KeyAnswer::of(&key, None))
+    match &key {
+        Some(key) => json(&KeyAnswer::of(key, None)),
+        None => json(&DamagedKeyAnswer::of(&access_key_id)),
+    }
 }
 
 pub(super) async fn audit_log(call: Call<'_>) -> Result<Vec<u8>, Fault> {

@@ -2,7 +2,7 @@
 //! pages.
 
 use serde_json::json;
-use stepwell_engine::{AccessKey, AuditEntry, Audited, Engine, Error};
+use stepwell_engine::{AuditEntry, Audited, Engine, Error};
 use uuid::Uuid;
 
 use super::{time, told};
@@ -117,16 +117,24 @@ pub(super) async fn noted<T>(
     changed.map_err(told)
 }
 
-/// The same of an access key, in the log of its account.
-pub(super) async fn noted_of_key(
+/// The account that is there without having been added.
+const DEFAULT_ACCOUNT: &str = "000000000000";
+
+/// The same of an access key, in the log of its account; of a damaged one nobody knows whose it was, and it is told in the default
+/// account's.
+pub(super) async fn noted_of_key<T>(
     engine: &Engine,
     operation: &str,
     id: &str,
-    change: impl Future<Output = Result<AccessKey, Error>>,
+    change: impl Future<Output = Result<T, Error>>,
 ) -> Outcome {
-    let keys = engine.access_keys(None).await.map_err(told)?;
-    let changed = match keys.iter().find(|key| *key.id == *id) {
-        Some(key) => noted(engine, &key.account, operation, id, change).await,
+    let keys = engine.listed_access_keys(None, None).await.map_err(told)?;
+    let changed = match keys.into_iter().find(|listed| *listed.id == *id) {
+        Some(listed) => {
+            let account = listed.key.map(|key| key.account);
+            let account = account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+            noted(engine, account, operation, id, change).await
+        }
         // Of no account; the change says that there is no such key.
         None => change.await.map_err(told),
     };

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
-use stepwell_engine::{AccessKey, Engine, Role, Vault};
+use stepwell_engine::{AccessKey, Engine, ListedKey, Resealed, Role, Vault};
 
 use super::audit::{noted, noted_of_key};
 use super::{time, told};
@@ -38,7 +38,14 @@ pub(super) async fn keys(command: KeysCommand) -> Outcome {
             place,
         } => {
             let host = at_rest::open(&place).await?;
-            let found = host.engine.access_keys(account.as_deref()).await;
+            let path = key_file::place(place.key_file.as_deref(), &place.data());
+            // What is there is listed without the key file too.
+            let vault = path.exists().then(|| key_file::read(&path)).transpose();
+            let vault = vault.unwrap_or_default();
+            let found = host
+                .engine
+                .listed_access_keys(vault.as_ref(), account.as_deref());
+            let found = found.await;
             host.close().await;
             list_keys(&found.map_err(told)?, json)
         }
@@ -111,12 +118,21 @@ pub(super) async fn make_key_file(place: &TenantPlace) -> Outcome {
     made.map(drop)
 }
 
-fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
+fn list_keys(keys: &[ListedKey], json: bool) -> Outcome {
     let state = |key: &AccessKey| if key.disabled { "disabled" } else { "enabled" };
     if json {
         let keys: Vec<_> = keys
             .iter()
-            .map(|key| json!({"accessKeyId": key.id, "account": key.account, "role": key.role.name(), "state": state(key), "created": time(key.created_at.0), "description": key.description}))
+            .map(|listed| match &listed.key {
+                Some(key) => {
+                    let mut told = json!({"accessKeyId": key.id, "account": key.account, "role": key.role.name(), "state": state(key), "created": time(key.created_at.0), "description": key.description});
+                    if let Some(why) = &listed.closed {
+                        told["closed"] = json!(why);
+                    }
+                    told
+                }
+                None => json!({"accessKeyId": listed.id, "state": DAMAGED}),
+            })
             .collect();
         return print_json(&json!(keys));
     }
@@ -124,15 +140,12 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
         say_no_keys();
         return Ok(());
     }
-    let mut table = Table::new(&[
-        "access key",
-        "account",
-        "role",
-        "state",
-        "created",
-        "description",
-    ]);
-    for key in keys {
+    let mut table = table();
+    for listed in keys {
+        let Some(key) = &listed.key else {
+            table.row(damaged_row(&listed.id));
+            continue;
+        };
         table.row([
             key.id.to_string(),
             key.account.to_string(),
@@ -140,9 +153,40 @@ fn list_keys(keys: &[AccessKey], json: bool) -> Outcome {
             state(key).to_owned(),
             time(key.created_at.0),
             key.description.to_string(),
+            closed(&key.id, listed.closed.as_deref()),
         ]);
     }
     print(&table.whole(None))
+}
+
+/// State of an access key whose record is damaged.
+const DAMAGED: &str = "damaged";
+
+/// A table for access keys.
+pub(super) fn table() -> Table {
+    Table::new(&[
+        "access key",
+        "account",
+        "role",
+        "state",
+        "created",
+        "description",
+        "note",
+    ])
+}
+
+/// What can be told of an access key whose record is damaged.
+pub(super) fn damaged_row(id: &str) -> [String; 7] {
+    let note = format!("nobody is let in by it: `stepwell tenant keys remove {id}` takes it away");
+    let (id, state, none) = (id.to_owned(), DAMAGED.to_owned(), String::new);
+    [id, none(), none(), state, none(), none(), note]
+}
+
+/// What is said of an access key that does not open, and how that is mended.
+pub(super) fn closed(id: &str, why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| {
+        format!("nobody is let in by it: {why}; name the key file that opens it with --key-file, or take it away: `stepwell tenant keys remove {id}`")
+    })
 }
 
 pub(super) fn say_no_keys() {
@@ -176,13 +220,21 @@ pub(super) async fn rotate(place: &TenantPlace) -> Outcome {
     rotated
 }
 
-/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation ends it. So it is
-/// with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed does not stay, so that it adds none to
-/// rotate again and again; but it stays when the store fails, since some may have been sealed by then.
+/// The file has the old keys until no secret needs them: an interruption loses nothing, and the next rotation goes on with the key that
+/// this one added. So it is with secrets that cannot be opened, which stay as they are. A new key by which nothing was sealed
+/// does not stay; but it stays when the store fails, since some may have been sealed by then.
 async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
     let before = key_file::read(path)?;
-    let vault = before.rotated();
-    key_file::write(path, &vault)?;
+    let goes_on = before.is_rotating();
+    let vault = match goes_on {
+        true => before.clone(),
+        false => before.rotated(),
+    };
+    if goes_on {
+        say!("a rotation has not ended: this one goes on with its key, and adds none");
+    } else {
+        key_file::write(path, &vault)?;
+    }
     let resealed = engine.reseal(&vault).await.map_err(told)?;
     let sealed = crate::given::count(resealed.sealed, "record");
     if resealed.left == 0 {
@@ -192,8 +244,11 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
         );
         return Ok(());
     }
-    if resealed.sealed == 0 {
+    if resealed.sealed == 0 && !goes_on {
         key_file::write(path, &before)?;
+    }
+    if resealed.is_of_other_keys() {
+        return Err(other_keys(path, &before, &resealed));
     }
     say!("sealed {sealed} anew; what is left stays as it was:");
     for why in &resealed.told {
@@ -204,8 +259,19 @@ async fn rotate_in(engine: &Engine, path: &Path) -> Outcome {
         say!("  and {more} more");
     }
     Err(Stop::Runtime(anyhow!(
-        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, or restore it from a backup, and rotate again",
+        "{} could not be sealed anew, so the key file `{}` keeps the old keys too\nhint: put or delete what is named, restore it from a backup, or add the line of the key that sealed it to the key file; then rotate again, which goes on with the new key",
         crate::given::count(resealed.left, "record"),
         path.display()
     )))
+}
+
+/// The key file is another store's, or one of before.
+fn other_keys(path: &Path, vault: &Vault, resealed: &Resealed) -> Stop {
+    let keys: Vec<String> = vault.ids().map(|id| format!("`{}`", shown(id))).collect();
+    Stop::Usage(anyhow!(
+        "the key file `{}` does not hold the key that sealed what is in the store, and nothing was changed: it has {}, and {}\nhint: --key-file names the one that does; if it is lost, `stepwell secret delete`, `stepwell connection delete` and `stepwell tenant keys remove` take away what only it opens",
+        path.display(),
+        keys.join(", "),
+        shown(resealed.told.first().map_or("", String::as_str))
+    ))
 }

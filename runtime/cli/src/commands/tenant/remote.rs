@@ -6,14 +6,13 @@ use serde_json::{Value, json};
 use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
-use super::keys::say_no_keys;
+use super::keys::{closed, damaged_row, say_no_keys, table};
 use super::quotas::{changed_quotas, new_ceiling, show, tell};
-use super::{audit as log, say_none};
+use super::{audit as log, damaged_note, say_none, tenants_table};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
 use crate::commands::{print, print_json, print_more, text, time};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::table::Table;
 
 pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
     let client = Client::server(endpoint, None)?;
@@ -99,13 +98,15 @@ fn list(tenants: &Value, json: bool) -> Outcome {
         say_none();
         return Ok(());
     }
-    let mut table = Table::new(&["account", "name", "keys>", "created"]);
+    let mut table = tenants_table();
     for tenant in tenants.as_array().into_iter().flatten() {
+        let is_damaged = tenant["damaged"].as_bool().unwrap_or(false);
         table.row([
             text(tenant, "account").to_owned(),
             text(tenant, "name").to_owned(),
             tenant["accessKeys"].to_string(),
             time(tenant, "creationDate"),
+            damaged_note(text(tenant, "account"), is_damaged),
         ]);
     }
     print(&table.whole(None))
@@ -162,17 +163,15 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
         say_no_keys();
         return Ok(());
     }
-    let mut table = Table::new(&[
-        "access key",
-        "account",
-        "role",
-        "state",
-        "created",
-        "description",
-    ]);
+    let mut table = table();
     for key in keys.as_array().into_iter().flatten() {
         let text = |name: &str| text(key, name).to_owned();
-        let disabled = key["disabled"].as_bool().unwrap_or(false);
+        let is = |name: &str| key[name].as_bool().unwrap_or(false);
+        if is("damaged") {
+            table.row(damaged_row(&text("accessKeyId")));
+            continue;
+        }
+        let disabled = is("disabled");
         table.row([
             text("accessKeyId"),
             text("account"),
@@ -180,6 +179,7 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
             if disabled { "disabled" } else { "enabled" }.to_owned(),
             time(key, "creationDate"),
             text("description"),
+            closed(&text("accessKeyId"), key["closed"].as_str()),
         ]);
     }
     print(&table.whole(None))

@@ -289,6 +289,49 @@ fn code_from_before_there_were_holds_is_held_by_all_who_have_it() {
     assert!(rig.collect(2 * AFTER_MS, false).codes[0].removed);
 }
 
+/// Notes where a version looked for code.
+fn note_places(rig: &Rig, noted: serde_json::Value) {
+    let write = crate::journal::CatalogWrite {
+        key: crate::journal::CatalogKey {
+            tenant: "".into(),
+            kind: "code-adopted".into(),
+            name: "all".into(),
+        },
+        expected: None,
+        bytes: Some(stored::encode(&noted)),
+    };
+    let written = rig.engine.node().write(Write::Catalog(vec![write]));
+    rig.runtime.block_on(written).unwrap().unwrap();
+}
+
+#[test]
+fn what_a_newer_version_beside_it_keeps_is_not_taken_for_unused() {
+    let rig = Rig::new(Store::Memory);
+    rig.create("1", "pay", b"one");
+    rig.update("pay", b"two");
+    rig.collect(0, false);
+    note_places(&rig, serde_json::json!({"at_ms": 1, "places": 2}));
+    let how = CodeCollection {
+        grace: GRACE,
+        dry_run: false,
+    };
+    let node = rig.engine.node();
+    let mut cursor = None;
+    let pass = node.collect_code(how, Timestamp(AFTER_MS), ALL, &mut cursor);
+    let refused = rig.runtime.block_on(pass);
+    assert!(
+        matches!(refused, Err(Error::Rejected { .. })),
+        "{refused:?}"
+    );
+    assert!(rig.has(b"one") && rig.has(b"two"));
+    // What an earlier version noted is looked at once more, and noted anew.
+    note_places(&rig, serde_json::json!({"at_ms": 1}));
+    let adopted = || rig.runtime.block_on(node.is_adopted());
+    assert_eq!(adopted(), Ok(false));
+    assert_eq!(rig.collect(AFTER_MS, false).codes.len(), 1);
+    assert_eq!(adopted(), Ok(true));
+}
+
 #[test]
 fn what_was_freed_is_known_after_a_restart() {
     let directory = tempfile::tempdir().unwrap();

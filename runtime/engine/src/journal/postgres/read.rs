@@ -123,7 +123,12 @@ pub(super) async fn list(link: &Link, query: ListQuery) -> Read<Vec<ExecutionRow
         }
         None => rows(link, of_all, &[&list, &before, &limit]).await?,
     };
-    found.iter().map(execution_row).collect()
+    let listed = found.iter().map(|row| {
+        // The others are none the worse for it.
+        let unreadable = |_| ExecutionRow::unreadable(ExecutionId(unsigned(row, 0)));
+        execution_row(row).unwrap_or_else(unreadable)
+    });
+    Ok(listed.collect())
 }
 
 pub(super) async fn segments(
@@ -309,7 +314,7 @@ fn numbers(partitions: &[Partition]) -> Vec<i32> {
 fn execution_row(row: &Row) -> Read<ExecutionRow> {
     let status = i64::from(row.get::<_, i16>(3));
     let status = Status::from_number(status)
-        .ok_or_else(|| ReadError::Unreadable(format!("{status} is no status")))?;
+        .ok_or_else(|| ReadError::Damaged(format!("{status} is no status")))?;
     let time = |index| {
         row.get::<_, Option<i64>>(index)
             .map(|ms| Timestamp(ms.cast_unsigned()))

@@ -1,16 +1,26 @@
 //! The reading side of the embedded journal: functions of a connection. No read transaction outlives one of them.
+//!
+//! SQLite keeps in a column whatever it is given. What is of another type than was stored is an error where one thing is read,
+//! and concerns that thing alone where several are: it is among them as a damaged one, or left out where nobody could
+//! tell it from others.
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
+use rusqlite::{
+    Connection, Error, OptionalExtension, Row, params,
+    types::{Type, ValueRef},
+};
 use stepwell_interp::Timestamp;
 
-use crate::journal::{
-    Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
-    MessageId, Meter, NewExecution, OpenTask, Partition, ScopeId, Segment, SegmentRange, Status,
-    StoredSegment, TokenHash, UsageKey, UsageQuery, View,
-    number::{int, ms},
-    segment_page,
+use crate::{
+    journal::{
+        Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look,
+        Message, MessageId, Meter, NewExecution, OpenTask, Partition, ScopeId, Segment,
+        SegmentRange, Status, StoredSegment, TokenHash, UsageKey, UsageQuery, View,
+        number::{int, ms},
+        segment_page,
+    },
+    seal,
 };
 
 type Read<T> = rusqlite::Result<T>;
@@ -102,8 +112,16 @@ pub(super) fn list(conn: &Connection, query: ListQuery) -> Read<Vec<ExecutionRow
     ids.truncate(query.limit as usize);
     let rows = ids
         .into_iter()
-        .map(|id| execution(&snapshot, ExecutionId(id.cast_unsigned())));
+        .map(|id| listed(&snapshot, ExecutionId(id.cast_unsigned())));
     rows.filter_map(Result::transpose).collect()
+}
+
+/// An execution in a list.
+fn listed(conn: &Connection, id: ExecutionId) -> Read<Option<ExecutionRow>> {
+    match execution(conn, id) {
+        Err(error) if is_of_a_value(&error) => Ok(Some(ExecutionRow::unreadable(id))),
+        found => found,
+    }
 }
 
 pub(super) fn segments(
@@ -199,7 +217,7 @@ fn edge(
 /// No segment holds the event at that position.
 fn gap(position: u64) -> rusqlite::Error {
     let why = format!("the log of an execution lacks event {position}");
-    rusqlite::Error::FromSqlConversionFailure(0, Type::Blob, why.into())
+    Error::FromSqlConversionFailure(0, Type::Blob, why.into())
 }
 
 pub(super) fn messages(
@@ -217,7 +235,11 @@ pub(super) fn messages(
     let mut page = Vec::new();
     while page.len() < limit as usize {
         let Some(row) = rows.next()? else { break };
-        let (id, to) = (MessageId(unsigned(row, 0)?), ExecutionId(unsigned(row, 1)?));
+        let id = MessageId(unsigned(row, 0)?);
+        let Some(to) = readable(unsigned(row, 1))?.map(ExecutionId) else {
+            tracing::error!(message = id.0, "a message in the store is to nobody");
+            continue;
+        };
         if cursors
             .get(&to.partition())
             .is_some_and(|cursor| id > *cursor)
@@ -225,7 +247,7 @@ pub(super) fn messages(
             page.push(Message {
                 id,
                 to,
-                payload: bytes(row, 2)?,
+                payload: content(row, 2)?,
             });
         }
     }
@@ -239,7 +261,7 @@ pub(super) fn inbox(conn: &Connection, id: ExecutionId) -> Read<Vec<Message>> {
         Ok(Message {
             id: MessageId(unsigned(row, 0)?),
             to: id,
-            payload: bytes(row, 1)?,
+            payload: content(row, 1)?,
         })
     })?;
     found.collect()
@@ -281,7 +303,7 @@ pub(super) fn due(
         let Some(row) = rows.next()? else { break };
         let id = ExecutionId(unsigned(row, 0)?);
         if wanted.has(id) {
-            page.push((id, Timestamp(unsigned(row, 1)?)));
+            page.push((id, Timestamp(number(row, 1)?)));
         }
     }
     Ok(page)
@@ -301,11 +323,22 @@ pub(super) fn activity_tasks(
     limit: u32,
 ) -> Read<Vec<OpenTask>> {
     let sql = "SELECT token, execution, task, activity, scheduled_at FROM tasks
-        WHERE activity = ?1 AND (scheduled_at, token) > (?2, ?3) ORDER BY scheduled_at, token LIMIT ?4";
+        WHERE activity = ?1 AND (scheduled_at, token) > (?2, ?3) ORDER BY scheduled_at, token";
     let (at, token) = after.map_or((-1, [0; 32]), |(at, token)| (ms(at), token.0));
     let mut read = conn.prepare_cached(sql)?;
-    let found = read.query_map(params![int(activity.0), at, token, limit], task)?;
-    found.collect()
+    let mut rows = read.query(params![int(activity.0), at, token])?;
+    let mut page = Vec::new();
+    while page.len() < limit as usize {
+        let Some(row) = rows.next()? else { break };
+        match readable(task(row))? {
+            Some(task) => page.push(task),
+            None => tracing::error!(
+                activity = activity.0,
+                "an open task in the store cannot be read, and no worker gets it"
+            ),
+        }
+    }
+    Ok(page)
 }
 
 pub(super) fn blob(conn: &Connection, hash: [u8; 32]) -> Read<Option<Arc<[u8]>>> {
@@ -321,8 +354,8 @@ pub(super) fn record(conn: &Connection, key: &CatalogKey) -> Read<Option<Catalog
             .query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
                 Ok(CatalogRecord {
                     key: key.clone(),
-                    revision: unsigned(row, 0)?,
-                    bytes: bytes(row, 1)?,
+                    revision: revision(row, 0)?,
+                    bytes: content(row, 1)?,
                 })
             });
     found.optional()
@@ -336,26 +369,33 @@ pub(super) fn scan(
     limit: u32,
 ) -> Read<Vec<CatalogRecord>> {
     let sql = if included {
-        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name >= ?3 ORDER BY name LIMIT ?4"
+        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name >= ?3 ORDER BY name"
     } else {
-        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name > ?3 ORDER BY name LIMIT ?4"
+        "SELECT revision, bytes, name FROM records WHERE tenant = ?1 AND kind = ?2 AND name > ?3 ORDER BY name"
     };
     let mut read = conn.prepare_cached(sql)?;
-    let mut rows = read.query(params![&*start.tenant, &*start.kind, &*start.name, limit])?;
-    let mut page = Vec::new();
-    while let Some(row) = rows.next()? {
-        let name: Arc<str> = row.get_ref(2)?.as_str()?.into();
+    let mut rows = read.query(params![&*start.tenant, &*start.kind, &*start.name])?;
+    let (mut page, mut unnamed) = (Vec::new(), false);
+    while page.len() < limit as usize {
+        let Some(row) = rows.next()? else {
+            page.extend(CatalogRecord::unnamed(start, prefix).filter(|_| unnamed));
+            break;
+        };
+        let Ok(name) = row.get_ref(2)?.as_str() else {
+            unnamed = true;
+            continue;
+        };
         if !name.starts_with(prefix) {
             break;
         }
         let key = CatalogKey {
-            name,
+            name: name.into(),
             ..start.clone()
         };
         page.push(CatalogRecord {
             key,
-            revision: unsigned(row, 0)?,
-            bytes: bytes(row, 1)?,
+            revision: revision(row, 0)?,
+            bytes: content(row, 1)?,
         });
     }
     Ok(page)
@@ -398,12 +438,9 @@ pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey
     let mut page = Vec::new();
     while page.len() < query.limit as usize {
         let Some(row) = rows.next()? else { break };
-        let text = |column| Ok::<Arc<str>, rusqlite::Error>(row.get_ref(column)?.as_str()?.into());
-        let key = UsageKey {
-            day: row.get(0)?,
-            tenant: text(1)?,
-            machine: text(2)?,
-            plugin: text(3)?,
+        let Some(key) = readable(usage_key(row))? else {
+            tracing::error!("a row of the usage in the store cannot be read, and is left out");
+            continue;
         };
         if query.wants(&key) {
             page.push((key, counts(row, 4)?));
@@ -416,16 +453,33 @@ pub(super) fn usage_of_tenants(conn: &Connection) -> Read<Vec<(Arc<str>, Amounts
     let sums = COUNTS.map(|column| format!("sum({column})")).join(", ");
     let sql = format!("SELECT tenant, {sums} FROM usage GROUP BY tenant ORDER BY tenant");
     let mut read = conn.prepare(&sql)?;
-    let found = read.query_map([], |row| {
-        Ok((row.get_ref(0)?.as_str()?.into(), counts(row, 1)?))
-    })?;
-    found.collect()
+    let mut rows = read.query([])?;
+    let mut sums = Vec::new();
+    while let Some(row) = rows.next()? {
+        match row.get_ref(0)?.as_str() {
+            Ok(tenant) => sums.push((tenant.into(), counts(row, 1)?)),
+            Err(_) => tracing::error!("usage in the store is of no tenant, and is left out"),
+        }
+    }
+    Ok(sums)
 }
 
+fn usage_key(row: &Row<'_>) -> Read<UsageKey> {
+    let text = |column| Ok::<Arc<str>, Error>(row.get_ref(column)?.as_str()?.into());
+    Ok(UsageKey {
+        day: row.get(0)?,
+        tenant: text(1)?,
+        machine: text(2)?,
+        plugin: text(3)?,
+    })
+}
+
+/// A count that is no number is 0, as it is when SQLite adds to it.
 fn counts(row: &Row<'_>, first: usize) -> Read<Amounts> {
     let mut usage = Amounts::default();
     for (index, meter) in Meter::ALL.into_iter().enumerate() {
-        usage.add(meter, unsigned(row, first + index)?);
+        let count = readable(number(row, first + index))?;
+        usage.add(meter, count.unwrap_or(0));
     }
     Ok(usage)
 }
@@ -472,7 +526,7 @@ fn task(row: &Row<'_>) -> Read<OpenTask> {
     Ok(OpenTask {
         token: TokenHash(row.get(0)?),
         execution: ExecutionId(unsigned(row, 1)?),
-        task: bytes(row, 2)?,
+        task: content(row, 2)?,
         activity: scope(row, 3)?,
         scheduled_at: Timestamp(unsigned(row, 4)?),
     })
@@ -480,6 +534,38 @@ fn task(row: &Row<'_>) -> Read<OpenTask> {
 
 fn unsigned(row: &Row<'_>, column: usize) -> Read<u64> {
     Ok(row.get::<_, i64>(column)?.cast_unsigned())
+}
+
+/// A number, of which there may be a sum with what is none: SQLite makes a fraction of that.
+fn number(row: &Row<'_>, column: usize) -> Read<u64> {
+    match row.get_ref(column)? {
+        ValueRef::Real(real) => Ok(real as u64),
+        _ => unsigned(row, column),
+    }
+}
+
+/// The revision of a record; of one that has none it is always the same, so that it can be replaced and deleted.
+pub(super) fn revision(row: &Row<'_>, column: usize) -> Read<u64> {
+    Ok(readable(unsigned(row, column))?.unwrap_or(1))
+}
+
+/// What was read, or `None` when the store has something else in its place.
+fn readable<T>(read: Read<T>) -> Read<Option<T>> {
+    match read {
+        Err(error) if is_of_a_value(&error) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Whether an error is one of a value, and not of the store: another one is there than was stored.
+pub(super) fn is_of_a_value(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+    )
 }
 
 fn scope(row: &Row<'_>, column: usize) -> Read<Option<ScopeId>> {
@@ -495,6 +581,11 @@ fn time(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {
 
 fn bytes(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
     Ok(row.get_ref(column)?.as_blob()?.into())
+}
+
+/// The same of what is read among others.
+fn content(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
+    Ok(readable(bytes(row, column))?.unwrap_or_else(seal::unreadable))
 }
 
 /// The partitions that a caller asked for.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
 
+use super::read;
 use crate::journal::{
     Amounts, Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, Landed, MessageId, NewExecution,
     OpenTask, Outgoing, Refused, TokenHash, UsageKey, View, Write,
@@ -196,7 +197,13 @@ impl Session<'_> {
                 wake_at: row.get(3)?,
             })
         });
-        Ok(stored.optional()?)
+        match stored.optional() {
+            // It is this append's concern alone: the execution is read anew, and found damaged.
+            Err(error) if read::is_of_a_value(&error) => {
+                Err(Refused::WrongPosition { next: 0 }.into())
+            }
+            stored => Ok(stored?),
+        }
     }
 
     fn check_name(&self, new: &NewExecution) -> Result<(), Stop> {
@@ -395,9 +402,9 @@ impl Session<'_> {
         let sql = "SELECT revision FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3";
         let mut read = self.statement(sql)?;
         let revision = read.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
-            row.get::<_, i64>(0)
+            read::revision(row, 0)
         });
-        Ok(revision.optional()?.map(i64::cast_unsigned))
+        Ok(revision.optional()?)
     }
 
     fn statement(&self, sql: &'static str) -> rusqlite::Result<CachedStatement<'_>> {

@@ -1,11 +1,12 @@
 //! What a turn is made durable by: the append, with its row, tokens and messages, and what waits for it.
 
-use stepwell_interp::{
-    Cancelled, ChildId, Effect, Event, Input, TaskToken, Timestamp, encode_with,
-};
+use stepwell_interp::{Cancelled, ChildId, Effect, Event, TaskToken, Timestamp, encode_with};
 
 use super::{
-    super::border::{Mode, StartReply},
+    super::{
+        border::{Mode, StartReply},
+        waiting::Given,
+    },
     Loaded,
     flight::Flight,
     telling::NewId,
@@ -213,12 +214,14 @@ impl Loaded {
         messages.extend(self.admission.filter(|_| ended));
         // A redrive begins it, too.
         let begins = first || taken.redriven;
+        let earlier = self.spent.take_plugins(&self.info, self.run.last_at());
         self.spent.note(&taken.events);
         let mut kept = taken.events;
         let last = kept.pop().filter(|_| ended || (begins && kept.is_empty()));
         kept.truncate(usize::from(begins));
         kept.extend(last);
         if kept.is_empty() {
+            self.spent.put_back(earlier);
             let taken = Taken {
                 effects: taken.effects,
                 ..Taken::default()
@@ -230,8 +233,10 @@ impl Loaded {
             wake_at: None,
             ..self.view(now)
         };
-        let append = self.append(id, epoch, &kept, view, (&[], &[], &[]), messages);
+        let mut append = self.append(id, epoch, &kept, view, (&[], &[], &[]), messages);
+        append.charges.extend(earlier.iter().cloned());
         let flight = Flight {
+            earlier,
             sent: append.send.clone(),
             effects: taken.effects,
             inputs: taken.inputs,
@@ -374,6 +379,6 @@ impl Loaded {
     }
 }
 
-fn messages_of(inputs: &[(Input, Option<MessageId>)]) -> Vec<MessageId> {
-    inputs.iter().filter_map(|(_, message)| *message).collect()
+fn messages_of(inputs: &[Given]) -> Vec<MessageId> {
+    inputs.iter().filter_map(|given| given.message).collect()
 }

@@ -5,14 +5,14 @@ use stepwell_interp::{ChildId, Effect, Input, Timestamp};
 use super::{
     super::{
         border::{ActivityGrant, StartReply, TakeReply, Ticket},
-        waiting::{Redriving, Waiting},
+        waiting::{Given, Redriving, Waiting},
     },
     Loaded,
 };
 use crate::{
     api::HistoryEntry,
     feed::MachineChange,
-    journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused},
+    journal::{Amounts, Charges, Look, MessageId, Outgoing, Refused, UsageKey},
     quotas::StartPlace,
 };
 
@@ -23,7 +23,9 @@ pub(in crate::shard) struct Flight {
     pub(in crate::shard) durable: bool,
     pub(in crate::shard) effects: Vec<Effect>,
     /// The inputs it came from, for another try.
-    pub(super) inputs: Vec<(Input, Option<MessageId>)>,
+    pub(super) inputs: Vec<Given>,
+    /// What its append charges for attempts that ended with none of these inputs.
+    pub(in crate::shard) earlier: Charges,
     pub(in crate::shard) started: Option<StartReply>,
     pub(in crate::shard) takes: Vec<(TakeReply, ActivityGrant)>,
     pub(in crate::shard) redrives: Vec<Redriving>,
@@ -59,9 +61,27 @@ impl Flight {
         let mut calls = self.redrives.iter_mut();
         calls.find_map(|call| call.reply.take_place())
     }
+
+    /// All that its append charges for attempts. It is owed when the append has not landed.
+    pub(in crate::shard) fn take_spent(&mut self) -> Charges {
+        let mut spent = std::mem::take(&mut self.earlier);
+        spent.extend(spent_of(&mut self.inputs));
+        spent
+    }
+}
+
+/// What these inputs tell of attempts, taken from them.
+fn spent_of(inputs: &mut [Given]) -> impl Iterator<Item = (UsageKey, Amounts)> {
+    let spent = inputs.iter_mut().filter_map(|given| given.spent.take());
+    spent.map(|spent| *spent)
 }
 
 impl Loaded {
+    /// What attempts used that is recorded in memory alone.
+    pub(in crate::shard) fn take_unflushed_spent(&mut self) -> Charges {
+        spent_of(&mut self.unflushed_inputs).collect()
+    }
+
     /// The reply of a first append that never left memory.
     pub(in crate::shard) fn take_reply(&mut self) -> Option<StartReply> {
         self.create.take().map(|(_, reply)| reply)
@@ -73,7 +93,7 @@ impl Loaded {
         let inputs = flights
             .flat_map(|flight| &flight.inputs)
             .chain(&self.unflushed_inputs);
-        let taken = inputs.filter_map(|(_, message)| *message);
+        let taken = inputs.filter_map(|given| given.message);
         let waiting = self.inbox.iter().filter_map(|waiting| waiting.message);
         taken.chain(waiting).collect()
     }
@@ -96,16 +116,16 @@ impl Loaded {
             redrives_again.extend(redrives.map(|call| Waiting::redrive(call.token, call.reply)));
         }
         again.extend(self.unflushed_inputs);
-        let taken = again.into_iter().filter(|(input, _)| {
+        let taken = again.into_iter().filter(|given| {
             !matches!(
-                input,
+                given.input,
                 Input::Continue | Input::Started(_) | Input::Forked(_) | Input::TimerDue { .. }
             )
         });
         // Messages come back from the store itself.
         let taken = taken
-            .filter(|(_, message)| message.is_none())
-            .map(|(input, _)| Waiting::plain(input));
+            .filter(|given| given.message.is_none())
+            .map(Given::again);
         let waiting = self.inbox.into_iter().filter(|waiting| {
             waiting.message.is_none()
                 && !matches!(waiting.input, Input::Started(_) | Input::Forked(_))

@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::{
     border::{Info, Mode, StartReply, SyncEnd},
     subject::Subject,
-    waiting::Waiting,
+    waiting::{Given, Waiting},
 };
 use crate::{
     api::HistoryEntry,
@@ -61,7 +61,7 @@ pub(super) struct Loaded {
     /// Recorded, not yet appended: starts of attempts and what they used, which need no commit of their own.
     unflushed: Vec<Event>,
     /// The inputs they came from.
-    unflushed_inputs: Vec<(Input, Option<MessageId>)>,
+    unflushed_inputs: Vec<Given>,
     /// Public id of the first of `unflushed`, or of the next event.
     unflushed_public: u64,
     /// Public id of the next event that is told of and not kept.

@@ -52,6 +52,13 @@ impl Spent {
         }
     }
 
+    /// What was taken of plugins is not charged yet.
+    pub(super) fn put_back(&mut self, plugins: Charges) {
+        for (key, usage) in plugins {
+            self.plugin(&key.plugin, usage);
+        }
+    }
+
     /// The most memory that an attempt held, of all that was noted.
     pub(super) fn memory_bytes_max(&self) -> u64 {
         self.memory_bytes_max

@@ -8,11 +8,11 @@ use stepwell_interp::{
 use super::{
     super::{
         border::{ActivityGrant, Mode, TakeReply},
-        waiting::{Redriving, Waiting},
+        waiting::{Given, Redriving, Waiting},
     },
     Loaded,
 };
-use crate::journal::{Charges, MessageId};
+use crate::journal::Charges;
 
 /// What a turn made of the inputs.
 #[derive(Default)]
@@ -28,7 +28,7 @@ pub(in crate::shard) struct Turn {
 pub(in crate::shard) struct Taken {
     pub(in crate::shard) events: Vec<Event>,
     pub(super) effects: Vec<Effect>,
-    pub(super) inputs: Vec<(Input, Option<MessageId>)>,
+    pub(super) inputs: Vec<Given>,
     pub(super) takes: Vec<(TakeReply, ActivityGrant)>,
     pub(super) redrives: Vec<Redriving>,
     /// Tokens of tasks that ended without their answer.
@@ -77,9 +77,11 @@ impl Loaded {
             let before = turn.taken.events.len();
             let again = self.step_one(&waiting, env, &mut turn.taken);
             let recorded = turn.taken.events.len() > before;
-            if !recorded {
-                let spent = waiting.spent.take();
-                turn.unrecorded.extend(spent.map(|spent| *spent));
+            let spent = waiting.spent.take();
+            match turn.taken.inputs.last_mut() {
+                // It is the last input that was taken: nobody waits for what an attempt used.
+                Some(given) if recorded && spent.is_some() => given.spent = spent,
+                Some(_) | None => turn.unrecorded.extend(spent.map(|spent| *spent)),
             }
             match (waiting.take, grant) {
                 (Some((_, reply)), Some(grant)) if recorded => {
@@ -200,7 +202,11 @@ impl Loaded {
         }
         // A worker that was never answered must not count as one that began, and a caller calls again.
         if waiting.take.is_none() && !(waiting.is_redrive() && waiting.message.is_none()) {
-            taken.inputs.push((waiting.input.clone(), waiting.message));
+            taken.inputs.push(Given {
+                input: waiting.input.clone(),
+                message: waiting.message,
+                spent: None,
+            });
         }
         again
     }

@@ -1,16 +1,18 @@
 //! What attempts used: charged in the append of their outcome, or soon after.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use stepwell_interp::{Input, Measure, Measures, TaskId, TaskOutcome, Timestamp, What};
+use stepwell_interp::{Event, Input, Measure, Measures, TaskId, TaskOutcome, Timestamp, What};
 use stepwell_query::Value;
 
-use super::rig::{AT, CHEAP, ONE, TURNS, decode, info, shard, start, take_up};
+use super::rig::{AT, CHEAP, ONE, TURNS, decode, info, shard, start, start_as, take_up};
 use crate::{
     attempt::amounts,
-    journal::{Amounts, ExecutionId, Landed, Refused, StoredSegment, Write},
-    limits::OWED_MS_MAX,
-    shard::{CrashRules, In, LoadError, Out, Shard, Spending, Stored, Ticket},
+    journal::{
+        Amounts, Append, Charges, ExecutionId, Landed, Meter, Refused, StoredSegment, Write,
+    },
+    limits::{OWED_MS_MAX, RELOAD_AFTER_MS},
+    shard::{CrashRules, In, LoadError, Mode, Monotonic, Out, Shard, Spending, Stored, Ticket},
 };
 
 /// An attempt ends, for which the plugin `t` used something.
@@ -192,4 +194,196 @@ fn what_is_used_beside_the_last_append_is_charged_and_a_refused_charge_again() {
     shard.handle(later(2), In::Committed { ticket, verdict });
     assert!(!shard.has_flights());
     assert!(charged(&mut shard, later(9)).is_none());
+}
+
+/// The only append among what the shard asks for.
+fn only_append(shard: &mut Shard) -> (Ticket, Append) {
+    shard.work(AT, TURNS);
+    let mut appends = shard.take_out().into_iter().filter_map(|out| match out {
+        Out::Commit {
+            ticket,
+            write: Write::Append(append),
+        } => Some((ticket, append)),
+        _ => None,
+    });
+    let found = appends.next().expect("an append");
+    assert!(appends.next().is_none(), "one append");
+    found
+}
+
+/// What an append charges for the plugin.
+fn of_plugin(charges: &Charges) -> Vec<Amounts> {
+    let plugins = charges.iter().filter(|(key, _)| &*key.plugin == "t");
+    plugins.map(|(_, usage)| *usage).collect()
+}
+
+/// The attempts that the shard asks for once an append has landed.
+fn landed(shard: &mut Shard, ticket: Ticket) -> Vec<TaskId> {
+    let verdict = Ok(Landed::default());
+    shard.handle(AT, In::Committed { ticket, verdict });
+    let runs = shard.take_out().into_iter().filter_map(|out| match out {
+        Out::Run { request, .. } => Some(request.task),
+        _ => None,
+    });
+    runs.collect()
+}
+
+/// An execution of which the first attempt has ended: the events before, the append that records what it used, and how much.
+fn ended(shard: &mut Shard) -> (ExecutionId, Vec<Event>, Ticket, Amounts) {
+    let (execution, _started) = start(shard, 1, CHEAP);
+    let (ticket, append) = only_append(shard);
+    let stored = StoredSegment {
+        first: append.expected_next,
+        segment: append.segment,
+    };
+    let events = decode(execution, &stored);
+    let [task] = landed(shard, ticket)[..] else {
+        panic!("one attempt");
+    };
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7)]));
+    let usage = amounts(&measures);
+    shard.handle(AT, ends(execution, task, Some(measures)));
+    let (ticket, append) = only_append(shard);
+    assert_eq!(of_plugin(&append.charges), [usage]);
+    (execution, events, ticket, usage)
+}
+
+fn refusals() -> [(Refused, bool); 4] {
+    [
+        (Refused::Full("no space".to_owned()), true),
+        (Refused::WrongPosition { next: 1 }, true),
+        (Refused::LeaseLost, true),
+        // It may have landed.
+        (Refused::Broken("the disk is gone".to_owned()), false),
+    ]
+}
+
+fn refuse(shard: &mut Shard, ticket: Ticket, refused: Refused) {
+    let verdict = Err(refused);
+    shard.handle(AT, In::Committed { ticket, verdict });
+}
+
+/// Has the execution read after a refusal.
+fn read(shard: &mut Shard, at: Timestamp) {
+    shard.work(at, TURNS);
+    assert!(matches!(shard.take_out().as_slice(), [Out::Load { .. }]));
+}
+
+#[test]
+fn what_a_refused_append_would_have_charged_is_charged_when_its_attempt_is_not_open_any_more() {
+    for (refused, is_owed) in refusals() {
+        let mut shard = shard(0);
+        let (execution, _, ticket, usage) = ended(&mut shard);
+        refuse(&mut shard, ticket, refused.clone());
+        let later = AT.plus_ms(RELOAD_AFTER_MS);
+        read(&mut shard, later);
+        // Another one has ended it meanwhile.
+        let result = Ok(Stored::Closed {
+            messages: Vec::new(),
+            exists: true,
+        });
+        let on_crash = CrashRules::new();
+        let loaded = In::Loaded {
+            execution,
+            result,
+            on_crash,
+        };
+        shard.handle(later, loaded);
+        assert!(shard.take_out().is_empty());
+        let charges = charged(&mut shard, later.plus_ms(OWED_MS_MAX));
+        let charges = charges.map_or_else(Vec::new, |(_, charges)| charges);
+        assert_eq!(
+            charges,
+            Vec::from_iter(is_owed.then_some(usage)),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn what_a_refused_append_would_have_charged_is_charged_once_by_the_next_one() {
+    for (refused, _) in refusals() {
+        let mut shard = shard(0);
+        let (execution, events, ticket, usage) = ended(&mut shard);
+        refuse(&mut shard, ticket, refused.clone());
+        read(&mut shard, AT.plus_ms(RELOAD_AFTER_MS));
+        take_up(&mut shard, execution, CHEAP, &events, Vec::new());
+        let (ticket, append) = only_append(&mut shard);
+        assert_eq!(of_plugin(&append.charges), [usage], "{refused}");
+        assert_eq!(landed(&mut shard, ticket).len(), 1, "the next attempt");
+        assert!(charged(&mut shard, AT.plus_ms(9 * OWED_MS_MAX)).is_none());
+    }
+}
+
+#[test]
+fn what_an_append_under_way_charges_outlives_the_loss_of_the_execution() {
+    let lost = || In::Leases {
+        held: BTreeMap::new(),
+        asked: Monotonic(0),
+    };
+    for (refused, is_owed) in refusals() {
+        let mut shard = shard(0);
+        let (_, _, ticket, usage) = ended(&mut shard);
+        shard.handle(AT, lost());
+        assert!(shard.take_out().is_empty());
+        refuse(&mut shard, ticket, refused.clone());
+        let charges = charged(&mut shard, AT.plus_ms(OWED_MS_MAX));
+        let charges = charges.map_or_else(Vec::new, |(_, charges)| charges);
+        assert_eq!(
+            charges,
+            Vec::from_iter(is_owed.then_some(usage)),
+            "{refused}"
+        );
+    }
+    // What lands is charged by it.
+    let mut shard = shard(0);
+    let (_, _, ticket, _) = ended(&mut shard);
+    shard.handle(AT, lost());
+    assert!(landed(&mut shard, ticket).is_empty());
+    assert!(charged(&mut shard, AT.plus_ms(OWED_MS_MAX)).is_none());
+}
+
+#[test]
+fn what_an_express_execution_used_is_charged_though_its_end_is_refused() {
+    let mut shard = shard(0);
+    let (execution, _started) = start_as(&mut shard, 1, CHEAP, Mode::ExpressAsync);
+    let (ticket, _) = only_append(&mut shard);
+    let mut attempts = landed(&mut shard, ticket);
+    let measures = Arc::new(Measures::of(&[(Measure::Cpu, 7)]));
+    let mut sum = Amounts::default();
+    let ending = loop {
+        shard.work(AT, TURNS);
+        let mut end = None;
+        for out in shard.take_out() {
+            match out {
+                Out::Commit { ticket, .. } => end = Some(ticket),
+                Out::Run { request, .. } => attempts.push(request.task),
+                _ => panic!("nothing else is needed here"),
+            }
+        }
+        if let Some(ticket) = end {
+            break ticket;
+        }
+        assert!(!attempts.is_empty(), "it goes on");
+        for task in attempts.drain(..) {
+            sum += amounts(&measures);
+            shard.handle(AT, ends(execution, task, Some(measures.clone())));
+        }
+    };
+    assert_eq!(sum.get(Meter::CpuMicros), 21, "three attempts");
+    refuse(&mut shard, ending, Refused::WrongPosition { next: 1 });
+    read(&mut shard, AT);
+    let result = Ok(Stored::Closed {
+        messages: Vec::new(),
+        exists: true,
+    });
+    let on_crash = CrashRules::new();
+    let loaded = In::Loaded {
+        execution,
+        result,
+        on_crash,
+    };
+    shard.handle(AT, loaded);
+    let (_, charges) = charged(&mut shard, AT.plus_ms(OWED_MS_MAX)).expect("it is owed");
+    assert_eq!(charges, [sum]);
 }

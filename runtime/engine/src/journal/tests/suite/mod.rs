@@ -8,6 +8,7 @@ mod lists;
 mod messages;
 mod segments;
 mod usage;
+mod values;
 
 use std::sync::Arc;
 

@@ -1,0 +1,195 @@
+//! What SQLite has in a column that nothing of ours put there: it concerns what it is a part of, and nothing beside it.
+
+use std::{path::Path, sync::Arc};
+
+use stepwell_interp::Timestamp;
+
+use super::super::support::{
+    SCOPE, begin, bytes, commit, cursors, epoch, id, land, message, proceed, record, sqlite, task,
+    wait,
+};
+use crate::{
+    journal::{
+        Amounts, Append, CatalogKey, CatalogRecord, Journal, List, ListQuery, Meter, Partition,
+        Refused, ScopeId, UsageKey, UsageQuery, Write,
+    },
+    seal,
+};
+
+const ACTIVITY: ScopeId = ScopeId(9);
+/// The name of what has none that can be read.
+const UNNAMED: &str = "\u{10ffff}";
+
+/// A store with three of each thing, `a`, `b` and `c`, and a fourth record.
+fn filled(directory: &Path) {
+    let journal = sqlite(directory);
+    let epoch = epoch(&*journal);
+    for (number, name) in [(1_u8, "a"), (2, "b"), (3, "c")] {
+        let execution = id(number.into(), 0);
+        let key = UsageKey {
+            day: 1,
+            tenant: name.into(),
+            machine: "m".into(),
+            plugin: "".into(),
+        };
+        let mut used = Amounts::default();
+        used.add(Meter::Tasks, 4);
+        let append = Append {
+            open: vec![task(number, execution, Some(ACTIVITY), number.into())],
+            charges: vec![(key, used)],
+            ..begin(execution, epoch, name)
+        };
+        land(&*journal, Write::Append(append));
+        land(&*journal, Write::Post(message(id(1, 0), name)));
+    }
+    for name in ["a", "b", "c", "d"] {
+        let write = Write::Catalog(vec![record(name, Some(0), Some("x"))]);
+        land(&*journal, write);
+    }
+}
+
+/// The store after changes behind its back.
+fn changed(directory: &Path, changes: &[&str]) -> Arc<dyn Journal> {
+    filled(directory);
+    let conn = rusqlite::Connection::open(directory.join("journal.sqlite")).expect("opens");
+    for change in changes {
+        let count = conn.execute(change, []).expect("runs");
+        assert_eq!(count, 1, "{change}");
+    }
+    drop(conn);
+    sqlite(directory)
+}
+
+#[test]
+fn sqlite_lists_a_damaged_record_beside_the_others() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let changes = [
+        "UPDATE records SET bytes = 17 WHERE name = 'b'",
+        "UPDATE records SET revision = 'none' WHERE name = 'c'",
+        "UPDATE records SET name = x'ff' WHERE name = 'd'",
+    ];
+    let journal = changed(directory.path(), &changes);
+    let scan = |prefix: &str, after: Option<&str>, limit| -> Vec<CatalogRecord> {
+        let found = journal.scan("000000000000", "machine", prefix, after, limit);
+        wait(found).expect("readable")
+    };
+    let (whole, damaged) = (bytes("x"), seal::unreadable());
+    let told = |found: Vec<CatalogRecord>| -> Vec<(String, bool)> {
+        let told = found.into_iter().map(|record| {
+            assert!(record.bytes == whole || record.bytes == damaged);
+            (record.key.name.to_string(), record.bytes == whole)
+        });
+        told.collect()
+    };
+    let expected = [("a", true), ("b", false), ("c", true), (UNNAMED, false)];
+    let expected = expected.map(|(name, whole)| (name.to_owned(), whole));
+    assert_eq!(told(scan("", None, 9)), expected);
+    // Page by page it ends, and what has no name is told once.
+    let (mut pages, mut after) = (Vec::new(), None::<String>);
+    loop {
+        let page = scan("", after.as_deref(), 1);
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.name.to_string());
+        pages.extend(page);
+        assert!(pages.len() <= expected.len(), "it does not end");
+    }
+    assert_eq!(told(pages), expected);
+    assert_eq!(told(scan("a", None, 9)), expected[..1]);
+
+    let get = |name: &str| -> Option<CatalogRecord> {
+        let key = CatalogKey {
+            tenant: "000000000000".into(),
+            kind: "machine".into(),
+            name: name.into(),
+        };
+        wait(journal.get(&key)).expect("readable")
+    };
+    assert_eq!(get("b").map(|record| record.bytes), Some(damaged));
+    // Both are mended as they were seen.
+    for name in ["b", "c"] {
+        let seen = get(name).map(|record| record.revision);
+        let write = Write::Catalog(vec![record(name, seen, Some("y"))]);
+        assert_eq!(land(&*journal, write).revisions, [2]);
+        let mended = get(name).map(|record| (record.revision, record.bytes));
+        assert_eq!(mended, Some((2, bytes("y"))));
+    }
+    let write = Write::Catalog(vec![record("c", Some(2), None)]);
+    land(&*journal, write);
+    assert_eq!(get("c"), None);
+}
+
+#[test]
+fn sqlite_lists_a_damaged_execution_beside_the_others() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let changes = [
+        "UPDATE executions SET meta = 'text' WHERE name = 'b'",
+        "UPDATE executions SET wake_at = 1.5 WHERE name = 'c'",
+    ];
+    let journal = changed(directory.path(), &changes);
+    let query = ListQuery {
+        list: List::Scope(SCOPE),
+        status: None,
+        before: None,
+        limit: 9,
+    };
+    let listed = wait(journal.list(query)).expect("readable");
+    let listed: Vec<_> = listed
+        .iter()
+        .map(|row| (row.id, row.new.meta == bytes("meta")))
+        .collect();
+    let expected = [(id(3, 0), false), (id(2, 0), false), (id(1, 0), true)];
+    assert_eq!(listed, expected);
+    let due = wait(journal.due(&[Partition(0)], Timestamp(5), 9));
+    assert_eq!(due, Ok(vec![(id(3, 0), Timestamp(1))]));
+    // Who writes in the same transaction is spared, and the store goes on.
+    let epoch = epoch(&*journal);
+    for name in ["e", "f"] {
+        let verdicts = commit(
+            &*journal,
+            vec![
+                Write::Append(proceed(id(3, 0), epoch, 3, 2)),
+                Write::Catalog(vec![record(name, Some(0), Some("x"))]),
+            ],
+        );
+        assert_eq!(verdicts[0], Err(Refused::WrongPosition { next: 0 }));
+        assert!(verdicts[1].is_ok(), "{:?}", verdicts[1]);
+    }
+}
+
+#[test]
+fn sqlite_reads_messages_tasks_and_usage_beside_damaged_ones() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let changes = [
+        "UPDATE messages SET payload = 'text' WHERE id = (SELECT min(id) FROM messages)",
+        "UPDATE messages SET recipient = 'nobody' WHERE id = (SELECT max(id) FROM messages)",
+        "UPDATE tasks SET execution = 'none' WHERE scheduled_at = 2",
+        "UPDATE tasks SET task = 'text' WHERE scheduled_at = 3",
+        "UPDATE usage SET tasks = 'many' WHERE tenant = 'b'",
+        "UPDATE usage SET tenant = x'00' WHERE tenant = 'c'",
+    ];
+    let journal = changed(directory.path(), &changes);
+    let expected = [seal::unreadable(), bytes("b")];
+    let messages = wait(journal.messages(&cursors(&[0]), 9)).expect("readable");
+    let inbox = wait(journal.inbox(id(1, 0))).expect("readable");
+    for found in [messages, inbox] {
+        let payloads: Vec<_> = found.into_iter().map(|message| message.payload).collect();
+        assert_eq!(payloads, expected);
+    }
+    let tasks = wait(journal.activity_tasks(ACTIVITY, None, 2)).expect("readable");
+    let tasks: Vec<_> = tasks.into_iter().map(|open| open.task).collect();
+    assert_eq!(tasks, [Arc::from([1]), seal::unreadable()]);
+
+    let query = UsageQuery {
+        to: u32::MAX,
+        limit: 9,
+        ..UsageQuery::default()
+    };
+    let usage = wait(journal.usage(query)).expect("readable").into_iter();
+    let usage = usage.map(|(key, amounts)| (key.tenant, amounts.get(Meter::Tasks)));
+    let sums = wait(journal.usage_of_tenants()).expect("readable");
+    let sums = sums.into_iter();
+    let sums = sums.map(|(tenant, amounts)| (tenant, amounts.get(Meter::Tasks)));
+    let expected = [(Arc::<str>::from("a"), 4), (Arc::from("b"), 0)];
+    assert_eq!(usage.collect::<Vec<_>>(), expected);
+    assert_eq!(sums.collect::<Vec<_>>(), expected);
+}

@@ -359,3 +359,35 @@ async fn a_redirect_is_an_answer_like_another() {
     assert!(end.refused[0].contains(&inside), "{:?}", end.refused);
     assert!(noted.lock().unwrap().is_empty(), "somebody came");
 }
+
+/// A server that announces its reply until nobody listens.
+fn announces() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_reply_that_is_announced_without_end_is_given_up_and_what_came_of_it_is_counted() {
+    let address = announces();
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{address}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = json!({"do": "http", "url": format!("http://{address}/")});
+    let end = rig.call("task", ask).await;
+    let told = format!("{:?}", end.outcome);
+    assert!(
+        failed(&end.outcome) && told.contains("HttpResponseHeaderSectionSize(Some(307200))"),
+        "{told}"
+    );
+    // The bound, and the rest of what was read at once.
+    let received = end.usage.host.http_bytes_received;
+    assert!((307_200..1 << 20).contains(&received), "{received}");
+}

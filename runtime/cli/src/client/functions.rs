@@ -4,6 +4,7 @@ use anyhow::{Context, anyhow};
 use axum::http::{Method, Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use stepwell_egress::sigv4::canonical::encoded;
 
 use super::{Client, Refused};
 use crate::exit::{Blame, Outcome, Stop};
@@ -11,6 +12,11 @@ use crate::transfer::Transfer;
 
 /// Before the paths of all calls.
 const VERSION: &str = "/2015-03-31";
+
+/// The path of a function, below the version. Names come as they were written, whatever characters they have.
+pub(crate) fn path_of(function: &str) -> String {
+    format!("functions/{}", encoded(function))
+}
 
 impl Client {
     /// One call of the function service, by its path below the version.

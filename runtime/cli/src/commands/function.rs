@@ -59,6 +59,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
+        FunctionCommand::Events(args) => super::execution::events(args).await,
         FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,

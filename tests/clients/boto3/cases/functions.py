@@ -229,6 +229,10 @@ def a_call_that_nobody_waits_for_is_an_execution(context):
     execution = f"arn:aws:states:us-east-1:{ACCOUNT}:execution:$lambda-{name}:{request}"
     done = context.closed(execution)
     same((done["status"], json.loads(done["output"])), ("SUCCEEDED", {"n": 1}))
+    calls = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:$lambda-{name}"
+    listed = lambda **more: context.client.list_executions(stateMachineArn=calls, **more)["executions"]
+    same([one["executionArn"] for one in listed(statusFilter="SUCCEEDED")], [execution])
+    same(listed(statusFilter="FAILED"), [])
 
 
 @case()

@@ -22,9 +22,9 @@ pub(crate) use definition::{
     ExplainArgs, GraphArgs, GraphFormat, MachineCommand, TestArgs, ValidateArgs,
 };
 pub(crate) use execution::{
-    ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, StartArgs, TaskCommand,
+    ExecutionCommand, ForkArgs, ListArgs, LogsArgs, RunArgs, STATUSES, StartArgs, TaskCommand,
 };
-pub(crate) use function::{FunctionCommand, GcArgs, PushArgs, within_api};
+pub(crate) use function::{EventsArgs, FunctionCommand, GcArgs, PushArgs, within_api};
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{
@@ -108,10 +108,11 @@ pub(crate) enum Command {
 
 /// Commands of the feature `tools`.
 #[cfg(any(test, not(feature = "tools")))]
-pub(crate) const TOOLS: [&str; 13] = [
+pub(crate) const TOOLS: [&str; 14] = [
     "graph",
     "plugin alias",
     "plugin build",
+    "plugin events",
     "plugin gc",
     "plugin new",
     "plugin pull",

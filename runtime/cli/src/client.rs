@@ -29,6 +29,7 @@ use crate::telemetry::Listeners;
 use crate::tls;
 use crate::transfer::Transfer;
 
+pub(crate) use functions::path_of;
 pub(crate) use stream::Heard;
 pub(crate) use told::Attempts;
 
@@ -141,11 +142,11 @@ impl Client {
 
     /// A running server.
     pub(crate) fn server(endpoint: &str, region: Option<String>) -> Outcome<Client> {
-        let uri: Uri = endpoint
-            .parse()
-            .with_context(|| format!("`{endpoint}` is no URL"))
-            .usage()?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none() {
+        let uri = endpoint.parse::<Uri>().ok();
+        let named = uri.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some()
+        });
+        if !named {
             return Err(Stop::Usage(anyhow!(
                 "`{endpoint}` is no address of a server\nhint: give it as http://HOST:PORT or https://HOST:PORT"
             )));

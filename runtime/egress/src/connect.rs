@@ -120,6 +120,11 @@ impl Connector {
         Connector { names, ..self }
     }
 
+    /// Where names are looked up.
+    pub fn names(&self) -> Arc<dyn Resolve> {
+        self.names.clone()
+    }
+
     /// Connects to the first address that is within reach; `within` bounds the connection and the TLS handshake each.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::{
     connect::{ConnectError, Connector, Peer},
+    limits::{FIELDS_MAX, HEADS_BYTES_MAX},
     rule::{HttpRule, Reach, Target},
     tap::Tap,
 };
@@ -48,6 +49,9 @@ pub enum Failure {
     Connect(#[from] ConnectError),
     #[error("{0}")]
     Broken(String),
+    /// Announcements without end (`100 Continue`) are such a head.
+    #[error("the head of the reply is too large: there are more than {bytes} bytes before its end, those that only announce it (status 1xx) among them, or more than {fields} header fields; the server has to send less", bytes = HEADS_BYTES_MAX, fields = FIELDS_MAX)]
+    HeadTooLarge,
     #[error("the reply has more than {0} bytes")]
     TooLarge(usize),
 }
@@ -111,10 +115,16 @@ impl Client {
             // What goes wrong with the connection is the reply's error too.
             let _ = connection.await;
         }));
-        let reply = sender.send_request(message).await.map_err(broken)?;
+        let reply = sender.send_request(message).await;
+        let reply = reply.map_err(|error| {
+            if copied.too_long() || error.is_parse_too_large() {
+                Failure::HeadTooLarge
+            } else {
+                broken(error)
+            }
+        })?;
         let status = reply.status().as_u16();
-        let head = copied.head();
-        let (reason, headers) = match head {
+        let (reason, headers) = match copied.head() {
             Some(head) => (head.reason, head.fields),
             None => (String::new(), fields(reply.headers())),
         };
@@ -248,5 +258,77 @@ struct Driven(JoinHandle<()>);
 impl Drop for Driven {
     fn drop(&mut self) {
         self.0.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Who waits longer waits in vain.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A server that answers with this text, and then with the other one until nobody listens.
+    fn answers(first: String, then: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let mut sent = stream.write_all(first.as_bytes());
+            while sent.is_ok() && !then.is_empty() {
+                sent = stream.write_all(then.as_bytes());
+            }
+        });
+        format!("http://{address}")
+    }
+
+    async fn head(origin: &str) -> Result<Response, Failure> {
+        let client = Client::new(Connector::new().unwrap(), PATIENCE);
+        let request = Request {
+            method: "GET".to_owned(),
+            url: Url::parse(origin).unwrap(),
+            headers: Vec::new(),
+            body: None,
+        };
+        let rules = [HttpRule::parse(origin, &[], None).unwrap()];
+        let answer = tokio::time::timeout(PATIENCE, client.head(&request, &rules));
+        answer
+            .await
+            .expect("an answer that does not come is given up")
+    }
+
+    #[tokio::test]
+    async fn a_head_that_does_not_end_is_given_up() {
+        let fields = "A: b\r\n".repeat(FIELDS_MAX + 1);
+        for (first, then) in [
+            (String::new(), "HTTP/1.1 100 Continue\r\n\r\n"),
+            (
+                String::new(),
+                "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+            ),
+            ("HTTP/1.1 200 OK\r\nA: ".to_owned(), "a"),
+            (String::new(), "\r\n"),
+            (format!("HTTP/1.1 200 OK\r\n{fields}\r\n"), ""),
+        ] {
+            let failed = head(&answers(first.clone(), then)).await.unwrap_err();
+            let told = failed.to_string();
+            assert!(
+                matches!(failed, Failure::HeadTooLarge) && told.contains("307200 bytes"),
+                "{first}{then}: {told}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn announcements_before_a_reply_are_passed_over() {
+        let announced = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1_000);
+        let reply = format!("{announced}HTTP/1.1 204 Gone Well\r\nX-One: a\r\n\r\n");
+        let reply = head(&answers(reply, "")).await.unwrap();
+        assert_eq!((reply.status, &*reply.reason), (204, "Gone Well"));
+        assert_eq!(reply.headers, [("X-One".to_owned(), "a".to_owned())]);
     }
 }

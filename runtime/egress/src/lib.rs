@@ -16,8 +16,10 @@ mod tcp;
 
 pub use connect::{BadRoots, ConnectError, Connector, Peer, Socket, Stream, resolves};
 pub use exchange::{Client, Failure, Request, Response};
+pub use limits::HEADS_BYTES_MAX;
 pub use resolve::{Addresses, Resolve, SystemResolver};
 pub use rule::{Apart, HttpRule, Reach, Target};
 pub use sigv4::{Credentials, Scope, sign};
+pub use tap::{Copied, Tap};
 pub use tcp::{NameRule, TcpRule};
 pub use url::Url;

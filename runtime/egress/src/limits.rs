@@ -1,7 +1,8 @@
 //! Every bound of outgoing connections, with unit and origin.
 
-/// Bytes of a reply's head: status line and header fields (ours, hyper's own bound is a little smaller).
-pub(crate) const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of all heads of a reply, status lines and header fields: its own one, and those that only announce it (curl's bound;
+/// servers send a few kilobytes).
+pub const HEADS_BYTES_MAX: usize = 300 * 1024;
 
 /// Header fields of a reply (hyper's own bound).
 pub(crate) const FIELDS_MAX: usize = 100;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::address::is_public;
+use crate::{address::is_public, resolve::Resolve};
 
 /// A place that may be connected to by TCP. A name counts by what it resolves to when the connection is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,9 +68,9 @@ impl TcpRule {
         })
     }
 
-    /// Whether an address may be connected to. Looks the rule's name up, so that an address that the guest was told
-    /// under another name gains nothing.
-    pub async fn allows(&self, address: SocketAddr) -> bool {
+    /// Whether an address may be connected to. Looks the rule's name up in `names`, so that an address that the guest was told
+    /// under another name, or under this one at another time, gains nothing.
+    pub async fn allows(&self, address: SocketAddr, names: &dyn Resolve) -> bool {
         if self.port.is_some_and(|port| port != address.port()) {
             return false;
         }
@@ -79,7 +79,7 @@ impl TcpRule {
         match &self.place {
             Place::Any => in_reach,
             Place::Address(allowed) => allowed.to_canonical() == ip,
-            Place::Name(name) => in_reach && resolves_to(name, address.port(), ip).await,
+            Place::Name(name) => in_reach && resolves_to(names, name, address.port(), ip).await,
         }
     }
 
@@ -104,9 +104,9 @@ impl TcpRule {
     }
 }
 
-async fn resolves_to(name: &str, port: u16, ip: IpAddr) -> bool {
-    let found = tokio::net::lookup_host((name, port)).await;
-    found.is_ok_and(|mut found| found.any(|found| found.ip().to_canonical() == ip))
+async fn resolves_to(names: &dyn Resolve, name: &str, port: u16, ip: IpAddr) -> bool {
+    let found = names.resolve(name, port).await;
+    found.is_ok_and(|found| found.iter().any(|found| found.ip().to_canonical() == ip))
 }
 
 /// A name in lower case without its final dot, if it can be one.
@@ -191,6 +191,7 @@ impl std::fmt::Display for NameRule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resolve::SystemResolver;
 
     fn rule(text: &str, private: bool) -> TcpRule {
         TcpRule::parse(text, private).unwrap()
@@ -213,7 +214,8 @@ mod tests {
             ("localhost:80", true, "10.0.0.1:80", false),
         ] {
             let (rule, address) = (rule(place, private), address.parse().unwrap());
-            assert_eq!(rule.allows(address).await, allowed, "{rule} {address}");
+            let found = rule.allows(address, &SystemResolver).await;
+            assert_eq!(found, allowed, "{rule} {address}");
         }
     }
 

@@ -11,8 +11,10 @@ use crate::{
     arn::{self, MachineArn},
     engine::Engine,
     error::{Code, Error},
+    functions,
     journal::{
-        ExecutionId, ExecutionRow, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict, Write,
+        ExecutionId, ExecutionRow, List, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict,
+        Write,
     },
     map_run, node, pages, reader,
     record::{self, Child, InboxItem, Meta},
@@ -91,10 +93,12 @@ impl Engine {
         status: Option<Status>,
         page: PageRequest,
     ) -> Result<Page<ExecutionSummary>, Error> {
-        let chosen = self.startable(caller, machine_arn).await?;
-        if chosen.startable.express {
-            return Err(wrong_type());
-        }
+        let Some(listed) = self.listed(caller, machine_arn).await? else {
+            return Ok(Page {
+                items: Vec::new(),
+                next_token: None,
+            });
+        };
         let status_text = status
             .map(|status| format!("{status:?}"))
             .unwrap_or_default();
@@ -102,7 +106,7 @@ impl Engine {
         let before = list.number(&page).await?.map(ExecutionId);
         let size = pages::size(&page);
         let rows = self.node().journal.list(ListQuery {
-            list: chosen.list(),
+            list: listed,
             status,
             before,
             limit: size + 1,
@@ -133,6 +137,21 @@ impl Engine {
             items,
             next_token: page.next_token,
         })
+    }
+
+    /// The list of a state machine, or of a function's calls that nobody waits for; `None` as long as there were none.
+    async fn listed(&self, caller: &Caller, machine_arn: &str) -> Result<Option<List>, Error> {
+        let machine = arn::machine(caller, machine_arn)?;
+        if functions::is_of_events(&machine) {
+            let kind = MachineKind::Standard;
+            let scope = self.scope(caller, &machine, kind, false).await?;
+            return Ok(scope.map(List::Scope));
+        }
+        let chosen = self.startable(caller, machine_arn).await?;
+        match chosen.startable.express {
+            true => Err(wrong_type()),
+            false => Ok(Some(chosen.list())),
+        }
     }
 
     /// An execution in the list of its machine.

@@ -8,9 +8,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     api::{Caller, Redrivable, Status},
+    arn,
     engine::Engine,
     error::{Code, Error},
-    executions,
+    executions, functions,
     journal::ExecutionRow,
     node, reader,
     record::{self, Child, Meta},
@@ -110,6 +111,10 @@ impl Engine {
     /// Whether its state machine is being deleted, or is by now.
     async fn is_gone(&self, caller: &Caller, meta: &Meta) -> Result<bool, Error> {
         let machine: Arc<str> = meta.machine_arn.clone();
+        // That of a function's calls has no record: it is always there.
+        if functions::is_of_events(&arn::machine(caller, &machine)?) {
+            return Ok(false);
+        }
         match self.startable(caller, &machine).await {
             Ok(_) => Ok(false),
             Err(Error::Rejected {

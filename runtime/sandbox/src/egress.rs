@@ -13,7 +13,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use stepwell_egress::{ConnectError, Connector, Peer, Reach, Target};
+use stepwell_egress::{ConnectError, Connector, HEADS_BYTES_MAX, Peer, Reach, Tap, Target};
 use tokio::time::{Instant, Sleep};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
@@ -170,8 +170,16 @@ async fn exchange<S>(
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
+    let (stream, heads) = Tap::new(stream);
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let failed = |error: hyper::Error| {
+        if heads.too_long() || error.is_parse_too_large() {
+            Error::HttpResponseHeaderSectionSize(u32::try_from(HEADS_BYTES_MAX).ok())
+        } else {
+            error.into()
+        }
+    };
     let mut connection = Box::pin(connection);
     let reply = sender.send_request(request);
     tokio::pin!(reply);
@@ -181,10 +189,10 @@ where
     let reply = loop {
         tokio::select! {
             biased;
-            reply = &mut reply => break reply?,
+            reply = &mut reply => break reply.map_err(failed)?,
             ended = &mut connection, if open => {
                 // The reply may still be on its way to us; its own error says more than the connection's end.
-                ended?;
+                ended.map_err(failed)?;
                 open = false;
             }
             () = &mut within => return Err(Error::ConnectionReadTimeout),

@@ -4,7 +4,7 @@ use crate::folders::{self, Denied, Guarded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use stepwell_egress::{Apart, HttpRule, NameRule, Reach, Target, TcpRule};
+use stepwell_egress::{Apart, HttpRule, NameRule, Reach, Resolve, Target, TcpRule};
 
 /// A set of capabilities: a plugin's request, or an operator's ceiling.
 #[derive(Debug, Clone, Default)]
@@ -185,13 +185,13 @@ impl TcpSides {
         self.asked.0.is_empty() && self.asked.1.is_empty()
     }
 
-    pub(crate) async fn connects(&self, address: SocketAddr) -> bool {
+    pub(crate) async fn connects(&self, address: SocketAddr, names: &dyn Resolve) -> bool {
         let mut sides = vec![&self.asked.0];
         sides.extend(self.allowed.iter().map(|(rules, _)| rules));
         for rules in sides {
             let mut allowed = false;
             for rule in rules {
-                allowed = allowed || rule.allows(address).await;
+                allowed = allowed || rule.allows(address, names).await;
             }
             if !allowed {
                 return false;

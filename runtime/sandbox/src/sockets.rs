@@ -4,6 +4,7 @@ use crate::guest::{Guest, Refused};
 use crate::registry::Loaded;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use stepwell_egress::Resolve;
 use wasmtime::component::{HasData, Linker, Resource};
 use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
@@ -16,28 +17,40 @@ use wasmtime_wasi::p2::{DynPollable, SocketError};
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsCtxView, WasiSocketsView as _};
 
 /// Lets a guest connect as far as it is granted. Without a grant the interfaces deny everything, as they do by default.
-pub(crate) fn allow(builder: &mut WasiCtxBuilder, plugin: &Arc<Loaded>, refused: &Refused) {
+/// `names` tells what the names of rules stand for.
+pub(crate) fn allow(
+    builder: &mut WasiCtxBuilder,
+    plugin: &Arc<Loaded>,
+    refused: &Refused,
+    names: &Arc<dyn Resolve>,
+) {
     if plugin.granted.tcp.is_empty() {
         return;
     }
-    let (plugin, refused) = (plugin.clone(), refused.clone());
+    let (plugin, refused, names) = (plugin.clone(), refused.clone(), names.clone());
     builder
         .allow_tcp(true)
         .allow_ip_name_lookup(true)
         .socket_addr_check(move |address, used| {
-            let (plugin, refused) = (plugin.clone(), refused.clone());
+            let (plugin, refused, names) = (plugin.clone(), refused.clone(), names.clone());
             // Of its own, since a name may have to be looked up.
-            let checked = tokio::spawn(async move { may(&plugin, &refused, address, used).await });
+            let checked =
+                tokio::spawn(async move { may(&plugin, &refused, &*names, (address, used)).await });
             Box::pin(async move { checked.await.unwrap_or(false) })
         });
 }
 
-async fn may(plugin: &Loaded, refused: &Refused, address: SocketAddr, used: SocketAddrUse) -> bool {
+async fn may(
+    plugin: &Loaded,
+    refused: &Refused,
+    names: &dyn Resolve,
+    (address, used): (SocketAddr, SocketAddrUse),
+) -> bool {
     match used {
         // The system chooses the near end of a connection; to listen on it is another use.
         SocketAddrUse::TcpBind => address.ip().is_unspecified() && address.port() == 0,
         SocketAddrUse::TcpConnect => {
-            let granted = plugin.granted.tcp.connects(address).await;
+            let granted = plugin.granted.tcp.connects(address, names).await;
             if !granted {
                 refused.note(format!("tcp `{address}`"));
             }

@@ -55,11 +55,12 @@ async fn prove(
     (asked, turn): (Asked, Turn),
     next: Next,
 ) -> (Response<Body>, Whose) {
+    let (protocol, request) = asked.protocol.of_unsigned(request).await;
     let mut request = match gate.admit(request).await {
         Ok(request) => request,
         Err(fault) => {
             asked.known.forget();
-            let mut response = asked.protocol.refuse(fault);
+            let mut response = protocol.refuse(fault);
             if response.status() != StatusCode::SERVICE_UNAVAILABLE {
                 response.extensions_mut().insert(Refusal);
             }
@@ -328,7 +329,7 @@ mod tests {
         (head.status.as_u16(), kind.to_owned(), body)
     }
 
-    const ASKED: [((&str, &str, &str), &str, &str); 7] = {
+    const ASKED: [((&str, &str, &str), &str, &str); 14] = {
         let json = r#"{"__type":"com.amazon.coral.service#"#;
         let form = "application/x-www-form-urlencoded";
         let (one, other) = ("application/x-amz-json-1.0", "application/x-amz-json-1.1");
@@ -360,8 +361,105 @@ mod tests {
                 "application/json",
                 r#"{"error":""#,
             ),
+            // Who was asked is told by the address, where the credential does not.
+            (
+                ("/?Action=GetCallerIdentity&Version=2011-06-15", "", "sts"),
+                "text/xml",
+                r#"<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/">"#,
+            ),
+            (
+                ("/?Action=ListRoles&Version=2010-05-08", "", "none"),
+                "text/xml",
+                r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">"#,
+            ),
+            // Nothing is there: who was asked is whom the credential names.
+            (
+                ("/2021-10-31/functions/a/url", "", "lambda"),
+                "application/json",
+                r#"{"Type":""#,
+            ),
+            (
+                ("/nowhere/%ff", "", "lambda"),
+                "application/json",
+                r#"{"Type":""#,
+            ),
+            (
+                ("/nowhere", "", "scheduler"),
+                "application/json",
+                r#"{"Message":""#,
+            ),
+            (("/nowhere", one, "states"), one, json),
+            (
+                ("/nowhere", form, "iam"),
+                "text/xml",
+                r#"<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/">"#,
+            ),
         ]
     };
+
+    #[tokio::test]
+    async fn a_form_that_nobody_signed_is_refused_in_the_words_of_its_service() {
+        let rig = Rig::new().await;
+        for (version, namespace) in [
+            ("2010-05-08", "https://iam.amazonaws.com/doc/2010-05-08/"),
+            ("2011-06-15", "https://sts.amazonaws.com/doc/2011-06-15/"),
+        ] {
+            let request = Request::post("/")
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(Body::from(format!("Action=Any&Version={version}")));
+            let answer = rig.router.clone().oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+            let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+            assert!(body.contains(namespace), "{version}: {body}");
+            assert!(
+                body.contains("<Code>MissingAuthenticationToken</Code>"),
+                "{body}"
+            );
+        }
+        rig.engine.shutdown().await;
+    }
+
+    /// One is let in by its key, and finds nothing where it asks.
+    #[tokio::test]
+    async fn a_path_at_which_nothing_is_has_the_form_of_the_api_that_was_meant() {
+        let rig = Rig::new().await;
+        for (service, kind, says) in [
+            (
+                "lambda",
+                "application/json",
+                r#"{"Type":"User","Message":""#,
+            ),
+            ("scheduler", "application/json", r#"{"Message":""#),
+            (
+                "states",
+                "application/x-amz-json-1.0",
+                "#UnknownOperationException",
+            ),
+            ("sts", "text/xml", "<Code>InvalidAction</Code>"),
+        ] {
+            let signer = Signer {
+                service: service.to_owned(),
+                ..rig.a.signer.clone()
+            };
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+            let now_s = i64::try_from(now.as_secs()).unwrap();
+            let uri = Uri::from_static("http://localhost/nowhere");
+            let mut headers = HeaderMap::new();
+            signer
+                .sign(&Method::GET, &uri, &mut headers, b"", now_s)
+                .unwrap();
+            let mut request = Request::get("/nowhere").body(Body::empty()).unwrap();
+            *request.headers_mut() = headers;
+            let answer = rig.router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND, "{service}");
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], kind);
+            let body = axum::body::to_bytes(answer.into_body(), usize::MAX).await;
+            let body = String::from_utf8(body.unwrap().to_vec()).unwrap();
+            assert!(body.contains(says), "{service}: {body}");
+        }
+        rig.engine.shutdown().await;
+    }
 
     #[tokio::test]
     async fn a_refusal_has_the_form_of_the_api_that_was_asked() {

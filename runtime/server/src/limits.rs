@@ -101,6 +101,12 @@ pub(crate) const LOG_GROUP_CHARS_MAX: usize = 512;
 /// Bytes of a function's environment variables, names and values; Lambda's (4 KB).
 pub(crate) const FUNCTION_ENVIRONMENT_BYTES_MAX: usize = 4_096;
 
+/// Bytes of a form that nobody signed, read to tell in whose words it is refused; ours, above the calls that are made by hand.
+pub(crate) const UNSIGNED_FORM_BYTES_MAX: usize = 8 * 1024;
+
+/// Time for such a form; ours: it comes with the request's head or in the next packet.
+pub(crate) const UNSIGNED_FORM_TIME_MAX: Duration = Duration::from_millis(500);
+
 /// Time for the whole body of a request; ours.
 pub(crate) const BODY_TIME_MAX: Duration = Duration::from_secs(60);
 

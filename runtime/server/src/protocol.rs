@@ -1,15 +1,15 @@
 //! Refusals of requests that no API has looked at, each as the API that was asked writes its errors. What it hides: how that API
-//! is told by the head of a request.
+//! is told by a request: by its path, by what it says there, or, where nothing is, by what it was signed for.
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Response, Uri},
+    http::{HeaderMap, Request, Response, Uri},
 };
 use serde::Serialize;
 
 use crate::{
     aws::{self, Fault, query::QueryApi},
-    router,
+    router, triggers,
 };
 #[cfg(feature = "services")]
 use crate::{
@@ -42,11 +42,41 @@ impl Protocol {
             return Protocol::Schedules;
         }
         if path != "/" {
-            Protocol::Own
-        } else if aws::query::is_query(headers) {
-            Protocol::Query(aws::query::api(headers))
+            return match is_of_ours(path) {
+                true => Protocol::Own,
+                false => Protocol::of_stray(uri, headers),
+            };
+        }
+        if aws::query::is_query(uri, headers) {
+            Protocol::Query(aws::query::api(uri, headers))
         } else {
             Protocol::Json(aws::json_type(headers))
+        }
+    }
+
+    /// Of a path at which nothing is: the service that it was signed for was meant.
+    fn of_stray(uri: &Uri, headers: &HeaderMap) -> Protocol {
+        match aws::service(uri, headers).as_deref() {
+            #[cfg(feature = "services")]
+            Some("lambda") => Protocol::Functions,
+            #[cfg(feature = "services")]
+            Some("scheduler") => Protocol::Schedules,
+            Some("iam" | "sts") => Protocol::Query(aws::query::api(uri, headers)),
+            Some("events" | "logs" | "states") => Protocol::Json(aws::json_type(headers)),
+            Some(_) | None => Protocol::Own,
+        }
+    }
+
+    /// The same when it turns out that nobody signed the request, with the request: a form tells by itself what it is for.
+    pub(crate) async fn of_unsigned(self, request: Request<Body>) -> (Protocol, Request<Body>) {
+        match self {
+            Protocol::Query(_) => {
+                let (api, request) = aws::query::api_of_unsigned(request).await;
+                (Protocol::Query(api), request)
+            }
+            #[cfg(feature = "services")]
+            Protocol::Functions | Protocol::Schedules => (self, request),
+            Protocol::Json(_) | Protocol::Own => (self, request),
         }
     }
 
@@ -61,6 +91,13 @@ impl Protocol {
             Protocol::Own => own(&fault),
         }
     }
+}
+
+/// Whether a path is one of those that are not AWS's.
+pub(crate) fn is_of_ours(path: &str) -> bool {
+    path.starts_with("/api/")
+        || ["/health", "/metrics", triggers::EVENTS_PATH].contains(&path)
+        || triggers::is_endpoint(path)
 }
 
 /// The error of a path that is not AWS's, with the code and the text under AWS's names too: who signs looks there.

@@ -34,7 +34,7 @@ use crate::{
 /// `/events`, `/api/`, `/health`, `/metrics`.
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
-        .route("/", post(aws_api))
+        .route("/", post(aws_api).get(aws_link))
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
         .route("/metrics", get(metrics))
@@ -77,6 +77,19 @@ fn services() -> Router<Arc<ServerState>> {
 
 async fn aws_api(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
     aws::answer(&state, request).await
+}
+
+/// What AWS's query protocol asks for by an address alone, such as the links by which a holder of a key proves to another who
+/// it is.
+async fn aws_link(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
+    if aws::query::is_query(request.uri(), request.headers()) {
+        return aws::answer(&state, request).await;
+    }
+    let (parts, _) = request.into_parts();
+    let mut response = other_method(parts.method, parts.uri).await;
+    let allowed = HeaderValue::from_static("POST");
+    response.headers_mut().insert(header::ALLOW, allowed);
+    response
 }
 
 /// Refuses who does not prove an access key; where none is needed, web pages that reached the server under a foreign
@@ -148,8 +161,14 @@ async fn health(State(state): State<Arc<ServerState>>) -> Response<Body> {
     json(code, &health)
 }
 
-async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
-    let path = uri.path();
+/// What is at none of the paths. The APIs with paths of their own say themselves which they do not serve.
+#[cfg_attr(
+    not(feature = "services"),
+    allow(unused_variables, reason = "they alone need it")
+)]
+async fn unknown(State(state): State<Arc<ServerState>>, request: Request) -> Response<Body> {
+    let protocol = Protocol::of(request.uri(), request.headers());
+    let (method, path) = (request.method(), request.uri().path());
     if cfg!(not(feature = "services"))
         && (lambda::is_own_path(path) || scheduler::is_own_path(path))
     {
@@ -159,7 +178,14 @@ async fn unknown(method: Method, uri: axum::http::Uri) -> Response<Body> {
     let message = format!(
         "there is nothing at {method} {path}; the AWS API is POST /, and there are /health and /metrics"
     );
-    error(StatusCode::NOT_FOUND, &message)
+    match protocol {
+        #[cfg(feature = "services")]
+        Protocol::Functions => rest::answer::<lambda::Functions>(State(state), request).await,
+        #[cfg(feature = "services")]
+        Protocol::Schedules => rest::answer::<scheduler::Schedules>(State(state), request).await,
+        Protocol::Json(_) | Protocol::Query(_) => protocol.refuse(Fault::nowhere(message)),
+        Protocol::Own => error(StatusCode::NOT_FOUND, &message),
+    }
 }
 
 async fn other_method(method: Method, uri: axum::http::Uri) -> Response<Body> {

@@ -157,6 +157,59 @@ async fn sessions_end_with_their_time_their_key_and_its_rights() {
     assert_eq!(who(&server(&engine, &vault), &good).await.0, 403);
 }
 
+/// The query protocol takes a call behind the `?` as well, signed like every other request.
+#[tokio::test]
+async fn who_asks_by_an_address_alone_is_told_who_it_is() {
+    let engine = support::engine(false, None);
+    let vault = Vault::fresh();
+    engine.add_tenant(ACCOUNT, "").await.unwrap();
+    let made = engine.add_access_key(&vault, ACCOUNT, Role::Read, "").await;
+    let made = made.unwrap();
+    let served = server(&engine, &vault);
+    let asks = async |service: &str, query: &str| {
+        let signer = Signer {
+            key_id: made.key.id.to_string(),
+            secret: made.secret.clone(),
+            session_token: None,
+            region: "us-east-1".to_owned(),
+            service: service.to_owned(),
+        };
+        let uri: Uri = format!("http://localhost/?{query}").parse().unwrap();
+        let mut headers = HeaderMap::new();
+        signer
+            .sign(&Method::GET, &uri, &mut headers, b"", now_s())
+            .unwrap();
+        let mut request = Request::get(format!("/?{query}"))
+            .body(Body::empty())
+            .unwrap();
+        *request.headers_mut() = headers;
+        let answer = served.clone().oneshot(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let bytes = to_bytes(answer.into_body(), usize::MAX).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    let who = "Action=GetCallerIdentity&Version=2011-06-15";
+    let roles = "Action=ListRoles&Version=2010-05-08";
+    for (service, query, status, says) in [
+        ("sts", who, 200, "<Account>111111111111</Account>"),
+        ("iam", roles, 200, "<ListRolesResponse"),
+        ("states", who, 403, "correct service: 'sts' or 'iam'"),
+    ] {
+        let (found, text) = asks(service, query).await;
+        assert!(
+            found == status && text.contains(says),
+            "{service} {query}: {found} {text}"
+        );
+    }
+    // A role is not made by who may only look.
+    let make = "Action=CreateRole&Version=2010-05-08&RoleName=a";
+    let (status, text) = asks("iam", make).await;
+    assert!(
+        status == 403 && text.contains("<Code>AccessDenied</Code>"),
+        "{text}"
+    );
+}
+
 #[tokio::test]
 async fn without_keys_sts_answers_for_the_one_account() {
     let engine = support::engine(false, None);

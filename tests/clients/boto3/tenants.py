@@ -562,6 +562,16 @@ def sts_tells_who_asks(w):
     same(code(w.signed("a-read", service="sts")), "InvalidSignatureException")
 
 
+@case
+def a_presigned_call_of_sts_proves_who_made_it(w):
+    link = w.sts("a-read").generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
+    path = link.removeprefix(w.endpoint)
+    status, text = w.http(path)
+    true(status == 200 and f"<Account>{w.keys['a-read']['account']}</Account>" in text, text)
+    status, text = w.http(path.replace("GetCallerIdentity", "GetSessionToken"))
+    true(status == 403 and "<Code>SignatureDoesNotMatch</Code>" in text, text)
+
+
 def own_role(w, name, account="a-admin"):
     return f"arn:aws:iam::{w.keys[account]['account']}:role/{name}"
 

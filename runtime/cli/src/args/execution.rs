@@ -70,12 +70,15 @@ pub(crate) struct StartArgs {
     pub(crate) runtime: RuntimeArgs,
 }
 
+/// Of executions.
+pub(crate) const STATUSES: [&str; 5] = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"];
+
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// Name or ARN of a state machine, or ARN of a map run, whose children are meant; all state machines when absent
     pub(crate) machine: Option<String>,
     /// Only those in this status
-    #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED"])]
+    #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = STATUSES)]
     pub(crate) status: Option<String>,
     /// Most executions to list
     #[arg(long, default_value_t = 50)]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use stepwell_sandbox::{parse_bytes, parse_duration};
 
-use super::PlaceArgs;
 use super::oci::RegistryArgs;
+use super::{PlaceArgs, STATUSES};
 use crate::oci::Reference;
 
 /// What the API has for memory, MiB, and for time, seconds.
@@ -48,6 +48,8 @@ pub(crate) enum FunctionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+    /// List the calls of a plugin that nobody waits for (Invoke as `Event`), newest first
+    Events(EventsArgs),
     /// Remove code that was uploaded and that nothing has any more: no plugin, no version
     Gc(GcArgs),
     /// Remove what was uploaded: all of a plugin, or one version
@@ -60,6 +62,23 @@ pub(crate) enum FunctionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EventsArgs {
+    /// Name of the plugin
+    pub(crate) name: String,
+    /// Only those in this status; one that waits to be tried again is RUNNING
+    #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = STATUSES)]
+    pub(crate) status: Option<String>,
+    /// Most calls to list
+    #[arg(long, default_value_t = 50)]
+    pub(crate) limit: usize,
+    /// Print as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) place: PlaceArgs,
 }
 
 #[derive(Debug, Args)]

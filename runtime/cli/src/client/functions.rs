@@ -1,9 +1,11 @@
-//! Calls of the function service, by which plugins are uploaded. Hides its paths and how it tells errors.
+//! Calls of the function service, by which plugins are uploaded, and of STS, which tells whose they are. Hides their paths and how
+//! they tell errors.
 
 use anyhow::{Context, anyhow};
 use axum::http::{Method, Request, header};
 use http_body_util::BodyExt;
 use serde_json::Value;
+use stepwell_egress::sigv4::canonical::encoded;
 
 use super::{Client, Refused};
 use crate::exit::{Blame, Outcome, Stop};
@@ -11,6 +13,11 @@ use crate::transfer::Transfer;
 
 /// Before the paths of all calls.
 const VERSION: &str = "/2015-03-31";
+
+/// The path of a function, below the version. Names come as they were written, whatever characters they have.
+pub(crate) fn path_of(function: &str) -> String {
+    format!("functions/{}", encoded(function))
+}
 
 impl Client {
     /// One call of the function service, by its path below the version.
@@ -33,6 +40,41 @@ impl Client {
     ) -> Outcome<Result<Value, Refused>> {
         let call = self.function_call(method, path, Some(body), Some(transfer));
         call.await
+    }
+
+    /// The state machine that those calls of a function are executions of that nobody waits for.
+    pub(crate) async fn events_of(&self, function: &str) -> Outcome<String> {
+        let (region, account) = (self.region(), self.account().await?);
+        Ok(format!(
+            "arn:aws:states:{region}:{account}:stateMachine:$lambda-{function}"
+        ))
+    }
+
+    /// The account of who asks.
+    async fn account(&self) -> Outcome<String> {
+        let request = Request::post(self.url("/"))
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(b"Action=GetCallerIdentity&Version=2011-06-15".to_vec())
+            .runtime()?;
+        let response = self.send_to("sts", request).await?;
+        let status = response.status();
+        let bytes = response.into_body().collect().await;
+        let bytes = bytes.context("the answer broke off").runtime()?.to_bytes();
+        let text = String::from_utf8_lossy(&bytes);
+        let told = |tag: &str| {
+            let (_, after) = text.split_once(&format!("<{tag}>"))?;
+            let (within, _) = after.split_once(&format!("</{tag}>"))?;
+            Some(within.to_owned())
+        };
+        if let Some(account) = told("Account").filter(|_| status.is_success()) {
+            return Ok(account);
+        }
+        let refused = Refused {
+            code: told("Code").unwrap_or_default(),
+            message: told("Message")
+                .unwrap_or_else(|| format!("GetCallerIdentity failed ({status})")),
+        };
+        Err(Stop::Usage(anyhow!("{refused}")))
     }
 
     async fn function_call(

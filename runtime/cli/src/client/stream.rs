@@ -6,6 +6,7 @@ use axum::http::{Request, StatusCode, header};
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
 use serde_json::Value;
+use stepwell_egress::sigv4::canonical::encoded;
 
 use super::Client;
 use crate::exit::{Blame, Outcome, Stop};
@@ -17,7 +18,7 @@ const STREAM_LINE_BYTES_MAX: usize = 64 << 20;
 impl Client {
     /// The events of an execution as they are committed, from the first one on.
     pub(crate) async fn watch(&self, arn: &str) -> Outcome<EventStream> {
-        let path = self.url(&format!("/api/executions/{arn}/events"));
+        let path = self.url(&format!("/api/executions/{}/events", encoded(arn)));
         let request = Request::get(path)
             .header(header::ACCEPT, "text/event-stream")
             .body(Vec::new())

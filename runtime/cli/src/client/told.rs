@@ -4,6 +4,7 @@
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use stepwell_egress::sigv4::canonical::encoded;
 
 use super::{Client, PAGE_MAX};
 use crate::exit::{Blame, Outcome};
@@ -16,10 +17,13 @@ impl Client {
         arn: &str,
         token: Option<String>,
     ) -> Outcome<(Vec<Value>, Option<String>)> {
-        let after = token
-            .as_ref()
-            .map_or_else(String::new, |token| format!("&nextToken={token}"));
-        let path = format!("/api/executions/{arn}/events?maxResults={PAGE_MAX}{after}");
+        let after = token.as_ref().map_or_else(String::new, |token| {
+            format!("&nextToken={}", encoded(token))
+        });
+        let path = format!(
+            "/api/executions/{}/events?maxResults={PAGE_MAX}{after}",
+            encoded(arn)
+        );
         let mut page = match self.told(&path).await? {
             Some(page) => page,
             None => {
@@ -51,7 +55,8 @@ impl Client {
 
     /// How near an execution is to its limits; nothing from a server that does not tell.
     pub(crate) async fn limits(&self, arn: &str) -> Outcome<Option<Value>> {
-        self.told(&format!("/api/executions/{arn}/limits")).await
+        self.told(&format!("/api/executions/{}/limits", encoded(arn)))
+            .await
     }
 
     /// A page of what an execution's attempts logged and printed; nothing from a server that does not tell.
@@ -60,7 +65,10 @@ impl Client {
         arn: &str,
         token: Option<&str>,
     ) -> Outcome<Option<Value>> {
-        let token = token.map_or_else(String::new, |token| format!("&nextToken={token}"));
+        let token = token.map_or_else(String::new, |token| {
+            format!("&nextToken={}", encoded(token))
+        });
+        let arn = encoded(arn);
         self.told(&format!("/api/executions/{arn}/logs?maxResults=100{token}"))
             .await
     }
@@ -69,6 +77,7 @@ impl Client {
     pub(crate) async fn attempts(&self, arn: &str) -> Outcome<Option<Attempts>> {
         let mut all = Attempts::default();
         let mut token = String::new();
+        let arn = encoded(arn);
         loop {
             let path = format!("/api/executions/{arn}/attempts?maxResults={PAGE_MAX}{token}");
             let Some(mut page) = self.told(&path).await? else {
@@ -81,7 +90,7 @@ impl Client {
             all.ended.extend(list(&mut page, "attempts"));
             all.progress = list(&mut page, "progress");
             match page["nextToken"].as_str() {
-                Some(next) => token = format!("&nextToken={next}"),
+                Some(next) => token = format!("&nextToken={}", encoded(next)),
                 None => return Ok(Some(all)),
             }
         }
@@ -89,7 +98,7 @@ impl Client {
 
     /// How far a map run is; nothing from a server that does not tell.
     pub(crate) async fn map_run(&self, arn: &str) -> Outcome<Option<Value>> {
-        self.told(&format!("/api/map-runs/{arn}")).await
+        self.told(&format!("/api/map-runs/{}", encoded(arn))).await
     }
 
     async fn told(&self, path: &str) -> Outcome<Option<Value>> {

@@ -12,7 +12,7 @@ use super::map_runs;
 use super::prepare::prepare_stored;
 use super::run::express_result;
 use super::task_logs;
-use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
+use crate::args::{EventsArgs, ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Outcome, Stop};
 use crate::given;
@@ -105,6 +105,19 @@ async fn list_at(args: ListArgs) -> Outcome {
     let listed = list(&client, machine, status, args.limit).await;
     client.close().await;
     print_list(&listed?, args.json)
+}
+
+/// The calls of a plugin that nobody waits for.
+pub(super) async fn events(args: EventsArgs) -> Outcome {
+    let client = Client::open(&args.place, Purpose::Look).await?;
+    let listed = events_at(&client, &args).await;
+    client.close().await;
+    print_list(&listed?, args.json)
+}
+
+async fn events_at(client: &Client, args: &EventsArgs) -> Outcome<Vec<Value>> {
+    let machine = client.events_of(&args.name).await?;
+    list(client, Some(&machine), args.status.as_deref(), args.limit).await
 }
 
 /// The installation, and the ARN of the execution that is meant.

@@ -8,10 +8,11 @@ use anyhow::{Context, anyhow};
 use axum::http::Method;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
 
 use crate::args::{FunctionCommand, PushArgs, within_api};
-use crate::client::{Client, Purpose, Refused};
+use crate::client::{Client, Purpose, Refused, path_of};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
 use crate::table::Table;
@@ -58,6 +59,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
+        FunctionCommand::Events(args) => super::execution::events(args).await,
         FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,
@@ -162,7 +164,7 @@ async fn push(args: &PushArgs) -> Outcome {
 /// Uploads in the order that leaves what runs as it is when something is refused.
 async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome {
     let name = &package.name;
-    let path = format!("functions/{name}");
+    let path = path_of(name);
     let settings = settings(args, package.manifest.as_ref());
     if package.grants {
         // They are the operator's to give.
@@ -307,7 +309,7 @@ async fn stage(client: &Client, name: &str) -> Option<String> {
 /// What was uploaded, once it can be called: a server may answer before.
 async fn active(client: &Client, name: &str, mut told: Value) -> Outcome<Value> {
     let end = Instant::now() + ACTIVE_TIME_MAX;
-    let path = format!("functions/{name}/configuration");
+    let path = format!("{}/configuration", path_of(name));
     loop {
         match Readiness::of(&told) {
             Readiness::Active => return Ok(told),
@@ -368,13 +370,17 @@ async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outco
 }
 
 async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
-    let path = format!("functions/{name}/aliases");
+    let path = format!("{}/aliases", path_of(name));
     // Weights that split calls between two versions go: the alias stands for this one.
     let change = json!({
         "Name": alias, "FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": {}}
     });
     let made = client
-        .functions(Method::PUT, &format!("{path}/{alias}"), Some(&change))
+        .functions(
+            Method::PUT,
+            &format!("{path}/{}", encoded(alias)),
+            Some(&change),
+        )
         .await?;
     match made {
         Ok(_) => Ok(()),
@@ -394,10 +400,10 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 }
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
-    let path = format!("functions/{name}/aliases/{alias}");
+    let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
     let told = accepted(client.functions(Method::GET, &path, None).await?)?;
     let now = told["FunctionVersion"].as_str().unwrap_or_default();
-    let numbered = pages(client, &format!("functions/{name}/versions"), "Versions").await?;
+    let numbered = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
     let numbers = numbered
         .iter()
         .filter_map(|version| number(version["Version"].as_str()?));
@@ -416,8 +422,8 @@ fn number(version: &str) -> Option<u64> {
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
     let path = match version {
-        Some(version) => format!("functions/{name}?Qualifier={version}"),
-        None => format!("functions/{name}"),
+        Some(version) => format!("{}?Qualifier={}", path_of(name), encoded(version)),
+        None => path_of(name),
     };
     accepted(client.functions(Method::DELETE, &path, None).await?)?;
     let what = version.map_or_else(
@@ -432,7 +438,7 @@ async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
     let (mut items, mut marker) = (Vec::new(), None::<String>);
     loop {
         let at = match &marker {
-            Some(marker) => format!("{path}?Marker={marker}"),
+            Some(marker) => format!("{path}?Marker={}", encoded(marker)),
             None => path.to_owned(),
         };
         let mut page = accepted(client.functions(Method::GET, &at, None).await?)?;
@@ -470,8 +476,8 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
 }
 
 async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
-    let versions = pages(client, &format!("functions/{name}/versions"), "Versions").await?;
-    let aliases = pages(client, &format!("functions/{name}/aliases"), "Aliases").await?;
+    let versions = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
+    let aliases = pages(client, &format!("{}/aliases", path_of(name)), "Aliases").await?;
     if as_json {
         return super::print_json(&json!({"versions": versions, "aliases": aliases}));
     }

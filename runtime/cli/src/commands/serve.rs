@@ -338,14 +338,73 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
     );
     let region = RegionArgs::default().asked();
     let region = region.as_deref().unwrap_or(USUAL_REGION);
-    // A key that is set already is the one to ask with.
-    let key = if authenticated {
-        ""
-    } else {
-        " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any"
+    let origin = format!("{scheme}://{near}");
+    super::print(&variables(&origin, region, authenticated))
+}
+
+/// Services that the port speaks for, as AWS's clients name them in the variables of their addresses. The first one is the
+/// command line's, too.
+const SERVED: [&str; 7] = [
+    "SFN",
+    "STS",
+    "LAMBDA",
+    "EVENTBRIDGE",
+    "SCHEDULER",
+    "IAM",
+    "CLOUDWATCH_LOGS",
+];
+
+/// What leads clients here, for a shell to take.
+fn variables(origin: &str, region: &str, authenticated: bool) -> String {
+    // Of the others this program has nothing when it was built without them.
+    let served = match cfg!(feature = "services") {
+        true => &SERVED[..],
+        false => &SERVED[..2],
     };
-    super::print(&format!(
-        "export AWS_ENDPOINT_URL_SFN={scheme}://{near}\nexport AWS_ENDPOINT_URL_STS={scheme}://{near}\nexport AWS_DISABLE_HOST_PREFIX_INJECTION=true\n\
-         export AWS_DEFAULT_REGION={region}{key}\n"
-    ))
+    let mut lines: Vec<String> = served
+        .iter()
+        .map(|service| format!("export AWS_ENDPOINT_URL_{service}={origin}\n"))
+        .collect();
+    // A key that is set already is the one to ask with.
+    let key = match authenticated {
+        true => "",
+        false => " AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any",
+    };
+    lines.push("export AWS_DISABLE_HOST_PREFIX_INJECTION=true\n".to_owned());
+    lines.push(format!("export AWS_DEFAULT_REGION={region}{key}\n"));
+    lines.concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::variables;
+
+    #[test]
+    fn each_service_that_is_served_has_its_address_on_a_line_of_its_own() {
+        let text = variables("http://127.0.0.1:8083", "us-east-1", false);
+        assert!(text.starts_with("export AWS_ENDPOINT_URL_SFN=http://127.0.0.1:8083\n"));
+        let of = |service: &str| {
+            text.contains(&format!(
+                "\nexport AWS_ENDPOINT_URL_{service}=http://127.0.0.1:8083\n"
+            ))
+        };
+        assert!(of("STS"), "{text}");
+        for service in [
+            "LAMBDA",
+            "EVENTBRIDGE",
+            "SCHEDULER",
+            "IAM",
+            "CLOUDWATCH_LOGS",
+        ] {
+            assert_eq!(of(service), cfg!(feature = "services"), "{service}: {text}");
+        }
+        assert!(text.ends_with(
+            "export AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any\n"
+        ));
+        let keyed = variables("https://[::1]:8443", "eu-central-1", true);
+        assert!(
+            keyed.ends_with("\nexport AWS_DEFAULT_REGION=eu-central-1\n"),
+            "{keyed}"
+        );
+    }
 }

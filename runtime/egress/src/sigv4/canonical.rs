@@ -125,6 +125,13 @@ pub fn decode(raw: &str) -> Vec<u8> {
     decoded
 }
 
+/// A text as a part of a path or a query holds it: all but letters, digits, `-`, `_`, `.` and `~` is percent-encoded.
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() + 8);
+    encode(text.as_bytes(), &mut encoded);
+    encoded
+}
+
 fn encode(bytes: &[u8], text: &mut String) {
     for &byte in bytes {
         if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {

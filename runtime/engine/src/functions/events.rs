@@ -1,5 +1,6 @@
-//! Calls of functions that nobody waits for. Hides that each is an execution of a state machine of one Task state that no
-//! one else sees: it is durable when the call is answered, is tried again as the function service does, and survives a crash.
+//! Calls of functions that nobody waits for. Each is an execution of a state machine of one Task state that has no record: it is
+//! durable when the call is answered, is tried again as the function service does, and survives a crash. It is described, listed,
+//! stopped and redriven as other executions are. Hides that state machine.
 
 use std::sync::Arc;
 
@@ -82,6 +83,11 @@ impl Engine {
 /// The state machine that a function's calls are executions of.
 pub(super) fn machine(caller: &Caller, name: &str) -> MachineArn {
     MachineArn::new(caller, &format!("{PREFIX}{name}"))
+}
+
+/// Whether a state machine is one of those. There is one for every function, also when nothing was called so far.
+pub(crate) fn is_of_events(machine: &MachineArn) -> bool {
+    machine.qualifier.is_none() && machine.name.starts_with(PREFIX)
 }
 
 /// Calls the function, and twice more when it fails, as the function service does with what nobody waits for; while there is

@@ -223,6 +223,7 @@ impl Trouble {
             }
             Failure::Connect(error) => Trouble::Socket(format!("{endpoint}: {error}")),
             Failure::Broken(why) => Trouble::Socket(format!("{endpoint}: {why}")),
+            failure @ Failure::HeadTooLarge => Trouble::Socket(format!("{endpoint}: {failure}")),
             Failure::TooLarge(_) => Trouble::TooLarge,
         }
     }

@@ -378,7 +378,8 @@ impl Trouble {
             failure @ (Failure::Refused
             | Failure::Malformed(_)
             | Failure::Connect(_)
-            | Failure::Broken(_)) => Trouble::Client(format!("{host}: {failure}")),
+            | Failure::Broken(_)
+            | Failure::HeadTooLarge) => Trouble::Client(format!("{host}: {failure}")),
         }
     }
 

@@ -13,7 +13,8 @@ use std::{
 use stepwell_engine::{
     Amounts, Caller, Change, CreateMachine, Engine, Error, FunctionError, FunctionSettings,
     FunctionVersion, Invocation, MachineKind, MachineSettings, Meter, NewFunction, Options,
-    Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, Store, TaskRunner, UsageKey,
+    Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, Status, Store, TaskRunner,
+    UsageKey,
 };
 use stepwell_interp::{Measure, Measures, OnCrash, event_type};
 use tokio::sync::Semaphore;
@@ -252,6 +253,56 @@ async fn no_more_calls_run_than_are_reserved() {
         took < FAILED_AGAIN_AFTER / 2,
         "{took:?}: it is tried again as one that has failed is"
     );
+}
+
+/// As the executions of a state machine are, by an ARN that they all have in common.
+#[tokio::test]
+async fn calls_that_nobody_waits_for_are_listed_by_their_function() {
+    let (engine, runner) = opened().await;
+    let other = caller_of("222222222222");
+    engine
+        .add_tenant(&other.tenant, "")
+        .await
+        .expect("it is new");
+    let listed = async |caller: &Caller, function: &str, status: Option<Status>| {
+        let account = &caller.tenant;
+        let machine = format!("arn:aws:states:us-east-1:{account}:stateMachine:$lambda-{function}");
+        let page = PageRequest::default();
+        let found = engine.executions(caller, &machine, status, page).await;
+        let found = found.expect("there is such a list").items;
+        assert!(found.iter().all(|one| *one.machine_arn == *machine));
+        found.iter().map(|one| one.arn.clone()).collect::<Vec<_>>()
+    };
+    let own = caller();
+    assert!(listed(&own, "waits", None).await.is_empty(), "none so far");
+    let call = async |name: &str, id: &str| {
+        let event = engine.invoke_later(&own, name, None, "{}", id).await;
+        event.expect("it is taken")
+    };
+    let first = call("waits", "first").await;
+    let second = call("waits", "second").await;
+    let done = call("plain", "done").await;
+    engine.wait(&own, &done).await.expect("it ends");
+    let both = [second.clone(), first.clone()];
+    assert_eq!(listed(&own, "waits", None).await, both, "newest first");
+    assert_eq!(listed(&own, "waits", Some(Status::Running)).await, both);
+    assert_eq!(listed(&own, "plain", Some(Status::Succeeded)).await, [done]);
+    for name in ["waits", "plain", "missing"] {
+        assert!(listed(&other, name, None).await.is_empty(), "{name}");
+    }
+    // What was stopped goes on when it is redriven, as a failed one does.
+    let stopped = engine.stop(&own, &first, None, None).await;
+    stopped.expect("it is there");
+    assert_eq!(
+        listed(&own, "waits", Some(Status::Aborted)).await,
+        [first.clone()]
+    );
+    engine.redrive(&own, &first, None).await.expect("it may");
+    runner.ends.add_permits(2);
+    for event in [&first, &second] {
+        let ended = engine.wait(&own, event).await.expect("it is there");
+        assert_eq!(ended.status, Status::Succeeded);
+    }
 }
 
 #[tokio::test]

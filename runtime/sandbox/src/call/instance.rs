@@ -249,7 +249,8 @@ fn wasi(attempt: &Attempt<'_>, stdio: &Stdio, refused: &Refused) -> Result<WasiP
             builder.env(name, value);
         }
     }
-    sockets::allow(&mut builder, plugin, refused);
+    let names = attempt.services.connector.names();
+    sockets::allow(&mut builder, plugin, refused, &names);
     clock::set(&mut builder, plugin, &call.context.idempotency_key);
     for grant in &plugin.granted.fs {
         let perms = match grant.mode {

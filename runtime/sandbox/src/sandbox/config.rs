@@ -35,7 +35,8 @@ pub struct SandboxConfig {
     pub workers: usize,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
-    /// Where the names of guests' HTTP requests are looked up.
+    /// Where the names of guests' HTTP requests are looked up, and those of the rules by which they may connect by TCP. Names that
+    /// guests look up themselves are the system's.
     pub names: Arc<dyn Resolve>,
 }
 

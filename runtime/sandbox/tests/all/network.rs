@@ -299,6 +299,63 @@ async fn a_name_is_looked_up_once_and_what_it_stands_for_later_counts_for_nothin
     assert!(!none_came());
 }
 
+/// A guest connects to an address. Where a rule has a name, what that stands for at this moment decides, and the connection goes to
+/// the address that was asked about.
+#[tokio::test]
+async fn a_name_in_a_rule_of_tcp_is_what_it_stands_for_at_the_connection() {
+    let noted = Arc::new(Mutex::new(String::new()));
+    let address = echo_and_note(false, noted.clone());
+    let port = address.rsplit_once(':').unwrap().1;
+    let names = Rebinds::new(&[
+        &[NOWHERE],
+        &[HOME],
+        &[HOME, NOWHERE],
+        &[NOWHERE],
+        &[],
+        // Of the public address, which the name leaves at once.
+        &[NOWHERE],
+        &[HOME],
+    ]);
+    let asked = names.clone();
+    let rig = Rig::with(|config| config.names = names);
+    let name = format!("rebound.example:{port}");
+    let short = "[limits]\nwall = \"500ms\"";
+    rig.put_with(
+        "public",
+        "behave",
+        &format!("{short}\n[grants]\ntcp = [\"{name}\"]"),
+    )
+    .put_with(
+        "private",
+        "behave",
+        &format!("[grants]\ntcp = [{{ host = \"{name}\", private = true }}]"),
+    );
+    // Loaded first, so that no compilation is measured.
+    rig.output("public", json!({"do": "echo"})).await;
+    let talk = |address: &str| json!({"do": "talk", "address": address, "say": "hello."});
+    let came = || !std::mem::take(&mut *noted.lock().unwrap()).is_empty();
+    let lookups = || asked.asked.load(Ordering::SeqCst);
+    // What is private is closed whatever a name stands for.
+    let end = rig.call("public", talk(&address)).await;
+    assert!(failed(&end.outcome), "{:?}", end.outcome);
+    assert_eq!(end.refused, [format!("tcp `{address}`")]);
+    assert!(!came() && lookups() == 0);
+    for (lookup, goes) in [(1, false), (2, true), (3, true), (4, false), (5, false)] {
+        let end = rig.call("private", talk(&address)).await;
+        assert_eq!(failed(&end.outcome), !goes, "{lookup}: {:?}", end.outcome);
+        assert_eq!(end.refused.is_empty(), goes, "{lookup}: {:?}", end.refused);
+        assert_eq!(lookups(), lookup, "a connection looks the name up once");
+        assert_eq!(came(), goes, "{lookup}");
+    }
+    let end = rig
+        .call("public", talk(&format!("[{NOWHERE}]:{port}")))
+        .await;
+    assert!(end.outcome.output().is_none(), "{:?}", end.outcome);
+    assert!(end.refused.is_empty(), "{:?}", end.refused);
+    assert_eq!(lookups(), 6);
+    assert!(!came(), "it went where the name leads a moment later");
+}
+
 /// To whom a request goes, and where it ends, is said by the connection and by nobody else.
 #[tokio::test]
 async fn a_request_is_framed_by_the_host_alone() {
@@ -358,4 +415,36 @@ async fn a_redirect_is_an_answer_like_another() {
     assert!(failed(&end.outcome), "{:?}", end.outcome);
     assert!(end.refused[0].contains(&inside), "{:?}", end.refused);
     assert!(noted.lock().unwrap().is_empty(), "somebody came");
+}
+
+/// A server that announces its reply until nobody listens.
+fn announces() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_reply_that_is_announced_without_end_is_given_up_and_what_came_of_it_is_counted() {
+    let address = announces();
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{address}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = json!({"do": "http", "url": format!("http://{address}/")});
+    let end = rig.call("task", ask).await;
+    let told = format!("{:?}", end.outcome);
+    assert!(
+        failed(&end.outcome) && told.contains("HttpResponseHeaderSectionSize(Some(307200))"),
+        "{told}"
+    );
+    // The bound, and the rest of what was read at once.
+    let received = end.usage.host.http_bytes_received;
+    assert!((307_200..1 << 20).contains(&received), "{received}");
 }

@@ -34,7 +34,7 @@ pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
 use crate::{
     aws::{self, Fault},
     in_flight::{InFlight, Place},
-    lambda, scheduler,
+    lambda, protocol, scheduler,
     triggers::EVENTS_PATH,
 };
 use keys::Keys;
@@ -132,20 +132,7 @@ impl Gate {
             return Ok((identity, body, place));
         }
         let signed = Signed::read(&parts.headers, &parts.uri)?;
-        let of_functions = lambda::is_own_path(parts.uri.path());
-        let services: &[&str] = if of_functions {
-            &[FUNCTIONS]
-        } else if aws::query::is_query(&parts.headers) {
-            &[STS, IAM]
-        } else if aws::is_of_logs(&parts.headers) {
-            &[LOGS]
-        } else if scheduler::is_own_path(parts.uri.path()) {
-            &[SCHEDULER]
-        } else if aws::is_of_events(&parts.headers) || parts.uri.path() == EVENTS_PATH {
-            &[EVENTS]
-        } else {
-            &[STATES]
-        };
+        let services = services(parts);
         if !services.contains(&&*signed.service) {
             let service = services.join("' or '");
             let text = format!("Credential should be scoped to correct service: '{service}'. ");
@@ -157,7 +144,7 @@ impl Gate {
             None => self.holder(&signed.key_id).await?,
             Some(token) => self.session(&signed.key_id, token).await?,
         };
-        let body_max = if of_functions {
+        let body_max = if lambda::is_own_path(parts.uri.path()) {
             lambda::path_body_bytes_max(parts.uri.path())
         } else {
             aws::body_bytes_max(self.engine.raised_limits(&holder.key.account))
@@ -250,6 +237,29 @@ impl Gate {
             .and_then(|value| value.to_str().ok()?.rsplit(',').next())
             .and_then(|address| address.trim().parse::<IpAddr>().ok());
         forwarded.or_else(|| extensions.get::<Peer>().map(|peer| peer.0))
+    }
+}
+
+/// What the credentials of a request have to be scoped to.
+fn services(parts: &Parts) -> &'static [&'static str] {
+    let (path, headers) = (parts.uri.path(), &parts.headers);
+    if lambda::is_own_path(path) {
+        &[FUNCTIONS]
+    } else if scheduler::is_own_path(path) {
+        &[SCHEDULER]
+    } else if path == EVENTS_PATH {
+        &[EVENTS]
+    } else if path != "/" && !protocol::is_of_ours(path) {
+        // Nothing is there, which any of them says in its own form.
+        &[STATES, STS, IAM, LOGS, FUNCTIONS, SCHEDULER, EVENTS]
+    } else if aws::query::is_query(&parts.uri, headers) {
+        &[STS, IAM]
+    } else if aws::is_of_logs(headers) {
+        &[LOGS]
+    } else if aws::is_of_events(headers) {
+        &[EVENTS]
+    } else {
+        &[STATES]
     }
 }
 

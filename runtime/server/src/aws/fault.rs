@@ -80,6 +80,16 @@ impl Fault {
         )
     }
 
+    /// A path at which no API is.
+    pub(crate) fn nowhere(message: String) -> Fault {
+        Fault::new(
+            StatusCode::NOT_FOUND,
+            FRAMEWORK,
+            "UnknownOperationException",
+            message,
+        )
+    }
+
     /// An operation of what this program was built without.
     #[cfg(not(feature = "services"))]
     pub(super) fn left_out(operation: &str) -> Fault {

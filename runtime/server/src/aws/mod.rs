@@ -32,7 +32,8 @@ use std::{sync::Arc, time::Instant};
 use axum::{
     body::Body,
     http::{
-        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header, request::Parts,
+        HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header,
+        request::Parts,
     },
 };
 use bytes::{Bytes, BytesMut};
@@ -82,7 +83,7 @@ const COMPUTING: [&str; 4] = [
 
 /// Answers one request to the AWS API. Every answer carries a request id.
 pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Response<Body> {
-    if query::is_query(request.headers()) {
+    if query::is_query(request.uri(), request.headers()) {
         return query::answer(state, request).await;
     }
     let started = Instant::now();
@@ -359,6 +360,13 @@ async fn collect(body: &mut Body, bytes_max: usize, place: &mut Place) -> Result
 fn region(headers: &HeaderMap) -> Option<&str> {
     let region = scope(headers)?.rsplit('/').nth(2)?;
     is_region(region).then_some(region)
+}
+
+/// The service that a request says it was signed for, in its header or behind the `?`. Nobody has proved it.
+pub(crate) fn service(uri: &Uri, headers: &HeaderMap) -> Option<String> {
+    let in_header = scope(headers).map(str::to_owned);
+    let credential = in_header.or_else(|| query::parameter(uri, "X-Amz-Credential"))?;
+    credential.rsplit('/').nth(1).map(str::to_owned)
 }
 
 /// The credential with its scope: `KEY/20260131/us-east-1/states/aws4_request`.

@@ -21,17 +21,31 @@ impl Reserved {
     }
 }
 
+/// Refuses a name that says a version or an alias: calls are reserved for all of a function.
+fn of_whole_function(call: &Call<'_>) -> Result<(), Fault> {
+    match call.route.qualifier()? {
+        None => Ok(()),
+        Some(_) => Err(Fault::invalid(
+            "This operation is permitted on Lambda functions only. Aliases and versions do not support this operation. Please specify either a function name or an unqualified function ARN.",
+        )),
+    }
+}
+
 pub(super) async fn put(call: Call<'_>) -> Result<Answer, Fault> {
+    of_whole_function(&call)?;
     let wanted: Reserved = call.input()?;
     let Some(number) = wanted.reserved_concurrent_executions else {
         return Err(Fault::validation(
             "Value null at 'reservedConcurrentExecutions' failed to satisfy constraint: Member must not be null",
         ));
     };
-    let number = u32::try_from(number).map_err(|_| {
+    // The service's numbers are signed ones of 32 bits.
+    let signed = i32::try_from(number).ok();
+    let counted = signed.and_then(|number| u32::try_from(number).ok());
+    let number = counted.ok_or_else(|| {
         let bound = match number < 0 {
             true => "greater than or equal to 0".to_owned(),
-            false => format!("less than or equal to {}", u32::MAX),
+            false => format!("less than or equal to {}", i32::MAX),
         };
         Fault::validation(&format!(
             "Value '{number}' at 'reservedConcurrentExecutions' failed to satisfy constraint: Member must have value {bound}"
@@ -52,6 +66,7 @@ pub(super) async fn get(call: Call<'_>) -> Result<Answer, Fault> {
 }
 
 pub(super) async fn remove(call: Call<'_>) -> Result<Answer, Fault> {
+    of_whole_function(&call)?;
     let (engine, name) = (&call.state.engine, call.route.function());
     engine
         .reserve_function_concurrency(&call.caller, name, None)

@@ -12,19 +12,44 @@ use crate::{
     rest::{Operation as _, Query, operations, segments},
 };
 
-/// Dates that the paths of this API begin with.
-const DATES: [&str; 5] = [
-    "2015-03-31",
-    "2017-03-31",
-    "2017-10-31",
-    "2019-09-30",
-    "2020-06-30",
+/// What of the service is not there, by a part of its paths.
+const UNSERVED: [(&str, &str); 14] = [
+    ("account-settings", "account settings are"),
+    ("capacity-providers", "capacity providers are"),
+    ("code-signing-configs", "configurations of code signing are"),
+    ("durable-executions", "durable functions are"),
+    (
+        "event-invoke-config",
+        "configurations of Event invocations are",
+    ),
+    ("event-source-mappings", "event source mappings are"),
+    ("function-scaling-config", "scaling of functions is"),
+    ("layers", "layers are"),
+    ("provisioned-concurrency", "provisioned concurrency is"),
+    ("recursion-config", "detection of recursive calls is"),
+    (
+        "response-streaming-invocations",
+        "answers that come in a stream are",
+    ),
+    ("runtime-management-config", "management of runtimes is"),
+    ("url", "function URLs are"),
+    ("urls", "function URLs are"),
 ];
 
-/// Whether a path is this API's.
+/// Whether a path is this API's: they all begin with the date of a version, and nobody else's do.
 pub(crate) fn is_own_path(path: &str) -> bool {
     let first = path.trim_start_matches('/').split('/').next();
-    first.is_some_and(|first| DATES.contains(&first))
+    first.is_some_and(is_date)
+}
+
+/// `2015-03-31`.
+fn is_date(text: &str) -> bool {
+    let form = |(at, byte): (usize, u8)| match at {
+        4 | 7 => byte == b'-',
+        0..=9 => byte.is_ascii_digit(),
+        _ => false,
+    };
+    text.len() == 10 && text.bytes().enumerate().all(form)
 }
 
 operations! {
@@ -246,10 +271,21 @@ fn of_function<'a>(method: &Method, rest: &[&'a str]) -> Option<(Operation, Opti
 }
 
 fn unknown(method: &Method, uri: &Uri) -> Fault {
-    Fault::unknown(format!(
-        "{method} {} is no operation of the function service that this version of Stepwell serves; docs/functions.md lists them",
-        uri.path()
-    ))
+    let path = uri.path();
+    let mut named = false;
+    // A function may be called as one of them is.
+    let mut parts = path
+        .split('/')
+        .filter(|part| !std::mem::replace(&mut named, *part == "functions"));
+    let unserved = parts.find_map(|part| UNSERVED.iter().find(|(known, _)| *known == part));
+    Fault::unknown(match unserved {
+        Some((_, what)) => format!(
+            "{what} not served by this version of Stepwell ({method} {path}); docs/functions.md lists what is, under Operations"
+        ),
+        None => format!(
+            "{method} {path} is no operation of the function service that this version of Stepwell serves; docs/functions.md lists them, under Operations"
+        ),
+    })
 }
 
 #[cfg(test)]
@@ -361,6 +397,22 @@ mod tests {
                 let route = found("POST", &uri).unwrap();
                 assert_eq!(route.qualifier().is_ok(), sound, "{uri}");
             }
+        }
+    }
+
+    #[test]
+    fn a_path_that_begins_with_a_date_is_this_services() {
+        for (path, own) in [
+            ("/2015-03-31/functions", true),
+            ("/2021-10-31/functions/pay/url", true),
+            ("/2030-01-01", true),
+            ("/2015-03-3/functions", false),
+            ("/2015-03-311/functions", false),
+            ("/2015_03_31/functions", false),
+            ("/functions/2015-03-31", false),
+            ("/", false),
+        ] {
+            assert_eq!(is_own_path(path), own, "{path}");
         }
     }
 

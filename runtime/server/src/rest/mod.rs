@@ -133,7 +133,7 @@ pub(crate) async fn answer<A: Api>(
     let _open = state.metrics.open();
     let (parts, body) = request.into_parts();
     let request_id = Uuid::new_v4().hyphenated().to_string();
-    let route = A::find(&parts.method, &parts.uri);
+    let route = readable(&parts.uri).and_then(|()| A::find(&parts.method, &parts.uri));
     let operation = route.as_ref().ok().map(A::operation);
     let result = match route {
         Ok(route) => run::<A>(&state, &route, &parts, body, &request_id).await,
@@ -163,6 +163,18 @@ pub(crate) async fn answer<A: Api>(
             response
         }
     }
+}
+
+/// Refuses a URI that is no text.
+fn readable<A: Api>(uri: &Uri) -> Result<(), Fault<A>> {
+    if query::is_text(uri) {
+        return Ok(());
+    }
+    let message = format!(
+        "what stands in the path and behind the `?` is percent-encoded UTF-8, and this is not: {uri}"
+    );
+    let code = "ValidationException";
+    Err(Fault::new(StatusCode::BAD_REQUEST, code, message))
 }
 
 /// A refusal before the API looked at the request.

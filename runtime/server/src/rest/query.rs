@@ -3,6 +3,13 @@
 use axum::http::Uri;
 use percent_encoding::percent_decode_str;
 
+/// Whether path and query are percent-encoded UTF-8. Read all the same, two that are not would be one.
+pub(super) fn is_text(uri: &Uri) -> bool {
+    let parts = [uri.path(), uri.query().unwrap_or_default()];
+    let mut parts = parts.into_iter().map(percent_decode_str);
+    parts.all(|part| part.decode_utf8().is_ok())
+}
+
 /// The parts of a path, decoded each by itself: an encoded slash parts nothing.
 pub(crate) fn segments(uri: &Uri) -> Vec<String> {
     let segments = uri.path().split('/').filter(|segment| !segment.is_empty());
@@ -43,7 +50,21 @@ fn decoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Query, segments};
+    use super::{Query, is_text, segments};
+
+    #[test]
+    fn what_is_no_utf_8_is_found_in_path_and_query() {
+        for (uri, text) in [
+            ("/a/%C3%A9?b=%C3%A9", true),
+            ("/a?b=%", true),
+            ("/%ff", false),
+            ("/a/%C3/%A9", false),
+            ("/a?b=%ff", false),
+            ("/a?%ff=b", false),
+        ] {
+            assert_eq!(is_text(&uri.parse().unwrap()), text, "{uri}");
+        }
+    }
 
     #[test]
     fn a_uri_is_taken_apart_before_it_is_decoded() {

@@ -229,6 +229,10 @@ def a_call_that_nobody_waits_for_is_an_execution(context):
     execution = f"arn:aws:states:us-east-1:{ACCOUNT}:execution:$lambda-{name}:{request}"
     done = context.closed(execution)
     same((done["status"], json.loads(done["output"])), ("SUCCEEDED", {"n": 1}))
+    calls = f"arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:$lambda-{name}"
+    listed = lambda **more: context.client.list_executions(stateMachineArn=calls, **more)["executions"]
+    same([one["executionArn"] for one in listed(statusFilter="SUCCEEDED")], [execution])
+    same(listed(statusFilter="FAILED"), [])
 
 
 @case()
@@ -374,6 +378,27 @@ def reserved_concurrency_is_kept_and_nought_stops_a_function(context):
     same(invoke(client, name, 1), 1)
     with refused("ResourceNotFoundException", status=404):
         client.get_function_concurrency(FunctionName=name + "-missing")
+    client.publish_version(FunctionName=name)
+    for qualified in (f"{name}:1", f"{PREFIX}:{name}:$LATEST"):
+        with refused("InvalidParameterValueException", "This operation is permitted on Lambda functions only.*", status=400):
+            client.put_function_concurrency(FunctionName=qualified, ReservedConcurrentExecutions=1)
+    with refused("ValidationException", "*less than or equal to 2147483647*", status=400):
+        client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=2**31)
+    true("ReservedConcurrentExecutions" not in client.get_function_concurrency(FunctionName=name), "nothing was set")
+
+
+@case()
+def what_is_not_served_says_so(context):
+    client = context.functions()
+    for operation, request, what in [
+        ("get_function_url_config", {"FunctionName": "any"}, "function URLs are not served"),
+        ("list_event_source_mappings", {}, "event source mappings are not served"),
+        ("get_function_event_invoke_config", {"FunctionName": "any"}, "configurations of Event invocations are not served"),
+        ("list_layers", {}, "layers are not served"),
+        ("get_account_settings", {}, "account settings are not served"),
+    ]:
+        with refused("UnknownOperationException", what + "*docs/functions.md*", status=404):
+            getattr(client, operation)(**request)
 
 
 @case()

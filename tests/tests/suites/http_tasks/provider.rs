@@ -35,6 +35,8 @@ pub(super) struct Reply {
     hang: bool,
     /// None comes, and the connection ends.
     cut: bool,
+    /// It is announced without end (`100 Continue`) and does not come.
+    announces: bool,
 }
 
 /// See the module.
@@ -154,6 +156,11 @@ impl Provider {
             case.asked.push("(the connection was ended)\n".to_owned());
         }
         if reply.hang || reply.cut {
+            return Ok(());
+        }
+        if reply.announces {
+            let stream = stream.get_mut();
+            while stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").is_ok() {}
             return Ok(());
         }
         let head = request.starts_with("HEAD ");

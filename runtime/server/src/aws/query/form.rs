@@ -2,38 +2,68 @@
 
 use std::{collections::BTreeMap, ops::RangeInclusive};
 
-use stepwell_egress::sigv4::canonical;
+use axum::http::StatusCode;
+use percent_encoding::percent_decode;
 
 use super::Fault;
 
 /// The parameters by name; of two of one name the first counts.
-pub(super) struct Form(BTreeMap<String, String>);
+#[derive(Default)]
+pub(super) struct Form {
+    parameters: BTreeMap<String, String>,
+    /// Something in it is no UTF-8.
+    garbled: bool,
+}
 
 impl Form {
-    pub(super) fn read(body: &[u8]) -> Form {
-        let body = String::from_utf8_lossy(body);
-        let decoded = |text: &str| {
-            let bytes = canonical::decode(&text.replace('+', " "));
-            String::from_utf8_lossy(&bytes).into_owned()
-        };
-        let mut found = BTreeMap::new();
-        for pair in body.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            found.entry(decoded(name)).or_insert_with(|| decoded(value));
+    pub(super) fn read(text: &[u8]) -> Form {
+        Form::default().and(text)
+    }
+
+    /// With the parameters of another place.
+    pub(super) fn and(mut self, text: &[u8]) -> Form {
+        for pair in text.split(|byte| *byte == b'&') {
+            let mut parts = pair.splitn(2, |byte| *byte == b'=');
+            let name = self.decoded(parts.next().unwrap_or_default());
+            let value = self.decoded(parts.next().unwrap_or_default());
+            if !pair.is_empty() {
+                self.parameters.entry(name).or_insert(value);
+            }
         }
-        Form(found)
+        self
+    }
+
+    fn decoded(&mut self, text: &[u8]) -> String {
+        let spaced: Vec<u8> = text
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        let decoded = percent_decode(&spaced).collect();
+        String::from_utf8(decoded).unwrap_or_else(|garbled| {
+            self.garbled = true;
+            String::from_utf8_lossy(garbled.as_bytes()).into_owned()
+        })
+    }
+
+    /// Refuses what is no text: read as one, two parameters would be the same.
+    pub(super) fn check(&self) -> Result<(), Fault> {
+        if !self.garbled {
+            return Ok(());
+        }
+        let text = "a parameter is not percent-encoded UTF-8; send it as the SDKs do";
+        Err(Fault::refused("MalformedQueryString", text).with(StatusCode::NOT_FOUND))
     }
 
     /// A parameter that was given; an empty one was not.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let found = self.0.get(name).map(String::as_str);
+        let found = self.parameters.get(name).map(String::as_str);
         found.filter(|text| !text.is_empty())
     }
 
     /// Whether a parameter was given, or one of its members (`NAME.member.1`).
     pub(super) fn has(&self, name: &str) -> bool {
         let within = format!("{name}.");
-        self.0.iter().any(|(found, value)| {
+        self.parameters.iter().any(|(found, value)| {
             !value.is_empty() && (found == name || found.starts_with(&within))
         })
     }
@@ -152,6 +182,22 @@ mod tests {
         assert_eq!(form.text("Name"), Some("a b+c"));
         assert_eq!((form.text("Empty"), form.text("None")), (None, None));
         assert!(form.has("PolicyArns") && !form.has("Policy") && !form.has("Empty"));
+    }
+
+    #[test]
+    fn of_two_places_the_first_counts_and_both_are_text() {
+        let form = Form::read(b"Action=A&x=1").and(b"Action=B&y=%C3%A9");
+        assert_eq!(form.text("Action"), Some("A"));
+        assert_eq!((form.text("x"), form.text("y")), (Some("1"), Some("é")));
+        assert!(form.check().is_ok());
+        for garbled in [&b"x=%ff"[..], b"%ff=x", b"x=\xff", b"a=b&&x=%C3%"] {
+            let fault = Form::read(b"a=b").and(garbled).check();
+            let fault = fault.expect_err("no text");
+            assert_eq!(
+                (fault.code(), fault.status.as_u16()),
+                ("MalformedQueryString", 404)
+            );
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! AWS's query protocol, a form in and XML out: STS and IAM, told apart by the version of their API. What it hides: the
-//! protocol, and which service a call is of.
+//! AWS's query protocol, a form in and XML out: STS and IAM, told apart by the version of their API. The form is the body of a
+//! POST, or stands behind the `?`, as in links that are signed once and followed later. What it hides: the protocol, and which
+//! service a call is of.
 
 mod form;
 mod iam;
@@ -8,15 +9,21 @@ mod xml;
 
 use axum::{
     body::Body,
-    http::{HeaderMap, Request, Response, StatusCode},
+    http::{HeaderMap, Method, Request, Response, StatusCode, Uri},
 };
+use bytes::Bytes;
+use http_body_util::{BodyExt, Limited};
 use stepwell_engine::Caller;
 use uuid::Uuid;
 
 #[cfg(not(feature = "services"))]
 use super::left_out;
-use super::{Fault, body_bytes_max, caller, read_body, respond, scope};
-use crate::{auth::Identity, serve::ServerState};
+use super::{Fault, body_bytes_max, caller, read_body, respond, service};
+use crate::{
+    auth::Identity,
+    limits::{UNSIGNED_FORM_BYTES_MAX, UNSIGNED_FORM_TIME_MAX},
+    serve::ServerState,
+};
 use form::Form;
 use xml::Element;
 
@@ -41,6 +48,7 @@ struct Query<'a> {
     /// Nobody's where no access key is needed.
     identity: Option<&'a Identity>,
     caller: &'a Caller,
+    method: &'a Method,
     headers: &'a HeaderMap,
     action: &'a str,
     form: &'a Form,
@@ -50,9 +58,16 @@ struct Query<'a> {
 /// The members of a result; `None` when there is no such call.
 type Reply = Option<Vec<Element>>;
 
-/// Whether a request speaks this protocol: no other one has a form for a body.
-pub(crate) fn is_query(headers: &HeaderMap) -> bool {
+/// Whether a request speaks this protocol: no other one has a form for a body, or names its operation behind the `?`.
+pub(crate) fn is_query(uri: &Uri, headers: &HeaderMap) -> bool {
     super::is_type(headers, FORM)
+        || (!headers.contains_key(super::TARGET) && parameter(uri, "Action").is_some())
+}
+
+/// A parameter behind the `?`.
+pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let form = Form::read(uri.query()?.as_bytes());
+    form.text(name).map(str::to_owned)
 }
 
 /// Answers one call.
@@ -67,12 +82,37 @@ pub(crate) async fn answer(state: &ServerState, request: Request<Body>) -> Respo
     }
 }
 
-/// The service that a request was signed for, as long as its form is not read.
-pub(crate) fn api(headers: &HeaderMap) -> &'static QueryApi {
-    let service = scope(headers).and_then(|scope| scope.rsplit('/').nth(1));
-    match service {
+/// The service that a request is meant for, as its head tells it: by what it was signed for, or by the version behind the `?`.
+pub(crate) fn api(uri: &Uri, headers: &HeaderMap) -> &'static QueryApi {
+    match service(uri, headers).as_deref() {
         Some("iam") => &IAM,
-        Some(_) | None => &STS,
+        Some("sts") => &STS,
+        Some(_) | None => api_of(parameter(uri, "Version").as_deref()),
+    }
+}
+
+/// The same of a request that nobody signed, whose form alone may tell it: where it is short and there. Such a request is
+/// refused, so its body is not kept beyond that.
+pub(crate) async fn api_of_unsigned(request: Request<Body>) -> (&'static QueryApi, Request<Body>) {
+    let told = api(request.uri(), request.headers());
+    let version = parameter(request.uri(), "Version");
+    if version.is_some() || service(request.uri(), request.headers()).is_some() {
+        return (told, request);
+    }
+    let (parts, body) = request.into_parts();
+    let reading = Limited::new(body, UNSIGNED_FORM_BYTES_MAX).collect();
+    let read = match tokio::time::timeout(UNSIGNED_FORM_TIME_MAX, reading).await {
+        Ok(Ok(whole)) => whole.to_bytes(),
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    let told = api_of(Form::read(&read).text("Version"));
+    (told, Request::from_parts(parts, Body::from(read)))
+}
+
+fn api_of(version: Option<&str>) -> &'static QueryApi {
+    match version == Some(IAM.version) {
+        true => &IAM,
+        false => &STS,
     }
 }
 
@@ -92,10 +132,13 @@ async fn call(
     request_id: &str,
 ) -> Result<Vec<u8>, (&'static QueryApi, Fault)> {
     let (parts, body) = request.into_parts();
+    let told = api(&parts.uri, &parts.headers);
     let mut place = state.body_place(&parts);
     let body_max = body_bytes_max(false);
     let body = read_body(body, &parts.headers, body_max, &mut place).await;
-    let form = Form::read(&body.map_err(|fault| (&STS, fault))?);
+    let body = body.map_err(|fault| (told, fault))?;
+    let form = Form::read(parts.uri.query().unwrap_or_default().as_bytes()).and(&body);
+    form.check().map_err(|fault| (told, fault))?;
     let action = form.text("Action").unwrap_or_default();
     let version = form.text("Version");
     let identity = parts.extensions.get::<Identity>();
@@ -103,6 +146,7 @@ async fn call(
         state,
         identity,
         caller: &caller(&state.config, &parts.headers, identity),
+        method: &parts.method,
         headers: &parts.headers,
         action,
         form: &form,
@@ -138,16 +182,76 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_form_is_told_by_its_type() {
+    fn a_form_is_told_by_its_type_or_by_its_action() {
         let mut headers = HeaderMap::new();
-        assert!(!is_query(&headers));
+        let root = Uri::from_static("/");
+        assert!(!is_query(&root, &headers));
+        for (uri, query) in [
+            ("/?Action=GetCallerIdentity&Version=2011-06-15", true),
+            ("/?Version=2011-06-15&Action=x", true),
+            ("/?Action=", false),
+            ("/?Reaction=x", false),
+        ] {
+            assert_eq!(is_query(&Uri::from_static(uri), &headers), query, "{uri}");
+        }
+        let action = Uri::from_static("/?Action=x");
+        headers.insert(
+            super::super::TARGET,
+            "AWSStepFunctions.ListActivities"
+                .parse()
+                .expect("a header value"),
+        );
+        assert!(!is_query(&action, &headers), "it names its operation");
+        headers.clear();
         for (kind, query) in [
             ("application/x-amz-json-1.0", false),
             ("application/x-www-form-urlencoded", true),
             ("application/x-www-form-urlencoded; charset=utf-8", true),
         ] {
             headers.insert(header::CONTENT_TYPE, kind.parse().expect("a header value"));
-            assert_eq!(is_query(&headers), query, "{kind}");
+            assert_eq!(is_query(&root, &headers), query, "{kind}");
+        }
+    }
+
+    #[test]
+    fn the_service_is_told_by_the_head_where_it_can_be() {
+        let claim = |service: &str| {
+            let mut headers = HeaderMap::new();
+            let text =
+                format!("AWS4-HMAC-SHA256 Credential=K/20260131/r/{service}/aws4_request, x");
+            headers.insert(header::AUTHORIZATION, text.parse().expect("a header value"));
+            headers
+        };
+        let presigned = "/?Action=x&X-Amz-Credential=K%2F20260131%2Fr%2Fiam%2Faws4_request";
+        for (uri, headers, iam) in [
+            ("/", HeaderMap::new(), false),
+            ("/", claim("sts"), false),
+            ("/", claim("iam"), true),
+            ("/?Version=2010-05-08", HeaderMap::new(), true),
+            ("/?Version=2010-05-08", claim("sts"), false),
+            (presigned, HeaderMap::new(), true),
+        ] {
+            let told = api(&Uri::from_static(uri), &headers);
+            assert_eq!(told.version == IAM.version, iam, "{uri} {headers:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_form_of_who_signs_nothing_tells_the_service() {
+        let request = |body: Body| Request::post("/").body(body).expect("a request");
+        let long = format!(
+            "{}&Version={}",
+            "x".repeat(UNSIGNED_FORM_BYTES_MAX),
+            IAM.version
+        );
+        let form = format!("Action=ListRoles&Version={}", IAM.version);
+        for (body, iam) in [
+            (form, true),
+            ("Action=ListRoles".to_owned(), false),
+            (long, false),
+        ] {
+            let (told, _) = api_of_unsigned(request(Body::from(body))).await;
+            assert_eq!(told.version == IAM.version, iam);
         }
     }
 }

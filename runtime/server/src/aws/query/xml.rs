@@ -12,7 +12,7 @@ pub(crate) struct Api {
 }
 
 /// Codes that are not those of AWS JSON without `Exception`, and the status of refused callers.
-const CODES: [(&str, &str, StatusCode); 5] = [
+const CODES: [(&str, &str, StatusCode); 6] = [
     (
         "AccessDeniedException",
         "AccessDenied",
@@ -32,6 +32,11 @@ const CODES: [(&str, &str, StatusCode); 5] = [
         "MissingAuthenticationTokenException",
         "MissingAuthenticationToken",
         StatusCode::FORBIDDEN,
+    ),
+    (
+        "UnknownOperationException",
+        "InvalidAction",
+        StatusCode::NOT_FOUND,
     ),
     (
         "UnrecognizedClientException",

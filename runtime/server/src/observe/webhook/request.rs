@@ -37,6 +37,7 @@ pub(super) async fn send(client: &Client, target: &Target, id: Uuid, body: &str)
             | Failure::Malformed(_)
             | Failure::Connect(_)
             | Failure::Broken(_)
+            | Failure::HeadTooLarge
             | Failure::TooLarge(_)),
         )) => return Tried::Busy(failure.to_string()),
         Err(_) => return Tried::Busy("it did not answer in time".to_owned()),

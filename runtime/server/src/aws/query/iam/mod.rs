@@ -8,7 +8,7 @@ mod policies;
 mod record;
 mod roles;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use stepwell_engine::{CompanionError, CompanionKind, PageRequest};
 use stepwell_query::Value;
 
@@ -34,6 +34,13 @@ pub(super) async fn call(query: Query<'_>) -> Result<Reply, Fault> {
         // Without authentication a form of any page could change something here.
         return Err(Fault::denied(
             "web pages may not call this service; it is for programs".to_owned(),
+        ));
+    }
+    if query.identity.is_none() && query.method != Method::POST {
+        // An address is followed without asking; a form is sent with its page's name.
+        return Err(Fault::denied(
+            "without access keys this service is asked by POST, with the form as its body"
+                .to_owned(),
         ));
     }
     let looks = ["Get", "List"];

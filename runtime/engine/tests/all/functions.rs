@@ -295,7 +295,7 @@ async fn calls_that_nobody_waits_for_are_listed_by_their_function() {
     stopped.expect("it is there");
     assert_eq!(
         listed(&own, "waits", Some(Status::Aborted)).await,
-        [first.clone()]
+        std::slice::from_ref(&first)
     );
     engine.redrive(&own, &first, None).await.expect("it may");
     runner.ends.add_permits(2);

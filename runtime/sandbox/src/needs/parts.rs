@@ -258,7 +258,11 @@ mod tests {
                 component(&[has(), export, instances(1, 1)]),
                 Some((1, 10)),
             ),
-            ("imported", component(std::slice::from_ref(&import)), Some((0, 0))),
+            (
+                "imported",
+                component(std::slice::from_ref(&import)),
+                Some((0, 0)),
+            ),
             (
                 "made of what is imported",
                 component(&[import, instances(1, 0)]),

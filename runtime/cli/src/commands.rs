@@ -12,6 +12,7 @@ mod plugin;
 mod plugin_compile;
 mod plugin_gc;
 mod plugin_known;
+mod plugin_named;
 mod plugin_project;
 mod plugin_registry;
 mod prepare;

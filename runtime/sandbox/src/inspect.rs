@@ -388,7 +388,7 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
     }
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
     let broken = |why: String| Error::Plugin {
         name: name.clone(),

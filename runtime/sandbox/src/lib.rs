@@ -59,7 +59,9 @@ pub use manifest::{
 pub use outcome::{Frame, HostUse, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
-pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
+pub use precompiled::{
+    CodeInspection, CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target,
+};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use secret::{CallSecrets, StoredSecrets};

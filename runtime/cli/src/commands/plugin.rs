@@ -1,6 +1,6 @@
 //! `plugin`: write, build, check and call plugins.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -9,13 +9,14 @@ use stepwell_sandbox::{
     TaskCall, TaskEnd,
 };
 
+use super::plugin_named::{bare_name, check_no_sources, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
 use super::{plugin_compile, plugin_known::Known, waited::waited};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::host::{self, TENANT, USUAL_DATA};
+use crate::host::{self, TENANT};
 use crate::policy::{self, Policy};
 use crate::table::Table;
 use crate::terminal::{Paint, Tone, shown, shown_lines};
@@ -43,7 +44,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             plugins,
             compile,
         } => {
-            let path = named(&path, plugins.as_deref(), None);
+            let path = existing(&path, plugins.as_deref(), None, compile)?;
             check(&path, plugins.as_deref(), compile)
         }
         PluginCommand::Inspect(args) => inspect(*args).await,
@@ -95,24 +96,6 @@ fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> O
     host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
 }
 
-/// Refuses a folder that holds a plugin's sources, and says where what was built of them is.
-fn check_no_sources(path: &Path) -> Outcome {
-    if path.join("Cargo.toml").is_file() {
-        let at = path.display();
-        let built = path
-            .file_name()
-            .map(|name| Path::new(USUAL_DATA).join("plugins").join(name));
-        let hint = match built.filter(|built| built.exists()) {
-            Some(built) => format!("what was built of them is `{}`", built.display()),
-            None => format!("`stepwell plugin build {at}` builds, installs and checks it"),
-        };
-        return Err(Stop::Usage(anyhow::anyhow!(
-            "`{at}` holds a plugin's sources\nhint: {hint}"
-        )));
-    }
-    Ok(())
-}
-
 pub(super) fn inspection(
     path: &Path,
     tenant: &str,
@@ -122,36 +105,18 @@ pub(super) fn inspection(
 ) -> Outcome<Inspection> {
     check_no_sources(path)?;
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
-    let path = named(path, plugins, None);
-    tokio::task::block_in_place(|| sandbox.inspect(&path, tenant)).usage()
-}
-
-/// What a path or name means: where the plugin of that name is in a plugin directory, when the path itself is not there. An
-/// account's plugins are one level deeper than those of the default one.
-fn named(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
-    let Some(name) = path.to_str().filter(|_| !path.exists()) else {
-        return path.to_owned();
-    };
-    let folder = folder_of(plugins, account);
-    let places = [folder.join(name), folder.join(format!("{name}.wasm"))];
-    let there = places.into_iter().find(|place| place.exists());
-    there.unwrap_or_else(|| path.to_owned())
-}
-
-/// The folder with an account's plugins.
-fn folder_of(plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
-    let usual = Path::new(USUAL_DATA).join("plugins");
-    let mut folder = plugins.unwrap_or(&usual).to_owned();
-    folder.extend(account.filter(|account| *account != TENANT));
-    folder
+    tokio::task::block_in_place(|| sandbox.inspect(path, tenant)).usage()
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
 fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
-    if plugin_compile::is_code(path) {
-        return plugin_compile::check(path);
+    let code = host::compiler(compile, false)?;
+    let sandbox = host::sandbox(plugins, None, code, Policy::default())?;
+    let compiled = tokio::task::block_in_place(|| sandbox.inspect_code(path, TENANT));
+    if let Some(compiled) = compiled.usage()? {
+        return plugin_compile::check(&compiled, compile.precompiled);
     }
-    let found = inspection(path, TENANT, plugins, compile, Policy::default())?;
+    let found = tokio::task::block_in_place(|| sandbox.inspect(path, TENANT)).usage()?;
     print_problems(&found);
     if !found.usable() {
         return Err(Stop::Refused);
@@ -183,23 +148,6 @@ pub(super) fn print_problems(found: &Inspection) {
     }
 }
 
-/// The plugin that a path or name means, which is there, and no sources. Of compiled code its reader says whether it is there.
-fn existing(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> Outcome<PathBuf> {
-    let path = named(path, plugins, account);
-    if plugin_compile::is_code(&path) {
-        return Ok(path);
-    }
-    if !path.exists() {
-        return Err(Stop::Usage(anyhow::anyhow!(
-            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
-            path.display(),
-            folder_of(plugins, account).display()
-        )));
-    }
-    check_no_sources(&path)?;
-    Ok(path)
-}
-
 async fn inspect(args: InspectArgs) -> Outcome {
     let InspectArgs {
         path,
@@ -215,25 +163,16 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let asks_nobody = place.endpoint.is_none() && place.data.is_none();
     let account = tenant.as_deref().or(asks_nobody.then_some(TENANT));
     // A name is looked up in the folder of an account; without one of those, whose key it is has to be asked first.
-    let there = match account.is_some() || path.exists() {
-        true => Some(existing(&path, plugins.as_deref(), account)?),
+    let there = match account.is_some() || bare_name(&path).is_none() {
+        true => Some(existing(&path, plugins.as_deref(), account, compile)?),
         false => None,
     };
-    if let Some(code) = there
-        .as_deref()
-        .filter(|path| plugin_compile::is_code(path))
-    {
-        return plugin_compile::inspect(code, as_json);
-    }
     let known = Known::of(&place, tenant.as_deref()).await?;
     let tenant = known.account.clone();
     let path = match there {
         Some(path) => path,
-        None => existing(&path, plugins.as_deref(), Some(&tenant))?,
+        None => existing(&path, plugins.as_deref(), Some(&tenant), compile)?,
     };
-    if plugin_compile::is_code(&path) {
-        return plugin_compile::inspect(&path, as_json);
-    }
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());
@@ -241,6 +180,10 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let code = host::compiler(compile, false)?;
     let sandbox = host::sandbox(plugins.as_deref(), None, code, policy)?;
     known.apply(&sandbox)?;
+    let compiled = tokio::task::block_in_place(|| sandbox.inspect_code(&path, &tenant));
+    if let Some(compiled) = compiled.usage()? {
+        return plugin_compile::inspect(&compiled, compile.precompiled, as_json);
+    }
     let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
     let mut found = inspected.usage()?;
     known.note_missing(&mut found, secrets.as_ref());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
-use super::place::account;
+use super::place::{account, usual_endpoint};
 #[cfg(feature = "tools")]
 use super::{FunctionCommand, PullArgs};
 
@@ -53,7 +53,7 @@ pub(crate) enum PluginCommand {
     },
     /// Check that a file or plugin folder can be served
     Check {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+        /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
         path: PathBuf,
         /// The plugin directory; ./stepwell-data/plugins when absent
         #[arg(long, value_name = "DIR")]
@@ -118,7 +118,7 @@ pub(crate) enum PluginCommand {
 /// What is inspected, and by whose rules.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+    /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
     pub(crate) path: PathBuf,
     /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
     #[arg(long, value_name = "DIR")]
@@ -137,15 +137,26 @@ pub(crate) struct InspectArgs {
     pub(crate) policy: PolicyArgs,
 }
 
-/// Where the account's ceiling and secrets are asked for. No variable names a server here: a plugin can be inspected without one.
+/// Where the account's ceiling and secrets are asked for. A variable names the server only for an account that was named: other
+/// plugins can be inspected without one.
 #[derive(Debug, Args)]
 pub(crate) struct KnownArgs {
-    /// Address of a running server, which is asked for the account's ceiling and secrets
+    /// Address of a running server, which is asked for the account's ceiling and secrets; with --tenant that of AWS_ENDPOINT_URL_SFN,
+    /// else AWS_ENDPOINT_URL, else STEPWELL_ENDPOINT, when neither this nor --data is given
     #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub(crate) endpoint: Option<String>,
+    endpoint: Option<String>,
     /// Data directory that no server holds, which is asked for them
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+impl KnownArgs {
+    /// The server that is asked of an account, if one was named. A data directory that was named wins over the variables.
+    pub(crate) fn endpoint(&self, account: Option<&str>) -> Option<String> {
+        let by_variable = account.is_some() && self.data.is_none();
+        let asked = self.endpoint.clone();
+        asked.or_else(|| by_variable.then(usual_endpoint).flatten())
+    }
 }
 
 /// What the operator allows to plugins, and the secrets that are for them.

@@ -160,7 +160,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
     } = args;
     let of_data = place.data.as_ref().map(|data| data.join("plugins"));
     let plugins = plugins.or(of_data);
-    let asks_nobody = place.endpoint.is_none() && place.data.is_none();
+    let asks_nobody = place.endpoint(tenant.as_deref()).is_none() && place.data.is_none();
     let account = tenant.as_deref().or(asks_nobody.then_some(TENANT));
     // A name is looked up in the folder of an account; without one of those, whose key it is has to be asked first.
     let there = match account.is_some() || bare_name(&path).is_none() {

@@ -212,7 +212,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
         let limit = inspection.limits.memory_bytes;
         fatal(
             format!("it begins with {min} bytes of memory and may have {limit}"),
-            "raise [limits].memory",
+            "raise [limits].memory in plugin.toml, or the memory size of what is uploaded",
         );
     }
     inspection.memory_bytes_min = program.memory_min;

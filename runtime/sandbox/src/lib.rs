@@ -25,6 +25,7 @@ mod manifest;
 mod manifest_text;
 mod mapped;
 mod metered;
+mod origin;
 mod outcome;
 #[cfg(feature = "compiler")]
 mod overseer;

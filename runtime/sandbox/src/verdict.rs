@@ -5,6 +5,7 @@ use crate::call::Stdio;
 use crate::code::shown;
 use crate::limits;
 use crate::manifest::{Contract, Limits};
+use crate::origin::{Limit, Origins};
 use crate::outcome::{Frame, Outcome};
 use serde::Deserialize;
 use std::time::Duration;
@@ -64,8 +65,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) limits: &'a Limits,
     /// The wall bound in force.
     pub(crate) wall: Duration,
-    /// The sentence of the limiter, if it stopped the guest.
-    pub(crate) exceeded: Option<&'a str>,
+    /// The limit by which the limiter stopped the guest, if it did, and its sentence.
+    pub(crate) exceeded: Option<&'a (Limit, String)>,
+    pub(crate) origins: Origins<'a>,
     pub(crate) stdio: &'a Stdio,
     pub(crate) refused: &'a [String],
 }
@@ -102,10 +104,9 @@ impl Seen<'_> {
                 (code, _) => self.exited(code),
             };
         }
-        if let Some(cause) = self.exceeded {
-            return Outcome::OutOfMemory {
-                cause: cause.to_owned(),
-            };
+        if let Some((limit, why)) = self.exceeded {
+            let cause = format!("{why}; {} raises it", self.origins.setting(*limit));
+            return Outcome::OutOfMemory { cause };
         }
         if pool_is_full(error) {
             return Outcome::TooManyRunning {
@@ -121,8 +122,9 @@ impl Seen<'_> {
         let said = last_lines(&stderr);
         let reason = match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => format!(
-                "the call stack is over; it may have {} KiB, and [limits].stack in plugin.toml raises it",
-                self.limits.stack_bytes >> 10
+                "the call stack is over; it may have {} KiB, and {} raises it",
+                self.limits.stack_bytes >> 10,
+                self.origins.setting(Limit::Stack)
             ),
             _ => reason(error),
         };
@@ -145,9 +147,8 @@ impl Seen<'_> {
             return None;
         }
         let what = self.refused.join(", ");
-        Some(format!(
-            "not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"
-        ))
+        let hint = self.origins.grant_hint();
+        Some(format!("not granted: {what}; {hint}"))
     }
 
     /// A command's failure: its own, when the last line of stderr is `{"Error", "Cause"}`.

@@ -506,7 +506,7 @@ fn tell(end: &TaskEnd) {
         say!(
             "{} {}",
             paint.paint(Tone::Bad, "error:"),
-            shown_lines(&end.outcome.explain())
+            shown_lines(&end.explain())
         );
         for frame in &end.frames {
             say!("  at {}", frame.function);
@@ -538,7 +538,7 @@ fn end_json(end: &TaskEnd) -> Value {
     let (error, cause) = match &end.outcome {
         TaskOutcome::Failed { error, cause } => (Some(error.clone()), Some(cause.clone())),
         TaskOutcome::Ok(_) => (None, None),
-        other => (None, Some(other.explain())),
+        _ => (None, Some(end.explain())),
     };
     let logs = end.logs.iter().map(|line| {
         json!({"level": format!("{:?}", line.level).to_lowercase(), "message": line.message, "fields": line.fields, "afterMs": line.after.as_secs_f64() * 1_000.0})

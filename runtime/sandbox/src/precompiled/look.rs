@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::inspect::read;
 use crate::limits;
 use crate::manifest::Manifest;
+use crate::origin::{Kept, Origins};
 use crate::registry::Loader;
 use crate::scan::{compiled_form, module};
 use std::fs::File;
@@ -100,6 +101,10 @@ fn loads(
     loader: &Loader,
 ) -> Result<(), String> {
     let manifest = file.parent().and_then(manifest_in).transpose()?;
+    let kept = match &manifest {
+        Some(_) => Kept::Manifest,
+        None => Kept::Nowhere,
+    };
     let manifest = manifest.unwrap_or_default();
     if let Some(pin) = &manifest.sha256
         && *pin != record.wasm_sha256
@@ -116,13 +121,6 @@ fn loads(
         return Ok(());
     }
     let program = Program::precompiled(&machine, mapped(&machine, &code, record)?);
-    if let Some(min) = program.memory_min
-        && min > limits.memory_bytes
-    {
-        return Err(format!(
-            "it begins with {min} bytes of memory and may have {}; raise [limits].memory in plugin.toml",
-            limits.memory_bytes
-        ));
-    }
+    Origins::uncalled(kept, &manifest.limits, &limits).hold(program.memory_min)?;
     program.link(&machine).map(drop)
 }

@@ -8,6 +8,7 @@ use crate::compiler::{Compiler, Fault};
 use crate::grants::{Ceiling, Effective};
 use crate::machine::Machine;
 use crate::manifest::Manifest;
+use crate::origin::{Kept, Origins};
 use crate::outcome::PluginStamp;
 use crate::precompiled;
 use crate::queue::Leave;
@@ -61,21 +62,17 @@ impl Entry {
             binary,
             folder,
         } = self.files()?;
+        let kept = match (&self.source, &folder) {
+            (Source::Upload(_), _) => Kept::Function,
+            (Source::Folder { .. }, Some(_)) => Kept::Manifest,
+            (Source::Folder { .. }, None) => Kept::Nowhere,
+        };
         let allowed = loader.allowed(&self.tenant);
         let most = allowed.limits();
         let limits = manifest.limits.within(&most);
         let machine = loader.machine(Loader::kind(&limits))?;
         let (sha256, program) = self.program(loader, &machine, &manifest, binary, leave)?;
-        if let Some(min) = program.memory_min
-            && min > limits.memory_bytes
-        {
-            let why = format!(
-                "it begins with {min} bytes of memory and may have {}; raise {}",
-                limits.memory_bytes,
-                self.memory_setting()
-            );
-            return Err(why.into());
-        }
+        Origins::uncalled(kept, &manifest.limits, &limits).hold(program.memory_min)?;
         let (code, contract) = program.link(&machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
             let claimed = manifest.contract;
@@ -104,6 +101,8 @@ impl Entry {
             code,
             machine,
             limits,
+            asked: manifest.limits,
+            kept,
             wall_max: most.wall,
             instance: allowed.instance(manifest.instance),
             granted,
@@ -182,14 +181,6 @@ impl Entry {
                 }
             }
         })
-    }
-
-    /// What raises its memory.
-    fn memory_setting(&self) -> &'static str {
-        match &self.source {
-            Source::Folder { .. } => "[limits].memory in plugin.toml",
-            Source::Upload(_) => "MemorySize",
-        }
     }
 
     /// Checks what the manifest says of the plugin's name and its file.

@@ -29,6 +29,7 @@ use crate::telemetry::Listeners;
 use crate::tls;
 use crate::transfer::Transfer;
 
+pub(crate) use functions::Invoked;
 pub(crate) use stream::Heard;
 pub(crate) use told::Attempts;
 

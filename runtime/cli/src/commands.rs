@@ -11,6 +11,7 @@ mod map_runs;
 mod plugin;
 mod plugin_compile;
 mod plugin_gc;
+mod plugin_invoke;
 mod plugin_known;
 mod plugin_named;
 mod plugin_project;

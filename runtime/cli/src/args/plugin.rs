@@ -77,30 +77,7 @@ pub(crate) enum PluginCommand {
         policy: PolicyArgs,
     },
     /// Run one task on a plugin
-    Invoke {
-        /// Name of the plugin in the plugin directory
-        name: String,
-        /// Input, the same as --input
-        #[arg(
-            value_name = "JSON|@FILE|-",
-            conflicts_with = "input",
-            allow_hyphen_values = true
-        )]
-        given: Option<String>,
-        /// Input: JSON, @FILE, or - for stdin
-        #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
-        input: Option<String>,
-        /// The plugin directory
-        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
-        plugins: PathBuf,
-        /// Print outcome, usage and logs as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        compile: CompileArgs,
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
+    Invoke(Box<InvokeArgs>),
     /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
     Compile(AheadArgs),
     /// Fetch a plugin from an OCI registry into a plugin directory, pinned to what was fetched
@@ -113,6 +90,39 @@ pub(crate) enum PluginCommand {
     #[cfg(not(feature = "tools"))]
     #[command(external_subcommand)]
     Other(Vec<OsString>),
+}
+
+/// What is called, where, and with what. No variable names a server here: without one, it is a plugin of the plugin directory.
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    /// Name of the plugin; with --endpoint or --data also NAME:VERSION and NAME:ALIAS of one that was uploaded
+    pub(crate) name: String,
+    /// Input, the same as --input
+    #[arg(
+        value_name = "JSON|@FILE|-",
+        conflicts_with = "input",
+        allow_hyphen_values = true
+    )]
+    pub(crate) given: Option<String>,
+    /// Input: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) input: Option<String>,
+    /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Address of a running server that calls it: what was uploaded there, else a plugin of its directory
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "plugins"])]
+    pub(crate) endpoint: Option<String>,
+    /// Data directory that no server holds and whose plugin it is: what was uploaded into it, else one of its directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print outcome, usage and logs as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
 }
 
 /// What is inspected, and by whose rules.

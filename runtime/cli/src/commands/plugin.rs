@@ -1,25 +1,21 @@
-//! `plugin`: write, build, check and call plugins.
+//! `plugin`: write, build, check, inspect and list plugins.
 
 use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stepwell_sandbox::{
-    Asked, Contract, Format, Inspection, Instance, Outcome as TaskOutcome, Reuse, Sandbox,
-    TaskCall, TaskEnd,
-};
+use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Reuse, Sandbox};
 
 use super::plugin_named::{bare_name, check_no_sources, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
-use super::{plugin_compile, plugin_known::Known, waited::waited};
+use super::{plugin_compile, plugin_invoke, plugin_known::Known};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::given;
 use crate::host::{self, TENANT};
 use crate::policy::{self, Policy};
 use crate::table::Table;
-use crate::terminal::{Paint, Tone, shown, shown_lines};
+use crate::terminal::{Paint, Tone, shown_lines};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
@@ -58,21 +54,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             let sandbox = opened(&plugins, compile, policy, "")?;
             list(&sandbox, &plugins, json).await
         }
-        PluginCommand::Invoke {
-            name,
-            given,
-            input,
-            plugins,
-            json,
-            compile,
-            policy,
-        } => {
-            let input = given::json(given.or(input).as_deref().unwrap_or("{}"), "--input")?;
-            let policy = policy::read(&policy)?;
-            let hint = "; `stepwell plugin build` makes one";
-            let sandbox = opened(&plugins, compile, policy, hint)?;
-            invoke(&sandbox, &name, &input, json).await
-        }
+        PluginCommand::Invoke(args) => plugin_invoke::invoke(*args).await,
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
         #[cfg(feature = "tools")]
         PluginCommand::Pull(args) => super::plugin_registry::pull(args).await,
@@ -84,7 +66,12 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
 }
 
 /// A sandbox over a plugin directory that is there.
-fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> Outcome<Sandbox> {
+pub(super) fn opened(
+    plugins: &Path,
+    compile: CompileArgs,
+    policy: Policy,
+    hint: &str,
+) -> Outcome<Sandbox> {
     std::fs::read_dir(plugins)
         .with_context(|| {
             format!(
@@ -424,143 +411,4 @@ async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
 /// A problem of several lines, such as the place in a manifest, within a table's cell.
 fn one_line(text: &str) -> String {
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-/// Runs one task: its output goes to stdout, its logs and usage to stderr.
-async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Outcome {
-    compile_first(sandbox, name, as_json).await?;
-    let end = tokio::select! {
-        end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
-        _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
-    };
-    if as_json {
-        super::print_json(&end_json(&end))?;
-    } else {
-        tell(&end);
-    }
-    match &end.outcome {
-        TaskOutcome::Ok(_) if as_json => Ok(()),
-        TaskOutcome::Ok(output) => super::print_json_text(output),
-        TaskOutcome::PluginMissing { .. }
-        | TaskOutcome::PluginBroken { .. }
-        | TaskOutcome::InputTooLarge { .. } => Err(Stop::Refused),
-        TaskOutcome::HostFault { .. } => Err(Stop::Runtime(anyhow::anyhow!(
-            "the task failed inside the host"
-        ))),
-        TaskOutcome::Failed { .. }
-        | TaskOutcome::Exited { .. }
-        | TaskOutcome::Trapped { .. }
-        | TaskOutcome::TimedOut { .. }
-        | TaskOutcome::CpuTime { .. }
-        | TaskOutcome::OutOfFuel { .. }
-        | TaskOutcome::OutOfMemory { .. }
-        | TaskOutcome::OutputTooLarge { .. }
-        | TaskOutcome::InvalidOutput { .. }
-        | TaskOutcome::GrantRefused { .. }
-        | TaskOutcome::TooManyRunning { .. }
-        | TaskOutcome::NotReady { .. }
-        | TaskOutcome::Cancelled => Err(Stop::Failed),
-    }
-}
-
-/// Compiles a plugin that was not called before, under a sign that it goes on. Why it cannot be, the call says.
-async fn compile_first(sandbox: &Sandbox, name: &str, quiet: bool) -> Outcome {
-    let (asked, plugin) = (sandbox.clone(), name.to_owned());
-    let slow = tokio::task::spawn_blocking(move || asked.needs_compiling(TENANT, &plugin));
-    if !slow.await.runtime()? {
-        return Ok(());
-    }
-    let what = format!("compiling plugin {name} (first use)");
-    let compiled = async {
-        let _ = sandbox.prepare(TENANT, name).await;
-        Ok(())
-    };
-    waited(what, quiet, || None, compiled).await
-}
-
-fn tell(end: &TaskEnd) {
-    let paint = Paint::stderr();
-    for line in &end.logs {
-        let fields: String = line
-            .fields
-            .iter()
-            .map(|(name, value)| format!("  {}={}", shown(name), shown(value)))
-            .collect();
-        let level = format!("{:?}", line.level).to_lowercase();
-        say!(
-            "{:>9.3} {level:<5} {}{fields}",
-            line.after.as_secs_f64(),
-            shown(&line.message)
-        );
-    }
-    for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
-        for line in tail.text.lines() {
-            say!("{name}: {}", shown(line));
-        }
-    }
-    for refused in &end.refused {
-        let refused = shown(refused);
-        say!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
-    }
-    if !matches!(end.outcome, TaskOutcome::Ok(_)) {
-        say!(
-            "{} {}",
-            paint.paint(Tone::Bad, "error:"),
-            shown_lines(&end.explain())
-        );
-        for frame in &end.frames {
-            say!("  at {}", frame.function);
-        }
-    }
-    if end.started.is_none() {
-        return;
-    }
-    let usage = &end.usage;
-    let fuel = usage
-        .fuel
-        .map_or_else(String::new, |fuel| format!(", {fuel} fuel"));
-    let line = format!(
-        "{:.2} ms wall, {:.2} ms CPU, {} KiB memory{fuel}, {} bytes in, {} bytes out",
-        usage.wall.as_secs_f64() * 1_000.0,
-        usage.cpu.as_secs_f64() * 1_000.0,
-        usage.memory_bytes_max >> 10,
-        usage.input_bytes,
-        usage.output_bytes
-    );
-    say!("{}", paint.paint(Tone::Dim, &line));
-}
-
-fn end_json(end: &TaskEnd) -> Value {
-    let output = match &end.outcome {
-        TaskOutcome::Ok(output) => serde_json::from_str(output).unwrap_or(Value::Null),
-        _ => Value::Null,
-    };
-    let (error, cause) = match &end.outcome {
-        TaskOutcome::Failed { error, cause } => (Some(error.clone()), Some(cause.clone())),
-        TaskOutcome::Ok(_) => (None, None),
-        _ => (None, Some(end.explain())),
-    };
-    let logs = end.logs.iter().map(|line| {
-        json!({"level": format!("{:?}", line.level).to_lowercase(), "message": line.message, "fields": line.fields, "afterMs": line.after.as_secs_f64() * 1_000.0})
-    });
-    json!({
-        "outcome": end.outcome.name(),
-        "output": output,
-        "error": error,
-        "cause": cause,
-        "usage": {
-            "wallMs": end.usage.wall.as_secs_f64() * 1_000.0,
-            "cpuMs": end.usage.cpu.as_secs_f64() * 1_000.0,
-            "memoryBytes": end.usage.memory_bytes_max,
-            "inputBytes": end.usage.input_bytes,
-            "outputBytes": end.usage.output_bytes,
-            "fuel": end.usage.fuel,
-            "reused": end.usage.reused,
-        },
-        "logs": logs.collect::<Vec<_>>(),
-        "stdout": end.stdout.text,
-        "stderr": end.stderr.text,
-        "frames": end.frames.iter().map(|frame| frame.function.clone()).collect::<Vec<_>>(),
-        "refused": end.refused,
-    })
 }

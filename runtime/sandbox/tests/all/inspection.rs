@@ -72,6 +72,22 @@ fn what_cannot_run_says_why() {
     );
 }
 
+/// Whoever copies the whole manifest of the docs has one that is fine.
+#[test]
+fn the_manifest_of_the_docs_passes_its_own_check() {
+    let page = include_str!("../../../../docs/plugins.md");
+    let manifest = page.split("```toml\n").nth(1).unwrap();
+    let manifest = manifest.split("```").next().unwrap();
+    let rig = Rig::new();
+    let folder = rig.folder.path().join("resize");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("plugin.toml"), manifest).unwrap();
+    std::fs::write(folder.join("resize.wasm"), guest("echo")).unwrap();
+    let found = rig.sandbox.inspect(&folder, TENANT).unwrap();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(found.manifest.version.as_deref(), Some("1.2.0"));
+}
+
 #[test]
 fn a_broken_manifest_says_where_and_how_to_mend_it() {
     let rig = Rig::new();
@@ -80,12 +96,12 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
         (
             "field",
             "version = \"1\"\n[limit]\nmemory = 1\n",
-            ["plugin.toml:2: ", "limit: there is no such key"],
+            ["plugin.toml:2:2: ", "limit: there is no such key"],
         ),
         (
             "syntax",
             "[limits]\nmemory = \n",
-            ["plugin.toml:2: ", "expected"],
+            ["plugin.toml:2:", "expected"],
         ),
         (
             "value",

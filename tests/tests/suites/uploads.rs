@@ -163,9 +163,14 @@ fn are_collected() -> Result<()> {
     // On a server there is a minute of grace, whatever is asked for.
     let found = gc(&["--dry-run"])?;
     ensure!(
-        found["code"] == json!([]) && found["waiting"] == 1,
+        found["code"] == json!([]) && found["waiting"] == 1 && found["graceSeconds"] == 60,
         "{found}"
     );
+    let endpoint = client.endpoint();
+    let gc_now = ["plugin", "gc", "--dry-run", "--grace", "0s", "--endpoint"];
+    let said = stepwell(folder, &[&gc_now[..], &[endpoint.as_str()]].concat())?.output()?;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    ensure!(said.contains("--grace 0s counts as 60 s"), "{said}");
     told(folder, &client, &["plugin", "remove", "pay"])?;
     let found = gc(&[])?;
     ensure!(

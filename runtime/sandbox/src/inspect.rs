@@ -283,27 +283,30 @@ fn missing_grants(inspection: &mut Inspection) {
         http,
         ..
     } = &inspection.manifest.grants;
-    for (grant, present) in [
+    let asked_for = [
+        ("config", !config.is_empty()),
         ("http", !http.is_empty()),
         ("secrets", !secrets.is_empty()),
-        ("config", !config.is_empty()),
-    ] {
-        if !present
-            && inspection
-                .imports
-                .iter()
-                .any(|import| import.grant == Some(grant))
-        {
-            let what =
-                format!("it imports {grant} but plugin.toml asks for none: calls will be denied");
-            let hint = format!("add [grants].{grant} to plugin.toml");
-            inspection.problems.push(Problem {
-                fatal: false,
-                what,
-                hint,
-            });
-        }
+    ];
+    let is_imported = |grant: &str| {
+        let mut imports = inspection.imports.iter();
+        imports.any(|import| import.grant == Some(grant))
+    };
+    let missing = asked_for
+        .into_iter()
+        .filter(|(grant, is_asked)| !is_asked && is_imported(grant));
+    let missing: Vec<&str> = missing.map(|(grant, _)| grant).collect();
+    if missing.is_empty() {
+        return;
     }
+    // One for all: some toolchains import whatever the contract has.
+    let what = format!(
+        "it imports {} and no plugin.toml asks for that: calls will be denied",
+        missing.join(", ")
+    );
+    let hint = "add what it uses to [grants] of plugin.toml, a file alone in a folder of its own; what it imports and never calls \
+                does no harm";
+    warn(&mut inspection.problems, &what, hint);
 }
 
 /// Slips of a manifest; how to mend them is said after the last.

@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stepwell_sandbox::Manifest;
 
+use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
 use crate::client::{Client, Purpose, Refused};
 use crate::exit::{Blame, Outcome, Stop};
@@ -90,6 +91,9 @@ impl Package {
         } else {
             (path.to_owned(), None, false)
         };
+        if plugin_compile::is_code(&file) {
+            return Err(no_upload(&file));
+        }
         let wasm = std::fs::read(&file)
             .with_context(|| format!("`{}` cannot be read", file.display()))
             .usage()?;
@@ -130,6 +134,14 @@ fn manifest(folder: &Path) -> Outcome<(Manifest, bool)> {
     Ok((manifest, tables.contains_key("grants")))
 }
 
+/// That compiled code is no upload.
+fn no_upload(path: &Path) -> Stop {
+    Stop::Usage(anyhow!(
+        "`{}` holds code that was compiled ahead of time; what is uploaded is WebAssembly, which the server compiles itself\nhint: push the .wasm that it was made of; compiled code runs from a server's own plugin directory alone, with `--precompiled also`",
+        path.display()
+    ))
+}
+
 /// The one .wasm file of a plugin's folder.
 fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
     let entries = std::fs::read_dir(folder)
@@ -138,8 +150,12 @@ fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
     let files = entries.flatten().map(|entry| entry.path());
     let is_wasm = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "wasm");
     let mut found: Vec<PathBuf> = files.filter(is_wasm).collect();
+    let compiled = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut compiled = compiled.map(|entry| entry.path());
+    let compiled = compiled.find(|file| plugin_compile::is_code(file));
     match (found.pop(), found.is_empty()) {
         (Some(file), true) => Ok(file),
+        (None, _) if compiled.is_some() => Err(no_upload(folder)),
         (None, _) => Err(Stop::Usage(anyhow!(
             "`{0}` has no .wasm file\nhint: `stepwell plugin build {0}` builds a plugin of Rust into {USUAL_DATA}/plugins",
             folder.display()

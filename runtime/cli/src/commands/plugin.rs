@@ -1,4 +1,4 @@
-//! `plugin`: write, build, check, inspect and list plugins.
+//! `plugin`: write, build, check and inspect plugins.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Reuse, San
 use super::plugin_named::{bare_name, check_no_sources, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
-use super::{plugin_compile, plugin_invoke, plugin_known::Known};
+use super::{plugin_compile, plugin_invoke, plugin_known::Known, plugin_list};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, TENANT};
@@ -52,7 +52,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
         } => {
             let policy = policy::read(&policy)?;
             let sandbox = opened(&plugins, compile, policy, "")?;
-            list(&sandbox, &plugins, json).await
+            plugin_list::list(&sandbox, &plugins, json).await
         }
         PluginCommand::Invoke(args) => plugin_invoke::invoke(*args).await,
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
@@ -208,7 +208,7 @@ fn tell_inspected(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
     Ok(())
 }
 
-fn contract_name(contract: Contract) -> &'static str {
+pub(super) fn contract_name(contract: Contract) -> &'static str {
     match contract {
         Contract::Component => "task component",
         Contract::Command => "command",
@@ -357,58 +357,4 @@ fn inspection_json(found: &Inspection) -> Value {
         "imports": imports.collect::<Vec<_>>(),
         "problems": problems.collect::<Vec<_>>(),
     })
-}
-
-async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
-    sandbox.warm().await;
-    let found = sandbox.list();
-    if as_json {
-        let all = found.iter().map(|plugin| {
-            json!({
-                "tenant": plugin.tenant,
-                "name": plugin.name,
-                "version": plugin.version,
-                "source": plugin.source,
-                "contract": plugin.contract.map(contract_name),
-                "sha256": plugin.sha256,
-                "missingGrants": plugin.missing_grants,
-                "problem": plugin.problem,
-            })
-        });
-        return super::print_json(&Value::Array(all.collect()));
-    }
-    // Without accounts of their own in the folder, the account says nothing.
-    let accounts = found.iter().any(|plugin| plugin.tenant != TENANT);
-    let mut columns = vec!["name", "version", "contract", "account", "source", "state"];
-    if !accounts {
-        columns.retain(|column| *column != "account");
-    }
-    let mut table = Table::new(&columns);
-    for plugin in &found {
-        let problem = plugin.problem.as_deref().map(one_line);
-        let mut row = vec![
-            plugin.name.clone(),
-            plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
-            plugin.contract.map_or("-", contract_name).to_owned(),
-        ];
-        row.extend(accounts.then(|| plugin.tenant.clone()));
-        row.extend([
-            plugin.source.clone(),
-            problem.unwrap_or_else(|| "ok".to_owned()),
-        ]);
-        table.row(row);
-    }
-    if table.is_empty() {
-        say!(
-            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
-            plugins.display()
-        );
-        return Ok(());
-    }
-    super::print(&table.whole(None))
-}
-
-/// A problem of several lines, such as the place in a manifest, within a table's cell.
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }

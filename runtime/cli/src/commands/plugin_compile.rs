@@ -154,10 +154,19 @@ mod whole {
         let target = args.target.clone().unwrap_or_else(this_target);
         let count = args.paths.len();
         for (n, path) in args.paths.iter().enumerate() {
+            if is_code(path) && path.is_file() {
+                return Err(Stop::Usage(anyhow!(
+                    "`{}` is compiled already, and is not compiled again\nhint: give the .wasm that it was made of; `stepwell plugin inspect` tells its hash",
+                    path.display()
+                )));
+            }
             let found = inspection(path, TENANT, None, args.compile, Policy::default())?;
             print_problems(&found);
             if !found.usable() {
-                return Err(Stop::Refused);
+                return Err(Stop::Usage(anyhow!(
+                    "`{}` is not compiled: nothing could call it",
+                    path.display()
+                )));
             }
             let goal = Goal::of(path, &found, &args.output)?;
             let what = format!(

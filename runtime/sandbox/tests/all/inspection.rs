@@ -72,6 +72,28 @@ fn what_cannot_run_says_why() {
     );
 }
 
+/// Some toolchains import whatever the contract has, so all that nobody asks for is one warning.
+#[test]
+fn what_no_manifest_asks_for_is_one_warning() {
+    let rig = Rig::new();
+    rig.put("alone", "behave")
+        .put_with("some", "behave", "[grants]\nsecrets = [\"KEY\"]");
+    for (path, told) in [
+        ("alone.wasm", "it imports config, http, secrets and no"),
+        ("some", "it imports config, http and no"),
+    ] {
+        let found = rig.sandbox.inspect(&rig.folder.path().join(path), TENANT);
+        let problems = found.unwrap().problems;
+        let [problem] = problems.as_slice() else {
+            panic!("{path}: {problems:?}");
+        };
+        assert!(
+            !problem.fatal && problem.what.starts_with(told),
+            "{problem:?}"
+        );
+    }
+}
+
 /// Whoever copies the whole manifest of the docs has one that is fine.
 #[test]
 fn the_manifest_of_the_docs_passes_its_own_check() {

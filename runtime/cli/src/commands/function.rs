@@ -169,7 +169,7 @@ fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
 
 async fn push(args: &PushArgs) -> Outcome {
     let package = Package::read(&args.path, args.name.as_deref())?;
-    let client = Client::open(&args.place, Purpose::Look).await?;
+    let client = Client::open(&args.place, Purpose::Add).await?;
     let done = upload(&client, args, &package).await;
     client.close().await;
     done

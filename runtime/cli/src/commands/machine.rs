@@ -35,7 +35,7 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             };
             let (definition, program) = given::definition(&file, kind, LimitsArg::Raised, true)?;
             given::warn_unserved(&file, &program, &definition);
-            let client = Client::open(&place, Purpose::Look).await?;
+            let client = Client::open(&place, Purpose::Add).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
             // The same definition again is no change: the call that creates answers as if it had.
             let known = client.machine_arn(&name).await.is_ok();

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_engine::Quotas;
+use stepwell_engine::{Quotas, holds_store};
 use stepwell_sandbox::{Outcome as TaskOutcome, Sandbox, TaskCall, TaskEnd};
 
 use super::plugin::opened;
 use super::waited::waited;
 use crate::args::{InvokeArgs, LimitsArg};
-use crate::client::{Client, Invoked, no_data, or_endpoint};
+use crate::client::{Client, Invoked, no_data, no_store, or_endpoint};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::host::{self, Host, Opening, TENANT, USUAL_DATA};
@@ -49,6 +49,9 @@ async fn installation(args: &InvokeArgs) -> Outcome<Option<Client>> {
     };
     if !data.is_dir() {
         return Err(no_data(data));
+    }
+    if !holds_store(data) {
+        return Err(no_store(data));
     }
     let opening = Opening {
         data: Some(data),

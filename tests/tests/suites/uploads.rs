@@ -140,6 +140,14 @@ fn go_back_while_a_task_runs() -> Result<()> {
         &["plugin", "alias", "pay", "live", "$LATEST"],
     )?;
     ensure!(now(&client)? == one, "the first code again");
+    // What it stood for before is no matter of numbers, and a second one takes the first back.
+    for version in ["1", "$LATEST"] {
+        let said = told(folder, &client, &["plugin", "rollback", "pay", "live"])?;
+        ensure!(
+            said == format!("live of pay stands for {version}\n"),
+            "{said}"
+        );
+    }
     let ended = client.ended(&running, PATIENCE)?;
     ensure!(
         ended["output"] == "\"awake\"",

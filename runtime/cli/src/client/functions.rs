@@ -22,10 +22,21 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Outcome<Result<Value, Refused>> {
-        self.function_call(method, path, body, None).await
+        let answer = self.function_call(method, path, body, None).await?;
+        Ok(answer.map(|(answer, _)| answer))
     }
 
-    /// The same with a body that may be large, whose way is counted.
+    /// The same of a call that reads, and a header of its answer.
+    pub(crate) async fn functions_told(
+        &self,
+        path: &str,
+        header: &str,
+    ) -> Outcome<Result<(Value, Option<String>), Refused>> {
+        let answer = self.function_call(Method::GET, path, None, None).await?;
+        Ok(answer.map(|(answer, parts)| (answer, told(&parts, header))))
+    }
+
+    /// A call with a body that may be large, whose way is counted.
     pub(crate) async fn upload(
         &self,
         method: Method,
@@ -34,7 +45,7 @@ impl Client {
         transfer: &Transfer,
     ) -> Outcome<Result<Value, Refused>> {
         let call = self.function_call(method, path, Some(body), Some(transfer));
-        call.await
+        Ok(call.await?.map(|(answer, _)| answer))
     }
 
     async fn function_call(
@@ -43,7 +54,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
         transfer: Option<&Transfer>,
-    ) -> Outcome<Result<Value, Refused>> {
+    ) -> Outcome<Result<(Value, Parts), Refused>> {
         let request = Request::builder()
             .method(method)
             .uri(self.url(&format!("{VERSION}/{path}")))
@@ -63,7 +74,7 @@ impl Client {
             .to_bytes();
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if parts.status.is_success() {
-            return Ok(Ok(answer));
+            return Ok(Ok((answer, parts)));
         }
         refusal(path, &parts, &answer).map(Err)
     }
@@ -95,18 +106,20 @@ impl Client {
             let answer = serde_json::from_slice(&bytes).unwrap_or_default();
             return refusal(&path, &parts, &answer).map(Err);
         }
-        let told = |name: &str| {
-            let text = parts.headers.get(name)?.to_str().ok()?;
-            Some(text.to_owned())
-        };
-        let log = told("x-amz-log-result").and_then(|log| STANDARD.decode(log).ok());
+        let log = told(&parts, "x-amz-log-result").and_then(|log| STANDARD.decode(log).ok());
         Ok(Ok(Invoked {
             payload: String::from_utf8_lossy(&bytes).into_owned(),
-            failed: told("x-amz-function-error").is_some(),
-            version: told("x-amz-executed-version").unwrap_or_default(),
+            failed: told(&parts, "x-amz-function-error").is_some(),
+            version: told(&parts, "x-amz-executed-version").unwrap_or_default(),
             log: String::from_utf8_lossy(&log.unwrap_or_default()).into_owned(),
         }))
     }
+}
+
+/// A header of an answer.
+fn told(parts: &Parts, name: &str) -> Option<String> {
+    let text = parts.headers.get(name)?.to_str().ok()?;
+    Some(text.to_owned())
 }
 
 /// What a function answered.

@@ -22,6 +22,8 @@ use crate::transfer::Transfer;
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
+/// The header of an alias by which a server tells what it stood for before.
+const PREVIOUS_VERSION: &str = "x-stepwell-previous-version";
 /// How often a server is asked what it is at with an upload.
 const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long one may not be active that was taken: more than its compiler may take.
@@ -370,7 +372,7 @@ impl Readiness {
     }
 }
 
-fn accepted(answer: Result<Value, Refused>) -> Outcome<Value> {
+fn accepted<T>(answer: Result<T, Refused>) -> Outcome<T> {
     answer.map_err(|refused| refused_by(&refused))
 }
 
@@ -411,7 +413,11 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("functions/{name}/aliases/{alias}");
-    let told = accepted(client.functions(Method::GET, &path, None).await?)?;
+    let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION).await?)?;
+    if let Some(previous) = previous {
+        return point(client, name, alias, &previous).await;
+    }
+    // One that was set when that was not noted yet.
     let now = told["FunctionVersion"].as_str().unwrap_or_default();
     let numbered = pages(client, &format!("functions/{name}/versions"), "Versions").await?;
     let numbers = numbered
@@ -420,7 +426,7 @@ async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let at = number(now).unwrap_or(u64::MAX);
     let Some(before) = numbers.filter(|number| *number < at).max() else {
         return Err(Stop::Usage(anyhow!(
-            "{alias} of {name} stands for {now}, and there is no version before it\nhint: `stepwell plugin versions {name}` lists what there is"
+            "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin versions {name}` lists what there is"
         )));
     };
     point(client, name, alias, &before.to_string()).await

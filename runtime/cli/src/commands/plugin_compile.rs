@@ -4,14 +4,10 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
-#[cfg(feature = "compiler")]
-use stepwell_sandbox::CodeRecord;
 use stepwell_sandbox::{CODE_EXTENSION, CodeInspection};
 
 use super::plugin::format_name;
 use crate::args::{AheadArgs, PrecompiledArg};
-#[cfg(feature = "compiler")]
-use crate::exit::Blame;
 use crate::exit::{Outcome, Stop};
 use crate::terminal::shown_lines;
 
@@ -136,9 +132,12 @@ mod whole {
 
     use super::*;
     use anyhow::Context;
-    use stepwell_sandbox::{AheadOfTime, Inspection, Limits, compile_ahead, this_target};
+    use stepwell_sandbox::{
+        AheadOfTime, CodeRecord, Inspection, Limits, compile_ahead, this_target,
+    };
 
     use crate::commands::plugin::{inspection, print_problems};
+    use crate::exit::Blame;
     use crate::host::{self, TENANT};
     use crate::policy::Policy;
     use crate::terminal::Waiting;

@@ -35,6 +35,7 @@ fn main() {
     trials.extend(suites::precompiled::trials());
     trials.extend(suites::registry::trials());
     trials.extend(suites::uploads::trials());
+    trials.extend(suites::invoke::trials());
     trials.extend(suites::tls::trials());
     trials.extend(suites::observe::trials());
     trials.extend(suites::triggers::trials());

@@ -28,7 +28,8 @@ pub(crate) use function::{EventsArgs, FunctionCommand, GcArgs, PushArgs, within_
 pub(crate) use oci::PullArgs;
 pub(crate) use place::{LimitsArg, PlaceArgs, RegionArgs, RuntimeArgs};
 pub(crate) use plugin::{
-    AheadArgs, CompileArgs, InspectArgs, KnownArgs, PluginCommand, PolicyArgs, PrecompiledArg,
+    AheadArgs, CompileArgs, InspectArgs, InvokeArgs, KnownArgs, PluginCommand, PolicyArgs,
+    PrecompiledArg,
 };
 pub(crate) use sealed::{AllKept, ConnectionCommand, OneKept, OwnerArgs, SecretCommand};
 pub(crate) use serve::{RatesArg, ServeArgs, ServiceEndpoint, StorageArgs, StoreUrl, UsualQuotas};

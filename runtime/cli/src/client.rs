@@ -18,7 +18,7 @@ use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::Signer;
-use stepwell_engine::{Error, Quotas};
+use stepwell_engine::{Error, Quotas, holds_store};
 use tower::ServiceExt;
 
 use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
@@ -29,7 +29,7 @@ use crate::telemetry::Listeners;
 use crate::tls;
 use crate::transfer::Transfer;
 
-pub(crate) use functions::path_of;
+pub(crate) use functions::{Invoked, path_of};
 pub(crate) use stream::Heard;
 pub(crate) use told::Attempts;
 
@@ -42,8 +42,10 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// What a data directory is opened for.
 #[derive(Clone, Copy)]
 pub(crate) enum Purpose<'a> {
-    /// To read, or to change records: executions that were running stay as they are.
+    /// To read, or to change what is there: executions that were running stay as they are, and a directory without a store too.
     Look,
+    /// To add something: the same, and a directory without a store gets one.
+    Add,
     /// To run executions, with this: those that were running go on as well.
     Act(&'a RuntimeArgs),
 }
@@ -87,7 +89,7 @@ impl Client {
     /// The installation that the flags name; the default data directory when they name none.
     pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose<'_>) -> Outcome<Client> {
         let runtime = match purpose {
-            Purpose::Look => None,
+            Purpose::Look | Purpose::Add => None,
             Purpose::Act(runtime) => Some(runtime),
         };
         let plugins = runtime.and_then(|runtime| runtime.plugins.as_deref());
@@ -102,6 +104,9 @@ impl Client {
         let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
         if !data.is_dir() {
             return Err(no_data(&data));
+        }
+        if matches!(purpose, Purpose::Look) && !holds_store(&data) {
+            return Err(no_store(&data));
         }
         let opening = Opening {
             data: Some(&data),
@@ -415,6 +420,14 @@ pub(crate) fn held_by_another(error: &anyhow::Error) -> bool {
 pub(crate) fn no_data(data: &Path) -> Stop {
     Stop::Usage(anyhow!(
         "there is no data directory `{}`\nhint: name one with --data DIR, or a running server with --endpoint URL",
+        data.display()
+    ))
+}
+
+/// That a command that only looks finds a directory without a store, which it leaves as it is.
+pub(crate) fn no_store(data: &Path) -> Stop {
+    Stop::Usage(anyhow!(
+        "there is no store in the directory `{}`\nhint: `stepwell serve` and `stepwell run` make one there; --data DIR names another, --endpoint URL a running server",
         data.display()
     ))
 }

@@ -22,6 +22,8 @@ use tokio::sync::{oneshot, watch};
 const FRAMES_MAX: usize = 12;
 /// Bytes of the end of stderr that a cause shows (ours).
 const SAID_BYTES_MAX: usize = 2 << 10;
+/// What lowers limits that a call has of its state machine; the limit's name is put behind it.
+const LOWERED_BY: &str = "the state machine's tag stepwell:limit:";
 
 /// See the module.
 pub(crate) struct SandboxRunner {
@@ -253,6 +255,7 @@ fn task_call(
         .limits
         .as_deref()
         .map(|limits| Arc::new(lowered(limits)));
+    task.lowered_by = LOWERED_BY;
     task.heartbeats = Some(beat);
     task.started = Some(begun);
     task.permit = call.permit;
@@ -315,7 +318,7 @@ fn said(end: &TaskEnd) -> AttemptLog {
 /// The sandbox's outcome in the engine's words. The cause of a guest that broke down or was stopped tells what it said last and
 /// in which functions it was; a trap's has what it said already, before the reason.
 fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
-    let explained = end.outcome.explain();
+    let explained = end.explain();
     let worded = |cause: String| with_said(cause, &end.stderr.text);
     let stopped = |cause: String| with_frames(worded(cause), &end.frames);
     match end.outcome {
@@ -409,6 +412,7 @@ mod tests {
             log_tail: None,
             frames: vec![frame("inner"), frame("outer")],
             refused: Vec::new(),
+            setting: None,
         };
         match plugin_end(end, None) {
             PluginEnd::Succeeded { .. } | PluginEnd::Deadline | PluginEnd::Cancelled => None,

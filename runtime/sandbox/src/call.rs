@@ -33,6 +33,8 @@ pub struct TaskCall {
     pub context: CallContext,
     /// Limits of this call, where they are lower than the plugin's own. Fuel counts for nothing here.
     pub lowered: Option<Arc<Limits>>,
+    /// What sets those, for people who meet one; the limit's key in a manifest is put behind it.
+    pub lowered_by: &'static str,
     /// A wall limit for this call that replaces the plugin's own, as far as the operator's ceiling goes.
     pub wall: Option<Duration>,
     /// Time from now until the call is ended, waiting included. None leaves it to the plugin's limits.
@@ -159,6 +161,7 @@ impl TaskCall {
                 ..CallContext::default()
             },
             lowered: None,
+            lowered_by: "the call's own limit of ",
             wall: None,
             deadline: None,
             heartbeats: None,

@@ -71,7 +71,12 @@ pub struct FsGrant {
     pub guest: String,
     /// Whether it may be written to.
     pub mode: FsMode,
+    /// Where it is asked for in the manifest; none of one that is in no file.
+    pub at: Option<Place>,
 }
+
+/// Line and column in a file, from 1 on.
+pub type Place = (usize, usize);
 
 /// Whether a folder may be written to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -261,7 +266,11 @@ impl Effective {
                 }
                 Err(Denied::NotAllowed) => told.push(Asked::of(what, false, NOT_ALLOWED)),
                 Err(Denied::Wrong(why)) => {
-                    wrong.push(format!("plugin.toml: grants.fs[{index}]: `{name}`: {why}"));
+                    let at = grant.at.map(|(line, column)| format!(":{line}:{column}"));
+                    let at = at.unwrap_or_default();
+                    wrong.push(format!(
+                        "plugin.toml{at}: grants.fs[{index}]: `{name}`: {why}"
+                    ));
                 }
             }
         }

@@ -189,6 +189,7 @@ impl<'t> Reader {
             host: host?.into(),
             guest: guest?.to_owned(),
             mode: mode.unwrap_or_default(),
+            at: Some(self.place(field)),
         })
     }
 

@@ -4,6 +4,7 @@ use crate::bindings::stepwell::task as wit;
 use crate::call::{CancelHandle, CancelReason, Heartbeat};
 use crate::egress::Egress;
 use crate::limits;
+use crate::origin::Limit;
 use crate::outcome::{LogLevel, LogLine};
 use crate::stdio::Capture;
 use crate::tally::Count;
@@ -51,8 +52,8 @@ pub(crate) struct Meter {
     memory: u64,
     pub(crate) memory_max: u64,
     tables: u64,
-    /// Set once a limit stopped the guest; the sentence for people.
-    pub(crate) exceeded: Option<String>,
+    /// Set once a limit stopped the guest: which, and the sentence for people.
+    pub(crate) exceeded: Option<(Limit, String)>,
 }
 
 impl ResourceLimiter for Meter {
@@ -68,10 +69,9 @@ impl ResourceLimiter for Meter {
         }
         let wanted = self.memory + (desired - current) as u64;
         if wanted > self.memory_limit {
-            let (limit, wanted) = (self.memory_limit >> 20, wanted.div_ceil(1 << 20));
-            return self.stop(format!(
-                "the task needs {wanted} MiB of memory and may use {limit} MiB; [limits].memory in plugin.toml raises it"
-            ));
+            let (wanted, limit) = sizes(wanted, self.memory_limit);
+            let why = format!("the task needs {wanted} of memory and may use {limit}");
+            return self.stop(Limit::Memory, why);
         }
         self.memory = wanted;
         self.memory_max = self.memory_max.max(wanted);
@@ -90,9 +90,8 @@ impl ResourceLimiter for Meter {
         let wanted = self.tables + (desired - current) as u64;
         if wanted > self.table_limit {
             let limit = self.table_limit;
-            return self.stop(format!(
-                "the task needs {wanted} table elements and may use {limit}; [limits].table-elements raises it"
-            ));
+            let why = format!("the task needs {wanted} table elements and may use {limit}");
+            return self.stop(Limit::TableElements, why);
         }
         self.tables = wanted;
         Ok(true)
@@ -133,9 +132,22 @@ impl Meter {
         self.memory
     }
 
-    fn stop(&mut self, why: String) -> wasmtime::Result<bool> {
-        self.exceeded = Some(why.clone());
+    fn stop(&mut self, limit: Limit, why: String) -> wasmtime::Result<bool> {
+        self.exceeded = Some((limit, why.clone()));
         Err(wasmtime::Error::msg(why))
+    }
+}
+
+/// Both in the largest unit in which the limit is exact: `17 MiB` and `16 MiB`.
+fn sizes(wanted: u64, limit: u64) -> (String, String) {
+    let units = [(20, "MiB"), (10, "KiB")];
+    let exact = |(bits, _): &(u32, &str)| limit > 0 && limit.is_multiple_of(1 << *bits);
+    match units.into_iter().find(exact) {
+        Some((bits, unit)) => (
+            format!("{} {unit}", wanted.div_ceil(1 << bits)),
+            format!("{} {unit}", limit >> bits),
+        ),
+        None => (format!("{wanted} bytes"), format!("{limit} bytes")),
     }
 }
 

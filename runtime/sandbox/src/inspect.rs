@@ -8,7 +8,8 @@ use crate::grants::{Asked, Effective, Grants};
 use crate::limits;
 use crate::manifest::{Contract, Instance, Limits, Manifest, Reuse};
 use crate::manifest_text;
-use crate::needs::{Needs, Setting};
+use crate::needs::Needs;
+use crate::origin::{Kept, Origins};
 use crate::queue::Leave;
 use crate::registry::Loader;
 use crate::scan::module;
@@ -187,8 +188,10 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     inspection.memory_bytes_min = needs.map(|needs| needs.memory_bytes);
     let beyond = needs.map(|needs| needs.beyond(&inspection.limits));
     let beyond = beyond.unwrap_or_default();
+    let (asked, own) = (&inspection.manifest.limits, &inspection.limits);
+    let origins = Origins::uncalled(Kept::Manifest, asked, own);
     for excess in &beyond {
-        fatal(excess.to_string(), excess.mend(Setting::Manifest));
+        fatal(excess.to_string(), &excess.mend(&origins));
     }
     let (cache, compiler) = (&loader.cache, &loader.compiler);
     let (sha256, mut leave) = (&inspection.sha256, Leave::Alone);
@@ -283,27 +286,30 @@ fn missing_grants(inspection: &mut Inspection) {
         http,
         ..
     } = &inspection.manifest.grants;
-    for (grant, present) in [
+    let asked_for = [
+        ("config", !config.is_empty()),
         ("http", !http.is_empty()),
         ("secrets", !secrets.is_empty()),
-        ("config", !config.is_empty()),
-    ] {
-        if !present
-            && inspection
-                .imports
-                .iter()
-                .any(|import| import.grant == Some(grant))
-        {
-            let what =
-                format!("it imports {grant} but plugin.toml asks for none: calls will be denied");
-            let hint = format!("add [grants].{grant} to plugin.toml");
-            inspection.problems.push(Problem {
-                fatal: false,
-                what,
-                hint,
-            });
-        }
+    ];
+    let is_imported = |grant: &str| {
+        let mut imports = inspection.imports.iter();
+        imports.any(|import| import.grant == Some(grant))
+    };
+    let missing = asked_for
+        .into_iter()
+        .filter(|(grant, is_asked)| !is_asked && is_imported(grant));
+    let missing: Vec<&str> = missing.map(|(grant, _)| grant).collect();
+    if missing.is_empty() {
+        return;
     }
+    // One for all: some toolchains import whatever the contract has.
+    let what = format!(
+        "it imports {} and no plugin.toml asks for that: calls will be denied",
+        missing.join(", ")
+    );
+    let hint = "add what it uses to [grants] of plugin.toml, a file alone in a folder of its own; what it imports and never calls \
+                does no harm";
+    warn(&mut inspection.problems, &what, hint);
 }
 
 /// Slips of a manifest; how to mend them is said after the last.
@@ -388,7 +394,7 @@ fn files(path: &Path, problems: &mut Vec<Problem>) -> Result<(Manifest, PathBuf)
     }
 }
 
-fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
+pub(crate) fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, Error> {
     let name = path.display().to_string();
     let broken = |why: String| Error::Plugin {
         name: name.clone(),

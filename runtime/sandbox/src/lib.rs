@@ -26,6 +26,7 @@ mod manifest_text;
 mod mapped;
 mod metered;
 mod needs;
+mod origin;
 mod outcome;
 #[cfg(feature = "compiler")]
 mod overseer;
@@ -52,7 +53,7 @@ pub use compiler::{CompileBounds, Compiler};
 #[cfg(feature = "compiler")]
 pub use compiler::{CompileWorker, compile_worker};
 pub use error::Error;
-pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Source};
+pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Place, Source};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
@@ -60,7 +61,9 @@ pub use manifest::{
 pub use outcome::{Frame, HostUse, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]
 pub use precompiled::{AheadOfTime, compile_ahead};
-pub use precompiled::{CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target};
+pub use precompiled::{
+    CodeInspection, CodeRecord, EXTENSION as CODE_EXTENSION, Profile, this_target,
+};
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
 pub use secret::{CallSecrets, StoredSecrets};

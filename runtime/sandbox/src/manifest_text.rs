@@ -1,6 +1,6 @@
-//! `plugin.toml` as it is written: keys, types and every slip in it, with its line. Hides TOML.
+//! `plugin.toml` as it is written: keys, types and every slip in it, with its line and column. Hides TOML.
 
-use crate::grants::{Grants, Source};
+use crate::grants::{Grants, Place, Source};
 use crate::limits;
 use crate::manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration, valid_name,
@@ -46,16 +46,14 @@ pub(crate) fn read_as<T>(
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         allows: false,
+        text: text.to_owned(),
         slips: Vec::new(),
     };
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
         reader.slips.push((at, error.message().to_owned()));
     }
-    let line = |at: usize| {
-        let before = text.get(..at).unwrap_or(text);
-        before.matches('\n').count() + 1
-    };
+    let line = |at: usize| place(text, at).0;
     let broken: BTreeSet<usize> = reader.slips.iter().map(|(at, _)| line(*at)).collect();
     let syntax = reader.slips.len();
     let told = of(&mut reader, table.get_ref());
@@ -69,10 +67,19 @@ pub(crate) fn read_as<T>(
         .filter(|(at, _)| !broken.contains(&line(*at)));
     reader.slips.extend(meant);
     reader.slips.sort_by_key(|(at, _)| *at);
-    let placed = reader.slips.iter();
-    Err(placed
-        .map(|(at, what)| format!("{file}:{}: {what}", line(*at)))
-        .collect())
+    let placed = reader.slips.iter().map(|(at, what)| {
+        let (line, column) = place(text, *at);
+        format!("{file}:{line}:{column}: {what}")
+    });
+    Err(placed.collect())
+}
+
+/// Line and column of a byte, from 1 on; columns are characters.
+fn place(text: &str, at: usize) -> Place {
+    let before = text.get(..at).unwrap_or(text);
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let number = before.matches('\n').count() + 1;
+    (number, line.chars().count() + 1)
 }
 
 /// A value and the dotted key that leads to it.
@@ -85,6 +92,7 @@ pub(crate) struct Field<'t> {
 pub(crate) struct Reader {
     /// Whether what is read allows rather than asks: where a folder is then called for the guest says nothing.
     pub(crate) allows: bool,
+    text: String,
     /// Where in the text, and what is wrong there.
     slips: Vec<(usize, String)>,
 }
@@ -106,6 +114,11 @@ pub(crate) fn at_key<'t>(table: &'t DeTable<'t>, prefix: &str, key: &str) -> Opt
 }
 
 impl<'t> Reader {
+    /// Where a field's value begins.
+    pub(crate) fn place(&self, field: &Field<'_>) -> Place {
+        place(&self.text, field.at)
+    }
+
     pub(crate) fn slip(&mut self, field: &Field<'_>, what: impl Display) {
         self.slips
             .push((field.at, format!("{}: {what}", field.key)));
@@ -510,6 +523,7 @@ plugin.toml:14: limits.table-elements: -1 is not 0 to 18446744073709551615
 plugin.toml:15: limits.input: `0` lets nothing run; leave the key out for the usual bound
 plugin.toml:16: limits.stack: `300KiB` is none of \"64KiB\", \"128KiB\", \"256KiB\", \"512KiB\", \"1024KiB\"
 ";
+        let slips = by_lines(&slips);
         assert!(slips.starts_with(expected), "{slips}");
         for part in [
             "18: grants.env.STEPWELL_ATTEMPT: this name belongs to the host",
@@ -547,7 +561,7 @@ dns = ["a/b"]
 clock = "mine"
 http = [{ host = "a", secrets = ["a b"], idempotency-key = 1 }, { host = "b", secrets = [""] }]
 "#;
-        let slips = Manifest::parse(text).unwrap_err();
+        let slips = by_lines(&Manifest::parse(text).unwrap_err());
         for part in [
             "2: instance.reuse: `always` is none of \"never\", \"tenant\"",
             "3: instance.calls: 0 lets nothing run",
@@ -567,7 +581,7 @@ http = [{ host = "a", secrets = ["a b"], idempotency-key = 1 }, { host = "b", se
         let both = "[instance]\nreuse = \"tenant\"\n[grants]\nrandom = \"fixed\"";
         let slip = Manifest::parse(both).unwrap_err();
         assert!(
-            slip.starts_with("plugin.toml:1: instance: an instance that was called"),
+            slip.starts_with("plugin.toml:1:1: instance: an instance that was called"),
             "{slip}"
         );
     }
@@ -575,6 +589,37 @@ http = [{ host = "a", secrets = ["a b"], idempotency-key = 1 }, { host = "b", se
     #[test]
     fn broken_toml_has_its_place() {
         let slips = Manifest::parse("name = \"a\"\n[limits\nfuel = x\n").unwrap_err();
-        assert!(slips.starts_with("plugin.toml:2: "), "{slips}");
+        assert!(slips.starts_with("plugin.toml:2:"), "{slips}");
+    }
+
+    #[test]
+    fn slips_have_lines_and_columns() {
+        let text = "nmae = 1\n[limits]\nwall = \"soon\"\n[grants]\nconfig = { a = \"\u{e4}\", b = 3 }\nhttp = [\n  \"ftp://x\",\n]\n";
+        let slips = Manifest::parse(text).unwrap_err();
+        let places: Vec<&str> = slips
+            .lines()
+            .filter_map(|line| line.split(' ').next())
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "plugin.toml:1:1:",
+                "plugin.toml:3:8:",
+                "plugin.toml:5:25:",
+                "plugin.toml:7:3:"
+            ],
+            "{slips}"
+        );
+    }
+
+    /// The same without columns.
+    fn by_lines(slips: &str) -> String {
+        let cut = |line: &str| {
+            let mut parts = line.splitn(4, ':');
+            let (file, line) = (parts.next()?, parts.next()?);
+            parts.next()?.parse::<usize>().ok()?;
+            Some(format!("{file}:{line}:{}\n", parts.next()?))
+        };
+        slips.lines().map(|line| cut(line).unwrap()).collect()
     }
 }

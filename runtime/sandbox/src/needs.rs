@@ -6,6 +6,7 @@ mod parts;
 
 use crate::limits;
 use crate::manifest::Limits;
+use crate::origin::{Kept, Limit, Origins};
 use wasmtime::ResourcesRequired;
 
 /// Of all parts of a program together, as they are counted when an instance of it is made.
@@ -34,15 +35,6 @@ pub(crate) struct Excess {
 enum Of {
     Memory,
     Tables,
-}
-
-/// Where limits are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Setting {
-    /// In `plugin.toml`.
-    Manifest,
-    /// In a function's configuration, which has a size of memory and nothing of tables.
-    Function,
 }
 
 impl Needs {
@@ -77,15 +69,15 @@ impl Needs {
             .collect()
     }
 
-    /// Whether it may begin under these limits.
+    /// Whether it may begin under the limits in force.
     ///
     /// # Errors
     /// What is too large, what it may be, and how to mend it.
-    pub(crate) fn fit(&self, limits: &Limits, setting: Setting) -> Result<(), String> {
-        let beyond = self.beyond(limits);
+    pub(crate) fn fit(&self, origins: &Origins<'_>) -> Result<(), String> {
+        let beyond = self.beyond(origins.in_force);
         let told: Vec<String> = beyond
             .iter()
-            .map(|excess| format!("{excess}; {}", excess.mend(setting)))
+            .map(|excess| format!("{excess}; {}", excess.mend(origins)))
             .collect();
         match told.is_empty() {
             true => Ok(()),
@@ -132,15 +124,15 @@ impl Known {
 
 impl Excess {
     /// What to do about it.
-    pub(crate) fn mend(&self, setting: Setting) -> &'static str {
-        match (self.of, setting) {
-            (Of::Memory, Setting::Manifest) => "raise [limits].memory in plugin.toml",
-            (Of::Memory, Setting::Function) => "raise MemorySize",
-            (Of::Tables, Setting::Manifest) => {
-                "raise [limits].table-elements in plugin.toml as far as the operator allows, or build it with smaller tables"
+    pub(crate) fn mend(&self, origins: &Origins<'_>) -> String {
+        match (self.of, origins.kept) {
+            (Of::Memory, _) => format!("raise {}", origins.setting(Limit::Memory)),
+            (Of::Tables, Kept::Manifest | Kept::Nowhere) => {
+                let setting = origins.setting(Limit::TableElements);
+                format!("raise {setting}, or build it with smaller tables")
             }
-            (Of::Tables, Setting::Function) => {
-                "build it with smaller tables: a function has no setting for them"
+            (Of::Tables, Kept::Function) => {
+                "build it with smaller tables: a function has no setting for them".to_owned()
             }
         }
     }

@@ -107,7 +107,7 @@ impl Outcome {
         }
     }
 
-    /// The outcome in a sentence, for people; an `Ok` says nothing of its output.
+    /// The outcome in a sentence, for people; an `Ok` says nothing of its output. What raises a limit, [`TaskEnd::explain`] says.
     pub fn explain(&self) -> String {
         match self {
             Self::Ok(_) => "the task succeeded".into(),
@@ -119,31 +119,19 @@ impl Outcome {
                 format!("the task left with exit code {code}: {cause}")
             }
             Self::TimedOut { wall } => {
-                format!(
-                    "the task did not end within {}; [limits].wall in plugin.toml raises it",
-                    seconds(*wall)
-                )
+                format!("the task did not end within {}", seconds(*wall))
             }
             Self::CpuTime { limit } => {
-                format!(
-                    "the task computed for more than {}; [limits].cpu in plugin.toml raises it",
-                    seconds(*limit)
-                )
+                format!("the task computed for more than {}", seconds(*limit))
             }
             Self::OutOfFuel { limit } => {
-                format!(
-                    "the task used more than {limit} units of fuel; [limits].fuel in plugin.toml raises it"
-                )
+                format!("the task used more than {limit} units of fuel")
             }
             Self::InputTooLarge { bytes, limit } => {
-                format!(
-                    "the input has {bytes} bytes, the plugin takes {limit}; [limits].input in plugin.toml raises it"
-                )
+                format!("the input has {bytes} bytes, the plugin takes {limit}")
             }
             Self::OutputTooLarge { bytes, limit } => {
-                format!(
-                    "the output has {bytes} bytes, the plugin may return {limit}; [limits].output raises it"
-                )
+                format!("the output has {bytes} bytes, the plugin may return {limit}")
             }
             Self::Trapped { cause }
             | Self::OutOfMemory { cause }
@@ -190,6 +178,19 @@ pub struct TaskEnd {
     pub frames: Vec<Frame>,
     /// What was asked for during the call and refused, for people.
     pub refused: Vec<String>,
+    /// What raises the limit that the outcome is about, for people; none where it is about none, or its cause says so.
+    pub setting: Option<String>,
+}
+
+impl TaskEnd {
+    /// The outcome in a sentence, for people, and what raises the limit that it is about.
+    pub fn explain(&self) -> String {
+        let outcome = self.outcome.explain();
+        match &self.setting {
+            Some(setting) => format!("{outcome}; {setting} raises it"),
+            None => outcome,
+        }
+    }
 }
 
 /// What an attempt used.

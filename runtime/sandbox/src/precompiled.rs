@@ -7,6 +7,7 @@
 //! record finds damage, not malice.
 
 mod load;
+mod look;
 
 #[cfg(feature = "compiler")]
 mod ahead;
@@ -14,6 +15,8 @@ mod ahead;
 #[cfg(feature = "compiler")]
 pub use ahead::{AheadOfTime, compile_ahead};
 pub(crate) use load::{Precompiled, load};
+pub use look::CodeInspection;
+pub(crate) use look::look;
 
 use crate::code::Format;
 use crate::error::Error;
@@ -131,19 +134,12 @@ impl CodeRecord {
     /// # Errors
     /// Why not, and what to do about it.
     pub fn fits(&self) -> Result<(), String> {
-        let again = || {
-            format!(
-                "compile it anew: `stepwell plugin compile FILE --profile {} --target {}`",
-                self.profile,
-                this_target()
-            )
-        };
         let (arch, own) = (architecture(&self.target), std::env::consts::ARCH);
         if arch != own {
             return Err(format!(
                 "it is code for {arch} ({}), and this machine is {own}; {}",
                 self.target,
-                again()
+                self.again()
             ));
         }
         if self.runtime != RUNTIME {
@@ -152,10 +148,19 @@ impl CodeRecord {
                 self.stepwell,
                 self.runtime,
                 env!("CARGO_PKG_VERSION"),
-                again()
+                self.again()
             ));
         }
         Ok(())
+    }
+
+    /// How to have code that this machine can run.
+    fn again(&self) -> String {
+        format!(
+            "compile it anew: `stepwell plugin compile FILE --profile {} --target {}`",
+            self.profile,
+            this_target()
+        )
     }
 }
 

@@ -17,6 +17,7 @@ use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
 use crate::manifest::OnCrash;
 use crate::outcome::{Outcome, TaskEnd};
+use crate::precompiled::{self, CodeInspection};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
 use crate::slots::Slots;
 use crate::turns::{Begun, Lost, Pace, Turns};
@@ -272,6 +273,15 @@ impl Sandbox {
     /// The path cannot be read.
     pub fn inspect(&self, path: &Path, tenant: &str) -> Result<Inspection, Error> {
         inspect(path, tenant, self.0.registry.loader())
+    }
+
+    /// Examines code that was compiled ahead of time, a file `NAME.cwasm` or a folder that is served by one, as that of an account;
+    /// none when the path's program is WebAssembly. It is mapped only where such code is run. Blocks.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is no such code.
+    pub fn inspect_code(&self, path: &Path, tenant: &str) -> Result<Option<CodeInspection>, Error> {
+        precompiled::look(path, tenant, self.0.registry.loader())
     }
 
     /// A snapshot of the counters.

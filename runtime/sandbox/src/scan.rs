@@ -393,7 +393,7 @@ pub(crate) fn module<'a>(
 
 /// The file of a plugin's folder that was compiled ahead of time: that of the module that the manifest names, else
 /// `NAME.cwasm`, else the only one.
-fn compiled_form(named: Option<&str>, name: &str, files: &[&str]) -> Option<String> {
+pub(crate) fn compiled_form(named: Option<&str>, name: &str, files: &[&str]) -> Option<String> {
     let stem = match named {
         Some(named) => named.strip_suffix(".wasm").or_else(|| compiled(named))?,
         None => name,

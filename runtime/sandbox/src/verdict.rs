@@ -5,6 +5,7 @@ use crate::call::Stdio;
 use crate::code::shown;
 use crate::limits;
 use crate::manifest::{Contract, Limits};
+use crate::origin::{Limit, Origins};
 use crate::outcome::{Frame, Outcome};
 use serde::Deserialize;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) enum Ended {
 }
 
 impl Ended {
-    /// Wasm frames of a trap, innermost first.
+    /// Wasm frames of a trap, innermost first, from where the program gave up on.
     pub(crate) fn frames(&self) -> Vec<Frame> {
         let error = match self {
             Self::Returned(Err(error)) | Self::Wall(Some(error)) | Self::Cpu(Some(error)) => error,
@@ -39,16 +40,34 @@ impl Ended {
             return Vec::new();
         };
         let frames = backtrace.frames().iter().take(limits::FRAMES_MAX);
-        frames
-            .map(|frame| Frame {
-                function: match frame.func_name() {
-                    Some(name) => function_name(name),
-                    None => format!("function {}", frame.func_index()),
-                },
-                offset: frame.module_offset().map(|offset| offset as u64),
-            })
-            .collect()
+        let frames = frames.map(|frame| Frame {
+            function: match frame.func_name() {
+                Some(name) => function_name(name),
+                None => format!("function {}", frame.func_index()),
+            },
+            offset: frame.module_offset().map(|offset| offset as u64),
+        });
+        without_panicking(frames.collect())
     }
+}
+
+/// What a panic of Rust goes through between the function that gave up and the trap tells nothing.
+fn without_panicking(mut frames: Vec<Frame>) -> Vec<Frame> {
+    const PANICKING: [&str; 4] = [
+        "core::panicking::",
+        "core::option::expect_failed",
+        "core::option::unwrap_failed",
+        "core::result::unwrap_failed",
+    ];
+    let panics = |frame: &Frame| {
+        let mut begins = PANICKING.iter();
+        begins.any(|begin| frame.function.starts_with(begin))
+    };
+    let own = frames.iter().rposition(panics).map_or(0, |last| last + 1);
+    if own < frames.len() {
+        frames.drain(..own);
+    }
+    frames
 }
 
 /// A function's name for people.
@@ -64,8 +83,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) limits: &'a Limits,
     /// The wall bound in force.
     pub(crate) wall: Duration,
-    /// The sentence of the limiter, if it stopped the guest.
-    pub(crate) exceeded: Option<&'a str>,
+    /// The limit by which the limiter stopped the guest, if it did, and its sentence.
+    pub(crate) exceeded: Option<&'a (Limit, String)>,
+    pub(crate) origins: Origins<'a>,
     pub(crate) stdio: &'a Stdio,
     pub(crate) refused: &'a [String],
 }
@@ -102,10 +122,9 @@ impl Seen<'_> {
                 (code, _) => self.exited(code),
             };
         }
-        if let Some(cause) = self.exceeded {
-            return Outcome::OutOfMemory {
-                cause: cause.to_owned(),
-            };
+        if let Some((limit, why)) = self.exceeded {
+            let cause = format!("{why}; {} raises it", self.origins.setting(*limit));
+            return Outcome::OutOfMemory { cause };
         }
         if pool_is_full(error) {
             return Outcome::TooManyRunning {
@@ -121,8 +140,9 @@ impl Seen<'_> {
         let said = last_lines(&stderr);
         let reason = match error.downcast_ref::<Trap>() {
             Some(Trap::StackOverflow) => format!(
-                "the call stack is over; it may have {} KiB, and [limits].stack in plugin.toml raises it",
-                self.limits.stack_bytes >> 10
+                "the call stack is over; it may have {} KiB, and {} raises it",
+                self.limits.stack_bytes >> 10,
+                self.origins.setting(Limit::Stack)
             ),
             _ => reason(error),
         };
@@ -145,9 +165,8 @@ impl Seen<'_> {
             return None;
         }
         let what = self.refused.join(", ");
-        Some(format!(
-            "not granted: {what}; ask for it in [grants] of plugin.toml and have the operator allow it"
-        ))
+        let hint = self.origins.grant_hint();
+        Some(format!("not granted: {what}; {hint}"))
     }
 
     /// A command's failure: its own, when the last line of stderr is `{"Error", "Cause"}`.
@@ -263,8 +282,32 @@ fn check_output(output: String, limit: u64) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::function_name;
+    use super::{function_name, without_panicking};
     use crate::limits;
+    use crate::outcome::Frame;
+
+    #[test]
+    fn a_panic_begins_with_the_function_that_gave_up() {
+        let told = |functions: &[&str]| -> Vec<String> {
+            let frame = |function: &&str| Frame {
+                function: (*function).to_owned(),
+                offset: None,
+            };
+            let frames = without_panicking(functions.iter().map(frame).collect());
+            frames.into_iter().map(|frame| frame.function).collect()
+        };
+        let panic = [
+            "abort",
+            "std::panicking::panic_with_hook",
+            "core::panicking::panic_fmt",
+            "core::result::unwrap_failed",
+            "pay::charge",
+            "std::panicking::catch_unwind",
+        ];
+        assert_eq!(told(&panic), panic[4..]);
+        assert_eq!(told(&panic[..4]), panic[..4], "nothing else is known");
+        assert_eq!(told(&panic[4..]), panic[4..], "no panic");
+    }
 
     #[test]
     fn names_of_functions_are_short_and_plain() {

@@ -11,6 +11,7 @@ pub(crate) mod four_ways;
 pub(crate) mod functions;
 pub(crate) mod hostile;
 pub(crate) mod http_tasks;
+pub(crate) mod invoke;
 pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod observe;

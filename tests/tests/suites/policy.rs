@@ -85,8 +85,18 @@ fn tags_lower_limits() -> Result<()> {
     let large = create(&client, "large", &[("stepwell:limit:memory", "1GiB")])?;
     ensure!(end(&client, &plain, "plain", &uses(16))?.0 == "SUCCEEDED");
     for (machine, name, mib, limit) in [
-        (&small, "small", 16, "may use 8 MiB"),
-        (&large, "large", 40, "may use 32 MiB"),
+        (
+            &small,
+            "small",
+            16,
+            "may use 8 MiB; the state machine's tag stepwell:limit:memory raises it",
+        ),
+        (
+            &large,
+            "large",
+            40,
+            "may use 32 MiB; [limits].memory in plugin.toml raises it",
+        ),
     ] {
         let (_, error, cause) = end(&client, machine, name, &uses(mib))?;
         ensure!(

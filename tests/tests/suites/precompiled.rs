@@ -25,6 +25,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             served_without_a_compiler,
         ),
         trial("precompiled::refusals", refusals),
+        trial("precompiled::looked_at", looked_at),
         trial("precompiled::never_from_an_upload", never_from_an_upload),
     ]
 }
@@ -178,6 +179,65 @@ fn refusals() -> Result<()> {
     )?;
     let profile = ["plugin", "compile", "echo.wasm", "--profile", "desktop"];
     refused(&run(folder, &profile)?, 2, &["server, edge"])
+}
+
+/// `plugin inspect` and `plugin check` find compiled plugins by their names, and call good what the program loads, and nothing else.
+fn looked_at() -> Result<()> {
+    let scratch = tempfile::tempdir()?;
+    let folder = scratch.path();
+    sources(folder)?;
+    let compile = ["plugin", "compile", "echo.wasm", "slow", "-o", "out"];
+    well(run(folder, &compile)?)?;
+    // What is called so here is not the plugin of that name.
+    std::fs::create_dir(folder.join("echo"))?;
+    let look = |verb: &str, name: &str, more: &[&str]| {
+        let base = ["plugin", verb, name, "--plugins", "out"];
+        run(folder, &[&base[..], more].concat())
+    };
+    let said = look("check", "echo", &[])?;
+    let talk = String::from_utf8_lossy(&said.stderr).into_owned();
+    ensure!(talk.contains("`./echo`"), "{talk}");
+    let said = well(said)?;
+    ensure!(
+        said.contains("out/echo.cwasm is a compiled plugin")
+            && said.contains("`--precompiled also`"),
+        "{said}"
+    );
+    let only = ["--precompiled", "only"];
+    for name in ["echo", "slow"] {
+        let said = well(look("check", name, &only)?)?;
+        ensure!(said.ends_with("this program loads it\n"), "{said}");
+        let told = well(look("inspect", name, &["--precompiled", "also", "--json"])?)?;
+        let told: Value = serde_json::from_str(&told)?;
+        ensure!(told["fits"] == true && told["loaded"] == true, "{told}");
+        let told = well(look("inspect", name, &["--json"])?)?;
+        let told: Value = serde_json::from_str(&told)?;
+        ensure!(told["fits"] == true && told["loaded"] == false, "{told}");
+    }
+    refused(
+        &look("check", "./echo", &[])?,
+        2,
+        &["the folder has no plugin.toml"],
+    )?;
+    let file = folder.join("out/echo.cwasm");
+    let whole = std::fs::read(&file)?;
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(&file, damaged)?;
+    let mend = "`stepwell plugin compile FILE --profile server --target";
+    for path in ["echo", "out/echo.cwasm"] {
+        refused(&look("check", path, &[])?, 2, &["it is damaged", mend])?;
+        refused(&look("inspect", path, &[])?, 2, &["it is damaged", mend])?;
+    }
+    std::fs::write(&file, whole)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666))?;
+        refused(&look("check", "echo", &[])?, 2, &["everyone can write"])?;
+        refused(&look("inspect", "echo", &only)?, 2, &["everyone can write"])?;
+    }
+    Ok(())
 }
 
 fn never_from_an_upload() -> Result<()> {

@@ -144,6 +144,14 @@ fn go_back_while_a_task_runs() -> Result<()> {
         &["plugin", "alias", "pay", "live", "$LATEST"],
     )?;
     ensure!(now(&client)? == one, "the first code again");
+    // What it stood for before is no matter of numbers, and a second one takes the first back.
+    for version in ["1", "$LATEST"] {
+        let said = told(folder, &client, &["plugin", "rollback", "pay", "live"])?;
+        ensure!(
+            said == format!("live of pay stands for {version}\n"),
+            "{said}"
+        );
+    }
     let ended = client.ended(&running, PATIENCE)?;
     ensure!(
         ended["output"] == "\"awake\"",
@@ -167,9 +175,14 @@ fn are_collected() -> Result<()> {
     // On a server there is a minute of grace, whatever is asked for.
     let found = gc(&["--dry-run"])?;
     ensure!(
-        found["code"] == json!([]) && found["waiting"] == 1,
+        found["code"] == json!([]) && found["waiting"] == 1 && found["graceSeconds"] == 60,
         "{found}"
     );
+    let endpoint = client.endpoint();
+    let gc_now = ["plugin", "gc", "--dry-run", "--grace", "0s", "--endpoint"];
+    let said = stepwell(folder, &[&gc_now[..], &[endpoint.as_str()]].concat())?.output()?;
+    let said = String::from_utf8_lossy(&said.stderr).into_owned();
+    ensure!(said.contains("--grace 0s counts as 60 s"), "{said}");
     told(folder, &client, &["plugin", "remove", "pay"])?;
     let found = gc(&[])?;
     ensure!(

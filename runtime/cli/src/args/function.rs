@@ -39,7 +39,7 @@ pub(crate) enum FunctionCommand {
         #[command(flatten)]
         place: PlaceArgs,
     },
-    /// Let an alias stand for the version before its own again
+    /// Let an alias stand again for what it stood for before its last change
     Rollback {
         /// Name of the plugin
         name: String,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
 
-use super::place::account;
+use super::place::{account, usual_endpoint};
 #[cfg(feature = "tools")]
 use super::{FunctionCommand, PullArgs};
 
@@ -53,7 +53,7 @@ pub(crate) enum PluginCommand {
     },
     /// Check that a file or plugin folder can be served
     Check {
-        /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+        /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
         path: PathBuf,
         /// The plugin directory; ./stepwell-data/plugins when absent
         #[arg(long, value_name = "DIR")]
@@ -77,30 +77,7 @@ pub(crate) enum PluginCommand {
         policy: PolicyArgs,
     },
     /// Run one task on a plugin
-    Invoke {
-        /// Name of the plugin in the plugin directory
-        name: String,
-        /// Input, the same as --input
-        #[arg(
-            value_name = "JSON|@FILE|-",
-            conflicts_with = "input",
-            allow_hyphen_values = true
-        )]
-        given: Option<String>,
-        /// Input: JSON, @FILE, or - for stdin
-        #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
-        input: Option<String>,
-        /// The plugin directory
-        #[arg(long, value_name = "DIR", default_value = "./stepwell-data/plugins")]
-        plugins: PathBuf,
-        /// Print outcome, usage and logs as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        compile: CompileArgs,
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
+    Invoke(Box<InvokeArgs>),
     /// Compile plugins ahead of time: for a program that has no compiler, on this machine or another one
     Compile(AheadArgs),
     /// Fetch a plugin from an OCI registry into a plugin directory, pinned to what was fetched
@@ -115,10 +92,43 @@ pub(crate) enum PluginCommand {
     Other(Vec<OsString>),
 }
 
+/// What is called, where, and with what. No variable names a server here: without one, it is a plugin of the plugin directory.
+#[derive(Debug, Args)]
+pub(crate) struct InvokeArgs {
+    /// Name of the plugin; with --endpoint or --data also NAME:VERSION and NAME:ALIAS of one that was uploaded
+    pub(crate) name: String,
+    /// Input, the same as --input
+    #[arg(
+        value_name = "JSON|@FILE|-",
+        conflicts_with = "input",
+        allow_hyphen_values = true
+    )]
+    pub(crate) given: Option<String>,
+    /// Input: JSON, @FILE, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) input: Option<String>,
+    /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) plugins: Option<PathBuf>,
+    /// Address of a running server that calls it: what was uploaded there, else a plugin of its directory
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "plugins"])]
+    pub(crate) endpoint: Option<String>,
+    /// Data directory that no server holds and whose plugin it is: what was uploaded into it, else one of its directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Print outcome, usage and logs as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) compile: CompileArgs,
+    #[command(flatten)]
+    pub(crate) policy: PolicyArgs,
+}
+
 /// What is inspected, and by whose rules.
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// A .wasm file, a folder with plugin.toml, or the name of a plugin in the plugin directory
+    /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
     pub(crate) path: PathBuf,
     /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
     #[arg(long, value_name = "DIR")]
@@ -137,15 +147,26 @@ pub(crate) struct InspectArgs {
     pub(crate) policy: PolicyArgs,
 }
 
-/// Where the account's ceiling and secrets are asked for. No variable names a server here: a plugin can be inspected without one.
+/// Where the account's ceiling and secrets are asked for. A variable names the server only for an account that was named: other
+/// plugins can be inspected without one.
 #[derive(Debug, Args)]
 pub(crate) struct KnownArgs {
-    /// Address of a running server, which is asked for the account's ceiling and secrets
+    /// Address of a running server, which is asked for the account's ceiling and secrets; with --tenant that of AWS_ENDPOINT_URL_SFN,
+    /// else AWS_ENDPOINT_URL, else STEPWELL_ENDPOINT, when neither this nor --data is given
     #[arg(long, value_name = "URL", conflicts_with = "data")]
-    pub(crate) endpoint: Option<String>,
+    endpoint: Option<String>,
     /// Data directory that no server holds, which is asked for them
     #[arg(long, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
+}
+
+impl KnownArgs {
+    /// The server that is asked of an account, if one was named. A data directory that was named wins over the variables.
+    pub(crate) fn endpoint(&self, account: Option<&str>) -> Option<String> {
+        let by_variable = account.is_some() && self.data.is_none();
+        let asked = self.endpoint.clone();
+        asked.or_else(|| by_variable.then(usual_endpoint).flatten())
+    }
 }
 
 /// What the operator allows to plugins, and the secrets that are for them.

@@ -2,7 +2,9 @@
 //! they tell errors.
 
 use anyhow::{Context, anyhow};
+use axum::http::response::Parts;
 use axum::http::{Method, Request, header};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use stepwell_egress::sigv4::canonical::encoded;
@@ -27,10 +29,21 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Outcome<Result<Value, Refused>> {
-        self.function_call(method, path, body, None).await
+        let answer = self.function_call(method, path, body, None).await?;
+        Ok(answer.map(|(answer, _)| answer))
     }
 
-    /// The same with a body that may be large, whose way is counted.
+    /// The same of a call that reads, and a header of its answer.
+    pub(crate) async fn functions_told(
+        &self,
+        path: &str,
+        header: &str,
+    ) -> Outcome<Result<(Value, Option<String>), Refused>> {
+        let answer = self.function_call(Method::GET, path, None, None).await?;
+        Ok(answer.map(|(answer, parts)| (answer, told(&parts, header))))
+    }
+
+    /// A call with a body that may be large, whose way is counted.
     pub(crate) async fn upload(
         &self,
         method: Method,
@@ -39,7 +52,7 @@ impl Client {
         transfer: &Transfer,
     ) -> Outcome<Result<Value, Refused>> {
         let call = self.function_call(method, path, Some(body), Some(transfer));
-        call.await
+        Ok(call.await?.map(|(answer, _)| answer))
     }
 
     /// The state machine that those calls of a function are executions of that nobody waits for.
@@ -83,7 +96,7 @@ impl Client {
         path: &str,
         body: Option<&Value>,
         transfer: Option<&Transfer>,
-    ) -> Outcome<Result<Value, Refused>> {
+    ) -> Outcome<Result<(Value, Parts), Refused>> {
         let request = Request::builder()
             .method(method)
             .uri(self.url(&format!("{VERSION}/{path}")))
@@ -103,25 +116,83 @@ impl Client {
             .to_bytes();
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if parts.status.is_success() {
-            return Ok(Ok(answer));
+            return Ok(Ok((answer, parts)));
         }
-        let code = parts
-            .headers
-            .get("x-amzn-errortype")
-            .and_then(|code| code.to_str().ok());
-        let told = ["Message", "message"]
-            .iter()
-            .find_map(|key| answer.get(*key)?.as_str());
-        let refused = Refused {
-            code: code.unwrap_or_default().to_owned(),
-            message: told.unwrap_or_default().to_owned(),
-        };
-        if parts.status.is_server_error() || code.is_none() {
-            let status = parts.status;
-            return Err(Stop::Runtime(anyhow!(
-                "{path} failed ({status}): {refused}"
-            )));
-        }
-        Ok(Err(refused))
+        refusal(path, &parts, &answer).map(Err)
     }
+
+    /// Calls a function, or a plugin of the directory, and waits for its answer.
+    pub(crate) async fn invoke(
+        &self,
+        name: &str,
+        qualifier: Option<&str>,
+        payload: String,
+    ) -> Outcome<Result<Invoked, Refused>> {
+        let query = qualifier.map(|qualifier| format!("?Qualifier={}", encoded(qualifier)));
+        let path = format!("{}/invocations{}", path_of(name), query.unwrap_or_default());
+        let request = Request::post(self.url(&format!("{VERSION}/{path}")))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-amz-log-type", "Tail")
+            .body(payload.into_bytes())
+            .with_context(|| format!("`{name}` is no name of a plugin"))
+            .usage()?;
+        let response = self.send_to("lambda", request).await?;
+        let (parts, body) = response.into_parts();
+        let bytes = body
+            .collect()
+            .await
+            .context("the answer broke off")
+            .runtime()?
+            .to_bytes();
+        if !parts.status.is_success() {
+            let answer = serde_json::from_slice(&bytes).unwrap_or_default();
+            return refusal(&path, &parts, &answer).map(Err);
+        }
+        let log = told(&parts, "x-amz-log-result").and_then(|log| STANDARD.decode(log).ok());
+        Ok(Ok(Invoked {
+            payload: String::from_utf8_lossy(&bytes).into_owned(),
+            failed: told(&parts, "x-amz-function-error").is_some(),
+            version: told(&parts, "x-amz-executed-version").unwrap_or_default(),
+            log: String::from_utf8_lossy(&log.unwrap_or_default()).into_owned(),
+        }))
+    }
+}
+
+/// A header of an answer.
+fn told(parts: &Parts, name: &str) -> Option<String> {
+    let text = parts.headers.get(name)?.to_str().ok()?;
+    Some(text.to_owned())
+}
+
+/// What a function answered.
+pub(crate) struct Invoked {
+    /// JSON text: its output, or a report of how it failed.
+    pub(crate) payload: String,
+    pub(crate) failed: bool,
+    /// A number, or `$LATEST`.
+    pub(crate) version: String,
+    /// The end of its log.
+    pub(crate) log: String,
+}
+
+/// The service's refusal; an error where it is no refusal, but a failure of the service, or of somebody else's.
+fn refusal(path: &str, parts: &Parts, answer: &Value) -> Outcome<Refused> {
+    let code = parts
+        .headers
+        .get("x-amzn-errortype")
+        .and_then(|code| code.to_str().ok());
+    let told = ["Message", "message"]
+        .iter()
+        .find_map(|key| answer.get(*key)?.as_str());
+    let refused = Refused {
+        code: code.unwrap_or_default().to_owned(),
+        message: told.unwrap_or_default().to_owned(),
+    };
+    if parts.status.is_server_error() || code.is_none() {
+        let status = parts.status;
+        return Err(Stop::Runtime(anyhow!(
+            "{path} failed ({status}): {refused}"
+        )));
+    }
+    Ok(refused)
 }

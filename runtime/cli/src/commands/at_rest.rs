@@ -4,15 +4,15 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use stepwell_engine::{Quotas, Vault};
+use stepwell_engine::{Quotas, Vault, holds_store};
 
 use crate::args::{LimitsArg, StoreUrl, TenantPlace};
-use crate::client::{no_data, or_endpoint};
+use crate::client::{no_data, no_store, or_endpoint};
 use crate::exit::{Outcome, Stop};
 use crate::host::{self, Host, Opening};
 use crate::telemetry::Listeners;
 
-/// What becomes of a data directory that is not there.
+/// What becomes of a data directory that is not there, or has no store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Missing {
     Made,
@@ -30,7 +30,7 @@ pub(super) async fn open(place: &TenantPlace) -> Outcome<Host> {
     .await
 }
 
-/// The same, and the data directory is made when it is not there.
+/// The same, and both are made when they are not there.
 pub(super) async fn open_or_make(place: &TenantPlace) -> Outcome<Host> {
     open_at(&place.data(), store(place)?.as_ref(), None, Missing::Made).await
 }
@@ -48,8 +48,13 @@ pub(super) async fn open_at(
     vault: Option<Vault>,
     missing: Missing,
 ) -> Outcome<Host> {
-    if store.is_none() && missing == Missing::Refused && !data.exists() {
-        return Err(no_data(data));
+    if store.is_none() && missing == Missing::Refused {
+        if !data.exists() {
+            return Err(no_data(data));
+        }
+        if !holds_store(data) {
+            return Err(no_store(data));
+        }
     }
     let opening = Opening {
         data: (store.is_none() || data.is_dir()).then_some(data),
@@ -69,4 +74,27 @@ pub(super) async fn open_at(
         no_vault: None,
     };
     Host::open(opening).await.map_err(or_endpoint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_only_looks_leaves_an_empty_directory_empty() {
+        let scratch = tempfile::tempdir().unwrap();
+        let data = scratch.path();
+        let opened = open_at(data, None, None, Missing::Refused).await;
+        let Err(Stop::Usage(why)) = opened else {
+            panic!("it is no store");
+        };
+        assert!(why.to_string().contains("there is no store in"), "{why}");
+        assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+        // Who adds something makes it.
+        let Ok(host) = open_at(data, None, None, Missing::Made).await else {
+            panic!("it is made");
+        };
+        host.close().await;
+        assert!(holds_store(data));
+    }
 }

@@ -58,9 +58,7 @@ async fn fork(
         request["name"] = json!(name);
     }
     if let Some((text, program)) = definition {
-        if let Client::Here { host, .. } = client {
-            prepare(host, &program, &text, false).await?;
-        }
+        prepare(client, &program, &text, false).await?;
         request["definition"] = json!(text);
     } else if let Some(machine) = &args.machine {
         let machine = client.machine_arn(machine).await?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
 
+use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
 use crate::client::{Client, Purpose, Refused, path_of};
 use crate::exit::{Blame, Outcome, Stop};
@@ -22,6 +23,8 @@ use crate::transfer::Transfer;
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
+/// The header of an alias by which a server tells what it stood for before.
+const PREVIOUS_VERSION: &str = "x-stepwell-previous-version";
 /// How often a server is asked what it is at with an upload.
 const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long one may not be active that was taken: more than its compiler may take.
@@ -92,6 +95,9 @@ impl Package {
         } else {
             (path.to_owned(), None, false)
         };
+        if plugin_compile::is_code(&file) {
+            return Err(no_upload(&file));
+        }
         let wasm = std::fs::read(&file)
             .with_context(|| format!("`{}` cannot be read", file.display()))
             .usage()?;
@@ -132,6 +138,14 @@ fn manifest(folder: &Path) -> Outcome<(Manifest, bool)> {
     Ok((manifest, tables.contains_key("grants")))
 }
 
+/// That compiled code is no upload.
+fn no_upload(path: &Path) -> Stop {
+    Stop::Usage(anyhow!(
+        "`{}` holds code that was compiled ahead of time; what is uploaded is WebAssembly, which the server compiles itself\nhint: push the .wasm that it was made of; compiled code runs from a server's own plugin directory alone, with `--precompiled also`",
+        path.display()
+    ))
+}
+
 /// The one .wasm file of a plugin's folder.
 fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
     let entries = std::fs::read_dir(folder)
@@ -140,8 +154,12 @@ fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
     let files = entries.flatten().map(|entry| entry.path());
     let is_wasm = |file: &PathBuf| file.extension().is_some_and(|kind| kind == "wasm");
     let mut found: Vec<PathBuf> = files.filter(is_wasm).collect();
+    let compiled = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut compiled = compiled.map(|entry| entry.path());
+    let compiled = compiled.find(|file| plugin_compile::is_code(file));
     match (found.pop(), found.is_empty()) {
         (Some(file), true) => Ok(file),
+        (None, _) if compiled.is_some() => Err(no_upload(folder)),
         (None, _) => Err(Stop::Usage(anyhow!(
             "`{0}` has no .wasm file\nhint: `stepwell plugin build {0}` builds a plugin of Rust into {USUAL_DATA}/plugins",
             folder.display()
@@ -155,7 +173,7 @@ fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
 
 async fn push(args: &PushArgs) -> Outcome {
     let package = Package::read(&args.path, args.name.as_deref())?;
-    let client = Client::open(&args.place, Purpose::Look).await?;
+    let client = Client::open(&args.place, Purpose::Add).await?;
     let done = upload(&client, args, &package).await;
     client.close().await;
     done
@@ -356,7 +374,7 @@ impl Readiness {
     }
 }
 
-fn accepted(answer: Result<Value, Refused>) -> Outcome<Value> {
+fn accepted<T>(answer: Result<T, Refused>) -> Outcome<T> {
     answer.map_err(|refused| refused_by(&refused))
 }
 
@@ -401,7 +419,11 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
-    let told = accepted(client.functions(Method::GET, &path, None).await?)?;
+    let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION).await?)?;
+    if let Some(previous) = previous {
+        return point(client, name, alias, &previous).await;
+    }
+    // One that was set when that was not noted yet.
     let now = told["FunctionVersion"].as_str().unwrap_or_default();
     let numbered = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
     let numbers = numbered
@@ -410,7 +432,7 @@ async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let at = number(now).unwrap_or(u64::MAX);
     let Some(before) = numbers.filter(|number| *number < at).max() else {
         return Err(Stop::Usage(anyhow!(
-            "{alias} of {name} stands for {now}, and there is no version before it\nhint: `stepwell plugin versions {name}` lists what there is"
+            "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin versions {name}` lists what there is"
         )));
     };
     point(client, name, alias, &before.to_string()).await

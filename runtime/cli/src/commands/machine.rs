@@ -9,6 +9,7 @@ use crate::client::{Client, Purpose};
 use crate::exit::Outcome;
 use crate::given;
 use crate::table::Table;
+use crate::terminal::shown;
 
 pub(super) async fn machine(command: MachineCommand) -> Outcome {
     match command {
@@ -34,7 +35,7 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             };
             let (definition, program) = given::definition(&file, kind, LimitsArg::Raised, true)?;
             given::warn_unserved(&file, &program, &definition);
-            let client = Client::open(&place, Purpose::Look).await?;
+            let client = Client::open(&place, Purpose::Add).await?;
             let name = name.unwrap_or_else(|| machine_name(&file));
             // The same definition again is no change: the call that creates answers as if it had.
             let known = client.machine_arn(&name).await.is_ok();
@@ -48,7 +49,7 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
                 (false, _) => "updated",
             };
             say!("{done}");
-            super::print(&format!("{}\n", put.arn))
+            super::print(&format!("{}\n", shown(&put.arn)))
         }
         MachineCommand::Delete { machine, place } => {
             let client = Client::open(&place, Purpose::Look).await?;
@@ -85,6 +86,6 @@ async fn delete(client: &Client, machine: &str) -> Outcome {
     client
         .call("DeleteStateMachine", json!({"stateMachineArn": arn}))
         .await?;
-    say!("deleted {arn}");
+    say!("deleted {}", shown(&arn));
     Ok(())
 }

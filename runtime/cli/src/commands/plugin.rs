@@ -1,24 +1,21 @@
-//! `plugin`: write, build, check and call plugins.
+//! `plugin`: write, build, check and inspect plugins.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stepwell_sandbox::{
-    Asked, Contract, Format, Inspection, Instance, Outcome as TaskOutcome, Reuse, Sandbox,
-    TaskCall, TaskEnd,
-};
+use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Reuse, Sandbox};
 
+use super::plugin_named::{bare_name, check_no_sources, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
-use super::{plugin_compile, plugin_known::Known, waited::waited};
+use super::{plugin_compile, plugin_invoke, plugin_known::Known, plugin_list};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::given;
-use crate::host::{self, TENANT, USUAL_DATA};
+use crate::host::{self, TENANT};
 use crate::policy::{self, Policy};
 use crate::table::Table;
-use crate::terminal::{Paint, Tone, shown, shown_lines};
+use crate::terminal::{Paint, Tone, shown_lines};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
@@ -43,7 +40,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             plugins,
             compile,
         } => {
-            let path = named(&path, plugins.as_deref(), None);
+            let path = existing(&path, plugins.as_deref(), None, compile)?;
             check(&path, plugins.as_deref(), compile)
         }
         PluginCommand::Inspect(args) => inspect(*args).await,
@@ -55,23 +52,9 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
         } => {
             let policy = policy::read(&policy)?;
             let sandbox = opened(&plugins, compile, policy, "")?;
-            list(&sandbox, &plugins, json).await
+            plugin_list::list(&sandbox, &plugins, json).await
         }
-        PluginCommand::Invoke {
-            name,
-            given,
-            input,
-            plugins,
-            json,
-            compile,
-            policy,
-        } => {
-            let input = given::json(given.or(input).as_deref().unwrap_or("{}"), "--input")?;
-            let policy = policy::read(&policy)?;
-            let hint = "; `stepwell plugin build` makes one";
-            let sandbox = opened(&plugins, compile, policy, hint)?;
-            invoke(&sandbox, &name, &input, json).await
-        }
+        PluginCommand::Invoke(args) => plugin_invoke::invoke(*args).await,
         PluginCommand::Compile(args) => plugin_compile::compile(args).await,
         #[cfg(feature = "tools")]
         PluginCommand::Pull(args) => super::plugin_registry::pull(args).await,
@@ -83,7 +66,12 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
 }
 
 /// A sandbox over a plugin directory that is there.
-fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> Outcome<Sandbox> {
+pub(super) fn opened(
+    plugins: &Path,
+    compile: CompileArgs,
+    policy: Policy,
+    hint: &str,
+) -> Outcome<Sandbox> {
     std::fs::read_dir(plugins)
         .with_context(|| {
             format!(
@@ -95,24 +83,6 @@ fn opened(plugins: &Path, compile: CompileArgs, policy: Policy, hint: &str) -> O
     host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
 }
 
-/// Refuses a folder that holds a plugin's sources, and says where what was built of them is.
-fn check_no_sources(path: &Path) -> Outcome {
-    if path.join("Cargo.toml").is_file() {
-        let at = path.display();
-        let built = path
-            .file_name()
-            .map(|name| Path::new(USUAL_DATA).join("plugins").join(name));
-        let hint = match built.filter(|built| built.exists()) {
-            Some(built) => format!("what was built of them is `{}`", built.display()),
-            None => format!("`stepwell plugin build {at}` builds, installs and checks it"),
-        };
-        return Err(Stop::Usage(anyhow::anyhow!(
-            "`{at}` holds a plugin's sources\nhint: {hint}"
-        )));
-    }
-    Ok(())
-}
-
 pub(super) fn inspection(
     path: &Path,
     tenant: &str,
@@ -122,36 +92,18 @@ pub(super) fn inspection(
 ) -> Outcome<Inspection> {
     check_no_sources(path)?;
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
-    let path = named(path, plugins, None);
-    tokio::task::block_in_place(|| sandbox.inspect(&path, tenant)).usage()
-}
-
-/// What a path or name means: where the plugin of that name is in a plugin directory, when the path itself is not there. An
-/// account's plugins are one level deeper than those of the default one.
-fn named(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
-    let Some(name) = path.to_str().filter(|_| !path.exists()) else {
-        return path.to_owned();
-    };
-    let folder = folder_of(plugins, account);
-    let places = [folder.join(name), folder.join(format!("{name}.wasm"))];
-    let there = places.into_iter().find(|place| place.exists());
-    there.unwrap_or_else(|| path.to_owned())
-}
-
-/// The folder with an account's plugins.
-fn folder_of(plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
-    let usual = Path::new(USUAL_DATA).join("plugins");
-    let mut folder = plugins.unwrap_or(&usual).to_owned();
-    folder.extend(account.filter(|account| *account != TENANT));
-    folder
+    tokio::task::block_in_place(|| sandbox.inspect(path, tenant)).usage()
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
 fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
-    if plugin_compile::is_code(path) {
-        return plugin_compile::check(path);
+    let code = host::compiler(compile, false)?;
+    let sandbox = host::sandbox(plugins, None, code, Policy::default())?;
+    let compiled = tokio::task::block_in_place(|| sandbox.inspect_code(path, TENANT));
+    if let Some(compiled) = compiled.usage()? {
+        return plugin_compile::check(&compiled, compile.precompiled);
     }
-    let found = inspection(path, TENANT, plugins, compile, Policy::default())?;
+    let found = tokio::task::block_in_place(|| sandbox.inspect(path, TENANT)).usage()?;
     print_problems(&found);
     if !found.usable() {
         return Err(Stop::Refused);
@@ -183,23 +135,6 @@ pub(super) fn print_problems(found: &Inspection) {
     }
 }
 
-/// The plugin that a path or name means, which is there, and no sources. Of compiled code its reader says whether it is there.
-fn existing(path: &Path, plugins: Option<&Path>, account: Option<&str>) -> Outcome<PathBuf> {
-    let path = named(path, plugins, account);
-    if plugin_compile::is_code(&path) {
-        return Ok(path);
-    }
-    if !path.exists() {
-        return Err(Stop::Usage(anyhow::anyhow!(
-            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
-            path.display(),
-            folder_of(plugins, account).display()
-        )));
-    }
-    check_no_sources(&path)?;
-    Ok(path)
-}
-
 async fn inspect(args: InspectArgs) -> Outcome {
     let InspectArgs {
         path,
@@ -212,28 +147,19 @@ async fn inspect(args: InspectArgs) -> Outcome {
     } = args;
     let of_data = place.data.as_ref().map(|data| data.join("plugins"));
     let plugins = plugins.or(of_data);
-    let asks_nobody = place.endpoint.is_none() && place.data.is_none();
+    let asks_nobody = place.endpoint(tenant.as_deref()).is_none() && place.data.is_none();
     let account = tenant.as_deref().or(asks_nobody.then_some(TENANT));
     // A name is looked up in the folder of an account; without one of those, whose key it is has to be asked first.
-    let there = match account.is_some() || path.exists() {
-        true => Some(existing(&path, plugins.as_deref(), account)?),
+    let there = match account.is_some() || bare_name(&path).is_none() {
+        true => Some(existing(&path, plugins.as_deref(), account, compile)?),
         false => None,
     };
-    if let Some(code) = there
-        .as_deref()
-        .filter(|path| plugin_compile::is_code(path))
-    {
-        return plugin_compile::inspect(code, as_json);
-    }
     let known = Known::of(&place, tenant.as_deref()).await?;
     let tenant = known.account.clone();
     let path = match there {
         Some(path) => path,
-        None => existing(&path, plugins.as_deref(), Some(&tenant))?,
+        None => existing(&path, plugins.as_deref(), Some(&tenant), compile)?,
     };
-    if plugin_compile::is_code(&path) {
-        return plugin_compile::inspect(&path, as_json);
-    }
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());
@@ -241,6 +167,10 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let code = host::compiler(compile, false)?;
     let sandbox = host::sandbox(plugins.as_deref(), None, code, policy)?;
     known.apply(&sandbox)?;
+    let compiled = tokio::task::block_in_place(|| sandbox.inspect_code(&path, &tenant));
+    if let Some(compiled) = compiled.usage()? {
+        return plugin_compile::inspect(&compiled, compile.precompiled, as_json);
+    }
     let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
     let mut found = inspected.usage()?;
     known.note_missing(&mut found, secrets.as_ref());
@@ -278,7 +208,7 @@ fn tell_inspected(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
     Ok(())
 }
 
-fn contract_name(contract: Contract) -> &'static str {
+pub(super) fn contract_name(contract: Contract) -> &'static str {
     match contract {
         Contract::Component => "task component",
         Contract::Command => "command",
@@ -426,198 +356,5 @@ fn inspection_json(found: &Inspection) -> Value {
         "reuse": found.instance.reuse == Reuse::Tenant,
         "imports": imports.collect::<Vec<_>>(),
         "problems": problems.collect::<Vec<_>>(),
-    })
-}
-
-async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
-    sandbox.warm().await;
-    let found = sandbox.list();
-    if as_json {
-        let all = found.iter().map(|plugin| {
-            json!({
-                "tenant": plugin.tenant,
-                "name": plugin.name,
-                "version": plugin.version,
-                "source": plugin.source,
-                "contract": plugin.contract.map(contract_name),
-                "sha256": plugin.sha256,
-                "missingGrants": plugin.missing_grants,
-                "problem": plugin.problem,
-            })
-        });
-        return super::print_json(&Value::Array(all.collect()));
-    }
-    // Without accounts of their own in the folder, the account says nothing.
-    let accounts = found.iter().any(|plugin| plugin.tenant != TENANT);
-    let mut columns = vec!["name", "version", "contract", "account", "source", "state"];
-    if !accounts {
-        columns.retain(|column| *column != "account");
-    }
-    let mut table = Table::new(&columns);
-    for plugin in &found {
-        let problem = plugin.problem.as_deref().map(one_line);
-        let mut row = vec![
-            plugin.name.clone(),
-            plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
-            plugin.contract.map_or("-", contract_name).to_owned(),
-        ];
-        row.extend(accounts.then(|| plugin.tenant.clone()));
-        row.extend([
-            plugin.source.clone(),
-            problem.unwrap_or_else(|| "ok".to_owned()),
-        ]);
-        table.row(row);
-    }
-    if table.is_empty() {
-        say!(
-            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
-            plugins.display()
-        );
-        return Ok(());
-    }
-    super::print(&table.whole(None))
-}
-
-/// A problem of several lines, such as the place in a manifest, within a table's cell.
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
-/// Runs one task: its output goes to stdout, its logs and usage to stderr.
-async fn invoke(sandbox: &Sandbox, name: &str, input: &str, as_json: bool) -> Outcome {
-    compile_first(sandbox, name, as_json).await?;
-    let end = tokio::select! {
-        end = sandbox.call(TaskCall::new(TENANT, name, input)) => end,
-        _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow::anyhow!("interrupted"))),
-    };
-    if as_json {
-        super::print_json(&end_json(&end))?;
-    } else {
-        tell(&end);
-    }
-    match &end.outcome {
-        TaskOutcome::Ok(_) if as_json => Ok(()),
-        TaskOutcome::Ok(output) => super::print_json_text(output),
-        TaskOutcome::PluginMissing { .. }
-        | TaskOutcome::PluginBroken { .. }
-        | TaskOutcome::InputTooLarge { .. } => Err(Stop::Refused),
-        TaskOutcome::HostFault { .. } => Err(Stop::Runtime(anyhow::anyhow!(
-            "the task failed inside the host"
-        ))),
-        TaskOutcome::Failed { .. }
-        | TaskOutcome::Exited { .. }
-        | TaskOutcome::Trapped { .. }
-        | TaskOutcome::TimedOut { .. }
-        | TaskOutcome::CpuTime { .. }
-        | TaskOutcome::OutOfFuel { .. }
-        | TaskOutcome::OutOfMemory { .. }
-        | TaskOutcome::OutputTooLarge { .. }
-        | TaskOutcome::InvalidOutput { .. }
-        | TaskOutcome::GrantRefused { .. }
-        | TaskOutcome::TooManyRunning { .. }
-        | TaskOutcome::NotReady { .. }
-        | TaskOutcome::Cancelled => Err(Stop::Failed),
-    }
-}
-
-/// Compiles a plugin that was not called before, under a sign that it goes on. Why it cannot be, the call says.
-async fn compile_first(sandbox: &Sandbox, name: &str, quiet: bool) -> Outcome {
-    let (asked, plugin) = (sandbox.clone(), name.to_owned());
-    let slow = tokio::task::spawn_blocking(move || asked.needs_compiling(TENANT, &plugin));
-    if !slow.await.runtime()? {
-        return Ok(());
-    }
-    let what = format!("compiling plugin {name} (first use)");
-    let compiled = async {
-        let _ = sandbox.prepare(TENANT, name).await;
-        Ok(())
-    };
-    waited(what, quiet, || None, compiled).await
-}
-
-fn tell(end: &TaskEnd) {
-    let paint = Paint::stderr();
-    for line in &end.logs {
-        let fields: String = line
-            .fields
-            .iter()
-            .map(|(name, value)| format!("  {}={}", shown(name), shown(value)))
-            .collect();
-        let level = format!("{:?}", line.level).to_lowercase();
-        say!(
-            "{:>9.3} {level:<5} {}{fields}",
-            line.after.as_secs_f64(),
-            shown(&line.message)
-        );
-    }
-    for (name, tail) in [("stdout", &end.stdout), ("stderr", &end.stderr)] {
-        for line in tail.text.lines() {
-            say!("{name}: {}", shown(line));
-        }
-    }
-    for refused in &end.refused {
-        let refused = shown(refused);
-        say!("{} refused: {refused}", paint.paint(Tone::Warn, "warning:"));
-    }
-    if !matches!(end.outcome, TaskOutcome::Ok(_)) {
-        say!(
-            "{} {}",
-            paint.paint(Tone::Bad, "error:"),
-            shown_lines(&end.outcome.explain())
-        );
-        for frame in &end.frames {
-            say!("  at {}", frame.function);
-        }
-    }
-    if end.started.is_none() {
-        return;
-    }
-    let usage = &end.usage;
-    let fuel = usage
-        .fuel
-        .map_or_else(String::new, |fuel| format!(", {fuel} fuel"));
-    let line = format!(
-        "{:.2} ms wall, {:.2} ms CPU, {} KiB memory{fuel}, {} bytes in, {} bytes out",
-        usage.wall.as_secs_f64() * 1_000.0,
-        usage.cpu.as_secs_f64() * 1_000.0,
-        usage.memory_bytes_max >> 10,
-        usage.input_bytes,
-        usage.output_bytes
-    );
-    say!("{}", paint.paint(Tone::Dim, &line));
-}
-
-fn end_json(end: &TaskEnd) -> Value {
-    let output = match &end.outcome {
-        TaskOutcome::Ok(output) => serde_json::from_str(output).unwrap_or(Value::Null),
-        _ => Value::Null,
-    };
-    let (error, cause) = match &end.outcome {
-        TaskOutcome::Failed { error, cause } => (Some(error.clone()), Some(cause.clone())),
-        TaskOutcome::Ok(_) => (None, None),
-        other => (None, Some(other.explain())),
-    };
-    let logs = end.logs.iter().map(|line| {
-        json!({"level": format!("{:?}", line.level).to_lowercase(), "message": line.message, "fields": line.fields, "afterMs": line.after.as_secs_f64() * 1_000.0})
-    });
-    json!({
-        "outcome": end.outcome.name(),
-        "output": output,
-        "error": error,
-        "cause": cause,
-        "usage": {
-            "wallMs": end.usage.wall.as_secs_f64() * 1_000.0,
-            "cpuMs": end.usage.cpu.as_secs_f64() * 1_000.0,
-            "memoryBytes": end.usage.memory_bytes_max,
-            "inputBytes": end.usage.input_bytes,
-            "outputBytes": end.usage.output_bytes,
-            "fuel": end.usage.fuel,
-            "reused": end.usage.reused,
-        },
-        "logs": logs.collect::<Vec<_>>(),
-        "stdout": end.stdout.text,
-        "stderr": end.stderr.text,
-        "frames": end.frames.iter().map(|frame| frame.function.clone()).collect::<Vec<_>>(),
-        "refused": end.refused,
     })
 }

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
-use stepwell_sandbox::{CODE_EXTENSION, CodeRecord};
+use stepwell_sandbox::{CODE_EXTENSION, CodeInspection};
 
 use super::plugin::format_name;
-use crate::args::AheadArgs;
-use crate::exit::{Blame, Outcome, Stop};
+use crate::args::{AheadArgs, PrecompiledArg};
+use crate::exit::{Outcome, Stop};
+use crate::terminal::shown_lines;
 
 /// Whether a path names code that was compiled ahead of time.
 pub(super) fn is_code(path: &Path) -> bool {
@@ -16,69 +17,89 @@ pub(super) fn is_code(path: &Path) -> bool {
         .is_some_and(|extension| extension == CODE_EXTENSION)
 }
 
-/// Tells whether this program can run the code.
-pub(super) fn check(path: &Path) -> Outcome {
-    let record = CodeRecord::read(path).usage()?;
-    record.fits().map_err(|why| Stop::Usage(anyhow!(why)))?;
-    super::print(&format!(
-        "{} is a compiled plugin ({} code for {}, {} bytes)\n",
-        path.display(),
+/// Tells whether this program can run the code; fails when it cannot.
+pub(super) fn check(found: &CodeInspection, whether: PrecompiledArg) -> Outcome {
+    let (record, file) = (&found.record, found.file.display());
+    if let Some(why) = &found.unfit {
+        return Err(Stop::Usage(anyhow!("`{file}` is not loaded: {why}")));
+    }
+    // A file may have any text in its record.
+    super::print(&shown_lines(&format!(
+        "{file} is a compiled plugin ({} code for {}, {} bytes)\n{}\n",
         record.profile,
         record.target,
-        record.code_bytes
-    ))
+        record.code_bytes,
+        loaded(whether)
+    )))
+}
+
+/// What becomes of code that fits.
+fn loaded(whether: PrecompiledArg) -> &'static str {
+    match whether {
+        PrecompiledArg::No => {
+            "it fits this program, which loads such code with `--precompiled also` or `--precompiled only`"
+        }
+        PrecompiledArg::Also | PrecompiledArg::Only => "this program loads it",
+    }
 }
 
 /// Prints what the file says of itself; fails when this program cannot run the code.
-pub(super) fn inspect(path: &Path, as_json: bool) -> Outcome {
-    let record = CodeRecord::read(path).usage()?;
-    let fits = record.fits();
+pub(super) fn inspect(found: &CodeInspection, whether: PrecompiledArg, as_json: bool) -> Outcome {
+    let record = &found.record;
+    let fits = match &found.unfit {
+        None => Ok(()),
+        Some(why) => Err(why),
+    };
     if as_json {
         let mut told = json!(record);
         told["fits"] = json!(fits.is_ok());
-        told["why"] = json!(fits.as_ref().err());
+        told["loaded"] = json!(fits.is_ok() && whether != PrecompiledArg::No);
+        told["why"] = json!(fits.err());
         super::print_json(&told)?;
-    } else {
-        let fuel = if record.metered {
-            "counted"
-        } else {
-            "not counted"
-        };
-        let lines = [
-            ("file", path.display().to_string()),
-            ("profile", record.profile.to_string()),
-            ("target", record.target.clone()),
-            (
-                "made by",
-                format!(
-                    "Stepwell {}, Wasm runtime {}",
-                    record.stepwell, record.runtime
-                ),
-            ),
-            ("engine", record.engine.clone()),
-            ("size", format!("{} bytes", record.code_bytes)),
-            ("sha256", record.code_sha256.clone()),
-            (
-                "made of",
-                format!(
-                    "a {} of {} bytes",
-                    format_name(record.format),
-                    record.wasm_bytes
-                ),
-            ),
-            ("", format!("sha256 {}", record.wasm_sha256)),
-            ("fuel", fuel.to_owned()),
-        ];
-        let text: String = lines
-            .iter()
-            .map(|(label, value)| format!("{label:<9} {value}\n"))
-            .collect();
-        super::print(&text)?;
-        if let Err(why) = &fits {
-            say!("it does not run here: {why}");
-        }
+        return fits.map_err(|_| Stop::Refused);
     }
-    fits.map_err(|_| Stop::Refused)
+    let fuel = match record.metered {
+        true => "counted",
+        false => "not counted",
+    };
+    let lines = [
+        ("file", found.file.display().to_string()),
+        ("profile", record.profile.to_string()),
+        ("target", record.target.clone()),
+        (
+            "made by",
+            format!(
+                "Stepwell {}, Wasm runtime {}",
+                record.stepwell, record.runtime
+            ),
+        ),
+        ("engine", record.engine.clone()),
+        ("size", format!("{} bytes", record.code_bytes)),
+        ("sha256", record.code_sha256.clone()),
+        (
+            "made of",
+            format!(
+                "a {} of {} bytes",
+                format_name(record.format),
+                record.wasm_bytes
+            ),
+        ),
+        ("", format!("sha256 {}", record.wasm_sha256)),
+        ("fuel", fuel.to_owned()),
+        (
+            "here",
+            match fits {
+                Ok(()) => loaded(whether).to_owned(),
+                Err(_) => "this program does not load it".to_owned(),
+            },
+        ),
+    ];
+    let text: String = lines
+        .iter()
+        .map(|(label, value)| format!("{label:<9} {value}\n"))
+        .collect();
+    super::print(&shown_lines(&text))?;
+    fits.map_err(|why| Stop::Usage(anyhow!("it is not loaded: {why}")))
 }
 
 #[cfg(not(feature = "compiler"))]
@@ -111,9 +132,12 @@ mod whole {
 
     use super::*;
     use anyhow::Context;
-    use stepwell_sandbox::{AheadOfTime, Inspection, Limits, compile_ahead, this_target};
+    use stepwell_sandbox::{
+        AheadOfTime, CodeRecord, Inspection, Limits, compile_ahead, this_target,
+    };
 
     use crate::commands::plugin::{inspection, print_problems};
+    use crate::exit::Blame;
     use crate::host::{self, TENANT};
     use crate::policy::Policy;
     use crate::terminal::Waiting;
@@ -129,10 +153,19 @@ mod whole {
         let target = args.target.clone().unwrap_or_else(this_target);
         let count = args.paths.len();
         for (n, path) in args.paths.iter().enumerate() {
+            if is_code(path) && path.is_file() {
+                return Err(Stop::Usage(anyhow!(
+                    "`{}` is compiled already, and is not compiled again\nhint: give the .wasm that it was made of; `stepwell plugin inspect` tells its hash",
+                    path.display()
+                )));
+            }
             let found = inspection(path, TENANT, None, args.compile, Policy::default())?;
             print_problems(&found);
             if !found.usable() {
-                return Err(Stop::Refused);
+                return Err(Stop::Usage(anyhow!(
+                    "`{}` is not compiled: nothing could call it",
+                    path.display()
+                )));
             }
             let goal = Goal::of(path, &found, &args.output)?;
             let what = format!(

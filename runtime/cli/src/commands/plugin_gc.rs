@@ -13,6 +13,12 @@ pub(super) async fn gc(args: &GcArgs) -> Outcome {
     let told = collected(&client, args).await;
     client.close().await;
     let told = told?;
+    if let Some(counts) = told["graceSeconds"].as_u64().filter(|s| *s > args.grace) {
+        say!(
+            "a running server keeps unused code for {counts} s at least, so --grace {}s counts as {counts} s",
+            args.grace
+        );
+    }
     if args.json {
         return super::print_json(&told);
     }

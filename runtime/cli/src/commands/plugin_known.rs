@@ -27,8 +27,8 @@ pub(super) struct Known {
 impl Known {
     /// What the installation that was named has; nothing where none was. Without an account it is that of whoever asks.
     pub(super) async fn of(place: &KnownArgs, account: Option<&str>) -> Outcome<Known> {
-        let client = match (&place.endpoint, &place.data) {
-            (Some(endpoint), _) => Client::server(endpoint, None)?,
+        let client = match (place.endpoint(account), &place.data) {
+            (Some(endpoint), _) => Client::server(&endpoint, None)?,
             (None, Some(data)) => {
                 let host = at_rest::open_at(data, None, None, Missing::Refused).await?;
                 Client::here(host, None)

@@ -2,14 +2,15 @@
 //! are told. Hides how a definition's plugins are found.
 
 use anyhow::anyhow;
+use axum::http::Method;
 use serde_json::json;
 use stepwell_asl::{ExecutionType, Program};
 
 use crate::args::LimitsArg;
-use crate::client::Client;
+use crate::client::{Client, path_of};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::host::{Host, TENANT};
+use crate::host::TENANT;
 use crate::needs;
 use crate::terminal::{Paint, Tone, Waiting, shown};
 
@@ -17,14 +18,24 @@ use crate::terminal::{Paint, Tone, Waiting, shown};
 const NOT_FOUND: &str = "Lambda.ResourceNotFoundException";
 
 /// Compiles what the execution will call, so that no attempt's time passes over it, and warns of what cannot be called:
-/// the definition may never come there, or catch it.
+/// the definition may never come there, or catch it. What was uploaded goes before the plugin directory, and was compiled then.
+/// A server prepares its own.
 pub(super) async fn prepare(
-    host: &Host,
+    client: &Client,
     program: &Program,
     definition: &str,
     quiet: bool,
 ) -> Outcome {
+    let Client::Here { host, .. } = client else {
+        return Ok(());
+    };
     for plugin in needs::plugins(program, definition) {
+        let path = path_of(&plugin);
+        let stored = client.functions(Method::GET, &path, None).await;
+        // A build without functions answers nothing that can be understood.
+        if matches!(stored, Ok(Ok(_))) {
+            continue;
+        }
         let sandbox = host.sandbox.clone();
         let name = plugin.clone();
         let slow = tokio::task::spawn_blocking(move || sandbox.needs_compiling(TENANT, &name));
@@ -53,16 +64,16 @@ pub(super) async fn prepare(
     Ok(())
 }
 
-/// The same with a definition that the installation has: `operation` describes whose it is. A server prepares its own.
+/// The same with a definition that the installation has: `operation` describes whose it is.
 pub(super) async fn prepare_stored(
     client: &Client,
     operation: &str,
     key: &str,
     arn: &str,
 ) -> Outcome {
-    let Client::Here { host, .. } = client else {
+    if matches!(client, Client::Server { .. }) {
         return Ok(());
-    };
+    }
     let stored = client.call(operation, json!({ key: arn })).await?;
     let definition = super::text(&stored, "definition");
     let kind = match super::text(&stored, "type") {
@@ -72,7 +83,7 @@ pub(super) async fn prepare_stored(
     // What was accepted once may have errors by now; it is executed all the same.
     let loaded = stepwell_asl::load(definition, &given::options(kind, LimitsArg::Raised));
     match loaded.program {
-        Some(program) => prepare(host, &program, definition, false).await,
+        Some(program) => prepare(client, &program, definition, false).await,
         None => Ok(()),
     }
 }

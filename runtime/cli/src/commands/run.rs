@@ -53,8 +53,8 @@ pub(super) async fn run(args: RunArgs) -> Outcome {
         no_vault: None,
     })
     .await?;
-    prepare(&host, &program, &definition, args.quiet).await?;
     let client = Client::here(host, args.region.asked());
+    prepare(&client, &program, &definition, args.quiet).await?;
     let outcome = if args.express {
         express(&client, &args, &definition, &input).await
     } else {

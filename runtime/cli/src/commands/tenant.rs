@@ -186,7 +186,7 @@ mod tests {
     async fn a_change_is_told_before_it_is_made_and_again_when_it_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let account = "111111111111";
-        let Ok(host) = at_rest::open_at(folder.path(), None, None, Missing::Refused).await else {
+        let Ok(host) = at_rest::open_at(folder.path(), None, None, Missing::Made).await else {
             panic!("a fresh directory opens");
         };
         let engine = &host.engine;

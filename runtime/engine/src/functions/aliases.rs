@@ -24,6 +24,8 @@ pub struct FunctionAlias {
     /// Other versions, each with its part of all calls.
     pub weights: BTreeMap<u64, f64>,
     pub revision_id: String,
+    /// What it stood for before, a number or `$LATEST`; none where that was never another one.
+    pub previous: Option<String>,
 }
 
 /// What an alias shall be; `None` leaves a part as it is, or empty in a new one.
@@ -65,6 +67,7 @@ impl Engine {
                 description: String::new(),
                 weights: BTreeMap::new(),
                 revision_id: String::new(),
+                previous: None,
             };
             let alias = changed(caller, function, record, empty, &wanted)?;
             record.aliases.insert(name.to_owned(), alias.clone());
@@ -178,10 +181,17 @@ fn changed(
             })
     };
     if let Some(version) = &wanted.version {
-        alias.version = match version.as_str() {
+        let version = match version.as_str() {
             LATEST => None,
             number => Some(there(number)?),
         };
+        // A new one has stood for nothing.
+        let is_new = alias.revision_id.is_empty();
+        if version != alias.version && !is_new {
+            let before = alias.version.map(|number| number.to_string());
+            alias.previous = Some(before.unwrap_or_else(|| LATEST.to_owned()));
+        }
+        alias.version = version;
     }
     if let Some(description) = &wanted.description {
         alias.description.clone_from(description);
@@ -228,6 +238,7 @@ fn shown(name: &str, alias: AliasRecord) -> FunctionAlias {
         description: alias.description,
         weights: alias.weights,
         revision_id: alias.revision_id,
+        previous: alias.previous,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct CollectedCode {
     pub waiting: u64,
     /// Whether there is more: one collection removes so many at most.
     pub more: bool,
+    /// The grace time that counted: it may be more than was asked for.
+    pub grace: Duration,
 }
 
 /// Code that no function of an account has.
@@ -86,7 +88,8 @@ impl Engine {
             codes: CODE_COLLECTED_MAX,
             tenants: usize::MAX,
         };
-        node.collect_code(how, now(), bounds, &mut None).await
+        let found = node.collect_code(how, now(), bounds, &mut None).await?;
+        Ok(CollectedCode { grace, ..found })
     }
 }
 

@@ -90,6 +90,9 @@ pub(super) struct AliasRecord {
     #[serde(default)]
     pub(super) weights: BTreeMap<u64, f64>,
     pub(super) revision_id: String,
+    /// What `version` was before it was last changed: a number or `$LATEST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) previous: Option<String>,
 }
 
 impl FunctionRecord {

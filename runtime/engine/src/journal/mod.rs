@@ -51,8 +51,8 @@ pub(crate) use rows::{
 };
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;
-pub use sqlite::make_data_directory;
 pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
+pub use sqlite::{holds_store, make_data_directory};
 pub use usage::{Amounts, Meter, UsageKey};
 pub(crate) use usage::{Charges, UsageQuery};
 use write::weight;

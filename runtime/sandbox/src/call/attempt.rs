@@ -7,6 +7,7 @@ use crate::kept::Shelf;
 use crate::limits;
 use crate::manifest::{Contract, Limits, Reuse};
 use crate::metered::Metered;
+use crate::origin::Origins;
 use crate::outcome::{Outcome, Tail, TaskEnd, Usage};
 use crate::registry::Loaded;
 use crate::sandbox::SecretSource;
@@ -47,6 +48,7 @@ pub(crate) fn unstarted(
         log_tail: None,
         frames: Vec::new(),
         refused: Vec::new(),
+        setting: None,
     }
 }
 
@@ -104,7 +106,8 @@ pub(crate) async fn run(
         until_ended(metered, call.cancel.as_ref()).await
     };
     let frames = ended.frames();
-    let (outcome, refused) = instance.outcome(plugin, limits, due.wall, ended);
+    let origins = Origins::new(plugin, limits, call);
+    let (outcome, refused) = instance.outcome(plugin, origins, due.wall, ended);
     let usage = Usage {
         cpu: pace.cpu(),
         wall: begun.elapsed(),
@@ -116,6 +119,7 @@ pub(crate) async fn run(
     };
     let mut end = instance.end(plugin, outcome, usage, frames, refused);
     end.started = Some(started);
+    end.setting = origins.of_outcome(&end.outcome);
     if may_reuse && instance.is_sound(&end.outcome) {
         services.shelf.put(plugin, instance);
     }

@@ -12,6 +12,7 @@ use crate::guest::{Guest, Log, Meter, Refused};
 use crate::limits;
 use crate::manifest::{Contract, Limits};
 use crate::metered::Brake;
+use crate::origin::Origins;
 use crate::outcome::{Frame, Outcome, TaskEnd, Usage};
 use crate::registry::Loaded;
 use crate::secret::Used;
@@ -115,6 +116,7 @@ impl Instance {
             log_tail: self.stdio.log_tail.as_ref().map(Capture::tail),
             frames,
             refused,
+            setting: None,
         };
         guest.egress.used.mask(&mut end);
         end
@@ -124,7 +126,7 @@ impl Instance {
     pub(super) fn outcome(
         &self,
         plugin: &Loaded,
-        limits: &Limits,
+        origins: Origins<'_>,
         wall: Duration,
         ended: Ended,
     ) -> (Outcome, Vec<String>) {
@@ -132,9 +134,10 @@ impl Instance {
         let refused = guest.egress.refused.take();
         let seen = Seen {
             contract: plugin.contract,
-            limits,
+            limits: origins.in_force,
             wall,
-            exceeded: guest.meter.exceeded.as_deref(),
+            exceeded: guest.meter.exceeded.as_ref(),
+            origins,
             stdio: &self.stdio,
             refused: &refused,
         };

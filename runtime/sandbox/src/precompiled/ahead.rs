@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::inspect::examined;
 use crate::machine::{Metering, RUNTIME, engine_for};
 use crate::manifest::Limits;
-use crate::needs::{Needs, Setting};
+use crate::needs::Needs;
+use crate::origin::{Kept, Origins};
 use crate::queue::Leave;
 use sha2::{Digest as _, Sha256};
 use std::path::Path;
@@ -43,7 +44,8 @@ pub fn compile_ahead(path: &Path, how: &AheadOfTime) -> Result<(CodeRecord, Vec<
     // The manifest of a lone file may come later.
     let most = if path.is_dir() { &limits } else { &how.limits };
     let needs = Needs::of(&wasm).unwrap_or_default();
-    needs.fit(most, Setting::Manifest).map_err(broken)?;
+    let origins = Origins::uncalled(Kept::Manifest, &manifest.limits, most);
+    needs.fit(&origins).map_err(broken)?;
     let metering = match limits.fuel {
         Some(_) => Metering::Fuel,
         None => Metering::Off,

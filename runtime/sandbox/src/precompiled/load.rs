@@ -23,25 +23,46 @@ pub(crate) fn load(machine: &Machine, path: &Path) -> Result<(CodeRecord, Precom
     let mut file =
         File::open(path).map_err(|error| format!("{} cannot be read: {error}", shown(path)))?;
     let at = |why: String| format!("{}: {why}", shown(path));
-    ours_alone(&file, path).map_err(at)?;
     let found = record(&mut file).map_err(at)?;
-    found.fits().map_err(at)?;
-    counts_as(&found, machine.metering).map_err(at)?;
+    let code = vouched(file, path, &found, machine.metering).map_err(at)?;
+    let code = mapped(machine, &code, &found).map_err(at)?;
+    Ok((found, code))
+}
+
+/// What is looked at before code is mapped: who can change it, whether it is for this program, whether it is whole.
+pub(super) fn vouched(
+    file: File,
+    path: &Path,
+    found: &CodeRecord,
+    metering: Metering,
+) -> Result<CodeFile, String> {
+    ours_alone(&file, path)?;
+    found.fits()?;
+    counts_as(found, metering)?;
     // The file that was looked at is mapped, also when its name stands for another one by now.
     let code = CodeFile::new(file, path.to_owned());
-    intact(&code, &found).map_err(at)?;
+    intact(&code, found)?;
+    Ok(code)
+}
+
+/// Maps it.
+pub(super) fn mapped(
+    machine: &Machine,
+    code: &CodeFile,
+    found: &CodeRecord,
+) -> Result<Precompiled, String> {
     let engine = &machine.engine;
     let mapped = match found.format {
         Format::Component => code.map::<Component>(engine).map(Precompiled::Component),
         Format::Module => code.map::<Module>(engine).map(Precompiled::Module),
     };
-    match mapped {
-        Ok(code) => Ok((found, code)),
-        Err(error) => Err(at(format!(
-            "its code does not fit this program: {}; compile it anew with this version of `stepwell plugin compile`",
-            chain(&error)
-        ))),
-    }
+    mapped.map_err(|error| {
+        format!(
+            "its code does not fit this program: {}; {}",
+            chain(&error),
+            found.again()
+        )
+    })
 }
 
 fn shown(path: &Path) -> String {
@@ -55,7 +76,12 @@ fn ours_alone(file: &File, path: &Path) -> Result<(), String> {
     {
         use std::os::unix::fs::MetadataExt as _;
         const EVERYONE_WRITES: u32 = 0o002;
-        let folder = path.parent().map(std::fs::metadata);
+        let folder = path
+            .parent()
+            .map(|folder| match folder.as_os_str().is_empty() {
+                true => std::fs::metadata("."),
+                false => std::fs::metadata(folder),
+            });
         for meta in [Some(file.metadata()), folder].into_iter().flatten() {
             let meta = meta.map_err(|error| format!("it cannot be looked at: {error}"))?;
             if meta.mode() & EVERYONE_WRITES != 0 {
@@ -99,5 +125,8 @@ fn intact(code: &CodeFile, found: &CodeRecord) -> Result<(), String> {
     if sha256 == found.code_sha256 {
         return Ok(());
     }
-    Err("it is damaged: its code is not what was compiled; copy it here anew".to_owned())
+    Err(format!(
+        "it is damaged: its code is not what was compiled; copy it here anew, or {}",
+        found.again()
+    ))
 }

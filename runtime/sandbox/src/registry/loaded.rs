@@ -4,6 +4,7 @@ use crate::code::Code;
 use crate::grants::Effective;
 use crate::machine::Machine;
 use crate::manifest::{Contract, Instance, Limits};
+use crate::origin::Kept;
 use crate::outcome::{Outcome, PluginStamp};
 use crate::turns::{Habit, Pace};
 use std::sync::Arc;
@@ -15,6 +16,9 @@ pub(crate) struct Loaded {
     pub(crate) code: Code,
     pub(crate) machine: Arc<Machine>,
     pub(crate) limits: Limits,
+    /// Those that it asks for, and where.
+    pub(crate) asked: Limits,
+    pub(crate) kept: Kept,
     /// The longest that a call may ask for.
     pub(crate) wall_max: Duration,
     pub(crate) instance: Instance,

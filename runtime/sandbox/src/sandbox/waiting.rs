@@ -4,6 +4,7 @@
 use super::{Inner, STOPPING};
 use crate::call::{TaskCall, Waits, limits_of, run, unstarted};
 use crate::limits;
+use crate::origin::{Limit, Origins};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loaded, Noted, Refusal};
 use crate::secret::Had;
@@ -36,15 +37,18 @@ impl Inner {
         let refuse = |outcome| unstarted(outcome, Some(&plugin), bytes, called.elapsed());
         let limits = limits_of(&plugin, call);
         if bytes > limits.input_bytes {
-            return refuse(Outcome::InputTooLarge {
+            let mut end = refuse(Outcome::InputTooLarge {
                 bytes,
                 limit: limits.input_bytes,
             });
+            end.setting = Origins::new(&plugin, &limits, call).of_outcome(&end.outcome);
+            return end;
         }
         let Some(_place) = plugin.enter() else {
             let name = &plugin.stamp.name;
+            let setting = Origins::new(&plugin, &limits, call).setting(Limit::Concurrency);
             let cause =
-                format!("plugin `{name}` runs as often at once as its [limits].concurrency allows");
+                format!("plugin `{name}` runs as often at once as it may; {setting} raises that");
             return refuse(Outcome::TooManyRunning { cause });
         };
         if plugin.habit.lasts() {

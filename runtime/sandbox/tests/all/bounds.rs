@@ -1,10 +1,13 @@
 //! Limits by the manifest, lowered by the operator and by the call; clock and randomness that stand still.
 
 use crate::rig::{Rig, TENANT, call};
+use futures_util::future::BoxFuture;
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
-use stepwell_sandbox::{Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall};
+use stepwell_sandbox::{
+    Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall, Upload, UploadCode,
+};
 
 /// A command that asks for 10,000 more elements of its table for ever; `(loop (table.grow …))`.
 const TABLE_BOMB: [u8; 57] = *b"\0asm\x01\0\0\0\
@@ -29,10 +32,140 @@ async fn a_table_bomb_is_out_of_memory() {
     match rig.outcome("bomb", json!(null)).await {
         Outcome::OutOfMemory { cause } => assert_eq!(
             cause,
-            "the task needs 20001 table elements and may use 20000; [limits].table-elements raises it"
+            "the task needs 20001 table elements and may use 20000; [limits].table-elements in plugin.toml raises it"
         ),
         other => panic!("{other:?}"),
     }
+}
+
+/// A command that asks for another page of memory for ever; `(loop (memory.grow (i32.const 1)) …)`.
+const MEMORY_BOMB: [u8; 51] = *b"\0asm\x01\0\0\0\
+    \x01\x04\x01\x60\0\0\
+    \x03\x02\x01\0\
+    \x05\x03\x01\0\x01\
+    \x07\x0a\x01\x06_start\0\0\
+    \x0a\x0e\x01\x0c\0\x03\x40\x41\x01\x40\0\x1a\x0c\0\x0b\x0b";
+
+/// What a call of the memory bomb is told.
+async fn bombed(rig: &Rig, call: TaskCall) -> String {
+    match rig.sandbox.call(call).await.outcome {
+        Outcome::OutOfMemory { cause } => cause,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn who_meets_a_limit_is_told_what_raises_it() {
+    let account = "111111111111";
+    let limits = Limits {
+        memory_bytes: 1536 << 10,
+        ..Limits::ceiling()
+    };
+    let rig = Rig::with(|config| config.ceilings = tight(limits));
+    let folder = |below: &str, manifest: &str| {
+        let place = rig.folder.path().join(below);
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::write(place.join("plugin.toml"), manifest).unwrap();
+        std::fs::write(place.join("bomb.wasm"), MEMORY_BOMB).unwrap();
+    };
+    folder("small", "[limits]\nmemory = \"128KiB\"");
+    folder("odd", "[limits]\nmemory = \"100000\"");
+    folder("111111111111/theirs", "[limits]\nmemory = \"16MiB\"");
+    std::fs::write(rig.folder.path().join("alone.wasm"), MEMORY_BOMB).unwrap();
+    rig.sandbox.rescan().unwrap();
+    let of = |plugin: &str| call(plugin, json!(null));
+    assert_eq!(
+        bombed(&rig, of("small")).await,
+        "the task needs 192 KiB of memory and may use 128 KiB; [limits].memory in plugin.toml raises it"
+    );
+    assert_eq!(
+        bombed(&rig, of("odd")).await,
+        "the task needs 131072 bytes of memory and may use 100000 bytes; [limits].memory in plugin.toml raises it"
+    );
+    assert_eq!(
+        bombed(&rig, of("alone")).await,
+        "the task needs 65 MiB of memory and may use 64 MiB; a folder with the file and [limits].memory in a plugin.toml raises it"
+    );
+    assert_eq!(
+        bombed(&rig, TaskCall::new(account, "theirs", "null")).await,
+        "the task needs 1600 KiB of memory and may use 1536 KiB; the operator's ceiling of the account (limits.memory) raises it"
+    );
+    let lowered = TaskCall {
+        lowered: Some(Arc::new(Limits {
+            memory_bytes: 64 << 10,
+            ..Limits::unlimited()
+        })),
+        lowered_by: "the tag limit:",
+        ..of("small")
+    };
+    assert_eq!(
+        bombed(&rig, lowered).await,
+        "the task needs 128 KiB of memory and may use 64 KiB; the tag limit:memory raises it"
+    );
+    let uploaded = TaskCall {
+        upload: Some(bomb_sent()),
+        ..of("sent")
+    };
+    assert_eq!(
+        bombed(&rig, uploaded).await,
+        "the task needs 2 MiB of memory and may use 1 MiB; MemorySize of the function (`plugin push --memory`) raises it"
+    );
+}
+
+/// The memory bomb as a tenant sends it.
+fn bomb_sent() -> Upload {
+    struct Sent;
+    impl UploadCode for Sent {
+        fn wasm(&self) -> BoxFuture<'static, Result<Arc<[u8]>, String>> {
+            Box::pin(async { Ok(Arc::from(&MEMORY_BOMB[..])) })
+        }
+    }
+    Upload {
+        id: "bomb".into(),
+        version: None,
+        memory_bytes: 1 << 20,
+        wall: Duration::from_secs(3),
+        environment: std::collections::BTreeMap::new(),
+        code: Arc::new(Sent),
+    }
+}
+
+#[tokio::test]
+async fn who_runs_out_of_time_is_told_what_raises_it() {
+    let rig = Rig::new();
+    rig.put("alone", "behave")
+        .put_with("task", "behave", "[limits]\ncpu = \"50ms\"");
+    let endless = || json!({"do": "loop"});
+    assert_eq!(
+        rig.call("task", endless()).await.explain(),
+        "the task computed for more than 0.05 s; [limits].cpu in plugin.toml raises it"
+    );
+    let lowered = TaskCall {
+        lowered: Some(Arc::new(Limits {
+            wall: Duration::from_millis(50),
+            ..Limits::unlimited()
+        })),
+        ..call("alone", endless())
+    };
+    assert_eq!(
+        rig.sandbox.call(lowered).await.explain(),
+        "the task did not end within 0.05 s; the call's own limit of wall raises it"
+    );
+    // The time that the caller has is no limit of the plugin.
+    let late = TaskCall {
+        deadline: Some(Duration::from_millis(40)),
+        ..call("alone", endless())
+    };
+    assert_eq!(
+        rig.sandbox.call(late).await.explain(),
+        "the task did not end within 0.04 s"
+    );
+    assert_eq!(
+        rig.call("alone", json!("x".repeat(300_000)))
+            .await
+            .explain(),
+        "the input has 300002 bytes, the plugin takes 262144; a folder with the file and [limits].input in a plugin.toml raises it"
+    );
 }
 
 #[tokio::test]

@@ -305,7 +305,7 @@ async fn refused(rig: &Rig, host: &str, mode: &str) -> Option<String> {
     match rig.outcome("task", json!({"do": "echo"})).await {
         Outcome::Ok(_) => None,
         Outcome::PluginBroken { cause } => {
-            let place = format!("plugin `task`: plugin.toml: grants.fs[0]: `{host}`: ");
+            let place = format!("plugin `task`: plugin.toml:2:7: grants.fs[0]: `{host}`: ");
             Some(cause.strip_prefix(&place).unwrap_or(&cause).to_owned())
         }
         other => panic!("{host}: {other:?}"),
@@ -432,6 +432,7 @@ async fn folders_beyond_the_ceiling_are_missing_and_nothing_else() {
             host: allowed.clone(),
             guest: String::new(),
             mode: stepwell_sandbox::FsMode::ReadOnly,
+            at: None,
         }],
         ..Grants::default()
     };

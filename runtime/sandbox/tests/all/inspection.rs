@@ -72,6 +72,44 @@ fn what_cannot_run_says_why() {
     );
 }
 
+/// Some toolchains import whatever the contract has, so all that nobody asks for is one warning.
+#[test]
+fn what_no_manifest_asks_for_is_one_warning() {
+    let rig = Rig::new();
+    rig.put("alone", "behave")
+        .put_with("some", "behave", "[grants]\nsecrets = [\"KEY\"]");
+    for (path, told) in [
+        ("alone.wasm", "it imports config, http, secrets and no"),
+        ("some", "it imports config, http and no"),
+    ] {
+        let found = rig.sandbox.inspect(&rig.folder.path().join(path), TENANT);
+        let problems = found.unwrap().problems;
+        let [problem] = problems.as_slice() else {
+            panic!("{path}: {problems:?}");
+        };
+        assert!(
+            !problem.fatal && problem.what.starts_with(told),
+            "{problem:?}"
+        );
+    }
+}
+
+/// Whoever copies the whole manifest of the docs has one that is fine.
+#[test]
+fn the_manifest_of_the_docs_passes_its_own_check() {
+    let page = include_str!("../../../../docs/plugins.md");
+    let manifest = page.split("```toml\n").nth(1).unwrap();
+    let manifest = manifest.split("```").next().unwrap();
+    let rig = Rig::new();
+    let folder = rig.folder.path().join("resize");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("plugin.toml"), manifest).unwrap();
+    std::fs::write(folder.join("resize.wasm"), guest("echo")).unwrap();
+    let found = rig.sandbox.inspect(&folder, TENANT).unwrap();
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(found.manifest.version.as_deref(), Some("1.2.0"));
+}
+
 #[test]
 fn a_broken_manifest_says_where_and_how_to_mend_it() {
     let rig = Rig::new();
@@ -80,12 +118,12 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
         (
             "field",
             "version = \"1\"\n[limit]\nmemory = 1\n",
-            ["plugin.toml:2: ", "limit: there is no such key"],
+            ["plugin.toml:2:2: ", "limit: there is no such key"],
         ),
         (
             "syntax",
             "[limits]\nmemory = \n",
-            ["plugin.toml:2: ", "expected"],
+            ["plugin.toml:2:", "expected"],
         ),
         (
             "value",

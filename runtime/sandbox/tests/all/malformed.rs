@@ -249,7 +249,9 @@ fn tables(of: usize, elements: u32) -> Vec<u8> {
 async fn what_it_needs_to_begin_with_counts() {
     let (rig, _cache) = rig();
     let memory = |bytes: u64| {
-        format!("it begins with {bytes} bytes of memory and may have 67108864; raise MemorySize")
+        format!(
+            "it begins with {bytes} bytes of memory and may have 67108864; raise MemorySize of the function (`plugin push --memory`)"
+        )
     };
     let table = |elements: u64| {
         format!(

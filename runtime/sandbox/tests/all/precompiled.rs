@@ -182,10 +182,54 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
         ("module", &module, "does not fit this program"),
         ("wasm", &guest("echo"), "was not made by"),
     ] {
-        write(&rig, &format!("{name}.cwasm"), bytes);
+        let path = write(&rig, &format!("{name}.cwasm"), bytes);
         let why = refusal(&rig, name).await;
         assert!(why.contains(reason), "{name}: {why}");
+        // Who looks at the file is told the same.
+        let why = looked_at(&rig, &path).unwrap_err();
+        assert!(why.contains(reason), "{name}: {why}");
     }
+    let path = write(&rig, "whole.cwasm", &file);
+    assert_eq!(looked_at(&rig, &path), Ok(()));
+}
+
+/// Why compiled code would not be loaded, by its inspection.
+fn looked_at(rig: &Rig, path: &Path) -> Result<(), String> {
+    let found = rig.sandbox.inspect_code(path, crate::rig::TENANT);
+    let found = found.map_err(|error| error.to_string())?;
+    found.expect("compiled code").unfit.map_or(Ok(()), Err)
+}
+
+#[tokio::test]
+async fn a_folder_is_looked_at_by_the_program_that_would_be_served() {
+    let (record, file) = code_of("echo", Profile::Edge);
+    let (usual, edge) = (Rig::new(), edge());
+    for rig in [&usual, &edge] {
+        let place = rig.folder.path().join("echo");
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(place.join("plugin.toml"), "").unwrap();
+        std::fs::write(place.join("echo.cwasm"), &file).unwrap();
+        let found = rig.sandbox.inspect_code(&place, crate::rig::TENANT);
+        let found = found.unwrap().expect("there is no other program");
+        assert_eq!(found.file, place.join("echo.cwasm"));
+        assert_eq!((found.record, found.unfit), (record.clone(), None));
+        let pin = format!("sha256 = \"{}\"", "0".repeat(64));
+        std::fs::write(place.join("plugin.toml"), pin).unwrap();
+        let why = looked_at(rig, &place).unwrap_err();
+        assert!(why.contains("plugin.toml pins"), "{why}");
+        std::fs::write(place.join("plugin.toml"), "[limits]\nfuel = 0\n").unwrap();
+        let why = looked_at(rig, &place).unwrap_err();
+        assert!(why.contains("plugin.toml:2"), "{why}");
+        std::fs::write(place.join("plugin.toml"), "").unwrap();
+        std::fs::write(place.join("echo.wasm"), guest("echo")).unwrap();
+    }
+    let of = |rig: &Rig| {
+        let place = rig.folder.path().join("echo");
+        let found = rig.sandbox.inspect_code(&place, crate::rig::TENANT);
+        found.unwrap().is_some()
+    };
+    // WebAssembly goes before, where there is a compiler for it.
+    assert_eq!((of(&usual), of(&edge)), (false, true));
 }
 
 /// The same code with another record.
@@ -242,6 +286,8 @@ async fn what_everyone_can_write_is_not_run() {
     };
     mode(&path, 0o666);
     let why = refusal(&rig, "echo").await;
+    assert!(why.contains("everyone can write"), "{why}");
+    let why = looked_at(&rig, &path).unwrap_err();
     assert!(why.contains("everyone can write"), "{why}");
 }
 

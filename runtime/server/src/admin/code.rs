@@ -30,6 +30,8 @@ struct Answer {
     waiting: u64,
     /// Whether another call finds more.
     more: bool,
+    /// What counted, which may be more than was asked for.
+    grace_seconds: u64,
 }
 
 /// Wire form of code that no function of the account has.
@@ -59,6 +61,7 @@ pub(super) async fn collect(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         codes,
         waiting,
         more,
+        grace,
     } = call.state.engine.collect_code(how).await?;
     let code: Vec<Code> = codes
         .into_iter()
@@ -75,6 +78,7 @@ pub(super) async fn collect(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         code,
         waiting,
         more,
+        grace_seconds: grace.as_secs(),
     })
 }
 

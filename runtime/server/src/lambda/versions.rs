@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
 use stepwell_engine::{AliasChange, Caller, FunctionAlias, PublishFunction};
 
@@ -98,6 +98,9 @@ impl Wanted {
     }
 }
 
+/// What an alias stood for before, which AWS does not tell: in a header, so that the body is theirs.
+const PREVIOUS_VERSION: HeaderName = HeaderName::from_static("x-stepwell-previous-version");
+
 /// Wire form of an alias.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -171,7 +174,11 @@ pub(super) async fn get_alias(call: Call<'_>) -> Result<Answer, Fault> {
     let found = engine
         .function_alias(&call.caller, function, call.alias())
         .await?;
-    Ok(call.shown(StatusCode::OK, found))
+    let previous = found.previous.clone();
+    let mut answer = call.shown(StatusCode::OK, found);
+    let previous = previous.map(|version| (PREVIOUS_VERSION, version));
+    answer.headers.extend(previous);
+    Ok(answer)
 }
 
 pub(super) async fn delete_alias(call: Call<'_>) -> Result<Answer, Fault> {

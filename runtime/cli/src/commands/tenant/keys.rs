@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::json;
-use stepwell_engine::{AccessKey, Engine, ListedKey, Resealed, Role, Vault};
+use stepwell_engine::{AccessKey, Engine, ListedKey, Resealed, Role, Vault, holds_store};
 
 use super::audit::{noted, noted_of_key};
 use super::{time, told};
@@ -100,7 +100,7 @@ pub(in crate::commands) async fn vault_for(engine: &Engine, path: &Path) -> Outc
 pub(super) async fn make_key_file(place: &TenantPlace) -> Outcome {
     let data = place.data();
     let path = key_file::place(place.key_file.as_deref(), &data);
-    let has_store = at_rest::store(place)?.is_some() || data.exists();
+    let has_store = at_rest::store(place)?.is_some() || holds_store(&data);
     let opened = match has_store && !path.exists() {
         true => match at_rest::open(place).await {
             Ok(host) => Some(host),

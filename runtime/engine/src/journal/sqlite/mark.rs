@@ -3,7 +3,7 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{ErrorKind, Write},
     path::Path,
 };
 
@@ -30,6 +30,15 @@ pub(super) fn check(directory: &Path) -> Result<(), OpenError> {
         path: path.display().to_string(),
         what: if path.exists() { "empty" } else { "missing" },
         directory: directory.display().to_string(),
+    })
+}
+
+/// Whether a directory holds a store, or has held one. Where that cannot be seen it counts as if: opened, it says what is wrong.
+pub fn holds_store(directory: &Path) -> bool {
+    let log = format!("{FILE}-wal");
+    [FILE, log.as_str(), MARK].into_iter().any(|name| {
+        let found = fs::symlink_metadata(directory.join(name));
+        !found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
     })
 }
 

@@ -30,6 +30,7 @@ use super::{
     ScopeId, SegmentRange, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, Verdict,
     Write, ready,
 };
+pub use mark::holds_store;
 pub use place::make_data_directory;
 
 use place::Place;

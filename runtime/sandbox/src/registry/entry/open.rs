@@ -7,8 +7,9 @@ use crate::code::{Format, Program};
 use crate::compiler::{Compiler, Fault};
 use crate::grants::{Ceiling, Effective};
 use crate::machine::Machine;
-use crate::manifest::{Limits, Manifest};
-use crate::needs::{Known, Needs, Setting};
+use crate::manifest::Manifest;
+use crate::needs::{Known, Needs};
+use crate::origin::{Kept, Origins};
 use crate::outcome::PluginStamp;
 use crate::precompiled;
 use crate::queue::Leave;
@@ -62,12 +63,18 @@ impl Entry {
             binary,
             folder,
         } = self.files()?;
+        let kept = match (&self.source, &folder) {
+            (Source::Upload(_), _) => Kept::Function,
+            (Source::Folder { .. }, Some(_)) => Kept::Manifest,
+            (Source::Folder { .. }, None) => Kept::Nowhere,
+        };
         let allowed = loader.allowed(&self.tenant);
         let most = allowed.limits();
         let limits = manifest.limits.within(&most);
         let machine = loader.machine(Loader::kind(&limits))?;
+        let origins = Origins::uncalled(kept, &manifest.limits, &limits);
         let (sha256, program) =
-            self.program(loader, &machine, &manifest, &limits, binary, leave)?;
+            self.program(loader, &machine, &manifest, &origins, binary, leave)?;
         let (code, contract) = program.link(&machine)?;
         if manifest.contract.is_some_and(|claimed| claimed != contract) {
             let claimed = manifest.contract;
@@ -96,6 +103,8 @@ impl Entry {
             code,
             machine,
             limits,
+            asked: manifest.limits,
+            kept,
             wall_max: most.wall,
             instance: allowed.instance(manifest.instance),
             granted,
@@ -113,7 +122,7 @@ impl Entry {
         loader: &Loader,
         machine: &Machine,
         manifest: &Manifest,
-        limits: &Limits,
+        origins: &Origins<'_>,
         binary: Binary,
         leave: &mut Leave<'_>,
     ) -> Result<(String, Program), Fault> {
@@ -128,7 +137,7 @@ impl Entry {
                 self.check_claims(manifest, &sha256)?;
                 if let Some(code) = loader.cache.stored_code(&machine.engine, &sha256) {
                     let program = Program::precompiled(machine, code);
-                    self.begins_within(limits, program.known, &*fetch)?;
+                    self.begins_within(origins, program.known, &*fetch)?;
                     return Ok((sha256, program));
                 }
                 fetched(&*fetch)?
@@ -137,7 +146,7 @@ impl Entry {
                 let (record, code) = precompiled::load(machine, &file)?;
                 self.check_claims(manifest, &record.wasm_sha256)?;
                 let program = Program::precompiled(machine, code);
-                program.known.least.fit(limits, self.setting())?;
+                program.known.least.fit(origins)?;
                 return Ok((record.wasm_sha256, program));
             }
         };
@@ -146,10 +155,10 @@ impl Entry {
         self.check_claims(manifest, &sha256)?;
         // Before it is compiled, which may take minutes.
         let needs = Needs::of(wasm).unwrap_or_default();
-        needs.fit(limits, self.setting())?;
+        needs.fit(origins)?;
         let (cache, compiler) = (&loader.cache, &loader.compiler);
         let program = Program::compile(machine, cache, compiler, &sha256, wasm, leave)?;
-        program.known.least.fit(limits, self.setting())?;
+        program.known.least.fit(origins)?;
         Ok((sha256, program))
     }
 
@@ -189,25 +198,17 @@ impl Entry {
     /// size of the largest, leave it open.
     fn begins_within(
         &self,
-        limits: &Limits,
+        origins: &Origins<'_>,
         known: Known,
         file: &dyn UploadCode,
     ) -> Result<(), Fault> {
-        known.least.fit(limits, self.setting())?;
-        if known.most.beyond(limits).is_empty() {
+        known.least.fit(origins)?;
+        if known.most.beyond(origins.in_force).is_empty() {
             return Ok(());
         }
         let wasm = fetched(file)?;
         let needs = Needs::of((*wasm).as_ref()).unwrap_or_default();
-        needs.fit(limits, self.setting()).map_err(Fault::from)
-    }
-
-    /// Where its limits are written.
-    fn setting(&self) -> Setting {
-        match &self.source {
-            Source::Folder { .. } => Setting::Manifest,
-            Source::Upload(_) => Setting::Function,
-        }
+        needs.fit(origins).map_err(Fault::from)
     }
 
     /// Checks what the manifest says of the plugin's name and its file.

@@ -1,0 +1,204 @@
+//! `plugin list`: the plugins of a directory, and what looks as if it should be one. Hides that folders which are none are found apart.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use stepwell_sandbox::{CODE_EXTENSION, PluginInfo, Sandbox};
+
+use super::plugin::contract_name;
+use super::plugin_named::bare_name;
+use crate::exit::Outcome;
+use crate::host::TENANT;
+use crate::table::Table;
+
+/// Digits of an account, whose folder in the plugin directory has plugins of its own.
+const ACCOUNT_DIGITS: usize = 12;
+
+pub(super) async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
+    sandbox.warm().await;
+    let mut found: Vec<Listed> = sandbox.list().into_iter().map(Listed::of).collect();
+    found.extend(incomplete(plugins));
+    found.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
+    if as_json {
+        let all = found.iter().map(Listed::json).collect();
+        return super::print_json(&Value::Array(all));
+    }
+    if found.is_empty() {
+        say!(
+            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
+            plugins.display()
+        );
+        return Ok(());
+    }
+    super::print(&text(&found))?;
+    if found.iter().any(|one| one.problem.is_some()) {
+        say!("`stepwell plugin check NAME` says what is wrong with one, and how to mend it");
+    }
+    Ok(())
+}
+
+/// A plugin, or a folder that is none yet.
+struct Listed {
+    tenant: String,
+    name: String,
+    version: Option<String>,
+    source: String,
+    contract: Option<&'static str>,
+    sha256: Option<String>,
+    missing_grants: Vec<String>,
+    /// In a word, and as it is told.
+    problem: Option<(&'static str, String)>,
+}
+
+impl Listed {
+    fn of(plugin: PluginInfo) -> Listed {
+        Listed {
+            tenant: plugin.tenant,
+            name: plugin.name,
+            version: plugin.version,
+            source: plugin.source,
+            contract: plugin.contract.map(contract_name),
+            sha256: plugin.sha256,
+            missing_grants: plugin.missing_grants,
+            problem: plugin.problem.map(|why| ("broken", why)),
+        }
+    }
+
+    fn incomplete(tenant: &str, name: &str, source: String) -> Listed {
+        Listed {
+            tenant: tenant.to_owned(),
+            name: name.to_owned(),
+            version: None,
+            source,
+            contract: None,
+            sha256: None,
+            missing_grants: Vec::new(),
+            problem: Some((
+                "incomplete: no plugin.toml",
+                "the folder has no plugin.toml, by which a folder is a plugin".to_owned(),
+            )),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "tenant": self.tenant,
+            "name": self.name,
+            "version": self.version,
+            "source": self.source,
+            "contract": self.contract,
+            "sha256": self.sha256,
+            "missingGrants": self.missing_grants,
+            "problem": self.problem.as_ref().map(|(_, why)| why),
+        })
+    }
+}
+
+fn text(found: &[Listed]) -> String {
+    // Without accounts of their own in the folder, the account says nothing.
+    let accounts = found.iter().any(|plugin| plugin.tenant != TENANT);
+    let mut columns = vec!["name", "version", "contract", "account", "source", "state"];
+    if !accounts {
+        columns.retain(|column| *column != "account");
+    }
+    let mut table = Table::new(&columns);
+    for plugin in found {
+        let mut row = vec![
+            plugin.name.clone(),
+            plugin.version.clone().unwrap_or_else(|| "-".to_owned()),
+            plugin.contract.unwrap_or("-").to_owned(),
+        ];
+        row.extend(accounts.then(|| plugin.tenant.clone()));
+        let state = plugin.problem.as_ref().map_or("ok", |(word, _)| *word);
+        row.extend([plugin.source.clone(), state.to_owned()]);
+        table.row(row);
+    }
+    table.whole(None)
+}
+
+/// Folders of a plugin directory that hold a program and no `plugin.toml`.
+fn incomplete(plugins: &Path) -> Vec<Listed> {
+    let mut found = Vec::new();
+    for name in folders(plugins) {
+        let folder = plugins.join(&name);
+        if !is_account(&name) {
+            found.extend(is_incomplete(&folder).then(|| {
+                let source = name.clone();
+                Listed::incomplete(TENANT, &name, source)
+            }));
+            continue;
+        }
+        for below in folders(&folder) {
+            let source = format!("{name}/{below}");
+            let is_none = is_incomplete(&folder.join(&below));
+            found.extend(is_none.then(|| Listed::incomplete(&name, &below, source)));
+        }
+    }
+    found
+}
+
+/// Names of the folders that could be those of plugins.
+fn folders(of: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(of).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .filter(|name| bare_name(Path::new(name)).is_some())
+        .collect()
+}
+
+fn is_account(name: &str) -> bool {
+    name.len() == ACCOUNT_DIGITS && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn is_incomplete(folder: &Path) -> bool {
+    let is_program = |file: std::fs::DirEntry| {
+        let path = file.path();
+        let kind = path.extension();
+        kind.is_some_and(|kind| kind == "wasm" || kind == CODE_EXTENSION)
+    };
+    let files = || std::fs::read_dir(folder).into_iter().flatten().flatten();
+    !folder.join("plugin.toml").exists() && files().any(is_program)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_lack_a_manifest_are_listed_with_what_they_lack() {
+        let scratch = tempfile::tempdir().unwrap();
+        let plugins = scratch.path();
+        for (folder, file) in [
+            ("greet", "greet.wasm"),
+            ("edge", "edge.cwasm"),
+            ("whole", "whole.wasm"),
+            ("whole", "plugin.toml"),
+            ("notes", "notes.txt"),
+            ("111111111111/theirs", "theirs.wasm"),
+        ] {
+            std::fs::create_dir_all(plugins.join(folder)).unwrap();
+            std::fs::write(plugins.join(folder).join(file), "").unwrap();
+        }
+        let mut found = incomplete(plugins);
+        found.sort_by(|a, b| a.source.cmp(&b.source));
+        let of = |one: &Listed| (one.tenant.clone(), one.source.clone());
+        let found_at: Vec<_> = found.iter().map(of).collect();
+        let wanted = [
+            ("111111111111", "111111111111/theirs"),
+            (TENANT, "edge"),
+            (TENANT, "greet"),
+        ];
+        assert_eq!(
+            found_at,
+            wanted.map(|(tenant, source)| (tenant.to_owned(), source.to_owned()))
+        );
+        let told = text(&found[1..]);
+        assert_eq!(
+            told,
+            "NAME   VERSION  CONTRACT  SOURCE  STATE\n\
+             edge   -        -         edge    incomplete: no plugin.toml\n\
+             greet  -        -         greet   incomplete: no plugin.toml\n"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! What a path or a name of a plugin means. Hides the forms that a plugin has in the plugin directory, and which of them is served.
+
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::anyhow;
+use stepwell_sandbox::CODE_EXTENSION;
+
+use super::plugin_compile;
+use crate::args::{CompileArgs, PrecompiledArg};
+use crate::exit::{Outcome, Stop};
+use crate::host::{TENANT, USUAL_DATA};
+
+/// The plugin that a path or name means, which is there, and no sources. An account's plugins are one level deeper than those of
+/// the default one. Of compiled code its reader says whether it is there.
+pub(super) fn existing(
+    path: &Path,
+    plugins: Option<&Path>,
+    account: Option<&str>,
+    compile: CompileArgs,
+) -> Outcome<PathBuf> {
+    let folder = folder_of(plugins, account);
+    let path = named(path, &folder, compile.precompiled == PrecompiledArg::Only);
+    if plugin_compile::is_code(&path) {
+        return Ok(path);
+    }
+    if !path.exists() {
+        return Err(Stop::Usage(anyhow!(
+            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
+            path.display(),
+            folder.display()
+        )));
+    }
+    check_no_sources(&path)?;
+    Ok(path)
+}
+
+/// The name that a path may be as well: `resize`, and not `./resize`, `resize/` or `resize.wasm`.
+pub(super) fn bare_name(path: &Path) -> Option<&str> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let name = path.to_str().filter(|name| name.chars().all(plain))?;
+    let mut parts = path.components();
+    let alone = matches!(
+        (parts.next(), parts.next()),
+        (Some(Component::Normal(_)), None)
+    );
+    alone.then_some(name)
+}
+
+/// Refuses a folder that holds a plugin's sources, and says where what was built of them is.
+pub(super) fn check_no_sources(path: &Path) -> Outcome {
+    if path.join("Cargo.toml").is_file() {
+        let at = path.display();
+        let built = path
+            .file_name()
+            .map(|name| Path::new(USUAL_DATA).join("plugins").join(name));
+        let hint = match built.filter(|built| built.exists()) {
+            Some(built) => format!("what was built of them is `{}`", built.display()),
+            None => format!("`stepwell plugin build {at}` builds, installs and checks it"),
+        };
+        return Err(Stop::Usage(anyhow!(
+            "`{at}` holds a plugin's sources\nhint: {hint}"
+        )));
+    }
+    Ok(())
+}
+
+/// A bare name is that of the plugin in the plugin directory, where there is one, and only then a path. Says what else may have
+/// been meant.
+fn named(path: &Path, folder: &Path, only_compiled: bool) -> PathBuf {
+    let Some(name) = bare_name(path) else {
+        return path.to_owned();
+    };
+    let mut forms = forms(folder, name, only_compiled).into_iter();
+    let Some(served) = forms.next() else {
+        return path.to_owned();
+    };
+    for other in forms {
+        say!(
+            "`{}` is there as well and is not served: `{}` goes before it",
+            other.display(),
+            served.display()
+        );
+    }
+    if path.exists() && path.canonicalize().ok() != served.canonicalize().ok() {
+        say!(
+            "`{name}` is the plugin `{}`; what is called so in this folder is `./{name}`",
+            served.display()
+        );
+    }
+    served
+}
+
+/// What a plugin directory has under a name, the one that is served first: a folder, then the file that a server takes that runs
+/// code of that kind. A folder without `plugin.toml` is no plugin, and what is wrong with it is told when there is nothing else.
+fn forms(folder: &Path, name: &str, only_compiled: bool) -> Vec<PathBuf> {
+    let own = folder.join(name);
+    let is_plugin = own.join("plugin.toml").exists();
+    let wasm = folder.join(format!("{name}.wasm"));
+    let code = folder.join(format!("{name}.{CODE_EXTENSION}"));
+    let files = match only_compiled {
+        true => [code, wasm],
+        false => [wasm, code],
+    };
+    let mut found: Vec<PathBuf> = is_plugin.then(|| own.clone()).into_iter().collect();
+    found.extend(files.into_iter().filter(|file| file.is_file()));
+    if found.is_empty() && own.is_dir() {
+        found.push(own);
+    }
+    found
+}
+
+/// The folder with an account's plugins.
+fn folder_of(plugins: Option<&Path>, account: Option<&str>) -> PathBuf {
+    let usual = Path::new(USUAL_DATA).join("plugins");
+    let mut folder = plugins.unwrap_or(&usual).to_owned();
+    folder.extend(account.filter(|account| *account != TENANT));
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_folder_and_no_ending() {
+        assert_eq!(bare_name(Path::new("resize-2_a")), Some("resize-2_a"));
+        for path in [
+            "./resize",
+            "resize/",
+            "a/resize",
+            "/resize",
+            ".",
+            "..",
+            "",
+            "resize.wasm",
+        ] {
+            assert_eq!(bare_name(Path::new(path)), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_plugin_directory_goes_before_what_is_called_so_here() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let served = |only| named(Path::new("src"), folder, only);
+        // The crate's own folder of that name, in which this runs.
+        assert_eq!(served(false), Path::new("src"));
+        let (own, wasm) = (folder.join("src"), folder.join("src.wasm"));
+        let code = folder.join("src.cwasm");
+        std::fs::write(&code, "").unwrap();
+        assert_eq!(served(false), code);
+        std::fs::write(&wasm, "").unwrap();
+        assert_eq!((served(false), served(true)), (wasm.clone(), code.clone()));
+        assert_eq!(named(Path::new("./src"), folder, false), Path::new("./src"));
+        // A folder is a plugin by its manifest.
+        std::fs::create_dir(&own).unwrap();
+        assert_eq!(served(false), wasm);
+        std::fs::write(own.join("plugin.toml"), "").unwrap();
+        assert_eq!(forms(folder, "src", true), [own, code, wasm]);
+    }
+}

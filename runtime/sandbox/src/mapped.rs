@@ -75,7 +75,7 @@ impl Compiled for Module {
 }
 
 /// Lets go of the pages of a file that was just mapped: most of what loading reads is not looked at again, and a call
-/// finds in the system's page cache what it needs. A third of what a loaded plugin takes.
+/// finds in the system's page cache what it needs.
 #[cfg(target_os = "linux")]
 #[allow(
     unsafe_code,

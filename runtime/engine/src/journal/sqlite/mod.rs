@@ -1,11 +1,12 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `session` (writing) and
-//! `read`, the file's format in `schema`.
+//! `read`, what their rows hold in `row`, the file's format in `schema`.
 
 mod mark;
 mod memory;
 mod place;
 mod queue;
 mod read;
+mod row;
 mod schema;
 mod session;
 mod store;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, ToSql, params};
 
-use super::read;
+use super::row;
 use crate::journal::{
     Amounts, Append, CatalogKey, CatalogWrite, Epoch, ExecutionId, Landed, MessageId, NewExecution,
     OpenTask, Outgoing, Refused, TokenHash, UsageKey, View, Write,
@@ -199,7 +199,7 @@ impl Session<'_> {
         });
         match stored.optional() {
             // It is this append's concern alone: the execution is read anew, and found damaged.
-            Err(error) if read::is_of_a_value(&error) => {
+            Err(error) if row::is_of_a_value(&error) => {
                 Err(Refused::WrongPosition { next: 0 }.into())
             }
             stored => Ok(stored?),
@@ -402,7 +402,7 @@ impl Session<'_> {
         let sql = "SELECT revision FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3";
         let mut read = self.statement(sql)?;
         let revision = read.query_row(params![&*key.tenant, &*key.kind, &*key.name], |row| {
-            read::revision(row, 0)
+            row::revision(row, 0)
         });
         Ok(revision.optional()?)
     }

@@ -2,7 +2,7 @@
 
 use crate::grants::{Ceiling, Source};
 use crate::manifest::Limits;
-use crate::manifest_text::{Field, Reader, at_key, read_as};
+use crate::toml_text::{Field, Reader, at_key, read_as};
 use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 

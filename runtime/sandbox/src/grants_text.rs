@@ -2,7 +2,7 @@
 
 use crate::grants::{FsGrant, FsMode, Grants, HttpGrant, Source};
 use crate::limits;
-use crate::manifest_text::{Field, Reader, at_key};
+use crate::toml_text::{Field, Reader, at_key};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 use stepwell_egress::{HttpRule, NameRule, TcpRule};

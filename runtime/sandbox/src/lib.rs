@@ -42,6 +42,7 @@ mod sockets;
 mod stdio;
 mod stopwatch;
 mod tally;
+mod toml_text;
 mod turns;
 mod verdict;
 mod weight;

@@ -121,7 +121,11 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
         asked,
         problems,
     };
-    examine(&mut inspection, &wasm, loader);
+    let kept = match own {
+        Some(_) => Kept::Manifest,
+        None => Kept::Nowhere,
+    };
+    examine(&mut inspection, &wasm, kept, loader);
     Ok(inspection)
 }
 
@@ -171,7 +175,7 @@ pub(crate) fn examined(path: &Path) -> Result<(Manifest, Vec<u8>), Error> {
     Ok((manifest, read(&file, limits::WASM_BYTES_MAX)?))
 }
 
-fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
+fn examine(inspection: &mut Inspection, wasm: &[u8], kept: Kept, loader: &Loader) {
     let problems = &mut inspection.problems;
     let mut fatal = |what: String, hint: &str| {
         problems.push(Problem {
@@ -189,7 +193,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], loader: &Loader) {
     let beyond = needs.map(|needs| needs.beyond(&inspection.limits));
     let beyond = beyond.unwrap_or_default();
     let (asked, own) = (&inspection.manifest.limits, &inspection.limits);
-    let origins = Origins::uncalled(Kept::Manifest, asked, own);
+    let origins = Origins::uncalled(kept, asked, own);
     for excess in &beyond {
         fatal(excess.to_string(), &excess.mend(&origins));
     }

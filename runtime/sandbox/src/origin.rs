@@ -113,7 +113,7 @@ impl<'a> Origins<'a> {
         match (self.kept, of) {
             (Kept::Manifest, _) => format!("[limits].{key} in plugin.toml"),
             (Kept::Nowhere, _) => {
-                format!("a folder with the file and [limits].{key} in a plugin.toml")
+                format!("[limits].{key} in the plugin.toml of a folder of its own")
             }
             (Kept::Function, Limit::Memory) => {
                 "MemorySize of the function (`plugin push --memory`)".to_owned()

@@ -225,30 +225,44 @@ impl Node {
     /// # Errors
     /// A version that keeps code where this one does not look has used the store: whatever is unused is for that to say.
     pub(super) async fn is_adopted(&self) -> Result<bool, Error> {
+        Ok(self.adopted().await?.0)
+    }
+
+    /// The same, and the revision of the record that says so, 0 where there is none.
+    async fn adopted(&self) -> Result<(bool, u64), Error> {
         let found = self.journal.get(&key(ADOPTED, "all")).await;
         let Some(found) = found.map_err(reader::broken)? else {
-            return Ok(false);
+            return Ok((false, 0));
         };
         let noted: AdoptedRecord = stored::decode(&found.bytes)?;
         if noted.places > PLACES {
             let text = "a newer version of the server uses this store and keeps code where this one does not look, so this one removes none: have that one collect it";
             return Err(Error::rejected(Code::ConflictException, text));
         }
-        Ok(noted.places == PLACES)
+        Ok((noted.places == PLACES, found.revision))
     }
 
+    /// Notes it, and nothing over what a newer version noted meanwhile.
+    ///
+    /// # Errors
+    /// As [`Node::is_adopted`].
     pub(super) async fn note_adopted(&self) -> Result<(), Error> {
+        let (_, revision) = self.adopted().await?;
         let noted = AdoptedRecord {
             at_ms: now().0,
             places: PLACES,
         };
         let noted = CatalogWrite {
             key: key(ADOPTED, "all"),
-            expected: None,
+            expected: Some(revision),
             bytes: Some(stored::encode(&noted)),
         };
-        let written = self.write(Write::Catalog(vec![noted])).await?;
-        written.map(drop).map_err(refusal)
+        match self.write(Write::Catalog(vec![noted])).await? {
+            Ok(_) => Ok(()),
+            // Another server was first.
+            Err(Refused::Conflict { .. }) => self.adopted().await.map(drop),
+            Err(refused) => Err(refusal(refused)),
+        }
     }
 
     async fn hold(&self, tenant: &str, hash: CodeHash) -> Result<Option<Hold>, Error> {

@@ -84,7 +84,7 @@ async fn who_meets_a_limit_is_told_what_raises_it() {
     );
     assert_eq!(
         bombed(&rig, of("alone")).await,
-        "the task needs 65 MiB of memory and may use 64 MiB; a folder with the file and [limits].memory in a plugin.toml raises it"
+        "the task needs 65 MiB of memory and may use 64 MiB; [limits].memory in the plugin.toml of a folder of its own raises it"
     );
     assert_eq!(
         bombed(&rig, TaskCall::new(account, "theirs", "null")).await,
@@ -164,7 +164,7 @@ async fn who_runs_out_of_time_is_told_what_raises_it() {
         rig.call("alone", json!("x".repeat(300_000)))
             .await
             .explain(),
-        "the input has 300002 bytes, the plugin takes 262144; a folder with the file and [limits].input in a plugin.toml raises it"
+        "the input has 300002 bytes, the plugin takes 262144; [limits].input in the plugin.toml of a folder of its own raises it"
     );
 }
 

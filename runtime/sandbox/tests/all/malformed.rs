@@ -440,7 +440,13 @@ async fn tables_are_bounded_one_by_one_too() {
     std::fs::write(&one, idle(&tables(1, 1_000_000))).unwrap();
     let problems = rig.sandbox.inspect(&one, TENANT).unwrap().problems;
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].what.contains("may have 50000"), "{problems:?}");
+    assert!(
+        problems[0].what.contains("may have 50000")
+            && problems[0]
+                .hint
+                .contains("in the plugin.toml of a folder of its own"),
+        "{problems:?}"
+    );
 }
 
 /// Its limits hold before its first instruction as a task.

@@ -252,7 +252,7 @@ fn services(parts: &Parts) -> &'static [&'static str] {
     } else if path != "/" && !protocol::is_of_ours(path) {
         // Nothing is there, which any of them says in its own form.
         &[STATES, STS, IAM, LOGS, FUNCTIONS, SCHEDULER, EVENTS]
-    } else if aws::query::is_query(&parts.uri, headers) {
+    } else if path == "/" && aws::query::is_query(&parts.uri, headers) {
         &[STS, IAM]
     } else if aws::is_of_logs(headers) {
         &[LOGS]

@@ -9,6 +9,7 @@ use super::{time, told};
 use crate::args::TenantPlace;
 use crate::commands::{at_rest, print_more};
 use crate::exit::Outcome;
+use crate::host::TENANT;
 use crate::table::Table;
 
 pub(super) async fn show(
@@ -117,9 +118,6 @@ pub(super) async fn noted<T>(
     changed.map_err(told)
 }
 
-/// The account that is there without having been added.
-const DEFAULT_ACCOUNT: &str = "000000000000";
-
 /// The same of an access key, in the log of its account; of a damaged one nobody knows whose it was, and it is told in the default
 /// account's.
 pub(super) async fn noted_of_key<T>(
@@ -132,7 +130,7 @@ pub(super) async fn noted_of_key<T>(
     let changed = match keys.into_iter().find(|listed| *listed.id == *id) {
         Some(listed) => {
             let account = listed.key.map(|key| key.account);
-            let account = account.as_deref().unwrap_or(DEFAULT_ACCOUNT);
+            let account = account.as_deref().unwrap_or(TENANT);
             noted(engine, account, operation, id, change).await
         }
         // Of no account; the change says that there is no such key.

@@ -324,6 +324,9 @@ fn what_a_newer_version_beside_it_keeps_is_not_taken_for_unused() {
         "{refused:?}"
     );
     assert!(rig.has(b"one") && rig.has(b"two"));
+    // One that was looking when the newer version came notes nothing over what that noted.
+    let noted = rig.runtime.block_on(node.note_adopted());
+    assert!(matches!(noted, Err(Error::Rejected { .. })), "{noted:?}");
     // What an earlier version noted is looked at once more, and noted anew.
     note_places(&rig, serde_json::json!({"at_ms": 1}));
     let adopted = || rig.runtime.block_on(node.is_adopted());

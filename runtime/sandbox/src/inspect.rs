@@ -1,6 +1,7 @@
 //! A plugin examined before it is used: what it is, what it wants, what is wrong with it.
 
 use crate::cache::hex;
+use crate::claims;
 use crate::code::{Format, Import, Program, shown};
 use crate::compiler::Blame;
 use crate::error::Error;
@@ -130,7 +131,7 @@ pub(crate) fn inspect(path: &Path, tenant: &str, loader: &Loader) -> Result<Insp
 }
 
 /// Warns of what the operator leaves of what the manifest asks for.
-fn cut_down(
+pub(crate) fn cut_down(
     problems: &mut Vec<Problem>,
     manifest: &Manifest,
     limits: &Limits,
@@ -213,15 +214,10 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], kept: Kept, loader: &Loader
         let hint = "build it without that interface; WASI 0.2, preview 1 and stepwell:task@0.1 are offered";
         fatal(what, hint);
     }
-    if let Some(claimed) = inspection.manifest.contract
-        && inspection
-            .contract
-            .is_some_and(|contract| contract != claimed)
+    if let Some(contract) = inspection.contract
+        && let Err(why) = claims::check_contract(&inspection.manifest, contract)
     {
-        fatal(
-            format!("plugin.toml says contract = {claimed:?}, the file has another"),
-            "write contract = \"auto\"",
-        );
+        fatal(why, "write contract = \"auto\"");
     }
     inspection.imports.clone_from(&program.imports);
     command_ends(inspection);

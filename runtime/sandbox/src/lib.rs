@@ -8,6 +8,7 @@ mod bindings;
 mod cache;
 mod call;
 mod ceiling;
+mod claims;
 mod clock;
 mod code;
 mod compiler;

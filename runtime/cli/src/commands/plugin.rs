@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Reuse, Sandbox};
+use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Problem, Reuse, Sandbox};
 
 use super::plugin_named::{bare_name, check_no_sources, existing};
 #[cfg(feature = "tools")]
@@ -104,7 +104,7 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
         return plugin_compile::check(&compiled, compile.precompiled);
     }
     let found = tokio::task::block_in_place(|| sandbox.inspect(path, TENANT)).usage()?;
-    print_problems(&found);
+    print_problems(&found.problems);
     if !found.usable() {
         return Err(Stop::Refused);
     }
@@ -116,9 +116,9 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     ))
 }
 
-pub(super) fn print_problems(found: &Inspection) {
+pub(super) fn print_problems(problems: &[Problem]) {
     let paint = Paint::stderr();
-    for problem in &found.problems {
+    for problem in problems {
         let (tone, word) = if problem.fatal {
             (Tone::Bad, "error")
         } else {
@@ -204,7 +204,7 @@ fn tell_inspected(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
         }
     }
     super::print(&shown_lines(&text))?;
-    print_problems(found);
+    print_problems(&found.problems);
     Ok(())
 }
 
@@ -328,10 +328,6 @@ fn inspection_json(found: &Inspection) -> Value {
         .imports
         .iter()
         .map(|i| json!({"name": i.name, "offered": i.offered, "grant": i.grant}));
-    let problems = found
-        .problems
-        .iter()
-        .map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
     let limits: serde_json::Map<String, Value> = limits(found)
         .map(|((name, in_force), asked)| {
             let row = json!({"inForce": in_force, "askedFor": asked});
@@ -355,6 +351,13 @@ fn inspection_json(found: &Inspection) -> Value {
         "grants": grants.collect::<Vec<_>>(),
         "reuse": found.instance.reuse == Reuse::Tenant,
         "imports": imports.collect::<Vec<_>>(),
-        "problems": problems.collect::<Vec<_>>(),
+        "problems": problems_json(&found.problems),
     })
+}
+
+pub(super) fn problems_json(problems: &[Problem]) -> Value {
+    let told = problems
+        .iter()
+        .map(|p| json!({"fatal": p.fatal, "what": p.what, "hint": p.hint}));
+    told.collect()
 }

@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde_json::json;
 use stepwell_sandbox::{CODE_EXTENSION, CodeInspection};
 
-use super::plugin::format_name;
+use super::plugin::{format_name, print_problems, problems_json};
 use crate::args::{AheadArgs, PrecompiledArg};
 use crate::exit::{Outcome, Stop};
 use crate::terminal::shown_lines;
@@ -20,6 +20,7 @@ pub(super) fn is_code(path: &Path) -> bool {
 /// Tells whether this program can run the code; fails when it cannot.
 pub(super) fn check(found: &CodeInspection, whether: PrecompiledArg) -> Outcome {
     let (record, file) = (&found.record, found.file.display());
+    print_problems(&found.problems);
     if let Some(why) = &found.unfit {
         return Err(Stop::Usage(anyhow!("`{file}` is not loaded: {why}")));
     }
@@ -55,6 +56,7 @@ pub(super) fn inspect(found: &CodeInspection, whether: PrecompiledArg, as_json: 
         told["fits"] = json!(fits.is_ok());
         told["loaded"] = json!(fits.is_ok() && whether != PrecompiledArg::No);
         told["why"] = json!(fits.err());
+        told["problems"] = problems_json(&found.problems);
         super::print_json(&told)?;
         return fits.map_err(|_| Stop::Refused);
     }
@@ -99,6 +101,7 @@ pub(super) fn inspect(found: &CodeInspection, whether: PrecompiledArg, as_json: 
         .map(|(label, value)| format!("{label:<9} {value}\n"))
         .collect();
     super::print(&shown_lines(&text))?;
+    print_problems(&found.problems);
     fits.map_err(|why| Stop::Usage(anyhow!("it is not loaded: {why}")))
 }
 
@@ -136,7 +139,7 @@ mod whole {
         AheadOfTime, CodeRecord, Inspection, Limits, compile_ahead, this_target,
     };
 
-    use crate::commands::plugin::{inspection, print_problems};
+    use crate::commands::plugin::inspection;
     use crate::exit::Blame;
     use crate::host::{self, TENANT};
     use crate::policy::Policy;
@@ -160,7 +163,7 @@ mod whole {
                 )));
             }
             let found = inspection(path, TENANT, None, args.compile, Policy::default())?;
-            print_problems(&found);
+            print_problems(&found.problems);
             if !found.usable() {
                 return Err(Stop::Usage(anyhow!(
                     "`{}` is not compiled: nothing could call it",

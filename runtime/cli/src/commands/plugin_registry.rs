@@ -304,7 +304,7 @@ pub(super) async fn push(args: &PushArgs, to: &Reference) -> Outcome {
         CompileArgs::default(),
         Policy::default(),
     )?;
-    print_problems(&found);
+    print_problems(&found.problems);
     if !found.usable() {
         return Err(Stop::Refused);
     }

@@ -3,10 +3,11 @@
 
 use super::load::{mapped, vouched};
 use super::{CodeRecord, EXTENSION, record};
+use crate::claims;
 use crate::code::Program;
 use crate::compiler::Compiler;
 use crate::error::Error;
-use crate::inspect::read;
+use crate::inspect::{Problem, cut_down, read};
 use crate::limits;
 use crate::manifest::Manifest;
 use crate::origin::{Kept, Origins};
@@ -24,6 +25,8 @@ pub struct CodeInspection {
     pub record: CodeRecord,
     /// Why this program does not load it, and how to mend that; none when it does.
     pub unfit: Option<String>,
+    /// What may disappoint although it is loaded: what its folder asks for and the operator does not allow.
+    pub problems: Vec<Problem>,
 }
 
 /// Examines the compiled code that a path means; none where that is WebAssembly. Blocks.
@@ -43,11 +46,13 @@ pub(crate) fn look(
     let mut open =
         File::open(&file).map_err(|error| broken(format!("the file cannot be read: {error}")))?;
     let record = record(&mut open).map_err(broken)?;
-    let unfit = loads(open, &file, &record, tenant, loader).err();
+    let mut problems = Vec::new();
+    let unfit = loads(open, &file, &record, tenant, loader, &mut problems).err();
     Ok(Some(CodeInspection {
         file,
         record,
         unfit,
+        problems,
     }))
 }
 
@@ -62,9 +67,7 @@ fn program_file(path: &Path, only_compiled: bool) -> Option<PathBuf> {
     }
     let manifest = manifest_in(path)?.unwrap_or_default();
     let named = manifest.module.as_deref();
-    // Of `.` or `..` too, the folder has a name.
-    let folder = path.canonicalize().ok()?;
-    let name = folder.file_name()?.to_str()?;
+    let name = &name_of(path)?;
     let entries = std::fs::read_dir(path).ok()?.flatten();
     let files: Vec<String> = entries
         .filter_map(|entry| entry.file_name().into_string().ok())
@@ -92,29 +95,43 @@ fn manifest_in(folder: &Path) -> Option<Result<Manifest, String>> {
     })
 }
 
-/// All that a loader checks, as far as it does without the operator's word that such code is run: then it is not even mapped.
+/// The folder that a file is in.
+fn folder_of(file: &Path) -> &Path {
+    let named = file.parent().filter(|folder| *folder != Path::new(""));
+    named.unwrap_or(Path::new("."))
+}
+
+/// The name that a plugin in this folder is found by; of `.` or `..` too, the folder has one.
+fn name_of(folder: &Path) -> Option<String> {
+    let last = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+    last(folder).or_else(|| last(&folder.canonicalize().ok()?))
+}
+
+/// All that a loader checks, as far as it does without the operator's word that such code is run: then it is not even mapped,
+/// and nobody knows its contract.
 fn loads(
     open: File,
     file: &Path,
     record: &CodeRecord,
     tenant: &str,
     loader: &Loader,
+    problems: &mut Vec<Problem>,
 ) -> Result<(), String> {
-    let manifest = file.parent().and_then(manifest_in).transpose()?;
-    let kept = match &manifest {
-        Some(_) => Kept::Manifest,
-        None => Kept::Nowhere,
+    let folder = folder_of(file);
+    let manifest = manifest_in(folder).transpose()?;
+    let (kept, own) = match &manifest {
+        Some(_) => (Kept::Manifest, Some(folder)),
+        None => (Kept::Nowhere, None),
     };
     let manifest = manifest.unwrap_or_default();
-    if let Some(pin) = &manifest.sha256
-        && *pin != record.wasm_sha256
-    {
-        return Err(format!(
-            "it was made of a file with the SHA-256 {}, plugin.toml pins {pin}; restore the file or the pin",
-            record.wasm_sha256
-        ));
-    }
-    let limits = manifest.limits.within(&loader.allowed(tenant).limits());
+    let name = name_of(folder).unwrap_or_default();
+    claims::check_file(&manifest, &name, &record.wasm_sha256)?;
+    let allowed = loader.allowed(tenant);
+    let limits = manifest.limits.within(&allowed.limits());
+    let instance = allowed.instance(manifest.instance.clone());
+    let guarded = &loader.settings.guarded;
+    let granted = claims::granted(&manifest, &allowed.grants(), own, guarded)?;
+    cut_down(problems, &manifest, &limits, &instance, &granted.asked);
     let machine = loader.machine(Loader::kind(&limits))?;
     let code = vouched(open, file, record, machine.metering)?;
     if !loader.settings.precompiled {
@@ -123,5 +140,6 @@ fn loads(
     let program = Program::precompiled(&machine, mapped(&machine, &code, record)?);
     let origins = Origins::uncalled(kept, &manifest.limits, &limits);
     program.known.least.fit(&origins)?;
-    program.link(&machine).map(drop)
+    let (_, contract) = program.link(&machine)?;
+    claims::check_contract(&manifest, contract)
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use stepwell_sandbox::{
-    AheadOfTime, CodeRecord, Compiler, Limits, Outcome, Profile, Upload, UploadCode, compile_ahead,
-    this_target,
+    AheadOfTime, Ceilings, CodeRecord, Compiler, Limits, Outcome, Profile, Upload, UploadCode,
+    compile_ahead, this_target,
 };
 
 /// A rig that compiles nothing and trusts its plugin folder.
@@ -230,6 +230,63 @@ async fn a_folder_is_looked_at_by_the_program_that_would_be_served() {
     };
     // WebAssembly goes before, where there is a compiler for it.
     assert_eq!((of(&usual), of(&edge)), (false, true));
+}
+
+/// Who looks at a folder is told what its loader would say.
+#[tokio::test]
+async fn what_a_folders_manifest_says_of_its_code_is_checked_as_by_the_loader() {
+    let rig = edge();
+    let (_, file) = code_of("echo", Profile::Edge);
+    let folder = rig.folder.path().join("echo");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("echo.cwasm"), &file).unwrap();
+    for (manifest, reason) in [
+        ("name = \"other\"", "is found as `echo`, make both the same"),
+        (
+            "contract = \"command\"",
+            "says contract = \"command\", the file is a component",
+        ),
+        (
+            "[grants]\nfs = [{ host = \"data\", guest = \"/data\" }]",
+            "plugin.toml:2:7: grants.fs[0]: `data`: ",
+        ),
+    ] {
+        std::fs::write(folder.join("plugin.toml"), manifest).unwrap();
+        rig.sandbox.rescan().unwrap();
+        let looked_at = looked_at(&rig, &folder).unwrap_err();
+        let told = refusal(&rig, "echo").await;
+        assert!(looked_at.contains(reason), "{looked_at}");
+        assert!(told.contains(&looked_at), "{told}\nby a look: {looked_at}");
+    }
+    let fine = "name = \"echo\"\ncontract = \"component\"";
+    std::fs::write(folder.join("plugin.toml"), fine).unwrap();
+    assert_eq!(looked_at(&rig, &folder), Ok(()));
+}
+
+/// What the operator does not allow is no reason not to load it, and is told.
+#[test]
+fn what_compiled_code_is_not_allowed_is_a_warning() {
+    let rig = Rig::with(|config| {
+        config.compiler = Compiler::Absent;
+        config.precompiled = true;
+        config.cache = None;
+        let nothing = "[default]\ngrants = \"nothing\"\nlimits = { memory = \"16MiB\" }";
+        config.ceilings = Ceilings::parse("file", nothing).unwrap();
+    });
+    let (_, file) = code_of("echo", Profile::Edge);
+    let folder = rig.folder.path().join("echo");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("echo.cwasm"), &file).unwrap();
+    let asks = "[limits]\nmemory = \"32MiB\"\n[grants]\nsecrets = [\"KEY\"]";
+    std::fs::write(folder.join("plugin.toml"), asks).unwrap();
+    let found = rig.sandbox.inspect_code(&folder, crate::rig::TENANT);
+    let found = found.unwrap().expect("compiled code");
+    assert_eq!(found.unfit, None);
+    let [limits, grants] = found.problems.as_slice() else {
+        panic!("{:?}", found.problems);
+    };
+    assert!(!limits.fatal && limits.what.contains("its [limits] go beyond"));
+    assert!(!grants.fatal && grants.what.contains("secret `KEY`"));
 }
 
 /// The same code with another record.

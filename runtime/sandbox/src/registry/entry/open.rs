@@ -3,9 +3,10 @@
 
 use super::{Entry, Source};
 use crate::cache::hex;
+use crate::claims;
 use crate::code::{Format, Program};
 use crate::compiler::{Compiler, Fault};
-use crate::grants::{Ceiling, Effective};
+use crate::grants::Ceiling;
 use crate::machine::Machine;
 use crate::manifest::Manifest;
 use crate::needs::{Known, Needs};
@@ -76,23 +77,14 @@ impl Entry {
         let (sha256, program) =
             self.program(loader, &machine, &manifest, &origins, binary, leave)?;
         let (code, contract) = program.link(&machine)?;
-        if manifest.contract.is_some_and(|claimed| claimed != contract) {
-            let claimed = manifest.contract;
-            let why = format!("plugin.toml says contract = {claimed:?}, the file has {contract:?}");
-            return Err(why.into());
-        }
+        claims::check_contract(&manifest, contract)?;
         let ceilings = match &self.source {
             Source::Folder { .. } => allowed.grants(),
             // Its variables are all that it can ask for, and its own.
             Source::Upload(_) => vec![&Ceiling::AsAsked],
         };
-        let granted = Effective::new(
-            &manifest.grants,
-            &ceilings,
-            folder.as_deref(),
-            &loader.settings.guarded,
-        )
-        .map_err(|wrong| wrong.join("\n"))?;
+        let guarded = &loader.settings.guarded;
+        let granted = claims::granted(&manifest, &ceilings, folder.as_deref(), guarded)?;
         let stamp = Arc::new(PluginStamp {
             name: self.name.clone(),
             version: manifest.version,
@@ -134,7 +126,7 @@ impl Entry {
                 return Err(why.to_owned().into());
             }
             Binary::Kept { sha256, fetch } => {
-                self.check_claims(manifest, &sha256)?;
+                claims::check_file(manifest, &self.name, &sha256)?;
                 if let Some(code) = loader.cache.stored_code(&machine.engine, &sha256) {
                     let program = Program::precompiled(machine, code);
                     self.begins_within(origins, program.known, &*fetch)?;
@@ -144,7 +136,7 @@ impl Entry {
             }
             Binary::Compiled(file) => {
                 let (record, code) = precompiled::load(machine, &file)?;
-                self.check_claims(manifest, &record.wasm_sha256)?;
+                claims::check_file(manifest, &self.name, &record.wasm_sha256)?;
                 let program = Program::precompiled(machine, code);
                 program.known.least.fit(origins)?;
                 return Ok((record.wasm_sha256, program));
@@ -152,7 +144,7 @@ impl Entry {
         };
         let wasm: &[u8] = (*wasm).as_ref();
         let sha256 = hex(&Sha256::digest(wasm));
-        self.check_claims(manifest, &sha256)?;
+        claims::check_file(manifest, &self.name, &sha256)?;
         // Before it is compiled, which may take minutes.
         let needs = Needs::of(wasm).unwrap_or_default();
         needs.fit(origins)?;
@@ -209,28 +201,6 @@ impl Entry {
         let wasm = fetched(file)?;
         let needs = Needs::of((*wasm).as_ref()).unwrap_or_default();
         needs.fit(origins).map_err(Fault::from)
-    }
-
-    /// Checks what the manifest says of the plugin's name and its file.
-    fn check_claims(&self, manifest: &Manifest, sha256: &str) -> Result<(), String> {
-        if let Some(name) = &manifest.name
-            && name != &self.name
-        {
-            let why = format!(
-                "plugin.toml says name = \"{name}\"; the plugin is found as `{}`, make both the same",
-                self.name
-            );
-            return Err(why);
-        }
-        if let Some(pin) = &manifest.sha256
-            && pin != sha256
-        {
-            let why = format!(
-                "its file has the SHA-256 {sha256}, plugin.toml pins {pin}; restore the file or the pin"
-            );
-            return Err(why);
-        }
-        Ok(())
     }
 }
 

@@ -32,6 +32,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             "uploads::go_back_while_a_task_runs",
             go_back_while_a_task_runs,
         ),
+        trial(
+            "uploads::no_fresh_alias_goes_back",
+            no_fresh_alias_goes_back,
+        ),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -157,6 +161,43 @@ fn go_back_while_a_task_runs() -> Result<()> {
         ended["output"] == "\"awake\"",
         "a running task did not finish on its version: {ended}"
     );
+    server.stop()
+}
+
+/// An alias that stood for one version alone does not go to another one that is there.
+fn no_fresh_alias_goes_back() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    push(folder, &client, "noop", &["--publish"])?;
+    push(
+        folder,
+        &client,
+        "behave",
+        &["--publish", "--alias", "fresh"],
+    )?;
+    let endpoint = client.endpoint();
+    let rollback = [
+        "plugin",
+        "rollback",
+        "pay",
+        "fresh",
+        "--endpoint",
+        &endpoint,
+    ];
+    let output = stepwell(folder, &rollback)?.output()?;
+    refused(
+        &output,
+        2,
+        &[
+            "fresh of pay stands for 2, and has stood for nothing else",
+            "hint: ",
+        ],
+    )?;
+    let versions = ["plugin", "versions", "pay", "--json"];
+    let told: Value = serde_json::from_str(&told(folder, &client, &versions)?)?;
+    ensure!(told["aliases"][0]["FunctionVersion"] == "2", "{told}");
     server.stop()
 }
 

@@ -420,26 +420,13 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
     let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION).await?)?;
-    if let Some(previous) = previous {
-        return point(client, name, alias, &previous).await;
-    }
-    // One that was set when that was not noted yet.
-    let now = told["FunctionVersion"].as_str().unwrap_or_default();
-    let numbered = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
-    let numbers = numbered
-        .iter()
-        .filter_map(|version| number(version["Version"].as_str()?));
-    let at = number(now).unwrap_or(u64::MAX);
-    let Some(before) = numbers.filter(|number| *number < at).max() else {
+    let Some(previous) = previous else {
+        let now = told["FunctionVersion"].as_str().unwrap_or_default();
         return Err(Stop::Usage(anyhow!(
-            "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin versions {name}` lists what there is"
+            "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin alias {name} {alias} VERSION` lets it stand for another one; `stepwell plugin versions {name}` lists what there is"
         )));
     };
-    point(client, name, alias, &before.to_string()).await
-}
-
-fn number(version: &str) -> Option<u64> {
-    version.parse().ok()
+    point(client, name, alias, &previous).await
 }
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {

@@ -41,10 +41,14 @@ pub fn compile_ahead(path: &Path, how: &AheadOfTime) -> Result<(CodeRecord, Vec<
     let (manifest, wasm) = examined(path)?;
     let format = Format::of(&wasm).map_err(broken)?;
     let limits = manifest.limits.within(&how.limits);
-    // The manifest of a lone file may come later.
-    let most = if path.is_dir() { &limits } else { &how.limits };
+    // The manifest of a lone file may come later, and ask for anything.
+    let anything = Limits::unlimited();
+    let (asked, most) = match path.is_dir() {
+        true => (&manifest.limits, &limits),
+        false => (&anything, &how.limits),
+    };
     let needs = Needs::of(&wasm).unwrap_or_default();
-    let origins = Origins::uncalled(Kept::Manifest, &manifest.limits, most);
+    let origins = Origins::uncalled(Kept::Manifest, asked, most);
     needs.fit(&origins).map_err(broken)?;
     let metering = match limits.fuel {
         Some(_) => Metering::Fuel,

@@ -22,6 +22,8 @@ pub(crate) trait Compiled: Sized {
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self>;
     /// Takes code that a compiler just gave, or that was verified.
     fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self>;
+    /// Where it lies in memory.
+    fn image(&self) -> Range<*const u8>;
 }
 
 impl Compiled for Component {
@@ -35,9 +37,7 @@ impl Compiled for Component {
         // SAFETY: the file's bytes were just compared with the checksum that was stored when they were compiled, in a
         // folder that only the operator can write; entries are replaced by rename and never changed in place. The
         // operator vouches for files that another program of ours compiled ahead of time (`precompiled`).
-        let mapped = unsafe { Self::deserialize_file(engine, path) }?;
-        give_back(mapped.image_range());
-        Ok(mapped)
+        unsafe { Self::deserialize_file(engine, path) }
     }
 
     #[allow(
@@ -47,6 +47,10 @@ impl Compiled for Component {
     fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
         // SAFETY: the bytes come from this process or from one that runs this program, whole by their checksum.
         unsafe { Self::deserialize(engine, code) }
+    }
+
+    fn image(&self) -> Range<*const u8> {
+        self.image_range()
     }
 }
 
@@ -59,9 +63,7 @@ impl Compiled for Module {
     )]
     fn map(engine: &Engine, path: &Path) -> wasmtime::Result<Self> {
         // SAFETY: as for components, above.
-        let mapped = unsafe { Self::deserialize_file(engine, path) }?;
-        give_back(mapped.image_range());
-        Ok(mapped)
+        unsafe { Self::deserialize_file(engine, path) }
     }
 
     #[allow(
@@ -71,6 +73,10 @@ impl Compiled for Module {
     fn take(engine: &Engine, code: &[u8]) -> wasmtime::Result<Self> {
         // SAFETY: as for components, above.
         unsafe { Self::deserialize(engine, code) }
+    }
+
+    fn image(&self) -> Range<*const u8> {
+        self.image_range()
     }
 }
 
@@ -131,13 +137,17 @@ impl CodeFile {
 
     /// Maps the very file that is open.
     pub(crate) fn map<C: Compiled>(&self, engine: &Engine) -> wasmtime::Result<C> {
-        match self.by_handle() {
-            Some(path) => C::map(engine, &path),
-            // No system of ours is without names for open files, unless they are hidden: then it is read.
-            None if cfg!(unix) => C::take(engine, &self.bytes()?),
+        let path = match self.by_handle() {
+            Some(path) => path,
+            // No system of ours is without names for open files, unless they are hidden: then it is read, and its pages are no
+            // file's to be given back to.
+            None if cfg!(unix) => return C::take(engine, &self.bytes()?),
             // Elsewhere a file that is open is not replaced.
-            None => C::map(engine, &self.path),
-        }
+            None => self.path.clone(),
+        };
+        let mapped = C::map(engine, &path)?;
+        give_back(mapped.image());
+        Ok(mapped)
     }
 
     /// Which of the two formats it was compiled of; runs nothing.
@@ -179,16 +189,43 @@ impl CodeFile {
 #[cfg(feature = "compiler")]
 mod tests {
     use super::*;
+    use wasmtime::{Instance, Store};
 
-    /// A compiled module that exports one function of that name.
-    fn code(engine: &Engine, export: &str) -> Vec<u8> {
-        // Type, function, export and code section, by hand: `(module (func (export NAME)))`.
-        let mut wasm = b"\0asm\x01\0\0\0\x01\x04\x01\x60\0\0\x03\x02\x01\0".to_vec();
+    /// A compiled module that exports one function of that name, which answers with a number below 64.
+    fn code(engine: &Engine, export: &str, answer: u8) -> Vec<u8> {
+        // Type, function, export and code section, by hand: `(module (func (export NAME) (result i32) i32.const ANSWER))`.
+        let mut wasm = b"\0asm\x01\0\0\0\x01\x05\x01\x60\0\x01\x7f\x03\x02\x01\0".to_vec();
         let name = u8::try_from(export.len()).unwrap();
         wasm.extend([7, name + 4, 1, name]);
         wasm.extend(export.as_bytes());
-        wasm.extend([0, 0, 10, 4, 1, 2, 0, 11]);
+        wasm.extend([0, 0, 10, 6, 1, 4, 0, 0x41, answer, 11]);
         engine.precompile_module(&wasm).unwrap()
+    }
+
+    /// What the function of that name answers.
+    fn called(engine: &Engine, module: &Module, export: &str) -> i32 {
+        let mut store = Store::new(engine, ());
+        let instance = Instance::new(&mut store, module, &[]).unwrap();
+        let function = instance.get_typed_func::<(), i32>(&mut store, export);
+        function.unwrap().call(&mut store, ()).unwrap()
+    }
+
+    /// KiB of a mapping that are in memory now.
+    #[cfg(target_os = "linux")]
+    fn resident_kib(image: Range<*const u8>) -> u64 {
+        let address = |hex: &str| usize::from_str_radix(hex, 16).unwrap();
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let (mut of_image, mut kib) = (false, 0);
+        for line in maps.lines() {
+            let mut words = line.split_whitespace();
+            let first = words.next().unwrap_or_default();
+            if let Some((start, end)) = first.split_once('-') {
+                of_image = address(start) < image.end.addr() && image.start.addr() < address(end);
+            } else if of_image && first == "Rss:" {
+                kib += words.next().unwrap().parse::<u64>().unwrap();
+            }
+        }
+        kib
     }
 
     fn exports(module: &Module) -> Vec<String> {
@@ -201,7 +238,7 @@ mod tests {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("task.cwasm");
         let engine = Engine::default();
-        let (one, other) = (code(&engine, "one"), code(&engine, "other"));
+        let (one, other) = (code(&engine, "one", 1), code(&engine, "other", 2));
         std::fs::write(&path, &one).unwrap();
         let opened = CodeFile::new(File::open(&path).unwrap(), path.clone());
         let length = one.len() as u64;
@@ -216,8 +253,26 @@ mod tests {
         std::fs::rename(&beside, &path).unwrap();
         let mapped: Module = opened.map(&engine).unwrap();
         assert_eq!(exports(&mapped), ["one"]);
+        assert_eq!(called(&engine, &mapped, "one"), 1);
         let renamed = CodeFile::new(File::open(&path).unwrap(), path);
         let mapped: Module = renamed.map(&engine).unwrap();
         assert_eq!(exports(&mapped), ["other"]);
+        assert_eq!(called(&engine, &mapped, "other"), 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn pages_of_a_file_are_given_back_until_they_are_called() {
+        let scratch = tempfile::tempdir().unwrap();
+        let path = scratch.path().join("task.cwasm");
+        let engine = Engine::default();
+        std::fs::write(&path, code(&engine, "task", 7)).unwrap();
+        let only_mapped = Module::map(&engine, &path).unwrap();
+        assert_ne!(resident_kib(only_mapped.image()), 0, "what loading reads");
+        let opened = CodeFile::new(File::open(&path).unwrap(), path);
+        let mapped: Module = opened.map(&engine).unwrap();
+        assert_eq!(resident_kib(mapped.image()), 0);
+        assert_eq!(called(&engine, &mapped, "task"), 7);
+        assert_ne!(resident_kib(mapped.image()), 0, "what a call reads");
     }
 }

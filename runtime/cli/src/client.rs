@@ -21,7 +21,7 @@ use stepwell_egress::sigv4::Signer;
 use stepwell_engine::{Error, Quotas, holds_store};
 use tower::ServiceExt;
 
-use crate::args::{CompileArgs, LimitsArg, PlaceArgs, RuntimeArgs};
+use crate::args::{CompileArgs, InvokeArgs, LimitsArg, PlaceArgs, RuntimeArgs};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, Host, Opening, USUAL_DATA};
 use crate::key_file;
@@ -46,6 +46,8 @@ pub(crate) enum Purpose<'a> {
     Look,
     /// To add something: the same, and a directory without a store gets one.
     Add,
+    /// To call something that is there, with this: as who looks, and what is sealed opens.
+    Call(&'a InvokeArgs),
     /// To run executions, with this: those that were running go on as well.
     Act(&'a RuntimeArgs),
 }
@@ -88,28 +90,48 @@ pub(crate) enum Client {
 impl Client {
     /// The installation that the flags name; the default data directory when they name none.
     pub(crate) async fn open(place: &PlaceArgs, purpose: Purpose<'_>) -> Outcome<Client> {
-        let runtime = match purpose {
-            Purpose::Look | Purpose::Add => None,
-            Purpose::Act(runtime) => Some(runtime),
-        };
-        let plugins = runtime.and_then(|runtime| runtime.plugins.as_deref());
         if let Some(endpoint) = place.endpoint() {
-            if plugins.is_some() {
+            if let Purpose::Act(runtime) = purpose
+                && runtime.plugins.is_some()
+            {
                 return Err(Stop::Usage(anyhow!(
                     "--plugins is for executions that run here, and {endpoint} runs its own\nhint: the server is started with --plugins; --data DIR runs executions here"
                 )));
             }
             return Client::server(&endpoint, place.region.asked());
         }
-        let data = place.data.clone().unwrap_or_else(|| USUAL_DATA.into());
-        if !data.is_dir() {
-            return Err(no_data(&data));
+        let data = place.data.as_deref().unwrap_or(Path::new(USUAL_DATA));
+        Client::open_data(data, place.region.asked(), purpose).await
+    }
+
+    /// A data directory that no server holds.
+    pub(crate) async fn open_data(
+        data: &Path,
+        region: Option<String>,
+        purpose: Purpose<'_>,
+    ) -> Outcome<Client> {
+        match purpose {
+            Purpose::Look | Purpose::Call(_) => check_store(data)?,
+            Purpose::Add | Purpose::Act(_) => check_data(data)?,
         }
-        if matches!(purpose, Purpose::Look) && !holds_store(&data) {
-            return Err(no_store(&data));
-        }
+        let runtime = match purpose {
+            Purpose::Look | Purpose::Add | Purpose::Call(_) => None,
+            Purpose::Act(runtime) => Some(runtime),
+        };
+        let (plugins, compile, policy, vault) = match purpose {
+            // Who only looks opens nothing that is sealed.
+            Purpose::Look | Purpose::Add => (None, CompileArgs::default(), None, None),
+            Purpose::Call(call) => {
+                let (plugins, policy) = (call.plugins.as_deref(), Some(&call.policy));
+                (plugins, call.compile, policy, key_file::beside(data)?)
+            }
+            Purpose::Act(runtime) => {
+                let (plugins, policy) = (runtime.plugins.as_deref(), Some(&runtime.policy));
+                (plugins, runtime.compile, policy, key_file::beside(data)?)
+            }
+        };
         let opening = Opening {
-            data: Some(&data),
+            data: Some(data),
             store: None,
             plugins,
             limits: runtime.map_or(LimitsArg::Strict, |runtime| runtime.limits),
@@ -117,23 +139,16 @@ impl Client {
             connections: runtime.and_then(|runtime| runtime.connections.as_deref()),
             // The flag of that name is the server's address here.
             endpoints: &[],
-            compiler: host::compiler(
-                runtime.map_or_else(CompileArgs::default, |runtime| runtime.compile),
-                false,
-            )?,
-            policy: runtime.map(|runtime| &runtime.policy),
+            compiler: host::compiler(compile, false)?,
+            policy,
             take_up: runtime.is_some(),
             usual: Quotas::default(),
             listeners: Listeners::default(),
-            // Who only looks opens nothing that is sealed.
-            vault: match runtime {
-                Some(_) => key_file::beside(&data)?,
-                None => None,
-            },
+            vault,
             no_vault: None,
         };
         let host = Host::open(opening).await.map_err(or_endpoint)?;
-        Ok(Client::here(host, place.region.asked()))
+        Ok(Client::here(host, region))
     }
 
     /// The installation in this process.
@@ -416,20 +431,26 @@ pub(crate) fn held_by_another(error: &anyhow::Error) -> bool {
     matches!(error.downcast_ref(), Some(Error::Held(_)))
 }
 
-/// That a command that makes no data directory finds none.
-pub(crate) fn no_data(data: &Path) -> Stop {
-    Stop::Usage(anyhow!(
-        "there is no data directory `{}`\nhint: name one with --data DIR, or a running server with --endpoint URL",
-        data.display()
-    ))
-}
-
-/// That a command that only looks finds a directory without a store, which it leaves as it is.
-pub(crate) fn no_store(data: &Path) -> Stop {
-    Stop::Usage(anyhow!(
+/// Looks whether a data directory is there, and a store in it: for a command that makes neither.
+pub(crate) fn check_store(data: &Path) -> Outcome {
+    check_data(data)?;
+    if holds_store(data) {
+        return Ok(());
+    }
+    Err(Stop::Usage(anyhow!(
         "there is no store in the directory `{}`\nhint: `stepwell serve` and `stepwell run` make one there; --data DIR names another, --endpoint URL a running server",
         data.display()
-    ))
+    )))
+}
+
+fn check_data(data: &Path) -> Outcome {
+    if data.is_dir() {
+        return Ok(());
+    }
+    Err(Stop::Usage(anyhow!(
+        "there is no data directory `{}`\nhint: name one with --data DIR, or a running server with --endpoint URL",
+        data.display()
+    )))
 }
 
 /// A call that the API refused: AWS's code and text.

@@ -4,10 +4,10 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use stepwell_engine::{Quotas, Vault, holds_store};
+use stepwell_engine::{Quotas, Vault};
 
 use crate::args::{LimitsArg, StoreUrl, TenantPlace};
-use crate::client::{no_data, no_store, or_endpoint};
+use crate::client::{check_store, or_endpoint};
 use crate::exit::{Outcome, Stop};
 use crate::host::{self, Host, Opening};
 use crate::telemetry::Listeners;
@@ -49,12 +49,7 @@ pub(super) async fn open_at(
     missing: Missing,
 ) -> Outcome<Host> {
     if store.is_none() && missing == Missing::Refused {
-        if !data.exists() {
-            return Err(no_data(data));
-        }
-        if !holds_store(data) {
-            return Err(no_store(data));
-        }
+        check_store(data)?;
     }
     let opening = Opening {
         data: (store.is_none() || data.is_dir()).then_some(data),
@@ -78,6 +73,8 @@ pub(super) async fn open_at(
 
 #[cfg(test)]
 mod tests {
+    use stepwell_engine::holds_store;
+
     use super::*;
 
     #[tokio::test]

@@ -5,19 +5,16 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_engine::{Quotas, holds_store};
 use stepwell_sandbox::{Outcome as TaskOutcome, Sandbox, TaskCall, TaskEnd};
 
 use super::plugin::opened;
 use super::waited::waited;
-use crate::args::{InvokeArgs, LimitsArg};
-use crate::client::{Client, Invoked, no_data, no_store, or_endpoint};
+use crate::args::InvokeArgs;
+use crate::client::{Client, Invoked, Purpose};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
-use crate::host::{self, Host, Opening, TENANT, USUAL_DATA};
-use crate::key_file;
+use crate::host::{TENANT, USUAL_DATA};
 use crate::policy;
-use crate::telemetry::Listeners;
 use crate::terminal::{Paint, Tone, shown, shown_lines};
 
 pub(super) async fn invoke(args: InvokeArgs) -> Outcome {
@@ -47,31 +44,8 @@ async fn installation(args: &InvokeArgs) -> Outcome<Option<Client>> {
     let Some(data) = args.data.as_deref() else {
         return Ok(None);
     };
-    if !data.is_dir() {
-        return Err(no_data(data));
-    }
-    if !holds_store(data) {
-        return Err(no_store(data));
-    }
-    let opening = Opening {
-        data: Some(data),
-        store: None,
-        plugins: args.plugins.as_deref(),
-        limits: LimitsArg::Strict,
-        storage: None,
-        connections: None,
-        endpoints: &[],
-        compiler: host::compiler(args.compile, false)?,
-        policy: Some(&args.policy),
-        // The call is no execution.
-        take_up: false,
-        usual: Quotas::default(),
-        listeners: Listeners::default(),
-        vault: key_file::beside(data)?,
-        no_vault: None,
-    };
-    let host = Host::open(opening).await.map_err(or_endpoint)?;
-    Ok(Some(Client::here(host, None)))
+    let client = Client::open_data(data, None, Purpose::Call(args)).await?;
+    Ok(Some(client))
 }
 
 /// Calls a function, or a plugin of the installation's directory, by its name and qualifier.

@@ -62,7 +62,7 @@ impl Limit {
     }
 
     /// How much it is, to be compared.
-    fn within(self, limits: &Limits) -> u128 {
+    fn amount(self, limits: &Limits) -> u128 {
         let bound = |bound: Option<u64>| bound.map_or(u128::MAX, u128::from);
         match self {
             Self::Memory => limits.memory_bytes.into(),
@@ -104,10 +104,10 @@ impl<'a> Origins<'a> {
     /// What raises a limit, for people.
     pub(crate) fn setting(&self, of: Limit) -> String {
         let key = of.key();
-        if of.within(self.in_force) < of.within(self.own) {
+        if of.amount(self.in_force) < of.amount(self.own) {
             return format!("{}{key}", self.lowered_by);
         }
-        if of.within(self.own) < of.within(self.asked) {
+        if of.amount(self.own) < of.amount(self.asked) {
             return format!("the operator's ceiling of the account (limits.{key})");
         }
         match (self.kept, of) {

@@ -390,7 +390,7 @@ fn who_waits_is_told_what_for() -> Result<(), Failed> {
 
 fn what_takes_too_long_by_the_clock_is_given_up() -> Result<(), Failed> {
     let short = CompileBounds {
-        wall: Duration::from_secs(4),
+        wall: Some(Duration::from_secs(4)),
         ..CompileBounds::default()
     };
     let cause = broken(&module(1, 1), worker(NEVER, short));

@@ -64,7 +64,7 @@ pub(crate) fn own_compiler(args: CompileArgs, serves: bool) -> Compiler {
     let bounds = CompileBounds {
         memory_bytes: args.compile_memory,
         cpu: args.compile_cpu,
-        wall: CompileBounds::wall_for(args.compile_cpu),
+        wall: None,
         threads: if serves { 0 } else { cores() },
     };
     Compiler::Worker(CompileWorker {

@@ -51,8 +51,8 @@ pub struct CompileBounds {
     pub memory_bytes: u64,
     /// CPU time of all its threads, in whole seconds. A process that uses none for a while (Linux) is taken to hang.
     pub cpu: Duration,
-    /// By the clock: usually [`CompileBounds::wall_for`] that CPU time.
-    pub wall: Duration,
+    /// By the clock; what that CPU time may take when absent.
+    pub wall: Option<Duration>,
     /// Threads that compile; 0 takes half of the cores.
     pub threads: usize,
 }
@@ -62,17 +62,23 @@ impl Default for CompileBounds {
         Self {
             memory_bytes: limits::COMPILE_MEMORY_BYTES_DEFAULT,
             cpu: limits::COMPILE_CPU_DEFAULT,
-            wall: Self::wall_for(limits::COMPILE_CPU_DEFAULT),
+            wall: None,
             threads: 0,
         }
     }
 }
 
 impl CompileBounds {
-    /// How long may pass on the clock until so much CPU time is used: the process has the lowest priority of all.
-    pub fn wall_for(cpu: Duration) -> Duration {
-        let usual = cpu.saturating_mul(limits::COMPILE_WALL_FACTOR);
-        usual.max(limits::COMPILE_WALL_MIN)
+    /// How long may pass on the clock: unless it is said, until so much CPU time is used, as the process has the lowest priority of
+    /// all.
+    #[cfg_attr(
+        not(feature = "compiler"),
+        allow(dead_code, reason = "no compiler, no bounds of it")
+    )]
+    pub(crate) fn patience(&self) -> Duration {
+        let usual = self.cpu.saturating_mul(limits::COMPILE_WALL_FACTOR);
+        self.wall
+            .unwrap_or_else(|| usual.max(limits::COMPILE_WALL_MIN))
     }
 }
 
@@ -280,15 +286,24 @@ mod tests {
     #[test]
     fn little_cpu_time_is_not_little_time() {
         let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        let within = |cpu| CompileBounds {
+            cpu,
+            ..CompileBounds::default()
+        };
         for (cpu, wall) in [
             (Duration::from_secs(1), 5),
             (minutes(2), 8),
             (minutes(10), 40),
         ] {
-            assert_eq!(CompileBounds::wall_for(cpu), minutes(wall), "{cpu:?}");
+            assert_eq!(within(cpu).patience(), minutes(wall), "{cpu:?}");
         }
-        assert_eq!(CompileBounds::default().wall, minutes(8));
-        assert_eq!(CompileBounds::wall_for(Duration::MAX), Duration::MAX);
+        assert_eq!(CompileBounds::default().patience(), minutes(8));
+        assert_eq!(within(Duration::MAX).patience(), Duration::MAX);
+        let said = CompileBounds {
+            wall: Some(minutes(1)),
+            ..within(minutes(10))
+        };
+        assert_eq!(said.patience(), minutes(1));
     }
 
     #[test]

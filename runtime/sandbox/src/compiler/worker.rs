@@ -96,7 +96,7 @@ impl CompileWorker {
             ))
         })?;
         let patience = Patience {
-            wall: self.bounds.wall,
+            wall: self.bounds.patience(),
             share: self.share,
             look_every: limits::COMPILE_LOOK_EVERY,
             answer_bytes_max: self.bounds.memory_bytes,

@@ -203,7 +203,7 @@ fn examine(inspection: &mut Inspection, wasm: &[u8], kept: Kept, loader: &Loader
     let program = match Program::compile(&machine, cache, compiler, sha256, wasm, &mut leave) {
         Ok(program) => program,
         // That one part is too large was said, and how large it may be.
-        Err(fault) if fault.is_of_parts() && !beyond.is_empty() => return,
+        Err(fault) if fault.blame == Blame::Parts && !beyond.is_empty() => return,
         Err(fault) => return fatal(fault.why, mend_compiling(fault.blame)),
     };
     match &program.contract {
@@ -268,7 +268,7 @@ fn command_ends(inspection: &mut Inspection) {
 fn mend_compiling(blame: Blame) -> &'static str {
     match blame {
         Blame::File => "build it for wasm32-wasip2 or wasm32-wasip1",
-        Blame::Toolchain => {
+        Blame::Toolchain | Blame::Parts => {
             "have its toolchain build it another way: docs/guest-contracts.md has what each makes"
         }
         Blame::Operator => "let a program with a compiler make its .cwasm, and give that",

@@ -100,6 +100,8 @@ pub(crate) enum Blame {
     File,
     /// The same, by the way in which the toolchain built it.
     Toolchain,
+    /// The same, by the number of its parts or their size: more than there are for an attempt.
+    Parts,
     /// The same, or the operator, who set the bounds.
     Bounds,
     /// The operator alone, who chose a program that does not compile.
@@ -110,18 +112,9 @@ pub(crate) enum Blame {
     Turn(Lane),
 }
 
-/// What is said of files that a toolchain builds another way when told to.
-const ASYNC: &str = "it has async functions of the component model, which this host does not run";
-const PARTS: &str = "it needs more than one plugin may have";
-
 impl From<String> for Fault {
     fn from(why: String) -> Self {
-        // The process that compiles plugins hands on the text alone.
-        let built_so = [ASYNC, PARTS].iter().any(|said| why.starts_with(said));
-        let blame = match built_so {
-            true => Blame::Toolchain,
-            false => Blame::File,
-        };
+        let blame = Blame::File;
         Self { why, blame }
     }
 }
@@ -132,11 +125,6 @@ impl Fault {
             why,
             blame: Blame::Circumstances,
         }
-    }
-
-    /// Whether the file has more parts, or larger ones, than there are for an attempt.
-    pub(crate) fn is_of_parts(&self) -> bool {
-        self.why.starts_with(PARTS)
     }
 
     /// Compiling it takes a seat.
@@ -164,16 +152,17 @@ impl Fault {
     /// What the Wasm runtime refused.
     pub(crate) fn invalid(error: &wasmtime::Error) -> Self {
         let why = chain(error);
-        let told = if why.contains("requires the component model async") {
-            format!(
-                "{ASYNC}: build it without them (componentize-qjs: --sync; jco: --backend-qjs-disable-async)"
-            )
+        let (blame, why) = if why.contains("requires the component model async") {
+            let told = "it has async functions of the component model, which this host does not run: build it without them \
+                        (componentize-qjs: --sync; jco: --backend-qjs-disable-async)";
+            (Blame::Toolchain, told.to_owned())
         } else if why.contains("pooling allocator") {
-            too_much(error)
+            (Blame::Parts, too_much(error))
         } else {
-            format!("the file is not valid WebAssembly for this host: {why}")
+            let told = format!("the file is not valid WebAssembly for this host: {why}");
+            (Blame::File, told)
         };
-        told.into()
+        Self { why, blame }
     }
 }
 
@@ -187,8 +176,8 @@ fn too_much(error: &wasmtime::Error) -> String {
     let elements = limits::TABLE_ELEMENTS_DEFAULT;
     let state = limits::STATE_BYTES_PER_CALL >> 20;
     format!(
-        "{PARTS} ({instances} instances of modules, {memories} memories, {tables} tables of {elements} elements, and {state} MiB \
-         of the host's memory beside them): {detail}"
+        "it needs more than one plugin may have ({instances} instances of modules, {memories} memories, {tables} tables of \
+         {elements} elements, and {state} MiB of the host's memory beside them): {detail}"
     )
 }
 

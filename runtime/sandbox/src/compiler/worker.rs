@@ -60,8 +60,11 @@ struct Order {
 
 /// The first bytes of an answer, with a version of what follows.
 const MAGIC: &[u8; 8] = b"STEPWLC1";
-/// Magic, whether it is code (0) or a complaint (1), the engine's hash, the length, the SHA-256.
+/// Magic, what it is ([`CODE`] or one of [`COMPLAINTS`]), the engine's hash, the length, the SHA-256.
 const HEAD_BYTES: usize = 8 + 1 + 8 + 8 + 32;
+const CODE: u8 = 0;
+/// Why there is none, by who can mend it: that of a kind which is not known here is the file's.
+const COMPLAINTS: [(u8, Blame); 3] = [(1, Blame::File), (2, Blame::Toolchain), (3, Blame::Parts)];
 
 impl CompileWorker {
     /// The code of a plugin for an engine that is configured as `made` says. Blocks.
@@ -196,10 +199,14 @@ fn of_bounds(why: String) -> Fault {
 }
 
 /// An answer on the wire.
-fn seal(engine: u64, compiled: Result<Vec<u8>, String>) -> Vec<u8> {
+fn seal(engine: u64, compiled: Result<Vec<u8>, Fault>) -> Vec<u8> {
     let (kind, body) = match compiled {
-        Ok(code) => (0, code),
-        Err(why) => (1, why.into_bytes()),
+        Ok(code) => (CODE, code),
+        Err(Fault { why, blame }) => {
+            let known = COMPLAINTS.iter().find(|(_, of)| *of == blame);
+            let kind = known.map_or(COMPLAINTS[0].0, |(kind, _)| *kind);
+            (kind, why.into_bytes())
+        }
     };
     let mut answer = Vec::with_capacity(HEAD_BYTES + body.len());
     answer.extend_from_slice(MAGIC);
@@ -227,11 +234,16 @@ fn open(mut answer: Vec<u8>, engine: u64) -> Result<Vec<u8>, Fault> {
         return Err(damaged());
     }
     match kind {
-        0 if engine.to_le_bytes() == *hash => Ok(body),
-        0 => Err(Fault::passing(
+        CODE if engine.to_le_bytes() == *hash => Ok(body),
+        CODE => Err(Fault::passing(
             "the process that compiles plugins is of another version than this one; restart the server".to_owned(),
         )),
-        _ => Err(String::from_utf8_lossy(&body).into_owned().into()),
+        kind => {
+            let why = String::from_utf8_lossy(&body).into_owned();
+            let known = COMPLAINTS.iter().find(|(of, _)| *of == kind);
+            let blame = known.map_or(Blame::File, |(_, blame)| *blame);
+            Err(Fault { why, blame })
+        }
     }
 }
 
@@ -347,7 +359,7 @@ fn answer(order: &Order) -> std::io::Result<()> {
     let engine = engine_for(order.metering, &order.made, order.threads > 1)
         .map_err(|error| std::io::Error::other(chain(&error)))?;
     let compiled = precompile(&engine, order.format, &wasm);
-    let compiled = compiled.map_err(|error| Fault::invalid(&error).why);
+    let compiled = compiled.map_err(|error| Fault::invalid(&error));
     let answer = seal(engine_hash(&engine), compiled);
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(&answer)?;
@@ -410,7 +422,14 @@ mod tests {
             );
             assert!(open(answer[..at].to_vec(), 7).is_err(), "{at}");
         }
-        let refused = open(seal(8, Err("no".to_owned())), 7).unwrap_err();
-        assert_eq!((refused.why.as_str(), refused.blame), ("no", Blame::File));
+    }
+
+    #[test]
+    fn a_complaint_keeps_who_can_mend_it() {
+        for blame in [Blame::File, Blame::Toolchain, Blame::Parts] {
+            let why = "no".to_owned();
+            let refused = open(seal(8, Err(Fault { why, blame })), 7).unwrap_err();
+            assert_eq!((refused.why.as_str(), refused.blame), ("no", blame));
+        }
     }
 }

@@ -349,7 +349,9 @@ impl Entry {
         opened: Result<Arc<Loaded>, Fault>,
     ) -> Result<Arc<Loaded>, String> {
         let passes = opened.as_ref().is_err_and(|fault| match fault.blame {
-            Blame::File | Blame::Toolchain | Blame::Bounds | Blame::Operator => false,
+            Blame::File | Blame::Toolchain | Blame::Parts | Blame::Bounds | Blame::Operator => {
+                false
+            }
             Blame::Circumstances | Blame::Turn(_) => true,
         });
         let opened = opened.map_err(|fault| bounded(fault.why));

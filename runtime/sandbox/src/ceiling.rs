@@ -116,7 +116,7 @@ impl Ceilings {
     }
 }
 
-impl<'t> Reader {
+impl<'t> Reader<'_> {
     fn ceilings(&mut self, table: &'t DeTable<'t>) -> Ceilings {
         self.allows = true;
         self.only(table, "", "a file of ceilings", &KEYS);

@@ -71,12 +71,9 @@ pub struct FsGrant {
     pub guest: String,
     /// Whether it may be written to.
     pub mode: FsMode,
-    /// Where it is asked for in the manifest; none of one that is in no file.
-    pub at: Option<Place>,
+    /// Line and column in the manifest where it is asked for; none of one that is in no file.
+    pub at: Option<(usize, usize)>,
 }
-
-/// Line and column in a file, from 1 on.
-pub type Place = (usize, usize);
 
 /// Whether a folder may be written to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ const GRANTS: [&str; 9] = [
 ];
 const HTTP: [&str; 5] = ["host", "methods", "path", "secrets", "idempotency-key"];
 
-impl<'t> Reader {
+impl<'t> Reader<'_> {
     /// The grants of a field.
     pub(crate) fn grants(&mut self, field: &Field<'t>) -> Grants {
         let mut grants = Grants::default();

@@ -55,7 +55,7 @@ pub use compiler::{CompileBounds, Compiler};
 #[cfg(feature = "compiler")]
 pub use compiler::{CompileWorker, compile_worker};
 pub use error::Error;
-pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Place, Source};
+pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Source};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{
     Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,

@@ -34,7 +34,7 @@ pub(crate) fn read(text: &str) -> Result<Manifest, Vec<String>> {
     read_as("plugin.toml", text, |reader, table| reader.manifest(table))
 }
 
-impl<'t> Reader {
+impl<'t> Reader<'_> {
     fn manifest(&mut self, table: &'t DeTable<'t>) -> Manifest {
         self.only(table, "", "plugin.toml", &KEYS);
         let name = self.checked(table, "name", |name| {

@@ -1,7 +1,6 @@
 //! A file of TOML that a person wrote: its fields, their types and units, and every slip in it, with its line and column. Hides
 //! TOML's spans, and that reading goes on after a slip.
 
-use crate::grants::Place;
 use crate::manifest::{parse_bytes, parse_duration};
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -13,12 +12,12 @@ use toml::de::{DeTable, DeValue};
 pub(crate) fn read_as<T>(
     file: &str,
     text: &str,
-    of: impl for<'t> FnOnce(&mut Reader, &'t DeTable<'t>) -> T,
+    of: impl for<'t> FnOnce(&mut Reader<'_>, &'t DeTable<'t>) -> T,
 ) -> Result<T, Vec<String>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let mut reader = Reader {
         allows: false,
-        text: text.to_owned(),
+        text,
         slips: Vec::new(),
     };
     for error in errors {
@@ -47,7 +46,7 @@ pub(crate) fn read_as<T>(
 }
 
 /// Line and column of a byte, from 1 on; columns are characters.
-fn place(text: &str, at: usize) -> Place {
+fn place(text: &str, at: usize) -> (usize, usize) {
     let before = text.get(..at).unwrap_or(text);
     let line = before.rsplit('\n').next().unwrap_or_default();
     let number = before.matches('\n').count() + 1;
@@ -61,10 +60,10 @@ pub(crate) struct Field<'t> {
     pub(crate) value: &'t DeValue<'t>,
 }
 
-pub(crate) struct Reader {
+pub(crate) struct Reader<'r> {
     /// Whether what is read allows rather than asks: where a folder is then called for the guest says nothing.
     pub(crate) allows: bool,
-    text: String,
+    text: &'r str,
     /// Where in the text, and what is wrong there.
     slips: Vec<(usize, String)>,
 }
@@ -85,10 +84,10 @@ pub(crate) fn at_key<'t>(table: &'t DeTable<'t>, prefix: &str, key: &str) -> Opt
         .map(|value| Field::new(format!("{prefix}{key}"), value))
 }
 
-impl<'t> Reader {
-    /// Where a field's value begins.
-    pub(crate) fn place(&self, field: &Field<'_>) -> Place {
-        place(&self.text, field.at)
+impl<'t> Reader<'_> {
+    /// Line and column at which a field's value begins.
+    pub(crate) fn place(&self, field: &Field<'_>) -> (usize, usize) {
+        place(self.text, field.at)
     }
 
     pub(crate) fn slip(&mut self, field: &Field<'_>, what: impl Display) {

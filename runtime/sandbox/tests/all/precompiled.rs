@@ -61,7 +61,8 @@ async fn compiled_code_runs_where_nothing_is_compiled() {
     for (program, profile) in [("echo", Profile::Edge), ("echo", Profile::Server)] {
         let (record, file) = code_of(program, profile);
         let path = write(&rig, &format!("{program}-{profile}.cwasm"), &file);
-        assert_eq!(CodeRecord::read(&path).unwrap(), record);
+        let found = rig.sandbox.inspect_code(&path, crate::rig::TENANT);
+        assert_eq!(found.unwrap().expect("compiled code").record, record);
         assert_eq!(record.target, this_target());
         let call = crate::rig::call(&format!("{program}-{profile}"), json!({"n": 1}));
         let end = rig.sandbox.call(call).await;

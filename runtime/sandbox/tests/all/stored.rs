@@ -138,8 +138,8 @@ async fn slips_of_an_own_ceiling_have_their_place() {
     let text = "grants = \"all\"\n[limit]\n";
     let slips = rig.sandbox.parse_ceiling(TENANT, "own", text).unwrap_err();
     for part in [
-        "own:1: grants: `all` is none of",
-        "own:2: limit: there is no such key",
+        "own:1:10: grants: `all` is none of",
+        "own:2:2: limit: there is no such key",
     ] {
         assert!(slips.contains(part), "{part} in {slips}");
     }

@@ -19,11 +19,13 @@ pub use look::CodeInspection;
 pub(crate) use look::look;
 
 use crate::code::Format;
+use crate::error::Error;
 use crate::limits;
 use crate::machine::RUNTIME;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::Path;
 
 /// What the names of such files end in.
 pub const EXTENSION: &str = "cwasm";
@@ -113,6 +115,20 @@ pub struct CodeRecord {
 }
 
 impl CodeRecord {
+    /// Reads what a file says of itself; runs nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read, or was not made by [`compile_ahead`](crate::compile_ahead).
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let broken = |why: String| Error::Plugin {
+            name: path.display().to_string(),
+            why,
+        };
+        let mut file = File::open(path)
+            .map_err(|error| broken(format!("the file cannot be read: {error}")))?;
+        record(&mut file).map_err(broken)
+    }
+
     /// Whether this program and machine can run the code.
     ///
     /// # Errors

@@ -3,15 +3,15 @@
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::anyhow;
-use stepwell_sandbox::CODE_EXTENSION;
+use stepwell_sandbox::{CODE_EXTENSION, CodeRecord};
 
 use super::plugin_compile;
 use crate::args::{CompileArgs, PrecompiledArg};
-use crate::exit::{Outcome, Stop};
+use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{TENANT, USUAL_DATA};
 
-/// The plugin that a path or name means, which is there, and no sources. An account's plugins are one level deeper than those of
-/// the default one. Of compiled code its reader says whether it is there.
+/// The plugin that a path or name means, which is there, and no sources; a file of compiled code says of itself what it is. An
+/// account's plugins are one level deeper than those of the default one.
 pub(super) fn existing(
     path: &Path,
     plugins: Option<&Path>,
@@ -20,7 +20,9 @@ pub(super) fn existing(
 ) -> Outcome<PathBuf> {
     let folder = folder_of(plugins, account);
     let path = named(path, &folder, compile.precompiled == PrecompiledArg::Only);
-    if plugin_compile::is_code(&path) {
+    if plugin_compile::is_code(&path) && !path.is_dir() {
+        // Whether it is loaded is its account's matter, what is wrong with the file itself nobody has to be asked for.
+        CodeRecord::read(&path).usage()?;
         return Ok(path);
     }
     if !path.exists() {

@@ -248,6 +248,10 @@ impl Engine {
     pub async fn set_quotas(&self, account: &str, quotas: Quotas) -> Result<(), Error> {
         self.tenant(account).await?;
         quotas.check()?;
+        let quotas = Quotas {
+            damaged: false,
+            ..quotas
+        };
         let bytes = record::encode(&quotas);
         let _ = self.put(&key(QUOTAS, account), None, Some(bytes)).await?;
         let (account, node): (Arc<str>, _) = (account.into(), self.node());
@@ -518,13 +522,13 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
     }
 }
 
-/// The quotas of a record. A damaged one lifts none: others are served as before.
+/// The quotas of a record. With a damaged one nothing more is begun or kept: others are served as before.
 fn quotas_of(stored: &CatalogRecord) -> Quotas {
     record::decode(&stored.bytes).unwrap_or_else(|error| {
         tracing::error!(
             %error,
             tenant = &*stored.key.name,
-            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again"
+            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again: `stepwell tenant set`"
         );
         Quotas::closed()
     })

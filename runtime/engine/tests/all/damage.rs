@@ -496,6 +496,7 @@ fn damaged_quotas_keep_nobody_from_being_served() {
             (closed.open_executions, closed.stored_bytes),
             (Some(0), Some(0))
         );
+        assert!(closed.damaged);
         let theirs = caller_of(first);
         let passes = machine("passes", MachineKind::Standard, PASSES);
         let refused = engine.create_machine(&theirs, passes.clone()).await;
@@ -503,7 +504,11 @@ fn damaged_quotas_keep_nobody_from_being_served() {
             matches!(refused, Err(Error::Rejected { .. })),
             "{refused:?}"
         );
-        engine.set_quotas(first, quotas.clone()).await.unwrap();
+        let again = Quotas {
+            damaged: true,
+            ..quotas.clone()
+        };
+        engine.set_quotas(first, again).await.unwrap();
         assert_eq!(engine.quotas(first).await.unwrap().0, quotas);
         engine.create_machine(&theirs, passes).await.unwrap();
         engine.shutdown().await;

@@ -7,7 +7,7 @@ use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
 use super::keys::{closed, damaged_row, say_no_keys, table};
-use super::quotas::{changed_quotas, new_ceiling, show, tell};
+use super::quotas::{changed_quotas, new_ceiling, say_mended, show, tell};
 use super::{audit as log, damaged_note, say_none, tenants_table};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
@@ -80,13 +80,14 @@ async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome<boo
     // A quota that this version does not know is an error here: it would be lifted.
     let quotas: WireQuotas = serde_json::from_value(described["quotas"].clone()).runtime()?;
     let quotas = Quotas::from(quotas);
-    let changed = changed_quotas(quotas.clone(), changed);
-    if changed == quotas {
+    let were_damaged = quotas.damaged;
+    let Some(quotas) = changed_quotas(quotas, changed) else {
         return Ok(false);
-    }
-    let quotas = WireQuotas::from(changed);
+    };
+    let quotas = WireQuotas::from(quotas);
     let body = json!({"account": account, "quotas": quotas});
     client.call("Stepwell.SetQuotas", body).await?;
+    say_mended(account, were_damaged);
     Ok(true)
 }
 

@@ -122,7 +122,7 @@ pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use task_limits::TaskLimits;
-pub use tenants::{AccessKey, Credentials, ListedKey, ListedTenant, Role, Tenant};
+pub use tenants::{AccessKey, ClosedKey, Credentials, ListedKey, ListedTenant, Role, Tenant};
 pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };

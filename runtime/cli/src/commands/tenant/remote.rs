@@ -169,7 +169,7 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
         let text = |name: &str| text(key, name).to_owned();
         let is = |name: &str| key[name].as_bool().unwrap_or(false);
         if is("damaged") {
-            table.row(damaged_row(&text("accessKeyId")));
+            table.row(damaged_row(&text("accessKeyId"), key["closed"].as_str()));
             continue;
         }
         let disabled = is("disabled");
@@ -180,7 +180,7 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
             if disabled { "disabled" } else { "enabled" }.to_owned(),
             time(key, "creationDate"),
             text("description"),
-            closed(&text("accessKeyId"), key["closed"].as_str()),
+            closed(key["closed"].as_str()),
         ]);
     }
     print(&table.whole(None))

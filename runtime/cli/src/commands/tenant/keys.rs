@@ -15,7 +15,7 @@ use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
 use crate::table::Table;
-use crate::terminal::shown;
+use crate::terminal::{shown, shown_lines};
 
 pub(super) async fn keys(command: KeysCommand) -> Outcome {
     match command {
@@ -38,10 +38,7 @@ pub(super) async fn keys(command: KeysCommand) -> Outcome {
             place,
         } => {
             let host = at_rest::open(&place).await?;
-            let path = key_file::place(place.key_file.as_deref(), &place.data());
-            // What is there is listed without the key file too.
-            let vault = path.exists().then(|| key_file::read(&path)).transpose();
-            let vault = vault.unwrap_or_default();
+            let vault = readable_vault(place.key_file.as_deref(), &place.data());
             let found = host
                 .engine
                 .listed_access_keys(vault.as_ref(), account.as_deref());
@@ -57,6 +54,21 @@ pub(super) async fn keys(command: KeysCommand) -> Outcome {
             host.close().await;
             removed
         }
+    }
+}
+
+/// The keys that tell which access keys open. Those are listed without them too, and who has a key file that cannot be used is
+/// told what is not looked at.
+fn readable_vault(given: Option<&Path>, data: &Path) -> Option<Vault> {
+    match key_file::named_or_beside(given, data) {
+        Ok(vault) => vault,
+        Err(Stop::Usage(error) | Stop::Runtime(error)) => {
+            let error = shown_lines(&format!("{error:#}"));
+            say!("the list does not tell which access keys open: {error}");
+            None
+        }
+        // Told already.
+        Err(Stop::Failed | Stop::Refused | Stop::Panicked) => None,
     }
 }
 

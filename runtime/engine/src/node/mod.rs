@@ -302,7 +302,7 @@ impl Node {
     /// What tenants may have and have, and what their plugins may, from the store.
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
-        self.allowances.load(used.map_err(reader::broken)?);
+        self.allowances.load(used.map_err(reader::broken)?.sums);
         for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
             self.allowances.freed(&tenant, bytes);
         }

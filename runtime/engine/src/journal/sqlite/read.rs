@@ -13,7 +13,7 @@ use super::row::{
 use crate::journal::{
     Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
     MessageId, OpenTask, Partition, ScopeId, SegmentRange, Status, StoredSegment, TokenHash,
-    UsageKey, UsageQuery,
+    UsageKey, UsageOfTenants, UsageQuery,
     number::{int, ms},
     segment_page,
 };
@@ -424,19 +424,22 @@ pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey
     Ok(page)
 }
 
-pub(super) fn usage_of_tenants(conn: &Connection) -> Read<Vec<(Arc<str>, Amounts)>> {
+pub(super) fn usage_of_tenants(conn: &Connection) -> Read<UsageOfTenants> {
     let sums = COUNTS.map(|column| format!("sum({column})")).join(", ");
     let sql = format!("SELECT tenant, {sums} FROM usage GROUP BY tenant ORDER BY tenant");
     let mut read = conn.prepare(&sql)?;
     let mut rows = read.query([])?;
-    let mut sums = Vec::new();
+    let mut used = UsageOfTenants::default();
     while let Some(row) = rows.next()? {
         match row.get_ref(0)?.as_str() {
-            Ok(tenant) => sums.push((tenant.into(), counts(row, 1)?)),
-            Err(_) => tracing::error!("usage in the store is of no tenant, and is left out"),
+            Ok(tenant) => used.sums.push((tenant.into(), counts(row, 1)?)),
+            Err(_) => {
+                tracing::error!("usage in the store is of no tenant, and is left out");
+                used.is_partial = true;
+            }
         }
     }
-    Ok(sums)
+    Ok(used)
 }
 
 /// The partitions that a caller asked for.

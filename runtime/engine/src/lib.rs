@@ -96,9 +96,9 @@ pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
-    FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked, NewFunction, Package,
-    Permission, PublishFunction, SettingsChange, UnusedCode,
+    AliasChange, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
+    FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked,
+    NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};

@@ -427,7 +427,7 @@ pub(crate) fn no_data(data: &Path) -> Stop {
 /// That a command that only looks finds a directory without a store, which it leaves as it is.
 pub(crate) fn no_store(data: &Path) -> Stop {
     Stop::Usage(anyhow!(
-        "there is no store in the directory `{}`\nhint: `stepwell serve` and `stepwell run` make one there; --data DIR names another, --endpoint URL a running server",
+        "there is no store in the directory `{}`\nhint: `stepwell serve`, `stepwell run` and `stepwell tenant add` make one there; --data DIR names another, --endpoint URL a running server",
         data.display()
     ))
 }

@@ -438,7 +438,7 @@ pub(crate) fn check_store(data: &Path) -> Outcome {
         return Ok(());
     }
     Err(Stop::Usage(anyhow!(
-        "there is no store in the directory `{}`\nhint: `stepwell serve` and `stepwell run` make one there; --data DIR names another, --endpoint URL a running server",
+        "there is no store in the directory `{}`\nhint: `stepwell serve`, `stepwell run` and `stepwell tenant add` make one there; --data DIR names another, --endpoint URL a running server",
         data.display()
     )))
 }

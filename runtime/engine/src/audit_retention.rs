@@ -27,7 +27,7 @@ impl Engine {
         let journal = &self.node().journal;
         let used = journal.usage_of_tenants().await.map_err(reader::broken)?;
         let mut accounts: BTreeSet<Arc<str>> =
-            used.into_iter().map(|(account, _)| account).collect();
+            used.sums.into_iter().map(|(account, _)| account).collect();
         accounts.extend(tenants::accounts(journal.as_ref()).await?);
         Ok(accounts)
     }

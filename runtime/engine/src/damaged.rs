@@ -1,5 +1,5 @@
 //! Records whose content is not what was stored. Hides that each is told once: lists leave it out, the log names it, and who asks
-//! for it alone gets an error.
+//! for it alone gets an error. Access keys by which nobody is let in are told here, too.
 
 use std::{
     collections::BTreeSet,
@@ -12,13 +12,14 @@ use crate::{
     error::Error,
     journal::{CatalogKey, CatalogRecord},
     limits::DAMAGED_RECORDS_MAX,
+    vault::Closed,
 };
 
-/// Those that were met since the engine was opened.
+/// Those that were told since the engine was opened.
 #[derive(Default)]
-pub(crate) struct DamagedRecords(Mutex<BTreeSet<CatalogKey>>);
+pub(crate) struct ToldRecords(Mutex<BTreeSet<CatalogKey>>);
 
-impl DamagedRecords {
+impl ToldRecords {
     /// Takes note of one; false when it was known, or too many are.
     fn note(&self, key: &CatalogKey) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -31,6 +32,9 @@ impl DamagedRecords {
     }
 }
 
+const KEY_CLOSED: &str =
+    "nobody is let in by an access key: `stepwell tenant keys list` says what to do";
+
 impl Engine {
     /// What is made of a record, or `None` when it is damaged: the others of its list are none the worse for it.
     ///
@@ -41,6 +45,36 @@ impl Engine {
         key: &CatalogKey,
         made: Result<T, Error>,
     ) -> Result<Option<T>, Error> {
+        self.unless_told(key, made, "a record is left out of lists")
+    }
+
+    /// The same of an access key, which is in lists all the same.
+    pub(crate) fn unless_key_damaged<T>(
+        &self,
+        key: &CatalogKey,
+        made: Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        self.unless_told(key, made, KEY_CLOSED)
+    }
+
+    /// Takes note of an access key that the key file does not open. It is damaged, unless it is the key file that lacks a key.
+    pub(crate) fn note_closed_key(&self, key: &CatalogKey, why: &Closed) {
+        let node = self.node();
+        let told = match why {
+            Closed::NoKey(_) => &node.keyless_records,
+            Closed::Changed(_) => &node.damaged_records,
+        };
+        if told.note(key) {
+            tracing::error!(access_key = &*key.name, %why, "{KEY_CLOSED}");
+        }
+    }
+
+    fn unless_told<T>(
+        &self,
+        key: &CatalogKey,
+        made: Result<T, Error>,
+        told: &str,
+    ) -> Result<Option<T>, Error> {
         match made {
             Ok(made) => Ok(Some(made)),
             Err(why @ Error::Damaged(_)) => {
@@ -50,7 +84,7 @@ impl Engine {
                         kind = &*key.kind,
                         name = &*key.name,
                         %why,
-                        "a record is left out of lists"
+                        "{told}"
                     );
                 }
                 Ok(None)

@@ -96,9 +96,9 @@ pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, Change, CodeCollection, CollectedCode, Function, FunctionAlias, FunctionError,
-    FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked, NewFunction, Package,
-    Permission, PublishFunction, SettingsChange, UnusedCode,
+    AliasChange, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
+    FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked,
+    NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
@@ -122,7 +122,7 @@ pub use services::{Endpoint, Services};
 pub use sessions::{Assumed, Session, SessionCredentials};
 pub use stepwell_interp::{ForkedFrom, MapRunChange, NotRedrivable, Progress};
 pub use task_limits::TaskLimits;
-pub use tenants::{AccessKey, Credentials, ListedKey, ListedTenant, Role, Tenant};
+pub use tenants::{AccessKey, ClosedKey, Credentials, ListedKey, ListedTenant, Role, Tenant};
 pub use trace::{
     SpanId, TraceContext, TraceId, attempt_span, execution_span, from_traceparent, state_span,
 };

@@ -47,16 +47,21 @@ pub struct Quotas {
     /// Its part, in proportion to the others', of what several tenants want at a time: [`WEIGHT_USUAL`] when absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
+    /// They could not be read: what stands here counts until others are set, and is none of what was.
+    #[serde(skip)]
+    pub damaged: bool,
 }
 
 impl Quotas {
-    /// What counts for a tenant whose quotas cannot be read: it starts and keeps nothing more.
+    /// What counts for a tenant whose quotas cannot be read: it starts and keeps nothing more, and calls no function. The tasks of
+    /// its open executions go on, as the server's usual quotas have it: they would fail for good.
     pub(crate) fn closed() -> Quotas {
         Quotas {
             open_executions: Some(0),
             stored_bytes: Some(0),
             state_machines: Some(0),
             activities: Some(0),
+            damaged: true,
             ..Quotas::default()
         }
     }
@@ -91,6 +96,10 @@ pub struct Taken {
 pub(crate) fn tasks_full(most: u64) -> String {
     format!("the tenant's quota of {most} running tasks is reached")
 }
+
+/// Why a call has no place where the quotas cannot be read, for people.
+const CALLS_CLOSED: &str =
+    "the tenant's quotas are damaged, so it calls no function until the operator sets them again";
 
 #[cfg(test)]
 mod tests {

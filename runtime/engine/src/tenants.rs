@@ -1,6 +1,6 @@
 //! Tenants and their access keys: records of the installation. Hides how they are kept and that secrets are sealed.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,8 @@ const SECRET_BYTES: usize = 30;
 /// The digits that ids are made of: base32's.
 const ID_DIGITS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const ACCOUNT_DIGITS: usize = 12;
+/// What is said of an access key that has no name any more.
+const UNNAMED_KEY: &str = "an access key is damaged so far that its id is not known";
 
 /// What the holder of an access key may do; each may do all that those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -101,7 +103,50 @@ pub struct ListedKey {
     /// `None` when its record is damaged: nobody knows whose it was, and nobody is let in by it.
     pub key: Option<AccessKey>,
     /// Why nobody is let in by it, disabled or not; for the operator.
-    pub closed: Option<String>,
+    pub closed: Option<ClosedKey>,
+}
+
+/// Why nobody is let in by an access key, and how that is mended; for people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}; {mend}")]
+pub struct ClosedKey {
+    pub why: String,
+    pub mend: String,
+}
+
+impl ClosedKey {
+    /// The record is damaged.
+    fn unread(stored: &CatalogRecord) -> ClosedKey {
+        let id = &stored.key.name;
+        match stored.is_unnamed() {
+            true => ClosedKey {
+                why: UNNAMED_KEY.to_owned(),
+                mend: "restore the store from a backup: no command can name it".to_owned(),
+            },
+            false => ClosedKey {
+                why: "its record is damaged".to_owned(),
+                mend: format!("`stepwell tenant keys remove {id}` takes it away"),
+            },
+        }
+    }
+
+    /// The record of its tenant is.
+    fn of_tenant(account: &str) -> ClosedKey {
+        ClosedKey {
+            why: format!("the record of its tenant {account} is damaged"),
+            mend: format!("`stepwell tenant add {account}` mends it"),
+        }
+    }
+
+    /// The keys of the key file do not open it.
+    fn sealed(id: &str, why: &Closed) -> ClosedKey {
+        ClosedKey {
+            why: why.to_string(),
+            mend: format!(
+                "name the key file that opens it with --key-file, or take it away: `stepwell tenant keys remove {id}`"
+            ),
+        }
+    }
 }
 
 /// An access key with its secret.
@@ -248,6 +293,10 @@ impl Engine {
     pub async fn set_quotas(&self, account: &str, quotas: Quotas) -> Result<(), Error> {
         self.tenant(account).await?;
         quotas.check()?;
+        let quotas = Quotas {
+            damaged: false,
+            ..quotas
+        };
         let bytes = record::encode(&quotas);
         let _ = self.put(&key(QUOTAS, account), None, Some(bytes)).await?;
         let (account, node): (Arc<str>, _) = (account.into(), self.node());
@@ -265,30 +314,35 @@ impl Engine {
         Ok(listed.filter_map(|listed| listed.key).collect())
     }
 
-    /// Access keys of a tenant; or of all, the damaged ones too. With the keys of a key file, it is told of each whether
-    /// that opens it.
+    /// Access keys of a tenant; or of all, the damaged ones too. It is told of each whether it lets anybody in; whether it opens,
+    /// with the keys of a key file alone.
     pub async fn listed_access_keys(
         &self,
         vault: Option<&Vault>,
         account: Option<&str>,
     ) -> Result<Vec<ListedKey>, Error> {
+        let tenants = self.listed_tenants().await?.into_iter();
+        let damaged = tenants.filter(|listed| listed.tenant.is_none());
+        let damaged: BTreeSet<Arc<str>> = damaged.map(|listed| listed.account).collect();
         let mut listed = Vec::new();
         for stored in self.all_records(ACCESS_KEY).await? {
             let id = &stored.key.name;
             let read = record::decode::<KeyRecord>(&stored.bytes);
-            let damage = read.as_ref().err().map(ToString::to_string);
-            let record = self.unless_damaged(&stored.key, read)?;
+            let record = self.unless_key_damaged(&stored.key, read)?;
             let is_theirs = |record: &KeyRecord| account.is_none_or(|own| *record.account == *own);
             if !record.as_ref().map_or(account.is_none(), is_theirs) {
                 continue;
             }
             let closed = match (&record, vault) {
+                (None, _) => Some(ClosedKey::unread(&stored)),
+                (Some(record), _) if damaged.contains(&record.account) => {
+                    Some(ClosedKey::of_tenant(&record.account))
+                }
                 (Some(record), Some(vault)) => {
                     let closed = open(vault, id, record).err();
-                    closed.map(|why| why.to_string())
+                    closed.map(|why| ClosedKey::sealed(id, &why))
                 }
                 (Some(_), None) => None,
-                (None, _) => damage,
             };
             listed.push(ListedKey {
                 key: record.map(|record| record.key(id)),
@@ -340,7 +394,7 @@ impl Engine {
             return Ok(None);
         };
         let record = record::decode::<KeyRecord>(&found.bytes);
-        let Some(record) = self.unless_damaged(&found.key, record)? else {
+        let Some(record) = self.unless_key_damaged(&found.key, record)? else {
             return Ok(None);
         };
         if let Some(tenant) = self.record(&key(TENANT, &record.account)).await? {
@@ -349,9 +403,14 @@ impl Engine {
                 return Ok(None);
             }
         }
-        let secret = open(vault, id, &record).map_err(|why| Error::Damaged(why.to_string()));
-        let secret = self.unless_damaged(&found.key, secret)?;
-        Ok(secret.map(|secret| Credentials {
+        let secret = match open(vault, id, &record) {
+            Ok(secret) => secret,
+            Err(why) => {
+                self.note_closed_key(&found.key, &why);
+                return Ok(None);
+            }
+        };
+        Ok(Some(Credentials {
             key: record.key(id),
             secret,
         }))
@@ -361,7 +420,7 @@ impl Engine {
     pub async fn disable_access_key(&self, id: &str, disabled: bool) -> Result<AccessKey, Error> {
         let found = self.key_record(id).await?;
         let record = record::decode::<KeyRecord>(&found.bytes);
-        let record = self.unless_damaged(&found.key, record)?.ok_or_else(|| {
+        let record = self.unless_key_damaged(&found.key, record)?.ok_or_else(|| {
             invalid(format!(
                 "the record of access key {id} is damaged, so it is refused anyway: remove it, and make another one"
             ))
@@ -394,9 +453,10 @@ impl Engine {
         let mut record: KeyRecord = match record::decode(&stored.bytes) {
             Ok(record) => record,
             Err(Error::Damaged(why)) => {
-                return Ok(Sealing::Left(format!(
-                    "access key {id} cannot be read: {why}"
-                )));
+                return Ok(Sealing::Left(match stored.is_unnamed() {
+                    true => format!("{UNNAMED_KEY}: restore the store from a backup"),
+                    false => format!("access key {id} cannot be read: {why}"),
+                }));
             }
             Err(error) => return Err(error),
         };
@@ -518,13 +578,13 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
     }
 }
 
-/// The quotas of a record. A damaged one lifts none: others are served as before.
+/// The quotas of a record. With a damaged one nothing more is begun or kept: others are served as before.
 fn quotas_of(stored: &CatalogRecord) -> Quotas {
     record::decode(&stored.bytes).unwrap_or_else(|error| {
         tracing::error!(
             %error,
             tenant = &*stored.key.name,
-            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again"
+            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again: `stepwell tenant set`"
         );
         Quotas::closed()
     })

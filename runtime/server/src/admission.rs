@@ -55,7 +55,15 @@ async fn prove(
     (asked, turn): (Asked, Turn),
     next: Next,
 ) -> (Response<Body>, Whose) {
-    let (protocol, request) = asked.protocol.of_unsigned(request).await;
+    let (protocol, request, turn) = match asked.protocol.is_told_by_form(&request) {
+        false => (asked.protocol, request, Some(turn)),
+        true => {
+            // It is refused, and others do not wait for its form.
+            drop(turn);
+            let (protocol, request) = asked.protocol.of_unsigned(request).await;
+            (protocol, request, None)
+        }
+    };
     let mut request = match gate.admit(request).await {
         Ok(request) => request,
         Err(fault) => {
@@ -75,15 +83,12 @@ async fn prove(
         asked.known.prove(key_id, &account);
     }
     let whose = Whose::Account(account);
-    let turn = match turn.is_of(&whose) {
-        true => turn,
-        false => {
-            drop(turn);
-            match enter(state, &whose).await {
-                Ok(turn) => turn,
-                Err(Crowded) => return (asked.protocol.refuse(Fault::crowded()), whose),
-            }
-        }
+    let turn = match turn.filter(|turn| turn.is_of(&whose)) {
+        Some(turn) => turn,
+        None => match enter(state, &whose).await {
+            Ok(turn) => turn,
+            Err(Crowded) => return (asked.protocol.refuse(Fault::crowded()), whose),
+        },
     };
     let turn = Arc::new(turn);
     request.extensions_mut().insert(turn.clone());

@@ -67,7 +67,17 @@ impl Protocol {
         }
     }
 
-    /// The same when it turns out that nobody signed the request, with the request: a form tells by itself what it is for.
+    /// Whether nobody signed the request, and its form is short enough to be asked what it is for.
+    pub(crate) fn is_told_by_form(self, request: &Request<Body>) -> bool {
+        match self {
+            Protocol::Query(_) => aws::query::is_told_by_form(request),
+            #[cfg(feature = "services")]
+            Protocol::Functions | Protocol::Schedules => false,
+            Protocol::Json(_) | Protocol::Own => false,
+        }
+    }
+
+    /// What such a request speaks, with the request.
     pub(crate) async fn of_unsigned(self, request: Request<Body>) -> (Protocol, Request<Body>) {
         match self {
             Protocol::Query(_) => {

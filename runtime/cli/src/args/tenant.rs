@@ -63,7 +63,7 @@ impl TenantPlace {
 }
 
 /// Quotas that change; the others stay. `none` takes a quota away.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub(crate) struct QuotaArgs {
     /// Values of the limits: strict, raised, or the server's
     #[arg(long, value_parser = ["strict", "raised", "server"])]

@@ -8,6 +8,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt;
 use serde_json::Value;
 use stepwell_egress::sigv4::canonical::encoded;
+use stepwell_engine::EVENTS_PREFIX;
 
 use super::{Client, Refused};
 use crate::exit::{Blame, Outcome, Stop};
@@ -59,7 +60,7 @@ impl Client {
     pub(crate) async fn events_of(&self, function: &str) -> Outcome<String> {
         let (region, account) = (self.region(), self.account().await?);
         Ok(format!(
-            "arn:aws:states:{region}:{account}:stateMachine:$lambda-{function}"
+            "arn:aws:states:{region}:{account}:stateMachine:{EVENTS_PREFIX}{function}"
         ))
     }
 

@@ -10,6 +10,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
+use stepwell_server::PREVIOUS_VERSION_HEADER;
 
 use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
@@ -23,8 +24,6 @@ use crate::transfer::Transfer;
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
-/// The header of an alias by which a server tells what it stood for before.
-const PREVIOUS_VERSION: &str = "x-stepwell-previous-version";
 /// How often a server is asked what it is at with an upload.
 const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long one may not be active that was taken: more than its compiler may take.
@@ -419,7 +418,7 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
-    let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION).await?)?;
+    let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION_HEADER).await?)?;
     let Some(previous) = previous else {
         let now = told["FunctionVersion"].as_str().unwrap_or_default();
         return Err(Stop::Usage(anyhow!(

@@ -171,21 +171,24 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     let keys = keys.runtime()?;
     // Better now than at the first request.
     if let Some(first) = keys.first()
+        && let Some(closed) = &first.closed
         && keys.iter().all(|key| key.closed.is_some())
     {
         return Err(Stop::Usage(anyhow!(
-            "no access key opens, so nobody could ask for anything; {}: {}\nhint: --key-file names the key file, which here is `{}`; if there is no better one, `stepwell tenant keys remove` takes the keys away, and `stepwell tenant keys add` makes others",
+            "no access key opens, so nobody could ask for anything; {}: {}\nhint: {}; the key file here is `{}`, and `stepwell tenant keys add` makes other access keys",
             first.id,
-            first.closed.as_deref().unwrap_or_default(),
+            closed.why,
+            closed.mend,
             path.display()
         )));
     }
     for key in keys {
-        if let Some(why) = key.closed {
+        if let Some(closed) = key.closed {
             tracing::error!(
                 access_key = &*key.id,
-                why,
-                "an access key does not open, so nobody is let in by it: `stepwell tenant keys remove` takes it away"
+                why = closed.why,
+                "nobody is let in by an access key: {}",
+                closed.mend
             );
         }
     }

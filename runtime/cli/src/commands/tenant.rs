@@ -139,11 +139,15 @@ fn tenants_table() -> Table {
 
 /// What is said of a tenant whose record is damaged, and how that is mended.
 fn damaged_note(account: &str, is_damaged: bool) -> String {
-    match is_damaged {
-        true => format!(
+    let has_name = account.bytes().all(|byte| byte.is_ascii_digit());
+    match (is_damaged, has_name) {
+        (true, true) => format!(
             "its record is damaged, so its access keys are refused: `stepwell tenant add {account}` mends it"
         ),
-        false => String::new(),
+        (true, false) => {
+            "its record is damaged, its number too: restore the store from a backup".to_owned()
+        }
+        (false, _) => String::new(),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::Error,
+    journal::RESTORE,
     limits::{
         CODE_COLLECT_AFTER, CODE_COLLECT_EVERY, CODE_COLLECT_PAUSE, CODE_COLLECTED_MAX, CODE_GRACE,
         CODE_GRACE_MIN, CODE_STEP_MAX, CODE_STEP_TENANTS_MAX, FUNCTION_RECORDS_READ_MAX, ROWS_MAX,
@@ -184,7 +185,13 @@ impl Node {
     async fn adopt_all(&self) -> Result<(), Error> {
         // Whoever uploaded code has an entry: it was charged.
         let used = self.journal.usage_of_tenants().await;
-        for (tenant, _) in used.map_err(reader::broken)? {
+        let used = used.map_err(reader::broken)?;
+        if used.is_partial {
+            return Err(Error::Damaged(format!(
+                "a row of the usage in the store is damaged, so it is not known who has code, and none is removed; {RESTORE}"
+            )));
+        }
+        for (tenant, _) in used.sums {
             for hash in self.code_of(&tenant).await? {
                 self.adopt_code(&tenant, hash).await?;
             }

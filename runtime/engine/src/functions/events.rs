@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Before the function's name in the name of the state machine; no one can create one with such a name.
-const PREFIX: &str = "$lambda-";
+pub const EVENTS_PREFIX: &str = "$lambda-";
 
 impl Engine {
     /// Calls a function some time from now on; it will be when this answers. Gives the ARN of the execution that does it.
@@ -82,12 +82,12 @@ impl Engine {
 
 /// The state machine that a function's calls are executions of.
 pub(super) fn machine(caller: &Caller, name: &str) -> MachineArn {
-    MachineArn::new(caller, &format!("{PREFIX}{name}"))
+    MachineArn::new(caller, &format!("{EVENTS_PREFIX}{name}"))
 }
 
 /// Whether a state machine is one of those. There is one for every function, also when nothing was called so far.
 pub(crate) fn is_of_events(machine: &MachineArn) -> bool {
-    machine.qualifier.is_none() && machine.name.starts_with(PREFIX)
+    machine.qualifier.is_none() && machine.name.starts_with(EVENTS_PREFIX)
 }
 
 /// Calls the function, and twice more when it fails, as the function service does with what nobody waits for; while there is

@@ -19,7 +19,6 @@ use crate::{
     lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
     node::{Seat, now},
     programs::sha256,
-    quotas,
     runner::{PluginCall, PluginEnd, Signals},
     shard::In,
 };
@@ -66,12 +65,10 @@ impl Engine {
     ) -> Result<Invoked, FunctionError> {
         let payload = check_payload(&invocation.payload, REQUEST_BYTES_MAX)?;
         let (call, version, _held) = self.call_of(caller, &invocation, payload).await?;
-        let end = match self.node().allowances.begin_task(&caller.tenant) {
+        let end = match self.node().allowances.begin_call(&caller.tenant) {
             // Held until it has ended, or nobody waits for it any more.
             Ok(_place) => self.node().runner.run(call).await,
-            Err(most) => PluginEnd::TooManyRunning {
-                cause: quotas::tasks_full(most),
-            },
+            Err(cause) => PluginEnd::TooManyRunning { cause },
         };
         answer(caller, &invocation, version, end)
     }

@@ -37,6 +37,7 @@ pub use aliases::{AliasChange, FunctionAlias};
 pub(crate) use calls::FunctionCalls;
 pub(crate) use checking::Checking;
 pub use collect::{CodeCollection, CollectedCode, UnusedCode};
+pub use events::EVENTS_PREFIX;
 pub(crate) use events::is_of_events;
 pub(crate) use holds::all_freed;
 pub(crate) use in_use::CodeInUse;

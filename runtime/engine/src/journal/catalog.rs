@@ -69,6 +69,11 @@ impl CatalogRecord {
             bytes: seal::unreadable(),
         })
     }
+
+    /// Whether it stands for names that cannot be read: there is none by which it could be replaced or deleted.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        self.revision == 0 && *self.key.name == *UNNAMED
+    }
 }
 
 /// A record as stored; one that cannot be read has bytes that open nowhere. Revisions start at 1 and grow by 1 with each write.

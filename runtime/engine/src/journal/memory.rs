@@ -282,7 +282,7 @@ impl Journal for MemoryJournal {
             for (key, usage) in &store.indexes.usage {
                 *sums.entry(key.tenant.clone()).or_default() += *usage;
             }
-            sums.into_iter().collect()
+            UsageOfTenants::whole(sums.into_iter())
         })
     }
 }

@@ -62,7 +62,21 @@ pub(crate) use write::{Append, CloseTask, CodeWrite, Landed, Outgoing, Refused, 
 pub(crate) type Answer<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What each tenant used since the store was made.
-pub(crate) type UsageOfTenants = Vec<(Arc<str>, Amounts)>;
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UsageOfTenants {
+    pub(crate) sums: Vec<(Arc<str>, Amounts)>,
+    /// Whether there is more, of which nobody can tell whose it is.
+    pub(crate) is_partial: bool,
+}
+
+impl UsageOfTenants {
+    fn whole(sums: impl Iterator<Item = (Arc<str>, Amounts)>) -> UsageOfTenants {
+        UsageOfTenants {
+            sums: sums.collect(),
+            is_partial: false,
+        }
+    }
+}
 
 /// Where a store takes the time of leases from.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;

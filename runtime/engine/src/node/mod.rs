@@ -31,7 +31,7 @@ use crate::{
     backlog::Backlog,
     connections::{Connections, StoredConnections},
     counters::Counters,
-    damaged::DamagedRecords,
+    damaged::ToldRecords,
     deletion::Deletions,
     engine::{Engine, Extras, Options, WeakEngine},
     error::Error,
@@ -90,7 +90,9 @@ pub(crate) struct Node {
     pub(crate) sealed: Arc<SealedStore>,
     pub(crate) services: Services,
     pub(crate) health: StoreHealth,
-    pub(crate) damaged_records: DamagedRecords,
+    pub(crate) damaged_records: ToldRecords,
+    /// Those that are whole, and that a key sealed which the key file does not have.
+    pub(crate) keyless_records: ToldRecords,
     pub(crate) triggers: TriggerKeeper,
     /// What running attempts say of their progress.
     pub(crate) notes: Arc<Notes>,
@@ -176,7 +178,8 @@ impl Node {
             stored_connections: StoredConnections::default(),
             services: options.services.clone(),
             health: StoreHealth::default(),
-            damaged_records: DamagedRecords::default(),
+            damaged_records: ToldRecords::default(),
+            keyless_records: ToldRecords::default(),
             triggers: TriggerKeeper::default(),
             notes: Arc::default(),
             deletions: Arc::default(),
@@ -299,7 +302,7 @@ impl Node {
     /// What tenants may have and have, and what their plugins may, from the store.
     async fn load_allowances(&self) -> Result<(), Error> {
         let used = self.journal.usage_of_tenants().await;
-        self.allowances.load(used.map_err(reader::broken)?);
+        self.allowances.load(used.map_err(reader::broken)?.sums);
         for (tenant, bytes) in functions::all_freed(self.journal.as_ref()).await? {
             self.allowances.freed(&tenant, bytes);
         }

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Quotas, Rates, Taken, rates::Bucket};
+use super::{CALLS_CLOSED, Quotas, Rates, Taken, rates::Bucket, tasks_full};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
@@ -302,6 +302,14 @@ impl Allowances {
         })
     }
 
+    /// The place of a function that is called without an execution, or why it has none, for people.
+    pub(crate) fn begin_call(self: &Arc<Self>, tenant: &Arc<str>) -> Result<TaskPlace, String> {
+        if self.lock().account(tenant).quotas.damaged {
+            return Err(CALLS_CLOSED.to_owned());
+        }
+        self.begin_task(tenant).map_err(tasks_full)
+    }
+
     /// Bytes were stored by what no append carries.
     pub(crate) fn stored(&self, tenant: &Arc<str>, bytes: u64) {
         self.lock().account(tenant).taken.stored_bytes += bytes;
@@ -509,6 +517,17 @@ mod tests {
         assert_eq!(all.begin_task(&tenant).err(), Some(1));
         drop(place);
         assert!(all.begin_task(&tenant).is_ok());
+    }
+
+    #[test]
+    fn who_has_damaged_quotas_begins_nothing_and_what_runs_goes_on() {
+        let (all, tenant) = allowances(Quotas::closed());
+        assert!(all.start(&tenant).is_err() && all.has_room(&tenant).is_err());
+        let refused = all.begin_call(&tenant).err().expect("it is closed");
+        assert!(refused.contains("quotas are damaged"), "{refused}");
+        assert!(all.begin_task(&tenant).is_ok());
+        all.set(&tenant, Quotas::default());
+        assert!(all.begin_call(&tenant).is_ok());
     }
 
     #[test]

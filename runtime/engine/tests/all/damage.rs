@@ -370,6 +370,8 @@ fn a_damaged_access_key_lets_nobody_in_and_ends_no_list() {
             let found = engine.credentials(&vault, id).await.unwrap();
             assert_eq!(found.is_some(), opens, "{id}");
         }
+        // The foreign one is whole: it is the vault that lacks a key.
+        assert_eq!(engine.metrics().records_damaged, 1);
         let changed = engine.disable_access_key(damaged, true).await;
         assert!(
             matches!(changed, Err(Error::Rejected { .. })),
@@ -381,6 +383,39 @@ fn a_damaged_access_key_lets_nobody_in_and_ends_no_list() {
         let removed = engine.remove_access_key(foreign).await.unwrap();
         assert_eq!(removed.map(|key| key.id).as_ref(), Some(foreign));
         assert_eq!(engine.access_keys(None).await.unwrap().len(), 1);
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn nobody_is_told_to_remove_a_key_that_has_no_name() {
+    let runtime = runtime();
+    let directory = tempfile::tempdir().unwrap();
+    let (account, vault) = ("111111111111", Vault::fresh());
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        engine.add_tenant(account, "one").await.unwrap();
+        let made = engine.add_access_key(&vault, account, Role::Admin, "");
+        made.await.unwrap();
+        engine.shutdown().await;
+    });
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let unnamed = "UPDATE records SET name = CAST(x'ff' AS TEXT) WHERE kind = 'access-key'";
+    assert_eq!(conn.execute(unnamed, []), Ok(1));
+    drop(conn);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
+        let listed = engine.listed_access_keys(None, None).await.unwrap();
+        let [only] = &listed[..] else {
+            panic!("one is told: {listed:?}");
+        };
+        let closed = only.closed.as_ref().unwrap().to_string();
+        let rotated = engine.reseal(&vault.rotated()).await.unwrap();
+        assert_eq!(rotated.left, 1);
+        for told in [&closed, &rotated.told[0]] {
+            assert!(told.contains("restore the store from a backup"), "{told}");
+            assert!(!told.contains("remove"), "{told}");
+        }
         engine.shutdown().await;
     });
 }
@@ -411,9 +446,14 @@ fn the_keys_of_a_damaged_tenant_are_refused_until_it_is_added_again() {
             .map(|listed| (&*listed.account, listed.tenant.is_some()))
             .collect();
         assert_eq!(told, [(first, false), (second, true)]);
+        let keys = engine.listed_access_keys(None, None).await.unwrap();
         for (id, opens) in ids.iter().zip([false, true]) {
             let found = engine.credentials(&vault, id).await.unwrap();
             assert_eq!(found.is_some(), opens);
+            let listed = keys.iter().find(|listed| listed.id == *id).unwrap();
+            let mend = listed.closed.as_ref().map(|closed| &*closed.mend);
+            let adds = format!("`stepwell tenant add {first}` mends it");
+            assert_eq!(mend, (!opens).then_some(&*adds), "{listed:?}");
         }
         engine.add_tenant(first, "anew").await.unwrap();
         let refused = engine.add_tenant(first, "twice").await;
@@ -496,6 +536,7 @@ fn damaged_quotas_keep_nobody_from_being_served() {
             (closed.open_executions, closed.stored_bytes),
             (Some(0), Some(0))
         );
+        assert!(closed.damaged);
         let theirs = caller_of(first);
         let passes = machine("passes", MachineKind::Standard, PASSES);
         let refused = engine.create_machine(&theirs, passes.clone()).await;
@@ -503,7 +544,11 @@ fn damaged_quotas_keep_nobody_from_being_served() {
             matches!(refused, Err(Error::Rejected { .. })),
             "{refused:?}"
         );
-        engine.set_quotas(first, quotas.clone()).await.unwrap();
+        let again = Quotas {
+            damaged: true,
+            ..quotas.clone()
+        };
+        engine.set_quotas(first, again).await.unwrap();
         assert_eq!(engine.quotas(first).await.unwrap().0, quotas);
         engine.create_machine(&theirs, passes).await.unwrap();
         engine.shutdown().await;

@@ -217,9 +217,14 @@ impl Call<'_> {
             let named = account.clone().unwrap_or_default();
             return Ok((account, named));
         };
-        let keys = self.state.engine.access_keys(None).await?;
-        let key = keys.iter().find(|key| *key.id == *id);
-        Ok((key.map(|key| key.account.to_string()), id))
+        let keys = self.state.engine.listed_access_keys(None, None).await?;
+        let listed = keys.into_iter().find(|listed| *listed.id == *id);
+        // Of a damaged one nobody knows whose it was: it is told in the log of the default account, as commands do.
+        let account = listed.map(|listed| match listed.key {
+            Some(key) => key.account,
+            None => self.state.config.account.clone(),
+        });
+        Ok((account.map(|account| account.to_string()), id))
     }
 
     /// The account that a request names, else the caller's.

@@ -35,6 +35,9 @@ pub struct WireQuotas {
     machine_concurrency: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     machine_concurrency_mode: Option<Exceeding>,
+    /// In answers: its record cannot be read, and these count until others are set.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
 }
 
 /// Wire form of rates: `"off"`, `"aws"` or `{"set": {OPERATION: …}}`.
@@ -100,6 +103,7 @@ impl From<Quotas> for WireQuotas {
             weight,
             machine_concurrency,
             machine_concurrency_mode,
+            damaged,
         } = quotas;
         WireQuotas {
             raised_limits,
@@ -112,6 +116,7 @@ impl From<Quotas> for WireQuotas {
             weight,
             machine_concurrency,
             machine_concurrency_mode,
+            damaged,
         }
     }
 }
@@ -129,6 +134,7 @@ impl From<WireQuotas> for Quotas {
             weight,
             machine_concurrency,
             machine_concurrency_mode,
+            damaged,
         } = quotas;
         Quotas {
             raised_limits,
@@ -141,6 +147,7 @@ impl From<WireQuotas> for Quotas {
             weight,
             machine_concurrency,
             machine_concurrency_mode,
+            damaged,
         }
     }
 }

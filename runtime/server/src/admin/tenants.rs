@@ -103,9 +103,9 @@ struct KeyAnswer<'a> {
     /// Told when the key is made.
     #[serde(skip_serializing_if = "Option::is_none")]
     secret_access_key: Option<&'a str>,
-    /// Why nobody is let in by it, disabled or not.
+    /// Why nobody is let in by it, disabled or not, and how that is mended.
     #[serde(skip_serializing_if = "Option::is_none")]
-    closed: Option<&'a str>,
+    closed: Option<String>,
 }
 
 /// Wire form of an access key of which nothing can be read.
@@ -114,6 +114,9 @@ struct KeyAnswer<'a> {
 struct DamagedKeyAnswer<'a> {
     access_key_id: &'a str,
     damaged: bool,
+    /// As of others; in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    closed: Option<String>,
 }
 
 /// Wire form of an access key in a list.
@@ -126,12 +129,16 @@ enum ListedKeyAnswer<'a> {
 
 impl<'a> ListedKeyAnswer<'a> {
     fn of(listed: &'a ListedKey) -> ListedKeyAnswer<'a> {
+        let closed = listed.closed.as_ref().map(ToString::to_string);
         match &listed.key {
             Some(key) => ListedKeyAnswer::Read(KeyAnswer {
-                closed: listed.closed.as_deref(),
+                closed,
                 ..KeyAnswer::of(key, None)
             }),
-            None => ListedKeyAnswer::Damaged(DamagedKeyAnswer::of(&listed.id)),
+            None => ListedKeyAnswer::Damaged(DamagedKeyAnswer {
+                closed,
+                ..DamagedKeyAnswer::of(&listed.id)
+            }),
         }
     }
 }
@@ -141,6 +148,7 @@ impl<'a> DamagedKeyAnswer<'a> {
         DamagedKeyAnswer {
             access_key_id: id,
             damaged: true,
+            closed: None,
         }
     }
 }

@@ -5,7 +5,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use bytes::Bytes;
 use stepwell_egress::sigv4::{Signer, SigningKey, canonical, digest, scope, to_sign};
 
-use super::sigv4::Signed;
+use super::{services, sigv4::Signed};
+use crate::triggers::EVENTS_PATH;
 
 const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// When the suite was signed: 2015-08-30T12:36:00Z.
@@ -257,4 +258,26 @@ fn the_authority_stands_for_the_host() {
         !verify(&Uri::from_static("http://elsewhere:8083/")),
         "another host"
     );
+}
+
+/// An `Action` behind the `?`, or a form, is of the query protocol at `/` alone.
+#[test]
+fn the_query_protocol_is_spoken_at_the_root_alone() {
+    const FORM: &str = "application/x-www-form-urlencoded";
+    let events = format!("{EVENTS_PATH}?Action=x");
+    let cases: [(&str, &str, &[&str]); 8] = [
+        ("/?Action=GetCallerIdentity", "", &["sts", "iam"]),
+        ("/", FORM, &["sts", "iam"]),
+        ("/", "application/x-amz-json-1.0", &["states"]),
+        ("/api/executions?Action=x", "", &["states"]),
+        ("/api/executions", FORM, &["states"]),
+        ("/metrics?Action=x", "", &["states"]),
+        (&events, "", &["events"]),
+        (EVENTS_PATH, FORM, &["events"]),
+    ];
+    for (uri, kind, expected) in cases {
+        let request = Request::get(uri).header("content-type", kind).body(());
+        let (parts, ()) = request.expect("a request").into_parts();
+        assert_eq!(services(&parts), expected, "{uri} {kind}");
+    }
 }

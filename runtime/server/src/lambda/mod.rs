@@ -25,6 +25,7 @@ use crate::{
 use fault::Fault;
 pub use package::wasm_of_package;
 use route::{Operation, Route};
+pub use versions::PREVIOUS_VERSION_HEADER;
 
 pub(crate) use route::{RATED, is_own_path, names as operation_names};
 

@@ -98,8 +98,9 @@ impl Wanted {
     }
 }
 
-/// What an alias stood for before, which AWS does not tell: in a header, so that the body is theirs.
-const PREVIOUS_VERSION: HeaderName = HeaderName::from_static("x-stepwell-previous-version");
+/// The header that tells what an alias stood for before, which AWS does not tell: so the body is theirs.
+pub const PREVIOUS_VERSION_HEADER: &str = "x-stepwell-previous-version";
+const PREVIOUS_VERSION: HeaderName = HeaderName::from_static(PREVIOUS_VERSION_HEADER);
 
 /// Wire form of an alias.
 #[derive(Serialize)]

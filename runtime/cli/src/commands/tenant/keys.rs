@@ -15,7 +15,7 @@ use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
 use crate::table::Table;
-use crate::terminal::shown;
+use crate::terminal::{shown, shown_lines};
 
 pub(super) async fn keys(command: KeysCommand) -> Outcome {
     match command {
@@ -38,10 +38,7 @@ pub(super) async fn keys(command: KeysCommand) -> Outcome {
             place,
         } => {
             let host = at_rest::open(&place).await?;
-            let path = key_file::place(place.key_file.as_deref(), &place.data());
-            // What is there is listed without the key file too.
-            let vault = path.exists().then(|| key_file::read(&path)).transpose();
-            let vault = vault.unwrap_or_default();
+            let vault = readable_vault(place.key_file.as_deref(), &place.data());
             let found = host
                 .engine
                 .listed_access_keys(vault.as_ref(), account.as_deref());
@@ -57,6 +54,21 @@ pub(super) async fn keys(command: KeysCommand) -> Outcome {
             host.close().await;
             removed
         }
+    }
+}
+
+/// The keys that tell which access keys open. Those are listed without them too, and who has a key file that cannot be used is
+/// told what is not looked at.
+fn readable_vault(given: Option<&Path>, data: &Path) -> Option<Vault> {
+    match key_file::named_or_beside(given, data) {
+        Ok(vault) => vault,
+        Err(Stop::Usage(error) | Stop::Runtime(error)) => {
+            let error = shown_lines(&format!("{error:#}"));
+            say!("the list does not tell which access keys open: {error}");
+            None
+        }
+        // Told already.
+        Err(Stop::Failed | Stop::Refused | Stop::Panicked) => None,
     }
 }
 
@@ -127,11 +139,11 @@ fn list_keys(keys: &[ListedKey], json: bool) -> Outcome {
                 Some(key) => {
                     let mut told = json!({"accessKeyId": key.id, "account": key.account, "role": key.role.name(), "state": state(key), "created": time(key.created_at.0), "description": key.description});
                     if let Some(why) = &listed.closed {
-                        told["closed"] = json!(why);
+                        told["closed"] = json!(why.to_string());
                     }
                     told
                 }
-                None => json!({"accessKeyId": listed.id, "state": DAMAGED}),
+                None => json!({"accessKeyId": listed.id, "state": DAMAGED, "closed": listed.closed.as_ref().map(ToString::to_string)}),
             })
             .collect();
         return print_json(&json!(keys));
@@ -142,8 +154,9 @@ fn list_keys(keys: &[ListedKey], json: bool) -> Outcome {
     }
     let mut table = table();
     for listed in keys {
+        let why = listed.closed.as_ref().map(ToString::to_string);
         let Some(key) = &listed.key else {
-            table.row(damaged_row(&listed.id));
+            table.row(damaged_row(&listed.id, why.as_deref()));
             continue;
         };
         table.row([
@@ -153,7 +166,7 @@ fn list_keys(keys: &[ListedKey], json: bool) -> Outcome {
             state(key).to_owned(),
             time(key.created_at.0),
             key.description.to_string(),
-            closed(&key.id, listed.closed.as_deref()),
+            closed(why.as_deref()),
         ]);
     }
     print(&table.whole(None))
@@ -176,17 +189,14 @@ pub(super) fn table() -> Table {
 }
 
 /// What can be told of an access key whose record is damaged.
-pub(super) fn damaged_row(id: &str) -> [String; 7] {
-    let note = format!("nobody is let in by it: `stepwell tenant keys remove {id}` takes it away");
+pub(super) fn damaged_row(id: &str, why: Option<&str>) -> [String; 7] {
     let (id, state, none) = (id.to_owned(), DAMAGED.to_owned(), String::new);
-    [id, none(), none(), state, none(), none(), note]
+    [id, none(), none(), state, none(), none(), closed(why)]
 }
 
-/// What is said of an access key that does not open, and how that is mended.
-pub(super) fn closed(id: &str, why: Option<&str>) -> String {
-    why.map_or_else(String::new, |why| {
-        format!("nobody is let in by it: {why}; name the key file that opens it with --key-file, or take it away: `stepwell tenant keys remove {id}`")
-    })
+/// What is said of an access key that lets nobody in; `why` says how that is mended.
+pub(super) fn closed(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!("nobody is let in by it: {why}"))
 }
 
 pub(super) fn say_no_keys() {

@@ -41,13 +41,23 @@ async fn set_in(
         noted(engine, account, "stepwell:SetCeiling", account, change).await?;
     }
     let (quotas, _) = engine.quotas(account).await.map_err(told)?;
-    let changed = changed_quotas(quotas.clone(), changed);
-    if changed == quotas {
+    let were_damaged = quotas.damaged;
+    let Some(quotas) = changed_quotas(quotas, changed) else {
         return Ok(ceiling.is_some());
-    }
-    let change = engine.set_quotas(account, changed);
+    };
+    let change = engine.set_quotas(account, quotas);
     noted(engine, account, "stepwell:SetQuotas", account, change).await?;
+    say_mended(account, were_damaged);
     Ok(true)
+}
+
+/// That quotas were set in the place of damaged ones, of which nothing is known.
+pub(super) fn say_mended(account: &str, were_damaged: bool) {
+    if were_damaged {
+        say!(
+            "the quotas of tenant {account} were damaged, and what they were is not known: it has those named now, and no other"
+        );
+    }
 }
 
 /// What is set now, after a change.
@@ -91,8 +101,16 @@ pub(super) fn new_ceiling(args: &CeilingArgs) -> Outcome<Option<Option<String>>>
     }
 }
 
-/// The quotas with those changed that the arguments name.
-pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas {
+/// The quotas with those changed that the arguments name; `None` when they stay as they are. In the place of damaged ones stand
+/// those that are named, alone.
+pub(super) fn changed_quotas(before: Quotas, changed: &QuotaArgs) -> Option<Quotas> {
+    if *changed == QuotaArgs::default() {
+        return None;
+    }
+    let mut quotas = match before.damaged {
+        true => Quotas::default(),
+        false => before.clone(),
+    };
     if let Some(limits) = &changed.limits {
         quotas.raised_limits = match limits.as_str() {
             "raised" => Some(true),
@@ -138,7 +156,7 @@ pub(super) fn changed_quotas(mut quotas: Quotas, changed: &QuotaArgs) -> Quotas 
             _ => None,
         };
     }
-    quotas
+    (quotas != before).then_some(quotas)
 }
 
 /// Shows quotas and what is taken of them, in the form of the API.
@@ -188,6 +206,9 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
     };
     table.row(["weight".to_owned(), weight, String::new()]);
     let mut shown = table.take(None);
+    if quotas["damaged"].as_bool() == Some(true) {
+        shown.push_str("\nits quotas are damaged: it starts and keeps nothing more until `stepwell tenant set` sets them again\n");
+    }
     match described["ceiling"].as_str() {
         Some(text) => {
             shown.push_str("\nceiling of its plugins\n");
@@ -198,4 +219,57 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
         None => shown.push_str("\nits plugins have no ceiling of their own\n"),
     }
     print(&shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn damaged() -> Quotas {
+        Quotas {
+            open_executions: Some(0),
+            stored_bytes: Some(0),
+            damaged: true,
+            ..Quotas::default()
+        }
+    }
+
+    fn open(most: Option<u64>) -> QuotaArgs {
+        QuotaArgs {
+            open_executions: Some(Most(most)),
+            ..QuotaArgs::default()
+        }
+    }
+
+    #[test]
+    fn in_the_place_of_damaged_quotas_stand_those_that_are_named() {
+        for most in [Some(5), Some(0), None] {
+            let expected = Quotas {
+                open_executions: most,
+                ..Quotas::default()
+            };
+            assert_eq!(changed_quotas(damaged(), &open(most)), Some(expected));
+        }
+        let nothing = QuotaArgs::default();
+        assert_eq!(
+            changed_quotas(damaged(), &nothing),
+            None,
+            "nothing is named"
+        );
+    }
+
+    #[test]
+    fn what_is_named_as_it_is_changes_nothing() {
+        let quotas = Quotas {
+            open_executions: Some(5),
+            stored_bytes: Some(7),
+            ..Quotas::default()
+        };
+        assert_eq!(changed_quotas(quotas.clone(), &open(Some(5))), None);
+        let changed = changed_quotas(quotas, &open(Some(6))).unwrap();
+        assert_eq!(
+            (changed.open_executions, changed.stored_bytes),
+            (Some(6), Some(7))
+        );
+    }
 }

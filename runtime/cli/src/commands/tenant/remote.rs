@@ -7,7 +7,7 @@ use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
 use super::keys::{closed, damaged_row, say_no_keys, table};
-use super::quotas::{changed_quotas, new_ceiling, show, tell};
+use super::quotas::{changed_quotas, new_ceiling, say_mended, show, tell};
 use super::{audit as log, damaged_note, say_none, tenants_table};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
@@ -80,13 +80,14 @@ async fn set(client: &Client, account: &str, changed: &QuotaArgs) -> Outcome<boo
     // A quota that this version does not know is an error here: it would be lifted.
     let quotas: WireQuotas = serde_json::from_value(described["quotas"].clone()).runtime()?;
     let quotas = Quotas::from(quotas);
-    let changed = changed_quotas(quotas.clone(), changed);
-    if changed == quotas {
+    let were_damaged = quotas.damaged;
+    let Some(quotas) = changed_quotas(quotas, changed) else {
         return Ok(false);
-    }
-    let quotas = WireQuotas::from(changed);
+    };
+    let quotas = WireQuotas::from(quotas);
     let body = json!({"account": account, "quotas": quotas});
     client.call("Stepwell.SetQuotas", body).await?;
+    say_mended(account, were_damaged);
     Ok(true)
 }
 
@@ -168,7 +169,7 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
         let text = |name: &str| text(key, name).to_owned();
         let is = |name: &str| key[name].as_bool().unwrap_or(false);
         if is("damaged") {
-            table.row(damaged_row(&text("accessKeyId")));
+            table.row(damaged_row(&text("accessKeyId"), key["closed"].as_str()));
             continue;
         }
         let disabled = is("disabled");
@@ -179,7 +180,7 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
             if disabled { "disabled" } else { "enabled" }.to_owned(),
             time(key, "creationDate"),
             text("description"),
-            closed(&text("accessKeyId"), key["closed"].as_str()),
+            closed(key["closed"].as_str()),
         ]);
     }
     print(&table.whole(None))

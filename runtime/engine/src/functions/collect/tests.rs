@@ -353,6 +353,36 @@ fn what_was_freed_is_known_after_a_restart() {
 }
 
 #[test]
+fn no_code_goes_when_it_is_not_known_who_has_some() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = || Store::Directory(directory.path().to_owned());
+    let rig = Rig::new(store());
+    rig.create("1", "pay", b"one");
+    rig.update("pay", b"two");
+    rig.runtime.block_on(rig.engine.shutdown());
+    drop(rig);
+    let conn = rusqlite::Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let damaged = conn.execute("UPDATE usage SET tenant = x'00' WHERE tenant = '1'", []);
+    assert!(damaged.unwrap() > 0);
+    drop(conn);
+    let rig = Rig::new(store());
+    let how = CodeCollection {
+        grace: GRACE,
+        dry_run: false,
+    };
+    let node = rig.engine.node();
+    for at_ms in [0, AFTER_MS] {
+        let mut seen = None;
+        let pass = node.collect_code(how, Timestamp(at_ms), ALL, &mut seen);
+        let refused = rig.runtime.block_on(pass);
+        assert!(matches!(refused, Err(Error::Damaged(_))), "{refused:?}");
+    }
+    assert_eq!(rig.runtime.block_on(node.is_adopted()), Ok(false));
+    assert!(rig.has(b"one") && rig.has(b"two"));
+    rig.runtime.block_on(rig.engine.shutdown());
+}
+
+#[test]
 fn a_step_is_bounded_and_goes_on_where_it_ended() {
     let rig = Rig::new(Store::Memory);
     let tenants = ["1", "2", "3"];

@@ -14,7 +14,7 @@ use super::{
 use crate::journal::{
     Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
     MessageId, Meter, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange,
-    Status, StoredSegment, TokenHash, UsageKey, UsageQuery, View,
+    Status, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, View,
 };
 
 type Read<T> = Result<T, ReadError>;
@@ -429,7 +429,7 @@ pub(super) async fn usage(link: &Link, query: &UsageQuery) -> Read<Vec<(UsageKey
     Ok(keyed.collect())
 }
 
-pub(super) async fn usage_of_tenants(link: &Link) -> Read<Vec<(Arc<str>, Amounts)>> {
+pub(super) async fn usage_of_tenants(link: &Link) -> Read<UsageOfTenants> {
     let sql = "SELECT tenant, sum(executions)::bigint, sum(redrives)::bigint, sum(ended)::bigint,
             sum(transitions)::bigint, sum(tasks)::bigint, sum(cpu_micros)::bigint, sum(memory_time)::bigint,
             sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum(bytes_stored)::bigint,
@@ -439,7 +439,7 @@ pub(super) async fn usage_of_tenants(link: &Link) -> Read<Vec<(Arc<str>, Amounts
     let sums = found
         .iter()
         .map(|row| (row.get::<_, &str>(0).into(), counts(row, 1)));
-    Ok(sums.collect())
+    Ok(UsageOfTenants::whole(sums))
 }
 
 fn counts(row: &Row, first: usize) -> Amounts {

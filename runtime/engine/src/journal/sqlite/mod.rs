@@ -1,5 +1,5 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `session` (writing) and
-//! `read`, what their rows hold in `row`, the file's format in `schema`.
+//! `read`, what their rows hold in `row`, what those tell that nobody can read in `told`, the file's format in `schema`.
 
 mod mark;
 mod memory;
@@ -11,6 +11,7 @@ mod schema;
 mod session;
 mod store;
 mod threads;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +37,7 @@ pub use place::make_data_directory;
 
 use place::Place;
 use threads::Threads;
+use told::Told;
 
 /// Name of the database inside the data directory.
 const FILE: &str = "journal.sqlite";
@@ -148,6 +150,7 @@ struct Sqlite<A> {
     epoch: Epoch,
     clock: Clock,
     leases: Mutex<BTreeMap<Arc<str>, BTreeSet<Partition>>>,
+    told: Arc<Told>,
 }
 
 impl<A: Access> Sqlite<A> {
@@ -157,6 +160,7 @@ impl<A: Access> Sqlite<A> {
             epoch,
             clock,
             leases: Mutex::default(),
+            told: Arc::default(),
         }
     }
 
@@ -235,10 +239,10 @@ macro_rules! journal {
                 after: &[(Partition, MessageId)],
                 limit: u32,
             ) -> Answer<Result<Vec<Message>, ReadError>> {
-                let after = after.to_vec();
+                let (after, told) = (after.to_vec(), self.0.told.clone());
                 self.0
                     .access
-                    .read(move |conn| read::messages(conn, &after, limit))
+                    .read(move |conn| read::messages(conn, &told, &after, limit))
             }
 
             fn inbox(&self, id: ExecutionId) -> Answer<Result<Vec<Message>, ReadError>> {
@@ -290,9 +294,10 @@ macro_rules! journal {
                 after: Option<(Timestamp, TokenHash)>,
                 limit: u32,
             ) -> Answer<Result<Vec<OpenTask>, ReadError>> {
+                let told = self.0.told.clone();
                 self.0
                     .access
-                    .read(move |conn| read::activity_tasks(conn, activity, after, limit))
+                    .read(move |conn| read::activity_tasks(conn, &told, activity, after, limit))
             }
 
             fn blob(&self, hash: [u8; 32]) -> Answer<Result<Option<Arc<[u8]>>, ReadError>> {
@@ -317,11 +322,17 @@ macro_rules! journal {
                 &self,
                 query: UsageQuery,
             ) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>> {
-                self.0.access.read(move |conn| read::usage(conn, &query))
+                let told = self.0.told.clone();
+                self.0
+                    .access
+                    .read(move |conn| read::usage(conn, &told, &query))
             }
 
             fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>> {
-                self.0.access.read(read::usage_of_tenants)
+                let told = self.0.told.clone();
+                self.0
+                    .access
+                    .read(move |conn| read::usage_of_tenants(conn, &told))
             }
         }
 

@@ -6,14 +6,17 @@ use std::sync::Arc;
 use rusqlite::{Connection, Error, OptionalExtension, params, types::Type};
 use stepwell_interp::Timestamp;
 
-use super::row::{
-    COUNTS, Read, bytes, content, counts, execution_row, is_of_a_value, number, readable, revision,
-    stored_segment, task, unsigned, usage_key,
+use super::{
+    row::{
+        COUNTS, Read, bytes, content, counts, execution_row, is_of_a_value, number, readable,
+        revision, stored_segment, task, unsigned, usage_key,
+    },
+    told::{Stray, Told},
 };
 use crate::journal::{
     Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
     MessageId, OpenTask, Partition, ScopeId, SegmentRange, Status, StoredSegment, TokenHash,
-    UsageKey, UsageQuery,
+    UsageKey, UsageOfTenants, UsageQuery,
     number::{int, ms},
     segment_page,
 };
@@ -215,6 +218,7 @@ fn gap(position: u64) -> rusqlite::Error {
 
 pub(super) fn messages(
     conn: &Connection,
+    told: &Told,
     after: &[(Partition, MessageId)],
     limit: u32,
 ) -> Read<Vec<Message>> {
@@ -230,7 +234,9 @@ pub(super) fn messages(
         let Some(row) = rows.next()? else { break };
         let id = MessageId(unsigned(row, 0)?);
         let Some(to) = readable(unsigned(row, 1))?.map(ExecutionId) else {
-            tracing::error!(message = id.0, "a message in the store is to nobody");
+            if told.note(Stray::Message(id)) {
+                tracing::error!(message = id.0, "a message in the store is to nobody");
+            }
             continue;
         };
         if cursors
@@ -311,6 +317,7 @@ pub(super) fn open_task(conn: &Connection, token: TokenHash) -> Read<Option<Open
 
 pub(super) fn activity_tasks(
     conn: &Connection,
+    told: &Told,
     activity: ScopeId,
     after: Option<(Timestamp, TokenHash)>,
     limit: u32,
@@ -325,10 +332,11 @@ pub(super) fn activity_tasks(
         let Some(row) = rows.next()? else { break };
         match readable(task(row))? {
             Some(task) => page.push(task),
-            None => tracing::error!(
+            None if told.note(Stray::Task(activity)) => tracing::error!(
                 activity = activity.0,
-                "an open task in the store cannot be read, and no worker gets it"
+                "open tasks in the store cannot be read, and no worker gets them"
             ),
+            None => {}
         }
     }
     Ok(page)
@@ -394,7 +402,11 @@ pub(super) fn scan(
     Ok(page)
 }
 
-pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey, Amounts)>> {
+pub(super) fn usage(
+    conn: &Connection,
+    told: &Told,
+    query: &UsageQuery,
+) -> Read<Vec<(UsageKey, Amounts)>> {
     let sql = format!(
         "SELECT day, tenant, machine, plugin, {} FROM usage WHERE (day, tenant, machine, plugin) >= (?1, ?2, ?3, ?4)
          AND day <= ?5 ORDER BY day, tenant, machine, plugin",
@@ -414,7 +426,9 @@ pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey
     while page.len() < query.limit as usize {
         let Some(row) = rows.next()? else { break };
         let Some(key) = readable(usage_key(row))? else {
-            tracing::error!("a row of the usage in the store cannot be read, and is left out");
+            if told.note(Stray::Usage) {
+                tracing::error!("rows of the usage in the store cannot be read, and are left out");
+            }
             continue;
         };
         if query.wants(&key) {
@@ -424,19 +438,24 @@ pub(super) fn usage(conn: &Connection, query: &UsageQuery) -> Read<Vec<(UsageKey
     Ok(page)
 }
 
-pub(super) fn usage_of_tenants(conn: &Connection) -> Read<Vec<(Arc<str>, Amounts)>> {
+pub(super) fn usage_of_tenants(conn: &Connection, told: &Told) -> Read<UsageOfTenants> {
     let sums = COUNTS.map(|column| format!("sum({column})")).join(", ");
     let sql = format!("SELECT tenant, {sums} FROM usage GROUP BY tenant ORDER BY tenant");
     let mut read = conn.prepare(&sql)?;
     let mut rows = read.query([])?;
-    let mut sums = Vec::new();
+    let mut used = UsageOfTenants::default();
     while let Some(row) = rows.next()? {
         match row.get_ref(0)?.as_str() {
-            Ok(tenant) => sums.push((tenant.into(), counts(row, 1)?)),
-            Err(_) => tracing::error!("usage in the store is of no tenant, and is left out"),
+            Ok(tenant) => used.sums.push((tenant.into(), counts(row, 1)?)),
+            Err(_) => {
+                if told.note(Stray::Sum) {
+                    tracing::error!("usage in the store is of no tenant, and is left out");
+                }
+                used.is_partial = true;
+            }
         }
     }
-    Ok(sums)
+    Ok(used)
 }
 
 /// The partitions that a caller asked for.

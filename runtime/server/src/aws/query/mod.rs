@@ -8,7 +8,7 @@ mod sts;
 mod xml;
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody},
     http::{HeaderMap, Method, Request, Response, StatusCode, Uri},
 };
 use bytes::Bytes;
@@ -91,14 +91,18 @@ pub(crate) fn api(uri: &Uri, headers: &HeaderMap) -> &'static QueryApi {
     }
 }
 
-/// The same of a request that nobody signed, whose form alone may tell it: where it is short and there. Such a request is
-/// refused, so its body is not kept beyond that.
+/// Whether the form of a request that nobody signed is to tell the service: its head does not, and says that the form is short.
+/// All others are refused from their heads.
+pub(crate) fn is_told_by_form(request: &Request<Body>) -> bool {
+    let (uri, headers) = (request.uri(), request.headers());
+    let bytes = request.body().size_hint().upper();
+    bytes.is_some_and(|bytes| (1..=UNSIGNED_FORM_BYTES_MAX as u64).contains(&bytes))
+        && parameter(uri, "Version").is_none()
+        && service(uri, headers).is_none()
+}
+
+/// The service that such a request is meant for. It is refused, so its body is not kept beyond that.
 pub(crate) async fn api_of_unsigned(request: Request<Body>) -> (&'static QueryApi, Request<Body>) {
-    let told = api(request.uri(), request.headers());
-    let version = parameter(request.uri(), "Version");
-    if version.is_some() || service(request.uri(), request.headers()).is_some() {
-        return (told, request);
-    }
     let (parts, body) = request.into_parts();
     let reading = Limited::new(body, UNSIGNED_FORM_BYTES_MAX).collect();
     let read = match tokio::time::timeout(UNSIGNED_FORM_TIME_MAX, reading).await {
@@ -177,7 +181,10 @@ async fn call(
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use axum::http::header;
+    use futures_util::stream;
 
     use super::*;
 
@@ -245,13 +252,18 @@ mod tests {
             IAM.version
         );
         let form = format!("Action=ListRoles&Version={}", IAM.version);
-        for (body, iam) in [
-            (form, true),
-            ("Action=ListRoles".to_owned(), false),
-            (long, false),
-        ] {
-            let (told, _) = api_of_unsigned(request(Body::from(body))).await;
+        for (body, iam) in [(form, true), ("Action=ListRoles".to_owned(), false)] {
+            let request = request(Body::from(body));
+            assert!(is_told_by_form(&request));
+            let (told, _) = api_of_unsigned(request).await;
             assert_eq!(told.version == IAM.version, iam);
         }
+        // Nothing waits for what is long, may be long, or is not there.
+        let never = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+        for body in [Body::from(long), never, Body::empty()] {
+            assert!(!is_told_by_form(&request(body)));
+        }
+        let told = Request::post("/?Version=2010-05-08").body(Body::from("Action=x"));
+        assert!(!is_told_by_form(&told.expect("a request")));
     }
 }

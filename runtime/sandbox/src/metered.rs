@@ -21,16 +21,29 @@ struct Braking {
     stops: AtomicBool,
     /// Whether the guest yielded since that was last asked.
     yielded: AtomicBool,
+    /// Whether it has not been asked since it yielded.
+    resumes: AtomicBool,
 }
 
 impl Brake {
-    /// What becomes of a guest that computes: it yields, or traps where it is.
+    /// What becomes of a guest that computes: it yields, or traps where it is. It is asked at each tick, and once more as soon as
+    /// it goes on after it yielded, so that one that is to be stopped need not compute until the next tick for it.
     pub(crate) fn at_tick(&self) -> UpdateDeadline {
-        if self.0.stops.load(Ordering::Relaxed) {
+        let of = &self.0;
+        if of.stops.load(Ordering::Relaxed) {
             return UpdateDeadline::Interrupt;
         }
-        self.0.yielded.store(true, Ordering::Relaxed);
-        UpdateDeadline::Yield(1)
+        if of.resumes.swap(false, Ordering::Relaxed) {
+            return UpdateDeadline::Continue(1);
+        }
+        of.yielded.store(true, Ordering::Relaxed);
+        of.resumes.store(true, Ordering::Relaxed);
+        UpdateDeadline::Yield(0)
+    }
+
+    /// Another attempt begins.
+    fn renew(&self) {
+        self.0.resumes.store(false, Ordering::Relaxed);
     }
 }
 
@@ -64,6 +77,7 @@ impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
         cpu_limit: Duration,
         due: Instant,
     ) -> Self {
+        brake.renew();
         Self {
             guest,
             pace,
@@ -87,8 +101,7 @@ impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
         }
     }
 
-    /// The trap of a guest that computes and whose time is over: it has one tick more, at the end of which it is stopped where it
-    /// is. One that waits for its host is dropped there, and what it gives back now counts for nothing.
+    /// The trap of a guest that computes and whose time is over: it is stopped where it is. One that waits for its host is dropped there, and what it gives back now counts for nothing.
     fn stop(&mut self, cx: &mut TaskContext<'_>) -> Option<wasmtime::Error> {
         if !self.computes {
             return None;
@@ -123,5 +136,38 @@ impl<F: Future<Output = wasmtime::Result<Returned>>> Future for Metered<'_, F> {
                 timer.as_mut().poll(cx).map(|()| Ended::Wall(None))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Letters of what becomes of it at each of so many ticks and beginnings of turns.
+    fn asked(brake: &Brake, times: usize) -> String {
+        let letter = || match brake.at_tick() {
+            UpdateDeadline::Continue(1) => 'c',
+            UpdateDeadline::Yield(0) => 'y',
+            UpdateDeadline::Interrupt => 'i',
+            _ => panic!("no other is given"),
+        };
+        std::iter::repeat_with(letter).take(times).collect()
+    }
+
+    #[test]
+    fn one_that_is_to_be_stopped_computes_no_further() {
+        let brake = Brake::default();
+        assert_eq!(asked(&brake, 5), "ycycy");
+        brake.0.stops.store(true, Ordering::Relaxed);
+        // At once, not a tick later.
+        assert_eq!(asked(&brake, 1), "i");
+    }
+
+    #[test]
+    fn what_is_left_of_an_attempt_gives_the_next_no_turn_more() {
+        let brake = Brake::default();
+        assert_eq!(asked(&brake, 1), "y");
+        brake.renew();
+        assert_eq!(asked(&brake, 2), "yc");
     }
 }

@@ -30,8 +30,8 @@ const TICK_MS: f64 = 10.0;
 /// A quiet tenant's task may take so many times what it takes alone, whatever another tenant does.
 const QUIET_TIMES_MAX: f64 = 2.0;
 /// Endless guests of each of two tenants, for how long, the weight of one (the other has the usual one, 100), and how many
-/// times the other's CPU time it has at least. Each guest has a first turn as a young one, and a last one to be stopped in,
-/// whatever its tenant's weight is: 0.64 s of CPU together, which is little of the time on two cores.
+/// times the other's CPU time it has at least. Each guest has a first turn as a young one, whatever its tenant's
+/// weight is: 0.32 s of CPU together, which is little of the time on two cores.
 const BY_WEIGHT: usize = 16;
 const BY_WEIGHT_WALL: Duration = Duration::from_secs(16);
 const HEAVY: u32 = 300;

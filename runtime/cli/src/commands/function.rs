@@ -418,7 +418,11 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
-    let (told, previous) = accepted(client.functions_told(&path, PREVIOUS_VERSION_HEADER).await?)?;
+    let (told, previous) = accepted(
+        client
+            .functions_told(&path, PREVIOUS_VERSION_HEADER)
+            .await?,
+    )?;
     let Some(previous) = previous else {
         let now = told["FunctionVersion"].as_str().unwrap_or_default();
         return Err(Stop::Usage(anyhow!(

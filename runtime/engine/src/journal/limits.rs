@@ -31,6 +31,9 @@ pub(super) const CHECKPOINT_REST_FRAMES: i32 = 256;
 /// First passes of one checkpoint before the writer has to wait however much is left.
 pub(super) const CHECKPOINT_PASSES_MAX: u32 = 4;
 
+/// A count of one row of the usage that is none of ours is beyond it (ours): a thousand cores spend less fuel in a day.
+pub(super) const USAGE_COUNT_MAX: i64 = 1 << 60;
+
 /// Page size of a new database file, bytes; SQLite's default, and the block size of common file systems.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 

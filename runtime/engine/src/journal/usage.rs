@@ -83,7 +83,9 @@ impl Amounts {
 
     /// Executions that have not ended.
     pub fn open(&self) -> u64 {
-        let begun = self.get(Meter::Executions) + self.get(Meter::Redrives);
+        let begun = self
+            .get(Meter::Executions)
+            .saturating_add(self.get(Meter::Redrives));
         // Those that were begun before usage was counted end as well.
         begun.saturating_sub(self.get(Meter::Ended))
     }

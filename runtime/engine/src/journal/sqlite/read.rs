@@ -8,8 +8,8 @@ use stepwell_interp::Timestamp;
 
 use super::{
     row::{
-        COUNTS, Read, bytes, content, counts, execution_row, is_of_a_value, number, readable,
-        revision, stored_segment, task, unsigned, usage_key,
+        COUNTS, Read, bytes, content, counted, counts, counts_are_whole, execution_row,
+        is_of_a_value, number, readable, revision, stored_segment, task, unsigned, usage_key,
     },
     told::{Stray, Told},
 };
@@ -408,9 +408,11 @@ pub(super) fn usage(
     query: &UsageQuery,
 ) -> Read<Vec<(UsageKey, Amounts)>> {
     let sql = format!(
-        "SELECT day, tenant, machine, plugin, {} FROM usage WHERE (day, tenant, machine, plugin) >= (?1, ?2, ?3, ?4)
+        "SELECT day, tenant, machine, plugin, {}, {} FROM usage
+         WHERE (day, tenant, machine, plugin) >= (?1, ?2, ?3, ?4)
          AND day <= ?5 ORDER BY day, tenant, machine, plugin",
-        COUNTS.join(", ")
+        counts_are_whole(),
+        COUNTS.map(counted).join(", ")
     );
     let start = query.start();
     let mut read = conn.prepare_cached(&sql)?;
@@ -432,21 +434,30 @@ pub(super) fn usage(
             continue;
         };
         if query.wants(&key) {
-            page.push((key, counts(row, 4)?));
+            if !row.get::<_, bool>(4)? {
+                told.tell_of_counts();
+            }
+            page.push((key, counts(row, 5)?));
         }
     }
     Ok(page)
 }
 
 pub(super) fn usage_of_tenants(conn: &Connection, told: &Told) -> Read<UsageOfTenants> {
-    let sums = COUNTS.map(|column| format!("sum({column})")).join(", ");
-    let sql = format!("SELECT tenant, {sums} FROM usage GROUP BY tenant ORDER BY tenant");
+    // A sum of integers that is beyond them would be an error; this one is a real number, and exact up to 2^53.
+    let sums = COUNTS.map(|column| format!("total({})", counted(column)));
+    let (whole, sums) = (counts_are_whole(), sums.join(", "));
+    let sql =
+        format!("SELECT tenant, min({whole}), {sums} FROM usage GROUP BY tenant ORDER BY tenant");
     let mut read = conn.prepare(&sql)?;
     let mut rows = read.query([])?;
     let mut used = UsageOfTenants::default();
     while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>(1)? {
+            told.tell_of_counts();
+        }
         match row.get_ref(0)?.as_str() {
-            Ok(tenant) => used.sums.push((tenant.into(), counts(row, 1)?)),
+            Ok(tenant) => used.sums.push((tenant.into(), counts(row, 2)?)),
             Err(_) => {
                 if told.note(Stray::Sum) {
                     tracing::error!("usage in the store is of no tenant, and is left out");

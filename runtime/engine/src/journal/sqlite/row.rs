@@ -12,7 +12,7 @@ use stepwell_interp::Timestamp;
 use crate::{
     journal::{
         Amounts, ExecutionId, ExecutionRow, Meter, NewExecution, OpenTask, ScopeId, Segment,
-        Status, StoredSegment, TokenHash, UsageKey, View,
+        Status, StoredSegment, TokenHash, UsageKey, View, limits::USAGE_COUNT_MAX,
     },
     seal,
 };
@@ -95,12 +95,22 @@ pub(super) fn usage_key(row: &Row<'_>) -> Read<UsageKey> {
     })
 }
 
-/// A count that is no number is 0, as it is when SQLite adds to it.
+/// A count as it is read: one that cannot be is 0.
+pub(super) fn counted(column: &str) -> String {
+    format!("CASE WHEN {column} BETWEEN 0 AND {USAGE_COUNT_MAX} THEN {column} ELSE 0 END")
+}
+
+/// Whether all counts of a row are as they are read.
+pub(super) fn counts_are_whole() -> String {
+    let whole = COUNTS.map(|column| format!("{column} BETWEEN 0 AND {USAGE_COUNT_MAX}"));
+    format!("coalesce({}, 0)", whole.join(" AND "))
+}
+
+/// What [`counted`] or a sum of it gives for each column.
 pub(super) fn counts(row: &Row<'_>, first: usize) -> Read<Amounts> {
     let mut usage = Amounts::default();
     for (index, meter) in Meter::ALL.into_iter().enumerate() {
-        let count = readable(number(row, first + index))?;
-        usage.add(meter, count.unwrap_or(0));
+        usage.add(meter, number(row, first + index)?);
     }
     Ok(usage)
 }

@@ -21,6 +21,8 @@ pub(super) enum Stray {
     Usage,
     /// Sums of the usage that are no tenant's.
     Sum,
+    /// Counts of the usage that are none.
+    Count,
 }
 
 /// Those that were told since the store was opened.
@@ -32,6 +34,13 @@ impl Told {
     pub(super) fn note(&self, stray: Stray) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.len() < DAMAGED_RECORDS_MAX && known.insert(stray)
+    }
+
+    /// Tells of counts that are read as 0.
+    pub(super) fn tell_of_counts(&self) {
+        if self.note(Stray::Count) {
+            tracing::error!("counts of the usage in the store are none, and are taken for 0");
+        }
     }
 }
 

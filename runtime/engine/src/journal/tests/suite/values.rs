@@ -165,6 +165,7 @@ fn sqlite_reads_messages_tasks_and_usage_beside_damaged_ones() {
         "UPDATE tasks SET execution = 'none' WHERE scheduled_at = 2",
         "UPDATE tasks SET task = 'text' WHERE scheduled_at = 3",
         "UPDATE usage SET tasks = 'many' WHERE tenant = 'b'",
+        "UPDATE usage SET bytes_stored = 9223372036854775807, redrives = -5 WHERE tenant = 'a'",
         "UPDATE usage SET tenant = x'00' WHERE tenant = 'c'",
     ];
     let journal = changed(directory.path(), &changes);
@@ -184,10 +185,16 @@ fn sqlite_reads_messages_tasks_and_usage_beside_damaged_ones() {
         limit: 9,
         ..UsageQuery::default()
     };
-    let usage = wait(journal.usage(query)).expect("readable").into_iter();
-    let usage = usage.map(|(key, amounts)| (key.tenant, amounts.get(Meter::Tasks)));
+    let usage = wait(journal.usage(query)).expect("readable");
     let sums = wait(journal.usage_of_tenants()).expect("readable");
     assert!(sums.is_partial);
+    for used in [&usage[0].1, &sums.sums[0].1] {
+        for none in [Meter::BytesStored, Meter::Redrives] {
+            assert_eq!(used.get(none), 0, "{none:?}");
+        }
+    }
+    let usage = usage.into_iter();
+    let usage = usage.map(|(key, amounts)| (key.tenant, amounts.get(Meter::Tasks)));
     let sums = sums.sums.into_iter();
     let sums = sums.map(|(tenant, amounts)| (tenant, amounts.get(Meter::Tasks)));
     let expected = [(Arc::<str>::from("a"), 4), (Arc::from("b"), 0)];

@@ -26,9 +26,10 @@ impl ToldRecords {
         known.len() < DAMAGED_RECORDS_MAX && known.insert(key.clone())
     }
 
+    /// How many have a name; those that have none are counted when the store is opened.
     pub(crate) fn count(&self) -> u64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.len() as u64
+        known.iter().filter(|key| !key.is_unnamed()).count() as u64
     }
 }
 

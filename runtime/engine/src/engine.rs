@@ -248,9 +248,14 @@ impl Engine {
     pub fn metrics(&self) -> Metrics {
         Metrics {
             queue_depth: self.0.node.queue_depth(),
-            records_damaged: self.0.node.damaged_records.count(),
+            records_damaged: self.0.node.damaged_records.count() + self.unnamed_records() as u64,
             ..Counters::sum(self.0.node.counters())
         }
+    }
+
+    /// How many records were so damaged when the store was opened that nobody knows what they are: they may be access keys.
+    pub fn unnamed_records(&self) -> usize {
+        self.0.node.journal.unnamed_records()
     }
 
     /// Whether the store takes writes and every shard comes back to its queue; if not, why. A store that nobody wrote to

@@ -12,6 +12,9 @@ use crate::{
     vault::{Closed, Vault},
 };
 
+const UNNAMED: &str =
+    "a damaged record that nobody can name may be sealed: restore the store from a backup";
+
 /// What sealing all anew came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resealed {
@@ -96,6 +99,11 @@ impl Engine {
         }
         for stored in self.access_key_records().await? {
             resealed.note(self.reseal_access_key(vault, &stored).await?);
+        }
+        // Where something is left already, its keys stay anyway; and some of these are told then as what has no name.
+        let unnamed = self.unnamed_records();
+        if resealed.left == 0 {
+            (0..unnamed).for_each(|_| resealed.leave(UNNAMED.to_owned()));
         }
         Ok(resealed)
     }

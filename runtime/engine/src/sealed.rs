@@ -331,7 +331,7 @@ impl Engine {
 
     /// Whether anything is sealed that a lost key file would leave closed for ever.
     pub async fn has_sealed(&self) -> Result<bool, Error> {
-        self.node().sealed.has_any().await
+        Ok(self.unnamed_records() > 0 || self.node().sealed.has_any().await?)
     }
 
     /// Seals one anew by the vault's newest key, if it opens.

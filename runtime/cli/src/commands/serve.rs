@@ -158,6 +158,7 @@ fn check_reach(args: &ServeArgs) -> Outcome {
 async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authentication>> {
     let keys = host.engine.listed_access_keys(None, None).await.runtime()?;
     if keys.is_empty() {
+        check_unnamed(host)?;
         if args.auth {
             return Err(Stop::Usage(anyhow!(
                 "there is no access key to authenticate requests with\nhint: `stepwell tenant add` and `stepwell tenant keys add` make one"
@@ -196,6 +197,17 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
         vault,
         behind_proxy: args.behind_proxy,
     }))
+}
+
+/// Refuses a store without access keys where damaged records may have been some.
+fn check_unnamed(host: &Host) -> Outcome {
+    match host.engine.unnamed_records() {
+        0 => Ok(()),
+        unnamed => Err(Stop::Runtime(anyhow!(
+            "the store has no access key, and {} that nobody can name and that may be access keys: it is not served without authentication\nhint: restore the store from a backup",
+            count(unnamed, "damaged record")
+        ))),
+    }
 }
 
 /// The rates of tenants whose quotas have none.

@@ -150,6 +150,12 @@ impl Node {
         bounds: Bounds,
         cursor: &mut Option<Arc<str>>,
     ) -> Result<CollectedCode, Error> {
+        let unnamed = self.journal.unnamed_records();
+        if unnamed > 0 {
+            return Err(Error::Damaged(format!(
+                "the store has {unnamed} damaged records that nobody can name and that may be functions, so it is not known which code they have, and none is removed; {RESTORE}"
+            )));
+        }
         if !self.is_adopted().await? {
             self.adopt_all().await?;
         }

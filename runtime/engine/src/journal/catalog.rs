@@ -33,6 +33,11 @@ pub(crate) struct CatalogKey {
 }
 
 impl CatalogKey {
+    /// Whether the name is the one that stands for all that cannot be read.
+    pub(crate) fn is_unnamed(&self) -> bool {
+        *self.name == *UNNAMED
+    }
+
     /// Where a scan begins, and whether a record of that name is part of it.
     pub(super) fn scanned_first(
         tenant: &str,
@@ -72,7 +77,7 @@ impl CatalogRecord {
 
     /// Whether it stands for names that cannot be read: there is none by which it could be replaced or deleted.
     pub(crate) fn is_unnamed(&self) -> bool {
-        self.revision == 0 && *self.key.name == *UNNAMED
+        self.revision == 0 && self.key.is_unnamed()
     }
 }
 

@@ -208,6 +208,12 @@ pub(crate) trait Journal: Catalog + Send + Sync + 'static {
     /// A page of the usage, in order of the keys.
     fn usage(&self, query: UsageQuery) -> Answer<Result<Vec<(UsageKey, Amounts)>, ReadError>>;
 
+    /// How many records had a kind, tenant or name that is no text when the store was opened: no read finds them, and they may have
+    /// been anything.
+    fn unnamed_records(&self) -> usize {
+        0
+    }
+
     /// All usage of each tenant since the store was made.
     fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>>;
 }

@@ -5,7 +5,7 @@ use std::{path::Path, sync::Arc};
 
 use rusqlite::{Connection, params};
 use stepwell_engine::{
-    Engine, Error, MachineKind, Options, PageRequest, Quotas, Role, Status, Vault,
+    CodeCollection, Engine, Error, MachineKind, Options, PageRequest, Quotas, Role, Status, Vault,
 };
 use tokio::runtime::Runtime;
 
@@ -418,6 +418,52 @@ fn nobody_is_told_to_remove_a_key_that_has_no_name() {
         }
         engine.shutdown().await;
     });
+}
+
+#[test]
+fn a_record_that_nobody_can_name_may_be_anything() {
+    let runtime = runtime();
+    let vault = Vault::fresh();
+    let changes = [
+        "UPDATE records SET kind = CAST(kind AS BLOB) WHERE kind = 'access-key'",
+        "UPDATE records SET kind = CAST(x'ff' AS TEXT) WHERE kind = 'access-key'",
+        "UPDATE records SET tenant = x'' WHERE kind = 'access-key'",
+        "UPDATE records SET name = CAST(name AS BLOB) WHERE kind = 'access-key'",
+    ];
+    for change in changes {
+        let directory = tempfile::tempdir().unwrap();
+        let options = || options(directory.path(), true);
+        runtime.block_on(async {
+            let engine = Engine::open(options(), Arc::new(Echo)).unwrap();
+            let made = engine.add_tenant("111111111111", "one").await;
+            made.unwrap();
+            let made = engine.add_access_key(&vault, "111111111111", Role::Admin, "");
+            made.await.unwrap();
+            assert_eq!(engine.unnamed_records(), 0);
+            engine
+                .collect_code(CodeCollection::default())
+                .await
+                .unwrap();
+            engine.shutdown().await;
+        });
+        let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+        assert_eq!(conn.execute(change, []), Ok(1), "{change}");
+        drop(conn);
+        runtime.block_on(async {
+            let engine = Engine::open(options(), Arc::new(Echo)).unwrap();
+            assert_eq!(engine.unnamed_records(), 1, "{change}");
+            let listed = engine.listed_access_keys(None, None).await.unwrap();
+            assert!(listed.iter().all(|listed| listed.key.is_none()));
+            assert_eq!(engine.metrics().records_damaged, 1, "{change}");
+            assert!(engine.has_sealed().await.unwrap(), "{change}");
+            let collected = engine.collect_code(CodeCollection::default()).await;
+            assert!(matches!(collected, Err(Error::Damaged(_))), "{collected:?}");
+            let rotated = engine.reseal(&vault.rotated()).await.unwrap();
+            assert_eq!((rotated.left, rotated.told.len()), (1, 1), "{change}");
+            assert!(rotated.told[0].contains("restore the store from a backup"));
+            engine.shutdown().await;
+        });
+    }
 }
 
 #[test]

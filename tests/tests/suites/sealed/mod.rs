@@ -48,6 +48,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         ),
         trial("sealed::held_by_a_server", store::held_by_a_server),
         trial("sealed::damaged_access_keys", store::damaged_access_keys),
+        trial(
+            "sealed::access_keys_that_nobody_can_name",
+            store::access_keys_that_nobody_can_name,
+        ),
     ]
 }
 

@@ -295,7 +295,7 @@ pub(super) fn damaged_access_keys() -> Result<()> {
     tenant(&["add", OTHER])?;
     let other = tenant(&["keys", "add", OTHER, "--role", "operator", "--json"])?;
     let other: Value = serde_json::from_str(&other)?;
-    damage(&place, MARKS[0])?;
+    damage(&place, MARKS[0], 0x01)?;
     let listed = tenant(&["keys", "list"])?;
     let remove = format!("stepwell tenant keys remove {}", ids[0]);
     for part in [&*remove, "damaged", ids[1]] {
@@ -319,7 +319,7 @@ pub(super) fn damaged_access_keys() -> Result<()> {
 
     let other = other["accessKeyId"].as_str().context("an id")?;
     tenant(&["keys", "remove", other])?;
-    damage(&place, MARKS[1])?;
+    damage(&place, MARKS[1], 0x01)?;
     let refused = place.refused_to_serve()?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
@@ -332,6 +332,38 @@ pub(super) fn damaged_access_keys() -> Result<()> {
     let removed = audit.matches("stepwell:RemoveAccessKey").count();
     ensure!(removed == 2, "{audit}");
     place.serve(&[])?.stop()
+}
+
+/// Access keys of which the store no longer says that they are some: nobody is served without one, and no key of the key file goes.
+pub(super) fn access_keys_that_nobody_can_name() -> Result<()> {
+    let place = Place::new()?;
+    let data = ["--data", "data"];
+    let tenant = |arguments: &[&str]| [&["tenant"][..], arguments, &data].concat();
+    place.told(&tenant(&["add", server::ACCOUNT]), "")?;
+    let add = ["keys", "add", server::ACCOUNT, "--role", "operator"];
+    place.told(&tenant(&add), "")?;
+    let key_file = fs::read(place.path("data.key"))?;
+    // The kind of their records is no text any more.
+    damage(&place, "access-key", 0x80)?;
+    let refused = place.refused_to_serve()?;
+    let errors = String::from_utf8_lossy(&refused.stderr);
+    ensure!(
+        refused.status.code() == Some(3)
+            && errors.contains("may be access keys")
+            && errors.contains("restore the store from a backup"),
+        "{errors}"
+    );
+    let rotated = place.run(&tenant(&["rotate"]), "")?;
+    let errors = String::from_utf8_lossy(&rotated.stderr);
+    ensure!(
+        !rotated.status.success() && errors.contains("that nobody can name"),
+        "{errors}"
+    );
+    ensure!(
+        fs::read(place.path("data.key"))? == key_file,
+        "the key file is another"
+    );
+    Ok(())
 }
 
 /// Where a server holds the data directory, commands say how it is asked.
@@ -378,8 +410,8 @@ fn holds(bytes: &[u8], text: &str) -> bool {
         .any(|window| window == text.as_bytes())
 }
 
-/// Changes the first byte of a text wherever the store has it.
-fn damage(place: &Place, text: &str) -> Result<()> {
+/// Changes bits of the first byte of a text wherever the store has it.
+fn damage(place: &Place, text: &str, bits: u8) -> Result<()> {
     let mut found = 0;
     for entry in fs::read_dir(place.path("data"))? {
         let path = entry?.path();
@@ -393,7 +425,7 @@ fn damage(place: &Place, text: &str) -> Result<()> {
             .map(|(at, _)| at)
             .collect();
         for at in &at {
-            bytes[*at] ^= 0x01;
+            bytes[*at] ^= bits;
         }
         found += at.len();
         if !at.is_empty() {

@@ -68,11 +68,15 @@ impl SqliteJournal {
         schema::check(&path)?;
         mark::set(directory)?;
         let epoch = store.epoch();
+        let unnamed = schema::unnamed_records(&path)?;
         // Without the log of what is not yet in the database, what was acknowledged is gone as well.
         let log = PathBuf::from(format!("{}-wal", path.display()));
         place.watch([path.clone(), log]);
         let threads = Threads::start(store, &path, vfs, place)?;
-        Ok(SqliteJournal(Sqlite::new(threads, epoch, clock)))
+        Ok(SqliteJournal(Sqlite {
+            unnamed,
+            ..Sqlite::new(threads, epoch, clock)
+        }))
     }
 }
 
@@ -151,6 +155,8 @@ struct Sqlite<A> {
     clock: Clock,
     leases: Mutex<BTreeMap<Arc<str>, BTreeSet<Partition>>>,
     told: Arc<Told>,
+    /// Records that no read finds, as they were counted when the store was opened.
+    unnamed: usize,
 }
 
 impl<A: Access> Sqlite<A> {
@@ -161,6 +167,7 @@ impl<A: Access> Sqlite<A> {
             clock,
             leases: Mutex::default(),
             told: Arc::default(),
+            unnamed: 0,
         }
     }
 
@@ -326,6 +333,10 @@ macro_rules! journal {
                 self.0
                     .access
                     .read(move |conn| read::usage(conn, &told, &query))
+            }
+
+            fn unnamed_records(&self) -> usize {
+                self.0.unnamed
             }
 
             fn usage_of_tenants(&self) -> Answer<Result<UsageOfTenants, ReadError>> {

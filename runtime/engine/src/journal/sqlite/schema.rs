@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::super::{
-    OpenError,
+    OpenError, RESTORE,
     limits::{BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, STATEMENTS_CACHED},
 };
 use super::memory;
@@ -260,6 +260,35 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// Counts the records whose kind, tenant or name is no text, and tells that there are some. All keys are looked at: what is made
+/// of a store that has such records is a matter of who may do what.
+pub(super) fn unnamed_records(path: &Path) -> Result<usize, OpenError> {
+    let count = || -> rusqlite::Result<usize> {
+        let conn = open_reader(path, None)?;
+        let mut read = conn.prepare("SELECT tenant, kind, name FROM records")?;
+        let mut rows = read.query([])?;
+        let mut unnamed = 0;
+        while let Some(row) = rows.next()? {
+            for column in 0..3 {
+                if row.get_ref(column)?.as_str().is_err() {
+                    unnamed += 1;
+                    break;
+                }
+            }
+        }
+        Ok(unnamed)
+    };
+    let unnamed = count().map_err(|error| explain(path, &error))?;
+    if unnamed > 0 {
+        tracing::error!(
+            records = unnamed,
+            path = %path.display(),
+            "records are damaged so far that nobody knows what they are, and they may be access keys, secrets or functions; {RESTORE}"
+        );
+    }
+    Ok(unnamed)
 }
 
 #[cfg(test)]

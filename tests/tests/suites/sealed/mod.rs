@@ -105,9 +105,10 @@ impl Place {
     }
 
     /// The end of a server that has to be refused; one that goes on is ended.
-    fn refused_to_serve(&self) -> Result<Output> {
+    fn refused_to_serve(&self, flags: &[&str]) -> Result<Output> {
         let listens = ["serve", "--listen", "127.0.0.1:0", "--data", "data"];
-        let mut child = command::stepwell(self.place.folder(), &listens)?.spawn()?;
+        let arguments = [&listens[..], flags].concat();
+        let mut child = command::stepwell(self.place.folder(), &arguments)?.spawn()?;
         let begun = Instant::now();
         while child.try_wait()?.is_none() {
             if begun.elapsed() > PATIENCE {

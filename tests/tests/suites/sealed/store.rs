@@ -247,7 +247,7 @@ pub(super) fn without_a_key_file() -> Result<()> {
         "{errors}"
     );
     // No server takes up what would fail for the want of it.
-    let refused = place.refused_to_serve()?;
+    let refused = place.refused_to_serve(&[])?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
         refused.status.code() == Some(2) && errors.contains("--key-file"),
@@ -320,13 +320,19 @@ pub(super) fn damaged_access_keys() -> Result<()> {
     let other = other["accessKeyId"].as_str().context("an id")?;
     tenant(&["keys", "remove", other])?;
     damage(&place, MARKS[1], 0x01)?;
-    let refused = place.refused_to_serve()?;
+    let refused = place.refused_to_serve(&[])?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
         refused.status.code() == Some(2) && errors.contains("no access key opens"),
         "{errors}"
     );
     tenant(&["keys", "remove", ids[1]])?;
+    let open = place.refused_to_serve(&["--behind-proxy"])?;
+    let errors = String::from_utf8_lossy(&open.stderr);
+    ensure!(
+        open.status.code() == Some(2) && errors.contains("through the proxy"),
+        "{errors}"
+    );
     // Whose they were is not known: both are told in the default account's, whoever took them away.
     let audit = tenant(&["audit", server::ACCOUNT])?;
     let removed = audit.matches("stepwell:RemoveAccessKey").count();
@@ -345,7 +351,7 @@ pub(super) fn access_keys_that_nobody_can_name() -> Result<()> {
     let key_file = fs::read(place.path("data.key"))?;
     // The kind of their records is no text any more.
     damage(&place, "access-key", 0x80)?;
-    let refused = place.refused_to_serve()?;
+    let refused = place.refused_to_serve(&[])?;
     let errors = String::from_utf8_lossy(&refused.stderr);
     ensure!(
         refused.status.code() == Some(3)

@@ -270,6 +270,9 @@ pub(crate) const AUDIT_REMOVAL_PAUSE: Duration = Duration::from_millis(100);
 /// How often audit logs are looked through for entries that are too old (ours): they may be kept so much longer.
 pub(crate) const AUDIT_REST: Duration = Duration::from_secs(3_600);
 
+/// The last millisecond of the year 9999, since 1970-01-01 UTC: RFC 3339 writes none beyond, and clients read none.
+pub(crate) const DATE_MS_MAX: u64 = 253_402_300_799_999;
+
 /// Damaged records that are told of (ours): each is named in the log once.
 pub(crate) const DAMAGED_RECORDS_MAX: usize = 10_000;
 

@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use stepwell_interp::{FailedAt, Start, TaskId, TaskOutcome, Timestamp};
 use stepwell_query::Value;
 
-use crate::{api::MachineKind, error::Error, journal::RESTORE, logging::Logging, seal};
+use crate::{
+    api::MachineKind, error::Error, journal::RESTORE, limits::DATE_MS_MAX, logging::Logging, seal,
+};
 
 /// Stored form, codec v1: a state machine. Its definition is a blob.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,7 +27,9 @@ pub(crate) struct MachineRecord {
     pub(crate) encryption: Option<Value>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) tags: Vec<(String, String)>,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) created_ms: u64,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) updated_ms: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revision_id: Option<Arc<str>>,
@@ -102,7 +106,9 @@ pub(crate) struct VersionRecord {
     /// The revision it is a copy of, and when that was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revision_id: Option<Arc<str>>,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) revised_ms: u64,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) created_ms: u64,
     /// The number under which its executions are listed.
     pub(crate) list: u64,
@@ -117,7 +123,9 @@ pub(crate) struct AliasRecord {
     pub(crate) description: Option<Arc<str>>,
     /// The number under which its executions are listed.
     pub(crate) list: u64,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) created_ms: u64,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) updated_ms: u64,
 }
 
@@ -141,6 +149,7 @@ pub(crate) struct ActivityRecord {
     pub(crate) tags: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) encryption: Option<Value>,
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) created_ms: u64,
 }
 
@@ -165,6 +174,7 @@ pub(crate) struct Meta {
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub(crate) revision_id: Option<Arc<str>>,
     #[serde(rename = "u", default)]
+    #[serde(deserialize_with = "date_ms")]
     pub(crate) revised_ms: u64,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
     pub(crate) trace_header: Option<Arc<str>>,
@@ -524,7 +534,38 @@ pub(crate) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Error
     serde_json::from_slice(json).map_err(|error| damaged(&error))
 }
 
+/// A stored time that clients are told: one that no client can read was not stored.
+pub(crate) fn date_ms<'de, D: Deserializer<'de>>(stored: D) -> Result<u64, D::Error> {
+    let ms = u64::deserialize(stored)?;
+    match ms <= DATE_MS_MAX {
+        true => Ok(ms),
+        false => Err(D::Error::custom(format_args!("{ms} is no time"))),
+    }
+}
+
 /// The time of a stored number.
 pub(crate) fn time(ms: u64) -> Timestamp {
     Timestamp(ms)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ActivityRecord, DATE_MS_MAX, decode, encode};
+    use crate::error::Error;
+
+    #[test]
+    fn a_record_with_a_date_that_no_client_can_read_is_damaged() {
+        let read = |created_ms| {
+            decode::<ActivityRecord>(&encode(&ActivityRecord {
+                arn: "arn".into(),
+                tags: Vec::new(),
+                encryption: None,
+                created_ms,
+            }))
+        };
+        assert!(read(DATE_MS_MAX).is_ok());
+        for none in [DATE_MS_MAX + 1, u64::MAX] {
+            assert!(matches!(read(none), Err(Error::Damaged(_))), "{none}");
+        }
+    }
 }

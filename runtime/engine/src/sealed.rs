@@ -52,7 +52,9 @@ pub(crate) struct SealedRecord {
     content: Sealed,
     /// Tells it from others that had its name.
     pub(crate) uid: String,
+    #[serde(deserialize_with = "record::date_ms")]
     pub(crate) created_ms: u64,
+    #[serde(deserialize_with = "record::date_ms")]
     pub(crate) changed_ms: u64,
 }
 

@@ -168,6 +168,7 @@ impl std::fmt::Debug for Credentials {
 #[derive(Serialize, Deserialize)]
 struct TenantRecord {
     name: Arc<str>,
+    #[serde(deserialize_with = "record::date_ms")]
     created_ms: u64,
 }
 
@@ -179,6 +180,7 @@ struct KeyRecord {
     #[serde(default)]
     description: Arc<str>,
     secret: Sealed,
+    #[serde(deserialize_with = "record::date_ms")]
     created_ms: u64,
     #[serde(default)]
     disabled: bool,

@@ -15,7 +15,7 @@ use crate::args::{RatesArg, RegionArgs, ServeArgs, UsualQuotas};
 use crate::client::USUAL_REGION;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::{self, count};
-use crate::host::{self, Host, Opening, TENANT};
+use crate::host::{self, Host, Opening};
 use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
@@ -215,13 +215,13 @@ fn check_unnamed(host: &Host) -> Outcome {
 /// machine alone that is told, and no more: tenants may be added, and secrets kept, before there is an access key.
 async fn check_tenants(host: &Host, args: &ServeArgs) -> Outcome {
     let tenants = host.engine.listed_tenants().await.runtime()?;
-    let has_others = tenants.iter().any(|listed| *listed.account != *TENANT);
-    if args.behind_proxy && (has_others || host.engine.has_sealed().await.runtime()?) {
+    let has_tenants = !tenants.is_empty();
+    if args.behind_proxy && (has_tenants || host.engine.has_sealed().await.runtime()?) {
         return Err(Stop::Usage(anyhow!(
             "the store has tenants, secrets or connections and no access key, so whoever comes through the proxy could use them\nhint: `stepwell tenant keys add` makes an access key; where there was one, restore the store from a backup"
         )));
     }
-    if has_others {
+    if has_tenants {
         tracing::warn!(
             "the store has tenants and no access key, so whoever reaches the port is let in: `stepwell tenant keys add` makes one; where there was one, restore the store from a backup"
         );

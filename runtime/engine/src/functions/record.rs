@@ -44,6 +44,7 @@ pub(super) struct Build {
     pub(super) package_sha256: String,
     pub(super) package_bytes: u64,
     pub(super) settings: Settings,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     pub(super) modified_ms: u64,
     pub(super) revision_id: String,
 }

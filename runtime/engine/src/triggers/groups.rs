@@ -33,7 +33,9 @@ pub struct ScheduleGroup {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct GroupRecord {
     name: String,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     created_ms: u64,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     modified_ms: u64,
     #[serde(default)]
     deleting: bool,

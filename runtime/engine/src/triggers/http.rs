@@ -121,7 +121,9 @@ struct HttpRecord {
     #[serde(default)]
     description: String,
     enabled: bool,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     created_ms: u64,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     modified_ms: u64,
 }
 

@@ -87,6 +87,7 @@ pub(super) struct RuleRecord {
     description: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     role_arn: Option<String>,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     created_ms: u64,
     #[serde(default)]
     pub(super) targets: Vec<EventTarget>,

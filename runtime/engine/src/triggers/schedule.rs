@@ -141,7 +141,9 @@ pub(super) struct ScheduleRecord {
     /// Tells it from others that had its name.
     pub(super) uid: String,
     pub(super) spec: ScheduleSpec,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     pub(super) created_ms: u64,
+    #[serde(deserialize_with = "crate::record::date_ms")]
     pub(super) modified_ms: u64,
     pub(super) anchor_s: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use crate::{
         Amounts, ExecutionId, ExecutionRow, Meter, NewExecution, OpenTask, ScopeId, Segment,
         Status, StoredSegment, TokenHash, UsageKey, View, limits::USAGE_COUNT_MAX,
     },
+    limits::DATE_MS_MAX,
     seal,
 };
 
@@ -28,9 +29,9 @@ pub(super) fn execution_row(row: &Row<'_>) -> Read<ExecutionRow> {
             status: status(row.get(3)?)?,
             hot: row.get(4)?,
             wake_at: time(row, 5)?,
-            stopped_at: time(row, 6)?,
+            stopped_at: date_if_any(row, 6)?,
             redrive_count: row.get(7)?,
-            redriven_at: time(row, 8)?,
+            redriven_at: date_if_any(row, 8)?,
         },
         new: NewExecution {
             scope: ScopeId(unsigned(row, 9)?),
@@ -38,7 +39,7 @@ pub(super) fn execution_row(row: &Row<'_>) -> Read<ExecutionRow> {
             alias: scope(row, 15)?,
             name: row.get_ref(10)?.as_str()?.into(),
             unique_name: row.get(11)?,
-            started_at: Timestamp(unsigned(row, 12)?),
+            started_at: date(12, row.get(12)?)?,
             meta: bytes(row, 13)?,
         },
     })
@@ -160,6 +161,19 @@ fn time(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {
     Ok(row
         .get::<_, Option<i64>>(column)?
         .map(|ms| Timestamp(ms.cast_unsigned())))
+}
+
+/// A time that clients are told. One that no client can read is another value than was stored.
+fn date(column: usize, ms: i64) -> Read<Timestamp> {
+    match u64::try_from(ms) {
+        Ok(ms) if ms <= DATE_MS_MAX => Ok(Timestamp(ms)),
+        Ok(_) | Err(_) => Err(Error::IntegralValueOutOfRange(column, ms)),
+    }
+}
+
+fn date_if_any(row: &Row<'_>, column: usize) -> Read<Option<Timestamp>> {
+    let stored: Option<i64> = row.get(column)?;
+    stored.map(|ms| date(column, ms)).transpose()
 }
 
 pub(super) fn bytes(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {

@@ -11,7 +11,7 @@ use super::super::support::{
 use crate::{
     journal::{
         Amounts, Append, CatalogKey, CatalogRecord, Journal, List, ListQuery, Meter, Partition,
-        Refused, ScopeId, UsageKey, UsageQuery, Write,
+        ReadError, Refused, ScopeId, UsageKey, UsageQuery, Write,
     },
     seal,
 };
@@ -153,6 +153,33 @@ fn sqlite_lists_a_damaged_execution_beside_the_others() {
         );
         assert_eq!(verdicts[0], Err(Refused::WrongPosition { next: 0 }));
         assert!(verdicts[1].is_ok(), "{:?}", verdicts[1]);
+    }
+}
+
+#[test]
+fn sqlite_takes_no_number_for_a_date_that_no_client_can_read() {
+    let query = ListQuery {
+        list: List::Scope(SCOPE),
+        status: None,
+        before: None,
+        limit: 9,
+    };
+    for column in ["started_at", "stopped_at", "redriven_at"] {
+        // Before 1970, and the first moment of the year 10000.
+        for ms in [-1, 253_402_300_800_000_i64] {
+            let directory = tempfile::tempdir().expect("a temporary directory");
+            let change = format!("UPDATE executions SET {column} = {ms} WHERE name = 'b'");
+            let journal = changed(directory.path(), &[change.as_str()]);
+            let listed = wait(journal.list(query)).expect("readable");
+            let listed: Vec<_> = listed
+                .iter()
+                .map(|row| (row.id, row.new.meta == bytes("meta")))
+                .collect();
+            let expected = [(id(3, 0), true), (id(2, 0), false), (id(1, 0), true)];
+            assert_eq!(listed, expected, "{change}");
+            let alone = wait(journal.execution(id(2, 0)));
+            assert!(matches!(alone, Err(ReadError::Damaged(_))), "{alone:?}");
+        }
     }
 }
 

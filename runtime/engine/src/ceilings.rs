@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    damaged::ToldRecords,
     engine::Engine,
     error::Error,
     journal::{CatalogKey, Journal},
@@ -69,22 +70,25 @@ impl Engine {
 }
 
 /// The texts of all ceilings, by account.
-pub(crate) async fn all(journal: &dyn Journal) -> Result<Vec<(Arc<str>, String)>, Error> {
+pub(crate) async fn all(
+    journal: &dyn Journal,
+    told: &ToldRecords,
+) -> Result<Vec<(Arc<str>, String)>, Error> {
     let mut all = Vec::new();
     let mut after: Option<Arc<str>> = None;
     loop {
         let page = journal.scan("", KIND, "", after.as_deref(), ROWS_MAX).await;
         let page = page.map_err(reader::broken)?;
-        for found in &page {
+        for found in page.iter().filter(|found| !found.is_unnamed()) {
             let account = found.key.name.clone();
             match record::decode::<CeilingRecord>(&found.bytes) {
                 Ok(record) => all.push((account, record.text)),
                 // No runner can read the empty key: it grants nothing then.
                 Err(error) => {
-                    tracing::error!(
-                        %error,
-                        tenant = &*account,
-                        "the ceiling of a tenant cannot be read; its plugins are granted nothing until it is set again"
+                    told.tell(
+                        &found.key,
+                        &error,
+                        "the ceiling of a tenant cannot be read; its plugins are granted nothing until it is set again",
                     );
                     all.push((account, "= unreadable".to_owned()));
                 }

@@ -26,6 +26,19 @@ impl ToldRecords {
         known.len() < DAMAGED_RECORDS_MAX && known.insert(key.clone())
     }
 
+    /// Tells of a damaged one, once, and what that comes to.
+    pub(crate) fn tell(&self, key: &CatalogKey, why: &Error, told: &str) {
+        if self.note(key) {
+            tracing::error!(
+                tenant = &*key.tenant,
+                kind = &*key.kind,
+                name = &*key.name,
+                %why,
+                "{told}"
+            );
+        }
+    }
+
     /// How many have a name; those that have none are counted when the store is opened.
     pub(crate) fn count(&self) -> u64 {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,15 +92,7 @@ impl Engine {
         match made {
             Ok(made) => Ok(Some(made)),
             Err(why @ Error::Damaged(_)) => {
-                if self.node().damaged_records.note(key) {
-                    tracing::error!(
-                        tenant = &*key.tenant,
-                        kind = &*key.kind,
-                        name = &*key.name,
-                        %why,
-                        "{told}"
-                    );
-                }
+                self.node().damaged_records.tell(key, &why, told);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -53,7 +53,11 @@ impl Engine {
         let Some(stored) = stored else {
             return Ok(None);
         };
-        let scope = ScopeId(record::decode::<ScopeRecord>(&stored.bytes)?.scope);
+        let read = record::decode::<ScopeRecord>(&stored.bytes).inspect_err(|why| {
+            let told = &self.node().damaged_records;
+            told.tell(&key, why, "the executions of a state machine are not found");
+        });
+        let scope = ScopeId(read?.scope);
         self.machines_cache()
             .put_scope(&caller.tenant, name, kind, scope);
         Ok(Some(scope))

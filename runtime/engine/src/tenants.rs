@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use stepwell_interp::Timestamp;
 
 use crate::{
+    damaged::ToldRecords,
     engine::Engine,
     error::{Code, Error},
     functions,
@@ -286,7 +287,9 @@ impl Engine {
     pub async fn quotas(&self, account: &str) -> Result<(Quotas, Taken), Error> {
         self.tenant(account).await?;
         let stored = self.record(&key(QUOTAS, account)).await?;
-        let quotas = stored.as_ref().map(quotas_of).unwrap_or_default();
+        let told = &self.node().damaged_records;
+        let quotas = stored.as_ref().map(|stored| quotas_of(stored, told));
+        let quotas = quotas.unwrap_or_default();
         let taken = self.node().allowances.taken(&account.into());
         Ok((quotas, taken))
     }
@@ -562,8 +565,11 @@ async fn records(journal: &dyn Journal, kind: &str) -> Result<Vec<CatalogRecord>
     }
 }
 
-/// The quotas of all tenants that have some.
-pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Quotas)>, Error> {
+/// The quotas of all tenants that have some. Whose those are that have no name is not known, which is told as the store is opened.
+pub(crate) async fn all_quotas(
+    journal: &dyn Journal,
+    told: &ToldRecords,
+) -> Result<Vec<(Arc<str>, Quotas)>, Error> {
     let mut all = Vec::new();
     let mut after: Option<Arc<str>> = None;
     loop {
@@ -571,8 +577,8 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
             .scan("", QUOTAS, "", after.as_deref(), ROWS_MAX)
             .await;
         let page = page.map_err(reader::broken)?;
-        let quotas = page.iter();
-        all.extend(quotas.map(|found| (found.key.name.clone(), quotas_of(found))));
+        let named = page.iter().filter(|found| !found.is_unnamed());
+        all.extend(named.map(|found| (found.key.name.clone(), quotas_of(found, told))));
         after = page.last().map(|found| found.key.name.clone());
         if page.len() < ROWS_MAX as usize {
             return Ok(all);
@@ -581,12 +587,12 @@ pub(crate) async fn all_quotas(journal: &dyn Journal) -> Result<Vec<(Arc<str>, Q
 }
 
 /// The quotas of a record. With a damaged one nothing more is begun or kept: others are served as before.
-fn quotas_of(stored: &CatalogRecord) -> Quotas {
+fn quotas_of(stored: &CatalogRecord, told: &ToldRecords) -> Quotas {
     record::decode(&stored.bytes).unwrap_or_else(|error| {
-        tracing::error!(
-            %error,
-            tenant = &*stored.key.name,
-            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again: `stepwell tenant set`"
+        told.tell(
+            &stored.key,
+            &error,
+            "the quotas of a tenant cannot be read; it starts and keeps nothing more until they are set again: `stepwell tenant set`",
         );
         Quotas::closed()
     })

@@ -16,10 +16,13 @@ pub(super) struct Settings {
 impl Node {
     /// Reads what is set, and has that count which is not as `known` has it.
     pub(super) async fn settle_tenants(&self, known: &Settings) -> Result<Settings, Error> {
-        let journal = self.journal.as_ref();
+        let (journal, told) = (self.journal.as_ref(), &self.damaged_records);
         let now = Settings {
-            quotas: tenants::all_quotas(journal).await?.into_iter().collect(),
-            ceilings: ceilings::all(journal).await?.into_iter().collect(),
+            quotas: tenants::all_quotas(journal, told)
+                .await?
+                .into_iter()
+                .collect(),
+            ceilings: ceilings::all(journal, told).await?.into_iter().collect(),
         };
         for (tenant, quotas) in changes(&known.quotas, &now.quotas) {
             self.set_quotas(tenant, quotas.cloned().unwrap_or_default());

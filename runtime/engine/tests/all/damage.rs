@@ -583,6 +583,7 @@ fn damaged_quotas_keep_nobody_from_being_served() {
             (Some(0), Some(0))
         );
         assert!(closed.damaged);
+        assert_eq!(engine.metrics().records_damaged, 1);
         let theirs = caller_of(first);
         let passes = machine("passes", MachineKind::Standard, PASSES);
         let refused = engine.create_machine(&theirs, passes.clone()).await;
@@ -597,6 +598,25 @@ fn damaged_quotas_keep_nobody_from_being_served() {
         engine.set_quotas(first, again).await.unwrap();
         assert_eq!(engine.quotas(first).await.unwrap().0, quotas);
         engine.create_machine(&theirs, passes).await.unwrap();
+        engine.shutdown().await;
+    });
+}
+
+#[test]
+fn where_it_is_not_known_which_executions_are_a_machines_that_is_told_and_counted() {
+    let runtime = runtime();
+    let (directory, closed, running) = store(&runtime);
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let damage = "UPDATE records SET bytes = x'00' WHERE kind = 'scope' AND name LIKE '%passes'";
+    assert_eq!(conn.execute(damage, []), Ok(1));
+    drop(conn);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
+        for _ in 0..2 {
+            assert_damaged(engine.execution(caller(), &closed).await, &[]);
+            assert_eq!(engine.metrics().records_damaged, 1);
+        }
+        engine.execution(caller(), &running).await.unwrap();
         engine.shutdown().await;
     });
 }

@@ -4,6 +4,8 @@
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
+use stepwell_engine::UNNAMED;
+
 use crate::cells;
 
 /// A colour by its meaning.
@@ -219,6 +221,14 @@ pub(crate) fn stdout_columns() -> Option<usize> {
 pub(crate) fn shown(text: &str) -> String {
     let mark = |c: char| if moves(c) { '\u{fffd}' } else { c };
     text.chars().map(mark).collect()
+}
+
+/// A name as it is shown; what is damaged so far that it has none has a mark in its place.
+pub(crate) fn named(name: &str) -> String {
+    match name == UNNAMED {
+        true => "(no name)".to_owned(),
+        false => name.to_owned(),
+    }
 }
 
 /// Whether a character is a control, or one of those by which Unicode turns the order of what follows.

@@ -346,6 +346,12 @@ impl Engine {
         let account = stored.key.name.split('/').next().unwrap_or_default();
         let mut found = match Found::of(stored) {
             Ok(found) => found,
+            Err(Error::Damaged(_)) if stored.is_unnamed() => {
+                return Ok(Sealing::Left(format!(
+                    "a {} is damaged so far that its name is not known: restore the store from a backup",
+                    kind.name()
+                )));
+            }
             Err(Error::Damaged(why)) => {
                 let name = stored.key.name.trim_start_matches(account);
                 let (noun, name) = (kind.name(), name.trim_start_matches('/'));

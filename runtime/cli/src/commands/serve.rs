@@ -19,6 +19,7 @@ use crate::host::{self, Host, Opening};
 use crate::key_file;
 use crate::stopping::Stopping;
 use crate::telemetry::Listeners;
+use crate::terminal::named;
 use crate::tls;
 use crate::watched;
 
@@ -178,7 +179,7 @@ async fn authentication(host: &Host, args: &ServeArgs) -> Outcome<Option<Authent
     {
         return Err(Stop::Usage(anyhow!(
             "no access key opens, so nobody could ask for anything; {}: {}\nhint: {}; the key file here is `{}`, and `stepwell tenant keys add` makes other access keys",
-            first.id,
+            named(&first.id),
             closed.why,
             closed.mend,
             path.display()

@@ -13,6 +13,7 @@ use super::at_rest;
 use crate::args::{KeysCommand, TenantCommand, TenantPlace};
 use crate::exit::{Outcome, Stop};
 use crate::table::Table;
+use crate::terminal::named;
 use audit::noted;
 
 pub(super) use keys::vault_for;
@@ -123,7 +124,7 @@ async fn list(engine: &Engine, json: bool) -> Outcome {
             (tenant.name.to_string(), time(tenant.created_at.0))
         });
         table.row([
-            account.to_string(),
+            named(account),
             name,
             count(account).to_string(),
             created,
@@ -185,6 +186,13 @@ fn time(ms: u64) -> String {
 mod tests {
     use super::*;
     use crate::commands::at_rest::Missing;
+
+    #[test]
+    fn what_has_no_name_is_shown_without_one() {
+        let row = keys::damaged_row("\u{10ffff}", None);
+        assert_eq!(row[0], "(no name)");
+        assert_eq!(keys::damaged_row("AKIA", None)[0], "AKIA");
+    }
 
     #[tokio::test]
     async fn a_change_is_told_before_it_is_made_and_again_when_it_is_refused() {

@@ -59,7 +59,7 @@ impl CatalogKey {
 }
 
 /// The name that stands for all names that cannot be read. It comes behind all others.
-const UNNAMED: &str = "\u{10ffff}";
+pub const UNNAMED: &str = "\u{10ffff}";
 
 impl CatalogRecord {
     /// What a scan that began there ends with where names cannot be read: that there is something is told, once. `None` when it

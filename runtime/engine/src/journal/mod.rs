@@ -32,6 +32,7 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use stepwell_interp::Timestamp;
 
+pub use catalog::UNNAMED;
 pub(crate) use catalog::{Catalog, CatalogKey, CatalogRecord, CatalogWrite};
 pub(crate) use error::{OpenError, RESTORE, ReadError};
 #[cfg(any(test, feature = "sim"))]

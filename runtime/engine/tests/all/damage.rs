@@ -402,6 +402,9 @@ fn nobody_is_told_to_remove_a_key_that_has_no_name() {
     let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
     let unnamed = "UPDATE records SET name = CAST(x'ff' AS TEXT) WHERE kind = 'access-key'";
     assert_eq!(conn.execute(unnamed, []), Ok(1));
+    let secret = "INSERT INTO records (tenant, kind, name, revision, bytes)
+        VALUES ('', 'secret', x'41', 1, x'00')";
+    assert_eq!(conn.execute(secret, []), Ok(1));
     drop(conn);
     runtime.block_on(async {
         let engine = Engine::open(options(directory.path(), true), Arc::new(Echo)).unwrap();
@@ -411,8 +414,9 @@ fn nobody_is_told_to_remove_a_key_that_has_no_name() {
         };
         let closed = only.closed.as_ref().unwrap().to_string();
         let rotated = engine.reseal(&vault.rotated()).await.unwrap();
-        assert_eq!(rotated.left, 1);
-        for told in [&closed, &rotated.told[0]] {
+        assert_eq!((rotated.left, rotated.told.len()), (2, 2));
+        for told in [&closed, &rotated.told[0], &rotated.told[1]] {
+            assert!(!told.contains(stepwell_engine::UNNAMED), "{told}");
             assert!(told.contains("restore the store from a backup"), "{told}");
             assert!(!told.contains("remove"), "{told}");
         }
@@ -551,6 +555,29 @@ fn a_file_damaged_in_the_middle_is_not_served() {
     };
     assert!(text.contains("restore it from a backup"), "{text}");
     assert!(text.contains("journal.sqlite is damaged"), "{text}");
+}
+
+#[test]
+fn a_store_that_says_nothing_right_of_itself_is_damaged() {
+    let runtime = runtime();
+    let changes = [
+        "UPDATE meta SET value = 'x' WHERE key = 'next_message'",
+        "DELETE FROM meta WHERE key = 'format'",
+        "UPDATE meta SET value = 9223372036854775807 WHERE key = 'epoch'",
+    ];
+    for change in changes {
+        let (directory, _, _) = store(&runtime);
+        let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+        assert_eq!(conn.execute(change, []), Ok(1), "{change}");
+        drop(conn);
+        let opened = Engine::open(options(directory.path(), true), Arc::new(Echo));
+        let Err(Error::Unopened(text)) = opened else {
+            panic!("{change}: it is served, or not called damaged");
+        };
+        for part in ["journal.sqlite is damaged", "restore it from a backup"] {
+            assert!(text.contains(part), "{change}: {text}");
+        }
+    }
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Outcome, Stop};
 use crate::key_file;
 use crate::table::Table;
-use crate::terminal::{shown, shown_lines};
+use crate::terminal::{named, shown, shown_lines};
 
 pub(super) async fn keys(command: KeysCommand) -> Outcome {
     match command {
@@ -190,7 +190,7 @@ pub(super) fn table() -> Table {
 
 /// What can be told of an access key whose record is damaged.
 pub(super) fn damaged_row(id: &str, why: Option<&str>) -> [String; 7] {
-    let (id, state, none) = (id.to_owned(), DAMAGED.to_owned(), String::new);
+    let (id, state, none) = (named(id), DAMAGED.to_owned(), String::new);
     [id, none(), none(), state, none(), none(), closed(why)]
 }
 

@@ -13,6 +13,7 @@ use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
 use crate::commands::{print, print_json, print_more, text, time};
 use crate::exit::{Blame, Outcome, Stop};
+use crate::terminal::named;
 
 pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
     let client = Client::server(endpoint, None)?;
@@ -103,7 +104,7 @@ fn list(tenants: &Value, json: bool) -> Outcome {
     for tenant in tenants.as_array().into_iter().flatten() {
         let is_damaged = tenant["damaged"].as_bool().unwrap_or(false);
         table.row([
-            text(tenant, "account").to_owned(),
+            named(text(tenant, "account")),
             text(tenant, "name").to_owned(),
             tenant["accessKeys"].to_string(),
             time(tenant, "creationDate"),

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, Error, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::super::{
     OpenError, RESTORE,
     limits::{BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, STATEMENTS_CACHED},
 };
-use super::memory;
+use super::{memory, row::is_of_a_value};
 
 /// `STPW`: tells a journal from any other SQLite file.
 const APPLICATION_ID: i64 = 0x5354_5057;
@@ -208,7 +208,14 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> OpenError {
             path: shown,
             why: error.to_string(),
         },
-        _ => OpenError::Unreadable {
+        // It opened, and says of itself what no journal does.
+        None if is_of_a_value(error) || matches!(error, Error::QueryReturnedNoRows) => {
+            OpenError::Damaged {
+                path: shown,
+                why: format!("a value in it is not what was stored ({error})"),
+            }
+        }
+        Some(_) | None => OpenError::Unreadable {
             path: shown,
             why: error.to_string(),
         },

@@ -11,10 +11,13 @@ use super::{
     session::{Link, Values},
     value::token,
 };
-use crate::journal::{
-    Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look, Message,
-    MessageId, Meter, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment, SegmentRange,
-    Status, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, View,
+use crate::{
+    journal::{
+        Amounts, CatalogKey, CatalogRecord, ExecutionId, ExecutionRow, List, ListQuery, Look,
+        Message, MessageId, Meter, NewExecution, OpenTask, Partition, ReadError, ScopeId, Segment,
+        SegmentRange, Status, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, View,
+    },
+    limits::DATE_MS_MAX,
 };
 
 type Read<T> = Result<T, ReadError>;
@@ -315,6 +318,14 @@ fn execution_row(row: &Row) -> Read<ExecutionRow> {
     let status = i64::from(row.get::<_, i16>(3));
     let status = Status::from_number(status)
         .ok_or_else(|| ReadError::Damaged(format!("{status} is no status")))?;
+    // The times that clients are told: of when it stopped, was redriven and started.
+    for index in [6, 8, 12] {
+        if let Some(ms) = row.get::<usize, Option<i64>>(index)
+            && !u64::try_from(ms).is_ok_and(|ms| ms <= DATE_MS_MAX)
+        {
+            return Err(ReadError::Damaged(format!("{ms} is no time")));
+        }
+    }
     let time = |index| {
         row.get::<_, Option<i64>>(index)
             .map(|ms| Timestamp(ms.cast_unsigned()))

@@ -151,12 +151,14 @@ pub fn refusal(diagnostics: &[Diagnostic]) -> Option<String> {
         .iter()
         .filter(|diagnostic| diagnostic.severity() == Severity::Error)
         .map(|diagnostic| {
-            let location = diagnostic.location.as_deref().unwrap_or("null");
-            format!(
-                "{}: {} at {location}",
-                diagnostic.code.aws(),
-                diagnostic.message
-            )
+            let Diagnostic { code, message, .. } = diagnostic;
+            let told = format!("{}: {message}", code.aws());
+            match diagnostic.location.as_deref() {
+                Some(location) => format!("{told} at {location}"),
+                // It is an error of ours, and has no place.
+                None if *code == Code::TooDeep => told,
+                None => format!("{told} at null"),
+            }
         })
         .collect();
     (!errors.is_empty())

@@ -117,7 +117,11 @@ impl Client {
         }));
         let reply = sender.send_request(message).await;
         let reply = reply.map_err(|error| {
-            if copied.too_long() || error.is_parse_too_large() {
+            if let Some(length) = copied.impossible_length() {
+                Failure::Broken(format!(
+                    "the reply's Content-Length is {length}, which is more bytes than a body can have; the server has to send the body's own length"
+                ))
+            } else if copied.too_long() || error.is_parse_too_large() {
                 Failure::HeadTooLarge
             } else {
                 broken(error)
@@ -319,6 +323,20 @@ mod tests {
             assert!(
                 matches!(failed, Failure::HeadTooLarge) && told.contains("307200 bytes"),
                 "{first}{then}: {told}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_that_no_body_has_is_told_apart_from_a_large_head() {
+        for length in ["18446744073709551614", "18446744073709551615"] {
+            let reply = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let failed = head(&answers(reply, "")).await.unwrap_err();
+            let told = failed.to_string();
+            assert!(
+                matches!(failed, Failure::Broken(_))
+                    && told.contains(&format!("Content-Length is {length}")),
+                "{told}"
             );
         }
     }

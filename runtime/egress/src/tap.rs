@@ -10,7 +10,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::limits::{FIELDS_MAX, HEADS_BYTES_MAX};
+use crate::limits::{FIELDS_MAX, HEADS_BYTES_MAX, LENGTH_MAX};
 
 /// A stream of which the heads that come in are followed. Reading fails where they are longer than they may be.
 pub struct Tap<S> {
@@ -109,6 +109,19 @@ impl Copied {
     /// Whether reading failed since the heads are too long.
     pub fn too_long(&self) -> bool {
         self.heads().stage == Stage::TooLong
+    }
+
+    /// The length that a whole head says of the reply's body, where it is none that can be. The library fails as if the head were
+    /// too large.
+    pub fn impossible_length(&self) -> Option<u64> {
+        let head = self.head()?;
+        let mut lengths = head
+            .fields
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+            .flat_map(|(_, value)| value.split(','))
+            .filter_map(|length| length.trim().parse::<u64>().ok());
+        lengths.find(|length| *length > LENGTH_MAX)
     }
 
     /// The head of the reply, past those that only announce it.

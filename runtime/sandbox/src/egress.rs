@@ -174,7 +174,9 @@ where
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let failed = |error: hyper::Error| {
-        if heads.too_long() || error.is_parse_too_large() {
+        if let Some(length) = heads.impossible_length() {
+            Error::HttpResponseBodySize(Some(length))
+        } else if heads.too_long() || error.is_parse_too_large() {
             Error::HttpResponseHeaderSectionSize(u32::try_from(HEADS_BYTES_MAX).ok())
         } else {
             error.into()

@@ -3,6 +3,7 @@
 
 mod secure;
 mod table;
+mod unread;
 mod watched;
 mod workers;
 
@@ -28,6 +29,7 @@ use crate::limits::{
 use crate::metrics::ConnectionCounts;
 use crate::tls::Tls;
 use table::{Admitted, Bounds, Line, Table};
+use unread::Patience;
 use watched::{WatchedService, WatchedStream};
 pub(crate) use workers::Workers;
 
@@ -70,6 +72,7 @@ impl Connections {
             // Who is in a handshake holds a connection, of which there may be fewer.
             handshakes: HANDSHAKES_MAX.min(most.div_ceil(PEER_SHARE_MAX)),
             handshake: HANDSHAKE_TIME_MAX,
+            patience: Patience::default(),
         };
         Connections::bounded(router, bounds, counts, tls)
     }
@@ -147,6 +150,7 @@ impl Connections {
                 peer: Peer(line.peer()),
                 known: Known::default(),
                 line: line.clone(),
+                patience: self.table.bounds().patience,
             },
         };
         let tls = self.tls.clone();
@@ -258,7 +262,10 @@ mod tests {
     };
     use bytes::Bytes;
     use futures_util::stream::{self, StreamExt};
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        sync::Notify,
+    };
 
     use super::*;
 
@@ -274,6 +281,11 @@ mod tests {
             idle: LONG,
             handshakes: connections,
             handshake: LONG,
+            patience: Patience {
+                bytes: 4_096,
+                silence: LONG,
+                time: LONG,
+            },
         }
     }
 
@@ -287,6 +299,14 @@ mod tests {
             .route("/", get(|| async { "here" }))
             .route("/body", post(|body: String| async move { body }))
             .route("/never", get(never));
+        serve_router(router, bounds, tls).await
+    }
+
+    async fn serve_router(
+        router: Router,
+        bounds: Bounds,
+        tls: Option<Tls>,
+    ) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let counts = ConnectionCounts::default();
@@ -490,6 +510,79 @@ mod tests {
             tokio::task::yield_now().await;
         }
         drop(silent);
+    }
+
+    /// A server that refuses for the head alone, and tells of it.
+    async fn refuses(bounds: Bounds) -> (std::net::SocketAddr, Arc<Notify>) {
+        let refused = Arc::new(Notify::new());
+        let told = refused.clone();
+        let refuse = move || {
+            told.notify_one();
+            async { (axum::http::StatusCode::FORBIDDEN, "refused") }
+        };
+        let router = Router::new().route("/", post(refuse));
+        (serve_router(router, bounds, None).await, refused)
+    }
+
+    /// The connection goes on, too.
+    #[tokio::test]
+    async fn who_is_refused_for_the_head_reads_so_when_the_body_is_sent() {
+        let (address, refused) = refuses(bounds(4, 4)).await;
+        let large = "x".repeat(4_096);
+        let framings = [
+            ("Content-Length: 2", "{}"),
+            ("Content-Length: 4096", large.as_str()),
+            ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n"),
+        ];
+        let mut stream = client(address, "").await;
+        for (framing, body) in framings {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+            stream.write_all(head.as_bytes()).await.expect("it reads");
+            refused.notified().await;
+            stream.write_all(body.as_bytes()).await.expect("it reads");
+            let mut text = String::new();
+            while !text.ends_with("refused") {
+                let mut buffer = [0; 1_024];
+                let count = stream.read(&mut buffer).await.expect("no reset");
+                assert!(count > 0, "{framing}: it ended after {text:?}");
+                text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            }
+            assert!(text.starts_with("HTTP/1.1 403"), "{framing}: {text}");
+            assert!(!text.contains("connection: close"), "{framing}: {text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_or_end_is_not_waited_for() {
+        let mut impatient = bounds(4, 4);
+        let patient = impatient.patience;
+        let silence = Patience {
+            silence: SHORT,
+            ..patient
+        };
+        let time = Patience {
+            time: SHORT,
+            ..patient
+        };
+        let large = "x".repeat(4_097);
+        let chunk = format!("1001\r\n{large}\r\n");
+        for (patience, fields, body) in [
+            (silence, "Content-Length: 9", "bo"),
+            (time, "Content-Length: 9", ""),
+            // It says that it is too large, and nothing is read.
+            (patient, "Content-Length: 4097", ""),
+            (patient, "Transfer-Encoding: chunked", chunk.as_str()),
+            // Its client waits until it is asked for it.
+            (patient, "Content-Length: 9\r\nExpect: 100-continue", ""),
+        ] {
+            impatient.patience = patience;
+            let (address, _) = refuses(impatient).await;
+            let request = format!("POST / HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n{body}");
+            let text = rest(client(address, &request).await).await;
+            assert!(text.starts_with("HTTP/1.1 403"), "{fields}: {text:?}");
+            assert!(text.contains("connection: close"), "{fields}: {text:?}");
+            assert!(text.ends_with("refused"), "{fields}: {text:?}");
+        }
     }
 
     fn tls() -> Option<Tls> {

@@ -28,6 +28,7 @@ mod lambda;
 mod limits;
 mod lines;
 mod metrics;
+mod objects;
 mod observe;
 mod protocol;
 mod rest;

@@ -14,6 +14,14 @@ pub(crate) const LINES_TOLD_MAX: usize = 100;
 /// Bytes of an oversized body that are read and thrown away, so that the client gets to read why it was refused; ours.
 pub(crate) const BODY_BYTES_DISCARDED_MAX: usize = 8 * 1_048_576;
 
+/// Bytes of a body that nobody reads, as of a request that is refused for its head, which are read and thrown away all the same;
+/// ours. A body of a length above it is not read at all.
+pub(crate) const UNREAD_BYTES_MAX: u64 = 32 * 1_048_576;
+
+/// Time between two pieces of such a body, and for all of it; ours. After it the answer goes, and the connection is closed.
+pub(crate) const UNREAD_SILENCE_MAX: Duration = Duration::from_secs(1);
+pub(crate) const UNREAD_TIME_MAX: Duration = Duration::from_secs(5);
+
 /// Bytes of bodies of requests that are read or served at a time; ours.
 pub(crate) const BODIES_BYTES_MAX: usize = 512 * 1_048_576;
 

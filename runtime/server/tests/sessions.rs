@@ -194,6 +194,9 @@ async fn who_asks_by_an_address_alone_is_told_who_it_is() {
         ("sts", who, 200, "<Account>111111111111</Account>"),
         ("iam", roles, 200, "<ListRolesResponse"),
         ("states", who, 403, "correct service: 'sts' or 'iam'"),
+        ("iam", who, 403, "correct service: 'sts'."),
+        ("sts", roles, 403, "correct service: 'iam'."),
+        ("sts", roles, 403, "<Code>SignatureDoesNotMatch</Code>"),
     ] {
         let (found, text) = asks(service, query).await;
         assert!(

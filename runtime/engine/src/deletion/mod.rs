@@ -14,6 +14,7 @@ use crate::{
     arn::{self, MachineArn},
     engine::Engine,
     error::{Code, Error},
+    functions,
     journal::{
         CatalogKey, CatalogRecord, CatalogWrite, ExecutionId, ExecutionRow, List, ListQuery,
         Outgoing, ScopeId, Write,
@@ -53,6 +54,12 @@ impl Engine {
         if arn.qualifier.is_some() {
             let text = format!(
                 "A version or an alias is deleted by DeleteStateMachineVersion or DeleteStateMachineAlias: '{arn}'"
+            );
+            return Err(Error::rejected(Code::ValidationException, text));
+        }
+        if functions::is_of_events(&arn) {
+            let text = format!(
+                "'{arn}' stands for the calls of a function that nobody waits for, and is not deleted apart from it: delete the function, or stop its executions one by one"
             );
             return Err(Error::rejected(Code::ValidationException, text));
         }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{FunctionError, invoke::check_payload};
+use super::{FunctionError, check_name, invoke::check_payload};
 use crate::{
     api::Caller,
     arn::MachineArn,
     engine::Engine,
+    error::Error,
     lambda::EVENT_BYTES_MAX,
     limits::{
         EVENT_FULL_RETRIES_MAX, EVENT_FULL_RETRY_AFTER_S, EVENT_FULL_RETRY_AFTER_S_MAX,
@@ -77,6 +78,37 @@ impl Engine {
             startable: Arc::new(startable),
             alias: None,
         })
+    }
+}
+
+impl Engine {
+    /// Whether a state machine of [`is_of_events`] is that of a function that is there now, whether it may be called or not.
+    pub(crate) async fn has_function_of(
+        &self,
+        caller: &Caller,
+        machine: &MachineArn,
+    ) -> Result<bool, Error> {
+        let name = machine.name.strip_prefix(EVENTS_PREFIX);
+        let Some(name) = name.filter(|name| check_name(name).is_ok()) else {
+            return Ok(false);
+        };
+        match self.may_invoke(caller, name, None).await {
+            Err(FunctionError::NotFound(_)) => Ok(false),
+            Err(FunctionError::Engine(error)) => Err(error),
+            Ok(())
+            | Err(
+                FunctionError::Conflict(_)
+                | FunctionError::Invalid(_)
+                | FunctionError::Stale(_)
+                | FunctionError::Full(_)
+                | FunctionError::LongPolicy(_)
+                | FunctionError::TooLarge(_)
+                | FunctionError::NotJson(_)
+                | FunctionError::TooMany(_)
+                | FunctionError::ReservedTaken(_)
+                | FunctionError::Unusable(_),
+            ) => Ok(true),
+        }
     }
 }
 

@@ -417,6 +417,35 @@ async fn a_redirect_is_an_answer_like_another() {
     assert!(noted.lock().unwrap().is_empty(), "somebody came");
 }
 
+/// A server that says a length that no body has.
+fn says_too_much() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 4096]);
+            let length = u64::MAX;
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            let _ = stream.write_all(head.as_bytes());
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_reply_whose_length_no_body_has_is_told_as_that() {
+    let address = says_too_much();
+    let rig = Rig::new();
+    let rule = format!("[grants]\nhttp = [\"http://{address}\"]");
+    rig.put_with("task", "behave", &rule);
+    let ask = json!({"do": "http", "url": format!("http://{address}/")});
+    let outcome = rig.outcome("task", ask).await;
+    let told = format!("{outcome:?}");
+    let why = "HttpResponseBodySize(Some(18446744073709551615))";
+    assert!(failed(&outcome) && told.contains(why), "{told}");
+}
+
 /// A server that announces its reply until nobody listens.
 fn announces() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -8,7 +8,7 @@ use super::{
     Call, json,
     secrets::{Changed, KeptAnswer, Named, PageOf},
 };
-use crate::aws::Fault;
+use crate::{aws::Fault, objects};
 
 /// Request: a connection. The account is the caller's when absent.
 #[derive(Deserialize)]
@@ -65,7 +65,7 @@ impl From<ConnectionSummary> for ConnectionAnswer {
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    let read = serde_json::from_slice::<Put>(call.body);
+    let read = objects::read::<Put>(call.body);
     // What the reader says of a value that is none may repeat it.
     let put = read.map_err(|_| {
         Fault::validation(

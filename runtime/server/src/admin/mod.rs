@@ -21,6 +21,7 @@ use crate::{
     auth::{Authentication, Identity},
     aws::{self, Fault},
     limits::AUDIT_RESOURCE_CHARS_MAX,
+    objects,
     serve::ServerState,
 };
 
@@ -272,7 +273,7 @@ impl Call<'_> {
 
     /// The request.
     fn read<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_slice(self.body).map_err(|error| Fault::unreadable(&error))
+        objects::read(self.body).map_err(|error| Fault::unreadable(&error))
     }
 
     /// How requests are authenticated; tenants are changed over the wire by who proved a key alone.

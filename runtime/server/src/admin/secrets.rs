@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use stepwell_engine::{Kept, WhyClosed};
 
 use super::{Call, json};
-use crate::aws::{Fault, Seconds};
+use crate::{
+    aws::{Fault, Seconds},
+    objects,
+};
 
 /// Request: a secret. The account is the caller's when absent.
 #[derive(Deserialize)]
@@ -70,7 +73,7 @@ impl From<Kept> for KeptAnswer {
 }
 
 pub(super) async fn put(call: Call<'_>) -> Result<Vec<u8>, Fault> {
-    let read = serde_json::from_slice::<Put>(call.body);
+    let read = objects::read::<Put>(call.body);
     // What the reader says of a value that is none may repeat it.
     let Put {
         account,

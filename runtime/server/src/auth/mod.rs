@@ -134,9 +134,7 @@ impl Gate {
         let signed = Signed::read(&parts.headers, &parts.uri)?;
         let services = services(parts);
         if !services.contains(&&*signed.service) {
-            let service = services.join("' or '");
-            let text = format!("Credential should be scoped to correct service: '{service}'. ");
-            return Err(Wrong::scope(&text).into());
+            return Err(wrong_scope(&services.join("' or '")));
         }
         signed.timely(now_s())?;
         signed.covers(&parts.headers)?;
@@ -240,7 +238,14 @@ impl Gate {
     }
 }
 
-/// What the credentials of a request have to be scoped to.
+/// The refusal of a request whose credential is scoped to another service than this one.
+pub(crate) fn wrong_scope(service: &str) -> Fault {
+    let text = format!("Credential should be scoped to correct service: '{service}'. ");
+    Wrong::scope(&text).into()
+}
+
+/// What the credentials of a request have to be scoped to, as its head tells it: which of STS and IAM is asked may stand in its
+/// body.
 fn services(parts: &Parts) -> &'static [&'static str] {
     let (path, headers) = (parts.uri.path(), &parts.headers);
     if lambda::is_own_path(path) {

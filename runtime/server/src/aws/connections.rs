@@ -16,7 +16,7 @@ use stepwell_engine::{
 };
 
 use super::{Fault, Seconds};
-use crate::limits::RULES_PAGE_MAX;
+use crate::{limits::RULES_PAGE_MAX, objects};
 use parameters::{Parameters, authorized, told};
 
 /// Where a connection may go whose maker could not say it.
@@ -65,7 +65,7 @@ pub(super) async fn serve(
     body: &[u8],
 ) -> Result<Value, Fault> {
     // What the reader says of a value that is none may repeat a secret.
-    let input: Input = serde_json::from_slice(body).map_err(|_| {
+    let input: Input = objects::read(body).map_err(|_| {
         invalid("the request is no JSON object with the members that the API reference gives")
     })?;
     if input.invocation_connectivity_parameters.is_some() || input.kms_key_identifier.is_some() {

@@ -17,6 +17,7 @@ use super::{Fault, accepted_type, body_bytes_max, caller, connections, read_body
 use crate::{
     auth::{CHANGE, Identity, LOOK, Permit, Right, STEER},
     limits::{EVENTS_MAX, RULES_PAGE_MAX, SCHEDULE_AGE_S, SCHEDULE_RETRIES},
+    objects,
     serve::ServerState,
 };
 
@@ -147,7 +148,7 @@ pub(super) async fn answer(
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(raised);
     let body = read_body(body, &parts.headers, body_max, &mut place).await?;
-    let input: Input = serde_json::from_slice(&body).map_err(|error| Fault::unreadable(&error))?;
+    let input: Input = objects::read(&body).map_err(|error| Fault::unreadable(&error))?;
     let permit = match identity {
         Some(identity) => {
             let about = [&input.rule, &input.name, &input.resource_arn];

@@ -17,6 +17,9 @@ use super::{
     fault::Fault,
 };
 
+/// The first number that is too large for [`Wire::Number`]: 2 to the power of 63.
+const NUMBER_END: f64 = -(i64::MIN as f64);
+
 /// A member's value as it came.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Wire<'a> {
@@ -313,13 +316,20 @@ impl<'de> Visitor<'de> for Of {
     }
 
     fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Self::Value, E> {
-        self.number(i64::try_from(value).unwrap_or(i64::MAX))
+        match i64::try_from(value) {
+            Ok(value) => self.number(value),
+            Err(_) => self.visit_f64(value as f64),
+        }
     }
 
     /// Fractions of what is a whole number are cut off, as the service does.
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Self::Value, E> {
         if let Shape::Fraction { .. } = self.0 {
             return Ok(Some(Wire::Fraction(value)));
+        }
+        // No number of those that there are: the nearest of them would be told as if it had been given.
+        if value.abs() >= NUMBER_END {
+            return Err(self.mismatch("NUMBER_VALUE"));
         }
         self.number(value as i64)
     }

@@ -14,6 +14,7 @@ use stepwell_engine::{Caller, CompanionError, CompanionKind, Engine, PageRequest
 use super::{Fault, accepted_type, body_bytes_max, caller, read_body};
 use crate::{
     auth::{CHANGE, Identity, LOOK, Permit, now_s},
+    objects,
     serve::ServerState,
 };
 
@@ -80,7 +81,7 @@ pub(super) async fn answer(
     let mut place = state.body_place(parts);
     let body_max = body_bytes_max(false);
     let body = read_body(body, &parts.headers, body_max, &mut place).await?;
-    let input: Input = serde_json::from_slice(&body).map_err(|error| Fault::unreadable(&error))?;
+    let input: Input = objects::read(&body).map_err(|error| Fault::unreadable(&error))?;
     let operation = target.strip_prefix(TARGET_PREFIX).unwrap_or_default();
     let identity = parts.extensions.get::<Identity>();
     let caller = caller(&state.config, &parts.headers, identity);

@@ -14,6 +14,7 @@ use std::{
 use axum::http::Version;
 use tokio::{sync::Notify, time::Instant};
 
+use super::unread::Patience;
 use crate::metrics::ConnectionCounts;
 
 /// How many connections there may be and how long they may be silent.
@@ -31,6 +32,8 @@ pub(super) struct Bounds {
     pub(super) handshakes: usize,
     /// For a TLS handshake.
     pub(super) handshake: Duration,
+    /// With bodies that nobody reads.
+    pub(super) patience: Patience,
 }
 
 /// All open connections.

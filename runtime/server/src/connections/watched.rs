@@ -12,7 +12,7 @@ use std::{
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{Request, Response},
+    http::{HeaderValue, Request, Response, Version, header},
 };
 use bytes::Bytes;
 use hyper::{
@@ -22,7 +22,10 @@ use hyper::{
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::table::{Exchange, Line};
+use super::{
+    table::{Exchange, Line},
+    unread::{Patience, RequestBody, Unread},
+};
 use crate::{auth::Peer, fair::Known};
 
 /// The socket, or the plain side of TLS over it.
@@ -87,6 +90,8 @@ pub(super) struct WatchedService {
     pub(super) peer: Peer,
     /// What was proved on the connection.
     pub(super) known: Known,
+    /// With what nobody reads.
+    pub(super) patience: Patience,
 }
 
 impl Service<Request<Incoming>> for WatchedService {
@@ -96,20 +101,27 @@ impl Service<Request<Incoming>> for WatchedService {
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let exchange = self.line.asked(request.version());
+        let unread = Unread::default();
+        let (version, patience) = (request.version(), self.patience);
+        let waits = request.headers().contains_key(header::EXPECT);
         let mut request = request.map(|body| {
             if body.is_end_stream() {
                 exchange.whole();
             }
-            Body::new(WatchedBody {
-                body,
-                exchange: exchange.clone(),
-            })
+            let exchange = exchange.clone();
+            let body = WatchedBody { body, exchange };
+            Body::new(RequestBody::new(body, unread.clone(), waits))
         });
         request.extensions_mut().insert(self.peer);
         request.extensions_mut().insert(self.known.clone());
         let answer = self.service.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
+            let mut answer = answer.await?;
+            // Streams of HTTP/2 end each for itself.
+            if !unread.discard(patience).await && version < Version::HTTP_2 {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
             Ok(answer.map(|body| WatchedBody { body, exchange }))
         })
     }

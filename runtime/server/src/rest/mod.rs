@@ -25,6 +25,7 @@ use crate::{
     aws, fair, guard,
     in_flight::{self, Place},
     metrics::Outcome,
+    objects,
     serve::ServerState,
 };
 
@@ -82,7 +83,7 @@ impl<A: Api> Call<'_, A> {
             true => b"{}",
             false => &self.body,
         };
-        serde_json::from_slice(body).map_err(|error| A::unreadable(&error))
+        objects::read(body).map_err(|error| A::unreadable(&error))
     }
 }
 

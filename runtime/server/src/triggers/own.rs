@@ -14,6 +14,7 @@ use crate::{
     auth::{CHANGE, Identity, LOOK, Permit, Right},
     aws::{self, Fault},
     limits::{RULES_PAGE_MAX, SCHEDULES_PAGE_MAX},
+    objects,
     scheduler::{WireSchedule, spec_of},
     serve::ServerState,
 };
@@ -137,7 +138,7 @@ impl Which {
 
 impl Call<'_> {
     fn input<T: DeserializeOwned>(&self) -> Result<T, Fault> {
-        serde_json::from_slice(self.body).map_err(|error| Fault::unreadable(&error))
+        objects::read(self.body).map_err(|error| Fault::unreadable(&error))
     }
 
     async fn serve(&self, operation: &str) -> Result<Value, Fault> {

@@ -188,8 +188,10 @@ fn check_signature(request: &Received) -> Result<()> {
 pub(super) fn private() -> Result<()> {
     let rig = Rig::new()?;
     let receiver = Receiver::start(&[])?;
-    let url = format!("https://{}/", receiver.address);
-    let text = format!("[[webhook]]\nurl = \"{url}\"\nsecret = \"{SECRET}\"\n");
+    let url = format!("https://{}", receiver.address);
+    let webhook =
+        |path: &str| format!("[[webhook]]\nurl = \"{url}/{path}\"\nsecret = \"{SECRET}\"\n");
+    let text = ["one", "two"].map(webhook).concat();
     let file = write_webhooks(&rig.path("webhooks.toml"), &text)?;
     let server = rig.start(&["--webhooks", &file])?;
     let client = server.client();
@@ -198,8 +200,12 @@ pub(super) fn private() -> Result<()> {
     client.ended(&execution, RUN_MAX)?;
     server.says(
         "it is at a private address; `private = true` lets events go there",
-        1,
+        2,
     )?;
+    // They are at one host.
+    for number in [1, 2] {
+        server.says(&format!("webhook={number} origin=\"{url}\""), 1)?;
+    }
     server.stop()?;
     ensure!(receiver.all().is_empty(), "a request came");
     Ok(())

@@ -9,7 +9,7 @@ mod xml;
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, Method, Request, Response, StatusCode, Uri},
+    http::{HeaderMap, Method, Request, Response, StatusCode, Uri, request::Parts},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
@@ -20,7 +20,7 @@ use uuid::Uuid;
 use super::left_out;
 use super::{Fault, body_bytes_max, caller, read_body, respond, service};
 use crate::{
-    auth::Identity,
+    auth::{Identity, wrong_scope},
     limits::{UNSIGNED_FORM_BYTES_MAX, UNSIGNED_FORM_TIME_MAX},
     serve::ServerState,
 };
@@ -33,10 +33,12 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const XML: &str = "text/xml";
 
 const STS: QueryApi = QueryApi {
+    service: "sts",
     version: "2011-06-15",
     namespace: "https://sts.amazonaws.com/doc/2011-06-15/",
 };
 const IAM: QueryApi = QueryApi {
+    service: "iam",
     version: "2010-05-08",
     namespace: "https://iam.amazonaws.com/doc/2010-05-08/",
 };
@@ -146,6 +148,9 @@ async fn call(
     let action = form.text("Action").unwrap_or_default();
     let version = form.text("Version");
     let identity = parts.extensions.get::<Identity>();
+    if identity.is_some() {
+        scoped(&parts, version)?;
+    }
     let query = Query {
         state,
         identity,
@@ -177,6 +182,18 @@ async fn call(
         Ok(result) => Ok(xml::reply(api, action, &result, request_id)),
         Err(fault) => Err((api, fault)),
     }
+}
+
+/// Refuses a call that was signed for the other one of the two services. Of a version that neither has nothing is known.
+fn scoped(parts: &Parts, version: Option<&str>) -> Result<(), (&'static QueryApi, Fault)> {
+    let api = api_of(version);
+    let signed = service(&parts.uri, &parts.headers);
+    if version.is_none_or(|version| version == api.version)
+        && signed.as_deref() != Some(api.service)
+    {
+        return Err((api, wrong_scope(api.service)));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

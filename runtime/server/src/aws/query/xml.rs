@@ -7,6 +7,8 @@ use super::Fault;
 
 /// One service of the protocol.
 pub(crate) struct Api {
+    /// What credentials are scoped to.
+    pub(super) service: &'static str,
     pub(super) version: &'static str,
     pub(super) namespace: &'static str,
 }

@@ -72,6 +72,8 @@ struct Shared {
 
 /// A webhook that is served.
 struct Open {
+    /// In the file, from 1: what tells it from others at the same host, as its path may hold a token.
+    number: usize,
     target: Target,
     /// The name of its queue.
     queue: Arc<str>,
@@ -223,7 +225,9 @@ impl Shared {
     fn new(targets: Vec<Target>) -> Shared {
         let webhooks: Vec<Open> = targets
             .into_iter()
-            .map(|target| Open {
+            .zip(1..)
+            .map(|(target, number)| Open {
+                number,
                 queue: target.queue.as_str().into(),
                 target,
                 counts: Counts::default(),
@@ -343,10 +347,10 @@ impl Shared {
                 .compare_exchange(warned, now_s, Relaxed, Relaxed)
                 .is_ok()
         {
-            let (webhook, reason) = (open.target.origin(), why.name());
             tracing::warn!(
-                webhook,
-                reason,
+                webhook = open.number,
+                origin = open.target.origin(),
+                reason = why.name(),
                 "events for a webhook are dropped: stepwell_webhook_dropped_total counts them"
             );
         }
@@ -369,7 +373,7 @@ impl Shared {
         let mut add = |kind, name, help, value: &dyn Fn(usize, &Counts) -> u64| {
             for (index, open) in self.webhooks.iter().enumerate() {
                 let value = value(index, &open.counts);
-                samples.push(open.sample(index, (kind, name, help), None, value));
+                samples.push(open.sample((kind, name, help), None, value));
             }
         };
         let counter = SampleKind::Counter;
@@ -400,10 +404,10 @@ impl Shared {
             "webhook_dropped",
             "Events that were given up, by why: no room, refused, too old, unreadable",
         );
-        for (index, open) in self.webhooks.iter().enumerate() {
+        for open in &self.webhooks {
             for (why, count) in Dropped::ALL.iter().zip(&open.counts.dropped) {
                 let value = count.load(Relaxed);
-                samples.push(open.sample(index, told, Some(why.name()), value));
+                samples.push(open.sample(told, Some(why.name()), value));
             }
         }
         samples
@@ -413,12 +417,11 @@ impl Shared {
 impl Open {
     fn sample(
         &self,
-        index: usize,
         (kind, name, help): (SampleKind, &str, &str),
         reason: Option<&str>,
         value: u64,
     ) -> Sample {
-        let (number, origin) = ((index + 1).to_string(), self.target.origin());
+        let (number, origin) = (self.number.to_string(), self.target.origin());
         let mut labels = vec![("webhook", number.as_str()), ("origin", origin.as_str())];
         labels.extend(reason.map(|reason| ("reason", reason)));
         labelled(kind, name, help, &labels, value)

@@ -13,7 +13,7 @@ use stepwell_engine::{Engine, Error, StatusEvent};
 use tokio::{sync::watch, task::JoinSet, time::sleep};
 
 use super::{
-    Dropped, Shared, event,
+    Dropped, Open, Shared, event,
     queue::{Outcome, Sending},
     request::{self, Tried},
 };
@@ -147,23 +147,24 @@ impl Shared {
         }
         drop(state);
         if let (Some(open), Some(said)) = (self.webhooks.get(webhook), said.get_mut(webhook)) {
-            said.note(&open.target.origin(), failed);
+            said.note(open, failed);
         }
     }
 }
 
 impl Said {
     /// Says that a webhook fails, or no more. One that fails now and then is not told of each time.
-    fn note(&mut self, webhook: &str, failed: Option<String>) {
+    fn note(&mut self, open: &Open, failed: Option<String>) {
+        let (webhook, origin) = (open.number, open.target.origin());
         let recent = |warned: Instant| warned.elapsed() < WEBHOOK_WARN_EVERY;
         match failed {
             Some(why) if !self.failing && !self.warned.is_some_and(recent) => {
-                tracing::warn!(webhook, "a webhook takes no events: {why}");
+                tracing::warn!(webhook, origin, "a webhook takes no events: {why}");
                 self.failing = true;
                 self.warned = Some(Instant::now());
             }
             None if self.failing => {
-                tracing::info!(webhook, "a webhook takes events again");
+                tracing::info!(webhook, origin, "a webhook takes events again");
                 self.failing = false;
             }
             Some(_) | None => {}

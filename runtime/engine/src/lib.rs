@@ -96,7 +96,7 @@ pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
+    AliasChange, AliasTarget, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
     FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked,
     NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
 };

@@ -36,6 +36,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "uploads::no_fresh_alias_goes_back",
             no_fresh_alias_goes_back,
         ),
+        trial("uploads::weights_go_back", weights_go_back),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -198,6 +199,78 @@ fn no_fresh_alias_goes_back() -> Result<()> {
     let versions = ["plugin", "versions", "pay", "--json"];
     let told: Value = serde_json::from_str(&told(folder, &client, &versions)?)?;
     ensure!(told["aliases"][0]["FunctionVersion"] == "2", "{told}");
+    server.stop()
+}
+
+/// What an alias stood for is a version and its weights, of which neither goes in silence.
+fn weights_go_back() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    for guest in ["noop", "behave", "echo"] {
+        push(folder, &client, guest, &["--publish"])?;
+    }
+    let weigh = |alias: &str, weights: Value| -> Result<()> {
+        let change = json!({"RoutingConfig": {"AdditionalVersionWeights": weights}});
+        let path = format!("/2015-03-31/functions/pay/aliases/{alias}");
+        let (status, answer) = client.put(&path, &change.to_string())?;
+        ensure!(status == 200, "{status}: {answer}");
+        Ok(())
+    };
+    for version in ["1", "2"] {
+        told(folder, &client, &["plugin", "alias", "pay", "can", version])?;
+    }
+    weigh("can", json!({"3": 0.1}))?;
+    told(folder, &client, &["plugin", "alias", "pay", "one", "1"])?;
+    weigh("one", json!({"3": 1.0}))?;
+    let said = told(folder, &client, &["plugin", "versions", "pay"])?;
+    for (version, aliases) in [
+        ("1", "one 0 %"),
+        ("2", "can 90 %"),
+        ("3", "can 10 %, one 100 %"),
+    ] {
+        let row = said.lines().find(|row| row.starts_with(version));
+        ensure!(row.is_some_and(|row| row.contains(aliases)), "{said}");
+    }
+    for (alias, stands_for) in [
+        ("can", "2"),
+        ("can", "2, and for 3 in 10 % of its calls"),
+        ("can", "2"),
+        ("one", "1"),
+        ("one", "1, and for 3 in 100 % of its calls"),
+    ] {
+        let said = told(folder, &client, &["plugin", "rollback", "pay", alias])?;
+        ensure!(
+            said == format!("{alias} of pay stands for {stands_for}\n"),
+            "{said}"
+        );
+    }
+    let endpoint = client.endpoint();
+    let file = server::guest("noop")?;
+    let file = file.to_str().context("a path")?;
+    for takes in [
+        &["plugin", "alias", "pay", "one", "2"][..],
+        &[
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "pay",
+            "--publish",
+            "--alias",
+            "one",
+        ],
+    ] {
+        let output = stepwell(folder, &[takes, &["--endpoint", &endpoint]].concat())?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.success()
+                && said.contains("the weights of one are taken away: it stood for"),
+            "{said}"
+        );
+        told(folder, &client, &["plugin", "rollback", "pay", "one"])?;
+    }
     server.stop()
 }
 

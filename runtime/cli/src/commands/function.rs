@@ -12,6 +12,7 @@ use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
 use stepwell_server::PREVIOUS_VERSION_HEADER;
 
+use super::function_target::{Target, parts_of};
 use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
 use crate::client::{Client, Purpose, Refused, path_of};
@@ -231,7 +232,9 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
     }
     let version = told["Version"].as_str().unwrap_or(LATEST).to_owned();
     if let Some(alias) = &args.alias {
-        set_alias(client, name, alias, &version).await?;
+        let before = target_of(client, name, alias).await?;
+        set_alias(client, name, alias, &Target::alone(&version)).await?;
+        tell_weights_taken(alias, before.as_ref());
     }
     if args.json {
         return super::print_json(&told);
@@ -382,16 +385,30 @@ fn refused_by(refused: &Refused) -> Stop {
 }
 
 async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
-    set_alias(client, name, alias, version).await?;
+    let before = target_of(client, name, alias).await?;
+    set_alias(client, name, alias, &Target::alone(version)).await?;
+    tell_weights_taken(alias, before.as_ref());
     super::print(&format!("{alias} of {name} stands for {version}\n"))
 }
 
-async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
+/// What an alias stands for; none where it is not there. Whoever changes it is told what else is wrong.
+async fn target_of(client: &Client, name: &str, alias: &str) -> Outcome<Option<Target>> {
+    let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
+    let told = client.functions(Method::GET, &path, None).await?;
+    Ok(told.ok().map(|alias| Target::of(&alias)))
+}
+
+/// Weights that split calls between two versions go where an alias is to stand for one.
+fn tell_weights_taken(alias: &str, before: Option<&Target>) {
+    if let Some(before) = before.filter(|before| before.has_weights()) {
+        say!("the weights of {alias} are taken away: it stood for {before}");
+    }
+}
+
+async fn set_alias(client: &Client, name: &str, alias: &str, target: &Target) -> Outcome {
     let path = format!("{}/aliases", path_of(name));
-    // Weights that split calls between two versions go: the alias stands for this one.
-    let change = json!({
-        "Name": alias, "FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": {}}
-    });
+    let mut change = target.wire();
+    change["Name"] = alias.into();
     let made = client
         .functions(
             Method::PUT,
@@ -402,8 +419,7 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
     match made {
         Ok(_) => Ok(()),
         Err(refused) if refused.code == "ResourceNotFoundException" => {
-            let new = json!({"Name": alias, "FunctionVersion": version});
-            match client.functions(Method::POST, &path, Some(&new)).await? {
+            match client.functions(Method::POST, &path, Some(&change)).await? {
                 Ok(_) => Ok(()),
                 // The alias is there, and the version is not.
                 Err(other) if other.code == "ResourceConflictException" => {
@@ -423,13 +439,14 @@ async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
             .functions_told(&path, PREVIOUS_VERSION_HEADER)
             .await?,
     )?;
-    let Some(previous) = previous else {
-        let now = told["FunctionVersion"].as_str().unwrap_or_default();
+    let Some(previous) = previous.as_deref().and_then(Target::read) else {
+        let now = Target::of(&told);
         return Err(Stop::Usage(anyhow!(
             "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin alias {name} {alias} VERSION` lets it stand for another one; `stepwell plugin versions {name}` lists what there is"
         )));
     };
-    point(client, name, alias, &previous).await
+    set_alias(client, name, alias, &previous).await?;
+    super::print(&format!("{alias} of {name} stands for {previous}\n"))
 }
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
@@ -495,15 +512,10 @@ async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
     }
     let mut table = Table::new(&["version", "aliases", "sha256", "changed", "description"]);
     for one in &versions {
-        let stand_for = |alias: &&Value| alias["FunctionVersion"] == one["Version"];
-        let of_it: Vec<String> = aliases
-            .iter()
-            .filter(stand_for)
-            .map(|alias| text(alias, "Name"))
-            .collect();
+        let version = text(one, "Version");
         table.row([
-            text(one, "Version"),
-            of_it.join(", "),
+            version.clone(),
+            parts_of(&aliases, &version).join(", "),
             hex(&text(one, "CodeSha256")).chars().take(12).collect(),
             changed(one),
             text(one, "Description"),

@@ -96,9 +96,10 @@ pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, AliasTarget, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
-    FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked,
-    NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
+    AliasChange, AliasTarget, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function,
+    FunctionAlias, FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation,
+    Invoked, NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
+    check_alias_name,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};

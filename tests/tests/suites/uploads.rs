@@ -37,6 +37,10 @@ pub(crate) fn trials() -> Vec<Trial> {
             no_fresh_alias_goes_back,
         ),
         trial("uploads::weights_go_back", weights_go_back),
+        trial(
+            "uploads::no_alias_is_refused_too_late",
+            no_alias_is_refused_too_late,
+        ),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -274,6 +278,39 @@ fn weights_go_back() -> Result<()> {
     server.stop()
 }
 
+/// What no alias may be called is refused before anything is sent.
+fn no_alias_is_refused_too_late() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let endpoint = server.client().endpoint();
+    let file = server::guest("noop")?;
+    let file = file.to_str().context("a path")?;
+    for name in ["a b", "7", ""] {
+        let push = [
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "pay",
+            "--publish",
+            "--alias",
+            name,
+        ];
+        let output =
+            stepwell(folder, &[&push[..], &["--endpoint", &endpoint]].concat())?.output()?;
+        refused(
+            &output,
+            2,
+            &["an alias's name is 1 to 128 of A-Z a-z 0-9 - _"],
+        )?;
+    }
+    let said = told(folder, &server.client(), &["plugin", "versions", "--json"])?;
+    let all: Value = serde_json::from_str(&said)?;
+    ensure!(all == json!([]), "{all}");
+    server.stop()
+}
+
 fn are_collected() -> Result<()> {
     let place = Place::new()?;
     let folder = place.folder();
@@ -445,7 +482,10 @@ fn broken_ones_replace_nothing() -> Result<()> {
         (
             "a text",
             b"#!/bin/sh\nexit 0\n".to_vec(),
-            ["pay", "neither a zip archive nor WebAssembly"],
+            [
+                "`broken.wasm`",
+                "neither a zip archive nor WebAssembly: it begins with `#!/bin/sh",
+            ],
         ),
         (
             "a half",

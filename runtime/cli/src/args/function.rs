@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use stepwell_engine::check_alias_name;
 use stepwell_sandbox::{parse_bytes, parse_duration};
 
 use super::oci::RegistryArgs;
@@ -122,7 +123,7 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     pub(crate) publish: bool,
     /// Let this alias stand for the version; made when it is not there
-    #[arg(long, value_name = "NAME", requires = "publish")]
+    #[arg(long, value_name = "NAME", requires = "publish", value_parser = alias_name)]
     pub(crate) alias: Option<String>,
     /// Memory of an attempt, from 128MiB on; that of plugin.toml, else 128MiB for a new plugin
     #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
@@ -141,6 +142,12 @@ pub(crate) struct PushArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+}
+
+/// Looked at before anything is sent: the alias comes last.
+fn alias_name(text: &str) -> Result<String, String> {
+    check_alias_name(text)?;
+    Ok(text.to_owned())
 }
 
 /// MiB, at least what the API takes.

@@ -25,6 +25,8 @@ use crate::transfer::Transfer;
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
+/// The code of what is not there.
+const ABSENT: &str = "ResourceNotFoundException";
 /// How often a server is asked what it is at with an upload.
 const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long one may not be active that was taken: more than its compiler may take.
@@ -108,6 +110,7 @@ impl Package {
                 wasm.len()
             )));
         }
+        check_begin(&file, &wasm)?;
         let of_path = path.file_stem().and_then(|stem| stem.to_str());
         let name = name.or(of_path).unwrap_or_default().to_owned();
         Ok(Package {
@@ -117,6 +120,27 @@ impl Package {
             grants,
         })
     }
+}
+
+/// How WebAssembly begins, and a zip archive.
+const MAGIC: [&[u8]; 2] = [b"\0asm", b"PK"];
+/// Bytes that are shown of what is neither.
+const SHOWN_BYTES: usize = 16;
+
+/// Refuses what a server would refuse once all of it was sent.
+fn check_begin(file: &Path, bytes: &[u8]) -> Outcome {
+    if MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
+        return Ok(());
+    }
+    let begin = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let begin = match begin.is_empty() {
+        true => "it is empty".to_owned(),
+        false => format!("it begins with `{}`", begin.escape_ascii()),
+    };
+    Err(Stop::Usage(anyhow!(
+        "`{}` is neither a zip archive nor WebAssembly: {begin}\nhint: name the .wasm that a compiler wrote, or a plugin's folder; `stepwell plugin build` builds one of Rust",
+        file.display()
+    )))
 }
 
 /// A folder's manifest, and whether it asks for grants.
@@ -205,13 +229,15 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
             } else {
                 let path = format!("{path}/configuration");
                 accepted(
+                    client,
+                    name,
                     client
                         .functions(Method::PUT, &path, Some(&settings))
                         .await?,
                 )?
             }
         }
-        Err(refused) if refused.code == "ResourceNotFoundException" => {
+        Err(refused) if refused.code == ABSENT => {
             let mut new = settings;
             new["FunctionName"] = name.as_str().into();
             new["Code"] = code;
@@ -219,12 +245,14 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
             new["Role"] = "arn:aws:iam::000000000000:role/stepwell".into();
             uploaded(client, shown, (Method::POST, "functions", &new)).await?
         }
-        Err(refused) => return Err(refused_by(&refused)),
+        Err(refused) => return Err(refused_by(client, name, &refused)),
     };
     if args.publish {
         let description = json!({"Description": args.description.as_deref().unwrap_or_default()});
         let path = format!("{path}/versions");
         told = accepted(
+            client,
+            name,
             client
                 .functions(Method::POST, &path, Some(&description))
                 .await?,
@@ -311,7 +339,7 @@ async fn uploaded(
         }
     };
     waiting.over();
-    active(client, name, accepted(answer?)?).await
+    active(client, name, accepted(client, name, answer?)?).await
 }
 
 /// Whether that is worth a line where there is no terminal: others have their turn before. That it is compiled was said.
@@ -345,7 +373,11 @@ async fn active(client: &Client, name: &str, mut told: Value) -> Outcome<Value> 
             Readiness::Pending => {}
         }
         tokio::time::sleep(STAGE_ASKED_EVERY).await;
-        told = accepted(client.functions(Method::GET, &path, None).await?)?;
+        told = accepted(
+            client,
+            name,
+            client.functions(Method::GET, &path, None).await?,
+        )?;
     }
 }
 
@@ -376,12 +408,27 @@ impl Readiness {
     }
 }
 
-fn accepted<T>(answer: Result<T, Refused>) -> Outcome<T> {
-    answer.map_err(|refused| refused_by(&refused))
+fn accepted<T>(client: &Client, name: &str, answer: Result<T, Refused>) -> Outcome<T> {
+    answer.map_err(|refused| refused_by(client, name, &refused))
 }
 
-fn refused_by(refused: &Refused) -> Stop {
-    Stop::Usage(anyhow!("{refused}"))
+/// A refusal. Where it is that the plugin is not there, or the version or alias of it, also what lists those that are.
+pub(super) fn refused_by(client: &Client, name: &str, refused: &Refused) -> Stop {
+    let hint = match refused.code.as_str() {
+        ABSENT => hint_of_absent(&client.flags(), name, &refused.message),
+        _ => String::new(),
+    };
+    Stop::Usage(anyhow!("{refused}{hint}"))
+}
+
+fn hint_of_absent(flags: &str, name: &str, told: &str) -> String {
+    let all = format!("`stepwell plugin versions{flags}` lists what was uploaded");
+    match told.contains(&format!(":function:{name}:")) {
+        true => format!(
+            "\nhint: `stepwell plugin versions {name}{flags}` lists its versions and aliases, {all}"
+        ),
+        false => format!("\nhint: {all}"),
+    }
 }
 
 async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
@@ -418,23 +465,25 @@ async fn set_alias(client: &Client, name: &str, alias: &str, target: &Target) ->
         .await?;
     match made {
         Ok(_) => Ok(()),
-        Err(refused) if refused.code == "ResourceNotFoundException" => {
+        Err(refused) if refused.code == ABSENT => {
             match client.functions(Method::POST, &path, Some(&change)).await? {
                 Ok(_) => Ok(()),
                 // The alias is there, and the version is not.
                 Err(other) if other.code == "ResourceConflictException" => {
-                    Err(refused_by(&refused))
+                    Err(refused_by(client, name, &refused))
                 }
-                Err(other) => Err(refused_by(&other)),
+                Err(other) => Err(refused_by(client, name, &other)),
             }
         }
-        Err(refused) => Err(refused_by(&refused)),
+        Err(refused) => Err(refused_by(client, name, &refused)),
     }
 }
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
     let (told, previous) = accepted(
+        client,
+        name,
         client
             .functions_told(&path, PREVIOUS_VERSION_HEADER)
             .await?,
@@ -454,7 +503,11 @@ async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
         Some(version) => format!("{}?Qualifier={}", path_of(name), encoded(version)),
         None => path_of(name),
     };
-    accepted(client.functions(Method::DELETE, &path, None).await?)?;
+    accepted(
+        client,
+        name,
+        client.functions(Method::DELETE, &path, None).await?,
+    )?;
     let what = version.map_or_else(
         || name.to_owned(),
         |version| format!("version {version} of {name}"),
@@ -462,15 +515,19 @@ async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
     super::print(&format!("removed {what}; what runs goes on\n"))
 }
 
-/// All items of a list.
-async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
+/// All items of a list, of a plugin or, where there is no name, of all.
+async fn pages(client: &Client, name: &str, path: &str, key: &str) -> Outcome<Vec<Value>> {
     let (mut items, mut marker) = (Vec::new(), None::<String>);
     loop {
         let at = match &marker {
             Some(marker) => format!("{path}?Marker={}", encoded(marker)),
             None => path.to_owned(),
         };
-        let mut page = accepted(client.functions(Method::GET, &at, None).await?)?;
+        let mut page = accepted(
+            client,
+            name,
+            client.functions(Method::GET, &at, None).await?,
+        )?;
         if let Some(Value::Array(more)) = page.get_mut(key).map(Value::take) {
             items.extend(more);
         }
@@ -482,7 +539,7 @@ async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
 }
 
 async fn all(client: &Client, as_json: bool) -> Outcome {
-    let found = pages(client, "functions", "Functions").await?;
+    let found = pages(client, "", "functions", "Functions").await?;
     if as_json {
         return super::print_json(&json!(found));
     }
@@ -505,8 +562,20 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
 }
 
 async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
-    let versions = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
-    let aliases = pages(client, &format!("{}/aliases", path_of(name)), "Aliases").await?;
+    let versions = pages(
+        client,
+        name,
+        &format!("{}/versions", path_of(name)),
+        "Versions",
+    )
+    .await?;
+    let aliases = pages(
+        client,
+        name,
+        &format!("{}/aliases", path_of(name)),
+        "Aliases",
+    )
+    .await?;
     if as_json {
         return super::print_json(&json!({"versions": versions, "aliases": aliases}));
     }
@@ -542,6 +611,42 @@ fn hex(base64: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_lists_it() {
+        let told = |message: &str| hint_of_absent(" --data d", "pay", message);
+        let absent = told("Function not found: arn:aws:lambda:us-east-1:000000000000:function:pay");
+        assert_eq!(
+            absent,
+            "\nhint: `stepwell plugin versions --data d` lists what was uploaded"
+        );
+        let version =
+            told("Function not found: arn:aws:lambda:us-east-1:000000000000:function:pay:9");
+        assert!(
+            version.starts_with(
+                "\nhint: `stepwell plugin versions pay --data d` lists its versions and aliases"
+            ),
+            "{version}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_wasm_is_told_as_what_it_begins_with() {
+        let told = |bytes: &[u8]| match check_begin(Path::new("in.json"), bytes) {
+            Ok(()) => String::new(),
+            Err(Stop::Usage(error)) => error.to_string(),
+            Err(other) => panic!("{other:?}"),
+        };
+        for taken in [&b"\0asm\x01\0\0\0"[..], b"PK\x03\x04"] {
+            assert_eq!(told(taken), "");
+        }
+        let json = told(b"{\"a\": 1}\n");
+        assert!(
+            json.contains(r#"`in.json` is neither a zip archive nor WebAssembly: it begins with `{\"a\": 1}\n`"#),
+            "{json}"
+        );
+        assert!(told(b"").contains("it is empty"));
+    }
 
     #[test]
     fn an_upload_is_active_when_state_and_last_update_say_so() {

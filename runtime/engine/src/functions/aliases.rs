@@ -57,7 +57,7 @@ impl Engine {
         name: &str,
         wanted: AliasChange,
     ) -> Result<FunctionAlias, FunctionError> {
-        check_name(name)?;
+        check_alias_name(name).map_err(FunctionError::Invalid)?;
         self.change_function(caller, function, |record| {
             if record.aliases.contains_key(name) {
                 return Err(FunctionError::Conflict(format!(
@@ -256,14 +256,14 @@ fn absent(caller: &Caller, function: &str, name: &str) -> FunctionError {
     FunctionError::NotFound(format!("Cannot find alias arn: {arn}"))
 }
 
-/// Letters, digits, `-` and `_`, not digits alone: those are versions.
-fn check_name(name: &str) -> Result<(), FunctionError> {
+/// Refuses what no alias may be called, and says why: letters, digits, `-` and `_` may be in it, not digits alone, which are versions.
+pub fn check_alias_name(name: &str) -> Result<(), String> {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     let digits = name.bytes().all(|c| c.is_ascii_digit());
     if !digits && name.len() <= FUNCTION_ALIAS_CHARS_MAX && name.bytes().all(allowed) {
         return Ok(());
     }
-    Err(FunctionError::Invalid(format!(
+    Err(format!(
         "an alias's name is 1 to {FUNCTION_ALIAS_CHARS_MAX} of A-Z a-z 0-9 - _ and not digits alone: `{name}`"
-    )))
+    ))
 }

@@ -115,8 +115,8 @@ pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use reseal::Resealed;
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
-    TaskSecrets,
+    FunctionBounds, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
+    TaskRunner, TaskSecrets,
 };
 pub use sealed::{Kept, KeptPage, WhyClosed};
 pub use services::{Endpoint, Services};

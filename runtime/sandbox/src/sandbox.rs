@@ -175,6 +175,12 @@ impl Sandbox {
         Allowance::parse(name, text, &self.ceilings().usual(tenant))
     }
 
+    /// The most that an attempt of an account's plugins has, whatever they ask for: by the operator's ceilings and by the account's
+    /// own. It changes with those.
+    pub fn most(&self, tenant: &str) -> Limits {
+        self.ceilings().of(tenant).limits()
+    }
+
     fn ceilings(&self) -> &Ceilinged {
         &self.0.registry.loader().settings.ceilings
     }

@@ -41,6 +41,7 @@ pub(crate) fn trials() -> Vec<Trial> {
             "uploads::no_alias_is_refused_too_late",
             no_alias_is_refused_too_late,
         ),
+        trial("uploads::tell_what_is_in_force", tell_what_is_in_force),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -308,6 +309,22 @@ fn no_alias_is_refused_too_late() -> Result<()> {
     let said = told(folder, &server.client(), &["plugin", "versions", "--json"])?;
     let all: Value = serde_json::from_str(&said)?;
     ensure!(all == json!([]), "{all}");
+    server.stop()
+}
+
+/// Under a ceiling an upload is told with what it has, and not with what it asked for.
+fn tell_what_is_in_force() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let ceilings = "[default]\nlimits = { memory = \"64MiB\", wall = \"10s\" }\n";
+    std::fs::write(folder.join("ceilings.toml"), ceilings)?;
+    let file = folder.join("ceilings.toml");
+    let file = file.to_str().context("a path")?;
+    let server = place.serve(&["--ceilings", file])?;
+    let said = push(folder, &server.client(), "noop", &["--memory", "4GiB"])?;
+    let told =
+        "64 MiB of memory (not 4096 MiB: the operator's ceiling allows no more), 10 s (not 60 s: ";
+    ensure!(said.contains(told), "{said}");
     server.stop()
 }
 

@@ -162,12 +162,13 @@ fn memory_mib(text: &str) -> Result<u64, String> {
     })
 }
 
-/// Seconds, what the API takes.
+/// Seconds, what the API takes: no parts of them.
 fn timeout_s(text: &str) -> Result<u64, String> {
-    let seconds = parse_duration(text).map(|time| time.as_millis().div_ceil(1_000) as u64);
-    seconds
+    let whole = parse_duration(text).filter(|time| time.subsec_nanos() == 0);
+    whole
+        .map(|time| time.as_secs())
         .filter(|seconds| TIMEOUT_S.contains(seconds))
-        .ok_or_else(|| "it is a time from 1s to 15m".to_owned())
+        .ok_or_else(|| "it is a time of whole seconds from 1s to 15m".to_owned())
 }
 
 /// With its scheme: a file of that name could be meant.
@@ -191,4 +192,19 @@ pub(crate) fn within_api(memory_bytes: u64, wall: Duration) -> (u64, u64) {
         mib.clamp(*MEMORY_MIB.start(), *MEMORY_MIB.end()),
         seconds.clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_taken_as_it_is_or_not_at_all() {
+        assert_eq!(timeout_s("2000ms"), Ok(2));
+        assert_eq!(timeout_s("15m"), Ok(900));
+        for refused in ["1500ms", "0s", "16m", "soon"] {
+            let why = timeout_s(refused).unwrap_err();
+            assert!(why.contains("whole seconds"), "{refused}: {why}");
+        }
+    }
 }

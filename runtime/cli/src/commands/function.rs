@@ -10,8 +10,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
-use stepwell_server::PREVIOUS_VERSION_HEADER;
+use stepwell_server::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};
 
+use super::function_bounds::Bounds;
 use super::function_target::{Target, parts_of};
 use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
@@ -271,12 +272,19 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
         .alias
         .as_ref()
         .map(|alias| format!(", {alias} stands for it"));
+    let path = format!("{path}/configuration");
+    let (_, bounds) = accepted(
+        client,
+        name,
+        client.functions_told(&path, FUNCTION_BOUNDS_HEADER).await?,
+    )?;
+    let bounds = bounds.as_deref().map(Bounds::read).unwrap_or_default();
     super::print(&format!(
-        "{name} {version} is served{}: sha256 {}, {} MiB of memory, {} s\n",
+        "{name} {version} is served{}: sha256 {}, {}, {}\n",
         alias.unwrap_or_default(),
         hex(told["CodeSha256"].as_str().unwrap_or_default()),
-        told["MemorySize"],
-        told["Timeout"]
+        bounds.memory(told["MemorySize"].as_u64().unwrap_or_default()),
+        bounds.time(told["Timeout"].as_u64().unwrap_or_default())
     ))
 }
 

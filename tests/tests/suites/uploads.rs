@@ -19,7 +19,7 @@ use stepwell_tests::{
     server::{self, Client, ROLE},
 };
 
-use super::trial;
+use super::{tenants, trial};
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,6 +42,8 @@ pub(crate) fn trials() -> Vec<Trial> {
             no_alias_is_refused_too_late,
         ),
         trial("uploads::tell_what_is_in_force", tell_what_is_in_force),
+        trial("uploads::ask_for_a_key_by_name", ask_for_a_key_by_name),
+        trial("uploads::are_told_where_they_are", are_told_where_they_are),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -325,6 +327,64 @@ fn tell_what_is_in_force() -> Result<()> {
     let told =
         "64 MiB of memory (not 4096 MiB: the operator's ceiling allows no more), 10 s (not 60 s: ";
     ensure!(said.contains(told), "{said}");
+    server.stop()
+}
+
+/// Whoever has no key is told how to give one, as by all other commands.
+fn ask_for_a_key_by_name() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    tenants::told(&place.data, &["tenant", "add", tenants::A])?;
+    tenants::add_key(&place.data, tenants::A, "admin", "a")?;
+    let server = place.serve(&["--auth"])?;
+    let endpoint = server.client().endpoint();
+    for keyless in [
+        &["plugin", "versions"][..],
+        &["plugin", "rollback", "pay", "live"],
+        &["plugin", "invoke", "pay"],
+    ] {
+        let output = stepwell(folder, &[keyless, &["--endpoint", &endpoint]].concat())?.output()?;
+        let words = [
+            "IncompleteSignatureException",
+            "hint: ",
+            "set AWS_ACCESS_KEY_ID",
+        ];
+        refused(&output, 2, &words).with_context(|| format!("{keyless:?}"))?;
+    }
+    server.stop()
+}
+
+/// Whoever looks in the wrong place, or for what is not there, is told what lists it.
+fn are_told_where_they_are() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    push(folder, &client, "noop", &[])?;
+    let endpoint = client.endpoint();
+    let of_it = "hint: `stepwell plugin versions pay --endpoint";
+    let all = "`stepwell plugin versions --endpoint";
+    for (wrong, word) in [
+        (&["plugin", "alias", "pay", "canary", "9"][..], of_it),
+        (&["plugin", "invoke", "pay:9"], of_it),
+        (&["plugin", "rollback", "nope", "nope"], all),
+        (&["plugin", "remove", "nope"], all),
+        (&["plugin", "versions", "nope"], all),
+        (
+            &["plugin", "inspect", "pay"],
+            "`stepwell plugin versions pay` shows one that was uploaded",
+        ),
+    ] {
+        let output = stepwell(folder, &[wrong, &["--endpoint", &endpoint]].concat())?.output()?;
+        refused(&output, 2, &[word]).with_context(|| format!("{wrong:?}"))?;
+    }
+    std::fs::create_dir_all(folder.join("empty"))?;
+    let list = stepwell(folder, &["plugin", "list", "--plugins", "empty"])?.output()?;
+    let said = String::from_utf8_lossy(&list.stderr).into_owned();
+    ensure!(
+        said.contains("`stepwell plugin versions` lists what was uploaded"),
+        "{said}"
+    );
     server.stop()
 }
 

@@ -26,7 +26,7 @@ impl Bounds {
     /// The memory of an attempt of a function with so many MiB.
     pub(super) fn memory(&self, mib: u64) -> String {
         match self.memory_bytes.filter(|bytes| *bytes < mib << 20) {
-            Some(bytes) if bytes % (1 << 20) == 0 => {
+            Some(bytes) if bytes.is_multiple_of(1 << 20) => {
                 format!("{} MiB of memory (not {mib} MiB: {NO_MORE})", bytes >> 20)
             }
             Some(bytes) => format!("{} KiB of memory (not {mib} MiB: {NO_MORE})", bytes >> 10),
@@ -37,7 +37,7 @@ impl Bounds {
     /// The time of an attempt of a function with so many seconds.
     pub(super) fn time(&self, seconds: u64) -> String {
         match self.time_ms.filter(|ms| *ms < seconds * 1_000) {
-            Some(ms) if ms % 1_000 == 0 => {
+            Some(ms) if ms.is_multiple_of(1_000) => {
                 format!("{} s (not {seconds} s: {NO_MORE})", ms / 1_000)
             }
             Some(ms) => format!("{ms} ms (not {seconds} s: {NO_MORE})"),

@@ -15,7 +15,7 @@ use crate::inspect::{Inspection, inspect};
 use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
-use crate::manifest::OnCrash;
+use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::precompiled::{self, CodeInspection};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};

@@ -259,32 +259,36 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
                 .await?,
         )?;
     }
-    let version = told["Version"].as_str().unwrap_or(LATEST).to_owned();
     if let Some(alias) = &args.alias {
+        let version = told["Version"].as_str().unwrap_or(LATEST);
         let before = target_of(client, name, alias).await?;
-        set_alias(client, name, alias, &Target::alone(&version)).await?;
+        set_alias(client, name, alias, &Target::alone(version)).await?;
         tell_weights_taken(alias, before.as_ref());
     }
     if args.json {
         return super::print_json(&told);
     }
-    let alias = args
-        .alias
-        .as_ref()
-        .map(|alias| format!(", {alias} stands for it"));
-    let path = format!("{path}/configuration");
+    tell_served(client, name, args.alias.as_deref(), &told).await
+}
+
+/// What is served now, with the memory and time that an attempt of it has.
+async fn tell_served(client: &Client, name: &str, alias: Option<&str>, told: &Value) -> Outcome {
+    let path = format!("{}/configuration", path_of(name));
     let (_, bounds) = accepted(
         client,
         name,
         client.functions_told(&path, FUNCTION_BOUNDS_HEADER).await?,
     )?;
     let bounds = bounds.as_deref().map(Bounds::read).unwrap_or_default();
+    let alias = alias.map(|alias| format!(", {alias} stands for it"));
+    let number = |key: &str| told[key].as_u64().unwrap_or_default();
     super::print(&format!(
-        "{name} {version} is served{}: sha256 {}, {}, {}\n",
+        "{name} {} is served{}: sha256 {}, {}, {}\n",
+        told["Version"].as_str().unwrap_or(LATEST),
         alias.unwrap_or_default(),
         hex(told["CodeSha256"].as_str().unwrap_or_default()),
-        bounds.memory(told["MemorySize"].as_u64().unwrap_or_default()),
-        bounds.time(told["Timeout"].as_u64().unwrap_or_default())
+        bounds.memory(number("MemorySize")),
+        bounds.time(number("Timeout"))
     ))
 }
 

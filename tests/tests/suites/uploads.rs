@@ -366,12 +366,12 @@ fn are_told_where_they_are() -> Result<()> {
     let all = "`stepwell plugin versions --endpoint";
     for (wrong, word) in [
         (&["plugin", "alias", "pay", "canary", "9"][..], of_it),
-        (&["plugin", "invoke", "pay:9"], of_it),
-        (&["plugin", "rollback", "nope", "nope"], all),
-        (&["plugin", "remove", "nope"], all),
-        (&["plugin", "versions", "nope"], all),
+        (&["plugin", "invoke", "pay:9"][..], of_it),
+        (&["plugin", "rollback", "nope", "nope"][..], all),
+        (&["plugin", "remove", "nope"][..], all),
+        (&["plugin", "versions", "nope"][..], all),
         (
-            &["plugin", "inspect", "pay"],
+            &["plugin", "inspect", "pay"][..],
             "`stepwell plugin versions pay` shows one that was uploaded",
         ),
     ] {

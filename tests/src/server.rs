@@ -383,6 +383,19 @@ impl Client {
         self.exchange(&head, body)
     }
 
+    /// The same of one that puts something in its place.
+    ///
+    /// # Errors
+    /// When no whole answer comes.
+    pub fn put(&self, path: &str, body: &str) -> Result<(u16, String)> {
+        let head = format!(
+            "PUT {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            self.address,
+            body.len()
+        );
+        self.exchange(&head, body)
+    }
+
     fn exchange(&self, head: &str, body: &str) -> Result<(u16, String)> {
         let mut stream = TcpStream::connect(self.address)?;
         stream.set_read_timeout(Some(ANSWER_MAX))?;

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// Said behind what a plugin's manifest has to ask for: what was uploaded has none.
+pub(crate) const UPLOADED: &str = "; one that was uploaded is granted nothing but its variables, and has to be in the plugin directory for it";
+
 /// The failure of a task. Both texts appear unchanged in the execution's history.
 ///
 /// Any standard error becomes one by `?`; its name is then the error type's own name (`ParseIntError`), its cause the

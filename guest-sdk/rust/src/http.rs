@@ -19,6 +19,7 @@
 //!
 //! In native tests [`crate::testing::answer_http`] supplies the replies.
 
+use crate::error::UPLOADED;
 use serde::{Serialize, de::DeserializeOwned};
 use std::time::Duration;
 
@@ -70,7 +71,7 @@ impl std::fmt::Display for HttpError {
             Self::Denied(what) => {
                 write!(
                     f,
-                    "the request to {what} is not granted; add it to [grants].http of plugin.toml and have the operator allow it"
+                    "the request to {what} is not granted; add it to [grants].http of plugin.toml and have the operator allow it{UPLOADED}"
                 )
             }
             Self::Invalid(what) => write!(f, "the request is not valid: {what}"),

@@ -1,5 +1,7 @@
 //! Secrets from the operator's store. Each name must be listed in `[grants].secrets` of the manifest.
 
+use crate::error::UPLOADED;
+
 /// Why there is no value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretError {
@@ -14,7 +16,7 @@ impl std::fmt::Display for SecretError {
         match self {
             Self::NotGranted(name) => write!(
                 f,
-                "the secret `{name}` is not granted; list it in [grants].secrets of plugin.toml and have the operator allow it"
+                "the secret `{name}` is not granted; list it in [grants].secrets of plugin.toml and have the operator allow it{UPLOADED}"
             ),
             Self::NotFound(name) => write!(
                 f,

@@ -37,6 +37,8 @@ pub(crate) use told::Attempts;
 const PAGE_MAX: u64 = 1_000;
 /// The region of who asks for none.
 pub(crate) const USUAL_REGION: &str = "us-east-1";
+/// The code of who does not sign where that is asked for.
+const NO_SIGNATURE: &str = "IncompleteSignatureException";
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What a data directory is opened for.
@@ -331,21 +333,24 @@ impl Client {
             .next()
             .unwrap_or_default()
             .to_owned();
-        let mut refused = Refused {
+        let refused = self.or_key(Refused {
             code,
             message: text("message"),
-        };
-        if refused.code == "IncompleteSignatureException"
-            && matches!(self, Client::Server { key: None, .. })
-        {
-            refused.message.push_str(
-                "\nhint: the server asks for an access key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            );
-        }
+        });
         if status.is_server_error() {
             return Err(Stop::Runtime(anyhow!("{operation} failed: {refused}")));
         }
         Ok(Err(refused))
+    }
+
+    /// A refusal; whoever has no key where one is asked for is told how to give it.
+    fn or_key(&self, mut refused: Refused) -> Refused {
+        if refused.code == NO_SIGNATURE && matches!(self, Client::Server { key: None, .. }) {
+            refused.message.push_str(
+                "\nhint: the server asks for an access key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            );
+        }
+        refused
     }
 
     /// All items of a paged list, at most `limit`.

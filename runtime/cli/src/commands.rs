@@ -5,6 +5,8 @@ mod execution;
 mod follow;
 mod fork;
 mod function;
+mod function_bounds;
+mod function_target;
 mod graph;
 mod machine;
 mod map_runs;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepwell_engine::{
-    AttemptLog, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
-    TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner, TaskSecrets,
+    AttemptLog, FunctionBounds, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog,
+    Signals, TaskLimits, TaskLogLevel, TaskLogLine, TaskRunner, TaskSecrets,
 };
 use stepwell_interp::{Measure, Measures, OnCrash};
 use stepwell_sandbox::{
@@ -113,6 +113,14 @@ impl TaskRunner for SandboxRunner {
         if let Some(weight) = Weight::new(weight) {
             self.sandbox.weigh(tenant, weight);
         }
+    }
+
+    fn function_bounds(&self, tenant: &str) -> Option<FunctionBounds> {
+        let most = self.sandbox.most(tenant);
+        Some(FunctionBounds {
+            memory_bytes: most.memory_bytes,
+            time: most.wall.min(most.cpu),
+        })
     }
 
     fn check(

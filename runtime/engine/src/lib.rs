@@ -96,9 +96,10 @@ pub use engine::{Engine, Extras, Options, Store};
 pub use error::{Code, Error};
 pub use feed::{MachineChange, MachineNews, MachineWatch, ToldChange};
 pub use functions::{
-    AliasChange, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function, FunctionAlias,
-    FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation, Invoked,
-    NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
+    AliasChange, AliasTarget, Change, CodeCollection, CollectedCode, EVENTS_PREFIX, Function,
+    FunctionAlias, FunctionError, FunctionFault, FunctionPolicy, FunctionSettings, Invocation,
+    Invoked, NewFunction, Package, Permission, PublishFunction, SettingsChange, UnusedCode,
+    check_alias_name,
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
@@ -114,8 +115,8 @@ pub use probe::{StateTest, StateTested};
 pub use quotas::{Quotas, Rate, Rates, Taken};
 pub use reseal::Resealed;
 pub use runner::{
-    FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals, TaskRunner,
-    TaskSecrets,
+    FunctionBounds, FunctionCode, FunctionVersion, PluginCall, PluginEnd, PluginLog, Signals,
+    TaskRunner, TaskSecrets,
 };
 pub use sealed::{Kept, KeptPage, WhyClosed};
 pub use services::{Endpoint, Services};

@@ -44,6 +44,11 @@ pub trait TaskRunner: Send + Sync + 'static {
     /// that. Told for each account that has one before the first attempt, and at every change.
     fn set_ceiling(&self, _tenant: &str, _text: Option<&str>) {}
 
+    /// The most that an attempt of an account's functions has, whatever they ask for; `None` where nothing bounds it.
+    fn function_bounds(&self, _tenant: &str) -> Option<FunctionBounds> {
+        None
+    }
+
     /// Looks whether a function can be called, and makes it ready; an error says why not and how to mend it.
     fn check(
         &self,
@@ -102,6 +107,14 @@ pub trait TaskSecrets: Send + Sync {
         &self,
         names: Vec<String>,
     ) -> BoxFuture<'static, Result<BTreeMap<String, String>, String>>;
+}
+
+/// The most that an attempt of a function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionBounds {
+    pub memory_bytes: u64,
+    /// By the clock and of CPU time, each.
+    pub time: Duration,
 }
 
 /// One attempt, as the plugin sees it.

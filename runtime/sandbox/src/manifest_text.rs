@@ -306,8 +306,8 @@ plugin.toml:3: module: `../x.wasm` is not a .wasm file beside plugin.toml
 plugin.toml:4: sha256: `12` is not 64 hexadecimal digits
 plugin.toml:5: on_crash: `explode` is none of \"retry\", \"fail\"
 plugin.toml:6: version: it is a text in quotes
-plugin.toml:8: limits.memory: `lots` is no size; write it like \"64MiB\" or \"256KiB\"
-plugin.toml:9: limits.wall: `soon` is no duration; write it like \"30s\" or \"500ms\"
+plugin.toml:8: limits.memory: `lots` is no size; write it like \"64MiB\" or \"256KiB\", in B, kB, KiB, MB, MiB, GB or GiB
+plugin.toml:9: limits.wall: `soon` is no duration; write it like \"30s\" or \"500ms\", in ms, s, m or h
 plugin.toml:10: limits.cpu: `0s` lets nothing run; leave the key out for the usual bound
 plugin.toml:11: limits.timeout: it is another name of a key above or below; keep one
 plugin.toml:12: limits.fuel: 0 lets nothing run; leave the key out for no bound

@@ -15,7 +15,7 @@ use crate::inspect::{Inspection, inspect};
 use crate::kept::Shelf;
 use crate::limits;
 use crate::machine::{EngineKind, Machine, Ticker};
-use crate::manifest::OnCrash;
+use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::precompiled::{self, CodeInspection};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
@@ -173,6 +173,12 @@ impl Sandbox {
     /// All that is wrong with it, each on a line.
     pub fn parse_ceiling(&self, tenant: &str, name: &str, text: &str) -> Result<Allowance, String> {
         Allowance::parse(name, text, &self.ceilings().usual(tenant))
+    }
+
+    /// The most that an attempt of an account's plugins has, whatever they ask for: by the operator's ceilings and by the account's
+    /// own. It changes with those.
+    pub fn most(&self, tenant: &str) -> Limits {
+        self.ceilings().of(tenant).limits()
     }
 
     fn ceilings(&self) -> &Ceilinged {

@@ -172,7 +172,9 @@ impl<'t> Reader<'_> {
             ),
             None => self.slip(
                 &field,
-                format!("`{text}` is no size; write it like \"64MiB\" or \"256KiB\""),
+                format!(
+                    "`{text}` is no size; write it like \"64MiB\" or \"256KiB\", in B, kB, KiB, MB, MiB, GB or GiB"
+                ),
             ),
         }
     }
@@ -190,7 +192,9 @@ impl<'t> Reader<'_> {
             ),
             None => self.slip(
                 &field,
-                format!("`{text}` is no duration; write it like \"30s\" or \"500ms\""),
+                format!(
+                    "`{text}` is no duration; write it like \"30s\" or \"500ms\", in ms, s, m or h"
+                ),
             ),
         }
     }

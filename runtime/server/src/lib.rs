@@ -44,7 +44,7 @@ pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
 pub use execution_log::ExecutionLog;
-pub use lambda::PREVIOUS_VERSION_HEADER;
+pub use lambda::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};
 pub use metrics::{Sample, SampleKind};
 pub use observe::{
     ExpressHistories, MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry,

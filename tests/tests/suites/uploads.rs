@@ -19,7 +19,7 @@ use stepwell_tests::{
     server::{self, Client, ROLE},
 };
 
-use super::trial;
+use super::{tenants, trial};
 
 /// Who waits longer for something waits in vain.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +36,14 @@ pub(crate) fn trials() -> Vec<Trial> {
             "uploads::no_fresh_alias_goes_back",
             no_fresh_alias_goes_back,
         ),
+        trial("uploads::weights_go_back", weights_go_back),
+        trial(
+            "uploads::no_alias_is_refused_too_late",
+            no_alias_is_refused_too_late,
+        ),
+        trial("uploads::tell_what_is_in_force", tell_what_is_in_force),
+        trial("uploads::ask_for_a_key_by_name", ask_for_a_key_by_name),
+        trial("uploads::are_told_where_they_are", are_told_where_they_are),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -198,6 +206,185 @@ fn no_fresh_alias_goes_back() -> Result<()> {
     let versions = ["plugin", "versions", "pay", "--json"];
     let told: Value = serde_json::from_str(&told(folder, &client, &versions)?)?;
     ensure!(told["aliases"][0]["FunctionVersion"] == "2", "{told}");
+    server.stop()
+}
+
+/// What an alias stood for is a version and its weights, of which neither goes in silence.
+fn weights_go_back() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    for guest in ["noop", "behave", "echo"] {
+        push(folder, &client, guest, &["--publish"])?;
+    }
+    let weigh = |alias: &str, weights: Value| -> Result<()> {
+        let change = json!({"RoutingConfig": {"AdditionalVersionWeights": weights}});
+        let path = format!("/2015-03-31/functions/pay/aliases/{alias}");
+        let (status, answer) = client.put(&path, &change.to_string())?;
+        ensure!(status == 200, "{status}: {answer}");
+        Ok(())
+    };
+    for version in ["1", "2"] {
+        told(folder, &client, &["plugin", "alias", "pay", "can", version])?;
+    }
+    weigh("can", json!({"3": 0.1}))?;
+    told(folder, &client, &["plugin", "alias", "pay", "one", "1"])?;
+    weigh("one", json!({"3": 1.0}))?;
+    let said = told(folder, &client, &["plugin", "versions", "pay"])?;
+    for (version, aliases) in [
+        ("1", "one 0 %"),
+        ("2", "can 90 %"),
+        ("3", "can 10 %, one 100 %"),
+    ] {
+        let row = said.lines().find(|row| row.starts_with(version));
+        ensure!(row.is_some_and(|row| row.contains(aliases)), "{said}");
+    }
+    for (alias, stands_for) in [
+        ("can", "2"),
+        ("can", "2, and for 3 in 10 % of its calls"),
+        ("can", "2"),
+        ("one", "1"),
+        ("one", "1, and for 3 in 100 % of its calls"),
+    ] {
+        let said = told(folder, &client, &["plugin", "rollback", "pay", alias])?;
+        ensure!(
+            said == format!("{alias} of pay stands for {stands_for}\n"),
+            "{said}"
+        );
+    }
+    let endpoint = client.endpoint();
+    let file = server::guest("noop")?;
+    let file = file.to_str().context("a path")?;
+    for takes in [
+        &["plugin", "alias", "pay", "one", "2"][..],
+        &[
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "pay",
+            "--publish",
+            "--alias",
+            "one",
+        ],
+    ] {
+        let output = stepwell(folder, &[takes, &["--endpoint", &endpoint]].concat())?.output()?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(
+            output.status.success()
+                && said.contains("the weights of one are taken away: it stood for"),
+            "{said}"
+        );
+        told(folder, &client, &["plugin", "rollback", "pay", "one"])?;
+    }
+    server.stop()
+}
+
+/// What no alias may be called is refused before anything is sent.
+fn no_alias_is_refused_too_late() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let endpoint = server.client().endpoint();
+    let file = server::guest("noop")?;
+    let file = file.to_str().context("a path")?;
+    for name in ["a b", "7", ""] {
+        let push = [
+            "plugin",
+            "push",
+            file,
+            "--name",
+            "pay",
+            "--publish",
+            "--alias",
+            name,
+        ];
+        let output =
+            stepwell(folder, &[&push[..], &["--endpoint", &endpoint]].concat())?.output()?;
+        refused(
+            &output,
+            2,
+            &["an alias's name is 1 to 128 of A-Z a-z 0-9 - _"],
+        )?;
+    }
+    let said = told(folder, &server.client(), &["plugin", "versions", "--json"])?;
+    let all: Value = serde_json::from_str(&said)?;
+    ensure!(all == json!([]), "{all}");
+    server.stop()
+}
+
+/// Under a ceiling an upload is told with what it has, and not with what it asked for.
+fn tell_what_is_in_force() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let ceilings = "[default]\nlimits = { memory = \"64MiB\", wall = \"10s\" }\n";
+    std::fs::write(folder.join("ceilings.toml"), ceilings)?;
+    let file = folder.join("ceilings.toml");
+    let file = file.to_str().context("a path")?;
+    let server = place.serve(&["--ceilings", file])?;
+    let said = push(folder, &server.client(), "noop", &["--memory", "4GiB"])?;
+    let told =
+        "64 MiB of memory (not 4096 MiB: the operator's ceiling allows no more), 10 s (not 60 s: ";
+    ensure!(said.contains(told), "{said}");
+    server.stop()
+}
+
+/// Whoever has no key is told how to give one, as by all other commands.
+fn ask_for_a_key_by_name() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    tenants::told(&place.data, &["tenant", "add", tenants::A])?;
+    tenants::add_key(&place.data, tenants::A, "admin", "a")?;
+    let server = place.serve(&["--auth"])?;
+    let endpoint = server.client().endpoint();
+    for keyless in [
+        &["plugin", "versions"][..],
+        &["plugin", "rollback", "pay", "live"],
+        &["plugin", "invoke", "pay"],
+    ] {
+        let output = stepwell(folder, &[keyless, &["--endpoint", &endpoint]].concat())?.output()?;
+        let words = [
+            "IncompleteSignatureException",
+            "hint: ",
+            "set AWS_ACCESS_KEY_ID",
+        ];
+        refused(&output, 2, &words).with_context(|| format!("{keyless:?}"))?;
+    }
+    server.stop()
+}
+
+/// Whoever looks in the wrong place, or for what is not there, is told what lists it.
+fn are_told_where_they_are() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    push(folder, &client, "noop", &[])?;
+    let endpoint = client.endpoint();
+    let of_it = "hint: `stepwell plugin versions pay --endpoint";
+    let all = "`stepwell plugin versions --endpoint";
+    for (wrong, word) in [
+        (&["plugin", "alias", "pay", "canary", "9"][..], of_it),
+        (&["plugin", "invoke", "pay:9"][..], of_it),
+        (&["plugin", "rollback", "nope", "nope"][..], all),
+        (&["plugin", "remove", "nope"][..], all),
+        (&["plugin", "versions", "nope"][..], all),
+        (
+            &["plugin", "inspect", "pay"][..],
+            "`stepwell plugin versions pay` shows one that was uploaded",
+        ),
+    ] {
+        let output = stepwell(folder, &[wrong, &["--endpoint", &endpoint]].concat())?.output()?;
+        refused(&output, 2, &[word]).with_context(|| format!("{wrong:?}"))?;
+    }
+    std::fs::create_dir_all(folder.join("empty"))?;
+    let list = stepwell(folder, &["plugin", "list", "--plugins", "empty"])?.output()?;
+    let said = String::from_utf8_lossy(&list.stderr).into_owned();
+    ensure!(
+        said.contains("`stepwell plugin versions` lists what was uploaded"),
+        "{said}"
+    );
     server.stop()
 }
 
@@ -372,7 +559,10 @@ fn broken_ones_replace_nothing() -> Result<()> {
         (
             "a text",
             b"#!/bin/sh\nexit 0\n".to_vec(),
-            ["pay", "neither a zip archive nor WebAssembly"],
+            [
+                "`broken.wasm`",
+                "neither a zip archive nor WebAssembly: it begins with `#!/bin/sh",
+            ],
         ),
         (
             "a half",

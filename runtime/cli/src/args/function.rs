@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use stepwell_engine::check_alias_name;
 use stepwell_sandbox::{parse_bytes, parse_duration};
 
 use super::oci::RegistryArgs;
@@ -122,7 +123,7 @@ pub(crate) struct PushArgs {
     #[arg(long)]
     pub(crate) publish: bool,
     /// Let this alias stand for the version; made when it is not there
-    #[arg(long, value_name = "NAME", requires = "publish")]
+    #[arg(long, value_name = "NAME", requires = "publish", value_parser = alias_name)]
     pub(crate) alias: Option<String>,
     /// Memory of an attempt, from 128MiB on; that of plugin.toml, else 128MiB for a new plugin
     #[arg(long, value_name = "SIZE", value_parser = memory_mib)]
@@ -143,6 +144,12 @@ pub(crate) struct PushArgs {
     pub(crate) place: PlaceArgs,
 }
 
+/// Looked at before anything is sent: the alias comes last.
+fn alias_name(text: &str) -> Result<String, String> {
+    check_alias_name(text)?;
+    Ok(text.to_owned())
+}
+
 /// MiB, at least what the API takes.
 fn memory_mib(text: &str) -> Result<u64, String> {
     let mib = parse_bytes(text).map(|bytes| bytes.div_ceil(1 << 20));
@@ -155,12 +162,13 @@ fn memory_mib(text: &str) -> Result<u64, String> {
     })
 }
 
-/// Seconds, what the API takes.
+/// Seconds, what the API takes: no parts of them.
 fn timeout_s(text: &str) -> Result<u64, String> {
-    let seconds = parse_duration(text).map(|time| time.as_millis().div_ceil(1_000) as u64);
-    seconds
+    let whole = parse_duration(text).filter(|time| time.subsec_nanos() == 0);
+    whole
+        .map(|time| time.as_secs())
         .filter(|seconds| TIMEOUT_S.contains(seconds))
-        .ok_or_else(|| "it is a time from 1s to 15m".to_owned())
+        .ok_or_else(|| "it is a time of whole seconds from 1s to 15m".to_owned())
 }
 
 /// With its scheme: a file of that name could be meant.
@@ -184,4 +192,19 @@ pub(crate) fn within_api(memory_bytes: u64, wall: Duration) -> (u64, u64) {
         mib.clamp(*MEMORY_MIB.start(), *MEMORY_MIB.end()),
         seconds.clamp(*TIMEOUT_S.start(), *TIMEOUT_S.end()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_taken_as_it_is_or_not_at_all() {
+        assert_eq!(timeout_s("2000ms"), Ok(2));
+        assert_eq!(timeout_s("15m"), Ok(900));
+        for refused in ["1500ms", "0s", "16m", "soon"] {
+            let why = timeout_s(refused).unwrap_err();
+            assert!(why.contains("whole seconds"), "{refused}: {why}");
+        }
+    }
 }

@@ -237,7 +237,7 @@ pub(crate) struct CompileArgs {
         value_parser = compile_memory
     )]
     pub(crate) compile_memory: u64,
-    /// CPU time that compiling one plugin may take, such as 2m; twice as much may pass on the clock
+    /// CPU time that compiling one plugin may take, such as 2m; four times as much may pass on the clock, and 5m at least
     #[arg(
         long,
         value_name = "TIME",
@@ -293,4 +293,27 @@ fn cache_bytes(text: &str) -> Result<u64, String> {
 fn compile_cpu(text: &str) -> Result<Duration, &'static str> {
     let time = parse_duration(text).filter(|time| time.as_secs() >= 1);
     time.ok_or("it is a time of at least 1s, such as 90s or 2m")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As security.md has it, and the sandbox.
+    #[test]
+    fn the_clock_of_the_compiler_is_told_as_it_is() {
+        let command = CompileArgs::augment_args(clap::Command::new("check"));
+        let argument = command
+            .get_arguments()
+            .find(|one| one.get_id() == "compile_cpu");
+        let help = argument.and_then(|one| one.get_help()).unwrap().to_string();
+        let told = "four times as much may pass on the clock, and 5m at least";
+        assert!(help.ends_with(told), "{help}");
+        let bounds = |cpu_s| CompileBounds {
+            cpu: Duration::from_secs(cpu_s),
+            ..CompileBounds::default()
+        };
+        assert_eq!(bounds(120).patience(), Duration::from_secs(4 * 120));
+        assert_eq!(bounds(1).patience(), Duration::from_secs(5 * 60));
+    }
 }

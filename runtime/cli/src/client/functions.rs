@@ -83,11 +83,11 @@ impl Client {
         if let Some(account) = told("Account").filter(|_| status.is_success()) {
             return Ok(account);
         }
-        let refused = Refused {
+        let refused = self.or_key(Refused {
             code: told("Code").unwrap_or_default(),
             message: told("Message")
                 .unwrap_or_else(|| format!("GetCallerIdentity failed ({status})")),
-        };
+        });
         Err(Stop::Usage(anyhow!("{refused}")))
     }
 
@@ -119,7 +119,8 @@ impl Client {
         if parts.status.is_success() {
             return Ok(Ok((answer, parts)));
         }
-        refusal(path, &parts, &answer).map(Err)
+        let refused = refusal(path, &parts, &answer)?;
+        Ok(Err(self.or_key(refused)))
     }
 
     /// Calls a function, or a plugin of the directory, and waits for its answer.
@@ -147,7 +148,8 @@ impl Client {
             .to_bytes();
         if !parts.status.is_success() {
             let answer = serde_json::from_slice(&bytes).unwrap_or_default();
-            return refusal(&path, &parts, &answer).map(Err);
+            let refused = refusal(&path, &parts, &answer)?;
+            return Ok(Err(self.or_key(refused)));
         }
         let log = told(&parts, "x-amz-log-result").and_then(|log| STANDARD.decode(log).ok());
         Ok(Ok(Invoked {

@@ -10,8 +10,10 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_sandbox::Manifest;
-use stepwell_server::PREVIOUS_VERSION_HEADER;
+use stepwell_server::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};
 
+use super::function_bounds::Bounds;
+use super::function_target::{Target, parts_of};
 use super::plugin_compile;
 use crate::args::{FunctionCommand, PushArgs, within_api};
 use crate::client::{Client, Purpose, Refused, path_of};
@@ -24,6 +26,8 @@ use crate::transfer::Transfer;
 /// Bytes of code that are taken as they are sent (Lambda's quota of a direct upload).
 const CODE_BYTES_MAX: usize = 50 << 20;
 const LATEST: &str = "$LATEST";
+/// The code of what is not there.
+const ABSENT: &str = "ResourceNotFoundException";
 /// How often a server is asked what it is at with an upload.
 const STAGE_ASKED_EVERY: Duration = Duration::from_secs(1);
 /// How long one may not be active that was taken: more than its compiler may take.
@@ -107,6 +111,7 @@ impl Package {
                 wasm.len()
             )));
         }
+        check_begin(&file, &wasm)?;
         let of_path = path.file_stem().and_then(|stem| stem.to_str());
         let name = name.or(of_path).unwrap_or_default().to_owned();
         Ok(Package {
@@ -116,6 +121,27 @@ impl Package {
             grants,
         })
     }
+}
+
+/// How WebAssembly begins, and a zip archive.
+const MAGIC: [&[u8]; 2] = [b"\0asm", b"PK"];
+/// Bytes that are shown of what is neither.
+const SHOWN_BYTES: usize = 16;
+
+/// Refuses what a server would refuse once all of it was sent.
+fn check_begin(file: &Path, bytes: &[u8]) -> Outcome {
+    if MAGIC.iter().any(|magic| bytes.starts_with(magic)) {
+        return Ok(());
+    }
+    let begin = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let begin = match begin.is_empty() {
+        true => "it is empty".to_owned(),
+        false => format!("it begins with `{}`", begin.escape_ascii()),
+    };
+    Err(Stop::Usage(anyhow!(
+        "`{}` is neither a zip archive nor WebAssembly: {begin}\nhint: name the .wasm that a compiler wrote, or a plugin's folder; `stepwell plugin build` builds one of Rust",
+        file.display()
+    )))
 }
 
 /// A folder's manifest, and whether it asks for grants.
@@ -204,13 +230,15 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
             } else {
                 let path = format!("{path}/configuration");
                 accepted(
+                    client,
+                    name,
                     client
                         .functions(Method::PUT, &path, Some(&settings))
                         .await?,
                 )?
             }
         }
-        Err(refused) if refused.code == "ResourceNotFoundException" => {
+        Err(refused) if refused.code == ABSENT => {
             let mut new = settings;
             new["FunctionName"] = name.as_str().into();
             new["Code"] = code;
@@ -218,34 +246,49 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
             new["Role"] = "arn:aws:iam::000000000000:role/stepwell".into();
             uploaded(client, shown, (Method::POST, "functions", &new)).await?
         }
-        Err(refused) => return Err(refused_by(&refused)),
+        Err(refused) => return Err(refused_by(client, name, &refused)),
     };
     if args.publish {
         let description = json!({"Description": args.description.as_deref().unwrap_or_default()});
         let path = format!("{path}/versions");
         told = accepted(
+            client,
+            name,
             client
                 .functions(Method::POST, &path, Some(&description))
                 .await?,
         )?;
     }
-    let version = told["Version"].as_str().unwrap_or(LATEST).to_owned();
     if let Some(alias) = &args.alias {
-        set_alias(client, name, alias, &version).await?;
+        let version = told["Version"].as_str().unwrap_or(LATEST);
+        let before = target_of(client, name, alias).await?;
+        set_alias(client, name, alias, &Target::alone(version)).await?;
+        tell_weights_taken(alias, before.as_ref());
     }
     if args.json {
         return super::print_json(&told);
     }
-    let alias = args
-        .alias
-        .as_ref()
-        .map(|alias| format!(", {alias} stands for it"));
+    tell_served(client, name, args.alias.as_deref(), &told).await
+}
+
+/// What is served now, with the memory and time that an attempt of it has.
+async fn tell_served(client: &Client, name: &str, alias: Option<&str>, told: &Value) -> Outcome {
+    let path = format!("{}/configuration", path_of(name));
+    let (_, bounds) = accepted(
+        client,
+        name,
+        client.functions_told(&path, FUNCTION_BOUNDS_HEADER).await?,
+    )?;
+    let bounds = bounds.as_deref().map(Bounds::read).unwrap_or_default();
+    let alias = alias.map(|alias| format!(", {alias} stands for it"));
+    let number = |key: &str| told[key].as_u64().unwrap_or_default();
     super::print(&format!(
-        "{name} {version} is served{}: sha256 {}, {} MiB of memory, {} s\n",
+        "{name} {} is served{}: sha256 {}, {}, {}\n",
+        told["Version"].as_str().unwrap_or(LATEST),
         alias.unwrap_or_default(),
         hex(told["CodeSha256"].as_str().unwrap_or_default()),
-        told["MemorySize"],
-        told["Timeout"]
+        bounds.memory(number("MemorySize")),
+        bounds.time(number("Timeout"))
     ))
 }
 
@@ -308,7 +351,7 @@ async fn uploaded(
         }
     };
     waiting.over();
-    active(client, name, accepted(answer?)?).await
+    active(client, name, accepted(client, name, answer?)?).await
 }
 
 /// Whether that is worth a line where there is no terminal: others have their turn before. That it is compiled was said.
@@ -342,7 +385,11 @@ async fn active(client: &Client, name: &str, mut told: Value) -> Outcome<Value> 
             Readiness::Pending => {}
         }
         tokio::time::sleep(STAGE_ASKED_EVERY).await;
-        told = accepted(client.functions(Method::GET, &path, None).await?)?;
+        told = accepted(
+            client,
+            name,
+            client.functions(Method::GET, &path, None).await?,
+        )?;
     }
 }
 
@@ -373,25 +420,54 @@ impl Readiness {
     }
 }
 
-fn accepted<T>(answer: Result<T, Refused>) -> Outcome<T> {
-    answer.map_err(|refused| refused_by(&refused))
+fn accepted<T>(client: &Client, name: &str, answer: Result<T, Refused>) -> Outcome<T> {
+    answer.map_err(|refused| refused_by(client, name, &refused))
 }
 
-fn refused_by(refused: &Refused) -> Stop {
-    Stop::Usage(anyhow!("{refused}"))
+/// A refusal. Where it is that the plugin is not there, or the version or alias of it, also what lists those that are.
+pub(super) fn refused_by(client: &Client, name: &str, refused: &Refused) -> Stop {
+    let hint = match refused.code.as_str() {
+        ABSENT => hint_of_absent(&client.flags(), name, &refused.message),
+        _ => String::new(),
+    };
+    Stop::Usage(anyhow!("{refused}{hint}"))
+}
+
+fn hint_of_absent(flags: &str, name: &str, told: &str) -> String {
+    let all = format!("`stepwell plugin versions{flags}` lists what was uploaded");
+    match told.contains(&format!(":function:{name}:")) {
+        true => format!(
+            "\nhint: `stepwell plugin versions {name}{flags}` lists its versions and aliases, {all}"
+        ),
+        false => format!("\nhint: {all}"),
+    }
 }
 
 async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
-    set_alias(client, name, alias, version).await?;
+    let before = target_of(client, name, alias).await?;
+    set_alias(client, name, alias, &Target::alone(version)).await?;
+    tell_weights_taken(alias, before.as_ref());
     super::print(&format!("{alias} of {name} stands for {version}\n"))
 }
 
-async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
+/// What an alias stands for; none where it is not there. Whoever changes it is told what else is wrong.
+async fn target_of(client: &Client, name: &str, alias: &str) -> Outcome<Option<Target>> {
+    let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
+    let told = client.functions(Method::GET, &path, None).await?;
+    Ok(told.ok().map(|alias| Target::of(&alias)))
+}
+
+/// Weights that split calls between two versions go where an alias is to stand for one.
+fn tell_weights_taken(alias: &str, before: Option<&Target>) {
+    if let Some(before) = before.filter(|before| before.has_weights()) {
+        say!("the weights of {alias} are taken away: it stood for {before}");
+    }
+}
+
+async fn set_alias(client: &Client, name: &str, alias: &str, target: &Target) -> Outcome {
     let path = format!("{}/aliases", path_of(name));
-    // Weights that split calls between two versions go: the alias stands for this one.
-    let change = json!({
-        "Name": alias, "FunctionVersion": version, "RoutingConfig": {"AdditionalVersionWeights": {}}
-    });
+    let mut change = target.wire();
+    change["Name"] = alias.into();
     let made = client
         .functions(
             Method::PUT,
@@ -401,35 +477,37 @@ async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> O
         .await?;
     match made {
         Ok(_) => Ok(()),
-        Err(refused) if refused.code == "ResourceNotFoundException" => {
-            let new = json!({"Name": alias, "FunctionVersion": version});
-            match client.functions(Method::POST, &path, Some(&new)).await? {
+        Err(refused) if refused.code == ABSENT => {
+            match client.functions(Method::POST, &path, Some(&change)).await? {
                 Ok(_) => Ok(()),
                 // The alias is there, and the version is not.
                 Err(other) if other.code == "ResourceConflictException" => {
-                    Err(refused_by(&refused))
+                    Err(refused_by(client, name, &refused))
                 }
-                Err(other) => Err(refused_by(&other)),
+                Err(other) => Err(refused_by(client, name, &other)),
             }
         }
-        Err(refused) => Err(refused_by(&refused)),
+        Err(refused) => Err(refused_by(client, name, &refused)),
     }
 }
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
     let (told, previous) = accepted(
+        client,
+        name,
         client
             .functions_told(&path, PREVIOUS_VERSION_HEADER)
             .await?,
     )?;
-    let Some(previous) = previous else {
-        let now = told["FunctionVersion"].as_str().unwrap_or_default();
+    let Some(previous) = previous.as_deref().and_then(Target::read) else {
+        let now = Target::of(&told);
         return Err(Stop::Usage(anyhow!(
             "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin alias {name} {alias} VERSION` lets it stand for another one; `stepwell plugin versions {name}` lists what there is"
         )));
     };
-    point(client, name, alias, &previous).await
+    set_alias(client, name, alias, &previous).await?;
+    super::print(&format!("{alias} of {name} stands for {previous}\n"))
 }
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
@@ -437,7 +515,11 @@ async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
         Some(version) => format!("{}?Qualifier={}", path_of(name), encoded(version)),
         None => path_of(name),
     };
-    accepted(client.functions(Method::DELETE, &path, None).await?)?;
+    accepted(
+        client,
+        name,
+        client.functions(Method::DELETE, &path, None).await?,
+    )?;
     let what = version.map_or_else(
         || name.to_owned(),
         |version| format!("version {version} of {name}"),
@@ -445,15 +527,19 @@ async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
     super::print(&format!("removed {what}; what runs goes on\n"))
 }
 
-/// All items of a list.
-async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
+/// All items of a list, of a plugin or, where there is no name, of all.
+async fn pages(client: &Client, name: &str, path: &str, key: &str) -> Outcome<Vec<Value>> {
     let (mut items, mut marker) = (Vec::new(), None::<String>);
     loop {
         let at = match &marker {
             Some(marker) => format!("{path}?Marker={}", encoded(marker)),
             None => path.to_owned(),
         };
-        let mut page = accepted(client.functions(Method::GET, &at, None).await?)?;
+        let mut page = accepted(
+            client,
+            name,
+            client.functions(Method::GET, &at, None).await?,
+        )?;
         if let Some(Value::Array(more)) = page.get_mut(key).map(Value::take) {
             items.extend(more);
         }
@@ -465,7 +551,7 @@ async fn pages(client: &Client, path: &str, key: &str) -> Outcome<Vec<Value>> {
 }
 
 async fn all(client: &Client, as_json: bool) -> Outcome {
-    let found = pages(client, "functions", "Functions").await?;
+    let found = pages(client, "", "functions", "Functions").await?;
     if as_json {
         return super::print_json(&json!(found));
     }
@@ -488,22 +574,29 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
 }
 
 async fn versions(client: &Client, name: &str, as_json: bool) -> Outcome {
-    let versions = pages(client, &format!("{}/versions", path_of(name)), "Versions").await?;
-    let aliases = pages(client, &format!("{}/aliases", path_of(name)), "Aliases").await?;
+    let versions = pages(
+        client,
+        name,
+        &format!("{}/versions", path_of(name)),
+        "Versions",
+    )
+    .await?;
+    let aliases = pages(
+        client,
+        name,
+        &format!("{}/aliases", path_of(name)),
+        "Aliases",
+    )
+    .await?;
     if as_json {
         return super::print_json(&json!({"versions": versions, "aliases": aliases}));
     }
     let mut table = Table::new(&["version", "aliases", "sha256", "changed", "description"]);
     for one in &versions {
-        let stand_for = |alias: &&Value| alias["FunctionVersion"] == one["Version"];
-        let of_it: Vec<String> = aliases
-            .iter()
-            .filter(stand_for)
-            .map(|alias| text(alias, "Name"))
-            .collect();
+        let version = text(one, "Version");
         table.row([
-            text(one, "Version"),
-            of_it.join(", "),
+            version.clone(),
+            parts_of(&aliases, &version).join(", "),
             hex(&text(one, "CodeSha256")).chars().take(12).collect(),
             changed(one),
             text(one, "Description"),
@@ -530,6 +623,42 @@ fn hex(base64: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_lists_it() {
+        let told = |message: &str| hint_of_absent(" --data d", "pay", message);
+        let absent = told("Function not found: arn:aws:lambda:us-east-1:000000000000:function:pay");
+        assert_eq!(
+            absent,
+            "\nhint: `stepwell plugin versions --data d` lists what was uploaded"
+        );
+        let version =
+            told("Function not found: arn:aws:lambda:us-east-1:000000000000:function:pay:9");
+        assert!(
+            version.starts_with(
+                "\nhint: `stepwell plugin versions pay --data d` lists its versions and aliases"
+            ),
+            "{version}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_wasm_is_told_as_what_it_begins_with() {
+        let told = |bytes: &[u8]| match check_begin(Path::new("in.json"), bytes) {
+            Ok(()) => String::new(),
+            Err(Stop::Usage(error)) => error.to_string(),
+            Err(other) => panic!("{other:?}"),
+        };
+        for taken in [&b"\0asm\x01\0\0\0"[..], b"PK\x03\x04"] {
+            assert_eq!(told(taken), "");
+        }
+        let json = told(b"{\"a\": 1}\n");
+        assert!(
+            json.contains(r#"`in.json` is neither a zip archive nor WebAssembly: it begins with `{\"a\": 1}\n`"#),
+            "{json}"
+        );
+        assert!(told(b"").contains("it is empty"));
+    }
 
     #[test]
     fn an_upload_is_active_when_state_and_last_update_say_so() {

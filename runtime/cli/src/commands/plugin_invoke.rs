@@ -7,6 +7,7 @@ use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_sandbox::{Outcome as TaskOutcome, Sandbox, TaskCall, TaskEnd};
 
+use super::function::refused_by;
 use super::plugin::opened;
 use super::waited::waited;
 use crate::args::InvokeArgs;
@@ -58,12 +59,7 @@ async fn on_installation(client: &Client, args: &InvokeArgs, input: String) -> O
         called = client.invoke(name, qualifier, input) => called?,
         _ = tokio::signal::ctrl_c() => return Err(Stop::Runtime(anyhow!("interrupted"))),
     };
-    let called = called.map_err(|refused| {
-        Stop::Usage(anyhow!(
-            "{refused}\nhint: `stepwell plugin versions{}` lists what was uploaded",
-            client.flags()
-        ))
-    })?;
+    let called = called.map_err(|refused| refused_by(client, name, &refused))?;
     tell_invoked(&called, args.json)
 }
 

@@ -25,7 +25,7 @@ pub(super) async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Ou
     }
     if found.is_empty() {
         say!(
-            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one",
+            "there are no plugins in `{}`; `stepwell plugin new NAME` writes one, and `stepwell plugin versions` lists what was uploaded",
             plugins.display()
         );
         return Ok(());

@@ -26,8 +26,12 @@ pub(super) fn existing(
         return Ok(path);
     }
     if !path.exists() {
+        // What was uploaded has a name alone, and is in no directory.
+        let uploaded = bare_name(&path).map_or_else(String::new, |name| {
+            format!(", `stepwell plugin versions {name}` shows one that was uploaded")
+        });
         return Err(Stop::Usage(anyhow!(
-            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory",
+            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory{uploaded}",
             path.display(),
             folder.display()
         )));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     FunctionError, arn, fresh_revision,
-    record::{AliasRecord, FunctionRecord},
+    record::{AliasRecord, FunctionRecord, TargetRecord},
 };
 use crate::{
     api::{Caller, Page, PageRequest},
@@ -24,8 +24,16 @@ pub struct FunctionAlias {
     /// Other versions, each with its part of all calls.
     pub weights: BTreeMap<u64, f64>,
     pub revision_id: String,
-    /// What it stood for before, a number or `$LATEST`; none where that was never another one.
-    pub previous: Option<String>,
+    /// What it stood for before its last change; none where that was never anything else.
+    pub previous: Option<AliasTarget>,
+}
+
+/// What an alias stands for: a version, and others with their part of all calls.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AliasTarget {
+    /// None is `$LATEST`.
+    pub version: Option<u64>,
+    pub weights: BTreeMap<u64, f64>,
 }
 
 /// What an alias shall be; `None` leaves a part as it is, or empty in a new one.
@@ -49,7 +57,7 @@ impl Engine {
         name: &str,
         wanted: AliasChange,
     ) -> Result<FunctionAlias, FunctionError> {
-        check_name(name)?;
+        check_alias_name(name).map_err(FunctionError::Invalid)?;
         self.change_function(caller, function, |record| {
             if record.aliases.contains_key(name) {
                 return Err(FunctionError::Conflict(format!(
@@ -67,7 +75,7 @@ impl Engine {
                 description: String::new(),
                 weights: BTreeMap::new(),
                 revision_id: String::new(),
-                previous: None,
+                before: None,
             };
             let alias = changed(caller, function, record, empty, &wanted)?;
             record.aliases.insert(name.to_owned(), alias.clone());
@@ -180,18 +188,12 @@ fn changed(
                 FunctionError::NotFound(format!("Function not found: {arn}"))
             })
     };
+    let stood_for = alias.target();
     if let Some(version) = &wanted.version {
-        let version = match version.as_str() {
+        alias.version = match version.as_str() {
             LATEST => None,
             number => Some(there(number)?),
         };
-        // A new one has stood for nothing.
-        let is_new = alias.revision_id.is_empty();
-        if version != alias.version && !is_new {
-            let before = alias.version.map(|number| number.to_string());
-            alias.previous = Some(before.unwrap_or_else(|| LATEST.to_owned()));
-        }
-        alias.version = version;
     }
     if let Some(description) = &wanted.description {
         alias.description.clone_from(description);
@@ -203,6 +205,11 @@ fn changed(
             .collect::<Result<_, FunctionError>>()?;
     }
     check_weights(&alias)?;
+    // A new one has stood for nothing.
+    let is_new = alias.revision_id.is_empty();
+    if alias.target() != stood_for && !is_new {
+        alias.before = Some(stood_for);
+    }
     alias.revision_id = fresh_revision();
     Ok(alias)
 }
@@ -238,7 +245,9 @@ fn shown(name: &str, alias: AliasRecord) -> FunctionAlias {
         description: alias.description,
         weights: alias.weights,
         revision_id: alias.revision_id,
-        previous: alias.previous,
+        previous: alias
+            .before
+            .map(|TargetRecord { version, weights }| AliasTarget { version, weights }),
     }
 }
 
@@ -247,14 +256,14 @@ fn absent(caller: &Caller, function: &str, name: &str) -> FunctionError {
     FunctionError::NotFound(format!("Cannot find alias arn: {arn}"))
 }
 
-/// Letters, digits, `-` and `_`, not digits alone: those are versions.
-fn check_name(name: &str) -> Result<(), FunctionError> {
+/// Refuses what no alias may be called, and says why: letters, digits, `-` and `_` may be in it, not digits alone, which are versions.
+pub fn check_alias_name(name: &str) -> Result<(), String> {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'_';
     let digits = name.bytes().all(|c| c.is_ascii_digit());
     if !digits && name.len() <= FUNCTION_ALIAS_CHARS_MAX && name.bytes().all(allowed) {
         return Ok(());
     }
-    Err(FunctionError::Invalid(format!(
+    Err(format!(
         "an alias's name is 1 to {FUNCTION_ALIAS_CHARS_MAX} of A-Z a-z 0-9 - _ and not digits alone: `{name}`"
-    )))
+    ))
 }

@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{api::Caller, engine::Engine, runner::FunctionVersion};
+use crate::{
+    api::Caller,
+    engine::Engine,
+    runner::{FunctionBounds, FunctionVersion},
+};
 
 /// A tenant and a name.
 type Named = (Arc<str>, Arc<str>);
@@ -60,5 +64,10 @@ impl Engine {
         let named = (caller.tenant.clone(), Arc::from(name));
         let version = node.checking.lock().get(&named).cloned()?;
         node.runner.waits_for(&caller.tenant, name, &version)
+    }
+
+    /// The most that an attempt of an account's functions has, whatever their settings say; `None` where nothing bounds it.
+    pub fn function_bounds(&self, caller: &Caller) -> Option<FunctionBounds> {
+        self.node().runner.function_bounds(&caller.tenant)
     }
 }

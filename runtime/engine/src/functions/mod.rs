@@ -33,7 +33,7 @@ use crate::{
     node, record as stored, tags,
 };
 
-pub use aliases::{AliasChange, FunctionAlias};
+pub use aliases::{AliasChange, AliasTarget, FunctionAlias, check_alias_name};
 pub(crate) use calls::FunctionCalls;
 pub(crate) use checking::Checking;
 pub use collect::{CodeCollection, CollectedCode, UnusedCode};

@@ -91,9 +91,27 @@ pub(super) struct AliasRecord {
     #[serde(default)]
     pub(super) weights: BTreeMap<u64, f64>,
     pub(super) revision_id: String,
-    /// What `version` was before it was last changed: a number or `$LATEST`.
+    /// What it stood for before that was last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) previous: Option<String>,
+    pub(super) before: Option<TargetRecord>,
+}
+
+/// What an alias stands for, version and weights together: each means nothing without the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct TargetRecord {
+    /// None is `$LATEST`.
+    pub(super) version: Option<u64>,
+    #[serde(default)]
+    pub(super) weights: BTreeMap<u64, f64>,
+}
+
+impl AliasRecord {
+    pub(super) fn target(&self) -> TargetRecord {
+        TargetRecord {
+            version: self.version,
+            weights: self.weights.clone(),
+        }
+    }
 }
 
 impl FunctionRecord {

@@ -224,7 +224,7 @@ mod tests {
                 description: String::new(),
                 weights: [(2, 0.25)].into(),
                 revision_id: String::new(),
-                previous: None,
+                before: None,
             },
         );
         record

@@ -71,11 +71,7 @@ impl Default for CompileBounds {
 impl CompileBounds {
     /// How long may pass on the clock: unless it is said, until so much CPU time is used, as the process has the lowest priority of
     /// all.
-    #[cfg_attr(
-        not(feature = "compiler"),
-        allow(dead_code, reason = "no compiler, no bounds of it")
-    )]
-    pub(crate) fn patience(&self) -> Duration {
+    pub fn patience(&self) -> Duration {
         let usual = self.cpu.saturating_mul(limits::COMPILE_WALL_FACTOR);
         self.wall
             .unwrap_or_else(|| usual.max(limits::COMPILE_WALL_MIN))

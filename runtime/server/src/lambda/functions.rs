@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{Change, NewFunction};
+use stepwell_engine::{Change, FunctionBounds, NewFunction};
 
 use super::{
     Answer, Call,
@@ -133,7 +133,21 @@ pub(super) async fn get_configuration(call: Call<'_>) -> Result<Answer, Fault> {
         .function(&call.caller, call.route.function(), qualifier)
         .await?;
     let configuration = Configuration::of(&call.caller, found.0, qualifier);
-    Ok(Answer::json(StatusCode::OK, &configuration))
+    let mut answer = Answer::json(StatusCode::OK, &configuration);
+    let bounds = engine.function_bounds(&call.caller);
+    let bounds = bounds.as_ref().map(|bounds| (BOUNDS, bounds_text(bounds)));
+    answer.headers.extend(bounds);
+    Ok(answer)
+}
+
+/// The header that tells what an attempt has at most, whatever its function's settings say, which AWS does not tell: so the body
+/// is theirs. Bytes and milliseconds: `memory=268435456;time=3000`.
+pub const FUNCTION_BOUNDS_HEADER: &str = "x-stepwell-function-bounds";
+const BOUNDS: HeaderName = HeaderName::from_static(FUNCTION_BOUNDS_HEADER);
+
+fn bounds_text(bounds: &FunctionBounds) -> String {
+    let (memory, time) = (bounds.memory_bytes, bounds.time.as_millis());
+    format!("memory={memory};time={time}")
 }
 
 pub(super) async fn list(call: Call<'_>) -> Result<Answer, Fault> {

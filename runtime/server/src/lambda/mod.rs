@@ -23,6 +23,7 @@ use crate::{
     serve::ServerState,
 };
 use fault::Fault;
+pub use functions::FUNCTION_BOUNDS_HEADER;
 pub use package::wasm_of_package;
 use route::{Operation, Route};
 pub use versions::PREVIOUS_VERSION_HEADER;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{AliasChange, Caller, FunctionAlias, PublishFunction};
+use stepwell_engine::{AliasChange, AliasTarget, Caller, FunctionAlias, PublishFunction};
 
 use super::{
     Answer, Call,
@@ -98,9 +98,16 @@ impl Wanted {
     }
 }
 
-/// The header that tells what an alias stood for before, which AWS does not tell: so the body is theirs.
+/// The header that tells what an alias stood for before, which AWS does not tell: so the body is theirs. A version, and behind it
+/// those with a part of all calls: `2`, or `2;3=0.1`.
 pub const PREVIOUS_VERSION_HEADER: &str = "x-stepwell-previous-version";
 const PREVIOUS_VERSION: HeaderName = HeaderName::from_static(PREVIOUS_VERSION_HEADER);
+
+fn previous_text(target: &AliasTarget) -> String {
+    let weights = target.weights.iter();
+    let weights = weights.map(|(version, weight)| format!(";{version}={weight}"));
+    version_text(target.version) + &weights.collect::<String>()
+}
 
 /// Wire form of an alias.
 #[derive(Serialize)]
@@ -175,9 +182,9 @@ pub(super) async fn get_alias(call: Call<'_>) -> Result<Answer, Fault> {
     let found = engine
         .function_alias(&call.caller, function, call.alias())
         .await?;
-    let previous = found.previous.clone();
+    let previous = found.previous.as_ref().map(previous_text);
     let mut answer = call.shown(StatusCode::OK, found);
-    let previous = previous.map(|version| (PREVIOUS_VERSION, version));
+    let previous = previous.map(|text| (PREVIOUS_VERSION, text));
     answer.headers.extend(previous);
     Ok(answer)
 }

@@ -125,7 +125,10 @@ pub(super) fn inspected() -> Result<()> {
     let wrong = place.run(&[&set[..], &["--ceiling", "ceiling.toml"]].concat(), "")?;
     let errors = String::from_utf8_lossy(&wrong.stderr);
     ensure!(
-        !wrong.status.success() && errors.contains("`much` is no size"),
+        !wrong.status.success()
+            && errors.contains("ceiling.toml:1:")
+            && !errors.contains("the ceiling:")
+            && errors.contains("`much` is no size"),
         "{errors}"
     );
     let check = place.told(&["plugin", "check", "task", "--plugins", "plugins"], "")?;

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::anyhow;
 use serde_json::{Value, json};
 use stepwell_engine::{Engine, Exceeding, Quotas, Rates, Taken};
 use stepwell_server::WireQuotas;
@@ -10,22 +11,22 @@ use stepwell_server::WireQuotas;
 use super::{audit::noted, told};
 use crate::args::{CeilingArgs, Most, QuotaArgs, TenantPlace};
 use crate::commands::{at_rest, print, print_json};
-use crate::exit::{Blame, Outcome};
+use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
 use crate::table::Table;
 
 pub(super) async fn set(
     account: &str,
     changed: &QuotaArgs,
-    ceiling: &CeilingArgs,
+    asked: &CeilingArgs,
     place: &TenantPlace,
 ) -> Outcome {
-    let ceiling = new_ceiling(ceiling)?;
+    let ceiling = new_ceiling(asked)?;
     let host = at_rest::open(place).await?;
     let set = set_in(&host.engine, account, changed, ceiling).await;
     let described = describe(&host.engine, account).await;
     host.close().await;
-    let is_changed = set?;
+    let is_changed = set.map_err(|stop| in_file(asked, stop))?;
     tell(account, is_changed, &described?)
 }
 
@@ -98,6 +99,19 @@ pub(super) fn new_ceiling(args: &CeilingArgs) -> Outcome<Option<Option<String>>>
         (Some(path), _) => Ok(Some(Some(given::read(path)?))),
         (None, true) => Ok(Some(None)),
         (None, false) => Ok(None),
+    }
+}
+
+/// What is wrong with a ceiling, with the file that it was read from: whoever reads its text knows of none.
+pub(super) fn in_file(args: &CeilingArgs, stop: Stop) -> Stop {
+    match (stop, &args.ceiling) {
+        (Stop::Usage(error), Some(file)) => {
+            let named = format!("{}:", file.display());
+            Stop::Usage(anyhow!(
+                format!("{error:#}").replace("the ceiling:", &named)
+            ))
+        }
+        (other, _) => other,
     }
 }
 

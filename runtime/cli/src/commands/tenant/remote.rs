@@ -7,7 +7,7 @@ use stepwell_engine::Quotas;
 use stepwell_server::WireQuotas;
 
 use super::keys::{closed, damaged_row, say_no_keys, table};
-use super::quotas::{changed_quotas, new_ceiling, say_mended, show, tell};
+use super::quotas::{changed_quotas, in_file, new_ceiling, say_mended, show, tell};
 use super::{audit as log, damaged_note, say_none, tenants_table};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
@@ -42,9 +42,11 @@ pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
             ceiling,
             ..
         } => {
-            let ceiling = new_ceiling(&ceiling)?;
+            let asked = ceiling;
+            let ceiling = new_ceiling(&asked)?;
             if let Some(text) = &ceiling {
-                call("SetCeiling", json!({"account": account, "ceiling": text})).await?;
+                let set = call("SetCeiling", json!({"account": account, "ceiling": text})).await;
+                set.map_err(|stop| in_file(&asked, stop))?;
             }
             let is_changed = set(&client, &account, &quotas).await? || ceiling.is_some();
             let described = call("DescribeTenant", json!({"account": account})).await?;

@@ -13,6 +13,7 @@ mod plugin_compile;
 mod plugin_gc;
 mod plugin_invoke;
 mod plugin_known;
+mod plugin_events;
 mod plugin_list;
 mod plugin_named;
 mod plugin_project;

@@ -61,7 +61,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
-        FunctionCommand::Events(args) => super::execution::events(args).await,
+        FunctionCommand::Events(args) => super::plugin_events::events(args).await,
         FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,
@@ -383,7 +383,7 @@ fn refused_by(refused: &Refused) -> Stop {
 
 async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
     set_alias(client, name, alias, version).await?;
-    super::print(&format!("{alias} of {name} stands for {version}\n"))
+    super::print(&stands_for(name, alias, version))
 }
 
 async fn set_alias(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
@@ -429,7 +429,28 @@ async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
             "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin alias {name} {alias} VERSION` lets it stand for another one; `stepwell plugin versions {name}` lists what there is"
         )));
     };
-    point(client, name, alias, &previous).await
+    // What it stood for before is that of the alias as it was read: who changes it meanwhile goes first.
+    let back = rolled_back(&told, &previous);
+    match client.functions(Method::PUT, &path, Some(&back)).await? {
+        Ok(_) => super::print(&stands_for(name, alias, &previous)),
+        Err(refused) if refused.code == "PreconditionFailedException" => Err(Stop::Usage(anyhow!(
+            "{alias} of {name} was changed meanwhile by somebody else, and stays as they left it\nhint: `stepwell plugin versions {name}` shows what it stands for now"
+        ))),
+        Err(refused) => Err(refused_by(&refused)),
+    }
+}
+
+/// The change that lets an alias, as it was told, stand for what it stood for before.
+fn rolled_back(told: &Value, previous: &str) -> Value {
+    json!({
+        "FunctionVersion": previous,
+        "RoutingConfig": {"AdditionalVersionWeights": {}},
+        "RevisionId": told["RevisionId"],
+    })
+}
+
+fn stands_for(name: &str, alias: &str, version: &str) -> String {
+    format!("{alias} of {name} stands for {version}\n")
 }
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
@@ -530,6 +551,16 @@ fn hex(base64: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rollback_is_one_of_the_alias_as_it_was_read() {
+        let told = json!({"Name": "live", "FunctionVersion": "2", "RevisionId": "r"});
+        let back = rolled_back(&told, "1");
+        assert_eq!(
+            (&back["FunctionVersion"], &back["RevisionId"]),
+            (&json!("1"), &json!("r"))
+        );
+    }
 
     #[test]
     fn an_upload_is_active_when_state_and_last_update_say_so() {

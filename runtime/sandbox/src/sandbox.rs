@@ -301,8 +301,9 @@ impl Sandbox {
     /// # Errors
     /// The file cannot be read, is no such code, or a server does not read it where it is.
     pub fn inspect_code(&self, path: &Path, tenant: &str) -> Result<Option<CodeInspection>, Error> {
-        self.found_at(path)?;
-        precompiled::look(path, tenant, self.0.registry.loader())
+        let found = self.found_at(path)?;
+        let name = found.as_ref().map(|found| found.name.as_str());
+        precompiled::look(path, tenant, name, self.0.registry.loader())
     }
 
     /// A snapshot of the counters.

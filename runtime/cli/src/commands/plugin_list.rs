@@ -43,9 +43,8 @@ fn unserved(plugins: &Path, skipped: Vec<Skipped>) -> Vec<Listed> {
         .into_iter()
         .map(|one| Listed::skipped(plugins, one))
         .collect();
-    let is_told = |of: &Listed, found: &[Listed]| found.iter().any(|one| one.source == of.source);
     for one in incomplete(plugins) {
-        if !is_told(&one, &found) {
+        if !found.iter().any(|told| told.source == one.source) {
             found.push(one);
         }
     }

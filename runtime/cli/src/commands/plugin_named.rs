@@ -25,7 +25,9 @@ pub(super) fn existing(
     {
         path = misnamed;
     }
-    if plugin_compile::is_code(&path) && path.is_file() {
+    // What a link or a pipe of that name is, the plugin directory's own reading says.
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if plugin_compile::is_code(&path) && is_file {
         // Whether it is loaded is its account's matter, what is wrong with the file itself nobody has to be asked for.
         CodeRecord::read(&path).usage()?;
         return Ok(path);

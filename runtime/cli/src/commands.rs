@@ -12,6 +12,7 @@ mod machine;
 mod map_runs;
 mod plugin;
 mod plugin_compile;
+mod plugin_events;
 mod plugin_gc;
 mod plugin_invoke;
 mod plugin_known;

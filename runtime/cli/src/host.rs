@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::anyhow;
-use stepwell_engine::{Connections, Engine, Extras, Observer, Options, Quotas, Store, Vault};
+use stepwell_engine::{
+    Connections, Engine, Extras, Observer, Options, Quotas, Store, Vault, foreign_store,
+};
 use stepwell_sandbox::{Compiler, Sandbox, SandboxConfig};
 use stepwell_server::{ExecutionLog, Observers, SandboxMetrics, ServerConfig, ServerState};
 
@@ -123,6 +125,12 @@ impl Host {
         let (policy, opened, stamps) = operators(policy_args, connections)?;
         let secrets = policy.secrets.clone();
         if let Some(data) = data {
+            // Nothing is made beside what is another program's.
+            if store.is_none()
+                && let Some(why) = foreign_store(data)
+            {
+                return Err(Stop::Usage(anyhow!(why)));
+            }
             make_data(data)?;
         }
         let plugins = plugin_folder(data, plugins)?;

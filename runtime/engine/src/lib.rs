@@ -103,7 +103,9 @@ pub use functions::{
 };
 pub use http_task::{HttpExchange, HttpMessage};
 pub use integration::{served_actions, serves};
-pub use journal::{Amounts, Meter, UNNAMED, UsageKey, holds_store, make_data_directory};
+pub use journal::{
+    Amounts, Meter, UNNAMED, UsageKey, foreign_store, holds_store, make_data_directory,
+};
 pub use lines::Exceeding;
 pub use logging::{LogLevel, Logging};
 pub use map_runs::ChildFilter;

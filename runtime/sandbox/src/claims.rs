@@ -6,15 +6,19 @@ use crate::grants::{Ceiling, Effective};
 use crate::manifest::{Contract, Manifest};
 use std::path::Path;
 
+/// Checks what it says of the plugin's name.
+pub(crate) fn check_name(manifest: &Manifest, name: &str) -> Result<(), String> {
+    match &manifest.name {
+        Some(claimed) if claimed != name => Err(format!(
+            "plugin.toml says name = \"{claimed}\"; the plugin is found as `{name}`, make both the same"
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Checks what it says of the plugin's name and its WebAssembly: before anything is compiled.
 pub(crate) fn check_file(manifest: &Manifest, name: &str, sha256: &str) -> Result<(), String> {
-    if let Some(claimed) = &manifest.name
-        && claimed != name
-    {
-        return Err(format!(
-            "plugin.toml says name = \"{claimed}\"; the plugin is found as `{name}`, make both the same"
-        ));
-    }
+    check_name(manifest, name)?;
     if let Some(pin) = &manifest.sha256
         && pin != sha256
     {

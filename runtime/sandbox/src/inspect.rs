@@ -13,7 +13,7 @@ use crate::needs::Needs;
 use crate::origin::{Kept, Origins};
 use crate::queue::Leave;
 use crate::registry::Loader;
-use crate::scan::module;
+use crate::scan::{Found, module};
 use sha2::{Digest as _, Sha256};
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
@@ -77,6 +77,23 @@ impl Inspection {
             what,
             hint: String::new(),
         });
+    }
+}
+
+impl Inspection {
+    /// Adds why the plugin is not served as which it is found in the plugin folder, unless that was told.
+    pub(crate) fn check_found(&mut self, found: &Found) {
+        let named = claims::check_name(&self.manifest, &found.name);
+        let unread = match self.usable() {
+            true => found.read().err(),
+            false => None,
+        };
+        let told = named.err().into_iter().chain(unread);
+        self.problems.extend(told.map(|what| Problem {
+            fatal: true,
+            what,
+            hint: String::new(),
+        }));
     }
 }
 

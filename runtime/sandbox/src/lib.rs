@@ -68,6 +68,7 @@ pub use precompiled::{
 };
 pub use registry::{PluginInfo, Upload, UploadCode};
 pub use sandbox::{Metrics, Sandbox, SandboxConfig, SecretSource};
+pub use scan::Skipped;
 pub use secret::{CallSecrets, StoredSecrets};
 pub use stepwell_egress::{Addresses, HttpRule, NameRule, Resolve, SystemResolver, TcpRule};
 pub use weight::Weight;

@@ -19,6 +19,7 @@ use crate::manifest::{Limits, OnCrash};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::precompiled::{self, CodeInspection};
 use crate::registry::{Loader, PluginInfo, Refusal, Registry, Settings, Upload};
+use crate::scan::{Found, Skipped};
 use crate::slots::Slots;
 use crate::turns::{Begun, Lost, Pace, Turns};
 use crate::weight::{Weight, Weights};
@@ -195,6 +196,11 @@ impl Sandbox {
         self.0.registry.list()
     }
 
+    /// What is in the plugin folder in a plugin's place and is not served, by its place there.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        self.0.registry.skipped()
+    }
+
     /// Looks at the plugin folder at once, without waiting for the watcher.
     ///
     /// # Errors
@@ -272,22 +278,38 @@ impl Sandbox {
         self.0.registry.forget_code(wasm_sha256);
     }
 
-    /// Examines a `.wasm` file, or a folder with `plugin.toml`, as one of an account. Compiles it: call it where blocking is
-    /// fine.
+    /// Examines a `.wasm` file, or a folder with `plugin.toml`, as one of an account. Of one that is in the plugin folder it is a
+    /// problem as well what keeps it from being served there. Compiles it: call it where blocking is fine.
     ///
     /// # Errors
-    /// The path cannot be read.
+    /// The path cannot be read, or a server does not read it where it is.
     pub fn inspect(&self, path: &Path, tenant: &str) -> Result<Inspection, Error> {
-        inspect(path, tenant, self.0.registry.loader())
+        let found = self.found_at(path)?;
+        let mut inspection = inspect(path, tenant, self.0.registry.loader())?;
+        if let Some(found) = found {
+            inspection.check_found(&found);
+        }
+        Ok(inspection)
+    }
+
+    /// The plugin of the plugin folder that a path means, if it is one of those.
+    fn found_at(&self, path: &Path) -> Result<Option<Found>, Error> {
+        let found = self.0.registry.found_at(path);
+        found.map_err(|why| Error::Plugin {
+            name: path.display().to_string(),
+            why,
+        })
     }
 
     /// Examines code that was compiled ahead of time, a file `NAME.cwasm` or a folder that is served by one, as that of an account;
     /// none when the path's program is WebAssembly. It is mapped only where such code is run. Blocks.
     ///
     /// # Errors
-    /// The file cannot be read, or is no such code.
+    /// The file cannot be read, is no such code, or a server does not read it where it is.
     pub fn inspect_code(&self, path: &Path, tenant: &str) -> Result<Option<CodeInspection>, Error> {
-        precompiled::look(path, tenant, self.0.registry.loader())
+        let found = self.found_at(path)?;
+        let name = found.as_ref().map(|found| found.name.as_str());
+        precompiled::look(path, tenant, name, self.0.registry.loader())
     }
 
     /// A snapshot of the counters.

@@ -8,7 +8,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, Metadata};
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -36,6 +36,19 @@ struct Complaint {
     why: String,
     /// A file that changed is told of again.
     stamp: Option<Stamp>,
+}
+
+/// What is in a plugin's place of the plugin directory and is not served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Skipped {
+    /// Whose plugin it would be.
+    pub tenant: String,
+    /// What it is called without the ending of a program; it need not be a name that a plugin may have.
+    pub name: String,
+    /// Relative to the plugin directory.
+    pub place: String,
+    /// Why it is skipped, and how to mend it.
+    pub why: String,
 }
 
 /// A plugin in the folder, not opened yet.
@@ -164,13 +177,8 @@ impl PluginFolder {
             format!("{below}{name}/{MANIFEST}"),
         ];
         files.into_iter().find_map(|file| {
-            let link = root.symlink_metadata(&file).ok()?.is_symlink();
-            let error = root.metadata(&file).err().filter(|_| link)?;
+            let leads = leads_away(&root, &file)?;
             let place = self.path.join(&file);
-            let leads = match error.kind() {
-                std::io::ErrorKind::NotFound => "nowhere",
-                _ => "out of the plugin directory, which is not followed",
-            };
             Some(format!(
                 "{} is a link that leads {leads}; put the file itself there",
                 place.display()
@@ -187,6 +195,108 @@ impl PluginFolder {
             tracing::warn!(place, "in the plugin folder and no plugin: {why}");
         }
         Ok(found)
+    }
+
+    /// What is in the place of a plugin and is skipped; logs nothing.
+    ///
+    /// # Errors
+    /// The folder is not readable.
+    pub(crate) fn skipped(&self) -> Result<Vec<Skipped>, String> {
+        let mut wrong = BTreeSet::new();
+        self.look(&mut wrong)?;
+        let skipped = wrong
+            .into_iter()
+            .filter_map(|Complaint { place, why, .. }| {
+                let (tenant, file) = self.spot(&place)?;
+                let name = file.strip_suffix(".wasm").or_else(|| compiled(file));
+                Some(Skipped {
+                    tenant: tenant.to_owned(),
+                    name: name.unwrap_or(file).to_owned(),
+                    place: place.clone(),
+                    why,
+                })
+            });
+        Ok(skipped.collect())
+    }
+
+    /// The plugin at a path of the folder, as a look finds it; none where that is no place of a plugin, or not in this folder.
+    ///
+    /// # Errors
+    /// Why a look skips it: a link that leads out is not followed, whoever names it.
+    pub(crate) fn found_at(&self, path: &Path) -> Result<Option<Found>, String> {
+        let Some(place) = self.place_of(path) else {
+            return Ok(None);
+        };
+        let root = self.root();
+        if let Some(leads) = leads_away(&root, &place) {
+            return Err(format!(
+                "it is a link that leads {leads}; put the file itself there"
+            ));
+        }
+        let meta = match root.metadata(&place) {
+            Ok(meta) => meta,
+            // Who reads it says that nothing is there.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(skipped_for(&error)),
+        };
+        let Some((tenant, file)) = self.spot(&place) else {
+            return Ok(None);
+        };
+        let below = (file != place).then_some(tenant);
+        if below.is_none() && meta.is_dir() && is_account(file) {
+            return Ok(None);
+        }
+        let mut wrong = BTreeSet::new();
+        let found = self.plugin(&root, tenant, below, file, &meta, &mut wrong);
+        let Some(found) = found else {
+            return wrong.pop_first().map_or(Ok(None), |wrong| Err(wrong.why));
+        };
+        // What else is in its folder is no matter of the plugin's.
+        wrong.retain(|wrong| wrong.place.ends_with(".wasm") || compiled(&wrong.place).is_some());
+        match wrong.pop_first() {
+            Some(program) if found.read().is_err() => {
+                Err(format!("{}: {}", program.place, program.why))
+            }
+            Some(_) | None => Ok(Some(found)),
+        }
+    }
+
+    /// Where a path is in the folder, as it is written or as the system finds it; a link at its end is not followed.
+    fn place_of(&self, path: &Path) -> Option<String> {
+        let inside = |path: &Path, folder: &Path| {
+            let parts = path.strip_prefix(folder).ok()?.components();
+            let parts = parts.map(|part| match part {
+                Component::Normal(part) => part.to_str(),
+                Component::Prefix(_)
+                | Component::RootDir
+                | Component::CurDir
+                | Component::ParentDir => None,
+            });
+            let parts: Vec<&str> = parts.collect::<Option<Vec<&str>>>()?;
+            (!parts.is_empty()).then(|| parts.join("/"))
+        };
+        if let Some(place) = inside(path, &self.path) {
+            return Some(place);
+        }
+        let real = match (path.parent(), path.file_name()) {
+            (Some(folder), Some(name)) if folder == Path::new("") => {
+                Path::new(".").canonicalize().ok()?.join(name)
+            }
+            (Some(folder), Some(name)) => folder.canonicalize().ok()?.join(name),
+            (_, None) | (None, _) => path.canonicalize().ok()?,
+        };
+        inside(&real, &self.path.canonicalize().ok()?)
+    }
+
+    /// Whose plugin a place of the folder is, and its file or folder; none where plugins are not looked for.
+    fn spot<'a>(&'a self, place: &'a str) -> Option<(&'a str, &'a str)> {
+        match place.split_once('/') {
+            None => Some((self.default_tenant.as_str(), place)),
+            Some((account, file)) if is_account(account) && !file.contains('/') => {
+                Some((account, file))
+            }
+            Some(_) => None,
+        }
     }
 
     fn look(&self, wrong: &mut BTreeSet<Complaint>) -> Result<Vec<Found>, String> {
@@ -238,7 +348,18 @@ impl PluginFolder {
     ) -> Option<Found> {
         let place = below.map_or_else(|| file.to_owned(), |below| format!("{below}/{file}"));
         let (name, stamp) = if meta.is_dir() {
-            root.metadata(format!("{place}/{MANIFEST}")).ok()?;
+            let manifest = format!("{place}/{MANIFEST}");
+            if let Some(leads) = leads_away(root, &manifest) {
+                wrong.insert(Complaint {
+                    place,
+                    why: format!(
+                        "its {MANIFEST} is a link that leads {leads}; put the file itself there"
+                    ),
+                    stamp: None,
+                });
+                return None;
+            }
+            root.metadata(manifest).ok()?;
             let files = list(root, &place, wrong).ok()?;
             let relevant = |name: &str| {
                 name == MANIFEST || name.ends_with(".wasm") || compiled(name).is_some()
@@ -446,11 +567,23 @@ fn list(
         let path = format!("{place}/{name}");
         match root.metadata(&path) {
             Ok(meta) => entries.push((name, meta)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
+                let leads = leads_away(root, &path);
+                let is_program = name.ends_with(".wasm") || compiled(&name).is_some();
+                // What has just gone is left to the next look; a link that leads nowhere stays, and may be a plugin's.
+                let is_told = leads.is_some() && is_program;
+                if error.kind() == std::io::ErrorKind::NotFound && !is_told {
+                    continue;
+                }
+                let why = match leads {
+                    Some(leads) => {
+                        format!("it is a link that leads {leads}; put the file itself there")
+                    }
+                    None => skipped_for(&error),
+                };
                 wrong.insert(Complaint {
                     place: path.trim_start_matches("./").to_owned(),
-                    why: format!("it is skipped: {error}; does it lead outside?"),
+                    why,
                     stamp: None,
                 });
             }
@@ -458,6 +591,20 @@ fn list(
     }
     entries.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(entries)
+}
+
+/// Where a link leads that is not followed; none of what is no link, or leads to something in the folder.
+fn leads_away(root: &Dir, place: &str) -> Option<&'static str> {
+    let link = root.symlink_metadata(place).ok()?.is_symlink();
+    let error = root.metadata(place).err().filter(|_| link)?;
+    Some(match error.kind() {
+        std::io::ErrorKind::NotFound => "nowhere",
+        _ => "out of the plugin directory, which is not followed",
+    })
+}
+
+fn skipped_for(error: &std::io::Error) -> String {
+    format!("it is skipped: {error}; does it lead outside?")
 }
 
 /// Whether both are the same folder of the file system.

@@ -44,6 +44,14 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("uploads::tell_what_is_in_force", tell_what_is_in_force),
         trial("uploads::ask_for_a_key_by_name", ask_for_a_key_by_name),
         trial("uploads::are_told_where_they_are", are_told_where_they_are),
+        trial(
+            "uploads::rollbacks_at_once_follow_each_other",
+            rollbacks_at_once_follow_each_other,
+        ),
+        trial(
+            "uploads::calls_are_listed_of_what_is_there",
+            calls_are_listed_of_what_is_there,
+        ),
         trial("uploads::are_collected", are_collected),
         trial("uploads::stop_with_the_server", stop_with_the_server),
         trial(
@@ -385,6 +393,78 @@ fn are_told_where_they_are() -> Result<()> {
         said.contains("`stepwell plugin versions` lists what was uploaded"),
         "{said}"
     );
+    server.stop()
+}
+
+/// Whoever rolls back is told what the alias stands for by it, or that somebody else was faster.
+fn rollbacks_at_once_follow_each_other() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    let live = ["--publish", "--alias", "live"];
+    push(folder, &client, "noop", &live)?;
+    push(folder, &client, "behave", &live)?;
+    let endpoint = client.endpoint();
+    let rollback = ["plugin", "rollback", "pay", "live", "--endpoint", &endpoint];
+    let mut running = Vec::new();
+    for _ in 0..7 {
+        let mut command = stepwell(folder, &rollback)?;
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        running.push(command.spawn()?);
+    }
+    let (mut back, mut forth) = (0, 0);
+    for child in running {
+        let output = child.wait_with_output()?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        match said.as_str() {
+            "live of pay stands for 1\n" => back += 1,
+            "live of pay stands for 2\n" => forth += 1,
+            _ => refused(&output, 2, &["live of pay was changed meanwhile", "hint: "])?,
+        }
+    }
+    // From 2 to 1, and in turn: no other sequence gives these replies.
+    ensure!(
+        back == forth || back == forth + 1,
+        "{back} to 1, {forth} to 2"
+    );
+    ensure!(back > 0, "nobody was first");
+    let versions = ["plugin", "versions", "pay", "--json"];
+    let told: Value = serde_json::from_str(&told(folder, &client, &versions)?)?;
+    let now = if back == forth { "2" } else { "1" };
+    ensure!(told["aliases"][0]["FunctionVersion"] == now, "{told}");
+    server.stop()
+}
+
+/// The calls that nobody waits for are those of a plugin that is there, by its name or its ARN.
+fn calls_are_listed_of_what_is_there() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    push(folder, &client, "noop", &[])?;
+    let arn = "arn:aws:lambda:us-east-1:000000000000:function:pay";
+    for named in ["pay", arn] {
+        let listed = told(folder, &client, &["plugin", "events", named, "--json"])?;
+        ensure!(listed == "[]\n", "{named}: {listed}");
+    }
+    let endpoint = client.endpoint();
+    let events = |named: &str| -> Result<std::process::Output> {
+        let events = ["plugin", "events", named, "--endpoint", &endpoint];
+        Ok(stepwell(folder, &events)?.output()?)
+    };
+    let (other, version) = (arn.replace("us-east-1", "eu-west-1"), format!("{arn}:live"));
+    for (named, parts) in [
+        ("zz", ["there is no plugin `zz` uploaded", "hint: "]),
+        ("pay:live", ["names the version or alias `live`", "hint: "]),
+        (
+            version.as_str(),
+            ["names the version or alias `live`", "hint: "],
+        ),
+        (other.as_str(), ["in eu-west-1; asked is account", "hint: "]),
+    ] {
+        refused(&events(named)?, 2, &parts)?;
+    }
     server.stop()
 }
 

@@ -22,6 +22,11 @@ pub(crate) fn path_of(function: &str) -> String {
     format!("functions/{}", encoded(function))
 }
 
+/// The state machine that those calls of a function are executions of that nobody waits for.
+pub(crate) fn events_of(function: &str, region: &str, account: &str) -> String {
+    format!("arn:aws:states:{region}:{account}:stateMachine:{EVENTS_PREFIX}{function}")
+}
+
 impl Client {
     /// One call of the function service, by its path below the version.
     pub(crate) async fn functions(
@@ -56,12 +61,9 @@ impl Client {
         Ok(call.await?.map(|(answer, _)| answer))
     }
 
-    /// The state machine that those calls of a function are executions of that nobody waits for.
-    pub(crate) async fn events_of(&self, function: &str) -> Outcome<String> {
-        let (region, account) = (self.region(), self.account().await?);
-        Ok(format!(
-            "arn:aws:states:{region}:{account}:stateMachine:{EVENTS_PREFIX}{function}"
-        ))
+    /// Region and account of who asks.
+    pub(crate) async fn whose(&self) -> Outcome<(String, String)> {
+        Ok((self.region().to_owned(), self.account().await?))
     }
 
     /// The account of who asks.

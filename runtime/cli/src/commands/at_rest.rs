@@ -78,6 +78,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn the_directory_of_another_programs_database_stays_as_it_was() {
+        for missing in [Missing::Refused, Missing::Made] {
+            let scratch = tempfile::tempdir().unwrap();
+            let data = scratch.path();
+            std::fs::write(data.join("journal.sqlite"), "root:x:0:0").unwrap();
+            let opened = open_at(data, None, None, missing).await;
+            let Err(Stop::Usage(why)) = opened else {
+                panic!("it is no store of ours");
+            };
+            assert!(why.to_string().contains("is no Stepwell journal"), "{why}");
+            assert_eq!(std::fs::read_dir(data).unwrap().count(), 1);
+        }
+    }
+
+    #[tokio::test]
     async fn who_only_looks_leaves_an_empty_directory_empty() {
         let scratch = tempfile::tempdir().unwrap();
         let data = scratch.path();

@@ -12,7 +12,7 @@ use super::map_runs;
 use super::prepare::prepare_stored;
 use super::run::express_result;
 use super::task_logs;
-use crate::args::{EventsArgs, ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
+use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
 use crate::client::{Client, Purpose};
 use crate::exit::{Outcome, Stop};
 use crate::given;
@@ -107,19 +107,6 @@ async fn list_at(args: ListArgs) -> Outcome {
     print_list(&listed?, args.json)
 }
 
-/// The calls of a plugin that nobody waits for.
-pub(super) async fn events(args: EventsArgs) -> Outcome {
-    let client = Client::open(&args.place, Purpose::Look).await?;
-    let listed = events_at(&client, &args).await;
-    client.close().await;
-    print_list(&listed?, args.json)
-}
-
-async fn events_at(client: &Client, args: &EventsArgs) -> Outcome<Vec<Value>> {
-    let machine = client.events_of(&args.name).await?;
-    list(client, Some(&machine), args.status.as_deref(), args.limit).await
-}
-
 /// The installation, and the ARN of the execution that is meant.
 pub(super) async fn named(
     place: &PlaceArgs,
@@ -191,7 +178,7 @@ pub(super) async fn watch(client: &Client, arn: &str, since: Since) -> Outcome {
     }
 }
 
-async fn list(
+pub(super) async fn list(
     client: &Client,
     machine: Option<&str>,
     status: Option<&str>,
@@ -238,7 +225,7 @@ async fn list(
     Ok(executions)
 }
 
-fn print_list(executions: &[Value], json: bool) -> Outcome {
+pub(super) fn print_list(executions: &[Value], json: bool) -> Outcome {
     if json {
         return super::print_json(&json!(executions));
     }

@@ -65,7 +65,7 @@ pub(super) async fn function(command: FunctionCommand) -> Outcome {
             client.close().await;
             done
         }
-        FunctionCommand::Events(args) => super::execution::events(args).await,
+        FunctionCommand::Events(args) => super::plugin_events::events(args).await,
         FunctionCommand::Gc(args) => super::plugin_gc::gc(&args).await,
         FunctionCommand::Remove {
             name,
@@ -447,7 +447,7 @@ async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outco
     let before = target_of(client, name, alias).await?;
     set_alias(client, name, alias, &Target::alone(version)).await?;
     tell_weights_taken(alias, before.as_ref());
-    super::print(&format!("{alias} of {name} stands for {version}\n"))
+    super::print(&stands_for(name, alias, &Target::alone(version)))
 }
 
 /// What an alias stands for; none where it is not there. Whoever changes it is told what else is wrong.
@@ -506,8 +506,26 @@ async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
             "{alias} of {name} stands for {now}, and has stood for nothing else\nhint: `stepwell plugin alias {name} {alias} VERSION` lets it stand for another one; `stepwell plugin versions {name}` lists what there is"
         )));
     };
-    set_alias(client, name, alias, &previous).await?;
-    super::print(&format!("{alias} of {name} stands for {previous}\n"))
+    // What it stood for before is that of the alias as it was read: who changes it meanwhile goes first.
+    let back = rolled_back(&told, &previous);
+    match client.functions(Method::PUT, &path, Some(&back)).await? {
+        Ok(_) => super::print(&stands_for(name, alias, &previous)),
+        Err(refused) if refused.code == "PreconditionFailedException" => Err(Stop::Usage(anyhow!(
+            "{alias} of {name} was changed meanwhile by somebody else, and stays as they left it\nhint: `stepwell plugin versions {name}` shows what it stands for now"
+        ))),
+        Err(refused) => Err(refused_by(client, name, &refused)),
+    }
+}
+
+/// The change that lets an alias, as it was told, stand for what it stood for before.
+fn rolled_back(told: &Value, previous: &Target) -> Value {
+    let mut back = previous.wire();
+    back["RevisionId"] = told["RevisionId"].clone();
+    back
+}
+
+fn stands_for(name: &str, alias: &str, target: &Target) -> String {
+    format!("{alias} of {name} stands for {target}\n")
 }
 
 async fn remove(client: &Client, name: &str, version: Option<&str>) -> Outcome {
@@ -658,6 +676,16 @@ mod tests {
             "{json}"
         );
         assert!(told(b"").contains("it is empty"));
+    }
+
+    #[test]
+    fn a_rollback_is_one_of_the_alias_as_it_was_read() {
+        let told = json!({"Name": "live", "FunctionVersion": "2", "RevisionId": "r"});
+        let back = rolled_back(&told, &Target::alone("1"));
+        assert_eq!(
+            (&back["FunctionVersion"], &back["RevisionId"]),
+            (&json!("1"), &json!("r"))
+        );
     }
 
     #[test]

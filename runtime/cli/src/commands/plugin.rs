@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Problem, Reuse, Sandbox};
 
-use super::plugin_named::{bare_name, check_no_sources, existing};
+use super::plugin_named::{bare_name, check_no_sources, directory, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
 use super::{plugin_compile, plugin_invoke, plugin_known::Known, plugin_list};
@@ -98,7 +98,8 @@ pub(super) fn inspection(
 /// Prints what is wrong; fails when the plugin cannot be called.
 fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     let code = host::compiler(compile, false)?;
-    let sandbox = host::sandbox(plugins, None, code, Policy::default())?;
+    let plugins = directory(plugins);
+    let sandbox = host::sandbox(plugins.as_deref(), None, code, Policy::default())?;
     let compiled = tokio::task::block_in_place(|| sandbox.inspect_code(path, TENANT));
     if let Some(compiled) = compiled.usage()? {
         return plugin_compile::check(&compiled, compile.precompiled);
@@ -163,7 +164,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
     let with_secrets = policy.secrets.is_some();
     let policy = policy::read(&policy)?;
     let secrets = with_secrets.then(|| policy.secrets.clone());
-    let plugins = plugins.filter(|plugins| plugins.is_dir());
+    let plugins = directory(plugins.as_deref()).filter(|plugins| plugins.is_dir());
     let code = host::compiler(compile, false)?;
     let sandbox = host::sandbox(plugins.as_deref(), None, code, policy)?;
     known.apply(&sandbox)?;

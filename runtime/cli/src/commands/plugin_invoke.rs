@@ -99,10 +99,15 @@ fn tell_invoked(called: &Invoked, as_json: bool) -> Outcome {
     }
 }
 
+/// The lines of a log; its fields are parted by tabs, which stay.
 fn say_lines(log: &str) {
-    for line in log.lines() {
-        say!("{}", shown(line));
+    for line in told_lines(log) {
+        say!("{line}");
     }
+}
+
+fn told_lines(log: &str) -> Vec<String> {
+    log.lines().map(shown_lines).collect()
 }
 
 /// The name of an error that has none.
@@ -288,6 +293,14 @@ mod tests {
 
     use super::*;
     use crate::error_names;
+
+    #[test]
+    fn the_tabs_of_a_report_stay_and_nothing_else_moves() {
+        assert_eq!(
+            told_lines("a\u{1b}[2J\nREPORT RequestId: r\tDuration: 1.00 ms\t\n"),
+            ["a\u{fffd}[2J", "REPORT RequestId: r\tDuration: 1.00 ms\t"]
+        );
+    }
 
     #[test]
     fn every_end_has_a_name_that_is_explained() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use stepwell_sandbox::{CODE_EXTENSION, PluginInfo, Sandbox};
+use stepwell_sandbox::{CODE_EXTENSION, PluginInfo, Sandbox, Skipped};
 
 use super::plugin::contract_name;
 use super::plugin_named::bare_name;
@@ -17,7 +17,7 @@ const ACCOUNT_DIGITS: usize = 12;
 pub(super) async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
     sandbox.warm().await;
     let mut found: Vec<Listed> = sandbox.list().into_iter().map(Listed::of).collect();
-    found.extend(incomplete(plugins));
+    found.extend(unserved(plugins, sandbox.skipped()));
     found.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));
     if as_json {
         let all = found.iter().map(Listed::json).collect();
@@ -37,7 +37,21 @@ pub(super) async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Ou
     Ok(())
 }
 
-/// A plugin, or a folder that is none yet.
+/// What is no plugin: what a server skips, and folders that lack a manifest. One of both is skipped.
+fn unserved(plugins: &Path, skipped: Vec<Skipped>) -> Vec<Listed> {
+    let mut found: Vec<Listed> = skipped
+        .into_iter()
+        .map(|one| Listed::skipped(plugins, one))
+        .collect();
+    for one in incomplete(plugins) {
+        if !found.iter().any(|told| told.source == one.source) {
+            found.push(one);
+        }
+    }
+    found
+}
+
+/// A plugin, or a file or folder that is none yet.
 struct Listed {
     tenant: String,
     name: String,
@@ -77,6 +91,24 @@ impl Listed {
                 "incomplete: no plugin.toml",
                 "the folder has no plugin.toml, by which a folder is a plugin".to_owned(),
             )),
+        }
+    }
+
+    fn skipped(plugins: &Path, skipped: Skipped) -> Listed {
+        let place = plugins.join(&skipped.place);
+        let is_link = place.symlink_metadata().is_ok_and(|meta| meta.is_symlink());
+        // Its manifest is what is wrong with a folder that has a plugin's name.
+        let is_folder = !is_link && place.is_dir() && !is_account(&skipped.name);
+        let is_named = bare_name(Path::new(&skipped.name)).is_some();
+        let state = match (is_link, is_folder && is_named) {
+            (true, _) => "skipped: a link that is not followed",
+            (false, true) => "incomplete: plugin.toml is not read",
+            (false, false) if is_named => "skipped",
+            (false, false) => "skipped: no name of a plugin",
+        };
+        Listed {
+            problem: Some((state, skipped.why)),
+            ..Listed::incomplete(&skipped.tenant, &skipped.name, skipped.place)
         }
     }
 
@@ -200,5 +232,45 @@ mod tests {
              edge   -        -         edge    incomplete: no plugin.toml\n\
              greet  -        -         greet   incomplete: no plugin.toml\n"
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_a_server_skips_is_listed_with_why() {
+        use std::os::unix::fs::symlink;
+        let (scratch, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let plugins = scratch.path();
+        std::fs::write(outside.path().join("plugin.toml"), "").unwrap();
+        std::fs::create_dir(plugins.join("nm")).unwrap();
+        std::fs::write(plugins.join("nm/nm.wasm"), "").unwrap();
+        symlink(
+            outside.path().join("plugin.toml"),
+            plugins.join("nm/plugin.toml"),
+        )
+        .unwrap();
+        symlink(outside.path(), plugins.join("all")).unwrap();
+        symlink(outside.path().join("it.wasm"), plugins.join("lnk.wasm")).unwrap();
+        std::fs::write(plugins.join("a b.wasm"), "").unwrap();
+        // It would be told twice.
+        std::fs::write(outside.path().join("it.wasm"), "").unwrap();
+        let sandbox = crate::host::sandbox(
+            Some(plugins),
+            None,
+            crate::host::no_compiler(),
+            crate::policy::Policy::default(),
+        )
+        .unwrap();
+        let found = unserved(plugins, sandbox.skipped());
+        assert_eq!(
+            text(&found),
+            "NAME  VERSION  CONTRACT  SOURCE    STATE\n\
+             a b   -        -         a b.wasm  skipped: no name of a plugin\n\
+             all   -        -         all       skipped: a link that is not followed\n\
+             lnk   -        -         lnk.wasm  skipped: a link that is not followed\n\
+             nm    -        -         nm        incomplete: plugin.toml is not read\n"
+        );
+        let told = found[3].json();
+        let why = told["problem"].as_str().unwrap();
+        assert!(why.contains("its plugin.toml is a link"), "{why}");
     }
 }

@@ -19,13 +19,20 @@ pub(super) fn existing(
     compile: CompileArgs,
 ) -> Outcome<PathBuf> {
     let folder = folder_of(plugins, account);
-    let path = named(path, &folder, compile.precompiled == PrecompiledArg::Only);
-    if plugin_compile::is_code(&path) && !path.is_dir() {
+    let mut path = named(path, &folder, compile.precompiled == PrecompiledArg::Only);
+    if !is_there(&path)
+        && let Some(misnamed) = misnamed(&path, &folder)
+    {
+        path = misnamed;
+    }
+    // What a link or a pipe of that name is, the plugin directory's own reading says.
+    let is_file = path.symlink_metadata().is_ok_and(|meta| meta.is_file());
+    if plugin_compile::is_code(&path) && is_file {
         // Whether it is loaded is its account's matter, what is wrong with the file itself nobody has to be asked for.
         CodeRecord::read(&path).usage()?;
         return Ok(path);
     }
-    if !path.exists() {
+    if !is_there(&path) {
         // What was uploaded has a name alone, and is in no directory.
         let uploaded = bare_name(&path).map_or_else(String::new, |name| {
             format!(", `stepwell plugin versions {name}` shows one that was uploaded")
@@ -108,11 +115,44 @@ fn forms(folder: &Path, name: &str, only_compiled: bool) -> Vec<PathBuf> {
         false => [wasm, code],
     };
     let mut found: Vec<PathBuf> = is_plugin.then(|| own.clone()).into_iter().collect();
-    found.extend(files.into_iter().filter(|file| file.is_file()));
-    if found.is_empty() && own.is_dir() {
+    // One that cannot be served, a link that leads nowhere or a pipe, is what is meant all the same.
+    let is_program = |file: &PathBuf| is_there(file) && !file.is_dir();
+    found.extend(files.into_iter().filter(is_program));
+    if found.is_empty() && is_there(&own) {
         found.push(own);
     }
     found
+}
+
+/// Whether something has that name, be it a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// What a plugin directory has under a name that no plugin may have, as a list of it says it: without the ending.
+fn misnamed(path: &Path, folder: &Path) -> Option<PathBuf> {
+    let mut parts = path.components();
+    let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    let name = path.to_str()?;
+    let forms = [
+        name.to_owned(),
+        format!("{name}.wasm"),
+        format!("{name}.{CODE_EXTENSION}"),
+    ];
+    let mut forms = forms.into_iter().map(|form| folder.join(form));
+    forms.find(|form| is_there(form))
+}
+
+/// The plugin directory that a path may be in: the one that was named, else the usual one, where it can be read.
+pub(super) fn directory(named: Option<&Path>) -> Option<PathBuf> {
+    let usual = || Path::new(USUAL_DATA).join("plugins");
+    let is_readable = |folder: &PathBuf| std::fs::read_dir(folder).is_ok();
+    match named {
+        Some(named) => Some(named.to_owned()),
+        None => Some(usual()).filter(is_readable),
+    }
 }
 
 /// The folder with an account's plugins.
@@ -158,10 +198,36 @@ mod tests {
         std::fs::write(&wasm, "").unwrap();
         assert_eq!((served(false), served(true)), (wasm.clone(), code.clone()));
         assert_eq!(named(Path::new("./src"), folder, false), Path::new("./src"));
+        // What a list calls so is found, whatever name it has.
+        let odd = folder.join("odd name.wasm");
+        std::fs::write(&odd, "").unwrap();
+        assert_eq!(misnamed(Path::new("odd name"), folder), Some(odd));
+        assert_eq!(misnamed(Path::new("./odd name"), folder), None);
         // A folder is a plugin by its manifest.
         std::fs::create_dir(&own).unwrap();
         assert_eq!(served(false), wasm);
         std::fs::write(own.join("plugin.toml"), "").unwrap();
         assert_eq!(forms(folder, "src", true), [own, code, wasm]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_cannot_be_served_is_found_by_its_name() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path();
+        let link = |name: &str| {
+            let place = folder.join(name);
+            std::os::unix::fs::symlink("none", &place).unwrap();
+            place
+        };
+        for (name, place) in [("lnk", link("lnk.wasm")), ("all", link("all"))] {
+            assert_eq!(named(Path::new(name), folder, false), place);
+            let found = existing(Path::new(name), Some(folder), None, CompileArgs::default());
+            assert_eq!(found.ok(), Some(place));
+        }
+        // A socket stands for what is no file; it is no plugin's, but it is there.
+        let place = folder.join("pipe.wasm");
+        let _socket = std::os::unix::net::UnixListener::bind(&place).unwrap();
+        assert_eq!(forms(folder, "pipe", false), [place]);
     }
 }

@@ -53,7 +53,7 @@ pub(crate) use rows::{
 #[cfg(any(test, feature = "sim"))]
 pub(crate) use sqlite::InlineJournal;
 pub(crate) use sqlite::{SqliteJournal, SqliteOptions};
-pub use sqlite::{holds_store, make_data_directory};
+pub use sqlite::{foreign_store, holds_store, make_data_directory};
 pub use usage::{Amounts, Meter, UsageKey};
 pub(crate) use usage::{Charges, UsageQuery};
 use write::weight;

@@ -29,10 +29,12 @@ pub struct CodeInspection {
     pub problems: Vec<Problem>,
 }
 
-/// Examines the compiled code that a path means; none where that is WebAssembly. Blocks.
+/// Examines the compiled code that a path means; none where that is WebAssembly. `found` is the name by which the plugin folder
+/// has it; a folder elsewhere may have any name. Blocks.
 pub(crate) fn look(
     path: &Path,
     tenant: &str,
+    found: Option<&str>,
     loader: &Loader,
 ) -> Result<Option<CodeInspection>, Error> {
     let only_compiled = matches!(loader.compiler, Compiler::Absent);
@@ -47,7 +49,12 @@ pub(crate) fn look(
         File::open(&file).map_err(|error| broken(format!("the file cannot be read: {error}")))?;
     let record = record(&mut open).map_err(broken)?;
     let mut problems = Vec::new();
-    let unfit = loads(open, &file, &record, tenant, loader, &mut problems).err();
+    let code = Code {
+        file: &file,
+        record: &record,
+        found,
+    };
+    let unfit = loads(open, &code, tenant, loader, &mut problems).err();
     Ok(Some(CodeInspection {
         file,
         record,
@@ -107,16 +114,28 @@ fn name_of(folder: &Path) -> Option<String> {
     last(folder).or_else(|| last(&folder.canonicalize().ok()?))
 }
 
+/// Compiled code that is examined.
+struct Code<'a> {
+    file: &'a Path,
+    record: &'a CodeRecord,
+    /// As which plugin of the plugin folder it was found, if it was.
+    found: Option<&'a str>,
+}
+
 /// All that a loader checks, as far as it does without the operator's word that such code is run: then it is not even mapped,
 /// and nobody knows its contract.
 fn loads(
     open: File,
-    file: &Path,
-    record: &CodeRecord,
+    code: &Code<'_>,
     tenant: &str,
     loader: &Loader,
     problems: &mut Vec<Problem>,
 ) -> Result<(), String> {
+    let Code {
+        file,
+        record,
+        found,
+    } = *code;
     let folder = folder_of(file);
     let manifest = manifest_in(folder).transpose()?;
     let (kept, own) = match &manifest {
@@ -124,8 +143,8 @@ fn loads(
         None => (Kept::Nowhere, None),
     };
     let manifest = manifest.unwrap_or_default();
-    let name = name_of(folder).unwrap_or_default();
-    claims::check_file(&manifest, &name, &record.wasm_sha256)?;
+    let name = found.or(manifest.name.as_deref()).unwrap_or_default();
+    claims::check_file(&manifest, name, &record.wasm_sha256)?;
     let allowed = loader.allowed(tenant);
     let limits = manifest.limits.within(&allowed.limits());
     let instance = allowed.instance(manifest.instance.clone());

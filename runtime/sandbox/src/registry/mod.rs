@@ -12,6 +12,7 @@ use crate::compiler::Compiler;
 use crate::error::Error;
 use crate::limits;
 use crate::manifest::{Contract, Limits, OnCrash};
+use crate::scan::{Found, Skipped};
 use entry::Entry;
 use futures_util::StreamExt as _;
 use std::collections::{BTreeMap, BTreeSet};
@@ -326,6 +327,23 @@ impl Registry {
         format!(
             "account {tenant} has no plugin `{name}` in the plugin directory {place}{instead}; put {name}.wasm there"
         )
+    }
+
+    /// The plugin that a path of the plugin folder means, if it means one.
+    ///
+    /// # Errors
+    /// Why what is there is not served.
+    pub(crate) fn found_at(&self, path: &Path) -> Result<Option<Found>, String> {
+        match &self.folder {
+            Some(folder) => folder.found_at(path),
+            None => Ok(None),
+        }
+    }
+
+    /// What is in a plugin's place and is skipped; nothing of a folder that cannot be read, which a look tells of.
+    pub(crate) fn skipped(&self) -> Vec<Skipped> {
+        let skipped = self.folder.as_ref().map(Watched::skipped);
+        skipped.and_then(Result::ok).unwrap_or_default()
     }
 
     pub(crate) fn list(&self) -> Vec<PluginInfo> {

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::limits;
-use crate::scan::{Found, PluginFolder, Whereabouts};
+use crate::scan::{Found, PluginFolder, Skipped, Whereabouts};
 use notify::Watcher as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +46,16 @@ impl Watched {
     /// Why what is there under a plugin's name is none, if something is.
     pub(super) fn astray(&self, tenant: &str, name: &str) -> Option<String> {
         self.folder.astray(tenant, name)
+    }
+
+    /// See [`PluginFolder::found_at`].
+    pub(super) fn found_at(&self, path: &Path) -> Result<Option<Found>, String> {
+        self.folder.found_at(path)
+    }
+
+    /// See [`PluginFolder::skipped`].
+    pub(super) fn skipped(&self) -> Result<Vec<Skipped>, String> {
+        self.folder.skipped()
     }
 
     /// What is in the folder now, and whether it is the folder that was there before.

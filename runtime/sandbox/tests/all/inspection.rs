@@ -156,3 +156,88 @@ fn a_broken_manifest_says_where_and_how_to_mend_it() {
         );
     }
 }
+
+/// What is in the plugin folder is looked at as it is served from there; a folder elsewhere may have any name.
+#[test]
+fn a_plugin_of_the_folder_has_the_name_of_its_place() {
+    let (rig, elsewhere) = (Rig::new(), tempfile::tempdir().unwrap());
+    rig.put_with("nm", "echo", "name = \"id\"");
+    let found = rig.sandbox.inspect(&rig.folder.path().join("nm"), TENANT);
+    let problems = found.unwrap().problems;
+    let [problem] = problems.as_slice() else {
+        panic!("{problems:?}");
+    };
+    assert!(problem.fatal, "{problem:?}");
+    assert!(
+        problem.what.contains("the plugin is found as `nm`"),
+        "{problem:?}"
+    );
+    let sources = elsewhere.path().join("nm");
+    std::fs::create_dir(&sources).unwrap();
+    std::fs::write(sources.join("plugin.toml"), "name = \"id\"").unwrap();
+    std::fs::write(sources.join("id.wasm"), guest("echo")).unwrap();
+    let found = rig.sandbox.inspect(&sources, TENANT).unwrap();
+    assert!(found.usable(), "{:?}", found.problems);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_leads_out_of_the_folder_is_not_looked_at() {
+    use std::os::unix::fs::symlink;
+    let (rig, outside) = (Rig::new(), tempfile::tempdir().unwrap());
+    let folder = rig.folder.path();
+    let secret = outside.path().join("secret");
+    std::fs::write(&secret, "password: hunter2").unwrap();
+    let wasm = outside.path().join("echo.wasm");
+    std::fs::write(&wasm, guest("echo")).unwrap();
+    symlink(&wasm, folder.join("lnk.wasm")).unwrap();
+    symlink("none", folder.join("gone.wasm")).unwrap();
+    symlink(outside.path(), folder.join("all")).unwrap();
+    for name in ["manifest", "module", "whole"] {
+        rig.put_with(name, "echo", "");
+    }
+    std::fs::remove_file(folder.join("manifest/plugin.toml")).unwrap();
+    symlink(&secret, folder.join("manifest/plugin.toml")).unwrap();
+    std::fs::remove_file(folder.join("module/task.wasm")).unwrap();
+    symlink(&wasm, folder.join("module/module.wasm")).unwrap();
+    // Its own matter, and no program.
+    symlink(&secret, folder.join("whole/notes")).unwrap();
+    std::fs::write(folder.join("no name.wasm"), guest("echo")).unwrap();
+    let refused = |place: &str| {
+        let found = rig.sandbox.inspect(&folder.join(place), TENANT);
+        let why = found.map(|found| found.problems).unwrap_err().to_string();
+        assert!(!why.contains("hunter2"), "{place}: {why}");
+        let code = rig.sandbox.inspect_code(&folder.join(place), TENANT);
+        assert_eq!(code.map(|_| ()).unwrap_err().to_string(), why);
+        why
+    };
+    for (place, part) in [
+        (
+            "lnk.wasm",
+            "it is a link that leads out of the plugin directory",
+        ),
+        ("gone.wasm", "it is a link that leads nowhere"),
+        ("all", "it is a link that leads out of the plugin directory"),
+        ("all/echo.wasm", "does it lead outside?"),
+        ("manifest", "its plugin.toml is a link that leads out"),
+        ("module", "module/module.wasm: it is a link that leads out"),
+        ("no name.wasm", "a name is 1 to 64 of A-Z a-z 0-9 - _"),
+    ] {
+        let why = refused(place);
+        assert!(why.contains(part), "{place}: {why}");
+    }
+    let whole = rig.sandbox.inspect(&folder.join("whole"), TENANT).unwrap();
+    assert!(whole.usable(), "{:?}", whole.problems);
+    // The same is told of a look at all of the folder.
+    let skipped: Vec<_> = rig.sandbox.skipped();
+    let places: Vec<&str> = skipped.iter().map(|one| one.place.as_str()).collect();
+    assert_eq!(
+        places,
+        ["all", "gone.wasm", "lnk.wasm", "manifest", "no name.wasm"]
+    );
+    assert_eq!(skipped[4].name, "no name");
+    assert!(
+        skipped[3].why.contains("its plugin.toml is a link"),
+        "{skipped:?}"
+    );
+}

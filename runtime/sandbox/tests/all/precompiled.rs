@@ -269,6 +269,11 @@ async fn what_a_folders_manifest_says_of_its_code_is_checked_as_by_the_loader() 
     let fine = "name = \"echo\"\ncontract = \"component\"";
     std::fs::write(folder.join("plugin.toml"), fine).unwrap();
     assert_eq!(looked_at(&rig, &folder), Ok(()));
+    // Where nothing is served from, a folder may have any name.
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::write(elsewhere.path().join("plugin.toml"), fine).unwrap();
+    std::fs::write(elsewhere.path().join("echo.cwasm"), &file).unwrap();
+    assert_eq!(looked_at(&rig, elsewhere.path()), Ok(()));
 }
 
 /// What the operator does not allow is no reason not to load it, and is told.

@@ -344,7 +344,7 @@ pub(super) fn damaged_access_keys() -> Result<()> {
 pub(super) fn access_keys_that_nobody_can_name() -> Result<()> {
     let place = Place::new()?;
     let data = ["--data", "data"];
-    let tenant = |arguments: &[&str]| [&["tenant"][..], arguments, &data].concat();
+    let tenant = |arguments: &[&'static str]| [&["tenant"][..], arguments, &data].concat();
     place.told(&tenant(&["add", server::ACCOUNT]), "")?;
     let add = ["keys", "add", server::ACCOUNT, "--role", "operator"];
     place.told(&tenant(&add), "")?;

@@ -1,6 +1,7 @@
 //! The embedded journal: one SQLite file. Hides which thread does what; the statements are in `session` (writing) and
 //! `read`, what their rows hold in `row`, what those tell that nobody can read in `told`, the file's format in `schema`.
 
+mod head;
 mod mark;
 mod memory;
 mod place;
@@ -32,6 +33,7 @@ use super::{
     ScopeId, SegmentRange, StoredSegment, TokenHash, UsageKey, UsageOfTenants, UsageQuery, Verdict,
     Write, ready,
 };
+pub use head::foreign_store;
 pub use mark::holds_store;
 pub use place::make_data_directory;
 
@@ -57,6 +59,7 @@ impl SqliteJournal {
         directory: &Path,
         options: SqliteOptions,
     ) -> Result<SqliteJournal, OpenError> {
+        head::check(directory)?;
         let mut place = Place::lock(directory)?;
         mark::check(directory)?;
         let path = directory.join(FILE);

@@ -15,7 +15,7 @@ use super::super::{
 use super::{memory, row::is_of_a_value};
 
 /// `STPW`: tells a journal from any other SQLite file.
-const APPLICATION_ID: i64 = 0x5354_5057;
+pub(super) const APPLICATION_ID: i64 = 0x5354_5057;
 
 /// All tables, those first that are small.
 const TABLES: [&str; 8] = [

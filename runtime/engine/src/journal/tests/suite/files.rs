@@ -45,6 +45,8 @@ fn sqlite_says_what_it_cannot_open() {
     )
     .expect("writable");
     assert!(matches!(open(), Some(OpenError::Foreign(_))));
+    let beside = std::fs::read_dir(directory.path()).expect("readable");
+    assert_eq!(beside.count(), 1, "nothing is made beside it");
     std::fs::remove_file(&path).expect("there");
 
     let foreign = rusqlite::Connection::open(&path).expect("opens");

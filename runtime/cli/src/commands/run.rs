@@ -255,7 +255,10 @@ async fn put_over(
         let request = json!({"stateMachineArn": arn, "definition": definition});
         client.call("UpdateStateMachine", request).await?;
     }
-    Ok(Put { arn, updated: !same })
+    Ok(Put {
+        arn,
+        updated: !same,
+    })
 }
 
 /// Refuses what the installation will not take, whose limits may be less than those of the check before.

@@ -211,6 +211,7 @@ pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         max_results,
         after,
     } = call.read()?;
+    let account = call.own_or_all(account);
     let from = from.map_or(Ok(0), |from| day(&from))?;
     let to = to.map_or(Ok(u32::MAX), |to| day(&to))?;
     let most = max_results.unwrap_or(USAGE_ROWS_MAX);

@@ -163,11 +163,15 @@ async fn begun(
 
 /// The error of an execution whose one task calls `waits`.
 async fn task_error(engine: &Engine, name: &str) -> Option<Arc<str>> {
+    error_of(engine, "calls", name, r#""Resource":"wasm:waits""#).await
+}
+
+/// The error of an execution whose one task is so.
+async fn error_of(engine: &Engine, machine: &str, name: &str, task: &str) -> Option<Arc<str>> {
+    let task = format!(r#"{{"Type":"Task",{task},"End":true}}"#);
     let machine = CreateMachine {
-        name: "calls".into(),
-        definition:
-            r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:waits","End":true}}}"#
-                .into(),
+        name: machine.into(),
+        definition: format!(r#"{{"StartAt":"T","States":{{"T":{task}}}}}"#),
         role_arn: "arn:aws:iam::111111111111:role/none".into(),
         kind: MachineKind::Standard,
         settings: MachineSettings::default(),
@@ -341,6 +345,41 @@ async fn a_direct_call_is_metered_as_a_task_is() {
         }
         assert!(asked.elapsed() < PATIENCE, "usage is {used:?}");
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_of_another_account_is_not_called() {
+    let (engine, runner) = opened().await;
+    let arn = |account: &str| format!("arn:aws:lambda:us-east-1:{account}:function:pay");
+    let invoke = |function: &str| {
+        format!(
+            r#""Resource":"arn:aws:states:::lambda:invoke","Parameters":{{"FunctionName":"{function}"}}"#
+        )
+    };
+    let other = "222222222222";
+    let denied = [
+        format!(r#""Resource":"{}""#, arn(other)),
+        invoke(&arn(other)),
+        invoke(&format!("{other}:function:pay:3")),
+    ];
+    for (number, task) in denied.iter().enumerate() {
+        let error = error_of(&engine, &format!("denied-{number}"), "one", task).await;
+        assert_eq!(
+            error.as_deref(),
+            Some("Lambda.AWSLambdaException"),
+            "{task}"
+        );
+    }
+    assert_eq!(runner.begun.load(SeqCst), 0, "nothing is called");
+    let own = [
+        format!(r#""Resource":"{}""#, arn(ACCOUNT)),
+        invoke(&arn(ACCOUNT)),
+        invoke("pay"),
+    ];
+    for (number, task) in own.iter().enumerate() {
+        let error = error_of(&engine, &format!("own-{number}"), "one", task).await;
+        assert_eq!(error, None, "{task}");
     }
 }
 

@@ -165,6 +165,10 @@ def versions_and_aliases_stay_what_they_are(context):
         client.publish_version(FunctionName=name, CodeSha256="other")
     second = client.update_function_code(FunctionName=name, ZipFile=package("noop"), Publish=True)
     same(second["Version"], "2")
+    again = client.update_function_code(FunctionName=name, ZipFile=package("noop"), Publish=True)
+    same(again["Version"], "2", "nothing changed")
+    client.update_function_configuration(FunctionName=name, Timeout=again["Timeout"])
+    same(client.publish_version(FunctionName=name)["Version"], "2", "to what it was")
     listed = client.list_versions_by_function(FunctionName=name)["Versions"]
     same([each["Version"] for each in listed], ["$LATEST", "1", "2"])
     same(invoke(client, name, 1, Qualifier="1"), 1)

@@ -284,6 +284,11 @@ def tags_are_added_and_removed(context):
     client.tag_resource(Resource=arn, Tags={"a": "2", "b": "3"})
     same(client.list_tags(Resource=arn)["Tags"], {"a": "2", "b": "3"})
     client.untag_resource(Resource=arn, TagKeys=["a", "missing"])
+    for ours in ("stepwell:limit:memory", "stepwell:concurrency", "stepwell:more"):
+        with refused("InvalidParameterValueException", f"The tag '{ours}' sets nothing of a function*"):
+            client.tag_resource(Resource=arn, Tags={"c": "4", ours: "64"})
+    with refused("InvalidParameterValueException", "The tag 'stepwell:limit:memory' sets nothing*"):
+        create(context, Tags={"stepwell:limit:memory": "64MiB"})
     same(client.list_tags(Resource=arn)["Tags"], {"b": "3"})
     with refused("ResourceNotFoundException", status=404):
         client.list_tags(Resource=arn + "-missing")

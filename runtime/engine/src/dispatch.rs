@@ -5,10 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     functions::{Callable, Resolved},
+    integration,
     lambda::{self, Function, LATEST},
     node::Node,
     runner::{PluginCall, PluginEnd, Signals},
     sealed::DEFAULT_ACCOUNT,
+    services,
     shard::Info,
 };
 use sha2::{Digest, Sha256};
@@ -83,12 +85,30 @@ pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutco
         | Target::AwsSdk { .. } => Err(failed(
             FailedAt::Schedule,
             "Stepwell.PluginMissing",
-            format!(
-                "no connector plugin is registered for the resource {}",
-                request.resource.text
-            ),
+            unserved(&request.resource.target, &request.resource.text),
         )),
     }
+}
+
+/// Why a resource that nobody serves fails, and what is served in its place.
+fn unserved(target: &Target, resource: &str) -> String {
+    let of_service = match target {
+        Target::AwsSdk { service, .. } => {
+            let actions = integration::served_actions(service).join(", ");
+            (!actions.is_empty()).then(|| format!("of aws-sdk:{service} {actions}"))
+        }
+        Target::Service { .. }
+        | Target::StartExecution(_)
+        | Target::HttpInvoke
+        | Target::Activity { .. }
+        | Target::LambdaFunction { .. }
+        | Target::LambdaInvoke(_)
+        | Target::Wasm { .. } => None,
+    };
+    let served = of_service.unwrap_or_else(services::served);
+    format!(
+        "nobody serves the resource {resource}: what is served of AWS's is {served} (docs/services.md); call a plugin that does the same, wasm:NAME"
+    )
 }
 
 /// `$LATEST` is the current version; anything else pins one.
@@ -368,8 +388,9 @@ pub(crate) fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, Function, Meaning, function_account, function_parts, meaning};
+    use super::{Form, Function, Meaning, function_account, function_parts, meaning, unserved};
     use crate::runner::PluginEnd;
+    use stepwell_asl::{Pattern, Reply, Target};
     use stepwell_interp::TaskOutcome;
 
     #[test]
@@ -395,6 +416,30 @@ mod tests {
         ] {
             assert_eq!(function_account(function), account, "{function}");
         }
+    }
+
+    const SERVICES: &str = include_str!("../../../docs/services.md");
+
+    #[test]
+    fn what_nobody_serves_is_told_with_what_can_be_called() {
+        let target = Target::Service {
+            service: "sns".into(),
+            action: "publish".into(),
+            pattern: Pattern::RequestResponse,
+        };
+        let told = unserved(&target, "arn:aws:states:::sns:publish");
+        let (_, sdk) = SERVICES.split_once("every action of ").unwrap();
+        let (sdk, _) = sdk.split_once(';').unwrap();
+        for part in ["arn:aws:states:::sns:publish", "sqs:sendMessage", sdk] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let target = Target::AwsSdk {
+            service: "s3".into(),
+            action: "deleteObject".into(),
+            reply: Reply::Response,
+        };
+        let told = unserved(&target, "arn:aws:states:::aws-sdk:s3:deleteObject");
+        assert!(told.contains("of aws-sdk:s3 getObject, "), "{told}");
     }
 
     const TABLE: &str = include_str!("../../../docs/errors.md");

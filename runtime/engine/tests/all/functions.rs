@@ -25,7 +25,7 @@ const ACCOUNT: &str = "111111111111";
 /// When a call that nobody waits for is tried again if it had a place and failed.
 const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Takes any code; calls of `waits` end when there is a permit, all others at once.
+/// Takes any code; calls of `waits` end when there is a permit, those of `gone` find no plugin, and all others end at once.
 struct Runner {
     begun: AtomicUsize,
     ends: Arc<Semaphore>,
@@ -36,6 +36,11 @@ impl TaskRunner for Runner {
         self.begun.fetch_add(1, SeqCst);
         let ends = self.ends.clone();
         Box::pin(async move {
+            if &*call.plugin == "gone" {
+                return PluginEnd::Missing {
+                    cause: "there is no plugin `gone`".to_owned(),
+                };
+            }
             if &*call.plugin == "waits" {
                 ends.acquire().await.expect("it stays open").forget();
             }
@@ -307,6 +312,25 @@ async fn calls_that_nobody_waits_for_are_listed_by_their_function() {
         let ended = engine.wait(&own, event).await.expect("it is there");
         assert_eq!(ended.status, Status::Succeeded);
     }
+}
+
+#[tokio::test]
+async fn a_call_of_what_is_not_there_any_more_ends() {
+    let (engine, runner) = opened().await;
+    let caller = caller();
+    let called = engine.invoke_later(&caller, "gone", None, "{}", "an-event");
+    let event = called.await.expect("it was there then");
+    let failed = async || {
+        let ended = engine.wait(&caller, &event).await.expect("it is there");
+        assert_eq!(
+            (ended.status, ended.error.as_deref()),
+            (Status::Failed, Some("Lambda.ResourceNotFoundException"))
+        );
+    };
+    failed().await;
+    engine.redrive(&caller, &event, None).await.expect("it may");
+    failed().await;
+    assert_eq!(runner.begun.load(SeqCst), 2, "no retry can help");
 }
 
 #[tokio::test]

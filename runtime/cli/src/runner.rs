@@ -70,6 +70,11 @@ impl TaskRunner for SandboxRunner {
             let latest = beats.borrow().clone();
             tell(&*signals, &mut heard, latest);
             log(&end);
+            if !matches!(end.outcome, Outcome::Ok(_))
+                && let Some(log) = plugin_log(&end)
+            {
+                signals.failed_log(log);
+            }
             // What no plugin served used nothing.
             if end.plugin.is_some() {
                 signals.logged(said(&end));
@@ -323,21 +328,25 @@ fn said(end: &TaskEnd) -> AttemptLog {
     }
 }
 
+/// The end of the log, where it was wanted and the guest began.
+fn plugin_log(end: &TaskEnd) -> Option<PluginLog> {
+    let tail = end.log_tail.as_ref()?;
+    Some(PluginLog {
+        tail: tail.text.clone(),
+        wall: end.usage.wall,
+        memory_bytes_max: end.usage.memory_bytes_max,
+    })
+}
+
 /// The sandbox's outcome in the engine's words. The cause of a guest that broke down or was stopped tells what it said last and
 /// in which functions it was; a trap's has what it said already, before the reason.
 fn plugin_end(end: TaskEnd, remaining: Option<Duration>) -> PluginEnd {
     let explained = end.explain();
+    let log = plugin_log(&end);
     let worded = |cause: String| with_said(cause, &end.stderr.text);
     let stopped = |cause: String| with_frames(worded(cause), &end.frames);
     match end.outcome {
-        Outcome::Ok(output) => PluginEnd::Succeeded {
-            output,
-            log: end.log_tail.map(|tail| PluginLog {
-                tail: tail.text,
-                wall: end.usage.wall,
-                memory_bytes_max: end.usage.memory_bytes_max,
-            }),
-        },
+        Outcome::Ok(output) => PluginEnd::Succeeded { output, log },
         Outcome::Failed { error, cause } => PluginEnd::Failed { error, cause },
         Outcome::Exited { .. } => PluginEnd::Exited { cause: explained },
         Outcome::Trapped { cause } => PluginEnd::Trapped {

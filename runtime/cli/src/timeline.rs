@@ -233,6 +233,11 @@ impl Timeline {
 }
 
 impl Visit {
+    /// Whether its last attempt has failed, and the next one has not begun: what is tried next forgets the failure.
+    pub(crate) fn waits_for_retry(&self) -> bool {
+        self.status == Status::Running && self.failure.is_some()
+    }
+
     /// What its attempts used together; none when that of none is told.
     pub(crate) fn used(&self) -> Option<Used> {
         let told = self.attempts.iter().filter_map(|attempt| attempt.used);

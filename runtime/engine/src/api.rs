@@ -185,6 +185,8 @@ pub struct ForkedExecution {
     pub started_at: Timestamp,
     /// The last event of the other execution that it begins with.
     pub event_id: u64,
+    /// Variables that the request gives values to and the other execution did not have there.
+    pub new_variables: Vec<Arc<str>>,
 }
 
 /// An execution as DescribeExecution shows it. Fields that do not apply are absent.

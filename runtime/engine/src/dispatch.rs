@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     functions::{Callable, Resolved},
+    integration,
     lambda::{self, Function, LATEST},
     node::Node,
     runner::{PluginCall, PluginEnd, Signals},
+    sealed::DEFAULT_ACCOUNT,
+    services,
     shard::Info,
 };
 use sha2::{Digest, Sha256};
@@ -54,16 +57,19 @@ pub(crate) enum Meaning {
 /// The plugin a request names, or the outcome of a request that no plugin can serve.
 pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutcome> {
     match &request.resource.target {
-        Target::LambdaFunction { name, qualifier } => Ok(Plan {
-            plugin: name.clone(),
-            version: pinned(qualifier.as_ref()),
-            input: request.parameters.clone(),
-            form: Form::Lambda(Function {
-                arn: request.resource.text.clone(),
-                resource: request.resource.text.clone(),
-            }),
-            log_wanted: false,
-        }),
+        Target::LambdaFunction { name, qualifier } => {
+            require_own(info, &request.resource.text)?;
+            Ok(Plan {
+                plugin: name.clone(),
+                version: pinned(qualifier.as_ref()),
+                input: request.parameters.clone(),
+                form: Form::Lambda(Function {
+                    arn: request.resource.text.clone(),
+                    resource: request.resource.text.clone(),
+                }),
+                log_wanted: false,
+            })
+        }
         Target::LambdaInvoke(reply) => invoke(info, request, *reply),
         Target::Wasm { name, version } => Ok(Plan {
             plugin: name.clone(),
@@ -79,12 +85,30 @@ pub(crate) fn plan(info: &Info, request: &TaskRequest) -> Result<Plan, TaskOutco
         | Target::AwsSdk { .. } => Err(failed(
             FailedAt::Schedule,
             "Stepwell.PluginMissing",
-            format!(
-                "no connector plugin is registered for the resource {}",
-                request.resource.text
-            ),
+            unserved(&request.resource.target, &request.resource.text),
         )),
     }
+}
+
+/// Why a resource that nobody serves fails, and what is served in its place.
+fn unserved(target: &Target, resource: &str) -> String {
+    let of_service = match target {
+        Target::AwsSdk { service, .. } => {
+            let actions = integration::served_actions(service).join(", ");
+            (!actions.is_empty()).then(|| format!("of aws-sdk:{service} {actions}"))
+        }
+        Target::Service { .. }
+        | Target::StartExecution(_)
+        | Target::HttpInvoke
+        | Target::Activity { .. }
+        | Target::LambdaFunction { .. }
+        | Target::LambdaInvoke(_)
+        | Target::Wasm { .. } => None,
+    };
+    let served = of_service.unwrap_or_else(services::served);
+    format!(
+        "nobody serves the resource {resource}: what is served of AWS's is {served} (docs/services.md); call a plugin that does the same, wasm:NAME"
+    )
 }
 
 /// `$LATEST` is the current version; anything else pins one.
@@ -118,6 +142,7 @@ fn invoke(info: &Info, request: &TaskRequest, reply: Reply) -> Result<Plan, Task
         None | Some(Value::Null) => false,
         Some(kind) => lambda::wants_log(kind)?,
     };
+    require_own(info, function)?;
     let (name, qualifier) = function_parts(function);
     let qualifier = parameters
         .get("Qualifier")
@@ -158,6 +183,23 @@ fn function_arn(info: &Info, name: &str, qualifier: Option<&str>) -> Arc<str> {
     let tenant = &info.tenant;
     let qualifier = qualifier.unwrap_or(LATEST);
     format!("arn:aws:lambda:{region}:{tenant}:function:{name}:{qualifier}").into()
+}
+
+/// Refuses a function of another account, as the function service does where its owner allows nobody. The account that is there
+/// without tenants takes definitions as they are, whatever account they were written for.
+fn require_own(info: &Info, function: &str) -> Result<(), TaskOutcome> {
+    let is_own = function_account(function).is_none_or(|account| account == &*info.tenant);
+    if is_own || &*info.tenant == DEFAULT_ACCOUNT {
+        return Ok(());
+    }
+    Err(lambda::not_own(&info.tenant, function))
+}
+
+/// The account in a function's partial or full ARN.
+fn function_account(function: &str) -> Option<&str> {
+    let (before, _) = function.rsplit_once("function:")?;
+    let account = before.trim_end_matches(':').rsplit(':').next()?;
+    Some(account).filter(|account| !account.is_empty())
 }
 
 /// A function's name and qualifier from its name, partial or full ARN.
@@ -346,8 +388,9 @@ pub(crate) fn failed(at: FailedAt, error: &str, cause: String) -> TaskOutcome {
 
 #[cfg(test)]
 mod tests {
-    use super::{Form, Function, Meaning, function_parts, meaning};
+    use super::{Form, Function, Meaning, function_account, function_parts, meaning, unserved};
     use crate::runner::PluginEnd;
+    use stepwell_asl::{Pattern, Reply, Target};
     use stepwell_interp::TaskOutcome;
 
     #[test]
@@ -359,6 +402,44 @@ mod tests {
             ("pay", None)
         );
         assert_eq!(function_parts("0:function:pay:live"), ("pay", Some("live")));
+    }
+
+    #[test]
+    fn the_account_of_a_function_is_in_its_arn() {
+        for (function, account) in [
+            ("pay", None),
+            ("pay:3", None),
+            ("function:pay", None),
+            ("0:function:pay:live", Some("0")),
+            ("arn:aws:lambda:us-east-1:1:function:pay", Some("1")),
+            ("arn:aws-cn:lambda:us-east-1:1:function:pay:3", Some("1")),
+        ] {
+            assert_eq!(function_account(function), account, "{function}");
+        }
+    }
+
+    const SERVICES: &str = include_str!("../../../docs/services.md");
+
+    #[test]
+    fn what_nobody_serves_is_told_with_what_can_be_called() {
+        let target = Target::Service {
+            service: "sns".into(),
+            action: "publish".into(),
+            pattern: Pattern::RequestResponse,
+        };
+        let told = unserved(&target, "arn:aws:states:::sns:publish");
+        let (_, sdk) = SERVICES.split_once("every action of ").unwrap();
+        let (sdk, _) = sdk.split_once(';').unwrap();
+        for part in ["arn:aws:states:::sns:publish", "sqs:sendMessage", sdk] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        let target = Target::AwsSdk {
+            service: "s3".into(),
+            action: "deleteObject".into(),
+            reply: Reply::Response,
+        };
+        let told = unserved(&target, "arn:aws:states:::aws-sdk:s3:deleteObject");
+        assert!(told.contains("of aws-sdk:s3 getObject, "), "{told}");
     }
 
     const TABLE: &str = include_str!("../../../docs/errors.md");

@@ -88,6 +88,14 @@ pub(crate) fn outcome(
     }
 }
 
+/// The end of a call of another account's function.
+pub(crate) fn not_own(account: &str, function: &str) -> TaskOutcome {
+    let cause = format!(
+        "User: {account} is not authorized to perform: lambda:InvokeFunction on resource: {function} because it is another account's; name a function of this account, or write its name without an ARN"
+    );
+    ACCESS_DENIED.outcome(&cause, Uuid::new_v4())
+}
+
 /// Whether a `LogType` asks for the end of the log.
 pub(crate) fn wants_log(kind: &Value) -> Result<bool, TaskOutcome> {
     match kind.as_str() {

@@ -138,7 +138,7 @@ pub struct PluginCall {
     /// Time left of the state's TimeoutSeconds; the engine enforces it, the guest may want to know.
     pub remaining: Option<Duration>,
     pub trace_parent: Option<Arc<str>>,
-    /// Whether the end of the attempt's log is wanted, if it succeeds.
+    /// Whether the end of the attempt's log is wanted: with its end if it succeeds, and else by [`Signals::failed_log`].
     pub log_wanted: bool,
     /// What the state machine's tags leave of the plugin's limits.
     pub limits: Option<Arc<TaskLimits>>,
@@ -164,6 +164,8 @@ pub trait Signals: Send + Sync {
     fn used(&self, used: Measures);
     /// What the guest said; told once, before its end.
     fn logged(&self, log: AttemptLog);
+    /// The end of the log of an attempt that does not succeed, where it is wanted; told once, before its end.
+    fn failed_log(&self, _log: PluginLog) {}
 }
 
 /// The end of an attempt's log, and what the attempt used.

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The account that is there without having been added.
-const DEFAULT_ACCOUNT: &str = "000000000000";
+pub(crate) const DEFAULT_ACCOUNT: &str = "000000000000";
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use crate::{
 /// Keys that begin so are AWS's own.
 const RESERVED: &str = "aws:";
 /// Keys that begin so set something, and with what those begin that do.
-const OURS: &str = "stepwell:";
+pub(crate) const OURS: &str = "stepwell:";
 const KNOWN: [&str; 2] = ["stepwell:concurrency", "stepwell:limit:"];
 
 /// Key and value, in the order given.

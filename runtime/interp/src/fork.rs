@@ -199,6 +199,13 @@ impl Run {
         }
     }
 
+    /// Those of these names that no variable of the outermost scope has.
+    pub fn without(&self, assigned: &Assigned) -> Vec<Arc<str>> {
+        let names = assigned.iter().map(|(name, _)| name);
+        let new = names.filter(|name| self.variable(FrameId::ROOT, name).is_none());
+        new.cloned().collect()
+    }
+
     /// Whether these variables may take the place of those that it has, or which limit is in the way.
     pub fn may_assign(&self, assigned: &Assigned, limits: &Limits) -> Result<(), String> {
         let mut total = self.variables_bytes();
@@ -445,6 +452,15 @@ mod tests {
         );
         let deeper = run.fits(&deeper).expect_err("it is at another place");
         assert!(deeper.to_string().ends_with("has not at the top level"));
+    }
+
+    #[test]
+    fn names_that_no_variable_has_are_told() {
+        let run = fold(&[started(None, None)]);
+        let assigned: Assigned = Arc::new([("nope".into(), Value::from(1))]);
+        assert_eq!(run.without(&assigned), [Arc::<str>::from("nope")]);
+        let none: Assigned = Arc::new([]);
+        assert!(run.without(&none).is_empty());
     }
 
     #[test]

@@ -790,7 +790,6 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         ("DisableAccessKey", {"accessKeyId": w.keys["a-read"]["accessKeyId"]}),
         ("RemoveAccessKey", {"accessKeyId": w.keys["b-admin"]["accessKeyId"]}),
         ("SetQuotas", {"account": a, "quotas": {}}),
-        ("GetUsage", {}),
         ("GetUsage", {"account": b}),
         ("DescribeTenant", {"account": b}),
         ("ListAccessKeys", {"account": b}),
@@ -804,6 +803,11 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
     for operation in ("GetUsage", "ListAccessKeys", "GetAuditLog"):
         same(w.own("a-run", operation, account=a), denied, f"{operation} of the own account")
         true(isinstance(w.own("a-admin", operation, account=a), dict), f"{operation} of the own account")
+    for operation, members in (("GetUsage", "totals"), ("ListAccessKeys", "accessKeys")):
+        same({each["account"] for each in w.own("a-admin", operation)[members]} - {a}, set(), f"{operation}, nobody named")
+        same(w.own("a-run", operation), denied, f"{operation}, nobody named")
+        same(w.own("a-admin", operation, tenant=a), "SerializationException", f"{operation} has no such member")
+    true({a, b} <= {each["account"] for each in w.own("b-operator", "ListAccessKeys")["accessKeys"]}, "an operator's all")
     true("quotas" in w.own("a-read", "DescribeTenant", account=a))
     same(w.own("a-read", "DescribeTenant")["account"], a, "the key's own")
     true("quotas" in w.own("b-operator", "DescribeTenant", account=a))

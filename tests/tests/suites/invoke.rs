@@ -100,6 +100,17 @@ fn calls_what_was_uploaded() -> Result<()> {
         let told: Value = serde_json::from_slice(&told.stdout)?;
         let end = json!([told["outcome"], told["error"], told["version"]]);
         ensure!(end == json!(["failed", "Declined", "$LATEST"]), "{told}");
+        let log = told["log"].as_str().unwrap_or_default();
+        ensure!(log.contains("REPORT RequestId: "), "{told}");
+        // What it said last comes with its end.
+        let panics = invoke(
+            "behave",
+            r#"{"do": "panic"}"#,
+            &[place, &["--json"]].concat(),
+        )?;
+        let told: Value = serde_json::from_slice(&panics.stdout)?;
+        let log = told["log"].as_str().unwrap_or_default();
+        ensure!(log.contains("the guest gave up\n"), "{told}");
         refused(
             &invoke("none", "1", place)?,
             2,

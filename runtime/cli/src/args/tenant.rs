@@ -176,7 +176,7 @@ pub(super) fn rate(text: &str) -> Result<(String, Rate), String> {
 /// What was used, and what it costs.
 #[derive(Debug, Args)]
 pub(crate) struct UsageArgs {
-    /// Account of a tenant; all of them when absent
+    /// Account of a tenant; when absent all of them, and with an access key that is no operator's its own
     #[arg(long, value_name = "ACCOUNT", value_parser = account)]
     pub(crate) tenant: Option<String>,
     /// What one execution used: its ARN, MACHINE/NAME, or MACHINE for its last one

@@ -10,6 +10,7 @@ use crate::args::{ForkArgs, LimitsArg};
 use crate::client::{Client, Purpose};
 use crate::exit::Outcome;
 use crate::given;
+use crate::terminal::shown;
 
 /// A definition that the user gives.
 type Given = (String, Program);
@@ -72,6 +73,12 @@ async fn fork(
     let fork = super::text(&forked, "executionArn").to_owned();
     let event = forked["forkedFrom"]["eventId"].as_u64().unwrap_or(0);
     say!("forked after event {event} of {arn}");
+    for name in forked["newVariables"].as_array().into_iter().flatten() {
+        let name = shown(name.as_str().unwrap_or_default());
+        say!(
+            "warning: the variable `{name}` of --variables was not there after event {event}: it is a new one of the fork, and changes nothing unless the definition reads it"
+        );
+    }
     if args.watch || matches!(client, Client::Here { .. }) {
         // Without a server this process is what runs the execution, so it stays.
         say!("execution {fork}");

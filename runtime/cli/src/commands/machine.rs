@@ -42,11 +42,11 @@ pub(super) async fn machine(command: MachineCommand) -> Outcome {
             let put = put_machine(&client, &name, &definition, express, &tag).await;
             client.close().await;
             let put = put?;
-            let done = match (put.is_new, known) {
-                (true, true) if tag.is_empty() => "unchanged",
-                (true, true) => "unchanged, tags set",
-                (true, false) => "created",
-                (false, _) => "updated",
+            let done = match (put.updated, known) {
+                (false, true) if tag.is_empty() => "unchanged",
+                (false, true) => "unchanged, tags set",
+                (false, false) => "created",
+                (true, _) => "updated",
             };
             say!("{done}");
             super::print(&format!("{}\n", shown(&put.arn)))

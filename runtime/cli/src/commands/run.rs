@@ -183,8 +183,8 @@ fn same_json(one: &str, other: &str) -> bool {
 /// What became of a state machine that was put.
 pub(super) struct Put {
     pub(super) arn: String,
-    /// It was not there before.
-    pub(super) is_new: bool,
+    /// It was there, with another definition.
+    pub(super) updated: bool,
 }
 
 /// Creates the state machine of that name, or gives it this definition; a tag that is refused leaves it as it was.
@@ -198,10 +198,9 @@ pub(super) async fn put_machine(
     let kind = if express { "EXPRESS" } else { "STANDARD" };
     let tag = |(key, value): &(String, String)| json!({"key": key, "value": value});
     let tags: Vec<Value> = tags.iter().map(tag).collect();
-    // Of one that is there, this call changes no tags.
+    // Of one that is there, the call that creates changes no tags.
     if let (false, Ok(arn)) = (tags.is_empty(), client.machine_arn(name).await) {
-        let request = json!({"resourceArn": arn, "tags": tags});
-        client.call("TagResource", request).await?;
+        return put_over(client, name, arn, definition, kind, &tags).await;
     }
     let mut create =
         json!({"name": name, "definition": definition, "roleArn": ROLE_ARN, "type": kind});
@@ -211,7 +210,10 @@ pub(super) async fn put_machine(
     let refused = match client.try_call("CreateStateMachine", create).await? {
         Ok(created) => {
             let arn = super::text(&created, "stateMachineArn").to_owned();
-            return Ok(Put { arn, is_new: true });
+            return Ok(Put {
+                arn,
+                updated: false,
+            });
         }
         Err(refused) => refused,
     };
@@ -219,6 +221,19 @@ pub(super) async fn put_machine(
         return Err(Stop::Usage(anyhow!("{refused}")));
     }
     let arn = client.machine_arn(name).await?;
+    put_over(client, name, arn, definition, kind, &tags).await
+}
+
+/// Of a state machine that is there. The tags come first: the store sees whether they are right together with those that
+/// stay, while the definition was checked before; all that is looked at comes before the first change.
+async fn put_over(
+    client: &Client,
+    name: &str,
+    arn: String,
+    definition: &str,
+    kind: &str,
+    tags: &[Value],
+) -> Outcome<Put> {
     let known = client
         .call("DescribeStateMachine", json!({"stateMachineArn": arn}))
         .await?;
@@ -228,13 +243,40 @@ pub(super) async fn put_machine(
             "the state machine `{name}` is there as {other}\nhint: delete it with `stepwell machine delete {name}`, or choose another name"
         )));
     }
-    client
-        .call(
-            "UpdateStateMachine",
-            json!({"stateMachineArn": arn, "definition": definition}),
-        )
+    let same = super::text(&known, "definition") == definition;
+    if !same {
+        acceptable(client, definition, kind).await?;
+    }
+    if !tags.is_empty() {
+        let request = json!({"resourceArn": arn, "tags": tags});
+        client.call("TagResource", request).await?;
+    }
+    if !same {
+        let request = json!({"stateMachineArn": arn, "definition": definition});
+        client.call("UpdateStateMachine", request).await?;
+    }
+    Ok(Put {
+        arn,
+        updated: !same,
+    })
+}
+
+/// Refuses what the installation will not take, whose limits may be less than those of the check before.
+async fn acceptable(client: &Client, definition: &str, kind: &str) -> Outcome {
+    let request = json!({"definition": definition, "type": kind, "maxResults": 1});
+    let verdict = client
+        .call("ValidateStateMachineDefinition", request)
         .await?;
-    Ok(Put { arn, is_new: false })
+    if super::text(&verdict, "result") != "FAIL" {
+        return Ok(());
+    }
+    let first = &verdict["diagnostics"][0];
+    let place = super::text(first, "location");
+    let at = if place.is_empty() { "" } else { " at " };
+    Err(Stop::Usage(anyhow!(
+        "InvalidDefinition: {}{at}{place}\nhint: nothing was changed; mend the definition and put it again",
+        super::text(first, "message")
+    )))
 }
 
 /// The file's name up to its first dot, as a state machine may be called; its folder's name for `machine.asl.json`,

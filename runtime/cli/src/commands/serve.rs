@@ -265,12 +265,10 @@ fn usual_quotas(args: &UsualQuotas) -> Quotas {
 fn prices(path: Option<&Path>) -> Outcome<Option<Prices>> {
     let Some(path) = path else { return Ok(None) };
     let text = given::read(path)?;
-    let prices = toml::from_str(&text).map_err(|error| {
-        Stop::Usage(anyhow!(
-            "`{}` is no list of prices: {error}",
-            path.display()
-        ))
-    })?;
+    let no_list =
+        |why: String| Stop::Usage(anyhow!("`{}` is no list of prices: {why}", path.display()));
+    let prices: Prices = toml::from_str(&text).map_err(|error| no_list(error.to_string()))?;
+    prices.check().map_err(no_list)?;
     Ok(Some(prices))
 }
 

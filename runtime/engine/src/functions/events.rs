@@ -124,13 +124,15 @@ pub(crate) fn is_of_events(machine: &MachineArn) -> bool {
 
 /// Calls the function, and twice more when it fails, as the function service does with what nobody waits for; while there is
 /// no place for the call, for hours, at times that are drawn: those that wait would all come at once, and all but few in vain.
+/// What is not there is not tried again.
 fn definition(function: &str) -> String {
     let retry = json!({"ErrorEquals": ["States.ALL"], "IntervalSeconds": EVENT_RETRY_AFTER_S,
         "MaxAttempts": EVENT_RETRIES_MAX, "BackoffRate": 2});
     let full = json!({"ErrorEquals": ["Lambda.TooManyRequestsException"], "IntervalSeconds": EVENT_FULL_RETRY_AFTER_S,
         "MaxAttempts": EVENT_FULL_RETRIES_MAX, "BackoffRate": 2, "MaxDelaySeconds": EVENT_FULL_RETRY_AFTER_S_MAX,
         "JitterStrategy": "FULL"});
-    let retries = [full, retry];
+    let gone = json!({"ErrorEquals": ["Lambda.ResourceNotFoundException"], "MaxAttempts": 0});
+    let retries = [full, gone, retry];
     let invoke = json!({"Type": "Task", "Resource": function, "Retry": retries, "End": true});
     json!({"StartAt": "Invoke", "States": {"Invoke": invoke}}).to_string()
 }

@@ -1,7 +1,7 @@
 //! Calls of functions from outside: their payload in, their answer out, in the function service's words. A plugin of the
 //! folder is called alike.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use stepwell_interp::Measures;
 use stepwell_query::Value;
@@ -19,7 +19,7 @@ use crate::{
     lambda::{self, LATEST, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX},
     node::{Seat, now},
     programs::sha256,
-    runner::{PluginCall, PluginEnd, Signals},
+    runner::{PluginCall, PluginEnd, PluginLog, Signals},
     shard::In,
 };
 
@@ -64,13 +64,13 @@ impl Engine {
         invocation: Invocation,
     ) -> Result<Invoked, FunctionError> {
         let payload = check_payload(&invocation.payload, REQUEST_BYTES_MAX)?;
-        let (call, version, _held) = self.call_of(caller, &invocation, payload).await?;
+        let (call, version, _held, signals) = self.call_of(caller, &invocation, payload).await?;
         let end = match self.node().allowances.begin_call(&caller.tenant) {
             // Held until it has ended, or nobody waits for it any more.
             Ok(_place) => self.node().runner.run(call).await,
             Err(cause) => PluginEnd::TooManyRunning { cause },
         };
-        answer(caller, &invocation, version, end)
+        answer(caller, &invocation, version, end, signals.take_log())
     }
 
     /// Looks whether a call could be made, and makes none.
@@ -105,7 +105,7 @@ impl Engine {
         caller: &Caller,
         invocation: &Invocation,
         input: String,
-    ) -> Result<(PluginCall, String, Option<Held>), FunctionError> {
+    ) -> Result<(PluginCall, String, Option<Held>, Arc<Metered>), FunctionError> {
         let plugin: Arc<str> = invocation.name.as_str().into();
         let qualifier = invocation.qualifier.as_deref();
         let (tenant, node) = (&caller.tenant, self.node());
@@ -127,7 +127,7 @@ impl Engine {
             (Some(function), _) => function.version.map(|number| number.to_string()),
             (None, version) => version.map(str::to_owned),
         };
-        let signals = Metered {
+        let signals = Arc::new(Metered {
             seat: node.usage_seat(),
             key: UsageKey {
                 day: 0,
@@ -135,7 +135,8 @@ impl Engine {
                 machine: events::machine(caller, &plugin).to_string().into(),
                 plugin: plugin.clone(),
             },
-        };
+            failed_log: Mutex::new(None),
+        });
         let arn = super::arn(caller, &plugin, Some(executed.as_deref().unwrap_or(LATEST)));
         let call = PluginCall {
             tenant: tenant.clone(),
@@ -154,11 +155,11 @@ impl Engine {
             log_wanted: invocation.log_wanted,
             limits: None,
             secrets: Some(node.secrets_of(tenant)),
-            signals: Arc::new(signals),
+            signals: signals.clone(),
             permit: None,
         };
         let executed = executed.unwrap_or_else(|| LATEST.to_owned());
-        Ok((call, executed, held))
+        Ok((call, executed, held, signals))
     }
 }
 
@@ -170,6 +171,18 @@ struct Metered {
     seat: Arc<Seat>,
     /// Of no day as yet.
     key: UsageKey,
+    /// The end of the log of a call that failed, where it was wanted.
+    failed_log: Mutex<Option<PluginLog>>,
+}
+
+impl Metered {
+    fn take_log(&self) -> Option<PluginLog> {
+        let mut log = self
+            .failed_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        log.take()
+    }
 }
 
 impl Signals for Metered {
@@ -192,6 +205,13 @@ impl Signals for Metered {
 
     // A call that belongs to no execution has no history to keep it with.
     fn logged(&self, _log: AttemptLog) {}
+
+    fn failed_log(&self, log: PluginLog) {
+        *self
+            .failed_log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(log);
+    }
 }
 
 /// The payload as the function gets it.
@@ -219,13 +239,15 @@ fn answer(
     invocation: &Invocation,
     version: String,
     end: PluginEnd,
+    failed_log: Option<PluginLog>,
 ) -> Result<Invoked, FunctionError> {
     let request_id = invocation.request_id.as_str();
+    let failed_log = failed_log.map(|log| lambda::log_result(&log, &version, request_id));
     let failed = |error: &str, message: &str| Invoked {
         payload: lambda::report(error, message),
         fault: Some(FunctionFault::Unhandled),
         version: version.clone(),
-        log: None,
+        log: failed_log.clone(),
     };
     let exited = |why: &str| {
         let message = format!("RequestId: {request_id} Error: {why}");
@@ -236,12 +258,15 @@ fn answer(
         failed("Sandbox.Timedout", &message)
     };
     Ok(match end {
-        PluginEnd::Succeeded { output, .. } if output.len() > RESPONSE_BYTES_MAX => failed(
-            "Function.ResponseSizeTooLarge",
-            &format!(
-                "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
-            ),
-        ),
+        PluginEnd::Succeeded { output, log } if output.len() > RESPONSE_BYTES_MAX => Invoked {
+            log: log.map(|log| lambda::log_result(&log, &version, request_id)),
+            ..failed(
+                "Function.ResponseSizeTooLarge",
+                &format!(
+                    "Response payload size exceeded maximum allowed payload size ({RESPONSE_BYTES_MAX} bytes)."
+                ),
+            )
+        },
         PluginEnd::Succeeded { output, log } => Invoked {
             log: log.map(|log| lambda::log_result(&log, &version, request_id)),
             payload: output,
@@ -285,4 +310,50 @@ fn reserved_taken(why: &str) -> FunctionError {
 
 fn unreadable(why: String) -> FunctionError {
     FunctionError::Engine(crate::error::Error::Broken(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    use super::*;
+
+    #[test]
+    fn who_fails_has_a_log_too() {
+        let caller = Caller {
+            tenant: "000000000000".into(),
+            region: "us-east-1".into(),
+        };
+        let invocation = Invocation {
+            name: "pay".to_owned(),
+            qualifier: None,
+            payload: String::new(),
+            log_wanted: true,
+            request_id: "r".to_owned(),
+        };
+        let cause = || "why".to_owned();
+        let ends = [
+            PluginEnd::Failed {
+                error: "Declined".to_owned(),
+                cause: cause(),
+            },
+            PluginEnd::Trapped { cause: cause() },
+            PluginEnd::WallTime { cause: cause() },
+            PluginEnd::InvalidOutput { cause: cause() },
+        ];
+        for end in ends {
+            let log = PluginLog {
+                tail: "the last words".to_owned(),
+                ..PluginLog::default()
+            };
+            let told = answer(&caller, &invocation, "3".to_owned(), end, Some(log)).unwrap();
+            assert_eq!(told.fault, Some(FunctionFault::Unhandled));
+            let log = STANDARD.decode(told.log.unwrap()).unwrap();
+            let log = String::from_utf8(log).unwrap();
+            assert!(
+                log.starts_with("START RequestId: r Version: 3\nthe last words\n"),
+                "{log}"
+            );
+        }
+    }
 }

@@ -173,7 +173,7 @@ impl Engine {
         if self.record(&key).await?.is_some() {
             return Err(taken());
         }
-        let tags = tags::with(Vec::new(), &new.tags)?;
+        let tags = tagged(Vec::new(), &new.tags)?;
         let build = Build::new(new.settings, &new.package);
         self.check_code(caller, &new.name, &build, &new.package)
             .await?;
@@ -329,7 +329,7 @@ impl Engine {
         self.change_function(caller, name, |record| {
             let mut kept = std::mem::take(&mut record.tags);
             kept.retain(|(key, _)| !remove.contains(key));
-            record.tags = tags::with(kept, add)?;
+            record.tags = tagged(kept, add)?;
             Ok(())
         })
         .await
@@ -389,6 +389,20 @@ impl Engine {
         }
         Err(crossed(name))
     }
+}
+
+/// The tags with more added. What sets something of a state machine sets nothing of a function, and is refused.
+fn tagged(
+    kept: Vec<(String, String)>,
+    add: &[(String, String)],
+) -> Result<Vec<(String, String)>, FunctionError> {
+    if let Some((key, _)) = add.iter().find(|(key, _)| key.starts_with(tags::OURS)) {
+        return Err(FunctionError::Invalid(format!(
+            "The tag '{key}' sets nothing of a function: tags that begin with `{}` are of state machines. A function has its memory size, its timeout and its reserved concurrency; choose another key for a tag of your own",
+            tags::OURS
+        )));
+    }
+    Ok(tags::with(kept, add)?)
 }
 
 /// What goes with other code.

@@ -49,7 +49,7 @@ pub(super) struct Build {
     pub(super) revision_id: String,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Settings {
     role: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,13 +162,18 @@ impl FunctionRecord {
         self.code().any(|code| code == wasm)
     }
 
-    /// Makes that the latest.
+    /// Makes that the latest. What says the same as before, or as the last version, is published already.
     pub(super) fn change(&mut self, build: Build) {
+        let same = self.latest.says_what(&build);
         self.latest = Build {
             modified_ms: now_ms(),
             ..build
         };
-        self.published = None;
+        if !same {
+            let last = self.version(self.last_version);
+            let last = last.filter(|last| last.says_what(&self.latest));
+            self.published = last.map(|_| self.last_version);
+        }
     }
 }
 
@@ -182,6 +187,13 @@ impl Build {
             modified_ms: now_ms(),
             revision_id: fresh_revision(),
         }
+    }
+
+    /// Whether another one has the same code and settings.
+    fn says_what(&self, other: &Build) -> bool {
+        self.wasm == other.wasm
+            && self.package_sha256 == other.package_sha256
+            && self.settings == other.settings
     }
 
     /// The same code with other settings, under another revision.

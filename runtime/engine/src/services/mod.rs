@@ -124,6 +124,21 @@ pub(crate) fn actions(service: &str) -> Vec<String> {
         .collect()
 }
 
+/// What is served of all services, as resources name it, for people.
+pub(crate) fn served() -> String {
+    let calls = OPTIMIZED.iter().flat_map(|(service, actions)| {
+        let of_service = |action: &&str| format!("{service}:{action}");
+        actions.iter().map(of_service).collect::<Vec<_>>()
+    });
+    let calls: Vec<String> = calls.collect();
+    let sdk: Vec<&str> = model::names().map(model::resource_name).collect();
+    format!(
+        "{}, and aws-sdk:SERVICE:ACTION with every action of {}, and some of s3 and sfn",
+        calls.join(", "),
+        sdk.join(", ")
+    )
+}
+
 fn operation(target: &Target) -> Option<(Api, Operation)> {
     match target {
         Target::Service {

@@ -53,6 +53,15 @@ pub(super) fn plain_name(name: &str) -> &str {
     }
 }
 
+/// What `aws-sdk:NAME` calls what endpoints have under that name.
+pub(super) fn resource_name(name: &str) -> &str {
+    match name {
+        "events" => "eventbridge",
+        "logs" => "cloudwatchlogs",
+        other => other,
+    }
+}
+
 /// The names of all services of the table.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     TABLE
@@ -224,7 +233,7 @@ fn time(value: &Value, way: Way) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{Service, names};
+    use super::{Service, names, plain_name, resource_name};
     use stepwell_query::Value;
 
     fn value(text: &str) -> Value {
@@ -236,6 +245,7 @@ mod tests {
         assert!(names().count() > 10);
         for name in names() {
             let service = Service::find(name).unwrap();
+            assert_eq!(plain_name(resource_name(name)), name);
             assert!(service.operations().count() > 5, "{name}");
             for operation in service.operations() {
                 for kind in [operation.input, operation.output] {

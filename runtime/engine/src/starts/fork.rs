@@ -111,6 +111,7 @@ impl Engine {
         let past = self.past(&row, origin, request.event_id).await?;
         let raised = self.raised_limits(&caller.tenant);
         check(origin, &past, &changes, &runs.chosen.startable, raised)?;
+        let new_variables = past.run.without(&changes.assigned);
         if let Some(definition) = runs.fresh {
             let machine = &runs.chosen.startable.arn;
             self.keep_definition(&caller.tenant, machine, &definition)
@@ -129,8 +130,15 @@ impl Engine {
                 execution_arn: started.execution_arn,
                 started_at: started.started_at,
                 event_id: starting.fork.map_or(0, |fork| fork.from.event),
+                new_variables,
             }),
-            Begun::Before(id, arn) => self.forked_before(id, &arn, &starting).await,
+            Begun::Before(id, arn) => {
+                let before = self.forked_before(id, &arn, &starting).await?;
+                Ok(ForkedExecution {
+                    new_variables,
+                    ..before
+                })
+            }
         }
     }
 
@@ -332,6 +340,7 @@ impl Engine {
             execution_arn: started.execution_arn,
             started_at: started.started_at,
             event_id: from.map_or(0, |from| from.event),
+            new_variables: Vec::new(),
         })
     }
 }

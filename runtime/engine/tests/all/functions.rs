@@ -25,7 +25,7 @@ const ACCOUNT: &str = "111111111111";
 /// When a call that nobody waits for is tried again if it had a place and failed.
 const FAILED_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// Takes any code; calls of `waits` end when there is a permit, all others at once.
+/// Takes any code; calls of `waits` end when there is a permit, those of `gone` find no plugin, and all others end at once.
 struct Runner {
     begun: AtomicUsize,
     ends: Arc<Semaphore>,
@@ -36,6 +36,11 @@ impl TaskRunner for Runner {
         self.begun.fetch_add(1, SeqCst);
         let ends = self.ends.clone();
         Box::pin(async move {
+            if &*call.plugin == "gone" {
+                return PluginEnd::Missing {
+                    cause: "there is no plugin `gone`".to_owned(),
+                };
+            }
             if &*call.plugin == "waits" {
                 ends.acquire().await.expect("it stays open").forget();
             }
@@ -163,11 +168,15 @@ async fn begun(
 
 /// The error of an execution whose one task calls `waits`.
 async fn task_error(engine: &Engine, name: &str) -> Option<Arc<str>> {
+    error_of(engine, "calls", name, r#""Resource":"wasm:waits""#).await
+}
+
+/// The error of an execution whose one task is so.
+async fn error_of(engine: &Engine, machine: &str, name: &str, task: &str) -> Option<Arc<str>> {
+    let task = format!(r#"{{"Type":"Task",{task},"End":true}}"#);
     let machine = CreateMachine {
-        name: "calls".into(),
-        definition:
-            r#"{"StartAt":"T","States":{"T":{"Type":"Task","Resource":"wasm:waits","End":true}}}"#
-                .into(),
+        name: machine.into(),
+        definition: format!(r#"{{"StartAt":"T","States":{{"T":{task}}}}}"#),
         role_arn: "arn:aws:iam::111111111111:role/none".into(),
         kind: MachineKind::Standard,
         settings: MachineSettings::default(),
@@ -306,6 +315,25 @@ async fn calls_that_nobody_waits_for_are_listed_by_their_function() {
 }
 
 #[tokio::test]
+async fn a_call_of_what_is_not_there_any_more_ends() {
+    let (engine, runner) = opened().await;
+    let caller = caller();
+    let called = engine.invoke_later(&caller, "gone", None, "{}", "an-event");
+    let event = called.await.expect("it was there then");
+    let failed = async || {
+        let ended = engine.wait(&caller, &event).await.expect("it is there");
+        assert_eq!(
+            (ended.status, ended.error.as_deref()),
+            (Status::Failed, Some("Lambda.ResourceNotFoundException"))
+        );
+    };
+    failed().await;
+    engine.redrive(&caller, &event, None).await.expect("it may");
+    failed().await;
+    assert_eq!(runner.begun.load(SeqCst), 2, "no retry can help");
+}
+
+#[tokio::test]
 async fn a_direct_call_is_metered_as_a_task_is() {
     let (engine, _) = opened().await;
     for _ in 0..2 {
@@ -341,6 +369,41 @@ async fn a_direct_call_is_metered_as_a_task_is() {
         }
         assert!(asked.elapsed() < PATIENCE, "usage is {used:?}");
         tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_function_of_another_account_is_not_called() {
+    let (engine, runner) = opened().await;
+    let arn = |account: &str| format!("arn:aws:lambda:us-east-1:{account}:function:pay");
+    let invoke = |function: &str| {
+        format!(
+            r#""Resource":"arn:aws:states:::lambda:invoke","Parameters":{{"FunctionName":"{function}"}}"#
+        )
+    };
+    let other = "222222222222";
+    let denied = [
+        format!(r#""Resource":"{}""#, arn(other)),
+        invoke(&arn(other)),
+        invoke(&format!("{other}:function:pay:3")),
+    ];
+    for (number, task) in denied.iter().enumerate() {
+        let error = error_of(&engine, &format!("denied-{number}"), "one", task).await;
+        assert_eq!(
+            error.as_deref(),
+            Some("Lambda.AWSLambdaException"),
+            "{task}"
+        );
+    }
+    assert_eq!(runner.begun.load(SeqCst), 0, "nothing is called");
+    let own = [
+        format!(r#""Resource":"{}""#, arn(ACCOUNT)),
+        invoke(&arn(ACCOUNT)),
+        invoke("pay"),
+    ];
+    for (number, task) in own.iter().enumerate() {
+        let error = error_of(&engine, &format!("own-{number}"), "one", task).await;
+        assert_eq!(error, None, "{task}");
     }
 }
 

@@ -310,7 +310,7 @@ impl Registry {
     fn missing(&self, tenant: &str, name: &str) -> String {
         let Some(folder) = &self.folder else {
             return format!(
-                "account {tenant} has no plugin `{name}`, and there is no plugin directory; name one with --plugins"
+                "account {tenant} has no plugin `{name}`, and there is no plugin directory; name one with --plugins, or upload it with `stepwell plugin push`"
             );
         };
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
@@ -325,7 +325,7 @@ impl Registry {
         }
         let place = folder.place();
         format!(
-            "account {tenant} has no plugin `{name}` in the plugin directory {place}{instead}; put {name}.wasm there"
+            "account {tenant} has no plugin `{name}` in the plugin directory {place}{instead}; put {name}.wasm there, or upload it with `stepwell plugin push`"
         )
     }
 

@@ -441,7 +441,8 @@ async fn missing_plugins_and_versions_say_what_to_do() {
         Outcome::PluginMissing { cause } => cause,
         other => panic!("{other:?}"),
     };
-    assert!(missing(rig.outcome("nowhere", json!({})).await).contains("put nowhere.wasm there"));
+    let instead = "put nowhere.wasm there, or upload it with `stepwell plugin push`";
+    assert!(missing(rig.outcome("nowhere", json!({})).await).ends_with(instead));
     let version = |version: &str| TaskCall {
         version: Some(version.into()),
         ..call("versioned", json!(1))

@@ -30,6 +30,8 @@ struct Answer<'a> {
     execution_arn: &'a str,
     start_date: Seconds,
     forked_from: Origin<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    new_variables: Vec<&'a str>,
 }
 
 /// Wire form of where a fork comes from; DescribeExecution tells it, too.
@@ -77,5 +79,6 @@ pub(super) async fn fork(call: Call<'_>) -> Result<Vec<u8>, Fault> {
             execution_arn: &origin,
             event_id: forked.event_id,
         },
+        new_variables: forked.new_variables.iter().map(|name| &**name).collect(),
     })
 }

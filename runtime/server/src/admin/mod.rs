@@ -52,6 +52,8 @@ struct Operation {
 enum Member {
     /// `account`, or `accessKeyId`.
     Account,
+    /// `account`; when absent all of them for an operator, and the caller's own for any other key.
+    OwnOrAll,
     /// `executionArn`.
     Execution,
     /// `account`, the caller's own when absent; `name` is what it names, if it names something.
@@ -103,8 +105,8 @@ operations! {
     ForkExecution    Operator Run      true  Execution forks::fork;
     GetAuditLog      Operator Admin    false Account   tenants::audit_log;
     GetExecutionUsage Operator Read    false Execution usage::of_execution;
-    GetUsage         Operator Admin    false Account   usage::get;
-    ListAccessKeys   Operator Admin    false Account   tenants::keys;
+    GetUsage         Operator Admin    false OwnOrAll  usage::get;
+    ListAccessKeys   Operator Admin    false OwnOrAll  tenants::keys;
     ListConnections  Operator Read     false Own       connections::list;
     ListSecrets      Operator Admin    false Own       secrets::list;
     ListTenants      Operator Operator false Account   tenants::list;
@@ -208,6 +210,11 @@ impl Call<'_> {
             let named = name.unwrap_or_else(|| account.clone());
             return Ok((Some(account), named));
         }
+        if by == Member::OwnOrAll {
+            let account = self.own_or_all(account);
+            let named = account.clone().unwrap_or_default();
+            return Ok((account, named));
+        }
         if by == Member::Execution {
             let arn = execution_arn.unwrap_or_default();
             // What is no ARN is of no other account, and refused as what it is.
@@ -231,6 +238,12 @@ impl Call<'_> {
     /// The account that a request names, else the caller's.
     fn account(&self, named: Option<String>) -> String {
         named.unwrap_or_else(|| self.caller.tenant.to_string())
+    }
+
+    /// The account that a request names, else the caller's own, and an operator's all.
+    fn own_or_all(&self, named: Option<String>) -> Option<String> {
+        let own = (self.role() < Role::Operator).then(|| self.caller.tenant.to_string());
+        named.or(own)
     }
 
     /// What the caller may do: everything, where no access key is asked for.

@@ -301,6 +301,7 @@ pub(super) async fn add_key(call: Call<'_>) -> Result<Vec<u8>, Fault> {
 
 pub(super) async fn keys(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let Of { account } = call.read()?;
+    let account = call.own_or_all(account);
     let authentication = call.state.config.authentication.as_ref();
     let vault = authentication.map(|authentication| &authentication.vault);
     let engine = &call.state.engine;

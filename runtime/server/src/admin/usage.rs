@@ -34,6 +34,33 @@ const GIB: f64 = 1_073_741_824.0;
 const MILLION: f64 = 1_000_000.0;
 
 impl Prices {
+    /// Refuses what is no price: what is less than nothing, endless or no number. `Err` says which it is.
+    pub fn check(&self) -> Result<(), String> {
+        let all = [
+            ("execution", self.execution),
+            ("transition", self.transition),
+            ("task", self.task),
+            ("cpu_second", self.cpu_second),
+            ("memory_gib_second", self.memory_gib_second),
+            ("gib_in", self.gib_in),
+            ("gib_out", self.gib_out),
+            ("gib_stored", self.gib_stored),
+            ("million_fuel", self.million_fuel),
+            ("host_call", self.host_call),
+            ("gib_sent", self.gib_sent),
+            ("gib_received", self.gib_received),
+        ];
+        let wrong = all
+            .into_iter()
+            .find(|(_, price)| !price.is_finite() || *price < 0.0);
+        match wrong {
+            None => Ok(()),
+            Some((name, price)) => Err(format!(
+                "`{name}` is {price}, and a price is 0 or more: give another one, or leave it out, which costs nothing"
+            )),
+        }
+    }
+
     fn cost(&self, used: &Amounts) -> f64 {
         let of = |meter| used.get(meter) as f64;
         self.execution * of(Meter::Executions)
@@ -211,6 +238,7 @@ pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         max_results,
         after,
     } = call.read()?;
+    let account = call.own_or_all(account);
     let from = from.map_or(Ok(0), |from| day(&from))?;
     let to = to.map_or(Ok(u32::MAX), |to| day(&to))?;
     let most = max_results.unwrap_or(USAGE_ROWS_MAX);
@@ -314,6 +342,23 @@ mod tests {
         };
         assert_eq!(place(&token(&key)), Ok(key));
         assert!(place("20786").is_err() && place("").is_err());
+    }
+
+    #[test]
+    fn a_price_is_a_number_from_nothing_on() {
+        let fine = Prices {
+            execution: 0.5,
+            ..Prices::default()
+        };
+        assert_eq!(fine.check(), Ok(()));
+        for wrong in [-0.01, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let prices = Prices {
+                gib_received: wrong,
+                ..Prices::default()
+            };
+            let told = prices.check().unwrap_err();
+            assert!(told.starts_with("`gib_received` is "), "{told}");
+        }
     }
 
     #[test]

@@ -165,6 +165,10 @@ def versions_and_aliases_stay_what_they_are(context):
         client.publish_version(FunctionName=name, CodeSha256="other")
     second = client.update_function_code(FunctionName=name, ZipFile=package("noop"), Publish=True)
     same(second["Version"], "2")
+    again = client.update_function_code(FunctionName=name, ZipFile=package("noop"), Publish=True)
+    same(again["Version"], "2", "nothing changed")
+    client.update_function_configuration(FunctionName=name, Timeout=again["Timeout"])
+    same(client.publish_version(FunctionName=name)["Version"], "2", "to what it was")
     listed = client.list_versions_by_function(FunctionName=name)["Versions"]
     same([each["Version"] for each in listed], ["$LATEST", "1", "2"])
     same(invoke(client, name, 1, Qualifier="1"), 1)
@@ -280,6 +284,11 @@ def tags_are_added_and_removed(context):
     client.tag_resource(Resource=arn, Tags={"a": "2", "b": "3"})
     same(client.list_tags(Resource=arn)["Tags"], {"a": "2", "b": "3"})
     client.untag_resource(Resource=arn, TagKeys=["a", "missing"])
+    for ours in ("stepwell:limit:memory", "stepwell:concurrency", "stepwell:more"):
+        with refused("InvalidParameterValueException", f"The tag '{ours}' sets nothing of a function*"):
+            client.tag_resource(Resource=arn, Tags={"c": "4", ours: "64"})
+    with refused("InvalidParameterValueException", "The tag 'stepwell:limit:memory' sets nothing*"):
+        create(context, Tags={"stepwell:limit:memory": "64MiB"})
     same(client.list_tags(Resource=arn)["Tags"], {"b": "3"})
     with refused("ResourceNotFoundException", status=404):
         client.list_tags(Resource=arn + "-missing")

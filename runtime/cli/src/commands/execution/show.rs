@@ -171,6 +171,7 @@ fn states(timeline: &Timeline, now_ms: u64, columns: Option<usize>) -> String {
         let frame = &timeline.frames[visit.frame];
         let items = visit.items.succeeded + visit.items.failed;
         let status = match visit.status {
+            Status::Running if visit.waits_for_retry() => "waits to be tried again",
             Status::Running => "running",
             Status::Succeeded => "succeeded",
             Status::Failed => "failed",
@@ -246,4 +247,48 @@ pub(super) fn used(usage: &Value) -> String {
         text(usage, "unit"),
         number("left")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table of an execution whose task fails at its first attempt, as far as its first events tell.
+    fn table_after(count: usize) -> String {
+        let event = |id: u64, kind: &str, more: Value| {
+            let mut event =
+                json!({"id": id, "previousEventId": id - 1, "timestamp": id, "type": kind});
+            event["someEventDetails"] = more;
+            event
+        };
+        let scheduled = json!({"resource": "wasm:pay"});
+        let all = [
+            event(1, "ExecutionStarted", json!({"input": "{}"})),
+            event(2, "TaskStateEntered", json!({"name": "Pay", "input": "{}"})),
+            event(3, "TaskScheduled", scheduled.clone()),
+            event(4, "TaskStarted", json!({})),
+            event(
+                5,
+                "TaskFailed",
+                json!({"error": "Declined", "cause": "no money"}),
+            ),
+            event(6, "TaskScheduled", scheduled),
+        ];
+        let timeline = timeline(&all[..count]).expect("it is a history");
+        states(&timeline, 7_000, None)
+    }
+
+    #[test]
+    fn a_task_between_two_attempts_does_not_run() {
+        let told = table_after(5);
+        assert!(told.contains("waits to be tried again"), "{told}");
+        assert!(told.contains("Declined: no money"), "{told}");
+        for count in [4, 6] {
+            let told = table_after(count);
+            assert!(
+                told.contains("running") && !told.contains("waits"),
+                "{told}"
+            );
+        }
+    }
 }

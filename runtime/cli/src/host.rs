@@ -102,6 +102,14 @@ async fn engine(options: Options, extras: Extras, runner: Arc<SandboxRunner>) ->
     })
 }
 
+/// Makes a data directory, but nothing beside a store that is another program's.
+fn make_own(data: &Path, embedded: bool) -> Outcome {
+    if embedded && let Some(why) = foreign_store(data) {
+        return Err(Stop::Usage(anyhow!(why)));
+    }
+    make_data(data)
+}
+
 impl Host {
     /// Opens the store, and a sandbox with the plugins beside it.
     pub(crate) async fn open(opening: Opening<'_>) -> Outcome<Host> {
@@ -125,13 +133,7 @@ impl Host {
         let (policy, opened, stamps) = operators(policy_args, connections)?;
         let secrets = policy.secrets.clone();
         if let Some(data) = data {
-            // Nothing is made beside what is another program's.
-            if store.is_none()
-                && let Some(why) = foreign_store(data)
-            {
-                return Err(Stop::Usage(anyhow!(why)));
-            }
-            make_data(data)?;
+            make_own(data, store.is_none())?;
         }
         let plugins = plugin_folder(data, plugins)?;
         let sandbox = sandbox(plugins.as_deref(), data, compiler, policy)?;

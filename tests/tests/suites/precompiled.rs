@@ -170,7 +170,7 @@ fn refusals() -> Result<()> {
     refused(
         &run(folder, &["plugin", "check", "echo.cwasm"])?,
         2,
-        &["cannot be read"],
+        &["there is no `echo.cwasm`"],
     )?;
     refused(
         &run(folder, &["plugin", "compile", "out/echo.cwasm"])?,

@@ -25,11 +25,11 @@ async fn events_at(client: &Client, named: &Named<'_>, args: &EventsArgs) -> Out
     let (region, account) = client.whose().await?;
     named.check(&region, &account)?;
     let machine = events_of(named.name, &region, &account);
-    let listed = list(client, Some(&machine), args.status.as_deref(), args.limit).await?;
-    if listed.is_empty() {
+    let listed = list(client, Some(&machine), args.status.as_deref(), args.limit).await;
+    if !listed.as_ref().is_ok_and(|calls| !calls.is_empty()) {
         check_there(client, named.name).await?;
     }
-    Ok(listed)
+    listed
 }
 
 /// Refuses a name that nothing has: that there are no calls of it would be true of any word.

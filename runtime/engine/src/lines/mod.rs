@@ -221,8 +221,10 @@ impl Lines {
 
     /// How many wait before each state machine, and how many have a place; the longest line first.
     pub(crate) fn counts(&self) -> Vec<LineCount> {
-        let lines: Vec<_> = self.kept().values().cloned().collect();
-        let mut counts: Vec<LineCount> = lines.iter().map(|line| locked(line).count()).collect();
+        // In one go: a line that somebody else has in hand is not let go of.
+        let kept = self.kept();
+        let mut counts: Vec<LineCount> = kept.values().map(|line| locked(line).count()).collect();
+        drop(kept);
         counts.sort_by(|one, other| {
             let by_length = other.waiting.cmp(&one.waiting);
             by_length.then_with(|| one.machine_arn.cmp(&other.machine_arn))

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, Request, Response, Uri, header};
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -298,13 +298,7 @@ impl Client {
             .runtime()?;
         let response = self.send_to(service_of(operation), request).await?;
         let status = response.status();
-        let bytes = response
-            .into_body()
-            .collect()
-            .await
-            .context("the answer broke off")
-            .runtime()?
-            .to_bytes();
+        let bytes = whole(response.into_body()).await?;
         let answer: Value = if bytes.is_empty() {
             Value::Null
         } else {
@@ -376,6 +370,12 @@ impl Client {
             }
         }
     }
+}
+
+/// An answer's body, to its end.
+async fn whole(body: Body) -> Outcome<Bytes> {
+    let bytes = body.collect().await.context("the answer broke off");
+    Ok(bytes.runtime()?.to_bytes())
 }
 
 /// The service that a call's signature is scoped to.

@@ -79,10 +79,15 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     std::fs::write(plugins.join("noop.wasm"), &wasm)?;
     std::fs::write(reused.join("task.wasm"), &wasm)?;
     std::fs::write(reused.join("plugin.toml"), REUSE)?;
-    let sandbox = Sandbox::new(SandboxConfig {
+    let config = SandboxConfig {
         plugins: Some(plugins),
         cache: Some(bench.paths.fresh("cache")?),
         ..SandboxConfig::default()
+    };
+    let sandbox = Sandbox::new(config.clone())?;
+    let lone = Sandbox::new(SandboxConfig {
+        workers: 1,
+        ..config
     })?;
     let runtime = runtime()?;
     let (rounds, calls) = if bench.size.quick {
@@ -90,10 +95,18 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     } else {
         (15, 4_000)
     };
-    let [mut loops, mut beside, mut one, mut many, mut again] = [(); 5].map(|()| Rounds::default());
+    let [
+        mut loops,
+        mut beside,
+        mut one,
+        mut many,
+        mut narrow,
+        mut again,
+    ] = [(); 6].map(|()| Rounds::default());
     runtime.block_on(async {
         bare_calls(&bare, calls).await?;
         sandbox_calls(&sandbox, "noop", calls, UNDER_WAY).await?;
+        sandbox_calls(&lone, "noop", calls, UNDER_WAY).await?;
         for _ in 0..rounds {
             loops.round(calls, bare_calls(&bare, calls)).await?;
             beside
@@ -103,6 +116,9 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
                 .await?;
             many.round(calls, sandbox_calls(&sandbox, "noop", calls, UNDER_WAY))
                 .await?;
+            narrow
+                .round(calls, sandbox_calls(&lone, "noop", calls, UNDER_WAY))
+                .await?;
             again
                 .round(calls, sandbox_calls(&sandbox, REUSED, calls, UNDER_WAY))
                 .await?;
@@ -110,6 +126,20 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
         anyhow::Ok(())
     })?;
     report(bench, &loops, &beside, &one, &many);
+    bench.row(
+        GROUP,
+        "sandbox of one thread / bare loop, 64 under way",
+        (narrow.cpu() / loops.cpu(), "times"),
+        Target::None,
+        vec![
+            format!(
+                "{:.1} µs CPU/call, the caller's thread included",
+                narrow.cpu()
+            ),
+            format!("on the sandbox's thread {:.1}", narrow.guests()),
+            format!("{:.1} µs of wall time", narrow.wall()),
+        ],
+    );
     bench.row(
         GROUP,
         "sandbox, 64 calls under way, instances reused",

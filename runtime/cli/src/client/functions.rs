@@ -5,12 +5,11 @@ use anyhow::{Context, anyhow};
 use axum::http::response::Parts;
 use axum::http::{Method, Request, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use http_body_util::BodyExt;
 use serde_json::Value;
 use stepwell_egress::sigv4::canonical::encoded;
 use stepwell_engine::EVENTS_PREFIX;
 
-use super::{Client, Refused};
+use super::{Client, Refused, whole};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::transfer::Transfer;
 
@@ -74,8 +73,7 @@ impl Client {
             .runtime()?;
         let response = self.send_to("sts", request).await?;
         let status = response.status();
-        let bytes = response.into_body().collect().await;
-        let bytes = bytes.context("the answer broke off").runtime()?.to_bytes();
+        let bytes = whole(response.into_body()).await?;
         let text = String::from_utf8_lossy(&bytes);
         let told = |tag: &str| {
             let (_, after) = text.split_once(&format!("<{tag}>"))?;
@@ -111,12 +109,7 @@ impl Client {
             .usage()?;
         let response = self.send_counted("lambda", request, transfer).await?;
         let (parts, body) = response.into_parts();
-        let bytes = body
-            .collect()
-            .await
-            .context("the answer broke off")
-            .runtime()?
-            .to_bytes();
+        let bytes = whole(body).await?;
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if parts.status.is_success() {
             return Ok(Ok((answer, parts)));
@@ -142,12 +135,7 @@ impl Client {
             .usage()?;
         let response = self.send_to("lambda", request).await?;
         let (parts, body) = response.into_parts();
-        let bytes = body
-            .collect()
-            .await
-            .context("the answer broke off")
-            .runtime()?
-            .to_bytes();
+        let bytes = whole(body).await?;
         if !parts.status.is_success() {
             let answer = serde_json::from_slice(&bytes).unwrap_or_default();
             let refused = refusal(&path, &parts, &answer)?;

@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use stepwell_egress::sigv4::canonical::encoded;
 
-use super::Client;
+use super::{Client, whole};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::timeline::{HistoryEvent, Note};
 
@@ -25,7 +25,7 @@ impl Client {
             .runtime()?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::OK {
-            let bytes = response.into_body().collect().await.runtime()?.to_bytes();
+            let bytes = whole(response.into_body()).await?;
             let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let message = ["message", "error"]
                 .iter()

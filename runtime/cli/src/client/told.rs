@@ -2,11 +2,10 @@
 //! the paths, and what is asked of a server that does not know them.
 
 use axum::http::{Request, StatusCode};
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::canonical::encoded;
 
-use super::{Client, PAGE_MAX};
+use super::{Client, PAGE_MAX, whole};
 use crate::exit::{Blame, Outcome};
 
 impl Client {
@@ -107,7 +106,7 @@ impl Client {
         if response.status() != StatusCode::OK {
             return Ok(None);
         }
-        let bytes = response.into_body().collect().await.runtime()?.to_bytes();
+        let bytes = whole(response.into_body()).await?;
         Ok(serde_json::from_slice(&bytes).ok())
     }
 }

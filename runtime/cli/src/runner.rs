@@ -272,6 +272,7 @@ fn task_call(
     task.heartbeats = Some(beat);
     task.started = Some(begun);
     task.permit = call.permit;
+    task.alone = call.alone;
     task
 }
 

@@ -242,6 +242,7 @@ pub(crate) fn call(
         secrets: None,
         signals,
         permit: None,
+        alone: false,
     }
 }
 

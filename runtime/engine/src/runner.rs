@@ -149,6 +149,8 @@ pub struct PluginCall {
     /// Of an attempt that is dispatched again: after [`Signals::started`] the guest waits for this before it does anything.
     /// An error means that nobody wants it to begin any more.
     pub permit: Option<oneshot::Receiver<()>>,
+    /// Whether the thread that polls the attempt first has nothing else to begin: a guest that is over at once may run there.
+    pub alone: bool,
 }
 
 /// What a running attempt tells the engine before it ends.

@@ -51,6 +51,9 @@ pub struct TaskCall {
     pub log_tail: bool,
     /// Ends the call and lets the guest tidy up. Dropping the call's future ends it at once.
     pub cancel: Option<CancelHandle>,
+    /// Whether the thread that first polls the call has nothing else to begin. A plugin whose calls are quick runs there then, as
+    /// far as it comes within an epoch tick, where a thread of the sandbox would have been free for it.
+    pub alone: bool,
 }
 
 /// What a task is told about its call; see `types.context` in task.wit.
@@ -170,6 +173,7 @@ impl TaskCall {
             waits: None,
             log_tail: false,
             cancel: None,
+            alone: false,
         }
     }
 }

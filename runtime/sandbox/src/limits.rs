@@ -81,6 +81,12 @@ pub(crate) const STACK_BYTES_MAX: u64 = 1 << 20;
 pub(crate) const EPOCH_TICK: Duration = Duration::from_millis(10);
 /// An attempt that has computed for this long is a long one: it leaves the threads of the short ones.
 pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
+/// An attempt that has computed no longer than this was a quick one: to hand it to another thread and to be handed its end
+/// costs about as much.
+pub(crate) const QUICK_CPU: Duration = Duration::from_micros(100);
+/// A plugin is taken for a quick one after so many quick attempts, one after the other: so seldom at most does one that is not
+/// keep the thread of a caller for a tick.
+pub(crate) const QUICK_AFTER: u8 = 64;
 /// Ends of calls that a thread tells of at once, while there are others to run.
 pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
 /// An end is told no later than after the turn at whose end it is this old: less than what those who come last in the queue

@@ -118,20 +118,24 @@ impl Sandbox {
         })))
     }
 
-    /// Runs a task once, in a fresh instance, on the sandbox's own threads. Dropping the returned future ends the guest
-    /// and frees its instance. Never fails: whatever happens is an [`Outcome`].
+    /// Runs a task once, in a fresh instance, on the sandbox's own threads or, see [`TaskCall::alone`], on the caller's. Dropping
+    /// the returned future ends the guest and frees its instance. Never fails: whatever happens is an [`Outcome`].
     pub fn call(&self, mut call: TaskCall) -> impl Future<Output = TaskEnd> + Send + 'static {
         let inner = self.0.clone();
         let input_bytes = call.input.len() as u64;
         let weight = inner.weights.of(&call.tenant);
         let pace = Arc::new(Pace::new(call.tenant.clone(), weight, call.deadline));
+        let alone = call.alone;
         let attempt = {
             let pace = pace.clone();
             // Moved here once; what runs it has it by reference.
             Box::pin(async move { inner.call(&mut call, &pace).await })
         };
         Call {
-            begun: self.0.turns.begin(pace, attempt),
+            begun: match alone {
+                true => self.0.turns.begin_here(pace, attempt),
+                false => self.0.turns.begin(pace, attempt),
+            },
             input_bytes,
         }
     }

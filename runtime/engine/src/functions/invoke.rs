@@ -157,6 +157,7 @@ impl Engine {
             secrets: Some(node.secrets_of(tenant)),
             signals: signals.clone(),
             permit: None,
+            alone: false,
         };
         let executed = executed.unwrap_or_else(|| LATEST.to_owned());
         Ok((call, executed, held, signals))

@@ -218,7 +218,11 @@ impl ShardLoop {
     fn act(&mut self) {
         let mut tickets = Vec::new();
         let mut writes = Vec::new();
-        for out in self.shard.take_out() {
+        let outs = self.shard.take_out();
+        let runs = outs.iter().filter(|out| matches!(out, Out::Run { .. }));
+        // Where several run, each has what it needs of a core.
+        let alone = self.attempts.is_empty() && runs.count() == 1;
+        for out in outs {
             match out {
                 Out::Commit { ticket, write } => {
                     tickets.push(ticket);
@@ -233,7 +237,7 @@ impl ShardLoop {
                     execution,
                     info,
                     request,
-                } => self.dispatch(execution, &info, *request),
+                } => self.dispatch(execution, &info, *request, alone),
                 Out::Begin { execution, task } => {
                     if let Some(gate) = self.gates.remove(&(execution, task)) {
                         // The attempt may have ended.
@@ -362,7 +366,14 @@ impl ShardLoop {
         });
     }
 
-    fn dispatch(&mut self, execution: ExecutionId, info: &Arc<Info>, request: TaskRequest) {
+    /// `alone`: no other attempt of the shard is under way.
+    fn dispatch(
+        &mut self,
+        execution: ExecutionId,
+        info: &Arc<Info>,
+        request: TaskRequest,
+        alone: bool,
+    ) {
         let task = request.task;
         if integration::is_own(&request.resource.target) {
             return self.serve(execution, info.clone(), request);
@@ -394,6 +405,7 @@ impl ShardLoop {
             spent: Mutex::default(),
         });
         let mut call = dispatch::call(info, &request, &plan, now(), signals.clone());
+        call.alone = alone;
         if request.again {
             let (gate, permit) = oneshot::channel();
             self.gates.insert((execution, task), gate);

@@ -51,6 +51,9 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as it may; {setting} raises that");
             return refuse(Outcome::TooManyRunning { cause });
         };
+        if pace.is_here() && !plugin.habit.is_quick() {
+            pace.leave().await;
+        }
         if plugin.habit.lasts() {
             pace.expect_long();
             self.ends.expect_long();

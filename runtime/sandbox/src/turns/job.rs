@@ -1,7 +1,8 @@
 //! An attempt as it takes its turns. Hides its states, and that it may be woken or dropped at any time.
 
-use super::Shared;
 use super::pace::Pace;
+use super::ready::Come;
+use super::{Here, Shared};
 use crate::outcome::TaskEnd;
 use futures_util::task::AtomicWaker;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -84,6 +85,24 @@ impl Job {
         swapped.is_ok()
     }
 
+    /// Gives one that was never queued its first turn on the calling thread.
+    fn turn_here(self: &Arc<Self>, here: &Here) {
+        if !self.swap(PARKED, RUNNING) {
+            return;
+        }
+        self.pace.set_here(true);
+        let after = here.work(|| self.turn());
+        self.pace.set_here(false);
+        match after {
+            After::Yielded if self.pace.cpu().is_zero() => {
+                self.shared.push(self.clone(), Come::Woken);
+            }
+            After::Yielded => self.shared.push(self.clone(), Come::Yielded),
+            // Its caller is the one who is here.
+            After::Parked | After::Ended => {}
+        }
+    }
+
     /// Lets a claimed job have its turn.
     pub(super) fn turn(self: &Arc<Self>) -> After {
         if self.cancelled.load(Ordering::SeqCst) {
@@ -132,7 +151,7 @@ impl Job {
         self.wake_by_ref();
         if self.state.load(Ordering::SeqCst) == READY {
             // It may stand far behind; a second entry, at the front, frees its instance now.
-            self.shared.push(self.clone());
+            self.shared.push(self.clone(), Come::Woken);
         }
     }
 }
@@ -158,7 +177,9 @@ impl Wake for Job {
     fn wake_by_ref(self: &Arc<Self>) {
         loop {
             match self.state.load(Ordering::SeqCst) {
-                PARKED if self.swap(PARKED, READY) => return self.shared.push(self.clone()),
+                PARKED if self.swap(PARKED, READY) => {
+                    return self.shared.push(self.clone(), Come::Woken);
+                }
                 RUNNING if self.swap(RUNNING, WOKEN) => return,
                 // Another thread was faster.
                 PARKED | RUNNING => {}
@@ -173,29 +194,44 @@ impl Wake for Job {
 }
 
 /// An attempt that was begun; ends it when dropped.
-pub(crate) struct Begun(pub(super) Arc<Job>);
+pub(crate) struct Begun {
+    pub(super) job: Arc<Job>,
+    /// Until it was polled, if its first turn is where that is.
+    here: Option<Arc<Here>>,
+}
+
+impl Begun {
+    /// Of a job that is queued, or of one whose first turn is `here`.
+    pub(super) fn new(job: Arc<Job>, here: Option<Arc<Here>>) -> Self {
+        Self { job, here }
+    }
+}
 
 impl Future for Begun {
     type Output = Result<TaskEnd, Lost>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.caller.register(cx.waker());
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Some(here) = self.here.take() {
+            self.job.turn_here(&here);
+        }
+        let job = &self.job;
+        job.caller.register(cx.waker());
         let end = {
-            let mut end = self.0.end.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut end = job.end.lock().unwrap_or_else(PoisonError::into_inner);
             end.take()
         };
         let Some(end) = end else {
             return Poll::Pending;
         };
-        self.0.shared.telling.go_on();
+        job.shared.telling.go_on();
         Poll::Ready(end)
     }
 }
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        if self.0.state.load(Ordering::SeqCst) != ENDED {
-            self.0.cancel();
+        if self.job.state.load(Ordering::SeqCst) != ENDED {
+            self.job.cancel();
         }
     }
 }

@@ -6,6 +6,10 @@
 //! queued behind endless ones; the threads of the long ones give way to all others at the operating system too. An
 //! attempt of a plugin whose last ones were long is long from its beginning (*habit*). On the threads of either kind
 //! tenants take turns by weight and by the CPU time that these take.
+//!
+//! An attempt that comes alone, while a thread of the young ones rests, begins where its caller is (*here*): if its plugin's
+//! last ones were quick it is over before that thread would have been awake, else it goes on there. It takes nothing from
+//! anybody: who would have waited for that thread is nobody.
 
 mod job;
 mod pace;
@@ -27,7 +31,24 @@ pub(crate) use job::{Begun, Lost};
 pub(crate) use pace::{Habit, Pace};
 
 /// The threads that guests compute on.
-pub(crate) struct Turns(Arc<Shared>);
+pub(crate) struct Turns {
+    shared: Arc<Shared>,
+    here: Arc<Here>,
+}
+
+/// What a caller's thread has about it for a turn, as the threads of the sandbox have it always.
+struct Here {
+    io: Handle,
+    ticker: Arc<Ticker>,
+}
+
+impl Here {
+    fn work<T>(&self, turn: impl FnOnce() -> T) -> T {
+        let _io = self.io.enter();
+        let _awake = self.ticker.awake();
+        turn()
+    }
+}
 
 #[derive(Default)]
 struct Shared {
@@ -43,13 +64,19 @@ impl Turns {
     /// Starts so many threads of each kind. Timers and sockets of guests belong to `io`; `ticker` ticks while any of the
     /// threads is at work.
     pub(crate) fn new(threads: usize, io: &Handle, ticker: &Arc<Ticker>) -> std::io::Result<Self> {
-        let turns = Self(Arc::default());
+        let turns = Self {
+            shared: Arc::default(),
+            here: Arc::new(Here {
+                io: io.clone(),
+                ticker: ticker.clone(),
+            }),
+        };
         for (kind, name) in [
             (Kind::Young, "stepwell-guest"),
             (Kind::Long, "stepwell-long"),
         ] {
             for _ in 0..threads {
-                let (shared, io, ticker) = (turns.0.clone(), io.clone(), ticker.clone());
+                let (shared, io, ticker) = (turns.shared.clone(), io.clone(), ticker.clone());
                 std::thread::Builder::new()
                     .name(name.into())
                     .spawn(move || {
@@ -66,21 +93,30 @@ impl Turns {
 
     /// Begins an attempt. Dropping what is returned ends it.
     pub(crate) fn begin(&self, pace: Arc<Pace>, attempt: Attempt) -> Begun {
-        let job = Arc::new(Job::new(pace, attempt, self.0.clone()));
+        let job = Arc::new(Job::new(pace, attempt, self.shared.clone()));
         job.wake_by_ref();
-        Begun(job)
+        Begun::new(job, None)
+    }
+
+    /// The same, whose first turn is where what is returned is first polled, if a thread rests.
+    pub(crate) fn begin_here(&self, pace: Arc<Pace>, attempt: Attempt) -> Begun {
+        if !self.shared.ready().is_at_rest() {
+            return self.begin(pace, attempt);
+        }
+        let job = Arc::new(Job::new(pace, attempt, self.shared.clone()));
+        Begun::new(job, Some(self.here.clone()))
     }
 }
 
 impl Drop for Turns {
     /// Does not wait for the threads: the last handle of a sandbox may go on one of them.
     fn drop(&mut self) {
-        let mut ready = self.0.ready();
+        let mut ready = self.shared.ready();
         ready.stopped = true;
         let jobs = ready.drain();
         drop(ready);
-        self.0.young.notify_all();
-        self.0.long.notify_all();
+        self.shared.young.notify_all();
+        self.shared.long.notify_all();
         for job in jobs {
             if job.claim() {
                 job.finish(Err(Lost::Stopped));
@@ -103,9 +139,9 @@ impl Shared {
     }
 
     /// Queues a job from outside, and wakes a thread for it.
-    fn push(&self, job: Arc<Job>) {
+    fn push(&self, job: Arc<Job>, come: Come) {
         let mut ready = self.ready();
-        let kind = ready.push(job, Come::Woken);
+        let kind = ready.push(job, come);
         if ready.call(kind) {
             drop(ready);
             self.condvar(kind).notify_one();

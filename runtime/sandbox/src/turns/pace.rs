@@ -2,8 +2,10 @@
 
 use crate::limits;
 use crate::weight::Weight;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// See the module.
@@ -15,6 +17,8 @@ pub(crate) struct Pace {
     cpu_ns: AtomicU64,
     /// It is taken for a long one before it has computed for long.
     expected: AtomicBool,
+    /// Its turn is on the thread of who called.
+    here: AtomicBool,
     /// From `called`.
     due_ns: AtomicU64,
 }
@@ -28,6 +32,7 @@ impl Pace {
             called: Instant::now(),
             cpu_ns: AtomicU64::new(0),
             expected: AtomicBool::new(false),
+            here: AtomicBool::new(false),
             due_ns: AtomicU64::new(deadline.map_or(u64::MAX, nanoseconds)),
         }
     }
@@ -53,6 +58,28 @@ impl Pace {
         self.expected.load(Ordering::Relaxed) || self.cpu() >= limits::YOUNG_CPU
     }
 
+    /// Notes whether its turn is on the thread of who called.
+    pub(super) fn set_here(&self, here: bool) {
+        self.here.store(here, Ordering::Relaxed);
+    }
+
+    /// Whether its turn is on the thread of who called.
+    pub(crate) fn is_here(&self) -> bool {
+        self.here.load(Ordering::Relaxed)
+    }
+
+    /// Goes on in another turn, which is on a thread of the sandbox.
+    pub(crate) async fn leave(&self) {
+        poll_fn(|cx| match self.here.swap(false, Ordering::Relaxed) {
+            true => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            false => Poll::Ready(()),
+        })
+        .await;
+    }
+
     /// Sets when the attempt must have ended.
     pub(crate) fn set_due(&self, due: Instant) {
         let due = nanoseconds(due.saturating_duration_since(self.called));
@@ -71,7 +98,11 @@ impl Pace {
 /// guests would be a young one for its first turn, before short tasks of others. Two of a kind turn the judgement, as
 /// predictors of branches do it, so that one odd call does not.
 #[derive(Default)]
-pub(crate) struct Habit(AtomicU8);
+pub(crate) struct Habit {
+    level: AtomicU8,
+    /// Quick ones since the last that was not.
+    quick: AtomicU8,
+}
 
 impl Habit {
     const LASTING: u8 = 2;
@@ -86,16 +117,30 @@ impl Habit {
             (false, true) => level.saturating_sub(1),
             (false, false) => level,
         };
-        let level = self.0.load(Ordering::Relaxed);
+        let quick = pace.cpu() <= limits::QUICK_CPU;
+        let counted = |count: u8| match (quick, ended_by_itself) {
+            (true, true) => count.saturating_add(1).min(limits::QUICK_AFTER),
+            (true, false) => count,
+            (false, _) => 0,
+        };
         // Written seldom: most plugins stay what they are. Of two that write at once one may be lost.
-        if noted(level) != level {
-            self.0.store(noted(level), Ordering::Relaxed);
-        }
+        let write = |to: &AtomicU8, value: u8| {
+            if to.load(Ordering::Relaxed) != value {
+                to.store(value, Ordering::Relaxed);
+            }
+        };
+        write(&self.level, noted(self.level.load(Ordering::Relaxed)));
+        write(&self.quick, counted(self.quick.load(Ordering::Relaxed)));
     }
 
     /// Whether the next attempt will compute for long, as far as one can tell.
     pub(crate) fn lasts(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= Self::LASTING
+        self.level.load(Ordering::Relaxed) >= Self::LASTING
+    }
+
+    /// Whether the next attempt will be over at once, as far as one can tell.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.quick.load(Ordering::Relaxed) >= limits::QUICK_AFTER
     }
 }
 
@@ -137,6 +182,27 @@ mod tests {
         (0..3).for_each(|_| habit.note(&short, false));
         assert!(habit.lasts(), "it may have had no turn");
         (0..2).for_each(|_| habit.note(&short, true));
+        assert!(!habit.lasts());
+    }
+
+    #[test]
+    fn one_that_is_not_quick_undoes_all_that_were() {
+        let (quick, slower) = (
+            of(limits::QUICK_CPU),
+            of(limits::QUICK_CPU + Duration::from_micros(1)),
+        );
+        let habit = Habit::default();
+        let after = |times: u8, pace: &Pace, ended_by_itself: bool| {
+            (0..times).for_each(|_| habit.note(pace, ended_by_itself));
+            habit.is_quick()
+        };
+        assert!(!after(limits::QUICK_AFTER - 1, &quick, true));
+        assert!(after(1, &quick, true));
+        assert!(after(200, &quick, true), "it stays");
+        assert!(after(9, &quick, false), "what was cut off says nothing");
+        assert!(!after(1, &slower, false), "unless it was not quick");
+        assert!(!after(limits::QUICK_AFTER, &quick, false));
+        assert!(after(limits::QUICK_AFTER, &quick, true));
         assert!(!habit.lasts());
     }
 

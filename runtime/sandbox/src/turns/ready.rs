@@ -179,6 +179,12 @@ impl Ready {
         }
     }
 
+    /// Whether a young one that came now would be given a thread at once.
+    pub(super) fn is_at_rest(&self) -> bool {
+        let threads = &self.young_threads;
+        threads.asleep > threads.called && self.gone.is_empty() && self.woken.len() == 0
+    }
+
     /// Whether a thread of the kind has to be notified; counts it as called then.
     pub(super) fn call(&mut self, kind: Kind) -> bool {
         let sleepers = self.sleepers(kind);

@@ -13,6 +13,7 @@ use futures_util::FutureExt as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 fn end() -> TaskEnd {
@@ -39,10 +40,10 @@ impl Table {
         deadline: Option<Duration>,
     ) {
         let pace = Arc::new(Pace::new(tenant.into(), weight, deadline));
-        let turns = Turns(self.shared.clone());
-        let begun = turns.begin(pace, Box::pin(std::future::pending()));
-        std::mem::forget(turns);
-        self.begun.push((name, begun));
+        let attempt = Box::pin(std::future::pending());
+        let job = Arc::new(Job::new(pace, attempt, self.shared.clone()));
+        job.wake_by_ref();
+        self.begun.push((name, Begun::new(job, None)));
     }
 
     /// The turn of that call is over: it computed for so long.
@@ -58,7 +59,7 @@ impl Table {
 
     fn job(&self, name: &str) -> Arc<Job> {
         let (_, begun) = self.begun.iter().find(|(n, _)| *n == name).unwrap();
-        begun.0.clone()
+        begun.job.clone()
     }
 
     /// Whose turn it is on a thread of that kind.
@@ -71,7 +72,7 @@ impl Table {
             return "nobody";
         };
         let mut begun = self.begun.iter();
-        begun.find(|(_, b)| Arc::ptr_eq(&b.0, &job)).unwrap().0
+        begun.find(|(_, b)| Arc::ptr_eq(&b.job, &job)).unwrap().0
     }
 }
 
@@ -209,7 +210,7 @@ fn who_is_dropped_is_freed_next() {
     }
     table.come("new", "t", None);
     let (_, dropped) = table.begun.remove(1);
-    let job = dropped.0.clone();
+    let job = dropped.job.clone();
     drop(dropped);
     let next = table.shared.ready().next(Kind::Young, Instant::now);
     assert!(next.is_some_and(|next| Arc::ptr_eq(&next, &job)));
@@ -273,8 +274,8 @@ fn whoever_takes_its_end_tells_the_rest_of_its_group() {
                 .poll_unpin(&mut Context::from_waker(&waker))
                 .is_pending()
         );
-        begun.0.finish(Ok(end()));
-        untold.push(begun.0.clone(), true, Instant::now);
+        begun.job.finish(Ok(end()));
+        untold.push(begun.job.clone(), true, Instant::now);
     }
     let counts = || told.each_ref().map(|told| told.0.load(Ordering::SeqCst));
     table.shared.telling.begin(&mut untold);
@@ -339,4 +340,63 @@ fn a_panic_ends_its_attempt_alone() {
         io.block_on(turns.begin(pace(), Box::pin(async { end() })))
             .is_ok()
     );
+}
+
+/// Threads that an attempt is on, before and after it leaves its caller's.
+fn threads_of(turns: &Turns) -> (Begun, mpsc::Receiver<ThreadId>) {
+    let (tell, told) = mpsc::channel();
+    let pace = Arc::new(Pace::new("t".into(), Weight::USUAL, None));
+    let attempt = {
+        let pace = pace.clone();
+        async move {
+            tell.send(thread::current().id()).unwrap();
+            pace.leave().await;
+            tell.send(thread::current().id()).unwrap();
+            end()
+        }
+    };
+    (turns.begin_here(pace, Box::pin(attempt)), told)
+}
+
+#[test]
+fn who_comes_alone_begins_where_it_is_polled_if_a_thread_rests() {
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let rests = || {
+        while !turns.shared.ready().is_at_rest() {
+            thread::yield_now();
+        }
+    };
+    let me = thread::current().id();
+    rests();
+    let (begun, told) = threads_of(&turns);
+    assert!(told.try_recv().is_err(), "it began before it was polled");
+    assert!(io.block_on(begun).is_ok());
+    let on: Vec<bool> = told.iter().map(|thread| thread == me).collect();
+    assert_eq!(on, [true, false], "it left");
+
+    rests();
+    let (begun, told) = threads_of(&turns);
+    drop(begun);
+    // Freed, without a turn.
+    assert!(told.recv().is_err());
+
+    let (release, released) = mpsc::channel::<()>();
+    let (holds, held) = mpsc::channel();
+    let pace = Arc::new(Pace::new("t".into(), Weight::USUAL, None));
+    let busy = turns.begin(
+        pace,
+        Box::pin(async move {
+            holds.send(()).unwrap();
+            released.recv().unwrap();
+            end()
+        }),
+    );
+    held.recv().unwrap();
+    let (begun, told) = threads_of(&turns);
+    release.send(()).unwrap();
+    assert!(io.block_on(begun).is_ok() && io.block_on(busy).is_ok());
+    assert!(told.iter().all(|thread| thread != me), "none rested");
 }

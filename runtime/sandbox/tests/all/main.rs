@@ -10,6 +10,7 @@ mod attacks;
 mod bounds;
 mod folder;
 mod grants;
+mod here;
 mod hostile;
 mod inspection;
 mod malformed;

@@ -262,12 +262,15 @@ pub(crate) enum TenantCommand {
     },
     /// Print the audit log of a tenant, oldest first
     Audit {
-        /// Account: 12 digits
+        /// Account: 12 digits; the default account's when absent, and at a server that of the access key
         #[arg(value_parser = account)]
-        account: String,
+        account: Option<String>,
         /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
         #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
+        /// Most entries to print, the newest; all of them when absent
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
         /// Print as JSON, a line an entry
         #[arg(long)]
         json: bool,

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stepwell_engine::{Exceeding, Rate};
-use stepwell_sandbox::{Weight, parse_bytes};
+use stepwell_sandbox::Weight;
 use stepwell_server::check_rated;
 
 use super::{
     PlaceArgs,
     moment::moment,
     place::{account, usual_endpoint},
-    serve::StoreUrl,
+    serve::{StoreUrl, bytes},
 };
 use crate::host::USUAL_DATA;
 
@@ -135,11 +135,11 @@ fn weight(text: &str) -> Result<Most, &'static str> {
     }
 }
 
-fn size(text: &str) -> Result<Most, &'static str> {
+fn size(text: &str) -> Result<Most, String> {
     if text == NONE {
         return Ok(Most(None));
     }
-    let size = parse_bytes(text).ok_or("it is a size such as 10GiB, or `none`")?;
+    let size = bytes(text).map_err(|why| format!("{why}, or `none`"))?;
     Ok(Most(Some(size)))
 }
 

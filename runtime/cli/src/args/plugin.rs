@@ -185,7 +185,7 @@ pub(crate) struct PolicyArgs {
 /// What is compiled ahead of time, and for whom.
 #[derive(Debug, Args)]
 pub(crate) struct AheadArgs {
-    /// .wasm files, or folders with plugin.toml
+    /// .wasm files, folders with plugin.toml, or names of plugins of the plugin directory
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub(crate) paths: Vec<PathBuf>,
     /// What the code is for: server (the fastest), edge (small)

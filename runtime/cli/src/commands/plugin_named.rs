@@ -49,7 +49,6 @@ pub(super) fn existing(
 
 /// The file or folder that is compiled or sent: a bare name is that of a plugin of the plugin directory, where it has one. Links are
 /// followed, but for those of that directory that lead out of it: no server follows them.
-#[cfg(any(feature = "compiler", feature = "tools"))]
 pub(super) fn source(path: &Path, data: Option<&Path>) -> Outcome<PathBuf> {
     let folder = data.unwrap_or(Path::new(USUAL_DATA)).join("plugins");
     let path = named(path, &folder, false);
@@ -71,7 +70,6 @@ pub(super) fn source(path: &Path, data: Option<&Path>) -> Outcome<PathBuf> {
 }
 
 /// What of a plugin is a link that leads out of the plugin directory which it is in, and where to.
-#[cfg(any(feature = "compiler", feature = "tools"))]
 fn link_out(path: &Path, folder: &Path) -> Option<(PathBuf, PathBuf)> {
     let folder = folder.canonicalize().ok()?;
     let parent = path.parent().filter(|parent| *parent != Path::new(""));
@@ -257,7 +255,7 @@ mod tests {
         assert_eq!(forms(folder, "src", true), [own, code, wasm]);
     }
 
-    #[cfg(all(unix, any(feature = "compiler", feature = "tools")))]
+    #[cfg(unix)]
     #[test]
     fn what_is_compiled_or_sent_is_followed_as_the_directory_does() {
         use std::os::unix::fs::symlink;

@@ -29,7 +29,7 @@ use crate::telemetry::Listeners;
 use crate::tls;
 use crate::transfer::Transfer;
 
-pub(crate) use functions::{Invoked, events_of, path_of};
+pub(crate) use functions::{Invoked, calls_of, events_of, path_of};
 pub(crate) use stream::Heard;
 pub(crate) use told::Attempts;
 

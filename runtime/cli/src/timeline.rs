@@ -285,11 +285,9 @@ impl StateType {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let error = self.error.as_deref().filter(|text| !text.is_empty());
-        let cause = self
-            .cause
-            .as_deref()
-            .filter(|text| !text.is_empty())
-            .map(readable_cause);
+        // A function may fail without a message.
+        let cause = self.cause.as_deref().map(readable_cause);
+        let cause = cause.filter(|text| !text.is_empty());
         match (error, cause) {
             (Some(error), Some(cause)) => write!(f, "{error}: {cause}"),
             (Some(error), None) => f.write_str(error),
@@ -320,5 +318,33 @@ pub(crate) fn duration_text(ms: u64) -> String {
         60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms / 1_000 % 60),
         3_600_000..86_400_000 => format!("{} h {} min", ms / 3_600_000, ms / 60_000 % 60),
         _ => format!("{} d {} h", ms / 86_400_000, ms / 3_600_000 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Failure;
+
+    #[test]
+    fn no_colon_ends_a_failure() {
+        let report = r#"{"errorMessage":"","errorType":"CustomException","stackTrace":[]}"#;
+        for (error, cause, told) in [
+            ("CustomException", report, "CustomException"),
+            ("CustomException", " \n", "CustomException"),
+            ("CustomException", "", "CustomException"),
+            (
+                "Declined",
+                r#"{"errorMessage":"no\nmoney"}"#,
+                "Declined: no money",
+            ),
+            ("", "no money", "no money"),
+            ("", report, "no error given"),
+        ] {
+            let failure = Failure {
+                error: Some(error.to_owned()),
+                cause: Some(cause.to_owned()),
+            };
+            assert_eq!(failure.to_string(), told, "{error}, {cause}");
+        }
     }
 }

@@ -37,6 +37,16 @@ impl AuditNames {
     }
 }
 
+/// The versions that an alias stands for when it is asked to change, and those it is to stand for: `2`, with weights `2;3=0.1` of a
+/// function and `2=90;3=10` of a state machine, and nothing where there is none. Stored form, codec v1.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AliasMove {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
+}
+
 /// What an entry says of one request. Stored form, codec v1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
@@ -48,6 +58,9 @@ pub struct AuditEntry {
     /// ARN or name of what the request names; empty when it names nothing.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub resource: String,
+    /// Of a request that makes, changes or deletes an alias.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<AliasMove>,
     /// As the answer has it; entries of one request share it.
     pub request_id: String,
     /// The error's code, of a request that was refused or failed; absent when it is about to be carried out.
@@ -63,6 +76,7 @@ impl AuditEntry {
             address: "-".to_owned(),
             operation: "stepwell:DamagedEntry".to_owned(),
             resource: String::new(),
+            alias: None,
             request_id: String::new(),
             refused: None,
         }

@@ -116,6 +116,7 @@ mod tests {
             address: "-".to_owned(),
             operation: "StartExecution".to_owned(),
             resource: resource.to_string(),
+            alias: None,
             request_id: String::new(),
             refused: None,
         }

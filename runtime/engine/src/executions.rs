@@ -16,7 +16,7 @@ use crate::{
         ExecutionId, ExecutionRow, List, ListQuery, Message, Outgoing, Refused, ScopeId, Verdict,
         Write,
     },
-    machines, map_run, node, pages, reader,
+    map_run, node, pages, reader,
     record::{self, Child, InboxItem, Meta},
     redrive,
     shard::In,
@@ -143,12 +143,7 @@ impl Engine {
     async fn listed(&self, caller: &Caller, machine_arn: &str) -> Result<Option<List>, Error> {
         let machine = arn::machine(caller, machine_arn)?;
         if functions::is_of_events(&machine) {
-            let kind = MachineKind::Standard;
-            let scope = self.scope(caller, &machine, kind, false).await?;
-            // What was called of a function that is gone by now is listed still.
-            if scope.is_none() && !self.has_function_of(caller, &machine).await? {
-                return Err(machines::absent(machine_arn));
-            }
+            let scope = self.list_of_events(caller, &machine).await?;
             return Ok(scope.map(List::Scope));
         }
         let chosen = self.startable(caller, machine_arn).await?;

@@ -17,6 +17,7 @@ use crate::{
     arn::{self, Qualifier},
     engine::Engine,
     error::{Code, Error},
+    functions,
     limits::{FEED_CHANGES_MAX, FEED_PAGE_MAX},
 };
 
@@ -243,7 +244,8 @@ pub struct MachineWatch {
 }
 
 impl Engine {
-    /// Listens to a state machine's executions, from now on or from behind a place that an earlier listener was given.
+    /// Listens to a state machine's executions, or to the calls of a function that nobody waits for, from now on or from behind a
+    /// place that an earlier listener was given.
     pub async fn watch_machine(
         &self,
         caller: &Caller,
@@ -255,12 +257,13 @@ impl Engine {
             let why = "a state machine is listened to as a whole: leave out the version or alias; its changes tell the execution, which tells them";
             return Err(Error::rejected(Code::ValidationException, why));
         }
-        let machine = self
-            .startable(caller, arn_text)
-            .await?
-            .startable
-            .arn
-            .clone();
+        let machine: Arc<str> = if functions::is_of_events(&machine) {
+            self.list_of_events(caller, &machine).await?;
+            machine.to_string().into()
+        } else {
+            let chosen = self.startable(caller, arn_text).await?;
+            chosen.startable.arn.clone()
+        };
         let (next, news, is_reset) = self.node().feed.listen(machine.clone(), after);
         Ok(MachineWatch {
             engine: self.clone(),

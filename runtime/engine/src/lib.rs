@@ -86,7 +86,7 @@ pub use api::{
     Version, Waiting,
 };
 pub use attempt_logs::{AttemptLog, KeptLog, TaskLogLevel, TaskLogLine};
-pub use audit::{AuditEntry, Audited};
+pub use audit::{AliasMove, AuditEntry, Audited};
 pub use companions::{CompanionError, CompanionKind};
 pub use connections::{
     Additions, AllowForm, ApiKeyForm, Authorization, BasicForm, Connection, ConnectionForm,

@@ -39,9 +39,8 @@ impl TaskLimits {
     /// Reads one tag; `None` when it is none of ours.
     fn read(&mut self, key: &str, value: &str) -> Option<Result<(), String>> {
         let name = key.strip_prefix(LIMIT)?;
-        let size = || bytes(value).ok_or_else(|| "it is a size, such as 64MiB".to_owned());
-        let time =
-            || duration(value).ok_or_else(|| "it is a duration, such as 500ms or 30s".to_owned());
+        let size = || bytes(value).ok_or_else(|| NO_SIZE.to_owned());
+        let time = || duration(value).ok_or_else(|| NO_DURATION.to_owned());
         let read = match name {
             "memory" => size().map(|size| self.memory_bytes = Some(size)),
             "input" => size().map(|size| self.input_bytes = Some(size)),
@@ -66,6 +65,8 @@ impl TaskLimits {
     }
 }
 
+const NO_SIZE: &str = "it is a size above 0, such as 64MiB, in B, kB, KiB, MB, MiB, GB or GiB";
+const NO_DURATION: &str = "it is a duration above 0, such as 500ms or 30s, in ms, s, m or h";
 const KNOWN: &str = "the limits are memory, wall, cpu, input, output and log";
 
 /// Refuses a tag that is to set a limit and sets none.
@@ -85,6 +86,7 @@ fn bytes(text: &str) -> Option<u64> {
         ("KiB", 1 << 10),
         ("MiB", 1 << 20),
         ("GiB", 1 << 30),
+        ("kB", 1000),
         ("KB", 1000),
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
@@ -226,6 +228,12 @@ mod tests {
     #[test]
     fn a_tag_that_says_nothing_is_refused() {
         for (key, value, why) in [
+            (
+                "stepwell:limit:memory",
+                "1TiB",
+                "in B, kB, KiB, MB, MiB, GB or GiB",
+            ),
+            ("stepwell:limit:wall", "1d", "in ms, s, m or h"),
             ("stepwell:limit:memory", "much", "it is a size"),
             ("stepwell:limit:memory", "0", "it is a size"),
             (
@@ -243,6 +251,7 @@ mod tests {
         for (key, value) in [
             ("team", ""),
             ("stepwell:limit:log", "1KiB"),
+            ("stepwell:limit:log", "1kB"),
             ("stepwell:other", "x"),
         ] {
             assert!(check(key, value).is_ok(), "{key}");

@@ -58,7 +58,8 @@ pub use error::Error;
 pub use grants::{Asked, Ceiling, FsGrant, FsMode, Grants, HttpGrant, Source};
 pub use inspect::{Inspection, Problem};
 pub use manifest::{
-    Contract, Instance, Limits, Manifest, OnCrash, Reuse, parse_bytes, parse_duration,
+    Contract, Instance, Limits, Manifest, OnCrash, Reuse, SIZE_UNITS, TIME_UNITS, parse_bytes,
+    parse_duration,
 };
 pub use outcome::{Frame, HostUse, LogLevel, LogLine, Outcome, PluginStamp, Tail, TaskEnd, Usage};
 #[cfg(feature = "compiler")]

@@ -252,6 +252,11 @@ pub(crate) fn valid_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
 }
 
+/// The units of [`parse_bytes`], for whoever is told what a size is.
+pub const SIZE_UNITS: &str = "B, kB, KiB, MB, MiB, GB or GiB";
+/// The units of [`parse_duration`].
+pub const TIME_UNITS: &str = "ms, s, m or h";
+
 /// Bytes, as a manifest writes them: `64MiB`, `256KiB`, `1GiB`, `1000`, `5MB`.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = split_unit(text);

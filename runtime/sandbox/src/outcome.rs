@@ -111,6 +111,7 @@ impl Outcome {
     pub fn explain(&self) -> String {
         match self {
             Self::Ok(_) => "the task succeeded".into(),
+            Self::Failed { error, cause } if cause.is_empty() => error.clone(),
             Self::Failed { error, cause } => format!("{error}: {cause}"),
             Self::Exited { code, cause } if cause.is_empty() => {
                 format!("the task left with exit code {code}")
@@ -355,4 +356,19 @@ pub struct Frame {
     pub function: String,
     /// The offset in the module, where known.
     pub offset: Option<u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+
+    #[test]
+    fn no_colon_ends_what_failed_without_a_cause() {
+        let failed = |cause: &str| Outcome::Failed {
+            error: "CustomException".to_owned(),
+            cause: cause.to_owned(),
+        };
+        assert_eq!(failed("").explain(), "CustomException");
+        assert_eq!(failed("no money").explain(), "CustomException: no money");
+    }
 }

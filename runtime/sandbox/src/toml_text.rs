@@ -1,7 +1,7 @@
 //! A file of TOML that a person wrote: its fields, their types and units, and every slip in it, with its line and column. Hides
 //! TOML's spans, and that reading goes on after a slip.
 
-use crate::manifest::{parse_bytes, parse_duration};
+use crate::manifest::{SIZE_UNITS, TIME_UNITS, parse_bytes, parse_duration};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::time::Duration;
@@ -173,7 +173,7 @@ impl<'t> Reader<'_> {
             None => self.slip(
                 &field,
                 format!(
-                    "`{text}` is no size; write it like \"64MiB\" or \"256KiB\", in B, kB, KiB, MB, MiB, GB or GiB"
+                    "`{text}` is no size; write it like \"64MiB\" or \"256KiB\", in {SIZE_UNITS}"
                 ),
             ),
         }
@@ -193,7 +193,7 @@ impl<'t> Reader<'_> {
             None => self.slip(
                 &field,
                 format!(
-                    "`{text}` is no duration; write it like \"30s\" or \"500ms\", in ms, s, m or h"
+                    "`{text}` is no duration; write it like \"30s\" or \"500ms\", in {TIME_UNITS}"
                 ),
             ),
         }

@@ -807,6 +807,9 @@ def own_calls_take_a_role_and_an_operators_for_others(w):
         same({each["account"] for each in w.own("a-admin", operation)[members]} - {a}, set(), f"{operation}, nobody named")
         same(w.own("a-run", operation), denied, f"{operation}, nobody named")
         same(w.own("a-admin", operation, tenant=a), "SerializationException", f"{operation} has no such member")
+    for name, account in (("a-admin", a), ("b-operator", b)):
+        same(w.own(name, "GetAuditLog")["entries"][0], w.own(name, "GetAuditLog", account=account)["entries"][0], f"{name}'s own log")
+    same(w.own("a-run", "GetAuditLog"), denied, "GetAuditLog, nobody named")
     true({a, b} <= {each["account"] for each in w.own("b-operator", "ListAccessKeys")["accessKeys"]}, "an operator's all")
     true("quotas" in w.own("a-read", "DescribeTenant", account=a))
     same(w.own("a-read", "DescribeTenant")["account"], a, "the key's own")

@@ -302,6 +302,22 @@ fn audited(data: &Path) -> Result<()> {
     ] {
         ensure!(log.contains(wanted), "no {wanted} in the audit log: {log}");
     }
+    let entries = log.lines().map(serde_json::from_str::<Value>);
+    let entries: Vec<Value> = entries.collect::<Result<_, _>>()?;
+    let made = entries
+        .iter()
+        .find(|entry| entry["operation"] == "lambda:CreateAlias");
+    let made = made.context("an alias was made")?;
+    ensure!(made["resource"] == "pay:live", "{made}");
+    ensure!(
+        made["alias"] == serde_json::json!({"before": null, "after": "1"}),
+        "{made}"
+    );
+    let last = told(data, &["tenant", "audit", A, "--json", "--limit", "1"])?;
+    ensure!(
+        Some(last.trim_end()) == log.lines().last(),
+        "{last} of {log}"
+    );
     ensure!(
         log.contains("InvalidParameterValueException"),
         "what was refused is in it: {log}"

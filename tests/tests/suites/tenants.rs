@@ -369,6 +369,15 @@ fn check_audit(data: &Path, keys: &Value) -> Result<()> {
             "the audit log lacks {operation} of {key} ({refused:?}) in:\n{text}"
         );
     }
+    let made = |entry: &&Value| {
+        entry["operation"] == "CreateStateMachineAlias" && entry["key"] == id("a-admin")
+    };
+    let made = entries.iter().find(made).context("an alias was made")?;
+    let of = made["resource"].as_str().unwrap_or_default();
+    ensure!(
+        of.ends_with(":stateMachine:machine:live") && made["alias"]["after"] == "1",
+        "{made}"
+    );
     let remote = entries.iter().filter(|entry| entry["key"] != "-");
     for entry in remote {
         ensure!(entry["address"] == "127.0.0.1", "no address: {entry}");

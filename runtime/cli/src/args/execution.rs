@@ -75,7 +75,8 @@ pub(crate) const STATUSES: [&str; 5] = ["RUNNING", "SUCCEEDED", "FAILED", "TIMED
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// Name or ARN of a state machine, or ARN of a map run, whose children are meant; all state machines when absent
+    /// Name or ARN of a state machine, $lambda-NAME for the calls of a plugin that nobody waits for, or ARN of a map run, whose
+    /// children are meant; all state machines when absent
     pub(crate) machine: Option<String>,
     /// Only those in this status
     #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = STATUSES)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use stepwell_engine::check_alias_name;
-use stepwell_sandbox::{parse_bytes, parse_duration};
+use stepwell_sandbox::{SIZE_UNITS, TIME_UNITS, parse_bytes, parse_duration};
 
 use super::oci::RegistryArgs;
 use super::{PlaceArgs, STATUSES};
@@ -98,14 +98,14 @@ pub(crate) struct GcArgs {
 }
 
 /// Seconds.
-fn grace_s(text: &str) -> Result<u64, &'static str> {
+fn grace_s(text: &str) -> Result<u64, String> {
     let time = parse_duration(text).map(|time| time.as_millis().div_ceil(1_000) as u64);
-    time.ok_or("it is a time, such as 1h or 0s")
+    time.ok_or_else(|| format!("it is a time, such as 1h or 0s, in {TIME_UNITS}"))
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
-    /// A .wasm file, or a folder with plugin.toml
+    /// A .wasm file, a folder with plugin.toml, or the name of a plugin of the plugin directory
     pub(crate) path: PathBuf,
     /// Push to an OCI registry instead of a server: oci://HOST/REPOSITORY:TAG
     #[arg(
@@ -155,7 +155,7 @@ fn memory_mib(text: &str) -> Result<u64, String> {
     let mib = parse_bytes(text).map(|bytes| bytes.div_ceil(1 << 20));
     mib.filter(|mib| MEMORY_MIB.contains(mib)).ok_or_else(|| {
         format!(
-            "it is a size from {}MiB to {}MiB",
+            "it is a size from {}MiB to {}MiB, in {SIZE_UNITS}",
             MEMORY_MIB.start(),
             MEMORY_MIB.end()
         )
@@ -168,7 +168,7 @@ fn timeout_s(text: &str) -> Result<u64, String> {
     whole
         .map(|time| time.as_secs())
         .filter(|seconds| TIMEOUT_S.contains(seconds))
-        .ok_or_else(|| "it is a time of whole seconds from 1s to 15m".to_owned())
+        .ok_or_else(|| format!("it is a time of whole seconds from 1s to 15m, in {TIME_UNITS}"))
 }
 
 /// With its scheme: a file of that name could be meant.
@@ -199,12 +199,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_memory_that_is_none_is_told_its_bounds_and_units() {
+        assert_eq!(memory_mib("1GiB"), Ok(1_024));
+        for refused in ["1TiB", "64MiB", "11GiB", "lots", "MiB"] {
+            let why = memory_mib(refused).unwrap_err();
+            let told = "from 128MiB to 10240MiB, in B, kB, KiB, MB, MiB, GB or GiB";
+            assert!(why.ends_with(told), "{refused}: {why}");
+        }
+    }
+
+    #[test]
     fn a_timeout_is_taken_as_it_is_or_not_at_all() {
         assert_eq!(timeout_s("2000ms"), Ok(2));
         assert_eq!(timeout_s("15m"), Ok(900));
         for refused in ["1500ms", "0s", "16m", "soon"] {
             let why = timeout_s(refused).unwrap_err();
-            assert!(why.contains("whole seconds"), "{refused}: {why}");
+            let told = "whole seconds from 1s to 15m, in ms, s, m or h";
+            assert!(why.ends_with(told), "{refused}: {why}");
         }
     }
 }

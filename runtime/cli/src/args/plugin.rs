@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use stepwell_sandbox::{CompileBounds, Profile, SandboxConfig, parse_bytes, parse_duration};
+use stepwell_sandbox::{
+    CompileBounds, Profile, SIZE_UNITS, SandboxConfig, TIME_UNITS, parse_bytes, parse_duration,
+};
 
 use super::place::{account, usual_endpoint};
 #[cfg(feature = "tools")]
@@ -183,7 +185,7 @@ pub(crate) struct PolicyArgs {
 /// What is compiled ahead of time, and for whom.
 #[derive(Debug, Args)]
 pub(crate) struct AheadArgs {
-    /// .wasm files, or folders with plugin.toml
+    /// .wasm files, folders with plugin.toml, or names of plugins of the plugin directory
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub(crate) paths: Vec<PathBuf>,
     /// What the code is for: server (the fastest), edge (small)
@@ -279,20 +281,22 @@ impl Default for CompileArgs {
 }
 
 fn compile_memory(text: &str) -> Result<u64, String> {
-    let least = COMPILE_MEMORY_BYTES_MIN;
-    let size = parse_bytes(text).filter(|size| *size >= least);
-    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+    size_from(text, COMPILE_MEMORY_BYTES_MIN)
 }
 
 fn cache_bytes(text: &str) -> Result<u64, String> {
-    let least = CACHE_BYTES_MIN;
-    let size = parse_bytes(text).filter(|size| *size >= least);
-    size.ok_or_else(|| format!("it is a size of at least {}MiB, such as 2GiB", least >> 20))
+    size_from(text, CACHE_BYTES_MIN)
 }
 
-fn compile_cpu(text: &str) -> Result<Duration, &'static str> {
+fn size_from(text: &str, least: u64) -> Result<u64, String> {
+    let size = parse_bytes(text).filter(|size| *size >= least);
+    let mib = least >> 20;
+    size.ok_or_else(|| format!("it is a size of at least {mib}MiB, such as 2GiB, in {SIZE_UNITS}"))
+}
+
+fn compile_cpu(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text).filter(|time| time.as_secs() >= 1);
-    time.ok_or("it is a time of at least 1s, such as 90s or 2m")
+    time.ok_or_else(|| format!("it is a time of at least 1s, such as 90s or 2m, in {TIME_UNITS}"))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use stepwell_egress::Url;
 use stepwell_engine::{Endpoint, Exceeding, Rate};
-use stepwell_sandbox::parse_bytes;
+use stepwell_sandbox::{SIZE_UNITS, parse_bytes};
 
 use super::{
     place::LimitsArg,
@@ -124,8 +124,9 @@ pub(crate) struct UsualQuotas {
     pub(crate) machine_concurrency_mode: Option<Exceeding>,
 }
 
-pub(super) fn bytes(text: &str) -> Result<u64, &'static str> {
-    parse_bytes(text).ok_or("it is a size such as 10GiB")
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    parse_bytes(text)
+        .ok_or_else(|| format!("it is a size below 2^64 bytes, such as 10GiB, in {SIZE_UNITS}"))
 }
 
 /// An address to listen on; `localhost` is the one that all clients try.

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use stepwell_engine::{Exceeding, Rate};
-use stepwell_sandbox::{Weight, parse_bytes};
+use stepwell_sandbox::Weight;
 use stepwell_server::check_rated;
 
 use super::{
     PlaceArgs,
     moment::moment,
     place::{account, usual_endpoint},
-    serve::StoreUrl,
+    serve::{StoreUrl, bytes},
 };
 use crate::host::USUAL_DATA;
 
@@ -135,11 +135,11 @@ fn weight(text: &str) -> Result<Most, &'static str> {
     }
 }
 
-fn size(text: &str) -> Result<Most, &'static str> {
+fn size(text: &str) -> Result<Most, String> {
     if text == NONE {
         return Ok(Most(None));
     }
-    let size = parse_bytes(text).ok_or("it is a size such as 10GiB, or `none`")?;
+    let size = bytes(text).map_err(|why| format!("{why}, or `none`"))?;
     Ok(Most(Some(size)))
 }
 
@@ -262,12 +262,15 @@ pub(crate) enum TenantCommand {
     },
     /// Print the audit log of a tenant, oldest first
     Audit {
-        /// Account: 12 digits
+        /// Account: 12 digits; the default account's when absent, and at a server that of the access key
         #[arg(value_parser = account)]
-        account: String,
+        account: Option<String>,
         /// Only from this time on: 2026-01-31T12:00:00Z, 2026-01-31, yesterday, or as long ago as 90m, 2h, 3d
         #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
+        /// Most entries to print, the newest; all of them when absent
+        #[arg(long, value_name = "COUNT")]
+        limit: Option<usize>,
         /// Print as JSON, a line an entry
         #[arg(long)]
         json: bool,

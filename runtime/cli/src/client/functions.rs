@@ -26,6 +26,11 @@ pub(crate) fn events_of(function: &str, region: &str, account: &str) -> String {
     format!("arn:aws:states:{region}:{account}:stateMachine:{EVENTS_PREFIX}{function}")
 }
 
+/// The function whose calls that nobody waits for the name of a state machine stands for.
+pub(crate) fn calls_of(machine: &str) -> Option<&str> {
+    machine.strip_prefix(EVENTS_PREFIX)
+}
+
 impl Client {
     /// One call of the function service, by its path below the version.
     pub(crate) async fn functions(
@@ -58,6 +63,23 @@ impl Client {
     ) -> Outcome<Result<Value, Refused>> {
         let call = self.function_call(method, path, Some(body), Some(transfer));
         Ok(call.await?.map(|(answer, _)| answer))
+    }
+
+    /// Refuses a name that nothing has: that there are no calls of it would be true of any word.
+    pub(crate) async fn check_called(&self, function: &str) -> Outcome {
+        let found = self
+            .functions(Method::GET, &path_of(function), None)
+            .await?;
+        match found {
+            Err(refused) if refused.code == "ResourceNotFoundException" => {
+                Err(Stop::Usage(anyhow!(
+                    "there is no plugin `{function}` uploaded, and one of the plugin directory has had no such call\nhint: `stepwell plugin versions{}` lists what was uploaded",
+                    self.flags()
+                )))
+            }
+            // A key that may list the calls and not read the plugin is told what there is.
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     /// Region and account of who asks.

@@ -3,7 +3,7 @@
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
-use super::Client;
+use super::{Client, calls_of, events_of};
 use crate::exit::{Blame, Outcome, Stop};
 
 /// State machines that a hint names.
@@ -16,8 +16,24 @@ impl Client {
             .await
     }
 
-    /// ARN of a state machine given by its name or ARN.
+    /// ARN of a state machine given by its name or ARN, to be started, forked to or deleted.
     pub(crate) async fn machine_arn(&self, machine: &str) -> Outcome<String> {
+        let name = machine.split_once(":stateMachine:");
+        if let Some(function) = calls_of(name.map_or(machine, |(_, name)| name)) {
+            return Err(Stop::Usage(anyhow!(
+                "`{machine}` stands for the calls of the plugin `{function}` that nobody waits for: it is listed, and neither started, changed nor deleted\n\
+                 hint: `stepwell plugin invoke {function}` calls the plugin, `stepwell plugin events {function}` lists those calls"
+            )));
+        }
+        self.listed_arn(machine).await
+    }
+
+    /// ARN of what has executions, given by its name or ARN: a state machine, or a function's calls that nobody waits for.
+    pub(crate) async fn listed_arn(&self, machine: &str) -> Outcome<String> {
+        if let Some(function) = calls_of(machine) {
+            let (region, account) = self.whose().await?;
+            return Ok(events_of(function, &region, &account));
+        }
         if machine.starts_with("arn:") {
             return Ok(machine.to_owned());
         }
@@ -39,7 +55,10 @@ impl Client {
             return Ok(execution.to_owned());
         }
         if let Some((machine, name)) = execution.split_once('/') {
-            return Ok(execution_of(&self.machine_arn(machine).await?, name));
+            return Ok(execution_of(&self.listed_arn(machine).await?, name));
+        }
+        if let Some(function) = calls_of(execution) {
+            return self.last_call(function).await;
         }
         let machines = self.machines().await?;
         if let Some(arn) = machine_named(&machines, execution) {
@@ -70,16 +89,34 @@ impl Client {
     }
 
     async fn last_execution(&self, machine: &str, arn: &str) -> Outcome<String> {
-        let request = json!({"stateMachineArn": arn});
-        let last = self
-            .list("ListExecutions", request, "executions", 1)
-            .await?;
-        let arn = last
-            .first()
-            .and_then(|last| last.get("executionArn")?.as_str());
-        arn.map(str::to_owned)
+        self.newest(arn).await?
             .with_context(|| format!("the state machine `{machine}` has no execution yet\nhint: `stepwell execution start {machine}` starts one"))
             .usage()
+    }
+
+    /// The last call of a function that nobody waits for.
+    async fn last_call(&self, function: &str) -> Outcome<String> {
+        let (region, account) = self.whose().await?;
+        let newest = self.newest(&events_of(function, &region, &account)).await;
+        if let Ok(Some(arn)) = newest {
+            return Ok(arn);
+        }
+        self.check_called(function).await?;
+        newest?
+            .with_context(|| format!("nobody has called the plugin `{function}` without waiting for it yet\nhint: Invoke with the invocation type `Event` does; of what waits for its answer there is no execution"))
+            .usage()
+    }
+
+    /// ARN of the newest execution in a list.
+    async fn newest(&self, arn: &str) -> Outcome<Option<String>> {
+        let request = json!({"stateMachineArn": arn});
+        let newest = self
+            .list("ListExecutions", request, "executions", 1)
+            .await?;
+        let arn = newest
+            .first()
+            .and_then(|newest| newest.get("executionArn")?.as_str());
+        Ok(arn.map(str::to_owned))
     }
 }
 

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use super::follow::{self, Followed, Since};
 use super::fork;
 use super::map_runs;
+use super::plugin_events;
 use super::prepare::prepare_stored;
 use super::run::express_result;
 use super::task_logs;
 use crate::args::{ExecutionCommand, ListArgs, PlaceArgs, StartArgs};
-use crate::client::{Client, Purpose};
+use crate::client::{Client, Purpose, calls_of};
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::table::Table;
@@ -102,7 +103,12 @@ async fn start_at(args: StartArgs) -> Outcome {
 async fn list_at(args: ListArgs) -> Outcome {
     let client = Client::open(&args.place, Purpose::Look).await?;
     let (machine, status) = (args.machine.as_deref(), args.status.as_deref());
-    let listed = list(&client, machine, status, args.limit).await;
+    let listed = match machine.and_then(calls_of) {
+        Some(function) => {
+            plugin_events::calls_of_named(&client, function, status, args.limit).await
+        }
+        None => list(&client, machine, status, args.limit).await,
+    };
     client.close().await;
     print_list(&listed?, args.json)
 }
@@ -189,7 +195,7 @@ pub(super) async fn list(
         Some(_) | None => "stateMachineArn",
     };
     let machines = match machine {
-        Some(machine) => vec![client.machine_arn(machine).await?],
+        Some(machine) => vec![client.listed_arn(machine).await?],
         None => {
             let all = client
                 .list("ListStateMachines", json!({}), "stateMachines", usize::MAX)

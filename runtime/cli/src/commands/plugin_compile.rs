@@ -140,6 +140,7 @@ mod whole {
     };
 
     use crate::commands::plugin::inspection;
+    use crate::commands::plugin_named::source;
     use crate::exit::Blame;
     use crate::host::{self, TENANT};
     use crate::policy::Policy;
@@ -156,6 +157,7 @@ mod whole {
         let target = args.target.clone().unwrap_or_else(this_target);
         let count = args.paths.len();
         for (n, path) in args.paths.iter().enumerate() {
+            let path = &source(path, None)?;
             if is_code(path) && path.is_file() {
                 return Err(Stop::Usage(anyhow!(
                     "`{}` is compiled already, and is not compiled again\nhint: give the .wasm that it was made of; `stepwell plugin inspect` tells its hash",

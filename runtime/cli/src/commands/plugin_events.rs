@@ -4,45 +4,46 @@
 use std::path::Path;
 
 use anyhow::anyhow;
-use axum::http::Method;
 use serde_json::Value;
 
 use super::execution::{list, print_list};
 use super::plugin_named::bare_name;
 use crate::args::EventsArgs;
-use crate::client::{Client, Purpose, events_of, path_of};
+use crate::client::{Client, Purpose, events_of};
 use crate::exit::{Outcome, Stop};
 
 pub(super) async fn events(args: EventsArgs) -> Outcome {
     let named = Named::read(&args.name)?;
     let client = Client::open(&args.place, Purpose::Look).await?;
-    let listed = events_at(&client, &named, &args).await;
+    let listed = calls(&client, &named, args.status.as_deref(), args.limit).await;
     client.close().await;
     print_list(&listed?, args.json)
 }
 
-async fn events_at(client: &Client, named: &Named<'_>, args: &EventsArgs) -> Outcome<Vec<Value>> {
+/// The calls of a function by its name, as `execution list` is given it.
+pub(super) async fn calls_of_named(
+    client: &Client,
+    function: &str,
+    status: Option<&str>,
+    limit: usize,
+) -> Outcome<Vec<Value>> {
+    calls(client, &Named::read(function)?, status, limit).await
+}
+
+async fn calls(
+    client: &Client,
+    named: &Named<'_>,
+    status: Option<&str>,
+    limit: usize,
+) -> Outcome<Vec<Value>> {
     let (region, account) = client.whose().await?;
     named.check(&region, &account)?;
     let machine = events_of(named.name, &region, &account);
-    let listed = list(client, Some(&machine), args.status.as_deref(), args.limit).await;
+    let listed = list(client, Some(&machine), status, limit).await;
     if !listed.as_ref().is_ok_and(|calls| !calls.is_empty()) {
-        check_there(client, named.name).await?;
+        client.check_called(named.name).await?;
     }
     listed
-}
-
-/// Refuses a name that nothing has: that there are no calls of it would be true of any word.
-async fn check_there(client: &Client, name: &str) -> Outcome {
-    let found = client.functions(Method::GET, &path_of(name), None).await?;
-    match found {
-        Err(refused) if refused.code == "ResourceNotFoundException" => Err(Stop::Usage(anyhow!(
-            "there is no plugin `{name}` uploaded, and one of the plugin directory has had no such call\nhint: `stepwell plugin versions{}` lists what was uploaded",
-            client.flags()
-        ))),
-        // A key that may list the calls and not read the plugin is told what there is.
-        Ok(_) | Err(_) => Ok(()),
-    }
 }
 
 /// A plugin as it was given.

@@ -47,6 +47,51 @@ pub(super) fn existing(
     Ok(path)
 }
 
+/// The file or folder that is compiled or sent: a bare name is that of a plugin of the plugin directory, where it has one. Links are
+/// followed, but for those of that directory that lead out of it: no server follows them.
+pub(super) fn source(path: &Path, data: Option<&Path>) -> Outcome<PathBuf> {
+    let folder = data.unwrap_or(Path::new(USUAL_DATA)).join("plugins");
+    let path = named(path, &folder, false);
+    if let (Ok(to), Err(_)) = (path.read_link(), path.metadata()) {
+        return Err(Stop::Usage(anyhow!(
+            "`{}` is a link to `{}`, which leads nowhere\nhint: name the file or folder itself, or mend the link",
+            path.display(),
+            to.display()
+        )));
+    }
+    match link_out(&path, &folder) {
+        Some((link, to)) => Err(Stop::Usage(anyhow!(
+            "`{}` is a link that leads out of the plugin directory, which is not followed\nhint: put the file itself there, or name where it leads: `{}`",
+            link.display(),
+            to.display()
+        ))),
+        None => Ok(path),
+    }
+}
+
+/// What of a plugin is a link that leads out of the plugin directory which it is in, and where to.
+fn link_out(path: &Path, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let folder = folder.canonicalize().ok()?;
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let parent = parent.unwrap_or(Path::new(".")).canonicalize().ok()?;
+    if !parent.starts_with(&folder) {
+        return None;
+    }
+    // Of a folder what makes it a plugin.
+    let is_of_plugin = |file: &PathBuf| {
+        let is_program = |kind: &std::ffi::OsStr| kind == "wasm" || kind == CODE_EXTENSION;
+        file.ends_with("plugin.toml") || file.extension().is_some_and(is_program)
+    };
+    let within = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let within = within.map(|entry| entry.path()).filter(is_of_plugin);
+    std::iter::once(path.to_owned())
+        .chain(within)
+        .find_map(|file| {
+            let to = file.canonicalize().ok()?;
+            (!to.starts_with(&folder)).then_some((file, to))
+        })
+}
+
 /// The name that a path may be as well: `resize`, and not `./resize`, `resize/` or `resize.wasm`.
 pub(super) fn bare_name(path: &Path) -> Option<&str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
@@ -208,6 +253,70 @@ mod tests {
         assert_eq!(served(false), wasm);
         std::fs::write(own.join("plugin.toml"), "").unwrap();
         assert_eq!(forms(folder, "src", true), [own, code, wasm]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_compiled_or_sent_is_followed_as_the_directory_does() {
+        use std::os::unix::fs::symlink;
+
+        let scratch = tempfile::tempdir().unwrap();
+        let data = scratch.path().join("data");
+        let (plugins, outside) = (data.join("plugins"), scratch.path().join("outside.wasm"));
+        std::fs::create_dir_all(plugins.join("all")).unwrap();
+        for file in [
+            &outside,
+            &plugins.join("in.wasm"),
+            &plugins.join("all/plugin.toml"),
+        ] {
+            std::fs::write(file, "").unwrap();
+        }
+        symlink("in.wasm", plugins.join("stays.wasm")).unwrap();
+        symlink("none.wasm", plugins.join("gone.wasm")).unwrap();
+        symlink(&outside, plugins.join("out.wasm")).unwrap();
+        symlink(&outside, plugins.join("all/all.wasm")).unwrap();
+        symlink(&outside, plugins.join("all/data.txt")).unwrap();
+        symlink(&outside, scratch.path().join("here.wasm")).unwrap();
+        let told = |path: &Path| match source(path, Some(&data)) {
+            Ok(found) => found.display().to_string(),
+            Err(Stop::Usage(why)) => why.to_string(),
+            Err(other) => panic!("{other:?}"),
+        };
+        for (name, file) in [("in", "in.wasm"), ("stays", "stays.wasm")] {
+            let file = plugins.join(file);
+            assert_eq!(told(Path::new(name)), file.display().to_string());
+            assert_eq!(told(&file), file.display().to_string());
+        }
+        for (name, file, why) in [
+            (
+                "gone",
+                "gone.wasm",
+                "is a link to `none.wasm`, which leads nowhere",
+            ),
+            (
+                "out",
+                "out.wasm",
+                "out.wasm` is a link that leads out of the plugin directory",
+            ),
+            (
+                "all",
+                "all",
+                "all/all.wasm` is a link that leads out of the plugin directory",
+            ),
+        ] {
+            let file = plugins.join(file);
+            for path in [Path::new(name), file.as_path()] {
+                let told = told(path);
+                assert!(told.contains(why) && told.contains("\nhint: "), "{told}");
+            }
+        }
+        // Elsewhere a link is what it leads to, and what is not there is for its reader to say.
+        for path in [
+            scratch.path().join("here.wasm"),
+            scratch.path().join("none"),
+        ] {
+            assert_eq!(told(&path), path.display().to_string());
+        }
     }
 
     #[cfg(unix)]

@@ -6,6 +6,7 @@ use anyhow::{Context, anyhow};
 use stepwell_sandbox::{Contract, Format, Inspection, Manifest};
 
 use super::plugin::{inspection, print_problems};
+use super::plugin_named::source;
 use super::waited::waited;
 use crate::args::{CompileArgs, PullArgs, PushArgs};
 use crate::exit::{Blame, Outcome, Stop};
@@ -297,8 +298,9 @@ pub(super) async fn push(args: &PushArgs, to: &Reference) -> Outcome {
             to.repository
         )));
     }
+    let path = source(&args.path, None)?;
     let found = inspection(
-        &args.path,
+        &path,
         TENANT,
         None,
         CompileArgs::default(),

@@ -62,9 +62,18 @@ pub(super) async fn tenant(command: TenantCommand) -> Outcome {
         TenantCommand::Audit {
             account,
             since,
+            limit,
             json,
             place,
-        } => audit::show(&account, since, json, &place).await,
+        } => {
+            let asked = audit::Asked {
+                account: account.as_deref(),
+                since,
+                newest: limit,
+                json,
+            };
+            audit::show(asked, &place).await
+        }
     }
 }
 

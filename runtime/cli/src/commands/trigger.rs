@@ -1,5 +1,7 @@
 //! `trigger`: what starts executions beside whoever calls the API. Hides by which calls.
 
+mod show;
+
 use anyhow::anyhow;
 use serde_json::{Value, json};
 
@@ -8,7 +10,7 @@ use crate::client::{Client, Purpose};
 use crate::exit::{Outcome, Stop};
 use crate::given;
 use crate::table::Table;
-use crate::terminal::{shown as marked, stdout_columns};
+use crate::terminal::stdout_columns;
 
 /// Kinds of triggers, as they stand before names.
 const KINDS: [&str; 3] = ["schedule", "http", "rule"];
@@ -196,15 +198,10 @@ async fn list(client: &Client, as_json: bool) -> Outcome {
     ]);
     for trigger in &triggers {
         let text = |key: &str| super::text(trigger, key).to_owned();
-        let state = match (trigger["enabled"].as_bool(), trigger.get("lastError")) {
-            (Some(false), _) => "disabled",
-            (_, Some(_)) => "failing",
-            (_, None) => "enabled",
-        };
         table.row([
             text("kind"),
             text("name"),
-            state.to_owned(),
+            state(trigger).to_owned(),
             text("nextRun"),
             text("lastRun"),
             machine_names(super::text(trigger, "stateMachineArn")),
@@ -212,6 +209,15 @@ async fn list(client: &Client, as_json: bool) -> Outcome {
         ]);
     }
     super::print(&table.whole(stdout_columns()))
+}
+
+/// Whether it starts executions, and could when it last tried.
+fn state(trigger: &Value) -> &'static str {
+    match (trigger["enabled"].as_bool(), trigger.get("lastError")) {
+        (Some(false), _) => "disabled",
+        (_, Some(_)) => "failing",
+        (_, None) => "enabled",
+    }
 }
 
 /// The names in ARNs of state machines.
@@ -230,20 +236,7 @@ async fn show(client: &Client, trigger: &str, as_json: bool) -> Outcome {
     if as_json {
         return super::print_json(&told);
     }
-    let mut lines = String::new();
-    for (key, value) in told.as_object().into_iter().flatten() {
-        let shown = match value {
-            Value::String(text) if text.is_empty() => continue,
-            Value::String(text) => text.clone(),
-            Value::Array(items) if key == "nextRuns" => {
-                let times: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-                times.join(", ")
-            }
-            other => other.to_string(),
-        };
-        lines.push_str(&format!("{key:<26}{}\n", marked(&shown)));
-    }
-    super::print(&lines)
+    super::print(&show::lines(&told))
 }
 
 async fn describe(client: &Client, kind: &str, name: &str) -> Outcome<Value> {

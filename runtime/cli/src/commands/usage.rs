@@ -1,5 +1,7 @@
 //! `usage`: what tenants used by day, state machine and plugin, and what it costs.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::args::UsageArgs;
@@ -35,11 +37,13 @@ pub(super) async fn usage(args: UsageArgs) -> Outcome {
     if args.json {
         return super::print_json(&told);
     }
-    if told["usage"].as_array().is_none_or(Vec::is_empty) {
-        say!("nothing was used then");
-        return Ok(());
+    match table(&told) {
+        Some(table) => super::print(&table),
+        None => {
+            say!("nothing was used then");
+            Ok(())
+        }
     }
-    super::print(&table(&told))
 }
 
 async fn of_execution(client: &Client, execution: &str) -> Outcome<Value> {
@@ -59,7 +63,7 @@ fn lines(told: &Value) -> String {
         table.row(vec![name.to_owned(), count(told, key).to_string()]);
     }
     table.row(vec!["cpu".to_owned(), cpu(told)]);
-    table.row(vec!["memory".to_owned(), memory(told)]);
+    table.row(vec!["memory time".to_owned(), memory(told)]);
     for (name, key) in [
         ("fuel", "fuel"),
         ("host calls", "hostCalls"),
@@ -88,14 +92,19 @@ fn count(used: &Value, key: &str) -> u64 {
 }
 
 fn cpu(used: &Value) -> String {
-    format!("{:.3} s", count(used, "cpuMicros") as f64 / 1_000_000.0)
+    exact(count(used, "cpuMicros") as f64 / 1_000_000.0, "s")
 }
 
 fn memory(used: &Value) -> String {
-    format!(
-        "{:.3} GiB s",
-        count(used, "memoryMibMillis") as f64 / 1_024_000.0
-    )
+    exact(count(used, "memoryMibMillis") as f64 / 1_024_000.0, "GiB s")
+}
+
+/// With so many digits that the least that is counted is not 0.
+fn exact(number: f64, unit: &str) -> String {
+    match number > 0.0 {
+        true => format!("{number:.6} {unit}"),
+        false => format!("0 {unit}"),
+    }
 }
 
 /// All pages as one answer.
@@ -158,27 +167,57 @@ const ALWAYS: [Column; 3] = [
 ];
 
 /// Counts whose columns are left out where all of them are 0.
-const WHERE_USED: [Column; 9] = [
+const WHERE_USED: [Column; 10] = [
+    ("redrives>", "redrives", plain),
     ("cpu>", "cpuMicros", |used, _| cpu(used)),
-    ("memory>", "memoryMibMillis", |used, _| memory(used)),
-    ("in>", "bytesIn", plain),
-    ("out>", "bytesOut", plain),
-    ("sent>", "bytesSent", plain),
-    ("received>", "bytesReceived", plain),
-    ("calls>", "hostCalls", plain),
+    ("memory time>", "memoryMibMillis", |used, _| memory(used)),
+    ("bytes in>", "bytesIn", plain),
+    ("bytes out>", "bytesOut", plain),
+    ("bytes sent>", "bytesSent", plain),
+    ("bytes received>", "bytesReceived", plain),
+    ("host calls>", "hostCalls", plain),
     ("fuel>", "fuel", plain),
-    ("stored>", "bytesStored", plain),
+    ("bytes stored>", "bytesStored", plain),
 ];
 
 fn plain(used: &Value, key: &str) -> String {
     count(used, key).to_string()
 }
 
-/// A line for each day, state machine and plugin, and one for each tenant.
-fn table(told: &Value) -> String {
-    let list = |key: &str| told[key].as_array().map_or(&[][..], Vec::as_slice);
+/// Whether a line would tell anything.
+fn is_any(used: &Value) -> bool {
+    let mut counts = ALWAYS.iter().chain(&WHERE_USED);
+    counts.any(|(_, key, _)| count(used, key) > 0)
+}
+
+/// Region and name in the ARN of a state machine; of anything else nothing and itself.
+fn region_and_name(arn: &str) -> (&str, &str) {
+    match arn.split_once(":stateMachine:") {
+        Some((before, name)) => (before.split(':').nth(3).unwrap_or_default(), name),
+        None => ("", arn),
+    }
+}
+
+/// A line for each day, state machine and plugin that used anything, and one for each tenant; nothing where nothing was used. State
+/// machines are told with their region where there are several.
+fn table(told: &Value) -> Option<String> {
+    let list = |key: &str| {
+        let all = told[key].as_array().into_iter().flatten();
+        all.filter(|used| is_any(used)).collect::<Vec<&Value>>()
+    };
     let (rows, totals) = (list("usage"), list("totals"));
-    let is_used = |key: &str| rows.iter().chain(totals).any(|used| count(used, key) > 0);
+    if rows.is_empty() {
+        return None;
+    }
+    let machine_of = |row: &Value| super::text(row, "stateMachineArn").to_owned();
+    let machines: Vec<String> = rows.iter().map(|row| machine_of(row)).collect();
+    let regions = machines.iter().map(|arn| region_and_name(arn).0);
+    let regions: BTreeSet<&str> = regions.filter(|region| !region.is_empty()).collect();
+    let shown_machine = |arn: &str| match region_and_name(arn) {
+        (region, name) if regions.len() > 1 && !region.is_empty() => format!("{region}/{name}"),
+        (_, name) => name.to_owned(),
+    };
+    let is_used = |key: &str| rows.iter().chain(&totals).any(|used| count(used, key) > 0);
     let used = WHERE_USED.into_iter().filter(|(_, key, _)| is_used(key));
     let counts: Vec<Column> = ALWAYS.into_iter().chain(used).collect();
     let mut head = vec!["day", "tenant", "state machine", "plugin"];
@@ -198,17 +237,13 @@ fn table(told: &Value) -> String {
         cells.push(cost.map_or_else(String::new, |cost| format!("{cost:.6} {currency}")));
         table.row(cells);
     };
-    for row in rows {
-        let machine = super::text(row, "stateMachineArn");
-        let machine = machine
-            .split_once(":stateMachine:")
-            .map_or(machine, |(_, name)| name);
-        line(row, super::text(row, "day"), machine);
+    for (row, machine) in rows.iter().zip(&machines) {
+        line(row, super::text(row, "day"), &shown_machine(machine));
     }
-    for total in totals {
+    for total in &totals {
         line(total, "all", "");
     }
-    table.whole(None)
+    Some(table.whole(None))
 }
 
 #[cfg(test)]
@@ -237,16 +272,59 @@ mod tests {
         ]);
         let mut told = json!({"usage": rows, "totals": []});
         assert_eq!(
-            table(&told),
-            "DAY         TENANT        STATE MACHINE  EXECUTIONS  TRANSITIONS  TASKS  STORED\n\
-             2026-01-31  111111111111  注文                    2            4      0     900\n\
-             2026-01-31  111111111111  orders                  1            3      0      40\n"
+            table(&told).unwrap(),
+            "DAY         TENANT        STATE MACHINE  EXECUTIONS  TRANSITIONS  TASKS  BYTES STORED\n\
+             2026-01-31  111111111111  注文                    2            4      0           900\n\
+             2026-01-31  111111111111  orders                  1            3      0            40\n"
         );
         told["currency"] = json!("EUR");
         told["usage"][0]["cost"] = json!(0.5);
         told["usage"][0]["plugin"] = json!("pay");
-        let with_costs = table(&told);
+        let with_costs = table(&told).unwrap();
         assert!(with_costs.contains("0.500000 EUR"), "{with_costs}");
         assert!(with_costs.contains("PLUGIN"), "{with_costs}");
+    }
+
+    #[test]
+    fn lines_that_tell_nothing_are_left_out() {
+        let row = |machine: &str, tasks: u64| {
+            json!({"day": "2026-01-31", "account": "111111111111", "tasks": tasks, "cost": 0.0,
+             "stateMachineArn": format!("arn:aws:states:us-east-1:111111111111:stateMachine:{machine}")})
+        };
+        let mut told = json!({"usage": [row("idle", 0), row("orders", 2)], "totals": [row("", 2)]});
+        let shown = table(&told).unwrap();
+        assert!(
+            shown.contains("orders") && !shown.contains("idle"),
+            "{shown}"
+        );
+        assert_eq!(shown.lines().count(), 3, "head, line and total:\n{shown}");
+        told["usage"] = json!([row("idle", 0)]);
+        told["totals"] = json!([row("", 0)]);
+        assert_eq!(table(&told), None);
+    }
+
+    #[test]
+    fn state_machines_of_several_regions_are_told_apart() {
+        let row = |region: &str| {
+            json!({"day": "2026-01-31", "account": "111111111111", "tasks": 1,
+             "stateMachineArn": format!("arn:aws:states:{region}:111111111111:stateMachine:orders")})
+        };
+        let told = json!({"usage": [row("eu-west-1"), row("us-east-1")], "totals": []});
+        let shown = table(&told).unwrap();
+        assert!(
+            shown.contains(" eu-west-1/orders ") && shown.contains(" us-east-1/orders "),
+            "{shown}"
+        );
+        let told = json!({"usage": [row("eu-west-1")], "totals": []});
+        assert!(!table(&told).unwrap().contains("eu-west-1"));
+    }
+
+    #[test]
+    fn the_least_that_is_counted_is_not_told_as_nothing() {
+        let used = json!({"cpuMicros": 1, "memoryMibMillis": 1});
+        assert_eq!(cpu(&used), "0.000001 s");
+        assert_eq!(memory(&used), "0.000001 GiB s");
+        let none = json!({});
+        assert_eq!((&*cpu(&none), &*memory(&none)), ("0 s", "0 GiB s"));
     }
 }

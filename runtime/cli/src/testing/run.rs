@@ -147,6 +147,7 @@ fn judge(report: &mut CaseReport, expected: &Expected) {
     let mut found = Vec::new();
     if report.status != expected.status {
         let said = match (&report.error, &report.cause) {
+            (Some(error), Some(cause)) if cause.is_empty() => format!(" ({error})"),
             (Some(error), Some(cause)) => format!(" ({error}: {cause})"),
             (Some(text), None) | (None, Some(text)) => format!(" ({text})"),
             (None, None) => String::new(),

@@ -8,15 +8,17 @@ use serde_json::json;
 
 use super::{FunctionError, check_name, invoke::check_payload};
 use crate::{
-    api::Caller,
+    api::{Caller, MachineKind},
     arn::MachineArn,
     engine::Engine,
     error::Error,
+    journal::ScopeId,
     lambda::EVENT_BYTES_MAX,
     limits::{
         EVENT_FULL_RETRIES_MAX, EVENT_FULL_RETRY_AFTER_S, EVENT_FULL_RETRY_AFTER_S_MAX,
         EVENT_RETRIES_MAX, EVENT_RETRY_AFTER_S,
     },
+    machines,
     programs::Programs,
     startable::{Chosen, Startable},
 };
@@ -55,7 +57,7 @@ impl Engine {
             self.write(write).await?;
         }
         let (_, program) = self.node().programs.get(hash).await?;
-        let kind = crate::api::MachineKind::Standard;
+        let kind = MachineKind::Standard;
         let scope = self.scope(caller, &machine, kind, true).await?;
         let scope = scope.ok_or_else(|| super::crossed(name))?;
         let startable = Startable {
@@ -82,12 +84,23 @@ impl Engine {
 }
 
 impl Engine {
-    /// Whether a state machine of [`is_of_events`] is that of a function that is there now, whether it may be called or not.
-    pub(crate) async fn has_function_of(
+    /// The list of a state machine of [`is_of_events`], `None` as long as there were no calls. What was called of a function that
+    /// is gone by now is listed still.
+    pub(crate) async fn list_of_events(
         &self,
         caller: &Caller,
         machine: &MachineArn,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<ScopeId>, Error> {
+        let kind = MachineKind::Standard;
+        let scope = self.scope(caller, machine, kind, false).await?;
+        if scope.is_none() && !self.has_function_of(caller, machine).await? {
+            return Err(machines::absent(&machine.to_string()));
+        }
+        Ok(scope)
+    }
+
+    /// Whether that state machine is one of a function that is there now, whether it may be called or not.
+    async fn has_function_of(&self, caller: &Caller, machine: &MachineArn) -> Result<bool, Error> {
         let name = machine.name.strip_prefix(EVENTS_PREFIX);
         let Some(name) = name.filter(|name| check_name(name).is_ok()) else {
             return Ok(false);

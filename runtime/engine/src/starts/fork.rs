@@ -17,6 +17,7 @@ use crate::{
     dispatch::hex,
     engine::Engine,
     error::{Code, Error},
+    functions,
     journal::{ExecutionId, ExecutionRow},
     limits::FORK_BYTES_MAX,
     node,
@@ -153,6 +154,10 @@ impl Engine {
             return Err(refused(origin, why));
         }
         let (row, machine) = self.execution_row(caller, origin).await?;
+        if functions::is_of_events(&machine) {
+            let why = "it is a call of a function that nobody waits for, which has no other state to go on from; redrive it if it failed, or call the function again";
+            return Err(refused(origin, why));
+        }
         let meta: Meta =
             record::decode(&row.new.meta).map_err(|error| reader::named(origin, error))?;
         if redrive::is_item(&meta) {

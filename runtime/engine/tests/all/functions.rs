@@ -11,10 +11,10 @@ use std::{
 };
 
 use stepwell_engine::{
-    Amounts, Caller, Change, CreateMachine, Engine, Error, FunctionError, FunctionSettings,
-    FunctionVersion, Invocation, MachineKind, MachineSettings, Meter, NewFunction, Options,
-    Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest, Status, Store, TaskRunner,
-    UsageKey,
+    Amounts, Caller, Change, Code, CreateMachine, Engine, Error, ForkRequest, FunctionError,
+    FunctionSettings, FunctionVersion, Invocation, MachineKind, MachineNews, MachineSettings,
+    Meter, NewFunction, Options, Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest,
+    Status, Store, TaskRunner, UsageKey,
 };
 use stepwell_interp::{Measure, Measures, OnCrash, event_type};
 use tokio::sync::Semaphore;
@@ -312,6 +312,51 @@ async fn calls_that_nobody_waits_for_are_listed_by_their_function() {
         let ended = engine.wait(&own, event).await.expect("it is there");
         assert_eq!(ended.status, Status::Succeeded);
     }
+}
+
+/// Who listens is told of them as of the executions of a state machine; nothing goes on from one.
+#[tokio::test]
+async fn calls_that_nobody_waits_for_are_told_and_not_forked() {
+    let (engine, _) = opened().await;
+    let own = caller();
+    let machine = |function: &str| {
+        format!("arn:aws:states:us-east-1:{ACCOUNT}:stateMachine:$lambda-{function}")
+    };
+    let watch = engine.watch_machine(&own, &machine("plain"), None).await;
+    let mut watch = watch.expect("there is such a function");
+    let event = engine
+        .invoke_later(&own, "plain", None, "{}", "a-call")
+        .await;
+    let event = event.expect("it is taken");
+    let mut statuses = Vec::new();
+    while statuses.len() < 2 {
+        let news = tokio::time::timeout(PATIENCE, watch.next()).await;
+        let Some(MachineNews::Changes(changes)) = news.expect("it is told") else {
+            panic!("it listens from before the call on");
+        };
+        for told in changes {
+            assert_eq!(told.change.execution_arn, event);
+            statuses.push(told.change.status);
+        }
+    }
+    assert_eq!(statuses, [Status::Running, Status::Succeeded]);
+    let nobody = engine.watch_machine(&own, &machine("a.b"), None).await;
+    assert!(matches!(
+        nobody,
+        Err(Error::Rejected {
+            code: Code::StateMachineDoesNotExist,
+            ..
+        })
+    ));
+    let fork = ForkRequest {
+        execution_arn: event.to_string(),
+        ..ForkRequest::default()
+    };
+    let Err(Error::Rejected { code, message }) = engine.fork(&own, fork).await else {
+        panic!("it has one state, which is the call");
+    };
+    assert_eq!(code, Code::ExecutionNotForkable);
+    assert!(message.contains("redrive it if it failed"), "{message}");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ operations! {
     DisableAccessKey Operator Operator true  Account   tenants::disable_key;
     EnableAccessKey  Operator Operator true  Account   tenants::enable_key;
     ForkExecution    Operator Run      true  Execution forks::fork;
-    GetAuditLog      Operator Admin    false Account   tenants::audit_log;
+    GetAuditLog      Operator Admin    false Own       tenants::audit_log;
     GetExecutionUsage Operator Read    false Execution usage::of_execution;
     GetUsage         Operator Admin    false OwnOrAll  usage::get;
     ListAccessKeys   Operator Admin    false OwnOrAll  tenants::keys;
@@ -269,6 +269,7 @@ impl Call<'_> {
             address: "-".to_owned(),
             operation: operation.to_owned(),
             resource: resource.chars().take(AUDIT_RESOURCE_CHARS_MAX).collect(),
+            alias: None,
             request_id: Uuid::new_v4().hyphenated().to_string(),
             refused: None,
         };

@@ -68,7 +68,8 @@ struct NewCeiling {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LogPage {
-    account: String,
+    /// The caller's own when absent.
+    account: Option<String>,
     /// Seconds of the Unix epoch.
     #[serde(default)]
     since: f64,
@@ -206,9 +207,20 @@ struct LogEntry {
     address: String,
     operation: String,
     resource: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<AliasMoved>,
     request_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
+}
+
+/// Wire form of what an alias stood for and was to stand for.
+#[derive(Serialize)]
+struct AliasMoved {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
 }
 
 /// Wire form of nothing to tell.
@@ -344,6 +356,7 @@ pub(super) async fn audit_log(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         since,
         after,
     } = call.read()?;
+    let account = call.account(account);
     // What is before the epoch is from the beginning on.
     let since = Timestamp((since.max(0.0) * 1_000.0) as u64);
     let engine = &call.state.engine;
@@ -355,6 +368,10 @@ pub(super) async fn audit_log(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         address: found.entry.address,
         operation: found.entry.operation,
         resource: found.entry.resource,
+        alias: found.entry.alias.map(|alias| AliasMoved {
+            before: alias.before,
+            after: alias.after,
+        }),
         request_id: found.entry.request_id,
         refused: found.entry.refused,
     });

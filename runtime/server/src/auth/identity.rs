@@ -79,6 +79,7 @@ impl Identity {
             address: self.address.clone(),
             operation: operation.to_owned(),
             resource: resource.chars().take(AUDIT_RESOURCE_CHARS_MAX).collect(),
+            alias: None,
             request_id: request_id.to_owned(),
             refused: None,
         }

@@ -29,7 +29,7 @@ use stepwell_engine::{AccessKey, Engine, Vault};
 
 pub(crate) use identity::{Identity, role_session_id};
 pub(crate) use permit::Permit;
-pub(crate) use rights::{CHANGE, LOOK, Right, STEER};
+pub(crate) use rights::{CHANGE, LOOK, Right, STEER, resource};
 
 use crate::{
     aws::{self, Fault},

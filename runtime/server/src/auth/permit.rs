@@ -2,10 +2,10 @@
 //! when an entry is written.
 
 use axum::http::{Method, request::Parts};
-use stepwell_engine::{AuditEntry, Engine, Role};
+use stepwell_engine::{AliasMove, AuditEntry, Engine, Role};
 
 use super::{Identity, rights, rights::Right};
-use crate::{aws::Fault, serve::ServerState};
+use crate::{aws::Fault, limits::AUDIT_RESOURCE_CHARS_MAX, serve::ServerState};
 
 const DENIED: &str = "AccessDeniedException";
 
@@ -25,17 +25,18 @@ impl<'a> Permit<'a> {
         identity: &'a Identity,
         operation: &str,
         body: &[u8],
+        alias: Option<AliasMove>,
         request_id: &str,
     ) -> Result<Permit<'a>, Fault> {
         let right = rights::right_of(operation, body);
-        let resource = || rights::resource(body);
+        let about = || (rights::resource(body), alias.clone());
         let action = format!("states:{operation}");
         Permit::of(
             state,
             identity,
             (operation, &action),
             right,
-            resource,
+            about,
             request_id,
         )
         .await
@@ -50,25 +51,30 @@ impl<'a> Permit<'a> {
         resource: &str,
         request_id: &str,
     ) -> Result<Permit<'a>, Fault> {
-        let resource = || resource.to_owned();
-        Permit::of(
-            state,
-            identity,
-            (action, action),
-            right,
-            resource,
-            request_id,
-        )
-        .await
+        let about = (resource, None);
+        Permit::ask_about(state, identity, action, right, about, request_id).await
     }
 
-    /// `names` are the operation's in the audit log and in a refusal.
+    /// The same of a request that may be about an alias.
+    pub(crate) async fn ask_about(
+        state: &'a ServerState,
+        identity: &'a Identity,
+        action: &str,
+        right: Right,
+        about: (&str, Option<AliasMove>),
+        request_id: &str,
+    ) -> Result<Permit<'a>, Fault> {
+        let about = || (about.0.to_owned(), about.1.clone());
+        Permit::of(state, identity, (action, action), right, about, request_id).await
+    }
+
+    /// `names` are the operation's in the audit log and in a refusal; `about` is what it names, and how it moves an alias.
     async fn of(
         state: &'a ServerState,
         identity: &'a Identity,
         names: (&str, &str),
         right: Right,
-        resource: impl Fn() -> String,
+        about: impl Fn() -> (String, Option<AliasMove>),
         request_id: &str,
     ) -> Result<Permit<'a>, Fault> {
         let (operation, action) = names;
@@ -82,8 +88,9 @@ impl<'a> Permit<'a> {
                 entry: None,
             });
         }
-        let resource = resource();
+        let (resource, alias) = about();
         let mut entry = identity.entry(operation, &resource, request_id);
+        entry.alias = alias.map(bounded);
         if !allowed {
             entry.refused = Some(DENIED.to_owned());
             engine.audit(account, &entry).await?;
@@ -105,6 +112,19 @@ impl<'a> Permit<'a> {
         entry.refused = Some(code.to_owned());
         self.engine.audit(self.account, &entry).await?;
         Ok(())
+    }
+}
+
+/// As long as an entry may be: what is asked for may be any text.
+fn bounded(alias: AliasMove) -> AliasMove {
+    let cut = |text: String| {
+        text.chars()
+            .take(AUDIT_RESOURCE_CHARS_MAX)
+            .collect::<String>()
+    };
+    AliasMove {
+        before: alias.before.map(cut),
+        after: alias.after.map(cut),
     }
 }
 

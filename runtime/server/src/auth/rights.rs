@@ -151,11 +151,31 @@ struct About<'a> {
     resource_arn: Option<std::borrow::Cow<'a, str>>,
     #[serde(borrow)]
     name: Option<std::borrow::Cow<'a, str>>,
+    #[serde(borrow)]
+    routing_configuration: Option<Vec<Routed<'a>>>,
+}
+
+/// A version that an alias routes to.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Routed<'a> {
+    #[serde(borrow)]
+    state_machine_version_arn: std::borrow::Cow<'a, str>,
+}
+
+impl About<'_> {
+    /// ARN of an alias that does not say whose it is, but which versions it routes to.
+    fn alias(&self) -> Option<std::borrow::Cow<'static, str>> {
+        let routed = self.routing_configuration.as_ref()?.first()?;
+        let (machine, _) = routed.state_machine_version_arn.rsplit_once(':')?;
+        Some(format!("{machine}:{}", self.name.as_ref()?).into())
+    }
 }
 
 /// ARN or name that a request's body names; empty when it names none.
-pub(super) fn resource(body: &[u8]) -> String {
+pub(crate) fn resource(body: &[u8]) -> String {
     let about: About<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let fresh_alias = about.alias();
     let named = [
         about.state_machine_alias_arn,
         about.state_machine_version_arn,
@@ -164,6 +184,7 @@ pub(super) fn resource(body: &[u8]) -> String {
         about.map_run_arn,
         about.activity_arn,
         about.resource_arn,
+        fresh_alias,
         about.name,
     ];
     named
@@ -230,6 +251,16 @@ mod tests {
         assert_eq!(
             resource(br#"{"name":"orders","tags":[{"key":"a"}]}"#),
             "orders"
+        );
+        assert_eq!(
+            resource(
+                br#"{"name":"live","routingConfiguration":[{"stateMachineVersionArn":"arn:m:2","weight":100}]}"#
+            ),
+            "arn:m:live"
+        );
+        assert_eq!(
+            resource(br#"{"name":"live","routingConfiguration":[]}"#),
+            "live"
         );
         assert_eq!(resource(b"{}"), "");
     }

@@ -1,7 +1,7 @@
 //! Aliases of state machines: create, update, describe, list, delete. Wire types of these calls, AWS JSON 1.0.
 
-use serde::Serialize;
-use stepwell_engine::{Code, CreateAlias, Error, Route};
+use serde::{Deserialize, Serialize};
+use stepwell_engine::{AliasMove, Caller, Code, CreateAlias, Error, Route};
 
 use super::{
     fault::Fault,
@@ -9,6 +9,14 @@ use super::{
     operation::Call,
     wire::{Nothing, Seconds, json, page},
 };
+use crate::{auth, serve::ServerState};
+
+/// The operations that make, change or delete an alias.
+const MOVING: [&str; 3] = [
+    "CreateStateMachineAlias",
+    "DeleteStateMachineAlias",
+    "UpdateStateMachineAlias",
+];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -114,6 +122,58 @@ pub(super) async fn delete(mut call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let arn = call.input.required("stateMachineAliasArn");
     call.state.engine.delete_alias(&call.caller, &arn).await?;
     json(&Nothing {})
+}
+
+/// What the alias of a request stands for and is to stand for; of other operations nothing. What cannot be read is refused by
+/// whoever carries the request out.
+pub(super) async fn alias_move(
+    state: &ServerState,
+    caller: &Caller,
+    operation: &str,
+    body: &[u8],
+) -> Option<AliasMove> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Part {
+        state_machine_version_arn: String,
+        weight: f64,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wanted {
+        routing_configuration: Option<Vec<Part>>,
+    }
+    if !MOVING.contains(&operation) {
+        return None;
+    }
+    let wanted: Wanted = serde_json::from_slice(body).ok()?;
+    let known = state.engine.alias(caller, &auth::resource(body)).await;
+    let before = known.ok().map(|alias| {
+        let routes = alias.routes.iter();
+        versions_text(routes.map(|route| (&*route.version_arn, f64::from(route.weight))))
+    });
+    let asked = wanted.routing_configuration.map(|parts| {
+        let parts = parts.iter();
+        versions_text(parts.map(|part| (&*part.state_machine_version_arn, part.weight)))
+    });
+    let after = match operation {
+        "DeleteStateMachineAlias" => None,
+        _ => asked.or_else(|| before.clone()),
+    };
+    Some(AliasMove { before, after })
+}
+
+/// `2`, or with weights `2=90;3=10`.
+fn versions_text<'a>(routes: impl Iterator<Item = (&'a str, f64)>) -> String {
+    let number = |arn: &'a str| arn.rsplit(':').next().unwrap_or(arn);
+    let routes: Vec<_> = routes.map(|(arn, weight)| (number(arn), weight)).collect();
+    if let [(version, _)] = routes[..] {
+        return version.to_owned();
+    }
+    let texts = routes
+        .iter()
+        .map(|(version, weight)| format!("{version}={weight}"));
+    texts.collect::<Vec<_>>().join(";")
 }
 
 /// Takes the member `routingConfiguration`; the check saw to its members.

@@ -209,7 +209,8 @@ async fn run(
     constraint::check(&input, raised).map_err(Fault::validation)?;
     let permit = match identity {
         Some(identity) => {
-            Some(Permit::ask(state, identity, operation.name, &body, request_id).await?)
+            let alias = aliases::alias_move(state, &caller, operation.name, &body).await;
+            Some(Permit::ask(state, identity, operation.name, &body, alias, request_id).await?)
         }
         None => None,
     };

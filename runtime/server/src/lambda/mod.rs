@@ -14,7 +14,7 @@ mod versions;
 mod zip;
 
 use axum::http::{Method, Uri};
-use stepwell_engine::{Caller, Code, PageRequest};
+use stepwell_engine::{AliasMove, Caller, Code, PageRequest};
 
 use crate::{
     aws,
@@ -74,6 +74,15 @@ impl Api for Functions {
 
     fn body(fault: &Fault) -> Vec<u8> {
         fault::body(fault)
+    }
+
+    async fn alias_move(
+        state: &ServerState,
+        caller: &Caller,
+        route: &Route,
+        body: &[u8],
+    ) -> Option<AliasMove> {
+        versions::alias_move(state, caller, route, body).await
     }
 
     async fn serve(call: Call<'_>) -> Result<Answer, Fault> {

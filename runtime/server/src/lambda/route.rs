@@ -153,15 +153,34 @@ impl Route {
             #[serde(rename = "FunctionName", default)]
             name: String,
         }
-        match &self.function {
-            Some(named) => named.text.clone(),
-            None if self.operation == Operation::CreateFunction => {
+        match (&self.function, self.alias(body)) {
+            (Some(named), Some(alias)) => format!("{}:{alias}", named.text),
+            (Some(named), None) => named.text.clone(),
+            (None, _) if self.operation == Operation::CreateFunction => {
                 serde_json::from_slice::<About>(body)
                     .unwrap_or_default()
                     .name
             }
-            None => String::new(),
+            (None, _) => String::new(),
         }
+    }
+
+    /// The alias that is made, changed or deleted.
+    fn alias(&self, body: &[u8]) -> Option<String> {
+        #[derive(Default, Deserialize)]
+        struct Fresh {
+            #[serde(rename = "Name", default)]
+            name: String,
+        }
+        if self.operation == Operation::CreateAlias {
+            let fresh: Fresh = serde_json::from_slice(body).unwrap_or_default();
+            return Some(fresh.name).filter(|name| !name.is_empty());
+        }
+        let has_one = matches!(
+            self.operation,
+            Operation::UpdateAlias | Operation::DeleteAlias
+        );
+        self.part.clone().filter(|_| has_one)
     }
 
     /// Refuses a function of another account.

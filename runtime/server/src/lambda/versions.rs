@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::http::{HeaderName, StatusCode};
 use serde::{Deserialize, Serialize};
-use stepwell_engine::{AliasChange, AliasTarget, Caller, FunctionAlias, PublishFunction};
+use stepwell_engine::{
+    AliasChange, AliasMove, AliasTarget, Caller, FunctionAlias, PublishFunction,
+};
 
 use super::{
     Answer, Call,
     configuration::{Configuration, LATEST, arn, version_text},
     fault::Fault,
+    route::{Operation, Route},
 };
+use crate::serve::ServerState;
 
 /// Wire form of PublishVersion.
 #[derive(Default, Deserialize)]
@@ -104,9 +108,50 @@ pub const PREVIOUS_VERSION_HEADER: &str = "x-stepwell-previous-version";
 const PREVIOUS_VERSION: HeaderName = HeaderName::from_static(PREVIOUS_VERSION_HEADER);
 
 fn previous_text(target: &AliasTarget) -> String {
-    let weights = target.weights.iter();
+    target_text(version_text(target.version), &target.weights)
+}
+
+fn target_text<V: std::fmt::Display>(version: String, weights: &BTreeMap<V, f64>) -> String {
+    let weights = weights.iter();
     let weights = weights.map(|(version, weight)| format!(";{version}={weight}"));
-    version_text(target.version) + &weights.collect::<String>()
+    version + &weights.collect::<String>()
+}
+
+/// What the alias of a request stands for and is to stand for; of other operations nothing. What cannot be read is refused by
+/// whoever carries the request out.
+pub(super) async fn alias_move(
+    state: &ServerState,
+    caller: &Caller,
+    route: &Route,
+    body: &[u8],
+) -> Option<AliasMove> {
+    let is_deleted = route.operation == Operation::DeleteAlias;
+    let makes_or_changes = matches!(
+        route.operation,
+        Operation::CreateAlias | Operation::UpdateAlias
+    );
+    if !(is_deleted || makes_or_changes) || route.check_account(caller).is_err() {
+        return None;
+    }
+    let wanted: Wanted = serde_json::from_slice(body).unwrap_or_default();
+    let name = route.part.as_deref().or(wanted.name.as_deref());
+    let (engine, name) = (&state.engine, name.unwrap_or_default());
+    let known = engine.function_alias(caller, route.function(), name).await;
+    let known = known.ok();
+    let version = |alias: &FunctionAlias| version_text(alias.version);
+    let before = known
+        .as_ref()
+        .map(|alias| target_text(version(alias), &alias.weights));
+    let after = wanted
+        .function_version
+        .or_else(|| known.as_ref().map(version))
+        .filter(|_| !is_deleted)
+        .map(|version| match (&wanted.routing_config, &known) {
+            (Some(routing), _) => target_text(version, &routing.additional_version_weights),
+            (None, Some(alias)) => target_text(version, &alias.weights),
+            (None, None) => version,
+        });
+    Some(AliasMove { before, after })
 }
 
 /// Wire form of an alias.

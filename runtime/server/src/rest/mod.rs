@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
-use stepwell_engine::{Caller, Code};
+use stepwell_engine::{AliasMove, Caller, Code};
 use uuid::Uuid;
 
 use crate::{
@@ -62,6 +62,15 @@ pub(crate) trait Api: Sized + Send + Sync + 'static {
     fn unreadable(error: &serde_json::Error) -> Fault<Self>;
     /// The body of an error.
     fn body(fault: &Fault<Self>) -> Vec<u8>;
+    /// What an alias stands for and is to stand for, of a request that makes, changes or deletes one.
+    fn alias_move(
+        _: &ServerState,
+        _: &Caller,
+        _: &Self::Route,
+        _: &[u8],
+    ) -> impl Future<Output = Option<AliasMove>> + Send {
+        std::future::ready(None)
+    }
     /// Carries out one request.
     fn serve(call: Call<'_, Self>) -> impl Future<Output = Result<Answer, Fault<Self>>> + Send;
 }
@@ -207,8 +216,10 @@ async fn run<A: Api>(
     let permit = match identity {
         Some(identity) => {
             let (action, right) = (operation.action(), operation.right());
-            let about = A::about(route, &body);
-            Some(Permit::ask_for(state, identity, action, right, &about, request_id).await?)
+            let alias = A::alias_move(state, &caller, route, &body).await;
+            let resource = A::about(route, &body);
+            let about = (resource.as_str(), alias);
+            Some(Permit::ask_about(state, identity, action, right, about, request_id).await?)
         }
         None => None,
     };

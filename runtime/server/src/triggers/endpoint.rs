@@ -93,6 +93,7 @@ pub(crate) async fn answer(
             address: gate.address(&parts),
             operation: "triggers:Fire".to_owned(),
             resource: trigger.machine_arn.clone(),
+            alias: None,
             request_id: Uuid::new_v4().hyphenated().to_string(),
             refused: None,
         };

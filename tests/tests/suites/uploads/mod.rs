@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use libtest_mimic::Trial;
+use serde_json::Value;
 use stepwell_tests::{
     command::{self, refused, well},
     place::Place,
@@ -50,6 +51,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "uploads::calls_are_listed_of_what_is_there",
             calls_are_listed_of_what_is_there,
+        ),
+        trial(
+            "uploads::calls_are_executions_by_name",
+            calls_are_executions_by_name,
         ),
         trial("uploads::are_collected", code::are_collected),
         trial("uploads::stop_with_the_server", code::stop_with_the_server),
@@ -199,6 +204,64 @@ fn calls_are_listed_of_what_is_there() -> Result<()> {
         (other.as_str(), ["in eu-west-1; asked is account", "hint: "]),
     ] {
         refused(&events(named)?, 2, &parts)?;
+    }
+    server.stop()
+}
+
+/// `$lambda-NAME` in place of a state machine's name is the calls that nobody waits for, where commands on executions have it.
+fn calls_are_executions_by_name() -> Result<()> {
+    let place = Place::new()?;
+    let folder = place.folder();
+    let server = place.serve(&[])?;
+    let client = server.client();
+    push(folder, &client, "noop", &[])?;
+    let endpoint = client.endpoint();
+    let refuses = |arguments: &[&str], words: &[&str]| -> Result<()> {
+        let arguments = [arguments, &["--endpoint", &endpoint]].concat();
+        let output = stepwell(folder, &arguments)?.output()?;
+        refused(&output, 2, words).with_context(|| format!("{arguments:?}"))
+    };
+    let never = [
+        "nobody has called the plugin `pay` without waiting",
+        "hint: ",
+    ];
+    refuses(&["execution", "show", "$lambda-pay"], &never)?;
+    let absent = ["there is no plugin `zz` uploaded", "hint: "];
+    for command in ["list", "show", "redrive"] {
+        refuses(&["execution", command, "$lambda-zz"], &absent)?;
+    }
+    let path = "/2015-03-31/functions/pay/invocations";
+    let event = [("x-amz-invocation-type", "Event")];
+    let (status, said) = client.post(path, &event, "{}")?;
+    ensure!(status == 202, "{status}: {said}");
+    let called = told(folder, &client, &["plugin", "events", "pay", "--json"])?;
+    let called: Value = serde_json::from_str(&called)?;
+    let arn = called[0]["executionArn"].as_str().context("an ARN")?;
+    client.ended(arn, PATIENCE)?;
+    let name = arn.rsplit(':').next().context("a name")?;
+    let with_machine = format!("$lambda-pay/{name}");
+    for (command, named) in [
+        ("list", "$lambda-pay"),
+        ("show", "$lambda-pay"),
+        ("show", &with_machine),
+    ] {
+        let said = told(folder, &client, &["execution", command, named])?;
+        ensure!(said.contains(arn), "{command} {named}: {said}");
+    }
+    let history = told(folder, &client, &["execution", "history", "$lambda-pay"])?;
+    ensure!(history.contains("LambdaFunctionSucceeded"), "{history}");
+    let forks = ["ExecutionNotForkable", "call the function again"];
+    refuses(&["execution", "fork", "$lambda-pay"], &forks)?;
+    let done = ["ExecutionNotRedrivable", "SUCCEEDED"];
+    refuses(&["execution", "redrive", "$lambda-pay"], &done)?;
+    let machine = "arn:aws:states:us-east-1:000000000000:stateMachine:$lambda-pay";
+    let stands = [
+        "stands for the calls of the plugin `pay` that nobody waits for",
+        "hint: `stepwell plugin invoke pay`",
+    ];
+    for named in ["$lambda-pay", machine] {
+        refuses(&["execution", "start", named], &stands)?;
+        refuses(&["machine", "delete", named], &stands)?;
     }
     server.stop()
 }

@@ -17,6 +17,7 @@ use crate::args::{PushArgs, within_api};
 use crate::client::{Client, Purpose, path_of};
 use crate::commands::function_bounds::Bounds;
 use crate::commands::function_target::Target;
+use crate::commands::plugin_named::source;
 use crate::commands::{plugin_compile, print, print_json};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
@@ -148,7 +149,8 @@ fn only_wasm(folder: &Path) -> Outcome<PathBuf> {
 }
 
 pub(super) async fn push(args: &PushArgs) -> Outcome {
-    let package = Package::read(&args.path, args.name.as_deref())?;
+    let path = source(&args.path, args.place.data.as_deref())?;
+    let package = Package::read(&path, args.name.as_deref())?;
     let client = Client::open(&args.place, Purpose::Add).await?;
     let done = upload(&client, args, &package).await;
     client.close().await;

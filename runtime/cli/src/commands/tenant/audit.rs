@@ -1,8 +1,10 @@
-//! The audit log of a tenant in a store that no server holds: `tenant audit`, and the entries that commands themselves make. Hides
-//! pages.
+//! The audit log of a tenant: `tenant audit` in a store that no server holds, how entries are printed wherever they come from, and
+//! those that commands themselves make. Hides pages.
 
-use serde_json::json;
-use stepwell_engine::{AuditEntry, Audited, Engine, Error};
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+use stepwell_engine::{AliasMove, AuditEntry, Audited, Engine, Error};
 use uuid::Uuid;
 
 use super::{time, told};
@@ -12,31 +14,29 @@ use crate::exit::Outcome;
 use crate::host::TENANT;
 use crate::table::Table;
 
-pub(super) async fn show(
-    account: &str,
-    since: Option<jiff::Timestamp>,
-    json: bool,
-    place: &TenantPlace,
-) -> Outcome {
+/// What is asked for of a log.
+#[derive(Clone, Copy)]
+pub(super) struct Asked<'a> {
+    /// The default account's here, and at a server that of the access key, when nobody's is named.
+    pub(super) account: Option<&'a str>,
+    pub(super) since: Option<jiff::Timestamp>,
+    /// So many entries alone, the newest.
+    pub(super) newest: Option<usize>,
+    pub(super) json: bool,
+}
+
+pub(super) async fn show(asked: Asked<'_>, place: &TenantPlace) -> Outcome {
     let host = at_rest::open(place).await?;
-    let since = since.map_or(0, |at| u64::try_from(at.as_millisecond()).unwrap_or(0));
-    let shown = show_of(&host.engine, account, since, json).await;
+    let shown = show_of(&host.engine, asked).await;
     host.close().await;
     shown
 }
 
-/// A table for the entries of a log, as it is printed page by page.
-pub(super) fn table() -> Table {
-    Table::new(&["time", "key", "address", "operation", "resource", "refused"])
-}
-
-pub(super) fn say_nothing(account: &str) {
-    say!("the audit log of account {account} has no such entries");
-}
-
-async fn show_of(engine: &Engine, account: &str, since: u64, json: bool) -> Outcome {
-    let since = stepwell_interp::Timestamp(since);
-    let mut table = table();
+async fn show_of(engine: &Engine, asked: Asked<'_>) -> Outcome {
+    let account = asked.account.unwrap_or(TENANT);
+    let since = asked.since.map(|at| u64::try_from(at.as_millisecond()));
+    let since = stepwell_interp::Timestamp(since.and_then(Result::ok).unwrap_or(0));
+    let mut printed = Printed::new(asked);
     let mut after = None;
     loop {
         let page = engine
@@ -44,43 +44,130 @@ async fn show_of(engine: &Engine, account: &str, since: u64, json: bool) -> Outc
             .await
             .map_err(told)?;
         let Some(last) = page.last() else {
-            if after.is_none() {
-                say_nothing(account);
-            }
-            return Ok(());
+            return printed.end(Some(account));
         };
         after = Some(last.place.to_string());
-        let mut text = String::new();
-        for Audited { at, entry, .. } in &page {
-            let AuditEntry {
-                key,
-                address,
-                operation,
-                resource,
-                request_id,
-                refused,
-            } = entry;
-            if json {
-                let line = json!({"time": time(at.0), "key": key, "address": address, "operation": operation, "resource": resource, "requestId": request_id, "refused": refused});
-                text.push_str(&format!("{line}\n"));
-                continue;
-            }
-            let refused = refused.clone().unwrap_or_default();
-            table.row([
-                time(at.0),
-                key.clone(),
-                address.clone(),
-                operation.clone(),
-                resource.clone(),
-                refused,
-            ]);
-        }
-        if !json {
-            text = table.take(None);
-        }
-        if !print_more(&text)? {
+        let lines = page.into_iter().map(|Audited { at, entry, .. }| Line {
+            time: time(at.0),
+            entry,
+        });
+        if !printed.page(lines.collect())? {
             return Ok(());
         }
+    }
+}
+
+/// An entry with its time.
+pub(super) struct Line {
+    pub(super) time: String,
+    pub(super) entry: AuditEntry,
+}
+
+impl Line {
+    fn cells(&self) -> [String; 7] {
+        let entry = &self.entry;
+        [
+            self.time.clone(),
+            entry.key.clone(),
+            entry.address.clone(),
+            entry.operation.clone(),
+            entry.resource.clone(),
+            entry.alias.as_ref().map(versions).unwrap_or_default(),
+            entry.refused.clone().unwrap_or_default(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let AuditEntry {
+            key,
+            address,
+            operation,
+            resource,
+            alias,
+            request_id,
+            refused,
+        } = &self.entry;
+        let alias = alias
+            .as_ref()
+            .map(|alias| json!({"before": alias.before, "after": alias.after}));
+        json!({"time": self.time, "key": key, "address": address, "operation": operation, "resource": resource, "alias": alias, "requestId": request_id, "refused": refused})
+    }
+}
+
+/// `1 -> 2`; `-` is none.
+fn versions(alias: &AliasMove) -> String {
+    let text = |versions: &Option<String>| versions.clone().unwrap_or_else(|| "-".to_owned());
+    format!("{} -> {}", text(&alias.before), text(&alias.after))
+}
+
+/// Prints a log as it comes, a page at a time; the newest entries alone when all of it has come.
+pub(super) struct Printed {
+    table: Table,
+    json: bool,
+    newest: Option<usize>,
+    /// At most so many.
+    kept: VecDeque<Line>,
+    is_empty: bool,
+}
+
+impl Printed {
+    pub(super) fn new(asked: Asked<'_>) -> Printed {
+        Printed {
+            table: Table::new(&[
+                "time",
+                "key",
+                "address",
+                "operation",
+                "resource",
+                "versions",
+                "refused",
+            ]),
+            json: asked.json,
+            newest: asked.newest,
+            kept: VecDeque::new(),
+            is_empty: true,
+        }
+    }
+
+    /// Takes a page, and tells whether there still is a reader.
+    pub(super) fn page(&mut self, lines: Vec<Line>) -> Outcome<bool> {
+        self.is_empty &= lines.is_empty();
+        let Some(newest) = self.newest else {
+            return self.print(&lines);
+        };
+        self.kept.extend(lines);
+        let older = self.kept.len().saturating_sub(newest);
+        self.kept.drain(..older);
+        Ok(true)
+    }
+
+    pub(super) fn end(mut self, account: Option<&str>) -> Outcome {
+        if self.is_empty {
+            let whose = account.map_or("the access key's account".to_owned(), |account| {
+                format!("account {account}")
+            });
+            say!("the audit log of {whose} has no such entries");
+            return Ok(());
+        }
+        let kept: Vec<Line> = std::mem::take(&mut self.kept).into();
+        self.print(&kept).map(drop)
+    }
+
+    fn print(&mut self, lines: &[Line]) -> Outcome<bool> {
+        if lines.is_empty() {
+            return Ok(true);
+        }
+        if self.json {
+            let text: String = lines
+                .iter()
+                .map(|line| format!("{}\n", line.json()))
+                .collect();
+            return print_more(&text);
+        }
+        for line in lines {
+            self.table.row(line.cells());
+        }
+        print_more(&self.table.take(None))
     }
 }
 
@@ -97,6 +184,7 @@ pub(super) async fn noted<T>(
         address: "-".to_owned(),
         operation: operation.to_owned(),
         resource: resource.to_owned(),
+        alias: None,
         request_id: Uuid::new_v4().hyphenated().to_string(),
         refused: None,
     };
@@ -137,4 +225,65 @@ pub(super) async fn noted_of_key<T>(
         None => change.await.map_err(told),
     };
     changed.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(numbers: std::ops::Range<u64>) -> Vec<Line> {
+        let line = |number: u64| Line {
+            time: number.to_string(),
+            entry: AuditEntry {
+                key: "-".to_owned(),
+                address: "-".to_owned(),
+                operation: "lambda:UpdateAlias".to_owned(),
+                resource: "pay:live".to_owned(),
+                alias: Some(AliasMove {
+                    before: (number > 0).then(|| number.to_string()),
+                    after: Some((number + 1).to_string()),
+                }),
+                request_id: "r".to_owned(),
+                refused: None,
+            },
+        };
+        numbers.map(line).collect()
+    }
+
+    #[test]
+    fn the_newest_are_the_last_of_all_pages() {
+        for (newest, kept) in [
+            (0, vec![]),
+            (3, vec!["4", "5", "6"]),
+            (9, vec!["0", "1", "2", "3", "4", "5", "6"]),
+        ] {
+            let mut printed = Printed::new(Asked {
+                account: None,
+                since: None,
+                newest: Some(newest),
+                json: true,
+            });
+            for page in [lines(0..2), lines(2..5), lines(5..7), Vec::new()] {
+                assert!(printed.page(page).unwrap());
+                assert!(printed.kept.len() <= newest);
+            }
+            let times: Vec<&str> = printed.kept.iter().map(|line| &*line.time).collect();
+            assert_eq!(times, kept);
+        }
+    }
+
+    #[test]
+    fn an_alias_is_told_with_its_versions() {
+        let lines = lines(0..2);
+        assert_eq!(lines[0].cells()[5], "- -> 1");
+        assert_eq!(lines[1].cells()[5], "1 -> 2");
+        assert_eq!(
+            lines[1].json()["alias"],
+            json!({"before": "1", "after": "2"})
+        );
+        assert_eq!(
+            lines[0].json()["alias"],
+            json!({"before": null, "after": "1"})
+        );
+    }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_engine::Quotas;
+use stepwell_engine::{AliasMove, AuditEntry, Quotas};
 use stepwell_server::WireQuotas;
 
 use super::keys::{closed, damaged_row, say_no_keys, table};
@@ -11,7 +11,7 @@ use super::quotas::{changed_quotas, in_file, new_ceiling, say_mended, show, tell
 use super::{audit as log, damaged_note, say_none, tenants_table};
 use crate::args::{KeysCommand, QuotaArgs, TenantCommand};
 use crate::client::Client;
-use crate::commands::{print, print_json, print_more, text, time};
+use crate::commands::{print, print_json, text, time};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::terminal::named;
 
@@ -66,11 +66,17 @@ pub(super) async fn tenant(command: TenantCommand, endpoint: &str) -> Outcome {
         TenantCommand::Audit {
             account,
             since,
+            limit,
             json,
             ..
         } => {
-            let since = since.map_or(0.0, |at| at.as_millisecond() as f64 / 1_000.0);
-            audit(&client, &account, since, json).await
+            let asked = log::Asked {
+                account: account.as_deref(),
+                since,
+                newest: limit,
+                json,
+            };
+            audit(&client, asked).await
         }
     }
 }
@@ -189,46 +195,43 @@ fn list_keys(keys: &Value, json: bool) -> Outcome {
     print(&table.whole(None))
 }
 
-async fn audit(client: &Client, account: &str, since: f64, json: bool) -> Outcome {
-    let mut table = log::table();
-    let (mut after, mut begun) = (Value::Null, false);
+async fn audit(client: &Client, asked: log::Asked<'_>) -> Outcome {
+    let mut printed = log::Printed::new(asked);
+    let since = asked.since.map(|at| at.as_millisecond() as f64 / 1_000.0);
+    let mut body = json!({"since": since.unwrap_or(0.0)});
+    if let Some(account) = asked.account {
+        body["account"] = json!(account);
+    }
     loop {
-        let mut body = json!({"account": account, "since": since});
-        if !after.is_null() {
-            body["after"] = after;
-        }
-        let page = client.call("Stepwell.GetAuditLog", body).await?;
+        let mut page = client.call("Stepwell.GetAuditLog", body.clone()).await?;
         let entries = page["entries"].as_array().map_or(&[][..], Vec::as_slice);
-        let mut lines = String::new();
-        for entry in entries {
-            let text = |name: &str| text(entry, name).to_owned();
-            if json {
-                let line = json!({"time": time(entry, "time"), "key": text("key"), "address": text("address"), "operation": text("operation"), "resource": text("resource"), "requestId": text("requestId"), "refused": entry["refused"]});
-                lines.push_str(&format!("{line}\n"));
-                continue;
-            }
-            table.row([
-                time(entry, "time"),
-                text("key"),
-                text("address"),
-                text("operation"),
-                text("resource"),
-                text("refused"),
-            ]);
-        }
-        begun |= !entries.is_empty();
-        if !json && !entries.is_empty() {
-            lines = table.take(None);
-        }
-        if !print_more(&lines)? {
+        if !printed.page(entries.iter().map(line).collect())? {
             return Ok(());
         }
-        after = page["after"].clone();
-        if after.is_null() {
-            if !begun {
-                log::say_nothing(account);
-            }
-            return Ok(());
+        match page["after"].take() {
+            Value::Null => return printed.end(asked.account),
+            after => body["after"] = after,
         }
+    }
+}
+
+fn line(entry: &Value) -> log::Line {
+    let told = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
+    let text = |name: &str| text(entry, name).to_owned();
+    let alias = Some(&entry["alias"]).filter(|alias| alias.is_object());
+    log::Line {
+        time: time(entry, "time"),
+        entry: AuditEntry {
+            key: text("key"),
+            address: text("address"),
+            operation: text("operation"),
+            resource: text("resource"),
+            alias: alias.map(|alias| AliasMove {
+                before: told(alias, "before"),
+                after: told(alias, "after"),
+            }),
+            request_id: text("requestId"),
+            refused: told(entry, "refused"),
+        },
     }
 }

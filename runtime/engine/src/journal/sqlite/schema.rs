@@ -30,7 +30,7 @@ const TABLES: [&str; 8] = [
 ];
 
 /// The format this version writes.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 
 /// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
 /// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
@@ -86,6 +86,9 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
     ALTER TABLE usage ADD COLUMN host_calls INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE usage ADD COLUMN bytes_sent INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE usage ADD COLUMN bytes_received INTEGER NOT NULL DEFAULT 0;
+", "
+    -- Records are sealed for their key from here on, which programs of the formats before take for damage; those that are
+    -- there stay as they are until they are written again.
 "];
 
 /// Opens the file for writing, creates or migrates its tables.

@@ -60,14 +60,14 @@ fn sqlite_says_what_it_cannot_open() {
     drop(sqlite(directory.path()));
     let newer = rusqlite::Connection::open(&path).expect("opens");
     newer
-        .execute("UPDATE meta SET value = 5 WHERE key = 'format'", [])
+        .execute("UPDATE meta SET value = 6 WHERE key = 'format'", [])
         .expect("runs");
     drop(newer);
     assert!(matches!(
         open(),
         Some(OpenError::Newer {
-            found: 5,
-            known: 4,
+            found: 6,
+            known: 5,
             ..
         })
     ));

@@ -80,6 +80,28 @@ fn sqlite_says_what_it_cannot_open() {
 }
 
 #[test]
+fn sqlite_gives_no_message_the_number_of_another() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let journal = sqlite(directory.path());
+    land(&*journal, Write::Post(message(id(1, 0), "a")));
+    drop(journal);
+    let conn = rusqlite::Connection::open(directory.path().join("journal.sqlite")).expect("opens");
+    let changed = conn.execute("UPDATE meta SET value = 1 WHERE key = 'next_message'", []);
+    assert_eq!(changed, Ok(1));
+    drop(conn);
+    match SqliteJournal::open(directory.path(), options(None)) {
+        Err(error @ OpenError::Damaged { .. }) => {
+            let text = error.to_string();
+            let said =
+                "`next_message` in its table `meta` is 1, and it has a message with the number 1";
+            assert!(text.contains(said), "{text}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("the next message takes the place of the first"),
+    }
+}
+
+#[test]
 fn sqlite_does_not_begin_anew_where_a_store_was() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (path, mark) = (

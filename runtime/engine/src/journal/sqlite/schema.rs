@@ -188,19 +188,27 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
         )?;
         transaction.commit()
     };
-    run().map_err(|error| match error.sqlite_error_code() {
+    run().map_err(|error| match &error {
         // The statements are right: it is the tables that are not as they say.
-        Some(ErrorCode::Unknown) => OpenError::Damaged {
-            path: path.display().to_string(),
-            why: match found {
-                0 => format!("it has tables, and not the one that says of what format ({error})"),
-                _ => format!(
-                    "`format` in its table `meta` is {found}, and its tables are not of that format ({error})"
-                ),
-            },
-        },
-        Some(_) | None => explain(path, &error),
+        Error::SqlInputError { msg, .. } => other_tables(path, found, msg),
+        Error::SqliteFailure(failure, Some(msg)) if failure.code == ErrorCode::Unknown => {
+            other_tables(path, found, msg)
+        }
+        _ => explain(path, &error),
     })
+}
+
+/// The tables are not those of the format that the store says it has.
+fn other_tables(path: &Path, found: i64, said: &str) -> OpenError {
+    OpenError::Damaged {
+        path: path.display().to_string(),
+        why: match found {
+            0 => format!("it has tables, and not the one that says of what format ({said})"),
+            _ => format!(
+                "`format` in its table `meta` is {found}, and its tables are not of that format ({said})"
+            ),
+        },
+    }
 }
 
 /// A number that the store keeps of itself. What is no number, or none that was counted to, is not taken for another one: the

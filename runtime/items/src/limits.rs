@@ -24,6 +24,10 @@ pub(crate) const CONNECT_MS_MAX: u64 = 10_000;
 /// How long one request to S3 may take until its answer begins, milliseconds.
 pub(crate) const ANSWER_MS_MAX: u64 = 30_000;
 
+/// Heads that only announce the answer to a request to S3 (`100 Continue`, `103 Early Hints`), as many as there may be before it
+/// (ours): what stands between sends a handful, and the library skips them without end.
+pub(crate) const ANNOUNCEMENTS_MAX: u32 = 100;
+
 /// Retries of a request to S3.
 pub(crate) const RETRIES_MAX: usize = 5;
 

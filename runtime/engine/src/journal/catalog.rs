@@ -38,6 +38,21 @@ impl CatalogKey {
         *self.name == *UNNAMED
     }
 
+    /// The bytes of the record as a store keeps them that has to notice when they stand under another key.
+    pub(super) fn sealed(&self, bytes: &[u8]) -> Vec<u8> {
+        seal::seal_named(&self.columns(), bytes)
+    }
+
+    /// What was sealed for this key, or bytes that open nowhere where another key's stand. What was stored before keys were
+    /// sealed is given as it is.
+    pub(super) fn opened(&self, stored: &[u8]) -> Arc<[u8]> {
+        seal::open_named(&self.columns(), stored).map_or_else(|_| seal::unreadable(), Arc::from)
+    }
+
+    fn columns(&self) -> [&str; 3] {
+        [&self.tenant, &self.kind, &self.name]
+    }
+
     /// Where a scan begins, and whether a record of that name is part of it.
     pub(super) fn scanned_first(
         tenant: &str,

@@ -34,6 +34,10 @@ pub(super) const CHECKPOINT_PASSES_MAX: u32 = 4;
 /// A count of one row of the usage that is none of ours is beyond it (ours): a thousand cores spend less fuel in a day.
 pub(super) const USAGE_COUNT_MAX: i64 = 1 << 60;
 
+/// A number that the embedded store keeps of itself (its format, its epoch, the next message) and that is beyond it was never
+/// counted to (ours). What is added to it is still a number of SQLite.
+pub(super) const OWN_NUMBER_MAX: i64 = 1 << 62;
+
 /// Page size of a new database file, bytes; SQLite's default, and the block size of common file systems.
 pub(super) const PAGE_BYTES: u64 = 4_096;
 

@@ -10,13 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use stepwell_engine::{
-    Amounts, Caller, Change, Code, CreateMachine, Engine, Error, ForkRequest, FunctionError,
-    FunctionSettings, FunctionVersion, Invocation, MachineKind, MachineNews, MachineSettings,
-    Meter, NewFunction, Options, Package, PageRequest, PluginCall, PluginEnd, Quotas, StartRequest,
-    Status, Store, TaskRunner, UsageKey,
+    Amounts, Caller, Change, Code, CreateMachine, Engine, Error, Execution, ForkRequest,
+    FunctionError, FunctionSettings, FunctionVersion, Invocation, MachineKind, MachineNews,
+    MachineSettings, Meter, NewFunction, Options, Package, PageRequest, PluginCall, PluginEnd,
+    PluginLog, Quotas, StartRequest, Status, Store, TaskRunner, UsageKey,
 };
 use stepwell_interp::{Measure, Measures, OnCrash, event_type};
+use stepwell_query::Value;
 use tokio::sync::Semaphore;
 
 use crate::support::{PATIENCE, caller_of};
@@ -59,7 +61,10 @@ impl TaskRunner for Runner {
             ]));
             PluginEnd::Succeeded {
                 output: "1".to_owned(),
-                log: None,
+                log: call.log_wanted.then(|| PluginLog {
+                    tail: "it tells\n".to_owned(),
+                    ..PluginLog::default()
+                }),
             }
         })
     }
@@ -173,6 +178,11 @@ async fn task_error(engine: &Engine, name: &str) -> Option<Arc<str>> {
 
 /// The error of an execution whose one task is so.
 async fn error_of(engine: &Engine, machine: &str, name: &str, task: &str) -> Option<Arc<str>> {
+    ended(engine, machine, name, task).await.error
+}
+
+/// The end of an execution whose one task is so.
+async fn ended(engine: &Engine, machine: &str, name: &str, task: &str) -> Execution {
     let task = format!(r#"{{"Type":"Task",{task},"End":true}}"#);
     let machine = CreateMachine {
         name: machine.into(),
@@ -192,7 +202,7 @@ async fn error_of(engine: &Engine, machine: &str, name: &str, task: &str) -> Opt
     };
     let started = engine.start(&caller(), request).await.expect("it starts");
     let ended = engine.wait(&caller(), &started.execution_arn).await;
-    ended.expect("it is there").error
+    ended.expect("it is there")
 }
 
 /// Waits until an attempt of an execution's task has failed.
@@ -450,6 +460,50 @@ async fn a_function_of_another_account_is_not_called() {
         let error = error_of(&engine, &format!("own-{number}"), "one", task).await;
         assert_eq!(error, None, "{task}");
     }
+}
+
+#[tokio::test]
+async fn a_task_that_asks_for_the_log_of_its_function_has_it_in_its_output() {
+    let (engine, _) = opened().await;
+    let asked = [
+        (r#","LogType":"Tail""#, true),
+        (r#","LogType":"None""#, false),
+        (r#","LogType":null"#, false),
+        ("", false),
+    ];
+    for (number, (asks, told)) in asked.iter().enumerate() {
+        for (language, field) in [("JSONPath", "Parameters"), ("JSONata", "Arguments")] {
+            let task = format!(
+                r#""QueryLanguage":"{language}","Resource":"arn:aws:states:::lambda:invoke","{field}":{{"FunctionName":"pay"{asks}}}"#
+            );
+            let ended = ended(&engine, &format!("{language}-{number}"), "one", &task).await;
+            let output = ended
+                .output
+                .unwrap_or_else(|| panic!("{task}: {:?}", ended.cause));
+            assert_eq!(
+                output.get("Payload").map(Value::to_json).as_deref(),
+                Some("1")
+            );
+            let log = output.get("LogResult");
+            assert_eq!(log.is_some(), *told, "{task}: {}", output.to_json());
+            let metadata = output.get("SdkHttpMetadata").unwrap();
+            let header = metadata.get("HttpHeaders").unwrap().get("X-Amz-Log-Result");
+            assert_eq!(header, log, "{task}");
+            if let Some(log) = log {
+                let text = STANDARD.decode(log.as_str().unwrap()).unwrap();
+                let text = String::from_utf8(text).unwrap();
+                assert!(text.contains("\nit tells\nEND RequestId: "), "{text}");
+            }
+        }
+    }
+    let task = r#""Resource":"arn:aws:states:::lambda:invoke","Parameters":{"FunctionName":"pay","LogType":"All"}"#;
+    let ended = ended(&engine, "all", "one", task).await;
+    assert_eq!(ended.error.as_deref(), Some("Lambda.AWSLambdaException"));
+    let cause = ended.cause.unwrap();
+    assert!(
+        cause.contains("Value 'All' at 'logType'") && cause.contains("[None, Tail]"),
+        "{cause}"
+    );
 }
 
 #[tokio::test]

@@ -391,9 +391,11 @@ fn catalog_record(row: &Row, like: &CatalogKey) -> CatalogRecord {
         ..like.clone()
     };
     CatalogRecord {
-        key,
         revision: unsigned(row, 1),
-        bytes: bytes(row, 2),
+        // A later version may seal them for their key. This one does not: nodes of the one before it, which may run beside
+        // it, could not read them.
+        bytes: key.opened(row.get::<_, &[u8]>(2)),
+        key,
     }
 }
 

@@ -9,7 +9,8 @@ use stepwell_interp::Timestamp;
 use super::{
     row::{
         COUNTS, Read, bytes, content, counted, counts, counts_are_whole, execution_row,
-        is_of_a_value, number, readable, revision, stored_segment, task, unsigned, usage_key,
+        is_of_a_value, number, readable, record_bytes, revision, stored_segment, task, unsigned,
+        usage_key,
     },
     told::{Stray, Told},
 };
@@ -356,7 +357,7 @@ pub(super) fn record(conn: &Connection, key: &CatalogKey) -> Read<Option<Catalog
                 Ok(CatalogRecord {
                     key: key.clone(),
                     revision: revision(row, 0)?,
-                    bytes: content(row, 1)?,
+                    bytes: record_bytes(row, 1, key)?,
                 })
             });
     found.optional()
@@ -394,9 +395,9 @@ pub(super) fn scan(
             ..start.clone()
         };
         page.push(CatalogRecord {
-            key,
             revision: revision(row, 0)?,
-            bytes: content(row, 1)?,
+            bytes: record_bytes(row, 1, &key)?,
+            key,
         });
     }
     Ok(page)

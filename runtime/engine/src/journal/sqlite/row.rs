@@ -11,8 +11,8 @@ use stepwell_interp::Timestamp;
 
 use crate::{
     journal::{
-        Amounts, ExecutionId, ExecutionRow, Meter, NewExecution, OpenTask, ScopeId, Segment,
-        Status, StoredSegment, TokenHash, UsageKey, View, limits::USAGE_COUNT_MAX,
+        Amounts, CatalogKey, ExecutionId, ExecutionRow, Meter, NewExecution, OpenTask, ScopeId,
+        Segment, Status, StoredSegment, TokenHash, UsageKey, View, limits::USAGE_COUNT_MAX,
     },
     limits::DATE_MS_MAX,
     seal,
@@ -183,6 +183,14 @@ pub(super) fn bytes(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
 /// The same of what is read among others.
 pub(super) fn content(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
     Ok(readable(bytes(row, column))?.unwrap_or_else(seal::unreadable))
+}
+
+/// The bytes of a record; those of another key, or none at all, are damage.
+pub(super) fn record_bytes(row: &Row<'_>, column: usize, key: &CatalogKey) -> Read<Arc<[u8]>> {
+    Ok(match row.get_ref(column)?.as_blob() {
+        Ok(stored) => key.opened(stored),
+        Err(_) => seal::unreadable(),
+    })
 }
 
 /// The status of a stored number.

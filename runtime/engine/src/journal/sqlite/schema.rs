@@ -10,7 +10,10 @@ use rusqlite::{Connection, Error, ErrorCode, OpenFlags, OptionalExtension};
 
 use super::super::{
     OpenError, RESTORE,
-    limits::{BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, PAGE_BYTES, STATEMENTS_CACHED},
+    limits::{
+        BUSY_MS, CHECK_MS_MAX, CHECK_STEPS, FULL_BYTES, OWN_NUMBER_MAX, PAGE_BYTES,
+        STATEMENTS_CACHED,
+    },
 };
 use super::{memory, row::is_of_a_value};
 
@@ -30,7 +33,7 @@ const TABLES: [&str; 8] = [
 ];
 
 /// The format this version writes.
-const FORMAT: i64 = 4;
+const FORMAT: i64 = 5;
 
 /// Steps to each format from the one before. The log is in order of arrival and only indexed by execution: clustering
 /// it would touch a page for each active execution at every commit. Lists need no index on (scope, id): the five
@@ -86,6 +89,9 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
     ALTER TABLE usage ADD COLUMN host_calls INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE usage ADD COLUMN bytes_sent INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE usage ADD COLUMN bytes_received INTEGER NOT NULL DEFAULT 0;
+", "
+    -- Records are sealed for their key from here on, which programs of the formats before take for damage; those that are
+    -- there stay as they are until they are written again.
 "];
 
 /// Opens the file for writing, creates or migrates its tables.
@@ -147,22 +153,17 @@ fn identity(conn: &Connection) -> rusqlite::Result<(i64, i64)> {
 }
 
 fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let stored = |conn: &Connection| -> rusqlite::Result<i64> {
-        let exists = conn
-            .query_row(
-                "SELECT 1 FROM sqlite_schema WHERE name = 'meta'",
-                [],
-                |_| Ok(()),
-            )
-            .optional()?;
-        match exists {
-            Some(()) => conn.query_row("SELECT value FROM meta WHERE key = 'format'", [], |row| {
-                row.get(0)
-            }),
-            None => Ok(0),
-        }
+    let exists = conn
+        .query_row(
+            "SELECT 1 FROM sqlite_schema WHERE name = 'meta'",
+            [],
+            |_| Ok(()),
+        )
+        .optional();
+    let found = match exists.map_err(|error| explain(path, &error))? {
+        Some(()) => own_number(conn, path, "format", 1)?,
+        None => 0,
     };
-    let found = stored(conn).map_err(|error| explain(path, &error))?;
     let done = usize::try_from(found).unwrap_or(0);
     if done > MIGRATIONS.len() {
         return Err(OpenError::Newer {
@@ -187,7 +188,76 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
         )?;
         transaction.commit()
     };
-    run().map_err(|error| explain(path, &error))
+    run().map_err(|error| match &error {
+        // The statements are right: it is the tables that are not as they say.
+        Error::SqlInputError { msg, .. } => other_tables(path, found, msg),
+        Error::SqliteFailure(failure, Some(msg)) if failure.code == ErrorCode::Unknown => {
+            other_tables(path, found, msg)
+        }
+        _ => explain(path, &error),
+    })
+}
+
+/// The tables are not those of the format that the store says it has.
+fn other_tables(path: &Path, found: i64, said: &str) -> OpenError {
+    OpenError::Damaged {
+        path: path.display().to_string(),
+        why: match found {
+            0 => format!("it has tables, and not the one that says of what format ({said})"),
+            _ => format!(
+                "`format` in its table `meta` is {found}, and its tables are not of that format ({said})"
+            ),
+        },
+    }
+}
+
+/// A number that the store keeps of itself. What is no number, or none that was counted to, is not taken for another one: the
+/// store says that it is damaged.
+pub(super) fn own_number(
+    conn: &Connection,
+    path: &Path,
+    key: &str,
+    least: i64,
+) -> Result<i64, OpenError> {
+    let sql = "SELECT value FROM meta WHERE key = ?1";
+    let found = conn
+        .query_row(sql, [key], |row| {
+            let value = row.get_ref(0)?;
+            Ok(value.as_i64().map_err(|_| value.data_type()))
+        })
+        .optional()
+        .map_err(|error| explain(path, &error))?;
+    let is = match found {
+        Some(Ok(number)) if (least..=OWN_NUMBER_MAX).contains(&number) => return Ok(number),
+        Some(Ok(number)) => format!("is {number}"),
+        Some(Err(kind)) => format!("is a value of the type {kind}"),
+        None => "is missing".to_owned(),
+    };
+    Err(OpenError::Damaged {
+        path: path.display().to_string(),
+        why: format!(
+            "`{key}` in its table `meta` {is}, where a whole number from {least} to {OWN_NUMBER_MAX} was stored"
+        ),
+    })
+}
+
+/// The number that the next message gets: one that none of those that are there has.
+pub(super) fn next_message(conn: &Connection, path: &Path) -> Result<u64, OpenError> {
+    let next = own_number(conn, path, "next_message", 1)?;
+    let last = conn
+        .query_row("SELECT max(id) FROM messages", [], |row| {
+            row.get::<_, Option<i64>>(0)
+        })
+        .map_err(|error| explain(path, &error))?;
+    match last {
+        Some(last) if last >= next => Err(OpenError::Damaged {
+            path: path.display().to_string(),
+            why: format!(
+                "`next_message` in its table `meta` is {next}, and it has a message with the number {last}"
+            ),
+        }),
+        Some(_) | None => Ok(next.cast_unsigned()),
+    }
 }
 
 /// What a failure to open means to the user.

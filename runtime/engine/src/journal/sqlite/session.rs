@@ -384,7 +384,7 @@ impl Session<'_> {
                 Some(bytes) => self.run(
                     "INSERT INTO records (tenant, kind, name, revision, bytes) VALUES (?1, ?2, ?3, ?4, ?5)
                      ON CONFLICT (tenant, kind, name) DO UPDATE SET revision = ?4, bytes = ?5",
-                    params![&**tenant, &**kind, &**name, int(*revision), &**bytes],
+                    params![&**tenant, &**kind, &**name, int(*revision), write.key.sealed(bytes)],
                 )?,
                 None => self.run(
                     "DELETE FROM records WHERE tenant = ?1 AND kind = ?2 AND name = ?3",

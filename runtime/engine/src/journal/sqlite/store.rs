@@ -72,9 +72,7 @@ impl SqliteStore {
             wal_pages,
             broken: None,
         };
-        store
-            .begin_epoch()
-            .map_err(|error| schema::explain(&store.path, &error))?;
+        store.begin_epoch()?;
         Ok(store)
     }
 
@@ -112,9 +110,8 @@ impl SqliteStore {
         let conn = schema::open_writer(&self.path, self.options.vfs.as_deref())
             .map_err(|error| said(&error))?;
         self.conn = conn;
-        self.watch_wal()
-            .and_then(|()| self.load_ids())
-            .map_err(|error| said(&error))?;
+        self.watch_wal().map_err(|error| said(&error))?;
+        self.load_ids().map_err(|error| said(&error))?;
         self.broken = None;
         Ok(())
     }
@@ -150,25 +147,21 @@ impl SqliteStore {
         self.wal_pages.clone()
     }
 
-    fn begin_epoch(&mut self) -> rusqlite::Result<()> {
+    fn begin_epoch(&mut self) -> Result<(), OpenError> {
+        let path = self.path.clone();
+        let explained = |error: rusqlite::Error| schema::explain(&path, &error);
         // What a killed process left in the log is made durable before anything is built on it.
-        self.checkpoint(true)?;
-        self.watch_wal()?;
-        let sql = "UPDATE meta SET value = value + 1 WHERE key = 'epoch' RETURNING value";
-        self.epoch = Epoch(
-            self.conn
-                .query_row(sql, [], |row| row.get::<_, i64>(0))?
-                .cast_unsigned(),
-        );
+        self.checkpoint(true).map_err(explained)?;
+        self.watch_wal().map_err(explained)?;
+        let epoch = schema::own_number(&self.conn, &self.path, "epoch", 0)? + 1;
+        let sql = "UPDATE meta SET value = ?1 WHERE key = 'epoch'";
+        self.conn.execute(sql, [epoch]).map_err(explained)?;
+        self.epoch = Epoch(epoch.cast_unsigned());
         self.load_ids()
     }
 
-    fn load_ids(&mut self) -> rusqlite::Result<()> {
-        let sql = "SELECT value FROM meta WHERE key = 'next_message'";
-        let next = self
-            .conn
-            .query_row(sql, [], |row| row.get::<_, i64>(0))?
-            .cast_unsigned();
+    fn load_ids(&mut self) -> Result<(), OpenError> {
+        let next = schema::next_message(&self.conn, &self.path)?;
         self.ids = MessageIds {
             next,
             reserved: next,

@@ -288,22 +288,67 @@ fn a_file_damaged_in_the_middle_is_not_served() {
 #[test]
 fn a_store_that_says_nothing_right_of_itself_is_damaged() {
     let runtime = runtime();
+    // What is changed, and what is said of it.
     let changes = [
-        "UPDATE meta SET value = 'x' WHERE key = 'next_message'",
-        "DELETE FROM meta WHERE key = 'format'",
-        "UPDATE meta SET value = 9223372036854775807 WHERE key = 'epoch'",
+        (
+            "value = 'x' WHERE key = 'next_message'",
+            "`next_message` in",
+        ),
+        ("value = 0 WHERE key = 'next_message'", "meta` is 0, where"),
+        (
+            "value = 'x' WHERE key = 'epoch'",
+            "`epoch` in its table `meta` is a value of the type Text",
+        ),
+        (
+            "value = x'01' WHERE key = 'epoch'",
+            "is a value of the type Blob",
+        ),
+        (
+            "value = 1.5 WHERE key = 'epoch'",
+            "is a value of the type Real",
+        ),
+        ("value = -1 WHERE key = 'epoch'", "meta` is -1, where"),
+        (
+            "value = 9223372036854775807 WHERE key = 'epoch'",
+            "meta` is 9223372036854775807, where",
+        ),
+        (
+            "key = 'epocx' WHERE key = 'epoch'",
+            "`epoch` in its table `meta` is missing",
+        ),
+        (
+            "value = 'x' WHERE key = 'format'",
+            "`format` in its table `meta` is a value of the type Text",
+        ),
+        ("value = 0 WHERE key = 'format'", "meta` is 0, where"),
+        (
+            "value = 3 WHERE key = 'format'",
+            "its tables are not of that format",
+        ),
+        (
+            "key = 'formax' WHERE key = 'format'",
+            "`format` in its table `meta` is missing",
+        ),
     ];
-    for change in changes {
+    for (change, said) in changes {
         let (directory, _, _) = store(&runtime);
         let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
-        assert_eq!(conn.execute(change, []), Ok(1), "{change}");
+        let sql = format!("UPDATE meta SET {change}");
+        assert_eq!(conn.execute(&sql, []), Ok(1), "{change}");
         drop(conn);
-        let opened = Engine::open(options(directory.path(), true), Arc::new(Echo));
-        let Err(Error::Unopened(text)) = opened else {
-            panic!("{change}: it is served, or not called damaged");
-        };
-        for part in ["journal.sqlite is damaged", "restore it from a backup"] {
-            assert!(text.contains(part), "{change}: {text}");
+        // The opening that says it has put nothing in its place.
+        for _ in 0..2 {
+            let opened = Engine::open(options(directory.path(), true), Arc::new(Echo));
+            let Err(Error::Unopened(text)) = opened else {
+                panic!("{change}: it is served, or not called damaged");
+            };
+            for part in [
+                "journal.sqlite is damaged",
+                said,
+                "restore it from a backup",
+            ] {
+                assert!(text.contains(part), "{change}: {text}");
+            }
         }
     }
 }

@@ -74,6 +74,28 @@ fn a_damaged_definition_or_record_ends_no_list() {
     });
 }
 
+#[test]
+fn a_state_machine_does_not_become_another_tenants_by_a_change_of_its_row() {
+    let runtime = runtime();
+    let (directory, _, _) = store(&runtime);
+    let conn = Connection::open(directory.path().join("journal.sqlite")).unwrap();
+    let moved = "UPDATE records SET tenant = '111111111111' WHERE kind = 'state-machine' AND name LIKE '%/passes'";
+    assert_eq!(conn.execute(moved, []), Ok(1));
+    drop(conn);
+    runtime.block_on(async {
+        let engine = Engine::open(options(directory.path(), false), Arc::new(Echo)).unwrap();
+        let other = caller_of("111111111111");
+        for _ in 0..2 {
+            let listed = engine.machines(&other, PageRequest::default()).await;
+            assert!(listed.unwrap().items.is_empty());
+            assert_eq!(engine.metrics().records_damaged, 1);
+        }
+        let arn = "arn:aws:states:us-east-1:111111111111:stateMachine:passes";
+        assert_damaged(engine.machine(&other, arn).await, &[arn, "its checksum"]);
+        engine.shutdown().await;
+    });
+}
+
 /// Changes one byte of a record of the installation.
 fn flip_record(directory: &Path, kind: &str, name: &str) {
     let conn = Connection::open(directory.join("journal.sqlite")).unwrap();

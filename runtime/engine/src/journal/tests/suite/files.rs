@@ -60,14 +60,14 @@ fn sqlite_says_what_it_cannot_open() {
     drop(sqlite(directory.path()));
     let newer = rusqlite::Connection::open(&path).expect("opens");
     newer
-        .execute("UPDATE meta SET value = 5 WHERE key = 'format'", [])
+        .execute("UPDATE meta SET value = 6 WHERE key = 'format'", [])
         .expect("runs");
     drop(newer);
     assert!(matches!(
         open(),
         Some(OpenError::Newer {
-            found: 5,
-            known: 4,
+            found: 6,
+            known: 5,
             ..
         })
     ));
@@ -77,6 +77,28 @@ fn sqlite_says_what_it_cannot_open() {
         SqliteJournal::open(&file, options(None)).err(),
         Some(OpenError::Unreadable { .. })
     ));
+}
+
+#[test]
+fn sqlite_gives_no_message_the_number_of_another() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let journal = sqlite(directory.path());
+    land(&*journal, Write::Post(message(id(1, 0), "a")));
+    drop(journal);
+    let conn = rusqlite::Connection::open(directory.path().join("journal.sqlite")).expect("opens");
+    let changed = conn.execute("UPDATE meta SET value = 1 WHERE key = 'next_message'", []);
+    assert_eq!(changed, Ok(1));
+    drop(conn);
+    match SqliteJournal::open(directory.path(), options(None)) {
+        Err(error @ OpenError::Damaged { .. }) => {
+            let text = error.to_string();
+            let said =
+                "`next_message` in its table `meta` is 1, and it has a message with the number 1";
+            assert!(text.contains(said), "{text}");
+        }
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("the next message takes the place of the first"),
+    }
 }
 
 #[test]

@@ -4,14 +4,17 @@ use std::{path::Path, sync::Arc};
 
 use stepwell_interp::Timestamp;
 
-use super::super::support::{
-    SCOPE, begin, bytes, commit, cursors, epoch, id, land, message, proceed, record, sqlite, task,
-    wait,
+use super::super::{
+    server::{Server, with_postgres},
+    support::{
+        SCOPE, begin, bytes, commit, cursors, epoch, id, key, land, message, proceed, record,
+        sqlite, task, wait,
+    },
 };
 use crate::{
     journal::{
-        Amounts, Append, CatalogKey, CatalogRecord, Journal, List, ListQuery, Meter, Partition,
-        ReadError, Refused, ScopeId, UsageKey, UsageQuery, Write,
+        Amounts, Append, CatalogKey, CatalogRecord, CatalogWrite, Journal, List, ListQuery, Meter,
+        Partition, ReadError, Refused, ScopeId, UsageKey, UsageQuery, Write,
     },
     seal,
 };
@@ -116,6 +119,67 @@ fn sqlite_lists_a_damaged_record_beside_the_others() {
     let write = Write::Catalog(vec![record("c", Some(2), None)]);
     land(&*journal, write);
     assert_eq!(get("c"), None);
+}
+
+#[test]
+fn sqlite_takes_no_record_for_one_of_another_key() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let changes = [
+        "UPDATE records SET tenant = '111111111111' WHERE name = 'a'",
+        "UPDATE records SET kind = 'alias' WHERE name = 'b'",
+        "UPDATE records SET name = 'e' WHERE name = 'c'",
+        // As it stands where a program wrote it that sealed records for no key.
+        "UPDATE records SET bytes = CAST('x' AS BLOB) WHERE name = 'd'",
+    ];
+    let journal = changed(directory.path(), &changes);
+    let moved = [
+        CatalogKey {
+            tenant: "111111111111".into(),
+            ..key("machine", "a")
+        },
+        key("alias", "b"),
+        key("machine", "e"),
+    ];
+    for key in moved {
+        let damaged = CatalogRecord {
+            key: key.clone(),
+            revision: 1,
+            bytes: seal::unreadable(),
+        };
+        assert_eq!(wait(journal.get(&key)), Ok(Some(damaged.clone())));
+        let scan = journal.scan(&key.tenant, &key.kind, &key.name, None, 9);
+        assert_eq!(wait(scan), Ok(vec![damaged]));
+        // Who writes it anew mends it.
+        let write = CatalogWrite {
+            key: key.clone(),
+            expected: Some(1),
+            bytes: Some(bytes("y")),
+        };
+        land(&*journal, Write::Catalog(vec![write]));
+        let mended = wait(journal.get(&key)).expect("readable");
+        assert_eq!(mended.map(|record| record.bytes), Some(bytes("y")));
+    }
+    let before = wait(journal.get(&key("machine", "d"))).expect("readable");
+    assert_eq!(before.map(|record| record.bytes), Some(bytes("x")));
+}
+
+/// As a later version may write them.
+#[test]
+fn postgres_reads_records_that_are_sealed_for_their_key() {
+    with_postgres(|server: &Server| {
+        let journal = server.journal();
+        let sealed = key("machine", "m").sealed(b"x");
+        let digits: String = sealed.iter().map(|byte| format!("{byte:02x}")).collect();
+        for name in ["m", "n"] {
+            server.run(&format!(
+                "INSERT INTO records VALUES ('000000000000', 'machine', '{name}', 1, '\\x{digits}')"
+            ));
+        }
+        for (name, expected) in [("m", bytes("x")), ("n", seal::unreadable())] {
+            let found = wait(journal.get(&key("machine", name))).expect("readable");
+            assert_eq!(found.map(|record| record.bytes), Some(expected), "{name}");
+        }
+    });
 }
 
 #[test]

@@ -27,7 +27,13 @@ impl Inner {
     async fn attempt(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
         let called = pace.called;
         let bytes = call.input.len() as u64;
-        let plugin = match self.ready_plugin(call, called) {
+        let ready = self.ready_plugin(call, called);
+        // One that is not in memory may have to be looked for in the plugin folder.
+        let is_slow = |plugin: &Arc<Loaded>| !plugin.habit.is_quick();
+        if pace.is_here() && ready.as_ref().is_none_or(is_slow) {
+            pace.leave().await;
+        }
+        let plugin = match ready {
             Some(plugin) => plugin,
             None => match Box::pin(self.plugin(call, called)).await {
                 Ok(plugin) => plugin,
@@ -51,9 +57,6 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as it may; {setting} raises that");
             return refuse(Outcome::TooManyRunning { cause });
         };
-        if pace.is_here() && !plugin.habit.is_quick() {
-            pace.leave().await;
-        }
         if plugin.habit.lasts() {
             pace.expect_long();
             self.ends.expect_long();

@@ -84,9 +84,12 @@ pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
 /// An attempt that has computed no longer than this was a quick one: to hand it to another thread and to be handed its end
 /// costs about as much.
 pub(crate) const QUICK_CPU: Duration = Duration::from_micros(100);
-/// A plugin is taken for a quick one after so many quick attempts, one after the other: so seldom at most does one that is not
-/// keep the thread of a caller for a tick.
+/// A plugin is taken for a quick one after so many quick attempts, one after the other.
 pub(crate) const QUICK_AFTER: u8 = 64;
+/// Who keeps the thread of a caller for longer, which may be until the next tick or, in one instruction that fills a memory,
+/// beyond it, closes callers' threads to all attempts for so many times as long: a hundredth of the time of each is lost so
+/// at most.
+pub(crate) const HERE_REST_FACTOR: u32 = 100;
 /// Ends of calls that a thread tells of at once, while there are others to run.
 pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
 /// An end is told no later than after the turn at whose end it is this old: less than what those who come last in the queue

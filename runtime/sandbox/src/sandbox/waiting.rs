@@ -4,6 +4,7 @@
 use super::{Inner, STOPPING};
 use crate::call::{TaskCall, Waits, limits_of, run, unstarted};
 use crate::limits;
+use crate::manifest::Limits;
 use crate::origin::{Limit, Origins};
 use crate::outcome::{Outcome, TaskEnd};
 use crate::registry::{Loaded, Noted, Refusal};
@@ -11,6 +12,7 @@ use crate::secret::Had;
 use crate::slots::{Slot, Taken, Waiting};
 use crate::turns::Pace;
 use std::collections::BTreeSet;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -27,7 +29,13 @@ impl Inner {
     async fn attempt(&self, call: &mut TaskCall, pace: &Pace) -> TaskEnd {
         let called = pace.called;
         let bytes = call.input.len() as u64;
-        let plugin = match self.ready_plugin(call, called) {
+        let ready = self.ready_plugin(call, called);
+        // One that is not in memory may have to be looked for in the plugin folder.
+        let is_slow = |plugin: &Arc<Loaded>| !plugin.habit.is_quick();
+        if pace.is_here() && ready.as_ref().is_none_or(is_slow) {
+            pace.leave().await;
+        }
+        let plugin = match ready {
             Some(plugin) => plugin,
             None => match Box::pin(self.plugin(call, called)).await {
                 Ok(plugin) => plugin,
@@ -51,9 +59,6 @@ impl Inner {
                 format!("plugin `{name}` runs as often at once as it may; {setting} raises that");
             return refuse(Outcome::TooManyRunning { cause });
         };
-        if pace.is_here() && !plugin.habit.is_quick() {
-            pace.leave().await;
-        }
         if plugin.habit.lasts() {
             pace.expect_long();
             self.ends.expect_long();
@@ -81,8 +86,28 @@ impl Inner {
                 Err(cause) => return refuse(Outcome::HostFault { cause }),
             },
         };
-        let noted = Noted::new(&plugin, pace);
-        let end = Box::pin(run(&plugin, &limits, &self.services, secrets, call, pace)).await;
+        self.run(&plugin, &limits, secrets, call, pace).await
+    }
+
+    /// Runs the guest, and notes for the plugin's next calls what it was.
+    async fn run(
+        &self,
+        plugin: &Arc<Loaded>,
+        limits: &Limits,
+        secrets: Had,
+        call: &mut TaskCall,
+        pace: &Pace,
+    ) -> TaskEnd {
+        let noted = Noted::new(plugin, pace);
+        let mut guest = Box::pin(run(plugin, limits, &self.services, secrets, call, pace));
+        let end = poll_fn(|cx| {
+            let polled = guest.as_mut().poll(cx);
+            if polled.is_pending() {
+                plugin.habit.note_turn(pace);
+            }
+            polled
+        })
+        .await;
         noted.ended(&end.outcome);
         end
     }

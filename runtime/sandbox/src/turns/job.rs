@@ -1,8 +1,9 @@
 //! An attempt as it takes its turns. Hides its states, and that it may be woken or dropped at any time.
 
+use super::Shared;
+use super::here::Here;
 use super::pace::Pace;
 use super::ready::Come;
-use super::{Here, Shared};
 use crate::outcome::TaskEnd;
 use futures_util::task::AtomicWaker;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,7 +92,7 @@ impl Job {
             return;
         }
         self.pace.set_here(true);
-        let after = here.work(|| self.turn());
+        let after = here.work(&self.pace, || self.turn());
         self.pace.set_here(false);
         match after {
             After::Yielded if self.pace.cpu().is_zero() => {

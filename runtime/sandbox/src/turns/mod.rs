@@ -8,9 +8,11 @@
 //! tenants take turns by weight and by the CPU time that these take.
 //!
 //! An attempt that comes alone, while a thread of the young ones rests, begins where its caller is (*here*): if its plugin's
-//! last ones were quick it is over before that thread would have been awake, else it goes on there. It takes nothing from
-//! anybody: who would have waited for that thread is nobody.
+//! last ones were quick it is over before that thread would have been awake, else it goes on there. Nobody would have waited
+//! for that thread; but what its caller has to do waits meanwhile, so who keeps a caller's thread sends all others away from
+//! theirs for a while.
 
+mod here;
 mod job;
 mod pace;
 mod ready;
@@ -18,6 +20,7 @@ mod told;
 
 use crate::limits;
 use crate::machine::{Awake, Ticker};
+use here::Here;
 use job::{After, Attempt, Job};
 use ready::{Come, Kind, Ready, Turn};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,20 +39,6 @@ pub(crate) struct Turns {
     here: Arc<Here>,
 }
 
-/// What a caller's thread has about it for a turn, as the threads of the sandbox have it always.
-struct Here {
-    io: Handle,
-    ticker: Arc<Ticker>,
-}
-
-impl Here {
-    fn work<T>(&self, turn: impl FnOnce() -> T) -> T {
-        let _io = self.io.enter();
-        let _awake = self.ticker.awake();
-        turn()
-    }
-}
-
 #[derive(Default)]
 struct Shared {
     ready: Mutex<Ready>,
@@ -66,10 +55,7 @@ impl Turns {
     pub(crate) fn new(threads: usize, io: &Handle, ticker: &Arc<Ticker>) -> std::io::Result<Self> {
         let turns = Self {
             shared: Arc::default(),
-            here: Arc::new(Here {
-                io: io.clone(),
-                ticker: ticker.clone(),
-            }),
+            here: Arc::new(Here::new(io.clone(), ticker.clone())),
         };
         for (kind, name) in [
             (Kind::Young, "stepwell-guest"),
@@ -100,7 +86,7 @@ impl Turns {
 
     /// The same, whose first turn is where what is returned is first polled, if a thread rests.
     pub(crate) fn begin_here(&self, pace: Arc<Pace>, attempt: Attempt) -> Begun {
-        if !self.shared.ready().is_at_rest() {
+        if !self.here.is_open(pace.called) || !self.shared.ready().is_at_rest() {
             return self.begin(pace, attempt);
         }
         let job = Arc::new(Job::new(pace, attempt, self.shared.clone()));

@@ -133,6 +133,13 @@ impl Habit {
         write(&self.quick, counted(self.quick.load(Ordering::Relaxed)));
     }
 
+    /// Notes of an attempt that goes on whether it was a quick one: until it ends others of its plugin would be taken for such.
+    pub(crate) fn note_turn(&self, pace: &Pace) {
+        if pace.cpu() > limits::QUICK_CPU && self.quick.load(Ordering::Relaxed) > 0 {
+            self.quick.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the next attempt will compute for long, as far as one can tell.
     pub(crate) fn lasts(&self) -> bool {
         self.level.load(Ordering::Relaxed) >= Self::LASTING
@@ -144,7 +151,7 @@ impl Habit {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -202,6 +209,11 @@ mod tests {
         assert!(after(9, &quick, false), "what was cut off says nothing");
         assert!(!after(1, &slower, false), "unless it was not quick");
         assert!(!after(limits::QUICK_AFTER, &quick, false));
+        assert!(after(limits::QUICK_AFTER, &quick, true));
+        habit.note_turn(&quick);
+        assert!(habit.is_quick(), "it waits for its host");
+        habit.note_turn(&slower);
+        assert!(!habit.is_quick(), "nobody knows when it ends");
         assert!(after(limits::QUICK_AFTER, &quick, true));
         assert!(!habit.lasts());
     }

@@ -358,26 +358,28 @@ fn threads_of(turns: &Turns) -> (Begun, mpsc::Receiver<ThreadId>) {
     (turns.begin_here(pace, Box::pin(attempt)), told)
 }
 
+/// Until the next that comes alone begins where it is polled.
+fn rests(turns: &Turns) {
+    while !turns.shared.ready().is_at_rest() {
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn who_comes_alone_begins_where_it_is_polled_if_a_thread_rests() {
     let io = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
     let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
-    let rests = || {
-        while !turns.shared.ready().is_at_rest() {
-            thread::yield_now();
-        }
-    };
     let me = thread::current().id();
-    rests();
+    rests(&turns);
     let (begun, told) = threads_of(&turns);
     assert!(told.try_recv().is_err(), "it began before it was polled");
     assert!(io.block_on(begun).is_ok());
     let on: Vec<bool> = told.iter().map(|thread| thread == me).collect();
     assert_eq!(on, [true, false], "it left");
 
-    rests();
+    rests(&turns);
     let (begun, told) = threads_of(&turns);
     drop(begun);
     // Freed, without a turn.
@@ -399,4 +401,29 @@ fn who_comes_alone_begins_where_it_is_polled_if_a_thread_rests() {
     release.send(()).unwrap();
     assert!(io.block_on(begun).is_ok() && io.block_on(busy).is_ok());
     assert!(told.iter().all(|thread| thread != me), "none rested");
+}
+
+#[test]
+fn who_keeps_the_thread_of_its_caller_sends_the_next_away_from_it() {
+    let io = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let me = thread::current().id();
+    rests(&turns);
+    let pace = Arc::new(Pace::new("t".into(), Weight::USUAL, None));
+    let keeps = {
+        let pace = pace.clone();
+        async move {
+            assert_eq!(thread::current().id(), me);
+            // So long that the test is over before the rest is.
+            pace.add_cpu(Duration::from_secs(60));
+            end()
+        }
+    };
+    assert!(io.block_on(turns.begin_here(pace, Box::pin(keeps))).is_ok());
+    rests(&turns);
+    let (begun, told) = threads_of(&turns);
+    assert!(io.block_on(begun).is_ok());
+    assert!(told.iter().all(|thread| thread != me));
 }

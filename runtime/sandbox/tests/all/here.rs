@@ -1,6 +1,7 @@
 //! Calls that come alone: quick plugins run where their callers are, and what is not quick does not stay there.
 
 use crate::rig::{Rig, call};
+use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
@@ -34,25 +35,34 @@ async fn alone(rig: &Rig, input: Value) -> TaskEnd {
     rig.sandbox.call(task).await
 }
 
+async fn echo(rig: &Rig) {
+    let end = alone(rig, json!({"do": "echo"})).await;
+    assert!(matches!(end.outcome, Outcome::Ok(_)));
+}
+
+/// Calls until the plugin is taken for a quick one.
+async fn until_here(rig: &Rig, seen: &Seen) {
+    let mut calls = 0;
+    while !seen.here() {
+        calls += 1;
+        assert!(calls < CALLS_MAX, "it is never taken for a quick one");
+        echo(rig).await;
+    }
+}
+
 #[tokio::test]
 async fn a_quick_plugin_runs_where_its_caller_is_until_it_is_not_quick() {
     let seen = Arc::new(Seen::default());
     let source = seen.clone();
     let rig = Rig::with(|config| config.secrets = source);
     rig.put_with("task", "behave", MANIFEST);
-    let echo = || json!({"do": "echo"});
     for _ in 0..10 {
-        assert!(matches!(alone(&rig, echo()).await.outcome, Outcome::Ok(_)));
+        echo(&rig).await;
         assert!(!seen.here(), "nothing is known of it");
     }
-    let mut calls = 0;
-    while !seen.here() {
-        calls += 1;
-        assert!(calls < CALLS_MAX, "it is never taken for a quick one");
-        assert!(matches!(alone(&rig, echo()).await.outcome, Outcome::Ok(_)));
-    }
+    until_here(&rig, &seen).await;
     // Who is not alone goes to a thread of the sandbox.
-    rig.output("task", echo()).await;
+    rig.output("task", json!({"do": "echo"})).await;
     assert!(!seen.here());
     // This one does not end, and nobody could know: its caller has its thread back at the next tick.
     let mut turns = 0;
@@ -72,7 +82,33 @@ async fn a_quick_plugin_runs_where_its_caller_is_until_it_is_not_quick() {
     assert_eq!(endless.outcome, Outcome::CpuTime { limit });
     seen.here();
     for _ in 0..10 {
-        assert!(matches!(alone(&rig, echo()).await.outcome, Outcome::Ok(_)));
+        echo(&rig).await;
         assert!(!seen.here(), "it was not quick a moment ago");
+    }
+}
+
+#[tokio::test]
+async fn one_that_goes_on_makes_its_plugin_slow_before_it_ends() {
+    let seen = Arc::new(Seen::default());
+    let source = seen.clone();
+    let rig = Rig::with(|config| {
+        config.secrets = source;
+        // One for what is endless, and one that rests.
+        config.workers = 2;
+    });
+    rig.put_with("task", "behave", "[grants]\nsecrets = [\"KEY\"]");
+    until_here(&rig, &seen).await;
+    let endless = rig.sandbox.call(call("task", json!({"do": "loop"})));
+    let mut endless = std::pin::pin!(endless);
+    while seen.0.lock().unwrap().take().is_none() {
+        thread::yield_now();
+    }
+    loop {
+        echo(&rig).await;
+        let ended = endless.as_mut().now_or_never();
+        assert!(ended.is_none(), "others ran here until it had ended");
+        if !seen.here() {
+            break;
+        }
     }
 }

@@ -274,4 +274,35 @@ mod tests {
             Ok(Some("a".to_owned()))
         );
     }
+
+    /// A key that was stored before records were sealed for their names is random bytes alone, which may begin as sealed ones do.
+    #[tokio::test]
+    async fn a_key_of_an_earlier_store_counts_whatever_it_begins_with() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let ours = caller("000000000000", "us-east-1");
+        let open = || engine(Store::Directory(folder.path().to_owned()));
+        let first = open();
+        first
+            .list(&ours, &["machines"])
+            .token("a")
+            .await
+            .expect("a token");
+        first.shutdown().await;
+        drop(first);
+        for begin in [0x00_u8, 0xc5, 0xc6] {
+            let mut key = [7; KEY_BYTES];
+            key[0] = begin;
+            let path = folder.path().join("journal.sqlite");
+            let conn = rusqlite::Connection::open(path).expect("opens");
+            let sql = "UPDATE records SET bytes = ?1 WHERE kind = 'key' AND name = 'page-tokens'";
+            assert_eq!(conn.execute(sql, [key]), Ok(1));
+            drop(conn);
+            let engine = open();
+            let list = engine.list(&ours, &["machines"]);
+            let token = list.token("a").await.expect("a token");
+            let position = list.position(&with(&token)).await;
+            assert_eq!(position, Ok(Some("a".to_owned())), "{begin:x}");
+            engine.shutdown().await;
+        }
+    }
 }

@@ -185,7 +185,7 @@ pub(super) fn content(row: &Row<'_>, column: usize) -> Read<Arc<[u8]>> {
     Ok(readable(bytes(row, column))?.unwrap_or_else(seal::unreadable))
 }
 
-/// The bytes of a record; those of another key, or none at all, are damage.
+/// The bytes of a record; those of another key, or none at all, open nowhere.
 pub(super) fn record_bytes(row: &Row<'_>, column: usize, key: &CatalogKey) -> Read<Arc<[u8]>> {
     Ok(match row.get_ref(column)?.as_blob() {
         Ok(stored) => key.opened(stored),

@@ -150,6 +150,22 @@ pub(super) fn by_prefix(journal: &dyn Journal) {
     );
 }
 
+/// The key of page tokens is random bytes; a store that seals records for no key has them as they are.
+pub(super) fn of_any_form(journal: &dyn Journal) {
+    for begin in [0x00, b'{', 0xc5, 0xc6, 0xff] {
+        let stored = CatalogWrite {
+            key: key("machine", "m"),
+            expected: None,
+            bytes: Some([begin; 32].into()),
+        };
+        land(journal, Write::Catalog(vec![stored]));
+        let found = wait(journal.get(&key("machine", "m"))).expect("readable");
+        assert_eq!(&*found.expect("there").bytes, &[begin; 32]);
+        let found = wait(journal.scan("000000000000", "machine", "m", None, 1)).expect("readable");
+        assert_eq!(&*found[0].bytes, &[begin; 32]);
+    }
+}
+
 pub(super) fn blobs_of_appends(journal: &dyn Journal) {
     let (epoch, id) = (epoch(journal), id(1, 2));
     let with = |append: Append, number: u8| {

@@ -20,7 +20,7 @@ use crate::journal::Journal;
 
 type Case = (&'static str, fn(&dyn Journal));
 
-const CASES: [Case; 27] = [
+const CASES: [Case; 28] = [
     ("an execution's row is what its appends say", appends::row),
     (
         "the log refuses gaps, overlaps and doubles",
@@ -76,6 +76,10 @@ const CASES: [Case; 27] = [
         catalog::together,
     ),
     ("records are scanned by prefix in pages", catalog::by_prefix),
+    (
+        "records are given back whatever they begin with",
+        catalog::of_any_form,
+    ),
     ("blobs are kept once", catalog::blobs),
     (
         "blobs of an append are there with it, or not at all",

@@ -128,24 +128,24 @@ fn sqlite_takes_no_record_for_one_of_another_key() {
         "UPDATE records SET tenant = '111111111111' WHERE name = 'a'",
         "UPDATE records SET kind = 'alias' WHERE name = 'b'",
         "UPDATE records SET name = 'e' WHERE name = 'c'",
-        // As it stands where a program wrote it that sealed records for no key.
-        "UPDATE records SET bytes = CAST('x' AS BLOB) WHERE name = 'd'",
     ];
     let journal = changed(directory.path(), &changes);
+    let foreign = CatalogKey {
+        tenant: "111111111111".into(),
+        ..key("machine", "a")
+    };
     let moved = [
-        CatalogKey {
-            tenant: "111111111111".into(),
-            ..key("machine", "a")
-        },
-        key("alias", "b"),
-        key("machine", "e"),
+        ("a", foreign),
+        ("b", key("alias", "b")),
+        ("c", key("machine", "e")),
     ];
-    for key in moved {
+    for (was, key) in moved {
         let damaged = CatalogRecord {
             key: key.clone(),
             revision: 1,
-            bytes: seal::unreadable(),
+            bytes: self::key("machine", was).sealed(b"x").into(),
         };
+        assert_eq!(seal::open(&[], &damaged.bytes), Err(seal::Broken));
         assert_eq!(wait(journal.get(&key)), Ok(Some(damaged.clone())));
         let scan = journal.scan(&key.tenant, &key.kind, &key.name, None, 9);
         assert_eq!(wait(scan), Ok(vec![damaged]));
@@ -159,8 +159,40 @@ fn sqlite_takes_no_record_for_one_of_another_key() {
         let mended = wait(journal.get(&key)).expect("readable");
         assert_eq!(mended.map(|record| record.bytes), Some(bytes("y")));
     }
-    let before = wait(journal.get(&key("machine", "d"))).expect("readable");
-    assert_eq!(before.map(|record| record.bytes), Some(bytes("x")));
+}
+
+/// As they stand where a program wrote them that sealed records for no key. What they begin with is no matter: some are random bytes.
+#[test]
+fn sqlite_reads_records_that_were_stored_before_they_were_sealed_for_their_key() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let changes = [
+        "UPDATE records SET bytes = CAST('x' AS BLOB) WHERE name = 'a'",
+        "UPDATE records SET bytes = x'c6' WHERE name = 'b'",
+        "UPDATE records SET bytes = x'c6000102030405060708' WHERE name = 'c'",
+        "UPDATE records SET bytes = x'' WHERE name = 'd'",
+    ];
+    let journal = changed(directory.path(), &changes);
+    let before: [(&str, &[u8]); 4] = [
+        ("a", b"x"),
+        ("b", b"\xc6"),
+        ("c", b"\xc6\0\x01\x02\x03\x04\x05\x06\x07\x08"),
+        ("d", b""),
+    ];
+    let listed = wait(journal.scan("000000000000", "machine", "", None, 9)).expect("readable");
+    assert_eq!(listed.len(), before.len());
+    for ((name, stored), listed) in before.into_iter().zip(listed) {
+        assert_eq!((&*listed.key.name, &*listed.bytes), (name, stored));
+        let found = wait(journal.get(&listed.key)).expect("readable");
+        assert_eq!(found, Some(listed.clone()));
+        let anew = record(name, Some(listed.revision), Some("y"));
+        land(&*journal, Write::Catalog(vec![anew]));
+        let found = wait(journal.get(&listed.key)).expect("readable");
+        let found = found.map(|record| (record.revision, record.bytes));
+        assert_eq!(found, Some((2, bytes("y"))), "{name}");
+        let gone = record(name, Some(2), None);
+        land(&*journal, Write::Catalog(vec![gone]));
+        assert_eq!(wait(journal.get(&listed.key)), Ok(None));
+    }
 }
 
 /// As a later version may write them.
@@ -175,7 +207,8 @@ fn postgres_reads_records_that_are_sealed_for_their_key() {
                 "INSERT INTO records VALUES ('000000000000', 'machine', '{name}', 1, '\\x{digits}')"
             ));
         }
-        for (name, expected) in [("m", bytes("x")), ("n", seal::unreadable())] {
+        assert_eq!(seal::open(&[], &sealed), Err(seal::Broken));
+        for (name, expected) in [("m", bytes("x")), ("n", sealed.into())] {
             let found = wait(journal.get(&key("machine", name))).expect("readable");
             assert_eq!(found.map(|record| record.bytes), Some(expected), "{name}");
         }

@@ -22,6 +22,7 @@ use crate::{
 pub(crate) const GROUP: &str = "tasks";
 /// Calls of the sandbox that are under way at once.
 const UNDER_WAY: usize = 64;
+const NOOP: &str = "noop";
 /// The same component with instances that serve many calls.
 const REUSED: &str = "noop-reused";
 const REUSE: &str = "[instance]\nreuse = \"tenant\"\ncalls = 1000000\nage = \"1h\"\nkept = 64\n";
@@ -79,181 +80,175 @@ pub(crate) fn alone(bench: &mut Bench) -> Result<()> {
     if !bench.wants(GROUP, "bare") && !bench.wants(GROUP, "sandbox") {
         return Ok(());
     }
-    let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
-        .context("the guests are built by `cargo xtask guests`")?;
-    let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
-    let plugins = bench.paths.fresh("plugins-alone")?;
-    let reused = plugins.join(REUSED);
-    std::fs::create_dir_all(&reused)?;
-    std::fs::write(plugins.join("noop.wasm"), &wasm)?;
-    std::fs::write(reused.join("task.wasm"), &wasm)?;
-    std::fs::write(reused.join("plugin.toml"), REUSE)?;
-    let config = SandboxConfig {
-        plugins: Some(plugins),
-        cache: Some(bench.paths.fresh("cache")?),
-        ..SandboxConfig::default()
-    };
-    let sandbox = Sandbox::new(config.clone())?;
-    let lone = Sandbox::new(SandboxConfig {
-        workers: 1,
-        ..config
-    })?;
-    let runtime = runtime()?;
+    let callees = Callees::new(bench)?;
     let (rounds, calls) = if bench.size.quick {
         (5, 1_000)
     } else {
         (15, 4_000)
     };
-    let [
-        mut loops,
-        mut beside,
-        mut one,
-        mut handed,
-        mut many,
-        mut narrow,
-        mut again,
-    ] = [(); 7].map(|()| Rounds::default());
-    runtime.block_on(async {
-        bare_calls(&bare, calls).await?;
-        sandbox_calls(&sandbox, "noop", calls, UnderWay::Many).await?;
-        sandbox_calls(&lone, "noop", calls, UnderWay::Many).await?;
-        for _ in 0..rounds {
-            loops.round(calls, bare_calls(&bare, calls)).await?;
-            beside
-                .round(calls, async { bare_on_all_cores(&bare, calls) })
-                .await?;
-            one.round(
-                calls,
-                sandbox_calls(&sandbox, "noop", calls, UnderWay::Alone),
-            )
-            .await?;
-            handed
-                .round(calls, sandbox_calls(&sandbox, "noop", calls, UnderWay::One))
-                .await?;
-            many.round(
-                calls,
-                sandbox_calls(&sandbox, "noop", calls, UnderWay::Many),
-            )
-            .await?;
-            narrow
-                .round(calls, sandbox_calls(&lone, "noop", calls, UnderWay::Many))
-                .await?;
-            again
-                .round(
-                    calls,
-                    sandbox_calls(&sandbox, REUSED, calls, UnderWay::Many),
-                )
-                .await?;
-        }
-        anyhow::Ok(())
-    })?;
-    report(bench, &loops, &beside, &one, &many);
-    bench.row(
-        GROUP,
-        "sandbox, one call at a time, of a plugin that is not known for quick",
-        (handed.cpu(), "µs CPU/call"),
-        Target::None,
-        vec![
-            format!("{:.1} µs of wall time", handed.wall()),
-            "each call wakes a thread of the sandbox, and its end the caller".to_owned(),
-        ],
-    );
-    bench.row(
-        GROUP,
-        "sandbox of one thread / bare loop, 64 under way",
-        (narrow.cpu() / loops.cpu(), "times"),
-        Target::None,
-        vec![
-            format!(
-                "{:.1} µs CPU/call, the caller's thread included",
-                narrow.cpu()
-            ),
-            format!("on the sandbox's thread {:.1}", narrow.guests()),
-            format!("{:.1} µs of wall time", narrow.wall()),
-        ],
-    );
-    bench.row(
-        GROUP,
-        "sandbox, 64 calls under way, instances reused",
-        (again.cpu(), "µs CPU/call"),
-        Target::None,
-        vec![
-            format!("{:.1} µs of wall time", again.wall()),
-            format!("{:.1} times less than fresh ones", many.cpu() / again.cpu()),
-        ],
-    );
+    let ways = runtime()?.block_on(callees.rounds(rounds, calls))?;
+    costs(bench, &ways);
+    ratios(bench, &ways);
     Ok(())
 }
 
-fn report(bench: &mut Bench, loops: &Rounds, on_all: &Rounds, one: &Rounds, many: &Rounds) {
-    let bare = loops.cpu();
-    let beside = |rounds: &Rounds| {
-        vec![format!(
-            "{:.1} µs of wall time, {:.0} calls/s",
-            rounds.wall(),
-            1e6 / rounds.wall()
-        )]
-    };
-    let us = "µs CPU/call";
-    bench.row(
-        GROUP,
-        "bare wasmtime loop, a fresh component",
-        (bare, us),
-        Target::None,
-        beside(loops),
-    );
-    bench.row(
-        GROUP,
-        "bare wasmtime loops, one a core",
-        (on_all.cpu(), us),
-        Target::None,
-        beside(on_all),
-    );
-    bench.row(
-        GROUP,
-        "sandbox, one call at a time",
-        (one.cpu(), us),
-        Target::None,
-        beside(one),
-    );
-    bench.row(
-        GROUP,
-        "sandbox, 64 calls under way",
-        (many.cpu(), us),
-        Target::AtMost(20.0),
-        beside(many),
-    );
-    bench.row(
-        GROUP,
-        "sandbox / bare loop, 64 under way",
-        (many.cpu() / bare, "times"),
-        Target::AtMost(1.3),
-        vec!["the caller's thread included".to_owned()],
-    );
-    bench.row(
-        GROUP,
-        "sandbox / bare loops, 64 under way, each on all cores",
-        (many.cpu() / on_all.cpu(), "times"),
-        Target::None,
-        vec!["the caller's thread included".to_owned()],
-    );
-    bench.row(
-        GROUP,
-        "the same, on the sandbox's threads alone",
-        (many.guests() / bare, "times"),
-        Target::None,
-        vec![format!("{:.1} µs CPU/call", many.guests())],
-    );
-    bench.row(
-        GROUP,
-        "sandbox / bare loop, one at a time",
-        (one.cpu() / bare, "times"),
-        Target::AtMost(1.3),
-        vec![
-            "on the caller's thread, as the engine calls a quick plugin whose task comes alone"
-                .to_owned(),
-        ],
-    );
+/// What is called.
+struct Callees {
+    bare: BareLoop,
+    sandbox: Sandbox,
+    /// A sandbox of one thread.
+    narrow: Sandbox,
+}
+
+/// The ways of calling.
+#[derive(Default)]
+struct Ways {
+    bare: Rounds,
+    bare_on_all: Rounds,
+    alone: Rounds,
+    handed: Rounds,
+    many: Rounds,
+    narrow: Rounds,
+    reused: Rounds,
+}
+
+impl Callees {
+    fn new(bench: &Bench) -> Result<Self> {
+        let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
+            .context("the guests are built by `cargo xtask guests`")?;
+        let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
+        let plugins = bench.paths.fresh("plugins-alone")?;
+        let reused = plugins.join(REUSED);
+        std::fs::create_dir_all(&reused)?;
+        std::fs::write(plugins.join("noop.wasm"), &wasm)?;
+        std::fs::write(reused.join("task.wasm"), &wasm)?;
+        std::fs::write(reused.join("plugin.toml"), REUSE)?;
+        let config = SandboxConfig {
+            plugins: Some(plugins),
+            cache: Some(bench.paths.fresh("cache")?),
+            ..SandboxConfig::default()
+        };
+        Ok(Callees {
+            bare,
+            sandbox: Sandbox::new(config.clone())?,
+            narrow: Sandbox::new(SandboxConfig {
+                workers: 1,
+                ..config
+            })?,
+        })
+    }
+
+    async fn rounds(&self, rounds: usize, calls: usize) -> Result<Ways> {
+        let mut ways = Ways::default();
+        self.round(&mut ways, calls).await?;
+        // The first one warms up.
+        ways = Ways::default();
+        for _ in 0..rounds {
+            self.round(&mut ways, calls).await?;
+        }
+        Ok(ways)
+    }
+
+    async fn round(&self, ways: &mut Ways, calls: usize) -> Result<()> {
+        let bare = bare_calls(&self.bare, calls);
+        ways.bare.round(calls, bare).await?;
+        let on_all = async { bare_on_all_cores(&self.bare, calls) };
+        ways.bare_on_all.round(calls, on_all).await?;
+        for (rounds, sandbox, plugin, under_way) in [
+            (&mut ways.alone, &self.sandbox, NOOP, UnderWay::Alone),
+            (&mut ways.handed, &self.sandbox, NOOP, UnderWay::One),
+            (&mut ways.many, &self.sandbox, NOOP, UnderWay::Many),
+            (&mut ways.narrow, &self.narrow, NOOP, UnderWay::Many),
+            (&mut ways.reused, &self.sandbox, REUSED, UnderWay::Many),
+        ] {
+            let work = sandbox_calls(sandbox, plugin, calls, under_way);
+            rounds.round(calls, work).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What a call costs in each way.
+fn costs(bench: &mut Bench, ways: &Ways) {
+    let (most, any) = (Target::AtMost(20.0), Target::None);
+    let here = "on the caller's thread, as a quick plugin runs whose task comes alone";
+    let handed = "wakes a thread of the sandbox, and its end the caller: the plugin is not known for quick, or not alone";
+    for (what, rounds, target, beside) in [
+        ("bare wasmtime loop, a fresh component", &ways.bare, any, ""),
+        (
+            "bare wasmtime loops, one a core",
+            &ways.bare_on_all,
+            any,
+            "",
+        ),
+        ("sandbox, one call at a time", &ways.alone, most, here),
+        (
+            "sandbox, one call at a time, handed over",
+            &ways.handed,
+            any,
+            handed,
+        ),
+        ("sandbox, 64 calls under way", &ways.many, most, ""),
+        ("sandbox of one thread, 64 under way", &ways.narrow, any, ""),
+        (
+            "sandbox, 64 calls under way, instances reused",
+            &ways.reused,
+            any,
+            "",
+        ),
+    ] {
+        let (cpu, wall, guests) = (rounds.cpu(), rounds.wall(), rounds.guests());
+        let mut notes = vec![format!(
+            "{wall:.1} µs of wall time, {:.0} calls/s",
+            1e6 / wall
+        )];
+        if guests > 0.0 {
+            notes.push(format!("{guests:.1} on the sandbox's threads"));
+        }
+        if !beside.is_empty() {
+            notes.push(beside.to_owned());
+        }
+        bench.row(GROUP, what, (cpu, "µs CPU/call"), target, notes);
+    }
+}
+
+/// The sandbox beside the bare loop, the caller's thread included.
+fn ratios(bench: &mut Bench, ways: &Ways) {
+    for (what, rounds, beside, target) in [
+        (
+            "sandbox / bare loop, one at a time",
+            &ways.alone,
+            &ways.bare,
+            Target::AtMost(1.3),
+        ),
+        (
+            "sandbox / bare loop, one at a time, handed over",
+            &ways.handed,
+            &ways.bare,
+            Target::None,
+        ),
+        (
+            "sandbox of one thread / bare loop, 64 under way",
+            &ways.narrow,
+            &ways.bare,
+            Target::None,
+        ),
+        (
+            "sandbox / bare loop, 64 under way",
+            &ways.many,
+            &ways.bare,
+            Target::AtMost(1.3),
+        ),
+        (
+            "sandbox / bare loops, 64 under way, each on all cores",
+            &ways.many,
+            &ways.bare_on_all,
+            Target::None,
+        ),
+    ] {
+        let times = rounds.cpu() / beside.cpu();
+        bench.row(GROUP, what, (times, "times"), target, Vec::new());
+    }
 }
 
 async fn bare_calls(bare: &BareLoop, calls: usize) -> Result<()> {

@@ -20,7 +20,9 @@ const MEMORY_TIME: u128 = (1 << 20) * 1_000;
 /// What an attempt of a plugin counts as.
 pub(crate) fn amounts(used: &Measures) -> Amounts {
     let of = |measure| used.get(measure);
-    let memory_time = u128::from(of(Measure::Memory)) * u128::from(of(Measure::Wall)) / MEMORY_TIME;
+    let held = u128::from(of(Measure::Memory)) * u128::from(of(Measure::Wall));
+    // Rounded up: of a million short attempts nobody would be charged anything.
+    let memory_time = held.div_ceil(MEMORY_TIME);
     Amounts::of(&[
         (Meter::Tasks, 1),
         (Meter::CpuMicros, of(Measure::Cpu)),

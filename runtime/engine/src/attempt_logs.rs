@@ -133,7 +133,7 @@ pub(crate) fn keep(
     let silent = log.lines.is_empty() && log.stdout.is_empty() && log.stderr.is_empty();
     let express = info.execution_arn.split(':').nth(5) == Some("express");
     // What a tenant's tasks say is not kept any more where it has stored its part.
-    let full = node.allowances.has_room(&info.tenant).is_err();
+    let full = node.allowances.has_room(&info.tenant, 0).is_err();
     if silent || express || full {
         return None;
     }

@@ -80,8 +80,8 @@ impl Engine {
         if kept.is_some() {
             return Ok(hash);
         }
-        node.allowances.has_room(tenant)?;
         let bytes = definition.len() as u64;
+        node.allowances.has_room(tenant, bytes)?;
         node.write_counted(tenant, machine, bytes, blob).await?;
         tracing::debug!(definition = hex(&hash), bytes, "a definition is kept");
         Ok(hash)
@@ -115,7 +115,7 @@ impl Engine {
         if growth <= FLAG_BYTES_MAX {
             return Ok(0);
         }
-        self.node().allowances.has_room(tenant)?;
+        self.node().allowances.has_room(tenant, growth)?;
         Ok(growth)
     }
 

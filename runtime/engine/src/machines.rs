@@ -44,7 +44,7 @@ impl Engine {
         request: CreateMachine,
     ) -> Result<Changed, Error> {
         arn::check_name(&request.name)?;
-        self.node().allowances.has_room(&caller.tenant)?;
+        self.node().allowances.has_room(&caller.tenant, 0)?;
         let program = self.check(caller, &request.definition, request.kind)?;
         let arn = MachineArn::new(caller, &request.name);
         let (hash, _) = Programs::store(&request.definition);

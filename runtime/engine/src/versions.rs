@@ -80,7 +80,7 @@ impl Engine {
             );
             return Err(Error::rejected(Code::ServiceQuotaExceededException, text));
         }
-        self.node().allowances.has_room(&caller.tenant)?;
+        self.node().allowances.has_room(&caller.tenant, 0)?;
         let number = machine.last_version + 1;
         machine.last_version = number;
         machine.versions += 1;

@@ -40,10 +40,19 @@ async fn calls(
     named.check(&region, &account)?;
     let machine = events_of(named.name, &region, &account);
     let listed = list(client, Some(&machine), status, limit).await;
-    if !listed.as_ref().is_ok_and(|calls| !calls.is_empty()) {
+    let mut nothing = has_none(&listed);
+    if nothing && status.is_some() {
+        // There may be others, which the status leaves out.
+        nothing = has_none(&list(client, Some(&machine), None, 1).await);
+    }
+    if nothing {
         client.check_called(named.name).await?;
     }
     listed
+}
+
+fn has_none(listed: &Outcome<Vec<Value>>) -> bool {
+    listed.as_ref().map_or(true, Vec::is_empty)
 }
 
 /// A plugin as it was given.

@@ -97,7 +97,7 @@ impl Engine {
 
     /// Refuses a package of that size where the tenant has stored its part, or has as much code as an account may.
     async fn require_code_room(&self, caller: &Caller, bytes: u64) -> Result<(), FunctionError> {
-        if let Err(full) = self.node().allowances.has_room(&caller.tenant) {
+        if let Err(full) = self.node().allowances.has_room(&caller.tenant, bytes) {
             return Err(match full {
                 Error::Rejected { message, .. } => FunctionError::Full(message),
                 other => other.into(),

@@ -104,9 +104,9 @@ impl State {
         pick(&self.account(tenant).quotas).or(usual)
     }
 
-    fn has_room(&mut self, tenant: &Arc<str>) -> Result<(), Error> {
+    fn has_room(&mut self, tenant: &Arc<str>, bytes: u64) -> Result<(), Error> {
         let most = self.most(tenant, |quotas| quotas.stored_bytes);
-        self.account(tenant).has_room(most)
+        self.account(tenant).has_room(most, bytes)
     }
 }
 
@@ -233,7 +233,7 @@ impl Allowances {
         let mut state = self.lock();
         let usual = state.usual.raised_limits;
         let open = state.most(tenant, |quotas| quotas.open_executions);
-        let room = state.has_room(tenant);
+        let room = state.has_room(tenant, 0);
         let account = state.account(tenant);
         let quotas = &account.quotas;
         if let Some(most) = open
@@ -280,9 +280,10 @@ impl Allowances {
         }
     }
 
-    /// Refuses what would store more where the tenant has stored its part.
-    pub(crate) fn has_room(&self, tenant: &Arc<str>) -> Result<(), Error> {
-        self.lock().has_room(tenant)
+    /// Refuses what would store so many bytes more where the tenant has stored its part, or would have by then. 0 stands for what
+    /// is not known before.
+    pub(crate) fn has_room(&self, tenant: &Arc<str>, bytes: u64) -> Result<(), Error> {
+        self.lock().has_room(tenant, bytes)
     }
 
     /// The place of an attempt that is about to run, or how many may.
@@ -338,16 +339,20 @@ impl Account {
         self.nested = self.nested.saturating_sub(u64::from(nested));
     }
 
-    fn has_room(&self, most: Option<u64>) -> Result<(), Error> {
+    fn has_room(&self, most: Option<u64>, bytes: u64) -> Result<(), Error> {
         let Some(most) = most else {
             return Ok(());
         };
-        if self.taken.stored_bytes < most {
+        let stored = self.taken.stored_bytes;
+        if stored < most && bytes <= most - stored {
             return Ok(());
         }
+        let more = match bytes {
+            0 => String::new(),
+            bytes => format!(", this would be {bytes} more"),
+        };
         let text = format!(
-            "the tenant has stored {} bytes, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays",
-            self.taken.stored_bytes
+            "the tenant has stored {stored} bytes{more}, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays"
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))
     }
@@ -433,10 +438,11 @@ mod tests {
             ..Quotas::default()
         });
         all.load(vec![(tenant.clone(), amounts(Meter::BytesStored, 99))]);
-        assert!(all.has_room(&tenant).is_ok());
+        assert!(all.has_room(&tenant, 0).is_ok());
+        assert!(all.has_room(&tenant, 1).is_ok() && all.has_room(&tenant, 2).is_err());
         all.landed(&tenant, &amounts(Meter::BytesStored, 1), None);
         all.freed(&tenant, 1);
-        assert!(all.has_room(&tenant).is_ok(), "what is gone makes room");
+        assert!(all.has_room(&tenant, 0).is_ok(), "what is gone makes room");
         all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
         assert!(matches!(
@@ -488,7 +494,7 @@ mod tests {
         assert_eq!(concurrency(&own), Some((9, refuse)));
         assert_eq!(concurrency(&other), Some((5, refuse)));
         all.stored(&other, 100);
-        assert!(all.has_room(&other).is_err() && all.has_room(&own).is_ok());
+        assert!(all.has_room(&other, 0).is_err() && all.has_room(&own, 0).is_ok());
     }
 
     #[test]
@@ -522,7 +528,7 @@ mod tests {
     #[test]
     fn who_has_damaged_quotas_begins_nothing_and_what_runs_goes_on() {
         let (all, tenant) = allowances(Quotas::closed());
-        assert!(all.start(&tenant).is_err() && all.has_room(&tenant).is_err());
+        assert!(all.start(&tenant).is_err() && all.has_room(&tenant, 0).is_err());
         let refused = all.begin_call(&tenant).err().expect("it is closed");
         assert!(refused.contains("quotas are damaged"), "{refused}");
         assert!(all.begin_task(&tenant).is_ok());

@@ -85,7 +85,7 @@ impl Engine {
         let due = !batch.writes.is_empty();
         if due {
             // What they start would be refused, and lie in the store until it is given up.
-            self.node().allowances.has_room(&caller.tenant)?;
+            self.node().allowances.has_room(&caller.tenant, 0)?;
             batch.writes.push(CatalogWrite {
                 key: delivering(&caller.tenant),
                 expected: None,

@@ -156,7 +156,7 @@ fn sums(attempts: &[MeasuredAttempt]) -> BTreeMap<String, [u64; 9]> {
     } in attempts
     {
         let of = |measure| measures.get(measure);
-        let memory_time = of(Measure::Memory) * of(Measure::Wall) / (1 << 20) / 1_000;
+        let memory_time = (of(Measure::Memory) * of(Measure::Wall)).div_ceil((1 << 20) * 1_000);
         let used = [
             1,
             of(Measure::Cpu),

@@ -195,7 +195,14 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), OpenError> {
             other_tables(path, found, msg)
         }
         _ => explain(path, &error),
-    })
+    })?;
+    if found > 0 {
+        let store = path.display();
+        tracing::warn!(
+            "{store} was brought from format {found} to {FORMAT}: older versions refuse it from now on"
+        );
+    }
+    Ok(())
 }
 
 /// The tables are not those of the format that the store says it has.

@@ -9,6 +9,7 @@ use stepwell_server::check_rated;
 
 use super::{
     PlaceArgs,
+    entries::entries,
     moment::{moment, utc_day},
     place::{account, usual_endpoint},
     serve::{StoreUrl, bytes},
@@ -269,7 +270,7 @@ pub(crate) enum TenantCommand {
         #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
         /// Most entries to print, the newest; all of them when absent
-        #[arg(long, value_name = "COUNT")]
+        #[arg(long, value_name = "COUNT", value_parser = entries)]
         limit: Option<usize>,
         /// Print as JSON, a line an entry
         #[arg(long)]

@@ -107,6 +107,7 @@ fn grace_s(text: &str) -> Result<u64, String> {
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     /// A .wasm file, a folder with plugin.toml, or the name of a plugin of the plugin directory
+    #[arg(value_name = "FILE|FOLDER|NAME")]
     pub(crate) path: PathBuf,
     /// Push to an OCI registry instead of a server: oci://HOST/REPOSITORY:TAG
     #[arg(

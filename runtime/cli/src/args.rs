@@ -1,6 +1,7 @@
 //! The command line: names, flags and their help, a file a noun. Hides nothing; what a flag does is in `commands`.
 
 mod definition;
+mod entries;
 mod execution;
 mod function;
 mod moment;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::{
+    entries::entries,
     place::{PlaceArgs, RegionArgs, RuntimeArgs},
     serve::ServicesArgs,
 };
@@ -82,7 +83,7 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = STATUSES)]
     pub(crate) status: Option<String>,
     /// Most executions to list
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = entries)]
     pub(crate) limit: usize,
     /// Print as JSON
     #[arg(long)]

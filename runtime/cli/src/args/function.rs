@@ -7,6 +7,7 @@ use clap::{Args, Subcommand};
 use stepwell_engine::check_alias_name;
 use stepwell_sandbox::{SIZE_UNITS, TIME_UNITS, parse_bytes, parse_duration};
 
+use super::entries::entries;
 use super::oci::RegistryArgs;
 use super::{PlaceArgs, STATUSES};
 use crate::oci::Reference;
@@ -73,7 +74,7 @@ pub(crate) struct EventsArgs {
     #[arg(long, value_name = "STATUS", ignore_case = true, value_parser = STATUSES)]
     pub(crate) status: Option<String>,
     /// Most calls to list
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = entries)]
     pub(crate) limit: usize,
     /// Print as JSON
     #[arg(long)]
@@ -106,6 +107,7 @@ fn grace_s(text: &str) -> Result<u64, String> {
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
     /// A .wasm file, a folder with plugin.toml, or the name of a plugin of the plugin directory
+    #[arg(value_name = "FILE|FOLDER|NAME")]
     pub(crate) path: PathBuf,
     /// Push to an OCI registry instead of a server: oci://HOST/REPOSITORY:TAG
     #[arg(

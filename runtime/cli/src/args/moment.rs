@@ -1,11 +1,22 @@
 //! Moments as people write them. Hides the clock and the time zone that they are told by.
 
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, Unit, Zoned};
 
 /// `2026-01-31T12:00:00Z`, the beginning of a day here, or as long ago as `2h`.
 pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     before(&Zoned::now(), text.trim())
+}
+
+/// The day of a moment that is written in the same forms. It is one of UTC, and so are `today` and `yesterday`.
+pub(super) fn utc_day(text: &str) -> Result<Date, String> {
+    utc_day_before(Timestamp::now(), text.trim())
+}
+
+fn utc_day_before(now: Timestamp, text: &str) -> Result<Date, String> {
+    let at = before(&now.to_zoned(TimeZone::UTC), text)?;
+    Ok(at.to_zoned(TimeZone::UTC).date())
 }
 
 /// The moment that is meant at a time.
@@ -43,8 +54,25 @@ fn ago(text: &str) -> Option<SignedDuration> {
 
 #[cfg(test)]
 mod tests {
-    use super::before;
+    use super::{before, utc_day_before};
     use jiff::{Timestamp, tz::TimeZone};
+
+    #[test]
+    fn a_moment_is_of_a_day_in_utc() {
+        let now: Timestamp = "2026-03-10T01:30:00Z".parse().expect("a time");
+        for (text, meant) in [
+            ("2026-01-31", Some("2026-01-31")),
+            ("2026-01-31T00:30:00+01:00", Some("2026-01-30")),
+            ("today", Some("2026-03-10")),
+            ("yesterday", Some("2026-03-09")),
+            ("2h", Some("2026-03-09")),
+            ("3d", Some("2026-03-07")),
+            ("2026-13-01", None),
+        ] {
+            let found = utc_day_before(now, text).ok();
+            assert_eq!(found.map(|day| day.to_string()).as_deref(), meant, "{text}");
+        }
+    }
 
     #[test]
     fn moments_are_times_days_or_as_long_ago() {

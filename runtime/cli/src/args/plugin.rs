@@ -56,6 +56,7 @@ pub(crate) enum PluginCommand {
     /// Check that a file or plugin folder can be served
     Check {
         /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
+        #[arg(value_name = "FILE|FOLDER|NAME")]
         path: PathBuf,
         /// The plugin directory; ./stepwell-data/plugins when absent
         #[arg(long, value_name = "DIR")]
@@ -131,6 +132,7 @@ pub(crate) struct InvokeArgs {
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// The name of a plugin in the plugin directory, a .wasm or .cwasm file, or a folder with plugin.toml
+    #[arg(value_name = "FILE|FOLDER|NAME")]
     pub(crate) path: PathBuf,
     /// The plugin directory; that of --data, or ./stepwell-data/plugins, when absent
     #[arg(long, value_name = "DIR")]
@@ -186,7 +188,7 @@ pub(crate) struct PolicyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct AheadArgs {
     /// .wasm files, folders with plugin.toml, or names of plugins of the plugin directory
-    #[arg(required = true, value_name = "FILE|FOLDER")]
+    #[arg(required = true, value_name = "FILE|FOLDER|NAME")]
     pub(crate) paths: Vec<PathBuf>,
     /// What the code is for: server (the fastest), edge (small)
     #[arg(long, value_name = "NAME", default_value = "server", value_parser = profile)]

@@ -9,7 +9,8 @@ use stepwell_server::check_rated;
 
 use super::{
     PlaceArgs,
-    moment::moment,
+    entries::entries,
+    moment::{moment, utc_day},
     place::{account, usual_endpoint},
     serve::{StoreUrl, bytes},
 };
@@ -182,11 +183,11 @@ pub(crate) struct UsageArgs {
     /// What one execution used: its ARN, MACHINE/NAME, or MACHINE for its last one
     #[arg(long, conflicts_with_all = ["tenant", "from", "to"])]
     pub(crate) execution: Option<String>,
-    /// From this day on, such as 2026-01-31 (UTC)
-    #[arg(long, value_name = "DAY")]
+    /// From this day on (UTC): 2026-01-31, yesterday, that of a time, or of as long ago as 90m, 2h, 3d
+    #[arg(long, value_name = "DAY", value_parser = utc_day)]
     pub(crate) from: Option<jiff::civil::Date>,
     /// Up to this day, included
-    #[arg(long, value_name = "DAY")]
+    #[arg(long, value_name = "DAY", value_parser = utc_day)]
     pub(crate) to: Option<jiff::civil::Date>,
     /// Print as JSON, with every count
     #[arg(long)]
@@ -269,7 +270,7 @@ pub(crate) enum TenantCommand {
         #[arg(long, value_name = "TIME", value_parser = moment)]
         since: Option<jiff::Timestamp>,
         /// Most entries to print, the newest; all of them when absent
-        #[arg(long, value_name = "COUNT")]
+        #[arg(long, value_name = "COUNT", value_parser = entries)]
         limit: Option<usize>,
         /// Print as JSON, a line an entry
         #[arg(long)]

@@ -3,8 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use stepwell_sandbox::{TIME_UNITS, parse_duration};
 
 use super::PlaceArgs;
+
+/// What a server has for the time that an HTTP trigger waits, seconds.
+const WAIT_S: std::ops::RangeInclusive<u64> = 1..=300;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TriggerCommand {
@@ -133,8 +137,8 @@ pub(crate) struct HttpArgs {
     /// State machine to start: its name or ARN, which may be that of a version or an alias
     #[arg(long, value_name = "MACHINE")]
     pub(crate) machine: String,
-    /// Answer with the output, when the execution ends within so many seconds
-    #[arg(long, value_name = "SECONDS")]
+    /// Answer with the output, when the execution ends within this time, such as 5s, up to 5m; a bare number is of seconds
+    #[arg(long, value_name = "TIME", value_parser = wait_s)]
     pub(crate) wait: Option<u32>,
     /// Ask for no secret: whoever reaches the server may send requests
     #[arg(long, conflicts_with = "new_secret")]
@@ -173,4 +177,46 @@ pub(crate) struct RuleArgs {
     pub(crate) description: Option<String>,
     #[command(flatten)]
     pub(crate) place: PlaceArgs,
+}
+
+/// Seconds, what the API takes: no parts of them.
+fn wait_s(text: &str) -> Result<u32, String> {
+    let bare = || text.trim().parse::<u64>().ok();
+    let whole = parse_duration(text).filter(|time| time.subsec_nanos() == 0);
+    whole
+        .map(|time| time.as_secs())
+        .or_else(bare)
+        .filter(|seconds| WAIT_S.contains(seconds))
+        .and_then(|seconds| u32::try_from(seconds).ok())
+        .ok_or_else(|| {
+            format!(
+                "it is a time of whole seconds from 1s to 5m, in {TIME_UNITS}, or a number of seconds"
+            )
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wait_s;
+
+    #[test]
+    fn a_wait_is_of_whole_seconds_with_or_without_a_unit() {
+        for (text, seconds) in [
+            ("5s", Some(5)),
+            ("5", Some(5)),
+            ("2000ms", Some(2)),
+            ("5m", Some(300)),
+            ("300", Some(300)),
+            ("301s", None),
+            ("1h", None),
+            ("500ms", None),
+            ("0", None),
+            ("-1", None),
+            ("soon", None),
+        ] {
+            assert_eq!(wait_s(text).ok(), seconds, "{text}");
+        }
+        let why = wait_s("1d").expect_err("a day is too long, and no unit");
+        assert!(why.contains("1s to 5m, in ms, s, m or h"), "{why}");
+    }
 }

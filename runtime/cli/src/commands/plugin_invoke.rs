@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
-use stepwell_sandbox::{Outcome as TaskOutcome, Sandbox, TaskCall, TaskEnd};
+use stepwell_sandbox::{CODE_EXTENSION, Outcome as TaskOutcome, Sandbox, TaskCall, TaskEnd};
 
 use super::function::refused_by;
 use super::plugin::opened;
@@ -19,6 +19,7 @@ use crate::policy;
 use crate::terminal::{Paint, Tone, shown, shown_lines};
 
 pub(super) async fn invoke(args: InvokeArgs) -> Outcome {
+    check_no_path(&args.name)?;
     let given = args.given.as_deref().or(args.input.as_deref());
     let input = given::json(given.unwrap_or("{}"), "--input")?;
     if let Some(client) = installation(&args).await? {
@@ -31,6 +32,27 @@ pub(super) async fn invoke(args: InvokeArgs) -> Outcome {
     let plugins = args.plugins.unwrap_or_else(usual_plugins);
     let sandbox = opened(&plugins, args.compile, policy, hint)?;
     here(&sandbox, &args.name, &input, args.json).await
+}
+
+/// Refuses what is a path and no name: as a name it would be looked for with an ending of its own.
+fn check_no_path(name: &str) -> Outcome {
+    let path = Path::new(name);
+    let is_program = |kind: &std::ffi::OsStr| kind == "wasm" || kind == CODE_EXTENSION;
+    let is_file = path.extension().is_some_and(is_program);
+    if !is_file && !name.contains('/') {
+        return Ok(());
+    }
+    let own = if is_file {
+        path.file_stem()
+    } else {
+        path.file_name()
+    };
+    let own = own.map_or_else(|| "NAME".into(), |own| own.to_string_lossy());
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    Err(Stop::Usage(anyhow!(
+        "`{name}` is a path; `plugin invoke` takes the name of a plugin, and `--plugins DIR` names its directory\nhint: `stepwell plugin invoke {own} --plugins {}`",
+        folder.unwrap_or(Path::new(".")).display()
+    )))
 }
 
 fn usual_plugins() -> PathBuf {
@@ -300,6 +322,26 @@ mod tests {
             told_lines("a\u{1b}[2J\nREPORT RequestId: r\tDuration: 1.00 ms\t\n"),
             ["a\u{fffd}[2J", "REPORT RequestId: r\tDuration: 1.00 ms\t"]
         );
+    }
+
+    #[test]
+    fn a_path_is_no_name_and_is_told_as_name_and_directory() {
+        for name in ["echo", "pay:live", "pay:7", "odd name"] {
+            assert!(check_no_path(name).is_ok(), "{name}");
+        }
+        for (path, told) in [
+            ("./x/echo.wasm", "invoke echo --plugins ./x`"),
+            ("echo.cwasm", "invoke echo --plugins .`"),
+            ("x/echo", "invoke echo --plugins x`"),
+            ("/echo.wasm", "invoke echo --plugins /`"),
+        ] {
+            let why = match check_no_path(path) {
+                Err(Stop::Usage(why)) => why.to_string(),
+                other => panic!("{path}: {other:?}"),
+            };
+            assert!(why.starts_with(&format!("`{path}` is a path; ")), "{why}");
+            assert!(why.ends_with(told), "{why}");
+        }
     }
 
     #[test]

@@ -33,15 +33,7 @@ pub(super) fn existing(
         return Ok(path);
     }
     if !is_there(&path) {
-        // What was uploaded has a name alone, and is in no directory.
-        let uploaded = bare_name(&path).map_or_else(String::new, |name| {
-            format!(", `stepwell plugin versions {name}` shows one that was uploaded")
-        });
-        return Err(Stop::Usage(anyhow!(
-            "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory{uploaded}",
-            path.display(),
-            folder.display()
-        )));
+        return Err(missing(&path, &folder));
     }
     check_no_sources(&path)?;
     Ok(path)
@@ -59,6 +51,11 @@ pub(super) fn source(path: &Path, data: Option<&Path>) -> Outcome<PathBuf> {
             to.display()
         )));
     }
+    // Of what is there and cannot be read, its reader says why.
+    let found = path.symlink_metadata();
+    if found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound) {
+        return Err(missing(&path, &folder));
+    }
     match link_out(&path, &folder) {
         Some((link, to)) => Err(Stop::Usage(anyhow!(
             "`{}` is a link that leads out of the plugin directory, which is not followed\nhint: put the file itself there, or name where it leads: `{}`",
@@ -67,6 +64,19 @@ pub(super) fn source(path: &Path, data: Option<&Path>) -> Outcome<PathBuf> {
         ))),
         None => Ok(path),
     }
+}
+
+/// Neither a path nor a plugin of the plugin directory.
+fn missing(path: &Path, folder: &Path) -> Stop {
+    // What was uploaded has a name alone, and is in no directory.
+    let uploaded = bare_name(path).map_or_else(String::new, |name| {
+        format!(", `stepwell plugin versions {name}` shows one that was uploaded")
+    });
+    Stop::Usage(anyhow!(
+        "there is no `{}`: no file or folder of that path, and no plugin of that name in `{}`\nhint: `stepwell plugin list` lists those of a directory{uploaded}",
+        path.display(),
+        folder.display()
+    ))
 }
 
 /// What of a plugin is a link that leads out of the plugin directory which it is in, and where to.
@@ -310,12 +320,16 @@ mod tests {
                 assert!(told.contains(why) && told.contains("\nhint: "), "{told}");
             }
         }
-        // Elsewhere a link is what it leads to, and what is not there is for its reader to say.
-        for path in [
-            scratch.path().join("here.wasm"),
-            scratch.path().join("none"),
-        ] {
-            assert_eq!(told(&path), path.display().to_string());
+        // Elsewhere a link is what it leads to.
+        let here = scratch.path().join("here.wasm");
+        assert_eq!(told(&here), here.display().to_string());
+        // What is not there is told as `plugin inspect` does.
+        let file = scratch.path().join("none.wasm");
+        for path in [Path::new("none"), file.as_path()] {
+            let told = told(path);
+            let why = format!("there is no `{}`: no file or folder", path.display());
+            assert!(told.starts_with(&why), "{told}");
+            assert!(told.contains(&plugins.display().to_string()), "{told}");
         }
     }
 

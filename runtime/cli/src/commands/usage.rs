@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::anyhow;
+use jiff::civil::Date;
 use serde_json::{Value, json};
 
 use crate::args::UsageArgs;
 use crate::client::{Client, Purpose};
-use crate::exit::Outcome;
+use crate::exit::{Outcome, Stop};
 use crate::table::Table;
 
 pub(super) async fn usage(args: UsageArgs) -> Outcome {
+    check_days(args.from, args.to)?;
     let client = Client::open(&args.place, Purpose::Look).await?;
     if let Some(execution) = &args.execution {
         let told = of_execution(&client, execution).await;
@@ -43,6 +46,16 @@ pub(super) async fn usage(args: UsageArgs) -> Outcome {
             say!("nothing was used then");
             Ok(())
         }
+    }
+}
+
+/// Refuses days in an order in which none is meant.
+fn check_days(from: Option<Date>, to: Option<Date>) -> Outcome {
+    match (from, to) {
+        (Some(from), Some(to)) if from > to => Err(Stop::Usage(anyhow!(
+            "--from {from} is later than --to {to}, so that no day is meant\nhint: --from names the first day, --to the last one, both in UTC"
+        ))),
+        (_, _) => Ok(()),
     }
 }
 

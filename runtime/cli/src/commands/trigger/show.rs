@@ -13,7 +13,7 @@ pub(super) fn lines(trigger: &Value) -> String {
     let mut lines = vec![
         ("trigger", format!("{kind}/{}", text(trigger, "name"))),
         ("state", state(trigger).to_owned()),
-        ("when", told("when")),
+        ("when", when(trigger)),
         ("description", told("description")),
     ];
     match trigger["targets"].as_array() {
@@ -26,18 +26,29 @@ pub(super) fn lines(trigger: &Value) -> String {
         ("until", told("end")),
         ("next", next(trigger)),
     ]);
-    if kind == KINDS[0] {
+    let is_schedule = kind == KINDS[0];
+    if is_schedule {
         lines.extend(of_schedule(trigger));
     }
     lines.extend([
-        ("last", run(&trigger["last"])),
-        ("failed last", run(&trigger["lastFailed"])),
+        ("last", run(&trigger["last"], is_schedule)),
+        ("failed last", run(&trigger["lastFailed"], is_schedule)),
         ("arn", told("arn")),
     ]);
     let lines = lines.iter().filter(|(_, told)| !told.is_empty());
     lines
         .map(|(label, told)| format!("{label:<12} {}\n", shown(told)))
         .collect()
+}
+
+/// What starts it; of times that are of a zone this one too, which the API's text leaves out when it is UTC. A rate is of none.
+fn when(trigger: &Value) -> String {
+    let (when, zone) = (text(trigger, "when"), text(trigger, "timezone"));
+    let is_of_zone = when.starts_with("cron(") || when.starts_with("at(");
+    match is_of_zone && zone == "UTC" {
+        true => format!("{when} UTC"),
+        false => when.to_owned(),
+    }
 }
 
 /// What schedules alone have.
@@ -93,15 +104,19 @@ fn target_text(target: &Value) -> String {
     )
 }
 
-/// `at AT, due DUE: ARN`, or the error; nothing when there was no such run.
-fn run(run: &Value) -> String {
+/// `at AT, due DUE: ARN`, or the error; nothing when there was no such run. Only what is planned is due at a time.
+fn run(run: &Value, is_planned: bool) -> String {
     if !run.is_object() {
         return String::new();
     }
     let (at, due) = (text(run, "at"), text(run, "due"));
     let of = ["executionArn", "error"].map(|key| text(run, key));
     let of: Vec<&str> = of.into_iter().filter(|told| !told.is_empty()).collect();
-    format!("at {at}, due {due}: {}", of.join(": "))
+    let due = match is_planned {
+        true => format!(", due {due}"),
+        false => String::new(),
+    };
+    format!("at {at}{due}: {}", of.join(": "))
 }
 
 #[cfg(test)]
@@ -135,6 +150,39 @@ mod tests {
              failed last  at 2026-01-30T02:00:01.000Z, due 2026-01-30T02:00:00Z: ServiceQuotaExceeded: too many\n"
         );
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn times_are_told_with_their_zone_and_a_rate_without() {
+        for (when, zone, expected) in [
+            ("cron(0 2 * * ? *)", "UTC", "cron(0 2 * * ? *) UTC"),
+            (
+                "at(2190-06-01T12:00:00)",
+                "UTC",
+                "at(2190-06-01T12:00:00) UTC",
+            ),
+            (
+                "at(2190-06-01T12:00:00) Asia/Tokyo",
+                "Asia/Tokyo",
+                "at(2190-06-01T12:00:00) Asia/Tokyo",
+            ),
+            ("rate(5 minutes)", "UTC", "rate(5 minutes)"),
+        ] {
+            let told =
+                lines(&json!({"kind": "schedule", "name": "n", "when": when, "timezone": zone}));
+            let line = format!("when         {expected}\n");
+            assert!(told.contains(&line), "no {line} in {told}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_not_due() {
+        let run = json!({"due": "2026-01-31T02:00:00Z", "at": "2026-01-31T02:00:00.010Z", "executionArn": "arn:e"});
+        for kind in ["http", "rule"] {
+            let told = lines(&json!({"kind": kind, "name": "n", "last": run}));
+            let line = "last         at 2026-01-31T02:00:00.010Z: arn:e\n";
+            assert!(told.contains(line) && !told.contains("due"), "{told}");
+        }
     }
 
     #[test]

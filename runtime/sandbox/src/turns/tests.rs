@@ -15,6 +15,7 @@ use std::sync::{Arc, mpsc};
 use std::task::{Context, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
+use tokio::runtime::{Builder, Runtime};
 
 fn end() -> TaskEnd {
     unstarted(Outcome::Cancelled, None, 0, Duration::ZERO)
@@ -78,6 +79,13 @@ impl Table {
 
 fn ticker() -> Arc<Ticker> {
     Arc::new(Ticker::new(wasmtime::Engine::default()).unwrap())
+}
+
+/// One thread of each kind, and the runtime that their callers wait on.
+fn of_one_thread() -> (Runtime, Turns) {
+    let io = Builder::new_current_thread().build().unwrap();
+    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    (io, turns)
 }
 
 const TICK: Duration = limits::EPOCH_TICK;
@@ -289,10 +297,7 @@ fn whoever_takes_its_end_tells_the_rest_of_its_group() {
 /// Each of the long ones holds its thread until the short one has ended: on shared threads nobody would ever.
 #[test]
 fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
-    let io = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let (io, turns) = of_one_thread();
     let begin = |attempt: Attempt, pace: Pace| turns.begin(Arc::new(pace), attempt);
     let pace = || Pace::new("t".into(), Weight::USUAL, None);
     let (holds, held) = mpsc::channel();
@@ -326,10 +331,7 @@ fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
 
 #[test]
 fn a_panic_ends_its_attempt_alone() {
-    let io = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let (io, turns) = of_one_thread();
     let pace = || Arc::new(Pace::new("t".into(), Weight::USUAL, None));
     let panics = turns.begin(pace(), Box::pin(async { panic!("on purpose") }));
     assert_eq!(
@@ -367,10 +369,7 @@ fn rests(turns: &Turns) {
 
 #[test]
 fn who_comes_alone_begins_where_it_is_polled_if_a_thread_rests() {
-    let io = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let (io, turns) = of_one_thread();
     let me = thread::current().id();
     rests(&turns);
     let (begun, told) = threads_of(&turns);
@@ -405,10 +404,7 @@ fn who_comes_alone_begins_where_it_is_polled_if_a_thread_rests() {
 
 #[test]
 fn who_keeps_the_thread_of_its_caller_sends_the_next_away_from_it() {
-    let io = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    let turns = Turns::new(1, io.handle(), &ticker()).unwrap();
+    let (io, turns) = of_one_thread();
     let me = thread::current().id();
     rests(&turns);
     let pace = Arc::new(Pace::new("t".into(), Weight::USUAL, None));

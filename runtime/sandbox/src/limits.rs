@@ -84,12 +84,20 @@ pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
 /// An attempt that has computed no longer than this was a quick one: to hand it to another thread and to be handed its end
 /// costs about as much.
 pub(crate) const QUICK_CPU: Duration = Duration::from_micros(100);
-/// A plugin is taken for a quick one after so many quick attempts, one after the other.
+/// A plugin is taken for a quick one after so many quick attempts, as long as they outweigh those that were not.
 pub(crate) const QUICK_AFTER: u8 = 64;
-/// Who keeps the thread of a caller for longer, which may be until the next tick or, in one instruction that fills a memory,
-/// beyond it, closes callers' threads to all attempts for so many times as long: a hundredth of the time of each is lost so
-/// at most.
-pub(crate) const HERE_REST_FACTOR: u32 = 100;
+/// So many quick attempts at most speak for a plugin.
+pub(crate) const QUICK_MAX: u8 = 128;
+/// One that was not quick weighs as much as so many that were. A virtual machine whose host takes its core away for a moment
+/// counts that as the attempt's CPU time: fifty times a second for 0.1 to 1 ms, and five times for longer, on a busy one (measured).
+pub(crate) const NOT_QUICK_WEIGHS: u8 = 32;
+/// Who keeps the thread of a caller for no longer than this delays it as its own work does.
+pub(crate) const HERE_CPU: Duration = Duration::from_millis(1);
+/// What is lost of the time of callers' threads to who keeps one for longer, which may be until the next tick or, in one
+/// instruction that fills a memory, beyond it: one part in so many.
+pub(crate) const HERE_LOST_PART: u32 = 20;
+/// And so much more at once: two turns that go to the tick.
+pub(crate) const HERE_LOST_AT_ONCE: Duration = EPOCH_TICK.saturating_mul(2);
 /// Ends of calls that a thread tells of at once, while there are others to run.
 pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
 /// An end is told no later than after the turn at whose end it is this old: less than what those who come last in the queue

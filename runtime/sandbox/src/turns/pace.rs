@@ -100,7 +100,7 @@ impl Pace {
 #[derive(Default)]
 pub(crate) struct Habit {
     level: AtomicU8,
-    /// Quick ones since the last that was not.
+    /// Quick ones, less those that were not by their weight.
     quick: AtomicU8,
 }
 
@@ -117,17 +117,10 @@ impl Habit {
             (false, true) => level.saturating_sub(1),
             (false, false) => level,
         };
-        let quick = pace.cpu() <= limits::QUICK_CPU;
-        let counted = |count: u8| match (quick, ended_by_itself) {
-            (true, true) => count.saturating_add(1).min(limits::QUICK_AFTER),
-            (true, false) => count,
-            (false, _) => 0,
-        };
-        // Written seldom: most plugins stay what they are. Of two that write at once one may be lost.
-        let write = |to: &AtomicU8, value: u8| {
-            if to.load(Ordering::Relaxed) != value {
-                to.store(value, Ordering::Relaxed);
-            }
+        let counted = |count: u8| match (Speed::of(pace), ended_by_itself) {
+            (Speed::Quick, true) => count.saturating_add(1).min(limits::QUICK_MAX),
+            (Speed::Quick, false) => count,
+            (speed @ (Speed::NotQuick | Speed::Slow), _) => speed.less(count),
         };
         write(&self.level, noted(self.level.load(Ordering::Relaxed)));
         write(&self.quick, counted(self.quick.load(Ordering::Relaxed)));
@@ -135,9 +128,8 @@ impl Habit {
 
     /// Notes of an attempt that goes on whether it was a quick one: until it ends others of its plugin would be taken for such.
     pub(crate) fn note_turn(&self, pace: &Pace) {
-        if pace.cpu() > limits::QUICK_CPU && self.quick.load(Ordering::Relaxed) > 0 {
-            self.quick.store(0, Ordering::Relaxed);
-        }
+        let less = Speed::of(pace).less(self.quick.load(Ordering::Relaxed));
+        write(&self.quick, less);
     }
 
     /// Whether the next attempt will compute for long, as far as one can tell.
@@ -148,6 +140,41 @@ impl Habit {
     /// Whether the next attempt will be over at once, as far as one can tell.
     pub(crate) fn is_quick(&self) -> bool {
         self.quick.load(Ordering::Relaxed) >= limits::QUICK_AFTER
+    }
+}
+
+/// How an attempt looks to the caller whose thread it would be on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speed {
+    Quick,
+    NotQuick,
+    /// That is bad luck seldom.
+    Slow,
+}
+
+impl Speed {
+    fn of(pace: &Pace) -> Self {
+        match pace.cpu() {
+            cpu if cpu <= limits::QUICK_CPU => Self::Quick,
+            cpu if cpu <= limits::HERE_CPU => Self::NotQuick,
+            _ => Self::Slow,
+        }
+    }
+
+    /// What is left of so many quick ones after one of this.
+    fn less(self, count: u8) -> u8 {
+        match self {
+            Self::Quick => count,
+            Self::NotQuick => count.saturating_sub(limits::NOT_QUICK_WEIGHS),
+            Self::Slow => 0,
+        }
+    }
+}
+
+/// Written seldom: most plugins stay what they are. Of two that write at once one may be lost.
+fn write(to: &AtomicU8, value: u8) {
+    if to.load(Ordering::Relaxed) != value {
+        to.store(value, Ordering::Relaxed);
     }
 }
 
@@ -193,10 +220,12 @@ mod tests {
     }
 
     #[test]
-    fn one_that_is_not_quick_undoes_all_that_were() {
-        let (quick, slower) = (
+    fn those_that_are_not_quick_undo_those_that_were() {
+        let more = |than: Duration| of(than + Duration::from_micros(1));
+        let (quick, slower, slow) = (
             of(limits::QUICK_CPU),
-            of(limits::QUICK_CPU + Duration::from_micros(1)),
+            more(limits::QUICK_CPU),
+            more(limits::HERE_CPU),
         );
         let habit = Habit::default();
         let after = |times: u8, pace: &Pace, ended_by_itself: bool| {
@@ -207,9 +236,15 @@ mod tests {
         assert!(after(1, &quick, true));
         assert!(after(200, &quick, true), "it stays");
         assert!(after(9, &quick, false), "what was cut off says nothing");
-        assert!(!after(1, &slower, false), "unless it was not quick");
-        assert!(!after(limits::QUICK_AFTER, &quick, false));
-        assert!(after(limits::QUICK_AFTER, &quick, true));
+        assert!(after(2, &slower, true), "bad luck");
+        assert!(!after(1, &slower, false), "a habit");
+        assert!(after(limits::NOT_QUICK_WEIGHS, &quick, true));
+        assert!(!after(1, &slow, false));
+        assert!(
+            !after(limits::QUICK_AFTER - 1, &quick, true),
+            "all are undone"
+        );
+        assert!(after(1, &quick, true));
         habit.note_turn(&quick);
         assert!(habit.is_quick(), "it waits for its host");
         habit.note_turn(&slower);

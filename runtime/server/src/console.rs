@@ -102,11 +102,6 @@ impl Console {
         Console(Arc::new(Held::Missing(why)))
     }
 
-    /// Whether there is one.
-    pub fn is_there(&self) -> bool {
-        matches!(&*self.0, Held::Files(_))
-    }
-
     /// What is at a path below `/console/`, as it stands in the request.
     fn answer(&self, path: &str, headers: &HeaderMap) -> Response<Body> {
         let files = match &*self.0 {

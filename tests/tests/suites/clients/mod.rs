@@ -90,7 +90,7 @@ impl Served {
     /// The key where one is asked for: its id and its secret.
     pub(super) fn asked_key(&self) -> Option<(&str, &str)> {
         let (id, secret) = &self.key;
-        (self.account == A).then_some((id, secret))
+        (self.account == A).then_some((id.as_str(), secret.as_str()))
     }
 
     /// A program whose environment has the server and the key, and nothing else of AWS's.

@@ -94,15 +94,16 @@ pub(crate) fn targets() -> Result<()> {
     Ok(())
 }
 
-/// The browser that opens the console in tests: the program, and Debian's package of it.
-const BROWSER: &str = "chromium";
+/// The browser that opens the console in tests, and Debian's package of it.
+const BROWSER: &str = "/usr/bin/chromium";
+const BROWSER_PACKAGE: &str = "chromium";
 
 /// Installs the browser, if it is not there.
 pub(crate) fn browser() -> Result<()> {
     if went_well(Command::new(BROWSER).arg("--version").stdout(Stdio::null())) {
         return Ok(());
     }
-    eprintln!("installing Debian's package {BROWSER}");
+    eprintln!("installing Debian's package {BROWSER_PACKAGE}");
     let apt = |arguments: &[&str]| {
         let mut apt = Command::new("apt-get");
         apt.env("DEBIAN_FRONTEND", "noninteractive")
@@ -112,9 +113,9 @@ pub(crate) fn browser() -> Result<()> {
         is_root() && went_well(&mut apt)
     };
     let installs = ["install", "--yes", "--quiet", "--no-install-recommends"];
-    if !(apt(&["update", "--quiet"]) && apt(&[&installs[..], &[BROWSER]].concat())) {
+    if !(apt(&["update", "--quiet"]) && apt(&[&installs[..], &[BROWSER_PACKAGE]].concat())) {
         bail!(
-            "{BROWSER} is missing, in which the tests open the console; install it as root: apt-get install {BROWSER}"
+            "{BROWSER} is missing, in which the tests open the console; install it as root: apt-get install {BROWSER_PACKAGE}"
         );
     }
     Ok(())

@@ -9,8 +9,9 @@ use stepwell_tests::{node, place::Place, server};
 
 use super::{clients::both, trial};
 
-/// The browser: the program, and Debian's package of it.
-const BROWSER: &str = "chromium";
+/// The browser, and Debian's package of it.
+const BROWSER: &str = "/usr/bin/chromium";
+const PACKAGE: &str = "chromium";
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -46,7 +47,7 @@ fn browser() -> Result<()> {
     let told = Command::new(BROWSER).arg("--version").output();
     ensure!(
         told.is_ok_and(|told| told.status.success()),
-        "{BROWSER} is missing, in which the console is opened; install it as root: apt-get install {BROWSER}"
+        "{BROWSER} is missing, in which the console is opened; install it as root: apt-get install {PACKAGE}"
     );
     let modules = node::package("tests/clients/console")?;
     let guest = server::guest("echo")?;

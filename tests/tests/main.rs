@@ -31,6 +31,7 @@ fn main() {
     trials.extend(suites::awscli::trials());
     trials.extend(suites::functions::trials());
     trials.extend(suites::clients::trials());
+    trials.extend(suites::console::trials());
     trials.extend(suites::recorded_wire::trials());
     trials.extend(suites::precompiled::trials());
     trials.extend(suites::registry::trials());

@@ -3,6 +3,7 @@
 
 mod bench;
 mod binaries;
+mod console;
 mod demo;
 mod edge;
 mod examples;
@@ -48,6 +49,12 @@ enum Chore {
     },
     /// Build the programs that test the sandbox into target/guests
     Guests,
+    /// Install the web console's modules and build it into target/console; builds of the program do so by themselves
+    Console {
+        /// Check its types instead
+        #[arg(long)]
+        check: bool,
+    },
     /// Build the program for small machines, without a compiler; print its size, start and memory
     Edge {
         /// Static for another machine, as aarch64-unknown-linux-musl; `static` stands for all of them
@@ -120,6 +127,8 @@ fn main() -> Result<()> {
             eprintln!("guests are in {}", tools::shown(&guests::build()?));
             Ok(())
         }
+        Chore::Console { check: false } => console::build(),
+        Chore::Console { check: true } => console::check(),
         Chore::Edge {
             targets,
             tried,

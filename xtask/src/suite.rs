@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::binaries::Binaries;
-use crate::{examples, fuzz, guests, tools};
+use crate::{console, examples, fuzz, guests, tools};
 
 /// A part of the suite.
 struct Part {
@@ -24,6 +24,8 @@ enum Work {
     Compile,
     /// Runs the test binaries of these packages with these arguments.
     Tests(&'static [&'static str], &'static [&'static str]),
+    /// Brings the browser, then runs the whole system's tests with these arguments.
+    Browser(&'static [&'static str]),
     /// Runs the examples' tasks natively, then the whole system's tests with these arguments.
     Examples(&'static [&'static str]),
 }
@@ -47,6 +49,12 @@ const PARTS: &[Part] = &[
         name: "format",
         what: "rustfmt",
         work: Work::Cargo(&["fmt", "--all", "--check"]),
+    },
+    // A program without its console builds as well, so that somebody has to ask for it.
+    Part {
+        name: "types",
+        what: "the console's modules and types",
+        work: Work::Chore(console::check),
     },
     Part {
         name: "build",
@@ -134,8 +142,8 @@ const PARTS: &[Part] = &[
     },
     Part {
         name: "server",
-        what: "the API",
-        work: Work::Tests(&["stepwell-server"], &[]),
+        what: "the API, and the console's files",
+        work: Work::Tests(&["stepwell-server", "stepwell-console"], &[]),
     },
     Part {
         name: "cli",
@@ -188,6 +196,8 @@ const PARTS: &[Part] = &[
                 "--skip",
                 "clients::",
                 "--skip",
+                "console::",
+                "--skip",
                 "examples::",
                 "--skip",
                 "hostile::",
@@ -229,6 +239,11 @@ const PARTS: &[Part] = &[
         name: "clients",
         what: "SDKs for JavaScript and Rust, Terraform's calls, the API fuzzed",
         work: Work::Tests(&[WHOLE], &["clients::"]),
+    },
+    Part {
+        name: "console",
+        what: "the web console in a browser",
+        work: Work::Browser(&["console::"]),
     },
     Part {
         name: "recorded_wire",
@@ -287,6 +302,9 @@ fn run(part: &Part, binaries: &mut Binaries) -> Done {
         Work::Cargo(arguments) => watched(tools::cargo().args(*arguments), &mut done),
         Work::Compile => binaries.compile().map(|()| true),
         Work::Tests(packages, arguments) => tests(binaries, packages, arguments, &mut done),
+        Work::Browser(arguments) => {
+            tools::browser().and_then(|()| tests(binaries, &[WHOLE], arguments, &mut done))
+        }
         Work::Examples(arguments) => examples::packages().and_then(|packages| {
             let packages: Vec<&str> = packages.iter().map(String::as_str).collect();
             let natively = tests(binaries, &packages, &[], &mut done)?;

@@ -1,8 +1,8 @@
-//! Cargo, the compiler's targets and the workspace's folders. Hides how programs are started and what their failure
-//! says.
+//! Cargo, the compiler's targets, the browser of the tests and the workspace's folders. Hides how programs are started and what
+//! their failure says.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
@@ -92,6 +92,42 @@ pub(crate) fn targets() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The browser that opens the console in tests, and Debian's package of it.
+const BROWSER: &str = "/usr/bin/chromium";
+const BROWSER_PACKAGE: &str = "chromium";
+
+/// Installs the browser, if it is not there.
+pub(crate) fn browser() -> Result<()> {
+    if went_well(Command::new(BROWSER).arg("--version").stdout(Stdio::null())) {
+        return Ok(());
+    }
+    eprintln!("installing Debian's package {BROWSER_PACKAGE}");
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive")
+            .args(arguments)
+            // Of what the chores print the table alone is data.
+            .stdout(std::io::stderr());
+        is_root() && went_well(&mut apt)
+    };
+    let installs = ["install", "--yes", "--quiet", "--no-install-recommends"];
+    if !(apt(&["update", "--quiet"]) && apt(&[&installs[..], &[BROWSER_PACKAGE]].concat())) {
+        bail!(
+            "{BROWSER} is missing, in which the tests open the console; install it as root: apt-get install {BROWSER_PACKAGE}"
+        );
+    }
+    Ok(())
+}
+
+fn is_root() -> bool {
+    let told = Command::new("id").arg("-u").output();
+    told.is_ok_and(|told| told.stdout.trim_ascii() == b"0")
+}
+
+fn went_well(command: &mut Command) -> bool {
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn is_installed(target: &str) -> Result<bool> {

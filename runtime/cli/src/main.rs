@@ -22,6 +22,7 @@ mod client;
 mod commands;
 mod config;
 mod connections;
+mod console;
 mod error_names;
 mod exit;
 mod given;

@@ -13,6 +13,7 @@ use axum::{
 use crate::{
     auth::{Gate, Identity},
     aws::Fault,
+    console,
     fair::{Crowded, Known, Refusal, Turn, Whose, claimed_key},
     limits::STRANGERS_WEIGHT,
     protocol::Protocol,
@@ -31,8 +32,10 @@ pub(crate) async fn serve(
     let Ok(turn) = enter(state, &asked.whose).await else {
         return asked.protocol.refuse(Fault::crowded());
     };
-    // Each trigger has a secret of its own.
-    let (response, whose) = match triggers::is_endpoint(request.uri().path()) {
+    let path = request.uri().path();
+    // Each trigger has a secret of its own. The console's files are everybody's, and take their turn as a stranger's requests do.
+    let proves_nothing = triggers::is_endpoint(path) || console::is_own_path(path);
+    let (response, whose) = match proves_nothing {
         true => {
             let response = next.run(request).await;
             drop(turn);
@@ -492,6 +495,10 @@ mod tests {
             assert!(body.starts_with(begins), "{asked:?}: {body}");
             assert!(body.contains("wait for their turn"), "{asked:?}: {body}");
         }
+        // What proves nothing waits for its turn as all else does.
+        let console = ("/console/", "application/json", "states");
+        let (status, _, body) = refused(&rig, console).await;
+        assert_eq!(status, 503, "{body}");
         drop((waiting, turns, other));
         // There is room, and the signature is none.
         for (asked, kind, begins) in ASKED {

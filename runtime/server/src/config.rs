@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     admin::Prices,
     auth::Authentication,
+    console::Console,
     limits::CONNECTIONS_MAX,
     metrics::Sample,
     observe::{ExpressHistories, MachineMetrics},
@@ -33,6 +34,8 @@ pub struct ServerConfig {
     pub express_histories: Option<Arc<ExpressHistories>>,
     /// What `/health` tells an operator to look after.
     pub warnings: Warnings,
+    /// What is served at `/console/`.
+    pub console: Console,
     /// Account whose resources every request sees that is not authenticated, 12 digits.
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
@@ -51,6 +54,7 @@ impl Default for ServerConfig {
             machine_metrics: None,
             express_histories: None,
             warnings: Warnings::default(),
+            console: Console::default(),
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
             connections_max: CONNECTIONS_MAX,

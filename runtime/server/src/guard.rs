@@ -6,6 +6,8 @@ use std::net::IpAddr;
 
 use axum::http::{HeaderMap, Uri, header};
 
+use crate::console;
+
 /// Headers that browsers send and SDKs do not.
 const BROWSER_HEADERS: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
 
@@ -20,13 +22,34 @@ pub(crate) fn is_of_page(headers: &HeaderMap) -> bool {
         .any(|name| headers.contains_key(*name))
 }
 
+/// The same of another page than this server's own, which is its console. That a name is not rebound is [`check`]'s business.
+pub(crate) fn is_of_other_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    is_of_page(headers) && !is_of_own_page(headers, uri)
+}
+
+/// What a browser says of the page that asks, and the page cannot change: how near it is, or, if the browser is an old one or the
+/// connection is plain and not of this machine, where it is from.
+fn is_of_own_page(headers: &HeaderMap, uri: &Uri) -> bool {
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site.as_bytes() == b"same-origin";
+    }
+    let from = headers.get("origin").or_else(|| headers.get("referer"));
+    let from = from.and_then(|from| from.to_str().ok()?.split_once("://"));
+    let Some((_, from)) = from else { return false };
+    let from = from.split('/').next().unwrap_or_default();
+    authority_of(headers, uri).is_some_and(|own| own.eq_ignore_ascii_case(from))
+}
+
 /// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`. What a
-/// plain GET can read is checked by Host alone: a page on a rebound name can send one without any of the headers.
+/// plain GET can read is checked by Host alone: a page on a rebound name can send one without any of the headers. So is the
+/// console: under a name that the server does not know it could do nothing, and the answer says which one it is.
 pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<(), ForeignHost> {
     let page = is_of_page(headers);
     let host = host_of(headers, uri);
     // Browsers always name a host; calls within the process name none.
-    let readable = (uri.path().starts_with("/api/") || uri.path() == "/metrics") && host.is_some();
+    let path = uri.path();
+    let read = path.starts_with("/api/") || path == "/metrics" || console::is_own_path(path);
+    let readable = read && host.is_some();
     if !page && !readable {
         return Ok(());
     }
@@ -40,13 +63,17 @@ pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<
     }
 }
 
-/// The host a request names, without port; HTTP/2 has it in the URI.
+/// The host a request names, without port.
 fn host_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
-    let authority = match headers.get(header::HOST) {
-        Some(value) => value.to_str().ok()?,
-        None => uri.authority()?.as_str(),
-    };
-    Some(without_port(authority))
+    authority_of(headers, uri).map(without_port)
+}
+
+/// The same with its port, where the client names one; HTTP/2 has it in the URI.
+fn authority_of<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Option<&'a str> {
+    match headers.get(header::HOST) {
+        Some(value) => value.to_str().ok(),
+        None => Some(uri.authority()?.as_str()),
+    }
 }
 
 fn without_port(authority: &str) -> &str {
@@ -111,13 +138,82 @@ mod tests {
             headers.insert(header::HOST, host.parse().expect("a header value"));
             check(&headers, &Uri::from_static(path), &[]).is_ok()
         };
-        for path in ["/metrics", "/api/executions/x/events"] {
+        for path in [
+            "/metrics",
+            "/api/executions/x/events",
+            "/console",
+            "/console/",
+            "/console/assets/a.js",
+        ] {
             assert!(read("localhost:8083", path), "{path}");
             assert!(!read("evil.example", path), "{path}");
         }
         assert!(read("sync-localhost", "/"));
         let unnamed = check(&HeaderMap::new(), &Uri::from_static("/api/x"), &[]);
         assert!(unnamed.is_ok(), "a call within the process");
+    }
+
+    #[test]
+    fn the_servers_own_page_is_told_from_others() {
+        let own = "127.0.0.1:8083";
+        for (host, says, expected) in [
+            (own, &[("sec-fetch-site", "same-origin")][..], true),
+            (own, &[("sec-fetch-site", "same-site")], false),
+            (own, &[("sec-fetch-site", "cross-site")], false),
+            (own, &[("sec-fetch-site", "none")], false),
+            (own, &[("sec-fetch-site", "")], false),
+            (own, &[("origin", "http://127.0.0.1:8083")], true),
+            (own, &[("origin", "http://127.0.0.1:3000")], false),
+            (own, &[("origin", "http://127.0.0.1")], false),
+            (own, &[("origin", "http://evil.example")], false),
+            (
+                own,
+                &[("origin", "http://127.0.0.1:8083.evil.example")],
+                false,
+            ),
+            (own, &[("origin", "null")], false),
+            (
+                own,
+                &[("referer", "http://127.0.0.1:8083/console/plugins")],
+                true,
+            ),
+            (
+                own,
+                &[("referer", "http://evil.example/127.0.0.1:8083")],
+                false,
+            ),
+            // What is nearest counts, whatever else is said.
+            (
+                own,
+                &[
+                    ("sec-fetch-site", "same-site"),
+                    ("origin", "http://127.0.0.1:8083"),
+                ],
+                false,
+            ),
+            (
+                own,
+                &[
+                    ("origin", "http://evil.example"),
+                    ("referer", "http://127.0.0.1:8083/"),
+                ],
+                false,
+            ),
+            (
+                "Flows.example",
+                &[("origin", "https://flows.example")],
+                true,
+            ),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().expect("a header value"));
+            assert!(!is_of_other_page(&headers, &Uri::from_static("/")));
+            for (name, value) in says {
+                headers.insert(*name, value.parse().expect("a header value"));
+            }
+            let other = is_of_other_page(&headers, &Uri::from_static("/"));
+            assert_eq!(!other, expected, "{host} {says:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Stepwell over HTTP: the AWS Step Functions wire protocol, the JSON API of console and CLI, metrics and health, all
-//! on one port. What it hides: HTTP, wire types and their validation. What is said over the wire is decided by the
+//! Stepwell over HTTP: the AWS Step Functions wire protocol, the web console and the JSON API that it shares with the command line,
+//! metrics and health, all on one port. What it hides: HTTP, wire types and their validation. What is said over the wire is decided by the
 //! engine; this crate only translates.
 
 #![cfg_attr(
@@ -18,6 +18,7 @@ mod auth;
 mod aws;
 mod config;
 mod connections;
+mod console;
 mod execution_log;
 mod express;
 mod extract;
@@ -43,6 +44,7 @@ mod warnings;
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
+pub use console::{Console, ConsoleFile};
 pub use execution_log::ExecutionLog;
 pub use lambda::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};
 pub use metrics::{Sample, SampleKind};

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     aws::{self, Fault, query::QueryApi},
-    router, triggers,
+    console, router, triggers,
 };
 #[cfg(feature = "services")]
 use crate::{
@@ -108,6 +108,7 @@ pub(crate) fn is_of_ours(path: &str) -> bool {
     path.starts_with("/api/")
         || ["/health", "/metrics", triggers::EVENTS_PATH].contains(&path)
         || triggers::is_endpoint(path)
+        || console::is_own_path(path)
 }
 
 /// The error of a path that is not AWS's, with the code and the text under AWS's names too: who signs looks there.

@@ -20,7 +20,7 @@ use crate::{
     admission, api, attempts,
     auth::Identity,
     aws::{self, Fault},
-    express, guard, lambda,
+    console, express, guard, lambda,
     metrics::{self, METRICS_TYPE},
     protocol::Protocol,
     scheduler,
@@ -31,12 +31,15 @@ use crate::{
 };
 
 /// All paths of the server: `POST /` (Step Functions, EventBridge), the function service's, the scheduler's, `/trigger/`,
-/// `/events`, `/api/`, `/health`, `/metrics`.
+/// `/events`, `/api/`, `/console/`, `/health`, `/metrics`.
 pub fn router(state: Arc<ServerState>) -> Router {
     let router = Router::new()
         .route("/", post(aws_api).get(aws_link))
         .route("/trigger/{account}/{name}", any(triggers::endpoint))
         .route(triggers::EVENTS_PATH, post(triggers::cloud_events))
+        .route(console::PATH, get(console::redirect))
+        .route("/console/", get(console::answer))
+        .route("/console/{*path}", get(console::answer))
         .route("/metrics", get(metrics))
         .route("/api/executions/{arn}/attempts", get(attempts::attempts))
         .route("/api/executions/{arn}/events", get(api::events))
@@ -176,7 +179,7 @@ async fn unknown(State(state): State<Arc<ServerState>>, request: Request) -> Res
         return error(StatusCode::NOT_FOUND, &aws::left_out(&what));
     }
     let message = format!(
-        "there is nothing at {method} {path}; the AWS API is POST /, and there are /health and /metrics"
+        "there is nothing at {method} {path}; the AWS API is POST /, and there are /console/, /health and /metrics"
     );
     match protocol {
         #[cfg(feature = "services")]

@@ -5,6 +5,7 @@ pub(crate) mod boto3;
 pub(crate) mod boxes;
 pub(crate) mod clients;
 pub(crate) mod concurrency;
+pub(crate) mod console;
 pub(crate) mod examples;
 pub(crate) mod forks;
 pub(crate) mod four_ways;

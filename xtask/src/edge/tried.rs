@@ -35,12 +35,13 @@ const PORT: &str = "--listen=127.0.0.1:0";
 /// How long an answer may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// Requests of what is left out: method and path, and the operation that the first kind names.
-const UNSERVED: [(&str, &str); 4] = [
-    ("POST /", "AWSStepFunctions.TestState"),
-    ("POST /", "AWSEvents.PutEvents"),
-    ("GET /2015-03-31/functions", ""),
-    ("GET /schedules", ""),
+/// Requests of what is left out: method and path, the operation that the first kind names, and the feature that has to be named.
+const UNSERVED: [(&str, &str, &str); 5] = [
+    ("POST /", "AWSStepFunctions.TestState", "services"),
+    ("POST /", "AWSEvents.PutEvents", "services"),
+    ("GET /2015-03-31/functions", "", "services"),
+    ("GET /schedules", "", "services"),
+    ("GET /console/", "", "console"),
 ];
 
 /// Tries a program that runs here. The whole program compiles for the gateway.
@@ -82,11 +83,11 @@ fn tried(program: &[&str], target: Option<&str>) -> Result<()> {
         );
     }
     let served = Served::start(program, scratch.path())?;
-    for (request, operation) in UNSERVED {
+    for (request, operation, feature) in UNSERVED {
         let answer = asked(&served.address, request, operation)?;
         ensure!(
-            answer.contains("`services`"),
-            "{request} {operation} does not say that it is left out: {answer}"
+            answer.contains(&format!("`{feature}`")),
+            "{request} {operation} does not say that the feature `{feature}` is left out: {answer}"
         );
     }
     served.stop()?;

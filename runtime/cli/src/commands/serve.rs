@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::args::{RatesArg, RegionArgs, ServeArgs, UsualQuotas};
 use crate::client::USUAL_REGION;
+use crate::console;
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given::{self, count};
 use crate::host::{self, Host, Opening};
@@ -64,6 +65,7 @@ pub(super) async fn serve(args: ServeArgs) -> Outcome {
     tokio::spawn(warm(host.sandbox.clone()));
     let mut config = host.server_config(&args.host);
     config.authentication = authentication;
+    config.console = console::console();
     config.prices = prices;
     if let Some(files) = host.files.clone() {
         tokio::spawn(watched::keep_current(files, config.warnings.clone()));
@@ -351,6 +353,9 @@ fn announce(host: &Host, args: &ServeArgs, announced: &Announced) -> Outcome {
             plugin.name,
             plugin.problem.as_deref().unwrap_or_default()
         );
+    }
+    if console::is_there() {
+        say!("  console  {scheme}://{near}/console/");
     }
     say!("  metrics  {scheme}://{near}/metrics");
     if secure {

@@ -39,7 +39,7 @@ type Call<'a> = rest::Call<'a, Functions>;
 
 impl Api for Functions {
     const FAILED: &'static str = "ServiceException";
-    const NOT_FOR_PAGES: &'static str = "a web page sent this request, and without authentication none may upload or call functions; use an SDK or the command line";
+    const NOT_FOR_PAGES: &'static str = "a web page sent this request, and without authentication none but the console may upload or call functions; use an SDK or the command line";
 
     type Operation = Operation;
     type Route = Route;

@@ -40,7 +40,7 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 pub(crate) trait Api: Sized + Send + Sync + 'static {
     /// The code of what fails inside.
     const FAILED: &'static str;
-    /// What no web page may do here without authentication.
+    /// What no web page but the console may do here without authentication.
     const NOT_FOR_PAGES: &'static str;
 
     type Operation: Operation;
@@ -202,8 +202,8 @@ async fn run<A: Api>(
     request_id: &str,
 ) -> Result<Answer, Fault<A>> {
     let identity = parts.extensions.get::<Identity>();
-    if identity.is_none() && guard::is_of_page(&parts.headers) {
-        // Without authentication any page could send something here.
+    if identity.is_none() && guard::is_of_other_page(&parts.headers, &parts.uri) {
+        // Without authentication any page could send something here. The console is a client like another.
         return Err(Fault::denied(A::NOT_FOR_PAGES));
     }
     let caller = aws::caller(&state.config, &parts.headers, identity);

@@ -33,7 +33,7 @@ type Call<'a> = rest::Call<'a, Schedules>;
 
 impl Api for Schedules {
     const FAILED: &'static str = "InternalServerException";
-    const NOT_FOR_PAGES: &'static str = "a web page sent this request, and without authentication none may schedule anything; use an SDK or the command line";
+    const NOT_FOR_PAGES: &'static str = "a web page sent this request, and without authentication none but the console may schedule anything; use an SDK or the command line";
 
     type Operation = Operation;
     type Route = Route;

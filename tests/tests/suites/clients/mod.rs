@@ -48,7 +48,7 @@ enum Access {
 }
 
 /// A fresh server, and a key that it takes.
-struct Served {
+pub(super) struct Served {
     server: Server,
     account: &'static str,
     /// Its id and its secret.
@@ -83,12 +83,18 @@ impl Served {
         })
     }
 
-    fn endpoint(&self) -> String {
+    pub(super) fn endpoint(&self) -> String {
         self.server.client().endpoint()
     }
 
+    /// The key where one is asked for: its id and its secret.
+    pub(super) fn asked_key(&self) -> Option<(&str, &str)> {
+        let (id, secret) = &self.key;
+        (self.account == A).then_some((id.as_str(), secret.as_str()))
+    }
+
     /// A program whose environment has the server and the key, and nothing else of AWS's.
-    fn command(&self, program: impl Into<PathBuf>) -> Command {
+    pub(super) fn command(&self, program: impl Into<PathBuf>) -> Command {
         let mut command = Command::new(program.into());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("AWS_") {
@@ -118,7 +124,7 @@ impl Served {
 }
 
 /// Runs a client without keys and with them.
-fn both(client: &str, run: impl Fn(&Served) -> Result<Command>) -> Result<()> {
+pub(super) fn both(client: &str, run: impl Fn(&Served) -> Result<Command>) -> Result<()> {
     for access in [Access::Open, Access::Signed] {
         let served = Served::open(access)?;
         judge(&format!("{client}, {access:?}"), &run(&served)?.output()?)?;

@@ -9,7 +9,7 @@ use stepwell_tests::server;
 use super::{Breaches, Tree, text};
 
 /// Of ours, whom each crate may name. Crates that are not here are guests: [`GUESTS_MAY`].
-const EDGES: [(&str, &[&str]); 14] = [
+const EDGES: [(&str, &[&str]); 15] = [
     ("stepwell-query", &[]),
     ("stepwell-asl", &["stepwell-query"]),
     ("stepwell-interp", &["stepwell-asl", "stepwell-query"]),
@@ -36,10 +36,13 @@ const EDGES: [(&str, &[&str]); 14] = [
             "stepwell-query",
         ],
     ),
+    // Files, whoever serves them.
+    ("stepwell-console", &[]),
     (
         "stepwell",
         &[
             "stepwell-asl",
+            "stepwell-console",
             "stepwell-egress",
             "stepwell-engine",
             "stepwell-interp",

@@ -86,18 +86,21 @@ pub(crate) const YOUNG_CPU: Duration = EPOCH_TICK;
 pub(crate) const QUICK_CPU: Duration = Duration::from_micros(100);
 /// A plugin is taken for a quick one after so many quick attempts, as long as they outweigh those that were not.
 pub(crate) const QUICK_AFTER: u8 = 64;
-/// So many quick attempts at most speak for a plugin.
+/// So many quick attempts at most speak for a plugin: two that were not, one after the other, are borne then.
 pub(crate) const QUICK_MAX: u8 = 128;
 /// One that was not quick weighs as much as so many that were. A virtual machine whose host takes its core away for a moment
 /// counts that as the attempt's CPU time: fifty times a second for 0.1 to 1 ms, and five times for longer, on a busy one (measured).
 pub(crate) const NOT_QUICK_WEIGHS: u8 = 32;
-/// Who keeps the thread of a caller for no longer than this delays it as its own work does.
+/// One that computed for longer weighs as much as all that were quick.
 pub(crate) const HERE_CPU: Duration = Duration::from_millis(1);
-/// What is lost of the time of callers' threads to who keeps one for longer, which may be until the next tick or, in one
-/// instruction that fills a memory, beyond it: one part in so many.
+/// What is lost of the time of callers' threads to who keeps one for longer than a quick attempt would, which may be until the
+/// next tick: one part in so many.
 pub(crate) const HERE_LOST_PART: u32 = 20;
-/// And so much more at once: two turns that go to the tick.
+/// Callers' threads stay open as long as no more than this is to be made up for: two turns that go to the tick.
 pub(crate) const HERE_LOST_AT_ONCE: Duration = EPOCH_TICK.saturating_mul(2);
+/// What of a turn is beyond that, as one instruction that fills a memory may be, is one part in so many: nobody has that by bad
+/// luck.
+pub(crate) const HERE_LONG_PART: u32 = 100;
 /// Ends of calls that a thread tells of at once, while there are others to run.
 pub(crate) const TOLD_AT_ONCE_MAX: usize = 32;
 /// An end is told no later than after the turn at whose end it is this old: less than what those who come last in the queue

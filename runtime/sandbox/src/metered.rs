@@ -96,7 +96,7 @@ impl<'a, F: Future<Output = wasmtime::Result<Returned>>> Metered<'a, F> {
         self.computes = self.brake.0.yielded.load(Ordering::Relaxed);
         Turn {
             polled: timed.value,
-            cpu: self.pace.add_cpu(timed.cpu),
+            cpu: self.pace.add(timed.cpu, timed.wall),
             at: timed.at,
         }
     }

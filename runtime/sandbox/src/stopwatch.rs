@@ -14,10 +14,11 @@ thread_local! {
     static OF_THIS_THREAD: Cell<Option<Stopwatch>> = const { Cell::new(None) };
 }
 
-/// What something gave, how much CPU time it took, and when it was over.
+/// What something gave, how much time it took by CPU and wall, and when it was over.
 pub(crate) struct Timed<T> {
     pub(crate) value: T,
     pub(crate) cpu: Duration,
+    pub(crate) wall: Duration,
     pub(crate) at: Instant,
 }
 
@@ -33,7 +34,12 @@ pub(crate) fn time<T>(work: impl FnOnce() -> T) -> Timed<T> {
     let at = Instant::now();
     let cpu = watch.end(at, thread_cpu);
     OF_THIS_THREAD.set(Some(watch));
-    Timed { value, cpu, at }
+    Timed {
+        value,
+        cpu,
+        wall: at - began,
+        at,
+    }
 }
 
 /// See the module.

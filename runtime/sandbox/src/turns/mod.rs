@@ -9,8 +9,8 @@
 //!
 //! An attempt that comes alone, while a thread of the young ones rests, begins where its caller is (*here*): if its plugin's
 //! last ones were quick it is over before that thread would have been awake, else it goes on there. Nobody would have waited
-//! for that thread; but what its caller has to do waits meanwhile, so who keeps a caller's thread sends all others away from
-//! theirs for a while.
+//! for that thread; but what its caller has to do waits meanwhile, so those who keep callers' threads send all others away from
+//! them for a while.
 
 mod here;
 mod job;

@@ -15,6 +15,10 @@ pub(crate) struct Pace {
     /// When the call arrived.
     pub(crate) called: Instant,
     cpu_ns: AtomicU64,
+    /// Of its guest's turns.
+    wall_ns: AtomicU64,
+    /// The worst that its plugin was told of it.
+    noted: AtomicU8,
     /// It is taken for a long one before it has computed for long.
     expected: AtomicBool,
     /// Its turn is on the thread of who called.
@@ -31,17 +35,29 @@ impl Pace {
             weight,
             called: Instant::now(),
             cpu_ns: AtomicU64::new(0),
+            wall_ns: AtomicU64::new(0),
+            noted: AtomicU8::new(Speed::Quick as u8),
             expected: AtomicBool::new(false),
             here: AtomicBool::new(false),
             due_ns: AtomicU64::new(deadline.map_or(u64::MAX, nanoseconds)),
         }
     }
 
-    /// Counts CPU time; returns the attempt's CPU time in all.
-    pub(crate) fn add_cpu(&self, more: Duration) -> Duration {
-        let more = nanoseconds(more);
+    /// Counts a turn of its guest; returns the attempt's CPU time in all.
+    pub(crate) fn add(&self, cpu: Duration, wall: Duration) -> Duration {
         // Only the thread whose turn it is writes.
-        Duration::from_nanos(self.cpu_ns.fetch_add(more, Ordering::Relaxed) + more)
+        let add = |to: &AtomicU64, more: Duration| {
+            let sum = to.load(Ordering::Relaxed) + nanoseconds(more);
+            to.store(sum, Ordering::Relaxed);
+            Duration::from_nanos(sum)
+        };
+        add(&self.wall_ns, wall);
+        add(&self.cpu_ns, cpu)
+    }
+
+    /// Wall time of its guest's turns.
+    pub(super) fn guest_wall(&self) -> Duration {
+        Duration::from_nanos(self.wall_ns.load(Ordering::Relaxed))
     }
 
     pub(crate) fn cpu(&self) -> Duration {
@@ -120,7 +136,7 @@ impl Habit {
         let counted = |count: u8| match (Speed::of(pace), ended_by_itself) {
             (Speed::Quick, true) => count.saturating_add(1).min(limits::QUICK_MAX),
             (Speed::Quick, false) => count,
-            (speed @ (Speed::NotQuick | Speed::Slow), _) => speed.less(count),
+            (speed @ (Speed::NotQuick | Speed::Slow), _) => speed.less(count, pace),
         };
         write(&self.level, noted(self.level.load(Ordering::Relaxed)));
         write(&self.quick, counted(self.quick.load(Ordering::Relaxed)));
@@ -128,7 +144,7 @@ impl Habit {
 
     /// Notes of an attempt that goes on whether it was a quick one: until it ends others of its plugin would be taken for such.
     pub(crate) fn note_turn(&self, pace: &Pace) {
-        let less = Speed::of(pace).less(self.quick.load(Ordering::Relaxed));
+        let less = Speed::of(pace).less(self.quick.load(Ordering::Relaxed), pace);
         write(&self.quick, less);
     }
 
@@ -144,11 +160,11 @@ impl Habit {
 }
 
 /// How an attempt looks to the caller whose thread it would be on.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Speed {
     Quick,
     NotQuick,
-    /// That is bad luck seldom.
+    /// Seldom bad luck: the plugin's own doing.
     Slow,
 }
 
@@ -161,8 +177,11 @@ impl Speed {
         }
     }
 
-    /// What is left of so many quick ones after one of this.
-    fn less(self, count: u8) -> u8 {
+    /// What is left of so many quick ones after an attempt of this, each of which counts once.
+    fn less(self, count: u8, of: &Pace) -> u8 {
+        if of.noted.fetch_max(self as u8, Ordering::Relaxed) >= self as u8 {
+            return count;
+        }
         match self {
             Self::Quick => count,
             Self::NotQuick => count.saturating_sub(limits::NOT_QUICK_WEIGHS),
@@ -188,7 +207,7 @@ mod tests {
 
     fn of(cpu: Duration) -> Pace {
         let pace = Pace::new("t".into(), Weight::USUAL, None);
-        pace.add_cpu(cpu);
+        pace.add(cpu, cpu);
         pace
     }
 
@@ -221,36 +240,44 @@ mod tests {
 
     #[test]
     fn those_that_are_not_quick_undo_those_that_were() {
-        let more = |than: Duration| of(than + Duration::from_micros(1));
         let (quick, slower, slow) = (
-            of(limits::QUICK_CPU),
-            more(limits::QUICK_CPU),
-            more(limits::HERE_CPU),
+            limits::QUICK_CPU,
+            limits::QUICK_CPU + Duration::from_micros(1),
+            limits::HERE_CPU + Duration::from_micros(1),
         );
         let habit = Habit::default();
-        let after = |times: u8, pace: &Pace, ended_by_itself: bool| {
-            (0..times).for_each(|_| habit.note(pace, ended_by_itself));
+        let after = |times: u8, cpu: Duration, ended_by_itself: bool| {
+            (0..times).for_each(|_| habit.note(&of(cpu), ended_by_itself));
             habit.is_quick()
         };
-        assert!(!after(limits::QUICK_AFTER - 1, &quick, true));
-        assert!(after(1, &quick, true));
-        assert!(after(200, &quick, true), "it stays");
-        assert!(after(9, &quick, false), "what was cut off says nothing");
-        assert!(after(2, &slower, true), "bad luck");
-        assert!(!after(1, &slower, false), "a habit");
-        assert!(after(limits::NOT_QUICK_WEIGHS, &quick, true));
-        assert!(!after(1, &slow, false));
+        assert!(!after(limits::QUICK_AFTER - 1, quick, true));
+        assert!(after(1, quick, true));
+        assert!(after(200, quick, true), "it stays");
+        assert!(after(9, quick, false), "what was cut off says nothing");
+        assert!(after(2, slower, true), "bad luck");
+        assert!(!after(1, slower, false), "a habit");
+        assert!(after(limits::NOT_QUICK_WEIGHS, quick, true));
+        assert!(!after(1, slow, false));
         assert!(
-            !after(limits::QUICK_AFTER - 1, &quick, true),
+            !after(limits::QUICK_AFTER - 1, quick, true),
             "all are undone"
         );
-        assert!(after(1, &quick, true));
-        habit.note_turn(&quick);
+        assert!(after(1, quick, true));
+        assert!(!habit.lasts());
+    }
+
+    #[test]
+    fn one_that_goes_on_is_noted_once() {
+        let habit = Habit::default();
+        (0..limits::QUICK_MAX).for_each(|_| habit.note(&of(Duration::ZERO), true));
+        habit.note_turn(&of(limits::QUICK_CPU));
+        let slower = of(limits::QUICK_CPU + Duration::from_micros(1));
+        (0..3).for_each(|_| habit.note_turn(&slower));
+        habit.note(&slower, true);
         assert!(habit.is_quick(), "it waits for its host");
+        slower.add(limits::HERE_CPU, limits::HERE_CPU);
         habit.note_turn(&slower);
         assert!(!habit.is_quick(), "nobody knows when it ends");
-        assert!(after(limits::QUICK_AFTER, &quick, true));
-        assert!(!habit.lasts());
     }
 
     #[test]

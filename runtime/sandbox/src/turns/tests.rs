@@ -51,7 +51,7 @@ impl Table {
     fn yields(&mut self, name: &'static str, cpu: Duration) {
         let job = self.job(name);
         let turn = Turn::of(&job);
-        job.pace.add_cpu(cpu);
+        job.pace.add(cpu, cpu);
         assert!(job.yields(), "{name} has no turn");
         let mut ready = self.shared.ready();
         ready.charge(&turn.end());
@@ -306,7 +306,7 @@ fn a_short_one_ends_while_more_long_ones_than_threads_compute() {
     for _ in 0..3 {
         let (release, released) = mpsc::channel::<()>();
         let (pace, holds) = (pace(), holds.clone());
-        pace.add_cpu(TICK);
+        pace.add(TICK, TICK);
         releases.push(release);
         let attempt = Box::pin(async move {
             holds.send(()).unwrap();
@@ -413,7 +413,8 @@ fn who_keeps_the_thread_of_its_caller_sends_the_next_away_from_it() {
         async move {
             assert_eq!(thread::current().id(), me);
             // So long that the test is over before the rest is.
-            pace.add_cpu(Duration::from_secs(60));
+            let long = Duration::from_secs(60);
+            pace.add(long, long);
             end()
         }
     };

@@ -13,8 +13,8 @@ use std::{
 };
 
 use stepwell_engine::{
-    Amounts, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter, Options,
-    PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
+    Amounts, AttemptLog, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter,
+    Options, PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
 };
 use stepwell_interp::{Measure, Measures, OnCrash, What};
 
@@ -22,7 +22,7 @@ use crate::support::{at, caller, machine, named_with, open_again, start_of, succ
 
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
 
-/// Each call uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
+/// Each call prints a line and uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
 /// mended.
 #[derive(Default)]
 struct Plugins {
@@ -49,6 +49,10 @@ impl TaskRunner for Plugins {
                 false => (measure, number << 10),
             });
             call.signals.used(Measures::of(&used));
+            call.signals.logged(AttemptLog {
+                stdout: "a line".to_owned(),
+                ..AttemptLog::default()
+            });
             match fails {
                 true => PluginEnd::Failed {
                     error: "Broken".to_owned(),
@@ -116,6 +120,27 @@ async fn attempts(engine: &Engine, arn: &str) -> Vec<MeasuredAttempt> {
             None => return all,
         }
     }
+}
+
+/// Which attempts these are: the event that entered the state, and their numbers.
+fn numbers(attempts: &[MeasuredAttempt]) -> BTreeSet<(String, Option<u64>, u32)> {
+    let number = |of: &MeasuredAttempt| (of.state.to_string(), Some(of.entered_id), of.attempt);
+    let numbers: BTreeSet<_> = attempts.iter().map(number).collect();
+    assert_eq!(
+        numbers.len(),
+        attempts.len(),
+        "each has a number of its own"
+    );
+    numbers
+}
+
+/// The attempts of which a log is kept, in the same form.
+async fn logged(engine: &Engine, arn: &str) -> BTreeSet<(String, Option<u64>, u32)> {
+    let page = PageRequest::default();
+    let logs = engine.attempt_logs(caller(), arn, &page).await.unwrap();
+    let numbers = logs.items.iter();
+    let numbers = numbers.map(|log| (log.state.to_string(), log.entered_id, log.attempt));
+    numbers.collect()
 }
 
 /// What plugins used by day, in all.
@@ -233,6 +258,7 @@ async fn attempts_and_days_add_up_over_retries_redrives_and_lives() {
     let again = attempts(&engine, &arn).await;
     assert_eq!((&again[..8], again.len()), (&first[..], 9));
     assert_eq!((&*again[8].state, again[8].attempt), ("Last", 2));
+    assert_eq!(logged(&engine, &arn).await, numbers(&again));
     assert_eq!(of_plugins(&engine).await, sums(&again));
     let told = engine.execution_usage(caller(), &arn).await.unwrap();
     let mut whole = [0; 9];

@@ -23,7 +23,7 @@ use crate::support::{at, caller, machine, named_with, open_again, start_of, succ
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
 
 /// Each call prints a line and uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
-/// mended.
+/// mended; `gone` is not there.
 #[derive(Default)]
 struct Plugins {
     calls: AtomicU64,
@@ -32,6 +32,10 @@ struct Plugins {
 
 impl TaskRunner for Plugins {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        if &*call.plugin == "gone" {
+            let cause = "it is not there".to_owned();
+            return Box::pin(std::future::ready(PluginEnd::Missing { cause }));
+        }
         let number = self.calls.fetch_add(1, SeqCst) + 1;
         let fails = match &*call.plugin {
             "once" => call.attempt == 1,
@@ -310,6 +314,55 @@ async fn a_fork_has_none_of_what_its_origin_used() {
     ] {
         assert!(matches!(refused, Err(Error::Rejected { .. })));
     }
+}
+
+/// A day has what is stored beside events, and an execution also the attempts that no plugin came to run.
+#[tokio::test]
+async fn what_is_counted_of_a_day_alone_and_of_an_execution_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path(), &Arc::default());
+    let mut definitions_before = 0;
+    for (plugin, of_day, unmeasured) in [("gone", [0, 0], 1), ("one", [1, 1 << 10], 0)] {
+        let definition = format!(
+            r#"{{"StartAt": "T", "States": {{"T": {{"Type": "Task", "Resource": "wasm:{plugin}", "End": true}}}}}}"#
+        );
+        create_of(&engine, plugin, MachineKind::Standard, &definition).await;
+        let before = of_days(&engine).await;
+        let stored = before.get(Meter::BytesStored);
+        assert!(
+            stored > definitions_before,
+            "a definition counts to its day"
+        );
+        let request = named_with("e", "{}", &MACHINE.replace(":m", &format!(":{plugin}")));
+        let arn = engine.start(caller(), request).await.unwrap().execution_arn;
+        status(&engine, &arn).await;
+        let after = of_days(&engine).await;
+        let told = engine.execution_usage(caller(), &arn).await.unwrap();
+        let grown = |meter| after.get(meter) - before.get(meter);
+        let given = [Meter::Tasks, Meter::BytesIn].map(grown);
+        assert_eq!((given, told.unmeasured), (of_day, unmeasured), "{plugin}");
+        let own = [Meter::Tasks, Meter::BytesIn].map(|meter| told.used.get(meter));
+        match unmeasured {
+            0 => assert_eq!(own, of_day, "{plugin}"),
+            _ => assert_eq!(own, [1, 2], "{plugin}"),
+        }
+        let (of_day, own) = (grown(Meter::BytesStored), told.used.get(Meter::BytesStored));
+        match plugin {
+            "gone" => assert_eq!(of_day, own, "events alone were stored"),
+            _ => assert!(of_day > own, "its log was stored as well"),
+        }
+        definitions_before = after.get(Meter::BytesStored);
+    }
+}
+
+/// What was used on all days, by all.
+async fn of_days(engine: &Engine) -> Amounts {
+    let rows = engine.usage(None, (0, u32::MAX), None, 100).await.unwrap();
+    let mut sum = Amounts::default();
+    for (_, used) in rows {
+        sum += used;
+    }
+    sum
 }
 
 /// A synchronous execution tells its caller what it held: nothing of it is kept anywhere else.

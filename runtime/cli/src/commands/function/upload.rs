@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stepwell_sandbox::Manifest;
 use stepwell_server::FUNCTION_BOUNDS_HEADER;
 
-use super::{ABSENT, accepted, hex, refused_by, set_alias, target_of, tell_weights_taken};
+use super::{ABSENT, accepted, hex, refused_by, set_alias};
 use crate::args::{PushArgs, within_api};
 use crate::client::{Client, Purpose, path_of};
 use crate::commands::function_bounds::Bounds;
@@ -214,9 +214,7 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
     }
     if let Some(alias) = &args.alias {
         let version = told["Version"].as_str().unwrap_or(LATEST);
-        let before = target_of(client, name, alias).await?;
         set_alias(client, name, alias, &Target::alone(version)).await?;
-        tell_weights_taken(alias, before.as_ref());
     }
     if args.json {
         return print_json(&told);

@@ -44,6 +44,9 @@ async fn show_of(engine: &Engine, asked: Asked<'_>) -> Outcome {
             .await
             .map_err(told)?;
         let Some(last) = page.last() else {
+            if after.is_none() {
+                engine.check_told_of(account).await.map_err(told)?;
+            }
             return printed.end(Some(account));
         };
         after = Some(last.place.to_string());

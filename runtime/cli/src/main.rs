@@ -38,6 +38,7 @@ mod panics;
 mod policy;
 mod progress;
 mod runner;
+mod sizes;
 mod stopping;
 mod table;
 mod telemetry;

@@ -13,6 +13,7 @@ use super::function_target::{Target, parts_of};
 use crate::args::FunctionCommand;
 use crate::client::{Client, Purpose, Refused, path_of};
 use crate::exit::{Outcome, Stop};
+use crate::sizes;
 use crate::table::Table;
 use crate::terminal::stdout_columns;
 
@@ -224,7 +225,7 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
     for one in &found {
         table.row([
             text(one, "FunctionName"),
-            format!("{} kB", one["CodeSize"].as_u64().unwrap_or(0) / 1_000),
+            sizes::measured(one["CodeSize"].as_u64().unwrap_or(0)),
             format!("{} MiB", one["MemorySize"]),
             format!("{} s", one["Timeout"]),
             changed(one),

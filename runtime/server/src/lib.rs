@@ -43,6 +43,7 @@ mod warnings;
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
+pub use connections::TLS_ALONE;
 pub use execution_log::ExecutionLog;
 pub use lambda::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};
 pub use metrics::{Sample, SampleKind};

@@ -21,6 +21,7 @@ use crate::commands::plugin_named::source;
 use crate::commands::{plugin_compile, print, print_json};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
+use crate::sizes;
 use crate::terminal::Waiting;
 use crate::transfer::Transfer;
 
@@ -58,9 +59,11 @@ impl Package {
             .usage()?;
         if wasm.len() > CODE_BYTES_MAX {
             return Err(Stop::Usage(anyhow!(
-                "`{}` has {} bytes, and an upload at most {CODE_BYTES_MAX}\nhint: build it for size (opt-level = \"s\", strip = true), or put it into the server's plugin directory",
+                "`{}` has {} ({} bytes), and an upload at most {}\nhint: build it for size (opt-level = \"s\", strip = true), or put it into the server's plugin directory",
                 file.display(),
-                wasm.len()
+                sizes::measured(wasm.len() as u64),
+                wasm.len(),
+                sizes::set(CODE_BYTES_MAX as u64)
             )));
         }
         check_begin(&file, &wasm)?;

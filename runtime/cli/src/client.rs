@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use axum::body::{Body, Bytes};
-use axum::http::{HeaderValue, Request, Response, Uri, header};
+use axum::http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::BodyExt;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::{Client as HttpClient, connect::HttpConnector};
@@ -19,6 +19,7 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use stepwell_egress::sigv4::Signer;
 use stepwell_engine::{Error, Quotas, holds_store};
+use stepwell_server::TLS_ALONE;
 use tower::ServiceExt;
 
 use crate::args::{CompileArgs, InvokeArgs, LimitsArg, PlaceArgs, RuntimeArgs};
@@ -258,8 +259,8 @@ impl Client {
         match self {
             Client::Server { http, endpoint, .. } => {
                 let answer = http.request(request).await;
-                let answer = answer.map_err(|error| no_answer(endpoint, &root_cause(&error)));
-                Ok(answer.runtime()?.map(Body::new))
+                let answer = answer.map_err(|error| no_answer(endpoint, &root_cause(&error)))?;
+                unless_of_tls(endpoint, answer.map(Body::new)).await
             }
             Client::Here { router, .. } => {
                 match router.clone().oneshot(request.map(Body::from)).await {
@@ -475,13 +476,46 @@ impl std::fmt::Display for Refused {
     }
 }
 
-fn no_answer(endpoint: &str, why: &str) -> anyhow::Error {
+/// An answer, unless it is that of a port that speaks TLS alone.
+async fn unless_of_tls(endpoint: &str, answer: Response<Body>) -> Outcome<Response<Body>> {
+    let is_text = answer
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == "text/plain");
+    if !is_text || answer.status() != StatusCode::BAD_REQUEST {
+        return Ok(answer);
+    }
+    let (parts, body) = answer.into_parts();
+    let text = whole(body).await?;
+    match (
+        &*text == TLS_ALONE.as_bytes(),
+        endpoint.strip_prefix("http://"),
+    ) {
+        (true, Some(place)) => Err(Stop::Usage(anyhow!(
+            "{endpoint} speaks TLS\nhint: its address is https://{place}"
+        ))),
+        (_, _) => Ok(Response::from_parts(parts, Body::from(text))),
+    }
+}
+
+/// How rustls says that what came is no record of TLS.
+const NOT_TLS: &str = "InvalidContentType";
+
+fn no_answer(endpoint: &str, why: &str) -> Stop {
+    if let Some(place) = endpoint
+        .strip_prefix("https://")
+        .filter(|_| why.contains(NOT_TLS))
+    {
+        return Stop::Usage(anyhow!(
+            "{endpoint} does not speak TLS\nhint: its address is http://{place}"
+        ));
+    }
     let hint = if why.contains("certificate") {
         "AWS_CA_BUNDLE names the PEM file with the certificate of the server's authority"
     } else {
         "is the server running? `stepwell serve` starts one"
     };
-    anyhow!("no answer from {endpoint}: {why}\nhint: {hint}")
+    Stop::Runtime(anyhow!("no answer from {endpoint}: {why}\nhint: {hint}"))
 }
 
 /// The innermost error, which says what happened: `Connection refused (os error 111)`.

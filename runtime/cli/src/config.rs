@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches, ValueHint};
 use toml::Spanned;
@@ -43,8 +43,31 @@ pub(crate) fn arguments() -> Outcome<Cli> {
 
 /// What the arguments mean; ends the process when they mean nothing, or ask for help.
 fn matches(command: Command, all: Vec<OsString>) -> ArgMatches {
-    let parsed = command.try_get_matches_from(all);
-    parsed.unwrap_or_else(|error| without_secrets(error).exit())
+    let parsed = command.try_get_matches_from(&all);
+    parsed.unwrap_or_else(|error| end(&without_secrets(error), &all))
+}
+
+/// Ends the process with what is wrong with the arguments, or with the help that they ask for.
+fn end(error: &clap::Error, all: &[OsString]) -> ! {
+    let Some(left) = left_by_a_shell(error.kind(), all) else {
+        error.exit()
+    };
+    // Nobody may read it any more.
+    let _ = error.print();
+    say!(
+        "hint: where `{left}` was `$lambda{left}`, write it in single quotes, '$lambda{left}': a shell takes $lambda for a variable"
+    );
+    std::process::exit(error.exit_code())
+}
+
+/// What a shell leaves of `$lambda-NAME`, the calls of a plugin in place of a state machine, when it has no such variable.
+fn left_by_a_shell(kind: ErrorKind, all: &[OsString]) -> Option<&str> {
+    let is_meant = kind == ErrorKind::UnknownArgument && all.get(1)? == "execution";
+    let mut words = all.iter().skip(2).filter_map(|word| word.to_str());
+    // `-b` alone would be a flag that there is none of.
+    let left =
+        words.find(|word| word.len() > 2 && word.starts_with('-') && !word.starts_with("--"));
+    left.filter(|_| is_meant)
 }
 
 /// An error of the arguments that shows no password and no key: of a value that is wrong, clap shows the whole.

@@ -39,6 +39,7 @@ mod panics;
 mod policy;
 mod progress;
 mod runner;
+mod sizes;
 mod stopping;
 mod table;
 mod telemetry;

@@ -72,7 +72,9 @@ pub enum TaskLogLevel {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptLog {
     pub state: Arc<str>,
-    /// RetryCount + 1.
+    /// Public id of the event that entered the state; versions before did not keep it.
+    pub entered_id: Option<u64>,
+    /// Counts the attempts of that visit from 1, those after a redrive too. Versions before counted those anew.
     pub attempt: u32,
     /// The plugin's name.
     pub plugin: Arc<str>,
@@ -88,6 +90,8 @@ pub struct KeptLog {
 struct Stored {
     #[serde(rename = "s")]
     state: Arc<str>,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    entered_id: Option<u64>,
     #[serde(rename = "n")]
     attempt: u32,
     #[serde(rename = "p")]
@@ -137,7 +141,7 @@ pub(crate) fn keep(
     if silent || express || full {
         return None;
     }
-    let (at, attempt) = (now(), request.retry_count.saturating_add(1));
+    let (at, attempt) = (now(), request.task.attempt);
     let place = prefix(execution);
     // Attempts that are dispatched again say something again.
     let name = format!(
@@ -146,6 +150,7 @@ pub(crate) fn keep(
     );
     let stored = Stored {
         state: request.state.clone(),
+        entered_id: Some(request.entered_id),
         attempt,
         plugin: plugin.clone(),
         at_ms: at.0,
@@ -218,6 +223,7 @@ impl Engine {
         self.shown(found, |record| {
             let Stored {
                 state,
+                entered_id,
                 attempt,
                 plugin,
                 at_ms,
@@ -229,6 +235,7 @@ impl Engine {
             } = record::decode(&record.bytes)?;
             Ok(KeptLog {
                 state,
+                entered_id,
                 attempt,
                 plugin,
                 at: Timestamp(at_ms),

@@ -116,6 +116,21 @@ impl Engine {
             .map_err(|()| Error::Busy("the audit log cannot be written".to_owned()))
     }
 
+    /// Refuses an account that nobody added and of which nothing is left to tell: neither an entry nor anything that it used.
+    pub async fn check_told_of(&self, account: &str) -> Result<(), Error> {
+        let missing = match self.check_account(account).await {
+            Ok(()) => return Ok(()),
+            Err(missing @ Error::Rejected { .. }) => missing,
+            Err(other) => return Err(other),
+        };
+        let log = self.audited(account, Timestamp(0), None).await?;
+        let used = self.usage(Some(account), (0, u32::MAX), None, 1).await?;
+        match log.is_empty() && used.is_empty() {
+            true => Err(missing),
+            false => Ok(()),
+        }
+    }
+
     /// A page of a tenant's log in order of time: entries from `since` on, or after a place. Empty at the end.
     pub async fn audited(
         &self,

@@ -28,7 +28,7 @@ pub struct ProgressNote {
     pub state: Arc<str>,
     /// Public id of the event that entered the state.
     pub entered_id: u64,
-    /// RetryCount + 1.
+    /// Counts the attempts of that visit from 1, those after a redrive too.
     pub attempt: u32,
     /// The plugin's name.
     pub plugin: Arc<str>,
@@ -155,7 +155,7 @@ impl AttemptNotes {
             task: request.task,
             state: request.state.clone(),
             entered_id: request.entered_id,
-            attempt: request.retry_count.saturating_add(1),
+            attempt: request.task.attempt,
             plugin,
             slot: OnceLock::new(),
         }

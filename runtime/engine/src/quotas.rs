@@ -15,6 +15,22 @@ pub(crate) use allowances::{Allowances, StartPlace, TaskPlace};
 pub(crate) use rates::START_EXPRESS;
 pub use rates::{Rate, Rates};
 
+/// A number of bytes in the words of a refusal: `10 GiB` where that is exact, else `1.5 MiB (1572865 B)`, `120 B`.
+pub(crate) fn sized(bytes: u64) -> String {
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = |(bits, _): &(u32, &str)| bytes >= 1_u64 << *bits;
+    let Some((bits, unit)) = units.into_iter().find(fits) else {
+        return format!("{bytes} B");
+    };
+    match bytes.is_multiple_of(1_u64 << bits) {
+        true => format!("{} {unit}", bytes >> bits),
+        false => {
+            let rounded = bytes as f64 / (1_u64 << bits) as f64;
+            format!("{rounded:.1} {unit} ({bytes} B)")
+        }
+    }
+}
+
 /// A tenant's quotas. What is absent is not bounded, or as the server says. Stored form, codec v1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]

@@ -177,3 +177,45 @@ impl<'a> Origins<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Limit; 9] = [
+        Limit::Memory,
+        Limit::TableElements,
+        Limit::Stack,
+        Limit::Wall,
+        Limit::Cpu,
+        Limit::Fuel,
+        Limit::Input,
+        Limit::Output,
+        Limit::Concurrency,
+    ];
+
+    #[test]
+    fn what_was_uploaded_has_no_manifest_that_would_raise_a_limit() {
+        let (usual, unlimited) = (Limits::default(), Limits::unlimited());
+        for limit in ALL {
+            let of = |kept: Kept| Origins::uncalled(kept, &usual, &usual).setting(limit);
+            assert!(!of(Kept::Function).contains("plugin.toml"), "{limit:?}");
+            assert!(of(Kept::Manifest).ends_with("in plugin.toml"), "{limit:?}");
+            assert!(
+                of(Kept::Nowhere).contains("of a folder of its own"),
+                "{limit:?}"
+            );
+            // The operator's ceiling is named whatever was asked for.
+            if limit.amount(&usual) < limit.amount(&unlimited) {
+                let cut = Origins::uncalled(Kept::Function, &unlimited, &usual);
+                assert!(cut.setting(limit).contains("ceiling"), "{limit:?}");
+            }
+        }
+        let usual = Origins::uncalled(Kept::Function, &usual, &usual);
+        assert!(
+            usual
+                .grant_hint()
+                .starts_with("an uploaded plugin has nothing")
+        );
+    }
+}

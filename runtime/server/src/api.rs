@@ -162,6 +162,9 @@ struct LogsAnswer {
 #[serde(rename_all = "camelCase")]
 struct AttemptAnswer {
     state: Arc<str>,
+    /// Id of the event that entered the state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    entered_event_id: Option<u64>,
     attempt: u32,
     plugin: Arc<str>,
     ended: Seconds,
@@ -229,6 +232,7 @@ fn attempt(kept: KeptLog) -> AttemptAnswer {
     };
     AttemptAnswer {
         state: kept.state,
+        entered_event_id: kept.entered_id,
         attempt: kept.attempt,
         plugin: kept.plugin,
         ended: Seconds(kept.at.0),

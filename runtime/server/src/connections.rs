@@ -28,6 +28,7 @@ use crate::limits::{
 };
 use crate::metrics::ConnectionCounts;
 use crate::tls::Tls;
+pub use secure::TLS_ALONE;
 use table::{Admitted, Bounds, Line, Table};
 use unread::Patience;
 use watched::{WatchedService, WatchedStream};

@@ -44,6 +44,7 @@ mod warnings;
 pub use admin::{Prices, WireQuotas, check_rated};
 pub use auth::Authentication;
 pub use config::{SandboxMetrics, ServerConfig};
+pub use connections::TLS_ALONE;
 pub use console::{Console, ConsoleFile};
 pub use execution_log::ExecutionLog;
 pub use lambda::{FUNCTION_BOUNDS_HEADER, PREVIOUS_VERSION_HEADER};

@@ -902,7 +902,7 @@ def quotas_hold_at_the_limit_and_not_before(w):
         w.b.create_activity(name="one-more")
 
     quotas(storedBytes=1)
-    with refused("ServiceQuotaExceededException", "the tenant has stored * bytes, and its quota is 1; *"):
+    with refused("ServiceQuotaExceededException", "the tenant has stored *, and its quota is 1 B; *"):
         w.b.start_execution(stateMachineArn=waits)
     quotas(rates={"set": {"ListActivities": {"bucket": 2, "perSecond": 0}}})
     w.b.list_activities()

@@ -322,5 +322,19 @@ fn audited(data: &Path) -> Result<()> {
         log.contains("InvalidParameterValueException"),
         "what was refused is in it: {log}"
     );
+    // In the table a request that was refused after its entry was written is one line.
+    let is_second = |entry: &&Value| {
+        let of_it = |begin: &Value| {
+            let same = |name: &str| begin[name] == entry[name];
+            begin["refused"].is_null() && same("requestId") && same("operation")
+        };
+        entry["refused"].is_string() && entries.iter().any(of_it)
+    };
+    let seconds = entries.iter().filter(is_second).count();
+    let table = told(data, &["tenant", "audit", A])?;
+    ensure!(
+        seconds > 0 && table.lines().count() == 1 + entries.len() - seconds,
+        "{seconds} of {log}\n{table}"
+    );
     Ok(())
 }

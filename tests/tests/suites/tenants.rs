@@ -258,7 +258,7 @@ fn asked_by_the_program(server: &Server, key: &Value) -> Result<Value> {
     ensure!(shown.contains("100, the usual one"), "tenant show: {shown}");
     ask(&["tenant", "set", third, "--weight", "357"])?;
     let shown = ask(&["tenant", "show", third])?;
-    for part in ["StartExecution", "1073741824", "open executions", "357"] {
+    for part in ["StartExecution", "1 GiB", "open executions", "357"] {
         ensure!(shown.contains(part), "tenant show: {shown}");
     }
     for weight in ["0", "1001", "much"] {

@@ -17,6 +17,7 @@ use rustls::{
 };
 use serde_json::Value;
 use stepwell_tests::{
+    place::Place,
     python,
     server::{self, Server, Turn},
 };
@@ -35,6 +36,10 @@ pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("tls::clients", clients),
         trial("tls::certificates_are_replaced", certificates_are_replaced),
+        trial(
+            "tls::the_other_protocol_is_told",
+            the_other_protocol_is_told,
+        ),
     ]
 }
 
@@ -127,6 +132,46 @@ fn clients() -> Result<()> {
         );
     }
     server.stop()
+}
+
+/// Whoever speaks TLS to a port without it, or the other way round, is told the right address first.
+fn the_other_protocol_is_told() -> Result<()> {
+    let place = Place::new()?;
+    let files = Files::new(place.folder());
+    files.put(SECOND)?;
+    let within = place.folder().join("tls");
+    std::fs::create_dir_all(&within)?;
+    let (secure, plain) = (files.serve(&within, &[])?, place.serve(&[])?);
+    let address = |server: &Server| server.client().address;
+    for (address, wrong, right, does) in [
+        (address(&secure), "http", "https", "speaks TLS"),
+        (address(&plain), "https", "http", "does not speak TLS"),
+    ] {
+        let endpoint = format!("{wrong}://{address}");
+        let told = format!("error: {endpoint} {does}\nhint: its address is {right}://{address}\n");
+        for asked in [
+            &["machine", "list"][..],
+            &["plugin", "versions"],
+            &["tenant", "list"],
+            &[
+                "execution",
+                "watch",
+                "arn:aws:states:us-east-1:000000000000:execution:m:e",
+            ],
+        ] {
+            let mut command = Command::new(server::program()?);
+            command.args(asked).args(["--endpoint", &endpoint]);
+            let output = command.env_remove("AWS_ACCESS_KEY_ID").output()?;
+            let said = String::from_utf8_lossy(&output.stderr);
+            ensure!(
+                output.status.code() == Some(2) && said == told,
+                "{asked:?} ended with {}: {said}",
+                output.status
+            );
+        }
+    }
+    secure.stop()?;
+    plain.stop()
 }
 
 fn certificates_are_replaced() -> Result<()> {

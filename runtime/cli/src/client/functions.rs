@@ -201,7 +201,13 @@ fn refusal(path: &str, parts: &Parts, answer: &Value) -> Outcome<Refused> {
         .find_map(|key| answer.get(*key)?.as_str());
     let refused = Refused {
         code: code.unwrap_or_default().to_owned(),
-        message: told.unwrap_or_default().to_owned(),
+        message: match (told, code) {
+            (Some(told), _) => told.to_owned(),
+            (None, Some(_)) => String::new(),
+            (None, None) => {
+                "its answer is none of the function service; is it a Stepwell server?".to_owned()
+            }
+        },
     };
     if parts.status.is_server_error() || code.is_none() {
         let status = parts.status;
@@ -210,4 +216,39 @@ fn refusal(path: &str, parts: &Parts, answer: &Value) -> Outcome<Refused> {
         )));
     }
     Ok(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Response;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_speak_as_the_function_service_is_named_as_that() {
+        let told = |code: Option<&str>, answer: Value| {
+            let response = Response::builder().status(404);
+            let response = match code {
+                Some(code) => response.header("x-amzn-errortype", code),
+                None => response,
+            };
+            let (parts, ()) = response.body(()).unwrap().into_parts();
+            match refusal("functions/pay", &parts, &answer) {
+                Ok(refused) => refused.to_string(),
+                Err(Stop::Runtime(error)) => error.to_string(),
+                Err(other) => panic!("{other:?}"),
+            }
+        };
+        let missing = Some("ResourceNotFoundException");
+        assert_eq!(
+            told(missing, json!({"Message": "Function not found"})),
+            "ResourceNotFoundException: Function not found"
+        );
+        assert_eq!(told(missing, Value::Null), "ResourceNotFoundException");
+        assert_eq!(
+            told(None, Value::Null),
+            "functions/pay failed (404 Not Found): its answer is none of the function service; is it a Stepwell server?"
+        );
+    }
 }

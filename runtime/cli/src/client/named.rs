@@ -3,6 +3,8 @@
 use anyhow::{Context, anyhow};
 use serde_json::{Value, json};
 
+use stepwell_engine::EVENTS_PREFIX;
+
 use super::{Client, calls_of, events_of};
 use crate::exit::{Blame, Outcome, Stop};
 
@@ -41,8 +43,9 @@ impl Client {
         match machine_named(&machines, machine) {
             Some(arn) => Ok(arn),
             None => Err(Stop::Usage(anyhow!(
-                "there is no state machine `{machine}` in {}\nhint: {}",
+                "there is no state machine `{machine}` in {}\nhint: {}{}",
                 self.region(),
+                calls_meant(machine),
                 known_machines(&machines)
             ))),
         }
@@ -76,9 +79,10 @@ impl Client {
         match found.as_slice() {
             [only] => Ok(only.clone()),
             [] => Err(Stop::Usage(anyhow!(
-                "`{execution}` is neither an execution nor a state machine in {}\nhint: an execution is named by its \
+                "`{execution}` is neither an execution nor a state machine in {}\nhint: {}an execution is named by its \
                  ARN or as MACHINE/NAME, the last one of a state machine by MACHINE; {}",
                 self.region(),
+                calls_meant(execution),
                 known_machines(&machines)
             ))),
             several => Err(Stop::Usage(anyhow!(
@@ -120,6 +124,19 @@ impl Client {
     }
 }
 
+/// Of a name that is `$lambda-NAME` but for its `$`, what is meant by it and how it is written; else nothing.
+fn calls_meant(name: &str) -> String {
+    let function = EVENTS_PREFIX
+        .strip_prefix('$')
+        .and_then(|prefix| name.strip_prefix(prefix))
+        .filter(|function| !function.is_empty());
+    function.map_or_else(String::new, |function| {
+        format!(
+            "the calls of the plugin `{function}` that nobody waits for are named '{EVENTS_PREFIX}{function}', in single quotes, or a shell takes $lambda for a variable; "
+        )
+    })
+}
+
 /// ARN of the state machine of that name.
 fn machine_named(machines: &[Value], name: &str) -> Option<String> {
     let text = |item: &Value, key: &str| item.get(key).and_then(Value::as_str).map(str::to_owned);
@@ -152,6 +169,20 @@ fn known_machines(machines: &[Value]) -> String {
         several => {
             let shown = &several[..several.len().min(NAMES_SHOWN_MAX)];
             format!("there are {}{more}", shown.join(", "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::calls_meant;
+
+    #[test]
+    fn calls_of_a_plugin_are_proposed_to_who_lost_the_dollar() {
+        let told = calls_meant("lambda-pay");
+        assert!(told.contains("'$lambda-pay', in single quotes"), "{told}");
+        for other in ["lambda-", "pay", "my-lambda-pay", ""] {
+            assert_eq!(calls_meant(other), "", "{other}");
         }
     }
 }

@@ -13,6 +13,7 @@ use super::function_target::{Target, parts_of};
 use crate::args::FunctionCommand;
 use crate::client::{Client, Purpose, Refused, path_of};
 use crate::exit::{Outcome, Stop};
+use crate::sizes;
 use crate::table::Table;
 use crate::terminal::stdout_columns;
 
@@ -90,17 +91,25 @@ fn hint_of_absent(flags: &str, name: &str, told: &str) -> String {
 }
 
 async fn point(client: &Client, name: &str, alias: &str, version: &str) -> Outcome {
-    let before = target_of(client, name, alias).await?;
     set_alias(client, name, alias, &Target::alone(version)).await?;
-    tell_weights_taken(alias, before.as_ref());
     super::print(&stands_for(name, alias, &Target::alone(version)))
 }
 
-/// What an alias stands for; none where it is not there. Whoever changes it is told what else is wrong.
+/// How the service begins to say that an alias is not there, of a function that is.
+const NO_ALIAS: &str = "Cannot find alias";
+
+/// What an alias stands for; none where the plugin has no such alias. One that is not there has none either, and is told as that.
 async fn target_of(client: &Client, name: &str, alias: &str) -> Outcome<Option<Target>> {
     let path = format!("{}/aliases/{}", path_of(name), encoded(alias));
-    let told = client.functions(Method::GET, &path, None).await?;
-    Ok(told.ok().map(|alias| Target::of(&alias)))
+    match client.functions(Method::GET, &path, None).await? {
+        Ok(alias) => Ok(Some(Target::of(&alias))),
+        Err(refused) if is_without_alias(&refused) => Ok(None),
+        Err(refused) => Err(refused_by(client, name, &refused)),
+    }
+}
+
+fn is_without_alias(refused: &Refused) -> bool {
+    refused.code == ABSENT && refused.message.starts_with(NO_ALIAS)
 }
 
 /// Weights that split calls between two versions go where an alias is to stand for one.
@@ -110,31 +119,20 @@ fn tell_weights_taken(alias: &str, before: Option<&Target>) {
     }
 }
 
+/// Makes an alias, or changes the one that is there: one call that changes something, and one entry of the audit log.
 async fn set_alias(client: &Client, name: &str, alias: &str, target: &Target) -> Outcome {
+    let before = target_of(client, name, alias).await?;
     let path = format!("{}/aliases", path_of(name));
     let mut change = target.wire();
     change["Name"] = alias.into();
-    let made = client
-        .functions(
-            Method::PUT,
-            &format!("{path}/{}", encoded(alias)),
-            Some(&change),
-        )
-        .await?;
-    match made {
-        Ok(_) => Ok(()),
-        Err(refused) if refused.code == ABSENT => {
-            match client.functions(Method::POST, &path, Some(&change)).await? {
-                Ok(_) => Ok(()),
-                // The alias is there, and the version is not.
-                Err(other) if other.code == "ResourceConflictException" => {
-                    Err(refused_by(client, name, &refused))
-                }
-                Err(other) => Err(refused_by(client, name, &other)),
-            }
-        }
-        Err(refused) => Err(refused_by(client, name, &refused)),
-    }
+    let (method, path) = match before {
+        Some(_) => (Method::PUT, format!("{path}/{}", encoded(alias))),
+        None => (Method::POST, path),
+    };
+    let made = client.functions(method, &path, Some(&change)).await?;
+    made.map_err(|refused| refused_by(client, name, &refused))?;
+    tell_weights_taken(alias, before.as_ref());
+    Ok(())
 }
 
 async fn rollback(client: &Client, name: &str, alias: &str) -> Outcome {
@@ -227,7 +225,7 @@ async fn all(client: &Client, as_json: bool) -> Outcome {
     for one in &found {
         table.row([
             text(one, "FunctionName"),
-            format!("{} kB", one["CodeSize"].as_u64().unwrap_or(0) / 1_000),
+            sizes::measured(one["CodeSize"].as_u64().unwrap_or(0)),
             format!("{} MiB", one["MemorySize"]),
             format!("{} s", one["Timeout"]),
             changed(one),
@@ -304,6 +302,20 @@ mod tests {
             ),
             "{version}"
         );
+    }
+
+    #[test]
+    fn an_alias_is_made_of_a_plugin_that_is_there_alone() {
+        let told = |code: &str, message: &str| {
+            is_without_alias(&Refused {
+                code: code.to_owned(),
+                message: message.to_owned(),
+            })
+        };
+        let arn = "arn:aws:lambda:us-east-1:000000000000:function:pay";
+        assert!(told(ABSENT, &format!("Cannot find alias arn: {arn}:live")));
+        assert!(!told(ABSENT, &format!("Function not found: {arn}")));
+        assert!(!told("AccessDeniedException", "Cannot find alias"));
     }
 
     #[test]

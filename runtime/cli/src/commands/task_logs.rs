@@ -25,8 +25,12 @@ struct Page {
 
 /// Wire form of an attempt's log.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Attempt {
     state: String,
+    /// Id of the event that entered the state: tells visits of a state apart. Logs of versions before have none.
+    entered_event_id: Option<u64>,
+    /// Counts the attempts of that visit.
     attempt: u32,
     plugin: String,
     lines: Vec<Line>,
@@ -141,6 +145,20 @@ impl Attempt {
         format!("{}#{}", terminal::shown(&self.state), self.attempt)
     }
 
+    /// A line of JSON: which attempt, and what it said.
+    fn line_of(&self, said: serde_json::Value) -> String {
+        let mut line = json!({ "state": self.state });
+        if let Some(id) = self.entered_event_id {
+            line["enteredEventId"] = json!(id);
+        }
+        line["attempt"] = json!(self.attempt);
+        line["plugin"] = json!(self.plugin);
+        for (name, value) in said.as_object().into_iter().flatten() {
+            line[name.as_str()] = value.clone();
+        }
+        format!("{line}\n")
+    }
+
     fn shown(&self, line: &Line, as_json: bool) -> String {
         if as_json {
             let fields: serde_json::Map<_, _> = line
@@ -148,11 +166,9 @@ impl Attempt {
                 .iter()
                 .map(|(name, value)| (name.clone(), value.as_str().into()))
                 .collect();
-            let line = json!({
-                "state": self.state, "attempt": self.attempt, "plugin": self.plugin, "afterMs": line.after_ms,
-                "level": line.level, "message": line.message, "fields": fields,
-            });
-            return format!("{line}\n");
+            return self.line_of(json!({
+                "afterMs": line.after_ms, "level": line.level, "message": line.message, "fields": fields,
+            }));
         }
         let fields: String = line
             .fields
@@ -167,10 +183,7 @@ impl Attempt {
 
     fn shown_printed(&self, stream: &str, line: &str, as_json: bool) -> String {
         if as_json {
-            let line = json!({
-                "state": self.state, "attempt": self.attempt, "plugin": self.plugin, "stream": stream, "message": line,
-            });
-            return format!("{line}\n");
+            return self.line_of(json!({"stream": stream, "message": line}));
         }
         let line = terminal::shown(line);
         format!("{} {stream:>8} {:<5} {line}\n", self.place(), "")
@@ -190,6 +203,7 @@ mod tests {
         };
         Attempt {
             state: "Charge".to_owned(),
+            entered_event_id: Some(5),
             attempt: 2,
             plugin: "pay".to_owned(),
             lines: vec![line("info", "begun"), line("error", "declined")],
@@ -228,6 +242,40 @@ mod tests {
             let found = lines.lines().filter(|line| !line.contains('…')).count();
             assert_eq!(found, count, "{level:?} {contains:?}: {lines}");
         }
+    }
+
+    #[test]
+    fn as_json_each_line_says_which_attempt_of_which_visit() {
+        let all = Wanted {
+            state: None,
+            level: None,
+            contains: None,
+        };
+        let told = |attempt: &Attempt| -> Vec<serde_json::Value> {
+            let lines = all.of(attempt, true);
+            lines
+                .lines()
+                .map(|line| serde_json::from_str(line).unwrap())
+                .collect()
+        };
+        let lines = told(&attempt());
+        assert_eq!(
+            lines[0],
+            json!({"state": "Charge", "enteredEventId": 5, "attempt": 2, "plugin": "pay", "afterMs": 1500,
+                "level": "info", "message": "begun", "fields": {"order": "7"}})
+        );
+        assert_eq!(
+            lines[2],
+            json!({"state": "Charge", "enteredEventId": 5, "attempt": 2, "plugin": "pay", "stream": "stderr", "message": "one"})
+        );
+        // A version before kept no such id.
+        let mut old = attempt();
+        old.entered_event_id = None;
+        assert!(
+            told(&old)
+                .iter()
+                .all(|line| line.get("enteredEventId").is_none())
+        );
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::sizes;
+
 /// See the module.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Used {
@@ -68,14 +70,16 @@ impl Used {
     }
 
     pub(crate) fn memory(&self) -> String {
-        bytes_text(self.memory_bytes)
+        sizes::measured(self.memory_bytes)
     }
 
     /// Bytes over the network, out and in.
     pub(crate) fn network(&self) -> String {
         match (self.sent_bytes, self.received_bytes) {
             (0, 0) => String::new(),
-            (sent, received) => format!("{} / {}", bytes_text(sent), bytes_text(received)),
+            (sent, received) => {
+                format!("{} / {}", sizes::measured(sent), sizes::measured(received))
+            }
         }
     }
 
@@ -94,31 +98,16 @@ impl std::fmt::Display for Used {
             calls => write!(f, ", {calls} host calls")?,
         }
         if self.sent_bytes > 0 {
-            write!(f, ", sent {}", bytes_text(self.sent_bytes))?;
+            write!(f, ", sent {}", sizes::measured(self.sent_bytes))?;
         }
         if self.received_bytes > 0 {
-            write!(f, ", received {}", bytes_text(self.received_bytes))?;
+            write!(f, ", received {}", sizes::measured(self.received_bytes))?;
         }
         if self.fuel > 0 {
             write!(f, ", {} fuel", self.fuel)?;
         }
         Ok(())
     }
-}
-
-/// `120 B`, `3.0 KiB`, `1.5 MiB`, `2.0 GiB`.
-fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 3] = ["KiB", "MiB", "GiB"];
-    if bytes < 1_024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1_024.0;
-    let mut unit = 0;
-    while value >= 1_024.0 && unit + 1 < UNITS.len() {
-        value /= 1_024.0;
-        unit += 1;
-    }
-    format!("{value:.1} {}", UNITS[unit])
 }
 
 #[cfg(test)]

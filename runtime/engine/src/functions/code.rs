@@ -16,6 +16,7 @@ use crate::{
     limits::{CODE_BYTES_MAX, CODE_BYTES_MAX_RAISED, FUNCTION_RECORDS_READ_MAX},
     node,
     programs::sha256,
+    quotas::sized,
     reader, record as stored,
     runner::FunctionVersion,
 };
@@ -111,8 +112,9 @@ impl Engine {
         if kept.saturating_add(bytes) <= most {
             return Ok(());
         }
+        let [kept, bytes, most] = [kept, bytes, most].map(sized);
         Err(FunctionError::Full(format!(
-            "Code storage limit exceeded. The account's functions have {kept} bytes of code, this package has {bytes}, and the most is {most}; delete functions or versions that are not called any more"
+            "Code storage limit exceeded. The account's functions have {kept} of code, this package has {bytes}, and the most is {most}; delete functions or versions that are not called any more"
         )))
     }
 

@@ -10,7 +10,7 @@ use std::{
     time::Instant,
 };
 
-use super::{CALLS_CLOSED, Quotas, Rates, Taken, rates::Bucket, tasks_full};
+use super::{CALLS_CLOSED, Quotas, Rates, Taken, rates::Bucket, sized, tasks_full};
 use crate::{
     error::{Code, Error},
     journal::{Amounts, Meter},
@@ -349,10 +349,11 @@ impl Account {
         }
         let more = match bytes {
             0 => String::new(),
-            bytes => format!(", this would be {bytes} more"),
+            bytes => format!(", this would be {} more", sized(bytes)),
         };
+        let (stored, most) = (sized(stored), sized(most));
         let text = format!(
-            "the tenant has stored {stored} bytes{more}, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays"
+            "the tenant has stored {stored}{more}, and its quota is {most}; have the quota raised, or delete functions and versions that are not called any more: what executions stored stays"
         );
         Err(Error::rejected(Code::ServiceQuotaExceededException, text))
     }
@@ -445,13 +446,28 @@ mod tests {
         assert!(all.has_room(&tenant, 0).is_ok(), "what is gone makes room");
         all.stored(&tenant, 1);
         let error = all.start(&tenant).err().expect("full");
-        assert!(matches!(
-            error,
-            Error::Rejected {
-                code: Code::ServiceQuotaExceededException,
-                ..
-            }
-        ));
+        let Error::Rejected {
+            code: Code::ServiceQuotaExceededException,
+            message,
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        assert!(
+            message.starts_with("the tenant has stored 100 B, and its quota is 100 B; "),
+            "{message}"
+        );
+        let quota = Quotas {
+            stored_bytes: Some(10_u64 << 30),
+            ..Quotas::default()
+        };
+        all.set(&tenant, quota);
+        let refused = all
+            .has_room(&tenant, (10_u64 << 30) + 1)
+            .err()
+            .expect("full");
+        let told = "the tenant has stored 100 B, this would be 10.0 GiB (10737418241 B) more, and its quota is 10 GiB; ";
+        assert!(format!("{refused:?}").contains(told), "{refused:?}");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use std::{
 };
 
 use stepwell_engine::{
-    Amounts, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter, Options,
-    PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
+    Amounts, AttemptLog, Caller, Engine, Error, ForkRequest, MachineKind, MeasuredAttempt, Meter,
+    Options, PageRequest, PluginCall, PluginEnd, Status, TaskRunner,
 };
 use stepwell_interp::{Measure, Measures, OnCrash, What};
 
@@ -22,8 +22,8 @@ use crate::support::{at, caller, machine, named_with, open_again, start_of, succ
 
 const MACHINE: &str = "arn:aws:states:us-east-1:000000000000:stateMachine:m";
 
-/// Each call uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
-/// mended.
+/// Each call prints a line and uses another amount of everything, `large` 100 MiB of memory. `once` fails its first attempts, `mended` until it is
+/// mended; `gone` is not there.
 #[derive(Default)]
 struct Plugins {
     calls: AtomicU64,
@@ -32,6 +32,10 @@ struct Plugins {
 
 impl TaskRunner for Plugins {
     fn run(&self, call: PluginCall) -> Pin<Box<dyn Future<Output = PluginEnd> + Send>> {
+        if &*call.plugin == "gone" {
+            let cause = "it is not there".to_owned();
+            return Box::pin(std::future::ready(PluginEnd::Missing { cause }));
+        }
         let number = self.calls.fetch_add(1, SeqCst) + 1;
         let fails = match &*call.plugin {
             "once" => call.attempt == 1,
@@ -49,6 +53,10 @@ impl TaskRunner for Plugins {
                 false => (measure, number << 10),
             });
             call.signals.used(Measures::of(&used));
+            call.signals.logged(AttemptLog {
+                stdout: "a line".to_owned(),
+                ..AttemptLog::default()
+            });
             match fails {
                 true => PluginEnd::Failed {
                     error: "Broken".to_owned(),
@@ -116,6 +124,27 @@ async fn attempts(engine: &Engine, arn: &str) -> Vec<MeasuredAttempt> {
             None => return all,
         }
     }
+}
+
+/// Which attempts these are: the event that entered the state, and their numbers.
+fn numbers(attempts: &[MeasuredAttempt]) -> BTreeSet<(String, Option<u64>, u32)> {
+    let number = |of: &MeasuredAttempt| (of.state.to_string(), Some(of.entered_id), of.attempt);
+    let numbers: BTreeSet<_> = attempts.iter().map(number).collect();
+    assert_eq!(
+        numbers.len(),
+        attempts.len(),
+        "each has a number of its own"
+    );
+    numbers
+}
+
+/// The attempts of which a log is kept, in the same form.
+async fn logged(engine: &Engine, arn: &str) -> BTreeSet<(String, Option<u64>, u32)> {
+    let page = PageRequest::default();
+    let logs = engine.attempt_logs(caller(), arn, &page).await.unwrap();
+    let numbers = logs.items.iter();
+    let numbers = numbers.map(|log| (log.state.to_string(), log.entered_id, log.attempt));
+    numbers.collect()
 }
 
 /// What plugins used by day, in all.
@@ -233,6 +262,7 @@ async fn attempts_and_days_add_up_over_retries_redrives_and_lives() {
     let again = attempts(&engine, &arn).await;
     assert_eq!((&again[..8], again.len()), (&first[..], 9));
     assert_eq!((&*again[8].state, again[8].attempt), ("Last", 2));
+    assert_eq!(logged(&engine, &arn).await, numbers(&again));
     assert_eq!(of_plugins(&engine).await, sums(&again));
     let told = engine.execution_usage(caller(), &arn).await.unwrap();
     let mut whole = [0; 9];
@@ -284,6 +314,55 @@ async fn a_fork_has_none_of_what_its_origin_used() {
     ] {
         assert!(matches!(refused, Err(Error::Rejected { .. })));
     }
+}
+
+/// A day has what is stored beside events, and an execution also the attempts that no plugin came to run.
+#[tokio::test]
+async fn what_is_counted_of_a_day_alone_and_of_an_execution_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let engine = open(directory.path(), &Arc::default());
+    let mut definitions_before = 0;
+    for (plugin, of_day, unmeasured) in [("gone", [0, 0], 1), ("one", [1, 1 << 10], 0)] {
+        let definition = format!(
+            r#"{{"StartAt": "T", "States": {{"T": {{"Type": "Task", "Resource": "wasm:{plugin}", "End": true}}}}}}"#
+        );
+        create_of(&engine, plugin, MachineKind::Standard, &definition).await;
+        let before = of_days(&engine).await;
+        let stored = before.get(Meter::BytesStored);
+        assert!(
+            stored > definitions_before,
+            "a definition counts to its day"
+        );
+        let request = named_with("e", "{}", &MACHINE.replace(":m", &format!(":{plugin}")));
+        let arn = engine.start(caller(), request).await.unwrap().execution_arn;
+        status(&engine, &arn).await;
+        let after = of_days(&engine).await;
+        let told = engine.execution_usage(caller(), &arn).await.unwrap();
+        let grown = |meter| after.get(meter) - before.get(meter);
+        let given = [Meter::Tasks, Meter::BytesIn].map(grown);
+        assert_eq!((given, told.unmeasured), (of_day, unmeasured), "{plugin}");
+        let own = [Meter::Tasks, Meter::BytesIn].map(|meter| told.used.get(meter));
+        match unmeasured {
+            0 => assert_eq!(own, of_day, "{plugin}"),
+            _ => assert_eq!(own, [1, 2], "{plugin}"),
+        }
+        let (of_day, own) = (grown(Meter::BytesStored), told.used.get(Meter::BytesStored));
+        match plugin {
+            "gone" => assert_eq!(of_day, own, "events alone were stored"),
+            _ => assert!(of_day > own, "its log was stored as well"),
+        }
+        definitions_before = after.get(Meter::BytesStored);
+    }
+}
+
+/// What was used on all days, by all.
+async fn of_days(engine: &Engine) -> Amounts {
+    let rows = engine.usage(None, (0, u32::MAX), None, 100).await.unwrap();
+    let mut sum = Amounts::default();
+    for (_, used) in rows {
+        sum += used;
+    }
+    sum
 }
 
 /// A synchronous execution tells its caller what it held: nothing of it is kept anywhere else.

@@ -246,6 +246,14 @@ impl Call<'_> {
         named.or(own)
     }
 
+    /// Refuses an account of which there is nothing to tell because there is no such tenant. The caller's own is there.
+    async fn check_told_of(&self, account: &str) -> Result<(), Fault> {
+        match *account == *self.caller.tenant {
+            true => Ok(()),
+            false => Ok(self.state.engine.check_told_of(account).await?),
+        }
+    }
+
     /// What the caller may do: everything, where no access key is asked for.
     fn role(&self) -> Role {
         self.identity

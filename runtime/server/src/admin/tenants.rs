@@ -361,6 +361,9 @@ pub(super) async fn audit_log(call: Call<'_>) -> Result<Vec<u8>, Fault> {
     let since = Timestamp((since.max(0.0) * 1_000.0) as u64);
     let engine = &call.state.engine;
     let found = engine.audited(&account, since, after.as_deref()).await?;
+    if found.is_empty() && after.is_none() {
+        call.check_told_of(&account).await?;
+    }
     let after = found.last().map(|last| last.place.to_string());
     let entries = found.into_iter().map(|found| LogEntry {
         time: Seconds(found.at.0),

@@ -248,10 +248,14 @@ pub(super) async fn get(call: Call<'_>) -> Result<Vec<u8>, Fault> {
         )));
     }
     let after = after.as_deref().map(place).transpose()?;
+    let is_first = after.is_none();
     let engine = &call.state.engine;
     let found = engine
         .usage(account.as_deref(), (from, to), after, most)
         .await?;
+    if let Some(account) = account.filter(|_| is_first && found.is_empty()) {
+        call.check_told_of(&account).await?;
+    }
     let last = found.last().filter(|_| found.len() >= most as usize);
     let next = last.map(|(key, _)| token(key));
     let prices = call.state.config.prices.as_ref();

@@ -13,7 +13,8 @@ use crate::tls::Tls;
 const HANDSHAKE: u8 = 22;
 /// Bytes of a plain request that are read before it is answered: what is left unread may take the answer with it.
 const PLAIN_BYTES_READ: usize = 16 * 1024;
-const PLAIN: &str = "this port speaks TLS: the address begins with https://\n";
+/// What is answered, as text, to a client that speaks HTTP without TLS.
+pub const TLS_ALONE: &str = "this port speaks TLS: the address begins with https://\n";
 
 /// The stream within TLS; `None` when there will be none.
 pub(super) async fn shake(
@@ -55,8 +56,8 @@ async fn tell_plain(stream: &mut TcpStream) {
     let mut request = vec![0; PLAIN_BYTES_READ];
     let _ = stream.try_read(&mut request);
     let answer = format!(
-        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{PLAIN}",
-        PLAIN.len()
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{TLS_ALONE}",
+        TLS_ALONE.len()
     );
     // A client that is gone needs no answer.
     let _ = stream.write_all(answer.as_bytes()).await;

@@ -155,6 +155,10 @@ fn are_told_where_they_are() -> Result<()> {
     for (wrong, word) in [
         (&["plugin", "alias", "pay", "canary", "9"][..], of_it),
         (&["plugin", "invoke", "pay:9"][..], of_it),
+        (
+            &["plugin", "alias", "nope", "live", "1"][..],
+            "Function not found: arn:aws:lambda:us-east-1:000000000000:function:nope\nhint: `stepwell plugin versions --endpoint",
+        ),
         (&["plugin", "rollback", "nope", "nope"][..], all),
         (&["plugin", "remove", "nope"][..], all),
         (&["plugin", "versions", "nope"][..], all),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use stepwell_sandbox::Manifest;
 use stepwell_server::FUNCTION_BOUNDS_HEADER;
 
-use super::{ABSENT, accepted, hex, refused_by, set_alias, target_of, tell_weights_taken};
+use super::{ABSENT, accepted, hex, refused_by, set_alias};
 use crate::args::{PushArgs, within_api};
 use crate::client::{Client, Purpose, path_of};
 use crate::commands::function_bounds::Bounds;
@@ -21,6 +21,7 @@ use crate::commands::plugin_named::source;
 use crate::commands::{plugin_compile, print, print_json};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::USUAL_DATA;
+use crate::sizes;
 use crate::terminal::Waiting;
 use crate::transfer::Transfer;
 
@@ -58,9 +59,11 @@ impl Package {
             .usage()?;
         if wasm.len() > CODE_BYTES_MAX {
             return Err(Stop::Usage(anyhow!(
-                "`{}` has {} bytes, and an upload at most {CODE_BYTES_MAX}\nhint: build it for size (opt-level = \"s\", strip = true), or put it into the server's plugin directory",
+                "`{}` has {} ({} bytes), and an upload at most {}\nhint: build it for size (opt-level = \"s\", strip = true), or put it into the server's plugin directory",
                 file.display(),
-                wasm.len()
+                sizes::measured(wasm.len() as u64),
+                wasm.len(),
+                sizes::set(CODE_BYTES_MAX as u64)
             )));
         }
         check_begin(&file, &wasm)?;
@@ -88,12 +91,29 @@ fn check_begin(file: &Path, bytes: &[u8]) -> Outcome {
     let begin = &bytes[..bytes.len().min(SHOWN_BYTES)];
     let begin = match begin.is_empty() {
         true => "it is empty".to_owned(),
-        false => format!("it begins with `{}`", begin.escape_ascii()),
+        false => format!("it begins with `{}`", told(begin)),
     };
     Err(Stop::Usage(anyhow!(
         "`{}` is neither a zip archive nor WebAssembly: {begin}\nhint: name the .wasm that a compiler wrote, or a plugin's folder; `stepwell plugin build` builds one of Rust",
         file.display()
     )))
+}
+
+/// The first line of a text, as the file has it; of what is none, its bytes.
+fn told(begin: &[u8]) -> String {
+    let text = match std::str::from_utf8(begin) {
+        Ok(text) => text,
+        // The last character is cut off.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&begin[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => "",
+    };
+    let line = text.trim_start().lines().next().unwrap_or_default();
+    match line.is_empty() || line.chars().any(|c| c.is_control() && c != '\t') {
+        true => begin.escape_ascii().to_string(),
+        false => line.to_owned(),
+    }
 }
 
 /// A folder's manifest, and whether it asks for grants.
@@ -214,9 +234,7 @@ async fn upload(client: &Client, args: &PushArgs, package: &Package) -> Outcome 
     }
     if let Some(alias) = &args.alias {
         let version = told["Version"].as_str().unwrap_or(LATEST);
-        let before = target_of(client, name, alias).await?;
         set_alias(client, name, alias, &Target::alone(version)).await?;
-        tell_weights_taken(alias, before.as_ref());
     }
     if args.json {
         return print_json(&told);
@@ -387,11 +405,21 @@ mod tests {
         for taken in [&b"\0asm\x01\0\0\0"[..], b"PK\x03\x04"] {
             assert_eq!(told(taken), "");
         }
-        let json = told(b"{\"a\": 1}\n");
-        assert!(
-            json.contains(r#"`in.json` is neither a zip archive nor WebAssembly: it begins with `{\"a\": 1}\n`"#),
-            "{json}"
-        );
+        for (bytes, begin) in [
+            (&b"{\"a\": 1}\n"[..], r#"`{"a": 1}`"#),
+            (&br"C:\tasks"[..], r"`C:\tasks`"),
+            ("\n  größe\nb".as_bytes(), "`größe`"),
+            ("123456789012345é".as_bytes(), "`123456789012345`"),
+            (&b"\xffELF\x01"[..], r"`\xffELF\x01`"),
+            (&b"a\x1b[2J"[..], r"`a\x1b[2J`"),
+            (&b"\n\n"[..], r"`\n\n`"),
+        ] {
+            let wanted = format!(
+                "`in.json` is neither a zip archive nor WebAssembly: it begins with {begin}\n"
+            );
+            let told = told(bytes);
+            assert!(told.starts_with(&wanted), "{told}");
+        }
         assert!(told(b"").contains("it is empty"));
     }
 

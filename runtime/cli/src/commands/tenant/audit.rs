@@ -44,6 +44,9 @@ async fn show_of(engine: &Engine, asked: Asked<'_>) -> Outcome {
             .await
             .map_err(told)?;
         let Some(last) = page.last() else {
+            if after.is_none() {
+                engine.check_told_of(account).await.map_err(told)?;
+            }
             return printed.end(Some(account));
         };
         after = Some(last.place.to_string());
@@ -64,6 +67,15 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// Whether this was written before a request was carried out that the other one says was refused.
+    fn is_begin_of(&self, refusal: &Line) -> bool {
+        let (begin, end) = (&self.entry, &refusal.entry);
+        begin.refused.is_none()
+            && end.refused.is_some()
+            && !end.request_id.is_empty()
+            && (&begin.request_id, &begin.operation) == (&end.request_id, &end.operation)
+    }
+
     fn cells(&self) -> [String; 7] {
         let entry = &self.entry;
         [
@@ -100,13 +112,16 @@ fn versions(alias: &AliasMove) -> String {
     format!("{} -> {}", text(&alias.before), text(&alias.after))
 }
 
-/// Prints a log as it comes, a page at a time; the newest entries alone when all of it has come.
+/// Prints a log as it comes, a page at a time; the newest entries alone when all of it has come. A request that was refused after
+/// its entry was written has another one, which says so: in the table they are one line, as JSON they are as the log has them.
 pub(super) struct Printed {
     table: Table,
     json: bool,
     newest: Option<usize>,
     /// At most so many.
     kept: VecDeque<Line>,
+    /// The page before, whose refusals the next one may have.
+    held: Vec<Line>,
     is_empty: bool,
 }
 
@@ -125,6 +140,7 @@ impl Printed {
             json: asked.json,
             newest: asked.newest,
             kept: VecDeque::new(),
+            held: Vec::new(),
             is_empty: true,
         }
     }
@@ -132,6 +148,29 @@ impl Printed {
     /// Takes a page, and tells whether there still is a reader.
     pub(super) fn page(&mut self, lines: Vec<Line>) -> Outcome<bool> {
         self.is_empty &= lines.is_empty();
+        let lines = match self.json {
+            true => lines,
+            false => self.joined(lines),
+        };
+        self.take(lines)
+    }
+
+    /// Holds a page, with its refusals where they belong, and gives the one before.
+    fn joined(&mut self, lines: Vec<Line>) -> Vec<Line> {
+        let mut all = std::mem::take(&mut self.held);
+        let count = all.len();
+        for line in lines {
+            match all.iter().rposition(|begin| begin.is_begin_of(&line)) {
+                Some(begin) => all[begin].entry.refused = line.entry.refused,
+                None => all.push(line),
+            }
+        }
+        self.held = all.split_off(count);
+        all
+    }
+
+    /// Prints lines, or keeps them while they are among the newest.
+    fn take(&mut self, lines: Vec<Line>) -> Outcome<bool> {
         let Some(newest) = self.newest else {
             return self.print(&lines);
         };
@@ -147,6 +186,10 @@ impl Printed {
                 format!("account {account}")
             });
             say!("the audit log of {whose} has no such entries");
+            return Ok(());
+        }
+        let held = std::mem::take(&mut self.held);
+        if !self.take(held)? {
             return Ok(());
         }
         let kept: Vec<Line> = std::mem::take(&mut self.kept).into();
@@ -270,6 +313,49 @@ mod tests {
             let times: Vec<&str> = printed.kept.iter().map(|line| &*line.time).collect();
             assert_eq!(times, kept);
         }
+    }
+
+    /// Entries, by the number of their request and whether it was refused.
+    fn entries(told: &[(u64, bool)]) -> Vec<Line> {
+        let entry = |(number, is_refused): &(u64, bool)| {
+            let mut line = lines(*number..number + 1).remove(0);
+            line.entry.request_id = format!("r{number}");
+            line.entry.refused = is_refused.then(|| "ResourceNotFoundException".to_owned());
+            line
+        };
+        told.iter().map(entry).collect()
+    }
+
+    #[test]
+    fn a_request_that_was_refused_is_one_line_of_the_table() {
+        // What was refused before it began has one entry.
+        let pages = [
+            vec![(1, false), (2, false), (1, true), (3, true)],
+            vec![(2, true), (4, false)],
+            vec![],
+        ];
+        let of = |json: bool| {
+            let mut printed = Printed::new(Asked {
+                account: None,
+                since: None,
+                newest: Some(9),
+                json,
+            });
+            for page in &pages {
+                assert!(printed.page(entries(page)).unwrap());
+            }
+            let held = std::mem::take(&mut printed.held);
+            assert!(printed.take(held).unwrap());
+            let told = |line: &Line| (line.entry.request_id.clone(), line.entry.refused.is_some());
+            printed.kept.iter().map(told).collect::<Vec<_>>()
+        };
+        let line = |(number, is_refused): (u64, bool)| (format!("r{number}"), is_refused);
+        let joined = [(1, true), (2, true), (3, true), (4, false)].map(line);
+        assert_eq!(of(false), joined);
+        assert_eq!(
+            of(true),
+            pages.concat().into_iter().map(line).collect::<Vec<_>>()
+        );
     }
 
     #[test]

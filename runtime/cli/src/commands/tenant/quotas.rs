@@ -13,6 +13,7 @@ use crate::args::{CeilingArgs, Most, QuotaArgs, TenantPlace};
 use crate::commands::{at_rest, print, print_json};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::given;
+use crate::sizes;
 use crate::table::Table;
 
 pub(super) async fn set(
@@ -205,14 +206,18 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
     for (name, key) in [
         ("open executions", "openExecutions"),
         ("running tasks", "runningTasks"),
-        ("stored bytes", "storedBytes"),
+    ] {
+        let taken = taken.get(key).map_or_else(String::new, text);
+        table.row([name.to_owned(), text(&quotas[key]), taken]);
+    }
+    table.row(stored(&quotas["storedBytes"], &taken["storedBytes"]));
+    for (name, key) in [
         ("state machines", "stateMachines"),
         ("activities", "activities"),
         ("machine concurrency", "machineConcurrency"),
         ("what exceeds it", "machineConcurrencyMode"),
     ] {
-        let taken = taken.get(key).map_or_else(String::new, text);
-        table.row([name.to_owned(), text(&quotas[key]), taken]);
+        table.row([name.to_owned(), text(&quotas[key]), String::new()]);
     }
     let weight = match &quotas["weight"] {
         Value::Null => "100, the usual one".to_owned(),
@@ -235,9 +240,30 @@ pub(super) fn show(described: &Value, json: bool) -> Outcome {
     print(&shown)
 }
 
+/// What is stored, and how much of it may be.
+fn stored(most: &Value, taken: &Value) -> [String; 3] {
+    let shown = |bytes: &Value, of: fn(u64) -> String| bytes.as_u64().map(of);
+    [
+        "stored bytes".to_owned(),
+        shown(most, sizes::set).unwrap_or_else(|| "-".to_owned()),
+        shown(taken, sizes::measured).unwrap_or_default(),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_stored_is_told_with_its_unit() {
+        for (most, taken, told) in [
+            (json!(10_u64 << 30), json!(1_536), ["10 GiB", "1.5 KiB"]),
+            (json!(1), json!(0), ["1 B", "0 B"]),
+            (Value::Null, Value::Null, ["-", ""]),
+        ] {
+            assert_eq!(stored(&most, &taken)[1..], told);
+        }
+    }
 
     fn damaged() -> Quotas {
         Quotas {

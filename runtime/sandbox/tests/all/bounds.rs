@@ -479,6 +479,55 @@ async fn an_inspection_tells_what_each_account_would_have() {
     assert_eq!(other.limits.memory_bytes, 8 << 20);
 }
 
+/// Whatever is asked for and not allowed has its line, and on it why.
+#[tokio::test]
+async fn an_inspection_tells_why_of_each_kind_of_grant() {
+    let rig = Rig::new();
+    std::fs::create_dir_all(rig.folder.path().join("task/data")).unwrap();
+    let manifest = r#"[grants]
+env = { TZ = "UTC" }
+config = { region = "eu" }
+secrets = ["KEY"]
+http = [{ host = "https://api.example", secrets = ["TOKEN"] }]
+tcp = ["db.example:5432"]
+dns = ["*.example"]
+fs = [{ host = "data", guest = "/data" }]
+"#;
+    rig.put_with("task", "behave", manifest);
+    let path = rig.folder.path().join("task");
+    let asked = |rig: &Rig| -> Vec<(String, Option<String>)> {
+        let found = rig.sandbox.inspect(&path, TENANT).unwrap();
+        let asked = found.asked.into_iter();
+        asked.map(|asked| (asked.what, asked.refused)).collect()
+    };
+    let given = asked(&rig);
+    let kinds = [
+        "env", "config", "secret", "http", "secret", "tcp", "dns", "fs",
+    ];
+    for kind in kinds {
+        let of_kind = |(what, _): &&(String, Option<String>)| what.starts_with(kind);
+        let of_kind: Vec<_> = given.iter().filter(of_kind).collect();
+        let all = kinds.iter().filter(|other| **other == kind).count();
+        assert_eq!(of_kind.len(), all, "{kind}: {given:?}");
+    }
+    assert_eq!(given.len(), kinds.len(), "{given:?}");
+    assert!(given.iter().all(|(_, why)| why.is_none()), "{given:?}");
+    let nothing = Ceilings::parse("file", "[default]\ngrants = \"nothing\"").unwrap();
+    rig.sandbox.set_ceilings(nothing);
+    let refused = asked(&rig);
+    let names = |asked: &[(String, Option<String>)]| -> Vec<String> {
+        asked.iter().map(|(what, _)| what.clone()).collect()
+    };
+    assert_eq!(names(&refused), names(&given));
+    for (what, why) in &refused {
+        assert_eq!(
+            why.as_deref(),
+            Some("not allowed by the operator"),
+            "{what}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_call_lowers_limits_and_never_raises_them() {
     let rig = Rig::new();

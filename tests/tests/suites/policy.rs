@@ -228,6 +228,10 @@ fn what_an_attempt_used() -> Result<()> {
         day["tasks"] == 1 && day["hostCalls"].as_u64() >= Some(7),
         "{day}"
     );
+    let number = |measure: &str| used[measure].as_u64().unwrap_or_default();
+    // The most memory for as long as it ran, in MiB milliseconds.
+    let memory_time = (number("memoryBytesMax") * number("wallMicros")).div_ceil((1 << 20) * 1_000);
+    ensure!(day["memoryMibMillis"] == memory_time, "{used}, {day}");
     let (_, metrics) = client.get("/metrics")?;
     let metric = |name: &str| -> Option<f64> {
         let line = metrics.lines().find(|line| line.starts_with(name))?;
@@ -236,6 +240,11 @@ fn what_an_attempt_used() -> Result<()> {
     ensure!(
         metric("stepwell_sandbox_host_calls_total{kind=\"heartbeat\"}") == Some(7.0)
             && metric("stepwell_sandbox_fuel_total ") == used["fuel"].as_f64()
+            && metric("stepwell_sandbox_input_bytes_total ") == used["bytesIn"].as_f64()
+            && metric("stepwell_sandbox_output_bytes_total ") == used["bytesOut"].as_f64()
+            && metric("stepwell_sandbox_memory_peak_bytes_total ")
+                == used["memoryBytesMax"].as_f64()
+            && metric("stepwell_sandbox_memory_peak_max_bytes ") == used["memoryBytesMax"].as_f64()
             && metric("stepwell_sandbox_cpu_seconds_total ") > Some(0.0)
             && metric("stepwell_sandbox_expected_long_total ").is_some(),
         "{metrics}"

@@ -219,6 +219,12 @@ pub(super) fn broken_ones_replace_nothing() -> Result<()> {
             whole[..whole.len() / 2].to_vec(),
             ["pay", "not valid WebAssembly for this host"],
         ),
+        ("no program", b"\0asm\x01\0\0\0".to_vec(), ["pay", "_start"]),
+        (
+            "a component of no contract",
+            b"\0asm\x0d\0\x01\0".to_vec(),
+            ["pay", "exports neither"],
+        ),
         (
             "a stranger",
             importing_a_door(),

@@ -15,6 +15,7 @@ use stepwell_tests::{
     command,
     place::Place,
     server::{self, CallError, Client, ROLE},
+    terminal::Terminal,
 };
 
 use super::trial;
@@ -30,6 +31,10 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial(
             "policy::logs_are_found_and_bounded",
             logs_are_found_and_bounded,
+        ),
+        trial(
+            "policy::notes_are_seen_while_a_task_runs",
+            notes_are_seen_while_a_task_runs,
         ),
         trial("policy::ceilings_and_secrets", ceilings_and_secrets),
         trial("policy::what_an_attempt_used", what_an_attempt_used),
@@ -293,6 +298,35 @@ fn logs_are_found_and_bounded() -> Result<()> {
         "{} lines, {bytes} bytes, {last}",
         kept.len()
     );
+    server.stop()
+}
+
+/// Who looks on sees the latest note of a task: on a terminal, or when he asks once; of one that has ended nobody does.
+fn notes_are_seen_while_a_task_runs() -> Result<()> {
+    let place = Place::new()?;
+    let long = "[limits]\nwall = \"300s\"\ncpu = \"300s\"";
+    server::install(&place.plugins, "task", "behave", long)?;
+    let server = place.serve(&[])?;
+    let client = server.client();
+    let machine = create(&client, "m", &[])?;
+    let execution = client.start(&machine, "e", &json!({ "do": "wait-for-cancel" }))?;
+    let endpoint = client.endpoint();
+    let at_it = |command: &'static str| ["execution", command, "m/e", "--endpoint", &endpoint];
+    let terminal = Terminal::start(place.folder(), &at_it("watch"))?;
+    terminal.shows("the note", |shown| shown.contains("  waiting"))?;
+    let noted = || -> Result<bool> {
+        let told = command::well(command::run(place.folder(), &at_it("show"))?)?;
+        let mut notes = told.lines().filter(|line| line.starts_with("progress"));
+        Ok(notes.any(|line| line.ends_with("T#1: waiting")))
+    };
+    ensure!(noted()?, "it is not told to who asks once");
+    client.call("StopExecution", &json!({ "executionArn": execution }))?;
+    let (code, shown) = terminal.ended()?;
+    ensure!(
+        code == Some(1) && shown.contains("the execution was stopped"),
+        "{code:?}: {shown}"
+    );
+    ensure!(!noted()?, "it is told of one that has ended");
     server.stop()
 }
 

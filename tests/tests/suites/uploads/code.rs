@@ -11,9 +11,10 @@ use stepwell_tests::{
     command::{refused, well},
     place::Place,
     server::{self, ROLE},
+    terminal::{REDRAWN, Terminal},
 };
 
-use super::{PATIENCE, push, shown::Terminal, stepwell, told, until};
+use super::{PATIENCE, push, stepwell, told, until};
 
 pub(super) fn are_collected() -> Result<()> {
     let place = Place::new()?;
@@ -156,7 +157,7 @@ pub(super) fn end_with_the_compilers_time() -> Result<()> {
         "{code:?}: {shown}"
     );
     // Meanwhile a line was drawn again and again: what it is at, and for how long.
-    let drawn = shown.matches("\u{1b}[1A\r\u{1b}[J").count();
+    let drawn = shown.matches(REDRAWN).count();
     // Which of the seconds are shown is the machine's affair.
     let counts = (3..=PATIENCE.as_secs()).any(|s| shown.contains(&format!("  {s} s")));
     ensure!(

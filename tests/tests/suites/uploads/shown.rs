@@ -1,93 +1,19 @@
-//! What commands show on a terminal while something takes long: bytes that go up, and plugins that are compiled. Hides the
-//! terminal, which Python brings along, and a way to a server that lets some bytes pass and the others when it is told.
+//! What commands show on a terminal while something takes long: bytes that go up, and plugins that are compiled. Hides a way to a server
+//! that lets some bytes pass, and the others when it is told.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpListener, TcpStream},
-    path::Path,
-    process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, PoisonError},
-    thread::JoinHandle,
 };
 
-use anyhow::{Context, Result, ensure};
-use stepwell_tests::{place::Place, python, server};
+use anyhow::{Result, ensure};
+use stepwell_tests::{
+    place::Place,
+    terminal::{REDRAWN, Terminal},
+};
 
-use super::{code, until};
-
-/// A line is drawn anew in its own place.
-const REDRAWN: &str = "\u{1b}[1A\r\u{1b}[J";
-
-/// A command on a wide terminal; killed when dropped.
-pub(super) struct Terminal {
-    child: Child,
-    shown: Arc<Mutex<Vec<u8>>>,
-    reading: Option<JoinHandle<()>>,
-}
-
-impl Terminal {
-    pub(super) fn start(folder: &Path, arguments: &[&str]) -> Result<Terminal> {
-        const SPAWN: &str =
-            "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-        const WIDE: &str = r#"stty cols 200 rows 50; exec "$0" "$@""#;
-        let mut child = Command::new(python::interpreter()?)
-            .args(["-c", SPAWN, "sh", "-c", WIDE])
-            .arg(server::program()?)
-            .args(arguments)
-            .current_dir(folder)
-            .env("TERM", "xterm")
-            .env("XDG_CACHE_HOME", folder.join("user-cache"))
-            .env_remove("AWS_ACCESS_KEY_ID")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut stdout = child.stdout.take().context("a pipe")?;
-        let shown = Arc::<Mutex<Vec<u8>>>::default();
-        let all = shown.clone();
-        let reading = std::thread::spawn(move || {
-            let mut chunk = [0; 4096];
-            while let Ok(read) = stdout.read(&mut chunk)
-                && read > 0
-            {
-                let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-                all.extend_from_slice(&chunk[..read]);
-            }
-        });
-        Ok(Terminal {
-            child,
-            shown,
-            reading: Some(reading),
-        })
-    }
-
-    /// All that it has shown so far.
-    fn text(&self) -> String {
-        let shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&shown).into_owned()
-    }
-
-    /// Waits until it has shown something.
-    fn shows(&self, what: &str, is_it: impl Fn(&str) -> bool) -> Result<()> {
-        until(what, || Ok(is_it(&self.text()))).with_context(|| self.text())
-    }
-
-    /// Its exit code, and all that it has shown.
-    pub(super) fn ended(mut self) -> Result<(Option<i32>, String)> {
-        let status = self.child.wait()?;
-        if let Some(reading) = self.reading.take() {
-            reading.join().ok().context("what it showed was read")?;
-        }
-        Ok((status.code(), self.text()))
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        // It has ended already, or ends now: both leave nothing to do.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use super::code;
 
 /// A way to a server: of what goes up on a connection so many bytes pass, and the others once it is opened.
 struct Way {

@@ -18,4 +18,5 @@ pub mod python;
 pub mod receiver;
 pub mod script;
 pub mod server;
+pub mod terminal;
 pub mod torture;

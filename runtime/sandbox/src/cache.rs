@@ -435,6 +435,27 @@ mod tests {
         assert_eq!(keys(cache.folder.as_ref().unwrap()), ["aab-1"]);
     }
 
+    /// A tenant has no folder that he may write, and a folder that everyone may write is none for code.
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_everyone_can_write_holds_no_code() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let scratch = tempfile::tempdir().unwrap();
+        let mode = |mode: u32| {
+            let mode = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(scratch.path(), mode).unwrap();
+            Folder::open(scratch.path(), 9_000).map(drop)
+        };
+        mode(0o755).unwrap();
+        for open in [0o777, 0o1777, 0o702] {
+            let why = mode(open).unwrap_err().to_string();
+            assert!(
+                why.contains("everyone can write to it") && why.contains("chmod o-w"),
+                "{open:o}: {why}"
+            );
+        }
+    }
+
     #[test]
     fn a_file_is_verified_again_when_it_is_another_one() {
         let scratch = tempfile::tempdir().unwrap();

@@ -268,6 +268,42 @@ mod tests {
     }
 
     #[test]
+    fn each_limit_has_its_key() {
+        let all = r#"[limits]
+memory = "1MiB"
+table-elements = 2
+stack = "64KiB"
+timeout = "3s"
+cpu = "4s"
+fuel = 5
+input = "6B"
+output = "7B"
+log = "8B"
+stdout = "9B"
+stderr = "10B"
+concurrency = 11
+"#;
+        let expected = Limits {
+            memory_bytes: 1 << 20,
+            table_elements: 2,
+            stack_bytes: 64 << 10,
+            wall: Duration::from_secs(3),
+            cpu: Duration::from_secs(4),
+            fuel: Some(5),
+            input_bytes: 6,
+            output_bytes: 7,
+            log_bytes: 8,
+            stdout_bytes: 9,
+            stderr_bytes: 10,
+            concurrency: Some(11),
+        };
+        assert_eq!(Manifest::parse(all).unwrap().limits, expected);
+        // Two have two names.
+        let named = all.replace("timeout", "wall").replace("cpu", "cpu-time");
+        assert_eq!(Manifest::parse(&named).unwrap().limits, expected);
+    }
+
+    #[test]
     fn all_slips_at_once() {
         let text = r#"name = "a b"
 nmae = "x"

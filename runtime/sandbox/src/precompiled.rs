@@ -41,7 +41,7 @@ const TAIL_BYTES: u64 = 4 + MAGIC.len() as u64;
 pub enum Profile {
     /// The fastest code.
     Server,
-    /// Small code.
+    /// Small code, which does not know where in its functions it is.
     Edge,
 }
 

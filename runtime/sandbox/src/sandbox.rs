@@ -322,10 +322,16 @@ impl Sandbox {
         let (compiling, uncompiled) = loader.compiling();
         let (kept, kept_bytes) = self.0.services.shelf.sizes();
         let (fuel, host) = self.0.ends.fuel_and_host();
+        let (input_bytes, output_bytes) = self.0.ends.payloads();
+        let (memory_peak_bytes, memory_peak_bytes_max) = self.0.ends.memory_peaks();
         Metrics {
             ended: self.0.ends.by_name(),
             cpu: self.0.ends.cpu(),
             fuel,
+            input_bytes,
+            output_bytes,
+            memory_peak_bytes,
+            memory_peak_bytes_max,
             host,
             running: self.0.slots.taken() as usize,
             waiting: self.0.slots.waiting(),

@@ -19,6 +19,8 @@ const COMPILE: &str = "--compile";
 const NEVER: &str = "--never";
 /// Compiles what is small, and hangs over what is as large as [`large`]: the compiler of a plugin that is one too many.
 const HANGS: &str = "--hangs";
+/// Compiles where nothing of the host's environment is, and nowhere else.
+const BARE: &str = "--bare";
 const TENANT: &str = "000000000000";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Some(COMPILE) => ExitCode::from(compile_worker(&arguments[2])),
         Some(NEVER) => hang(),
         Some(HANGS) => hang_over_large_ones(&arguments[2]),
+        Some(BARE) => compile_bare(&arguments[2]),
         Some(_) | None => {
             let trials = vec![
                 Trial::test("worker::compiles_as_the_host_does", || {
@@ -34,6 +37,10 @@ fn main() -> ExitCode {
                     Ok(())
                 }),
                 Trial::test("worker::bounds_are_named", bounds_are_named),
+                Trial::test(
+                    "worker::a_compiler_has_nothing_of_the_environment",
+                    a_compiler_has_nothing_of_the_environment,
+                ),
                 Trial::test("worker::what_is_no_wasm_is_told", what_is_no_wasm_is_told),
                 Trial::test(
                     "worker::waiting_ends_with_the_call",
@@ -82,6 +89,14 @@ fn hang_over_large_ones(order: &str) -> ExitCode {
     compiler.stdin.take().unwrap().write_all(&wasm).unwrap();
     assert!(compiler.wait().unwrap().success());
     ExitCode::SUCCESS
+}
+
+/// The life of a compiler that looks whether it could tell anything of its host.
+fn compile_bare(order: &str) -> ExitCode {
+    if std::env::var_os("PATH").is_some() {
+        return ExitCode::FAILURE;
+    }
+    ExitCode::from(compile_worker(order))
 }
 
 fn large() -> Vec<u8> {
@@ -243,6 +258,20 @@ fn bounds_are_named() -> Result<(), Failed> {
         return Err(cause.into());
     }
     Ok(())
+}
+
+/// What runs a stranger's file through a compiler knows no key that the host was started with.
+fn a_compiler_has_nothing_of_the_environment() -> Result<(), Failed> {
+    assert!(std::env::var_os("PATH").is_some());
+    let plugins = TempDir::new()?;
+    std::fs::write(plugins.path().join("task.wasm"), module(1, 1))?;
+    let bare = worker(BARE, CompileBounds::default());
+    let sandbox = sandbox(plugins.path(), None, bare);
+    let end = run(sandbox.call(TaskCall::new(TENANT, "task", "1")));
+    match end.outcome {
+        Outcome::Ok(_) => Ok(()),
+        other => Err(format!("{other:?}").into()),
+    }
 }
 
 fn what_is_no_wasm_is_told() -> Result<(), Failed> {

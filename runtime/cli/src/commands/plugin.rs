@@ -9,13 +9,14 @@ use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Problem, R
 use super::plugin_named::{bare_name, check_no_sources, directory, existing};
 #[cfg(feature = "tools")]
 use super::plugin_project;
+use super::waited::watched_blocking;
 use super::{plugin_compile, plugin_invoke, plugin_known::Known, plugin_list};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
 use crate::host::{self, TENANT};
 use crate::policy::{self, Policy};
 use crate::table::Table;
-use crate::terminal::{Paint, Tone, shown_lines};
+use crate::terminal::{Paint, Tone, shown, shown_lines};
 
 pub(super) async fn plugin(command: PluginCommand) -> Outcome {
     match command {
@@ -33,7 +34,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
         } => {
             let target = target_dir.or_else(|| Some(host::user_cache()?.join("plugin-target")));
             let installed = plugin_project::build(&path, &plugins, &profile, target.as_deref())?;
-            check(&installed, Some(&plugins), compile)
+            check(&installed, Some(&plugins), compile).await
         }
         PluginCommand::Check {
             path,
@@ -41,7 +42,7 @@ pub(super) async fn plugin(command: PluginCommand) -> Outcome {
             compile,
         } => {
             let path = existing(&path, plugins.as_deref(), None, compile)?;
-            check(&path, plugins.as_deref(), compile)
+            check(&path, plugins.as_deref(), compile).await
         }
         PluginCommand::Inspect(args) => inspect(*args).await,
         PluginCommand::List {
@@ -83,7 +84,7 @@ pub(super) fn opened(
     host::sandbox(Some(plugins), None, host::compiler(compile, false)?, policy)
 }
 
-pub(super) fn inspection(
+pub(super) async fn inspection(
     path: &Path,
     tenant: &str,
     plugins: Option<&Path>,
@@ -92,11 +93,19 @@ pub(super) fn inspection(
 ) -> Outcome<Inspection> {
     check_no_sources(path)?;
     let sandbox = host::sandbox(plugins, None, host::compiler(compile, false)?, policy)?;
-    tokio::task::block_in_place(|| sandbox.inspect(path, tenant)).usage()
+    examined(&sandbox, path, tenant).await
+}
+
+/// What there is to say of a plugin, which is compiled for that where it is not yet.
+async fn examined(sandbox: &Sandbox, path: &Path, tenant: &str) -> Outcome<Inspection> {
+    let name = path.display().to_string();
+    let what = format!("compiling {} to check it", shown(&name));
+    let (sandbox, path, tenant) = (sandbox.clone(), path.to_owned(), tenant.to_owned());
+    watched_blocking(what, move || sandbox.inspect(&path, &tenant).usage()).await
 }
 
 /// Prints what is wrong; fails when the plugin cannot be called.
-fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
+async fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     let code = host::compiler(compile, false)?;
     let plugins = directory(plugins);
     let sandbox = host::sandbox(plugins.as_deref(), None, code, Policy::default())?;
@@ -104,7 +113,7 @@ fn check(path: &Path, plugins: Option<&Path>, compile: CompileArgs) -> Outcome {
     if let Some(compiled) = compiled.usage()? {
         return plugin_compile::check(&compiled, compile.precompiled);
     }
-    let found = tokio::task::block_in_place(|| sandbox.inspect(path, TENANT)).usage()?;
+    let found = examined(&sandbox, path, TENANT).await?;
     print_problems(&found.problems);
     if !found.usable() {
         return Err(Stop::Refused);
@@ -172,8 +181,7 @@ async fn inspect(args: InspectArgs) -> Outcome {
     if let Some(compiled) = compiled.usage()? {
         return plugin_compile::inspect(&compiled, compile.precompiled, as_json);
     }
-    let inspected = tokio::task::block_in_place(|| sandbox.inspect(&path, &tenant));
-    let mut found = inspected.usage()?;
+    let mut found = examined(&sandbox, &path, &tenant).await?;
     known.note_missing(&mut found, secrets.as_ref());
     tell_inspected(&found, &known, as_json)?;
     if !as_json && asks_nobody && tenant != TENANT {

@@ -164,7 +164,7 @@ mod whole {
                     path.display()
                 )));
             }
-            let found = inspection(path, TENANT, None, args.compile, Policy::default())?;
+            let found = inspection(path, TENANT, None, args.compile, Policy::default()).await?;
             print_problems(&found.problems);
             if !found.usable() {
                 return Err(Stop::Usage(anyhow!(

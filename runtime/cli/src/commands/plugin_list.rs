@@ -7,15 +7,23 @@ use stepwell_sandbox::{CODE_EXTENSION, PluginInfo, Sandbox, Skipped};
 
 use super::plugin::contract_name;
 use super::plugin_named::bare_name;
+use super::waited::watched;
 use crate::exit::Outcome;
 use crate::host::TENANT;
 use crate::table::Table;
+use crate::terminal::shown;
 
 /// Digits of an account, whose folder in the plugin directory has plugins of its own.
 const ACCOUNT_DIGITS: usize = 12;
 
 pub(super) async fn list(sandbox: &Sandbox, plugins: &Path, as_json: bool) -> Outcome {
-    sandbox.warm().await;
+    let folder = plugins.display().to_string();
+    let what = format!("compiling what is not compiled of {}", shown(&folder));
+    let warm = async {
+        sandbox.warm().await;
+        Ok(())
+    };
+    watched(what, warm).await?;
     let mut found: Vec<Listed> = sandbox.list().into_iter().map(Listed::of).collect();
     found.extend(unserved(plugins, sandbox.skipped()));
     found.sort_by(|a, b| (&a.tenant, &a.name).cmp(&(&b.tenant, &b.name)));

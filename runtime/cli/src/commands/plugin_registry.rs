@@ -305,7 +305,8 @@ pub(super) async fn push(args: &PushArgs, to: &Reference) -> Outcome {
         None,
         CompileArgs::default(),
         Policy::default(),
-    )?;
+    )
+    .await?;
     print_problems(&found.problems);
     if !found.usable() {
         return Err(Stop::Refused);

@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 
-use crate::exit::{Outcome, Stop};
-use crate::terminal::Waiting;
+use crate::exit::{Blame, Outcome, Stop};
+use crate::terminal::{LiveBlock, Waiting};
 
 /// Waits for work that Ctrl-C ends. `at` says what it is at, where that is known.
 pub(super) async fn waited<T>(
@@ -24,4 +24,19 @@ pub(super) async fn waited<T>(
     };
     waiting.over();
     done
+}
+
+/// The same where it is no news but to who looks on: without a terminal nothing is said.
+pub(super) async fn watched<T>(what: String, work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
+    let quiet = !LiveBlock::new().is_live();
+    waited(what, quiet, || None, work).await
+}
+
+/// The same of work that blocks its thread, as a compilation does.
+pub(super) async fn watched_blocking<T: Send + 'static>(
+    what: String,
+    work: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
+    let done = async { tokio::task::spawn_blocking(work).await.runtime()? };
+    watched(what, done).await
 }

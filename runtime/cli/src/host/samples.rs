@@ -25,6 +25,21 @@ pub(super) fn samples(sandbox: &Sandbox) -> Vec<Sample> {
             metrics.cpu.as_secs_f64(),
         ),
         (
+            "sandbox_input_bytes",
+            "Bytes of the inputs of attempts",
+            metrics.input_bytes as f64,
+        ),
+        (
+            "sandbox_output_bytes",
+            "Bytes of the outputs of attempts",
+            metrics.output_bytes as f64,
+        ),
+        (
+            "sandbox_memory_peak_bytes",
+            "The most memory that each attempt held at once, added up",
+            metrics.memory_peak_bytes as f64,
+        ),
+        (
             "sandbox_expected_long",
             "Attempts taken for long ones from their beginning, by what their plugin's had been",
             metrics.expected_long as f64,
@@ -83,7 +98,7 @@ fn host_use(metrics: &Metrics) -> impl Iterator<Item = Sample> + use<> {
 }
 
 /// What there is now: name, meaning, number.
-fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 8] {
+fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 9] {
     [
         (
             "sandbox_loaded",
@@ -119,6 +134,11 @@ fn gauges(metrics: &Metrics) -> [(&'static str, &'static str, f64); 8] {
             "sandbox_kept_bytes",
             "Memory of instances that wait for another attempt",
             metrics.kept_bytes as f64,
+        ),
+        (
+            "sandbox_memory_peak_max_bytes",
+            "The most memory that any attempt held at once since the start",
+            metrics.memory_peak_bytes_max as f64,
         ),
         (
             "sandbox_uncompiled",

@@ -1,6 +1,6 @@
 //! What became of all attempts, for /metrics. Hides that ends are counted on all threads at once.
 
-use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd};
+use crate::outcome::{HostUse, Outcome, SUCCEEDED, TaskEnd, Usage};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +12,10 @@ pub(super) struct Ends {
     succeeded: AtomicU64,
     expected_long: AtomicU64,
     cpu_ns: AtomicU64,
+    input_bytes: AtomicU64,
+    output_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+    memory_bytes_max: AtomicU64,
     others: Mutex<Others>,
 }
 
@@ -28,6 +32,10 @@ impl Ends {
         let usage = &end.usage;
         let cpu_ns = u64::try_from(usage.cpu.as_nanos()).unwrap_or(u64::MAX);
         self.cpu_ns.fetch_add(cpu_ns, Ordering::Relaxed);
+        // What no plugin served used nothing.
+        if end.plugin.is_some() {
+            self.count_bytes(usage);
+        }
         let succeeded = matches!(end.outcome, Outcome::Ok(_));
         if succeeded {
             self.succeeded.fetch_add(1, Ordering::Relaxed);
@@ -41,6 +49,18 @@ impl Ends {
         }
         others.fuel = others.fuel.saturating_add(usage.fuel.unwrap_or(0));
         others.host.add(&usage.host);
+    }
+
+    fn count_bytes(&self, usage: &Usage) {
+        let add = |sum: &AtomicU64, bytes| sum.fetch_add(bytes, Ordering::Relaxed);
+        add(&self.input_bytes, usage.input_bytes);
+        add(&self.output_bytes, usage.output_bytes);
+        add(&self.memory_bytes, usage.memory_bytes_max);
+        let (held, most) = (usage.memory_bytes_max, &self.memory_bytes_max);
+        // Few hold more than all before them: the others write nothing.
+        if held > most.load(Ordering::Relaxed) {
+            most.fetch_max(held, Ordering::Relaxed);
+        }
     }
 
     /// An attempt is taken for a long one from its beginning.
@@ -66,6 +86,18 @@ impl Ends {
         Duration::from_nanos(self.cpu_ns.load(Ordering::Relaxed))
     }
 
+    /// Bytes of all inputs, and of all outputs.
+    pub(super) fn payloads(&self) -> (u64, u64) {
+        let sum = |sum: &AtomicU64| sum.load(Ordering::Relaxed);
+        (sum(&self.input_bytes), sum(&self.output_bytes))
+    }
+
+    /// The most memory that each held: added up, and the largest.
+    pub(super) fn memory_peaks(&self) -> (u64, u64) {
+        let of = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed);
+        (of(&self.memory_bytes), of(&self.memory_bytes_max))
+    }
+
     /// Fuel of all, and what they did with their host.
     pub(super) fn fuel_and_host(&self) -> (u64, HostUse) {
         let others = self.others();
@@ -86,6 +118,14 @@ pub struct Metrics {
     pub cpu: Duration,
     /// Fuel used since the start, of plugins that are bounded by it.
     pub fuel: u64,
+    /// Bytes of the inputs of attempts since the start.
+    pub input_bytes: u64,
+    /// Bytes of their outputs.
+    pub output_bytes: u64,
+    /// The most memory in bytes that each attempt since the start held at once, added up.
+    pub memory_peak_bytes: u64,
+    /// The largest of these.
+    pub memory_peak_bytes_max: u64,
     /// What all guests did with their host since the start.
     pub host: HostUse,
     /// Guests running now.

@@ -6,8 +6,9 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use stepwell_sandbox::{
-    Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall, Upload, UploadCode,
+    Allowance, Ceilings, Limits, Outcome, Sandbox, TaskCall, TaskEnd, Upload, UploadCode,
 };
+use tokio::sync::oneshot;
 
 /// A command that asks for 10,000 more elements of its table for ever; `(loop (table.grow …))`.
 const TABLE_BOMB: [u8; 57] = *b"\0asm\x01\0\0\0\
@@ -200,6 +201,179 @@ async fn stdout_and_stderr_have_bounds_of_their_own() {
     assert_eq!(sizes, (100, 2000));
 }
 
+#[tokio::test]
+async fn log_lines_have_a_bound_that_is_that_of_what_is_printed_too() {
+    let rig = Rig::new();
+    rig.put_with("task", "behave", "[limits]\nlog = \"2000B\"");
+    let end = rig.call("task", json!({"do": "log-flood"})).await;
+    assert_eq!(end.outcome, Outcome::Ok(r#""logged""#.into()));
+    assert!(end.logs_cut && few(&end), "{} lines", end.logs.len());
+    let end = rig.call("task", json!({"do": "shout"})).await;
+    let sizes = (end.stdout.text.len(), end.stderr.text.len());
+    assert_eq!(sizes, (2000, 2000));
+}
+
+/// As many lines of `log-flood` as 2,000 bytes hold; of the usual bound it has more than a thousand.
+fn few(end: &TaskEnd) -> bool {
+    (50..100).contains(&end.logs.len())
+}
+
+/// What a limit stops: the limit as a manifest writes it, what the guest does, and what is told of its end.
+const STOPPED: [(&str, &str, &str); 8] = [
+    (
+        "memory = \"8MiB\"",
+        r#"{"do": "use", "mib": 16}"#,
+        "and may use 8 MiB; ",
+    ),
+    (
+        "wall = \"200ms\"",
+        r#"{"do": "sleep"}"#,
+        "did not end within 0.2 s; ",
+    ),
+    (
+        "cpu = \"100ms\"",
+        r#"{"do": "loop"}"#,
+        "computed for more than 0.1 s; ",
+    ),
+    (
+        "input = \"30B\"",
+        r#"{"do": "echo", "pad": "0123456789"}"#,
+        "the plugin takes 30; ",
+    ),
+    (
+        "output = \"100B\"",
+        r#"{"do": "large", "bytes": 200}"#,
+        "has 202 bytes, the plugin may return 100; ",
+    ),
+    (
+        "stack = \"64KiB\"",
+        r#"{"do": "deep", "levels": 4000}"#,
+        "it may have 64 KiB, and ",
+    ),
+    (
+        "fuel = 1000000",
+        r#"{"do": "loop"}"#,
+        "more than 1000000 units of fuel; ",
+    ),
+    (
+        "table-elements = 20000",
+        "null",
+        "needs 20001 table elements and may use 20000; ",
+    ),
+];
+
+/// A plugin that asks for more than enough of everything that it may ask for.
+fn put_greedy(rig: &Rig) {
+    let greedy = "[limits]\nstack = \"1024KiB\"";
+    rig.put_with("task", "behave", greedy);
+    std::fs::write(rig.folder.path().join("bomb.wasm"), TABLE_BOMB).unwrap();
+    rig.sandbox.rescan().unwrap();
+}
+
+#[tokio::test]
+async fn each_limit_of_a_ceiling_is_in_force() {
+    let under = |limit: &str| {
+        let text = format!("[default]\nlimits = {{ {limit} }}");
+        let ceilings = Ceilings::parse("file", &text).unwrap();
+        let rig = Rig::with(|config| config.ceilings = ceilings);
+        put_greedy(&rig);
+        rig
+    };
+    for (limit, input, told) in STOPPED {
+        let rig = under(limit);
+        let key = limit.split(' ').next().unwrap();
+        let plugin = if key == "table-elements" {
+            "bomb"
+        } else {
+            "task"
+        };
+        let call = TaskCall::new(TENANT, plugin, input);
+        let explained = rig.sandbox.call(call).await.explain();
+        let raised = format!("the operator's ceiling of the account (limits.{key}) raises it");
+        assert!(
+            explained.contains(told) && explained.ends_with(&raised),
+            "{limit}: {explained}"
+        );
+    }
+    let rig = under("log = \"2000B\", stdout = \"100B\", stderr = \"200B\"");
+    let end = rig.call("task", json!({"do": "log-flood"})).await;
+    assert!(end.logs_cut && few(&end), "{} lines", end.logs.len());
+    let end = rig.call("task", json!({"do": "shout"})).await;
+    let sizes = (end.stdout.text.len(), end.stderr.text.len());
+    assert_eq!(sizes, (100, 200));
+    let rig = under("concurrency = 1");
+    let (started, start) = oneshot::channel();
+    let mut first = call("task", json!({"do": "sleep"}));
+    first.started = Some(started);
+    let first = tokio::spawn(rig.sandbox.call(first));
+    start.await.unwrap();
+    match rig.outcome("task", json!({"do": "echo"})).await {
+        Outcome::TooManyRunning { cause } => assert!(
+            cause.contains("the operator's ceiling of the account (limits.concurrency)"),
+            "{cause}"
+        ),
+        other => panic!("{other:?}"),
+    }
+    first.abort();
+}
+
+/// Those that a state machine's tags may lower.
+#[tokio::test]
+async fn each_limit_that_a_call_lowers_is_in_force() {
+    let rig = Rig::new();
+    put_greedy(&rig);
+    let lowered = |lowered: Limits, input: &str| {
+        let task = TaskCall {
+            lowered: Some(Arc::new(lowered)),
+            ..TaskCall::new(TENANT, "task", input)
+        };
+        rig.sandbox.call(task)
+    };
+    let all = Limits::unlimited;
+    let limits = [
+        Limits {
+            memory_bytes: 8 << 20,
+            ..all()
+        },
+        Limits {
+            wall: Duration::from_millis(200),
+            ..all()
+        },
+        Limits {
+            cpu: Duration::from_millis(100),
+            ..all()
+        },
+        Limits {
+            input_bytes: 30,
+            ..all()
+        },
+        Limits {
+            output_bytes: 100,
+            ..all()
+        },
+    ];
+    for (limits, (limit, input, told)) in limits.into_iter().zip(STOPPED) {
+        let explained = lowered(limits, input).await.explain();
+        let key = limit.split(' ').next().unwrap();
+        let raised = format!("the call's own limit of {key} raises it");
+        assert!(
+            explained.contains(told) && explained.ends_with(&raised),
+            "{limit}: {explained}"
+        );
+    }
+    let printed = Limits {
+        log_bytes: 2000,
+        stdout_bytes: 100,
+        stderr_bytes: 200,
+        ..all()
+    };
+    let end = lowered(printed.clone(), r#"{"do": "log-flood"}"#).await;
+    assert!(end.logs_cut && few(&end), "{} lines", end.logs.len());
+    let end = lowered(printed, r#"{"do": "shout"}"#).await;
+    let sizes = (end.stdout.text.len(), end.stderr.text.len());
+    assert_eq!(sizes, (100, 200));
+}
+
 fn tight(limits: Limits) -> Ceilings {
     let mut ceilings = Ceilings::default();
     ceilings.accounts.insert(
@@ -305,6 +479,55 @@ async fn an_inspection_tells_what_each_account_would_have() {
     assert_eq!(other.limits.memory_bytes, 8 << 20);
 }
 
+/// Whatever is asked for and not allowed has its line, and on it why.
+#[tokio::test]
+async fn an_inspection_tells_why_of_each_kind_of_grant() {
+    let rig = Rig::new();
+    std::fs::create_dir_all(rig.folder.path().join("task/data")).unwrap();
+    let manifest = r#"[grants]
+env = { TZ = "UTC" }
+config = { region = "eu" }
+secrets = ["KEY"]
+http = [{ host = "https://api.example", secrets = ["TOKEN"] }]
+tcp = ["db.example:5432"]
+dns = ["*.example"]
+fs = [{ host = "data", guest = "/data" }]
+"#;
+    rig.put_with("task", "behave", manifest);
+    let path = rig.folder.path().join("task");
+    let asked = |rig: &Rig| -> Vec<(String, Option<String>)> {
+        let found = rig.sandbox.inspect(&path, TENANT).unwrap();
+        let asked = found.asked.into_iter();
+        asked.map(|asked| (asked.what, asked.refused)).collect()
+    };
+    let given = asked(&rig);
+    let kinds = [
+        "env", "config", "secret", "http", "secret", "tcp", "dns", "fs",
+    ];
+    for kind in kinds {
+        let of_kind = |(what, _): &&(String, Option<String>)| what.starts_with(kind);
+        let of_kind: Vec<_> = given.iter().filter(of_kind).collect();
+        let all = kinds.iter().filter(|other| **other == kind).count();
+        assert_eq!(of_kind.len(), all, "{kind}: {given:?}");
+    }
+    assert_eq!(given.len(), kinds.len(), "{given:?}");
+    assert!(given.iter().all(|(_, why)| why.is_none()), "{given:?}");
+    let nothing = Ceilings::parse("file", "[default]\ngrants = \"nothing\"").unwrap();
+    rig.sandbox.set_ceilings(nothing);
+    let refused = asked(&rig);
+    let names = |asked: &[(String, Option<String>)]| -> Vec<String> {
+        asked.iter().map(|(what, _)| what.clone()).collect()
+    };
+    assert_eq!(names(&refused), names(&given));
+    for (what, why) in &refused {
+        assert_eq!(
+            why.as_deref(),
+            Some("not allowed by the operator"),
+            "{what}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_call_lowers_limits_and_never_raises_them() {
     let rig = Rig::new();
@@ -359,4 +582,38 @@ async fn clock_and_dice_stand_still_where_the_manifest_says_so() {
     let real = dice("real", "a").await;
     assert_ne!(real["random"], dice("real", "a").await["random"]);
     assert!(real["seconds"].as_u64().unwrap() > 946_684_800);
+}
+
+/// A program of preview 1 has its random numbers from where bytes that are to be secret come from; what is built for preview 2 begins
+/// its hash maps with others.
+#[tokio::test]
+async fn clock_and_dice_of_commands_stand_still_too() {
+    let rig = Rig::new();
+    for program in ["command", "command.p2"] {
+        let (fixed, real) = ("fixed", "real");
+        rig.put_with(
+            fixed,
+            program,
+            "[grants]\nclock = \"fixed\"\nrandom = \"fixed\"",
+        )
+        .put_with(real, program, "");
+        let dice = async |plugin: &str, key: &str| {
+            let mut task = call(plugin, json!({"do": "dice"}));
+            task.context.idempotency_key = key.to_owned();
+            match rig.sandbox.call(task).await.outcome {
+                Outcome::Ok(output) => serde_json::from_str::<serde_json::Value>(&output).unwrap(),
+                other => panic!("{program}: {other:?}"),
+            }
+        };
+        let first = dice(fixed, "a").await;
+        assert_eq!(first["seconds"], 946_684_800, "{program}");
+        assert_eq!(first["moved"], false, "{program}");
+        assert_eq!(dice(fixed, "a").await, first, "{program}");
+        let random = &first["random"];
+        assert_ne!(&dice(fixed, "b").await["random"], random, "{program}");
+        let rolled = dice(real, "a").await;
+        let again = dice(real, "a").await;
+        assert_ne!(rolled["random"], again["random"], "{program}");
+        assert!(rolled["seconds"].as_u64().unwrap() > 946_684_800);
+    }
 }

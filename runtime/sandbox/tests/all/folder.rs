@@ -189,6 +189,36 @@ async fn a_broken_file_does_not_take_the_place_of_one_that_works() {
     );
 }
 
+/// Of what is larger than a plugin may be no more is read, and it is told how large that is.
+#[tokio::test]
+async fn files_have_so_many_bytes_and_no_more() {
+    let rig = Rig::new();
+    let module = rig.folder.path().join("large.wasm");
+    put_old(&module, &guest("echo"), 1);
+    let file = std::fs::File::options().write(true).open(&module).unwrap();
+    file.set_len((100 << 20) + 1).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(3600))
+        .unwrap();
+    let comment = format!("# {}\n", "x".repeat(64 << 10));
+    rig.put_with("long", "echo", &comment);
+    let manifest = rig.folder.path().join("long/plugin.toml");
+    put_old(&manifest, comment.as_bytes(), 1);
+    rig.sandbox.rescan().unwrap();
+    for (name, part) in [
+        ("large", "is larger than 104857600 bytes"),
+        ("long", "is larger than 65536 bytes"),
+    ] {
+        match rig.outcome(name, json!(1)).await {
+            Outcome::PluginBroken { cause } => assert!(cause.contains(part), "{name}: {cause}"),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    for path in [module.as_path(), manifest.parent().unwrap()] {
+        let why = rig.sandbox.inspect(path, TENANT).unwrap_err().to_string();
+        assert!(why.contains("which is the most that is taken"), "{why}");
+    }
+}
+
 /// What was granted before may be what a new manifest takes away.
 #[tokio::test]
 async fn nothing_stands_in_for_another_manifest() {

@@ -287,6 +287,52 @@ async fn folders_are_granted_below_the_plugins_own() {
     }
 }
 
+/// A program of preview 1 opens files by another interface than a component, behind the same grants.
+#[tokio::test]
+async fn a_commands_folders_are_granted_alike() {
+    let rig = Rig::new();
+    std::fs::write(rig.folder.path().join("outside.txt"), "secret").unwrap();
+    let grant = |mode: &str| {
+        format!("[grants]\nfs = [{{ host = \"data\", guest = \"/data\", mode = \"{mode}\" }}]")
+    };
+    for program in ["command", "command.p2"] {
+        for mode in ["ro", "rw"] {
+            let plugin = format!("{mode}-{}", program.replace('.', "-"));
+            let data = rig.folder.path().join(&plugin).join("data");
+            std::fs::create_dir_all(&data).unwrap();
+            std::fs::write(data.join("hello.txt"), "hello").unwrap();
+            rig.put_with(&plugin, program, &grant(mode));
+            let does = async |what: &str, path: &str| {
+                rig.outcome(&plugin, json!({"do": what, "path": path}))
+                    .await
+            };
+            let read = does("read", "/data/hello.txt").await;
+            assert_eq!(read, Outcome::Ok("\"hello\"".into()), "{plugin}");
+            for (what, path) in [
+                ("read", "/data/../plugin.toml"),
+                ("read", "/data/../../outside.txt"),
+                ("read", "/etc/passwd"),
+                ("write", "/data/../plugin.toml"),
+                ("write", "/elsewhere"),
+            ] {
+                let outcome = does(what, path).await;
+                assert!(
+                    matches!(outcome, Outcome::Failed { .. }),
+                    "{plugin} {what} {path}: {outcome:?}"
+                );
+            }
+            for path in ["/data/new.txt", "/data/hello.txt"] {
+                let wrote = matches!(does("write", path).await, Outcome::Ok(_));
+                assert_eq!(wrote, mode == "rw", "{plugin} {path}");
+            }
+            assert_eq!(data.join("new.txt").exists(), mode == "rw", "{plugin}");
+            let left = std::fs::read_to_string(data.join("hello.txt")).unwrap();
+            let wanted = if mode == "rw" { "written" } else { "hello" };
+            assert_eq!(left, wanted, "{plugin}");
+        }
+    }
+}
+
 /// What a plugin with this folder grant is refused for; nothing when it is served.
 #[cfg(unix)]
 async fn refused(rig: &Rig, host: &str, mode: &str) -> Option<String> {

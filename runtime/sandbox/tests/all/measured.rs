@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-use stepwell_sandbox::{HostUse, Outcome, SecretSource};
+use stepwell_sandbox::{HostUse, Outcome, SecretSource, Usage};
 
 /// The guest asks its configuration what to do, whatever that is.
 const ASKED: HostUse = HostUse {
@@ -234,4 +234,36 @@ async fn an_instance_that_serves_again_counts_anew() {
             }
         );
     }
+}
+
+/// What metrics tell of all attempts is what each of them was told to have used.
+#[tokio::test]
+async fn what_each_used_adds_up_for_all() {
+    let rig = Rig::new();
+    rig.put_with("task", "behave", "[limits]\nfuel = 1000000000");
+    let mut ends = Vec::new();
+    for input in [
+        json!({"do": "use", "mib": 8}),
+        json!({"do": "echo", "pad": "x".repeat(1000)}),
+        json!({"do": "large", "bytes": 2000}),
+        json!({"do": "panic"}),
+    ] {
+        ends.push(rig.call("task", input).await.usage);
+    }
+    // What no plugin served used nothing.
+    rig.outcome("nowhere", json!("x".repeat(5000))).await;
+    let sum = |of: fn(&Usage) -> u64| ends.iter().map(of).sum::<u64>();
+    let metrics = rig.sandbox.metrics();
+    assert_eq!(metrics.input_bytes, sum(|usage| usage.input_bytes));
+    assert_eq!(metrics.output_bytes, sum(|usage| usage.output_bytes));
+    assert!(metrics.input_bytes > 1000 && metrics.output_bytes > 3000);
+    let memory = |usage: &Usage| usage.memory_bytes_max;
+    assert_eq!(metrics.memory_peak_bytes, sum(memory));
+    let largest = ends.iter().map(memory).max().unwrap();
+    assert!(largest > 8 << 20, "{largest}");
+    assert_eq!(metrics.memory_peak_bytes_max, largest);
+    assert_eq!(metrics.fuel, sum(|usage| usage.fuel.unwrap()));
+    let cpu = ends.iter().map(|usage| usage.cpu).sum::<Duration>();
+    assert_eq!(metrics.cpu, cpu);
+    assert_eq!(metrics.host.configs, 4);
 }

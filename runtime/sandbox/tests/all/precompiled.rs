@@ -84,6 +84,26 @@ async fn compiled_code_runs_where_nothing_is_compiled() {
     assert!(end.started.is_some(), "{:?}", end.outcome);
 }
 
+/// Code for small machines is smaller, and knows all the same in which functions a guest was.
+#[tokio::test]
+async fn edge_code_is_smaller_and_names_its_functions() {
+    let (server, _) = code_of("behave", Profile::Server);
+    let (edge_code, file) = code_of("behave", Profile::Edge);
+    let (small, large) = (edge_code.code_bytes, server.code_bytes);
+    assert!(small * 100 <= large * 95, "{small} of {large} bytes");
+    assert_ne!(edge_code.engine, server.engine);
+    let rig = edge();
+    write(&rig, "behave.cwasm", &file);
+    let end = rig.call("behave", json!({"do": "panic"})).await;
+    assert!(
+        matches!(&end.outcome, Outcome::Trapped { cause } if cause.contains("the guest gave up")),
+        "{:?}",
+        end.outcome
+    );
+    let first = end.frames.first().map(|frame| frame.function.as_str());
+    assert_eq!(first, Some("behave::give_up"), "{:?}", end.frames);
+}
+
 #[tokio::test]
 async fn limits_hold_for_compiled_code() {
     let rig = edge();

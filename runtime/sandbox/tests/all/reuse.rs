@@ -89,6 +89,23 @@ async fn an_instance_serves_so_many_calls_and_so_many_wait() {
 }
 
 #[tokio::test]
+async fn an_instance_waits_and_lives_no_longer_than_it_may() {
+    let rig = Rig::new();
+    rig.put_with("idle", "behave", &format!("{REUSE}\nidle = \"20ms\""))
+        .put_with("old", "behave", &format!("{REUSE}\nage = \"20ms\""))
+        .put("other", "behave");
+    for plugin in ["idle", "old"] {
+        for _ in 0..2 {
+            let end = rig.call(plugin, json!({"do": "count"})).await;
+            assert_eq!(end.outcome, Outcome::Ok("1".into()), "{plugin}");
+            assert!(!end.usage.reused, "{plugin}");
+            // Meanwhile its time passes.
+            rig.output("other", json!({"do": "sleep", "ms": 30})).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_belongs_to_an_attempt_is_not_seen_by_the_next() {
     let rig = Rig::new();
     rig.put_with("again", "behave", REUSE);

@@ -141,6 +141,41 @@ async fn what_lies_elsewhere_is_neither_linked_nor_moved() {
     assert_eq!(std::fs::read_to_string(secret).unwrap(), ANOTHERS);
 }
 
+/// What may be read alone is not changed in any way that there is: neither files nor the folder.
+#[tokio::test]
+async fn what_is_granted_for_reading_stays_as_it_is() {
+    let rig = Rig::new();
+    let data = rig.folder.path().join("task/data");
+    std::fs::create_dir_all(data.join("below")).unwrap();
+    std::fs::write(data.join("own.txt"), "own").unwrap();
+    let [one, other] = [
+        DATA.replace("\"rw\"", "\"ro\""),
+        DATA.replace(", mode = \"rw\"", ""),
+    ];
+    let before = below(&data);
+    // As it is written, and as it is when nothing is written.
+    for manifest in [one, other] {
+        rig.put_with("task", "trespass", &manifest);
+        for attempt in [
+            json!({"do": "write", "to": "/data/own.txt", "text": "overwritten"}),
+            json!({"do": "write", "to": "/data/new.txt", "text": "new"}),
+            json!({"do": "write", "to": "/data/below/new.txt", "text": "new"}),
+            does("make-folder", "", "/data/made"),
+            does("remove", "/data/own.txt", ""),
+            does("rename", "/data/own.txt", "/data/moved"),
+            does("rename", "/data/below", "/data/moved"),
+            does("hard-link", "/data/own.txt", "/data/link"),
+            does("soft-link", "own.txt", "/data/link"),
+        ] {
+            let outcome = rig.outcome("task", attempt.clone()).await;
+            assert!(failed(&outcome), "{attempt}: {outcome:?}");
+        }
+        let read = rig.output("task", does("read", "/data/own.txt", "")).await;
+        assert_eq!(read, "own");
+        assert_eq!(below(&data), before, "{manifest}");
+    }
+}
+
 /// One guest makes a folder a link that leads out, and a folder again; another one reads through it.
 #[tokio::test]
 async fn guests_that_race_gain_nothing() {

@@ -75,3 +75,22 @@ fn unpacked(bytes: Vec<u8>) -> Result<Package, Fault> {
         bytes: size,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_has_so_many_bytes_and_no_more() {
+        let mut bytes = b"\0asm".to_vec();
+        bytes.resize(PACKAGE_BYTES_MAX, 0);
+        let taken = unpacked(bytes.clone());
+        assert!(taken.is_ok_and(|package| package.bytes == PACKAGE_BYTES_MAX as u64));
+        bytes.push(0);
+        let refused = unpacked(bytes).map(drop).unwrap_err();
+        assert_eq!(refused.status, axum::http::StatusCode::PAYLOAD_TOO_LARGE);
+        let told = "the package has 52428801 bytes, and 52428800 are the most that is taken";
+        let message = refused.message();
+        assert!(message.contains(told), "{message}");
+    }
+}

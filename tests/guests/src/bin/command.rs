@@ -2,8 +2,10 @@
 //! host.
 
 use serde_json::{Value, json};
+use std::hash::BuildHasher as _;
 use std::io::Write as _;
 use std::net::TcpStream;
+use std::time::{Instant, SystemTime};
 use stepwell_test_guests::{fail, input, output, write};
 
 fn main() {
@@ -42,6 +44,7 @@ fn main() {
         "environment" => output(&json!(
             std::env::vars().collect::<std::collections::BTreeMap<_, _>>()
         )),
+        "dice" => output(&dice()),
         "read" => match std::fs::read_to_string(text("path")) {
             Ok(content) => output(&json!(content)),
             Err(error) => fail("ReadFailed", &error.to_string()),
@@ -56,6 +59,16 @@ fn main() {
         },
         other => fail("UnknownBehaviour", &format!("`do` is {other:?}")),
     }
+}
+
+/// A random number, the time, and whether time passes.
+fn dice() -> Value {
+    let since = SystemTime::UNIX_EPOCH.elapsed();
+    json!({
+        "random": std::hash::RandomState::new().hash_one(0_u8).to_string(),
+        "seconds": since.map_or(0, |since| since.as_secs()),
+        "moved": Instant::now().elapsed().as_nanos() > 0,
+    })
 }
 
 fn bomb() {

@@ -160,9 +160,9 @@ fn pulled_by_anyone(shelf: &Shelf, pinned: &str) -> Result<()> {
         !shelf.registry.kept().leaked,
         "the registry's token went to the storage behind it"
     );
-    called(shelf.folder(), "1")?;
-    // What is there by its digest needs no registry any more.
+    // What is there, and by its digest is known to be, needs no registry any more.
     let asked = shelf.registry.kept().asked.len();
+    called(shelf.folder(), "1")?;
     let said = well(shelf.pull(pinned)?)?;
     ensure!(said.contains("is there already"), "{said}");
     ensure!(

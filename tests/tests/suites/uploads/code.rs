@@ -2,10 +2,7 @@
 //! mean harm: one that a compiler has no end with, what is no plugin or could not begin, and a thousand in a row. Hides how such
 //! modules are written.
 
-use std::{
-    path::Path,
-    process::{Child, Command, Stdio},
-};
+use std::{path::Path, process::Child};
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,8 +10,8 @@ use serde_json::{Value, json};
 use stepwell_tests::{
     command::{refused, well},
     place::Place,
-    python,
     server::{self, ROLE},
+    terminal::{REDRAWN, Terminal},
 };
 
 use super::{PATIENCE, push, stepwell, told, until};
@@ -152,7 +149,7 @@ pub(super) fn end_with_the_compilers_time() -> Result<()> {
         "--endpoint",
         &endpoint,
     ];
-    let (code, shown) = on_a_terminal(folder, &again)?;
+    let (code, shown) = Terminal::start(folder, &again)?.ended()?;
     ensure!(
         code == Some(2)
             && shown.contains("more than 5 s of CPU time")
@@ -160,7 +157,7 @@ pub(super) fn end_with_the_compilers_time() -> Result<()> {
         "{code:?}: {shown}"
     );
     // Meanwhile a line was drawn again and again: what it is at, and for how long.
-    let drawn = shown.matches("\u{1b}[1A\r\u{1b}[J").count();
+    let drawn = shown.matches(REDRAWN).count();
     // Which of the seconds are shown is the machine's affair.
     let counts = (3..=PATIENCE.as_secs()).any(|s| shown.contains(&format!("  {s} s")));
     ensure!(
@@ -172,25 +169,6 @@ pub(super) fn end_with_the_compilers_time() -> Result<()> {
     ensure!(status == 200 && answer == "7", "{status}: {answer}");
     push(folder, &client, "noop", &[])?;
     server.stop()
-}
-
-/// The same on a wide terminal, which Python brings along: its exit code, and all that it shows.
-fn on_a_terminal(folder: &Path, arguments: &[&str]) -> Result<(Option<i32>, String)> {
-    const SPAWN: &str =
-        "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
-    const WIDE: &str = r#"stty cols 200 rows 50; exec "$0" "$@""#;
-    let output = Command::new(python::interpreter()?)
-        .args(["-c", SPAWN, "sh", "-c", WIDE])
-        .arg(server::program()?)
-        .args(arguments)
-        .current_dir(folder)
-        .env("TERM", "xterm")
-        .env("XDG_CACHE_HOME", folder.join("user-cache"))
-        .env_remove("AWS_ACCESS_KEY_ID")
-        .stdin(Stdio::null())
-        .output()?;
-    let shown = String::from_utf8_lossy(&output.stdout).into_owned();
-    Ok((output.status.code(), shown))
 }
 
 /// What is no plugin, or could not begin, is refused with what is wrong and what to do, and the code before it serves on.
@@ -218,6 +196,12 @@ pub(super) fn broken_ones_replace_nothing() -> Result<()> {
             "a half",
             whole[..whole.len() / 2].to_vec(),
             ["pay", "not valid WebAssembly for this host"],
+        ),
+        ("no program", b"\0asm\x01\0\0\0".to_vec(), ["pay", "_start"]),
+        (
+            "a component of no contract",
+            b"\0asm\x0d\0\x01\0".to_vec(),
+            ["pay", "exports neither"],
         ),
         (
             "a stranger",
@@ -361,7 +345,7 @@ fn small(number_of_it: usize) -> Vec<u8> {
 }
 
 /// A command that takes a compiler minutes: functions that each do a lot, and none of which is called.
-fn slow() -> Vec<u8> {
+pub(super) fn slow() -> Vec<u8> {
     const FUNCTIONS: u32 = 800;
     const STEPS: usize = 6_000;
     let mut wasm = b"\0asm\x01\0\0\0".to_vec();

@@ -1,8 +1,9 @@
 //! The life of uploaded plugins through the command line and a server: what is said of them, who may ask, and where what was uploaded
-//! is found. Their aliases and their code have files of their own.
+//! is found. Their aliases, their code and what a terminal shows of both have files of their own.
 
 mod aliases;
 mod code;
+mod shown;
 
 use std::{
     path::Path,
@@ -67,6 +68,11 @@ pub(crate) fn trials() -> Vec<Trial> {
             code::broken_ones_replace_nothing,
         ),
         trial("uploads::a_thousand_in_a_row", code::a_thousand_in_a_row),
+        trial("uploads::bytes_that_go_up", shown::bytes_that_go_up),
+        trial(
+            "uploads::plugins_that_are_compiled",
+            shown::plugins_that_are_compiled,
+        ),
     ]
 }
 

@@ -10,7 +10,7 @@ import { PluginDetail } from "./plugins/detail";
 import { PluginList } from "./plugins/list";
 import { go, Link, useRoute } from "./router";
 import { SignIn } from "./sign-in";
-import { Busy, Empty } from "./ui/parts";
+import { Busy } from "./ui/parts";
 
 export function App() {
   const session = useSession();
@@ -67,9 +67,9 @@ function Page({ route: [view, part] }: { route: readonly string[] }) {
       return (
         <>
           <h1>Nothing is here</h1>
-          <Empty>
+          <p className="empty">
             There are <Link to={["plugins"]}>plugins</Link> and <Link to={["executions"]}>executions</Link>.
-          </Empty>
+          </p>
         </>
       );
   }

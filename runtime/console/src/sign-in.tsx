@@ -5,7 +5,7 @@ import { useState, type FormEvent } from "react";
 import { isUnknownCaller, Problem, tryKey } from "./api/request";
 import { signIn, USUAL_REGION, type Key, type Session } from "./api/session";
 import { useDoing, useTitle } from "./ui/load";
-import { Field, Refusal } from "./ui/parts";
+import { Field, Prose, Refusal } from "./ui/parts";
 
 export function SignIn({ session }: { session: Session }) {
   useTitle("Sign in");
@@ -33,7 +33,9 @@ export function SignIn({ session }: { session: Session }) {
     <main className="sign-in">
       <form className="card" onSubmit={submit} aria-label="Sign in">
         <h1>Sign in</h1>
-        <p>This server asks for an access key, such as `stepwell tenant keys add` makes. It is kept in this tab until you sign out or close it, and sent nowhere: requests are signed with it.</p>
+        <p>
+          <Prose text="This server asks for an access key, such as `stepwell tenant keys add` makes. It is kept in this tab until you sign out or close it, and sent nowhere: requests are signed with it." />
+        </p>
         <Field label="Access key id">
           {(id) => <input id={id} required autoFocus spellCheck={false} autoComplete="username" value={key.id} onChange={(event) => setKey({ ...key, id: event.target.value })} />}
         </Field>

@@ -6,7 +6,7 @@ import type { AttemptLog, LogLine } from "../api/executions";
 import { Problem } from "../api/request";
 import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
-import { Data, Empty, Refusal } from "../ui/parts";
+import { Data, Empty, Hint, Refusal } from "../ui/parts";
 import type { Attempt } from "./history";
 import { logKey, type View } from "./live";
 import { AttemptBadge } from "./status";
@@ -19,7 +19,7 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
   const hidden = Math.max(0, attempts.length - shown);
   return (
     <>
-      {attempts.length === 0 && <Empty>No task was scheduled yet.</Empty>}
+      {attempts.length === 0 && <Empty text="No task was scheduled yet." />}
       {hidden > 0 && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>
           Show {Math.min(hidden, SHOWN)} of {hidden} attempts before these
@@ -30,7 +30,7 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
           <Row key={attempt.key} attempt={attempt} log={logs.get(logKey(attempt)) ?? null} />
         ))}
       </ol>
-      {cut && <p className="hint">Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all.</p>}
+      {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}
     </>
   );
 }
@@ -113,7 +113,7 @@ function Log({ log, label }: { log: AttemptLog; label: string }) {
       )}
       {stdout !== "" && <Printed name="stdout" text={stdout} />}
       {stderr !== "" && <Printed name="stderr" text={stderr} />}
-      {cut && <p className="hint">More was said than its limit of `log` keeps.</p>}
+      {cut && <Hint text="More was said than its limit of `log` keeps." />}
     </div>
   );
 }

@@ -71,11 +71,11 @@ function Overview({ described }: { described: Described }) {
       <div className="halves">
         <div>
           <h3>Input</h3>
-          {input === undefined ? <Empty>It is not told.</Empty> : <Data text={input} label="Input of the execution" />}
+          {input === undefined ? <Empty text="It is not told." /> : <Data text={input} label="Input of the execution" />}
         </div>
         <div>
           <h3>Output</h3>
-          {output === undefined ? <Empty>{status === "RUNNING" ? "There is none yet." : "There is none."}</Empty> : <Data text={output} label="Output of the execution" />}
+          {output === undefined ? <Empty text={status === "RUNNING" ? "There is none yet." : "There is none."} /> : <Data text={output} label="Output of the execution" />}
         </div>
       </div>
     </Section>

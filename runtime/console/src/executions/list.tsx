@@ -8,7 +8,7 @@ import { follow, type Link as StreamLink } from "../api/stream";
 import { Link } from "../router";
 import { duration } from "../ui/format";
 import { useLoad, useNow, useTitle } from "../ui/load";
-import { Busy, Empty, Moment, Refusal, Section, Table } from "../ui/parts";
+import { Busy, Empty, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
 import { Start } from "./start";
 import { ExecutionBadge, LinkState, wordOf } from "./status";
 
@@ -26,7 +26,7 @@ export function Executions({ machine }: { machine: string | null }) {
         <Section
           title="State machines"
           aside={
-            <button type="button" onClick={reload} disabled={loading}>
+            <button type="button" className="quiet" onClick={reload} disabled={loading}>
               Reload
             </button>
           }
@@ -36,7 +36,7 @@ export function Executions({ machine }: { machine: string | null }) {
           )}
           {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
           {value === null && loading && <Busy>reading the list</Busy>}
-          {value?.length === 0 && <Empty>There is no state machine in this region. `stepwell machine put FILE` makes one.</Empty>}
+          {value?.length === 0 && <Empty text="There is no state machine in this region. `stepwell machine put FILE` makes one." />}
           <ul className="machines" aria-label="State machines">
             {found.map(({ stateMachineArn, name, type }) => (
               <li key={stateMachineArn}>
@@ -50,7 +50,7 @@ export function Executions({ machine }: { machine: string | null }) {
         </Section>
         {machine === null && value !== null && value.length > 0 && (
           <section className="card">
-            <Empty>Choose a state machine to see its executions.</Empty>
+            <Empty text="Choose a state machine to see its executions." />
           </section>
         )}
         {machine !== null && value !== null && <OfMachine key={machine} arn={machine} machine={chosen} />}
@@ -84,10 +84,10 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
         </button>
         <Start machine={arn} isExpress={isExpress} started={refresh} />
       </div>
-      {isExpress && <p className="hint">Those that this server remembers, for a day at most; their tasks are not shown here yet. `stepwell serve --express-history` says how much is remembered.</p>}
+      {isExpress && <Hint text="Those that this server remembers, for a day at most; their tasks are not shown here yet. `stepwell serve --express-history` says how much is remembered." />}
       {problem !== null && <Refusal problem={problem} title="The executions cannot be read" />}
       {loading && listed.length === 0 && <Busy>reading the executions</Busy>}
-      {!loading && listed.length === 0 && problem === null && <Empty>{status === null ? "There is no execution yet." : `No execution has the status ${wordOf(status)}.`}</Empty>}
+      {!loading && listed.length === 0 && problem === null && <Empty text={status === null ? "There is no execution yet." : `No execution has the status ${wordOf(status)}.`} />}
       {listed.length > 0 && (
         <Table label={`Executions of ${nameOf(arn)}`} head={["Name", "Status", "Started", "Duration"]}>
           {listed.map((execution) => (

@@ -43,7 +43,7 @@ export function Aliases({ name, versions, aliases, changed }: Listed & { changed
         </p>
       )}
       {doing.problem !== null && <Refusal problem={doing.problem} />}
-      {aliases.length === 0 && <Empty>There is no alias. One such as “live” can be moved to another version, and back, without a change of any state machine.</Empty>}
+      {aliases.length === 0 && <Empty text="There is no alias. One such as “live” can be moved to another version, and back, without a change of any state machine." />}
       {aliases.length > 0 && (
         <Table label={`Aliases of ${name}`} head={["Alias", "Stands for", "Description", "!Actions"]}>
           {aliases.map((alias) => (

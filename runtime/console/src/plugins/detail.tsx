@@ -7,7 +7,7 @@ import { go, Link } from "../router";
 import { Confirm } from "../ui/dialog";
 import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
-import { Busy, Copy, Facts, Hash, Moment, Refusal, Section } from "../ui/parts";
+import { Busy, Copy, Facts, Hash, Hint, Moment, Refusal, Section } from "../ui/parts";
 import { Aliases } from "./aliases";
 import { TryIt } from "./try-it";
 import { UploadPanel } from "./upload-panel";
@@ -117,7 +117,7 @@ function Overview({ told }: { told: Plugin }) {
           ],
         ]}
       />
-      <p className="hint">An upload is granted its own environment variables and nothing else; folders, HTTP and secrets are for plugins of the server's plugin directory.</p>
+      <Hint text="An upload is granted its own environment variables and nothing else; folders, HTTP and secrets are for plugins of the server's plugin directory." />
     </Section>
   );
 }

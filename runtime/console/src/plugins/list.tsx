@@ -6,7 +6,7 @@ import { LISTED_MAX, plugins, type Configuration } from "../api/functions";
 import { Link } from "../router";
 import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
-import { Busy, Empty, Hash, Moment, Refusal, Section, Table } from "../ui/parts";
+import { Busy, Empty, Hash, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
 import { UploadPanel } from "./upload-panel";
 import { onServed } from "./uploads";
 
@@ -35,14 +35,11 @@ export function PluginList() {
       >
         {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
         {value === null && loading && <Busy>reading the list</Busy>}
-        {value?.length === 0 && <Empty>Nothing was uploaded yet. Drop a .wasm above, or use `stepwell plugin push`.</Empty>}
-        {value !== null && value.length > 0 && found.length === 0 && <Empty>No plugin's name has “{wanted}”.</Empty>}
+        {value?.length === 0 && <Empty text="Nothing was uploaded yet. Drop a .wasm above, or use `stepwell plugin push`." />}
+        {value !== null && value.length > 0 && found.length === 0 && <Empty text={`No plugin's name has “${wanted}”.`} />}
         {found.length > 0 && <Listed plugins={found} />}
-        {value !== null && value.length >= LISTED_MAX && <p className="hint">The first {LISTED_MAX} are listed; `stepwell plugin versions` lists all.</p>}
-        <p className="hint">
-          Plugins of the server's plugin directory are not listed here, since no call of the server tells them: `stepwell plugin list` does. Where both have a name, what was
-          uploaded is served.
-        </p>
+        {value !== null && value.length >= LISTED_MAX && <Hint text={`The first ${LISTED_MAX} are listed; \`stepwell plugin versions\` lists all.`} />}
+        <Hint text="Plugins of the server's plugin directory are not listed here, since no call of the server tells them: `stepwell plugin list` does. Where both have a name, what was uploaded is served." />
       </Section>
     </>
   );

@@ -21,7 +21,7 @@ export function Versions({ name, versions, aliases, changed }: Listed & { change
   return (
     <Section title="Versions">
       <Publish name={name} changed={changed} />
-      {numbered.length === 0 && <Empty>No version was published yet. A version never changes, so an alias or a state machine can rely on it.</Empty>}
+      {numbered.length === 0 && <Empty text="No version was published yet. A version never changes, so an alias or a state machine can rely on it." />}
       {numbered.length > 0 && (
         <Table label={`Versions of ${name}`} head={["Version", "Code", "Size", "Published", "Description", "Aliases", "!Actions"]}>
           {numbered.map((version) => (

@@ -21,9 +21,13 @@ export function duration(ms: number): string {
   }
   const [minutes, hours, days] = [Math.floor(seconds / 60), Math.floor(seconds / 3_600), Math.floor(seconds / 86_400)];
   if (hours < 1) {
-    return `${minutes} min ${Math.floor(seconds % 60)} s`;
+    return both(minutes, "min", Math.floor(seconds % 60), "s");
   }
-  return days < 1 ? `${hours} h ${minutes % 60} min` : `${days} d ${hours % 24} h`;
+  return days < 1 ? both(hours, "h", minutes % 60, "min") : both(days, "d", hours % 24, "h");
+}
+
+function both(large: number, unit: string, small: number, smaller: string): string {
+  return small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${smaller}`;
 }
 
 export function count(number: number): string {

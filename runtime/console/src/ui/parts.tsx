@@ -14,10 +14,19 @@ export function Refusal({ problem, title = "Refused", children }: { problem: Pro
         {problem.code !== "" && <code>{problem.code}</code>}
       </p>
       <pre className="text">{problem.message}</pre>
-      {problem.hint !== "" && <p className="hint">{problem.hint}</p>}
+      {problem.hint !== "" && (
+        <p className="hint">
+          <Prose text={problem.hint} />
+        </p>
+      )}
       {children}
     </div>
   );
+}
+
+/** A text of our own, in which backticks stand around what is typed or meant word by word. */
+export function Prose({ text }: { text: string }) {
+  return <>{text.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</>;
 }
 
 export function Busy({ children }: { children: ReactNode }) {
@@ -122,13 +131,29 @@ export function Field({ label, children, hint, grow = false }: FieldProps) {
     <div className={grow ? "field grow" : "field"}>
       <label htmlFor={id}>{label}</label>
       {children(id)}
-      {hint !== undefined && <small>{hint}</small>}
+      {hint !== undefined && (
+        <small>
+          <Prose text={hint} />
+        </small>
+      )}
     </div>
   );
 }
 
-export function Empty({ children }: { children: ReactNode }) {
-  return <p className="empty">{children}</p>;
+export function Empty({ text }: { text: string }) {
+  return (
+    <p className="empty">
+      <Prose text={text} />
+    </p>
+  );
+}
+
+export function Hint({ text }: { text: string }) {
+  return (
+    <p className="hint">
+      <Prose text={text} />
+    </p>
+  );
 }
 
 /** A table that scrolls by itself where the page is narrow. */

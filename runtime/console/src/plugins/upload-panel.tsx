@@ -12,7 +12,7 @@ import { add, areUnderWay, dismiss, isUnderWay, retry, useUploads, type Stage, t
 
 /** With `name`, everything is uploaded under it. */
 export function UploadPanel({ name }: { name?: string }) {
-  const [wishes, setWishes] = useState<Wishes>({ publish: true, alias: "" });
+  const [wishes, setWishes] = useState<Wishes>({ publish: true, description: "", alias: "" });
   const [problem, setProblem] = useState<Problem | null>(null);
   const uploads = useUploads().filter((upload) => name === undefined || upload.name === name);
   useLeaveWarning();
@@ -28,6 +28,12 @@ export function UploadPanel({ name }: { name?: string }) {
           <input type="checkbox" checked={wishes.publish} onChange={(event) => setWishes({ ...wishes, publish: event.target.checked })} />
           Publish each upload as a version
         </label>
+        {wishes.publish && (
+          <label className="check">
+            Its description
+            <input value={wishes.description} placeholder="none" maxLength={256} onChange={(event) => setWishes({ ...wishes, description: event.target.value })} />
+          </label>
+        )}
         <label className="check">
           Alias that stands for it
           <input

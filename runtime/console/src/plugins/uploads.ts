@@ -21,6 +21,8 @@ export type Stage =
 /** What is to be done with what was uploaded. */
 export interface Wishes {
   readonly publish: boolean;
+  /** Of the version that is published. */
+  readonly description: string;
   /** An alias that is to stand for it; "" is none. */
   readonly alias: string;
 }
@@ -186,7 +188,7 @@ async function settle(upload: Upload, wasThere: boolean, settings: functions.Set
   const { name, wishes } = upload;
   let told = wasThere && settings !== null ? await functions.configure(name, settings) : await functions.served(name);
   if (wishes.publish) {
-    told = await functions.publish(name, "");
+    told = await functions.publish(name, wishes.description);
   }
   if (told === null) {
     throw new Problem(`${name} was taken, and is not there any more: somebody removed it meanwhile`);

@@ -20,7 +20,7 @@ export function Versions({ name, versions, aliases, changed }: Listed & { change
   const numbered = versions.filter(({ Version }) => Version !== LATEST).toReversed();
   return (
     <Section title="Versions">
-      <Publish name={name} changed={changed} />
+      <Publish name={name} known={numbered.map(({ Version }) => Version)} changed={changed} />
       {numbered.length === 0 && <Empty text="No version was published yet. A version never changes, so an alias or a state machine can rely on it." />}
       {numbered.length > 0 && (
         <Table label={`Versions of ${name}`} head={["Version", "Code", "Size", "Published", "Description", "Aliases", "!Actions"]}>
@@ -68,7 +68,7 @@ export function Versions({ name, versions, aliases, changed }: Listed & { change
   );
 }
 
-function Publish({ name, changed }: { name: string; changed: () => void }) {
+function Publish({ name, known, changed }: { name: string; known: readonly string[]; changed: () => void }) {
   const [description, setDescription] = useState("");
   const [told, setTold] = useState<string | null>(null);
   const doing = useDoing();
@@ -76,7 +76,8 @@ function Publish({ name, changed }: { name: string; changed: () => void }) {
     event.preventDefault();
     doing.run(async () => {
       const { Version } = await publish(name, description);
-      setTold(`What is served is version ${Version}`);
+      // The same code and settings are one version.
+      setTold(known.includes(Version) ? `What is served is version ${Version} already; no other was made` : `What is served is version ${Version}`);
       setDescription("");
       changed();
     });

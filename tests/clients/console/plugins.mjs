@@ -242,7 +242,7 @@ function pay({ mark }) {
   return `pay-${mark}`;
 }
 
-function guest({ guests }, name) {
+export function guest({ guests }, name) {
   return readFileSync(path.join(guests, `${name}.wasm`));
 }
 
@@ -252,7 +252,7 @@ function row(page, name) {
 }
 
 /** The upload of a file ended as that version. */
-async function served(page, label, version) {
+export async function served(page, label, version) {
   const upload = page.getByRole("listitem", { name: `Upload of ${label}` });
   await upload.first().getByText(`version ${version} is served`).waitFor();
 }

@@ -2,6 +2,8 @@
 
 import assert from "node:assert/strict";
 
+import { guest, served } from "./plugins.mjs";
+
 const WRONG = "wrong-wrong-wrong-wrong-wrong-wrong-wron";
 
 export const signingIn = [
@@ -32,6 +34,27 @@ export const signingIn = [
       await page.reload();
       await page.getByRole("heading", { name: "Plugins", exact: true }).waitFor();
       await page.getByText(key.id).waitFor();
+    },
+  ],
+  [
+    "requests are signed where a browser hashes nothing",
+    async (world) => {
+      const { browser, mark } = world;
+      const { page } = browser;
+      // As of a page that came over plain HTTP from another machine.
+      await page.addInitScript(() => {
+        if (sessionStorage.getItem("plain") !== null) {
+          Object.defineProperty(crypto, "subtle", { value: undefined });
+        }
+      });
+      await page.evaluate(() => sessionStorage.setItem("plain", ""));
+      await page.reload();
+      assert.equal(await page.evaluate(() => crypto.subtle), undefined);
+      await browser.choose(`plain-${mark}.wasm`, guest(world, "noop"));
+      await served(page, `plain-${mark}.wasm`, 1);
+      await page.evaluate(() => sessionStorage.removeItem("plain"));
+      await page.reload();
+      assert.notEqual(await page.evaluate(() => crypto.subtle), undefined);
     },
   ],
 ];

@@ -38,7 +38,12 @@ export function signIn(key: Key, region: string): void {
 /** Forgets the key, and whatever the page holds that was asked for with it. */
 export function signOut(): void {
   sessionStorage.removeItem(STORED_UNDER);
-  location.assign(import.meta.env.BASE_URL);
+  // A browser may keep the page as it is, for who goes back.
+  session = { region: session.region, key: null, demand: "signed out" };
+  for (const listener of listeners) {
+    listener();
+  }
+  location.replace(import.meta.env.BASE_URL);
 }
 
 export function chooseRegion(region: string): void {

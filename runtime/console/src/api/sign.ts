@@ -1,9 +1,13 @@
-// Signature Version 4 of requests. Its hashes are computed in JavaScript: a page that came over plain HTTP has no crypto.subtle.
+// Signature Version 4 of requests. Hides that hashes are computed in JavaScript where the browser has none: a page that came over
+// plain HTTP from elsewhere than this machine has no crypto.subtle.
 
 import { Sha256 } from "@aws-crypto/sha256-js";
 import { SignatureV4 } from "@smithy/signature-v4";
 
 import type { Key } from "./session";
+
+/** Bytes that are hashed before the page has its turn. */
+const HASHED_AT_ONCE = 1 << 20;
 
 /** Whose API is asked: the name that the signature has. */
 export type Service = "states" | "lambda";
@@ -33,7 +37,8 @@ export async function signed(request: Unsigned, service: Service, region: string
     hostname: location.hostname,
     path: request.path,
     query: { ...request.query },
-    headers: { ...request.headers, host: location.host },
+    // The signer takes the body's hash from here, and does not compute it.
+    headers: { ...request.headers, host: location.host, "x-amz-content-sha256": await sha256(new TextEncoder().encode(request.body)) },
     body: request.body,
   });
   const { host: _, ...headers } = made.headers;
@@ -48,8 +53,18 @@ export function scope(service: Service, region: string): string {
 }
 
 /** SHA-256 in hexadecimal digits. */
-export function sha256(bytes: Uint8Array): string {
+export async function sha256(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  const browsers: SubtleCrypto | undefined = crypto.subtle;
+  const digest = browsers === undefined ? await computed(bytes) : new Uint8Array(await browsers.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function computed(bytes: Uint8Array): Promise<Uint8Array> {
   const hash = new Sha256();
-  hash.update(bytes);
-  return [...hash.digestSync()].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+  for (let at = 0; at < bytes.length; at += HASHED_AT_ONCE) {
+    hash.update(bytes.subarray(at, at + HASHED_AT_ONCE));
+    // Else the page stands still for as long as a large body takes.
+    await new Promise((resolve) => setTimeout(resolve));
+  }
+  return hash.digest();
 }

@@ -52,6 +52,9 @@ interface Details {
 const SCHEDULED = /^(Task|LambdaFunction|Activity)Scheduled$/;
 /** What ends one, and how. */
 const ENDED = /^(?:Task|LambdaFunction|Activity)(Succeeded|Failed|TimedOut|ScheduleFailed|StartFailed|SubmitFailed)$/;
+/** What cuts off the attempt of a state, and all attempts: neither has an end of its own. */
+const STATE_ABORTED = /StateAborted$/;
+const ALL_OVER = /^Execution(Succeeded|Failed|Aborted|TimedOut)$/;
 const STARTED = /^(Task|LambdaFunction|Activity)Started$/;
 
 export class History {
@@ -79,6 +82,9 @@ export class History {
       this.names.set(event.id, details.name ?? "");
       return false;
     }
+    if (ALL_OVER.test(event.type)) {
+      this.stop(event.timestamp);
+    }
     const entry = this.entered.get(event.previousEventId);
     if (entry !== undefined) {
       this.entered.set(event.id, entry);
@@ -93,6 +99,9 @@ export class History {
     const attempt = this.open.get(entry);
     if (attempt !== undefined && STARTED.test(event.type)) {
       attempt.status = "running";
+    }
+    if (attempt !== undefined && STATE_ABORTED.test(event.type)) {
+      this.cutOff(attempt, event.timestamp);
     }
     const ended = ENDED.exec(event.type)?.[1];
     if (attempt === undefined || ended === undefined) {
@@ -113,7 +122,6 @@ export class History {
     const attempt = this.byKey.get(keyOf(note.enteredEventId, note.attempt));
     if (attempt !== undefined && attempt.endedAt === null) {
       attempt.note = note.note;
-      attempt.plugin ??= note.plugin;
       attempt.status = "running";
     }
   }
@@ -130,10 +138,14 @@ export class History {
   /** The execution is over: what is open was cut off. */
   stop(at: number | null): void {
     for (const attempt of this.open.values()) {
-      attempt.status = "stopped";
-      attempt.endedAt = at;
+      this.cutOff(attempt, at);
     }
-    this.open.clear();
+  }
+
+  private cutOff(attempt: Attempt, at: number | null): void {
+    attempt.status = "stopped";
+    attempt.endedAt = at;
+    this.open.delete(attempt.enteredId);
   }
 
   private schedule(event: HistoryEvent, details: Details, entry: number): void {

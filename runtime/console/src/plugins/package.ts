@@ -60,8 +60,9 @@ export async function read(source: Source): Promise<Package> {
   const code = await bytesOf(file);
   check(file.name, code);
   const pinned = source.kind === "folder" ? manifest?.sha256 : null;
-  if (pinned != null && sha256(code) !== pinned) {
-    throw new Problem(`${file.name} is not the file that plugin.toml pins: its SHA-256 is ${sha256(code)}, and sha256 = "${pinned}"`, {
+  const found = pinned == null ? null : await sha256(code);
+  if (found !== null && found !== pinned) {
+    throw new Problem(`${file.name} is not the file that plugin.toml pins: its SHA-256 is ${found}, and sha256 = "${pinned}"`, {
       hint: "build it anew, or change sha256 in plugin.toml",
     });
   }

@@ -141,7 +141,7 @@ function Told({ stage, name }: { stage: Stage; name: string }) {
     case "waiting":
       return <Busy>waits for the uploads before it</Busy>;
     case "reading":
-      return <Busy>is read</Busy>;
+      return <Busy>is read and packed</Busy>;
     case "sending":
       return (
         <div className="progress">

@@ -42,8 +42,6 @@ const AT_ONCE = 2;
 const KEPT_MAX = 100;
 /** How often the server is asked what an upload waits for. */
 const STAGE_ASKED_EVERY_MS = 1_000;
-/** Bytes that are written as base64 at a time: a multiple of three. */
-const BASE64_BYTES = 3 << 14;
 
 let uploads: readonly Upload[] = [];
 let nextId = 1;
@@ -144,7 +142,7 @@ async function run(upload: Upload, signal: AbortSignal): Promise<void> {
     enter(id, { at: "reading" });
     const { code, settings, leftOut } = await read(upload.source);
     const before = await functions.served(name);
-    await send(upload, base64(code), before === null, settings ?? {}, signal);
+    await send(upload, await base64(code), before === null, settings ?? {}, signal);
     taken = true;
     const configuration = await settle(upload, before !== null, settings);
     enter(id, { at: "served", version: configuration.Version, sha256: hexOf(configuration.CodeSha256), notes: leftOut });
@@ -229,12 +227,17 @@ async function serving(name: string, taken: boolean): Promise<string | null> {
   }
 }
 
-function base64(bytes: Uint8Array): string {
-  const parts: string[] = [];
-  for (let at = 0; at < bytes.length; at += BASE64_BYTES) {
-    parts.push(btoa(String.fromCharCode(...bytes.subarray(at, at + BASE64_BYTES))));
-  }
-  return parts.join("");
+/** By the browser, beside the page: what the page computes itself it stands still for. */
+function base64(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => {
+      const url = String(reader.result);
+      resolve(url.slice(url.indexOf(",") + 1));
+    };
+    reader.onerror = () => reject(new Problem(`the file cannot be packed: ${reader.error?.message ?? "no reason is told"}`));
+    reader.readAsDataURL(new Blob([bytes]));
+  });
 }
 
 /** Room for one more: the oldest that is over goes. */

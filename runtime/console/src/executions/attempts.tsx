@@ -1,0 +1,145 @@
+// The attempts of an execution: how each stands, what it used, what it says.
+
+import { useState } from "react";
+
+import type { AttemptLog, LogLine } from "../api/executions";
+import { Problem } from "../api/request";
+import { bytes, count, duration } from "../ui/format";
+import { useNow } from "../ui/load";
+import { Data, Empty, Hint, Refusal } from "../ui/parts";
+import type { Attempt } from "./history";
+import { logKey, type View } from "./live";
+import { AttemptBadge } from "./status";
+
+/** Attempts that are drawn, the latest; and as many more each time. */
+const SHOWN = 100;
+
+export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
+  const [shown, setShown] = useState(SHOWN);
+  const hidden = Math.max(0, attempts.length - shown);
+  return (
+    <>
+      {attempts.length === 0 && <Empty text="No task was scheduled yet." />}
+      {hidden > 0 && (
+        <button type="button" onClick={() => setShown(shown + SHOWN)}>
+          Show {Math.min(hidden, SHOWN)} of {hidden} attempts before these
+        </button>
+      )}
+      <ol className="attempts" aria-label="Attempts">
+        {attempts.slice(hidden).map((attempt) => (
+          <Row key={attempt.key} attempt={attempt} log={logs.get(logKey(attempt)) ?? null} />
+        ))}
+      </ol>
+      {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}
+    </>
+  );
+}
+
+function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
+  const { state, number, status, plugin, calls, note, error, cause } = attempt;
+  const label = `${state}, attempt ${number}`;
+  const said = note ?? log?.progress ?? null;
+  return (
+    <li className={`attempt ${status.replace(" ", "-")}`} aria-label={label}>
+      <div className="row">
+        <AttemptBadge status={status} />
+        <strong className="wrap">{state}</strong>
+        {number > 1 && <span className="dim">attempt {number}</span>}
+        <code className="wrap">{plugin ?? calls}</code>
+        <Elapsed attempt={attempt} />
+      </div>
+      {said !== null && (
+        <p className="note">
+          <span className="dim">Progress</span> <span className="wrap">{said}</span>
+        </p>
+      )}
+      <Used attempt={attempt} />
+      {(error !== null || cause !== null) && <Refusal problem={new Problem(cause ?? "", { code: error ?? "" })} title={status === "timed out" ? "Timed out" : "Failed"} />}
+      {log !== null && <Log log={log} label={label} />}
+      {(attempt.input !== null || attempt.output !== null) && (
+        <details>
+          <summary>Input and output</summary>
+          <div className="halves">
+            {attempt.input !== null && <Data text={attempt.input} label={`Input of ${label}`} />}
+            {attempt.output !== null && <Data text={attempt.output} label={`Output of ${label}`} />}
+          </div>
+        </details>
+      )}
+    </li>
+  );
+}
+
+function Elapsed({ attempt: { scheduledAt, endedAt } }: { attempt: Attempt }) {
+  const now = useNow(endedAt === null);
+  const ms = (endedAt ?? now / 1_000) * 1_000 - scheduledAt * 1_000;
+  return <span className="dim right number">{duration(Math.max(0, Math.round(ms)))}</span>;
+}
+
+function Used({ attempt: { usage } }: { attempt: Attempt }) {
+  if (usage === null) {
+    return null;
+  }
+  const { cpuMicros, wallMicros, memoryBytesMax, fuel } = usage;
+  const figures = [
+    cpuMicros === undefined ? null : (["CPU", duration(cpuMicros / 1_000)] as const),
+    wallMicros === undefined ? null : (["ran for", duration(wallMicros / 1_000)] as const),
+    memoryBytesMax === undefined ? null : (["memory", bytes(memoryBytesMax)] as const),
+    fuel === undefined ? null : (["fuel", count(fuel)] as const),
+  ].filter((figure) => figure !== null);
+  return (
+    <ul className="figures" aria-label="Used">
+      {figures.map(([name, value]) => (
+        <li key={name}>
+          <span className="dim">{name}</span> {value}
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Log({ log, label }: { log: AttemptLog; label: string }) {
+  const { lines, stdout, stderr, cut } = log;
+  if (lines.length === 0 && stdout === "" && stderr === "") {
+    return null;
+  }
+  return (
+    <div className="log" role="region" aria-label={`Log of ${label}`} tabIndex={0}>
+      {lines.length > 0 && (
+        <ol>
+          {lines.map((line, at) => (
+            <Line key={at} line={line} />
+          ))}
+        </ol>
+      )}
+      {stdout !== "" && <Printed name="stdout" text={stdout} />}
+      {stderr !== "" && <Printed name="stderr" text={stderr} />}
+      {cut && <Hint text="More was said than its limit of `log` keeps." />}
+    </div>
+  );
+}
+
+function Line({ line: { afterMs, level, message, fields } }: { line: LogLine }) {
+  return (
+    <li className={`line ${level}`}>
+      <span className="dim number">+{afterMs} ms</span>
+      <span className="level">{level}</span>
+      <span className="message">
+        {message}
+        {fields.map(([name, value], at) => (
+          <code key={at} className="pair">
+            {name}={value}
+          </code>
+        ))}
+      </span>
+    </li>
+  );
+}
+
+function Printed({ name, text }: { name: string; text: string }) {
+  return (
+    <div className="printed">
+      <span className="level">{name}</span>
+      <pre>{text}</pre>
+    </div>
+  );
+}

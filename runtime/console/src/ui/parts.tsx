@@ -1,0 +1,177 @@
+// Parts that pages are made of. Whatever a guest, a tenant or a server wrote is put in as text.
+
+import { useId, useState, type ReactNode } from "react";
+
+import type { Problem } from "../api/request";
+import { pretty } from "./format";
+
+/** What went wrong, in full. */
+export function Refusal({ problem, title = "Refused", children }: { problem: Problem; title?: string; children?: ReactNode }) {
+  return (
+    <div className="refusal" role="alert">
+      <p className="refusal-title">
+        {title}
+        {problem.code !== "" && <code>{problem.code}</code>}
+      </p>
+      <pre className="text">{problem.message}</pre>
+      {problem.hint !== "" && (
+        <p className="hint">
+          <Prose text={problem.hint} />
+        </p>
+      )}
+      {children}
+    </div>
+  );
+}
+
+/** A text of our own, in which backticks stand around what is typed or meant word by word. */
+export function Prose({ text }: { text: string }) {
+  return <>{text.split("`").map((part, at) => (at % 2 === 1 ? <code key={at}>{part}</code> : part))}</>;
+}
+
+export function Busy({ children }: { children: ReactNode }) {
+  return (
+    <p className="busy" role="status">
+      <span className="spinner" aria-hidden="true" />
+      {children}
+    </p>
+  );
+}
+
+export function Section({ title, aside, children }: { title: string; aside?: ReactNode; children: ReactNode }) {
+  const id = useId();
+  return (
+    <section className="card" aria-labelledby={id}>
+      <header className="card-head">
+        <h2 id={id}>{title}</h2>
+        {aside}
+      </header>
+      {children}
+    </section>
+  );
+}
+
+/** Names and what they stand for, side by side. */
+export function Facts({ facts }: { facts: readonly (readonly [string, ReactNode] | null)[] }) {
+  return (
+    <dl className="facts">
+      {facts
+        .filter((fact) => fact !== null)
+        .map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+    </dl>
+  );
+}
+
+/** A moment, with all of it to be pointed at. */
+export function Moment({ at }: { at: Date }) {
+  if (Number.isNaN(at.getTime())) {
+    return <>–</>;
+  }
+  const iso = at.toISOString();
+  const told = at.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
+  return (
+    <time dateTime={iso} title={iso}>
+      {told}
+    </time>
+  );
+}
+
+/** Text that may be long: JSON with line breaks, and the rest as it is. */
+export function Data({ text, label }: { text: string; label: string }) {
+  return (
+    <pre className="data" tabIndex={0} role="region" aria-label={label}>
+      {pretty(text)}
+    </pre>
+  );
+}
+
+/** The beginning of a hash, and all of it to be pointed at and copied. */
+export function Hash({ hex }: { hex: string }) {
+  return (
+    <code className="hash" title={hex}>
+      {hex.slice(0, 12)}
+    </code>
+  );
+}
+
+export function Copy({ text, what }: { text: string; what: string }) {
+  const [copied, setCopied] = useState(false);
+  // A page that came over plain HTTP from elsewhere has no clipboard; the text can be marked by hand.
+  if (!("clipboard" in navigator)) {
+    return null;
+  }
+  const copy = () => {
+    navigator.clipboard.writeText(text).then(
+      () => setCopied(true),
+      () => setCopied(false),
+    );
+  };
+  return (
+    <button type="button" className="quiet" onClick={copy} onBlur={() => setCopied(false)} aria-label={`Copy ${what}`}>
+      {copied ? "Copied" : "Copy"}
+    </button>
+  );
+}
+
+interface FieldProps {
+  readonly label: string;
+  readonly children: (id: string) => ReactNode;
+  readonly hint?: string;
+  readonly grow?: boolean;
+}
+
+export function Field({ label, children, hint, grow = false }: FieldProps) {
+  const id = useId();
+  return (
+    <div className={grow ? "field grow" : "field"}>
+      <label htmlFor={id}>{label}</label>
+      {children(id)}
+      {hint !== undefined && (
+        <small>
+          <Prose text={hint} />
+        </small>
+      )}
+    </div>
+  );
+}
+
+export function Empty({ text }: { text: string }) {
+  return (
+    <p className="empty">
+      <Prose text={text} />
+    </p>
+  );
+}
+
+export function Hint({ text }: { text: string }) {
+  return (
+    <p className="hint">
+      <Prose text={text} />
+    </p>
+  );
+}
+
+/** A table that scrolls by itself where the page is narrow. */
+export function Table({ label, head, children }: { label: string; head: readonly string[]; children: ReactNode }) {
+  return (
+    <div className="table" role="region" aria-label={label} tabIndex={0}>
+      <table>
+        <thead>
+          <tr>
+            {head.map((name) => (
+              <th key={name} scope="col">
+                {name.startsWith("!") ? <span className="unseen">{name.slice(1)}</span> : name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </div>
+  );
+}

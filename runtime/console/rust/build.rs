@@ -75,8 +75,9 @@ fn watch_causes(package: &Path) {
     for name in ["PATH", DEMAND] {
         println!("cargo::rerun-if-env-changed={name}");
     }
-    let stamp = package.join(npm::STAMP);
     // What is not there counts as changed each time.
+    watch(&package.join("package.json"));
+    let stamp = package.join(npm::STAMP);
     let _ = fs::OpenOptions::new()
         .create(true)
         .append(true)

@@ -30,8 +30,13 @@ export const plugins = [
       const name = `behave-${world.mark}`;
       const moved = new Set();
       await browser.throttled(SLOW, async () => {
-        await browser.choose(`${name}.wasm`, guest(world, "behave"));
-        const upload = browser.page.getByRole("listitem", { name: `Upload of ${name}.wasm` });
+        // With time enough for what is watched later.
+        const archive = zip([
+          ["plugin.toml", Buffer.from(`[limits]\nwall = "60s"\n`)],
+          ["behave.wasm", guest(world, "behave")],
+        ]);
+        await browser.choose(`${name}.zip`, archive);
+        const upload = browser.page.getByRole("listitem", { name: `Upload of ${name}.zip` });
         const bar = upload.getByRole("progressbar");
         await bar.waitFor();
         while (await bar.isVisible()) {
@@ -42,7 +47,7 @@ export const plugins = [
         }
       });
       assert.ok(moved.size > 1, `the bar stood at ${[...moved].join(", ")}`);
-      await served(browser.page, `${name}.wasm`, 1);
+      await served(browser.page, `${name}.zip`, 1);
     },
   ],
   [

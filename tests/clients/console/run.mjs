@@ -40,7 +40,7 @@ async function check(name, run) {
     why = String(error.stack ?? error).replaceAll(/\s+/g, " ").slice(0, 900);
   }
   const seconds = ((performance.now() - began) / 1000).toFixed(2);
-  console.log(`${verdict.padEnd(4)} ${name.padEnd(46)} ${seconds.padStart(6)} s  ${why}`.trimEnd());
+  console.log(`${verdict.padEnd(4)} ${name.padEnd(54)} ${seconds.padStart(6)} s  ${why}`.trimEnd());
   verdicts.push(verdict);
 }
 

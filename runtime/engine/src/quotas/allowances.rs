@@ -462,10 +462,7 @@ mod tests {
             ..Quotas::default()
         };
         all.set(&tenant, quota);
-        let refused = all
-            .has_room(&tenant, (10_u64 << 30) + 1)
-            .err()
-            .expect("full");
+        let refused = all.has_room(&tenant, (10_u64 << 30) + 1).expect_err("full");
         let told = "the tenant has stored 100 B, this would be 10.0 GiB (10737418241 B) more, and its quota is 10 GiB; ";
         assert!(format!("{refused:?}").contains(told), "{refused:?}");
     }

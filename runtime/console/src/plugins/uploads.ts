@@ -141,7 +141,7 @@ async function run(upload: Upload, signal: AbortSignal): Promise<void> {
   try {
     enter(id, { at: "reading" });
     const { code, settings, leftOut } = await read(upload.source);
-    const before = await functions.served(name);
+    const before = await functions.served(name, signal);
     await send(upload, await base64(code), before === null, settings ?? {}, signal);
     taken = true;
     const configuration = await settle(upload, before !== null, settings);
@@ -167,7 +167,13 @@ async function send(upload: Upload, code: string, isNew: boolean, settings: func
       return;
     }
     enter(id, { at: "compiling", waitsFor: null });
-    asking = window.setInterval(() => void askStage(id, name), STAGE_ASKED_EVERY_MS);
+    let asked: Promise<void> | null = null;
+    asking = window.setInterval(() => {
+      // One question at a time, however slow the server is.
+      asked ??= askStage(id, name).finally(() => {
+        asked = null;
+      });
+    }, STAGE_ASKED_EVERY_MS);
   };
   enter(id, { at: "sending", sent: 0, all: code.length });
   try {

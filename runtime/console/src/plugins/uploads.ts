@@ -102,7 +102,7 @@ export function retry(id: number, name?: string): void {
 /** Stops one that is under way, or takes one out of the list that is not. */
 export function dismiss(id: number): void {
   const upload = find(id);
-  if (upload !== undefined && stops.has(id)) {
+  if (upload !== undefined && stops.has(id) && isUnderWay(upload.stage)) {
     stops.get(id)?.abort();
     return;
   }
@@ -147,8 +147,15 @@ async function run(upload: Upload, signal: AbortSignal): Promise<void> {
     const configuration = await settle(upload, before !== null, settings);
     enter(id, { at: "served", version: configuration.Version, sha256: hexOf(configuration.CodeSha256), notes: leftOut });
   } catch (thrown) {
-    const problem = Problem.of(thrown);
-    enter(id, { at: "refused", problem, serving: await serving(name, taken) });
+    const isStopped = signal.aborted && !(thrown instanceof Problem);
+    const problem = isStopped ? new Problem("the upload was stopped before it was sent") : Problem.of(thrown);
+    const refused: Stage = { at: "refused", problem, serving: null };
+    enter(id, refused);
+    // A server that does not answer holds up nobody who wants to try again.
+    const told = await serving(name, taken);
+    if (find(id)?.stage === refused) {
+      enter(id, { ...refused, serving: told });
+    }
   }
   for (const listener of servedListeners) {
     listener(name);

@@ -8,8 +8,9 @@ import { ExecutionPage } from "./executions/execution";
 import { Executions } from "./executions/list";
 import { PluginDetail } from "./plugins/detail";
 import { PluginList } from "./plugins/list";
-import { go, Link, useRoute } from "./router";
+import { goInstead, Link, useRoute } from "./router";
 import { SignIn } from "./sign-in";
+import { Boundary } from "./ui/boundary";
 import { Busy } from "./ui/parts";
 
 export function App() {
@@ -18,7 +19,7 @@ export function App() {
   const known = useKnown(session);
   useEffect(() => {
     if (route.length === 0) {
-      go("plugins");
+      goInstead("plugins");
     }
   }, [route.length]);
   return (
@@ -31,7 +32,7 @@ export function App() {
         <SignIn session={session} />
       ) : (
         <main id="main" tabIndex={-1} key={`${session.region} ${session.key?.id ?? ""}`}>
-          {known ? <Page route={route} /> : <Busy>asking the server</Busy>}
+          <Boundary at={route.join("/")}>{known ? <Page route={route} /> : <Busy>asking the server</Busy>}</Boundary>
         </main>
       )}
     </>

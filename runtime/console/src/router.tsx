@@ -12,6 +12,16 @@ export function useRoute(): readonly string[] {
 
 export function go(...parts: string[]): void {
   history.pushState(null, "", href(parts));
+  moved();
+}
+
+/** The same in place of the page that is shown, to which nobody goes back then. */
+export function goInstead(...parts: string[]): void {
+  history.replaceState(null, "", href(parts));
+  moved();
+}
+
+function moved(): void {
   dispatchEvent(new Event(MOVED));
   scrollTo(0, 0);
 }

@@ -4,9 +4,9 @@
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 
-use crate::console;
+use crate::triggers;
 
 /// Headers that browsers send and SDKs do not.
 const BROWSER_HEADERS: [&str; 3] = ["origin", "referer", "sec-fetch-site"];
@@ -40,15 +40,20 @@ fn is_of_own_page(headers: &HeaderMap, uri: &Uri) -> bool {
     authority_of(headers, uri).is_some_and(|own| own.eq_ignore_ascii_case(from))
 }
 
-/// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`. What a
-/// plain GET can read is checked by Host alone: a page on a rebound name can send one without any of the headers. So is the
-/// console: under a name that the server does not know it could do nothing, and the answer says which one it is.
-pub(crate) fn check(headers: &HeaderMap, uri: &Uri, hosts: &[String]) -> Result<(), ForeignHost> {
+/// Lets a request pass unless it comes from a web page and its Host is neither loopback nor one of `hosts`. What only reads is
+/// checked by Host alone, whatever it reads: to a page on a rebound name the server is its own, it may send a GET without any of
+/// the headers, and it may read the answer. With every other method a browser says where the page is from. Triggers read
+/// nothing, and are called under any name.
+pub(crate) fn check(
+    method: &Method,
+    headers: &HeaderMap,
+    uri: &Uri,
+    hosts: &[String],
+) -> Result<(), ForeignHost> {
     let page = is_of_page(headers);
     let host = host_of(headers, uri);
     // Browsers always name a host; calls within the process name none.
-    let path = uri.path();
-    let read = path.starts_with("/api/") || path == "/metrics" || console::is_own_path(path);
+    let read = matches!(*method, Method::GET | Method::HEAD) && !triggers::is_endpoint(uri.path());
     let readable = read && host.is_some();
     if !page && !readable {
         return Ok(());
@@ -121,7 +126,7 @@ mod tests {
                         "http://evil.example".parse().expect("a header value"),
                     );
                 }
-                let verdict = check(&headers, &Uri::from_static("/"), &hosts);
+                let verdict = check(&Method::POST, &headers, &Uri::from_static("/"), &hosts);
                 assert_eq!(
                     verdict.is_ok(),
                     passes,
@@ -132,24 +137,45 @@ mod tests {
     }
 
     #[test]
-    fn what_a_get_can_read_is_checked_by_host_alone() {
-        let read = |host: &str, path: &'static str| {
+    fn what_only_reads_is_checked_by_host_alone() {
+        let asked = |method: Method, host: &str, path: &'static str| {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().expect("a header value"));
-            check(&headers, &Uri::from_static(path), &[]).is_ok()
+            check(&method, &headers, &Uri::from_static(path), &[]).is_ok()
         };
         for path in [
+            "/",
+            "/?Action=GetCallerIdentity&Version=2011-06-15",
             "/metrics",
             "/api/executions/x/events",
             "/console",
             "/console/",
             "/console/assets/a.js",
+            "/2015-03-31/functions",
+            "/2017-03-31/tags/arn:aws:lambda:us-east-1:000000000000:function:a",
+            "/schedules/a",
+            "/tags/a",
+            "/nowhere",
         ] {
-            assert!(read("localhost:8083", path), "{path}");
-            assert!(!read("evil.example", path), "{path}");
+            for method in [Method::GET, Method::HEAD] {
+                assert!(asked(method.clone(), "localhost:8083", path), "{path}");
+                assert!(!asked(method, "evil.example", path), "{path}");
+            }
         }
-        assert!(read("sync-localhost", "/"));
-        let unnamed = check(&HeaderMap::new(), &Uri::from_static("/api/x"), &[]);
+        // SDKs put a word before the host.
+        assert!(asked(Method::POST, "sync-localhost", "/"));
+        assert!(asked(Method::PUT, "evil.example", "/schedules/a"));
+        assert!(asked(
+            Method::GET,
+            "evil.example",
+            "/trigger/000000000000/a"
+        ));
+        let unnamed = check(
+            &Method::GET,
+            &HeaderMap::new(),
+            &Uri::from_static("/api/x"),
+            &[],
+        );
         assert!(unnamed.is_ok(), "a call within the process");
     }
 
@@ -223,8 +249,24 @@ mod tests {
             "origin",
             "http://evil.example".parse().expect("a header value"),
         );
-        assert!(check(&headers, &Uri::from_static("http://localhost:1/"), &[]).is_ok());
-        assert!(check(&headers, &Uri::from_static("http://evil.example/"), &[]).is_err());
-        assert!(check(&headers, &Uri::from_static("/"), &[]).is_err());
+        assert!(
+            check(
+                &Method::POST,
+                &headers,
+                &Uri::from_static("http://localhost:1/"),
+                &[]
+            )
+            .is_ok()
+        );
+        assert!(
+            check(
+                &Method::POST,
+                &headers,
+                &Uri::from_static("http://evil.example/"),
+                &[]
+            )
+            .is_err()
+        );
+        assert!(check(&Method::POST, &headers, &Uri::from_static("/"), &[]).is_err());
     }
 }

@@ -105,7 +105,8 @@ async fn guarded(
     if let Some(gate) = &state.gate {
         return admission::serve(&state, gate, request, next).await;
     }
-    match guard::check(request.headers(), request.uri(), &state.config.hosts) {
+    let (method, headers) = (request.method(), request.headers());
+    match guard::check(method, headers, request.uri(), &state.config.hosts) {
         Ok(()) => next.run(request).await,
         Err(guard::ForeignHost(host)) => {
             Protocol::of(request.uri(), request.headers()).refuse(Fault::foreign_host(&host))

@@ -309,6 +309,9 @@ async fn without_access_keys_the_console_asks_and_no_other_page() {
             ("sec-fetch-site", "same-origin"),
             403,
         ),
+        // There it may send a GET that has no sign of a page.
+        (functions, "evil.example", ("accept", "*/*"), 403),
+        (schedules, "evil.example", ("accept", "*/*"), 403),
         ("/console/", "evil.example", ("accept", "*/*"), 403),
         (
             "/console/assets/index-B4x_9fQa.js",

@@ -7,6 +7,7 @@ import { parseArgs } from "node:util";
 
 import { Browser } from "./browser.mjs";
 import { executions } from "./executions.mjs";
+import { hostile } from "./hostile.mjs";
 import { plugins } from "./plugins.mjs";
 import { Server } from "./server.mjs";
 import { signingIn, signingOut } from "./sign-in.mjs";
@@ -44,7 +45,7 @@ async function check(name, run) {
   verdicts.push(verdict);
 }
 
-const all = [...(key === null ? [] : signingIn), ...plugins, ...executions, ...(key === null ? [] : signingOut)];
+const all = [...(key === null ? [] : signingIn), ...plugins, ...executions, ...hostile, ...(key === null ? [] : signingOut)];
 for (const [name, run] of all) {
   await check(name, run);
 }

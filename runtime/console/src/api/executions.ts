@@ -1,7 +1,7 @@
 // State machines, their executions, and what the attempts of an execution used and said. Hides which of the server's two APIs
 // tells what.
 
-import { action, ask, askJson } from "./request";
+import { action, ask, askJson, listOf } from "./request";
 
 export type Status = "RUNNING" | "SUCCEEDED" | "FAILED" | "TIMED_OUT" | "ABORTED" | "PENDING_REDRIVE";
 
@@ -76,6 +76,8 @@ export interface LogLine {
 /** What an attempt that has ended logged and printed. */
 export interface AttemptLog {
   readonly state: string;
+  /** Not there of what an older server kept. */
+  readonly enteredEventId?: number;
   readonly attempt: number;
   readonly ended: number;
   readonly lines: readonly LogLine[];
@@ -88,7 +90,7 @@ export interface AttemptLog {
 /** Items of one page. */
 const PAGE_ITEMS = 100;
 /** State machines that are listed. */
-const MACHINES_MAX = 1_000;
+export const MACHINES_MAX = 1_000;
 
 export async function machines(): Promise<Machine[]> {
   const found: Machine[] = [];
@@ -96,7 +98,7 @@ export async function machines(): Promise<Machine[]> {
   do {
     const members = { maxResults: PAGE_ITEMS, nextToken };
     const page = await call<{ stateMachines: Machine[]; nextToken?: string }>("ListStateMachines", members);
-    found.push(...page.stateMachines);
+    found.push(...listOf(page.stateMachines, "stateMachines"));
     nextToken = page.nextToken;
   } while (nextToken !== undefined && found.length < MACHINES_MAX);
   return found;
@@ -109,13 +111,13 @@ export async function executions(machine: string, status: Status | null, token: 
     ...(status === null ? {} : { statusFilter: status }),
     ...(token === null ? {} : { nextToken: token }),
   });
-  return { items: page.executions, next: page.nextToken ?? null };
+  return { items: listOf(page.executions, "executions"), next: page.nextToken ?? null };
 }
 
 /** The executions of an EXPRESS state machine that the server remembers. */
 export async function expressExecutions(machine: string): Promise<Page<Execution>> {
   const { executions } = await own<{ executions: Execution[] }>(`/api/machines/${encodeURIComponent(machine)}/express`, {});
-  return { items: executions.map((execution) => ({ ...execution, stateMachineArn: machine })), next: null };
+  return { items: listOf(executions, "executions").map((execution) => ({ ...execution, stateMachineArn: machine })), next: null };
 }
 
 export function describe(arn: string): Promise<Described> {
@@ -136,12 +138,12 @@ export async function stop(arn: string): Promise<void> {
 export async function attempts(arn: string, token: string | null): Promise<Page<EndedAttempt> & { readonly progress: readonly Note[] }> {
   const path = `${executionPath(arn)}/attempts`;
   const page = await own<{ attempts: EndedAttempt[]; progress: Note[]; nextToken?: string }>(path, paged(token));
-  return { items: page.attempts, progress: page.progress, next: page.nextToken ?? null };
+  return { items: listOf(page.attempts, "attempts"), progress: page.progress, next: page.nextToken ?? null };
 }
 
 export async function logs(arn: string, token: string | null): Promise<Page<AttemptLog>> {
   const page = await own<{ attempts: AttemptLog[]; nextToken?: string }>(`${executionPath(arn)}/logs`, paged(token));
-  return { items: page.attempts, next: page.nextToken ?? null };
+  return { items: listOf(page.attempts, "attempts"), next: page.nextToken ?? null };
 }
 
 export function executionPath(arn: string): string {

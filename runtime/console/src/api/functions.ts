@@ -1,6 +1,6 @@
 // The function service: plugins that were uploaded, their versions and aliases, and calls of them. Hides its paths and pages.
 
-import { ask, askJson, action, Problem, upload, type Call } from "./request";
+import { ask, askJson, action, listOf, Problem, upload, type Call } from "./request";
 
 /** What a plugin, or a version of it, is called with; members as in the API. */
 export interface Configuration {
@@ -92,9 +92,10 @@ export async function plugin(name: string): Promise<Plugin> {
 }
 
 /** What is served under a name; null where nothing is. */
-export async function served(name: string): Promise<Configuration | null> {
+export async function served(name: string, signal?: AbortSignal): Promise<Configuration | null> {
+  const call = get(`${path(name)}/configuration`);
   try {
-    return await askJson<Configuration>(get(`${path(name)}/configuration`));
+    return await askJson<Configuration>(signal === undefined ? call : { ...call, signal });
   } catch (thrown) {
     if (thrown instanceof Problem && thrown.code === "ResourceNotFoundException") {
       return null;
@@ -185,6 +186,7 @@ export async function invoke(name: string, qualifier: string, input: string, sig
     headers: { "content-type": "application/json", "x-amz-log-type": "Tail" },
     body: input,
     signal,
+    patient: true,
   });
   return {
     payload: answer.text,
@@ -241,7 +243,7 @@ async function pages<T>(list: string, member: string): Promise<T[]> {
   do {
     const query: Record<string, string> = marker === undefined ? { MaxItems: PAGE_ITEMS } : { MaxItems: PAGE_ITEMS, Marker: marker };
     const page = await askJson<Record<string, unknown>>({ ...get(list), query });
-    items.push(...((page[member] ?? []) as T[]));
+    items.push(...listOf(page[member] as T[] | undefined, member));
     marker = page["NextMarker"] as string | undefined;
   } while (marker !== undefined && items.length < LISTED_MAX);
   return items;

@@ -12,7 +12,12 @@ export interface Call {
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
   readonly signal?: AbortSignal;
+  /** Its answer comes when it comes: what is called may run for long. */
+  readonly patient?: boolean;
 }
+
+/** How long an answer may take. */
+const ANSWER_MS_MAX = 60_000;
 
 export interface Answer {
   readonly text: string;
@@ -58,12 +63,20 @@ export function isUnknownCaller(problem: Problem): boolean {
 
 /** Asks, and throws a Problem for whatever is no answer of success. */
 export async function ask(call: Call): Promise<Answer> {
-  const answer = await send(call);
+  const answer = await send(call.patient === true ? call : { ...call, signal: bounded(call.signal) });
   const text = await readText(answer);
   if (!answer.ok) {
     throw refused(answer.status, text, answer.headers.get("x-amzn-errortype"));
   }
   return { text, header: (name) => answer.headers.get(name) };
+}
+
+/** A member of an answer that has to be a list. */
+export function listOf<T>(value: readonly T[] | undefined, member: string): readonly T[] {
+  if (!Array.isArray(value)) {
+    throw new Problem(`the server's answer has no list \`${member}\``, { hint: "see whether `stepwell serve` itself answers at this address" });
+  }
+  return value;
 }
 
 export async function askJson<T>(call: Call): Promise<T> {
@@ -85,10 +98,25 @@ export async function send(call: Call): Promise<Response> {
     return await fetch(url, options);
   } catch (thrown) {
     if (call.signal?.aborted === true) {
-      throw thrown;
+      throw isLate(call.signal) ? late() : thrown;
     }
     throw silent();
   }
+}
+
+function bounded(signal: AbortSignal | undefined): AbortSignal {
+  const time = AbortSignal.timeout(ANSWER_MS_MAX);
+  return signal === undefined ? time : AbortSignal.any([signal, time]);
+}
+
+function isLate({ reason }: AbortSignal): boolean {
+  return reason instanceof DOMException && reason.name === "TimeoutError";
+}
+
+function late(): Problem {
+  return new Problem(`${location.origin} did not answer within ${ANSWER_MS_MAX / 1_000} s`, {
+    hint: "what was asked for may have been done all the same; look, then try it again",
+  });
 }
 
 /** An answer that is none of success. */

@@ -14,6 +14,8 @@ export type Link =
   | { readonly at: "live" }
   /** It is tried again after so many seconds. */
   | { readonly at: "broken"; readonly why: string; readonly again: number }
+  /** The page is out of sight; it goes on where it was when it is seen again. */
+  | { readonly at: "paused" }
   | { readonly at: "ended" }
   /** It is not tried again. */
   | { readonly at: "refused"; readonly problem: Problem };
@@ -27,6 +29,11 @@ export interface Listener {
 const MESSAGE_CHARS_MAX = 32 << 20;
 /** The server breaks a silence with a comment every 15 s. */
 const SILENCE_MS_MAX = 45_000;
+/**
+ * How long a page that is out of sight keeps its stream. A browser has six connections to a server over HTTP/1.1, for all of its tabs:
+ * six that nobody looks at would let no other page ask anything.
+ */
+const UNSEEN_MS_MAX = 5_000;
 const WAIT_S_MIN = 1;
 const WAIT_S_MAX = 15;
 
@@ -36,15 +43,25 @@ export async function follow(path: string, listener: Listener, signal: AbortSign
   const place = { id: "" };
   listener.link({ at: "connecting" });
   while (!signal.aborted) {
-    const end = await once(path, place, signal, {
+    if (document.hidden) {
+      listener.link({ at: "paused" });
+      await seen(signal);
+      continue;
+    }
+    const unseen = new Unseen();
+    const end = await once(path, place, AbortSignal.any([signal, unseen.signal]), {
       link: listener.link,
       message: (message) => {
         wait = WAIT_S_MIN;
         listener.message(message);
       },
     }).catch((thrown: unknown): Link => broken(Problem.of(thrown).message, wait));
+    unseen.stop();
     if (signal.aborted) {
       return;
+    }
+    if (unseen.signal.aborted && end.at === "broken") {
+      continue;
     }
     const told: Link = end.at === "broken" ? { ...end, again: wait } : end;
     listener.link(told);
@@ -153,6 +170,45 @@ export class Reader {
       this.place.id = value;
     }
   }
+}
+
+/** Aborts when the page has been out of sight for as long as it may. */
+class Unseen {
+  private readonly aborting = new AbortController();
+  readonly signal = this.aborting.signal;
+  private timer = 0;
+
+  constructor() {
+    document.addEventListener("visibilitychange", this.look);
+  }
+
+  stop(): void {
+    document.removeEventListener("visibilitychange", this.look);
+    window.clearTimeout(this.timer);
+  }
+
+  private readonly look = (): void => {
+    window.clearTimeout(this.timer);
+    if (document.hidden) {
+      this.timer = window.setTimeout(() => this.aborting.abort(), UNSEEN_MS_MAX);
+    }
+  };
+}
+
+/** When the page is in sight again. */
+function seen(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const look = () => {
+      if (!document.hidden || signal.aborted) {
+        document.removeEventListener("visibilitychange", look);
+        signal.removeEventListener("abort", look);
+        resolve();
+      }
+    };
+    document.addEventListener("visibilitychange", look);
+    signal.addEventListener("abort", look);
+    look();
+  });
 }
 
 function pause(ms: number, signal: AbortSignal): Promise<void> {

@@ -1,25 +1,29 @@
 // The attempts of an execution: how each stands, what it used, what it says.
 
-import { useState } from "react";
+import { memo, useState } from "react";
 
 import type { AttemptLog, LogLine } from "../api/executions";
 import { Problem } from "../api/request";
 import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
-import { Data, Empty, Hint, Refusal } from "../ui/parts";
+import { Data, Details, Empty, Hint, Long, Refusal } from "../ui/parts";
 import type { Attempt } from "./history";
-import { logKey, type View } from "./live";
+import { logOf, type View } from "./live";
 import { AttemptBadge } from "./status";
 
 /** Attempts that are drawn, the latest; and as many more each time. */
 const SHOWN = 100;
+/** Lines of the log of one that are drawn, the last; the others when they are asked for. */
+const LINES_SHOWN = 50;
 
-export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
+export function Attempts({ view }: { view: View }) {
+  const { attempts, gone, cut } = view;
   const [shown, setShown] = useState(SHOWN);
   const hidden = Math.max(0, attempts.length - shown);
   return (
     <>
       {attempts.length === 0 && <Empty text="No task was scheduled yet." />}
+      {hidden === 0 && gone > 0 && <Hint text={`${count(gone)} attempts before these are not shown; \`stepwell execution history\` has all.`} />}
       {hidden > 0 && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>
           Show {Math.min(hidden, SHOWN)} of {hidden} attempts before these
@@ -27,7 +31,7 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
       )}
       <ol className="attempts" aria-label="Attempts">
         {attempts.slice(hidden).map((attempt) => (
-          <Row key={attempt.key} attempt={attempt} log={logs.get(logKey(attempt)) ?? null} />
+          <Row key={attempt.key} attempt={attempt} log={logOf(view, attempt)} />
         ))}
       </ol>
       {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}
@@ -35,8 +39,8 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
   );
 }
 
-function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
-  const { state, number, status, plugin, calls, note, error, cause } = attempt;
+const Row = memo(function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
+  const { state, number, status, plugin, calls, note, error, cause, isEmptied } = attempt;
   const label = `${state}, attempt ${number}`;
   const said = note ?? log?.progress ?? null;
   return (
@@ -57,17 +61,17 @@ function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
       {(error !== null || cause !== null) && <Refusal problem={new Problem(cause ?? "", { code: error ?? "" })} title={status === "timed out" ? "Timed out" : "Failed"} />}
       {log !== null && <Log log={log} label={label} />}
       {(attempt.input !== null || attempt.output !== null) && (
-        <details>
-          <summary>Input and output</summary>
+        <Details summary="Input and output">
           <div className="halves">
             {attempt.input !== null && <Data text={attempt.input} label={`Input of ${label}`} />}
             {attempt.output !== null && <Data text={attempt.output} label={`Output of ${label}`} />}
           </div>
-        </details>
+        </Details>
       )}
+      {isEmptied && <Hint text="Its input and output are not kept here, since those after it are large; `stepwell execution history` has them." />}
     </li>
   );
-}
+});
 
 function Elapsed({ attempt: { scheduledAt, endedAt } }: { attempt: Attempt }) {
   const now = useNow(endedAt === null);
@@ -99,15 +103,22 @@ function Used({ attempt: { usage } }: { attempt: Attempt }) {
 
 function Log({ log, label }: { log: AttemptLog; label: string }) {
   const { lines, stdout, stderr, cut } = log;
+  const [all, setAll] = useState(false);
+  const hidden = all ? 0 : Math.max(0, lines.length - LINES_SHOWN);
   if (lines.length === 0 && stdout === "" && stderr === "") {
     return null;
   }
   return (
     <div className="log" role="region" aria-label={`Log of ${label}`} tabIndex={0}>
+      {hidden > 0 && (
+        <button type="button" className="quiet" onClick={() => setAll(true)}>
+          Show {hidden} lines before these
+        </button>
+      )}
       {lines.length > 0 && (
         <ol>
-          {lines.map((line, at) => (
-            <Line key={at} line={line} />
+          {lines.slice(hidden).map((line, at) => (
+            <Line key={hidden + at} line={line} />
           ))}
         </ol>
       )}
@@ -139,7 +150,9 @@ function Printed({ name, text }: { name: string; text: string }) {
   return (
     <div className="printed">
       <span className="level">{name}</span>
-      <pre>{text}</pre>
+      <pre>
+        <Long text={text} />
+      </pre>
     </div>
   );
 }

@@ -15,6 +15,7 @@ export interface HistoryEvent {
 
 export type AttemptStatus = "waiting" | "running" | "succeeded" | "failed" | "timed out" | "stopped";
 
+/** It never changes: what becomes of an attempt makes another one, so that what is drawn of the same one stays. */
 export interface Attempt {
   /** State's entry and number, which no other attempt has. */
   readonly key: string;
@@ -24,18 +25,26 @@ export interface Attempt {
   /** What the state calls, in short. */
   readonly calls: string;
   readonly scheduledAt: number;
-  status: AttemptStatus;
-  endedAt: number | null;
-  input: string | null;
-  output: string | null;
-  error: string | null;
-  cause: string | null;
-  usage: Usage | null;
+  readonly status: AttemptStatus;
+  readonly endedAt: number | null;
+  readonly input: string | null;
+  readonly output: string | null;
+  readonly error: string | null;
+  readonly cause: string | null;
+  readonly usage: Usage | null;
   /** Plugin with the version that it ran with, once that is known. */
-  plugin: string | null;
+  readonly plugin: string | null;
   /** The latest note of its progress. */
-  note: string | null;
+  readonly note: string | null;
+  /** Input, output and cause were let go: later attempts have large ones. */
+  readonly isEmptied: boolean;
 }
+
+/** Attempts that are kept, the latest; and how many of the first ones go at a time. */
+const ATTEMPTS_MAX = 10_000;
+const ATTEMPTS_LET_GO = 1_000;
+/** Characters of inputs, outputs and causes that are kept of all attempts; the latest one has its own whatever they are. */
+const VALUES_CHARS_MAX = 32 << 20;
 
 interface Details {
   readonly name?: string;
@@ -60,23 +69,24 @@ const STARTED = /^(Task|LambdaFunction|Activity)Started$/;
 export class History {
   /** Attempts in the order in which they were scheduled. */
   readonly attempts: Attempt[] = [];
-  input: string | null = null;
-  lastId = 0;
-  private readonly byKey = new Map<string, Attempt>();
+  /** How many there were before those. */
+  gone = 0;
+  /** How many were scheduled first, whose values were let go. */
+  private emptied = 0;
+  private chars = 0;
+  /** By key, how many were scheduled before it. */
+  private readonly places = new Map<string, number>();
   /** By event, the event that entered its state. */
   private readonly entered = new Map<number, number>();
   private readonly names = new Map<number, string>();
   /** By entry of a state, how many attempts it has had. */
   private readonly counts = new Map<number, number>();
-  private readonly open = new Map<number, Attempt>();
+  /** By entry, the key of the attempt that has no end yet. */
+  private readonly open = new Map<number, string>();
 
   /** Takes the next event; says whether an attempt ended by it. */
   apply(event: HistoryEvent): boolean {
-    this.lastId = Math.max(this.lastId, event.id);
     const details = detailsOf(event);
-    if (event.type === "ExecutionStarted") {
-      this.input = details.input ?? null;
-    }
     if (event.type.endsWith("StateEntered")) {
       this.entered.set(event.id, event.id);
       this.names.set(event.id, details.name ?? "");
@@ -96,56 +106,98 @@ export class History {
       this.schedule(event, details, entry);
       return false;
     }
-    const attempt = this.open.get(entry);
-    if (attempt !== undefined && STARTED.test(event.type)) {
-      attempt.status = "running";
+    const key = this.open.get(entry);
+    if (key !== undefined && STARTED.test(event.type)) {
+      this.change(key, { status: "running" });
     }
-    if (attempt !== undefined && STATE_ABORTED.test(event.type)) {
-      this.cutOff(attempt, event.timestamp);
+    if (key !== undefined && STATE_ABORTED.test(event.type)) {
+      this.cutOff(entry, key, event.timestamp);
     }
     const ended = ENDED.exec(event.type)?.[1];
-    if (attempt === undefined || ended === undefined) {
+    if (key === undefined || ended === undefined) {
       return false;
     }
     this.open.delete(entry);
-    attempt.status = ended === "Succeeded" ? "succeeded" : ended === "TimedOut" ? "timed out" : "failed";
-    attempt.endedAt = event.timestamp;
-    attempt.output = details.output ?? null;
-    attempt.error = details.error ?? null;
-    attempt.cause = details.cause ?? null;
-    attempt.usage = event.usage ?? attempt.usage;
+    this.change(key, {
+      status: ended === "Succeeded" ? "succeeded" : ended === "TimedOut" ? "timed out" : "failed",
+      endedAt: event.timestamp,
+      output: details.output ?? null,
+      error: details.error ?? null,
+      cause: details.cause ?? null,
+      ...(event.usage === undefined ? {} : { usage: event.usage }),
+    });
     return true;
   }
 
   /** The latest note of an attempt that runs. */
   note(note: Note): void {
-    const attempt = this.byKey.get(keyOf(note.enteredEventId, note.attempt));
+    const key = keyOf(note.enteredEventId, note.attempt);
+    const attempt = this.find(key);
     if (attempt !== undefined && attempt.endedAt === null) {
-      attempt.note = note.note;
-      attempt.status = "running";
+      this.change(key, { note: note.note, status: "running" });
     }
   }
 
   /** What is told of an attempt that a plugin ended. */
   ended(told: EndedAttempt): void {
-    const attempt = this.byKey.get(keyOf(told.enteredEventId, told.attempt));
-    if (attempt !== undefined) {
-      attempt.plugin = told.version ?? told.plugin;
-      attempt.usage = told.usage;
+    const key = keyOf(told.enteredEventId, told.attempt);
+    const attempt = this.find(key);
+    const plugin = told.version ?? told.plugin;
+    if (attempt !== undefined && (attempt.plugin !== plugin || !isSame(attempt.usage, told.usage))) {
+      this.change(key, { plugin, usage: told.usage });
     }
   }
 
   /** The execution is over: what is open was cut off. */
   stop(at: number | null): void {
-    for (const attempt of this.open.values()) {
-      this.cutOff(attempt, at);
+    for (const [entry, key] of this.open) {
+      this.cutOff(entry, key, at);
     }
   }
 
-  private cutOff(attempt: Attempt, at: number | null): void {
-    attempt.status = "stopped";
-    attempt.endedAt = at;
-    this.open.delete(attempt.enteredId);
+  private cutOff(entry: number, key: string, at: number | null): void {
+    this.change(key, { status: "stopped", endedAt: at });
+    this.open.delete(entry);
+  }
+
+  private find(key: string): Attempt | undefined {
+    const place = this.places.get(key);
+    return place === undefined ? undefined : this.attempts[place - this.gone];
+  }
+
+  private change(key: string, changes: Partial<Attempt>): void {
+    const attempt = this.find(key);
+    const place = this.places.get(key);
+    if (attempt === undefined || place === undefined) {
+      return;
+    }
+    const changed = { ...attempt, ...changes };
+    const next = attempt.isEmptied ? withoutValues(changed) : changed;
+    this.attempts[place - this.gone] = next;
+    this.chars += charsOf(next) - charsOf(attempt);
+    this.fit();
+  }
+
+  /** Lets values go, the first ones first, until the rest is no more than is kept; and attempts, where there are too many. */
+  private fit(): void {
+    const last = this.gone + this.attempts.length - 1;
+    while (this.chars > VALUES_CHARS_MAX && this.emptied < last) {
+      const at = this.emptied - this.gone;
+      this.emptied += 1;
+      const attempt = this.attempts[at];
+      if (attempt !== undefined) {
+        this.chars -= charsOf(attempt);
+        this.attempts[at] = withoutValues(attempt);
+      }
+    }
+    if (this.attempts.length >= ATTEMPTS_MAX + ATTEMPTS_LET_GO) {
+      for (const attempt of this.attempts.splice(0, ATTEMPTS_LET_GO)) {
+        this.chars -= charsOf(attempt);
+        this.places.delete(attempt.key);
+      }
+      this.gone += ATTEMPTS_LET_GO;
+      this.emptied = Math.max(this.emptied, this.gone);
+    }
   }
 
   private schedule(event: HistoryEvent, details: Details, entry: number): void {
@@ -168,14 +220,30 @@ export class History {
       usage: null,
       plugin: null,
       note: null,
+      isEmptied: false,
     };
+    this.places.set(attempt.key, this.gone + this.attempts.length);
     this.attempts.push(attempt);
-    this.byKey.set(attempt.key, attempt);
-    this.open.set(entry, attempt);
+    this.open.set(entry, attempt.key);
+    this.chars += charsOf(attempt);
+    this.fit();
   }
 }
 
-function keyOf(entry: number, attempt: number): string {
+function charsOf({ input, output, cause }: Attempt): number {
+  return (input?.length ?? 0) + (output?.length ?? 0) + (cause?.length ?? 0);
+}
+
+function withoutValues(attempt: Attempt): Attempt {
+  return { ...attempt, input: null, output: null, cause: null, isEmptied: true };
+}
+
+function isSame(one: Usage | null, other: Usage): boolean {
+  const names = ["cpuMicros", "wallMicros", "queuedMicros", "memoryBytesMax", "fuel"] as const;
+  return one !== null && names.every((name) => one[name] === other[name]);
+}
+
+export function keyOf(entry: number, attempt: number): string {
   return `${entry}.${attempt}`;
 }
 

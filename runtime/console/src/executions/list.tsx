@@ -2,7 +2,7 @@
 
 import { useEffect, useState } from "react";
 
-import { executions, expressExecutions, machinePath, machines, nameOf, STATUSES, type Execution, type Machine, type Page, type Status } from "../api/executions";
+import { executions, expressExecutions, machinePath, machines, MACHINES_MAX, nameOf, STATUSES, type Execution, type Machine, type Page, type Status } from "../api/executions";
 import type { Problem } from "../api/request";
 import { follow, type Link as StreamLink } from "../api/stream";
 import { Link } from "../router";
@@ -37,6 +37,7 @@ export function Executions({ machine }: { machine: string | null }) {
           {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
           {value === null && loading && <Busy>reading the list</Busy>}
           {value?.length === 0 && <Empty text="There is no state machine in this region. `stepwell machine put FILE` makes one." />}
+          {(value?.length ?? 0) >= MACHINES_MAX && <Hint text={`The first ${MACHINES_MAX} are listed; \`stepwell machine list\` lists all.`} />}
           <ul className="machines" aria-label="State machines">
             {found.map(({ stateMachineArn, name, type }) => (
               <li key={stateMachineArn}>
@@ -62,7 +63,7 @@ export function Executions({ machine }: { machine: string | null }) {
 function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined }) {
   const [status, setStatus] = useState<Status | null>(null);
   const isExpress = machine?.type === "EXPRESS";
-  const { listed, more, problem, link, refresh, loading } = useExecutions(arn, status, isExpress);
+  const { listed, more, isCut, problem, link, refresh, loading } = useExecutions(arn, status, isExpress);
   return (
     <Section title={nameOf(arn)} aside={isExpress ? undefined : <LinkState link={link} />}>
       <div className="row">
@@ -106,6 +107,7 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
           ))}
         </Table>
       )}
+      {isCut && <Hint text="The newest are listed; `stepwell execution list` lists all." />}
       {more !== null && (
         <button type="button" onClick={more} disabled={loading}>
           Show more
@@ -123,6 +125,8 @@ function Lasted({ execution: { startDate, stopDate } }: { execution: Execution }
 interface Listed {
   readonly listed: readonly Execution[];
   readonly more: (() => void) | null;
+  /** There are others, and no more are listed here. */
+  readonly isCut: boolean;
   readonly problem: Problem | null;
   readonly link: StreamLink;
   readonly loading: boolean;
@@ -151,7 +155,14 @@ function useExecutions(arn: string, status: Status | null, isExpress: boolean): 
         reload();
       }, READ_EVERY_MS);
     };
-    void follow(`${machinePath(arn)}/events`, { message: again, link: setLink }, stopped.signal);
+    const linked = (told: StreamLink) => {
+      setLink(told);
+      if (told.at === "live") {
+        // What started or ended while there was no stream, nobody told.
+        again();
+      }
+    };
+    void follow(`${machinePath(arn)}/events`, { message: again, link: linked }, stopped.signal);
     return () => {
       stopped.abort();
       if (timer !== null) {
@@ -166,6 +177,7 @@ function useExecutions(arn: string, status: Status | null, isExpress: boolean): 
   return {
     listed: value?.items ?? [],
     more: value?.next != null && pages < PAGES_MAX ? more : null,
+    isCut: value?.next != null && pages >= PAGES_MAX,
     problem,
     link,
     loading,

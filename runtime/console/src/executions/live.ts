@@ -6,12 +6,14 @@ import { useEffect, useState } from "react";
 import { attempts, describe, executionPath, logs, type AttemptLog, type Described, type EndedAttempt, type Note, type Page, type Status } from "../api/executions";
 import { Problem } from "../api/request";
 import { follow, type Link, type Message } from "../api/stream";
-import { History, type Attempt, type HistoryEvent } from "./history";
+import { History, keyOf, type Attempt, type HistoryEvent } from "./history";
 
 export interface View {
   readonly described: Described | null;
   readonly attempts: readonly Attempt[];
-  /** By state, number and end of the attempt: see `logKey`. */
+  /** How many there were before those that are kept. */
+  readonly gone: number;
+  /** By the attempt: see `logOf`. */
   readonly logs: ReadonlyMap<string, AttemptLog>;
   readonly link: Link;
   /** Why it cannot be read, or a part of it. */
@@ -26,8 +28,11 @@ const DRAWN_EVERY_MS = 100;
 const ASKED_EVERY_MS = 400;
 /** Attempts whose logs and figures are kept, in all. */
 const ATTEMPTS_MAX = 2_000;
+/** Characters of what they said that are kept, in all; and what a line takes beside its text, in characters. */
+const SAID_CHARS_MAX = 16 << 20;
+const LINE_CHARS = 64;
 
-const NOTHING: View = { described: null, attempts: [], logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
+const NOTHING: View = { described: null, attempts: [], gone: 0, logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
 
 export function useExecution(arn: string): View {
   const [view, setView] = useState(NOTHING);
@@ -39,15 +44,32 @@ export function useExecution(arn: string): View {
   return view;
 }
 
-export function logKey(attempt: { state: string; number: number; endedAt: number | null }): string {
-  return `${attempt.state}\n${attempt.number}\n${attempt.endedAt}`;
+/** What an attempt said, once it has ended and the server has told it. */
+export function logOf({ logs }: View, { key, state, number, endedAt }: Attempt): AttemptLog | null {
+  return logs.get(key) ?? logs.get(olderKey(state, number, endedAt)) ?? null;
+}
+
+/** Where a server did not keep which entry of its state an attempt belongs to. */
+function olderKey(state: string, number: number, endedAt: number | null): string {
+  return `${state}\n${number}\n${endedAt}`;
+}
+
+function keyOfLog({ state, enteredEventId, attempt, ended }: AttemptLog): string {
+  return enteredEventId === undefined ? olderKey(state, attempt, ended) : keyOf(enteredEventId, attempt);
+}
+
+function charsOf({ lines, stdout, stderr }: AttemptLog): number {
+  const ofLines = lines.map(({ message, fields }) => LINE_CHARS * (1 + fields.length) + message.length + fields.flat().join("").length);
+  return ofLines.reduce((all, chars) => all + chars, stdout.length + stderr.length);
 }
 
 class Watcher {
   private readonly stopped = new AbortController();
-  private history = new History();
-  private readonly used = new Pages<EndedAttempt>();
-  private readonly said = new Pages<AttemptLog>();
+  private readonly history = new History();
+  private readonly used = new Pages<EndedAttempt>(() => 0, 0);
+  private readonly said = new Pages<AttemptLog>(charsOf, SAID_CHARS_MAX);
+  /** What an attempt said does not change: the first that was told of it is kept, and what is drawn of it stays. */
+  private readonly logs = new Map<string, AttemptLog>();
   private described: Described | null = null;
   private link: Link = { at: "connecting" };
   private problem: Problem | null = null;
@@ -145,12 +167,17 @@ class Watcher {
       for (const told of this.used.all()) {
         this.history.ended(told);
       }
-      const said = this.said.all().map((log): [string, AttemptLog] => [logKey({ ...log, number: log.attempt, endedAt: log.ended }), log]);
+      for (const log of this.said.all()) {
+        const key = keyOfLog(log);
+        if (!this.logs.has(key)) {
+          this.logs.set(key, log);
+        }
+      }
       this.show({
         described: this.described,
-        // Each is drawn as it is now, though the fold goes on with the same ones.
-        attempts: this.history.attempts.map((attempt) => ({ ...attempt })),
-        logs: new Map(said),
+        attempts: [...this.history.attempts],
+        gone: this.history.gone,
+        logs: this.logs,
         link: this.link,
         problem: this.problem,
         cut: this.used.cut || this.said.cut,
@@ -159,12 +186,18 @@ class Watcher {
   }
 }
 
-/** A list that grows at its end: the pages that are full are not asked for again. */
+/** A list that grows at its end: the pages that are full are not asked for again. It ends where there are too many, or they are too large. */
 class Pages<T> {
   cut = false;
+  private size = 0;
   private readonly full: T[] = [];
   private last: readonly T[] = [];
   private token: string | null = null;
+
+  constructor(
+    private readonly sizeOf: (item: T) => number,
+    private readonly sizeMax: number,
+  ) {}
 
   all(): readonly T[] {
     return [...this.full, ...this.last];
@@ -180,7 +213,8 @@ class Pages<T> {
       this.full.push(...page.items);
       this.last = [];
       this.token = page.next;
-      this.cut = this.full.length >= ATTEMPTS_MAX;
+      this.size = page.items.reduce((all, item) => all + this.sizeOf(item), this.size);
+      this.cut = this.full.length >= ATTEMPTS_MAX || this.size > this.sizeMax;
     }
   }
 }

@@ -49,6 +49,8 @@ export function LinkState({ link }: { link: Link }) {
       return <Linked tone="good" text="Live" />;
     case "broken":
       return <Linked tone="bad" text={`The live stream broke off (${link.why}); it is tried again in ${link.again} s`} />;
+    case "paused":
+      return <Linked tone="still" text="Paused while this page is out of sight" />;
     case "ended":
       return <Linked tone="still" text="Over" />;
     case "refused":

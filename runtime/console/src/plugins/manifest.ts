@@ -102,7 +102,7 @@ function string(table: TomlTable, key: string): string | null {
 
 function measure(key: string, value: unknown, units: Readonly<Record<string, number>>, what: string): number {
   const [, digits, unit] = /^\s*(\d+)\s*([A-Za-z]*)\s*$/.exec(String(value)) ?? [];
-  const factor = units[unit ?? "?"];
+  const factor = Object.hasOwn(units, unit ?? "?") ? units[unit ?? "?"] : undefined;
   if (digits === undefined || factor === undefined) {
     throw new Problem(`plugin.toml: ${key}: ${JSON.stringify(value)} is no ${what}`);
   }

@@ -1,7 +1,7 @@
 // What a person drops or chooses, as a package that can be sent: a `.wasm`, a zip archive, or a plugin's folder. Hides where a
 // package's name and settings come from, and what is told without asking the server.
 
-import { unzipSync } from "fflate";
+import { unzipSync, type UnzipFileInfo } from "fflate";
 
 import type { Settings } from "../api/functions";
 import { Problem } from "../api/request";
@@ -25,12 +25,20 @@ export interface Package {
 const CODE_BYTES_MAX = 50 << 20;
 /** Bytes of a plugin.toml, and of one that is taken out of an archive. */
 const MANIFEST_BYTES_MAX = 1 << 20;
+/** Bytes of a packed one, which become a thousand times as many whatever its archive says. */
+const PACKED_BYTES_MAX = 64 << 10;
+/** Files of an archive that are looked at; the server's. */
+const ENTRIES_MAX = 1_000;
 const MANIFEST = "plugin.toml";
+/** Where it may lie in an archive: in the archive itself, or in a folder of it. */
+const IN_ARCHIVE = /^([^/]+\/)?plugin\.toml$/;
 /** What a plugin may be called, and how that is told. */
 const NAME = /^[A-Za-z0-9_-]{1,64}$/;
 export const NAME_RULE = "a plugin's name is 1 to 64 of the characters A-Z a-z 0-9 - _";
 /** Bytes that are shown of what is neither a module nor an archive. */
 const SHOWN_BYTES = 16;
+/** Characters that are shown of a name in an archive. */
+const SHOWN_CHARS = 100;
 
 export function isName(name: string): boolean {
   return NAME.test(name);
@@ -120,20 +128,65 @@ function check(name: string, code: Uint8Array): void {
   });
 }
 
-/** The text of the plugin.toml of an archive, if there is one that is not deeper than one folder. */
+/**
+ * The text of the plugin.toml of an archive, if there is one that is not deeper than one folder. One alone is unpacked, and only
+ * if it is small by both of its sizes: what an archive says of the one that is unpacked need not be true.
+ */
 function packed(name: string, archive: Uint8Array): string | null {
+  const named: UnzipFileInfo[] = [];
   let found: Record<string, Uint8Array>;
   try {
-    found = unzipSync(archive, {
-      filter: (entry) => /^([^/]+\/)?plugin\.toml$/.test(entry.name) && entry.originalSize <= MANIFEST_BYTES_MAX,
+    let seen = 0;
+    unzipSync(archive, {
+      filter: (entry) => {
+        seen += 1;
+        if (seen > ENTRIES_MAX) {
+          throw new Problem(`${name} holds more than ${ENTRIES_MAX} files`, { hint: "pack one plugin alone into it" });
+        }
+        if (IN_ARCHIVE.test(entry.name)) {
+          named.push(entry);
+        }
+        return false;
+      },
     });
+    const wanted = theOne(name, named);
+    if (wanted === null) {
+      return null;
+    }
+    found = unzipSync(archive, { filter: (entry) => entry.name === wanted.name });
   } catch (thrown) {
+    if (thrown instanceof Problem) {
+      throw thrown;
+    }
     throw new Problem(`${name} cannot be read as a zip archive: ${thrown instanceof Error ? thrown.message : String(thrown)}`, {
       hint: "pack it anew, or upload the .wasm that is in it",
     });
   }
   const [manifest] = Object.values(found);
   return manifest === undefined ? null : new TextDecoder().decode(manifest);
+}
+
+/** That of the archive itself goes before one of a folder. */
+function theOne(archive: string, named: readonly UnzipFileInfo[]): UnzipFileInfo | null {
+  const own = named.filter(({ name }) => name === MANIFEST);
+  const [one, other] = own.length > 0 ? own : named;
+  if (one === undefined) {
+    return null;
+  }
+  if (other !== undefined) {
+    throw new Problem(`${archive} holds several plugin.toml: ${shortened(one.name)} and ${shortened(other.name)}`, {
+      hint: "pack one plugin alone into it",
+    });
+  }
+  if (one.originalSize > MANIFEST_BYTES_MAX || one.size > PACKED_BYTES_MAX) {
+    throw new Problem(`the plugin.toml of ${archive} is larger than ${MANIFEST_BYTES_MAX} bytes, or than ${PACKED_BYTES_MAX} as it is packed`);
+  }
+  return one;
+}
+
+/** A name of an archive may have 65,535 characters. */
+function shortened(name: string): string {
+  return name.length <= SHOWN_CHARS ? name : `${name.slice(0, SHOWN_CHARS)}…`;
 }
 
 async function bytesOf(file: File): Promise<Uint8Array<ArrayBuffer>> {

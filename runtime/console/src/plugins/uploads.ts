@@ -102,7 +102,7 @@ export function retry(id: number, name?: string): void {
 /** Stops one that is under way, or takes one out of the list that is not. */
 export function dismiss(id: number): void {
   const upload = find(id);
-  if (upload !== undefined && stops.has(id)) {
+  if (upload !== undefined && stops.has(id) && isUnderWay(upload.stage)) {
     stops.get(id)?.abort();
     return;
   }
@@ -141,14 +141,21 @@ async function run(upload: Upload, signal: AbortSignal): Promise<void> {
   try {
     enter(id, { at: "reading" });
     const { code, settings, leftOut } = await read(upload.source);
-    const before = await functions.served(name);
+    const before = await functions.served(name, signal);
     await send(upload, await base64(code), before === null, settings ?? {}, signal);
     taken = true;
     const configuration = await settle(upload, before !== null, settings);
     enter(id, { at: "served", version: configuration.Version, sha256: hexOf(configuration.CodeSha256), notes: leftOut });
   } catch (thrown) {
-    const problem = Problem.of(thrown);
-    enter(id, { at: "refused", problem, serving: await serving(name, taken) });
+    const isStopped = signal.aborted && !(thrown instanceof Problem);
+    const problem = isStopped ? new Problem("the upload was stopped before it was sent") : Problem.of(thrown);
+    const refused: Stage = { at: "refused", problem, serving: null };
+    enter(id, refused);
+    // A server that does not answer holds up nobody who wants to try again.
+    const told = await serving(name, taken);
+    if (find(id)?.stage === refused) {
+      enter(id, { ...refused, serving: told });
+    }
   }
   for (const listener of servedListeners) {
     listener(name);
@@ -167,7 +174,13 @@ async function send(upload: Upload, code: string, isNew: boolean, settings: func
       return;
     }
     enter(id, { at: "compiling", waitsFor: null });
-    asking = window.setInterval(() => void askStage(id, name), STAGE_ASKED_EVERY_MS);
+    let asked: Promise<void> | null = null;
+    asking = window.setInterval(() => {
+      // One question at a time, however slow the server is.
+      asked ??= askStage(id, name).finally(() => {
+        asked = null;
+      });
+    }, STAGE_ASKED_EVERY_MS);
   };
   enter(id, { at: "sending", sent: 0, all: code.length });
   try {

@@ -2,11 +2,11 @@
 
 import { useState, type FormEvent } from "react";
 
-import { LATEST, publish, remove, targetOf, type Alias, type Configuration } from "../api/functions";
+import { LATEST, LISTED_MAX, publish, remove, targetOf, type Alias, type Configuration } from "../api/functions";
 import { Confirm } from "../ui/dialog";
 import { bytes, hexOf, moment } from "../ui/format";
 import { useDoing } from "../ui/load";
-import { Empty, Field, Hash, Moment, Refusal, Section, Table } from "../ui/parts";
+import { Empty, Field, Hash, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
 
 export interface Listed {
   readonly name: string;
@@ -51,6 +51,7 @@ export function Versions({ name, versions, aliases, changed }: Listed & { change
           ))}
         </Table>
       )}
+      {versions.length >= LISTED_MAX && <Hint text={`The first ${LISTED_MAX} are listed; \`stepwell plugin versions\` lists all.`} />}
       {removing !== null && (
         <Confirm
           title={`Delete version ${removing} of ${name}`}

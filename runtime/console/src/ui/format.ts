@@ -50,8 +50,39 @@ export function moment(text: string): Date {
   return new Date(text.replace(/\+0000$/, "Z"));
 }
 
+/** Characters that indents take, about: each of these signs begins a line, where it stands in no text. */
+function indents(text: string): number {
+  let [depth, chars, inText] = [0, 0, false];
+  for (let at = 0; at < text.length; at += 1) {
+    const sign = text[at];
+    if (inText) {
+      // What is escaped ends no text.
+      at += sign === "\\" ? 1 : 0;
+      inText = sign !== '"';
+    } else if (sign === '"') {
+      inText = true;
+    } else if (sign === "[" || sign === "{") {
+      depth += 1;
+      chars += 2 * depth;
+    } else if (sign === "]" || sign === "}") {
+      depth -= 1;
+      chars += 2 * depth;
+    } else if (sign === ",") {
+      chars += 2 * depth;
+    }
+  }
+  return chars;
+}
+
+/** Characters of JSON that is written with line breaks, and of what may come of it: what is nested deeply grows by its indents. */
+const PRETTY_CHARS_MAX = 1 << 20;
+const INDENTED_CHARS_MAX = 4 << 20;
+
 /** JSON with line breaks, as far as it is JSON; numbers are left as they are written where reading would change them. */
 export function pretty(text: string): string {
+  if (text.length > PRETTY_CHARS_MAX || indents(text) > INDENTED_CHARS_MAX) {
+    return text;
+  }
   try {
     const told = JSON.stringify(JSON.parse(text), null, 2);
     return told.replaceAll(/\s/g, "") === text.replaceAll(/\s/g, "") ? told : text;

@@ -4,6 +4,13 @@ import { useCallback, useEffect, useRef, useState } from "react";
 
 import { Problem } from "../api/request";
 
+interface State<T> {
+  readonly key: string;
+  readonly value: T | null;
+  readonly problem: Problem | null;
+  readonly loading: boolean;
+}
+
 export interface Loaded<T> {
   readonly value: T | null;
   readonly problem: Problem | null;
@@ -11,34 +18,55 @@ export interface Loaded<T> {
   reload(): void;
 }
 
-/** Loads when `key` changes, and when asked to; meanwhile the value before stays if the key is the same. */
+/**
+ * Loads when `key` changes, and when asked to; meanwhile the value before stays if the key is the same. What is asked for while
+ * it loads comes after that: a server that answers more slowly than it is asked is asked once at a time, and its answers count.
+ */
 export function useLoad<T>(key: string, load: () => Promise<T>): Loaded<T> {
-  const [state, setState] = useState<{ key: string; value: T | null; problem: Problem | null; loading: boolean }>({
+  const [state, setState] = useState<State<T>>({
     key,
     value: null,
     problem: null,
     loading: true,
   });
   const [turn, setTurn] = useState(0);
+  const under = useRef({ way: false, again: false });
   const latest = useRef(load);
   latest.current = load;
   useEffect(() => {
     let wanted = true;
+    under.current = { way: true, again: false };
     setState((before) => ({
       key,
       value: before.key === key ? before.value : null,
       problem: null,
       loading: true,
     }));
+    const over = (told: (before: State<T>) => State<T>) => {
+      if (!wanted) {
+        return;
+      }
+      setState(told);
+      under.current.way = false;
+      if (under.current.again) {
+        setTurn((before) => before + 1);
+      }
+    };
     latest.current().then(
-      (value) => wanted && setState({ key, value, problem: null, loading: false }),
-      (thrown: unknown) => wanted && setState((before) => ({ ...before, problem: Problem.of(thrown), loading: false })),
+      (value) => over(() => ({ key, value, problem: null, loading: false })),
+      (thrown: unknown) => over((before) => ({ ...before, problem: Problem.of(thrown), loading: false })),
     );
     return () => {
       wanted = false;
     };
   }, [key, turn]);
-  const reload = useCallback(() => setTurn((before) => before + 1), []);
+  const reload = useCallback(() => {
+    if (under.current.way) {
+      under.current.again = true;
+    } else {
+      setTurn((before) => before + 1);
+    }
+  }, []);
   const value = state.key === key ? state.value : null;
   return { value, problem: state.problem, loading: state.loading, reload };
 }

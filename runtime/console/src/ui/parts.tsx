@@ -1,9 +1,9 @@
 // Parts that pages are made of. Whatever a guest, a tenant or a server wrote is put in as text.
 
-import { useId, useState, type ReactNode } from "react";
+import { useId, useMemo, useState, type ReactNode } from "react";
 
 import type { Problem } from "../api/request";
-import { pretty } from "./format";
+import { count, pretty } from "./format";
 
 /** What went wrong, in full. */
 export function Refusal({ problem, title = "Refused", children }: { problem: Problem; title?: string; children?: ReactNode }) {
@@ -13,7 +13,9 @@ export function Refusal({ problem, title = "Refused", children }: { problem: Pro
         {title}
         {problem.code !== "" && <code>{problem.code}</code>}
       </p>
-      <pre className="text">{problem.message}</pre>
+      <pre className="text">
+        <Long text={problem.message} />
+      </pre>
       {problem.hint !== "" && (
         <p className="hint">
           <Prose text={problem.hint} />
@@ -83,10 +85,41 @@ export function Moment({ at }: { at: Date }) {
 
 /** Text that may be long: JSON with line breaks, and the rest as it is. */
 export function Data({ text, label }: { text: string; label: string }) {
+  const shown = useMemo(() => pretty(text), [text]);
   return (
     <pre className="data" tabIndex={0} role="region" aria-label={label}>
-      {pretty(text)}
+      <Long text={shown} />
     </pre>
+  );
+}
+
+/** Characters of a long text that are drawn before all of it is asked for. */
+const DRAWN_CHARS = 64 << 10;
+
+/** The beginning of a text, and the rest when it is asked for: a browser stands still while it lays out megabytes. */
+export function Long({ text }: { text: string }) {
+  const [all, setAll] = useState(false);
+  if (all || text.length <= DRAWN_CHARS) {
+    return text;
+  }
+  return (
+    <>
+      {text.slice(0, DRAWN_CHARS)}…{"\n"}
+      <button type="button" className="quiet" onClick={() => setAll(true)}>
+        Show the {count(text.length - DRAWN_CHARS)} characters after these
+      </button>
+    </>
+  );
+}
+
+/** What is drawn once it is opened. */
+export function Details({ summary, children }: { summary: string; children: ReactNode }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <details onToggle={(event) => setOpen(event.currentTarget.open)}>
+      <summary>{summary}</summary>
+      {open && children}
+    </details>
   );
 }
 

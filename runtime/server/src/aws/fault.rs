@@ -186,7 +186,7 @@ impl Fault {
 
     pub(crate) fn foreign_host(host: &str) -> Fault {
         let message = format!(
-            "a web page reached this server under the host name `{host}`, which it does not know; open it as `localhost`, or, if the name is yours, start the server with `--host {host}`"
+            "this server was reached under the host name `{host}`, which it does not know, as web pages on a rebound name do; ask it as `localhost`, or, if the name is yours, start the server with `--host {host}`"
         );
         Fault::new(
             StatusCode::FORBIDDEN,

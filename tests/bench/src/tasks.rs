@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::json;
 use stepwell_sandbox::{
-    Outcome, Sandbox, SandboxConfig, TaskCall,
+    Outcome, Sandbox, SandboxConfig, TaskCall, TaskEnd,
     bench::{BareLoop, process_cpu},
 };
 
@@ -307,10 +307,6 @@ async fn sandbox_calls(
     calls: usize,
     under_way: UnderWay,
 ) -> Result<()> {
-    let most = match under_way {
-        UnderWay::Alone | UnderWay::One => 1,
-        UnderWay::Many => UNDER_WAY,
-    };
     // Shared texts, as the engine's are.
     let [tenant, plugin, input] = [TENANT, plugin, "{}"].map(Arc::<str>::from);
     let call = || {
@@ -319,21 +315,33 @@ async fn sandbox_calls(
         call.alone = matches!(under_way, UnderWay::Alone);
         sandbox.call(call)
     };
+    if matches!(under_way, UnderWay::Alone | UnderWay::One) {
+        // As the bare loop: nothing between the calls.
+        for _ in 0..calls {
+            answered(&call().await)?;
+        }
+        return Ok(());
+    }
     let mut left = calls;
     let mut running = FuturesUnordered::new();
     loop {
-        while left > 0 && running.len() < most {
+        while left > 0 && running.len() < UNDER_WAY {
             running.push(call());
             left -= 1;
         }
         let Some(end) = running.next().await else {
             return Ok(());
         };
-        match &end.outcome {
-            Outcome::Ok(output) => ensure!(output == "null", "noop answered {output}"),
-            other => ensure!(false, "noop ended with {}", other.explain()),
-        }
+        answered(&end)?;
     }
+}
+
+fn answered(end: &TaskEnd) -> Result<()> {
+    match &end.outcome {
+        Outcome::Ok(output) => ensure!(output == "null", "noop answered {output}"),
+        other => ensure!(false, "noop ended with {}", other.explain()),
+    }
+    Ok(())
 }
 
 /// A workflow of one Task state.

@@ -141,6 +141,7 @@ mod tests {
         for path in [
             "/metrics",
             "/api/executions/x/events",
+            "/api/plugins",
             "/console",
             "/console/",
             "/console/assets/a.js",

@@ -87,6 +87,15 @@ impl Served {
         self.server.client().endpoint()
     }
 
+    /// The account's part of the plugin directory.
+    pub(super) fn plugins(&self) -> PathBuf {
+        let plugins = self.scratch.path().join("plugins");
+        match self.account {
+            ACCOUNT => plugins,
+            account => plugins.join(account),
+        }
+    }
+
     /// The key where one is asked for: its id and its secret.
     pub(super) fn asked_key(&self) -> Option<(&str, &str)> {
         let (id, secret) = &self.key;

@@ -4,6 +4,7 @@
 mod compiler;
 mod folders;
 mod outside;
+mod plugins;
 mod samples;
 
 use std::path::{Path, PathBuf};
@@ -25,12 +26,14 @@ use crate::telemetry::Listeners;
 use crate::watched::{OperatorFiles, Seen, Stamps};
 use folders::{make_data, make_folder, plugin_folder};
 use outside::{services, storage};
+use plugins::directory_plugins;
 use samples::samples;
 
 #[cfg(feature = "compiler")]
 pub(crate) use compiler::own_compiler;
 pub(crate) use compiler::{CodeFrom, compiler, no_compiler};
 pub(crate) use folders::{make_plugin_folder, user_cache};
+pub(crate) use plugins::contract_name;
 
 /// The one tenant of an installation without accounts.
 pub(crate) const TENANT: &str = "000000000000";
@@ -188,6 +191,7 @@ impl Host {
             hosts: hosts.to_vec(),
             machine_metrics: self.listeners.machine_metrics.clone(),
             express_histories: self.listeners.express_histories.clone(),
+            plugins: directory_plugins(self.sandbox.clone()),
             ..ServerConfig::default()
         }
     }

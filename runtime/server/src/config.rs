@@ -9,6 +9,7 @@ use crate::{
     limits::CONNECTIONS_MAX,
     metrics::Sample,
     observe::{ExpressHistories, MachineMetrics},
+    plugins::DirectoryPlugins,
     tls::Tls,
     warnings::Warnings,
 };
@@ -36,6 +37,8 @@ pub struct ServerConfig {
     pub warnings: Warnings,
     /// What is served at `/console/`.
     pub console: Console,
+    /// What `GET /api/plugins` lists.
+    pub plugins: DirectoryPlugins,
     /// Account whose resources every request sees that is not authenticated, 12 digits.
     pub account: Arc<str>,
     /// Region of ARNs when a request's credential scope names none.
@@ -55,6 +58,7 @@ impl Default for ServerConfig {
             express_histories: None,
             warnings: Warnings::default(),
             console: Console::default(),
+            plugins: DirectoryPlugins::default(),
             account: Arc::from("000000000000"),
             region: Arc::from("us-east-1"),
             connections_max: CONNECTIONS_MAX,

@@ -148,6 +148,7 @@ mod tests {
             "/?Action=GetCallerIdentity&Version=2011-06-15",
             "/metrics",
             "/api/executions/x/events",
+            "/api/plugins",
             "/console",
             "/console/",
             "/console/assets/a.js",

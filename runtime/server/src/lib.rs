@@ -31,6 +31,7 @@ mod lines;
 mod metrics;
 mod objects;
 mod observe;
+mod plugins;
 mod protocol;
 mod rest;
 mod router;
@@ -53,6 +54,7 @@ pub use observe::{
     ExpressHistories, MachineMetrics, Observers, OtlpConfig, OtlpSettings, OtlpTarget, Telemetry,
     WebhookConfig, WebhookError, Webhooks,
 };
+pub use plugins::{DirectoryPlugin, DirectoryPlugins};
 pub use router::router;
 pub use serve::{ServerState, serve};
 pub use tls::{Tls, TlsError};

@@ -22,6 +22,7 @@ use crate::{
     aws::{self, Fault},
     console, express, guard, lambda,
     metrics::{self, METRICS_TYPE},
+    plugins,
     protocol::Protocol,
     scheduler,
     serve::ServerState,
@@ -47,6 +48,7 @@ pub fn router(state: Arc<ServerState>) -> Router {
         .route("/api/executions/{arn}/logs", get(api::logs))
         .route("/api/machines/{arn}/events", get(streams::machine))
         .route("/api/machines/{arn}/express", get(express::list))
+        .route("/api/plugins", get(plugins::list))
         // Its ARN has a slash.
         .route("/api/map-runs/{*arn}", get(api::map_run));
     #[cfg(feature = "services")]

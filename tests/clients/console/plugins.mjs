@@ -233,7 +233,41 @@ export const plugins = [
       assert.equal(await row(page, pay(world)).count(), 0);
     },
   ],
+  [
+    "a plugin of the plugin directory is listed and called",
+    async (world) => {
+      const { page } = world.browser;
+      await world.browser.show("plugins");
+      await page.getByRole("button", { name: `Try ${FROM_DIRECTORY}` }).click();
+      await call(page, FROM_DIRECTORY, `{"from": "there"}`);
+      await answer(page, FROM_DIRECTORY).getByText(`"from": "there"`).waitFor();
+      await page.getByRole("button", { name: "Reload" }).click();
+      const cell = (name) => ofDirectory(page).getByRole("cell", { name, exact: true });
+      // By now it is loaded.
+      await cell("ok").waitFor();
+      await cell("1.2.0").waitFor();
+      await cell("task component").waitFor();
+    },
+  ],
+  [
+    "an upload is served in place of the directory's plugin",
+    async (world) => {
+      const { browser } = world;
+      const { page } = browser;
+      await browser.choose(`${FROM_DIRECTORY}.wasm`, guest(world, "noop"));
+      await served(page, `${FROM_DIRECTORY}.wasm`, 1);
+      await ofDirectory(page).getByRole("link", { name: "upload of that name" }).click();
+      await page.getByRole("button", { name: "Delete", exact: true }).click();
+      const dialog = page.getByRole("dialog");
+      await dialog.getByRole("textbox").fill(FROM_DIRECTORY);
+      await dialog.getByRole("button", { name: "Delete the plugin" }).click();
+      await ofDirectory(page).getByRole("button", { name: `Try ${FROM_DIRECTORY}` }).waitFor();
+    },
+  ],
 ];
+
+/** What the server's plugin directory has: `echo`, of version 1.2.0. */
+const FROM_DIRECTORY = "from-dir";
 
 const MANIFEST = `module = "built.wasm"\n[limits]\nmemory = "200MiB"\nwall = "7s"\n`;
 
@@ -254,6 +288,12 @@ export function guest({ guests }, name) {
 /** The row of a plugin in the list. */
 function row(page, name) {
   return page.getByRole("row").filter({ has: page.getByRole("link", { name, exact: true }) });
+}
+
+/** The row of the plugin of the plugin directory. */
+function ofDirectory(page) {
+  const table = page.getByRole("region", { name: "Plugins of the server's plugin directory", exact: true });
+  return table.getByRole("row").filter({ has: page.getByRole("rowheader", { name: FROM_DIRECTORY, exact: true }) });
 }
 
 /** The upload of a file ended as that version. */

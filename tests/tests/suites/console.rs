@@ -53,6 +53,7 @@ fn browser() -> Result<()> {
     let guest = server::guest("echo")?;
     let guests = guest.parent().context("a folder of guests")?;
     both("the console in a browser", |served| {
+        served.install("from-dir", "echo", "version = \"1.2.0\"")?;
         let mut command = served.command("node");
         command.arg(modules.join("run.mjs"));
         command.arg(served.endpoint()).arg(guests);

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use serde_json::{Value, json};
-use stepwell_sandbox::{Asked, Contract, Format, Inspection, Instance, Problem, Reuse, Sandbox};
+use stepwell_sandbox::{Asked, Format, Inspection, Instance, Problem, Reuse, Sandbox};
 
 use super::plugin_named::{bare_name, check_no_sources, directory, existing};
 #[cfg(feature = "tools")]
@@ -13,7 +13,7 @@ use super::waited::watched_blocking;
 use super::{plugin_compile, plugin_invoke, plugin_known::Known, plugin_list};
 use crate::args::{CompileArgs, InspectArgs, PluginCommand};
 use crate::exit::{Blame, Outcome, Stop};
-use crate::host::{self, TENANT};
+use crate::host::{self, TENANT, contract_name};
 use crate::policy::{self, Policy};
 use crate::table::Table;
 use crate::terminal::{Paint, Tone, shown, shown_lines};
@@ -215,13 +215,6 @@ fn tell_inspected(found: &Inspection, known: &Known, as_json: bool) -> Outcome {
     super::print(&shown_lines(&text))?;
     print_problems(&found.problems);
     Ok(())
-}
-
-pub(super) fn contract_name(contract: Contract) -> &'static str {
-    match contract {
-        Contract::Component => "task component",
-        Contract::Command => "command",
-    }
 }
 
 pub(super) fn format_name(format: Format) -> &'static str {

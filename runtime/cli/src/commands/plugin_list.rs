@@ -5,11 +5,10 @@ use std::path::Path;
 use serde_json::{Value, json};
 use stepwell_sandbox::{CODE_EXTENSION, PluginInfo, Sandbox, Skipped};
 
-use super::plugin::contract_name;
 use super::plugin_named::bare_name;
 use super::waited::watched;
 use crate::exit::Outcome;
-use crate::host::TENANT;
+use crate::host::{TENANT, contract_name};
 use crate::table::Table;
 use crate::terminal::shown;
 

@@ -7,12 +7,14 @@ import { Link } from "../router";
 import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
 import { Busy, Empty, Hash, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
+import { Directory, noUploads, useDirectory } from "./directory";
 import { UploadPanel } from "./upload-panel";
 import { onServed } from "./uploads";
 
 export function PluginList() {
   useTitle("Plugins");
   const { value, problem, loading, reload } = useLoad("plugins", plugins);
+  const directory = useDirectory(loading);
   const [wanted, setWanted] = useState("");
   useEffect(() => onServed(reload), [reload]);
   const found = (value ?? []).filter(({ FunctionName }) => FunctionName.toLowerCase().includes(wanted.toLowerCase()));
@@ -35,12 +37,12 @@ export function PluginList() {
       >
         {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
         {value === null && loading && <Busy>reading the list</Busy>}
-        {value?.length === 0 && <Empty text="Nothing was uploaded yet. Drop a .wasm above, or use `stepwell plugin push`." />}
+        {value?.length === 0 && <Empty text={noUploads(directory)} />}
         {value !== null && value.length > 0 && found.length === 0 && <Empty text={`No plugin's name has “${wanted}”.`} />}
         {found.length > 0 && <Listed plugins={found} />}
         {value !== null && value.length >= LISTED_MAX && <Hint text={`The first ${LISTED_MAX} are listed; \`stepwell plugin versions\` lists all.`} />}
-        <Hint text="Plugins of the server's plugin directory are not listed here, since no call of the server tells them: `stepwell plugin list` does. Where both have a name, what was uploaded is served." />
       </Section>
+      <Directory loaded={directory} uploaded={value ?? []} />
     </>
   );
 }

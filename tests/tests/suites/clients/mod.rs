@@ -87,6 +87,19 @@ impl Served {
         self.server.client().endpoint()
     }
 
+    /// Puts a guest into the account's part of the plugin directory, whole: the server may look at any time.
+    pub(super) fn install(&self, name: &str, guest_name: &str, manifest: &str) -> Result<()> {
+        let scratch = self.scratch.path();
+        let (made, plugins) = (scratch.join("made"), scratch.join("plugins"));
+        server::install(&made, name, guest_name, manifest)?;
+        let (from, to) = match self.account {
+            ACCOUNT => (made.join(name), plugins.join(name)),
+            account => (made, plugins.join(account)),
+        };
+        std::fs::rename(from, to)?;
+        Ok(())
+    }
+
     /// The key where one is asked for: its id and its secret.
     pub(super) fn asked_key(&self) -> Option<(&str, &str)> {
         let (id, secret) = &self.key;

@@ -103,6 +103,26 @@ export const executions = [
       await page.getByRole("status", { name: "Live stream" }).getByText("Over").waitFor();
     },
   ],
+  [
+    "what an attempt said is shown whenever it ended",
+    async (world) => {
+      const { browser, server } = world;
+      const { page } = browser;
+      const arn = await start(server, world.machine, "said");
+      // The moment at which a log was closed is not always that of the event after it.
+      await page.route(/\/api\/executions\/.*\/logs/, async (route) => {
+        const answer = await route.fetch();
+        const told = await answer.json();
+        const attempts = told.attempts.map((attempt) => ({ ...attempt, ended: attempt.ended - 0.001 }));
+        return route.fulfill({ response: answer, json: { ...told, attempts } });
+      });
+      await browser.show("executions", arn);
+      await attempt(page, "Note, attempt 1").getByText("noticed").waitFor();
+      await page.unroute(/\/api\/executions\/.*\/logs/);
+      await server.call("StopExecution", { executionArn: arn });
+      await page.getByRole("status", { name: "Live stream" }).getByText("Over").waitFor();
+    },
+  ],
 ];
 
 /** One whose last task beats until it is stopped; with an input that says what to do, the first task does that. */

@@ -76,6 +76,8 @@ export interface LogLine {
 /** What an attempt that has ended logged and printed. */
 export interface AttemptLog {
   readonly state: string;
+  /** The event that entered the state; not there where it was kept before there was one. */
+  readonly enteredEventId?: number;
   readonly attempt: number;
   readonly ended: number;
   readonly lines: readonly LogLine[];

@@ -8,7 +8,7 @@ import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
 import { Data, Empty, Hint, Refusal } from "../ui/parts";
 import type { Attempt } from "./history";
-import { logKey, type View } from "./live";
+import type { View } from "./live";
 import { AttemptBadge } from "./status";
 
 /** Attempts that are drawn, the latest; and as many more each time. */
@@ -27,7 +27,7 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
       )}
       <ol className="attempts" aria-label="Attempts">
         {attempts.slice(hidden).map((attempt) => (
-          <Row key={attempt.key} attempt={attempt} log={logs.get(logKey(attempt)) ?? null} />
+          <Row key={attempt.key} attempt={attempt} log={logs.get(attempt.key) ?? null} />
         ))}
       </ol>
       {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}

@@ -175,7 +175,8 @@ export class History {
   }
 }
 
-function keyOf(entry: number, attempt: number): string {
+/** Of an attempt: its state's entry and its number. The time of its end is none, since what it said may end before its event. */
+export function keyOf(entry: number, attempt: number): string {
   return `${entry}.${attempt}`;
 }
 

@@ -6,12 +6,12 @@ import { useEffect, useState } from "react";
 import { attempts, describe, executionPath, logs, type AttemptLog, type Described, type EndedAttempt, type Note, type Page, type Status } from "../api/executions";
 import { Problem } from "../api/request";
 import { follow, type Link, type Message } from "../api/stream";
-import { History, type Attempt, type HistoryEvent } from "./history";
+import { History, keyOf, type Attempt, type HistoryEvent } from "./history";
 
 export interface View {
   readonly described: Described | null;
   readonly attempts: readonly Attempt[];
-  /** By state, number and end of the attempt: see `logKey`. */
+  /** By the attempt's key. */
   readonly logs: ReadonlyMap<string, AttemptLog>;
   readonly link: Link;
   /** Why it cannot be read, or a part of it. */
@@ -37,10 +37,6 @@ export function useExecution(arn: string): View {
     return () => watcher.stop();
   }, [arn]);
   return view;
-}
-
-export function logKey(attempt: { state: string; number: number; endedAt: number | null }): string {
-  return `${attempt.state}\n${attempt.number}\n${attempt.endedAt}`;
 }
 
 class Watcher {
@@ -136,6 +132,15 @@ class Watcher {
     }
   }
 
+  /** Of the attempt that said it: of one that does not tell its state's entry, by the state's name and the end. */
+  private keyOf(log: AttemptLog): string {
+    if (log.enteredEventId !== undefined) {
+      return keyOf(log.enteredEventId, log.attempt);
+    }
+    const isIts = ({ state, number, endedAt }: Attempt) => state === log.state && number === log.attempt && endedAt === log.ended;
+    return this.history.attempts.find(isIts)?.key ?? "";
+  }
+
   private draw(): void {
     if (this.drawing !== null || this.stopped.signal.aborted) {
       return;
@@ -145,12 +150,11 @@ class Watcher {
       for (const told of this.used.all()) {
         this.history.ended(told);
       }
-      const said = this.said.all().map((log): [string, AttemptLog] => [logKey({ ...log, number: log.attempt, endedAt: log.ended }), log]);
       this.show({
         described: this.described,
         // Each is drawn as it is now, though the fold goes on with the same ones.
         attempts: this.history.attempts.map((attempt) => ({ ...attempt })),
-        logs: new Map(said),
+        logs: new Map(this.said.all().map((log) => [this.keyOf(log), log])),
         link: this.link,
         problem: this.problem,
         cut: this.used.cut || this.said.cut,

@@ -123,6 +123,21 @@ export const executions = [
       await page.getByRole("status", { name: "Live stream" }).getByText("Over").waitFor();
     },
   ],
+  [
+    "what an execution waits for is told",
+    async (world) => {
+      const { browser, server } = world;
+      const { page } = browser;
+      const arn = await start(server, await idle(world), "idle");
+      await browser.show("executions", arn);
+      await attempt(page, "Ask, attempt 1").getByText("Waiting for its token").waitFor();
+      await attempt(page, "Hold waits").getByText("until its time has come").waitFor();
+      await attempt(page, "Again waits").getByText("before its next attempt").waitFor();
+      await server.call("StopExecution", { executionArn: arn });
+      await attempt(page, "Ask, attempt 1").getByText("Stopped").waitFor();
+      assert.equal(await attempt(page, "Hold waits").count(), 0);
+    },
+  ],
 ];
 
 /** One whose last task beats until it is stopped; with an input that says what to do, the first task does that. */
@@ -156,6 +171,25 @@ async function machine({ server, mark }) {
     name: `live-${mark}`,
     roleArn: "arn:aws:iam::000000000000:role/stepwell",
     definition: JSON.stringify(definition),
+  });
+  return made.stateMachineArn;
+}
+
+/** One that waits in three ways for longer than anybody looks on. */
+async function idle({ server, mark }) {
+  const plugin = `behave-${mark}`;
+  const branch = (name, state) => ({ StartAt: name, States: { [name]: { ...state, End: true } } });
+  const ask = { FunctionName: plugin, Payload: { do: "echo", "token.$": "$$.Task.Token" } };
+  const again = { do: "fail", error: "NotYet", cause: "later" };
+  const branches = [
+    branch("Hold", { Type: "Wait", Seconds: 3_600 }),
+    branch("Ask", { Type: "Task", Resource: "arn:aws:states:::lambda:invoke.waitForTaskToken", Parameters: ask, TimeoutSeconds: 3_600 }),
+    branch("Again", { Type: "Task", Resource: `wasm:${plugin}`, Parameters: again, Retry: [{ ErrorEquals: ["NotYet"], IntervalSeconds: 3_600 }] }),
+  ];
+  const made = await server.call("CreateStateMachine", {
+    name: `idle-${mark}`,
+    roleArn: "arn:aws:iam::000000000000:role/stepwell",
+    definition: JSON.stringify({ StartAt: "All", States: { All: { Type: "Parallel", Branches: branches, End: true } } }),
   });
   return made.stateMachineArn;
 }

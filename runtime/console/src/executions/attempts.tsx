@@ -7,19 +7,19 @@ import { Problem } from "../api/request";
 import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
 import { Data, Empty, Hint, Refusal } from "../ui/parts";
-import type { Attempt } from "./history";
+import type { Attempt, Waiting } from "./history";
 import type { View } from "./live";
-import { AttemptBadge } from "./status";
+import { AttemptBadge, WaitBadge } from "./status";
 
 /** Attempts that are drawn, the latest; and as many more each time. */
 const SHOWN = 100;
 
-export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
+export function Attempts({ view: { attempts, waiting, logs, cut } }: { view: View }) {
   const [shown, setShown] = useState(SHOWN);
   const hidden = Math.max(0, attempts.length - shown);
   return (
     <>
-      {attempts.length === 0 && <Empty text="No task was scheduled yet." />}
+      {attempts.length === 0 && waiting.length === 0 && <Empty text="No task was scheduled yet." />}
       {hidden > 0 && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>
           Show {Math.min(hidden, SHOWN)} of {hidden} attempts before these
@@ -28,6 +28,9 @@ export function Attempts({ view: { attempts, logs, cut } }: { view: View }) {
       <ol className="attempts" aria-label="Attempts">
         {attempts.slice(hidden).map((attempt) => (
           <Row key={attempt.key} attempt={attempt} log={logs.get(attempt.key) ?? null} />
+        ))}
+        {waiting.map((each) => (
+          <Waits key={`${each.awaits} ${each.state}`} waiting={each} />
         ))}
       </ol>
       {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}
@@ -46,7 +49,7 @@ function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
         <strong className="wrap">{state}</strong>
         {number > 1 && <span className="dim">attempt {number}</span>}
         <code className="wrap">{plugin ?? calls}</code>
-        <Elapsed attempt={attempt} />
+        <Elapsed from={attempt.scheduledAt} to={attempt.endedAt} />
       </div>
       {said !== null && (
         <p className="note">
@@ -69,9 +72,27 @@ function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
   );
 }
 
-function Elapsed({ attempt: { scheduledAt, endedAt } }: { attempt: Attempt }) {
-  const now = useNow(endedAt === null);
-  const ms = (endedAt ?? now / 1_000) * 1_000 - scheduledAt * 1_000;
+/** What runs no task now: a Wait state, or a task between two attempts. */
+function Waits({ waiting: { state, awaits, since, flows } }: { waiting: Waiting }) {
+  const what = { time: "until its time has come", attempt: "before its next attempt", work: "for what goes on within it" }[awaits];
+  return (
+    <li className="attempt waiting" aria-label={`${state} waits`}>
+      <div className="row">
+        <WaitBadge />
+        <strong className="wrap">{state}</strong>
+        <span className="dim">
+          {what}
+          {flows > 1 && `, in ${flows} flows`}
+        </span>
+        <Elapsed from={since} to={null} />
+      </div>
+    </li>
+  );
+}
+
+function Elapsed({ from, to }: { from: number; to: number | null }) {
+  const now = useNow(to === null);
+  const ms = (to ?? now / 1_000) * 1_000 - from * 1_000;
   return <span className="dim right number">{duration(Math.max(0, Math.round(ms)))}</span>;
 }
 

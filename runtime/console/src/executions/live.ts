@@ -6,11 +6,12 @@ import { useEffect, useState } from "react";
 import { attempts, describe, executionPath, logs, type AttemptLog, type Described, type EndedAttempt, type Note, type Page, type Status } from "../api/executions";
 import { Problem } from "../api/request";
 import { follow, type Link, type Message } from "../api/stream";
-import { History, keyOf, type Attempt, type HistoryEvent } from "./history";
+import { History, keyOf, type Attempt, type HistoryEvent, type Waiting } from "./history";
 
 export interface View {
   readonly described: Described | null;
   readonly attempts: readonly Attempt[];
+  readonly waiting: readonly Waiting[];
   /** By the attempt's key. */
   readonly logs: ReadonlyMap<string, AttemptLog>;
   readonly link: Link;
@@ -27,7 +28,7 @@ const ASKED_EVERY_MS = 400;
 /** Attempts whose logs and figures are kept, in all. */
 const ATTEMPTS_MAX = 2_000;
 
-const NOTHING: View = { described: null, attempts: [], logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
+const NOTHING: View = { described: null, attempts: [], waiting: [], logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
 
 export function useExecution(arn: string): View {
   const [view, setView] = useState(NOTHING);
@@ -154,6 +155,7 @@ class Watcher {
         described: this.described,
         // Each is drawn as it is now, though the fold goes on with the same ones.
         attempts: this.history.attempts.map((attempt) => ({ ...attempt })),
+        waiting: this.history.waiting(),
         logs: new Map(this.said.all().map((log) => [this.keyOf(log), log])),
         link: this.link,
         problem: this.problem,

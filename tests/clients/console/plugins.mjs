@@ -211,6 +211,21 @@ export const plugins = [
     },
   ],
   [
+    "a name that nobody uploaded is called all the same",
+    async (world) => {
+      const { browser, mark } = world;
+      const { page } = browser;
+      const name = `none-${mark}`;
+      await browser.show("plugins");
+      await page.getByLabel("Name of one, to call it").fill(name);
+      await page.getByRole("button", { name: "Open" }).click();
+      await page.getByText(`If the server's plugin directory has ${name}`).waitFor();
+      await call(page, name, "{}");
+      // This one is in no directory either, which the server says.
+      await page.getByRole("alert").getByText("Function not found").waitFor();
+    },
+  ],
+  [
     "a plugin is deleted once its name is typed",
     async (world) => {
       const { browser } = world;

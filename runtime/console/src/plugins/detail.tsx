@@ -22,6 +22,7 @@ export function PluginDetail({ name }: { name: string }) {
   });
   const [removing, setRemoving] = useState(false);
   useEffect(() => onServed((served) => served === name && reload()), [name, reload]);
+  const isUnknown = problem?.code === "ResourceNotFoundException";
   return (
     <>
       <nav className="crumbs" aria-label="Where this is">
@@ -29,11 +30,14 @@ export function PluginDetail({ name }: { name: string }) {
       </nav>
       <div className="row title">
         <h1 className="wrap">{name}</h1>
-        <button type="button" className="danger right" onClick={() => setRemoving(true)} disabled={value === null}>
-          Delete
-        </button>
+        {value !== null && (
+          <button type="button" className="danger right" onClick={() => setRemoving(true)}>
+            Delete
+          </button>
+        )}
       </div>
-      {problem !== null && (
+      {isUnknown && <NotUploaded name={name} />}
+      {problem !== null && !isUnknown && (
         <Refusal problem={problem} title="This plugin cannot be read">
           <button type="button" onClick={reload}>
             Try again
@@ -68,6 +72,21 @@ export function PluginDetail({ name }: { name: string }) {
           </p>
         </Confirm>
       )}
+    </>
+  );
+}
+
+/** A name that the server's plugin directory may have, whose plugins are called as uploads are. */
+function NotUploaded({ name }: { name: string }) {
+  return (
+    <>
+      <Section title="Nothing was uploaded under this name">
+        <Hint
+          text={`If the server's plugin directory has ${name}, it is called below, and by state machines as any other. What it may use and is granted its \`plugin.toml\` says, and on the server's machine \`stepwell plugin inspect ${name} --plugins DIR\`. What is uploaded here is served in its place.`}
+        />
+        <UploadPanel name={name} />
+      </Section>
+      <TryIt name={name} versions={[]} aliases={[]} />
     </>
   );
 }

@@ -1,12 +1,12 @@
 // The account's uploaded plugins.
 
-import { useEffect, useState } from "react";
+import { useEffect, useState, type FormEvent } from "react";
 
 import { LISTED_MAX, plugins, type Configuration } from "../api/functions";
-import { Link } from "../router";
+import { go, Link } from "../router";
 import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
-import { Busy, Empty, Hash, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
+import { Busy, Empty, Field, Hash, Hint, Moment, Refusal, Section, Table } from "../ui/parts";
 import { UploadPanel } from "./upload-panel";
 import { onServed } from "./uploads";
 
@@ -35,13 +35,31 @@ export function PluginList() {
       >
         {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
         {value === null && loading && <Busy>reading the list</Busy>}
-        {value?.length === 0 && <Empty text="Nothing was uploaded yet. Drop a .wasm above, or use `stepwell plugin push`." />}
+        {value?.length === 0 && <Empty text={`Nothing was uploaded yet. Drop a plugin above, or send one by \`stepwell plugin push FILE --endpoint ${location.origin}\`.`} />}
         {value !== null && value.length > 0 && found.length === 0 && <Empty text={`No plugin's name has “${wanted}”.`} />}
         {found.length > 0 && <Listed plugins={found} />}
         {value !== null && value.length >= LISTED_MAX && <Hint text={`The first ${LISTED_MAX} are listed; \`stepwell plugin versions\` lists all.`} />}
-        <Hint text="Plugins of the server's plugin directory are not listed here, since no call of the server tells them: `stepwell plugin list` does. Where both have a name, what was uploaded is served." />
       </Section>
+      <InDirectory />
     </>
+  );
+}
+
+/** What the server has beside uploads, which it lists to nobody: by its name it is called all the same. */
+function InDirectory() {
+  const [name, setName] = useState("");
+  const open = (event: FormEvent) => {
+    event.preventDefault();
+    go("plugins", name.trim());
+  };
+  return (
+    <Section title="Plugins of the server's directory">
+      <Hint text="What lies in the directory of `stepwell serve --plugins DIR` (left out, `plugins` inside the data directory) is served as well, and executions show it. It cannot be listed here, since no call of the server lists it: on the server's machine `stepwell plugin list --plugins DIR` does. Where an upload has the same name, the upload is served." />
+      <form className="row form" onSubmit={open} aria-label="A plugin of the server's directory">
+        <Field label="Name of one, to call it">{(id) => <input id={id} required value={name} onChange={(event) => setName(event.target.value)} spellCheck={false} autoComplete="off" />}</Field>
+        <button type="submit">Open</button>
+      </form>
+    </Section>
   );
 }
 

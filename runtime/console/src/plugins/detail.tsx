@@ -9,6 +9,7 @@ import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
 import { Busy, Copy, Facts, Hash, Hint, Moment, Refusal, Section } from "../ui/parts";
 import { Aliases } from "./aliases";
+import { Settings } from "./settings";
 import { TryIt } from "./try-it";
 import { UploadPanel } from "./upload-panel";
 import { onServed } from "./uploads";
@@ -47,7 +48,7 @@ export function PluginDetail({ name }: { name: string }) {
       {value === null && loading && <Busy>reading the plugin</Busy>}
       {value !== null && (
         <>
-          <Overview told={value.plugin} />
+          <Overview told={value.plugin} changed={reload} />
           <Section title="New code">
             <UploadPanel name={name} />
           </Section>
@@ -91,11 +92,24 @@ function NotUploaded({ name }: { name: string }) {
   );
 }
 
-function Overview({ told }: { told: Plugin }) {
+function Overview({ told, changed }: { told: Plugin; changed: () => void }) {
   const { configuration, bounds, reserved, tags } = told;
+  const [editing, setEditing] = useState(false);
+  const saved = () => {
+    setEditing(false);
+    changed();
+  };
   const variables = Object.entries(configuration.Environment?.Variables ?? {});
   return (
-    <Section title="What is served">
+    <Section
+      title="What is served"
+      aside={
+        <button type="button" onClick={() => setEditing(true)}>
+          Change settings
+        </button>
+      }
+    >
+      {editing && <Settings configuration={configuration} saved={saved} close={() => setEditing(false)} />}
       <Facts
         facts={[
           ["Code", <Hash key="code" hex={hexOf(configuration.CodeSha256)} />],

@@ -133,6 +133,11 @@ export const executions = [
       await attempt(page, "Ask, attempt 1").getByText("Waiting for its token").waitFor();
       await attempt(page, "Hold waits").getByText("until its time has come").waitFor();
       await attempt(page, "Again waits").getByText("before its next attempt").waitFor();
+      // A function's failure is a report, of which the message is shown.
+      const failed = attempt(page, "Again, attempt 1").getByRole("alert");
+      assert.equal(await failed.locator("pre.text").innerText(), "later");
+      await failed.getByText("The whole cause").click();
+      await failed.getByText(`"errorType": "NotYet"`).waitFor();
       await server.call("StopExecution", { executionArn: arn });
       await attempt(page, "Ask, attempt 1").getByText("Stopped").waitFor();
       assert.equal(await attempt(page, "Hold waits").count(), 0);
@@ -180,11 +185,11 @@ async function idle({ server, mark }) {
   const plugin = `behave-${mark}`;
   const branch = (name, state) => ({ StartAt: name, States: { [name]: { ...state, End: true } } });
   const ask = { FunctionName: plugin, Payload: { do: "echo", "token.$": "$$.Task.Token" } };
-  const again = { do: "fail", error: "NotYet", cause: "later" };
+  const again = { FunctionName: plugin, Payload: { do: "fail", error: "NotYet", cause: "later" } };
   const branches = [
     branch("Hold", { Type: "Wait", Seconds: 3_600 }),
     branch("Ask", { Type: "Task", Resource: "arn:aws:states:::lambda:invoke.waitForTaskToken", Parameters: ask, TimeoutSeconds: 3_600 }),
-    branch("Again", { Type: "Task", Resource: `wasm:${plugin}`, Parameters: again, Retry: [{ ErrorEquals: ["NotYet"], IntervalSeconds: 3_600 }] }),
+    branch("Again", { Type: "Task", Resource: "arn:aws:states:::lambda:invoke", Parameters: again, Retry: [{ ErrorEquals: ["NotYet"], IntervalSeconds: 3_600 }] }),
   ];
   const made = await server.call("CreateStateMachine", {
     name: `idle-${mark}`,

@@ -3,10 +3,9 @@
 import { useState } from "react";
 
 import type { AttemptLog, LogLine } from "../api/executions";
-import { Problem } from "../api/request";
 import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
-import { Data, Empty, Hint, Refusal } from "../ui/parts";
+import { Data, Empty, Failure, Hint } from "../ui/parts";
 import type { Attempt, Waiting } from "./history";
 import type { View } from "./live";
 import { AttemptBadge, WaitBadge } from "./status";
@@ -57,7 +56,7 @@ function Row({ attempt, log }: { attempt: Attempt; log: AttemptLog | null }) {
         </p>
       )}
       <Used attempt={attempt} />
-      {(error !== null || cause !== null) && <Refusal problem={new Problem(cause ?? "", { code: error ?? "" })} title={status === "timed out" ? "Timed out" : "Failed"} />}
+      {(error !== null || cause !== null) && <Failure error={error ?? ""} cause={cause ?? ""} title={status === "timed out" ? "Timed out" : "Failed"} label={`Cause of ${label}`} />}
       {log !== null && <Log log={log} label={label} />}
       {(attempt.input !== null || attempt.output !== null) && (
         <details>

@@ -5,6 +5,7 @@ import { useEffect, useRef, useState, type FormEvent } from "react";
 import { isUnknownCaller, Problem, ask, action } from "./api/request";
 import { chooseRegion, signOut, USUAL_REGION, useSession, type Session } from "./api/session";
 import { ExecutionPage } from "./executions/execution";
+import { ExpressPage } from "./executions/express";
 import { Executions } from "./executions/list";
 import { PluginDetail } from "./plugins/detail";
 import { PluginList } from "./plugins/list";
@@ -62,7 +63,7 @@ function Page({ route: [view, part] }: { route: readonly string[] }) {
     case "plugins":
       return part === undefined ? <PluginList /> : <PluginDetail key={part} name={part} />;
     case "executions":
-      return part?.split(":")[5] === "execution" ? <ExecutionPage key={part} arn={part} /> : <Executions machine={part ?? null} />;
+      return <OfExecutions arn={part ?? null} />;
     default:
       return (
         <>
@@ -73,6 +74,18 @@ function Page({ route: [view, part] }: { route: readonly string[] }) {
         </>
       );
   }
+}
+
+/** An ARN of an execution is its page's, any other that of a state machine. */
+function OfExecutions({ arn }: { arn: string | null }) {
+  const kind = arn?.split(":")[5];
+  if (arn !== null && kind === "execution") {
+    return <ExecutionPage key={arn} arn={arn} />;
+  }
+  if (arn !== null && kind === "express") {
+    return <ExpressPage key={arn} arn={arn} />;
+  }
+  return <Executions machine={arn} />;
 }
 
 function Header({ session, route: [view] }: { session: Session; route: readonly string[] }) {

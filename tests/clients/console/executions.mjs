@@ -124,6 +124,27 @@ export const executions = [
     },
   ],
   [
+    "an EXPRESS execution is shown with its tasks",
+    async (world) => {
+      const { browser, server, mark } = world;
+      const { page } = browser;
+      const machine = await server.call("CreateStateMachine", {
+        name: `express-${mark}`,
+        type: "EXPRESS",
+        roleArn: "arn:aws:iam::000000000000:role/stepwell",
+        definition: JSON.stringify({ StartAt: "Do", States: { Do: { Type: "Task", Resource: `wasm:behave-${mark}`, End: true } } }),
+      });
+      const input = JSON.stringify({ do: "fail", error: "Sad", cause: "once" });
+      await server.call("StartExecution", { stateMachineArn: machine.stateMachineArn, name: `quick-${mark}`, input });
+      await browser.show("executions", machine.stateMachineArn);
+      await page.getByRole("link", { name: `quick-${mark}` }).click();
+      await page.getByRole("heading", { name: `quick-${mark}` }).waitFor();
+      await attempt(page, "Do, attempt 1").getByRole("alert").getByText("Sad").waitFor();
+      await attempt(page, "Do, attempt 1").getByText("CPU").waitFor();
+      await page.getByRole("region", { name: "Input of the execution" }).getByText(`"cause": "once"`).waitFor();
+    },
+  ],
+  [
     "what an execution waits for is told",
     async (world) => {
       const { browser, server } = world;

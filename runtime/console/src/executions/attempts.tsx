@@ -13,7 +13,7 @@ import { AttemptBadge, WaitBadge } from "./status";
 /** Attempts that are drawn, the latest; and as many more each time. */
 const SHOWN = 100;
 
-export function Attempts({ view: { attempts, waiting, logs, cut } }: { view: View }) {
+export function Attempts({ view: { attempts, waiting, logs, cut } }: { view: Pick<View, "attempts" | "waiting" | "logs" | "cut"> }) {
   const [shown, setShown] = useState(SHOWN);
   const hidden = Math.max(0, attempts.length - shown);
   return (

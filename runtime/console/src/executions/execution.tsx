@@ -47,7 +47,7 @@ export function ExecutionPage({ arn }: { arn: string }) {
   );
 }
 
-function Overview({ described }: { described: Described }) {
+export function Overview({ described }: { described: Described }) {
   const { startDate, stopDate, input, output, error, cause, status, redriveCount = 0, executionArn } = described;
   return (
     <Section title="Execution">

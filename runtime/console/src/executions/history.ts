@@ -247,7 +247,7 @@ export function keyOf(entry: number, attempt: number): string {
 }
 
 /** `taskFailedEventDetails` of an event of the type `TaskFailed`; all entries of states have the same ones, and all exits. */
-function detailsOf(event: HistoryEvent): Details {
+export function detailsOf(event: HistoryEvent): Details {
   const shared = /State(Entered|Exited)$/.exec(event.type)?.[1];
   const type = shared !== undefined ? `state${shared}` : event.type.charAt(0).toLowerCase() + event.type.slice(1);
   return (event[`${type}EventDetails`] ?? {}) as Details;

@@ -84,7 +84,7 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
         </button>
         <Start machine={arn} isExpress={isExpress} started={refresh} />
       </div>
-      {isExpress && <Hint text="Those that this server remembers, for a day at most; their tasks are not shown here yet. `stepwell serve --express-history` says how much is remembered." />}
+      {isExpress && <Hint text="Those that this server remembers, for a day at most. `stepwell serve --express-history` says how much is remembered." />}
       {problem !== null && <Refusal problem={problem} title="The executions cannot be read" />}
       {loading && listed.length === 0 && <Busy>reading the executions</Busy>}
       {!loading && listed.length === 0 && problem === null && <Empty text={status === null ? "There is no execution yet." : `No execution has the status ${wordOf(status)}.`} />}
@@ -92,7 +92,9 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
         <Table label={`Executions of ${nameOf(arn)}`} head={["Name", "Status", "Started", "Duration"]}>
           {listed.map((execution) => (
             <tr key={execution.executionArn}>
-              <th scope="row">{isExpress ? execution.name : <Link to={["executions", execution.executionArn]}>{execution.name}</Link>}</th>
+              <th scope="row">
+                <Link to={["executions", execution.executionArn]}>{execution.name}</Link>
+              </th>
               <td>
                 <ExecutionBadge status={execution.status} />
               </td>

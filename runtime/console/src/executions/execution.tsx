@@ -30,7 +30,7 @@ export function ExecutionPage({ arn }: { arn: string }) {
       <div className="row title">
         <h1 className="wrap">{nameOf(arn)}</h1>
         {described !== null && <ExecutionBadge status={described.status} />}
-        <LinkState link={link} />
+        {(problem === null || link.at !== "refused") && <LinkState link={link} />}
         {described?.status === "RUNNING" && <Stop arn={arn} />}
       </div>
       {problem !== null && <Refusal problem={problem} title={described === null ? "This execution cannot be read" : "Not all of this execution can be read"} />}

@@ -2,8 +2,9 @@
 
 import { useEffect, useState } from "react";
 
-import { executions, expressExecutions, machinePath, machines, nameOf, STATUSES, type Execution, type Machine, type Page, type Status } from "../api/executions";
+import { executions, expressExecutions, machinePath, machines, nameOf, regionOf, STATUSES, type Execution, type Machine, type Page, type Status } from "../api/executions";
 import type { Problem } from "../api/request";
+import { chooseRegion, useSession } from "../api/session";
 import { follow, type Link as StreamLink } from "../api/stream";
 import { Link } from "../router";
 import { duration } from "../ui/format";
@@ -19,6 +20,8 @@ export function Executions({ machine }: { machine: string | null }) {
   const [wanted, setWanted] = useState("");
   const found = (value ?? []).filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
   const chosen = value?.find(({ stateMachineArn }) => stateMachineArn === machine);
+  const { region } = useSession();
+  const itsRegion = machine === null ? region : regionOf(machine);
   return (
     <>
       <h1>Executions</h1>
@@ -36,7 +39,7 @@ export function Executions({ machine }: { machine: string | null }) {
           )}
           {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
           {value === null && loading && <Busy>reading the list</Busy>}
-          {value?.length === 0 && <Empty text="There is no state machine in this region. `stepwell machine put FILE` makes one." />}
+          {value?.length === 0 && <Empty text={`There is no state machine in ${region}. \`stepwell machine put FILE --endpoint ${location.origin}\` makes one.`} />}
           <ul className="machines" aria-label="State machines">
             {found.map(({ stateMachineArn, name, type }) => (
               <li key={stateMachineArn}>
@@ -53,9 +56,24 @@ export function Executions({ machine }: { machine: string | null }) {
             <Empty text="Choose a state machine to see its executions." />
           </section>
         )}
-        {machine !== null && value !== null && <OfMachine key={machine} arn={machine} machine={chosen} />}
+        {machine !== null && itsRegion !== region && <Elsewhere name={nameOf(machine)} region={itsRegion} />}
+        {machine !== null && itsRegion === region && value !== null && <OfMachine key={machine} arn={machine} machine={chosen} />}
       </div>
     </>
+  );
+}
+
+/** A state machine that the list beside it cannot have. */
+function Elsewhere({ name, region }: { name: string; region: string }) {
+  return (
+    <section className="card">
+      <Empty text={`${name} is in the region ${region}, and the state machines beside are those of another one.`} />
+      <div className="row">
+        <button type="button" className="primary" onClick={() => chooseRegion(region)}>
+          Show {region}
+        </button>
+      </div>
+    </section>
   );
 }
 
@@ -64,7 +82,7 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
   const isExpress = machine?.type === "EXPRESS";
   const { listed, more, problem, link, refresh, loading } = useExecutions(arn, status, isExpress);
   return (
-    <Section title={nameOf(arn)} aside={isExpress ? undefined : <LinkState link={link} />}>
+    <Section title={nameOf(arn)} aside={isExpress || (problem !== null && link.at === "refused") ? undefined : <LinkState link={link} />}>
       <div className="row">
         {!isExpress && (
           <label className="check">

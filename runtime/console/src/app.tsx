@@ -17,6 +17,13 @@ export function App() {
   const session = useSession();
   const route = useRoute();
   const known = useKnown(session);
+  const at = route.join("/");
+  useEffect(() => {
+    // Of a link that went with its page: who uses the keyboard goes on in the new one.
+    if (document.activeElement === document.body) {
+      document.getElementById("main")?.focus({ preventScroll: true });
+    }
+  }, [at]);
   useEffect(() => {
     if (route.length === 0) {
       go("plugins");
@@ -139,7 +146,7 @@ function Region({ region }: { region: string }) {
   }
   return (
     <form className="row" onSubmit={choose} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
-      <input ref={input} className="short" defaultValue={region} aria-label="Region" spellCheck={false} autoFocus pattern="[a-z0-9\-]{1,32}" />
+      <input ref={input} className="short" defaultValue={region} aria-label="Region" spellCheck={false} autoFocus pattern="[a-z0-9\-]{1,32}" title="Such as us-east-1: small letters, digits and -" />
       <button type="submit">Choose</button>
     </form>
   );

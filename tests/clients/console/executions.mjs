@@ -124,6 +124,22 @@ export const executions = [
     },
   ],
   [
+    "a link to another region leads there",
+    async (world) => {
+      const { browser } = world;
+      const { page } = browser;
+      await browser.show("executions", world.machine.replace(":us-east-1:", ":eu-central-1:"));
+      await page.getByRole("button", { name: "Show eu-central-1" }).click();
+      await page.getByText("There is no state machine in eu-central-1.").waitFor();
+      await browser.show("executions", world.machine);
+      await page.getByRole("button", { name: "Show us-east-1" }).click();
+      // The link is gone with its page: the keyboard goes on in the new one.
+      await page.getByRole("link", { name: "by-hand" }).press("Enter");
+      await page.getByRole("heading", { name: "by-hand" }).waitFor();
+      await page.waitForFunction(() => document.activeElement?.id === "main");
+    },
+  ],
+  [
     "an EXPRESS execution is shown with its tasks",
     async (world) => {
       const { browser, server, mark } = world;

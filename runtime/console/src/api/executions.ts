@@ -168,9 +168,9 @@ export function nameOf(arn: string): string {
   return (parts[5] === "stateMachine" ? parts[6] : parts[7]) ?? arn;
 }
 
-/** A region's name; one that is no ARN's is none that is chosen. */
-export function regionOf(arn: string): string {
-  return arn.split(":")[3] ?? "";
+/** Null of what is no ARN. */
+export function regionOf(arn: string): string | null {
+  return arn.split(":")[3] ?? null;
 }
 
 /** The ARN of the state machine of an EXPRESS execution. */

@@ -21,7 +21,7 @@ export function Executions({ machine }: { machine: string | null }) {
   const found = (value ?? []).filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
   const chosen = value?.find(({ stateMachineArn }) => stateMachineArn === machine);
   const { region } = useSession();
-  const itsRegion = machine === null ? region : regionOf(machine);
+  const itsRegion = (machine === null ? null : regionOf(machine)) ?? region;
   return (
     <>
       <h1>Executions</h1>
@@ -39,7 +39,7 @@ export function Executions({ machine }: { machine: string | null }) {
           )}
           {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
           {value === null && loading && <Busy>reading the list</Busy>}
-          {value?.length === 0 && <Empty text={`There is no state machine in ${region}. \`stepwell machine put FILE --endpoint ${location.origin}\` makes one.`} />}
+          {value?.length === 0 && <Empty text={`There is no state machine in ${region}. \`stepwell machine put FILE --region ${region} --endpoint ${location.origin}\` makes one.`} />}
           <ul className="machines" aria-label="State machines">
             {found.map(({ stateMachineArn, name, type }) => (
               <li key={stateMachineArn}>

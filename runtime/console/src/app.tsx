@@ -5,6 +5,7 @@ import { useEffect, useRef, useState, type FormEvent } from "react";
 import { isUnknownCaller, Problem, ask, action } from "./api/request";
 import { chooseRegion, signOut, USUAL_REGION, useSession, type Session } from "./api/session";
 import { ExecutionPage } from "./executions/execution";
+import { ExpressPage } from "./executions/express";
 import { Executions } from "./executions/list";
 import { PluginDetail } from "./plugins/detail";
 import { PluginList } from "./plugins/list";
@@ -17,6 +18,13 @@ export function App() {
   const session = useSession();
   const route = useRoute();
   const known = useKnown(session);
+  const at = route.join("/");
+  useEffect(() => {
+    // Of a link that went with its page: who uses the keyboard goes on in the new one.
+    if (document.activeElement === document.body) {
+      document.getElementById("main")?.focus({ preventScroll: true });
+    }
+  }, [at]);
   useEffect(() => {
     if (route.length === 0) {
       goInstead("plugins");
@@ -63,7 +71,7 @@ function Page({ route: [view, part] }: { route: readonly string[] }) {
     case "plugins":
       return part === undefined ? <PluginList /> : <PluginDetail key={part} name={part} />;
     case "executions":
-      return part?.split(":")[5] === "execution" ? <ExecutionPage key={part} arn={part} /> : <Executions machine={part ?? null} />;
+      return <OfExecutions arn={part ?? null} />;
     default:
       return (
         <>
@@ -74,6 +82,18 @@ function Page({ route: [view, part] }: { route: readonly string[] }) {
         </>
       );
   }
+}
+
+/** An ARN of an execution is its page's, any other that of a state machine. */
+function OfExecutions({ arn }: { arn: string | null }) {
+  const kind = arn?.split(":")[5];
+  if (arn !== null && kind === "execution") {
+    return <ExecutionPage key={arn} arn={arn} />;
+  }
+  if (arn !== null && kind === "express") {
+    return <ExpressPage key={arn} arn={arn} />;
+  }
+  return <Executions machine={arn} />;
 }
 
 function Header({ session, route: [view] }: { session: Session; route: readonly string[] }) {
@@ -127,7 +147,7 @@ function Region({ region }: { region: string }) {
   }
   return (
     <form className="row" onSubmit={choose} onKeyDown={(event) => event.key === "Escape" && setOpen(false)}>
-      <input ref={input} className="short" defaultValue={region} aria-label="Region" spellCheck={false} autoFocus pattern="[a-z0-9\-]{1,32}" />
+      <input ref={input} className="short" defaultValue={region} aria-label="Region" spellCheck={false} autoFocus pattern="[a-z0-9\-]{1,32}" title="Such as us-east-1: small letters, digits and -" />
       <button type="submit">Choose</button>
     </form>
   );

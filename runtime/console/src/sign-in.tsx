@@ -7,6 +7,14 @@ import { signIn, USUAL_REGION, type Key, type Session } from "./api/session";
 import { useDoing, useTitle } from "./ui/load";
 import { Field, Prose, Refusal } from "./ui/parts";
 
+/** What to do about a key that does not count: the service's own words do not say it. */
+const HINTS: Readonly<Record<string, string>> = {
+  UnrecognizedClientException:
+    "no key that counts here has this id: look at it again, or see with `stepwell tenant keys list` whether it was disabled or removed; the key of a session needs its token",
+  InvalidSignatureException: "the id is known, and the secret is not its own: copy it again, all of it",
+  ExpiredTokenException: "this session is over: begin another one",
+};
+
 export function SignIn({ session }: { session: Session }) {
   useTitle("Sign in");
   const [key, setKey] = useState<Key>({ id: session.key?.id ?? "", secret: "", token: "" });
@@ -22,7 +30,7 @@ export function SignIn({ session }: { session: Session }) {
         const problem = Problem.of(thrown);
         // A key that counts may be refused this one thing, such as by a rate.
         if (isUnknownCaller(problem) || problem.status === 0) {
-          throw problem;
+          throw new Problem(problem.message, { code: problem.code, status: problem.status, hint: problem.hint === "" ? (HINTS[problem.code] ?? "") : problem.hint });
         }
       });
       signIn(asked, where);

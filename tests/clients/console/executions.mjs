@@ -103,6 +103,83 @@ export const executions = [
       await page.getByRole("status", { name: "Live stream" }).getByText("Over").waitFor();
     },
   ],
+  [
+    "what an attempt said is shown whenever it ended",
+    async (world) => {
+      const { browser, server } = world;
+      const { page } = browser;
+      const arn = await start(server, world.machine, "said");
+      // The moment at which a log was closed is not always that of the event after it.
+      await page.route(/\/api\/executions\/.*\/logs/, async (route) => {
+        const answer = await route.fetch();
+        const told = await answer.json();
+        const attempts = told.attempts.map((attempt) => ({ ...attempt, ended: attempt.ended - 0.001 }));
+        return route.fulfill({ response: answer, json: { ...told, attempts } });
+      });
+      await browser.show("executions", arn);
+      await attempt(page, "Note, attempt 1").getByText("noticed").waitFor();
+      await page.unroute(/\/api\/executions\/.*\/logs/);
+      await server.call("StopExecution", { executionArn: arn });
+      await page.getByRole("status", { name: "Live stream" }).getByText("Over").waitFor();
+    },
+  ],
+  [
+    "a link to another region leads there",
+    async (world) => {
+      const { browser } = world;
+      const { page } = browser;
+      await browser.show("executions", world.machine.replace(":us-east-1:", ":eu-central-1:"));
+      await page.getByRole("button", { name: "Show eu-central-1" }).click();
+      await page.getByText("There is no state machine in eu-central-1.").waitFor();
+      await browser.show("executions", world.machine);
+      await page.getByRole("button", { name: "Show us-east-1" }).click();
+      // The link is gone with its page: the keyboard goes on in the new one.
+      await page.getByRole("link", { name: "by-hand" }).press("Enter");
+      await page.getByRole("heading", { name: "by-hand" }).waitFor();
+      await page.waitForFunction(() => document.activeElement?.id === "main");
+    },
+  ],
+  [
+    "an EXPRESS execution is shown with its tasks",
+    async (world) => {
+      const { browser, server, mark } = world;
+      const { page } = browser;
+      const machine = await server.call("CreateStateMachine", {
+        name: `express-${mark}`,
+        type: "EXPRESS",
+        roleArn: "arn:aws:iam::000000000000:role/stepwell",
+        definition: JSON.stringify({ StartAt: "Do", States: { Do: { Type: "Task", Resource: `wasm:behave-${mark}`, End: true } } }),
+      });
+      const input = JSON.stringify({ do: "fail", error: "Sad", cause: "once" });
+      await server.call("StartExecution", { stateMachineArn: machine.stateMachineArn, name: `quick-${mark}`, input });
+      await browser.show("executions", machine.stateMachineArn);
+      await page.getByRole("link", { name: `quick-${mark}` }).click();
+      await page.getByRole("heading", { name: `quick-${mark}` }).waitFor();
+      await attempt(page, "Do, attempt 1").getByRole("alert").getByText("Sad").waitFor();
+      await attempt(page, "Do, attempt 1").getByText("CPU").waitFor();
+      await page.getByRole("region", { name: "Input of the execution" }).getByText(`"cause": "once"`).waitFor();
+    },
+  ],
+  [
+    "what an execution waits for is told",
+    async (world) => {
+      const { browser, server } = world;
+      const { page } = browser;
+      const arn = await start(server, await idle(world), "idle");
+      await browser.show("executions", arn);
+      await attempt(page, "Ask, attempt 1").getByText("Waiting for its token").waitFor();
+      await attempt(page, "Hold waits").getByText("until its time has come").waitFor();
+      await attempt(page, "Again waits").getByText("before its next attempt").waitFor();
+      // A function's failure is a report, of which the message is shown.
+      const failed = attempt(page, "Again, attempt 1").getByRole("alert");
+      assert.equal(await failed.locator("pre.text").innerText(), "later");
+      await failed.getByText("The whole cause").click();
+      await failed.getByText(`"errorType": "NotYet"`).waitFor();
+      await server.call("StopExecution", { executionArn: arn });
+      await attempt(page, "Ask, attempt 1").getByText("Stopped").waitFor();
+      assert.equal(await attempt(page, "Hold waits").count(), 0);
+    },
+  ],
 ];
 
 /** One whose last task beats until it is stopped; with an input that says what to do, the first task does that. */
@@ -136,6 +213,25 @@ async function machine({ server, mark }) {
     name: `live-${mark}`,
     roleArn: "arn:aws:iam::000000000000:role/stepwell",
     definition: JSON.stringify(definition),
+  });
+  return made.stateMachineArn;
+}
+
+/** One that waits in three ways for longer than anybody looks on. */
+async function idle({ server, mark }) {
+  const plugin = `behave-${mark}`;
+  const branch = (name, state) => ({ StartAt: name, States: { [name]: { ...state, End: true } } });
+  const ask = { FunctionName: plugin, Payload: { do: "echo", "token.$": "$$.Task.Token" } };
+  const again = { FunctionName: plugin, Payload: { do: "fail", error: "NotYet", cause: "later" } };
+  const branches = [
+    branch("Hold", { Type: "Wait", Seconds: 3_600 }),
+    branch("Ask", { Type: "Task", Resource: "arn:aws:states:::lambda:invoke.waitForTaskToken", Parameters: ask, TimeoutSeconds: 3_600 }),
+    branch("Again", { Type: "Task", Resource: "arn:aws:states:::lambda:invoke", Parameters: again, Retry: [{ ErrorEquals: ["NotYet"], IntervalSeconds: 3_600 }] }),
+  ];
+  const made = await server.call("CreateStateMachine", {
+    name: `idle-${mark}`,
+    roleArn: "arn:aws:iam::000000000000:role/stepwell",
+    definition: JSON.stringify({ StartAt: "All", States: { All: { Type: "Parallel", Branches: branches, End: true } } }),
   });
   return made.stateMachineArn;
 }

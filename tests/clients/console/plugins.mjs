@@ -208,11 +208,45 @@ export const plugins = [
     },
   ],
   [
+    "memory, time and variables are changed",
+    async (world) => {
+      const { browser, mark } = world;
+      const { page } = browser;
+      await browser.show("plugins", `behave-${mark}`);
+      await page.getByRole("button", { name: "Change settings" }).click();
+      await page.getByLabel("Memory of an attempt, MiB").fill("192");
+      await page.getByLabel("Time of an attempt, s").fill("11");
+      await page.getByLabel("Environment variables").fill("no variable");
+      await page.getByRole("button", { name: "Save" }).click();
+      await page.getByText("“no variable” is no variable").waitFor();
+      await page.getByLabel("Environment variables").fill("MODE=a=b\nTZ=UTC");
+      await page.getByRole("button", { name: "Save" }).click();
+      const served = page.getByRole("region", { name: "What is served" });
+      await served.getByText("192 MiB").waitFor();
+      await served.getByText("11 s").waitFor();
+      await served.getByRole("listitem").filter({ hasText: "variable MODE = a=b" }).waitFor();
+      assert.equal(await page.getByRole("button", { name: "Save" }).count(), 0);
+    },
+  ],
+  [
     "what is no JSON is not sent",
     async (world) => {
       const { page } = world.browser;
       await call(page, `behave-${world.mark}`, `{"do": }`);
       await page.getByText("the input is no JSON").waitFor();
+    },
+  ],
+  [
+    "a name that nobody uploaded is called all the same",
+    async (world) => {
+      const { browser, mark } = world;
+      const { page } = browser;
+      const name = `none-${mark}`;
+      await browser.show("plugins", name);
+      await page.getByText(`If the server's plugin directory has ${name}`).waitFor();
+      await call(page, name, "{}");
+      // This one is in no directory either, which the server says.
+      await page.getByRole("alert").getByText("Function not found").waitFor();
     },
   ],
   [

@@ -23,6 +23,7 @@ export const signingIn = [
       const refusal = page.getByRole("alert");
       await refusal.getByText("InvalidSignatureException").waitFor();
       await refusal.getByText("The request signature we calculated does not match").waitFor();
+      await refusal.getByText("the secret is not its own").waitFor();
       assert.equal(await stored(page), null);
     },
   ],

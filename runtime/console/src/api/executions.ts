@@ -89,6 +89,7 @@ export interface AttemptLog {
 
 /** Items of one page. */
 const PAGE_ITEMS = 100;
+const EVENTS_PAGE_ITEMS = 1_000;
 /** State machines that are listed. */
 export const MACHINES_MAX = 1_000;
 
@@ -118,6 +119,13 @@ export async function executions(machine: string, status: Status | null, token: 
 export async function expressExecutions(machine: string): Promise<Page<Execution>> {
   const { executions } = await own<{ executions: Execution[] }>(`/api/machines/${encodeURIComponent(machine)}/express`, {});
   return { items: listOf(executions, "executions").map((execution) => ({ ...execution, stateMachineArn: machine })), next: null };
+}
+
+/** A page of the events of one of them, and how many of the first ones the server has dropped. */
+export async function expressEvents<T>(arn: string, token: string | null): Promise<Page<T> & { readonly dropped: number }> {
+  const query = { maxResults: String(EVENTS_PAGE_ITEMS), ...(token === null ? {} : { nextToken: token }) };
+  const page = await own<{ events: T[]; droppedEvents: number; nextToken?: string }>(`${executionPath(arn)}/events`, query);
+  return { items: page.events, next: page.nextToken ?? null, dropped: page.droppedEvents };
 }
 
 export function describe(arn: string): Promise<Described> {
@@ -158,6 +166,17 @@ export function machinePath(arn: string): string {
 export function nameOf(arn: string): string {
   const parts = arn.split(":");
   return (parts[5] === "stateMachine" ? parts[6] : parts[7]) ?? arn;
+}
+
+/** Null of what is no ARN. */
+export function regionOf(arn: string): string | null {
+  return arn.split(":")[3] ?? null;
+}
+
+/** The ARN of the state machine of an EXPRESS execution. */
+export function machineOf(arn: string): string {
+  const parts = arn.split(":");
+  return [...parts.slice(0, 5), "stateMachine", parts[6] ?? ""].join(":");
 }
 
 function paged(token: string | null): Record<string, string> {

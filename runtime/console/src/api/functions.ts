@@ -47,6 +47,9 @@ export interface Plugin {
 export interface Settings {
   readonly MemorySize?: number;
   readonly Timeout?: number;
+  readonly Description?: string;
+  /** All of them: those that are not in it go. */
+  readonly Environment?: { readonly Variables: Readonly<Record<string, string>> };
 }
 
 export interface Invoked {

@@ -3,26 +3,25 @@
 import { memo, useState } from "react";
 
 import type { AttemptLog, LogLine } from "../api/executions";
-import { Problem } from "../api/request";
 import { bytes, count, duration } from "../ui/format";
 import { useNow } from "../ui/load";
-import { Data, Details, Empty, Hint, Long, Refusal } from "../ui/parts";
-import type { Attempt } from "./history";
+import { Data, Details, Empty, Failure, Hint, Long } from "../ui/parts";
+import type { Attempt, Waiting } from "./history";
 import { logOf, type View } from "./live";
-import { AttemptBadge } from "./status";
+import { AttemptBadge, WaitBadge } from "./status";
 
 /** Attempts that are drawn, the latest; and as many more each time. */
 const SHOWN = 100;
 /** Lines of the log of one that are drawn, the last; the others when they are asked for. */
 const LINES_SHOWN = 50;
 
-export function Attempts({ view }: { view: View }) {
-  const { attempts, gone, cut } = view;
+export function Attempts({ view }: { view: Pick<View, "attempts" | "gone" | "waiting" | "logs" | "cut"> }) {
+  const { attempts, gone, waiting, cut } = view;
   const [shown, setShown] = useState(SHOWN);
   const hidden = Math.max(0, attempts.length - shown);
   return (
     <>
-      {attempts.length === 0 && <Empty text="No task was scheduled yet." />}
+      {attempts.length === 0 && waiting.length === 0 && <Empty text="No task was scheduled yet." />}
       {hidden === 0 && gone > 0 && <Hint text={`${count(gone)} attempts before these are not shown; \`stepwell execution history\` has all.`} />}
       {hidden > 0 && (
         <button type="button" onClick={() => setShown(shown + SHOWN)}>
@@ -32,6 +31,9 @@ export function Attempts({ view }: { view: View }) {
       <ol className="attempts" aria-label="Attempts">
         {attempts.slice(hidden).map((attempt) => (
           <Row key={attempt.key} attempt={attempt} log={logOf(view, attempt)} />
+        ))}
+        {waiting.map((each) => (
+          <Waits key={`${each.awaits} ${each.state}`} waiting={each} />
         ))}
       </ol>
       {cut && <Hint text="Figures and logs are shown of the first attempts alone; `stepwell execution logs` has all." />}
@@ -50,7 +52,7 @@ const Row = memo(function Row({ attempt, log }: { attempt: Attempt; log: Attempt
         <strong className="wrap">{state}</strong>
         {number > 1 && <span className="dim">attempt {number}</span>}
         <code className="wrap">{plugin ?? calls}</code>
-        <Elapsed attempt={attempt} />
+        <Elapsed from={attempt.scheduledAt} to={attempt.endedAt} />
       </div>
       {said !== null && (
         <p className="note">
@@ -58,7 +60,7 @@ const Row = memo(function Row({ attempt, log }: { attempt: Attempt; log: Attempt
         </p>
       )}
       <Used attempt={attempt} />
-      {(error !== null || cause !== null) && <Refusal problem={new Problem(cause ?? "", { code: error ?? "" })} title={status === "timed out" ? "Timed out" : "Failed"} />}
+      {(error !== null || cause !== null) && <Failure error={error ?? ""} cause={cause ?? ""} title={status === "timed out" ? "Timed out" : "Failed"} label={`Cause of ${label}`} />}
       {log !== null && <Log log={log} label={label} />}
       {(attempt.input !== null || attempt.output !== null) && (
         <Details summary="Input and output">
@@ -73,9 +75,27 @@ const Row = memo(function Row({ attempt, log }: { attempt: Attempt; log: Attempt
   );
 });
 
-function Elapsed({ attempt: { scheduledAt, endedAt } }: { attempt: Attempt }) {
-  const now = useNow(endedAt === null);
-  const ms = (endedAt ?? now / 1_000) * 1_000 - scheduledAt * 1_000;
+/** What runs no task now: a Wait state, or a task between two attempts. */
+function Waits({ waiting: { state, awaits, since, flows } }: { waiting: Waiting }) {
+  const what = { time: "until its time has come", attempt: "before its next attempt", work: "for what goes on within it" }[awaits];
+  return (
+    <li className="attempt waiting" aria-label={`${state} waits`}>
+      <div className="row">
+        <WaitBadge />
+        <strong className="wrap">{state}</strong>
+        <span className="dim">
+          {what}
+          {flows > 1 && `, in ${flows} flows`}
+        </span>
+        <Elapsed from={since} to={null} />
+      </div>
+    </li>
+  );
+}
+
+function Elapsed({ from, to }: { from: number; to: number | null }) {
+  const now = useNow(to === null);
+  const ms = (to ?? now / 1_000) * 1_000 - from * 1_000;
   return <span className="dim right number">{duration(Math.max(0, Math.round(ms)))}</span>;
 }
 

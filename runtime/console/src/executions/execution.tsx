@@ -3,12 +3,11 @@
 import { useState } from "react";
 
 import { nameOf, stop, type Described } from "../api/executions";
-import { Problem } from "../api/request";
 import { Link } from "../router";
 import { Confirm } from "../ui/dialog";
 import { duration } from "../ui/format";
 import { useNow, useTitle } from "../ui/load";
-import { Busy, Copy, Data, Empty, Facts, Moment, Refusal, Section } from "../ui/parts";
+import { Busy, Copy, Data, Empty, Facts, Failure, Moment, Refusal, Section } from "../ui/parts";
 import { Attempts } from "./attempts";
 import { useExecution } from "./live";
 import { ExecutionBadge, LinkState } from "./status";
@@ -31,10 +30,10 @@ export function ExecutionPage({ arn }: { arn: string }) {
       <div className="row title">
         <h1 className="wrap">{nameOf(arn)}</h1>
         {described !== null && <ExecutionBadge status={described.status} />}
-        <LinkState link={link} />
+        {(problem === null || link.at !== "refused") && <LinkState link={link} />}
         {described?.status === "RUNNING" && <Stop arn={arn} />}
       </div>
-      {problem !== null && <Refusal problem={problem} title="Not all of this execution can be read" />}
+      {problem !== null && <Refusal problem={problem} title={described === null ? "This execution cannot be read" : "Not all of this execution can be read"} />}
       {described === null && problem === null && <Busy>reading the execution</Busy>}
       {described !== null && (
         <>
@@ -48,7 +47,7 @@ export function ExecutionPage({ arn }: { arn: string }) {
   );
 }
 
-function Overview({ described }: { described: Described }) {
+export function Overview({ described }: { described: Described }) {
   const { startDate, stopDate, input, output, error, cause, status, redriveCount = 0, executionArn } = described;
   return (
     <Section title="Execution">
@@ -67,7 +66,7 @@ function Overview({ described }: { described: Described }) {
           ],
         ]}
       />
-      {(error !== undefined || cause !== undefined) && <Refusal problem={new Problem(cause ?? "", { code: error ?? "" })} title={status === "ABORTED" ? "Aborted" : "Failed"} />}
+      {(error !== undefined || cause !== undefined) && <Failure error={error ?? ""} cause={cause ?? ""} title={status === "ABORTED" ? "Aborted" : "Failed"} label="Cause of the failure" />}
       <div className="halves">
         <div>
           <h3>Input</h3>

@@ -13,7 +13,7 @@ export interface HistoryEvent {
   readonly [details: string]: unknown;
 }
 
-export type AttemptStatus = "waiting" | "running" | "succeeded" | "failed" | "timed out" | "stopped";
+export type AttemptStatus = "waiting" | "running" | "submitted" | "succeeded" | "failed" | "timed out" | "stopped";
 
 /** It never changes: what becomes of an attempt makes another one, so that what is drawn of the same one stays. */
 export interface Attempt {
@@ -46,6 +46,26 @@ const ATTEMPTS_LET_GO = 1_000;
 /** Characters of inputs, outputs and causes that are kept of all attempts; the latest one has its own whatever they are. */
 const VALUES_CHARS_MAX = 32 << 20;
 
+/** What an execution waits for beside its attempts. */
+export interface Waiting {
+  readonly state: string;
+  /** A Wait state's moment, the next attempt of a task, or whatever goes on within another state. */
+  readonly awaits: "time" | "attempt" | "work";
+  /** Since when the first of them waits. */
+  readonly since: number;
+  /** How many flows of a Map or Parallel wait for the same. */
+  readonly flows: number;
+}
+
+/** A state that was entered, and not left yet. */
+interface Stay {
+  readonly state: string;
+  readonly type: string;
+  /** When it was entered, or its latest attempt failed. */
+  since: number;
+  failed: boolean;
+}
+
 interface Details {
   readonly name?: string;
   readonly resource?: string;
@@ -65,6 +85,8 @@ const ENDED = /^(?:Task|LambdaFunction|Activity)(Succeeded|Failed|TimedOut|Sched
 const STATE_ABORTED = /StateAborted$/;
 const ALL_OVER = /^Execution(Succeeded|Failed|Aborted|TimedOut)$/;
 const STARTED = /^(Task|LambdaFunction|Activity)Started$/;
+const STATE_ENTERED = /^(.*)StateEntered$/;
+const STATE_LEFT = /State(Exited|Aborted)$/;
 
 export class History {
   /** Attempts in the order in which they were scheduled. */
@@ -83,17 +105,23 @@ export class History {
   private readonly counts = new Map<number, number>();
   /** By entry, the key of the attempt that has no end yet. */
   private readonly open = new Map<number, string>();
+  private readonly stays = new Map<number, Stay>();
 
   /** Takes the next event; says whether an attempt ended by it. */
   apply(event: HistoryEvent): boolean {
     const details = detailsOf(event);
-    if (event.type.endsWith("StateEntered")) {
+    const type = STATE_ENTERED.exec(event.type)?.[1];
+    if (type !== undefined) {
       this.entered.set(event.id, event.id);
       this.names.set(event.id, details.name ?? "");
+      this.stays.set(event.id, { state: details.name ?? "", type, since: event.timestamp, failed: false });
       return false;
     }
     if (ALL_OVER.test(event.type)) {
       this.stop(event.timestamp);
+    }
+    if (STATE_LEFT.test(event.type)) {
+      this.leave(this.entered.get(event.previousEventId), details.name);
     }
     const entry = this.entered.get(event.previousEventId);
     if (entry !== undefined) {
@@ -110,6 +138,9 @@ export class History {
     if (key !== undefined && STARTED.test(event.type)) {
       this.change(key, { status: "running" });
     }
+    if (key !== undefined && event.type === "TaskSubmitted" && this.find(key)?.calls.includes(".waitForTaskToken")) {
+      this.change(key, { status: "submitted" });
+    }
     if (key !== undefined && STATE_ABORTED.test(event.type)) {
       this.cutOff(entry, key, event.timestamp);
     }
@@ -118,6 +149,11 @@ export class History {
       return false;
     }
     this.open.delete(entry);
+    const stay = this.stays.get(entry);
+    if (stay !== undefined && ended !== "Succeeded") {
+      stay.since = event.timestamp;
+      stay.failed = true;
+    }
     this.change(key, {
       status: ended === "Succeeded" ? "succeeded" : ended === "TimedOut" ? "timed out" : "failed",
       endedAt: event.timestamp,
@@ -152,6 +188,36 @@ export class History {
   stop(at: number | null): void {
     for (const [entry, key] of this.open) {
       this.cutOff(entry, key, at);
+    }
+    this.stays.clear();
+  }
+
+  /** What it waits for beside its attempts, the same of several flows together. */
+  waiting(): Waiting[] {
+    const found = new Map<string, Waiting>();
+    const busy = this.open.size > 0;
+    for (const [entry, { state, type, since, failed }] of this.stays) {
+      const awaits = type === "Wait" ? "time" : failed && !this.open.has(entry) ? "attempt" : "work";
+      if (awaits !== "work") {
+        const key = `${awaits} ${state}`;
+        const before = found.get(key);
+        found.set(key, { state, awaits, since: before?.since ?? since, flows: (before?.flows ?? 0) + 1 });
+      }
+    }
+    if (found.size > 0 || busy) {
+      return [...found.values()];
+    }
+    // Such as a map run, whose executions have histories of their own.
+    const innermost = [...this.stays.values()].at(-1);
+    return innermost === undefined ? [] : [{ state: innermost.state, awaits: "work", since: innermost.since, flows: 1 }];
+  }
+
+  /** The events of a Map or Parallel may follow one of a state within: then its name tells which was left. */
+  private leave(entry: number | undefined, name: string | undefined): void {
+    const isIts = entry !== undefined && (name === undefined || this.names.get(entry) === name);
+    const left = isIts ? entry : [...this.stays].findLast(([, { state }]) => state === name)?.[0];
+    if (left !== undefined) {
+      this.stays.delete(left);
     }
   }
 
@@ -243,13 +309,15 @@ function isSame(one: Usage | null, other: Usage): boolean {
   return one !== null && names.every((name) => one[name] === other[name]);
 }
 
+/** Of an attempt: its state's entry and its number. The time of its end is none, since what it said may end before its event. */
 export function keyOf(entry: number, attempt: number): string {
   return `${entry}.${attempt}`;
 }
 
-/** `taskFailedEventDetails` of an event of the type `TaskFailed`; all entries of states have the same ones. */
-function detailsOf(event: HistoryEvent): Details {
-  const type = event.type.endsWith("StateEntered") ? "stateEntered" : event.type.charAt(0).toLowerCase() + event.type.slice(1);
+/** `taskFailedEventDetails` of an event of the type `TaskFailed`; all entries of states have the same ones, and all exits. */
+export function detailsOf(event: HistoryEvent): Details {
+  const shared = /State(Entered|Exited)$/.exec(event.type)?.[1];
+  const type = shared !== undefined ? `state${shared}` : event.type.charAt(0).toLowerCase() + event.type.slice(1);
   return (event[`${type}EventDetails`] ?? {}) as Details;
 }
 

@@ -2,8 +2,22 @@
 
 import { useEffect, useState } from "react";
 
-import { executions, expressExecutions, machinePath, machines, MACHINES_MAX, nameOf, STATUSES, type Execution, type Machine, type Page, type Status } from "../api/executions";
+import {
+  executions,
+  expressExecutions,
+  machinePath,
+  machines,
+  MACHINES_MAX,
+  nameOf,
+  regionOf,
+  STATUSES,
+  type Execution,
+  type Machine,
+  type Page,
+  type Status,
+} from "../api/executions";
 import type { Problem } from "../api/request";
+import { chooseRegion, useSession } from "../api/session";
 import { follow, type Link as StreamLink } from "../api/stream";
 import { Link } from "../router";
 import { duration } from "../ui/format";
@@ -19,6 +33,8 @@ export function Executions({ machine }: { machine: string | null }) {
   const [wanted, setWanted] = useState("");
   const found = (value ?? []).filter(({ name }) => name.toLowerCase().includes(wanted.toLowerCase()));
   const chosen = value?.find(({ stateMachineArn }) => stateMachineArn === machine);
+  const { region } = useSession();
+  const itsRegion = (machine === null ? null : regionOf(machine)) ?? region;
   return (
     <>
       <h1>Executions</h1>
@@ -36,7 +52,7 @@ export function Executions({ machine }: { machine: string | null }) {
           )}
           {problem !== null && <Refusal problem={problem} title="The list cannot be read" />}
           {value === null && loading && <Busy>reading the list</Busy>}
-          {value?.length === 0 && <Empty text="There is no state machine in this region. `stepwell machine put FILE` makes one." />}
+          {value?.length === 0 && <Empty text={`There is no state machine in ${region}. \`stepwell machine put FILE --region ${region} --endpoint ${location.origin}\` makes one.`} />}
           {(value?.length ?? 0) >= MACHINES_MAX && <Hint text={`The first ${MACHINES_MAX} are listed; \`stepwell machine list\` lists all.`} />}
           <ul className="machines" aria-label="State machines">
             {found.map(({ stateMachineArn, name, type }) => (
@@ -54,9 +70,24 @@ export function Executions({ machine }: { machine: string | null }) {
             <Empty text="Choose a state machine to see its executions." />
           </section>
         )}
-        {machine !== null && value !== null && <OfMachine key={machine} arn={machine} machine={chosen} />}
+        {machine !== null && itsRegion !== region && <Elsewhere name={nameOf(machine)} region={itsRegion} />}
+        {machine !== null && itsRegion === region && value !== null && <OfMachine key={machine} arn={machine} machine={chosen} />}
       </div>
     </>
+  );
+}
+
+/** A state machine that the list beside it cannot have. */
+function Elsewhere({ name, region }: { name: string; region: string }) {
+  return (
+    <section className="card">
+      <Empty text={`${name} is in the region ${region}, and the state machines beside are those of another one.`} />
+      <div className="row">
+        <button type="button" className="primary" onClick={() => chooseRegion(region)}>
+          Show {region}
+        </button>
+      </div>
+    </section>
   );
 }
 
@@ -65,7 +96,7 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
   const isExpress = machine?.type === "EXPRESS";
   const { listed, more, isCut, problem, link, refresh, loading } = useExecutions(arn, status, isExpress);
   return (
-    <Section title={nameOf(arn)} aside={isExpress ? undefined : <LinkState link={link} />}>
+    <Section title={nameOf(arn)} aside={isExpress || (problem !== null && link.at === "refused") ? undefined : <LinkState link={link} />}>
       <div className="row">
         {!isExpress && (
           <label className="check">
@@ -85,7 +116,7 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
         </button>
         <Start machine={arn} isExpress={isExpress} started={refresh} />
       </div>
-      {isExpress && <Hint text="Those that this server remembers, for a day at most; their tasks are not shown here yet. `stepwell serve --express-history` says how much is remembered." />}
+      {isExpress && <Hint text="Those that this server remembers, for a day at most. `stepwell serve --express-history` says how much is remembered." />}
       {problem !== null && <Refusal problem={problem} title="The executions cannot be read" />}
       {loading && listed.length === 0 && <Busy>reading the executions</Busy>}
       {!loading && listed.length === 0 && problem === null && <Empty text={status === null ? "There is no execution yet." : `No execution has the status ${wordOf(status)}.`} />}
@@ -93,7 +124,9 @@ function OfMachine({ arn, machine }: { arn: string; machine: Machine | undefined
         <Table label={`Executions of ${nameOf(arn)}`} head={["Name", "Status", "Started", "Duration"]}>
           {listed.map((execution) => (
             <tr key={execution.executionArn}>
-              <th scope="row">{isExpress ? execution.name : <Link to={["executions", execution.executionArn]}>{execution.name}</Link>}</th>
+              <th scope="row">
+                <Link to={["executions", execution.executionArn]}>{execution.name}</Link>
+              </th>
               <td>
                 <ExecutionBadge status={execution.status} />
               </td>

@@ -6,13 +6,14 @@ import { useEffect, useState } from "react";
 import { attempts, describe, executionPath, logs, type AttemptLog, type Described, type EndedAttempt, type Note, type Page, type Status } from "../api/executions";
 import { Problem } from "../api/request";
 import { follow, type Link, type Message } from "../api/stream";
-import { History, keyOf, type Attempt, type HistoryEvent } from "./history";
+import { History, keyOf, type Attempt, type HistoryEvent, type Waiting } from "./history";
 
 export interface View {
   readonly described: Described | null;
   readonly attempts: readonly Attempt[];
   /** How many there were before those that are kept. */
   readonly gone: number;
+  readonly waiting: readonly Waiting[];
   /** By the attempt: see `logOf`. */
   readonly logs: ReadonlyMap<string, AttemptLog>;
   readonly link: Link;
@@ -32,7 +33,7 @@ const ATTEMPTS_MAX = 2_000;
 const SAID_CHARS_MAX = 16 << 20;
 const LINE_CHARS = 64;
 
-const NOTHING: View = { described: null, attempts: [], gone: 0, logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
+const NOTHING: View = { described: null, attempts: [], gone: 0, waiting: [], logs: new Map(), link: { at: "connecting" }, problem: null, cut: false };
 
 export function useExecution(arn: string): View {
   const [view, setView] = useState(NOTHING);
@@ -45,7 +46,7 @@ export function useExecution(arn: string): View {
 }
 
 /** What an attempt said, once it has ended and the server has told it. */
-export function logOf({ logs }: View, { key, state, number, endedAt }: Attempt): AttemptLog | null {
+export function logOf({ logs }: Pick<View, "logs">, { key, state, number, endedAt }: Attempt): AttemptLog | null {
   return logs.get(key) ?? logs.get(olderKey(state, number, endedAt)) ?? null;
 }
 
@@ -177,6 +178,7 @@ class Watcher {
         described: this.described,
         attempts: [...this.history.attempts],
         gone: this.history.gone,
+        waiting: this.history.waiting(),
         logs: this.logs,
         link: this.link,
         problem: this.problem,

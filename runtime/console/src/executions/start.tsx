@@ -52,7 +52,7 @@ function Asked({ machine, isExpress, started, close }: StartProps & { close: () 
     <dialog ref={dialog} onClose={close} aria-label="Start an execution">
       <form onSubmit={submit}>
         <h2>Start an execution</h2>
-        <Field label="Name" hint="Left out, one is made.">
+        <Field label="Name" hint="Left out, one is made. At most 80 characters; letters, digits, `-` and `_` are always taken, spaces and `/` never.">
           {(id) => <input id={id} value={name} onChange={(event) => setName(event.target.value)} spellCheck={false} autoComplete="off" />}
         </Field>
         <Field label="Input, JSON">{(id) => <textarea id={id} rows={8} value={input} onChange={(event) => setInput(event.target.value)} spellCheck={false} />}</Field>

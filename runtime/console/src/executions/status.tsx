@@ -18,6 +18,7 @@ const OF_EXECUTION: Readonly<Record<ExecutionStatus, readonly [string, Tone]>> =
 const OF_ATTEMPT: Readonly<Record<AttemptStatus, readonly [string, Tone]>> = {
   waiting: ["Waiting for a worker", "busy"],
   running: ["Running", "busy"],
+  submitted: ["Waiting for its token", "busy"],
   succeeded: ["Succeeded", "good"],
   failed: ["Failed", "bad"],
   "timed out": ["Timed out", "bad"],
@@ -34,6 +35,10 @@ export function ExecutionBadge({ status }: { status: ExecutionStatus }) {
 
 export function AttemptBadge({ status }: { status: AttemptStatus }) {
   return <Badge told={OF_ATTEMPT[status]} />;
+}
+
+export function WaitBadge() {
+  return <Badge told={["Waits", "busy"]} />;
 }
 
 function Badge({ told: [word, tone] }: { told: readonly [string, Tone] }) {

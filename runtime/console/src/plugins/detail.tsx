@@ -9,6 +9,7 @@ import { bytes, duration, hexOf, moment } from "../ui/format";
 import { useLoad, useTitle } from "../ui/load";
 import { Busy, Copy, Facts, Hash, Hint, Moment, Refusal, Section } from "../ui/parts";
 import { Aliases } from "./aliases";
+import { Settings } from "./settings";
 import { TryIt } from "./try-it";
 import { UploadPanel } from "./upload-panel";
 import { onServed } from "./uploads";
@@ -22,6 +23,7 @@ export function PluginDetail({ name }: { name: string }) {
   });
   const [removing, setRemoving] = useState(false);
   useEffect(() => onServed((served) => served === name && reload()), [name, reload]);
+  const isUnknown = problem?.code === "ResourceNotFoundException";
   return (
     <>
       <nav className="crumbs" aria-label="Where this is">
@@ -29,11 +31,14 @@ export function PluginDetail({ name }: { name: string }) {
       </nav>
       <div className="row title">
         <h1 className="wrap">{name}</h1>
-        <button type="button" className="danger right" onClick={() => setRemoving(true)} disabled={value === null}>
-          Delete
-        </button>
+        {value !== null && (
+          <button type="button" className="danger right" onClick={() => setRemoving(true)}>
+            Delete
+          </button>
+        )}
       </div>
-      {problem !== null && (
+      {isUnknown && <NotUploaded name={name} />}
+      {problem !== null && !isUnknown && (
         <Refusal problem={problem} title="This plugin cannot be read">
           <button type="button" onClick={reload}>
             Try again
@@ -43,7 +48,7 @@ export function PluginDetail({ name }: { name: string }) {
       {value === null && loading && <Busy>reading the plugin</Busy>}
       {value !== null && (
         <>
-          <Overview told={value.plugin} />
+          <Overview told={value.plugin} changed={reload} />
           <Section title="New code">
             <UploadPanel name={name} />
           </Section>
@@ -72,11 +77,39 @@ export function PluginDetail({ name }: { name: string }) {
   );
 }
 
-function Overview({ told }: { told: Plugin }) {
+/** A name that the server's plugin directory may have, whose plugins are called as uploads are. */
+function NotUploaded({ name }: { name: string }) {
+  return (
+    <>
+      <Section title="Nothing was uploaded under this name">
+        <Hint
+          text={`If the server's plugin directory has ${name}, it is called below, and by state machines as any other. What it may use and is granted its \`plugin.toml\` says, and on the server's machine \`stepwell plugin inspect ${name} --plugins DIR\`. What is uploaded here is served in its place.`}
+        />
+        <UploadPanel name={name} />
+      </Section>
+      <TryIt name={name} versions={[]} aliases={[]} />
+    </>
+  );
+}
+
+function Overview({ told, changed }: { told: Plugin; changed: () => void }) {
   const { configuration, bounds, reserved, tags } = told;
+  const [editing, setEditing] = useState(false);
+  const saved = () => {
+    setEditing(false);
+    changed();
+  };
   const variables = Object.entries(configuration.Environment?.Variables ?? {});
   return (
-    <Section title="What is served">
+    <Section
+      title="What is served"
+      aside={
+        <button type="button" onClick={() => setEditing(true)}>
+          Change settings
+        </button>
+      }
+    >
+      {editing && <Settings configuration={configuration} saved={saved} close={() => setEditing(false)} />}
       <Facts
         facts={[
           ["Code", <Hash key="code" hex={hexOf(configuration.CodeSha256)} />],

@@ -25,7 +25,7 @@ export function useDirectory(listLoads: boolean): Loaded<DirectoryPage> {
 
 /** What is said where nothing was uploaded. */
 export function noUploads({ value }: Loaded<DirectoryPage>): string {
-  const how = "Drop a .wasm above, or use `stepwell plugin push`.";
+  const how = `Drop a plugin above, or send one by \`stepwell plugin push FILE --endpoint ${location.origin}\`.`;
   return value?.plugins.length === 0 ? `There is no plugin yet, neither uploaded nor in the server's plugin directory. ${how}` : `Nothing was uploaded yet. ${how}`;
 }
 
@@ -62,7 +62,7 @@ function Row({ plugin, isUploadServed, tryIt }: { plugin: DirectoryPlugin; isUpl
   return (
     <tr>
       <th scope="row" title={source}>
-        {name}
+        <Link to={["plugins", name]}>{name}</Link>
       </th>
       <td>{version}</td>
       <td>{contract}</td>

@@ -7,6 +7,7 @@ import { Problem } from "../api/request";
 import { checkJson } from "../ui/json";
 import { duration } from "../ui/format";
 import { useDoing } from "../ui/load";
+import { reportOf } from "../ui/report";
 import { Busy, Data, Field, Refusal, Section } from "../ui/parts";
 import type { Listed } from "./versions";
 
@@ -103,14 +104,4 @@ function Result({ told, name }: { told: Told; name: string }) {
       )}
     </div>
   );
-}
-
-/** Of the report that the service gives of a failure. */
-function reportOf(payload: string): Problem | null {
-  try {
-    const { errorType, errorMessage } = JSON.parse(payload) as { errorType?: unknown; errorMessage?: unknown };
-    return typeof errorMessage === "string" ? new Problem(errorMessage, { code: typeof errorType === "string" ? errorType : "" }) : null;
-  } catch {
-    return null;
-  }
 }

@@ -120,7 +120,7 @@ function taken(input: HTMLInputElement, sources: (files: FileList) => Source[], 
 
 function Row({ upload, fixed }: { upload: Upload; fixed: boolean }) {
   const { stage, name, label } = upload;
-  const size = upload.source.kind === "file" ? bytes(upload.source.file.size) : `${upload.source.files.length} files`;
+  const size = upload.source.kind === "file" ? bytes(upload.source.file.size) : filesOf(upload.source.files.length);
   return (
     <li className={`upload ${stage.at}`} aria-label={`Upload of ${label}`}>
       <div className="row">
@@ -134,6 +134,10 @@ function Row({ upload, fixed }: { upload: Upload; fixed: boolean }) {
       {stage.at === "refused" && <Again upload={upload} fixed={fixed} />}
     </li>
   );
+}
+
+function filesOf(count: number): string {
+  return count === 1 ? "1 file" : `${count} files`;
 }
 
 function Told({ stage, name }: { stage: Stage; name: string }) {

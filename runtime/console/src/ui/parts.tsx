@@ -2,8 +2,9 @@
 
 import { useId, useMemo, useState, type ReactNode } from "react";
 
-import type { Problem } from "../api/request";
+import { Problem } from "../api/request";
 import { count, pretty } from "./format";
+import { reportOf } from "./report";
 
 /** What went wrong, in full. */
 export function Refusal({ problem, title = "Refused", children }: { problem: Problem; title?: string; children?: ReactNode }) {
@@ -13,7 +14,7 @@ export function Refusal({ problem, title = "Refused", children }: { problem: Pro
         {title}
         {problem.code !== "" && <code>{problem.code}</code>}
       </p>
-      <pre className="text">
+      <pre className={problem.message.includes("\n") ? "text lines" : "text"}>
         <Long text={problem.message} />
       </pre>
       {problem.hint !== "" && (
@@ -23,6 +24,21 @@ export function Refusal({ problem, title = "Refused", children }: { problem: Pro
       )}
       {children}
     </div>
+  );
+}
+
+/** An error and its cause, as an execution or a task has them; of a function's report the message, and all of it to be opened. */
+export function Failure({ error, cause, title, label }: { error: string; cause: string; title: string; label: string }) {
+  const report = reportOf(cause);
+  return (
+    <Refusal problem={new Problem(report?.message ?? cause, { code: error })} title={title}>
+      {report !== null && (
+        <details>
+          <summary>The whole cause</summary>
+          <Data text={cause} label={label} />
+        </details>
+      )}
+    </Refusal>
   );
 }
 

@@ -19,11 +19,13 @@ export function App() {
   const route = useRoute();
   const known = useKnown(session);
   const at = route.join("/");
+  const before = useRef(at);
   useEffect(() => {
-    // Of a link that went with its page: who uses the keyboard goes on in the new one.
-    if (document.activeElement === document.body) {
+    // Of a link that went with its page: who uses the keyboard goes on in the new one. A page that is loaded begins at its top.
+    if (before.current !== at && before.current !== "" && document.activeElement === document.body) {
       document.getElementById("main")?.focus({ preventScroll: true });
     }
+    before.current = at;
   }, [at]);
   useEffect(() => {
     if (route.length === 0) {

@@ -65,6 +65,8 @@ export const signingOut = [
     "signing out forgets the key",
     async ({ browser, key }) => {
       const { page } = browser;
+      await browser.show("executions");
+      await browser.show("plugins");
       await page.getByRole("button", { name: "Sign out" }).click();
       await page.getByRole("form", { name: "Sign in" }).waitFor();
       assert.equal(await stored(page), null);

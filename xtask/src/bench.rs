@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::{guests, tools};
+use crate::{c_guest, guests, tools};
 
 /// Where the pictures go unless told otherwise.
 const PICTURES: &str = "docs/images";
@@ -13,6 +13,9 @@ const PICTURES: &str = "docs/images";
 pub(crate) fn bench(arguments: &[String]) -> Result<()> {
     tools::targets()?;
     guests::build()?;
+    if let Err(error) = c_guest::build() {
+        eprintln!("nothing is measured of a guest in C: {error:#}");
+    }
     let mut both = tools::cargo();
     both.args(["build", "--release", "--package", "stepwell"]);
     both.args(["--package", "stepwell-bench"]);

@@ -1,13 +1,9 @@
 //! The web console's package: its modules installed, its files built to look at, its types checked. Hides that builds of the
 //! program install and build at the same place, and whose turn it is.
 
-// What the build script of `stepwell-console` does with npm, it does here too.
-#[path = "../../runtime/console/rust/npm.rs"]
-mod npm;
-
 use anyhow::{Error, Result};
 
-use crate::tools;
+use crate::{npm, tools};
 
 /// Builds the console into `target/console`, with what npm and Vite say of it.
 pub(crate) fn build() -> Result<()> {

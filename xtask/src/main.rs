@@ -3,12 +3,16 @@
 
 mod bench;
 mod binaries;
+mod c_guest;
 mod console;
 mod demo;
 mod edge;
 mod examples;
 mod fuzz;
 mod guests;
+// What the build script of `stepwell-console` does with npm, the chores do too.
+#[path = "../../runtime/console/rust/npm.rs"]
+mod npm;
 mod suite;
 mod tools;
 

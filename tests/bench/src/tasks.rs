@@ -1,6 +1,7 @@
 //! Calls of a component that does nothing: in a bare loop over the Wasm runtime, in the sandbox alone, in a workflow.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,6 +27,9 @@ const NOOP: &str = "noop";
 /// The same component with instances that serve many calls.
 const REUSED: &str = "noop-reused";
 const REUSE: &str = "[instance]\nreuse = \"tenant\"\ncalls = 1000000\nage = \"1h\"\nkept = 64\n";
+/// The same in C, and with instances that serve many calls; where its compiler can be had.
+const IN_C: &str = "noop-c";
+const REUSED_IN_C: &str = "noop-c-reused";
 /// Name of the threads that guests run on.
 const GUESTS: &str = "stepwell-guest";
 /// The account that the plugin folder serves.
@@ -113,6 +117,8 @@ struct Callees {
     sandbox: Sandbox,
     /// A sandbox of one thread.
     narrow: Sandbox,
+    /// The component in C, where there is one.
+    bare_in_c: Option<BareLoop>,
 }
 
 /// The ways of calling.
@@ -125,19 +131,28 @@ struct Ways {
     many: Rounds,
     narrow: Rounds,
     reused: Rounds,
+    bare_in_c: Rounds,
+    in_c: Rounds,
+    reused_in_c: Rounds,
 }
 
 impl Callees {
     fn new(bench: &Bench) -> Result<Self> {
-        let wasm = std::fs::read(bench.paths.guests.join("noop.wasm"))
-            .context("the guests are built by `cargo xtask guests`")?;
-        let bare = BareLoop::new(&wasm).map_err(|error| anyhow!("the bare loop: {error}"))?;
+        let guest = |name: &str| bench.paths.guests.join(format!("{name}.wasm"));
+        let wasm =
+            std::fs::read(guest(NOOP)).context("the guests are built by `cargo xtask guests`")?;
+        let wasm_of_c = std::fs::read(guest(IN_C)).ok();
+        let bare_of =
+            |wasm: &[u8]| BareLoop::new(wasm).map_err(|error| anyhow!("the bare loop: {error}"));
+        let (bare, bare_in_c) = (
+            bare_of(&wasm)?,
+            wasm_of_c.as_deref().map(bare_of).transpose()?,
+        );
         let plugins = bench.paths.fresh("plugins-alone")?;
-        let reused = plugins.join(REUSED);
-        std::fs::create_dir_all(&reused)?;
-        std::fs::write(plugins.join("noop.wasm"), &wasm)?;
-        std::fs::write(reused.join("task.wasm"), &wasm)?;
-        std::fs::write(reused.join("plugin.toml"), REUSE)?;
+        place(&plugins, (NOOP, REUSED), &wasm)?;
+        if let Some(wasm) = &wasm_of_c {
+            place(&plugins, (IN_C, REUSED_IN_C), wasm)?;
+        }
         let config = SandboxConfig {
             plugins: Some(plugins),
             cache: Some(bench.paths.fresh("cache")?),
@@ -145,6 +160,7 @@ impl Callees {
         };
         Ok(Callees {
             bare,
+            bare_in_c,
             sandbox: Sandbox::new(config.clone())?,
             narrow: Sandbox::new(SandboxConfig {
                 workers: 1,
@@ -179,8 +195,26 @@ impl Callees {
             let work = sandbox_calls(sandbox, plugin, calls, under_way);
             rounds.round(calls, work).await?;
         }
+        let Some(bare) = &self.bare_in_c else {
+            return Ok(());
+        };
+        ways.bare_in_c.round(calls, bare_calls(bare, calls)).await?;
+        for (rounds, plugin) in [(&mut ways.in_c, IN_C), (&mut ways.reused_in_c, REUSED_IN_C)] {
+            let work = sandbox_calls(&self.sandbox, plugin, calls, UnderWay::Alone);
+            rounds.round(calls, work).await?;
+        }
         Ok(())
     }
+}
+
+/// Puts a component into a plugin directory: with fresh instances, and with ones that serve many calls.
+fn place(plugins: &Path, (fresh, reused): (&str, &str), wasm: &[u8]) -> Result<()> {
+    std::fs::write(plugins.join(format!("{fresh}.wasm")), wasm)?;
+    let folder = plugins.join(reused);
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("task.wasm"), wasm)?;
+    std::fs::write(folder.join("plugin.toml"), REUSE)?;
+    Ok(())
 }
 
 /// What a call costs in each way.
@@ -211,7 +245,23 @@ fn costs(bench: &mut Bench, ways: &Ways) {
             any,
             "",
         ),
+        (
+            "bare wasmtime loop, a fresh component in C",
+            &ways.bare_in_c,
+            any,
+            "",
+        ),
+        ("sandbox, in C, one call at a time", &ways.in_c, most, here),
+        (
+            "sandbox, in C, one call at a time, instance reused",
+            &ways.reused_in_c,
+            any,
+            here,
+        ),
     ] {
+        if rounds.cpu.is_empty() {
+            continue;
+        }
         let (cpu, wall, guests) = (rounds.cpu(), rounds.wall(), rounds.guests());
         let mut notes = vec![format!(
             "{wall:.1} µs of wall time, {:.0} calls/s",
@@ -261,7 +311,16 @@ fn ratios(bench: &mut Bench, ways: &Ways) {
             &ways.bare_on_all,
             Target::AtMost(1.3),
         ),
+        (
+            "sandbox / bare loop, in C, one at a time",
+            &ways.in_c,
+            &ways.bare_in_c,
+            Target::None,
+        ),
     ] {
+        if rounds.cpu.is_empty() {
+            continue;
+        }
         bench.row(
             GROUP,
             what,

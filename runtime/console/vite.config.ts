@@ -32,5 +32,7 @@ export default defineConfig({
     // All of it is files of its own: the server's Content-Security-Policy knows neither `data:` nor what is inline.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
+    // Of React and the others, whose licences ask for it.
+    license: { fileName: "licenses.txt" },
   },
 });

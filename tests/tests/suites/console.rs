@@ -40,6 +40,11 @@ fn files() -> Result<()> {
         let (status, text) = client.get(path)?;
         ensure!(status == 200, "GET {path} answers {status}: {text}");
     }
+    let (status, licences) = client.get("/console/licenses.txt")?;
+    ensure!(
+        status == 200 && licences.contains("## react - "),
+        "the licences of what it is made of are not there: {status} {licences}"
+    );
     server.stop()
 }
 

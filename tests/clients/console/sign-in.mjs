@@ -58,6 +58,31 @@ export const signingIn = [
       assert.notEqual(await page.evaluate(() => crypto.subtle), undefined);
     },
   ],
+  [
+    "another key has none of the uploads of the one before",
+    async (world) => {
+      const { browser, key, mark } = world;
+      const { page } = browser;
+      const uploads = page.getByRole("listitem", { name: /^Upload of / });
+      await browser.choose(`first-${mark}.wasm`, guest(world, "noop"));
+      await served(page, `first-${mark}.wasm`, 1);
+      // The key ends, and for one request another one counts.
+      const answers = [
+        { status: 403, json: { __type: "ExpiredTokenException", message: "over" } },
+        { status: 200, json: { stateMachines: [] } },
+      ];
+      const api = `${browser.endpoint}/`;
+      await page.route(api, (route) => (answers.length > 0 ? route.fulfill(answers.shift()) : route.continue()));
+      await page.getByRole("link", { name: "Executions" }).click();
+      await fill(page, "AKIAANOTHERANOTHER00", WRONG);
+      await page.getByRole("alert").getByText("UnrecognizedClientException").or(page.getByText("security token")).first().waitFor();
+      await page.unroute(api);
+      await fill(page, key.id, key.secret);
+      await page.getByRole("link", { name: "Plugins", exact: true }).click();
+      await page.getByRole("link", { name: `first-${mark}`, exact: true }).waitFor();
+      assert.equal(await uploads.count(), 0);
+    },
+  ],
 ];
 
 export const signingOut = [

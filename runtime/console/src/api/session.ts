@@ -66,7 +66,8 @@ function change(next: Session): void {
   }
 }
 
-function subscribe(listener: () => void): () => void {
+/** Calls back whenever the session is another one; the answer ends that. */
+export function subscribe(listener: () => void): () => void {
   listeners.add(listener);
   return () => listeners.delete(listener);
 }

@@ -5,6 +5,7 @@ import { useSyncExternalStore } from "react";
 
 import * as functions from "../api/functions";
 import { Problem } from "../api/request";
+import { current, subscribe as followSession } from "../api/session";
 import { hexOf } from "../ui/format";
 import { isName, labelOf, NAME_RULE, nameOf, read, type Source } from "./package";
 
@@ -36,6 +37,9 @@ export interface Upload {
   readonly stage: Stage;
 }
 
+/** What is known of the code of an upload that did not end well. */
+type Fate = "refused" | "unknown" | "taken";
+
 /** Uploads that are under way at a time; the others wait. */
 const AT_ONCE = 2;
 /** Uploads that are kept in the list; their files are not in memory until they are read. */
@@ -48,6 +52,16 @@ let nextId = 1;
 const stops = new Map<number, AbortController>();
 const listeners = new Set<() => void>();
 const servedListeners = new Set<(name: string) => void>();
+
+/** Whose uploads these are: those of one key are nothing that another one, perhaps of another account, goes on with. */
+let keyId = current().key?.id;
+followSession(() => {
+  const now = current().key?.id;
+  if (now !== keyId) {
+    keyId = now;
+    forget();
+  }
+});
 
 export function useUploads(): readonly Upload[] {
   return useSyncExternalStore(subscribe, () => uploads);
@@ -137,22 +151,28 @@ function pump(): void {
 
 async function run(upload: Upload, signal: AbortSignal): Promise<void> {
   const { id, name } = upload;
-  let taken = false;
+  let fate: Fate = "refused";
   try {
     enter(id, { at: "reading" });
     const { code, settings, leftOut } = await read(upload.source);
     const before = await functions.served(name, signal);
-    await send(upload, await base64(code), before === null, settings ?? {}, signal);
-    taken = true;
-    const configuration = await settle(upload, before !== null, settings);
+    const packed = await base64(code);
+    signal.throwIfAborted();
+    fate = "unknown";
+    await send(upload, packed, before === null, settings ?? {}, signal);
+    fate = "taken";
+    const configuration = await settle(upload, before !== null, settings, signal);
     enter(id, { at: "served", version: configuration.Version, sha256: hexOf(configuration.CodeSha256), notes: leftOut });
   } catch (thrown) {
     const isStopped = signal.aborted && !(thrown instanceof Problem);
-    const problem = isStopped ? new Problem("the upload was stopped before it was sent") : Problem.of(thrown);
+    const problem = isStopped ? new Problem(fate === "taken" ? "the upload was stopped after its code was taken" : "the upload was stopped before it was sent") : Problem.of(thrown);
+    if (fate === "unknown" && isRefusal(problem)) {
+      fate = "refused";
+    }
     const refused: Stage = { at: "refused", problem, serving: null };
     enter(id, refused);
     // A server that does not answer holds up nobody who wants to try again.
-    const told = await serving(name, taken);
+    const told = find(id) === undefined ? null : await serving(name, fate);
     if (find(id)?.stage === refused) {
       enter(id, { ...refused, serving: told });
     }
@@ -194,17 +214,25 @@ async function send(upload: Upload, code: string, isNew: boolean, settings: func
   }
 }
 
+/** Whether the server said no itself; where nobody answered, or somebody in its place, it may have taken the code. */
+function isRefusal({ status }: Problem): boolean {
+  return status >= 400 && status < 500;
+}
+
 /** What is done once the code is taken. */
-async function settle(upload: Upload, wasThere: boolean, settings: functions.Settings | null): Promise<functions.Configuration> {
+async function settle(upload: Upload, wasThere: boolean, settings: functions.Settings | null, signal: AbortSignal): Promise<functions.Configuration> {
   const { name, wishes } = upload;
+  signal.throwIfAborted();
   let told = wasThere && settings !== null ? await functions.configure(name, settings) : await functions.served(name);
   if (wishes.publish) {
+    signal.throwIfAborted();
     told = await functions.publish(name, wishes.description);
   }
   if (told === null) {
     throw new Problem(`${name} was taken, and is not there any more: somebody removed it meanwhile`);
   }
   if (wishes.alias !== "") {
+    signal.throwIfAborted();
     await functions.point(name, wishes.alias, { version: told.Version, weights: {} });
   }
   return told;
@@ -219,7 +247,7 @@ async function askStage(id: number, name: string): Promise<void> {
 }
 
 /** What goes on serving under a name, for people; null where nothing does, or the server does not say. */
-async function serving(name: string, taken: boolean): Promise<string | null> {
+async function serving(name: string, fate: Fate): Promise<string | null> {
   if (!isName(name)) {
     return null;
   }
@@ -234,7 +262,14 @@ async function serving(name: string, taken: boolean): Promise<string | null> {
     const same = last === undefined ? "" : `, the code of version ${last}`;
     const standing = aliases.map((alias) => `${alias.Name} stands for ${functions.shown(functions.targetOf(alias))}`);
     const all = [`sha256 ${hexOf(served.CodeSha256).slice(0, 12)}${same}`, ...standing].join("; ");
-    return taken ? `The code was taken, and ${name} serves it: ${all}` : `${name} goes on serving as it was: ${all}`;
+    switch (fate) {
+      case "refused":
+        return `${name} goes on serving as it was: ${all}`;
+      case "unknown":
+        return `Whether the code was taken is not known; ${name} serves now: ${all}`;
+      case "taken":
+        return `The code was taken, and ${name} serves it: ${all}`;
+    }
   } catch {
     return null;
   }
@@ -257,6 +292,14 @@ function base64(bytes: Uint8Array<ArrayBuffer>): Promise<string> {
 function withoutOldest(all: readonly Upload[]): readonly Upload[] {
   const oldest = all.findLast(({ stage }) => !isUnderWay(stage));
   return all.filter((upload) => upload !== oldest);
+}
+
+/** Stops what is under way, and lists nothing. */
+function forget(): void {
+  for (const stop of stops.values()) {
+    stop.abort();
+  }
+  tell([]);
 }
 
 function find(id: number): Upload | undefined {

@@ -68,6 +68,8 @@ export const LISTED_MAX = 1_000;
 const PAGE_ITEMS = "50";
 
 const FUNCTIONS = "/2015-03-31/functions";
+/** The service's code of what is not there. */
+const ABSENT = "ResourceNotFoundException";
 
 export function plugins(): Promise<Configuration[]> {
   return pages<Configuration>(FUNCTIONS, "Functions");
@@ -100,7 +102,7 @@ export async function served(name: string, signal?: AbortSignal): Promise<Config
   try {
     return await askJson<Configuration>(signal === undefined ? call : { ...call, signal });
   } catch (thrown) {
-    if (thrown instanceof Problem && thrown.code === "ResourceNotFoundException") {
+    if (thrown instanceof Problem && thrown.code === ABSENT) {
       return null;
     }
     throw thrown;
@@ -143,19 +145,26 @@ export async function remove(name: string, version?: string): Promise<void> {
   await ask({ service: "lambda", method: "DELETE", path: path(name), query });
 }
 
-/** Lets an alias stand for a version; the alias is made when it is not there. */
+/** Lets an alias stand for a version, and makes it when it is not there: one call that changes something, and one entry of the audit log. */
 export async function point(name: string, alias: string, target: Target): Promise<void> {
   const members = wire(target);
+  const isThere = await hasAlias(name, alias);
+  await ask(isThere ? change("PUT", aliasPath(name, alias), members) : change("POST", `${path(name)}/aliases`, { ...members, Name: alias }));
+}
+
+/** How the service begins to say that an alias is not there, of a function that is. */
+const NO_ALIAS = "Cannot find alias";
+
+/** Throws where there is no such plugin. */
+async function hasAlias(name: string, alias: string): Promise<boolean> {
   try {
-    await ask(change("PUT", aliasPath(name, alias), members));
+    await ask(get(aliasPath(name, alias)));
+    return true;
   } catch (thrown) {
-    if (!(thrown instanceof Problem && thrown.code === "ResourceNotFoundException")) {
-      throw thrown;
+    if (thrown instanceof Problem && thrown.code === ABSENT && thrown.message.startsWith(NO_ALIAS)) {
+      return false;
     }
-    await ask(change("POST", `${path(name)}/aliases`, { ...members, Name: alias })).catch((other: unknown) => {
-      // The alias is there, and the version is not.
-      throw other instanceof Problem && other.code === "ResourceConflictException" ? thrown : other;
-    });
+    throw thrown;
   }
 }
 

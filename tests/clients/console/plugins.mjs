@@ -163,6 +163,12 @@ export const plugins = [
       await page.getByLabel("Percent of calls").fill("25");
       await page.getByRole("button", { name: "Move live" }).click();
       await standsFor(page, "live", "1, 2 for 25 % of calls");
+      // Once it stands for that one, there is no other.
+      await page.getByRole("button", { name: "Change live" }).click();
+      await page.getByLabel("Stands for version").selectOption("2");
+      assert.equal(await page.getByLabel("Percent of calls").count(), 0);
+      await page.getByRole("button", { name: "Move live" }).click();
+      await standsFor(page, "live", "2");
     },
   ],
   [

@@ -99,12 +99,14 @@ function Edit({ name, versions, alias, saved, close }: EditProps) {
   const [called, setCalled] = useState(alias?.Name ?? "");
   const [version, setVersion] = useState(before?.version ?? numbers.at(-1) ?? LATEST);
   const [second, setSecond] = useState(other);
+  // The version that an alias stands for has no part beside its own, whichever was chosen first.
+  const shared = second === version ? "" : second;
   const [part, setPart] = useState(String(weight === 0 ? 10 : Number((weight * 100).toFixed(2))));
   const doing = useDoing();
   const submit = (event: FormEvent) => {
     event.preventDefault();
     doing.run(async () => {
-      const target = { version, weights: weights(second, part) };
+      const target = { version, weights: weights(shared, part) };
       await point(name, called.trim(), target);
       saved(called.trim(), target);
     });
@@ -126,7 +128,7 @@ function Edit({ name, versions, alias, saved, close }: EditProps) {
         </Field>
         <Field label="A part of calls to">
           {(id) => (
-            <select id={id} value={second} onChange={(event) => setSecond(event.target.value)}>
+            <select id={id} value={shared} onChange={(event) => setSecond(event.target.value)}>
               <option value="">no other</option>
               {numbers
                 .filter((number) => number !== version)
@@ -136,7 +138,7 @@ function Edit({ name, versions, alias, saved, close }: EditProps) {
             </select>
           )}
         </Field>
-        {second !== "" && (
+        {shared !== "" && (
           <Field label="Percent of calls">
             {(id) => <input id={id} className="short" type="number" min="0.01" max="99.99" step="0.01" value={part} onChange={(event) => setPart(event.target.value)} />}
           </Field>

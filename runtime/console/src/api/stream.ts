@@ -134,6 +134,8 @@ export class Reader {
   private rest = "";
   private event = "";
   private data: string[] = [];
+  /** Characters of `data`. */
+  private held = 0;
 
   constructor(private readonly place: { id: string }) {}
 
@@ -141,9 +143,7 @@ export class Reader {
     const messages: Message[] = [];
     const lines = (this.rest + text).split(/\r?\n/);
     this.rest = lines.pop() ?? "";
-    if (this.rest.length > MESSAGE_CHARS_MAX) {
-      throw new Problem(`a message of the stream is longer than ${MESSAGE_CHARS_MAX} characters`);
-    }
+    this.check(this.rest.length);
     for (const line of lines) {
       if (line === "") {
         if (this.data.length > 0) {
@@ -151,11 +151,19 @@ export class Reader {
         }
         this.event = "";
         this.data = [];
+        this.held = 0;
       } else {
         this.field(line);
       }
     }
     return messages;
+  }
+
+  /** A message of many lines is as long as all of them. */
+  private check(more: number): void {
+    if (this.held + more > MESSAGE_CHARS_MAX) {
+      throw new Problem(`a message of the stream is longer than ${MESSAGE_CHARS_MAX} characters`);
+    }
   }
 
   private field(line: string): void {
@@ -165,6 +173,8 @@ export class Reader {
     if (name === "event") {
       this.event = value;
     } else if (name === "data") {
+      this.check(value.length);
+      this.held += value.length;
       this.data.push(value);
     } else if (name === "id") {
       this.place.id = value;

@@ -38,7 +38,7 @@ export function SignIn({ session }: { session: Session }) {
   };
   const refused = doing.problem ?? (session.key === null ? null : new Problem(session.demand ?? ""));
   return (
-    <main className="sign-in">
+    <main id="main" tabIndex={-1} className="sign-in">
       <form className="card" onSubmit={submit} aria-label="Sign in">
         <h1>Sign in</h1>
         <p>

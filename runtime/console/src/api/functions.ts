@@ -60,6 +60,14 @@ export interface Invoked {
   readonly log: string;
 }
 
+/** Bounds of settings that the service has. */
+export interface Range {
+  readonly min: number;
+  readonly max: number;
+}
+export const MEMORY_MIB: Range = { min: 128, max: 10_240 };
+export const TIMEOUT_S: Range = { min: 1, max: 900 };
+
 /** The qualifier of what was uploaded last. */
 export const LATEST = "$LATEST";
 /** Items of lists that are loaded, in all. */

@@ -3,7 +3,7 @@
 
 import { parse, type TomlTable } from "smol-toml";
 
-import type { Settings } from "../api/functions";
+import { MEMORY_MIB, TIMEOUT_S, type Range, type Settings } from "../api/functions";
 import { Problem } from "../api/request";
 
 export interface Manifest {
@@ -19,12 +19,6 @@ export interface Manifest {
 /** What an attempt has where a manifest says nothing. */
 const USUAL_MEMORY = "64MiB";
 const USUAL_WALL = "30s";
-/** Bounds of the function service, in MiB and in seconds. */
-const MEMORY_MIB: Bounds = [128, 10_240];
-const TIMEOUT_S: Bounds = [1, 900];
-
-type Bounds = readonly [least: number, most: number];
-
 /** As in `runtime/sandbox/src/manifest.rs`. */
 const SIZES: Readonly<Record<string, number>> = {
   "": 1,
@@ -109,6 +103,6 @@ function measure(key: string, value: unknown, units: Readonly<Record<string, num
   return Number(digits) * factor;
 }
 
-function within(value: number, [least, most]: Bounds): number {
-  return Math.min(Math.max(value, least), most);
+function within(value: number, { min, max }: Range): number {
+  return Math.min(Math.max(value, min), max);
 }

@@ -2,7 +2,7 @@
 
 import { useState, type FormEvent } from "react";
 
-import { configure, type Configuration } from "../api/functions";
+import { configure, MEMORY_MIB, TIMEOUT_S, type Configuration } from "../api/functions";
 import { Problem } from "../api/request";
 import { useDoing } from "../ui/load";
 import { Field, Hint, Refusal } from "../ui/parts";
@@ -12,10 +12,6 @@ interface SettingsProps {
   readonly saved: () => void;
   readonly close: () => void;
 }
-
-/** Bounds of the function service, in MiB and in seconds, as in `manifest.ts`. */
-const MEMORY_MIB = { min: 128, max: 10_240 };
-const TIMEOUT_S = { min: 1, max: 900 };
 
 export function Settings({ configuration, saved, close }: SettingsProps) {
   const { FunctionName, MemorySize, Timeout, Description, Environment } = configuration;

@@ -79,7 +79,7 @@ export const signingIn = [
       await page.unroute(api);
       await fill(page, key.id, key.secret);
       await page.getByRole("link", { name: "Plugins", exact: true }).click();
-      await page.getByRole("link", { name: `first-${mark}`, exact: true }).waitFor();
+      await page.getByRole("link", { name: `first-${mark}`, exact: true }).first().waitFor();
       assert.equal(await uploads.count(), 0);
     },
   ],

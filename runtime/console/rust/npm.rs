@@ -8,10 +8,9 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// The oldest Node that Vite runs on.
-const NODE_MIN: (u32, u32) = (20, 19);
 const NPM: &str = if cfg!(windows) { "npm.cmd" } else { "npm" };
-const MEND: &str = "install Node 20.19 or later with npm (on Debian: `apt-get install nodejs npm`)";
+const MEND: &str =
+    "install Node 20.19, or 22.12 or later, with npm (on Debian: `apt-get install nodejs npm`)";
 
 /// What decides which modules there are.
 const PINNED: [&str; 2] = ["package.json", "package-lock.json"];
@@ -108,12 +107,22 @@ fn check_node() -> Result<(), String> {
     let told = Command::new("node").arg("--version").output();
     let told = told.map_err(|_| format!("Node is missing; {MEND}"))?;
     let told = String::from_utf8_lossy(&told.stdout);
-    match version(told.trim()) {
-        Some(version) if version >= NODE_MIN => Ok(()),
-        Some(_) | None => Err(format!(
-            "`node --version` is `{}`, which is too old; {MEND}",
+    match version(told.trim()).is_some_and(runs_vite) {
+        true => Ok(()),
+        false => Err(format!(
+            "`node --version` is `{}`, and Vite does not run on that; {MEND}",
             told.trim()
         )),
+    }
+}
+
+/// As Vite's own package says; 21 and the first ones of 22 lack what the later ones of 20 have.
+fn runs_vite((major, minor): (u32, u32)) -> bool {
+    match major {
+        ..20 | 21 => false,
+        20 => minor >= 19,
+        22 => minor >= 12,
+        23.. => true,
     }
 }
 
